@@ -1,0 +1,2 @@
+//! The `wormhole` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Private delivery between people.

@@ -1,0 +1,29 @@
+//! What every Wormhole core shares: the shape of a session, bounded reading of bytes,
+//! secrets that do not print, and wall-clock time.
+//!
+//! There is no cryptography and no I/O here. A core is driven like this, whatever its protocol:
+//!
+//! ```
+//! use std::time::Instant;
+//! use wormhole_kit::{Input, Output, Session};
+//!
+//! /// Hands one input to a session and collects what it wants done.
+//! fn step<S: Session>(
+//!     session: &mut S,
+//!     now: Instant,
+//!     input: Input<'_, S::Command>,
+//! ) -> Result<Vec<Output<S::Address, S::Event>>, S::Error> {
+//!     session.handle(now, input)?;
+//!     Ok(std::iter::from_fn(|| session.poll()).collect())
+//! }
+//! ```
+
+mod bytes;
+mod secret;
+mod session;
+mod time;
+
+pub use bytes::{Reader, TooShort};
+pub use secret::Secret;
+pub use session::{Input, LinkId, Output, Session};
+pub use time::UnixTime;

@@ -1,0 +1,81 @@
+//! The shape of every protocol that lives in time: inputs go in, outputs are polled, the next
+//! deadline is a value.
+//!
+//! This is not an executor and knows no socket. `wormhole::drive` runs sessions on tokio,
+//! `wormhole-sim` runs them on a virtual network.
+
+use std::time::Instant;
+
+/// One byte pipe (or message pipe) of a session, named by the session that asked for it or by the
+/// driver that accepted it.
+///
+/// Ids of outgoing links are even, ids of accepted links are odd, so the two sides that name links
+/// never collide.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct LinkId(pub u64);
+
+/// What happens to a session.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle every input")]
+pub enum Input<'a, C> {
+    /// The link is ready to carry bytes.
+    Opened(LinkId),
+    /// Bytes (for a message link: one whole message) arrived.
+    Bytes(LinkId, &'a [u8]),
+    /// The link is gone, or could not be opened at all. Nothing more will come from it.
+    Closed(LinkId),
+    /// The application asks for something.
+    Command(C),
+}
+
+/// What a session wants done, in this order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle every output")]
+pub enum Output<A, E> {
+    /// Open a link to this address; answered by `Opened` or `Closed`.
+    Connect(LinkId, A),
+    /// Write these bytes (for a message link: one whole message).
+    Send(LinkId, Vec<u8>),
+    /// Flush what was sent, then close the link. No `Closed` is reported back.
+    Close(LinkId),
+    /// Tell the application.
+    Event(E),
+}
+
+/// A protocol that lives in time.
+///
+/// Any order of calls is safe. After an `Err` the session has ended: `poll` may still hand out what
+/// it wanted to say last, and every later input is ignored.
+pub trait Session {
+    /// Where an outgoing link leads.
+    type Address;
+    /// What the application may ask for.
+    type Command;
+    /// What the application is told.
+    type Event;
+    /// Why the session ended badly.
+    type Error;
+
+    /// Takes one input in at time `now`.
+    ///
+    /// # Errors
+    /// The session has ended; drain [`Session::poll`] and tell the application.
+    fn handle(&mut self, now: Instant, input: Input<'_, Self::Command>) -> Result<(), Self::Error>;
+
+    /// Hands out the next thing to do, in wire order.
+    fn poll(&mut self) -> Option<Output<Self::Address, Self::Event>>;
+
+    /// When [`Session::handle_timeout`] wants to be called, if nothing happens before.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Lets time pass. Calling it before the deadline does nothing.
+    ///
+    /// # Errors
+    /// As for [`Session::handle`].
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), Self::Error>;
+
+    /// Whether more application data may be handed in now.
+    fn wants_input(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,6 @@
+//! The Magic-Wormhole protocols without I/O.
+
+pub mod code;
+pub mod key;
+pub mod secretbox;
+pub mod spake2;

@@ -1,0 +1,2 @@
+//! The Wormhole servers.
+fn main() {}
