@@ -1,0 +1,254 @@
+//! Wormhole codes: a nameplate, which the server sees, and a password, which it does not (spec
+//! section 5).
+//!
+//! Not here: claiming the nameplate (`mailbox`) and turning the code into a key (`spake2`).
+
+use std::{fmt, num::NonZeroU8, str::FromStr};
+
+use rand_core::CryptoRngCore;
+use unicode_normalization::UnicodeNormalization;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+pub mod completion;
+pub mod uri;
+mod wordlist;
+
+/// A whole code, such as `4-purple-sausages`. Displays as typed; `Debug` hides the password.
+///
+/// ```
+/// use wormhole_magic::code::Code;
+///
+/// let code: Code = "4-purple-sausages".parse()?;
+/// assert_eq!(code.nameplate().as_str(), "4");
+/// assert_eq!(code.to_string(), "4-purple-sausages");
+/// assert_eq!(format!("{code:?}"), "Code(4-…)");
+/// # Ok::<(), wormhole_magic::code::CodeError>(())
+/// ```
+#[derive(Clone, Eq, PartialEq)]
+pub struct Code {
+    nameplate: Nameplate,
+    password: Password,
+}
+
+impl Code {
+    /// Joins the two halves.
+    pub const fn from_parts(nameplate: Nameplate, password: Password) -> Self {
+        Self { nameplate, password }
+    }
+
+    /// Reads a code as typed: nothing is trimmed, nothing is lower-cased.
+    ///
+    /// # Errors
+    /// Says what is wrong with the code; ask the user again.
+    pub fn parse(text: &str) -> Result<Self, CodeError> {
+        if text.chars().any(char::is_whitespace) {
+            return Err(CodeError::ContainsSpaces(text.to_owned()));
+        }
+        let (nameplate, password) = text.split_once('-').unwrap_or((text, ""));
+        let nameplate = Nameplate::parse(nameplate)?;
+        if password.is_empty() && text != Self::ZERO {
+            return Err(CodeError::NoPassword(nameplate));
+        }
+        Ok(Self { nameplate, password: Password::parse(password)? })
+    }
+
+    /// The code of zero mode: nameplate 0 and no password at all. Whoever comes first is the peer.
+    pub const ZERO: &'static str = "0-";
+
+    /// What the mailbox server is told.
+    pub const fn nameplate(&self) -> &Nameplate {
+        &self.nameplate
+    }
+
+    /// What the mailbox server is not told.
+    pub const fn password(&self) -> &Password {
+        &self.password
+    }
+
+    /// The bytes that enter the key exchange: the whole code in NFC (spec section 1).
+    pub(crate) fn normalized(&self) -> String {
+        self.to_string().nfc().collect()
+    }
+}
+
+impl FromStr for Code {
+    type Err = CodeError;
+
+    fn from_str(text: &str) -> Result<Self, CodeError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.nameplate, self.password.0)
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Code({}-…)", self.nameplate)
+    }
+}
+
+/// The number under which two sides find their mailbox: 1 to 40 ASCII digits.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Nameplate(String);
+
+impl Nameplate {
+    /// Reads a nameplate.
+    ///
+    /// # Errors
+    /// It is empty, too long, or has something other than the digits 0 to 9.
+    pub fn parse(text: &str) -> Result<Self, CodeError> {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !digits || text.len() > MAX_NAMEPLATE_DIGITS {
+            return Err(CodeError::NameplateNotNumeric(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Nameplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The secret half of a code. Never printed by `Debug`, wiped on drop.
+#[derive(Clone, Eq, PartialEq, Zeroize, ZeroizeOnDrop)]
+pub struct Password(String);
+
+impl Password {
+    /// Reads a password as typed. The words need not come from the word list.
+    ///
+    /// # Errors
+    /// It contains white space, or it is longer than any person would type.
+    pub fn parse(text: &str) -> Result<Self, CodeError> {
+        if text.chars().any(char::is_whitespace) {
+            return Err(CodeError::ContainsSpaces(text.to_owned()));
+        }
+        if text.len() > MAX_PASSWORD {
+            return Err(CodeError::PasswordTooLong(text.len()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Picks `words` words, 8 bits each, starting with one of three syllables.
+    pub fn random(words: NonZeroU8, rng: &mut impl CryptoRngCore) -> Self {
+        let mut bytes = vec![0; usize::from(words.get())];
+        rng.fill_bytes(&mut bytes);
+        let halves = [wordlist::THREE_SYLLABLES, wordlist::TWO_SYLLABLES];
+        let words = bytes.iter().zip(halves.iter().cycle());
+        let words = words.filter_map(|(byte, half)| half.get(usize::from(*byte)).copied());
+        let password = Self(words.collect::<Vec<_>>().join("-"));
+        bytes.zeroize();
+        password
+    }
+
+    /// The words, joined by hyphens. Secret.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// Why a text is not a code. The texts quote what the user typed, for the user only.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodeError {
+    /// White space somewhere in the code.
+    #[error("code {0:?} contains spaces")]
+    ContainsSpaces(String),
+    /// What stands before the first hyphen is not 1 to 40 ASCII digits.
+    #[error("nameplate {0:?} must be numeric, with no spaces")]
+    NameplateNotNumeric(String),
+    /// Nothing follows the nameplate.
+    #[error("code is incomplete: the words after nameplate {0} are missing")]
+    NoPassword(Nameplate),
+    /// So many bytes after the nameplate.
+    #[error("code is too long ({0} bytes)")]
+    PasswordTooLong(usize),
+}
+
+/// The mailbox server drops clients which name longer ones (spec section 3).
+const MAX_NAMEPLATE_DIGITS: usize = 40;
+
+/// In bytes. Our choice: room for any sentence, and an end for a file pasted by mistake.
+const MAX_PASSWORD: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn a_code_keeps_what_was_typed() {
+        for text in ["4-purple-sausages", "0-", "12-Own Words".replace(' ', "-").as_str(), "7-é"] {
+            assert_eq!(Code::parse(text).map(|code| code.to_string()).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn spaces_anywhere_are_refused() {
+        for text in ["4-purple sausages", " 4-purple", "4-purple\n", "4-\u{a0}x"] {
+            assert_eq!(Code::parse(text), Err(CodeError::ContainsSpaces(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_nameplate_is_up_to_40_ascii_digits() {
+        let longest = "9".repeat(40);
+        assert!(Nameplate::parse(&longest).is_ok());
+        for text in ["", "x", "4a", "-4", "٤", "4\n", &"9".repeat(41)] {
+            let refused = Err(CodeError::NameplateNotNumeric(text.to_owned()));
+            assert_eq!(Nameplate::parse(text), refused);
+        }
+    }
+
+    #[test]
+    fn a_code_without_words_is_refused_unless_it_is_zero_mode() {
+        let nameplate = Nameplate::parse("4").unwrap();
+        assert_eq!(Code::parse("4"), Err(CodeError::NoPassword(nameplate.clone())));
+        assert_eq!(Code::parse("4-"), Err(CodeError::NoPassword(nameplate)));
+        assert!(Code::parse(Code::ZERO).is_ok());
+    }
+
+    #[test]
+    fn an_endless_password_is_refused() {
+        let text = format!("4-{}", "x".repeat(1025));
+        assert_eq!(Code::parse(&text), Err(CodeError::PasswordTooLong(1025)));
+    }
+
+    #[test]
+    fn random_words_alternate_and_start_with_three_syllables() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        for words in 1..=5 {
+            let password = Password::random(NonZeroU8::new(words).unwrap(), &mut rng);
+            let halves = [wordlist::THREE_SYLLABLES, wordlist::TWO_SYLLABLES];
+            let mut count = 0;
+            for (word, half) in password.expose().split('-').zip(halves.iter().cycle()) {
+                assert!(half.contains(&word), "{word} stands in the wrong half");
+                count += 1;
+            }
+            assert_eq!(count, words);
+        }
+    }
+
+    #[test]
+    fn debug_output_hides_the_password() {
+        let code = Code::parse("4-purple-sausages").unwrap();
+        assert_eq!(format!("{code:?} {:?}", code.password()), "Code(4-…) Password(…)");
+    }
+}
