@@ -27,6 +27,22 @@ impl UnixTime {
         self.0 - earlier.0
     }
 
+    /// Year, month (1-12) and day (1-31) of this time in UTC. Times before 1970 count as 1970.
+    pub fn date(self) -> (u64, u64, u64) {
+        // Howard Hinnant's `civil_from_days`: years begin in March, so that the day that some
+        // years lack comes last; 719,468 days lie between the March of year 0 and 1970.
+        let days = Duration::try_from_secs_f64(self.0).unwrap_or_default().as_secs() / 86_400;
+        let days = days + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era + year_of_era / 100 - year_of_era / 4 - year_of_era * 365;
+        let month_from_march = (day_of_year * 5 + 2) / 153;
+        let day = day_of_year - (month_from_march * 153 + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+    }
+
     /// This time, rounded down to a multiple of `step` seconds; unchanged when `step` is zero.
     #[must_use]
     pub fn blurred(self, step: Duration) -> Self {
@@ -51,6 +67,20 @@ mod tests {
         let time = UnixTime::from_secs(1234.5);
         assert_eq!(time.blurred(Duration::from_secs(100)), UnixTime::from_secs(1200.0));
         assert_eq!(time.blurred(Duration::ZERO), time);
+    }
+
+    #[test]
+    fn dates_follow_the_calendar() {
+        for (seconds, date) in [
+            (-1.0, (1970, 1, 1)),
+            (86_399.0, (1970, 1, 1)),
+            (951_782_400.0, (2000, 2, 29)),
+            (951_868_800.0, (2000, 3, 1)),
+            (1_626_998_400.0, (2021, 7, 23)),
+            (4_102_444_799.0, (2099, 12, 31)),
+        ] {
+            assert_eq!(UnixTime::from_secs(seconds).date(), date);
+        }
     }
 
     #[test]
