@@ -1,1 +1,4 @@
 //! Private delivery between people.
+
+mod drive;
+pub mod net;

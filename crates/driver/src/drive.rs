@@ -1,0 +1,126 @@
+//! The one loop that runs any session on tokio: outputs go to the network, the network, the clock
+//! and the application come back as inputs.
+//!
+//! It knows nothing of any protocol. Nothing is spawned: dropping the [`Driver`] drops every link.
+
+use std::future::poll_fn;
+use std::time::Instant;
+
+use tokio::time::sleep_until;
+use wormhole_kit::{Input, LinkId, Output, Session};
+
+use crate::net::{Dialing, Happening, Link, LinkFailure, Links};
+
+/// A session with its links.
+pub(crate) struct Driver<S: Session, D> {
+    session: S,
+    dial: D,
+    links: Links,
+    /// Why the session ended, until everything it said before has been handed out.
+    ended: Option<S::Error>,
+    last_failure: Option<LinkFailure>,
+}
+
+impl<S: Session, D: FnMut(S::Address) -> Dialing> Driver<S, D> {
+    /// Starts; `dial` opens links to the addresses the session names.
+    pub(crate) fn new(session: S, dial: D) -> Self {
+        Self { session, dial, links: Links::default(), ended: None, last_failure: None }
+    }
+
+    /// The session, to ask it things. It is changed by inputs only.
+    pub(crate) const fn session(&self) -> &S {
+        &self.session
+    }
+
+    /// Why a link was last lost or could not be opened: what a session, knowing only *that* it
+    /// happened, cannot tell the user.
+    pub(crate) const fn last_failure(&self) -> Option<&LinkFailure> {
+        self.last_failure.as_ref()
+    }
+
+    /// Hands a command to the session. What follows from it comes out of [`Self::next`].
+    pub(crate) fn command(&mut self, command: S::Command) {
+        self.handle(|session, now| session.handle(now, Input::Command(command)));
+    }
+
+    /// Adds a link that somebody else opened towards us.
+    pub(crate) fn accept(&mut self, id: LinkId, link: Link) {
+        self.links.insert(id, link);
+        self.handle(|session, now| session.handle(now, Input::Opened(id)));
+    }
+
+    /// Takes a link away from the session, for whatever comes after it.
+    pub(crate) fn take(&mut self, id: LinkId) -> Option<Link> {
+        self.links.take(id)
+    }
+
+    /// Runs until the session has something to tell. Cancelling loses nothing.
+    ///
+    /// # Errors
+    /// The session has ended; let [`Self::finish`] send its last words.
+    pub(crate) async fn next(&mut self) -> Result<S::Event, S::Error> {
+        loop {
+            if let Some(event) = self.carry_out() {
+                return Ok(event);
+            }
+            if let Some(error) = self.ended.take() {
+                return Err(error);
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Closes every link, waiting a moment for what was sent to be flushed.
+    pub(crate) async fn finish(mut self) {
+        // A session that has ended may still have last words to say.
+        while self.carry_out().is_some() {}
+        self.links.finish().await;
+    }
+
+    /// Does what the session wants done, up to the next event.
+    fn carry_out(&mut self) -> Option<S::Event> {
+        loop {
+            match self.session.poll()? {
+                Output::Connect(id, address) => self.links.dial(id, (self.dial)(address)),
+                Output::Send(id, bytes) => self.links.send(id, bytes),
+                Output::Close(id) => self.links.close(id),
+                Output::Event(event) => return Some(event),
+            }
+        }
+    }
+
+    /// Waits for the network or the clock, whichever comes first, and tells the session.
+    async fn wait(&mut self) {
+        let deadline = self.session.deadline();
+        let links = &mut self.links;
+        let happening = tokio::select! {
+            happening = poll_fn(|cx| links.poll_next(cx)) => happening,
+            () = until(deadline) => return self.handle(S::handle_timeout),
+        };
+        match happening {
+            Happening::Opened(id) => self.handle(|s, now| s.handle(now, Input::Opened(id))),
+            Happening::Received(id, bytes) => {
+                self.handle(|session, now| session.handle(now, Input::Bytes(id, &bytes)));
+                self.links.recycle(bytes);
+            }
+            Happening::Lost(id, failure) => {
+                self.last_failure = Some(failure);
+                self.handle(|session, now| session.handle(now, Input::Closed(id)));
+            }
+        }
+    }
+
+    fn handle(&mut self, input: impl FnOnce(&mut S, Instant) -> Result<(), S::Error>) {
+        if let Err(error) = input(&mut self.session, Instant::now()) {
+            self.ended = Some(error);
+        }
+    }
+}
+
+/// Sleeps until the deadline; for ever if there is none.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

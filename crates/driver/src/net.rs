@@ -1,0 +1,100 @@
+//! Links to other machines: TCP and WebSockets, TLS, SOCKS and Tor.
+//!
+//! Nothing in here knows what the bytes mean.
+
+mod link;
+mod links;
+mod socks;
+mod tcp;
+mod tls;
+mod websocket;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+
+use tokio::net::TcpStream;
+
+pub(crate) use link::Link;
+pub(crate) use links::{Happening, Links};
+pub use socks::SocksRefusal;
+pub use tls::TlsFailure;
+pub(crate) use websocket::{Frames, WebSocket};
+
+/// A link being opened.
+pub(crate) type Dialing = Pin<Box<dyn Future<Output = Result<Link, LinkFailure>> + Send>>;
+
+/// The way to other machines.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route {
+    /// A SOCKS5 proxy, if nothing may go out directly.
+    pub(crate) proxy: Option<socks::Proxy>,
+}
+
+impl Route {
+    /// Opens a TCP link to `host`, a name or an address without brackets.
+    ///
+    /// # Errors
+    /// Says why it could not be opened.
+    pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, LinkFailure> {
+        match self.proxy {
+            Some(proxy) => proxy.connect(host, port).await,
+            None => tcp::connect(host, port).await,
+        }
+    }
+}
+
+/// Why a link could not be opened, or was lost.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkFailure {
+    /// Not a URL this program can follow.
+    #[error("{0:?} is not a ws:// or wss:// URL")]
+    BadUrl(String),
+    /// The other end closed the link. Not always a failure.
+    #[error("the link was closed")]
+    Closed,
+    /// The operating system refused, or the network did.
+    #[error("{}", describe(*.0))]
+    Io(io::ErrorKind),
+    /// A frame longer than is allowed here arrived.
+    #[error("the server sent too much at once")]
+    MessageTooLong,
+    /// The name is unknown, or no name server could be asked.
+    #[error("the name {0:?} could not be resolved")]
+    NameNotFound(String),
+    /// Something answered, but not with a WebSocket: this HTTP status.
+    #[error("the server answered with HTTP status {0} instead of a WebSocket")]
+    NotAWebSocket(u16),
+    /// Something answered that does not speak HTTP or WebSocket properly.
+    #[error("the server does not speak WebSocket properly")]
+    NotHttp,
+    /// The SOCKS proxy would not connect us.
+    #[error("the proxy refused: {0}")]
+    ProxyRefused(#[from] SocksRefusal),
+    /// Nothing was heard for too long.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The server's certificate could not be accepted, or TLS failed otherwise.
+    #[error("TLS failed: {0}")]
+    Tls(TlsFailure),
+}
+
+/// What happened, in words that mean something to people.
+fn describe(kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "the connection was cut".to_owned()
+        }
+        io::ErrorKind::UnexpectedEof => "the connection ended early".to_owned(),
+        io::ErrorKind::TimedOut => "no answer in time".to_owned(),
+        kind => kind.to_string(),
+    }
+}
+
+impl From<io::ErrorKind> for LinkFailure {
+    fn from(kind: io::ErrorKind) -> Self {
+        if kind == io::ErrorKind::TimedOut { Self::TimedOut } else { Self::Io(kind) }
+    }
+}

@@ -1,0 +1,115 @@
+//! One link: a TCP stream of bytes, or a WebSocket of messages, polled alike.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::{LinkFailure, WebSocket};
+
+/// One open link.
+pub(crate) enum Link {
+    /// Bytes in any pieces.
+    Tcp(TcpStream),
+    /// Whole messages.
+    WebSocket(Box<WebSocket>),
+}
+
+impl Link {
+    /// Waits for bytes (for a WebSocket: one message) and puts them into the empty `buffer`.
+    pub(crate) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<Result<(), LinkFailure>> {
+        match self {
+            Self::Tcp(stream) => poll_read(stream, cx, buffer),
+            Self::WebSocket(socket) => socket.poll_receive(cx, buffer),
+        }
+    }
+
+    /// Writes what waits in the outbox; ready once all of it is on its way.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &mut Outbox,
+    ) -> Poll<Result<(), LinkFailure>> {
+        match self {
+            Self::Tcp(stream) => poll_write(stream, cx, outbox).map_err(|e| e.kind().into()),
+            Self::WebSocket(socket) => socket.poll_send(cx, outbox),
+        }
+    }
+
+    /// Says goodbye and waits until the other end has heard it.
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx).map(|_| ()),
+            Self::WebSocket(socket) => socket.poll_close(cx),
+        }
+    }
+}
+
+/// What has yet to be written to a link. Its bound is the session's: a session asks for no more
+/// input while much of what it has sent is unanswered.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    messages: VecDeque<Vec<u8>>,
+    /// Bytes of the first message that are written already (streams only).
+    written: usize,
+}
+
+impl Outbox {
+    /// Queues a message.
+    pub(crate) fn push(&mut self, message: Vec<u8>) {
+        self.messages.push_back(message);
+    }
+
+    /// Takes the next whole message.
+    pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
+        self.messages.pop_front()
+    }
+
+    /// What is left of the first message; `None` when everything is written.
+    fn front(&mut self) -> Option<&[u8]> {
+        while self.messages.front().is_some_and(|message| self.written >= message.len()) {
+            self.messages.pop_front();
+            self.written = 0;
+        }
+        self.messages.front().and_then(|message| message.get(self.written..))
+    }
+}
+
+fn poll_read(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    buffer: &mut Vec<u8>,
+) -> Poll<Result<(), LinkFailure>> {
+    buffer.resize(READ, 0);
+    let mut read = ReadBuf::new(buffer);
+    let result = Pin::new(stream).poll_read(cx, &mut read);
+    let length = read.filled().len();
+    buffer.truncate(length);
+    ready!(result).map_err(|e| e.kind())?;
+    Poll::Ready(if length == 0 { Err(LinkFailure::Closed) } else { Ok(()) })
+}
+
+fn poll_write(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    outbox: &mut Outbox,
+) -> Poll<io::Result<()>> {
+    while let Some(bytes) = outbox.front() {
+        let written = ready!(Pin::new(&mut *stream).poll_write(cx, bytes))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        outbox.written += written;
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Bytes read at once. Sessions exchange a few hundred; bulk data does not pass through here.
+const READ: usize = 4 << 10;

@@ -1,0 +1,159 @@
+//! The links of one session: being opened, open, or saying goodbye.
+//!
+//! No tasks and no channels: whoever owns the links polls them, and gets one happening at a time.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::ops::Bound::{Excluded, Unbounded};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Sleep, sleep};
+use wormhole_kit::LinkId;
+
+use super::link::Outbox;
+use super::{Dialing, Link, LinkFailure};
+
+/// What happened on some link.
+pub(crate) enum Happening {
+    /// It is open now.
+    Opened(LinkId),
+    /// It brought these bytes.
+    Received(LinkId, Vec<u8>),
+    /// It is gone.
+    Lost(LinkId, LinkFailure),
+}
+
+/// All links of a session.
+#[derive(Default)]
+pub(crate) struct Links {
+    slots: BTreeMap<LinkId, Slot>,
+    /// Whose turn it was last: the next one is looked at first, so that none is starved.
+    last: Option<LinkId>,
+    spare: Vec<u8>,
+}
+
+enum Slot {
+    Dialing(Dialing),
+    Open { link: Link, outbox: Outbox },
+    Closing { link: Link, outbox: Outbox, patience: Pin<Box<Sleep>> },
+}
+
+impl Links {
+    /// Starts to open a link.
+    pub(crate) fn dial(&mut self, id: LinkId, dialing: Dialing) {
+        self.slots.insert(id, Slot::Dialing(dialing));
+    }
+
+    /// Adds an open link.
+    pub(crate) fn insert(&mut self, id: LinkId, link: Link) {
+        self.slots.insert(id, Slot::Open { link, outbox: Outbox::default() });
+    }
+
+    /// Takes an open link out, with nothing said to the other end.
+    pub(crate) fn take(&mut self, id: LinkId) -> Option<Link> {
+        match self.slots.remove(&id)? {
+            Slot::Open { link, .. } => Some(link),
+            Slot::Dialing(_) | Slot::Closing { .. } => None,
+        }
+    }
+
+    /// Queues bytes (for a WebSocket: one message). Nothing happens if the link is gone.
+    pub(crate) fn send(&mut self, id: LinkId, bytes: Vec<u8>) {
+        if let Some(Slot::Open { outbox, .. }) = self.slots.get_mut(&id) {
+            outbox.push(bytes);
+        }
+    }
+
+    /// Closes a link once everything queued is written; stops opening it if it was not open yet.
+    pub(crate) fn close(&mut self, id: LinkId) {
+        if let Some(Slot::Open { link, outbox }) = self.slots.remove(&id) {
+            let patience = Box::pin(sleep(LINGER));
+            self.slots.insert(id, Slot::Closing { link, outbox, patience });
+        }
+    }
+
+    /// Gives a buffer back that came with [`Happening::Received`].
+    pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= MAX_SPARE {
+            buffer.clear();
+            self.spare = buffer;
+        }
+    }
+
+    /// Waits for the next happening.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Happening> {
+        let first = self.last.map_or(Unbounded, Excluded);
+        let order = self.slots.range((first, Unbounded)).chain(self.slots.iter());
+        let order: Vec<LinkId> = order.map(|(id, _)| *id).take(self.slots.len()).collect();
+        for id in order {
+            if let Poll::Ready(happening) = self.poll_slot(id, cx) {
+                self.last = Some(id);
+                return Poll::Ready(happening);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Drops every link that is not closing and waits, but not for long, for those that are.
+    pub(crate) async fn finish(mut self) {
+        self.slots.retain(|_, slot| matches!(slot, Slot::Closing { .. }));
+        poll_fn(|cx| {
+            // Closing links report nothing, they just vanish.
+            let _ = self.poll_next(cx);
+            if self.slots.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn poll_slot(&mut self, id: LinkId, cx: &mut Context<'_>) -> Poll<Happening> {
+        match self.slots.get_mut(&id) {
+            Some(Slot::Dialing(dialing)) => match dialing.as_mut().poll(cx) {
+                Poll::Ready(Ok(link)) => {
+                    self.insert(id, link);
+                    Poll::Ready(Happening::Opened(id))
+                }
+                Poll::Ready(Err(failure)) => self.lose(id, failure),
+                Poll::Pending => Poll::Pending,
+            },
+            Some(Slot::Open { link, outbox }) => {
+                if let Poll::Ready(Err(failure)) = link.poll_send(cx, outbox) {
+                    return self.lose(id, failure);
+                }
+                let mut buffer = std::mem::take(&mut self.spare);
+                match link.poll_receive(cx, &mut buffer) {
+                    Poll::Ready(Ok(())) => Poll::Ready(Happening::Received(id, buffer)),
+                    Poll::Ready(Err(failure)) => self.lose(id, failure),
+                    Poll::Pending => {
+                        self.spare = buffer;
+                        Poll::Pending
+                    }
+                }
+            }
+            Some(Slot::Closing { link, outbox, patience }) => {
+                let gone = match link.poll_send(cx, outbox) {
+                    Poll::Ready(Ok(())) => link.poll_close(cx).is_ready(),
+                    Poll::Ready(Err(_)) => true,
+                    Poll::Pending => false,
+                };
+                if gone || patience.as_mut().poll(cx).is_ready() {
+                    self.slots.remove(&id);
+                }
+                Poll::Pending
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn lose(&mut self, id: LinkId, failure: LinkFailure) -> Poll<Happening> {
+        self.slots.remove(&id);
+        Poll::Ready(Happening::Lost(id, failure))
+    }
+}
+
+/// How long a goodbye may take. One round trip is all it needs.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Largest buffer kept for the next read, in bytes.
+const MAX_SPARE: usize = 64 << 10;

@@ -1,0 +1,121 @@
+//! Opens TCP links: every address of a name, both families, a moment apart (RFC 8305).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::LinkFailure;
+
+/// Connects to `host`, a name or an address without brackets.
+///
+/// # Errors
+/// The name is unknown, or no address answered in [`CONNECT_TIMEOUT`].
+pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, LinkFailure> {
+    let addresses = resolve(host, port).await?;
+    let raced = timeout(CONNECT_TIMEOUT, race(interleave(addresses)));
+    let stream = raced.await.map_err(|_| LinkFailure::TimedOut)?.map_err(|e| e.kind())?;
+    // Every protocol here writes whole messages; waiting for more of them only costs time.
+    stream.set_nodelay(true).map_err(|e| e.kind())?;
+    Ok(stream)
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, LinkFailure> {
+    // A literal address needs no name server, nor the thread that asking one takes.
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let unknown = || LinkFailure::NameNotFound(host.to_owned());
+    let found: Vec<_> = lookup_host((host, port)).await.map_err(|_| unknown())?.collect();
+    if found.is_empty() { Err(unknown()) } else { Ok(found) }
+}
+
+/// Alternates the two families, starting with that of the first address.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first() else { return addresses };
+    let first_is_v6 = first.is_ipv6();
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    for address in addresses {
+        if address.is_ipv6() == first_is_v6 { one.push(address) } else { other.push(address) }
+    }
+    let mut other = other.into_iter();
+    let mut mixed: Vec<_> =
+        one.into_iter().flat_map(|address| [Some(address), other.next()]).flatten().collect();
+    mixed.extend(other);
+    mixed
+}
+
+/// Tries one address after the other, without waiting for the earlier ones to fail.
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut next_start = Instant::now();
+    let mut failure = io::ErrorKind::AddrNotAvailable.into();
+    let mut more = true;
+    while more || !attempts.is_empty() {
+        tokio::select! {
+            Some(result) = attempts.next() => match result {
+                Ok(stream) => return Ok(stream),
+                Err(error) => {
+                    failure = error;
+                    next_start = Instant::now();
+                }
+            },
+            () = sleep_until(next_start), if more => match waiting.next() {
+                Some(address) => {
+                    attempts.push(TcpStream::connect(address));
+                    next_start = Instant::now() + ATTEMPT_DELAY;
+                }
+                None => more = false,
+            },
+        }
+    }
+    Err(failure)
+}
+
+/// How long all attempts together may take. Systems give up after one to two minutes; nobody who
+/// watches a terminal does.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Head start of each address over the next (RFC 8305 section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_families_take_turns() {
+        let [a, b, c]: [SocketAddr; 3] =
+            ["[::1]:1", "[::2]:1", "1.2.3.4:1"].map(|text| text.parse().unwrap());
+        assert_eq!(interleave(vec![a, b, c]), [a, c, b]);
+        assert_eq!(interleave(vec![c, a, b]), [c, a, b]);
+        assert_eq!(interleave(vec![]), []);
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_as_soon_as_one_fails() {
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed_address = closed.local_addr().unwrap();
+        drop(closed);
+        let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = vec![closed_address, open.local_addr().unwrap()];
+        assert!(race(addresses).await.is_ok());
+        assert_eq!(
+            race(vec![closed_address]).await.unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_exist_is_reported_by_name() {
+        assert_eq!(
+            connect("nobody.invalid", 1).await.map(|_| ()),
+            Err(LinkFailure::NameNotFound("nobody.invalid".into()))
+        );
+    }
+}

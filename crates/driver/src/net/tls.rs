@@ -1,0 +1,79 @@
+//! TLS towards servers, with the system's trusted certificates.
+//!
+//! Those are read on first use: most programs never need them, and reading takes milliseconds.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore, crypto::ring};
+
+use super::LinkFailure;
+
+/// Why no TLS link came about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsFailure {
+    /// The certificate's time is over, or the clock here is wrong.
+    #[error("the server's certificate has expired")]
+    Expired,
+    /// The two programs have no version or cipher in common, or one of them is broken.
+    #[error("the handshake broke off")]
+    Handshake,
+    /// The system has no trusted certificates.
+    #[error("this system has no trusted certificates")]
+    NoRoots,
+    /// Nobody we trust vouches for the certificate.
+    #[error("the server's certificate is not trusted")]
+    Untrusted,
+    /// The certificate is for another name.
+    #[error("the server's certificate is for another name")]
+    WrongName,
+}
+
+/// Wraps a stream in TLS and checks that the other end is `host`.
+pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    host: &str,
+    stream: S,
+) -> Result<TlsStream<S>, LinkFailure> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| LinkFailure::NameNotFound(host.to_owned()))?;
+    let connector = TlsConnector::from(Arc::clone(config()?));
+    connector.connect(name, stream).await.map_err(|error| failure(&error))
+}
+
+fn config() -> Result<&'static Arc<ClientConfig>, LinkFailure> {
+    static CONFIG: OnceLock<Result<Arc<ClientConfig>, TlsFailure>> = OnceLock::new();
+    CONFIG.get_or_init(load).as_ref().map_err(|failure| LinkFailure::Tls(*failure))
+}
+
+fn load() -> Result<Arc<ClientConfig>, TlsFailure> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(TlsFailure::NoRoots);
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.map_err(|_| TlsFailure::Handshake)?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// Finds the reason inside an I/O error, where the TLS library puts it.
+fn failure(error: &io::Error) -> LinkFailure {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let Some(inner) = inner else { return error.kind().into() };
+    let Error::InvalidCertificate(certificate) = inner else {
+        return LinkFailure::Tls(TlsFailure::Handshake);
+    };
+    LinkFailure::Tls(match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsFailure::Expired,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            TlsFailure::WrongName
+        }
+        _ => TlsFailure::Untrusted,
+    })
+}

@@ -1,0 +1,192 @@
+//! Client WebSockets: opened over TCP or TLS, kept alive with pings, dropped when the other end
+//! falls silent.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes, error::CapacityError};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use url::{Host, Url};
+
+use super::link::Outbox;
+use super::{LinkFailure, Route, tls};
+
+/// Which kind of frames go out. Either kind is taken in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Frames {
+    /// Text: the mailbox protocol.
+    Text,
+    /// Binary: the transit relay.
+    Binary,
+}
+
+/// An open WebSocket.
+pub(crate) struct WebSocket {
+    stream: WebSocketStream<Box<dyn Duplex>>,
+    frames: Frames,
+    keepalive: Interval,
+    /// Whether anything came since the last ping.
+    heard: bool,
+    said_goodbye: bool,
+}
+
+/// A stream of bytes in both directions.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+impl WebSocket {
+    /// Opens a WebSocket that takes messages of up to `max_message` bytes.
+    ///
+    /// # Errors
+    /// Says at which stage it failed.
+    pub(crate) async fn connect(
+        url: &str,
+        route: &Route,
+        frames: Frames,
+        max_message: usize,
+    ) -> Result<Self, LinkFailure> {
+        let opening = Self::open(url, route, max_message);
+        let stream = timeout(OPEN_TIMEOUT, opening).await.map_err(|_| LinkFailure::TimedOut)??;
+        let mut keepalive = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { stream, frames, keepalive, heard: true, said_goodbye: false })
+    }
+
+    async fn open(
+        text: &str,
+        route: &Route,
+        max_message: usize,
+    ) -> Result<WebSocketStream<Box<dyn Duplex>>, LinkFailure> {
+        let bad_url = || LinkFailure::BadUrl(text.to_owned());
+        let url = Url::parse(text).map_err(|_| bad_url())?;
+        let host = match url.host().ok_or_else(bad_url)? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        let (secure, port) = match url.scheme() {
+            "ws" => (false, url.port().unwrap_or(80)),
+            "wss" => (true, url.port().unwrap_or(443)),
+            _ => return Err(bad_url()),
+        };
+        let tcp = route.connect(&host, port).await?;
+        let stream: Box<dyn Duplex> =
+            if secure { Box::new(tls::connect(&host, tcp).await?) } else { Box::new(tcp) };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(Some(max_message))
+            .max_frame_size(Some(max_message));
+        let opened = client_async_with_config(url.as_str(), stream, Some(config)).await;
+        opened.map(|(stream, _response)| stream).map_err(failure)
+    }
+
+    /// Waits for one message and puts it into `buffer`.
+    pub(super) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<Result<(), LinkFailure>> {
+        if let Poll::Ready(Err(failure)) = self.poll_keepalive(cx) {
+            return Poll::Ready(Err(failure));
+        }
+        loop {
+            let message = ready!(Pin::new(&mut self.stream).poll_next(cx));
+            self.heard = true;
+            let message = match message {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Poll::Ready(Err(failure(error))),
+                None => return Poll::Ready(Err(LinkFailure::Closed)),
+            };
+            if message.is_text() || message.is_binary() {
+                buffer.clear();
+                buffer.extend_from_slice(&message.into_data());
+                return Poll::Ready(Ok(()));
+            }
+            // Pongs prove life by having come. Pings and goodbyes are answered by the library.
+        }
+    }
+
+    /// Writes all messages of the outbox.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &mut Outbox,
+    ) -> Poll<Result<(), LinkFailure>> {
+        loop {
+            ready!(Pin::new(&mut self.stream).poll_ready(cx)).map_err(failure)?;
+            let Some(bytes) = outbox.pop() else { break };
+            let message = match self.frames {
+                Frames::Binary => Message::Binary(Bytes::from(bytes)),
+                // Sessions that speak text put nothing but UTF-8 into the outbox.
+                Frames::Text => Message::Text(Utf8Bytes::try_from(bytes).unwrap_or_default()),
+            };
+            Pin::new(&mut self.stream).start_send(message).map_err(failure)?;
+        }
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(failure)
+    }
+
+    /// Sends a goodbye and waits for the answer.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.said_goodbye {
+            let said = ready!(Pin::new(&mut self.stream).poll_close(cx));
+            if said.is_err() {
+                return Poll::Ready(());
+            }
+            self.said_goodbye = true;
+        }
+        // Whatever still comes is read, or the system would answer it with a reset, which may
+        // overtake our last words.
+        while let Some(Ok(_)) = ready!(Pin::new(&mut self.stream).poll_next(cx)) {}
+        Poll::Ready(())
+    }
+
+    /// Pings from time to time; an error once a whole period passes without a sign of life.
+    fn poll_keepalive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkFailure>> {
+        ready!(self.keepalive.poll_tick(cx));
+        // Arms the timer for the next tick.
+        cx.waker().wake_by_ref();
+        if !std::mem::take(&mut self.heard) {
+            return Poll::Ready(Err(LinkFailure::TimedOut));
+        }
+        ready!(Pin::new(&mut self.stream).poll_ready(cx)).map_err(failure)?;
+        let ping = Pin::new(&mut self.stream).start_send(Message::Ping(Bytes::new()));
+        Poll::Ready(ping.map_err(failure))
+    }
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket").field("frames", &self.frames).finish_non_exhaustive()
+    }
+}
+
+fn failure(error: Error) -> LinkFailure {
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => LinkFailure::Closed,
+        Error::Io(error) => error.kind().into(),
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => LinkFailure::MessageTooLong,
+        Error::Http(response) => LinkFailure::NotAWebSocket(response.status().as_u16()),
+        Error::Url(_) => LinkFailure::BadUrl(String::new()),
+        Error::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => LinkFailure::Closed,
+        _ => LinkFailure::NotHttp,
+    }
+}
+
+/// How long opening may take, name look-up, TCP, TLS and upgrade together.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pings this often, and gives up after as long without an answer. Translators of addresses forget
+/// idle links after some minutes; the reference client pings as often.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// First size of the read buffer, in bytes. It grows with longer messages.
+const BUFFER: usize = 4 << 10;
