@@ -7,6 +7,7 @@ mod app_id;
 pub mod code;
 pub mod key;
 pub mod mailbox;
+pub mod relay;
 pub mod secretbox;
 pub mod spake2;
 

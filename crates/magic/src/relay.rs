@@ -1,0 +1,335 @@
+//! The transit relay: who is glued to whom, what each side is told, and what is written down.
+//!
+//! No sockets and no bulk data: a server hands in what its links say until two of them are paired
+//! and then carries the bytes itself ([`Command::Carried`] tells how many). Spec: transit.rst
+//! "Relay"; behaviour of magic-wormhole-transit-relay 0.5.0.
+//!
+//! ```
+//! use std::time::Instant;
+//! use wormhole_kit::{Input, LinkId, Output, Session};
+//! use wormhole_magic::relay::{Event, Limits, Relay};
+//!
+//! let (now, one, two) = (Instant::now(), LinkId(1), LinkId(3));
+//! let mut relay = Relay::new(Limits::default());
+//! for (link, side) in [(one, "0123456789abcdef"), (two, "fedcba9876543210")] {
+//!     let line = format!("please relay {} for side {side}\n", "0".repeat(64));
+//!     relay.handle(now, Input::Opened(link));
+//!     relay.handle(now, Input::Bytes(link, line.as_bytes()));
+//! }
+//! assert_eq!(relay.poll(), Some(Output::Send(one, b"ok\n".to_vec())));
+//! assert_eq!(relay.poll(), Some(Output::Send(two, b"ok\n".to_vec())));
+//! assert_eq!(relay.poll(), Some(Output::Event(Event::Paired { first: one, second: two })));
+//! ```
+
+mod handshake;
+mod usage;
+mod waiting;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+pub use handshake::{BadHandshake, Handshake, MAX_LINE, Side, Token};
+pub use usage::{Mood, Record, Usage};
+use waiting::{Arrival, WaitingRoom};
+use wormhole_kit::{Input, LinkId, Output, Session};
+
+/// How long the relay puts up with a link that is not paired.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// From the opening of a link to the end of its handshake line.
+    pub handshake: Duration,
+    /// From the handshake to the partner; `None` waits for ever, as the reference does.
+    pub waiting: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { handshake: HANDSHAKE_TIME, waiting: Some(WAITING_TIME) }
+    }
+}
+
+/// What the server tells the relay beside what its links do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the relay handles every command")]
+pub enum Command {
+    /// The server moved this many bytes from this paired link to its partner by itself.
+    Carried(LinkId, u64),
+    /// Shutting down: every link that is not paired is closed, pairs go on.
+    Drain,
+}
+
+/// What the server is told beside what to send and close.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the server must handle every event")]
+pub enum Event {
+    /// What one of them sends from now on is for the other. The relay forwards bytes that are handed
+    /// in, but a server does better to carry them itself.
+    Paired {
+        /// The link that waited.
+        first: LinkId,
+        /// The link that came later.
+        second: LinkId,
+    },
+    /// A pair, or a link that found no partner, is over and goes into the records.
+    Ended(Usage),
+}
+
+/// The pairing of all links of one relay.
+///
+/// | link | input | said to it | next | mood recorded |
+/// |---|---|---|---|---|
+/// | expects its handshake | good line, nobody fits | | waits | |
+/// | expects its handshake | good line, someone fits | `ok` to both | paired | redundant: others waiting there |
+/// | expects its handshake | other or overlong line | `bad handshake` | closed | errory |
+/// | expects its handshake | closed, too slow, drain | | closed | empty |
+/// | waits | any byte | `impatient` | closed | impatient |
+/// | waits | closed, too long, drain | | closed | lonely |
+/// | paired | bytes | (to its partner) | paired | |
+/// | paired | closed | | both closed | happy |
+///
+/// Two links fit if their tokens are equal and their sides differ or one has none. Bytes behind the
+/// line of the link that completes a pair are already its partner's, as in the reference.
+#[derive(Debug)]
+pub struct Relay {
+    limits: Limits,
+    links: BTreeMap<LinkId, Link>,
+    waiting: WaitingRoom,
+    deadlines: BTreeSet<(Instant, LinkId)>,
+    outputs: VecDeque<Output<Infallible, Event>>,
+}
+
+/// One link that is open.
+#[derive(Debug)]
+struct Link {
+    opened: Instant,
+    deadline: Option<Instant>,
+    state: State,
+}
+
+/// What a link has got to.
+#[derive(Debug)]
+enum State {
+    /// Holds what has come of the line.
+    ExpectHandshake { line: Vec<u8> },
+    /// Its partner is not here yet.
+    ExpectPartner { handshake: Handshake },
+    /// Glued; `sent` bytes have come from it.
+    Paired { partner: LinkId, sent: u64 },
+}
+
+impl Relay {
+    /// A relay without links.
+    pub const fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            links: BTreeMap::new(),
+            waiting: WaitingRoom::new(),
+            deadlines: BTreeSet::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// How many links have given a handshake and wait for their partners.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn on_opened(&mut self, now: Instant, id: LinkId) {
+        let state = State::ExpectHandshake { line: Vec::new() };
+        self.links.insert(id, Link { opened: now, deadline: None, state });
+        self.set_deadline(id, now.checked_add(self.limits.handshake));
+    }
+
+    fn on_bytes(&mut self, now: Instant, id: LinkId, bytes: &[u8]) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        match &mut link.state {
+            State::ExpectHandshake { line } => match handshake::take_line(line, bytes) {
+                handshake::Line::Partial => {}
+                handshake::Line::Whole(handshake, rest) => {
+                    self.on_handshake(now, id, handshake);
+                    self.on_bytes(now, id, rest);
+                }
+                handshake::Line::Bad => self.dismiss(now, id, b"bad handshake\n", Mood::Errory),
+            },
+            State::ExpectPartner { .. } if bytes.is_empty() => {}
+            State::ExpectPartner { .. } => self.dismiss(now, id, b"impatient\n", Mood::Impatient),
+            State::Paired { partner, sent } => {
+                *sent = sent.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                if !bytes.is_empty() {
+                    self.outputs.push_back(Output::Send(*partner, bytes.to_vec()));
+                }
+            }
+        }
+    }
+
+    fn on_handshake(&mut self, now: Instant, id: LinkId, handshake: Handshake) {
+        match self.waiting.arrive(id, &handshake) {
+            Arrival::Waits { evicted } => {
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.state = State::ExpectPartner { handshake };
+                }
+                let until = self.limits.waiting.and_then(|time| now.checked_add(time));
+                self.set_deadline(id, until);
+                if let Some(evicted) = evicted {
+                    self.dismiss(now, evicted, b"", Mood::Redundant);
+                }
+            }
+            Arrival::Meets { partner, redundant } => {
+                self.pair(partner, id);
+                for other in redundant {
+                    self.dismiss(now, other, b"", Mood::Redundant);
+                }
+            }
+        }
+    }
+
+    fn pair(&mut self, first: LinkId, second: LinkId) {
+        for (id, partner) in [(first, second), (second, first)] {
+            self.set_deadline(id, None);
+            if let Some(link) = self.links.get_mut(&id) {
+                link.state = State::Paired { partner, sent: 0 };
+            }
+            self.outputs.push_back(Output::Send(id, b"ok\n".to_vec()));
+        }
+        self.outputs.push_back(Output::Event(Event::Paired { first, second }));
+    }
+
+    /// Closes a link that is not paired, after a last word.
+    fn dismiss(&mut self, now: Instant, id: LinkId, farewell: &[u8], mood: Mood) {
+        if !farewell.is_empty() {
+            self.outputs.push_back(Output::Send(id, farewell.to_vec()));
+        }
+        self.outputs.push_back(Output::Close(id));
+        self.end(now, id, mood);
+    }
+
+    /// Forgets an unpaired link and records it.
+    fn end(&mut self, now: Instant, id: LinkId, mood: Mood) {
+        self.set_deadline(id, None);
+        let Some(link) = self.links.remove(&id) else { return };
+        if let State::ExpectPartner { handshake } = &link.state {
+            self.waiting.leave(id, handshake);
+        }
+        let total = now.saturating_duration_since(link.opened);
+        self.outputs.push_back(Output::Event(Event::Ended(Usage {
+            total,
+            waiting: None,
+            bytes: 0,
+            mood,
+        })));
+    }
+
+    fn on_closed(&mut self, now: Instant, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        match &link.state {
+            State::ExpectHandshake { .. } => self.end(now, id, Mood::Empty),
+            State::ExpectPartner { .. } => self.end(now, id, Mood::Lonely),
+            State::Paired { partner, .. } => {
+                let partner = *partner;
+                self.on_pair_closed(now, id, partner);
+            }
+        }
+    }
+
+    fn on_pair_closed(&mut self, now: Instant, id: LinkId, partner: LinkId) {
+        self.outputs.push_back(Output::Close(partner));
+        let (Some(one), Some(two)) = (self.links.remove(&id), self.links.remove(&partner)) else {
+            return;
+        };
+        let (earlier, later) = (one.opened.min(two.opened), one.opened.max(two.opened));
+        self.outputs.push_back(Output::Event(Event::Ended(Usage {
+            total: now.saturating_duration_since(earlier),
+            waiting: Some(later.saturating_duration_since(earlier)),
+            bytes: one.sent().saturating_add(two.sent()),
+            mood: Mood::Happy,
+        })));
+    }
+
+    fn on_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Carried(id, bytes) => {
+                let link = self.links.get_mut(&id);
+                if let Some(Link { state: State::Paired { sent, .. }, .. }) = link {
+                    *sent = sent.saturating_add(bytes);
+                }
+            }
+            Command::Drain => {
+                let unpaired = self.links.iter().filter(|(_, link)| !link.is_paired());
+                for id in unpaired.map(|(id, _)| *id).collect::<Vec<_>>() {
+                    self.outputs.push_back(Output::Close(id));
+                    self.on_closed(now, id);
+                }
+            }
+        }
+    }
+
+    fn set_deadline(&mut self, id: LinkId, deadline: Option<Instant>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Some(old) = std::mem::replace(&mut link.deadline, deadline) {
+            self.deadlines.remove(&(old, id));
+        }
+        if let Some(new) = deadline {
+            self.deadlines.insert((new, id));
+        }
+    }
+}
+
+impl Link {
+    const fn is_paired(&self) -> bool {
+        matches!(self.state, State::Paired { .. })
+    }
+
+    /// Bytes that came from this link for its partner.
+    const fn sent(&self) -> u64 {
+        match self.state {
+            State::Paired { sent, .. } => sent,
+            State::ExpectHandshake { .. } | State::ExpectPartner { .. } => 0,
+        }
+    }
+}
+
+impl Session for Relay {
+    /// The relay opens no link.
+    type Address = Infallible;
+    type Command = Command;
+    type Event = Event;
+    /// Nothing a link does ends the relay.
+    type Error = Infallible;
+
+    fn handle(&mut self, now: Instant, input: Input<'_, Command>) -> Result<(), Infallible> {
+        match input {
+            Input::Opened(id) => self.on_opened(now, id),
+            Input::Bytes(id, bytes) => self.on_bytes(now, id, bytes),
+            Input::Closed(id) => self.on_closed(now, id),
+            Input::Command(command) => self.on_command(now, command),
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Option<Output<Infallible, Event>> {
+        self.outputs.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), Infallible> {
+        while let Some(&(deadline, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(deadline, id));
+            self.outputs.push_back(Output::Close(id));
+            self.on_closed(now, id);
+        }
+        Ok(())
+    }
+}
+
+/// Time for the handshake line. Our choice: clients send it at once, so this is a bad network's share.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
+
+/// Time to wait for a partner. Our choice: longer than anybody ponders whether to accept a file.
+const WAITING_TIME: Duration = Duration::from_secs(60 * 60);

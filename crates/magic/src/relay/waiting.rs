@@ -1,0 +1,73 @@
+//! Links that gave their handshake and wait for their partners.
+//!
+//! Knows no time and no moods; the relay decides what becomes of the links named here. Spec:
+//! transit.rst "Relay".
+
+use std::collections::BTreeMap;
+
+use wormhole_kit::LinkId;
+
+use super::handshake::{Handshake, Side, Token};
+
+/// Who waits, by token, longest first.
+#[derive(Debug, Default)]
+pub(super) struct WaitingRoom {
+    by_token: BTreeMap<Token, Vec<(LinkId, Option<Side>)>>,
+    count: usize,
+}
+
+/// What an arrival leads to.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Arrival {
+    /// Nobody fits. `evicted` has waited longest of too many and must go.
+    Waits { evicted: Option<LinkId> },
+    /// `partner` fits; the others that wait on the token have lost. All have left the room.
+    Meets { partner: LinkId, redundant: Vec<LinkId> },
+}
+
+impl WaitingRoom {
+    /// An empty room.
+    pub(super) const fn new() -> Self {
+        Self { by_token: BTreeMap::new(), count: 0 }
+    }
+
+    /// How many links wait.
+    pub(super) const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Finds the partner of a new link, or lets it wait.
+    pub(super) fn arrive(&mut self, id: LinkId, handshake: &Handshake) -> Arrival {
+        let waiting = self.by_token.entry(handshake.token).or_default();
+        let fits = |(_, side): &(LinkId, Option<Side>)| {
+            handshake.fits(&Handshake { token: handshake.token, side: *side })
+        };
+        if let Some(found) = waiting.iter().position(fits) {
+            let (partner, _) = waiting.remove(found);
+            let redundant: Vec<_> = waiting.iter().map(|(id, _)| *id).collect();
+            self.count -= 1 + redundant.len();
+            self.by_token.remove(&handshake.token);
+            return Arrival::Meets { partner, redundant };
+        }
+        waiting.push((id, handshake.side));
+        self.count += 1;
+        let evicted = (waiting.len() > MAX_PER_TOKEN).then(|| waiting.remove(0).0);
+        self.count -= usize::from(evicted.is_some());
+        Arrival::Waits { evicted }
+    }
+
+    /// Lets a link go. Does nothing if it does not wait here.
+    pub(super) fn leave(&mut self, id: LinkId, handshake: &Handshake) {
+        let Some(waiting) = self.by_token.get_mut(&handshake.token) else { return };
+        let before = waiting.len();
+        waiting.retain(|(waiter, _)| *waiter != id);
+        self.count -= before - waiting.len();
+        if waiting.is_empty() {
+            self.by_token.remove(&handshake.token);
+        }
+    }
+}
+
+/// Links of one side that may wait on one token. Our choice: a client has one or two, and the search
+/// for a partner must stay short whatever a stranger sends.
+const MAX_PER_TOKEN: usize = 8;
