@@ -1,0 +1,200 @@
+//! The walls of the house: which package may use which, what a core must not reach, and what may
+//! enter from outside.
+//!
+//! Not about behaviour. These tests ask cargo and clippy themselves, so a wall that no longer
+//! stands is found by the tool that enforces it (ARCHITECTURE.md, "Walls").
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Who may use whom: our packages, each with those it may depend on outside of tests.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("wormhole-kit", &[]),
+    ("wormhole-magic", &["wormhole-kit"]),
+    ("wormhole-sim", &["wormhole-kit"]),
+    ("wormhole", &["wormhole-kit", "wormhole-magic"]),
+    ("wormhole-server", &["wormhole-kit", "wormhole-magic"]),
+    ("wormhole-cli", &["wormhole"]),
+];
+
+/// The packages without I/O.
+const CORES: &[&str] = &["kit", "magic"];
+
+/// What no core may depend on, even through others.
+const OUTSIDE: &[&str] =
+    &["async-std", "getrandom", "mio", "rustix", "smol", "socket2", "tokio", "tracing"];
+
+/// Licences that let anyone use what we build. No copyleft.
+const LICENCES: &[&str] = &[
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+/// One use of everything a core must not touch, each with the words clippy must say about it.
+const TRESPASSES: &[(&str, &str)] = &[
+    ("pub fn a() -> std::time::Instant { std::time::Instant::now() }", "std::time::Instant::now"),
+    (
+        "pub fn b() -> std::time::SystemTime { std::time::SystemTime::now() }",
+        "std::time::SystemTime::now",
+    ),
+    ("pub fn c() { std::thread::spawn(|| ()); }", "std::thread::spawn"),
+    ("pub fn d() { std::thread::sleep(std::time::Duration::ZERO); }", "std::thread::sleep"),
+    ("pub fn e() -> bool { std::env::var(\"HOME\").is_ok() }", "std::env::var"),
+    ("pub fn f(_: std::net::TcpStream) {}", "std::net::TcpStream"),
+    ("pub fn g(_: std::net::TcpListener) {}", "std::net::TcpListener"),
+    ("pub fn h(_: std::net::UdpSocket) {}", "std::net::UdpSocket"),
+    ("pub fn i(_: std::fs::File) {}", "std::fs::File"),
+    ("pub fn j() -> bool { std::fs::read(\"x\").is_ok() }", "std::fs::read"),
+    ("pub fn k() -> bool { std::fs::write(\"x\", \"\").is_ok() }", "std::fs::write"),
+    ("pub fn l() { println!(); }", "std::println"),
+    ("pub fn m() { eprintln!(); }", "std::eprintln"),
+];
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// Runs cargo in `folder` and returns what it printed, stdout first, and whether it succeeded.
+fn cargo(folder: &Path, arguments: &[&str]) -> (String, bool) {
+    let output = Command::new(env!("CARGO")).current_dir(folder).args(arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8(text).unwrap(), output.status.success())
+}
+
+/// The packages `package` uses outside of tests, up to `depth` arrows away, itself excluded.
+fn dependencies(package: &str, depth: &str) -> BTreeSet<String> {
+    let arguments = format!(
+        "tree --locked --quiet --package {package} --depth {depth} \
+         --edges normal,build --prefix none --format {{p}}"
+    );
+    let arguments: Vec<_> = arguments.split_whitespace().collect();
+    let (text, success) = cargo(&workspace(), &arguments);
+    assert!(success, "{text}");
+    let names = text.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != package).map(str::to_owned).collect()
+}
+
+/// Every package of the lock file, as cargo describes it.
+fn locked_packages() -> Vec<Value> {
+    let (text, success) =
+        cargo(&workspace(), &["metadata", "--format-version", "1", "--locked", "--quiet"]);
+    assert!(success, "{text}");
+    let metadata: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Whether an SPDX expression can be met by the allowed licences alone.
+fn is_allowed(expression: &str) -> bool {
+    let expression = expression.replace('/', " OR ");
+    let all_of = |part: &str| {
+        part.split(" AND ").all(|licence| {
+            LICENCES.contains(&licence.trim_matches(|c| c == '(' || c == ')' || c == ' '))
+        })
+    };
+    match expression.split_once(" AND (") {
+        Some((left, right)) => is_allowed(left) && is_allowed(right),
+        None => expression.split(" OR ").any(all_of),
+    }
+}
+
+fn version(text: &str) -> Vec<u32> {
+    text.split('.').map(|part| part.parse().unwrap()).collect()
+}
+
+#[test]
+fn arrows_between_our_packages_point_down() {
+    let ours: BTreeSet<_> = ARROWS.iter().map(|(package, _)| (*package).to_owned()).collect();
+    for (package, allowed) in ARROWS {
+        let used = dependencies(package, "1");
+        let used: Vec<_> = used.intersection(&ours).collect();
+        assert!(
+            used.iter().all(|name| allowed.contains(&name.as_str())),
+            "{package} may use {allowed:?} and uses {used:?}"
+        );
+    }
+}
+
+#[test]
+fn every_package_of_the_workspace_has_its_arrows_stated() {
+    let known: BTreeSet<_> = ARROWS.iter().map(|(package, _)| (*package).to_owned()).collect();
+    let present: BTreeSet<_> = locked_packages()
+        .iter()
+        .filter(|package| package["source"].is_null())
+        .map(|package| package["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(present, known);
+}
+
+#[test]
+fn a_core_depends_on_no_runtime_and_no_operating_system() {
+    for core in CORES {
+        let used = dependencies(&format!("wormhole-{core}"), "99");
+        let outside: Vec<_> = used.iter().filter(|name| OUTSIDE.contains(&name.as_str())).collect();
+        assert!(outside.is_empty(), "wormhole-{core} reaches {outside:?}");
+    }
+}
+
+#[test]
+fn clippy_stops_every_trespass_of_a_core() {
+    for core in CORES {
+        let probe = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("wall-{core}"));
+        fs::create_dir_all(probe.join("src")).unwrap();
+        let rules = workspace().join("crates").join(core).join("clippy.toml");
+        fs::copy(rules, probe.join("clippy.toml")).unwrap();
+        let manifest = "[package]\nname = \"probe\"\nedition = \"2024\"\n[workspace]\n";
+        fs::write(probe.join("Cargo.toml"), manifest).unwrap();
+        let source: Vec<_> = TRESPASSES.iter().map(|(line, _)| *line).collect();
+        fs::write(probe.join("src/lib.rs"), source.join("\n")).unwrap();
+
+        let (said, _) = cargo(&probe, &["clippy", "--offline", "--target-dir", "target"]);
+        for (line, forbidden) in TRESPASSES {
+            assert!(
+                said.contains(&format!("`{forbidden}`")),
+                "crates/{core}/clippy.toml lets this pass: {line}\n{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_dependency_has_a_licence_we_allow() {
+    for package in locked_packages() {
+        let licence = package["license"].as_str().unwrap_or("none stated");
+        assert!(is_allowed(licence), "{} is under {licence}", package["name"]);
+    }
+}
+
+#[test]
+fn copyleft_is_refused_unless_there_is_a_choice() {
+    assert!(is_allowed("MIT OR GPL-3.0-only"));
+    assert!(is_allowed("(MIT OR Apache-2.0) AND Unicode-3.0"));
+    assert!(!is_allowed("GPL-3.0-only"));
+    assert!(!is_allowed("MIT AND MPL-2.0"));
+    assert!(!is_allowed("Unicode-3.0 AND (LGPL-2.1 OR EUPL-1.2)"));
+}
+
+#[test]
+fn no_dependency_wants_a_newer_compiler_than_we_promise() {
+    let packages = locked_packages();
+    let ours = packages.iter().find(|package| package["name"] == "wormhole-kit").unwrap();
+    let promised = version(ours["rust_version"].as_str().unwrap());
+    for package in &packages {
+        let wanted = package["rust_version"].as_str().map(version).unwrap_or_default();
+        assert!(wanted <= promised, "{} wants {wanted:?}", package["name"]);
+    }
+}
