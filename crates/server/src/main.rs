@@ -1,2 +1,135 @@
-//! The Wormhole servers.
-fn main() {}
+//! The Wormhole servers: mailbox and transit relay, alone or together in one process.
+//!
+//! This file starts and stops them; what each does is in [`mailbox`] and [`transit_relay`], what
+//! can be configured in [`config`].
+
+mod config;
+mod drain;
+mod logging;
+mod mailbox;
+mod metrics;
+mod net;
+mod transit_relay;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{Order, Settings};
+use drain::Drain;
+use metrics::Metrics;
+use net::Tls;
+
+/// What every service gets from the process it runs in.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    /// Says when to stop accepting and to finish what is under way.
+    pub(crate) drain: Drain,
+    /// Where a service shows its counters.
+    pub(crate) metrics: Arc<Metrics>,
+    /// The certificate for WebSocket listeners; plain if absent.
+    pub(crate) tls: Option<Tls>,
+}
+
+/// Why the servers could not start, or had to stop.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ServerError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// As configured.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        reason: String,
+    },
+    /// The runtime or a signal handler cannot be set up.
+    #[error("the system refuses: {0}")]
+    System(String),
+    /// The certificate or its key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// A database cannot be used.
+    #[error("database {path}: {reason}")]
+    Database {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let settings = match config::read(std::env::args_os()) {
+        Ok(Order::Serve(settings)) => settings,
+        Ok(Order::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => error.exit(),
+    };
+    logging::start(settings.common.log, &settings.common.log_level);
+    if let Err(error) = net::raise_file_limit() {
+        tracing::warn!(%error, "the limit on open files stays low");
+    }
+    match serve(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wormhole-server: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the services until a signal asks to stop, then lets them drain.
+fn serve(settings: Settings) -> Result<(), ServerError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if settings.common.threads > 0 {
+        builder.worker_threads(settings.common.threads);
+    }
+    let runtime = builder.enable_all().build().map_err(|e| ServerError::System(e.to_string()))?;
+    let result = runtime.block_on(run_services(settings));
+    // Whatever outlived its grace time is cut here.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+async fn run_services(settings: Settings) -> Result<(), ServerError> {
+    let (switch, drain) = Drain::new();
+    let tls = Tls::from_settings(&settings.common)?;
+    let host = Host { drain, metrics: Arc::default(), tls: tls.clone() };
+    let mut services = tokio::task::JoinSet::new();
+    if let Some(config) = settings.mailbox {
+        services.spawn(mailbox::serve(config, host.clone()));
+    }
+    if let Some(config) = settings.transit_relay {
+        services.spawn(transit_relay::serve(config, host));
+    }
+    let mut grace = Duration::MAX;
+    loop {
+        tokio::select! {
+            ended = services.join_next() => match ended {
+                Some(Ok(result)) => result?,
+                Some(Err(bug)) => return Err(ServerError::System(bug.to_string())),
+                None => return Ok(()),
+            },
+            signal = drain::stop_signal(), if grace == Duration::MAX => {
+                signal.map_err(|error| ServerError::System(error.to_string()))?;
+                tracing::info!("draining");
+                grace = Duration::from_secs(settings.common.drain_seconds);
+                switch.begin();
+            }
+            () = drain::reload_signal() => reload(tls.as_ref()),
+            () = tokio::time::sleep(grace), if grace != Duration::MAX => return Ok(()),
+        }
+    }
+}
+
+/// Reads the certificate again; the old one stays if the new one is unusable.
+fn reload(tls: Option<&Tls>) {
+    match tls.map(Tls::reload) {
+        Some(Ok(())) => tracing::info!("certificate reloaded"),
+        Some(Err(error)) => tracing::warn!(%error, "certificate not reloaded"),
+        None => {}
+    }
+}

@@ -1,0 +1,28 @@
+//! Structured logs on stderr, without anything that users said or where they are.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+#[non_exhaustive]
+pub(crate) enum LogFormat {
+    /// One JSON object per line, for machines.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Starts logging. An unreadable `filter` counts as `info`.
+pub(crate) fn start(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => lines.init(),
+    }
+}

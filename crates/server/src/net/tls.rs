@@ -1,0 +1,83 @@
+//! TLS from certificate files, read again on request without dropping a link.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use std::{fmt, io};
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::Stream;
+use crate::ServerError;
+use crate::config::Common;
+
+/// The certificate in use, shared by all listeners.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    files: Arc<Files>,
+    acceptor: Arc<RwLock<TlsAcceptor>>,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Tls {
+    /// Loads the configured certificate, if there is one.
+    pub(crate) fn from_settings(common: &Common) -> Result<Option<Self>, ServerError> {
+        let (Some(certificate), Some(key)) = (&common.tls_certificate, &common.tls_key) else {
+            return Ok(None);
+        };
+        let files = Files { certificate: certificate.clone(), key: key.clone() };
+        let acceptor = Arc::new(RwLock::new(files.load()?));
+        Ok(Some(Self { files: Arc::new(files), acceptor }))
+    }
+
+    /// Reads the files again, for the links to come.
+    pub(crate) fn reload(&self) -> Result<(), ServerError> {
+        let acceptor = self.files.load()?;
+        *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        Ok(())
+    }
+
+    /// Shakes hands.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+        let acceptor = self.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+}
+
+impl Files {
+    fn load(&self) -> Result<TlsAcceptor, ServerError> {
+        let about = |path: &PathBuf, reason: String| {
+            ServerError::Tls(format!("{}: {reason}", path.display()))
+        };
+        let chain = CertificateDer::pem_file_iter(&self.certificate)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| about(&self.certificate, error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|error| about(&self.key, error.to_string()))?;
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| about(&self.certificate, error.to_string()))?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+/// Time for the TLS handshake. Our choice: ten round trips of a bad link.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
