@@ -10,5 +10,7 @@ pub mod mailbox;
 pub mod relay;
 pub mod secretbox;
 pub mod spake2;
+pub mod transfer;
+pub mod transit;
 
 pub use app_id::AppId;

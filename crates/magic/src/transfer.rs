@@ -1,0 +1,22 @@
+//! File transfer without I/O: what the two sides say to one another, names that are safe to use,
+//! and the zip that carries a directory (spec section 7).
+//!
+//! Not the connection that carries the bytes (that is [`crate::transit`]) and not the files
+//! themselves (those belong to the driver).
+
+pub mod message;
+pub mod name;
+pub mod negotiation;
+
+pub use message::{Ack, Answer, BadMessage, Message, Offer, TransitInfo};
+pub use name::{PeerName, UnsafeName};
+pub use negotiation::{
+    NegotiationError, PeerMisbehaved, ReceiveEvent, ReceiveNegotiation, SendEvent, SendNegotiation,
+};
+
+/// Announced in `app_versions` under `abilities` by a receiver that takes
+/// [`Offer::Stream`]: data records of unknown number, ended by an empty one.
+pub const STREAM_ABILITY: &str = "stream-v1";
+
+/// Announced in `app_versions` under `abilities` by every client that speaks this protocol.
+pub const TRANSFER_ABILITY: &str = "transfer-v1";

@@ -1,0 +1,286 @@
+//! The messages of a file transfer: one JSON object each, sealed in mailbox phases 0, 1, ...
+//! (file-transfer-protocol.md; spec section 7).
+//!
+//! Which message comes when is decided in [`super::negotiation`]. What a peer sends is read
+//! leniently where peers differ (extra keys, extra spaces, several messages in one object) and
+//! strictly where a lie would hurt (sizes).
+
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use serde_json::{Map, Value, json};
+
+use super::name::PeerName;
+use crate::transit::{Ability, Hint};
+
+/// What the sender wants to send.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Offer {
+    /// A directory, carried as one zip.
+    Directory {
+        /// What the directory is called.
+        name: PeerName,
+        /// Bytes of the zip, which is what will be carried.
+        zip_size: u64,
+        /// Bytes of all files when unpacked.
+        bytes: u64,
+        /// Files, not counting directories.
+        files: u64,
+    },
+    /// One file.
+    File {
+        /// What the file is called.
+        name: PeerName,
+        /// Bytes.
+        size: u64,
+    },
+    /// Bytes whose number is not known in advance. Only for peers that announce
+    /// [`STREAM_ABILITY`](super::STREAM_ABILITY).
+    Stream {
+        /// What to call the file if it becomes one.
+        name: PeerName,
+    },
+    /// A text, complete in the offer itself.
+    Text(String),
+}
+
+impl Offer {
+    /// Bytes that will be carried over transit; `None` for a text and while it is not known.
+    pub const fn carried(&self) -> Option<u64> {
+        match self {
+            Self::Directory { zip_size, .. } => Some(*zip_size),
+            Self::File { size, .. } => Some(*size),
+            Self::Stream { .. } | Self::Text(_) => None,
+        }
+    }
+
+    /// Bytes it takes on the receiver's disk; `None` while that is not known.
+    pub const fn unpacked(&self) -> Option<u64> {
+        match self {
+            Self::Directory { bytes, .. } => Some(*bytes),
+            Self::File { size, .. } => Some(*size),
+            Self::Stream { .. } | Self::Text(_) => None,
+        }
+    }
+
+    /// What it is called; a text has no name.
+    pub const fn name(&self) -> Option<&PeerName> {
+        match self {
+            Self::Directory { name, .. } | Self::File { name, .. } | Self::Stream { name } => {
+                Some(name)
+            }
+            Self::Text(_) => None,
+        }
+    }
+
+    fn encode(&self) -> Value {
+        match self {
+            Self::Directory { name, zip_size, bytes, files } => json!({ "directory": {
+                "mode": "zipfile/deflated",
+                "dirname": name.as_sent(),
+                "zipsize": zip_size,
+                "numbytes": bytes,
+                "numfiles": files,
+            } }),
+            Self::File { name, size } => {
+                json!({ "file": { "filename": name.as_sent(), "filesize": size } })
+            }
+            Self::Stream { name } => json!({ "stream": { "filename": name.as_sent() } }),
+            Self::Text(text) => json!({ "message": text }),
+        }
+    }
+
+    fn decode(value: &Value) -> Result<Self, BadMessage> {
+        if let Some(text) = value.get("message") {
+            let text = text.as_str().ok_or(BadMessage::Field("message"))?;
+            Ok(Self::Text(text.to_owned()))
+        } else if let Some(file) = value.get("file") {
+            Ok(Self::File { name: name(file, "filename")?, size: number(file, "filesize")? })
+        } else if let Some(directory) = value.get("directory") {
+            let mode = directory.get("mode").and_then(Value::as_str);
+            if !mode.is_some_and(|mode| mode.starts_with("zipfile")) {
+                return Err(BadMessage::UnknownMode);
+            }
+            Ok(Self::Directory {
+                name: name(directory, "dirname")?,
+                zip_size: number(directory, "zipsize")?,
+                bytes: number(directory, "numbytes")?,
+                files: number(directory, "numfiles")?,
+            })
+        } else if let Some(stream) = value.get("stream") {
+            Ok(Self::Stream { name: name(stream, "filename")? })
+        } else {
+            Err(BadMessage::UnknownOffer)
+        }
+    }
+}
+
+fn name(value: &Value, key: &'static str) -> Result<PeerName, BadMessage> {
+    let name = value.get(key).and_then(Value::as_str).ok_or(BadMessage::Field(key))?;
+    Ok(PeerName::new(name))
+}
+
+/// A size in bytes or a number of files: a whole number from 0 to 2^63-1, which is what a file
+/// can hold.
+fn number(value: &Value, key: &'static str) -> Result<u64, BadMessage> {
+    let number = value.get(key).and_then(Value::as_i64).ok_or(BadMessage::Field(key))?;
+    u64::try_from(number).map_err(|_| BadMessage::Field(key))
+}
+
+/// The receiver's yes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// To a file, directory or stream: connect and send it.
+    File,
+    /// To a text: it has been received.
+    Text,
+}
+
+/// How a side can be reached for the transit connection.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TransitInfo {
+    /// What it can do to connect.
+    pub abilities: Vec<Ability>,
+    /// Where it can be reached.
+    pub hints: Vec<Hint>,
+}
+
+/// One message between sender and receiver.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Message {
+    /// The receiver's yes.
+    Answer(Answer),
+    /// Either side gives up; the text is for the user.
+    Error(String),
+    /// The sender's proposal.
+    Offer(Offer),
+    /// How the side that says it can be reached.
+    Transit(TransitInfo),
+}
+
+impl Message {
+    /// Writes the JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        let value = match self {
+            Self::Answer(Answer::File) => json!({ "answer": { "file_ack": "ok" } }),
+            Self::Answer(Answer::Text) => json!({ "answer": { "message_ack": "ok" } }),
+            Self::Error(text) => json!({ "error": text }),
+            Self::Offer(offer) => json!({ "offer": offer.encode() }),
+            Self::Transit(info) => json!({ "transit": {
+                "abilities-v1": Ability::encode_list(&info.abilities),
+                "hints-v1": Hint::encode_list(&info.hints),
+            } }),
+        };
+        value.to_string().into_bytes()
+    }
+
+    /// Reads one JSON object, which may carry several messages. What is not known is skipped, so
+    /// the result may be empty.
+    ///
+    /// # Errors
+    /// What was said makes no sense; [`BadMessage::reply`] is what to tell the peer.
+    pub fn decode(json: &[u8]) -> Result<Vec<Self>, BadMessage> {
+        let object: Map<String, Value> =
+            serde_json::from_slice(json).map_err(|_| BadMessage::NotAnObject)?;
+        let mut messages = Vec::new();
+        if let Some(text) = object.get("error") {
+            let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+            messages.push(Self::Error(text));
+        }
+        if let Some(info) = object.get("transit") {
+            messages.push(Self::Transit(decode_transit(info)));
+        }
+        if let Some(offer) = object.get("offer") {
+            messages.push(Self::Offer(Offer::decode(offer)?));
+        }
+        if let Some(answer) = object.get("answer") {
+            messages.push(Self::Answer(decode_answer(answer)?));
+        }
+        Ok(messages)
+    }
+}
+
+fn decode_transit(value: &Value) -> TransitInfo {
+    let list = |key| value.get(key).unwrap_or(&Value::Null);
+    TransitInfo {
+        abilities: Ability::parse_list(list("abilities-v1")),
+        hints: Hint::parse_list(list("hints-v1")),
+    }
+}
+
+fn decode_answer(value: &Value) -> Result<Answer, BadMessage> {
+    let ok = |key| value.get(key).and_then(Value::as_str) == Some("ok");
+    if ok("file_ack") {
+        Ok(Answer::File)
+    } else if ok("message_ack") {
+        Ok(Answer::Text)
+    } else {
+        Err(BadMessage::Field("answer"))
+    }
+}
+
+/// Why a message makes no sense.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadMessage {
+    /// A field is missing, of the wrong type or out of range.
+    #[error("the field {0:?} makes no sense")]
+    Field(&'static str),
+    /// Not a JSON object.
+    #[error("a message is not a JSON object")]
+    NotAnObject,
+    /// A directory in a form that is not a zip.
+    #[error("unknown mode of a directory")]
+    UnknownMode,
+    /// Neither text nor file nor directory.
+    #[error("unknown kind of offer")]
+    UnknownOffer,
+}
+
+impl BadMessage {
+    /// What the peer is told, in the words every client uses.
+    pub const fn reply(self) -> &'static str {
+        match self {
+            Self::Field(_) | Self::NotAnObject => "invalid message",
+            Self::UnknownMode => "unknown mode",
+            Self::UnknownOffer => "unknown offer type",
+        }
+    }
+}
+
+/// The receiver's last word, as a record on the transit connection: it has everything.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ack {
+    /// SHA-256 of all bytes that were carried. Some peers leave it out.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl Ack {
+    /// Writes the JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        let value = match &self.sha256 {
+            Some(hash) => json!({ "ack": "ok", "sha256": HEXLOWER.encode(hash) }),
+            None => json!({ "ack": "ok" }),
+        };
+        value.to_string().into_bytes()
+    }
+
+    /// Reads the JSON.
+    ///
+    /// # Errors
+    /// The receiver did not say that all is well.
+    pub fn decode(json: &[u8]) -> Result<Self, BadMessage> {
+        let value: Value = serde_json::from_slice(json).map_err(|_| BadMessage::NotAnObject)?;
+        if value.get("ack").and_then(Value::as_str) != Some("ok") {
+            return Err(BadMessage::Field("ack"));
+        }
+        let Some(hash) = value.get("sha256") else { return Ok(Self { sha256: None }) };
+        let hash = hash.as_str().and_then(|hex| HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok());
+        let hash = hash.and_then(|hash| hash.try_into().ok());
+        Ok(Self { sha256: Some(hash.ok_or(BadMessage::Field("sha256"))?) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! The handshake on one link: ask the relay if there is one, show that we hold the key, see that
+//! the peer does, agree that this link is the one (transit.rst "Handshake", spec §6).
+//!
+//! Direct and relayed links differ by the relay's line alone. Which link is used is decided one
+//! floor up, in [`super::race`].
+
+use subtle::ConstantTimeEq;
+
+use super::keys::{RelaySide, Role, TransitKey};
+
+/// The lines of every link of one race.
+#[derive(Clone)]
+pub(super) struct Lines {
+    role: Role,
+    ours: Vec<u8>,
+    theirs: Vec<u8>,
+    relay: Vec<u8>,
+}
+
+impl Lines {
+    pub(super) fn new(key: &TransitKey, role: Role, side: RelaySide) -> Self {
+        Self {
+            role,
+            ours: key.hello(role),
+            theirs: key.hello(role.peer()),
+            relay: key.relay_line(side),
+        }
+    }
+}
+
+/// Why a link was given up. The link is closed; other links may still win.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum HandshakeError {
+    /// The sender uses another link.
+    #[error("peer chose another link")]
+    NotChosen,
+    /// More came before the relay's answer, or the answer was not `ok`.
+    #[error("relay refused")]
+    RelayRefused,
+    /// Whoever is there does not hold the key.
+    #[error("wrong handshake")]
+    WrongHello,
+    /// Neither `go` nor `nevermind`.
+    #[error("wrong verdict")]
+    WrongVerdict,
+}
+
+/// One link's handshake. Bytes may come in any pieces.
+///
+/// | state | input | says | next |
+/// |---|---|---|---|
+/// | ExpectRelayOk | `ok` | our hello | ExpectHello |
+/// | ExpectHello | the peer's hello, we receive | | ExpectVerdict |
+/// | ExpectHello | the peer's hello, we send | | Agreed (the race says `go`) |
+/// | ExpectVerdict | `go` | | Agreed |
+/// | ExpectVerdict | `nevermind` | | Ended |
+/// | any | anything else | | Ended |
+pub(super) struct Handshake {
+    state: State,
+    got: Vec<u8>,
+}
+
+enum State {
+    ExpectRelayOk,
+    ExpectHello,
+    ExpectVerdict,
+    Agreed,
+    Ended,
+}
+
+impl Handshake {
+    /// Starts on a link to the peer itself. Returns what to say first.
+    pub(super) fn direct(lines: &Lines) -> (Self, Vec<u8>) {
+        (Self { state: State::ExpectHello, got: Vec::new() }, lines.ours.clone())
+    }
+
+    /// Starts on a link to a relay. Returns what to say first.
+    pub(super) fn relayed(lines: &Lines) -> (Self, Vec<u8>) {
+        (Self { state: State::ExpectRelayOk, got: Vec::new() }, lines.relay.clone())
+    }
+
+    /// Whether the peer (not only a relay) has been told our hello.
+    pub(super) const fn said_hello(&self) -> bool {
+        !matches!(self.state, State::ExpectRelayOk | State::Ended)
+    }
+
+    /// Whether the peer has shown that it holds the key.
+    pub(super) const fn saw_hello(&self) -> bool {
+        matches!(self.state, State::ExpectVerdict | State::Agreed)
+    }
+
+    /// Takes bytes of the link in and appends what is to be said to `say`.
+    ///
+    /// Returns the bytes that came after the handshake once it is complete.
+    ///
+    /// # Errors
+    /// The link is of no use and should be closed.
+    pub(super) fn handle(
+        &mut self,
+        lines: &Lines,
+        bytes: &[u8],
+        say: &mut Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, HandshakeError> {
+        self.got.extend_from_slice(bytes);
+        loop {
+            let state = std::mem::replace(&mut self.state, State::Ended);
+            let (next, used) = match state {
+                State::ExpectRelayOk => self.on_relay(lines, say)?,
+                State::ExpectHello => self.on_hello(lines)?,
+                State::ExpectVerdict => self.on_verdict()?,
+                State::Agreed | State::Ended => return Ok(None),
+            };
+            self.state = next;
+            self.got.drain(..used);
+            match self.state {
+                State::Agreed => return Ok(Some(std::mem::take(&mut self.got))),
+                State::ExpectRelayOk | State::ExpectHello | State::ExpectVerdict | State::Ended => {
+                    if used == 0 {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_relay(&self, lines: &Lines, say: &mut Vec<u8>) -> Result<(State, usize), HandshakeError> {
+        match starts_with(&self.got, RELAY_OK) {
+            Some(true) => {
+                say.extend_from_slice(&lines.ours);
+                Ok((State::ExpectHello, RELAY_OK.len()))
+            }
+            Some(false) => Err(HandshakeError::RelayRefused),
+            None => Ok((State::ExpectRelayOk, 0)),
+        }
+    }
+
+    fn on_hello(&self, lines: &Lines) -> Result<(State, usize), HandshakeError> {
+        // Compared only when whole, and in constant time: dropping the link at the first wrong
+        // byte would let a stranger find the hello one byte at a time.
+        let Some((hello, _)) = self.got.split_at_checked(lines.theirs.len()) else {
+            return Ok((State::ExpectHello, 0));
+        };
+        if !bool::from(hello.ct_eq(&lines.theirs)) {
+            return Err(HandshakeError::WrongHello);
+        }
+        let next = match lines.role {
+            Role::Receiver => State::ExpectVerdict,
+            Role::Sender => State::Agreed,
+        };
+        Ok((next, hello.len()))
+    }
+
+    fn on_verdict(&self) -> Result<(State, usize), HandshakeError> {
+        match (starts_with(&self.got, GO), starts_with(&self.got, NEVER_MIND)) {
+            (Some(true), _) => Ok((State::Agreed, GO.len())),
+            (_, Some(true)) => Err(HandshakeError::NotChosen),
+            (Some(false), Some(false)) => Err(HandshakeError::WrongVerdict),
+            (None, _) | (_, None) => Ok((State::ExpectVerdict, 0)),
+        }
+    }
+}
+
+/// Whether `got` starts with `wanted`; `None` while it still may.
+fn starts_with(got: &[u8], wanted: &[u8]) -> Option<bool> {
+    if got.len() >= wanted.len() {
+        Some(got.starts_with(wanted))
+    } else if wanted.starts_with(got) {
+        None
+    } else {
+        Some(false)
+    }
+}
+
+/// A relay says this when both sides are there.
+const RELAY_OK: &[u8] = b"ok\n";
+
+/// The sender says this on the link it uses.
+pub(super) const GO: &[u8] = b"go\n";
+
+/// The sender says this on the links it does not use.
+pub(super) const NEVER_MIND: &[u8] = b"nevermind\n";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wormhole_kit::Secret;
+
+    use super::*;
+
+    fn lines(role: Role) -> Lines {
+        Lines::new(&TransitKey::new(Secret::new([7; 32])), role, RelaySide([9; 8]))
+    }
+
+    /// Feeds `pieces` in and collects what was said and the outcome.
+    fn run<'a>(
+        role: Role,
+        relayed: bool,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> (Vec<u8>, Result<Option<Vec<u8>>, HandshakeError>) {
+        let lines = lines(role);
+        let (mut handshake, mut said) =
+            if relayed { Handshake::relayed(&lines) } else { Handshake::direct(&lines) };
+        let mut rest: Option<Vec<u8>> = None;
+        for piece in pieces {
+            if let Some(rest) = &mut rest {
+                rest.extend_from_slice(piece);
+                continue;
+            }
+            match handshake.handle(&lines, piece, &mut said) {
+                Ok(outcome) => rest = outcome,
+                Err(error) => return (said, Err(error)),
+            }
+        }
+        (said, Ok(rest))
+    }
+
+    fn script(role: Role, relayed: bool) -> Vec<u8> {
+        let mut bytes = if relayed { RELAY_OK.to_vec() } else { Vec::new() };
+        bytes.extend(lines(role).theirs);
+        if role == Role::Receiver {
+            bytes.extend_from_slice(GO);
+        }
+        bytes.extend_from_slice(b"first record");
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_gives_the_same_outputs(
+            receives: bool,
+            relayed: bool,
+            mut cuts in prop::collection::vec(0..130_usize, 0..8),
+        ) {
+            let role = if receives { Role::Receiver } else { Role::Sender };
+            let bytes = script(role, relayed);
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut from = 0;
+            for cut in cuts.into_iter().chain([bytes.len()]) {
+                let to = cut.clamp(from, bytes.len());
+                pieces.push(&bytes[from..to]);
+                from = to;
+            }
+            prop_assert_eq!(run(role, relayed, pieces), run(role, relayed, [&bytes[..]]));
+        }
+
+        #[test]
+        fn a_hello_wrong_in_any_byte_is_refused_when_it_is_whole(at in 0..87_usize, bit in 0..8_u8) {
+            let mut bytes = lines(Role::Receiver).theirs;
+            bytes[at] ^= 1 << bit;
+            let early = run(Role::Receiver, false, [&bytes[..86]]);
+            prop_assert_eq!(early.1, Ok(None));
+            let whole = run(Role::Receiver, false, [&bytes[..]]);
+            prop_assert_eq!(whole.1, Err(HandshakeError::WrongHello));
+        }
+    }
+
+    #[test]
+    fn a_relayed_receiver_says_its_hello_after_the_relay_agreed() {
+        let all = script(Role::Receiver, true);
+        let (said, outcome) = run(Role::Receiver, true, [&all[..]]);
+        let lines = lines(Role::Receiver);
+        assert_eq!(said, [lines.relay, lines.ours].concat());
+        assert_eq!(outcome, Ok(Some(b"first record".to_vec())));
+    }
+
+    #[test]
+    fn a_relay_that_refuses_ends_the_link() {
+        let (_, outcome) = run(Role::Sender, true, [&b"bad handshake\n"[..]]);
+        assert_eq!(outcome, Err(HandshakeError::RelayRefused));
+    }
+
+    #[test]
+    fn the_receiver_ends_when_the_sender_says_nevermind() {
+        let mut bytes = lines(Role::Receiver).theirs;
+        bytes.extend_from_slice(b"never");
+        assert_eq!(run(Role::Receiver, false, [&bytes[..]]).1, Ok(None));
+        bytes.extend_from_slice(b"mind\n");
+        assert_eq!(run(Role::Receiver, false, [&bytes[..]]).1, Err(HandshakeError::NotChosen));
+    }
+
+    #[test]
+    fn any_other_verdict_ends_the_link() {
+        let bytes = [&lines(Role::Receiver).theirs[..], b"gone"].concat();
+        assert_eq!(run(Role::Receiver, false, [&bytes[..]]).1, Err(HandshakeError::WrongVerdict));
+    }
+
+    #[test]
+    fn our_own_hello_sent_back_is_refused() {
+        let lines = lines(Role::Receiver);
+        let outcome = run(Role::Receiver, false, [&lines.ours[..]]).1;
+        assert_eq!(outcome, Err(HandshakeError::WrongHello));
+    }
+}

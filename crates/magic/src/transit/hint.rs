@@ -1,0 +1,384 @@
+//! Where a peer can be reached: hints and abilities, as they travel through the mailbox.
+//!
+//! Not the connecting (that is [`super::race`]) and not the option `--transit-helper` (that is
+//! [`super::helper`]). What the peer sends is read leniently: a hint that is not understood is
+//! skipped, never an error (transit.rst "Hints").
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use serde_json::{Value, json};
+
+/// A host and a port to dial. Prints as `host:port`, an IPv6 address in brackets.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Endpoint {
+    /// A host name, an IPv4 address or an IPv6 address without brackets.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// Joins a host and a port.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// How much a hint is preferred; higher is tried earlier. Always finite; the default is 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Priority(f64);
+
+impl Priority {
+    /// Takes a finite number; anything else counts as 0.
+    pub const fn new(value: f64) -> Self {
+        Self(if value.is_finite() { value } else { 0.0 })
+    }
+
+    /// The number.
+    pub const fn value(self) -> f64 {
+        self.0
+    }
+}
+
+impl Ord for Priority {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Priority {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Priority {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Priority {}
+
+/// A TCP endpoint with its priority.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TcpHint {
+    /// Where to connect.
+    pub endpoint: Endpoint,
+    /// Orders the relays of a race; direct hints are tried all at once.
+    pub priority: Priority,
+}
+
+impl TcpHint {
+    /// A hint of priority 0.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { endpoint: Endpoint::new(host, port), priority: Priority::default() }
+    }
+}
+
+/// One of several ways to reach the same relay.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum RelayAddress {
+    /// Plain TCP.
+    Tcp(TcpHint),
+    /// A WebSocket whose binary messages are the bytes.
+    WebSocket {
+        /// `ws://` or `wss://`.
+        url: String,
+        /// Orders the relays of a race.
+        priority: Priority,
+    },
+}
+
+impl RelayAddress {
+    /// How much this way is preferred.
+    pub const fn priority(&self) -> Priority {
+        match self {
+            Self::Tcp(hint) => hint.priority,
+            Self::WebSocket { priority, .. } => *priority,
+        }
+    }
+}
+
+/// A transit relay: a server that glues two connections with the same token together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RelayHint {
+    /// What the relay calls itself; only for showing.
+    pub name: Option<String>,
+    /// The ways to reach it.
+    pub addresses: Vec<RelayAddress>,
+}
+
+impl RelayHint {
+    /// A relay reached over plain TCP, without a name.
+    pub fn tcp(hint: TcpHint) -> Self {
+        Self { name: None, addresses: vec![RelayAddress::Tcp(hint)] }
+    }
+}
+
+/// One way to reach a peer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Hint {
+    /// The peer listens there (`direct-tcp-v1`).
+    Direct(TcpHint),
+    /// The peer can be met at this relay (`relay-v1`).
+    Relay(RelayHint),
+    /// The peer listens there, to be reached through Tor alone (`tor-tcp-v1`).
+    Tor(TcpHint),
+}
+
+impl Hint {
+    /// Reads a `hints-v1` list, skipping what it does not understand.
+    ///
+    /// Takes at most 64 hints and 8 addresses per relay: a peer has a few dozen addresses at most,
+    /// and each one is a connection we are talked into opening.
+    pub fn parse_list(list: &Value) -> Vec<Self> {
+        let hints = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        hints.iter().filter_map(Self::parse).take(MAX_HINTS).collect()
+    }
+
+    /// Writes a `hints-v1` list.
+    pub fn encode_list(hints: &[Self]) -> Value {
+        hints.iter().map(Self::encode).collect()
+    }
+
+    fn parse(value: &Value) -> Option<Self> {
+        match value.get("type")?.as_str()? {
+            "direct-tcp-v1" => parse_tcp(value).map(Self::Direct),
+            "tor-tcp-v1" => parse_tcp(value).map(Self::Tor),
+            "relay-v1" => parse_relay(value).map(Self::Relay),
+            _ => None,
+        }
+    }
+
+    fn encode(&self) -> Value {
+        match self {
+            Self::Direct(hint) => encode_tcp("direct-tcp-v1", hint),
+            Self::Tor(hint) => encode_tcp("tor-tcp-v1", hint),
+            Self::Relay(relay) => encode_relay(relay),
+        }
+    }
+}
+
+/// What a peer can do to connect. An unknown ability is skipped when a list is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Ability {
+    /// Dials and takes direct TCP connections.
+    DirectTcp,
+    /// Meets the peer at a relay.
+    Relay,
+    /// Dials onion addresses.
+    TorTcp,
+}
+
+impl Ability {
+    /// Reads an `abilities-v1` list.
+    pub fn parse_list(list: &Value) -> Vec<Self> {
+        let known = |value: &Value| match value.get("type")?.as_str()? {
+            "direct-tcp-v1" => Some(Self::DirectTcp),
+            "relay-v1" => Some(Self::Relay),
+            "tor-tcp-v1" => Some(Self::TorTcp),
+            _ => None,
+        };
+        let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter().take(MAX_HINTS).filter_map(known).collect()
+    }
+
+    /// Writes an `abilities-v1` list.
+    pub fn encode_list(abilities: &[Self]) -> Value {
+        abilities.iter().map(|ability| json!({ "type": ability.as_str() })).collect()
+    }
+
+    /// The word on the wire.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::DirectTcp => "direct-tcp-v1",
+            Self::Relay => "relay-v1",
+            Self::TorTcp => "tor-tcp-v1",
+        }
+    }
+}
+
+fn parse_tcp(value: &Value) -> Option<TcpHint> {
+    let host = value.get("hostname")?.as_str()?;
+    let port = u16::try_from(value.get("port")?.as_u64()?).ok().filter(|port| *port != 0)?;
+    let usable = !host.is_empty()
+        && host.len() <= MAX_HOST
+        && host.chars().all(|c| c.is_ascii_graphic() || (!c.is_ascii() && c.is_alphanumeric()));
+    usable.then(|| TcpHint { endpoint: Endpoint::new(host, port), priority: parse_priority(value) })
+}
+
+fn parse_priority(value: &Value) -> Priority {
+    Priority::new(value.get("priority").and_then(Value::as_f64).unwrap_or_default())
+}
+
+fn parse_relay(value: &Value) -> Option<RelayHint> {
+    let addresses: Vec<_> = value
+        .get("hints")?
+        .as_array()?
+        .iter()
+        .filter_map(parse_relay_address)
+        .take(MAX_RELAY_ADDRESSES)
+        .collect();
+    let name = value.get("name").and_then(Value::as_str).filter(|name| name.len() <= MAX_HOST);
+    (!addresses.is_empty()).then(|| RelayHint { name: name.map(str::to_owned), addresses })
+}
+
+fn parse_relay_address(value: &Value) -> Option<RelayAddress> {
+    match value.get("type")?.as_str()? {
+        "direct-tcp-v1" => parse_tcp(value).map(RelayAddress::Tcp),
+        "websocket-v1" => {
+            let url = value.get("url")?.as_str()?;
+            let usable = url.len() <= MAX_URL
+                && (url.starts_with("ws://") || url.starts_with("wss://"))
+                && url.chars().all(|c| c.is_ascii_graphic());
+            usable.then(|| RelayAddress::WebSocket {
+                url: url.to_owned(),
+                priority: parse_priority(value),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn encode_tcp(kind: &str, hint: &TcpHint) -> Value {
+    json!({
+        "type": kind,
+        "priority": hint.priority.value(),
+        "hostname": hint.endpoint.host,
+        "port": hint.endpoint.port,
+    })
+}
+
+fn encode_relay(relay: &RelayHint) -> Value {
+    let encode = |address: &RelayAddress| match address {
+        RelayAddress::Tcp(hint) => encode_tcp("direct-tcp-v1", hint),
+        RelayAddress::WebSocket { url, priority } => {
+            json!({ "type": "websocket-v1", "url": url, "priority": priority.value() })
+        }
+    };
+    let addresses: Value = relay.addresses.iter().map(encode).collect();
+    match &relay.name {
+        Some(name) => json!({ "type": "relay-v1", "name": name, "hints": addresses }),
+        None => json!({ "type": "relay-v1", "hints": addresses }),
+    }
+}
+
+/// Hints taken from one peer.
+const MAX_HINTS: usize = 64;
+
+/// Addresses taken from one relay hint.
+const MAX_RELAY_ADDRESSES: usize = 8;
+
+/// Bytes of a host name: DNS allows 253.
+const MAX_HOST: usize = 255;
+
+/// Bytes of a WebSocket URL.
+const MAX_URL: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_survives_encoding_and_parsing() {
+        let hints = vec![
+            Hint::Direct(TcpHint::new("192.0.2.7", 4000)),
+            Hint::Direct(TcpHint::new("fd00::2", 4001)),
+            Hint::Tor(TcpHint {
+                endpoint: Endpoint::new("abc.onion", 80),
+                priority: Priority::new(1.5),
+            }),
+            Hint::Relay(RelayHint {
+                name: Some("ours".into()),
+                addresses: vec![
+                    RelayAddress::Tcp(TcpHint::new("relay.example.com", 4001)),
+                    RelayAddress::WebSocket {
+                        url: "wss://relay.example.com/".into(),
+                        priority: Priority::new(-1.0),
+                    },
+                ],
+            }),
+        ];
+        assert_eq!(Hint::parse_list(&Hint::encode_list(&hints)), hints);
+    }
+
+    #[test]
+    fn hints_of_wormhole_william_are_understood() {
+        let list = json!([
+            {"type": "direct-tcp-v1", "priority": 0, "hostname": "192.0.2.2", "port": 35153, "hints": null},
+            {"type": "relay-v1", "priority": 0, "hostname": "", "port": 0, "hints": [
+                {"type": "direct-tcp-v1", "priority": 2, "hostname": "127.0.0.1", "port": 4001}]},
+        ]);
+        let relay =
+            TcpHint { endpoint: Endpoint::new("127.0.0.1", 4001), priority: Priority::new(2.0) };
+        assert_eq!(
+            Hint::parse_list(&list),
+            [Hint::Direct(TcpHint::new("192.0.2.2", 35153)), Hint::Relay(RelayHint::tcp(relay))]
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_skipped() {
+        let list = json!([
+            null, 7, "direct-tcp-v1", [], {}, {"type": 3}, {"type": "quic-v1", "hostname": "a", "port": 1},
+            {"type": "direct-tcp-v1", "hostname": "a"},
+            {"type": "direct-tcp-v1", "hostname": "a", "port": "1"},
+            {"type": "direct-tcp-v1", "hostname": "a", "port": 0},
+            {"type": "direct-tcp-v1", "hostname": "a", "port": 65536},
+            {"type": "direct-tcp-v1", "hostname": "a", "port": -1},
+            {"type": "direct-tcp-v1", "hostname": "", "port": 1},
+            {"type": "direct-tcp-v1", "hostname": "a b", "port": 1},
+            {"type": "direct-tcp-v1", "hostname": "a\u{1b}[2J", "port": 1},
+            {"type": "direct-tcp-v1", "hostname": "a".repeat(256), "port": 1},
+            {"type": "relay-v1"}, {"type": "relay-v1", "hints": []},
+            {"type": "relay-v1", "hints": [{"type": "websocket-v1", "url": "http://a"}]},
+            {"type": "direct-tcp-v1", "hostname": "good", "port": 1, "priority": "high"},
+        ]);
+        assert_eq!(Hint::parse_list(&list), [Hint::Direct(TcpHint::new("good", 1))]);
+        assert_eq!(Hint::parse_list(&json!({"no": "list"})), []);
+    }
+
+    #[test]
+    fn the_number_of_hints_is_bounded() {
+        let hint = json!({"type": "direct-tcp-v1", "hostname": "a", "port": 1});
+        let many: Value = std::iter::repeat_n(hint.clone(), 1000).collect();
+        assert_eq!(Hint::parse_list(&many).len(), MAX_HINTS);
+        let relay = json!([{"type": "relay-v1", "hints": many}]);
+        assert!(matches!(
+            Hint::parse_list(&relay).as_slice(),
+            [Hint::Relay(relay)] if relay.addresses.len() == MAX_RELAY_ADDRESSES
+        ));
+    }
+
+    #[test]
+    fn unknown_abilities_are_skipped() {
+        let list = json!([{"type": "noise-crypto-v1"}, {"type": "relay-v1"}, 3]);
+        assert_eq!(Ability::parse_list(&list), [Ability::Relay]);
+        let ours = [Ability::DirectTcp, Ability::Relay];
+        assert_eq!(
+            Ability::encode_list(&ours),
+            json!([{"type": "direct-tcp-v1"}, {"type": "relay-v1"}])
+        );
+    }
+
+    #[test]
+    fn an_ipv6_endpoint_prints_in_brackets() {
+        assert_eq!(Endpoint::new("::1", 9).to_string(), "[::1]:9");
+        assert_eq!(Endpoint::new("example.com", 9).to_string(), "example.com:9");
+    }
+}
