@@ -2,3 +2,5 @@
 
 mod drive;
 pub mod net;
+pub mod transfer;
+pub mod transit;

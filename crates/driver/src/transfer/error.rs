@@ -1,0 +1,164 @@
+//! Why a transfer failed, by whose fault it is.
+
+use std::io;
+use std::path::PathBuf;
+
+use wormhole_magic::transfer::{NegotiationError, PeerName, UnsafeName};
+
+use crate::transit;
+
+/// Why a transfer failed. The other side has been told where that was possible.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The application cancelled it.
+    #[error("cancelled")]
+    Cancelled,
+    /// The destination is there already and may not be replaced.
+    #[error("{} already exists", .0.display())]
+    Exists(PathBuf),
+    /// The connection broke before everything was there.
+    #[error("the connection broke after {done} bytes")]
+    Interrupted {
+        /// Bytes carried.
+        done: u64,
+        /// Bytes to carry, if known.
+        total: Option<u64>,
+    },
+    /// No connection to the peer came about.
+    #[error(transparent)]
+    NoConnection(transit::Error),
+    /// The disk has too little room.
+    #[error("{needed} bytes are needed and {available} are free")]
+    NoSpace {
+        /// Bytes it takes.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+    /// There is nothing to send.
+    #[error("nothing to send")]
+    NothingToSend,
+    /// The other side cancelled or closed without saying why.
+    #[error("the other side went away")]
+    PeerGone,
+    /// The other side broke the protocol, or lied.
+    #[error("the other side misbehaved: {0}")]
+    PeerMisbehaved(PeerMisbehaved),
+    /// The other side gave up and says why. Show it escaped.
+    #[error("the other side said: {0}")]
+    PeerRefused(String),
+    /// What is being sent cannot be read, or changed while it was being sent.
+    #[error(transparent)]
+    Unsendable(#[from] Unsendable),
+    /// We refused the offer, by [`Transfer::reject`](super::Transfer).
+    #[error("refused")]
+    Rejected,
+    /// The user saw that the verifiers differ: somebody sits in the middle.
+    #[error("the verifiers differ")]
+    VerifierRejected,
+    /// The destination cannot be written.
+    #[error("cannot write {}: {why}", .path.display())]
+    WriteFailed {
+        /// What could not be written.
+        path: PathBuf,
+        /// What the system says.
+        why: SystemError,
+    },
+}
+
+impl From<NegotiationError> for Error {
+    fn from(error: NegotiationError) -> Self {
+        match error {
+            NegotiationError::PeerRefused(text) => Self::PeerRefused(text),
+            other => Self::PeerMisbehaved(PeerMisbehaved::Negotiation(other)),
+        }
+    }
+}
+
+/// What the peer did wrong.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerMisbehaved {
+    /// A message makes no sense or came out of turn.
+    #[error(transparent)]
+    Negotiation(NegotiationError),
+    /// What it offers has a name that no file should have.
+    #[error("it offers a file named '{name}': {why}")]
+    UnsafeName {
+        /// The name.
+        name: PeerName,
+        /// What is wrong with it.
+        why: UnsafeName,
+    },
+    /// The receiver got other bytes than we sent.
+    #[error("it received something else than was sent")]
+    WrongHash,
+    /// More or fewer bytes came than were offered.
+    #[error("it offered {offered} bytes and sent {sent}")]
+    WrongSize {
+        /// Bytes offered.
+        offered: u64,
+        /// Bytes sent so far.
+        sent: u64,
+    },
+}
+
+/// Something that was to be sent and cannot be.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("cannot send {}: {why}", .path.display())]
+pub struct Unsendable {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: UnsendableReason,
+}
+
+/// Why something cannot be sent.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsendableReason {
+    /// It was another size when the sending began.
+    #[error("it changed while it was being sent")]
+    Changed,
+    /// A socket, a pipe or a device.
+    #[error("it is neither a file nor a directory")]
+    NotAFile,
+    /// A symbolic link leads back to a directory above it.
+    #[error("it contains itself")]
+    ContainsItself,
+    /// Its name is not Unicode, which the protocol demands.
+    #[error("its name is not valid Unicode")]
+    NotUnicode,
+    /// Two of the paths have the same name.
+    #[error("another path has the same name")]
+    SameName,
+    /// The system does not let us.
+    #[error(transparent)]
+    System(#[from] SystemError),
+}
+
+/// What the operating system said.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{text}")]
+pub struct SystemError {
+    /// The kind of error.
+    pub kind: io::ErrorKind,
+    /// The system's own words.
+    pub text: String,
+}
+
+impl From<io::Error> for SystemError {
+    fn from(error: io::Error) -> Self {
+        Self { kind: error.kind(), text: plain(&error) }
+    }
+}
+
+/// The system's words without Rust's `(os error 2)` behind them, which says nothing to a person.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
+    }
+}

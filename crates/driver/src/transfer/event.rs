@@ -1,0 +1,61 @@
+//! What an application is told while a transfer goes on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wormhole_magic::code::Code;
+use wormhole_magic::key::Verifier;
+use wormhole_magic::transfer::Offer;
+
+use crate::transit::Path;
+
+/// One step of a transfer, in the order in which they usually come.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// This is the code: tell the other side. Not reported to a receiver that was given it.
+    Code(Code),
+    /// Both sides have met; nobody else can use the code any more.
+    CodeConsumed,
+    /// A key is there, but the other side has not shown yet that it has the same.
+    KeyEstablished,
+    /// Both sides have the same key: comparing this by voice rules out a man in the middle.
+    ///
+    /// With [`Settings::verify`](super::Settings) a sender waits for
+    /// [`Transfer::confirm_verifier`](super::Transfer) now.
+    Verifier(Verifier),
+    /// The receiver is offered something other than a text: answer with
+    /// [`Transfer::accept`](super::Transfer) or [`Transfer::reject`](super::Transfer).
+    Offer(Offer),
+    /// The receiver was sent a text. There is nothing to accept.
+    Text(String),
+    /// The sender was told that the receiver wants it.
+    Accepted,
+    /// There is a connection to the other side.
+    Connected(Path),
+    /// Data has been carried. Comes at most a few times per second, and once at the end.
+    Progress {
+        /// Bytes carried.
+        done: u64,
+        /// Bytes to carry; `None` when nobody knows.
+        total: Option<u64>,
+    },
+    /// The sender has sent everything and waits for the receiver to have it.
+    AwaitingConfirmation,
+    /// All is well, and this is the last event.
+    Done(Report),
+}
+
+/// How a transfer went.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Bytes carried: of the file, of the zip of a directory, or of the text.
+    pub bytes: u64,
+    /// From the first to the last byte, with the receiver's confirmation.
+    pub elapsed: Duration,
+    /// How it was carried; `None` for a text, which goes through the mailbox.
+    pub path: Option<Path>,
+    /// What the receiver has created; `None` for the sender, a text and a writer.
+    pub written: Option<PathBuf>,
+}

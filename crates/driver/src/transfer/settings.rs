@@ -1,0 +1,175 @@
+//! What to send, what to receive, and how to go about it.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::num::NonZeroU8;
+use std::path::{Path, PathBuf};
+
+use wormhole_magic::AppId;
+use wormhole_magic::code::Code;
+use wormhole_magic::transfer::{Offer, UnsafeName};
+use wormhole_magic::transit::{RelayHint, RelayPolicy, TcpHint};
+
+/// How a transfer is to be done. The default is the public servers and no questions.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Sides only meet under the same identifier; leave it unless the other side changes it, too.
+    pub app_id: AppId,
+    /// The code to use when sending; `None` lets the server choose a nameplate.
+    pub code: Option<Code>,
+    /// Words of a code that is made here: 8 bits of secret each.
+    pub code_words: NonZeroU8,
+    /// Whether files that cannot be read are left out of a directory instead of ending it all.
+    pub ignore_unsendable: bool,
+    /// Whether the peer may connect to us. Without it there are only our own attempts and relays.
+    pub listen: bool,
+    /// The port to listen on; `None` lets the system choose.
+    pub listen_port: Option<u16>,
+    /// The mailbox server, `ws://` or `wss://`.
+    pub mailbox_url: String,
+    /// Whether a relay may be used.
+    pub relay: RelayPolicy,
+    /// Our own relays. The peer's are used, too.
+    pub relays: Vec<RelayHint>,
+    /// Whether the sender waits for [`Transfer::confirm_verifier`](super::Transfer) before it
+    /// says what it offers.
+    pub verify: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            app_id: AppId::default(),
+            code: None,
+            code_words: CODE_WORDS,
+            ignore_unsendable: false,
+            listen: true,
+            listen_port: None,
+            mailbox_url: PUBLIC_MAILBOX.to_owned(),
+            relay: RelayPolicy::default(),
+            relays: vec![RelayHint::tcp(TcpHint::new(PUBLIC_RELAY.0, PUBLIC_RELAY.1))],
+            verify: false,
+        }
+    }
+}
+
+/// What is to be sent.
+#[non_exhaustive]
+pub enum Outgoing {
+    /// One file, one directory, or several of them as one directory.
+    Paths(Vec<PathBuf>),
+    /// Bytes of unknown number, such as standard input, under a name. To peers that cannot take a
+    /// stream it goes through a temporary file.
+    Stream {
+        /// What the receiver should call it.
+        name: String,
+        /// Read on a thread of its own, to its end.
+        reader: Box<dyn Read + Send>,
+    },
+    /// A text.
+    Text(String),
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Paths(paths) => f.debug_tuple("Paths").field(paths).finish(),
+            Self::Stream { name, .. } => f.debug_struct("Stream").field("name", name).finish(),
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+        }
+    }
+}
+
+/// Where the receiver's code comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum CodeSource {
+    /// The receiver makes the code ([`Settings::code_words`] long) and tells it to the sender.
+    Allocate,
+    /// The sender told it.
+    Code(Code),
+    /// A person types it, helped along: see [`Event::CodeWanted`](super::Event).
+    Input,
+}
+
+/// Where what is received goes. A text goes nowhere: it is an event.
+#[non_exhaustive]
+pub enum Destination {
+    /// Into this folder, under the name the sender chose.
+    Folder {
+        /// An existing folder.
+        folder: PathBuf,
+        /// What to do if the name is taken.
+        on_exists: OnExists,
+    },
+    /// To this path, whatever the sender called it.
+    Path {
+        /// The file (or, for a directory, the folder) to create.
+        path: PathBuf,
+        /// What to do if it is there already.
+        on_exists: OnExists,
+    },
+    /// Into this writer, as it comes. A directory is written as the zip that carries it.
+    Writer(Box<dyn Write + Send>),
+}
+
+impl Destination {
+    /// The path that what is offered would get, before [`OnExists`] is asked; `None` for a writer
+    /// and for a text.
+    ///
+    /// # Errors
+    /// The sender's name is not one to create a file under: let the user choose a path.
+    pub fn target(&self, offer: &Offer) -> Result<Option<PathBuf>, UnsafeName> {
+        match (self, offer.name()) {
+            (Self::Writer(_), _) | (_, None) => Ok(None),
+            (Self::Folder { folder, .. }, Some(name)) => {
+                Ok(Some(folder.join(name.to_file_name()?)))
+            }
+            (Self::Path { path, .. }, Some(_)) => Ok(Some(path.clone())),
+        }
+    }
+
+    /// What to do if the target exists.
+    pub(super) const fn on_exists(&self) -> OnExists {
+        match self {
+            Self::Folder { on_exists, .. } | Self::Path { on_exists, .. } => *on_exists,
+            Self::Writer(_) => OnExists::Refuse,
+        }
+    }
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |f: &mut fmt::Formatter<'_>, kind: &str, path: &Path, on: &OnExists| {
+            f.debug_struct(kind).field("path", &path).field("on_exists", on).finish()
+        };
+        match self {
+            Self::Folder { folder, on_exists } => show(f, "Folder", folder, on_exists),
+            Self::Path { path, on_exists } => show(f, "Path", path, on_exists),
+            Self::Writer(_) => f.write_str("Writer"),
+        }
+    }
+}
+
+/// What to do when the destination exists.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum OnExists {
+    /// Take the first free of `name (1)`, `name (2)`, ...
+    KeepBoth,
+    /// Replace a file, once the new one is complete. A directory is never replaced.
+    Overwrite,
+    /// End with an error and leave it alone.
+    #[default]
+    Refuse,
+}
+
+/// Words of a code by default: 16 bits of secret, as every client has it.
+const CODE_WORDS: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
+
+/// The public mailbox server.
+pub const PUBLIC_MAILBOX: &str = "wss://relay.magic-wormhole.io/v1";
+
+/// The public transit relay: host and port.
+pub const PUBLIC_RELAY: (&str, u16) = ("transit.magic-wormhole.io", 4001);
