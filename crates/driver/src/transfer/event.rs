@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wormhole_magic::code::Code;
 use wormhole_magic::key::Verifier;
+use wormhole_magic::mailbox::message::Welcome;
 use wormhole_magic::transfer::Offer;
 
 use crate::transit::Path;
@@ -13,6 +14,8 @@ use crate::transit::Path;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// What the mailbox server says to everybody who connects.
+    Welcome(Box<Welcome>),
     /// This is the code: tell the other side. Not reported to a receiver that was given it.
     Code(Code),
     /// Both sides have met; nobody else can use the code any more.
