@@ -12,5 +12,6 @@ pub mod secretbox;
 pub mod spake2;
 pub mod transfer;
 pub mod transit;
+pub mod wormhole;
 
 pub use app_id::AppId;

@@ -1,0 +1,555 @@
+//! The client's side of the mailbox protocol: from a code to a shared key and an ordered exchange
+//! of messages, over any number of links to the server.
+//!
+//! It is one [`Session`] made of small machines that do not know one another: the link to the
+//! server ([`server_link`]), the nameplate ([`nameplate`]), the visit to the mailbox
+//! ([`mailbox`]), the key exchange ([`key_exchange`]) and the peer's messages ([`inbox`]). This
+//! file translates between them. It carries no files; see [`crate::transfer`](crate) for what
+//! applications say to one another. (spec sections 3 and 4)
+//!
+//! ```text
+//!  Command ─► code ─► nameplate ─► mailbox ─► key exchange ─► inbox ─► Event
+//!                 └───────┴── server link ──┴──────┴───────────┘
+//! ```
+
+mod code_entry;
+mod config;
+mod error;
+mod event;
+mod inbox;
+mod key_exchange;
+mod mailbox;
+mod nameplate;
+mod order;
+mod outgoing;
+mod server_link;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use data_encoding::HEXLOWER;
+use rand_core::{CryptoRng, RngCore};
+use serde_json::{Map, Value};
+use wormhole_kit::{Input, Output, Session};
+
+pub use config::Config;
+pub use error::{
+    ApiMisuse, MAX_SERVER_TEXT, PeerMisbehaved, ServerMisbehaved, ServerText, WormholeError,
+};
+pub use event::{Closed, Command, Event};
+
+use crate::code::{Code, Nameplate};
+use crate::key::Key;
+use crate::mailbox::message::ListedNameplate;
+use crate::mailbox::{ClientMessage, MailboxUrl, Mood, PeerMessage, ServerMessage, Welcome};
+use code_entry::CodeEntry;
+use inbox::{Inbox, Opened};
+use key_exchange::KeyExchange;
+use mailbox::MailboxVisit;
+use nameplate::NameplateClaim;
+use outgoing::{Outgoing, Sealed};
+use server_link::{Action, ServerLink};
+
+/// One wormhole. Its links carry one mailbox-protocol message each way per
+/// [`Input::Bytes`] and [`Output::Send`].
+///
+/// | state | input | output | next |
+/// |---|---|---|---|
+/// | `NoCode` | allocate, set, input | claim or allocate | Entering or `CodeKnown` |
+/// | Entering | allocated, password | `pake`, [`Event::Code`] | `CodeKnown` |
+/// | any | first message of another side | release, [`Event::CodeConsumed`] | |
+/// | `CodeKnown` | the peer's `pake` | `version`, [`Event::Key`] | |
+/// | `CodeKnown` | first message that opens | [`Event::Verifier`], messages that waited | confirmed |
+/// | any | close | release, close | Closing |
+/// | Closing | released and closed, or time | [`Event::Closed`] | Ended |
+/// | any | an error | release, close | Ended |
+#[derive(Debug)]
+pub struct Wormhole<R> {
+    config: Config,
+    /// Who we are in the mailbox.
+    side: String,
+    /// Needed as long as messages are sent: each takes a nonce.
+    rng: R,
+    code: CodeEntry,
+    link: ServerLink,
+    nameplate: NameplateClaim,
+    mailbox: MailboxVisit,
+    key_exchange: KeyExchange,
+    inbox: Inbox,
+    outgoing: Outgoing,
+    /// Whether the application waits for the list of nameplates.
+    listing: bool,
+    greeted: bool,
+    ending: Ending,
+    outputs: VecDeque<Output<MailboxUrl, Event>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Running,
+    Closing { mood: Mood, give_up: Instant },
+    Ended,
+}
+
+impl<R: RngCore + CryptoRng> Wormhole<R> {
+    /// Creates a wormhole; the link to the server is opened at once, a code can come at any time.
+    pub fn new(config: Config, now: Instant, mut rng: R) -> Self {
+        let mut side = [0; SIDE];
+        rng.fill_bytes(&mut side);
+        let mut wormhole = Self {
+            link: ServerLink::new(config.servers.clone(), now),
+            config,
+            side: HEXLOWER.encode(&side),
+            rng,
+            code: CodeEntry::NoCode,
+            nameplate: NameplateClaim::new(),
+            mailbox: MailboxVisit::new(),
+            key_exchange: KeyExchange::ExpectBoth,
+            inbox: Inbox::new(),
+            outgoing: Outgoing::new(),
+            listing: false,
+            greeted: false,
+            ending: Ending::Running,
+            outputs: VecDeque::new(),
+        };
+        // Without any server this fails, and does so again, reported, when time passes.
+        if let Ok(Some(action)) = wormhole.link.on_timeout(now, &mut wormhole.rng) {
+            wormhole.act(action);
+        }
+        wormhole
+    }
+
+    /// The name under which this side is known in the mailbox.
+    pub fn side(&self) -> &str {
+        &self.side
+    }
+
+    fn on_input(&mut self, now: Instant, input: Input<'_, Command>) -> Result<(), WormholeError> {
+        match input {
+            Input::Opened(link) => self.link.on_opened(link, now),
+            Input::Closed(link) => {
+                let action = self.link.on_closed(link, now, &mut self.rng)?;
+                self.act_if_any(action);
+            }
+            Input::Bytes(link, frame) => {
+                if self.link.current() == Some(link) {
+                    let message = ServerMessage::decode(frame).map_err(ServerMisbehaved::from)?;
+                    self.on_server_message(now, message)?;
+                }
+            }
+            Input::Command(command) => self.on_command(now, command)?,
+        }
+        Ok(())
+    }
+
+    fn on_command(&mut self, now: Instant, command: Command) -> Result<(), WormholeError> {
+        if let Command::Close(mood) = command {
+            self.close(now, mood);
+            return Ok(());
+        }
+        if !matches!(self.ending, Ending::Running) {
+            return Ok(());
+        }
+        match command {
+            Command::AllocateCode { words } => {
+                self.code.allocate(words)?;
+                let message = self.nameplate.allocate();
+                self.say_all(message);
+            }
+            Command::SetCode(code) => {
+                self.code.set()?;
+                self.claim(code.nameplate().clone());
+                self.on_code(code)?;
+            }
+            Command::InputNameplate(nameplate) => {
+                self.code.input_nameplate(nameplate.clone())?;
+                self.claim(nameplate);
+            }
+            Command::InputPassword(password) => {
+                let code = self.code.input_password(password)?;
+                self.on_code(code)?;
+            }
+            Command::RefreshNameplates => {
+                self.listing = true;
+                self.say(ClientMessage::List);
+            }
+            Command::Send(message) => {
+                self.outgoing.push(message, self.mailbox.unseen_bytes())?;
+                self.send_what_may_be_sent();
+            }
+            Command::Close(_) => {}
+        }
+        Ok(())
+    }
+
+    // ---- the code ----
+
+    fn claim(&mut self, nameplate: Nameplate) {
+        let message = self.nameplate.claim(nameplate);
+        self.say_all(message);
+    }
+
+    /// The whole code is known: our half of the key exchange goes out.
+    fn on_code(&mut self, code: Code) -> Result<(), WormholeError> {
+        let (pake, key) = self.key_exchange.on_code(&code, &self.config.app_id, &mut self.rng)?;
+        self.tell(Event::Code(code));
+        self.add(Sealed { phase: "pake".to_owned(), body: pake });
+        if let Some(key) = key {
+            self.on_key(key);
+        }
+        self.open_messages()
+    }
+
+    // ---- what the server says ----
+
+    fn on_server_message(
+        &mut self,
+        now: Instant,
+        message: ServerMessage,
+    ) -> Result<(), WormholeError> {
+        match message {
+            ServerMessage::Welcome { welcome } => self.on_welcome(now, welcome)?,
+            ServerMessage::Error { error, orig } => self.on_server_error(&error, &orig)?,
+            ServerMessage::Nameplates { nameplates } => self.on_nameplates(&nameplates),
+            ServerMessage::Allocated { nameplate } => self.on_allocated(&nameplate)?,
+            ServerMessage::Claimed { mailbox } => self.on_claimed(mailbox),
+            ServerMessage::Message(message) => self.on_message(message)?,
+            ServerMessage::Released => {
+                if self.nameplate.on_released() {
+                    self.tell_unless_closing(Event::CodeConsumed);
+                }
+            }
+            ServerMessage::Closed => self.mailbox.on_closed(),
+            ServerMessage::Ack { .. } | ServerMessage::Pong { .. } | ServerMessage::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn on_welcome(&mut self, now: Instant, welcome: Welcome) -> Result<(), WormholeError> {
+        let today = self.config.today;
+        let action = self.link.on_welcome(&welcome, now, today, &mut self.rng)?;
+        let event = if self.greeted { Event::ServerFound } else { Event::Welcome(welcome) };
+        self.greeted = true;
+        self.tell_unless_closing(event);
+        self.act_if_any(action);
+        Ok(())
+    }
+
+    /// The server refused something. While closing, that is as good as done.
+    fn on_server_error(&mut self, error: &str, orig: &Value) -> Result<(), WormholeError> {
+        let refused = orig.get("type").and_then(Value::as_str).unwrap_or_default();
+        if refused == "list" {
+            // Only a convenience was refused.
+            self.on_nameplates(&[]);
+            return Ok(());
+        }
+        if matches!(self.ending, Ending::Running) {
+            return Err(WormholeError::ServerRefused(ServerText::new(error)));
+        }
+        match refused {
+            "release" => self.nameplate.abandon(),
+            "close" => self.mailbox.abandon(),
+            "add" | "open" => {}
+            _ => {
+                self.nameplate.abandon();
+                self.mailbox.abandon();
+            }
+        }
+        Ok(())
+    }
+
+    fn on_nameplates(&mut self, listed: &[ListedNameplate]) {
+        if std::mem::take(&mut self.listing) {
+            // Whatever is no nameplate cannot be typed either.
+            let parse = |listed: &ListedNameplate| Nameplate::parse(&listed.id).ok();
+            let nameplates = listed.iter().filter_map(parse).collect();
+            self.tell_unless_closing(Event::Nameplates(nameplates));
+        }
+    }
+
+    fn on_allocated(&mut self, nameplate: &str) -> Result<(), WormholeError> {
+        if !self.nameplate.expects_allocation() {
+            return Ok(());
+        }
+        let nameplate = Nameplate::parse(nameplate).map_err(|_| ServerMisbehaved::BadNameplate)?;
+        self.claim(nameplate.clone());
+        let code = self.code.on_allocated(nameplate, &mut self.rng);
+        match code {
+            Some(code) if matches!(self.ending, Ending::Running) => self.on_code(code),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn on_claimed(&mut self, mailbox: String) {
+        let (expected, release) = self.nameplate.on_claimed();
+        if !expected {
+            return;
+        }
+        self.say_all(release);
+        let messages = self.mailbox.on_found(mailbox);
+        self.say_all(messages);
+        if self.code.is_half_entered() {
+            self.tell_unless_closing(Event::NameplateClaimed);
+        }
+    }
+
+    fn on_message(&mut self, message: PeerMessage) -> Result<(), WormholeError> {
+        if message.side == self.side {
+            self.mailbox.on_echo(&message.phase);
+            return Ok(());
+        }
+        if !matches!(self.ending, Ending::Running) {
+            return Ok(());
+        }
+        // Somebody is here: nobody else shall find the way.
+        let release = self.nameplate.release();
+        self.say_all(release);
+        if let Some(pake) = self.inbox.on_message(message)?
+            && let Some(key) = self.key_exchange.on_message(&pake)?
+        {
+            self.on_key(key);
+        }
+        self.open_messages()
+    }
+
+    // ---- the key and what it opens ----
+
+    fn on_key(&mut self, key: Key) {
+        self.inbox.on_key(key.clone());
+        self.tell(Event::Key(key.clone()));
+        let version = serde_json::json!({ "app_versions": self.config.app_versions }).to_string();
+        let sealed = self.outgoing.on_key(key, &self.side, version.as_bytes(), &mut self.rng);
+        self.add(sealed);
+    }
+
+    fn open_messages(&mut self) -> Result<(), WormholeError> {
+        while let Some(opened) = self.inbox.poll()? {
+            match opened {
+                Opened::Confirmed(verifier) => {
+                    self.tell(Event::Verifier(verifier));
+                    self.outgoing.on_confirmed();
+                    self.send_what_may_be_sent();
+                }
+                Opened::Version(plaintext) => {
+                    let versions = parse_version(&plaintext)?;
+                    self.tell(Event::Versions(versions));
+                }
+                Opened::Message(plaintext) => self.tell(Event::Message(plaintext)),
+            }
+        }
+        Ok(())
+    }
+
+    fn send_what_may_be_sent(&mut self) {
+        while let Some(sealed) = self.outgoing.poll(&self.side, &mut self.rng) {
+            self.add(sealed);
+        }
+    }
+
+    fn add(&mut self, Sealed { phase, body }: Sealed) {
+        let message = self.mailbox.add(phase, HEXLOWER.encode(&body));
+        self.say_all(message);
+    }
+
+    /// Bytes that have yet to arrive at the server.
+    const fn waiting_bytes(&self) -> usize {
+        self.outgoing.kept_bytes() + self.mailbox.unseen_bytes()
+    }
+
+    // ---- the link ----
+
+    fn act_if_any(&mut self, action: Option<Action>) {
+        if let Some(action) = action {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Connect { close, link, url } => {
+                self.outputs.extend(close.map(Output::Close));
+                self.outputs.push_back(Output::Connect(link, url));
+            }
+            Action::Close(link) => self.outputs.push_back(Output::Close(link)),
+            Action::Ready(permission) => {
+                self.say_all(permission);
+                self.resume();
+            }
+            Action::Lost => self.tell_unless_closing(Event::ServerLost),
+        }
+    }
+
+    /// Says on a new link what is needed to go on where the last one was lost.
+    fn resume(&mut self) {
+        self.say(ClientMessage::Bind {
+            appid: self.config.app_id.as_str().to_owned(),
+            side: self.side.clone(),
+            client_version: Some(self.config.client_version.clone()),
+        });
+        let message = self.nameplate.resume();
+        self.say_all(message);
+        let messages = self.mailbox.resume();
+        self.say_all(messages);
+        if self.listing {
+            self.say(ClientMessage::List);
+        }
+    }
+
+    fn say_all(&mut self, messages: impl IntoIterator<Item = ClientMessage>) {
+        messages.into_iter().for_each(|message| self.say(message));
+    }
+
+    /// Says something if there is a link; if not, [`Self::resume`] will.
+    fn say(&mut self, message: ClientMessage) {
+        if let Some(link) = self.link.ready() {
+            self.outputs.push_back(Output::Send(link, message.encode().into_bytes()));
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn tell_unless_closing(&mut self, event: Event) {
+        if matches!(self.ending, Ending::Running) {
+            self.tell(event);
+        }
+    }
+
+    // ---- the end ----
+
+    fn close(&mut self, now: Instant, mood: Option<Mood>) {
+        if !matches!(self.ending, Ending::Running) {
+            return;
+        }
+        let confirmed = self.outgoing.is_confirmed();
+        let mood = mood.unwrap_or(if confirmed { Mood::Happy } else { Mood::Lonely });
+        let undelivered = confirmed && self.mailbox.unseen_bytes() > 0;
+        let patience = if undelivered { CLOSE_TIMEOUT_UNDELIVERED } else { CLOSE_TIMEOUT };
+        self.ending = Ending::Closing { mood, give_up: now + patience };
+        self.leave(mood, confirmed);
+        self.link.hurry(now);
+    }
+
+    /// Tells the server that we go.
+    fn leave(&mut self, mood: Mood, deliver: bool) {
+        let release = self.nameplate.close(self.link.was_welcomed());
+        self.say_all(release);
+        let close = self.mailbox.close(mood, deliver);
+        self.say_all(close);
+    }
+
+    /// Ends once nothing is left to be done at the server, or time is over.
+    fn end_if_done(&mut self, now: Instant) {
+        let Ending::Closing { mood, give_up } = self.ending else { return };
+        let confirmed =
+            self.nameplate.is_done() && self.mailbox.is_left() && !self.nameplate.is_pending();
+        if confirmed || now >= give_up {
+            self.hang_up();
+            self.tell(Event::Closed(Closed { mood, confirmed }));
+        }
+    }
+
+    fn hang_up(&mut self) {
+        self.ending = Ending::Ended;
+        self.outputs.extend(self.link.end().map(Output::Close));
+    }
+
+    /// Ends after an error, with what can be said at once as last words.
+    fn fail(&mut self, error: WormholeError) -> Result<(), WormholeError> {
+        if let Ending::Closing { mood, .. } = self.ending {
+            // The application has left already, and is not interested.
+            self.hang_up();
+            self.tell(Event::Closed(Closed { mood, confirmed: false }));
+            return Ok(());
+        }
+        self.leave(error.mood(), false);
+        self.hang_up();
+        Err(error)
+    }
+
+    fn settle(
+        &mut self,
+        now: Instant,
+        result: Result<(), WormholeError>,
+    ) -> Result<(), WormholeError> {
+        match result {
+            Ok(()) => {
+                self.end_if_done(now);
+                Ok(())
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+}
+
+impl<R: RngCore + CryptoRng> Session for Wormhole<R> {
+    type Address = MailboxUrl;
+    type Command = Command;
+    type Event = Event;
+    type Error = WormholeError;
+
+    fn handle(&mut self, now: Instant, input: Input<'_, Command>) -> Result<(), WormholeError> {
+        if matches!(self.ending, Ending::Ended) {
+            return Ok(());
+        }
+        let result = self.on_input(now, input);
+        self.settle(now, result)
+    }
+
+    fn poll(&mut self) -> Option<Output<MailboxUrl, Event>> {
+        self.outputs.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.ending {
+            Ending::Running => self.link.deadline(),
+            Ending::Closing { give_up, .. } => {
+                Some(self.link.deadline().map_or(give_up, |at| at.min(give_up)))
+            }
+            Ending::Ended => None,
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), WormholeError> {
+        if matches!(self.ending, Ending::Ended) {
+            return Ok(());
+        }
+        let result = self.link.on_timeout(now, &mut self.rng).map(|action| {
+            self.act_if_any(action);
+        });
+        self.settle(now, result)
+    }
+
+    /// No while a megabyte of messages has yet to arrive at the server.
+    fn wants_input(&self) -> bool {
+        self.waiting_bytes() < ENOUGH_UNSENT
+    }
+}
+
+/// Takes what the peer's application says out of its version message.
+fn parse_version(plaintext: &[u8]) -> Result<Value, PeerMisbehaved> {
+    let version: Value =
+        serde_json::from_slice(plaintext).map_err(|_| PeerMisbehaved::VersionMalformed)?;
+    let Value::Object(mut version) = version else { return Err(PeerMisbehaved::VersionMalformed) };
+    Ok(version.remove("app_versions").unwrap_or_else(|| Value::Object(Map::new())))
+}
+
+/// Longest message that can be sent, in bytes. It travels in hex, in one frame.
+pub const MAX_MESSAGE: usize = 4 << 20;
+
+/// Longest that closing takes. It needs one round trip, or three in the middle of a claim.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest that closing takes when messages of ours have yet to arrive at the server: time enough
+/// to open a lost link again.
+pub const CLOSE_TIMEOUT_UNDELIVERED: Duration = Duration::from_secs(10);
+
+/// Bytes that may wait to be sent before [`Session::wants_input`] says no.
+const ENOUGH_UNSENT: usize = 1 << 20;
+
+/// Random bytes in the name of a side.
+const SIDE: usize = 5;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! What a wormhole has to know from the start.
+
+use serde_json::{Map, Value};
+use wormhole_kit::UnixTime;
+
+use crate::AppId;
+use crate::mailbox::MailboxUrl;
+
+/// What a wormhole has to know from the start.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a list of settings, made by its users")]
+pub struct Config {
+    /// The application.
+    pub app_id: AppId,
+    /// The addresses of one server, in the order in which to try them. The first that answers is
+    /// kept.
+    pub servers: Vec<MailboxUrl>,
+    /// What to tell the peer about this application: any JSON object.
+    pub app_versions: Value,
+    /// Name and version of this program, for the server's statistics.
+    pub client_version: (String, String),
+    /// Today, for proofs of work.
+    pub today: UnixTime,
+}
+
+impl Default for Config {
+    /// File transfer through the public server.
+    fn default() -> Self {
+        Self {
+            app_id: AppId::default(),
+            servers: MailboxUrl::public(),
+            app_versions: Value::Object(Map::new()),
+            client_version: ("wormhole".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            today: UnixTime::from_secs(0.0),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The peer's messages: whose they are, and what they say once they can be opened.
+//!
+//! It never speaks, and does not know the server. (spec section 4)
+
+use std::collections::VecDeque;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+use super::error::{PeerMisbehaved, WormholeError};
+use super::order::{Order, Phase};
+use crate::key::{Key, Verifier};
+use crate::mailbox::PeerMessage;
+use crate::secretbox;
+
+/// What has come from the other side.
+///
+/// | state | input | output | next |
+/// |---|---|---|---|
+/// | `ExpectPeer` | `pake` of any side | its content | `ExpectKey` with that side as the peer |
+/// | `ExpectPeer` | other message | | `ExpectPeer`, kept |
+/// | `ExpectKey` | message of the peer | | `ExpectKey`, kept |
+/// | `ExpectKey` | key | | Open; all that was kept is opened |
+/// | Open | message of the peer | opened, in order | Open |
+/// | any | message of a third side | | ignored |
+///
+/// The side whose `pake` came first is the peer for good. Whatever a third side says after that
+/// does no harm: it would not know the keys anyhow, so it need not be tried.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    state: State,
+    /// Sealed messages, oldest first.
+    sealed: VecDeque<PeerMessage>,
+    order: Order,
+}
+
+#[derive(Debug)]
+enum State {
+    ExpectPeer,
+    ExpectKey { peer: String },
+    Open { peer: String, key: Key, confirmed: bool },
+}
+
+/// What an opened message turned out to be.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Opened {
+    /// The first that could be opened: the peer has our key. The message itself comes next.
+    Confirmed(Verifier),
+    /// What the peer's program says about itself.
+    Version(Vec<u8>),
+    /// The next message for the application.
+    Message(Vec<u8>),
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        Self { state: State::ExpectPeer, sealed: VecDeque::new(), order: Order::default() }
+    }
+
+    /// Takes a message of a side other than ours; yields the content of the peer's `pake`.
+    pub(super) fn on_message(
+        &mut self,
+        message: PeerMessage,
+    ) -> Result<Option<Vec<u8>>, PeerMisbehaved> {
+        let is_pake = message.phase == "pake";
+        match &self.state {
+            State::ExpectPeer if is_pake => {
+                let body = decode(&message.body)?;
+                self.sealed.retain(|sealed| sealed.side == message.side);
+                self.state = State::ExpectKey { peer: message.side };
+                return Ok(Some(body));
+            }
+            State::ExpectPeer => {}
+            State::ExpectKey { peer } | State::Open { peer, .. } => {
+                if is_pake || *peer != message.side {
+                    return Ok(None);
+                }
+            }
+        }
+        self.keep(message)?;
+        Ok(None)
+    }
+
+    /// Keeps a message until it can be opened. The first of a name counts.
+    fn keep(&mut self, message: PeerMessage) -> Result<(), PeerMisbehaved> {
+        let same = |kept: &PeerMessage| kept.side == message.side && kept.phase == message.phase;
+        if self.sealed.iter().any(same) {
+            return Ok(());
+        }
+        let bytes = self.sealed.iter().map(|kept| kept.body.len()).sum::<usize>();
+        if self.sealed.len() >= MAX_SEALED || bytes + message.body.len() > MAX_SEALED_BYTES {
+            return Err(PeerMisbehaved::TooMuchOutOfTurn);
+        }
+        self.sealed.push_back(message);
+        Ok(())
+    }
+
+    /// Messages can be opened from now on.
+    pub(super) fn on_key(&mut self, key: Key) {
+        if let State::ExpectKey { peer } = &mut self.state {
+            let peer = std::mem::take(peer);
+            self.state = State::Open { peer, key, confirmed: false };
+        }
+    }
+
+    /// Opens what can be opened and hands out what is next.
+    pub(super) fn poll(&mut self) -> Result<Option<Opened>, WormholeError> {
+        let State::Open { peer, key, confirmed } = &mut self.state else { return Ok(None) };
+        loop {
+            match self.order.next() {
+                Some((Phase::Version, plaintext)) => return Ok(Some(Opened::Version(plaintext))),
+                Some((_, plaintext)) => return Ok(Some(Opened::Message(plaintext))),
+                None => {}
+            }
+            let Some(message) = self.sealed.pop_front() else { return Ok(None) };
+            let phase = Phase::parse(&message.phase);
+            if self.order.has(phase) {
+                continue;
+            }
+            let phase_key = key.phase_key(peer, &message.phase);
+            let Ok(plaintext) = secretbox::open(&phase_key, &decode(&message.body)?) else {
+                let forged = PeerMisbehaved::Forged.into();
+                return Err(if *confirmed { forged } else { WormholeError::WrongCode });
+            };
+            self.order.put(phase, plaintext)?;
+            if !std::mem::replace(confirmed, true) {
+                return Ok(Some(Opened::Confirmed(key.verifier())));
+            }
+        }
+    }
+}
+
+fn decode(body: &str) -> Result<Vec<u8>, PeerMisbehaved> {
+    HEXLOWER_PERMISSIVE.decode(body.as_bytes()).map_err(|_| PeerMisbehaved::NotHex)
+}
+
+/// Most messages kept while they cannot be opened. Two or three is usual: a sender says all it has
+/// to say while the receiver still types the code.
+const MAX_SEALED: usize = 256;
+
+/// Most hexadecimal digits in them.
+const MAX_SEALED_BYTES: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests;

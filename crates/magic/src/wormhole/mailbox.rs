@@ -1,0 +1,212 @@
+//! Our visit to the mailbox: opens it, adds messages until they are seen to have arrived, leaves.
+//!
+//! It does not look into messages. As with the nameplate, what cannot be sent for want of a link
+//! is said again by [`MailboxVisit::resume`].
+
+use std::collections::VecDeque;
+
+use crate::mailbox::{ClientMessage, Mood};
+
+/// Our visit to the mailbox.
+///
+/// | state | input | says | next |
+/// |---|---|---|---|
+/// | Unknown | add | | Unknown |
+/// | Unknown | found | open, add.. | Open |
+/// | Unknown | close | | Unwanted |
+/// | Unwanted | found | close | Closing |
+/// | Open | add | add | Open |
+/// | Open | echo | | Open, with one message less to repeat |
+/// | Open | resume | open, add.. | Open |
+/// | Open | close | close | Closing |
+/// | Closing | resume | [open, add..], close | Closing |
+/// | Closing | closed | | Left |
+#[derive(Debug)]
+pub(super) struct MailboxVisit {
+    state: State,
+    /// Messages whose echo has not been seen, oldest first.
+    unseen: VecDeque<Added>,
+    /// Bytes in `unseen`.
+    unseen_bytes: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Unknown,
+    Unwanted { mood: Mood },
+    Open { mailbox: String },
+    Closing { mailbox: String, mood: Mood },
+    Left,
+}
+
+#[derive(Debug)]
+struct Added {
+    phase: String,
+    /// In hex.
+    body: String,
+}
+
+impl Added {
+    fn message(&self) -> ClientMessage {
+        ClientMessage::Add { phase: self.phase.clone(), body: self.body.clone() }
+    }
+}
+
+impl MailboxVisit {
+    pub(super) const fn new() -> Self {
+        Self { state: State::Unknown, unseen: VecDeque::new(), unseen_bytes: 0 }
+    }
+
+    /// The server named the mailbox.
+    pub(super) fn on_found(&mut self, mailbox: String) -> Vec<ClientMessage> {
+        match self.state {
+            State::Unknown => self.state = State::Open { mailbox },
+            State::Unwanted { mood } => self.state = State::Closing { mailbox, mood },
+            State::Open { .. } | State::Closing { .. } | State::Left => return Vec::new(),
+        }
+        self.resume()
+    }
+
+    /// Adds a message; `body` in hex.
+    pub(super) fn add(&mut self, phase: String, body: String) -> Option<ClientMessage> {
+        let open = match self.state {
+            State::Unknown => false,
+            State::Open { .. } => true,
+            State::Unwanted { .. } | State::Closing { .. } | State::Left => return None,
+        };
+        let added = Added { phase, body };
+        let message = open.then(|| added.message());
+        self.unseen_bytes += added.body.len();
+        self.unseen.push_back(added);
+        message
+    }
+
+    /// A message of ours came back: the server has it for good.
+    pub(super) fn on_echo(&mut self, phase: &str) {
+        self.unseen.retain(|added| added.phase != phase);
+        self.unseen_bytes = self.unseen.iter().map(|added| added.body.len()).sum();
+    }
+
+    /// Bytes (in hex, so twice as many as were sealed) added whose arrival is not certain yet.
+    pub(super) const fn unseen_bytes(&self) -> usize {
+        self.unseen_bytes
+    }
+
+    /// Leaves. What was added still arrives if `deliver` says so; else it is left to chance.
+    pub(super) fn close(&mut self, mood: Mood, deliver: bool) -> Option<ClientMessage> {
+        if !deliver {
+            self.unseen.clear();
+            self.unseen_bytes = 0;
+        }
+        match &self.state {
+            State::Unknown => {
+                self.state = State::Unwanted { mood };
+                None
+            }
+            State::Open { mailbox } => {
+                let mailbox = mailbox.clone();
+                self.state = State::Closing { mailbox: mailbox.clone(), mood };
+                Some(ClientMessage::Close { mailbox: Some(mailbox), mood: Some(mood) })
+            }
+            State::Unwanted { .. } | State::Closing { .. } | State::Left => None,
+        }
+    }
+
+    /// The server let us go.
+    pub(super) fn on_closed(&mut self) {
+        if matches!(self.state, State::Closing { .. }) {
+            self.abandon();
+        }
+    }
+
+    /// The server will not go along; there is nothing more to be done.
+    pub(super) fn abandon(&mut self) {
+        self.state = State::Left;
+        self.unseen.clear();
+        self.unseen_bytes = 0;
+    }
+
+    /// Whether nothing is left at the server, provided no nameplate leads to the mailbox any more.
+    pub(super) const fn is_left(&self) -> bool {
+        matches!(self.state, State::Left | State::Unwanted { .. })
+    }
+
+    /// What to say on a new link. The peer sees repeated messages once: it knows their phases.
+    pub(super) fn resume(&self) -> Vec<ClientMessage> {
+        let open = |mailbox: &String| ClientMessage::Open { mailbox: mailbox.clone() };
+        let adds = self.unseen.iter().map(Added::message);
+        match &self.state {
+            State::Unknown | State::Unwanted { .. } | State::Left => Vec::new(),
+            State::Open { mailbox } => std::iter::once(open(mailbox)).chain(adds).collect(),
+            State::Closing { mailbox, mood } => {
+                let opened = (!self.unseen.is_empty()).then(|| open(mailbox));
+                let close =
+                    ClientMessage::Close { mailbox: Some(mailbox.clone()), mood: Some(*mood) };
+                opened.into_iter().chain(adds).chain([close]).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(phase: &str) -> ClientMessage {
+        ClientMessage::Add { phase: phase.into(), body: "00".into() }
+    }
+
+    fn open() -> ClientMessage {
+        ClientMessage::Open { mailbox: "m".into() }
+    }
+
+    fn close(mood: Mood) -> ClientMessage {
+        ClientMessage::Close { mailbox: Some("m".into()), mood: Some(mood) }
+    }
+
+    fn visit(phases: &[&str]) -> MailboxVisit {
+        let mut visit = MailboxVisit::new();
+        visit.on_found("m".into());
+        for phase in phases {
+            visit.add((*phase).into(), "00".into());
+        }
+        visit
+    }
+
+    #[test]
+    fn messages_added_before_the_mailbox_is_known_are_sent_when_it_is() {
+        let mut visit = MailboxVisit::new();
+        assert_eq!(visit.add("pake".into(), "00".into()), None);
+        assert_eq!(visit.on_found("m".into()), [open(), add("pake")]);
+        assert_eq!(visit.add("0".into(), "00".into()), Some(add("0")));
+    }
+
+    #[test]
+    fn only_messages_not_seen_to_have_arrived_are_repeated_in_their_order() {
+        let mut visit = visit(&["pake", "version", "0", "1"]);
+        visit.on_echo("version");
+        visit.on_echo("no such phase");
+        assert_eq!(visit.resume(), [open(), add("pake"), add("0"), add("1")]);
+        assert_eq!(visit.unseen_bytes(), 6);
+    }
+
+    #[test]
+    fn closing_is_repeated_until_it_is_confirmed_and_takes_unseen_messages_along() {
+        let mut visit = visit(&["0"]);
+        assert_eq!(visit.close(Mood::Happy, true), Some(close(Mood::Happy)));
+        assert_eq!(visit.resume(), [open(), add("0"), close(Mood::Happy)]);
+        visit.on_closed();
+        assert!(visit.is_left());
+        assert_eq!(visit.resume(), []);
+    }
+
+    #[test]
+    fn a_mailbox_left_before_it_is_known_gets_no_message_that_a_peer_could_take_for_ours() {
+        let mut visit = MailboxVisit::new();
+        visit.add("pake".into(), "00".into());
+        assert_eq!(visit.close(Mood::Lonely, false), None);
+        assert!(visit.is_left());
+        assert_eq!(visit.on_found("m".into()), [close(Mood::Lonely)]);
+        assert!(!visit.is_left());
+    }
+}

@@ -1,0 +1,195 @@
+//! Gets a nameplate, keeps it while the peer looks for it, and gives it back.
+//!
+//! It does not know what mailbox the nameplate stands for. Every method that changes what the
+//! server should know returns the message that says so; a message that cannot be sent because
+//! there is no link is simply dropped, for [`NameplateClaim::resume`] says it again on the next.
+
+use crate::code::Nameplate;
+use crate::mailbox::ClientMessage;
+
+/// Our claim to a nameplate.
+///
+/// | state | input | says | next |
+/// |---|---|---|---|
+/// | Unwanted | allocate | allocate | Allocating |
+/// | Unwanted | claim | claim | Claiming |
+/// | Unwanted | close | | Done |
+/// | Allocating | allocated | claim | Claiming |
+/// | Claiming | claimed | | Claimed |
+/// | Claiming, closing | claimed | release | Releasing |
+/// | Claimed | release, close | release | Releasing |
+/// | Releasing | released | | Done |
+/// | any | resume | the message that led into it | |
+///
+/// A claim that is being closed goes on until it is granted, for only then can what it left at the
+/// server be cleared away.
+#[derive(Debug)]
+pub(super) struct NameplateClaim {
+    state: State,
+    closing: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Unwanted,
+    Allocating,
+    Claiming(Nameplate),
+    Claimed(Nameplate),
+    Releasing(Nameplate),
+    Done,
+}
+
+impl NameplateClaim {
+    pub(super) const fn new() -> Self {
+        Self { state: State::Unwanted, closing: false }
+    }
+
+    /// Wants any nameplate.
+    pub(super) fn allocate(&mut self) -> Option<ClientMessage> {
+        if !matches!(self.state, State::Unwanted) {
+            return None;
+        }
+        self.state = State::Allocating;
+        self.resume()
+    }
+
+    /// Wants this nameplate.
+    pub(super) fn claim(&mut self, nameplate: Nameplate) -> Option<ClientMessage> {
+        if !matches!(self.state, State::Unwanted | State::Allocating) {
+            return None;
+        }
+        self.state = State::Claiming(nameplate);
+        self.resume()
+    }
+
+    /// Whether an allocation is under way, so that an `allocated` may be believed.
+    pub(super) const fn expects_allocation(&self) -> bool {
+        matches!(self.state, State::Allocating)
+    }
+
+    /// The server granted the claim. Whether it was expected, and what to say.
+    pub(super) fn on_claimed(&mut self) -> (bool, Option<ClientMessage>) {
+        let State::Claiming(nameplate) = &self.state else { return (false, None) };
+        self.state = State::Claimed(nameplate.clone());
+        (true, if self.closing { self.release() } else { None })
+    }
+
+    /// Gives the nameplate back, if it is ours.
+    pub(super) fn release(&mut self) -> Option<ClientMessage> {
+        let State::Claimed(nameplate) = &self.state else { return None };
+        self.state = State::Releasing(nameplate.clone());
+        self.resume()
+    }
+
+    /// The server took the nameplate back. Whether it was expected.
+    pub(super) fn on_released(&mut self) -> bool {
+        let expected = matches!(self.state, State::Releasing(_));
+        if expected {
+            self.state = State::Done;
+        }
+        expected
+    }
+
+    /// Wants no nameplate any more. `asked` says whether the server may have heard of us at all.
+    pub(super) fn close(&mut self, asked: bool) -> Option<ClientMessage> {
+        self.closing = true;
+        match self.state {
+            State::Unwanted => self.state = State::Done,
+            State::Allocating | State::Claiming(_) if !asked => self.state = State::Done,
+            State::Claimed(_) => return self.release(),
+            State::Allocating | State::Claiming(_) | State::Releasing(_) | State::Done => {}
+        }
+        None
+    }
+
+    /// The server will not go along; there is nothing more to be done.
+    pub(super) fn abandon(&mut self) {
+        self.state = State::Done;
+    }
+
+    /// Whether the claim is neither granted nor given up.
+    pub(super) const fn is_pending(&self) -> bool {
+        matches!(self.state, State::Allocating | State::Claiming(_))
+    }
+
+    /// Whether nothing is left at the server.
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// What to say on a new link: whatever was not answered on the last.
+    pub(super) fn resume(&self) -> Option<ClientMessage> {
+        match &self.state {
+            State::Allocating => Some(ClientMessage::Allocate),
+            State::Claiming(nameplate) => {
+                Some(ClientMessage::Claim { nameplate: nameplate.to_string() })
+            }
+            State::Releasing(nameplate) => {
+                Some(ClientMessage::Release { nameplate: Some(nameplate.to_string()) })
+            }
+            State::Unwanted | State::Claimed(_) | State::Done => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn four() -> Nameplate {
+        Nameplate::parse("4").unwrap()
+    }
+
+    fn claim() -> Option<ClientMessage> {
+        Some(ClientMessage::Claim { nameplate: "4".into() })
+    }
+
+    fn release() -> Option<ClientMessage> {
+        Some(ClientMessage::Release { nameplate: Some("4".into()) })
+    }
+
+    #[test]
+    fn an_unanswered_step_is_repeated_on_a_new_link_and_an_answered_one_is_not() {
+        let mut nameplate = NameplateClaim::new();
+        assert_eq!(nameplate.resume(), None);
+        assert_eq!(nameplate.allocate(), Some(ClientMessage::Allocate));
+        assert_eq!(nameplate.resume(), Some(ClientMessage::Allocate));
+        assert_eq!(nameplate.claim(four()), claim());
+        assert_eq!(nameplate.resume(), claim());
+        assert_eq!(nameplate.on_claimed(), (true, None));
+        assert_eq!(nameplate.resume(), None);
+        assert_eq!(nameplate.release(), release());
+        assert_eq!(nameplate.resume(), release());
+        assert!(nameplate.on_released());
+        assert_eq!(nameplate.resume(), None);
+        assert!(nameplate.is_done());
+    }
+
+    #[test]
+    fn a_claim_closed_before_it_is_granted_is_released_when_it_is() {
+        let mut nameplate = NameplateClaim::new();
+        nameplate.claim(four());
+        assert_eq!(nameplate.close(true), None);
+        assert!(!nameplate.is_done());
+        assert_eq!(nameplate.on_claimed(), (true, release()));
+        assert!(nameplate.on_released());
+        assert!(nameplate.is_done());
+    }
+
+    #[test]
+    fn a_claim_the_server_never_heard_of_is_closed_at_once() {
+        let mut nameplate = NameplateClaim::new();
+        nameplate.claim(four());
+        nameplate.close(false);
+        assert!(nameplate.is_done());
+    }
+
+    #[test]
+    fn answers_to_questions_never_asked_change_nothing() {
+        let mut nameplate = NameplateClaim::new();
+        assert_eq!(nameplate.on_claimed(), (false, None));
+        assert!(!nameplate.on_released());
+        assert!(!nameplate.expects_allocation());
+        assert_eq!(nameplate.release(), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! Our messages to the peer: numbers and seals them, once the peer is known to have the key.
+//!
+//! Whether they arrive is the mailbox visit's concern.
+
+use std::collections::VecDeque;
+
+use rand_core::CryptoRngCore;
+
+use super::MAX_MESSAGE;
+use super::error::ApiMisuse;
+use crate::key::Key;
+use crate::secretbox;
+
+/// A message as it goes into the mailbox.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) phase: String,
+    pub(super) body: Vec<u8>,
+}
+
+/// Our messages.
+///
+/// | state | input | output | next |
+/// |---|---|---|---|
+/// | `NoKey` | message | | `NoKey`, kept |
+/// | `NoKey` | key | `version` | Unconfirmed |
+/// | Unconfirmed | message | | Unconfirmed, kept |
+/// | Unconfirmed | confirmed | all that was kept, sealed | Confirmed |
+/// | Confirmed | message | the message, sealed | Confirmed |
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    state: State,
+    kept: VecDeque<Vec<u8>>,
+    kept_bytes: usize,
+    /// The number of the next message.
+    next: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    NoKey,
+    Unconfirmed(Key),
+    Confirmed(Key),
+}
+
+impl Outgoing {
+    pub(super) const fn new() -> Self {
+        Self { state: State::NoKey, kept: VecDeque::new(), kept_bytes: 0, next: 0 }
+    }
+
+    /// There is a key: the version message may go out.
+    pub(super) fn on_key(
+        &mut self,
+        key: Key,
+        side: &str,
+        version: &[u8],
+        rng: &mut impl CryptoRngCore,
+    ) -> Sealed {
+        let sealed = seal(&key, side, "version".to_owned(), version, rng);
+        self.state = State::Unconfirmed(key);
+        sealed
+    }
+
+    /// The peer has the key. Everything kept is next out of [`Self::poll`].
+    pub(super) fn on_confirmed(&mut self) {
+        if let State::Unconfirmed(key) = &self.state {
+            self.state = State::Confirmed(key.clone());
+        }
+    }
+
+    /// Whether the peer is known to have the key.
+    pub(super) const fn is_confirmed(&self) -> bool {
+        matches!(self.state, State::Confirmed(_))
+    }
+
+    /// Takes a message in. `waiting` is what else has yet to arrive at the server, in bytes.
+    pub(super) fn push(&mut self, message: Vec<u8>, waiting: usize) -> Result<(), ApiMisuse> {
+        if message.len() > MAX_MESSAGE {
+            return Err(ApiMisuse::MessageTooLong(message.len()));
+        }
+        if self.kept_bytes + waiting + message.len() > MAX_UNSENT {
+            return Err(ApiMisuse::TooMuchUnsent);
+        }
+        self.kept_bytes += message.len();
+        self.kept.push_back(message);
+        Ok(())
+    }
+
+    /// Bytes taken in that have not come out.
+    pub(super) const fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// Hands out the next message, numbered and sealed, if any may go out.
+    pub(super) fn poll(&mut self, side: &str, rng: &mut impl CryptoRngCore) -> Option<Sealed> {
+        let State::Confirmed(key) = &self.state else { return None };
+        let message = self.kept.pop_front()?;
+        self.kept_bytes -= message.len();
+        let phase = self.next.to_string();
+        self.next += 1;
+        Some(seal(key, side, phase, &message, rng))
+    }
+}
+
+fn seal(
+    key: &Key,
+    side: &str,
+    phase: String,
+    plaintext: &[u8],
+    rng: &mut impl CryptoRngCore,
+) -> Sealed {
+    let body = secretbox::seal(&key.phase_key(side, &phase), plaintext, rng);
+    Sealed { phase, body }
+}
+
+/// Most bytes that wait to be sent.
+const MAX_UNSENT: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::SeedableRng;
+    use wormhole_kit::Secret;
+
+    use super::*;
+
+    #[test]
+    fn messages_wait_for_the_key_to_be_confirmed_and_are_numbered_from_zero() {
+        let rng = &mut ChaCha8Rng::seed_from_u64(1);
+        let mut outgoing = Outgoing::new();
+        outgoing.push(b"one".to_vec(), 0).unwrap();
+        assert!(outgoing.poll("s", rng).is_none());
+        assert_eq!(
+            outgoing.on_key(Key::new(Secret::new([1; 32])), "s", b"{}", rng).phase,
+            "version"
+        );
+        outgoing.push(b"two".to_vec(), 0).unwrap();
+        assert!(outgoing.poll("s", rng).is_none());
+        outgoing.on_confirmed();
+        assert_eq!(outgoing.poll("s", rng).unwrap().phase, "0");
+        assert_eq!(outgoing.poll("s", rng).unwrap().phase, "1");
+        assert!(outgoing.poll("s", rng).is_none());
+        assert_eq!(outgoing.kept_bytes(), 0);
+    }
+
+    #[test]
+    fn what_waits_to_be_sent_is_bounded() {
+        let mut outgoing = Outgoing::new();
+        assert_eq!(
+            outgoing.push(vec![0; MAX_MESSAGE + 1], 0),
+            Err(ApiMisuse::MessageTooLong(MAX_MESSAGE + 1))
+        );
+        for _ in 0..4 {
+            assert_eq!(outgoing.push(vec![0; MAX_MESSAGE], 0), Ok(()));
+        }
+        assert_eq!(outgoing.push(vec![0], 0), Err(ApiMisuse::TooMuchUnsent));
+        assert_eq!(Outgoing::new().push(vec![0], MAX_UNSENT), Err(ApiMisuse::TooMuchUnsent));
+    }
+}

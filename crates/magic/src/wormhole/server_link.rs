@@ -1,0 +1,245 @@
+//! The link to the mailbox server: opens it, waits to be welcomed, proves work where that is
+//! demanded, and opens it again, with ever longer pauses, when it is lost.
+//!
+//! What is said on the link afterwards is not known here.
+
+use std::time::{Duration, Instant};
+
+use rand_core::CryptoRngCore;
+use wormhole_kit::{LinkId, UnixTime};
+
+use super::error::{ServerMisbehaved, ServerText, WormholeError};
+use crate::mailbox::hashcash::Mint;
+use crate::mailbox::{ClientMessage, MailboxUrl, Welcome};
+
+/// The link. At most one is open or being opened.
+///
+/// | state | input | output | next |
+/// |---|---|---|---|
+/// | Waiting | time | connect | Dialing |
+/// | Dialing | opened | | `ExpectWelcome` |
+/// | Dialing, `ExpectWelcome` | closed or too late, never welcomed, another address left | connect | Dialing |
+/// | Dialing, `ExpectWelcome` | closed or too late, never welcomed, no address left | unreachable | Ended |
+/// | Dialing, `ExpectWelcome` | closed or too late, welcomed before | | Waiting |
+/// | `ExpectWelcome` | welcome | | Ready |
+/// | `ExpectWelcome` | welcome that demands work | | Working |
+/// | Working | time | [stamp] | Working, or Ready |
+/// | Working, Ready | closed | lost | Waiting |
+#[derive(Debug)]
+pub(super) struct ServerLink {
+    urls: Vec<MailboxUrl>,
+    /// Which of them is in use.
+    url: usize,
+    state: State,
+    next_id: u64,
+    /// Whether any link ever came as far as a welcome.
+    welcomed: bool,
+    /// Attempts in a row that failed since the last welcome.
+    failures: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting { until: Instant },
+    Dialing { link: LinkId, give_up: Instant },
+    ExpectWelcome { link: LinkId, give_up: Instant },
+    Working { link: LinkId, mint: Box<Mint>, since: Instant },
+    Ready { link: LinkId },
+    Ended,
+}
+
+/// What the machine wants done.
+#[derive(Debug, PartialEq)]
+pub(super) enum Action {
+    /// Close this link, if any, and open that one.
+    Connect { close: Option<LinkId>, link: LinkId, url: MailboxUrl },
+    /// Close this link; it was no use.
+    Close(LinkId),
+    /// Say this, then go on: the link is ready.
+    Ready(Option<ClientMessage>),
+    /// The link was ready, and is gone.
+    Lost,
+}
+
+impl ServerLink {
+    /// Opens the first link as soon as time passes.
+    pub(super) const fn new(urls: Vec<MailboxUrl>, now: Instant) -> Self {
+        let state = State::Waiting { until: now };
+        Self { urls, url: 0, state, next_id: 0, welcomed: false, failures: 0 }
+    }
+
+    /// The link, if there is one, open or not.
+    pub(super) const fn current(&self) -> Option<LinkId> {
+        match self.state {
+            State::Dialing { link, .. }
+            | State::ExpectWelcome { link, .. }
+            | State::Working { link, .. }
+            | State::Ready { link } => Some(link),
+            State::Waiting { .. } | State::Ended => None,
+        }
+    }
+
+    /// The link, if anything may be said on it.
+    pub(super) const fn ready(&self) -> Option<LinkId> {
+        if let State::Ready { link } = self.state { Some(link) } else { None }
+    }
+
+    /// Whether the server ever welcomed us.
+    pub(super) const fn was_welcomed(&self) -> bool {
+        self.welcomed
+    }
+
+    pub(super) fn on_opened(&mut self, link: LinkId, now: Instant) {
+        if matches!(self.state, State::Dialing { link: dialing, .. } if dialing == link) {
+            self.state = State::ExpectWelcome { link, give_up: now + WELCOME_TIMEOUT };
+        }
+    }
+
+    /// The server's first words came; says whether they were expected.
+    pub(super) fn on_welcome(
+        &mut self,
+        welcome: &Welcome,
+        now: Instant,
+        today: UnixTime,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Option<Action>, WormholeError> {
+        let State::ExpectWelcome { link, .. } = self.state else { return Ok(None) };
+        if let Some(error) = &welcome.error {
+            return Err(WormholeError::Unwelcome(ServerText::new(error)));
+        }
+        self.welcomed = true;
+        self.failures = 0;
+        let demands = welcome.permission_required.as_ref();
+        let Some(demands) = demands.filter(|demands| demands.none.is_none()) else {
+            self.state = State::Ready { link };
+            return Ok(Some(Action::Ready(None)));
+        };
+        let hashcash = demands.hashcash.as_ref().ok_or(ServerMisbehaved::UnknownPermissions)?;
+        let mint = Mint::start(hashcash, today, rng).map_err(ServerMisbehaved::from)?;
+        self.state = State::Working { link, mint: Box::new(mint), since: now };
+        Ok(None)
+    }
+
+    /// The link is gone.
+    pub(super) fn on_closed(
+        &mut self,
+        link: LinkId,
+        now: Instant,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Option<Action>, WormholeError> {
+        if self.current() != Some(link) {
+            return Ok(None);
+        }
+        self.on_failure(None, now, rng)
+    }
+
+    /// Stops waiting before the next attempt: there is hurry.
+    pub(super) const fn hurry(&mut self, now: Instant) {
+        if let State::Waiting { until } = &mut self.state {
+            *until = now;
+        }
+    }
+
+    /// Opens no more links; returns the one to close.
+    pub(super) fn end(&mut self) -> Option<LinkId> {
+        let link = self.current();
+        self.state = State::Ended;
+        link
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Waiting { until: at }
+            | State::Dialing { give_up: at, .. }
+            | State::ExpectWelcome { give_up: at, .. }
+            | State::Working { since: at, .. } => Some(*at),
+            State::Ready { .. } | State::Ended => None,
+        }
+    }
+
+    pub(super) fn on_timeout(
+        &mut self,
+        now: Instant,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Option<Action>, WormholeError> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Ok(None);
+        }
+        match &mut self.state {
+            State::Waiting { .. } => {
+                self.connect(None, now).map(Some).ok_or(WormholeError::ServerUnreachable)
+            }
+            State::Dialing { link, .. } | State::ExpectWelcome { link, .. } => {
+                let link = *link;
+                self.on_failure(Some(link), now, rng)
+            }
+            State::Working { link, mint, .. } => {
+                let Some(stamp) = mint.step(WORK_AT_ONCE) else { return Ok(None) };
+                self.state = State::Ready { link: *link };
+                let method = "hashcash".to_owned();
+                let permission = ClientMessage::SubmitPermissions { method, stamp: Some(stamp) };
+                Ok(Some(Action::Ready(Some(permission))))
+            }
+            State::Ready { .. } | State::Ended => Ok(None),
+        }
+    }
+
+    /// A link failed; `close` is set if the other end does not know it yet.
+    fn on_failure(
+        &mut self,
+        close: Option<LinkId>,
+        now: Instant,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Option<Action>, WormholeError> {
+        let was_ready = self.ready().is_some();
+        if !self.welcomed {
+            self.url += 1;
+            let next = self.connect(close, now);
+            return if next.is_some() { Ok(next) } else { Err(WormholeError::ServerUnreachable) };
+        }
+        self.state = State::Waiting { until: now + pause(self.failures, rng) };
+        self.failures = self.failures.saturating_add(1);
+        Ok(if was_ready { Some(Action::Lost) } else { close.map(Action::Close) })
+    }
+
+    fn connect(&mut self, close: Option<LinkId>, now: Instant) -> Option<Action> {
+        let url = self.urls.get(self.url)?.clone();
+        // Another address is waiting: do not spend all patience on this one.
+        let last = self.welcomed || self.url + 1 >= self.urls.len();
+        let patience = if last { DIAL_TIMEOUT } else { FIRST_DIAL_TIMEOUT };
+        let link = LinkId(self.next_id);
+        self.next_id += 2;
+        self.state = State::Dialing { link, give_up: now + patience };
+        Some(Action::Connect { close, link, url })
+    }
+}
+
+/// How long to wait before the next attempt: longer each time, and never the same for two clients,
+/// or a server that comes back would meet all of them at once.
+fn pause(failures: u32, rng: &mut impl CryptoRngCore) -> Duration {
+    let grown = FIRST_PAUSE.as_secs_f64() * 1.5_f64.powi(failures.min(32).cast_signed());
+    let jitter = f64::from(rng.next_u32()) / f64::from(u32::MAX);
+    Duration::from_secs_f64(grown.min(LONGEST_PAUSE.as_secs_f64()) * (0.5 + jitter))
+}
+
+/// Patience with an address while others are left to try.
+const FIRST_DIAL_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Patience with the only address: name server, TCP, TLS and upgrade may each be slow, Tor is.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Patience with a server that is silent after the link is open. It speaks first, so this is one
+/// way through the network and the server's queue.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause before the first attempt after a loss, on average.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest pause between attempts, on average (as the reference client).
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Hashes tried in one step of work: some milliseconds.
+const WORK_AT_ONCE: u32 = 1 << 14;
+
+#[cfg(test)]
+mod tests;
