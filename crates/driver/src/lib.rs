@@ -1,5 +1,6 @@
 //! Private delivery between people.
 
+pub mod code;
 mod drive;
 pub mod net;
 pub mod transfer;

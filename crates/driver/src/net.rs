@@ -7,6 +7,7 @@ mod links;
 mod socks;
 mod tcp;
 mod tls;
+pub mod tor;
 mod websocket;
 
 use std::future::Future;

@@ -114,7 +114,7 @@ fn seal(
 }
 
 /// Most bytes that wait to be sent.
-const MAX_UNSENT: usize = 16 << 20;
+const MAX_UNSENT: usize = 32 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -150,7 +150,7 @@ mod tests {
             outgoing.push(vec![0; MAX_MESSAGE + 1], 0),
             Err(ApiMisuse::MessageTooLong(MAX_MESSAGE + 1))
         );
-        for _ in 0..4 {
+        for _ in 0..MAX_UNSENT / MAX_MESSAGE {
             assert_eq!(outgoing.push(vec![0; MAX_MESSAGE], 0), Ok(()));
         }
         assert_eq!(outgoing.push(vec![0], 0), Err(ApiMisuse::TooMuchUnsent));

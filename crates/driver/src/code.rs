@@ -1,0 +1,303 @@
+//! Wormholes: two programs that know the same code share a key and exchange messages.
+//!
+//! This is the layer below file transfer, for applications with messages of their own. A
+//! [`Wormhole`] tells what happens in two ways: each event is a future ([`Wormhole::code`],
+//! [`Wormhole::receive_message`], ...), and each is a method of a [`Delegate`], for programs that
+//! are built around callbacks.
+//!
+//! ```no_run
+//! use wormhole::code::{AppId, Config, Wormhole};
+//!
+//! # async fn example() -> Result<(), wormhole::code::Error> {
+//! let config = Config { app_id: AppId::new("example.com/demo"), ..Config::default() };
+//!
+//! // One side makes the code ...
+//! let alice = Wormhole::create(config.clone());
+//! alice.allocate_code(Wormhole::CODE_WORDS)?;
+//! let code = alice.code().await?;
+//!
+//! // ... and the other one is told it.
+//! let bob = Wormhole::create(config);
+//! bob.set_code(code)?;
+//!
+//! alice.send_message(b"hello".to_vec()).await?;
+//! assert_eq!(bob.receive_message().await?, b"hello");
+//! alice.close().await?;
+//! bob.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Wormholes run on tokio: [`Wormhole::create`] must be called inside a runtime.
+
+mod board;
+mod config;
+mod delegate;
+mod error;
+mod input;
+mod run;
+
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+use tokio::sync::{Mutex, mpsc, watch};
+use zeroize::Zeroizing;
+
+pub use wormhole_magic::AppId;
+pub use wormhole_magic::code::{Code, CodeError, Nameplate, Password};
+pub use wormhole_magic::key::{Key, Verifier};
+pub use wormhole_magic::mailbox::{MailboxUrl, MailboxUrlError, Mood, Welcome};
+pub use wormhole_magic::wormhole::{Closed, PeerMisbehaved, ServerMisbehaved, ServerText};
+
+use wormhole_magic::wormhole::{Command, MAX_MESSAGE};
+
+use board::State;
+pub use config::Config;
+pub use delegate::Delegate;
+pub use error::{ApiMisuse, Error};
+pub use input::CodeInput;
+
+/// One wormhole.
+///
+/// It works in the background from its creation until it is closed, over as many links to the
+/// mailbox server as it takes. Dropping it closes it, too; use [`close`](Self::close) to wait until
+/// that is done, and before the runtime is shut down.
+#[derive(Debug)]
+pub struct Wormhole {
+    commands: mpsc::UnboundedSender<Command>,
+    outgoing: mpsc::Sender<Vec<u8>>,
+    incoming: Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
+    unread: Arc<board::Unread>,
+    state: watch::Receiver<State>,
+    code_chosen: AtomicBool,
+    delegated: bool,
+}
+
+impl Wormhole {
+    /// Words of a code when nothing else is asked for: 16 bits of secret, and one guess per code.
+    pub const CODE_WORDS: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
+
+    /// Creates a wormhole and starts to open the link to the mailbox server.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn create(config: Config) -> Self {
+        run::start(config, None)
+    }
+
+    /// Like [`create`](Self::create), and tells the delegate everything that happens. Messages
+    /// then go to the delegate only.
+    ///
+    /// ```no_run
+    /// use wormhole::code::{Code, Config, Delegate, Wormhole};
+    ///
+    /// struct Printer;
+    /// impl Delegate for Printer {
+    ///     fn on_code(&mut self, code: &Code) {
+    ///         println!("code: {code}");
+    ///     }
+    ///     fn on_message(&mut self, message: Vec<u8>) {
+    ///         println!("got {} bytes", message.len());
+    ///     }
+    /// }
+    ///
+    /// # async fn example() -> Result<(), wormhole::code::Error> {
+    /// let wormhole = Wormhole::create_with_delegate(Config::default(), Box::new(Printer));
+    /// wormhole.allocate_code(Wormhole::CODE_WORDS)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn create_with_delegate(config: Config, delegate: Box<dyn Delegate>) -> Self {
+        run::start(config, Some(delegate))
+    }
+
+    /// Lets the server find a free nameplate and makes a code of so many words with it.
+    ///
+    /// # Errors
+    /// The code was chosen before.
+    pub fn allocate_code(&self, words: NonZeroU8) -> Result<(), Error> {
+        self.choose_code()?;
+        self.command(Command::AllocateCode { words });
+        Ok(())
+    }
+
+    /// Uses a code that the peer told, or that was agreed upon.
+    ///
+    /// # Errors
+    /// The code was chosen before.
+    pub fn set_code(&self, code: Code) -> Result<(), Error> {
+        self.choose_code()?;
+        self.command(Command::SetCode(code));
+        Ok(())
+    }
+
+    /// Lets a person type the code, helped by what the server knows.
+    ///
+    /// # Errors
+    /// The code was chosen before.
+    pub fn input_code(&self) -> Result<CodeInput, Error> {
+        self.choose_code()?;
+        Ok(CodeInput::new(self.commands.clone(), self.state.clone()))
+    }
+
+    /// Waits for the server's first words. They may hold a message to the user
+    /// ([`Welcome::motd`]); make it safe for a terminal before showing it.
+    ///
+    /// # Errors
+    /// The wormhole ended before.
+    pub async fn welcome(&self) -> Result<Welcome, Error> {
+        self.wait(|state| state.welcome.clone()).await
+    }
+
+    /// Waits until the code is known.
+    ///
+    /// # Errors
+    /// The wormhole ended before.
+    pub async fn code(&self) -> Result<Code, Error> {
+        self.wait(|state| state.code.clone()).await
+    }
+
+    /// Waits until the peer has come and the nameplate is given back, so that the code is used up.
+    ///
+    /// # Errors
+    /// The wormhole ended before.
+    pub async fn code_consumed(&self) -> Result<(), Error> {
+        self.wait(|state| state.code_consumed.then_some(())).await
+    }
+
+    /// Waits until there is a key. Nobody has shown to have the same yet: see
+    /// [`verifier`](Self::verifier).
+    ///
+    /// # Errors
+    /// The wormhole ended before.
+    pub async fn key(&self) -> Result<Key, Error> {
+        self.wait(|state| state.key.clone()).await
+    }
+
+    /// Waits until the peer has shown that it has the same key, hence the same code. If both users
+    /// see the same verifier, nobody sits between them.
+    ///
+    /// # Errors
+    /// The wormhole ended before, for [`Error::WrongCode`] in particular.
+    pub async fn verifier(&self) -> Result<Verifier, Error> {
+        self.wait(|state| state.verifier).await
+    }
+
+    /// Waits for what the peer's application says about itself ([`Config::app_versions`] there).
+    ///
+    /// # Errors
+    /// The wormhole ended before.
+    pub async fn versions(&self) -> Result<Value, Error> {
+        self.wait(|state| state.versions.clone()).await
+    }
+
+    /// Waits for the next message. They come in the order in which they were sent, each once.
+    ///
+    /// Cancelling loses nothing.
+    ///
+    /// # Errors
+    /// The wormhole ended, and every message that came before has been handed out; or it has a
+    /// delegate, which gets the messages.
+    pub async fn receive_message(&self) -> Result<Vec<u8>, Error> {
+        if self.delegated {
+            return Err(ApiMisuse::Delegated.into());
+        }
+        let message = self.incoming.lock().await.recv().await;
+        match message {
+            Some(message) => {
+                self.unread.subtract(message.len());
+                Ok(message)
+            }
+            None => Err(self.end().await),
+        }
+    }
+
+    /// Sends a message. It waits, if need be, until the peer has come; this future only waits for
+    /// room to keep it.
+    ///
+    /// # Errors
+    /// It is longer than 4 MiB, or the wormhole has ended.
+    pub async fn send_message(&self, message: Vec<u8>) -> Result<(), Error> {
+        if message.len() > MAX_MESSAGE {
+            return Err(ApiMisuse::MessageTooLong(message.len()).into());
+        }
+        match self.outgoing.send(message).await {
+            Ok(()) => Ok(()),
+            Err(_ended) => Err(self.end().await),
+        }
+    }
+
+    /// Derives `length` bytes from the shared key for a purpose of the application's own. Both
+    /// sides get the same.
+    ///
+    /// # Errors
+    /// There is no key yet, or more than 8160 bytes are asked for.
+    pub fn derive_key(&self, purpose: &str, length: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let state = self.state.borrow();
+        let key = state.key.as_ref().ok_or(ApiMisuse::NoKey)?;
+        Ok(key.derive(purpose, length).map_err(|_| ApiMisuse::KeyTooLong(length))?)
+    }
+
+    /// Whether the link to the server is lost at the moment. It is opened again by itself.
+    pub fn is_server_lost(&self) -> bool {
+        self.state.borrow().server_lost
+    }
+
+    /// Closes the wormhole: messages are delivered to the server, which is then told that we
+    /// leave. Takes a round trip, and two seconds at most (ten, if messages have yet to be
+    /// delivered over a lost link).
+    ///
+    /// # Errors
+    /// Why the wormhole ended before, if it did so badly.
+    pub async fn close(self) -> Result<Closed, Error> {
+        self.close_in_mood(None).await
+    }
+
+    /// Closes the wormhole like [`close`](Self::close) and tells the server's statistics how it
+    /// went, where the application knows better.
+    ///
+    /// # Errors
+    /// Why the wormhole ended before, if it did so badly.
+    pub async fn close_with_mood(self, mood: Mood) -> Result<Closed, Error> {
+        self.close_in_mood(Some(mood)).await
+    }
+
+    async fn close_in_mood(self, mood: Option<Mood>) -> Result<Closed, Error> {
+        self.command(Command::Close(mood));
+        self.wait(|state| state.end.clone()).await?
+    }
+
+    /// Marks the code as chosen, by whatever way.
+    fn choose_code(&self) -> Result<(), Error> {
+        match self.code_chosen.swap(true, Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(ApiMisuse::CodeAlreadyChosen.into()),
+        }
+    }
+
+    /// A wormhole that has ended takes no commands, and its futures say so.
+    fn command(&self, command: Command) {
+        let _ended = self.commands.send(command);
+    }
+
+    async fn wait<T>(&self, look: impl Fn(&State) -> Option<T>) -> Result<T, Error> {
+        board::wait(&mut self.state.clone(), look).await
+    }
+
+    /// Why the wormhole ended.
+    async fn end(&self) -> Error {
+        let end = self.wait(|state| state.end.clone()).await;
+        end.and_then(|end| end).err().unwrap_or(Error::Closed)
+    }
+}
+
+impl Drop for Wormhole {
+    fn drop(&mut self) {
+        self.command(Command::Close(None));
+    }
+}
