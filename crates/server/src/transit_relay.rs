@@ -1,9 +1,39 @@
-//! The transit relay: pairs links by token and copies bytes between them.
+//! The transit relay: pairs links by token and carries bytes between them.
+//!
+//! The pairing rules are in `wormhole_magic::relay`; here are the sockets. A link is first
+//! [attended](attend) until the [`Meeting`] names its partner, then the later of the two hands
+//! itself to the earlier one's task, which [pumps](pump) until one of them leaves. Spec:
+//! transit.rst "Relay"; behaviour of magic-wormhole-transit-relay 0.5.0.
 
-use std::net::SocketAddr;
+mod admission;
+mod counters;
+mod link;
+mod meeting;
+mod pace;
+mod pump;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use wormhole_magic::relay::Limits;
+
+use crate::drain::Drain;
+use crate::net::Tls;
 use crate::{Host, ServerError};
+use admission::{Admission, Pass};
+use counters::Counters;
+use link::Link;
+use meeting::{Arrived, Meeting, Verdict};
+use pump::Tools;
+use usage::UsageLog;
 
 /// What can be configured about the transit relay.
 #[derive(Clone, Debug, clap::Args)]
@@ -12,14 +42,220 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:4001")]
     pub(crate) listen: SocketAddr,
 
+    /// Address to listen on for WebSocket clients
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen_ws: Option<SocketAddr>,
+
     /// Database to record usage in
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_db: Option<PathBuf>,
+
+    /// File to append usage records to, one JSON object per line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) usage_log: Option<PathBuf>,
+
+    /// Round recorded times down to this many seconds, and recorded sizes up
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) blur_usage: u64,
+
+    /// Seconds that a client may wait for its partner; 0 is for ever
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub(crate) waiting_limit: u64,
+
+    /// Links that one address (IPv6: one /64 network) may have open; 0 is any number
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) links_per_address: u32,
+
+    /// Links that may be open altogether; 0 is any number
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_links: u32,
+
+    /// Bytes per second that a pair may carry, both directions together; 0 is any number
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub(crate) bytes_per_second: u64,
 }
 
-/// Relays until drained.
-pub(crate) async fn serve(config: Config, mut host: Host) -> Result<(), ServerError> {
-    let _listener = crate::net::listen(config.listen)?;
-    host.drain.begun().await;
+/// Relays until drained: no new links, no more waiting, but pairs may finish.
+pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
+    let tcp = crate::net::listen(config.listen)?;
+    let web = config.listen_ws.map(crate::net::listen).transpose()?;
+    let waiting = (config.waiting_limit > 0).then(|| Duration::from_secs(config.waiting_limit));
+    let limits = Limits { waiting, ..Limits::default() };
+    Service::start(&config, limits, host)?.run(tcp, web).await;
     Ok(())
 }
+
+/// One running relay.
+#[derive(Debug)]
+struct Service {
+    host: Host,
+    admission: Arc<Admission>,
+    meeting: Arc<Meeting>,
+    tools: Arc<Tools>,
+    usage: UsageLog,
+}
+
+impl Service {
+    fn start(config: &Config, limits: Limits, host: Host) -> Result<Self, ServerError> {
+        let counters = Arc::new(Counters::default());
+        let blur = Duration::from_secs(config.blur_usage);
+        let db = config.usage_db.as_deref();
+        let usage = UsageLog::open(db, config.usage_log.as_deref(), blur)?;
+        let meeting = Arc::new(Meeting::new(limits, Arc::clone(&counters), usage.recorder()));
+        let shown = (Arc::clone(&counters), Arc::clone(&meeting));
+        host.metrics.register(move |page| shown.0.write(page, shown.1.waiting()));
+        Ok(Self {
+            admission: Arc::new(Admission::new(config.links_per_address, config.max_links)),
+            tools: Arc::new(Tools::new(config.bytes_per_second, counters)),
+            host,
+            meeting,
+            usage,
+        })
+    }
+
+    async fn run(self, tcp: TcpListener, web: Option<TcpListener>) {
+        // Every task of a link holds a sender: when all are gone, nothing is under way.
+        let (alive, mut over) = mpsc::channel::<()>(1);
+        let door = Door {
+            admission: Arc::clone(&self.admission),
+            meeting: Arc::clone(&self.meeting),
+            tools: Arc::clone(&self.tools),
+            alive,
+        };
+        let statistics = tokio::spawn(keep_statistics(
+            Arc::clone(&self.meeting),
+            Arc::clone(&self.tools.counters),
+            self.usage.recorder(),
+        ));
+        let clock = tokio::spawn(Arc::clone(&self.meeting).keep_time());
+        let mut drain = self.host.drain.clone();
+        tokio::join!(
+            accept_plain(tcp, door.clone(), self.host.drain.clone()),
+            accept_web(web, door, self.host.tls.clone(), self.host.drain),
+            async {
+                drain.begun().await;
+                self.meeting.drain();
+            },
+        );
+        // Links accepted while the meeting was being drained have been sent away by now, too.
+        self.meeting.drain();
+        let _ = over.recv().await;
+        clock.abort();
+        statistics.abort();
+        self.usage.recorder().statistics(self.tools.counters.statistics(0));
+        self.usage.close().await;
+    }
+}
+
+/// What a listener needs to let a link in.
+#[derive(Clone, Debug)]
+struct Door {
+    admission: Arc<Admission>,
+    meeting: Arc<Meeting>,
+    tools: Arc<Tools>,
+    #[expect(dead_code, reason = "dropped with the last task that can still be doing something")]
+    alive: mpsc::Sender<()>,
+}
+
+impl Door {
+    /// Admits a link by its address, or counts it as refused.
+    fn admit(&self, address: IpAddr) -> Option<Pass> {
+        let pass = self.admission.admit(address, Instant::now());
+        if pass.is_none() {
+            self.tools.counters.refused();
+        }
+        pass
+    }
+}
+
+async fn accept_plain(listener: TcpListener, door: Door, mut drain: Drain) {
+    loop {
+        let (stream, address) = tokio::select! {
+            () = drain.begun() => return,
+            accepted = crate::net::accept(&listener) => accepted,
+        };
+        let Some(pass) = door.admit(address.ip()) else { continue };
+        link::keep_alive(&stream);
+        tokio::spawn(attend(Link::Tcp(stream), pass, door.clone()));
+    }
+}
+
+async fn accept_web(listener: Option<TcpListener>, door: Door, tls: Option<Tls>, mut drain: Drain) {
+    let Some(listener) = listener else { return };
+    loop {
+        let (stream, address) = tokio::select! {
+            () = drain.begun() => return,
+            accepted = crate::net::accept(&listener) => accepted,
+        };
+        let Some(pass) = door.admit(address.ip()) else { continue };
+        link::keep_alive(&stream);
+        tokio::spawn(upgrade(stream, tls.clone(), pass, door.clone()));
+    }
+}
+
+/// Gets TLS and the WebSocket handshake out of the way. Who fails at them gives no handshake of ours
+/// and is not recorded.
+async fn upgrade(stream: TcpStream, tls: Option<Tls>, pass: Pass, door: Door) {
+    let opening = tokio::time::timeout(UPGRADE_TIME, link::accept_web_socket(stream, tls));
+    // Boxed: its state is large, and would weigh on the link as long as it lives.
+    if let Ok(Some(link)) = Box::pin(opening).await {
+        tokio::spawn(attend(link, pass, door));
+    }
+}
+
+/// Lives with a link from its opening until it has closed or joined its partner's task.
+async fn attend(mut link: Link, pass: Pass, door: Door) {
+    let (id, mut verdict) = door.meeting.open();
+    let mut early = Vec::new();
+    let decided = loop {
+        tokio::select! {
+            biased;
+            verdict = &mut verdict => break verdict,
+            read = link.read_early() => {
+                if let Err(Decided(bytes)) = door.meeting.hear(id, read) {
+                    early = bytes;
+                    break verdict.await;
+                }
+            }
+        }
+    };
+    match decided {
+        Ok(Verdict::Dismissed { farewell }) => link.finish(farewell).await,
+        Ok(Verdict::Second { greeting, first }) => {
+            // The partner's task waits for this, whatever else happens.
+            let _ = first.send(Arrived { id, link, greeting, early, pass });
+        }
+        Ok(Verdict::First { greeting, second }) => {
+            let Ok(mut second) = second.await else { return };
+            let mut first = Arrived { id, link, greeting, early, pass };
+            let carried = pump::carry(&mut first, &mut second, &door.tools).await;
+            door.meeting.parted(first.id, second.id, carried);
+            pump::part(first, second).await;
+        }
+        // The link closed by itself; the meeting has let it go.
+        Err(_) => {}
+    }
+}
+
+/// The verdict on a link was on its way already; these bytes are for its partner.
+#[derive(Debug)]
+struct Decided(Vec<u8>);
+
+/// Rewrites the `current` row now and then.
+async fn keep_statistics(
+    meeting: Arc<Meeting>,
+    counters: Arc<Counters>,
+    recorder: usage::Recorder,
+) {
+    let mut ticks = tokio::time::interval(STATISTICS_PERIOD);
+    loop {
+        ticks.tick().await;
+        recorder.statistics(counters.statistics(meeting.waiting()));
+    }
+}
+
+/// Time for TLS and the WebSocket handshake. Our choice: ten round trips of a bad link.
+const UPGRADE_TIME: Duration = Duration::from_secs(20);
+
+/// How often the `current` row is rewritten, as in the reference.
+const STATISTICS_PERIOD: Duration = Duration::from_secs(300);

@@ -1,0 +1,155 @@
+//! The relay on real sockets: every answer, every kind of pair, every limit.
+
+mod answers;
+mod bulk;
+mod limits;
+mod records;
+mod web;
+
+use std::io;
+use std::path::PathBuf;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::drain::DrainSwitch;
+
+/// A relay on loopback.
+struct World {
+    address: SocketAddr,
+    web: SocketAddr,
+    host: Host,
+    switch: DrainSwitch,
+    running: JoinHandle<()>,
+}
+
+/// A configuration without limits and records.
+fn config() -> Config {
+    let loopback = "127.0.0.1:0".parse().unwrap();
+    Config {
+        listen: loopback,
+        listen_ws: Some(loopback),
+        usage_db: None,
+        usage_log: None,
+        blur_usage: 0,
+        waiting_limit: 0,
+        links_per_address: 0,
+        max_links: 0,
+        bytes_per_second: 0,
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(&config(), Limits::default(), |_| {})
+    }
+
+    fn with(config: &Config, limits: Limits, adjust: impl FnOnce(&Service)) -> Self {
+        let (switch, drain) = Drain::new();
+        let host = Host { drain, metrics: Arc::default(), tls: None };
+        let tcp = crate::net::listen(config.listen).unwrap();
+        let web = crate::net::listen(config.listen_ws.unwrap()).unwrap();
+        let service = Service::start(config, limits, host.clone()).unwrap();
+        adjust(&service);
+        let (address, web_address) = (tcp.local_addr().unwrap(), web.local_addr().unwrap());
+        let running = tokio::spawn(service.run(tcp, Some(web)));
+        Self { address, web: web_address, host, switch, running }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Opens a link that says `words`.
+    async fn saying(&self, words: &str) -> TcpStream {
+        let mut link = self.connect().await;
+        link.write_all(words.as_bytes()).await.unwrap();
+        link
+    }
+
+    /// Opens a link that waits on a token; returns when the relay has it.
+    async fn waiting(&self, line: &str) -> TcpStream {
+        let before = self.waiting_links();
+        let link = self.saying(line).await;
+        self.until(|world| world.waiting_links() > before).await;
+        link
+    }
+
+    async fn pair(&self) -> (TcpStream, TcpStream) {
+        let mut one = self.saying(&line("1")).await;
+        let mut two = self.saying(&line("2")).await;
+        for link in [&mut one, &mut two] {
+            assert_eq!(heard(link, 3).await, b"ok\n");
+        }
+        (one, two)
+    }
+
+    /// A number from the metrics page.
+    fn metric(&self, name: &str) -> u64 {
+        let page = self.host.metrics.render();
+        let value = page.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        value.unwrap().parse().unwrap()
+    }
+
+    fn waiting_links(&self) -> u64 {
+        self.metric("transit_relay_waiting_links")
+    }
+
+    fn ended(&self, mood: &str) -> u64 {
+        self.metric(&format!("transit_relay_ended_total{{mood=\"{mood}\"}}"))
+    }
+
+    /// Waits until something can be seen from outside.
+    async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        while !condition(self) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Drains and waits for the end.
+    async fn stop(self) {
+        self.switch.begin();
+        self.running.await.unwrap();
+    }
+}
+
+fn line(side: &str) -> String {
+    format!("please relay {} for side {}\n", "a".repeat(64), side.repeat(16))
+}
+
+async fn heard(link: &mut TcpStream, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    link.read_exact(&mut bytes).await.unwrap();
+    bytes
+}
+
+/// All that comes until the relay closes.
+async fn heard_to_the_end(link: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    link.read_to_end(&mut bytes).await.unwrap();
+    bytes
+}
+
+/// Bytes that do not repeat in step with any buffer.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| u8::try_from((i / 251 + i) % 253).unwrap()).collect()
+}
+
+/// A directory of its own for a test, gone afterwards.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("relay-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _: io::Result<()> = std::fs::remove_dir_all(&self.0);
+    }
+}

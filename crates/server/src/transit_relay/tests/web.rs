@@ -1,0 +1,150 @@
+//! WebSocket clients, among themselves and with plain ones.
+
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::*;
+
+type Client = WebSocketStream<TcpStream>;
+
+impl World {
+    async fn web(&self) -> Client {
+        let stream = TcpStream::connect(self.web).await.unwrap();
+        client_async(format!("ws://{}/any/path", self.web), stream).await.unwrap().0
+    }
+
+    async fn web_saying(&self, words: &str) -> Client {
+        let mut link = self.web().await;
+        say(&mut link, words).await;
+        link
+    }
+}
+
+async fn say(link: &mut Client, words: impl AsRef<[u8]>) {
+    let message = Message::Binary(Bytes::copy_from_slice(words.as_ref()));
+    link.send(message).await.unwrap();
+}
+
+/// The next binary message; `None` once the relay has closed as it should.
+async fn message(link: &mut Client) -> Option<Vec<u8>> {
+    match link.next().await.unwrap().unwrap() {
+        Message::Binary(bytes) => Some(bytes.into()),
+        Message::Close(Some(frame)) if frame.code == CloseCode::Normal => None,
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn two_web_sockets_are_paired_and_messages_keep_their_bounds() {
+    let world = World::new().await;
+    let mut one = world.web_saying(&line("1")).await;
+    let mut two = world.web_saying(line("2").trim_end()).await;
+    for link in [&mut one, &mut two] {
+        assert_eq!(message(link).await.unwrap(), b"ok\n");
+    }
+    say(&mut one, "first").await;
+    say(&mut one, "second").await;
+    assert_eq!(message(&mut two).await.unwrap(), b"first");
+    assert_eq!(message(&mut two).await.unwrap(), b"second");
+    one.close(None).await.unwrap();
+    assert_eq!(message(&mut two).await, None);
+}
+
+#[tokio::test]
+async fn a_plain_link_that_waits_is_paired_with_a_web_socket() {
+    let world = World::new().await;
+    let mut one = world.waiting(&line("1")).await;
+    let mut two = world.web_saying(&line("2")).await;
+    assert_eq!(heard(&mut one, 3).await, b"ok\n");
+    assert_eq!(message(&mut two).await.unwrap(), b"ok\n");
+    one.write_all(b"plain").await.unwrap();
+    assert_eq!(message(&mut two).await.unwrap(), b"plain");
+    say(&mut two, "web").await;
+    assert_eq!(heard(&mut one, 3).await, b"web");
+    drop(one);
+    assert_eq!(message(&mut two).await, None);
+}
+
+#[tokio::test]
+async fn a_web_socket_that_waits_hears_ok_alone_and_then_what_came_early() {
+    let world = World::new().await;
+    let mut one = world.web_saying(&line("1")).await;
+    world.until(|world| world.waiting_links() == 1).await;
+    let mut two = world.saying(&(line("2") + "early")).await;
+    assert_eq!(message(&mut one).await.unwrap(), b"ok\n");
+    assert_eq!(message(&mut one).await.unwrap(), b"early");
+    assert_eq!(heard(&mut two, 3).await, b"ok\n");
+    one.close(None).await.unwrap();
+    assert_eq!(heard_to_the_end(&mut two).await, b"");
+}
+
+#[tokio::test]
+async fn much_data_passes_between_a_plain_link_and_a_web_socket() {
+    let world = World::new().await;
+    let mut one = world.waiting(&line("1")).await;
+    let mut two = world.web_saying(&line("2")).await;
+    assert_eq!(heard(&mut one, 3).await, b"ok\n");
+    assert_eq!(message(&mut two).await.unwrap(), b"ok\n");
+    let bytes = pattern(3 << 20);
+    say(&mut two, &bytes[..2 << 20]).await;
+    say(&mut two, &bytes[2 << 20..]).await;
+    assert!(heard(&mut one, bytes.len()).await == bytes);
+    let sent = bytes.clone();
+    let sender = tokio::spawn(async move { one.write_all(&sent).await });
+    let mut heard = Vec::new();
+    while let Some(piece) = message(&mut two).await {
+        heard.extend(piece);
+    }
+    assert!(heard == bytes);
+    sender.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn wrong_first_messages_are_answered_and_closed() {
+    let world = World::new().await;
+    for words in ["hello", "", "\n", &(line("1") + &line("1")), &"x".repeat(5000)] {
+        let mut link = world.web_saying(words).await;
+        assert_eq!(message(&mut link).await.unwrap(), b"bad handshake\n");
+        assert_eq!(message(&mut link).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_second_message_before_the_partner_is_impatient() {
+    let world = World::new().await;
+    let mut link = world.web_saying(&line("1")).await;
+    say(&mut link, "early").await;
+    assert_eq!(message(&mut link).await.unwrap(), b"impatient\n");
+    assert_eq!(message(&mut link).await, None);
+}
+
+#[tokio::test]
+async fn text_ends_the_link() {
+    let world = World::new().await;
+    let mut link = world.web().await;
+    link.send(Message::text(line("1"))).await.unwrap();
+    while let Some(Ok(_)) = link.next().await {}
+    world.until(|world| world.ended("empty") == 1).await;
+}
+
+#[tokio::test]
+async fn a_web_socket_that_reads_nothing_stops_its_partner() {
+    let world = World::new().await;
+    let mut one = world.waiting(&line("1")).await;
+    let mut two = world.web_saying(&line("2")).await;
+    assert_eq!(heard(&mut one, 3).await, b"ok\n");
+    assert_eq!(message(&mut two).await.unwrap(), b"ok\n");
+    let bytes = pattern(64 << 20);
+    bulk::write_until_stuck(&mut one, &bytes).await;
+}
+
+#[tokio::test]
+async fn what_is_not_a_web_socket_is_not_counted() {
+    let world = World::new().await;
+    let mut link = TcpStream::connect(world.web).await.unwrap();
+    link.write_all(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n").await.unwrap();
+    let _ = link.read_to_end(&mut Vec::new()).await;
+    assert_eq!(world.ended("empty"), 0);
+}

@@ -1,0 +1,236 @@
+//! Writes the usage records: SQLite tables as the reference has them, and JSON lines.
+//!
+//! A thread of its own writes, so that no link ever waits for a disk. What is recorded says
+//! `wormhole_magic::relay::Usage`: no addresses, no tokens.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{Connection, params};
+use wormhole_kit::UnixTime;
+use wormhole_magic::relay::{Record, Usage};
+
+use super::counters::Statistics;
+use crate::ServerError;
+
+/// The records being written. [`UsageLog::close`] waits until all are on disk.
+#[derive(Debug)]
+pub(super) struct UsageLog {
+    recorder: Recorder,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Hands records to the writer.
+#[derive(Clone, Debug)]
+pub(super) struct Recorder {
+    /// Absent if nothing is to be recorded.
+    queue: Option<SyncSender<Entry>>,
+    blur: Duration,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Usage(Record),
+    Statistics(Statistics, UnixTime),
+    /// Nothing more will come that matters.
+    End,
+}
+
+/// Where records go.
+#[derive(Debug)]
+struct Writer {
+    db: Option<Connection>,
+    log: Option<File>,
+    rebooted: UnixTime,
+}
+
+impl UsageLog {
+    /// Opens or creates the database and the log that are configured.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub(super) fn open(
+        db: Option<&Path>,
+        log: Option<&Path>,
+        blur: Duration,
+    ) -> Result<Self, ServerError> {
+        if db.is_none() && log.is_none() {
+            return Ok(Self { recorder: Recorder { queue: None, blur }, thread: None });
+        }
+        let mut writer = Writer {
+            db: db.map(open_database).transpose()?,
+            log: log.map(open_log).transpose()?,
+            rebooted: SystemTime::now().into(),
+        };
+        let (sender, receiver) = sync_channel(MAX_QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("relay-usage".to_owned())
+            .spawn(move || writer.run(&receiver))
+            .map_err(|error| ServerError::System(error.to_string()))?;
+        Ok(Self { recorder: Recorder { queue: Some(sender), blur }, thread: Some(thread) })
+    }
+
+    /// A way to hand in records.
+    pub(super) fn recorder(&self) -> Recorder {
+        self.recorder.clone()
+    }
+
+    /// Waits until everything handed in is written.
+    pub(super) async fn close(self) {
+        let (Some(queue), Some(thread)) = (self.recorder.queue, self.thread) else { return };
+        let end = move || {
+            // An error means that the thread has ended already.
+            let _ = queue.send(Entry::End);
+            if thread.join().is_err() {
+                tracing::error!("the writer of usage records has panicked");
+            }
+        };
+        let _ = tokio::task::spawn_blocking(end).await;
+    }
+}
+
+impl Recorder {
+    /// Records the end of a pair or link, now.
+    pub(super) fn record(&self, usage: Usage) {
+        self.hand_in(|now, blur| Entry::Usage(usage.record(now, blur)));
+    }
+
+    /// Records the state of things, now.
+    pub(super) fn statistics(&self, statistics: Statistics) {
+        self.hand_in(|now, _| Entry::Statistics(statistics, now));
+    }
+
+    fn hand_in(&self, entry: impl FnOnce(UnixTime, Duration) -> Entry) {
+        let Some(queue) = &self.queue else { return };
+        match queue.try_send(entry(SystemTime::now().into(), self.blur)) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            // A disk that cannot keep up must not stop the relay.
+            Err(TrySendError::Full(_)) => tracing::warn!("a usage record is lost"),
+        }
+    }
+}
+
+impl Writer {
+    /// Writes what comes, until the end.
+    fn run(&mut self, entries: &Receiver<Entry>) {
+        let mut ended = false;
+        while !ended && let Ok(first) = entries.recv() {
+            let mut batch = vec![first];
+            batch.extend(entries.try_iter().take(MAX_QUEUE));
+            ended = batch.iter().any(|entry| matches!(entry, Entry::End));
+            if let Err(error) = self.write_rows(&batch) {
+                tracing::warn!(%error, "usage records are lost");
+            }
+            if let Err(error) = self.write_lines(&batch) {
+                tracing::warn!(%error, "usage log lines are lost");
+            }
+        }
+    }
+
+    /// Writes a batch in one transaction: a crowd of short links costs one flush, not thousands.
+    fn write_rows(&mut self, batch: &[Entry]) -> rusqlite::Result<()> {
+        let Some(db) = &mut self.db else { return Ok(()) };
+        let transaction = db.transaction()?;
+        for entry in batch {
+            match entry {
+                Entry::Usage(record) => {
+                    transaction.prepare_cached(INSERT_USAGE)?.execute(params![
+                        record.started.as_secs(),
+                        record.total_time,
+                        record.waiting_time,
+                        record.total_bytes,
+                        record.mood.as_str(),
+                    ])?
+                }
+                Entry::Statistics(statistics, now) => {
+                    transaction.execute("DELETE FROM `current`", [])?;
+                    transaction.prepare_cached(INSERT_CURRENT)?.execute(params![
+                        self.rebooted.as_secs().floor(),
+                        now.as_secs().floor(),
+                        statistics.connected,
+                        statistics.waiting,
+                        statistics.incomplete_bytes,
+                    ])?
+                }
+                Entry::End => 0,
+            };
+        }
+        transaction.commit()
+    }
+
+    fn write_lines(&mut self, batch: &[Entry]) -> std::io::Result<()> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        let mut lines = Vec::new();
+        for entry in batch {
+            if let Entry::Usage(record) = entry {
+                serde_json::to_writer(&mut lines, record)?;
+                lines.push(b'\n');
+            }
+        }
+        log.write_all(&lines)
+    }
+}
+
+/// Opens the database, or creates it with the reference's tables.
+fn open_database(path: &Path) -> Result<Connection, ServerError> {
+    let refused =
+        |reason: String| ServerError::Database { path: path.display().to_string(), reason };
+    let prepare = || -> rusqlite::Result<(Connection, i64)> {
+        let mut db = Connection::open(path)?;
+        db.busy_timeout(BUSY_TIME)?;
+        let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        if !transaction.table_exists(None, "version")? {
+            transaction.execute_batch(SCHEMA)?;
+        }
+        let version = transaction.query_row("SELECT version FROM version", [], |row| row.get(0))?;
+        transaction.commit()?;
+        Ok((db, version))
+    };
+    match prepare() {
+        Ok((db, VERSION)) => Ok(db),
+        Ok((_, version)) => Err(refused(format!("has version {version}, not {VERSION}"))),
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+fn open_log(path: &Path) -> Result<File, ServerError> {
+    OpenOptions::new().create(true).append(true).open(path).map_err(|error| ServerError::Database {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+/// Entries that may wait for the disk: some seconds of a crowded relay.
+const MAX_QUEUE: usize = 4096;
+
+/// How long the database may be locked by whoever reads the statistics.
+const BUSY_TIME: Duration = Duration::from_secs(5);
+
+/// Version of the tables, the reference's.
+const VERSION: i64 = 1;
+
+const INSERT_USAGE: &str = "INSERT INTO `usage` \
+    (`started`, `total_time`, `waiting_time`, `total_bytes`, `result`) VALUES (?, ?, ?, ?, ?)";
+
+const INSERT_CURRENT: &str = "INSERT INTO `current` \
+    (`rebooted`, `updated`, `connected`, `waiting`, `incomplete_bytes`) VALUES (?, ?, ?, ?, ?)";
+
+/// Tables and columns as in the reference, so that its tools read ours. Times in seconds since 1970.
+const SCHEMA: &str = "
+    CREATE TABLE `version` (`version` INTEGER);
+    INSERT INTO `version` VALUES (1);
+    CREATE TABLE `current` (
+        `rebooted` INTEGER, `updated` INTEGER,
+        `connected` INTEGER, `waiting` INTEGER, `incomplete_bytes` INTEGER
+    );
+    CREATE TABLE `usage` (
+        `started` INTEGER, `total_time` INTEGER, `waiting_time` INTEGER,
+        `total_bytes` INTEGER, `result` VARCHAR
+    );
+    CREATE INDEX `usage_started_index` ON `usage` (`started`);
+    CREATE INDEX `usage_result_index` ON `usage` (`result`);
+";
