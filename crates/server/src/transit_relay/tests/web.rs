@@ -29,11 +29,13 @@ async fn say(link: &mut Client, words: impl AsRef<[u8]>) {
 
 /// The next binary message; `None` once the relay has closed as it should.
 async fn message(link: &mut Client) -> Option<Vec<u8>> {
-    match link.next().await.unwrap().unwrap() {
-        Message::Binary(bytes) => Some(bytes.into()),
-        Message::Close(Some(frame)) if frame.code == CloseCode::Normal => None,
-        other => panic!("unexpected {other:?}"),
+    let message = link.next().await.unwrap().unwrap();
+    if let Message::Close(frame) = &message {
+        assert_eq!(frame.as_ref().unwrap().code, CloseCode::Normal);
+        return None;
     }
+    assert!(message.is_binary(), "{message:?}");
+    Some(message.into_data().into())
 }
 
 #[tokio::test]
