@@ -23,7 +23,7 @@ pub(crate) struct Config {
 
 /// Serves until drained.
 pub(crate) async fn serve(config: Config, mut host: Host) -> Result<(), ServerError> {
-    let _listener = crate::net::listen(config.listen)?;
+    let _listener = crate::net::listen("mailbox", config.listen)?;
     host.drain.begun().await;
     Ok(())
 }

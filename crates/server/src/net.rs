@@ -15,8 +15,9 @@ pub(crate) use tls::Tls;
 
 use crate::ServerError;
 
-/// Starts listening. Port 0 picks a free port. `[::]` takes IPv4 as well.
-pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
+/// Starts listening, and logs where for `service`. Port 0 picks a free port. `[::]` takes IPv4 as
+/// well.
+pub(crate) fn listen(service: &str, address: SocketAddr) -> Result<TcpListener, ServerError> {
     let bind = || -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -28,7 +29,9 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
+        let listener = TcpListener::from_std(socket.into())?;
+        tracing::info!("{service} listening on {}", listener.local_addr()?);
+        Ok(listener)
     };
     bind().map_err(|error| ServerError::Listen { address, reason: error.to_string() })
 }

@@ -77,8 +77,11 @@ pub(crate) struct Config {
 
 /// Relays until drained: no new links, no more waiting, but pairs may finish.
 pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
-    let tcp = crate::net::listen(config.listen)?;
-    let web = config.listen_ws.map(crate::net::listen).transpose()?;
+    let tcp = crate::net::listen("transit relay", config.listen)?;
+    let web = config
+        .listen_ws
+        .map(|address| crate::net::listen("transit relay (WebSocket)", address))
+        .transpose()?;
     let waiting = (config.waiting_limit > 0).then(|| Duration::from_secs(config.waiting_limit));
     let limits = Limits { waiting, ..Limits::default() };
     Service::start(&config, limits, host)?.run(tcp, web).await;
