@@ -5,6 +5,7 @@
 
 pub mod hashcash;
 pub mod message;
+pub mod server;
 mod url;
 
 pub use message::{ClientMessage, MalformedMessage, Mood, PeerMessage, ServerMessage, Welcome};

@@ -1,9 +1,42 @@
 //! The mailbox server: hands out nameplates and passes messages between the sides of a mailbox.
+//!
+//! The rules for one client are in `wormhole_magic::mailbox::server`, without I/O. Here is what
+//! surrounds them: a [`link`] per client, one thread (the [`hub`]) that owns the [`store`] and makes
+//! many requests durable at once, and the [`limits`] that keep one client from harming others.
+//!
+//! ```text
+//! socket ⇄ link ⇄ magic::mailbox::server::Client
+//!           │ requests                ▲ answers and messages, once durable
+//!           ▼                         │
+//!          hub: batch ─► store ─► commit ─► inboxes of the links concerned
+//! ```
+
+mod counters;
+mod hub;
+mod inbox;
+mod limits;
+mod link;
+mod service;
+mod store;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use wormhole_magic::mailbox::hashcash;
+use wormhole_magic::mailbox::message::Welcome;
 
 use crate::{Host, ServerError};
+use counters::Counters;
+use hub::{Hub, Parts};
+use limits::{Allowance, Limits};
+use link::Patience;
+use service::{Service, Settings};
+use store::{Capacity, Store};
+use usage::UsageLog;
 
 /// What can be configured about the mailbox server.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,11 +52,164 @@ pub(crate) struct Config {
     /// Database to record usage in
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_db: Option<PathBuf>,
+
+    /// Round recorded times down to this many seconds; 0 records them as they are
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) blur_usage: u64,
+
+    /// Message of the day, shown to the user of every client
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) motd: Option<String>,
+
+    /// Make every client fail with this message
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) signal_error: Option<String>,
+
+    /// Version of the command line client to recommend
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) advertise_version: Option<String>,
+
+    /// Do not tell anyone which nameplates are in use
+    #[arg(long)]
+    pub(crate) disallow_list: bool,
+
+    /// Bits of work that a client has to show before it is served; 0 asks for none
+    #[arg(long, value_name = "BITS", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(hashcash::MAX_BITS)))]
+    pub(crate) hashcash_bits: u32,
+
+    /// Believe X-Real-IP and X-Forwarded-For; only behind a proxy that sets them
+    #[arg(long)]
+    pub(crate) trust_proxy: bool,
+
+    /// Links that may be open altogether; 0 is any number
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_links: u32,
+
+    /// Links that one address (IPv6: one /64 network) may have open; 0 is any number
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) links_per_address: u32,
+
+    /// Nameplates that one address may allocate or claim per minute; 0 is any number
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    pub(crate) claims_per_minute: u32,
+
+    /// Messages that one address may add per minute; 0 is any number
+    #[arg(long, value_name = "N", default_value_t = 2400)]
+    pub(crate) messages_per_minute: u32,
+
+    /// Apply the limits per address to loopback addresses as well
+    #[arg(long)]
+    pub(crate) limit_loopback: bool,
+
+    /// Longest message of a client, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
+    pub(crate) max_frame: usize,
+
+    /// Messages that a mailbox may hold; 0 is any number
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) mailbox_messages: u64,
+
+    /// Bytes that a mailbox may hold; 0 is any number
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
+    pub(crate) mailbox_bytes: u64,
+
+    /// Bytes that may wait for a client to read them before it is cut off
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20)]
+    pub(crate) outgoing_bytes: usize,
+
+    /// Seconds of silence after which a client is pinged
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) ping_seconds: u64,
+
+    /// Seconds that a pinged client has to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 120,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) pong_seconds: u64,
+
+    /// Seconds that a new client has to say who it is; 0 is any time
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) bind_seconds: u64,
+
+    /// Seconds that a client may stay without sending a message; 0 is any time
+    #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60)]
+    pub(crate) idle_seconds: u64,
+
+    /// Seconds between two searches for unused mailboxes
+    #[arg(long, value_name = "SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) prune_seconds: u64,
+
+    /// Seconds after which a mailbox that nobody uses or listens to is removed
+    #[arg(long, value_name = "SECONDS", default_value_t = 660)]
+    pub(crate) expiry_seconds: u64,
 }
 
-/// Serves until drained.
-pub(crate) async fn serve(config: Config, mut host: Host) -> Result<(), ServerError> {
-    let _listener = crate::net::listen("mailbox", config.listen)?;
-    host.drain.begun().await;
+/// Serves until drained: no new links, but what was asked is answered and stored.
+pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
+    let url = if host.tls.is_some() { "wss://{}/v1" } else { "ws://{}/v1" };
+    let listener = crate::net::listen("mailbox", url, config.listen)?;
+    let counters = Arc::new(Counters::default());
+    let (hub, thread) = Hub::start(config.parts(&counters)?)
+        .map_err(|error| ServerError::System(error.to_string()))?;
+    let shown = Arc::clone(&counters);
+    host.metrics.register(move |page| shown.write(page));
+    let service = Service {
+        hub: hub.clone(),
+        counters,
+        limits: Arc::new(config.limits()),
+        settings: config.settings(),
+        host,
+        links: AtomicU64::new(0),
+    };
+    Arc::new(service).run(listener).await;
+    hub.close();
+    // Ends at once: all links are gone, so nothing is left to store.
+    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     Ok(())
+}
+
+impl Config {
+    fn parts(&self, counters: &Arc<Counters>) -> Result<Parts, ServerError> {
+        let capacity = Capacity { messages: self.mailbox_messages, bytes: self.mailbox_bytes };
+        let blur = Duration::from_secs(self.blur_usage);
+        Ok(Parts {
+            store: Store::open(&self.db, capacity)?,
+            usage: self.usage_db.as_ref().map(|path| UsageLog::open(path, blur)).transpose()?,
+            counters: Arc::clone(counters),
+            lists: !self.disallow_list,
+            prune_period: Duration::from_secs(self.prune_seconds),
+            expiry: Duration::from_secs(self.expiry_seconds),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        let allowance = Allowance {
+            links: self.links_per_address,
+            claims: self.claims_per_minute,
+            messages: self.messages_per_minute,
+        };
+        Limits::new(allowance, self.max_links, self.limit_loopback, Instant::now())
+    }
+
+    fn settings(&self) -> Settings {
+        let mut welcome = Welcome::default();
+        welcome.motd.clone_from(&self.motd);
+        welcome.current_cli_version.clone_from(&self.advertise_version);
+        welcome.error.clone_from(&self.signal_error);
+        Settings {
+            welcome,
+            hashcash_bits: self.hashcash_bits,
+            trust_proxy: self.trust_proxy,
+            max_frame: self.max_frame,
+            outgoing: self.outgoing_bytes,
+            patience: Patience {
+                ping: Duration::from_secs(self.ping_seconds),
+                pong: Duration::from_secs(self.pong_seconds),
+                bind: Duration::from_secs(self.bind_seconds),
+                idle: Duration::from_secs(self.idle_seconds),
+            },
+        }
+    }
 }

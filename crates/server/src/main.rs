@@ -5,6 +5,7 @@
 
 mod config;
 mod drain;
+mod http;
 mod logging;
 mod mailbox;
 mod metrics;

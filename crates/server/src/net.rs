@@ -15,9 +15,14 @@ pub(crate) use tls::Tls;
 
 use crate::ServerError;
 
-/// Starts listening, and logs where for `service`. Port 0 picks a free port. `[::]` takes IPv4 as
-/// well.
-pub(crate) fn listen(service: &str, address: SocketAddr) -> Result<TcpListener, ServerError> {
+/// Starts listening, and logs where: the address takes the place of `{}` in `url`.
+///
+/// Port 0 picks a free port. `[::]` takes IPv4 as well.
+pub(crate) fn listen(
+    service: &str,
+    url: &str,
+    address: SocketAddr,
+) -> Result<TcpListener, ServerError> {
     let bind = || -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -30,7 +35,8 @@ pub(crate) fn listen(service: &str, address: SocketAddr) -> Result<TcpListener, 
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
-        tracing::info!("{service} listening on {}", listener.local_addr()?);
+        let url = url.replace("{}", &listener.local_addr()?.to_string());
+        tracing::info!("{service} listening on {url}");
         Ok(listener)
     };
     bind().map_err(|error| ServerError::Listen { address, reason: error.to_string() })

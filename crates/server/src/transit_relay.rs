@@ -77,10 +77,10 @@ pub(crate) struct Config {
 
 /// Relays until drained: no new links, no more waiting, but pairs may finish.
 pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
-    let tcp = crate::net::listen("transit relay", config.listen)?;
+    let tcp = crate::net::listen("transit relay", "tcp:{}", config.listen)?;
     let web = config
         .listen_ws
-        .map(|address| crate::net::listen("transit relay (WebSocket)", address))
+        .map(|address| crate::net::listen("transit relay", "ws://{}", address))
         .transpose()?;
     let waiting = (config.waiting_limit > 0).then(|| Duration::from_secs(config.waiting_limit));
     let limits = Limits { waiting, ..Limits::default() };

@@ -49,8 +49,8 @@ impl World {
     fn with(config: &Config, limits: Limits, adjust: impl FnOnce(&Service)) -> Self {
         let (switch, drain) = Drain::new();
         let host = Host { drain, metrics: Arc::default(), tls: None };
-        let tcp = crate::net::listen("relay", config.listen).unwrap();
-        let web = crate::net::listen("relay", config.listen_ws.unwrap()).unwrap();
+        let tcp = crate::net::listen("relay", "{}", config.listen).unwrap();
+        let web = crate::net::listen("relay", "{}", config.listen_ws.unwrap()).unwrap();
         let service = Service::start(config, limits, host.clone()).unwrap();
         adjust(&service);
         let (address, web_address) = (tcp.local_addr().unwrap(), web.local_addr().unwrap());

@@ -1,0 +1,161 @@
+//! Reading a client's frame without believing anything about it.
+//!
+//! Values stay JSON text until a rule asks for them, so that `id`, `ping` and the whole message can
+//! be sent back exactly as they came. As in the reference, the last of two equal keys counts.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::fault::{Fault, MAX_NAME};
+
+/// One message of a client, in pieces.
+#[derive(Debug)]
+pub(super) struct Frame<'a> {
+    /// The message as it came.
+    pub(super) whole: &'a RawValue,
+    /// Any JSON.
+    pub(super) id: Option<&'a RawValue>,
+    /// Any JSON.
+    pub(super) ping: Option<&'a RawValue>,
+    pub(super) appid: Field<'a>,
+    pub(super) body: Field<'a>,
+    pub(super) mailbox: Field<'a>,
+    pub(super) method: Field<'a>,
+    pub(super) mood: Field<'a>,
+    pub(super) nameplate: Field<'a>,
+    pub(super) phase: Field<'a>,
+    pub(super) side: Field<'a>,
+    pub(super) stamp: Field<'a>,
+    kind: Field<'a>,
+    client_version: Option<&'a RawValue>,
+}
+
+/// A value that must be a string, if it is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Field<'a>(Option<&'a RawValue>);
+
+impl Field<'_> {
+    /// The string; `key` is what to call it in the error.
+    pub(super) fn text(self, key: &'static str) -> Result<Option<String>, Fault> {
+        let Some(value) = self.0 else { return Ok(None) };
+        serde_json::from_str(value.get()).map(Some).map_err(|_| Fault::NotAString(key))
+    }
+
+    /// The string, if it is no longer than a name may be.
+    pub(super) fn name(self, key: &'static str) -> Result<Option<String>, Fault> {
+        let name = self.text(key)?;
+        match &name {
+            Some(name) if name.len() > MAX_NAME => Err(Fault::NameTooLong(key)),
+            _ => Ok(name),
+        }
+    }
+
+    /// The same, for a key that may also be null.
+    pub(super) fn optional_name(self, key: &'static str) -> Result<Option<String>, Fault> {
+        match self.0 {
+            Some(value) if value.get() == "null" => Ok(None),
+            _ => self.name(key),
+        }
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Takes a frame apart.
+    ///
+    /// # Errors
+    /// It is no JSON object; comes with what to send back as the original.
+    pub(super) fn parse(text: &'a str) -> Result<Self, (Fault, &'a RawValue)> {
+        let whole: &RawValue =
+            serde_json::from_str(text).map_err(|_| (Fault::NotJson, RawValue::NULL))?;
+        let frame: Self =
+            serde_json::from_str(whole.get()).map_err(|_| (Fault::NotAnObject, whole))?;
+        Ok(Self { whole, ..frame })
+    }
+
+    /// The `type`, if there is one; empty if it is no string, which no type is.
+    pub(super) fn kind(&self) -> Option<String> {
+        match self.kind.text("type") {
+            Ok(kind) => kind,
+            Err(_) => Some(String::new()),
+        }
+    }
+
+    /// Name and version of the client's program, as far as they can be understood.
+    pub(super) fn client_version(&self) -> (Option<String>, Option<String>) {
+        let pair: Option<Vec<serde_json::Value>> =
+            self.client_version.and_then(|value| serde_json::from_str(value.get()).ok());
+        let mut words = pair.unwrap_or_default().into_iter().map(|word| match word {
+            serde_json::Value::String(word) if word.len() <= MAX_NAME => Some(word),
+            _ => None,
+        });
+        (words.next().flatten(), words.next().flatten())
+    }
+
+    const fn empty() -> Self {
+        const NONE: Field<'_> = Field(None);
+        Self {
+            whole: RawValue::NULL,
+            id: None,
+            ping: None,
+            appid: NONE,
+            body: NONE,
+            mailbox: NONE,
+            method: NONE,
+            mood: NONE,
+            nameplate: NONE,
+            phase: NONE,
+            side: NONE,
+            stamp: NONE,
+            kind: NONE,
+            client_version: None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Frame<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FrameVisitor)
+    }
+}
+
+struct FrameVisitor;
+
+impl<'de> Visitor<'de> for FrameVisitor {
+    type Value = Frame<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Frame<'de>, A::Error> {
+        let mut frame = Frame::empty();
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            let value = Some(map.next_value::<&RawValue>()?);
+            match &*key.0 {
+                "appid" => frame.appid = Field(value),
+                "body" => frame.body = Field(value),
+                "client_version" => frame.client_version = value,
+                "id" => frame.id = value,
+                "mailbox" => frame.mailbox = Field(value),
+                "method" => frame.method = Field(value),
+                "mood" => frame.mood = Field(value),
+                "nameplate" => frame.nameplate = Field(value),
+                "phase" => frame.phase = Field(value),
+                "ping" => frame.ping = value,
+                "side" => frame.side = Field(value),
+                "stamp" => frame.stamp = Field(value),
+                "type" => frame.kind = Field(value),
+                _ => {}
+            }
+        }
+        Ok(frame)
+    }
+}
+
+/// A key, copied only if it is written with escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

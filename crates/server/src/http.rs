@@ -1,0 +1,185 @@
+//! Just enough HTTP/1.1 to say hello, show a page and become a WebSocket.
+//!
+//! One request per link, nothing in its body. The head is bounded in size and time. There is no
+//! general web server here: idle WebSocket links are to cost as little memory as possible, and an
+//! HTTP library keeps buffers for what will never come again.
+
+pub(crate) mod websocket;
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::net::Stream;
+
+/// The head of a request, as far as anyone here asks for it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Request {
+    /// Whether the method is GET (or HEAD, which gets a body too many and does not mind).
+    pub(crate) is_get: bool,
+    /// Path without the query.
+    pub(crate) path: String,
+    /// `Sec-WebSocket-Key`, if the client asks to become a WebSocket of the right version.
+    pub(crate) websocket_key: Option<String>,
+    /// Where a proxy says the client is.
+    pub(crate) forwarded: Option<IpAddr>,
+    /// From which port, if the proxy says so.
+    pub(crate) forwarded_port: Option<u16>,
+}
+
+/// Why there is no request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum NoRequest {
+    /// The link closed or said nothing for too long.
+    #[error("no request came")]
+    Gone,
+    /// It is not HTTP/1.1.
+    #[error("not an HTTP request")]
+    Malformed,
+    /// The head is longer than [`MAX_HEAD`].
+    #[error("request head too long")]
+    TooLong,
+}
+
+impl Request {
+    /// Reads the head of the request; returns it with the bytes that came after it.
+    pub(crate) async fn read(stream: &mut Stream) -> Result<(Self, Vec<u8>), NoRequest> {
+        let reading = Self::read_patiently(stream);
+        tokio::time::timeout(HEAD_TIMEOUT, reading).await.unwrap_or(Err(NoRequest::Gone))
+    }
+
+    async fn read_patiently(stream: &mut Stream) -> Result<(Self, Vec<u8>), NoRequest> {
+        let mut bytes = Vec::with_capacity(FIRST_READ);
+        loop {
+            match stream.read_buf(&mut bytes).await {
+                Ok(0) | Err(_) => return Err(NoRequest::Gone),
+                Ok(_) => {}
+            }
+            if let Some((request, length)) = Self::parse(&bytes)? {
+                return Ok((request, bytes.split_off(length.min(bytes.len()))));
+            }
+            if bytes.len() >= MAX_HEAD {
+                return Err(NoRequest::TooLong);
+            }
+        }
+    }
+
+    /// Parses a head; returns it with its length, or nothing if it is not whole yet.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, NoRequest> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut head = httparse::Request::new(&mut headers);
+        let length = match head.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(_) => return Err(NoRequest::Malformed),
+        };
+        let target = head.path.unwrap_or_default();
+        let mut request = Self {
+            is_get: matches!(head.method, Some("GET" | "HEAD")),
+            path: target.split('?').next().unwrap_or_default().into(),
+            ..Self::default()
+        };
+        let (mut upgrade, mut version, mut key) = (false, false, None);
+        for header in head.headers.iter() {
+            let Ok(value) = std::str::from_utf8(header.value).map(str::trim) else { continue };
+            match header.name {
+                name if name.eq_ignore_ascii_case("upgrade") => {
+                    upgrade |= value.eq_ignore_ascii_case("websocket");
+                }
+                name if name.eq_ignore_ascii_case("sec-websocket-version") => {
+                    version = value == "13";
+                }
+                name if name.eq_ignore_ascii_case("sec-websocket-key") => key = Some(value.into()),
+                name => request.note_proxy(name, value),
+            }
+        }
+        request.websocket_key = key.filter(|_| upgrade && version && request.is_get);
+        Ok(Some((request, length)))
+    }
+
+    /// Takes the client's address from a proxy's header. The nearest proxy appends to
+    /// `X-Forwarded-For`, so only the last address in it is not the client's own invention.
+    fn note_proxy(&mut self, name: &str, value: &str) {
+        if name.eq_ignore_ascii_case("x-real-ip") {
+            self.forwarded = value.parse().ok().or(self.forwarded);
+        } else if name.eq_ignore_ascii_case("x-forwarded-for") && self.forwarded.is_none() {
+            self.forwarded = value.rsplit(',').next().and_then(|last| last.trim().parse().ok());
+        } else if name.eq_ignore_ascii_case("x-real-port") {
+            self.forwarded_port = value.parse().ok();
+        }
+    }
+}
+
+/// Answers with a page of text and ends the link.
+pub(crate) async fn respond(stream: &mut Stream, status: &str, page: &str) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{page}",
+        page.len()
+    );
+    let sending = async {
+        stream.write_all(head.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    tokio::time::timeout(HEAD_TIMEOUT, sending).await?
+}
+
+/// Time for a request to come and for a page to go.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest head, in bytes.
+const MAX_HEAD: usize = 8192;
+
+/// Most header lines. Browsers send about 20.
+const MAX_HEADERS: usize = 64;
+
+/// Room for the head of a usual client, in bytes.
+const FIRST_READ: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(head: &str) -> Request {
+        Request::parse(head.as_bytes()).unwrap().unwrap().0
+    }
+
+    #[test]
+    fn a_head_in_pieces_is_awaited_and_what_follows_it_is_left() {
+        let head = b"GET /v1?x=1 HTTP/1.1\r\nHost: a\r\n\r\nrest";
+        for cut in 0..head.len() - 4 {
+            assert_eq!(Request::parse(&head[..cut]), Ok(None), "{cut}");
+        }
+        let (request, length) = Request::parse(head).unwrap().unwrap();
+        assert_eq!((request.path.as_str(), &head[length..]), ("/v1", &b"rest"[..]));
+        assert_eq!(request.websocket_key, None);
+    }
+
+    #[test]
+    fn an_upgrade_needs_the_right_protocol_version_and_a_key() {
+        let upgrade = "GET /v1 HTTP/1.1\r\nupgrade: WebSocket\r\nSec-WebSocket-Key: abc\r\n";
+        assert_eq!(parse(&format!("{upgrade}\r\n")).websocket_key, None);
+        let right = parse(&format!("{upgrade}Sec-WebSocket-Version: 13\r\n\r\n"));
+        assert_eq!(right.websocket_key.as_deref(), Some("abc"));
+        let old = parse(&format!("{upgrade}Sec-WebSocket-Version: 8\r\n\r\n"));
+        assert_eq!(old.websocket_key, None);
+    }
+
+    #[test]
+    fn the_address_is_what_the_nearest_proxy_says() {
+        let request = parse("GET / HTTP/1.1\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.1\r\n\r\n");
+        assert_eq!(request.forwarded, "192.0.2.1".parse().ok());
+        let real = "GET / HTTP/1.1\r\nX-Forwarded-For: 6.6.6.6\r\nX-Real-IP: ::1\r\nX-Real-Port: 7\r\n\r\n";
+        assert_eq!(parse(real).forwarded, "::1".parse().ok());
+        assert_eq!(parse(real).forwarded_port, Some(7));
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused() {
+        assert_eq!(Request::parse(b"\x16\x03\x01 tls"), Err(NoRequest::Malformed));
+        assert_eq!(Request::parse(b"please relay\n\n"), Err(NoRequest::Malformed));
+    }
+}

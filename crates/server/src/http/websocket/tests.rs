@@ -1,0 +1,126 @@
+//! Behaviour of the decoder under good, bad and cut bytes.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A frame as a client sends it.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame(&mut out, 0, payload);
+    let header = out.len() - payload.len();
+    let mut bytes = vec![first, out[1] | 0x80];
+    bytes.extend_from_slice(&out[2..header]);
+    let mask = [1, 2, 3, 4];
+    bytes.extend_from_slice(&mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+/// Everything that comes out when the bytes go in in pieces of `size`.
+fn decode(limit: usize, bytes: &[u8], size: usize) -> Result<Vec<Received>, NotWebSocket> {
+    let mut decoder = Decoder::new(limit);
+    let mut all = Vec::new();
+    for mut piece in bytes.chunks(size) {
+        while let Some(received) = decoder.next(&mut piece)? {
+            all.push(received);
+        }
+        assert!(piece.is_empty());
+    }
+    Ok(all)
+}
+
+#[test]
+fn the_accept_key_is_that_of_the_rfc() {
+    let response = handshake("dGhlIHNhbXBsZSBub25jZQ==", "us");
+    assert!(response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+}
+
+#[test]
+fn frames_of_every_length_are_written_and_read() {
+    for length in [0, 1, 125, 126, 127, 65535, 65536, 70000] {
+        let payload = vec![b'x'; length];
+        let bytes = masked(0x81, &payload);
+        assert_eq!(decode(1 << 20, &bytes, 4096), Ok(vec![Received::Message(payload)]));
+    }
+}
+
+#[test]
+fn a_message_in_fragments_is_put_together_around_control_frames() {
+    let mut bytes = masked(0x01, b"one ");
+    bytes.extend(masked(0x89, b"ping"));
+    bytes.extend(masked(0x00, b"two "));
+    bytes.extend(masked(0x80, b"three"));
+    let expected = vec![Received::Ping(b"ping".into()), Received::Message(b"one two three".into())];
+    assert_eq!(decode(100, &bytes, 7), Ok(expected));
+}
+
+#[test]
+fn a_message_over_the_limit_is_passed_over_and_the_next_is_read() {
+    let mut bytes = masked(0x81, &[b'x'; 1000]);
+    bytes.extend(masked(0x01, &[b'x'; 90]));
+    bytes.extend(masked(0x80, &[b'x'; 20]));
+    bytes.extend(masked(0x81, b"small"));
+    let expected =
+        vec![Received::Oversized, Received::Oversized, Received::Message(b"small".into())];
+    assert_eq!(decode(100, &bytes, 64), Ok(expected));
+}
+
+#[test]
+fn a_giant_header_reserves_no_memory() {
+    let bytes = [0x81, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0];
+    let mut decoder = Decoder::new(1000);
+    assert_eq!(decoder.next(&mut &bytes[..]), Ok(None));
+    assert!(decoder.message.capacity() == 0);
+}
+
+#[test]
+fn an_idle_decoder_holds_no_memory() {
+    let mut decoder = Decoder::new(1000);
+    let bytes = [masked(0x8a, b"pong"), masked(0x81, b"text")].concat();
+    let mut input = bytes.as_slice();
+    while decoder.next(&mut input).unwrap().is_some() {}
+    let buffers = [&decoder.message, &decoder.control];
+    assert!(buffers.iter().all(|buffer| buffer.capacity() == 0));
+}
+
+#[test]
+fn what_breaks_the_framing_is_refused() {
+    let unmasked = vec![0x81, 0x01, b'x'];
+    let reserved_bit = masked(0xc1, b"x");
+    let reserved_opcode = masked(0x83, b"x");
+    let fragmented_control = masked(0x09, b"x");
+    let long_control = masked(0x89, &[0; 126]);
+    let continuation_of_nothing = masked(0x80, b"x");
+    let message_inside_message = [masked(0x01, b"x"), masked(0x81, b"x")].concat();
+    let negative_length = vec![0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    for bytes in [
+        unmasked,
+        reserved_bit,
+        reserved_opcode,
+        fragmented_control,
+        long_control,
+        continuation_of_nothing,
+        message_inside_message,
+        negative_length,
+    ] {
+        assert_eq!(decode(1000, &bytes, 100), Err(NotWebSocket), "{bytes:x?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_the_bytes_gives_the_same_messages(
+        messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..5),
+        size in 1_usize..50,
+    ) {
+        let bytes: Vec<u8> = messages.iter().flat_map(|message| masked(0x82, message)).collect();
+        let expected = messages.into_iter().map(Received::Message).collect();
+        prop_assert_eq!(decode(1 << 16, &bytes, size), Ok(expected));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode(64, &bytes, 13);
+    }
+}

@@ -1,0 +1,403 @@
+//! The thread that owns the store: takes all requests that are waiting, makes them durable with one
+//! commit, then tells everyone concerned.
+//!
+//! While one batch is written to the disk the next one gathers, so the busier the server, the fewer
+//! the writes per request. Who listens to which mailbox is known here and dies with the process:
+//! clients that come back open their mailbox again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use wormhole_kit::UnixTime;
+use wormhole_magic::mailbox::server::{
+    Answer, Identity, Refusal, Request, RequestId, StoredMessage,
+};
+
+use super::counters::Counters;
+use super::inbox::{Event, Inbox};
+use super::store::{Store, StoreError};
+use super::usage::{ClientVersion, Usage, UsageLog};
+
+/// How the links reach the store's thread.
+#[derive(Clone, Debug)]
+pub(super) struct Hub {
+    queue: Arc<Queue>,
+    records_clients: bool,
+}
+
+/// What the thread is started with.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) store: Store,
+    pub(super) usage: Option<UsageLog>,
+    pub(super) counters: Arc<Counters>,
+    /// Whether `list` names anything.
+    pub(super) lists: bool,
+    /// How often unused mailboxes are looked for.
+    pub(super) prune_period: Duration,
+    /// How long a mailbox may be unused.
+    pub(super) expiry: Duration,
+}
+
+/// What waits for the thread.
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    work: Vec<Work>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// The link is gone.
+    Gone(u64),
+    Request(Asked),
+}
+
+#[derive(Debug)]
+struct Asked {
+    inbox: Arc<Inbox>,
+    who: Arc<Identity>,
+    id: RequestId,
+    request: Request,
+}
+
+impl Hub {
+    /// Starts the thread. It ends after [`Hub::close`], once everything asked before is done.
+    pub(super) fn start(parts: Parts) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let queue = Arc::new(Queue::default());
+        let hub = Self { queue: Arc::clone(&queue), records_clients: parts.usage.is_some() };
+        let thread = std::thread::Builder::new().name("mailbox store".into());
+        let handle = thread.spawn(move || Keeper::new(parts).run(&queue))?;
+        Ok((hub, handle))
+    }
+
+    /// Whether anyone wants to know who came.
+    pub(super) const fn records_clients(&self) -> bool {
+        self.records_clients
+    }
+
+    /// Asks the store for something; the answer goes to the inbox.
+    pub(super) fn ask(
+        &self,
+        inbox: &Arc<Inbox>,
+        who: &Arc<Identity>,
+        id: RequestId,
+        request: Request,
+    ) {
+        let (inbox, who) = (Arc::clone(inbox), Arc::clone(who));
+        self.queue.push(Work::Request(Asked { inbox, who, id, request }));
+    }
+
+    /// Stops telling a link anything.
+    pub(super) fn forget(&self, number: u64) {
+        self.queue.push(Work::Gone(number));
+    }
+
+    /// Lets the thread end.
+    pub(super) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.queue.changed.notify_one();
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, work: Work) {
+        let mut waiting = self.lock();
+        waiting.work.push(work);
+        if waiting.work.len() == 1 {
+            drop(waiting);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Everything that waits, or nothing at `deadline`; none once closed.
+    fn take(&self, deadline: Instant) -> Option<Vec<Work>> {
+        let mut waiting = self.lock();
+        loop {
+            if !waiting.work.is_empty() {
+                return Some(std::mem::take(&mut waiting.work));
+            }
+            if waiting.closed {
+                return None;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Some(Vec::new());
+            }
+            let woken = self.changed.wait_timeout(waiting, left);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// What the thread keeps.
+#[derive(Debug)]
+struct Keeper {
+    parts: Parts,
+    listeners: Listeners,
+    started: UnixTime,
+    next_prune: Instant,
+}
+
+/// Who listens to which mailbox.
+#[derive(Debug, Default)]
+struct Listeners {
+    mailboxes: HashMap<Arc<Place>, Vec<Arc<Inbox>>>,
+    /// Where each listening link does so.
+    places: HashMap<u64, Arc<Place>>,
+}
+
+/// A mailbox among those of all applications.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Place {
+    app: String,
+    mailbox: String,
+}
+
+/// What the store made of a request.
+#[derive(Debug)]
+enum Outcome {
+    Answer(Answer),
+    /// The message to show to all listeners.
+    Added(Arc<StoredMessage>),
+}
+
+impl Keeper {
+    fn new(parts: Parts) -> Self {
+        let next_prune = Instant::now() + parts.prune_period;
+        let mut keeper =
+            Self { parts, listeners: Listeners::default(), started: unix_now(), next_prune };
+        keeper.record_current();
+        keeper
+    }
+
+    fn run(mut self, queue: &Queue) {
+        while let Some(work) = queue.take(self.next_prune) {
+            self.serve(work);
+            if Instant::now() >= self.next_prune {
+                self.next_prune = Instant::now() + self.parts.prune_period;
+                self.prune();
+            }
+        }
+    }
+
+    /// One batch: do, make durable, tell.
+    fn serve(&mut self, mut work: Vec<Work>) {
+        let now = unix_now();
+        match self.transact(&mut work, now) {
+            Ok((outcomes, usage)) => {
+                self.tell(work, outcomes);
+                self.record(&usage);
+            }
+            Err(error) => {
+                tracing::error!(%error, "a batch of requests could not be stored");
+                if let Err(error) = self.parts.store.roll_back() {
+                    tracing::error!(%error, "nor could the database be rolled back");
+                }
+                let refused = || Outcome::Answer(Answer::Refused(Refusal::Unavailable));
+                let outcomes = work.iter().map(|_| refused()).collect();
+                self.tell(work, outcomes);
+            }
+        }
+    }
+
+    /// Runs every request in one transaction; returns one outcome for each item of work.
+    fn transact(
+        &mut self,
+        work: &mut [Work],
+        now: UnixTime,
+    ) -> Result<(Vec<Outcome>, Vec<Usage>), StoreError> {
+        let mut outcomes = Vec::with_capacity(work.len());
+        let mut comers = Vec::new();
+        self.parts.store.begin()?;
+        for item in work {
+            outcomes.push(match item {
+                Work::Gone(_) => Outcome::Answer(Answer::Bound),
+                Work::Request(asked) => match self.parts.perform(asked, now, &mut comers) {
+                    Ok(outcome) => outcome,
+                    Err(StoreError::Refused(refusal)) => Outcome::Answer(Answer::Refused(refusal)),
+                    Err(broken @ StoreError::Broken(_)) => return Err(broken),
+                },
+            });
+        }
+        let mut usage = self.parts.store.commit()?;
+        usage.append(&mut comers);
+        self.parts.counters.committed(outcomes.len());
+        Ok((outcomes, usage))
+    }
+
+    /// Tells every link what became of its requests, in their order.
+    fn tell(&mut self, work: Vec<Work>, outcomes: Vec<Outcome>) {
+        for (item, outcome) in work.into_iter().zip(outcomes) {
+            match item {
+                Work::Gone(number) => self.listeners.remove(number),
+                Work::Request(asked) => self.tell_one(asked, outcome),
+            }
+        }
+    }
+
+    fn tell_one(&mut self, asked: Asked, outcome: Outcome) {
+        let app = &asked.who.app;
+        let answer = match (outcome, asked.request) {
+            (Outcome::Added(message), Request::Add { mailbox, .. }) => {
+                self.listeners.show(app, mailbox, &message);
+                Answer::Added
+            }
+            (Outcome::Added(_), _) => Answer::Added,
+            (Outcome::Answer(answer), request) => {
+                match (&answer, request) {
+                    (Answer::Opened(_), Request::Open(mailbox)) => {
+                        self.listeners.add(app, mailbox, &asked.inbox);
+                    }
+                    (Answer::Closed, _) => self.listeners.remove(asked.inbox.number()),
+                    _ => {}
+                }
+                answer
+            }
+        };
+        asked.inbox.push(Event::Answer(asked.id, answer));
+    }
+
+    fn prune(&mut self) {
+        let now = unix_now();
+        let old = UnixTime::from_secs(now.as_secs() - self.parts.expiry.as_secs_f64());
+        match self.parts.prune(now, old, &self.listeners) {
+            Ok((pruned, usage)) => {
+                tracing::debug!(pruned, "pruned");
+                self.record(&usage);
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot prune");
+                if let Err(error) = self.parts.store.roll_back() {
+                    tracing::error!(%error, "nor could the database be rolled back");
+                }
+            }
+        }
+        self.record_current();
+    }
+
+    fn record(&mut self, usage: &[Usage]) {
+        if let Some(log) = &mut self.parts.usage
+            && !usage.is_empty()
+            && let Err(error) = log.record(usage)
+        {
+            tracing::warn!(%error, "usage not recorded");
+        }
+    }
+
+    fn record_current(&mut self) {
+        if let Ok((nameplates, mailboxes)) = self.parts.store.count() {
+            self.parts.counters.stored(nameplates, mailboxes);
+        }
+        let listeners = self.listeners.places.len();
+        if let Some(log) = &mut self.parts.usage
+            && let Err(error) = log.record_current(self.started, unix_now(), listeners)
+        {
+            tracing::warn!(%error, "usage not recorded");
+        }
+    }
+}
+
+impl Parts {
+    /// Does one request inside the open transaction.
+    fn perform(
+        &mut self,
+        asked: &mut Asked,
+        now: UnixTime,
+        comers: &mut Vec<Usage>,
+    ) -> Result<Outcome, StoreError> {
+        let (who, store) = (&*asked.who, &mut self.store);
+        Ok(Outcome::Answer(match &mut asked.request {
+            Request::Add { mailbox, message } => {
+                let message = std::mem::take(message);
+                return Ok(Outcome::Added(store.add(who, mailbox, message, now)?));
+            }
+            Request::Allocate => Answer::Allocated(store.allocate(who, now)?),
+            Request::Bind(implementation, version) => {
+                if self.usage.is_some() {
+                    comers.push(Usage::Client(ClientVersion {
+                        app: who.app.clone(),
+                        side: who.side.clone(),
+                        connected: now,
+                        implementation: implementation.take(),
+                        version: version.take(),
+                    }));
+                }
+                Answer::Bound
+            }
+            Request::Claim(nameplate) => Answer::Claimed(store.claim(who, nameplate, now)?),
+            Request::Close { mailbox, mood } => {
+                store.close(who, mailbox, mood.take(), now)?;
+                Answer::Closed
+            }
+            Request::List if self.lists => Answer::Nameplates(store.list(&who.app)?),
+            Request::List => Answer::Nameplates(Vec::new()),
+            Request::Open(mailbox) => Answer::Opened(store.open_mailbox(who, mailbox, now)?),
+            Request::Release(nameplate) => {
+                store.release(who, nameplate, now)?;
+                Answer::Released
+            }
+        }))
+    }
+
+    fn prune(
+        &mut self,
+        now: UnixTime,
+        old: UnixTime,
+        listeners: &Listeners,
+    ) -> Result<(usize, Vec<Usage>), StoreError> {
+        let listened =
+            listeners.mailboxes.keys().map(|place| (place.app.clone(), place.mailbox.clone()));
+        self.store.begin()?;
+        let pruned = self.store.prune(now, old, listened)?;
+        Ok((pruned, self.store.commit()?))
+    }
+}
+
+impl Listeners {
+    /// A link listens to one mailbox at a time.
+    fn add(&mut self, app: &str, mailbox: String, inbox: &Arc<Inbox>) {
+        self.remove(inbox.number());
+        let place = Place { app: app.into(), mailbox };
+        let place = match self.mailboxes.get_key_value(&place) {
+            Some((known, _)) => Arc::clone(known),
+            None => Arc::new(place),
+        };
+        let listeners = self.mailboxes.entry(Arc::clone(&place)).or_default();
+        listeners.reserve_exact(1);
+        listeners.push(Arc::clone(inbox));
+        self.places.insert(inbox.number(), place);
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(place) = self.places.remove(&number) else { return };
+        let Some(listeners) = self.mailboxes.get_mut(&place) else { return };
+        listeners.retain(|inbox| inbox.number() != number);
+        if listeners.is_empty() {
+            self.mailboxes.remove(&place);
+        }
+    }
+
+    fn show(&self, app: &str, mailbox: String, message: &Arc<StoredMessage>) {
+        let place = Place { app: app.into(), mailbox };
+        for inbox in self.mailboxes.get(&place).into_iter().flatten() {
+            inbox.push(Event::Message(Arc::clone(message)));
+        }
+    }
+}
+
+fn unix_now() -> UnixTime {
+    SystemTime::now().into()
+}

@@ -1,0 +1,359 @@
+//! One client's link: moves bytes between the socket and the rules, and mail from the store.
+//!
+//! Written as one `poll`, so that a link costs one small task, and several frames one system call:
+//! what was sent to the store is acknowledged together with its answer.
+
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+use wormhole_kit::UnixTime;
+use wormhole_magic::mailbox::message::Welcome;
+use wormhole_magic::mailbox::server::{Answer, Client, Output, Refusal, Request, RequestId};
+
+use super::inbox::{Event, Inbox};
+use super::limits::Pass;
+use super::service::Service;
+use crate::drain::Drain;
+use crate::http::websocket::{self, Decoder, Received};
+use crate::net::Stream;
+
+/// How patient the server is with a link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Silence after which the client is pinged.
+    pub(super) ping: Duration,
+    /// Silence after a ping until the link is cut.
+    pub(super) pong: Duration,
+    /// Time until the client has to say who it is; zero is any time.
+    pub(super) bind: Duration,
+    /// Time without a message until the link is cut, pongs or not; zero is any time.
+    pub(super) idle: Duration,
+}
+
+/// A link that has become a WebSocket.
+#[derive(Debug)]
+pub(super) struct Link {
+    service: Arc<Service>,
+    pass: Pass,
+    inbox: Arc<Inbox>,
+    client: Client,
+    stream: Stream,
+    decoder: Decoder,
+    /// Frames on their way out, of which `sent` bytes are gone.
+    out: Vec<u8>,
+    sent: usize,
+    /// Whether to write even though the store still owes answers.
+    flush: bool,
+    ending: Ending,
+    opened: Instant,
+    /// When anything was heard last.
+    heard: Instant,
+    /// When a message was heard last.
+    spoken: Instant,
+    pinged: Instant,
+    /// Since when nothing could be written.
+    stalled: Option<Instant>,
+}
+
+/// How far the end of a link is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    /// Nobody thinks of it.
+    No,
+    /// Once everything asked before is answered, with this code.
+    AfterAnswers(u16),
+    /// Once everything is written.
+    AfterWriting,
+}
+
+/// The link is over.
+struct Over;
+
+impl Link {
+    /// A link whose `opening` bytes are still to be written.
+    pub(super) fn new(
+        service: Arc<Service>,
+        pass: Pass,
+        stream: Stream,
+        welcome: &Welcome,
+        opening: String,
+    ) -> Self {
+        let now = Instant::now();
+        let inbox = Arc::new(service.new_inbox());
+        Self {
+            pass,
+            inbox,
+            client: Client::new(welcome, unix_now()),
+            stream,
+            decoder: Decoder::new(service.max_frame()),
+            service,
+            out: opening.into_bytes(),
+            sent: 0,
+            flush: true,
+            ending: Ending::No,
+            opened: now,
+            heard: now,
+            spoken: now,
+            pinged: now,
+            stalled: None,
+        }
+    }
+
+    /// Serves the client until one of the two has had enough, or until drained. `early` is what the
+    /// client sent before it knew that it speaks WebSocket.
+    pub(super) async fn serve(mut self, early: Vec<u8>, mut drain: Drain) {
+        self.take_in(&early);
+        let tick = self.tick_period();
+        let mut timer = std::pin::pin!(tokio::time::sleep(tick));
+        tokio::select! {
+            () = poll_fn(|cx| self.poll_on(cx, timer.as_mut(), tick)) => return,
+            () = drain.begun() => {}
+        }
+        self.end_after_answers(websocket::CLOSE_GOING_AWAY);
+        poll_fn(|cx| self.poll_on(cx, timer.as_mut(), tick)).await;
+    }
+
+    fn poll_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Sleep>,
+        tick: Duration,
+    ) -> Poll<()> {
+        while timer.as_mut().poll(cx).is_ready() {
+            timer.as_mut().reset(tokio::time::Instant::now() + tick);
+            if self.tick(Instant::now()).is_err() {
+                self.service.counters().cut();
+                return Poll::Ready(());
+            }
+        }
+        loop {
+            match self.step(cx) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(Over) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Does what can be done now; false if nothing can.
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+        let mut progress = self.take_mail(cx)?;
+        self.carry_out();
+        progress |= self.write(cx)?;
+        progress |= self.read(cx)?;
+        Ok(progress)
+    }
+
+    fn take_mail(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+        let events = match self.inbox.poll(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(events)) => events,
+            Poll::Ready(Err(_)) => {
+                self.service.counters().cut();
+                return Err(Over);
+            }
+        };
+        let now = unix_now();
+        for event in events {
+            match event {
+                Event::Answer(id, answer) => self.client.handle_answer(now, id, &answer),
+                Event::Message(message) => self.client.handle_message(now, &message),
+            }
+        }
+        self.flush = true;
+        Ok(true)
+    }
+
+    /// Hands requests to the store and frames to the socket, as long as the socket takes them.
+    fn carry_out(&mut self) {
+        while self.unsent() < HIGH_WATER {
+            match self.client.poll() {
+                Some(Output::Request(id, request)) => self.ask(id, request),
+                Some(Output::Frame(frame)) => websocket::text(&mut self.out, &frame),
+                None => break,
+            }
+        }
+        if self.client.is_dismissed() {
+            self.end_after_answers(websocket::CLOSE_NORMAL);
+        }
+        if let Ending::AfterAnswers(code) = self.ending
+            && self.client.unanswered() == 0
+            && self.unsent() < HIGH_WATER
+        {
+            websocket::close(&mut self.out, code);
+            self.ending = Ending::AfterWriting;
+        }
+    }
+
+    fn ask(&mut self, id: RequestId, request: Request) {
+        let now = Instant::now();
+        let answer = match &request {
+            Request::Allocate | Request::Claim(_) if !self.pass.may_claim(now) => {
+                Some(Answer::Refused(Refusal::TooManyClaims))
+            }
+            Request::Add { .. } if !self.pass.may_add(now) => {
+                Some(Answer::Refused(Refusal::TooManyMessages))
+            }
+            Request::Bind(..) if !self.service.hub().records_clients() => Some(Answer::Bound),
+            _ => None,
+        };
+        match (answer, self.client.identity()) {
+            (Some(answer), _) => self.client.handle_answer(unix_now(), id, &answer),
+            (None, Some(who)) => self.service.hub().ask(&self.inbox, who, id, request),
+            // Only a client that has said who it is can ask for anything.
+            (None, None) => {}
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+        // Acknowledgements wait for the answers that follow them.
+        let corked = self.client.unanswered() > 0 && !self.flush && self.unsent() < CORK;
+        if self.unsent() == 0 || corked {
+            return Ok(false);
+        }
+        let bytes = self.out.get(self.sent..).unwrap_or_default();
+        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            Poll::Pending => {
+                self.stalled.get_or_insert_with(Instant::now);
+                Ok(false)
+            }
+            Poll::Ready(Ok(0) | Err(_)) => Err(Over),
+            Poll::Ready(Ok(count)) => {
+                self.stalled = None;
+                self.sent += count;
+                if self.unsent() == 0 {
+                    self.all_written(cx)?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn all_written(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+        // An idle link holds no buffer.
+        self.out = Vec::new();
+        self.sent = 0;
+        self.flush = false;
+        // With TLS, bytes may still be inside; a later write or flush moves them on.
+        if let Poll::Ready(Err(_)) = Pin::new(&mut self.stream).poll_flush(cx) {
+            return Err(Over);
+        }
+        if self.ending == Ending::AfterWriting { Err(Over) } else { Ok(()) }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+        if self.ending != Ending::No || self.unsent() >= HIGH_WATER || !self.client.wants_input() {
+            return Ok(false);
+        }
+        let mut space = [MaybeUninit::uninit(); READ_SIZE];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Err(_)) => Err(Over),
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(Over),
+            Poll::Ready(Ok(())) => {
+                self.heard = Instant::now();
+                self.take_in(buffer.filled());
+                Ok(true)
+            }
+        }
+    }
+
+    /// Takes in bytes of the client.
+    fn take_in(&mut self, mut bytes: &[u8]) {
+        let now = unix_now();
+        loop {
+            match self.decoder.next(&mut bytes) {
+                Ok(None) => return,
+                Ok(Some(Received::Message(message))) => {
+                    self.spoken = self.heard;
+                    self.service.counters().frame();
+                    self.client.handle_frame(now, &message);
+                }
+                Ok(Some(Received::Oversized)) => {
+                    self.spoken = self.heard;
+                    self.client.handle_oversized(now, self.service.max_frame());
+                }
+                Ok(Some(Received::Ping(content))) => websocket::pong(&mut self.out, &content),
+                Ok(Some(Received::Pong)) => {}
+                Ok(Some(Received::Close)) => {
+                    self.end_after_answers(websocket::CLOSE_NORMAL);
+                    return;
+                }
+                Err(_) => {
+                    self.end_after_answers(websocket::CLOSE_PROTOCOL_ERROR);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn end_after_answers(&mut self, code: u16) {
+        if self.ending == Ending::No {
+            self.ending = Ending::AfterAnswers(code);
+        }
+    }
+
+    /// Looks after silent links.
+    fn tick(&mut self, now: Instant) -> Result<(), Over> {
+        let patience = self.service.patience();
+        let exceeded = |since: Instant, limit: Duration| {
+            !limit.is_zero() && now.saturating_duration_since(since) >= limit
+        };
+        let stalled = self.stalled.is_some_and(|since| exceeded(since, WRITE_TIMEOUT));
+        let unbound = self.client.identity().is_none() && exceeded(self.opened, patience.bind);
+        let dead = exceeded(self.heard, patience.ping + patience.pong);
+        if stalled || unbound || dead || exceeded(self.spoken, patience.idle) {
+            return Err(Over);
+        }
+        if exceeded(self.heard.max(self.pinged), patience.ping) {
+            self.pinged = now;
+            websocket::ping(&mut self.out);
+            self.flush = true;
+        }
+        Ok(())
+    }
+
+    /// How often to look: often enough for each limit, seldom enough to cost nothing.
+    fn tick_period(&self) -> Duration {
+        let Patience { ping, pong, bind, idle } = self.service.patience();
+        let limits = [ping, pong, bind, idle].into_iter().filter(|limit| !limit.is_zero());
+        (limits.min().unwrap_or(MAX_TICK) / 2).clamp(MIN_TICK, MAX_TICK)
+    }
+
+    const fn unsent(&self) -> usize {
+        self.out.len().saturating_sub(self.sent)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.service.hub().forget(self.inbox.number());
+        self.service.counters().closed();
+    }
+}
+
+fn unix_now() -> UnixTime {
+    SystemTime::now().into()
+}
+
+/// Unsent bytes beyond which the link makes no more: its client has to read first.
+const HIGH_WATER: usize = 64 << 10;
+
+/// Unsent bytes beyond which they are not held back any longer.
+const CORK: usize = 8 << 10;
+
+/// Bytes read at once, on the stack.
+const READ_SIZE: usize = 8 << 10;
+
+/// Time without a single byte written until the link is cut.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+const MIN_TICK: Duration = Duration::from_millis(20);
+const MAX_TICK: Duration = Duration::from_secs(15);

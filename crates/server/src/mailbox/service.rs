@@ -1,0 +1,176 @@
+//! Listening for clients, and everything that their links share.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use rand_core::{OsRng, RngCore};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use wormhole_magic::mailbox::message::{HashcashDemand, PermissionRequired, Welcome, YourAddress};
+
+use super::counters::Counters;
+use super::hub::Hub;
+use super::inbox::Inbox;
+use super::limits::Limits;
+use super::link::{Link, Patience};
+use crate::Host;
+use crate::http::{self, Request, websocket};
+use crate::net::{self, Stream};
+
+/// One running mailbox server.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) hub: Hub,
+    pub(super) counters: Arc<Counters>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) settings: Settings,
+    pub(super) host: Host,
+    pub(super) links: AtomicU64,
+}
+
+/// What links need to know of the configuration.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// What every client is told, apart from what concerns it alone.
+    pub(super) welcome: Welcome,
+    /// Bits of work to show before binding; 0 is none.
+    pub(super) hashcash_bits: u32,
+    /// Whether a proxy's word about the client's address counts.
+    pub(super) trust_proxy: bool,
+    /// Longest message, in bytes.
+    pub(super) max_frame: usize,
+    /// Bytes of messages that may wait for a client to read them.
+    pub(super) outgoing: usize,
+    pub(super) patience: Patience,
+}
+
+impl Service {
+    pub(super) const fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) const fn max_frame(&self) -> usize {
+        self.settings.max_frame
+    }
+
+    pub(super) const fn patience(&self) -> Patience {
+        self.settings.patience
+    }
+
+    /// An inbox for a new link.
+    pub(super) fn new_inbox(&self) -> Inbox {
+        let number = self.links.fetch_add(1, Ordering::Relaxed);
+        Inbox::new(number, self.settings.outgoing)
+    }
+
+    /// Accepts links until drained, then waits for them to finish.
+    pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
+        // Every link's task holds a sender: when all are gone, nothing is under way.
+        let (alive, mut over) = mpsc::channel::<()>(1);
+        let mut drain = self.host.drain.clone();
+        loop {
+            let (stream, address) = tokio::select! {
+                () = drain.begun() => break,
+                accepted = net::accept(&listener) => accepted,
+            };
+            let (service, alive) = (Arc::clone(&self), alive.clone());
+            tokio::spawn(async move {
+                // Boxed: opening needs more state than the whole life after it.
+                if let Some((link, early)) = Box::pin(service.open(stream, address)).await {
+                    let drain = link_drain(&service);
+                    drop(service);
+                    link.serve(early, drain).await;
+                }
+                drop(alive);
+            });
+        }
+        drop((listener, alive));
+        let _ = over.recv().await;
+    }
+
+    /// Speaks TLS and HTTP with a new client until it is a WebSocket. Everything else that HTTP
+    /// can be used for here is answered and over.
+    async fn open(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Option<(Link, Vec<u8>)> {
+        let mut stream = match &self.host.tls {
+            Some(tls) => tls.accept(stream).await.ok()?,
+            None => Stream::Plain(stream),
+        };
+        let (request, early) = match Request::read(&mut stream).await {
+            Ok(read) => read,
+            Err(http::NoRequest::Gone) => return None,
+            Err(error) => {
+                let page = format!("{error}\n");
+                // The client may be gone already.
+                let _ = http::respond(&mut stream, "400 Bad Request", &page).await;
+                return None;
+            }
+        };
+        let Some(key) = request.websocket_key.as_ref().filter(|_| request.path == "/v1") else {
+            let (status, page) = self.page(&request);
+            let _ = http::respond(&mut stream, status, &page).await;
+            return None;
+        };
+        let (ip, port) = self.client_address(&request, address);
+        let Some(pass) = self.limits.admit(ip, Instant::now()) else {
+            self.counters.refused();
+            let page = "too many connections\n";
+            let _ = http::respond(&mut stream, "429 Too Many Requests", page).await;
+            return None;
+        };
+        self.counters.opened();
+        let opening = websocket::handshake(key, SERVER);
+        let welcome = self.welcome(ip, port);
+        Some((Link::new(Arc::clone(self), pass, stream, &welcome, opening), early))
+    }
+
+    /// What a browser or a monitor gets.
+    fn page(&self, request: &Request) -> (&'static str, String) {
+        if !request.is_get {
+            return ("405 Method Not Allowed", "only GET\n".into());
+        }
+        match request.path.as_str() {
+            "/" => ("200 OK", "Wormhole Relay\n".into()),
+            "/health" => ("200 OK", "ok\n".into()),
+            "/metrics" => ("200 OK", self.host.metrics.render()),
+            "/v1" => ("200 OK", "Wormhole mailbox: this address is for WebSocket clients\n".into()),
+            _ => ("404 Not Found", "not found\n".into()),
+        }
+    }
+
+    fn client_address(&self, request: &Request, link: SocketAddr) -> (IpAddr, u16) {
+        match request.forwarded {
+            Some(ip) if self.settings.trust_proxy => (ip, request.forwarded_port.unwrap_or(0)),
+            _ => (link.ip(), link.port()),
+        }
+    }
+
+    fn welcome(&self, ip: IpAddr, port: u16) -> Welcome {
+        let mut welcome = self.settings.welcome.clone();
+        welcome.your_address = Some(YourAddress::new(ip, port));
+        if self.settings.hashcash_bits > 0 {
+            // A resource of its own for every link: no stamp can be used twice or made in advance.
+            let resource = format!("wormhole-{:016x}", OsRng.next_u64());
+            let mut ways = PermissionRequired::default();
+            ways.hashcash = Some(HashcashDemand::new(self.settings.hashcash_bits, resource));
+            welcome.permission_required = Some(ways);
+        }
+        welcome
+    }
+}
+
+fn link_drain(service: &Service) -> crate::drain::Drain {
+    service.host.drain.clone()
+}
+
+/// What the server calls itself.
+const SERVER: &str = concat!("Wormhole Mailbox ", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,231 @@
+//! Making, checking and upgrading the database file.
+//!
+//! A new file gets its tables in one transaction: it has all of them or none. An upgrade first
+//! copies the file to `FILE-backup-vN`, then runs every step in one transaction.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::ServerError;
+
+/// Opens the database of nameplates, mailboxes and messages.
+pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
+    open_with(path, &STEPS).map_err(|error| database_error(path, &error))
+}
+
+/// An error that names the file.
+pub(super) fn database_error(path: &Path, reason: &str) -> ServerError {
+    ServerError::Database { path: path.display().to_string(), reason: reason.into() }
+}
+
+/// Opens a database that `steps` have made: the first makes version 1, the next version 2, ...
+fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
+    let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_URI;
+    let mut database = Connection::open_with_flags(path, flags).map_err(say)?;
+    // Nobody else writes to it: no locks to take for each transaction, no shared memory.
+    database.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(say)?;
+    database.busy_timeout(std::time::Duration::ZERO).map_err(say)?;
+    set_pragmas(&database, "FULL").map_err(|error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy) => "in use by another process".into(),
+        _ => say(error),
+    })?;
+    database.set_prepared_statement_cache_capacity(STATEMENTS);
+    let version = database.pragma_query_value(None, "user_version", |row| row.get(0));
+    let version: usize = version.map_err(say)?;
+    if version > steps.len() {
+        return Err(format!("made by a newer version of this server (schema {version})"));
+    }
+    if version == 0 && has_tables(&database).map_err(say)? {
+        return Err("not a database of this server".into());
+    }
+    if version > 0 && version < steps.len() {
+        backed_up(&database, path, version).map_err(say)?;
+    }
+    let upgrade = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
+    let upgrade = upgrade.map_err(say)?;
+    for step in steps.iter().skip(version) {
+        upgrade.execute_batch(step).map_err(say)?;
+    }
+    upgrade.pragma_update(None, "user_version", steps.len()).map_err(say)?;
+    upgrade.commit().map_err(say)?;
+    Ok(database)
+}
+
+/// Chooses write-ahead logging: one sequential write per transaction, flushed (`FULL`) or not
+/// (`NORMAL`) before the commit returns. Either way a killed process loses nothing.
+pub(in crate::mailbox) fn set_pragmas(
+    database: &Connection,
+    synchronous: &str,
+) -> rusqlite::Result<()> {
+    database.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    database.pragma_update(None, "synchronous", synchronous)?;
+    database.pragma_update(None, "cache_size", CACHE_KIB)?;
+    database.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
+}
+
+/// Copies the database before an upgrade and returns where to.
+pub(in crate::mailbox) fn backed_up(
+    database: &Connection,
+    path: &Path,
+    version: usize,
+) -> rusqlite::Result<PathBuf> {
+    let mut backup = path.as_os_str().to_owned();
+    backup.push(format!("-backup-v{version}"));
+    let backup = PathBuf::from(backup);
+    // A half-written copy of an earlier attempt is worth nothing.
+    let _ = std::fs::remove_file(&backup);
+    database.execute("VACUUM INTO ?", [backup.to_string_lossy()])?;
+    Ok(backup)
+}
+
+fn has_tables(database: &Connection) -> rusqlite::Result<bool> {
+    database.query_row("SELECT count(*) > 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn say(error: rusqlite::Error) -> String {
+    error.to_string()
+}
+
+/// What makes each version out of the one before.
+const STEPS: [&str; 1] = ["
+    CREATE TABLE nameplates (
+        app TEXT NOT NULL,
+        name TEXT NOT NULL,
+        mailbox TEXT NOT NULL,
+        crowded INTEGER NOT NULL DEFAULT 0, -- a third side was turned away
+        side_1 TEXT,
+        added_1 REAL, -- seconds since 1970
+        claimed_1 INTEGER,
+        side_2 TEXT,
+        added_2 REAL,
+        claimed_2 INTEGER,
+        PRIMARY KEY (app, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE mailboxes (
+        key INTEGER PRIMARY KEY,
+        app TEXT NOT NULL,
+        id TEXT NOT NULL,
+        nameplate TEXT, -- the one it was made for, in use or not
+        messages INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER NOT NULL DEFAULT 0,
+        updated REAL NOT NULL, -- seconds since 1970
+        crowded INTEGER NOT NULL DEFAULT 0,
+        side_1 TEXT,
+        added_1 REAL,
+        opened_1 INTEGER,
+        mood_1 TEXT,
+        side_2 TEXT,
+        added_2 REAL,
+        opened_2 INTEGER,
+        mood_2 TEXT,
+        UNIQUE (app, id)
+    );
+    CREATE TABLE messages (
+        mailbox INTEGER NOT NULL, -- key of its mailbox
+        number INTEGER NOT NULL,
+        side TEXT NOT NULL,
+        phase TEXT NOT NULL,
+        body TEXT NOT NULL,
+        server_rx REAL NOT NULL, -- seconds since 1970
+        id TEXT NOT NULL, -- JSON
+        PRIMARY KEY (mailbox, number)
+    ) WITHOUT ROWID;
+"];
+
+/// Prepared statements kept: more than there are.
+const STATEMENTS: usize = 64;
+
+/// Page cache, in KiB (SQLite's way to say KiB is a negative number).
+const CACHE_KIB: i64 = -8192;
+
+/// Pages in the log before they are moved into the database: 16 MiB.
+const CHECKPOINT_PAGES: i64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file name that is free again at the end of the test, with everything beside it.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let folder =
+                std::env::temp_dir().join(format!("wormhole-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join("mailbox.sqlite")
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_new_file_gets_every_table_and_opens_again() {
+        let scratch = Scratch::new("new");
+        drop(open(&scratch.file()).unwrap());
+        let database = open(&scratch.file()).unwrap();
+        let tables: i64 = database
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table'", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(tables, 3);
+        let journal: String =
+            database.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(journal, "wal");
+        let synchronous: i64 =
+            database.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+        assert_eq!(synchronous, 2);
+    }
+
+    #[test]
+    fn an_upgrade_keeps_a_copy_of_the_old_file_and_its_rows() {
+        let scratch = Scratch::new("upgrade");
+        let old = open_with(&scratch.file(), &["CREATE TABLE a (x); INSERT INTO a VALUES (7)"]);
+        drop(old.unwrap());
+        let steps = ["CREATE TABLE a (x)", "CREATE TABLE b AS SELECT x + 1 AS y FROM a"];
+        let new = open_with(&scratch.file(), &steps).unwrap();
+        assert_eq!(new.query_row("SELECT y FROM b", [], |row| row.get(0)), Ok(8));
+        let copy = Connection::open(scratch.0.join("mailbox.sqlite-backup-v1")).unwrap();
+        assert_eq!(copy.query_row("SELECT x FROM a", [], |row| row.get(0)), Ok(7));
+    }
+
+    #[test]
+    fn a_failed_upgrade_leaves_the_old_version() {
+        let scratch = Scratch::new("failed");
+        drop(open_with(&scratch.file(), &["CREATE TABLE a (x)"]).unwrap());
+        let steps = ["CREATE TABLE a (x)", "CREATE TABLE b (y); SELECT nonsense"];
+        assert!(open_with(&scratch.file(), &steps).is_err());
+        assert!(open_with(&scratch.file(), &["CREATE TABLE a (x)"]).is_ok());
+    }
+
+    #[test]
+    fn files_of_others_and_of_the_future_are_refused_with_a_reason() {
+        let scratch = Scratch::new("others");
+        let python = Connection::open(scratch.file()).unwrap();
+        python.execute_batch("CREATE TABLE version (version INTEGER)").unwrap();
+        drop(python);
+        assert_eq!(
+            open_with(&scratch.file(), &STEPS).unwrap_err(),
+            "not a database of this server"
+        );
+        let newer = scratch.0.join("newer.sqlite");
+        drop(open_with(&newer, &["CREATE TABLE a (x)", "CREATE TABLE b (x)"]).unwrap());
+        assert!(open_with(&newer, &STEPS).unwrap_err().contains("newer version"));
+    }
+
+    #[test]
+    fn one_file_serves_one_process() {
+        let scratch = Scratch::new("busy");
+        let _first = open(&scratch.file()).unwrap();
+        assert!(open(&scratch.file()).unwrap_err().to_string().contains("in use"));
+    }
+}

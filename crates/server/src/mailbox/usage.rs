@@ -1,0 +1,338 @@
+//! The statistics database: which nameplates and mailboxes there were, and how they ended.
+//!
+//! Its tables are those of magic-wormhole-mailbox-server 0.8.0 (version 2), so that its monitoring
+//! tools go on working. Nothing depends on these rows: they are flushed to the disk now and then,
+//! and a row that cannot be written is lost. (mailbox protocol, "Pruning / usage")
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+use wormhole_kit::UnixTime;
+
+use super::store::{backed_up, set_pragmas};
+use crate::ServerError;
+
+/// The open database.
+#[derive(Debug)]
+pub(super) struct UsageLog {
+    database: Connection,
+    blur: Duration,
+}
+
+/// One row to be written.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "internal to the server")]
+pub(super) enum Usage {
+    /// A client came.
+    Client(ClientVersion),
+    /// A mailbox is gone.
+    Mailbox { app: String, for_nameplate: bool, summary: Summary },
+    /// A nameplate is gone.
+    Nameplate { app: String, summary: Summary },
+}
+
+/// Who came with which program.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ClientVersion {
+    pub(super) app: String,
+    pub(super) side: String,
+    pub(super) connected: UnixTime,
+    pub(super) implementation: Option<String>,
+    pub(super) version: Option<String>,
+}
+
+/// A nameplate's or mailbox's life. Times in seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Summary {
+    started: f64,
+    waiting_time: Option<f64>,
+    total_time: f64,
+    result: &'static str,
+}
+
+/// Who was there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Visits {
+    /// When each side came, in seconds since 1970.
+    pub(super) added: Vec<f64>,
+    /// What the sides said when they left.
+    pub(super) moods: Vec<String>,
+    /// Whether a third side was turned away.
+    pub(super) crowded: bool,
+}
+
+/// Why something is gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Retired {
+    /// Its sides left it.
+    Closed,
+    /// Its sides forgot it.
+    Pruned,
+}
+
+impl Usage {
+    /// The end of a nameplate.
+    pub(super) fn nameplate(app: &str, visits: &Visits, now: UnixTime, how: Retired) -> Self {
+        let result = match visits.added.len() {
+            _ if visits.crowded => "crowded",
+            _ if how == Retired::Pruned => "pruney",
+            2 => "happy",
+            _ => "lonely",
+        };
+        Self::Nameplate { app: app.into(), summary: visits.summary(now, result) }
+    }
+
+    /// The end of a mailbox.
+    pub(super) fn mailbox(
+        app: &str,
+        for_nameplate: bool,
+        visits: &Visits,
+        now: UnixTime,
+        how: Retired,
+    ) -> Self {
+        let felt = |mood: &str| visits.moods.iter().any(|felt| felt == mood);
+        let result = match visits.added.len() {
+            _ if visits.crowded => "crowded",
+            _ if how == Retired::Pruned => "pruney",
+            _ if felt("scary") => "scary",
+            _ if felt("errory") => "errory",
+            _ if felt("lonely") => "lonely",
+            0 => "quiet",
+            1 => "lonely",
+            _ => "happy",
+        };
+        Self::Mailbox { app: app.into(), for_nameplate, summary: visits.summary(now, result) }
+    }
+}
+
+impl Visits {
+    fn summary(&self, now: UnixTime, result: &'static str) -> Summary {
+        let mut added = self.added.clone();
+        added.sort_by(f64::total_cmp);
+        let started = added.first().copied().unwrap_or_else(|| now.as_secs());
+        let waiting_time = added.get(1).map(|second| second - started);
+        Summary { started, waiting_time, total_time: now.as_secs() - started, result }
+    }
+}
+
+impl UsageLog {
+    /// Opens the database, making it, or upgrading one of the reference server.
+    pub(super) fn open(path: &Path, blur: Duration) -> Result<Self, ServerError> {
+        let fail = |error: rusqlite::Error| ServerError::Database {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        let mut database = Connection::open(path).map_err(fail)?;
+        set_pragmas(&database, "NORMAL").map_err(fail)?;
+        upgrade(&mut database, path).map_err(fail)?;
+        Ok(Self { database, blur })
+    }
+
+    /// Writes the rows, all or none.
+    pub(super) fn record(&mut self, rows: &[Usage]) -> rusqlite::Result<()> {
+        let transaction = self.database.transaction()?;
+        for row in rows {
+            write_row(&transaction, row, self.blur)?;
+        }
+        transaction.commit()
+    }
+
+    /// Rewrites the row that says how the server is.
+    pub(super) fn record_current(
+        &mut self,
+        rebooted: UnixTime,
+        now: UnixTime,
+        listeners: usize,
+    ) -> rusqlite::Result<()> {
+        let blur = (!self.blur.is_zero()).then_some(self.blur.as_secs());
+        let blur = blur.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+        let listeners = i64::try_from(listeners).unwrap_or(i64::MAX);
+        let transaction = self.database.transaction()?;
+        transaction.execute("DELETE FROM current", [])?;
+        let sql = "INSERT INTO current (rebooted, updated, blur_time, connections_websocket)
+            VALUES (?, ?, ?, ?)";
+        transaction.execute(sql, params![rebooted.as_secs(), now.as_secs(), blur, listeners])?;
+        transaction.commit()
+    }
+}
+
+fn write_row(database: &Connection, row: &Usage, blur: Duration) -> rusqlite::Result<()> {
+    let blurred = |seconds: f64| UnixTime::from_secs(seconds).blurred(blur).as_secs();
+    match row {
+        Usage::Client(client) => {
+            let sql = "INSERT INTO client_versions
+                (app_id, side, connect_time, implementation, version) VALUES (?, ?, ?, ?, ?)";
+            database.prepare_cached(sql)?.execute(params![
+                client.app,
+                client.side,
+                blurred(client.connected.as_secs()),
+                client.implementation,
+                client.version,
+            ])
+        }
+        Usage::Mailbox { app, for_nameplate, summary } => {
+            let sql = "INSERT INTO mailboxes
+                (app_id, for_nameplate, started, total_time, waiting_time, result)
+                VALUES (?, ?, ?, ?, ?, ?)";
+            database.prepare_cached(sql)?.execute(params![
+                app,
+                for_nameplate,
+                blurred(summary.started),
+                summary.total_time,
+                summary.waiting_time,
+                summary.result,
+            ])
+        }
+        Usage::Nameplate { app, summary } => {
+            let sql = "INSERT INTO nameplates
+                (app_id, started, total_time, waiting_time, result) VALUES (?, ?, ?, ?, ?)";
+            database.prepare_cached(sql)?.execute(params![
+                app,
+                blurred(summary.started),
+                summary.total_time,
+                summary.waiting_time,
+                summary.result,
+            ])
+        }
+    }
+    .map(drop)
+}
+
+/// Brings the file to version 2.
+fn upgrade(database: &mut Connection, path: &Path) -> rusqlite::Result<()> {
+    let known = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'version'";
+    let made: bool = database.query_row(known, [], |row| row.get(0))?;
+    let version: usize = if made {
+        database.query_row("SELECT version FROM version", [], |row| row.get(0))?
+    } else {
+        0
+    };
+    if version >= 2 {
+        return Ok(());
+    }
+    if version == 1 {
+        backed_up(database, path, version)?;
+    }
+    let transaction = database.transaction()?;
+    if version == 0 {
+        transaction.execute_batch(VERSION_1)?;
+    }
+    transaction.execute_batch(VERSION_2)?;
+    transaction.commit()
+}
+
+/// The tables as they are in every version.
+const VERSION_1: &str = "
+    CREATE TABLE version (version INTEGER);
+    INSERT INTO version VALUES (1);
+    CREATE TABLE current (
+        rebooted INTEGER, -- seconds since 1970, like all times
+        updated INTEGER,
+        blur_time INTEGER, -- seconds, or null
+        connections_websocket INTEGER -- links that listen to a mailbox
+    );
+    CREATE TABLE nameplates (
+        app_id VARCHAR,
+        started INTEGER, -- blurred
+        waiting_time INTEGER, -- seconds until the second side came, or null
+        total_time INTEGER, -- seconds
+        result VARCHAR
+    );
+    CREATE INDEX nameplates_idx ON nameplates (app_id, started);
+    CREATE TABLE mailboxes (
+        app_id VARCHAR,
+        for_nameplate BOOLEAN,
+        started INTEGER,
+        total_time INTEGER,
+        waiting_time INTEGER,
+        result VARCHAR
+    );
+    CREATE INDEX mailboxes_idx ON mailboxes (app_id, started);
+    CREATE INDEX mailboxes_result_idx ON mailboxes (result);
+";
+
+/// What version 2 adds.
+const VERSION_2: &str = "
+    CREATE TABLE client_versions (
+        app_id VARCHAR,
+        side VARCHAR,
+        connect_time INTEGER, -- blurred
+        implementation VARCHAR,
+        version VARCHAR
+    );
+    CREATE INDEX client_versions_time_idx ON client_versions (connect_time);
+    CREATE INDEX client_versions_appid_time_idx ON client_versions (app_id, connect_time);
+    UPDATE version SET version = 2;
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visits(added: &[f64], moods: &[&str], crowded: bool) -> Visits {
+        let moods = moods.iter().map(|mood| (*mood).into()).collect();
+        Visits { added: added.into(), moods, crowded }
+    }
+
+    fn mailbox_result(visits: &Visits, how: Retired) -> &'static str {
+        match Usage::mailbox("app", true, visits, UnixTime::from_secs(9.0), how) {
+            Usage::Mailbox { summary, .. } => summary.result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_worst_mood_wins_in_the_order_of_the_reference() {
+        let both = [1.0, 2.0];
+        let closed = |moods: &[&str]| mailbox_result(&visits(&both, moods, false), Retired::Closed);
+        assert_eq!(closed(&["happy", "happy"]), "happy");
+        assert_eq!(closed(&["happy", "curious"]), "happy");
+        assert_eq!(closed(&["happy", "lonely"]), "lonely");
+        assert_eq!(closed(&["lonely", "errory"]), "errory");
+        assert_eq!(closed(&["errory", "scary"]), "scary");
+        let scary = visits(&both, &["scary"], false);
+        assert_eq!(mailbox_result(&scary, Retired::Pruned), "pruney");
+        assert_eq!(mailbox_result(&visits(&both, &[], true), Retired::Pruned), "crowded");
+    }
+
+    #[test]
+    fn without_moods_the_number_of_sides_decides() {
+        assert_eq!(mailbox_result(&visits(&[], &[], false), Retired::Closed), "quiet");
+        assert_eq!(mailbox_result(&visits(&[1.0], &[], false), Retired::Closed), "lonely");
+        assert_eq!(mailbox_result(&visits(&[1.0, 2.0], &[], false), Retired::Closed), "happy");
+    }
+
+    #[test]
+    fn times_count_from_the_first_side_and_waiting_ends_with_the_second() {
+        let now = UnixTime::from_secs(10.0);
+        let usage = Usage::nameplate("a", &visits(&[4.0, 1.0], &[], false), now, Retired::Closed);
+        let summary =
+            Summary { started: 1.0, waiting_time: Some(3.0), total_time: 9.0, result: "happy" };
+        assert_eq!(usage, Usage::Nameplate { app: "a".into(), summary });
+    }
+
+    #[test]
+    fn a_database_of_version_one_is_copied_and_upgraded() {
+        let folder = std::env::temp_dir().join(format!("wormhole-{}-usage", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("usage.sqlite");
+        Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+        let mut log = UsageLog::open(&path, Duration::from_secs(100)).unwrap();
+        let client = ClientVersion {
+            app: "a".into(),
+            side: "s".into(),
+            connected: UnixTime::from_secs(1234.0),
+            implementation: Some("python".into()),
+            version: None,
+        };
+        log.record(&[Usage::Client(client)]).unwrap();
+        let time = log
+            .database
+            .query_row("SELECT connect_time FROM client_versions", [], |row| row.get::<_, f64>(0));
+        assert_eq!(time, Ok(1200.0));
+        assert!(folder.join("usage.sqlite-backup-v1").exists());
+        drop(log);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
