@@ -56,7 +56,7 @@ pub(crate) struct Settings {
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, clippy::large_enum_variant, reason = "made once per process")]
+#[expect(clippy::large_enum_variant, reason = "made once per process")]
 pub(crate) enum Order {
     /// Print this and be done.
     Print(String),

@@ -59,5 +59,5 @@ pub(crate) async fn reload_signal() {
         hangup.recv().await;
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

@@ -259,10 +259,9 @@ impl Client {
                 messages.iter().map(|message| Reply::message(message).encode(now)).collect()
             }
             Answer::Refused(refusal) => {
-                let Some(whole) = self.slots.question(id.0) else { return };
-                let reply = Reply::Error { error: &refusal.to_string(), orig: whole };
-                let frame = reply.encode(now);
-                self.take_back(id);
+                let Some((orig, undo)) = self.slots.request(id.0) else { return };
+                let frame = Reply::Error { error: &refusal.to_string(), orig }.encode(now);
+                self.take_back(undo);
                 vec![frame]
             }
             Answer::Released => vec![Reply::Released.encode(now)],
@@ -426,8 +425,8 @@ impl Client {
     }
 
     /// Takes back what was assumed when a request went out that the store has refused.
-    fn take_back(&mut self, id: RequestId) {
-        match self.slots.undo(id.0) {
+    const fn take_back(&mut self, undo: Option<Undo>) {
+        match undo {
             Some(Undo::Allocate) => self.allocated = false,
             Some(Undo::Close) => self.closed = false,
             Some(Undo::Open) => self.open = false,

@@ -39,7 +39,6 @@ struct Payload {
 
 /// One thing that a client sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "internal to the server")]
 pub(crate) enum Received {
     /// The client closes the link.
     Close,

@@ -9,7 +9,6 @@ use wormhole_magic::mailbox::server::{Answer, RequestId, StoredMessage};
 
 /// One thing to tell.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "internal to the server")]
 pub(super) enum Event {
     /// The store has answered.
     Answer(RequestId, Answer),

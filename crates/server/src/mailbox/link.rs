@@ -150,7 +150,7 @@ impl Link {
         Ok(progress)
     }
 
-    fn take_mail(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+    fn take_mail(&mut self, cx: &Context<'_>) -> Result<bool, Over> {
         let events = match self.inbox.poll(cx) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(events)) => events,
@@ -194,14 +194,14 @@ impl Link {
     fn ask(&mut self, id: RequestId, request: Request) {
         let now = Instant::now();
         let answer = match &request {
-            Request::Allocate | Request::Claim(_) if !self.pass.may_claim(now) => {
-                Some(Answer::Refused(Refusal::TooManyClaims))
+            Request::Allocate | Request::Claim(_) => {
+                (!self.pass.may_claim(now)).then_some(Answer::Refused(Refusal::TooManyClaims))
             }
-            Request::Add { .. } if !self.pass.may_add(now) => {
-                Some(Answer::Refused(Refusal::TooManyMessages))
+            Request::Add { .. } => {
+                (!self.pass.may_add(now)).then_some(Answer::Refused(Refusal::TooManyMessages))
             }
-            Request::Bind(..) if !self.service.hub().records_clients() => Some(Answer::Bound),
-            _ => None,
+            Request::Bind(..) => (!self.service.hub().records_clients()).then_some(Answer::Bound),
+            Request::Close { .. } | Request::List | Request::Open(_) | Request::Release(_) => None,
         };
         match (answer, self.client.identity()) {
             (Some(answer), _) => self.client.handle_answer(unix_now(), id, &answer),

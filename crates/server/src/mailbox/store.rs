@@ -79,7 +79,7 @@ impl Store {
     }
 
     /// Starts a transaction.
-    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+    pub(super) fn begin(&self) -> Result<(), StoreError> {
         Ok(self.database.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)?)
     }
 
@@ -169,7 +169,7 @@ impl Store {
 
     /// Joins a mailbox, making it as needed, and returns what it holds.
     pub(super) fn open_mailbox(
-        &mut self,
+        &self,
         who: &Identity,
         id: &str,
         now: UnixTime,
@@ -186,7 +186,7 @@ impl Store {
 
     /// Puts a message into a mailbox that its side is in.
     pub(super) fn add(
-        &mut self,
+        &self,
         who: &Identity,
         id: &str,
         message: NewMessage,

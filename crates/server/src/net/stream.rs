@@ -10,7 +10,6 @@ use tokio_rustls::server::TlsStream;
 
 /// A byte stream to a client.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "internal to the server")]
 pub(crate) enum Stream {
     /// As the network has it.
     Plain(TcpStream),

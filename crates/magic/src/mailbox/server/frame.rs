@@ -86,13 +86,11 @@ impl<'a> Frame<'a> {
 
     /// Name and version of the client's program, as far as they can be understood.
     pub(super) fn client_version(&self) -> (Option<String>, Option<String>) {
-        let pair: Option<Vec<serde_json::Value>> =
+        let list: Option<Vec<&RawValue>> =
             self.client_version.and_then(|value| serde_json::from_str(value.get()).ok());
-        let mut words = pair.unwrap_or_default().into_iter().map(|word| match word {
-            serde_json::Value::String(word) if word.len() <= MAX_NAME => Some(word),
-            _ => None,
-        });
-        (words.next().flatten(), words.next().flatten())
+        let list = list.unwrap_or_default();
+        let word = |at: usize| Field(list.get(at).copied()).name("client_version").ok().flatten();
+        (word(0), word(1))
     }
 
     const fn empty() -> Self {

@@ -58,19 +58,13 @@ impl Slots {
         id
     }
 
-    /// The message that asked for request `id`.
-    pub(super) fn question(&self, id: u64) -> Option<&RawValue> {
+    /// The message that asked for request `id`, and what a refusal takes back.
+    pub(super) fn request(&self, id: u64) -> Option<(&RawValue, Option<Undo>)> {
         self.slots.iter().find_map(|slot| match slot {
-            Slot::Request { id: this, question, .. } if *this == id => Some(&**question),
-            _ => None,
-        })
-    }
-
-    /// What a refusal of request `id` takes back.
-    pub(super) fn undo(&self, id: u64) -> Option<Undo> {
-        self.slots.iter().find_map(|slot| match slot {
-            Slot::Request { id: this, undo, .. } if *this == id => *undo,
-            _ => None,
+            Slot::Request { id: this, question, undo } => {
+                (*this == id).then_some((&**question, *undo))
+            }
+            Slot::Frame(_) => None,
         })
     }
 

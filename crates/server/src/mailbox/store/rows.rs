@@ -319,7 +319,7 @@ impl Mailbox {
     }
 
     /// Appends the message that was counted last.
-    pub(super) fn append(&mut self, database: &Connection, stored: &StoredMessage) -> Result<()> {
+    pub(super) fn append(&self, database: &Connection, stored: &StoredMessage) -> Result<()> {
         let sql = "INSERT INTO messages (mailbox, number, side, phase, body, server_rx, id)
             VALUES (?, ?, ?, ?, ?, ?, ?)";
         let message = &stored.message;
