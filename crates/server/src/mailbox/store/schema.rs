@@ -4,6 +4,7 @@
 //! copies the file to `FILE-backup-vN`, then runs every step in one transaction.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -25,7 +26,7 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     let mut database = Connection::open_with_flags(path, flags).map_err(say)?;
     // Nobody else writes to it: no locks to take for each transaction, no shared memory.
     database.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(say)?;
-    database.busy_timeout(std::time::Duration::ZERO).map_err(say)?;
+    database.busy_timeout(BUSY_TIMEOUT).map_err(say)?;
     set_pragmas(&database, "FULL").map_err(|error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DatabaseBusy) => "in use by another process".into(),
         _ => say(error),
@@ -133,6 +134,9 @@ const STEPS: [&str; 1] = ["
         PRIMARY KEY (mailbox, number)
     ) WITHOUT ROWID;
 "];
+
+/// How long a process that is just ending may still hold the file.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Prepared statements kept: more than there are.
 const STATEMENTS: usize = 64;
