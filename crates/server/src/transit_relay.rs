@@ -223,21 +223,27 @@ async fn attend(mut link: Link, pass: Pass, door: Door) {
         }
     };
     match decided {
-        Ok(Verdict::Dismissed { farewell }) => link.finish(farewell).await,
+        Ok(Verdict::Dismissed { farewell }) => Box::pin(link.finish(farewell)).await,
         Ok(Verdict::Second { greeting, first }) => {
             // The partner's task waits for this, whatever else happens.
             let _ = first.send(Arrived { id, link, greeting, early, pass });
         }
         Ok(Verdict::First { greeting, second }) => {
-            let Ok(mut second) = second.await else { return };
-            let mut first = Arrived { id, link, greeting, early, pass };
-            let carried = pump::carry(&mut first, &mut second, &door.tools).await;
-            door.meeting.parted(first.id, second.id, carried);
-            pump::part(first, second).await;
+            let Ok(second) = second.await else { return };
+            let first = Arrived { id, link, greeting, early, pass };
+            // A task of its own: a silent pair must not hold what waiting took.
+            tokio::spawn(relay(first, second, door));
         }
         // The link closed by itself; the meeting has let it go.
         Err(_) => {}
     }
+}
+
+/// Lives with a pair.
+async fn relay(mut first: Arrived, mut second: Arrived, door: Door) {
+    let carried = pump::carry(&mut first, &mut second, &door.tools).await;
+    door.meeting.parted(first.id, second.id, carried);
+    Box::pin(pump::part(first, second)).await;
 }
 
 /// The verdict on a link was on its way already; these bytes are for its partner.

@@ -38,7 +38,7 @@ impl WaitingRoom {
 
     /// Finds the partner of a new link, or lets it wait.
     pub(super) fn arrive(&mut self, id: LinkId, handshake: &Handshake) -> Arrival {
-        let waiting = self.by_token.entry(handshake.token).or_default();
+        let waiting = self.by_token.entry(handshake.token).or_insert_with(|| Vec::with_capacity(1));
         let fits = |(_, side): &(LinkId, Option<Side>)| {
             handshake.fits(&Handshake { token: handshake.token, side: *side })
         };

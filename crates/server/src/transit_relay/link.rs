@@ -3,6 +3,7 @@
 //! Here is how a link begins and ends; [`super::pump`] does what lies between. Nothing is buffered
 //! for a link that is silent.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::time::Duration;
@@ -124,10 +125,18 @@ pub(super) const fn normal_close() -> CloseFrame {
     }
 }
 
-/// Writes everything.
+/// Waits until there is something to read, or nothing more to come.
+///
+/// A tenth of the size of tokio's own future for this, which counts: most links wait here most of
+/// the time. Only one task may wait at a time.
+pub(super) async fn readable(stream: &TcpStream) -> io::Result<()> {
+    poll_fn(|cx| stream.poll_read_ready(cx)).await
+}
+
+/// Writes everything. Only one task may write at a time.
 pub(super) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        stream.writable().await?;
+        poll_fn(|cx| stream.poll_write_ready(cx)).await?;
         match stream.try_write(bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -150,7 +159,7 @@ pub(super) async fn part(stream: &TcpStream) -> io::Result<()> {
 /// Reads the next few bytes, without a buffer while there are none. `None` at the end.
 async fn read_little(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     loop {
-        stream.readable().await?;
+        readable(stream).await?;
         let mut buffer = [0; MAX_LINE];
         match stream.try_read(&mut buffer) {
             Ok(0) => return Ok(None),

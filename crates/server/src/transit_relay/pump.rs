@@ -123,7 +123,6 @@ pub(super) async fn carry(first: &mut Arrived, second: &mut Arrived, tools: &Too
         // A failure shows again when bytes are to be carried.
         let _: io::Result<()> = link::write_all(one, &to_first.concat()).await;
         let _: io::Result<()> = link::write_all(two, &to_second.concat()).await;
-        drop((to_first, to_second));
         until_over(carry_tcp(one, two, &there), carry_tcp(two, one, &back)).await;
     } else {
         let (mut source_one, mut sink_one) = web::split(&mut first.link);
@@ -174,11 +173,11 @@ async fn until_over(there: impl Future<Output = Stopped>, back: impl Future<Outp
 /// Carries one direction between plain links.
 async fn carry_tcp(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> Stopped {
     loop {
-        if source.readable().await.is_err() {
+        if link::readable(source).await.is_err() {
             return Stopped::SourceEnded;
         }
-        let burst = burst(source, sink, meter).await;
-        if let Err(stopped) = burst {
+        // Boxed, so that a silent pair does not pay for its size.
+        if let Err(stopped) = Box::pin(burst(source, sink, meter)).await {
             return stopped;
         }
     }

@@ -59,7 +59,7 @@ impl Source<'_> {
                 link::next_message(messages).await.ok_or(Stopped::SourceEnded)
             }
             Self::Tcp(stream) => loop {
-                stream.readable().await.map_err(|_| Stopped::SourceEnded)?;
+                link::readable(stream).await.map_err(|_| Stopped::SourceEnded)?;
                 let mut buffer = vec![0; copy::BUFFER];
                 if let Some(bytes) = copy::read_now(stream, &mut buffer)? {
                     let count = bytes.len();
