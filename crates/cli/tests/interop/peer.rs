@@ -5,9 +5,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::program::Program;
-use crate::world::{MAILBOX, RELAY, World};
-
 /// A client of the Magic-Wormhole protocols.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Peer {
@@ -28,6 +25,26 @@ pub(crate) enum Peer {
 pub(crate) enum Role {
     Receiver,
     Sender,
+}
+
+/// Where the programs and their servers are.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    /// `ws://HOST:PORT/v1`.
+    pub(crate) mailbox: String,
+    /// `HOST:PORT`.
+    pub(crate) relay: String,
+    /// Our own client.
+    pub(crate) ours: PathBuf,
+    /// Where `scripts/peers` has installed the others.
+    pub(crate) peers: PathBuf,
+}
+
+/// A program with its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
 }
 
 /// What is sent.
@@ -51,13 +68,13 @@ pub(crate) struct Manner {
 }
 
 impl Peer {
-    /// Starts a sender in the folder `sender`.
-    pub(crate) fn send(self, world: &World, what: What<'_>, manner: Manner) -> Program {
-        let mut arguments = self.global_arguments();
+    /// How it is told to send.
+    pub(crate) fn send(self, site: &Site, what: What<'_>, manner: Manner) -> Line {
+        let mut arguments = self.global_arguments(site);
         arguments.push("send".into());
         match self {
             Self::Rust => {
-                arguments.extend(rust_servers());
+                arguments.extend(rust_servers(site));
                 arguments.push("--no-qr".into());
                 push_if(&mut arguments, manner.relay_only, "--force-relay");
             }
@@ -72,16 +89,16 @@ impl Peer {
             What::Path(path) => arguments.push(path.display().to_string()),
             What::Text(text) => arguments.extend(["--text".into(), text.into()]),
         }
-        self.start(world, "sender", &arguments, manner.sender_types)
+        Line { program: self.program(site), arguments }
     }
 
-    /// Starts a receiver in the folder `receiver`.
-    pub(crate) fn receive(self, world: &World, code: &str, manner: Manner) -> Program {
-        let mut arguments = self.global_arguments();
+    /// How it is told to receive.
+    pub(crate) fn receive(self, site: &Site, code: &str, manner: Manner) -> Line {
+        let mut arguments = self.global_arguments(site);
         arguments.push("receive".into());
         match self {
             Self::Rust => {
-                arguments.extend(rust_servers());
+                arguments.extend(rust_servers(site));
                 push_if(&mut arguments, manner.relay_only, "--force-relay");
                 push_if(&mut arguments, manner.receiver_types.is_none(), "--noconfirm");
             }
@@ -94,16 +111,26 @@ impl Peer {
             }
         }
         arguments.push(code.into());
-        let default = if self == Self::William { "y\n" } else { "" };
-        self.start(world, "receiver", &arguments, manner.receiver_types.unwrap_or(default))
+        Line { program: self.program(site), arguments }
     }
 
-    /// The code a sender shows.
-    pub(crate) fn shown_code(self, sender: &Program) -> String {
-        sender.wait_for_word_after(match self {
+    /// What its user types when receiving.
+    pub(crate) fn receiver_input(self, manner: Manner) -> &'static str {
+        let default = if self == Self::William { "y\n" } else { "" };
+        manner.receiver_types.unwrap_or(default)
+    }
+
+    /// What a sender prints before the code.
+    pub(crate) fn before_code(self) -> &'static str {
+        match self {
             Self::Rust => "wormhole's code is: ",
             Self::Debian | Self::Ours | Self::Python | Self::William => "Wormhole code is: ",
-        })
+        }
+    }
+
+    /// Whether it asks its questions on a terminal only.
+    pub(crate) fn needs_terminal(self) -> bool {
+        self == Self::Rust
     }
 
     /// Whether it can send and show a text message.
@@ -128,25 +155,25 @@ impl Peer {
         }
     }
 
-    fn program(self, world: &World) -> PathBuf {
+    fn program(self, site: &Site) -> PathBuf {
         match self {
             Self::Debian => "/usr/bin/wormhole".into(),
-            Self::Ours => env!("CARGO_BIN_EXE_wormhole").into(),
-            Self::Python => world.peers().join("venv/bin/wormhole"),
-            Self::Rust => world.peers().join("bin/wormhole-rs"),
+            Self::Ours => site.ours.clone(),
+            Self::Python => site.peers.join("venv/bin/wormhole"),
+            Self::Rust => site.peers.join("bin/wormhole-rs"),
             Self::William => "/usr/bin/wormhole-william".into(),
         }
     }
 
-    fn global_arguments(self) -> Vec<String> {
+    fn global_arguments(self, site: &Site) -> Vec<String> {
         match self {
             Self::Rust => Vec::new(),
-            Self::William => vec!["--relay-url".into(), MAILBOX.into()],
+            Self::William => vec!["--relay-url".into(), site.mailbox.clone()],
             Self::Debian | Self::Ours | Self::Python => vec![
                 "--relay-url".into(),
-                MAILBOX.into(),
+                site.mailbox.clone(),
                 "--transit-helper".into(),
-                format!("tcp:{RELAY}"),
+                format!("tcp:{}", site.relay),
             ],
         }
     }
@@ -161,30 +188,14 @@ impl Peer {
         };
         manner.relay_only.then(|| option.into())
     }
-
-    fn start(self, world: &World, place: &str, arguments: &[String], input: &str) -> Program {
-        let program = self.program(world);
-        let needs_terminal = self == Self::Rust && !input.is_empty();
-        let command = if needs_terminal {
-            let line = format!("{} {}", program.display(), arguments.join(" "));
-            let mut command = world.command(place, Path::new("script"));
-            command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-            command
-        } else {
-            let mut command = world.command(place, &program);
-            command.args(arguments);
-            command
-        };
-        Program::start(&format!("{self:?} as {place}"), command, input)
-    }
 }
 
-fn rust_servers() -> [String; 4] {
+fn rust_servers(site: &Site) -> [String; 4] {
     [
         "--rendezvous-server".into(),
-        MAILBOX.into(),
+        site.mailbox.clone(),
         "--relay-server".into(),
-        format!("tcp://{RELAY}"),
+        format!("tcp://{}", site.relay),
     ]
 }
 

@@ -21,9 +21,9 @@ pub(crate) struct Pair {
 impl Pair {
     /// Starts the sender, reads its code, starts the receiver with it.
     fn start(self, world: &World, what: What<'_>, manner: Manner) -> (Program, Program) {
-        let sender = self.sender.send(world, what, manner);
-        let code = self.sender.shown_code(&sender);
-        let receiver = self.receiver.receive(world, &code, manner);
+        let sender = world.send(self.sender, what, manner);
+        let code = sender.wait_for_word_after(self.sender.before_code());
+        let receiver = world.receive(self.receiver, &code, manner);
         (sender, receiver)
     }
 
@@ -161,9 +161,9 @@ pub(crate) fn a_wrong_code_fails_on_both_sides(pair: Pair) {
     let Some(world) = World::new(pair.servers) else { return };
     fs::write(world.path("file"), "x").unwrap();
     let path = world.path("file");
-    let sender = pair.sender.send(&world, What::Path(&path), Manner::default());
-    let code = pair.sender.shown_code(&sender);
-    let receiver = pair.receiver.receive(&world, &format!("{code}-wrong"), Manner::default());
+    let sender = world.send(pair.sender, What::Path(&path), Manner::default());
+    let code = sender.wait_for_word_after(pair.sender.before_code());
+    let receiver = world.receive(pair.receiver, &format!("{code}-wrong"), Manner::default());
     let (receiver, sender) = (receiver.finish(), sender.finish());
     receiver.failed();
     sender.failed();
@@ -216,9 +216,9 @@ fn dies_halfway(pair: Pair, dying: Role) {
         Role::Receiver => (&mut receiver, pair.receiver),
     };
     if role == Peer::Ours {
-        victim.interrupt()
+        victim.interrupt();
     } else {
-        victim.kill()
+        victim.kill();
     }
     let (receiver, sender) = (receiver.finish(), sender.finish());
     receiver.failed();

@@ -11,12 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+use crate::peer::{Line, Manner, Peer, Role, Site, What};
 use crate::program::Program;
-
-/// Where every world's mailbox server listens.
-pub(crate) const MAILBOX: &str = "ws://127.0.0.1:4000/v1";
-/// Where every world's transit relay listens.
-pub(crate) const RELAY: &str = "127.0.0.1:4001";
 
 /// Who runs the mailbox server and the transit relay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,7 +30,7 @@ pub(crate) struct World {
     servers: Vec<Program>,
     holder: Program,
     folder: PathBuf,
-    peers: PathBuf,
+    site: Site,
 }
 
 impl World {
@@ -49,7 +45,13 @@ impl World {
         };
         let folder = new_folder();
         let holder = private_network(&folder);
-        let mut world = Self { servers: Vec::new(), holder, folder, peers: peers.into() };
+        let site = Site {
+            mailbox: "ws://127.0.0.1:4000/v1".into(),
+            relay: "127.0.0.1:4001".into(),
+            ours: env!("CARGO_BIN_EXE_wormhole").into(),
+            peers: peers.into(),
+        };
+        let mut world = Self { servers: Vec::new(), holder, folder, site };
         world.servers = match servers {
             Servers::Ours => world.our_servers(),
             Servers::Python => world.python_servers(),
@@ -62,13 +64,36 @@ impl World {
         self.folder.join(name)
     }
 
-    /// Where the real peers are installed.
-    pub(crate) fn peers(&self) -> &Path {
-        &self.peers
+    /// Starts a sender in the folder `sender`.
+    pub(crate) fn send(&self, peer: Peer, what: What<'_>, manner: Manner) -> Program {
+        let line = peer.send(&self.site, what, manner);
+        self.start(peer, Role::Sender, line, manner.sender_types)
+    }
+
+    /// Starts a receiver in the folder `receiver`.
+    pub(crate) fn receive(&self, peer: Peer, code: &str, manner: Manner) -> Program {
+        let line = peer.receive(&self.site, code, manner);
+        self.start(peer, Role::Receiver, line, peer.receiver_input(manner))
+    }
+
+    fn start(&self, peer: Peer, role: Role, line: Line, input: &str) -> Program {
+        let place = if role == Role::Sender { "sender" } else { "receiver" };
+        let Line { program, arguments } = line;
+        let command = if peer.needs_terminal() && !input.is_empty() {
+            let line = format!("{} {}", program.display(), arguments.join(" "));
+            let mut command = self.command(place, Path::new("script"));
+            command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+            command
+        } else {
+            let mut command = self.command(place, &program);
+            command.args(arguments);
+            command
+        };
+        Program::start(&format!("{peer:?} as {place}"), command, input)
     }
 
     /// A command that runs in this world's network and in its folder `place`.
-    pub(crate) fn command(&self, place: &str, program: &Path) -> Command {
+    fn command(&self, place: &str, program: &Path) -> Command {
         let folder = self.path(place);
         fs::create_dir_all(&folder).unwrap();
         let mut command = Command::new("nsenter");
@@ -90,7 +115,7 @@ impl World {
     }
 
     fn our_servers(&self) -> Vec<Program> {
-        let server = Path::new(env!("CARGO_BIN_EXE_wormhole")).with_file_name("wormhole-server");
+        let server = self.site.ours.with_file_name("wormhole-server");
         assert!(server.exists(), "build the workspace first: {} is missing", server.display());
         let start = |service: &str, arguments: &[&str]| {
             let mut command = self.command("servers", &server);
@@ -99,7 +124,7 @@ impl World {
         };
         let servers = vec![
             start("mailbox", &["--listen", "127.0.0.1:4000", "--db", "mailbox.sqlite"]),
-            start("transit-relay", &["--listen", RELAY]),
+            start("transit-relay", &["--listen", "127.0.0.1:4001"]),
         ];
         servers.iter().for_each(|server| server.wait_for("listening"));
         servers
@@ -107,7 +132,7 @@ impl World {
 
     fn python_servers(&self) -> Vec<Program> {
         let start = |service: &str, arguments: &[&str]| {
-            let mut command = self.command("servers", &self.peers.join("venv/bin/twist"));
+            let mut command = self.command("servers", &self.site.peers.join("venv/bin/twist"));
             command.arg(service).args(arguments);
             Program::start(service, command, "")
         };

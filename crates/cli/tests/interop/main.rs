@@ -1,22 +1,23 @@
 //! Ours against programs that nobody here wrote, in both directions, through our servers and
 //! through theirs.
 //!
-//! This is not where behaviour is specified; the scenarios (`interop/scenario.rs`) are what two
+//! This is not where behaviour is specified; the scenarios (`scenario.rs`) are what two
 //! users would try first. The peers are installed by `scripts/peers` and named by
 //! `WORMHOLE_PEERS`; without it these tests pass without having looked, except under `CI`.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests may panic"
+)]
 
-#[path = "interop/peer.rs"]
 mod peer;
-#[path = "interop/program.rs"]
 mod program;
-#[path = "interop/scenario.rs"]
 mod scenario;
-#[path = "interop/tree.rs"]
 mod tree;
-#[path = "interop/world.rs"]
 mod world;
 
 /// One module of tests for a sender, a receiver and a kind of servers.
