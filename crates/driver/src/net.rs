@@ -83,14 +83,13 @@ pub enum LinkFailure {
 
 /// What happened, in words that mean something to people.
 fn describe(kind: io::ErrorKind) -> String {
-    match kind {
-        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-            "the connection was cut".to_owned()
-        }
-        io::ErrorKind::UnexpectedEof => "the connection ended early".to_owned(),
-        io::ErrorKind::TimedOut => "no answer in time".to_owned(),
-        kind => kind.to_string(),
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    if kind == ConnectionRefused {
+        "connection refused".to_owned()
+    } else if matches!(kind, BrokenPipe | ConnectionReset | UnexpectedEof) {
+        "the connection was cut".to_owned()
+    } else {
+        kind.to_string()
     }
 }
 

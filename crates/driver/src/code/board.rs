@@ -69,7 +69,7 @@ impl Board {
             Event::Key(key) => state.key = Some(key),
             Event::Verifier(verifier) => state.verifier = Some(verifier),
             Event::Versions(versions) => state.versions = Some(versions),
-            _ => {}
+            Event::Message(_) | Event::Closed(_) | _ => {}
         });
         Ok(())
     }
@@ -107,7 +107,11 @@ fn tell(delegate: &mut dyn Delegate, event: &Event) {
         Event::Key(key) => delegate.on_key(key),
         Event::Verifier(verifier) => delegate.on_verifier(verifier),
         Event::Versions(versions) => delegate.on_versions(versions),
-        _ => {}
+        Event::Message(_)
+        | Event::Closed(_)
+        | Event::Nameplates(_)
+        | Event::NameplateClaimed
+        | _ => {}
     }
 }
 

@@ -88,7 +88,7 @@ impl From<core::ApiMisuse> for ApiMisuse {
             core::ApiMisuse::CodeAlreadyChosen => Self::CodeAlreadyChosen,
             core::ApiMisuse::MessageTooLong(length) => Self::MessageTooLong(length),
             core::ApiMisuse::NameplateNotChosen => Self::NameplateNotChosen,
-            _ => Self::TooMuchUnsent,
+            core::ApiMisuse::TooMuchUnsent | _ => Self::TooMuchUnsent,
         }
     }
 }

@@ -152,6 +152,7 @@ mod tests {
         let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(reply).await.unwrap();
+            stream.shutdown().await.unwrap();
             let mut rest = Vec::new();
             // The client may hang up early; what it said does not matter here.
             let _ = stream.read_to_end(&mut rest).await;

@@ -17,8 +17,8 @@ use super::LinkFailure;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFailure {
-    /// The certificate's time is over, or the clock here is wrong.
-    #[error("the server's certificate has expired")]
+    /// The certificate's time is over or has not begun, or the clock here is wrong.
+    #[error("the server's certificate has expired, or the clock here is wrong")]
     Expired,
     /// The two programs have no version or cipher in common, or one of them is broken.
     #[error("the handshake broke off")]
@@ -69,11 +69,16 @@ fn failure(error: &io::Error) -> LinkFailure {
     let Error::InvalidCertificate(certificate) = inner else {
         return LinkFailure::Tls(TlsFailure::Handshake);
     };
-    LinkFailure::Tls(match certificate {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsFailure::Expired,
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            TlsFailure::WrongName
-        }
-        _ => TlsFailure::Untrusted,
+    use CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
+        NotValidYetContext,
+    };
+    let name = matches!(certificate, NotValidForName | NotValidForNameContext { .. });
+    let over = matches!(certificate, Expired | ExpiredContext { .. });
+    let early = matches!(certificate, NotValidYet | NotValidYetContext { .. });
+    LinkFailure::Tls(match (name, over || early) {
+        (true, _) => TlsFailure::WrongName,
+        (false, true) => TlsFailure::Expired,
+        (false, false) => TlsFailure::Untrusted,
     })
 }

@@ -1,17 +1,234 @@
-//! Tor: finds the SOCKS port of a running Tor, or starts one.
+//! Tor: finds a running one by its control port or its SOCKS port, or starts one.
+//!
+//! All it yields is a SOCKS port. Circuits, onion services and the rest of Tor's business stay
+//! Tor's. (spec section 12)
+
+mod control;
+mod launch;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::Route;
 use super::socks::Proxy;
+use control::Control;
+use launch::Launched;
 
 /// A way through Tor.
+///
+/// ```no_run
+/// use wormhole::code::{Config, Wormhole};
+/// use wormhole::net::tor::Tor;
+///
+/// # async fn example() -> Result<(), wormhole::net::tor::TorError> {
+/// let wormhole = Wormhole::create(Config { tor: Some(Tor::find().await?), ..Config::default() });
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tor {
     proxy: Proxy,
+    source: TorSource,
+    /// Stops the process we started once nobody needs it.
+    _launched: Option<Arc<Launched>>,
+}
+
+/// How a Tor was found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum TorSource {
+    /// By its control port.
+    ControlPort(ControlPort),
+    /// We started it.
+    Launched,
+    /// Something listens where Tor's SOCKS port usually is.
+    SocksPort(SocketAddr),
 }
 
 impl Tor {
+    /// Looks for a running Tor: at the usual control ports, then at the usual SOCKS ports.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn find() -> Result<Self, TorError> {
+        for port in ControlPort::usual() {
+            if let Ok(tor) = Self::at_control_port(port).await {
+                return Ok(tor);
+            }
+        }
+        for port in SOCKS_PORTS {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            if let Ok(Ok(_)) = timeout(LOCAL_TIMEOUT, TcpStream::connect(address)).await {
+                let source = TorSource::SocksPort(address);
+                return Ok(Self { proxy: Proxy(address), source, _launched: None });
+            }
+        }
+        Err(TorError::NotFound)
+    }
+
+    /// Asks the Tor behind this control port.
+    ///
+    /// # Errors
+    /// It does not answer, does not let us in, or has no SOCKS port.
+    pub async fn at_control_port(port: ControlPort) -> Result<Self, TorError> {
+        let mut control = Control::connect(&port).await?;
+        control.authenticate().await?;
+        let proxy = Proxy(control.socks_port().await?);
+        Ok(Self { proxy, source: TorSource::ControlPort(port), _launched: None })
+    }
+
+    /// Starts a `tor` of our own and waits until it has found its way into the network, which
+    /// takes from seconds to two minutes. It is stopped when the last copy of this is dropped.
+    ///
+    /// # Errors
+    /// There is no such program, or it gets nowhere.
+    pub async fn launch() -> Result<Self, TorError> {
+        let (launched, address) = Launched::start().await?;
+        let proxy = Proxy(address);
+        Ok(Self { proxy, source: TorSource::Launched, _launched: Some(Arc::new(launched)) })
+    }
+
+    /// How it was found.
+    pub const fn source(&self) -> &TorSource {
+        &self.source
+    }
+
+    /// The SOCKS5 port through which everything goes.
+    pub const fn socks_port(&self) -> SocketAddr {
+        self.proxy.0
+    }
+
     /// The way, for whoever opens links.
     pub(crate) const fn route(&self) -> Route {
         Route { proxy: Some(self.proxy) }
+    }
+}
+
+/// Where a Tor can be asked about itself: `tcp:HOST:PORT` or `unix:PATH`, as the reference client
+/// writes it.
+///
+/// ```
+/// use wormhole::net::tor::ControlPort;
+///
+/// let port: ControlPort = "tcp:127.0.0.1:9051".parse()?;
+/// assert_eq!(port.to_string(), "tcp:127.0.0.1:9051");
+/// assert!("127.0.0.1".parse::<ControlPort>().is_err());
+/// # Ok::<(), wormhole::net::tor::TorError>(())
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ControlPort {
+    /// A TCP port.
+    Tcp {
+        /// A name or an address.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl ControlPort {
+    /// Where control ports usually are.
+    fn usual() -> [Self; 3] {
+        let tcp = |port| Self::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port };
+        [Self::Unix(PathBuf::from("/var/run/tor/control")), tcp(9051), tcp(9151)]
+    }
+}
+
+impl FromStr for ControlPort {
+    type Err = TorError;
+
+    fn from_str(text: &str) -> Result<Self, TorError> {
+        let bad = || TorError::BadControlPort(text.to_owned());
+        let (kind, rest) = text.split_once(':').ok_or_else(bad)?;
+        match kind {
+            "unix" if !rest.is_empty() => Ok(Self::Unix(PathBuf::from(rest))),
+            "tcp" => {
+                let (host, port) = rest.rsplit_once(':').ok_or_else(bad)?;
+                // Twisted writes `host=` and `port=` optionally, and escapes the colons of IPv6.
+                let host = host.strip_prefix("host=").unwrap_or(host).replace("\\:", ":");
+                let port = port.strip_prefix("port=").unwrap_or(port);
+                let host = host.trim_matches(['[', ']']);
+                if host.is_empty() {
+                    return Err(bad());
+                }
+                Ok(Self::Tcp { host: host.to_owned(), port: port.parse().map_err(|_| bad())? })
+            }
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl fmt::Display for ControlPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "tcp:{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why there is no way through Tor.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TorError {
+    /// Not the form of a control port.
+    #[error("{0:?} is neither tcp:HOST:PORT nor unix:PATH")]
+    BadControlPort(String),
+    /// The control port does not answer.
+    #[error("Tor's control port {0} does not answer")]
+    ControlPortSilent(ControlPort),
+    /// What answers does not speak Tor's control protocol.
+    #[error("Tor's control port does not speak its protocol")]
+    NotTor,
+    /// No Tor is running where one usually runs.
+    #[error("no Tor was found on this machine")]
+    NotFound,
+    /// Tor wants a password, or a cookie that we may not read.
+    #[error("Tor does not let us in")]
+    NotLetIn,
+    /// Tor has no SOCKS port on TCP.
+    #[error("Tor has no SOCKS port")]
+    NoSocksPort,
+    /// There is no program called `tor`, or it cannot be started.
+    #[error("the program tor cannot be started")]
+    NotInstalled,
+    /// The Tor we started ended, or did not reach its network in time.
+    #[error("Tor did not reach its network")]
+    NoNetwork,
+}
+
+/// Where SOCKS ports usually are: of the system's Tor, and of Tor Browser's.
+const SOCKS_PORTS: [u16; 2] = [9050, 9150];
+
+/// Patience with a port of this machine.
+const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_ports_are_written_as_twisted_writes_endpoints() {
+        let tcp = |host: &str, port| Ok(ControlPort::Tcp { host: host.into(), port });
+        assert_eq!("tcp:localhost:9051".parse(), tcp("localhost", 9051));
+        assert_eq!("tcp:host=localhost:port=9051".parse(), tcp("localhost", 9051));
+        assert_eq!("tcp:[::1]:9051".parse(), tcp("::1", 9051));
+        assert_eq!(r"tcp:\:\:1:9051".parse(), tcp("::1", 9051));
+        assert_eq!("unix:/run/tor".parse(), Ok(ControlPort::Unix("/run/tor".into())));
+        for bad in
+            ["", "tcp", "tcp:", "tcp:x", "tcp::1", "tcp:x:y", "tcp:x:70000", "unix:", "ssl:x:1"]
+        {
+            assert_eq!(bad.parse::<ControlPort>(), Err(TorError::BadControlPort(bad.into())));
+        }
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes, error::CapacityError};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use url::{Host, Url};
 
@@ -169,15 +170,20 @@ impl fmt::Debug for WebSocket {
 
 fn failure(error: Error) -> LinkFailure {
     match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => LinkFailure::Closed,
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => LinkFailure::Closed,
         Error::Io(error) => error.kind().into(),
         Error::Capacity(CapacityError::MessageTooLong { .. }) => LinkFailure::MessageTooLong,
         Error::Http(response) => LinkFailure::NotAWebSocket(response.status().as_u16()),
-        Error::Url(_) => LinkFailure::BadUrl(String::new()),
-        Error::Protocol(
-            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-        ) => LinkFailure::Closed,
-        _ => LinkFailure::NotHttp,
+        Error::AttackAttempt
+        | Error::Capacity(_)
+        | Error::HttpFormat(_)
+        | Error::Protocol(_)
+        | Error::Tls(_)
+        | Error::Url(_)
+        | Error::Utf8(_)
+        | Error::WriteBufferFull(_) => LinkFailure::NotHttp,
     }
 }
 

@@ -1,0 +1,119 @@
+//! Starts a Tor of our own, in a folder of its own, and stops it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rand_core::{OsRng, RngCore};
+use tokio::time::{Instant, sleep};
+
+use super::control::Control;
+use super::{ControlPort, TorError};
+
+/// A `tor` process and its folder, both gone when this is dropped.
+#[derive(Debug)]
+pub(super) struct Launched {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl Launched {
+    /// Starts the process and waits until it is connected; also yields its SOCKS port.
+    pub(super) async fn start() -> Result<(Self, SocketAddr), TorError> {
+        let folder = std::env::temp_dir().join(format!("wormhole-tor-{:016x}", OsRng.next_u64()));
+        create_private_folder(&folder).map_err(|_| TorError::NotInstalled)?;
+        let mut launched = match spawn(&folder) {
+            Ok(process) => Self { process, folder },
+            Err(_) => {
+                remove(&folder);
+                return Err(TorError::NotInstalled);
+            }
+        };
+        let deadline = Instant::now() + START_TIMEOUT;
+        let mut control = launched.wait_for_control(deadline).await?;
+        control.authenticate().await?;
+        while control.progress().await? < 100 {
+            launched.wait_a_little(deadline).await?;
+        }
+        let socks = control.socks_port().await?;
+        Ok((launched, socks))
+    }
+
+    /// Waits until Tor has written down which control port it took, and asks there.
+    async fn wait_for_control(&mut self, deadline: Instant) -> Result<Control, TorError> {
+        loop {
+            let written = tokio::fs::read_to_string(self.folder.join(CONTROL_FILE)).await;
+            let address = written.ok().and_then(|text| {
+                text.trim().strip_prefix("PORT=").and_then(|port| port.parse::<SocketAddr>().ok())
+            });
+            if let Some(address) = address {
+                let host = address.ip().to_string();
+                return Control::connect(&ControlPort::Tcp { host, port: address.port() }).await;
+            }
+            self.wait_a_little(deadline).await?;
+        }
+    }
+
+    /// Tor tells nobody when it gets ahead; one has to look from time to time.
+    async fn wait_a_little(&mut self, deadline: Instant) -> Result<(), TorError> {
+        let ended = !matches!(self.process.try_wait(), Ok(None));
+        if ended || Instant::now() >= deadline {
+            return Err(TorError::NoNetwork);
+        }
+        sleep(LOOK_EVERY).await;
+        Ok(())
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        // It has ended already if this fails.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        remove(&self.folder);
+    }
+}
+
+fn spawn(folder: &Path) -> io::Result<Child> {
+    Command::new("tor")
+        .arg("--DataDirectory")
+        .arg(folder)
+        .args(["--SocksPort", "auto", "--ControlPort", "auto", "--CookieAuthentication", "1"])
+        .arg("--ControlPortWriteToFile")
+        .arg(folder.join(CONTROL_FILE))
+        // Should we be killed, Tor goes, too.
+        .args(["--__OwningControllerProcess", &std::process::id().to_string()])
+        .args(["--ignore-missing-torrc", "-f"])
+        .arg(folder.join("torrc"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+#[cfg(unix)]
+fn create_private_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).create(folder)
+}
+
+#[cfg(not(unix))]
+fn create_private_folder(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir(folder)
+}
+
+/// What cannot be removed is in the folder for temporary files, and goes with it.
+fn remove(folder: &Path) {
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+const CONTROL_FILE: &str = "control-port";
+
+/// How long Tor may take to reach its network. The reference client waits without end; by then a
+/// person has given up.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How often to look how far Tor has come.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
