@@ -7,10 +7,10 @@
 //! ```
 //! use std::time::Instant;
 //! use wormhole_kit::{Input, LinkId, Output, Session};
-//! use wormhole_magic::relay::{Event, Limits, Relay};
+//! use wormhole_magic::relay::{Event, Patience, Relay};
 //!
 //! let (now, one, two) = (Instant::now(), LinkId(1), LinkId(3));
-//! let mut relay = Relay::new(Limits::default());
+//! let mut relay = Relay::new(Patience::default());
 //! for (link, side) in [(one, "0123456789abcdef"), (two, "fedcba9876543210")] {
 //!     let line = format!("please relay {} for side {side}\n", "0".repeat(64));
 //!     relay.handle(now, Input::Opened(link));
@@ -39,14 +39,14 @@ use wormhole_kit::{Input, LinkId, Output, Session};
 
 /// How long the relay puts up with a link that is not paired.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
+pub struct Patience {
     /// From the opening of a link to the end of its handshake line.
     pub handshake: Duration,
     /// From the handshake to the partner; `None` waits for ever, as the reference does.
     pub waiting: Option<Duration>,
 }
 
-impl Default for Limits {
+impl Default for Patience {
     fn default() -> Self {
         Self { handshake: HANDSHAKE_TIME, waiting: Some(WAITING_TIME) }
     }
@@ -95,7 +95,7 @@ pub enum Event {
 /// line of the link that completes a pair are already its partner's, as in the reference.
 #[derive(Debug)]
 pub struct Relay {
-    limits: Limits,
+    patience: Patience,
     links: BTreeMap<LinkId, Link>,
     waiting: WaitingRoom,
     deadlines: BTreeSet<(Instant, LinkId)>,
@@ -123,9 +123,9 @@ enum State {
 
 impl Relay {
     /// A relay without links.
-    pub const fn new(limits: Limits) -> Self {
+    pub const fn new(patience: Patience) -> Self {
         Self {
-            limits,
+            patience,
             links: BTreeMap::new(),
             waiting: WaitingRoom::new(),
             deadlines: BTreeSet::new(),
@@ -141,7 +141,7 @@ impl Relay {
     fn on_opened(&mut self, now: Instant, id: LinkId) {
         let state = State::ExpectHandshake { line: Vec::new() };
         self.links.insert(id, Link { opened: now, deadline: None, state });
-        self.set_deadline(id, now.checked_add(self.limits.handshake));
+        self.set_deadline(id, now.checked_add(self.patience.handshake));
     }
 
     fn on_bytes(&mut self, now: Instant, id: LinkId, bytes: &[u8]) {
@@ -172,7 +172,7 @@ impl Relay {
                 if let Some(link) = self.links.get_mut(&id) {
                     link.state = State::ExpectPartner { handshake };
                 }
-                let until = self.limits.waiting.and_then(|time| now.checked_add(time));
+                let until = self.patience.waiting.and_then(|time| now.checked_add(time));
                 self.set_deadline(id, until);
                 if let Some(evicted) = evicted {
                     self.dismiss(now, evicted, b"", Mood::Redundant);

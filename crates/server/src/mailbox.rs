@@ -2,7 +2,7 @@
 //!
 //! The rules for one client are in `wormhole_magic::mailbox::server`, without I/O. Here is what
 //! surrounds them: a [`link`] per client, one thread (the [`hub`]) that owns the [`store`] and makes
-//! many requests durable at once, and the [`limits`] that keep one client from harming others.
+//! many requests durable at once, and the [limits](crate::limits) that keep one client from harming others.
 //!
 //! ```text
 //! socket ⇄ link ⇄ magic::mailbox::server::Client
@@ -14,7 +14,6 @@
 mod counters;
 mod hub;
 mod inbox;
-mod limits;
 mod link;
 mod service;
 mod store;
@@ -29,10 +28,10 @@ use std::time::{Duration, Instant};
 use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::Welcome;
 
+use crate::limits::{Allowance, Limits};
 use crate::{Host, ServerError};
 use counters::Counters;
 use hub::{Hub, Parts};
-use limits::{Allowance, Limits};
 use link::Patience;
 use service::{Service, Settings};
 use store::{Capacity, Store};

@@ -6,6 +6,7 @@
 mod config;
 mod drain;
 mod http;
+mod limits;
 mod logging;
 mod mailbox;
 mod metrics;

@@ -5,8 +5,8 @@
 //! itself to the earlier one's task, which [pumps](pump) until one of them leaves. Spec:
 //! transit.rst "Relay"; behaviour of magic-wormhole-transit-relay 0.5.0.
 
-mod admission;
 mod counters;
+mod door;
 mod link;
 mod meeting;
 mod pace;
@@ -16,20 +16,19 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use wormhole_magic::relay::Limits;
+use wormhole_magic::relay::Patience;
 
-use crate::drain::Drain;
-use crate::net::Tls;
+use crate::limits::{Allowance, Limits, Pass};
 use crate::{Host, ServerError};
-use admission::{Admission, Pass};
 use counters::Counters;
+use door::{Door, WebDoor};
 use link::Link;
 use meeting::{Arrived, Meeting, Verdict};
 use pump::Tools;
@@ -70,6 +69,14 @@ pub(crate) struct Config {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_links: u32,
 
+    /// Apply the limit per address to loopback addresses as well
+    #[arg(long)]
+    pub(crate) limit_loopback: bool,
+
+    /// Believe X-Real-IP and X-Forwarded-For of WebSocket clients; only behind a proxy that sets them
+    #[arg(long)]
+    pub(crate) trust_proxy: bool,
+
     /// Bytes per second that a pair may carry, both directions together; 0 is any number
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub(crate) bytes_per_second: u64,
@@ -83,32 +90,41 @@ pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError>
         .map(|address| crate::net::listen("transit relay", "ws://{}", address))
         .transpose()?;
     let waiting = (config.waiting_limit > 0).then(|| Duration::from_secs(config.waiting_limit));
-    let limits = Limits { waiting, ..Limits::default() };
-    Service::start(&config, limits, host)?.run(tcp, web).await;
+    let patience = Patience { waiting, ..Patience::default() };
+    Service::start(&config, patience, host)?.run(tcp, web).await;
     Ok(())
+}
+
+impl Config {
+    fn limits(&self) -> Limits {
+        let allowance = Allowance { links: self.links_per_address, ..Allowance::default() };
+        Limits::new(allowance, self.max_links, self.limit_loopback, Instant::now())
+    }
 }
 
 /// One running relay.
 #[derive(Debug)]
 struct Service {
     host: Host,
-    admission: Arc<Admission>,
+    limits: Arc<Limits>,
+    trust_proxy: bool,
     meeting: Arc<Meeting>,
     tools: Arc<Tools>,
     usage: UsageLog,
 }
 
 impl Service {
-    fn start(config: &Config, limits: Limits, host: Host) -> Result<Self, ServerError> {
+    fn start(config: &Config, patience: Patience, host: Host) -> Result<Self, ServerError> {
         let counters = Arc::new(Counters::default());
         let blur = Duration::from_secs(config.blur_usage);
         let db = config.usage_db.as_deref();
         let usage = UsageLog::open(db, config.usage_log.as_deref(), blur)?;
-        let meeting = Arc::new(Meeting::new(limits, Arc::clone(&counters), usage.recorder()));
+        let meeting = Arc::new(Meeting::new(patience, Arc::clone(&counters), usage.recorder()));
         let shown = (Arc::clone(&counters), Arc::clone(&meeting));
         host.metrics.register(move |page| shown.0.write(page, shown.1.waiting()));
         Ok(Self {
-            admission: Arc::new(Admission::new(config.links_per_address, config.max_links)),
+            limits: Arc::new(config.limits()),
+            trust_proxy: config.trust_proxy,
             tools: Arc::new(Tools::new(config.bytes_per_second, counters)),
             host,
             meeting,
@@ -120,10 +136,16 @@ impl Service {
         // Every task of a link holds a sender: when all are gone, nothing is under way.
         let (alive, mut over) = mpsc::channel::<()>(1);
         let door = Door {
-            admission: Arc::clone(&self.admission),
+            limits: Arc::clone(&self.limits),
             meeting: Arc::clone(&self.meeting),
             tools: Arc::clone(&self.tools),
             alive,
+        };
+        let web_door = WebDoor {
+            door: door.clone(),
+            tls: self.host.tls,
+            trust_proxy: self.trust_proxy,
+            metrics: self.host.metrics,
         };
         let statistics = tokio::spawn(keep_statistics(
             Arc::clone(&self.meeting),
@@ -133,8 +155,8 @@ impl Service {
         let clock = tokio::spawn(Arc::clone(&self.meeting).keep_time());
         let mut drain = self.host.drain.clone();
         tokio::join!(
-            accept_plain(tcp, door.clone(), self.host.drain.clone()),
-            accept_web(web, door, self.host.tls.clone(), self.host.drain),
+            door::accept_plain(tcp, door, self.host.drain.clone()),
+            door::accept_web(web, web_door, self.host.drain),
             async {
                 drain.begun().await;
                 self.meeting.drain();
@@ -147,62 +169,6 @@ impl Service {
         statistics.abort();
         self.usage.recorder().statistics(self.tools.counters.statistics(0));
         self.usage.close().await;
-    }
-}
-
-/// What a listener needs to let a link in.
-#[derive(Clone, Debug)]
-struct Door {
-    admission: Arc<Admission>,
-    meeting: Arc<Meeting>,
-    tools: Arc<Tools>,
-    #[expect(dead_code, reason = "dropped with the last task that can still be doing something")]
-    alive: mpsc::Sender<()>,
-}
-
-impl Door {
-    /// Admits a link by its address, or counts it as refused.
-    fn admit(&self, address: IpAddr) -> Option<Pass> {
-        let pass = self.admission.admit(address, Instant::now());
-        if pass.is_none() {
-            self.tools.counters.refused();
-        }
-        pass
-    }
-}
-
-async fn accept_plain(listener: TcpListener, door: Door, mut drain: Drain) {
-    loop {
-        let (stream, address) = tokio::select! {
-            () = drain.begun() => return,
-            accepted = crate::net::accept(&listener) => accepted,
-        };
-        let Some(pass) = door.admit(address.ip()) else { continue };
-        link::keep_alive(&stream);
-        tokio::spawn(attend(Link::Tcp(stream), pass, door.clone()));
-    }
-}
-
-async fn accept_web(listener: Option<TcpListener>, door: Door, tls: Option<Tls>, mut drain: Drain) {
-    let Some(listener) = listener else { return };
-    loop {
-        let (stream, address) = tokio::select! {
-            () = drain.begun() => return,
-            accepted = crate::net::accept(&listener) => accepted,
-        };
-        let Some(pass) = door.admit(address.ip()) else { continue };
-        link::keep_alive(&stream);
-        tokio::spawn(upgrade(stream, tls.clone(), pass, door.clone()));
-    }
-}
-
-/// Gets TLS and the WebSocket handshake out of the way. Who fails at them gives no handshake of ours
-/// and is not recorded.
-async fn upgrade(stream: TcpStream, tls: Option<Tls>, pass: Pass, door: Door) {
-    let opening = tokio::time::timeout(UPGRADE_TIME, link::accept_web_socket(stream, tls));
-    // Boxed: its state is large, and would weigh on the link as long as it lives.
-    if let Ok(Some(link)) = Box::pin(opening).await {
-        tokio::spawn(attend(link, pass, door));
     }
 }
 
@@ -262,9 +228,6 @@ async fn keep_statistics(
         recorder.statistics(counters.statistics(meeting.waiting()));
     }
 }
-
-/// Time for TLS and the WebSocket handshake. Our choice: ten round trips of a bad link.
-const UPGRADE_TIME: Duration = Duration::from_secs(20);
 
 /// How often the `current` row is rewritten, as in the reference.
 const STATISTICS_PERIOD: Duration = Duration::from_secs(300);

@@ -19,7 +19,7 @@ struct World {
 impl World {
     #[expect(clippy::disallowed_methods, reason = "a test may start its clock anywhere")]
     fn new() -> Self {
-        Self { relay: Relay::new(Limits::default()), now: Instant::now() }
+        Self { relay: Relay::new(Patience::default()), now: Instant::now() }
     }
 
     fn input(&mut self, input: Input<'_, Command>) -> Said {
@@ -282,7 +282,7 @@ proptest! {
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
         let whole = World::new();
-        let split = World { relay: Relay::new(Limits::default()), now: whole.now };
+        let split = World { relay: Relay::new(Patience::default()), now: whole.now };
         let said = [(whole, vec![0, bytes.len()]), (split, cuts)].map(|(mut world, cuts)| {
             world.arrive(ONE, &line("a", "1"));
             let mut said = world.input(Input::Opened(TWO));

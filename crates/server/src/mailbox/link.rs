@@ -17,10 +17,10 @@ use wormhole_magic::mailbox::message::Welcome;
 use wormhole_magic::mailbox::server::{Answer, Client, Output, Refusal, Request, RequestId};
 
 use super::inbox::{Event, Inbox};
-use super::limits::Pass;
 use super::service::Service;
 use crate::drain::Drain;
 use crate::http::websocket::{self, Decoder, Received};
+use crate::limits::Pass;
 use crate::net::Stream;
 
 /// How patient the server is with a link.

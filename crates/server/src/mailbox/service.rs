@@ -13,10 +13,10 @@ use wormhole_magic::mailbox::message::{HashcashDemand, PermissionRequired, Welco
 use super::counters::Counters;
 use super::hub::Hub;
 use super::inbox::Inbox;
-use super::limits::Limits;
 use super::link::{Link, Patience};
 use crate::Host;
 use crate::http::{self, Request, websocket};
+use crate::limits::Limits;
 use crate::net::{self, Stream};
 
 /// One running mailbox server.

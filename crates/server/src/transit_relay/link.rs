@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use wormhole_magic::relay::MAX_LINE;
 
-use crate::net::{Stream, Tls};
+use crate::net::Stream;
 
 /// A WebSocket, with TLS or without.
 pub(super) type WebSocket = WebSocketStream<Stream>;
@@ -86,19 +87,19 @@ pub(super) fn keep_alive(stream: &TcpStream) {
     }
 }
 
-/// Accepts a WebSocket on any path, as the reference does. `None` if the client fails at it.
-pub(super) async fn accept_web_socket(stream: TcpStream, tls: Option<Tls>) -> Option<Link> {
-    let stream = match tls {
-        Some(tls) => tls.accept(stream).await.ok()?,
-        None => Stream::Plain(stream),
-    };
+/// Makes a link of a stream whose client asked for a WebSocket: says `answer`, then takes messages,
+/// beginning with what came `early`. `None` if the client is gone.
+pub(super) async fn upgrade(mut stream: Stream, answer: &str, early: Vec<u8>) -> Option<Link> {
+    stream.write_all(answer.as_bytes()).await.ok()?;
+    stream.flush().await.ok()?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .max_write_buffer_size(2 * MAX_MESSAGE)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    let socket = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await.ok()?;
+    let (role, config) = (Role::Server, Some(config));
+    let socket = WebSocketStream::from_partially_read(stream, early, role, config).await;
     Some(Link::WebSocket { socket: Box::new(socket), asked: false })
 }
 

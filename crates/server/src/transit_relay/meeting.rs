@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 use wormhole_kit::{Input, LinkId, Output, Session};
-use wormhole_magic::relay::{Command, Event, Limits, Relay};
+use wormhole_magic::relay::{Command, Event, Patience, Relay};
 
 use super::Decided;
-use super::admission::Pass;
 use super::counters::Counters;
 use super::link::Link;
 use super::pump::Carried;
 use super::usage::Recorder;
+use crate::limits::Pass;
 
 /// Where links meet.
 #[derive(Debug)]
@@ -94,8 +94,8 @@ pub(super) struct Arrived {
 
 impl Meeting {
     /// A meeting without links.
-    pub(super) fn new(limits: Limits, counters: Arc<Counters>, usage: Recorder) -> Self {
-        let state = State { relay: Relay::new(limits), seats: HashMap::new(), next_id: 1 };
+    pub(super) fn new(patience: Patience, counters: Arc<Counters>, usage: Recorder) -> Self {
+        let state = State { relay: Relay::new(patience), seats: HashMap::new(), next_id: 1 };
         Self { state: Mutex::new(state), deadline_moved: Notify::new(), counters, usage }
     }
 

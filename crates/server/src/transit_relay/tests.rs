@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::drain::DrainSwitch;
+use crate::drain::{Drain, DrainSwitch};
 
 /// A relay on loopback.
 struct World {
@@ -37,21 +37,23 @@ fn config() -> Config {
         waiting_limit: 0,
         links_per_address: 0,
         max_links: 0,
+        limit_loopback: true,
+        trust_proxy: false,
         bytes_per_second: 0,
     }
 }
 
 impl World {
     async fn new() -> Self {
-        Self::with(&config(), Limits::default(), |_| {})
+        Self::with(&config(), Patience::default(), |_| {})
     }
 
-    fn with(config: &Config, limits: Limits, adjust: impl FnOnce(&Service)) -> Self {
+    fn with(config: &Config, patience: Patience, adjust: impl FnOnce(&Service)) -> Self {
         let (switch, drain) = Drain::new();
         let host = Host { drain, metrics: Arc::default(), tls: None };
         let tcp = crate::net::listen("relay", "{}", config.listen).unwrap();
         let web = crate::net::listen("relay", "{}", config.listen_ws.unwrap()).unwrap();
-        let service = Service::start(config, limits, host.clone()).unwrap();
+        let service = Service::start(config, patience, host.clone()).unwrap();
         adjust(&service);
         let (address, web_address) = (tcp.local_addr().unwrap(), web.local_addr().unwrap());
         let running = tokio::spawn(service.run(tcp, Some(web)));

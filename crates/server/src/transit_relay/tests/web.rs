@@ -142,11 +142,43 @@ async fn a_web_socket_that_reads_nothing_stops_its_partner() {
     bulk::write_until_stuck(&mut one, &bytes).await;
 }
 
-#[tokio::test]
-async fn what_is_not_a_web_socket_is_not_counted() {
-    let world = World::new().await;
+/// What an HTTP client gets.
+async fn page(world: &World, path: &str, headers: &str) -> String {
+    let mut link = request(world, path, headers).await;
+    String::from_utf8(heard_to_the_end(&mut link).await).unwrap()
+}
+
+async fn request(world: &World, path: &str, headers: &str) -> TcpStream {
     let mut link = TcpStream::connect(world.web).await.unwrap();
-    link.write_all(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n").await.unwrap();
-    let _ = link.read_to_end(&mut Vec::new()).await;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: relay\r\n{headers}\r\n");
+    link.write_all(request.as_bytes()).await.unwrap();
+    link
+}
+
+#[tokio::test]
+async fn a_monitor_sees_health_and_metrics() {
+    let world = World::new().await;
+    assert!(page(&world, "/health", "").await.ends_with("\r\n\r\nok\n"));
+    let metrics = page(&world, "/metrics", "").await;
+    assert!(metrics.contains("\ntransit_relay_pairs 0\n"), "{metrics}");
+    assert!(page(&world, "/other", "").await.starts_with("HTTP/1.1 404 "));
+    // None of them was a link.
     assert_eq!(world.ended("empty"), 0);
+}
+
+#[tokio::test]
+async fn a_proxy_is_believed_only_if_it_is_configured() {
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Real-IP: 192.0.2.";
+    for trust_proxy in [false, true] {
+        let config = Config { links_per_address: 1, trust_proxy, ..config() };
+        let world = World::with(&config, Patience::default(), |_| {});
+        let mut first = request(&world, "/", &format!("{upgrade}1\r\n")).await;
+        assert_eq!(heard(&mut first, 12).await, b"HTTP/1.1 101");
+        let same = page(&world, "/", &format!("{upgrade}1\r\n")).await;
+        assert!(same.starts_with("HTTP/1.1 429 "), "{same}");
+        let mut other = request(&world, "/", &format!("{upgrade}2\r\n")).await;
+        let admitted = heard(&mut other, 12).await == b"HTTP/1.1 101";
+        assert_eq!(admitted, trust_proxy);
+    }
 }

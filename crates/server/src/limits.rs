@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 
 /// What an address may do. 0 is without limit, everywhere.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Allowance {
+pub(crate) struct Allowance {
     /// Links open at the same time.
-    pub(super) links: u32,
+    pub(crate) links: u32,
     /// Nameplates allocated or claimed per minute.
-    pub(super) claims: u32,
+    pub(crate) claims: u32,
     /// Messages added per minute.
-    pub(super) messages: u32,
+    pub(crate) messages: u32,
 }
 
 /// Keeps count.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     allowance: Allowance,
     altogether: u32,
     loopback_too: bool,
@@ -57,7 +57,7 @@ struct Spent {
 
 /// A link's place in the count; dropping it frees the place.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(crate) struct Pass {
     limits: Arc<Limits>,
     /// The account and the day it belongs to; none if the address is not limited.
     account: Option<(u64, u64)>,
@@ -66,7 +66,7 @@ pub(super) struct Pass {
 impl Limits {
     /// An `allowance` for each address, `altogether` links for all. Loopback addresses are limited
     /// only if asked for: behind a proxy on the same machine everyone would share one.
-    pub(super) fn new(
+    pub(crate) fn new(
         allowance: Allowance,
         altogether: u32,
         loopback_too: bool,
@@ -78,7 +78,7 @@ impl Limits {
     }
 
     /// Admits a link, if there is room.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Pass> {
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Pass> {
         let mut ledger = self.lock();
         if self.altogether > 0 && ledger.links >= self.altogether {
             return None;
@@ -105,13 +105,13 @@ impl Limits {
 
 impl Pass {
     /// Whether the link's address may allocate or claim a nameplate now.
-    pub(super) fn may_claim(&self, now: Instant) -> bool {
+    pub(crate) fn may_claim(&self, now: Instant) -> bool {
         let limit = self.limits.allowance.claims;
         self.spend(limit, now, |account| &mut account.claims)
     }
 
     /// Whether the link's address may add a message now.
-    pub(super) fn may_add(&self, now: Instant) -> bool {
+    pub(crate) fn may_add(&self, now: Instant) -> bool {
         let limit = self.limits.allowance.messages;
         self.spend(limit, now, |account| &mut account.messages)
     }

@@ -1,0 +1,130 @@
+//! Lets links in: plain ones as they come, WebSockets after TLS and HTTP, each if its address has
+//! room for it.
+//!
+//! What a link does then is [`super::attend`]'s business.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::attend;
+use super::link::{self, Link};
+use super::meeting::Meeting;
+use super::pump::Tools;
+use crate::drain::Drain;
+use crate::http::{self, NoRequest, Request, websocket};
+use crate::limits::{Limits, Pass};
+use crate::metrics::Metrics;
+use crate::net::{Stream, Tls};
+
+/// What a listener needs to let a link in.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    pub(super) limits: Arc<Limits>,
+    pub(super) meeting: Arc<Meeting>,
+    pub(super) tools: Arc<Tools>,
+    #[expect(dead_code, reason = "dropped with the last task that can still be doing something")]
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+impl Door {
+    /// Admits a link by its address, or counts it as refused.
+    fn admit(&self, address: IpAddr) -> Option<Pass> {
+        let pass = self.limits.admit(address, Instant::now());
+        if pass.is_none() {
+            self.tools.counters.refused();
+        }
+        pass
+    }
+}
+
+/// Lets plain links in until drained.
+pub(super) async fn accept_plain(listener: TcpListener, door: Door, mut drain: Drain) {
+    loop {
+        let (stream, address) = tokio::select! {
+            () = drain.begun() => return,
+            accepted = crate::net::accept(&listener) => accepted,
+        };
+        let Some(pass) = door.admit(address.ip()) else { continue };
+        link::keep_alive(&stream);
+        tokio::spawn(attend(Link::Tcp(stream), pass, door.clone()));
+    }
+}
+
+/// Lets WebSockets in until drained.
+pub(super) async fn accept_web(listener: Option<TcpListener>, web: WebDoor, mut drain: Drain) {
+    let Some(listener) = listener else { return };
+    let web = Arc::new(web);
+    loop {
+        let (stream, address) = tokio::select! {
+            () = drain.begun() => return,
+            accepted = crate::net::accept(&listener) => accepted,
+        };
+        link::keep_alive(&stream);
+        let web = Arc::clone(&web);
+        tokio::spawn(async move {
+            // Boxed: its state is large, and would weigh on the link as long as it lives.
+            if let Some((link, pass)) = Box::pin(web.open(stream, address)).await {
+                tokio::spawn(attend(link, pass, web.door.clone()));
+            }
+        });
+    }
+}
+
+/// What the WebSocket listener needs to let a link in.
+#[derive(Debug)]
+pub(super) struct WebDoor {
+    pub(super) door: Door,
+    pub(super) tls: Option<Tls>,
+    pub(super) trust_proxy: bool,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl WebDoor {
+    /// Speaks TLS and HTTP with a new client until it is a WebSocket, on any path as in the
+    /// reference. Everything else that HTTP can be used for here is answered and over.
+    async fn open(&self, stream: TcpStream, address: SocketAddr) -> Option<(Link, Pass)> {
+        let mut stream = match &self.tls {
+            Some(tls) => tls.accept(stream).await.ok()?,
+            None => Stream::Plain(stream),
+        };
+        let (status, page) = match Request::read(&mut stream).await {
+            Ok((request, early)) => match &request.websocket_key {
+                Some(key) => match self.door.admit(self.client_address(&request, address.ip())) {
+                    Some(pass) => {
+                        let answer = websocket::handshake(key, SERVER);
+                        return Some((link::upgrade(stream, &answer, early).await?, pass));
+                    }
+                    None => ("429 Too Many Requests", "too many connections\n".into()),
+                },
+                None => self.page(&request),
+            },
+            Err(NoRequest::Gone) => return None,
+            Err(error) => ("400 Bad Request", format!("{error}\n")),
+        };
+        // The client may be gone already.
+        let _ = http::respond(&mut stream, status, &page).await;
+        None
+    }
+
+    /// What a browser or a monitor gets.
+    fn page(&self, request: &Request) -> (&'static str, String) {
+        match request.path.as_str() {
+            _ if !request.is_get => ("405 Method Not Allowed", "only GET\n".into()),
+            "/" => ("200 OK", "Wormhole transit relay: for WebSocket clients\n".into()),
+            "/health" => ("200 OK", "ok\n".into()),
+            "/metrics" => ("200 OK", self.metrics.render()),
+            _ => ("404 Not Found", "not found\n".into()),
+        }
+    }
+
+    fn client_address(&self, request: &Request, link: IpAddr) -> IpAddr {
+        request.forwarded.filter(|_| self.trust_proxy).unwrap_or(link)
+    }
+}
+
+/// What the relay calls itself.
+const SERVER: &str = concat!("Wormhole Transit Relay ", env!("CARGO_PKG_VERSION"));
