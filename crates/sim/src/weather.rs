@@ -1,0 +1,67 @@
+//! How bad the network is.
+
+use std::time::Duration;
+
+use rand_core::RngCore;
+
+/// How bad the network is. Chances are out of a thousand.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Weather {
+    /// Longest time a message takes; each takes any time up to that.
+    pub latency: Duration,
+    /// Chance that a link never comes about.
+    pub refused: u32,
+    /// Average life of a link before it breaks; `None` if links do not break.
+    pub link_life: Option<Duration>,
+    /// Longest time until an end notices that its link is broken.
+    pub notice: Duration,
+    /// Average time between restarts of the server; `None` if it is never restarted.
+    pub server_life: Option<Duration>,
+    /// When all this ends, from the start: after it, links are fast and do not break, so that
+    /// whatever can come to a good end does.
+    pub clears_up: Duration,
+}
+
+impl Weather {
+    /// A network that only takes a while.
+    pub const fn fine() -> Self {
+        Self {
+            latency: Duration::from_millis(100),
+            refused: 0,
+            link_life: None,
+            notice: Duration::from_millis(100),
+            server_life: None,
+            clears_up: Duration::ZERO,
+        }
+    }
+
+    /// Any weather, from fine to dreadful, for half a minute.
+    pub fn any(rng: &mut impl RngCore) -> Self {
+        let some = |rng: &mut dyn RngCore, most: u64| Duration::from_millis(below(rng, most) + 1);
+        Self {
+            latency: some(rng, 2_000),
+            refused: u32::try_from(below(rng, 400)).unwrap_or(0),
+            link_life: chance(rng, 800).then(|| some(rng, 10_000)),
+            notice: some(rng, 5_000),
+            server_life: chance(rng, 300).then(|| some(rng, 20_000)),
+            clears_up: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A number from 0 up to, but not including, `limit`.
+pub(crate) fn below(rng: &mut (impl RngCore + ?Sized), limit: u64) -> u64 {
+    rng.next_u64() % limit.max(1)
+}
+
+/// Whether a chance of so many in a thousand comes true.
+pub(crate) fn chance(rng: &mut (impl RngCore + ?Sized), per_mille: u32) -> bool {
+    below(rng, 1000) < u64::from(per_mille)
+}
+
+/// A time that is `average` on average, and often much shorter.
+pub(crate) fn around(rng: &mut impl RngCore, average: Duration) -> Duration {
+    let part = u32::try_from(below(rng, 1000) * below(rng, 1000) / 1000).unwrap_or(0);
+    average * part * 4 / 1000
+}

@@ -1,0 +1,402 @@
+//! The world: its clock, its links, and who is at either end of them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+use wormhole_kit::{Input, LinkId, Output, Session};
+
+use crate::weather::{Weather, around, below, chance};
+use crate::{Reply, Server};
+
+/// What the clients' applications do. It sees every event as it happens.
+pub trait Application<S: Session> {
+    /// A client was told something; returns what its application asks in turn.
+    fn on_event(&mut self, client: usize, event: S::Event) -> Vec<S::Command>;
+
+    /// A client ended with an error.
+    fn on_error(&mut self, client: usize, error: S::Error);
+}
+
+/// How a world came to rest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "a test looks at every end")]
+pub enum End {
+    /// Nothing is left to happen.
+    Quiet,
+    /// Things still happened when time was over.
+    TimeOver,
+}
+
+/// Everything a world is made of; see [`World::new`].
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a list of parts")]
+pub struct Simulation<V, A> {
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+    /// How bad the network is.
+    pub weather: Weather,
+    /// The server.
+    pub server: V,
+    /// What the applications do.
+    pub application: A,
+}
+
+/// A world. Clients join with [`World::join`], then it runs.
+#[derive(Debug)]
+pub struct World<S: Session, V, A> {
+    start: Instant,
+    now: Instant,
+    rng: ChaCha8Rng,
+    weather: Weather,
+    server: V,
+    application: A,
+    clients: Vec<Client<S>>,
+    links: BTreeMap<u64, Link>,
+    /// What will happen, by time and, at the same time, by the order in which it was decided.
+    agenda: BTreeMap<(Instant, u64), Happening<S::Command>>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Client<S> {
+    session: S,
+    /// Its open links and those it is opening.
+    links: BTreeMap<LinkId, u64>,
+}
+
+#[derive(Debug)]
+struct Link {
+    client: usize,
+    id: LinkId,
+    /// Whether the server thinks the link is open.
+    at_server: bool,
+    /// Messages that have not arrived by then never do.
+    breaks: Option<Instant>,
+    /// When the last message in each direction arrives: later ones do not overtake it.
+    last_to_server: Instant,
+    last_to_client: Instant,
+}
+
+#[derive(Debug)]
+enum Happening<C> {
+    Command(usize, C),
+    Dialed(u64),
+    Refused(u64),
+    ToServer(u64, Vec<u8>),
+    ToClient(u64, Vec<u8>),
+    ServerNotices(u64),
+    ClientNotices(u64),
+    Restart,
+}
+
+impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
+    /// A world with nobody in it.
+    pub fn new(simulation: Simulation<V, A>) -> Self {
+        // Where virtual time starts does not matter: nothing ever looks at a real clock again.
+        let start = Instant::now();
+        let mut world = Self {
+            start,
+            now: start,
+            rng: ChaCha8Rng::seed_from_u64(simulation.seed),
+            weather: simulation.weather,
+            server: simulation.server,
+            application: simulation.application,
+            clients: Vec::new(),
+            links: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            next_number: 0,
+        };
+        world.plan_restart();
+        world
+    }
+
+    /// The time in this world.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The applications.
+    pub const fn application(&self) -> &A {
+        &self.application
+    }
+
+    /// The server.
+    pub const fn server(&self) -> &V {
+        &self.server
+    }
+
+    /// A client joins; returns its number.
+    pub fn join(&mut self, session: S) -> usize {
+        self.clients.push(Client { session, links: BTreeMap::new() });
+        let client = self.clients.len() - 1;
+        self.listen_to_client(client);
+        client
+    }
+
+    /// A client's application asks for something, some time from now.
+    pub fn command(&mut self, client: usize, after: Duration, command: S::Command) {
+        self.plan(self.now + after, Happening::Command(client, command));
+    }
+
+    /// Runs until nothing is left to happen, or for so long.
+    pub fn run(&mut self, longest: Duration) -> End {
+        let over = self.now + longest;
+        loop {
+            let planned = self.agenda.first_key_value().map(|((at, _), _)| *at);
+            let due = self.clients.iter().enumerate();
+            let due = due.filter_map(|(number, client)| Some((client.session.deadline()?, number)));
+            let due = due.min();
+            let next = [planned, due.map(|(at, _)| at)].into_iter().flatten().min();
+            let Some(next) = next else { return End::Quiet };
+            if next > over {
+                return End::TimeOver;
+            }
+            self.now = self.now.max(next);
+            match due {
+                Some((at, client)) if planned.is_none_or(|planned| at <= planned) => {
+                    self.drive(client, |session, now| session.handle_timeout(now));
+                }
+                _ => {
+                    if let Some((_, happening)) = self.agenda.pop_first() {
+                        self.happen(happening);
+                    }
+                }
+            }
+        }
+    }
+
+    fn happen(&mut self, happening: Happening<S::Command>) {
+        match happening {
+            Happening::Command(client, command) => {
+                self.drive(client, |session, now| session.handle(now, Input::Command(command)));
+            }
+            Happening::Dialed(link) => self.on_dialed(link),
+            Happening::Refused(link) | Happening::ClientNotices(link) => {
+                self.lose_at_client(link);
+            }
+            Happening::ToServer(link, message) => {
+                if self.is_whole(link) && self.links.get(&link).is_some_and(|link| link.at_server) {
+                    self.server.received(self.now, link, &message);
+                    self.listen_to_server();
+                }
+            }
+            Happening::ToClient(link, message) => {
+                if let Some((client, id)) = self.client_end(link).filter(|_| self.is_whole(link)) {
+                    self.drive(client, |session, now| {
+                        session.handle(now, Input::Bytes(id, &message))
+                    });
+                }
+            }
+            Happening::ServerNotices(link) => self.lose_at_server(link),
+            Happening::Restart => self.restart(),
+        }
+    }
+
+    // ---- clients ----
+
+    fn drive(
+        &mut self,
+        client: usize,
+        input: impl FnOnce(&mut S, Instant) -> Result<(), S::Error>,
+    ) {
+        let Some(at) = self.clients.get_mut(client) else { return };
+        if let Err(error) = input(&mut at.session, self.now) {
+            self.application.on_error(client, error);
+        }
+        self.listen_to_client(client);
+    }
+
+    /// Does what a client wants done.
+    fn listen_to_client(&mut self, client: usize) {
+        while let Some(output) = self.clients.get_mut(client).and_then(|c| c.session.poll()) {
+            match output {
+                Output::Connect(id, _) => self.dial(client, id),
+                Output::Send(id, message) => self.send_to_server(client, id, message),
+                Output::Close(id) => self.close_at_client(client, id),
+                Output::Event(event) => {
+                    for command in self.application.on_event(client, event) {
+                        // An application takes its time.
+                        let after = Duration::from_millis(below(&mut self.rng, 50));
+                        self.command(client, after, command);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whose link it is, if the client still thinks it has it.
+    fn client_end(&self, link: u64) -> Option<(usize, LinkId)> {
+        let Link { client, id, .. } = self.links.get(&link)?;
+        let known = self.clients.get(*client)?.links.get(id) == Some(&link);
+        known.then_some((*client, *id))
+    }
+
+    fn lose_at_client(&mut self, link: u64) {
+        if let Some((client, id)) = self.client_end(link) {
+            if let Some(client) = self.clients.get_mut(client) {
+                client.links.remove(&id);
+            }
+            self.drive(client, |session, now| session.handle(now, Input::Closed(id)));
+        }
+    }
+
+    // ---- links ----
+
+    fn dial(&mut self, client: usize, id: LinkId) {
+        let link = self.number();
+        let now = self.now;
+        let ends = Link {
+            client,
+            id,
+            at_server: false,
+            breaks: None,
+            last_to_server: now,
+            last_to_client: now,
+        };
+        self.links.insert(link, ends);
+        if let Some(client) = self.clients.get_mut(client) {
+            client.links.insert(id, link);
+        }
+        let refused = self.is_bad() && chance(&mut self.rng, self.weather.refused);
+        let at = self.now + self.latency();
+        self.plan(at, if refused { Happening::Refused(link) } else { Happening::Dialed(link) });
+    }
+
+    fn on_dialed(&mut self, link: u64) {
+        let Some((client, id)) = self.client_end(link) else { return };
+        let life = self.weather.link_life.filter(|_| self.is_bad());
+        if let Some(life) = life {
+            let breaks = self.now + around(&mut self.rng, life);
+            self.break_link(link, breaks);
+        }
+        if let Some(link) = self.links.get_mut(&link) {
+            link.at_server = true;
+        }
+        self.server.opened(self.now, link);
+        self.drive(client, |session, now| session.handle(now, Input::Opened(id)));
+        self.listen_to_server();
+    }
+
+    /// From then on nothing arrives any more; the two ends notice at different times.
+    fn break_link(&mut self, link: u64, at: Instant) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.breaks = Some(at);
+        }
+        let client_notices = at + self.notice();
+        let server_notices = at + self.notice();
+        self.plan(client_notices, Happening::ClientNotices(link));
+        self.plan(server_notices, Happening::ServerNotices(link));
+    }
+
+    fn is_whole(&self, link: u64) -> bool {
+        let breaks = self.links.get(&link).map(|link| link.breaks);
+        breaks.is_some_and(|breaks| breaks.is_none_or(|breaks| self.now < breaks))
+    }
+
+    fn send_to_server(&mut self, client: usize, id: LinkId, message: Vec<u8>) {
+        let at = self.now + self.latency();
+        let link = self.clients.get(client).and_then(|client| client.links.get(&id)).copied();
+        let Some(number) = link else { return };
+        let Some(link) = self.links.get_mut(&number) else { return };
+        link.last_to_server = link.last_to_server.max(at);
+        let at = link.last_to_server;
+        self.plan(at, Happening::ToServer(number, message));
+    }
+
+    /// What was sent before still arrives.
+    fn close_at_client(&mut self, client: usize, id: LinkId) {
+        let Some(client) = self.clients.get_mut(client) else { return };
+        let Some(number) = client.links.remove(&id) else { return };
+        let Some(link) = self.links.get(&number) else { return };
+        if link.breaks.is_none() {
+            self.plan(link.last_to_server.max(self.now), Happening::ServerNotices(number));
+        }
+    }
+
+    // ---- the server ----
+
+    fn listen_to_server(&mut self) {
+        while let Some(reply) = self.server.poll() {
+            let at = self.now + self.latency();
+            match reply {
+                Reply::Send(number, message) => {
+                    let Some(link) = self.links.get_mut(&number) else { continue };
+                    link.last_to_client = link.last_to_client.max(at);
+                    let at = link.last_to_client;
+                    self.plan(at, Happening::ToClient(number, message));
+                }
+                Reply::Close(number) => {
+                    let Some(link) = self.links.get(&number) else { continue };
+                    self.plan(link.last_to_client.max(at), Happening::ClientNotices(number));
+                    self.plan(self.now, Happening::ServerNotices(number));
+                }
+            }
+        }
+    }
+
+    fn lose_at_server(&mut self, number: u64) {
+        if let Some(link) = self.links.get_mut(&number)
+            && std::mem::replace(&mut link.at_server, false)
+        {
+            self.server.closed(self.now, number);
+            self.listen_to_server();
+        }
+    }
+
+    fn restart(&mut self) {
+        let links = self.links.iter().filter(|(_, link)| link.at_server);
+        let links: Vec<u64> = links.map(|(number, _)| *number).collect();
+        for link in links {
+            if self.is_whole(link) {
+                if let Some(link) = self.links.get_mut(&link) {
+                    link.breaks = Some(self.now);
+                }
+                let notices = self.now + self.notice();
+                self.plan(notices, Happening::ClientNotices(link));
+            }
+            self.lose_at_server(link);
+        }
+        self.server.restarted(self.now);
+        self.plan_restart();
+    }
+
+    fn plan_restart(&mut self) {
+        if let Some(life) = self.weather.server_life.filter(|_| self.is_bad()) {
+            let at = self.now + around(&mut self.rng, life) + Duration::from_millis(100);
+            self.plan(at, Happening::Restart);
+        }
+    }
+
+    // ---- chance and time ----
+
+    fn is_bad(&self) -> bool {
+        self.now < self.start + self.weather.clears_up
+    }
+
+    fn latency(&mut self) -> Duration {
+        let most = if self.is_bad() { self.weather.latency } else { FINE_LATENCY };
+        most * u32::try_from(below(&mut self.rng, 1000)).unwrap_or(0) / 1000
+    }
+
+    fn notice(&mut self) -> Duration {
+        self.weather.notice * u32::try_from(below(&mut self.rng, 1000)).unwrap_or(0) / 1000
+    }
+
+    fn plan(&mut self, at: Instant, happening: Happening<S::Command>) {
+        let number = self.number();
+        self.agenda.insert((at, number), happening);
+    }
+
+    const fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+}
+
+/// How long messages take at most once the weather has cleared up.
+const FINE_LATENCY: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;
