@@ -8,23 +8,16 @@
 //!  hints ──► race ──► handshake on each link ──► one link ──► records
 //! ```
 
+mod handshake;
 pub mod helper;
 pub mod hint;
 pub mod keys;
+mod plan;
+pub mod race;
+pub mod record;
 
 pub use helper::HelperError;
 pub use hint::{Ability, Endpoint, Hint, Priority, RelayAddress, RelayHint, TcpHint};
 pub use keys::{RelaySide, Role, TransitKey};
-
-/// Whether a relay may be used. One that is can see both addresses and the amount, no contents.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum RelayPolicy {
-    /// A direct connection if there is one in two seconds, else a relay.
-    #[default]
-    Auto,
-    /// A direct connection or none.
-    Never,
-    /// A relay and nothing else, so that the peer does not learn our address.
-    Only,
-}
+pub use race::{Address, Race, RaceError, RaceSettings, RelayPolicy, Route};
+pub use record::{BadRecord, Opener, Sealer};

@@ -1,0 +1,227 @@
+//! Races between two sides, and against time.
+
+use wormhole_kit::Secret;
+
+use super::*;
+use crate::transit::{Priority, TcpHint};
+
+fn settings(role: Role) -> RaceSettings {
+    RaceSettings {
+        role,
+        side: RelaySide([if role == Role::Sender { 1 } else { 2 }; 8]),
+        relays: Vec::new(),
+        policy: RelayPolicy::Auto,
+        listens: true,
+        tor: false,
+    }
+}
+
+fn key() -> TransitKey {
+    TransitKey::new(Secret::new([5; 32]))
+}
+
+fn race(settings: RaceSettings) -> Race {
+    Race::new(&key(), settings)
+}
+
+fn direct(host: &str) -> Hint {
+    Hint::Direct(TcpHint::new(host, 1))
+}
+
+fn relay(host: &str, priority: f64) -> RelayHint {
+    let hint = TcpHint { endpoint: Endpoint::new(host, 4001), priority: Priority::new(priority) };
+    RelayHint::tcp(hint)
+}
+
+fn outputs(race: &mut Race) -> Vec<Output<Address, Event>> {
+    std::iter::from_fn(|| race.poll()).collect()
+}
+
+/// The hosts a race wants to connect to now.
+fn dialed(race: &mut Race) -> Vec<String> {
+    let hosts = outputs(race).into_iter().filter_map(|output| match output {
+        Output::Connect(_, Address::Tcp(endpoint)) => Some(endpoint.host),
+        Output::Connect(_, Address::WebSocket(url)) => Some(url),
+        Output::Send(..) | Output::Close(_) | Output::Event(_) => None,
+    });
+    hosts.collect()
+}
+
+fn start(race: &mut Race, now: Instant, hints: Vec<Hint>) -> Result<(), RaceError> {
+    race.handle(now, Input::Command(Command::Start(hints)))
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A link that came in.
+const INCOMING: LinkId = LinkId(1);
+
+#[test]
+fn the_sender_says_go_on_the_first_link_and_nevermind_on_the_others() {
+    let now = Instant::now();
+    let mut sender = race(settings(Role::Sender));
+    assert_eq!(start(&mut sender, now, vec![direct("a"), direct("b")]), Ok(()));
+    for link in [LinkId(0), LinkId(2)] {
+        assert_eq!(sender.handle(now, Input::Opened(link)), Ok(()));
+    }
+    outputs(&mut sender);
+    let hello = key().hello(Role::Receiver);
+    assert_eq!(sender.handle(now, Input::Bytes(LinkId(2), &hello)), Ok(()));
+    let route = Route::Direct(Endpoint::new("b", 1));
+    assert_eq!(
+        outputs(&mut sender),
+        [
+            Output::Send(LinkId(2), GO.to_vec()),
+            Output::Send(LinkId(0), NEVER_MIND.to_vec()),
+            Output::Close(LinkId(0)),
+            Output::Event(Event::Connected { link: LinkId(2), route, received: vec![] }),
+        ]
+    );
+    assert_eq!(sender.handle(now, Input::Opened(INCOMING)), Ok(()));
+    assert_eq!(outputs(&mut sender), [Output::Close(INCOMING)]);
+}
+
+#[test]
+fn a_receiver_takes_the_link_on_which_go_comes_with_the_bytes_after_it() {
+    let now = Instant::now();
+    let mut receiver = race(settings(Role::Receiver));
+    // The peer may connect before its own hints have reached us.
+    assert_eq!(receiver.handle(now, Input::Opened(INCOMING)), Ok(()));
+    assert_eq!(outputs(&mut receiver), [Output::Send(INCOMING, key().hello(Role::Receiver))]);
+    let script = [&key().hello(Role::Sender)[..], GO, b"record"].concat();
+    assert_eq!(receiver.handle(now, Input::Bytes(INCOMING, &script)), Ok(()));
+    let connected =
+        Event::Connected { link: INCOMING, route: Route::Accepted, received: b"record".to_vec() };
+    assert_eq!(outputs(&mut receiver), [Output::Event(connected)]);
+}
+
+#[test]
+fn relays_start_two_seconds_later_class_by_class() {
+    let now = Instant::now();
+    let mut settings = settings(Role::Sender);
+    settings.relays = vec![relay("low", -1.0), relay("ours", 0.0)];
+    let mut racer = race(settings);
+    let theirs = vec![
+        Hint::Relay(relay("best", 2.0)),
+        direct("a"),
+        direct("a"),
+        Hint::Relay(relay("ours", 0.0)),
+    ];
+    assert_eq!(start(&mut racer, now, theirs), Ok(()));
+    assert_eq!(dialed(&mut racer), ["a"]);
+    assert_eq!(racer.deadline(), Some(now + 2 * SECOND));
+    for (second, hosts) in
+        [(1, vec![]), (2, vec!["best"]), (3, vec![]), (4, vec!["ours"]), (6, vec!["low"])]
+    {
+        assert_eq!(racer.handle_timeout(now + second * SECOND), Ok(()));
+        assert_eq!(dialed(&mut racer), hosts, "after {second} s");
+    }
+}
+
+#[test]
+fn relays_start_at_once_when_there_is_nothing_direct_to_try() {
+    let now = Instant::now();
+    let mut racer = race(RaceSettings { relays: vec![relay("r", 0.0)], ..settings(Role::Sender) });
+    assert_eq!(start(&mut racer, now, vec![]), Ok(()));
+    assert_eq!(dialed(&mut racer), ["r"]);
+}
+
+#[test]
+fn a_race_that_nobody_can_join_does_not_wait_in_vain() {
+    let now = Instant::now();
+    let relays = vec![relay("r", 0.0)];
+    let mut racer = race(RaceSettings { relays, listens: false, ..settings(Role::Sender) });
+    assert_eq!(start(&mut racer, now, vec![direct("a")]), Ok(()));
+    assert_eq!(dialed(&mut racer), ["a"]);
+    assert_eq!(racer.handle(now, Input::Closed(LinkId(0))), Ok(()));
+    assert_eq!(dialed(&mut racer), ["r"]);
+    assert_eq!(racer.handle(now, Input::Closed(LinkId(2))), Err(RaceError::AllFailed(2)));
+    let mut nowhere = race(RaceSettings { listens: false, ..settings(Role::Sender) });
+    assert_eq!(start(&mut nowhere, now, vec![]), Err(RaceError::NoWay));
+}
+
+#[test]
+fn policies_leave_out_what_they_should() {
+    let now = Instant::now();
+    let hints = || vec![direct("a"), Hint::Relay(relay("theirs", 0.0))];
+    for (policy, hosts) in [(RelayPolicy::Never, ["a"]), (RelayPolicy::Only, ["theirs"])] {
+        let mut racer = race(RaceSettings { policy, ..settings(Role::Sender) });
+        assert_eq!(start(&mut racer, now, hints()), Ok(()));
+        assert_eq!(dialed(&mut racer), hosts);
+        assert_eq!(racer.handle_timeout(now + 10 * SECOND), Ok(()));
+        assert_eq!(dialed(&mut racer), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn through_tor_only_what_it_reaches_is_tried() {
+    let now = Instant::now();
+    let hints = vec![
+        direct("10.0.0.1"),
+        direct("2001:db8::1"),
+        direct("198.51.100.7"),
+        Hint::Tor(TcpHint::new("abc.onion", 1)),
+    ];
+    let mut racer = race(RaceSettings { tor: true, ..settings(Role::Sender) });
+    assert_eq!(start(&mut racer, now, hints.clone()), Ok(()));
+    assert_eq!(dialed(&mut racer), ["198.51.100.7", "abc.onion"]);
+    let mut racer = race(settings(Role::Sender));
+    assert_eq!(start(&mut racer, now, hints), Ok(()));
+    assert_eq!(dialed(&mut racer), ["10.0.0.1", "198.51.100.7", "2001:db8::1"]);
+}
+
+#[test]
+fn a_relayed_link_asks_the_relay_first() {
+    let now = Instant::now();
+    let mut racer = race(RaceSettings { relays: vec![relay("r", 0.0)], ..settings(Role::Sender) });
+    assert_eq!(start(&mut racer, now, vec![]), Ok(()));
+    assert_eq!(racer.handle(now, Input::Opened(LinkId(0))), Ok(()));
+    let line = key().relay_line(RelaySide([1; 8]));
+    assert!(outputs(&mut racer).contains(&Output::Send(LinkId(0), line)));
+    assert_eq!(racer.handle(now, Input::Bytes(LinkId(0), b"ok\n")), Ok(()));
+    assert_eq!(outputs(&mut racer), [Output::Send(LinkId(0), key().hello(Role::Sender))]);
+}
+
+#[test]
+fn a_stranger_is_dropped_and_the_race_goes_on() {
+    let now = Instant::now();
+    let mut racer = race(settings(Role::Receiver));
+    assert_eq!(start(&mut racer, now, vec![]), Ok(()));
+    assert_eq!(racer.handle(now, Input::Opened(INCOMING)), Ok(()));
+    outputs(&mut racer);
+    let noise = [b'x'; 200];
+    assert_eq!(racer.handle(now, Input::Bytes(INCOMING, &noise)), Ok(()));
+    assert_eq!(outputs(&mut racer), [Output::Close(INCOMING)]);
+    assert_eq!(racer.deadline(), Some(now + RACE_TIMEOUT));
+}
+
+#[test]
+fn many_strangers_do_not_keep_the_peer_out() {
+    let now = Instant::now();
+    let mut racer = race(settings(Role::Sender));
+    let mut link = INCOMING;
+    for _ in 0..1000 {
+        assert_eq!(racer.handle(now, Input::Opened(link)), Ok(()));
+        link.0 += 2;
+    }
+    assert!(racer.links.len() <= MAX_STRANGERS);
+    assert_eq!(racer.handle(now, Input::Opened(link)), Ok(()));
+    let hello = key().hello(Role::Receiver);
+    assert_eq!(racer.handle(now, Input::Bytes(link, &hello)), Ok(()));
+    let connected =
+        |output: &Output<_, _>| matches!(output, Output::Event(Event::Connected { .. }));
+    assert!(outputs(&mut racer).iter().any(connected));
+}
+
+#[test]
+fn a_silent_link_is_given_up_after_a_minute_and_the_race_after_two() {
+    let now = Instant::now();
+    let mut racer = race(settings(Role::Receiver));
+    assert_eq!(start(&mut racer, now, vec![direct("a")]), Ok(()));
+    outputs(&mut racer);
+    assert_eq!(racer.handle_timeout(now + 60 * SECOND), Ok(()));
+    assert_eq!(outputs(&mut racer), [Output::Close(LinkId(0))]);
+    assert_eq!(racer.handle_timeout(now + 120 * SECOND), Err(RaceError::TimedOut(RACE_TIMEOUT)));
+    assert_eq!(racer.deadline(), None);
+    assert_eq!(racer.handle_timeout(now + 121 * SECOND), Ok(()));
+}
