@@ -49,9 +49,15 @@ impl<S: Session, D: FnMut(S::Address) -> Dialing> Driver<S, D> {
         self.handle(|session, now| session.handle(now, Input::Opened(id)));
     }
 
-    /// Takes a link away from the session, for whatever comes after it.
-    pub(crate) fn take(&mut self, id: LinkId) -> Option<Link> {
-        self.links.take(id)
+    /// Takes a link away from the session, for whatever comes after it, once everything the
+    /// session has said on it is written.
+    ///
+    /// # Errors
+    /// The link is gone.
+    pub(crate) async fn take(&mut self, id: LinkId) -> Result<Link, LinkFailure> {
+        let (mut link, mut outbox) = self.links.take(id).ok_or(LinkFailure::Closed)?;
+        poll_fn(|cx| link.poll_send(cx, &mut outbox)).await?;
+        Ok(link)
     }
 
     /// Runs until the session has something to tell. Cancelling loses nothing.

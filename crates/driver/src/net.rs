@@ -16,7 +16,7 @@ use std::pin::Pin;
 
 use tokio::net::TcpStream;
 
-pub(crate) use link::Link;
+pub(crate) use link::{Link, Outbox};
 pub(crate) use links::{Happening, Links};
 pub use socks::SocksRefusal;
 pub use tls::TlsFailure;

@@ -1,47 +1,162 @@
-//! Transit: the direct or relayed connection to the peer that carries sealed records.
+//! Transit: one connection to the peer, direct or through a relay, that carries sealed records.
+//!
+//! What the two sides tell one another first (their [`TransitInfo`]) travels over a wormhole; who
+//! may connect to whom is decided in [`wormhole_magic::transit`]. This module brings the sockets.
 
-use std::fmt;
-use std::net::SocketAddr;
+pub(crate) mod blocking;
+mod listen;
+mod path;
+mod pipe;
 
-use wormhole_magic::transit::Endpoint;
+use std::io;
 
-/// How two sides are connected. Prints as the other clients do: `->tcp:192.0.2.7:4000`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Path {
-    /// The peer connected to us.
-    Accepted(SocketAddr),
-    /// We connected to the peer.
-    Dialed(Endpoint),
-    /// Both connected to a relay: its `host:port` or URL.
-    Relay(String),
-    /// We connected to the peer through Tor.
-    Tor(Endpoint),
+use rand_core::{OsRng, RngCore};
+use wormhole_kit::LinkId;
+use wormhole_magic::transit::race::{Command, Event};
+use wormhole_magic::transit::{Address, Race, RaceSettings};
+pub use wormhole_magic::transit::{
+    Ability, BadRecord, Hint, RaceError, RelayHint, RelayPolicy, RelaySide, Role, TcpHint,
+    TransitInfo, TransitKey,
+};
+
+use crate::drive::Driver;
+use crate::net::{Dialing, Frames, Link, LinkFailure, Route, WebSocket};
+use listen::Listeners;
+pub use path::Path;
+pub use pipe::{Pipe, PipeError};
+
+/// How the connection may be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Whether the peer may connect to us.
+    pub(crate) listen: bool,
+    /// The port for that; `None` lets the system choose.
+    pub(crate) port: Option<u16>,
+    /// Whether a relay may be used.
+    pub(crate) policy: RelayPolicy,
+    /// Our relays.
+    pub(crate) relays: Vec<RelayHint>,
+    /// The way out.
+    pub(crate) route: Route,
 }
 
-impl Path {
-    /// Whether no relay is involved.
-    pub const fn is_direct(&self) -> bool {
-        !matches!(self, Self::Relay(_))
+/// A connection to be: it listens already, so that the peer can be told where.
+#[derive(Debug)]
+pub struct Transit {
+    settings: Settings,
+    listeners: Listeners,
+}
+
+impl Transit {
+    /// Starts to listen, if that is wanted and possible.
+    ///
+    /// # Errors
+    /// The fixed port cannot be had.
+    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+        let hidden = settings.policy == RelayPolicy::Only || settings.route.proxy.is_some();
+        let listeners = if settings.listen && !hidden {
+            Listeners::open(settings.port).map_err(|(port, error)| Error::PortTaken(port, error))?
+        } else {
+            Listeners::none()
+        };
+        Ok(Self { settings, listeners })
     }
-}
 
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Accepted(peer) => write!(f, "<-{peer}"),
-            Self::Dialed(endpoint) => write!(f, "->tcp:{endpoint}"),
-            Self::Relay(relay) => write!(f, "->relay:{relay}"),
-            Self::Tor(endpoint) => write!(f, "tor->tcp:{endpoint}"),
+    /// What to tell the peer.
+    pub fn info(&self) -> TransitInfo {
+        let mut info = TransitInfo::default();
+        if self.settings.policy != RelayPolicy::Only {
+            info.abilities.push(Ability::DirectTcp);
+            info.hints.extend(self.listeners.hints().into_iter().map(Hint::Direct));
+        }
+        if self.settings.policy != RelayPolicy::Never {
+            info.abilities.push(Ability::Relay);
+            info.hints.extend(self.settings.relays.iter().cloned().map(Hint::Relay));
+        }
+        info
+    }
+
+    /// Connects, with what the peer has told us. Takes up to two minutes.
+    ///
+    /// # Errors
+    /// Nothing worked.
+    pub async fn connect(
+        self,
+        role: Role,
+        key: &TransitKey,
+        peer: &TransitInfo,
+    ) -> Result<Pipe, Error> {
+        let mut side = RelaySide([0; 8]);
+        OsRng.fill_bytes(&mut side.0);
+        let race = Race::new(
+            key,
+            RaceSettings {
+                role,
+                side,
+                relays: self.settings.relays,
+                policy: self.settings.policy,
+                listens: !self.listeners.is_empty(),
+                tor: self.settings.route.proxy.is_some(),
+            },
+        );
+        let route = self.settings.route;
+        let mut driver = Driver::new(race, |address| dial(route.clone(), address));
+        driver.command(Command::Start(peer.hints.clone()));
+        let mut listeners = self.listeners;
+        let mut incoming = LinkId(1);
+        loop {
+            tokio::select! {
+                outcome = driver.next() => {
+                    let last_failure = driver.last_failure().cloned();
+                    let event = outcome.map_err(|error| Error::NotConnected(error, last_failure))?;
+                    let Event::Connected { link, route, received } = event else { continue };
+                    let link = driver.take(link).await.map_err(Error::Lost)?;
+                    tokio::spawn(driver.finish());
+                    let path = Path::new(route, &link);
+                    return Ok(Pipe::new(link, role, key, received, path));
+                }
+                stream = listeners.accept() => {
+                    driver.accept(incoming, Link::Tcp(stream));
+                    incoming.0 += 2;
+                }
+            }
         }
     }
+}
+
+fn dial(route: Route, address: Address) -> Dialing {
+    Box::pin(async move {
+        match address {
+            Address::Tcp(endpoint) => {
+                route.connect(&endpoint.host, endpoint.port).await.map(Link::Tcp)
+            }
+            Address::WebSocket(url) => {
+                let socket = WebSocket::connect(&url, &route, Frames::Binary, MAX_MESSAGE).await?;
+                Ok(Link::WebSocket(Box::new(socket)))
+            }
+            other => Err(LinkFailure::BadUrl(format!("{other:?}"))),
+        }
+    })
 }
 
 /// Why no connection to the peer came about.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Neither side told the other of any way.
-    #[error("there is no way to reach the other side")]
-    NoWay,
+    /// The connection that was chosen broke at once.
+    #[error("the connection broke at once: {0}")]
+    Lost(LinkFailure),
+    /// Nothing worked. With what went wrong last, if anything was tried.
+    #[error("{0}{}", because(.1.as_ref()))]
+    NotConnected(RaceError, Option<LinkFailure>),
+    /// The port that was asked for cannot be had.
+    #[error("cannot listen on port {0}: {}", io::Error::from(*.1))]
+    PortTaken(u16, io::ErrorKind),
 }
+
+fn because(failure: Option<&LinkFailure>) -> String {
+    failure.map_or_else(String::new, |failure| format!(" (last: {failure})"))
+}
+
+/// Bytes of the longest WebSocket message taken from a relay, which cuts the stream as it likes.
+const MAX_MESSAGE: usize = 4 << 20;

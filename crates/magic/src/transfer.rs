@@ -8,7 +8,7 @@ pub mod message;
 pub mod name;
 pub mod negotiation;
 
-pub use message::{Ack, Answer, BadMessage, Message, Offer, TransitInfo};
+pub use message::{Ack, Answer, BadMessage, Message, Offer};
 pub use name::{PeerName, UnsafeName};
 pub use negotiation::{
     NegotiationError, PeerMisbehaved, ReceiveEvent, ReceiveNegotiation, SendEvent, SendNegotiation,

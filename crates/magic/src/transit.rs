@@ -17,7 +17,7 @@ pub mod race;
 pub mod record;
 
 pub use helper::HelperError;
-pub use hint::{Ability, Endpoint, Hint, Priority, RelayAddress, RelayHint, TcpHint};
+pub use hint::{Ability, Endpoint, Hint, Priority, RelayAddress, RelayHint, TcpHint, TransitInfo};
 pub use keys::{RelaySide, Role, TransitKey};
 pub use race::{Address, Race, RaceError, RaceSettings, RelayPolicy, Route};
 pub use record::{BadRecord, Opener, Sealer};

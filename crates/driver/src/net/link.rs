@@ -87,7 +87,7 @@ fn poll_read(
     cx: &mut Context<'_>,
     buffer: &mut Vec<u8>,
 ) -> Poll<Result<(), LinkFailure>> {
-    buffer.resize(READ, 0);
+    buffer.resize(buffer.capacity().max(READ), 0);
     let mut read = ReadBuf::new(buffer);
     let result = Pin::new(stream).poll_read(cx, &mut read);
     let length = read.filled().len();
@@ -111,5 +111,5 @@ fn poll_write(
     Poll::Ready(Ok(()))
 }
 
-/// Bytes read at once. Sessions exchange a few hundred; bulk data does not pass through here.
+/// Bytes read at once, unless the buffer has more room. Sessions exchange a few hundred.
 const READ: usize = 4 << 10;

@@ -51,10 +51,10 @@ impl Links {
         self.slots.insert(id, Slot::Open { link, outbox: Outbox::default() });
     }
 
-    /// Takes an open link out, with nothing said to the other end.
-    pub(crate) fn take(&mut self, id: LinkId) -> Option<Link> {
+    /// Takes an open link out, with what has yet to be written to it.
+    pub(crate) fn take(&mut self, id: LinkId) -> Option<(Link, Outbox)> {
         match self.slots.remove(&id)? {
-            Slot::Open { link, .. } => Some(link),
+            Slot::Open { link, outbox } => Some((link, outbox)),
             Slot::Dialing(_) | Slot::Closing { .. } => None,
         }
     }

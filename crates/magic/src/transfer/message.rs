@@ -9,7 +9,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde_json::{Map, Value, json};
 
 use super::name::PeerName;
-use crate::transit::{Ability, Hint};
+use crate::transit::TransitInfo;
 
 /// What the sender wants to send.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -136,15 +136,6 @@ pub enum Answer {
     Text,
 }
 
-/// How a side can be reached for the transit connection.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct TransitInfo {
-    /// What it can do to connect.
-    pub abilities: Vec<Ability>,
-    /// Where it can be reached.
-    pub hints: Vec<Hint>,
-}
-
 /// One message between sender and receiver.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -167,10 +158,7 @@ impl Message {
             Self::Answer(Answer::Text) => json!({ "answer": { "message_ack": "ok" } }),
             Self::Error(text) => json!({ "error": text }),
             Self::Offer(offer) => json!({ "offer": offer.encode() }),
-            Self::Transit(info) => json!({ "transit": {
-                "abilities-v1": Ability::encode_list(&info.abilities),
-                "hints-v1": Hint::encode_list(&info.hints),
-            } }),
+            Self::Transit(info) => json!({ "transit": info.encode() }),
         };
         value.to_string().into_bytes()
     }
@@ -189,7 +177,7 @@ impl Message {
             messages.push(Self::Error(text));
         }
         if let Some(info) = object.get("transit") {
-            messages.push(Self::Transit(decode_transit(info)));
+            messages.push(Self::Transit(TransitInfo::decode(info)));
         }
         if let Some(offer) = object.get("offer") {
             messages.push(Self::Offer(Offer::decode(offer)?));
@@ -198,14 +186,6 @@ impl Message {
             messages.push(Self::Answer(decode_answer(answer)?));
         }
         Ok(messages)
-    }
-}
-
-fn decode_transit(value: &Value) -> TransitInfo {
-    let list = |key| value.get(key).unwrap_or(&Value::Null);
-    TransitInfo {
-        abilities: Ability::parse_list(list("abilities-v1")),
-        hints: Hint::parse_list(list("hints-v1")),
     }
 }
 

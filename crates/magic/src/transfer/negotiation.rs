@@ -4,7 +4,8 @@
 //! They take decoded messages in and hand messages out; the mailbox carries them, the transit race
 //! and the data come after.
 
-use super::message::{Answer, BadMessage, Message, Offer, TransitInfo};
+use super::message::{Answer, BadMessage, Message, Offer};
+use crate::transit::TransitInfo;
 
 /// Why a negotiation ended.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

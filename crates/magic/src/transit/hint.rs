@@ -213,6 +213,35 @@ impl Ability {
     }
 }
 
+/// How a side can be reached, as the two sides tell one another before a race.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "these two lists are the whole of the protocol")]
+pub struct TransitInfo {
+    /// What it can do to connect.
+    pub abilities: Vec<Ability>,
+    /// Where it can be reached.
+    pub hints: Vec<Hint>,
+}
+
+impl TransitInfo {
+    /// Writes the object with `abilities-v1` and `hints-v1`.
+    pub fn encode(&self) -> Value {
+        json!({
+            "abilities-v1": Ability::encode_list(&self.abilities),
+            "hints-v1": Hint::encode_list(&self.hints),
+        })
+    }
+
+    /// Reads the object; what is missing or not understood counts as an empty list.
+    pub fn decode(value: &Value) -> Self {
+        let list = |key| value.get(key).unwrap_or(&Value::Null);
+        Self {
+            abilities: Ability::parse_list(list("abilities-v1")),
+            hints: Hint::parse_list(list("hints-v1")),
+        }
+    }
+}
+
 fn parse_tcp(value: &Value) -> Option<TcpHint> {
     let host = value.get("hostname")?.as_str()?;
     let port = u16::try_from(value.get("port")?.as_u64()?).ok().filter(|port| *port != 0)?;
@@ -356,7 +385,7 @@ mod tests {
     #[test]
     fn the_number_of_hints_is_bounded() {
         let hint = json!({"type": "direct-tcp-v1", "hostname": "a", "port": 1});
-        let many: Value = std::iter::repeat_n(hint.clone(), 1000).collect();
+        let many: Value = std::iter::repeat_n(hint, 1000).collect();
         assert_eq!(Hint::parse_list(&many).len(), MAX_HINTS);
         let relay = json!([{"type": "relay-v1", "hints": many}]);
         assert!(matches!(

@@ -117,7 +117,7 @@ pub enum RaceError {
 /// | Racing | Opened | our hello, or the relay's line | same |
 /// | Racing | Closed, wrong bytes, 60 s | Close | same, or error when nothing is left |
 /// | Racing | handshake complete | (sender) `go`; Close all others; Connected | Ended |
-/// | Racing | 120 s | Close all | Ended, error TimedOut |
+/// | Racing | 120 s | Close all | Ended, error `TimedOut` |
 ///
 /// A sender may complete in Waiting, too: the peer got our hints before we got its.
 pub struct Race {

@@ -31,7 +31,7 @@ impl Sealer {
     pub fn seal(&mut self, record: &mut [u8]) -> Result<(), BadRecord> {
         let too_long = BadRecord::TooLong(record.len());
         let (header, plaintext) =
-            record.split_first_chunk_mut::<HEADER>().ok_or(too_long.clone())?;
+            record.split_first_chunk_mut::<HEADER>().ok_or_else(|| too_long.clone())?;
         let length = u32::try_from(OVERHEAD + plaintext.len()).map_err(|_| too_long.clone())?;
         if plaintext.len() > MAX_PLAINTEXT {
             return Err(too_long);

@@ -1,7 +1,7 @@
 //! Messages as peers write them, and as they should not.
 
 use super::*;
-use crate::transit::{RelayHint, TcpHint};
+use crate::transit::{Ability, Hint, RelayHint, TcpHint};
 
 fn decode(json: &str) -> Result<Vec<Message>, BadMessage> {
     Message::decode(json.as_bytes())

@@ -5,6 +5,11 @@ use wormhole_kit::Secret;
 use super::*;
 use crate::transit::{Priority, TcpHint};
 
+#[expect(clippy::disallowed_methods, reason = "a test may start its clock anywhere")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 fn settings(role: Role) -> RaceSettings {
     RaceSettings {
         role,
@@ -58,7 +63,7 @@ const INCOMING: LinkId = LinkId(1);
 
 #[test]
 fn the_sender_says_go_on_the_first_link_and_nevermind_on_the_others() {
-    let now = Instant::now();
+    let now = now();
     let mut sender = race(settings(Role::Sender));
     assert_eq!(start(&mut sender, now, vec![direct("a"), direct("b")]), Ok(()));
     for link in [LinkId(0), LinkId(2)] {
@@ -83,7 +88,7 @@ fn the_sender_says_go_on_the_first_link_and_nevermind_on_the_others() {
 
 #[test]
 fn a_receiver_takes_the_link_on_which_go_comes_with_the_bytes_after_it() {
-    let now = Instant::now();
+    let now = now();
     let mut receiver = race(settings(Role::Receiver));
     // The peer may connect before its own hints have reached us.
     assert_eq!(receiver.handle(now, Input::Opened(INCOMING)), Ok(()));
@@ -97,7 +102,7 @@ fn a_receiver_takes_the_link_on_which_go_comes_with_the_bytes_after_it() {
 
 #[test]
 fn relays_start_two_seconds_later_class_by_class() {
-    let now = Instant::now();
+    let now = now();
     let mut settings = settings(Role::Sender);
     settings.relays = vec![relay("low", -1.0), relay("ours", 0.0)];
     let mut racer = race(settings);
@@ -120,7 +125,7 @@ fn relays_start_two_seconds_later_class_by_class() {
 
 #[test]
 fn relays_start_at_once_when_there_is_nothing_direct_to_try() {
-    let now = Instant::now();
+    let now = now();
     let mut racer = race(RaceSettings { relays: vec![relay("r", 0.0)], ..settings(Role::Sender) });
     assert_eq!(start(&mut racer, now, vec![]), Ok(()));
     assert_eq!(dialed(&mut racer), ["r"]);
@@ -128,7 +133,7 @@ fn relays_start_at_once_when_there_is_nothing_direct_to_try() {
 
 #[test]
 fn a_race_that_nobody_can_join_does_not_wait_in_vain() {
-    let now = Instant::now();
+    let now = now();
     let relays = vec![relay("r", 0.0)];
     let mut racer = race(RaceSettings { relays, listens: false, ..settings(Role::Sender) });
     assert_eq!(start(&mut racer, now, vec![direct("a")]), Ok(()));
@@ -142,7 +147,7 @@ fn a_race_that_nobody_can_join_does_not_wait_in_vain() {
 
 #[test]
 fn policies_leave_out_what_they_should() {
-    let now = Instant::now();
+    let now = now();
     let hints = || vec![direct("a"), Hint::Relay(relay("theirs", 0.0))];
     for (policy, hosts) in [(RelayPolicy::Never, ["a"]), (RelayPolicy::Only, ["theirs"])] {
         let mut racer = race(RaceSettings { policy, ..settings(Role::Sender) });
@@ -155,7 +160,7 @@ fn policies_leave_out_what_they_should() {
 
 #[test]
 fn through_tor_only_what_it_reaches_is_tried() {
-    let now = Instant::now();
+    let now = now();
     let hints = vec![
         direct("10.0.0.1"),
         direct("2001:db8::1"),
@@ -172,7 +177,7 @@ fn through_tor_only_what_it_reaches_is_tried() {
 
 #[test]
 fn a_relayed_link_asks_the_relay_first() {
-    let now = Instant::now();
+    let now = now();
     let mut racer = race(RaceSettings { relays: vec![relay("r", 0.0)], ..settings(Role::Sender) });
     assert_eq!(start(&mut racer, now, vec![]), Ok(()));
     assert_eq!(racer.handle(now, Input::Opened(LinkId(0))), Ok(()));
@@ -184,7 +189,7 @@ fn a_relayed_link_asks_the_relay_first() {
 
 #[test]
 fn a_stranger_is_dropped_and_the_race_goes_on() {
-    let now = Instant::now();
+    let now = now();
     let mut racer = race(settings(Role::Receiver));
     assert_eq!(start(&mut racer, now, vec![]), Ok(()));
     assert_eq!(racer.handle(now, Input::Opened(INCOMING)), Ok(()));
@@ -197,7 +202,7 @@ fn a_stranger_is_dropped_and_the_race_goes_on() {
 
 #[test]
 fn many_strangers_do_not_keep_the_peer_out() {
-    let now = Instant::now();
+    let now = now();
     let mut racer = race(settings(Role::Sender));
     let mut link = INCOMING;
     for _ in 0..1000 {
@@ -215,7 +220,7 @@ fn many_strangers_do_not_keep_the_peer_out() {
 
 #[test]
 fn a_silent_link_is_given_up_after_a_minute_and_the_race_after_two() {
-    let now = Instant::now();
+    let now = now();
     let mut racer = race(settings(Role::Receiver));
     assert_eq!(start(&mut racer, now, vec![direct("a")]), Ok(()));
     outputs(&mut racer);

@@ -1,0 +1,275 @@
+//! The chosen connection on a thread that may block: the fast path for bulk data.
+//!
+//! Records are filled, sealed and written, or read and opened, in one buffer each way: a byte of a
+//! file is copied by the kernel alone, and nothing is allocated per record.
+
+use std::future::poll_fn;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use wormhole_magic::transit::record::{HEADER, record_length};
+use wormhole_magic::transit::{Opener, Sealer};
+
+use super::pipe::PipeError;
+use crate::net::{Link, LinkFailure, Outbox};
+
+/// A pipe of records for a thread of its own.
+pub(crate) struct BlockingPipe {
+    stream: Stream,
+    sealer: Sealer,
+    opener: Opener,
+    inbox: Inbox,
+}
+
+impl BlockingPipe {
+    /// Takes over a link. Must be called on the runtime that drives it.
+    pub(super) fn new(
+        link: Link,
+        sealer: Sealer,
+        opener: Opener,
+        received: Vec<u8>,
+    ) -> io::Result<Self> {
+        let stream = match link {
+            Link::Tcp(stream) => {
+                let stream = stream.into_std()?;
+                stream.set_nonblocking(false)?;
+                Stream::Tcp(stream)
+            }
+            link @ Link::WebSocket(_) => Stream::Async(AsyncStream {
+                link,
+                outbox: Outbox::default(),
+                received: Vec::new(),
+                runtime: Handle::current(),
+                cut: Arc::new(Notify::new()),
+            }),
+        };
+        Ok(Self { stream, sealer, opener, inbox: Inbox::new(received) })
+    }
+
+    /// What cuts the pipe from another thread.
+    pub(crate) fn cutter(&self) -> io::Result<Cutter> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.try_clone().map(Cutter::Tcp),
+            Stream::Async(stream) => Ok(Cutter::Async(Arc::clone(&stream.cut))),
+        }
+    }
+
+    /// Seals the records collected in `batch` so far and writes them all at once.
+    pub(crate) fn send(&mut self, batch: &mut Batch) -> Result<(), PipeError> {
+        self.stream.write_all(batch.sealed()).map_err(failure)?;
+        batch.used = 0;
+        Ok(())
+    }
+
+    /// Seals one more record, of the first `length` bytes of the batch's room.
+    pub(crate) fn seal(&mut self, batch: &mut Batch, length: usize) -> Result<(), PipeError> {
+        let end = batch.used + HEADER + length;
+        let record = batch.buffer.get_mut(batch.used..end).ok_or(PipeError::TooLong(length))?;
+        self.sealer.seal(record)?;
+        batch.used = end;
+        Ok(())
+    }
+
+    /// Sends one record.
+    pub(crate) fn send_record(&mut self, plaintext: &[u8]) -> Result<(), PipeError> {
+        let record = self.sealer.seal_to_vec(plaintext)?;
+        self.stream.write_all(&record).map_err(failure)
+    }
+
+    /// Waits for the next record and opens it where it stands.
+    pub(crate) fn receive(&mut self) -> Result<&[u8], PipeError> {
+        let range = loop {
+            if let Some(range) = self.inbox.next_record()? {
+                break range;
+            }
+            if self.inbox.fill(&mut self.stream).map_err(failure)? == 0 {
+                return Err(LinkFailure::Closed.into());
+            }
+        };
+        let record = self.inbox.buffer.get_mut(range).unwrap_or_default();
+        Ok(self.opener.open(record)?)
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) fn close(self) {
+        match self.stream {
+            // Whatever fails here, the connection is gone afterwards.
+            Stream::Tcp(stream) => drop(stream.shutdown(Shutdown::Write)),
+            Stream::Async(mut stream) => {
+                let runtime = stream.runtime;
+                runtime.block_on(poll_fn(|cx| stream.link.poll_close(cx)));
+            }
+        }
+    }
+}
+
+/// Cuts a pipe: whoever reads or writes it gets an error at once, on both sides.
+#[derive(Debug)]
+pub(crate) enum Cutter {
+    Async(Arc<Notify>),
+    Tcp(TcpStream),
+}
+
+impl Cutter {
+    pub(crate) fn cut(&self) {
+        match self {
+            Self::Async(notify) => notify.notify_one(),
+            // It fails when the connection is gone already, which is what is wanted.
+            Self::Tcp(stream) => drop(stream.shutdown(Shutdown::Both)),
+        }
+    }
+}
+
+/// Records on their way out: several per write, since every system call costs.
+pub(crate) struct Batch {
+    buffer: Vec<u8>,
+    used: usize,
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        Self { buffer: vec![0; BATCH * (HEADER + RECORD)], used: 0 }
+    }
+
+    /// Room for the plaintext of one more record; `None` when the batch is full.
+    pub(crate) fn room(&mut self) -> Option<&mut [u8]> {
+        let start = self.used + HEADER;
+        self.buffer.get_mut(start..start + RECORD)
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    fn sealed(&self) -> &[u8] {
+        self.buffer.get(..self.used).unwrap_or_default()
+    }
+}
+
+/// Bytes that have come, as yet unopened from `start` to `end`.
+struct Inbox {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Inbox {
+    fn new(received: Vec<u8>) -> Self {
+        let end = received.len();
+        let mut buffer = received;
+        buffer.resize(end.max(INBOX), 0);
+        Self { buffer, start: 0, end }
+    }
+
+    /// Where the next whole record stands, which is thereby used up.
+    fn next_record(&mut self) -> Result<Option<std::ops::Range<usize>>, PipeError> {
+        let waiting = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let Some(length) = record_length(waiting)? else { return Ok(None) };
+        if waiting.len() < length {
+            return Ok(None);
+        }
+        let range = self.start..self.start + length;
+        self.start = range.end;
+        Ok(Some(range))
+    }
+
+    /// Reads more, behind what waits. Room is made for what has come, never for what is announced.
+    fn fill(&mut self, stream: &mut Stream) -> io::Result<usize> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == self.buffer.len() {
+            self.buffer.resize(self.end * 2, 0);
+        }
+        let count = stream.read(self.buffer.get_mut(self.end..).unwrap_or_default())?;
+        self.end += count;
+        Ok(count)
+    }
+}
+
+enum Stream {
+    Async(AsyncStream),
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Async(stream) => stream.read(buffer),
+            Self::Tcp(stream) => loop {
+                match stream.read(buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    outcome => return outcome,
+                }
+            },
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Async(stream) => stream.write_all(bytes),
+            Self::Tcp(stream) => stream.write_all(bytes),
+        }
+    }
+}
+
+/// A link that only the runtime can drive, such as a WebSocket.
+struct AsyncStream {
+    link: Link,
+    outbox: Outbox,
+    received: Vec<u8>,
+    runtime: Handle,
+    cut: Arc<Notify>,
+}
+
+impl AsyncStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.received.is_empty() {
+            let (link, received) = (&mut self.link, &mut self.received);
+            let outcome = self.runtime.block_on(async {
+                tokio::select! {
+                    outcome = poll_fn(|cx| link.poll_receive(cx, received)) => outcome,
+                    () = self.cut.notified() => Err(LinkFailure::Closed),
+                }
+            });
+            match outcome {
+                Ok(()) => {}
+                Err(LinkFailure::Closed) => return Ok(0),
+                Err(failure) => return Err(io::Error::other(failure)),
+            }
+        }
+        let count = self.received.len().min(buffer.len());
+        for (to, byte) in buffer.iter_mut().zip(self.received.drain(..count)) {
+            *to = byte;
+        }
+        Ok(count)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.outbox.push(bytes.to_vec());
+        let (link, outbox) = (&mut self.link, &mut self.outbox);
+        let outcome = self.runtime.block_on(async {
+            tokio::select! {
+                outcome = poll_fn(|cx| link.poll_send(cx, outbox)) => outcome,
+                () = self.cut.notified() => Err(LinkFailure::Closed),
+            }
+        });
+        outcome.map_err(io::Error::other)
+    }
+}
+
+fn failure(error: io::Error) -> PipeError {
+    PipeError::Link(error.kind().into())
+}
+
+/// Plaintext bytes of the records we send. Python's receiver slows down with much longer ones.
+const RECORD: usize = 64 << 10;
+
+/// Records per write.
+const BATCH: usize = 4;
+
+/// First size of the buffer that is read into, in bytes. It grows when a record is longer.
+const INBOX: usize = 512 << 10;
