@@ -100,17 +100,18 @@ impl Transit {
             },
         );
         let route = self.settings.route;
-        let mut driver = Driver::new(race, |address| dial(route.clone(), address));
+        let mut driver = Driver::new(race, move |address| dial(route.clone(), address));
         driver.command(Command::Start(peer.hints.clone()));
-        let mut listeners = self.listeners;
+        let listeners = self.listeners;
         let mut incoming = LinkId(1);
         loop {
             tokio::select! {
                 outcome = driver.next() => {
-                    let last_failure = driver.last_failure().cloned();
-                    let event = outcome.map_err(|error| Error::NotConnected(error, last_failure))?;
+                    let last = driver.last_failure().cloned();
+                    let event = outcome.map_err(|race| Error::NotConnected { race, last })?;
                     let Event::Connected { link, route, received } = event else { continue };
                     let link = driver.take(link).await.map_err(Error::Lost)?;
+                    // The losing links say goodbye in the background, for a moment at most.
                     tokio::spawn(driver.finish());
                     let path = Path::new(route, &link);
                     return Ok(Pipe::new(link, role, key, received, path));
@@ -146,9 +147,14 @@ pub enum Error {
     /// The connection that was chosen broke at once.
     #[error("the connection broke at once: {0}")]
     Lost(LinkFailure),
-    /// Nothing worked. With what went wrong last, if anything was tried.
-    #[error("{0}{}", because(.1.as_ref()))]
-    NotConnected(RaceError, Option<LinkFailure>),
+    /// Nothing worked.
+    #[error("{race}{}", because(.last.as_ref()))]
+    NotConnected {
+        /// How the attempts ended.
+        race: RaceError,
+        /// What went wrong last, if anything was tried.
+        last: Option<LinkFailure>,
+    },
     /// The port that was asked for cannot be had.
     #[error("cannot listen on port {0}: {}", io::Error::from(*.1))]
     PortTaken(u16, io::ErrorKind),

@@ -7,6 +7,7 @@
 pub mod message;
 pub mod name;
 pub mod negotiation;
+pub mod zip;
 
 pub use message::{Ack, Answer, BadMessage, Message, Offer};
 pub use name::{PeerName, UnsafeName};

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use wormhole_magic::transfer::{NegotiationError, PeerName, UnsafeName};
+use wormhole_magic::transfer::{BadMessage, NegotiationError, PeerName, UnsafeName};
 
-use crate::transit;
+use crate::transit::{self, BadRecord};
+use crate::code;
 
 /// Why a transfer failed. The other side has been told where that was possible.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -14,6 +15,9 @@ pub enum Error {
     /// The application cancelled it.
     #[error("cancelled")]
     Cancelled,
+    /// The two sides did not meet, or somebody guessed the code.
+    #[error(transparent)]
+    Code(#[from] code::Error),
     /// The destination is there already and may not be replaced.
     #[error("{} already exists", .0.display())]
     Exists(PathBuf),
@@ -67,6 +71,28 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What the other side is told, so that it need not guess; `None` if it knows.
+    pub(super) fn reply(&self) -> Option<String> {
+        let text = match self {
+            Self::PeerGone | Self::PeerRefused(_) | Self::Code(_) => return None,
+            Self::Rejected | Self::Exists(_) => "transfer rejected",
+            Self::Cancelled => "transfer cancelled",
+            Self::VerifierRejected => "sender rejected verification check, abandoned transfer",
+            Self::NoSpace { .. } => "not enough space on the receiving side",
+            Self::WriteFailed { .. } => "the receiving side could not write the file",
+            Self::Unsendable(_) => "the sending side could not read what it offered",
+            Self::NoConnection(_) | Self::Interrupted { .. } => "the connection failed",
+            Self::PeerMisbehaved(PeerMisbehaved::Negotiation(error)) => match error {
+                NegotiationError::PeerMisbehaved(wrong) => return Some(wrong.reply()),
+                _ => "invalid message",
+            },
+            Self::PeerMisbehaved(_) | Self::NothingToSend => "transfer failed",
+        };
+        Some(text.to_owned())
+    }
+}
+
 impl From<NegotiationError> for Error {
     fn from(error: NegotiationError) -> Self {
         match error {
@@ -80,6 +106,12 @@ impl From<NegotiationError> for Error {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerMisbehaved {
+    /// The receiver's last word makes no sense, or says that it failed.
+    #[error("it did not confirm what it received: {0}")]
+    BadAck(BadMessage),
+    /// What came over the connection was tampered with.
+    #[error(transparent)]
+    BadRecord(BadRecord),
     /// A message makes no sense or came out of turn.
     #[error(transparent)]
     Negotiation(NegotiationError),

@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use wormhole_magic::code::Code;
-use wormhole_magic::key::Verifier;
-use wormhole_magic::mailbox::message::Welcome;
 use wormhole_magic::transfer::Offer;
 
+use crate::code::{Code, CodeInput, Verifier, Welcome};
 use crate::transit::Path;
 
 /// One step of a transfer, in the order in which they usually come.
@@ -16,8 +14,14 @@ use crate::transit::Path;
 pub enum Event {
     /// What the mailbox server says to everybody who connects.
     Welcome(Box<Welcome>),
-    /// This is the code: tell the other side. Not reported to a receiver that was given it.
+    /// A person types the code into this ([`CodeSource::Input`](super::CodeSource)).
+    CodeWanted(CodeInput),
+    /// The code is known. Unless it came from there, tell it to the other side.
     Code(Code),
+    /// The link to the mailbox server is lost and will be opened again by itself.
+    ServerLost,
+    /// The link to the mailbox server is back, nothing was lost.
+    ServerFound,
     /// Both sides have met; nobody else can use the code any more.
     CodeConsumed,
     /// A key is there, but the other side has not shown yet that it has the same.

@@ -5,10 +5,12 @@ use std::io::{Read, Write};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
-use wormhole_magic::AppId;
-use wormhole_magic::code::Code;
 use wormhole_magic::transfer::{Offer, UnsafeName};
 use wormhole_magic::transit::{RelayHint, RelayPolicy, TcpHint};
+
+use crate::code::{AppId, Code, MailboxUrl, Wormhole};
+use crate::net::Tor;
+use crate::transit;
 
 /// How a transfer is to be done. The default is the public servers and no questions.
 #[derive(Clone, Debug)]
@@ -26,12 +28,14 @@ pub struct Settings {
     pub listen: bool,
     /// The port to listen on; `None` lets the system choose.
     pub listen_port: Option<u16>,
-    /// The mailbox server, `ws://` or `wss://`.
-    pub mailbox_url: String,
+    /// The addresses of one mailbox server, in the order in which to try them.
+    pub servers: Vec<MailboxUrl>,
     /// Whether a relay may be used.
     pub relay: RelayPolicy,
     /// Our own relays. The peer's are used, too.
     pub relays: Vec<RelayHint>,
+    /// Goes through Tor: nobody learns our address, and nobody can connect to us.
+    pub tor: Option<Tor>,
     /// Whether the sender waits for [`Transfer::confirm_verifier`](super::Transfer) before it
     /// says what it offers.
     pub verify: bool,
@@ -42,14 +46,28 @@ impl Default for Settings {
         Self {
             app_id: AppId::default(),
             code: None,
-            code_words: CODE_WORDS,
+            code_words: Wormhole::CODE_WORDS,
             ignore_unsendable: false,
             listen: true,
             listen_port: None,
-            mailbox_url: PUBLIC_MAILBOX.to_owned(),
             relay: RelayPolicy::default(),
             relays: vec![RelayHint::tcp(TcpHint::new(PUBLIC_RELAY.0, PUBLIC_RELAY.1))],
+            servers: MailboxUrl::public(),
+            tor: None,
             verify: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The part of it that concerns the connection for the data.
+    pub(super) fn transit(&self) -> transit::Settings {
+        transit::Settings {
+            listen: self.listen,
+            port: self.listen_port,
+            policy: self.relay,
+            relays: self.relays.clone(),
+            route: self.tor.as_ref().map(|tor| tor.route()).unwrap_or_default(),
         }
     }
 }
@@ -164,12 +182,6 @@ pub enum OnExists {
     #[default]
     Refuse,
 }
-
-/// Words of a code by default: 16 bits of secret, as every client has it.
-const CODE_WORDS: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
-
-/// The public mailbox server.
-pub const PUBLIC_MAILBOX: &str = "wss://relay.magic-wormhole.io/v1";
 
 /// The public transit relay: host and port.
 pub const PUBLIC_RELAY: (&str, u16) = ("transit.magic-wormhole.io", 4001);

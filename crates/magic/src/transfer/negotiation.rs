@@ -46,6 +46,16 @@ pub enum PeerMisbehaved {
     WrongAnswer,
 }
 
+impl PeerMisbehaved {
+    /// What the peer is told.
+    pub fn reply(self) -> String {
+        match self {
+            Self::BadMessage(bad) => bad.reply().to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// The sender's side. Says its transit info (unless it sends a text) and its offer at once.
 ///
 /// | state | input | event | next |

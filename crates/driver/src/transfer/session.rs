@@ -1,0 +1,342 @@
+//! What sender and receiver have in common: the wormhole, the application's decisions, and telling
+//! everybody how it went.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use wormhole_magic::transfer::{Message, NegotiationError, STREAM_ABILITY, TRANSFER_ABILITY};
+use wormhole_magic::transit::TransitKey;
+
+use super::{CodeSource, Command, Error, Event, Report, Settings};
+use crate::code::{
+    self, AppId, Closed, Code, Config, Delegate, Key, Mood, Verifier, Welcome, Wormhole,
+};
+use crate::transit::blocking::Cutter;
+
+/// What happens to a transfer.
+pub(super) enum Happening {
+    Command(Command),
+    Message(Message),
+    Verifier(Verifier),
+    Versions(Value),
+}
+
+/// One transfer's surroundings.
+pub(super) struct Session {
+    wormhole: Wormhole,
+    news: mpsc::UnboundedReceiver<News>,
+    /// Messages that came together with the one handed out last.
+    messages: std::vec::IntoIter<Message>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::Sender<Result<Event, Error>>,
+    key: Option<Key>,
+}
+
+impl Session {
+    pub(super) fn start(
+        settings: &Settings,
+        commands: mpsc::UnboundedReceiver<Command>,
+        events: mpsc::Sender<Result<Event, Error>>,
+    ) -> Self {
+        let config = Config {
+            app_id: settings.app_id.clone(),
+            servers: settings.servers.clone(),
+            app_versions: json!({ "abilities": [TRANSFER_ABILITY, STREAM_ABILITY] }),
+            tor: settings.tor.clone(),
+        };
+        let (sender, news) = mpsc::unbounded_channel();
+        let wormhole = Wormhole::create_with_delegate(config, Box::new(Reporter(sender)));
+        let messages = Vec::new().into_iter();
+        Self { wormhole, news, messages, commands, events, key: None }
+    }
+
+    /// Starts to get a code from wherever it is to come.
+    pub(super) async fn choose_code(
+        &self,
+        source: CodeSource,
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        match source {
+            CodeSource::Allocate => self.wormhole.allocate_code(settings.code_words)?,
+            CodeSource::Code(code) => self.wormhole.set_code(code)?,
+            CodeSource::Input => {
+                let input = self.wormhole.input_code()?;
+                self.tell(Event::CodeWanted(input)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what matters, and tells the application the rest. Dropping this loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Happening, Error> {
+        loop {
+            if let Some(message) = self.messages.next() {
+                return Ok(Happening::Message(message));
+            }
+            let news = tokio::select! {
+                command = self.commands.recv() => return match command {
+                    Some(Command::Cancel) | None => Err(Error::Cancelled),
+                    Some(command) => Ok(Happening::Command(command)),
+                },
+                news = self.news.recv() => news.ok_or(code::Error::Closed)?,
+            };
+            if let Some(happening) = self.on_news(news).await? {
+                return Ok(happening);
+            }
+        }
+    }
+
+    async fn on_news(&mut self, news: News) -> Result<Option<Happening>, Error> {
+        let event = match news {
+            News::Welcome(welcome) => Event::Welcome(welcome),
+            News::ServerLost => Event::ServerLost,
+            News::ServerFound => Event::ServerFound,
+            News::Code(code) => Event::Code(code),
+            News::CodeConsumed => Event::CodeConsumed,
+            News::Key(key) => {
+                self.key = Some(key);
+                Event::KeyEstablished
+            }
+            News::Verifier(verifier) => {
+                self.tell(Event::Verifier(verifier)).await?;
+                return Ok(Some(Happening::Verifier(verifier)));
+            }
+            News::Versions(versions) => return Ok(Some(Happening::Versions(versions))),
+            News::Message(json) => {
+                let messages = Message::decode(&json).map_err(NegotiationError::from)?;
+                self.messages = messages.into_iter();
+                return Ok(None);
+            }
+            News::Closed(result) => {
+                return Err(result.err().unwrap_or(code::Error::Closed).into());
+            }
+        };
+        self.tell(event).await?;
+        Ok(None)
+    }
+
+    /// Tells the application; an application that is gone has cancelled.
+    pub(super) async fn tell(&self, event: Event) -> Result<(), Error> {
+        self.events.send(Ok(event)).await.map_err(|_gone| Error::Cancelled)
+    }
+
+    /// Sends the peer a message.
+    pub(super) async fn send(&self, message: &Message) -> Result<(), Error> {
+        Ok(self.wormhole.send_message(message.encode()).await?)
+    }
+
+    /// The key for the connection that carries the data.
+    pub(super) fn transit_key(&self) -> Result<TransitKey, Error> {
+        let key = self.key.as_ref().ok_or(code::Error::ApiMisuse(code::ApiMisuse::NoKey))?;
+        // The reference uses this identifier even when it meets under another one.
+        Ok(TransitKey::new(key.transit_key(&AppId::default())))
+    }
+
+    /// Waits for a thread that carries data, with progress for the application. If the application
+    /// or the peer gives up, the connection is cut.
+    pub(super) async fn carry<T>(
+        &mut self,
+        mut thread: JoinHandle<Result<T, Error>>,
+        cutter: &Cutter,
+        progress: &Progress,
+    ) -> Result<T, Error> {
+        let mut tick = interval(PROGRESS);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.tick().await;
+        let gave_up = loop {
+            tokio::select! {
+                outcome = &mut thread => {
+                    let outcome = outcome.unwrap_or(Err(Error::Cancelled));
+                    if outcome.is_ok() {
+                        self.tell(progress.event()).await?;
+                    }
+                    return self.explain(outcome).await;
+                }
+                error = self.given_up() => break error,
+                _ = tick.tick() => {
+                    // An application that does not look gets the next one.
+                    let _unread = self.events.try_send(Ok(progress.event()));
+                }
+            }
+        };
+        cutter.cut();
+        // The thread cleans up before it ends.
+        let _outcome = thread.await;
+        Err(gave_up)
+    }
+
+    /// Waits until the application or the peer gives up. Dropping this loses nothing.
+    async fn given_up(&mut self) -> Error {
+        loop {
+            match self.next().await {
+                Ok(Happening::Message(Message::Error(text))) => return Error::PeerRefused(text),
+                // What comes late changes nothing any more.
+                Ok(_) => {}
+                Err(Error::Code(_)) => break,
+                Err(error) => return error,
+            }
+        }
+        // The data does not need the mailbox; only the application can stop it now.
+        while !matches!(self.commands.recv().await, Some(Command::Cancel) | None) {}
+        Error::Cancelled
+    }
+
+    /// If the connection broke, the peer may have said why over the mailbox.
+    async fn explain<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if !matches!(outcome, Err(Error::Interrupted { .. })) {
+            return outcome;
+        }
+        let said = timeout(EXPLANATION, async {
+            loop {
+                match self.next().await {
+                    Ok(Happening::Message(Message::Error(text))) => break Some(text),
+                    Ok(_) => {}
+                    Err(_) => break None,
+                }
+            }
+        });
+        match said.await {
+            Ok(Some(text)) => Err(Error::PeerRefused(text)),
+            Ok(None) | Err(_) => outcome,
+        }
+    }
+
+    /// Ends the transfer: tells the peer, the server, and the application.
+    pub(super) async fn finish(self, outcome: Result<Report, Error>) {
+        let mut mood = None;
+        if let Err(error) = &outcome
+            && self.key.is_some()
+        {
+            mood = Some(Mood::Errory);
+            if let Some(text) = error.reply() {
+                // It fails if the wormhole has ended, and then there is nobody to tell.
+                let _ended = self.send(&Message::Error(text)).await;
+            }
+        }
+        let (wormhole, events) = (self.wormhole, self.events);
+        let close = timeout(CLOSE, async {
+            match mood {
+                Some(mood) => wormhole.close_with_mood(mood).await,
+                None => wormhole.close().await,
+            }
+        });
+        // Success is reported first: what the server still has to say is no concern of the user.
+        // An error is reported last: programs tend to exit then. Nobody may be listening.
+        if outcome.is_ok() {
+            let _gone = events.send(outcome.map(Event::Done)).await;
+            let _closed = close.await;
+        } else {
+            let _closed = close.await;
+            let _gone = events.send(outcome.map(Event::Done)).await;
+        }
+    }
+}
+
+/// What a thread that carries data has done so far.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    done: Arc<AtomicU64>,
+    total: Option<u64>,
+}
+
+impl Progress {
+    pub(super) fn new(total: Option<u64>) -> Self {
+        Self { done: Arc::new(AtomicU64::new(0)), total }
+    }
+
+    pub(super) fn add(&self, bytes: usize) {
+        self.done.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    pub(super) const fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    fn event(&self) -> Event {
+        Event::Progress { done: self.done(), total: self.total }
+    }
+}
+
+/// What the wormhole reports.
+enum News {
+    Closed(Result<Closed, code::Error>),
+    Code(Code),
+    CodeConsumed,
+    Key(Key),
+    Message(Vec<u8>),
+    ServerFound,
+    ServerLost,
+    Verifier(Verifier),
+    Versions(Value),
+    Welcome(Box<Welcome>),
+}
+
+/// Puts everything the wormhole reports into one queue, in order.
+struct Reporter(mpsc::UnboundedSender<News>);
+
+impl Reporter {
+    fn report(&self, news: News) {
+        // The transfer is over when nobody takes it.
+        let _over = self.0.send(news);
+    }
+}
+
+impl Delegate for Reporter {
+    fn on_welcome(&mut self, welcome: &Welcome) {
+        self.report(News::Welcome(Box::new(welcome.clone())));
+    }
+
+    fn on_server_lost(&mut self) {
+        self.report(News::ServerLost);
+    }
+
+    fn on_server_found(&mut self) {
+        self.report(News::ServerFound);
+    }
+
+    fn on_code(&mut self, code: &Code) {
+        self.report(News::Code(code.clone()));
+    }
+
+    fn on_code_consumed(&mut self) {
+        self.report(News::CodeConsumed);
+    }
+
+    fn on_key(&mut self, key: &Key) {
+        self.report(News::Key(key.clone()));
+    }
+
+    fn on_verifier(&mut self, verifier: &Verifier) {
+        self.report(News::Verifier(*verifier));
+    }
+
+    fn on_versions(&mut self, versions: &Value) {
+        self.report(News::Versions(versions.clone()));
+    }
+
+    fn on_message(&mut self, message: Vec<u8>) {
+        self.report(News::Message(message));
+    }
+
+    fn on_closed(&mut self, result: &Result<Closed, code::Error>) {
+        self.report(News::Closed(result.clone()));
+    }
+}
+
+/// How often an application is told of progress.
+const PROGRESS: Duration = Duration::from_millis(100);
+
+/// How long a broken connection waits for the peer's reason.
+const EXPLANATION: Duration = Duration::from_secs(1);
+
+/// How long closing may take.
+const CLOSE: Duration = Duration::from_secs(2);

@@ -1,0 +1,354 @@
+//! The fixed records of a zip: local headers, the lines of the table of contents, its end.
+//!
+//! Bytes only; what they have to agree with is checked in [`super::read`].
+
+use wormhole_kit::{Reader, TooShort};
+
+use super::{
+    CENTRAL, END, END_64, EXTRA_TIMESTAMP, EXTRA_ZIP64, FLAG_UTF8, LOCAL, LOCATOR_64, STORED,
+};
+
+/// What precedes the data of a file.
+#[derive(Debug)]
+pub(super) struct LocalHeader {
+    pub(super) flags: u16,
+    pub(super) method: u16,
+    pub(super) crc: u32,
+    pub(super) compressed: u64,
+    pub(super) size: u64,
+    pub(super) name: Vec<u8>,
+    /// Seconds since 1970, when it is given exactly.
+    pub(super) modified: Option<i64>,
+}
+
+/// Bytes of a local header before its name.
+pub(super) const LOCAL_FIXED: usize = 30;
+
+/// Bytes of name and extra field together, from the first [`LOCAL_FIXED`] bytes.
+pub(super) fn local_rest(header: &[u8]) -> Result<usize, TooShort> {
+    let mut reader = Reader::new(header);
+    reader.take(26)?;
+    Ok(usize::from(reader.u16_le()?) + usize::from(reader.u16_le()?))
+}
+
+impl LocalHeader {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, TooShort> {
+        let mut reader = Reader::new(bytes);
+        reader.take(6)?;
+        let (flags, method) = (reader.u16_le()?, reader.u16_le()?);
+        let _dos_time = reader.u32_le()?;
+        let crc = reader.u32_le()?;
+        let (mut compressed, mut size) = (u64::from(reader.u32_le()?), u64::from(reader.u32_le()?));
+        let (name, extra) = (usize::from(reader.u16_le()?), usize::from(reader.u16_le()?));
+        let name = reader.take(name)?.to_vec();
+        let extra = Extra::parse(reader.take(extra)?, &mut [&mut size, &mut compressed]);
+        Ok(Self { flags, method, crc, compressed, size, name, modified: extra.modified })
+    }
+}
+
+/// One line of the table of contents.
+#[derive(Debug)]
+pub(super) struct CentralHeader {
+    pub(super) crc: u32,
+    pub(super) size: u64,
+    pub(super) name: Vec<u8>,
+    /// Type and permissions, if a Unix program made the entry.
+    pub(super) mode: Option<u32>,
+}
+
+/// Bytes of a line before its name.
+pub(super) const CENTRAL_FIXED: usize = 46;
+
+/// Bytes of name, extra field and comment together, from the first [`CENTRAL_FIXED`] bytes.
+pub(super) fn central_rest(header: &[u8]) -> Result<usize, TooShort> {
+    let mut reader = Reader::new(header);
+    reader.take(28)?;
+    let (name, extra, comment) = (reader.u16_le()?, reader.u16_le()?, reader.u16_le()?);
+    Ok(usize::from(name) + usize::from(extra) + usize::from(comment))
+}
+
+impl CentralHeader {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, TooShort> {
+        let mut reader = Reader::new(bytes);
+        reader.take(5)?;
+        let made_by = reader.u8()?;
+        reader.take(10)?;
+        let crc = reader.u32_le()?;
+        let (mut compressed, mut size) = (u64::from(reader.u32_le()?), u64::from(reader.u32_le()?));
+        let (name, extra) = (usize::from(reader.u16_le()?), usize::from(reader.u16_le()?));
+        reader.take(6)?;
+        let attributes = reader.u32_le()?;
+        let mut offset = u64::from(reader.u32_le()?);
+        let name = reader.take(name)?.to_vec();
+        let fields = &mut [&mut size, &mut compressed, &mut offset];
+        Extra::parse(reader.take(extra)?, fields);
+        let mode = (made_by == MADE_BY_UNIX).then_some(attributes >> 16);
+        Ok(Self { crc, size, name, mode })
+    }
+}
+
+/// The number of entries that the end of the table of contents states.
+pub(super) fn end_entries(end: &[u8]) -> Result<u64, TooShort> {
+    let mut reader = Reader::new(end);
+    reader.take(10)?;
+    reader.u16_le().map(u64::from)
+}
+
+/// The same from the record of 64 bits.
+pub(super) fn end_64_entries(end: &[u8]) -> Result<u64, TooShort> {
+    let mut reader = Reader::new(end);
+    reader.take(32)?;
+    reader.u64_le()
+}
+
+/// Bytes of [`END_64`] behind its first 12, which state them.
+pub(super) fn end_64_rest(end: &[u8]) -> Result<u64, TooShort> {
+    let mut reader = Reader::new(end);
+    reader.take(4)?;
+    reader.u64_le()
+}
+
+/// Bytes of the comment behind the end, from its first [`END_FIXED`] bytes.
+pub(super) fn end_rest(end: &[u8]) -> Result<usize, TooShort> {
+    let mut reader = Reader::new(end);
+    reader.take(20)?;
+    reader.u16_le().map(usize::from)
+}
+
+/// Bytes of the end before its comment.
+pub(super) const END_FIXED: usize = 22;
+
+/// What of the extra fields is understood.
+#[derive(Default)]
+struct Extra {
+    modified: Option<i64>,
+}
+
+impl Extra {
+    /// Reads extra fields; `saturated` are the fields that may have overflowed into the ZIP64 one,
+    /// in its order. What makes no sense is skipped, as other programs put anything here.
+    fn parse(bytes: &[u8], saturated: &mut [&mut u64]) -> Self {
+        let mut extra = Self::default();
+        let mut reader = Reader::new(bytes);
+        while let (Ok(id), Ok(length)) = (reader.u16_le(), reader.u16_le()) {
+            let Ok(field) = reader.take(usize::from(length)) else { break };
+            let mut field = Reader::new(field);
+            if id == EXTRA_ZIP64 {
+                for value in saturated.iter_mut().filter(|value| ***value == SATURATED) {
+                    if let Ok(wide) = field.u64_le() {
+                        **value = wide;
+                    }
+                }
+            } else if id == EXTRA_TIMESTAMP
+                && let (Ok(flags), Ok(seconds)) = (field.u8(), field.u32_le())
+                && flags & 1 == 1
+            {
+                extra.modified = Some(i64::from(seconds.cast_signed()));
+            }
+        }
+        extra
+    }
+}
+
+/// What a writer says about one entry, in both of its headers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) flags: u16,
+    pub(super) crc: u32,
+    pub(super) size: u64,
+    pub(super) modified: i64,
+}
+
+/// Writes what precedes the data of an entry.
+pub(super) fn write_local(fields: Fields<'_>, out: &mut Vec<u8>) {
+    let wide = is_wide(fields.size);
+    out.extend(LOCAL.to_le_bytes());
+    write_common(fields, wide, out);
+    out.extend(narrow_16(if wide { EXTRA_TIME + EXTRA_SIZES } else { EXTRA_TIME }).to_le_bytes());
+    out.extend(fields.name);
+    write_timestamp(fields.modified, out);
+    if wide {
+        write_wide(&[fields.size, fields.size], out);
+    }
+}
+
+/// Writes one line of the table of contents.
+pub(super) fn write_central(fields: Fields<'_>, mode: u32, offset: u64, out: &mut Vec<u8>) {
+    let mut wide = Vec::new();
+    if is_wide(fields.size) {
+        wide.extend([fields.size, fields.size]);
+    }
+    if is_wide(offset) {
+        wide.push(offset);
+    }
+    out.extend(CENTRAL.to_le_bytes());
+    out.extend([version(!wide.is_empty()), MADE_BY_UNIX]);
+    write_common(fields, !wide.is_empty(), out);
+    let extra = EXTRA_TIME + if wide.is_empty() { 0 } else { 4 + 8 * wide.len() };
+    out.extend(narrow_16(extra).to_le_bytes());
+    // No comment, first disk, no internal attributes.
+    out.extend([0; 6]);
+    let is_folder = if fields.name.ends_with(b"/") { ATTRIBUTE_FOLDER } else { 0 };
+    out.extend((mode << 16 | is_folder).to_le_bytes());
+    out.extend(narrow_32(offset).to_le_bytes());
+    out.extend(fields.name);
+    write_timestamp(fields.modified, out);
+    if !wide.is_empty() {
+        write_wide(&wide, out);
+    }
+}
+
+/// Writes the end of the table of contents, which has `size` bytes from `offset` on.
+pub(super) fn write_end(entries: u64, size: u64, offset: u64, out: &mut Vec<u8>) {
+    if needs_end_64(entries, size, offset) {
+        out.extend(END_64.to_le_bytes());
+        out.extend((END_64_BYTES - 12).to_le_bytes());
+        out.extend([VERSION_64, MADE_BY_UNIX, VERSION_64, 0]);
+        out.extend([0; 8]);
+        for value in [entries, entries, size, offset] {
+            out.extend(value.to_le_bytes());
+        }
+        out.extend(LOCATOR_64.to_le_bytes());
+        out.extend([0; 4]);
+        out.extend((offset + size).to_le_bytes());
+        out.extend(1_u32.to_le_bytes());
+    }
+    let count = u16::try_from(entries).unwrap_or(u16::MAX).to_le_bytes();
+    out.extend(END.to_le_bytes());
+    out.extend([0; 4]);
+    out.extend(count);
+    out.extend(count);
+    out.extend(narrow_32(size).to_le_bytes());
+    out.extend(narrow_32(offset).to_le_bytes());
+    out.extend([0; 2]);
+}
+
+/// Bytes that [`write_local`] writes.
+pub(super) const fn local_length(name: usize, size: u64) -> usize {
+    LOCAL_FIXED + name + EXTRA_TIME + if is_wide(size) { EXTRA_SIZES } else { 0 }
+}
+
+/// Bytes that [`write_central`] writes.
+pub(super) const fn central_length(name: usize, size: u64, offset: u64) -> usize {
+    let wide = if is_wide(size) { 16 } else { 0 } + if is_wide(offset) { 8 } else { 0 };
+    CENTRAL_FIXED + name + EXTRA_TIME + if wide == 0 { 0 } else { 4 + wide }
+}
+
+/// Bytes that [`write_end`] writes.
+pub(super) const fn end_length(entries: u64, size: u64, offset: u64) -> u64 {
+    let wide = if needs_end_64(entries, size, offset) { END_64_BYTES + 20 } else { 0 };
+    22 + wide
+}
+
+/// Whether a number does not fit into 32 bits (the largest means: look elsewhere).
+pub(super) const fn is_wide(value: u64) -> bool {
+    value >= SATURATED
+}
+
+/// Version to extract, flags, method, time, CRC, sizes and the name's length.
+fn write_common(fields: Fields<'_>, wide: bool, out: &mut Vec<u8>) {
+    out.extend([version(wide), 0]);
+    out.extend((fields.flags | FLAG_UTF8).to_le_bytes());
+    out.extend(STORED.to_le_bytes());
+    out.extend(dos_time(fields.modified).to_le_bytes());
+    out.extend(fields.crc.to_le_bytes());
+    out.extend(narrow_32(fields.size).to_le_bytes());
+    out.extend(narrow_32(fields.size).to_le_bytes());
+    out.extend(narrow_16(fields.name.len()).to_le_bytes());
+}
+
+fn write_timestamp(modified: i64, out: &mut Vec<u8>) {
+    let seconds = i32::try_from(modified).unwrap_or(if modified < 0 { i32::MIN } else { i32::MAX });
+    out.extend(EXTRA_TIMESTAMP.to_le_bytes());
+    out.extend([5, 0, 1]);
+    out.extend(seconds.to_le_bytes());
+}
+
+fn write_wide(values: &[u64], out: &mut Vec<u8>) {
+    out.extend(EXTRA_ZIP64.to_le_bytes());
+    out.extend(narrow_16(8 * values.len()).to_le_bytes());
+    out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+}
+
+const fn needs_end_64(entries: u64, size: u64, offset: u64) -> bool {
+    entries >= 0xffff || is_wide(size) || is_wide(offset)
+}
+
+const fn version(wide: bool) -> u8 {
+    if wide { VERSION_64 } else { 20 }
+}
+
+fn narrow_32(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Names are at most [`super::path::MAX_PATH`] bytes, extra fields far shorter.
+fn narrow_16(value: usize) -> u16 {
+    u16::try_from(value).unwrap_or(u16::MAX)
+}
+
+/// Date and time as MS-DOS had them, in UTC, from 1980 to 2107.
+fn dos_time(seconds: i64) -> u32 {
+    let days = seconds.div_euclid(86_400);
+    let second = u32::try_from(seconds.rem_euclid(86_400)).unwrap_or(0);
+    let (year, month, day) = civil(days);
+    if year < 1980 {
+        return 1 << 21 | 1 << 16;
+    }
+    if year > 2107 {
+        return u32::MAX;
+    }
+    let date = u32::try_from(year - 1980).unwrap_or(0) << 9 | month << 5 | day;
+    date << 16 | second / 3600 << 11 | second / 60 % 60 << 5 | second % 60 / 2
+}
+
+/// Year, month and day of a number of days since 1970, in the Gregorian calendar. The year is
+/// taken to begin in March, so that the leap day is its last.
+fn civil(days: i64) -> (i64, u32, u32) {
+    let days = days.saturating_add(719_468);
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = u32::try_from(day_of_year - (153 * shifted + 2) / 5 + 1).unwrap_or(1);
+    let month = u32::try_from(if shifted < 10 { shifted + 3 } else { shifted - 9 }).unwrap_or(1);
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+/// A field of 32 bits with this value means: look into the ZIP64 extra field.
+const SATURATED: u64 = 0xffff_ffff;
+
+const MADE_BY_UNIX: u8 = 3;
+const VERSION_64: u8 = 45;
+const ATTRIBUTE_FOLDER: u32 = 0x10;
+const END_64_BYTES: u64 = 56;
+
+/// Bytes of the extra field with a time.
+const EXTRA_TIME: usize = 9;
+
+/// Bytes of the extra field with two sizes.
+const EXTRA_SIZES: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dos_times_are_exact_to_two_seconds_and_clamped() {
+        assert_eq!(dos_time(0), 0x0021_0000);
+        assert_eq!(dos_time(315_532_800), 0x0021_0000);
+        // 2026-11-22 08:46:11
+        assert_eq!(dos_time(1_795_337_171), (46 << 9 | 11 << 5 | 22) << 16 | 8 << 11 | 46 << 5 | 5);
+        // 2024-02-29 23:59:58
+        assert_eq!(
+            dos_time(1_709_251_198),
+            (44 << 9 | 2 << 5 | 29) << 16 | 23 << 11 | 59 << 5 | 29
+        );
+        assert_eq!(dos_time(i64::MAX), u32::MAX);
+        assert_eq!(dos_time(i64::MIN), 0x0021_0000);
+    }
+}

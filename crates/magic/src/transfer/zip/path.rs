@@ -1,0 +1,91 @@
+//! Paths inside a zip, checked before anything is created.
+
+use std::fmt;
+
+use super::super::name::{PeerName, check_component, is_reserved_on_windows};
+
+/// A relative path below the directory that is unpacked: components joined by `/`, none of which
+/// leads elsewhere. Prints escaped.
+///
+/// Control characters are let through where a file system takes them (macOS itself puts one into
+/// the names of folder icons); they only matter when a name is shown.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ZipPath(String);
+
+impl ZipPath {
+    /// Checks a path as it stands in a zip. A trailing `/`, the mark of a folder, is dropped.
+    ///
+    /// # Errors
+    /// The path as it was, if it is absolute, leads upwards, is empty, too long, or cannot be
+    /// created on this system.
+    pub fn parse(path: &str) -> Result<Self, UnsafePath> {
+        let refused = || UnsafePath(PeerName::new(path));
+        let trimmed = path.strip_suffix('/').unwrap_or(path);
+        if trimmed.len() > MAX_PATH {
+            return Err(refused());
+        }
+        for component in trimmed.split('/') {
+            check_component(component).map_err(|_| refused())?;
+            let foreign = component.contains(['\\', ':']) || is_reserved_on_windows(component);
+            if cfg!(windows) && (foreign || component.chars().any(char::is_control)) {
+                return Err(refused());
+            }
+        }
+        Ok(Self(trimmed.to_owned()))
+    }
+
+    /// The path, components joined by `/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The components, outermost first.
+    pub fn components(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+}
+
+impl fmt::Display for ZipPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        PeerName::new(&self.0).fmt(f)
+    }
+}
+
+/// A path that must not be created.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a file may not be called '{0}'")]
+pub struct UnsafePath(pub PeerName);
+
+/// Bytes of a path: the limit of most systems.
+pub const MAX_PATH: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_paths_are_kept_and_folders_lose_their_mark() {
+        for path in ["a", "a/b c/é", "-x", "..a/b..", ".hidden/.x"] {
+            assert_eq!(ZipPath::parse(path).unwrap().as_str(), path);
+        }
+        assert_eq!(ZipPath::parse("sub/empty/").unwrap().as_str(), "sub/empty");
+    }
+
+    #[test]
+    fn paths_that_lead_elsewhere_are_refused() {
+        let long = "x/".repeat(2049);
+        for path in
+            ["", "/", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "a\0b", &long]
+        {
+            assert!(ZipPath::parse(path).is_err(), "{path:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_only_windows_dislikes_is_kept_elsewhere() {
+        for path in ["a\\b", "c:x", "con", "Icon\r"] {
+            assert!(ZipPath::parse(path).is_ok(), "{path:?}");
+        }
+    }
+}

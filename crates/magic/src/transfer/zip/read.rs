@@ -1,0 +1,313 @@
+//! Reads a zip while it arrives: bytes in, in any pieces; folders and files out.
+//!
+//! What was handed out is checked against the table of contents at the end of the zip. Until
+//! [`ZipReader::finish`] has agreed, everything unpacked is provisional and belongs in a folder of
+//! its own.
+
+mod data;
+mod table;
+
+use wormhole_kit::TooShort;
+
+use super::header::{
+    CENTRAL_FIXED, CentralHeader, END_FIXED, LOCAL_FIXED, LocalHeader, central_rest,
+    end_64_entries, end_64_rest, end_entries, end_rest, local_rest,
+};
+use super::path::{MAX_PATH, UnsafePath, ZipPath};
+use super::{CENTRAL, DEFLATED, END, END_64, FLAG_ENCRYPTED, LOCAL, LOCATOR_64, STORED};
+use crate::transfer::PeerName;
+use data::{Body, Held, Range};
+use table::Table;
+
+/// One thing that came out of a zip.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Piece<'a> {
+    /// A folder. Folders above it may not have been named.
+    Folder(ZipPath),
+    /// A file begins. Folders above it may not have been named.
+    File {
+        /// Where it belongs.
+        path: ZipPath,
+        /// The last change in seconds since 1970, if the zip says so exactly.
+        modified: Option<i64>,
+    },
+    /// Bytes of the file that began last.
+    Data(&'a [u8]),
+    /// The file is complete, and its checksum is right.
+    FileEnd,
+    /// Permissions of an entry that came before. All of these come at the end.
+    Permissions {
+        /// The entry.
+        path: ZipPath,
+        /// The lowest 12 bits of a Unix mode; `None` if no Unix program made the zip.
+        permissions: Option<u16>,
+        /// The last change in seconds since 1970, if the zip says so exactly.
+        modified: Option<i64>,
+        /// Whether it is a folder.
+        is_folder: bool,
+    },
+}
+
+/// Why a zip is refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ZipError {
+    /// Its files are larger than was offered: this many bytes.
+    #[error("it unpacks to more than the {0} bytes that were offered")]
+    Bomb(u64),
+    /// The compressed data makes no sense.
+    #[error("it is damaged")]
+    Damaged,
+    /// Two entries have the same path.
+    #[error("it contains '{0}' twice")]
+    Duplicate(ZipPath),
+    /// A file is not what was zipped.
+    #[error("the checksum of '{0}' is wrong")]
+    WrongChecksum(ZipPath),
+    /// An entry is neither a file nor a folder, such as a symbolic link.
+    #[error("'{0}' is neither a file nor a folder")]
+    NotAFile(ZipPath),
+    /// A name is not UTF-8.
+    #[error("a name in it is not Unicode")]
+    NotUnicode,
+    /// More bytes follow its end.
+    #[error("more follows after its end")]
+    Trailing,
+    /// It ends too early.
+    #[error("it ends too early")]
+    Truncated,
+    /// An entry must not be created under its name.
+    #[error(transparent)]
+    UnsafePath(#[from] UnsafePath),
+    /// It is encrypted, or compressed in an unusual way.
+    #[error("it is packed in a way that is not supported")]
+    Unsupported,
+    /// Its table of contents and its contents differ.
+    #[error("its table of contents does not fit its contents")]
+    WrongTable,
+}
+
+impl From<TooShort> for ZipError {
+    fn from(_: TooShort) -> Self {
+        Self::Damaged
+    }
+}
+
+/// Reads one zip.
+///
+/// | state | input | piece | next |
+/// |---|---|---|---|
+/// | `ExpectHeader` | local header of a folder | Folder | same |
+/// | `ExpectHeader` | local header of a file | File | `InFile` |
+/// | `InFile` | data | Data | same |
+/// | `InFile` | the end of the data | `FileEnd` | `ExpectHeader` |
+/// | `ExpectHeader` | central header | Permissions | `InTable` |
+/// | `InTable` | central header | Permissions | same |
+/// | `InTable` | the end | | Ended |
+pub struct ZipReader {
+    state: State,
+    held: Held,
+    table: Table,
+    /// Bytes that files may still have.
+    allowance: u64,
+    offered: u64,
+}
+
+enum State {
+    ExpectHeader,
+    InFile(Box<Body>),
+    InTable,
+    Ended,
+}
+
+impl ZipReader {
+    /// Starts at the beginning of a zip whose files have `offered` bytes together at most.
+    pub fn new(offered: u64) -> Self {
+        Self {
+            state: State::ExpectHeader,
+            held: Held::default(),
+            table: Table::default(),
+            allowance: offered,
+            offered,
+        }
+    }
+
+    /// Takes bytes off the front of `input` until there is something to hand out; `None` when all
+    /// of it is used up.
+    ///
+    /// # Errors
+    /// The zip is refused; throw away what was unpacked.
+    pub fn next<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Piece<'s>>, ZipError> {
+        self.held.release();
+        if matches!(self.state, State::InFile(_)) {
+            return self.next_of_file(input);
+        }
+        loop {
+            let Some(signature) = self.held.signature(input) else { return Ok(None) };
+            match (&self.state, signature) {
+                (State::ExpectHeader, LOCAL) => return self.on_local(input),
+                (State::ExpectHeader | State::InTable, CENTRAL) => return self.on_central(input),
+                (State::ExpectHeader | State::InTable, END_64 | LOCATOR_64 | END) => {
+                    if !self.on_end(signature, input)? {
+                        return Ok(None);
+                    }
+                }
+                (State::Ended, _) => return Err(ZipError::Trailing),
+                (State::InTable | State::InFile(_), LOCAL) => return Err(ZipError::WrongTable),
+                _ => return Err(ZipError::Damaged),
+            }
+        }
+    }
+
+    /// Whether everything has come and agrees.
+    ///
+    /// # Errors
+    /// Something is missing.
+    pub fn finish(self) -> Result<(), ZipError> {
+        match self.state {
+            State::Ended if self.held.is_empty() => Ok(()),
+            State::Ended => Err(ZipError::Trailing),
+            State::ExpectHeader | State::InFile(_) | State::InTable => Err(ZipError::Truncated),
+        }
+    }
+
+    fn on_local(&mut self, input: &mut &[u8]) -> Result<Option<Piece<'static>>, ZipError> {
+        let Some(header) = self.held.gather(LOCAL_FIXED, input) else { return Ok(None) };
+        let length = LOCAL_FIXED + local_rest(header)?;
+        let Some(header) = self.held.gather(length, input) else { return Ok(None) };
+        let header = LocalHeader::parse(header)?;
+        self.held.consume(length);
+        if header.flags & FLAG_ENCRYPTED != 0 || !matches!(header.method, STORED | DEFLATED) {
+            return Err(ZipError::Unsupported);
+        }
+        let is_folder = header.name.ends_with(b"/");
+        let path = parse_path(&header.name)?;
+        let modified = header.modified;
+        self.table.add(&path, is_folder, modified)?;
+        if is_folder && header.size == 0 && header.compressed == 0 {
+            return Ok(Some(Piece::Folder(path)));
+        }
+        if is_folder {
+            return Err(ZipError::NotAFile(path));
+        }
+        self.state = State::InFile(Box::new(Body::new(&header, path.clone())));
+        Ok(Some(Piece::File { path, modified }))
+    }
+
+    fn next_of_file<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Piece<'s>>, ZipError> {
+        let State::InFile(body) = &mut self.state else { return Ok(None) };
+        if let Some(range) = body.next(&mut self.held, input)? {
+            let length = u64::try_from(range.len()).unwrap_or(u64::MAX);
+            let left = self.allowance.checked_sub(length).ok_or(ZipError::Bomb(self.offered))?;
+            self.allowance = left;
+            return Ok(Some(Piece::Data(self.lend(&range))));
+        }
+        if !body.is_complete() {
+            return Ok(None);
+        }
+        let (path, crc, size) = body.result();
+        self.table.complete(path, crc, size);
+        self.state = State::ExpectHeader;
+        Ok(Some(Piece::FileEnd))
+    }
+
+    fn lend<'s>(&'s self, range: &Range<'s>) -> &'s [u8] {
+        match &self.state {
+            State::InFile(body) => body.slice(range, &self.held),
+            State::ExpectHeader | State::InTable | State::Ended => &[],
+        }
+    }
+
+    fn on_central(&mut self, input: &mut &[u8]) -> Result<Option<Piece<'static>>, ZipError> {
+        let Some(header) = self.held.gather(CENTRAL_FIXED, input) else { return Ok(None) };
+        let length = CENTRAL_FIXED + central_rest(header)?;
+        let Some(header) = self.held.gather(length, input) else { return Ok(None) };
+        let header = CentralHeader::parse(header)?;
+        self.held.consume(length);
+        self.state = State::InTable;
+        let path = parse_path(&header.name)?;
+        let entry = self.table.check(&path, &header)?;
+        let kind = header.mode.unwrap_or(0) & TYPE_MASK;
+        let expected = if entry.is_folder { TYPE_FOLDER } else { TYPE_FILE };
+        if kind != 0 && kind != expected {
+            return Err(ZipError::NotAFile(path));
+        }
+        let permissions = header.mode.and_then(|mode| u16::try_from(mode & 0o7777).ok());
+        let (modified, is_folder) = (entry.modified, entry.is_folder);
+        Ok(Some(Piece::Permissions { path, permissions, modified, is_folder }))
+    }
+
+    /// Takes one of the records at the end. Returns whether it was there as a whole.
+    fn on_end(&mut self, signature: u32, input: &mut &[u8]) -> Result<bool, ZipError> {
+        let fixed = match signature {
+            END_64 => END_64_FIXED,
+            LOCATOR_64 => LOCATOR_LENGTH,
+            _ => END_FIXED,
+        };
+        let Some(record) = self.held.gather(fixed, input) else { return Ok(false) };
+        let length = match signature {
+            END_64 => end_64_length(record)?,
+            LOCATOR_64 => LOCATOR_LENGTH,
+            _ => END_FIXED + end_rest(record)?,
+        };
+        let Some(record) = self.held.gather(length, input) else { return Ok(false) };
+        match signature {
+            END_64 if end_64_entries(record)? != self.table.checked() => {
+                return Err(ZipError::WrongTable);
+            }
+            END => {
+                let stated = end_entries(record)?;
+                let fits = stated == self.table.checked() || stated == u64::from(u16::MAX);
+                if !fits || !self.table.is_checked() {
+                    return Err(ZipError::WrongTable);
+                }
+                self.state = State::Ended;
+            }
+            _ => self.state = State::InTable,
+        }
+        self.held.consume(length);
+        Ok(true)
+    }
+}
+
+impl std::fmt::Debug for ZipReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ZipReader").field("allowance", &self.allowance).finish_non_exhaustive()
+    }
+}
+
+fn parse_path(name: &[u8]) -> Result<ZipPath, ZipError> {
+    let name = std::str::from_utf8(name).map_err(|_| ZipError::NotUnicode)?;
+    if name.len() > MAX_PATH {
+        return Err(UnsafePath(PeerName::new(name)).into());
+    }
+    Ok(ZipPath::parse(name)?)
+}
+
+fn end_64_length(record: &[u8]) -> Result<usize, ZipError> {
+    let rest = usize::try_from(end_64_rest(record)?).map_err(|_| ZipError::Damaged)?;
+    if (END_64_FIXED - 12..MAX_END_64).contains(&rest) {
+        Ok(12 + rest)
+    } else {
+        Err(ZipError::Damaged)
+    }
+}
+
+const TYPE_MASK: u32 = 0o170_000;
+const TYPE_FILE: u32 = 0o100_000;
+const TYPE_FOLDER: u32 = 0o040_000;
+
+/// Bytes of the end in 64 bits without extensions.
+const END_64_FIXED: usize = 56;
+
+/// Bytes of the end in 64 bits that are taken: nobody extends it.
+const MAX_END_64: usize = 4096;
+
+const LOCATOR_LENGTH: usize = 20;

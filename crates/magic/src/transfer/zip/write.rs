@@ -1,0 +1,194 @@
+//! Writes a zip of stored files, of a length that is known in advance.
+//!
+//! Local headers carry the sizes, and flag bit 3 as the CRC follows the data: a reader need not
+//! search for the end of a file, and no file is read before it is sent.
+
+use super::header::{
+    Fields, central_length, end_length, is_wide, local_length, write_central, write_end,
+    write_local,
+};
+use super::path::ZipPath;
+use super::{DESCRIPTOR, FLAG_DESCRIPTOR};
+
+/// One file or folder to be written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "whoever makes a zip knows all of it")]
+pub struct Entry {
+    /// Where it is unpacked to.
+    pub path: ZipPath,
+    /// Unix permissions, the lowest 12 bits of a mode.
+    pub permissions: u16,
+    /// The last change, in seconds since 1970.
+    pub modified: i64,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "a zip of ours has files and folders")]
+pub enum EntryKind {
+    /// A file of so many bytes.
+    File(u64),
+    /// A folder.
+    Folder,
+}
+
+impl Entry {
+    /// The name as it stands in the zip.
+    fn name(&self) -> Vec<u8> {
+        let mut name = self.path.as_str().as_bytes().to_vec();
+        if self.kind == EntryKind::Folder {
+            name.push(b'/');
+        }
+        name
+    }
+
+    const fn size(&self) -> u64 {
+        match self.kind {
+            EntryKind::File(size) => size,
+            EntryKind::Folder => 0,
+        }
+    }
+
+    /// Empty entries need no descriptor: their CRC is known to be 0.
+    const fn has_descriptor(&self) -> bool {
+        self.size() > 0
+    }
+
+    fn mode(&self) -> u32 {
+        let kind = match self.kind {
+            EntryKind::File(_) => 0o100_000,
+            EntryKind::Folder => 0o040_000,
+        };
+        kind | u32::from(self.permissions & 0o7777)
+    }
+}
+
+/// Writes one zip, entry by entry. The data itself passes by outside: this only needs to see it.
+#[derive(Debug, Default)]
+pub struct ZipWriter {
+    central: Vec<u8>,
+    entries: u64,
+    offset: u64,
+    current: Option<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    entry: Entry,
+    start: u64,
+    crc: crc32fast::Hasher,
+    seen: u64,
+}
+
+/// A file had more or fewer bytes than its entry said.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a file of {said} bytes had {had}")]
+pub struct SizeChanged {
+    /// Bytes of the entry.
+    pub said: u64,
+    /// Bytes that came.
+    pub had: u64,
+}
+
+impl ZipWriter {
+    /// Starts at the beginning of a zip.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes of the zip with these entries, to the last one.
+    pub fn length<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> u64 {
+        let (mut offset, mut central, mut count) = (0_u64, 0_u64, 0_u64);
+        for entry in entries {
+            let (name, size) = (entry.name().len(), entry.size());
+            central += wide(central_length(name, size, offset));
+            offset += wide(local_length(name, size)) + size + descriptor_length(entry);
+            count += 1;
+        }
+        offset + central + end_length(count, central, offset)
+    }
+
+    /// Begins an entry: its header is appended to `out`. The data of a file follows.
+    ///
+    /// # Errors
+    /// The entry before was not complete.
+    pub fn begin(&mut self, entry: Entry, out: &mut Vec<u8>) -> Result<(), SizeChanged> {
+        self.end(out)?;
+        let start = self.offset;
+        let before = out.len();
+        write_local(fields(&entry, &entry.name(), 0), out);
+        self.offset += wide(out.len() - before);
+        self.current = Some(Current { entry, start, crc: crc32fast::Hasher::new(), seen: 0 });
+        Ok(())
+    }
+
+    /// Sees the next bytes of the file that was begun.
+    pub fn data(&mut self, bytes: &[u8]) {
+        if let Some(current) = &mut self.current {
+            current.crc.update(bytes);
+            current.seen += wide(bytes.len());
+            self.offset += wide(bytes.len());
+        }
+    }
+
+    /// Ends the entry that was begun, if any: what follows its data is appended to `out`.
+    ///
+    /// # Errors
+    /// The file had another size; the zip cannot be completed.
+    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), SizeChanged> {
+        let Some(Current { entry, start, crc, seen }) = self.current.take() else { return Ok(()) };
+        if seen != entry.size() {
+            return Err(SizeChanged { said: entry.size(), had: seen });
+        }
+        let crc = crc.finalize();
+        if entry.has_descriptor() {
+            let before = out.len();
+            write_descriptor(crc, seen, out);
+            self.offset += wide(out.len() - before);
+        }
+        let name = entry.name();
+        write_central(fields(&entry, &name, crc), entry.mode(), start, &mut self.central);
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Ends the zip: the table of contents is appended to `out`.
+    ///
+    /// # Errors
+    /// The last entry was not complete.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), SizeChanged> {
+        self.end(out)?;
+        let size = wide(self.central.len());
+        out.append(&mut self.central);
+        write_end(self.entries, size, self.offset, out);
+        Ok(())
+    }
+}
+
+fn fields<'a>(entry: &Entry, name: &'a [u8], crc: u32) -> Fields<'a> {
+    let flags = if entry.has_descriptor() { FLAG_DESCRIPTOR } else { 0 };
+    Fields { name, flags, crc, size: entry.size(), modified: entry.modified }
+}
+
+fn write_descriptor(crc: u32, size: u64, out: &mut Vec<u8>) {
+    out.extend(DESCRIPTOR.to_le_bytes());
+    out.extend(crc.to_le_bytes());
+    match u32::try_from(size) {
+        Ok(narrow) if !is_wide(size) => out.extend([narrow.to_le_bytes(); 2].concat()),
+        _ => out.extend([size.to_le_bytes(); 2].concat()),
+    }
+}
+
+const fn descriptor_length(entry: &Entry) -> u64 {
+    match (entry.has_descriptor(), is_wide(entry.size())) {
+        (false, _) => 0,
+        (true, false) => 16,
+        (true, true) => 24,
+    }
+}
+
+fn wide(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
