@@ -3,9 +3,18 @@
 //! A [`Transfer`] is a stream of [`Event`]s that runs by itself; dropping it cancels the transfer
 //! and tells the other side.
 
+mod bulk;
 mod error;
 mod event;
+mod receive;
+mod send;
+mod session;
 mod settings;
+mod sink;
+mod source;
+mod spool;
+mod tree;
+mod unpack;
 
 use tokio::sync::mpsc;
 pub use wormhole_magic::transfer::{Offer, PeerName, UnsafeName};
@@ -13,17 +22,23 @@ pub use wormhole_magic::transfer::{Offer, PeerName, UnsafeName};
 pub use error::{Error, PeerMisbehaved, SystemError, Unsendable, UnsendableReason};
 pub use event::{Event, Report};
 pub use settings::{
-    CodeSource, Destination, OnExists, Outgoing, PUBLIC_MAILBOX, PUBLIC_RELAY, Settings,
+    CodeSource, Destination, OnExists, Outgoing, PUBLIC_RELAY, Settings,
 };
+
+use session::Session;
+use source::Parcel;
 
 /// A transfer on its way.
 #[derive(Debug)]
 pub struct Transfer {
     offer: Option<Offer>,
     skipped: Vec<Unsendable>,
-    commands: mpsc::UnboundedSender<Command>,
-    events: mpsc::Receiver<Result<Event, Error>>,
+    commands: Commands,
+    events: Events,
 }
+
+type Commands = mpsc::UnboundedSender<Command>;
+type Events = mpsc::Receiver<Result<Event, Error>>;
 
 /// What the application decides.
 #[derive(Debug)]
@@ -38,17 +53,38 @@ pub(crate) enum Command {
 ///
 /// # Errors
 /// Something cannot be sent; nothing has happened yet.
+///
+/// # Panics
+/// Outside a tokio runtime.
 pub fn send(what: Outgoing, settings: Settings) -> Result<Transfer, Error> {
-    drop((what, settings));
-    Err(Error::NothingToSend)
+    let (parcel, skipped) = Parcel::check(what, settings.ignore_unsendable)?;
+    let offer = Some(parcel.offer());
+    let (mut session, commands, events) = start(&settings);
+    // A task of its own can still tell the peer and the server when the transfer is dropped.
+    tokio::spawn(async move {
+        let outcome = send::run(&mut session, parcel, &settings).await;
+        session.finish(outcome).await;
+    });
+    Ok(Transfer { offer, skipped, commands, events })
 }
 
 /// Starts to receive.
+///
+/// # Panics
+/// Outside a tokio runtime.
 pub fn receive(code: CodeSource, settings: Settings) -> Transfer {
-    drop((code, settings));
-    let (commands, _) = mpsc::unbounded_channel();
-    let (_, events) = mpsc::channel(1);
+    let (mut session, commands, events) = start(&settings);
+    tokio::spawn(async move {
+        let outcome = receive::run(&mut session, code, &settings).await;
+        session.finish(outcome).await;
+    });
     Transfer { offer: None, skipped: Vec::new(), commands, events }
+}
+
+fn start(settings: &Settings) -> (Session, Commands, Events) {
+    let (commands, commands_receiver) = mpsc::unbounded_channel();
+    let (events_sender, events) = mpsc::channel(EVENTS);
+    (Session::start(settings, commands_receiver, events_sender), commands, events)
 }
 
 impl Transfer {
@@ -94,3 +130,6 @@ impl Transfer {
         let _ended = self.commands.send(command);
     }
 }
+
+/// Events that wait for an application that is busy.
+const EVENTS: usize = 16;

@@ -55,7 +55,7 @@ impl Transit {
     pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
         let hidden = settings.policy == RelayPolicy::Only || settings.route.proxy.is_some();
         let listeners = if settings.listen && !hidden {
-            Listeners::open(settings.port).map_err(|(port, error)| Error::PortTaken(port, error))?
+            Listeners::open(settings.port).map_err(|(port, kind)| Error::PortTaken { port, kind })?
         } else {
             Listeners::none()
         };
@@ -156,8 +156,13 @@ pub enum Error {
         last: Option<LinkFailure>,
     },
     /// The port that was asked for cannot be had.
-    #[error("cannot listen on port {0}: {}", io::Error::from(*.1))]
-    PortTaken(u16, io::ErrorKind),
+    #[error("cannot listen on port {port}: {kind}")]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        kind: io::ErrorKind,
+    },
 }
 
 fn because(failure: Option<&LinkFailure>) -> String {

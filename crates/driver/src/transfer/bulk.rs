@@ -1,7 +1,6 @@
-//! The data phase, on a thread that may block: read, hash, seal, send, and the same in reverse.
+//! The data phase, on a thread that may block: read, hash, seal, send; and the same in reverse.
 
-use std::io::Read;
-use std::time::Instant;
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 use wormhole_magic::transfer::Ack;
@@ -10,7 +9,6 @@ use super::session::Progress;
 use super::sink::Sink;
 use super::source::Source;
 use super::{Error, PeerMisbehaved};
-use crate::net::LinkFailure;
 use crate::transit::PipeError;
 use crate::transit::blocking::{Batch, BlockingPipe};
 
@@ -18,31 +16,28 @@ use crate::transit::blocking::{Batch, BlockingPipe};
 /// the last byte is on its way.
 pub(super) fn send(
     mut pipe: BlockingPipe,
-    source: &mut Source,
+    mut source: Source,
     progress: &Progress,
     sent: impl FnOnce(),
 ) -> Result<(), Error> {
     let mut hash = Sha256::new();
     let mut batch = Batch::new();
-    loop {
-        let more = fill(&mut pipe, source, &mut batch, &mut hash)?;
+    let mut more = true;
+    while more {
+        more = fill(&mut pipe, &mut source, &mut batch, &mut hash, progress)?;
         if !batch.is_empty() {
-            let count = pipe.send(&mut batch).map_err(|error| broken(error, progress))?;
-            progress.add(count);
-        }
-        if !more {
-            break;
+            progress.add(pipe.send(&mut batch).map_err(|error| broken(error, progress))?);
         }
     }
-    source.finish(progress.done())?;
     if progress.total().is_none() {
-        // A stream ends with an empty record.
+        // An empty record ends what has no announced length.
         pipe.send_record(&[]).map_err(|error| broken(error, progress))?;
     }
     sent();
     let ack = pipe.receive().map_err(|error| broken(error, progress))?;
-    let ack = Ack::decode(ack).map_err(|bad| Error::from(PeerMisbehaved::BadAck(bad)))?;
-    if ack.sha256.is_some_and(|theirs| theirs != <[u8; 32]>::from(hash.finalize())) {
+    let ack = Ack::decode(ack).map_err(PeerMisbehaved::BadAck)?;
+    let ours: [u8; 32] = hash.finalize().into();
+    if ack.sha256.is_some_and(|theirs| theirs != ours) {
         return Err(PeerMisbehaved::WrongHash.into());
     }
     pipe.close();
@@ -57,17 +52,58 @@ fn fill(
     source: &mut Source,
     batch: &mut Batch,
     hash: &mut Sha256,
+    progress: &Progress,
 ) -> Result<bool, Error> {
     while let Some(room) = batch.room() {
-        let (wanted, count) = (room.len(), source.read(room)?);
+        let wanted = room.len();
+        let count = source.read(room)?;
         if count == 0 {
             return Ok(false);
         }
         hash.update(room.get(..count).unwrap_or_default());
-        pipe.seal(batch, count).map_err(|error| Error::NoConnection(error.into()))?;
+        pipe.seal(batch, count).map_err(|error| broken(error, progress))?;
         if count < wanted {
             break;
         }
     }
     Ok(true)
+}
+
+/// Receives everything into `sink`, gives it its name, and tells the sender so.
+pub(super) fn receive(
+    mut pipe: BlockingPipe,
+    mut sink: Sink,
+    progress: &Progress,
+) -> Result<Option<PathBuf>, Error> {
+    let mut hash = Sha256::new();
+    while progress.total() != Some(progress.done()) {
+        let record = pipe.receive().map_err(|error| broken(error, progress))?;
+        if record.is_empty() && progress.total().is_none() {
+            break;
+        }
+        let sent = progress.done().saturating_add(u64::try_from(record.len()).unwrap_or(u64::MAX));
+        if let Some(offered) = progress.total()
+            && sent > offered
+        {
+            return Err(PeerMisbehaved::WrongSize { offered, sent }.into());
+        }
+        hash.update(record);
+        sink.write(record)?;
+        progress.add(record.len());
+    }
+    let written = sink.complete()?;
+    let ack = Ack { sha256: Some(hash.finalize().into()) };
+    // It is here, whatever becomes of the confirmation.
+    let _told = pipe.send_record(&ack.encode());
+    pipe.close();
+    Ok(written)
+}
+
+fn broken(error: PipeError, progress: &Progress) -> Error {
+    match error {
+        PipeError::Record(bad) => PeerMisbehaved::BadRecord(bad).into(),
+        PipeError::Link(_) | PipeError::TooLong(_) => {
+            Error::Interrupted { done: progress.done(), total: progress.total() }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use wormhole_magic::transfer::zip::ZipError;
 use wormhole_magic::transfer::{BadMessage, NegotiationError, PeerName, UnsafeName};
 
 use crate::transit::{self, BadRecord};
@@ -48,7 +49,7 @@ pub enum Error {
     PeerGone,
     /// The other side broke the protocol, or lied.
     #[error("the other side misbehaved: {0}")]
-    PeerMisbehaved(PeerMisbehaved),
+    PeerMisbehaved(#[from] PeerMisbehaved),
     /// The other side gave up and says why. Show it escaped.
     #[error("the other side said: {0}")]
     PeerRefused(String),
@@ -72,11 +73,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The connection could not be handed to its thread.
+    pub(super) fn pipe(error: io::Error) -> Self {
+        Self::NoConnection(transit::Error::Lost(error.kind().into()))
+    }
+
     /// What the other side is told, so that it need not guess; `None` if it knows.
     pub(super) fn reply(&self) -> Option<String> {
         let text = match self {
-            Self::PeerGone | Self::PeerRefused(_) | Self::Code(_) => return None,
-            Self::Rejected | Self::Exists(_) => "transfer rejected",
+            Self::PeerGone | Self::PeerRefused(_) | Self::Code(_) | Self::Rejected => return None,
+            Self::Exists(_) => "transfer rejected",
             Self::Cancelled => "transfer cancelled",
             Self::VerifierRejected => "sender rejected verification check, abandoned transfer",
             Self::NoSpace { .. } => "not enough space on the receiving side",
@@ -112,6 +118,9 @@ pub enum PeerMisbehaved {
     /// What came over the connection was tampered with.
     #[error(transparent)]
     BadRecord(BadRecord),
+    /// The zip of a directory is damaged, or dangerous.
+    #[error("its directory is refused: {0}")]
+    BadZip(ZipError),
     /// A message makes no sense or came out of turn.
     #[error(transparent)]
     Negotiation(NegotiationError),
@@ -159,6 +168,9 @@ pub enum UnsendableReason {
     /// A symbolic link leads back to a directory above it.
     #[error("it contains itself")]
     ContainsItself,
+    /// It is the root of a file system.
+    #[error("it has no name")]
+    NoName,
     /// Its name is not Unicode, which the protocol demands.
     #[error("its name is not valid Unicode")]
     NotUnicode,
@@ -168,6 +180,9 @@ pub enum UnsendableReason {
     /// The system does not let us.
     #[error(transparent)]
     System(#[from] SystemError),
+    /// Its path has more than 4096 bytes, or a part of it more than 255.
+    #[error("its path is too long")]
+    TooLong,
 }
 
 /// What the operating system said.

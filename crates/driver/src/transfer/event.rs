@@ -1,7 +1,7 @@
 //! What an application is told while a transfer goes on.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wormhole_magic::transfer::Offer;
 
@@ -65,4 +65,16 @@ pub struct Report {
     pub path: Option<Path>,
     /// What the receiver has created; `None` for the sender, a text and a writer.
     pub written: Option<PathBuf>,
+}
+
+impl Report {
+    /// Of something that began at `start` and is done now.
+    pub(super) fn new(
+        bytes: u64,
+        start: Instant,
+        path: Option<Path>,
+        written: Option<PathBuf>,
+    ) -> Self {
+        Self { bytes, elapsed: start.elapsed(), path, written }
+    }
 }

@@ -1,12 +1,13 @@
 //! What sender and receiver have in common: the wormhole, the application's decisions, and telling
 //! everybody how it went.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use wormhole_magic::transfer::{Message, NegotiationError, STREAM_ABILITY, TRANSFER_ABILITY};
@@ -22,7 +23,6 @@ use crate::transit::blocking::Cutter;
 pub(super) enum Happening {
     Command(Command),
     Message(Message),
-    Verifier(Verifier),
     Versions(Value),
 }
 
@@ -32,6 +32,8 @@ pub(super) struct Session {
     news: mpsc::UnboundedReceiver<News>,
     /// Messages that came together with the one handed out last.
     messages: std::vec::IntoIter<Message>,
+    /// Messages to be looked at later.
+    kept: Vec<Message>,
     commands: mpsc::UnboundedReceiver<Command>,
     events: mpsc::Sender<Result<Event, Error>>,
     key: Option<Key>,
@@ -52,7 +54,7 @@ impl Session {
         let (sender, news) = mpsc::unbounded_channel();
         let wormhole = Wormhole::create_with_delegate(config, Box::new(Reporter(sender)));
         let messages = Vec::new().into_iter();
-        Self { wormhole, news, messages, commands, events, key: None }
+        Self { wormhole, news, messages, kept: Vec::new(), commands, events, key: None }
     }
 
     /// Starts to get a code from wherever it is to come.
@@ -102,10 +104,7 @@ impl Session {
                 self.key = Some(key);
                 Event::KeyEstablished
             }
-            News::Verifier(verifier) => {
-                self.tell(Event::Verifier(verifier)).await?;
-                return Ok(Some(Happening::Verifier(verifier)));
-            }
+            News::Verifier(verifier) => Event::Verifier(verifier),
             News::Versions(versions) => return Ok(Some(Happening::Versions(versions))),
             News::Message(json) => {
                 let messages = Message::decode(&json).map_err(NegotiationError::from)?;
@@ -118,6 +117,29 @@ impl Session {
         };
         self.tell(event).await?;
         Ok(None)
+    }
+
+    /// Keeps a message that came before it can be answered.
+    pub(super) fn keep(&mut self, message: Message) {
+        self.kept.push(message);
+    }
+
+    /// Hands out again what was kept.
+    pub(super) fn unkeep(&mut self) {
+        let mut messages = std::mem::take(&mut self.kept);
+        messages.extend(&mut self.messages);
+        self.messages = messages.into_iter();
+    }
+
+    /// Waits for `work`, unless the application or the peer gives up before.
+    pub(super) async fn unless_given_up<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            outcome = work => outcome,
+            error = self.given_up() => Err(error),
+        }
     }
 
     /// Tells the application; an application that is gone has cancelled.
@@ -144,6 +166,7 @@ impl Session {
         mut thread: JoinHandle<Result<T, Error>>,
         cutter: &Cutter,
         progress: &Progress,
+        mut all_sent: Option<oneshot::Receiver<()>>,
     ) -> Result<T, Error> {
         let mut tick = interval(PROGRESS);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -158,6 +181,10 @@ impl Session {
                     return self.explain(outcome).await;
                 }
                 error = self.given_up() => break error,
+                () = told(&mut all_sent) => {
+                    self.tell(progress.event()).await?;
+                    self.tell(Event::AwaitingConfirmation).await?;
+                }
                 _ = tick.tick() => {
                     // An application that does not look gets the next one.
                     let _unread = self.events.try_send(Ok(progress.event()));
@@ -234,6 +261,19 @@ impl Session {
             let _closed = close.await;
             let _gone = events.send(outcome.map(Event::Done)).await;
         }
+    }
+}
+
+/// Waits until the thread has sent everything; for ever if it will not say so again.
+async fn told(all_sent: &mut Option<oneshot::Receiver<()>>) {
+    let outcome = match all_sent {
+        Some(receiver) => receiver.await,
+        None => std::future::pending().await,
+    };
+    *all_sent = None;
+    if outcome.is_err() {
+        // The thread ended before; its outcome says more.
+        std::future::pending().await
     }
 }
 

@@ -9,7 +9,7 @@ use wormhole_magic::transfer::{Offer, UnsafeName};
 use wormhole_magic::transit::{RelayHint, RelayPolicy, TcpHint};
 
 use crate::code::{AppId, Code, MailboxUrl, Wormhole};
-use crate::net::Tor;
+use crate::net::tor::Tor;
 use crate::transit;
 
 /// How a transfer is to be done. The default is the public servers and no questions.

@@ -57,11 +57,11 @@ impl BlockingPipe {
         }
     }
 
-    /// Seals the records collected in `batch` so far and writes them all at once.
-    pub(crate) fn send(&mut self, batch: &mut Batch) -> Result<(), PipeError> {
+    /// Writes the records of `batch` all at once. Returns how many bytes they carried.
+    pub(crate) fn send(&mut self, batch: &mut Batch) -> Result<usize, PipeError> {
         self.stream.write_all(batch.sealed()).map_err(failure)?;
         batch.used = 0;
-        Ok(())
+        Ok(std::mem::take(&mut batch.carried))
     }
 
     /// Seals one more record, of the first `length` bytes of the batch's room.
@@ -70,6 +70,7 @@ impl BlockingPipe {
         let record = batch.buffer.get_mut(batch.used..end).ok_or(PipeError::TooLong(length))?;
         self.sealer.seal(record)?;
         batch.used = end;
+        batch.carried += length;
         Ok(())
     }
 
@@ -127,11 +128,13 @@ impl Cutter {
 pub(crate) struct Batch {
     buffer: Vec<u8>,
     used: usize,
+    /// Bytes of plaintext in it.
+    carried: usize,
 }
 
 impl Batch {
     pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; BATCH * (HEADER + RECORD)], used: 0 }
+        Self { buffer: vec![0; BATCH * (HEADER + RECORD)], used: 0, carried: 0 }
     }
 
     /// Room for the plaintext of one more record; `None` when the batch is full.

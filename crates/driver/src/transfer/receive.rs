@@ -1,0 +1,137 @@
+//! The receiver, from code to confirmation.
+
+use std::time::Instant;
+
+use tokio::task::spawn_blocking;
+use wormhole_magic::transfer::{Message, Offer, ReceiveEvent, ReceiveNegotiation};
+use wormhole_magic::transit::{Role, TransitInfo};
+
+use super::session::{Happening, Progress, Session};
+use super::sink::Sink;
+use super::{CodeSource, Command, Destination, Error, Event, Report, Settings, bulk};
+use crate::transit::{Pipe, Transit};
+
+/// Receives whatever is offered.
+pub(super) async fn run(
+    session: &mut Session,
+    code: CodeSource,
+    settings: &Settings,
+) -> Result<Report, Error> {
+    session.choose_code(code, settings).await?;
+    let mut receiver = Receiver {
+        session,
+        settings,
+        negotiation: ReceiveNegotiation::new(),
+        transit: None,
+        peer: None,
+    };
+    let offer = receiver.offer().await?;
+    if let Offer::Text(text) = offer {
+        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        receiver.answer().await?;
+        receiver.session.tell(Event::Text(text)).await?;
+        return Ok(Report::new(bytes, Instant::now(), None, None));
+    }
+    receiver.session.tell(Event::Offer(offer.clone())).await?;
+    let destination = receiver.decision().await?;
+    let sink = Sink::open(destination, &offer)?;
+    receiver.answer().await?;
+    let pipe = receiver.connect().await?;
+    receiver.session.tell(Event::Connected(pipe.path().clone())).await?;
+    carry(receiver.session, sink, pipe, offer.carried()).await
+}
+
+async fn carry(
+    session: &mut Session,
+    sink: Sink,
+    pipe: Pipe,
+    total: Option<u64>,
+) -> Result<Report, Error> {
+    let start = Instant::now();
+    let path = pipe.path().clone();
+    let pipe = pipe.into_blocking().map_err(Error::pipe)?;
+    let cutter = pipe.cutter().map_err(Error::pipe)?;
+    let progress = Progress::new(total);
+    let thread = spawn_blocking({
+        let progress = progress.clone();
+        move || bulk::receive(pipe, sink, &progress)
+    });
+    let written = session.carry(thread, &cutter, &progress, None).await?;
+    Ok(Report::new(progress.done(), start, Some(path), written))
+}
+
+struct Receiver<'a> {
+    session: &'a mut Session,
+    settings: &'a Settings,
+    negotiation: ReceiveNegotiation,
+    /// Where we listen, once the sender has said that it needs that.
+    transit: Option<Transit>,
+    peer: Option<TransitInfo>,
+}
+
+impl Receiver<'_> {
+    /// Waits for the offer.
+    async fn offer(&mut self) -> Result<Offer, Error> {
+        loop {
+            if let Happening::Message(message) = self.session.next().await?
+                && let Some(offer) = self.on_message(message).await?
+            {
+                return Ok(offer);
+            }
+        }
+    }
+
+    /// Waits for the user's decision.
+    async fn decision(&mut self) -> Result<Destination, Error> {
+        loop {
+            match self.session.next().await? {
+                Happening::Command(Command::Accept(destination)) => return Ok(destination),
+                Happening::Command(Command::Reject(reason)) => {
+                    self.session.send(&ReceiveNegotiation::reject(&reason)).await?;
+                    return Err(Error::Rejected);
+                }
+                Happening::Message(message) => {
+                    self.on_message(message).await?;
+                }
+                Happening::Command(_) | Happening::Versions(_) => {}
+            }
+        }
+    }
+
+    async fn on_message(&mut self, message: Message) -> Result<Option<Offer>, Error> {
+        match self.negotiation.handle(message)? {
+            Some(ReceiveEvent::Offer(offer)) => Ok(Some(offer)),
+            Some(ReceiveEvent::Transit(info)) => {
+                let transit = Transit::new(self.settings.transit()).map_err(Error::NoConnection)?;
+                self.session.send(&Message::Transit(transit.info())).await?;
+                self.transit = Some(transit);
+                self.peer = Some(info);
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Says yes.
+    async fn answer(&mut self) -> Result<(), Error> {
+        match self.negotiation.accept() {
+            Some(message) => self.session.send(&message).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Connects, once the sender has said how it can be reached.
+    async fn connect(&mut self) -> Result<Pipe, Error> {
+        loop {
+            if let (Some(transit), Some(peer)) = (self.transit.take(), &self.peer) {
+                let key = self.session.transit_key()?;
+                let connecting = transit.connect(Role::Receiver, &key, peer);
+                let connecting = async { connecting.await.map_err(Error::NoConnection) };
+                return self.session.unless_given_up(connecting).await;
+            }
+            if let Happening::Message(message) = self.session.next().await? {
+                self.on_message(message).await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Where what is received goes: under a provisional name until it is complete.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::unpack::Unpacker;
+use super::{Destination, Error, Offer, OnExists, PeerMisbehaved};
+
+/// Takes the bytes. Dropped before it is complete, it leaves nothing behind.
+pub(super) enum Sink {
+    File { file: File, part: Part },
+    Tree(Box<Unpacker>),
+    Writer(Box<dyn Write + Send>),
+}
+
+impl Sink {
+    /// Prepares the destination of an offer.
+    ///
+    /// # Errors
+    /// It exists, has too little room, or cannot be written; nothing was changed.
+    pub(super) fn open(destination: Destination, offer: &Offer) -> Result<Self, Error> {
+        let target = destination.target(offer).map_err(|why| {
+            let name = offer.name().cloned();
+            name.map_or(Error::Rejected, |name| PeerMisbehaved::UnsafeName { name, why }.into())
+        })?;
+        let on_exists = destination.on_exists();
+        let Some(target) = target else {
+            return match destination {
+                Destination::Writer(writer) => Ok(Self::Writer(writer)),
+                Destination::Folder { .. } | Destination::Path { .. } => Err(Error::Rejected),
+            };
+        };
+        let is_tree = matches!(offer, Offer::Directory { .. });
+        if let Ok(existing) = std::fs::symlink_metadata(&target)
+            && (on_exists == OnExists::Refuse
+                || on_exists == OnExists::Overwrite && (is_tree || existing.is_dir()))
+        {
+            return Err(Error::Exists(target));
+        }
+        check_space(&target, offer.unpacked().unwrap_or(0))?;
+        match offer {
+            Offer::Directory { bytes, .. } => {
+                let part = Part::create(target, on_exists, |path| std::fs::create_dir(path))?;
+                Ok(Self::Tree(Box::new(Unpacker::new(part.1, *bytes))))
+            }
+            _ => {
+                let (file, part) = Part::create(target, on_exists, |path| File::create_new(path))?;
+                Ok(Self::File { file, part })
+            }
+        }
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::File { file, part } => {
+                file.write_all(bytes).map_err(|error| failed(&part.target, error))
+            }
+            Self::Tree(unpacker) => unpacker.write(bytes),
+            Self::Writer(writer) => {
+                writer.write_all(bytes).map_err(|error| failed(Path::new("-"), error))
+            }
+        }
+    }
+
+    /// Everything has come: gives it its name. Returns that, if it has one.
+    pub(super) fn complete(self) -> Result<Option<PathBuf>, Error> {
+        match self {
+            Self::File { file, part } => {
+                drop(file);
+                part.complete().map(Some)
+            }
+            Self::Tree(unpacker) => unpacker.complete().map(Some),
+            Self::Writer(mut writer) => {
+                writer.flush().map_err(|error| failed(Path::new("-"), error))?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A file or folder that is not complete yet: `NAME.part`. Removed when it is dropped.
+pub(super) struct Part {
+    path: PathBuf,
+    target: PathBuf,
+    on_exists: OnExists,
+    complete: bool,
+}
+
+impl Part {
+    /// Creates it beside the target, under the first free name.
+    fn create<T>(
+        target: PathBuf,
+        on_exists: OnExists,
+        create: impl Fn(&Path) -> io::Result<T>,
+    ) -> Result<(T, Self), Error> {
+        let mut number = 0_u32;
+        loop {
+            let path = part_path(&target, number);
+            match create(&path) {
+                Ok(made) => return Ok((made, Self { path, target, on_exists, complete: false })),
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && number < MAX_NUMBER =>
+                {
+                    number += 1;
+                }
+                Err(error) => return Err(failed(&target, error)),
+            }
+        }
+    }
+
+    /// Where it is for now.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name.
+    pub(super) fn complete(mut self) -> Result<PathBuf, Error> {
+        let mut target = self.target.clone();
+        let mut number = 0_u32;
+        loop {
+            let outcome = match self.on_exists {
+                OnExists::Overwrite => std::fs::rename(&self.path, &target),
+                OnExists::KeepBoth | OnExists::Refuse => rename_new(&self.path, &target),
+            };
+            match outcome {
+                Ok(()) => break,
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed(&target, error));
+                }
+                Err(_) if self.on_exists == OnExists::KeepBoth && number < MAX_NUMBER => {
+                    number += 1;
+                    target = numbered(&self.target, number);
+                }
+                Err(_) => return Err(Error::Exists(target)),
+            }
+        }
+        self.complete = true;
+        Ok(target)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.complete {
+            // If even this fails there is nothing left to try.
+            let _left = std::fs::remove_file(&self.path)
+                .or_else(|_| std::fs::remove_dir_all(&self.path));
+        }
+    }
+}
+
+/// Renames only if there is nothing under the new name.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some file systems cannot do that in one step.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => look_and_rename(from, to),
+        outcome => Ok(outcome?),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    look_and_rename(from, to)
+}
+
+fn look_and_rename(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(to) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => std::fs::rename(from, to),
+    }
+}
+
+/// `NAME.part`, `NAME.1.part`, ... beside the target.
+fn part_path(target: &Path, number: u32) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let mut end = name.len().min(MAX_STEM);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    let stem = name.get(..end).unwrap_or_default();
+    target.with_file_name(match number {
+        0 => format!("{stem}.part"),
+        number => format!("{stem}.{number}.part"),
+    })
+}
+
+/// `name (1).ext`, `name (2).ext`, ...
+fn numbered(target: &Path, number: u32) -> PathBuf {
+    let stem = target.file_stem().unwrap_or_default().to_string_lossy();
+    target.with_file_name(match target.extension() {
+        Some(extension) => format!("{stem} ({number}).{}", extension.to_string_lossy()),
+        None => format!("{stem} ({number})"),
+    })
+}
+
+/// Checks that the file system of the target has `needed` bytes left.
+#[cfg(unix)]
+fn check_space(target: &Path, needed: u64) -> Result<(), Error> {
+    let folder = target.parent().filter(|path| !path.as_os_str().is_empty());
+    // What cannot be asked is found out by writing.
+    let Ok(system) = rustix::fs::statvfs(folder.unwrap_or(Path::new("."))) else { return Ok(()) };
+    let available = system.f_bavail.saturating_mul(system.f_frsize);
+    if available < needed { Err(Error::NoSpace { needed, available }) } else { Ok(()) }
+}
+
+/// Other systems tell when the room is used up.
+#[cfg(not(unix))]
+const fn check_space(_: &Path, _: u64) -> Result<(), Error> {
+    Ok(())
+}
+
+/// An error of the system while writing to `path`.
+pub(super) fn failed(path: &Path, error: io::Error) -> Error {
+    Error::WriteFailed { path: path.to_owned(), why: error.into() }
+}
+
+/// Names tried before giving up.
+const MAX_NUMBER: u32 = 999;
+
+/// Bytes of a name that are kept when more is put behind it: file systems allow 255.
+const MAX_STEM: usize = 240;

@@ -1,0 +1,217 @@
+//! A directory that is to be sent: everything below it, looked at before anything is connected.
+//!
+//! Nothing is read yet, and no file stays open: a tree of a million files is a list.
+
+use std::collections::BTreeSet;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use wormhole_magic::transfer::zip::{Entry, EntryKind, ZipPath, ZipWriter};
+use wormhole_magic::transfer::{Offer, PeerName};
+
+use super::source::system;
+use super::{Error, Unsendable, UnsendableReason};
+
+/// A directory, or several paths that are sent as one.
+pub(super) struct Tree {
+    name: String,
+    pub(super) items: Vec<Item>,
+}
+
+/// One file or folder: what it becomes, and where it is.
+pub(super) struct Item {
+    pub(super) entry: Entry,
+    pub(super) path: PathBuf,
+}
+
+impl Tree {
+    /// Everything below a folder.
+    pub(super) fn of_folder(path: &Path, lenient: bool) -> Result<(Self, Vec<Unsendable>), Error> {
+        let name = name_of(path)?;
+        let mut walk = Walk::new(lenient);
+        walk.folder(path, "")?;
+        Ok((Self { name, items: walk.items }, walk.skipped))
+    }
+
+    /// Several paths, side by side under their own names.
+    pub(super) fn of_several(
+        paths: &[PathBuf],
+        lenient: bool,
+    ) -> Result<(Self, Vec<Unsendable>), Error> {
+        let first = paths.first().ok_or(Error::NothingToSend)?;
+        let mut walk = Walk::new(lenient);
+        let mut names = BTreeSet::new();
+        for path in paths {
+            let name = name_of(path)?;
+            if !names.insert(name.clone()) {
+                let why = UnsendableReason::SameName;
+                return Err(Unsendable { path: path.clone(), why }.into());
+            }
+            // What was named itself is never left out.
+            walk.lenient = false;
+            let metadata = walk.metadata(path)?;
+            walk.lenient = lenient;
+            if let Some(metadata) = metadata {
+                walk.item(path, &name, &metadata)?;
+            }
+        }
+        let name = format!("{} and {} more", name_of(first)?, paths.len() - 1);
+        Ok((Self { name, items: walk.items }, walk.skipped))
+    }
+
+    /// What the receiver is offered.
+    pub(super) fn offer(&self) -> Offer {
+        let sizes = self.items.iter().filter_map(|item| match item.entry.kind {
+            EntryKind::File(size) => Some(size),
+            EntryKind::Folder => None,
+        });
+        let (bytes, files) = sizes.fold((0, 0), |(bytes, files), size| (bytes + size, files + 1));
+        let zip_size = ZipWriter::length(self.items.iter().map(|item| &item.entry));
+        Offer::Directory { name: PeerName::new(&self.name), zip_size, bytes, files }
+    }
+}
+
+/// The name under which a path is offered: its last component as it was typed, so that a link
+/// keeps its own name.
+pub(super) fn name_of(path: &Path) -> Result<String, Unsendable> {
+    let unsendable = |why| Unsendable { path: path.to_owned(), why };
+    let resolved;
+    let name = match path.file_name() {
+        Some(name) => name,
+        // Such as `.` or `..`: the directory has a name, only not here.
+        None => {
+            resolved = path.canonicalize().map_err(|error| unsendable(system(error)))?;
+            resolved.file_name().ok_or_else(|| unsendable(UnsendableReason::NoName))?
+        }
+    };
+    let name = name.to_str().ok_or_else(|| unsendable(UnsendableReason::NotUnicode))?;
+    Ok(name.to_owned())
+}
+
+/// A walk through a tree. Symbolic links are followed.
+struct Walk {
+    items: Vec<Item>,
+    skipped: Vec<Unsendable>,
+    lenient: bool,
+    /// The true paths of the folders we are in.
+    inside: Vec<PathBuf>,
+}
+
+impl Walk {
+    const fn new(lenient: bool) -> Self {
+        Self { items: Vec::new(), skipped: Vec::new(), lenient, inside: Vec::new() }
+    }
+
+    /// Adds what is in a folder, in the order of names.
+    fn folder(&mut self, path: &Path, prefix: &str) -> Result<(), Unsendable> {
+        let Some(true_path) = self.allow(path, path.canonicalize().map_err(system))? else {
+            return Ok(());
+        };
+        if self.inside.contains(&true_path) {
+            return self.skip(path, UnsendableReason::ContainsItself);
+        }
+        let listing = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let Some(mut listing) = self.allow(path, listing.map_err(system))? else { return Ok(()) };
+        listing.sort_by_key(std::fs::DirEntry::file_name);
+        self.inside.push(true_path);
+        for child in listing {
+            let path = child.path();
+            let name = child.file_name();
+            let Some(name) = name.to_str() else {
+                self.skip(&path, UnsendableReason::NotUnicode)?;
+                continue;
+            };
+            if let Some(metadata) = self.metadata(&path)? {
+                self.item(&path, &format!("{prefix}{name}"), &metadata)?;
+            }
+        }
+        self.inside.pop();
+        Ok(())
+    }
+
+    /// Adds a file, or a folder behind all that is in it: whoever unpacks it and sets permissions
+    /// at once can still write into the folder.
+    fn item(&mut self, path: &Path, name: &str, metadata: &Metadata) -> Result<(), Unsendable> {
+        let kind = if metadata.is_dir() {
+            self.folder(path, &format!("{name}/"))?;
+            EntryKind::Folder
+        } else if !metadata.is_file() {
+            return self.skip(path, UnsendableReason::NotAFile);
+        } else {
+            if let Err(why) = readable(path) {
+                return self.skip(path, why);
+            }
+            EntryKind::File(metadata.len())
+        };
+        let Ok(zip_path) = ZipPath::parse(name) else {
+            return self.skip(path, UnsendableReason::TooLong);
+        };
+        let (permissions, modified) = (permissions(metadata), modified(metadata));
+        let entry = Entry { path: zip_path, permissions, modified, kind };
+        self.items.push(Item { entry, path: path.to_owned() });
+        Ok(())
+    }
+
+    fn metadata(&mut self, path: &Path) -> Result<Option<Metadata>, Unsendable> {
+        self.allow(path, std::fs::metadata(path).map_err(system))
+    }
+
+    /// Passes a success on, and a failure if it may not be left out.
+    fn allow<T>(
+        &mut self,
+        path: &Path,
+        outcome: Result<T, UnsendableReason>,
+    ) -> Result<Option<T>, Unsendable> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(why) => self.skip(path, why).map(|()| None),
+        }
+    }
+
+    fn skip(&mut self, path: &Path, why: UnsendableReason) -> Result<(), Unsendable> {
+        let unsendable = Unsendable { path: path.to_owned(), why };
+        if !self.lenient {
+            return Err(unsendable);
+        }
+        self.skipped.push(unsendable);
+        Ok(())
+    }
+}
+
+/// Whether the file can be opened, without opening it where the system can tell.
+#[cfg(unix)]
+fn readable(path: &Path) -> Result<(), UnsendableReason> {
+    let outcome = rustix::fs::access(path, rustix::fs::Access::READ_OK);
+    outcome.map_err(|error| system(error.into()))
+}
+
+#[cfg(not(unix))]
+fn readable(path: &Path) -> Result<(), UnsendableReason> {
+    std::fs::File::open(path).map(drop).map_err(system)
+}
+
+#[cfg(unix)]
+fn permissions(metadata: &Metadata) -> u16 {
+    use std::os::unix::fs::PermissionsExt;
+    u16::try_from(metadata.permissions().mode() & 0o777).unwrap_or(0o644)
+}
+
+/// What a Unix system would have.
+#[cfg(not(unix))]
+fn permissions(metadata: &Metadata) -> u16 {
+    match (metadata.is_dir(), metadata.permissions().readonly()) {
+        (true, _) => 0o755,
+        (false, true) => 0o444,
+        (false, false) => 0o644,
+    }
+}
+
+/// Seconds since 1970, also before.
+fn modified(metadata: &Metadata) -> i64 {
+    let Ok(time) = metadata.modified() else { return 0 };
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |secs| -secs),
+    }
+}

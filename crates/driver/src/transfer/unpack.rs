@@ -1,0 +1,190 @@
+//! Unpacks a zip while it arrives, into a provisional folder.
+
+use std::collections::BTreeSet;
+use std::fs::{File, FileTimes};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use wormhole_magic::transfer::zip::{Piece, ZipPath, ZipReader};
+
+use super::sink::{Part, failed};
+use super::{Error, PeerMisbehaved};
+
+/// A tree that is being unpacked.
+pub(super) struct Unpacker {
+    reader: ZipReader,
+    /// Before the folder, so that it is closed before that is removed.
+    current: Option<Current>,
+    folder: Folder,
+    /// Permissions and times of folders, which are set once nothing is created in them any more.
+    folders: Vec<(PathBuf, Option<u16>, Option<i64>)>,
+}
+
+/// The folder that is filled.
+struct Folder {
+    part: Part,
+    known: BTreeSet<PathBuf>,
+    /// The permissions that a new file gets here, if one was created.
+    default: Option<u16>,
+}
+
+struct Current {
+    file: File,
+    path: PathBuf,
+    modified: Option<i64>,
+}
+
+impl Unpacker {
+    /// Unpacks into `part` a zip that was offered with `bytes` of files.
+    pub(super) fn new(part: Part, bytes: u64) -> Self {
+        let folder = Folder { part, known: BTreeSet::new(), default: None };
+        Self { reader: ZipReader::new(bytes), current: None, folder, folders: Vec::new() }
+    }
+
+    /// Takes the next bytes of the zip.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let mut input = bytes;
+        while let Some(piece) = self.reader.next(&mut input).map_err(PeerMisbehaved::BadZip)? {
+            match piece {
+                Piece::Data(data) => {
+                    if let Some(Current { file, path, .. }) = &mut self.current {
+                        file.write_all(data).map_err(|error| failed(path, error))?;
+                    }
+                }
+                Piece::File { path, modified } => {
+                    self.current = Some(self.folder.create_file(&path, modified)?);
+                }
+                Piece::FileEnd => {
+                    if let Some(current) = self.current.take() {
+                        current.end()?;
+                    }
+                }
+                Piece::Folder(path) => {
+                    let path = self.folder.place(&path);
+                    self.folder.create_folder(&path)?;
+                }
+                Piece::Permissions { path, permissions, modified, is_folder: true } => {
+                    self.folders.push((self.folder.place(&path), permissions, modified));
+                }
+                Piece::Permissions { path, permissions, is_folder: false, .. } => {
+                    self.folder.allow(&path, permissions)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything has come: gives the folder its name.
+    pub(super) fn complete(self) -> Result<PathBuf, Error> {
+        self.reader.finish().map_err(PeerMisbehaved::BadZip)?;
+        let mut folders = self.folders;
+        // From the inside out: a folder may forbid to look into it.
+        folders.sort_by(|one, other| other.0.cmp(&one.0));
+        for (path, permissions, modified) in folders {
+            if let Some(modified) = modified {
+                set_folder_time(&path, modified).map_err(|error| failed(&path, error))?;
+            }
+            if let Some(permissions) = permissions {
+                set_permissions(&path, permissions).map_err(|error| failed(&path, error))?;
+            }
+        }
+        self.folder.part.complete()
+    }
+}
+
+impl Folder {
+    /// Where an entry is put for now.
+    fn place(&self, path: &ZipPath) -> PathBuf {
+        let mut place = self.part.path().to_owned();
+        place.extend(path.components());
+        place
+    }
+
+    fn create_file(&mut self, path: &ZipPath, modified: Option<i64>) -> Result<Current, Error> {
+        let place = self.place(path);
+        if let Some(parent) = place.parent() {
+            self.create_folder(parent)?;
+        }
+        let file = File::create_new(&place).map_err(|error| failed(&place, error))?;
+        if self.default.is_none() {
+            self.default = permissions(&file).map_err(|error| failed(&place, error))?;
+        }
+        Ok(Current { file, path: place, modified })
+    }
+
+    /// Creates a folder and those above it, asking the system once for each.
+    fn create_folder(&mut self, path: &Path) -> Result<(), Error> {
+        if path == self.part.path() || self.known.contains(path) {
+            return Ok(());
+        }
+        std::fs::create_dir_all(path).map_err(|error| failed(path, error))?;
+        self.known.insert(path.to_owned());
+        Ok(())
+    }
+
+    fn allow(&self, path: &ZipPath, permissions: Option<u16>) -> Result<(), Error> {
+        let Some(permissions) = permissions.filter(|_| permissions != self.default) else {
+            return Ok(());
+        };
+        let place = self.place(path);
+        set_permissions(&place, permissions).map_err(|error| failed(&place, error))
+    }
+}
+
+impl Current {
+    fn end(self) -> Result<(), Error> {
+        let Some(modified) = self.modified else { return Ok(()) };
+        self.file.set_modified(time(modified)).map_err(|error| failed(&self.path, error))
+    }
+}
+
+/// A time that the system can represent, or 1970.
+fn time(seconds: i64) -> SystemTime {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let epoch = SystemTime::UNIX_EPOCH;
+    let time = if seconds < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
+    time.unwrap_or(epoch)
+}
+
+#[cfg(unix)]
+fn permissions(file: &File) -> io::Result<Option<u16>> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(u16::try_from(file.metadata()?.permissions().mode() & 0o777).ok())
+}
+
+#[cfg(unix)]
+fn set_permissions(path: &Path, permissions: u16) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    // Whoever sends us a program does not get to say as whom it runs.
+    let permissions = std::fs::Permissions::from_mode(u32::from(permissions & 0o777));
+    std::fs::set_permissions(path, permissions)
+}
+
+#[cfg(unix)]
+fn set_folder_time(path: &Path, modified: i64) -> io::Result<()> {
+    File::open(path)?.set_times(FileTimes::new().set_modified(time(modified)))
+}
+
+#[cfg(not(unix))]
+fn permissions(_: &File) -> io::Result<Option<u16>> {
+    Ok(None)
+}
+
+/// Systems without these permissions know one: whether a file may be changed.
+#[cfg(not(unix))]
+fn set_permissions(path: &Path, permissions: u16) -> io::Result<()> {
+    let mut current = std::fs::metadata(path)?.permissions();
+    if current.readonly() == (permissions & 0o200 != 0) && !path.is_dir() {
+        current.set_readonly(permissions & 0o200 == 0);
+        std::fs::set_permissions(path, current)?;
+    }
+    Ok(())
+}
+
+/// A folder cannot be opened everywhere; its time is no loss.
+#[cfg(not(unix))]
+fn set_folder_time(_: &Path, _: i64) -> io::Result<()> {
+    Ok(())
+}
