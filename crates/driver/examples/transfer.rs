@@ -46,6 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         _ => return Err("send, text or receive".into()),
     };
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are only shown")]
     while let Some(event) = transfer.next().await {
         match event? {
             Event::Offer(offer) => {

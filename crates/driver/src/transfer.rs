@@ -21,9 +21,7 @@ pub use wormhole_magic::transfer::{Offer, PeerName, UnsafeName};
 
 pub use error::{Error, PeerMisbehaved, SystemError, Unsendable, UnsendableReason};
 pub use event::{Event, Report};
-pub use settings::{
-    CodeSource, Destination, OnExists, Outgoing, PUBLIC_RELAY, Settings,
-};
+pub use settings::{CodeSource, Destination, OnExists, Outgoing, PUBLIC_RELAY, Settings};
 
 use session::Session;
 use source::Parcel;
@@ -104,17 +102,17 @@ impl Transfer {
     }
 
     /// Says whether the verifiers are the same, after [`Event::Verifier`].
-    pub fn confirm_verifier(&mut self, matches: bool) {
+    pub fn confirm_verifier(&self, matches: bool) {
         self.command(Command::ConfirmVerifier(matches));
     }
 
     /// Takes what is offered, after [`Event::Offer`].
-    pub fn accept(&mut self, destination: Destination) {
+    pub fn accept(&self, destination: Destination) {
         self.command(Command::Accept(destination));
     }
 
     /// Refuses what is offered; the sender is told the reason.
-    pub fn reject(&mut self, reason: &str) {
+    pub fn reject(&self, reason: &str) {
         self.command(Command::Reject(reason.to_owned()));
     }
 
@@ -126,7 +124,7 @@ impl Transfer {
     }
 
     /// A transfer that has ended takes no more commands, and needs none.
-    fn command(&mut self, command: Command) {
+    fn command(&self, command: Command) {
         let _ended = self.commands.send(command);
     }
 }

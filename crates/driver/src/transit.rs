@@ -13,11 +13,11 @@ use std::io;
 use rand_core::{OsRng, RngCore};
 use wormhole_kit::LinkId;
 use wormhole_magic::transit::race::{Command, Event};
-use wormhole_magic::transit::{Address, Race, RaceSettings};
 pub use wormhole_magic::transit::{
     Ability, BadRecord, Hint, RaceError, RelayHint, RelayPolicy, RelaySide, Role, TcpHint,
     TransitInfo, TransitKey,
 };
+use wormhole_magic::transit::{Address, Race, RaceSettings};
 
 use crate::drive::Driver;
 use crate::net::{Dialing, Frames, Link, LinkFailure, Route, WebSocket};
@@ -55,7 +55,8 @@ impl Transit {
     pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
         let hidden = settings.policy == RelayPolicy::Only || settings.route.proxy.is_some();
         let listeners = if settings.listen && !hidden {
-            Listeners::open(settings.port).map_err(|(port, kind)| Error::PortTaken { port, kind })?
+            Listeners::open(settings.port)
+                .map_err(|(port, kind)| Error::PortTaken { port, kind })?
         } else {
             Listeners::none()
         };
@@ -109,7 +110,7 @@ impl Transit {
                 outcome = driver.next() => {
                     let last = driver.last_failure().cloned();
                     let event = outcome.map_err(|race| Error::NotConnected { race, last })?;
-                    let Event::Connected { link, route, received } = event else { continue };
+                    let Event::Connected { link, route, received } = event;
                     let link = driver.take(link).await.map_err(Error::Lost)?;
                     // The losing links say goodbye in the background, for a moment at most.
                     tokio::spawn(driver.finish());
@@ -135,7 +136,6 @@ fn dial(route: Route, address: Address) -> Dialing {
                 let socket = WebSocket::connect(&url, &route, Frames::Binary, MAX_MESSAGE).await?;
                 Ok(Link::WebSocket(Box::new(socket)))
             }
-            other => Err(LinkFailure::BadUrl(format!("{other:?}"))),
         }
     })
 }

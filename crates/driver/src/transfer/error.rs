@@ -4,10 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use wormhole_magic::transfer::zip::ZipError;
-use wormhole_magic::transfer::{BadMessage, NegotiationError, PeerName, UnsafeName};
+use wormhole_magic::transfer::{BadMessage, NegotiationError, PeerName, UnsafeName, negotiation};
 
-use crate::transit::{self, BadRecord};
 use crate::code;
+use crate::transit::{self, BadRecord};
 
 /// Why a transfer failed. The other side has been told where that was possible.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -89,10 +89,7 @@ impl Error {
             Self::WriteFailed { .. } => "the receiving side could not write the file",
             Self::Unsendable(_) => "the sending side could not read what it offered",
             Self::NoConnection(_) | Self::Interrupted { .. } => "the connection failed",
-            Self::PeerMisbehaved(PeerMisbehaved::Negotiation(error)) => match error {
-                NegotiationError::PeerMisbehaved(wrong) => return Some(wrong.reply()),
-                _ => "invalid message",
-            },
+            Self::PeerMisbehaved(PeerMisbehaved::Negotiation(wrong)) => return Some(wrong.reply()),
             Self::PeerMisbehaved(_) | Self::NothingToSend => "transfer failed",
         };
         Some(text.to_owned())
@@ -103,7 +100,9 @@ impl From<NegotiationError> for Error {
     fn from(error: NegotiationError) -> Self {
         match error {
             NegotiationError::PeerRefused(text) => Self::PeerRefused(text),
-            other => Self::PeerMisbehaved(PeerMisbehaved::Negotiation(other)),
+            NegotiationError::PeerMisbehaved(wrong) => {
+                Self::PeerMisbehaved(PeerMisbehaved::Negotiation(wrong))
+            }
         }
     }
 }
@@ -123,7 +122,7 @@ pub enum PeerMisbehaved {
     BadZip(ZipError),
     /// A message makes no sense or came out of turn.
     #[error(transparent)]
-    Negotiation(NegotiationError),
+    Negotiation(negotiation::PeerMisbehaved),
     /// What it offers has a name that no file should have.
     #[error("it offers a file named '{name}': {why}")]
     UnsafeName {

@@ -108,12 +108,12 @@ impl Receiver<'_> {
                 self.peer = Some(info);
                 Ok(None)
             }
-            _ => Ok(None),
+            None => Ok(None),
         }
     }
 
     /// Says yes.
-    async fn answer(&mut self) -> Result<(), Error> {
+    async fn answer(&self) -> Result<(), Error> {
         match self.negotiation.accept() {
             Some(message) => self.session.send(&message).await,
             None => Ok(()),

@@ -26,7 +26,10 @@ pub(super) async fn run(
         Parcel::Stream { name, reader } if !takes_streams(&versions) => {
             session.unless_given_up(spool::fill(name, reader)).await?
         }
-        parcel => parcel,
+        parcel @ (Parcel::File { .. }
+        | Parcel::Stream { .. }
+        | Parcel::Text(_)
+        | Parcel::Tree(_)) => parcel,
     };
     let offer = parcel.offer();
     if let Offer::Text(text) = &offer {
@@ -38,9 +41,8 @@ pub(super) async fn run(
     let peer = negotiate(session, &offer, Some(transit.info())).await?;
     let key = session.transit_key()?;
     let connecting = transit.connect(Role::Sender, &key, &peer);
-    let pipe = session.unless_given_up(async {
-        connecting.await.map_err(Error::NoConnection)
-    }).await?;
+    let pipe =
+        session.unless_given_up(async { connecting.await.map_err(Error::NoConnection) }).await?;
     session.tell(Event::Connected(pipe.path().clone())).await?;
     carry(session, parcel, pipe, offer.carried()).await
 }
@@ -109,7 +111,7 @@ async fn negotiate(
                 session.tell(Event::Accepted).await?;
             }
             Some(SendEvent::Transit(info)) => peer = Some(info),
-            _ => {}
+            None => {}
         }
         match peer.take() {
             Some(info) if accepted => return Ok(info),

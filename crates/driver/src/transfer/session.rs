@@ -273,7 +273,7 @@ async fn told(all_sent: &mut Option<oneshot::Receiver<()>>) {
     *all_sent = None;
     if outcome.is_err() {
         // The thread ended before; its outcome says more.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -44,7 +44,7 @@ impl Sink {
                 let part = Part::create(target, on_exists, |path| std::fs::create_dir(path))?;
                 Ok(Self::Tree(Box::new(Unpacker::new(part.1, *bytes))))
             }
-            _ => {
+            Offer::File { .. } | Offer::Stream { .. } | Offer::Text(_) | _ => {
                 let (file, part) = Part::create(target, on_exists, |path| File::create_new(path))?;
                 Ok(Self::File { file, part })
             }
@@ -145,8 +145,8 @@ impl Drop for Part {
     fn drop(&mut self) {
         if !self.complete {
             // If even this fails there is nothing left to try.
-            let _left = std::fs::remove_file(&self.path)
-                .or_else(|_| std::fs::remove_dir_all(&self.path));
+            let _left =
+                std::fs::remove_file(&self.path).or_else(|_| std::fs::remove_dir_all(&self.path));
         }
     }
 }
@@ -203,7 +203,9 @@ fn numbered(target: &Path, number: u32) -> PathBuf {
 fn check_space(target: &Path, needed: u64) -> Result<(), Error> {
     let folder = target.parent().filter(|path| !path.as_os_str().is_empty());
     // What cannot be asked is found out by writing.
-    let Ok(system) = rustix::fs::statvfs(folder.unwrap_or(Path::new("."))) else { return Ok(()) };
+    let Ok(system) = rustix::fs::statvfs(folder.unwrap_or_else(|| Path::new("."))) else {
+        return Ok(());
+    };
     let available = system.f_bavail.saturating_mul(system.f_frsize);
     if available < needed { Err(Error::NoSpace { needed, available }) } else { Ok(()) }
 }

@@ -53,9 +53,7 @@ impl Parcel {
     /// What the receiver is offered.
     pub(super) fn offer(&self) -> Offer {
         match self {
-            Self::File { name, size, .. } => {
-                Offer::File { name: PeerName::new(name), size: *size }
-            }
+            Self::File { name, size, .. } => Offer::File { name: PeerName::new(name), size: *size },
             Self::Stream { name, .. } => Offer::Stream { name: PeerName::new(name) },
             Self::Text(text) => Offer::Text(text.clone()),
             Self::Tree(tree) => tree.offer(),
@@ -204,8 +202,8 @@ impl TreeSource {
         let (Some((file, path, left)), Some(writer)) = (&mut self.current, &mut self.writer) else {
             return Ok(0);
         };
-        let count = read_file(file, left, room)
-            .map_err(|why| Unsendable { path: path.clone(), why })?;
+        let count =
+            read_file(file, left, room).map_err(|why| Unsendable { path: path.clone(), why })?;
         writer.data(room.get(..count).unwrap_or_default());
         Ok(count)
     }

@@ -70,7 +70,6 @@ impl Unpacker {
                 Piece::Permissions { path, permissions, is_folder: false, .. } => {
                     self.folder.allow(&path, permissions)?;
                 }
-                _ => {}
             }
         }
         Ok(())

@@ -69,8 +69,7 @@ impl Listeners {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket =
-        Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // The other family has a listener of its own, on systems that would share and on those
         // that would not.

@@ -25,7 +25,7 @@ impl Path {
             Route::Direct(endpoint) => Self::Direct(endpoint),
             Route::Relay(Address::Tcp(endpoint)) => Self::Relay(format!("tcp:{endpoint}")),
             Route::Relay(Address::WebSocket(url)) => Self::Relay(url),
-            _ => Self::Accepted(match link {
+            Route::Accepted => Self::Accepted(match link {
                 Link::Tcp(stream) => stream.peer_addr().ok(),
                 Link::WebSocket(_) => None,
             }),

@@ -9,7 +9,7 @@ use crate::transit::TransitInfo;
 
 /// Why a negotiation ended.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "a peer is wrong, or says no; there is no third")]
 pub enum NegotiationError {
     /// The peer said something that makes no sense, or out of turn.
     #[error("peer misbehaved: {0}")]
@@ -51,7 +51,9 @@ impl PeerMisbehaved {
     pub fn reply(self) -> String {
         match self {
             Self::BadMessage(bad) => bad.reply().to_owned(),
-            other => other.to_string(),
+            Self::BothReceive | Self::BothSend | Self::SecondOffer | Self::WrongAnswer => {
+                self.to_string()
+            }
         }
     }
 }
@@ -74,7 +76,7 @@ pub struct SendNegotiation {
 
 /// What the sender learns.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle every event")]
 pub enum SendEvent {
     /// The receiver wants it.
     Accepted,
@@ -136,7 +138,7 @@ pub struct ReceiveNegotiation {
 
 /// What the receiver learns.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle every event")]
 pub enum ReceiveEvent {
     /// What the sender wants to send: answer with [`ReceiveNegotiation::accept`] or
     /// [`ReceiveNegotiation::reject`].

@@ -48,7 +48,7 @@ pub struct RaceSettings {
 
 /// Where a link leads.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle every address")]
 pub enum Address {
     /// TCP.
     Tcp(Endpoint),
@@ -58,7 +58,7 @@ pub enum Address {
 
 /// How a link came about.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle every route")]
 pub enum Route {
     /// The peer connected to us.
     Accepted,
@@ -78,7 +78,7 @@ pub enum Command {
 
 /// What a race tells the driver.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle every event")]
 pub enum Event {
     /// This link is the one. Write out what was sent on it before, then it carries records. Every
     /// other link has been closed.

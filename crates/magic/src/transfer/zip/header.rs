@@ -190,7 +190,7 @@ pub(super) fn write_central(fields: Fields<'_>, mode: u32, offset: u64, out: &mu
     // No comment, first disk, no internal attributes.
     out.extend([0; 6]);
     let is_folder = if fields.name.ends_with(b"/") { ATTRIBUTE_FOLDER } else { 0 };
-    out.extend((mode << 16 | is_folder).to_le_bytes());
+    out.extend(((mode << 16) | is_folder).to_le_bytes());
     out.extend(narrow_32(offset).to_le_bytes());
     out.extend(fields.name);
     write_timestamp(fields.modified, out);
@@ -294,13 +294,14 @@ fn dos_time(seconds: i64) -> u32 {
     let second = u32::try_from(seconds.rem_euclid(86_400)).unwrap_or(0);
     let (year, month, day) = civil(days);
     if year < 1980 {
-        return 1 << 21 | 1 << 16;
+        return (1 << 21) | (1 << 16);
     }
     if year > 2107 {
         return u32::MAX;
     }
-    let date = u32::try_from(year - 1980).unwrap_or(0) << 9 | month << 5 | day;
-    date << 16 | second / 3600 << 11 | second / 60 % 60 << 5 | second % 60 / 2
+    let date = (u32::try_from(year - 1980).unwrap_or(0) << 9) | (month << 5) | day;
+    let time = ((second / 3600) << 11) | ((second / 60 % 60) << 5) | (second % 60 / 2);
+    (date << 16) | time
 }
 
 /// Year, month and day of a number of days since 1970, in the Gregorian calendar. The year is

@@ -21,7 +21,7 @@ use table::Table;
 
 /// One thing that came out of a zip.
 #[derive(Debug)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "whoever unpacks must handle every piece")]
 pub enum Piece<'a> {
     /// A folder. Folders above it may not have been named.
     Folder(ZipPath),
@@ -239,7 +239,10 @@ impl ZipReader {
         if kind != 0 && kind != expected {
             return Err(ZipError::NotAFile(path));
         }
-        let permissions = header.mode.and_then(|mode| u16::try_from(mode & 0o7777).ok());
+        let permissions = header
+            .mode
+            .filter(|mode| *mode != 0)
+            .and_then(|mode| u16::try_from(mode & 0o7777).ok());
         let (modified, is_folder) = (entry.modified, entry.is_folder);
         Ok(Some(Piece::Permissions { path, permissions, modified, is_folder }))
     }

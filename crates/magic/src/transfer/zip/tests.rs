@@ -5,6 +5,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::transfer::PeerName;
 
+fn wide(length: usize) -> u64 {
+    u64::try_from(length).unwrap()
+}
+
 /// What a zip unpacked to.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Tree {
@@ -38,7 +42,7 @@ fn unpack<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, offered: u64) -> Resul
 }
 
 fn file(path: &str, data: &[u8]) -> (Entry, Vec<u8>) {
-    let size = u64::try_from(data.len()).unwrap();
+    let size = wide(data.len());
     let path = ZipPath::parse(path).unwrap();
     let kind = EntryKind::File(size);
     (Entry { path, permissions: 0o640, modified: 1_700_000_001, kind }, data.to_vec())
@@ -81,7 +85,7 @@ fn recorded(name: &str) -> Vec<u8> {
 fn what_is_written_is_read_and_has_the_length_that_was_announced() {
     let entries = sample();
     let zip = zip(&entries);
-    assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), zip.len() as u64);
+    assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), wide(zip.len()));
     let tree = unpack([&zip[..]], 1 << 20).unwrap();
     assert_eq!(tree.folders, ["sub/empty"]);
     for ((entry, data), (path, unpacked, modified)) in
@@ -97,7 +101,7 @@ fn what_is_written_is_read_and_has_the_length_that_was_announced() {
 #[test]
 fn an_empty_folder_is_a_zip_without_entries() {
     let zip = zip(&[]);
-    assert_eq!(ZipWriter::length([]), zip.len() as u64);
+    assert_eq!(ZipWriter::length([]), wide(zip.len()));
     assert_eq!(unpack([&zip[..]], 0), Ok(Tree::default()));
 }
 
@@ -256,7 +260,7 @@ fn damaged_compression_is_refused() {
 fn more_than_65535_entries_need_and_get_the_wide_end() {
     let entries: Vec<_> = (0..70_000).map(|n| file(&format!("d/{n}"), b"")).collect();
     let zip = zip(&entries);
-    assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), zip.len() as u64);
+    assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), wide(zip.len()));
     assert!(zip.windows(4).any(|bytes| bytes == b"PK\x06\x06"));
     assert_eq!(unpack([&zip[..]], 0).unwrap().files.len(), 70_000);
 }
@@ -275,11 +279,11 @@ fn a_file_of_more_than_4_gib_is_written_and_read_with_wide_sizes() {
     let (mut writer, mut reader) = (ZipWriter::new(), ZipReader::new(size + 3));
     let (mut written, mut unpacked, mut table) = (0_u64, 0_u64, Vec::new());
     let mut feed = |bytes: &[u8]| {
-        written += bytes.len() as u64;
+        written += wide(bytes.len());
         let mut input = bytes;
         while let Some(piece) = reader.next(&mut input).unwrap() {
             if let Piece::Data(data) = piece {
-                unpacked += data.len() as u64;
+                unpacked += wide(data.len());
             }
         }
     };
@@ -289,10 +293,10 @@ fn a_file_of_more_than_4_gib_is_written_and_read_with_wide_sizes() {
         feed(&header);
         let EntryKind::File(mut left) = entry.kind else { panic!("a file") };
         while left > 0 {
-            let part = &chunk[..usize::try_from(left.min(chunk.len() as u64)).unwrap()];
+            let part = &chunk[..usize::try_from(left.min(wide(chunk.len()))).unwrap()];
             writer.data(part);
             feed(part);
-            left -= part.len() as u64;
+            left -= wide(part.len());
         }
     }
     writer.finish(&mut table).unwrap();
@@ -344,13 +348,13 @@ fn deflated(name: &str, data: &[u8]) -> Vec<u8> {
     zip.extend(DESCRIPTOR.to_le_bytes());
     zip.extend(crc.to_le_bytes());
     zip.extend(sizes.concat());
-    let offset = u64::try_from(zip.len()).unwrap();
+    let offset = wide(zip.len());
     zip.extend(CENTRAL.to_le_bytes());
     zip.extend([20, 3]);
     zip.extend(common(crc, sizes));
     zip.extend([0; 14]);
     zip.extend(name.as_bytes());
-    let size = u64::try_from(zip.len()).unwrap() - offset;
+    let size = wide(zip.len()) - offset;
     header::write_end(1, size, offset, &mut zip);
     zip
 }

@@ -268,7 +268,7 @@ fn unpack(
     input: &mut &[u8],
 ) -> Result<Step, ZipError> {
     let from_held = !held.is_empty();
-    let source: &[u8] = if from_held { &held.bytes } else { *input };
+    let source: &[u8] = if from_held { &held.bytes } else { input };
     let result = inflate(state, source, output, MZFlush::None);
     let ended = match result.status {
         Ok(MZStatus::StreamEnd) => true,
