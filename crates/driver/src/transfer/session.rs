@@ -192,8 +192,8 @@ impl Session {
             }
         };
         cutter.cut();
-        // The thread cleans up before it ends.
-        let _outcome = thread.await;
+        // The thread cleans up before it ends, unless it waits for a reader that says nothing.
+        let _outcome = timeout(CLEAN_UP, thread).await;
         Err(gave_up)
     }
 
@@ -377,6 +377,9 @@ const PROGRESS: Duration = Duration::from_millis(100);
 
 /// How long a broken connection waits for the peer's reason.
 const EXPLANATION: Duration = Duration::from_secs(1);
+
+/// Time for removing what a transfer that was given up has written.
+const CLEAN_UP: Duration = Duration::from_millis(500);
 
 /// How long closing may take.
 const CLOSE: Duration = Duration::from_secs(2);
