@@ -1,0 +1,126 @@
+//! What may be typed: the options of every command, and from them the help, man page and completions.
+//!
+//! This is not what the options mean (`request.rs` checks and completes them). Names, short forms
+//! and environment variables are those of the Python 0.24 command line (spec section 7, "CLI").
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand};
+use clap_complete::Shell;
+
+mod common;
+mod receive;
+mod send;
+mod ssh;
+
+pub(crate) use common::{CodeArgs, ConnectionArgs, DEBUG_MACHINES, TorArgs};
+pub(crate) use receive::{OnExists, ReceiveArgs};
+pub(crate) use send::SendArgs;
+pub(crate) use ssh::{AcceptArgs, InviteArgs, SshArgs, SshCommand};
+
+/// Send a text, a file, a directory or a stream to another computer, with a short code
+#[derive(Debug, Parser)]
+#[command(
+    name = "wormhole",
+    version,
+    max_term_width = 100,
+    args_override_self = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_flag = true,
+    after_help = AFTER_HELP
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that may stand before or after the command.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct GlobalArgs {
+    /// Application id both sides must share
+    #[arg(long, value_name = "APPID", global = true, help_heading = GLOBAL)]
+    pub(crate) appid: Option<String>,
+    /// Mailbox server to meet on
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WORMHOLE_RELAY_URL",
+        hide_env_values = true,
+        global = true,
+        help_heading = GLOBAL
+    )]
+    pub(crate) relay_url: Option<String>,
+    /// Transit relay for when there is no direct way
+    #[arg(
+        long,
+        value_name = "tcp:HOST:PORT",
+        env = "WORMHOLE_TRANSIT_HELPER",
+        hide_env_values = true,
+        global = true,
+        help_heading = GLOBAL
+    )]
+    pub(crate) transit_helper: Option<String>,
+    /// Configuration file to read instead of the usual one
+    #[arg(long, value_name = "FILE", global = true, help_heading = GLOBAL)]
+    pub(crate) config: Option<PathBuf>,
+    /// Print one JSON event per line on standard output instead of messages
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) json: bool,
+    /// Write timing data to a file
+    #[arg(long, value_name = "FILE.json", global = true, help_heading = GLOBAL)]
+    pub(crate) dump_timing: Option<PathBuf>,
+    /// Show this help
+    #[arg(short, long, action = ArgAction::HelpShort, global = true, help_heading = GLOBAL)]
+    help: Option<bool>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send a text message, files, directories or a stream
+    #[command(visible_alias = "tx")]
+    Send(SendArgs),
+    /// Receive what `wormhole send` offers
+    #[command(visible_aliases = ["rx", "recv"], alias = "recieve")]
+    Receive(ReceiveArgs),
+    /// Pass an SSH public key to another computer
+    Ssh(SshArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell to complete for
+        shell: Shell,
+    },
+    /// Print the manual page, or write one page per command into DIR
+    Man {
+        /// Directory for the pages
+        dir: Option<PathBuf>,
+    },
+    /// Check servers, network and versions, and send something to itself through them
+    Doctor(DoctorArgs),
+}
+
+/// Options of `doctor`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
+}
+
+/// Heading in the help of the options that every command takes.
+const GLOBAL: &str = "Global options";
+
+const AFTER_HELP: &str = "\
+Both sides speak the same code, and nobody without it can read what is sent. The other side may be
+this program or any other Magic-Wormhole client.
+
+Examples:
+  wormhole send photo.jpg              prints a code such as 7-guitarist-revenge
+  wormhole receive 7-guitarist-revenge
+  wormhole send --text \"hello\"
+  tar c src | wormhole send -          and there: wormhole receive -o - CODE | tar x
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
+Options beat environment variables, which beat the configuration file.";

@@ -1,0 +1,52 @@
+//! Options of `receive`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use super::{CodeArgs, ConnectionArgs};
+
+/// Options of `receive`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "wormhole receive [OPTIONS] [CODE]",
+    after_help = "\
+Without CODE it is asked for, with completion on Tab. When a name is taken, a person is asked what
+to do and a script is refused, unless --on-exists says otherwise; -o FILE replaces FILE."
+)]
+pub(crate) struct ReceiveArgs {
+    /// The code, or a wormhole-transfer: link
+    #[arg(value_name = "CODE", conflicts_with_all = ["allocate", "zero_mode"])]
+    pub(crate) code: Vec<String>,
+    /// Refuse files, accept only text
+    #[arg(short = 't', long)]
+    pub(crate) only_text: bool,
+    /// Accept files without asking
+    #[arg(long, env = "WORMHOLE_ACCEPT_FILE", hide_env_values = true)]
+    pub(crate) accept_file: bool,
+    /// Where to put it: a new name, an existing directory, or - for standard output
+    #[arg(short, long, value_name = "FILENAME|DIRNAME")]
+    pub(crate) output_file: Option<PathBuf>,
+    /// What to do when the name is taken
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) on_exists: Option<OnExists>,
+    /// Make a code here for the sender to type, instead of asking for one
+    #[arg(short, long)]
+    pub(crate) allocate: bool,
+    #[command(flatten)]
+    pub(crate) code_args: CodeArgs,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// What happens when the name of what is offered is taken here.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnExists {
+    // Doc comments here would make the short help long.
+    Ask,
+    Overwrite,
+    Rename,
+    Refuse,
+}

@@ -1,0 +1,46 @@
+//! Options of `send`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::{CodeArgs, ConnectionArgs};
+
+/// Options of `send`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "wormhole send [OPTIONS] [WHAT]...",
+    after_help = "\
+Several paths arrive as one directory; - sends what comes through a pipe, of any length. Without
+--qr and --no-qr the QR code is shown on a terminal that has room for it."
+)]
+pub(crate) struct SendArgs {
+    /// Files or directories to send, or - for standard input
+    #[arg(value_name = "WHAT")]
+    pub(crate) what: Vec<PathBuf>,
+    /// Text to send instead of a file; - reads it from standard input
+    #[arg(long, value_name = "MESSAGE", conflicts_with = "what", allow_hyphen_values = true)]
+    pub(crate) text: Option<OsString>,
+    /// Code to use instead of a new one, such as 4-our-own-words
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["zero_mode", "code_length"])]
+    pub(crate) code: Option<String>,
+    /// File name to offer for standard input
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Leave out files that cannot be read, instead of giving up
+    #[arg(long)]
+    pub(crate) ignore_unsendable_files: bool,
+    /// Show the code as a QR code too
+    #[arg(
+        long,
+        overrides_with = "no_qr",
+        help = "Show the code as a QR code too [env: WORMHOLE_QR]"
+    )]
+    pub(crate) qr: bool,
+    /// Show no QR code
+    #[arg(long, overrides_with = "qr")]
+    pub(crate) no_qr: bool,
+    #[command(flatten)]
+    pub(crate) code_args: CodeArgs,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}

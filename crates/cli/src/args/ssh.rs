@@ -1,0 +1,54 @@
+//! Options of `ssh invite` and `ssh accept` (spec section 11).
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::TorArgs;
+
+/// Options of `ssh`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SshArgs {
+    #[command(subcommand)]
+    pub(crate) command: SshCommand,
+}
+
+/// Which side of the exchange this is.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SshCommand {
+    /// Let someone log in here with their public key
+    Invite(InviteArgs),
+    /// Send your public key to whoever invited you
+    Accept(AcceptArgs),
+}
+
+/// Options of `ssh invite`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "wormhole ssh invite [OPTIONS]")]
+pub(crate) struct InviteArgs {
+    /// Number of words in the code
+    #[arg(short, long, value_name = "NUMWORDS", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) code_length: Option<u8>,
+    /// Let them log in as USER instead of you
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
+}
+
+/// Options of `ssh accept`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "wormhole ssh accept [OPTIONS] <CODE>")]
+pub(crate) struct AcceptArgs {
+    /// The code of the invitation
+    #[arg(value_name = "CODE")]
+    pub(crate) code: String,
+    /// Public key to send, or a directory to look for one in [default: ~/.ssh]
+    #[arg(short = 'F', long, value_name = "PATH")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Send the key without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
+}

@@ -1,0 +1,189 @@
+//! Typing a code at a terminal, with completion on Tab: first the nameplates that wait on the
+//! server, then words.
+//!
+//! This reads keys, and blocks; `typing.rs` runs it on a thread of its own (spec section 5
+//! "Completion").
+
+use std::cell::{Cell, RefCell};
+
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::MemHistory;
+use rustyline::validate::Validator;
+use rustyline::{Behavior, CompletionType, Config, Context, Editor, Helper};
+use wormhole::code::{CodeInput, Nameplate};
+
+use crate::screen;
+
+/// How typing ended.
+#[derive(Debug)]
+pub(crate) enum Typed {
+    /// A line that may be a code.
+    Line {
+        /// What was typed, without blanks around it.
+        line: String,
+        /// Whether Tab was used at all.
+        used_tab: bool,
+        /// The code as far as it has been chosen while completing.
+        input: CodeInput,
+    },
+    /// Ctrl-C.
+    Interrupted,
+    /// Ctrl-D, or the terminal went away.
+    Ended,
+}
+
+/// The text before the cursor, as the Python command line has it.
+pub(crate) const PROMPT: &str = "Enter receive wormhole code: ";
+
+/// Reads one line from the terminal.
+///
+/// A nameplate that was claimed while completing cannot be changed any more: the line is asked for
+/// again until it starts with it.
+pub(crate) fn read(input: CodeInput) -> Typed {
+    read_on(input, false)
+}
+
+fn read_on(input: CodeInput, used_tab: bool) -> Typed {
+    let config = Config::builder()
+        .behavior(Behavior::PreferTerm)
+        .completion_type(CompletionType::List)
+        .build();
+    let Ok(mut editor) = Editor::<CodeHelper, _>::with_history(config, MemHistory::new()) else {
+        return Typed::Ended;
+    };
+    let claimed = input.nameplate().cloned();
+    let start = claimed.map(|nameplate| format!("{nameplate}-")).unwrap_or_default();
+    editor.set_helper(Some(CodeHelper::new(input, used_tab)));
+    let line = match editor.readline_with_initial(PROMPT, (&start, "")) {
+        Ok(line) => line.trim().to_owned(),
+        Err(ReadlineError::Interrupted) => return Typed::Interrupted,
+        Err(_) => return Typed::Ended,
+    };
+    // Taking the helper out is not possible; leaving an empty one in its place is.
+    let Some(helper) = editor.helper_mut().and_then(CodeHelper::take) else { return Typed::Ended };
+    let (input, used_tab) = helper;
+    match input.nameplate().filter(|claimed| !begins_with(&line, claimed)) {
+        None => Typed::Line { line, used_tab, input },
+        Some(claimed) => {
+            screen::complain(&format!("the code starts with {claimed}- by now"), None);
+            drop(editor);
+            read_on(input, used_tab)
+        }
+    }
+}
+
+fn begins_with(line: &str, nameplate: &Nameplate) -> bool {
+    line.split_once('-').is_some_and(|(digits, _)| digits == nameplate.as_str())
+}
+
+/// Completes codes for the line editor.
+struct CodeHelper {
+    input: RefCell<Option<CodeInput>>,
+    used_tab: Cell<bool>,
+}
+
+impl CodeHelper {
+    fn new(input: CodeInput, used_tab: bool) -> Self {
+        input.refresh_nameplates();
+        Self { input: RefCell::new(Some(input)), used_tab: Cell::new(used_tab) }
+    }
+
+    fn take(&mut self) -> Option<(CodeInput, bool)> {
+        Some((self.input.take()?, self.used_tab.get()))
+    }
+
+    /// Every way to go on with what has been typed; claims the nameplate once it is complete.
+    fn completions(&self, typed: &str) -> Vec<String> {
+        self.used_tab.set(true);
+        let mut input = self.input.borrow_mut();
+        let Some(input) = input.as_mut() else { return Vec::new() };
+        let Some((nameplate, words)) = typed.split_once('-') else {
+            if input.nameplate().is_some() {
+                return Vec::new();
+            }
+            // The answer serves the next Tab: a list just arrived is better than a frozen prompt.
+            input.refresh_nameplates();
+            return input.complete_nameplate(typed);
+        };
+        if !is_claimed(input, nameplate) {
+            return Vec::new();
+        }
+        let words = input.complete_words(words);
+        words.into_iter().map(|words| format!("{nameplate}-{words}")).collect()
+    }
+}
+
+/// Whether this nameplate is ours, now or before.
+fn is_claimed(input: &mut CodeInput, typed: &str) -> bool {
+    let Ok(nameplate) = Nameplate::parse(typed) else { return false };
+    match input.nameplate() {
+        Some(claimed) => *claimed == nameplate,
+        None => input.choose_nameplate(nameplate).is_ok(),
+    }
+}
+
+impl Completer for CodeHelper {
+    type Candidate = String;
+
+    fn complete(
+        &self,
+        line: &str,
+        pos: usize,
+        _context: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok((0, line.get(..pos).map(|typed| self.completions(typed)).unwrap_or_default()))
+    }
+}
+
+impl Helper for CodeHelper {}
+impl Highlighter for CodeHelper {}
+impl Validator for CodeHelper {}
+
+impl Hinter for CodeHelper {
+    type Hint = String;
+}
+
+#[cfg(test)]
+mod tests {
+    use wormhole::code::{Config, Wormhole};
+
+    use super::*;
+
+    /// A helper whose wormhole never reaches its server.
+    fn with_helper(check: impl FnOnce(&CodeHelper)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let servers = vec!["ws://127.0.0.1:9/v1".parse().unwrap()];
+            let wormhole = Wormhole::create(Config { servers, ..Config::default() });
+            check(&CodeHelper::new(wormhole.input_code().unwrap(), false));
+        });
+    }
+
+    #[test]
+    fn words_come_from_the_list_in_turn() {
+        with_helper(|helper| {
+            assert_eq!(helper.completions("4-armi"), ["4-armistice-"]);
+            assert_eq!(helper.completions("4-armistice-zu"), ["4-armistice-zulu"]);
+        });
+    }
+
+    #[test]
+    fn a_claimed_nameplate_cannot_be_changed() {
+        with_helper(|helper| {
+            assert_eq!(helper.completions("4-").len(), 256);
+            assert_eq!(helper.completions("42-"), Vec::<String>::new());
+            assert_eq!(helper.completions(""), Vec::<String>::new());
+        });
+    }
+
+    #[test]
+    fn what_is_no_nameplate_is_never_claimed() {
+        with_helper(|helper| {
+            assert_eq!(helper.completions("x-"), Vec::<String>::new());
+            assert_eq!(helper.completions("4-armi"), ["4-armistice-"]);
+        });
+    }
+}

@@ -1,0 +1,126 @@
+//! The configuration file: what one would otherwise repeat on every command line.
+//!
+//! It is not a place for secrets or codes. Flags beat environment variables, which beat this file,
+//! which beats the defaults; docs/config.md lists the keys.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use anyhow::{Context as _, Result};
+use etcetera::BaseStrategy as _;
+use serde::Deserialize;
+
+use crate::args::OnExists;
+use crate::failure::Failure;
+
+/// What the file may say. Every key is optional and named like its flag.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Application id both sides must share.
+    pub(crate) appid: Option<String>,
+    /// Mailbox server.
+    pub(crate) relay_url: Option<String>,
+    /// Transit relay, `tcp:HOST:PORT`.
+    pub(crate) transit_helper: Option<String>,
+    /// Words in a new code.
+    pub(crate) code_length: Option<u8>,
+    /// Compare verification strings every time.
+    pub(crate) verify: Option<bool>,
+    /// Never show a progress bar.
+    pub(crate) hide_progress: Option<bool>,
+    /// Whether to show a QR code; unset means where it fits.
+    pub(crate) qr: Option<bool>,
+    /// Accept files without asking.
+    pub(crate) accept_file: Option<bool>,
+    /// What to do when a name is taken.
+    pub(crate) on_exists: Option<OnExists>,
+    /// Directory for received files when no `--output-file` is given.
+    pub(crate) download_dir: Option<PathBuf>,
+    /// Whether to accept connections from the other side.
+    pub(crate) listen: Option<bool>,
+    /// Port to accept them on.
+    pub(crate) listen_port: Option<u16>,
+    /// Whether to go through Tor.
+    pub(crate) tor: Option<bool>,
+}
+
+impl Config {
+    /// Reads `explicit`, or else the usual file if there is one.
+    ///
+    /// # Errors
+    /// The file named on the command line is missing, or a file is not understood.
+    pub(crate) fn load(explicit: Option<&Path>) -> Result<Self> {
+        let usual = usual_path();
+        let Some(path) = explicit.or(usual.as_deref()) else { return Ok(Self::default()) };
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && explicit.is_none() => {
+                Ok(Self::default())
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Understands the text of a file that came from `path`.
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            let reason = error.message().replace('\n', " ");
+            Failure::new(format!("{}, line {line}: {reason}", path.display()))
+                .hint("docs/config.md lists the keys; each is named like its flag")
+        })?;
+        if config.code_length.is_some_and(|words| !(1..=32).contains(&words)) {
+            return Err(Failure::new(format!("{}: code-length is 1 to 32", path.display())).into());
+        }
+        Ok(config)
+    }
+}
+
+/// Where the file is looked for: `~/.config/wormhole/config.toml` or what `XDG_CONFIG_HOME` says,
+/// `~/Library/Application Support` on macOS, `%APPDATA%` on Windows.
+pub(crate) fn usual_path() -> Option<PathBuf> {
+    let places = etcetera::base_strategy::choose_native_strategy().ok()?;
+    let place = if cfg!(target_os = "macos") { places.data_dir() } else { places.config_dir() };
+    Some(place.join("wormhole").join("config.toml"))
+}
+
+/// The line, counted from 1, that holds the byte at `offset`.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config> {
+        Config::parse(text, Path::new("config.toml"))
+    }
+
+    #[test]
+    fn every_key_is_optional() {
+        assert_eq!(parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn keys_are_named_like_flags() {
+        let config =
+            parse("relay-url = \"ws://h/v1\"\non-exists = \"rename\"\nqr = false").unwrap();
+        assert_eq!(config.relay_url.as_deref(), Some("ws://h/v1"));
+        assert_eq!(config.on_exists, Some(OnExists::Rename));
+        assert_eq!(config.qr, Some(false));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse("qr = true\nrelay = 1").unwrap_err().to_string();
+        assert!(error.starts_with("config.toml, line 2: unknown field `relay`"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_usual_file_is_an_empty_one_but_a_named_one_is_an_error() {
+        let error = Config::load(Some(Path::new("/nowhere/at/all.toml"))).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read /nowhere/at/all.toml");
+    }
+}

@@ -1,0 +1,126 @@
+//! What went wrong, in one sentence, and what to do about it in another.
+
+use std::io;
+
+use wormhole::code;
+use wormhole::net::{LinkFailure, TlsFailure};
+use wormhole::transfer::{Error, Unsendable, UnsendableReason};
+
+use crate::failure::Failure;
+use crate::{printable, units};
+
+/// The end of a transfer as an error of this program: a reader of ours that has had enough is one
+/// that makes no noise.
+pub(crate) fn error(error: &Error, server: &str) -> anyhow::Error {
+    let has_closed_pipe = matches!(
+        error,
+        Error::WriteFailed { why, .. } if why.kind == io::ErrorKind::BrokenPipe
+    );
+    if has_closed_pipe {
+        return io::Error::from(io::ErrorKind::BrokenPipe).into();
+    }
+    failure(error, server).into()
+}
+
+/// Puts the end of a transfer through the mailbox server `server` into words.
+pub(crate) fn failure(error: &Error, server: &str) -> Failure {
+    match error {
+        Error::Code(error) => rendezvous(error, server),
+        Error::Exists(path) => Failure::new(format!("{} already exists", printable::path(path)))
+            .hint("use --on-exists rename or overwrite, or another name with -o"),
+        Error::Interrupted { done, total } => {
+            let all = total.map(|total| format!(" of {}", units::size(total))).unwrap_or_default();
+            Failure::new(format!("the connection broke after {}{all}", units::size(*done)))
+                .hint("a code works once: start again with `wormhole send`")
+        }
+        Error::NoConnection(error) => {
+            Failure::new(format!("no connection to the other side: {error}")).hint(NO_CONNECTION)
+        }
+        Error::NoSpace { needed, available } => Failure::new(format!(
+            "insufficient free space: {} needed, {} free",
+            units::size(*needed),
+            units::size(*available)
+        ))
+        .hint("make room, or put it elsewhere with -o"),
+        Error::NothingToSend => Failure::usage("nothing to send"),
+        Error::PeerRefused(reason) => {
+            Failure::new(format!("the other side says: {}", printable::text(reason)))
+        }
+        Error::Rejected => Failure::new("transfer rejected"),
+        Error::Unsendable(unsendable) => cannot_send(unsendable),
+        Error::VerifierRejected => Failure::new("the verifiers differ: transfer abandoned")
+            .hint("somebody may sit between you; try again with a longer code (-c 4)"),
+        // These say it well themselves, and there is nothing to add.
+        Error::Cancelled
+        | Error::PeerGone
+        | Error::PeerMisbehaved(_)
+        | Error::WriteFailed { .. }
+        | _ => Failure::new(printable::text(&error.to_string())),
+    }
+}
+
+/// Puts the end of a rendezvous on the mailbox server `server` into words.
+pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
+    let said = printable::text(&error.to_string());
+    match error {
+        code::Error::ServerUnreachable(why) => {
+            Failure::new(format!("the mailbox server {server} cannot be reached: {why}"))
+                .hint(unreachable(why))
+        }
+        code::Error::WrongCode => Failure::new(
+            "key confirmation failed: either side typed the code wrong, or somebody guessed it wrong",
+        )
+        .hint("a code works once: start again with `wormhole send`"),
+        code::Error::ApiMisuse(_)
+        | code::Error::Closed
+        | code::Error::PeerMisbehaved(_)
+        | code::Error::ServerMisbehaved(_)
+        | code::Error::ServerRefused(_)
+        | code::Error::Unwelcome(_)
+        | _ => Failure::new(said),
+    }
+}
+
+/// What to do about a mailbox server that cannot be reached.
+fn unreachable(why: &LinkFailure) -> &'static str {
+    match why {
+        LinkFailure::NameNotFound(_) => {
+            "is this computer online, and the name in --relay-url right?"
+        }
+        LinkFailure::Tls(TlsFailure::Expired) => "is this computer's clock right?",
+        LinkFailure::Tls(TlsFailure::NoRoots) => "install your system's CA certificates",
+        LinkFailure::NotAWebSocket(_) | LinkFailure::NotHttp => {
+            "the address of a mailbox server usually ends in /v1"
+        }
+        LinkFailure::BadUrl(_)
+        | LinkFailure::Closed
+        | LinkFailure::Io(_)
+        | LinkFailure::MessageTooLong
+        | LinkFailure::ProxyRefused(_)
+        | LinkFailure::TimedOut
+        | LinkFailure::Tls(_)
+        | _ => {
+            "try again later, or name another server with --relay-url; `wormhole doctor` says more"
+        }
+    }
+}
+
+fn cannot_send(unsendable: &Unsendable) -> Failure {
+    let (path, why) = (printable::path(&unsendable.path), &unsendable.why);
+    match why {
+        UnsendableReason::System(system) if system.kind == io::ErrorKind::NotFound => {
+            Failure::new(format!("cannot send '{path}': there is no such file or directory"))
+        }
+        UnsendableReason::System(_) => Failure::new(format!("cannot send '{path}': {why}"))
+            .hint("--ignore-unsendable-files leaves out what cannot be read"),
+        UnsendableReason::Changed
+        | UnsendableReason::ContainsItself
+        | UnsendableReason::NotAFile
+        | UnsendableReason::NotUnicode
+        | UnsendableReason::SameName
+        | _ => Failure::new(format!("cannot send '{path}': {why}")),
+    }
+}
+
+const NO_CONNECTION: &str =
+    "is the relay reachable from both sides? `wormhole doctor` checks it from this one";

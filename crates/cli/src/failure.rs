@@ -1,0 +1,149 @@
+//! Why a command did not succeed: one sentence, one hint, one exit code.
+//!
+//! What the sentences say about transfers is in `explain.rs`; this is their common shape.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+/// A sentence for the user, what to do about it, and what the shell is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Failure {
+    message: String,
+    hint: Option<String>,
+    exit: u8,
+}
+
+/// Exit status of a transfer that failed.
+const FAILED: u8 = 1;
+/// Exit status of a command that was typed wrongly.
+const USAGE: u8 = 2;
+
+impl Failure {
+    /// Something failed; exit code 1.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, exit: FAILED }
+    }
+
+    /// The command was typed wrongly; exit code 2.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, exit: USAGE }
+    }
+
+    /// A signal asked us to stop; the exit code of the shell for it, 128 + `number`.
+    pub(crate) fn signal(message: impl Into<String>, number: u8) -> Self {
+        Self { message: message.into(), hint: None, exit: 128 + number }
+    }
+
+    /// What the user can do about it.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Adds what the user can do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What is printed for an error and returned to the shell.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Verdict {
+    /// One sentence; `None` where there is nobody left to tell.
+    pub(crate) message: Option<String>,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+    /// Exit status.
+    pub(crate) exit: u8,
+}
+
+impl Verdict {
+    /// Judges an error. A closed pipe is no failure: whoever read us had enough.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if is_broken_pipe(error) {
+            return Self { message: None, hint: None, exit: 0 };
+        }
+        let failure = error.chain().find_map(|cause| cause.downcast_ref::<Failure>());
+        Self {
+            message: Some(plain(&format!("{error:#}"))),
+            hint: failure.and_then(|failure| failure.hint.clone()),
+            exit: failure.map_or(FAILED, |failure| failure.exit),
+        }
+    }
+
+    /// The exit status for `main`.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit)
+    }
+}
+
+/// The sentence without the system's number for an error: the words before it say it already.
+fn plain(message: &str) -> String {
+    match message.split_once(" (os error ") {
+        Some((before, number)) => {
+            let after = number.split_once(')').map_or("", |(_, after)| after);
+            format!("{before}{after}")
+        }
+        None => message.to_owned(),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_hint_and_exit_code_under_more_context() {
+        let error = anyhow::Error::from(Failure::usage("no such thing").hint("try another"))
+            .context("cannot start");
+        let verdict = Verdict::of(&error);
+        assert_eq!(verdict.message.as_deref(), Some("cannot start: no such thing"));
+        assert_eq!(verdict.hint.as_deref(), Some("try another"));
+        assert_eq!(verdict.exit, 2);
+    }
+
+    #[test]
+    fn any_other_error_exits_with_1() {
+        assert_eq!(Verdict::of(&anyhow::anyhow!("oh")).exit, 1);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_success() {
+        let error = Err::<(), _>(io::Error::from(io::ErrorKind::BrokenPipe))
+            .context("cannot write")
+            .unwrap_err();
+        assert_eq!(Verdict::of(&error).exit, 0);
+        assert_eq!(Verdict::of(&error).message, None);
+    }
+
+    #[test]
+    fn numbers_of_system_errors_are_left_out() {
+        assert_eq!(
+            plain("cannot read x: no such file (os error 2)"),
+            "cannot read x: no such file"
+        );
+    }
+
+    #[test]
+    fn an_interrupt_exits_as_the_shell_expects() {
+        assert_eq!(Verdict::of(&Failure::signal("interrupted", 2).into()).exit, 130);
+    }
+}

@@ -1,0 +1,121 @@
+//! Events as JSON, one object per line; docs/json.md is the promise about them.
+//!
+//! Numbers are bytes and seconds. Keys are added over time and never change their meaning.
+
+use serde_json::{Value, json};
+use wormhole::transfer::{Event, Offer, Report};
+use wormhole::transit::Path;
+
+use crate::failure::Verdict;
+
+/// The object for an event of the SDK; `None` for events this version does not know.
+pub(crate) fn event(event: &Event) -> Option<Value> {
+    Some(match event {
+        Event::Welcome(welcome) => json!({"event": "welcome", "motd": welcome.motd}),
+        Event::Code(code) => json!({"event": "code", "code": code.to_string()}),
+        Event::ServerLost => json!({"event": "server-lost"}),
+        Event::ServerFound => json!({"event": "server-found"}),
+        Event::CodeConsumed => json!({"event": "code-consumed"}),
+        Event::KeyEstablished => json!({"event": "key-established"}),
+        Event::Verifier(verifier) => {
+            json!({"event": "verifier", "verifier": verifier.to_string()})
+        }
+        Event::Offer(offered) => with_offer("offer", offered),
+        Event::Text(text) => json!({"event": "text", "text": text}),
+        Event::Accepted => json!({"event": "accepted"}),
+        Event::Connected(path) => {
+            json!({"event": "connected", "via": via(path), "address": path.to_string()})
+        }
+        Event::Progress { done, total } => {
+            json!({"event": "progress", "done": done, "total": total})
+        }
+        Event::AwaitingConfirmation => json!({"event": "awaiting-confirmation"}),
+        Event::Done(report) => done(report),
+        // The prompt asks; a program is asked by `question`.
+        Event::CodeWanted(_) | _ => return None,
+    })
+}
+
+/// What this side is about to send.
+pub(crate) fn sending(offer: &Offer) -> Value {
+    with_offer("sending", offer)
+}
+
+/// A question that is answered by a line on standard input.
+pub(crate) fn question(about: &str, answers: &[&str]) -> Value {
+    json!({"event": "question", "about": about, "answers": answers})
+}
+
+/// The last line of a command that failed.
+pub(crate) fn error(verdict: &Verdict) -> Value {
+    json!({
+        "event": "error",
+        "message": verdict.message,
+        "hint": verdict.hint,
+        "exit": verdict.exit,
+    })
+}
+
+fn with_offer(event: &str, offer: &Offer) -> Value {
+    let name = offer.name().map(|name| name.as_sent());
+    match offer {
+        Offer::Directory { zip_size, bytes, files, .. } => json!({
+            "event": event, "kind": "directory", "name": name,
+            "size": bytes, "files": files, "carried": zip_size,
+        }),
+        Offer::File { size, .. } => {
+            json!({"event": event, "kind": "file", "name": name, "size": size})
+        }
+        Offer::Stream { .. } => json!({"event": event, "kind": "stream", "name": name}),
+        Offer::Text(text) => json!({"event": event, "kind": "text", "size": text.len()}),
+        _ => json!({"event": event, "kind": "unknown", "name": name}),
+    }
+}
+
+fn done(report: &Report) -> Value {
+    json!({
+        "event": "done",
+        "bytes": report.bytes,
+        "seconds": report.elapsed.as_secs_f64(),
+        "via": report.path.as_ref().map(via),
+        "path": report.written.as_ref().map(|path| path.to_string_lossy()),
+    })
+}
+
+/// How the data goes, in one word.
+fn via(path: &Path) -> &'static str {
+    match path {
+        Path::Accepted(_) | Path::Direct(_) => "direct",
+        Path::Relay(_) | _ => "relay",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use wormhole::transfer::PeerName;
+
+    use super::*;
+
+    #[test]
+    fn names_are_passed_on_exactly() {
+        let offer = Offer::File { name: PeerName::new("a\u{1b}\n\"b"), size: 3 };
+        let line = event(&Event::Offer(offer)).unwrap().to_string();
+        let read: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["name"], "a\u{1b}\n\"b");
+        assert!(!line.contains('\n'));
+    }
+
+    #[test]
+    fn an_unknown_total_is_null() {
+        let value = event(&Event::Progress { done: 1, total: None }).unwrap();
+        assert_eq!(value, json!({"event": "progress", "done": 1, "total": null}));
+    }
+
+    #[test]
+    fn times_are_seconds() {
+        let elapsed = Duration::from_millis(1500);
+        assert_eq!(json!(elapsed.as_secs_f64()), json!(1.5));
+    }
+}

@@ -1,0 +1,246 @@
+//! `receive`: takes what is offered under a code, after asking.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::Result;
+use wormhole::transfer::{self, CodeSource, Destination, Event, Offer};
+
+use crate::args::OnExists;
+use crate::failure::Failure;
+use crate::request::{Output, ReceiveRequest, Servers};
+use crate::talk::{Desk, Question, Talk};
+use crate::{ask, printable, story, typing, units};
+
+/// Receives what the code leads to.
+///
+/// # Errors
+/// Nothing was received; the other side has been told where that was possible.
+pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> {
+    let ReceiveRequest {
+        code, settings, servers, only_text, accept_file, output, on_exists, ..
+    } = request;
+    let verify = settings.verify;
+    let server = story::server(&settings);
+    let taker = Taker { only_text, accept_file, output, on_exists };
+    let (is_typed, is_allocated) = (code == CodeSource::Input, code == CodeSource::Allocate);
+    let transfer = transfer::receive(code, settings);
+    let mut talk = Talk::new(desk, transfer, server);
+    if !is_typed {
+        talk.remark_if_slow(WAITING);
+    }
+    while let Some(event) = talk.next().await? {
+        match event {
+            Event::Welcome(welcome) => story::welcome(&welcome, talk.server(), &talk.desk.screen),
+            Event::CodeWanted(input) => {
+                typing::ask_code(&mut talk, input).await?;
+                talk.remark_if_slow(WAITING);
+            }
+            Event::Code(code) if is_allocated => {
+                talk.forget_remark();
+                allocated(&code.to_string(), &servers, talk.desk);
+            }
+            Event::ServerLost => talk.desk.screen.say(story::SERVER_LOST),
+            Event::ServerFound => talk.desk.screen.say(story::SERVER_FOUND),
+            Event::KeyEstablished => talk.remark_if_slow(story::KEY_ESTABLISHED),
+            Event::Verifier(verifier) => {
+                talk.forget_remark();
+                if verify {
+                    talk.desk.screen.say(&format!("Verifier {verifier}."));
+                }
+            }
+            Event::Offer(offer) => taker.answer(&mut talk, &offer).await?,
+            Event::Text(text) => print_text(&text, talk.desk)?,
+            Event::Connected(path) => talk.desk.screen.say(&format!("Receiving ({path})..")),
+            Event::Progress { done, total } => talk.desk.screen.show_progress(done, total),
+            Event::Done(report) => {
+                talk.desk.screen.end_progress();
+                if let Some(path) = &report.written {
+                    let what = if path.is_dir() { "files" } else { "file" };
+                    let path = printable::path(path);
+                    talk.desk.screen.say(&format!("Received {what} written to: {path}"));
+                }
+                story::summary(&report, &talk.desk.screen);
+            }
+            Event::Accepted
+            | Event::AwaitingConfirmation
+            | Event::Code(_)
+            | Event::CodeConsumed
+            | _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn allocated(code: &str, servers: &Servers, desk: &Desk) {
+    let command = servers.other_side(["send", "--code", code]);
+    desk.screen.say(&format!(
+        "Allocated code: {code}\nOn the other computer, please run:\n\n{command} FILE\n"
+    ));
+}
+
+/// Prints a text, and nothing else, on standard output: as it is into a pipe, with what a terminal
+/// would obey written out on a terminal.
+fn print_text(text: &str, desk: &Desk) -> Result<()> {
+    let shown = if io::IsTerminal::is_terminal(&io::stdout()) {
+        printable::text(text)
+    } else {
+        text.to_owned()
+    };
+    let end = if shown.ends_with('\n') { "" } else { "\n" };
+    desk.print(&format!("{shown}{end}"))
+}
+
+/// Decides what becomes of an offer.
+#[derive(Debug)]
+struct Taker {
+    only_text: bool,
+    accept_file: bool,
+    output: Output,
+    on_exists: OnExists,
+}
+
+/// What is done about an offer.
+#[derive(Debug)]
+enum Verdict {
+    Take(Destination),
+    Refuse(Failure),
+}
+
+impl Taker {
+    async fn answer(&self, talk: &mut Talk<'_>, offer: &Offer) -> Result<()> {
+        let verdict = self.judge(talk, offer).await?;
+        let Some(transfer) = talk.transfer() else { return Ok(()) };
+        match verdict {
+            Verdict::Take(destination) => transfer.accept(destination),
+            Verdict::Refuse(failure) => {
+                transfer.reject(REJECTED);
+                talk.drain().await;
+                return Err(failure.into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn judge(&self, talk: &mut Talk<'_>, offer: &Offer) -> Result<Verdict> {
+        if self.only_text {
+            let failure = Failure::new("the sender offers a file, not a text");
+            return Ok(Verdict::Refuse(failure.hint("receive without --only-text to take it")));
+        }
+        let destination = self.destination(transfer::OnExists::Refuse);
+        let target = match destination.target(offer) {
+            Ok(target) => target,
+            Err(why) => return Ok(Verdict::Refuse(unsafe_name(offer, &why.to_string()))),
+        };
+        introduce(offer, target.as_deref(), &talk.desk.screen);
+        let taken = target.as_deref().filter(|target| target.symlink_metadata().is_ok());
+        match taken {
+            Some(target) => self.settle(talk, offer, target).await,
+            None => self.confirm(talk, destination).await,
+        }
+    }
+
+    /// Asks whether to take it, unless that is clear.
+    async fn confirm(&self, talk: &mut Talk<'_>, destination: Destination) -> Result<Verdict> {
+        if self.accept_file {
+            return Ok(Verdict::Take(destination));
+        }
+        let question =
+            Question { prompt: "ok? (Y/n): ".to_owned(), about: "accept", answers: &["y", "n"] };
+        Ok(match talk.ask(&question).await? {
+            Some(answer) if ask::is_yes(&answer) => Verdict::Take(destination),
+            Some(_) => Verdict::Refuse(Failure::new("transfer rejected")),
+            None => Verdict::Refuse(nobody_answers()),
+        })
+    }
+
+    /// Decides what to do about a name that is taken.
+    async fn settle(&self, talk: &mut Talk<'_>, offer: &Offer, target: &Path) -> Result<Verdict> {
+        let can_replace = target.is_file() && !matches!(offer, Offer::Directory { .. });
+        match self.on_exists {
+            OnExists::Ask => self.ask_exists(talk, target, can_replace).await,
+            OnExists::Overwrite if can_replace => {
+                talk.desk.screen.say(&format!("Overwriting '{}'", printable::path(target)));
+                self.confirm(talk, self.destination(transfer::OnExists::Overwrite)).await
+            }
+            OnExists::Rename => {
+                talk.desk.screen.say("The name is taken: the new one will get a number.");
+                self.confirm(talk, self.destination(transfer::OnExists::KeepBoth)).await
+            }
+            OnExists::Overwrite | OnExists::Refuse => Ok(Verdict::Refuse(exists(target))),
+        }
+    }
+
+    /// Lets the person choose; the answer is also the consent to receive.
+    async fn ask_exists(
+        &self,
+        talk: &mut Talk<'_>,
+        target: &Path,
+        can_replace: bool,
+    ) -> Result<Verdict> {
+        let name = printable::path(Path::new(target.file_name().unwrap_or_default()));
+        let (choices, answers): (_, &[&str]) = if can_replace {
+            ("(o)verwrite, (k)eep both, (s)kip", &["o", "k", "s"])
+        } else {
+            ("(k)eep both, (s)kip", &["k", "s"])
+        };
+        let prompt = format!("'{name}' exists here. {choices}? ");
+        let question = Question { prompt, about: "exists", answers };
+        loop {
+            let Some(answer) = talk.ask(&question).await? else {
+                return Ok(Verdict::Refuse(nobody_answers()));
+            };
+            let on_exists = match answer.trim().to_ascii_lowercase().chars().next() {
+                Some('o') if can_replace => transfer::OnExists::Overwrite,
+                Some('k') => transfer::OnExists::KeepBoth,
+                Some('s') => return Ok(Verdict::Refuse(Failure::new("transfer rejected"))),
+                _ => continue,
+            };
+            return Ok(Verdict::Take(self.destination(on_exists)));
+        }
+    }
+
+    fn destination(&self, on_exists: transfer::OnExists) -> Destination {
+        match &self.output {
+            Output::Into(folder) => Destination::Folder { folder: folder.clone(), on_exists },
+            Output::Named(path) => Destination::Path { path: path.clone(), on_exists },
+            Output::Stdout => Destination::Writer(Box::new(io::stdout())),
+        }
+    }
+}
+
+/// Says what is offered and where it would go.
+fn introduce(offer: &Offer, target: Option<&Path>, screen: &crate::screen::Screen) {
+    let into = target.and_then(Path::file_name).map_or_else(
+        || "to standard output".to_owned(),
+        |name| format!("into: '{}'", printable::path(Path::new(name))),
+    );
+    screen.say(&match offer {
+        Offer::Directory { bytes, files, .. } => {
+            let files = story::files(*files);
+            format!("Receiving directory ({}, {files}) {into}", units::size(*bytes))
+        }
+        Offer::File { size, .. } => format!("Receiving file ({}) {into}", units::size(*size)),
+        Offer::Stream { .. } | Offer::Text(_) | _ => format!("Receiving stream {into}"),
+    });
+}
+
+fn unsafe_name(offer: &Offer, why: &str) -> Failure {
+    let name = offer.name().map(ToString::to_string).unwrap_or_default();
+    Failure::new(format!("the sender offers '{name}', which cannot be a name here: {why}"))
+        .hint("choose a name with -o NAME")
+}
+
+fn exists(target: &Path) -> Failure {
+    Failure::new(format!("refusing to overwrite existing '{}'", printable::path(target)))
+        .hint("use --on-exists rename or overwrite, or another name with -o")
+}
+
+fn nobody_answers() -> Failure {
+    Failure::new("transfer rejected: standard input has ended and nobody answers")
+        .hint("--accept-file takes files without asking")
+}
+
+/// What the sender is told, in the words that every client uses.
+const REJECTED: &str = "transfer rejected";
+const WAITING: &str = "Waiting for sender...";

@@ -1,0 +1,126 @@
+//! What to receive and where to put it, checked.
+
+use std::path::{self, Path, PathBuf};
+
+use anyhow::Result;
+use wormhole::code::Code;
+use wormhole::transfer::{CodeSource, Settings};
+
+use super::{Servers, Shown, apply, asks_a_person};
+use crate::args::{GlobalArgs, OnExists, ReceiveArgs};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::shell;
+
+/// Everything `receive` needs to know.
+#[derive(Debug)]
+pub(crate) struct ReceiveRequest {
+    /// Where the code comes from.
+    pub(crate) code: CodeSource,
+    /// How.
+    pub(crate) settings: Settings,
+    /// Through which servers; for the command that the other side is told.
+    pub(crate) servers: Servers,
+    /// Whether files are refused.
+    pub(crate) only_text: bool,
+    /// Whether files are taken without asking.
+    pub(crate) accept_file: bool,
+    /// Where they go.
+    pub(crate) output: Output,
+    /// What to do when the name is taken.
+    pub(crate) on_exists: OnExists,
+    /// What else to show.
+    pub(crate) shown: Shown,
+}
+
+/// Where a received file goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Output {
+    /// Into this directory, under the sender's name.
+    Into(PathBuf),
+    /// To this path, whatever the sender calls it.
+    Named(PathBuf),
+    /// To standard output.
+    Stdout,
+}
+
+impl ReceiveRequest {
+    /// Checks the options against each other and completes them.
+    ///
+    /// # Errors
+    /// They contradict each other, or one is not understood.
+    pub(crate) fn new(args: ReceiveArgs, global: &GlobalArgs, config: &Config) -> Result<Self> {
+        if args.code_args.code_length.is_some() && !args.allocate {
+            return Err(Failure::usage("must use --allocate with --code-length").into());
+        }
+        let servers = Servers::new(global, config);
+        let mut settings = servers.settings()?;
+        apply(&mut settings, &args.code_args, &args.connection, config);
+        let output = Output::new(args.output_file.as_deref(), config);
+        if output == Output::Stdout && global.json {
+            return Err(Failure::usage("--json and -o - both want standard output").into());
+        }
+        Ok(Self {
+            code: source(&args, &mut settings)?,
+            on_exists: on_exists(&args, config),
+            shown: Shown::new(&args.code_args, config)?,
+            only_text: args.only_text,
+            accept_file: args.accept_file || config.accept_file.unwrap_or(false),
+            output,
+            settings,
+            servers,
+        })
+    }
+}
+
+impl Output {
+    fn new(typed: Option<&Path>, config: &Config) -> Self {
+        match typed {
+            Some(path) if path.as_os_str() == "-" => Self::Stdout,
+            Some(path) if path.is_dir() => Self::Into(whole(path)),
+            Some(path) => Self::Named(whole(path)),
+            None => {
+                Self::Into(whole(config.download_dir.as_deref().unwrap_or_else(|| Path::new("."))))
+            }
+        }
+    }
+}
+
+/// The path from the root, so that whoever reads it finds it from anywhere.
+fn whole(path: &Path) -> PathBuf {
+    path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn source(args: &ReceiveArgs, settings: &mut Settings) -> Result<CodeSource> {
+    if args.code_args.zero_mode {
+        return Ok(CodeSource::Code(super::code(Code::ZERO, settings)?));
+    }
+    match args.code.as_slice() {
+        [] if args.allocate => Ok(CodeSource::Allocate),
+        [] => Ok(CodeSource::Input),
+        [code] => Ok(CodeSource::Code(super::code(code, settings)?)),
+        words => Err(too_many(words).into()),
+    }
+}
+
+/// Two codes are exit code 1 in the Python command line, not 2; most often they are one code with
+/// spaces where hyphens should be.
+fn too_many(words: &[String]) -> Failure {
+    let (count, list) = (words.len(), words.join(", "));
+    let message = format!("pass either no code or just one code; you passed {count}: {list}");
+    let joined = words.join("-");
+    let is_one = words.iter().skip(1).all(|word| !word.starts_with(|c: char| c.is_ascii_digit()));
+    if is_one && Code::parse(&joined).is_ok() {
+        return Failure::new(message).hint(format!("did you mean {}?", shell::quote(&joined)));
+    }
+    Failure::new(message)
+}
+
+/// A path that names a file is there to be replaced, as in the Python command line. Otherwise ask,
+/// or refuse where there is nobody to ask.
+fn on_exists(args: &ReceiveArgs, config: &Config) -> OnExists {
+    args.on_exists
+        .or_else(|| args.output_file.is_some().then_some(OnExists::Overwrite))
+        .or(config.on_exists)
+        .unwrap_or_else(|| if asks_a_person() { OnExists::Ask } else { OnExists::Refuse })
+}

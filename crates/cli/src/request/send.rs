@@ -1,0 +1,130 @@
+//! What to send, checked.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use wormhole::code::Code;
+use wormhole::transfer::Settings;
+
+use super::{Servers, Shown, apply};
+use crate::args::{GlobalArgs, SendArgs};
+use crate::config::Config;
+use crate::failure::Failure;
+
+/// Everything `send` needs to know.
+#[derive(Debug)]
+pub(crate) struct SendRequest {
+    /// What to send.
+    pub(crate) what: What,
+    /// How.
+    pub(crate) settings: Settings,
+    /// Through which servers; for the command that the other side is told.
+    pub(crate) servers: Servers,
+    /// Whether there is no code to tell.
+    pub(crate) zero_mode: bool,
+    /// Whether to show a QR code.
+    pub(crate) qr: Qr,
+    /// What else to show.
+    pub(crate) shown: Shown,
+}
+
+/// What to send, before anything is opened or read.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum What {
+    /// Files and directories.
+    Paths(Vec<PathBuf>),
+    /// Standard input as a stream with this name.
+    Stream(String),
+    /// This text.
+    Text(String),
+    /// Standard input as a text.
+    TextFromInput,
+    /// A text that is still to be asked for.
+    TextFromPrompt,
+}
+
+/// Whether to show a QR code.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Qr {
+    /// Somebody asked for it.
+    Always,
+    /// On a terminal that has room for it.
+    WhereItFits,
+    /// Somebody asked not to.
+    Never,
+}
+
+impl SendRequest {
+    /// Checks the options against each other and completes them.
+    ///
+    /// # Errors
+    /// They contradict each other, or one is not understood.
+    pub(crate) fn new(args: SendArgs, global: &GlobalArgs, config: &Config) -> Result<Self> {
+        let servers = Servers::new(global, config);
+        let mut settings = servers.settings()?;
+        apply(&mut settings, &args.code_args, &args.connection, config);
+        settings.ignore_unsendable = args.ignore_unsendable_files;
+        let zero_mode = args.code_args.zero_mode;
+        let typed = args.code.as_deref().or_else(|| zero_mode.then_some(Code::ZERO));
+        settings.code = typed.map(|typed| super::code(typed, &mut settings)).transpose()?;
+        Ok(Self {
+            qr: Qr::new(&args, config),
+            shown: Shown::new(&args.code_args, config)?,
+            what: What::new(args)?,
+            settings,
+            servers,
+            zero_mode,
+        })
+    }
+}
+
+impl What {
+    fn new(args: SendArgs) -> Result<Self> {
+        let is_dash = |path: &PathBuf| path.as_os_str() == "-";
+        let is_stream = args.what.len() == 1 && args.what.iter().all(is_dash);
+        if args.name.is_some() && !is_stream {
+            return Err(Failure::usage("--name is for standard input (-)").into());
+        }
+        match args.text {
+            Some(text) if text == OsStr::new("-") => Ok(Self::TextFromInput),
+            Some(text) => text.into_string().map(Self::Text).map_err(|_| {
+                Failure::usage("the text is not valid Unicode").hint("send it as a file").into()
+            }),
+            None if args.what.is_empty() => Ok(Self::TextFromPrompt),
+            None if is_stream => {
+                Ok(Self::Stream(args.name.unwrap_or_else(|| STREAM_NAME.to_owned())))
+            }
+            None if args.what.iter().any(is_dash) => {
+                Err(Failure::usage("standard input (-) cannot be sent together with files")
+                    .hint("send a file called - as ./-")
+                    .into())
+            }
+            None => Ok(Self::Paths(args.what)),
+        }
+    }
+}
+
+impl Qr {
+    fn new(args: &SendArgs, config: &Config) -> Self {
+        let wanted = match (args.qr, args.no_qr) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => env::var("WORMHOLE_QR").ok().and_then(|value| truth(&value)).or(config.qr),
+        };
+        wanted.map_or(Self::WhereItFits, |yes| if yes { Self::Always } else { Self::Never })
+    }
+}
+
+/// Reads a yes or no from the environment, in the words the Python command line knows.
+fn truth(value: &str) -> Option<bool> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "t" | "yes" | "y" | "on" => Some(true),
+        "0" | "false" | "f" | "no" | "n" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// What standard input is called when nobody says otherwise.
+const STREAM_NAME: &str = "stdin";

@@ -1,0 +1,191 @@
+//! The terminal as this program uses it: chatter and progress on standard error, what the user came
+//! for on standard output.
+//!
+//! It does not know transfers; `view.rs` puts their events into words. Nothing here fails because
+//! standard error is closed: whoever closed it does not want to be told.
+
+use std::env;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::units;
+
+/// Standard error, and perhaps a progress bar on its last line.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    is_quiet: bool,
+    shows_progress: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Screen {
+    /// A screen that is silent (for `--json`) or not, with progress bars or not. There are never
+    /// bars where standard error is no terminal.
+    pub(crate) fn new(is_quiet: bool, hide_progress: bool) -> Self {
+        let shows_progress = !is_quiet && !hide_progress && io::stderr().is_terminal();
+        Self { is_quiet, shows_progress, bar: None }
+    }
+
+    /// Whether somebody is likely to read along.
+    pub(crate) fn is_terminal(&self) -> bool {
+        !self.is_quiet && io::stderr().is_terminal()
+    }
+
+    /// Columns and rows of the terminal, if it is one.
+    pub(crate) fn size(&self) -> Option<(u16, u16)> {
+        let term = console::Term::stderr();
+        if self.is_terminal() {
+            term.size_checked().map(|(rows, columns)| (columns, rows))
+        } else {
+            None
+        }
+    }
+
+    /// Says one or more whole lines, above the progress bar if there is one.
+    pub(crate) fn say(&self, lines: &str) {
+        if self.is_quiet {
+            return;
+        }
+        match &self.bar {
+            Some(bar) => bar.suspend(|| write_stderr(lines)),
+            None => write_stderr(lines),
+        }
+    }
+
+    /// Whether a picture fits on the terminal together with what is said around it.
+    pub(crate) fn has_room_for(&self, lines: &[String]) -> bool {
+        let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+        self.size().is_some_and(|(columns, rows)| {
+            usize::from(columns) > width && usize::from(rows) >= lines.len() + LINES_AROUND
+        })
+    }
+
+    /// Shows a picture of block characters: white on black where colours are, so that a camera
+    /// reads it on any theme.
+    pub(crate) fn show_picture(&self, lines: &[String]) {
+        let (on, off) = if self.has_colours() { ("\x1b[97;40m", "\x1b[0m") } else { ("", "") };
+        for line in lines {
+            self.say(&format!("{on}{line}{off}"));
+        }
+    }
+
+    /// Starts a new line where the cursor may stand behind a `^C`.
+    pub(crate) fn break_line(&self) {
+        if self.is_terminal() {
+            self.say("");
+        }
+    }
+
+    /// Starts a new line behind a prompt that is left without an answer.
+    pub(crate) fn end_prompt(&self) {
+        self.say("");
+    }
+
+    /// The same text, standing out where colours are.
+    pub(crate) fn bold(&self, text: &str) -> String {
+        if self.has_colours() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn has_colours(&self) -> bool {
+        self.is_terminal() && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+    }
+
+    /// Shows how far it is: `done` of `total` bytes, or of an unknown number.
+    pub(crate) fn show_progress(&mut self, done: u64, total: Option<u64>) {
+        if !self.shows_progress {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| new_bar(total));
+        bar.set_position(done);
+    }
+
+    /// Takes the progress bar away; what is said next takes its line.
+    pub(crate) fn end_progress(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Writes to standard error and forgets whether that worked.
+fn write_stderr(lines: &str) {
+    let mut text = String::with_capacity(lines.len() + 1);
+    text.push_str(lines);
+    text.push('\n');
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Says an error and what to do about it, in the one form that all commands share.
+pub(crate) fn complain(message: &str, hint: Option<&str>) {
+    write_stderr(&format!("wormhole: error: {message}"));
+    if let Some(hint) = hint {
+        write_stderr(&format!("wormhole: hint: {hint}"));
+    }
+}
+
+/// Writes what the user came for, and makes sure that it has arrived.
+///
+/// # Errors
+/// Standard output does not take it; a closed pipe is `BrokenPipe`.
+pub(crate) fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+fn new_bar(total: Option<u64>) -> ProgressBar {
+    let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
+    let bar = ProgressBar::with_draw_target(total, target);
+    let template = if total.is_some() {
+        "{percent:>3}% [{wide_bar:.green}] {done}/{all}  {rate}  {left} left"
+    } else {
+        "{done}  {rate}  {past}"
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(with_our_units(style));
+    }
+    bar
+}
+
+fn with_our_units(style: ProgressStyle) -> ProgressStyle {
+    type Out<'a> = &'a mut dyn std::fmt::Write;
+    let put = |out: Out<'_>, text: &str| {
+        // A bar that cannot be drawn is no reason to stop.
+        let _ = out.write_str(text);
+    };
+    style
+        .progress_chars("=> ")
+        .with_key("done", move |state: &ProgressState, out: Out<'_>| {
+            put(out, &units::size(state.pos()));
+        })
+        .with_key("all", move |state: &ProgressState, out: Out<'_>| {
+            put(out, &units::size(state.len().unwrap_or_default()));
+        })
+        .with_key("rate", move |state: &ProgressState, out: Out<'_>| {
+            let rate = units::rate(per_second(state), Duration::from_secs(1));
+            put(out, &rate.unwrap_or_default());
+        })
+        .with_key("left", move |state: &ProgressState, out: Out<'_>| {
+            put(out, &units::left(state.eta()));
+        })
+        .with_key("past", move |state: &ProgressState, out: Out<'_>| {
+            put(out, &units::left(state.elapsed()));
+        })
+}
+
+/// Bytes per second, rounded down.
+#[expect(
+    clippy::as_conversions,
+    reason = "a rate that saturates is right: no other conversion from a float"
+)]
+fn per_second(state: &ProgressState) -> u64 {
+    state.per_sec() as u64
+}
+
+/// Enough for the eye, and cheap on a serial line.
+const REDRAWS_PER_SECOND: u8 = 10;
+
+/// Lines on the screen besides a picture: the offer, the code, the command and the progress.
+const LINES_AROUND: usize = 12;

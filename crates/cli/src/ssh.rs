@@ -1,0 +1,132 @@
+//! `ssh invite` and `ssh accept`: one public key goes from one computer to `authorized_keys` of
+//! another (spec section 11).
+//!
+//! Unlike the Python command line, the invited line is parsed and only a key is written.
+
+use anyhow::Result;
+use wormhole::code::AppId;
+use wormhole::transfer::{self, CodeSource, Event, Outgoing, Settings};
+
+use self::authorized::{Added, AuthorizedKeys};
+use self::key::PublicKey;
+use crate::args::{AcceptArgs, InviteArgs};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::request::{self, Servers};
+use crate::talk::{Desk, Question, Talk};
+use crate::tor::WhichTor;
+use crate::{explain, printable, story};
+
+mod authorized;
+mod key;
+mod own;
+
+/// Invites somebody to log in here, and adds the key they send.
+///
+/// # Errors
+/// No key was added.
+pub(crate) async fn invite(
+    args: InviteArgs,
+    servers: &Servers,
+    config: &Config,
+    desk: &mut Desk,
+) -> Result<()> {
+    let keys = AuthorizedKeys::of(args.user.as_deref())?;
+    keys.check_writable()?;
+    let mut settings = settings(servers)?;
+    request::set_code_words(&mut settings, args.code_length, config);
+    settings.tor = WhichTor::new(&args.tor, config)?.connect(desk).await?;
+    let server = story::server(&settings);
+    let transfer = transfer::receive(CodeSource::Allocate, settings);
+    let mut talk = Talk::new(desk, transfer, server);
+    let mut received = None;
+    while let Some(event) = talk.next().await? {
+        match event {
+            Event::Welcome(welcome) => story::welcome(&welcome, talk.server(), &talk.desk.screen),
+            Event::Code(code) => {
+                let command = servers.other_side(["ssh", "accept", &code.to_string()]);
+                talk.desk.screen.say("Now tell the other user to run:\n");
+                talk.desk.print(&format!("{command}\n"))?;
+                talk.desk.screen.say("");
+            }
+            Event::Offer(_) => {
+                if let Some(transfer) = talk.transfer() {
+                    transfer.reject("a public key was expected");
+                }
+            }
+            Event::Text(text) => received = Some(text),
+            Event::Accepted
+            | Event::AwaitingConfirmation
+            | Event::CodeConsumed
+            | Event::CodeWanted(_)
+            | Event::Connected(_)
+            | Event::Done(_)
+            | Event::KeyEstablished
+            | Event::Progress { .. }
+            | Event::ServerFound
+            | Event::ServerLost
+            | Event::Verifier(_)
+            | _ => {}
+        }
+    }
+    let line = received.ok_or_else(|| Failure::new("no key arrived"))?;
+    let key = PublicKey::parse(&line)
+        .map_err(|why| Failure::new(format!("what arrived is not a public key: {why}")))?;
+    let outcome = match keys.add(&key)? {
+        Added::Appended => "Appended key",
+        Added::AlreadyThere => "Already there: key",
+    };
+    let (kind, id, path) = (key.kind(), printable::text(key.id()), keys.path());
+    desk.print(&format!("{outcome} type='{kind}' id='{id}' to '{}'\n", printable::path(&path)))
+}
+
+/// Sends one of our public keys to whoever invited us.
+///
+/// # Errors
+/// It was not sent.
+pub(crate) async fn accept(
+    args: AcceptArgs,
+    servers: &Servers,
+    config: &Config,
+    desk: &mut Desk,
+) -> Result<()> {
+    let tor = WhichTor::new(&args.tor, config)?;
+    let mut settings = settings(servers)?;
+    settings.code = Some(request::code(&args.code, &mut settings)?);
+    let key = own::choose(args.key_file.as_deref(), desk).await?;
+    let id = printable::text(key.id());
+    desk.screen.say(&format!("Sending public key type='{}' keyid='{id}'", key.kind()));
+    if !args.yes {
+        confirm(&id, desk).await?;
+    }
+    settings.tor = tor.connect(desk).await?;
+    let server = story::server(&settings);
+    let transfer = transfer::send(Outgoing::Text(key.to_string()), settings)
+        .map_err(|error| explain::failure(&error, &server))?;
+    let mut talk = Talk::new(desk, transfer, server);
+    talk.remark_if_slow("Waiting for the other side...");
+    while let Some(event) = talk.next().await? {
+        if matches!(event, Event::KeyEstablished) {
+            talk.forget_remark();
+        }
+    }
+    desk.print("Key sent.\n")
+}
+
+async fn confirm(id: &str, desk: &mut Desk) -> Result<()> {
+    let prompt = format!("Really send public key '{id}' ? [y/N]: ");
+    let question = Question { prompt, about: "accept", answers: &["y", "n"] };
+    match desk.ask(&question).await? {
+        Some(answer) if answer.starts_with(['y', 'Y']) => Ok(()),
+        _ => Err(Failure::new("the key was not sent").hint("--yes sends it without asking").into()),
+    }
+}
+
+/// The settings of this exchange: an application of its own, unless one is named.
+fn settings(servers: &Servers) -> Result<Settings> {
+    let mut settings = servers.settings()?;
+    if servers.appid.is_none() {
+        settings.app_id = AppId::new(AppId::SSH_KEYS);
+    }
+    Ok(settings)
+}

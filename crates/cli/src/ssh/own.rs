@@ -1,0 +1,75 @@
+//! Which of our own public keys to send: the one that is named, the only one, or one that is asked
+//! for.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::key::PublicKey;
+use crate::failure::Failure;
+use crate::printable;
+use crate::talk::{Desk, Question};
+
+/// Reads the key in `place`, a file or a directory; `None` is `~/.ssh`.
+///
+/// # Errors
+/// There is none, or the file holds something else, such as a private key.
+pub(crate) async fn choose(place: Option<&Path>, desk: &mut Desk) -> Result<PublicKey> {
+    let place = match place {
+        Some(place) => place.to_owned(),
+        None => etcetera::home_dir().context("cannot find your home directory")?.join(".ssh"),
+    };
+    let file = if place.is_dir() { pick(&place, desk).await? } else { place };
+    let shown = printable::path(&file);
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;
+    PublicKey::parse(&text).map_err(|why| {
+        Failure::new(format!("{shown} is not a public key: {why}"))
+            .hint("public keys are in files that end in .pub")
+            .into()
+    })
+}
+
+/// The only `.pub` file of a directory, or the one somebody chooses.
+async fn pick(directory: &Path, desk: &mut Desk) -> Result<PathBuf> {
+    let mut keys = public_keys(directory)
+        .with_context(|| format!("cannot read {}", printable::path(directory)))?;
+    if keys.len() > 1 {
+        let index = ask_which(&keys, desk).await?;
+        return Ok(keys.swap_remove(index));
+    }
+    keys.pop().ok_or_else(|| {
+        Failure::new(format!("no public keys in '{}'", printable::path(directory)))
+            .hint("make one with `ssh-keygen -t ed25519`, or name a file with -F")
+            .into()
+    })
+}
+
+fn public_keys(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
+    let mut keys: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
+    keys.retain(|path| path.extension() == Some(OsStr::new("pub")) && path.is_file());
+    keys.sort_unstable();
+    Ok(keys)
+}
+
+/// Asks until the answer is one of the numbers; gives an index into `keys`.
+async fn ask_which(keys: &[PathBuf], desk: &mut Desk) -> Result<usize> {
+    desk.screen.say("Multiple public-keys found:");
+    for (number, key) in keys.iter().enumerate() {
+        let name = key.file_name().map(Path::new).map(printable::path).unwrap_or_default();
+        desk.screen.say(&format!("  {number}: {name}"));
+    }
+    let question = Question { prompt: "Send which one? ".to_owned(), about: "key", answers: &[] };
+    loop {
+        let answer = desk
+            .ask(&question)
+            .await?
+            .ok_or_else(|| Failure::new("no key was chosen").hint("name a file with -F"))?;
+        match answer.trim().parse::<usize>() {
+            Ok(index) if index < keys.len() => return Ok(index),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What happened when, for `--dump-timing`: the same JSON list that the Python command line writes.
+//!
+//! Each entry has `name`, `start` and `stop` (seconds since 1970) and `details`. Nothing secret is
+//! in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+/// The list, if somebody wants it.
+#[derive(Debug)]
+pub(crate) struct Timing {
+    path: Option<PathBuf>,
+    entries: Vec<Value>,
+}
+
+impl Timing {
+    /// Notes nothing unless there is a file to write in the end.
+    pub(crate) fn new(path: Option<PathBuf>) -> Self {
+        Self { path, entries: Vec::new() }
+    }
+
+    /// Notes that `name` happened now.
+    pub(crate) fn note(&mut self, name: &str, details: Value) {
+        if self.path.is_some() {
+            let now = seconds_since_1970();
+            self.entries.push(json!({"name": name, "start": now, "stop": now, "details": details}));
+        }
+    }
+
+    /// Writes the file, and says where it is.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn write(&self) -> Result<Option<&Path>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let text = format!("{:#}\n", Value::Array(self.entries.clone()));
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Some(path))
+    }
+}
+
+fn seconds_since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_when_nobody_asked() {
+        let mut timing = Timing::new(None);
+        timing.note("code", json!({}));
+        assert!(timing.entries.is_empty());
+        assert_eq!(timing.write().unwrap(), None);
+    }
+
+    #[test]
+    fn the_file_is_a_list_of_named_times() {
+        let path =
+            std::env::temp_dir().join(format!("wormhole-timing-{}.json", std::process::id()));
+        let mut timing = Timing::new(Some(path.clone()));
+        timing.note("transit connected", json!({"path": "direct"}));
+        timing.write().unwrap();
+        let list: Vec<Value> = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(list[0]["name"], "transit connected");
+        assert_eq!(list[0]["details"]["path"], "direct");
+        assert!(list[0]["start"].as_f64().unwrap() > 1.0e9);
+    }
+}

@@ -1,0 +1,75 @@
+//! `--tor` and its relatives: which Tor to use, and the words about it (spec section 12).
+
+use anyhow::Result;
+use wormhole::net::tor::{ControlPort, Tor, TorError, TorSource};
+
+use crate::args::TorArgs;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::talk::Desk;
+
+/// Which Tor to use.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum WhichTor {
+    /// The one behind this control port.
+    At(ControlPort),
+    /// Whichever runs here.
+    Found,
+    /// One of our own.
+    Launched,
+    /// None: connect directly.
+    None,
+}
+
+impl WhichTor {
+    /// Any of the options asks for Tor; the Python command line ignores some without `--tor`.
+    ///
+    /// # Errors
+    /// The control port is not understood.
+    pub(crate) fn new(args: &TorArgs, config: &Config) -> Result<Self> {
+        if args.launch_tor {
+            return Ok(Self::Launched);
+        }
+        if let Some(endpoint) = &args.tor_control_port {
+            let port = endpoint.parse().map_err(|error: TorError| {
+                Failure::usage(format!("--tor-control-port: {error}"))
+                    .hint("a control port looks like tcp:127.0.0.1:9051 or unix:/run/tor/control")
+            })?;
+            return Ok(Self::At(port));
+        }
+        Ok(if args.tor || config.tor.unwrap_or(false) { Self::Found } else { Self::None })
+    }
+
+    /// Finds or starts it, and says so.
+    ///
+    /// # Errors
+    /// There is none to be had.
+    pub(crate) async fn connect(self, desk: &mut Desk) -> Result<Option<Tor>> {
+        let tor = match self {
+            Self::None => return Ok(None),
+            Self::At(port) => {
+                desk.screen.say(&format!(" using Tor via control port at {port}"));
+                desk.unless_stopped(Tor::at_control_port(port)).await?
+            }
+            Self::Found => desk.unless_stopped(Tor::find()).await?.inspect(|tor| {
+                desk.screen.say(match tor.source() {
+                    TorSource::SocksPort(_) => {
+                        " unable to find default Tor control port, using SOCKS"
+                    }
+                    TorSource::ControlPort(_) | TorSource::Launched | _ => {
+                        " using Tor via default control port"
+                    }
+                });
+            }),
+            Self::Launched => {
+                desk.screen.say(" launching a new Tor process, this may take a while..");
+                desk.unless_stopped(Tor::launch()).await?
+            }
+        };
+        let tor =
+            tor.map_err(|error| Failure::new(format!("cannot use Tor: {error}")).hint(HINT))?;
+        Ok(Some(tor))
+    }
+}
+
+const HINT: &str = "start Tor first, or use --launch-tor, or --tor-control-port to say where it is";

@@ -1,0 +1,55 @@
+//! `--debug-state`: what happened when, by the letters the Python command line uses.
+//!
+//! The letters name its machines; each event is traced under the one it comes from. Codes,
+//! passwords, keys, texts and names are not shown, so that a trace can be pasted anywhere.
+
+use std::time::Instant;
+
+use wormhole::transfer::Event;
+
+use crate::screen::Screen;
+
+/// The machines to trace, and when that began.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    machines: Vec<String>,
+    start: Instant,
+}
+
+impl Trace {
+    /// Traces nothing when no machine is named.
+    pub(crate) fn new(machines: Vec<String>) -> Self {
+        Self { machines, start: Instant::now() }
+    }
+
+    /// Shows an event, if its machine is traced.
+    pub(crate) fn show(&self, event: &Event, screen: &Screen) {
+        let (machine, what) = describe(event);
+        if self.machines.iter().any(|traced| traced == machine) {
+            let seconds = self.start.elapsed().as_secs_f64();
+            screen.say(&format!("debug: {seconds:9.3} {machine}: {what}"));
+        }
+    }
+}
+
+/// The machine an event comes from and its name, without anything secret.
+pub(crate) fn describe(event: &Event) -> (&'static str, &'static str) {
+    match event {
+        Event::Welcome(_) => ("RC", "welcome"),
+        Event::Code(_) => ("C", "code"),
+        Event::CodeWanted(_) => ("C", "code wanted"),
+        Event::ServerLost => ("RC", "server lost"),
+        Event::ServerFound => ("RC", "server found"),
+        Event::CodeConsumed => ("N", "code consumed"),
+        Event::KeyEstablished => ("SK", "key established"),
+        Event::Verifier(_) => ("K", "verifier"),
+        Event::Offer(_) => ("R", "offer"),
+        Event::Text(_) => ("R", "text"),
+        Event::Accepted => ("O", "accepted"),
+        Event::Connected(_) => ("B", "transit connected"),
+        Event::Progress { .. } => ("S", "progress"),
+        Event::AwaitingConfirmation => ("S", "awaiting confirmation"),
+        Event::Done(_) => ("T", "done"),
+        _ => ("B", "event"),
+    }
+}
