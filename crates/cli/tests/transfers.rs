@@ -1,0 +1,18 @@
+//! Our command against itself through our servers: two processes, as two people would start them.
+//!
+//! Foreign peers are in `interop.rs`, what is said before anything connects is in `cmd.rs`.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+#![expect(clippy::indexing_slicing, reason = "tests may panic")]
+
+#[path = "transfers/world.rs"]
+mod world;
+
+#[path = "transfers/choices.rs"]
+mod choices;
+#[path = "transfers/kinds.rs"]
+mod kinds;
+#[path = "transfers/programs.rs"]
+mod programs;
+#[path = "transfers/trouble.rs"]
+mod trouble;

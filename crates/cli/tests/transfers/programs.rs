@@ -1,0 +1,188 @@
+//! What programs use: JSON, timing, the configuration file, ssh keys, doctor.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::world::{Running, World};
+
+/// The names of events, without repeated progress.
+fn names(events: &[Value]) -> Vec<&str> {
+    let mut names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    names.dedup();
+    names
+}
+
+#[test]
+fn every_step_is_an_event_and_nothing_else_is_printed() {
+    let world = World::new();
+    world.write("sender/f", vec![1; 1000]);
+    let sender = world.send(&["--json", "f"]);
+    let line = sender.wait_for("\"event\":\"code\"");
+    drop(line);
+    let code = sender.wait_for("\"code\":\"");
+    let code = code.split('"').next().unwrap().to_owned();
+    let received = world.receive(&["--json", "--accept-file", &code]).end();
+    let sent = sender.end();
+    assert_eq!((sent.exit, received.exit), (0, 0), "{sent}\n{received}");
+    assert_eq!((sent.stderr.as_str(), received.stderr.as_str()), ("", ""));
+    let events = sent.events();
+    assert_eq!(names(&events).first(), Some(&"sending"));
+    assert_eq!(names(&events).last(), Some(&"done"));
+    let events = received.events();
+    let offer = events.iter().find(|event| event["event"] == "offer").unwrap();
+    assert_eq!((&offer["kind"], &offer["name"]), (&"file".into(), &"f".into()));
+    let done = events.last().unwrap();
+    assert_eq!(done["bytes"], 1000);
+    assert_eq!(done["via"], "direct");
+    assert_eq!(done["path"], world.path("receiver/f").to_str().unwrap());
+}
+
+#[test]
+fn a_question_is_an_event_that_a_line_answers() {
+    let world = World::new();
+    world.write("sender/f", "x");
+    let sender = world.send(&["f"]);
+    let mut receiver = world.receive(&["--json", &sender.code()]);
+    receiver.wait_for("\"question\"");
+    receiver.type_in("n\n");
+    let received = receiver.end();
+    assert_eq!(received.exit, 1);
+    let events = received.events();
+    let question = events.iter().find(|event| event["event"] == "question").unwrap();
+    assert_eq!(question["about"], "accept");
+    let error = events.last().unwrap();
+    assert_eq!((&error["event"], &error["exit"]), (&"error".into(), &1.into()));
+}
+
+#[test]
+fn a_text_is_an_event_in_json() {
+    let world = World::new();
+    let sender = world.send(&["--text", "two\nlines"]);
+    let received = world.receive(&["--json", &sender.code()]).end();
+    let events = received.events();
+    let text = events.iter().find(|event| event["event"] == "text").unwrap();
+    assert_eq!(text["text"], "two\nlines");
+}
+
+#[test]
+fn timing_is_written_in_the_reference_format() {
+    let world = World::new();
+    let (sent, _) = world.transfer(&["--dump-timing", "timing.json", "--text", "x"], &[]);
+    assert!(sent.stderr.contains("Timing data written to timing.json"), "{sent}");
+    let list: Vec<Value> = serde_json::from_slice(&world.read("sender/timing.json")).unwrap();
+    assert!(list.iter().any(|entry| entry["name"] == "code"));
+    for entry in list {
+        assert!(entry["start"].is_f64() && entry["stop"].is_f64() && entry["details"].is_object());
+    }
+}
+
+#[test]
+fn a_trace_holds_neither_code_nor_text() {
+    let world = World::new();
+    let sender = world.send(&["--debug-state", "--text", "a secret"]);
+    let code = sender.code();
+    assert_eq!(world.receive(&[&code]).end().exit, 0);
+    let sent = sender.end();
+    let traced: Vec<_> = sent.stderr.lines().filter(|line| line.starts_with("debug:")).collect();
+    assert!(traced.iter().any(|line| line.contains("K: verifier")), "{sent}");
+    let words = code.split_once('-').unwrap().1;
+    assert!(!traced.iter().any(|line| line.contains(words) || line.contains("a secret")));
+}
+
+#[test]
+fn the_configuration_file_is_read_and_beaten_by_flags_and_environment() {
+    let world = World::new();
+    let text = format!(
+        "relay-url = \"ws://127.0.0.1:9/v1\"\ncode-length = 5\ndownload-dir = {:?}\naccept-file = true\n",
+        world.path("home"),
+    );
+    world.write("home/wormhole/config.toml", text);
+    world.write("sender/f", "x");
+    let (sent, _) = world.transfer(&["f"], &[]);
+    assert!(sent.stderr.contains("Wormhole code is: "), "{sent}");
+    assert_eq!(world.read("home/f"), b"x");
+    let sender = world.send(&["--text", "x"]);
+    assert_eq!(sender.code().matches('-').count(), 5);
+    let sender = world.send(&["-c", "1", "--text", "x"]);
+    assert_eq!(sender.code().matches('-').count(), 1);
+}
+
+/// A public key, made up.
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH me@home";
+
+#[test]
+fn an_ssh_key_is_invited_and_accepted() {
+    let world = World::new();
+    world.write("sender/keys/id.pub", format!("{KEY}\n"));
+    let invite = Running::start(world.command("receiver", &["ssh", "invite", "-c", "3"]));
+    let line = invite.wait_for("ssh accept ");
+    assert_eq!(line.matches('-').count(), 3);
+    let accept = world.command("sender", &["ssh", "accept", "-F", "keys", "-y", &line]);
+    let accepted = Running::start(accept).end();
+    assert_eq!((accepted.out().as_str(), accepted.exit), ("Key sent.\n", 0), "{accepted}");
+    let invited = invite.end();
+    assert!(
+        invited.out().contains("Appended key type='ssh-ed25519' id='me@home' to '"),
+        "{invited}"
+    );
+    assert_eq!(world.read("home/.ssh/authorized_keys"), format!("{KEY}\n").into_bytes());
+}
+
+#[test]
+fn what_is_not_a_key_is_not_appended() {
+    let world = World::new();
+    world.write("home/.ssh/authorized_keys", "");
+    let invite = Running::start(world.command("receiver", &["ssh", "invite"]));
+    let code = invite.wait_for("ssh accept ");
+    let text = format!("command=\"evil\" {KEY}");
+    let appid = "lothar.com/wormhole/ssh-add";
+    let sent = world.send(&["--appid", appid, "--code", &code, "--text", &text]).end();
+    assert_eq!(sent.exit, 0, "{sent}");
+    invite.end().failed(1, "is not a public key");
+    assert_eq!(world.read("home/.ssh/authorized_keys"), b"");
+}
+
+#[test]
+fn the_doctor_finds_nothing_wrong_with_working_servers() {
+    let world = World::new();
+    let ended = Running::start(world.command("sender", &["doctor"])).end();
+    assert_eq!(ended.exit, 0, "{ended}");
+    for check in ["mailbox", "text", "direct", "relay"] {
+        let line = ended.out().lines().any(|line| line.starts_with("ok") && line.contains(check));
+        assert!(line, "{ended}");
+    }
+}
+
+#[test]
+fn the_doctor_names_a_relay_that_does_not_answer() {
+    let world = World::new();
+    let mut command = world.command("sender", &["doctor"]);
+    command.env("WORMHOLE_TRANSIT_HELPER", "tcp:127.0.0.1:9");
+    let ended = Running::start(command).end();
+    assert_eq!(ended.exit, 1, "{ended}");
+    assert!(ended.out().lines().any(|line| line.starts_with("FAILED  relay")), "{ended}");
+}
+
+#[test]
+fn manual_pages_are_written_one_per_command() {
+    let world = World::new();
+    let pages = world.path("pages");
+    let command = world.command("sender", &["man", pages.to_str().unwrap()]);
+    assert_eq!(Running::start(command).end().exit, 0);
+    let names = world.names("pages");
+    for page in ["wormhole.1", "wormhole-send.1", "wormhole-ssh-invite.1"] {
+        assert!(names.iter().any(|name| name == page), "{names:?}");
+    }
+    assert!(fs::read_to_string(pages.join("wormhole-receive.1")).unwrap().contains("accept"));
+}
+
+#[test]
+fn completions_exist_for_every_shell() {
+    let world = World::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let ended = Running::start(world.command("sender", &["completions", shell])).end();
+        assert!(ended.exit == 0 && ended.out().contains("relay-only"), "{shell}");
+    }
+}
