@@ -71,9 +71,12 @@ impl Screen {
         }
     }
 
-    /// Starts a new line where the cursor may stand behind a `^C`.
-    pub(crate) fn break_line(&self) {
-        if self.is_terminal() {
+    /// Makes room for a last word: takes the progress bar away, or starts a new line where the
+    /// cursor may stand behind a `^C`.
+    pub(crate) fn break_off(&mut self) {
+        if self.bar.is_some() {
+            self.end_progress();
+        } else if self.is_terminal() {
             self.say("");
         }
     }

@@ -87,7 +87,7 @@ impl Desk {
         tokio::select! {
             biased;
             signal = self.signals.next() => {
-                self.screen.break_line();
+                self.screen.break_off();
                 Err(stopped(signal).into())
             }
             done = work => Ok(done),
@@ -161,7 +161,7 @@ impl<'d> Talk<'d> {
             tokio::select! {
                 biased;
                 signal = self.desk.signals.next() => {
-                    self.desk.screen.break_line();
+                    self.desk.screen.break_off();
                     return Err(self.stop(signal).await);
                 }
                 event = transfer.next() => return self.arrived(event),

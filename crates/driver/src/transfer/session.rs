@@ -168,6 +168,7 @@ impl Session {
         progress: &Progress,
         mut all_sent: Option<oneshot::Receiver<()>>,
     ) -> Result<T, Error> {
+        let is_sender = all_sent.is_some();
         let mut tick = interval(PROGRESS);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.tick().await;
@@ -192,8 +193,13 @@ impl Session {
             }
         };
         cutter.cut();
-        // The thread cleans up before it ends, unless it waits for a reader that says nothing.
-        let _outcome = timeout(CLEAN_UP, thread).await;
+        if is_sender {
+            // It may wait for a reader that says nothing, such as a terminal.
+            let _outcome = timeout(READER, thread).await;
+        } else {
+            // It removes what it has written before it ends.
+            let _outcome = thread.await;
+        }
         Err(gave_up)
     }
 
@@ -378,8 +384,8 @@ const PROGRESS: Duration = Duration::from_millis(100);
 /// How long a broken connection waits for the peer's reason.
 const EXPLANATION: Duration = Duration::from_secs(1);
 
-/// Time for removing what a transfer that was given up has written.
-const CLEAN_UP: Duration = Duration::from_millis(500);
+/// How long a sender that gave up waits for whatever it reads.
+const READER: Duration = Duration::from_millis(500);
 
 /// How long closing may take.
 const CLOSE: Duration = Duration::from_secs(2);
