@@ -12,8 +12,8 @@ use crate::{Reply, Server};
 
 /// What the clients' applications do. It sees every event as it happens.
 pub trait Application<S: Session> {
-    /// A client was told something; returns what its application asks in turn.
-    fn on_event(&mut self, client: usize, event: S::Event) -> Vec<S::Command>;
+    /// A client was told something; returns what applications ask in turn, of which clients.
+    fn on_event(&mut self, client: usize, event: S::Event) -> Vec<(usize, S::Command)>;
 
     /// A client ended with an error.
     fn on_error(&mut self, client: usize, error: S::Error);
@@ -127,6 +127,11 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         &self.server
     }
 
+    /// The server, to look into.
+    pub const fn server_mut(&mut self) -> &mut V {
+        &mut self.server
+    }
+
     /// A client joins; returns its number.
     pub fn join(&mut self, session: S) -> usize {
         self.clients.push(Client { session, links: BTreeMap::new() });
@@ -202,10 +207,12 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         input: impl FnOnce(&mut S, Instant) -> Result<(), S::Error>,
     ) {
         let Some(at) = self.clients.get_mut(client) else { return };
-        if let Err(error) = input(&mut at.session, self.now) {
+        let result = input(&mut at.session, self.now);
+        // What the session said before it failed comes first.
+        self.listen_to_client(client);
+        if let Err(error) = result {
             self.application.on_error(client, error);
         }
-        self.listen_to_client(client);
     }
 
     /// Does what a client wants done.
@@ -216,9 +223,9 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
                 Output::Send(id, message) => self.send_to_server(client, id, message),
                 Output::Close(id) => self.close_at_client(client, id),
                 Output::Event(event) => {
-                    for command in self.application.on_event(client, event) {
-                        // An application takes its time.
-                        let after = Duration::from_millis(below(&mut self.rng, 50));
+                    // An application takes its time.
+                    let after = Duration::from_millis(below(&mut self.rng, 50));
+                    for (client, command) in self.application.on_event(client, event) {
                         self.command(client, after, command);
                     }
                 }

@@ -401,3 +401,6 @@ impl Listeners {
 fn unix_now() -> UnixTime {
     SystemTime::now().into()
 }
+
+#[cfg(test)]
+mod simulation;

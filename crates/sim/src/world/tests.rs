@@ -105,7 +105,7 @@ impl Server for Echo {
 struct Log(Vec<(usize, u8)>);
 
 impl Application<Counter> for Log {
-    fn on_event(&mut self, client: usize, event: u8) -> Vec<()> {
+    fn on_event(&mut self, client: usize, event: u8) -> Vec<(usize, ())> {
         self.0.push((client, event));
         Vec::new()
     }
