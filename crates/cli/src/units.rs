@@ -45,9 +45,10 @@ pub(crate) fn rate(bytes: u64, time: Duration) -> Option<String> {
     Some(format!("{}/s", size(u64::try_from(per_second).unwrap_or(u64::MAX))))
 }
 
-/// A time that has passed: `0.4 s`, `12.0 s`, `3:07 min`, `1:02:03 h`.
+/// A time that has passed: `12 ms`, `0.4 s`, `12.0 s`, `3:07 min`, `1:02:03 h`.
 pub(crate) fn elapsed(time: Duration) -> String {
     match time.as_secs() {
+        0 if time.as_millis() < 100 => format!("{} ms", time.as_millis().max(1)),
         0..60 => format!("{:.1} s", time.as_secs_f64()),
         _ => clock(time),
     }
@@ -95,7 +96,8 @@ mod tests {
     }
 
     #[test]
-    fn times_grow_from_seconds_to_hours() {
+    fn times_grow_from_milliseconds_to_hours() {
+        assert_eq!(elapsed(Duration::from_micros(12_300)), "12 ms");
         assert_eq!(elapsed(Duration::from_millis(440)), "0.4 s");
         assert_eq!(elapsed(Duration::from_secs(187)), "3:07 min");
         assert_eq!(elapsed(Duration::from_secs(3723)), "1:02:03 h");

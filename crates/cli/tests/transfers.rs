@@ -14,5 +14,7 @@ mod choices;
 mod kinds;
 #[path = "transfers/programs.rs"]
 mod programs;
+#[path = "transfers/terminal.rs"]
+mod terminal;
 #[path = "transfers/trouble.rs"]
 mod trouble;

@@ -194,12 +194,33 @@ impl Running {
 
     /// Waits until `mark` was said, without the rest of its line: for prompts.
     pub(crate) fn wait_for_prompt(&self, mark: &str) {
+        assert!(self.says_within(PATIENCE, mark), "no {mark:?}");
+    }
+
+    /// Types `keys` again and again until they have the effect of saying `mark`.
+    pub(crate) fn type_until(&mut self, keys: &str, mark: &str) {
         let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            self.type_in(keys);
+            if self.says_within(Duration::from_millis(200), mark) {
+                return;
+            }
+        }
+        panic!("{keys:?} does not make it say {mark:?}");
+    }
+
+    fn says_within(&self, patience: Duration, mark: &str) -> bool {
+        let deadline = Instant::now() + patience;
         let mut said = self.output.said.lock().unwrap();
-        while !String::from_utf8_lossy(&said.stderr).contains(mark) {
+        loop {
+            let whole = [said.stderr.as_slice(), &said.stdout].map(String::from_utf8_lossy);
+            if whole.iter().any(|text| text.contains(mark)) {
+                return true;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            let text = String::from_utf8_lossy(&said.stderr);
-            assert!(!left.is_zero() && said.closed < 2, "no {mark:?} in {text:?}");
+            if left.is_zero() || said.closed == 2 {
+                return false;
+            }
             said = self.output.changed.wait_timeout(said, left).unwrap().0;
         }
     }
