@@ -107,18 +107,26 @@ fn unreachable(why: &LinkFailure) -> &'static str {
 
 fn cannot_send(unsendable: &Unsendable) -> Failure {
     let (path, why) = (printable::path(&unsendable.path), &unsendable.why);
+    let failure = Failure::new(format!("cannot send '{path}': {why}"));
     match why {
         UnsendableReason::System(system) if system.kind == io::ErrorKind::NotFound => {
             Failure::new(format!("cannot send '{path}': there is no such file or directory"))
         }
-        UnsendableReason::System(_) => Failure::new(format!("cannot send '{path}': {why}"))
-            .hint("--ignore-unsendable-files leaves out what cannot be read"),
+        UnsendableReason::NotAFile => {
+            failure.hint("`wormhole send - < PATH` sends what can be read from a pipe or a device")
+        }
+        UnsendableReason::NotUnicode => {
+            failure.hint("rename it, or give it a name: `wormhole send - --name NAME < FILE`")
+        }
+        UnsendableReason::SameName => failure.hint("send the directory that holds both"),
+        UnsendableReason::System(_) => {
+            failure.hint("--ignore-unsendable-files leaves out what cannot be read")
+        }
         UnsendableReason::Changed
         | UnsendableReason::ContainsItself
-        | UnsendableReason::NotAFile
-        | UnsendableReason::NotUnicode
-        | UnsendableReason::SameName
-        | _ => Failure::new(format!("cannot send '{path}': {why}")),
+        | UnsendableReason::NoName
+        | UnsendableReason::TooLong
+        | _ => failure,
     }
 }
 

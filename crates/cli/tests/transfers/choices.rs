@@ -225,6 +225,7 @@ fn a_listening_port_can_be_chosen() {
     assert!(received.stderr.contains(&format!(":{port})..")), "{received}");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_qr_code_is_shown_when_asked_for_only() {
     let world = World::new();

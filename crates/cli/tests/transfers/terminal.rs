@@ -11,7 +11,8 @@ use crate::world::{Running, World};
 /// Starts our command in a terminal of 100 columns and 50 rows.
 fn in_terminal(world: &World, place: &str, arguments: &str) -> Running {
     let ours = world.command(place, &[]);
-    let line = format!("stty cols 100 rows 50; exec {} {arguments}", env!("CARGO_BIN_EXE_wormhole"));
+    let line =
+        format!("stty cols 100 rows 50; exec {} {arguments}", env!("CARGO_BIN_EXE_wormhole"));
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     command.current_dir(world.path(place)).env("TERM", "xterm").env("SHELL", "/bin/sh");

@@ -128,3 +128,29 @@ fn names_that_would_drive_the_terminal_are_shown_and_refused() {
     assert_eq!(received.exit, 0, "{received}");
     assert_eq!(world.read("receiver/b"), b"x");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_not_unicode_is_refused_with_advice() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let world = World::new();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    std::fs::write(world.path("sender").join(name), "x").unwrap();
+    let mut command = world.command("sender", &["send"]);
+    command.arg(name);
+    let ended = Running::start(command).end();
+    ended.failed(1, "its name is not valid Unicode");
+    assert!(ended.stderr.contains("--name NAME"), "{ended}");
+}
+
+#[test]
+fn a_destination_that_cannot_be_written_fails_on_both_sides() {
+    let world = World::new();
+    world.write("sender/f", "x");
+    let sender = world.send(&["f"]);
+    let received = world.receive(&["--accept-file", "-o", "no/such/dir/f", &sender.code()]).end();
+    assert_eq!(received.exit, 1, "{received}");
+    assert_eq!(sender.end().exit, 1);
+    assert!(world.names("receiver").is_empty());
+}
