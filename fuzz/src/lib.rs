@@ -1,0 +1,153 @@
+//! What each fuzz target does with its bytes.
+//!
+//! `crates/magic/tests/corpus.rs` includes this file and replays the corpus through the same bodies
+//! as an ordinary test. A body decodes, and checks what must hold for whatever could be decoded.
+
+#![allow(missing_docs, reason = "each body is named after what it decodes")]
+
+use std::time::Instant;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use wormhole_kit::{Input, LinkId, Session, UnixTime};
+use wormhole_magic::AppId;
+use wormhole_magic::code::uri::TransferUri;
+use wormhole_magic::code::{Code, completion};
+use wormhole_magic::mailbox::hashcash;
+use wormhole_magic::mailbox::message::{ClientMessage, HashcashDemand, ServerMessage, Welcome};
+use wormhole_magic::mailbox::server::Client;
+use wormhole_magic::relay::{Handshake, MAX_LINE, Patience, Relay};
+use wormhole_magic::spake2::Spake2;
+use wormhole_magic::transfer::message::{Ack, Message};
+use wormhole_magic::transfer::name::PeerName;
+use wormhole_magic::transit::hint::{Ability, Hint, TcpHint};
+
+/// What a target does with its bytes. Panics are findings.
+pub type Body = fn(&[u8]);
+
+/// Every body with the name of its target and corpus.
+pub const BODIES: &[(&str, Body)] = &[
+    ("ack", ack),
+    ("code", code),
+    ("file_name", file_name),
+    ("hashcash_stamp", hashcash_stamp),
+    ("hints", hints),
+    ("mailbox_client_frame", mailbox_client_frame),
+    ("mailbox_server_frame", mailbox_server_frame),
+    ("relay_handshake", relay_handshake),
+    ("spake2_message", spake2_message),
+    ("transfer_message", transfer_message),
+    ("transfer_uri", transfer_uri),
+    ("transit_helper", transit_helper),
+];
+
+/// The acknowledgement at the end of a transfer.
+pub fn ack(bytes: &[u8]) {
+    if let Ok(ack) = Ack::decode(bytes) {
+        assert_eq!(Ack::decode(&ack.encode()).as_ref(), Ok(&ack));
+    }
+}
+
+/// A code as a user types it, and its completions.
+pub fn code(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(code) = Code::parse(text) {
+        assert_eq!(Code::parse(&code.to_string()).as_ref(), Ok(&code));
+    }
+    for completed in completion::complete_words(text, std::num::NonZeroU8::MIN) {
+        assert!(completed.starts_with(text));
+    }
+}
+
+/// A file name that a peer proposes.
+pub fn file_name(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let peer_name = PeerName::new(text);
+    assert!(!peer_name.to_string().chars().any(char::is_control));
+    if let Ok(name) = peer_name.to_file_name() {
+        assert!(!name.is_empty() && name != "." && name != "..");
+        assert!(!name.contains(['/', '\\', '\0']));
+    }
+}
+
+/// A stamp that a client shows to a mailbox server.
+pub fn hashcash_stamp(bytes: &[u8]) {
+    let Ok(stamp) = std::str::from_utf8(bytes) else { return };
+    // 40 bits are out of reach of a fuzzer.
+    assert!(!hashcash::verify(stamp, &HashcashDemand::new(40, "fuzz".into())));
+    let _ = hashcash::verify(stamp, &HashcashDemand::new(1, "fuzz".into()));
+}
+
+/// Hints and abilities of a peer.
+pub fn hints(bytes: &[u8]) {
+    let Ok(list) = serde_json::from_slice(bytes) else { return };
+    let hints = Hint::parse_list(&list);
+    assert_eq!(Hint::parse_list(&Hint::encode_list(&hints)), hints);
+    let _ = Ability::parse_list(&list);
+}
+
+/// A frame from a mailbox server.
+pub fn mailbox_client_frame(bytes: &[u8]) {
+    if let Ok(message) = ServerMessage::decode(bytes) {
+        let again = message.encode(UnixTime::from_secs(0.0));
+        assert!(ServerMessage::decode(again.as_bytes()).is_ok(), "{again}");
+    }
+}
+
+/// Frames from a client of a mailbox server, one per line.
+pub fn mailbox_server_frame(bytes: &[u8]) {
+    let now = UnixTime::from_secs(0.0);
+    let mut client = Client::new(&Welcome::default(), now);
+    for frame in bytes.split(|byte| *byte == b'\n') {
+        client.handle_frame(now, frame);
+        while client.poll().is_some() {}
+        if let Ok(Ok(message)) = std::str::from_utf8(frame).map(ClientMessage::decode) {
+            assert!(ClientMessage::decode(&message.encode()).is_ok());
+        }
+    }
+}
+
+/// The line that asks a relay for a partner, by itself and in two pieces.
+pub fn relay_handshake(bytes: &[u8]) {
+    let (now, link) = (Instant::now(), LinkId(1));
+    let mut relay = Relay::new(Patience::default());
+    let (head, tail) = bytes.split_at(bytes.len() / 2);
+    for input in [Input::Opened(link), Input::Bytes(link, head), Input::Bytes(link, tail)] {
+        let Ok(()) = relay.handle(now, input);
+    }
+    let waits = relay.waiting() == 1;
+    let line = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    let good = line.ends_with(b"\n") && line.len() <= MAX_LINE && Handshake::decode(line).is_ok();
+    // More than the line is impatient.
+    assert_eq!(waits, good && line.len() == bytes.len());
+}
+
+/// A peer's SPAKE2 message.
+pub fn spake2_message(bytes: &[u8]) {
+    let code = Code::parse("4-purple-sausages").expect("a good code");
+    let app_id = AppId::new("fuzz");
+    let (spake2, ours) = Spake2::start(&code, &app_id, &mut ChaCha8Rng::seed_from_u64(1));
+    assert!(ours != bytes || spake2.finish(bytes).is_err(), "took our own message for the peer's");
+}
+
+/// A message of file transfer: offers, answers, transit information.
+pub fn transfer_message(bytes: &[u8]) {
+    for message in Message::decode(bytes).unwrap_or_default() {
+        let again = message.encode();
+        assert_eq!(Message::decode(&again), Ok(vec![message]));
+    }
+}
+
+/// A `wormhole-transfer:` URI.
+pub fn transfer_uri(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(uri) = text.parse::<TransferUri>() {
+        assert_eq!(uri.to_string().parse().as_ref(), Ok(&uri));
+    }
+}
+
+/// The value of `--transit-helper`.
+pub fn transit_helper(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = text.parse::<TcpHint>();
+}
