@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use wormhole_kit::{Input, LinkId, Session, UnixTime};
+use wormhole_kit::{Input, LinkId, Output, Secret, Session, UnixTime};
 use wormhole_magic::AppId;
 use wormhole_magic::code::uri::TransferUri;
 use wormhole_magic::code::{Code, completion};
@@ -20,7 +20,12 @@ use wormhole_magic::relay::{Handshake, MAX_LINE, Patience, Relay};
 use wormhole_magic::spake2::Spake2;
 use wormhole_magic::transfer::message::{Ack, Message};
 use wormhole_magic::transfer::name::PeerName;
+use wormhole_magic::transfer::zip::{Piece, ZipError, ZipReader};
+use wormhole_magic::transit::RelayPolicy;
 use wormhole_magic::transit::hint::{Ability, Hint, TcpHint};
+use wormhole_magic::transit::keys::{RelaySide, Role, TransitKey};
+use wormhole_magic::transit::race::{Race, RaceSettings};
+use wormhole_magic::transit::record::{Opener, Sealer};
 
 /// What a target does with its bytes. Panics are findings.
 pub type Body = fn(&[u8]);
@@ -34,11 +39,14 @@ pub const BODIES: &[(&str, Body)] = &[
     ("hints", hints),
     ("mailbox_client_frame", mailbox_client_frame),
     ("mailbox_server_frame", mailbox_server_frame),
+    ("records", records),
     ("relay_handshake", relay_handshake),
     ("spake2_message", spake2_message),
     ("transfer_message", transfer_message),
     ("transfer_uri", transfer_uri),
+    ("transit_handshake", transit_handshake),
     ("transit_helper", transit_helper),
+    ("zip", zip),
 ];
 
 /// The acknowledgement at the end of a transfer.
@@ -107,6 +115,22 @@ pub fn mailbox_server_frame(bytes: &[u8]) {
     }
 }
 
+/// Records of a peer: none can be made without the key, and none survives a flipped bit.
+pub fn records(bytes: &[u8]) {
+    let mut forged = bytes.to_vec();
+    assert!(Opener::new(&transit_key(), Role::Sender).open(&mut forged).is_err());
+    let mut sealer = Sealer::new(&transit_key(), Role::Sender);
+    let Ok(record) = sealer.seal_to_vec(bytes) else { return };
+    let mut changed = record.clone();
+    let bit = usize::from(bytes.first().copied().unwrap_or_default()) % (changed.len() * 8);
+    changed.iter_mut().skip(bit / 8).take(1).for_each(|byte| *byte ^= 1 << (bit % 8));
+    assert!(Opener::new(&transit_key(), Role::Sender).open(&mut changed).is_err());
+    let mut whole = record;
+    let opened =
+        Opener::new(&transit_key(), Role::Sender).open(&mut whole).map(|text| text == bytes);
+    assert_eq!(opened, Ok(true));
+}
+
 /// The line that asks a relay for a partner, by itself and in two pieces.
 pub fn relay_handshake(bytes: &[u8]) {
     let (now, link) = (Instant::now(), LinkId(1));
@@ -146,8 +170,61 @@ pub fn transfer_uri(bytes: &[u8]) {
     }
 }
 
+/// What comes in on a link that a stranger opened, in two pieces: he never gets through.
+pub fn transit_handshake(bytes: &[u8]) {
+    let (now, link) = (Instant::now(), LinkId(1));
+    let role = if bytes.len().is_multiple_of(2) { Role::Sender } else { Role::Receiver };
+    let settings = RaceSettings {
+        role,
+        side: RelaySide([0; 8]),
+        relays: Vec::new(),
+        policy: RelayPolicy::Never,
+        listens: true,
+        tor: false,
+    };
+    let mut race = Race::new(&transit_key(), settings);
+    let (head, tail) = bytes.split_at(bytes.len() / 2);
+    for input in [Input::Opened(link), Input::Bytes(link, head), Input::Bytes(link, tail)] {
+        let _ = race.handle(now, input);
+        let got_through = |output| matches!(output, Output::Event(_));
+        assert!(!std::iter::from_fn(|| race.poll()).any(got_through));
+    }
+}
+
+/// A key that no fuzzer will derive anything from.
+fn transit_key() -> TransitKey {
+    TransitKey::new(Secret::new([7; 32]))
+}
+
 /// The value of `--transit-helper`.
 pub fn transit_helper(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = text.parse::<TcpHint>();
 }
+
+/// A directory as a peer packs it: the same comes out of it whole and in two pieces.
+pub fn zip(bytes: &[u8]) {
+    let (head, tail) = bytes.split_at(bytes.len() / 2);
+    assert_eq!(unpacked(&[bytes]), unpacked(&[head, tail]));
+}
+
+/// What comes out of a zip that is said to hold a megabyte at most.
+fn unpacked(pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>, Result<(), ZipError>) {
+    let (mut entries, mut data) = (Vec::new(), Vec::new());
+    let mut reader = ZipReader::new(MEGABYTE);
+    for mut input in pieces.iter().copied() {
+        loop {
+            match reader.next(&mut input) {
+                Ok(Some(Piece::Data(bytes))) => data.extend_from_slice(bytes),
+                Ok(Some(piece)) => entries.push(format!("{piece:?}")),
+                Ok(None) => break,
+                // How much of the data came before the fault depends on the pieces.
+                Err(error) => return (entries, Vec::new(), Err(error)),
+            }
+        }
+    }
+    assert!(data.len() <= usize::try_from(MEGABYTE).expect("a small number"));
+    (entries, data, reader.finish())
+}
+
+const MEGABYTE: u64 = 1 << 20;
