@@ -1,14 +1,15 @@
 //! `receive`: takes what is offered under a code, after asking.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use anyhow::Result;
-use wormhole::transfer::{self, CodeSource, Destination, Event, Offer};
+use wormhole::transfer::{self, CodeSource, Destination, Event, Offer, Report};
 
 use crate::args::OnExists;
 use crate::failure::Failure;
 use crate::request::{Output, ReceiveRequest, Servers};
+use crate::screen::Screen;
 use crate::talk::{Desk, Question, Talk};
 use crate::{ask, printable, story, typing, units};
 
@@ -30,8 +31,8 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
         talk.remark_if_slow(WAITING);
     }
     while let Some(event) = talk.next().await? {
+        let Some(event) = story::tell(event, &mut talk) else { continue };
         match event {
-            Event::Welcome(welcome) => story::welcome(&welcome, talk.server(), &talk.desk.screen),
             Event::CodeWanted(input) => {
                 typing::ask_code(&mut talk, input).await?;
                 talk.remark_if_slow(WAITING);
@@ -40,9 +41,6 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
                 talk.forget_remark();
                 allocated(&code.to_string(), &servers, talk.desk);
             }
-            Event::ServerLost => talk.desk.screen.say(story::SERVER_LOST),
-            Event::ServerFound => talk.desk.screen.say(story::SERVER_FOUND),
-            Event::KeyEstablished => talk.remark_if_slow(story::KEY_ESTABLISHED),
             Event::Verifier(verifier) => {
                 talk.forget_remark();
                 if verify {
@@ -52,24 +50,30 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
             Event::Offer(offer) => taker.answer(&mut talk, &offer).await?,
             Event::Text(text) => print_text(&text, talk.desk)?,
             Event::Connected(path) => talk.desk.screen.say(&format!("Receiving ({path})..")),
-            Event::Progress { done, total } => talk.desk.screen.show_progress(done, total),
-            Event::Done(report) => {
-                talk.desk.screen.end_progress();
-                if let Some(path) = &report.written {
-                    let what = if path.is_dir() { "files" } else { "file" };
-                    let path = printable::path(path);
-                    talk.desk.screen.say(&format!("Received {what} written to: {path}"));
-                }
-                story::summary(&report, &talk.desk.screen);
-            }
+            Event::Done(report) => done(&report, &mut talk.desk.screen),
             Event::Accepted
             | Event::AwaitingConfirmation
             | Event::Code(_)
             | Event::CodeConsumed
+            | Event::KeyEstablished
+            | Event::Progress { .. }
+            | Event::ServerFound
+            | Event::ServerLost
+            | Event::Welcome(_)
             | _ => {}
         }
     }
     Ok(())
+}
+
+/// Says where it is, and how fast it came.
+fn done(report: &Report, screen: &mut Screen) {
+    screen.end_progress();
+    if let Some(path) = &report.written {
+        let what = if path.is_dir() { "files" } else { "file" };
+        screen.say(&format!("Received {what} written to: {}", printable::path(path)));
+    }
+    story::summary(report, screen);
 }
 
 fn allocated(code: &str, servers: &Servers, desk: &Desk) {
@@ -82,11 +86,7 @@ fn allocated(code: &str, servers: &Servers, desk: &Desk) {
 /// Prints a text, and nothing else, on standard output: as it is into a pipe, with what a terminal
 /// would obey written out on a terminal.
 fn print_text(text: &str, desk: &Desk) -> Result<()> {
-    let shown = if io::IsTerminal::is_terminal(&io::stdout()) {
-        printable::text(text)
-    } else {
-        text.to_owned()
-    };
+    let shown = if io::stdout().is_terminal() { printable::text(text) } else { text.to_owned() };
     let end = if shown.ends_with('\n') { "" } else { "\n" };
     desk.print(&format!("{shown}{end}"))
 }
@@ -210,7 +210,7 @@ impl Taker {
 }
 
 /// Says what is offered and where it would go.
-fn introduce(offer: &Offer, target: Option<&Path>, screen: &crate::screen::Screen) {
+fn introduce(offer: &Offer, target: Option<&Path>, screen: &Screen) {
     let into = target.and_then(Path::file_name).map_or_else(
         || "to standard output".to_owned(),
         |name| format!("into: '{}'", printable::path(Path::new(name))),

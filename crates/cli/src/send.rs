@@ -28,13 +28,10 @@ pub(crate) async fn run(request: SendRequest, desk: &mut Desk) -> Result<()> {
     let invitation = Invitation { servers, zero_mode, verify, qr };
     let mut talk = Talk::new(desk, transfer, server);
     while let Some(event) = talk.next().await? {
+        let Some(event) = story::tell(event, &mut talk) else { continue };
         match event {
-            Event::Welcome(welcome) => story::welcome(&welcome, talk.server(), &talk.desk.screen),
             Event::Code(code) => invitation.show(&code, talk.desk),
-            Event::ServerLost => talk.desk.screen.say(story::SERVER_LOST),
-            Event::ServerFound => talk.desk.screen.say(story::SERVER_FOUND),
             Event::CodeConsumed => talk.desk.screen.say(CONSUMED),
-            Event::KeyEstablished => talk.remark_if_slow(story::KEY_ESTABLISHED),
             Event::Verifier(verifier) => {
                 talk.forget_remark();
                 if verify {
@@ -42,7 +39,6 @@ pub(crate) async fn run(request: SendRequest, desk: &mut Desk) -> Result<()> {
                 }
             }
             Event::Connected(path) => talk.desk.screen.say(&format!("Sending ({path})..")),
-            Event::Progress { done, total } => talk.desk.screen.show_progress(done, total),
             Event::AwaitingConfirmation => {
                 talk.desk.screen.end_progress();
                 talk.remark_if_slow("File sent.. waiting for confirmation");

@@ -39,37 +39,7 @@ pub(crate) async fn invite(
     let server = story::server(&settings);
     let transfer = transfer::receive(CodeSource::Allocate, settings);
     let mut talk = Talk::new(desk, transfer, server);
-    let mut received = None;
-    while let Some(event) = talk.next().await? {
-        match event {
-            Event::Welcome(welcome) => story::welcome(&welcome, talk.server(), &talk.desk.screen),
-            Event::Code(code) => {
-                let command = servers.other_side(["ssh", "accept", &code.to_string()]);
-                talk.desk.screen.say("Now tell the other user to run:\n");
-                talk.desk.print(&format!("{command}\n"))?;
-                talk.desk.screen.say("");
-            }
-            Event::Offer(_) => {
-                if let Some(transfer) = talk.transfer() {
-                    transfer.reject("a public key was expected");
-                }
-            }
-            Event::Text(text) => received = Some(text),
-            Event::Accepted
-            | Event::AwaitingConfirmation
-            | Event::CodeConsumed
-            | Event::CodeWanted(_)
-            | Event::Connected(_)
-            | Event::Done(_)
-            | Event::KeyEstablished
-            | Event::Progress { .. }
-            | Event::ServerFound
-            | Event::ServerLost
-            | Event::Verifier(_)
-            | _ => {}
-        }
-    }
-    let line = received.ok_or_else(|| Failure::new("no key arrived"))?;
+    let line = invited_line(&mut talk, servers).await?;
     let key = PublicKey::parse(&line)
         .map_err(|why| Failure::new(format!("what arrived is not a public key: {why}")))?;
     let outcome = match keys.add(&key)? {
@@ -78,6 +48,25 @@ pub(crate) async fn invite(
     };
     let (kind, id, path) = (key.kind(), printable::text(key.id()), keys.path());
     desk.print(&format!("{outcome} type='{kind}' id='{id}' to '{}'\n", printable::path(&path)))
+}
+
+/// Says what the other side has to type, and waits for the text that it sends.
+async fn invited_line(talk: &mut Talk<'_>, servers: &Servers) -> Result<String> {
+    let mut received = None;
+    while let Some(event) = talk.next().await? {
+        let Some(event) = story::tell(event, talk) else { continue };
+        if let Event::Code(code) = event {
+            let command = servers.other_side(["ssh", "accept", &code.to_string()]);
+            talk.desk.screen.say("Now tell the other user to run:\n");
+            talk.desk.print(&format!("{command}\n"))?;
+            talk.desk.screen.say("");
+        } else if let Event::Text(text) = event {
+            received = Some(text);
+        } else if let (Event::Offer(_), Some(transfer)) = (event, talk.transfer()) {
+            transfer.reject("a public key was expected");
+        }
+    }
+    received.ok_or_else(|| Failure::new("no key arrived").into())
 }
 
 /// Sends one of our public keys to whoever invited us.

@@ -1,31 +1,40 @@
 //! What sender and receiver say in the same words.
 
 use wormhole::code::Welcome;
-use wormhole::transfer::{Report, Settings};
+use wormhole::transfer::{Event, Report, Settings};
 use wormhole::transit::Path;
 
 use crate::screen::Screen;
+use crate::talk::Talk;
 use crate::{printable, units};
-
-/// Shown when the other side has the code but is slow to prove it.
-pub(crate) const KEY_ESTABLISHED: &str = "Key established, waiting for confirmation...";
 
 /// The mailbox server's name for people: the first address is tried first.
 pub(crate) fn server(settings: &Settings) -> String {
     settings.servers.first().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Shown when the mailbox server is gone for a while.
-pub(crate) const SERVER_LOST: &str = "Lost the mailbox server, trying again..";
-
-/// Shown when it is back.
-pub(crate) const SERVER_FOUND: &str = "The mailbox server is back.";
+/// Says what sender and receiver say alike, and gives back an event that is for one of them.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is is given back")]
+pub(crate) fn tell(event: Event, talk: &mut Talk<'_>) -> Option<Event> {
+    match event {
+        Event::Welcome(message) => welcome(&message, talk),
+        Event::ServerLost => talk.desk.screen.say("Lost the mailbox server, trying again.."),
+        Event::ServerFound => talk.desk.screen.say("The mailbox server is back."),
+        Event::KeyEstablished => {
+            talk.remark_if_slow("Key established, waiting for confirmation...");
+        }
+        Event::Progress { done, total } => talk.desk.screen.show_progress(done, total),
+        other => return Some(other),
+    }
+    None
+}
 
 /// Passes on what the server says to everybody.
-pub(crate) fn welcome(welcome: &Welcome, server: &str, screen: &Screen) {
+fn welcome(welcome: &Welcome, talk: &Talk<'_>) {
     let Some(motd) = welcome.motd.as_deref().filter(|motd| !motd.trim().is_empty()) else { return };
     let lines: Vec<_> = motd.trim().lines().map(printable::text).collect();
-    screen.say(&format!("Server (at {server}) says:\n {}", lines.join("\n ")));
+    let (server, lines) = (talk.server(), lines.join("\n "));
+    talk.desk.screen.say(&format!("Server (at {server}) says:\n {lines}"));
 }
 
 /// Says how much went how fast which way; nothing about a text.
