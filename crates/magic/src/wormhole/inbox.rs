@@ -139,6 +139,3 @@ const MAX_SEALED: usize = 256;
 
 /// Most hexadecimal digits in them.
 const MAX_SEALED_BYTES: usize = 64 << 20;
-
-#[cfg(test)]
-mod tests;

@@ -95,7 +95,12 @@ impl ServerLink {
         }
     }
 
-    /// The server's first words came; says whether they were expected.
+    /// Whether the server has yet to speak first on this link.
+    pub(super) const fn expects_welcome(&self) -> bool {
+        matches!(self.state, State::ExpectWelcome { .. })
+    }
+
+    /// The server's first words came.
     pub(super) fn on_welcome(
         &mut self,
         welcome: &Welcome,
@@ -240,6 +245,3 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Hashes tried in one step of work: some milliseconds.
 const WORK_AT_ONCE: u32 = 1 << 14;
-
-#[cfg(test)]
-mod tests;

@@ -107,12 +107,12 @@ impl MailboxServer {
         let mut replies: Vec<_> = std::mem::take(&mut self.replies).into();
         for at in 1..replies.len() {
             let (one, other) = (&replies[at - 1], &replies[at]);
-            if is_message(one) && is_message(other) && self.mischief.next_u32() % 4 == 0 {
+            if is_message(one) && is_message(other) && self.mischief.next_u32().is_multiple_of(4) {
                 replies.swap(at - 1, at);
             }
         }
         for reply in replies {
-            if is_message(&reply) && self.mischief.next_u32() % 8 == 0 {
+            if is_message(&reply) && self.mischief.next_u32().is_multiple_of(8) {
                 self.replies.push_back(reply.clone());
             }
             self.replies.push_back(reply);
@@ -189,7 +189,14 @@ impl Application<Wormhole<ChaCha8Rng>> for Talk {
             }
             Told::Message(message) => seen.messages.push(message),
             Told::Closed(closed) => seen.end = Some(Ok(closed)),
-            _ => {}
+            Told::Welcome(_)
+            | Told::ServerLost
+            | Told::ServerFound
+            | Told::Nameplates(_)
+            | Told::NameplateClaimed
+            | Told::CodeConsumed
+            | Told::Key(_)
+            | _ => {}
         }
         Vec::new()
     }

@@ -1,0 +1,192 @@
+//! What a wormhole does when links are slow, lost, or never come about.
+
+use std::time::Duration;
+
+use serde_json::json;
+use wormhole_kit::{LinkId, Session};
+use wormhole_magic::wormhole::{Command, Event, WormholeError};
+
+use crate::desk::{Desk, Peer, code};
+
+const LONG: Duration = Duration::from_secs(300);
+
+/// Loses the link, waits for the next and is welcomed on it.
+fn relink(desk: &mut Desk) {
+    desk.lose_link();
+    desk.pass(Duration::from_secs(2));
+    desk.open_link();
+    desk.hear(json!({"type": "welcome", "welcome": {}}));
+}
+
+#[test]
+fn each_address_is_tried_and_the_last_failure_is_final() {
+    let mut desk = Desk::with_servers(&["wss://one/v1", "ws://one:4000/v1"]);
+    assert_eq!(desk.link, Some((LinkId(0), "wss://one/v1".into())));
+    desk.lose_link();
+    assert_eq!(desk.link, Some((LinkId(2), "ws://one:4000/v1".into())));
+    desk.lose_link();
+    assert_eq!(desk.error, Some(WormholeError::ServerUnreachable));
+}
+
+#[test]
+fn an_address_that_does_not_answer_is_left_for_the_next() {
+    let mut desk = Desk::with_servers(&["wss://one/v1", "ws://one:4000/v1"]);
+    desk.pass(Duration::from_secs(8));
+    assert_eq!((&desk.closed[..], desk.link()), (&[LinkId(0)][..], LinkId(2)));
+    desk.pass(LONG);
+    assert_eq!(desk.error, Some(WormholeError::ServerUnreachable));
+}
+
+#[test]
+fn a_server_that_does_not_welcome_anybody_is_given_up() {
+    let mut desk = Desk::with_servers(&["ws://one/v1"]);
+    desk.open_link();
+    desk.pass(LONG);
+    assert_eq!(desk.error, Some(WormholeError::ServerUnreachable));
+    assert_eq!(desk.closed, [LinkId(0)]);
+}
+
+#[test]
+fn no_server_at_all_is_reported_when_time_passes() {
+    let mut desk = Desk::with_servers(&[]);
+    desk.pass(Duration::ZERO);
+    assert_eq!(desk.error, Some(WormholeError::ServerUnreachable));
+}
+
+#[test]
+fn after_one_welcome_lost_links_are_opened_again_without_end_and_ever_more_slowly() {
+    let mut desk = Desk::welcomed();
+    desk.lose_link();
+    assert_eq!(desk.events().pop(), Some(Event::ServerLost));
+    let mut pauses = Vec::new();
+    for _ in 0..30 {
+        let before = desk.now;
+        let link = desk.link();
+        while desk.link() == link {
+            desk.pass(Duration::from_millis(100));
+        }
+        pauses.push(desk.now - before);
+        desk.lose_link();
+    }
+    assert!(pauses[0] <= Duration::from_millis(1_600), "{pauses:?}");
+    assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(91)), "{pauses:?}");
+    assert!(pauses[25..].iter().all(|pause| *pause >= Duration::from_secs(30)), "{pauses:?}");
+    assert_eq!((desk.error.clone(), desk.events()), (None, vec![]));
+    desk.pass(LONG);
+    desk.open_link();
+    desk.hear(json!({"type": "welcome", "welcome": {}}));
+    assert_eq!(desk.events(), [Event::ServerFound]);
+}
+
+#[test]
+fn what_was_not_answered_is_said_again_and_nothing_else() {
+    let mut desk = Desk::welcomed();
+    desk.command(Command::SetCode(code()));
+    desk.said();
+    relink(&mut desk);
+    assert_eq!(desk.said_in_short(), ["bind", "claim"]);
+    desk.hear(json!({"type": "claimed", "mailbox": "m"}));
+    desk.said_in_short();
+    relink(&mut desk);
+    assert_eq!(desk.said_in_short(), ["bind", "open", "add pake"]);
+    let side = desk.wormhole.side().to_owned();
+    desk.show(&side, "pake", "");
+    relink(&mut desk);
+    assert_eq!(desk.said_in_short(), ["bind", "open"]);
+}
+
+#[test]
+fn a_repeated_message_is_the_same_to_the_byte() {
+    let (mut desk, _peer) = Desk::with_peer();
+    desk.command(Command::Send(b"x".to_vec()));
+    let first = desk.said();
+    relink(&mut desk);
+    let again = desk.said();
+    assert_eq!(first.last(), again.last());
+}
+
+#[test]
+fn what_the_application_says_without_a_link_is_said_on_the_next() {
+    let (mut desk, _peer) = Desk::with_peer();
+    desk.hear(json!({"type": "released"}));
+    let side = desk.wormhole.side().to_owned();
+    for phase in ["pake", "version"] {
+        desk.show(&side, phase, "");
+    }
+    desk.lose_link();
+    desk.command(Command::Send(b"0".to_vec()));
+    desk.command(Command::Send(b"1".to_vec()));
+    assert!(desk.said().is_empty());
+    desk.pass(Duration::from_secs(2));
+    desk.open_link();
+    desk.hear(json!({"type": "welcome", "welcome": {}}));
+    assert_eq!(desk.said_in_short(), ["bind", "open", "add 0", "add 1"]);
+}
+
+#[test]
+fn a_mailbox_shown_again_from_its_start_tells_the_application_nothing_new() {
+    let (mut desk, peer) = Desk::with_peer();
+    peer.say(&mut desk, "0", b"zero");
+    assert_eq!(desk.messages(), [b"zero"]);
+    relink(&mut desk);
+    desk.events();
+    peer.say(&mut desk, "version", br#"{"app_versions": {}}"#);
+    peer.say(&mut desk, "0", b"zero");
+    peer.say(&mut desk, "1", b"one");
+    assert_eq!(desk.events(), [Event::Message(b"one".to_vec())]);
+}
+
+#[test]
+fn a_key_exchange_survives_a_lost_link() {
+    let mut desk = Desk::in_mailbox(&code());
+    relink(&mut desk);
+    let peer = Peer::meet(&mut desk, "peer", &code());
+    peer.say(&mut desk, "version", b"{}");
+    assert!(desk.events().contains(&Event::Verifier(peer.key.verifier())));
+}
+
+#[test]
+fn closing_without_a_link_opens_one_at_once_to_clear_up() {
+    let mut desk = Desk::in_mailbox(&code());
+    desk.lose_link();
+    desk.said();
+    desk.command(Command::Close(None));
+    desk.pass(Duration::ZERO);
+    desk.open_link();
+    desk.hear(json!({"type": "welcome", "welcome": {}}));
+    assert_eq!(desk.said_in_short(), ["bind", "release", "close"]);
+    desk.hear(json!({"type": "released"}));
+    desk.hear(json!({"type": "closed"}));
+    assert!(matches!(desk.events().last(), Some(Event::Closed(closed)) if closed.confirmed));
+}
+
+#[test]
+fn the_last_message_has_more_time_to_arrive() {
+    let (mut desk, _peer) = Desk::with_peer();
+    desk.lose_link();
+    desk.command(Command::Send(b"bye".to_vec()));
+    desk.command(Command::Close(None));
+    desk.pass(Duration::from_secs(9));
+    desk.events();
+    desk.open_link();
+    desk.hear(json!({"type": "welcome", "welcome": {}}));
+    let said = desk.said_in_short();
+    assert!(said.ends_with(&["add 0".into(), "close".into()]), "{said:?}");
+    desk.pass(Duration::from_secs(1));
+    assert!(matches!(desk.events()[..], [Event::Closed(_)]));
+}
+
+#[test]
+fn nothing_is_done_before_its_deadline_or_for_a_link_that_is_gone() {
+    let mut desk = Desk::in_mailbox(&code());
+    let old = desk.link();
+    relink(&mut desk);
+    desk.said();
+    desk.events();
+    let closed = wormhole_kit::Input::Closed(old);
+    assert_eq!(desk.wormhole.handle(desk.now, closed), Ok(()));
+    let late = wormhole_kit::Input::Bytes(old, b"garbage");
+    assert_eq!(desk.wormhole.handle(desk.now, late), Ok(()));
+    assert_eq!(desk.wormhole.handle_timeout(desk.now), Ok(()));
+    assert_eq!(desk.wormhole.poll(), None);
+}

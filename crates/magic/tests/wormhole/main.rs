@@ -1,0 +1,18 @@
+//! The wormhole machine against a scripted server and a scripted peer: behaviour, lost links, bad
+//! input, and conversations recorded between real programs.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may panic, and starts its virtual clock at any time"
+)]
+
+mod bad_input;
+mod behaviour;
+mod desk;
+mod links;
+mod properties;
+mod traces;

@@ -1,0 +1,252 @@
+//! Conversations recorded between real programs (`vectors/magic/trace-*.jsonl`).
+//!
+//! Two things are checked. Every sealed message opens under the recorded key to the recorded
+//! plaintext. And our machine, put in the place of the recorded client, says the same to the
+//! server, in the same order, and tells its application the same. The records do not hold the
+//! client's secret exponent, so for that the conversation is transposed to another key: same
+//! frames, same sides, same plaintexts, sealed anew.
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
+use wormhole_kit::Secret;
+use wormhole_magic::key::Key;
+use wormhole_magic::secretbox;
+use wormhole_magic::wormhole::{Command, Event};
+
+use crate::desk::{Desk, Peer};
+
+const TRACES: [&str; 11] = [
+    "dir-receiver",
+    "dir-sender",
+    "file-receiver",
+    "file-sender",
+    "filerelay-receiver",
+    "filerelay-sender",
+    "rust-to-py-receiver",
+    "server-restart-sender",
+    "text-receiver",
+    "text-sender",
+    "william-to-py-receiver",
+];
+
+fn lines(trace: &str) -> Vec<Value> {
+    let path = format!("{}/../../vectors/magic/trace-{trace}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn unhex(value: &Value) -> Vec<u8> {
+    HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap()
+}
+
+/// The recorded client's side.
+fn own_side(lines: &[Value]) -> String {
+    lines[0]["msg"]["side"].as_str().unwrap().to_owned()
+}
+
+/// Every sealed message of the record, in order: side, phase, body. Echoes are left out.
+fn sealed(lines: &[Value]) -> Vec<(String, String, Vec<u8>)> {
+    let own = own_side(lines);
+    let sealed = lines.iter().filter_map(|line| {
+        let message = &line["msg"];
+        let phase = message["phase"].as_str().filter(|phase| *phase != "pake")?;
+        let side = message["side"].as_str().filter(|side| *side != own);
+        let side = if message["type"] == "add" { Some(&own[..]) } else { side }?;
+        Some((side.to_owned(), phase.to_owned(), unhex(&message["body"])))
+    });
+    sealed.collect()
+}
+
+/// The recorded plaintexts, each with the key it was sealed with.
+fn plaintexts(lines: &[Value]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let plain = lines.iter().filter(|line| line["dir"] == "P");
+    plain.map(|p| (unhex(&p["key"]), p["plaintext"].as_str().unwrap().into())).collect()
+}
+
+#[test]
+fn every_recorded_message_opens_under_the_recorded_key() {
+    for trace in TRACES {
+        let lines = lines(trace);
+        let key = lines.iter().find(|line| line["dir"] == "K").unwrap();
+        let key = Key::new(Secret::new(unhex(&key["spake2_key"]).try_into().unwrap()));
+        let plaintexts = plaintexts(&lines);
+        let sealed = sealed(&lines);
+        assert_eq!(sealed.len(), plaintexts.len(), "{trace}");
+        for (side, phase, body) in sealed {
+            let phase_key = key.phase_key(&side, &phase);
+            let opened = secretbox::open(&phase_key, &body).unwrap();
+            let expected = (phase_key.expose().to_vec(), opened);
+            assert!(plaintexts.contains(&expected), "{trace}: {phase} of {side}");
+        }
+    }
+}
+
+/// What matters of a message to the server.
+fn essence(message: &Value, own: &str, ours: &str) -> Value {
+    let mut message = message.clone();
+    let fields = message.as_object_mut().unwrap();
+    fields.retain(|key, _| !matches!(key.as_str(), "id" | "body" | "client_version"));
+    if message["side"] == own {
+        message["side"] = json!(ours);
+    }
+    message
+}
+
+/// A recorded conversation with our machine in the client's place.
+struct Replay {
+    desk: Desk,
+    lines: Vec<Value>,
+    own: String,
+    peer: Option<Peer>,
+    linked: bool,
+    /// Everything our machine said.
+    said: Vec<Value>,
+    events: Vec<Event>,
+    code: wormhole_magic::code::Code,
+    plaintexts: Vec<Vec<u8>>,
+}
+
+impl Replay {
+    fn new(trace: &str) -> Self {
+        let lines = lines(trace);
+        let claim = lines.iter().find(|line| line["msg"]["type"] == "claim").unwrap();
+        let nameplate = claim["msg"]["nameplate"].as_str().unwrap();
+        let code: wormhole_magic::code::Code = format!("{nameplate}-any-words").parse().unwrap();
+        let mut desk = Desk::with_servers(&["ws://server/v1"]);
+        desk.command(Command::SetCode(code.clone()));
+        let plaintexts = plaintexts(&lines).into_iter().map(|(_, plaintext)| plaintext).collect();
+        let own = own_side(&lines);
+        Self {
+            desk,
+            lines,
+            own,
+            peer: None,
+            linked: false,
+            said: vec![],
+            events: vec![],
+            code,
+            plaintexts,
+        }
+    }
+
+    fn run(mut self) -> Self {
+        for line in self.lines.clone() {
+            match line["dir"].as_str() {
+                Some(">") => self.recorded_client_says(&line["msg"]),
+                Some("<") => self.server_says(line["msg"].clone()),
+                _ => {}
+            }
+            if self.peer.is_some() {
+                self.said.extend(self.desk.said());
+            }
+            self.events.extend(self.desk.events());
+        }
+        self
+    }
+
+    /// Our machine says what it has to say by itself; only what the application or the network
+    /// did is done here.
+    fn recorded_client_says(&mut self, message: &Value) {
+        match message["type"].as_str().unwrap() {
+            "bind" => {
+                if std::mem::replace(&mut self.linked, true) {
+                    self.desk.lose_link();
+                    self.desk.pass(Duration::from_secs(2));
+                }
+                self.desk.open_link();
+            }
+            "add" if message["phase"].as_str().unwrap().parse::<u64>().is_ok() => {
+                let plaintext = self.plaintext(&self.own.clone(), message);
+                self.desk.command(Command::Send(plaintext));
+            }
+            "close" => self.desk.command(Command::Close(None)),
+            _ => {}
+        }
+    }
+
+    fn server_says(&mut self, mut message: Value) {
+        if message["type"] != "message" {
+            return self.desk.hear(message);
+        }
+        let phase = message["phase"].as_str().unwrap().to_owned();
+        let side = message["side"].as_str().unwrap().to_owned();
+        if side == self.own {
+            message["side"] = json!(self.desk.wormhole.side());
+            return self.desk.hear(message);
+        }
+        match (&self.peer, phase.as_str()) {
+            (None, "pake") => {
+                let code = self.code.clone();
+                self.peer = Some(Peer::meet(&mut self.desk, &side, &code));
+            }
+            (Some(peer), _) => {
+                let plaintext = self.plaintext(&side, &message);
+                peer.say(&mut self.desk, &phase, &plaintext);
+            }
+            (None, _) => panic!("a message before the key exchange"),
+        }
+    }
+
+    /// What a recorded message says.
+    fn plaintext(&self, side: &str, message: &Value) -> Vec<u8> {
+        let key = self.lines.iter().find(|line| line["dir"] == "K").unwrap();
+        let key = Key::new(Secret::new(unhex(&key["spake2_key"]).try_into().unwrap()));
+        let key = key.phase_key(side, message["phase"].as_str().unwrap());
+        secretbox::open(&key, &unhex(&message["body"])).unwrap()
+    }
+}
+
+#[test]
+fn our_machine_says_what_the_recorded_clients_said() {
+    for trace in TRACES {
+        let replay = Replay::new(trace).run();
+        assert_eq!(replay.desk.error, None, "{trace}");
+        let ours = replay.desk.wormhole.side();
+        let recorded = replay.lines.iter().filter(|line| line["dir"] == ">");
+        let recorded: Vec<_> =
+            recorded.map(|line| essence(&line["msg"], &replay.own, ours)).collect();
+        let said: Vec<_> =
+            replay.said.iter().map(|message| essence(message, &replay.own, ours)).collect();
+        assert_eq!(said, recorded, "{trace}");
+    }
+}
+
+#[test]
+fn our_machine_tells_its_application_what_the_peer_said() {
+    for trace in TRACES {
+        let replay = Replay::new(trace).run();
+        let received: Vec<Vec<u8>> = replay
+            .events
+            .iter()
+            .filter_map(|event| {
+                if let Event::Message(message) = event { Some(message.clone()) } else { None }
+            })
+            .collect();
+        let decrypted = replay.lines.iter().filter(|line| line["op"] == "decrypt");
+        let decrypted: Vec<Vec<u8>> =
+            decrypted.map(|line| line["plaintext"].as_str().unwrap().into()).collect();
+        assert_eq!(received, decrypted[1..], "{trace}: all but the version message");
+        assert!(replay.plaintexts.len() > decrypted.len());
+        assert!(
+            matches!(replay.events.last(), Some(Event::Closed(closed)) if closed.confirmed),
+            "{trace}"
+        );
+    }
+}
+
+#[test]
+fn messages_of_a_dilation_we_did_not_offer_are_passed_over() {
+    for trace in ["dilation-direct", "dilation-relay"] {
+        let (mut desk, peer) = Desk::with_peer();
+        let lines = lines(trace);
+        let dilation = lines.iter().filter(|line| line["ev"] == "mailbox-dilate-tx");
+        for line in dilation {
+            let fields = line["fields"].to_string();
+            peer.say(&mut desk, line["phase"].as_str().unwrap(), fields.as_bytes());
+        }
+        peer.say(&mut desk, "0", b"still here");
+        assert_eq!((desk.messages(), desk.error), (vec![b"still here".to_vec()], None), "{trace}");
+    }
+}
