@@ -19,5 +19,10 @@ pub use negotiation::{
 /// [`Offer::Stream`]: data records of unknown number, ended by an empty one.
 pub const STREAM_ABILITY: &str = "stream-v1";
 
+/// Announced in `app_versions` under `abilities` by a receiver that takes entries of a zip for
+/// folders that are not empty. With them, permissions and times of all folders arrive;
+/// wormhole-william takes every entry for a file and fails.
+pub const FOLDERS_ABILITY: &str = "folders-v1";
+
 /// Announced in `app_versions` under `abilities` by every client that speaks this protocol.
 pub const TRANSFER_ABILITY: &str = "transfer-v1";

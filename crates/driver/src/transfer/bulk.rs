@@ -1,6 +1,7 @@
 //! The data phase, on a thread that may block: read, hash, seal, send; and the same in reverse.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wormhole_magic::transfer::Ack;
@@ -12,12 +13,25 @@ use super::{Error, PeerMisbehaved};
 use crate::transit::PipeError;
 use crate::transit::blocking::{Batch, BlockingPipe};
 
+/// How the receiver knows that it has everything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ending {
+    /// It counts.
+    Counted,
+    /// An empty file needs no record, but wormhole-william waits for one: it is sent if the
+    /// receiver says nothing. The others might have closed the connection by then.
+    EmptyFile,
+    /// An empty record follows.
+    EmptyRecord,
+}
+
 /// Sends everything `source` gives and waits for the receiver to have it. `sent` is called when
 /// the last byte is on its way.
 pub(super) fn send(
     mut pipe: BlockingPipe,
     mut source: Source,
     progress: &Progress,
+    ending: Ending,
     sent: impl FnOnce(),
 ) -> Result<(), Error> {
     let mut hash = Sha256::new();
@@ -29,11 +43,15 @@ pub(super) fn send(
             progress.add(pipe.send(&mut batch).map_err(|error| broken(error, progress))?);
         }
     }
-    if progress.total().is_none() {
-        // An empty record ends what has no announced length.
+    sent();
+    let lacks_end = match ending {
+        Ending::Counted => false,
+        Ending::EmptyRecord => true,
+        Ending::EmptyFile => !pipe.wait(PATIENCE).map_err(|error| broken(error, progress))?,
+    };
+    if lacks_end {
         pipe.send_record(&[]).map_err(|error| broken(error, progress))?;
     }
-    sent();
     let ack = pipe.receive().map_err(|error| broken(error, progress))?;
     let ack = Ack::decode(ack).map_err(PeerMisbehaved::BadAck)?;
     let ours: [u8; 32] = hash.finalize().into();
@@ -107,3 +125,6 @@ fn broken(error: PipeError, progress: &Progress) -> Error {
         }
     }
 }
+
+/// How long the receiver of an empty file is given to confirm it unasked.
+const PATIENCE: Duration = Duration::from_millis(300);

@@ -5,13 +5,16 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use wormhole_magic::transfer::{Offer, STREAM_ABILITY, SendEvent, SendNegotiation};
+use wormhole_magic::transfer::{
+    FOLDERS_ABILITY, Offer, STREAM_ABILITY, SendEvent, SendNegotiation,
+};
 use wormhole_magic::transit::{Role, TransitInfo};
 
+use super::bulk::Ending;
 use super::session::{Happening, Progress, Session};
 use super::source::Parcel;
 use super::{CodeSource, Command, Error, Event, Report, Settings, bulk, spool};
-use crate::transit::Transit;
+use crate::transit::{Pipe, Transit};
 
 /// Sends the parcel.
 pub(super) async fn run(
@@ -23,9 +26,10 @@ pub(super) async fn run(
     session.choose_code(source, settings).await?;
     let versions = meet(session, settings.verify).await?;
     let parcel = match parcel {
-        Parcel::Stream { name, reader } if !takes_streams(&versions) => {
+        Parcel::Stream { name, reader } if !can(&versions, STREAM_ABILITY) => {
             session.unless_given_up(spool::fill(name, reader)).await?
         }
+        Parcel::Tree(tree) if !can(&versions, FOLDERS_ABILITY) => Parcel::Tree(tree.simplified()),
         parcel @ (Parcel::File { .. }
         | Parcel::Stream { .. }
         | Parcel::Text(_)
@@ -44,26 +48,34 @@ pub(super) async fn run(
     let pipe =
         session.unless_given_up(async { connecting.await.map_err(Error::NoConnection) }).await?;
     session.tell(Event::Connected(pipe.path().clone())).await?;
-    carry(session, parcel, pipe, offer.carried()).await
+    let ending = match offer.carried() {
+        None => Ending::EmptyRecord,
+        Some(0) if !can(&versions, STREAM_ABILITY) => Ending::EmptyFile,
+        Some(_) => Ending::Counted,
+    };
+    let parcel = Carried { parcel, total: offer.carried(), ending };
+    carry(session, parcel, pipe).await
 }
 
-async fn carry(
-    session: &mut Session,
+/// What is carried, and how.
+struct Carried {
     parcel: Parcel,
-    pipe: crate::transit::Pipe,
     total: Option<u64>,
-) -> Result<Report, Error> {
+    ending: Ending,
+}
+
+async fn carry(session: &mut Session, what: Carried, pipe: Pipe) -> Result<Report, Error> {
     let start = Instant::now();
     let path = pipe.path().clone();
     let pipe = pipe.into_blocking().map_err(Error::pipe)?;
     let cutter = pipe.cutter().map_err(Error::pipe)?;
-    let progress = Progress::new(total);
+    let progress = Progress::new(what.total);
     let (sent, all_sent) = oneshot::channel();
     let thread = spawn_blocking({
         let progress = progress.clone();
         // Nobody waits for it any more when the transfer was given up.
         let tell = || sent.send(()).unwrap_or_default();
-        move || bulk::send(pipe, parcel.into_source(), &progress, tell)
+        move || bulk::send(pipe, what.parcel.into_source(), &progress, what.ending, tell)
     });
     session.carry(thread, &cutter, &progress, Some(all_sent)).await?;
     Ok(Report::new(progress.done(), start, Some(path), None))
@@ -121,8 +133,8 @@ async fn negotiate(
     }
 }
 
-/// Whether the peer takes an offer of unknown length.
-fn takes_streams(versions: &Value) -> bool {
+/// Whether the peer's program says that it can do something.
+fn can(versions: &Value, ability: &str) -> bool {
     let abilities = versions.get("abilities").and_then(Value::as_array);
-    abilities.is_some_and(|abilities| abilities.iter().any(|ability| ability == STREAM_ABILITY))
+    abilities.is_some_and(|abilities| abilities.iter().any(|known| known == ability))
 }

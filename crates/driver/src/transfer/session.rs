@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use wormhole_magic::transfer::{Message, NegotiationError, STREAM_ABILITY, TRANSFER_ABILITY};
+use wormhole_magic::transfer::{
+    FOLDERS_ABILITY, Message, NegotiationError, STREAM_ABILITY, TRANSFER_ABILITY,
+};
 use wormhole_magic::transit::TransitKey;
 
 use super::{CodeSource, Command, Error, Event, Report, Settings};
@@ -48,7 +50,7 @@ impl Session {
         let config = Config {
             app_id: settings.app_id.clone(),
             servers: settings.servers.clone(),
-            app_versions: json!({ "abilities": [TRANSFER_ABILITY, STREAM_ABILITY] }),
+            app_versions: json!({ "abilities": [TRANSFER_ABILITY, STREAM_ABILITY, FOLDERS_ABILITY] }),
             tor: settings.tor.clone(),
         };
         let (sender, news) = mpsc::unbounded_channel();

@@ -60,6 +60,20 @@ impl Tree {
         Ok((Self { name, items: walk.items }, walk.skipped))
     }
 
+    /// The same without folders that are not empty: they come about with their contents.
+    pub(super) fn simplified(mut self) -> Self {
+        let mut parents = BTreeSet::new();
+        for item in &self.items {
+            if let Some((parent, _)) = item.entry.path.as_str().rsplit_once('/') {
+                parents.insert(parent.to_owned());
+            }
+        }
+        self.items.retain(|item| {
+            item.entry.kind != EntryKind::Folder || !parents.contains(item.entry.path.as_str())
+        });
+        self
+    }
+
     /// What the receiver is offered.
     pub(super) fn offer(&self) -> Offer {
         let sizes = self.items.iter().filter_map(|item| match item.entry.kind {

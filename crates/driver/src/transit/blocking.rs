@@ -7,9 +7,11 @@ use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use wormhole_magic::transit::record::{HEADER, record_length};
 use wormhole_magic::transit::{Opener, Sealer};
 
@@ -42,6 +44,7 @@ impl BlockingPipe {
                 link,
                 outbox: Outbox::default(),
                 received: Vec::new(),
+                patience: None,
                 runtime: Handle::current(),
                 cut: Arc::new(Notify::new()),
             }),
@@ -92,6 +95,23 @@ impl BlockingPipe {
         };
         let record = self.inbox.buffer.get_mut(range).unwrap_or_default();
         Ok(self.opener.open(record)?)
+    }
+
+    /// Waits until something comes, but not longer than this. Returns whether it did.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Result<bool, PipeError> {
+        self.stream.set_patience(Some(patience)).map_err(failure)?;
+        let outcome = self.inbox.fill(&mut self.stream);
+        self.stream.set_patience(None).map_err(failure)?;
+        match outcome {
+            Ok(count) => Ok(count > 0),
+            // Systems disagree on what to call it.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(failure(error)),
+        }
     }
 
     /// Says that nothing more comes.
@@ -211,6 +231,17 @@ impl Stream {
         }
     }
 
+    /// How long reading may take; for ever by default.
+    fn set_patience(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Async(stream) => {
+                stream.patience = patience;
+                Ok(())
+            }
+            Self::Tcp(stream) => stream.set_read_timeout(patience),
+        }
+    }
+
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Async(stream) => stream.write_all(bytes),
@@ -224,6 +255,7 @@ struct AsyncStream {
     link: Link,
     outbox: Outbox,
     received: Vec<u8>,
+    patience: Option<Duration>,
     runtime: Handle,
     cut: Arc<Notify>,
 }
@@ -236,11 +268,13 @@ impl AsyncStream {
                 tokio::select! {
                     outcome = poll_fn(|cx| link.poll_receive(cx, received)) => outcome,
                     () = self.cut.notified() => Err(LinkFailure::Closed),
+                    () = pass(self.patience) => Err(LinkFailure::TimedOut),
                 }
             });
             match outcome {
                 Ok(()) => {}
                 Err(LinkFailure::Closed) => return Ok(0),
+                Err(LinkFailure::TimedOut) => return Err(io::ErrorKind::TimedOut.into()),
                 Err(failure) => return Err(io::Error::other(failure)),
             }
         }
@@ -261,6 +295,14 @@ impl AsyncStream {
             }
         });
         outcome.map_err(io::Error::other)
+    }
+}
+
+/// Lets time pass; for ever if no time is given.
+async fn pass(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 
