@@ -58,7 +58,7 @@ impl Default for Patience {
 pub enum Command {
     /// The server moved this many bytes from this paired link to its partner by itself.
     Carried(LinkId, u64),
-    /// Shutting down: every link that is not paired is closed, pairs go on.
+    /// Shutting down: every link that is not paired is closed, and so is every new one; pairs go on.
     Drain,
 }
 
@@ -99,6 +99,7 @@ pub struct Relay {
     links: BTreeMap<LinkId, Link>,
     waiting: WaitingRoom,
     deadlines: BTreeSet<(Instant, LinkId)>,
+    draining: bool,
     outputs: VecDeque<Output<Infallible, Event>>,
 }
 
@@ -129,6 +130,7 @@ impl Relay {
             links: BTreeMap::new(),
             waiting: WaitingRoom::new(),
             deadlines: BTreeSet::new(),
+            draining: false,
             outputs: VecDeque::new(),
         }
     }
@@ -142,6 +144,9 @@ impl Relay {
         let state = State::ExpectHandshake { line: Vec::new() };
         self.links.insert(id, Link { opened: now, deadline: None, state });
         self.set_deadline(id, now.checked_add(self.patience.handshake));
+        if self.draining {
+            self.dismiss(now, id, b"", Mood::Empty);
+        }
     }
 
     fn on_bytes(&mut self, now: Instant, id: LinkId, bytes: &[u8]) {
@@ -258,6 +263,7 @@ impl Relay {
                 }
             }
             Command::Drain => {
+                self.draining = true;
                 let unpaired = self.links.iter().filter(|(_, link)| !link.is_paired());
                 for id in unpaired.map(|(id, _)| *id).collect::<Vec<_>>() {
                     self.outputs.push_back(Output::Close(id));

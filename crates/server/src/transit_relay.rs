@@ -162,8 +162,6 @@ impl Service {
                 self.meeting.drain();
             },
         );
-        // Links accepted while the meeting was being drained have been sent away by now, too.
-        self.meeting.drain();
         let _ = over.recv().await;
         clock.abort();
         statistics.abort();

@@ -243,6 +243,8 @@ fn draining_closes_everyone_but_the_pairs() {
     ];
     assert_eq!(world.input(Input::Command(Command::Drain)), expected);
     assert_eq!(world.bytes(ONE, "go on"), [send(TWO, "go on")]);
+    let late = LinkId(9);
+    assert_eq!(world.input(Input::Opened(late)), [Output::Close(late), ended(0, Mood::Empty)]);
 }
 
 /// Joins neighbouring sends to one link, since their boundaries carry no meaning.
