@@ -208,8 +208,9 @@ pub fn zip(bytes: &[u8]) {
     assert_eq!(unpacked(&[bytes]), unpacked(&[head, tail]));
 }
 
-/// What comes out of a zip that is said to hold a megabyte at most.
-fn unpacked(pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>, Result<(), ZipError>) {
+/// What comes out of a zip that is said to hold a megabyte at most; of a bad one, only the entries:
+/// how much of the data came before the fault depends on the pieces.
+fn unpacked(pieces: &[&[u8]]) -> Result<(Vec<String>, Vec<u8>), (Vec<String>, ZipError)> {
     let (mut entries, mut data) = (Vec::new(), Vec::new());
     let mut reader = ZipReader::new(MEGABYTE);
     for mut input in pieces.iter().copied() {
@@ -218,13 +219,15 @@ fn unpacked(pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>, Result<(), ZipError>) {
                 Ok(Some(Piece::Data(bytes))) => data.extend_from_slice(bytes),
                 Ok(Some(piece)) => entries.push(format!("{piece:?}")),
                 Ok(None) => break,
-                // How much of the data came before the fault depends on the pieces.
-                Err(error) => return (entries, Vec::new(), Err(error)),
+                Err(error) => return Err((entries, error)),
             }
         }
     }
     assert!(data.len() <= usize::try_from(MEGABYTE).expect("a small number"));
-    (entries, data, reader.finish())
+    match reader.finish() {
+        Ok(()) => Ok((entries, data)),
+        Err(error) => Err((entries, error)),
+    }
 }
 
 const MEGABYTE: u64 = 1 << 20;
