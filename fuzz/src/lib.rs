@@ -210,7 +210,7 @@ pub fn zip(bytes: &[u8]) {
 
 /// What comes out of a zip that is said to hold a megabyte at most; of a bad one, only the entries:
 /// how much of the data came before the fault depends on the pieces.
-fn unpacked(pieces: &[&[u8]]) -> Result<(Vec<String>, Vec<u8>), (Vec<String>, ZipError)> {
+fn unpacked(pieces: &[&[u8]]) -> (Vec<String>, Result<Vec<u8>, ZipError>) {
     let (mut entries, mut data) = (Vec::new(), Vec::new());
     let mut reader = ZipReader::new(MEGABYTE);
     for mut input in pieces.iter().copied() {
@@ -219,15 +219,12 @@ fn unpacked(pieces: &[&[u8]]) -> Result<(Vec<String>, Vec<u8>), (Vec<String>, Zi
                 Ok(Some(Piece::Data(bytes))) => data.extend_from_slice(bytes),
                 Ok(Some(piece)) => entries.push(format!("{piece:?}")),
                 Ok(None) => break,
-                Err(error) => return Err((entries, error)),
+                Err(error) => return (entries, Err(error)),
             }
         }
     }
     assert!(data.len() <= usize::try_from(MEGABYTE).expect("a small number"));
-    match reader.finish() {
-        Ok(()) => Ok((entries, data)),
-        Err(error) => Err((entries, error)),
-    }
+    (entries, reader.finish().map(|()| data))
 }
 
 const MEGABYTE: u64 = 1 << 20;
