@@ -1,7 +1,40 @@
 //! File transfer: send and receive files, directories, texts and streams with a code.
 //!
 //! A [`Transfer`] is a stream of [`Event`]s that runs by itself; dropping it cancels the transfer
-//! and tells the other side.
+//! and tells the other side. Sending takes three lines, and so does receiving:
+//!
+//! ```no_run
+//! use wormhole::transfer::{self, CodeSource, Destination, Error, Event, OnExists, Outgoing, Settings};
+//!
+//! async fn send() -> Result<(), Error> {
+//!     let mut transfer = transfer::send(Outgoing::Paths(vec!["photo.jpg".into()]), Settings::default())?;
+//!     while let Some(event) = transfer.next().await {
+//!         if let Event::Code(code) = event? {
+//!             println!("on the other computer: wormhole receive {code}");
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//!
+//! async fn receive(code: wormhole::code::Code) -> Result<(), Error> {
+//!     let mut transfer = transfer::receive(CodeSource::Code(code), Settings::default());
+//!     while let Some(event) = transfer.next().await {
+//!         match event? {
+//!             Event::Offer(_) => transfer.accept(Destination::Folder {
+//!                 folder: ".".into(),
+//!                 on_exists: OnExists::KeepBoth,
+//!             }),
+//!             Event::Text(text) => println!("{text}"),
+//!             Event::Progress { done, total } => println!("{done} of {total:?} bytes"),
+//!             _ => {}
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Events should be taken until there are no more: the last thing a transfer does is to say
+//! goodbye to the server.
 
 mod bulk;
 mod error;
@@ -13,6 +46,7 @@ mod settings;
 mod sink;
 mod source;
 mod spool;
+mod thread;
 mod tree;
 mod unpack;
 
@@ -21,7 +55,7 @@ pub use wormhole_magic::transfer::{Offer, PeerName, UnsafeName};
 
 pub use error::{Error, PeerMisbehaved, SystemError, Unsendable, UnsendableReason};
 pub use event::{Event, Report};
-pub use settings::{CodeSource, Destination, OnExists, Outgoing, PUBLIC_RELAY, Settings};
+pub use settings::{CodeSource, Destination, OnExists, Outgoing, Settings};
 
 use session::Session;
 use source::Parcel;

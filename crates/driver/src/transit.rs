@@ -1,7 +1,32 @@
 //! Transit: one connection to the peer, direct or through a relay, that carries sealed records.
 //!
-//! What the two sides tell one another first (their [`TransitInfo`]) travels over a wormhole; who
-//! may connect to whom is decided in [`wormhole_magic::transit`]. This module brings the sockets.
+//! What the two sides tell one another first (their [`TransitInfo`]) travels over a wormhole, or any
+//! other channel; who may connect to whom is decided in [`wormhole_magic::transit`]. This module
+//! brings the sockets. File transfer stands on it, and it is of use alone:
+//!
+//! ```
+//! use wormhole::transit::{Role, Secret, Settings, Transit, TransitKey};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Both sides know a key, from a wormhole as a rule.
+//! let key = TransitKey::new(Secret::new([7; 32]));
+//! let mut settings = Settings::default();
+//! settings.relays.clear();
+//! let (alice, bob) = (Transit::new(settings.clone())?, Transit::new(settings)?);
+//!
+//! // Each learns where the other can be reached, and they meet.
+//! let (for_alice, for_bob) = (bob.info(), alice.info());
+//! let (alice, bob) = tokio::join!(
+//!     alice.connect(Role::Sender, &key, &for_alice),
+//!     bob.connect(Role::Receiver, &key, &for_bob),
+//! );
+//! let (mut alice, mut bob) = (alice?, bob?);
+//! alice.send_record(b"hello").await?;
+//! assert_eq!(bob.receive_record().await?, b"hello");
+//! # Ok(())
+//! # }
+//! ```
 
 pub(crate) mod blocking;
 mod listen;
@@ -12,6 +37,7 @@ use std::io;
 
 use rand_core::{OsRng, RngCore};
 use wormhole_kit::LinkId;
+pub use wormhole_kit::Secret;
 use wormhole_magic::transit::race::{Command, Event};
 pub use wormhole_magic::transit::{
     Ability, BadRecord, Hint, RaceError, RelayHint, RelayPolicy, RelaySide, Role, TcpHint,
@@ -20,24 +46,38 @@ pub use wormhole_magic::transit::{
 use wormhole_magic::transit::{Address, Race, RaceSettings};
 
 use crate::drive::Driver;
+use crate::net::tor::Tor;
 use crate::net::{Dialing, Frames, Link, LinkFailure, Route, WebSocket};
 use listen::Listeners;
 pub use path::Path;
 pub use pipe::{Pipe, PipeError};
 
-/// How the connection may be made.
+/// How the connection may be made. The default: in any way, through the public relay if need be.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+#[expect(clippy::exhaustive_structs, reason = "a list of settings, made by its users")]
+pub struct Settings {
     /// Whether the peer may connect to us.
-    pub(crate) listen: bool,
+    pub listen: bool,
     /// The port for that; `None` lets the system choose.
-    pub(crate) port: Option<u16>,
+    pub port: Option<u16>,
     /// Whether a relay may be used.
-    pub(crate) policy: RelayPolicy,
-    /// Our relays.
-    pub(crate) relays: Vec<RelayHint>,
-    /// The way out.
-    pub(crate) route: Route,
+    pub policy: RelayPolicy,
+    /// Our relays. The peer's are used, too.
+    pub relays: Vec<RelayHint>,
+    /// Goes through Tor: nobody learns our address, and nobody can connect to us.
+    pub tor: Option<Tor>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: true,
+            port: None,
+            policy: RelayPolicy::default(),
+            relays: vec![RelayHint::tcp(TcpHint::new(PUBLIC_RELAY.0, PUBLIC_RELAY.1))],
+            tor: None,
+        }
+    }
 }
 
 /// A connection to be: it listens already, so that the peer can be told where.
@@ -52,8 +92,11 @@ impl Transit {
     ///
     /// # Errors
     /// The fixed port cannot be had.
-    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
-        let hidden = settings.policy == RelayPolicy::Only || settings.route.proxy.is_some();
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let hidden = settings.policy == RelayPolicy::Only || settings.tor.is_some();
         let listeners = if settings.listen && !hidden {
             Listeners::open(settings.port)
                 .map_err(|(port, kind)| Error::PortTaken { port, kind })?
@@ -97,10 +140,10 @@ impl Transit {
                 relays: self.settings.relays,
                 policy: self.settings.policy,
                 listens: !self.listeners.is_empty(),
-                tor: self.settings.route.proxy.is_some(),
+                tor: self.settings.tor.is_some(),
             },
         );
-        let route = self.settings.route;
+        let route = self.settings.tor.as_ref().map(Tor::route).unwrap_or_default();
         let mut driver = Driver::new(race, move |address| dial(route.clone(), address));
         driver.command(Command::Start(peer.hints.clone()));
         let listeners = self.listeners;
@@ -171,3 +214,6 @@ fn because(failure: Option<&LinkFailure>) -> String {
 
 /// Bytes of the longest WebSocket message taken from a relay, which cuts the stream as it likes.
 const MAX_MESSAGE: usize = 4 << 20;
+
+/// The public transit relay: host and port.
+pub const PUBLIC_RELAY: (&str, u16) = ("transit.magic-wormhole.io", 4001);

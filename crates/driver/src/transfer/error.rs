@@ -41,6 +41,9 @@ pub enum Error {
         /// Bytes that are free.
         available: u64,
     },
+    /// The system has no thread left to carry the data.
+    #[error("the system is out of threads")]
+    NoThread,
     /// There is nothing to send.
     #[error("nothing to send")]
     NothingToSend,
@@ -90,7 +93,7 @@ impl Error {
             Self::Unsendable(_) => "the sending side could not read what it offered",
             Self::NoConnection(_) | Self::Interrupted { .. } => "the connection failed",
             Self::PeerMisbehaved(PeerMisbehaved::Negotiation(wrong)) => return Some(wrong.reply()),
-            Self::PeerMisbehaved(_) | Self::NothingToSend => "transfer failed",
+            Self::PeerMisbehaved(_) | Self::NothingToSend | Self::NoThread => "transfer failed",
         };
         Some(text.to_owned())
     }

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use tokio::task::spawn_blocking;
 use wormhole_magic::transfer::{Message, Offer, ReceiveEvent, ReceiveNegotiation};
 use wormhole_magic::transit::{Role, TransitInfo};
 
 use super::session::{Happening, Progress, Session};
 use super::sink::Sink;
-use super::{CodeSource, Command, Destination, Error, Event, Report, Settings, bulk};
+use super::{CodeSource, Command, Destination, Error, Event, Report, Settings, bulk, thread};
 use crate::transit::{Pipe, Transit};
 
 /// Receives whatever is offered.
@@ -52,11 +51,11 @@ async fn carry(
     let pipe = pipe.into_blocking().map_err(Error::pipe)?;
     let cutter = pipe.cutter().map_err(Error::pipe)?;
     let progress = Progress::new(total);
-    let thread = spawn_blocking({
+    let carrying = thread::start({
         let progress = progress.clone();
         move || bulk::receive(pipe, sink, &progress)
     });
-    let written = session.carry(thread, &cutter, &progress, None).await?;
+    let written = session.carry(carrying, &cutter, &progress, None).await?;
     Ok(Report::new(progress.done(), start, Some(path), written))
 }
 

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 use wormhole_magic::transfer::{
     FOLDERS_ABILITY, Offer, STREAM_ABILITY, SendEvent, SendNegotiation,
 };
@@ -13,7 +12,7 @@ use wormhole_magic::transit::{Role, TransitInfo};
 use super::bulk::Ending;
 use super::session::{Happening, Progress, Session};
 use super::source::Parcel;
-use super::{CodeSource, Command, Error, Event, Report, Settings, bulk, spool};
+use super::{CodeSource, Command, Error, Event, Report, Settings, bulk, spool, thread};
 use crate::transit::{Pipe, Transit};
 
 /// Sends the parcel.
@@ -71,13 +70,13 @@ async fn carry(session: &mut Session, what: Carried, pipe: Pipe) -> Result<Repor
     let cutter = pipe.cutter().map_err(Error::pipe)?;
     let progress = Progress::new(what.total);
     let (sent, all_sent) = oneshot::channel();
-    let thread = spawn_blocking({
+    let carrying = thread::start({
         let progress = progress.clone();
         // Nobody waits for it any more when the transfer was given up.
         let tell = || sent.send(()).unwrap_or_default();
         move || bulk::send(pipe, what.parcel.into_source(), &progress, what.ending, tell)
     });
-    session.carry(thread, &cutter, &progress, Some(all_sent)).await?;
+    session.carry(carrying, &cutter, &progress, Some(all_sent)).await?;
     Ok(Report::new(progress.done(), start, Some(path), None))
 }
 

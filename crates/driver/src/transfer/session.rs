@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use wormhole_magic::transfer::{
     FOLDERS_ABILITY, Message, NegotiationError, STREAM_ABILITY, TRANSFER_ABILITY,
 };
 use wormhole_magic::transit::TransitKey;
 
+use super::thread::Outcome;
 use super::{CodeSource, Command, Error, Event, Report, Settings};
 use crate::code::{
     self, AppId, Closed, Code, Config, Delegate, Key, Mood, Verifier, Welcome, Wormhole,
@@ -39,6 +39,7 @@ pub(super) struct Session {
     commands: mpsc::UnboundedReceiver<Command>,
     events: mpsc::Sender<Result<Event, Error>>,
     key: Option<Key>,
+    told_peer: bool,
 }
 
 impl Session {
@@ -56,7 +57,16 @@ impl Session {
         let (sender, news) = mpsc::unbounded_channel();
         let wormhole = Wormhole::create_with_delegate(config, Box::new(Reporter(sender)));
         let messages = Vec::new().into_iter();
-        Self { wormhole, news, messages, kept: Vec::new(), commands, events, key: None }
+        Self {
+            wormhole,
+            news,
+            messages,
+            kept: Vec::new(),
+            commands,
+            events,
+            key: None,
+            told_peer: false,
+        }
     }
 
     /// Starts to get a code from wherever it is to come.
@@ -165,7 +175,7 @@ impl Session {
     /// or the peer gives up, the connection is cut.
     pub(super) async fn carry<T>(
         &mut self,
-        mut thread: JoinHandle<Result<T, Error>>,
+        mut thread: Outcome<T>,
         cutter: &Cutter,
         progress: &Progress,
         mut all_sent: Option<oneshot::Receiver<()>>,
@@ -176,18 +186,20 @@ impl Session {
         tick.tick().await;
         let gave_up = loop {
             tokio::select! {
+                // A fast receiver has confirmed before anybody looks: still in order.
+                biased;
+                () = told(&mut all_sent) => {
+                    self.tell(progress.event()).await?;
+                    self.tell(Event::AwaitingConfirmation).await?;
+                }
                 outcome = &mut thread => {
-                    let outcome = outcome.unwrap_or(Err(Error::Cancelled));
+                    let outcome = outcome.unwrap_or(Err(Error::NoThread));
                     if outcome.is_ok() {
                         self.tell(progress.event()).await?;
                     }
                     return self.explain(outcome).await;
                 }
                 error = self.given_up() => break error,
-                () = told(&mut all_sent) => {
-                    self.tell(progress.event()).await?;
-                    self.tell(Event::AwaitingConfirmation).await?;
-                }
                 _ = tick.tick() => {
                     // An application that does not look gets the next one.
                     let _unread = self.events.try_send(Ok(progress.event()));
@@ -195,13 +207,10 @@ impl Session {
             }
         };
         cutter.cut();
-        if is_sender {
-            // It may wait for a reader that says nothing, such as a terminal.
-            let _outcome = timeout(READER, thread).await;
-        } else {
-            // It removes what it has written before it ends.
-            let _outcome = thread.await;
-        }
+        self.tell_peer(&gave_up).await;
+        // A sender's thread may wait for a reader that says nothing, such as a terminal. A
+        // receiver's removes what it has written, unless it waits for a writer that is full.
+        let _outcome = timeout(if is_sender { READER } else { CLEAN_UP }, thread).await;
         Err(gave_up)
     }
 
@@ -241,17 +250,24 @@ impl Session {
         }
     }
 
+    /// Tells the peer why we give up, once.
+    async fn tell_peer(&mut self, error: &Error) {
+        if let Some(text) = error.reply()
+            && !std::mem::replace(&mut self.told_peer, true)
+        {
+            // It fails if the wormhole has ended, and then there is nobody to tell.
+            let _ended = self.send(&Message::Error(text)).await;
+        }
+    }
+
     /// Ends the transfer: tells the peer, the server, and the application.
-    pub(super) async fn finish(self, outcome: Result<Report, Error>) {
+    pub(super) async fn finish(mut self, outcome: Result<Report, Error>) {
         let mut mood = None;
         if let Err(error) = &outcome
             && self.key.is_some()
         {
             mood = Some(Mood::Errory);
-            if let Some(text) = error.reply() {
-                // It fails if the wormhole has ended, and then there is nobody to tell.
-                let _ended = self.send(&Message::Error(text)).await;
-            }
+            self.tell_peer(error).await;
         }
         let (wormhole, events) = (self.wormhole, self.events);
         let close = timeout(CLOSE, async {
@@ -388,6 +404,9 @@ const EXPLANATION: Duration = Duration::from_secs(1);
 
 /// How long a sender that gave up waits for whatever it reads.
 const READER: Duration = Duration::from_millis(500);
+
+/// How long a receiver that gave up is given to remove what it has written.
+const CLEAN_UP: Duration = Duration::from_secs(10);
 
 /// How long closing may take.
 const CLOSE: Duration = Duration::from_secs(2);

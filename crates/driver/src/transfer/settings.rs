@@ -6,7 +6,7 @@ use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
 use wormhole_magic::transfer::{Offer, UnsafeName};
-use wormhole_magic::transit::{RelayHint, RelayPolicy, TcpHint};
+use wormhole_magic::transit::{RelayHint, RelayPolicy};
 
 use crate::code::{AppId, Code, MailboxUrl, Wormhole};
 use crate::net::tor::Tor;
@@ -51,7 +51,7 @@ impl Default for Settings {
             listen: true,
             listen_port: None,
             relay: RelayPolicy::default(),
-            relays: vec![RelayHint::tcp(TcpHint::new(PUBLIC_RELAY.0, PUBLIC_RELAY.1))],
+            relays: transit::Settings::default().relays,
             servers: MailboxUrl::public(),
             tor: None,
             verify: false,
@@ -67,7 +67,7 @@ impl Settings {
             port: self.listen_port,
             policy: self.relay,
             relays: self.relays.clone(),
-            route: self.tor.as_ref().map(|tor| tor.route()).unwrap_or_default(),
+            tor: self.tor.clone(),
         }
     }
 }
@@ -182,6 +182,3 @@ pub enum OnExists {
     #[default]
     Refuse,
 }
-
-/// The public transit relay: host and port.
-pub const PUBLIC_RELAY: (&str, u16) = ("transit.magic-wormhole.io", 4001);

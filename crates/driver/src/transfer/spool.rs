@@ -5,21 +5,20 @@ use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
 use rand_core::{OsRng, RngCore};
-use tokio::task::spawn_blocking;
 
 use super::source::{Parcel, system};
-use super::{Error, Unsendable};
+use super::{Error, Unsendable, thread};
 
 /// Reads everything into a temporary file, which becomes the parcel.
 pub(super) async fn fill(name: String, reader: Box<dyn Read + Send>) -> Result<Parcel, Error> {
-    let spooling = spawn_blocking(move || {
+    let spooling = thread::start(move || {
         let path = PathBuf::from(&name);
         match copy(reader) {
             Ok((file, size)) => Ok(Parcel::File { name, path, file, size }),
             Err(error) => Err(Unsendable { path, why: system(error) }.into()),
         }
     });
-    spooling.await.unwrap_or(Err(Error::Cancelled))
+    spooling.await.unwrap_or(Err(Error::NoThread))
 }
 
 fn copy(mut reader: Box<dyn Read + Send>) -> io::Result<(File, u64)> {

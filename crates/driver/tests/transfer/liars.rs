@@ -1,0 +1,206 @@
+//! Senders that offer one thing and send another: everything is refused, and nothing is left.
+
+use serde_json::{Value, json};
+use wormhole::code::{AppId, Config, Wormhole};
+use wormhole::transfer::{CodeSource, PeerMisbehaved, UnsafeName};
+use wormhole::transit::{
+    Pipe, Role, Settings as TransitSettings, Transit, TransitInfo, TransitKey,
+};
+
+use super::*;
+
+/// A sender made by hand.
+struct Liar {
+    wormhole: Wormhole,
+}
+
+impl Liar {
+    fn new(settings: &Settings, code: Code) -> Self {
+        let config = Config { servers: settings.servers.clone(), ..Config::default() };
+        let wormhole = Wormhole::create(config);
+        wormhole.set_code(code).unwrap();
+        Self { wormhole }
+    }
+
+    async fn say(&self, message: Value) {
+        self.wormhole.send_message(message.to_string().into_bytes()).await.unwrap();
+    }
+
+    async fn hear(&self) -> Value {
+        serde_json::from_slice(&self.wormhole.receive_message().await.unwrap()).unwrap()
+    }
+
+    /// Offers something, and connects once that is accepted.
+    async fn connect(&self, offer: Value) -> Pipe {
+        let settings = TransitSettings { relays: Vec::new(), ..TransitSettings::default() };
+        let transit = Transit::new(settings).unwrap();
+        self.say(json!({ "transit": transit.info().encode() })).await;
+        self.say(json!({ "offer": offer })).await;
+        let (mut peer, mut accepted) = (None, false);
+        while peer.is_none() || !accepted {
+            let message = self.hear().await;
+            accepted |= message["answer"]["file_ack"] == "ok";
+            if let Some(info) = message.get("transit") {
+                peer = Some(TransitInfo::decode(info));
+            }
+        }
+        let key = self.wormhole.key().await.unwrap().transit_key(&AppId::default());
+        let key = TransitKey::new(key);
+        transit.connect(Role::Sender, &key, &peer.unwrap()).await.unwrap()
+    }
+}
+
+/// Lets a liar offer something and send records; returns what the receiver makes of it.
+async fn receive(offer: Value, records: &[&[u8]]) -> (Result<Report, Error>, Folder) {
+    let (settings, code) = settings().await;
+    let to = Folder::new();
+    let liar = Liar::new(&settings, code.clone());
+    let receiver = transfer::receive(CodeSource::Code(code), settings);
+    let send = async {
+        let mut pipe = liar.connect(offer).await;
+        for record in records {
+            // The receiver may have hung up, which is what it should do.
+            let _cut = pipe.send_record(record).await;
+        }
+        pipe.close().await;
+    };
+    let destination = to.destination(OnExists::Refuse);
+    let (outcome, ()) = tokio::join!(finish(receiver, Some(destination)), send);
+    (outcome.0, to)
+}
+
+/// An offer that is refused before it is accepted, and what the sender is told.
+async fn refuse(offer: Value) -> (Error, String) {
+    let (settings, code) = settings().await;
+    let to = Folder::new();
+    let liar = Liar::new(&settings, code.clone());
+    let receiver = transfer::receive(CodeSource::Code(code), settings);
+    let send = async {
+        liar.say(json!({ "offer": offer })).await;
+        liar.hear().await["error"].as_str().unwrap().to_owned()
+    };
+    let destination = to.destination(OnExists::Refuse);
+    let (outcome, told) = tokio::join!(finish(receiver, Some(destination)), send);
+    assert_eq!(to.names(), Vec::<String>::new());
+    (outcome.0.unwrap_err(), told)
+}
+
+#[tokio::test]
+async fn more_bytes_than_offered_are_refused() {
+    let offer = json!({ "file": { "filename": "a", "filesize": 5 } });
+    let (outcome, to) = receive(offer, &[b"123", b"456"]).await;
+    let lie = PeerMisbehaved::WrongSize { offered: 5, sent: 6 };
+    assert_eq!(outcome, Err(Error::PeerMisbehaved(lie)));
+    assert_eq!(to.names(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn fewer_bytes_than_offered_are_refused() {
+    let offer = json!({ "file": { "filename": "a", "filesize": 7 } });
+    let (outcome, to) = receive(offer, &[b"123", b"456"]).await;
+    assert_eq!(outcome, Err(Error::Interrupted { done: 6, total: Some(7) }));
+    assert_eq!(to.names(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn names_that_are_no_names_are_refused() {
+    for (name, why) in [
+        ("", UnsafeName::Empty),
+        ("..", UnsafeName::Dots),
+        ("../x", UnsafeName::Separator),
+        ("/etc/passwd", UnsafeName::Separator),
+        ("a\\b", UnsafeName::Separator),
+        ("a\u{0}b", UnsafeName::ControlCharacter),
+        ("a\u{1b}[2J", UnsafeName::ControlCharacter),
+        ("photo\u{202e}gpj.exe", UnsafeName::ControlCharacter),
+        ("NUL", UnsafeName::Reserved),
+    ] {
+        for offer in [
+            json!({ "file": { "filename": name, "filesize": 1 } }),
+            json!({ "directory": { "mode": "zipfile/deflated", "dirname": name, "zipsize": 1,
+                "numbytes": 1, "numfiles": 1 } }),
+        ] {
+            let (error, _) = refuse(offer).await;
+            let Error::PeerMisbehaved(PeerMisbehaved::UnsafeName { why: found, .. }) = error else {
+                panic!("{name:?}: {error:?}")
+            };
+            assert_eq!(found, why, "{name:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn offers_that_make_no_sense_are_refused_in_the_usual_words() {
+    for (offer, told) in [
+        (json!({ "file": { "filename": "a", "filesize": -1 } }), "invalid message"),
+        (json!({ "file": { "filename": 1, "filesize": 1 } }), "invalid message"),
+        (json!({ "torrent": {} }), "unknown offer type"),
+        (json!({ "directory": { "mode": "tar" } }), "unknown mode"),
+    ] {
+        let (error, said) = refuse(offer).await;
+        assert!(
+            matches!(error, Error::PeerMisbehaved(PeerMisbehaved::Negotiation(_))),
+            "{error:?}"
+        );
+        assert_eq!(said, told);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn more_than_the_disk_has_room_for_is_refused() {
+    let size = i64::MAX;
+    let (error, _) = refuse(json!({ "file": { "filename": "a", "filesize": size } })).await;
+    assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_zip_that_leads_elsewhere_or_is_damaged_is_refused() {
+    let good =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/magic/zip-python.zip"))
+            .unwrap();
+    let replace = |from: &[u8], to: &[u8]| {
+        let mut zip = good.clone();
+        for at in 0..zip.len() - from.len() {
+            if zip[at..].starts_with(from) {
+                zip[at..at + to.len()].copy_from_slice(to);
+            }
+        }
+        zip
+    };
+    let zips = [
+        ("traversal", replace(b"sub/r.bin", b"../../bin"), 10_000),
+        ("absolute", replace(b"sub/r.bin", b"/tmp/evil"), 10_000),
+        ("duplicate", replace(b"link", b"zero"), 10_000),
+        ("wrong data", replace(b"hello", b"jello"), 10_000),
+        ("truncated", good[..good.len() - 30].to_vec(), 10_000),
+        ("a bomb", good.clone(), 100),
+    ];
+    for (what, zip, bytes) in zips {
+        let offer = json!({ "directory": { "mode": "zipfile/deflated", "dirname": "d",
+            "zipsize": zip.len(), "numbytes": bytes, "numfiles": 5 } });
+        let (outcome, to) = receive(offer, &[&zip]).await;
+        let Err(Error::PeerMisbehaved(PeerMisbehaved::BadZip(_))) = outcome else {
+            panic!("{what}: {outcome:?}")
+        };
+        assert_eq!(to.names(), Vec::<String>::new(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_reason_for_a_broken_connection_is_heard_over_the_mailbox() {
+    let (settings, code) = settings().await;
+    let to = Folder::new();
+    let liar = Liar::new(&settings, code.clone());
+    let receiver = transfer::receive(CodeSource::Code(code), settings);
+    let send = async {
+        let offer = json!({ "file": { "filename": "a", "filesize": 1 } });
+        let pipe = liar.connect(offer).await;
+        pipe.close().await;
+        liar.say(json!({ "error": "changed my mind" })).await;
+    };
+    let destination = to.destination(OnExists::Refuse);
+    let (outcome, ()) = tokio::join!(finish(receiver, Some(destination)), send);
+    assert_eq!(outcome.0, Err(Error::PeerRefused("changed my mind".into())));
+    assert_eq!(to.names(), Vec::<String>::new());
+}

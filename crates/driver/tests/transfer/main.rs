@@ -1,0 +1,138 @@
+//! File transfer between two sides of ours, over loopback and servers of the tests' own.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic"
+)]
+
+mod endings;
+mod goods;
+mod liars;
+mod servers;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rand_core::{OsRng, RngCore};
+use tokio::time::timeout;
+use wormhole::code::Code;
+use wormhole::transfer::{
+    self, CodeSource, Destination, Error, Event, Offer, OnExists, Outgoing, Report, Settings,
+    Transfer,
+};
+
+/// A folder of a test's own, gone with it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("wormhole-test-{:016x}", OsRng.next_u64()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file and returns its path.
+    pub(crate) fn file(&self, name: &str, contents: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+
+    /// The names of everything in it, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let name = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.unwrap().file_name().into_string().unwrap()
+        };
+        let mut names: Vec<_> = entries.map(name).collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn destination(&self, on_exists: OnExists) -> Destination {
+        Destination::Folder { folder: self.0.clone(), on_exists }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Settings for servers of the test's own, and a code.
+pub(crate) async fn settings() -> (Settings, Code) {
+    let mut settings = Settings::default();
+    settings.servers = vec![servers::mailbox().await];
+    settings.relays.clear();
+    let code = Code::parse("4-purple-sausages").unwrap();
+    settings.code = Some(code.clone());
+    (settings, code)
+}
+
+/// Runs a transfer to its end. Whatever is offered is accepted.
+pub(crate) async fn finish(
+    mut transfer: Transfer,
+    destination: Option<Destination>,
+) -> (Result<Report, Error>, Vec<Event>) {
+    let mut destination = destination;
+    let mut events = Vec::new();
+    let running = async {
+        while let Some(event) = transfer.next().await {
+            match event {
+                Ok(Event::Done(report)) => return Ok(report),
+                Ok(Event::Offer(offer)) => {
+                    transfer.accept(destination.take().expect("a second offer"));
+                    events.push(Event::Offer(offer));
+                }
+                Ok(event) => events.push(event),
+                Err(error) => return Err(error),
+            }
+        }
+        panic!("the transfer ended without a word")
+    };
+    let outcome = timeout(PATIENCE, running).await.expect("the transfer is stuck");
+    (outcome, events)
+}
+
+/// Sends and receives, with the same settings on both sides.
+pub(crate) async fn transfer(
+    what: Outgoing,
+    destination: Destination,
+    settings: Settings,
+    code: Code,
+) -> (Result<Report, Error>, Result<Report, Error>) {
+    let sender = transfer::send(what, settings.clone()).unwrap();
+    let receiver = transfer::receive(CodeSource::Code(code), settings);
+    let ((sent, _), (received, _)) =
+        tokio::join!(finish(sender, None), finish(receiver, Some(destination)));
+    (sent, received)
+}
+
+/// Waits for an offer.
+pub(crate) async fn offer(transfer: &mut Transfer) -> Offer {
+    let waiting = async {
+        loop {
+            if let Event::Offer(offer) = transfer.next().await.unwrap().unwrap() {
+                return offer;
+            }
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("no offer came")
+}
+
+pub(crate) fn path(path: &Path) -> Outgoing {
+    Outgoing::Paths(vec![path.to_owned()])
+}
+
+/// No step takes this long, on any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
