@@ -17,8 +17,10 @@ use crate::net::Stream;
 /// The head of a request, as far as anyone here asks for it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Request {
-    /// Whether the method is GET (or HEAD, which gets a body too many and does not mind).
+    /// Whether the method is GET or HEAD.
     pub(crate) is_get: bool,
+    /// Whether the method is HEAD: no page, please.
+    pub(crate) is_head: bool,
     /// Path without the query.
     pub(crate) path: String,
     /// `Sec-WebSocket-Key`, if the client asks to become a WebSocket of the right version.
@@ -79,6 +81,7 @@ impl Request {
         let target = head.path.unwrap_or_default();
         let mut request = Self {
             is_get: matches!(head.method, Some("GET" | "HEAD")),
+            is_head: head.method == Some("HEAD"),
             path: target.split('?').next().unwrap_or_default().into(),
             ..Self::default()
         };
@@ -114,10 +117,16 @@ impl Request {
 }
 
 /// Answers with a page of text and ends the link.
-pub(crate) async fn respond(stream: &mut Stream, status: &str, page: &str) -> io::Result<()> {
+pub(crate) async fn respond(
+    stream: &mut Stream,
+    status: &str,
+    page: &str,
+    with_page: bool,
+) -> io::Result<()> {
+    let shown = if with_page { page } else { "" };
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{page}",
+         Connection: close\r\n\r\n{shown}",
         page.len()
     );
     let sending = async {

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpListener;
 use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::Welcome;
 
@@ -149,6 +150,11 @@ pub(crate) struct Config {
 pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
     let url = if host.tls.is_some() { "wss://{}/v1" } else { "ws://{}/v1" };
     let listener = crate::net::listen("mailbox", url, config.listen)?;
+    serve_on(listener, &config, host).await
+}
+
+/// The same, on a socket that listens already.
+async fn serve_on(listener: TcpListener, config: &Config, host: Host) -> Result<(), ServerError> {
     let counters = Arc::new(Counters::default());
     let (hub, thread) = Hub::start(config.parts(&counters)?)
         .map_err(|error| ServerError::System(error.to_string()))?;
@@ -212,3 +218,6 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

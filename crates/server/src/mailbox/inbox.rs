@@ -67,13 +67,18 @@ impl Inbox {
         }
     }
 
-    /// Takes out everything, as soon as there is something.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Vec<Event>, Overflowed>> {
+    /// Takes out everything, as soon as there is something; or nothing, if the link has `room` for
+    /// none.
+    pub(super) fn poll(
+        &self,
+        cx: &Context<'_>,
+        room: bool,
+    ) -> Poll<Result<Vec<Event>, Overflowed>> {
         let mut state = self.lock();
         if state.overflowed {
             return Poll::Ready(Err(Overflowed));
         }
-        if state.events.is_empty() {
+        if state.events.is_empty() || !room {
             match &mut state.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
                 empty => *empty = Some(cx.waker().clone()),
@@ -110,7 +115,7 @@ mod tests {
         let (inbox, cx) = (Inbox::new(1, 10_000), Context::from_waker(Waker::noop()));
         inbox.push(message(1));
         inbox.push(message(2));
-        let Poll::Ready(Ok(events)) = inbox.poll(&cx) else { panic!("nothing") };
+        let Poll::Ready(Ok(events)) = inbox.poll(&cx, true) else { panic!("nothing") };
         let lengths: Vec<usize> = events
             .iter()
             .map(|event| match event {
@@ -119,15 +124,16 @@ mod tests {
             })
             .collect();
         assert_eq!(lengths, [1, 2]);
-        assert!(inbox.poll(&cx).is_pending());
+        assert!(inbox.poll(&cx, true).is_pending());
     }
 
     #[test]
     fn mail_beyond_the_limit_is_dropped_and_reported() {
         let (inbox, cx) = (Inbox::new(1, 1000), Context::from_waker(Waker::noop()));
         inbox.push(message(700));
+        assert!(inbox.poll(&cx, false).is_pending());
         inbox.push(message(700));
-        assert!(matches!(inbox.poll(&cx), Poll::Ready(Err(Overflowed))));
+        assert!(matches!(inbox.poll(&cx, true), Poll::Ready(Err(Overflowed))));
         assert!(inbox.lock().events.is_empty());
     }
 }

@@ -151,7 +151,8 @@ impl Link {
     }
 
     fn take_mail(&mut self, cx: &Context<'_>) -> Result<bool, Over> {
-        let events = match self.inbox.poll(cx) {
+        let room = self.unsent() < HIGH_WATER;
+        let events = match self.inbox.poll(cx, room) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(events)) => events,
             Poll::Ready(Err(_)) => {

@@ -111,20 +111,20 @@ impl Service {
             Err(error) => {
                 let page = format!("{error}\n");
                 // The client may be gone already.
-                let _ = http::respond(&mut stream, "400 Bad Request", &page).await;
+                let _ = http::respond(&mut stream, "400 Bad Request", &page, true).await;
                 return None;
             }
         };
         let Some(key) = request.websocket_key.as_ref().filter(|_| request.path == "/v1") else {
             let (status, page) = self.page(&request);
-            let _ = http::respond(&mut stream, status, &page).await;
+            let _ = http::respond(&mut stream, status, &page, !request.is_head).await;
             return None;
         };
         let (ip, port) = self.client_address(&request, address);
         let Some(pass) = self.limits.admit(ip, Instant::now()) else {
             self.counters.refused();
             let page = "too many connections\n";
-            let _ = http::respond(&mut stream, "429 Too Many Requests", page).await;
+            let _ = http::respond(&mut stream, "429 Too Many Requests", page, true).await;
             return None;
         };
         self.counters.opened();

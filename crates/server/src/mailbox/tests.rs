@@ -1,0 +1,201 @@
+//! The mailbox server on real sockets, from its clients' point of view.
+//!
+//! Every word of every error is tested at `wormhole_magic::mailbox::server`; here is what takes
+//! more than one client, or a socket, a clock or a restart.
+
+mod conversation;
+mod limits;
+mod malformed;
+mod pages;
+mod restart;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Parser;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::*;
+use crate::drain::{Drain, DrainSwitch};
+
+/// A server on loopback, with a folder of its own.
+struct World {
+    folder: PathBuf,
+    options: Vec<String>,
+    address: SocketAddr,
+    host: Host,
+    switch: DrainSwitch,
+    running: JoinHandle<Result<(), ServerError>>,
+}
+
+/// The options as a command line.
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(flatten)]
+    config: Config,
+}
+
+impl World {
+    /// Starts a server with these options.
+    fn new(name: &str, options: &[&str]) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("wormhole-mailbox-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        Self::start(folder, options)
+    }
+
+    fn start(folder: PathBuf, options: Vec<String>) -> Self {
+        let db = folder.join("mailbox.sqlite").display().to_string();
+        let fixed = ["mailbox", "--listen", "127.0.0.1:0", "--db", &db].map(ToOwned::to_owned);
+        let config = Line::parse_from(fixed.into_iter().chain(options.clone())).config;
+        let (switch, drain) = Drain::new();
+        let host = Host { drain, metrics: Arc::default(), tls: None };
+        let listener = crate::net::listen("mailbox", "{}", config.listen).unwrap();
+        let address = listener.local_addr().unwrap();
+        let task_host = host.clone();
+        let running = tokio::spawn(async move { serve_on(listener, &config, task_host).await });
+        Self { folder, options, address, host, switch, running }
+    }
+
+    /// Drains the server and starts it again on the same files.
+    async fn restarted(self) -> Self {
+        self.switch.begin();
+        self.running.await.unwrap().unwrap();
+        Self::start(self.folder, self.options)
+    }
+
+    async fn stop(self) {
+        self.switch.begin();
+        self.running.await.unwrap().unwrap();
+        std::fs::remove_dir_all(self.folder).unwrap();
+    }
+
+    /// A client that has been greeted.
+    async fn greeted(&self) -> Peer {
+        Peer::connect(self.address).await.unwrap()
+    }
+
+    /// A client that has bound as this side.
+    async fn bound(&self, side: &str) -> Peer {
+        let mut peer = self.greeted().await;
+        peer.say(json!({"type": "bind", "appid": "app", "side": side})).await;
+        peer.expect("ack").await;
+        peer
+    }
+
+    /// A number from the metrics page.
+    fn metric(&self, name: &str) -> u64 {
+        let page = self.host.metrics.render();
+        let value = page.lines().find_map(|line| line.strip_prefix(&format!("mailbox_{name} ")));
+        value.unwrap().parse().unwrap()
+    }
+
+    /// Waits until a number can be seen from outside.
+    async fn until(&self, name: &str, value: u64) {
+        while self.metric(name) != value {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A client.
+struct Peer {
+    link: WebSocketStream<TcpStream>,
+    welcome: Value,
+}
+
+impl Peer {
+    async fn connect(address: SocketAddr) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
+        let stream = TcpStream::connect(address).await?;
+        let (link, _) =
+            tokio_tungstenite::client_async(format!("ws://{address}/v1"), stream).await?;
+        let mut peer = Self { link, welcome: Value::Null };
+        peer.welcome = peer.hear().await["welcome"].clone();
+        Ok(peer)
+    }
+
+    async fn say(&mut self, message: Value) {
+        self.send(Message::text(message.to_string())).await;
+    }
+
+    async fn send(&mut self, message: Message) {
+        self.link.send(message).await.unwrap();
+    }
+
+    /// The next frame, which the server stamps with its time.
+    async fn hear(&mut self) -> Value {
+        let message = self.link.next().await.unwrap().unwrap();
+        assert!(message.is_text(), "{message:?}");
+        let mut frame: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
+        let stamp = frame.as_object_mut().unwrap().remove("server_tx").unwrap();
+        assert!(stamp.as_f64().unwrap() > 1.6e9);
+        frame
+    }
+
+    /// The next frame, which must be of this type.
+    async fn expect(&mut self, kind: &str) -> Value {
+        let frame = self.hear().await;
+        assert_eq!(frame["type"], kind, "{frame}");
+        frame
+    }
+
+    /// What a message gets, after its acknowledgement.
+    async fn ask(&mut self, message: Value, kind: &str) -> Value {
+        self.say(message).await;
+        self.expect("ack").await;
+        self.expect(kind).await
+    }
+
+    /// Asserts that a message is acknowledged and refused with these words.
+    async fn refused(&mut self, message: Value, words: &str) {
+        let error = self.ask(message.clone(), "error").await;
+        assert_eq!(error, json!({"type": "error", "error": words, "orig": message}));
+    }
+
+    async fn claim(&mut self, nameplate: &str) -> String {
+        let claim = json!({"type": "claim", "nameplate": nameplate});
+        self.ask(claim, "claimed").await["mailbox"].as_str().unwrap().to_owned()
+    }
+
+    async fn open(&mut self, mailbox: &str) {
+        self.say(json!({"type": "open", "mailbox": mailbox})).await;
+        self.expect("ack").await;
+    }
+
+    /// Adds a message and waits for its echo.
+    async fn add(&mut self, phase: &str) {
+        self.ask(json!({"type": "add", "phase": phase, "body": "00"}), "message").await;
+    }
+
+    /// The phase of the next message of anyone.
+    async fn phase(&mut self) -> String {
+        self.expect("message").await["phase"].as_str().unwrap().to_owned()
+    }
+
+    /// Everything until the server closes the link; the last is the code it gave, if any.
+    async fn end(mut self) -> (Vec<Value>, Option<u16>) {
+        let mut frames = Vec::new();
+        while let Some(Ok(message)) = self.link.next().await {
+            if let Message::Close(Some(close)) = message {
+                return (frames, Some(close.code.into()));
+            }
+            if message.is_text() {
+                frames.push(serde_json::from_str(message.to_text().unwrap()).unwrap());
+            }
+        }
+        (frames, None)
+    }
+
+    /// Shows that the link is alive.
+    async fn ping(&mut self) {
+        let pong = self.ask(json!({"type": "ping", "ping": 1}), "pong").await;
+        assert_eq!(pong["pong"], 1);
+    }
+}

@@ -1,0 +1,182 @@
+//! Two sides, and a third that would like to be one of them.
+
+use super::*;
+
+#[tokio::test]
+async fn the_welcome_says_what_was_configured_and_where_the_client_is() {
+    let options = ["--motd", "hello", "--advertise-version", "1.2", "--signal-error", "no"];
+    let world = World::new("welcome", &options);
+    let peer = world.greeted().await;
+    let port = peer.link.get_ref().local_addr().unwrap().port();
+    let expected = json!({"motd": "hello", "current_cli_version": "1.2", "error": "no",
+        "your-address": {"port": port, "ipv4": "127.0.0.1"}});
+    assert_eq!(peer.welcome, expected);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn two_sides_meet_and_both_see_every_message_once() {
+    let world = World::new("meet", &[]);
+    let mut one = world.bound("one").await;
+    let allocated = one.ask(json!({"type": "allocate"}), "allocated").await;
+    let nameplate = allocated["nameplate"].as_str().unwrap();
+    let mailbox = one.claim(nameplate).await;
+    one.open(&mailbox).await;
+    let add = json!({"type": "add", "phase": "pake", "body": "00ff", "id": "ab"});
+    let echo = one.ask(add, "message").await;
+    assert!(echo["server_rx"].as_f64().unwrap() > 1.6e9);
+    let mut two = world.bound("two").await;
+    assert_eq!(two.claim(nameplate).await, mailbox);
+    two.open(&mailbox).await;
+    assert_eq!(two.hear().await, echo);
+    two.add("version").await;
+    assert_eq!(one.phase().await, "version");
+    for peer in [&mut one, &mut two] {
+        peer.ask(json!({"type": "release"}), "released").await;
+    }
+    for peer in [&mut one, &mut two] {
+        peer.ask(json!({"type": "close", "mood": "happy"}), "closed").await;
+    }
+    one.say(json!({"type": "list"})).await;
+    one.expect("ack").await;
+    assert_eq!(one.hear().await, json!({"type": "nameplates", "nameplates": []}));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_may_say_everything_at_once() {
+    let world = World::new("pipeline", &[]);
+    let mut one = world.greeted().await;
+    for message in [
+        json!({"type": "bind", "appid": "app", "side": "one"}),
+        json!({"type": "open", "mailbox": "m"}),
+        json!({"type": "add", "phase": "0", "body": ""}),
+        json!({"type": "ping", "ping": 2}),
+        json!({"type": "add", "phase": "1", "body": ""}),
+        json!({"type": "close"}),
+    ] {
+        one.say(message).await;
+    }
+    let mut kinds = Vec::new();
+    while kinds.last() != Some(&json!("closed")) {
+        kinds.push(one.hear().await["type"].clone());
+    }
+    let expected =
+        ["ack", "ack", "ack", "message", "ack", "pong", "ack", "message", "ack", "closed"];
+    assert_eq!(kinds, expected);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_third_side_is_crowded_out_and_harms_neither_of_the_two() {
+    let world = World::new("third", &[]);
+    let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
+    let mailbox = one.claim("4").await;
+    two.claim("4").await;
+    one.open(&mailbox).await;
+    two.open(&mailbox).await;
+    let mut three = world.bound("three").await;
+    three.refused(json!({"type": "claim", "nameplate": "4"}), "crowded").await;
+    three.refused(json!({"type": "open", "mailbox": mailbox}), "crowded").await;
+    let add = json!({"type": "add", "phase": "pake", "body": "00"});
+    three.refused(add, "must open mailbox before adding").await;
+    three.refused(json!({"type": "close", "mailbox": mailbox}), "crowded").await;
+    three.ask(json!({"type": "release", "nameplate": "4"}), "released").await;
+    // Both come back, as after a lost link, and find everything as it was.
+    drop((one, two));
+    let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
+    assert_eq!(one.claim("4").await, mailbox);
+    assert_eq!(two.claim("4").await, mailbox);
+    one.open(&mailbox).await;
+    two.open(&mailbox).await;
+    one.add("pake").await;
+    assert_eq!(two.phase().await, "pake");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn links_of_one_side_share_its_seat_and_all_hear() {
+    let world = World::new("same-side", &[]);
+    let (mut one, mut again) = (world.bound("one").await, world.bound("one").await);
+    let mut two = world.bound("two").await;
+    for peer in [&mut one, &mut again, &mut two] {
+        peer.open("m").await;
+        peer.ping().await;
+    }
+    one.add("0").await;
+    assert_eq!((again.phase().await, two.phase().await), ("0".into(), "0".into()));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_that_has_closed_its_mailbox_hears_no_more_of_it() {
+    let world = World::new("deaf", &[]);
+    let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
+    one.open("m").await;
+    two.open("m").await;
+    one.ask(json!({"type": "close", "mood": "happy"}), "closed").await;
+    two.add("0").await;
+    one.ping().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_list_names_no_nameplates() {
+    let world = World::new("unlisted", &["--disallow-list"]);
+    let mut one = world.bound("one").await;
+    one.claim("4").await;
+    let list = one.ask(json!({"type": "list"}), "nameplates").await;
+    assert_eq!(list["nameplates"], json!([]));
+    world.stop().await;
+    let world = World::new("listed", &[]);
+    let mut one = world.bound("one").await;
+    one.claim("44").await;
+    let list = one.ask(json!({"type": "list"}), "nameplates").await;
+    assert_eq!(list["nameplates"], json!([{"id": "44"}]));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn visits_are_recorded_in_the_tables_of_the_reference() {
+    let folder = std::env::temp_dir().join(format!("wormhole-usage-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("usage.sqlite");
+    let usage = path.to_str().unwrap();
+    let world = World::new("usage", &["--usage-db", usage, "--blur-usage", "100000"]);
+    let mut one = world.greeted().await;
+    let version = json!(["python", "0.24.0"]);
+    let bind = json!({"type": "bind", "appid": "app", "side": "one", "client_version": version});
+    one.say(bind).await;
+    one.expect("ack").await;
+    let mailbox = one.claim("4").await;
+    one.open(&mailbox).await;
+    one.ask(json!({"type": "release"}), "released").await;
+    one.ask(json!({"type": "close", "mood": "scary"}), "closed").await;
+    drop(one);
+    world.stop().await;
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let row = |sql: &str| database.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    let client = "SELECT app_id || side || implementation || version FROM client_versions";
+    assert_eq!(row(client), "apponepython0.24.0");
+    assert_eq!(row("SELECT app_id || result FROM nameplates"), "applonely");
+    assert_eq!(row("SELECT app_id || for_nameplate || result FROM mailboxes"), "app1scary");
+    assert_eq!(row("SELECT '' || (started % 100000) FROM mailboxes"), "0");
+    assert_eq!(row("SELECT '' || blur_time FROM current"), "100000");
+    assert_eq!(row("SELECT '' || version FROM version"), "2");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn unused_mailboxes_are_pruned_while_listened_ones_stay() {
+    let world = World::new("prune", &["--prune-seconds", "1", "--expiry-seconds", "1"]);
+    let mut one = world.bound("one").await;
+    one.claim("1").await;
+    let kept = one.ask(json!({"type": "allocate"}), "allocated").await["nameplate"].clone();
+    let mut two = world.bound("one").await;
+    let mailbox = two.claim(kept.as_str().unwrap()).await;
+    two.open(&mailbox).await;
+    let expected = json!([{"id": kept}]);
+    while one.ask(json!({"type": "list"}), "nameplates").await["nameplates"] != expected {}
+    two.add("0").await;
+    world.stop().await;
+}

@@ -1,0 +1,205 @@
+//! What one client may not do to the others.
+
+use tokio::io::AsyncWriteExt;
+
+use super::*;
+
+#[tokio::test]
+async fn an_address_has_only_so_many_links() {
+    let world = World::new("links", &["--links-per-address", "2", "--limit-loopback"]);
+    let one = world.greeted().await;
+    let _two = world.greeted().await;
+    let refused = Peer::connect(world.address).await.err().unwrap().to_string();
+    assert!(refused.contains("429"), "{refused}");
+    assert_eq!(world.metric("refused_total"), 1);
+    drop(one);
+    world.until("links", 1).await;
+    let _three = world.greeted().await;
+    drop((_two, _three));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn loopback_is_not_limited_unless_asked_for() {
+    let world = World::new("loopback", &["--links-per-address", "1", "--claims-per-minute", "1"]);
+    let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
+    one.claim("4").await;
+    two.claim("4").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_has_only_so_many_claims_and_messages_per_minute() {
+    let options = ["--claims-per-minute", "2", "--messages-per-minute", "2", "--limit-loopback"];
+    let world = World::new("rates", &options);
+    let mut one = world.bound("one").await;
+    one.ask(json!({"type": "allocate"}), "allocated").await;
+    one.claim("400").await;
+    let mut two = world.bound("two").await;
+    let words = "too many claims from your address, try again later";
+    two.refused(json!({"type": "claim", "nameplate": "4"}), words).await;
+    two.open("m").await;
+    two.add("0").await;
+    two.add("1").await;
+    let words = "too many messages from your address, try again later";
+    two.refused(json!({"type": "add", "phase": "2", "body": ""}), words).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_whose_links_they_are() {
+    let options = ["--links-per-address", "1", "--trust-proxy"];
+    let world = World::new("proxy", &options);
+    let via = |address: &'static str| {
+        let server = world.address;
+        async move {
+            let stream = TcpStream::connect(server).await.unwrap();
+            let request = tokio_tungstenite::tungstenite::http::Request::builder()
+                .uri(format!("ws://{server}/v1"))
+                .header("Host", "x")
+                .header("Upgrade", "websocket")
+                .header("Connection", "Upgrade")
+                .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+                .header("Sec-WebSocket-Version", "13")
+                .header("X-Real-IP", address)
+                .header("X-Real-Port", "77")
+                .body(())
+                .unwrap();
+            let (link, _) = tokio_tungstenite::client_async(request, stream).await?;
+            let mut peer = Peer { link, welcome: Value::Null };
+            peer.welcome = peer.hear().await["welcome"].clone();
+            Ok::<_, tokio_tungstenite::tungstenite::Error>(peer)
+        }
+    };
+    let one = via("2001:db8::1").await.unwrap();
+    let seen = json!({"port": 77, "ipv6": "2001:db8::1"});
+    assert_eq!(one.welcome["your-address"], seen);
+    assert!(via("2001:db8::2").await.is_err());
+    assert!(via("192.0.2.1").await.is_ok());
+    drop(one);
+    world.stop().await;
+    let world = World::new("no-proxy", &[]);
+    let peer = world.greeted().await;
+    assert_eq!(peer.welcome["your-address"]["ipv4"], "127.0.0.1");
+    drop(peer);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_mailbox_takes_no_more() {
+    let world = World::new("full", &["--mailbox-messages", "1"]);
+    let mut one = world.bound("one").await;
+    one.open("m").await;
+    one.add("0").await;
+    let add = json!({"type": "add", "phase": "1", "body": ""});
+    one.refused(add, "mailbox is full").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_read_is_cut_and_the_writer_goes_on() {
+    let world = World::new("slow", &["--outgoing-bytes", "2000000", "--mailbox-bytes", "0"]);
+    let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
+    one.open("m").await;
+    two.open("m").await;
+    let body = "ab".repeat(200_000);
+    let mut added = 0;
+    while world.metric("cut_total") == 0 {
+        assert!(added < 500, "never cut");
+        let add = json!({"type": "add", "phase": added.to_string(), "body": body});
+        one.ask(add, "message").await;
+        added += 1;
+    }
+    one.ping().await;
+    drop(two);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_asks_without_reading_is_not_listened_to() {
+    let world = World::new("deaf-asker", &[]);
+    let peer = world.bound("one").await;
+    let mut stream = peer.link.into_inner();
+    // A masked ping message of 1000 bytes, again and again, and never a look at the answers.
+    let mut frame = vec![0x81, 0xfe, 3, 232, 0, 0, 0, 0];
+    let ping = format!("{{\"type\":\"ping\",\"ping\":\"{}\"}}", "x".repeat(975));
+    assert_eq!(ping.len(), 1000);
+    frame.extend_from_slice(ping.as_bytes());
+    let writing = async {
+        for _ in 0..100_000 {
+            stream.write_all(&frame).await.unwrap();
+        }
+    };
+    // The server's and the system's buffers fill up long before 100 MB, and writing stops.
+    let stopped = tokio::time::timeout(Duration::from_secs(2), writing).await;
+    assert!(stopped.is_err(), "the server took 100 MB from a client that does not read");
+    assert!(world.metric("frames_total") < 50_000);
+    drop(stream);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_does_not_say_who_it_is_is_cut() {
+    let world = World::new("unbound", &["--bind-seconds", "1"]);
+    let silent = world.greeted().await;
+    let mut bound = world.bound("one").await;
+    assert_eq!(silent.end().await.1, None);
+    bound.ping().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_is_pinged_and_cut_when_it_does_not_answer() {
+    let world = World::new("dead", &["--ping-seconds", "1", "--pong-seconds", "1"]);
+    let mut alive = world.bound("one").await;
+    // A client that never reads its socket never answers a ping.
+    let dead = world.bound("two").await;
+    world.until_pinged(&mut alive).await;
+    world.until("cut_total", 1).await;
+    alive.ping().await;
+    drop(dead);
+    world.stop().await;
+}
+
+impl World {
+    /// Reads until pinged, and a little longer, so that the pong goes out.
+    async fn until_pinged(&self, peer: &mut Peer) {
+        while self.metric("cut_total") == 0 {
+            let next = tokio::time::timeout(Duration::from_millis(50), peer.link.next());
+            if let Ok(message) = next.await {
+                assert!(matches!(message, Some(Ok(Message::Ping(_)))), "{message:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn work_is_demanded_with_a_resource_of_its_own_for_every_link() {
+    use rand_core::SeedableRng;
+    use wormhole_magic::mailbox::message::HashcashDemand;
+    let world = World::new("hashcash", &["--hashcash-bits", "6"]);
+    let demand = |peer: &Peer| -> HashcashDemand {
+        let ways = &peer.welcome["permission-required"];
+        assert!(ways.get("none").is_none());
+        serde_json::from_value(ways["hashcash"].clone()).unwrap()
+    };
+    let (mut one, other) = (world.greeted().await, world.greeted().await);
+    assert_ne!(demand(&one).resource, demand(&other).resource);
+    let bind = json!({"type": "bind", "appid": "app", "side": "one"});
+    let stamp = hashcash::Mint::start(
+        &demand(&one),
+        std::time::SystemTime::now().into(),
+        &mut rand_chacha::ChaCha8Rng::seed_from_u64(1),
+    )
+    .unwrap()
+    .step(u32::MAX);
+    one.say(json!({"type": "submit-permissions", "method": "hashcash", "stamp": stamp})).await;
+    one.expect("ack").await;
+    one.say(bind.clone()).await;
+    one.expect("ack").await;
+    one.claim("4").await;
+    let mut denied = other;
+    denied.refused(bind, "permission denied").await;
+    assert_eq!(denied.end().await.1, Some(1000));
+    world.stop().await;
+}
