@@ -106,7 +106,7 @@ impl WebDoor {
             Err(error) => ("400 Bad Request", format!("{error}\n")),
         };
         // The client may be gone already.
-        let _ = http::respond(&mut stream, status, &page).await;
+        let _ = http::respond(&mut stream, status, &page, true).await;
         None
     }
 

@@ -69,7 +69,8 @@ impl MailboxServer {
         while !std::mem::replace(&mut quiet, true) {
             let mut work = Vec::new();
             for (number, (client, inbox)) in &mut self.links {
-                while let Poll::Ready(Ok(events)) = inbox.poll(&Context::from_waker(Waker::noop()))
+                while let Poll::Ready(Ok(events)) =
+                    inbox.poll(&Context::from_waker(Waker::noop()), true)
                 {
                     for event in events {
                         match event {
