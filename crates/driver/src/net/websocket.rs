@@ -54,9 +54,14 @@ impl WebSocket {
     ) -> Result<Self, LinkFailure> {
         let opening = Self::open(url, route, max_message);
         let stream = timeout(OPEN_TIMEOUT, opening).await.map_err(|_| LinkFailure::TimedOut)??;
+        Ok(Self::over(stream, frames))
+    }
+
+    /// Takes over a stream on which the WebSocket is open.
+    fn over(stream: WebSocketStream<Box<dyn Duplex>>, frames: Frames) -> Self {
         let mut keepalive = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { stream, frames, keepalive, heard: true, said_goodbye: false })
+        Self { stream, frames, keepalive, heard: true, said_goodbye: false }
     }
 
     async fn open(
@@ -110,7 +115,10 @@ impl WebSocket {
                 buffer.extend_from_slice(&message.into_data());
                 return Poll::Ready(Ok(()));
             }
-            // Pongs prove life by having come. Pings and goodbyes are answered by the library.
+            if message.is_close() {
+                return Poll::Ready(Err(LinkFailure::Closed));
+            }
+            // Pongs prove life by having come. Pings are answered by the library.
         }
     }
 
@@ -144,7 +152,11 @@ impl WebSocket {
         }
         // Whatever still comes is read, or the system would answer it with a reset, which may
         // overtake our last words.
-        while let Some(Ok(_)) = ready!(Pin::new(&mut self.stream).poll_next(cx)) {}
+        while let Some(Ok(message)) = ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+            if message.is_close() {
+                break;
+            }
+        }
         Poll::Ready(())
     }
 
@@ -196,3 +208,92 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 
 /// First size of the read buffer, in bytes. It grows with longer messages.
 const BUFFER: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::io::DuplexStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    /// A WebSocket and the stream at its other end.
+    async fn open() -> (WebSocket, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let ours: Box<dyn Duplex> = Box::new(ours);
+        let stream = WebSocketStream::from_raw_socket(ours, Role::Client, None).await;
+        (WebSocket::over(stream, Frames::Text), theirs)
+    }
+
+    /// Waits for a message as [`super::super::Links`] does: writing before reading.
+    async fn receive(socket: &mut WebSocket) -> Result<Vec<u8>, LinkFailure> {
+        let mut buffer = Vec::new();
+        let received = poll_fn(|cx| {
+            let _ = socket.poll_send(cx, &mut Outbox::default())?;
+            socket.poll_receive(cx, &mut buffer)
+        });
+        received.await.map(|()| buffer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_falls_silent_is_given_up_after_a_minute() {
+        let (mut socket, _theirs) = open().await;
+        let start = Instant::now();
+        assert_eq!(receive(&mut socket).await, Err(LinkFailure::TimedOut));
+        assert_eq!(start.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_answers_pings_is_kept() {
+        let (mut socket, theirs) = open().await;
+        let mut theirs = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+        let serve = async {
+            let mut pings = 0;
+            while pings < 20 {
+                if let Some(Ok(Message::Ping(_))) = theirs.next().await {
+                    pings += 1;
+                }
+            }
+            theirs.send(Message::text("still here")).await.unwrap();
+        };
+        let start = Instant::now();
+        let (received, ()) = tokio::join!(receive(&mut socket), serve);
+        assert_eq!(received.unwrap(), b"still here");
+        assert_eq!(start.elapsed().as_secs(), 600);
+    }
+
+    #[tokio::test]
+    async fn last_words_arrive_before_the_goodbye() {
+        let (mut socket, theirs) = open().await;
+        let mut theirs = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+        let mut outbox = Outbox::default();
+        outbox.push(b"one".to_vec());
+        outbox.push(b"two".to_vec());
+        let close = async {
+            poll_fn(|cx| socket.poll_send(cx, &mut outbox)).await.unwrap();
+            poll_fn(|cx| socket.poll_close(cx)).await;
+        };
+        let listen = async {
+            let mut heard = Vec::new();
+            while let Some(Ok(message)) = theirs.next().await {
+                heard.push(message);
+            }
+            heard
+        };
+        let ((), heard) = tokio::join!(close, listen);
+        assert_eq!(heard[..2], [Message::text("one"), Message::text("two")]);
+        assert!(heard[2].is_close() && heard.len() == 3);
+    }
+
+    #[tokio::test]
+    async fn binary_messages_are_taken_in_like_text() {
+        let (mut socket, theirs) = open().await;
+        let mut theirs = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+        theirs.send(Message::binary(&b"bytes"[..])).await.unwrap();
+        assert_eq!(receive(&mut socket).await.unwrap(), b"bytes");
+        theirs.close(None).await.unwrap();
+        assert_eq!(receive(&mut socket).await, Err(LinkFailure::Closed));
+    }
+}

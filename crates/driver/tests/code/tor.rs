@@ -1,0 +1,66 @@
+//! Through Tor: a control port that tells of a SOCKS port, and a SOCKS port that works.
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use wormhole::code::{Config, Wormhole};
+use wormhole::net::tor::{ControlPort, Tor, TorError, TorSource};
+
+use crate::mailbox::Mailbox;
+
+/// Starts both ports; the proxy connects to the mailbox server whatever it is asked for, and hands
+/// out the names it is asked for.
+async fn start(server: &Mailbox) -> (ControlPort, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socks = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = control.local_addr().unwrap().port();
+    let listening = format!("250-net/listeners/socks=\"{}\"\r\n", socks.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut stream = BufReader::new(control.accept().await.unwrap().0);
+        for answer in ["250-AUTH METHODS=NULL\r\n", "", &listening] {
+            stream.read_line(&mut String::new()).await.unwrap();
+            stream.write_all(format!("{answer}250 OK\r\n").as_bytes()).await.unwrap();
+        }
+    });
+    let (names, asked) = tokio::sync::mpsc::unbounded_channel();
+    let mailbox = server.address;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = socks.accept().await {
+            let mut start = [0; 3 + 5];
+            stream.read_exact(&mut start[..3]).await.unwrap();
+            stream.write_all(&[5, 0]).await.unwrap();
+            stream.read_exact(&mut start[..5]).await.unwrap();
+            let mut name = vec![0; usize::from(start[4]) + 2];
+            stream.read_exact(&mut name).await.unwrap();
+            name.truncate(usize::from(start[4]));
+            names.send(String::from_utf8(name).unwrap()).unwrap();
+            stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+            tokio::spawn(async move {
+                let mut onward = TcpStream::connect(mailbox).await.unwrap();
+                copy_bidirectional(&mut stream, &mut onward).await
+            });
+        }
+    });
+    (ControlPort::Tcp { host: "127.0.0.1".into(), port }, asked)
+}
+
+#[tokio::test]
+async fn a_wormhole_goes_through_tor_and_leaves_names_to_it() {
+    let server = Mailbox::start().await;
+    let (control, mut asked) = start(&server).await;
+    let tor = Tor::at_control_port(control.clone()).await.unwrap();
+    assert_eq!(*tor.source(), TorSource::ControlPort(control));
+    let wormhole = Wormhole::create(Config {
+        servers: vec!["ws://mailbox.example:4000/v1".parse().unwrap()],
+        tor: Some(tor),
+        ..Config::default()
+    });
+    assert!(wormhole.welcome().await.is_ok());
+    assert_eq!(asked.recv().await.as_deref(), Some("mailbox.example"));
+}
+
+#[tokio::test]
+async fn a_control_port_that_is_closed_is_reported() {
+    let port = ControlPort::Tcp { host: "127.0.0.1".into(), port: 1 };
+    let error = Tor::at_control_port(port.clone()).await.unwrap_err();
+    assert_eq!(error, TorError::ControlPortSilent(port));
+}
