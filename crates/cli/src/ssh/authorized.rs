@@ -2,8 +2,14 @@
 //!
 //! This is not a parser of that file; only whether a key is already in it is looked up.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+#[cfg(unix)]
+mod place;
+#[cfg(not(unix))]
+#[path = "authorized/portable.rs"]
+mod place;
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -52,15 +58,13 @@ impl AuthorizedKeys {
     /// # Errors
     /// The file exists and cannot be written, or its directory cannot be.
     pub(crate) fn check_writable(&self) -> Result<()> {
-        let (file, directory) = (self.path(), self.directory());
-        let checked = if file.exists() {
-            OpenOptions::new().append(true).open(&file).map(drop)
-        } else if directory.exists() {
-            check_directory(&directory)
-        } else {
-            check_directory(&self.home)
+        let directory = self.directory();
+        let checked = match place::open(&self.home) {
+            Ok(None) if directory.exists() => check_directory(&directory),
+            Ok(None) => check_directory(&self.home),
+            opened => opened.map(drop),
         };
-        checked.with_context(|| format!("cannot write {}", file.display()))
+        checked.with_context(|| format!("cannot write {}", self.path().display()))
     }
 
     /// Appends a key, making the directory (0700) and the file (0600) where they are missing.
@@ -73,25 +77,13 @@ impl AuthorizedKeys {
     }
 
     fn append(&self, key: &PublicKey) -> io::Result<Added> {
-        let directory = self.directory();
-        if !directory.exists() {
-            create_private_directory(&directory)?;
-            self.give_to_owner(&directory)?;
-        }
-        let path = self.path();
-        let present = match fs::read(&path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
+        let mut file = place::open_or_create(&self.home)?;
+        let mut present = Vec::new();
+        file.read_to_end(&mut present)?;
+        let present = String::from_utf8_lossy(&present);
         let same = |line: &str| PublicKey::parse(line).is_ok_and(|other| other.is_same_key(key));
         if present.lines().any(same) {
             return Ok(Added::AlreadyThere);
-        }
-        let is_new = !path.exists();
-        let mut file = private(OpenOptions::new().append(true).create(true)).open(&path)?;
-        if is_new {
-            self.give_to_owner(&path)?;
         }
         // A last line without its end would swallow ours.
         let start = if present.is_empty() || present.ends_with('\n') { "" } else { "\n" };
@@ -102,24 +94,6 @@ impl AuthorizedKeys {
     fn directory(&self) -> PathBuf {
         self.home.join(".ssh")
     }
-
-    /// What root makes in another's home belongs to that user, or sshd could not read it.
-    #[cfg(unix)]
-    fn give_to_owner(&self, path: &Path) -> io::Result<()> {
-        use std::os::unix::fs::{MetadataExt as _, chown};
-
-        let (home, made) = (fs::metadata(&self.home)?, fs::metadata(path)?);
-        if (home.uid(), home.gid()) == (made.uid(), made.gid()) {
-            return Ok(());
-        }
-        chown(path, Some(home.uid()), Some(home.gid()))
-    }
-
-    #[cfg(not(unix))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only Unix has owners")]
-    fn give_to_owner(&self, _path: &Path) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 fn check_directory(directory: &Path) -> io::Result<()> {
@@ -128,30 +102,6 @@ fn check_directory(directory: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     fs::read_dir(directory).map(drop)
-}
-
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
-    options.mode(0o600)
-}
-
-#[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
-}
-
-#[cfg(unix)]
-fn create_private_directory(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-
-    fs::DirBuilder::new().mode(0o700).create(path)
-}
-
-#[cfg(not(unix))]
-fn create_private_directory(path: &Path) -> io::Result<()> {
-    fs::create_dir(path)
 }
 
 /// The home of a user by name, from the list of accounts.

@@ -64,6 +64,69 @@ fn a_key_is_not_added_twice_even_with_another_comment() {
     assert_eq!(fs::read_to_string(home.keys().path()).unwrap().lines().count(), 2);
 }
 
+/// Needs root, as the attack does; anybody else has nothing to be led astray with.
+#[cfg(unix)]
+#[test]
+fn a_link_in_the_home_of_another_is_not_followed() {
+    use std::os::unix::fs::{chown, symlink};
+
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = Home::new("links");
+    chown(&home.0, Some(12345), Some(12345)).unwrap();
+    let (ssh, file) = (home.0.join(".ssh"), home.keys().path());
+    let (goal, aim) = (home.0.join("goal"), home.0.join("aim"));
+    fs::create_dir(&goal).unwrap();
+    fs::write(&aim, "precious").unwrap();
+    symlink(&goal, &ssh).unwrap();
+    home.keys().check_writable().unwrap_err();
+    home.keys().add(&key(1, "me")).unwrap_err();
+    assert!(!goal.join("authorized_keys").exists());
+    fs::remove_file(&ssh).unwrap();
+    fs::create_dir(&ssh).unwrap();
+    for absent in [home.0.join("absent"), aim.clone()] {
+        symlink(&absent, &file).unwrap();
+        home.keys().check_writable().unwrap_err();
+        home.keys().add(&key(1, "me")).unwrap_err();
+        fs::remove_file(&file).unwrap();
+    }
+    assert!(!home.0.join("absent").exists());
+    chown(&aim, Some(12345), Some(12345)).unwrap();
+    fs::hard_link(&aim, &file).unwrap();
+    home.keys().add(&key(1, "me")).unwrap_err();
+    assert_eq!(fs::read_to_string(&aim).unwrap(), "precious");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_made_in_the_home_of_another_belongs_to_them() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = Home::new("theirs");
+    chown(&home.0, Some(12345), Some(12345)).unwrap();
+    home.keys().check_writable().unwrap();
+    home.keys().add(&key(1, "me")).unwrap();
+    home.keys().add(&key(2, "you")).unwrap();
+    for path in [home.0.join(".ssh"), home.keys().path()] {
+        assert_eq!(fs::metadata(path).unwrap().uid(), 12345);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ones_own_links_are_followed() {
+    let home = Home::new("own");
+    let real = home.0.join("dotfiles");
+    fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, home.0.join(".ssh")).unwrap();
+    home.keys().add(&key(1, "me")).unwrap();
+    assert!(real.join("authorized_keys").exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn the_home_of_a_user_is_read_from_the_accounts() {

@@ -1,0 +1,121 @@
+//! Opens a user's `.ssh/authorized_keys`, for reading and appending.
+//!
+//! In a home that belongs to somebody else every step goes through the descriptor of the step
+//! before and follows no link: that somebody could point one at any file of the system, and we may
+//! be root. One's own links are followed, as sshd follows them.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, fchown};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+/// A home directory, and whose it is.
+struct Home {
+    directory: File,
+    uid: u32,
+    gid: u32,
+    is_foreign: bool,
+}
+
+/// Opens the file if it is there.
+///
+/// # Errors
+/// It must not be written, or is not what it should be.
+pub(super) fn open(home: &Path) -> io::Result<Option<File>> {
+    Home::open(home)?.existing()
+}
+
+/// Opens the file, making the directory (0700) and the file (0600) where they are missing. What root
+/// makes in another's home belongs to that user, or sshd could not read it.
+///
+/// # Errors
+/// It cannot be made, must not be written, or is not what it should be.
+pub(super) fn open_or_create(home: &Path) -> io::Result<File> {
+    let home = Home::open(home)?;
+    if let Some(file) = home.existing()? {
+        return Ok(file);
+    }
+    let directory = home.make_directory()?;
+    let flags = APPEND | OFlags::CREATE | OFlags::EXCL;
+    let file = File::from(openat(&directory, FILE, flags, Mode::RUSR | Mode::WUSR)?);
+    home.give_to_owner(&file)?;
+    Ok(file)
+}
+
+impl Home {
+    fn open(path: &Path) -> io::Result<Self> {
+        let directory = File::from(openat(CWD, path, DIRECTORY, Mode::empty())?);
+        let metadata = directory.metadata()?;
+        Ok(Self {
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            is_foreign: metadata.uid() != geteuid().as_raw(),
+            directory,
+        })
+    }
+
+    fn existing(&self) -> io::Result<Option<File>> {
+        let Some(directory) =
+            found(openat(&self.directory, SSH, self.flags(DIRECTORY), Mode::empty()))?
+        else {
+            return Ok(None);
+        };
+        let Some(file) = found(openat(&directory, FILE, self.flags(APPEND), Mode::empty()))? else {
+            return Ok(None);
+        };
+        self.check(&file).map(|()| Some(file))
+    }
+
+    fn make_directory(&self) -> io::Result<File> {
+        let is_new = match mkdirat(&self.directory, SSH, Mode::RWXU) {
+            Err(Errno::EXIST) => false,
+            made => made.map(|()| true)?,
+        };
+        let flags = self.flags(DIRECTORY);
+        let directory = File::from(openat(&self.directory, SSH, flags, Mode::empty())?);
+        if is_new {
+            self.give_to_owner(&directory)?;
+        }
+        Ok(directory)
+    }
+
+    /// A hard link leads astray as well as a symbolic one, and has no flag against it.
+    fn check(&self, file: &File) -> io::Result<()> {
+        let metadata = file.metadata()?;
+        let is_theirs = metadata.uid() == self.uid && metadata.nlink() == 1;
+        if metadata.is_file() && (is_theirs || !self.is_foreign) {
+            Ok(())
+        } else {
+            Err(io::Error::other("it is not a file of that user alone"))
+        }
+    }
+
+    fn give_to_owner(&self, made: &File) -> io::Result<()> {
+        if self.is_foreign { fchown(made, Some(self.uid), Some(self.gid)) } else { Ok(()) }
+    }
+
+    fn flags(&self, flags: OFlags) -> OFlags {
+        if self.is_foreign { flags | OFlags::NOFOLLOW } else { flags }
+    }
+}
+
+fn found(opened: rustix::io::Result<OwnedFd>) -> io::Result<Option<File>> {
+    match opened {
+        Err(Errno::NOENT) => Ok(None),
+        opened => Ok(Some(opened?.into())),
+    }
+}
+
+const SSH: &str = ".ssh";
+const FILE: &str = "authorized_keys";
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
+
+/// A pipe in the place of the file would keep us waiting for its other end.
+const APPEND: OFlags =
+    OFlags::RDWR.union(OFlags::APPEND).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
