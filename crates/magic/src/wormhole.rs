@@ -1,11 +1,11 @@
 //! The client's side of the mailbox protocol: from a code to a shared key and an ordered exchange
 //! of messages, over any number of links to the server.
 //!
-//! It is one [`Session`] made of small machines that do not know one another: the link to the
-//! server ([`server_link`]), the nameplate ([`nameplate`]), the visit to the mailbox
-//! ([`mailbox`]), the key exchange ([`key_exchange`]) and the peer's messages ([`inbox`]). This
-//! file translates between them. It carries no files; see [`crate::transfer`](crate) for what
-//! applications say to one another. (spec sections 3 and 4)
+//! It is one [`Session`] made of small machines that do not know one another: how the code comes
+//! about (`code_entry`), the link to the server (`server_link`), the nameplate (`nameplate`), the
+//! visit to the mailbox (`mailbox`), the key exchange (`key_exchange`), our messages (`outgoing`)
+//! and the peer's (`inbox`, `order`). This file translates between them. It carries no files; see
+//! [`crate::transfer`] for what applications say to one another. (spec sections 3 and 4)
 //!
 //! ```text
 //!  Command ─► code ─► nameplate ─► mailbox ─► key exchange ─► inbox ─► Event
