@@ -35,29 +35,64 @@ impl DrainSwitch {
     }
 }
 
-/// Waits for SIGTERM or an interrupt.
+/// What the system asks of the process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Signal {
+    /// SIGHUP: certificates are to be read again.
+    Reload,
+    /// SIGTERM or an interrupt: stop.
+    Stop,
+}
+
+/// Listens for signals from its making on, so that none is missed between two looks.
 #[cfg(unix)]
-pub(crate) async fn stop_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted,
+#[derive(Debug)]
+pub(crate) struct Signals {
+    hangup: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    /// Starts listening.
+    pub(crate) fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next signal.
+    pub(crate) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.hangup.recv() => Signal::Reload,
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.terminate.recv() => Signal::Stop,
+        }
     }
 }
 
-/// Waits for an interrupt.
+/// Listens for signals; where there is only one, for that.
 #[cfg(not(unix))]
-pub(crate) async fn stop_signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
-}
+#[derive(Debug)]
+pub(crate) struct Signals;
 
-/// Waits for SIGHUP: certificates are to be read again. Never comes where there is no such signal.
-pub(crate) async fn reload_signal() {
-    #[cfg(unix)]
-    if let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
-        hangup.recv().await;
-        return;
+#[cfg(not(unix))]
+impl Signals {
+    /// Starts listening.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self)
     }
-    std::future::pending::<()>().await;
+
+    /// Waits for the next signal.
+    pub(crate) async fn next(&mut self) -> Signal {
+        // Without a handler there is nothing to wait for, and the system ends the process itself.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Signal::Stop
+    }
 }

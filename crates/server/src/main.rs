@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Order, Settings};
-use drain::Drain;
+use drain::{Drain, Signal, Signals};
 use metrics::Metrics;
 use net::Tls;
 
@@ -97,6 +97,7 @@ fn serve(settings: Settings) -> Result<(), ServerError> {
 }
 
 async fn run_services(settings: Settings) -> Result<(), ServerError> {
+    let mut signals = Signals::listen().map_err(|error| ServerError::System(error.to_string()))?;
     let (switch, drain) = Drain::new();
     let tls = Tls::from_settings(&settings.common)?;
     let host = Host { drain, metrics: Arc::default(), tls: tls.clone() };
@@ -107,22 +108,32 @@ async fn run_services(settings: Settings) -> Result<(), ServerError> {
     if let Some(config) = settings.transit_relay {
         services.spawn(transit_relay::serve(config, host));
     }
-    let mut grace = Duration::MAX;
+    let grace = Duration::from_secs(settings.common.drain_seconds);
+    let mut last_moment = None;
     loop {
+        let over = async {
+            match last_moment {
+                Some(moment) => tokio::time::sleep_until(moment).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             ended = services.join_next() => match ended {
                 Some(Ok(result)) => result?,
                 Some(Err(bug)) => return Err(ServerError::System(bug.to_string())),
                 None => return Ok(()),
             },
-            signal = drain::stop_signal(), if grace == Duration::MAX => {
-                signal.map_err(|error| ServerError::System(error.to_string()))?;
-                tracing::info!("draining");
-                grace = Duration::from_secs(settings.common.drain_seconds);
-                switch.begin();
-            }
-            () = drain::reload_signal() => reload(tls.as_ref()),
-            () = tokio::time::sleep(grace), if grace != Duration::MAX => return Ok(()),
+            signal = signals.next() => match signal {
+                Signal::Reload => reload(tls.as_ref()),
+                // Whoever asks twice does not want to wait.
+                Signal::Stop if last_moment.is_some() => return Ok(()),
+                Signal::Stop => {
+                    tracing::info!("draining");
+                    last_moment = Some(tokio::time::Instant::now() + grace);
+                    switch.begin();
+                }
+            },
+            () = over => return Ok(()),
         }
     }
 }

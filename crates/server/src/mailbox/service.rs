@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand_core::{OsRng, RngCore};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use super::inbox::Inbox;
 use super::link::{Link, Patience};
 use crate::Host;
 use crate::http::{self, Request, websocket};
-use crate::limits::Limits;
+use crate::limits::{Limits, Pass};
 use crate::net::{self, Stream};
 
 /// One running mailbox server.
@@ -83,9 +83,7 @@ impl Service {
             tokio::spawn(async move {
                 // Boxed: opening needs more state than the whole life after it.
                 if let Some((link, early)) = Box::pin(service.open(stream, address)).await {
-                    let drain = link_drain(&service);
-                    drop(service);
-                    link.serve(early, drain).await;
+                    link.serve(early, service.host.drain.clone()).await;
                 }
                 drop(alive);
             });
@@ -105,6 +103,11 @@ impl Service {
             Some(tls) => tls.accept(stream).await.ok()?,
             None => Stream::Plain(stream),
         };
+        // Behind a proxy, only the request says whose link it is.
+        let early_pass = match self.settings.trust_proxy {
+            true => None,
+            false => Some(self.admit(&mut stream, address.ip()).await?),
+        };
         let (request, early) = match Request::read(&mut stream).await {
             Ok(read) => read,
             Err(http::NoRequest::Gone) => return None,
@@ -121,16 +124,28 @@ impl Service {
             return None;
         };
         let (ip, port) = self.client_address(&request, address);
-        let Some(pass) = self.limits.admit(ip, Instant::now()) else {
-            self.counters.refused();
-            let page = "too many connections\n";
-            let _ = http::respond(&mut stream, "429 Too Many Requests", page, true).await;
-            return None;
+        let pass = match early_pass {
+            Some(pass) => pass,
+            None => self.admit(&mut stream, ip).await?,
         };
         self.counters.opened();
         let opening = websocket::handshake(key, SERVER);
         let welcome = self.welcome(ip, port);
         Some((Link::new(Arc::clone(self), pass, stream, &welcome, opening), early))
+    }
+
+    /// Admits a link by its address, or tells the client that it has too many.
+    async fn admit(self: &Arc<Self>, stream: &mut Stream, address: IpAddr) -> Option<Pass> {
+        let pass = self.limits.admit(address, Instant::now());
+        if pass.is_none() {
+            self.counters.refused();
+            // Its request is read first, if it comes soon: closing over unread bytes would take
+            // the answer away from it.
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, Request::read(stream)).await;
+            let page = "too many connections\n";
+            let _ = http::respond(stream, "429 Too Many Requests", page, true).await;
+        }
+        pass
     }
 
     /// What a browser or a monitor gets.
@@ -168,9 +183,8 @@ impl Service {
     }
 }
 
-fn link_drain(service: &Service) -> crate::drain::Drain {
-    service.host.drain.clone()
-}
+/// Time that a link over the limit is listened to.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the server calls itself.
 const SERVER: &str = concat!("Wormhole Mailbox ", env!("CARGO_PKG_VERSION"));
