@@ -63,6 +63,9 @@ impl Files {
         let chain = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| about(&self.certificate, error.to_string()))?;
+        if chain.is_empty() {
+            return Err(about(&self.certificate, "holds no certificate".into()));
+        }
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|error| about(&self.key, error.to_string()))?;
         let config = ServerConfig::builder()
@@ -81,3 +84,24 @@ impl fmt::Debug for Tls {
 
 /// Time for the TLS handshake. Our choice: ten round trips of a bad link.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unusable_files_are_named() {
+        let folder = std::env::temp_dir().join(format!("wormhole-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (certificate, key) = (folder.join("chain.pem"), folder.join("key.pem"));
+        let files = Files { certificate: certificate.clone(), key };
+        let problem = || files.load().map(|_| ()).unwrap_err().to_string();
+        assert!(problem().contains("chain.pem"));
+        std::fs::write(&certificate, "no certificate\n").unwrap();
+        assert!(problem().ends_with("chain.pem: holds no certificate"));
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(&certificate, pem).unwrap();
+        assert!(problem().contains("key.pem"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
