@@ -1,5 +1,6 @@
 //! What an application may ask of a wormhole, and what it is told.
 
+use std::fmt;
 use std::num::NonZeroU8;
 
 use serde_json::Value;
@@ -11,7 +12,7 @@ use crate::mailbox::{Mood, Welcome};
 /// What an application may ask. Exactly one of the ways to a code may be gone, once:
 /// [`AllocateCode`](Self::AllocateCode), [`SetCode`](Self::SetCode), or
 /// [`InputNameplate`](Self::InputNameplate) followed by [`InputPassword`](Self::InputPassword).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
     /// Get a nameplate from the server and choose a password of so many words.
@@ -34,8 +35,25 @@ pub enum Command {
     Close(Option<Mood>),
 }
 
+/// Shows no message, and of codes the nameplate only.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllocateCode { words } => write!(f, "AllocateCode({words} words)"),
+            Self::SetCode(code) => f.debug_tuple("SetCode").field(code).finish(),
+            Self::RefreshNameplates => f.write_str("RefreshNameplates"),
+            Self::InputNameplate(nameplate) => write!(f, "InputNameplate({nameplate})"),
+            Self::InputPassword(password) => {
+                f.debug_tuple("InputPassword").field(password).finish()
+            }
+            Self::Send(message) => write!(f, "Send({} bytes)", message.len()),
+            Self::Close(mood) => f.debug_tuple("Close").field(mood).finish(),
+        }
+    }
+}
+
 /// What an application is told, each at most once unless it says otherwise.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The server's first words.
@@ -64,6 +82,26 @@ pub enum Event {
     Closed(Closed),
 }
 
+/// Shows neither keys nor messages, and of codes the nameplate only.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Welcome(welcome) => f.debug_tuple("Welcome").field(welcome).finish(),
+            Self::ServerLost => f.write_str("ServerLost"),
+            Self::ServerFound => f.write_str("ServerFound"),
+            Self::Nameplates(nameplates) => f.debug_tuple("Nameplates").field(nameplates).finish(),
+            Self::NameplateClaimed => f.write_str("NameplateClaimed"),
+            Self::Code(code) => f.debug_tuple("Code").field(code).finish(),
+            Self::CodeConsumed => f.write_str("CodeConsumed"),
+            Self::Key(key) => f.debug_tuple("Key").field(key).finish(),
+            Self::Verifier(verifier) => f.debug_tuple("Verifier").field(verifier).finish(),
+            Self::Versions(versions) => f.debug_tuple("Versions").field(versions).finish(),
+            Self::Message(message) => write!(f, "Message({} bytes)", message.len()),
+            Self::Closed(closed) => f.debug_tuple("Closed").field(closed).finish(),
+        }
+    }
+}
+
 /// How a wormhole was closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -73,4 +111,30 @@ pub struct Closed {
     /// Whether the server confirmed that nothing of ours is left there. If not, it will notice by
     /// itself within minutes.
     pub confirmed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_messages_nor_passwords_print() {
+        let code: Code = "4-purple-sausages".parse().unwrap();
+        let password = Password::parse("purple-sausages").unwrap();
+        let shown = [
+            format!("{:?}", Command::Send(b"AAAA".to_vec())),
+            format!("{:?}", Command::SetCode(code.clone())),
+            format!("{:?}", Command::InputPassword(password)),
+            format!("{:?}", Event::Message(b"AAAA".to_vec())),
+            format!("{:?}", Event::Code(code)),
+        ];
+        let expected = [
+            "Send(4 bytes)",
+            "SetCode(Code(4-…))",
+            "InputPassword(Password(…))",
+            "Message(4 bytes)",
+            "Code(Code(4-…))",
+        ];
+        assert_eq!(shown, expected);
+    }
 }
