@@ -209,7 +209,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     ) -> Result<(), WormholeError> {
         match message {
             ServerMessage::Welcome { welcome } => self.on_welcome(now, welcome)?,
-            ServerMessage::Error { error, orig } => self.on_server_error(&error, &orig)?,
+            ServerMessage::Error { error, orig } => self.on_server_error(&error, &orig.kind)?,
             ServerMessage::Nameplates { nameplates } => self.on_nameplates(&nameplates),
             ServerMessage::Allocated { nameplate } => self.on_allocated(&nameplate)?,
             ServerMessage::Claimed { mailbox } => self.on_claimed(mailbox),
@@ -220,7 +220,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
                 }
             }
             ServerMessage::Closed => self.mailbox.on_closed(),
-            ServerMessage::Ack { .. } | ServerMessage::Pong { .. } | ServerMessage::Unknown => {}
+            ServerMessage::Ack | ServerMessage::Pong | ServerMessage::Unknown => {}
         }
         Ok(())
     }
@@ -239,8 +239,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     }
 
     /// The server refused something. While closing, that is as good as done.
-    fn on_server_error(&mut self, error: &str, orig: &Value) -> Result<(), WormholeError> {
-        let refused = orig.get("type").and_then(Value::as_str).unwrap_or_default();
+    fn on_server_error(&mut self, error: &str, refused: &str) -> Result<(), WormholeError> {
         if refused == "list" {
             // Only a convenience was refused.
             self.on_nameplates(&[]);

@@ -4,9 +4,11 @@
 //! types of message are passed over, so that either end may learn new words; a missing or
 //! mistyped key that a message cannot do without is an error. (mailbox protocol, "Messages")
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use wormhole_kit::UnixTime;
 
@@ -109,17 +111,13 @@ impl ClientMessage {
     }
 }
 
-/// What a server says.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+/// What a server says, as far as a client needs it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ServerMessage {
-    /// The message with this `id` was read, and will be acted upon now.
-    Ack {
-        /// As the client chose it; null if it chose none.
-        #[serde(default)]
-        id: Value,
-    },
+    /// A message was read, and will be acted upon now.
+    Ack,
     /// A nameplate was allocated and claimed.
     Allocated {
         /// Decimal digits.
@@ -136,9 +134,8 @@ pub enum ServerMessage {
     Error {
         /// Why, for people.
         error: String,
-        /// The refused message, as it came.
-        #[serde(default)]
-        orig: Value,
+        /// The refused message.
+        orig: Refused,
     },
     /// Something was added to the open mailbox, by either side.
     Message(PeerMessage),
@@ -148,11 +145,7 @@ pub enum ServerMessage {
         nameplates: Vec<ListedNameplate>,
     },
     /// The answer to `ping`.
-    Pong {
-        /// As the client sent it.
-        #[serde(default)]
-        pong: Value,
-    },
+    Pong,
     /// The nameplate is given back.
     Released,
     /// The first words on every link.
@@ -161,7 +154,6 @@ pub enum ServerMessage {
         welcome: Welcome,
     },
     /// A type of message that this version does not know.
-    #[serde(other)]
     Unknown,
 }
 
@@ -178,14 +170,99 @@ impl ServerMessage {
         serde_json::to_string(&Stamped { message: self, server_tx }).unwrap_or_default()
     }
 
-    /// Reads a frame.
+    /// Reads a frame. What a client does not need is passed over unread: an `id` of the peer's
+    /// choice may be megabytes of brackets.
     ///
     /// # Errors
     /// It is too long or no message of this protocol: the server misbehaves, hang up.
     pub fn decode(frame: &[u8]) -> Result<Self, MalformedMessage> {
         let text = std::str::from_utf8(frame).map_err(|_| MalformedMessage::Shape)?;
-        decode(text)
+        if text.len() > MAX_FRAME {
+            return Err(MalformedMessage::TooLong(text.len()));
+        }
+        // A list would pass for an object with its keys left out.
+        if !text.trim_start().starts_with('{') {
+            return Err(MalformedMessage::Shape);
+        }
+        let kind: Kind<'_> = decode(text)?;
+        Ok(match &*kind.kind {
+            "ack" => Self::Ack,
+            "allocated" => {
+                let Allocated { nameplate } = decode(text)?;
+                Self::Allocated { nameplate }
+            }
+            "claimed" => {
+                let Claimed { mailbox } = decode(text)?;
+                Self::Claimed { mailbox }
+            }
+            "closed" => Self::Closed,
+            "error" => {
+                let refusal: Refusal<'_> = decode(text)?;
+                Self::Error { error: refusal.error, orig: Refused::parse(refusal.orig) }
+            }
+            "message" => Self::Message(decode(text)?),
+            "nameplates" => {
+                let List { nameplates } = decode(text)?;
+                Self::Nameplates { nameplates }
+            }
+            "pong" => Self::Pong,
+            "released" => Self::Released,
+            "welcome" => {
+                let Greeting { welcome } = decode(text)?;
+                Self::Welcome { welcome }
+            }
+            _ => Self::Unknown,
+        })
     }
+}
+
+/// What there is to know of a refused message.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Refused {
+    /// Its `type`; empty if it has none.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl Refused {
+    fn parse(orig: Option<&RawValue>) -> Self {
+        let kind = orig.and_then(|orig| serde_json::from_str::<Kind<'_>>(orig.get()).ok());
+        Self { kind: kind.map(|kind| kind.kind.into_owned()).unwrap_or_default() }
+    }
+}
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Allocated {
+    nameplate: String,
+}
+
+#[derive(Deserialize)]
+struct Claimed {
+    mailbox: String,
+}
+
+#[derive(Deserialize)]
+struct Refusal<'a> {
+    error: String,
+    #[serde(default, borrow)]
+    orig: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    nameplates: Vec<ListedNameplate>,
+}
+
+#[derive(Deserialize)]
+struct Greeting {
+    welcome: Welcome,
 }
 
 /// Reads JSON, however deep or long, without saying in an error what it held.
@@ -209,15 +286,12 @@ pub struct PeerMessage {
     /// When the server got it, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_rx: Option<serde_json::Number>,
-    /// The `id` of the `add`; any JSON.
-    #[serde(default)]
-    pub id: Value,
 }
 
 impl PeerMessage {
     /// A message as a server passes it on; `body` in hex.
-    pub fn new(side: String, phase: String, body: String, server_rx: UnixTime, id: Value) -> Self {
-        Self { side, phase, body, server_rx: serde_json::Number::from_f64(server_rx.as_secs()), id }
+    pub fn new(side: String, phase: String, body: String, server_rx: UnixTime) -> Self {
+        Self { side, phase, body, server_rx: serde_json::Number::from_f64(server_rx.as_secs()) }
     }
 }
 

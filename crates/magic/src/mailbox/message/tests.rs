@@ -81,16 +81,27 @@ fn a_frame_past_the_limit_is_refused_unread() {
 }
 
 #[test]
-fn a_message_id_may_be_any_json() {
-    for id in [json!(null), json!("2f"), json!(7), json!({"a": []})] {
-        let message = server(
-            &json!({"type": "message", "side": "s", "phase": "0", "body": "", "id": id.clone()}),
+fn what_no_client_needs_may_be_any_json_of_any_depth() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for id in ["null", "\"2f\"", "7", "{\"a\":[]}", r#""\ud800""#, &deep] {
+        let message = ServerMessage::decode(
+            format!(r#"{{"type":"message","side":"s","phase":"0","body":"","id":{id}}}"#)
+                .as_bytes(),
         );
-        assert!(matches!(message, Ok(ServerMessage::Message(got)) if got.id == id));
-        assert_eq!(
-            server(&json!({"type": "ack", "id": id.clone()})),
-            Ok(ServerMessage::Ack { id })
-        );
+        assert!(matches!(message, Ok(ServerMessage::Message(got)) if got.phase == "0"));
+        let ack = format!(r#"{{"id":{id},"type":"ack"}}"#);
+        assert_eq!(ServerMessage::decode(ack.as_bytes()), Ok(ServerMessage::Ack));
+        let pong = format!(r#"{{"type":"pong","pong":{id}}}"#);
+        assert_eq!(ServerMessage::decode(pong.as_bytes()), Ok(ServerMessage::Pong));
+        for (orig, kind) in [(id.to_owned(), ""), (format!(r#"{{"type":"add","x":{id}}}"#), "add")]
+        {
+            let error = format!(r#"{{"type":"error","error":"no","orig":{orig}}}"#);
+            let refused = Refused { kind: kind.into() };
+            assert_eq!(
+                ServerMessage::decode(error.as_bytes()),
+                Ok(ServerMessage::Error { error: "no".into(), orig: refused })
+            );
+        }
     }
 }
 
