@@ -67,7 +67,7 @@ fn direct_wave(settings: &RaceSettings, hints: &[Hint]) -> Wave {
     wave.map(|endpoint| (Address::Tcp(endpoint.clone()), Route::Direct(endpoint))).collect()
 }
 
-/// Both sides' relays in classes of equal preference, best first. Of equal priority TCP goes
+/// The relays of both sides (of ours alone under [`RelayPolicy::Only`]) in classes of equal preference, best first. Of equal priority TCP goes
 /// before WebSocket, which carries the same bytes in frames.
 fn relay_classes(settings: &RaceSettings, hints: &[Hint]) -> Vec<Wave> {
     if settings.policy == RelayPolicy::Never {
@@ -77,6 +77,10 @@ fn relay_classes(settings: &RaceSettings, hints: &[Hint]) -> Vec<Wave> {
         Hint::Relay(relay) => Some(relay),
         Hint::Direct(_) | Hint::Tor(_) => None,
     });
+    // Whoever runs the peer may run its relay, too, and would see there what `Only` is to hide. Tor
+    // hides it better.
+    let trusts_peer = settings.policy != RelayPolicy::Only || settings.tor;
+    let theirs = theirs.filter(|_| trusts_peer);
     let mut known = BTreeSet::new();
     let mut classes: BTreeMap<(Reverse<Priority>, bool), Wave> = BTreeMap::new();
     for address in settings.relays.iter().chain(theirs).flat_map(|relay| &relay.addresses) {

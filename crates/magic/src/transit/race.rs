@@ -23,7 +23,8 @@ pub enum RelayPolicy {
     Auto,
     /// A direct connection or none.
     Never,
-    /// A relay and nothing else, so that the peer does not learn our address.
+    /// A relay and nothing else, so that the peer does not learn our address. Without Tor it must
+    /// be one of our own: the peer could watch the one it names.
     Only,
 }
 

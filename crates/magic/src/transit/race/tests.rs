@@ -149,13 +149,19 @@ fn a_race_that_nobody_can_join_does_not_wait_in_vain() {
 fn policies_leave_out_what_they_should() {
     let now = now();
     let hints = || vec![direct("a"), Hint::Relay(relay("theirs", 0.0))];
-    for (policy, hosts) in [(RelayPolicy::Never, ["a"]), (RelayPolicy::Only, ["theirs"])] {
-        let mut racer = race(RaceSettings { policy, ..settings(Role::Sender) });
+    let dialed_under = |policy, tor| {
+        let relays = vec![relay("ours", 0.0)];
+        let mut racer = race(RaceSettings { relays, policy, tor, ..settings(Role::Sender) });
         assert_eq!(start(&mut racer, now, hints()), Ok(()));
-        assert_eq!(dialed(&mut racer), hosts);
+        let first = dialed(&mut racer);
         assert_eq!(racer.handle_timeout(now + 10 * SECOND), Ok(()));
         assert_eq!(dialed(&mut racer), Vec::<String>::new());
-    }
+        first
+    };
+    assert_eq!(dialed_under(RelayPolicy::Never, false), ["a"]);
+    // A relay that the peer names could tell it our address.
+    assert_eq!(dialed_under(RelayPolicy::Only, false), ["ours"]);
+    assert_eq!(dialed_under(RelayPolicy::Only, true), ["ours", "theirs"]);
 }
 
 #[test]
