@@ -208,11 +208,11 @@ pub fn zip(bytes: &[u8]) {
     assert_eq!(unpacked(&[bytes]), unpacked(&[head, tail]));
 }
 
-/// What comes out of a zip that is said to hold a megabyte at most; of a bad one, only the entries:
+/// What comes out of a zip that is said to hold a megabyte and 4096 files at most; of a bad one, only the entries:
 /// how much of the data came before the fault depends on the pieces.
 fn unpacked(pieces: &[&[u8]]) -> (Vec<String>, Result<Vec<u8>, ZipError>) {
     let (mut entries, mut data) = (Vec::new(), Vec::new());
-    let mut reader = ZipReader::new(MEGABYTE);
+    let mut reader = ZipReader::new(MEGABYTE, 4096);
     for mut input in pieces.iter().copied() {
         loop {
             match reader.next(&mut input) {

@@ -38,11 +38,13 @@ impl Sink {
         {
             return Err(Error::Exists(target));
         }
-        check_space(&target, offer.unpacked().unwrap_or(0))?;
+        // An offer may lie about one of the two.
+        let needed = offer.unpacked().unwrap_or(0).max(offer.carried().unwrap_or(0));
+        check_space(&target, needed)?;
         match offer {
-            Offer::Directory { bytes, .. } => {
+            Offer::Directory { bytes, files, .. } => {
                 let part = Part::create(target, on_exists, |path| std::fs::create_dir(path))?;
-                Ok(Self::Tree(Box::new(Unpacker::new(part.1, *bytes))))
+                Ok(Self::Tree(Box::new(Unpacker::new(part.1, *bytes, *files))))
             }
             Offer::File { .. } | Offer::Stream { .. } | Offer::Text(_) | _ => {
                 let (file, part) = Part::create(target, on_exists, |path| File::create_new(path))?;
@@ -68,6 +70,7 @@ impl Sink {
     pub(super) fn complete(self) -> Result<Option<PathBuf>, Error> {
         match self {
             Self::File { file, part } => {
+                end(&file).map_err(|error| failed(&part.target, error))?;
                 drop(file);
                 part.complete().map(Some)
             }
@@ -145,10 +148,53 @@ impl Drop for Part {
     fn drop(&mut self) {
         if !self.complete {
             // If even this fails there is nothing left to try.
-            let _left =
-                std::fs::remove_file(&self.path).or_else(|_| std::fs::remove_dir_all(&self.path));
+            let _left = std::fs::remove_file(&self.path).or_else(|_| remove_tree(&self.path));
         }
     }
+}
+
+/// Removes a tree, also one whose folders have got their permissions and may not be changed.
+fn remove_tree(root: &Path) -> io::Result<()> {
+    std::fs::remove_dir_all(root).or_else(|_| {
+        open_up(root)?;
+        std::fs::remove_dir_all(root)
+    })
+}
+
+#[cfg(unix)]
+fn open_up(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn open_up(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// What is to be known of a file before it is closed: file systems on other machines write some of
+/// it only then, and dropping a `File` swallows their error. On this machine it is in the system's
+/// hands, as with every program; waiting for the disk would double the time of small files.
+#[cfg(target_os = "linux")]
+pub(super) fn end(file: &File) -> io::Result<()> {
+    let distant = rustix::fs::fstatfs(file).is_ok_and(|system| {
+        let kind = u64::try_from(system.f_type).unwrap_or_default() & 0xffff_ffff;
+        DISTANT.contains(&kind)
+    });
+    if distant { file.sync_data() } else { Ok(()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "other systems do not tell where a file is")]
+pub(super) const fn end(_: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Renames only if there is nothing under the new name.
@@ -221,8 +267,38 @@ pub(super) fn failed(path: &Path, error: io::Error) -> Error {
     Error::WriteFailed { path: path.to_owned(), why: error.into() }
 }
 
+/// Kinds of file systems on other machines or in other programs (statfs(2)): 9P, AFS, Ceph, CIFS,
+/// FUSE, NFS, SMB and SMB2.
+#[cfg(target_os = "linux")]
+const DISTANT: [u64; 8] =
+    [0x0102_1997, 0x5346_414f, 0x00c3_6400, 0xff53_4d42, 0x6573_5546, 0x6969, 0x517b, 0xfe53_4d42];
+
 /// Names tried before giving up.
 const MAX_NUMBER: u32 = 999;
 
 /// Bytes of a name that are kept when more is put behind it: file systems allow 255.
 const MAX_STEM: usize = 240;
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Root may remove such a tree anyway; everybody else may not.
+    #[test]
+    fn a_part_with_closed_folders_is_removed() {
+        let root = std::env::temp_dir().join(format!("wormhole-closed-{}", std::process::id()));
+        let inner = root.join("part/a/b");
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::write(inner.join("file"), "x").unwrap();
+        for folder in [&inner, inner.parent().unwrap()] {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o500)).unwrap();
+        }
+        let path = root.join("part");
+        let target = root.join("target");
+        drop(Part { path, target, on_exists: OnExists::Refuse, complete: false });
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use wormhole_magic::transfer::zip::{Piece, ZipPath, ZipReader};
+use wormhole_magic::transfer::zip::{Piece, ZipError, ZipPath, ZipReader, most_folders};
 
-use super::sink::{Part, failed};
+use super::sink::{Part, end, failed};
 use super::{Error, PeerMisbehaved};
 
 /// A tree that is being unpacked.
@@ -24,7 +24,10 @@ pub(super) struct Unpacker {
 /// The folder that is filled.
 struct Folder {
     part: Part,
+    /// The folders in it.
     known: BTreeSet<PathBuf>,
+    /// How many of them there may be.
+    most: u64,
     /// The permissions that a new file gets here, if one was created.
     default: Option<u16>,
 }
@@ -36,10 +39,11 @@ struct Current {
 }
 
 impl Unpacker {
-    /// Unpacks into `part` a zip that was offered with `bytes` of files.
-    pub(super) fn new(part: Part, bytes: u64) -> Self {
-        let folder = Folder { part, known: BTreeSet::new(), default: None };
-        Self { reader: ZipReader::new(bytes), current: None, folder, folders: Vec::new() }
+    /// Unpacks into `part` a zip that was offered with `bytes` in `files` files.
+    pub(super) fn new(part: Part, bytes: u64, files: u64) -> Self {
+        let known = BTreeSet::new();
+        let folder = Folder { part, known, most: most_folders(files), default: None };
+        Self { reader: ZipReader::new(bytes, files), current: None, folder, folders: Vec::new() }
     }
 
     /// Takes the next bytes of the zip.
@@ -118,7 +122,13 @@ impl Folder {
         if path == self.part.path() || self.known.contains(path) {
             return Ok(());
         }
-        std::fs::create_dir_all(path).map_err(|error| failed(path, error))?;
+        if let Some(parent) = path.parent() {
+            self.create_folder(parent)?;
+        }
+        if u64::try_from(self.known.len()).is_ok_and(|count| count >= self.most) {
+            return Err(PeerMisbehaved::BadZip(ZipError::TooManyFolders(self.most)).into());
+        }
+        std::fs::create_dir(path).map_err(|error| failed(path, error))?;
         self.known.insert(path.to_owned());
         Ok(())
     }
@@ -134,8 +144,9 @@ impl Folder {
 
 impl Current {
     fn end(self) -> Result<(), Error> {
-        let Some(modified) = self.modified else { return Ok(()) };
-        self.file.set_modified(time(modified)).map_err(|error| failed(&self.path, error))
+        let Self { file, path, modified } = self;
+        let timed = modified.map_or(Ok(()), |modified| file.set_modified(time(modified)));
+        timed.and_then(|()| end(&file)).map_err(|error| failed(&path, error))
     }
 }
 

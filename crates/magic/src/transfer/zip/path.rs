@@ -16,12 +16,12 @@ impl ZipPath {
     /// Checks a path as it stands in a zip. A trailing `/`, the mark of a folder, is dropped.
     ///
     /// # Errors
-    /// The path as it was, if it is absolute, leads upwards, is empty, too long, or cannot be
-    /// created on this system.
+    /// The path as it was, if it is absolute, leads upwards, is empty, too long, too deep, or cannot
+    /// be created on this system.
     pub fn parse(path: &str) -> Result<Self, UnsafePath> {
         let refused = || UnsafePath(PeerName::new(path));
         let trimmed = path.strip_suffix('/').unwrap_or(path);
-        if trimmed.len() > MAX_PATH {
+        if trimmed.len() > MAX_PATH || trimmed.split('/').count() > MAX_DEPTH {
             return Err(refused());
         }
         for component in trimmed.split('/') {
@@ -59,6 +59,9 @@ pub struct UnsafePath(pub PeerName);
 /// Bytes of a path: the limit of most systems.
 pub const MAX_PATH: usize = 4096;
 
+/// Components of a path. Whoever removes a tree holds a folder open for each.
+const MAX_DEPTH: usize = 128;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +82,12 @@ mod tests {
         {
             assert!(ZipPath::parse(path).is_err(), "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_path_may_be_128_deep() {
+        assert!(ZipPath::parse(&"x/".repeat(128)).is_ok());
+        assert!(ZipPath::parse(&"x/".repeat(129)).is_err());
     }
 
     #[cfg(unix)]

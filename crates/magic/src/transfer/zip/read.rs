@@ -77,6 +77,12 @@ pub enum ZipError {
     /// It ends too early.
     #[error("it ends too early")]
     Truncated,
+    /// It holds more than the number of files that was offered.
+    #[error("it holds more than the {0} files that were offered")]
+    TooManyFiles(u64),
+    /// It holds more folders than a tree of that many files can need.
+    #[error("it holds more than {0} folders")]
+    TooManyFolders(u64),
     /// An entry must not be created under its name.
     #[error(transparent)]
     UnsafePath(#[from] UnsafePath),
@@ -112,6 +118,9 @@ pub struct ZipReader {
     /// Bytes that files may still have.
     allowance: u64,
     offered: u64,
+    /// Files that may still come.
+    files_left: u64,
+    files: u64,
 }
 
 enum State {
@@ -122,14 +131,18 @@ enum State {
 }
 
 impl ZipReader {
-    /// Starts at the beginning of a zip whose files have `offered` bytes together at most.
-    pub fn new(offered: u64) -> Self {
+    /// Starts at the beginning of a zip of at most `files` files with `offered` bytes together.
+    /// Folders are not counted, as nobody counts them in an offer: whoever creates them does
+    /// ([`most_folders`]).
+    pub fn new(offered: u64, files: u64) -> Self {
         Self {
             state: State::ExpectHeader,
             held: Held::default(),
             table: Table::default(),
             allowance: offered,
             offered,
+            files_left: files,
+            files,
         }
     }
 
@@ -194,6 +207,8 @@ impl ZipReader {
         if is_folder {
             return Err(ZipError::NotAFile(path));
         }
+        self.files_left =
+            self.files_left.checked_sub(1).ok_or(ZipError::TooManyFiles(self.files))?;
         self.state = State::InFile(Box::new(Body::new(&header, path.clone())));
         Ok(Some(Piece::File { path, modified }))
     }
@@ -286,6 +301,14 @@ impl std::fmt::Debug for ZipReader {
     }
 }
 
+/// How many folders, those that are only implied included, a tree of `files` files may have.
+///
+/// Folders have no bytes and no number in the offer; an honest tree has fewer of them than files,
+/// save for some that are empty.
+pub const fn most_folders(files: u64) -> u64 {
+    files.saturating_mul(4).saturating_add(MAX_EMPTY_FOLDERS)
+}
+
 fn parse_path(name: &[u8]) -> Result<ZipPath, ZipError> {
     let name = std::str::from_utf8(name).map_err(|_| ZipError::NotUnicode)?;
     if name.len() > MAX_PATH {
@@ -306,6 +329,9 @@ fn end_64_length(record: &[u8]) -> Result<usize, ZipError> {
 const TYPE_MASK: u32 = 0o170_000;
 const TYPE_FILE: u32 = 0o100_000;
 const TYPE_FOLDER: u32 = 0o040_000;
+
+/// Folders of a tree without files. A cache of two levels of 256 each has half of that.
+const MAX_EMPTY_FOLDERS: u64 = 1 << 17;
 
 /// Bytes of the end in 64 bits without extensions.
 const END_64_FIXED: usize = 56;

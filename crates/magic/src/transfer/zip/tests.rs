@@ -18,7 +18,15 @@ struct Tree {
 }
 
 fn unpack<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, offered: u64) -> Result<Tree, ZipError> {
-    let mut reader = ZipReader::new(offered);
+    unpack_files(pieces, offered, u64::MAX)
+}
+
+fn unpack_files<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    offered: u64,
+    files: u64,
+) -> Result<Tree, ZipError> {
+    let mut reader = ZipReader::new(offered, files);
     let mut tree = Tree::default();
     let mut data = Vec::new();
     for mut input in pieces {
@@ -266,6 +274,13 @@ fn more_than_65535_entries_need_and_get_the_wide_end() {
 }
 
 #[test]
+fn more_files_than_were_offered_are_refused_and_folders_are_no_files() {
+    let zip = zip(&[folder("d"), file("d/a", b""), file("d/b", b"")]);
+    assert!(unpack_files([&zip[..]], 0, 2).is_ok());
+    assert_eq!(unpack_files([&zip[..]], 0, 1), Err(ZipError::TooManyFiles(1)));
+}
+
+#[test]
 fn a_file_of_more_than_4_gib_is_written_and_read_with_wide_sizes() {
     let size = (4_u64 << 30) + 5;
     let entry = |path: &str, size| Entry {
@@ -276,7 +291,7 @@ fn a_file_of_more_than_4_gib_is_written_and_read_with_wide_sizes() {
     };
     let entries = [entry("big", size), entry("after", 3)];
     let chunk = vec![0; 16 << 20];
-    let (mut writer, mut reader) = (ZipWriter::new(), ZipReader::new(size + 3));
+    let (mut writer, mut reader) = (ZipWriter::new(), ZipReader::new(size + 3, 2));
     let (mut written, mut unpacked, mut table) = (0_u64, 0_u64, Vec::new());
     let mut feed = |bytes: &[u8]| {
         written += wide(bytes.len());
