@@ -5,7 +5,7 @@
 mod link;
 mod links;
 mod socks;
-mod tcp;
+pub(crate) mod tcp;
 mod tls;
 pub mod tor;
 mod websocket;

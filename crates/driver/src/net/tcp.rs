@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -19,9 +20,22 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, LinkFail
     let addresses = resolve(host, port).await?;
     let raced = timeout(CONNECT_TIMEOUT, race(interleave(addresses)));
     let stream = raced.await.map_err(|_| LinkFailure::TimedOut)?.map_err(|e| e.kind())?;
-    // Every protocol here writes whole messages; waiting for more of them only costs time.
-    stream.set_nodelay(true).map_err(|e| e.kind())?;
+    tune(&stream).map_err(|e| e.kind())?;
     Ok(stream)
+}
+
+/// Sets up a connection that was made or accepted.
+pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+    // Every protocol here writes whole messages; waiting for more of them only costs time.
+    stream.set_nodelay(true)?;
+    // Whoever waits for a peer that lost its network would wait for ever. Whoever sends to it is
+    // told by the system; `TCP_USER_TIMEOUT` would be sooner, but Linux also applies it to a peer
+    // that is there and takes nothing for a while, such as one that writes into a pager.
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);
+    #[cfg(not(windows))]
+    let keepalive = keepalive.with_retries(KEEPALIVE_PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, LinkFailure> {
@@ -84,9 +98,29 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Head start of each address over the next (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
+/// Silence after which the system asks whether the other end is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
+
+/// Time between two such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Questions without an answer that end a connection; Windows has a number of its own.
+#[cfg(not(windows))]
+const KEEPALIVE_PROBES: u32 = 3;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_system_notices_a_peer_that_vanished() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect("127.0.0.1", listener.local_addr().unwrap().port()).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        #[cfg(unix)]
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+    }
 
     #[test]
     fn the_families_take_turns() {

@@ -121,7 +121,14 @@ impl BlockingPipe {
             Stream::Tcp(stream) => drop(stream.shutdown(Shutdown::Write)),
             Stream::Async(mut stream) => {
                 let runtime = stream.runtime;
-                runtime.block_on(poll_fn(|cx| stream.link.poll_close(cx)));
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = poll_fn(|cx| stream.link.poll_close(cx)) => {}
+                        () = stream.cut.notified() => {}
+                        // Everything has been said: a relay that does not part is left.
+                        () = sleep(CLOSE) => {}
+                    }
+                });
             }
         }
     }
@@ -201,9 +208,11 @@ impl Inbox {
 
     /// Reads more, behind what waits. Room is made for what has come, never for what is announced.
     fn fill(&mut self, stream: &mut Stream) -> io::Result<usize> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
         if self.end == self.buffer.len() {
             self.buffer.resize(self.end * 2, 0);
         }
@@ -309,6 +318,9 @@ async fn pass(time: Option<Duration>) {
 fn failure(error: io::Error) -> PipeError {
     PipeError::Link(error.kind().into())
 }
+
+/// How long parting from a WebSocket relay may take.
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// Plaintext bytes of the records we send. Python's receiver slows down with much longer ones.
 const RECORD: usize = 64 << 10;

@@ -9,6 +9,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use wormhole_magic::transit::TcpHint;
 
+use crate::net::tcp::tune;
+
 /// The open listeners, at most one per family.
 #[derive(Debug)]
 pub(super) struct Listeners(Vec<TcpListener>);
@@ -53,8 +55,8 @@ impl Listeners {
                 for _ in 0..BACKLOG {
                     match listener.poll_accept(cx) {
                         Poll::Ready(Ok((stream, _))) => {
-                            // Whole messages are written; waiting for more only costs time.
-                            let _kept = stream.set_nodelay(true);
+                            // A connection works without, too.
+                            let _kept = tune(&stream);
                             return Poll::Ready(stream);
                         }
                         Poll::Ready(Err(_)) => {}
