@@ -14,11 +14,6 @@ pub(crate) struct Failure {
     exit: u8,
 }
 
-/// Exit status of a transfer that failed.
-const FAILED: u8 = 1;
-/// Exit status of a command that was typed wrongly.
-const USAGE: u8 = 2;
-
 impl Failure {
     /// Something failed; exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
@@ -103,6 +98,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
+
+/// Exit status of a transfer that failed.
+const FAILED: u8 = 1;
+
+/// Exit status of a command that was typed wrongly.
+const USAGE: u8 = 2;
 
 #[cfg(test)]
 mod tests {

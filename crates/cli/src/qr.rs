@@ -2,9 +2,6 @@
 
 use qrcode::{Color, EcLevel, QrCode};
 
-/// Modules of white around the code. The standard asks for four; two are read well and save room.
-const QUIET: usize = 2;
-
 /// Two rows of modules in each line of text, dark on light whatever the terminal's colours are.
 ///
 /// `None` when the text is too long for a QR code.
@@ -28,6 +25,9 @@ pub(crate) fn draw(text: &str) -> Option<Vec<String>> {
     };
     Some((0..side).step_by(2).map(line).collect())
 }
+
+/// Modules of white around the code. The standard asks for four; two are read well and save room.
+const QUIET: usize = 2;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! The terminal as this program uses it: chatter and progress on standard error, what the user came
 //! for on standard output.
 //!
-//! It does not know transfers; `view.rs` puts their events into words. Nothing here fails because
+//! It does not know transfers; `story.rs` puts their events into words. Nothing here fails because
 //! standard error is closed: whoever closed it does not want to be told.
 
 use std::env;

@@ -37,6 +37,14 @@ pub(crate) struct Host {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ServerError {
+    /// A database cannot be used.
+    #[error("database {path}: {reason}")]
+    Database {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
@@ -51,14 +59,6 @@ pub(crate) enum ServerError {
     /// The certificate or its key cannot be used.
     #[error("TLS: {0}")]
     Tls(String),
-    /// A database cannot be used.
-    #[error("database {path}: {reason}")]
-    Database {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 fn main() -> ExitCode {

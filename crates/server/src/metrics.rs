@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// Writes one service's counters, with the macros of `std::fmt`.
+/// Appends one service's counters to the page.
 type Source = Box<dyn Fn(&mut String) + Send + Sync>;
 
 /// Everyone who has counters to show.

@@ -19,18 +19,18 @@ pub(crate) struct PublicKey {
 /// Why a line is not a public key that we accept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum NotAKey {
+    /// The bytes do not decode, or are a key of another kind than the line says.
+    Damaged,
     /// There is nothing in it.
     Empty,
     /// There is more than one line.
     SeveralLines,
-    /// It does not start with a kind of key we know: perhaps options, perhaps a private key.
-    UnknownKind,
-    /// The bytes do not decode, or are a key of another kind than the line says.
-    Damaged,
-    /// The comment holds characters that cannot be seen.
-    UnprintableComment,
     /// The line is longer than any key.
     TooLong,
+    /// It does not start with a kind of key we know: perhaps options, perhaps a private key.
+    UnknownKind,
+    /// The comment holds characters that cannot be seen.
+    UnprintableComment,
 }
 
 impl PublicKey {

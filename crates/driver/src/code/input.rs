@@ -45,7 +45,7 @@ impl CodeInput {
         Self { commands, state, nameplate: None, finished: false }
     }
 
-    /// Asks the server which nameplates are in use. The answer is in [`nameplates`](Self) and in
+    /// Asks the server which nameplates are in use. The answer is in [`nameplates`](Self::nameplates) and in
     /// completions as soon as it is there.
     pub fn refresh_nameplates(&self) {
         self.command(Command::RefreshNameplates);

@@ -23,24 +23,24 @@ pub enum SocksRefusal {
     /// It wants a password.
     #[error("it asks for a password")]
     AuthenticationWanted,
+    /// It answered with a failure of its own: this code.
+    #[error("it failed (code {0})")]
+    Failed(u8),
     /// Its rules forbid this address.
     #[error("it does not allow this address")]
     Forbidden,
+    /// The name is longer than SOCKS can carry (255 bytes).
+    #[error("the name is too long for it")]
+    NameTooLong,
+    /// It does not speak SOCKS5.
+    #[error("it does not speak SOCKS5")]
+    NotSocks,
     /// The other end refused.
     #[error("connection refused by the other end")]
     Refused,
     /// The other end, or the network it is in, cannot be reached.
     #[error("the other end cannot be reached")]
     Unreachable,
-    /// It answered with a failure of its own: this code.
-    #[error("it failed (code {0})")]
-    Failed(u8),
-    /// It does not speak SOCKS5.
-    #[error("it does not speak SOCKS5")]
-    NotSocks,
-    /// The name is longer than SOCKS can carry (255 bytes).
-    #[error("the name is too long for it")]
-    NameTooLong,
 }
 
 impl Proxy {

@@ -187,24 +187,24 @@ pub enum TorError {
     /// The control port does not answer.
     #[error("Tor's control port {0} does not answer")]
     ControlPortSilent(ControlPort),
-    /// What answers does not speak Tor's control protocol.
-    #[error("Tor's control port does not speak its protocol")]
-    NotTor,
-    /// No Tor is running where one usually runs.
-    #[error("no Tor was found on this machine")]
-    NotFound,
-    /// Tor wants a password, or a cookie that we may not read.
-    #[error("Tor does not let us in")]
-    NotLetIn,
-    /// Tor has no SOCKS port on TCP.
-    #[error("Tor has no SOCKS port")]
-    NoSocksPort,
-    /// There is no program called `tor`, or it cannot be started.
-    #[error("the program tor cannot be started")]
-    NotInstalled,
     /// The Tor we started ended, or did not reach its network in time.
     #[error("Tor did not reach its network")]
     NoNetwork,
+    /// Tor has no SOCKS port on TCP.
+    #[error("Tor has no SOCKS port")]
+    NoSocksPort,
+    /// No Tor is running where one usually runs.
+    #[error("no Tor was found on this machine")]
+    NotFound,
+    /// There is no program called `tor`, or it cannot be started.
+    #[error("the program tor cannot be started")]
+    NotInstalled,
+    /// Tor wants a password, or a cookie that we may not read.
+    #[error("Tor does not let us in")]
+    NotLetIn,
+    /// What answers does not speak Tor's control protocol.
+    #[error("Tor's control port does not speak its protocol")]
+    NotTor,
 }
 
 /// Where SOCKS ports usually are: of the system's Tor, and of Tor Browser's.

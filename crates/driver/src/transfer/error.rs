@@ -56,12 +56,12 @@ pub enum Error {
     /// The other side gave up and says why. Show it escaped.
     #[error("the other side said: {0}")]
     PeerRefused(String),
+    /// We refused the offer, by [`Transfer::reject`](super::Transfer::reject).
+    #[error("refused")]
+    Rejected,
     /// What is being sent cannot be read, or changed while it was being sent.
     #[error(transparent)]
     Unsendable(#[from] Unsendable),
-    /// We refused the offer, by [`Transfer::reject`](super::Transfer).
-    #[error("refused")]
-    Rejected,
     /// The user saw that the verifiers differ: somebody sits in the middle.
     #[error("the verifiers differ")]
     VerifierRejected,
@@ -164,15 +164,15 @@ pub enum UnsendableReason {
     /// It was another size when the sending began.
     #[error("it changed while it was being sent")]
     Changed,
-    /// A socket, a pipe or a device.
-    #[error("it is neither a file nor a directory")]
-    NotAFile,
     /// A symbolic link leads back to a directory above it.
     #[error("it contains itself")]
     ContainsItself,
     /// It is the root of a file system.
     #[error("it has no name")]
     NoName,
+    /// A socket, a pipe or a device.
+    #[error("it is neither a file nor a directory")]
+    NotAFile,
     /// Its name is not Unicode, which the protocol demands.
     #[error("its name is not valid Unicode")]
     NotUnicode,

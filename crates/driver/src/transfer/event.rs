@@ -14,7 +14,7 @@ use crate::transit::Path;
 pub enum Event {
     /// What the mailbox server says to everybody who connects.
     Welcome(Box<Welcome>),
-    /// A person types the code into this ([`CodeSource::Input`](super::CodeSource)).
+    /// A person types the code into this ([`CodeSource::Input`](super::CodeSource::Input)).
     CodeWanted(CodeInput),
     /// The code is known. Unless it came from there, tell it to the other side.
     Code(Code),
@@ -28,11 +28,12 @@ pub enum Event {
     KeyEstablished,
     /// Both sides have the same key: comparing this by voice rules out a man in the middle.
     ///
-    /// With [`Settings::verify`](super::Settings) a sender waits for
-    /// [`Transfer::confirm_verifier`](super::Transfer) now.
+    /// With [`Settings::verify`](super::Settings::verify) a sender waits for
+    /// [`Transfer::confirm_verifier`](super::Transfer::confirm_verifier) now.
     Verifier(Verifier),
     /// The receiver is offered something other than a text: answer with
-    /// [`Transfer::accept`](super::Transfer) or [`Transfer::reject`](super::Transfer).
+    /// [`Transfer::accept`](super::Transfer::accept) or
+    /// [`Transfer::reject`](super::Transfer::reject).
     Offer(Offer),
     /// The receiver was sent a text. There is nothing to accept.
     Text(String),

@@ -36,7 +36,8 @@ pub struct Settings {
     pub relays: Vec<RelayHint>,
     /// Goes through Tor: nobody learns our address, and nobody can connect to us.
     pub tor: Option<Tor>,
-    /// Whether the sender waits for [`Transfer::confirm_verifier`](super::Transfer) before it
+    /// Whether the sender waits for [`Transfer::confirm_verifier`](super::Transfer::confirm_verifier)
+    /// before it
     /// says what it offers.
     pub verify: bool,
 }
@@ -107,7 +108,7 @@ pub enum CodeSource {
     Allocate,
     /// The sender told it.
     Code(Code),
-    /// A person types it, helped along: see [`Event::CodeWanted`](super::Event).
+    /// A person types it, helped along: see [`Event::CodeWanted`](super::Event::CodeWanted).
     Input,
 }
 

@@ -12,12 +12,12 @@ use super::hint::{Endpoint, Priority, TcpHint};
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HelperError {
-    /// What stands in brackets is not an IPv6 address.
-    #[error("invalid IPv6 address in TCP hint '{0}'")]
-    InvalidIpv6(String),
     /// The host is missing or cannot be one.
     #[error("invalid host in TCP hint '{0}'")]
     InvalidHost(String),
+    /// What stands in brackets is not an IPv6 address.
+    #[error("invalid IPv6 address in TCP hint '{0}'")]
+    InvalidIpv6(String),
     /// There is no port.
     #[error("unparseable TCP hint (need more colons) '{0}'")]
     NeedMoreColons(String),

@@ -46,15 +46,15 @@ pub enum Fault {
     /// The value of this key is not a string.
     #[error("'{0}' must be a string")]
     NotAString(&'static str),
+    /// The frame is JSON, but no object.
+    #[error("frame is not a JSON object")]
+    NotAnObject,
     /// `bind` comes first.
     #[error("must bind first")]
     NotBound,
     /// The frame is not JSON in UTF-8.
     #[error("frame is not valid JSON")]
     NotJson,
-    /// The frame is JSON, but no object.
-    #[error("frame is not a JSON object")]
-    NotAnObject,
     /// A second `claim`.
     #[error("only one claim per connection")]
     OnlyOneClaim,

@@ -62,9 +62,6 @@ pub enum ZipError {
     /// Two entries have the same path.
     #[error("it contains '{0}' twice")]
     Duplicate(ZipPath),
-    /// A file is not what was zipped.
-    #[error("the checksum of '{0}' is wrong")]
-    WrongChecksum(ZipPath),
     /// An entry is neither a file nor a folder, such as a symbolic link.
     #[error("'{0}' is neither a file nor a folder")]
     NotAFile(ZipPath),
@@ -89,6 +86,9 @@ pub enum ZipError {
     /// It is encrypted, or compressed in an unusual way.
     #[error("it is packed in a way that is not supported")]
     Unsupported,
+    /// A file is not what was zipped.
+    #[error("the checksum of '{0}' is wrong")]
+    WrongChecksum(ZipPath),
     /// Its table of contents and its contents differ.
     #[error("its table of contents does not fit its contents")]
     WrongTable,
