@@ -26,4 +26,4 @@ mod time;
 pub use bytes::{Reader, TooShort};
 pub use secret::Secret;
 pub use session::{Input, LinkId, Output, Session};
-pub use time::UnixTime;
+pub use time::{UnixTime, date};

@@ -29,18 +29,7 @@ impl UnixTime {
 
     /// Year, month (1-12) and day (1-31) of this time in UTC. Times before 1970 count as 1970.
     pub fn date(self) -> (u64, u64, u64) {
-        // Howard Hinnant's `civil_from_days`: years begin in March, so that the day that some
-        // years lack comes last; 719,468 days lie between the March of year 0 and 1970.
-        let days = Duration::try_from_secs_f64(self.0).unwrap_or_default().as_secs() / 86_400;
-        let days = days + 719_468;
-        let (era, day_of_era) = (days / 146_097, days % 146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era + year_of_era / 100 - year_of_era / 4 - year_of_era * 365;
-        let month_from_march = (day_of_year * 5 + 2) / 153;
-        let day = day_of_year - (month_from_march * 153 + 2) / 5 + 1;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-        (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+        date(Duration::try_from_secs_f64(self.0).unwrap_or_default().as_secs() / DAY)
     }
 
     /// This time, rounded down to a multiple of `step` seconds; unchanged when `step` is zero.
@@ -57,6 +46,32 @@ impl From<SystemTime> for UnixTime {
         Self(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64())
     }
 }
+
+/// Year, month (1-12) and day (1-31) of a number of days since 1970, in the Gregorian calendar.
+///
+/// ```
+/// assert_eq!(wormhole_kit::date(18_831), (2021, 7, 23));
+/// ```
+pub const fn date(days: u64) -> (u64, u64, u64) {
+    // Howard Hinnant's `civil_from_days`: years begin in March, so that the day that some years
+    // lack comes last; 719,468 days lie between the March of year 0 and 1970.
+    let days = days.saturating_add(719_468);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era + year_of_era / 100 - year_of_era / 4 - year_of_era * 365;
+    let month_from_march = (day_of_year * 5 + 2) / 153;
+    let day = day_of_year - (month_from_march * 153 + 2) / 5 + 1;
+    let year = era * 400 + year_of_era;
+    if month_from_march < 10 {
+        (year, month_from_march + 3, day)
+    } else {
+        (year + 1, month_from_march - 9, day)
+    }
+}
+
+/// Seconds of a day.
+const DAY: u64 = 86_400;
 
 #[cfg(test)]
 mod tests {

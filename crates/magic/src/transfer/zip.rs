@@ -55,5 +55,19 @@ const STORED: u16 = 0;
 /// Method: DEFLATE.
 const DEFLATED: u16 = 8;
 
+/// The type of an entry, in its mode.
+const TYPE_MASK: u32 = 0o170_000;
+
+/// Type: a file.
+const TYPE_FILE: u32 = 0o100_000;
+
+/// Type: a folder.
+const TYPE_FOLDER: u32 = 0o040_000;
+
+/// A length as a zip has it.
+fn wide(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,10 @@
 //!
 //! Bytes only; what they have to agree with is checked in [`super::read`].
 
-use wormhole_kit::{Reader, TooShort};
+use wormhole_kit::{Reader, TooShort, date};
 
 use super::{
-    CENTRAL, END, END_64, EXTRA_TIMESTAMP, EXTRA_ZIP64, FLAG_UTF8, LOCAL, LOCATOR_64, STORED,
+    CENTRAL, END, END_64, EXTRA_TIMESTAMP, EXTRA_ZIP64, FLAG_UTF8, LOCAL, LOCATOR_64, STORED, wide,
 };
 
 /// What precedes the data of a file.
@@ -118,6 +118,12 @@ pub(super) fn end_rest(end: &[u8]) -> Result<usize, TooShort> {
 /// Bytes of the end before its comment.
 pub(super) const END_FIXED: usize = 22;
 
+/// Bytes of the end in 64 bits without extensions.
+pub(super) const END_64_FIXED: usize = 56;
+
+/// Bytes of the record that says where the end in 64 bits is.
+pub(super) const LOCATOR_LENGTH: usize = 20;
+
 /// What of the extra fields is understood.
 #[derive(Default)]
 struct Extra {
@@ -203,7 +209,7 @@ pub(super) fn write_central(fields: Fields<'_>, mode: u32, offset: u64, out: &mu
 pub(super) fn write_end(entries: u64, size: u64, offset: u64, out: &mut Vec<u8>) {
     if needs_end_64(entries, size, offset) {
         out.extend(END_64.to_le_bytes());
-        out.extend((END_64_BYTES - 12).to_le_bytes());
+        out.extend(wide(END_64_FIXED - 12).to_le_bytes());
         out.extend([VERSION_64, MADE_BY_UNIX, VERSION_64, 0]);
         out.extend([0; 8]);
         for value in [entries, entries, size, offset] {
@@ -236,9 +242,9 @@ pub(super) const fn central_length(name: usize, size: u64, offset: u64) -> usize
 }
 
 /// Bytes that [`write_end`] writes.
-pub(super) const fn end_length(entries: u64, size: u64, offset: u64) -> u64 {
-    let wide = if needs_end_64(entries, size, offset) { END_64_BYTES + 20 } else { 0 };
-    22 + wide
+pub(super) const fn end_length(entries: u64, size: u64, offset: u64) -> usize {
+    let wide = needs_end_64(entries, size, offset);
+    END_FIXED + if wide { END_64_FIXED + LOCATOR_LENGTH } else { 0 }
 }
 
 /// Whether a number does not fit into 32 bits (the largest means: look elsewhere).
@@ -290,34 +296,18 @@ fn narrow_16(value: usize) -> u16 {
 
 /// Date and time as MS-DOS had them, in UTC, from 1980 to 2107.
 fn dos_time(seconds: i64) -> u32 {
-    let days = seconds.div_euclid(86_400);
-    let second = u32::try_from(seconds.rem_euclid(86_400)).unwrap_or(0);
-    let (year, month, day) = civil(days);
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    let (year, month, day) = date(seconds / 86_400);
     if year < 1980 {
         return (1 << 21) | (1 << 16);
     }
     if year > 2107 {
         return u32::MAX;
     }
-    let date = (u32::try_from(year - 1980).unwrap_or(0) << 9) | (month << 5) | day;
+    let second = seconds % 86_400;
+    let date = ((year - 1980) << 9) | (month << 5) | day;
     let time = ((second / 3600) << 11) | ((second / 60 % 60) << 5) | (second % 60 / 2);
-    (date << 16) | time
-}
-
-/// Year, month and day of a number of days since 1970, in the Gregorian calendar. The year is
-/// taken to begin in March, so that the leap day is its last.
-fn civil(days: i64) -> (i64, u32, u32) {
-    let days = days.saturating_add(719_468);
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = u32::try_from(day_of_year - (153 * shifted + 2) / 5 + 1).unwrap_or(1);
-    let month = u32::try_from(if shifted < 10 { shifted + 3 } else { shifted - 9 }).unwrap_or(1);
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
+    u32::try_from((date << 16) | time).unwrap_or(u32::MAX)
 }
 
 /// A field of 32 bits with this value means: look into the ZIP64 extra field.
@@ -326,7 +316,6 @@ const SATURATED: u64 = 0xffff_ffff;
 const MADE_BY_UNIX: u8 = 3;
 const VERSION_64: u8 = 45;
 const ATTRIBUTE_FOLDER: u32 = 0x10;
-const END_64_BYTES: u64 = 56;
 
 /// Bytes of the extra field with a time.
 const EXTRA_TIME: usize = 9;

@@ -10,11 +10,14 @@ mod table;
 use wormhole_kit::TooShort;
 
 use super::header::{
-    CENTRAL_FIXED, CentralHeader, END_FIXED, LOCAL_FIXED, LocalHeader, central_rest,
-    end_64_entries, end_64_rest, end_entries, end_rest, local_rest,
+    CENTRAL_FIXED, CentralHeader, END_64_FIXED, END_FIXED, LOCAL_FIXED, LOCATOR_LENGTH,
+    LocalHeader, central_rest, end_64_entries, end_64_rest, end_entries, end_rest, local_rest,
 };
 use super::path::{MAX_PATH, UnsafePath, ZipPath};
-use super::{CENTRAL, DEFLATED, END, END_64, FLAG_ENCRYPTED, LOCAL, LOCATOR_64, STORED};
+use super::{
+    CENTRAL, DEFLATED, END, END_64, FLAG_ENCRYPTED, LOCAL, LOCATOR_64, STORED, TYPE_FILE,
+    TYPE_FOLDER, TYPE_MASK, wide,
+};
 use crate::transfer::PeerName;
 use data::{Body, Held, Range};
 use table::Table;
@@ -219,8 +222,10 @@ impl ZipReader {
     ) -> Result<Option<Piece<'s>>, ZipError> {
         let State::InFile(body) = &mut self.state else { return Ok(None) };
         if let Some(range) = body.next(&mut self.held, input)? {
-            let length = u64::try_from(range.len()).unwrap_or(u64::MAX);
-            let left = self.allowance.checked_sub(length).ok_or(ZipError::Bomb(self.offered))?;
+            let left = self
+                .allowance
+                .checked_sub(wide(range.len()))
+                .ok_or(ZipError::Bomb(self.offered))?;
             self.allowance = left;
             return Ok(Some(Piece::Data(self.lend(&range))));
         }
@@ -326,17 +331,8 @@ fn end_64_length(record: &[u8]) -> Result<usize, ZipError> {
     }
 }
 
-const TYPE_MASK: u32 = 0o170_000;
-const TYPE_FILE: u32 = 0o100_000;
-const TYPE_FOLDER: u32 = 0o040_000;
-
 /// Folders of a tree without files. A cache of two levels of 256 each has half of that.
 const MAX_EMPTY_FOLDERS: u64 = 1 << 17;
 
-/// Bytes of the end in 64 bits without extensions.
-const END_64_FIXED: usize = 56;
-
 /// Bytes of the end in 64 bits that are taken: nobody extends it.
 const MAX_END_64: usize = 4096;
-
-const LOCATOR_LENGTH: usize = 20;

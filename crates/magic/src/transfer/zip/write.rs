@@ -8,7 +8,7 @@ use super::header::{
     write_local,
 };
 use super::path::ZipPath;
-use super::{DESCRIPTOR, FLAG_DESCRIPTOR};
+use super::{DESCRIPTOR, FLAG_DESCRIPTOR, TYPE_FILE, TYPE_FOLDER, wide};
 
 /// One file or folder to be written.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,8 +58,8 @@ impl Entry {
 
     fn mode(&self) -> u32 {
         let kind = match self.kind {
-            EntryKind::File(_) => 0o100_000,
-            EntryKind::Folder => 0o040_000,
+            EntryKind::File(_) => TYPE_FILE,
+            EntryKind::Folder => TYPE_FOLDER,
         };
         kind | u32::from(self.permissions & 0o7777)
     }
@@ -107,7 +107,7 @@ impl ZipWriter {
             offset += wide(local_length(name, size)) + size + descriptor_length(entry);
             count += 1;
         }
-        offset + central + end_length(count, central, offset)
+        offset + central + wide(end_length(count, central, offset))
     }
 
     /// Begins an entry: its header is appended to `out`. The data of a file follows.
@@ -187,8 +187,4 @@ const fn descriptor_length(entry: &Entry) -> u64 {
         (true, false) => 16,
         (true, true) => 24,
     }
-}
-
-fn wide(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }

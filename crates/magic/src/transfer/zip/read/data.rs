@@ -5,7 +5,7 @@ use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 use wormhole_kit::Reader;
 
 use super::super::header::LocalHeader;
-use super::super::{DEFLATED, DESCRIPTOR, FLAG_DESCRIPTOR};
+use super::super::{DEFLATED, DESCRIPTOR, FLAG_DESCRIPTOR, wide};
 use super::{ZipError, ZipPath};
 
 /// Bytes taken off the input that are not used up yet: the start of a header of which more has to
@@ -325,10 +325,6 @@ fn plain_descriptor(bytes: &[u8], crc: u32, packed: u64, size: u64) -> Option<us
         return Some(12);
     }
     (wide_form.u64_le() == Ok(packed) && wide_form.u64_le() == Ok(size)).then_some(20)
-}
-
-fn wide(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// Bytes of the longest descriptor. The table of contents behind it is longer, so as many always
