@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::json;
 use tokio::time::timeout;
-use wormhole::code::{self, Welcome, Wormhole, YourAddress};
+use wormhole::code::{self, MailboxUrl, Welcome, Wormhole, YourAddress};
 use wormhole::transfer::{self, CodeSource, Destination, Error, Event, Outgoing, Report, Settings};
 use wormhole::transit::RelayPolicy;
 
@@ -83,15 +83,14 @@ impl Checkup<'_> {
     /// Whether the mailbox server answers, and how it sees us.
     async fn mailbox(&mut self, settings: &Settings) -> Result<()> {
         let begun = Instant::now();
-        let url = story::server(settings);
-        let welcome = greet(settings).await;
+        let answer = greet(settings).await;
         let millis = begun.elapsed().as_millis();
-        let result = match &welcome {
-            Ok(_) => Ok(format!("{url} answers after {millis} ms")),
-            Err(failure) => Err(failure.clone()),
+        let (result, welcome) = match answer {
+            Ok((url, welcome)) => (Ok(format!("{url} answers after {millis} ms")), Some(welcome)),
+            Err(failure) => (Err(failure), None),
         };
         self.note("mailbox", result)?;
-        self.note("address", Ok(addresses(welcome.as_ref().ok())))
+        self.note("address", Ok(addresses(welcome.as_ref())))
     }
 
     /// Sends something to ourselves.
@@ -116,21 +115,22 @@ impl Checkup<'_> {
     }
 }
 
-/// Connects to the mailbox server and leaves again.
-async fn greet(settings: &Settings) -> Result<Welcome, Failure> {
+/// Connects to the mailbox server and leaves again; tells at which address it answered.
+async fn greet(settings: &Settings) -> Result<(MailboxUrl, Welcome), Failure> {
     let wormhole = Wormhole::create(code::Config {
         app_id: settings.app_id.clone(),
         servers: settings.servers.clone(),
         tor: settings.tor.clone(),
         ..code::Config::default()
     });
-    let welcome = timeout(PATIENCE, wormhole.welcome())
+    let answer = async { Ok((wormhole.server().await?, wormhole.welcome().await?)) };
+    let answer = timeout(PATIENCE, answer)
         .await
         .map_err(|_| Failure::new("the mailbox server does not answer"))?
         .map_err(|error| explain::rendezvous(&error, &story::server(settings)))?;
     // We said nothing, so there is nothing to leave behind.
     let _closed = wormhole.close().await;
-    Ok(welcome)
+    Ok(answer)
 }
 
 /// Our addresses, and the one the server sees.

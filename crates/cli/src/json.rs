@@ -31,8 +31,8 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         }
         Event::AwaitingConfirmation => json!({"event": "awaiting-confirmation"}),
         Event::Done(report) => done(report),
-        // The prompt asks; a program is asked by `question`.
-        Event::CodeWanted(_) | _ => return None,
+        // The prompt asks; a program is asked by `question`. It also knows which server it named.
+        Event::CodeWanted(_) | Event::Server(_) | _ => return None,
     })
 }
 

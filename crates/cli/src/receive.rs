@@ -57,6 +57,7 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
             | Event::CodeConsumed
             | Event::KeyEstablished
             | Event::Progress { .. }
+            | Event::Server(_)
             | Event::ServerFound
             | Event::ServerLost
             | Event::Welcome(_)

@@ -8,7 +8,7 @@ use crate::screen::Screen;
 use crate::talk::Talk;
 use crate::{printable, units};
 
-/// The mailbox server's name for people: the first address is tried first.
+/// The mailbox server's name for people until it has answered: the address that is tried first.
 pub(crate) fn server(settings: &Settings) -> String {
     settings.servers.first().map(ToString::to_string).unwrap_or_default()
 }
@@ -17,6 +17,7 @@ pub(crate) fn server(settings: &Settings) -> String {
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is is given back")]
 pub(crate) fn tell(event: Event, talk: &mut Talk<'_>) -> Option<Event> {
     match event {
+        Event::Server(server) => talk.name_server(server.to_string()),
         Event::Welcome(message) => welcome(&message, talk),
         Event::ServerLost => talk.desk.screen.say("Lost the mailbox server, trying again.."),
         Event::ServerFound => talk.desk.screen.say("The mailbox server is back."),

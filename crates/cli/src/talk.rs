@@ -139,6 +139,11 @@ impl<'d> Talk<'d> {
         Self { desk, transfer: Some(transfer), server, waiting, remark: None }
     }
 
+    /// Calls the mailbox server by the address that answered.
+    pub(crate) fn name_server(&mut self, server: String) {
+        self.server = server;
+    }
+
     /// What the mailbox server is called.
     pub(crate) fn server(&self) -> &str {
         &self.server

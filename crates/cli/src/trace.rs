@@ -35,6 +35,7 @@ impl Trace {
 /// The machine an event comes from and its name, without anything secret.
 pub(crate) fn describe(event: &Event) -> (&'static str, &'static str) {
     match event {
+        Event::Server(_) => ("RC", "server"),
         Event::Welcome(_) => ("RC", "welcome"),
         Event::Code(_) => ("C", "code"),
         Event::CodeWanted(_) => ("C", "code wanted"),

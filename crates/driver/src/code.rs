@@ -146,6 +146,14 @@ impl Wormhole {
         Ok(CodeInput::new(self.commands.clone(), self.state.clone()))
     }
 
+    /// Waits until the server has answered: at which one of [`Config::servers`].
+    ///
+    /// # Errors
+    /// The wormhole ended before.
+    pub async fn server(&self) -> Result<MailboxUrl, Error> {
+        self.wait(|state| state.server.clone()).await
+    }
+
     /// Waits for the server's first words. They may hold a message to the user
     /// ([`Welcome::motd`]); make it safe for a terminal before showing it.
     ///

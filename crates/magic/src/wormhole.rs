@@ -124,6 +124,11 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         &self.side
     }
 
+    /// Which of the server's addresses answered; `None` until one has welcomed us.
+    pub fn server(&self) -> Option<&MailboxUrl> {
+        self.link.server()
+    }
+
     fn on_input(&mut self, now: Instant, input: Input<'_, Command>) -> Result<(), WormholeError> {
         match input {
             Input::Opened(link) => self.link.on_opened(link, now),

@@ -7,11 +7,14 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use wormhole_magic::wormhole::Event;
 
-use super::{Closed, Code, Delegate, Error, Key, Nameplate, PeerMisbehaved, Verifier, Welcome};
+use super::{
+    Closed, Code, Delegate, Error, Key, MailboxUrl, Nameplate, PeerMisbehaved, Verifier, Welcome,
+};
 
 /// What has happened so far.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    pub(super) server: Option<MailboxUrl>,
     pub(super) welcome: Option<Welcome>,
     pub(super) nameplates: Option<Vec<Nameplate>>,
     pub(super) nameplate_claimed: bool,
@@ -47,11 +50,18 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// Writes an event down and tells the delegate.
+    /// Writes an event down and tells the delegate. `server` is the address that answered.
     ///
     /// # Errors
     /// The peer sends faster than the application reads: it is not worth any amount of memory.
-    pub(super) fn publish(&mut self, event: Event) -> Result<(), Error> {
+    pub(super) fn publish(
+        &mut self,
+        event: Event,
+        server: Option<&MailboxUrl>,
+    ) -> Result<(), Error> {
+        if let (Event::Welcome(_), Some(server)) = (&event, server) {
+            self.answered(server);
+        }
         if let Some(delegate) = &mut self.delegate {
             tell(delegate.as_mut(), &event);
         }
@@ -72,6 +82,13 @@ impl Board {
             Event::Message(_) | Event::Closed(_) | _ => {}
         });
         Ok(())
+    }
+
+    fn answered(&mut self, server: &MailboxUrl) {
+        if let Some(delegate) = &mut self.delegate {
+            delegate.on_server(server);
+        }
+        self.state.send_modify(|state| state.server = Some(server.clone()));
     }
 
     fn publish_message(&mut self, message: Vec<u8>) -> Result<(), Error> {

@@ -2,12 +2,17 @@
 
 use serde_json::Value;
 
-use super::{Closed, Code, Error, Key, Verifier, Welcome};
+use super::{Closed, Code, Error, Key, MailboxUrl, Verifier, Welcome};
 
 /// Is told what happens in a wormhole. Every method does nothing unless it is overridden.
 ///
 /// The methods are called on the task that runs the wormhole: they should return soon.
 pub trait Delegate: Send {
+    /// The server answered, at this one of its addresses.
+    fn on_server(&mut self, server: &MailboxUrl) {
+        let _ = server;
+    }
+
     /// The server's first words.
     fn on_welcome(&mut self, welcome: &Welcome) {
         let _ = welcome;

@@ -60,7 +60,7 @@ async fn run(
         tokio::select! {
             event = driver.next() => match event {
                 Ok(Event::Closed(closed)) => break Ok(closed),
-                Ok(event) => if let Err(error) = board.publish(event) {
+                Ok(event) => if let Err(error) = board.publish(event, driver.session().server()) {
                     driver.command(Command::Close(Some(Mood::Errory)));
                     break Err(error);
                 },

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use wormhole_magic::transfer::Offer;
 
-use crate::code::{Code, CodeInput, Verifier, Welcome};
+use crate::code::{Code, CodeInput, MailboxUrl, Verifier, Welcome};
 use crate::transit::Path;
 
 /// One step of a transfer, in the order in which they usually come.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// The mailbox server answered, at this one of its addresses.
+    Server(MailboxUrl),
     /// What the mailbox server says to everybody who connects.
     Welcome(Box<Welcome>),
     /// A person types the code into this ([`CodeSource::Input`](super::CodeSource::Input)).

@@ -17,7 +17,7 @@ use wormhole_magic::transit::TransitKey;
 use super::thread::Outcome;
 use super::{CodeSource, Command, Error, Event, Report, Settings};
 use crate::code::{
-    self, AppId, Closed, Code, Config, Delegate, Key, Mood, Verifier, Welcome, Wormhole,
+    self, AppId, Closed, Code, Config, Delegate, Key, MailboxUrl, Mood, Verifier, Welcome, Wormhole,
 };
 use crate::transit::blocking::Cutter;
 
@@ -107,6 +107,7 @@ impl Session {
 
     async fn on_news(&mut self, news: News) -> Result<Option<Happening>, Error> {
         let event = match news {
+            News::Server(server) => Event::Server(server),
             News::Welcome(welcome) => Event::Welcome(welcome),
             News::ServerLost => Event::ServerLost,
             News::ServerFound => Event::ServerFound,
@@ -337,6 +338,7 @@ enum News {
     CodeConsumed,
     Key(Key),
     Message(Vec<u8>),
+    Server(MailboxUrl),
     ServerFound,
     ServerLost,
     Verifier(Verifier),
@@ -355,6 +357,10 @@ impl Reporter {
 }
 
 impl Delegate for Reporter {
+    fn on_server(&mut self, server: &MailboxUrl) {
+        self.report(News::Server(server.clone()));
+    }
+
     fn on_welcome(&mut self, welcome: &Welcome) {
         self.report(News::Welcome(Box::new(welcome.clone())));
     }

@@ -89,6 +89,11 @@ impl ServerLink {
         self.welcomed
     }
 
+    /// The address in use, once the server has welcomed us there.
+    pub(super) fn server(&self) -> Option<&MailboxUrl> {
+        self.urls.get(self.url).filter(|_| self.welcomed)
+    }
+
     pub(super) fn on_opened(&mut self, link: LinkId, now: Instant) {
         if matches!(self.state, State::Dialing { link: dialing, .. } if dialing == link) {
             self.state = State::ExpectWelcome { link, give_up: now + WELCOME_TIMEOUT };

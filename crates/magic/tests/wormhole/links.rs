@@ -29,6 +29,19 @@ fn each_address_is_tried_and_the_last_failure_is_final() {
 }
 
 #[test]
+fn the_address_that_answers_is_known_once_it_has_and_kept() {
+    let mut desk = Desk::with_servers(&["wss://one/v1", "ws://one:4000/v1"]);
+    desk.lose_link();
+    desk.open_link();
+    assert_eq!(desk.wormhole.server(), None);
+    desk.hear(json!({"type": "welcome", "welcome": {}}));
+    let answered = "ws://one:4000/v1".parse().ok();
+    assert_eq!(desk.wormhole.server(), answered.as_ref());
+    relink(&mut desk);
+    assert_eq!(desk.wormhole.server(), answered.as_ref());
+}
+
+#[test]
 fn an_address_that_does_not_answer_is_left_for_the_next() {
     let mut desk = Desk::with_servers(&["wss://one/v1", "ws://one:4000/v1"]);
     desk.pass(Duration::from_secs(8));
