@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::timeout;
 use wormhole::code::{self, MailboxUrl, Welcome, Wormhole, YourAddress};
-use wormhole::transfer::{self, CodeSource, Destination, Error, Event, Outgoing, Report, Settings};
+use wormhole::transfer::{self, CodeSource, Destination, Error, Outgoing, Report, Settings};
 use wormhole::transit::RelayPolicy;
 
 use crate::config;
@@ -160,32 +160,14 @@ fn address(seen: &YourAddress) -> Option<IpAddr> {
 /// Sends something to ourselves and forgets it.
 async fn loopback(outgoing: Outgoing, settings: &Settings) -> Result<Report, Error> {
     let mut sender = transfer::send(outgoing, settings.clone())?;
-    let code = loop {
-        match sender.next().await.transpose()? {
-            Some(Event::Code(code)) => break code,
-            Some(_) => {}
-            None => return Err(Error::PeerGone),
-        }
-    };
+    let code = sender.code().await?;
     let mut receiver = transfer::receive(CodeSource::Code(code), settings.clone());
-    let sending = async {
-        let mut report = None;
-        while let Some(event) = sender.next().await.transpose()? {
-            if let Event::Done(done) = event {
-                report = Some(done);
-            }
-        }
-        report.ok_or(Error::PeerGone)
-    };
     let receiving = async {
-        while let Some(event) = receiver.next().await.transpose()? {
-            if let Event::Offer(_) = event {
-                receiver.accept(Destination::Writer(Box::new(io::sink())));
-            }
-        }
-        Ok(())
+        receiver.offered().await?;
+        receiver.accept(Destination::Writer(Box::new(io::sink())));
+        receiver.done().await
     };
-    tokio::try_join!(sending, receiving).map(|(report, ())| report)
+    tokio::try_join!(sender.done(), receiving).map(|(sent, _received)| sent)
 }
 
 fn greeting() -> Outgoing {

@@ -48,8 +48,12 @@ use zeroize::Zeroizing;
 pub use wormhole_magic::AppId;
 pub use wormhole_magic::code::{Code, CodeError, Nameplate, Password, uri};
 pub use wormhole_magic::key::{Key, Verifier};
-pub use wormhole_magic::mailbox::message::YourAddress;
-pub use wormhole_magic::mailbox::{MailboxUrl, MailboxUrlError, Mood, Welcome};
+pub use wormhole_magic::mailbox::hashcash::ImpossibleDemand;
+pub use wormhole_magic::mailbox::message::{
+    HashcashDemand, NoPermission, PermissionRequired, YourAddress,
+};
+pub use wormhole_magic::mailbox::{MailboxUrl, MailboxUrlError, MalformedMessage, Mood, Welcome};
+pub use wormhole_magic::spake2::PakeError;
 pub use wormhole_magic::wormhole::{Closed, PeerMisbehaved, ServerMisbehaved, ServerText};
 
 use wormhole_magic::wormhole::{Command, MAX_MESSAGE};

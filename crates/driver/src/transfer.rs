@@ -1,30 +1,35 @@
 //! File transfer: send and receive files, directories, texts and streams with a code.
 //!
-//! A [`Transfer`] is a stream of [`Event`]s that runs by itself; dropping it cancels the transfer
-//! and tells the other side. Sending takes three lines, and so does receiving:
+//! A [`Transfer`] runs by itself; dropping it cancels the transfer and tells the other side. Sending
+//! takes three lines, and receiving one more:
 //!
 //! ```no_run
-//! use wormhole::transfer::{self, CodeSource, Destination, Error, Event, OnExists, Outgoing, Settings};
+//! use wormhole::transfer::{self, CodeSource, Destination, Error, OnExists, Outgoing, Settings};
 //!
 //! async fn send() -> Result<(), Error> {
-//!     let mut transfer = transfer::send(Outgoing::Paths(vec!["photo.jpg".into()]), Settings::default())?;
-//!     while let Some(event) = transfer.next().await {
-//!         if let Event::Code(code) = event? {
-//!             println!("on the other computer: wormhole receive {code}");
-//!         }
-//!     }
-//!     Ok(())
+//!     let mut transfer = transfer::send(Outgoing::Text("hello".into()), Settings::default())?;
+//!     println!("on the other computer: wormhole receive {}", transfer.code().await?);
+//!     transfer.done().await.map(drop)
 //! }
 //!
 //! async fn receive(code: wormhole::code::Code) -> Result<(), Error> {
 //!     let mut transfer = transfer::receive(CodeSource::Code(code), Settings::default());
+//!     println!("{:?}", transfer.offered().await?);
+//!     transfer.accept(Destination::Folder { folder: ".".into(), on_exists: OnExists::KeepBoth });
+//!     transfer.done().await.map(drop)
+//! }
+//! ```
+//!
+//! All there is to know comes as [`Event`]s. They should be taken until there are no more: the last
+//! thing a transfer does is to say goodbye to the server.
+//!
+//! ```no_run
+//! use wormhole::transfer::{Error, Event, Transfer};
+//!
+//! async fn watch(mut transfer: Transfer) -> Result<(), Error> {
 //!     while let Some(event) = transfer.next().await {
 //!         match event? {
-//!             Event::Offer(_) => transfer.accept(Destination::Folder {
-//!                 folder: ".".into(),
-//!                 on_exists: OnExists::KeepBoth,
-//!             }),
-//!             Event::Text(text) => println!("{text}"),
+//!             Event::Connected(path) => println!("{path}"),
 //!             Event::Progress { done, total } => println!("{done} of {total:?} bytes"),
 //!             _ => {}
 //!         }
@@ -32,9 +37,6 @@
 //!     Ok(())
 //! }
 //! ```
-//!
-//! Events should be taken until there are no more: the last thing a transfer does is to say
-//! goodbye to the server.
 
 mod bulk;
 mod error;
@@ -51,12 +53,16 @@ mod tree;
 mod unpack;
 
 use tokio::sync::mpsc;
-pub use wormhole_magic::transfer::{Offer, PeerName, UnsafeName};
+pub use wormhole_magic::transfer::negotiation::PeerMisbehaved as NegotiationFault;
+pub use wormhole_magic::transfer::zip::path::UnsafePath;
+pub use wormhole_magic::transfer::zip::{ZipError, ZipPath};
+pub use wormhole_magic::transfer::{BadMessage, Offer, PeerName, UnsafeName};
 
 pub use error::{Error, PeerMisbehaved, SystemError, Unsendable, UnsendableReason};
 pub use event::{Event, Report};
 pub use settings::{CodeSource, Destination, OnExists, Outgoing, Settings};
 
+use crate::code::{self, Code};
 use session::Session;
 use source::Parcel;
 
@@ -133,6 +139,52 @@ impl Transfer {
     /// Waits for the next event; `None` after [`Event::Done`] or an error.
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
         self.events.recv().await
+    }
+
+    /// Waits until the code is known.
+    ///
+    /// # Errors
+    /// The transfer ended before.
+    pub async fn code(&mut self) -> Result<Code, Error> {
+        self.find(|event| if let Event::Code(code) = event { Some(code) } else { None }).await
+    }
+
+    /// Waits for what is offered. A text ([`Offer::Text`]) is there with that; anything else wants
+    /// an answer.
+    ///
+    /// # Errors
+    /// The transfer ended before.
+    pub async fn offered(&mut self) -> Result<Offer, Error> {
+        let offer = |event| {
+            if let Event::Offer(offer) = event {
+                return Some(offer);
+            }
+            if let Event::Text(text) = event { Some(Offer::Text(text)) } else { None }
+        };
+        self.find(offer).await
+    }
+
+    /// Waits for the end. What has to be answered before ([`Event::Offer`], and
+    /// [`Event::Verifier`] with [`Settings::verify`]) has to be answered before this.
+    ///
+    /// # Errors
+    /// The transfer failed.
+    pub async fn done(mut self) -> Result<Report, Error> {
+        let done = |event| if let Event::Done(report) = event { Some(report) } else { None };
+        let outcome = self.find(done).await;
+        // The server is still being told goodbye.
+        while self.events.recv().await.is_some() {}
+        outcome
+    }
+
+    /// Waits for an event, passing over all others.
+    async fn find<T>(&mut self, look: impl Fn(Event) -> Option<T>) -> Result<T, Error> {
+        while let Some(event) = self.next().await {
+            if let Some(found) = look(event?) {
+                return Ok(found);
+            }
+        }
+        Err(code::Error::Closed.into())
     }
 
     /// Says whether the verifiers are the same, after [`Event::Verifier`].

@@ -40,10 +40,10 @@ use wormhole_kit::LinkId;
 pub use wormhole_kit::Secret;
 use wormhole_magic::transit::race::{Command, Event};
 pub use wormhole_magic::transit::{
-    Ability, BadRecord, Hint, RaceError, RelayHint, RelayPolicy, RelaySide, Role, TcpHint,
-    TransitInfo, TransitKey,
+    Ability, BadRecord, Endpoint, HelperError, Hint, Priority, RaceError, RelayAddress, RelayHint,
+    RelayPolicy, Role, TcpHint, TransitInfo, TransitKey,
 };
-use wormhole_magic::transit::{Address, Race, RaceSettings};
+use wormhole_magic::transit::{Address, Race, RaceSettings, RelaySide};
 
 use crate::drive::Driver;
 use crate::net::tor::Tor;

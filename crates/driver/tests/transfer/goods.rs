@@ -23,6 +23,28 @@ async fn a_text_arrives_as_an_event_on_the_other_side() {
 }
 
 #[tokio::test]
+async fn an_application_need_not_look_at_events() {
+    let (from, to) = (Folder::new(), Folder::new());
+    let file = from.file("a", b"contents");
+    for what in [path(&file), Outgoing::Text("hello".into())] {
+        let (mut settings, _) = settings().await;
+        settings.code = None;
+        let mut sender = transfer::send(what, settings.clone()).unwrap();
+        let code = sender.code().await.unwrap();
+        let mut receiver = transfer::receive(CodeSource::Code(code), settings.clone());
+        let receiving = async {
+            let offer = receiver.offered().await.unwrap();
+            receiver.accept(to.destination(OnExists::Refuse));
+            (offer, receiver.done().await)
+        };
+        let (sent, (offer, received)) = tokio::join!(sender.done(), receiving);
+        assert_eq!(sent.unwrap().bytes, received.unwrap().bytes);
+        assert!(matches!(offer, Offer::File { size: 8, .. } | Offer::Text(_)), "{offer:?}");
+    }
+    assert_eq!(std::fs::read(to.path().join("a")).unwrap(), b"contents");
+}
+
+#[tokio::test]
 async fn files_of_any_size_arrive_under_their_names() {
     for (name, size) in [("empty", 0), ("one byte", 1), ("-dash ü.bin", 3_000_000)] {
         let (settings, code) = settings().await;
