@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 
-mod common;
+mod code;
+mod connection;
 mod receive;
 mod send;
 mod ssh;
 
-pub(crate) use common::{CodeArgs, ConnectionArgs, DEBUG_MACHINES, TorArgs};
+pub(crate) use code::{CodeArgs, DEBUG_MACHINES};
+pub(crate) use connection::{ConnectionArgs, TorArgs};
 pub(crate) use receive::{OnExists, ReceiveArgs};
 pub(crate) use send::SendArgs;
 pub(crate) use ssh::{AcceptArgs, InviteArgs, SshArgs, SshCommand};

@@ -152,11 +152,7 @@ impl Shown {
 /// # Errors
 /// It is neither; the exit code is 1, as the Python command line has it.
 pub(crate) fn code(typed: &str, settings: &mut Settings) -> Result<Code> {
-    if !typed.starts_with(TransferUri::SCHEME) {
-        return Code::parse(typed).map_err(|error| bad_code(&error).into());
-    }
-    let uri: TransferUri =
-        typed.parse().map_err(|error: UriError| Failure::new(error.to_string()))?;
+    let uri = code_or_link(typed)?;
     if let Some(server) = &uri.rendezvous {
         settings.servers = vec![mailbox(&with_path(server))?];
     }
@@ -169,8 +165,18 @@ fn with_path(server: &str) -> String {
     if server.ends_with("/v1") { server.to_owned() } else { format!("{server}/v1") }
 }
 
-fn bad_code(error: &dyn std::error::Error) -> Failure {
-    Failure::new(error.to_string()).hint("a code looks like 7-guitarist-revenge")
+/// Reads a code, or a `wormhole-transfer:` link; a code is a link without a server.
+///
+/// # Errors
+/// It is neither.
+pub(crate) fn code_or_link(typed: &str) -> Result<TransferUri, Failure> {
+    if typed.starts_with(TransferUri::SCHEME) {
+        return typed.parse().map_err(|error: UriError| Failure::new(error.to_string()));
+    }
+    let code = Code::parse(typed).map_err(|error| {
+        Failure::new(error.to_string()).hint("a code looks like 7-guitarist-revenge")
+    })?;
+    Ok(TransferUri { code, rendezvous: None, peer_receives: false })
 }
 
 /// Whether a person sits at standard input.

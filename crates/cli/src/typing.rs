@@ -3,11 +3,11 @@
 use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, Result};
-use wormhole::code::uri::{TransferUri, UriError};
 use wormhole::code::{Code, CodeInput};
 
 use crate::code_prompt::{self, PROMPT, Typed};
 use crate::failure::Failure;
+use crate::request::code_or_link;
 use crate::screen;
 use crate::signals::Signal;
 use crate::talk::{Question, Talk};
@@ -56,12 +56,7 @@ fn choose(mut input: CodeInput, code: &Code) -> Result<()> {
 
 /// Reads a code or a link. A link to another server comes too late: this one is connected.
 fn parse(line: &str) -> Result<Code, Failure> {
-    let hint = "a code looks like 7-guitarist-revenge";
-    if !line.starts_with(TransferUri::SCHEME) {
-        return Code::parse(line).map_err(|error| Failure::new(error.to_string()).hint(hint));
-    }
-    let uri: TransferUri =
-        line.parse().map_err(|error: UriError| Failure::new(error.to_string()))?;
+    let uri = code_or_link(line)?;
     match uri.rendezvous {
         None => Ok(uri.code),
         Some(_) => Err(Failure::new("this link leads to another mailbox server")

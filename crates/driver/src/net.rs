@@ -14,6 +14,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 pub(crate) use link::{Link, Outbox};
@@ -24,6 +25,10 @@ pub(crate) use websocket::{Frames, WebSocket};
 
 /// A link being opened.
 pub(crate) type Dialing = Pin<Box<dyn Future<Output = Result<Link, LinkFailure>> + Send>>;
+
+/// A stream of bytes in both directions.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
 /// The way to other machines.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Sink, Stream};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -16,7 +15,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use url::{Host, Url};
 
 use super::link::Outbox;
-use super::{LinkFailure, Route, tls};
+use super::{Duplex, LinkFailure, Route, tls};
 
 /// Which kind of frames go out. Either kind is taken in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,10 +35,6 @@ pub(crate) struct WebSocket {
     heard: bool,
     said_goodbye: bool,
 }
-
-/// A stream of bytes in both directions.
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
 impl WebSocket {
     /// Opens a WebSocket that takes messages of up to `max_message` bytes.

@@ -398,7 +398,8 @@ impl Listeners {
     }
 }
 
-fn unix_now() -> UnixTime {
+/// The time for records and frames.
+pub(super) fn unix_now() -> UnixTime {
     SystemTime::now().into()
 }
 

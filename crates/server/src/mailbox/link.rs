@@ -8,14 +8,14 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
-use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::message::Welcome;
 use wormhole_magic::mailbox::server::{Answer, Client, Output, Refusal, Request, RequestId};
 
+use super::hub::unix_now;
 use super::inbox::{Event, Inbox};
 use super::service::Service;
 use crate::drain::Drain;
@@ -338,10 +338,6 @@ impl Drop for Link {
         self.service.hub().forget(self.inbox.number());
         self.service.counters().closed();
     }
-}
-
-fn unix_now() -> UnixTime {
-    SystemTime::now().into()
 }
 
 /// Unsent bytes beyond which the link makes no more: its client has to read first.

@@ -4,19 +4,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
-use super::super::tcp;
+use super::super::{Duplex, tcp};
 use super::{ControlPort, LOCAL_TIMEOUT, TorError};
 
 /// A conversation with a Tor.
 pub(super) struct Control {
-    stream: BufReader<Box<dyn Stream>>,
+    stream: BufReader<Box<dyn Duplex>>,
 }
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Control {
     pub(super) async fn connect(port: &ControlPort) -> Result<Self, TorError> {
@@ -92,7 +89,7 @@ impl Control {
     }
 }
 
-async fn open(port: &ControlPort) -> Option<Box<dyn Stream>> {
+async fn open(port: &ControlPort) -> Option<Box<dyn Duplex>> {
     match port {
         ControlPort::Tcp { host, port } => Some(Box::new(tcp::connect(host, *port).await.ok()?)),
         #[cfg(unix)]

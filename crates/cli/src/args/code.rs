@@ -1,0 +1,31 @@
+//! Options about the code and what is shown, for `send` and `receive`.
+
+/// How the code is made and checked, and how much is shown.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct CodeArgs {
+    /// Use no code at all: whoever asks first gets it
+    #[arg(short = '0')]
+    pub(crate) zero_mode: bool,
+    /// Number of words in the code
+    #[arg(short, long, value_name = "NUMWORDS", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) code_length: Option<u8>,
+    /// Show a verification string, and wait for approval
+    #[arg(short, long)]
+    pub(crate) verify: bool,
+    /// Show no progress bar
+    #[arg(long)]
+    pub(crate) hide_progress: bool,
+    /// Trace what happens, without secrets; all of it, or some of B,N,M,S,O,K,SK,R,RC,L,C,T
+    #[arg(
+        long,
+        value_name = "MACHINES",
+        num_args = 0..=1,
+        default_missing_value = DEBUG_MACHINES,
+        value_delimiter = ','
+    )]
+    pub(crate) debug_state: Option<Vec<String>>,
+}
+
+/// The names `--debug-state` knows, as the Python command line has them: boss, nameplate, mailbox,
+/// send, order, key, sorted key, receive, rendezvous connector, lister, code, terminator.
+pub(crate) const DEBUG_MACHINES: &str = "B,N,M,S,O,K,SK,R,RC,L,C,T";
