@@ -3,4 +3,6 @@
 //!
 //! Nothing here knows what a capability says: `shh` stands on this, never the other way round.
 
+pub mod ecies;
+pub mod key;
 pub mod rlp;

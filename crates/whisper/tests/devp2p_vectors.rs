@@ -1,0 +1,128 @@
+//! The known answers of `vectors/whisper/vectors.json` for the devp2p half, which go-ethereum
+//! 1.9.7 computed. Those that need the inside of a handshake stand beside it, in
+//! `src/devp2p/rlpx/tests.rs`.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+use rand_chacha::rand_core::{CryptoRng, Error, RngCore};
+use serde_json::Value;
+use wormhole_kit::Secret;
+use wormhole_whisper::devp2p::{
+    ecies,
+    key::{NodeId, PrivateKey, PublicKey},
+    rlp::{Rlp, RlpError},
+};
+
+/// The named part of the vector file.
+fn vectors(part: &str) -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/whisper/vectors.json");
+    let all: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    all[part].clone()
+}
+
+/// The cases of a part, never none.
+fn cases(part: &Value) -> &[Value] {
+    let cases = part.as_array().unwrap();
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn text<'a>(case: &'a Value, field: &str) -> &'a str {
+    case[field].as_str().unwrap_or_else(|| panic!("no text {field} in {case}"))
+}
+
+fn bytes(case: &Value, field: &str) -> Vec<u8> {
+    let text = text(case, field);
+    HEXLOWER_PERMISSIVE.decode(text.trim_start_matches("0x").as_bytes()).unwrap()
+}
+
+fn private_key(case: &Value, field: &str) -> PrivateKey {
+    PrivateKey::from_secret(&Secret::new(bytes(case, field).try_into().unwrap())).unwrap()
+}
+
+/// Hands out prepared bytes, where a test must know what was drawn.
+struct Prepared(Vec<u8>);
+
+impl RngCore for Prepared {
+    fn next_u32(&mut self) -> u32 {
+        unimplemented!("only bytes are drawn")
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        unimplemented!("only bytes are drawn")
+    }
+
+    fn fill_bytes(&mut self, to: &mut [u8]) {
+        let rest = self.0.split_off(to.len());
+        to.copy_from_slice(&self.0);
+        self.0 = rest;
+    }
+
+    fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), Error> {
+        self.fill_bytes(to);
+        Ok(())
+    }
+}
+
+impl CryptoRng for Prepared {}
+
+#[test]
+fn public_keys_are_geth_s() {
+    let keys = vectors("keys");
+    for name in ["alice", "bob"] {
+        let public = private_key(&keys, &format!("{name}_private")).public_key();
+        let expected = bytes(&keys, &format!("{name}_public"));
+        assert_eq!(public.to_uncompressed().as_slice(), expected);
+        assert_eq!(PublicKey::from_sec1(&expected), Ok(public));
+        assert_eq!(public.node_id(), NodeId(expected[1..].try_into().unwrap()));
+    }
+}
+
+#[test]
+fn ecies_seals_to_geth_s_bytes_and_opens_them() {
+    for case in cases(&vectors("ecies")) {
+        let (key, sealed) = (private_key(case, "recipient_private"), bytes(case, "ciphertext"));
+        let plaintext = bytes(case, "plaintext");
+        assert_eq!(*ecies::open(&key, &sealed, b"").unwrap(), plaintext);
+        let drawn = [bytes(case, "ephemeral_private"), bytes(case, "iv")].concat();
+        let ours = ecies::seal(&key.public_key(), &plaintext, b"", &mut Prepared(drawn));
+        assert_eq!(ours, sealed);
+    }
+}
+
+/// Reads the five fields of an envelope, as `shh` does.
+fn read_envelope(encoded: &[u8]) -> Result<(), RlpError> {
+    let mut fields = Rlp::only_list(encoded)?;
+    (fields.u32()?, fields.u32()?, fields.array::<4>()?, fields.string()?, fields.u64()?);
+    fields.end()
+}
+
+#[test]
+fn rlp_is_as_strict_as_geth_s() {
+    let expected = [
+        ("ok", Ok(())),
+        ("leading zero in ttl", Err(RlpError::LeadingZero)),
+        ("topic 3 bytes", Err(RlpError::WrongLength { wanted: 4, actual: 3 })),
+        ("topic 5 bytes", Err(RlpError::WrongLength { wanted: 4, actual: 5 })),
+        ("extra sixth element", Err(RlpError::TooManyItems)),
+        ("missing nonce", Err(RlpError::TooFewItems)),
+        ("expiry 5 bytes", Err(RlpError::IntegerTooLarge)),
+        ("nonce 9 bytes", Err(RlpError::IntegerTooLarge)),
+        ("non canonical data 817f", Err(RlpError::NotCanonical)),
+        ("ttl encoded as 0x00", Err(RlpError::LeadingZero)),
+        ("trailing bytes after list", Err(RlpError::TooManyItems)),
+    ];
+    let part = vectors("rlp_strictness_geth");
+    for (case, (name, verdict)) in cases(&part).iter().zip(expected) {
+        assert_eq!(text(case, "name"), name);
+        assert_eq!(verdict.is_ok(), case["accepted"].as_bool().unwrap());
+        assert_eq!(read_envelope(&bytes(case, "rlp")), verdict, "{name}");
+    }
+    assert_eq!(cases(&part).len(), expected.len());
+}
