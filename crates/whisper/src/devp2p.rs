@@ -6,3 +6,4 @@
 pub mod ecies;
 pub mod key;
 pub mod rlp;
+pub mod rlpx;

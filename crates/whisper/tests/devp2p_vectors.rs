@@ -99,7 +99,9 @@ fn ecies_seals_to_geth_s_bytes_and_opens_them() {
 /// Reads the five fields of an envelope, as `shh` does.
 fn read_envelope(encoded: &[u8]) -> Result<(), RlpError> {
     let mut fields = Rlp::only_list(encoded)?;
-    (fields.u32()?, fields.u32()?, fields.array::<4>()?, fields.string()?, fields.u64()?);
+    let (_expiry, _ttl) = (fields.u32()?, fields.u32()?);
+    let (_topic, _data) = (fields.array::<4>()?, fields.string()?);
+    let _nonce = fields.u64()?;
     fields.end()
 }
 

@@ -7,6 +7,8 @@
 //! ephemeral point (65) ‖ IV (16) ‖ ciphertext ‖ tag (32)
 //! ```
 
+use std::fmt;
+
 use aes::{
     Aes128,
     cipher::{KeyInit, KeyIvInit, StreamCipher},
@@ -33,7 +35,6 @@ pub fn seal(
 
 /// The randomness of one sealed message, drawn ahead of its use. Consumed by it, because the key
 /// stream depends on nothing else.
-#[derive(Debug)]
 pub(crate) struct Fresh {
     ephemeral: PrivateKey,
     iv: [u8; IV],
@@ -56,6 +57,12 @@ impl Fresh {
         let tag = keys.tag(&self.iv, &ciphertext, context).finalize().into_bytes();
         let point = self.ephemeral.public_key().to_uncompressed();
         [point.as_slice(), &self.iv, &ciphertext, &tag].concat()
+    }
+}
+
+impl fmt::Debug for Fresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fresh(…)")
     }
 }
 
