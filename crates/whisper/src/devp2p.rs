@@ -3,7 +3,11 @@
 //!
 //! Nothing here knows what a capability says: `shh` stands on this, never the other way round.
 
+pub mod base;
+pub mod capability;
 pub mod ecies;
 pub mod key;
+pub mod peer;
 pub mod rlp;
 pub mod rlpx;
+pub mod snappy;

@@ -14,6 +14,8 @@ use rand_chacha::rand_core::{CryptoRng, Error, RngCore};
 use serde_json::Value;
 use wormhole_kit::Secret;
 use wormhole_whisper::devp2p::{
+    base::Hello,
+    capability::Capability,
     ecies,
     key::{NodeId, PrivateKey, PublicKey},
     rlp::{Rlp, RlpError},
@@ -127,4 +129,15 @@ fn rlp_is_as_strict_as_geth_s() {
         assert_eq!(read_envelope(&bytes(case, "rlp")), verdict, "{name}");
     }
     assert_eq!(cases(&part).len(), expected.len());
+}
+
+#[test]
+fn the_hello_of_the_vectors_is_read_and_written() {
+    let frames = &vectors("rlpx")["frames_initiator_to_recipient"];
+    let encoded = bytes(&frames[0], "body_rlp");
+    let hello = Hello::decode(&encoded).unwrap();
+    assert_eq!((hello.version, hello.client_id.as_str()), (5, "whisper-rs/0.1"));
+    assert_eq!(hello.capabilities, [Capability { name: "shh".into(), version: 6 }]);
+    assert_eq!(hello.listen_port, 30_303);
+    assert_eq!(hello.encode(), encoded);
 }
