@@ -1,1 +1,33 @@
 //! Whisper v6 itself (EIP-627, spec section 1): envelopes, messages, work, pool, peers, filters.
+//!
+//! A message is padded, signed and sealed (`message`, `seal`), put into an envelope and paid for
+//! with work (`envelope`, `miner`), kept and passed on until it expires (`pool`, `peer`, `node`),
+//! and only then tried against our own filters (`filter`), so that timing tells a peer nothing.
+
+pub mod bloom;
+pub mod envelope;
+pub mod message;
+pub mod miner;
+pub mod requirements;
+pub mod seal;
+pub mod topic;
+pub mod work;
+
+pub use bloom::Bloom;
+pub use envelope::{Draft, Envelope, EnvelopeHash, Refusal, ValidEnvelope};
+pub use message::Message;
+pub use miner::Miner;
+pub use requirements::Requirements;
+pub use seal::SymmetricKey;
+pub use topic::Topic;
+use wormhole_kit::UnixTime;
+pub use work::Work;
+
+/// Seconds since 1970 as they travel: the fraction is dropped.
+#[expect(
+    clippy::as_conversions,
+    reason = "a float becomes the nearest integer that fits: 1970 before, 2106 after"
+)]
+const fn whole_seconds(time: UnixTime) -> u32 {
+    time.as_secs() as u32
+}
