@@ -20,8 +20,8 @@ pub use miner::Miner;
 pub use requirements::Requirements;
 pub use seal::SymmetricKey;
 pub use topic::Topic;
-use wormhole_kit::UnixTime;
 pub use work::Work;
+use wormhole_kit::UnixTime;
 
 /// Seconds since 1970 as they travel: the fraction is dropped.
 #[expect(

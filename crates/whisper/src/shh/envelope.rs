@@ -25,7 +25,6 @@ use crate::devp2p::rlp::{self, Encoder, Rlp, RlpError};
 
 /// An envelope that still lacks its nonce.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_structs, reason = "the wire format has these fields and no others")]
 pub struct Draft {
     /// Seconds since 1970 after which nobody keeps it.
     pub expiry: u32,
@@ -278,7 +277,6 @@ impl ValidEnvelope {
 
 /// The name of an envelope: the Keccak-256 of its bytes on the wire.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[expect(clippy::exhaustive_structs, reason = "a hash is 32 bytes and nothing else")]
 pub struct EnvelopeHash(pub [u8; 32]);
 
 /// `0x` and 64 lower-case hexadecimal digits.

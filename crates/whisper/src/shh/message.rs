@@ -37,9 +37,10 @@ impl Message {
         let flags = *plaintext.first().ok_or(MessageError::Empty)?;
         let (signed, signature) = match flags & SIGNED {
             0 => (plaintext, None),
-            _ => plaintext.split_last_chunk().map(|(all, tag)| (all, Some(Signature(*tag)))).ok_or(
-                MessageError::SignatureTooShort { bytes: plaintext.len() },
-            )?,
+            _ => plaintext
+                .split_last_chunk()
+                .map(|(all, tag)| (all, Some(Signature(*tag))))
+                .ok_or(MessageError::SignatureTooShort { bytes: plaintext.len() })?,
         };
         let mut reader = Reader::new(signed);
         reader.u8().map_err(|_| MessageError::SignatureTooShort { bytes: plaintext.len() })?;
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_payload_whose_size_does_not_fit_is_refused() {
-        let mut compose =
+        let compose =
             |bytes| compose(&vec![0; bytes], &Padding::Block, Sealing::Symmetric, None, &mut rng());
         assert!(compose(MAX_PAYLOAD).is_ok());
         let refused = MessageError::PayloadTooLarge { bytes: MAX_PAYLOAD + 1 };

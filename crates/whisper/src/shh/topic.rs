@@ -9,7 +9,6 @@ use sha3::{Digest, Keccak256};
 
 /// A topic.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[expect(clippy::exhaustive_structs, reason = "a topic is four bytes and nothing else")]
 pub struct Topic(pub [u8; 4]);
 
 impl Topic {
