@@ -5,7 +5,10 @@
 
 pub mod base;
 pub mod capability;
+pub mod discovery;
 pub mod ecies;
+pub mod enode;
+pub mod enr;
 pub mod key;
 pub mod peer;
 pub mod rlp;

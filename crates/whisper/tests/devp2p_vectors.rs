@@ -16,7 +16,9 @@ use wormhole_kit::Secret;
 use wormhole_whisper::devp2p::{
     base::Hello,
     capability::Capability,
+    discovery::packet::Packet,
     ecies,
+    enode::Endpoint,
     key::{NodeId, PrivateKey, PublicKey},
     rlp::{Rlp, RlpError},
 };
@@ -140,4 +142,48 @@ fn the_hello_of_the_vectors_is_read_and_written() {
     assert_eq!(hello.capabilities, [Capability { name: "shh".into(), version: 6 }]);
     assert_eq!(hello.listen_port, 30_303);
     assert_eq!(hello.encode(), encoded);
+}
+
+#[test]
+fn the_datagrams_of_eip_8_are_read_as_geth_reads_them() {
+    let vectors = vectors("discv4_eip8");
+    let packets: Vec<_> = cases(&vectors)
+        .iter()
+        .map(|case| {
+            let received = Packet::open(&bytes(case, "packet")).unwrap();
+            assert_eq!(received.hash.as_slice(), bytes(case, "hash"));
+            assert_eq!(received.sender.0.as_slice(), bytes(case, "sender_public"));
+            assert_eq!(received.packet.expiration(), Some(1_136_239_445));
+            received.packet
+        })
+        .collect();
+    let at = |ip: &str, udp, tcp| Endpoint { ip: ip.parse().unwrap(), tcp, udp };
+    let expiration = 1_136_239_445;
+    let ping = |record| Packet::Ping {
+        from: at("127.0.0.1", 3322, 5544),
+        to: at("::1", 2222, 3333),
+        expiration,
+        record,
+    };
+    assert_eq!(packets[0], ping(None));
+    // What geth 1.9.7 calls the rest is a record's sequence since EIP-868.
+    assert_eq!(packets[1], ping(Some(1)));
+    let far = at("2001:db8:85a3:8d3:1319:8a2e:370:7348", 2222, 33338);
+    let from = at("2001:db8:3c4d:15::abcd:ef12", 3322, 5544);
+    assert_eq!(packets[2], Packet::Ping { from, to: far, expiration, record: None });
+    assert!(matches!(packets[3], Packet::Pong { to, ping: [0xfb, 0xc9, ..], .. } if to == far));
+    let target = NodeId(bytes(&cases(&vectors)[4], "sender_public").try_into().unwrap());
+    assert_eq!(packets[4], Packet::FindNode { target, expiration });
+    let Packet::Neighbors { nodes, .. } = &packets[5] else { panic!("{:?}", packets[5]) };
+    let endpoints: Vec<_> = nodes.iter().filter_map(|node| node.endpoint).collect();
+    assert_eq!(
+        endpoints,
+        [
+            at("99.33.22.55", 4444, 4445),
+            at("1.2.3.4", 1, 1),
+            at("2001:db8:3c4d:15::abcd:ef12", 3333, 3333),
+            at("2001:db8:85a3:8d3:1319:8a2e:370:7348", 999, 1000),
+        ]
+    );
+    assert_eq!(nodes[0].id.0[..2], [0x31, 0x55]);
 }

@@ -8,7 +8,9 @@ use std::fmt;
 use data_encoding::HEXLOWER;
 use k256::{
     ecdh::diffie_hellman,
-    ecdsa::{RecoveryId, Signature as Rs, SigningKey, VerifyingKey},
+    ecdsa::{
+        RecoveryId, Signature as Rs, SigningKey, VerifyingKey, signature::hazmat::PrehashVerifier,
+    },
 };
 use rand_core::CryptoRngCore;
 use sha3::{Digest, Keccak256};
@@ -89,6 +91,12 @@ impl PublicKey {
     /// The 33-byte SEC 1 form, from `02` or `03`.
     pub fn to_compressed(&self) -> [u8; 33] {
         copied(self.0.to_encoded_point(true).as_bytes())
+    }
+
+    /// Whether this key signed `digest` with `r ‖ s`, `s` being low.
+    pub fn verifies(&self, digest: &[u8; 32], signature: &[u8; 64]) -> bool {
+        let signature = Rs::from_slice(signature);
+        signature.is_ok_and(|signature| self.0.verify_prehash(digest, &signature).is_ok())
     }
 
     /// The key as a node's name.
