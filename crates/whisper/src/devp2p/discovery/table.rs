@@ -10,16 +10,16 @@ use crate::devp2p::{enode::Endpoint, key::NodeId};
 
 /// A node in the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Neighbor {
+pub(super) struct Neighbor {
     /// Its name.
-    pub id: NodeId,
+    pub(super) id: NodeId,
     /// Where it is.
-    pub endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
 }
 
 /// The nodes that have proved to be where they say they are.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(super) struct Table {
     own: [u8; 32],
     /// The nearest names first.
     buckets: Vec<Bucket>,
@@ -36,13 +36,13 @@ struct Bucket {
 
 impl Table {
     /// An empty table around our own name.
-    pub fn new(own: &NodeId) -> Self {
+    pub(super) fn new(own: &NodeId) -> Self {
         Self { own: own.digest(), buckets: vec![Bucket::default(); BUCKETS] }
     }
 
     /// Adds a node that has just answered, or moves it to the front. True if it is new and has got
     /// a place.
-    pub fn add(&mut self, node: Neighbor) -> bool {
+    pub(super) fn add(&mut self, node: Neighbor) -> bool {
         let digest = node.id.digest();
         if digest == self.own {
             return false;
@@ -68,7 +68,7 @@ impl Table {
     }
 
     /// Removes a node that does not answer; one that waits takes its place, and is returned.
-    pub fn remove(&mut self, id: &NodeId) -> Option<Neighbor> {
+    pub(super) fn remove(&mut self, id: &NodeId) -> Option<Neighbor> {
         let bucket = self.bucket(&id.digest())?;
         let place = bucket.nodes.iter().position(|known| known.id == *id)?;
         bucket.nodes.remove(place);
@@ -77,13 +77,8 @@ impl Table {
         Some(next)
     }
 
-    /// The node of that name, if it is in the table.
-    pub fn find(&self, id: &NodeId) -> Option<&Neighbor> {
-        self.nodes().find(|node| node.id == *id)
-    }
-
     /// The `count` nodes nearest to `target`, the nearest first.
-    pub fn closest(&self, target: &[u8; 32], count: usize) -> Vec<Neighbor> {
+    pub(super) fn closest(&self, target: &[u8; 32], count: usize) -> Vec<Neighbor> {
         let mut nodes: Vec<_> =
             self.nodes().map(|node| (distance(&node.id.digest(), target), *node)).collect();
         nodes.sort_unstable_by_key(|(distance, _)| *distance);
@@ -92,7 +87,7 @@ impl Table {
 
     /// The node that answered longest ago in a bucket that is not empty. `random` chooses the
     /// bucket.
-    pub fn stalest(&self, random: u32) -> Option<&Neighbor> {
+    pub(super) fn stalest(&self, random: u32) -> Option<&Neighbor> {
         let mut buckets: Vec<_> =
             self.buckets.iter().filter_map(|bucket| bucket.nodes.back()).collect();
         let place = usize::try_from(random).unwrap_or_default().checked_rem(buckets.len())?;
@@ -100,7 +95,7 @@ impl Table {
     }
 
     /// Every node in the table.
-    pub fn nodes(&self) -> impl Iterator<Item = &Neighbor> {
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Neighbor> {
         self.buckets.iter().flat_map(|bucket| &bucket.nodes)
     }
 
@@ -196,6 +191,12 @@ mod tests {
     /// A node at an address that no limit holds for.
     fn local(n: u32) -> Neighbor {
         node(n, [127, 0, 0, 1])
+    }
+
+    impl Table {
+        fn find(&self, id: &NodeId) -> Option<&Neighbor> {
+            self.nodes().find(|node| node.id == *id)
+        }
     }
 
     fn table() -> Table {
