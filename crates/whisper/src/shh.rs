@@ -4,11 +4,17 @@
 //! with work (`envelope`, `miner`), kept and passed on until it expires (`pool`, `peer`, `node`),
 //! and only then tried against our own filters (`filter`), so that timing tells a peer nothing.
 
+pub mod archive;
 pub mod bloom;
 pub mod envelope;
+pub mod filter;
 pub mod message;
 pub mod miner;
+pub mod node;
+pub mod packet;
+mod peer;
 pub mod pool;
+pub mod rate;
 pub mod requirements;
 pub mod seal;
 pub mod topic;
@@ -16,8 +22,10 @@ pub mod work;
 
 pub use bloom::Bloom;
 pub use envelope::{Draft, Envelope, EnvelopeHash, Refusal, ValidEnvelope};
+pub use filter::Filters;
 pub use message::Message;
 pub use miner::Miner;
+pub use node::{Node, NodeOutput};
 pub use pool::Pool;
 pub use requirements::Requirements;
 pub use seal::SymmetricKey;

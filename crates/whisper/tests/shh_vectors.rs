@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "a test may panic"
 )]
 
@@ -15,7 +16,10 @@ use wormhole_kit::Secret;
 use wormhole_whisper::{
     devp2p::key::{PrivateKey, PublicKey, keccak256},
     shh::{
-        Bloom, Draft, Envelope, Message, Miner, SymmetricKey, Topic, Work, miner::Backend, seal,
+        Bloom, Draft, Envelope, Message, Miner, SymmetricKey, Topic, Work,
+        miner::Backend,
+        packet::{self, Packet},
+        seal,
     },
 };
 
@@ -213,5 +217,45 @@ fn passwords_become_the_keys_of_the_reference() {
     for case in cases("password_key") {
         let key = SymmetricKey::from_password(text(&case, "password_utf8"));
         assert_eq!(*key.secret(), secret(&case, "key"));
+    }
+}
+
+#[test]
+fn packets_are_taken_apart_and_put_together_as_by_the_reference() {
+    for case in [cases("status_packets"), cases("packets")].concat() {
+        let (code, body) = (number(&case, "code").try_into().unwrap(), bytes(&case, "payload"));
+        let again = match Packet::decode(code, &body).unwrap() {
+            Packet::Status(status) => status.encode(),
+            Packet::MinWork(work) => packet::encode_min_work(work),
+            Packet::Bloom(bloom) => packet::encode_bloom(&bloom),
+            Packet::Messages(envelopes) => {
+                let envelopes: Vec<_> = envelopes.collect();
+                packet::encode_messages(envelopes.iter().map(Envelope::encoded))
+            }
+            Packet::Direct(mut envelopes) => envelopes.next().unwrap().encoded().to_vec(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(again, body, "{case}");
+        if case["batch_hash_keccak256_of_payload"].is_string() {
+            let hash = bytes(&case, "batch_hash_keccak256_of_payload");
+            assert_eq!(keccak256(&[&body]).as_slice(), hash);
+        }
+    }
+}
+
+#[test]
+fn a_status_says_what_the_reference_meant() {
+    let expected = [
+        ("default geth node (PoW 0.2, no bloom, full)", 0.2, Bloom::FULL, false),
+        ("light node", 0.2, Bloom::FULL, true),
+        ("PoW 0", 0.0, Bloom::FULL, false),
+        ("PoW 1.5, bloom of topic 01020304", 1.5, Bloom::weak(Topic([1, 2, 3, 4])), false),
+    ];
+    for (case, (name, work, bloom, light)) in cases("status_packets").iter().zip(expected) {
+        assert_eq!(text(case, "name"), name);
+        let body = bytes(case, "payload");
+        let Ok(Packet::Status(status)) = Packet::decode(packet::STATUS, &body) else { panic!() };
+        assert_eq!(status.min_work, Work::new(work).unwrap());
+        assert_eq!((status.bloom, status.light, status.confirmations), (bloom, light, false));
     }
 }

@@ -106,24 +106,9 @@ impl Envelope {
     /// # Errors
     /// The peer misbehaved: this is not the one encoding of an envelope.
     pub fn parse(encoded: &[u8]) -> Result<Self, RlpError> {
-        let mut items = Rlp::only_list(encoded)?;
-        let start = encoded.len().saturating_sub(items.rest().len());
-        let (expiry, ttl) = (items.u32()?, items.u32()?);
-        let topic = Topic(items.array()?);
-        let data = items.string()?.len();
-        let end = encoded.len().saturating_sub(items.rest().len());
-        let nonce = items.u64()?;
-        items.end()?;
-        Ok(Self {
-            hash: EnvelopeHash(Keccak256::digest(encoded).into()),
-            encoded: encoded.into(),
-            expiry,
-            ttl,
-            topic,
-            nonce,
-            data: end.saturating_sub(data)..end,
-            fields: start..end,
-        })
+        let Fields { expiry, ttl, topic, nonce, data, fields } = Fields::read(encoded)?;
+        let hash = EnvelopeHash(Keccak256::digest(encoded).into());
+        Ok(Self { encoded: encoded.into(), hash, expiry, ttl, topic, nonce, data, fields })
     }
 
     /// Its bytes on the wire.
@@ -241,6 +226,38 @@ impl Envelope {
         }
         // One more second for the way here.
         Ok(if early > 0 { early + 1 } else { 0 })
+    }
+}
+
+/// What stands in an encoded envelope, and where.
+pub(super) struct Fields {
+    expiry: u32,
+    ttl: u32,
+    topic: Topic,
+    nonce: u64,
+    data: Range<usize>,
+    fields: Range<usize>,
+}
+
+impl Fields {
+    /// Reads the fields without keeping or hashing anything.
+    pub(super) fn read(encoded: &[u8]) -> Result<Self, RlpError> {
+        let mut items = Rlp::only_list(encoded)?;
+        let start = encoded.len().saturating_sub(items.rest().len());
+        let (expiry, ttl) = (items.u32()?, items.u32()?);
+        let topic = Topic(items.array()?);
+        let data = items.string()?.len();
+        let end = encoded.len().saturating_sub(items.rest().len());
+        let nonce = items.u64()?;
+        items.end()?;
+        Ok(Self {
+            expiry,
+            ttl,
+            topic,
+            nonce,
+            data: end.saturating_sub(data)..end,
+            fields: start..end,
+        })
     }
 }
 
