@@ -75,6 +75,17 @@ struct Query {
     pinged: bool,
 }
 
+/// Why a node is pinged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Why {
+    /// To see whether it is still there.
+    Check,
+    /// To ask it for nodes.
+    Lookup,
+    /// To see whether it is where its own ping came from.
+    Pinged,
+}
+
 /// What we wait for.
 #[derive(Debug)]
 enum Awaited {
@@ -181,7 +192,7 @@ impl Discovery {
         if now >= self.next_check {
             self.next_check = now + CHECK_INTERVAL;
             if let Some(node) = self.table.stalest(rng.next_u32()).copied() {
-                self.ping(now, wall, node, false);
+                self.ping(now, wall, node, Why::Check);
             }
         }
         if now >= self.next_refresh {
@@ -229,7 +240,7 @@ impl Discovery {
             if self.bonds.knows_us(now, &node.id, node.endpoint.ip) {
                 self.ask(now, wall, node);
             } else {
-                self.ping(now, wall, node, true);
+                self.ping(now, wall, node, Why::Lookup);
             }
         }
         if self.lookup.as_ref().is_some_and(Lookup::is_done) {
@@ -238,9 +249,9 @@ impl Discovery {
     }
 
     /// Pings a node, unless we wait for it already.
-    fn ping(&mut self, now: Instant, wall: u64, node: Neighbor, wanted: bool) {
+    fn ping(&mut self, now: Instant, wall: u64, node: Neighbor, why: Why) {
         if let Some(query) = self.queries.get_mut(&node.id) {
-            query.wanted |= wanted;
+            query.wanted |= why == Why::Lookup;
             return;
         }
         if self.queries.len() >= MAX_QUERIES {
@@ -256,8 +267,8 @@ impl Discovery {
             node,
             awaited: Awaited::Pong(hash),
             until: now + PATIENCE,
-            wanted,
-            pinged: false,
+            wanted: why == Why::Lookup,
+            pinged: why == Why::Pinged,
         };
         self.queries.insert(node.id, query);
     }
@@ -291,12 +302,7 @@ impl Discovery {
             }
             Some(query) => query.pinged = true,
             None if self.bonds.has_proved(now, &id, ip) => self.take_in(node),
-            None => {
-                self.ping(now, wall, node, false);
-                if let Some(query) = self.queries.get_mut(&id) {
-                    query.pinged = true;
-                }
-            }
+            None => self.ping(now, wall, node, Why::Pinged),
         }
     }
 
@@ -349,6 +355,8 @@ impl Discovery {
         let complete = *count >= BUCKET_SIZE;
         let fresh = fresh.filter_map(Neighbor::from_enode);
         for node in fresh.filter(|node| may_tell_of(from.ip(), node.endpoint.ip)) {
+            // Whom we know we need not be told where to find.
+            let node = self.table.find(&node.id).copied().unwrap_or(node);
             if let Some(lookup) = self.lookup.as_mut().filter(|_| node.id != self.id) {
                 lookup.add(node);
             }
@@ -364,8 +372,10 @@ impl Discovery {
         let Some(query) = self.queries.get(id) else { return };
         match query.awaited {
             Awaited::Pong(_) => {
+                let node = query.node;
                 self.end_query(id, Lookup::failed);
-                if let Some(next) = self.table.remove(id) {
+                // Nobody is removed because of an address that it never had.
+                if let Some(next) = self.table.remove(&node) {
                     self.outputs.push_back(DiscoveryOutput::Found(next.to_enode()));
                 }
             }

@@ -121,6 +121,7 @@ impl Peer {
         }
         self.inbox.push(received);
         let result = self.advance(now);
+        self.inbox.settle();
         self.end_on_error(result)
     }
 

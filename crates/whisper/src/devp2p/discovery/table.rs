@@ -67,14 +67,20 @@ impl Table {
         false
     }
 
-    /// Removes a node that does not answer; one that waits takes its place, and is returned.
-    pub(super) fn remove(&mut self, id: &NodeId) -> Option<Neighbor> {
-        let bucket = self.bucket(&id.digest())?;
-        let place = bucket.nodes.iter().position(|known| known.id == *id)?;
+    /// Removes a node that does not answer at this endpoint; one that waits takes its place, and is
+    /// returned.
+    pub(super) fn remove(&mut self, node: &Neighbor) -> Option<Neighbor> {
+        let bucket = self.bucket(&node.id.digest())?;
+        let place = bucket.nodes.iter().position(|known| known == node)?;
         bucket.nodes.remove(place);
         let next = bucket.waiting.pop_front()?;
         bucket.nodes.push_back(next);
         Some(next)
+    }
+
+    /// The node of that name, if it is in the table.
+    pub(super) fn find(&self, id: &NodeId) -> Option<&Neighbor> {
+        self.nodes().find(|node| node.id == *id)
     }
 
     /// The `count` nodes nearest to `target`, the nearest first.
@@ -193,12 +199,6 @@ mod tests {
         node(n, [127, 0, 0, 1])
     }
 
-    impl Table {
-        fn find(&self, id: &NodeId) -> Option<&Neighbor> {
-            self.nodes().find(|node| node.id == *id)
-        }
-    }
-
     fn table() -> Table {
         Table::new(&id(0))
     }
@@ -234,7 +234,7 @@ mod tests {
         assert!(!table.add(local(numbers[17])));
         assert_eq!(table.find(&id(numbers[16])), None);
         // The newest of those who wait takes the place, as the likeliest to be there.
-        assert_eq!(table.remove(&id(numbers[3])), Some(local(numbers[17])));
+        assert_eq!(table.remove(&local(numbers[3])), Some(local(numbers[17])));
         assert_eq!(table.find(&id(numbers[3])), None);
         assert_eq!(table.find(&id(numbers[17])), Some(&local(numbers[17])));
     }

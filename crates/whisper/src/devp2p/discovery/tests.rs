@@ -127,7 +127,8 @@ impl Alone {
     fn prove(&mut self, n: u8, at: Endpoint) {
         self.hear(n, at, &ping(at)).unwrap();
         let said = self.said();
-        let [(_, _, Packet::Pong { .. }), (to, hash, Packet::Ping { .. })] = said.as_slice() else {
+        let [.., (_, _, Packet::Pong { .. }), (to, hash, Packet::Ping { .. })] = said.as_slice()
+        else {
             panic!("{said:?}");
         };
         assert_eq!(*to, at.udp_address());
@@ -282,6 +283,32 @@ fn a_node_cannot_send_us_into_our_own_network() {
     alone.hear(2, public(2), &Packet::Neighbors { nodes, expiration: SOON }).unwrap();
     let asked: Vec<_> = alone.said().into_iter().map(|(to, _, _)| to).collect();
     assert_eq!(asked, [public(9).udp_address()]);
+}
+
+#[test]
+fn a_node_we_know_is_not_forgotten_because_its_ping_was_replayed_from_elsewhere() {
+    let mut alone = Alone::new();
+    alone.prove(3, public(3));
+    alone.hear(3, public(66), &ping(public(3))).unwrap();
+    assert_eq!(alone.said().len(), 2, "pong and ping, to where the replay came from");
+    alone.now += PATIENCE;
+    alone.node.handle_timeout(alone.now, wall(), &mut rng());
+    assert_eq!(alone.node.nodes().collect::<Vec<_>>(), [enode(3, public(3))]);
+}
+
+#[test]
+fn a_node_we_know_is_asked_where_we_know_it_to_be() {
+    let mut alone = Alone::new();
+    alone.prove(2, public(2));
+    alone.node.search(alone.now, wall(), &mut rng());
+    let far = Endpoint { ip: Ipv4Addr::new(11, 3, 0, 1).into(), tcp: 1, udp: 1 };
+    alone.prove(3, far);
+    alone.said();
+    let nodes = vec![enode(3, public(66)), enode(4, public(67))];
+    alone.hear(2, public(2), &Packet::Neighbors { nodes, expiration: SOON }).unwrap();
+    let mut asked: Vec<_> = alone.said().into_iter().map(|(to, _, _)| to).collect();
+    asked.sort();
+    assert_eq!(asked, [far.udp_address(), public(67).udp_address()]);
 }
 
 #[test]

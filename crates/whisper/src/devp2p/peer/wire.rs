@@ -116,9 +116,16 @@ pub(super) struct Inbox {
 impl Inbox {
     /// Appends what was received.
     pub(super) fn push(&mut self, received: &[u8]) {
+        self.bytes.extend_from_slice(received);
+    }
+
+    /// Gives back what has been used, and the memory of a large message with it.
+    pub(super) fn settle(&mut self) {
         self.bytes.drain(..self.used.min(self.bytes.len()));
         self.used = 0;
-        self.bytes.extend_from_slice(received);
+        if self.bytes.is_empty() {
+            self.bytes.shrink_to(IDLE_CAPACITY);
+        }
     }
 
     /// What has not been used.
@@ -138,6 +145,9 @@ impl Inbox {
         self.take(N)?.first_chunk().copied()
     }
 }
+
+/// Bytes that an inbox keeps for the next read while it is empty.
+const IDLE_CAPACITY: usize = 4096;
 
 /// Most bytes of an encoded message code.
 const LONGEST_CODE: usize = 9;
