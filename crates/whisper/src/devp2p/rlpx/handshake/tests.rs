@@ -9,8 +9,9 @@ use crate::devp2p::rlpx::{FrameError, SEALED_HEADER};
 
 /// The RLPx part of the vector file.
 fn vectors() -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/whisper/vectors.json");
-    let all: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let all =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/whisper/vectors.json"));
+    let all: Value = serde_json::from_str(all).unwrap();
     all["rlpx"].clone()
 }
 
