@@ -37,7 +37,8 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A draft that is made at `now` and lives for `ttl` seconds.
+    /// A draft that is made at `now` and lives for `ttl` seconds. Everyone can see both, so give a
+    /// time that is [blurred](UnixTime::blurred) to ten seconds if the exact one tells too much.
     pub fn new(now: UnixTime, ttl: u32, topic: Topic, data: Vec<u8>) -> Self {
         Self { expiry: whole_seconds(now).saturating_add(ttl), ttl, topic, data }
     }

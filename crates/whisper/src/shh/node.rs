@@ -7,11 +7,12 @@
 //!
 //! ```text
 //! packet ──► rate ──► check ──► pool ──► every other peer (on the tick) ──► Deliver
-//! post ──► check ──► outbox (until the delay is over and there are enough peers) ──► pool
+//! post ──► check ──► outbox (until the delay is over and there are enough peers) ──► pool ──►
+//!          one peer ──► every other peer (when it comes back, or after six seconds)
 //! ```
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -22,21 +23,30 @@ use wormhole_kit::UnixTime;
 use super::{
     bloom::Bloom,
     envelope::{Envelope, EnvelopeHash, Refusal, ValidEnvelope},
-    packet::{self, Envelopes, Packet, PacketError, Status},
+    packet::{self, Envelopes, Packet, Status},
     peer::{Peer, STATUS_TIMEOUT},
     pool::{NotKept, Pool, Record, Slot},
-    rate::{Admission, Bucket},
+    rate::Admission,
     requirements::Requirements,
     whole_seconds,
     work::Work,
 };
-use crate::devp2p::key::{NodeId, keccak256};
+use crate::devp2p::{
+    key::{NodeId, keccak256},
+    rlp,
+};
 
+mod neighbours;
 mod outbox;
+mod output;
 mod settings;
+mod stems;
 
+use neighbours::Neighbours;
 use outbox::Outbox;
+pub use output::{NodeOutput, PeerError};
 pub use settings::{Darkness, Limits, Settings};
+use stems::Stems;
 
 /// A node. Any order of calls is safe.
 #[derive(Debug)]
@@ -44,31 +54,15 @@ pub struct Node {
     settings: Settings,
     requirements: Requirements,
     pool: Pool,
-    peers: BTreeMap<NodeId, Neighbour>,
-    addresses: BTreeMap<IpAddr, Address>,
+    peers: Neighbours,
     trusted: BTreeSet<NodeId>,
     outbox: Outbox,
+    stems: Stems,
     /// What was accepted and has not been passed on yet.
     accepted: Vec<Envelope>,
     outputs: VecDeque<NodeOutput>,
     next_tick: Instant,
     next_expiry: Instant,
-}
-
-/// A peer, and what it has used up of what it may send.
-#[derive(Debug)]
-struct Neighbour {
-    peer: Peer,
-    address: Option<IpAddr>,
-    envelopes: Bucket,
-    bytes: Bucket,
-}
-
-/// What all peers of one address have used up.
-#[derive(Debug)]
-struct Address {
-    peers: usize,
-    envelopes: Bucket,
 }
 
 impl Node {
@@ -77,10 +71,10 @@ impl Node {
         Self {
             requirements: settings.requirements.clone(),
             pool: Pool::new(settings.pool_bytes),
-            peers: BTreeMap::new(),
-            addresses: BTreeMap::new(),
+            peers: Neighbours::new(settings.limits),
             trusted: BTreeSet::new(),
             outbox: Outbox::default(),
+            stems: Stems::default(),
             accepted: Vec::new(),
             outputs: VecDeque::new(),
             next_tick: now + TICK,
@@ -101,26 +95,14 @@ impl Node {
 
     /// The peers that have said what they are.
     pub fn peers(&self) -> impl Iterator<Item = (&NodeId, &Status)> {
-        let open = |(id, neighbour)| Some((id, Neighbour::status(neighbour)?));
-        self.peers.iter().filter_map(open)
+        self.peers.iter().filter_map(|(id, peer)| Some((id, peer.status()?)))
     }
 
     /// A link to a peer is open. Tells it at once what we are.
     pub fn connected(&mut self, now: Instant, id: NodeId, address: Option<IpAddr>) {
-        let limits = self.settings.limits;
-        let neighbour = Neighbour {
-            peer: Peer::new(now, self.settings.strict_bloom),
-            address,
-            envelopes: Bucket::new(now, limits.envelopes_per_peer),
-            bytes: Bucket::new(now, limits.bytes_per_peer),
-        };
-        self.remove(&id);
-        if let Some(address) = address {
-            let envelopes = Bucket::new(now, limits.envelopes_per_address);
-            let new = || Address { peers: 0, envelopes };
-            self.addresses.entry(address).or_insert_with(new).peers += 1;
-        }
-        self.peers.insert(id, neighbour);
+        let mut peer = Peer::new(now, self.settings.strict_bloom);
+        self.stems.slots().for_each(|slot| peer.withhold(slot));
+        self.peers.add(now, id, peer, address);
         let requirements = &self.requirements;
         let (work, bloom) = (requirements.min_work(), *requirements.bloom());
         let status = Status::new(work, bloom, self.settings.light);
@@ -129,12 +111,12 @@ impl Node {
 
     /// The link to a peer is gone.
     pub fn disconnected(&mut self, id: &NodeId) {
-        self.remove(id);
+        self.peers.remove(id);
     }
 
     /// A packet came from a peer. A peer that misbehaves is cut; what was good in its packet stays.
     pub fn handle(&mut self, now: Instant, wall: UnixTime, id: NodeId, code: u16, body: &[u8]) {
-        if self.peers.contains_key(&id)
+        if self.peers.contains(&id)
             && let Err(error) = self.handle_packet(now, wall, id, code, body)
         {
             self.cut(id, error);
@@ -143,8 +125,8 @@ impl Node {
 
     /// A packet of messages has been written to the link of a peer: it can take another.
     pub fn sent(&mut self, wall: UnixTime, id: NodeId) {
-        if let Some(neighbour) = self.peers.get_mut(&id) {
-            neighbour.peer.sent();
+        if let Some(peer) = self.peers.find(&id) {
+            peer.sent();
             self.send_bundle(id, whole_seconds(wall));
         }
     }
@@ -156,7 +138,7 @@ impl Node {
 
     /// When [`Node::handle_timeout`] wants to be called, if nothing happens before.
     pub fn deadline(&self) -> Instant {
-        let peers = self.peers.values().filter_map(|neighbour| neighbour.peer.deadline());
+        let peers = self.peers.iter().filter_map(|(_, peer)| peer.deadline());
         peers.fold(self.next_tick.min(self.next_expiry), Instant::min)
     }
 
@@ -165,16 +147,15 @@ impl Node {
         if now >= self.next_expiry {
             let more = self.pool.expire(wall, EXPIRY_STEP);
             self.next_expiry = if more { now } else { now + EXPIRY_TICK };
-            self.addresses.retain(|_, address| address.peers > 0 || address.envelopes.owes(now));
+            self.peers.forget_addresses(now);
         }
         if now >= self.next_tick {
             self.next_tick = now + self.settings.darkness.tick(TICK, rng);
             self.tick(now, wall, rng);
         }
-        let overdue = |(id, neighbour): (&NodeId, &Neighbour)| {
-            neighbour.peer.deadline().is_some_and(|until| now >= until).then_some(*id)
-        };
-        let overdue: Vec<_> = self.peers.iter().filter_map(overdue).collect();
+        let overdue = |peer: &Peer| peer.deadline().is_some_and(|until| now >= until);
+        let overdue = self.peers.iter().filter(|(_, peer)| overdue(peer)).map(|(id, _)| *id);
+        let overdue: Vec<_> = overdue.collect();
         overdue.into_iter().for_each(|id| self.cut(id, PeerError::NoStatusInTime(STATUS_TIMEOUT)));
     }
 
@@ -256,37 +237,52 @@ impl Node {
         if body.len() > limit {
             return Err(PeerError::OversizedPacket { bytes: body.len(), limit });
         }
-        self.admit_bytes(now, &id, body.len())?;
-        let owes_pool = !self.settings.light;
-        let light = self.settings.light && self.settings.restrict_light;
-        let Some(neighbour) = self.peers.get_mut(&id) else { return Ok(()) };
-        let Some(status) = neighbour.status() else {
-            if code != packet::STATUS {
-                return Err(PeerError::NoStatus(code));
-            }
-            let Packet::Status(status) = Packet::decode(code, body)? else { return Ok(()) };
-            if light && status.light {
-                return Err(PeerError::BothLight);
-            }
-            neighbour.peer.open(status, owes_pool);
-            self.outputs.push_back(NodeOutput::Opened(id));
-            return Ok(());
-        };
-        let confirmations = status.confirmations;
-        // Later ones are ignored, whatever is in them.
-        if code == packet::STATUS {
-            return Ok(());
+        if self.peers.admit_bytes(now, &id, body.len()) == Admission::Flood {
+            return Err(PeerError::Flooding);
         }
-        match Packet::decode(code, body)? {
-            Packet::Messages(envelopes) => {
-                if confirmations {
-                    let hash = keccak256(&[body]);
-                    self.send(id, packet::ACKNOWLEDGED, crate::devp2p::rlp::string(&hash));
+        match self.peers.find(&id).and_then(|peer| peer.status()) {
+            None if code == packet::STATUS => self.take_status(id, body),
+            None => Err(PeerError::NoStatus(code)),
+            // Later ones are ignored, whatever is in them.
+            Some(_) if code == packet::STATUS => Ok(()),
+            Some(status) => {
+                let confirmations = status.confirmations;
+                if code == packet::MESSAGES && confirmations {
+                    self.send(id, packet::ACKNOWLEDGED, rlp::string(&keccak256(&[body])));
                 }
-                self.take_all(now, wall, id, envelopes)?;
+                self.take_packet(now, wall, id, Packet::decode(code, body)?)
             }
-            Packet::MinWork(work) => neighbour.peer.set_min_work(work, owes_pool),
-            Packet::Bloom(bloom) => neighbour.peer.set_bloom(bloom, owes_pool),
+        }
+    }
+
+    /// Takes in the first packet of a peer.
+    fn take_status(&mut self, id: NodeId, body: &[u8]) -> Result<(), PeerError> {
+        let (light, restrict_light) = (self.settings.light, self.settings.restrict_light);
+        let Packet::Status(status) = Packet::decode(packet::STATUS, body)? else { return Ok(()) };
+        if light && restrict_light && status.light {
+            return Err(PeerError::BothLight);
+        }
+        if let Some(peer) = self.peers.find(&id) {
+            peer.open(status, !light);
+            self.outputs.push_back(NodeOutput::Opened(id));
+        }
+        Ok(())
+    }
+
+    /// Takes in any later packet.
+    fn take_packet(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        id: NodeId,
+        packet: Packet<'_>,
+    ) -> Result<(), PeerError> {
+        let owes_pool = !self.settings.light;
+        let Some(peer) = self.peers.find(&id) else { return Ok(()) };
+        match packet {
+            Packet::Messages(envelopes) => return self.take_all(now, wall, id, envelopes),
+            Packet::MinWork(work) => peer.set_min_work(work, owes_pool),
+            Packet::Bloom(bloom) => peer.set_bloom(bloom, owes_pool),
             Packet::Direct(envelopes) => self.take_direct(&id, envelopes),
             Packet::ArchiveRequest(request) if self.settings.serves_archive => {
                 self.outputs.push_back(NodeOutput::ArchiveRequest { peer: id, request });
@@ -306,7 +302,7 @@ impl Node {
     ) -> Result<(), PeerError> {
         let mut fault = None;
         for envelope in envelopes {
-            match self.admit_envelope(now, &id) {
+            match self.peers.admit_envelope(now, &id) {
                 Admission::Within => {}
                 Admission::Over => continue,
                 Admission::Flood => return Err(PeerError::Flooding),
@@ -330,8 +326,11 @@ impl Node {
     ) -> Result<(), Refusal> {
         let hash = envelope.hash();
         if let Some(slot) = self.pool.find(&hash) {
-            if let Some(neighbour) = self.peers.get_mut(&id) {
-                neighbour.peer.learn(slot);
+            if let Some(peer) = self.peers.find(&id) {
+                peer.learn(slot);
+            }
+            if let Some(slot) = self.stems.come_back(&hash) {
+                self.release(slot);
             }
             return Ok(());
         }
@@ -339,35 +338,72 @@ impl Node {
             return Ok(());
         }
         let valid = envelope.check(&self.requirements, now, wall)?;
-        self.accept(valid, Some(id));
+        self.accept(valid, id);
         Ok(())
     }
 
-    /// Keeps a valid envelope, offers it to all peers but the one that has it, and hands it out
-    /// once it has been passed on.
-    fn accept(&mut self, valid: ValidEnvelope, from: Option<NodeId>) {
+    /// Keeps a valid envelope that came from a peer, offers it to all others, and hands it out once
+    /// it has been passed on.
+    fn accept(&mut self, valid: ValidEnvelope, from: NodeId) {
+        if let Some(slot) = self.keep(valid) {
+            self.offer(slot, Some(from));
+        }
+    }
+
+    /// Keeps a valid envelope of our own, and tells one peer or all, as told to.
+    fn accept_own(&mut self, now: Instant, valid: ValidEnvelope, rng: &mut impl CryptoRngCore) {
+        let hash = valid.envelope().hash();
+        let first = self.settings.darkness.draw_stem(self.takers(&valid), rng);
+        let Some(slot) = self.keep(valid) else { return };
+        let Some(first) = first else { return self.offer(slot, None) };
+        for (id, peer) in self.peers.iter_mut() {
+            if *id == first {
+                peer.offer(slot, !self.settings.light);
+            } else {
+                peer.withhold(slot);
+            }
+        }
+        self.stems.add(slot, hash, now + self.settings.darkness.tick(EMBARGO, rng));
+    }
+
+    /// The peers that ask for such an envelope.
+    fn takers(&self, valid: &ValidEnvelope) -> Vec<NodeId> {
+        let takers = self.peers.iter().filter(|(_, peer)| peer.wants(valid));
+        takers.map(|(id, _)| *id).collect()
+    }
+
+    fn keep(&mut self, valid: ValidEnvelope) -> Option<Slot> {
         let envelope = valid.envelope().clone();
         match self.pool.insert(valid) {
             Ok(slot) => {
-                self.offer(slot, from);
                 self.accepted.push(envelope);
+                Some(slot)
             }
-            Err(NotKept::PoolFull) => self.outputs.push_back(NodeOutput::PoolFull),
-            Err(NotKept::Known(_)) => {}
+            Err(NotKept::PoolFull) => {
+                self.outputs.push_back(NodeOutput::PoolFull);
+                None
+            }
+            Err(NotKept::Known(_)) => None,
         }
     }
 
     fn offer(&mut self, slot: Slot, from: Option<NodeId>) {
         let own = from.is_none();
         let light = self.settings.light;
-        for (id, neighbour) in &mut self.peers {
+        for (id, peer) in self.peers.iter_mut() {
             // A light node passes nothing on but what it says itself.
             if from == Some(*id) || (light && !own) {
-                neighbour.peer.pass_over(slot);
+                peer.pass_over(slot);
             } else {
-                neighbour.peer.offer(slot, !light);
+                peer.offer(slot, !light);
             }
         }
+    }
+
+    /// Tells all peers what only one of them knew.
+    fn release(&mut self, slot: Slot) {
+        let owes_pool = !self.settings.light;
+        self.peers.iter_mut().for_each(|(_, peer)| peer.release(slot, owes_pool));
     }
 
     fn take_direct(&mut self, id: &NodeId, envelopes: Envelopes<'_>) {
@@ -378,44 +414,22 @@ impl Node {
         }
     }
 
-    fn admit_bytes(&mut self, now: Instant, id: &NodeId, bytes: usize) -> Result<(), PeerError> {
-        let Some(neighbour) = self.peers.get_mut(id) else { return Ok(()) };
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        match neighbour.bytes.take(now, bytes.into()) {
-            // Envelopes are dropped by number; bytes only tell when it is too much altogether.
-            Admission::Within | Admission::Over => Ok(()),
-            Admission::Flood => Err(PeerError::Flooding),
-        }
-    }
-
-    fn admit_envelope(&mut self, now: Instant, id: &NodeId) -> Admission {
-        let Some(neighbour) = self.peers.get_mut(id) else { return Admission::Over };
-        let by_peer = neighbour.envelopes.take(now, 1.0);
-        let address = neighbour.address.and_then(|address| self.addresses.get_mut(&address));
-        // Neighbours behind one address are not to blame for one another: theirs is only dropped.
-        match address.map(|address| address.envelopes.take(now, 1.0)) {
-            Some(Admission::Over | Admission::Flood) if by_peer == Admission::Within => {
-                Admission::Over
-            }
-            _ => by_peer,
-        }
-    }
-
     /// Sends what has come, first to the peers and only then to the keys.
     fn tick(&mut self, now: Instant, wall: UnixTime, rng: &mut impl CryptoRngCore) {
-        let open = self.peers().count();
-        if open >= self.settings.darkness.min_peers {
-            let wall = whole_seconds(wall);
-            for valid in self.outbox.due(now) {
-                if valid.envelope().expiry() >= wall {
-                    self.accept(valid, None);
-                }
+        for (slot, hash) in self.stems.overdue(now) {
+            if self.pool.find(&hash) == Some(slot) {
+                self.release(slot);
             }
         }
-        let ids: Vec<_> = self.peers.keys().copied().collect();
-        for id in ids {
-            if let Some(neighbour) = self.peers.get_mut(&id) {
-                neighbour.peer.tick(rng);
+        if self.peers().count() >= self.settings.darkness.min_peers {
+            let alive = |valid: &ValidEnvelope| valid.envelope().expiry() >= whole_seconds(wall);
+            for valid in self.outbox.due(now).into_iter().filter(alive) {
+                self.accept_own(now, valid, rng);
+            }
+        }
+        for id in self.peers.ids() {
+            if let Some(peer) = self.peers.find(&id) {
+                peer.tick(rng);
             }
             self.send_bundle(id, whole_seconds(wall));
         }
@@ -425,19 +439,18 @@ impl Node {
     }
 
     fn send_bundle(&mut self, id: NodeId, now: u32) {
-        let Some(neighbour) = self.peers.get_mut(&id) else { return };
-        if let Some(body) = neighbour.peer.next_bundle(&self.pool, now) {
+        let Some(peer) = self.peers.find(&id) else { return };
+        if let Some(body) = peer.next_bundle(&self.pool, now) {
             self.send(id, packet::MESSAGES, body);
         }
     }
 
     fn broadcast(&mut self, code: u16, body: &[u8]) {
-        let ids: Vec<_> = self.peers.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.send(id, code, body.to_vec()));
+        self.peers.ids().into_iter().for_each(|id| self.send(id, code, body.to_vec()));
     }
 
     fn send_open(&mut self, id: NodeId, code: u16, body: Vec<u8>) -> bool {
-        let open = self.peers.get(&id).is_some_and(|neighbour| neighbour.status().is_some());
+        let open = self.peers.find(&id).is_some_and(|peer| peer.status().is_some());
         if open {
             self.send(id, code, body);
         }
@@ -449,95 +462,9 @@ impl Node {
     }
 
     fn cut(&mut self, peer: NodeId, error: PeerError) {
-        self.remove(&peer);
+        self.peers.remove(&peer);
         self.outputs.push_back(NodeOutput::Disconnect { peer, error });
     }
-
-    fn remove(&mut self, id: &NodeId) {
-        let removed = self.peers.remove(id);
-        let address = removed.and_then(|neighbour| neighbour.address);
-        if let Some(address) = address.and_then(|address| self.addresses.get_mut(&address)) {
-            address.peers = address.peers.saturating_sub(1);
-        }
-    }
-}
-
-impl Neighbour {
-    const fn status(&self) -> Option<&Status> {
-        self.peer.status()
-    }
-}
-
-/// What a node wants done, in this order.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "whoever drives a node must handle every output")]
-pub enum NodeOutput {
-    /// Send this packet. Once a packet of messages has been written, call [`Node::sent`].
-    Send {
-        /// To whom.
-        peer: NodeId,
-        /// The packet's code within the capability.
-        code: u16,
-        /// What follows the code.
-        body: Vec<u8>,
-    },
-    /// This peer has said what it is: it is one of us.
-    Opened(NodeId),
-    /// Close the link: reason 0x10 (subprotocol error) towards the peer, the error for the log.
-    Disconnect {
-        /// Whose link.
-        peer: NodeId,
-        /// What it did.
-        error: PeerError,
-    },
-    /// Try our keys on this envelope. It has been passed on already.
-    Deliver {
-        /// The envelope.
-        envelope: Envelope,
-        /// Whether it was for us alone, from a trusted peer, with work or without.
-        direct: bool,
-    },
-    /// Answer this request from the archive, if it opens.
-    ArchiveRequest {
-        /// Who asks.
-        peer: NodeId,
-        /// What it asks, sealed.
-        request: Envelope,
-    },
-    /// A valid envelope was dropped for lack of room: time to ask for more work.
-    PoolFull,
-}
-
-/// Why a peer is cut.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PeerError {
-    /// Neither side would pass anything on.
-    #[error("two light client communication restricted")]
-    BothLight,
-    /// It sends more than it may, and does not stop.
-    #[error("peer is flooding us")]
-    Flooding,
-    /// It passed on what no honest peer would.
-    #[error("invalid envelope: {0}")]
-    InvalidEnvelope(Refusal),
-    /// A packet is malformed.
-    #[error("malformed packet: {0}")]
-    Malformed(#[from] PacketError),
-    /// Its first packet had this code.
-    #[error("peer sent packet {0} before status packet")]
-    NoStatus(u16),
-    /// It did not say what it is for this long.
-    #[error("no status within {} s", .0.as_secs())]
-    NoStatusInTime(Duration),
-    /// A packet is larger than any that we need.
-    #[error("oversized packet of {bytes} bytes, more than {limit}")]
-    OversizedPacket {
-        /// Bytes it has.
-        bytes: usize,
-        /// Bytes it may have.
-        limit: usize,
-    },
 }
 
 /// Time between two rounds of passing on (geth `transmissionCycle`).
@@ -546,8 +473,12 @@ const TICK: Duration = Duration::from_millis(300);
 /// Time between two rounds of expiry (geth `expirationCycle`).
 const EXPIRY_TICK: Duration = Duration::from_secs(1);
 
-/// Envelopes that expire in one go: a millisecond or so.
-const EXPIRY_STEP: usize = 4096;
+/// Mean time that all but one neighbour wait for an envelope of our own, if it does not come back
+/// before. It takes about two seconds to go around.
+const EMBARGO: Duration = Duration::from_secs(6);
+
+/// Envelopes that expire in one go: two milliseconds or so.
+const EXPIRY_STEP: usize = 512;
 
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,8 @@ pub(super) struct Peer {
     state: State,
     /// The envelopes that it has: from us, or before us.
     known: SlotSet,
+    /// Envelopes that it must not be told about yet.
+    withheld: SlotSet,
     /// Envelopes to tell it about, in the order in which they came.
     fresh: VecDeque<Slot>,
     /// How many of them may go now.
@@ -56,6 +58,7 @@ impl Peer {
         Self {
             state: State::ExpectStatus { until: now + STATUS_TIMEOUT },
             known: SlotSet::default(),
+            withheld: SlotSet::default(),
             fresh: VecDeque::new(),
             due: 0,
             backlog: None,
@@ -114,6 +117,18 @@ impl Peer {
     /// A new envelope is in this place, and it may be told if it wants to.
     pub(super) fn offer(&mut self, slot: Slot, owes_pool: bool) {
         self.known.set(slot, false);
+        self.release(slot, owes_pool);
+    }
+
+    /// A new envelope is in this place, and it may be told once it is released.
+    pub(super) fn withhold(&mut self, slot: Slot) {
+        self.known.set(slot, false);
+        self.withheld.set(slot, true);
+    }
+
+    /// It may be told about this envelope if it wants to and does not know it.
+    pub(super) fn release(&mut self, slot: Slot, owes_pool: bool) {
+        self.withheld.set(slot, false);
         if self.status().is_none() {
             return;
         }
@@ -130,6 +145,7 @@ impl Peer {
     /// A new envelope is in this place, and it is not to be told.
     pub(super) fn pass_over(&mut self, slot: Slot) {
         self.known.set(slot, true);
+        self.withheld.set(slot, false);
     }
 
     /// Lets everything go that has come until now, in an order that tells nothing.
@@ -189,15 +205,19 @@ impl Peer {
 
     fn is_to_be_told(&self, slot: Slot, envelope: &ValidEnvelope, now: u32) -> bool {
         let alive = envelope.envelope().expiry() >= now;
+        alive && !self.known.has(slot) && !self.withheld.has(slot) && self.wants(envelope)
+    }
+
+    /// Whether it asks for such an envelope.
+    pub(super) fn wants(&self, envelope: &ValidEnvelope) -> bool {
         let topic = envelope.envelope().topic();
-        let wanted = self.status().is_some_and(|status| {
+        self.status().is_some_and(|status| {
             let interested = match self.strict_bloom {
                 true => status.bloom.wants_strictly(topic),
                 false => status.bloom.wants(topic),
             };
             interested && envelope.work() >= status.min_work
-        });
-        alive && wanted && !self.known.has(slot)
+        })
     }
 }
 
@@ -234,6 +254,9 @@ impl SlotSet {
     fn set(&mut self, slot: Slot, present: bool) {
         let index = slot.index() / 64;
         if index >= self.0.len() {
+            if !present {
+                return;
+            }
             self.0.resize(index + 1, 0);
         }
         if let Some(word) = self.0.get_mut(index) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand_core::RngCore;
 
 use super::super::{rate::Rate, requirements::Requirements, work::Work};
+use crate::devp2p::key::NodeId;
 
 /// What whoever runs a node decides.
 #[derive(Clone, Debug)]
@@ -76,23 +77,33 @@ pub struct Darkness {
     /// Peers that must be there before our own envelopes leave. A single peer knows that whatever
     /// we pass on is our own.
     pub min_peers: usize,
+    /// Whether only one peer is told of an own envelope at first. See `stems`.
+    pub stem: bool,
     /// Whether the time between two rounds of passing on is random.
     pub jitter: bool,
 }
 
 impl Default for Darkness {
     fn default() -> Self {
-        Self { mean_delay: Duration::from_millis(450), min_peers: 1, jitter: true }
+        Self { mean_delay: Duration::from_millis(450), min_peers: 1, stem: true, jitter: true }
     }
 }
 
 impl Darkness {
     /// As the reference: our own envelopes leave on the next tick, which is regular.
-    pub const OFF: Self = Self { mean_delay: Duration::ZERO, min_peers: 0, jitter: false };
+    pub const OFF: Self =
+        Self { mean_delay: Duration::ZERO, min_peers: 0, stem: false, jitter: false };
 
     /// How long an own envelope waits: exponential, cut off at eight times the mean.
     pub(super) fn delay(&self, rng: &mut impl RngCore) -> Duration {
         self.mean_delay.mul_f64((-(1.0 - fraction(rng)).ln()).min(8.0))
+    }
+
+    /// The peer that is told first, if only one is to be.
+    pub(super) fn draw_stem(&self, peers: Vec<NodeId>, rng: &mut impl RngCore) -> Option<NodeId> {
+        let count = u64::try_from(peers.len()).ok().filter(|count| self.stem && *count > 0)?;
+        let drawn = usize::try_from(rng.next_u64() % count).ok()?;
+        peers.into_iter().nth(drawn)
     }
 
     /// Time to the next round: half to one and a half of the regular one.

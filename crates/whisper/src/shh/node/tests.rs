@@ -236,6 +236,37 @@ fn own_envelopes_wait_for_enough_peers() {
 }
 
 #[test]
+fn one_peer_hears_of_an_own_envelope_first_and_the_others_when_it_comes_back() {
+    let darkness = Darkness { stem: true, ..Darkness::OFF };
+    let mut world = World::with_peers(Settings { darkness, ..easy() }, &[1, 2, 3]);
+    world.post(envelope(1)).unwrap();
+    world.wait(300);
+    let (told, delivered) = world.traffic();
+    assert_eq!((told.len(), delivered), (1, vec![envelope(1)]));
+    world.node.connected(world.now, id(4), None);
+    world.status(4, Status::new(Work::NONE, Bloom::FULL, false));
+    world.outputs();
+    world.wait(600);
+    assert_eq!(world.traffic(), (vec![], vec![]));
+    let back = [1, 2, 3].into_iter().find(|peer| !told.contains(&id(*peer))).unwrap();
+    world.messages(back, &[envelope(1)]);
+    world.wait(300);
+    let rest = [1, 2, 3, 4].map(id).into_iter().filter(|id| *id != told[0] && id.0[0] != back);
+    assert_eq!(world.traffic(), (rest.collect(), vec![]));
+}
+
+#[test]
+fn an_own_envelope_that_does_not_come_back_is_told_to_all() {
+    let darkness = Darkness { stem: true, ..Darkness::OFF };
+    let mut world = World::with_peers(Settings { darkness, ..easy() }, &[1, 2, 3]);
+    world.post(envelope(1)).unwrap();
+    world.wait(5_000);
+    assert_eq!(world.traffic().0.len(), 1);
+    world.wait(2_000);
+    assert_eq!(world.traffic().0.len(), 2);
+}
+
+#[test]
 fn own_envelopes_that_expire_while_they_wait_never_leave() {
     let darkness = Darkness { min_peers: 1, ..Darkness::OFF };
     let mut world = World::new(Settings { darkness, ..easy() });
@@ -316,7 +347,7 @@ fn a_peer_that_asks_for_it_gets_its_batches_acknowledged() {
     world.outputs();
     world.packet(1, packet::MESSAGES, &[0xc0]);
     let hash = keccak256(&[&[0xc0]]);
-    let body = crate::devp2p::rlp::string(&hash);
+    let body = rlp::string(&hash);
     let expected = NodeOutput::Send { peer: id(1), code: packet::ACKNOWLEDGED, body };
     assert_eq!(world.outputs(), [expected]);
 }
