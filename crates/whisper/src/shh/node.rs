@@ -213,7 +213,8 @@ impl Node {
         self.requirements.set_max_size(bytes);
     }
 
-    /// Takes back what [`Pool::records`] gave before a restart, as far as it is still good.
+    /// Takes back what [`Pool::records`] gave before a restart, as far as it is still good. What is
+    /// kept is passed on again, but not handed out again.
     pub fn restore(&mut self, now: Instant, wall: UnixTime, record: Record) {
         match record {
             Record::Seen { hash, expiry } => self.pool.restore(hash, expiry),
@@ -284,10 +285,8 @@ impl Node {
             Packet::MinWork(work) => peer.set_min_work(work, owes_pool),
             Packet::Bloom(bloom) => peer.set_bloom(bloom, owes_pool),
             Packet::Direct(envelopes) => self.take_direct(&id, envelopes),
-            Packet::ArchiveRequest(request) if self.settings.serves_archive => {
-                self.outputs.push_back(NodeOutput::ArchiveRequest { peer: id, request });
-            }
-            Packet::ArchiveRequest(_) | Packet::Status(_) | Packet::Unknown => {}
+            Packet::ArchiveRequest(request) => self.take_request(now, id, request)?,
+            Packet::Status(_) | Packet::Unknown => {}
         }
         Ok(())
     }
@@ -380,7 +379,9 @@ impl Node {
                 Some(slot)
             }
             Err(NotKept::PoolFull) => {
-                self.outputs.push_back(NodeOutput::PoolFull);
+                if self.outputs.back() != Some(&NodeOutput::PoolFull) {
+                    self.outputs.push_back(NodeOutput::PoolFull);
+                }
                 None
             }
             Err(NotKept::Known(_)) => None,
@@ -404,6 +405,25 @@ impl Node {
     fn release(&mut self, slot: Slot) {
         let owes_pool = !self.settings.light;
         self.peers.iter_mut().for_each(|(_, peer)| peer.release(slot, owes_pool));
+    }
+
+    /// Hands a request out, if it can be served. It counts as an envelope: opening it is work.
+    fn take_request(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        request: Envelope,
+    ) -> Result<(), PeerError> {
+        if self.settings.serves_archive {
+            match self.peers.admit_envelope(now, &peer) {
+                Admission::Within => {
+                    self.outputs.push_back(NodeOutput::ArchiveRequest { peer, request });
+                }
+                Admission::Over => {}
+                Admission::Flood => return Err(PeerError::Flooding),
+            }
+        }
+        Ok(())
     }
 
     fn take_direct(&mut self, id: &NodeId, envelopes: Envelopes<'_>) {

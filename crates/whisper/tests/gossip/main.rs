@@ -2,7 +2,17 @@
 //! links that come and go, between clocks that disagree.
 //!
 //! `cargo test -p wormhole-whisper --test gossip -- --nocapture` prints what it costs and what a
-//! spy learns, with and without the measures that hide our own traffic.
+//! spy learns, with and without the measures that hide our own traffic. Over five seeds:
+//!
+//! | measures                            | copies | 99 % after | origin named | made within |
+//! |-------------------------------------|--------|------------|--------------|-------------|
+//! | none, as the reference              | 4.5    | 1.4 s      | 29 to 45 %   | ±0.08 s     |
+//! | random delay alone, mean 5 s        | 4.5    | 22 s       | 35 %         | ±4.3 s      |
+//! | one neighbour first, alone          | 4.6    | 1.7 s      | 7 %          | ±0.08 s     |
+//! | all of them, as they are by default | 3.9    | 2.9 s      | 11 to 15 %   | ±0.46 s     |
+//!
+//! A delay hides when an envelope was made, not by whom; telling one neighbour first hides by whom,
+//! as long as that neighbour is no spy (here, one in eight is).
 
 #![expect(
     clippy::disallowed_macros,

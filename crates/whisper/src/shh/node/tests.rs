@@ -208,6 +208,20 @@ fn requests_are_handed_out_only_when_they_can_be_served() {
 }
 
 #[test]
+fn requests_count_as_envelopes() {
+    let mut settings = Settings { serves_archive: true, ..easy() };
+    settings.limits.envelopes_per_peer = Rate { per_second: 1.0, burst: 2.0 };
+    let mut world = World::with_peers(settings, &[1]);
+    for _ in 0..3 {
+        world.packet(1, packet::ARCHIVE_REQUEST, envelope(1).encoded());
+    }
+    assert_eq!(world.outputs().len(), 2);
+    world.packet(1, packet::ARCHIVE_REQUEST, envelope(1).encoded());
+    world.packet(1, packet::ARCHIVE_REQUEST, envelope(1).encoded());
+    assert_eq!(world.cut(), PeerError::Flooding);
+}
+
+#[test]
 fn peers_are_told_what_is_asked_for_anew() {
     let mut world = World::with_peers(easy(), &[1]);
     let (work, bloom) = (Work::new(3.0).unwrap(), Bloom::of([Topic([1, 2, 3, 4])]));
@@ -368,9 +382,9 @@ fn a_restart_keeps_the_pool() {
 }
 
 #[test]
-fn a_full_pool_is_reported() {
+fn a_full_pool_is_reported_once() {
     let mut world = World::with_peers(Settings { pool_bytes: 10, ..easy() }, &[1]);
-    world.messages(1, &[envelope(1)]);
+    world.messages(1, &[envelope(1), envelope(2)]);
     assert_eq!(world.outputs(), [NodeOutput::PoolFull]);
     assert_eq!(world.node.peers().count(), 1);
 }
