@@ -52,14 +52,11 @@ impl Draft {
 
     /// Adds the nonce.
     pub fn finish(&self, nonce: u64) -> Envelope {
-        let mut fields = self.fields();
-        let nonce_at = fields.clone().into_bytes().len();
-        fields.uint(nonce);
+        let (fields, last) = (self.fields().into_bytes(), rlp::uint(nonce));
         let encoded = rlp::list(|list| {
-            list.raw(&fields.clone().into_bytes());
+            list.raw(&fields).raw(&last);
         });
-        let trailer = fields.into_bytes().len() - nonce_at;
-        let end = encoded.len() - trailer;
+        let end = encoded.len() - last.len();
         Envelope {
             hash: EnvelopeHash(Keccak256::digest(&encoded).into()),
             expiry: self.expiry,
@@ -67,7 +64,7 @@ impl Draft {
             topic: self.topic,
             nonce,
             data: end - self.data.len()..end,
-            fields: encoded.len() - trailer - nonce_at..end,
+            fields: end - fields.len()..end,
             encoded: encoded.into(),
         }
     }

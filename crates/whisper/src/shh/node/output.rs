@@ -12,7 +12,8 @@ use crate::devp2p::key::NodeId;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "whoever drives a node must handle every output")]
 pub enum NodeOutput {
-    /// Send this packet. Once a packet of messages has been written, call [`Node::sent`].
+    /// Send this packet. Once a packet of messages has been written, call
+    /// [`sent`](super::Node::sent).
     Send {
         /// To whom.
         peer: NodeId,
