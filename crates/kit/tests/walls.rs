@@ -21,10 +21,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wormhole", &["wormhole-kit", "wormhole-magic"]),
     ("wormhole-server", &["wormhole-kit", "wormhole-magic"]),
     ("wormhole-cli", &["wormhole"]),
+    ("wormhole-whisper", &["wormhole-kit"]),
 ];
 
 /// The packages without I/O.
-const CORES: &[&str] = &["kit", "magic"];
+const CORES: &[&str] = &["kit", "magic", "whisper"];
 
 /// What no core may depend on, even through others.
 const OUTSIDE: &[&str] =

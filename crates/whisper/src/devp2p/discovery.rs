@@ -1,0 +1,509 @@
+//! Discovery v4: how nodes find one another over UDP (discv4.md, spec section 2.4).
+//!
+//! This is one node's part as a session without a socket: datagrams go in and out by address, nodes
+//! that answer are reported as found. Whether to connect to them is for others to decide.
+//!
+//! What it does against abuse: an address that has not been proved is sent nothing but a pong for
+//! each ping, which is about as long, and one ping; answers count only if they were asked for, at
+//! the address that was asked, and name the question; everything that is remembered has a bound;
+//! nobody can tell us of nodes in networks that are closer to us than to the teller.
+//!
+//! | a node we ask    | input               | output         | next        |
+//! |------------------|---------------------|----------------|-------------|
+//! | does not know us |                     | ping           | await pong  |
+//! | knows us         |                     | findnode       | await nodes |
+//! | await pong       | pong, it knows us   | findnode       | await nodes |
+//! | await pong       | pong                |                | await ping  |
+//! | await pong       | 500 ms              |                | forgotten   |
+//! | await ping       | ping, or 500 ms     | pong, findnode | await nodes |
+//! | await nodes      | 16 nodes, or 500 ms |                | done        |
+//!
+//! Whoever answers a ping for the first time is `Found`.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use rand_core::CryptoRngCore;
+use wormhole_kit::UnixTime;
+
+use self::{
+    bond::Bonds,
+    lookup::Lookup,
+    packet::{MAX_NEIGHBORS, Packet, PacketError},
+    table::{BUCKET_SIZE, Neighbor, Table, public_subnet},
+};
+use super::{
+    enode::{Endpoint, Enode},
+    enr::Record,
+    key::{NodeId, PrivateKey},
+};
+
+mod bond;
+mod lookup;
+pub mod packet;
+mod table;
+
+/// One node's part in discovery. Any order of calls is safe.
+#[derive(Debug)]
+pub struct Discovery {
+    key: PrivateKey,
+    id: NodeId,
+    local: Endpoint,
+    record: Record,
+    bootnodes: Vec<Neighbor>,
+    table: Table,
+    bonds: Bonds,
+    queries: HashMap<NodeId, Query>,
+    lookup: Option<Lookup>,
+    next_refresh: Instant,
+    next_check: Instant,
+    outputs: VecDeque<DiscoveryOutput>,
+}
+
+/// A node that we wait for.
+#[derive(Debug)]
+struct Query {
+    node: Neighbor,
+    awaited: Awaited,
+    until: Instant,
+    /// Whether the lookup wants to ask it.
+    wanted: bool,
+    /// Whether it has pinged us meanwhile, and so knows us.
+    pinged: bool,
+}
+
+/// Why a node is pinged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Why {
+    /// To see whether it is still there.
+    Check,
+    /// To ask it for nodes.
+    Lookup,
+    /// To see whether it is where its own ping came from.
+    Pinged,
+}
+
+/// What we wait for.
+#[derive(Debug)]
+enum Awaited {
+    /// The answer to the ping with this hash.
+    Pong([u8; 32]),
+    /// Its own ping, whose answer makes us known to it.
+    Ping,
+    /// Nodes, of which so many have come.
+    Nodes(usize),
+}
+
+impl Discovery {
+    /// Takes part as the node that holds `key` and can be reached at `local`. The sequence of its
+    /// record must grow whenever `local` changes; seconds since 1970 will do.
+    pub fn new(
+        key: PrivateKey,
+        local: Endpoint,
+        sequence: u64,
+        bootnodes: &[Enode],
+        now: Instant,
+    ) -> Self {
+        let (id, record) = (key.public_key().node_id(), Record::sign(&key, sequence, &local));
+        Self {
+            key,
+            id,
+            local,
+            record,
+            bootnodes: bootnodes.iter().filter_map(Neighbor::from_enode).collect(),
+            table: Table::new(&id),
+            bonds: Bonds::default(),
+            queries: HashMap::new(),
+            lookup: None,
+            next_refresh: now,
+            next_check: now + CHECK_INTERVAL,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes a datagram in. `wall` is needed because datagrams carry dates.
+    ///
+    /// # Errors
+    /// The datagram was ignored; nothing has changed. Anybody can send such, so it is no reason to
+    /// do anything.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), Ignored> {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let received = Packet::open(datagram)?;
+        let (sender, wall) = (received.sender, seconds(wall));
+        if sender == self.id {
+            return Err(Ignored::FromOurselves);
+        }
+        if received.packet.expiration().is_some_and(|expiration| expiration < wall) {
+            return Err(Ignored::Expired);
+        }
+        match received.packet {
+            Packet::Ping { from: claimed, .. } => {
+                let endpoint = Endpoint { ip: from.ip(), udp: from.port(), tcp: claimed.tcp };
+                self.on_ping(now, wall, Neighbor { id: sender, endpoint }, received.hash);
+                Ok(())
+            }
+            Packet::Pong { ping, .. } => self.on_pong(now, wall, &sender, from, &ping),
+            Packet::FindNode { target, .. } => {
+                self.require_proof(now, &sender, from)?;
+                self.tell_nodes(wall, from, &target);
+                Ok(())
+            }
+            Packet::Neighbors { nodes, .. } => self.on_nodes(now, wall, &sender, from, &nodes),
+            Packet::EnrRequest { .. } => {
+                self.require_proof(now, &sender, from)?;
+                let record = Box::new(self.record.clone());
+                self.send(from, &Packet::EnrResponse { request: received.hash, record });
+                Ok(())
+            }
+            Packet::EnrResponse { .. } => Err(Ignored::Unasked),
+        }
+    }
+
+    /// Hands out the next thing to do.
+    pub fn poll(&mut self) -> Option<DiscoveryOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Discovery::handle_timeout`] wants to be called.
+    pub fn deadline(&self) -> Instant {
+        let queries = self.queries.values().map(|query| query.until);
+        queries.fold(self.next_refresh.min(self.next_check), Instant::min)
+    }
+
+    /// Lets time pass: gives up on who does not answer, checks the node that was silent longest,
+    /// and looks around every half hour. Calling it early does nothing.
+    pub fn handle_timeout(&mut self, now: Instant, wall: UnixTime, rng: &mut impl CryptoRngCore) {
+        let wall = seconds(wall);
+        let due = |query: &Query| now >= query.until;
+        let late: Vec<_> =
+            self.queries.iter().filter(|(_, query)| due(query)).map(|(id, _)| *id).collect();
+        for id in late {
+            self.on_silence(now, wall, &id);
+        }
+        if now >= self.next_check {
+            self.next_check = now + CHECK_INTERVAL;
+            if let Some(node) = self.table.stalest(rng.next_u32()).copied() {
+                self.ping(now, wall, node, Why::Check);
+            }
+        }
+        if now >= self.next_refresh {
+            self.next_refresh = now + REFRESH_INTERVAL;
+            self.look_up(now, wall, self.id);
+        }
+    }
+
+    /// Looks for more nodes, anywhere. Does nothing while a search is under way.
+    pub fn search(&mut self, now: Instant, wall: UnixTime, rng: &mut impl CryptoRngCore) {
+        let mut target = NodeId([0; 64]);
+        rng.fill_bytes(&mut target.0);
+        if self.lookup.is_none() {
+            self.look_up(now, seconds(wall), target);
+        }
+    }
+
+    /// Whether a search is under way.
+    pub const fn is_searching(&self) -> bool {
+        self.lookup.is_some()
+    }
+
+    /// The nodes that answered last, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = Enode> {
+        self.table.nodes().map(|node| node.to_enode())
+    }
+
+    /// What we say of ourselves.
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    fn look_up(&mut self, now: Instant, wall: u64, target: NodeId) {
+        let mut known = self.table.closest(&target.digest(), BUCKET_SIZE);
+        if known.len() < BUCKET_SIZE {
+            known.extend(&self.bootnodes);
+        }
+        known.retain(|node| node.id != self.id);
+        self.lookup = Some(Lookup::new(target, known));
+        self.advance_lookup(now, wall);
+    }
+
+    fn advance_lookup(&mut self, now: Instant, wall: u64) {
+        while let Some(node) = self.lookup.as_mut().and_then(Lookup::next) {
+            if self.bonds.knows_us(now, &node.id, node.endpoint.ip) {
+                self.ask(now, wall, node);
+            } else {
+                self.ping(now, wall, node, Why::Lookup);
+            }
+        }
+        if self.lookup.as_ref().is_some_and(Lookup::is_done) {
+            self.lookup = None;
+        }
+    }
+
+    /// Pings a node, unless we wait for it already.
+    fn ping(&mut self, now: Instant, wall: u64, node: Neighbor, why: Why) {
+        if let Some(query) = self.queries.get_mut(&node.id) {
+            query.wanted |= why == Why::Lookup;
+            return;
+        }
+        if self.queries.len() >= MAX_QUERIES {
+            if let Some(lookup) = &mut self.lookup {
+                lookup.failed(&node.id);
+            }
+            return;
+        }
+        let (from, to, record) = (self.local, node.endpoint, Some(self.record.sequence()));
+        let ping = Packet::Ping { from, to, expiration: expiration(wall), record };
+        let hash = self.send(node.endpoint.udp_address(), &ping);
+        let query = Query {
+            node,
+            awaited: Awaited::Pong(hash),
+            until: now + PATIENCE,
+            wanted: why == Why::Lookup,
+            pinged: why == Why::Pinged,
+        };
+        self.queries.insert(node.id, query);
+    }
+
+    /// Asks a node that knows us for the nodes near the target of the lookup.
+    fn ask(&mut self, now: Instant, wall: u64, node: Neighbor) {
+        let Some(target) = self.lookup.as_ref().map(Lookup::target) else {
+            self.queries.remove(&node.id);
+            return;
+        };
+        let question = Packet::FindNode { target, expiration: expiration(wall) };
+        self.send(node.endpoint.udp_address(), &question);
+        let awaited = Awaited::Nodes(0);
+        self.queries.insert(
+            node.id,
+            Query { node, awaited, until: now + PATIENCE, wanted: true, pinged: true },
+        );
+    }
+
+    fn on_ping(&mut self, now: Instant, wall: u64, node: Neighbor, hash: [u8; 32]) {
+        let (id, ip) = (node.id, node.endpoint.ip);
+        let record = Some(self.record.sequence());
+        let expiration = expiration(wall);
+        let pong = Packet::Pong { to: node.endpoint, ping: hash, expiration, record };
+        self.send(node.endpoint.udp_address(), &pong);
+        self.bonds.note_our_proof(now, &id, ip);
+        match self.queries.get_mut(&id).filter(|query| query.node.endpoint.ip == ip) {
+            Some(Query { awaited: Awaited::Ping, node, .. }) => {
+                let node = *node;
+                self.ask(now, wall, node);
+            }
+            Some(query) => query.pinged = true,
+            None if self.bonds.has_proved(now, &id, ip) => self.take_in(node),
+            None => self.ping(now, wall, node, Why::Pinged),
+        }
+    }
+
+    fn on_pong(
+        &mut self,
+        now: Instant,
+        wall: u64,
+        sender: &NodeId,
+        from: SocketAddr,
+        ping: &[u8; 32],
+    ) -> Result<(), Ignored> {
+        let query = self.queries.get_mut(sender).ok_or(Ignored::Unasked)?;
+        let (node, wanted) = (query.node, query.wanted);
+        match query.awaited {
+            Awaited::Pong(hash) if hash == *ping && from == node.endpoint.udp_address() => {}
+            Awaited::Pong(_) | Awaited::Ping | Awaited::Nodes(_) => {
+                return Err(Ignored::Unasked);
+            }
+        }
+        query.awaited = Awaited::Ping;
+        query.until = now + PATIENCE;
+        self.bonds.note_proof(now, *sender, from.ip());
+        if query.pinged {
+            self.bonds.note_our_proof(now, sender, from.ip());
+        }
+        self.take_in(node);
+        if !wanted {
+            self.queries.remove(sender);
+        } else if self.bonds.knows_us(now, sender, from.ip()) {
+            self.ask(now, wall, node);
+        }
+        Ok(())
+    }
+
+    fn on_nodes(
+        &mut self,
+        now: Instant,
+        wall: u64,
+        sender: &NodeId,
+        from: SocketAddr,
+        nodes: &[Enode],
+    ) -> Result<(), Ignored> {
+        let query = self.queries.get_mut(sender).ok_or(Ignored::Unasked)?;
+        let Awaited::Nodes(count) = &mut query.awaited else { return Err(Ignored::Unasked) };
+        if from != query.node.endpoint.udp_address() {
+            return Err(Ignored::Unasked);
+        }
+        let fresh = nodes.iter().take(BUCKET_SIZE.saturating_sub(*count));
+        *count = count.saturating_add(nodes.len());
+        let complete = *count >= BUCKET_SIZE;
+        let fresh = fresh.filter_map(Neighbor::from_enode);
+        for node in fresh.filter(|node| may_tell_of(from.ip(), node.endpoint.ip)) {
+            // Whom we know we need not be told where to find.
+            let node = self.table.find(&node.id).copied().unwrap_or(node);
+            if let Some(lookup) = self.lookup.as_mut().filter(|_| node.id != self.id) {
+                lookup.add(node);
+            }
+        }
+        if complete {
+            self.end_query(sender, Lookup::answered);
+        }
+        self.advance_lookup(now, wall);
+        Ok(())
+    }
+
+    fn on_silence(&mut self, now: Instant, wall: u64, id: &NodeId) {
+        let Some(query) = self.queries.get(id) else { return };
+        match query.awaited {
+            Awaited::Pong(_) => {
+                let node = query.node;
+                self.end_query(id, Lookup::failed);
+                // Nobody is removed because of an address that it never had.
+                if let Some(next) = self.table.remove(&node) {
+                    self.outputs.push_back(DiscoveryOutput::Found(next.to_enode()));
+                }
+            }
+            // It may know us from an earlier life.
+            Awaited::Ping => {
+                let node = query.node;
+                self.ask(now, wall, node);
+            }
+            Awaited::Nodes(_) => self.end_query(id, Lookup::answered),
+        }
+        self.advance_lookup(now, wall);
+    }
+
+    fn end_query(&mut self, id: &NodeId, conclude: fn(&mut Lookup, &NodeId)) {
+        self.queries.remove(id);
+        if let Some(lookup) = &mut self.lookup {
+            conclude(lookup, id);
+        }
+    }
+
+    /// Puts a node that has proved itself into the table.
+    fn take_in(&mut self, node: Neighbor) {
+        if self.table.add(node) {
+            self.outputs.push_back(DiscoveryOutput::Found(node.to_enode()));
+        }
+    }
+
+    fn tell_nodes(&mut self, wall: u64, to: SocketAddr, target: &NodeId) {
+        let mut nodes = self.table.closest(&target.digest(), BUCKET_SIZE);
+        nodes.retain(|node| may_tell_of(to.ip(), node.endpoint.ip));
+        let nodes: Vec<_> = nodes.iter().map(|node| node.to_enode()).collect();
+        let expiration = expiration(wall);
+        if nodes.is_empty() {
+            self.send(to, &Packet::Neighbors { nodes, expiration });
+            return;
+        }
+        for nodes in nodes.chunks(MAX_NEIGHBORS) {
+            self.send(to, &Packet::Neighbors { nodes: nodes.to_vec(), expiration });
+        }
+    }
+
+    fn require_proof(&self, now: Instant, id: &NodeId, from: SocketAddr) -> Result<(), Ignored> {
+        if self.bonds.has_proved(now, id, from.ip()) { Ok(()) } else { Err(Ignored::Unproved) }
+    }
+
+    fn send(&mut self, to: SocketAddr, packet: &Packet) -> [u8; 32] {
+        let sealed = packet.seal(&self.key);
+        self.outputs.push_back(DiscoveryOutput::Send(to, sealed.datagram));
+        sealed.hash
+    }
+}
+
+impl Neighbor {
+    fn from_enode(enode: &Enode) -> Option<Self> {
+        let endpoint = enode.endpoint.filter(|endpoint| endpoint.udp != 0)?;
+        Some(Self { id: enode.id, endpoint })
+    }
+
+    const fn to_enode(self) -> Enode {
+        Enode { id: self.id, endpoint: Some(self.endpoint) }
+    }
+}
+
+/// Whether two nodes, one at each address, may reasonably hear of one another: nobody on the
+/// internet knows our local networks.
+fn may_tell_of(teller: IpAddr, told: IpAddr) -> bool {
+    if told.is_unspecified() || told.is_multicast() || told == IpAddr::from([255; 4]) {
+        return false;
+    }
+    if told.is_loopback() {
+        return teller.is_loopback();
+    }
+    public_subnet(told).is_some() || public_subnet(teller).is_none()
+}
+
+fn seconds(wall: UnixTime) -> u64 {
+    Duration::try_from_secs_f64(wall.as_secs()).map_or(0, |since_1970| since_1970.as_secs())
+}
+
+const fn expiration(wall: u64) -> u64 {
+    wall.saturating_add(EXPIRATION)
+}
+
+/// What discovery wants done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "a driver must handle every output")]
+pub enum DiscoveryOutput {
+    /// Send a datagram.
+    Send(SocketAddr, Vec<u8>),
+    /// A node has answered and may be called.
+    Found(Enode),
+}
+
+/// Why a datagram was ignored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ignored {
+    /// It is out of date.
+    #[error("datagram has expired")]
+    Expired,
+    /// We wrote it.
+    #[error("datagram is our own")]
+    FromOurselves,
+    /// It is no packet.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// An answer to no question of ours, or from elsewhere.
+    #[error("answer that was not asked for")]
+    Unasked,
+    /// A question from an address that is not proved.
+    #[error("question from an unproved address")]
+    Unproved,
+}
+
+/// How long our datagrams are good for, in seconds. As in go-ethereum.
+const EXPIRATION: u64 = 20;
+
+/// How long we wait for an answer. As in go-ethereum.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Time between two checks of the node that was silent longest. Go-ethereum draws up to 10 s.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time between two lookups of our own name. As in go-ethereum.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(30 * 60);
+
+/// Nodes that we wait for at the same time. More are not pinged back.
+const MAX_QUERIES: usize = 256;
+
+#[cfg(test)]
+mod tests;

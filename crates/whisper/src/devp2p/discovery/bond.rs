@@ -1,0 +1,149 @@
+//! Who has proved to receive datagrams at an address (discv4.md "Endpoint Proof").
+//!
+//! A pong that answers our ping proves it. Without that, a datagram may come from anywhere, and an
+//! answer longer than the question would let anybody point us at a victim.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+use crate::devp2p::key::NodeId;
+
+/// The proofs we remember: a bounded number, and of every owner few.
+#[derive(Debug, Default)]
+pub(super) struct Bonds {
+    /// By [`owner`]; the newest proof last.
+    by_owner: HashMap<IpAddr, VecDeque<Bond>>,
+}
+
+#[derive(Debug)]
+struct Bond {
+    id: NodeId,
+    ip: IpAddr,
+    /// When it proved itself to us.
+    proved: Instant,
+    /// When we proved ourselves to it, as far as we know.
+    proved_to: Option<Instant>,
+}
+
+impl Bonds {
+    /// Notes that the node has proved itself.
+    pub(super) fn note_proof(&mut self, now: Instant, id: NodeId, ip: IpAddr) {
+        let proved_to = self.find(&id, ip).and_then(|bond| bond.proved_to);
+        if !self.by_owner.contains_key(&owner(ip)) && self.by_owner.len() >= MAX_OWNERS {
+            self.forget_oldest();
+        }
+        let bonds = self.by_owner.entry(owner(ip)).or_default();
+        bonds.retain(|bond| bond.id != id || bond.ip != ip);
+        if bonds.len() >= MAX_PER_OWNER {
+            bonds.pop_front();
+        }
+        bonds.push_back(Bond { id, ip, proved: now, proved_to });
+    }
+
+    /// Notes that we have answered the node's ping. Nothing to note for strangers.
+    pub(super) fn note_our_proof(&mut self, now: Instant, id: &NodeId, ip: IpAddr) {
+        let bonds = self.by_owner.get_mut(&owner(ip)).into_iter().flatten();
+        for bond in bonds.filter(|bond| bond.id == *id && bond.ip == ip) {
+            bond.proved_to = Some(now);
+        }
+    }
+
+    /// Whether the node has proved itself at this address, and not too long ago.
+    pub(super) fn has_proved(&self, now: Instant, id: &NodeId, ip: IpAddr) -> bool {
+        self.find(id, ip).is_some_and(|bond| now < bond.proved + VALID)
+    }
+
+    /// Whether the node should take us as proved, so that it will answer questions.
+    pub(super) fn knows_us(&self, now: Instant, id: &NodeId, ip: IpAddr) -> bool {
+        let proved_to = self.find(id, ip).and_then(|bond| bond.proved_to);
+        proved_to.is_some_and(|proved_to| now < proved_to + VALID)
+    }
+
+    fn find(&self, id: &NodeId, ip: IpAddr) -> Option<&Bond> {
+        let mut bonds = self.by_owner.get(&owner(ip))?.iter();
+        bonds.find(|bond| bond.id == *id && bond.ip == ip)
+    }
+
+    fn forget_oldest(&mut self) {
+        let newest = |bonds: &VecDeque<Bond>| bonds.back().map(|bond| bond.proved);
+        let oldest = self.by_owner.iter().min_by_key(|(_, bonds)| newest(bonds));
+        if let Some(owner) = oldest.map(|(owner, _)| *owner) {
+            self.by_owner.remove(&owner);
+        }
+    }
+}
+
+/// What one party is likely to own as a whole: an IPv4 address, 64 bits of an IPv6 address.
+fn owner(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// How long a proof holds (discv4.md "Endpoint Proof").
+const VALID: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Owners whose proofs we remember.
+const MAX_OWNERS: usize = 4096;
+
+/// Proofs of one owner that we remember: enough for nodes behind one router.
+const MAX_PER_OWNER: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "only the distance to it matters")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn ip(n: u32) -> IpAddr {
+        std::net::Ipv4Addr::from_bits(n).into()
+    }
+
+    #[test]
+    fn a_proof_holds_for_12_hours_at_its_address() {
+        let (mut bonds, now, id) = (Bonds::default(), start(), NodeId([1; 64]));
+        bonds.note_proof(now, id, ip(1));
+        assert!(bonds.has_proved(now + VALID - Duration::from_secs(1), &id, ip(1)));
+        assert!(!bonds.has_proved(now + VALID, &id, ip(1)));
+        assert!(!bonds.has_proved(now, &id, ip(2)));
+        assert!(!bonds.has_proved(now, &NodeId([2; 64]), ip(1)));
+    }
+
+    #[test]
+    fn our_own_proof_is_remembered_with_theirs() {
+        let (mut bonds, now, id) = (Bonds::default(), start(), NodeId([1; 64]));
+        bonds.note_our_proof(now, &id, ip(1));
+        assert!(!bonds.knows_us(now, &id, ip(1)), "strangers are not noted");
+        bonds.note_proof(now, id, ip(1));
+        bonds.note_our_proof(now, &id, ip(1));
+        bonds.note_proof(now, id, ip(1));
+        assert!(bonds.knows_us(now, &id, ip(1)));
+    }
+
+    #[test]
+    fn neither_many_owners_nor_one_with_many_names_fill_the_memory() {
+        let (mut bonds, mut now) = (Bonds::default(), start());
+        for n in 0..10_000_u32 {
+            now += Duration::from_millis(1);
+            let name = |salt: u8| {
+                let mut name = [salt; 64];
+                name[..4].copy_from_slice(&n.to_be_bytes());
+                NodeId(name)
+            };
+            bonds.note_proof(now, name(0), ip(n));
+            bonds.note_proof(now, name(1), ip(7));
+            let v6 = Ipv6Addr::from_bits(7 << 64 | u128::from(n)).into();
+            bonds.note_proof(now, name(2), v6);
+        }
+        assert_eq!(bonds.by_owner.len(), MAX_OWNERS);
+        assert!(bonds.by_owner.values().all(|bonds| bonds.len() <= MAX_PER_OWNER));
+        assert!(bonds.by_owner.contains_key(&ip(9_999)));
+    }
+}

@@ -1,0 +1,145 @@
+//! The search for the nodes nearest to a name: ask the nearest we know, then the nearest they know,
+//! until nobody knows better (discv4.md "Recursive Lookup").
+//!
+//! Pure bookkeeping; asking is done in [`super`].
+
+use super::table::{BUCKET_SIZE, Neighbor, distance};
+use crate::devp2p::key::NodeId;
+
+/// A search under way.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    target: NodeId,
+    digest: [u8; 32],
+    /// The nearest first. At most [`MAX_CANDIDATES`].
+    candidates: Vec<Candidate>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    distance: [u8; 32],
+    node: Neighbor,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    New,
+    Asked,
+    Done,
+}
+
+impl Lookup {
+    /// Begins a search with the nodes we know.
+    pub(super) fn new(target: NodeId, known: impl IntoIterator<Item = Neighbor>) -> Self {
+        let mut lookup = Self { target, digest: target.digest(), candidates: Vec::new() };
+        known.into_iter().for_each(|node| lookup.add(node));
+        lookup
+    }
+
+    /// The name that is looked for.
+    pub(super) const fn target(&self) -> NodeId {
+        self.target
+    }
+
+    /// Takes up a node that somebody told of.
+    pub(super) fn add(&mut self, node: Neighbor) {
+        if self.candidates.iter().any(|known| known.node.id == node.id) {
+            return;
+        }
+        let distance = distance(&node.id.digest(), &self.digest);
+        let place = self.candidates.partition_point(|known| known.distance < distance);
+        self.candidates.insert(place, Candidate { distance, node, state: State::New });
+        self.candidates.truncate(MAX_CANDIDATES);
+    }
+
+    /// The next node to ask, if one more may be asked now.
+    pub(super) fn next(&mut self) -> Option<Neighbor> {
+        let asked = |candidate: &&Candidate| candidate.state == State::Asked;
+        if self.candidates.iter().filter(asked).count() >= PARALLEL {
+            return None;
+        }
+        let mut nearest = self.candidates.iter_mut().take(BUCKET_SIZE);
+        let candidate = nearest.find(|candidate| candidate.state == State::New)?;
+        candidate.state = State::Asked;
+        Some(candidate.node)
+    }
+
+    /// The node has said what it knows.
+    pub(super) fn answered(&mut self, id: &NodeId) {
+        for candidate in self.candidates.iter_mut().filter(|known| known.node.id == *id) {
+            candidate.state = State::Done;
+        }
+    }
+
+    /// The node does not answer, and must not stand in the way of those behind it.
+    pub(super) fn failed(&mut self, id: &NodeId) {
+        self.candidates.retain(|known| known.node.id != *id);
+    }
+
+    /// Whether nobody is left to ask.
+    pub(super) fn is_done(&self) -> bool {
+        let open = |candidate: &Candidate| candidate.state != State::Done;
+        let waiting = self.candidates.iter().any(|known| known.state == State::Asked);
+        !waiting && !self.candidates.iter().take(BUCKET_SIZE).any(open)
+    }
+}
+
+/// Nodes that are asked at the same time (discv4.md: α).
+const PARALLEL: usize = 3;
+
+/// Nodes that are remembered: those that count, and some behind them should they fail.
+const MAX_CANDIDATES: usize = 4 * BUCKET_SIZE;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::devp2p::enode::Endpoint;
+
+    fn node(n: u8) -> Neighbor {
+        let endpoint = Endpoint { ip: Ipv4Addr::LOCALHOST.into(), tcp: 1, udp: 1 };
+        Neighbor { id: NodeId([n; 64]), endpoint }
+    }
+
+    #[test]
+    fn three_are_asked_at_a_time() {
+        let mut lookup = Lookup::new(NodeId([0; 64]), (1..20).map(node));
+        let asked: Vec<_> = std::iter::from_fn(|| lookup.next()).collect();
+        assert_eq!(asked.len(), 3);
+        lookup.answered(&asked[1].id);
+        assert!(lookup.next().is_some());
+        assert!(lookup.next().is_none());
+    }
+
+    #[test]
+    fn the_search_ends_when_the_16_nearest_have_answered() {
+        let mut lookup = Lookup::new(NodeId([0; 64]), (1..100).map(node));
+        let mut asked = 0;
+        while let Some(node) = lookup.next() {
+            assert!(!lookup.is_done());
+            asked += 1;
+            match asked {
+                1..=5 => lookup.failed(&node.id),
+                _ => lookup.answered(&node.id),
+            }
+        }
+        assert!(lookup.is_done());
+        assert_eq!(asked, 16 + 5);
+    }
+
+    #[test]
+    fn nearer_nodes_that_are_heard_of_are_asked_first() {
+        let mut lookup = Lookup::new(NodeId([0; 64]), []);
+        assert!(lookup.is_done());
+        let mut nodes: Vec<_> = (1..40).map(node).collect();
+        nodes.sort_by_key(|node| distance(&node.id.digest(), &lookup.digest));
+        for node in nodes.iter().rev().chain(&nodes) {
+            lookup.add(*node);
+        }
+        assert_eq!(lookup.next(), Some(nodes[0]));
+        assert_eq!(lookup.next(), Some(nodes[1]));
+        assert_eq!(lookup.candidates.len(), 39);
+    }
+}

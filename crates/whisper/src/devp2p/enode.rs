@@ -1,0 +1,195 @@
+//! Where a node is: endpoints, and the `enode://` text in which people pass nodes on.
+//!
+//! Host names are not resolved here; a driver that allows them replaces the name by its address
+//! before it parses.
+//!
+//! ```
+//! use wormhole_whisper::devp2p::{enode::Enode, key::PrivateKey};
+//! # use wormhole_kit::Secret;
+//!
+//! # let id = PrivateKey::from_secret(&Secret::new([7; 32])).unwrap().public_key().node_id();
+//! let text = format!("enode://{id}@192.0.2.7:30303?discport=30301");
+//! let enode = Enode::parse(&text)?;
+//! assert_eq!(enode.endpoint.unwrap().udp, 30301);
+//! assert_eq!(enode.to_string(), text);
+//! # Ok::<(), wormhole_whisper::devp2p::enode::EnodeError>(())
+//! ```
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+use super::key::{KeyError, NodeId};
+
+/// The address of a node and its two ports.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Endpoint {
+    /// Address of both.
+    pub ip: IpAddr,
+    /// Port of RLPx. 0: not known, or not listening.
+    pub tcp: u16,
+    /// Port of discovery. 0: takes no part in it.
+    pub udp: u16,
+}
+
+impl Endpoint {
+    /// Where RLPx is spoken to the node.
+    pub const fn tcp_address(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.tcp)
+    }
+
+    /// Where discovery is spoken to the node.
+    pub const fn udp_address(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.udp)
+    }
+}
+
+/// A node that can be named, and called if it has an endpoint.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Enode {
+    /// Its name. When parsed from text: a point of the curve.
+    pub id: NodeId,
+    /// Where it is, if that was said.
+    pub endpoint: Option<Endpoint>,
+}
+
+impl Enode {
+    /// Parses `enode://ID@ADDRESS:PORT`, with `?discport=PORT` if the ports differ. A bare id, with
+    /// or without `enode://`, is a node without endpoint.
+    ///
+    /// # Errors
+    /// The text is none of these; the messages are go-ethereum's.
+    pub fn parse(text: &str) -> Result<Self, EnodeError> {
+        let rest = text.strip_prefix("enode://");
+        if is_hex(rest.unwrap_or(text)) {
+            return Ok(Self { id: parse_id(rest.unwrap_or(text))?, endpoint: None });
+        }
+        let rest = rest.ok_or(EnodeError::WrongScheme)?;
+        let (id, address) = rest.split_once('@').ok_or(EnodeError::NoNodeId)?;
+        let id = parse_id(id)?;
+        let (address, query) = address
+            .split_once('?')
+            .map_or((address, None), |(address, query)| (address, Some(query)));
+        let address: SocketAddr =
+            address.trim_end_matches('/').parse().map_err(|_| EnodeError::InvalidAddress)?;
+        let udp = query.map(parse_discport).transpose()?.unwrap_or_else(|| address.port());
+        let endpoint = Endpoint { ip: address.ip().to_canonical(), tcp: address.port(), udp };
+        Ok(Self { id, endpoint: Some(endpoint) })
+    }
+}
+
+impl fmt::Display for Enode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "enode://{}", self.id)?;
+        let Some(endpoint) = self.endpoint else { return Ok(()) };
+        write!(f, "@{}", endpoint.tcp_address())?;
+        if endpoint.udp == endpoint.tcp { Ok(()) } else { write!(f, "?discport={}", endpoint.udp) }
+    }
+}
+
+fn is_hex(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+fn parse_id(text: &str) -> Result<NodeId, EnodeError> {
+    let id = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| EnodeError::IdNotHex)?;
+    let id = NodeId(id.try_into().map_err(|_| EnodeError::IdOfWrongLength)?);
+    id.public_key().map_err(EnodeError::IdNotAKey)?;
+    Ok(id)
+}
+
+fn parse_discport(query: &str) -> Result<u16, EnodeError> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.strip_prefix("discport="));
+    let port = pairs.next().ok_or(EnodeError::InvalidDiscport)?;
+    port.parse().map_err(|_| EnodeError::InvalidDiscport)
+}
+
+/// Why a text names no node. What a user sees.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnodeError {
+    /// The id is no point of the curve.
+    #[error("invalid public key ({0})")]
+    IdNotAKey(KeyError),
+    /// The id is not hexadecimal.
+    #[error("invalid public key (not hexadecimal)")]
+    IdNotHex,
+    /// The id does not have 64 bytes.
+    #[error("invalid public key (wrong length, want 128 hex chars)")]
+    IdOfWrongLength,
+    /// What follows `@` is not an IP address and a port.
+    #[error("invalid IP address or port")]
+    InvalidAddress,
+    /// What follows `?` is not a UDP port.
+    #[error("invalid discport in query")]
+    InvalidDiscport,
+    /// There is no `@`.
+    #[error("does not contain node ID")]
+    NoNodeId,
+    /// Neither an id nor an `enode://`.
+    #[error("invalid URL scheme, want \"enode\"")]
+    WrongScheme,
+}
+
+#[cfg(test)]
+mod tests {
+    use wormhole_kit::Secret;
+
+    use super::*;
+    use crate::devp2p::key::PrivateKey;
+
+    fn id() -> NodeId {
+        PrivateKey::from_secret(&Secret::new([7; 32])).unwrap().public_key().node_id()
+    }
+
+    fn at(ip: &str, tcp: u16, udp: u16) -> Enode {
+        Enode { id: id(), endpoint: Some(Endpoint { ip: ip.parse().unwrap(), tcp, udp }) }
+    }
+
+    #[test]
+    fn nodes_are_written_as_they_are_read() {
+        for (rest, node) in [
+            ("@127.0.0.1:30303", at("127.0.0.1", 30303, 30303)),
+            ("@127.0.0.1:30303?discport=0", at("127.0.0.1", 30303, 0)),
+            ("@[2001:db8::7]:1?discport=2", at("2001:db8::7", 1, 2)),
+            ("", Enode { id: id(), endpoint: None }),
+        ] {
+            let text = format!("enode://{}{rest}", id());
+            assert_eq!(Enode::parse(&text), Ok(node));
+            assert_eq!(node.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_people_write_otherwise_is_understood() {
+        let upper = id().to_string().to_uppercase();
+        assert_eq!(Enode::parse(&upper), Ok(Enode { id: id(), endpoint: None }));
+        let slash = format!("enode://{}@127.0.0.1:1/?x=y&discport=2", id());
+        assert_eq!(Enode::parse(&slash), Ok(at("127.0.0.1", 1, 2)));
+    }
+
+    #[test]
+    fn what_names_no_node_is_refused_with_a_reason() {
+        let id = id();
+        let cases = [
+            ("".into(), EnodeError::WrongScheme),
+            ("http://example.org".into(), EnodeError::WrongScheme),
+            ("enode://127.0.0.1:30303".into(), EnodeError::NoNodeId),
+            ("enode://@127.0.0.1:30303".into(), EnodeError::IdOfWrongLength),
+            ("enode://xy@127.0.0.1:30303".into(), EnodeError::IdNotHex),
+            ("abcd".into(), EnodeError::IdOfWrongLength),
+            ("00".repeat(64), EnodeError::IdNotAKey(KeyError::NotAPoint)),
+            (format!("enode://{id}@localhost:30303"), EnodeError::InvalidAddress),
+            (format!("enode://{id}@127.0.0.1"), EnodeError::InvalidAddress),
+            (format!("enode://{id}@127.0.0.1:65536"), EnodeError::InvalidAddress),
+            (format!("enode://{id}@127.0.0.1:1?discport=x"), EnodeError::InvalidDiscport),
+            (format!("enode://{id}@127.0.0.1:1?disc=1"), EnodeError::InvalidDiscport),
+        ];
+        for (text, error) in cases {
+            assert_eq!(Enode::parse(&text), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+use std::time::Duration;
+
+use super::*;
+
+const NOW: u32 = 1_575_000_000;
+
+fn wall() -> UnixTime {
+    UnixTime::from_secs(f64::from(NOW) + 0.5)
+}
+
+fn instant() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    Instant::now()
+}
+
+/// An envelope made `sent` seconds after now that lives for `ttl` seconds.
+fn envelope(sent: i32, ttl: u32) -> Envelope {
+    let expiry = NOW.wrapping_add_signed(sent).wrapping_add(ttl);
+    Draft { expiry, ttl, topic: Topic([1, 2, 3, 4]), data: vec![7; 30] }.finish(5)
+}
+
+fn check(envelope: Envelope) -> Result<ValidEnvelope, Refusal> {
+    envelope.check(&Requirements::new(Work::NONE), instant(), wall())
+}
+
+#[test]
+fn a_finished_draft_reads_back_with_the_same_fields() {
+    for (data, nonce) in
+        [(vec![], 0), (vec![0x7f], 127), (vec![0x80], 128), (vec![1; 300], 1 << 40)]
+    {
+        let draft = Draft { expiry: NOW, ttl: 1, topic: Topic([9; 4]), data: data.clone() };
+        let envelope = draft.finish(nonce);
+        assert_eq!(Envelope::parse(envelope.encoded()).as_ref(), Ok(&envelope));
+        assert_eq!((envelope.data(), envelope.nonce()), (data.as_slice(), nonce));
+        assert_eq!(envelope.size(), 20 + data.len());
+    }
+}
+
+#[test]
+fn work_is_asked_for_the_largest_of_the_sizes_in_use() {
+    let draft = Draft { expiry: NOW, ttl: 50, topic: Topic([9; 4]), data: vec![1; 300] };
+    let full = draft.finish(u64::MAX).encoded().len();
+    assert!(full > 320);
+    let work = Work::new(2.0_f64.powi(20) / 320.0 / 50.0).unwrap();
+    assert_eq!(work.bits_needed(320, 50), 20);
+    assert_eq!(draft.bits_needed(work), 21);
+}
+
+#[test]
+fn clocks_may_differ_by_ten_seconds() {
+    assert!(check(envelope(10, 50)).is_ok());
+    assert_eq!(check(envelope(11, 50)), Err(Refusal::FromTheFuture { seconds: 11 }));
+}
+
+#[test]
+fn an_envelope_that_comes_early_must_last_longer() {
+    let on_time = check(envelope(0, 50)).unwrap();
+    let early = check(envelope(5, 50)).unwrap();
+    assert_eq!(on_time.work(), on_time.envelope().work());
+    assert_eq!(early.work(), early.envelope().work_if_early(6));
+}
+
+#[test]
+fn an_envelope_expires_after_its_last_second() {
+    assert!(check(envelope(-50, 50)).is_ok());
+    assert_eq!(check(envelope(-51, 50)), Err(Refusal::Expired { seconds: 1 }));
+    assert_eq!(check(envelope(-70, 50)), Err(Refusal::Expired { seconds: 20 }));
+    assert_eq!(check(envelope(-71, 50)), Err(Refusal::LongExpired { seconds: 21 }));
+}
+
+#[test]
+fn what_lives_for_no_time_or_for_ever_is_refused_without_blame() {
+    assert_eq!(check(envelope(0, 0)), Err(Refusal::NoTtl));
+    let limit = super::super::requirements::DEFAULT_MAX_TTL;
+    assert!(check(envelope(0, limit)).is_ok());
+    let refusal = check(envelope(0, limit + 1)).unwrap_err();
+    assert_eq!(refusal, Refusal::LivesTooLong { ttl: limit + 1, limit });
+    assert!(!refusal.is_misbehaviour() && !Refusal::NoTtl.is_misbehaviour());
+}
+
+#[test]
+fn size_work_and_topic_are_checked() {
+    let later = instant() + Duration::from_secs(60);
+    let small = Requirements::new(Work::NONE).with_limits(49, 100);
+    let refused = Err(Refusal::TooLarge { size: 50, limit: 49 });
+    assert_eq!(envelope(0, 50).check(&small, later, wall()), refused);
+
+    let worked = envelope(0, 50);
+    let work = worked.work();
+    let more = Requirements::new(Work::new(work.as_f64() * 1.01).unwrap());
+    let refused = Err(Refusal::TooLittleWork(work));
+    assert_eq!(worked.check(&more, later, wall()), refused);
+
+    let mut narrow = Requirements::new(Work::NONE);
+    narrow.set_bloom(instant(), super::super::Bloom::EMPTY);
+    let refused = Err(Refusal::NotWanted(Topic([1, 2, 3, 4])));
+    assert_eq!(envelope(0, 50).check(&narrow, later, wall()), refused);
+}
+
+#[test]
+fn an_envelope_prints_neither_data_nor_nonce() {
+    let envelope = envelope(0, 50);
+    let expected = format!("Envelope({}, 0x01020304 for 50 s, {} bytes)", envelope.hash(), 44);
+    assert_eq!(format!("{envelope:?}"), expected);
+}

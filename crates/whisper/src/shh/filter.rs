@@ -1,0 +1,345 @@
+//! Filters: the keys that we try on what passes by, and the messages that they opened (spec
+//! section 1.10).
+//!
+//! An envelope does not say for whom it is. So every key is tried once on every envelope with one
+//! of its topics, whatever the number of filters that share it. What nobody polls is bounded in
+//! bytes and forgotten in the end.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use data_encoding::HEXLOWER;
+use rand_core::CryptoRngCore;
+use zeroize::Zeroizing;
+
+use super::{
+    bloom::Bloom,
+    envelope::{Envelope, EnvelopeHash},
+    message::Message,
+    seal::{self, SymmetricKey},
+    topic::Topic,
+    work::Work,
+};
+use crate::devp2p::key::{PrivateKey, PublicKey, keccak256};
+
+/// What somebody wants to read.
+#[derive(Clone, Debug)]
+pub struct Criteria {
+    /// What opens the messages.
+    pub key: FilterKey,
+    /// Who must have signed them, if it matters.
+    pub signer: Option<PublicKey>,
+    /// Under which topics they may be; none for any.
+    pub topics: Vec<Topic>,
+    /// The work that they must have, unless they are direct.
+    pub min_work: Work,
+    /// Whether they may come directly from a trusted peer.
+    pub direct: bool,
+}
+
+/// What opens a message.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "there are two ways to seal (EIP-627)")]
+pub enum FilterKey {
+    /// A key of our own.
+    Private(PrivateKey),
+    /// A key that is shared.
+    Symmetric(SymmetricKey),
+}
+
+impl FilterKey {
+    /// A name for the key that does not reveal it.
+    fn fingerprint(&self) -> [u8; 32] {
+        match self {
+            Self::Private(key) => keccak256(&[&key.public_key().to_uncompressed()]),
+            Self::Symmetric(key) => key.fingerprint(),
+        }
+    }
+
+    /// For whom messages are that this key opens.
+    fn recipient(&self) -> Option<PublicKey> {
+        match self {
+            Self::Private(key) => Some(key.public_key()),
+            Self::Symmetric(_) => None,
+        }
+    }
+
+    /// Opens the bytes, or leaves them alone.
+    fn open(&self, sealed: &mut [u8]) -> Option<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::Private(key) => seal::open_for(key, sealed).ok(),
+            Self::Symmetric(key) => {
+                let length = key.open_in_place(sealed).ok()?;
+                sealed.get(..length).map(|plaintext| Zeroizing::new(plaintext.to_vec()))
+            }
+        }
+    }
+}
+
+/// A message that a filter let through.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Received {
+    /// What was said, and by whom.
+    pub message: Message,
+    /// The name of its envelope.
+    pub hash: EnvelopeHash,
+    /// Seconds since 1970 when it claims to have been made.
+    pub sent: u32,
+    /// Seconds that it lives.
+    pub ttl: u32,
+    /// Its topic.
+    pub topic: Topic,
+    /// Its work.
+    pub work: Work,
+    /// For whom it was, if it was for one alone.
+    pub recipient: Option<PublicKey>,
+}
+
+impl Received {
+    /// What it takes of a filter's share of memory, in bytes.
+    const fn cost(&self) -> usize {
+        self.message.payload.len() + self.message.padding.len() + OVERHEAD
+    }
+}
+
+/// All filters of a node.
+#[derive(Debug)]
+pub struct Filters {
+    filters: BTreeMap<FilterId, Filter>,
+    /// The keys to try on a topic, and on any.
+    keys: BTreeMap<Option<Topic>, BTreeMap<[u8; 32], Group>>,
+    /// Bytes that all filters share.
+    capacity: usize,
+}
+
+/// A key, and the filters that use it.
+#[derive(Debug)]
+struct Group {
+    key: Arc<FilterKey>,
+    filters: Vec<FilterId>,
+}
+
+/// A filter and what it holds.
+#[derive(Debug)]
+struct Filter {
+    criteria: Criteria,
+    messages: VecDeque<Arc<Received>>,
+    bytes: usize,
+    polled: Instant,
+}
+
+impl Filters {
+    /// No filters; all that will be added share `capacity` bytes.
+    pub const fn new(capacity: usize) -> Self {
+        Self { filters: BTreeMap::new(), keys: BTreeMap::new(), capacity }
+    }
+
+    /// Adds a filter.
+    ///
+    /// # Errors
+    /// There are too many; wait until some have been removed.
+    pub fn add(
+        &mut self,
+        now: Instant,
+        criteria: Criteria,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<FilterId, TooManyFilters> {
+        if self.filters.len() >= MAX_FILTERS {
+            return Err(TooManyFilters);
+        }
+        let mut id = FilterId([0; 32]);
+        rng.fill_bytes(&mut id.0);
+        let key = Arc::new(criteria.key.clone());
+        for topic in topics(&criteria) {
+            let new = || Group { key: Arc::clone(&key), filters: Vec::new() };
+            let group = self.keys.entry(topic).or_default().entry(key.fingerprint());
+            group.or_insert_with(new).filters.push(id);
+        }
+        let filter = Filter { criteria, messages: VecDeque::new(), bytes: 0, polled: now };
+        self.filters.insert(id, filter);
+        let share = self.share();
+        self.filters.values_mut().for_each(|filter| filter.shrink(share));
+        Ok(id)
+    }
+
+    /// Removes a filter. Returns whether there was one.
+    pub fn remove(&mut self, id: &FilterId) -> bool {
+        let Some(filter) = self.filters.remove(id) else { return false };
+        let fingerprint = filter.criteria.key.fingerprint();
+        for topic in topics(&filter.criteria) {
+            let Some(groups) = self.keys.get_mut(&topic) else { continue };
+            if let Some(group) = groups.get_mut(&fingerprint) {
+                group.filters.retain(|other| other != id);
+                if group.filters.is_empty() {
+                    groups.remove(&fingerprint);
+                }
+            }
+            if groups.is_empty() {
+                self.keys.remove(&topic);
+            }
+        }
+        true
+    }
+
+    /// Takes the messages of a filter. `None` when there is no such filter.
+    pub fn poll(&mut self, now: Instant, id: &FilterId) -> Option<Vec<Arc<Received>>> {
+        let filter = self.filters.get_mut(id)?;
+        filter.polled = now;
+        filter.bytes = 0;
+        Some(filter.messages.drain(..).collect())
+    }
+
+    /// Tries all keys on an envelope, and puts what opens into the filters that want it. Returns
+    /// those filters.
+    pub fn deliver(&mut self, envelope: &Envelope, direct: bool) -> Vec<FilterId> {
+        let mut delivered = Vec::new();
+        let Some((received, candidates)) = self.open(envelope) else { return delivered };
+        let share = self.share();
+        for id in candidates {
+            let Some(filter) = self.filters.get_mut(&id) else { continue };
+            if filter.wants(&received, direct) && !delivered.contains(&id) {
+                filter.keep(Arc::clone(&received), share);
+                delivered.push(id);
+            }
+        }
+        delivered
+    }
+
+    /// Removes the filters that nobody has polled for five minutes, as the reference does.
+    pub fn expire(&mut self, now: Instant) {
+        let idle = |filter: &Filter| now.saturating_duration_since(filter.polled) >= IDLE;
+        let idle: Vec<_> =
+            self.filters.iter().filter(|(_, filter)| idle(filter)).map(|(id, _)| *id).collect();
+        idle.iter().for_each(|id| {
+            self.remove(id);
+        });
+    }
+
+    /// The topics that all filters together ask for.
+    pub fn bloom(&self) -> Bloom {
+        self.keys
+            .keys()
+            .try_fold(Bloom::EMPTY, |mut bloom, topic| {
+                bloom.insert((*topic)?);
+                Some(bloom)
+            })
+            .unwrap_or(Bloom::FULL)
+    }
+
+    /// Number of filters.
+    pub fn len(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// Whether there are no filters.
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
+    /// Number of messages that wait to be polled.
+    pub fn waiting(&self) -> usize {
+        self.filters.values().map(|filter| filter.messages.len()).sum()
+    }
+
+    /// Opens an envelope, and tells which filters have the key that opened it.
+    fn open(&self, envelope: &Envelope) -> Option<(Arc<Received>, Vec<FilterId>)> {
+        let mut sealed = Zeroizing::new(envelope.data().to_vec());
+        let mut groups = self.groups(envelope.topic()).flatten();
+        let (fingerprint, key, plaintext) = groups.find_map(|(fingerprint, group)| {
+            let plaintext = group.key.open(&mut sealed)?;
+            Some((fingerprint, &group.key, plaintext))
+        })?;
+        let received = Received {
+            // What does not parse was sealed by someone with the key, and means nothing to anyone.
+            message: Message::parse(&plaintext).ok()?,
+            hash: envelope.hash(),
+            sent: envelope.sent(),
+            ttl: envelope.ttl(),
+            topic: envelope.topic(),
+            work: envelope.work(),
+            recipient: key.recipient(),
+        };
+        let candidates = self.groups(envelope.topic()).filter_map(|keys| keys.get(fingerprint));
+        let candidates = candidates.flat_map(|group| group.filters.iter().copied()).collect();
+        Some((Arc::new(received), candidates))
+    }
+
+    /// The keys that may open what is under a topic.
+    fn groups(&self, topic: Topic) -> impl Iterator<Item = &BTreeMap<[u8; 32], Group>> {
+        [Some(topic), None].into_iter().filter_map(|topic| self.keys.get(&topic))
+    }
+
+    /// Bytes that one filter may hold.
+    fn share(&self) -> usize {
+        self.capacity / self.filters.len().max(1)
+    }
+}
+
+impl Filter {
+    fn wants(&self, received: &Received, direct: bool) -> bool {
+        let signer = self.criteria.signer;
+        let enough =
+            if direct { self.criteria.direct } else { received.work >= self.criteria.min_work };
+        // A direct message may come twice; what came through the pool does not.
+        let new = !direct || self.messages.iter().all(|message| message.hash != received.hash);
+        enough && new && (signer.is_none() || signer == received.message.signer)
+    }
+
+    /// Keeps a message, at the expense of the oldest ones.
+    fn keep(&mut self, received: Arc<Received>, share: usize) {
+        self.bytes += received.cost();
+        self.messages.push_back(received);
+        self.shrink(share);
+    }
+
+    fn shrink(&mut self, share: usize) {
+        while self.bytes > share {
+            let Some(oldest) = self.messages.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(oldest.cost());
+        }
+    }
+}
+
+/// The topics of a filter as they are looked up.
+fn topics(criteria: &Criteria) -> Vec<Option<Topic>> {
+    if criteria.topics.is_empty() {
+        return vec![None];
+    }
+    let mut topics: Vec<_> = criteria.topics.iter().copied().map(Some).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    topics
+}
+
+/// The name of a filter: random, so that nobody guesses that of another.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct FilterId(pub [u8; 32]);
+
+/// 64 lower-case hexadecimal digits.
+impl fmt::Display for FilterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// There are as many filters as there may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("too many filters: the limit is {MAX_FILTERS}")]
+pub struct TooManyFilters;
+
+/// Most filters. Each costs microseconds for every envelope.
+pub const MAX_FILTERS: usize = 10_000;
+
+/// How long a filter stays that nobody polls (geth `filterTimeout`).
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Bytes that a message takes beside its content.
+const OVERHEAD: usize = 320;
+
+#[cfg(test)]
+mod tests;

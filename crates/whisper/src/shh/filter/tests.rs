@@ -1,0 +1,188 @@
+use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
+
+use super::{
+    super::{
+        Draft,
+        message::{Padding, Sealing, compose},
+    },
+    *,
+};
+
+const TOPIC: Topic = Topic([1, 2, 3, 4]);
+const OTHER: Topic = Topic([5, 6, 7, 8]);
+
+fn start() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    Instant::now()
+}
+
+fn rng(seed: u64) -> ChaCha12Rng {
+    ChaCha12Rng::seed_from_u64(seed)
+}
+
+fn shared(seed: u64) -> SymmetricKey {
+    SymmetricKey::random(&mut rng(seed))
+}
+
+fn private(seed: u64) -> PrivateKey {
+    PrivateKey::random(&mut rng(seed))
+}
+
+/// Wants everything under this key and these topics.
+fn criteria(key: FilterKey, topics: &[Topic]) -> Criteria {
+    Criteria { key, signer: None, topics: topics.to_vec(), min_work: Work::NONE, direct: false }
+}
+
+fn symmetric(seed: u64) -> Criteria {
+    criteria(FilterKey::Symmetric(shared(seed)), &[TOPIC])
+}
+
+fn envelope(topic: Topic, data: Vec<u8>) -> Envelope {
+    Draft { expiry: 1_575_000_050, ttl: 50, topic, data }.finish(0)
+}
+
+/// An envelope that says this, sealed with a shared key.
+fn saying(payload: &[u8], seed: u64, signer: Option<&PrivateKey>) -> Envelope {
+    let mut rng = rng(99);
+    let sealing = Sealing::Symmetric;
+    let plaintext = compose(payload, &Padding::Block, sealing, signer, &mut rng).unwrap();
+    envelope(TOPIC, shared(seed).seal(&plaintext, &mut rng))
+}
+
+fn add(filters: &mut Filters, criteria: Criteria) -> FilterId {
+    let count = u64::try_from(filters.len()).unwrap();
+    filters.add(start(), criteria, &mut rng(1000 + count)).unwrap()
+}
+
+fn payloads(filters: &mut Filters, id: FilterId) -> Vec<Vec<u8>> {
+    let messages = filters.poll(start(), &id).unwrap();
+    messages.iter().map(|received| received.message.payload.clone()).collect()
+}
+
+#[test]
+fn a_message_reaches_the_filters_that_have_its_key_and_topic() {
+    let mut filters = Filters::new(1 << 20);
+    let right = add(&mut filters, symmetric(1));
+    let twin = add(&mut filters, symmetric(1));
+    let any_topic = add(&mut filters, criteria(FilterKey::Symmetric(shared(1)), &[]));
+    add(&mut filters, symmetric(2));
+    add(&mut filters, criteria(FilterKey::Symmetric(shared(1)), &[OTHER]));
+    let mut delivered = filters.deliver(&saying(b"hello", 1, None), false);
+    delivered.sort_unstable();
+    let mut expected = [right, twin, any_topic];
+    expected.sort_unstable();
+    assert_eq!(delivered, expected);
+    assert_eq!(payloads(&mut filters, right), [b"hello"]);
+    assert!(payloads(&mut filters, right).is_empty());
+}
+
+#[test]
+fn a_message_for_one_alone_says_for_whom_it_was() {
+    let mut filters = Filters::new(1 << 20);
+    let id = add(&mut filters, criteria(FilterKey::Private(private(1)), &[]));
+    let mut rng = rng(2);
+    let sealing = Sealing::Asymmetric;
+    let plaintext = compose(b"psst", &Padding::Uniform, sealing, None, &mut rng).unwrap();
+    let data = seal::seal_for(&private(1).public_key(), &plaintext, &mut rng);
+    assert_eq!(filters.deliver(&envelope(TOPIC, data), false), [id]);
+    let received = filters.poll(start(), &id).unwrap();
+    assert_eq!(received[0].recipient, Some(private(1).public_key()));
+    assert_eq!((received[0].sent, received[0].topic), (1_575_000_000, TOPIC));
+}
+
+#[test]
+fn signer_and_work_are_asked_for() {
+    let mut filters = Filters::new(1 << 20);
+    let signer = Some(private(7).public_key());
+    let by_seven = add(&mut filters, Criteria { signer, ..symmetric(1) });
+    let min_work = Work::new(1e9).unwrap();
+    add(&mut filters, Criteria { min_work, ..symmetric(1) });
+    assert_eq!(filters.deliver(&saying(b"one", 1, None), false), []);
+    assert_eq!(filters.deliver(&saying(b"two", 1, Some(&private(8))), false), []);
+    assert_eq!(filters.deliver(&saying(b"three", 1, Some(&private(7))), false), [by_seven]);
+}
+
+#[test]
+fn direct_messages_need_a_filter_that_allows_them_but_no_work() {
+    let mut filters = Filters::new(1 << 20);
+    add(&mut filters, symmetric(1));
+    let min_work = Work::new(1e9).unwrap();
+    let open = add(&mut filters, Criteria { direct: true, min_work, ..symmetric(1) });
+    let direct = saying(b"hello", 1, None);
+    assert_eq!(filters.deliver(&direct, true), [open]);
+    assert_eq!(filters.deliver(&direct, true), [], "the same one again");
+}
+
+#[test]
+fn what_does_not_parse_is_nobody_s() {
+    let mut filters = Filters::new(1 << 20);
+    add(&mut filters, symmetric(1));
+    let sealed = shared(1).seal(&[3], &mut rng(2));
+    assert_eq!(filters.deliver(&envelope(TOPIC, sealed), false), []);
+}
+
+#[test]
+fn filters_share_their_memory_and_lose_the_oldest() {
+    let mut filters = Filters::new(10_000);
+    let id = add(&mut filters, symmetric(1));
+    for number in 0..100 {
+        filters.deliver(&saying(&[number], 1, None), false);
+    }
+    let kept = filters.waiting();
+    assert!((10..20).contains(&kept));
+    add(&mut filters, symmetric(2));
+    assert_eq!(filters.waiting(), kept / 2);
+    assert_eq!(payloads(&mut filters, id).last(), Some(&vec![99]));
+}
+
+#[test]
+fn a_filter_that_nobody_polls_is_forgotten() {
+    let mut filters = Filters::new(1 << 20);
+    let id = add(&mut filters, symmetric(1));
+    let idle = add(&mut filters, symmetric(1));
+    let later = start() + Duration::from_secs(200);
+    assert!(filters.poll(later, &id).is_some());
+    filters.expire(later + Duration::from_secs(200));
+    assert_eq!((filters.len(), filters.poll(later, &idle)), (1, None));
+}
+
+#[test]
+fn a_removed_filter_gets_nothing() {
+    let mut filters = Filters::new(1 << 20);
+    let id = add(&mut filters, symmetric(1));
+    assert!(filters.remove(&id) && !filters.remove(&id));
+    assert_eq!(filters.deliver(&saying(b"hello", 1, None), false), []);
+    assert!(filters.is_empty() && filters.keys.is_empty());
+}
+
+#[test]
+fn more_filters_than_allowed_are_refused() {
+    let mut filters = Filters::new(1 << 20);
+    let mut rng = rng(1);
+    let criteria = symmetric(1);
+    // Adding walks over all filters; so the map is filled directly.
+    let id = filters.add(start(), criteria.clone(), &mut rng).unwrap();
+    let filter = || Filter {
+        criteria: criteria.clone(),
+        messages: VecDeque::new(),
+        bytes: 0,
+        polled: start(),
+    };
+    for number in 0..u32::try_from(MAX_FILTERS).unwrap() {
+        let mut other = id;
+        other.0[..4].copy_from_slice(&number.to_be_bytes());
+        filters.filters.insert(other, filter());
+    }
+    assert_eq!(filters.add(start(), criteria.clone(), &mut rng), Err(TooManyFilters));
+}
+
+#[test]
+fn the_bloom_of_all_filters_asks_for_their_topics() {
+    let mut filters = Filters::new(1 << 20);
+    assert_eq!(filters.bloom(), Bloom::EMPTY);
+    add(&mut filters, symmetric(1));
+    add(&mut filters, criteria(FilterKey::Symmetric(shared(1)), &[OTHER]));
+    assert_eq!(filters.bloom(), Bloom::of([TOPIC, OTHER]));
+    add(&mut filters, criteria(FilterKey::Symmetric(shared(1)), &[]));
+    assert_eq!(filters.bloom(), Bloom::FULL);
+}

@@ -1,0 +1,504 @@
+//! A node of the network: its pool, its neighbours, and what goes from one to the other (spec
+//! sections 1.8 and 1.9).
+//!
+//! It reads no message: what it accepts it hands out, after having passed it on, and `filter` tries
+//! the keys. It knows no link either: packets come and go as code and body, and whoever drives it
+//! carries them. Both clocks are arguments: `Instant` for waiting, `UnixTime` for envelopes.
+//!
+//! ```text
+//! packet ──► rate ──► check ──► pool ──► every other peer (on the tick) ──► Deliver
+//! post ──► check ──► outbox (until the delay is over and there are enough peers) ──► pool ──►
+//!          one peer ──► every other peer (when it comes back, or after six seconds)
+//! ```
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use rand_core::CryptoRngCore;
+use wormhole_kit::UnixTime;
+
+use super::{
+    bloom::Bloom,
+    envelope::{Envelope, EnvelopeHash, Refusal, ValidEnvelope},
+    packet::{self, Envelopes, Packet, Status},
+    peer::{Peer, STATUS_TIMEOUT},
+    pool::{NotKept, Pool, Record, Slot},
+    rate::Admission,
+    requirements::Requirements,
+    whole_seconds,
+    work::Work,
+};
+use crate::devp2p::{
+    key::{NodeId, keccak256},
+    rlp,
+};
+
+mod neighbours;
+mod outbox;
+mod output;
+mod settings;
+mod stems;
+
+use neighbours::Neighbours;
+use outbox::Outbox;
+pub use output::{NodeOutput, PeerError};
+pub use settings::{Darkness, Limits, Settings};
+use stems::Stems;
+
+/// A node. Any order of calls is safe.
+#[derive(Debug)]
+pub struct Node {
+    settings: Settings,
+    requirements: Requirements,
+    pool: Pool,
+    peers: Neighbours,
+    trusted: BTreeSet<NodeId>,
+    outbox: Outbox,
+    stems: Stems,
+    /// What was accepted and has not been passed on yet.
+    accepted: Vec<Envelope>,
+    outputs: VecDeque<NodeOutput>,
+    next_tick: Instant,
+    next_expiry: Instant,
+}
+
+impl Node {
+    /// A node without neighbours.
+    pub fn new(settings: Settings, now: Instant) -> Self {
+        Self {
+            requirements: settings.requirements.clone(),
+            pool: Pool::new(settings.pool_bytes),
+            peers: Neighbours::new(settings.limits),
+            trusted: BTreeSet::new(),
+            outbox: Outbox::default(),
+            stems: Stems::default(),
+            accepted: Vec::new(),
+            outputs: VecDeque::new(),
+            next_tick: now + TICK,
+            next_expiry: now + EXPIRY_TICK,
+            settings,
+        }
+    }
+
+    /// What this node asks of envelopes.
+    pub const fn requirements(&self) -> &Requirements {
+        &self.requirements
+    }
+
+    /// What this node holds.
+    pub const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The peers that have said what they are.
+    pub fn peers(&self) -> impl Iterator<Item = (&NodeId, &Status)> {
+        self.peers.iter().filter_map(|(id, peer)| Some((id, peer.status()?)))
+    }
+
+    /// A link to a peer is open. Tells it at once what we are.
+    pub fn connected(&mut self, now: Instant, id: NodeId, address: Option<IpAddr>) {
+        let mut peer = Peer::new(now, self.settings.strict_bloom);
+        self.stems.slots().for_each(|slot| peer.withhold(slot));
+        self.peers.add(now, id, peer, address);
+        let requirements = &self.requirements;
+        let (work, bloom) = (requirements.min_work(), *requirements.bloom());
+        let status = Status::new(work, bloom, self.settings.light);
+        self.send(id, packet::STATUS, status.encode());
+    }
+
+    /// The link to a peer is gone.
+    pub fn disconnected(&mut self, id: &NodeId) {
+        self.peers.remove(id);
+    }
+
+    /// A packet came from a peer. A peer that misbehaves is cut; what was good in its packet stays.
+    pub fn handle(&mut self, now: Instant, wall: UnixTime, id: NodeId, code: u16, body: &[u8]) {
+        if self.peers.contains(&id)
+            && let Err(error) = self.handle_packet(now, wall, id, code, body)
+        {
+            self.cut(id, error);
+        }
+    }
+
+    /// A packet of messages has been written to the link of a peer: it can take another.
+    pub fn sent(&mut self, wall: UnixTime, id: NodeId) {
+        if let Some(peer) = self.peers.find(&id) {
+            peer.sent();
+            self.send_bundle(id, whole_seconds(wall));
+        }
+    }
+
+    /// Hands out the next thing to do.
+    pub fn poll(&mut self) -> Option<NodeOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Node::handle_timeout`] wants to be called, if nothing happens before.
+    pub fn deadline(&self) -> Instant {
+        let peers = self.peers.iter().filter_map(|(_, peer)| peer.deadline());
+        peers.fold(self.next_tick.min(self.next_expiry), Instant::min)
+    }
+
+    /// Lets time pass. Calling it before the deadline does nothing.
+    pub fn handle_timeout(&mut self, now: Instant, wall: UnixTime, rng: &mut impl CryptoRngCore) {
+        if now >= self.next_expiry {
+            let more = self.pool.expire(wall, EXPIRY_STEP);
+            self.next_expiry = if more { now } else { now + EXPIRY_TICK };
+            self.peers.forget_addresses(now);
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + self.settings.darkness.tick(TICK, rng);
+            self.tick(now, wall, rng);
+        }
+        let overdue = |peer: &Peer| peer.deadline().is_some_and(|until| now >= until);
+        let overdue = self.peers.iter().filter(|(_, peer)| overdue(peer)).map(|(id, _)| *id);
+        let overdue: Vec<_> = overdue.collect();
+        overdue.into_iter().for_each(|id| self.cut(id, PeerError::NoStatusInTime(STATUS_TIMEOUT)));
+    }
+
+    /// Takes in an envelope of our own. It leaves after a random delay, once there are enough
+    /// peers; until then nobody can see it.
+    ///
+    /// # Errors
+    /// No node would take it.
+    pub fn post(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        envelope: Envelope,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<EnvelopeHash, Refusal> {
+        // We may say what we do not want to hear.
+        let mut requirements = self.requirements.clone();
+        requirements.set_bloom(now, Bloom::FULL);
+        let valid = envelope.check(&requirements, now, wall)?;
+        let hash = valid.envelope().hash();
+        self.outbox.add(now + self.settings.darkness.delay(rng), valid);
+        Ok(hash)
+    }
+
+    /// Sends an envelope to one peer alone, past the pool. Only a peer that trusts us will look at
+    /// it. Returns whether there is such a peer.
+    pub fn send_direct(&mut self, id: NodeId, envelope: &Envelope) -> bool {
+        self.send_open(id, packet::DIRECT, envelope.encoded().to_vec())
+    }
+
+    /// Sends a request to a mail server; see `archive`. Returns whether there is such a peer.
+    pub fn request_archive(&mut self, id: NodeId, request: &Envelope) -> bool {
+        self.send_open(id, packet::ARCHIVE_REQUEST, request.encoded().to_vec())
+    }
+
+    /// Looks at what this node sends to us alone from now on. It need not be connected.
+    pub fn trust(&mut self, id: NodeId) {
+        self.trusted.insert(id);
+    }
+
+    /// Asks for this much work from now on, and tells all peers.
+    pub fn set_min_work(&mut self, now: Instant, work: Work) {
+        self.requirements.set_min_work(now, work);
+        self.broadcast(packet::MIN_WORK, &packet::encode_min_work(work));
+    }
+
+    /// Asks for these topics from now on, and tells all peers.
+    pub fn set_bloom(&mut self, now: Instant, bloom: Bloom) {
+        self.requirements.set_bloom(now, bloom);
+        self.broadcast(packet::BLOOM, &packet::encode_bloom(&bloom));
+    }
+
+    /// Takes envelopes of at most this many bytes from now on.
+    pub fn set_max_size(&mut self, bytes: usize) {
+        self.requirements.set_max_size(bytes);
+    }
+
+    /// Takes back what [`Pool::records`] gave before a restart, as far as it is still good. What is
+    /// kept is passed on again, but not handed out again.
+    pub fn restore(&mut self, now: Instant, wall: UnixTime, record: Record) {
+        match record {
+            Record::Seen { hash, expiry } => self.pool.restore(hash, expiry),
+            Record::Kept(envelope) => {
+                if let Ok(valid) = envelope.check(&self.requirements, now, wall) {
+                    let _ = self.pool.insert(valid).map(|slot| self.offer(slot, None));
+                }
+            }
+        }
+    }
+
+    fn handle_packet(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        id: NodeId,
+        code: u16,
+        body: &[u8],
+    ) -> Result<(), PeerError> {
+        let limit = self.requirements.max_size().saturating_mul(3) / 2;
+        if body.len() > limit {
+            return Err(PeerError::OversizedPacket { bytes: body.len(), limit });
+        }
+        if self.peers.admit_bytes(now, &id, body.len()) == Admission::Flood {
+            return Err(PeerError::Flooding);
+        }
+        match self.peers.find(&id).and_then(|peer| peer.status()) {
+            None if code == packet::STATUS => self.take_status(id, body),
+            None => Err(PeerError::NoStatus(code)),
+            // Later ones are ignored, whatever is in them.
+            Some(_) if code == packet::STATUS => Ok(()),
+            Some(status) => {
+                let confirmations = status.confirmations;
+                if code == packet::MESSAGES && confirmations {
+                    self.send(id, packet::ACKNOWLEDGED, rlp::string(&keccak256(&[body])));
+                }
+                self.take_packet(now, wall, id, Packet::decode(code, body)?)
+            }
+        }
+    }
+
+    /// Takes in the first packet of a peer.
+    fn take_status(&mut self, id: NodeId, body: &[u8]) -> Result<(), PeerError> {
+        let (light, restrict_light) = (self.settings.light, self.settings.restrict_light);
+        let Packet::Status(status) = Packet::decode(packet::STATUS, body)? else { return Ok(()) };
+        if light && restrict_light && status.light {
+            return Err(PeerError::BothLight);
+        }
+        if let Some(peer) = self.peers.find(&id) {
+            peer.open(status, !light);
+            self.outputs.push_back(NodeOutput::Opened(id));
+        }
+        Ok(())
+    }
+
+    /// Takes in any later packet.
+    fn take_packet(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        id: NodeId,
+        packet: Packet<'_>,
+    ) -> Result<(), PeerError> {
+        let owes_pool = !self.settings.light;
+        let Some(peer) = self.peers.find(&id) else { return Ok(()) };
+        match packet {
+            Packet::Messages(envelopes) => return self.take_all(now, wall, id, envelopes),
+            Packet::MinWork(work) => peer.set_min_work(work, owes_pool),
+            Packet::Bloom(bloom) => peer.set_bloom(bloom, owes_pool),
+            Packet::Direct(envelopes) => self.take_direct(&id, envelopes),
+            Packet::ArchiveRequest(request) => self.take_request(now, id, request)?,
+            Packet::Status(_) | Packet::Unknown => {}
+        }
+        Ok(())
+    }
+
+    /// Takes in what is good of a packet, and blames its sender for the first that is not.
+    fn take_all(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        id: NodeId,
+        envelopes: Envelopes<'_>,
+    ) -> Result<(), PeerError> {
+        let mut fault = None;
+        for envelope in envelopes {
+            match self.peers.admit_envelope(now, &id) {
+                Admission::Within => {}
+                Admission::Over => continue,
+                Admission::Flood => return Err(PeerError::Flooding),
+            }
+            if let Err(refusal) = self.take(now, wall, id, envelope)
+                && refusal.is_misbehaviour()
+            {
+                fault = fault.or(Some(refusal));
+            }
+        }
+        fault.map_or(Ok(()), |refusal| Err(PeerError::InvalidEnvelope(refusal)))
+    }
+
+    /// Takes one envelope in.
+    fn take(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        id: NodeId,
+        envelope: Envelope,
+    ) -> Result<(), Refusal> {
+        let hash = envelope.hash();
+        if let Some(slot) = self.pool.find(&hash) {
+            if let Some(peer) = self.peers.find(&id) {
+                peer.learn(slot);
+            }
+            if let Some(slot) = self.stems.come_back(&hash) {
+                self.release(slot);
+            }
+            return Ok(());
+        }
+        if self.pool.has_seen(&hash) {
+            return Ok(());
+        }
+        let valid = envelope.check(&self.requirements, now, wall)?;
+        self.accept(valid, id);
+        Ok(())
+    }
+
+    /// Keeps a valid envelope that came from a peer, offers it to all others, and hands it out once
+    /// it has been passed on.
+    fn accept(&mut self, valid: ValidEnvelope, from: NodeId) {
+        if let Some(slot) = self.keep(valid) {
+            self.offer(slot, Some(from));
+        }
+    }
+
+    /// Keeps a valid envelope of our own, and tells one peer or all, as told to.
+    fn accept_own(&mut self, now: Instant, valid: ValidEnvelope, rng: &mut impl CryptoRngCore) {
+        let hash = valid.envelope().hash();
+        let first = self.settings.darkness.draw_stem(self.takers(&valid), rng);
+        let Some(slot) = self.keep(valid) else { return };
+        let Some(first) = first else { return self.offer(slot, None) };
+        for (id, peer) in self.peers.iter_mut() {
+            if *id == first {
+                peer.offer(slot, !self.settings.light);
+            } else {
+                peer.withhold(slot);
+            }
+        }
+        self.stems.add(slot, hash, now + self.settings.darkness.tick(EMBARGO, rng));
+    }
+
+    /// The peers that ask for such an envelope.
+    fn takers(&self, valid: &ValidEnvelope) -> Vec<NodeId> {
+        let takers = self.peers.iter().filter(|(_, peer)| peer.wants(valid));
+        takers.map(|(id, _)| *id).collect()
+    }
+
+    fn keep(&mut self, valid: ValidEnvelope) -> Option<Slot> {
+        let envelope = valid.envelope().clone();
+        match self.pool.insert(valid) {
+            Ok(slot) => {
+                self.accepted.push(envelope);
+                Some(slot)
+            }
+            Err(NotKept::PoolFull) => {
+                if self.outputs.back() != Some(&NodeOutput::PoolFull) {
+                    self.outputs.push_back(NodeOutput::PoolFull);
+                }
+                None
+            }
+            Err(NotKept::Known(_)) => None,
+        }
+    }
+
+    fn offer(&mut self, slot: Slot, from: Option<NodeId>) {
+        let own = from.is_none();
+        let light = self.settings.light;
+        for (id, peer) in self.peers.iter_mut() {
+            // A light node passes nothing on but what it says itself.
+            if from == Some(*id) || (light && !own) {
+                peer.pass_over(slot);
+            } else {
+                peer.offer(slot, !light);
+            }
+        }
+    }
+
+    /// Tells all peers what only one of them knew.
+    fn release(&mut self, slot: Slot) {
+        let owes_pool = !self.settings.light;
+        self.peers.iter_mut().for_each(|(_, peer)| peer.release(slot, owes_pool));
+    }
+
+    /// Hands a request out, if it can be served. It counts as an envelope: opening it is work.
+    fn take_request(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        request: Envelope,
+    ) -> Result<(), PeerError> {
+        if self.settings.serves_archive {
+            match self.peers.admit_envelope(now, &peer) {
+                Admission::Within => {
+                    self.outputs.push_back(NodeOutput::ArchiveRequest { peer, request });
+                }
+                Admission::Over => {}
+                Admission::Flood => return Err(PeerError::Flooding),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_direct(&mut self, id: &NodeId, envelopes: Envelopes<'_>) {
+        if self.trusted.contains(id) {
+            for envelope in envelopes {
+                self.outputs.push_back(NodeOutput::Deliver { envelope, direct: true });
+            }
+        }
+    }
+
+    /// Sends what has come, first to the peers and only then to the keys.
+    fn tick(&mut self, now: Instant, wall: UnixTime, rng: &mut impl CryptoRngCore) {
+        for (slot, hash) in self.stems.overdue(now) {
+            if self.pool.find(&hash) == Some(slot) {
+                self.release(slot);
+            }
+        }
+        if self.peers().count() >= self.settings.darkness.min_peers {
+            let alive = |valid: &ValidEnvelope| valid.envelope().expiry() >= whole_seconds(wall);
+            for valid in self.outbox.due(now).into_iter().filter(alive) {
+                self.accept_own(now, valid, rng);
+            }
+        }
+        for id in self.peers.ids() {
+            if let Some(peer) = self.peers.find(&id) {
+                peer.tick(rng);
+            }
+            self.send_bundle(id, whole_seconds(wall));
+        }
+        for envelope in self.accepted.drain(..) {
+            self.outputs.push_back(NodeOutput::Deliver { envelope, direct: false });
+        }
+    }
+
+    fn send_bundle(&mut self, id: NodeId, now: u32) {
+        let Some(peer) = self.peers.find(&id) else { return };
+        if let Some(body) = peer.next_bundle(&self.pool, now) {
+            self.send(id, packet::MESSAGES, body);
+        }
+    }
+
+    fn broadcast(&mut self, code: u16, body: &[u8]) {
+        self.peers.ids().into_iter().for_each(|id| self.send(id, code, body.to_vec()));
+    }
+
+    fn send_open(&mut self, id: NodeId, code: u16, body: Vec<u8>) -> bool {
+        let open = self.peers.find(&id).is_some_and(|peer| peer.status().is_some());
+        if open {
+            self.send(id, code, body);
+        }
+        open
+    }
+
+    fn send(&mut self, peer: NodeId, code: u16, body: Vec<u8>) {
+        self.outputs.push_back(NodeOutput::Send { peer, code, body });
+    }
+
+    fn cut(&mut self, peer: NodeId, error: PeerError) {
+        self.peers.remove(&peer);
+        self.outputs.push_back(NodeOutput::Disconnect { peer, error });
+    }
+}
+
+/// Time between two rounds of passing on (geth `transmissionCycle`).
+const TICK: Duration = Duration::from_millis(300);
+
+/// Time between two rounds of expiry (geth `expirationCycle`).
+const EXPIRY_TICK: Duration = Duration::from_secs(1);
+
+/// Mean time that all but one neighbour wait for an envelope of our own, if it does not come back
+/// before. It takes about two seconds to go around.
+const EMBARGO: Duration = Duration::from_secs(6);
+
+/// Envelopes that expire in one go: two milliseconds or so.
+const EXPIRY_STEP: usize = 512;
+
+#[cfg(test)]
+mod tests;

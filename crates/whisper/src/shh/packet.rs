@@ -1,0 +1,280 @@
+//! The packets of the capability `shh/6`, taken apart and put together (spec sections 1.1 and 1.2).
+//!
+//! A packet is a code and a body; who may send what when is the business of `peer`. Beside
+//! EIP-627's packets there are some that Status added.
+
+use super::{
+    bloom::Bloom,
+    envelope::{Envelope, Fields},
+    work::Work,
+};
+use crate::devp2p::rlp::{self, Encoder, Rlp, RlpError};
+
+/// A packet that was received.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Packet<'a> {
+    /// What a node is and wants; the first packet of either side.
+    Status(Status),
+    /// Envelopes to keep and pass on.
+    Messages(Envelopes<'a>),
+    /// The work that the peer asks for from now on.
+    MinWork(Work),
+    /// The topics that the peer asks for from now on.
+    Bloom(Bloom),
+    /// Envelopes for us alone, past the pool and without work.
+    Direct(Envelopes<'a>),
+    /// A request to a mail server, sealed like any message.
+    ArchiveRequest(Envelope),
+    /// Nothing that we know. To be ignored.
+    Unknown,
+}
+
+impl<'a> Packet<'a> {
+    /// Takes a packet apart, completely: no part of a malformed one is used.
+    ///
+    /// # Errors
+    /// The peer misbehaved.
+    pub fn decode(code: u16, body: &'a [u8]) -> Result<Self, PacketError> {
+        Ok(match code {
+            STATUS => Self::Status(Status::decode(body)?),
+            MESSAGES => Self::Messages(Envelopes::list(body)?),
+            MIN_WORK => Self::MinWork(decode_work(&mut Rlp::new(body))?),
+            BLOOM => Self::Bloom(decode_bloom(body)?),
+            DIRECT => Self::Direct(Envelopes::one_or_more(body)?),
+            // Status has a request of another form under the same code; we serve the first form.
+            ARCHIVE_REQUEST => Envelope::parse(body).map_or(Self::Unknown, Self::ArchiveRequest),
+            _ => Self::Unknown,
+        })
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The work that it asks for.
+    pub min_work: Work,
+    /// The topics that it asks for.
+    pub bloom: Bloom,
+    /// Whether it does not pass on what it receives.
+    pub light: bool,
+    /// Whether it wants batches to be acknowledged (Status only).
+    pub confirmations: bool,
+}
+
+impl Status {
+    /// The status of a node that asks for this. We never ask for acknowledgements.
+    pub const fn new(min_work: Work, bloom: Bloom, light: bool) -> Self {
+        Self { min_work, bloom, light, confirmations: false }
+    }
+
+    /// The body of the packet. Wanting everything is said by an empty filter, as in the reference.
+    pub fn encode(&self) -> Vec<u8> {
+        rlp::list(|list| {
+            list.uint(VERSION).uint(self.min_work.as_f64().to_bits());
+            list.string(if self.bloom == Bloom::FULL { &[] } else { self.bloom.as_bytes() });
+            list.uint(self.light.into());
+        })
+    }
+
+    /// Reads the body. Everything but the version may be missing.
+    fn decode(body: &[u8]) -> Result<Self, PacketError> {
+        let mut items = Rlp::only_list(body)?;
+        let version = items.u64()?;
+        if version != VERSION {
+            return Err(PacketError::UnsupportedVersion(version));
+        }
+        let mut status = Self::new(Work::NONE, Bloom::FULL, false);
+        if !items.is_empty() {
+            status.min_work = read_work(&mut items)?;
+        }
+        if !items.is_empty() {
+            status.bloom = match items.string()? {
+                [] => Bloom::FULL,
+                bytes => bloom(bytes)?,
+            };
+        }
+        if !items.is_empty() {
+            status.light = items.bool()?;
+        }
+        if !items.is_empty() {
+            status.confirmations = items.bool()?;
+        }
+        Ok(status)
+    }
+}
+
+/// Well-formed envelopes in the body of a packet, not yet hashed.
+#[derive(Clone, Debug)]
+pub struct Envelopes<'a>(Rlp<'a>);
+
+impl<'a> Envelopes<'a> {
+    /// The envelopes of a list.
+    fn list(body: &'a [u8]) -> Result<Self, RlpError> {
+        Self::checked(Rlp::only_list(body)?)
+    }
+
+    /// The one envelope that the body is, or the list of them that Status sends.
+    fn one_or_more(body: &'a [u8]) -> Result<Self, RlpError> {
+        let inside = Rlp::only_list(body)?;
+        Self::checked(if inside.next_is_list() { inside } else { Rlp::new(body) })
+    }
+
+    fn checked(items: Rlp<'a>) -> Result<Self, RlpError> {
+        let mut unread = items;
+        while !unread.is_empty() {
+            Fields::read(unread.raw()?)?;
+        }
+        Ok(Self(items))
+    }
+}
+
+impl Iterator for Envelopes<'_> {
+    type Item = Envelope;
+
+    fn next(&mut self) -> Option<Envelope> {
+        self.0.raw().ok().and_then(|item| Envelope::parse(item).ok())
+    }
+}
+
+/// The body of a packet of envelopes, given encoded.
+pub fn encode_messages<'a>(envelopes: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    rlp::list(|list| {
+        envelopes.into_iter().for_each(|envelope| {
+            list.raw(envelope);
+        });
+    })
+}
+
+/// The body of a packet that asks for this much work.
+pub fn encode_min_work(work: Work) -> Vec<u8> {
+    rlp::uint(work.as_f64().to_bits())
+}
+
+/// The body of a packet that asks for these topics.
+pub fn encode_bloom(bloom: &Bloom) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    encoder.string(bloom.as_bytes());
+    encoder.into_bytes()
+}
+
+fn decode_work(body: &mut Rlp<'_>) -> Result<Work, PacketError> {
+    let work = read_work(body)?;
+    body.end()?;
+    Ok(work)
+}
+
+fn read_work(items: &mut Rlp<'_>) -> Result<Work, PacketError> {
+    let bits = items.u64()?;
+    Work::new(f64::from_bits(bits)).ok_or(PacketError::NotAWork)
+}
+
+fn decode_bloom(body: &[u8]) -> Result<Bloom, PacketError> {
+    let mut items = Rlp::new(body);
+    let bytes = items.string()?;
+    items.end()?;
+    bloom(bytes)
+}
+
+fn bloom(bytes: &[u8]) -> Result<Bloom, PacketError> {
+    let wrong = PacketError::BloomLength(bytes.len());
+    bytes.try_into().map(Bloom::from_bytes).map_err(|_| wrong)
+}
+
+/// How a packet is malformed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PacketError {
+    /// A Bloom filter has this many bytes.
+    #[error("bloom filter of {0} bytes")]
+    BloomLength(usize),
+    /// The body is not what the code promises.
+    #[error(transparent)]
+    Malformed(#[from] RlpError),
+    /// The required work is negative, infinite or not a number.
+    #[error("impossible work required")]
+    NotAWork,
+    /// The peer speaks this version of Whisper.
+    #[error("whisper version {0}")]
+    UnsupportedVersion(u64),
+}
+
+/// Name of the capability.
+pub const NAME: &str = "shh";
+
+/// Version of the capability.
+pub const VERSION: u64 = 6;
+
+/// Message codes that the capability takes.
+pub const LENGTH: u16 = 128;
+
+/// Code of [`Packet::Status`].
+pub const STATUS: u16 = 0;
+
+/// Code of [`Packet::Messages`].
+pub const MESSAGES: u16 = 1;
+
+/// Code of [`Packet::MinWork`].
+pub const MIN_WORK: u16 = 2;
+
+/// Code of [`Packet::Bloom`].
+pub const BLOOM: u16 = 3;
+
+/// Code under which a batch is acknowledged: the hash of its body (Status only).
+pub const ACKNOWLEDGED: u16 = 11;
+
+/// Code of [`Packet::ArchiveRequest`].
+pub const ARCHIVE_REQUEST: u16 = 126;
+
+/// Code of [`Packet::Direct`].
+pub const DIRECT: u16 = 127;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_status_is_refused() {
+        assert!(matches!(Packet::decode(STATUS, &[0xc0]), Err(PacketError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_status_may_say_no_more_than_its_version() {
+        let Ok(Packet::Status(status)) = Packet::decode(STATUS, &[0xc1, 6]) else { panic!() };
+        assert_eq!(status, Status::new(Work::NONE, Bloom::FULL, false));
+        let older = Packet::decode(STATUS, &[0xc1, 5]).unwrap_err();
+        assert_eq!(older, PacketError::UnsupportedVersion(5));
+    }
+
+    #[test]
+    fn items_that_are_not_known_are_ignored_at_the_end_of_a_status() {
+        let body = rlp::list(|list| {
+            list.uint(6).uint(0).string(&[]).uint(1).uint(1).list(|_| ()).string(b"later");
+        });
+        let Ok(Packet::Status(status)) = Packet::decode(STATUS, &body) else { panic!() };
+        assert!(status.light && status.confirmations);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_get_an_answer(code in 0_u16..LENGTH, body: Vec<u8>) {
+            if let Ok(Packet::Messages(envelopes) | Packet::Direct(envelopes)) =
+                Packet::decode(code, &body)
+            {
+                prop_assert!(envelopes.count() <= body.len());
+            }
+        }
+
+        #[test]
+        fn a_status_reads_back(work in 0.0..1e9, bytes: [[u8; 32]; 2], light: bool) {
+            let bloom = Bloom::from_bytes(bytes.concat().try_into().unwrap());
+            let status = Status::new(Work::new(work).unwrap(), bloom, light);
+            let body = status.encode();
+            let Ok(Packet::Status(decoded)) = Packet::decode(STATUS, &body) else { panic!() };
+            prop_assert_eq!(decoded, status);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! One neighbour: what it is, what it asks for, and what it still has to be told (spec section 1.9).
+//!
+//! It does not judge envelopes (`node` does) and knows no bytes on a link (`devp2p` does).
+//!
+//! | state        | input          | output             | next   |
+//! |--------------|----------------|--------------------|--------|
+//! | ExpectStatus | status         |                    | Open   |
+//! | ExpectStatus | any other      | cut                |        |
+//! | ExpectStatus | 5 s            | cut                |        |
+//! | Open         | another status | (ignored)          | Open   |
+//! | Open         | envelope       | marked as known    | Open   |
+//! | Open         | tick           | bundles of 512 KiB | Open   |
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use rand_core::RngCore;
+
+use super::{
+    bloom::Bloom,
+    envelope::ValidEnvelope,
+    packet::{self, Status},
+    pool::{Pool, Slot},
+    work::Work,
+};
+
+/// A neighbour and what it has to be told.
+#[derive(Debug)]
+pub(super) struct Peer {
+    state: State,
+    /// The envelopes that it has: from us, or before us.
+    known: SlotSet,
+    /// Envelopes that it must not be told about yet.
+    withheld: SlotSet,
+    /// Envelopes to tell it about, in the order in which they came.
+    fresh: VecDeque<Slot>,
+    /// How many of them may go now.
+    due: usize,
+    /// From where on the rest of the pool is still to be told.
+    backlog: Option<Slot>,
+    /// Whether a bundle is on its way.
+    in_flight: bool,
+    /// Whether its Bloom filter is taken to be right, where go-ethereum's is not.
+    strict_bloom: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    ExpectStatus { until: Instant },
+    Open(Status),
+}
+
+impl Peer {
+    /// A neighbour that has said nothing yet.
+    pub(super) fn new(now: Instant, strict_bloom: bool) -> Self {
+        Self {
+            state: State::ExpectStatus { until: now + STATUS_TIMEOUT },
+            known: SlotSet::default(),
+            withheld: SlotSet::default(),
+            fresh: VecDeque::new(),
+            due: 0,
+            backlog: None,
+            in_flight: false,
+            strict_bloom,
+        }
+    }
+
+    /// What it said of itself, once it has.
+    pub(super) const fn status(&self) -> Option<&Status> {
+        match &self.state {
+            State::ExpectStatus { .. } => None,
+            State::Open(status) => Some(status),
+        }
+    }
+
+    /// When its status is overdue.
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::ExpectStatus { until } => Some(*until),
+            State::Open(_) => None,
+        }
+    }
+
+    /// Takes its status in, and owes it the whole pool if it is to have it.
+    pub(super) fn open(&mut self, status: Status, owes_pool: bool) {
+        self.state = State::Open(status);
+        self.backlog = owes_pool.then_some(Slot(0));
+    }
+
+    /// It asks for this much work from now on.
+    pub(super) fn set_min_work(&mut self, work: Work, owes_pool: bool) {
+        if let State::Open(status) = &mut self.state {
+            if work < status.min_work && owes_pool {
+                self.backlog = Some(Slot(0));
+            }
+            status.min_work = work;
+        }
+    }
+
+    /// It asks for these topics from now on.
+    pub(super) fn set_bloom(&mut self, bloom: Bloom, owes_pool: bool) {
+        if let State::Open(status) = &mut self.state {
+            if !status.bloom.contains(&bloom) && owes_pool {
+                self.backlog = Some(Slot(0));
+            }
+            status.bloom = bloom;
+        }
+    }
+
+    /// It has this envelope.
+    pub(super) fn learn(&mut self, slot: Slot) {
+        self.known.set(slot, true);
+    }
+
+    /// A new envelope is in this place, and it may be told if it wants to.
+    pub(super) fn offer(&mut self, slot: Slot, owes_pool: bool) {
+        self.known.set(slot, false);
+        self.release(slot, owes_pool);
+    }
+
+    /// A new envelope is in this place, and it may be told once it is released.
+    pub(super) fn withhold(&mut self, slot: Slot) {
+        self.known.set(slot, false);
+        self.withheld.set(slot, true);
+    }
+
+    /// It may be told about this envelope if it wants to and does not know it.
+    pub(super) fn release(&mut self, slot: Slot, owes_pool: bool) {
+        self.withheld.set(slot, false);
+        if self.status().is_none() {
+            return;
+        }
+        if self.fresh.len() < MAX_FRESH {
+            self.fresh.push_back(slot);
+        } else if owes_pool {
+            // It cannot keep up. The pool remembers for us what it has not been told.
+            self.fresh.clear();
+            self.due = 0;
+            self.backlog = Some(Slot(0));
+        }
+    }
+
+    /// A new envelope is in this place, and it is not to be told.
+    pub(super) fn pass_over(&mut self, slot: Slot) {
+        self.known.set(slot, true);
+        self.withheld.set(slot, false);
+    }
+
+    /// Lets everything go that has come until now, in an order that tells nothing.
+    pub(super) fn tick(&mut self, rng: &mut impl RngCore) {
+        shuffle(self.fresh.make_contiguous(), rng);
+        self.due = self.fresh.len();
+    }
+
+    /// The next bundle, unless one is on its way: the body of a packet.
+    pub(super) fn next_bundle(&mut self, pool: &Pool, now: u32) -> Option<Vec<u8>> {
+        if self.in_flight {
+            return None;
+        }
+        let mut bundle = Bundle::default();
+        while let Some(slot) = self.fresh.front().filter(|_| self.due > 0) {
+            let envelope =
+                pool.at(*slot).filter(|envelope| self.is_to_be_told(*slot, envelope, now));
+            if let Some(envelope) = envelope {
+                if !bundle.add(envelope) {
+                    break;
+                }
+                self.known.set(*slot, true);
+            }
+            self.fresh.pop_front();
+            self.due -= 1;
+        }
+        self.add_backlog(pool, now, &mut bundle);
+        self.in_flight = !bundle.envelopes.is_empty();
+        self.in_flight.then(|| packet::encode_messages(bundle.envelopes))
+    }
+
+    /// Adds what the pool holds and this peer has not been told, a part of the pool at a time.
+    fn add_backlog<'a>(&mut self, pool: &'a Pool, now: u32, bundle: &mut Bundle<'a>) {
+        let Some(start) = self.backlog else { return };
+        let mut looked_at = 0;
+        for (slot, envelope) in pool.from(start) {
+            if let Some(envelope) = envelope.filter(|it| self.is_to_be_told(slot, it, now)) {
+                if !bundle.add(envelope) {
+                    self.backlog = Some(slot);
+                    return;
+                }
+                self.known.set(slot, true);
+            }
+            looked_at += 1;
+            if looked_at == BACKLOG_STEP {
+                self.backlog = Some(Slot(slot.0.saturating_add(1)));
+                return;
+            }
+        }
+        self.backlog = None;
+    }
+
+    /// The last bundle has been written.
+    pub(super) const fn sent(&mut self) {
+        self.in_flight = false;
+    }
+
+    fn is_to_be_told(&self, slot: Slot, envelope: &ValidEnvelope, now: u32) -> bool {
+        let alive = envelope.envelope().expiry() >= now;
+        alive && !self.known.has(slot) && !self.withheld.has(slot) && self.wants(envelope)
+    }
+
+    /// Whether it asks for such an envelope.
+    pub(super) fn wants(&self, envelope: &ValidEnvelope) -> bool {
+        let topic = envelope.envelope().topic();
+        self.status().is_some_and(|status| {
+            let interested = match self.strict_bloom {
+                true => status.bloom.wants_strictly(topic),
+                false => status.bloom.wants(topic),
+            };
+            interested && envelope.work() >= status.min_work
+        })
+    }
+}
+
+/// Envelopes that travel in one packet.
+#[derive(Debug, Default)]
+struct Bundle<'a> {
+    envelopes: Vec<&'a [u8]>,
+    bytes: usize,
+}
+
+impl<'a> Bundle<'a> {
+    /// Adds an envelope unless the bundle would become too large. The first always fits.
+    fn add(&mut self, envelope: &'a ValidEnvelope) -> bool {
+        let encoded = envelope.envelope().encoded();
+        if self.bytes > 0 && self.bytes + encoded.len() > MAX_BUNDLE {
+            return false;
+        }
+        self.bytes += encoded.len();
+        self.envelopes.push(encoded);
+        true
+    }
+}
+
+/// A set of slots, one bit each: it needs no clean-up when envelopes expire, because whatever takes
+/// a slot next is set anew.
+#[derive(Debug, Default)]
+struct SlotSet(Vec<u64>);
+
+impl SlotSet {
+    fn has(&self, slot: Slot) -> bool {
+        self.0.get(slot.index() / 64).is_some_and(|word| word >> (slot.index() % 64) & 1 == 1)
+    }
+
+    fn set(&mut self, slot: Slot, present: bool) {
+        let index = slot.index() / 64;
+        if index >= self.0.len() {
+            if !present {
+                return;
+            }
+            self.0.resize(index + 1, 0);
+        }
+        if let Some(word) = self.0.get_mut(index) {
+            let bit = 1 << (slot.index() % 64);
+            *word = if present { *word | bit } else { *word & !bit };
+        }
+    }
+}
+
+/// Puts slots into a random order (Fisher–Yates).
+fn shuffle(slots: &mut [Slot], rng: &mut impl RngCore) {
+    for end in (1..slots.len()).rev() {
+        let range = u64::try_from(end).unwrap_or(u64::MAX).saturating_add(1);
+        let other = usize::try_from(rng.next_u64() % range).unwrap_or(end);
+        slots.swap(end, other);
+    }
+}
+
+/// Time in which a peer must say what it is. Ours: the reference waits for ever.
+pub(super) const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most bytes of envelopes in a packet that we send: the reference cuts whoever sends more than its
+/// largest message, which is 1 MiB unless told otherwise.
+const MAX_BUNDLE: usize = 512 * 1024;
+
+/// Most envelopes that wait for a peer one by one.
+const MAX_FRESH: usize = 1 << 16;
+
+/// Slots of the pool that are looked at for one bundle: a millisecond or so.
+const BACKLOG_STEP: u32 = 1 << 15;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
+
+use super::{
+    super::{Draft, Envelope, Requirements, Topic, packet::Packet},
+    *,
+};
+
+const NOW: u32 = 1_575_000_000;
+
+fn start() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    Instant::now()
+}
+
+fn envelope(content: u32, size: usize) -> ValidEnvelope {
+    let mut data = content.to_be_bytes().to_vec();
+    data.resize(size, 0);
+    let topic = Topic([1, 2, 3, 4]);
+    let draft = Draft { expiry: NOW + 50, ttl: 50, topic, data };
+    let wall = wormhole_kit::UnixTime::from_secs(f64::from(NOW));
+    draft.finish(0).check(&Requirements::new(Work::NONE), start(), wall).unwrap()
+}
+
+fn open_peer() -> Peer {
+    let mut peer = Peer::new(start(), false);
+    peer.open(Status::new(Work::NONE, Bloom::FULL, false), true);
+    peer
+}
+
+fn bundle(peer: &mut Peer, pool: &Pool) -> Vec<Envelope> {
+    let Some(body) = peer.next_bundle(pool, NOW) else { return Vec::new() };
+    peer.sent();
+    let Ok(Packet::Messages(envelopes)) = Packet::decode(packet::MESSAGES, &body) else { panic!() };
+    envelopes.collect()
+}
+
+/// Bundles until there are no more.
+fn bundles(peer: &mut Peer, pool: &Pool) -> Vec<Vec<Envelope>> {
+    peer.tick(&mut ChaCha12Rng::seed_from_u64(1));
+    std::iter::repeat_with(|| bundle(peer, pool)).take_while(|one| !one.is_empty()).collect()
+}
+
+#[test]
+fn a_new_peer_is_told_the_whole_pool_once() {
+    let mut pool = Pool::new(1 << 20);
+    (0..100).for_each(|content| {
+        pool.insert(envelope(content, 100)).unwrap();
+    });
+    let mut peer = open_peer();
+    assert_eq!(bundles(&mut peer, &pool).concat().len(), 100);
+    assert!(bundles(&mut peer, &pool).is_empty());
+}
+
+#[test]
+fn what_a_peer_has_is_not_told_to_it() {
+    let mut pool = Pool::new(1 << 20);
+    let mut peer = open_peer();
+    let [one, two] = [1, 2].map(|content| pool.insert(envelope(content, 100)).unwrap());
+    peer.offer(one, true);
+    peer.offer(two, true);
+    peer.learn(one);
+    assert_eq!(bundles(&mut peer, &pool).concat(), [envelope(2, 100).into_envelope()]);
+}
+
+#[test]
+fn a_slot_that_is_used_again_is_not_taken_for_the_envelope_before() {
+    let mut pool = Pool::new(1 << 20);
+    let mut peer = open_peer();
+    let slot = pool.insert(envelope(1, 100)).unwrap();
+    peer.pass_over(slot);
+    pool.expire(wormhole_kit::UnixTime::from_secs(f64::from(NOW + 60)), 10);
+    assert_eq!(pool.insert(envelope(2, 100)), Ok(slot));
+    peer.offer(slot, true);
+    assert_eq!(bundles(&mut peer, &pool).concat(), [envelope(2, 100).into_envelope()]);
+}
+
+#[test]
+fn bundles_stay_small_enough_for_the_reference() {
+    let mut pool = Pool::new(1 << 24);
+    let mut peer = open_peer();
+    for content in 0..30 {
+        let slot = pool.insert(envelope(content, 100_000)).unwrap();
+        peer.offer(slot, true);
+    }
+    let bundles = bundles(&mut peer, &pool);
+    assert_eq!(bundles.concat().len(), 30);
+    assert!(bundles.iter().all(|bundle| bundle.len() == 5));
+}
+
+#[test]
+fn one_bundle_is_on_its_way_at_a_time() {
+    let mut pool = Pool::new(1 << 20);
+    let mut peer = open_peer();
+    let slot = pool.insert(envelope(1, 100)).unwrap();
+    assert!(peer.next_bundle(&pool, NOW).is_some());
+    let other = pool.insert(envelope(2, 100)).unwrap();
+    peer.offer(other, true);
+    peer.tick(&mut ChaCha12Rng::seed_from_u64(1));
+    assert_eq!(peer.next_bundle(&pool, NOW), None);
+    peer.sent();
+    assert_eq!(bundle(&mut peer, &pool), [envelope(2, 100).into_envelope()]);
+    assert!(peer.known.has(slot));
+}
+
+#[test]
+fn what_is_not_wanted_is_told_once_it_is() {
+    let mut pool = Pool::new(1 << 20);
+    pool.insert(envelope(1, 100)).unwrap();
+    let mut peer = Peer::new(start(), false);
+    let enough = Work::new(1e9).unwrap();
+    peer.open(Status::new(enough, Bloom::EMPTY, false), true);
+    assert!(bundles(&mut peer, &pool).is_empty());
+    peer.set_min_work(Work::NONE, true);
+    assert!(bundles(&mut peer, &pool).is_empty());
+    peer.set_bloom(Bloom::of([Topic([1, 2, 3, 4])]), true);
+    assert_eq!(bundles(&mut peer, &pool).concat().len(), 1);
+}
+
+#[test]
+fn the_expired_is_never_told() {
+    let mut pool = Pool::new(1 << 20);
+    pool.insert(envelope(1, 100)).unwrap();
+    let mut peer = open_peer();
+    assert_eq!(peer.next_bundle(&pool, NOW + 51), None);
+}
+
+#[test]
+fn a_peer_that_cannot_keep_up_is_told_from_the_pool() {
+    let mut pool = Pool::new(1 << 20);
+    let mut peer = open_peer();
+    assert!(bundles(&mut peer, &pool).is_empty());
+    let slot = pool.insert(envelope(1, 100)).unwrap();
+    for _ in 0..=MAX_FRESH {
+        peer.offer(slot, true);
+    }
+    assert!(peer.fresh.is_empty());
+    assert_eq!(bundles(&mut peer, &pool).concat().len(), 1);
+}
+
+#[test]
+fn order_is_shuffled_and_nothing_is_lost() {
+    let mut slots: Vec<_> = (0..50).map(Slot).collect();
+    shuffle(&mut slots, &mut ChaCha12Rng::seed_from_u64(1));
+    assert!(!slots.is_sorted());
+    slots.sort_unstable();
+    assert_eq!(slots, (0..50).map(Slot).collect::<Vec<_>>());
+}

@@ -1,0 +1,108 @@
+//! Proof of work as a number: what an envelope has and what a node asks for (spec section 1.4).
+//!
+//! Finding a nonce is the business of `miner`.
+
+use std::cmp::Ordering;
+
+/// 2 to the power of the leading zero bits of an envelope's hash, per byte and second of its life.
+/// Never negative and never NaN.
+#[derive(Clone, Copy, Debug)]
+pub struct Work(f64);
+
+impl Work {
+    /// No work at all.
+    pub const NONE: Self = Self(0.0);
+
+    /// What go-ethereum asks for unless told otherwise.
+    pub const DEFAULT_MINIMUM: Self = Self(0.2);
+
+    /// A requirement: finite and not negative, else `None`.
+    pub fn new(work: f64) -> Option<Self> {
+        // `abs` because -0.0 passes the comparison and would sort below zero.
+        (work.is_finite() && work >= 0.0).then_some(Self(work.abs()))
+    }
+
+    /// The work behind `leading_zero_bits` for `size` bytes that live for `seconds`. Infinite for
+    /// zero seconds, which nobody may send.
+    pub(super) fn of(leading_zero_bits: u32, size: usize, seconds: u32) -> Self {
+        // Divided in the reference's order: the last bit of the result depends on it.
+        Self(f64::from(leading_zero_bits).exp2() / as_f64(size) / f64::from(seconds))
+    }
+
+    /// The number itself.
+    pub const fn as_f64(self) -> f64 {
+        self.0
+    }
+
+    /// How many leading zero bits give at least this work to `size` bytes that live for `seconds`:
+    /// 1 to 256.
+    pub fn bits_needed(self, size: usize, seconds: u32) -> u32 {
+        let tries = self.0 * as_f64(size) * f64::from(seconds);
+        let bits = tries.log2().ceil().clamp(1.0, 256.0);
+        (1..=256).find(|count| f64::from(*count) >= bits).unwrap_or(256)
+    }
+}
+
+#[expect(clippy::as_conversions, reason = "sizes are below 2^53, where f64 is exact")]
+const fn as_f64(size: usize) -> f64 {
+    size as f64
+}
+
+impl PartialEq for Work {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Work {}
+
+impl PartialOrd for Work {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Work {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+/// Leading zero bits of a number given from its most significant byte.
+pub(super) fn leading_zero_bits(bytes: impl IntoIterator<Item = u8>) -> u32 {
+    let mut bits = 0;
+    for byte in bytes {
+        bits += byte.leading_zeros();
+        if byte != 0 {
+            break;
+        }
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_requirement_is_finite_and_not_negative() {
+        assert_eq!(Work::new(0.2), Some(Work::DEFAULT_MINIMUM));
+        for refused in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
+            assert_eq!(Work::new(refused), None);
+        }
+    }
+
+    #[test]
+    fn at_least_one_bit_is_needed_and_never_more_than_a_hash_has() {
+        assert_eq!(Work::NONE.bits_needed(300, 50), 1);
+        assert_eq!(Work(f64::MAX).bits_needed(300, 50), 256);
+        assert_eq!(Work(0.2).bits_needed(304, 50), 12);
+    }
+
+    #[test]
+    fn leading_zeros_are_counted_across_bytes() {
+        assert_eq!(leading_zero_bits([0, 0x10, 0xff]), 11);
+        assert_eq!(leading_zero_bits([0x80]), 0);
+        assert_eq!(leading_zero_bits([0; 32]), 256);
+    }
+}
