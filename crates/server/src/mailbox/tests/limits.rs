@@ -140,7 +140,7 @@ async fn a_client_that_asks_without_reading_is_not_listened_to() {
 
 #[tokio::test]
 async fn who_does_not_say_who_it_is_is_cut() {
-    let world = World::new("unbound", &["--bind-seconds", "1"]);
+    let world = World::new("unbound", &["--bind-seconds", "2"]);
     let silent = world.greeted().await;
     let mut bound = world.bound("one").await;
     assert_eq!(silent.end().await.1, None);
@@ -150,7 +150,7 @@ async fn who_does_not_say_who_it_is_is_cut() {
 
 #[tokio::test]
 async fn a_client_is_pinged_and_cut_when_it_does_not_answer() {
-    let world = World::new("dead", &["--ping-seconds", "1", "--pong-seconds", "1"]);
+    let world = World::new("dead", &["--ping-seconds", "1", "--pong-seconds", "3"]);
     let mut alive = world.bound("one").await;
     // A client that never reads its socket never answers a ping.
     let dead = world.bound("two").await;
