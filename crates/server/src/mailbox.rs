@@ -15,6 +15,7 @@ mod counters;
 mod hub;
 mod inbox;
 mod link;
+mod outgoing;
 mod service;
 mod store;
 mod usage;
