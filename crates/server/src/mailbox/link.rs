@@ -194,15 +194,20 @@ impl Link {
 
     fn ask(&mut self, id: RequestId, request: Request) {
         let now = Instant::now();
+        let too_many = |allowed: bool, refusal| (!allowed).then_some(Answer::Refused(refusal));
         let answer = match &request {
             Request::Allocate | Request::Claim(_) => {
-                (!self.pass.may_claim(now)).then_some(Answer::Refused(Refusal::TooManyClaims))
+                too_many(self.pass.may_claim(now), Refusal::TooManyClaims)
             }
-            Request::Add { .. } => {
-                (!self.pass.may_add(now)).then_some(Answer::Refused(Refusal::TooManyMessages))
+            Request::Close { .. } | Request::Open(_) | Request::Release(_) => {
+                too_many(self.pass.may_visit(now), Refusal::TooManyClaims)
             }
+            Request::Add { message, .. } => {
+                let bytes = message.body.len() + message.id.len();
+                too_many(self.pass.may_add(bytes, now), Refusal::TooManyMessages)
+            }
+            Request::List => too_many(self.pass.may_add(0, now), Refusal::TooManyMessages),
             Request::Bind(..) => (!self.service.hub().records_clients()).then_some(Answer::Bound),
-            Request::Close { .. } | Request::List | Request::Open(_) | Request::Release(_) => None,
         };
         match (answer, self.client.identity()) {
             (Some(answer), _) => self.client.handle_answer(unix_now(), id, &answer),
