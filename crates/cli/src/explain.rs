@@ -44,24 +44,24 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
         .hint("make room, or put it elsewhere with -o"),
         Error::NothingToSend => Failure::usage("nothing to send"),
         Error::PeerRefused(reason) => {
-            Failure::new(format!("the other side says: {}", printable::text(reason)))
+            Failure::new(format!("the other side says: {}", printable::line(reason)))
         }
         Error::Rejected => Failure::new("transfer rejected"),
         Error::Unsendable(unsendable) => cannot_send(unsendable),
         Error::VerifierRejected => Failure::new("the verifiers differ: transfer abandoned")
             .hint("somebody may sit between you; try again with a longer code (-c 4)"),
+        // A path of our own may be long, and the reason is behind it.
+        Error::WriteFailed { .. } => Failure::new(printable::text(&error.to_string())),
         // These say it well themselves, and there is nothing to add.
-        Error::Cancelled
-        | Error::PeerGone
-        | Error::PeerMisbehaved(_)
-        | Error::WriteFailed { .. }
-        | _ => Failure::new(printable::text(&error.to_string())),
+        Error::Cancelled | Error::PeerGone | Error::PeerMisbehaved(_) | _ => {
+            Failure::new(printable::line(&error.to_string()))
+        }
     }
 }
 
 /// Puts the end of a rendezvous on the mailbox server `server` into words.
 pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
-    let said = printable::text(&error.to_string());
+    let said = printable::line(&error.to_string());
     match error {
         code::Error::ServerUnreachable(why) => {
             Failure::new(format!("the mailbox server {server} cannot be reached: {why}"))

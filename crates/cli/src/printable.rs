@@ -18,6 +18,33 @@ pub(crate) fn text(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
+/// Words of the peer or of a server inside of a sentence of ours: one line, of bounded length.
+pub(crate) fn line(words: &str) -> String {
+    let flat = |c: char| if c.is_whitespace() { ' ' } else { c };
+    let mut line: String = words.trim().chars().map(flat).take(MAX_LINE + 1).collect();
+    if let Some((end, _)) = line.char_indices().nth(MAX_LINE) {
+        line.truncate(end);
+        line.push_str("...");
+    }
+    text(&line)
+}
+
+/// JSON with what a terminal would obey written as JSON's own escapes: it says the same.
+pub(crate) fn json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_control() || is_invisible(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -50,9 +77,32 @@ fn is_invisible(c: char) -> bool {
     )
 }
 
+/// Characters of somebody's words in a line.
+const MAX_LINE: usize = 400;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_others_are_one_line_of_bounded_length() {
+        assert_eq!(
+            line("no\n\nError: your disk\tis full\x1b[m"),
+            "no  Error: your disk is full\\u{1b}[m"
+        );
+        for endless in ["é".repeat(5000), "é ".repeat(5000)] {
+            assert_eq!(line(&endless).chars().count(), MAX_LINE + 3);
+        }
+    }
+
+    #[test]
+    fn json_says_the_same_without_what_a_terminal_obeys() {
+        let value = serde_json::json!({"a": "\u{9b}31m\u{7f}\u{202e}\u{e0001} \u{1b}é\n"});
+        let safe = json(&value.to_string());
+        assert!(!safe.chars().any(|c| c.is_control() || is_invisible(c)), "{safe}");
+        assert!(safe.contains("\\u009b") && safe.contains('é'));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
+    }
 
     #[test]
     fn ordinary_names_stay_as_they_are() {

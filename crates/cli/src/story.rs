@@ -33,7 +33,7 @@ pub(crate) fn tell(event: Event, talk: &mut Talk<'_>) -> Option<Event> {
 /// Passes on what the server says to everybody.
 fn welcome(welcome: &Welcome, talk: &Talk<'_>) {
     let Some(motd) = welcome.motd.as_deref().filter(|motd| !motd.trim().is_empty()) else { return };
-    let lines: Vec<_> = motd.trim().lines().map(printable::text).collect();
+    let lines: Vec<_> = motd.trim().lines().take(MAX_MOTD).map(printable::line).collect();
     let (server, lines) = (talk.server(), lines.join("\n "));
     talk.desk.screen.say(&format!("Server (at {server}) says:\n {lines}"));
 }
@@ -65,3 +65,6 @@ fn way(path: &Path) -> String {
 
 /// Fewer bytes than this say nothing about the speed of a connection.
 const MIN_RATED: u64 = 100_000;
+
+/// Lines of a server's words to everybody that are shown.
+const MAX_MOTD: usize = 24;

@@ -17,7 +17,7 @@ use crate::screen::Screen;
 use crate::signals::{Signal, Signals};
 use crate::timing::Timing;
 use crate::trace::{self, Trace};
-use crate::{ask, explain, json, screen};
+use crate::{ask, explain, json, printable, screen};
 
 /// What all commands share: where things are shown and noted.
 #[derive(Debug)]
@@ -292,7 +292,9 @@ fn stopped(signal: Signal) -> Failure {
 /// # Errors
 /// Standard output does not take it.
 pub(crate) fn emit(value: &Value) -> Result<()> {
-    screen::print(format!("{value}\n").as_bytes()).context("cannot write to standard output")
+    // Somebody may look at it in a terminal.
+    let line = printable::json(&value.to_string());
+    screen::print(format!("{line}\n").as_bytes()).context("cannot write to standard output")
 }
 
 /// Waiting longer than this deserves a word, as in the Python command line.

@@ -7,7 +7,7 @@
 pub(crate) mod websocket;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,10 +25,11 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// `Sec-WebSocket-Key`, if the client asks to become a WebSocket of the right version.
     pub(crate) websocket_key: Option<String>,
-    /// Where a proxy says the client is.
-    pub(crate) forwarded: Option<IpAddr>,
-    /// From which port, if the proxy says so.
-    pub(crate) forwarded_port: Option<u16>,
+    /// What a proxy says in `X-Forwarded-For`: the last address of its last line. All before it
+    /// may be the client's own invention.
+    pub(crate) forwarded_for: Option<SocketAddr>,
+    /// What a proxy says in `X-Real-IP` and `X-Real-Port`.
+    pub(crate) real_ip: Option<SocketAddr>,
 }
 
 /// Why there is no request.
@@ -85,9 +86,10 @@ impl Request {
             path: target.split('?').next().unwrap_or_default().into(),
             ..Self::default()
         };
-        let (mut upgrade, mut version, mut key) = (false, false, None);
+        let (mut upgrade, mut version, mut key, mut real_port) = (false, false, None, None);
         for header in head.headers.iter() {
-            let Ok(value) = std::str::from_utf8(header.value).map(str::trim) else { continue };
+            // What is no text is no value; but the line counts.
+            let value = std::str::from_utf8(header.value).unwrap_or_default().trim();
             match header.name {
                 name if name.eq_ignore_ascii_case("upgrade") => {
                     upgrade |= value.eq_ignore_ascii_case("websocket");
@@ -96,24 +98,30 @@ impl Request {
                     version = value == "13";
                 }
                 name if name.eq_ignore_ascii_case("sec-websocket-key") => key = Some(value.into()),
-                name => request.note_proxy(name, value),
+                name if name.eq_ignore_ascii_case("x-forwarded-for") => {
+                    request.forwarded_for = value.rsplit(',').next().and_then(parse_address);
+                }
+                name if name.eq_ignore_ascii_case("x-real-ip") => {
+                    request.real_ip = parse_address(value);
+                }
+                name if name.eq_ignore_ascii_case("x-real-port") => real_port = value.parse().ok(),
+                _ => {}
             }
+        }
+        if let (Some(address), Some(port)) = (&mut request.real_ip, real_port) {
+            address.set_port(port);
         }
         request.websocket_key = key.filter(|_| upgrade && version && request.is_get);
         Ok(Some((request, length)))
     }
+}
 
-    /// Takes the client's address from a proxy's header. The nearest proxy appends to
-    /// `X-Forwarded-For`, so only the last address in it is not the client's own invention.
-    fn note_proxy(&mut self, name: &str, value: &str) {
-        if name.eq_ignore_ascii_case("x-real-ip") {
-            self.forwarded = value.parse().ok().or(self.forwarded);
-        } else if name.eq_ignore_ascii_case("x-forwarded-for") && self.forwarded.is_none() {
-            self.forwarded = value.rsplit(',').next().and_then(|last| last.trim().parse().ok());
-        } else if name.eq_ignore_ascii_case("x-real-port") {
-            self.forwarded_port = value.parse().ok();
-        }
-    }
+/// Parses what proxies write: an address, perhaps in brackets, perhaps with a port.
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let without_port = || Some(SocketAddr::new(bare.parse().ok()?, 0));
+    text.parse().ok().or_else(without_port)
 }
 
 /// Answers with a page of text and ends the link.
@@ -179,11 +187,29 @@ mod tests {
 
     #[test]
     fn the_address_is_what_the_nearest_proxy_says() {
-        let request = parse("GET / HTTP/1.1\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.1\r\n\r\n");
-        assert_eq!(request.forwarded, "192.0.2.1".parse().ok());
-        let real = "GET / HTTP/1.1\r\nX-Forwarded-For: 6.6.6.6\r\nX-Real-IP: ::1\r\nX-Real-Port: 7\r\n\r\n";
-        assert_eq!(parse(real).forwarded, "::1".parse().ok());
-        assert_eq!(parse(real).forwarded_port, Some(7));
+        let cases = [
+            ("X-Forwarded-For: 6.6.6.6, 192.0.2.1\r\n", Some("192.0.2.1:0")),
+            ("x-forwarded-for: 6.6.6.6\r\nX-Forwarded-For: 192.0.2.1\r\n", Some("192.0.2.1:0")),
+            ("X-Forwarded-For: 192.0.2.1:77\r\n", Some("192.0.2.1:77")),
+            ("X-Forwarded-For: 2001:db8::1\r\n", Some("[2001:db8::1]:0")),
+            ("X-Forwarded-For: [2001:db8::1]\r\n", Some("[2001:db8::1]:0")),
+            ("X-Forwarded-For: [2001:db8::1]:77\r\n", Some("[2001:db8::1]:77")),
+            ("X-Forwarded-For: 6.6.6.6, unknown\r\n", None),
+            ("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For:\r\n", None),
+            ("X-Real-IP: 6.6.6.6\r\n", None),
+        ];
+        for (headers, expected) in cases {
+            let request = parse(&format!("GET / HTTP/1.1\r\n{headers}\r\n"));
+            assert_eq!(
+                request.forwarded_for,
+                expected.map(|text| text.parse().unwrap()),
+                "{headers}"
+            );
+        }
+        let real = "GET / HTTP/1.1\r\nX-Real-Port: 7\r\nX-Real-IP: ::1\r\n\r\n";
+        assert_eq!(parse(real).real_ip, "[::1]:7".parse().ok());
+        let latin = b"GET / HTTP/1.1\r\nX-Real-IP: 6.6.6.6\r\nX-Real-IP: \xe9\r\n\r\n";
+        assert_eq!(Request::parse(latin).unwrap().unwrap().0.real_ip, None);
     }
 
     #[test]

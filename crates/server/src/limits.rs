@@ -1,4 +1,4 @@
-//! How much one address may do: open links, claims per minute, messages per minute.
+//! How much one address may do: links at a time and per minute, claims and messages per minute.
 //!
 //! Addresses are not kept. What is counted is counted under a keyed hash whose key lives in memory
 //! alone and is replaced every day together with the counts, so nothing here can be matched with
@@ -16,7 +16,10 @@ use std::time::{Duration, Instant};
 pub(crate) struct Allowance {
     /// Links open at the same time.
     pub(crate) links: u32,
-    /// Nameplates allocated or claimed per minute.
+    /// Links opened per minute.
+    pub(crate) links_per_minute: u32,
+    /// Nameplates allocated or claimed per minute. What else a rendezvous takes, opening and
+    /// closing mailboxes and releasing nameplates, may happen [`VISITS_PER_CLAIM`] times as often.
     pub(crate) claims: u32,
     /// Messages added per minute.
     pub(crate) messages: u32,
@@ -35,6 +38,8 @@ pub(crate) struct Limits {
 struct Ledger {
     key: RandomState,
     since: Instant,
+    /// When settled accounts were looked for.
+    swept: Option<Instant>,
     generation: u64,
     links: u32,
     accounts: HashMap<u64, Account>,
@@ -44,7 +49,9 @@ struct Ledger {
 #[derive(Clone, Copy, Debug)]
 struct Account {
     links: u32,
+    entries: Spent,
     claims: Spent,
+    visits: Spent,
     messages: Spent,
 }
 
@@ -73,26 +80,49 @@ impl Limits {
         now: Instant,
     ) -> Self {
         let key = RandomState::new();
-        let ledger = Ledger { key, since: now, generation: 0, links: 0, accounts: HashMap::new() };
+        let ledger = Ledger {
+            key,
+            since: now,
+            swept: None,
+            generation: 0,
+            links: 0,
+            accounts: HashMap::new(),
+        };
         Self { allowance, altogether, loopback_too, ledger: Mutex::new(ledger) }
     }
 
     /// Admits a link, if there is room.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Pass> {
+        let exempt = address.to_canonical().is_loopback() && !self.loopback_too;
+        self.admit_unless_full((!exempt).then_some(address), now)
+    }
+
+    /// Admits a link that came through a proxy, if there is room. Nobody is exempt there: what looks
+    /// like loopback is a proxy that does not say whose the link is.
+    pub(crate) fn admit_forwarded(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Pass> {
+        self.admit_unless_full(Some(address), now)
+    }
+
+    /// Admits a link on the account of its address, if there is to be one.
+    fn admit_unless_full(self: &Arc<Self>, address: Option<IpAddr>, now: Instant) -> Option<Pass> {
         let mut ledger = self.lock();
         if self.altogether > 0 && ledger.links >= self.altogether {
             return None;
         }
-        let account = if address.to_canonical().is_loopback() && !self.loopback_too {
-            None
-        } else {
-            let (hash, generation) = ledger.place(address, now);
-            let account = ledger.account(hash, now);
-            if self.allowance.links > 0 && account.links >= self.allowance.links {
-                return None;
+        let account = match address {
+            None => None,
+            Some(address) => {
+                let (hash, generation) = ledger.place(address, now);
+                let account = ledger.account(hash, now)?;
+                let Allowance { links, links_per_minute, .. } = self.allowance;
+                if (links > 0 && account.links >= links)
+                    || !account.entries.spend(links_per_minute, 1.0, now)
+                {
+                    return None;
+                }
+                account.links += 1;
+                Some((hash, generation))
             }
-            account.links += 1;
-            Some((hash, generation))
         };
         ledger.links += 1;
         Some(Pass { limits: Arc::clone(self), account })
@@ -107,18 +137,26 @@ impl Pass {
     /// Whether the link's address may allocate or claim a nameplate now.
     pub(crate) fn may_claim(&self, now: Instant) -> bool {
         let limit = self.limits.allowance.claims;
-        self.spend(limit, now, |account| &mut account.claims)
+        self.spend(now, |account| account.claims.spend(limit, 1.0, now))
     }
 
-    /// Whether the link's address may add a message now.
-    pub(crate) fn may_add(&self, now: Instant) -> bool {
+    /// Whether the link's address may open or close a mailbox or release a nameplate now.
+    pub(crate) fn may_visit(&self, now: Instant) -> bool {
+        let limit = self.limits.allowance.claims.saturating_mul(VISITS_PER_CLAIM);
+        self.spend(now, |account| account.visits.spend(limit, 1.0, now))
+    }
+
+    /// Whether the link's address may add a message of so many bytes now. Every
+    /// [`BYTES_PER_MESSAGE`] count as one more.
+    pub(crate) fn may_add(&self, bytes: usize, now: Instant) -> bool {
         let limit = self.limits.allowance.messages;
-        self.spend(limit, now, |account| &mut account.messages)
+        let more = u32::try_from(bytes / BYTES_PER_MESSAGE).unwrap_or(u32::MAX);
+        self.spend(now, |account| account.messages.spend(limit, 1.0 + f64::from(more), now))
     }
 
-    fn spend(&self, limit: u32, now: Instant, of: fn(&mut Account) -> &mut Spent) -> bool {
+    fn spend(&self, now: Instant, on: impl FnOnce(&mut Account) -> bool) -> bool {
         let Some((hash, _)) = self.account else { return true };
-        limit == 0 || of(self.limits.lock().account(hash, now)).spend(limit, now)
+        self.limits.lock().account(hash, now).is_some_and(on)
     }
 }
 
@@ -147,34 +185,54 @@ impl Ledger {
         (self.key.hash_one(network(address)), self.generation)
     }
 
-    fn account(&mut self, hash: u64, now: Instant) -> &mut Account {
-        if self.accounts.len() >= MAX_ACCOUNTS {
+    /// The account of an address; none if it is new and there is no room for more.
+    fn account(&mut self, hash: u64, now: Instant) -> Option<&mut Account> {
+        if self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&hash) {
+            // Looking through all of them takes a while.
+            let since = self.swept.map(|swept| now.saturating_duration_since(swept));
+            if since.is_some_and(|since| since < SWEEP_PERIOD) {
+                return None;
+            }
+            self.swept = Some(now);
             self.accounts.retain(|_, account| account.matters(now));
+            if self.accounts.len() >= MAX_ACCOUNTS {
+                return None;
+            }
         }
         let nothing = Spent { amount: 0.0, at: now };
-        self.accounts.entry(hash).or_insert(Account {
+        Some(self.accounts.entry(hash).or_insert(Account {
             links: 0,
+            entries: nothing,
             claims: nothing,
+            visits: nothing,
             messages: nothing,
-        })
+        }))
     }
 }
 
 impl Account {
     /// Whether forgetting it would forgive anything.
     fn matters(&self, now: Instant) -> bool {
-        let recent = |spent: &Spent| now.saturating_duration_since(spent.at) < MINUTE;
-        self.links > 0 || recent(&self.claims) || recent(&self.messages)
+        let recent =
+            |spent: &Spent| spent.amount > 0.0 && now.saturating_duration_since(spent.at) < MINUTE;
+        let Self { links, entries, claims, visits, messages } = self;
+        *links > 0 || [entries, claims, visits, messages].into_iter().any(recent)
     }
 }
 
 impl Spent {
-    fn spend(&mut self, per_minute: u32, now: Instant) -> bool {
+    /// Spends `cost`, if `per_minute` has room for it; 0 has always.
+    fn spend(&mut self, per_minute: u32, cost: f64, now: Instant) -> bool {
+        if per_minute == 0 {
+            return true;
+        }
         let limit = f64::from(per_minute);
         let minutes = now.saturating_duration_since(self.at).as_secs_f64() / MINUTE.as_secs_f64();
         let amount = minutes.mul_add(-limit, self.amount).max(0.0);
-        let allowed = amount + 1.0 <= limit;
-        *self = Self { amount: if allowed { amount + 1.0 } else { amount }, at: now };
+        // What costs more than a minute has may be had once a minute.
+        let cost = cost.min(limit);
+        let allowed = amount + cost <= limit;
+        *self = Self { amount: if allowed { amount + cost } else { amount }, at: now };
         allowed
     }
 }
@@ -195,7 +253,16 @@ const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Accounts beyond which those that are settled are forgotten. About 10 MB.
+/// How often a mailbox may be opened or closed or a nameplate released for each claim: once each.
+const VISITS_PER_CLAIM: u32 = 3;
+
+/// Bytes of a message that cost as much as another message.
+const BYTES_PER_MESSAGE: usize = 64 << 10;
+
+/// How often settled accounts are looked for at most.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+
+/// Accounts beyond which those that are settled are forgotten, and no more are made. About 10 MB.
 const MAX_ACCOUNTS: usize = 100_000;
 
 #[cfg(test)]
@@ -203,7 +270,7 @@ mod tests {
     use super::*;
 
     fn limits(links: u32, claims: u32, messages: u32, loopback_too: bool) -> Arc<Limits> {
-        let allowance = Allowance { links, claims, messages };
+        let allowance = Allowance { links, claims, messages, ..Allowance::default() };
         Arc::new(Limits::new(allowance, 0, loopback_too, Instant::now()))
     }
 
@@ -235,10 +302,51 @@ mod tests {
         let (limits, now) = (limits(0, 2, 1, false), Instant::now());
         let pass = limits.admit(address("192.0.2.1"), now).unwrap();
         assert!(pass.may_claim(now) && pass.may_claim(now) && !pass.may_claim(now));
-        assert!(pass.may_add(now) && !pass.may_add(now));
+        assert!(pass.may_add(0, now) && !pass.may_add(0, now));
         let again = limits.admit(address("192.0.2.1"), now).unwrap();
         assert!(!again.may_claim(now + MINUTE / 4));
         assert!(again.may_claim(now + MINUTE));
+    }
+
+    #[test]
+    fn opening_links_is_limited_per_minute_too() {
+        let allowance = Allowance { links_per_minute: 2, ..Allowance::default() };
+        let now = Instant::now();
+        let limits = Arc::new(Limits::new(allowance, 0, false, now));
+        assert!(limits.admit(address("192.0.2.1"), now).is_some());
+        assert!(limits.admit(address("192.0.2.1"), now).is_some());
+        assert!(limits.admit(address("192.0.2.1"), now).is_none());
+        assert!(limits.admit(address("192.0.2.1"), now + MINUTE / 2).is_some());
+    }
+
+    #[test]
+    fn a_long_message_counts_as_several_and_the_longest_as_a_minutes_worth() {
+        let (limits, now) = (limits(0, 0, 4, false), Instant::now());
+        let pass = limits.admit(address("192.0.2.1"), now).unwrap();
+        assert!(pass.may_add(2 * BYTES_PER_MESSAGE, now) && !pass.may_add(BYTES_PER_MESSAGE, now));
+        assert!(pass.may_add(0, now) && !pass.may_add(0, now));
+        assert!(pass.may_add(usize::MAX, now + MINUTE) && !pass.may_add(0, now + MINUTE));
+    }
+
+    #[test]
+    fn visits_are_counted_apart_from_claims_but_not_without_limit() {
+        let (limits, now) = (limits(0, 1, 0, false), Instant::now());
+        let pass = limits.admit(address("192.0.2.1"), now).unwrap();
+        assert!(pass.may_claim(now));
+        assert!((0..VISITS_PER_CLAIM).all(|_| pass.may_visit(now)) && !pass.may_visit(now));
+    }
+
+    #[test]
+    fn with_too_many_addresses_new_ones_are_refused_and_settled_ones_looked_for_once_a_second() {
+        let (limits, now) = (limits(0, 0, 0, false), Instant::now());
+        let pass = |number: u32, now| limits.admit(IpAddr::from(number.to_be_bytes()), now);
+        let mut passes: Vec<Pass> = (1..).map_while(|number| pass(number << 4, now)).collect();
+        assert_eq!(passes.len(), MAX_ACCOUNTS);
+        assert!(passes[0].may_claim(now), "those that are known go on");
+        passes.truncate(1000);
+        assert!(pass(1, now).is_none(), "searched twice in a second");
+        assert!(pass(1, now + SWEEP_PERIOD).is_some());
+        assert_eq!(limits.lock().accounts.len(), 1001);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod counters;
 mod hub;
 mod inbox;
 mod link;
+mod outgoing;
 mod service;
 mod store;
 mod usage;
@@ -29,6 +30,7 @@ use tokio::net::TcpListener;
 use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::Welcome;
 
+use crate::entrance::{Entrance, ProxyHeader};
 use crate::limits::{Allowance, Limits};
 use crate::{Host, ServerError};
 use counters::Counters;
@@ -78,9 +80,9 @@ pub(crate) struct Config {
           value_parser = clap::value_parser!(u32).range(0..=i64::from(hashcash::MAX_BITS)))]
     pub(crate) hashcash_bits: u32,
 
-    /// Believe X-Real-IP and X-Forwarded-For; only behind a proxy that sets them
-    #[arg(long)]
-    pub(crate) trust_proxy: bool,
+    /// Header in which a proxy in front tells the client's address; it must set it on every request
+    #[arg(long, value_name = "HEADER", value_enum, default_value_t = ProxyHeader::Off)]
+    pub(crate) trust_proxy: ProxyHeader,
 
     /// Links that may be open altogether; 0 is any number
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -90,11 +92,15 @@ pub(crate) struct Config {
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) links_per_address: u32,
 
+    /// Links that one address may open per minute; 0 is any number
+    #[arg(long, value_name = "N", default_value_t = 600)]
+    pub(crate) links_per_minute: u32,
+
     /// Nameplates that one address may allocate or claim per minute; 0 is any number
     #[arg(long, value_name = "N", default_value_t = 120)]
     pub(crate) claims_per_minute: u32,
 
-    /// Messages that one address may add per minute; 0 is any number
+    /// Messages of up to 64 KiB that one address may add per minute; 0 is any number
     #[arg(long, value_name = "N", default_value_t = 2400)]
     pub(crate) messages_per_minute: u32,
 
@@ -163,7 +169,7 @@ async fn serve_on(listener: TcpListener, config: &Config, host: Host) -> Result<
     let service = Service {
         hub: hub.clone(),
         counters,
-        limits: Arc::new(config.limits()),
+        entrance: Entrance::new(Arc::new(config.limits()), config.trust_proxy),
         settings: config.settings(),
         host,
         links: AtomicU64::new(0),
@@ -192,6 +198,7 @@ impl Config {
     fn limits(&self) -> Limits {
         let allowance = Allowance {
             links: self.links_per_address,
+            links_per_minute: self.links_per_minute,
             claims: self.claims_per_minute,
             messages: self.messages_per_minute,
         };
@@ -206,7 +213,6 @@ impl Config {
         Settings {
             welcome,
             hashcash_bits: self.hashcash_bits,
-            trust_proxy: self.trust_proxy,
             max_frame: self.max_frame,
             outgoing: self.outgoing_bytes,
             patience: Patience {

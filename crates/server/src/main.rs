@@ -5,6 +5,7 @@
 
 mod config;
 mod drain;
+mod entrance;
 mod http;
 mod limits;
 mod logging;

@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use wormhole_magic::relay::Patience;
 
+use crate::entrance::{Entrance, ProxyHeader};
 use crate::limits::{Allowance, Limits, Pass};
 use crate::{Host, ServerError};
 use counters::Counters;
@@ -73,9 +74,9 @@ pub(crate) struct Config {
     #[arg(long)]
     pub(crate) limit_loopback: bool,
 
-    /// Believe X-Real-IP and X-Forwarded-For of WebSocket clients; only behind a proxy that sets them
-    #[arg(long)]
-    pub(crate) trust_proxy: bool,
+    /// Header in which a proxy tells a WebSocket client's address; it must set it on every request
+    #[arg(long, value_name = "HEADER", value_enum, default_value_t = ProxyHeader::Off)]
+    pub(crate) trust_proxy: ProxyHeader,
 
     /// Bytes per second that a pair may carry, both directions together; 0 is any number
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
@@ -107,7 +108,7 @@ impl Config {
 struct Service {
     host: Host,
     limits: Arc<Limits>,
-    trust_proxy: bool,
+    trust_proxy: ProxyHeader,
     meeting: Arc<Meeting>,
     tools: Arc<Tools>,
     usage: UsageLog,
@@ -144,7 +145,7 @@ impl Service {
         let web_door = WebDoor {
             door: door.clone(),
             tls: self.host.tls,
-            trust_proxy: self.trust_proxy,
+            entrance: Entrance::new(Arc::clone(&self.limits), self.trust_proxy),
             metrics: self.host.metrics,
         };
         let statistics = tokio::spawn(keep_statistics(

@@ -126,6 +126,9 @@ pub enum PeerMisbehaved {
     /// A message makes no sense or came out of turn.
     #[error(transparent)]
     Negotiation(negotiation::PeerMisbehaved),
+    /// It sends messages faster than anybody can look at them.
+    #[error("it sends more messages than anybody needs")]
+    TooManyMessages,
     /// What it offers has a name that no file should have.
     #[error("it offers a file named '{name}': {why}")]
     UnsafeName {

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use wormhole_magic::transfer::{
 use wormhole_magic::transit::TransitKey;
 
 use super::thread::Outcome;
-use super::{CodeSource, Command, Error, Event, Report, Settings};
+use super::{CodeSource, Command, Error, Event, PeerMisbehaved, Report, Settings};
 use crate::code::{
     self, AppId, Closed, Code, Config, Delegate, Key, MailboxUrl, Mood, Verifier, Welcome, Wormhole,
 };
@@ -36,6 +36,10 @@ pub(super) struct Session {
     messages: std::vec::IntoIter<Message>,
     /// Messages to be looked at later.
     kept: Vec<Message>,
+    backlog: Arc<Backlog>,
+    /// What the messages handed out last, and those kept, weigh in the backlog.
+    weight: usize,
+    kept_weight: usize,
     commands: mpsc::UnboundedReceiver<Command>,
     events: mpsc::Sender<Result<Event, Error>>,
     key: Option<Key>,
@@ -55,13 +59,18 @@ impl Session {
             tor: settings.tor.clone(),
         };
         let (sender, news) = mpsc::unbounded_channel();
-        let wormhole = Wormhole::create_with_delegate(config, Box::new(Reporter(sender)));
+        let backlog = Arc::new(Backlog::default());
+        let reporter = Reporter { news: sender, backlog: Arc::clone(&backlog), is_full: false };
+        let wormhole = Wormhole::create_with_delegate(config, Box::new(reporter));
         let messages = Vec::new().into_iter();
         Self {
             wormhole,
             news,
             messages,
             kept: Vec::new(),
+            backlog,
+            weight: 0,
+            kept_weight: 0,
             commands,
             events,
             key: None,
@@ -119,7 +128,9 @@ impl Session {
             }
             News::Verifier(verifier) => Event::Verifier(verifier),
             News::Versions(versions) => return Ok(Some(Happening::Versions(versions))),
+            News::TooMuch => return Err(PeerMisbehaved::TooManyMessages.into()),
             News::Message(json) => {
+                self.backlog.remove(std::mem::replace(&mut self.weight, weight(&json)));
                 let messages = Message::decode(&json).map_err(NegotiationError::from)?;
                 self.messages = messages.into_iter();
                 return Ok(None);
@@ -135,10 +146,12 @@ impl Session {
     /// Keeps a message that came before it can be answered.
     pub(super) fn keep(&mut self, message: Message) {
         self.kept.push(message);
+        self.kept_weight += std::mem::take(&mut self.weight);
     }
 
     /// Hands out again what was kept.
     pub(super) fn unkeep(&mut self) {
+        self.weight += std::mem::take(&mut self.kept_weight);
         let mut messages = std::mem::take(&mut self.kept);
         messages.extend(&mut self.messages);
         self.messages = messages.into_iter();
@@ -331,6 +344,26 @@ impl Progress {
     }
 }
 
+/// What the messages weigh that have come and are not done with: the user may take hours to decide,
+/// and the peer could fill our memory meanwhile.
+#[derive(Default)]
+struct Backlog(AtomicUsize);
+
+impl Backlog {
+    fn add(&self, weight: usize) -> usize {
+        self.0.fetch_add(weight, Ordering::Relaxed).saturating_add(weight)
+    }
+
+    fn remove(&self, weight: usize) {
+        self.0.fetch_sub(weight, Ordering::Relaxed);
+    }
+}
+
+/// Bytes of a message, and some for having it.
+const fn weight(message: &[u8]) -> usize {
+    message.len() + 4096
+}
+
 /// What the wormhole reports.
 enum News {
     Closed(Result<Closed, code::Error>),
@@ -341,18 +374,24 @@ enum News {
     Server(MailboxUrl),
     ServerFound,
     ServerLost,
+    /// More messages than anybody needs; those after it are lost.
+    TooMuch,
     Verifier(Verifier),
     Versions(Value),
     Welcome(Box<Welcome>),
 }
 
 /// Puts everything the wormhole reports into one queue, in order.
-struct Reporter(mpsc::UnboundedSender<News>);
+struct Reporter {
+    news: mpsc::UnboundedSender<News>,
+    backlog: Arc<Backlog>,
+    is_full: bool,
+}
 
 impl Reporter {
     fn report(&self, news: News) {
         // The transfer is over when nobody takes it.
-        let _over = self.0.send(news);
+        let _over = self.news.send(news);
     }
 }
 
@@ -394,13 +433,20 @@ impl Delegate for Reporter {
     }
 
     fn on_message(&mut self, message: Vec<u8>) {
-        self.report(News::Message(message));
+        if self.is_full {
+            return;
+        }
+        self.is_full = self.backlog.add(weight(&message)) > MAX_BACKLOG;
+        self.report(if self.is_full { News::TooMuch } else { News::Message(message) });
     }
 
     fn on_closed(&mut self, result: &Result<Closed, code::Error>) {
         self.report(News::Closed(result.clone()));
     }
 }
+
+/// What the backlog may weigh, in bytes: two of the longest messages that a frame can carry.
+const MAX_BACKLOG: usize = 16 << 20;
 
 /// How often an application is told of progress.
 const PROGRESS: Duration = Duration::from_millis(100);
@@ -416,3 +462,23 @@ const CLEAN_UP: Duration = Duration::from_secs(10);
 
 /// How long closing may take.
 const CLOSE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_cannot_pile_up_messages_that_nobody_reads() {
+        let (news, mut queue) = mpsc::unbounded_channel();
+        let mut reporter = Reporter { news, backlog: Arc::default(), is_full: false };
+        for _ in 0..100_000 {
+            reporter.on_message(Vec::new());
+        }
+        let mut count = 0;
+        while let Ok(News::Message(_)) = queue.try_recv() {
+            count += 1;
+        }
+        assert_eq!(count, MAX_BACKLOG / weight(&[]));
+        assert!(queue.is_empty());
+    }
+}

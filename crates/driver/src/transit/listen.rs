@@ -27,10 +27,16 @@ impl Listeners {
         let wanted = port.unwrap_or(0);
         let v4 = listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), wanted));
         let v6 = listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), wanted));
-        match (port, v4, v6) {
-            (Some(port), Err(error), Err(_)) => Err((port, error.kind())),
-            (_, v4, v6) => Ok(Self(v4.into_iter().chain(v6).collect())),
+        if let Some(port) = port {
+            let taken = |error: &&io::Error| {
+                matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+            };
+            if let Some(error) = v4.as_ref().err().into_iter().chain(v6.as_ref().err()).find(taken)
+            {
+                return Err((port, error.kind()));
+            }
         }
+        Ok(Self(v4.into_iter().chain(v6).collect()))
     }
 
     pub(super) const fn is_empty(&self) -> bool {

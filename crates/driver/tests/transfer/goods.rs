@@ -179,16 +179,18 @@ async fn a_stream_becomes_a_file_under_the_name_it_was_given() {
 
 #[tokio::test]
 async fn a_relay_carries_what_may_not_go_directly() {
-    let (mut settings, code) = settings().await;
-    settings.relay = RelayPolicy::Only;
-    settings.relays = vec![servers::relay().await];
-    let (from, to) = (Folder::new(), Folder::new());
-    let file = from.file("a", &[1; 500_000]);
-    let (sent, received) =
-        transfer(path(&file), to.destination(OnExists::Refuse), settings, code).await;
-    assert!(!sent.unwrap().path.unwrap().is_direct());
-    assert!(!received.unwrap().path.unwrap().is_direct());
-    assert_eq!(std::fs::read(to.path().join("a")).unwrap(), [1; 500_000]);
+    for relay in [servers::relay().await, servers::websocket_relay().await] {
+        let (mut settings, code) = settings().await;
+        settings.relay = RelayPolicy::Only;
+        settings.relays = vec![relay];
+        let (from, to) = (Folder::new(), Folder::new());
+        let file = from.file("a", &[1; 500_000]);
+        let (sent, received) =
+            transfer(path(&file), to.destination(OnExists::Refuse), settings, code).await;
+        assert!(!sent.unwrap().path.unwrap().is_direct());
+        assert!(!received.unwrap().path.unwrap().is_direct());
+        assert_eq!(std::fs::read(to.path().join("a")).unwrap(), [1; 500_000]);
+    }
 }
 
 #[cfg(unix)]

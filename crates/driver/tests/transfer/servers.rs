@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, accept_async};
 use wormhole::code::MailboxUrl;
-use wormhole::transit::{RelayHint, TcpHint};
+use wormhole::transit::{Priority, RelayAddress, RelayHint, TcpHint};
 
 /// The one mailbox there is: what was said, and who listens.
 #[derive(Default)]
@@ -111,4 +111,33 @@ pub(crate) async fn relay() -> RelayHint {
         }
     });
     RelayHint::tcp(TcpHint::new(address.ip().to_string(), address.port()))
+}
+
+/// Starts a transit relay that speaks WebSocket.
+pub(crate) async fn websocket_relay() -> RelayHint {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut waiting = None;
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut socket = accept_async(stream).await.unwrap();
+            let line = socket.next().await.unwrap().unwrap();
+            assert!(line.is_binary() && line.into_data().starts_with(b"please relay "));
+            let Some(mut other) = waiting.take() else {
+                waiting = Some(socket);
+                continue;
+            };
+            tokio::spawn(async move {
+                let ok = || Message::binary(b"ok\n".to_vec());
+                socket.send(ok()).await.unwrap();
+                WebSocketStream::send(&mut other, ok()).await.unwrap();
+                let ((to_one, from_one), (to_other, from_other)) = (socket.split(), other.split());
+                let _ended = tokio::join!(from_one.forward(to_other), from_other.forward(to_one));
+            });
+        }
+    });
+    RelayHint {
+        name: None,
+        addresses: vec![RelayAddress::WebSocket { url, priority: Priority::default() }],
+    }
 }

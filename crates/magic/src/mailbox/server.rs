@@ -29,7 +29,7 @@ use super::message::{HashcashDemand, Welcome};
 pub use fault::{Fault, MAX_NAME, Refusal};
 use frame::Frame;
 use reply::Reply;
-use slots::Slots;
+use slots::{Slot, Slots};
 
 /// What the server knows of one client on one link.
 #[derive(Debug)]
@@ -139,14 +139,20 @@ impl StoredMessage {
     pub const fn new(side: String, message: NewMessage, server_rx: UnixTime) -> Self {
         Self { side, message, server_rx }
     }
+
+    /// What it takes in memory, in bytes, roughly.
+    pub const fn bytes(&self) -> usize {
+        let NewMessage { phase, body, id } = &self.message;
+        OVERHEAD + self.side.len() + phase.len() + body.len() + id.len()
+    }
 }
 
 /// What the store says to a request.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "a store must be able to make every answer")]
 pub enum Answer {
-    /// The message is stored. It is shown to its author as to all others.
-    Added,
+    /// The message is stored. This shows it to its author; all others are told of it apart.
+    Added(Arc<StoredMessage>),
     /// This nameplate was picked and claimed.
     Allocated(String),
     /// The coming of the client is recorded.
@@ -214,6 +220,11 @@ impl Client {
         self.slots.unanswered()
     }
 
+    /// Whether a frame can be polled now.
+    pub fn has_frames(&self) -> bool {
+        self.slots.is_ready()
+    }
+
     /// Whether more frames may be handed in now, or the client is too far ahead of the store.
     pub fn wants_input(&self) -> bool {
         !self.dismissed
@@ -236,9 +247,21 @@ impl Client {
         let Some(kind) = frame.kind() else {
             return self.refuse(now, Fault::MissingType, frame.whole);
         };
-        self.slots.push(Reply::Ack { id: frame.id.unwrap_or(RawValue::NULL) }.encode(now));
-        if let Err(fault) = self.obey(now, &kind, &frame) {
-            self.refuse(now, fault, frame.whole);
+        let ack = Reply::Ack { id: frame.id.unwrap_or(RawValue::NULL) }.encode(now);
+        match self.obey(&kind, &frame) {
+            Ok(Deed::Ask(request, undo)) => {
+                let id = self.slots.reserve(ack, frame.whole, undo);
+                self.requests.push_back((RequestId(id), request));
+            }
+            Ok(Deed::Nothing) => self.slots.push(ack),
+            Ok(Deed::Pong(pong)) => {
+                self.slots.push(ack);
+                self.slots.push(Reply::Pong { pong }.encode(now));
+            }
+            Err(fault) => {
+                self.slots.push(ack);
+                self.refuse(now, fault, frame.whole);
+            }
         }
     }
 
@@ -249,29 +272,31 @@ impl Client {
 
     /// Takes in the store's answer to a request.
     pub fn handle_answer(&mut self, now: UnixTime, id: RequestId, answer: &Answer) {
-        let frames = match answer {
-            Answer::Added | Answer::Bound => Vec::new(),
-            Answer::Allocated(nameplate) => vec![Reply::Allocated { nameplate }.encode(now)],
-            Answer::Claimed(mailbox) => vec![Reply::Claimed { mailbox }.encode(now)],
-            Answer::Closed => vec![Reply::Closed.encode(now)],
-            Answer::Nameplates(names) => vec![Reply::nameplates(names).encode(now)],
+        let frame = match answer {
+            Answer::Added(stored) => Slot::Message(now, Arc::clone(stored)),
+            Answer::Allocated(nameplate) => Slot::Frame(Reply::Allocated { nameplate }.encode(now)),
+            Answer::Bound => return self.slots.fill(id.0, None),
+            Answer::Claimed(mailbox) => Slot::Frame(Reply::Claimed { mailbox }.encode(now)),
+            Answer::Closed => Slot::Frame(Reply::Closed.encode(now)),
+            Answer::Nameplates(names) => Slot::Frame(Reply::nameplates(names).encode(now)),
             Answer::Opened(messages) => {
-                messages.iter().map(|message| Reply::message(message).encode(now)).collect()
+                let shown = messages.iter().map(|stored| Slot::Message(now, Arc::clone(stored)));
+                return self.slots.fill(id.0, shown);
             }
             Answer::Refused(refusal) => {
                 let Some((orig, undo)) = self.slots.request(id.0) else { return };
                 let frame = Reply::Error { error: &refusal.to_string(), orig }.encode(now);
                 self.take_back(undo);
-                vec![frame]
+                Slot::Frame(frame)
             }
-            Answer::Released => vec![Reply::Released.encode(now)],
+            Answer::Released => Slot::Frame(Reply::Released.encode(now)),
         };
-        self.slots.fill(id.0, frames);
+        self.slots.fill(id.0, Some(frame));
     }
 
-    /// Passes on a message that was added to the open mailbox, by whichever side.
-    pub fn handle_message(&mut self, now: UnixTime, message: &StoredMessage) {
-        self.slots.push_before_the_unanswered(Reply::message(message).encode(now));
+    /// Passes on a message that another link added to the open mailbox, by whichever side.
+    pub fn handle_message(&mut self, now: UnixTime, message: Arc<StoredMessage>) {
+        self.slots.push_before_the_unanswered(now, message);
     }
 
     /// Hands out the next thing to do.
@@ -286,15 +311,15 @@ impl Client {
         self.slots.push(Reply::Error { error: &fault.to_string(), orig }.encode(now));
     }
 
-    /// Does what a message says that has a type and has been acknowledged.
-    fn obey(&mut self, now: UnixTime, kind: &str, frame: &Frame<'_>) -> Result<(), Fault> {
+    /// Does what a message says that has a type.
+    fn obey<'a>(&mut self, kind: &str, frame: &Frame<'a>) -> Result<Deed<'a>, Fault> {
         match kind {
-            "ping" => self.ping(now, frame),
+            "ping" => frame.ping.map(Deed::Pong).ok_or(Fault::PingWithoutPing),
             "submit-permissions" if self.demand.is_some() => self.submit(frame),
             "bind" => self.bind(frame),
             _ if self.identity.is_none() => Err(Fault::NotBound),
-            "list" => self.request(frame, Request::List, None),
-            "allocate" => self.allocate(frame),
+            "list" => Ok(Deed::Ask(Request::List, None)),
+            "allocate" => self.allocate(),
             "claim" => self.claim(frame),
             "release" => self.release(frame),
             "open" => self.open(frame),
@@ -304,14 +329,8 @@ impl Client {
         }
     }
 
-    fn ping(&mut self, now: UnixTime, frame: &Frame<'_>) -> Result<(), Fault> {
-        let pong = frame.ping.ok_or(Fault::PingWithoutPing)?;
-        self.slots.push(Reply::Pong { pong }.encode(now));
-        Ok(())
-    }
-
-    fn submit(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
-        let Some(demand) = &self.demand else { return Ok(()) };
+    fn submit<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
+        let Some(demand) = &self.demand else { return Ok(Deed::Nothing) };
         let method = frame.method.text("method")?;
         let stamp = frame.stamp.text("stamp")?;
         if method.as_deref() != Some("hashcash")
@@ -320,10 +339,10 @@ impl Client {
             return Err(Fault::PermissionDenied);
         }
         self.demand = None;
-        Ok(())
+        Ok(Deed::Nothing)
     }
 
-    fn bind(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+    fn bind<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
         if self.demand.is_some() {
             self.dismissed = true;
             return Err(Fault::PermissionDenied);
@@ -335,18 +354,18 @@ impl Client {
         let side = frame.side.name("side")?.ok_or(Fault::BindWithoutSide)?;
         self.identity = Some(Arc::new(Identity { app, side }));
         let (implementation, version) = frame.client_version();
-        self.request(frame, Request::Bind(implementation, version), None)
+        Ok(Deed::Ask(Request::Bind(implementation, version), None))
     }
 
-    fn allocate(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+    const fn allocate<'a>(&mut self) -> Result<Deed<'a>, Fault> {
         if self.allocated {
             return Err(Fault::AlreadyAllocated);
         }
         self.allocated = true;
-        self.request(frame, Request::Allocate, Some(Undo::Allocate))
+        Ok(Deed::Ask(Request::Allocate, Some(Undo::Allocate)))
     }
 
-    fn claim(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+    fn claim<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
         let nameplate = frame.nameplate.text("nameplate")?.ok_or(Fault::ClaimWithoutNameplate)?;
         if self.nameplate.is_some() {
             return Err(Fault::OnlyOneClaim);
@@ -356,10 +375,10 @@ impl Client {
         }
         // Stays, even if the store refuses: one claim per link, successful or not.
         self.nameplate = Some(nameplate.clone());
-        self.request(frame, Request::Claim(nameplate), None)
+        Ok(Deed::Ask(Request::Claim(nameplate), None))
     }
 
-    fn release(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+    fn release<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
         if self.released {
             return Err(Fault::OnlyOneRelease);
         }
@@ -372,20 +391,20 @@ impl Client {
             (None, None) => return Err(Fault::ReleaseBeforeClaim),
         };
         self.released = true;
-        self.request(frame, Request::Release(nameplate), None)
+        Ok(Deed::Ask(Request::Release(nameplate), None))
     }
 
-    fn open(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+    fn open<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
         if self.open {
             return Err(Fault::OnlyOneOpen);
         }
         let mailbox = frame.mailbox.name("mailbox")?.ok_or(Fault::OpenWithoutMailbox)?;
         self.mailbox = Some(mailbox.clone());
         self.open = true;
-        self.request(frame, Request::Open(mailbox), Some(Undo::Open))
+        Ok(Deed::Ask(Request::Open(mailbox), Some(Undo::Open)))
     }
 
-    fn add(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+    fn add<'a>(&self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
         let mailbox = match &self.mailbox {
             Some(mailbox) if self.open => mailbox.clone(),
             _ => return Err(Fault::Refused(Refusal::NotOpen)),
@@ -394,10 +413,10 @@ impl Client {
         let body = frame.body.text("body")?.ok_or(Fault::MissingBody)?;
         let id = frame.id.unwrap_or(RawValue::NULL).get().to_owned();
         let message = NewMessage { phase, body, id };
-        self.request(frame, Request::Add { mailbox, message }, None)
+        Ok(Deed::Ask(Request::Add { mailbox, message }, None))
     }
 
-    fn close(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+    fn close<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
         if self.closed {
             return Err(Fault::OnlyOneClose);
         }
@@ -410,18 +429,7 @@ impl Client {
         let mood = frame.mood.optional_name("mood")?;
         self.closed = true;
         self.open = false;
-        self.request(frame, Request::Close { mailbox, mood }, Some(Undo::Close))
-    }
-
-    fn request(
-        &mut self,
-        frame: &Frame<'_>,
-        request: Request,
-        undo: Option<Undo>,
-    ) -> Result<(), Fault> {
-        let id = self.slots.reserve(frame.whole, undo);
-        self.requests.push_back((RequestId(id), request));
-        Ok(())
+        Ok(Deed::Ask(Request::Close { mailbox, mood }, Some(Undo::Close)))
     }
 
     /// Takes back what was assumed when a request went out that the store has refused.
@@ -433,6 +441,14 @@ impl Client {
             None => {}
         }
     }
+}
+
+/// What a message without a fault comes to.
+#[derive(Debug)]
+enum Deed<'a> {
+    Ask(Request, Option<Undo>),
+    Nothing,
+    Pong(&'a RawValue),
 }
 
 /// What a refusal takes back.
@@ -454,6 +470,9 @@ const MAX_NAMEPLATE: usize = 40;
 
 /// Requests a client may have at the store. More than any client pipelines.
 const MAX_UNANSWERED: usize = 32;
+
+/// What a message costs besides its texts, roughly, in bytes.
+const OVERHEAD: usize = 256;
 
 /// Bytes that may be held back behind unanswered requests before reading pauses.
 const MAX_HELD: usize = 1 << 20;

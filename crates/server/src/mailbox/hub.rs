@@ -252,10 +252,10 @@ impl Keeper {
         let app = &asked.who.app;
         let answer = match (outcome, asked.request) {
             (Outcome::Added(message), Request::Add { mailbox, .. }) => {
-                self.listeners.show(app, mailbox, &message);
-                Answer::Added
+                self.listeners.show(app, mailbox, &message, asked.inbox.number());
+                Answer::Added(message)
             }
-            (Outcome::Added(_), _) => Answer::Added,
+            (Outcome::Added(message), _) => Answer::Added(message),
             (Outcome::Answer(answer), request) => {
                 match (&answer, request) {
                     (Answer::Opened(_), Request::Open(mailbox)) => {
@@ -390,10 +390,13 @@ impl Listeners {
         }
     }
 
-    fn show(&self, app: &str, mailbox: String, message: &Arc<StoredMessage>) {
+    /// Shows a message to all but its author, whose answer it comes with.
+    fn show(&self, app: &str, mailbox: String, message: &Arc<StoredMessage>, author: u64) {
         let place = Place { app: app.into(), mailbox };
         for inbox in self.mailboxes.get(&place).into_iter().flatten() {
-            inbox.push(Event::Message(Arc::clone(message)));
+            if inbox.number() != author {
+                inbox.push(Event::Message(Arc::clone(message)));
+            }
         }
     }
 }

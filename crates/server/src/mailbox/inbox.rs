@@ -50,9 +50,9 @@ impl Inbox {
     /// Puts an event in and wakes the link.
     pub(super) fn push(&self, event: Event) {
         let mut state = self.lock();
-        // An answer's size is bounded by the mailbox; and there are few of them.
-        if let Event::Message(stored) = &event {
-            state.bytes = state.bytes.saturating_add(stored.message.body.len() + OVERHEAD);
+        // The size of other answers is bounded by the mailbox; and there are few of them.
+        if let Event::Message(stored) | Event::Answer(_, Answer::Added(stored)) = &event {
+            state.bytes = state.bytes.saturating_add(stored.bytes());
         }
         if state.bytes > self.limit {
             state.overflowed = true;
@@ -94,9 +94,6 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// What a message costs besides its body, roughly, in bytes.
-const OVERHEAD: usize = 256;
 
 #[cfg(test)]
 mod tests {

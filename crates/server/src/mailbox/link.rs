@@ -17,6 +17,7 @@ use wormhole_magic::mailbox::server::{Answer, Client, Output, Refusal, Request, 
 
 use super::hub::unix_now;
 use super::inbox::{Event, Inbox};
+use super::outgoing::Outgoing;
 use super::service::Service;
 use crate::drain::Drain;
 use crate::http::websocket::{self, Decoder, Received};
@@ -45,9 +46,7 @@ pub(super) struct Link {
     client: Client,
     stream: Stream,
     decoder: Decoder,
-    /// Frames on their way out, of which `sent` bytes are gone.
-    out: Vec<u8>,
-    sent: usize,
+    out: Outgoing,
     /// Whether to write even though the store still owes answers.
     flush: bool,
     ending: Ending,
@@ -57,8 +56,6 @@ pub(super) struct Link {
     /// When a message was heard last.
     spoken: Instant,
     pinged: Instant,
-    /// Since when nothing could be written.
-    stalled: Option<Instant>,
 }
 
 /// How far the end of a link is.
@@ -93,15 +90,13 @@ impl Link {
             stream,
             decoder: Decoder::new(service.max_frame()),
             service,
-            out: opening.into_bytes(),
-            sent: 0,
+            out: Outgoing::new(opening.into_bytes()),
             flush: true,
             ending: Ending::No,
             opened: now,
             heard: now,
             spoken: now,
             pinged: now,
-            stalled: None,
         }
     }
 
@@ -144,14 +139,15 @@ impl Link {
     /// Does what can be done now; false if nothing can.
     fn step(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
         let mut progress = self.take_mail(cx)?;
-        self.carry_out();
+        progress |= self.carry_out();
         progress |= self.write(cx)?;
         progress |= self.read(cx)?;
         Ok(progress)
     }
 
     fn take_mail(&mut self, cx: &Context<'_>) -> Result<bool, Over> {
-        let room = self.unsent() < HIGH_WATER;
+        // What is on its way goes first; so the inbox's limit holds for all that waits.
+        let room = self.out.unsent() < HIGH_WATER && !self.client.has_frames();
         let events = match self.inbox.poll(cx, room) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(events)) => events,
@@ -164,7 +160,7 @@ impl Link {
         for event in events {
             match event {
                 Event::Answer(id, answer) => self.client.handle_answer(now, id, &answer),
-                Event::Message(message) => self.client.handle_message(now, &message),
+                Event::Message(message) => self.client.handle_message(now, message),
             }
         }
         self.flush = true;
@@ -172,12 +168,15 @@ impl Link {
     }
 
     /// Hands requests to the store and frames to the socket, as long as the socket takes them.
-    fn carry_out(&mut self) {
-        while self.unsent() < HIGH_WATER {
-            match self.client.poll() {
-                Some(Output::Request(id, request)) => self.ask(id, request),
-                Some(Output::Frame(frame)) => websocket::text(&mut self.out, &frame),
-                None => break,
+    fn carry_out(&mut self) -> bool {
+        let mut progress = false;
+        while self.out.unsent() < HIGH_WATER
+            && let Some(output) = self.client.poll()
+        {
+            progress = true;
+            match output {
+                Output::Request(id, request) => self.ask(id, request),
+                Output::Frame(frame) => websocket::text(self.out.end(), &frame),
             }
         }
         if self.client.is_dismissed() {
@@ -185,24 +184,30 @@ impl Link {
         }
         if let Ending::AfterAnswers(code) = self.ending
             && self.client.unanswered() == 0
-            && self.unsent() < HIGH_WATER
+            && self.out.unsent() < HIGH_WATER
         {
-            websocket::close(&mut self.out, code);
+            websocket::close(self.out.end(), code);
             self.ending = Ending::AfterWriting;
         }
+        progress
     }
 
     fn ask(&mut self, id: RequestId, request: Request) {
         let now = Instant::now();
+        let too_many = |allowed: bool, refusal| (!allowed).then_some(Answer::Refused(refusal));
         let answer = match &request {
             Request::Allocate | Request::Claim(_) => {
-                (!self.pass.may_claim(now)).then_some(Answer::Refused(Refusal::TooManyClaims))
+                too_many(self.pass.may_claim(now), Refusal::TooManyClaims)
             }
-            Request::Add { .. } => {
-                (!self.pass.may_add(now)).then_some(Answer::Refused(Refusal::TooManyMessages))
+            Request::Close { .. } | Request::Open(_) | Request::Release(_) => {
+                too_many(self.pass.may_visit(now), Refusal::TooManyClaims)
             }
+            Request::Add { message, .. } => {
+                let bytes = message.body.len() + message.id.len();
+                too_many(self.pass.may_add(bytes, now), Refusal::TooManyMessages)
+            }
+            Request::List => too_many(self.pass.may_add(0, now), Refusal::TooManyMessages),
             Request::Bind(..) => (!self.service.hub().records_clients()).then_some(Answer::Bound),
-            Request::Close { .. } | Request::List | Request::Open(_) | Request::Release(_) => None,
         };
         match (answer, self.client.identity()) {
             (Some(answer), _) => self.client.handle_answer(unix_now(), id, &answer),
@@ -214,21 +219,15 @@ impl Link {
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
         // Acknowledgements wait for the answers that follow them.
-        let corked = self.client.unanswered() > 0 && !self.flush && self.unsent() < CORK;
-        if self.unsent() == 0 || corked {
+        let corked = self.client.unanswered() > 0 && !self.flush && self.out.unsent() < CORK;
+        if self.out.unsent() == 0 || corked {
             return Ok(false);
         }
-        let bytes = self.out.get(self.sent..).unwrap_or_default();
-        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
-            Poll::Pending => {
-                self.stalled.get_or_insert_with(Instant::now);
-                Ok(false)
-            }
-            Poll::Ready(Ok(0) | Err(_)) => Err(Over),
-            Poll::Ready(Ok(count)) => {
-                self.stalled = None;
-                self.sent += count;
-                if self.unsent() == 0 {
+        match self.out.poll_write(cx, Pin::new(&mut self.stream), Instant::now()) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Err(_)) => Err(Over),
+            Poll::Ready(Ok(())) => {
+                if self.out.unsent() == 0 {
                     self.all_written(cx)?;
                 }
                 Ok(true)
@@ -237,9 +236,6 @@ impl Link {
     }
 
     fn all_written(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
-        // An idle link holds no buffer.
-        self.out = Vec::new();
-        self.sent = 0;
         self.flush = false;
         // With TLS, bytes may still be inside; a later write or flush moves them on.
         if let Poll::Ready(Err(_)) = Pin::new(&mut self.stream).poll_flush(cx) {
@@ -249,7 +245,10 @@ impl Link {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
-        if self.ending != Ending::No || self.unsent() >= HIGH_WATER || !self.client.wants_input() {
+        if self.ending != Ending::No
+            || self.out.unsent() >= HIGH_WATER
+            || !self.client.wants_input()
+        {
             return Ok(false);
         }
         let mut space = [MaybeUninit::uninit(); READ_SIZE];
@@ -281,7 +280,7 @@ impl Link {
                     self.spoken = self.heard;
                     self.client.handle_oversized(now, self.service.max_frame());
                 }
-                Ok(Some(Received::Ping(content))) => websocket::pong(&mut self.out, &content),
+                Ok(Some(Received::Ping(content))) => websocket::pong(self.out.end(), &content),
                 Ok(Some(Received::Pong)) => {}
                 Ok(Some(Received::Close)) => {
                     self.end_after_answers(websocket::CLOSE_NORMAL);
@@ -307,15 +306,14 @@ impl Link {
         let exceeded = |since: Instant, limit: Duration| {
             !limit.is_zero() && now.saturating_duration_since(since) >= limit
         };
-        let stalled = self.stalled.is_some_and(|since| exceeded(since, WRITE_TIMEOUT));
         let unbound = self.client.identity().is_none() && exceeded(self.opened, patience.bind);
         let dead = exceeded(self.heard, patience.ping + patience.pong);
-        if stalled || unbound || dead || exceeded(self.spoken, patience.idle) {
+        if self.out.is_stuck(now) || unbound || dead || exceeded(self.spoken, patience.idle) {
             return Err(Over);
         }
         if exceeded(self.heard.max(self.pinged), patience.ping) {
             self.pinged = now;
-            websocket::ping(&mut self.out);
+            websocket::ping(self.out.end());
             self.flush = true;
         }
         Ok(())
@@ -326,10 +324,6 @@ impl Link {
         let Patience { ping, pong, bind, idle } = self.service.patience();
         let limits = [ping, pong, bind, idle].into_iter().filter(|limit| !limit.is_zero());
         (limits.min().unwrap_or(MAX_TICK) / 2).clamp(MIN_TICK, MAX_TICK)
-    }
-
-    const fn unsent(&self) -> usize {
-        self.out.len().saturating_sub(self.sent)
     }
 }
 
@@ -348,9 +342,6 @@ const CORK: usize = 8 << 10;
 
 /// Bytes read at once, on the stack.
 const READ_SIZE: usize = 8 << 10;
-
-/// Time without a single byte written until the link is cut.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 const MIN_TICK: Duration = Duration::from_millis(20);
 const MAX_TICK: Duration = Duration::from_secs(15);

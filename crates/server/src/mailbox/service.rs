@@ -1,9 +1,9 @@
 //! Listening for clients, and everything that their links share.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand_core::{OsRng, RngCore};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,8 +15,8 @@ use super::hub::Hub;
 use super::inbox::Inbox;
 use super::link::{Link, Patience};
 use crate::Host;
+use crate::entrance::{Entrance, Visitor};
 use crate::http::{self, Request, websocket};
-use crate::limits::{Limits, Pass};
 use crate::net::{self, Stream};
 
 /// One running mailbox server.
@@ -24,7 +24,7 @@ use crate::net::{self, Stream};
 pub(super) struct Service {
     pub(super) hub: Hub,
     pub(super) counters: Arc<Counters>,
-    pub(super) limits: Arc<Limits>,
+    pub(super) entrance: Entrance,
     pub(super) settings: Settings,
     pub(super) host: Host,
     pub(super) links: AtomicU64,
@@ -37,8 +37,6 @@ pub(super) struct Settings {
     pub(super) welcome: Welcome,
     /// Bits of work to show before binding; 0 is none.
     pub(super) hashcash_bits: u32,
-    /// Whether a proxy's word about the client's address counts.
-    pub(super) trust_proxy: bool,
     /// Longest message, in bytes.
     pub(super) max_frame: usize,
     /// Bytes of messages that may wait for a client to read them.
@@ -79,10 +77,15 @@ impl Service {
                 () = drain.begun() => break,
                 accepted = net::accept(&listener) => accepted,
             };
+            let Some(visitor) = self.entrance.enter(address, Instant::now()) else {
+                self.counters.refused();
+                continue;
+            };
             let (service, alive) = (Arc::clone(&self), alive.clone());
             tokio::spawn(async move {
                 // Boxed: opening needs more state than the whole life after it.
-                if let Some((link, early)) = Box::pin(service.open(stream, address)).await {
+                if let Some((link, early)) = Box::pin(service.open(stream, address, visitor)).await
+                {
                     link.serve(early, service.host.drain.clone()).await;
                 }
                 drop(alive);
@@ -98,15 +101,11 @@ impl Service {
         self: &Arc<Self>,
         stream: TcpStream,
         address: SocketAddr,
+        visitor: Visitor,
     ) -> Option<(Link, Vec<u8>)> {
         let mut stream = match &self.host.tls {
             Some(tls) => tls.accept(stream).await.ok()?,
             None => Stream::Plain(stream),
-        };
-        // Behind a proxy, only the request says whose link it is.
-        let early_pass = match self.settings.trust_proxy {
-            true => None,
-            false => Some(self.admit(&mut stream, address.ip()).await?),
         };
         let (request, early) = match Request::read(&mut stream).await {
             Ok(read) => read,
@@ -123,29 +122,17 @@ impl Service {
             let _ = http::respond(&mut stream, status, &page, !request.is_head).await;
             return None;
         };
-        let (ip, port) = self.client_address(&request, address);
-        let pass = match early_pass {
-            Some(pass) => pass,
-            None => self.admit(&mut stream, ip).await?,
+        let client = self.entrance.client(&request, address);
+        let Some(pass) = self.entrance.admit(visitor, client, Instant::now()) else {
+            self.counters.refused();
+            let page = "too many connections\n";
+            let _ = http::respond(&mut stream, "429 Too Many Requests", page, true).await;
+            return None;
         };
         self.counters.opened();
         let opening = websocket::handshake(key, SERVER);
-        let welcome = self.welcome(ip, port);
+        let welcome = self.welcome(client);
         Some((Link::new(Arc::clone(self), pass, stream, &welcome, opening), early))
-    }
-
-    /// Admits a link by its address, or tells the client that it has too many.
-    async fn admit(self: &Arc<Self>, stream: &mut Stream, address: IpAddr) -> Option<Pass> {
-        let pass = self.limits.admit(address, Instant::now());
-        if pass.is_none() {
-            self.counters.refused();
-            // Its request is read first, if it comes soon: closing over unread bytes would take
-            // the answer away from it.
-            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, Request::read(stream)).await;
-            let page = "too many connections\n";
-            let _ = http::respond(stream, "429 Too Many Requests", page, true).await;
-        }
-        pass
     }
 
     /// What a browser or a monitor gets.
@@ -162,16 +149,9 @@ impl Service {
         }
     }
 
-    fn client_address(&self, request: &Request, link: SocketAddr) -> (IpAddr, u16) {
-        match request.forwarded {
-            Some(ip) if self.settings.trust_proxy => (ip, request.forwarded_port.unwrap_or(0)),
-            _ => (link.ip(), link.port()),
-        }
-    }
-
-    fn welcome(&self, ip: IpAddr, port: u16) -> Welcome {
+    fn welcome(&self, client: SocketAddr) -> Welcome {
         let mut welcome = self.settings.welcome.clone();
-        welcome.your_address = Some(YourAddress::new(ip, port));
+        welcome.your_address = Some(YourAddress::new(client.ip(), client.port()));
         if self.settings.hashcash_bits > 0 {
             // A resource of its own for every link: no stamp can be used twice or made in advance.
             let resource = format!("wormhole-{:016x}", OsRng.next_u64());
@@ -182,9 +162,6 @@ impl Service {
         welcome
     }
 }
-
-/// Time that a link over the limit is listened to.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the server calls itself.
 const SERVER: &str = concat!("Wormhole Mailbox ", env!("CARGO_PKG_VERSION"));

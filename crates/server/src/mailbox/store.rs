@@ -9,6 +9,7 @@
 mod allocation;
 mod rows;
 mod schema;
+mod shelf;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::ServerError;
 use allocation::Allocation;
 use rows::{Mailbox, Nameplate, Taken};
 pub(super) use schema::{backed_up, set_pragmas};
+use shelf::Shelf;
 
 /// The open database.
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub(super) struct Store {
     allocation: Allocation,
     capacity: Capacity,
     usage: Vec<Usage>,
+    shelf: Shelf,
 }
 
 /// How much a mailbox may hold.
@@ -71,8 +74,13 @@ impl Store {
     /// Opens the database, making or upgrading it as needed.
     pub(super) fn open(path: &Path, capacity: Capacity) -> Result<Self, ServerError> {
         let database = schema::open(path)?;
-        let mut store =
-            Self { database, allocation: Allocation::default(), capacity, usage: Vec::new() };
+        let mut store = Self {
+            database,
+            allocation: Allocation::default(),
+            capacity,
+            usage: Vec::new(),
+            shelf: Shelf::default(),
+        };
         let known = store.learn_nameplates();
         known.map_err(|error| schema::database_error(path, &error.to_string()))?;
         Ok(store)
@@ -95,6 +103,7 @@ impl Store {
     /// Forgets everything since [`Store::begin`].
     pub(super) fn roll_back(&mut self) -> Result<(), StoreError> {
         self.usage.clear();
+        self.shelf.clear();
         if !self.database.is_autocommit() {
             self.database.execute_batch("ROLLBACK")?;
         }
@@ -169,7 +178,7 @@ impl Store {
 
     /// Joins a mailbox, making it as needed, and returns what it holds.
     pub(super) fn open_mailbox(
-        &self,
+        &mut self,
         who: &Identity,
         id: &str,
         now: UnixTime,
@@ -181,7 +190,11 @@ impl Store {
             return Err(Refusal::Crowded.into());
         };
         mailbox.visited(&self.database, joined, now)?;
-        if mailbox.messages == 0 { Ok(Vec::new()) } else { Ok(mailbox.read(&self.database)?) }
+        if mailbox.messages == 0 {
+            Ok(Vec::new())
+        } else {
+            Ok(mailbox.read(&self.database, &mut self.shelf)?)
+        }
     }
 
     /// Puts a message into a mailbox that its side is in.
@@ -306,7 +319,7 @@ impl Store {
         now: UnixTime,
         how: Retired,
     ) -> Result<(), StoreError> {
-        mailbox.delete(&self.database)?;
+        mailbox.delete(&self.database, &mut self.shelf)?;
         let for_nameplate = mailbox.nameplate.is_some();
         self.usage.push(Usage::mailbox(&mailbox.app, for_nameplate, &mailbox.visits(), now, how));
         Ok(())

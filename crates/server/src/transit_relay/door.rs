@@ -15,6 +15,7 @@ use super::link::{self, Link};
 use super::meeting::Meeting;
 use super::pump::Tools;
 use crate::drain::Drain;
+use crate::entrance::{Entrance, Visitor};
 use crate::http::{self, NoRequest, Request, websocket};
 use crate::limits::{Limits, Pass};
 use crate::metrics::Metrics;
@@ -63,11 +64,15 @@ pub(super) async fn accept_web(listener: Option<TcpListener>, web: WebDoor, mut 
             () = drain.begun() => return,
             accepted = crate::net::accept(&listener) => accepted,
         };
+        let Some(visitor) = web.entrance.enter(address, Instant::now()) else {
+            web.door.tools.counters.refused();
+            continue;
+        };
         link::keep_alive(&stream);
         let web = Arc::clone(&web);
         tokio::spawn(async move {
             // Boxed: its state is large, and would weigh on the link as long as it lives.
-            if let Some((link, pass)) = Box::pin(web.open(stream, address)).await {
+            if let Some((link, pass)) = Box::pin(web.open(stream, address, visitor)).await {
                 tokio::spawn(attend(link, pass, web.door.clone()));
             }
         });
@@ -79,21 +84,26 @@ pub(super) async fn accept_web(listener: Option<TcpListener>, web: WebDoor, mut 
 pub(super) struct WebDoor {
     pub(super) door: Door,
     pub(super) tls: Option<Tls>,
-    pub(super) trust_proxy: bool,
+    pub(super) entrance: Entrance,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl WebDoor {
     /// Speaks TLS and HTTP with a new client until it is a WebSocket, on any path as in the
     /// reference. Everything else that HTTP can be used for here is answered and over.
-    async fn open(&self, stream: TcpStream, address: SocketAddr) -> Option<(Link, Pass)> {
+    async fn open(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        visitor: Visitor,
+    ) -> Option<(Link, Pass)> {
         let mut stream = match &self.tls {
             Some(tls) => tls.accept(stream).await.ok()?,
             None => Stream::Plain(stream),
         };
         let (status, page) = match Request::read(&mut stream).await {
             Ok((request, early)) => match &request.websocket_key {
-                Some(key) => match self.door.admit(self.client_address(&request, address.ip())) {
+                Some(key) => match self.admit(visitor, &request, address) {
                     Some(pass) => {
                         let answer = websocket::handshake(key, SERVER);
                         return Some((link::upgrade(stream, &answer, early).await?, pass));
@@ -121,8 +131,14 @@ impl WebDoor {
         }
     }
 
-    fn client_address(&self, request: &Request, link: IpAddr) -> IpAddr {
-        request.forwarded.filter(|_| self.trust_proxy).unwrap_or(link)
+    /// Admits a WebSocket client, or counts it as refused.
+    fn admit(&self, visitor: Visitor, request: &Request, link: SocketAddr) -> Option<Pass> {
+        let client = self.entrance.client(request, link);
+        let pass = self.entrance.admit(visitor, client, Instant::now());
+        if pass.is_none() {
+            self.door.tools.counters.refused();
+        }
+        pass
     }
 }
 

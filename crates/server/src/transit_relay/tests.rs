@@ -38,7 +38,7 @@ fn config() -> Config {
         links_per_address: 0,
         max_links: 0,
         limit_loopback: true,
-        trust_proxy: false,
+        trust_proxy: ProxyHeader::Off,
         bytes_per_second: 0,
     }
 }

@@ -1,32 +1,50 @@
 //! Frames in the order of the client's messages, whatever order their answers come in.
 //!
-//! A request to the store leaves an empty slot. Frames behind it wait until it is filled.
+//! A request to the store leaves a gap. Frames behind it wait until it is filled. Stored messages
+//! are shared with whoever else is shown them, and become frames only when they leave.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use wormhole_kit::UnixTime;
 
-use super::Undo;
+use super::reply::Reply;
+use super::{StoredMessage, Undo};
 
 /// Frames on their way out, and the gaps between them.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    slots: VecDeque<Slot>,
+    /// What may leave now.
+    ready: VecDeque<Slot>,
+    /// The requests without an answer, each with what has to wait for it.
+    gaps: VecDeque<Gap>,
     next: u64,
-    unanswered: usize,
     held_bytes: usize,
 }
 
+/// One frame.
 #[derive(Debug)]
-enum Slot {
+pub(super) enum Slot {
     Frame(String),
-    Request { id: u64, question: Box<RawValue>, undo: Option<Undo> },
+    /// A stored message, and when it was put here.
+    Message(UnixTime, Arc<StoredMessage>),
+}
+
+#[derive(Debug)]
+struct Gap {
+    id: u64,
+    /// Says that the request has been done or refused; so it must not leave before that.
+    ack: String,
+    question: Box<RawValue>,
+    undo: Option<Undo>,
+    behind: Vec<Slot>,
 }
 
 impl Slots {
     /// Requests without an answer.
-    pub(super) const fn unanswered(&self) -> usize {
-        self.unanswered
+    pub(super) fn unanswered(&self) -> usize {
+        self.gaps.len()
     }
 
     /// Size of everything that waits, in bytes.
@@ -34,72 +52,86 @@ impl Slots {
         self.held_bytes
     }
 
+    /// Whether a frame may leave now.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Puts a frame at the end.
     pub(super) fn push(&mut self, frame: String) {
         self.held_bytes += frame.len();
-        self.slots.push_back(Slot::Frame(frame));
+        match self.gaps.back_mut() {
+            Some(gap) => gap.behind.push(Slot::Frame(frame)),
+            None => self.ready.push_back(Slot::Frame(frame)),
+        }
     }
 
-    /// Puts a frame where the next answer will go: what the store reported before that answer
+    /// Puts a message where the next answer will go: what the store reported before that answer
     /// belongs before it.
-    pub(super) fn push_before_the_unanswered(&mut self, frame: String) {
-        let first = self.slots.iter().position(|slot| matches!(slot, Slot::Request { .. }));
-        self.held_bytes += frame.len();
-        self.slots.insert(first.unwrap_or(self.slots.len()), Slot::Frame(frame));
+    pub(super) fn push_before_the_unanswered(&mut self, now: UnixTime, stored: Arc<StoredMessage>) {
+        let slot = Slot::Message(now, stored);
+        self.held_bytes += slot.bytes();
+        self.ready.push_back(slot);
     }
 
-    /// Leaves a gap for the answer to `question`.
-    pub(super) fn reserve(&mut self, question: &RawValue, undo: Option<Undo>) -> u64 {
+    /// Leaves a gap for the acknowledgement of and the answer to `question`.
+    pub(super) fn reserve(&mut self, ack: String, question: &RawValue, undo: Option<Undo>) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.unanswered += 1;
-        self.held_bytes += question.get().len();
-        self.slots.push_back(Slot::Request { id, question: question.to_owned(), undo });
+        self.held_bytes += ack.len() + question.get().len();
+        let question = question.to_owned();
+        self.gaps.push_back(Gap { id, ack, question, undo, behind: Vec::new() });
         id
     }
 
     /// The message that asked for request `id`, and what a refusal takes back.
     pub(super) fn request(&self, id: u64) -> Option<(&RawValue, Option<Undo>)> {
-        self.slots.iter().find_map(|slot| match slot {
-            Slot::Request { id: this, question, undo } => {
-                (*this == id).then_some((&**question, *undo))
-            }
-            Slot::Frame(_) => None,
-        })
+        let gap = self.gaps.iter().find(|gap| gap.id == id)?;
+        Some((&gap.question, gap.undo))
     }
 
-    /// Puts frames into the gap of request `id`. An answer that nobody waits for is dropped.
-    pub(super) fn fill(&mut self, id: u64, frames: Vec<String>) {
-        let gap = self.slots.iter().position(|slot| match slot {
-            Slot::Request { id: this, .. } => *this == id,
-            Slot::Frame(_) => false,
-        });
-        let Some(gap) = gap else { return };
-        if let Some(Slot::Request { question, .. }) = self.slots.remove(gap) {
-            self.held_bytes -= question.get().len();
-            self.unanswered -= 1;
-        }
-        for (offset, frame) in frames.into_iter().enumerate() {
-            self.held_bytes += frame.len();
-            self.slots.insert(gap + offset, Slot::Frame(frame));
+    /// Puts the answer into the gap of request `id`. An answer that nobody waits for is dropped.
+    pub(super) fn fill(&mut self, id: u64, answer: impl IntoIterator<Item = Slot>) {
+        let Some(at) = self.gaps.iter().position(|gap| gap.id == id) else { return };
+        let Some(Gap { ack, question, behind, .. }) = self.gaps.remove(at) else { return };
+        self.held_bytes -= question.get().len();
+        let held_bytes = &mut self.held_bytes;
+        let answer = answer.into_iter().inspect(|slot| *held_bytes += slot.bytes());
+        let slots = std::iter::once(Slot::Frame(ack)).chain(answer).chain(behind);
+        match at.checked_sub(1).and_then(|before| self.gaps.get_mut(before)) {
+            Some(gap) => gap.behind.extend(slots),
+            None => self.ready.extend(slots),
         }
     }
 
     /// Takes out the first frame, unless something before it waits for its answer.
     pub(super) fn pop(&mut self) -> Option<String> {
-        match self.slots.pop_front()? {
-            Slot::Frame(frame) => {
-                self.held_bytes -= frame.len();
-                if self.slots.is_empty() {
-                    // An idle link holds no memory.
-                    self.slots = VecDeque::new();
-                }
-                Some(frame)
-            }
-            request @ Slot::Request { .. } => {
-                self.slots.push_front(request);
-                None
-            }
+        let slot = self.ready.pop_front()?;
+        self.held_bytes -= slot.bytes();
+        if self.ready.is_empty() {
+            // An idle link holds no memory.
+            self.ready = VecDeque::new();
+        }
+        if self.gaps.is_empty() {
+            self.gaps = VecDeque::new();
+        }
+        Some(slot.into_frame())
+    }
+}
+
+impl Slot {
+    /// What it holds in memory, in bytes; a message is counted as if nobody shared it.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.len(),
+            Self::Message(_, stored) => stored.bytes(),
+        }
+    }
+
+    fn into_frame(self) -> String {
+        match self {
+            Self::Frame(frame) => frame,
+            Self::Message(now, stored) => Reply::message(&stored).encode(now),
         }
     }
 }

@@ -71,9 +71,9 @@ fn refused(client: &mut Client, message: Value, words: &str) {
     assert!(client.requests.is_empty());
 }
 
-fn message(side: &str, phase: &str) -> StoredMessage {
+fn message(side: &str, phase: &str) -> Arc<StoredMessage> {
     let new = NewMessage::new(phase.into(), "00ff".into(), "\"ab\"".into());
-    StoredMessage::new(side.into(), new, UnixTime::from(std::time::UNIX_EPOCH))
+    Arc::new(StoredMessage::new(side.into(), new, UnixTime::from(std::time::UNIX_EPOCH)))
 }
 
 fn shown(side: &str, phase: &str) -> Value {
@@ -340,9 +340,9 @@ fn open_shows_what_is_there_and_what_comes() {
     let mut client = bound();
     refused(&mut client, json!({"type": "open"}), "open requires 'mailbox'");
     say(&mut client, json!({"type": "open", "mailbox": "m"}));
-    let old = vec![Arc::new(message("us", "pake")), Arc::new(message("them", "pake"))];
+    let old = vec![message("us", "pake"), message("them", "pake")];
     answer(&mut client, &Answer::Opened(old));
-    client.handle_message(now(), &message("them", "version"));
+    client.handle_message(now(), message("them", "version"));
     let expected = [shown("us", "pake"), shown("them", "pake"), shown("them", "version")];
     assert_eq!(frames(&mut client)[1..], expected);
     let again = json!({"type": "open", "mailbox": "m"});
@@ -383,9 +383,37 @@ fn add_needs_a_phase_and_a_body_and_is_echoed() {
     let (id, asked) = request(&mut client);
     let new = NewMessage::new("0".into(), "00ff".into(), "\"ab\"".into());
     assert_eq!(asked, Request::Add { mailbox: "m".into(), message: new });
-    client.handle_message(now(), &message("us", "0"));
-    client.handle_answer(now(), id, &Answer::Added);
+    assert_eq!(frames(&mut client), Vec::<Value>::new(), "acknowledged before it is stored");
+    client.handle_answer(now(), id, &Answer::Added(message("us", "0")));
     assert_eq!(frames(&mut client), [json!({"type": "ack", "id": "ab"}), shown("us", "0")]);
+}
+
+#[test]
+fn nothing_is_acknowledged_before_the_store_has_it() {
+    let mut client = opened();
+    for kind in ["allocate", "release", "close"] {
+        say(&mut client, json!({"type": kind, "nameplate": "4"}));
+    }
+    client.handle_message(now(), message("them", "0"));
+    assert_eq!(frames(&mut client), [shown("them", "0")]);
+    answer(&mut client, &Answer::Refused(Refusal::Unavailable));
+    let kinds: Vec<Value> = frames(&mut client).iter().map(|frame| frame["type"].clone()).collect();
+    assert_eq!(kinds, ["ack", "error"]);
+}
+
+#[test]
+fn a_replay_is_held_as_it_is_stored_and_shared() {
+    let mut client = bound();
+    let new = NewMessage::new("0".into(), "\u{1}".repeat(1000), "null".into());
+    let stored = StoredMessage::new("us".into(), new, UnixTime::from(std::time::UNIX_EPOCH));
+    let stored = Arc::new(stored);
+    say(&mut client, json!({"type": "open", "mailbox": "m"}));
+    answer(&mut client, &Answer::Opened(vec![Arc::clone(&stored); 100]));
+    assert_eq!(Arc::strong_count(&stored), 101);
+    // As a frame, each of the thousand characters takes six bytes.
+    assert!(client.slots.held_bytes() < 200_000);
+    assert_eq!(frames(&mut client).len(), 101);
+    assert_eq!(client.slots.held_bytes(), 0);
 }
 
 #[test]
@@ -437,22 +465,22 @@ fn frames_keep_the_order_of_the_messages_whenever_their_answers_come() {
     say(&mut client, json!({"type": "ping", "ping": 2, "id": 2}));
     say(&mut client, json!({"type": "allocate", "id": 3}));
     let (claim, allocate) = (request(&mut client).0, request(&mut client).0);
-    assert_eq!(frames(&mut client), [json!({"type": "ack", "id": 1})]);
     client.handle_answer(now(), allocate, &Answer::Refused(Refusal::TooManyClaims));
     assert_eq!(frames(&mut client), Vec::<Value>::new());
     client.handle_answer(now(), claim, &Answer::Claimed("m".into()));
     let kinds: Vec<Value> = frames(&mut client).iter().map(|frame| frame["type"].clone()).collect();
-    assert_eq!(kinds, ["claimed", "ack", "pong", "ack", "error"]);
+    assert_eq!(kinds, ["ack", "claimed", "ack", "pong", "ack", "error"]);
 }
 
 #[test]
 fn a_message_comes_before_the_answers_that_the_store_gives_after_it() {
     let mut client = opened();
     say(&mut client, json!({"type": "close"}));
-    client.handle_message(now(), &message("them", "9"));
+    client.handle_message(now(), message("them", "9"));
     answer(&mut client, &Answer::Closed);
     let frames = frames(&mut client);
-    assert_eq!(frames[1..], [shown("them", "9"), json!({"type": "closed"})]);
+    let ack = json!({"type": "ack", "id": null});
+    assert_eq!(frames, [shown("them", "9"), ack, json!({"type": "closed"})]);
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl MailboxServer {
                     for event in events {
                         match event {
                             Event::Answer(id, answer) => client.handle_answer(time, id, &answer),
-                            Event::Message(message) => client.handle_message(time, &message),
+                            Event::Message(message) => client.handle_message(time, message),
                         }
                     }
                 }

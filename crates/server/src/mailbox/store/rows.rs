@@ -7,6 +7,7 @@ use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::server::{NewMessage, Refusal, StoredMessage};
 
 use super::Capacity;
+use super::shelf::Shelf;
 use crate::mailbox::usage::Visits;
 
 /// One side of a nameplate or mailbox.
@@ -340,27 +341,44 @@ impl Mailbox {
         Ok(())
     }
 
-    /// All messages, oldest first.
-    pub(super) fn read(&self, database: &Connection) -> Result<Vec<Arc<StoredMessage>>> {
+    /// All messages, oldest first. Those of a long mailbox are shared with whom they are being
+    /// shown to already.
+    pub(super) fn read(
+        &self,
+        database: &Connection,
+        shelf: &mut Shelf,
+    ) -> Result<Vec<Arc<StoredMessage>>> {
+        let long = self.key.filter(|_| self.bytes >= LONG);
+        let shown = long.map(|key| shelf.take(key)).unwrap_or_default();
+        let mut shown = shown.into_iter();
         let sql = "SELECT side, phase, body, id, server_rx FROM messages
             WHERE mailbox = ? ORDER BY number";
         let mut statement = database.prepare_cached(sql)?;
         let messages = statement.query_map([self.key], |row| {
+            // Single messages are never removed: the same place holds the same message.
+            if let Some(stored) = shown.next().and_then(|shown| shown.upgrade()) {
+                return Ok(stored);
+            }
             let message = NewMessage::new(row.get(1)?, row.get(2)?, row.get(3)?);
             let server_rx = UnixTime::from_secs(row.get(4)?);
             Ok(Arc::new(StoredMessage::new(row.get(0)?, message, server_rx)))
         })?;
-        messages.collect()
+        let messages: Vec<_> = messages.collect::<Result<_>>()?;
+        if let Some(key) = long {
+            shelf.put(key, &messages);
+        }
+        Ok(messages)
     }
 
     /// Removes the row and its messages.
-    pub(super) fn delete(&self, database: &Connection) -> Result<()> {
+    pub(super) fn delete(&self, database: &Connection, shelf: &mut Shelf) -> Result<()> {
         if self.messages > 0 {
             database
                 .prepare_cached("DELETE FROM messages WHERE mailbox = ?")?
                 .execute([self.key])?;
         }
-        if self.key.is_some() {
+        if let Some(key) = self.key {
+            shelf.forget(key);
             database.prepare_cached("DELETE FROM mailboxes WHERE key = ?")?.execute([self.key])?;
         }
         Ok(())
@@ -371,6 +389,9 @@ impl Mailbox {
         self.seats.visits(self.crowded)
     }
 }
+
+/// Bytes from which a mailbox is worth sharing between its readers.
+const LONG: i64 = 64 << 10;
 
 /// Seconds after which a returning side is worth writing down. Far below the expiry of a mailbox.
 const TOUCH_AFTER: f64 = 30.0;

@@ -346,3 +346,38 @@ fn a_rolled_back_batch_leaves_nothing_behind() {
     assert_eq!(scratch.store().allocate(&who("one"), time(1.0)).unwrap().len(), 1);
     assert_eq!(scratch.usage(), []);
 }
+
+#[test]
+fn a_long_mailbox_is_held_once_however_many_are_being_shown_it() {
+    let mut scratch = Scratch::new("shared");
+    scratch.open("one", "m", 1.0).unwrap();
+    let long = |phase: &str| NewMessage::new(phase.into(), "a".repeat(100_000), "null".into());
+    scratch.store().add(&who("one"), "m", long("0"), time(1.0)).unwrap();
+    let open = |scratch: &mut Scratch, side| {
+        scratch.store().open_mailbox(&who(side), "m", time(2.0)).unwrap()
+    };
+    let first = open(&mut scratch, "one");
+    scratch.store().add(&who("one"), "m", long("1"), time(2.0)).unwrap();
+    let second = open(&mut scratch, "two");
+    let third = open(&mut scratch, "one");
+    assert!(Arc::ptr_eq(&first[0], &second[0]) && Arc::ptr_eq(&second[1], &third[1]));
+    let phases: Vec<&str> = third.iter().map(|stored| stored.message.phase.as_str()).collect();
+    assert_eq!(phases, ["0", "1"]);
+    // What its first reader has seen and dropped is read again.
+    drop((first, second));
+    assert_eq!(open(&mut scratch, "two"), third);
+    // The next mailbox may get the same key, and not the same messages.
+    scratch.close("one", "m", "happy", 3.0).unwrap();
+    scratch.close("two", "m", "happy", 3.0).unwrap();
+    scratch.open("one", "m", 4.0).unwrap();
+    scratch.store().add(&who("one"), "m", long("new"), time(4.0)).unwrap();
+    assert_eq!(open(&mut scratch, "one")[0].message.phase, "new");
+    scratch.store().add(&who("one"), "m", long("undone"), time(4.0)).unwrap();
+    let undone = open(&mut scratch, "one");
+    scratch.store().roll_back().unwrap();
+    scratch.store().begin().unwrap();
+    scratch.open("one", "m", 5.0).unwrap();
+    scratch.store().add(&who("one"), "m", long("again"), time(5.0)).unwrap();
+    assert_eq!(open(&mut scratch, "one")[0].message.phase, "again");
+    drop(undone);
+}

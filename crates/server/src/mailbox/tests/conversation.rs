@@ -168,7 +168,7 @@ async fn visits_are_recorded_in_the_tables_of_the_reference() {
 
 #[tokio::test]
 async fn unused_mailboxes_are_pruned_while_listened_ones_stay() {
-    let world = World::new("prune", &["--prune-seconds", "1", "--expiry-seconds", "1"]);
+    let world = World::new("prune", &["--prune-seconds", "1", "--expiry-seconds", "3"]);
     let mut one = world.bound("one").await;
     one.claim("1").await;
     let kept = one.ask(json!({"type": "allocate"}), "allocated").await["nameplate"].clone();

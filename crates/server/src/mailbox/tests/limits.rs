@@ -47,8 +47,59 @@ async fn an_address_has_only_so_many_claims_and_messages_per_minute() {
 }
 
 #[tokio::test]
+async fn mailboxes_and_lists_have_their_rates_too() {
+    let options = ["--claims-per-minute", "1", "--messages-per-minute", "2", "--limit-loopback"];
+    let world = World::new("visits", &options);
+    let mut one = world.bound("one").await;
+    one.open("m").await;
+    one.ask(json!({"type": "close"}), "closed").await;
+    one.open("m").await;
+    let mut two = world.bound("two").await;
+    let words = "too many claims from your address, try again later";
+    two.refused(json!({"type": "open", "mailbox": "m"}), words).await;
+    two.refused(json!({"type": "close", "mailbox": "m"}), words).await;
+    two.refused(json!({"type": "release", "nameplate": "4"}), words).await;
+    two.ask(json!({"type": "list"}), "nameplates").await;
+    one.ask(json!({"type": "add", "phase": "0", "body": "00".repeat(10)}), "message").await;
+    let words = "too many messages from your address, try again later";
+    two.refused(json!({"type": "list"}), words).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_that_says_nothing_at_all_counts_against_its_address() {
+    let world = World::new("mute", &["--links-per-address", "1", "--limit-loopback"]);
+    let mute = TcpStream::connect(world.address).await.unwrap();
+    let refused = Peer::connect(world.address).await.err().unwrap().to_string();
+    assert!(refused.contains("429"), "{refused}");
+    drop(mute);
+    while Peer::connect(world.address).await.is_err() {}
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_replay_may_be_longer_than_what_may_wait() {
+    let world = World::new("replay", &["--outgoing-bytes", "100000"]);
+    let mut one = world.bound("one").await;
+    one.open("m").await;
+    let body = "ab".repeat(20_000);
+    for phase in 0..50 {
+        let add = json!({"type": "add", "phase": phase.to_string(), "body": body});
+        one.ask(add, "message").await;
+    }
+    let mut two = world.bound("two").await;
+    two.open("m").await;
+    for phase in 0..50 {
+        assert_eq!(two.phase().await, phase.to_string());
+    }
+    one.add("50").await;
+    assert_eq!(two.phase().await, "50");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_trusted_proxy_says_whose_links_they_are() {
-    let options = ["--links-per-address", "1", "--trust-proxy"];
+    let options = ["--links-per-address", "1", "--trust-proxy=x-real-ip"];
     let world = World::new("proxy", &options);
     let via = |address: &'static str| {
         let server = world.address;
@@ -140,7 +191,7 @@ async fn a_client_that_asks_without_reading_is_not_listened_to() {
 
 #[tokio::test]
 async fn who_does_not_say_who_it_is_is_cut() {
-    let world = World::new("unbound", &["--bind-seconds", "1"]);
+    let world = World::new("unbound", &["--bind-seconds", "2"]);
     let silent = world.greeted().await;
     let mut bound = world.bound("one").await;
     assert_eq!(silent.end().await.1, None);
@@ -150,7 +201,7 @@ async fn who_does_not_say_who_it_is_is_cut() {
 
 #[tokio::test]
 async fn a_client_is_pinged_and_cut_when_it_does_not_answer() {
-    let world = World::new("dead", &["--ping-seconds", "1", "--pong-seconds", "1"]);
+    let world = World::new("dead", &["--ping-seconds", "1", "--pong-seconds", "3"]);
     let mut alive = world.bound("one").await;
     // A client that never reads its socket never answers a ping.
     let dead = world.bound("two").await;

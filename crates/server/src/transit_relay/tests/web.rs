@@ -170,7 +170,7 @@ async fn a_monitor_sees_health_and_metrics() {
 async fn a_proxy_is_believed_only_if_it_is_configured() {
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Real-IP: 192.0.2.";
-    for trust_proxy in [false, true] {
+    for trust_proxy in [ProxyHeader::Off, ProxyHeader::XForwardedFor, ProxyHeader::XRealIp] {
         let config = Config { links_per_address: 1, trust_proxy, ..config() };
         let world = World::with(&config, Patience::default(), |_| {});
         let mut first = request(&world, "/", &format!("{upgrade}1\r\n")).await;
@@ -179,6 +179,6 @@ async fn a_proxy_is_believed_only_if_it_is_configured() {
         assert!(same.starts_with("HTTP/1.1 429 "), "{same}");
         let mut other = request(&world, "/", &format!("{upgrade}2\r\n")).await;
         let admitted = heard(&mut other, 12).await == b"HTTP/1.1 101";
-        assert_eq!(admitted, trust_proxy);
+        assert_eq!(admitted, trust_proxy == ProxyHeader::XRealIp);
     }
 }
