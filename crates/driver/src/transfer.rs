@@ -41,6 +41,7 @@
 mod bulk;
 mod error;
 mod event;
+mod hasher;
 mod receive;
 mod send;
 mod session;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use wormhole_magic::transfer::Ack;
 
+use super::hasher::Hasher;
 use super::session::Progress;
 use super::sink::Sink;
 use super::source::Source;
@@ -93,7 +94,7 @@ pub(super) fn receive(
     mut sink: Sink,
     progress: &Progress,
 ) -> Result<Option<PathBuf>, Error> {
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new();
     while progress.total() != Some(progress.done()) {
         let record = pipe.receive().map_err(|error| broken(error, progress))?;
         if record.is_empty() && progress.total().is_none() {
@@ -110,7 +111,7 @@ pub(super) fn receive(
         progress.add(record.len());
     }
     let written = sink.complete()?;
-    let ack = Ack { sha256: Some(hash.finalize().into()) };
+    let ack = Ack { sha256: hash.finish() };
     // It is here, whatever becomes of the confirmation.
     let _told = pipe.send_record(&ack.encode());
     pipe.close();

@@ -1,0 +1,124 @@
+//! SHA-256 of what is received, on another core when there is enough of it.
+//!
+//! A receiver opens, hashes and writes, which is more than a sender does; without the hash both
+//! take the same time. The bytes are copied for it, which costs a tenth of hashing them.
+
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::{Builder, JoinHandle, available_parallelism};
+
+use sha2::{Digest, Sha256};
+
+/// Hashes bytes in order.
+pub(super) enum Hasher {
+    Here { state: Sha256, seen: usize },
+    Beside(Beside),
+}
+
+/// A thread that hashes, and the chunk that is collected for it.
+pub(super) struct Beside {
+    chunk: Vec<u8>,
+    full: SyncSender<Vec<u8>>,
+    empty: Receiver<Vec<u8>>,
+    thread: JoinHandle<Sha256>,
+}
+
+impl Hasher {
+    pub(super) fn new() -> Self {
+        Self::Here { state: Sha256::new(), seen: 0 }
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Here { state, seen } => {
+                state.update(bytes);
+                let before = std::mem::replace(seen, seen.saturating_add(bytes.len()));
+                if before < ENOUGH && *seen >= ENOUGH {
+                    let beside = Beside::start(state.clone());
+                    if let Some(beside) = beside {
+                        *self = Self::Beside(beside);
+                    }
+                }
+            }
+            Self::Beside(beside) => beside.update(bytes),
+        }
+    }
+
+    /// The hash; `None` if its thread has failed.
+    pub(super) fn finish(self) -> Option<[u8; 32]> {
+        let state = match self {
+            Self::Here { state, .. } => state,
+            Self::Beside(beside) => beside.finish()?,
+        };
+        Some(state.finalize().into())
+    }
+}
+
+impl Beside {
+    /// Goes on with a hash on a thread of its own; `None` if there is no core for it.
+    fn start(mut state: Sha256) -> Option<Self> {
+        available_parallelism().ok().filter(|cores| cores.get() > 1)?;
+        let (full, filled) = sync_channel::<Vec<u8>>(CHUNKS);
+        let (emptied, empty) = channel();
+        let hashing = move || {
+            for mut chunk in filled {
+                state.update(&chunk);
+                chunk.clear();
+                // At the end nobody takes it back.
+                let _last = emptied.send(chunk);
+            }
+            state
+        };
+        let thread = Builder::new().name("wormhole hash".to_owned()).spawn(hashing).ok()?;
+        Some(Self { chunk: Vec::with_capacity(CHUNK), full, empty, thread })
+    }
+
+    fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = CHUNK.saturating_sub(self.chunk.len());
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.chunk.extend_from_slice(now);
+            bytes = later;
+            if self.chunk.len() >= CHUNK {
+                self.hand_over();
+            }
+        }
+    }
+
+    /// Gives the chunk to the thread, waiting for it if it is behind, and goes on with another.
+    fn hand_over(&mut self) {
+        let next = self.empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK));
+        // A thread that is gone is noticed at the end.
+        let _gone = self.full.send(std::mem::replace(&mut self.chunk, next));
+    }
+
+    fn finish(mut self) -> Option<Sha256> {
+        self.hand_over();
+        drop(self.full);
+        self.thread.join().ok()
+    }
+}
+
+/// Bytes after which a thread is worth its while.
+const ENOUGH: usize = 1 << 20;
+
+/// Bytes handed over at once: they stay in the cache that cores share.
+const CHUNK: usize = 128 << 10;
+
+/// Chunks that wait for the thread. With those being filled and hashed, this bounds the memory.
+const CHUNKS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_same_wherever_it_is_computed() {
+        let bytes: Vec<u8> = (0..5_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        for (length, piece) in [(0, 1), (5, 1), (ENOUGH, 70_000), (5_000_000, 65_521)] {
+            let mut hasher = Hasher::new();
+            bytes[..length].chunks(piece).for_each(|piece| hasher.update(piece));
+            assert_eq!(hasher.finish(), Some(Sha256::digest(&bytes[..length]).into()));
+        }
+    }
+}
