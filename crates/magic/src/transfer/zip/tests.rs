@@ -84,10 +84,8 @@ fn sample() -> Vec<(Entry, Vec<u8>)> {
     ]
 }
 
-fn recorded(name: &str) -> Vec<u8> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/magic/");
-    std::fs::read(format!("{folder}{name}")).unwrap()
-}
+const FROM_PYTHON: &[u8] = include_bytes!("../../../../../vectors/magic/zip-python.zip");
+const FROM_WILLIAM: &[u8] = include_bytes!("../../../../../vectors/magic/zip-william.zip");
 
 #[test]
 fn what_is_written_is_read_and_has_the_length_that_was_announced() {
@@ -115,15 +113,13 @@ fn an_empty_folder_is_a_zip_without_entries() {
 
 #[test]
 fn zips_of_python_and_go_are_read() {
-    for (name, files, trap) in
-        [("zip-python.zip", 5, "sub/r.bin"), ("zip-william.zip", 4, "sub/r.bin")]
-    {
-        let tree = unpack([&recorded(name)[..]], 1 << 20).unwrap();
+    for (name, recorded, files) in [("python", FROM_PYTHON, 5), ("william", FROM_WILLIAM, 4)] {
+        let tree = unpack([recorded], 1 << 20).unwrap();
         assert_eq!(tree.files.len(), files, "{name}");
         let find = |path: &str| &tree.files.iter().find(|file| file.0 == path).unwrap().1;
         assert_eq!(find("h.txt"), b"hello\n", "{name}");
         assert_eq!(find("zero"), b"", "{name}");
-        assert_eq!(find(trap).len(), 3000, "{name}");
+        assert_eq!(find("sub/r.bin").len(), 3000, "{name}");
     }
 }
 
@@ -135,8 +131,8 @@ proptest! {
     ) {
         let zip = match which {
             0 => zip(&sample()),
-            1 => recorded("zip-python.zip"),
-            _ => recorded("zip-william.zip"),
+            1 => FROM_PYTHON.to_vec(),
+            _ => FROM_WILLIAM.to_vec(),
         };
         cuts.sort_unstable();
         let mut pieces = Vec::new();
@@ -158,7 +154,7 @@ proptest! {
 
     #[test]
     fn one_changed_byte_never_goes_unnoticed_in_contents(at in 0..1000_usize, bit in 0..8_u8) {
-        let original = recorded("zip-python.zip");
+        let original = FROM_PYTHON.to_vec();
         let mut changed = original.clone();
         let at = at % changed.len();
         changed[at] ^= 1 << bit;
@@ -172,7 +168,7 @@ proptest! {
 
 #[test]
 fn a_zip_cut_anywhere_is_refused() {
-    for zip in [zip(&sample()), recorded("zip-python.zip"), recorded("zip-william.zip")] {
+    for zip in [zip(&sample()), FROM_PYTHON.to_vec(), FROM_WILLIAM.to_vec()] {
         for length in 0..zip.len() {
             assert!(unpack([&zip[..length]], 1 << 20).is_err(), "{length}");
         }
