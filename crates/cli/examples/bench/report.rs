@@ -37,8 +37,13 @@ impl Report {
     /// Notes the machine as it is before anything runs.
     pub(crate) fn new(arguments: &Arguments) -> Self {
         let runs = arguments.runs();
+        let quick = if arguments.quick {
+            "A QUICK RUN, with a sixteenth of the data: it proves nothing.\n\n"
+        } else {
+            ""
+        };
         let introduction = format!(
-            "# Benchmarks\n\n\
+            "# Benchmarks\n\n{quick}\
              Written by `scripts/bench`; medians of {runs} alternating runs on one machine, in a \
              network that is loopback alone.\n\
              Read ratios within one table, not figures across machines.\n\n\
@@ -66,6 +71,7 @@ impl Report {
     /// None in practice: it writes to memory.
     pub(crate) fn finish(self) -> Result<String> {
         let mut page = self.introduction;
+        page.push_str(CROC);
         for Table { title, head, rows } in self.tables {
             writeln!(page, "\n## {title}\n\n| {} |", head.join(" | "))?;
             writeln!(page, "|{}", "---|".repeat(head.len()))?;
@@ -94,8 +100,23 @@ fn machine() -> String {
     format!(
         "Machine: {}, {cores} cores, {} of memory, Linux {}, {}; load {load} at the start.",
         value("/proc/cpuinfo", "model name"),
-        value("/proc/meminfo", "MemTotal"),
+        gibibytes(&value("/proc/meminfo", "MemTotal")),
         said("uname", "-r"),
         said("rustc", "--version"),
     )
 }
+
+/// `24684092 kB` as `24 GiB`.
+fn gibibytes(kilobytes: &str) -> String {
+    let number = kilobytes.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+    number.map_or_else(String::new, |number| format!("{} GiB", number.div_ceil(1 << 20)))
+}
+
+/// croc is in no package registry, so this program cannot install it.
+const CROC: &str = "\
+croc 11.2.5 speaks a protocol of its own. Measured once on such a machine, before this program \
+existed: 1 GiB direct
+in 2.5 s (407 MiB/s), through its relay in 2.7 s (378), 10,000 files of 4 KiB in 13 s, a text in \
+0.29 s, code shown
+after 0.01 s, 18 MiB of memory at its peak.
+";
