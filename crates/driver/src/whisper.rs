@@ -52,6 +52,7 @@ mod error;
 mod heard;
 mod hub;
 mod mine;
+pub mod remote;
 mod settings;
 mod status;
 
