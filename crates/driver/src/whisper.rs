@@ -41,13 +41,21 @@
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
+use rand_core::OsRng;
 use tokio::sync::{mpsc, oneshot};
+use wormhole_kit::{Secret, UnixTime};
 pub use wormhole_whisper::{devp2p, shh};
 use wormhole_whisper::{
-    devp2p::{enode::Enode, key::NodeId},
+    devp2p::{
+        enode::Enode,
+        key::{NodeId, PrivateKey},
+    },
     shh::{Bloom, Envelope, EnvelopeHash, Work},
 };
+use zeroize::Zeroizing;
 
+mod catch_up;
 mod error;
 mod heard;
 mod hub;
@@ -56,6 +64,7 @@ pub mod remote;
 mod settings;
 mod status;
 
+pub use catch_up::{CatchUpError, CaughtUp, catch_up};
 pub use error::{
     AddPeerError, ArchiveDone, ArchiveError, DirectError, MineError, PostError, StartError, Stopped,
 };
@@ -224,6 +233,23 @@ impl Node {
         self.inner.commands.send(command(reply)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
+}
+
+/// Draws a key pair.
+pub fn new_key() -> PrivateKey {
+    PrivateKey::random(&mut OsRng)
+}
+
+/// Reads a private key from its 64 hexadecimal digits; `None` if they are none.
+pub fn private_key(digits: &str) -> Option<PrivateKey> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).map(Zeroizing::new).ok()?;
+    let bytes: [u8; 32] = bytes.as_slice().try_into().ok()?;
+    PrivateKey::from_secret(&Secret::new(bytes)).ok()
+}
+
+/// Year, month (1-12) and day (1-31) in UTC of a time in seconds since 1970.
+pub fn date(seconds: u32) -> (u64, u64, u64) {
+    UnixTime::from_secs(seconds.into()).date()
 }
 
 /// The answer of a mail server, while it comes.
