@@ -45,10 +45,22 @@ async fn talk(posting: Posting, lender: &Lender, desk: &mut Desk) -> Result<()> 
     let watch = desk.unless_stopped(watching).await?;
     let mut watch = watch.map_err(|error| lender.explain(&error))?;
     desk.screen.say(&format!("You are in {}. Type a line to say it; Ctrl-D ends.", posting.topic));
+    let done = exchange(posting, &mut watch, lender, desk).await;
+    let _gone_anyway = watch.stop().await;
+    done
+}
+
+/// Lets words go both ways until one way has come to its end.
+async fn exchange(
+    posting: Posting,
+    watch: &mut Watch<'_>,
+    lender: &Lender,
+    desk: &mut Desk,
+) -> Result<()> {
     // What we have said ourselves, and a lock against hearing it before we know its name.
     let own = Mutex::new(Vec::new());
     let (heard, mut to_show) = mpsc::channel(1);
-    let hearing = hear(&mut watch, &own, &heard, lender);
+    let hearing = hear(watch, &own, &heard, lender);
     let saying = say(posting, &own, lender);
     tokio::pin!(hearing, saying);
     loop {
