@@ -48,10 +48,20 @@ use wormhole_whisper::{
     shh::{Bloom, Envelope, EnvelopeHash, Work},
 };
 
+mod archive;
+mod cover;
+mod dialler;
+mod door;
 mod error;
+mod finder;
 mod heard;
 mod hub;
+mod link;
+mod memory;
 mod mine;
+mod pending;
+mod reputation;
+mod request;
 mod settings;
 mod status;
 
@@ -62,6 +72,7 @@ use heard::Audience;
 pub use heard::{Envelopes, Heard};
 use hub::Command;
 pub use mine::mine;
+pub use request::request;
 pub use settings::{ArchiveSettings, Cover, Settings};
 pub use status::{Direction, PeerInfo, Status};
 
