@@ -24,7 +24,7 @@ async fn request(request: &ArchiveRequest, key: &SymmetricKey) -> Envelope {
     wormhole::whisper::request(request, key, &signer, super::Work::DEFAULT_MINIMUM).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_reader_who_was_away_is_sent_what_it_missed_even_after_a_restart() {
     let folder = Folder::new("archive");
     let password = SymmetricKey::random(&mut OsRng);
@@ -70,7 +70,7 @@ async fn a_reader_who_was_away_is_sent_what_it_missed_even_after_a_restart() {
     mail.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn whoever_does_not_know_the_password_is_told_nothing() {
     let folder = Folder::new("password");
     let password = SymmetricKey::random(&mut OsRng);

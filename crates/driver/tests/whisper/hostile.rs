@@ -32,7 +32,7 @@ async fn still_works(node: &Node) {
     friend.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn garbage_instead_of_a_handshake_ends_the_link_and_nothing_else() {
     let node = start(quick()).await;
     for length in [1, 2, 64, 307, 500, 4000] {
@@ -51,7 +51,7 @@ async fn garbage_instead_of_a_handshake_ends_the_link_and_nothing_else() {
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_frame_with_a_wrong_mac_cuts_the_peer_and_bans_it() {
     let node = start(quick()).await;
     let mut stranger = Stranger::greet(&node).await;
@@ -64,7 +64,7 @@ async fn a_frame_with_a_wrong_mac_cuts_the_peer_and_bans_it() {
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_peer_that_says_anything_before_its_status_or_something_malformed_is_cut() {
     let node = start(quick()).await;
     let mut early = Stranger::call(&node).await;
@@ -82,7 +82,7 @@ async fn a_peer_that_says_anything_before_its_status_or_something_malformed_is_c
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn two_thousand_silent_links_keep_nobody_out() {
     let node = start(quick()).await;
     let mut silent = Vec::new();
@@ -103,7 +103,7 @@ async fn two_thousand_silent_links_keep_nobody_out() {
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_flood_is_cut_and_the_pool_stays_within_its_bound() {
     let mut settings = quick();
     settings.min_work = Work::NONE;
@@ -138,7 +138,7 @@ async fn a_flood_is_cut_and_the_pool_stays_within_its_bound() {
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn peers_that_die_in_the_middle_of_a_packet_leave_nothing_behind() {
     let node = start(quick()).await;
     for _ in 0..20 {
@@ -151,7 +151,7 @@ async fn peers_that_die_in_the_middle_of_a_packet_leave_nothing_behind() {
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_peer_that_never_reads_does_not_hold_up_the_others() {
     let node = start(quick()).await;
     let deaf = Stranger::greet(&node).await;

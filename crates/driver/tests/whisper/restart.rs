@@ -23,7 +23,7 @@ impl Drop for Folder {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn the_key_and_the_envelopes_are_there_after_a_restart() {
     let folder = Folder::new("restart");
     let mut settings = quick();
@@ -59,7 +59,7 @@ async fn the_key_and_the_envelopes_are_there_after_a_restart() {
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn damaged_files_neither_stop_a_node_nor_are_taken_for_a_key() {
     let folder = Folder::new("damaged");
     let mut settings = quick();

@@ -11,7 +11,7 @@ use wormhole::whisper::{
 
 use super::{connected, hear, opened, quick, sealed, sealed_for, start, start_beside, until};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_signed_symmetric_message_goes_around_through_a_node_that_cannot_read_it() {
     let middle = start(quick()).await;
     let alice = start_beside(&middle).await;
@@ -33,7 +33,7 @@ async fn a_signed_symmetric_message_goes_around_through_a_node_that_cannot_read_
     assert_eq!(far.next().await, None);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_asymmetric_message_opens_for_its_reader_alone() {
     let alice = start(quick()).await;
     let bob = start_beside(&alice).await;
@@ -48,7 +48,7 @@ async fn an_asymmetric_message_opens_for_its_reader_alone() {
     bob.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_direct_message_without_work_is_heard_from_a_trusted_peer_alone() {
     let alice = start(quick()).await;
     let bob = start_beside(&alice).await;
@@ -72,7 +72,7 @@ async fn a_direct_message_without_work_is_heard_from_a_trusted_peer_alone() {
     bob.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn what_a_node_does_not_ask_for_is_not_sent_to_it() {
     let alice = start(quick()).await;
     let bob = start_beside(&alice).await;
@@ -93,7 +93,7 @@ async fn what_a_node_does_not_ask_for_is_not_sent_to_it() {
     bob.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_envelope_waits_until_there_is_a_peer() {
     let mut settings = quick();
     settings.darkness.min_peers = 1;
@@ -123,7 +123,7 @@ async fn an_envelope_with_too_little_work_is_refused_to_its_maker() {
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn cover_traffic_flows_without_anybody_posting() {
     let alice = start(quick()).await;
     let mut settings = quick();

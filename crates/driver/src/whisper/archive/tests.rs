@@ -55,7 +55,7 @@ fn only_what_was_asked_for_is_answered_both_ends_included() {
     };
     assert_eq!(wanted(start + 3, start + 5, Bloom::FULL), [3, 4, 5]);
     assert_eq!(wanted(start + 3, start + 5, Bloom::of([TOPIC])), [3, 4, 5]);
-    assert_eq!(wanted(start, start + 9, Bloom::EMPTY), []);
+    assert!(wanted(start, start + 9, Bloom::EMPTY).is_empty());
 }
 
 #[test]
