@@ -55,12 +55,22 @@ use wormhole_whisper::{
 };
 use zeroize::Zeroizing;
 
+mod archive;
 mod catch_up;
+mod cover;
+mod dialler;
+mod door;
 mod error;
+mod finder;
 mod heard;
 mod hub;
+mod link;
+mod memory;
 mod mine;
+mod pending;
 pub mod remote;
+mod reputation;
+mod request;
 mod settings;
 mod status;
 
@@ -72,6 +82,7 @@ use heard::Audience;
 pub use heard::{Envelopes, Heard};
 use hub::Command;
 pub use mine::mine;
+pub use request::request;
 pub use settings::{ArchiveSettings, Cover, Settings};
 pub use status::{Direction, PeerInfo, Status};
 

@@ -90,11 +90,9 @@ fn explain(error: &CatchUpError) -> Failure {
             Failure::new("the node that archives cannot be reached")
                 .hint("is its enode right, and the node running?")
         }
-        CatchUpError::Direct(_)
-        | CatchUpError::Message(_)
-        | CatchUpError::Mine(_)
-        | CatchUpError::Stopped(_)
-        | _ => Failure::new(format!("the archive: {error}")),
+        CatchUpError::Direct(_) | CatchUpError::Mine(_) | CatchUpError::Stopped(_) | _ => {
+            Failure::new(format!("the archive: {error}"))
+        }
     }
 }
 

@@ -3,16 +3,14 @@
 //! It answers with direct envelopes. Not every mail server says when it has sent all: then some
 //! seconds of silence are the end.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rand_core::OsRng;
 use tokio::time::{Instant, sleep, timeout_at};
 use wormhole_whisper::devp2p::key::NodeId;
 use wormhole_whisper::shh::archive::ArchiveRequest;
-use wormhole_whisper::shh::message::{MessageError, Padding, Sealing, compose};
-use wormhole_whisper::shh::{Draft, Envelope, SymmetricKey, Topic, Work};
+use wormhole_whisper::shh::{Envelope, SymmetricKey, Work};
 
-use super::{Answer, DirectError, Envelopes, Heard, MineError, Node, Stopped, mine, new_key};
+use super::{Answer, DirectError, Envelopes, Heard, MineError, Node, Stopped, new_key, request};
 
 /// Fetches what was missed from a mail server, which the node calls and trusts from now on: oldest
 /// first, at most 64 MiB of it. `key` is that of the archive's password.
@@ -27,7 +25,8 @@ pub async fn catch_up(
 ) -> Result<CaughtUp, CatchUpError> {
     node.trust(server).await?;
     let mut heard = node.envelopes();
-    let request = request(missed, key).await?;
+    // Signed, as the reference's server wants it, but by nobody in particular.
+    let request = request(missed, key, &new_key(), Work::DEFAULT_MINIMUM).await?;
     let answer = ask(node, server, &request).await?;
     Ok(collect(&mut heard, answer).await)
 }
@@ -40,17 +39,6 @@ pub struct CaughtUp {
     pub envelopes: Vec<Envelope>,
     /// Whether the server said that these are all.
     pub is_complete: bool,
-}
-
-/// A request, sealed and paid for. It is signed, as the reference's server wants it, but by nobody
-/// in particular.
-async fn request(missed: &ArchiveRequest, key: &SymmetricKey) -> Result<Envelope, CatchUpError> {
-    let (payload, signer) = (missed.encode(), new_key());
-    let sealing = Sealing::Symmetric;
-    let plaintext = compose(&payload, &Padding::Block, sealing, Some(&signer), &mut OsRng)?;
-    let data = key.seal(&plaintext, &mut OsRng);
-    let draft = Draft::new(SystemTime::now().into(), REQUEST_TTL, Topic::default(), data);
-    Ok(mine(draft, Some(Work::DEFAULT_MINIMUM), WORK_TIME).await?)
 }
 
 /// Sends the request as soon as the server is connected.
@@ -107,19 +95,10 @@ pub enum CatchUpError {
     /// No work could be done for the request.
     #[error(transparent)]
     Mine(#[from] MineError),
-    /// Never: a request is short.
-    #[error(transparent)]
-    Message(#[from] MessageError),
     /// The node has stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
-
-/// Seconds that a request lives.
-const REQUEST_TTL: u32 = 50;
-
-/// Time for the work of a request, which takes milliseconds.
-const WORK_TIME: Duration = Duration::from_secs(30);
 
 /// Time for the server to be reached.
 const CONNECT_TIME: Duration = Duration::from_secs(20);

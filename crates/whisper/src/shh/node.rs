@@ -197,21 +197,19 @@ impl Node {
         self.send_open(id, packet::ARCHIVE_REQUEST, request.encoded().to_vec())
     }
 
-    /// Tells a reader that it has been sent all that it asked for. Returns whether there is such a
-    /// peer.
-    pub fn end_answer(
-        &mut self,
-        id: NodeId,
-        request: EnvelopeHash,
-        last: Option<EnvelopeHash>,
-    ) -> bool {
-        let body = packet::encode_archive_complete(request, last);
-        self.send_open(id, packet::ARCHIVE_COMPLETE, body)
-    }
-
     /// Looks at what this node sends to us alone from now on. It need not be connected.
     pub fn trust(&mut self, id: NodeId) {
         self.trusted.insert(id);
+    }
+
+    /// Whether it looks at what this node sends to us alone.
+    pub fn trusts(&self, id: &NodeId) -> bool {
+        self.trusted.contains(id)
+    }
+
+    /// Whether it passes on only what it says itself.
+    pub const fn is_light(&self) -> bool {
+        self.settings.light
     }
 
     /// Asks for this much work from now on, and tells all peers.
