@@ -173,8 +173,11 @@ struct CoverTraffic {
     settings: Cover,
     model: Model,
     next: Instant,
-    work: Option<Pin<Box<dyn Future<Output = Result<Envelope, MineError>> + Send>>>,
+    work: Option<Search>,
 }
+
+/// A search for work under way.
+type Search = Pin<Box<dyn Future<Output = Result<Envelope, MineError>> + Send>>;
 
 /// How much more work is asked for while the pool is full.
 #[derive(Debug)]
@@ -182,7 +185,7 @@ struct Pressure {
     /// What is asked for otherwise.
     usual: Work,
     raised: bool,
-    changed: Instant,
+    changed: Option<Instant>,
 }
 
 /// What comes to the hub, and the other end of what discovery finds.
@@ -242,7 +245,7 @@ impl Hub {
             archive,
             answers: Vec::new(),
             cover,
-            pressure: Pressure { usual: settings.min_work, raised: false, changed: now },
+            pressure: Pressure { usual: settings.min_work, raised: false, changed: None },
             pool_bytes: settings.pool_bytes,
             accepted: 0,
             cut: 0,
@@ -377,7 +380,7 @@ const fn reachable(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(v4) if v4.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        address => address,
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
     }
 }
 
