@@ -50,9 +50,7 @@ impl Hub {
                 self.blame(Some(*peer), &end, error);
             }
         }
-        let since = self.roster.seat(peer).map(|seat| seat.since.elapsed());
         self.dismiss(peer, DisconnectReason::SubprotocolError);
-        self.dialler.lost(Instant::now(), peer, since.unwrap_or_default(), &mut rand_core::OsRng);
     }
 
     fn deliver(&mut self, envelope: &Envelope, direct: bool) {
