@@ -31,7 +31,7 @@ impl Model {
     pub(super) fn note(&mut self, envelope: &Envelope) {
         let data = envelope.data();
         let asymmetric = data.len() > ASYMMETRIC_OVERHEAD
-            && (data.len() - ASYMMETRIC_OVERHEAD) % BLOCK == 0
+            && (data.len() - ASYMMETRIC_OVERHEAD).is_multiple_of(BLOCK)
             && data.first() == Some(&UNCOMPRESSED);
         if data.len() <= MAX_BYTES && envelope.ttl() <= MAX_TTL {
             self.0.truncate(REMEMBERED - 1);

@@ -3,7 +3,7 @@
 //! Links, the listener, discovery and handles talk to it through bounded channels; it waits for none
 //! of them. What a link does not take in time costs the link, never the hub.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -65,13 +65,14 @@ pub(super) async fn start(settings: Settings) -> Result<Node, StartError> {
     };
     let address = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(refused)?;
     let socket = match address.filter(|_| settings.discovery) {
-        Some(address) => Some(UdpSocket::bind(address).await.map_err(refused)?),
+        Some(address) => Some(bind_udp(address, settings.listen).await.map_err(refused)?),
         None => None,
     };
+    let udp = socket.as_ref().map(UdpSocket::local_addr).transpose().map_err(refused)?;
     let endpoint = address.map(|address| Endpoint {
         ip: settings.advertise.unwrap_or_else(|| reachable(address.ip())),
         tcp: address.port(),
-        udp: if socket.is_some() { address.port() } else { 0 },
+        udp: udp.map_or(0, |address| address.port()),
     });
     let (commands, received) = mpsc::channel(MAX_COMMANDS);
     let audience = Audience::default();
@@ -89,6 +90,19 @@ pub(super) async fn start(settings: Settings) -> Result<Node, StartError> {
     }
     tokio::spawn(hub.run(received, inputs.events, inputs.found));
     Ok(Node { inner: Inner { commands, audience, enode }.into() })
+}
+
+/// Takes the UDP port of the same number, or any if the number was not ours to choose.
+async fn bind_udp(tcp: SocketAddr, asked: Option<SocketAddr>) -> std::io::Result<UdpSocket> {
+    match UdpSocket::bind(tcp).await {
+        Err(error)
+            if error.kind() == std::io::ErrorKind::AddrInUse
+                && asked.is_some_and(|asked| asked.port() == 0) =>
+        {
+            UdpSocket::bind(SocketAddr::new(tcp.ip(), 0)).await
+        }
+        bound => bound,
+    }
 }
 
 /// What may have been there before this start.
@@ -173,8 +187,11 @@ struct CoverTraffic {
     settings: Cover,
     model: Model,
     next: Instant,
-    work: Option<Pin<Box<dyn Future<Output = Result<Envelope, MineError>> + Send>>>,
+    work: Option<Search>,
 }
+
+/// A search for work under way.
+type Search = Pin<Box<dyn Future<Output = Result<Envelope, MineError>> + Send>>;
 
 /// How much more work is asked for while the pool is full.
 #[derive(Debug)]
@@ -182,7 +199,7 @@ struct Pressure {
     /// What is asked for otherwise.
     usual: Work,
     raised: bool,
-    changed: Instant,
+    changed: Option<Instant>,
 }
 
 /// What comes to the hub, and the other end of what discovery finds.
@@ -242,7 +259,7 @@ impl Hub {
             archive,
             answers: Vec::new(),
             cover,
-            pressure: Pressure { usual: settings.min_work, raised: false, changed: now },
+            pressure: Pressure { usual: settings.min_work, raised: false, changed: None },
             pool_bytes: settings.pool_bytes,
             accepted: 0,
             cut: 0,
@@ -377,7 +394,7 @@ const fn reachable(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(v4) if v4.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        address => address,
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
     }
 }
 

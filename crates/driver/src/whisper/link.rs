@@ -1,4 +1,4 @@
-//! One link to one peer, as a task: bytes to and from the RLPx peer of the core, packets to and
+//! One link to one peer, as a task: bytes to and from the `RLPx` peer of the core, packets to and
 //! from the hub.
 //!
 //! Everything that waits is bounded: a link that does not take what it is sent is given up, and one

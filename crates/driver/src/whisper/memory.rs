@@ -136,6 +136,7 @@ fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
 
 /// Opens files that only their owner may read.
 fn private() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);

@@ -107,8 +107,8 @@ mod tests {
         Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into()
     }
 
-    #[tokio::test]
-    async fn the_oldest_of_the_same_address_makes_room_first() {
+    #[test]
+    fn the_oldest_of_the_same_address_makes_room_first() {
         let pending = Pending::default();
         let mut other = pending.enter(address(1));
         let mut places: Vec<_> = (0..=MAX_PER_ADDRESS).map(|_| pending.enter(address(2))).collect();
@@ -118,8 +118,8 @@ mod tests {
         assert!(other.evicted().now_or_never().is_none());
     }
 
-    #[tokio::test]
-    async fn the_oldest_of_all_makes_room_when_addresses_differ() {
+    #[test]
+    fn the_oldest_of_all_makes_room_when_addresses_differ() {
         let pending = Pending::default();
         let mut places: Vec<_> = (0..10_000).map(|number| pending.enter(address(number))).collect();
         assert_eq!(pending.len(), MAX_PENDING);

@@ -1,4 +1,4 @@
-//! A peer that this project's driver does not drive: the core's RLPx on a socket of its own, which
+//! A peer that this project's driver does not drive: the core's `RLPx` on a socket of its own, which
 //! says whatever the test wants.
 
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use wormhole::whisper::{
     devp2p::{
         base::DisconnectReason,
         capability::{Protocol, ProtocolId},
-        key::{NodeId, PrivateKey},
+        key::PrivateKey,
         peer::{Config, Peer, PeerError, PeerOutput},
     },
     shh::{Bloom, Work, packet},
@@ -25,19 +25,17 @@ use super::PATIENCE;
 pub(super) struct Stranger {
     peer: Peer,
     pub(super) stream: TcpStream,
-    pub(super) id: NodeId,
 }
 
 impl Stranger {
     /// Calls a node and waits until both have said Hello.
     pub(super) async fn call(node: &Node) -> Self {
         let key = PrivateKey::random(&mut OsRng);
-        let id = key.public_key().node_id();
         let config = Config::new(key, vec![Protocol::new("shh", 6, packet::LENGTH)]);
         let remote = node.id().public_key().unwrap();
         let peer = Peer::dial(config, remote, Instant::now(), &mut OsRng);
         let stream = TcpStream::connect(address(node)).await.unwrap();
-        let mut stranger = Self { peer, stream, id };
+        let mut stranger = Self { peer, stream };
         while !matches!(stranger.next().await.unwrap(), PeerOutput::Opened { .. }) {}
         stranger
     }

@@ -10,7 +10,7 @@ use wormhole_whisper::{
 
 use super::super::ArchiveDone;
 use super::super::link::Order;
-use super::Hub;
+use super::{Hub, Pressure};
 
 impl Hub {
     /// Does it all.
@@ -41,20 +41,16 @@ impl Hub {
     fn cut(&mut self, peer: &NodeId, error: &PeerError) {
         if let Some(seat) = self.roster.seat(peer) {
             let end = seat.end;
-            match error {
-                PeerError::BothLight | PeerError::NoStatusInTime(_) => {
-                    tracing::debug!(%peer, %error, "peer is of no use");
-                }
-                // The words would name a topic.
-                PeerError::InvalidEnvelope(Refusal::NotWanted(_)) => {
-                    self.blame(Some(*peer), &end, &"invalid envelope: topic was not asked for");
-                }
-                _ => self.blame(Some(*peer), &end, error),
+            if matches!(error, PeerError::BothLight | PeerError::NoStatusInTime(_)) {
+                tracing::debug!(%peer, %error, "peer is of no use");
+            } else if matches!(error, PeerError::InvalidEnvelope(Refusal::NotWanted(_))) {
+                // The error's own words would name a topic.
+                self.blame(Some(*peer), &end, &"invalid envelope: topic was not asked for");
+            } else {
+                self.blame(Some(*peer), &end, error);
             }
         }
-        let since = self.roster.seat(peer).map(|seat| seat.since.elapsed());
         self.dismiss(peer, DisconnectReason::SubprotocolError);
-        self.dialler.lost(Instant::now(), peer, since.unwrap_or_default(), &mut rand_core::OsRng);
     }
 
     fn deliver(&mut self, envelope: &Envelope, direct: bool) {
@@ -94,7 +90,7 @@ impl Hub {
 
     /// Asks for more work, because the pool is full.
     fn press(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.pressure.changed) < PRESS_INTERVAL {
+        if self.pressure.has_changed_within(now, PRESS_INTERVAL) {
             return;
         }
         let present = self.node.requirements().min_work().as_f64();
@@ -102,18 +98,24 @@ impl Hub {
             tracing::warn!(work = work.as_f64(), "pool is full: more work is asked for");
             self.node.set_min_work(now, work);
             self.pressure.raised = true;
-            self.pressure.changed = now;
+            self.pressure.changed = Some(now);
         }
     }
 
     /// Asks for no more work than usual once there is room again.
     pub(super) fn relax(&mut self, now: Instant) {
-        let calm = now.saturating_duration_since(self.pressure.changed) >= CALM;
+        let calm = !self.pressure.has_changed_within(now, CALM);
         if self.pressure.raised && calm && self.node.pool().bytes() < self.pool_bytes / 2 {
             self.node.set_min_work(now, self.pressure.usual);
             self.pressure.raised = false;
-            self.pressure.changed = now;
+            self.pressure.changed = Some(now);
         }
+    }
+}
+
+impl Pressure {
+    fn has_changed_within(&self, now: Instant, time: Duration) -> bool {
+        self.changed.is_some_and(|changed| now.saturating_duration_since(changed) < time)
     }
 }
 

@@ -95,7 +95,12 @@ impl Hub {
         };
         let seconds = banned.map_or(0, |banned| banned.as_secs());
         let address = end.address;
-        tracing::warn!(peer, %address, %error, banned_seconds = seconds, "peer misbehaved");
+        if id.is_some() || banned.is_some() {
+            tracing::warn!(peer, %address, %error, banned_seconds = seconds, "peer misbehaved");
+        } else {
+            // Anyone can do this as often as they like; the log gets a line when it is enough.
+            tracing::debug!(%address, %error, "handshake failed");
+        }
     }
 
     /// Parts with a peer. Its link ends by itself, and says so to nobody who still cares.
