@@ -50,6 +50,7 @@ use wormhole_whisper::{
 
 mod archive;
 mod cover;
+pub mod desk;
 mod dialler;
 mod door;
 mod error;
