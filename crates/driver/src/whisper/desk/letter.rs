@@ -129,7 +129,7 @@ impl Desk {
         let mined = mine(draft, work, time).await;
         let envelope = mined.map_err(|error| match error {
             MineError::TimeOver { .. } => LetterError::WorkTime(time),
-            _ => Stopped.into(),
+            MineError::NoThread => Stopped.into(),
         })?;
         if let Some(peer) = direct_to {
             let hash = envelope.hash();

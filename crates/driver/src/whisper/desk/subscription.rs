@@ -26,15 +26,15 @@ impl Subscription {
         Self { id, more, inner }
     }
 
-    /// Waits for messages; there is always at least one. Cancelling loses nothing.
-    pub async fn next(&mut self) -> Vec<Arc<Received>> {
+    /// Waits for messages; there is always at least one. `None` when nobody has asked for so long
+    /// that the filter was forgotten. Cancelling loses nothing.
+    pub async fn next(&mut self) -> Option<Vec<Arc<Received>>> {
         loop {
             // Polled now and then even if nothing comes: nobody must think that it is forgotten.
             let _quiet = tokio::time::timeout(KEEP_ALIVE, self.more.notified()).await;
             let messages = lock(&self.inner.filters).poll(Instant::now(), &self.id);
-            match messages {
-                Some(messages) if !messages.is_empty() => return messages,
-                _ => {}
+            if messages.as_ref().is_none_or(|messages| !messages.is_empty()) {
+                return messages;
             }
         }
     }

@@ -34,7 +34,7 @@ async fn a_signed_message_reaches_a_subscriber_and_says_who_signed() {
     let signer = bob.key_pair(&bob.new_key_pair().unwrap()).unwrap();
     letter.signer = Some(signer.clone());
     let hash = bob.post(letter).await.unwrap();
-    let messages = inbox.next().await;
+    let messages = inbox.next().await.unwrap();
     assert_eq!(messages[0].message.payload, b"hello");
     assert_eq!(messages[0].message.signer, Some(signer.public_key()));
     assert_eq!(messages[0].hash, hash);
@@ -47,7 +47,7 @@ async fn a_message_for_one_alone_waits_in_its_filter_until_polled() {
     let filter = alice.watch(criteria(FilterKey::Private(reader.clone()))).await.unwrap();
     let mut bell = alice.subscribe(criteria(FilterKey::Private(reader.clone()))).await.unwrap();
     bob.post(letter(Reader::Holder(reader.public_key()), b"for you")).await.unwrap();
-    bell.next().await;
+    bell.next().await.unwrap();
     let messages = alice.poll(filter, usize::MAX).await.unwrap();
     assert_eq!(messages[0].message.payload, b"for you");
     assert!(alice.poll(filter, usize::MAX).await.unwrap().is_empty());

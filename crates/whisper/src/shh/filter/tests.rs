@@ -192,7 +192,7 @@ fn all_filters_together_have_a_limited_number_of_topics() {
     let mut filters = Filters::new(1 << 20);
     let topics: Vec<_> = (0..200_000_u32).map(|topic| Topic(topic.to_be_bytes())).collect();
     let many = criteria(FilterKey::Symmetric(shared(1)), &topics);
-    let id = add(&mut filters, many.clone());
+    let id = add(&mut filters, many);
     let refused = filters.add(start(), symmetric(2), &mut rng(1));
     assert_eq!(refused, Err(FilterError::TooManyTopics));
     assert!(filters.remove(&id));
