@@ -58,6 +58,7 @@ use zeroize::Zeroizing;
 mod archive;
 mod catch_up;
 mod cover;
+pub mod desk;
 mod dialler;
 mod door;
 mod error;
