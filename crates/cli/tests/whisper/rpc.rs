@@ -1,0 +1,139 @@
+//! Posting, watching and talking by way of a node of `wormhole-server whisper`, over HTTP and over a
+//! WebSocket, and npm `web3-shh` on the same node.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::Folder;
+use super::world::{Ended, Running};
+
+/// A node with JSON-RPC.
+struct Server {
+    _process: Running,
+    http: String,
+    web_socket: String,
+    enode: String,
+}
+
+impl Server {
+    fn start(folder: &Folder, arguments: &[&str]) -> Self {
+        let server = Path::new(env!("CARGO_BIN_EXE_wormhole")).with_file_name("wormhole-server");
+        assert!(server.exists(), "build the workspace first: {} is missing", server.display());
+        let mut command = Command::new(server);
+        let everywhere = ["127.0.0.1:0"; 3];
+        let [listen, rpc, ws] = everywhere;
+        command.args(["whisper", "--listen", listen, "--rpc", rpc, "--ws", ws]).args(arguments);
+        command.current_dir(&folder.0);
+        let process = Running::start(command);
+        let http = format!("http://{}", process.wait_for("JSON-RPC on http://"));
+        let web_socket = format!("ws://{}", process.wait_for("JSON-RPC on ws://"));
+        let enode = format!("enode://{}", process.wait_for("enode://"));
+        Self { _process: process, http, web_socket, enode }
+    }
+}
+
+/// Runs `wormhole whisper` with the password of the room.
+fn whisper(folder: &Folder, arguments: &[&str]) -> Running {
+    let mut command = folder.command(&[&["whisper"], arguments].concat());
+    command.env("WORMHOLE_WHISPER_PASSWORD", "hush");
+    Running::start(command)
+}
+
+fn post(folder: &Folder, url: &str, more: &[&str]) -> Ended {
+    let ended = whisper(folder, &[&["post", "--topic", "lobby", "--rpc", url], more].concat()).end();
+    assert_eq!(ended.exit, 0, "{ended}");
+    ended
+}
+
+/// The text at the end of each line.
+fn texts(ended: &Ended) -> Vec<String> {
+    assert_eq!(ended.exit, 0, "{ended}");
+    let last = |line: &str| line.rsplit("  ").next().unwrap().to_owned();
+    ended.out().lines().map(last).collect()
+}
+
+#[test]
+fn what_is_posted_at_one_node_is_watched_at_another() {
+    let folder = Folder::new();
+    let one = Server::start(&folder, &[]);
+    let two = Server::start(&folder, &["--peer", &one.enode]);
+    for (from, to) in [(&one.http, &two.web_socket), (&two.web_socket, &one.http)] {
+        let watch = ["watch", "--topic", "lobby", "--rpc", to, "-n", "1"];
+        let watcher = whisper(&folder, &watch);
+        watcher.wait_for_prompt("Watching 0x");
+        let posted = post(&folder, from, &["hello \u{1b}[31m"]);
+        assert!(posted.out().starts_with("0x") && posted.out().trim_end().len() == 66, "{posted}");
+        assert_eq!(texts(&watcher.end()), ["hello \\u{1b}[31m"]);
+    }
+}
+
+#[test]
+fn what_is_sealed_for_one_key_is_read_with_it_and_says_who_signed() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let reader = folder.whisper(&["keygen", "reader"]).out();
+    let writer = folder.whisper(&["keygen", "writer"]).out();
+    let watch = ["--json", "whisper", "watch", "--topic", "lobby", "--key", "reader", "-n", "1"];
+    let mut command = folder.command(&watch);
+    command.args(["--rpc", &server.web_socket]);
+    let watcher = Running::start(command);
+    // The node has the reader's key once it answers a second question of ours.
+    let sealed = ["--to", reader.trim_end(), "--sign", "writer", "for you alone"];
+    let posted = post(&folder, &server.http, &sealed);
+    let ended = watcher.end();
+    let event = &ended.events()[0];
+    assert_eq!(event["text"], "for you alone", "{ended}");
+    assert_eq!(event["signer"], writer.trim_end());
+    assert_eq!(event["hash"], posted.out().trim_end());
+}
+
+#[test]
+fn a_room_is_a_line_for_each_and_nobody_hears_himself() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let chat = |url: &str| whisper(&folder, &["chat", "--topic", "lobby", "--rpc", url]);
+    let (mut alice, mut bob) = (chat(&server.web_socket), chat(&server.http));
+    alice.wait_for_prompt("You are in 0x");
+    bob.wait_for_prompt("You are in 0x");
+    alice.type_in("is anybody there?\n");
+    bob.wait_for_prompt("is anybody there?\n");
+    bob.type_in("only me\n");
+    alice.wait_for_prompt("only me\n");
+    alice.end_input();
+    bob.end_input();
+    assert_eq!(texts(&alice.end()), ["only me"]);
+    assert_eq!(texts(&bob.end()), ["is anybody there?"]);
+}
+
+#[test]
+fn the_peers_of_a_node_are_listed() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let alone = folder.whisper(&["peers", "--rpc", &server.http]);
+    assert_eq!((alone.exit, alone.out().as_str()), (0, ""), "{alone}");
+    let (node, enode) = folder.node(&["--peer", &server.enode]);
+    node.wait_for(r#""peers":1"#);
+    let listed = folder.whisper(&["peers", "--rpc", &server.http]).out();
+    assert!(listed.starts_with(&enode.id.to_string()[..16]), "{listed}");
+    assert!(listed.contains("  in   127.0.0.1:") && listed.contains("Wormhole/v"), "{listed}");
+}
+
+#[test]
+fn web3_shh_understands_every_method() {
+    let Some(peers) = std::env::var_os("WORMHOLE_PEERS") else {
+        assert!(std::env::var_os("CI").is_none(), "WORMHOLE_PEERS is not set: run scripts/peers");
+        eprintln!("skipped: WORMHOLE_PEERS is not set (scripts/peers installs the peers)");
+        return;
+    };
+    let folder = Folder::new();
+    let one = Server::start(&folder, &[]);
+    let two = Server::start(&folder, &["--peer", &one.enode]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/whisper/web3-probe.js");
+    for url in [&one.http, &one.web_socket] {
+        let mut command = Command::new("node");
+        command.arg(&script).arg(PathBuf::from(&peers).join("npm/node_modules"));
+        command.args([url, &two.web_socket, &two.enode]);
+        let ended = Running::start(command).end();
+        assert!(ended.exit == 0 && ended.out().contains("web3-shh understands"), "{ended}");
+    }
+}
