@@ -210,7 +210,15 @@ impl Keeper {
     }
 
     fn run(mut self, queue: &Queue, post: &mpsc::Sender<Vec<Mail>>) {
-        while let Some(work) = queue.take(self.next_prune) {
+        let mut last = 0;
+        while let Some(mut work) = queue.take(self.next_prune) {
+            // Those whom the last batch has answered are about to ask again. Only a straggler or two
+            // are here yet: a moment more saves a write to the disk.
+            if work.len() < last / GATHERED {
+                std::thread::sleep(GATHERING);
+                work.append(&mut queue.take(Instant::now()).unwrap_or_default());
+            }
+            last = work.len();
             // Nobody is left to tell once the links' threads are gone.
             let _ = post.blocking_send(self.serve(work));
             if Instant::now() >= self.next_prune {
@@ -437,6 +445,12 @@ impl Listeners {
         }
     }
 }
+
+/// Share of the last batch below which the next one is still gathering.
+const GATHERED: usize = 4;
+
+/// How long a batch may gather. Less than a write to the disk takes, as often as not.
+const GATHERING: Duration = Duration::from_micros(500);
 
 /// Batches that may wait to be delivered, before the thread waits for the links.
 const BATCHES: usize = 2;
