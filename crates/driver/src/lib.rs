@@ -29,3 +29,5 @@ mod drive;
 pub mod net;
 pub mod transfer;
 pub mod transit;
+
+pub use wormhole_kit::is_deceptive;
