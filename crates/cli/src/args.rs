@@ -13,12 +13,17 @@ mod connection;
 mod receive;
 mod send;
 mod ssh;
+mod whisper;
 
 pub(crate) use code::{CodeArgs, DEBUG_MACHINES};
 pub(crate) use connection::{ConnectionArgs, TorArgs};
 pub(crate) use receive::{OnExists, ReceiveArgs};
 pub(crate) use send::SendArgs;
 pub(crate) use ssh::{AcceptArgs, InviteArgs, SshArgs, SshCommand};
+pub(crate) use whisper::{
+    ArchiveArgs, ChatArgs, MarkArgs, NodeArgs, PasswordArgs, PeersArgs, PostArgs, ReadingArgs,
+    RpcArgs, WatchArgs, WhisperArgs, WhisperCommand,
+};
 
 /// Send a text, a file, a directory or a stream to another computer, with a short code
 #[derive(Debug, Parser)]
@@ -90,6 +95,8 @@ pub(crate) enum Command {
     Receive(ReceiveArgs),
     /// Pass an SSH public key to another computer
     Ssh(SshArgs),
+    /// Post and read messages on a gossiping network, in the dark
+    Whisper(WhisperArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for

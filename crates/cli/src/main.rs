@@ -42,6 +42,7 @@ mod trace;
 mod typing;
 mod units;
 mod usage;
+mod whisper;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -75,7 +76,8 @@ fn run(args: Args) -> Result<()> {
         command @ (Command::Doctor(_)
         | Command::Receive(_)
         | Command::Send(_)
-        | Command::Ssh(_)) => {
+        | Command::Ssh(_)
+        | Command::Whisper(_)) => {
             // One thread is enough, and starts fastest; disks and prompts have their own.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let done = runtime.block_on(converse(command, &args.global));
@@ -121,6 +123,11 @@ async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
             let mut desk = Desk::new(global.json, timing, &Shown::default())?;
             let tor = WhichTor::new(&args.tor, &config)?;
             doctor::run(&servers, tor, &mut desk).await?;
+            desk.finish()
+        }
+        Command::Whisper(args) => {
+            let mut desk = Desk::new(global.json, timing, &Shown::default())?;
+            whisper::run(args.command, &mut desk).await?;
             desk.finish()
         }
         Command::Completions { .. } | Command::Man { .. } => Ok(()),

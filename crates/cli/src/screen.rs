@@ -104,6 +104,21 @@ impl Screen {
         bar.set_position(done);
     }
 
+    /// Shows how something is that goes on, on the last line; nothing where standard error is no
+    /// terminal.
+    pub(crate) fn show_status(&mut self, line: &str) {
+        if !self.shows_progress {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(new_status);
+        bar.set_message(line.to_owned());
+    }
+
+    /// Takes the line away that [`Screen::show_status`] has shown.
+    pub(crate) fn end_status(&mut self) {
+        self.end_progress();
+    }
+
     /// Takes the progress bar away; what is said next takes its line.
     pub(crate) fn end_progress(&mut self) {
         if let Some(bar) = self.bar.take() {
@@ -150,6 +165,15 @@ fn new_bar(total: Option<u64>) -> ProgressBar {
         bar.set_style(with_our_units(style));
     }
     bar
+}
+
+fn new_status() -> ProgressBar {
+    let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
+    let bar = ProgressBar::with_draw_target(None, target);
+    match ProgressStyle::with_template("{wide_msg}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
 fn with_our_units(style: ProgressStyle) -> ProgressStyle {

@@ -69,14 +69,15 @@ fn no_code() -> Failure {
 }
 
 /// Puts the terminal back as it was, also when the prompt is left by a signal.
-struct SavedMode {
+pub(crate) struct SavedMode {
     #[cfg(unix)]
     before: Option<rustix::termios::Termios>,
 }
 
 #[cfg(unix)]
 impl SavedMode {
-    fn new() -> Self {
+    /// Notes how it is.
+    pub(crate) fn new() -> Self {
         Self { before: rustix::termios::tcgetattr(rustix::stdio::stdin()).ok() }
     }
 }
@@ -94,7 +95,8 @@ impl Drop for SavedMode {
 
 #[cfg(not(unix))]
 impl SavedMode {
-    fn new() -> Self {
+    /// Nothing can be noted here.
+    pub(crate) fn new() -> Self {
         Self {}
     }
 }

@@ -7,5 +7,6 @@ fn every_case_says_exactly_this() {
     trycmd::TestCases::new()
         .env("HOME", "/nonexistent")
         .env("NO_COLOR", "1")
+        .env("XDG_DATA_HOME", "/nonexistent")
         .case("tests/cmd/*.toml");
 }

@@ -7,9 +7,10 @@
 //! | [`code`] | from a code to a shared key and an exchange of messages |
 //! | [`transit`] | one encrypted connection between two sides that share a key |
 //! | [`net`] | why links fail, and Tor |
+//! | `whisper` | a node of the Whisper network (feature `whisper`, on by default) |
 //!
-//! The protocols are in `wormhole-magic`, without I/O; here are the sockets, the disk, the clock and
-//! the randomness, on tokio. Nothing is spawned that does not end with what it was spawned for.
+//! The protocols are in `wormhole-magic` and `wormhole-whisper`, without I/O; here are the sockets,
+//! the disk, the clock and the randomness, on tokio. Nothing is spawned that does not end with what it was spawned for.
 //!
 //! ```no_run
 //! use wormhole::transfer::{self, Outgoing, Settings};
@@ -29,5 +30,7 @@ mod drive;
 pub mod net;
 pub mod transfer;
 pub mod transit;
+#[cfg(feature = "whisper")]
+pub mod whisper;
 
 pub use wormhole_kit::is_deceptive;

@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wormhole-kit", &[]),
     ("wormhole-magic", &["wormhole-kit"]),
     ("wormhole-sim", &["wormhole-kit"]),
-    ("wormhole", &["wormhole-kit", "wormhole-magic"]),
+    ("wormhole", &["wormhole-kit", "wormhole-magic", "wormhole-whisper"]),
     ("wormhole-server", &["wormhole-kit", "wormhole-magic"]),
     ("wormhole-cli", &["wormhole"]),
     ("wormhole-whisper", &["wormhole-kit"]),

@@ -2,7 +2,7 @@
 //!
 //! The fuzz targets themselves are in `fuzz/`; this runs their very bodies.
 
-#[path = "../../../fuzz/src/lib.rs"]
+#[path = "../../../fuzz/src/magic.rs"]
 #[expect(
     unreachable_pub,
     clippy::disallowed_methods,
@@ -38,6 +38,7 @@ fn every_corpus_and_every_target_has_its_body() {
         let entries = fs::read_dir(fuzz.join(folder)).unwrap();
         let mut names: Vec<_> = entries
             .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .filter(|name| !name.starts_with("whisper_"))
             .collect();
         names.sort_unstable();
         names

@@ -1,4 +1,5 @@
 //! Prints how many nonces one core tries in a second, for each back end and two sizes of envelope.
+//! `scripts/bench` reads the lines: a name, a number, its unit.
 //!
 //! `cargo run --release -p wormhole-whisper --example mining_speed [SECONDS]`
 
@@ -18,7 +19,7 @@ fn main() {
         for bytes in [284, 64 * 1024] {
             if backend.is_available() {
                 let rate = rate(backend, bytes, Duration::from_secs_f64(seconds));
-                println!("{backend:?}, {bytes} bytes of data: {rate:.2} M nonces/s");
+                println!("nonces, {backend:?}, {bytes} bytes: {rate:.2} M/s");
             }
         }
     }

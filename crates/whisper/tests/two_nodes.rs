@@ -127,7 +127,9 @@ impl Side {
                 }
                 NodeOutput::Deliver { envelope, .. } => self.delivered.push(envelope),
                 NodeOutput::Opened(_) => {}
-                NodeOutput::ArchiveRequest { .. } | NodeOutput::PoolFull => panic!("{output:?}"),
+                NodeOutput::ArchiveComplete { .. }
+                | NodeOutput::ArchiveRequest { .. }
+                | NodeOutput::PoolFull => panic!("{output:?}"),
             }
         }
         moved

@@ -18,6 +18,7 @@ mod peer;
 mod report;
 mod servers;
 mod transfers;
+mod whisper;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ struct Arguments {
     peers: PathBuf,
 
     /// Only these parts
-    #[arg(long, value_delimiter = ',', default_value = "transfers,memory,mailbox,relay")]
+    #[arg(long, value_delimiter = ',', default_value = "transfers,memory,mailbox,relay,whisper")]
     only: Vec<String>,
 
     /// Where the tables go
@@ -109,6 +110,9 @@ impl Bench {
         }
         if self.arguments.wants("relay") {
             servers::measure_relays(self, &mut report)?;
+        }
+        if self.arguments.wants("whisper") {
+            whisper::measure(self, &mut report)?;
         }
         let text = report.finish()?;
         println!("{text}");

@@ -113,8 +113,12 @@ pub struct Filters {
     filters: BTreeMap<FilterId, Filter>,
     /// The keys to try on a topic, and on any.
     keys: BTreeMap<Option<Topic>, BTreeMap<[u8; 32], Group>>,
+    /// Topics of all filters together.
+    topics: usize,
     /// Bytes that all filters share.
     capacity: usize,
+    /// How long a filter stays that nobody polls.
+    patience: Duration,
 }
 
 /// A key, and the filters that use it.
@@ -136,26 +140,44 @@ struct Filter {
 impl Filters {
     /// No filters; all that will be added share `capacity` bytes.
     pub const fn new(capacity: usize) -> Self {
-        Self { filters: BTreeMap::new(), keys: BTreeMap::new(), capacity }
+        Self {
+            filters: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            topics: 0,
+            capacity,
+            patience: PATIENCE,
+        }
+    }
+
+    /// Keeps filters for so long that nobody polls, instead of five minutes.
+    #[must_use]
+    pub const fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Adds a filter.
     ///
     /// # Errors
-    /// There are too many; wait until some have been removed.
+    /// There are too many, or they have too many topics.
     pub fn add(
         &mut self,
         now: Instant,
         criteria: Criteria,
         rng: &mut impl CryptoRngCore,
-    ) -> Result<FilterId, TooManyFilters> {
+    ) -> Result<FilterId, FilterError> {
         if self.filters.len() >= MAX_FILTERS {
-            return Err(TooManyFilters);
+            return Err(FilterError::TooMany);
         }
+        let topics = topics(&criteria);
+        if self.topics + topics.len() > MAX_TOPICS {
+            return Err(FilterError::TooManyTopics);
+        }
+        self.topics += topics.len();
         let mut id = FilterId([0; 32]);
         rng.fill_bytes(&mut id.0);
         let key = Arc::new(criteria.key.clone());
-        for topic in topics(&criteria) {
+        for topic in topics {
             let new = || Group { key: Arc::clone(&key), filters: Vec::new() };
             let group = self.keys.entry(topic).or_default().entry(key.fingerprint());
             group.or_insert_with(new).filters.push(id);
@@ -172,6 +194,7 @@ impl Filters {
         let Some(filter) = self.filters.remove(id) else { return false };
         let fingerprint = filter.criteria.key.fingerprint();
         for topic in topics(&filter.criteria) {
+            self.topics = self.topics.saturating_sub(1);
             let Some(groups) = self.keys.get_mut(&topic) else { continue };
             if let Some(group) = groups.get_mut(&fingerprint) {
                 group.filters.retain(|other| other != id);
@@ -188,10 +211,20 @@ impl Filters {
 
     /// Takes the messages of a filter. `None` when there is no such filter.
     pub fn poll(&mut self, now: Instant, id: &FilterId) -> Option<Vec<Arc<Received>>> {
+        self.poll_up_to(now, id, usize::MAX)
+    }
+
+    /// Takes messages of a filter, oldest first: as many as have `bytes`, but at least one if there
+    /// is one. `None` when there is no such filter.
+    pub fn poll_up_to(
+        &mut self,
+        now: Instant,
+        id: &FilterId,
+        bytes: usize,
+    ) -> Option<Vec<Arc<Received>>> {
         let filter = self.filters.get_mut(id)?;
         filter.polled = now;
-        filter.bytes = 0;
-        Some(filter.messages.drain(..).collect())
+        Some(filter.take(bytes))
     }
 
     /// Tries all keys on an envelope, and puts what opens into the filters that want it. Returns
@@ -202,7 +235,8 @@ impl Filters {
         let share = self.share();
         for id in candidates {
             let Some(filter) = self.filters.get_mut(&id) else { continue };
-            if filter.wants(&received, direct) && !delivered.contains(&id) {
+            // It is named once: under this topic or under any.
+            if filter.wants(&received, direct) {
                 filter.keep(Arc::clone(&received), share);
                 delivered.push(id);
             }
@@ -210,9 +244,10 @@ impl Filters {
         delivered
     }
 
-    /// Removes the filters that nobody has polled for five minutes, as the reference does.
+    /// Removes the filters that nobody has polled for a while: five minutes, as the reference does.
     pub fn expire(&mut self, now: Instant) {
-        let idle = |filter: &Filter| now.saturating_duration_since(filter.polled) >= IDLE;
+        let patience = self.patience;
+        let idle = |filter: &Filter| now.saturating_duration_since(filter.polled) >= patience;
         let idle: Vec<_> =
             self.filters.iter().filter(|(_, filter)| idle(filter)).map(|(id, _)| *id).collect();
         idle.iter().for_each(|id| {
@@ -297,6 +332,20 @@ impl Filter {
         self.shrink(share);
     }
 
+    /// Takes the oldest messages: at least one, and more up to so many bytes.
+    fn take(&mut self, bytes: usize) -> Vec<Arc<Received>> {
+        let (mut taken, mut cost) = (Vec::new(), 0_usize);
+        while let Some(oldest) = self.messages.front() {
+            cost = cost.saturating_add(oldest.cost());
+            if cost > bytes && !taken.is_empty() {
+                break;
+            }
+            self.bytes = self.bytes.saturating_sub(oldest.cost());
+            taken.extend(self.messages.pop_front());
+        }
+        taken
+    }
+
     fn shrink(&mut self, share: usize) {
         while self.bytes > share {
             let Some(oldest) = self.messages.pop_front() else { break };
@@ -327,16 +376,26 @@ impl fmt::Display for FilterId {
     }
 }
 
-/// There are as many filters as there may be.
+/// Why there is no new filter. Wait until some have been removed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("too many filters: the limit is {MAX_FILTERS}")]
-pub struct TooManyFilters;
+#[non_exhaustive]
+pub enum FilterError {
+    /// There are as many filters as there may be.
+    #[error("too many filters: the limit is {MAX_FILTERS}")]
+    TooMany,
+    /// All filters together have as many topics as they may.
+    #[error("too many topics: the limit is {MAX_TOPICS} in all filters together")]
+    TooManyTopics,
+}
 
 /// Most filters. Each costs microseconds for every envelope.
 pub const MAX_FILTERS: usize = 10_000;
 
+/// Most topics of all filters together. Each costs some two hundred bytes.
+pub const MAX_TOPICS: usize = 200_000;
+
 /// How long a filter stays that nobody polls (geth `filterTimeout`).
-const IDLE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Bytes that a message takes beside its content.
 const OVERHEAD: usize = 320;

@@ -148,6 +148,7 @@ impl Node {
             let more = self.pool.expire(wall, EXPIRY_STEP);
             self.next_expiry = if more { now } else { now + EXPIRY_TICK };
             self.peers.forget_addresses(now);
+            self.outbox.expire(whole_seconds(wall));
         }
         if now >= self.next_tick {
             self.next_tick = now + self.settings.darkness.tick(TICK, rng);
@@ -180,6 +181,11 @@ impl Node {
         Ok(hash)
     }
 
+    /// Own envelopes that have not left yet.
+    pub const fn waiting(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// Sends an envelope to one peer alone, past the pool. Only a peer that trusts us will look at
     /// it. Returns whether there is such a peer.
     pub fn send_direct(&mut self, id: NodeId, envelope: &Envelope) -> bool {
@@ -196,6 +202,16 @@ impl Node {
         self.trusted.insert(id);
     }
 
+    /// Whether it looks at what this node sends to us alone.
+    pub fn trusts(&self, id: &NodeId) -> bool {
+        self.trusted.contains(id)
+    }
+
+    /// Whether it passes on only what it says itself.
+    pub const fn is_light(&self) -> bool {
+        self.settings.light
+    }
+
     /// Asks for this much work from now on, and tells all peers.
     pub fn set_min_work(&mut self, now: Instant, work: Work) {
         self.requirements.set_min_work(now, work);
@@ -206,6 +222,12 @@ impl Node {
     pub fn set_bloom(&mut self, now: Instant, bloom: Bloom) {
         self.requirements.set_bloom(now, bloom);
         self.broadcast(packet::BLOOM, &packet::encode_bloom(&bloom));
+    }
+
+    /// Passes on only what it says itself from now on, or everything again. Peers learn of it when
+    /// they connect: the protocol has no packet for it.
+    pub const fn set_light(&mut self, light: bool) {
+        self.settings.light = light;
     }
 
     /// Takes envelopes of at most this many bytes from now on.
@@ -286,7 +308,10 @@ impl Node {
             Packet::Bloom(bloom) => peer.set_bloom(bloom, owes_pool),
             Packet::Direct(envelopes) => self.take_direct(&id, envelopes),
             Packet::ArchiveRequest(request) => self.take_request(now, id, request)?,
-            Packet::Status(_) | Packet::Unknown => {}
+            Packet::ArchiveComplete { request, last } if self.trusted.contains(&id) => {
+                self.outputs.push_back(NodeOutput::ArchiveComplete { peer: id, request, last });
+            }
+            Packet::ArchiveComplete { .. } | Packet::Status(_) | Packet::Unknown => {}
         }
         Ok(())
     }

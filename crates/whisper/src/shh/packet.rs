@@ -5,7 +5,7 @@
 
 use super::{
     bloom::Bloom,
-    envelope::{Envelope, Fields},
+    envelope::{Envelope, EnvelopeHash, Fields},
     work::Work,
 };
 use crate::devp2p::rlp::{self, Encoder, Rlp, RlpError};
@@ -26,6 +26,13 @@ pub enum Packet<'a> {
     Direct(Envelopes<'a>),
     /// A request to a mail server, sealed like any message.
     ArchiveRequest(Envelope),
+    /// A mail server has sent all that was asked for (Status only).
+    ArchiveComplete {
+        /// The hash of the request's envelope.
+        request: EnvelopeHash,
+        /// The last envelope that was sent, if there was any.
+        last: Option<EnvelopeHash>,
+    },
     /// Nothing that we know. To be ignored.
     Unknown,
 }
@@ -44,6 +51,7 @@ impl<'a> Packet<'a> {
             DIRECT => Self::Direct(Envelopes::one_or_more(body)?),
             // Status has a request of another form under the same code; we serve the first form.
             ARCHIVE_REQUEST => Envelope::parse(body).map_or(Self::Unknown, Self::ArchiveRequest),
+            ARCHIVE_COMPLETE => decode_archive_complete(body).unwrap_or(Self::Unknown),
             _ => Self::Unknown,
         })
     }
@@ -159,6 +167,20 @@ pub fn encode_bloom(bloom: &Bloom) -> Vec<u8> {
     encoder.into_bytes()
 }
 
+/// The body of a packet that ends the answer to `request`: the two hashes, and no place to go on
+/// from, because the answer is whole.
+pub fn encode_archive_complete(request: EnvelopeHash, last: Option<EnvelopeHash>) -> Vec<u8> {
+    rlp::string(&[request.0, last.map_or([0; 32], |last| last.0)].concat())
+}
+
+/// Forks differ in what follows the two hashes, so it is not looked at.
+fn decode_archive_complete<'a>(body: &[u8]) -> Option<Packet<'a>> {
+    let (request, rest) = Rlp::new(body).string().ok()?.split_first_chunk()?;
+    let last = rest.first_chunk().filter(|last| **last != [0; 32]);
+    let last = last.map(|last| EnvelopeHash(*last));
+    Some(Packet::ArchiveComplete { request: EnvelopeHash(*request), last })
+}
+
 fn decode_work(body: &mut Rlp<'_>) -> Result<Work, PacketError> {
     let work = read_work(body)?;
     body.end()?;
@@ -224,6 +246,9 @@ pub const BLOOM: u16 = 3;
 /// Code under which a batch is acknowledged: the hash of its body (Status only).
 pub const ACKNOWLEDGED: u16 = 11;
 
+/// Code of [`Packet::ArchiveComplete`].
+pub const ARCHIVE_COMPLETE: u16 = 125;
+
 /// Code of [`Packet::ArchiveRequest`].
 pub const ARCHIVE_REQUEST: u16 = 126;
 
@@ -235,6 +260,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_end_of_an_answer_reads_back_and_what_is_none_is_ignored() {
+        let request = EnvelopeHash([7; 32]);
+        for last in [None, Some(EnvelopeHash([8; 32]))] {
+            let body = encode_archive_complete(request, last);
+            let Ok(Packet::ArchiveComplete { request: read, last: read_last }) =
+                Packet::decode(ARCHIVE_COMPLETE, &body)
+            else {
+                panic!()
+            };
+            assert_eq!((read, read_last), (request, last));
+        }
+        for body in [vec![], vec![0x80], vec![0xc0], rlp::string(&[1; 31])] {
+            assert!(matches!(Packet::decode(ARCHIVE_COMPLETE, &body), Ok(Packet::Unknown)));
+        }
+    }
 
     #[test]
     fn an_empty_status_is_refused() {

@@ -173,7 +173,7 @@ fn more_filters_than_allowed_are_refused() {
         other.0[..4].copy_from_slice(&number.to_be_bytes());
         filters.filters.insert(other, filter());
     }
-    assert_eq!(filters.add(start(), criteria.clone(), &mut rng), Err(TooManyFilters));
+    assert_eq!(filters.add(start(), criteria.clone(), &mut rng), Err(FilterError::TooMany));
 }
 
 #[test]
@@ -185,4 +185,40 @@ fn the_bloom_of_all_filters_asks_for_their_topics() {
     assert_eq!(filters.bloom(), Bloom::of([TOPIC, OTHER]));
     add(&mut filters, criteria(FilterKey::Symmetric(shared(1)), &[]));
     assert_eq!(filters.bloom(), Bloom::FULL);
+}
+
+#[test]
+fn all_filters_together_have_a_limited_number_of_topics() {
+    let mut filters = Filters::new(1 << 20);
+    let topics: Vec<_> = (0..200_000_u32).map(|topic| Topic(topic.to_be_bytes())).collect();
+    let many = criteria(FilterKey::Symmetric(shared(1)), &topics);
+    let id = add(&mut filters, many);
+    let refused = filters.add(start(), symmetric(2), &mut rng(1));
+    assert_eq!(refused, Err(FilterError::TooManyTopics));
+    assert!(filters.remove(&id));
+    add(&mut filters, symmetric(2));
+}
+
+#[test]
+fn messages_can_be_taken_a_few_at_a_time_and_at_least_one() {
+    let mut filters = Filters::new(1 << 20);
+    let id = add(&mut filters, symmetric(1));
+    for payload in [b"one", b"two", b"six"] {
+        filters.deliver(&saying(payload, 1, None), false);
+    }
+    let mut take = |bytes| {
+        let messages = filters.poll_up_to(start(), &id, bytes).unwrap();
+        messages.iter().map(|received| received.message.payload.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(take(1), [b"one"]);
+    assert_eq!(take(usize::MAX), [b"two", b"six"]);
+    assert!(take(usize::MAX).is_empty());
+}
+
+#[test]
+fn patience_with_filters_that_nobody_polls_can_be_shorter() {
+    let mut filters = Filters::new(1 << 20).with_patience(Duration::from_secs(1));
+    add(&mut filters, symmetric(1));
+    filters.expire(start() + Duration::from_secs(2));
+    assert!(filters.is_empty());
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::{
-    envelope::{Envelope, Refusal},
+    envelope::{Envelope, EnvelopeHash, Refusal},
     packet::PacketError,
 };
 use crate::devp2p::key::NodeId;
@@ -44,6 +44,15 @@ pub enum NodeOutput {
         peer: NodeId,
         /// What it asks, sealed.
         request: Envelope,
+    },
+    /// A trusted mail server says that it has sent all that we asked for.
+    ArchiveComplete {
+        /// The mail server.
+        peer: NodeId,
+        /// The hash of the request's envelope.
+        request: EnvelopeHash,
+        /// The last envelope that it sent, if it sent any.
+        last: Option<EnvelopeHash>,
     },
     /// A valid envelope was dropped for lack of room: time to ask for more work.
     PoolFull,

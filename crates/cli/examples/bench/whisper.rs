@@ -1,0 +1,68 @@
+//! The Whisper core: what the examples of `crates/whisper` print, beside the goals.
+//!
+//! go-ethereum cannot be built from any registry, so its figures are those that were once measured.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::Bench;
+use crate::measure::{NEVER, Running, median};
+use crate::report::{Report, Table};
+
+/// What is measured, what it shall be, and what go-ethereum 1.9.7 did on such a machine.
+const ROWS: &[[&str; 3]] = &[
+    ["nonces, Portable, 284 bytes", "≥ 2.5 M/s", "0.59 M/s"],
+    ["nonces, Avx2, 284 bytes", "≥ 4 M/s", "0.59 M/s"],
+    ["nonces, Avx512, 284 bytes", "≥ 12 M/s", "0.59 M/s"],
+    ["nonces, Portable, 65536 bytes", "the same", "pays per byte"],
+    ["nonces, Avx2, 65536 bytes", "the same", "pays per byte"],
+    ["nonces, Avx512, 65536 bytes", "the same", "pays per byte"],
+    ["relay of 512 bytes to 4 peers", "≥ 20,000 envelopes/s", "-"],
+    ["1,000 filters on 1,000 envelopes with topics", "≤ 30 ms", "-"],
+    ["1,000 filters on 1,000 envelopes without topics", "≤ 2,000 ms", "-"],
+    ["insertion, pool of a million, mean", "-", "-"],
+    ["insertion, pool of a million, longest", "≤ 5 ms", "-"],
+    ["expiry, pool of a million, mean", "-", "-"],
+    ["expiry, pool of a million, longest step of 512", "≤ 5 ms", "-"],
+];
+
+/// Measures the core on one core.
+///
+/// # Errors
+/// An example failed, or was not built.
+pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
+    let mut printed = Vec::new();
+    for run in 0..bench.arguments.runs() {
+        for example in ["mining_speed", "node_speed"] {
+            eprintln!("whisper, {example}, run {}", run + 1);
+            let command = Command::new(bench.binary("examples").join(example));
+            let used = Running::start(command, "", NEVER)?.finish()?;
+            for line in used.output.lines() {
+                printed.push(parse(line).with_context(|| format!("{example} prints {line:?}"))?);
+            }
+        }
+    }
+    let mut table =
+        Table::new("Whisper, one core", &["what", "measured", "goal", "go-ethereum 1.9.7"]);
+    for [what, goal, geth] in ROWS {
+        let of_it = || printed.iter().filter(|(name, ..)| name == what);
+        let values: Vec<f64> = of_it().map(|(_, value, _)| *value).collect();
+        let unit = of_it().next().map_or("", |(_, _, unit)| unit.as_str());
+        let measured = if values.is_empty() {
+            "this processor cannot".to_owned()
+        } else {
+            format!("{} {unit}", median(&values))
+        };
+        table.row([*what, &measured, *goal, *geth].map(str::to_owned).to_vec());
+    }
+    report.add(table);
+    Ok(())
+}
+
+/// Takes `name: number unit` apart.
+fn parse(line: &str) -> Option<(String, f64, String)> {
+    let (name, rest) = line.split_once(": ")?;
+    let (number, unit) = rest.split_once(' ')?;
+    Some((name.to_owned(), number.parse().ok()?, unit.to_owned()))
+}

@@ -1,0 +1,123 @@
+//! `whisper`: messages through a gossiping network, by way of a node.
+//!
+//! Here is who does what; the parts are a file each. What a node does is not in this program.
+
+use anyhow::Result;
+use wormhole::whisper::devp2p::enode::Enode;
+use wormhole::whisper::devp2p::key::PublicKey;
+use wormhole::whisper::shh::{Topic, Work};
+
+use crate::args::WhisperCommand;
+use crate::failure::Failure;
+use crate::printable;
+use crate::talk::Desk;
+
+mod archive;
+mod chat;
+mod desk;
+mod keys;
+mod node;
+mod peers;
+mod post;
+mod reading;
+mod secret;
+mod show;
+mod watch;
+
+/// Does what was asked.
+///
+/// # Errors
+/// It could not be done.
+pub(crate) async fn run(command: WhisperCommand, desk: &mut Desk) -> Result<()> {
+    match command {
+        WhisperCommand::Archive(args) => archive::run(args, desk).await,
+        WhisperCommand::Chat(args) => chat::run(args, desk).await,
+        WhisperCommand::Keygen(args) => keys::generate(&args.name, desk),
+        WhisperCommand::Keys => keys::list(desk),
+        WhisperCommand::Node(args) => node::run(args, desk).await,
+        WhisperCommand::Peers(args) => peers::run(args, desk).await,
+        WhisperCommand::Post(args) => post::run(args, desk).await,
+        WhisperCommand::Watch(args) => watch::run(args, desk).await,
+    }
+}
+
+/// Reads a topic: a word is hashed, `0x` and 8 digits are the topic itself.
+fn topic(text: &str) -> Result<Topic, Failure> {
+    let is_topic = |digits: &str| digits.len() == 8 && is_hex(digits);
+    let refused = match text.strip_prefix("0x") {
+        Some(digits) => !is_topic(digits),
+        None => text.is_empty(),
+    };
+    if refused {
+        return Err(Failure::usage(format!("{:?} is no topic", printable::line(text)))
+            .hint("a topic is any word, or 0x and 8 hexadecimal digits such as 0xdeadbeef"));
+    }
+    Ok(Topic::parse(text))
+}
+
+/// Reads the public key of somebody else.
+fn public_key(text: &str) -> Result<PublicKey, Failure> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok();
+    let key = bytes.and_then(|bytes| PublicKey::from_sec1(&bytes).ok());
+    key.ok_or_else(|| {
+        Failure::usage(format!("{:?} is no public key", printable::line(text))).hint(
+            "a public key is 0x04 and 128 hexadecimal digits: `wormhole whisper keys` prints yours",
+        )
+    })
+}
+
+/// A public key as everyone writes it.
+fn written(key: &PublicKey) -> String {
+    format!("0x{}", data_encoding::HEXLOWER.encode(&key.to_uncompressed()))
+}
+
+/// Reads an amount of work.
+fn work(amount: f64, option: &str) -> Result<Work, Failure> {
+    Work::new(amount).ok_or_else(|| {
+        Failure::usage(format!("{option} is a number that is not negative, such as 0.2"))
+    })
+}
+
+/// Reads the address of a node.
+fn enode(text: &str) -> Result<Enode, Failure> {
+    let refused = |why: String| {
+        Failure::usage(format!("{:?} is no node: {why}", printable::line(text)))
+            .hint("a node looks like enode://128-HEX-DIGITS@192.0.2.7:30303")
+    };
+    let enode = Enode::parse(text).map_err(|error| refused(error.to_string()))?;
+    match enode.endpoint {
+        Some(endpoint) if endpoint.tcp != 0 => Ok(enode),
+        _ => Err(refused("it does not say where it is".to_owned())),
+    }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_a_topic_and_so_are_eight_digits() {
+        assert_eq!(topic("0xDEADbeef").unwrap(), Topic([0xde, 0xad, 0xbe, 0xef]));
+        assert_eq!(topic("lobby").unwrap(), Topic::of_word("lobby"));
+        assert_eq!(topic("deadbeef").unwrap(), Topic::of_word("deadbeef"));
+    }
+
+    #[test]
+    fn what_looks_like_a_mistyped_topic_is_not_hashed() {
+        for text in ["", "0x", "0x0102", "0xdeadbeef00", "0xnothexes"] {
+            assert!(topic(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_reads_back_and_anything_else_is_refused() {
+        let key = wormhole::whisper::new_key().public_key();
+        assert_eq!(public_key(&written(&key)).unwrap(), key);
+        assert!(public_key("0x04").is_err() && public_key("bob").is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! `whisper node`: a node in this process, with a line that says how it is.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+use wormhole::whisper::{Node, Settings, StartError, Status};
+
+use super::{enode, work};
+use crate::args::NodeArgs;
+use crate::failure::Failure;
+use crate::talk::Desk;
+use crate::units;
+
+/// Runs a node until a signal comes.
+///
+/// # Errors
+/// It does not start; or the signal.
+pub(super) async fn run(args: NodeArgs, desk: &mut Desk) -> Result<()> {
+    let node = Node::start(settings(args)?).await.map_err(|error| explain(&error))?;
+    let own = node.enode().to_string();
+    desk.report(&json!({ "event": "node", "enode": own }))?;
+    desk.print(&format!("{own}\n"))?;
+    let done = watch(&node, desk).await;
+    desk.screen.end_status();
+    node.stop().await;
+    done
+}
+
+fn settings(args: NodeArgs) -> Result<Settings> {
+    let nodes = |texts: &[String]| texts.iter().map(|text| enode(text)).collect::<Result<_, _>>();
+    let mut settings = Settings::default();
+    settings.listen = Some(args.listen);
+    settings.advertise = args.advertise;
+    settings.discovery = args.discovery;
+    settings.bootnodes = nodes(&args.bootnode)?;
+    settings.static_peers = nodes(&args.peer)?;
+    settings.max_peers = args.max_peers;
+    settings.min_work = work(args.min_pow, "--min-pow")?;
+    settings.light = args.light;
+    settings.data = args.data;
+    Ok(settings)
+}
+
+/// Says how the node is, as long as it is.
+async fn watch(node: &Node, desk: &mut Desk) -> Result<()> {
+    let (mut last, mut next) = (None, Instant::now());
+    loop {
+        let status = desk.unless_stopped(node.status()).await?;
+        let status = status.map_err(|_| Failure::new("the node has stopped"))?;
+        if last.as_ref() != Some(&status) {
+            desk.report(&event(&status))?;
+        }
+        let new = last.as_ref().map_or(0, |last: &Status| status.accepted - last.accepted);
+        desk.screen.show_status(&line(&status, new));
+        last = Some(status);
+        next += INTERVAL;
+        desk.unless_stopped(sleep_until(next)).await?;
+    }
+}
+
+fn event(status: &Status) -> serde_json::Value {
+    json!({
+        "event": "status", "peers": status.peers, "envelopes": status.envelopes,
+        "bytes": status.bytes, "accepted": status.accepted, "cut": status.cut,
+        "banned": status.banned, "min_pow": status.min_work.as_f64(),
+    })
+}
+
+/// `3 peers · 120 envelopes, 61.2 kB · 4 new/s · 1 cut, 0 banned`.
+fn line(status: &Status, new: u64) -> String {
+    let bytes = units::size(u64::try_from(status.bytes).unwrap_or(u64::MAX));
+    let peers = if status.peers == 1 { "1 peer".into() } else { format!("{} peers", status.peers) };
+    let (envelopes, cut, banned) = (status.envelopes, status.cut, status.banned);
+    format!("{peers} · {envelopes} envelopes, {bytes} · {new} new/s · {cut} cut, {banned} banned")
+}
+
+/// Why there is no node, and what to do about it.
+pub(super) fn explain(error: &StartError) -> Failure {
+    let failure = Failure::new(format!("the node does not start: {error}"));
+    match error {
+        StartError::Listen(_) => failure.hint("--listen 127.0.0.1:0 takes any port that is free"),
+        StartError::DataInUse => failure.hint("give each node a --data folder of its own"),
+        StartError::Archive(_)
+        | StartError::Data(_)
+        | StartError::Needs(..)
+        | StartError::NodeKey
+        | _ => failure,
+    }
+}
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);

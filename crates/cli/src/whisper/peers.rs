@@ -1,0 +1,42 @@
+//! `whisper peers`: who is connected to a node.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::desk::Lender;
+use crate::args::PeersArgs;
+use crate::printable;
+use crate::talk::Desk;
+
+/// Prints a line for each peer: name, address, who called, software.
+///
+/// # Errors
+/// The node does not say.
+pub(super) async fn run(args: PeersArgs, desk: &mut Desk) -> Result<()> {
+    let connecting = Lender::connect(&args.rpc);
+    let lender = desk.unless_stopped(connecting).await??;
+    let peers = desk.unless_stopped(lender.remote().peers()).await?;
+    let peers = peers.map_err(|error| lender.explain(&error))?;
+    if peers.is_empty() {
+        desk.screen.say("No peers.");
+    }
+    for peer in peers {
+        let name = peer.enode.strip_prefix("enode://").unwrap_or(&peer.enode);
+        let name: String = name.chars().take(SHOWN).collect();
+        let way = if peer.network.inbound { "in " } else { "out" };
+        desk.report(&json!({
+            "event": "peer", "enode": peer.enode, "address": peer.network.remote_address,
+            "inbound": peer.network.inbound, "client": peer.name, "speaks": peer.caps,
+        }))?;
+        desk.print(&format!(
+            "{}  {way}  {:<21}  {}\n",
+            printable::line(&name),
+            printable::line(&peer.network.remote_address),
+            printable::line(&peer.name),
+        ))?;
+    }
+    Ok(())
+}
+
+/// Digits of a peer's name that are shown.
+const SHOWN: usize = 16;

@@ -1,0 +1,113 @@
+//! `whisper post`: one message, sealed and sent by the node.
+
+use std::io::{self, Read as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use wormhole::whisper::devp2p::key::{PrivateKey, PublicKey};
+use wormhole::whisper::remote::{MessageKey, Posting};
+use wormhole::whisper::shh::{SymmetricKey, Topic};
+
+use super::desk::Lender;
+use super::{keys, public_key, secret, topic};
+use crate::args::{MarkArgs, PostArgs};
+use crate::failure::Failure;
+use crate::talk::Desk;
+
+/// Posts what was typed, and prints the name of its envelope.
+///
+/// # Errors
+/// It was not posted.
+pub(super) async fn run(args: PostArgs, desk: &mut Desk) -> Result<()> {
+    let topic = topic(&args.topic)?;
+    let to = args.to.as_deref().map(public_key).transpose()?;
+    let sign = args.mark.sign.as_deref().map(keys::find).transpose()?;
+    let payload = payload(args.text, desk).await?;
+    let to = match to {
+        Some(key) => To::One(key),
+        None => To::All(secret::shared(args.password, desk).await?),
+    };
+    let letter = Letter { topic, to, sign, payload, mark: args.mark };
+    let connecting = Lender::connect(&args.rpc);
+    let mut lender = desk.unless_stopped(connecting).await??;
+    let posted = desk.unless_stopped(letter.post(&mut lender)).await;
+    lender.leave().await;
+    let hash = posted??;
+    desk.report(&json!({ "event": "posted", "hash": hash, "topic": topic.to_string() }))?;
+    desk.print(&format!("{hash}\n"))
+}
+
+/// Who shall be able to read a message.
+#[derive(Debug)]
+enum To {
+    /// All who have the password.
+    All(SymmetricKey),
+    /// The holder of this key.
+    One(PublicKey),
+}
+
+/// A message, and how it is to be made.
+#[derive(Debug)]
+struct Letter {
+    topic: Topic,
+    to: To,
+    sign: Option<PrivateKey>,
+    payload: Vec<u8>,
+    mark: MarkArgs,
+}
+
+impl Letter {
+    async fn post(self, lender: &mut Lender) -> Result<String> {
+        let to = match &self.to {
+            To::All(key) => lender.lend_shared(key).await?,
+            To::One(key) => MessageKey::Public(*key),
+        };
+        let mut posting = Posting::new(to, self.topic, self.payload);
+        if let Some(key) = &self.sign {
+            posting.signer = Some(lender.lend_private(key).await?);
+        }
+        mark(&mut posting, &self.mark, lender).await?;
+        lender.remote().post(&posting).await.map_err(|error| lender.explain(&error).into())
+    }
+}
+
+/// Says how long a message lives and what work is done for it.
+///
+/// # Errors
+/// The node does not say what work it wants.
+pub(super) async fn mark(posting: &mut Posting, args: &MarkArgs, lender: &Lender) -> Result<()> {
+    posting.ttl = args.ttl;
+    posting.work = lender.work(args.pow).await?;
+    posting.work_time = WORK_TIME;
+    Ok(())
+}
+
+/// What is to be said: as typed, or from standard input without the end of its last line.
+async fn payload(text: String, desk: &mut Desk) -> Result<Vec<u8>> {
+    if text != "-" {
+        return Ok(text.into_bytes());
+    }
+    let read = tokio::task::spawn_blocking(|| {
+        let mut bytes = Vec::new();
+        let read = io::stdin().lock().take(MAX_PAYLOAD + 1).read_to_end(&mut bytes);
+        read.map(|_| bytes)
+    });
+    let bytes = desk.unless_stopped(read).await?.context("cannot read standard input")?;
+    let mut bytes = bytes.context("cannot read standard input")?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_PAYLOAD) {
+        return Err(Failure::new("the message is too large")
+            .hint("`wormhole send` is for files; Whisper is for words")
+            .into());
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    Ok(bytes)
+}
+
+/// Time for the proof of work. The usual amount takes milliseconds.
+const WORK_TIME: Duration = Duration::from_secs(60);
+
+/// Bytes of a message: what nodes take unless told otherwise.
+const MAX_PAYLOAD: u64 = 1 << 20;

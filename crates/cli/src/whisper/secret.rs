@@ -1,0 +1,117 @@
+//! Where passwords come from: the command line, a file, the environment, or whoever sits there.
+
+use std::fs;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use wormhole::whisper::shh::SymmetricKey;
+use zeroize::Zeroizing;
+
+use crate::args::PasswordArgs;
+use crate::failure::Failure;
+use crate::printable;
+use crate::talk::Desk;
+use crate::typing::SavedMode;
+
+/// The key of the password that all who read a topic share.
+///
+/// # Errors
+/// There is none to be had.
+pub(super) async fn shared(args: PasswordArgs, desk: &mut Desk) -> Result<SymmetricKey> {
+    let typed = args.password.map(Zeroizing::new);
+    let password = match typed {
+        Some(password) => password,
+        None => {
+            let place = Place {
+                file: args.password_file.as_deref(),
+                variable: "WORMHOLE_WHISPER_PASSWORD",
+                prompt: "Password: ",
+                hint: "give --password-file FILE, or WORMHOLE_WHISPER_PASSWORD in the environment",
+            };
+            place.read(desk).await?
+        }
+    };
+    key(&password)
+}
+
+/// The key of the password of a node's archive.
+///
+/// # Errors
+/// There is none to be had.
+pub(super) async fn of_archive(file: Option<&Path>, desk: &mut Desk) -> Result<SymmetricKey> {
+    let place = Place {
+        file,
+        variable: "WORMHOLE_ARCHIVE_PASSWORD",
+        prompt: "Password of the archive: ",
+        hint: "give --server-password-file FILE, or WORMHOLE_ARCHIVE_PASSWORD in the environment",
+    };
+    key(&place.read(desk).await?)
+}
+
+/// The token for a node's JSON-RPC, if one was given.
+///
+/// # Errors
+/// The file cannot be read, or is empty.
+pub(super) fn token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>> {
+    match file {
+        Some(file) => first_line(file).map(Some),
+        None => Ok(from_environment("WORMHOLE_WHISPER_TOKEN")),
+    }
+}
+
+fn key(password: &str) -> Result<SymmetricKey> {
+    if password.is_empty() {
+        return Err(Failure::usage("the password is empty").into());
+    }
+    Ok(SymmetricKey::from_password(password))
+}
+
+/// Where a password may be, other than on the command line.
+#[derive(Debug)]
+struct Place<'a> {
+    file: Option<&'a Path>,
+    variable: &'a str,
+    prompt: &'static str,
+    hint: &'static str,
+}
+
+impl Place<'_> {
+    async fn read(&self, desk: &mut Desk) -> Result<Zeroizing<String>> {
+        if let Some(file) = self.file {
+            return first_line(file);
+        }
+        if let Some(password) = from_environment(self.variable) {
+            return Ok(password);
+        }
+        if desk.is_json() || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Err(Failure::usage("there is no password").hint(self.hint).into());
+        }
+        let _mode = SavedMode::new();
+        let prompt = self.prompt;
+        let typed = tokio::task::spawn_blocking(move || ask(prompt));
+        let typed = desk.unless_stopped(typed).await?.context("cannot read the terminal")?;
+        typed.context("cannot read the terminal")
+    }
+}
+
+/// Asks without showing what is typed.
+fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
+    let terminal = console::Term::stderr();
+    terminal.write_str(prompt)?;
+    terminal.read_secure_line().map(Zeroizing::new)
+}
+
+fn from_environment(variable: &str) -> Option<Zeroizing<String>> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty()).map(Zeroizing::new)
+}
+
+fn first_line(file: &Path) -> Result<Zeroizing<String>> {
+    let shown = printable::path(file);
+    let text = fs::read_to_string(file).map(Zeroizing::new);
+    let text = text.with_context(|| format!("cannot read {shown}"))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(Zeroizing::new(line.to_owned())),
+        _ => Err(Failure::new(format!("the first line of {shown} is empty")).into()),
+    }
+}

@@ -1,0 +1,107 @@
+//! Messages as people and programs are shown them.
+
+use anyhow::Result;
+use data_encoding::HEXLOWER;
+use serde_json::json;
+use wormhole::whisper::devp2p::key::PublicKey;
+use wormhole::whisper::shh::Topic;
+
+use super::written;
+use crate::printable;
+use crate::talk::Desk;
+
+/// A message that was opened, here or by a node.
+#[derive(Debug)]
+pub(super) struct Opened<'a> {
+    /// What was said.
+    pub(super) payload: &'a [u8],
+    /// Who signed it.
+    pub(super) signer: Option<PublicKey>,
+    /// Its topic.
+    pub(super) topic: Topic,
+    /// Seconds since 1970 when it claims to have been made.
+    pub(super) sent: u32,
+    /// Seconds that it lives.
+    pub(super) ttl: u32,
+    /// The name of its envelope.
+    pub(super) hash: &'a str,
+}
+
+impl Opened<'_> {
+    /// Prints it on standard output.
+    ///
+    /// # Errors
+    /// Standard output does not take it.
+    pub(super) fn print(&self, desk: &Desk) -> Result<()> {
+        desk.report(&json!({
+            "event": "message",
+            "text": std::str::from_utf8(self.payload).ok(),
+            "payload": format!("0x{}", HEXLOWER.encode(self.payload)),
+            "signer": self.signer.as_ref().map(written),
+            "topic": self.topic.to_string(),
+            "sent": self.sent,
+            "ttl": self.ttl,
+            "hash": self.hash,
+        }))?;
+        desk.print(&format!(
+            "{}  {}  {}\n",
+            time(self.sent),
+            who(self.signer.as_ref()),
+            self.text()
+        ))
+    }
+
+    /// What was said, safe to show, its lines under one another.
+    fn text(&self) -> String {
+        match std::str::from_utf8(self.payload) {
+            Ok(text) => printable::text(text.trim_end()).replace('\n', "\n    "),
+            Err(_) => format!("({} bytes that are no text)", self.payload.len()),
+        }
+    }
+}
+
+/// Who signed, in as many digits as nobody can match by trying.
+fn who(signer: Option<&PublicKey>) -> String {
+    match signer {
+        Some(key) => {
+            let [_, id @ ..] = key.to_uncompressed();
+            HEXLOWER.encode(id.first_chunk::<8>().unwrap_or(&[0; 8]))
+        }
+        None => "unsigned        ".to_owned(),
+    }
+}
+
+/// A time in UTC: `2026-11-25 14:03:07`.
+fn time(seconds: u32) -> String {
+    let (year, month, day) = wormhole::whisper::date(seconds);
+    let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(payload: &[u8]) -> Opened<'_> {
+        let topic = Topic([1, 2, 3, 4]);
+        Opened { payload, signer: None, topic, sent: 0, ttl: 50, hash: "0x" }
+    }
+
+    #[test]
+    fn what_would_drive_a_terminal_is_shown_instead() {
+        assert_eq!(opened(b"a\x1b[2Jb\nc\n").text(), "a\\u{1b}[2Jb\n    c");
+        assert_eq!(opened(&[0xff, 0xfe]).text(), "(2 bytes that are no text)");
+    }
+
+    #[test]
+    fn times_are_those_of_greenwich() {
+        assert_eq!(time(1_575_000_000), "2019-11-29 04:00:00");
+    }
+
+    #[test]
+    fn a_signer_is_told_by_sixteen_digits() {
+        let key = wormhole::whisper::new_key().public_key();
+        assert_eq!(who(Some(&key)).len(), who(None).len());
+        assert!(written(&key)[4..].starts_with(&who(Some(&key))));
+    }
+}

@@ -1,0 +1,118 @@
+//! The commands of `whisper` as people run them: processes on this machine, their outputs and exit
+//! codes, and a peer that nobody here wrote (`whisper/npm.rs`).
+//!
+//! What the network side of a node does is tested in the SDK; what is said before any node is asked
+//! is in `cmd.rs`.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+#![expect(clippy::indexing_slicing, reason = "tests may panic")]
+
+#[expect(dead_code, reason = "the tests of transfers use more of it")]
+#[path = "transfers/world.rs"]
+mod world;
+
+#[path = "whisper/archive.rs"]
+mod archive;
+#[path = "whisper/keys.rs"]
+mod keys;
+#[path = "whisper/node.rs"]
+mod node;
+#[path = "whisper/npm.rs"]
+mod npm;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::timeout;
+use wormhole::whisper::devp2p::enode::Enode;
+use wormhole::whisper::shh::message::{Padding, Sealing, compose};
+use wormhole::whisper::shh::node::Darkness;
+use wormhole::whisper::shh::{Draft, Envelope, SymmetricKey, Topic, Work};
+use wormhole::whisper::{Node, Settings, mine};
+
+use world::Running;
+
+/// A folder for one test, removed when the test has passed.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let test = std::thread::current().name().unwrap_or("test").replace("::", "-");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    /// Our command with a home of its own and nothing from ours.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wormhole"));
+        command
+            .args(arguments)
+            .current_dir(&self.0)
+            .env("HOME", &self.0)
+            .env("XDG_CONFIG_HOME", &self.0)
+            .env("XDG_DATA_HOME", &self.0)
+            .env_remove("WORMHOLE_WHISPER_PASSWORD")
+            .env_remove("WORMHOLE_WHISPER_RPC");
+        command
+    }
+
+    /// Runs `wormhole whisper` to its end.
+    fn whisper(&self, arguments: &[&str]) -> world::Ended {
+        Running::start(self.command(&[&["whisper"], arguments].concat())).end()
+    }
+
+    /// Starts `wormhole whisper node` at a free port.
+    fn node(&self, arguments: &[&str]) -> (Running, Enode) {
+        let start = ["--json", "whisper", "node", "--listen", "127.0.0.1:0"];
+        let node = Running::start(self.command(&[&start, arguments].concat()));
+        let text = node.wait_for(r#"{"enode":""#);
+        let enode = Enode::parse(text.split('"').next().unwrap()).unwrap();
+        (node, enode)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// A node of this process, which does nothing that takes time on purpose.
+async fn our_node(change: impl FnOnce(&mut Settings)) -> Node {
+    let mut settings = Settings::loopback();
+    settings.darkness = Darkness::OFF;
+    change(&mut settings);
+    Node::start(settings).await.unwrap()
+}
+
+/// Waits until a node has a peer.
+async fn connected(node: &Node) {
+    until(async || node.status().await.unwrap().peers > 0).await;
+}
+
+/// Waits until something is so, looking at it again and again.
+async fn until(mut look: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !look().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, looking).await.expect("in time");
+}
+
+/// A message for all who have the key, paid for.
+async fn sealed(text: &str, topic: Topic, key: &SymmetricKey) -> Envelope {
+    let mut rng = rand_core::OsRng;
+    let plaintext = compose(text.as_bytes(), &Padding::Block, Sealing::Symmetric, None, &mut rng);
+    let data = key.seal(&plaintext.unwrap(), &mut rng);
+    let draft = Draft::new(SystemTime::now().into(), 50, topic, data);
+    mine(draft, Some(Work::DEFAULT_MINIMUM), PATIENCE).await.unwrap()
+}
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,38 @@
+//! Nodes in processes of their own.
+
+use super::Folder;
+
+#[test]
+fn two_nodes_meet_and_tell_how_they_are() {
+    let folder = Folder::new();
+    let (one, enode) = folder.node(&[]);
+    let (two, _) = folder.node(&["--peer", &enode.to_string()]);
+    for node in [&one, &two] {
+        node.wait_for(r#""peers":1"#);
+    }
+    two.signal("INT");
+    let ended = two.end();
+    ended.failed(130, "interrupted");
+    one.signal("TERM");
+    one.end().failed(143, "terminated");
+}
+
+#[test]
+fn a_node_keeps_its_name_with_its_data() {
+    let folder = Folder::new();
+    let (node, before) = folder.node(&["--data", "data"]);
+    node.signal("INT");
+    node.end();
+    let (_node, after) = folder.node(&["--data", "data"]);
+    assert_eq!(before.id, after.id);
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_with_a_way_out() {
+    let folder = Folder::new();
+    let (_node, enode) = folder.node(&[]);
+    let taken = enode.endpoint.unwrap().tcp_address().to_string();
+    let ended = folder.whisper(&["node", "--listen", &taken]);
+    ended.failed(1, "cannot listen");
+    assert!(ended.stderr.contains("--listen 127.0.0.1:0"), "{ended}");
+}

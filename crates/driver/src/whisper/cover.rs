@@ -1,0 +1,120 @@
+//! Cover traffic: envelopes that mean nothing and look like those that pass by, so that a real one
+//! of ours does not stand out (go-ethereum's "Achieving Darkness").
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use rand_core::{CryptoRngCore, RngCore};
+use wormhole_whisper::{
+    devp2p::key::PrivateKey,
+    shh::{
+        Draft, Envelope, SymmetricKey, Topic,
+        seal::{ASYMMETRIC_OVERHEAD, SYMMETRIC_OVERHEAD, seal_for},
+    },
+};
+
+/// What passed by lately.
+#[derive(Debug, Default)]
+pub(super) struct Model(VecDeque<Looks>);
+
+/// What can be seen of an envelope.
+#[derive(Clone, Copy, Debug)]
+struct Looks {
+    topic: Topic,
+    ttl: u32,
+    bytes: usize,
+    asymmetric: bool,
+}
+
+impl Model {
+    /// An envelope passed by.
+    pub(super) fn note(&mut self, envelope: &Envelope) {
+        let data = envelope.data();
+        let asymmetric = data.len() > ASYMMETRIC_OVERHEAD
+            && (data.len() - ASYMMETRIC_OVERHEAD).is_multiple_of(BLOCK)
+            && data.first() == Some(&UNCOMPRESSED);
+        if data.len() <= MAX_BYTES && envelope.ttl() <= MAX_TTL {
+            self.0.truncate(REMEMBERED - 1);
+            let (topic, ttl, bytes) = (envelope.topic(), envelope.ttl(), data.len());
+            self.0.push_front(Looks { topic, ttl, bytes, asymmetric });
+        }
+    }
+
+    /// An envelope that looks like one of them, still without work. Nobody has its key.
+    pub(super) fn draw(&self, rng: &mut impl CryptoRngCore) -> Draft {
+        let looks = self.choose(rng).unwrap_or_else(|| {
+            let mut topic = Topic([0; 4]);
+            rng.fill_bytes(&mut topic.0);
+            let bytes = BLOCK + SYMMETRIC_OVERHEAD;
+            Looks { topic, ttl: DEFAULT_TTL, bytes, asymmetric: false }
+        });
+        let overhead = if looks.asymmetric { ASYMMETRIC_OVERHEAD } else { SYMMETRIC_OVERHEAD };
+        let plaintext = vec![0; looks.bytes.saturating_sub(overhead)];
+        let data = match looks.asymmetric {
+            true => seal_for(&PrivateKey::random(rng).public_key(), &plaintext, rng),
+            false => SymmetricKey::random(rng).seal(&plaintext, rng),
+        };
+        Draft::new(SystemTime::now().into(), looks.ttl, looks.topic, data)
+    }
+
+    fn choose(&self, rng: &mut impl RngCore) -> Option<Looks> {
+        let count = u32::try_from(self.0.len()).ok().filter(|count| *count > 0)?;
+        let drawn = usize::try_from(rng.next_u32() % count).ok()?;
+        self.0.get(drawn).copied()
+    }
+}
+
+/// Time to the next one: exponential, so that none can be told from the time of another.
+pub(super) fn pause(mean: Duration, rng: &mut impl RngCore) -> Duration {
+    let fraction = f64::from(rng.next_u32()) / 2.0_f64.powi(32);
+    mean.mul_f64((-(1.0 - fraction).ln()).clamp(0.01, 8.0))
+}
+
+/// Envelopes that are remembered.
+const REMEMBERED: usize = 64;
+
+/// Messages are padded to a multiple of this many bytes.
+const BLOCK: usize = 256;
+
+/// Begins a message sealed for one reader: a point with both coordinates.
+const UNCOMPRESSED: u8 = 4;
+
+/// Largest envelope that is imitated, in bytes of data: work is paid by the byte.
+const MAX_BYTES: usize = 8 * 1024;
+
+/// Longest life that is imitated, in seconds: work is paid by the second.
+const MAX_TTL: u32 = 3600;
+
+/// Life of a cover envelope that imitates nothing, in seconds, as the reference's default.
+const DEFAULT_TTL: u32 = 50;
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn cover_looks_like_what_passed_by() {
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let mut model = Model::default();
+        let alone = model.draw(&mut rng);
+        assert_eq!((alone.ttl, alone.data.len()), (DEFAULT_TTL, BLOCK + SYMMETRIC_OVERHEAD));
+        let data = seal_for(&PrivateKey::random(&mut rng).public_key(), &[0; 512], &mut rng);
+        let seen = Draft { expiry: 1000, ttl: 70, topic: Topic([1, 2, 3, 4]), data }.finish(0);
+        (0..1000).for_each(|_| model.note(&seen));
+        assert!(model.0.len() <= REMEMBERED);
+        let drawn = model.draw(&mut rng);
+        assert_eq!((drawn.ttl, drawn.topic), (70, seen.topic()));
+        assert_eq!(drawn.data.len(), seen.data().len());
+        assert_eq!(drawn.data.first(), Some(&UNCOMPRESSED));
+        assert_ne!(drawn.data, seen.data());
+    }
+
+    #[test]
+    fn pauses_have_the_mean_that_was_asked_for() {
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let total: Duration = (0..10_000).map(|_| pause(Duration::from_secs(1), &mut rng)).sum();
+        assert!((9_500..10_500).contains(&total.as_secs()));
+    }
+}

@@ -1,0 +1,272 @@
+//! What people do with a node: keys, filters, subscriptions, and messages to post.
+//!
+//! A [`Desk`] reads on behalf of its owner what the [`Node`] passes on. It knows no protocol of
+//! clients; whoever serves them asks it.
+//!
+//! ```text
+//!  Node::envelopes ──► reader: a task, opens what our keys open on threads that may block
+//!                        ├──► filters, until they are polled or nobody polls them
+//!                        └──► subscriptions, at once
+//!  Letter ──► compose, seal ──► mine ──► Node::post or Node::send_direct
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand_core::OsRng;
+use tokio::sync::{Notify, oneshot};
+use wormhole_kit::Secret;
+use wormhole_whisper::{
+    devp2p::key::PrivateKey,
+    shh::{
+        Bloom, Filters, SymmetricKey,
+        filter::{self, Criteria, FilterError, FilterId, Received},
+    },
+};
+
+use super::{Node, Stopped};
+
+mod keys;
+mod letter;
+mod reader;
+mod subscription;
+
+use keys::KeyRing;
+pub use keys::{KeyId, MAX_KEYS, SharedKey, TooManyKeys};
+pub use letter::{Letter, LetterError, Reader};
+pub use subscription::Subscription;
+
+/// A desk at a node. Clones are the same one; with the last of them its keys and filters are gone.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    node: Node,
+    max_ttl: u32,
+    inner: Arc<Inner>,
+}
+
+/// What its owner decides about a desk.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeskSettings {
+    /// Bytes of opened messages that all filters hold together.
+    pub filter_bytes: usize,
+    /// How long a filter stays that nobody polls.
+    pub patience: Duration,
+    /// Longest life of a message to post, in seconds: that of the node.
+    pub max_ttl: u32,
+}
+
+impl Default for DeskSettings {
+    fn default() -> Self {
+        let max_ttl = wormhole_whisper::shh::requirements::DEFAULT_MAX_TTL;
+        Self { filter_bytes: DEFAULT_FILTER_BYTES, patience: filter::PATIENCE, max_ttl }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    keys: Mutex<KeyRing>,
+    filters: Mutex<Filters>,
+    subscribers: Mutex<BTreeMap<FilterId, Arc<Notify>>>,
+    /// What the node was told to ask for; all, unless somebody narrowed it.
+    interests: tokio::sync::Mutex<Bloom>,
+    missed: AtomicU64,
+    delivered: AtomicU64,
+    /// Ends the reader when it is dropped.
+    _alive: oneshot::Sender<()>,
+}
+
+impl Desk {
+    /// Sets up a desk, in the background of the present tokio runtime. It reads what the node
+    /// accepts from now on.
+    pub fn new(node: Node, settings: &DeskSettings) -> Self {
+        let (alive, over) = oneshot::channel();
+        let inner = Arc::new(Inner {
+            keys: Mutex::new(KeyRing::new()),
+            filters: Mutex::new(
+                Filters::new(settings.filter_bytes).with_patience(settings.patience),
+            ),
+            subscribers: Mutex::default(),
+            interests: tokio::sync::Mutex::new(Bloom::FULL),
+            missed: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            _alive: alive,
+        });
+        reader::start(&inner, node.envelopes(), over, settings.patience);
+        Self { node, max_ttl: settings.max_ttl, inner }
+    }
+
+    /// The node at which the desk stands.
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Takes a key pair in.
+    ///
+    /// # Errors
+    /// There are too many; remove some.
+    pub fn add_key_pair(&self, key: PrivateKey) -> Result<KeyId, TooManyKeys> {
+        lock(&self.inner.keys).pairs.add(key)
+    }
+
+    /// Draws a key pair.
+    ///
+    /// # Errors
+    /// As for [`Desk::add_key_pair`].
+    pub fn new_key_pair(&self) -> Result<KeyId, TooManyKeys> {
+        self.add_key_pair(PrivateKey::random(&mut OsRng))
+    }
+
+    /// The key pair of this name.
+    pub fn key_pair(&self, id: &KeyId) -> Option<PrivateKey> {
+        lock(&self.inner.keys).pairs.find(id)
+    }
+
+    /// Forgets a key pair; filters that have it keep it. Returns whether there was one.
+    pub fn remove_key_pair(&self, id: &KeyId) -> bool {
+        lock(&self.inner.keys).pairs.remove(id)
+    }
+
+    /// Takes a shared key in.
+    ///
+    /// # Errors
+    /// There are too many; remove some.
+    pub fn add_shared_key(&self, key: SharedKey) -> Result<KeyId, TooManyKeys> {
+        lock(&self.inner.keys).shared.add(key)
+    }
+
+    /// Takes in the key of a password, which takes tens of milliseconds of a thread that may block.
+    ///
+    /// # Errors
+    /// As for [`Desk::add_shared_key`].
+    pub async fn add_password(&self, password: &str) -> Result<KeyId, TooManyKeys> {
+        let password = zeroize::Zeroizing::new(password.to_owned());
+        let stretch = move || SymmetricKey::from_password(&password).secret().clone();
+        // It does not panic; what is all zero cannot be used.
+        let secret = tokio::task::spawn_blocking(stretch).await;
+        self.add_shared_key(SharedKey::new(secret.unwrap_or_else(|_| Secret::new([0; 32]))))
+    }
+
+    /// The shared key of this name.
+    pub fn shared_key(&self, id: &KeyId) -> Option<SharedKey> {
+        lock(&self.inner.keys).shared.find(id)
+    }
+
+    /// Forgets a shared key; filters that have it keep it. Returns whether there was one.
+    pub fn remove_shared_key(&self, id: &KeyId) -> bool {
+        lock(&self.inner.keys).shared.remove(id)
+    }
+
+    /// Keeps messages from now on, until they are [polled](Desk::poll). Where the node was told to
+    /// ask for less than all, it asks for these topics too.
+    ///
+    /// # Errors
+    /// There are too many filters, or the node has stopped.
+    pub async fn watch(&self, criteria: Criteria) -> Result<FilterId, WatchError> {
+        let wanted = Bloom::of(criteria.topics.iter().copied());
+        let add =
+            move |inner: &Inner| lock(&inner.filters).add(Instant::now(), criteria, &mut OsRng);
+        let id = self.blocking(add).await??;
+        let mut interests = self.inner.interests.lock().await;
+        if *interests != Bloom::FULL {
+            *interests = interests.union(&wanted);
+            self.node.set_interests(*interests).await?;
+        }
+        Ok(id)
+    }
+
+    /// Takes messages of a filter, oldest first, about as many as have `bytes`. `None` when there
+    /// is no such filter, or none any more.
+    pub async fn poll(&self, id: FilterId, bytes: usize) -> Option<Vec<Arc<Received>>> {
+        let poll = move |inner: &Inner| lock(&inner.filters).poll_up_to(Instant::now(), &id, bytes);
+        self.blocking(poll).await.ok()?
+    }
+
+    /// Removes a filter. Returns whether there was one.
+    pub async fn unwatch(&self, id: FilterId) -> bool {
+        let remove = move |inner: &Inner| lock(&inner.filters).remove(&id);
+        self.blocking(remove).await.unwrap_or(false)
+    }
+
+    /// Hands messages out from now on, as soon as they come.
+    ///
+    /// # Errors
+    /// As for [`Desk::watch`].
+    pub async fn subscribe(&self, criteria: Criteria) -> Result<Subscription, WatchError> {
+        let id = self.watch(criteria).await?;
+        Ok(Subscription::new(id, Arc::clone(&self.inner)))
+    }
+
+    /// Asks for these topics only, and for those of filters to come.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn set_interests(&self, bloom: Bloom) -> Result<(), Stopped> {
+        let mut interests = self.inner.interests.lock().await;
+        *interests = bloom;
+        self.node.set_interests(bloom).await
+    }
+
+    /// How the desk is.
+    pub async fn status(&self) -> DeskStatus {
+        let count = |inner: &Inner| {
+            let filters = lock(&inner.filters);
+            (filters.len(), filters.waiting())
+        };
+        let (filters, waiting) = self.blocking(count).await.unwrap_or_default();
+        DeskStatus {
+            filters,
+            waiting,
+            delivered: self.inner.delivered.load(Ordering::Relaxed),
+            missed: self.inner.missed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Does something on a thread that may block: a lock is held as long as an envelope is tried.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || work(&inner)).await.map_err(|_| Stopped)
+    }
+}
+
+/// How a desk is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct DeskStatus {
+    /// Filters, those of subscriptions included.
+    pub filters: usize,
+    /// Messages that wait to be polled.
+    pub waiting: usize,
+    /// Messages that went into filters since the start.
+    pub delivered: u64,
+    /// Envelopes that came too fast to be tried since the start.
+    pub missed: u64,
+}
+
+/// Why there is no new filter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// There are too many.
+    #[error(transparent)]
+    Full(#[from] FilterError),
+    /// The node has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Locks what nothing panics with.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Memory for opened messages unless told otherwise, in bytes.
+const DEFAULT_FILTER_BYTES: usize = 128 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Two desks at two nodes on this machine.
+
+use wormhole_whisper::shh::{Topic, Work, filter::FilterKey};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::whisper::Settings;
+
+const TOPIC: Topic = Topic([1, 2, 3, 4]);
+
+async fn pair() -> (Desk, Desk) {
+    let alice = Node::start(Settings::loopback()).await.unwrap();
+    let mut settings = Settings::loopback();
+    settings.static_peers = vec![alice.enode()];
+    let bob = Node::start(settings).await.unwrap();
+    let settings = DeskSettings::default();
+    (Desk::new(alice, &settings), Desk::new(bob, &settings))
+}
+
+fn criteria(key: FilterKey) -> Criteria {
+    Criteria { key, signer: None, topics: vec![TOPIC], min_work: Work::NONE, direct: false }
+}
+
+fn letter(reader: Reader, payload: &[u8]) -> Letter {
+    Letter::new(reader, TOPIC, Zeroizing::new(payload.to_vec()))
+}
+
+#[tokio::test]
+async fn a_signed_message_reaches_a_subscriber_and_says_who_signed() {
+    let (alice, bob) = pair().await;
+    let key = SymmetricKey::from_password("secret");
+    let mut inbox = alice.subscribe(criteria(FilterKey::Symmetric(key.clone()))).await.unwrap();
+    let mut letter = letter(Reader::Sharers(key), b"hello");
+    let signer = bob.key_pair(&bob.new_key_pair().unwrap()).unwrap();
+    letter.signer = Some(signer.clone());
+    let hash = bob.post(letter).await.unwrap();
+    let messages = inbox.next().await.unwrap();
+    assert_eq!(messages[0].message.payload, b"hello");
+    assert_eq!(messages[0].message.signer, Some(signer.public_key()));
+    assert_eq!(messages[0].hash, hash);
+}
+
+#[tokio::test]
+async fn a_message_for_one_alone_waits_in_its_filter_until_polled() {
+    let (alice, bob) = pair().await;
+    let reader = alice.key_pair(&alice.new_key_pair().unwrap()).unwrap();
+    let filter = alice.watch(criteria(FilterKey::Private(reader.clone()))).await.unwrap();
+    let mut bell = alice.subscribe(criteria(FilterKey::Private(reader.clone()))).await.unwrap();
+    bob.post(letter(Reader::Holder(reader.public_key()), b"for you")).await.unwrap();
+    bell.next().await.unwrap();
+    let messages = alice.poll(filter, usize::MAX).await.unwrap();
+    assert_eq!(messages[0].message.payload, b"for you");
+    assert!(alice.poll(filter, usize::MAX).await.unwrap().is_empty());
+    assert!(alice.unwatch(filter).await && alice.poll(filter, 0).await.is_none());
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_refused_with_a_reason() {
+    let node = Node::start(Settings::loopback()).await.unwrap();
+    let desk = Desk::new(node, &DeskSettings::default());
+    let reader = || Reader::Sharers(SymmetricKey::random(&mut OsRng));
+    let mut hurried = letter(reader(), b"x");
+    hurried.work_time = Duration::ZERO;
+    let said = desk.post(hurried).await.unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "failed to reach the PoW target, specified pow time (0 seconds) was insufficient"
+    );
+    let mut cheap = letter(reader(), b"x");
+    cheap.work = Some(Work::NONE);
+    assert_eq!(desk.post(cheap).await, Err(LetterError::TooLittleWork));
+    let mut eternal = letter(reader(), b"x");
+    eternal.ttl = u32::MAX;
+    assert!(
+        desk.post(eternal).await.unwrap_err().to_string().starts_with("lives for 4294967295 s")
+    );
+    let large = desk.post(letter(reader(), &[0; 1 << 20])).await.unwrap_err().to_string();
+    assert!(large.ends_with("more than 1048576"), "{large}");
+}
+
+#[tokio::test]
+async fn ten_thousand_filters_are_the_most() {
+    let node = Node::start(Settings::loopback()).await.unwrap();
+    let desk = Desk::new(node, &DeskSettings::default());
+    for _ in 0..filter::MAX_FILTERS {
+        let key = FilterKey::Symmetric(SymmetricKey::random(&mut OsRng));
+        desk.watch(criteria(key)).await.unwrap();
+    }
+    let key = FilterKey::Symmetric(SymmetricKey::random(&mut OsRng));
+    assert_eq!(desk.watch(criteria(key)).await, Err(FilterError::TooMany.into()));
+}
+
+#[tokio::test]
+async fn a_filter_that_nobody_polls_goes_away_and_a_quiet_subscription_stays() {
+    let node = Node::start(Settings::loopback()).await.unwrap();
+    let patience = Duration::from_secs(3);
+    let desk = Desk::new(node, &DeskSettings { patience, ..DeskSettings::default() });
+    let key = || FilterKey::Symmetric(SymmetricKey::random(&mut OsRng));
+    let mut inbox = desk.subscribe(criteria(key())).await.unwrap();
+    desk.watch(criteria(key())).await.unwrap();
+    let gone = async {
+        while desk.status().await.filters > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = inbox.next() => panic!("nothing was sent"),
+        () = gone => {}
+    }
+    drop(inbox);
+    assert_eq!(desk.status().await.filters, 0);
+}
+
+#[tokio::test]
+async fn filters_widen_interests_that_were_narrowed_and_only_those() {
+    let node = Node::start(Settings::loopback()).await.unwrap();
+    let desk = Desk::new(node, &DeskSettings::default());
+    let key = || FilterKey::Symmetric(SymmetricKey::random(&mut OsRng));
+    desk.watch(criteria(key())).await.unwrap();
+    assert_eq!(desk.node().status().await.unwrap().bloom, Bloom::FULL);
+    desk.set_interests(Bloom::EMPTY).await.unwrap();
+    desk.watch(criteria(key())).await.unwrap();
+    assert_eq!(desk.node().status().await.unwrap().bloom, Bloom::of([TOPIC]));
+}

@@ -1,0 +1,46 @@
+//! The listener: takes links in, and sends those away that are not welcome before they cost
+//! anything.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+use super::link::{Context, LinkNumber, answer};
+use super::reputation::Reputation;
+
+/// Whom not to talk to, for all who must know.
+pub(super) type Blacklist = Arc<Mutex<Reputation>>;
+
+/// Takes links in until the node stops.
+pub(super) async fn stand(listener: TcpListener, context: Arc<Context>, blacklist: Blacklist) {
+    let mut closing = context.closing.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = closing.changed() => return,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Mostly no more open files. Not to be tried again at once: it would fail again.
+                tracing::debug!(%error, "no link accepted");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let banned = blacklist.lock().unwrap_or_else(PoisonError::into_inner);
+        if banned.bans_address(Instant::now(), address.ip()) {
+            continue;
+        }
+        drop(banned);
+        let place = context.pending.enter(address.ip().to_canonical());
+        let link = LinkNumber(context.next.fetch_add(1, Ordering::Relaxed));
+        tokio::spawn(answer(Arc::clone(&context), link, stream, address, place));
+    }
+}
+
+/// Pause after a link that could not be accepted.
+const PAUSE: Duration = Duration::from_millis(100);

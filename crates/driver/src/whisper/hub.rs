@@ -1,0 +1,425 @@
+//! The one task that owns the node of the core, and knows every link.
+//!
+//! Links, the listener, discovery and handles talk to it through bounded channels; it waits for none
+//! of them. What a link does not take in time costs the link, never the hub.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use rand_core::OsRng;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep_until, timeout};
+use wormhole_kit::UnixTime;
+use wormhole_whisper::{
+    devp2p::{
+        base::DisconnectReason,
+        discovery::Discovery,
+        enode::{Endpoint, Enode},
+        key::{NodeId, PrivateKey},
+    },
+    shh::{self, Envelope, EnvelopeHash, Requirements, Work},
+};
+
+use super::archive::Archive;
+use super::cover::{self, Model};
+use super::dialler::{Dialler, Places};
+use super::door::{self, Blacklist};
+use super::heard::Audience;
+use super::link::{self, Context, Event, LinkNumber, Order};
+use super::memory::Folder;
+use super::pending::Pending;
+use super::reputation::Reputation;
+use super::{ArchiveDone, ArchiveSettings, Cover, Inner, MineError, Node, Settings, StartError};
+use super::{finder, mine};
+
+mod commands;
+mod outputs;
+mod roster;
+mod visits;
+
+pub(super) use commands::Command;
+use roster::Roster;
+
+/// Starts a node.
+pub(super) async fn start(settings: Settings) -> Result<Node, StartError> {
+    let needs_listen =
+        [(settings.discovery, "discovery"), (settings.advertise.is_some(), "address")];
+    if settings.listen.is_none()
+        && let Some((_, what)) = needs_listen.into_iter().find(|(asked, _)| *asked)
+    {
+        return Err(StartError::Needs(what, "a listening address"));
+    }
+    let failed = |_| StartError::Data(std::io::ErrorKind::Other);
+    let asked = settings.clone();
+    let kept = spawn_blocking(move || Kept::recall(&asked)).await.map_err(failed)??;
+    let refused = |error: std::io::Error| StartError::Listen(error.kind());
+    let listener = match settings.listen {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(refused)?),
+        None => None,
+    };
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(refused)?;
+    let socket = match address.filter(|_| settings.discovery) {
+        Some(address) => Some(bind_udp(address, settings.listen).await.map_err(refused)?),
+        None => None,
+    };
+    let udp = socket.as_ref().map(UdpSocket::local_addr).transpose().map_err(refused)?;
+    let endpoint = address.map(|address| Endpoint {
+        ip: settings.advertise.unwrap_or_else(|| reachable(address.ip())),
+        tcp: address.port(),
+        udp: udp.map_or(0, |address| address.port()),
+    });
+    let (commands, received) = mpsc::channel(MAX_COMMANDS);
+    let audience = Audience::default();
+    let enode = Enode { id: kept.key.public_key().node_id(), endpoint };
+    let (hub, inputs) = Hub::new(kept, &settings, endpoint, audience.clone());
+    if let Some(listener) = listener {
+        let context = Arc::clone(&hub.context);
+        tokio::spawn(door::stand(listener, context, Arc::clone(&hub.blacklist)));
+    }
+    if let (Some(socket), Some(endpoint)) = (socket, endpoint) {
+        let (key, bootnodes) = (hub.context.key.clone(), &settings.bootnodes);
+        let discovery = Discovery::new(key, endpoint, seconds(), bootnodes, Instant::now());
+        let wanted = hub.wanted.subscribe();
+        tokio::spawn(finder::look(socket, discovery, inputs.finds, wanted));
+    }
+    tokio::spawn(hub.run(received, inputs.events, inputs.found));
+    Ok(Node { inner: Inner { commands, audience, enode }.into() })
+}
+
+/// Takes the UDP port of the same number, or any if the number was not ours to choose.
+async fn bind_udp(tcp: SocketAddr, asked: Option<SocketAddr>) -> std::io::Result<UdpSocket> {
+    match UdpSocket::bind(tcp).await {
+        Err(error)
+            if error.kind() == std::io::ErrorKind::AddrInUse
+                && asked.is_some_and(|asked| asked.port() == 0) =>
+        {
+            UdpSocket::bind(SocketAddr::new(tcp.ip(), 0)).await
+        }
+        bound => bound,
+    }
+}
+
+/// What may have been there before this start.
+struct Kept {
+    folder: Option<Folder>,
+    key: PrivateKey,
+    node: shh::Node,
+    archive: Option<(Archive, JoinHandle<()>)>,
+}
+
+impl Kept {
+    /// Reads it from disk, or makes it. Blocks.
+    fn recall(settings: &Settings) -> Result<Self, StartError> {
+        let folder = settings.data.as_deref().map(Folder::open).transpose()?;
+        let key = match (&settings.key, &folder) {
+            (Some(key), _) => key.clone(),
+            (None, Some(folder)) => folder.node_key()?,
+            (None, None) => PrivateKey::random(&mut OsRng),
+        };
+        let archive = match (&settings.archive, &folder) {
+            (Some(archive), Some(folder)) => Some(Archive::open(&folder.archive(), archive)?),
+            (Some(_), None) => return Err(StartError::Needs("archive", "a data folder")),
+            (None, _) => None,
+        };
+        let mut node = shh::Node::new(core_settings(settings), Instant::now());
+        for record in folder.iter().flat_map(Folder::records) {
+            node.restore(Instant::now(), SystemTime::now().into(), record);
+        }
+        settings.trusted.iter().for_each(|id| node.trust(*id));
+        Ok(Self { folder, key, node, archive })
+    }
+}
+
+fn core_settings(settings: &Settings) -> shh::node::Settings {
+    let mut wanted = shh::node::Settings::default();
+    wanted.requirements = Requirements::new(settings.min_work)
+        .with_limits(settings.max_message_bytes, settings.max_ttl);
+    wanted.pool_bytes = settings.pool_bytes;
+    wanted.light = settings.light;
+    wanted.restrict_light = settings.restrict_light;
+    wanted.serves_archive = settings.archive.is_some();
+    wanted.limits = settings.limits;
+    wanted.darkness = settings.darkness;
+    wanted
+}
+
+/// The node and what it needs.
+struct Hub {
+    id: NodeId,
+    node: shh::Node,
+    context: Arc<Context>,
+    /// Links and the listener end when this is dropped.
+    closing: watch::Sender<()>,
+    /// Whether discovery should look for more nodes.
+    wanted: watch::Sender<bool>,
+    roster: Roster,
+    dialler: Dialler,
+    blacklist: Blacklist,
+    audience: Audience,
+    folder: Option<Folder>,
+    archive: Option<ServedArchive>,
+    /// Answers of mail servers that somebody waits for.
+    answers: Vec<(NodeId, EnvelopeHash, oneshot::Sender<ArchiveDone>)>,
+    cover: Option<CoverTraffic>,
+    pressure: Pressure,
+    pool_bytes: usize,
+    accepted: u64,
+    cut: u64,
+}
+
+/// The archive, and what its readers must know.
+struct ServedArchive {
+    archive: Archive,
+    thread: JoinHandle<()>,
+    settings: ArchiveSettings,
+    /// Whether something was lost lately, which has been said in the log.
+    losing: bool,
+}
+
+/// Cover traffic under way.
+struct CoverTraffic {
+    settings: Cover,
+    model: Model,
+    next: Instant,
+    work: Option<Search>,
+}
+
+/// A search for work under way.
+type Search = Pin<Box<dyn Future<Output = Result<Envelope, MineError>> + Send>>;
+
+/// How much more work is asked for while the pool is full.
+#[derive(Debug)]
+struct Pressure {
+    /// What is asked for otherwise.
+    usual: Work,
+    raised: bool,
+    changed: Option<Instant>,
+}
+
+/// What comes to the hub, and the other end of what discovery finds.
+struct Inputs {
+    events: mpsc::Receiver<Event>,
+    finds: mpsc::Sender<Enode>,
+    found: mpsc::Receiver<Enode>,
+}
+
+impl Hub {
+    fn new(
+        kept: Kept,
+        settings: &Settings,
+        endpoint: Option<Endpoint>,
+        audience: Audience,
+    ) -> (Self, Inputs) {
+        let Kept { folder, key, node, archive } = kept;
+        let (events, received) = mpsc::channel(MAX_EVENTS);
+        let (finds, found) = mpsc::channel(MAX_FOUND);
+        let (closing, closes) = watch::channel(());
+        let now = Instant::now();
+        let id = key.public_key().node_id();
+        let context = Arc::new(Context {
+            key,
+            listen_port: endpoint.map_or(0, |endpoint| endpoint.tcp),
+            max_message: AtomicUsize::new(longest_message(settings.max_message_bytes)),
+            events,
+            room: Arc::new(Semaphore::new(usize::try_from(link::ROOM).unwrap_or(usize::MAX))),
+            archive: archive.as_ref().map(|(archive, _)| archive.clone()),
+            pending: Pending::default(),
+            closing: closes,
+            next: AtomicU64::new(0),
+        });
+        let mut dialler = Dialler::default();
+        settings.bootnodes.iter().filter(|node| node.id != id).for_each(|node| dialler.found(node));
+        for node in settings.static_peers.iter().filter(|node| node.id != id) {
+            dialler.add_static(now, node, false);
+        }
+        let archive = archive.zip(settings.archive.clone()).map(|((archive, thread), settings)| {
+            ServedArchive { archive, thread, settings, losing: false }
+        });
+        let cover = settings.cover.map(|settings| {
+            let next = now + cover::pause(settings.mean_interval, &mut OsRng);
+            CoverTraffic { settings, model: Model::default(), next, work: None }
+        });
+        let hub = Self {
+            id,
+            node,
+            context,
+            closing,
+            wanted: watch::Sender::new(true),
+            roster: Roster::new(settings),
+            dialler,
+            blacklist: Blacklist::default(),
+            audience,
+            folder,
+            archive,
+            answers: Vec::new(),
+            cover,
+            pressure: Pressure { usual: settings.min_work, raised: false, changed: None },
+            pool_bytes: settings.pool_bytes,
+            accepted: 0,
+            cut: 0,
+        };
+        (hub, Inputs { events: received, finds, found })
+    }
+
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut events: mpsc::Receiver<Event>,
+        mut found: mpsc::Receiver<Enode>,
+    ) {
+        let stopped = loop {
+            self.carry_out();
+            self.call();
+            let deadline = self.deadline();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Stop(reply)) => break Some(reply),
+                    Some(command) => self.obey(command),
+                    None => break None,
+                },
+                Some(event) = events.recv() => self.note(event),
+                Some(enode) = found.recv() => self.dialler.found(&enode),
+                mined = mined(&mut self.cover) => self.post_cover(mined),
+                () = sleep_until(deadline.into()) => self.let_time_pass(),
+            }
+        };
+        self.stop(events).await;
+        // Whoever has told us to stop may be gone.
+        let _unheard = stopped.map(|reply| reply.send(()));
+    }
+
+    fn deadline(&self) -> Instant {
+        let cover = self.cover.as_ref().filter(|cover| cover.work.is_none());
+        let others = [self.dialler.deadline(), cover.map(|cover| cover.next)];
+        others.into_iter().flatten().fold(self.node.deadline(), Instant::min)
+    }
+
+    fn let_time_pass(&mut self) {
+        let now = Instant::now();
+        self.node.handle_timeout(now, SystemTime::now().into(), &mut OsRng);
+        self.relax(now);
+        let min_work = self.node.requirements().min_work();
+        if let Some(cover) = &mut self.cover
+            && cover.work.is_none()
+            && now >= cover.next
+        {
+            let draft = cover.model.draw(&mut OsRng);
+            cover.work = Some(Box::pin(mine(draft, Some(min_work), COVER_TIME)));
+        }
+    }
+
+    fn post_cover(&mut self, mined: Result<Envelope, MineError>) {
+        if let Some(cover) = &mut self.cover {
+            cover.work = None;
+            cover.next = Instant::now() + cover::pause(cover.settings.mean_interval, &mut OsRng);
+        }
+        if let Ok(envelope) = mined {
+            let (now, wall) = (Instant::now(), SystemTime::now().into());
+            // What is not taken leaves a gap in the cover, no more.
+            let _posted = self.node.post(now, wall, envelope, &mut OsRng);
+        }
+    }
+
+    /// Calls whoever is to be called now.
+    fn call(&mut self) {
+        let now = Instant::now();
+        loop {
+            let places = self.places();
+            let roster = &self.roster;
+            let blacklist = lock(&self.blacklist);
+            let skip =
+                |id: &NodeId| *id == self.id || roster.has(id) || blacklist.bans_node(now, id);
+            let Some((id, address)) = self.dialler.next(now, places, skip) else { break };
+            drop(blacklist);
+            let link = LinkNumber(self.context.next.fetch_add(1, Ordering::Relaxed));
+            tokio::spawn(link::call(Arc::clone(&self.context), link, id, address));
+        }
+        let hungry = self.dialler.wants_found(self.places());
+        self.wanted.send_if_modified(|wanted| std::mem::replace(wanted, hungry) != hungry);
+    }
+
+    fn places(&self) -> Places {
+        self.roster.places()
+    }
+
+    /// Parts with everyone and keeps what a restart needs.
+    async fn stop(mut self, mut events: mpsc::Receiver<Event>) {
+        for orders in self.roster.drain() {
+            // Who does not take it is told by the end of the link.
+            let _full = orders.try_send(Order::Disconnect(DisconnectReason::Quitting));
+        }
+        let Self { node, context, closing, wanted, audience, folder, archive, .. } = self;
+        drop((context, closing, wanted));
+        let parted = async { while events.recv().await.is_some() {} };
+        if timeout(PARTING, parted).await.is_err() {
+            tracing::debug!("not every link has ended in time");
+        }
+        audience.close();
+        let kept = spawn_blocking(move || {
+            if let Some(folder) = folder
+                && let Err(error) = folder.keep(node.pool())
+            {
+                tracing::warn!(%error, "envelopes are not kept over the restart");
+            }
+            if let Some(ServedArchive { archive, thread, .. }) = archive {
+                drop(archive);
+                // It panics only if something in it is broken, which it has said.
+                let _panicked = thread.join();
+            }
+        });
+        let _shutting_down = kept.await;
+    }
+}
+
+async fn mined(cover: &mut Option<CoverTraffic>) -> Result<Envelope, MineError> {
+    match cover.as_mut().and_then(|cover| cover.work.as_mut()) {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn lock(blacklist: &Blacklist) -> MutexGuard<'_, Reputation> {
+    // Nothing panics while it holds the lock.
+    blacklist.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a listener is reached that listens everywhere: at least from here.
+const fn reachable(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) if v4.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
+}
+
+/// The longest packet that holds envelopes up to this size: as the core counts.
+const fn longest_message(max_size: usize) -> usize {
+    max_size.saturating_mul(3) / 2
+}
+
+/// Seconds since 1970: grows with every start.
+fn seconds() -> u64 {
+    let now = UnixTime::from(SystemTime::now()).as_secs();
+    Duration::try_from_secs_f64(now).map_or(0, |since_1970| since_1970.as_secs())
+}
+
+/// Commands that wait.
+const MAX_COMMANDS: usize = 256;
+
+/// Events of links that wait; how many bytes of packets is a matter of their room.
+const MAX_EVENTS: usize = 1024;
+
+/// Nodes that were found and wait.
+const MAX_FOUND: usize = 64;
+
+/// Time for all links to end.
+const PARTING: Duration = Duration::from_secs(3);
+
+/// Longest search for the work of one cover envelope.
+const COVER_TIME: Duration = Duration::from_secs(30);

@@ -1,0 +1,129 @@
+//! What the node of the core wants done.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use wormhole_kit::UnixTime;
+use wormhole_whisper::{
+    devp2p::{base::DisconnectReason, key::NodeId},
+    shh::{Envelope, NodeOutput, Refusal, Work, archive::ArchiveRequest, node::PeerError},
+};
+
+use super::super::ArchiveDone;
+use super::super::link::Order;
+use super::{Hub, Pressure};
+
+impl Hub {
+    /// Does it all.
+    pub(super) fn carry_out(&mut self) {
+        while let Some(output) = self.node.poll() {
+            match output {
+                NodeOutput::Send { peer, code, body } => {
+                    self.order(&peer, Order::Send { code, body });
+                }
+                NodeOutput::Opened(_) => {}
+                NodeOutput::Disconnect { peer, error } => self.cut(&peer, &error),
+                NodeOutput::Deliver { envelope, direct } => self.deliver(&envelope, direct),
+                NodeOutput::ArchiveRequest { peer, request } => self.answer(&peer, &request),
+                NodeOutput::ArchiveComplete { peer, request, last } => {
+                    let wanted =
+                        |(from, hash, _): &mut (NodeId, _, _)| *from == peer && *hash == request;
+                    for (_, _, done) in self.answers.extract_if(.., wanted) {
+                        // Nobody may wait for it any more.
+                        let _unheard = done.send(ArchiveDone { last });
+                    }
+                }
+                NodeOutput::PoolFull => self.press(Instant::now()),
+            }
+        }
+    }
+
+    /// The core has parted with a peer.
+    fn cut(&mut self, peer: &NodeId, error: &PeerError) {
+        if let Some(seat) = self.roster.seat(peer) {
+            let end = seat.end;
+            if matches!(error, PeerError::BothLight | PeerError::NoStatusInTime(_)) {
+                tracing::debug!(%peer, %error, "peer is of no use");
+            } else if matches!(error, PeerError::InvalidEnvelope(Refusal::NotWanted(_))) {
+                // The error's own words would name a topic.
+                self.blame(Some(*peer), &end, &"invalid envelope: topic was not asked for");
+            } else {
+                self.blame(Some(*peer), &end, error);
+            }
+        }
+        self.dismiss(peer, DisconnectReason::SubprotocolError);
+    }
+
+    fn deliver(&mut self, envelope: &Envelope, direct: bool) {
+        self.audience.tell(envelope, direct);
+        if direct {
+            return;
+        }
+        self.accepted = self.accepted.saturating_add(1);
+        if let Some(cover) = &mut self.cover {
+            cover.model.note(envelope);
+        }
+        if let Some(served) = &mut self.archive {
+            let lost = !served.archive.keep(envelope);
+            if lost && !served.losing {
+                tracing::warn!("envelopes come faster than the archive takes them");
+            }
+            served.losing = lost;
+        }
+    }
+
+    /// Answers a request to the archive, if it opens and is not from long ago.
+    fn answer(&mut self, peer: &NodeId, envelope: &Envelope) {
+        let Some(served) = &self.archive else { return };
+        let age = UnixTime::from(SystemTime::now()).as_secs() - f64::from(envelope.expiry());
+        if age > MAX_LATE {
+            return;
+        }
+        match ArchiveRequest::open(envelope, &served.settings.key, served.settings.min_work) {
+            Ok((request, _)) if self.has_room(peer) == Some(true) => {
+                let (hash, request) = (envelope.hash(), Box::new(request));
+                self.order(peer, Order::Answer { hash, request });
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%peer, %error, "archive request is not answered"),
+        }
+    }
+
+    /// Asks for more work, because the pool is full.
+    fn press(&mut self, now: Instant) {
+        if self.pressure.has_changed_within(now, PRESS_INTERVAL) {
+            return;
+        }
+        let present = self.node.requirements().min_work().as_f64();
+        if let Some(work) = Work::new((2.0 * present).max(Work::DEFAULT_MINIMUM.as_f64())) {
+            tracing::warn!(work = work.as_f64(), "pool is full: more work is asked for");
+            self.node.set_min_work(now, work);
+            self.pressure.raised = true;
+            self.pressure.changed = Some(now);
+        }
+    }
+
+    /// Asks for no more work than usual once there is room again.
+    pub(super) fn relax(&mut self, now: Instant) {
+        let calm = !self.pressure.has_changed_within(now, CALM);
+        if self.pressure.raised && calm && self.node.pool().bytes() < self.pool_bytes / 2 {
+            self.node.set_min_work(now, self.pressure.usual);
+            self.pressure.raised = false;
+            self.pressure.changed = Some(now);
+        }
+    }
+}
+
+impl Pressure {
+    fn has_changed_within(&self, now: Instant, time: Duration) -> bool {
+        self.changed.is_some_and(|changed| now.saturating_duration_since(changed) < time)
+    }
+}
+
+/// Seconds after its expiry from which on a request is not answered any more.
+const MAX_LATE: f64 = 20.0;
+
+/// Time between two rises of the work that is asked for: peers are told, and have ten seconds.
+const PRESS_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Time that a rise lasts at least.
+const CALM: Duration = Duration::from_secs(60);

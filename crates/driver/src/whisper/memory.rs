@@ -1,0 +1,163 @@
+//! What a restart must not lose, in the data folder: the node's key, the pool and what was seen.
+//!
+//! ```text
+//! nodekey   64 hexadecimal digits, readable for its owner alone (as go-ethereum's)
+//! pool      MAGIC, then records: 0, length (4, big-endian), envelope
+//!                              | 1, hash (32), expiry (4, big-endian)
+//! lock      held while a node runs
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use rand_core::OsRng;
+use wormhole_kit::Secret;
+use wormhole_whisper::{
+    devp2p::key::PrivateKey,
+    shh::{Envelope, EnvelopeHash, Pool, pool::Record, requirements::MAX_SIZE_LIMIT},
+};
+use zeroize::Zeroizing;
+
+use super::StartError;
+
+/// The data folder, ours as long as this lives.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes a folder, making it if needed.
+    pub(super) fn open(path: &Path) -> Result<Self, StartError> {
+        let failed = |error: io::Error| StartError::Data(error.kind());
+        create_private(path).map_err(failed)?;
+        let lock = private().write(true).create(true).truncate(false).open(path.join("lock"));
+        let lock = lock.map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StartError::DataInUse),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Where the archive is.
+    pub(super) fn archive(&self) -> PathBuf {
+        self.path.join("archive.sqlite")
+    }
+
+    /// The node's key, drawn the first time.
+    pub(super) fn node_key(&self) -> Result<PrivateKey, StartError> {
+        let path = self.path.join("nodekey");
+        match fs::read_to_string(&path).map(Zeroizing::new) {
+            Ok(text) => {
+                let bytes = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).map(Zeroizing::new);
+                let bytes = bytes.ok().and_then(|bytes| bytes.as_slice().try_into().ok());
+                let key = bytes.map(|bytes| PrivateKey::from_secret(&Secret::new(bytes)));
+                key.and_then(Result::ok).ok_or(StartError::NodeKey)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = PrivateKey::random(&mut OsRng);
+                let text = Zeroizing::new(HEXLOWER.encode(key.to_secret().expose()));
+                let written = self.replace("nodekey", |file| file.write_all(text.as_bytes()));
+                written.map(|()| key).map_err(|error| StartError::Data(error.kind()))
+            }
+            Err(error) => Err(StartError::Data(error.kind())),
+        }
+    }
+
+    /// What was kept, one record after the other, as far as it can be read.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
+        let mut file = File::open(self.path.join("pool")).ok().map(BufReader::new);
+        let magic = file.as_mut().and_then(|file| read::<{ MAGIC.len() }>(file).ok());
+        file = file.filter(|_| magic == Some(*MAGIC));
+        std::iter::from_fn(move || record(file.as_mut()?))
+    }
+
+    /// Keeps the pool.
+    pub(super) fn keep(&self, pool: &Pool) -> io::Result<()> {
+        self.replace("pool", |file| {
+            file.write_all(MAGIC)?;
+            pool.records().try_for_each(|record| match record {
+                Record::Kept(envelope) => {
+                    let encoded = envelope.encoded();
+                    let length = u32::try_from(encoded.len()).map_err(io::Error::other)?;
+                    file.write_all(&[KEPT])?;
+                    file.write_all(&length.to_be_bytes())?;
+                    file.write_all(encoded)
+                }
+                Record::Seen { hash, expiry } => {
+                    file.write_all(&[SEEN])?;
+                    file.write_all(&hash.0)?;
+                    file.write_all(&expiry.to_be_bytes())
+                }
+                _ => Ok(()),
+            })
+        })
+    }
+
+    /// Writes a file whole or not at all.
+    fn replace(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let part = self.path.join(format!("{name}.part"));
+        let file = private().write(true).create(true).truncate(true).open(&part)?;
+        let mut writer = BufWriter::new(file);
+        write(&mut writer)?;
+        writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(part, self.path.join(name))
+    }
+}
+
+fn record(file: &mut impl Read) -> Option<Record> {
+    match read(file).ok()? {
+        [KEPT] => {
+            let length = usize::try_from(u32::from_be_bytes(read(file).ok()?)).ok()?;
+            let mut encoded = vec![0; Some(length).filter(|length| *length <= MAX_RECORD)?];
+            file.read_exact(&mut encoded).ok()?;
+            Envelope::parse(&encoded).ok().map(Record::Kept)
+        }
+        [SEEN] => {
+            let (hash, expiry) = (EnvelopeHash(read(file).ok()?), read(file).ok()?);
+            Some(Record::Seen { hash, expiry: u32::from_be_bytes(expiry) })
+        }
+        _ => None,
+    }
+}
+
+fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    file.read_exact(&mut bytes).map(|()| bytes)
+}
+
+/// Opens files that only their owner may read.
+fn private() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
+}
+
+/// How a file of the pool begins.
+const MAGIC: &[u8; 24] = b"wormhole whisper pool 1\n";
+
+/// Begins an envelope that was there.
+const KEPT: u8 = 0;
+
+/// Begins the hash of one that had been there.
+const SEEN: u8 = 1;
+
+/// Most bytes of an envelope in the file: the largest that anyone may ask for, and its fields.
+const MAX_RECORD: usize = MAX_SIZE_LIMIT + 64;

@@ -1,0 +1,245 @@
+//! Messages as JSON-RPC writes them (spec section 3).
+
+use std::fmt;
+use std::time::Duration;
+
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use serde_json::{Value, json};
+use wormhole_whisper::devp2p::{enode::Enode, key::PublicKey};
+use wormhole_whisper::shh::{Topic, Work};
+
+use super::RemoteError;
+
+/// The name that a node has given to a key. Whoever knows it may use the key there.
+#[derive(Clone, Eq, PartialEq)]
+pub struct KeyId(pub(super) String);
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyId(…)")
+    }
+}
+
+/// What seals a message, or opens it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "there are two ways to seal (EIP-627)")]
+pub enum MessageKey {
+    /// A private key: opens, and signs.
+    Private(KeyId),
+    /// The public key of a reader: seals.
+    Public(PublicKey),
+    /// A shared key: seals and opens.
+    Symmetric(KeyId),
+}
+
+/// A message to be posted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Posting {
+    /// What seals it.
+    pub to: MessageKey,
+    /// What signs it, if anything.
+    pub signer: Option<KeyId>,
+    /// Its topic.
+    pub topic: Topic,
+    /// What is said.
+    pub payload: Vec<u8>,
+    /// Seconds that it lives.
+    pub ttl: u32,
+    /// The work to be done for it.
+    pub work: Work,
+    /// Time for that work, in whole seconds and at least one.
+    pub work_time: Duration,
+    /// The only peer that gets it, past the pool; it has to trust the node.
+    pub only_to: Option<Enode>,
+}
+
+impl Posting {
+    /// A message that lives for 50 seconds, with the work that is usual.
+    pub const fn new(to: MessageKey, topic: Topic, payload: Vec<u8>) -> Self {
+        Self {
+            to,
+            signer: None,
+            topic,
+            payload,
+            ttl: 50,
+            work: Work::DEFAULT_MINIMUM,
+            work_time: Duration::from_secs(10),
+            only_to: None,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let mut post = json!({
+            "topic": self.topic.to_string(),
+            "payload": hex(&self.payload),
+            "ttl": self.ttl,
+            "powTarget": self.work.as_f64(),
+            "powTime": self.work_time.as_secs().max(1),
+        });
+        put_key(&mut post, &self.to);
+        if let Some(KeyId(signer)) = &self.signer {
+            put(&mut post, "sig", signer);
+        }
+        if let Some(peer) = &self.only_to {
+            put(&mut post, "targetPeer", &peer.to_string());
+        }
+        post
+    }
+}
+
+/// Which messages to watch for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Wanted {
+    /// Who must have signed them, if it matters.
+    pub signer: Option<PublicKey>,
+    /// Under which topics they may be; none for any.
+    pub topics: Vec<Topic>,
+    /// Whether they may come directly from a trusted peer.
+    pub direct: bool,
+}
+
+impl Wanted {
+    /// Everything under one topic.
+    pub fn under(topic: Topic) -> Self {
+        Self { topics: vec![topic], ..Self::default() }
+    }
+
+    pub(super) fn to_json(&self, key: &MessageKey) -> Value {
+        let topics: Vec<_> = self.topics.iter().map(Topic::to_string).collect();
+        let mut criteria = json!({ "topics": topics, "allowP2P": self.direct });
+        put_key(&mut criteria, key);
+        if let Some(signer) = &self.signer {
+            put(&mut criteria, "sig", &hex(&signer.to_uncompressed()));
+        }
+        criteria
+    }
+}
+
+fn put_key(object: &mut Value, key: &MessageKey) {
+    match key {
+        MessageKey::Private(KeyId(id)) => put(object, "privateKeyID", id),
+        MessageKey::Public(key) => put(object, "pubKey", &hex(&key.to_uncompressed())),
+        MessageKey::Symmetric(KeyId(id)) => put(object, "symKeyID", id),
+    }
+}
+
+fn put(object: &mut Value, name: &str, text: &str) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), text.into());
+    }
+}
+
+/// A message that a node has opened.
+#[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct RemoteMessage {
+    /// What was said, by whom: nothing here has been made safe to show.
+    pub payload: Vec<u8>,
+    /// Who signed it, if anyone did. The node has checked it.
+    pub signer: Option<PublicKey>,
+    /// Its topic.
+    pub topic: Topic,
+    /// Seconds since 1970 when it claims to have been made.
+    pub sent: u32,
+    /// Seconds that it lives.
+    pub ttl: u32,
+    /// The name of its envelope: `0x` and 64 digits.
+    pub hash: String,
+}
+
+impl RemoteMessage {
+    pub(super) fn from_json(value: &Value) -> Result<Self, RemoteError> {
+        let bytes = |name| optional_hex(value, name);
+        let number = |name| value.get(name)?.as_u64().and_then(|n| u32::try_from(n).ok());
+        let signer = match bytes("sig")? {
+            key if key.is_empty() => None,
+            key => Some(PublicKey::from_sec1(&key).map_err(|_| RemoteError::Malformed)?),
+        };
+        let topic = bytes("topic")?.try_into().map_err(|_| RemoteError::Malformed)?;
+        let hash: [u8; 32] = bytes("hash")?.try_into().map_err(|_| RemoteError::Malformed)?;
+        Ok(Self {
+            payload: bytes("payload")?,
+            signer,
+            topic: Topic(topic),
+            sent: number("timestamp").ok_or(RemoteError::Malformed)?,
+            ttl: number("ttl").ok_or(RemoteError::Malformed)?,
+            hash: hex(&hash),
+        })
+    }
+}
+
+/// Prints sizes only: the payload is nobody's business.
+impl fmt::Debug for RemoteMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteMessage({}, {} bytes)", self.hash, self.payload.len())
+    }
+}
+
+/// A text of `0x` and digits; none at all is no bytes.
+fn optional_hex(value: &Value, name: &str) -> Result<Vec<u8>, RemoteError> {
+    let text = match value.get(name) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(value) => value.as_str().and_then(|text| text.strip_prefix("0x")),
+    };
+    let bytes = text.and_then(|text| HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok());
+    bytes.ok_or(RemoteError::Malformed)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    format!("0x{}", HEXLOWER.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic() -> Topic {
+        Topic([1, 2, 3, 4])
+    }
+
+    #[test]
+    fn a_posting_names_one_key_and_says_all_that_the_node_needs() {
+        let key = MessageKey::Symmetric(KeyId("ab".into()));
+        let json = Posting::new(key, topic(), b"hi".to_vec()).to_json();
+        let expected = json!({
+            "symKeyID": "ab", "topic": "0x01020304", "payload": "0x6869", "ttl": 50,
+            "powTarget": 0.2, "powTime": 10,
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_message_is_read_as_nodes_write_it() {
+        let hash = format!("0x{}", "ab".repeat(32));
+        let value = json!({
+            "ttl": 50, "timestamp": 1_575_000_000, "topic": "0x01020304", "payload": "0x6869",
+            "padding": "0x00", "pow": 0.3, "hash": hash,
+        });
+        let message = RemoteMessage::from_json(&value).unwrap();
+        assert_eq!((message.payload.as_slice(), message.topic), (b"hi".as_slice(), topic()));
+        assert_eq!((message.sent, message.signer, message.hash), (1_575_000_000, None, hash));
+    }
+
+    #[test]
+    fn a_message_that_is_none_is_refused() {
+        let hash = format!("0x{}", "ab".repeat(32));
+        for value in [
+            json!(null),
+            json!({}),
+            json!({"ttl": 1, "timestamp": 1, "topic": "0x0102", "hash": hash}),
+            json!({"ttl": -1, "timestamp": 1, "topic": "0x01020304", "hash": hash}),
+            json!({"ttl": 1, "timestamp": 1, "topic": "0x01020304", "hash": hash, "sig": "0x04"}),
+            json!({"ttl": 1, "timestamp": 1, "topic": "0x01020304", "hash": hash, "payload": 1}),
+        ] {
+            assert_eq!(RemoteMessage::from_json(&value), Err(RemoteError::Malformed), "{value}");
+        }
+    }
+
+    #[test]
+    fn neither_keys_nor_words_print() {
+        let key = MessageKey::Private(KeyId("secret".into()));
+        assert!(!format!("{key:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,175 @@
+//! Whom not to talk to for a while.
+//!
+//! A node that breaks the protocol is banned by its name, longer each time. Names cost nothing, so
+//! its address is remembered too, and banned once enough has come from there; a single bad node in a
+//! large house does not lock the house out. What is on this machine could do worse and is banned by
+//! name alone.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use wormhole_whisper::devp2p::key::NodeId;
+
+/// What nodes and addresses have done lately.
+#[derive(Debug, Default)]
+pub(super) struct Reputation {
+    nodes: Records<NodeId>,
+    addresses: Records<IpAddr>,
+}
+
+impl Reputation {
+    /// Somebody there broke the protocol. `id` is known only after the handshake. Returns how long
+    /// the node, if it is known, or else the address, is banned.
+    pub(super) fn blame(
+        &mut self,
+        now: Instant,
+        id: Option<NodeId>,
+        address: IpAddr,
+    ) -> Option<Duration> {
+        let node = id.map(|id| self.nodes.blame(now, id, NODE_FAULTS));
+        let address = address.to_canonical();
+        let house = match address.is_loopback() {
+            true => None,
+            false => self.addresses.blame(now, address, ADDRESS_FAULTS),
+        };
+        node.flatten().max(house)
+    }
+
+    /// Whether a node is banned.
+    pub(super) fn bans_node(&self, now: Instant, id: &NodeId) -> bool {
+        self.nodes.is_banned(now, id)
+    }
+
+    /// Whether an address is banned.
+    pub(super) fn bans_address(&self, now: Instant, address: IpAddr) -> bool {
+        self.addresses.is_banned(now, &address.to_canonical())
+    }
+
+    /// Forgives a node, because whoever runs us asks for it.
+    pub(super) fn pardon(&mut self, id: &NodeId) {
+        self.nodes.0.remove(id);
+    }
+
+    /// How many nodes and addresses are banned.
+    pub(super) fn banned(&self, now: Instant) -> usize {
+        self.nodes.banned(now) + self.addresses.banned(now)
+    }
+}
+
+#[derive(Debug)]
+struct Records<K>(HashMap<K, Record>);
+
+impl<K> Default for Records<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+/// What one has done.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    faults: u32,
+    last: Instant,
+    until: Option<Instant>,
+}
+
+impl<K: Copy + Eq + Hash> Records<K> {
+    /// Counts a fault; bans from the `allowed`-th on, twice as long each time.
+    fn blame(&mut self, now: Instant, key: K, allowed: u32) -> Option<Duration> {
+        if self.0.len() >= MAX_RECORDS && !self.0.contains_key(&key) {
+            self.make_room(now);
+        }
+        let record = self.0.entry(key).or_insert(Record { faults: 0, last: now, until: None });
+        if now.saturating_duration_since(record.last) >= MEMORY {
+            record.faults = 0;
+        }
+        record.faults = record.faults.saturating_add(1);
+        record.last = now;
+        let over = record.faults.checked_sub(allowed)?;
+        let ban = FIRST_BAN.saturating_mul(1 << over.min(16)).min(LONGEST_BAN);
+        record.until = now.checked_add(ban);
+        Some(ban)
+    }
+
+    fn is_banned(&self, now: Instant, key: &K) -> bool {
+        self.0.get(key).and_then(|record| record.until).is_some_and(|until| now < until)
+    }
+
+    fn banned(&self, now: Instant) -> usize {
+        self.0.values().filter(|record| record.until.is_some_and(|until| now < until)).count()
+    }
+
+    /// Forgets what is long ago; if that is nothing, everything: a flood of names must not cost
+    /// more than that.
+    fn make_room(&mut self, now: Instant) {
+        self.0.retain(|_, record| now.saturating_duration_since(record.last) < MEMORY);
+        if self.0.len() >= MAX_RECORDS {
+            self.0.clear();
+        }
+    }
+}
+
+/// Faults from which on a node is banned.
+const NODE_FAULTS: u32 = 1;
+
+/// Faults from which on an address is banned.
+const ADDRESS_FAULTS: u32 = 20;
+
+/// How long a ban lasts the first time.
+const FIRST_BAN: Duration = Duration::from_secs(60);
+
+/// How long a ban lasts at most.
+const LONGEST_BAN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a fault is remembered after the last one.
+const MEMORY: Duration = Duration::from_secs(25 * 60 * 60);
+
+/// Most nodes, and most addresses, that are remembered.
+const MAX_RECORDS: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+    const BAD: NodeId = NodeId([1; 64]);
+
+    #[test]
+    fn a_node_is_banned_at_once_and_longer_each_time() {
+        let (mut reputation, now) = (Reputation::default(), Instant::now());
+        assert_eq!(reputation.blame(now, Some(BAD), ADDRESS), Some(FIRST_BAN));
+        assert!(reputation.bans_node(now, &BAD) && !reputation.bans_address(now, ADDRESS));
+        let later = now + FIRST_BAN;
+        assert!(!reputation.bans_node(later, &BAD));
+        assert_eq!(reputation.blame(later, Some(BAD), ADDRESS), Some(2 * FIRST_BAN));
+        reputation.pardon(&BAD);
+        assert!(!reputation.bans_node(later, &BAD));
+        assert_eq!(reputation.banned(later), 0);
+    }
+
+    #[test]
+    fn an_address_is_banned_once_enough_has_come_from_there() {
+        let (mut reputation, now) = (Reputation::default(), Instant::now());
+        let mapped = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped().into();
+        for _ in 1..ADDRESS_FAULTS {
+            assert_eq!(reputation.blame(now, None, mapped), None);
+        }
+        assert!(reputation.blame(now, None, ADDRESS).is_some());
+        assert!(reputation.bans_address(now, ADDRESS) && reputation.bans_address(now, mapped));
+        assert!(!reputation.bans_address(now, Ipv4Addr::LOCALHOST.into()));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut reputation, now) = (Reputation::default(), Instant::now());
+        for number in 0..3 * MAX_RECORDS {
+            let address = Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into();
+            reputation.blame(now, None, address);
+        }
+        assert!(reputation.addresses.0.len() <= MAX_RECORDS);
+    }
+}

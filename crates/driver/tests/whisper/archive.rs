@@ -1,0 +1,90 @@
+//! A reader who was away asks a mail server for what it missed.
+
+use rand_core::OsRng;
+use wormhole::whisper::{
+    ArchiveSettings, Node,
+    devp2p::key::PrivateKey,
+    shh::{Bloom, Envelope, SymmetricKey, Topic, archive::ArchiveRequest},
+};
+
+use super::restart::Folder;
+use super::{connected, hear, opened, quick, sealed, start, start_beside, until};
+
+/// A mail server.
+async fn server(folder: &Folder, key: &SymmetricKey) -> Node {
+    let mut settings = quick();
+    settings.data = Some(folder.0.clone());
+    settings.archive = Some(ArchiveSettings::new(key.clone()));
+    start(settings).await
+}
+
+/// A request, sealed with the server's password and paid for.
+async fn request(request: &ArchiveRequest, key: &SymmetricKey) -> Envelope {
+    let signer = PrivateKey::random(&mut OsRng);
+    wormhole::whisper::request(request, key, &signer, super::Work::DEFAULT_MINIMUM).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_reader_who_was_away_is_sent_what_it_missed_even_after_a_restart() {
+    let folder = Folder::new("archive");
+    let password = SymmetricKey::random(&mut OsRng);
+    let mail = server(&folder, &password).await;
+    let writer = start_beside(&mail).await;
+    let key = SymmetricKey::random(&mut OsRng);
+    let mut archived = Vec::new();
+    for number in 0..20 {
+        let envelope = sealed(&format!("missed {number}"), &key, None).await;
+        archived.push(writer.post(envelope).await.unwrap());
+    }
+    until(async || (mail.status().await.unwrap().archived == Some(20)).then_some(())).await;
+    writer.stop().await;
+    mail.stop().await;
+
+    // Nothing is left in the pool for those who come now.
+    std::fs::remove_file(folder.0.join("pool")).unwrap();
+    let mail = server(&folder, &password).await;
+    assert_eq!(mail.status().await.unwrap().archived, Some(20));
+    let reader = start_beside(&mail).await;
+    reader.trust(mail.id()).await.unwrap();
+    let mut heard = reader.envelopes();
+    let everything = ArchiveRequest { from: 0, until: u32::MAX, bloom: Bloom::FULL };
+    let asked = request(&everything, &password).await;
+    let done = reader.request_archive(mail.id(), asked).await.unwrap().done().await.unwrap();
+    let mut answered = Vec::new();
+    for _ in 0..20 {
+        let (envelope, direct) = hear(&mut heard).await;
+        assert!(direct && opened(&envelope, &key).payload.starts_with(b"missed "));
+        answered.push(envelope.hash());
+    }
+    assert_eq!(done.last, answered.last().copied());
+    answered.sort_unstable();
+    archived.sort_unstable();
+    assert_eq!(answered, archived);
+
+    // A topic that nobody used.
+    let bloom = Bloom::of([Topic([0xaa, 0xbb, 0xcc, 0xdd])]);
+    let asked = request(&ArchiveRequest { bloom, ..everything }, &password).await;
+    let done = reader.request_archive(mail.id(), asked).await.unwrap().done().await.unwrap();
+    assert_eq!(done.last, None);
+    reader.stop().await;
+    mail.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_know_the_password_is_told_nothing() {
+    let folder = Folder::new("password");
+    let password = SymmetricKey::random(&mut OsRng);
+    let mail = server(&folder, &password).await;
+    let reader = start_beside(&mail).await;
+    reader.trust(mail.id()).await.unwrap();
+    let everything = ArchiveRequest { from: 0, until: u32::MAX, bloom: Bloom::FULL };
+    let guessed = request(&everything, &SymmetricKey::random(&mut OsRng)).await;
+    let unanswered = reader.request_archive(mail.id(), guessed).await.unwrap();
+    // The server answers in order, so that this would come second.
+    let asked = request(&everything, &password).await;
+    reader.request_archive(mail.id(), asked).await.unwrap().done().await.unwrap();
+    connected(&mail, 1).await;
+    mail.stop().await;
+    assert!(unanswered.done().await.is_err());
+    reader.stop().await;
+}

@@ -1,0 +1,177 @@
+//! What hostile peers cannot do to a node.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use rand_core::{OsRng, RngCore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use wormhole::whisper::{
+    Node,
+    devp2p::base::DisconnectReason,
+    shh::{Draft, SymmetricKey, Work, packet},
+};
+
+use super::stranger::{Stranger, address};
+use super::{PATIENCE, hear, quick, sealed, start, start_beside, until};
+
+/// Waits until the node closes a link.
+async fn closed(mut stream: TcpStream) {
+    let mut buffer = [0; 4096];
+    let end = async { while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {} };
+    timeout(PATIENCE, end).await.expect("in time");
+}
+
+/// Checks that a node still passes messages on, to one that comes only now.
+async fn still_works(node: &Node) {
+    let friend = start_beside(node).await;
+    let mut heard = node.envelopes();
+    let envelope = sealed("still here", &SymmetricKey::random(&mut OsRng), None).await;
+    let hash = friend.post(envelope).await.unwrap();
+    while hear(&mut heard).await.0.hash() != hash {}
+    friend.stop().await;
+}
+
+#[tokio::test]
+async fn garbage_instead_of_a_handshake_ends_the_link_and_nothing_else() {
+    let node = start(quick()).await;
+    for length in [1, 2, 64, 307, 500, 4000] {
+        let mut stream = TcpStream::connect(address(&node)).await.unwrap();
+        let mut garbage = vec![0; length];
+        OsRng.fill_bytes(&mut garbage);
+        stream.write_all(&garbage).await.unwrap();
+        stream.shutdown().await.unwrap();
+        closed(stream).await;
+    }
+    let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    let mut stream = TcpStream::connect(address(&node)).await.unwrap();
+    let _cut = stream.write_all(&http).await;
+    closed(stream).await;
+    still_works(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_frame_with_a_wrong_mac_cuts_the_peer_and_bans_it() {
+    let node = start(quick()).await;
+    let mut stranger = Stranger::greet(&node).await;
+    until(async || (node.status().await.unwrap().peers == 1).then_some(())).await;
+    stranger.stream.write_all(&[7; 64]).await.unwrap();
+    assert_eq!(stranger.end().await, Some(DisconnectReason::BreachOfProtocol));
+    until(async || (node.status().await.unwrap().banned == 1).then_some(())).await;
+    assert_eq!(node.status().await.unwrap().peers, 0);
+    still_works(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_says_anything_before_its_status_or_something_malformed_is_cut() {
+    let node = start(quick()).await;
+    let mut early = Stranger::call(&node).await;
+    early.say(packet::MESSAGES, &[0xc0]).await;
+    assert_eq!(early.end().await, Some(DisconnectReason::SubprotocolError));
+    let mut malformed = Stranger::greet(&node).await;
+    malformed.say(packet::MESSAGES, &[0xc1, 0x80]).await;
+    assert_eq!(malformed.end().await, Some(DisconnectReason::SubprotocolError));
+    let mut worthless = Stranger::greet(&node).await;
+    let cheap = Draft::new(SystemTime::now().into(), 50, super::TOPIC, vec![0; 300]).finish(0);
+    worthless.say(packet::MESSAGES, &packet::encode_messages([cheap.encoded()])).await;
+    assert_eq!(worthless.end().await, Some(DisconnectReason::SubprotocolError));
+    until(async || (node.status().await.unwrap().cut == 3).then_some(())).await;
+    still_works(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn two_thousand_silent_links_keep_nobody_out() {
+    let node = start(quick()).await;
+    // Not more at once than a process may have open files.
+    let mut silent = VecDeque::new();
+    for number in 1..=2000 {
+        silent.push_back(TcpStream::connect(address(&node)).await.unwrap());
+        if number % 500 == 0 {
+            still_works(&node).await;
+        }
+        if silent.len() > 300 {
+            // It has made room for later ones, long before its time was over.
+            let opened = Instant::now();
+            closed(silent.pop_front().unwrap()).await;
+            assert!(opened.elapsed() < Duration::from_secs(4));
+        }
+    }
+    still_works(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_is_cut_and_the_pool_stays_within_its_bound() {
+    let mut settings = quick();
+    settings.min_work = Work::NONE;
+    settings.pool_bytes = 1 << 20;
+    settings.limits.envelopes_per_peer.per_second = 10.0;
+    settings.limits.envelopes_per_peer.burst = 3000.0;
+    let node = start(settings).await;
+    let mut stranger = Stranger::greet(&node).await;
+    let mut number = 0;
+    let reason = loop {
+        let envelopes: Vec<_> = (0..500)
+            .map(|_| {
+                number += 1;
+                let draft = Draft::new(SystemTime::now().into(), 50, super::TOPIC, vec![0; 1000]);
+                draft.finish(number)
+            })
+            .collect();
+        let body = packet::encode_messages(envelopes.iter().map(|envelope| envelope.encoded()));
+        stranger.say(packet::MESSAGES, &body).await;
+        assert!(node.status().await.unwrap().bytes <= 1 << 20);
+        if node.status().await.unwrap().cut > 0 {
+            break stranger.end().await;
+        }
+        assert!(number < 1_000_000, "nobody stops it");
+    };
+    assert!(matches!(reason, Some(DisconnectReason::SubprotocolError) | None), "{reason:?}");
+    let status = node.status().await.unwrap();
+    assert!(status.bytes <= 1 << 20 && status.envelopes > 0);
+    // The pool was full, so that more work is asked for now.
+    assert!(status.min_work > Work::NONE);
+    still_works(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn peers_that_die_in_the_middle_of_a_packet_leave_nothing_behind() {
+    let node = start(quick()).await;
+    for _ in 0..20 {
+        let mut stranger = Stranger::greet(&node).await;
+        // The link dies with the stranger, in the middle of a frame header.
+        stranger.stream.write_all(&[1; 20]).await.unwrap();
+    }
+    until(async || (node.status().await.unwrap().peers == 0).then_some(())).await;
+    still_works(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_does_not_hold_up_the_others() {
+    let mut settings = quick();
+    settings.min_work = Work::NONE;
+    let node = start(settings.clone()).await;
+    let deaf = Stranger::greet(&node).await;
+    until(async || (node.status().await.unwrap().peers == 1).then_some(())).await;
+    settings.static_peers = vec![node.enode()];
+    let friend = start(settings).await;
+    super::connected(&friend, 1).await;
+    let mut heard = friend.envelopes();
+    // More than the system keeps for one who does not read.
+    let mut large = vec![0; 900_000];
+    for _ in 0..16 {
+        OsRng.fill_bytes(&mut large);
+        let draft = Draft::new(SystemTime::now().into(), 50, super::TOPIC, large.clone());
+        let hash = node.post(draft.finish(0)).await.unwrap();
+        assert_eq!(hear(&mut heard).await.0.hash(), hash);
+    }
+    drop(deaf);
+    friend.stop().await;
+    node.stop().await;
+}

@@ -1,0 +1,76 @@
+//! What a node keeps over a restart.
+
+use std::path::PathBuf;
+
+use rand_core::{OsRng, RngCore};
+use wormhole::whisper::{Node, StartError, shh::SymmetricKey};
+
+use super::{hear, opened, quick, sealed, start, start_beside};
+
+/// A folder that is gone after the test.
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    pub(super) fn new(name: &str) -> Self {
+        let unique = OsRng.next_u64();
+        Self(std::env::temp_dir().join(format!("wormhole-whisper-{name}-{unique:016x}")))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn the_key_and_the_envelopes_are_there_after_a_restart() {
+    let folder = Folder::new("restart");
+    let mut settings = quick();
+    settings.data = Some(folder.0.clone());
+    let node = start(settings.clone()).await;
+    let id = node.id();
+    let mut heard = node.envelopes();
+    let key = SymmetricKey::random(&mut OsRng);
+    let envelope = sealed("kept", &key, None).await;
+    node.post(envelope.clone()).await.unwrap();
+    hear(&mut heard).await;
+    let in_use = Node::start(settings.clone()).await.unwrap_err();
+    assert_eq!(in_use, StartError::DataInUse);
+    node.stop().await;
+
+    #[cfg(unix)]
+    for name in ["nodekey", "pool"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = folder.0.join(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+
+    let node = start(settings).await;
+    assert_eq!(node.id(), id);
+    assert_eq!(node.status().await.unwrap().envelopes, 1);
+    let other = start(quick()).await;
+    let mut heard = other.envelopes();
+    other.add_peer(node.enode()).await.unwrap();
+    let (kept, _) = hear(&mut heard).await;
+    assert_eq!(kept, envelope);
+    assert_eq!(opened(&kept, &key).payload, b"kept");
+    other.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn damaged_files_neither_stop_a_node_nor_are_taken_for_a_key() {
+    let folder = Folder::new("damaged");
+    let mut settings = quick();
+    settings.data = Some(folder.0.clone());
+    start(settings.clone()).await.stop().await;
+    let mut pool = std::fs::read(folder.0.join("pool")).unwrap();
+    pool.extend([0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3]);
+    std::fs::write(folder.0.join("pool"), pool).unwrap();
+    let node = start(settings.clone()).await;
+    start_beside(&node).await.stop().await;
+    node.stop().await;
+    std::fs::write(folder.0.join("nodekey"), "0123").unwrap();
+    assert_eq!(Node::start(settings).await.unwrap_err(), StartError::NodeKey);
+}

@@ -1,0 +1,227 @@
+//! What the fuzz targets of Magic-Wormhole do with their bytes.
+//!
+//! `crates/magic/tests/corpus.rs` includes this file.
+
+use std::time::Instant;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use wormhole_kit::{Input, LinkId, Output, Secret, Session, UnixTime};
+use wormhole_magic::AppId;
+use wormhole_magic::code::uri::TransferUri;
+use wormhole_magic::code::{Code, completion};
+use wormhole_magic::mailbox::hashcash;
+use wormhole_magic::mailbox::message::{ClientMessage, HashcashDemand, ServerMessage, Welcome};
+use wormhole_magic::mailbox::server::Client;
+use wormhole_magic::relay::{Handshake, MAX_LINE, Patience, Relay};
+use wormhole_magic::spake2::Spake2;
+use wormhole_magic::transfer::message::{Ack, Message};
+use wormhole_magic::transfer::name::PeerName;
+use wormhole_magic::transfer::zip::{Piece, ZipError, ZipReader};
+use wormhole_magic::transit::RelayPolicy;
+use wormhole_magic::transit::hint::{Ability, Hint, TcpHint};
+use wormhole_magic::transit::keys::{RelaySide, Role, TransitKey};
+use wormhole_magic::transit::race::{Race, RaceSettings};
+use wormhole_magic::transit::record::{Opener, Sealer};
+
+/// What a target does with its bytes. Panics are findings.
+pub type Body = fn(&[u8]);
+
+/// Every body with the name of its target and corpus.
+pub const BODIES: &[(&str, Body)] = &[
+    ("ack", ack),
+    ("code", code),
+    ("file_name", file_name),
+    ("hashcash_stamp", hashcash_stamp),
+    ("hints", hints),
+    ("mailbox_client_frame", mailbox_client_frame),
+    ("mailbox_server_frame", mailbox_server_frame),
+    ("records", records),
+    ("relay_handshake", relay_handshake),
+    ("spake2_message", spake2_message),
+    ("transfer_message", transfer_message),
+    ("transfer_uri", transfer_uri),
+    ("transit_handshake", transit_handshake),
+    ("transit_helper", transit_helper),
+    ("zip", zip),
+];
+
+/// The acknowledgement at the end of a transfer.
+pub fn ack(bytes: &[u8]) {
+    if let Ok(ack) = Ack::decode(bytes) {
+        assert_eq!(Ack::decode(&ack.encode()).as_ref(), Ok(&ack));
+    }
+}
+
+/// A code as a user types it, and its completions.
+pub fn code(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(code) = Code::parse(text) {
+        assert_eq!(Code::parse(&code.to_string()).as_ref(), Ok(&code));
+    }
+    for completed in completion::complete_words(text, std::num::NonZeroU8::MIN) {
+        assert!(completed.starts_with(text));
+    }
+}
+
+/// A file name that a peer proposes.
+pub fn file_name(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let peer_name = PeerName::new(text);
+    assert!(!peer_name.to_string().chars().any(char::is_control));
+    if let Ok(name) = peer_name.to_file_name() {
+        assert!(!name.is_empty() && name != "." && name != "..");
+        assert!(!name.contains(['/', '\\', '\0']));
+    }
+}
+
+/// A stamp that a client shows to a mailbox server.
+pub fn hashcash_stamp(bytes: &[u8]) {
+    let Ok(stamp) = std::str::from_utf8(bytes) else { return };
+    // 40 bits are out of reach of a fuzzer.
+    assert!(!hashcash::verify(stamp, &HashcashDemand::new(40, "fuzz".into())));
+    let _ = hashcash::verify(stamp, &HashcashDemand::new(1, "fuzz".into()));
+}
+
+/// Hints and abilities of a peer.
+pub fn hints(bytes: &[u8]) {
+    let Ok(list) = serde_json::from_slice(bytes) else { return };
+    let hints = Hint::parse_list(&list);
+    assert_eq!(Hint::parse_list(&Hint::encode_list(&hints)), hints);
+    let _ = Ability::parse_list(&list);
+}
+
+/// A frame from a mailbox server.
+pub fn mailbox_client_frame(bytes: &[u8]) {
+    if let Ok(message) = ServerMessage::decode(bytes) {
+        let again = message.encode(UnixTime::from_secs(0.0));
+        assert!(ServerMessage::decode(again.as_bytes()).is_ok(), "{again}");
+    }
+}
+
+/// Frames from a client of a mailbox server, one per line.
+pub fn mailbox_server_frame(bytes: &[u8]) {
+    let now = UnixTime::from_secs(0.0);
+    let mut client = Client::new(&Welcome::default(), now);
+    for frame in bytes.split(|byte| *byte == b'\n') {
+        client.handle_frame(now, frame);
+        while client.poll().is_some() {}
+        if let Ok(Ok(message)) = std::str::from_utf8(frame).map(ClientMessage::decode) {
+            assert!(ClientMessage::decode(&message.encode()).is_ok());
+        }
+    }
+}
+
+/// Records of a peer: none can be made without the key, and none survives a flipped bit.
+pub fn records(bytes: &[u8]) {
+    let mut forged = bytes.to_vec();
+    assert!(Opener::new(&transit_key(), Role::Sender).open(&mut forged).is_err());
+    let mut sealer = Sealer::new(&transit_key(), Role::Sender);
+    let Ok(record) = sealer.seal_to_vec(bytes) else { return };
+    let mut changed = record.clone();
+    let bit = usize::from(bytes.first().copied().unwrap_or_default()) % (changed.len() * 8);
+    changed.iter_mut().skip(bit / 8).take(1).for_each(|byte| *byte ^= 1 << (bit % 8));
+    assert!(Opener::new(&transit_key(), Role::Sender).open(&mut changed).is_err());
+    let mut whole = record;
+    let opened =
+        Opener::new(&transit_key(), Role::Sender).open(&mut whole).map(|text| text == bytes);
+    assert_eq!(opened, Ok(true));
+}
+
+/// The line that asks a relay for a partner, by itself and in two pieces.
+pub fn relay_handshake(bytes: &[u8]) {
+    let (now, link) = (Instant::now(), LinkId(1));
+    let mut relay = Relay::new(Patience::default());
+    let (head, tail) = bytes.split_at(bytes.len() / 2);
+    for input in [Input::Opened(link), Input::Bytes(link, head), Input::Bytes(link, tail)] {
+        let Ok(()) = relay.handle(now, input);
+    }
+    let waits = relay.waiting() == 1;
+    let line = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    let good = line.ends_with(b"\n") && line.len() <= MAX_LINE && Handshake::decode(line).is_ok();
+    // More than the line is impatient.
+    assert_eq!(waits, good && line.len() == bytes.len());
+}
+
+/// A peer's SPAKE2 message.
+pub fn spake2_message(bytes: &[u8]) {
+    let code = Code::parse("4-purple-sausages").expect("a good code");
+    let app_id = AppId::new("fuzz");
+    let (spake2, ours) = Spake2::start(&code, &app_id, &mut ChaCha8Rng::seed_from_u64(1));
+    assert!(ours != bytes || spake2.finish(bytes).is_err(), "took our own message for the peer's");
+}
+
+/// A message of file transfer: offers, answers, transit information.
+pub fn transfer_message(bytes: &[u8]) {
+    for message in Message::decode(bytes).unwrap_or_default() {
+        let again = message.encode();
+        assert_eq!(Message::decode(&again), Ok(vec![message]));
+    }
+}
+
+/// A `wormhole-transfer:` URI.
+pub fn transfer_uri(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(uri) = text.parse::<TransferUri>() {
+        assert_eq!(uri.to_string().parse().as_ref(), Ok(&uri));
+    }
+}
+
+/// What comes in on a link that a stranger opened, in two pieces: he never gets through.
+pub fn transit_handshake(bytes: &[u8]) {
+    let (now, link) = (Instant::now(), LinkId(1));
+    let role = if bytes.len().is_multiple_of(2) { Role::Sender } else { Role::Receiver };
+    let settings = RaceSettings {
+        role,
+        side: RelaySide([0; 8]),
+        relays: Vec::new(),
+        policy: RelayPolicy::Never,
+        listens: true,
+        tor: false,
+    };
+    let mut race = Race::new(&transit_key(), settings);
+    let (head, tail) = bytes.split_at(bytes.len() / 2);
+    for input in [Input::Opened(link), Input::Bytes(link, head), Input::Bytes(link, tail)] {
+        let _ = race.handle(now, input);
+        let got_through = |output| matches!(output, Output::Event(_));
+        assert!(!std::iter::from_fn(|| race.poll()).any(got_through));
+    }
+}
+
+/// A key that no fuzzer will derive anything from.
+fn transit_key() -> TransitKey {
+    TransitKey::new(Secret::new([7; 32]))
+}
+
+/// The value of `--transit-helper`.
+pub fn transit_helper(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = text.parse::<TcpHint>();
+}
+
+/// A directory as a peer packs it: the same comes out of it whole and in two pieces.
+pub fn zip(bytes: &[u8]) {
+    let (head, tail) = bytes.split_at(bytes.len() / 2);
+    assert_eq!(unpacked(&[bytes]), unpacked(&[head, tail]));
+}
+
+/// What comes out of a zip that is said to hold a megabyte and 4096 files at most; of a bad one, only the entries:
+/// how much of the data came before the fault depends on the pieces.
+fn unpacked(pieces: &[&[u8]]) -> (Vec<String>, Result<Vec<u8>, ZipError>) {
+    let (mut entries, mut data) = (Vec::new(), Vec::new());
+    let mut reader = ZipReader::new(MEGABYTE, 4096);
+    for mut input in pieces.iter().copied() {
+        loop {
+            match reader.next(&mut input) {
+                Ok(Some(Piece::Data(bytes))) => data.extend_from_slice(bytes),
+                Ok(Some(piece)) => entries.push(format!("{piece:?}")),
+                Ok(None) => break,
+                Err(error) => return (entries, Err(error)),
+            }
+        }
+    }
+    assert!(data.len() <= usize::try_from(MEGABYTE).expect("a small number"));
+    (entries, reader.finish().map(|()| data))
+}
+
+const MEGABYTE: u64 = 1 << 20;
