@@ -1,6 +1,7 @@
 //! What may be typed: the options of every command, and from them the help, man page and completions.
 //!
-//! This is not what the options mean (`request.rs` checks and completes them). Names, short forms
+//! This is not what the options mean (`request.rs` checks and completes them, also from the
+//! environment: the parser takes an empty variable for one that is set). Names, short forms
 //! and environment variables are those of the Python 0.24 command line (spec section 7, "CLI").
 
 use std::path::PathBuf;
@@ -54,20 +55,18 @@ pub(crate) struct GlobalArgs {
     #[arg(
         long,
         value_name = "URL",
-        env = "WORMHOLE_RELAY_URL",
-        hide_env_values = true,
         global = true,
-        help_heading = GLOBAL
+        help_heading = GLOBAL,
+        help = "Mailbox server to meet on [env: WORMHOLE_RELAY_URL]"
     )]
     pub(crate) relay_url: Option<String>,
     /// Transit relay for when there is no direct way
     #[arg(
         long,
         value_name = "tcp:HOST:PORT",
-        env = "WORMHOLE_TRANSIT_HELPER",
-        hide_env_values = true,
         global = true,
-        help_heading = GLOBAL
+        help_heading = GLOBAL,
+        help = "Transit relay for when there is no direct way [env: WORMHOLE_TRANSIT_HELPER]"
     )]
     pub(crate) transit_helper: Option<String>,
     /// Configuration file to read instead of the usual one

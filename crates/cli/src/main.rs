@@ -21,6 +21,7 @@ mod ask;
 mod code_prompt;
 mod config;
 mod doctor;
+mod environment;
 mod explain;
 mod failure;
 mod generate;
@@ -110,7 +111,7 @@ async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
             desk.finish()
         }
         Command::Ssh(args) => {
-            let servers = Servers::new(global, &config);
+            let servers = Servers::new(global, &config)?;
             let mut desk = Desk::new(global.json, timing, &Shown::default())?;
             match args.command {
                 SshCommand::Invite(args) => ssh::invite(args, &servers, &config, &mut desk).await?,
@@ -119,7 +120,7 @@ async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
             desk.finish()
         }
         Command::Doctor(args) => {
-            let servers = Servers::new(global, &config);
+            let servers = Servers::new(global, &config)?;
             let mut desk = Desk::new(global.json, timing, &Shown::default())?;
             let tor = WhichTor::new(&args.tor, &config)?;
             doctor::run(&servers, tor, &mut desk).await?;

@@ -7,6 +7,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use wormhole::is_deceptive;
+
 /// A path as it is, except for what a terminal would obey.
 pub(crate) fn path(path: &Path) -> String {
     escaped(&path.to_string_lossy(), |_| false)
@@ -33,7 +35,7 @@ pub(crate) fn line(words: &str) -> String {
 pub(crate) fn json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        if c.is_control() || is_invisible(c) {
+        if is_deceptive(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "\\u{unit:04x}");
@@ -48,7 +50,7 @@ pub(crate) fn json(json: &str) -> String {
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if keep(c) || !(c.is_control() || is_invisible(c)) {
+        if keep(c) || !is_deceptive(c) {
             out.push(c);
         } else if c.is_ascii_control() {
             out.extend(c.escape_default());
@@ -58,23 +60,6 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
         }
     }
     out
-}
-
-/// Characters that change how others look, or cannot be seen at all: bidirectional controls,
-/// separators and zero-width ones (Unicode TR 36 "Bidirectional Text Spoofing").
-fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 /// Characters of somebody's words in a line.
@@ -99,7 +84,7 @@ mod tests {
     fn json_says_the_same_without_what_a_terminal_obeys() {
         let value = serde_json::json!({"a": "\u{9b}31m\u{7f}\u{202e}\u{e0001} \u{1b}é\n"});
         let safe = json(&value.to_string());
-        assert!(!safe.chars().any(|c| c.is_control() || is_invisible(c)), "{safe}");
+        assert!(!safe.chars().any(is_deceptive), "{safe}");
         assert!(safe.contains("\\u009b") && safe.contains('é'));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
     }

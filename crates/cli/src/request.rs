@@ -14,7 +14,7 @@ use wormhole::transit::{RelayHint, RelayPolicy, TcpHint};
 use crate::args::{CodeArgs, ConnectionArgs, DEBUG_MACHINES, GlobalArgs};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::shell;
+use crate::{environment, shell};
 
 mod receive;
 mod send;
@@ -36,15 +36,24 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Flags and environment beat the file.
-    pub(crate) fn new(global: &GlobalArgs, config: &Config) -> Self {
-        let pick =
-            |flag: &Option<String>, file: &Option<String>| flag.clone().or_else(|| file.clone());
-        Self {
-            relay_url: pick(&global.relay_url, &config.relay_url),
-            transit_helper: pick(&global.transit_helper, &config.transit_helper),
-            appid: pick(&global.appid, &config.appid),
-        }
+    /// Flags beat the environment, which beats the file.
+    ///
+    /// # Errors
+    /// A variable is not Unicode.
+    pub(crate) fn new(global: &GlobalArgs, config: &Config) -> Result<Self> {
+        let pick = |flag: &Option<String>, variable, file: &Option<String>| match flag {
+            Some(typed) => Ok(Some(typed.clone())),
+            None => environment::text(variable).map(|set| set.or_else(|| file.clone())),
+        };
+        Ok(Self {
+            relay_url: pick(&global.relay_url, "WORMHOLE_RELAY_URL", &config.relay_url)?,
+            transit_helper: pick(
+                &global.transit_helper,
+                "WORMHOLE_TRANSIT_HELPER",
+                &config.transit_helper,
+            )?,
+            appid: global.appid.clone().or_else(|| config.appid.clone()),
+        })
     }
 
     /// The settings that follow, with everything else at its default.

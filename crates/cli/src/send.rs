@@ -17,9 +17,13 @@ use crate::{explain, json, printable, qr, story, units};
 /// # Errors
 /// It did not arrive; the other side has been told where that was possible.
 pub(crate) async fn run(request: SendRequest, desk: &mut Desk) -> Result<()> {
-    let SendRequest { what, settings, servers, zero_mode, qr, .. } = request;
+    let SendRequest { what, ignored, settings, servers, zero_mode, qr, .. } = request;
     let verify = settings.verify;
     let server = story::server(&settings);
+    for path in &ignored {
+        let path = printable::path(path);
+        desk.screen.say(&format!("Note: '{path}' is not sent, only the text is."));
+    }
     let outgoing = outgoing(what, desk).await?;
     let transfer =
         transfer::send(outgoing, settings).map_err(|error| explain::failure(&error, &server))?;

@@ -10,6 +10,8 @@ mod world;
 
 #[path = "transfers/choices.rs"]
 mod choices;
+#[path = "transfers/environment.rs"]
+mod environment;
 #[path = "transfers/kinds.rs"]
 mod kinds;
 #[path = "transfers/programs.rs"]

@@ -32,3 +32,5 @@ pub mod transfer;
 pub mod transit;
 #[cfg(feature = "whisper")]
 pub mod whisper;
+
+pub use wormhole_kit::is_deceptive;

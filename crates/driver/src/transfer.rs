@@ -57,7 +57,7 @@ use tokio::sync::mpsc;
 pub use wormhole_magic::transfer::negotiation::PeerMisbehaved as NegotiationFault;
 pub use wormhole_magic::transfer::zip::path::UnsafePath;
 pub use wormhole_magic::transfer::zip::{ZipError, ZipPath};
-pub use wormhole_magic::transfer::{BadMessage, Offer, PeerName, UnsafeName};
+pub use wormhole_magic::transfer::{Attributes, BadMessage, Offer, PeerName, UnsafeName};
 
 pub use error::{Error, PeerMisbehaved, SystemError, Unsendable, UnsendableReason};
 pub use event::{Event, Report};

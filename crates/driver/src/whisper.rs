@@ -72,6 +72,8 @@ mod pending;
 pub mod remote;
 mod reputation;
 mod request;
+#[cfg(feature = "whisper-rpc")]
+pub mod rpc;
 mod settings;
 mod status;
 

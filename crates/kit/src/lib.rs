@@ -1,5 +1,5 @@
 //! What every Wormhole core shares: the shape of a session, bounded reading of bytes,
-//! secrets that do not print, and wall-clock time.
+//! secrets that do not print, text of others that cannot be shown, and wall-clock time.
 //!
 //! There is no cryptography and no I/O here. A core is driven like this, whatever its protocol:
 //!
@@ -21,9 +21,11 @@
 mod bytes;
 mod secret;
 mod session;
+mod text;
 mod time;
 
 pub use bytes::{Reader, TooShort};
 pub use secret::Secret;
 pub use session::{Input, LinkId, Output, Session};
+pub use text::{is_bidi_control, is_deceptive};
 pub use time::{UnixTime, date};

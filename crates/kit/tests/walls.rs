@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wormhole-magic", &["wormhole-kit"]),
     ("wormhole-sim", &["wormhole-kit"]),
     ("wormhole", &["wormhole-kit", "wormhole-magic", "wormhole-whisper"]),
-    ("wormhole-server", &["wormhole-kit", "wormhole-magic"]),
+    ("wormhole-server", &["wormhole", "wormhole-kit", "wormhole-magic"]),
     ("wormhole-cli", &["wormhole"]),
     ("wormhole-whisper", &["wormhole-kit"]),
 ];

@@ -9,7 +9,7 @@ pub mod name;
 pub mod negotiation;
 pub mod zip;
 
-pub use message::{Ack, Answer, BadMessage, Message, Offer};
+pub use message::{Ack, Answer, Attributes, BadMessage, Message, Offer};
 pub use name::{PeerName, UnsafeName};
 pub use negotiation::{
     NegotiationError, PeerMisbehaved, ReceiveEvent, ReceiveNegotiation, SendEvent, SendNegotiation,
@@ -20,8 +20,8 @@ pub use negotiation::{
 pub const STREAM_ABILITY: &str = "stream-v1";
 
 /// Announced in `app_versions` under `abilities` by a receiver that takes entries of a zip for
-/// folders that are not empty. With them, permissions and times of all folders arrive;
-/// wormhole-william takes every entry for a file and fails.
+/// folders that are not empty, and [`Attributes`] in the offer of a directory. With them, permissions
+/// and times of all folders arrive; wormhole-william takes every entry for a file and fails.
 pub const FOLDERS_ABILITY: &str = "folders-v1";
 
 /// Announced in `app_versions` under `abilities` by every client that speaks this protocol.

@@ -2,8 +2,8 @@
 //! in this order of precedence.
 //!
 //! Every key is declared once, as a field of a `clap::Args` struct: [`Common`] here, the others
-//! beside their services. From these structs follow the flags of `mailbox` and `transit-relay`, the
-//! prefixed flags of `run` and `config`, the environment variables and the keys of the file.
+//! beside their services. From these structs follow the flags of `mailbox`, `transit-relay` and `whisper`,
+//! the prefixed flags of `run` and `config`, the environment variables and the keys of the file.
 
 mod file;
 mod layers;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, Command};
 
 use crate::logging::LogFormat;
-use crate::{mailbox, transit_relay};
+use crate::{mailbox, transit_relay, whisper};
 use file::ConfigFile;
 use layers::Section;
 
@@ -52,6 +52,7 @@ pub(crate) struct Settings {
     pub(crate) common: Common,
     pub(crate) mailbox: Option<mailbox::Config>,
     pub(crate) transit_relay: Option<transit_relay::Config>,
+    pub(crate) whisper: Option<whisper::Config>,
 }
 
 /// What the command line asks for.
@@ -71,8 +72,9 @@ pub(crate) enum Order {
 pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Order, clap::Error> {
     let matches = command().try_get_matches_from(arguments)?;
     match matches.subcommand() {
-        Some(("mailbox", given)) => serve_one(given, true),
-        Some(("transit-relay", given)) => serve_one(given, false),
+        Some((service @ ("mailbox" | "transit-relay" | "whisper"), given)) => {
+            serve_one(service, given)
+        }
         Some(("run", given)) => serve_all(given),
         Some(("config", given)) => print(given),
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "no command given")),
@@ -90,6 +92,10 @@ fn mailbox_section(prefix: &str) -> Section {
 
 fn relay_section(prefix: &str) -> Section {
     Section::of::<transit_relay::Config>("transit-relay", prefix)
+}
+
+fn whisper_section(prefix: &str) -> Section {
+    Section::of::<whisper::Config>("whisper", prefix)
 }
 
 /// The whole command line.
@@ -118,6 +124,7 @@ fn command() -> Command {
             .args(switches())
             .args(mailbox_section("mailbox-").arguments())
             .args(relay_section("transit-relay-").arguments())
+            .args(whisper_section("whisper-").arguments())
     };
     Command::new("wormhole-server")
         .about("The Wormhole servers")
@@ -126,41 +133,41 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(one("mailbox", "Serve the mailbox", mailbox_section("")))
         .subcommand(one("transit-relay", "Serve the transit relay", relay_section("")))
+        .subcommand(one("whisper", "Serve a Whisper node", whisper_section("")))
         .subcommand(all("run", "Serve everything that the configuration enables"))
         .subcommand(all("config", "Print the effective configuration as a TOML file"))
 }
 
 /// The switches of `run`: which services take part.
-fn switches() -> [Arg; 2] {
-    ["mailbox", "transit-relay"].map(|service| {
+fn switches() -> [Arg; 3] {
+    let switch = |(service, by_default): (&'static str, &'static str)| {
         Arg::new(service)
             .long(service)
             .value_name("BOOL")
             .env(format!("WORMHOLE_SERVER_{}", layers::shout(service)))
-            .default_value("true")
+            .default_value(by_default)
             .help(format!("Whether to serve the {}", service.replace('-', " ")))
             .value_parser(clap::value_parser!(bool))
-    })
+    };
+    [("mailbox", "true"), ("transit-relay", "true"), ("whisper", "false")].map(switch)
 }
 
-fn serve_one(given: &ArgMatches, mailbox: bool) -> Result<Order, clap::Error> {
+fn serve_one(service: &str, given: &ArgMatches) -> Result<Order, clap::Error> {
     let file = ConfigFile::load(given)?;
-    let common = common().resolve(given, &file)?;
-    let mut settings = Settings { common, mailbox: None, transit_relay: None };
-    if mailbox {
-        settings.mailbox = Some(mailbox_section("").resolve(given, &file)?);
-    } else {
-        settings.transit_relay = Some(relay_section("").resolve(given, &file)?);
+    let mut settings = Settings::of_process(given, &file)?;
+    match service {
+        "mailbox" => settings.mailbox = Some(mailbox_section("").resolve(given, &file)?),
+        "whisper" => settings.whisper = Some(whisper_section("").resolve(given, &file)?),
+        _ => settings.transit_relay = Some(relay_section("").resolve(given, &file)?),
     }
-    settings.common.check()?;
+    settings.check()?;
     Ok(Order::Serve(settings))
 }
 
 fn serve_all(given: &ArgMatches) -> Result<Order, clap::Error> {
     let file = ConfigFile::load(given)?;
     let data = given.get_one::<PathBuf>("data").cloned().unwrap_or_default();
-    let mut settings =
-        Settings { common: common().resolve(given, &file)?, mailbox: None, transit_relay: None };
+    let mut settings = Settings::of_process(given, &file)?;
     if file.enables("mailbox", given) {
         let mut config: mailbox::Config = mailbox_section("mailbox-").resolve(given, &file)?;
         config.db = data.join(config.db);
@@ -173,7 +180,12 @@ fn serve_all(given: &ArgMatches) -> Result<Order, clap::Error> {
         config.usage_db = config.usage_db.map(|path| data.join(path));
         settings.transit_relay = Some(config);
     }
-    settings.common.check()?;
+    if file.enables("whisper", given) {
+        let mut config: whisper::Config = whisper_section("whisper-").resolve(given, &file)?;
+        config.data = Some(data.join(config.data.unwrap_or_else(|| "whisper".into())));
+        settings.whisper = Some(config);
+    }
+    settings.check()?;
     create_directory(&data)?;
     Ok(Order::Serve(settings))
 }
@@ -196,17 +208,27 @@ fn print(given: &ArgMatches) -> Result<Order, clap::Error> {
     common().print::<Common>(&mut text, given, &file)?;
     mailbox_section("mailbox-").print::<mailbox::Config>(&mut text, given, &file)?;
     relay_section("transit-relay-").print::<transit_relay::Config>(&mut text, given, &file)?;
+    whisper_section("whisper-").print::<whisper::Config>(&mut text, given, &file)?;
     Ok(Order::Print(text))
 }
 
-impl Common {
+impl Settings {
+    /// What concerns the process, and no service yet.
+    fn of_process(given: &ArgMatches, file: &ConfigFile) -> Result<Self, clap::Error> {
+        let common = common().resolve(given, file)?;
+        Ok(Self { common, mailbox: None, transit_relay: None, whisper: None })
+    }
+
     /// Checks what no single key can say.
     fn check(&self) -> Result<(), clap::Error> {
-        if self.tls_certificate.is_some() == self.tls_key.is_some() {
-            return Ok(());
+        if self.common.tls_certificate.is_some() != self.common.tls_key.is_some() {
+            let text = "tls-certificate and tls-key go together";
+            return Err(command().error(clap::error::ErrorKind::MissingRequiredArgument, text));
         }
-        let text = "tls-certificate and tls-key go together";
-        Err(command().error(clap::error::ErrorKind::MissingRequiredArgument, text))
+        match self.whisper.as_ref().map(whisper::Config::check) {
+            Some(Err(text)) => Err(command().error(clap::error::ErrorKind::ValueValidation, text)),
+            _ => Ok(()),
+        }
     }
 }
 

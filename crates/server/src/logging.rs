@@ -16,7 +16,10 @@ pub(crate) enum LogFormat {
 
 /// Starts logging. An unreadable `filter` counts as `info`.
 pub(crate) fn start(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    for directive in TALKATIVE.into_iter().filter_map(|text| text.parse().ok()) {
+        filter = filter.add_directive(directive);
+    }
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -26,3 +29,13 @@ pub(crate) fn start(format: LogFormat, filter: &str) {
         LogFormat::Text => lines.init(),
     }
 }
+
+/// Libraries that would log whole requests, with keys and texts in them.
+const TALKATIVE: [&str; 6] = [
+    "jsonrpsee=warn",
+    "jsonrpsee_core=warn",
+    "jsonrpsee-core=warn",
+    "jsonrpsee_server=error",
+    "jsonrpsee-server=warn",
+    "soketto=warn",
+];

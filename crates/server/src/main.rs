@@ -1,7 +1,7 @@
-//! The Wormhole servers: mailbox and transit relay, alone or together in one process.
+//! The Wormhole servers: mailbox, transit relay and Whisper node, alone or together in one process.
 //!
-//! This file starts and stops them; what each does is in [`mailbox`] and [`transit_relay`], what
-//! can be configured in [`config`].
+//! This file starts and stops them; what each does is in [`mailbox`], [`transit_relay`] and
+//! [`whisper`], what can be configured in [`config`].
 
 mod config;
 mod drain;
@@ -13,6 +13,7 @@ mod mailbox;
 mod metrics;
 mod net;
 mod transit_relay;
+mod whisper;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -57,6 +58,9 @@ pub(crate) enum ServerError {
     /// The runtime or a signal handler cannot be set up.
     #[error("the system refuses: {0}")]
     System(String),
+    /// The node cannot be what was asked for.
+    #[error("whisper: {0}")]
+    Whisper(String),
     /// The certificate or its key cannot be used.
     #[error("TLS: {0}")]
     Tls(String),
@@ -107,7 +111,10 @@ async fn run_services(settings: Settings) -> Result<(), ServerError> {
         services.spawn(mailbox::serve(config, host.clone()));
     }
     if let Some(config) = settings.transit_relay {
-        services.spawn(transit_relay::serve(config, host));
+        services.spawn(transit_relay::serve(config, host.clone()));
+    }
+    if let Some(config) = settings.whisper {
+        services.spawn(whisper::serve(config, host));
     }
     let grace = Duration::from_secs(settings.common.drain_seconds);
     let mut last_moment = None;

@@ -168,7 +168,7 @@ fn cycles(bench: &Bench, maker: Maker, clients: u64) -> Result<Value> {
     // Enough for a steady state, and for the slow one not more than a minute.
     let cycles = match maker {
         Maker::Ours => bench.arguments.scaled(20_000),
-        Maker::Python => bench.arguments.scaled(2 * clients.max(200)),
+        Maker::Python => bench.arguments.scaled(clients.max(400)),
     };
     let arguments =
         ["--clients".into(), clients.to_string(), "--cycles".into(), cycles.to_string()];

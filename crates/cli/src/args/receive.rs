@@ -23,7 +23,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(short = 't', long)]
     pub(crate) only_text: bool,
     /// Accept files without asking
-    #[arg(long, env = "WORMHOLE_ACCEPT_FILE", hide_env_values = true)]
+    #[arg(long, help = "Accept files without asking [env: WORMHOLE_ACCEPT_FILE]")]
     pub(crate) accept_file: bool,
     /// Where to put it: a new name, an existing directory, or - for standard output
     #[arg(short, long, value_name = "FILENAME|DIRNAME")]

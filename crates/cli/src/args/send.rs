@@ -18,10 +18,10 @@ pub(crate) struct SendArgs {
     #[arg(value_name = "WHAT")]
     pub(crate) what: Vec<PathBuf>,
     /// Text to send instead of a file; - reads it from standard input
-    #[arg(long, value_name = "MESSAGE", conflicts_with = "what", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MESSAGE", allow_hyphen_values = true)]
     pub(crate) text: Option<OsString>,
     /// Code to use instead of a new one, such as 4-our-own-words
-    #[arg(long, value_name = "CODE", conflicts_with_all = ["zero_mode", "code_length"])]
+    #[arg(long, value_name = "CODE", conflicts_with = "zero_mode")]
     pub(crate) code: Option<String>,
     /// File name to offer for standard input
     #[arg(long, value_name = "NAME")]

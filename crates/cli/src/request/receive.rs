@@ -10,7 +10,7 @@ use super::{Servers, Shown, apply, asks_a_person};
 use crate::args::{GlobalArgs, OnExists, ReceiveArgs};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::shell;
+use crate::{environment, shell};
 
 /// Everything `receive` needs to know.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl ReceiveRequest {
         if args.code_args.code_length.is_some() && !args.allocate {
             return Err(Failure::usage("must use --allocate with --code-length").into());
         }
-        let servers = Servers::new(global, config);
+        let servers = Servers::new(global, config)?;
         let mut settings = servers.settings()?;
         apply(&mut settings, &args.code_args, &args.connection, config);
         let output = Output::new(args.output_file.as_deref(), config);
@@ -65,7 +65,7 @@ impl ReceiveRequest {
             on_exists: on_exists(&args, config),
             shown: Shown::new(&args.code_args, config)?,
             only_text: args.only_text,
-            accept_file: args.accept_file || config.accept_file.unwrap_or(false),
+            accept_file: accept_file(&args, config)?,
             output,
             settings,
             servers,
@@ -89,6 +89,15 @@ impl Output {
 /// The path from the root, so that whoever reads it finds it from anywhere.
 fn whole(path: &Path) -> PathBuf {
     path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether files are taken without asking.
+fn accept_file(args: &ReceiveArgs, config: &Config) -> Result<bool> {
+    if args.accept_file {
+        return Ok(true);
+    }
+    let set = environment::flag("WORMHOLE_ACCEPT_FILE")?;
+    Ok(set.or(config.accept_file).unwrap_or(false))
 }
 
 fn source(args: &ReceiveArgs, settings: &mut Settings) -> Result<CodeSource> {

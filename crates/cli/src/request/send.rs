@@ -1,6 +1,5 @@
 //! What to send, checked.
 
-use std::env;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
@@ -11,6 +10,7 @@ use wormhole::transfer::Settings;
 use super::{Servers, Shown, apply};
 use crate::args::{GlobalArgs, SendArgs};
 use crate::config::Config;
+use crate::environment;
 use crate::failure::Failure;
 
 /// Everything `send` needs to know.
@@ -18,6 +18,8 @@ use crate::failure::Failure;
 pub(crate) struct SendRequest {
     /// What to send.
     pub(crate) what: What,
+    /// Paths that were named beside a text, and are not sent.
+    pub(crate) ignored: Vec<PathBuf>,
     /// How.
     pub(crate) settings: Settings,
     /// Through which servers; for the command that the other side is told.
@@ -62,7 +64,7 @@ impl SendRequest {
     /// # Errors
     /// They contradict each other, or one is not understood.
     pub(crate) fn new(args: SendArgs, global: &GlobalArgs, config: &Config) -> Result<Self> {
-        let servers = Servers::new(global, config);
+        let servers = Servers::new(global, config)?;
         let mut settings = servers.settings()?;
         apply(&mut settings, &args.code_args, &args.connection, config);
         settings.ignore_unsendable = args.ignore_unsendable_files;
@@ -70,8 +72,9 @@ impl SendRequest {
         let typed = args.code.as_deref().or_else(|| zero_mode.then_some(Code::ZERO));
         settings.code = typed.map(|typed| super::code(typed, &mut settings)).transpose()?;
         Ok(Self {
-            qr: Qr::new(&args, config),
+            qr: Qr::new(&args, config)?,
             shown: Shown::new(&args.code_args, config)?,
+            ignored: if args.text.is_some() { args.what.clone() } else { Vec::new() },
             what: What::new(args)?,
             settings,
             servers,
@@ -107,22 +110,13 @@ impl What {
 }
 
 impl Qr {
-    fn new(args: &SendArgs, config: &Config) -> Self {
+    fn new(args: &SendArgs, config: &Config) -> Result<Self> {
         let wanted = match (args.qr, args.no_qr) {
             (true, _) => Some(true),
             (_, true) => Some(false),
-            _ => env::var("WORMHOLE_QR").ok().and_then(|value| truth(&value)).or(config.qr),
+            _ => environment::flag("WORMHOLE_QR")?.or(config.qr),
         };
-        wanted.map_or(Self::WhereItFits, |yes| if yes { Self::Always } else { Self::Never })
-    }
-}
-
-/// Reads a yes or no from the environment, in the words the Python command line knows.
-fn truth(value: &str) -> Option<bool> {
-    match value.trim().to_ascii_lowercase().as_str() {
-        "1" | "true" | "t" | "yes" | "y" | "on" => Some(true),
-        "0" | "false" | "f" | "no" | "n" | "off" => Some(false),
-        _ => None,
+        Ok(wanted.map_or(Self::WhereItFits, |yes| if yes { Self::Always } else { Self::Never }))
     }
 }
 

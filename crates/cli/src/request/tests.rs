@@ -106,6 +106,20 @@ fn a_text_may_begin_with_a_hyphen_and_a_hyphen_alone_reads_one() {
 }
 
 #[test]
+fn the_length_of_a_code_is_ignored_where_the_code_is_given() {
+    let words = ["send", "f", "--code", "4-purple-sausages", "-c", "3"];
+    let request = send(&words, &Config::default()).unwrap();
+    assert_eq!(request.settings.code.unwrap().to_string(), "4-purple-sausages");
+}
+
+#[test]
+fn a_text_beats_paths() {
+    let request = send(&["send", "--text", "foo", "file"], &Config::default()).unwrap();
+    assert_eq!(request.what, What::Text("foo".to_owned()));
+    assert_eq!(request.ignored, [std::path::PathBuf::from("file")]);
+}
+
+#[test]
 fn an_output_that_exists_as_a_directory_is_filled_and_any_other_is_a_name() {
     let output = |path: &str| {
         let request = receive(&["receive", "4-x", "-o", path], &Config::default()).unwrap();

@@ -15,12 +15,17 @@ use crate::talk::{Desk, Question};
 /// Reads the key in `place`, a file or a directory; `None` is `~/.ssh`.
 ///
 /// # Errors
-/// There is none, or the file holds something else, such as a private key.
+/// What was named does not exist, there is no key, or the file holds something else, such as a private key.
 pub(crate) async fn choose(place: Option<&Path>, desk: &mut Desk) -> Result<PublicKey> {
+    let named = place.is_some();
     let place = match place {
         Some(place) => place.to_owned(),
         None => etcetera::home_dir().context("cannot find your home directory")?.join(".ssh"),
     };
+    if named && !place.exists() {
+        let place = printable::path(&place);
+        return Err(Failure::usage(format!("--key-file: there is no '{place}'")).into());
+    }
     let file = if place.is_dir() { pick(&place, desk).await? } else { place };
     let shown = printable::path(&file);
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;

@@ -38,6 +38,14 @@ fn a_text_is_printed_alone_and_exactly() {
 }
 
 #[test]
+fn a_text_is_sent_without_the_file_that_is_named_beside_it() {
+    let world = World::new();
+    let (sent, received) = world.transfer(&["--text", "hello", "nosuchfile"], &[]);
+    assert_eq!(received.out(), "hello\n");
+    assert!(sent.stderr.contains("Note: 'nosuchfile' is not sent, only the text is."), "{sent}");
+}
+
+#[test]
 fn a_text_without_line_end_gets_one() {
     let world = World::new();
     let (_, received) = world.transfer(&["--text", "hello"], &["--only-text"]);

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::unpack::Unpacker;
+use super::unpack::{FolderEnd, Unpacker};
 use super::{Destination, Error, Offer, OnExists, PeerMisbehaved};
 
 /// Takes the bytes. Dropped before it is complete, it leaves nothing behind.
@@ -42,9 +42,10 @@ impl Sink {
         let needed = offer.unpacked().unwrap_or(0).max(offer.carried().unwrap_or(0));
         check_space(&target, needed)?;
         match offer {
-            Offer::Directory { bytes, files, .. } => {
-                let part = Part::create(target, on_exists, |path| std::fs::create_dir(path))?;
-                Ok(Self::Tree(Box::new(Unpacker::new(part.1, *bytes, *files))))
+            Offer::Directory { bytes, files, attributes, .. } => {
+                let (end, part) =
+                    Part::create(target, on_exists, |path| FolderEnd::create(path, *attributes))?;
+                Ok(Self::Tree(Box::new(Unpacker::new(part, end, *bytes, *files))))
             }
             Offer::File { .. } | Offer::Stream { .. } | Offer::Text(_) | _ => {
                 let (file, part) = Part::create(target, on_exists, |path| File::create_new(path))?;
@@ -283,7 +284,42 @@ const MAX_STEM: usize = 240;
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use wormhole_magic::transfer::zip::ZipWriter;
+    use wormhole_magic::transfer::{Attributes, PeerName};
+
     use super::*;
+
+    #[expect(clippy::unwrap_used, reason = "a test's helper")]
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_directory_is_its_owners_alone_until_it_is_complete() {
+        let root = std::env::temp_dir().join(format!("wormhole-owner-{}", std::process::id()));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::create_dir(root.join("usual")).unwrap();
+        let usual = mode(&root.join("usual"));
+        for (name, permissions) in
+            [("none", None), ("closed", Some(0o500)), ("open", Some(0o755)), ("own", Some(0o700))]
+        {
+            let attributes =
+                permissions.map(|permissions| Attributes { permissions, modified: 1_000_000_000 });
+            let name = PeerName::new(name);
+            let offer = Offer::Directory { name, zip_size: 22, bytes: 0, files: 0, attributes };
+            let destination =
+                Destination::Folder { folder: root.clone(), on_exists: OnExists::Refuse };
+            let mut sink = Sink::open(destination, &offer).unwrap();
+            let Sink::Tree(unpacker) = &sink else { panic!("not a tree") };
+            assert_eq!(mode(unpacker.place()), 0o700);
+            let mut zip = Vec::new();
+            ZipWriter::new().finish(&mut zip).unwrap();
+            sink.write(&zip).unwrap();
+            let path = sink.complete().unwrap().unwrap();
+            assert_eq!(mode(&path), permissions.map_or(usual, u32::from));
+        }
+        std::fs::remove_dir_all(&root).unwrap();
+    }
 
     /// Root may remove such a tree anyway; everybody else may not.
     #[test]

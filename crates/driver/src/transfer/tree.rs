@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use wormhole_magic::transfer::zip::{Entry, EntryKind, ZipPath, ZipWriter};
-use wormhole_magic::transfer::{Offer, PeerName};
+use wormhole_magic::transfer::{Attributes, Offer, PeerName};
 
 use super::source::system;
 use super::{Error, Unsendable, UnsendableReason};
@@ -16,6 +16,8 @@ use super::{Error, Unsendable, UnsendableReason};
 /// A directory, or several paths that are sent as one.
 pub(super) struct Tree {
     name: String,
+    /// Of the directory itself; several paths have none.
+    attributes: Option<Attributes>,
     pub(super) items: Vec<Item>,
 }
 
@@ -30,8 +32,12 @@ impl Tree {
     pub(super) fn of_folder(path: &Path, lenient: bool) -> Result<(Self, Vec<Unsendable>), Error> {
         let name = name_of(path)?;
         let mut walk = Walk::new(lenient);
+        let metadata = std::fs::metadata(path)
+            .map_err(|error| Unsendable { path: path.to_owned(), why: system(error) })?;
         walk.folder(path, "")?;
-        Ok((Self { name, items: walk.items }, walk.skipped))
+        let attributes =
+            Some(Attributes { permissions: permissions(&metadata), modified: modified(&metadata) });
+        Ok((Self { name, attributes, items: walk.items }, walk.skipped))
     }
 
     /// Several paths, side by side under their own names.
@@ -57,11 +63,13 @@ impl Tree {
             }
         }
         let name = format!("{} and {} more", name_of(first)?, paths.len() - 1);
-        Ok((Self { name, items: walk.items }, walk.skipped))
+        Ok((Self { name, attributes: None, items: walk.items }, walk.skipped))
     }
 
-    /// The same without folders that are not empty: they come about with their contents.
+    /// The same without folders that are not empty, as they come about with their contents, and
+    /// without attributes of its own: what every client understands.
     pub(super) fn simplified(mut self) -> Self {
+        self.attributes = None;
         let mut parents = BTreeSet::new();
         for item in &self.items {
             if let Some((parent, _)) = item.entry.path.as_str().rsplit_once('/') {
@@ -82,7 +90,8 @@ impl Tree {
         });
         let (bytes, files) = sizes.fold((0, 0), |(bytes, files), size| (bytes + size, files + 1));
         let zip_size = ZipWriter::length(self.items.iter().map(|item| &item.entry));
-        Offer::Directory { name: PeerName::new(&self.name), zip_size, bytes, files }
+        let name = PeerName::new(&self.name);
+        Offer::Directory { name, zip_size, bytes, files, attributes: self.attributes }
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use wormhole_magic::transfer::Attributes;
 use wormhole_magic::transfer::zip::{Piece, ZipError, ZipPath, ZipReader, most_folders};
 
 use super::sink::{Part, end, failed};
@@ -19,6 +20,16 @@ pub(super) struct Unpacker {
     folder: Folder,
     /// Permissions and times of folders, which are set once nothing is created in them any more.
     folders: Vec<(PathBuf, Option<u16>, Option<i64>)>,
+    end: FolderEnd,
+}
+
+/// What the folder that is filled gets in the end. Until then it is its owner's alone, as what is in
+/// it has not got its permissions yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FolderEnd {
+    /// All of its mode, with the bits that the folder above it hands down.
+    mode: Option<u32>,
+    modified: Option<i64>,
 }
 
 /// The folder that is filled.
@@ -40,10 +51,17 @@ struct Current {
 
 impl Unpacker {
     /// Unpacks into `part` a zip that was offered with `bytes` in `files` files.
-    pub(super) fn new(part: Part, bytes: u64, files: u64) -> Self {
+    pub(super) fn new(part: Part, end: FolderEnd, bytes: u64, files: u64) -> Self {
         let known = BTreeSet::new();
         let folder = Folder { part, known, most: most_folders(files), default: None };
-        Self { reader: ZipReader::new(bytes, files), current: None, folder, folders: Vec::new() }
+        let reader = ZipReader::new(bytes, files);
+        Self { reader, current: None, folder, folders: Vec::new(), end }
+    }
+
+    /// Where it is unpacked for now.
+    #[cfg(all(test, unix))]
+    pub(super) fn place(&self) -> &Path {
+        self.folder.part.path()
     }
 
     /// Takes the next bytes of the zip.
@@ -93,7 +111,39 @@ impl Unpacker {
                 set_permissions(&path, permissions).map_err(|error| failed(&path, error))?;
             }
         }
-        self.folder.part.complete()
+        let part = self.folder.part;
+        self.end.apply(part.path()).map_err(|error| failed(part.path(), error))?;
+        part.complete()
+    }
+}
+
+impl FolderEnd {
+    /// Creates a folder for what was offered with these attributes.
+    #[cfg(unix)]
+    pub(super) fn create(path: &Path, offered: Option<Attributes>) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        // Never more open than in the end, not even for a moment.
+        let mode = if offered.is_some() { 0o700 } else { 0o777 };
+        std::fs::DirBuilder::new().mode(mode).create(path)?;
+        let created = close(path).inspect_err(|_| drop(std::fs::remove_dir(path)))?;
+        let mode = offered
+            .map_or(created, |offered| created & !0o777 | u32::from(offered.permissions & 0o777));
+        Ok(Self { mode: Some(mode), modified: offered.map(|offered| offered.modified) })
+    }
+
+    /// Creates a folder; whoever may look into it is decided by the one above it.
+    #[cfg(not(unix))]
+    pub(super) fn create(path: &Path, offered: Option<Attributes>) -> io::Result<Self> {
+        std::fs::create_dir(path)?;
+        Ok(Self { mode: None, modified: offered.map(|offered| offered.modified) })
+    }
+
+    /// Gives the folder what it gets in the end.
+    fn apply(self, path: &Path) -> io::Result<()> {
+        if let Some(modified) = self.modified {
+            set_folder_time(path, modified)?;
+        }
+        self.mode.map_or(Ok(()), |mode| set_mode(path, mode))
     }
 }
 
@@ -166,10 +216,23 @@ fn permissions(file: &File) -> io::Result<Option<u16>> {
 
 #[cfg(unix)]
 fn set_permissions(path: &Path, permissions: u16) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     // Whoever sends us a program does not get to say as whom it runs.
-    let permissions = std::fs::Permissions::from_mode(u32::from(permissions & 0o777));
-    std::fs::set_permissions(path, permissions)
+    set_mode(path, u32::from(permissions & 0o777))
+}
+
+/// Takes the folder away from everybody but its owner. Returns the mode it had.
+#[cfg(unix)]
+fn close(folder: &Path) -> io::Result<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(folder)?.permissions().mode() & 0o7777;
+    set_mode(folder, mode & !0o777 | 0o700)?;
+    Ok(mode)
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
 #[cfg(unix)]
@@ -190,6 +253,11 @@ fn set_permissions(path: &Path, permissions: u16) -> io::Result<()> {
         current.set_readonly(permissions & 0o200 == 0);
         std::fs::set_permissions(path, current)?;
     }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn set_mode(_: &Path, _: u32) -> io::Result<()> {
     Ok(())
 }
 

@@ -4,6 +4,8 @@ use std::io::{Cursor, Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
+use wormhole::code::{Config, Wormhole};
 use wormhole::transfer::{self, CodeSource, Event, Offer, OnExists, Outgoing};
 use wormhole::transit::RelayPolicy;
 
@@ -100,6 +102,8 @@ async fn a_directory_keeps_names_empty_folders_permissions_and_times() {
         set_mode(&from.path().join("tree/plain.txt"), 0o751);
         set_mode(&from.path().join("tree/empty/inner"), 0o700);
         set_time(&from.path().join("tree/empty/inner"), old);
+        set_mode(&from.path().join("tree"), 0o700);
+        set_time(&from.path().join("tree"), old);
     }
     let tree = from.path().join("tree");
     let (sent, received) =
@@ -118,6 +122,43 @@ async fn a_directory_keeps_names_empty_folders_permissions_and_times() {
         assert_eq!(mode(&at("plain.txt")), 0o751);
         assert_eq!(mode(&at("empty/inner")), 0o700);
         assert_eq!(time(&at("empty/inner")), old);
+        assert_eq!(mode(&to.path().join("tree")), 0o700);
+        assert_eq!(time(&to.path().join("tree")), old);
+    }
+}
+
+#[tokio::test]
+async fn other_clients_are_offered_a_directory_as_they_know_it() {
+    for (ability, knows_more) in [("transfer-v1", false), ("folders-v1", true)] {
+        let (settings, code) = settings().await;
+        let from = Folder::new();
+        from.file("tree/sub/a", b"a");
+        let sender = transfer::send(path(&from.path().join("tree")), settings.clone()).unwrap();
+        let wormhole = Wormhole::create(Config {
+            servers: settings.servers,
+            app_versions: json!({ "abilities": [ability] }),
+            ..Config::default()
+        });
+        wormhole.set_code(code).unwrap();
+        let receiving = async {
+            let mut messages: Vec<Value> = Vec::new();
+            while !messages.iter().any(|message| message.get("offer").is_some()) {
+                let message = wormhole.receive_message().await.unwrap();
+                messages.push(serde_json::from_slice(&message).unwrap());
+            }
+            wormhole.send_message(b"{\"error\": \"no\"}".to_vec()).await.unwrap();
+            messages.pop().unwrap()
+        };
+        let ((outcome, _), offer) = tokio::join!(finish(sender, None), receiving);
+        assert_eq!(outcome, Err(Error::PeerRefused("no".into())));
+        let directory = offer["offer"]["directory"].as_object().unwrap();
+        let keys: Vec<_> = directory.keys().map(String::as_str).collect();
+        let mut known = vec!["dirname", "mode", "numbytes", "numfiles", "zipsize"];
+        if knows_more {
+            known.extend(["modified", "permissions"]);
+            known.sort_unstable();
+        }
+        assert_eq!(keys, known);
     }
 }
 

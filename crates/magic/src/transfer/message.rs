@@ -25,6 +25,9 @@ pub enum Offer {
         bytes: u64,
         /// Files, not counting directories.
         files: u64,
+        /// Of the directory itself, which the zip does not name. Only for peers that announce
+        /// [`FOLDERS_ABILITY`](super::FOLDERS_ABILITY).
+        attributes: Option<Attributes>,
     },
     /// One file.
     File {
@@ -74,13 +77,20 @@ impl Offer {
 
     fn encode(&self) -> Value {
         match self {
-            Self::Directory { name, zip_size, bytes, files } => json!({ "directory": {
-                "mode": "zipfile/deflated",
-                "dirname": name.as_sent(),
-                "zipsize": zip_size,
-                "numbytes": bytes,
-                "numfiles": files,
-            } }),
+            Self::Directory { name, zip_size, bytes, files, attributes } => {
+                let mut directory = json!({
+                    "mode": "zipfile/deflated",
+                    "dirname": name.as_sent(),
+                    "zipsize": zip_size,
+                    "numbytes": bytes,
+                    "numfiles": files,
+                });
+                if let (Some(attributes), Some(object)) = (attributes, directory.as_object_mut()) {
+                    object.insert("permissions".to_owned(), attributes.permissions.into());
+                    object.insert("modified".to_owned(), attributes.modified.into());
+                }
+                json!({ "directory": directory })
+            }
             Self::File { name, size } => {
                 json!({ "file": { "filename": name.as_sent(), "filesize": size } })
             }
@@ -105,12 +115,32 @@ impl Offer {
                 zip_size: number(directory, "zipsize")?,
                 bytes: number(directory, "numbytes")?,
                 files: number(directory, "numfiles")?,
+                attributes: Attributes::decode(directory),
             })
         } else if let Some(stream) = value.get("stream") {
             Ok(Self::Stream { name: name(stream, "filename")? })
         } else {
             Err(BadMessage::UnknownOffer)
         }
+    }
+}
+
+/// What a directory has besides its contents.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "what an entry of a zip has, too")]
+pub struct Attributes {
+    /// Unix permissions, the lowest 9 bits of a mode.
+    pub permissions: u16,
+    /// The last change, in seconds since 1970.
+    pub modified: i64,
+}
+
+impl Attributes {
+    /// Reads both; what makes no sense counts as not said.
+    fn decode(directory: &Value) -> Option<Self> {
+        let permissions = u16::try_from(directory.get("permissions")?.as_u64()?).ok()?;
+        let modified = directory.get("modified")?.as_i64()?;
+        (permissions <= 0o777).then_some(Self { permissions, modified })
     }
 }
 

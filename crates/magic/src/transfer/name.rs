@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use wormhole_kit::{is_bidi_control, is_deceptive};
+
 /// A file or folder name as the peer sent it. Prints escaped: a name cannot move the cursor, hide
 /// its ending or start a new line.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,7 +29,7 @@ impl PeerName {
     /// that name. Let the user choose another one, or refuse the offer.
     pub fn to_file_name(&self) -> Result<&str, UnsafeName> {
         check_component(&self.0)?;
-        if self.0.chars().any(|c| c.is_control() || is_bidi(c)) {
+        if self.0.chars().any(|c| c.is_control() || is_bidi_control(c)) {
             return Err(UnsafeName::ControlCharacter);
         }
         if self.0.contains(['\\', ':']) {
@@ -43,7 +45,7 @@ impl PeerName {
 impl fmt::Display for PeerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.chars().take(MAX_SHOWN) {
-            if c.is_control() || is_bidi(c) || is_invisible(c) {
+            if is_deceptive(c) {
                 write!(f, "{}", c.escape_unicode())?;
             } else {
                 write!(f, "{c}")?;
@@ -109,16 +111,6 @@ pub(super) fn is_reserved_on_windows(name: &str) -> bool {
 
 fn one_digit(text: &str) -> bool {
     matches!(text.as_bytes(), [digit] if digit.is_ascii_digit())
-}
-
-/// Characters that reorder the text around them: `photo\u{202e}gpj.exe` reads as `photoexe.jpg`.
-const fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Characters that take no room, and line breaks that are not control characters.
-const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}' | '\u{feff}')
 }
 
 /// Bytes of a name: the limit of nearly every file system.

@@ -127,7 +127,7 @@ pub struct ServerText(String);
 impl ServerText {
     /// Makes `text` safe to show.
     pub fn new(text: &str) -> Self {
-        let safe = |c: char| if c.is_control() || is_format(c) { ' ' } else { c };
+        let safe = |c: char| if wormhole_kit::is_deceptive(c) { ' ' } else { c };
         Self(text.trim().chars().take(MAX_SERVER_TEXT).map(safe).collect())
     }
 
@@ -141,11 +141,6 @@ impl std::fmt::Display for ServerText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Invisible characters that change how others are shown: directional marks and line separators.
-const fn is_format(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Longest text of a server that is shown, in characters.

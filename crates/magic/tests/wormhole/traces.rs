@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use wormhole_kit::Secret;
 use wormhole_magic::key::Key;
 use wormhole_magic::secretbox;
-use wormhole_magic::wormhole::{Command, Event};
+use wormhole_magic::wormhole::{Command, Event, PeerMisbehaved, WormholeError};
 
 use crate::desk::{Desk, Peer};
 
@@ -237,16 +237,125 @@ fn our_machine_tells_its_application_what_the_peer_said() {
 }
 
 #[test]
-fn messages_of_a_dilation_we_did_not_offer_are_passed_over() {
-    for trace in ["dilation-direct", "dilation-relay"] {
-        let (mut desk, peer) = Desk::with_peer();
+fn the_reference_s_key_exchange_message_is_read_as_it_stands() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/magic/vectors.json");
+    let vectors: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    for case in vectors["spake2_symmetric"]["cases"].as_array().unwrap() {
+        let wire = &case["pake_body_a_on_wire_hex"];
+        let body: Value = serde_json::from_slice(&unhex(wire)).unwrap();
+        assert_eq!(String::from_utf8(unhex(wire)).unwrap(), case["pake_body_a_utf8"]);
+        assert_eq!(body, json!({"pake_v1": case["msg_a"]}));
+        let mut desk = Desk::in_mailbox(&case["code"].as_str().unwrap().parse().unwrap());
+        desk.said();
+        desk.show("peer", "pake", wire.as_str().unwrap());
+        assert_eq!((desk.said_in_short(), desk.error), (vec!["add version".to_owned()], None));
+    }
+}
+
+const DILATIONS: [&str; 2] = ["dilation-direct", "dilation-relay"];
+
+/// What two peers told each other through the mailbox to set up a dilation. These records were
+/// made above the seals: they have plaintexts, and neither keys nor frames of a server. The links
+/// and frames of the dilation itself wait until it is implemented.
+struct Dilation {
+    lines: Vec<Value>,
+    sides: [String; 2],
+}
+
+impl Dilation {
+    fn read(trace: &str) -> Self {
         let lines = lines(trace);
-        let dilation = lines.iter().filter(|line| line["ev"] == "mailbox-dilate-tx");
-        for line in dilation {
-            let fields = line["fields"].to_string();
-            peer.say(&mut desk, line["phase"].as_str().unwrap(), fields.as_bytes());
+        let sent = lines.iter().filter(|line| line["phase"] == "dilate-0");
+        let sides: Vec<_> = sent.map(|line| line["side"].as_str().unwrap().to_owned()).collect();
+        Self { lines, sides: sides.try_into().unwrap() }
+    }
+
+    /// Phase and content of what this side sent.
+    fn sent(&self, side: &str) -> Vec<(&str, &Value)> {
+        let sent = self.lines.iter().filter(|line| line["ev"] == "mailbox-dilate-tx");
+        let sent = sent.filter(|line| line["side"] == side);
+        sent.map(|line| (line["phase"].as_str().unwrap(), &line["fields"])).collect()
+    }
+
+    /// What this side received, opened.
+    fn received(&self, side: &str) -> Vec<Value> {
+        let received = self.lines.iter().filter(|line| line["ev"] == "mailbox-dilate-rx");
+        let received = received.filter(|line| line["side"] == side);
+        received
+            .map(|line| serde_json::from_str(line["plaintext"].as_str().unwrap()).unwrap())
+            .collect()
+    }
+
+    /// Our machine in the place of the other side, with `peer` about to say its version.
+    fn meet(peer: &str) -> (Desk, Peer) {
+        let code = crate::desk::code();
+        let mut desk = Desk::in_mailbox(&code);
+        let peer = Peer::meet(&mut desk, peer, &code);
+        (desk, peer)
+    }
+}
+
+#[test]
+fn a_recorded_dilation_has_numbered_phases_that_arrive_in_order() {
+    for trace in DILATIONS {
+        let dilation = Dilation::read(trace);
+        let [one, two] = &dilation.sides;
+        for (from, to) in [(one, two), (two, one)] {
+            let sent = dilation.sent(from);
+            let phases: Vec<_> = sent.iter().map(|(phase, _)| (*phase).to_owned()).collect();
+            let numbered: Vec<_> = (0..sent.len()).map(|n| format!("dilate-{n}")).collect();
+            assert_eq!(phases, numbered, "{trace}");
+            assert_eq!(sent[0].1["type"], "please");
+            // The last ones may have come after the end of the record.
+            let contents: Vec<_> = sent.into_iter().map(|(_, content)| content.clone()).collect();
+            assert!(contents.starts_with(&dilation.received(to)), "{trace}");
         }
-        peer.say(&mut desk, "0", b"still here");
-        assert_eq!((desk.messages(), desk.error), (vec![b"still here".to_vec()], None), "{trace}");
+    }
+}
+
+#[test]
+fn a_recorded_dilation_we_did_not_offer_is_opened_and_passed_over() {
+    for trace in DILATIONS {
+        let dilation = Dilation::read(trace);
+        let versions = dilation.lines.iter().find(|line| line["ev"] == "versions").unwrap();
+        for side in &dilation.sides {
+            let (mut desk, peer) = Dilation::meet(side);
+            desk.said();
+            let version = json!({"can-dilate": ["ged"], "app_versions": versions["v"]});
+            peer.say(&mut desk, "version", version.to_string().as_bytes());
+            for (phase, content) in dilation.sent(side) {
+                peer.say(&mut desk, phase, content.to_string().as_bytes());
+            }
+            peer.say(&mut desk, "0", b"still here");
+            let events = desk.events();
+            assert!(events.contains(&Event::Versions(versions["v"].clone())), "{trace}");
+            assert_eq!(events.last(), Some(&Event::Message(b"still here".to_vec())), "{trace}");
+            let messages = events.iter().filter(|event| matches!(event, Event::Message(_)));
+            assert_eq!((messages.count(), desk.said(), desk.error), (1, vec![], None), "{trace}");
+        }
+    }
+}
+
+#[test]
+fn a_dilation_message_opens_under_the_key_of_its_own_phase_alone() {
+    for trace in DILATIONS {
+        let dilation = Dilation::read(trace);
+        for side in &dilation.sides {
+            let sent = dilation.sent(side);
+            for ((phase, content), (other, _)) in sent.iter().zip(sent.iter().skip(1)) {
+                let (mut desk, peer) = Dilation::meet(side);
+                peer.say(&mut desk, "version", b"{}");
+                let content = content.to_string();
+                let sealed = peer.seal(phase, content.as_bytes());
+                let key = peer.key.phase_key(side, phase);
+                let opened = secretbox::open(&key, &HEXLOWER.decode(sealed.as_bytes()).unwrap());
+                assert_eq!(opened.as_deref(), Ok(content.as_bytes()));
+                desk.show(side, phase, &sealed);
+                assert_eq!(desk.error, None, "{trace}");
+                desk.show(side, other, &sealed);
+                let forged = WormholeError::PeerMisbehaved(PeerMisbehaved::Forged);
+                assert_eq!(desk.error, Some(forged), "{trace}");
+            }
+        }
     }
 }

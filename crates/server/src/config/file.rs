@@ -95,7 +95,7 @@ fn file_error(path: &Path, kind: ErrorKind, problem: &str) -> clap::Error {
 }
 
 /// Tables that a file may hold.
-const SERVICES: [&str; 2] = ["mailbox", "transit-relay"];
+const SERVICES: [&str; 3] = ["mailbox", "transit-relay", "whisper"];
 
 /// The key that keeps a service out of `run`.
 const ENABLED: &str = "enabled";

@@ -2,14 +2,16 @@
 //! commit, then tells everyone concerned.
 //!
 //! While one batch is written to the disk the next one gathers, so the busier the server, the fewer
-//! the writes per request. Who listens to which mailbox is known here and dies with the process:
-//! clients that come back open their mailbox again.
+//! the writes per request. What a batch has to tell goes to the links' threads in one piece: waking
+//! each link from here would cost more than storing its request. Who listens to which mailbox is
+//! known here and dies with the process: clients that come back open their mailbox again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::mpsc;
 use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::server::{
     Answer, Identity, Refusal, Request, RequestId, StoredMessage,
@@ -69,13 +71,23 @@ struct Asked {
     request: Request,
 }
 
+/// Something that is durable now, for whoever is to know of it.
+#[derive(Debug)]
+struct Mail {
+    inbox: Arc<Inbox>,
+    event: Event,
+}
+
 impl Hub {
     /// Starts the thread. It ends after [`Hub::close`], once everything asked before is done.
     pub(super) fn start(parts: Parts) -> std::io::Result<(Self, JoinHandle<()>)> {
         let queue = Arc::new(Queue::default());
         let hub = Self { queue: Arc::clone(&queue), records_clients: parts.usage.is_some() };
+        let (post, postbag) = mpsc::channel(BATCHES);
         let thread = std::thread::Builder::new().name("mailbox store".into());
-        let handle = thread.spawn(move || Keeper::new(parts).run(&queue))?;
+        let handle = thread.spawn(move || Keeper::new(parts).run(&queue, &post))?;
+        // Ends with the thread.
+        tokio::spawn(deliver(postbag));
         Ok((hub, handle))
     }
 
@@ -142,6 +154,20 @@ impl Queue {
     }
 }
 
+/// Puts what each batch has to tell into the inboxes. It runs among the links, so that one wake-up
+/// of another thread serves them all.
+async fn deliver(mut postbag: mpsc::Receiver<Vec<Mail>>) {
+    while let Some(batch) = postbag.recv().await {
+        batch.into_iter().for_each(Mail::deliver);
+    }
+}
+
+impl Mail {
+    fn deliver(self) {
+        self.inbox.push(self.event);
+    }
+}
+
 /// What the thread keeps.
 #[derive(Debug)]
 struct Keeper {
@@ -183,9 +209,18 @@ impl Keeper {
         keeper
     }
 
-    fn run(mut self, queue: &Queue) {
-        while let Some(work) = queue.take(self.next_prune) {
-            self.serve(work);
+    fn run(mut self, queue: &Queue, post: &mpsc::Sender<Vec<Mail>>) {
+        let mut last = 0;
+        while let Some(mut work) = queue.take(self.next_prune) {
+            // Those whom the last batch has answered are about to ask again. Only a straggler or two
+            // are here yet: a moment more saves a write to the disk.
+            if work.len() < last / GATHERED {
+                std::thread::sleep(GATHERING);
+                work.append(&mut queue.take(Instant::now()).unwrap_or_default());
+            }
+            last = work.len();
+            // Nobody is left to tell once the links' threads are gone.
+            let _ = post.blocking_send(self.serve(work));
             if Instant::now() >= self.next_prune {
                 self.next_prune = Instant::now() + self.parts.prune_period;
                 self.prune();
@@ -193,13 +228,13 @@ impl Keeper {
         }
     }
 
-    /// One batch: do, make durable, tell.
-    fn serve(&mut self, mut work: Vec<Work>) {
+    /// One batch: does it, makes it durable, and returns what to tell whom.
+    fn serve(&mut self, mut work: Vec<Work>) -> Vec<Mail> {
         let now = unix_now();
         match self.transact(&mut work, now) {
             Ok((outcomes, usage)) => {
-                self.tell(work, outcomes);
                 self.record(&usage);
+                self.tell(work, outcomes)
             }
             Err(error) => {
                 tracing::error!(%error, "a batch of requests could not be stored");
@@ -208,7 +243,7 @@ impl Keeper {
                 }
                 let refused = || Outcome::Answer(Answer::Refused(Refusal::Unavailable));
                 let outcomes = work.iter().map(|_| refused()).collect();
-                self.tell(work, outcomes);
+                self.tell(work, outcomes)
             }
         }
     }
@@ -238,21 +273,23 @@ impl Keeper {
         Ok((outcomes, usage))
     }
 
-    /// Tells every link what became of its requests, in their order.
-    fn tell(&mut self, work: Vec<Work>, outcomes: Vec<Outcome>) {
+    /// What every link is to know of its requests, in their order.
+    fn tell(&mut self, work: Vec<Work>, outcomes: Vec<Outcome>) -> Vec<Mail> {
+        let mut mail = Vec::with_capacity(2 * work.len());
         for (item, outcome) in work.into_iter().zip(outcomes) {
             match item {
                 Work::Gone(number) => self.listeners.remove(number),
-                Work::Request(asked) => self.tell_one(asked, outcome),
+                Work::Request(asked) => self.tell_one(asked, outcome, &mut mail),
             }
         }
+        mail
     }
 
-    fn tell_one(&mut self, asked: Asked, outcome: Outcome) {
+    fn tell_one(&mut self, asked: Asked, outcome: Outcome, mail: &mut Vec<Mail>) {
         let app = &asked.who.app;
         let answer = match (outcome, asked.request) {
             (Outcome::Added(message), Request::Add { mailbox, .. }) => {
-                self.listeners.show(app, mailbox, &message, asked.inbox.number());
+                self.listeners.show(app, mailbox, &message, asked.inbox.number(), mail);
                 Answer::Added(message)
             }
             (Outcome::Added(message), _) => Answer::Added(message),
@@ -267,7 +304,7 @@ impl Keeper {
                 answer
             }
         };
-        asked.inbox.push(Event::Answer(asked.id, answer));
+        mail.push(Mail { inbox: asked.inbox, event: Event::Answer(asked.id, answer) });
     }
 
     fn prune(&mut self) {
@@ -391,15 +428,32 @@ impl Listeners {
     }
 
     /// Shows a message to all but its author, whose answer it comes with.
-    fn show(&self, app: &str, mailbox: String, message: &Arc<StoredMessage>, author: u64) {
+    fn show(
+        &self,
+        app: &str,
+        mailbox: String,
+        message: &Arc<StoredMessage>,
+        author: u64,
+        mail: &mut Vec<Mail>,
+    ) {
         let place = Place { app: app.into(), mailbox };
         for inbox in self.mailboxes.get(&place).into_iter().flatten() {
             if inbox.number() != author {
-                inbox.push(Event::Message(Arc::clone(message)));
+                let event = Event::Message(Arc::clone(message));
+                mail.push(Mail { inbox: Arc::clone(inbox), event });
             }
         }
     }
 }
+
+/// Share of the last batch below which the next one is still gathering.
+const GATHERED: usize = 4;
+
+/// How long a batch may gather. Less than a write to the disk takes, as often as not.
+const GATHERING: Duration = Duration::from_micros(500);
+
+/// Batches that may wait to be delivered, before the thread waits for the links.
+const BATCHES: usize = 2;
 
 /// The time for records and frames.
 pub(super) fn unix_now() -> UnixTime {

@@ -68,7 +68,9 @@ impl Link {
                         let message = Message::Binary(words.into());
                         socket.send(message).await.map_err(io::Error::other)?;
                     }
-                    socket.close(Some(normal_close())).await.map_err(io::Error::other)?;
+                    // By its full name: the box is a sink of its own, with a `close` of its own.
+                    let closed = WebSocketStream::close(&mut socket, Some(normal_close())).await;
+                    closed.map_err(io::Error::other)?;
                     while next_message(&mut socket).await.is_some() {}
                     Ok(())
                 }

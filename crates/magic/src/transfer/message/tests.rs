@@ -24,10 +24,34 @@ fn messages_survive_encoding_and_decoding() {
         Message::Error("transfer rejected".into()),
         Message::Offer(Offer::Text("line1\nline2 ☃".into())),
         Message::Offer(Offer::File { name: name(), size: 1 << 40 }),
-        Message::Offer(Offer::Directory { name: name(), zip_size: 9, bytes: 8, files: 7 }),
+        Message::Offer(directory(None)),
+        Message::Offer(directory(Some(Attributes { permissions: 0o700, modified: -1 }))),
         Message::Offer(Offer::Stream { name: name() }),
     ] {
         assert_eq!(Message::decode(&message.encode()), Ok(vec![message]));
+    }
+}
+
+fn directory(attributes: Option<Attributes>) -> Offer {
+    let name = PeerName::new("-odd \"name\" é");
+    Offer::Directory { name, zip_size: 9, bytes: 8, files: 7, attributes }
+}
+
+#[test]
+fn attributes_of_a_directory_that_make_no_sense_are_ignored() {
+    for attributes in [
+        r#""permissions": 511"#,
+        r#""permissions": 512, "modified": 1"#,
+        r#""permissions": -1, "modified": 1"#,
+        r#""permissions": "rwx", "modified": 1"#,
+        r#""permissions": 448, "modified": 1.5"#,
+        r#""permissions": 448, "modified": null"#,
+    ] {
+        let json = format!(
+            r#"{{"offer": {{"directory": {{"mode": "zipfile/deflated", "dirname": "-odd \"name\" é",
+            "zipsize": 9, "numbytes": 8, "numfiles": 7, {attributes}}}}}}}"#
+        );
+        assert_eq!(decode(&json), Ok(vec![Message::Offer(directory(None))]), "{attributes}");
     }
 }
 

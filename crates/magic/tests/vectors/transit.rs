@@ -1,41 +1,16 @@
-//! Transit and file transfer against the reference: the known answers of
-//! `vectors/magic/vectors.json`, and the messages real peers sent in `trace-*.jsonl`.
+//! Transit and file transfer: the known answers, and the messages that real peers sent in
+//! `trace-*.jsonl`.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test may panic"
-)]
-
-use data_encoding::HEXLOWER;
 use serde_json::Value;
-use wormhole_kit::Secret;
 use wormhole_magic::transfer::{
     Ack, Answer, Message, Offer, ReceiveEvent, ReceiveNegotiation, SendEvent, SendNegotiation,
 };
 use wormhole_magic::transit::{Hint, Opener, RelaySide, Role, Sealer, TransitKey};
 
-fn read(file: &str) -> String {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/magic/");
-    std::fs::read_to_string(format!("{folder}{file}")).unwrap()
-}
-
-fn vectors() -> Value {
-    let all: Value = serde_json::from_str(&read("vectors.json")).unwrap();
-    all["transit"].clone()
-}
-
-fn text<'a>(case: &'a Value, field: &str) -> &'a str {
-    case[field].as_str().unwrap_or_else(|| panic!("no text {field} in {case}"))
-}
-
-fn bytes(case: &Value, field: &str) -> Vec<u8> {
-    HEXLOWER.decode(text(case, field).as_bytes()).unwrap()
-}
+use crate::{bytes, read, secret, text, vectors};
 
 fn key(vectors: &Value) -> TransitKey {
-    TransitKey::new(Secret::new(bytes(vectors, "transit_key").try_into().unwrap()))
+    TransitKey::new(secret(vectors, "transit_key"))
 }
 
 fn plaintext(case: &Value) -> Vec<u8> {
@@ -44,7 +19,7 @@ fn plaintext(case: &Value) -> Vec<u8> {
 
 #[test]
 fn handshake_lines_are_those_of_the_reference() {
-    let vectors = vectors();
+    let vectors = vectors("transit");
     let key = key(&vectors);
     assert_eq!(key.hello(Role::Sender), text(&vectors, "sender_handshake_ascii").as_bytes());
     assert_eq!(key.hello(Role::Receiver), text(&vectors, "receiver_handshake_ascii").as_bytes());
@@ -54,7 +29,7 @@ fn handshake_lines_are_those_of_the_reference() {
 
 #[test]
 fn records_are_those_of_the_reference_in_both_directions() {
-    let vectors = vectors();
+    let vectors = vectors("transit");
     let key = key(&vectors);
     let mut sealer = Sealer::new(&key, Role::Sender);
     let mut opener = Opener::new(&key, Role::Sender);
@@ -68,11 +43,27 @@ fn records_are_those_of_the_reference_in_both_directions() {
         assert_eq!(sealer.seal_to_vec(&plaintext(case)).unwrap(), record);
         assert_eq!(opener.open(&mut record).unwrap(), plaintext(case));
     }
-    let ack = &vectors["receiver_ack_record"];
+}
+
+#[test]
+fn the_acknowledgement_is_that_of_the_reference() {
+    let vectors = vectors("transit");
+    let (key, case) = (key(&vectors), &vectors["receiver_ack_record"]);
+    let mut record = bytes(case, "record");
+    let sealed = Sealer::new(&key, Role::Receiver).seal_to_vec(&plaintext(case)).unwrap();
+    assert_eq!(sealed, record);
     let mut opener = Opener::new(&key, Role::Receiver);
-    let mut record = bytes(ack, "record");
-    let ack = Ack::decode(opener.open(&mut record).unwrap()).unwrap();
-    assert!(ack.sha256.is_some());
+    let opened = opener.open(&mut record).unwrap();
+    assert_eq!(opened, plaintext(case));
+    assert!(Ack::decode(opened).unwrap().sha256.is_some());
+}
+
+#[test]
+fn the_keys_of_the_records_are_those_of_the_reference() {
+    let vectors = vectors("transit");
+    let key = key(&vectors);
+    assert_eq!(key.record_key(Role::Sender), secret(&vectors, "sender_record_key"));
+    assert_eq!(key.record_key(Role::Receiver), secret(&vectors, "receiver_record_key"));
 }
 
 /// The messages of one side, as the peer that wrote the trace decrypted or encrypted them.

@@ -1,0 +1,72 @@
+//! What the environment says, in the words the Python command line knows.
+//!
+//! Not the names of the variables: whoever asks knows those. An empty variable is one that is not
+//! set.
+
+use std::env;
+use std::ffi::OsString;
+
+use crate::failure::Failure;
+
+/// The text of a variable; `None` when it is not set.
+///
+/// # Errors
+/// It is not Unicode; the command was called wrongly.
+pub(crate) fn text(name: &str) -> Result<Option<String>, Failure> {
+    let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let unreadable = |_: OsString| Failure::usage(format!("{name} is not valid Unicode"));
+    value.into_string().map(Some).map_err(unreadable)
+}
+
+/// The yes or no of a variable; `None` when it is not set.
+///
+/// # Errors
+/// It is neither; the command was called wrongly.
+pub(crate) fn flag(name: &str) -> Result<Option<bool>, Failure> {
+    text(name)?.map(|value| truth(name, &value)).transpose()
+}
+
+/// Reads a yes or no, as Click does.
+fn truth(name: &str, value: &str) -> Result<bool, Failure> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
+        "0" | "false" | "f" | "no" | "n" | "off" | "" => Ok(false),
+        _ => Err(Failure::usage(format!("{name} is neither yes nor no: {value:?}"))
+            .hint("it may be 1, true, t, yes, y or on, or 0, false, f, no, n or off")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yes_and_no_are_the_words_that_click_knows_in_any_case() {
+        let words = [
+            (true, ["1", "true", "t", "yes", "y", "on", "TRUE", "T", "Yes", "Y", "oN", " on\n"]),
+            (false, ["0", "false", "f", "no", "n", "off", "False", "F", "NO", "N", "Off", "  "]),
+        ];
+        for (expected, words) in words {
+            for word in words {
+                assert_eq!(truth("WORMHOLE_QR", word), Ok(expected), "{word:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_other_word_is_wrong_usage_that_names_the_variable_and_the_word() {
+        for word in ["banana", "2", "-1", "yes please", "tr", "ja", "1.0", "\u{1b}[2J"] {
+            let verdict =
+                crate::failure::Verdict::of(&truth("WORMHOLE_QR", word).unwrap_err().into());
+            assert_eq!(verdict.exit, 2, "{word:?}");
+            let message = verdict.message.unwrap();
+            assert_eq!(message, format!("WORMHOLE_QR is neither yes nor no: {word:?}"));
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_says_nothing() {
+        assert_eq!(text("WORMHOLE_NO_SUCH_VARIABLE"), Ok(None));
+        assert_eq!(flag("WORMHOLE_NO_SUCH_VARIABLE"), Ok(None));
+    }
+}

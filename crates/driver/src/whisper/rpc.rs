@@ -1,0 +1,108 @@
+//! A service at which others use our node: `shh_*` and what else clients ask for, over JSON-RPC.
+//!
+//! Methods, results and errors are those of go-ethereum, in its words (spec section 3), so that
+//! clients written for it find what they expect. Whoever may call may use, and read, every key that
+//! the [`Desk`] was lent: see [`Gate`] for who may.
+//!
+//! ```text
+//!  http: a task per link ──► Gate ──► jsonrpsee ──► Methods ──► Service::answer ──► Desk, Node
+//! ```
+
+use std::sync::Arc;
+
+use jsonrpsee_server::types::ErrorObjectOwned;
+use jsonrpsee_server::types::error::{CALL_EXECUTION_FAILED_CODE, METHOD_NOT_FOUND_CODE};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::desk::Desk;
+
+mod arguments;
+mod filters;
+mod gate;
+mod http;
+mod keys;
+mod methods;
+mod node;
+mod post;
+mod reply;
+mod requests;
+mod subscribe;
+
+pub use gate::Gate;
+
+/// Serves the desk at a node. Clones serve the same one.
+#[derive(Clone, Debug)]
+pub struct Service {
+    desk: Desk,
+    settings: Arc<ServiceSettings>,
+    /// Calls that may be under way.
+    turns: Arc<Semaphore>,
+}
+
+/// What its owner decides about a service.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ServiceSettings {
+    /// Who may come in over HTTP and WebSocket.
+    pub gate: Gate,
+    /// Links that may be open at the same time, per listener.
+    pub max_links: usize,
+    /// Bytes that a request may have.
+    pub max_request_bytes: u32,
+}
+
+impl Default for ServiceSettings {
+    fn default() -> Self {
+        Self { gate: Gate::default(), max_links: 128, max_request_bytes: 4 * 1024 * 1024 }
+    }
+}
+
+impl Service {
+    /// A service for those who use this desk.
+    pub fn new(desk: Desk, settings: ServiceSettings) -> Self {
+        Self { desk, settings: Arc::new(settings), turns: Arc::new(Semaphore::new(MAX_CALLS)) }
+    }
+
+    /// Does what a method says. `params` is JSON text.
+    async fn answer(&self, method: &str, params: Option<&str>) -> Answer {
+        let Ok(_turn) = self.turns.try_acquire() else {
+            return Err(refused("too many calls are under way"));
+        };
+        if let Some(answer) = keys::answer(&self.desk, method, params).await {
+            return answer;
+        }
+        if let Some(answer) = node::answer(self.desk.node(), &self.desk, method, params).await {
+            return answer;
+        }
+        match method {
+            "shh_newMessageFilter" => filters::new(&self.desk, params).await,
+            "shh_getFilterMessages" => filters::poll(&self.desk, params).await,
+            "shh_deleteMessageFilter" => filters::delete(&self.desk, params).await,
+            "shh_post" => post::post(&self.desk, params).await,
+            _ => Err(unknown(method)),
+        }
+    }
+}
+
+/// What comes of a call.
+type Answer = Result<Value, ErrorObjectOwned>;
+
+/// The method could not do it.
+fn refused(why: impl Into<String>) -> ErrorObjectOwned {
+    ErrorObjectOwned::owned(CALL_EXECUTION_FAILED_CODE, why, None::<()>)
+}
+
+/// There is no such method.
+fn unknown(method: &str) -> ErrorObjectOwned {
+    // Whatever was asked for comes back, but not at any length.
+    let name: String = method.chars().take(MAX_NAME).collect();
+    let text = format!("the method {name} does not exist/is not available");
+    ErrorObjectOwned::owned(METHOD_NOT_FOUND_CODE, text, None::<()>)
+}
+
+/// Calls that may be under way at the same time, of all clients together.
+const MAX_CALLS: usize = 1024;
+
+/// Characters of an unknown method that are repeated.
+const MAX_NAME: usize = 64;

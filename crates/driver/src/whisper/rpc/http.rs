@@ -1,0 +1,232 @@
+//! The listener: HTTP/1, links that become WebSockets, and their limits.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jsonrpsee_server::middleware::rpc::RpcServiceBuilder;
+use jsonrpsee_server::ws::is_upgrade_request;
+use jsonrpsee_server::{
+    BatchRequestConfig, HttpBody, HttpRequest, HttpResponse, PingConfig, ServerBuilder,
+    ServerConfig, StopHandle, stop_channel,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+use tower_service::Service as Tower;
+
+use super::gate::{Page, Refusal};
+use super::methods::{MAX_RESPONSE, Methods, Stays};
+use super::{Service, ServiceSettings, subscribe};
+
+impl Service {
+    /// Serves HTTP and WebSocket until told to stop, and what is under way then.
+    pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
+        let (stopping, switch) = stop_channel();
+        let service = self.clone();
+        let layer = RpcServiceBuilder::new()
+            .layer_fn(move |subscriptions| Methods { subscriptions, service: service.clone() });
+        let server = ServerBuilder::default()
+            .set_config(self.settings.config())
+            .set_rpc_middleware(layer)
+            .to_service_builder();
+        let methods = subscribe::module(self);
+        let places = Arc::new(Semaphore::new(self.settings.max_links));
+        let (alive, mut over) = mpsc::channel::<()>(1);
+        tokio::pin!(stop);
+        loop {
+            let stream = tokio::select! {
+                () = &mut stop => break,
+                stream = accept(&listener) => stream,
+            };
+            // Whoever comes while it is full is gone before anything is read.
+            let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let place = Arc::new(Place { _permit: permit, _alive: alive.clone() });
+            let tower = server.clone().build(methods.clone(), stopping.clone());
+            let settings = Arc::clone(&self.settings);
+            tokio::spawn(attend(stream, tower, settings, place, stopping.clone()));
+        }
+        // It fails only if there is nobody to be told.
+        let _unheard = switch.stop();
+        drop(alive);
+        let _all_gone = over.recv().await;
+    }
+}
+
+impl ServiceSettings {
+    fn config(&self) -> ServerConfig {
+        let links = u32::try_from(self.max_links).unwrap_or(u32::MAX);
+        ServerConfig::builder()
+            .max_request_body_size(self.max_request_bytes)
+            .max_response_body_size(u32::try_from(MAX_RESPONSE).unwrap_or(u32::MAX))
+            .max_connections(links)
+            .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
+            .set_message_buffer_capacity(MAX_WAITING)
+            .set_id_provider(subscribe::Names)
+            .enable_ws_ping(PingConfig::new())
+            .build()
+    }
+}
+
+/// A link's place among those that may be open.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _alive: mpsc::Sender<()>,
+}
+
+/// Lives with a link until it is closed, or becomes a WebSocket.
+async fn attend<T>(
+    stream: TcpStream,
+    tower: T,
+    settings: Arc<ServiceSettings>,
+    place: Arc<Place>,
+    stopping: StopHandle,
+) where
+    T: Tower<HttpRequest, Response = HttpResponse> + Clone + Send + 'static,
+    T::Future: Send,
+{
+    let answer = service_fn(move |request| {
+        let (tower, settings, place) = (tower.clone(), Arc::clone(&settings), Arc::clone(&place));
+        async move { Ok::<_, Infallible>(answer(request, tower, &settings, place).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+    let link = http.serve_connection(TokioIo::new(stream), answer).with_upgrades();
+    tokio::pin!(link);
+    tokio::select! {
+        // However it ends, it ends.
+        _ = &mut link => {}
+        () = stopping.shutdown() => {
+            link.as_mut().graceful_shutdown();
+            let _ended = link.await;
+        }
+    }
+}
+
+/// Answers one request.
+async fn answer<T>(
+    request: hyper::Request<Incoming>,
+    mut tower: T,
+    settings: &ServiceSettings,
+    place: Arc<Place>,
+) -> HttpResponse
+where
+    T: Tower<HttpRequest, Response = HttpResponse>,
+{
+    let preflight = request.method() == Method::OPTIONS;
+    let Page(page) = match settings.gate.admit(request.headers(), preflight) {
+        Ok(page) => page,
+        Err(refusal) => return turn_away(refusal),
+    };
+    let mut response = if preflight {
+        permission(page.is_some())
+    } else {
+        match whole(request, settings).await {
+            Ok(request) => tower
+                .call(marked(request, place))
+                .await
+                .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "")),
+            Err(response) => response,
+        }
+    };
+    if let Some(page) = page {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, page);
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    }
+    response
+}
+
+/// Reads all of a request, if that is not too much and does not take for ever.
+async fn whole(
+    request: hyper::Request<Incoming>,
+    settings: &ServiceSettings,
+) -> Result<HttpRequest, HttpResponse> {
+    let (mut parts, body) = request.into_parts();
+    // It has served, and is in no log then.
+    parts.headers.remove(header::AUTHORIZATION);
+    let limit = usize::try_from(settings.max_request_bytes).unwrap_or(usize::MAX);
+    let body = match timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "request is too large\n"));
+        }
+        Ok(Err(_)) => return Err(plain(StatusCode::BAD_REQUEST, "")),
+        Err(_) => return Err(plain(StatusCode::REQUEST_TIMEOUT, "")),
+    };
+    Ok(HttpRequest::from_parts(parts, HttpBody::from(Vec::from(body))))
+}
+
+/// Lets a WebSocket keep the place of its link, and have subscriptions.
+fn marked(mut request: HttpRequest, place: Arc<Place>) -> HttpRequest {
+    if is_upgrade_request(&request) {
+        request.extensions_mut().insert(Stays);
+        request.extensions_mut().insert(place);
+    }
+    request
+}
+
+fn turn_away(refusal: Refusal) -> HttpResponse {
+    let mut response = plain(refusal.status(), refusal.to_string());
+    if refusal == Refusal::Token {
+        let bearer = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    response
+}
+
+/// What a browser asks before it lets a page send.
+fn permission(to_a_page: bool) -> HttpResponse {
+    let mut response = plain(StatusCode::NO_CONTENT, "");
+    if to_a_page {
+        let headers = response.headers_mut();
+        let (methods, names) = ("POST", "authorization, content-type");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    }
+    response
+}
+
+fn plain(status: StatusCode, text: impl Into<String>) -> HttpResponse {
+    let mut response = HttpResponse::new(HttpBody::from(text.into()));
+    *response.status_mut() = status;
+    response
+}
+
+/// Takes the next link, whatever happens to single ones.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Small answers go out at once; failing that, they are only slower.
+                let _slower = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+/// Time for the head of a request, and between two requests of a link.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+
+/// Time for the rest of a request.
+const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// Requests that may come together.
+const MAX_BATCH: u32 = 100;
+
+/// Messages that may wait to be sent over a WebSocket.
+const MAX_WAITING: u32 = 16;
+
+/// How long accepting pauses when the system is out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

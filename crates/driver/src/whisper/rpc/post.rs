@@ -1,0 +1,67 @@
+//! `shh_post`.
+
+use std::time::Duration;
+
+use wormhole_whisper::devp2p::{enode::Enode, key::PublicKey};
+use wormhole_whisper::shh::{Topic, Work, message::Padding};
+
+use super::super::DirectError;
+use super::super::desk::{Desk, Letter, LetterError, Reader};
+use super::arguments::only;
+use super::requests::NewMessage;
+use super::{Answer, ErrorObjectOwned, keys, refused, reply};
+
+/// Seals, works and posts. Answers with the name of the envelope.
+pub(super) async fn post(desk: &Desk, params: Option<&str>) -> Answer {
+    let message: NewMessage = only(params)?;
+    let letter = letter(desk, message)?;
+    let direct_to = letter.direct_to;
+    let posted = desk.post(letter).await.map_err(|error| match (&error, direct_to) {
+        (LetterError::Direct(DirectError::NotConnected), Some(id)) => {
+            refused(format!("Could not find peer with ID: {id}"))
+        }
+        _ => refused(error.to_string()),
+    });
+    posted.map(|hash| reply::hex(&hash.0).into())
+}
+
+/// The message with the keys that were named. The order of the checks is that of go-ethereum,
+/// except that the peer is looked at before the work is done.
+fn letter(desk: &Desk, message: NewMessage) -> Result<Letter, ErrorObjectOwned> {
+    let (shared, public) = (&message.sym_key_id, &message.public_key.0);
+    if shared.is_empty() == public.is_empty() {
+        return Err(refused("specify either a symmetric or an asymmetric key"));
+    }
+    let signer = match message.sig.as_str() {
+        "" => None,
+        id => Some(keys::pair(desk, id)?),
+    };
+    let reader = if public.is_empty() {
+        if message.topic == Topic::default() {
+            return Err(refused("missing topic(s)"));
+        }
+        let key = keys::shared(desk, shared)?.ready();
+        Reader::Sharers(key.map_err(|_| refused("invalid symmetric key"))?)
+    } else {
+        let key = PublicKey::from_sec1(public);
+        Reader::Holder(key.map_err(|_| refused("invalid public key"))?)
+    };
+    let direct_to = match message.target_peer.as_str() {
+        "" => None,
+        enode => Some(
+            Enode::parse(enode)
+                .map_err(|error| refused(format!("failed to parse target peer: {error}")))?,
+        ),
+    };
+    let mut letter = Letter::new(reader, message.topic, message.payload.0);
+    letter.signer = signer;
+    letter.ttl = message.ttl;
+    if !message.padding.0.is_empty() {
+        letter.padding = Padding::Exact(message.padding.0.to_vec());
+    }
+    // Less than none: whatever can be had in the time.
+    letter.work = Work::new(message.pow_target);
+    letter.work_time = Duration::from_secs(message.pow_time.into());
+    letter.direct_to = direct_to.map(|enode| enode.id);
+    Ok(letter)
+}

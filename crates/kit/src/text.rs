@@ -1,0 +1,44 @@
+//! Which characters of somebody else's words cannot be shown as they are.
+//!
+//! One table for names, errors and messages alike. Making text safe is left to whoever shows it.
+
+/// Whether this character reorders the text around it: `photo\u{202e}gpj.exe` reads as
+/// `photoexe.jpg` (Unicode TR 36 "Bidirectional Text Spoofing").
+pub fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a terminal would obey this character, or a reader could not see it: control characters,
+/// those that reorder text, line separators and those that take no room.
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || is_bidi_control(c)
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200d}'
+                | '\u{2028}'
+                | '\u{2029}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reorders_text_is_deceptive_and_letters_are_not() {
+        assert!(
+            (0..=0x10_ffff)
+                .filter_map(char::from_u32)
+                .all(|c| !is_bidi_control(c) || is_deceptive(c))
+        );
+        assert!("photo of Zoë, größe 日本 ١٢".chars().all(|c| !is_deceptive(c)));
+        assert!("\u{1b}\u{9b}\n\u{ad}\u{202e}\u{2069}\u{200d}\u{feff}".chars().all(is_deceptive));
+    }
+}

@@ -1,0 +1,170 @@
+//! What can be configured about the node.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use wormhole::whisper::Settings;
+use wormhole::whisper::devp2p::enode::Enode;
+use wormhole::whisper::rpc::{Gate, ServiceSettings};
+use wormhole::whisper::shh::Work;
+use wormhole::whisper::shh::requirements::MAX_SIZE_LIMIT;
+use zeroize::Zeroizing;
+
+use crate::ServerError;
+
+/// What can be configured about the node.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Config {
+    /// Address to listen on for other nodes
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:30303")]
+    pub(crate) listen: SocketAddr,
+
+    /// Address to serve JSON-RPC on, over HTTP and WebSocket
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) rpc: Option<SocketAddr>,
+
+    /// Another address to serve JSON-RPC on, for clients that want WebSocket at a port of its own
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ws: Option<SocketAddr>,
+
+    /// Name by which clients may call this machine, besides addresses and localhost
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rpc_host: Vec<String>,
+
+    /// Origin of web pages that may use JSON-RPC: scheme, host and port, as browsers say it
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) rpc_origin: Vec<String>,
+
+    /// File with the token that clients must show (Authorization: Bearer); anyone if absent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rpc_token_file: Option<PathBuf>,
+
+    /// Links of clients that may be open at the same time, per address listened on
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) rpc_links: usize,
+
+    /// Node to begin the search for others at
+    #[arg(long, value_name = "ENODE", value_parser = node)]
+    pub(crate) bootnode: Vec<Enode>,
+
+    /// Node to be connected to whenever possible
+    #[arg(long, value_name = "ENODE", value_parser = node)]
+    pub(crate) peer: Vec<Enode>,
+
+    /// Node whose direct messages are looked at
+    #[arg(long, value_name = "ENODE", value_parser = node)]
+    pub(crate) trusted: Vec<Enode>,
+
+    /// Search for other nodes over UDP
+    #[arg(long)]
+    pub(crate) discovery: bool,
+
+    /// Address at which others reach this node, if a router stands between
+    #[arg(long, value_name = "IP")]
+    pub(crate) advertise: Option<IpAddr>,
+
+    /// Nodes that may be connected at the same time
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) max_peers: usize,
+
+    /// Peers that must be connected before what clients post leaves
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) min_peers: usize,
+
+    /// Work that messages must have
+    #[arg(long, value_name = "POW", default_value_t = 0.2)]
+    pub(crate) min_pow: f64,
+
+    /// Bytes that a message may have
+    #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024)]
+    pub(crate) max_message_bytes: usize,
+
+    /// Bytes of messages to hold in memory
+    #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
+    pub(crate) pool_bytes: usize,
+
+    /// Pass on only what clients post
+    #[arg(long)]
+    pub(crate) light: bool,
+
+    /// Directory for what a restart must not lose: the node's key and its messages
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+impl Config {
+    /// Checks what no single key can say.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let work = Work::new(self.min_pow);
+        work.ok_or("min-pow is a number that is not negative, such as 0.2")?;
+        if self.max_message_bytes > MAX_SIZE_LIMIT {
+            return Err(format!("max-message-bytes is at most {MAX_SIZE_LIMIT}"));
+        }
+        let addresses = [self.rpc, self.ws];
+        let mut addresses = addresses.iter().flatten();
+        let open = addresses.find(|address| !address.ip().to_canonical().is_loopback());
+        match open {
+            Some(address) if self.rpc_token_file.is_none() => Err(format!(
+                "whoever reaches {address} could use all keys: rpc-token-file is needed there"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The node's part.
+    pub(super) fn node(&self) -> Result<Settings, ServerError> {
+        let mut settings = Settings::default();
+        settings.listen = Some(self.listen);
+        settings.discovery = self.discovery;
+        settings.advertise = self.advertise;
+        settings.bootnodes.clone_from(&self.bootnode);
+        settings.static_peers.clone_from(&self.peer);
+        settings.trusted = self.trusted.iter().map(|node| node.id).collect();
+        settings.max_peers = self.max_peers;
+        settings.darkness.min_peers = self.min_peers;
+        settings.min_work = Work::new(self.min_pow)
+            .ok_or_else(|| ServerError::Whisper("min-pow is not a number".into()))?;
+        settings.max_message_bytes = self.max_message_bytes;
+        settings.pool_bytes = self.pool_bytes;
+        settings.light = self.light;
+        settings.data.clone_from(&self.data);
+        Ok(settings)
+    }
+
+    /// The part of the service.
+    pub(super) fn service(&self) -> Result<ServiceSettings, ServerError> {
+        let mut gate = Gate::default();
+        for host in &self.rpc_host {
+            gate = gate.with_host(host);
+        }
+        for origin in &self.rpc_origin {
+            gate = gate.with_origin(origin);
+        }
+        if let Some(path) = &self.rpc_token_file {
+            gate = gate.with_token(&word(path)?);
+        }
+        let mut settings = ServiceSettings::default();
+        settings.gate = gate;
+        settings.max_links = self.rpc_links;
+        // Hexadecimal takes twice the room.
+        let message = u32::try_from(2 * self.max_message_bytes).unwrap_or(u32::MAX);
+        settings.max_request_bytes = settings.max_request_bytes.max(message.saturating_add(65_536));
+        Ok(settings)
+    }
+}
+
+/// The secret word that a file holds, without the end of its line.
+fn word(path: &Path) -> Result<Zeroizing<String>, ServerError> {
+    let refused = |why: &str| ServerError::Whisper(format!("{}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| refused(&error.to_string()))?;
+    let text = Zeroizing::new(text);
+    match text.trim() {
+        "" => Err(refused("the file is empty")),
+        word => Ok(Zeroizing::new(word.to_owned())),
+    }
+}
+
+/// Reads the address of a node.
+fn node(text: &str) -> Result<Enode, String> {
+    Enode::parse(text).map_err(|error| error.to_string())
+}

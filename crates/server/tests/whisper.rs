@@ -1,0 +1,152 @@
+//! The real binary as a Whisper node: two of them, and clients that speak JSON-RPC to them.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A node process; killed when dropped.
+struct Node {
+    process: Child,
+    rpc: SocketAddr,
+    enode: String,
+}
+
+impl Node {
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_wormhole-server"))
+            .args(["whisper", "--listen", "127.0.0.1:0", "--rpc", "127.0.0.1:0"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut rpc, mut enode) = (None, None);
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        while rpc.is_none() || enode.is_none() {
+            let line = lines.next().expect("the node did not start").unwrap();
+            match line.split_once(" listening on ") {
+                Some((_, url)) if url.starts_with("enode") => enode = Some(url.to_owned()),
+                Some((_, url)) => rpc = url.strip_prefix("http://").map(|at| at.parse().unwrap()),
+                None => {}
+            }
+        }
+        // Nobody is to wait for a pipe that nobody reads.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, rpc: rpc.unwrap(), enode: enode.unwrap() }
+    }
+
+    /// Sends bytes as they are, and reads to the end of the link.
+    async fn raw(&self, request: &str) -> String {
+        let mut link = TcpStream::connect(self.rpc).await.unwrap();
+        link.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        link.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Posts a body, and returns the body of the answer.
+    async fn send(&self, body: &str) -> Value {
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = self.raw(&request).await;
+        let (_, body) = answer.split_once("\r\n\r\n").expect(&answer);
+        serde_json::from_str(body).expect(&answer)
+    }
+
+    async fn answer(&self, method: &str, params: Value) -> Value {
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        self.send(&call.to_string()).await
+    }
+
+    async fn call(&self, method: &str, params: Value) -> Value {
+        let mut answer = self.answer(method, params).await;
+        assert!(answer["error"].is_null(), "{method}: {answer}");
+        answer["result"].take()
+    }
+
+    async fn refusal(&self, method: &str, params: Value) -> String {
+        let answer = self.answer(method, params).await;
+        answer["error"]["message"].as_str().expect("it was done").to_owned()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Polls a filter until there is something in it.
+async fn poll(node: &Node, filter: &Value) -> Vec<Value> {
+    for _ in 0..600 {
+        let messages = node.call("shh_getFilterMessages", json!([filter])).await;
+        if let Some(messages) = messages.as_array().filter(|messages| !messages.is_empty()) {
+            return messages.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Vec::new()
+}
+
+#[tokio::test]
+async fn two_processes_exchange_a_message_with_a_shared_key() {
+    let alice = Node::start(&[]);
+    let bob = Node::start(&["--peer", &alice.enode]);
+    let password = json!(["hush"]);
+    let key = alice.call("shh_generateSymKeyFromPassword", password.clone()).await;
+    let topics = json!(["0x01020304"]);
+    let wanted = json!([{ "symKeyID": key, "topics": topics }]);
+    let filter = alice.call("shh_newMessageFilter", wanted).await;
+    let key = bob.call("shh_generateSymKeyFromPassword", password).await;
+    let message = json!([{
+        "symKeyID": key, "topic": "0x01020304", "payload": "0x6869", "powTarget": 0.2,
+        "powTime": 10, "ttl": 60,
+    }]);
+    let hash = bob.call("shh_post", message).await;
+    let messages = poll(&alice, &filter).await;
+    assert_eq!(messages.len(), 1);
+    let message = &messages[0];
+    assert_eq!((&message["payload"], &message["hash"]), (&json!("0x6869"), &hash));
+    assert_eq!((&message["topic"], &message["ttl"]), (&json!("0x01020304"), &json!(60)));
+    assert_eq!(alice.call("shh_version", json!([])).await, "6.0");
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused_in_the_words_that_clients_know() {
+    let node = Node::start(&["--min-peers", "0"]);
+    let cases = [
+        ("shh_bogus", json!([]), "the method shh_bogus does not exist/is not available"),
+        ("shh_getSymKey", json!(["00"]), "non-existent key ID"),
+        ("shh_getPublicKey", json!(["00"]), "invalid id"),
+        ("shh_deleteKeyPair", json!(["00"]), "key pair 00 not found"),
+        ("shh_addSymKey", json!(["0x0102"]), "wrong key size: 2"),
+        ("shh_addPrivateKey", json!(["0x0102"]), "invalid length, need 256 bits"),
+        ("shh_getFilterMessages", json!(["00"]), "filter not found"),
+        ("shh_deleteMessageFilter", json!(["00"]), "Unsubscribe: Invalid ID"),
+        ("shh_subscribe", json!(["messages", {}]), "notifications not supported"),
+        ("shh_getSymKey", json!([]), "missing value for required argument 0"),
+        ("shh_post", json!([{}]), "specify either a symmetric or an asymmetric key"),
+        (
+            "shh_post",
+            json!([{ "topic": "0x01" }]),
+            "invalid argument 0: hex string has length 2, want 8 for Topic",
+        ),
+    ];
+    for (method, params, expected) in cases {
+        assert_eq!(node.refusal(method, params).await, expected, "{method}");
+    }
+    let key = node.call("shh_newSymKey", json!([])).await;
+    let late = json!([{ "symKeyID": key, "topic": "0x01020304", "powTarget": 0.2 }]);
+    assert!(node.refusal("shh_post", late).await.contains("(0 seconds) was insufficient"));
+}
