@@ -19,6 +19,8 @@ mod keys;
 mod node;
 #[path = "whisper/npm.rs"]
 mod npm;
+#[path = "whisper/rpc.rs"]
+mod rpc;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -218,8 +218,8 @@ const NODE: &str = "Node options";
 
 const AFTER_HELP: &str = "\
 Whisper is gossip: every node passes every message on, and only those with the key can read it.
-Post, watch and chat ask a node to seal, sign and open for them: one that you trust, with shh over
-JSON-RPC. Node and archive need no other.
+Post, watch and chat ask a node to seal, sign and open for them: run one of your own
+(`wormhole-server whisper`), or use any node that speaks shh over JSON-RPC.
 
 Examples:
   wormhole whisper post --topic lobby \"hello\"       asks for the password of the lobby

@@ -107,7 +107,7 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
                     "is the certificate for this name, and this computer's clock right?"
                 }
                 Unreachable::Io(_) | Unreachable::NotHttp | _ => {
-                    "is a node with JSON-RPC running there? --rpc names another"
+                    "start one with `wormhole-server whisper`, or name another with --rpc"
                 }
             };
             Failure::new(format!("the node at {shown} cannot be reached: {why}")).hint(hint)

@@ -25,12 +25,15 @@ impl Server {
         command.args(["whisper", "--listen", listen, "--rpc", rpc, "--ws", ws]).args(arguments);
         command.current_dir(&folder.0);
         let process = Running::start(command);
-        let http = format!("http://{}", process.wait_for("JSON-RPC on http://"));
-        let web_socket = format!("ws://{}", process.wait_for("JSON-RPC on ws://"));
-        let enode = format!("enode://{}", process.wait_for("enode://"));
+        let http = format!("http://{}", process.wait_for("RPC listening on http://"));
+        let web_socket = format!("ws://{}", process.wait_for("RPC listening on ws://"));
+        let enode = format!("enode://{}", process.wait_for("node listening on enode://"));
         Self { _process: process, http, web_socket, enode }
     }
 }
+
+/// What is posted leaves at once, even if nobody is there.
+const ALONE: &[&str] = &["--min-peers", "0"];
 
 /// Runs `wormhole whisper` with the password of the room.
 fn whisper(folder: &Folder, arguments: &[&str]) -> Running {
@@ -70,7 +73,7 @@ fn what_is_posted_at_one_node_is_watched_at_another() {
 #[test]
 fn what_is_sealed_for_one_key_is_read_with_it_and_says_who_signed() {
     let folder = Folder::new();
-    let server = Server::start(&folder, &[]);
+    let server = Server::start(&folder, ALONE);
     let reader = folder.whisper(&["keygen", "reader"]).out();
     let writer = folder.whisper(&["keygen", "writer"]).out();
     let watch = ["--json", "whisper", "watch", "--topic", "lobby", "--key", "reader", "-n", "1"];
@@ -90,7 +93,7 @@ fn what_is_sealed_for_one_key_is_read_with_it_and_says_who_signed() {
 #[test]
 fn a_room_is_a_line_for_each_and_nobody_hears_himself() {
     let folder = Folder::new();
-    let server = Server::start(&folder, &[]);
+    let server = Server::start(&folder, ALONE);
     let chat = |url: &str| whisper(&folder, &["chat", "--topic", "lobby", "--rpc", url]);
     let (mut alice, mut bob) = (chat(&server.web_socket), chat(&server.http));
     alice.wait_for_prompt("You are in 0x");
