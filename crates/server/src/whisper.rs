@@ -1,46 +1,70 @@
 //! A Whisper node, and the JSON-RPC by which clients use it.
 //!
-//! Both are of the SDK; here is what can be configured, and how they start and stop with the
-//! process.
+//! Both are of the SDK; here is what can be configured, what can be counted, and how they start and
+//! stop with the process.
 
 mod config;
+mod counters;
+#[cfg(unix)]
+mod ipc;
 
-use tokio::net::TcpListener;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
 use wormhole::whisper::Node;
 use wormhole::whisper::desk::{Desk, DeskSettings};
-use wormhole::whisper::rpc::Service;
+use wormhole::whisper::rpc::{Metrics, Service};
 
 pub(crate) use config::Config;
 
 use crate::{Host, ServerError};
+use counters::Counters;
 
 /// Serves until drained: calls under way may finish, then the node parts with its peers and keeps
 /// what its next start needs.
 pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
-    let settings = config.node()?;
+    let mut service_settings = config.service()?;
+    let page = Arc::clone(&host.metrics);
+    service_settings.metrics = Some(Metrics::new(move || page.render()));
     let mut doors = Vec::new();
     for (address, url) in [(config.rpc, "http://{}"), (config.ws, "ws://{}")] {
         if let Some(address) = address {
             doors.push(crate::net::listen("whisper RPC", url, address)?);
         }
     }
-    let mut desk_settings = DeskSettings::default();
-    desk_settings.max_ttl = settings.max_ttl;
-    let service_settings = config.service()?;
-    let node = Node::start(settings).await.map_err(|e| ServerError::Whisper(e.to_string()))?;
-    tracing::info!("whisper node listening on {}", node.enode());
-    let service = Service::new(Desk::new(node.clone(), &desk_settings), service_settings);
-    let mut doors: tokio::task::JoinSet<()> =
-        doors.into_iter().map(|door| attend(service.clone(), door, host.clone())).collect();
-    let mut drain = host.drain.clone();
+    #[cfg(unix)]
+    let ipc = config.ipc.as_deref().map(ipc::Ipc::listen).transpose()?;
+    let desk = start(&config).await?;
+    let node = desk.node().clone();
+    let service = Service::new(desk.clone(), service_settings);
+    let mut tasks = JoinSet::new();
+    for door in doors {
+        let (service, mut drain) = (service.clone(), host.drain.clone());
+        tasks.spawn(async move { service.serve(door, async { drain.begun().await }).await });
+    }
+    #[cfg(unix)]
+    if let Some(ipc) = ipc {
+        let mut drain = host.drain.clone();
+        tasks.spawn(async move { ipc.serve(&service, async { drain.begun().await }).await });
+    }
+    let counters = Arc::new(Counters::default());
+    let shown = Arc::clone(&counters);
+    host.metrics.register(move |page| shown.write(page));
+    let counting = tokio::spawn(async move { counters.keep(&desk).await });
+    let mut drain = host.drain;
     drain.begun().await;
-    while doors.join_next().await.is_some() {}
+    while tasks.join_next().await.is_some() {}
+    counting.abort();
     node.stop().await;
     Ok(())
 }
 
-/// Lives with a listener.
-async fn attend(service: Service, door: TcpListener, host: Host) {
-    let mut drain = host.drain;
-    service.serve(door, async move { drain.begun().await }).await;
+/// Starts the node, and sets the desk up at it.
+async fn start(config: &Config) -> Result<Desk, ServerError> {
+    let settings = config.node()?;
+    let mut desk_settings = DeskSettings::default();
+    desk_settings.max_ttl = settings.max_ttl;
+    let node = Node::start(settings).await.map_err(|e| ServerError::Whisper(e.to_string()))?;
+    tracing::info!("whisper node listening on {}", node.enode());
+    Ok(Desk::new(node, &desk_settings))
 }

@@ -5,9 +5,11 @@
 //! the [`Desk`] was lent: see [`Gate`] for who may.
 //!
 //! ```text
-//!  http: a task per link ──► Gate ──► jsonrpsee ──► Methods ──► Service::answer ──► Desk, Node
+//!  http: a task per link ──► Gate ──► jsonrpsee ──┐
+//!  socket: a task per link ──► frames ─────────────┴──► Methods ──► Service::answer ──► Desk, Node
 //! ```
 
+use std::fmt;
 use std::sync::Arc;
 
 use jsonrpsee_server::types::ErrorObjectOwned;
@@ -19,6 +21,8 @@ use super::desk::Desk;
 
 mod arguments;
 mod filters;
+#[cfg(unix)]
+mod frames;
 mod gate;
 mod http;
 mod keys;
@@ -27,6 +31,8 @@ mod node;
 mod post;
 mod reply;
 mod requests;
+#[cfg(unix)]
+mod socket;
 mod subscribe;
 
 pub use gate::Gate;
@@ -50,11 +56,30 @@ pub struct ServiceSettings {
     pub max_links: usize,
     /// Bytes that a request may have.
     pub max_request_bytes: u32,
+    /// What to show to those who ask for `/metrics`, if anything.
+    pub metrics: Option<Metrics>,
+}
+
+/// Makes a page of metrics, in the text format of Prometheus.
+pub struct Metrics(Box<dyn Fn() -> String + Send + Sync>);
+
+impl Metrics {
+    /// Asks `page` whenever somebody wants to see it.
+    pub fn new(page: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self(Box::new(page))
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
 }
 
 impl Default for ServiceSettings {
     fn default() -> Self {
-        Self { gate: Gate::default(), max_links: 128, max_request_bytes: 4 * 1024 * 1024 }
+        let (max_links, max_request_bytes) = (128, 4 * 1024 * 1024);
+        Self { gate: Gate::default(), max_links, max_request_bytes, metrics: None }
     }
 }
 
@@ -72,7 +97,7 @@ impl Service {
         if let Some(answer) = keys::answer(&self.desk, method, params).await {
             return answer;
         }
-        if let Some(answer) = node::answer(self.desk.node(), &self.desk, method, params).await {
+        if let Some(answer) = node::answer(&self.desk, method, params).await {
             return answer;
         }
         match method {

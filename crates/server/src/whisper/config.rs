@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use wormhole::whisper::Settings;
 use wormhole::whisper::devp2p::enode::Enode;
 use wormhole::whisper::rpc::{Gate, ServiceSettings};
-use wormhole::whisper::shh::Work;
 use wormhole::whisper::shh::requirements::MAX_SIZE_LIMIT;
+use wormhole::whisper::shh::{SymmetricKey, Work};
+use wormhole::whisper::{ArchiveSettings, Cover, Settings};
 use zeroize::Zeroizing;
 
 use crate::ServerError;
@@ -26,6 +27,11 @@ pub(crate) struct Config {
     /// Another address to serve JSON-RPC on, for clients that want WebSocket at a port of its own
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ws: Option<SocketAddr>,
+
+    /// Unix socket to serve JSON-RPC on, for whoever may open it: this user
+    #[cfg(unix)]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ipc: Option<PathBuf>,
 
     /// Name by which clients may call this machine, besides addresses and localhost
     #[arg(long, value_name = "NAME")]
@@ -83,6 +89,23 @@ pub(crate) struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
     pub(crate) pool_bytes: usize,
 
+    /// Seconds between envelopes that mean nothing, in the mean, to hide when there are others; 0 is
+    /// never
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) cover: u64,
+
+    /// File with the password of an archive for readers who were away; no archive if absent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) archive_password_file: Option<PathBuf>,
+
+    /// Days that the archive keeps messages
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    pub(crate) archive_days: u64,
+
+    /// Bytes that the archive may take; the oldest messages leave first
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub(crate) archive_bytes: u64,
+
     /// Pass on only what clients post
     #[arg(long)]
     pub(crate) light: bool,
@@ -128,6 +151,15 @@ impl Config {
         settings.pool_bytes = self.pool_bytes;
         settings.light = self.light;
         settings.data.clone_from(&self.data);
+        let mean_interval = Duration::from_secs(self.cover);
+        settings.cover = (self.cover > 0).then_some(Cover { mean_interval });
+        if let Some(path) = &self.archive_password_file {
+            let mut archive = ArchiveSettings::new(SymmetricKey::from_password(&word(path)?));
+            archive.max_age = Duration::from_secs(self.archive_days.saturating_mul(24 * 60 * 60));
+            archive.max_bytes = self.archive_bytes;
+            archive.min_work = settings.min_work;
+            settings.archive = Some(archive);
+        }
         Ok(settings)
     }
 

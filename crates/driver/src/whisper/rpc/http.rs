@@ -126,8 +126,11 @@ where
         Ok(page) => page,
         Err(refusal) => return turn_away(refusal),
     };
+    let metrics = settings.metrics.as_ref().filter(|_| request.uri().path() == "/metrics");
     let mut response = if preflight {
         permission(page.is_some())
+    } else if let Some(metrics) = metrics {
+        plain(StatusCode::OK, metrics.0())
     } else {
         match whole(request, settings).await {
             Ok(request) => tower
@@ -199,6 +202,8 @@ fn permission(to_a_page: bool) -> HttpResponse {
 fn plain(status: StatusCode, text: impl Into<String>) -> HttpResponse {
     let mut response = HttpResponse::new(HttpBody::from(text.into()));
     *response.status_mut() = status;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
     response
 }
 
@@ -223,10 +228,10 @@ const HEADER_TIME: Duration = Duration::from_secs(30);
 const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// Requests that may come together.
-const MAX_BATCH: u32 = 100;
+pub(super) const MAX_BATCH: u32 = 100;
 
 /// Messages that may wait to be sent over a WebSocket.
 const MAX_WAITING: u32 = 16;
 
 /// How long accepting pauses when the system is out of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

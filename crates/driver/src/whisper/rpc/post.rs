@@ -9,7 +9,7 @@ use super::super::DirectError;
 use super::super::desk::{Desk, Letter, LetterError, Reader};
 use super::arguments::only;
 use super::requests::NewMessage;
-use super::{Answer, ErrorObjectOwned, keys, refused, reply};
+use super::{Answer, ErrorObjectOwned, keys, node, refused, reply};
 
 /// Seals, works and posts. Answers with the name of the envelope.
 pub(super) async fn post(desk: &Desk, params: Option<&str>) -> Answer {
@@ -17,9 +17,7 @@ pub(super) async fn post(desk: &Desk, params: Option<&str>) -> Answer {
     let letter = letter(desk, message)?;
     let direct_to = letter.direct_to;
     let posted = desk.post(letter).await.map_err(|error| match (&error, direct_to) {
-        (LetterError::Direct(DirectError::NotConnected), Some(id)) => {
-            refused(format!("Could not find peer with ID: {id}"))
-        }
+        (LetterError::Direct(DirectError::NotConnected), Some(id)) => node::not_found(id),
         _ => refused(error.to_string()),
     });
     posted.map(|hash| reply::hex(&hash.0).into())

@@ -15,7 +15,7 @@ use super::{ErrorObjectOwned, Service, filters, refused, reply};
 /// The method that begins a subscription, the one that ends it, and what comes in between.
 pub(super) const SUBSCRIBE: &str = "shh_subscribe";
 pub(super) const UNSUBSCRIBE: &str = "shh_unsubscribe";
-const EVENT: &str = "shh_subscription";
+pub(super) const EVENT: &str = "shh_subscription";
 
 /// The methods that jsonrpsee knows; all others are answered before it is asked.
 pub(super) fn module(service: &Service) -> RpcModule<Service> {

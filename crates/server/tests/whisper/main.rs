@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
 
+mod refusals;
+mod subscriptions;
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -63,6 +66,11 @@ impl Node {
         serde_json::from_str(body).expect(&answer)
     }
 
+    /// Sends a request without a body, with these headers, and returns all of the answer.
+    async fn ask(&self, line: &str, headers: &str) -> String {
+        self.raw(&format!("{line} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n")).await
+    }
+
     async fn answer(&self, method: &str, params: Value) -> Value {
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         self.send(&call.to_string()).await
@@ -120,33 +128,4 @@ async fn two_processes_exchange_a_message_with_a_shared_key() {
     assert_eq!((&message["payload"], &message["hash"]), (&json!("0x6869"), &hash));
     assert_eq!((&message["topic"], &message["ttl"]), (&json!("0x01020304"), &json!(60)));
     assert_eq!(alice.call("shh_version", json!([])).await, "6.0");
-}
-
-#[tokio::test]
-async fn what_cannot_be_done_is_refused_in_the_words_that_clients_know() {
-    let node = Node::start(&["--min-peers", "0"]);
-    let cases = [
-        ("shh_bogus", json!([]), "the method shh_bogus does not exist/is not available"),
-        ("shh_getSymKey", json!(["00"]), "non-existent key ID"),
-        ("shh_getPublicKey", json!(["00"]), "invalid id"),
-        ("shh_deleteKeyPair", json!(["00"]), "key pair 00 not found"),
-        ("shh_addSymKey", json!(["0x0102"]), "wrong key size: 2"),
-        ("shh_addPrivateKey", json!(["0x0102"]), "invalid length, need 256 bits"),
-        ("shh_getFilterMessages", json!(["00"]), "filter not found"),
-        ("shh_deleteMessageFilter", json!(["00"]), "Unsubscribe: Invalid ID"),
-        ("shh_subscribe", json!(["messages", {}]), "notifications not supported"),
-        ("shh_getSymKey", json!([]), "missing value for required argument 0"),
-        ("shh_post", json!([{}]), "specify either a symmetric or an asymmetric key"),
-        (
-            "shh_post",
-            json!([{ "topic": "0x01" }]),
-            "invalid argument 0: hex string has length 2, want 8 for Topic",
-        ),
-    ];
-    for (method, params, expected) in cases {
-        assert_eq!(node.refusal(method, params).await, expected, "{method}");
-    }
-    let key = node.call("shh_newSymKey", json!([])).await;
-    let late = json!([{ "symKeyID": key, "topic": "0x01020304", "powTarget": 0.2 }]);
-    assert!(node.refusal("shh_post", late).await.contains("(0 seconds) was insufficient"));
 }

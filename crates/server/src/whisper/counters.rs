@@ -1,0 +1,51 @@
+//! What can be counted about the node. Numbers only.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use wormhole::whisper::Status;
+use wormhole::whisper::desk::{Desk, DeskStatus};
+
+/// How the node and its desk were a moment ago.
+#[derive(Debug, Default)]
+pub(super) struct Counters(Mutex<Option<(Status, DeskStatus)>>);
+
+impl Counters {
+    /// Looks at the node now and then, as long as it is there.
+    pub(super) async fn keep(&self, desk: &Desk) {
+        let mut ticks = tokio::time::interval(PERIOD);
+        loop {
+            ticks.tick().await;
+            let Ok(status) = desk.node().status().await else { return };
+            let seen = (status, desk.status().await);
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        }
+    }
+
+    /// Appends them to a page of metrics.
+    pub(super) fn write(&self, page: &mut String) {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((node, desk)) = seen else { return };
+        let size = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let rows = [
+            ("peers", "gauge", "Nodes connected.", size(node.peers)),
+            ("envelopes", "gauge", "Envelopes held.", size(node.envelopes)),
+            ("envelope_bytes", "gauge", "Bytes that they take.", size(node.bytes)),
+            ("waiting", "gauge", "Own envelopes that wait to leave.", size(node.waiting)),
+            ("banned", "gauge", "Nodes and addresses banned.", size(node.banned)),
+            ("archived", "gauge", "Envelopes in the archive.", node.archived.unwrap_or(0)),
+            ("filters", "gauge", "Filters of clients.", size(desk.filters)),
+            ("unread", "gauge", "Messages that wait for clients.", size(desk.waiting)),
+            ("accepted_total", "counter", "Envelopes accepted.", node.accepted),
+            ("cut_total", "counter", "Peers cut for what they did.", node.cut),
+            ("delivered_total", "counter", "Messages opened for clients.", desk.delivered),
+            ("missed_total", "counter", "Envelopes too many to be tried.", desk.missed),
+        ];
+        for (name, kind, help, value) in rows {
+            crate::metrics::write(page, &format!("wormhole_whisper_{name}"), kind, help, value);
+        }
+    }
+}
+
+/// How often the node is looked at.
+const PERIOD: Duration = Duration::from_secs(1);

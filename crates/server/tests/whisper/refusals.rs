@@ -1,0 +1,100 @@
+//! Who is not let in, and what is not done.
+
+use super::*;
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused_in_the_words_that_clients_know() {
+    let node = Node::start(&["--min-peers", "0"]);
+    let cases = [
+        ("shh_bogus", json!([]), "the method shh_bogus does not exist/is not available"),
+        ("shh_getSymKey", json!(["00"]), "non-existent key ID"),
+        ("shh_getPublicKey", json!(["00"]), "invalid id"),
+        ("shh_deleteKeyPair", json!(["00"]), "key pair 00 not found"),
+        ("shh_addSymKey", json!(["0x0102"]), "wrong key size: 2"),
+        ("shh_addPrivateKey", json!(["0x0102"]), "invalid length, need 256 bits"),
+        ("shh_getFilterMessages", json!(["00"]), "filter not found"),
+        ("shh_deleteMessageFilter", json!(["00"]), "Unsubscribe: Invalid ID"),
+        ("shh_subscribe", json!(["messages", {}]), "notifications not supported"),
+        ("shh_getSymKey", json!([]), "missing value for required argument 0"),
+        ("shh_post", json!([{}]), "specify either a symmetric or an asymmetric key"),
+        (
+            "shh_post",
+            json!([{ "topic": "0x01" }]),
+            "invalid argument 0: hex string has length 2, want 8 for Topic",
+        ),
+    ];
+    for (method, params, expected) in cases {
+        assert_eq!(node.refusal(method, params).await, expected, "{method}");
+    }
+    let key = node.call("shh_newSymKey", json!([])).await;
+    let late = json!([{ "symKeyID": key, "topic": "0x01020304", "powTarget": 0.2 }]);
+    assert!(node.refusal("shh_post", late).await.contains("(0 seconds) was insufficient"));
+}
+
+#[tokio::test]
+async fn a_page_that_points_its_name_here_reads_nothing() {
+    let node = Node::start(&["--rpc-origin", "https://mine.example", "--rpc-host", "mine.example"]);
+    let refused = "HTTP/1.1 403 ";
+    let rebound = node.ask("POST /", "host: evil.example:8545\r\n").await;
+    assert!(rebound.starts_with(refused), "{rebound}");
+    assert!(node.ask("POST /", "").await.starts_with(refused));
+    let foreign = "host: localhost\r\norigin: https://evil.example\r\n";
+    assert!(node.ask("POST /", foreign).await.starts_with(refused));
+    assert!(node.ask("OPTIONS /", foreign).await.starts_with(refused));
+    let upgrade = "upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    assert!(node.ask("GET /", &format!("{foreign}{upgrade}")).await.starts_with(refused));
+    let mine = "host: mine.example\r\norigin: https://mine.example\r\n";
+    let allowed = node.ask("OPTIONS /", mine).await;
+    assert!(allowed.contains("access-control-allow-origin: https://mine.example"), "{allowed}");
+}
+
+#[tokio::test]
+async fn without_the_token_nothing_is_told() {
+    let file = std::env::temp_dir().join(format!("wormhole-token-{}", std::process::id()));
+    std::fs::write(&file, "hush\n").unwrap();
+    let node = Node::start(&["--rpc-token-file", file.to_str().unwrap()]);
+    std::fs::remove_file(file).unwrap();
+    let without = node.ask("GET /metrics", "host: localhost\r\n").await;
+    assert!(without.starts_with("HTTP/1.1 401 "), "{without}");
+    let wrong = "host: localhost\r\nauthorization: Bearer hush2\r\n";
+    assert!(node.ask("GET /metrics", wrong).await.starts_with("HTTP/1.1 401 "));
+    let right = "host: localhost\r\nauthorization: Bearer hush\r\n";
+    let page = node.ask("GET /metrics", right).await;
+    assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_needs_a_token() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wormhole-server"));
+    command.args(["whisper", "--listen", "127.0.0.1:0", "--rpc", "0.0.0.0:0"]);
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("rpc-token-file is needed"));
+}
+
+#[tokio::test]
+async fn requests_that_are_none_are_refused_and_the_node_lives() {
+    let node = Node::start(&[]);
+    let bodies =
+        [("{", -32700), ("[]", -32600), ("{}", -32600), ("[1]", -32600), ("\"x\"", -32700)];
+    for (body, code) in bodies {
+        let answer = node.send(body).await;
+        let error = if answer.is_array() { &answer[0]["error"] } else { &answer["error"] };
+        assert!([code, -32700].map(Value::from).contains(&error["code"]), "{body}: {answer}");
+    }
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "shh_version" });
+    let answers = node.send(&Value::from(vec![call.clone(); 100]).to_string()).await;
+    assert_eq!(answers.as_array().unwrap().len(), 100);
+    let huge = node.send(&Value::from(vec![call; 101]).to_string()).await;
+    assert!(huge["error"]["message"].as_str().unwrap().contains("batch"), "{huge}");
+    let long = "host: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 99999999\r\n";
+    assert!(node.ask("POST /", long).await.starts_with("HTTP/1.1 413 "));
+    let deep = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"shh_post\",\"params\":{}",
+        "[".repeat(100_000)
+    );
+    assert!(!node.send(&deep).await["error"].is_null());
+    assert_eq!(node.call("net_version", json!([])).await, "1");
+}
