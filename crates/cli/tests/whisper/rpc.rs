@@ -43,7 +43,8 @@ fn whisper(folder: &Folder, arguments: &[&str]) -> Running {
 }
 
 fn post(folder: &Folder, url: &str, more: &[&str]) -> Ended {
-    let ended = whisper(folder, &[&["post", "--topic", "lobby", "--rpc", url], more].concat()).end();
+    let ended =
+        whisper(folder, &[&["post", "--topic", "lobby", "--rpc", url], more].concat()).end();
     assert_eq!(ended.exit, 0, "{ended}");
     ended
 }
