@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -157,11 +157,14 @@ async fn whole(
     // It has served, and is in no log then.
     parts.headers.remove(header::AUTHORIZATION);
     let limit = usize::try_from(settings.max_request_bytes).unwrap_or(usize::MAX);
+    let too_large = || plain(StatusCode::PAYLOAD_TOO_LARGE, "request is too large\n");
+    // Nobody has to send what will not be read.
+    if body.size_hint().lower() > u64::from(settings.max_request_bytes) {
+        return Err(too_large());
+    }
     let body = match timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "request is too large\n"));
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(_)) => return Err(plain(StatusCode::BAD_REQUEST, "")),
         Err(_) => return Err(plain(StatusCode::REQUEST_TIMEOUT, "")),
     };
