@@ -5,6 +5,7 @@ use std::io;
 use wormhole::code;
 use wormhole::net::{LinkFailure, TlsFailure};
 use wormhole::transfer::{Error, Unsendable, UnsendableReason};
+use wormhole::transit::{self, RaceError};
 
 use crate::failure::Failure;
 use crate::{printable, units};
@@ -34,7 +35,9 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
                 .hint("a code works once: start again with `wormhole send`")
         }
         Error::NoConnection(error) => {
-            Failure::new(format!("no connection to the other side: {error}")).hint(NO_CONNECTION)
+            let said = printable::line(&error.to_string());
+            Failure::new(format!("no connection to the other side: {said}"))
+                .hint(unconnected(error))
         }
         Error::NoSpace { needed, available } => Failure::new(format!(
             "insufficient free space: {} needed, {} free",
@@ -130,5 +133,16 @@ fn cannot_send(unsendable: &Unsendable) -> Failure {
     }
 }
 
-const NO_CONNECTION: &str =
-    "is the relay reachable from both sides? `wormhole doctor` checks it from this one";
+/// What to do when the two have met and cannot connect.
+const fn unconnected(error: &transit::Error) -> &'static str {
+    match error {
+        transit::Error::NotConnected { race: RaceError::NoWay, .. } => {
+            "--relay-only, --no-relay and --no-listen of the two sides leave no way: use fewer"
+        }
+        transit::Error::NotConnected { relay: Some(_), .. } => {
+            "is that relay up, and reachable from both sides? `wormhole doctor` checks it from this \
+             one, --transit-helper names another"
+        }
+        _ => "without --no-relay a relay can help; `wormhole doctor` says what can be reached",
+    }
+}

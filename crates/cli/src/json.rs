@@ -24,7 +24,8 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         Event::Text(text) => json!({"event": "text", "text": text}),
         Event::Accepted => json!({"event": "accepted"}),
         Event::Connected(path) => {
-            json!({"event": "connected", "via": via(path), "address": path.to_string()})
+            let (via, local) = (via(path), path.is_local());
+            json!({"event": "connected", "via": via, "local": local, "address": path.to_string()})
         }
         Event::Progress { done, total } => {
             json!({"event": "progress", "done": done, "total": total})

@@ -59,6 +59,7 @@ fn way(path: &Path) -> String {
             let relay = relay.strip_prefix("tcp:").unwrap_or(relay);
             format!("through the relay {}", printable::text(relay))
         }
+        path if path.is_local() => "direct, LAN".to_owned(),
         Path::Accepted(_) | Path::Direct(_) | _ => "direct".to_owned(),
     }
 }

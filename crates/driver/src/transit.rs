@@ -145,14 +145,17 @@ impl Transit {
         );
         let route = self.settings.tor.as_ref().map(Tor::route).unwrap_or_default();
         let mut driver = Driver::new(race, move |address| dial(route.clone(), address));
-        driver.command(Command::Start(peer.hints.clone()));
+        driver.command(Command::Start(peer.clone()));
         let listeners = self.listeners;
         let mut incoming = LinkId(1);
         loop {
             tokio::select! {
                 outcome = driver.next() => {
-                    let last = driver.last_failure().cloned();
-                    let event = outcome.map_err(|race| Error::NotConnected { race, last })?;
+                    let event = outcome.map_err(|race| {
+                        let relay = driver.session().lost_relay().map(path::relay);
+                        let last = driver.last_failure().cloned();
+                        Error::NotConnected { race, relay, last }
+                    })?;
                     let Event::Connected { link, route, received } = event;
                     let link = driver.take(link).await.map_err(Error::Lost)?;
                     // The losing links say goodbye in the background, for a moment at most.
@@ -191,10 +194,12 @@ pub enum Error {
     #[error("the connection broke at once: {0}")]
     Lost(LinkFailure),
     /// Nothing worked.
-    #[error("{race}{}", because(.last.as_ref()))]
+    #[error("{race}{}", details(.relay.as_ref(), .last.as_ref()))]
     NotConnected {
         /// How the attempts ended.
         race: RaceError,
+        /// The relay that was tried last, if one was, as `tcp:host:port` or URL.
+        relay: Option<String>,
         /// What went wrong last, if anything was tried.
         last: Option<LinkFailure>,
     },
@@ -208,8 +213,12 @@ pub enum Error {
     },
 }
 
-fn because(failure: Option<&LinkFailure>) -> String {
-    failure.map_or_else(String::new, |failure| format!(" (last: {failure})"))
+/// What is known of a failed race, in brackets.
+fn details(relay: Option<&String>, last: Option<&LinkFailure>) -> String {
+    let relay = relay.map(|relay| format!("relay tried: {relay}"));
+    let last = last.map(|failure| format!("last: {failure}"));
+    let known: Vec<_> = relay.into_iter().chain(last).collect();
+    if known.is_empty() { String::new() } else { format!(" ({})", known.join("; ")) }
 }
 
 /// Bytes of the longest WebSocket message taken from a relay, which cuts the stream as it likes.

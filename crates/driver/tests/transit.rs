@@ -72,7 +72,10 @@ async fn a_side_that_may_not_listen_can_still_connect() {
 async fn with_no_way_to_the_peer_connecting_fails_at_once() {
     let silent = Transit::new(Settings { listen: false, ..settings() }).unwrap();
     let outcome = silent.connect(Role::Sender, &key(), &TransitInfo::default()).await;
-    assert_eq!(outcome.map(drop), Err(Error::NotConnected { race: RaceError::NoWay, last: None }));
+    assert_eq!(
+        outcome.map(drop),
+        Err(Error::NotConnected { race: RaceError::NoWay, relay: None, last: None })
+    );
 }
 
 #[tokio::test]

@@ -91,7 +91,8 @@ impl Error {
             Self::NoSpace { .. } => "not enough space on the receiving side",
             Self::WriteFailed { .. } => "the receiving side could not write the file",
             Self::Unsendable(_) => "the sending side could not read what it offered",
-            Self::NoConnection(_) | Self::Interrupted { .. } => "the connection failed",
+            Self::Interrupted { .. } => "the connection failed",
+            Self::NoConnection(_) => "no way to connect was found; is the relay up?",
             Self::PeerMisbehaved(PeerMisbehaved::Negotiation(wrong)) => return Some(wrong.reply()),
             Self::PeerMisbehaved(_) | Self::NothingToSend | Self::NoThread => "transfer failed",
         };

@@ -1,7 +1,7 @@
 //! How two sides are connected.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use wormhole_magic::transit::{Address, Endpoint, Route};
 
@@ -23,8 +23,7 @@ impl Path {
     pub(super) fn new(route: Route, link: &Link) -> Self {
         match route {
             Route::Direct(endpoint) => Self::Direct(endpoint),
-            Route::Relay(Address::Tcp(endpoint)) => Self::Relay(format!("tcp:{endpoint}")),
-            Route::Relay(Address::WebSocket(url)) => Self::Relay(url),
+            Route::Relay(address) => Self::Relay(relay(&address)),
             Route::Accepted => Self::Accepted(match link {
                 Link::Tcp(stream) => stream.peer_addr().ok(),
                 Link::WebSocket(_) => None,
@@ -32,9 +31,38 @@ impl Path {
         }
     }
 
+    /// Whether both ends are on one computer or in one local network, as far as addresses tell.
+    pub fn is_local(&self) -> bool {
+        let address = match self {
+            Self::Accepted(peer) => peer.map(|peer| peer.ip()),
+            Self::Direct(endpoint) => endpoint.host.parse().ok(),
+            Self::Relay(_) => None,
+        };
+        address.is_some_and(is_private)
+    }
+
     /// Whether no relay is involved.
     pub const fn is_direct(&self) -> bool {
         !matches!(self, Self::Relay(_))
+    }
+}
+
+/// A relay as [`Path::Relay`] names it.
+pub(super) fn relay(address: &Address) -> String {
+    match address {
+        Address::Tcp(endpoint) => format!("tcp:{endpoint}"),
+        Address::WebSocket(url) => url.clone(),
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_private() || address.is_loopback() || address.is_link_local()
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
     }
 }
 

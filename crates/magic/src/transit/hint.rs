@@ -224,6 +224,12 @@ pub struct TransitInfo {
 }
 
 impl TransitInfo {
+    /// Whether the side can do this. One that names no ability that we know may be able to do
+    /// anything.
+    pub fn is_able(&self, ability: Ability) -> bool {
+        self.abilities.is_empty() || self.abilities.contains(&ability)
+    }
+
     /// Writes the object with `abilities-v1` and `hints-v1`.
     pub fn encode(&self) -> Value {
         json!({

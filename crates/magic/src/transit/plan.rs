@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::hint::{Hint, Priority, RelayAddress, TcpHint};
+use super::hint::{Ability, Hint, Priority, RelayAddress, TcpHint, TransitInfo};
 use super::race::{Address, RaceSettings, RelayPolicy, Route};
 
 /// What is tried at the same time.
@@ -19,14 +19,14 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(now: Instant, settings: &RaceSettings, hints: &[Hint]) -> Self {
-        let direct = direct_wave(settings, hints);
+    pub(super) fn new(now: Instant, settings: &RaceSettings, peer: &TransitInfo) -> Self {
+        let direct = direct_wave(settings, &peer.hints);
         let mut at = if direct.is_empty() { now } else { now + RELAY_DELAY };
         let mut waves = VecDeque::new();
         if !direct.is_empty() {
             waves.push_back((now, direct));
         }
-        for class in relay_classes(settings, hints) {
+        for class in relay_classes(settings, peer) {
             waves.push_back((at, class));
             at += RELAY_DELAY;
         }
@@ -69,11 +69,11 @@ fn direct_wave(settings: &RaceSettings, hints: &[Hint]) -> Wave {
 
 /// The relays of both sides (of ours alone under [`RelayPolicy::Only`]) in classes of equal preference, best first. Of equal priority TCP goes
 /// before WebSocket, which carries the same bytes in frames.
-fn relay_classes(settings: &RaceSettings, hints: &[Hint]) -> Vec<Wave> {
-    if settings.policy == RelayPolicy::Never {
+fn relay_classes(settings: &RaceSettings, peer: &TransitInfo) -> Vec<Wave> {
+    if settings.policy == RelayPolicy::Never || !peer.is_able(Ability::Relay) {
         return Vec::new();
     }
-    let theirs = hints.iter().filter_map(|hint| match hint {
+    let theirs = peer.hints.iter().filter_map(|hint| match hint {
         Hint::Relay(relay) => Some(relay),
         Hint::Direct(_) | Hint::Tor(_) => None,
     });

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use wormhole_kit::{Input, LinkId, Output, Session};
 
 use super::handshake::{GO, Handshake, Lines, NEVER_MIND};
-use super::hint::{Endpoint, Hint, RelayHint};
+use super::hint::{Ability, Endpoint, RelayHint, TransitInfo};
 use super::keys::{RelaySide, Role, TransitKey};
 use super::plan::{Plan, Wave};
 
@@ -73,8 +73,8 @@ pub enum Route {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Command {
-    /// The peer's hints have come: the race begins. Links may come in before.
-    Start(Vec<Hint>),
+    /// What the peer can do, and its hints, have come: the race begins. Links may come in before.
+    Start(TransitInfo),
 }
 
 /// What a race tells the driver.
@@ -100,8 +100,8 @@ pub enum RaceError {
     /// Everything was tried, and nobody can come in.
     #[error("none of {0} ways to the other side worked")]
     AllFailed(usize),
-    /// Neither side knows a way that the settings allow.
-    #[error("there is no way to the other side")]
+    /// There is no way that both sides know and allow.
+    #[error("there is no way that both sides know and allow")]
     NoWay,
     /// Nothing worked for this long.
     #[error("no connection to the other side in {} s", .0.as_secs())]
@@ -128,6 +128,7 @@ pub struct Race {
     links: BTreeMap<LinkId, Racer>,
     next_link: u64,
     tried: usize,
+    lost_relay: Option<Address>,
     outputs: VecDeque<Output<Address, Event>>,
 }
 
@@ -155,15 +156,23 @@ impl Race {
             links: BTreeMap::new(),
             next_link: 0,
             tried: 0,
+            lost_relay: None,
             outputs: VecDeque::new(),
         }
     }
 
-    fn start(&mut self, now: Instant, hints: &[Hint]) -> Result<(), RaceError> {
+    /// The relay that was lost last: it could not be reached, or brought no peer.
+    pub const fn lost_relay(&self) -> Option<&Address> {
+        self.lost_relay.as_ref()
+    }
+
+    fn start(&mut self, now: Instant, peer: &TransitInfo) -> Result<(), RaceError> {
         if !matches!(self.state, State::Waiting) {
             return Ok(());
         }
-        let plan = Plan::new(now, &self.settings, hints);
+        // Whoever hides its address does not dial ours.
+        self.settings.listens &= peer.is_able(Ability::DirectTcp);
+        let plan = Plan::new(now, &self.settings, peer);
         if plan.is_empty() && self.links.is_empty() && !self.settings.listens {
             self.state = State::Ended;
             return Err(RaceError::NoWay);
@@ -275,9 +284,18 @@ impl Race {
     }
 
     fn drop_link(&mut self, link: LinkId) {
-        if self.links.remove(&link).is_some() {
+        if self.forget(link) {
             self.outputs.push_back(Output::Close(link));
         }
+    }
+
+    /// Whether there was such a link.
+    fn forget(&mut self, link: LinkId) -> bool {
+        let Some(racer) = self.links.remove(&link) else { return false };
+        if let Route::Relay(address) = racer.route {
+            self.lost_relay = Some(address);
+        }
+        true
     }
 }
 
@@ -298,9 +316,9 @@ impl Session for Race {
             Input::Opened(link) => self.on_opened(now, link),
             Input::Bytes(link, bytes) => self.on_bytes(link, bytes),
             Input::Closed(link) => {
-                self.links.remove(&link);
+                self.forget(link);
             }
-            Input::Command(Command::Start(hints)) => self.start(now, &hints)?,
+            Input::Command(Command::Start(peer)) => self.start(now, &peer)?,
         }
         self.advance(now)
     }

@@ -3,7 +3,7 @@
 use wormhole_kit::Secret;
 
 use super::*;
-use crate::transit::{Priority, TcpHint};
+use crate::transit::{Hint, Priority, TcpHint};
 
 #[expect(clippy::disallowed_methods, reason = "a test may start its clock anywhere")]
 fn now() -> Instant {
@@ -53,7 +53,8 @@ fn dialed(race: &mut Race) -> Vec<String> {
 }
 
 fn start(race: &mut Race, now: Instant, hints: Vec<Hint>) -> Result<(), RaceError> {
-    race.handle(now, Input::Command(Command::Start(hints)))
+    let peer = TransitInfo { abilities: vec![Ability::DirectTcp, Ability::Relay], hints };
+    race.handle(now, Input::Command(Command::Start(peer)))
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -129,6 +130,41 @@ fn relays_start_at_once_when_there_is_nothing_direct_to_try() {
     let mut racer = race(RaceSettings { relays: vec![relay("r", 0.0)], ..settings(Role::Sender) });
     assert_eq!(start(&mut racer, now, vec![]), Ok(()));
     assert_eq!(dialed(&mut racer), ["r"]);
+}
+
+#[test]
+fn sides_that_allow_nothing_in_common_do_not_wait_for_one_another() {
+    let now = now();
+    let relays = vec![relay("r", 0.0)];
+    let meet = |policy, listens, peer: TransitInfo| {
+        let settings =
+            RaceSettings { policy, listens, relays: relays.clone(), ..settings(Role::Sender) };
+        race(settings).handle(now, Input::Command(Command::Start(peer)))
+    };
+    let relay_only = TransitInfo {
+        abilities: vec![Ability::Relay],
+        hints: vec![Hint::Relay(relay("theirs", 0.0))],
+    };
+    let direct_only =
+        TransitInfo { abilities: vec![Ability::DirectTcp], hints: vec![direct("theirs")] };
+    assert_eq!(meet(RelayPolicy::Never, true, relay_only.clone()), Err(RaceError::NoWay));
+    assert_eq!(meet(RelayPolicy::Only, false, direct_only.clone()), Err(RaceError::NoWay));
+    assert_eq!(meet(RelayPolicy::Auto, true, relay_only), Ok(()));
+    assert_eq!(meet(RelayPolicy::Auto, true, direct_only), Ok(()));
+    // One that does not say what it can do may be able to do anything.
+    assert_eq!(meet(RelayPolicy::Never, true, TransitInfo::default()), Ok(()));
+}
+
+#[test]
+fn the_relay_that_was_lost_is_named() {
+    let now = now();
+    let relays = vec![relay("r", 0.0)];
+    let mut racer = race(RaceSettings { relays, listens: false, ..settings(Role::Sender) });
+    assert_eq!(start(&mut racer, now, vec![direct("a")]), Ok(()));
+    assert_eq!(racer.handle(now, Input::Closed(LinkId(0))), Ok(()));
+    assert_eq!(racer.lost_relay(), None);
+    assert_eq!(racer.handle(now, Input::Closed(LinkId(2))), Err(RaceError::AllFailed(2)));
+    assert_eq!(racer.lost_relay(), Some(&Address::Tcp(Endpoint::new("r", 4001))));
 }
 
 #[test]

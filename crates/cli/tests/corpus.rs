@@ -1,0 +1,22 @@
+//! Replays the fuzz corpus through the very bodies of the fuzz targets.
+
+#[path = "../../../fuzz/src/cli.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "written for the fuzz targets, where these are allowed"
+)]
+mod fuzz;
+#[path = "../../../fuzz/src/replay.rs"]
+mod replay;
+
+#[test]
+fn nothing_in_the_corpus_upsets_a_decoder() {
+    replay::corpus(fuzz::BODIES);
+}
+
+#[test]
+fn every_corpus_and_every_target_has_its_body() {
+    replay::inventory(fuzz::BODIES, |name| name.starts_with("cli_"));
+}
