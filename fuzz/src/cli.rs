@@ -1,12 +1,8 @@
 //! What the fuzz targets of the command line do with their bytes.
 //!
-//! `crates/cli/tests/corpus.rs` includes this file. The command line is a program, so what it
-//! decodes itself is included, too: it needs nothing else of it.
+//! `crates/cli/src/ssh/corpus.rs` includes this file.
 
-#[path = "../../crates/cli/src/ssh/key.rs"]
-mod key;
-
-use key::PublicKey;
+use super::key::PublicKey;
 
 /// What a target does with its bytes. Panics are findings.
 pub type Body = fn(&[u8]);

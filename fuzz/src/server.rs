@@ -1,15 +1,9 @@
 //! What the fuzz targets of the server do with their bytes.
 //!
-//! `crates/server/tests/corpus.rs` includes this file. The server is a program, so its decoders are
-//! included, too: they need nothing else of it.
+//! `crates/server/src/http/corpus.rs` includes this file.
 
-#[path = "../../crates/server/src/http/request.rs"]
-mod request;
-#[path = "../../crates/server/src/http/websocket.rs"]
-mod websocket;
-
-use request::Request;
-use websocket::{Decoder, Received};
+use super::request::Request;
+use super::websocket::{self, Decoder, Received};
 
 /// What a target does with its bytes. Panics are findings.
 pub type Body = fn(&[u8]);

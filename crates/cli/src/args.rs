@@ -2,7 +2,7 @@
 //!
 //! This is not what the options mean (`request.rs` checks and completes them, also from the
 //! environment: the parser takes an empty variable for one that is set). Names, short forms
-//! and environment variables are those of the Python 0.24 command line (spec section 7, "CLI").
+//! and environment variables are those of the Python 0.24 command line (docs/command-line.md).
 
 use std::path::PathBuf;
 

@@ -1,8 +1,8 @@
 //! Typing a code at a terminal, with completion on Tab: first the nameplates that wait on the
 //! server, then words.
 //!
-//! This reads keys, and blocks; `typing.rs` runs it on a thread of its own (spec section 5
-//! "Completion").
+//! This reads keys, and blocks; `typing.rs` runs it on a thread of its own
+//! (docs/codes.md "Completion").
 
 use std::cell::{Cell, RefCell};
 

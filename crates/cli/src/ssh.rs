@@ -1,5 +1,5 @@
 //! `ssh invite` and `ssh accept`: one public key goes from one computer to `authorized_keys` of
-//! another (spec section 11).
+//! another (docs/command-line.md).
 //!
 //! Unlike the Python command line, the invited line is parsed and only a key is written.
 
@@ -18,6 +18,8 @@ use crate::tor::WhichTor;
 use crate::{explain, printable, story};
 
 mod authorized;
+#[cfg(test)]
+mod corpus;
 mod key;
 mod own;
 

@@ -1,4 +1,4 @@
-//! `--tor` and its relatives: which Tor to use, and the words about it (spec section 12).
+//! `--tor` and its relatives: which Tor to use, and the words about it.
 
 use anyhow::Result;
 use wormhole::net::tor::{ControlPort, Tor, TorError, TorSource};

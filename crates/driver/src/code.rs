@@ -86,6 +86,16 @@ impl Wormhole {
 
     /// Creates a wormhole and starts to open the link to the mailbox server.
     ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), wormhole::code::Error> {
+    /// use wormhole::code::{Config, Wormhole};
+    ///
+    /// let wormhole = Wormhole::create(Config::default());
+    /// wormhole.allocate_code(Wormhole::CODE_WORDS)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn create(config: Config) -> Self {
@@ -123,6 +133,17 @@ impl Wormhole {
 
     /// Lets the server find a free nameplate and makes a code of so many words with it.
     ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// use std::num::NonZeroU8;
+    ///
+    /// wormhole.allocate_code(NonZeroU8::new(4).unwrap())?;
+    /// println!("tell the other side: {}", wormhole.code().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The code was chosen before.
     pub fn allocate_code(&self, words: NonZeroU8) -> Result<(), Error> {
@@ -132,6 +153,14 @@ impl Wormhole {
     }
 
     /// Uses a code that the peer told, or that was agreed upon.
+    ///
+    /// ```no_run
+    /// # use wormhole::code::{Code, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Box<dyn std::error::Error>> {
+    /// wormhole.set_code(Code::parse("4-purple-sausages")?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The code was chosen before.
@@ -143,6 +172,15 @@ impl Wormhole {
 
     /// Lets a person type the code, helped by what the server knows.
     ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// let input = wormhole.input_code()?;
+    /// println!("{:?}", input.first_nameplates().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The code was chosen before.
     pub fn input_code(&self) -> Result<CodeInput, Error> {
@@ -151,6 +189,14 @@ impl Wormhole {
     }
 
     /// Waits until the server has answered: at which one of [`Config::servers`].
+    ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// println!("connected to {}", wormhole.server().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The wormhole ended before.
@@ -161,6 +207,16 @@ impl Wormhole {
     /// Waits for the server's first words. They may hold a message to the user
     /// ([`Welcome::motd`]); make it safe for a terminal before showing it.
     ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// if let Some(motd) = wormhole.welcome().await?.motd {
+    ///     println!("{}", motd.escape_debug());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The wormhole ended before.
     pub async fn welcome(&self) -> Result<Welcome, Error> {
@@ -169,6 +225,14 @@ impl Wormhole {
 
     /// Waits until the code is known.
     ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// println!("tell the other side: {}", wormhole.code().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The wormhole ended before.
     pub async fn code(&self) -> Result<Code, Error> {
@@ -176,6 +240,15 @@ impl Wormhole {
     }
 
     /// Waits until the peer has come and the nameplate is given back, so that the code is used up.
+    ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// wormhole.code_consumed().await?;
+    /// println!("nobody else can use the code now");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The wormhole ended before.
@@ -186,6 +259,15 @@ impl Wormhole {
     /// Waits until there is a key. Nobody has shown to have the same yet: see
     /// [`verifier`](Self::verifier).
     ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// let _key = wormhole.key().await?;
+    /// println!("somebody is there, with the same code or another");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The wormhole ended before.
     pub async fn key(&self) -> Result<Key, Error> {
@@ -195,6 +277,14 @@ impl Wormhole {
     /// Waits until the peer has shown that it has the same key, hence the same code. If both users
     /// see the same verifier, nobody sits between them.
     ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// println!("does the other side see {} as well?", wormhole.verifier().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The wormhole ended before, for [`Error::WrongCode`] in particular.
     pub async fn verifier(&self) -> Result<Verifier, Error> {
@@ -202,6 +292,15 @@ impl Wormhole {
     }
 
     /// Waits for what the peer's application says about itself ([`Config::app_versions`] there).
+    ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// let versions = wormhole.versions().await?;
+    /// println!("they speak {}", versions["my-app"]["version"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The wormhole ended before.
@@ -212,6 +311,16 @@ impl Wormhole {
     /// Waits for the next message. They come in the order in which they were sent, each once.
     ///
     /// Cancelling loses nothing.
+    ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// while let Ok(message) = wormhole.receive_message().await {
+    ///     println!("{} bytes", message.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The wormhole ended, and every message that came before has been handed out; or it has a
@@ -233,6 +342,14 @@ impl Wormhole {
     /// Sends a message. It waits, if need be, until the peer has come; this future only waits for
     /// room to keep it.
     ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// wormhole.send_message(b"hello".to_vec()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// It is longer than 4 MiB, or the wormhole has ended.
     pub async fn send_message(&self, message: Vec<u8>) -> Result<(), Error> {
@@ -248,6 +365,16 @@ impl Wormhole {
     /// Derives `length` bytes from the shared key for a purpose of the application's own. Both
     /// sides get the same.
     ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// wormhole.verifier().await?;
+    /// let key = wormhole.derive_key("example.com/backup", 32)?;
+    /// assert_eq!(key.len(), 32);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// There is no key yet, or more than 8160 bytes are asked for.
     pub fn derive_key(&self, purpose: &str, length: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -257,6 +384,16 @@ impl Wormhole {
     }
 
     /// Whether the link to the server is lost at the moment. It is opened again by itself.
+    ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// if wormhole.is_server_lost() {
+    ///     println!("messages wait until the server is back");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_server_lost(&self) -> bool {
         self.state.borrow().server_lost
     }
@@ -264,6 +401,14 @@ impl Wormhole {
     /// Closes the wormhole: messages are delivered to the server, which is then told that we
     /// leave. Takes a round trip, and two seconds at most (ten, if messages have yet to be
     /// delivered over a lost link).
+    ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// println!("the server was told: {:?}", wormhole.close().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Why the wormhole ended before, if it did so badly.
@@ -273,6 +418,14 @@ impl Wormhole {
 
     /// Closes the wormhole like [`close`](Self::close) and tells the server's statistics how it
     /// went, where the application knows better.
+    ///
+    /// ```no_run
+    /// # use wormhole::code::{Error, Wormhole};
+    /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
+    /// wormhole.close_with_mood(wormhole::code::Mood::Errory).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Why the wormhole ended before, if it did so badly.

@@ -90,6 +90,18 @@ pub(crate) enum Command {
 
 /// Starts to send. Every path is looked at before this returns, and before any connection is made.
 ///
+/// ```no_run
+/// # async fn example() -> Result<(), wormhole::transfer::Error> {
+/// use wormhole::transfer::{self, Outgoing, Settings};
+///
+/// let photos = vec!["photo.jpg".into(), "more photos".into()];
+/// let mut transfer = transfer::send(Outgoing::Paths(photos), Settings::default())?;
+/// println!("{}", transfer.code().await?);
+/// transfer.done().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// Something cannot be sent; nothing has happened yet.
 ///
@@ -108,6 +120,20 @@ pub fn send(what: Outgoing, settings: Settings) -> Result<Transfer, Error> {
 }
 
 /// Starts to receive.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use wormhole::code::Code;
+/// use wormhole::transfer::{self, CodeSource, Destination, Settings};
+///
+/// let code = CodeSource::Code(Code::parse("4-purple-sausages")?);
+/// let mut transfer = transfer::receive(code, Settings::default());
+/// transfer.offered().await?;
+/// transfer.accept(Destination::Writer(Box::new(std::io::stdout())));
+/// transfer.done().await?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -128,21 +154,57 @@ fn start(settings: &Settings) -> (Session, Commands, Events) {
 
 impl Transfer {
     /// What is being sent; `None` for a receiver.
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// println!("sending {:?}", transfer.offer());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub const fn offer(&self) -> Option<&Offer> {
         self.offer.as_ref()
     }
 
     /// What was left out because it cannot be read ([`Settings::ignore_unsendable`]).
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// for left_out in transfer.skipped() {
+    ///     println!("{left_out}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn skipped(&self) -> &[Unsendable] {
         &self.skipped
     }
 
     /// Waits for the next event; `None` after [`Event::Done`] or an error.
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// while let Some(event) = transfer.next().await {
+    ///     println!("{:?}", event?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
         self.events.recv().await
     }
 
     /// Waits until the code is known.
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// println!("{}", transfer.code().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The transfer ended before.
@@ -152,6 +214,19 @@ impl Transfer {
 
     /// Waits for what is offered. A text ([`Offer::Text`]) is there with that; anything else wants
     /// an answer.
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// use wormhole::transfer::Offer;
+    ///
+    /// match transfer.offered().await? {
+    ///     Offer::Text(text) => println!("{}", text.escape_debug()),
+    ///     offer => println!("{offer:?}: take it?"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The transfer ended before.
@@ -167,6 +242,15 @@ impl Transfer {
 
     /// Waits for the end. What has to be answered before ([`Event::Offer`], and
     /// [`Event::Verifier`] with [`Settings::verify`]) has to be answered before this.
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// let report = transfer.done().await?;
+    /// println!("{} bytes in {:?}", report.bytes, report.elapsed);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The transfer failed.
@@ -189,22 +273,66 @@ impl Transfer {
     }
 
     /// Says whether the verifiers are the same, after [`Event::Verifier`].
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// use wormhole::transfer::Event;
+    ///
+    /// while let Some(event) = transfer.next().await {
+    ///     if let Event::Verifier(verifier) = event? {
+    ///         println!("does the other side see {verifier}?");
+    ///         transfer.confirm_verifier(true);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn confirm_verifier(&self, matches: bool) {
         self.command(Command::ConfirmVerifier(matches));
     }
 
     /// Takes what is offered, after [`Event::Offer`].
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// use wormhole::transfer::{Destination, OnExists};
+    ///
+    /// transfer.offered().await?;
+    /// let folder = "downloads".into();
+    /// transfer.accept(Destination::Folder { folder, on_exists: OnExists::KeepBoth });
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn accept(&self, destination: Destination) {
         self.command(Command::Accept(destination));
     }
 
     /// Refuses what is offered; the sender is told the reason.
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// transfer.offered().await?;
+    /// transfer.reject("transfer rejected");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reject(&self, reason: &str) {
         self.command(Command::Reject(reason.to_owned()));
     }
 
     /// Cancels and waits until the other side and the server have been told, for two seconds at
     /// most.
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// transfer.cancel().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn cancel(mut self) {
         self.command(Command::Cancel);
         while self.events.recv().await.is_some() {}

@@ -53,6 +53,17 @@ pub use path::Path;
 pub use pipe::{Pipe, PipeError};
 
 /// How the connection may be made. The default: in any way, through the public relay if need be.
+///
+/// ```
+/// use wormhole::transit::{RelayHint, RelayPolicy, Settings, TcpHint};
+///
+/// let settings = Settings {
+///     policy: RelayPolicy::Only,
+///     relays: vec![RelayHint::tcp(TcpHint::new("relay.example.org", 4001))],
+///     ..Settings::default()
+/// };
+/// assert!(settings.tor.is_none());
+/// ```
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a list of settings, made by its users")]
 pub struct Settings {
@@ -107,6 +118,18 @@ impl Transit {
     }
 
     /// What to tell the peer.
+    ///
+    /// ```
+    /// use wormhole::transit::{Ability, Settings, Transit};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), wormhole::transit::Error> {
+    /// let transit = Transit::new(Settings::default())?;
+    /// let message = transit.info().encode().to_string();
+    /// assert!(message.contains("hints-v1"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn info(&self) -> TransitInfo {
         let mut info = TransitInfo::default();
         if self.settings.policy != RelayPolicy::Only {

@@ -1,4 +1,4 @@
-//! The application identifier: which application a nameplate belongs to (spec section 3 "bind").
+//! The application identifier: which application a nameplate belongs to (server-protocol.md "bind").
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ impl AppId {
         &self.0
     }
 
-    /// The bytes that enter the key exchange: NFC, then UTF-8 (spec section 1).
+    /// The bytes that enter the key exchange: NFC, then UTF-8 (client-protocol.md).
     pub(crate) fn normalized(&self) -> String {
         self.0.nfc().collect()
     }

@@ -1,5 +1,5 @@
-//! Wormhole codes: a nameplate, which the server sees, and a password, which it does not (spec
-//! section 5).
+//! Wormhole codes: a nameplate, which the server sees, and a password, which it does not
+//! (docs/codes.md).
 //!
 //! Not here: claiming the nameplate (`mailbox`) and turning the code into a key (`spake2`).
 
@@ -65,7 +65,7 @@ impl Code {
         &self.password
     }
 
-    /// The bytes that enter the key exchange: the whole code in NFC (spec section 1).
+    /// The bytes that enter the key exchange: the whole code in NFC (client-protocol.md).
     pub(crate) fn normalized(&self) -> String {
         self.to_string().nfc().collect()
     }
@@ -181,7 +181,7 @@ pub enum CodeError {
     PasswordTooLong(usize),
 }
 
-/// The mailbox server drops clients which name longer ones (spec section 3).
+/// The mailbox server drops clients which name longer ones (server-protocol.md).
 const MAX_NAMEPLATE_DIGITS: usize = 40;
 
 /// In bytes. Our choice: room for any sentence, and an end for a file pasted by mistake.

@@ -1,4 +1,4 @@
-//! The shared key and everything derived from it (spec section 2).
+//! The shared key and everything derived from it (client-protocol.md; docs/codes.md "From the code to a key").
 //!
 //! Every derivation is HKDF-SHA256 without salt; only the `info` differs.
 

@@ -1,7 +1,7 @@
 //! The mailbox server's protocol, as both ends see it: messages, limits and proof of work.
 //!
 //! The client's side of it lives in [`crate::wormhole`]. No sockets: a WebSocket text frame is a
-//! `&str` here (spec section 3).
+//! `&str` here (server-protocol.md).
 
 pub mod hashcash;
 pub mod message;

@@ -1,4 +1,4 @@
-//! The secretbox of `NaCl`: XSalsa20-Poly1305 (spec section 2).
+//! The secretbox of `NaCl`: XSalsa20-Poly1305 (`crypto_secretbox`).
 //!
 //! [`seal`] and [`open`] are for mailbox messages, which carry a random nonce in front.
 //! [`seal_in_place`] and [`open_in_place`] are for transit records, whose nonce is a counter and

@@ -1,4 +1,4 @@
-//! Turns a code into a shared key: symmetric SPAKE2 over Ed25519 (spec section 1).
+//! Turns a code into a shared key: symmetric SPAKE2 over Ed25519 (client-protocol.md).
 //!
 //! The arithmetic is the `spake2` crate's. What that crate leaves open is closed here: a reflected
 //! message, the identity, and points of small or mixed order are refused before they meet the

@@ -1,5 +1,5 @@
 //! File transfer without I/O: what the two sides say to one another, names that are safe to use,
-//! and the zip that carries a directory (spec section 7).
+//! and the zip that carries a directory (file-transfer-protocol.md).
 //!
 //! Not the connection that carries the bytes (that is [`crate::transit`]) and not the files
 //! themselves (those belong to the driver).

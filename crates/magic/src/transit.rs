@@ -1,5 +1,5 @@
 //! Transit without I/O: how two sides that share a key find one TCP connection between them,
-//! direct or through a relay, and carry sealed records over it (transit.rst; spec section 6).
+//! direct or through a relay, and carry sealed records over it (transit.rst).
 //!
 //! Not the exchange of the hints (they travel in messages of the application) and not the relay
 //! itself.

@@ -5,7 +5,7 @@
 //! about (`code_entry`), the link to the server (`server_link`), the nameplate (`nameplate`), the
 //! visit to the mailbox (`mailbox`), the key exchange (`key_exchange`), our messages (`outgoing`)
 //! and the peer's (`inbox`, `order`). This file translates between them. It carries no files; see
-//! [`crate::transfer`] for what applications say to one another. (spec sections 3 and 4)
+//! [`crate::transfer`] for what applications say to one another. (client-protocol.md)
 //!
 //! ```text
 //!  Command ─► code ─► nameplate ─► mailbox ─► key exchange ─► inbox ─► Event

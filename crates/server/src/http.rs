@@ -4,6 +4,8 @@
 //! general web server here: idle WebSocket links are to cost as little memory as possible, and an
 //! HTTP library keeps buffers for what will never come again.
 
+#[cfg(test)]
+mod corpus;
 mod request;
 pub(crate) mod websocket;
 

@@ -22,7 +22,7 @@ pub(crate) struct ConnectionArgs {
     pub(crate) tor: TorArgs,
 }
 
-/// Whether and how to go through Tor (spec section 12).
+/// Whether and how to go through Tor.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct TorArgs {
     /// Use Tor for every connection

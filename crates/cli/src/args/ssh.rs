@@ -1,4 +1,4 @@
-//! Options of `ssh invite` and `ssh accept` (spec section 11).
+//! Options of `ssh invite` and `ssh accept`.
 
 use std::path::PathBuf;
 

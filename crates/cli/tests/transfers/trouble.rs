@@ -46,7 +46,27 @@ fn an_unreachable_relay_is_one_sentence_and_a_hint() {
     let (sent, received) = (sender.end(), receiver.end());
     assert_eq!((sent.exit, received.exit), (1, 1), "{sent}\n{received}");
     // Whoever notices first tells the other one.
-    let explains = |stderr: &str| stderr.contains("wormhole: hint: is the relay reachable");
+    let explains = |stderr: &str| {
+        stderr.contains("relay tried: tcp:127.0.0.1:9; last: connection refused")
+            && stderr.contains("wormhole: hint: is that relay up")
+    };
+    let is_told = |stderr: &str| stderr.contains("is the relay up?");
+    let (sent, received) = (&sent.stderr, &received.stderr);
+    assert!(explains(sent) || explains(received), "{sent}\n{received}");
+    assert!(explains(sent) || is_told(sent), "{sent}");
+    assert!(explains(received) || is_told(received), "{received}");
+}
+
+#[test]
+fn a_relay_only_side_and_a_direct_only_side_do_not_wait_for_one_another() {
+    let world = World::new();
+    world.write("sender/f", "x");
+    let sender = world.send(&["--relay-only", "f"]);
+    let code = sender.code();
+    let receiver = world.receive(&["--no-relay", "--accept-file", &code]);
+    let (sent, received) = (sender.end(), receiver.end());
+    assert_eq!((sent.exit, received.exit), (1, 1), "{sent}\n{received}");
+    let explains = |stderr: &str| stderr.contains("there is no way that both sides know and allow");
     assert!(explains(&sent.stderr) || explains(&received.stderr), "{sent}\n{received}");
 }
 
@@ -111,6 +131,82 @@ fn a_receiver_that_is_interrupted_during_a_transfer_leaves_nothing_under_the_fin
     let sent = sender.end();
     assert_eq!(sent.exit, 1, "{sent}");
     assert!(!world.path("receiver/big").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_sender_ends_the_receiver_and_nothing_gets_its_final_name() {
+    let world = World::new();
+    let mut sender = world.send(&["-", "--name", "big"]);
+    let code = sender.code();
+    let receiver = world.receive(&["--accept-file", &code]);
+    sender.type_in(vec![1; 1_000_000]);
+    receiver.wait_for("Receiving (");
+    sender.signal("KILL");
+    assert_eq!(sender.end().exit, 128 + 9);
+    receiver.end().failed(1, "the connection broke after");
+    assert!(world.names("receiver").is_empty(), "{:?}", world.names("receiver"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_receiver_ends_the_sender_and_the_next_try_succeeds() {
+    let world = World::new();
+    let mut sender = world.send(&["-", "--name", "big"]);
+    let code = sender.code();
+    let receiver = world.receive(&["--accept-file", &code]);
+    sender.type_in(vec![1; 1_000_000]);
+    receiver.wait_for("Receiving (");
+    receiver.signal("KILL");
+    assert_eq!(receiver.end().exit, 128 + 9);
+    sender.type_in(vec![1; 10_000_000]);
+    sender.end_input();
+    sender.end().failed(1, "the connection broke after");
+    assert!(!world.path("receiver/big").exists());
+    world.write("sender/big", "x");
+    world.transfer(&["big"], &["--accept-file"]);
+    assert_eq!(world.read("receiver/big"), b"x");
+}
+
+/// A disk of 1 MiB, in a mount namespace that ends with the receiver.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_fails_on_both_sides_and_is_left_empty() {
+    let probe = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "true"])
+        .status();
+    if !probe.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "this system allows no mount namespaces");
+        println!("skipped: this system allows no mount namespaces");
+        return;
+    }
+    let world = World::new();
+    world.write("sender/big", vec![1; 3_000_000]);
+    let receive = |code: &str| {
+        let script = "mount -t tmpfs -o size=1m tmpfs . && cd \"$PWD\" || exit 99; \
+                      \"$@\"; status=$?; echo left: $(ls -A) >&2; exit $status";
+        let ours = world.command("receiver", &[]);
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        command.arg(ours.get_program()).args(["receive", "--accept-file", code]);
+        command.current_dir(world.path("receiver"));
+        command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Running::start(command)
+    };
+    // A size that is known is checked before anything is sent.
+    let sender = world.send(&["big"]);
+    let received = receive(&sender.code()).end();
+    received.failed(1, "insufficient free space");
+    assert!(received.stderr.contains("left: \n"), "{received}");
+    sender.end().failed(1, "not enough space");
+    let mut sender = world.send(&["-", "--name", "big"]);
+    let receiver = receive(&sender.code());
+    sender.type_in(vec![1; 3_000_000]);
+    sender.end_input();
+    let received = receiver.end();
+    received.failed(1, "no space left on device");
+    assert!(received.stderr.contains("left: \n"), "{received}");
+    sender.end().failed(1, "the receiving side could not write the file");
 }
 
 #[cfg(unix)]

@@ -8,6 +8,18 @@ use crate::net::tor::Tor;
 
 /// What a wormhole has to know from the start. The default is file transfer over the public
 /// servers.
+///
+/// ```
+/// use serde_json::json;
+/// use wormhole::code::{AppId, Config};
+///
+/// let config = Config {
+///     app_id: AppId::new("example.com/demo"),
+///     app_versions: json!({ "my-app": { "version": 1 } }),
+///     ..Config::default()
+/// };
+/// assert!(config.tor.is_none());
+/// ```
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a list of settings, made by its users")]
 pub struct Config {

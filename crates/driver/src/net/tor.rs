@@ -1,7 +1,7 @@
 //! Tor: finds a running one by its control port or its SOCKS port, or starts one.
 //!
 //! All it yields is a SOCKS port. Circuits, onion services and the rest of Tor's business stay
-//! Tor's. (spec section 12)
+//! Tor's. (control-spec.txt)
 
 mod control;
 mod launch;

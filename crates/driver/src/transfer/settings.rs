@@ -13,6 +13,16 @@ use crate::net::tor::Tor;
 use crate::transit;
 
 /// How a transfer is to be done. The default is the public servers and no questions.
+///
+/// ```
+/// use wormhole::code::AppId;
+/// use wormhole::transfer::Settings;
+///
+/// let mut settings = Settings::default();
+/// settings.servers = vec!["wss://mailbox.example.org/v1".parse().unwrap()];
+/// settings.verify = true;
+/// assert_eq!(settings.app_id, AppId::default());
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
@@ -74,6 +84,15 @@ impl Settings {
 }
 
 /// What is to be sent.
+///
+/// ```
+/// use wormhole::transfer::Outgoing;
+///
+/// let several = Outgoing::Paths(vec!["a.txt".into(), "b".into()]);
+/// let pipe = Outgoing::Stream { name: "log".into(), reader: Box::new(std::io::stdin()) };
+/// // A text may be a secret.
+/// assert_eq!(format!("{:?}", Outgoing::Text("hello".into())), "Text(5 bytes)");
+/// ```
 #[non_exhaustive]
 pub enum Outgoing {
     /// One file, one directory, or several of them as one directory.
@@ -136,6 +155,18 @@ pub enum Destination {
 impl Destination {
     /// The path that what is offered would get, before [`OnExists`] is asked; `None` for a writer
     /// and for a text.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use wormhole::transfer::{Destination, Offer, OnExists, PeerName};
+    ///
+    /// let folder = "downloads".into();
+    /// let destination = Destination::Folder { folder, on_exists: OnExists::Refuse };
+    /// let offer = Offer::File { name: PeerName::new("photo.jpg"), size: 3 };
+    /// assert_eq!(destination.target(&offer).unwrap().as_deref(), Some(Path::new("downloads/photo.jpg")));
+    /// let trap = Offer::File { name: PeerName::new("../.bashrc"), size: 3 };
+    /// assert!(destination.target(&trap).is_err());
+    /// ```
     ///
     /// # Errors
     /// The sender's name is not one to create a file under: let the user choose a path.

@@ -225,11 +225,7 @@ fn look_and_rename(from: &Path, to: &Path) -> io::Result<()> {
 /// `NAME.part`, `NAME.1.part`, ... beside the target.
 fn part_path(target: &Path, number: u32) -> PathBuf {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let mut end = name.len().min(MAX_STEM);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    let stem = name.get(..end).unwrap_or_default();
+    let stem = shortened(&name, MAX_STEM);
     target.with_file_name(match number {
         0 => format!("{stem}.part"),
         number => format!("{stem}.{number}.part"),
@@ -239,10 +235,20 @@ fn part_path(target: &Path, number: u32) -> PathBuf {
 /// `name (1).ext`, `name (2).ext`, ...
 fn numbered(target: &Path, number: u32) -> PathBuf {
     let stem = target.file_stem().unwrap_or_default().to_string_lossy();
-    target.with_file_name(match target.extension() {
-        Some(extension) => format!("{stem} ({number}).{}", extension.to_string_lossy()),
-        None => format!("{stem} ({number})"),
-    })
+    let extension = target.extension().map(|extension| format!(".{}", extension.to_string_lossy()));
+    let extension = extension.unwrap_or_default();
+    let extension = shortened(&extension, MAX_STEM / 2);
+    let stem = shortened(&stem, MAX_STEM.saturating_sub(extension.len()));
+    target.with_file_name(format!("{stem} ({number}){extension}"))
+}
+
+/// The beginning of a name, in whole characters.
+fn shortened(name: &str, most: usize) -> &str {
+    let mut end = name.len().min(most);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.get(..end).unwrap_or_default()
 }
 
 /// Checks that the file system of the target has `needed` bytes left.
@@ -317,6 +323,30 @@ mod tests {
             sink.write(&zip).unwrap();
             let path = sink.complete().unwrap().unwrap();
             assert_eq!(mode(&path), permissions.map_or(usual, u32::from));
+        }
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_second_file_with_the_longest_name_is_kept_under_a_shorter_one() {
+        let root = std::env::temp_dir().join(format!("wormhole-long-{}", std::process::id()));
+        std::fs::create_dir(&root).unwrap();
+        for name in [
+            "n".repeat(255),
+            format!("{}.txt", "ü".repeat(125)),
+            format!("n.{}", "e".repeat(253)),
+            format!(".{}", "h".repeat(254)),
+        ] {
+            std::fs::write(root.join(&name), "first").unwrap();
+            let offer = Offer::File { name: PeerName::new(&name), size: 6 };
+            let folder = root.clone();
+            let destination = Destination::Folder { folder, on_exists: OnExists::KeepBoth };
+            let mut sink = Sink::open(destination, &offer).unwrap();
+            sink.write(b"second").unwrap();
+            let path = sink.complete().unwrap().unwrap();
+            assert!(path.to_str().unwrap().contains(" (1)"), "{}", path.display());
+            assert_eq!(std::fs::read(&path).unwrap(), b"second");
+            assert_eq!(std::fs::read(root.join(&name)).unwrap(), b"first");
         }
         std::fs::remove_dir_all(&root).unwrap();
     }

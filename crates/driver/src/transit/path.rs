@@ -8,6 +8,16 @@ use wormhole_magic::transit::{Address, Endpoint, Route};
 use crate::net::Link;
 
 /// How two sides are connected. Prints as the other clients do: `->tcp:192.0.2.7:4000`.
+///
+/// ```
+/// use wormhole::transit::{Endpoint, Path};
+///
+/// let path = Path::Direct(Endpoint::new("192.168.1.20", 4000));
+/// assert_eq!(path.to_string(), "->tcp:192.168.1.20:4000");
+/// assert!(path.is_direct() && path.is_local());
+/// let path = Path::Relay("tcp:relay.example.org:4001".into());
+/// assert!(!path.is_direct() && !path.is_local());
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Path {

@@ -49,6 +49,14 @@ impl Pipe {
     /// Sends one record of at most 16 MiB. When this is dropped halfway, the rest goes out with
     /// the next record.
     ///
+    /// ```no_run
+    /// # use wormhole::transit::{Pipe, PipeError};
+    /// # async fn example(mut pipe: Pipe) -> Result<(), PipeError> {
+    /// pipe.send_record(b"hello").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The record is too long, or the connection is gone.
     pub async fn send_record(&mut self, plaintext: &[u8]) -> Result<(), PipeError> {
@@ -61,6 +69,15 @@ impl Pipe {
     }
 
     /// Waits for the next record. Dropping this loses nothing.
+    ///
+    /// ```no_run
+    /// # use wormhole::transit::{Pipe, PipeError};
+    /// # async fn example(mut pipe: Pipe) -> Result<(), PipeError> {
+    /// while pipe.receive_record().await? != b"bye" {}
+    /// pipe.close().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The peer closed the connection ([`LinkFailure::Closed`]), or the connection is gone, or

@@ -1,4 +1,4 @@
-//! Completion of a code while it is typed (spec section 5 "Completion").
+//! Completion of a code while it is typed (docs/codes.md "Completion").
 //!
 //! Pure functions over what has been typed; reading keys and asking the server for nameplates are
 //! the driver's and the command line's.

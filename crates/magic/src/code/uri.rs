@@ -1,4 +1,4 @@
-//! `wormhole-transfer:` URIs, as QR codes carry them (spec section 5 "QR / URI").
+//! `wormhole-transfer:` URIs, as QR codes carry them (docs/codes.md "Layout of a code").
 //!
 //! The shortest form is `wormhole-transfer:CODE`; other servers and roles are query fields. A field
 //! that is not known is refused, as the specification asks, because it may change the meaning.

@@ -1,4 +1,4 @@
-//! The two halves of the PGP word list, indexed by byte, lower case (spec: code "Word list").
+//! The two halves of the PGP word list, indexed by byte, lower case (docs/codes.md "Layout of a code").
 //!
 //! Data only. A code alternates between the halves and starts with the three-syllable one, so a
 //! swapped or dropped word is noticed.

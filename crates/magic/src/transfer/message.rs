@@ -1,5 +1,5 @@
 //! The messages of a file transfer: one JSON object each, sealed in mailbox phases 0, 1, ...
-//! (file-transfer-protocol.md; spec section 7).
+//! (file-transfer-protocol.md).
 //!
 //! Which message comes when is decided in [`super::negotiation`]. What a peer sends is read
 //! leniently where peers differ (extra keys, extra spaces, several messages in one object) and

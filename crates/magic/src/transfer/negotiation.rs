@@ -1,5 +1,5 @@
 //! Who says what before the bytes flow: one small machine for the sender, one for the receiver
-//! (spec section 7).
+//! (file-transfer-protocol.md).
 //!
 //! They take decoded messages in and hand messages out; the mailbox carries them, the transit race
 //! and the data come after.

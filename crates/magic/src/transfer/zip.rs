@@ -1,4 +1,4 @@
-//! The zip that carries a directory, written and read as a stream (APPNOTE 6.3; spec §7).
+//! The zip that carries a directory, written and read as a stream (APPNOTE 6.3).
 //!
 //! [`write::ZipWriter`] stores files as they are, with every size known in advance, so that the
 //! exact length of the zip can be offered before a file is opened. [`read::ZipReader`] takes bytes

@@ -1,5 +1,5 @@
 //! The handshake on one link: ask the relay if there is one, show that we hold the key, see that
-//! the peer does, agree that this link is the one (transit.rst "Handshake", spec §6).
+//! the peer does, agree that this link is the one (transit.rst "Handshake").
 //!
 //! Direct and relayed links differ by the relay's line alone. Which link is used is decided one
 //! floor up, in [`super::race`].

@@ -1,5 +1,5 @@
 //! What a transit connection derives from its key: the lines of the handshake, the token for the
-//! relay, and the keys of the records (transit.rst "Handshake", spec §2).
+//! relay, and the keys of the records (transit.rst "Handshake").
 //!
 //! Not the derivation of the transit key itself from the wormhole's key.
 

@@ -1,5 +1,5 @@
 //! The race for one link: everything that may work is tried, the sender picks the first that does
-//! (transit.rst "Discovery"; spec §6).
+//! (transit.rst "Discovery").
 //!
 //! Not the sockets: the driver opens what [`Output::Connect`] names, adds the links that come in,
 //! and takes the winning link out when [`Event::Connected`] tells it to.

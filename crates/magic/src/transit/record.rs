@@ -1,5 +1,5 @@
 //! Records: the sealed frames that carry everything once a link is chosen (transit.rst
-//! "Records"; spec §6).
+//! "Records").
 //!
 //! A record is a 4-byte big-endian length, a 24-byte big-endian counter as nonce, a 16-byte MAC
 //! and the ciphertext. Sealing and opening happen where the bytes stand, in the caller's buffers:

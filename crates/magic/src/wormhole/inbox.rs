@@ -1,6 +1,6 @@
 //! The peer's messages: whose they are, and what they say once they can be opened.
 //!
-//! It never speaks, and does not know the server. (spec section 4)
+//! It never speaks, and does not know the server. (client-protocol.md)
 
 use std::collections::VecDeque;
 

@@ -32,7 +32,7 @@ pub(super) enum KeyExchange {
     Done,
 }
 
-/// The content of a `pake` message (spec section 1): JSON around the bytes in hex.
+/// The content of a `pake` message (client-protocol.md): JSON around the bytes in hex.
 #[derive(Deserialize, Serialize)]
 struct PakeBody {
     pake_v1: String,

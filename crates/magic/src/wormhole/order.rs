@@ -1,6 +1,6 @@
 //! Puts the messages of one side into the order in which they were sent, each once.
 //!
-//! It sees them opened; who sent them is not its concern. (spec section 4)
+//! It sees them opened; who sent them is not its concern. (client-protocol.md)
 
 use std::collections::BTreeMap;
 

@@ -1,14 +1,11 @@
 //! Replays the fuzz corpus through the very bodies of the fuzz targets.
 
-#[path = "../../../fuzz/src/cli.rs"]
-#[expect(
-    dead_code,
-    unreachable_pub,
-    clippy::expect_used,
-    reason = "written for the fuzz targets, where these are allowed"
-)]
+use super::key;
+
+#[path = "../../../../fuzz/src/cli.rs"]
+#[expect(unreachable_pub, reason = "written for the fuzz targets")]
 mod fuzz;
-#[path = "../../../fuzz/src/replay.rs"]
+#[path = "../../../../fuzz/src/replay.rs"]
 mod replay;
 
 #[test]
