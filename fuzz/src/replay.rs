@@ -2,6 +2,8 @@
 //!
 //! Each package that has decoders includes this in its `tests/corpus.rs`.
 
+#![allow(clippy::expect_used, reason = "a part of tests, in some packages only by its place")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -143,6 +143,9 @@ const fn unconnected(error: &transit::Error) -> &'static str {
             "is that relay up, and reachable from both sides? `wormhole doctor` checks it from this \
              one, --transit-helper names another"
         }
-        _ => "without --no-relay a relay can help; `wormhole doctor` says what can be reached",
+        transit::Error::Lost(_)
+        | transit::Error::NotConnected { .. }
+        | transit::Error::PortTaken { .. }
+        | _ => "without --no-relay a relay can help; `wormhole doctor` says what can be reached",
     }
 }

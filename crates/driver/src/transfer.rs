@@ -157,7 +157,7 @@ impl Transfer {
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
-/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
     /// println!("sending {:?}", transfer.offer());
     /// # Ok(())
     /// # }
@@ -170,7 +170,7 @@ impl Transfer {
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
-/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
     /// for left_out in transfer.skipped() {
     ///     println!("{left_out}");
     /// }
@@ -185,7 +185,7 @@ impl Transfer {
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
-/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
     /// while let Some(event) = transfer.next().await {
     ///     println!("{:?}", event?);
     /// }
@@ -200,7 +200,7 @@ impl Transfer {
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
-/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
     /// println!("{}", transfer.code().await?);
     /// # Ok(())
     /// # }
@@ -217,7 +217,7 @@ impl Transfer {
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
-/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
     /// use wormhole::transfer::Offer;
     ///
     /// match transfer.offered().await? {
@@ -245,7 +245,7 @@ impl Transfer {
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
-/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
     /// let report = transfer.done().await?;
     /// println!("{} bytes in {:?}", report.bytes, report.elapsed);
     /// # Ok(())
@@ -276,7 +276,7 @@ impl Transfer {
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
-/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
     /// use wormhole::transfer::Event;
     ///
     /// while let Some(event) = transfer.next().await {
@@ -296,7 +296,7 @@ impl Transfer {
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
-/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
     /// use wormhole::transfer::{Destination, OnExists};
     ///
     /// transfer.offered().await?;
@@ -313,7 +313,7 @@ impl Transfer {
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
-/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
     /// transfer.offered().await?;
     /// transfer.reject("transfer rejected");
     /// # Ok(())
@@ -328,7 +328,7 @@ impl Transfer {
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
-/// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
     /// transfer.cancel().await;
     /// # Ok(())
     /// # }

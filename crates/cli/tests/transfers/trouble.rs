@@ -197,7 +197,7 @@ fn a_disk_that_fills_up_fails_on_both_sides_and_is_left_empty() {
     let sender = world.send(&["big"]);
     let received = receive(&sender.code()).end();
     received.failed(1, "insufficient free space");
-    assert!(received.stderr.contains("left: \n"), "{received}");
+    assert!(received.stderr.contains("left:\n"), "{received}");
     sender.end().failed(1, "not enough space");
     let mut sender = world.send(&["-", "--name", "big"]);
     let receiver = receive(&sender.code());
@@ -205,7 +205,7 @@ fn a_disk_that_fills_up_fails_on_both_sides_and_is_left_empty() {
     sender.end_input();
     let received = receiver.end();
     received.failed(1, "no space left on device");
-    assert!(received.stderr.contains("left: \n"), "{received}");
+    assert!(received.stderr.contains("left:\n"), "{received}");
     sender.end().failed(1, "the receiving side could not write the file");
 }
 
