@@ -165,7 +165,10 @@ impl Decoder {
 
     fn end_frame(&mut self, payload: Payload) -> Option<Received> {
         match payload.opcode {
-            CLOSE => Some(Received::Close),
+            CLOSE => {
+                self.control = Vec::new();
+                Some(Received::Close)
+            }
             PING => Some(Received::Ping(std::mem::take(&mut self.control))),
             PONG => {
                 self.control = Vec::new();
