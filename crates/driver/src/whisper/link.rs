@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep_until, timeout};
+use wormhole_kit::network;
 use wormhole_whisper::{
     devp2p::{
         base::{DisconnectReason, Hello},
@@ -422,8 +423,8 @@ impl Outbox {
 }
 
 /// The address by which a peer is counted.
-pub(super) const fn host(end: &End) -> IpAddr {
-    end.address.ip().to_canonical()
+pub(super) fn host(end: &End) -> IpAddr {
+    network(end.address.ip())
 }
 
 /// The only protocol we offer.

@@ -91,7 +91,7 @@ impl Hub {
         let spared = id.is_some_and(|id| self.dialler.is_static(&id) || self.node.trusts(&id));
         let banned = match spared {
             true => None,
-            false => lock(&self.blacklist).blame(Instant::now(), id, host(end)),
+            false => lock(&self.blacklist).blame(Instant::now(), id, end.address.ip()),
         };
         let seconds = banned.map_or(0, |banned| banned.as_secs());
         let address = end.address;
