@@ -33,9 +33,9 @@ pub struct Settings {
     pub static_peers: Vec<Enode>,
     /// Nodes whose direct messages are looked at. They count towards no limit.
     pub trusted: Vec<NodeId>,
-    /// Most peers at the same time.
+    /// Most peers at the same time. With discovery, half of them may call us, and we call the others.
     pub max_peers: usize,
-    /// Most peers at the same time from one address.
+    /// Most peers at the same time from one address, or 64 bits of an IPv6 address.
     pub max_peers_per_address: usize,
     /// Work to ask of envelopes.
     pub min_work: Work,
