@@ -168,6 +168,8 @@ struct Hub {
     answers: Vec<(NodeId, EnvelopeHash, oneshot::Sender<ArchiveDone>)>,
     cover: Option<CoverTraffic>,
     pressure: Pressure,
+    /// When it was last said that a clock is wrong.
+    clock_doubted: Option<Instant>,
     pool_bytes: usize,
     accepted: u64,
     cut: u64,
@@ -260,6 +262,7 @@ impl Hub {
             answers: Vec::new(),
             cover,
             pressure: Pressure { usual: settings.min_work, raised: false, changed: None },
+            clock_doubted: None,
             pool_bytes: settings.pool_bytes,
             accepted: 0,
             cut: 0,
