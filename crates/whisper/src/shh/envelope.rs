@@ -114,11 +114,6 @@ impl Envelope {
         &self.encoded
     }
 
-    /// Its bytes on the wire, shared.
-    pub fn into_encoded(self) -> Arc<[u8]> {
-        self.encoded
-    }
-
     /// Its name: the hash of its bytes on the wire.
     pub const fn hash(&self) -> EnvelopeHash {
         self.hash

@@ -45,7 +45,7 @@ mod stems;
 use neighbours::Neighbours;
 use outbox::Outbox;
 pub use output::{NodeOutput, PeerError};
-pub use settings::{Darkness, Limits, Settings};
+pub use settings::{DEFAULT_POOL_BYTES, Darkness, Limits, Settings};
 use stems::Stems;
 
 /// A node. Any order of calls is safe.

@@ -118,7 +118,7 @@ fn fraction(rng: &mut impl RngCore) -> f64 {
 }
 
 /// Memory for envelopes unless told otherwise, in bytes.
-const DEFAULT_POOL_BYTES: usize = 256 * 1024 * 1024;
+pub const DEFAULT_POOL_BYTES: usize = 256 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
