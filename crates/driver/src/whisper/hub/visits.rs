@@ -28,7 +28,7 @@ impl Hub {
             }
             Event::Sent(link) => {
                 if let Some(id) = self.roster.name(link) {
-                    self.node.sent(SystemTime::now().into(), id);
+                    self.node.sent(Instant::now(), SystemTime::now().into(), id);
                 }
             }
             Event::Ended { link, end, why } => self.part(link, &end, &why),
