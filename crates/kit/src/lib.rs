@@ -1,5 +1,6 @@
 //! What every Wormhole core shares: the shape of a session, bounded reading of bytes,
-//! secrets that do not print, text of others that cannot be shown, and wall-clock time.
+//! secrets that do not print, text of others that cannot be shown, wall-clock time, and whom to count
+//! as one on the network.
 //!
 //! There is no cryptography and no I/O here. A core is driven like this, whatever its protocol:
 //!
@@ -19,12 +20,14 @@
 //! ```
 
 mod bytes;
+mod network;
 mod secret;
 mod session;
 mod text;
 mod time;
 
 pub use bytes::{Reader, TooShort};
+pub use network::network;
 pub use secret::Secret;
 pub use session::{Input, LinkId, Output, Session};
 pub use text::{is_bidi_control, is_deceptive};

@@ -7,9 +7,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use wormhole_kit::network;
 
 /// What an address may do. 0 is without limit, everywhere.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -234,17 +236,6 @@ impl Spent {
         let allowed = amount + cost <= limit;
         *self = Self { amount: if allowed { amount + cost } else { amount }, at: now };
         allowed
-    }
-}
-
-/// What counts as one address: IPv4 whole, IPv6 without the half that a household gives itself.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = u128::from(address) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(prefix))
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -104,7 +104,7 @@ fn pass_on(node: &mut Node, links: &mut [(Peer, Peer)], now: Instant) -> usize {
             while let Some(PeerOutput::Send(frame)) = link.poll() {
                 written += frame.len();
             }
-            node.sent(wall(0), peer);
+            node.sent(now, wall(0), peer);
         }
     }
     written

@@ -56,7 +56,7 @@ pub mod topic;
 pub mod work;
 
 pub use bloom::Bloom;
-pub use envelope::{Draft, Envelope, EnvelopeHash, Refusal, ValidEnvelope};
+pub use envelope::{DEFAULT_TTL, Draft, Envelope, EnvelopeHash, Refusal, ValidEnvelope};
 pub use filter::Filters;
 pub use message::Message;
 pub use miner::Miner;

@@ -119,7 +119,7 @@ impl Side {
                 NodeOutput::Send { peer, code, body } => {
                     self.link.send(SHH, code, &body).unwrap();
                     if code == packet::MESSAGES {
-                        self.node.sent(wall(), peer);
+                        self.node.sent(now, wall(), peer);
                     }
                 }
                 NodeOutput::Disconnect { .. } => {

@@ -4,6 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use wormhole::whisper::{
+    Settings,
+    shh::{DEFAULT_TTL, Work},
+};
 
 /// Options of `whisper`.
 #[derive(Debug, clap::Args)]
@@ -70,7 +74,7 @@ pub(crate) struct MarkArgs {
     #[arg(long, value_name = "KEY")]
     pub(crate) sign: Option<String>,
     /// How long it lives
-    #[arg(long, value_name = "SECONDS", default_value_t = 50,
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TTL,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ttl: u32,
     /// Proof of work to do for it [default: what the node asks for]
@@ -182,10 +186,10 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "ENODE")]
     pub(crate) peer: Vec<String>,
     /// Most peers at the same time
-    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    #[arg(long, value_name = "COUNT", default_value_t = Settings::DEFAULT_MAX_PEERS)]
     pub(crate) max_peers: usize,
     /// Proof of work to ask of envelopes
-    #[arg(long, value_name = "WORK", default_value_t = 0.2)]
+    #[arg(long, value_name = "WORK", default_value_t = Work::DEFAULT_MINIMUM.as_f64())]
     pub(crate) min_pow: f64,
     /// Pass on nothing but what comes from here
     #[arg(long)]

@@ -8,7 +8,7 @@ use rand_core::{CryptoRngCore, RngCore};
 use wormhole_whisper::{
     devp2p::key::PrivateKey,
     shh::{
-        Draft, Envelope, SymmetricKey, Topic,
+        DEFAULT_TTL, Draft, Envelope, SymmetricKey, Topic,
         seal::{ASYMMETRIC_OVERHEAD, SYMMETRIC_OVERHEAD, seal_for},
     },
 };
@@ -84,9 +84,6 @@ const MAX_BYTES: usize = 8 * 1024;
 
 /// Longest life that is imitated, in seconds: work is paid by the second.
 const MAX_TTL: u32 = 3600;
-
-/// Life of a cover envelope that imitates nothing, in seconds, as the reference's default.
-const DEFAULT_TTL: u32 = 50;
 
 #[cfg(test)]
 mod tests {

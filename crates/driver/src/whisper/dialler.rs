@@ -2,7 +2,8 @@
 //!
 //! Static peers are called again whenever their link is lost, after a pause that grows as long as
 //! they cannot be reached or part at once. Nodes that discovery found are called once each, while
-//! we have called fewer than half of the peers we may have: the rest is for those who call us.
+//! we have called fewer than half of the peers we may have: the rest is for those who call us, and no
+//! more than that (`roster`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -114,7 +115,7 @@ impl Dialler {
     /// Whether nodes that are not static would be called.
     pub(super) fn wants_found(&self, places: Places) -> bool {
         let calling = self.calling.len();
-        places.called + calling < places.most.div_ceil(2) && places.taken + calling < places.most
+        places.called + calling < share(places.most) && places.taken + calling < places.most
     }
 
     /// The call has led to a peer, or to nothing.
@@ -155,6 +156,11 @@ impl Dialler {
         });
         due.min().filter(|_| self.calling.len() < MAX_CALLS)
     }
+}
+
+/// Of so many peers, how many we want to call ourselves: whoever calls us may be anybody.
+pub(super) const fn share(most: usize) -> usize {
+    most.div_ceil(2)
 }
 
 /// Most calls at the same time.

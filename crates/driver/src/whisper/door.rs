@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::time::sleep;
+use wormhole_kit::network;
 
 use super::link::{Context, LinkNumber, answer};
 use super::reputation::Reputation;
@@ -36,7 +37,7 @@ pub(super) async fn stand(listener: TcpListener, context: Arc<Context>, blacklis
             continue;
         }
         drop(banned);
-        let place = context.pending.enter(address.ip().to_canonical());
+        let place = context.pending.enter(network(address.ip()));
         let link = LinkNumber(context.next.fetch_add(1, Ordering::Relaxed));
         tokio::spawn(answer(Arc::clone(&context), link, stream, address, place));
     }

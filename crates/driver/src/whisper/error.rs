@@ -62,18 +62,18 @@ pub enum DirectError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddPeerError {
-    /// It is ourselves.
-    #[error("peer is this node")]
-    Ourselves,
-    /// There are as many as there may be.
-    #[error("too many static peers")]
-    TooMany,
     /// The enode does not say where it is.
     #[error("enode has no address")]
     NoAddress,
+    /// It is ourselves.
+    #[error("peer is this node")]
+    Ourselves,
     /// The node has stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    /// There are as many as there may be.
+    #[error("too many static peers")]
+    TooMany,
 }
 
 /// Why a mail server's answer is not complete.
@@ -83,9 +83,6 @@ pub enum ArchiveError {
     /// The link was lost.
     #[error("peer is gone")]
     PeerGone,
-    /// The node has stopped.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
 }
 
 /// Why no nonce was found.
@@ -96,7 +93,7 @@ pub enum MineError {
     #[error("no thread to search on")]
     NoThread,
     /// The time was over.
-    #[error("failed to reach the work asked for in the time given, after {tried} tries")]
+    #[error("work was not reached in the time given, after {tried} tries")]
     TimeOver {
         /// Nonces that were tried.
         tried: u64,

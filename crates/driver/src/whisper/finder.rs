@@ -11,6 +11,7 @@ use rand_core::OsRng;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
+use wormhole_kit::network;
 use wormhole_whisper::devp2p::{
     discovery::{Discovery, DiscoveryOutput, packet::MAX_DATAGRAM},
     enode::Enode,
@@ -89,7 +90,7 @@ impl Budget {
         if self.total >= MAX_PER_SECOND {
             return false;
         }
-        let count = self.per_address.entry(address).or_default();
+        let count = self.per_address.entry(network(address)).or_default();
         if *count >= MAX_PER_ADDRESS {
             return false;
         }
@@ -113,7 +114,7 @@ const SATED: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
 
@@ -126,6 +127,9 @@ mod tests {
         assert_eq!(allowed, usize::try_from(MAX_PER_ADDRESS).unwrap());
         assert!(budget.allows(now, Ipv4Addr::new(192, 0, 2, 2).into()));
         assert!(budget.allows(now + Duration::from_secs(1), loud));
+        let v6 = |number: u128| budget.allows(now, Ipv6Addr::from_bits(1 << 100 | number).into());
+        let allowed = (0..10_000).map(v6).filter(|allowed| *allowed).count();
+        assert_eq!(allowed, usize::try_from(MAX_PER_ADDRESS).unwrap());
         let many = (0..10_000).filter(|number| {
             budget.allows(now + Duration::from_secs(1), Ipv4Addr::from_bits(*number).into())
         });

@@ -168,6 +168,8 @@ struct Hub {
     answers: Vec<(NodeId, EnvelopeHash, oneshot::Sender<ArchiveDone>)>,
     cover: Option<CoverTraffic>,
     pressure: Pressure,
+    /// When it was last said that a clock is wrong.
+    clock_doubted: Option<Instant>,
     pool_bytes: usize,
     accepted: u64,
     cut: u64,
@@ -225,7 +227,8 @@ impl Hub {
         let context = Arc::new(Context {
             key,
             listen_port: endpoint.map_or(0, |endpoint| endpoint.tcp),
-            max_message: AtomicUsize::new(longest_message(settings.max_message_bytes)),
+            max_message: AtomicUsize::new(node.requirements().max_packet()),
+            bytes: settings.limits.bytes_per_peer,
             events,
             room: Arc::new(Semaphore::new(usize::try_from(link::ROOM).unwrap_or(usize::MAX))),
             archive: archive.as_ref().map(|(archive, _)| archive.clone()),
@@ -260,6 +263,7 @@ impl Hub {
             answers: Vec::new(),
             cover,
             pressure: Pressure { usual: settings.min_work, raised: false, changed: None },
+            clock_doubted: None,
             pool_bytes: settings.pool_bytes,
             accepted: 0,
             cut: 0,
@@ -396,11 +400,6 @@ const fn reachable(address: IpAddr) -> IpAddr {
         IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         IpAddr::V4(_) | IpAddr::V6(_) => address,
     }
-}
-
-/// The longest packet that holds envelopes up to this size: as the core counts.
-const fn longest_message(max_size: usize) -> usize {
-    max_size.saturating_mul(3) / 2
 }
 
 /// Seconds since 1970: grows with every start.

@@ -2,7 +2,8 @@
 //! from the hub.
 //!
 //! Everything that waits is bounded: a link that does not take what it is sent is given up, and one
-//! that sends waits for the hub to have room.
+//! that sends waits for the hub to have room. What comes faster than a peer may send is not read
+//! until it is time, so that the other side has to wait as well.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep_until, timeout};
+use wormhole_kit::network;
 use wormhole_whisper::{
     devp2p::{
         base::{DisconnectReason, Hello},
@@ -24,7 +26,12 @@ use wormhole_whisper::{
         key::{NodeId, PrivateKey},
         peer::{Config, Peer, PeerError, PeerOutput},
     },
-    shh::{EnvelopeHash, archive::ArchiveRequest, packet},
+    shh::{
+        EnvelopeHash,
+        archive::ArchiveRequest,
+        packet,
+        rate::{Bucket, Rate},
+    },
 };
 
 use super::Direction;
@@ -42,6 +49,8 @@ pub(super) struct Context {
     pub(super) listen_port: u16,
     /// Most bytes of a message on the links that open from now on.
     pub(super) max_message: AtomicUsize,
+    /// Bytes of messages that a peer may send.
+    pub(super) bytes: Rate,
     pub(super) events: mpsc::Sender<Event>,
     /// Room for messages on their way to the hub, in KiB.
     pub(super) room: Arc<Semaphore>,
@@ -173,6 +182,8 @@ struct Link<'a> {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     outbox: Outbox,
+    /// What may still be read now.
+    budget: Bucket,
     orders: Option<mpsc::Receiver<Order>>,
     answering: Option<Answering>,
     /// Why it ends, once that is known.
@@ -209,6 +220,7 @@ impl<'a> Link<'a> {
             reader,
             writer,
             outbox: Outbox::default(),
+            budget: Bucket::new(Instant::now(), context.bytes),
             orders: None,
             answering: None,
             ending: None,
@@ -252,13 +264,15 @@ impl<'a> Link<'a> {
     }
 
     async fn wait(&mut self, place: &mut Option<Place>, buffer: &mut [u8]) -> Happening {
-        let deadline = [self.peer.deadline(), self.outbox.deadline()].into_iter().flatten().min();
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + SILENCE);
+        let now = Instant::now();
+        let pause = self.budget.settled().filter(|until| now < *until);
+        let deadlines = [self.peer.deadline(), self.outbox.deadline(), pause];
+        let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + SILENCE);
         let has_room = self.outbox.bytes < MAX_OUTBOX;
         let mut closing = self.context.closing.clone();
         tokio::select! {
             () = evicted(place) => Happening::Evicted,
-            read = self.reader.read(buffer), if has_room => Happening::Read(read),
+            read = self.reader.read(buffer), if has_room && pause.is_none() => Happening::Read(read),
             written = self.writer.write(self.outbox.front()), if !self.outbox.is_empty() => {
                 Happening::Written(written)
             }
@@ -287,6 +301,8 @@ impl<'a> Link<'a> {
                     Event::Opened { link, hello, orders, end: self.end }
                 }
                 PeerOutput::Message { code, payload: body, .. } => {
+                    let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+                    self.budget.charge(Instant::now(), bytes.into());
                     let share = u32::try_from(body.len().div_ceil(1024)).unwrap_or(u32::MAX);
                     let share = share.clamp(1, ROOM);
                     let room = Arc::clone(&self.context.room).acquire_many_owned(share).await;
@@ -422,8 +438,8 @@ impl Outbox {
 }
 
 /// The address by which a peer is counted.
-pub(super) const fn host(end: &End) -> IpAddr {
-    end.address.ip().to_canonical()
+pub(super) fn host(end: &End) -> IpAddr {
+    network(end.address.ip())
 }
 
 /// The only protocol we offer.

@@ -11,16 +11,15 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use data_encoding::HEXLOWER;
 use rand_core::OsRng;
-use wormhole_kit::Secret;
 use wormhole_whisper::{
     devp2p::key::PrivateKey,
     shh::{Envelope, EnvelopeHash, Pool, pool::Record, requirements::MAX_SIZE_LIMIT},
 };
 use zeroize::Zeroizing;
 
-use super::StartError;
+use super::{StartError, private_key};
 
 /// The data folder, ours as long as this lives.
 #[derive(Debug)]
@@ -52,12 +51,7 @@ impl Folder {
     pub(super) fn node_key(&self) -> Result<PrivateKey, StartError> {
         let path = self.path.join("nodekey");
         match fs::read_to_string(&path).map(Zeroizing::new) {
-            Ok(text) => {
-                let bytes = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).map(Zeroizing::new);
-                let bytes = bytes.ok().and_then(|bytes| bytes.as_slice().try_into().ok());
-                let key = bytes.map(|bytes| PrivateKey::from_secret(&Secret::new(bytes)));
-                key.and_then(Result::ok).ok_or(StartError::NodeKey)
-            }
+            Ok(text) => private_key(text.trim()).ok_or(StartError::NodeKey),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = PrivateKey::random(&mut OsRng);
                 let text = Zeroizing::new(HEXLOWER.encode(key.to_secret().expose()));

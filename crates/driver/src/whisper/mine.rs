@@ -12,7 +12,8 @@ use super::MineError;
 
 /// Finds a nonce that gives an envelope at least `target` work, or without a target the best that
 /// `time` allows. Dropping the future ends the search. As many searches run at the same time as
-/// there are processors; others wait, and their time runs only then.
+/// there are processors; others wait, and their time runs only then. A search has its turn until its
+/// thread is done, whatever became of the future.
 ///
 /// # Errors
 /// The target was not reached.
@@ -22,13 +23,15 @@ pub async fn mine(
     time: Duration,
 ) -> Result<Envelope, MineError> {
     // Never closed.
-    let _turn = TURNS.acquire().await.map_err(|_| MineError::NoThread)?;
+    let turn = TURNS.acquire().await.map_err(|_| MineError::NoThread)?;
     let given_up = GiveUp(Arc::new(AtomicBool::new(false)));
     let (done, outcome) = oneshot::channel();
     let flag = Arc::clone(&given_up.0);
     let search = move || {
+        let outcome = search(&draft, target, time, &flag);
+        drop(turn);
         // Nobody may be there to hear.
-        let _unheard = done.send(search(&draft, target, time, &flag));
+        let _unheard = done.send(outcome);
     };
     Builder::new().name("whisper work".into()).spawn(search).map_err(|_| MineError::NoThread)?;
     outcome.await.map_err(|_| MineError::NoThread)?
@@ -99,10 +102,18 @@ mod tests {
     async fn an_impossible_target_fails_when_the_time_is_over() {
         let outcome = mine(draft(), Work::new(1e30), Duration::from_millis(10)).await;
         assert!(matches!(outcome, Err(MineError::TimeOver { .. })));
-        // The search of a future that is dropped ends; else this one would have no turn.
-        for _ in 0..8 {
-            let search = mine(draft(), Work::new(1e30), Duration::from_secs(3600));
-            assert!(tokio::time::timeout(Duration::from_millis(5), search).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_search_of_a_future_that_is_dropped_ends() {
+        let minute = Duration::from_secs(60);
+        // More of them than may search at the same time.
+        for _ in 0..=available_parallelism().map_or(1, usize::from) {
+            let search = mine(draft(), Work::new(1e30), 60 * minute);
+            assert!(tokio::time::timeout(Duration::from_millis(20), search).await.is_err());
         }
+        // Else this one would never have a turn.
+        let search = mine(draft(), Some(Work::DEFAULT_MINIMUM), minute);
+        assert!(tokio::time::timeout(minute, search).await.unwrap().is_ok());
     }
 }

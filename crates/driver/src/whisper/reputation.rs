@@ -1,8 +1,8 @@
 //! Whom not to talk to for a while.
 //!
 //! A node that breaks the protocol is banned by its name, longer each time. Names cost nothing, so
-//! its address is remembered too, and banned once enough has come from there; a single bad node in a
-//! large house does not lock the house out. What is on this machine could do worse and is banned by
+//! its address is remembered too (of IPv6 the part that a household has), and banned once enough has
+//! come from there; a single bad node in a large house does not lock the house out. What is on this machine could do worse and is banned by
 //! name alone.
 
 use std::collections::HashMap;
@@ -10,6 +10,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use wormhole_kit::network;
 use wormhole_whisper::devp2p::key::NodeId;
 
 /// What nodes and addresses have done lately.
@@ -29,10 +30,9 @@ impl Reputation {
         address: IpAddr,
     ) -> Option<Duration> {
         let node = id.map(|id| self.nodes.blame(now, id, NODE_FAULTS));
-        let address = address.to_canonical();
-        let house = match address.is_loopback() {
+        let house = match address.to_canonical().is_loopback() {
             true => None,
-            false => self.addresses.blame(now, address, ADDRESS_FAULTS),
+            false => self.addresses.blame(now, network(address), ADDRESS_FAULTS),
         };
         node.flatten().max(house)
     }
@@ -44,7 +44,7 @@ impl Reputation {
 
     /// Whether an address is banned.
     pub(super) fn bans_address(&self, now: Instant, address: IpAddr) -> bool {
-        self.addresses.is_banned(now, &address.to_canonical())
+        self.addresses.is_banned(now, &network(address))
     }
 
     /// Forgives a node, because whoever runs us asks for it.
@@ -131,7 +131,7 @@ const MAX_RECORDS: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
 
@@ -161,6 +161,21 @@ mod tests {
         assert!(reputation.blame(now, None, ADDRESS).is_some());
         assert!(reputation.bans_address(now, ADDRESS) && reputation.bans_address(now, mapped));
         assert!(!reputation.bans_address(now, Ipv4Addr::LOCALHOST.into()));
+    }
+
+    #[test]
+    fn another_address_of_the_same_household_does_not_escape() {
+        let (mut reputation, now) = (Reputation::default(), Instant::now());
+        let house = |host| Ipv6Addr::from_bits(0x2001_0db8 << 96 | host).into();
+        (0..u128::from(ADDRESS_FAULTS)).for_each(|host| {
+            reputation.blame(now, None, house(host));
+        });
+        assert!(reputation.bans_address(now, house(12_345)));
+        assert!(!reputation.bans_address(now, house(1 << 64)));
+        for _ in 0..2 * ADDRESS_FAULTS {
+            reputation.blame(now, None, Ipv6Addr::LOCALHOST.into());
+        }
+        assert!(!reputation.bans_address(now, Ipv6Addr::LOCALHOST.into()));
     }
 
     #[test]

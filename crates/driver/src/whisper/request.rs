@@ -6,7 +6,7 @@ use rand_core::OsRng;
 use wormhole_whisper::{
     devp2p::key::PrivateKey,
     shh::{
-        Draft, Envelope, SymmetricKey, Topic, Work,
+        DEFAULT_TTL, Draft, Envelope, SymmetricKey, Topic, Work,
         archive::ArchiveRequest,
         message::{Padding, Sealing, compose},
     },
@@ -29,12 +29,9 @@ pub async fn request(
     let plaintext = compose(&payload, &Padding::Block, sealing, Some(signer), &mut OsRng);
     let data = key.seal(&plaintext.unwrap_or_default(), &mut OsRng);
     // The topic is seen by the server alone, which does not look at it.
-    let draft = Draft::new(SystemTime::now().into(), TTL, Topic::default(), data);
+    let draft = Draft::new(SystemTime::now().into(), DEFAULT_TTL, Topic::default(), data);
     mine(draft, Some(min_work), TIME).await
 }
-
-/// Seconds that a request is good for.
-const TTL: u32 = 50;
 
 /// Longest search for its work.
 const TIME: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use wormhole_whisper::{
     },
     shh::{
         SymmetricKey, Work,
-        node::{Darkness, Limits},
+        node::{DEFAULT_POOL_BYTES, Darkness, Limits},
         requirements::{DEFAULT_MAX_SIZE, DEFAULT_MAX_TTL},
     },
 };
@@ -33,9 +33,9 @@ pub struct Settings {
     pub static_peers: Vec<Enode>,
     /// Nodes whose direct messages are looked at. They count towards no limit.
     pub trusted: Vec<NodeId>,
-    /// Most peers at the same time.
+    /// Most peers at the same time. With discovery, half of them may call us, and we call the others.
     pub max_peers: usize,
-    /// Most peers at the same time from one address.
+    /// Most peers at the same time from one address, or 64 bits of an IPv6 address.
     pub max_peers_per_address: usize,
     /// Work to ask of envelopes.
     pub min_work: Work,
@@ -72,7 +72,7 @@ impl Default for Settings {
             bootnodes: Vec::new(),
             static_peers: Vec::new(),
             trusted: Vec::new(),
-            max_peers: DEFAULT_MAX_PEERS,
+            max_peers: Self::DEFAULT_MAX_PEERS,
             max_peers_per_address: DEFAULT_MAX_PER_ADDRESS,
             min_work: Work::DEFAULT_MINIMUM,
             max_message_bytes: DEFAULT_MAX_SIZE,
@@ -91,6 +91,9 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Most peers unless told otherwise. As in go-ethereum.
+    pub const DEFAULT_MAX_PEERS: usize = 50;
+
     /// A node on this machine alone, at a port that the system chooses: for tests and trials.
     pub fn loopback() -> Self {
         Self { listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)), ..Self::default() }
@@ -118,18 +121,18 @@ pub struct ArchiveSettings {
 }
 
 impl ArchiveSettings {
-    /// A month, or a gigabyte, for those who know what `key` is.
+    /// How long something is kept unless told otherwise: a month.
+    pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+    /// Most bytes of envelopes unless told otherwise: a gigabyte.
+    pub const DEFAULT_MAX_BYTES: u64 = 1 << 30;
+
+    /// As much as by default, for those who know what `key` is.
     pub const fn new(key: SymmetricKey) -> Self {
-        let (max_age, max_bytes) = (Duration::from_secs(30 * 24 * 60 * 60), 1 << 30);
+        let (max_age, max_bytes) = (Self::DEFAULT_MAX_AGE, Self::DEFAULT_MAX_BYTES);
         Self { key, min_work: Work::DEFAULT_MINIMUM, max_age, max_bytes }
     }
 }
 
-/// Most peers unless told otherwise. As in go-ethereum.
-const DEFAULT_MAX_PEERS: usize = 50;
-
 /// Most peers of one address unless told otherwise: a household, not a farm.
 const DEFAULT_MAX_PER_ADDRESS: usize = 8;
-
-/// Memory for envelopes unless told otherwise, in bytes.
-const DEFAULT_POOL_BYTES: usize = 256 * 1024 * 1024;

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use wormhole::whisper::{
     Node,
     devp2p::base::DisconnectReason,
+    mine,
     shh::{Draft, SymmetricKey, Work, packet},
 };
 
@@ -105,7 +106,7 @@ async fn two_thousand_silent_links_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_flood_is_cut_and_the_pool_stays_within_its_bound() {
+async fn a_flood_is_dropped_and_the_pool_stays_within_its_bound() {
     let mut settings = quick();
     settings.min_work = Work::NONE;
     settings.pool_bytes = 1 << 20;
@@ -113,29 +114,61 @@ async fn a_flood_is_cut_and_the_pool_stays_within_its_bound() {
     settings.limits.envelopes_per_peer.burst = 3000.0;
     let node = start(settings).await;
     let mut stranger = Stranger::greet(&node).await;
-    let mut number = 0;
-    let reason = loop {
+    for number in 0..40 {
         let envelopes: Vec<_> = (0..500)
-            .map(|_| {
-                number += 1;
+            .map(|index| {
                 let draft = Draft::new(SystemTime::now().into(), 50, super::TOPIC, vec![0; 1000]);
-                draft.finish(number)
+                draft.finish(500 * number + index)
             })
             .collect();
         let body = packet::encode_messages(envelopes.iter().map(|envelope| envelope.encoded()));
         stranger.say(packet::MESSAGES, &body).await;
         assert!(node.status().await.unwrap().bytes <= 1 << 20);
-        if node.status().await.unwrap().cut > 0 {
-            break stranger.end().await;
-        }
-        assert!(number < 1_000_000, "nobody stops it");
-    };
-    assert!(matches!(reason, Some(DisconnectReason::SubprotocolError) | None), "{reason:?}");
-    let status = node.status().await.unwrap();
-    assert!(status.bytes <= 1 << 20 && status.envelopes > 0);
+    }
     // The pool was full, so that more work is asked for now.
-    assert!(status.min_work > Work::NONE);
+    let harder = async || Some(node.status().await.unwrap()).filter(|it| it.min_work > Work::NONE);
+    let status = until(harder).await;
+    assert!(status.bytes <= 1 << 20 && status.envelopes > 0 && status.accepted <= 3100);
+    // Who passes much on may have been told much: it stays.
+    assert_eq!((status.peers, status.cut, status.banned), (1, 0, 0));
     still_works(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_beyond_the_limit_are_read_later_and_cost_nobody_a_link() {
+    let mut settings = quick();
+    settings.limits.bytes_per_peer.per_second = 2_000_000.0;
+    settings.limits.bytes_per_peer.burst = 1_000_000.0;
+    let node = start(settings).await;
+    let mut stranger = Stranger::greet(&node).await;
+    let begin = Instant::now();
+    for _ in 0..5 {
+        // Nothing that anybody knows, which takes no time of its own.
+        stranger.say(50, &[0; 1_000_000]).await;
+    }
+    let sealed = sealed("at last", &SymmetricKey::random(&mut OsRng), None).await;
+    let mut heard = node.envelopes();
+    stranger.say(packet::MESSAGES, &packet::encode_messages([sealed.encoded()])).await;
+    assert_eq!(hear(&mut heard).await.0.hash(), sealed.hash());
+    // The last of them was read before it was owed for.
+    assert!(begin.elapsed() >= Duration::from_millis(1200), "{:?}", begin.elapsed());
+    let status = node.status().await.unwrap();
+    assert_eq!((status.peers, status.cut, status.banned), (1, 0, 0));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_whose_clock_is_wrong_is_cut_and_not_banned() {
+    let node = start(quick()).await;
+    let mut stranger = Stranger::greet(&node).await;
+    let early = SystemTime::now() + Duration::from_secs(30);
+    let draft = Draft::new(early.into(), 50, super::TOPIC, vec![0; 300]);
+    let early = mine(draft, Some(Work::new(0.5).unwrap()), PATIENCE).await.unwrap();
+    stranger.say(packet::MESSAGES, &packet::encode_messages([early.encoded()])).await;
+    assert_eq!(stranger.end().await, Some(DisconnectReason::SubprotocolError));
+    let status = node.status().await.unwrap();
+    assert_eq!((status.cut, status.banned), (0, 0));
     node.stop().await;
 }
 

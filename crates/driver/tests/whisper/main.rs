@@ -88,7 +88,11 @@ fn plaintext(text: &str, sealing: Sealing, signer: Option<&PrivateKey>) -> Vec<u
 
 /// Works for an envelope.
 async fn envelope(data: Vec<u8>) -> Envelope {
-    let draft = Draft::new(SystemTime::now().into(), 50, TOPIC, data);
+    envelope_about(TOPIC, data).await
+}
+
+async fn envelope_about(topic: Topic, data: Vec<u8>) -> Envelope {
+    let draft = Draft::new(SystemTime::now().into(), 50, topic, data);
     mine(draft, Some(Work::DEFAULT_MINIMUM), PATIENCE).await.unwrap()
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use wormhole::whisper::devp2p::enode::Enode;
 use wormhole::whisper::rpc::{Gate, ServiceSettings};
-use wormhole::whisper::shh::requirements::MAX_SIZE_LIMIT;
+use wormhole::whisper::shh::node::DEFAULT_POOL_BYTES;
+use wormhole::whisper::shh::requirements::{DEFAULT_MAX_SIZE, MAX_SIZE_LIMIT};
 use wormhole::whisper::shh::{SymmetricKey, Work};
 use wormhole::whisper::{ArchiveSettings, Cover, Settings};
 use zeroize::Zeroizing;
@@ -46,7 +47,7 @@ pub(crate) struct Config {
     pub(crate) rpc_token_file: Option<PathBuf>,
 
     /// Links of clients that may be open at the same time, per address listened on
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = ServiceSettings::default().max_links)]
     pub(crate) rpc_links: usize,
 
     /// Node to begin the search for others at
@@ -70,7 +71,7 @@ pub(crate) struct Config {
     pub(crate) advertise: Option<IpAddr>,
 
     /// Nodes that may be connected at the same time
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = Settings::DEFAULT_MAX_PEERS)]
     pub(crate) max_peers: usize,
 
     /// Peers that must be connected before what clients post leaves
@@ -78,15 +79,15 @@ pub(crate) struct Config {
     pub(crate) min_peers: usize,
 
     /// Work that messages must have
-    #[arg(long, value_name = "POW", default_value_t = 0.2)]
+    #[arg(long, value_name = "POW", default_value_t = Work::DEFAULT_MINIMUM.as_f64())]
     pub(crate) min_pow: f64,
 
     /// Bytes that a message may have
-    #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024)]
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_SIZE)]
     pub(crate) max_message_bytes: usize,
 
     /// Bytes of messages to hold in memory
-    #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_POOL_BYTES)]
     pub(crate) pool_bytes: usize,
 
     /// Seconds between envelopes that mean nothing, in the mean, to hide when there are others; 0 is
@@ -99,11 +100,11 @@ pub(crate) struct Config {
     pub(crate) archive_password_file: Option<PathBuf>,
 
     /// Days that the archive keeps messages
-    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    #[arg(long, value_name = "DAYS", default_value_t = ArchiveSettings::DEFAULT_MAX_AGE.as_secs() / DAY)]
     pub(crate) archive_days: u64,
 
     /// Bytes that the archive may take; the oldest messages leave first
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    #[arg(long, value_name = "BYTES", default_value_t = ArchiveSettings::DEFAULT_MAX_BYTES)]
     pub(crate) archive_bytes: u64,
 
     /// Pass on only what clients post
@@ -155,7 +156,7 @@ impl Config {
         settings.cover = (self.cover > 0).then_some(Cover { mean_interval });
         if let Some(path) = &self.archive_password_file {
             let mut archive = ArchiveSettings::new(SymmetricKey::from_password(&word(path)?));
-            archive.max_age = Duration::from_secs(self.archive_days.saturating_mul(24 * 60 * 60));
+            archive.max_age = Duration::from_secs(self.archive_days.saturating_mul(DAY));
             archive.max_bytes = self.archive_bytes;
             archive.min_work = settings.min_work;
             settings.archive = Some(archive);
@@ -200,3 +201,6 @@ fn word(path: &Path) -> Result<Zeroizing<String>, ServerError> {
 fn node(text: &str) -> Result<Enode, String> {
     Enode::parse(text).map_err(|error| error.to_string())
 }
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;

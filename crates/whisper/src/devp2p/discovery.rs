@@ -210,11 +210,6 @@ impl Discovery {
         }
     }
 
-    /// Whether a search is under way.
-    pub const fn is_searching(&self) -> bool {
-        self.lookup.is_some()
-    }
-
     /// The nodes that answered last, in no order.
     pub fn nodes(&self) -> impl Iterator<Item = Enode> {
         self.table.nodes().map(|node| node.to_enode())

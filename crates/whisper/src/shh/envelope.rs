@@ -114,11 +114,6 @@ impl Envelope {
         &self.encoded
     }
 
-    /// Its bytes on the wire, shared.
-    pub fn into_encoded(self) -> Arc<[u8]> {
-        self.encoded
-    }
-
     /// Its name: the hash of its bytes on the wire.
     pub const fn hash(&self) -> EnvelopeHash {
         self.hash
@@ -198,7 +193,11 @@ impl Envelope {
         }
         let work = self.work_if_early(early);
         if !requirements.accepts_work(now, work) {
-            return Err(Refusal::TooLittleWork(work));
+            let enough_on_time = early > 0 && requirements.accepts_work(now, self.work());
+            return Err(match enough_on_time {
+                true => Refusal::TooLittleWorkYet(work),
+                false => Refusal::TooLittleWork(work),
+            });
         }
         if !requirements.accepts_topic(now, self.topic) {
             return Err(Refusal::NotWanted(self.topic));
@@ -212,6 +211,9 @@ impl Envelope {
     /// How many seconds longer than its TTL it has to last.
     fn check_time(&self, wall: u32) -> Result<u32, Refusal> {
         let early = self.sent().saturating_sub(wall);
+        if early > 2 * SYNC_ALLOWANCE {
+            return Err(Refusal::FromFarInTheFuture { seconds: early });
+        }
         if early > SYNC_ALLOWANCE {
             return Err(Refusal::FromTheFuture { seconds: early });
         }
@@ -311,7 +313,15 @@ pub enum Refusal {
         /// Seconds since it expired.
         seconds: u32,
     },
-    /// It claims to have been made later than clocks may differ.
+    /// It claims to have been made later than even two clocks may differ that each of them may
+    /// differ from ours.
+    #[error("made {seconds} s in the future, which is far")]
+    FromFarInTheFuture {
+        /// Seconds until it is made.
+        seconds: u32,
+    },
+    /// It claims to have been made later than clocks may differ. By the clock of whoever passed it
+    /// on it may not.
     #[error("made {seconds} s in the future")]
     FromTheFuture {
         /// Seconds until it is made.
@@ -348,22 +358,51 @@ pub enum Refusal {
     /// Less work than we ask for, and asked for lately.
     #[error("work of {}, which is too little", .0.as_f64())]
     TooLittleWork(Work),
+    /// Less work than we ask for, only because by our clock it came before its time. By the clock
+    /// of whoever passed it on it may not have.
+    #[error("work of {}, which is too little before its time", .0.as_f64())]
+    TooLittleWorkYet(Work),
 }
 
 impl Refusal {
-    /// Whether no honest peer sends such an envelope, so that its sender is cut. What only we
-    /// refuse does not count: an attacker could use it to cut us off from go-ethereum's nodes.
+    /// Whether no honest peer whose clock is about right sends such an envelope, so that its sender
+    /// is cut. What only we refuse does not count: an attacker could use it to cut us off from
+    /// go-ethereum's nodes. Nor does what another clock, no further off than clocks may be, takes.
     pub const fn is_misbehaviour(&self) -> bool {
         match self {
-            Self::Expired { .. } | Self::LivesTooLong { .. } | Self::NoTtl => false,
-            Self::FromTheFuture { .. }
+            Self::Expired { .. }
+            | Self::FromTheFuture { .. }
+            | Self::LivesTooLong { .. }
+            | Self::NoTtl
+            | Self::TooLittleWorkYet(_) => false,
+            Self::FromFarInTheFuture { .. }
             | Self::LongExpired { .. }
             | Self::NotWanted(_)
             | Self::TooLarge { .. }
             | Self::TooLittleWork(_) => true,
         }
     }
+
+    /// Whether it may be our clock that is wrong. Nobody should be remembered for it: once the clock
+    /// is right, we need those whom we have cut.
+    pub const fn depends_on_clock(&self) -> bool {
+        match self {
+            Self::Expired { .. }
+            | Self::FromFarInTheFuture { .. }
+            | Self::FromTheFuture { .. }
+            | Self::LongExpired { .. }
+            | Self::TooLittleWorkYet(_) => true,
+            Self::LivesTooLong { .. }
+            | Self::NoTtl
+            | Self::NotWanted(_)
+            | Self::TooLarge { .. }
+            | Self::TooLittleWork(_) => false,
+        }
+    }
 }
+
+/// Seconds to live unless told otherwise (geth `DefaultTTL`).
+pub const DEFAULT_TTL: u32 = 50;
 
 /// Bytes of all fields but the data, at full width: what `size` counts for them.
 const FIXED_SIZE: usize = 20;

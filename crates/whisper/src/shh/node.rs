@@ -26,7 +26,6 @@ use super::{
     packet::{self, Envelopes, Packet, Status},
     peer::{Peer, STATUS_TIMEOUT},
     pool::{NotKept, Pool, Record, Slot},
-    rate::Admission,
     requirements::Requirements,
     whole_seconds,
     work::Work,
@@ -45,7 +44,7 @@ mod stems;
 use neighbours::Neighbours;
 use outbox::Outbox;
 pub use output::{NodeOutput, PeerError};
-pub use settings::{Darkness, Limits, Settings};
+pub use settings::{DEFAULT_POOL_BYTES, Darkness, Limits, Settings};
 use stems::Stems;
 
 /// A node. Any order of calls is safe.
@@ -100,7 +99,7 @@ impl Node {
 
     /// A link to a peer is open. Tells it at once what we are.
     pub fn connected(&mut self, now: Instant, id: NodeId, address: Option<IpAddr>) {
-        let mut peer = Peer::new(now, self.settings.strict_bloom);
+        let mut peer = Peer::new(now, self.settings.strict_bloom, &self.settings.limits);
         self.stems.slots().for_each(|slot| peer.withhold(slot));
         self.peers.add(now, id, peer, address);
         let requirements = &self.requirements;
@@ -124,10 +123,10 @@ impl Node {
     }
 
     /// A packet of messages has been written to the link of a peer: it can take another.
-    pub fn sent(&mut self, wall: UnixTime, id: NodeId) {
+    pub fn sent(&mut self, now: Instant, wall: UnixTime, id: NodeId) {
         if let Some(peer) = self.peers.find(&id) {
             peer.sent();
-            self.send_bundle(id, whole_seconds(wall));
+            self.send_bundle(now, wall, id);
         }
     }
 
@@ -256,12 +255,9 @@ impl Node {
         code: u16,
         body: &[u8],
     ) -> Result<(), PeerError> {
-        let limit = self.requirements.max_size().saturating_mul(3) / 2;
+        let limit = self.requirements.max_packet();
         if body.len() > limit {
             return Err(PeerError::OversizedPacket { bytes: body.len(), limit });
-        }
-        if self.peers.admit_bytes(now, &id, body.len()) == Admission::Flood {
-            return Err(PeerError::Flooding);
         }
         match self.peers.find(&id).and_then(|peer| peer.status()) {
             None if code == packet::STATUS => self.take_status(id, body),
@@ -307,7 +303,7 @@ impl Node {
             Packet::MinWork(work) => peer.set_min_work(work, owes_pool),
             Packet::Bloom(bloom) => peer.set_bloom(bloom, owes_pool),
             Packet::Direct(envelopes) => self.take_direct(&id, envelopes),
-            Packet::ArchiveRequest(request) => self.take_request(now, id, request)?,
+            Packet::ArchiveRequest(request) => self.take_request(now, id, request),
             Packet::ArchiveComplete { request, last } if self.trusted.contains(&id) => {
                 self.outputs.push_back(NodeOutput::ArchiveComplete { peer: id, request, last });
             }
@@ -316,7 +312,8 @@ impl Node {
         Ok(())
     }
 
-    /// Takes in what is good of a packet, and blames its sender for the first that is not.
+    /// Takes in what is good of a packet, and blames its sender for the first that is not. What is
+    /// too much is not looked at.
     fn take_all(
         &mut self,
         now: Instant,
@@ -326,10 +323,8 @@ impl Node {
     ) -> Result<(), PeerError> {
         let mut fault = None;
         for envelope in envelopes {
-            match self.peers.admit_envelope(now, &id) {
-                Admission::Within => {}
-                Admission::Over => continue,
-                Admission::Flood => return Err(PeerError::Flooding),
+            if !self.peers.admit(now, &id) {
+                break;
             }
             if let Err(refusal) = self.take(now, wall, id, envelope)
                 && refusal.is_misbehaviour()
@@ -358,7 +353,7 @@ impl Node {
             }
             return Ok(());
         }
-        if self.pool.has_seen(&hash) {
+        if self.pool.has_seen(&hash) || !self.peers.admit_new(now, &id) {
             return Ok(());
         }
         let valid = envelope.check(&self.requirements, now, wall)?;
@@ -433,22 +428,11 @@ impl Node {
     }
 
     /// Hands a request out, if it can be served. It counts as an envelope: opening it is work.
-    fn take_request(
-        &mut self,
-        now: Instant,
-        peer: NodeId,
-        request: Envelope,
-    ) -> Result<(), PeerError> {
-        if self.settings.serves_archive {
-            match self.peers.admit_envelope(now, &peer) {
-                Admission::Within => {
-                    self.outputs.push_back(NodeOutput::ArchiveRequest { peer, request });
-                }
-                Admission::Over => {}
-                Admission::Flood => return Err(PeerError::Flooding),
-            }
+    fn take_request(&mut self, now: Instant, peer: NodeId, request: Envelope) {
+        let admitted = self.peers.admit(now, &peer) && self.peers.admit_new(now, &peer);
+        if admitted && self.settings.serves_archive {
+            self.outputs.push_back(NodeOutput::ArchiveRequest { peer, request });
         }
-        Ok(())
     }
 
     fn take_direct(&mut self, id: &NodeId, envelopes: Envelopes<'_>) {
@@ -476,16 +460,16 @@ impl Node {
             if let Some(peer) = self.peers.find(&id) {
                 peer.tick(rng);
             }
-            self.send_bundle(id, whole_seconds(wall));
+            self.send_bundle(now, wall, id);
         }
         for envelope in self.accepted.drain(..) {
             self.outputs.push_back(NodeOutput::Deliver { envelope, direct: false });
         }
     }
 
-    fn send_bundle(&mut self, id: NodeId, now: u32) {
+    fn send_bundle(&mut self, now: Instant, wall: UnixTime, id: NodeId) {
         let Some(peer) = self.peers.find(&id) else { return };
-        if let Some(body) = peer.next_bundle(&self.pool, now) {
+        if let Some(body) = peer.next_bundle(&self.pool, now, whole_seconds(wall)) {
             self.send(id, packet::MESSAGES, body);
         }
     }

@@ -1,6 +1,7 @@
 //! One neighbour: what it is, what it asks for, and what it still has to be told (spec section 1.9).
 //!
-//! It does not judge envelopes (`node` does) and knows no bytes on a link (`devp2p` does).
+//! It is told no faster than a peer would take it from us. It does not judge envelopes (`node` does)
+//! and knows no bytes on a link (`devp2p` does).
 //!
 //! | state        | input          | output             | next   |
 //! |--------------|----------------|--------------------|--------|
@@ -21,8 +22,10 @@ use rand_core::RngCore;
 use super::{
     bloom::Bloom,
     envelope::ValidEnvelope,
+    node::Limits,
     packet::{self, Status},
     pool::{Pool, Slot},
+    rate::Bucket,
     work::Work,
 };
 
@@ -42,6 +45,7 @@ pub(super) struct Peer {
     backlog: Option<Slot>,
     /// Whether a bundle is on its way.
     in_flight: bool,
+    pace: Pace,
     /// Whether its Bloom filter is taken to be right, where go-ethereum's is not.
     strict_bloom: bool,
 }
@@ -54,7 +58,7 @@ enum State {
 
 impl Peer {
     /// A neighbour that has said nothing yet.
-    pub(super) fn new(now: Instant, strict_bloom: bool) -> Self {
+    pub(super) fn new(now: Instant, strict_bloom: bool, limits: &Limits) -> Self {
         Self {
             state: State::ExpectStatus { until: now + STATUS_TIMEOUT },
             known: SlotSet::default(),
@@ -63,6 +67,7 @@ impl Peer {
             due: 0,
             backlog: None,
             in_flight: false,
+            pace: Pace::new(now, limits),
             strict_bloom,
         }
     }
@@ -148,21 +153,31 @@ impl Peer {
         self.withheld.set(slot, false);
     }
 
-    /// Lets everything go that has come until now, in an order that tells nothing.
+    /// Lets everything go that has come until now: what came since the last tick in an order that
+    /// tells nothing, behind what had to wait.
     pub(super) fn tick(&mut self, rng: &mut impl RngCore) {
-        shuffle(self.fresh.make_contiguous(), rng);
+        if let Some(new) = self.fresh.make_contiguous().get_mut(self.due..) {
+            shuffle(new, rng);
+        }
         self.due = self.fresh.len();
+        self.pace.reached = false;
     }
 
-    /// The next bundle, unless one is on its way: the body of a packet.
-    pub(super) fn next_bundle(&mut self, pool: &Pool, now: u32) -> Option<Vec<u8>> {
-        if self.in_flight {
+    /// The next bundle, unless one is on its way or the pace has been reached in this tick: the body
+    /// of a packet.
+    pub(super) fn next_bundle(
+        &mut self,
+        pool: &Pool,
+        now: Instant,
+        second: u32,
+    ) -> Option<Vec<u8>> {
+        if self.in_flight || self.pace.reached {
             return None;
         }
-        let mut bundle = Bundle::default();
+        let mut bundle = Bundle::new(self.pace.envelopes(now));
         while let Some(slot) = self.fresh.front().filter(|_| self.due > 0) {
             let envelope =
-                pool.at(*slot).filter(|envelope| self.is_to_be_told(*slot, envelope, now));
+                pool.at(*slot).filter(|envelope| self.is_to_be_told(*slot, envelope, second));
             if let Some(envelope) = envelope {
                 if !bundle.add(envelope) {
                     break;
@@ -172,17 +187,20 @@ impl Peer {
             self.fresh.pop_front();
             self.due -= 1;
         }
-        self.add_backlog(pool, now, &mut bundle);
+        if !bundle.is_full {
+            self.add_backlog(pool, second, &mut bundle);
+        }
+        self.pace.note(now, &bundle);
         self.in_flight = !bundle.envelopes.is_empty();
         self.in_flight.then(|| packet::encode_messages(bundle.envelopes))
     }
 
     /// Adds what the pool holds and this peer has not been told, a part of the pool at a time.
-    fn add_backlog<'a>(&mut self, pool: &'a Pool, now: u32, bundle: &mut Bundle<'a>) {
+    fn add_backlog<'a>(&mut self, pool: &'a Pool, second: u32, bundle: &mut Bundle<'a>) {
         let Some(start) = self.backlog else { return };
         let mut looked_at = 0;
         for (slot, envelope) in pool.from(start) {
-            if let Some(envelope) = envelope.filter(|it| self.is_to_be_told(slot, it, now)) {
+            if let Some(envelope) = envelope.filter(|it| self.is_to_be_told(slot, it, second)) {
                 if !bundle.add(envelope) {
                     self.backlog = Some(slot);
                     return;
@@ -203,8 +221,8 @@ impl Peer {
         self.in_flight = false;
     }
 
-    fn is_to_be_told(&self, slot: Slot, envelope: &ValidEnvelope, now: u32) -> bool {
-        let alive = envelope.envelope().expiry() >= now;
+    fn is_to_be_told(&self, slot: Slot, envelope: &ValidEnvelope, second: u32) -> bool {
+        let alive = envelope.envelope().expiry() >= second;
         alive && !self.known.has(slot) && !self.withheld.has(slot) && self.wants(envelope)
     }
 
@@ -221,23 +239,65 @@ impl Peer {
     }
 }
 
+/// How much more a peer may be told now.
+#[derive(Debug)]
+struct Pace {
+    envelopes: Bucket,
+    bytes: Bucket,
+    /// Whether it has been told all that it may, so that the rest waits for the next tick.
+    reached: bool,
+}
+
+impl Pace {
+    /// Somewhat slower than what we take from a peer ourselves.
+    fn new(now: Instant, limits: &Limits) -> Self {
+        let envelopes = Bucket::new(now, limits.envelopes_per_peer.to_send());
+        let bytes = Bucket::new(now, limits.bytes_per_peer.to_send());
+        Self { envelopes, bytes, reached: false }
+    }
+
+    /// Most envelopes that may go now. A bundle may go as long as no bytes are owed.
+    fn envelopes(&mut self, now: Instant) -> usize {
+        self.bytes.charge(now, 0.0);
+        if self.bytes.settled().is_none() { self.envelopes.whole(now) } else { 0 }
+    }
+
+    /// A bundle goes.
+    fn note(&mut self, now: Instant, bundle: &Bundle<'_>) {
+        let amount = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        self.envelopes.charge(now, amount(bundle.envelopes.len()));
+        self.bytes.charge(now, amount(bundle.bytes));
+        self.reached = bundle.envelopes.len() >= bundle.most;
+    }
+}
+
 /// Envelopes that travel in one packet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bundle<'a> {
     envelopes: Vec<&'a [u8]>,
     bytes: usize,
+    /// Most envelopes in it.
+    most: usize,
+    is_full: bool,
 }
 
 impl<'a> Bundle<'a> {
-    /// Adds an envelope unless the bundle would become too large. The first always fits.
+    /// Nothing yet, and at most so many envelopes later.
+    const fn new(most: usize) -> Self {
+        Self { envelopes: Vec::new(), bytes: 0, most, is_full: most == 0 }
+    }
+
+    /// Adds an envelope unless there would be too many or too many bytes. The first always fits in
+    /// bytes.
     fn add(&mut self, envelope: &'a ValidEnvelope) -> bool {
         let encoded = envelope.envelope().encoded();
-        if self.bytes > 0 && self.bytes + encoded.len() > MAX_BUNDLE {
-            return false;
+        let too_long = self.bytes > 0 && self.bytes + encoded.len() > MAX_BUNDLE;
+        self.is_full = too_long || self.envelopes.len() >= self.most;
+        if !self.is_full {
+            self.bytes += encoded.len();
+            self.envelopes.push(encoded);
         }
-        self.bytes += encoded.len();
-        self.envelopes.push(encoded);
-        true
+        !self.is_full
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Pool {
     by_expiry: Bags<u32>,
     /// What is here, by the class of its work.
     by_work: Bags<i16>,
+    /// What it takes of the capacity, by the class of its work.
+    bytes_by_work: BTreeMap<i16, usize>,
     /// What was here, by the second of its expiry.
     gone: BTreeMap<u32, Vec<EnvelopeHash>>,
     gone_count: usize,
@@ -44,6 +46,7 @@ impl Pool {
             index: Index::new(),
             by_expiry: Bags::new(),
             by_work: Bags::new(),
+            bytes_by_work: BTreeMap::new(),
             gone: BTreeMap::new(),
             gone_count: 0,
             count: 0,
@@ -74,6 +77,7 @@ impl Pool {
         self.by_expiry.put(expiry, slot);
         self.by_work.put(class, slot);
         self.index.set(hash, Some(slot));
+        *self.bytes_by_work.entry(class).or_default() += cost;
         self.bytes += cost;
         self.count += 1;
         Ok(slot)
@@ -151,13 +155,18 @@ impl Pool {
         }
     }
 
-    /// Lets envelopes with less work go until there is room for `cost` bytes.
+    /// Lets envelopes with less work go until there is room for `cost` bytes. If all of them were
+    /// not enough, none goes.
     fn make_room(&mut self, cost: usize, class: i16) -> Result<(), NotKept> {
+        let missing = (self.bytes + cost).saturating_sub(self.capacity);
+        let mut lower = self.bytes_by_work.range(..class).map(|(_, bytes)| *bytes);
+        let mut found = 0;
+        while found < missing {
+            found += lower.next().ok_or(NotKept::PoolFull)?;
+        }
         while self.bytes + cost > self.capacity {
-            match self.by_work.lowest() {
-                Some((lowest, slot)) if lowest < class => self.leave(slot),
-                _ => return Err(NotKept::PoolFull),
-            }
+            let (_, slot) = self.by_work.lowest().ok_or(NotKept::PoolFull)?;
+            self.leave(slot);
         }
         Ok(())
     }
@@ -168,6 +177,9 @@ impl Pool {
         let envelope = stored.envelope.envelope();
         let class = class(stored.envelope.work());
         self.bytes = self.bytes.saturating_sub(cost(envelope));
+        if let Some(bytes) = self.bytes_by_work.get_mut(&class) {
+            *bytes = bytes.saturating_sub(cost(envelope));
+        }
         self.count = self.count.saturating_sub(1);
         let moved = self.by_expiry.remove(envelope.expiry(), stored.expiry_position);
         if let Some(moved) = moved.and_then(|slot| self.shelf.at_mut(slot)) {

@@ -60,6 +60,11 @@ impl Requirements {
         self.max_size
     }
 
+    /// Largest packet, in bytes: half again as much as an envelope, as peers send several in one.
+    pub const fn max_packet(&self) -> usize {
+        self.max_size.saturating_mul(3) / 2
+    }
+
     /// Longest life of an envelope, in seconds.
     pub const fn max_ttl(&self) -> u32 {
         self.max_ttl

@@ -183,7 +183,7 @@ impl World {
             Event::Written { from, to, link } => {
                 if self.link(from, to) == Some(link) {
                     let wall = self.wall(from);
-                    self.nodes[from].node.sent(wall, id(to));
+                    self.nodes[from].node.sent(self.now, wall, id(to));
                     self.drain(from);
                 }
             }

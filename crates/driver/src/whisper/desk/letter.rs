@@ -6,7 +6,7 @@ use rand_core::OsRng;
 use wormhole_whisper::{
     devp2p::key::{NodeId, PrivateKey, PublicKey},
     shh::{
-        Draft, EnvelopeHash, Refusal, SymmetricKey, Topic, Work,
+        DEFAULT_TTL, Draft, EnvelopeHash, Refusal, SymmetricKey, Topic, Work,
         message::{MessageError, Padding, Sealing, compose},
         seal,
     },
@@ -168,9 +168,6 @@ impl Letter {
         })
     }
 }
-
-/// Seconds to live unless told otherwise (geth `DefaultTTL`).
-const DEFAULT_TTL: u32 = 50;
 
 /// Time for the work unless told otherwise: far more than the usual work takes.
 const DEFAULT_WORK_TIME: Duration = Duration::from_secs(10);

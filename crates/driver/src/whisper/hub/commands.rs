@@ -11,7 +11,7 @@ use wormhole_whisper::{
 };
 
 use super::super::{AddPeerError, Answer, DirectError, PeerInfo, PostError, Status};
-use super::{Hub, lock, longest_message};
+use super::{Hub, lock};
 
 /// What a handle wants of the node, and where the answer goes.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Hub {
 
     fn set_max_size(&mut self, bytes: usize) {
         self.node.set_max_size(bytes);
-        let longest = longest_message(self.node.requirements().max_size());
+        let longest = self.node.requirements().max_packet();
         self.context.max_message.store(longest, Ordering::Relaxed);
     }
 

@@ -43,6 +43,8 @@ impl Hub {
             let end = seat.end;
             if matches!(error, PeerError::BothLight | PeerError::NoStatusInTime(_)) {
                 tracing::debug!(%peer, %error, "peer is of no use");
+            } else if matches!(error, PeerError::InvalidEnvelope(it) if it.depends_on_clock()) {
+                self.doubt_clock(Instant::now(), peer, error);
             } else if matches!(error, PeerError::InvalidEnvelope(Refusal::NotWanted(_))) {
                 // The error's own words would name a topic.
                 self.blame(Some(*peer), &end, &"invalid envelope: topic was not asked for");
@@ -51,6 +53,18 @@ impl Hub {
             }
         }
         self.dismiss(peer, DisconnectReason::SubprotocolError);
+    }
+
+    /// A peer's clock is wrong, or ours: nobody is banned for that. Says so, but not more often than
+    /// anyone would like to read it.
+    fn doubt_clock(&mut self, now: Instant, peer: &NodeId, error: &PeerError) {
+        let lately = |said: Instant| now.saturating_duration_since(said) < CLOCK_INTERVAL;
+        if self.clock_doubted.is_some_and(lately) {
+            tracing::debug!(%peer, %error, "peer's clock or ours is wrong");
+        } else {
+            self.clock_doubted = Some(now);
+            tracing::warn!(%peer, %error, "peer's clock or ours is wrong");
+        }
     }
 
     fn deliver(&mut self, envelope: &Envelope, direct: bool) {
@@ -121,6 +135,9 @@ impl Pressure {
 
 /// Seconds after its expiry from which on a request is not answered any more.
 const MAX_LATE: f64 = 20.0;
+
+/// Time between two warnings about clocks.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Time between two rises of the work that is asked for: peers are told, and have ten seconds.
 const PRESS_INTERVAL: Duration = Duration::from_secs(20);

@@ -9,7 +9,7 @@ use wormhole_whisper::devp2p::{
     key::NodeId,
 };
 
-use super::super::dialler::Places;
+use super::super::dialler::{Places, share};
 use super::super::link::{End, LinkNumber, Order, host};
 use super::super::{Direction, Settings};
 
@@ -19,6 +19,8 @@ pub(super) struct Roster {
     seats: HashMap<NodeId, Seat>,
     names: HashMap<LinkNumber, NodeId>,
     most: usize,
+    /// Most of those who call us: the other places are for those whom we find.
+    most_inbound: usize,
     most_per_address: usize,
 }
 
@@ -49,7 +51,10 @@ impl Roster {
     /// Nobody yet.
     pub(super) fn new(settings: &Settings) -> Self {
         let (most, most_per_address) = (settings.max_peers, settings.max_peers_per_address);
-        Self { seats: HashMap::new(), names: HashMap::new(), most, most_per_address }
+        // Without discovery there is nobody to keep places for.
+        let most_inbound = if settings.discovery { most - share(most) } else { most };
+        let (seats, names) = (HashMap::new(), HashMap::new());
+        Self { seats, names, most, most_inbound, most_per_address }
     }
 
     /// Judges whether `id`, on a link with this end, may become a peer of `ours`.
@@ -74,8 +79,10 @@ impl Roster {
             };
         }
         let neighbours = self.count(|seat| host(&seat.end) == host(end));
-        if !privileged && (self.count(|_| true) >= self.most || neighbours >= self.most_per_address)
-        {
+        let inbound = |end: &End| end.direction == Direction::Inbound;
+        let full = self.count(|_| true) >= self.most
+            || inbound(end) && self.count(|seat| inbound(&seat.end)) >= self.most_inbound;
+        if !privileged && (full || neighbours >= self.most_per_address) {
             return Verdict::Refused(DisconnectReason::TooManyPeers);
         }
         Verdict::Welcome
@@ -180,6 +187,36 @@ mod tests {
                 assert_eq!(verdict, if second == kept { Verdict::Instead } else { refused });
             }
         }
+    }
+
+    #[test]
+    fn whoever_calls_leaves_places_for_those_whom_we_find() {
+        let settings = Settings { max_peers: 5, discovery: true, ..Settings::default() };
+        let (mut roster, now, newcomer) =
+            (Roster::new(&settings), Instant::now(), NodeId([99; 64]));
+        for last in 1..=2 {
+            let inbound = end(Direction::Inbound, last);
+            assert_eq!(roster.judge(now, &OURS, &newcomer, &inbound, false), Verdict::Welcome);
+            add(&mut roster, last, inbound, false);
+        }
+        let (inbound, outbound) = (end(Direction::Inbound, 9), end(Direction::Outbound, 9));
+        let full = Verdict::Refused(DisconnectReason::TooManyPeers);
+        assert_eq!(roster.judge(now, &OURS, &newcomer, &inbound, false), full);
+        assert_eq!(roster.judge(now, &OURS, &newcomer, &inbound, true), Verdict::Welcome);
+        assert_eq!(roster.judge(now, &OURS, &newcomer, &outbound, false), Verdict::Welcome);
+    }
+
+    #[test]
+    fn one_ipv6_network_gets_no_more_places_than_one_address() {
+        let (mut roster, now, newcomer) = (roster(9, 2), Instant::now(), NodeId([99; 64]));
+        let house = |net: u16, host: u16| End {
+            address: ([0x2001, 0xdb8, 0, net, 0, 0, 0, host], 30303).into(),
+            ..end(Direction::Inbound, 1)
+        };
+        (1..=2).for_each(|number| add(&mut roster, number, house(1, number.into()), false));
+        let full = Verdict::Refused(DisconnectReason::TooManyPeers);
+        assert_eq!(roster.judge(now, &OURS, &newcomer, &house(1, 3), false), full);
+        assert_eq!(roster.judge(now, &OURS, &newcomer, &house(2, 3), false), Verdict::Welcome);
     }
 
     #[test]

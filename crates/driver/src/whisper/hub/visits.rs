@@ -28,7 +28,7 @@ impl Hub {
             }
             Event::Sent(link) => {
                 if let Some(id) = self.roster.name(link) {
-                    self.node.sent(SystemTime::now().into(), id);
+                    self.node.sent(Instant::now(), SystemTime::now().into(), id);
                 }
             }
             Event::Ended { link, end, why } => self.part(link, &end, &why),
@@ -91,7 +91,7 @@ impl Hub {
         let spared = id.is_some_and(|id| self.dialler.is_static(&id) || self.node.trusts(&id));
         let banned = match spared {
             true => None,
-            false => lock(&self.blacklist).blame(Instant::now(), id, host(end)),
+            false => lock(&self.blacklist).blame(Instant::now(), id, end.address.ip()),
         };
         let seconds = banned.map_or(0, |banned| banned.as_secs());
         let address = end.address;

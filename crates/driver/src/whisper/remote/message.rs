@@ -6,7 +6,7 @@ use std::time::Duration;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde_json::{Value, json};
 use wormhole_whisper::devp2p::{enode::Enode, key::PublicKey};
-use wormhole_whisper::shh::{Topic, Work};
+use wormhole_whisper::shh::{DEFAULT_TTL, Topic, Work};
 
 use super::RemoteError;
 
@@ -62,7 +62,7 @@ impl Posting {
             signer: None,
             topic,
             payload,
-            ttl: 50,
+            ttl: DEFAULT_TTL,
             work: Work::DEFAULT_MINIMUM,
             work_time: Duration::from_secs(10),
             only_to: None,

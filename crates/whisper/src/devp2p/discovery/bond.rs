@@ -5,16 +5,18 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
+
+use wormhole_kit::network;
 
 use crate::devp2p::key::NodeId;
 
 /// The proofs we remember: a bounded number, and of every owner few.
 #[derive(Debug, Default)]
 pub(super) struct Bonds {
-    /// By [`owner`]; the newest proof last.
+    /// By [`network`]; the newest proof last.
     by_owner: HashMap<IpAddr, VecDeque<Bond>>,
 }
 
@@ -32,10 +34,10 @@ impl Bonds {
     /// Notes that the node has proved itself.
     pub(super) fn note_proof(&mut self, now: Instant, id: NodeId, ip: IpAddr) {
         let proved_to = self.find(&id, ip).and_then(|bond| bond.proved_to);
-        if !self.by_owner.contains_key(&owner(ip)) && self.by_owner.len() >= MAX_OWNERS {
+        if !self.by_owner.contains_key(&network(ip)) && self.by_owner.len() >= MAX_OWNERS {
             self.forget_oldest();
         }
-        let bonds = self.by_owner.entry(owner(ip)).or_default();
+        let bonds = self.by_owner.entry(network(ip)).or_default();
         bonds.retain(|bond| bond.id != id || bond.ip != ip);
         if bonds.len() >= MAX_PER_OWNER {
             bonds.pop_front();
@@ -45,7 +47,7 @@ impl Bonds {
 
     /// Notes that we have answered the node's ping. Nothing to note for strangers.
     pub(super) fn note_our_proof(&mut self, now: Instant, id: &NodeId, ip: IpAddr) {
-        let bonds = self.by_owner.get_mut(&owner(ip)).into_iter().flatten();
+        let bonds = self.by_owner.get_mut(&network(ip)).into_iter().flatten();
         for bond in bonds.filter(|bond| bond.id == *id && bond.ip == ip) {
             bond.proved_to = Some(now);
         }
@@ -63,7 +65,7 @@ impl Bonds {
     }
 
     fn find(&self, id: &NodeId, ip: IpAddr) -> Option<&Bond> {
-        let mut bonds = self.by_owner.get(&owner(ip))?.iter();
+        let mut bonds = self.by_owner.get(&network(ip))?.iter();
         bonds.find(|bond| bond.id == *id && bond.ip == ip)
     }
 
@@ -73,14 +75,6 @@ impl Bonds {
         if let Some(owner) = oldest.map(|(owner, _)| *owner) {
             self.by_owner.remove(&owner);
         }
-    }
-}
-
-/// What one party is likely to own as a whole: an IPv4 address, 64 bits of an IPv6 address.
-fn owner(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -139,7 +133,7 @@ mod tests {
             };
             bonds.note_proof(now, name(0), ip(n));
             bonds.note_proof(now, name(1), ip(7));
-            let v6 = Ipv6Addr::from_bits(7 << 64 | u128::from(n)).into();
+            let v6 = std::net::Ipv6Addr::from_bits(7 << 64 | u128::from(n)).into();
             bonds.note_proof(now, name(2), v6);
         }
         assert_eq!(bonds.by_owner.len(), MAX_OWNERS);

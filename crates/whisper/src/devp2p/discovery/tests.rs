@@ -161,7 +161,7 @@ fn nodes_that_know_one_node_find_all_others() {
     }
     for (place, found) in network.found.iter().enumerate() {
         assert_eq!(found.len(), 11, "node {} found {found:?}", place + 1);
-        assert!(!network.nodes[place].is_searching());
+        assert!(network.nodes[place].lookup.is_none());
     }
 }
 

@@ -53,6 +53,29 @@ fn clocks_may_differ_by_ten_seconds() {
 }
 
 #[test]
+fn nobody_is_cut_for_what_another_good_clock_takes_and_nobody_remembered_for_a_clock() {
+    let tolerated = check(envelope(20, 50)).unwrap_err();
+    assert_eq!(tolerated, Refusal::FromTheFuture { seconds: 20 });
+    assert!(!tolerated.is_misbehaviour());
+    let far = [(21, 50), (-71, 50)].map(|(sent, ttl)| check(envelope(sent, ttl)).unwrap_err());
+    assert_eq!(far[0], Refusal::FromFarInTheFuture { seconds: 21 });
+    assert!(far.iter().all(|far| far.is_misbehaviour() && far.depends_on_clock()));
+}
+
+#[test]
+fn work_that_is_too_little_only_because_a_clock_is_late_is_nobody_s_fault() {
+    let early = envelope(5, 50);
+    let (on_time, now) = (early.work(), early.work_if_early(6));
+    let asked = |work: f64| Requirements::new(Work::new(work).unwrap());
+    let enough = early.clone().check(&asked(on_time.as_f64()), instant(), wall()).unwrap_err();
+    assert_eq!(enough, Refusal::TooLittleWorkYet(now));
+    assert!(!enough.is_misbehaviour() && enough.depends_on_clock());
+    let too_little = early.check(&asked(1.01 * on_time.as_f64()), instant(), wall()).unwrap_err();
+    assert_eq!(too_little, Refusal::TooLittleWork(now));
+    assert!(too_little.is_misbehaviour() && !too_little.depends_on_clock());
+}
+
+#[test]
 fn an_envelope_that_comes_early_must_last_longer() {
     let on_time = check(envelope(0, 50)).unwrap();
     let early = check(envelope(5, 50)).unwrap();

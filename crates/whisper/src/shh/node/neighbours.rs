@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use super::{
-    super::{
-        peer::Peer,
-        rate::{Admission, Bucket},
-    },
+    super::{peer::Peer, rate::Bucket},
     settings::Limits,
 };
 use crate::devp2p::key::NodeId;
@@ -25,7 +22,6 @@ struct Neighbour {
     peer: Peer,
     address: Option<IpAddr>,
     envelopes: Bucket,
-    bytes: Bucket,
 }
 
 /// What all peers of one address have used up.
@@ -50,8 +46,7 @@ impl Neighbours {
             self.addresses.entry(address).or_insert_with(new).peers += 1;
         }
         let envelopes = Bucket::new(now, self.limits.envelopes_per_peer);
-        let bytes = Bucket::new(now, self.limits.bytes_per_peer);
-        self.peers.insert(id, Neighbour { peer, address, envelopes, bytes });
+        self.peers.insert(id, Neighbour { peer, address, envelopes });
     }
 
     /// Removes a peer. Its address is remembered as long as it owes something.
@@ -93,25 +88,15 @@ impl Neighbours {
         self.peers.keys().copied().collect()
     }
 
-    /// A packet of this many bytes came. Bytes only tell when it is too much altogether: what is
-    /// dropped before is counted in envelopes.
-    pub(super) fn admit_bytes(&mut self, now: Instant, id: &NodeId, bytes: usize) -> Admission {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let neighbour = self.peers.get_mut(id);
-        neighbour.map_or(Admission::Over, |neighbour| neighbour.bytes.take(now, bytes.into()))
+    /// A peer sent an envelope, known or not. Returns whether it is to be looked at.
+    pub(super) fn admit(&mut self, now: Instant, id: &NodeId) -> bool {
+        self.peers.get_mut(id).is_some_and(|neighbour| neighbour.envelopes.take(now, 1.0))
     }
 
-    /// An envelope came.
-    pub(super) fn admit_envelope(&mut self, now: Instant, id: &NodeId) -> Admission {
-        let Some(neighbour) = self.peers.get_mut(id) else { return Admission::Over };
-        let by_peer = neighbour.envelopes.take(now, 1.0);
-        let address = neighbour.address.and_then(|address| self.addresses.get_mut(&address));
-        // Peers behind one address are not to blame for one another: theirs is only dropped.
-        match address.map(|address| address.envelopes.take(now, 1.0)) {
-            Some(Admission::Over | Admission::Flood) if by_peer == Admission::Within => {
-                Admission::Over
-            }
-            _ => by_peer,
-        }
+    /// The envelope is new. Returns whether its address may still send such.
+    pub(super) fn admit_new(&mut self, now: Instant, id: &NodeId) -> bool {
+        let address = self.peers.get(id).and_then(|neighbour| neighbour.address);
+        let address = address.and_then(|address| self.addresses.get_mut(&address));
+        address.is_none_or(|address| address.envelopes.take(now, 1.0))
     }
 }

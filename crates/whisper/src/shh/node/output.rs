@@ -65,9 +65,6 @@ pub enum PeerError {
     /// Neither side would pass anything on.
     #[error("two light client communication restricted")]
     BothLight,
-    /// It sends more than it may, and does not stop.
-    #[error("peer is flooding us")]
-    Flooding,
     /// It passed on what no honest peer would.
     #[error("invalid envelope: {0}")]
     InvalidEnvelope(Refusal),

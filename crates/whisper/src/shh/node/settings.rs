@@ -44,15 +44,17 @@ impl Default for Settings {
     }
 }
 
-/// What peers may send. Once a limit is reached, envelopes are dropped; a peer that goes on is cut.
+/// What peers may send. Envelopes beyond that are dropped, bytes beyond that are read later; nobody
+/// is parted with, for a peer that passes much on may only have been told much. Peers are sent a
+/// little less than this, so that nodes with the same limits never drop what they send one another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Envelopes from one peer.
+    /// Envelopes from one peer, known or not.
     pub envelopes_per_peer: Rate,
-    /// Envelopes from all peers of one address together.
+    /// New envelopes from all peers of one address together.
     pub envelopes_per_address: Rate,
-    /// Bytes of packets from one peer.
+    /// Bytes of packets from one peer. Whoever drives the node reads no faster than that.
     pub bytes_per_peer: Rate,
 }
 
@@ -118,7 +120,7 @@ fn fraction(rng: &mut impl RngCore) -> f64 {
 }
 
 /// Memory for envelopes unless told otherwise, in bytes.
-const DEFAULT_POOL_BYTES: usize = 256 * 1024 * 1024;
+pub const DEFAULT_POOL_BYTES: usize = 256 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

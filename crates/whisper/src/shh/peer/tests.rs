@@ -1,7 +1,7 @@
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
 
 use super::{
-    super::{Draft, Envelope, Requirements, Topic, packet::Packet},
+    super::{Draft, Envelope, Requirements, Topic, packet::Packet, rate::Rate},
     *,
 };
 
@@ -22,13 +22,13 @@ fn envelope(content: u32, size: usize) -> ValidEnvelope {
 }
 
 fn open_peer() -> Peer {
-    let mut peer = Peer::new(start(), false);
+    let mut peer = Peer::new(start(), false, &Limits::default());
     peer.open(Status::new(Work::NONE, Bloom::FULL, false), true);
     peer
 }
 
 fn bundle(peer: &mut Peer, pool: &Pool) -> Vec<Envelope> {
-    let Some(body) = peer.next_bundle(pool, NOW) else { return Vec::new() };
+    let Some(body) = peer.next_bundle(pool, start(), NOW) else { return Vec::new() };
     peer.sent();
     let Ok(Packet::Messages(envelopes)) = Packet::decode(packet::MESSAGES, &body) else { panic!() };
     envelopes.collect()
@@ -92,11 +92,11 @@ fn one_bundle_is_on_its_way_at_a_time() {
     let mut pool = Pool::new(1 << 20);
     let mut peer = open_peer();
     let slot = pool.insert(envelope(1, 100)).unwrap();
-    assert!(peer.next_bundle(&pool, NOW).is_some());
+    assert!(peer.next_bundle(&pool, start(), NOW).is_some());
     let other = pool.insert(envelope(2, 100)).unwrap();
     peer.offer(other, true);
     peer.tick(&mut ChaCha12Rng::seed_from_u64(1));
-    assert_eq!(peer.next_bundle(&pool, NOW), None);
+    assert_eq!(peer.next_bundle(&pool, start(), NOW), None);
     peer.sent();
     assert_eq!(bundle(&mut peer, &pool), [envelope(2, 100).into_envelope()]);
     assert!(peer.known.has(slot));
@@ -106,7 +106,7 @@ fn one_bundle_is_on_its_way_at_a_time() {
 fn what_is_not_wanted_is_told_once_it_is() {
     let mut pool = Pool::new(1 << 20);
     pool.insert(envelope(1, 100)).unwrap();
-    let mut peer = Peer::new(start(), false);
+    let mut peer = Peer::new(start(), false, &Limits::default());
     let enough = Work::new(1e9).unwrap();
     peer.open(Status::new(enough, Bloom::EMPTY, false), true);
     assert!(bundles(&mut peer, &pool).is_empty());
@@ -121,7 +121,7 @@ fn the_expired_is_never_told() {
     let mut pool = Pool::new(1 << 20);
     pool.insert(envelope(1, 100)).unwrap();
     let mut peer = open_peer();
-    assert_eq!(peer.next_bundle(&pool, NOW + 51), None);
+    assert_eq!(peer.next_bundle(&pool, start(), NOW + 51), None);
 }
 
 #[test]
@@ -144,4 +144,56 @@ fn order_is_shuffled_and_nothing_is_lost() {
     assert!(!slots.is_sorted());
     slots.sort_unstable();
     assert_eq!(slots, (0..50).map(Slot).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_peer_is_told_no_faster_than_it_would_take_it_and_misses_nothing() {
+    let mut limits = Limits::default();
+    limits.envelopes_per_peer = Rate { per_second: 10.0, burst: 50.0 };
+    let (mut now, mut pool) = (start(), Pool::new(1 << 20));
+    let mut peer = Peer::new(now, false, &limits);
+    peer.open(Status::new(Work::NONE, Bloom::FULL, false), false);
+    for content in 0..100 {
+        let slot = pool.insert(envelope(content, 100)).unwrap();
+        peer.offer(slot, true);
+    }
+    let (mut told, mut rng) = (Vec::new(), ChaCha12Rng::seed_from_u64(1));
+    for _ in 0..10 {
+        peer.tick(&mut rng);
+        let mut count = 0;
+        while let Some(body) = peer.next_bundle(&pool, now, NOW) {
+            let Ok(Packet::Messages(envelopes)) = Packet::decode(packet::MESSAGES, &body) else {
+                panic!()
+            };
+            count += envelopes.count();
+            peer.sent();
+        }
+        told.push(count);
+        now += Duration::from_secs(1);
+    }
+    assert_eq!(told, [45, 9, 9, 9, 9, 9, 9, 1, 0, 0]);
+}
+
+#[test]
+fn a_peer_is_told_no_more_bytes_than_it_would_take() {
+    let mut limits = Limits::default();
+    limits.bytes_per_peer = Rate { per_second: 100_000.0, burst: 100_000.0 };
+    let (mut now, mut pool) = (start(), Pool::new(1 << 24));
+    let mut peer = Peer::new(now, false, &limits);
+    peer.open(Status::new(Work::NONE, Bloom::FULL, false), true);
+    for content in 0..30 {
+        pool.insert(envelope(content, 100_000)).unwrap();
+    }
+    let (mut bundles, mut rng) = (Vec::new(), ChaCha12Rng::seed_from_u64(1));
+    for _ in 0..60 {
+        peer.tick(&mut rng);
+        if let Some(body) = peer.next_bundle(&pool, now, NOW) {
+            bundles.push(body.len());
+            peer.sent();
+        }
+        now += Duration::from_millis(500);
+    }
+    let bytes: usize = bundles.iter().sum();
+    assert!((2_500_000..3_300_000).contains(&bytes), "{bundles:?}");
+    assert!(bundles.len() <= 7);
 }

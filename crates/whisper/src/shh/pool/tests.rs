@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use proptest::prelude::*;
 
@@ -20,6 +23,17 @@ fn envelope(content: u32, ttl: u32) -> ValidEnvelope {
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
     let now = std::time::Instant::now();
     draft.finish(0).check(&Requirements::new(Work::NONE), now, wall(0)).unwrap()
+}
+
+/// An envelope of so many bytes with some work that is in `range`.
+fn worked(content: u8, bytes: usize, range: Range<f64>) -> ValidEnvelope {
+    let (topic, data) = (Topic([1, 2, 3, 4]), vec![content; bytes]);
+    let draft = Draft { expiry: NOW + 50, ttl: 50, topic, data };
+    let fits = |envelope: &Envelope| range.contains(&envelope.work().as_f64());
+    let envelope = (0..).map(|nonce| draft.finish(nonce)).find(fits).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    let now = std::time::Instant::now();
+    envelope.check(&Requirements::new(Work::NONE), now, wall(0)).unwrap()
 }
 
 fn hash(envelope: &ValidEnvelope) -> EnvelopeHash {
@@ -76,6 +90,21 @@ fn a_full_pool_keeps_the_envelopes_with_the_most_work() {
     let most_lost = all.iter().filter(|envelope| !kept(envelope));
     let most_lost = most_lost.map(|envelope| class(envelope.work())).max();
     assert!(least_kept >= most_lost);
+}
+
+#[test]
+fn what_does_not_fit_at_all_makes_nothing_leave() {
+    let little = (0..5).map(|content| worked(content, 4, 0.0..0.01));
+    let all: Vec<_> = little.chain((5..25).map(|content| worked(content, 4, 0.1..1.0))).collect();
+    let mut pool = Pool::new(all.iter().map(|envelope| cost(envelope.envelope())).sum());
+    for envelope in all {
+        pool.insert(envelope).unwrap();
+    }
+    // Those with little work are not large enough together.
+    assert_eq!(pool.insert(worked(99, 3000, 0.02..0.1)), Err(NotKept::PoolFull));
+    assert_eq!(pool.len(), 25);
+    assert!(pool.insert(worked(99, 1000, 0.02..0.1)).is_ok());
+    assert_eq!((pool.len(), pool.bytes_by_work.values().sum()), (22, pool.bytes()));
 }
 
 #[test]
