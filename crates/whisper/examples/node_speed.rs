@@ -7,6 +7,7 @@
     clippy::disallowed_macros,
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::as_conversions,
     clippy::unwrap_used,
     reason = "an example measures, draws and prints; the library does none of it"
 )]
@@ -35,6 +36,8 @@ use wormhole_whisper::{
 };
 
 fn main() {
+    // First, while the process is small.
+    memory();
     relay();
     for topics in [true, false] {
         filters(topics);
@@ -91,6 +94,44 @@ fn relay() {
     assert_eq!(node.pool().len(), envelopes.len());
     assert!(written > envelopes.len() * 4 * 512);
     println!("relay of 512 bytes to 4 peers: {rate:.0} envelopes/s");
+}
+
+/// Fills a node with five peers that know all of it, and compares what the process takes with what
+/// the pool counts.
+fn memory() {
+    let start = Instant::now();
+    let mut node = node(start);
+    let Some(before) = resident() else { return };
+    let mut now = start;
+    for number in 0..HELD / 100 {
+        let chunk: Vec<_> = (0..100).map(|of| envelope(number * 100 + of, 512)).collect();
+        let body = packet::encode_messages(chunk.iter().map(Envelope::encoded));
+        node.handle(now, wall(0), peer(0), packet::MESSAGES, &body);
+        now += Duration::from_millis(5);
+        node.handle_timeout(now, wall(0), &mut OsRng);
+        drain(&mut node, now);
+    }
+    now += Duration::from_secs(1);
+    node.handle_timeout(now, wall(0), &mut OsRng);
+    drain(&mut node, now);
+    assert_eq!(node.pool().len(), usize::try_from(HELD).unwrap());
+    let taken = resident().unwrap() - before;
+    let ratio = taken as f64 / node.pool().bytes() as f64;
+    println!("memory of a node with 5 peers, beside the bytes in its pool: {ratio:.2} x");
+}
+
+fn drain(node: &mut Node, now: Instant) {
+    while let Some(output) = node.poll() {
+        if let NodeOutput::Send { peer, .. } = output {
+            node.sent(now, wall(0), peer);
+        }
+    }
+}
+
+/// Bytes of memory that the process has; nothing where the system does not say.
+fn resident() -> Option<usize> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    pages.split(' ').nth(1)?.parse::<usize>().ok().map(|pages| pages * 4096)
 }
 
 /// Lets a node pass on what it has to. Returns how many bytes that took.
@@ -217,6 +258,9 @@ fn million() {
 
 /// Seconds since 1970.
 const NOW: u32 = 1_575_000_000;
+
+/// Envelopes that are held at once.
+const HELD: u32 = 200_000;
 
 /// Envelopes that are relayed.
 const RELAYED: u32 = 40_000;
