@@ -148,8 +148,8 @@ fn order_is_shuffled_and_nothing_is_lost() {
 
 #[test]
 fn a_peer_is_told_no_faster_than_it_would_take_it_and_misses_nothing() {
-    let mut limits = Limits::default();
-    limits.envelopes_per_peer = Rate { per_second: 10.0, burst: 50.0 };
+    let envelopes_per_peer = Rate { per_second: 10.0, burst: 50.0 };
+    let limits = Limits { envelopes_per_peer, ..Limits::default() };
     let (mut now, mut pool) = (start(), Pool::new(1 << 20));
     let mut peer = Peer::new(now, false, &limits);
     peer.open(Status::new(Work::NONE, Bloom::FULL, false), false);
@@ -176,8 +176,8 @@ fn a_peer_is_told_no_faster_than_it_would_take_it_and_misses_nothing() {
 
 #[test]
 fn a_peer_is_told_no_more_bytes_than_it_would_take() {
-    let mut limits = Limits::default();
-    limits.bytes_per_peer = Rate { per_second: 100_000.0, burst: 100_000.0 };
+    let bytes_per_peer = Rate { per_second: 100_000.0, burst: 100_000.0 };
+    let limits = Limits { bytes_per_peer, ..Limits::default() };
     let (mut now, mut pool) = (start(), Pool::new(1 << 24));
     let mut peer = Peer::new(now, false, &limits);
     peer.open(Status::new(Work::NONE, Bloom::FULL, false), true);
