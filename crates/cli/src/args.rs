@@ -45,6 +45,12 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// Reads a number of words for a code.
+fn words(typed: &str) -> Result<u8, String> {
+    let number = typed.parse().ok().filter(|number| (1..=32).contains(number));
+    number.ok_or_else(|| "a number from 1 to 32 is expected".to_owned())
+}
+
 /// Options that may stand before or after the command.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct GlobalArgs {

@@ -134,7 +134,12 @@ impl Completer for CodeHelper {
         pos: usize,
         _context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<String>)> {
-        Ok((0, line.get(..pos).map(|typed| self.completions(typed)).unwrap_or_default()))
+        let mut ways = line.get(..pos).map(|typed| self.completions(typed)).unwrap_or_default();
+        // The editor would ask before it shows more, and hear no Ctrl-C meanwhile.
+        if ways.len() > MAX_SHOWN {
+            ways.clear();
+        }
+        Ok((0, ways))
     }
 }
 
@@ -145,6 +150,9 @@ impl Validator for CodeHelper {}
 impl Hinter for CodeHelper {
     type Hint = String;
 }
+
+/// Completions that are shown at once; with more, the next letter has to be typed first.
+const MAX_SHOWN: usize = 99;
 
 #[cfg(test)]
 mod tests {

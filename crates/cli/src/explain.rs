@@ -4,7 +4,7 @@ use std::io;
 
 use wormhole::code;
 use wormhole::net::{LinkFailure, TlsFailure};
-use wormhole::transfer::{Error, Unsendable, UnsendableReason};
+use wormhole::transfer::{Error, NegotiationFault, PeerMisbehaved, Unsendable, UnsendableReason};
 use wormhole::transit::{self, RaceError};
 
 use crate::failure::Failure;
@@ -49,6 +49,9 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
         Error::PeerRefused(reason) => {
             Failure::new(format!("the other side says: {}", printable::line(reason)))
         }
+        Error::PeerMisbehaved(PeerMisbehaved::Negotiation(
+            fault @ (NegotiationFault::BothSend | NegotiationFault::BothReceive),
+        )) => Failure::new(fault.to_string()).hint("one sends, the other one receives"),
         Error::Rejected => Failure::new("transfer rejected"),
         Error::Unsendable(unsendable) => cannot_send(unsendable),
         Error::VerifierRejected => Failure::new("the verifiers differ: transfer abandoned")
@@ -74,6 +77,10 @@ pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
             "key confirmation failed: either side typed the code wrong, or somebody guessed it wrong",
         )
         .hint("a code works once: start again with `wormhole send`"),
+        code::Error::ServerRefused(text) if text.as_str() == CROWDED => {
+            Failure::new("two others are using this code already")
+                .hint("codes are for two, and work once: ask for a new one")
+        }
         code::Error::ApiMisuse(_)
         | code::Error::Closed
         | code::Error::PeerMisbehaved(_)
@@ -133,6 +140,9 @@ fn cannot_send(unsendable: &Unsendable) -> Failure {
     }
 }
 
+/// What every mailbox server says to a third side.
+const CROWDED: &str = "crowded";
+
 /// What to do when the two have met and cannot connect.
 const fn unconnected(error: &transit::Error) -> &'static str {
     match error {
@@ -147,5 +157,17 @@ const fn unconnected(error: &transit::Error) -> &'static str {
         | transit::Error::NotConnected { .. }
         | transit::Error::PortTaken { .. }
         | _ => "without --no-relay a relay can help; `wormhole doctor` says what can be reached",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_third_person_is_told_that_the_code_is_taken() {
+        let refused = code::Error::ServerRefused(code::ServerText::new("crowded"));
+        let failure = rendezvous(&refused, "ws://h/v1").to_string();
+        assert!(failure.contains("two others are using this code already"), "{failure}");
     }
 }

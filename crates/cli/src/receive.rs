@@ -46,10 +46,20 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
                 if verify {
                     talk.desk.screen.say(&format!("Verifier {verifier}."));
                 }
+                talk.remark_if_slow("Waiting for the sender to say what it offers..");
             }
-            Event::Offer(offer) => taker.answer(&mut talk, &offer).await?,
-            Event::Text(text) => print_text(&text, talk.desk)?,
-            Event::Connected(path) => talk.desk.screen.say(&format!("Receiving ({path})..")),
+            Event::Offer(offer) => {
+                talk.forget_remark();
+                taker.answer(&mut talk, &offer).await?;
+            }
+            Event::Text(text) => {
+                talk.forget_remark();
+                print_text(&text, talk.desk)?;
+            }
+            Event::Connected(path) => {
+                talk.forget_remark();
+                talk.desk.screen.say(&format!("Receiving ({path}).."));
+            }
             Event::Done(report) => done(&report, &mut talk.desk.screen),
             Event::Accepted
             | Event::AwaitingConfirmation
@@ -113,7 +123,10 @@ impl Taker {
         let verdict = self.judge(talk, offer).await?;
         let Some(transfer) = talk.transfer() else { return Ok(()) };
         match verdict {
-            Verdict::Take(destination) => transfer.accept(destination),
+            Verdict::Take(destination) => {
+                transfer.accept(destination);
+                talk.remark_if_slow(story::CONNECTING);
+            }
             Verdict::Refuse(failure) => {
                 transfer.reject(REJECTED);
                 talk.drain().await;
@@ -194,8 +207,14 @@ impl Taker {
             let on_exists = match answer.trim().to_ascii_lowercase().chars().next() {
                 Some('o') if can_replace => transfer::OnExists::Overwrite,
                 Some('k') => transfer::OnExists::KeepBoth,
-                Some('s') => return Ok(Verdict::Refuse(Failure::new("transfer rejected"))),
-                _ => continue,
+                Some('s' | 'n' | 'q') => {
+                    return Ok(Verdict::Refuse(Failure::new("transfer rejected")));
+                }
+                _ => {
+                    let list = answers.join(", ");
+                    talk.desk.screen.say(&format!("Please answer with one of {list}."));
+                    continue;
+                }
             };
             return Ok(Verdict::Take(self.destination(on_exists)));
         }

@@ -100,7 +100,8 @@ impl Screen {
         if !self.shows_progress {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| new_bar(total));
+        let columns = self.size().map_or(USUAL_WIDTH, |(columns, _)| columns);
+        let bar = self.bar.get_or_insert_with(|| new_bar(total, columns));
         bar.set_position(done);
     }
 
@@ -153,13 +154,17 @@ pub(crate) fn print(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-fn new_bar(total: Option<u64>) -> ProgressBar {
+/// A bar that leaves some of the line free: a `^C` that the terminal puts behind it must not begin a
+/// new one, on which the bar could not be found and taken away.
+fn new_bar(total: Option<u64>, columns: u16) -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
     let bar = ProgressBar::with_draw_target(total, target);
-    let template = if total.is_some() {
-        "{percent:>3}% [{wide_bar:.green}] {done}/{all}  {rate}  {left} left"
-    } else {
-        "{done}  {rate}  {past}"
+    let template = match columns {
+        _ if total.is_none() => "{done}  {rate}  {past}",
+        95.. => "{percent:>3}% [{bar:40.green}] {done}/{all}  {rate}  {left} left",
+        75.. => "{percent:>3}% [{bar:20.green}] {done}/{all}  {rate}  {left} left",
+        55.. => "{percent:>3}% {done}/{all}  {rate}  {left} left",
+        _ => "{percent:>3}%  {rate}",
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(with_our_units(style));
@@ -213,6 +218,9 @@ fn per_second(state: &ProgressState) -> u64 {
 
 /// Enough for the eye, and cheap on a serial line.
 const REDRAWS_PER_SECOND: u8 = 10;
+
+/// Columns of a terminal that does not say.
+const USUAL_WIDTH: u16 = 80;
 
 /// Lines on the screen besides a picture: the offer, the code, the command and the progress.
 const LINES_AROUND: usize = 12;

@@ -41,8 +41,15 @@ pub(crate) async fn run(request: SendRequest, desk: &mut Desk) -> Result<()> {
                 if verify {
                     confirm(&mut talk, &verifier).await?;
                 }
+                if !is_text {
+                    talk.remark_if_slow("Waiting for the receiver to accept it..");
+                }
             }
-            Event::Connected(path) => talk.desk.screen.say(&format!("Sending ({path})..")),
+            Event::Accepted => talk.remark_if_slow(story::CONNECTING),
+            Event::Connected(path) => {
+                talk.forget_remark();
+                talk.desk.screen.say(&format!("Sending ({path}).."));
+            }
             Event::AwaitingConfirmation => {
                 talk.desk.screen.end_progress();
                 talk.remark_if_slow("File sent.. waiting for confirmation");
@@ -52,7 +59,7 @@ pub(crate) async fn run(request: SendRequest, desk: &mut Desk) -> Result<()> {
                 talk.desk.screen.say(if is_text { "text message sent" } else { CONFIRMED });
                 story::summary(&report, &talk.desk.screen);
             }
-            Event::Accepted | Event::CodeWanted(_) | Event::Offer(_) | Event::Text(_) | _ => {}
+            Event::CodeWanted(_) | Event::Offer(_) | Event::Text(_) | _ => {}
         }
     }
     Ok(())

@@ -3,6 +3,8 @@
 //!
 //! Unlike the Python command line, the invited line is parsed and only a key is written.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use wormhole::code::AppId;
 use wormhole::transfer::{self, CodeSource, Event, Outgoing, Settings};
@@ -87,10 +89,12 @@ pub(crate) async fn accept(
     let key = own::choose(args.key_file.as_deref(), desk).await?;
     let id = printable::text(key.id());
     desk.screen.say(&format!("Sending public key type='{}' keyid='{id}'", key.kind()));
-    if !args.yes {
-        confirm(&id, desk).await?;
-    }
+    let is_wanted = args.yes || confirm(&id, desk).await?;
     settings.tor = tor.connect(desk).await?;
+    if !is_wanted {
+        decline(settings, desk).await?;
+        return Err(Failure::new("the key was not sent").into());
+    }
     let server = story::server(&settings);
     let transfer = transfer::send(Outgoing::Text(key.to_string()), settings)
         .map_err(|error| explain::failure(&error, &server))?;
@@ -104,13 +108,30 @@ pub(crate) async fn accept(
     desk.print("Key sent.\n")
 }
 
-async fn confirm(id: &str, desk: &mut Desk) -> Result<()> {
-    let prompt = format!("Really send public key '{id}' ? [y/N]: ");
+/// Tells whoever invited us that no key will come: nothing is sent but that.
+async fn decline(mut settings: Settings, desk: &mut Desk) -> Result<()> {
+    // With that, nothing goes out before we say so.
+    settings.verify = true;
+    let Ok(mut transfer) = transfer::send(Outgoing::Text(String::new()), settings) else {
+        return Ok(());
+    };
+    let met = tokio::time::timeout(DECLINING, async {
+        while let Some(Ok(event)) = transfer.next().await {
+            if matches!(event, Event::Verifier(_)) {
+                break;
+            }
+        }
+    });
+    // It is a courtesy: whether it succeeds changes nothing here.
+    let _met = desk.unless_stopped(met).await?;
+    desk.unless_stopped(transfer.cancel()).await
+}
+
+async fn confirm(id: &str, desk: &mut Desk) -> Result<bool> {
+    let prompt = format!("Really send public key '{id}'? (y/N): ");
     let question = Question { prompt, about: "accept", answers: &["y", "n"] };
-    match desk.ask(&question).await? {
-        Some(answer) if answer.starts_with(['y', 'Y']) => Ok(()),
-        _ => Err(Failure::new("the key was not sent").hint("--yes sends it without asking").into()),
-    }
+    let answer = desk.ask(&question).await?;
+    Ok(answer.is_some_and(|answer| answer.starts_with(['y', 'Y'])))
 }
 
 /// The settings of this exchange: an application of its own, unless one is named.
@@ -121,3 +142,6 @@ fn settings(servers: &Servers) -> Result<Settings> {
     }
     Ok(settings)
 }
+
+/// How long whoever invited us is looked for to be told no.
+const DECLINING: Duration = Duration::from_secs(10);

@@ -64,6 +64,9 @@ fn way(path: &Path) -> String {
     }
 }
 
+/// What is said while the two sides have agreed and the connection does not come about at once.
+pub(crate) const CONNECTING: &str = "Connecting to the other side..";
+
 /// Fewer bytes than this say nothing about the speed of a connection.
 const MIN_RATED: u64 = 100_000;
 

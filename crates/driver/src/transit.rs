@@ -143,7 +143,7 @@ impl Transit {
         info
     }
 
-    /// Connects, with what the peer has told us. Takes up to two minutes.
+    /// Connects, with what the peer has told us. Takes up to a minute.
     ///
     /// # Errors
     /// Nothing worked.
@@ -175,9 +175,12 @@ impl Transit {
             tokio::select! {
                 outcome = driver.next() => {
                     let event = outcome.map_err(|race| {
-                        let relay = driver.session().lost_relay().map(path::relay);
-                        let last = driver.last_failure().cloned();
-                        Error::NotConnected { race, relay, last }
+                        let (tried, last) = (driver.session(), driver.last_failure().cloned());
+                        Error::NotConnected {
+                            race,
+                            relay: tried.lost_relay().map(path::address),
+                            last: tried.last_lost().map(path::address).zip(last),
+                        }
                     })?;
                     let Event::Connected { link, route, received } = event;
                     let link = driver.take(link).await.map_err(Error::Lost)?;
@@ -223,8 +226,8 @@ pub enum Error {
         race: RaceError,
         /// The relay that was tried last, if one was, as `tcp:host:port` or URL.
         relay: Option<String>,
-        /// What went wrong last, if anything was tried.
-        last: Option<LinkFailure>,
+        /// What was tried last, as `tcp:host:port` or URL, and how that failed.
+        last: Option<(String, LinkFailure)>,
     },
     /// The port that was asked for cannot be had.
     #[error("cannot listen on port {port}: {kind}")]
@@ -237,11 +240,19 @@ pub enum Error {
 }
 
 /// What is known of a failed race, in brackets.
-fn details(relay: Option<&String>, last: Option<&LinkFailure>) -> String {
-    let relay = relay.map(|relay| format!("relay tried: {relay}"));
-    let last = last.map(|failure| format!("last: {failure}"));
-    let known: Vec<_> = relay.into_iter().chain(last).collect();
-    if known.is_empty() { String::new() } else { format!(" ({})", known.join("; ")) }
+fn details(relay: Option<&String>, last: Option<&(String, LinkFailure)>) -> String {
+    let is_relay = |address: &String| relay == Some(address);
+    match (relay, last) {
+        (_, Some((address, failure))) if is_relay(address) => {
+            format!(" (the relay {address}: {failure})")
+        }
+        (Some(relay), Some((address, failure))) => {
+            format!(" ({address}: {failure}; nobody came to the relay {relay})")
+        }
+        (Some(relay), None) => format!(" (nobody came to the relay {relay})"),
+        (None, Some((address, failure))) => format!(" ({address}: {failure})"),
+        (None, None) => String::new(),
+    }
 }
 
 /// Bytes of the longest WebSocket message taken from a relay, which cuts the stream as it likes.

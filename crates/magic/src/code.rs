@@ -171,7 +171,7 @@ pub enum CodeError {
     #[error("code {0:?} contains spaces")]
     ContainsSpaces(String),
     /// What stands before the first hyphen is not 1 to 40 ASCII digits.
-    #[error("nameplate {0:?} must be numeric, with no spaces")]
+    #[error("a code begins with a number, as in 4-purple-sausages; {0:?} is none")]
     NameplateNotNumeric(String),
     /// Nothing follows the nameplate.
     #[error("code is incomplete: the words after nameplate {0} are missing")]

@@ -7,7 +7,7 @@ pub(crate) struct CodeArgs {
     #[arg(short = '0')]
     pub(crate) zero_mode: bool,
     /// Number of words in the code
-    #[arg(short, long, value_name = "NUMWORDS", value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(short, long, value_name = "NUMWORDS", value_parser = super::words)]
     pub(crate) code_length: Option<u8>,
     /// Show a verification string, and wait for approval
     #[arg(short, long)]

@@ -27,7 +27,7 @@ pub(crate) enum SshCommand {
 #[command(override_usage = "wormhole ssh invite [OPTIONS]")]
 pub(crate) struct InviteArgs {
     /// Number of words in the code
-    #[arg(short, long, value_name = "NUMWORDS", value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(short, long, value_name = "NUMWORDS", value_parser = super::words)]
     pub(crate) code_length: Option<u8>,
     /// Let them log in as USER instead of you
     #[arg(short, long, value_name = "USER")]

@@ -10,7 +10,7 @@ use super::{Servers, Shown, apply, asks_a_person};
 use crate::args::{GlobalArgs, OnExists, ReceiveArgs};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::{environment, shell};
+use crate::{environment, printable, shell};
 
 /// Everything `receive` needs to know.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ impl ReceiveRequest {
         let mut settings = servers.settings()?;
         apply(&mut settings, &args.code_args, &args.connection, config);
         let output = Output::new(args.output_file.as_deref(), config);
+        output.check()?;
         if output == Output::Stdout && global.json {
             return Err(Failure::usage("--json and -o - both want standard output").into());
         }
@@ -81,6 +82,26 @@ impl Output {
             Some(path) => Self::Named(whole(path)),
             None => {
                 Self::Into(whole(config.download_dir.as_deref().unwrap_or_else(|| Path::new("."))))
+            }
+        }
+    }
+}
+
+impl Output {
+    /// Makes sure, before anything connects, that there is a directory to write into.
+    fn check(&self) -> Result<()> {
+        let directory = match self {
+            Self::Into(directory) => Some(directory.as_path()),
+            Self::Named(path) => path.parent(),
+            Self::Stdout => None,
+        };
+        match directory.filter(|directory| !directory.is_dir()) {
+            None => Ok(()),
+            Some(missing) => {
+                let missing = printable::path(missing);
+                Err(Failure::new(format!("there is no directory '{missing}' to receive into"))
+                    .hint("make it, or choose another with -o or `download-dir`")
+                    .into())
             }
         }
     }

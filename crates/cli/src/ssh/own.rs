@@ -38,8 +38,11 @@ pub(crate) async fn choose(place: Option<&Path>, desk: &mut Desk) -> Result<Publ
 
 /// The only `.pub` file of a directory, or the one somebody chooses.
 async fn pick(directory: &Path, desk: &mut Desk) -> Result<PathBuf> {
-    let mut keys = public_keys(directory)
-        .with_context(|| format!("cannot read {}", printable::path(directory)))?;
+    let mut keys = public_keys(directory).map_err(|error| {
+        let place = printable::path(directory);
+        Failure::new(format!("cannot read {place}: {}", printable::line(&error.to_string())))
+            .hint("make a key with `ssh-keygen -t ed25519`, or name a file with -F")
+    })?;
     if keys.len() > 1 {
         let index = ask_which(&keys, desk).await?;
         return Ok(keys.swap_remove(index));

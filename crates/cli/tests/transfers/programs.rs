@@ -131,6 +131,21 @@ fn an_ssh_key_is_invited_and_accepted() {
 }
 
 #[test]
+fn whoever_invited_learns_that_no_key_will_come() {
+    let world = World::new();
+    world.write("sender/keys/id.pub", format!("{KEY}\n"));
+    let invite = Running::start(world.command("receiver", &["ssh", "invite"]));
+    let code = invite.wait_for("ssh accept ");
+    let accept = world.command("sender", &["ssh", "accept", "-F", "keys", &code]);
+    let mut accept = Running::start(accept);
+    accept.wait_for_prompt("(y/N): ");
+    accept.type_in("n\n");
+    accept.end().failed(1, "the key was not sent");
+    invite.end().failed(1, "transfer cancelled");
+    assert!(!world.path("home/.ssh/authorized_keys").exists());
+}
+
+#[test]
 fn what_is_not_a_key_is_not_appended() {
     let world = World::new();
     world.write("home/.ssh/authorized_keys", "");

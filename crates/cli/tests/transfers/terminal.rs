@@ -68,7 +68,7 @@ fn a_typing_error_is_explained_and_asked_again() {
     let mut receiver = in_terminal(&world, "receiver", "receive");
     receiver.wait_for_prompt("Enter receive wormhole code: ");
     receiver.type_in("four-our-own\r");
-    receiver.wait_for_prompt("must be numeric");
+    receiver.wait_for_prompt("a code begins with a number");
     receiver.type_in("4-our-own\r");
     let received = receiver.end();
     assert!(received.exit == 0 && received.out().ends_with("hello\r\n"), "{received}");

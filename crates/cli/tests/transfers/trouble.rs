@@ -47,7 +47,7 @@ fn an_unreachable_relay_is_one_sentence_and_a_hint() {
     assert_eq!((sent.exit, received.exit), (1, 1), "{sent}\n{received}");
     // Whoever notices first tells the other one.
     let explains = |stderr: &str| {
-        stderr.contains("relay tried: tcp:127.0.0.1:9; last: connection refused")
+        stderr.contains("(the relay tcp:127.0.0.1:9: connection refused)")
             && stderr.contains("wormhole: hint: is that relay up")
     };
     let is_told = |stderr: &str| stderr.contains("is the relay up?");
@@ -241,12 +241,26 @@ fn a_name_that_is_not_unicode_is_refused_with_advice() {
 }
 
 #[test]
-fn a_destination_that_cannot_be_written_fails_on_both_sides() {
+fn a_directory_that_is_missing_is_noticed_before_anything_connects() {
+    let world = World::new();
+    let mut command = world.command("receiver", &["receive", "-o", "no/such/dir/f", "4-x"]);
+    command.env("WORMHOLE_RELAY_URL", "ws://127.0.0.1:9/v1");
+    let ended = Running::start(command).end();
+    ended.failed(1, "there is no directory");
+    assert!(ended.stderr.contains("wormhole: hint: make it"), "{ended}");
+}
+
+#[test]
+fn a_destination_that_vanishes_fails_on_both_sides() {
     let world = World::new();
     world.write("sender/f", "x");
+    std::fs::create_dir(world.path("receiver/dir")).unwrap();
     let sender = world.send(&["f"]);
-    let received = world.receive(&["--accept-file", "-o", "no/such/dir/f", &sender.code()]).end();
-    assert_eq!(received.exit, 1, "{received}");
-    assert_eq!(sender.end().exit, 1);
+    let mut receiver = world.receive(&["-o", "dir/f", &sender.code()]);
+    receiver.wait_for_prompt("ok? (Y/n): ");
+    std::fs::remove_dir(world.path("receiver/dir")).unwrap();
+    receiver.type_in("y\n");
+    receiver.end().failed(1, "cannot write");
+    sender.end().failed(1, "the receiving side could not write the file");
     assert!(world.names("receiver").is_empty());
 }

@@ -33,7 +33,7 @@ impl Path {
     pub(super) fn new(route: Route, link: &Link) -> Self {
         match route {
             Route::Direct(endpoint) => Self::Direct(endpoint),
-            Route::Relay(address) => Self::Relay(relay(&address)),
+            Route::Relay(address) => Self::Relay(self::address(&address)),
             Route::Accepted => Self::Accepted(match link {
                 Link::Tcp(stream) => stream.peer_addr().ok(),
                 Link::WebSocket(_) => None,
@@ -57,8 +57,8 @@ impl Path {
     }
 }
 
-/// A relay as [`Path::Relay`] names it.
-pub(super) fn relay(address: &Address) -> String {
+/// An address as other clients write it.
+pub(super) fn address(address: &Address) -> String {
     match address {
         Address::Tcp(endpoint) => format!("tcp:{endpoint}"),
         Address::WebSocket(url) => url.clone(),
