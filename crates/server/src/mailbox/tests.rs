@@ -24,9 +24,27 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::drain::{Drain, DrainSwitch};
 
+/// A folder of a test's own, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let unique = format!("wormhole-mailbox-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(unique);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A server on loopback, with a folder of its own.
 struct World {
-    folder: PathBuf,
+    folder: Folder,
     options: Vec<String>,
     address: SocketAddr,
     host: Host,
@@ -44,15 +62,12 @@ struct Line {
 impl World {
     /// Starts a server with these options.
     fn new(name: &str, options: &[&str]) -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("wormhole-mailbox-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        Self::start(folder, options)
+        Self::start(Folder::new(name), options)
     }
 
-    fn start(folder: PathBuf, options: Vec<String>) -> Self {
-        let db = folder.join("mailbox.sqlite").display().to_string();
+    fn start(folder: Folder, options: Vec<String>) -> Self {
+        let db = folder.0.join("mailbox.sqlite").display().to_string();
         let fixed = ["mailbox", "--listen", "127.0.0.1:0", "--db", &db].map(ToOwned::to_owned);
         let config = Line::parse_from(fixed.into_iter().chain(options.clone())).config;
         let (switch, drain) = Drain::new();
@@ -74,7 +89,6 @@ impl World {
     async fn stop(self) {
         self.switch.begin();
         self.running.await.unwrap().unwrap();
-        std::fs::remove_dir_all(self.folder).unwrap();
     }
 
     /// A client that has been greeted.
