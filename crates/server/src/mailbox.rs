@@ -15,7 +15,6 @@ mod counters;
 mod hub;
 mod inbox;
 mod link;
-mod outgoing;
 mod service;
 mod store;
 mod usage;

@@ -10,19 +10,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 use wormhole_magic::mailbox::message::Welcome;
 use wormhole_magic::mailbox::server::{Answer, Client, Output, Refusal, Request, RequestId};
 
 use super::hub::unix_now;
 use super::inbox::{Event, Inbox};
-use super::outgoing::Outgoing;
 use super::service::Service;
 use crate::drain::Drain;
 use crate::http::websocket::{self, Decoder, Received};
 use crate::limits::Pass;
-use crate::net::Stream;
+use crate::net::{Outgoing, Stream};
 
 /// How patient the server is with a link.
 #[derive(Clone, Copy, Debug)]
@@ -219,29 +218,25 @@ impl Link {
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
         // Acknowledgements wait for the answers that follow them.
-        let corked = self.client.unanswered() > 0 && !self.flush && self.out.unsent() < CORK;
-        if self.out.unsent() == 0 || corked {
+        let corked = self.client.unanswered() > 0
+            && !self.flush
+            && self.out.unsent() < CORK
+            && !self.out.is_behind();
+        if corked || self.out.is_idle() {
             return Ok(false);
         }
-        match self.out.poll_write(cx, Pin::new(&mut self.stream), Instant::now()) {
+        let written = self.out.poll_write(cx, Pin::new(&mut self.stream), Instant::now());
+        if self.out.unsent() == 0 {
+            self.flush = false;
+        }
+        match written {
             Poll::Pending => Ok(false),
             Poll::Ready(Err(_)) => Err(Over),
-            Poll::Ready(Ok(())) => {
-                if self.out.unsent() == 0 {
-                    self.all_written(cx)?;
-                }
-                Ok(true)
+            Poll::Ready(Ok(())) if self.out.is_idle() && self.ending == Ending::AfterWriting => {
+                Err(Over)
             }
+            Poll::Ready(Ok(())) => Ok(true),
         }
-    }
-
-    fn all_written(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
-        self.flush = false;
-        // With TLS, bytes may still be inside; a later write or flush moves them on.
-        if let Poll::Ready(Err(_)) = Pin::new(&mut self.stream).poll_flush(cx) {
-            return Err(Over);
-        }
-        if self.ending == Ending::AfterWriting { Err(Over) } else { Ok(()) }
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {

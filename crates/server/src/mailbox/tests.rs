@@ -8,6 +8,7 @@ mod limits;
 mod malformed;
 mod pages;
 mod restart;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
 use crate::drain::{Drain, DrainSwitch};
+use crate::net::Tls;
 
 /// A folder of a test's own, gone with it.
 struct Folder(PathBuf);
@@ -62,16 +64,21 @@ struct Line {
 impl World {
     /// Starts a server with these options.
     fn new(name: &str, options: &[&str]) -> Self {
-        let options = options.iter().map(|option| (*option).to_owned()).collect();
-        Self::start(Folder::new(name), options)
+        Self::start(Folder::new(name), options, None)
     }
 
-    fn start(folder: Folder, options: Vec<String>) -> Self {
+    /// Starts one that speaks TLS.
+    fn with_tls(name: &str) -> Self {
+        Self::start(Folder::new(name), &[], Some(crate::net::testing::tls()))
+    }
+
+    fn start(folder: Folder, options: &[&str], tls: Option<Tls>) -> Self {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let db = folder.0.join("mailbox.sqlite").display().to_string();
         let fixed = ["mailbox", "--listen", "127.0.0.1:0", "--db", &db].map(ToOwned::to_owned);
         let config = Line::parse_from(fixed.into_iter().chain(options.clone())).config;
         let (switch, drain) = Drain::new();
-        let host = Host { drain, metrics: Arc::default(), tls: None };
+        let host = Host { drain, metrics: Arc::default(), tls };
         let listener = crate::net::listen("mailbox", "{}", config.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let task_host = host.clone();
@@ -83,7 +90,8 @@ impl World {
     async fn restarted(self) -> Self {
         self.switch.begin();
         self.running.await.unwrap().unwrap();
-        Self::start(self.folder, self.options)
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        Self::start(self.folder, &options, self.host.tls)
     }
 
     async fn stop(self) {
