@@ -1,9 +1,9 @@
 //! The server's end of WebSocket framing: bytes in any pieces in, messages out, and back.
 //!
 //! Between messages a [`Decoder`] holds no buffer. A message over the limit is passed over as its
-//! bytes arrive and reported, so that its sender can be answered instead of cut off; that, and the
-//! memory of idle links, is why this is not a library. No sockets here. (RFC 6455, sections 4.2,
-//! 5 and 7)
+//! bytes arrive and reported, so that its sender can be answered instead of cut off; and who does not
+//! need messages whole can take them in parts. That, and the memory of idle links, is why this is not
+//! a library. No sockets here. (RFC 6455, sections 4.2, 5 and 7)
 
 use data_encoding::BASE64;
 use sha1::{Digest, Sha1};
@@ -12,6 +12,8 @@ use sha1::{Digest, Sha1};
 #[derive(Debug)]
 pub(crate) struct Decoder {
     limit: usize,
+    /// Whether text is taken, and not binary messages alone.
+    takes_text: bool,
     /// Bytes of a header that is not whole yet, and how many of them have come.
     header: [u8; MAX_HEADER],
     header_length: usize,
@@ -20,8 +22,8 @@ pub(crate) struct Decoder {
     message: Vec<u8>,
     /// Whether a data message has begun and not ended.
     inside: bool,
-    /// Whether that message has exceeded the limit.
-    oversized: bool,
+    /// Whether that message is being passed over: the bytes that it may have, and has not.
+    oversized: Option<usize>,
     /// What has come of a control frame.
     control: Vec<u8>,
 }
@@ -44,8 +46,8 @@ pub(crate) enum Received {
     Close,
     /// A whole text or binary message.
     Message(Vec<u8>),
-    /// A message over the limit has ended; its content is gone.
-    Oversized,
+    /// A message has ended that was longer than so many bytes; its content is gone.
+    Oversized(usize),
     /// To be sent back as [`pong`].
     Ping(Vec<u8>),
     /// A sign of life.
@@ -61,16 +63,44 @@ pub(crate) struct NotWebSocket;
 impl Decoder {
     /// A decoder for messages of at most `limit` bytes.
     pub(crate) const fn new(limit: usize) -> Self {
+        Self::of_kinds(limit, true)
+    }
+
+    /// The same for binary messages; whoever sends text is refused.
+    pub(crate) const fn of_binary(limit: usize) -> Self {
+        Self::of_kinds(limit, false)
+    }
+
+    const fn of_kinds(limit: usize, takes_text: bool) -> Self {
         Self {
             limit,
+            takes_text,
             header: [0; MAX_HEADER],
             header_length: 0,
             payload: None,
             message: Vec::new(),
             inside: false,
-            oversized: false,
+            oversized: None,
             control: Vec::new(),
         }
+    }
+
+    /// What is held of a message that is not whole yet, in bytes. The buffer may be twice as large.
+    pub(crate) const fn held(&self) -> usize {
+        self.message.len()
+    }
+
+    /// Lets go of what has come of a message that is not whole yet, and of what is still to come, as
+    /// if it were over the limit.
+    pub(crate) fn pass_over(&mut self) {
+        self.oversized = Some(self.message.len());
+        self.message = Vec::new();
+    }
+
+    /// Takes out what has come of a message that is not whole yet; only what comes after it will be
+    /// in the message. The limit counts from here.
+    pub(crate) fn take_part(&mut self) -> Option<Vec<u8>> {
+        (!self.message.is_empty()).then(|| std::mem::take(&mut self.message))
     }
 
     /// Takes bytes off the front of `input` until something is whole; nothing if all are taken.
@@ -114,7 +144,7 @@ impl Decoder {
     fn parse_header(&self) -> Result<Option<Payload>, NotWebSocket> {
         let header = self.header.get(..self.header_length).unwrap_or_default();
         let [first, second, extended @ ..] = header else { return Ok(None) };
-        let (opcode, last) = (first & 0x0f, first & 0x80 != 0);
+        let (opcode, last) = (first & 0x0f, first & LAST != 0);
         // Reserved bits are for extensions, and none was agreed upon; clients always mask.
         if first & 0x70 != 0 || second & 0x80 == 0 {
             return Err(NotWebSocket);
@@ -130,7 +160,8 @@ impl Decoder {
         let Some(mask) = mask.first_chunk() else { return Ok(None) };
         let expected = match opcode {
             CONTINUATION => self.inside,
-            TEXT | BINARY => !self.inside,
+            BINARY => !self.inside,
+            TEXT => !self.inside && self.takes_text,
             CLOSE | PING | PONG => last && left <= MAX_CONTROL,
             _ => false,
         };
@@ -144,11 +175,11 @@ impl Decoder {
     fn take_payload(&mut self, payload: &mut Payload, bytes: &[u8]) {
         let is_control = payload.opcode >= CLOSE;
         if !is_control && self.message.len() + bytes.len() > self.limit {
-            self.oversized = true;
+            self.oversized.get_or_insert(self.limit);
             self.message = Vec::new();
         }
         payload.left -= u64::try_from(bytes.len()).unwrap_or(payload.left);
-        if !is_control && self.oversized {
+        if !is_control && self.oversized.is_some() {
             return;
         }
         let target = if is_control { &mut self.control } else { &mut self.message };
@@ -177,8 +208,10 @@ impl Decoder {
                     return None;
                 }
                 let message = std::mem::take(&mut self.message);
-                let oversized = std::mem::take(&mut self.oversized);
-                Some(if oversized { Received::Oversized } else { Received::Message(message) })
+                Some(match self.oversized.take() {
+                    Some(limit) => Received::Oversized(limit),
+                    None => Received::Message(message),
+                })
             }
         }
     }
@@ -195,26 +228,33 @@ pub(crate) fn handshake(key: &str, server: &str) -> String {
 
 /// Appends a text message.
 pub(crate) fn text(out: &mut Vec<u8>, message: &str) {
-    frame(out, TEXT, message.as_bytes());
+    frame(out, LAST | TEXT, message.as_bytes());
+}
+
+/// Appends a part of a binary message: the `first` begins it, the `last` ends it.
+pub(crate) fn part(out: &mut Vec<u8>, first: bool, last: bool, part: &[u8]) {
+    let opcode = if first { BINARY } else { CONTINUATION };
+    frame(out, if last { LAST | opcode } else { opcode }, part);
 }
 
 /// Appends a ping without content.
 pub(crate) fn ping(out: &mut Vec<u8>) {
-    frame(out, PING, &[]);
+    frame(out, LAST | PING, &[]);
 }
 
 /// Appends the answer to a ping.
 pub(crate) fn pong(out: &mut Vec<u8>, content: &[u8]) {
-    frame(out, PONG, content);
+    frame(out, LAST | PONG, content);
 }
 
 /// Appends the end of the link. (RFC 6455, section 7.4.1)
 pub(crate) fn close(out: &mut Vec<u8>, code: u16) {
-    frame(out, CLOSE, &code.to_be_bytes());
+    frame(out, LAST | CLOSE, &code.to_be_bytes());
 }
 
-fn frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
-    out.push(0x80 | opcode);
+/// Appends a frame that begins with this byte: the opcode, with [`LAST`] or without.
+fn frame(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
+    out.push(first);
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length @ ..126), _) => out.push(length),
         (_, Ok(length)) => {
@@ -236,6 +276,9 @@ pub(crate) const CLOSE_NORMAL: u16 = 1000;
 pub(crate) const CLOSE_GOING_AWAY: u16 = 1001;
 /// The link ends because the other end does not speak WebSocket.
 pub(crate) const CLOSE_PROTOCOL_ERROR: u16 = 1002;
+
+/// Set on the last frame of a message.
+const LAST: u8 = 0x80;
 
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;

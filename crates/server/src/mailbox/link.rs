@@ -17,6 +17,7 @@ use wormhole_magic::mailbox::server::{Answer, Client, Output, Refusal, Request, 
 
 use super::hub::unix_now;
 use super::inbox::{Event, Inbox};
+use super::partial::Share;
 use super::service::Service;
 use crate::drain::Drain;
 use crate::http::websocket::{self, Decoder, Received};
@@ -45,6 +46,8 @@ pub(super) struct Link {
     client: Client,
     stream: Stream,
     decoder: Decoder,
+    /// What the message that is not whole yet takes of the memory of all, if it is long.
+    share: Option<Box<Share>>,
     out: Outgoing,
     /// Whether to write even though the store still owes answers.
     flush: bool,
@@ -88,6 +91,7 @@ impl Link {
             client: Client::new(welcome, unix_now()),
             stream,
             decoder: Decoder::new(service.max_frame()),
+            share: None,
             service,
             out: Outgoing::new(opening.into_bytes()),
             flush: true,
@@ -265,15 +269,15 @@ impl Link {
         let now = unix_now();
         loop {
             match self.decoder.next(&mut bytes) {
-                Ok(None) => return,
+                Ok(None) => return self.weigh_partial(),
                 Ok(Some(Received::Message(message))) => {
                     self.spoken = self.heard;
                     self.service.counters().frame();
                     self.client.handle_frame(now, &message);
                 }
-                Ok(Some(Received::Oversized)) => {
+                Ok(Some(Received::Oversized(limit))) => {
                     self.spoken = self.heard;
-                    self.client.handle_oversized(now, self.service.max_frame());
+                    self.client.handle_oversized(now, limit);
                 }
                 Ok(Some(Received::Ping(content))) => websocket::pong(self.out.end(), &content),
                 Ok(Some(Received::Pong)) => {}
@@ -286,6 +290,21 @@ impl Link {
                     return;
                 }
             }
+        }
+    }
+
+    /// Counts what has come of a message that is not whole yet. Once there is no room for it, it is
+    /// as if it were too long.
+    fn weigh_partial(&mut self) {
+        let bytes = self.decoder.held();
+        if bytes <= SMALL {
+            self.share = None;
+            return;
+        }
+        let share = self.share.get_or_insert_with(|| self.service.new_share(self.heard));
+        if !share.grow(bytes, self.heard) {
+            self.share = None;
+            self.decoder.pass_over();
         }
     }
 
@@ -303,7 +322,9 @@ impl Link {
         };
         let unbound = self.client.identity().is_none() && exceeded(self.opened, patience.bind);
         let dead = exceeded(self.heard, patience.ping + patience.pong);
-        if self.out.is_stuck(now) || unbound || dead || exceeded(self.spoken, patience.idle) {
+        let stuck =
+            self.out.is_stuck(now) || self.share.as_ref().is_some_and(|share| share.is_stuck(now));
+        if stuck || unbound || dead || exceeded(self.spoken, patience.idle) {
             return Err(Over);
         }
         if exceeded(self.heard.max(self.pinged), patience.ping) {
@@ -334,6 +355,9 @@ const HIGH_WATER: usize = 64 << 10;
 
 /// Unsent bytes beyond which they are not held back any longer.
 const CORK: usize = 8 << 10;
+
+/// Bytes of a message that is not whole that any link may hold: all of what clients usually send.
+const SMALL: usize = 16 << 10;
 
 /// Bytes read at once, on the stack.
 const READ_SIZE: usize = 8 << 10;

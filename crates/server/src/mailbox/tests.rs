@@ -7,6 +7,7 @@ mod conversation;
 mod limits;
 mod malformed;
 mod pages;
+mod partial;
 mod restart;
 mod tls;
 
