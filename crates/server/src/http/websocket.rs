@@ -5,25 +5,27 @@
 //! need messages whole can take them in parts. That, and the memory of idle links, is why this is not
 //! a library. No sockets here. (RFC 6455, sections 4.2, 5 and 7)
 
+use std::num::NonZeroUsize;
+
 use data_encoding::BASE64;
 use sha1::{Digest, Sha1};
 
 /// Takes a client's frames apart.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    limit: usize,
+    limit: NonZeroUsize,
     /// Whether text is taken, and not binary messages alone.
     takes_text: bool,
     /// Bytes of a header that is not whole yet, and how many of them have come.
     header: [u8; MAX_HEADER],
-    header_length: usize,
+    header_length: u8,
     payload: Option<Payload>,
     /// What has come of a data message.
     message: Vec<u8>,
     /// Whether a data message has begun and not ended.
     inside: bool,
     /// Whether that message is being passed over: the bytes that it may have, and has not.
-    oversized: Option<usize>,
+    oversized: Option<NonZeroUsize>,
     /// What has come of a control frame.
     control: Vec<u8>,
 }
@@ -34,9 +36,8 @@ struct Payload {
     opcode: u8,
     last: bool,
     left: u64,
+    /// Its first byte is for the next byte.
     mask: [u8; 4],
-    /// Which byte of the mask is next.
-    turn: usize,
 }
 
 /// One thing that a client sent.
@@ -61,7 +62,7 @@ pub(crate) enum Received {
 pub(crate) struct NotWebSocket;
 
 impl Decoder {
-    /// A decoder for messages of at most `limit` bytes.
+    /// A decoder for messages of at most `limit` bytes, and of one byte in any case.
     pub(crate) const fn new(limit: usize) -> Self {
         Self::of_kinds(limit, true)
     }
@@ -72,6 +73,10 @@ impl Decoder {
     }
 
     const fn of_kinds(limit: usize, takes_text: bool) -> Self {
+        let limit = match NonZeroUsize::new(limit) {
+            Some(limit) => limit,
+            None => NonZeroUsize::MIN,
+        };
         Self {
             limit,
             takes_text,
@@ -93,7 +98,7 @@ impl Decoder {
     /// Lets go of what has come of a message that is not whole yet, and of what is still to come, as
     /// if it were over the limit.
     pub(crate) fn pass_over(&mut self) {
-        self.oversized = Some(self.message.len());
+        self.oversized = NonZeroUsize::new(self.message.len()).or(Some(self.limit));
         self.message = Vec::new();
     }
 
@@ -135,14 +140,15 @@ impl Decoder {
                 return Ok(true);
             }
             let Some((byte, rest)) = input.split_first() else { return Ok(false) };
-            *self.header.get_mut(self.header_length).ok_or(NotWebSocket)? = *byte;
+            let place = self.header.get_mut(usize::from(self.header_length));
+            *place.ok_or(NotWebSocket)? = *byte;
             self.header_length += 1;
             *input = rest;
         }
     }
 
     fn parse_header(&self) -> Result<Option<Payload>, NotWebSocket> {
-        let header = self.header.get(..self.header_length).unwrap_or_default();
+        let header = self.header.get(..usize::from(self.header_length)).unwrap_or_default();
         let [first, second, extended @ ..] = header else { return Ok(None) };
         let (opcode, last) = (first & 0x0f, first & LAST != 0);
         // Reserved bits are for extensions, and none was agreed upon; clients always mask.
@@ -168,13 +174,13 @@ impl Decoder {
         if !expected || left > MAX_PAYLOAD {
             return Err(NotWebSocket);
         }
-        Ok(Some(Payload { opcode, last, left, mask: *mask, turn: 0 }))
+        Ok(Some(Payload { opcode, last, left, mask: *mask }))
     }
 
     /// Unmasks bytes into where they belong.
     fn take_payload(&mut self, payload: &mut Payload, bytes: &[u8]) {
         let is_control = payload.opcode >= CLOSE;
-        if !is_control && self.message.len() + bytes.len() > self.limit {
+        if !is_control && self.message.len() + bytes.len() > self.limit.get() {
             self.oversized.get_or_insert(self.limit);
             self.message = Vec::new();
         }
@@ -183,15 +189,10 @@ impl Decoder {
             return;
         }
         let target = if is_control { &mut self.control } else { &mut self.message };
-        payload.mask.rotate_left(payload.turn % 4);
-        payload.turn = bytes.len();
         let start = target.len();
         target.extend_from_slice(bytes);
-        for chunk in target.get_mut(start..).unwrap_or_default().chunks_mut(4) {
-            for (byte, mask) in chunk.iter_mut().zip(payload.mask) {
-                *byte ^= mask;
-            }
-        }
+        unmask(target.get_mut(start..).unwrap_or_default(), payload.mask);
+        payload.mask.rotate_left(bytes.len() % 4);
     }
 
     fn end_frame(&mut self, payload: Payload) -> Option<Received> {
@@ -209,11 +210,25 @@ impl Decoder {
                 }
                 let message = std::mem::take(&mut self.message);
                 Some(match self.oversized.take() {
-                    Some(limit) => Received::Oversized(limit),
+                    Some(limit) => Received::Oversized(limit.get()),
                     None => Received::Message(message),
                 })
             }
         }
+    }
+}
+
+/// Takes a mask off. (RFC 6455, section 5.3)
+fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    // In blocks: byte by byte would be half of all the work of a relay.
+    let wide = [a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d];
+    let (blocks, rest) = bytes.as_chunks_mut::<16>();
+    for block in blocks {
+        *block = (u128::from_ne_bytes(*block) ^ u128::from_ne_bytes(wide)).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(wide) {
+        *byte ^= mask;
     }
 }
 
