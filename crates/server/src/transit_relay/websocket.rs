@@ -74,7 +74,7 @@ impl WebSocket {
         // That it cannot be sent is for those to know who send. What has come can be read.
         let _sent: Poll<io::Result<()>> = self.poll_send(cx);
         loop {
-            if let Some(part) = self.decode_left() {
+            if let Some(part) = self.part_at_hand() {
                 return Poll::Ready(Some(part));
             }
             if self.ended {
@@ -100,8 +100,8 @@ impl WebSocket {
         }
     }
 
-    /// Decodes what is left of the last read.
-    fn decode_left(&mut self) -> Option<Part> {
+    /// The next part, if it has been read already.
+    pub(super) fn part_at_hand(&mut self) -> Option<Part> {
         let read = std::mem::take(&mut self.read);
         let mut left = read.get(self.taken..).unwrap_or_default();
         let part = self.decode(&mut left);
@@ -146,7 +146,7 @@ impl WebSocket {
         !self.asked
     }
 
-    /// Puts a part behind all that is to be sent. There should be nothing: each costs memory.
+    /// Puts a part behind all that is to be sent. Each costs memory until it is.
     pub(super) fn push(&mut self, part: &Part) {
         websocket::part(self.out.end(), !self.inside, part.last, &part.bytes);
         self.inside = !part.last;

@@ -19,14 +19,21 @@ pub(super) enum End<'a> {
 /// Carries one direction.
 pub(super) async fn carry(source: End<'_>, sink: End<'_>, meter: &Meter<'_>) -> Stopped {
     loop {
-        let part = match source.next().await {
-            Ok(part) => part,
+        let mut next = match source.next().await {
+            Ok(part) => Some(part),
             Err(stopped) => return stopped,
         };
-        let count = part.bytes.len();
-        if let Err(stopped) = sink.send(part).await {
+        // What came at once goes on at once, however small its parts are.
+        let (mut bytes, mut count) = (Vec::new(), 0);
+        while let Some(part) = next {
+            count += part.bytes.len();
+            sink.add(&mut bytes, part);
+            next = source.next_at_hand();
+        }
+        if let Err(stopped) = sink.send(&bytes).await {
             return stopped;
         }
+        drop(bytes);
         meter.carried(count).await;
         tokio::task::consume_budget().await;
     }
@@ -59,23 +66,37 @@ impl<'a> End<'a> {
         }
     }
 
-    /// Says the first words. A failure shows again when bytes are to be carried.
-    pub(super) async fn greet(self, words: Vec<Vec<u8>>) {
-        for message in words {
-            let _: Result<(), Stopped> = self.send(Part::whole(message)).await;
+    /// The next part, if it has been read already.
+    fn next_at_hand(self) -> Option<Part> {
+        match self {
+            Self::WebSocket(socket) => link::lock(socket).part_at_hand(),
+            Self::Tcp(_) => None,
         }
     }
 
-    /// Hands bytes on, and waits until the system has taken them.
-    async fn send(self, part: Part) -> Result<(), Stopped> {
+    /// Says the first words. A failure shows again when bytes are to be carried.
+    pub(super) async fn greet(self, words: Vec<Vec<u8>>) {
+        let mut bytes = Vec::new();
+        for message in words {
+            self.add(&mut bytes, Part::whole(message));
+        }
+        let _: Result<(), Stopped> = self.send(&bytes).await;
+    }
+
+    /// Adds a part to what is to be sent: to the `bytes`, unless they need a frame.
+    fn add(self, bytes: &mut Vec<u8>, part: Part) {
+        match self {
+            Self::WebSocket(socket) => link::lock(socket).push(&part),
+            Self::Tcp(_) if bytes.is_empty() => *bytes = part.bytes,
+            Self::Tcp(_) => bytes.extend_from_slice(&part.bytes),
+        }
+    }
+
+    /// Hands on what was added, and waits until the system has taken it.
+    async fn send(self, bytes: &[u8]) -> Result<(), Stopped> {
         let sent = match self {
-            Self::Tcp(stream) => link::write_all(stream, &part.bytes).await,
-            Self::WebSocket(socket) => {
-                link::lock(socket).push(&part);
-                // Held twice no longer than that takes.
-                drop(part);
-                poll_fn(|cx| link::lock(socket).poll_send(cx)).await
-            }
+            Self::Tcp(stream) => link::write_all(stream, bytes).await,
+            Self::WebSocket(socket) => poll_fn(|cx| link::lock(socket).poll_send(cx)).await,
         };
         sent.map_err(|_| Stopped::SinkGone)
     }
