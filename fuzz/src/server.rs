@@ -38,7 +38,8 @@ pub fn server_websocket(bytes: &[u8]) {
                 websocket::pong(&mut out, content);
                 assert!(out.len() <= 127);
             }
-            Received::Close | Received::Oversized | Received::Pong => {}
+            Received::Oversized(limit) => assert_eq!(*limit, LIMIT),
+            Received::Close | Received::Pong => {}
         }
     }
 }

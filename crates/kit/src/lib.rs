@@ -27,7 +27,7 @@ mod text;
 mod time;
 
 pub use bytes::{Reader, TooShort};
-pub use network::network;
+pub use network::{network, wider_network};
 pub use secret::Secret;
 pub use session::{Input, LinkId, Output, Session};
 pub use text::{is_bidi_control, is_deceptive};

@@ -3,6 +3,10 @@
 //! Addresses are not kept. What is counted is counted under a keyed hash whose key lives in memory
 //! alone and is replaced every day together with the counts, so nothing here can be matched with
 //! anything later. There is no clock here; time is an argument.
+//!
+//! Only so many can be counted apart. IPv6 networks, which anyone may have by the thousand, have a
+//! book of their own, and share the account of the wider network around them when it is full: who
+//! fills it locks nobody out.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -11,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use wormhole_kit::network;
+use wormhole_kit::{network, wider_network};
 
 /// What an address may do. 0 is without limit, everywhere.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -40,11 +44,30 @@ pub(crate) struct Limits {
 struct Ledger {
     key: RandomState,
     since: Instant,
-    /// When settled accounts were looked for.
-    swept: Option<Instant>,
     generation: u64,
     links: u32,
+    /// IPv6 networks of the size that a household has.
+    narrow: Book,
+    /// IPv4 addresses, and wider IPv6 networks with members that found no room in `narrow`.
+    wide: Book,
+    /// Whoever found no room in `wide` either.
+    others: Account,
+}
+
+/// The accounts of networks of one size.
+#[derive(Debug, Default)]
+struct Book {
     accounts: HashMap<u64, Account>,
+    /// When settled accounts were looked for.
+    swept: Option<Instant>,
+}
+
+/// Where a link is counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    Narrow(u64),
+    Others,
+    Wide(u64),
 }
 
 /// What one address has done lately.
@@ -69,7 +92,7 @@ struct Spent {
 pub(crate) struct Pass {
     limits: Arc<Limits>,
     /// The account and the day it belongs to; none if the address is not limited.
-    account: Option<(u64, u64)>,
+    account: Option<(Place, u64)>,
 }
 
 impl Limits {
@@ -81,14 +104,14 @@ impl Limits {
         loopback_too: bool,
         now: Instant,
     ) -> Self {
-        let key = RandomState::new();
         let ledger = Ledger {
-            key,
+            key: RandomState::new(),
             since: now,
-            swept: None,
             generation: 0,
             links: 0,
-            accounts: HashMap::new(),
+            narrow: Book::default(),
+            wide: Book::default(),
+            others: Account::new(now),
         };
         Self { allowance, altogether, loopback_too, ledger: Mutex::new(ledger) }
     }
@@ -114,8 +137,8 @@ impl Limits {
         let account = match address {
             None => None,
             Some(address) => {
-                let (hash, generation) = ledger.place(address, now);
-                let account = ledger.account(hash, now)?;
+                let (place, generation) = ledger.place(address, now);
+                let account = ledger.account(place, now);
                 let Allowance { links, links_per_minute, .. } = self.allowance;
                 if (links > 0 && account.links >= links)
                     || !account.entries.spend(links_per_minute, 1.0, now)
@@ -123,7 +146,7 @@ impl Limits {
                     return None;
                 }
                 account.links += 1;
-                Some((hash, generation))
+                Some((place, generation))
             }
         };
         ledger.links += 1;
@@ -157,8 +180,8 @@ impl Pass {
     }
 
     fn spend(&self, now: Instant, on: impl FnOnce(&mut Account) -> bool) -> bool {
-        let Some((hash, _)) = self.account else { return true };
-        self.limits.lock().account(hash, now).is_some_and(on)
+        let Some((place, _)) = self.account else { return true };
+        on(self.limits.lock().account(place, now))
     }
 }
 
@@ -166,9 +189,9 @@ impl Drop for Pass {
     fn drop(&mut self) {
         let mut ledger = self.limits.lock();
         ledger.links = ledger.links.saturating_sub(1);
-        let Some((hash, generation)) = self.account else { return };
+        let Some((place, generation)) = self.account else { return };
         if ledger.generation == generation
-            && let Some(account) = ledger.accounts.get_mut(&hash)
+            && let Some(account) = ledger.known(place)
         {
             account.links = account.links.saturating_sub(1);
         }
@@ -177,17 +200,50 @@ impl Drop for Pass {
 
 impl Ledger {
     /// Where an address is counted. Starts a new day with a new key when the old one is over.
-    fn place(&mut self, address: IpAddr, now: Instant) -> (u64, u64) {
+    fn place(&mut self, address: IpAddr, now: Instant) -> (Place, u64) {
         if now.saturating_duration_since(self.since) >= KEY_LIFE {
             self.key = RandomState::new();
             self.since = now;
             self.generation += 1;
-            self.accounts.clear();
+            self.narrow.accounts.clear();
+            self.wide.accounts.clear();
+            self.others = Account::new(now);
         }
-        (self.key.hash_one(network(address)), self.generation)
+        let address = address.to_canonical();
+        let narrow = self.key.hash_one(network(address));
+        let wide = self.key.hash_one(wider_network(address));
+        let place = if address.is_ipv6() && self.narrow.account(narrow, now).is_some() {
+            Place::Narrow(narrow)
+        } else if self.wide.account(wide, now).is_some() {
+            Place::Wide(wide)
+        } else {
+            Place::Others
+        };
+        (place, self.generation)
     }
 
-    /// The account of an address; none if it is new and there is no room for more.
+    /// The account of a place; that of all others if it is new and there is no room for more.
+    fn account(&mut self, place: Place, now: Instant) -> &mut Account {
+        let account = match place {
+            Place::Narrow(hash) => self.narrow.account(hash, now),
+            Place::Others => None,
+            Place::Wide(hash) => self.wide.account(hash, now),
+        };
+        account.unwrap_or(&mut self.others)
+    }
+
+    /// The account of a place, if there is one.
+    fn known(&mut self, place: Place) -> Option<&mut Account> {
+        match place {
+            Place::Narrow(hash) => self.narrow.accounts.get_mut(&hash),
+            Place::Others => Some(&mut self.others),
+            Place::Wide(hash) => self.wide.accounts.get_mut(&hash),
+        }
+    }
+}
+
+impl Book {
+    /// The account of a network; none if it is new and there is no room for more.
     fn account(&mut self, hash: u64, now: Instant) -> Option<&mut Account> {
         if self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&hash) {
             // Looking through all of them takes a while.
@@ -201,18 +257,17 @@ impl Ledger {
                 return None;
             }
         }
-        let nothing = Spent { amount: 0.0, at: now };
-        Some(self.accounts.entry(hash).or_insert(Account {
-            links: 0,
-            entries: nothing,
-            claims: nothing,
-            visits: nothing,
-            messages: nothing,
-        }))
+        Some(self.accounts.entry(hash).or_insert_with(|| Account::new(now)))
     }
 }
 
 impl Account {
+    /// An account of somebody who has done nothing lately.
+    const fn new(now: Instant) -> Self {
+        let nothing = Spent { amount: 0.0, at: now };
+        Self { links: 0, entries: nothing, claims: nothing, visits: nothing, messages: nothing }
+    }
+
     /// Whether forgetting it would forgive anything.
     fn matters(&self, now: Instant) -> bool {
         let recent =
@@ -253,7 +308,8 @@ const BYTES_PER_MESSAGE: usize = 64 << 10;
 /// How often settled accounts are looked for at most.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
-/// Accounts beyond which those that are settled are forgotten, and no more are made. About 10 MB.
+/// Accounts in a book beyond which those that are settled are forgotten, and no more are made. About
+/// 10 MB.
 const MAX_ACCOUNTS: usize = 100_000;
 
 #[cfg(test)]
@@ -327,17 +383,61 @@ mod tests {
         assert!((0..VISITS_PER_CLAIM).all(|_| pass.may_visit(now)) && !pass.may_visit(now));
     }
 
+    /// Admits links of more networks than there are accounts for; all are kept open.
+    fn fill(limits: &Arc<Limits>, now: Instant, network: impl Fn(u32) -> IpAddr) -> Vec<Pass> {
+        let count = u32::try_from(MAX_ACCOUNTS).unwrap();
+        (0..count).map(|number| limits.admit(network(number), now).unwrap()).collect()
+    }
+
+    /// One of the 2^32 networks of households in `2001::/32`.
+    fn household(number: u32) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::from((0x2001_u128 << 112) | (u128::from(number) << 64)))
+    }
+
+    /// One of the 2^32 wider networks in `3000::/16`.
+    fn customer(number: u32) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::from((0x3000_u128 << 112) | (u128::from(number) << 80)))
+    }
+
     #[test]
-    fn with_too_many_addresses_new_ones_are_refused_and_settled_ones_looked_for_once_a_second() {
-        let (limits, now) = (limits(0, 0, 0, false), Instant::now());
-        let pass = |number: u32, now| limits.admit(IpAddr::from(number.to_be_bytes()), now);
-        let mut passes: Vec<Pass> = (1..).map_while(|number| pass(number << 4, now)).collect();
-        assert_eq!(passes.len(), MAX_ACCOUNTS);
-        assert!(passes[0].may_claim(now), "those that are known go on");
+    fn who_has_a_hundred_thousand_ipv6_networks_locks_nobody_out() {
+        let (limits, now) = (limits(1, 0, 0, false), Instant::now());
+        let _passes = fill(&limits, now, household);
+        assert_eq!(limits.lock().narrow.accounts.len(), MAX_ACCOUNTS);
+        assert!(limits.admit(household(1), now).is_none(), "those that are known stay limited");
+        let _ipv4 = limits.admit(address("192.0.2.1"), now).unwrap();
+        assert!(limits.admit(address("192.0.2.1"), now).is_none());
+        // Newcomers share what one address has with those in the same wider network, no others.
+        let _ipv6 = limits.admit(address("2001:db8::1"), now).unwrap();
+        assert!(limits.admit(address("2001:db8:0:1::1"), now).is_none());
+        assert!(limits.admit(address("2001:db8:1::1"), now).is_some());
+    }
+
+    #[test]
+    fn who_finds_no_room_at_all_shares_one_account_with_all_the_others() {
+        let (limits, now) = (limits(1, 1, 0, false), Instant::now());
+        let _passes = fill(&limits, now, household);
+        let wide = fill(&limits, now, customer);
+        let one = limits.admit(address("192.0.2.1"), now).unwrap();
+        assert!(one.may_claim(now) && !one.may_claim(now));
+        assert!(limits.admit(address("192.0.2.2"), now).is_none());
+        drop(one);
+        assert!(limits.admit(address("192.0.2.2"), now).is_some());
+        drop(wide);
+        assert!(limits.admit(address("192.0.2.1"), now + SWEEP_PERIOD).is_some());
+        assert_eq!(limits.lock().wide.accounts.len(), 1);
+    }
+
+    #[test]
+    fn settled_accounts_are_looked_for_once_a_second() {
+        let (limits, now) = (limits(1, 0, 0, false), Instant::now());
+        let mut passes = fill(&limits, now, |number| IpAddr::from((number << 4).to_be_bytes()));
+        let place = |now| limits.lock().place(address("192.0.2.1"), now).0;
+        assert_eq!(place(now), Place::Others);
         passes.truncate(1000);
-        assert!(pass(1, now).is_none(), "searched twice in a second");
-        assert!(pass(1, now + SWEEP_PERIOD).is_some());
-        assert_eq!(limits.lock().accounts.len(), 1001);
+        assert_eq!(place(now), Place::Others, "searched twice in a second");
+        assert!(matches!(place(now + SWEEP_PERIOD), Place::Wide(_)));
+        assert_eq!(limits.lock().wide.accounts.len(), 1001);
     }
 
     #[test]
@@ -356,9 +456,9 @@ mod tests {
     fn nothing_of_an_address_is_kept_beyond_a_day() {
         let (limits, now) = (limits(1, 0, 0, false), Instant::now());
         let yesterday = limits.admit(address("192.0.2.1"), now).unwrap();
-        let hashes: Vec<u64> = limits.lock().accounts.keys().copied().collect();
+        let hashes: Vec<u64> = limits.lock().wide.accounts.keys().copied().collect();
         let _today = limits.admit(address("192.0.2.1"), now + KEY_LIFE).unwrap();
-        assert!(hashes.iter().all(|hash| !limits.lock().accounts.contains_key(hash)));
+        assert!(hashes.iter().all(|hash| !limits.lock().wide.accounts.contains_key(hash)));
         drop(yesterday);
         assert!(limits.admit(address("192.0.2.1"), now + KEY_LIFE).is_none());
     }

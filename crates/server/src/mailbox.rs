@@ -15,7 +15,7 @@ mod counters;
 mod hub;
 mod inbox;
 mod link;
-mod outgoing;
+mod partial;
 mod service;
 mod store;
 mod usage;
@@ -36,6 +36,7 @@ use crate::{Host, ServerError};
 use counters::Counters;
 use hub::{Hub, Parts};
 use link::Patience;
+use partial::Budget;
 use service::{Service, Settings};
 use store::{Capacity, Store};
 use usage::UsageLog;
@@ -112,6 +113,11 @@ pub(crate) struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     pub(crate) max_frame: usize,
 
+    /// Bytes of long messages that have begun and are not whole yet, of all clients together; at least
+    /// twice the longest message
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    pub(crate) partial_bytes: usize,
+
     /// Messages that a mailbox may hold; 0 is any number
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(crate) mailbox_messages: u64,
@@ -171,6 +177,7 @@ async fn serve_on(listener: TcpListener, config: &Config, host: Host) -> Result<
         counters,
         entrance: Entrance::new(Arc::new(config.limits()), config.trust_proxy),
         settings: config.settings(),
+        budget: Arc::new(config.budget()),
         host,
         links: AtomicU64::new(0),
     };
@@ -193,6 +200,10 @@ impl Config {
             prune_period: Duration::from_secs(self.prune_seconds),
             expiry: Duration::from_secs(self.expiry_seconds),
         })
+    }
+
+    fn budget(&self) -> Budget {
+        Budget::new(self.partial_bytes.max(self.max_frame.saturating_mul(2)))
     }
 
     fn limits(&self) -> Limits {

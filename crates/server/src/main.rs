@@ -58,12 +58,12 @@ pub(crate) enum ServerError {
     /// The runtime or a signal handler cannot be set up.
     #[error("the system refuses: {0}")]
     System(String),
-    /// The node cannot be what was asked for.
-    #[error("whisper: {0}")]
-    Whisper(String),
     /// The certificate or its key cannot be used.
     #[error("TLS: {0}")]
     Tls(String),
+    /// The node cannot be what was asked for.
+    #[error("whisper: {0}")]
+    Whisper(String),
 }
 
 fn main() -> ExitCode {

@@ -1,5 +1,8 @@
-//! Listening sockets, byte streams with or without TLS, and the process's limit on open files.
+//! Listening sockets, byte streams with or without TLS and what waits for them, and the process's
+//! limit on open files.
 
+mod outgoing;
+mod progress;
 mod stream;
 mod tls;
 
@@ -10,8 +13,14 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+pub(crate) use outgoing::Outgoing;
+pub(crate) use progress::Progress;
+#[cfg(test)]
+pub(crate) use progress::{PACE, PATIENCE};
 pub(crate) use stream::Stream;
 pub(crate) use tls::Tls;
+#[cfg(test)]
+pub(crate) use tls::testing;
 
 use crate::ServerError;
 

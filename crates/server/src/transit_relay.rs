@@ -12,6 +12,7 @@ mod meeting;
 mod pace;
 mod pump;
 mod usage;
+mod websocket;
 
 #[cfg(test)]
 mod tests;

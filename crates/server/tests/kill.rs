@@ -18,6 +18,15 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+/// A folder that is gone after the test.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A server process; killed when dropped.
 struct Server {
     process: Child,
@@ -126,8 +135,9 @@ async fn work(url: &str, nameplate: &str, told: &mut Told, done: &AtomicUsize) -
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_when_the_server_is_killed_at_any_moment() {
     let folder = std::env::temp_dir().join(format!("wormhole-kill-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let db: PathBuf = folder.join("mailbox.sqlite");
+    std::fs::create_dir(&folder).unwrap();
+    let folder = Folder(folder);
+    let db = folder.0.join("mailbox.sqlite");
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let mut known: Vec<Told> = (0..8).map(|_| Told::default()).collect();
     for _round in 0..6 {
@@ -153,5 +163,4 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed_at_any_moment() 
         }
     }
     assert!(known.iter().all(|told| told.mailbox.is_some()));
-    std::fs::remove_dir_all(folder).unwrap();
 }

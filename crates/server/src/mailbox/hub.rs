@@ -80,6 +80,8 @@ struct Mail {
 
 impl Hub {
     /// Starts the thread. It ends after [`Hub::close`], once everything asked before is done.
+    ///
+    /// What it has to tell is delivered by a task, so this must be called inside a tokio runtime.
     pub(super) fn start(parts: Parts) -> std::io::Result<(Self, JoinHandle<()>)> {
         let queue = Arc::new(Queue::default());
         let hub = Self { queue: Arc::clone(&queue), records_clients: parts.usage.is_some() };
@@ -212,15 +214,16 @@ impl Keeper {
     fn run(mut self, queue: &Queue, post: &mpsc::Sender<Vec<Mail>>) {
         let mut last = 0;
         while let Some(mut work) = queue.take(self.next_prune) {
-            // Those whom the last batch has answered are about to ask again. Only a straggler or two
-            // are here yet: a moment more saves a write to the disk.
-            if work.len() < last / GATHERED {
+            if is_gathering(work.len(), last) {
                 std::thread::sleep(GATHERING);
                 work.append(&mut queue.take(Instant::now()).unwrap_or_default());
             }
             last = work.len();
+            let (mail, usage) = self.serve(work);
             // Nobody is left to tell once the links' threads are gone.
-            let _ = post.blocking_send(self.serve(work));
+            let _ = post.blocking_send(mail);
+            // Nobody waits for the records.
+            self.record(&usage);
             if Instant::now() >= self.next_prune {
                 self.next_prune = Instant::now() + self.parts.prune_period;
                 self.prune();
@@ -228,14 +231,11 @@ impl Keeper {
         }
     }
 
-    /// One batch: does it, makes it durable, and returns what to tell whom.
-    fn serve(&mut self, mut work: Vec<Work>) -> Vec<Mail> {
+    /// One batch: does it, makes it durable, and returns what to tell whom, and what to record.
+    fn serve(&mut self, mut work: Vec<Work>) -> (Vec<Mail>, Vec<Usage>) {
         let now = unix_now();
         match self.transact(&mut work, now) {
-            Ok((outcomes, usage)) => {
-                self.record(&usage);
-                self.tell(work, outcomes)
-            }
+            Ok((outcomes, usage)) => (self.tell(work, outcomes), usage),
             Err(error) => {
                 tracing::error!(%error, "a batch of requests could not be stored");
                 if let Err(error) = self.parts.store.roll_back() {
@@ -243,7 +243,7 @@ impl Keeper {
                 }
                 let refused = || Outcome::Answer(Answer::Refused(Refusal::Unavailable));
                 let outcomes = work.iter().map(|_| refused()).collect();
-                self.tell(work, outcomes)
+                (self.tell(work, outcomes), Vec::new())
             }
         }
     }
@@ -446,6 +446,13 @@ impl Listeners {
     }
 }
 
+/// Whether more requests must be on their way than are `here`: those whom the `last` batch has
+/// answered are about to ask again. If only a straggler or two are here yet, a moment more saves a
+/// write to the disk.
+const fn is_gathering(here: usize, last: usize) -> bool {
+    here < last / GATHERED
+}
+
 /// Share of the last batch below which the next one is still gathering.
 const GATHERED: usize = 4;
 
@@ -462,3 +469,19 @@ pub(super) fn unix_now() -> UnixTime {
 
 #[cfg(test)]
 mod simulation;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_few_after_a_large_batch_wait_for_the_others() {
+        for (here, last) in [(1, 8), (1, 100), (24, 100)] {
+            assert!(is_gathering(here, last), "{here} after {last}");
+        }
+        // One client alone never waits, nor does a batch that is about as large as the last.
+        for (here, last) in [(1, 0), (1, 1), (1, 7), (2, 8), (25, 100), (100, 100), (200, 100)] {
+            assert!(!is_gathering(here, last), "{here} after {last}");
+        }
+    }
+}

@@ -10,19 +10,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 use wormhole_magic::mailbox::message::Welcome;
 use wormhole_magic::mailbox::server::{Answer, Client, Output, Refusal, Request, RequestId};
 
 use super::hub::unix_now;
 use super::inbox::{Event, Inbox};
-use super::outgoing::Outgoing;
+use super::partial::Share;
 use super::service::Service;
 use crate::drain::Drain;
 use crate::http::websocket::{self, Decoder, Received};
 use crate::limits::Pass;
-use crate::net::Stream;
+use crate::net::{Outgoing, Stream};
 
 /// How patient the server is with a link.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,8 @@ pub(super) struct Link {
     client: Client,
     stream: Stream,
     decoder: Decoder,
+    /// What the message that is not whole yet takes of the memory of all, if it is long.
+    share: Option<Box<Share>>,
     out: Outgoing,
     /// Whether to write even though the store still owes answers.
     flush: bool,
@@ -89,6 +91,7 @@ impl Link {
             client: Client::new(welcome, unix_now()),
             stream,
             decoder: Decoder::new(service.max_frame()),
+            share: None,
             service,
             out: Outgoing::new(opening.into_bytes()),
             flush: true,
@@ -219,29 +222,25 @@ impl Link {
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
         // Acknowledgements wait for the answers that follow them.
-        let corked = self.client.unanswered() > 0 && !self.flush && self.out.unsent() < CORK;
-        if self.out.unsent() == 0 || corked {
+        let corked = self.client.unanswered() > 0
+            && !self.flush
+            && self.out.unsent() < CORK
+            && !self.out.is_behind();
+        if corked || self.out.is_idle() {
             return Ok(false);
         }
-        match self.out.poll_write(cx, Pin::new(&mut self.stream), Instant::now()) {
+        let written = self.out.poll_write(cx, Pin::new(&mut self.stream), Instant::now());
+        if self.out.unsent() == 0 {
+            self.flush = false;
+        }
+        match written {
             Poll::Pending => Ok(false),
             Poll::Ready(Err(_)) => Err(Over),
-            Poll::Ready(Ok(())) => {
-                if self.out.unsent() == 0 {
-                    self.all_written(cx)?;
-                }
-                Ok(true)
+            Poll::Ready(Ok(())) if self.out.is_idle() && self.ending == Ending::AfterWriting => {
+                Err(Over)
             }
+            Poll::Ready(Ok(())) => Ok(true),
         }
-    }
-
-    fn all_written(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
-        self.flush = false;
-        // With TLS, bytes may still be inside; a later write or flush moves them on.
-        if let Poll::Ready(Err(_)) = Pin::new(&mut self.stream).poll_flush(cx) {
-            return Err(Over);
-        }
-        if self.ending == Ending::AfterWriting { Err(Over) } else { Ok(()) }
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
@@ -270,15 +269,15 @@ impl Link {
         let now = unix_now();
         loop {
             match self.decoder.next(&mut bytes) {
-                Ok(None) => return,
+                Ok(None) => return self.weigh_partial(),
                 Ok(Some(Received::Message(message))) => {
                     self.spoken = self.heard;
                     self.service.counters().frame();
                     self.client.handle_frame(now, &message);
                 }
-                Ok(Some(Received::Oversized)) => {
+                Ok(Some(Received::Oversized(limit))) => {
                     self.spoken = self.heard;
-                    self.client.handle_oversized(now, self.service.max_frame());
+                    self.client.handle_oversized(now, limit);
                 }
                 Ok(Some(Received::Ping(content))) => websocket::pong(self.out.end(), &content),
                 Ok(Some(Received::Pong)) => {}
@@ -291,6 +290,21 @@ impl Link {
                     return;
                 }
             }
+        }
+    }
+
+    /// Counts what has come of a message that is not whole yet. Once there is no room for it, it is
+    /// as if it were too long.
+    fn weigh_partial(&mut self) {
+        let bytes = self.decoder.held();
+        if bytes <= SMALL {
+            self.share = None;
+            return;
+        }
+        let share = self.share.get_or_insert_with(|| self.service.new_share(self.heard));
+        if !share.grow(bytes, self.heard) {
+            self.share = None;
+            self.decoder.pass_over();
         }
     }
 
@@ -308,7 +322,9 @@ impl Link {
         };
         let unbound = self.client.identity().is_none() && exceeded(self.opened, patience.bind);
         let dead = exceeded(self.heard, patience.ping + patience.pong);
-        if self.out.is_stuck(now) || unbound || dead || exceeded(self.spoken, patience.idle) {
+        let stuck =
+            self.out.is_stuck(now) || self.share.as_ref().is_some_and(|share| share.is_stuck(now));
+        if stuck || unbound || dead || exceeded(self.spoken, patience.idle) {
             return Err(Over);
         }
         if exceeded(self.heard.max(self.pinged), patience.ping) {
@@ -339,6 +355,9 @@ const HIGH_WATER: usize = 64 << 10;
 
 /// Unsent bytes beyond which they are not held back any longer.
 const CORK: usize = 8 << 10;
+
+/// Bytes of a message that is not whole that any link may hold: all of what clients usually send.
+const SMALL: usize = 16 << 10;
 
 /// Bytes read at once, on the stack.
 const READ_SIZE: usize = 8 << 10;

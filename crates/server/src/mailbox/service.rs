@@ -14,6 +14,7 @@ use super::counters::Counters;
 use super::hub::Hub;
 use super::inbox::Inbox;
 use super::link::{Link, Patience};
+use super::partial::{Budget, Share};
 use crate::Host;
 use crate::entrance::{Entrance, Visitor};
 use crate::http::{self, Request, websocket};
@@ -26,6 +27,8 @@ pub(super) struct Service {
     pub(super) counters: Arc<Counters>,
     pub(super) entrance: Entrance,
     pub(super) settings: Settings,
+    /// Memory for long messages that are not whole yet.
+    pub(super) budget: Arc<Budget>,
     pub(super) host: Host,
     pub(super) links: AtomicU64,
 }
@@ -65,6 +68,11 @@ impl Service {
     pub(super) fn new_inbox(&self) -> Inbox {
         let number = self.links.fetch_add(1, Ordering::Relaxed);
         Inbox::new(number, self.settings.outgoing)
+    }
+
+    /// A share, of nothing yet, of the memory for messages that are not whole.
+    pub(super) fn new_share(&self, now: Instant) -> Box<Share> {
+        Box::new(Share::new(Arc::clone(&self.budget), now))
     }
 
     /// Accepts links until drained, then waits for them to finish.

@@ -7,7 +7,9 @@ mod conversation;
 mod limits;
 mod malformed;
 mod pages;
+mod partial;
 mod restart;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,10 +25,29 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
 use crate::drain::{Drain, DrainSwitch};
+use crate::net::Tls;
+
+/// A folder of a test's own, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let unique = format!("wormhole-mailbox-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(unique);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left = std::fs::remove_dir_all(&self.0);
+    }
+}
 
 /// A server on loopback, with a folder of its own.
 struct World {
-    folder: PathBuf,
+    folder: Folder,
     options: Vec<String>,
     address: SocketAddr,
     host: Host,
@@ -44,19 +65,21 @@ struct Line {
 impl World {
     /// Starts a server with these options.
     fn new(name: &str, options: &[&str]) -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("wormhole-mailbox-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let options = options.iter().map(|option| (*option).to_owned()).collect();
-        Self::start(folder, options)
+        Self::start(Folder::new(name), options, None)
     }
 
-    fn start(folder: PathBuf, options: Vec<String>) -> Self {
-        let db = folder.join("mailbox.sqlite").display().to_string();
+    /// Starts one that speaks TLS.
+    fn with_tls(name: &str) -> Self {
+        Self::start(Folder::new(name), &[], Some(crate::net::testing::tls()))
+    }
+
+    fn start(folder: Folder, options: &[&str], tls: Option<Tls>) -> Self {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let db = folder.0.join("mailbox.sqlite").display().to_string();
         let fixed = ["mailbox", "--listen", "127.0.0.1:0", "--db", &db].map(ToOwned::to_owned);
         let config = Line::parse_from(fixed.into_iter().chain(options.clone())).config;
         let (switch, drain) = Drain::new();
-        let host = Host { drain, metrics: Arc::default(), tls: None };
+        let host = Host { drain, metrics: Arc::default(), tls };
         let listener = crate::net::listen("mailbox", "{}", config.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let task_host = host.clone();
@@ -68,13 +91,13 @@ impl World {
     async fn restarted(self) -> Self {
         self.switch.begin();
         self.running.await.unwrap().unwrap();
-        Self::start(self.folder, self.options)
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        Self::start(self.folder, &options, self.host.tls)
     }
 
     async fn stop(self) {
         self.switch.begin();
         self.running.await.unwrap().unwrap();
-        std::fs::remove_dir_all(self.folder).unwrap();
     }
 
     /// A client that has been greeted.

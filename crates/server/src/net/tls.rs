@@ -85,6 +85,46 @@ impl fmt::Debug for Tls {
 /// Time for the TLS handshake. Our choice: ten round trips of a bad link.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A certificate for tests of what speaks TLS.
+#[cfg(test)]
+pub(crate) mod testing {
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+    use super::*;
+
+    fn files() -> Files {
+        let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/net/tls"));
+        Files { certificate: folder.join("test-certificate.pem"), key: folder.join("test-key.pem") }
+    }
+
+    /// The server's part, for a server called `localhost`.
+    pub(crate) fn tls() -> Tls {
+        let acceptor = Arc::new(RwLock::new(files().load().unwrap()));
+        Tls { files: Arc::new(files()), acceptor }
+    }
+
+    /// Shakes hands as a client that trusts it.
+    pub(crate) async fn connect(stream: TcpStream) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        let certificate = CertificateDer::from_pem_file(files().certificate).unwrap();
+        roots.add(certificate).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+
+    /// A connection whose path is narrow: the system holds little for a client that does not read.
+    pub(crate) async fn narrow(address: std::net::SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&socket).set_tcp_mss(1000).unwrap();
+        socket.connect(address).await.unwrap()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -106,7 +106,7 @@ impl WebDoor {
                 Some(key) => match self.admit(visitor, &request, address) {
                     Some(pass) => {
                         let answer = websocket::handshake(key, SERVER);
-                        return Some((link::upgrade(stream, &answer, early).await?, pass));
+                        return Some((Link::web(stream, answer, early), pass));
                     }
                     None => ("429 Too Many Requests", "too many connections\n".into()),
                 },

@@ -6,38 +6,32 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Bytes, Message};
 use wormhole_magic::relay::MAX_LINE;
 
+use super::websocket::{Part, WebSocket};
 use crate::net::Stream;
-
-/// A WebSocket, with TLS or without.
-pub(super) type WebSocket = WebSocketStream<Stream>;
 
 /// One link.
 #[derive(Debug)]
 pub(super) enum Link {
     /// Bytes as they are.
     Tcp(TcpStream),
-    /// Binary messages.
-    WebSocket {
-        /// Boxed, as its state is large.
-        socket: Box<WebSocket>,
-        /// Whether the first message, the request to relay, has come.
-        asked: bool,
-    },
+    /// Binary messages. Boxed, as its state is large; shared by the two directions of a pair.
+    WebSocket(Box<Mutex<WebSocket>>),
 }
 
 impl Link {
+    /// A link on a stream whose client has asked for a WebSocket and sent something `early`. The
+    /// `answer` is said first.
+    pub(super) fn web(stream: Stream, answer: String, early: Vec<u8>) -> Self {
+        Self::WebSocket(Box::new(Mutex::new(WebSocket::new(stream, answer, early))))
+    }
+
     /// Reads what a client says before it has a partner. `None` if it has closed.
     ///
     /// Nothing is lost if the future is dropped.
@@ -47,10 +41,11 @@ impl Link {
     pub(super) async fn read_early(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self {
             Self::Tcp(stream) => read_little(stream).await,
-            Self::WebSocket { socket, asked } => {
-                let message = next_message(socket).await;
-                let first = !std::mem::replace(asked, true);
-                Ok(message.map(|bytes| if first { as_line(&bytes) } else { bytes.into() }))
+            Self::WebSocket(socket) => {
+                let first = lock(socket).expects_request();
+                let part = poll_fn(|cx| lock(socket).poll_part(cx)).await;
+                let words = |bytes: Vec<u8>| if first { as_line(&bytes) } else { bytes };
+                Ok(part.map(|part| words(part.bytes)))
             }
         }
     }
@@ -63,15 +58,13 @@ impl Link {
                     write_all(&stream, &farewell.concat()).await?;
                     part(&stream).await
                 }
-                Self::WebSocket { mut socket, .. } => {
+                Self::WebSocket(socket) => {
                     for words in farewell {
-                        let message = Message::Binary(words.into());
-                        socket.send(message).await.map_err(io::Error::other)?;
+                        lock(&socket).push(&Part::whole(words));
                     }
-                    // By its full name: the box is a sink of its own, with a `close` of its own.
-                    let closed = WebSocketStream::close(&mut socket, Some(normal_close())).await;
-                    closed.map_err(io::Error::other)?;
-                    while next_message(&mut socket).await.is_some() {}
+                    lock(&socket).push_close();
+                    poll_fn(|cx| lock(&socket).poll_send(cx)).await?;
+                    while poll_fn(|cx| lock(&socket).poll_part(cx)).await.is_some() {}
                     Ok(())
                 }
             }
@@ -89,43 +82,9 @@ pub(super) fn keep_alive(stream: &TcpStream) {
     }
 }
 
-/// Makes a link of a stream whose client asked for a WebSocket: says `answer`, then takes messages,
-/// beginning with what came `early`. `None` if the client is gone.
-pub(super) async fn upgrade(mut stream: Stream, answer: &str, early: Vec<u8>) -> Option<Link> {
-    stream.write_all(answer.as_bytes()).await.ok()?;
-    stream.flush().await.ok()?;
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_write_buffer_size(2 * MAX_MESSAGE)
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE));
-    let (role, config) = (Role::Server, Some(config));
-    let socket = WebSocketStream::from_partially_read(stream, early, role, config).await;
-    Some(Link::WebSocket { socket: Box::new(socket), asked: false })
-}
-
-/// Waits for the next binary message. `None` if there will be none: the link has closed, failed, or
-/// carried text, which the reference does not put up with either.
-pub(super) async fn next_message<S>(messages: &mut S) -> Option<Bytes>
-where
-    S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
-{
-    loop {
-        match messages.next().await? {
-            Ok(Message::Binary(bytes)) => return Some(bytes),
-            Ok(Message::Ping(_) | Message::Pong(_)) => {}
-            Ok(Message::Text(_) | Message::Close(_) | Message::Frame(_)) | Err(_) => return None,
-        }
-    }
-}
-
-/// The close frame of a link that ends as it should.
-pub(super) const fn normal_close() -> CloseFrame {
-    CloseFrame {
-        code: CloseCode::Normal,
-        reason: tokio_tungstenite::tungstenite::Utf8Bytes::from_static(""),
-    }
+/// Has a WebSocket for a moment. Nothing panics meanwhile, and nobody waits.
+pub(super) fn lock(socket: &Mutex<WebSocket>) -> MutexGuard<'_, WebSocket> {
+    socket.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until there is something to read, or nothing more to come.
@@ -180,12 +139,6 @@ fn as_line(message: &[u8]) -> Vec<u8> {
     let whole = if line.contains(&b'\n') { b"" } else { line };
     [whole, b"\n"].concat()
 }
-
-/// Longest WebSocket message in bytes. Our choice: clients send records of up to 1 MiB.
-const MAX_MESSAGE: usize = 4 << 20;
-
-/// Bytes that a WebSocket reads at once.
-const READ_BUFFER: usize = 16 << 10;
 
 /// How long a client may take to close after we have. It has all the bytes by then, or never will.
 const PARTING_TIME: Duration = Duration::from_secs(2);

@@ -21,6 +21,7 @@ use super::counters::Counters;
 use super::link::{self, Link};
 use super::meeting::Arrived;
 use super::pace::Pace;
+use web::End;
 
 /// What all pumps share.
 #[derive(Debug)]
@@ -125,14 +126,11 @@ pub(super) async fn carry(first: &mut Arrived, second: &mut Arrived, tools: &Too
         let _: io::Result<()> = link::write_all(two, &to_second.concat()).await;
         until_over(carry_tcp(one, two, &there), carry_tcp(two, one, &back)).await;
     } else {
-        let (mut source_one, mut sink_one) = web::split(&mut first.link);
-        let (mut source_two, mut sink_two) = web::split(&mut second.link);
+        let (one, two) = (End::of(&first.link), End::of(&second.link));
         let both = async {
-            sink_one.greet(to_first).await;
-            sink_two.greet(to_second).await;
-            let there = web::carry(&mut source_one, &mut sink_two, &there);
-            let back = web::carry(&mut source_two, &mut sink_one, &back);
-            until_over(there, back).await;
+            one.greet(to_first).await;
+            two.greet(to_second).await;
+            until_over(web::carry(one, two, &there), web::carry(two, one, &back)).await;
         };
         // Boxed, so that pairs of plain links do not pay for its size.
         Box::pin(both).await;

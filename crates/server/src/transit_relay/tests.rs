@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::drain::{Drain, DrainSwitch};
+use crate::net::Tls;
 
 /// A relay on loopback.
 struct World {
@@ -48,9 +49,23 @@ impl World {
         Self::with(&config(), Patience::default(), |_| {})
     }
 
+    /// Speaks TLS with WebSockets.
+    fn with_tls() -> Self {
+        Self::start(&config(), Patience::default(), Some(crate::net::testing::tls()), |_| {})
+    }
+
     fn with(config: &Config, patience: Patience, adjust: impl FnOnce(&Service)) -> Self {
+        Self::start(config, patience, None, adjust)
+    }
+
+    fn start(
+        config: &Config,
+        patience: Patience,
+        tls: Option<Tls>,
+        adjust: impl FnOnce(&Service),
+    ) -> Self {
         let (switch, drain) = Drain::new();
-        let host = Host { drain, metrics: Arc::default(), tls: None };
+        let host = Host { drain, metrics: Arc::default(), tls };
         let tcp = crate::net::listen("relay", "{}", config.listen).unwrap();
         let web = crate::net::listen("relay", "{}", config.listen_ws.unwrap()).unwrap();
         let service = Service::start(config, patience, host.clone()).unwrap();

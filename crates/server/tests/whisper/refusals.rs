@@ -51,10 +51,10 @@ async fn a_page_that_points_its_name_here_reads_nothing() {
 
 #[tokio::test]
 async fn without_the_token_nothing_is_told() {
-    let file = std::env::temp_dir().join(format!("wormhole-token-{}", std::process::id()));
+    let folder = Folder::new("token");
+    let file = folder.path("token");
     std::fs::write(&file, "hush\n").unwrap();
-    let node = Node::start(&["--rpc-token-file", file.to_str().unwrap()]);
-    std::fs::remove_file(file).unwrap();
+    let node = Node::start(&["--rpc-token-file", &file]);
     let without = node.ask("GET /metrics", "host: localhost\r\n").await;
     assert!(without.starts_with("HTTP/1.1 401 "), "{without}");
     let wrong = "host: localhost\r\nauthorization: Bearer hush2\r\n";

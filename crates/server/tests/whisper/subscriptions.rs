@@ -39,9 +39,10 @@ async fn a_unix_socket_serves_values_one_after_the_other() {
     use tokio::io::{AsyncBufReadExt, BufReader};
     use tokio::net::UnixStream;
 
-    let path = std::env::temp_dir().join(format!("wormhole-ipc-{}", std::process::id()));
-    let node = Node::start(&["--min-peers", "0", "--ipc", path.to_str().unwrap()]);
-    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let folder = Folder::new("ipc");
+    let path = folder.path("rpc.sock");
+    let node = Node::start(&["--min-peers", "0", "--ipc", &path]);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let (reading, mut writing) = UnixStream::connect(&path).await.unwrap().into_split();
     let mut lines = BufReader::new(reading).lines();
     let key = node.call("shh_newSymKey", json!([])).await;
@@ -69,14 +70,13 @@ async fn a_unix_socket_serves_values_one_after_the_other() {
     writing.write_all(b"hello").await.unwrap();
     assert_eq!(lines.next_line().await.unwrap(), None);
     assert_eq!(node.call("shh_version", json!([])).await, "6.0");
-    std::fs::remove_file(path).unwrap();
 }
 
 #[cfg(unix)]
 #[tokio::test]
 async fn a_node_that_is_told_to_stop_stops_and_comes_back_as_itself() {
-    let folder = std::env::temp_dir().join(format!("wormhole-whisper-{}", std::process::id()));
-    let data = ["--data", folder.to_str().unwrap()];
+    let folder = Folder::new("again");
+    let data = ["--data", &folder.path("data")];
     let mut node = Node::start(&data);
     let (link, id) = (connect(&node).await, node.enode.split('@').next().unwrap().to_owned());
     assert_eq!(link.version().await.unwrap(), "6.0");
@@ -86,6 +86,4 @@ async fn a_node_that_is_told_to_stop_stops_and_comes_back_as_itself() {
     assert!(ended.success());
     let again = Node::start(&data);
     assert!(again.enode.starts_with(&id));
-    drop(again);
-    std::fs::remove_dir_all(folder).unwrap();
 }

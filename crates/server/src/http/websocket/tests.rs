@@ -61,9 +61,60 @@ fn a_message_over_the_limit_is_passed_over_and_the_next_is_read() {
     bytes.extend(masked(0x01, &[b'x'; 90]));
     bytes.extend(masked(0x80, &[b'x'; 20]));
     bytes.extend(masked(0x81, b"small"));
-    let expected =
-        vec![Received::Oversized, Received::Oversized, Received::Message(b"small".into())];
+    let oversized = || Received::Oversized(100);
+    let expected = vec![oversized(), oversized(), Received::Message(b"small".into())];
     assert_eq!(decode(100, &bytes, 64), Ok(expected));
+}
+
+#[test]
+fn a_message_can_be_passed_over_before_it_is_whole() {
+    let bytes = [masked(0x01, &[b'x'; 50]), masked(0x80, &[b'x'; 70])].concat();
+    let next = masked(0x81, b"next");
+    let mut decoder = Decoder::new(100);
+    assert_eq!(decoder.next(&mut &bytes[..40]), Ok(None));
+    let held = decoder.held();
+    assert!(held > 0);
+    decoder.pass_over();
+    assert_eq!((decoder.held(), decoder.message.capacity()), (0, 0));
+    assert_eq!(decoder.next(&mut &bytes[40..]), Ok(Some(Received::Oversized(held))));
+    assert_eq!(decoder.next(&mut &next[..]), Ok(Some(Received::Message(b"next".into()))));
+}
+
+#[test]
+fn parts_of_a_message_can_be_taken_before_it_is_whole() {
+    let bytes = [masked(0x02, &[b'x'; 150]), masked(0x80, &[b'y'; 70])].concat();
+    let mut decoder = Decoder::of_binary(100);
+    let (mut parts, mut end) = (Vec::new(), Vec::new());
+    assert_eq!(decoder.take_part(), None);
+    for mut piece in bytes.chunks(60) {
+        match decoder.next(&mut piece).unwrap() {
+            Some(Received::Message(message)) => end = message,
+            other => {
+                assert_eq!(other, None);
+                parts.extend(decoder.take_part());
+            }
+        }
+    }
+    assert!(parts.len() == 3 && !end.is_empty() && decoder.take_part().is_none());
+    parts.push(end);
+    assert_eq!(parts.concat(), [vec![b'x'; 150], vec![b'y'; 70]].concat());
+}
+
+#[test]
+fn parts_are_put_together_again_by_whoever_reads_them() {
+    let mut out = Vec::new();
+    part(&mut out, true, false, b"one ");
+    part(&mut out, false, false, b"two ");
+    part(&mut out, false, true, b"three");
+    part(&mut out, true, true, b"four");
+    let heads = [out[0], out[6], out[12], out[19]];
+    assert_eq!(heads, [0x02, 0x00, 0x80, 0x82]);
+}
+
+#[test]
+fn where_only_binary_messages_are_taken_text_is_refused() {
+    let mut decoder = Decoder::of_binary(100);
+    assert_eq!(decoder.next(&mut &masked(0x81, b"x")[..]), Err(NotWebSocket));
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl MailboxServer {
                 }
             }
             if !work.is_empty() {
-                self.keeper.serve(work).into_iter().for_each(Mail::deliver);
+                self.keeper.serve(work).0.into_iter().for_each(Mail::deliver);
                 quiet = false;
             }
         }
@@ -141,7 +141,7 @@ impl Server for MailboxServer {
 
     fn closed(&mut self, _: Instant, link: u64) {
         self.links.remove(&link);
-        self.keeper.serve(vec![Work::Gone(link)]).into_iter().for_each(Mail::deliver);
+        self.keeper.serve(vec![Work::Gone(link)]).0.into_iter().for_each(Mail::deliver);
     }
 
     fn restarted(&mut self, _: Instant) {

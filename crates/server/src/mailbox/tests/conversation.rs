@@ -138,9 +138,8 @@ async fn a_server_that_does_not_list_names_no_nameplates() {
 
 #[tokio::test]
 async fn visits_are_recorded_in_the_tables_of_the_reference() {
-    let folder = std::env::temp_dir().join(format!("wormhole-usage-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("usage.sqlite");
+    let folder = Folder::new("records");
+    let path = folder.0.join("usage.sqlite");
     let usage = path.to_str().unwrap();
     let world = World::new("usage", &["--usage-db", usage, "--blur-usage", "100000"]);
     let mut one = world.greeted().await;
@@ -163,7 +162,27 @@ async fn visits_are_recorded_in_the_tables_of_the_reference() {
     assert_eq!(row("SELECT '' || (started % 100000) FROM mailboxes"), "0");
     assert_eq!(row("SELECT '' || blur_time FROM current"), "100000");
     assert_eq!(row("SELECT '' || version FROM version"), "2");
-    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn nobody_waits_for_the_records() {
+    let folder = Folder::new("slow-records");
+    let path = folder.0.join("usage.sqlite");
+    let world = World::new("slow-usage", &["--usage-db", path.to_str().unwrap()]);
+    let mut one = world.bound("one").await;
+    one.open("m").await;
+    one.ping().await;
+    let other = rusqlite::Connection::open(&path).unwrap();
+    // The server's record of the mailbox waits for this, for five seconds by default.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let closed = one.ask(json!({"type": "close", "mood": "happy"}), "closed");
+    tokio::time::timeout(Duration::from_secs(3), closed).await.unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
+    drop((one, other));
+    world.stop().await;
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let rows = "SELECT COUNT(*) FROM mailboxes";
+    assert_eq!(database.query_row(rows, [], |row| row.get(0)), Ok(1));
 }
 
 #[tokio::test]

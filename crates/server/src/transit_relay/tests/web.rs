@@ -6,6 +6,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::*;
+use crate::net::testing;
 
 type Client = WebSocketStream<TcpStream>;
 
@@ -104,9 +105,94 @@ async fn much_data_passes_between_a_plain_link_and_a_web_socket() {
 }
 
 #[tokio::test]
+async fn a_message_is_passed_on_before_it_is_whole_however_long_it_is() {
+    let world = World::new().await;
+    let mut one = world.waiting(&line("1")).await;
+    let mut two = world.web_saying(&line("2")).await;
+    assert_eq!(heard(&mut one, 3).await, b"ok\n");
+    assert_eq!(message(&mut two).await.unwrap(), b"ok\n");
+    // One of a terabyte, masked with zeros.
+    let header = [&[0x82, 0xff][..], &(1_u64 << 40).to_be_bytes(), &[0; 4]].concat();
+    two.get_mut().write_all(&header).await.unwrap();
+    let bytes = pattern(100_000);
+    for _ in 0..60 {
+        two.get_mut().write_all(&bytes).await.unwrap();
+        assert_eq!(heard(&mut one, bytes.len()).await, bytes);
+    }
+}
+
+#[tokio::test]
+async fn long_messages_keep_their_bounds_and_their_order() {
+    let world = World::new().await;
+    let mut one = world.web_saying(&line("1")).await;
+    let mut two = world.web_saying(&line("2")).await;
+    for link in [&mut one, &mut two] {
+        assert_eq!(message(link).await.unwrap(), b"ok\n");
+    }
+    let lengths = [0, 1, 70_000, 65_536, 6 << 20, 3, 65_522, 200_000];
+    let sender = tokio::spawn(async move {
+        for length in lengths {
+            say(&mut one, pattern(length)).await;
+        }
+        one
+    });
+    for length in lengths {
+        assert!(message(&mut two).await.unwrap() == pattern(length), "{length}");
+    }
+    sender.await.unwrap().close(None).await.unwrap();
+    assert_eq!(message(&mut two).await, None);
+}
+
+#[tokio::test]
+async fn signs_of_life_are_answered_between_the_parts_of_a_message() {
+    let world = World::new().await;
+    let mut one = world.web_saying(&line("1")).await;
+    // While it waits for its partner:
+    one.send(Message::Ping("early".into())).await.unwrap();
+    assert_eq!(one.next().await.unwrap().unwrap(), Message::Pong("early".into()));
+    let mut two = world.saying(&line("2")).await;
+    assert_eq!(message(&mut one).await.unwrap(), b"ok\n");
+    assert_eq!(heard(&mut two, 3).await, b"ok\n");
+    // And in the middle of a message of its own, with its partner saying something, too.
+    one.get_mut().write_all(&[0x02, 0x83, 0, 0, 0, 0, b'o', b'n', b'e']).await.unwrap();
+    one.send(Message::Ping("late".into())).await.unwrap();
+    assert_eq!(heard(&mut two, 3).await, b"one");
+    two.write_all(b"two").await.unwrap();
+    let said = [one.next().await.unwrap().unwrap(), one.next().await.unwrap().unwrap()];
+    assert!(said.contains(&Message::Pong("late".into())), "{said:?}");
+    assert!(said.contains(&Message::Binary("two".into())), "{said:?}");
+}
+
+#[tokio::test]
+async fn over_tls_a_late_reader_gets_everything_and_the_close() {
+    let world = World::with_tls();
+    for count in 1..=24 {
+        let mut one = world.waiting(&line("1")).await;
+        let stream = testing::connect(testing::narrow(world.web).await).await;
+        let (mut two, _) = client_async("wss://relay/", stream).await.unwrap();
+        two.send(Message::Binary(line("2").into())).await.unwrap();
+        assert_eq!(heard(&mut one, 3).await, b"ok\n");
+        let bytes = pattern(count * 16_000);
+        one.write_all(&bytes).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut heard = Vec::new();
+        while heard.len() < 3 + bytes.len() {
+            let next = tokio::time::timeout(Duration::from_secs(10), two.next()).await.unwrap();
+            heard.extend(next.unwrap().unwrap().into_data());
+        }
+        assert!(heard[3..] == bytes);
+        drop(one);
+        let end = two.next().await.unwrap().unwrap();
+        assert!(matches!(end, Message::Close(Some(frame)) if frame.code == CloseCode::Normal));
+    }
+}
+
+#[tokio::test]
 async fn wrong_first_messages_are_answered_and_closed() {
     let world = World::new().await;
-    for words in ["hello", "", "\n", &(line("1") + &line("1")), &"x".repeat(5000)] {
+    for words in
+        ["hello", "", "\n", &(line("1") + &line("1")), &"x".repeat(5000), &"x".repeat(500_000)]
+    {
         let mut link = world.web_saying(words).await;
         assert_eq!(message(&mut link).await.unwrap(), b"bad handshake\n");
         assert_eq!(message(&mut link).await, None);

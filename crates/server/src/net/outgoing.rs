@@ -1,68 +1,79 @@
 //! Bytes on their way to one client.
 //!
 //! Holds little more than what is unsent, however the client reads, and knows when a client reads
-//! too slowly to be waited for. When to write and how much to put in is the link's decision.
+//! too slowly to be waited for. What TLS has taken and not passed on yet counts as waiting, too. When
+//! to write and how much to put in is the link's decision.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::AsyncWrite;
 
+use super::progress::Progress;
+
 /// What a client has not taken yet.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     /// Of these, `sent` are gone.
     bytes: Vec<u8>,
     sent: usize,
-    /// Set as long as the client is behind.
-    behind: Option<Behind>,
-}
-
-/// How a client that is behind catches up.
-#[derive(Clone, Copy, Debug)]
-struct Behind {
-    since: Instant,
-    taken: usize,
+    /// How a client catches up that is behind: set from the first write until all has left us.
+    behind: Option<Progress>,
 }
 
 impl Outgoing {
-    pub(super) const fn new(bytes: Vec<u8>) -> Self {
+    pub(crate) const fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, sent: 0, behind: None }
     }
 
     /// Bytes that are not sent yet.
-    pub(super) const fn unsent(&self) -> usize {
+    pub(crate) const fn unsent(&self) -> usize {
         self.bytes.len().saturating_sub(self.sent)
     }
 
+    /// Whether something that was written is still here, or with the stream.
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    /// Whether all there ever was has left us.
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.unsent() == 0 && !self.is_behind()
+    }
+
     /// Where to append frames.
-    pub(super) const fn end(&mut self) -> &mut Vec<u8> {
+    pub(crate) const fn end(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Writes what the stream takes at once. There must be something to write.
-    pub(super) fn poll_write(
+    /// Moves on what the stream takes at once. Pending if that is nothing, or if the stream has
+    /// taken everything, but not passed it on.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
-        stream: Pin<&mut impl AsyncWrite>,
+        mut stream: Pin<&mut impl AsyncWrite>,
         now: Instant,
     ) -> Poll<io::Result<()>> {
-        let behind = self.behind.get_or_insert(Behind { since: now, taken: 0 });
-        let bytes = self.bytes.get(self.sent..).unwrap_or_default();
-        let count = ready!(stream.poll_write(cx, bytes))?;
-        if count == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        self.sent += count;
-        behind.taken += count;
-        if behind.taken >= PACE {
-            *behind = Behind { since: now, taken: 0 };
+        if self.unsent() > 0 {
+            let behind = self.behind.get_or_insert_with(|| Progress::new(now));
+            let bytes = self.bytes.get(self.sent..).unwrap_or_default();
+            let count = ready!(stream.as_mut().poll_write(cx, bytes))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += count;
+            behind.made(count, now);
         }
         if self.unsent() == 0 {
             // An idle link holds no buffer.
-            *self = Self::new(Vec::new());
+            (self.bytes, self.sent) = (Vec::new(), 0);
+            ready!(stream.poll_flush(cx))?;
+            self.behind = None;
         } else if self.sent >= SLACK.max(self.unsent()) {
             self.bytes = self.bytes.split_off(self.sent);
             self.sent = 0;
@@ -70,27 +81,25 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether the client is behind and has taken less than [`PACE`] for [`PATIENCE`].
-    pub(super) fn is_stuck(&self, now: Instant) -> bool {
-        self.behind.is_some_and(|behind| now.saturating_duration_since(behind.since) >= PATIENCE)
+    /// Whether the client is behind and too slow to be waited for.
+    pub(crate) fn is_stuck(&self, now: Instant) -> bool {
+        self.behind.is_some_and(|behind| behind.is_stuck(now))
     }
 }
 
 /// Sent bytes that may stay in the buffer.
 const SLACK: usize = 64 << 10;
 
-/// Bytes that a client that is behind has to take in every [`PATIENCE`]: one kilobyte per second.
-const PACE: usize = 64 << 10;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::task::Waker;
+    use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt, DuplexStream};
+    use tokio::io::{AsyncReadExt, BufWriter, DuplexStream};
 
     use super::*;
+    use crate::net::{PACE, PATIENCE};
 
     /// Writes once; the stream has room.
     async fn write(out: &mut Outgoing, stream: &mut DuplexStream, now: Instant) {
@@ -137,5 +146,25 @@ mod tests {
             client.read_exact(&mut read).await.unwrap();
         }
         assert!(out.unsent() == 0 && !out.is_stuck(start + 10 * PATIENCE));
+    }
+    #[tokio::test]
+    async fn what_the_stream_has_not_passed_on_is_waited_for() {
+        let (stream, mut client) = tokio::io::duplex(10);
+        // Takes everything at once, as TLS does, and passes on what the client has room for.
+        let mut stream = BufWriter::with_capacity(1000, stream);
+        let (mut out, start) = (Outgoing::new(vec![7; 100]), Instant::now());
+        let mut poll = |out: &mut Outgoing| {
+            out.poll_write(&mut Context::from_waker(Waker::noop()), Pin::new(&mut stream), start)
+        };
+        assert!(poll(&mut out).is_pending());
+        assert!(out.unsent() == 0 && !out.is_idle());
+        assert!(out.is_stuck(start + PATIENCE), "a client that reads nothing is not caught up");
+        for _ in 0..9 {
+            client.read_exact(&mut [0; 10]).await.unwrap();
+            assert!(!out.is_idle());
+            let _moved_on = poll(&mut out);
+        }
+        assert!(out.is_idle() && !out.is_stuck(start + PATIENCE));
+        client.read_exact(&mut [0; 10]).await.unwrap();
     }
 }
