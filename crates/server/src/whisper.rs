@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use wormhole::whisper::Node;
-use wormhole::whisper::desk::{Desk, DeskSettings};
+use wormhole::whisper::desk::Desk;
 use wormhole::whisper::rpc::{Metrics, Service};
 
 pub(crate) use config::Config;
@@ -68,7 +68,7 @@ pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result
 /// Starts the node, and sets the desk up at it.
 async fn start(config: &Config) -> Result<Desk, ServerError> {
     let settings = config.node()?;
-    let mut desk_settings = DeskSettings::default();
+    let mut desk_settings = config.desk();
     desk_settings.max_ttl = settings.max_ttl;
     let node = Node::start(settings).await.map_err(|e| ServerError::Whisper(e.to_string()))?;
     tracing::info!("whisper node listening on {}", node.enode());

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use wormhole::whisper::desk::DeskSettings;
 use wormhole::whisper::devp2p::enode::Enode;
 use wormhole::whisper::rpc::{Gate, ServiceSettings};
 use wormhole::whisper::shh::requirements::MAX_SIZE_LIMIT;
@@ -48,6 +49,10 @@ pub(crate) struct Config {
     /// Links of clients that may be open at the same time, per address listened on
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) rpc_links: usize,
+
+    /// Seconds that a filter of a client stays that nobody polls
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) filter_seconds: u64,
 
     /// Node to begin the search for others at
     #[arg(long, value_name = "ENODE", value_parser = node)]
@@ -161,6 +166,13 @@ impl Config {
             settings.archive = Some(archive);
         }
         Ok(settings)
+    }
+
+    /// The part of the desk.
+    pub(super) fn desk(&self) -> DeskSettings {
+        let mut settings = DeskSettings::default();
+        settings.patience = Duration::from_secs(self.filter_seconds);
+        settings
     }
 
     /// The part of the service.

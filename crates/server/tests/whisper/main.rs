@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
 
+mod load;
+mod modes;
 mod refusals;
 mod strangers;
 mod subscriptions;
