@@ -138,16 +138,14 @@ pub(crate) struct PasswordArgs {
 /// The node that does the work.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RpcArgs {
-    /// JSON-RPC of the node, http or ws
     #[arg(
         long,
         value_name = "URL",
-        env = "WORMHOLE_WHISPER_RPC",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:8545",
-        help_heading = NODE
+        help_heading = NODE,
+        help = "JSON-RPC of the node, http or ws [env: WORMHOLE_WHISPER_RPC] \
+                [default: http://127.0.0.1:8545]"
     )]
-    pub(crate) rpc: String,
+    pub(crate) rpc: Option<String>,
     /// File with the token that the node wants to see
     #[arg(long, value_name = "FILE", help_heading = NODE)]
     pub(crate) token_file: Option<PathBuf>,

@@ -83,9 +83,10 @@ pub(super) fn explain(error: &StartError) -> Failure {
         StartError::Listen(_) => failure.hint("--listen 127.0.0.1:0 takes any port that is free"),
         StartError::DataInUse => failure.hint("give each node a --data folder of its own"),
         StartError::Archive(_)
+        | StartError::ArchiveWithoutData
         | StartError::Data(_)
-        | StartError::Needs(..)
         | StartError::NodeKey
+        | StartError::NotListening
         | _ => failure,
     }
 }

@@ -2,12 +2,13 @@
 //! anything.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
+use super::hub::lock;
 use super::link::{Context, LinkNumber, answer};
 use super::reputation::Reputation;
 
@@ -31,11 +32,9 @@ pub(super) async fn stand(listener: TcpListener, context: Arc<Context>, blacklis
                 continue;
             }
         };
-        let banned = blacklist.lock().unwrap_or_else(PoisonError::into_inner);
-        if banned.bans_address(Instant::now(), address.ip()) {
+        if lock(&blacklist).bans_address(Instant::now(), address.ip()) {
             continue;
         }
-        drop(banned);
         let place = context.pending.enter(address.ip().to_canonical());
         let link = LinkNumber(context.next.fetch_add(1, Ordering::Relaxed));
         tokio::spawn(answer(Arc::clone(&context), link, stream, address, place));

@@ -152,12 +152,11 @@ impl Config {
         settings.darkness.min_peers = self.min_peers;
         settings.min_work = Work::new(self.min_pow)
             .ok_or_else(|| ServerError::Whisper("min-pow is not a number".into()))?;
-        settings.max_message_bytes = self.max_message_bytes;
+        settings.max_envelope_bytes = self.max_message_bytes;
         settings.pool_bytes = self.pool_bytes;
         settings.light = self.light;
         settings.data.clone_from(&self.data);
-        let mean_interval = Duration::from_secs(self.cover);
-        settings.cover = (self.cover > 0).then_some(Cover { mean_interval });
+        settings.cover = (self.cover > 0).then_some(Cover::every(Duration::from_secs(self.cover)));
         if let Some(path) = &self.archive_password_file {
             let mut archive = ArchiveSettings::new(SymmetricKey::from_password(&word(path)?));
             archive.max_age = Duration::from_secs(self.archive_days.saturating_mul(24 * 60 * 60));
