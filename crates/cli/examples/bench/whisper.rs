@@ -1,6 +1,6 @@
 //! The Whisper core: what the examples of `crates/whisper` print, beside the goals.
 //!
-//! go-ethereum cannot be built from any registry, so its figures are those that were once measured.
+//! go-ethereum 1.9.7 is not run here: its figures are those that were once measured.
 
 use std::process::Command;
 

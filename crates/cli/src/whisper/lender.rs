@@ -114,7 +114,8 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
                     "is the certificate for this name, and this computer's clock right?"
                 }
                 Unreachable::Io(_) | Unreachable::NotHttp | _ => {
-                    "start one with `wormhole-server whisper`, or name another with --rpc"
+                    "start one with `wormhole whisper node --rpc 127.0.0.1:8545`, or name another \
+                     with --rpc"
                 }
             };
             Failure::new(format!("the node at {shown} cannot be reached: {why}")).hint(hint)

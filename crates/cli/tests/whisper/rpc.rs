@@ -123,6 +123,29 @@ fn the_peers_of_a_node_are_listed() {
 }
 
 #[test]
+fn a_node_of_ours_serves_the_other_commands_on_this_computer() {
+    let folder = Folder::new();
+    let arguments = ["--rpc", "127.0.0.1:0"];
+    let (one, enode) = folder.node(&arguments);
+    let (two, _) = folder.node(&[&arguments, ["--peer", &enode.to_string()].as_slice()].concat());
+    two.wait_for(r#""peers":1"#);
+    let [at_one, at_two] = [&one, &two].map(|node| {
+        let rest = node.wait_for(r#""event":"node","rpc":""#);
+        rest.split('"').next().unwrap().to_owned()
+    });
+    let watch = ["watch", "--topic", "lobby", "--rpc", &at_two, "-n", "1"];
+    let watcher = whisper(&folder, &watch);
+    watcher.wait_for_prompt("Watching 0x");
+    post(&folder, &at_one, &["hello"]);
+    assert_eq!(texts(&watcher.end()), ["hello"]);
+    // A client that stays does not keep it from ending.
+    let watcher = whisper(&folder, &["watch", "--topic", "lobby", "--rpc", &at_two]);
+    watcher.wait_for_prompt("Watching 0x");
+    two.signal("INT");
+    two.end().failed(130, "interrupted");
+}
+
+#[test]
 fn an_empty_variable_is_one_that_is_not_set() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
