@@ -8,6 +8,8 @@
 
 #[allow(dead_code, reason = "whole files of a program are included")]
 pub mod cli;
+#[allow(dead_code, reason = "whole files of a library are included")]
+pub mod driver;
 pub mod magic;
 #[allow(dead_code, reason = "whole files of a program are included")]
 pub mod server;
