@@ -7,6 +7,8 @@
 #![allow(missing_docs, reason = "each body is named after what it decodes")]
 
 pub mod cli;
+#[allow(dead_code, reason = "whole files of a library are included")]
+pub mod driver;
 #[allow(dead_code, reason = "all of it is used by the program")]
 #[path = "../../crates/cli/src/ssh/key.rs"]
 mod key;

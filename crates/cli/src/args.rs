@@ -57,7 +57,6 @@ pub(crate) struct GlobalArgs {
     /// Application id both sides must share
     #[arg(long, value_name = "APPID", global = true, help_heading = GLOBAL)]
     pub(crate) appid: Option<String>,
-    /// Mailbox server to meet on
     #[arg(
         long,
         value_name = "URL",
@@ -66,7 +65,6 @@ pub(crate) struct GlobalArgs {
         help = "Mailbox server to meet on [env: WORMHOLE_RELAY_URL]"
     )]
     pub(crate) relay_url: Option<String>,
-    /// Transit relay for when there is no direct way
     #[arg(
         long,
         value_name = "tcp:HOST:PORT",

@@ -14,8 +14,8 @@ use crate::talk::Desk;
 
 mod archive;
 mod chat;
-mod desk;
 mod keys;
+mod lender;
 mod node;
 mod peers;
 mod post;
@@ -69,7 +69,12 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
 
 /// A public key as everyone writes it.
 fn written(key: &PublicKey) -> String {
-    format!("0x{}", data_encoding::HEXLOWER.encode(&key.to_uncompressed()))
+    hex(&key.to_uncompressed())
+}
+
+/// `0x` and hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    format!("0x{}", data_encoding::HEXLOWER.encode(bytes))
 }
 
 /// Reads an amount of work.

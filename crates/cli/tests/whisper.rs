@@ -56,6 +56,7 @@ impl Folder {
             .env("HOME", &self.0)
             .env("XDG_CONFIG_HOME", &self.0)
             .env("XDG_DATA_HOME", &self.0)
+            .env_remove("WORMHOLE_ARCHIVE_PASSWORD")
             .env_remove("WORMHOLE_WHISPER_PASSWORD")
             .env_remove("WORMHOLE_WHISPER_RPC");
         command
@@ -82,6 +83,16 @@ impl Drop for Folder {
             let _ = std::fs::remove_dir_all(&self.0);
         }
     }
+}
+
+/// The packages of npm with peers that nobody here wrote, if `scripts/peers` has installed them.
+fn npm_packages() -> Option<PathBuf> {
+    let Some(peers) = std::env::var_os("WORMHOLE_PEERS") else {
+        assert!(std::env::var_os("CI").is_none(), "WORMHOLE_PEERS is not set: run scripts/peers");
+        eprintln!("skipped: WORMHOLE_PEERS is not set (scripts/peers installs the peers)");
+        return None;
+    };
+    Some(PathBuf::from(peers).join("npm/node_modules"))
 }
 
 /// A node of this process, which does nothing that takes time on purpose.

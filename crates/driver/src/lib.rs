@@ -8,6 +8,7 @@
 //! | [`transit`] | one encrypted connection between two sides that share a key |
 //! | [`net`] | why links fail, and Tor |
 //! | `whisper` | a node of the Whisper network (feature `whisper`, on by default) |
+//! | [`is_deceptive`] | which characters of somebody else's words not to show as they are |
 //!
 //! The protocols are in `wormhole-magic` and `wormhole-whisper`, without I/O; here are the sockets,
 //! the disk, the clock and the randomness, on tokio. Nothing is spawned that does not end with what it was spawned for.

@@ -41,10 +41,11 @@
 
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use rand_core::OsRng;
 use tokio::sync::{mpsc, oneshot};
-use wormhole_kit::{Secret, UnixTime};
+use wormhole_kit::Secret;
+pub use wormhole_kit::UnixTime;
 pub use wormhole_whisper::{devp2p, shh};
 use wormhole_whisper::{
     devp2p::{
@@ -77,7 +78,7 @@ pub mod rpc;
 mod settings;
 mod status;
 
-pub use catch_up::{CatchUpError, CaughtUp, catch_up};
+pub use catch_up::{CatchUpError, CaughtUp, Missed, catch_up};
 pub use error::{
     AddPeerError, ArchiveDone, ArchiveError, DirectError, MineError, PostError, StartError, Stopped,
 };
@@ -149,8 +150,8 @@ impl Node {
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn set_max_size(&self, bytes: usize) -> Result<(), Stopped> {
-        self.ask(|reply| Command::SetMaxSize(bytes, reply)).await
+    pub async fn set_max_envelope_bytes(&self, bytes: usize) -> Result<(), Stopped> {
+        self.ask(|reply| Command::SetMaxEnvelopeBytes(bytes, reply)).await
     }
 
     /// Asks for these topics only, and tells all peers.
@@ -192,6 +193,14 @@ impl Node {
     /// It cannot be called.
     pub async fn add_peer(&self, enode: Enode) -> Result<bool, AddPeerError> {
         self.ask(|reply| Command::AddPeer(enode, reply)).await?
+    }
+
+    /// Waits until a node is connected; returns at once if it is.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn connected(&self, id: NodeId) -> Result<(), Stopped> {
+        self.ask(|reply| Command::Connected(id, reply)).await
     }
 
     /// Parts with a node and calls it no more. Returns whether there was anything to part with.
@@ -261,9 +270,9 @@ pub fn private_key(digits: &str) -> Option<PrivateKey> {
     PrivateKey::from_secret(&Secret::new(bytes)).ok()
 }
 
-/// Year, month (1-12) and day (1-31) in UTC of a time in seconds since 1970.
-pub fn date(seconds: u32) -> (u64, u64, u64) {
-    UnixTime::from_secs(seconds.into()).date()
+/// `0x` and hexadecimal digits, as JSON-RPC has them.
+fn hex(bytes: &[u8]) -> String {
+    format!("0x{}", HEXLOWER.encode(bytes))
 }
 
 /// The answer of a mail server, while it comes.

@@ -9,7 +9,15 @@ pub fn is_bidi_control(c: char) -> bool {
 }
 
 /// Whether a terminal would obey this character, or a reader could not see it: control characters,
-/// those that reorder text, line separators and those that take no room.
+/// those that reorder text, line separators and some that take no room.
+///
+/// ```
+/// let shown: String = "photo\u{202e}gpj.exe"
+///     .chars()
+///     .map(|c| if wormhole_kit::is_deceptive(c) { '?' } else { c })
+///     .collect();
+/// assert_eq!(shown, "photo?gpj.exe");
+/// ```
 pub fn is_deceptive(c: char) -> bool {
     c.is_control()
         || is_bidi_control(c)

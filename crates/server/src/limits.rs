@@ -314,6 +314,8 @@ const MAX_ACCOUNTS: usize = 100_000;
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn limits(links: u32, claims: u32, messages: u32, loopback_too: bool) -> Arc<Limits> {

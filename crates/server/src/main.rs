@@ -106,6 +106,7 @@ async fn run_services(settings: Settings) -> Result<(), ServerError> {
     let (switch, drain) = Drain::new();
     let tls = Tls::from_settings(&settings.common)?;
     let host = Host { drain, metrics: Arc::default(), tls: tls.clone() };
+    let grace = Duration::from_secs(settings.common.drain_seconds);
     let mut services = tokio::task::JoinSet::new();
     if let Some(config) = settings.mailbox {
         services.spawn(mailbox::serve(config, host.clone()));
@@ -114,9 +115,8 @@ async fn run_services(settings: Settings) -> Result<(), ServerError> {
         services.spawn(transit_relay::serve(config, host.clone()));
     }
     if let Some(config) = settings.whisper {
-        services.spawn(whisper::serve(config, host));
+        services.spawn(whisper::serve(config, host, grace));
     }
-    let grace = Duration::from_secs(settings.common.drain_seconds);
     let mut last_moment = None;
     loop {
         let over = async {

@@ -9,10 +9,12 @@ mod counters;
 mod ipc;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use wormhole::whisper::Node;
-use wormhole::whisper::desk::{Desk, DeskSettings};
+use wormhole::whisper::desk::Desk;
 use wormhole::whisper::rpc::{Metrics, Service};
 
 pub(crate) use config::Config;
@@ -20,10 +22,11 @@ pub(crate) use config::Config;
 use crate::{Host, ServerError};
 use counters::Counters;
 
-/// Serves until drained: calls under way may finish, then the node parts with its peers and keeps
-/// what its next start needs.
-pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
+/// Serves until drained: calls under way may finish within half of `grace`, then the node parts with
+/// its peers and keeps what its next start needs, whatever its clients do.
+pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result<(), ServerError> {
     let mut service_settings = config.service()?;
+    service_settings.drain = grace / 2;
     let page = Arc::clone(&host.metrics);
     service_settings.metrics = Some(Metrics::new(move || page.render()));
     let mut doors = Vec::new();
@@ -53,7 +56,10 @@ pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError>
     let counting = tokio::spawn(async move { counters.keep(&desk).await });
     let mut drain = host.drain;
     drain.begun().await;
-    while tasks.join_next().await.is_some() {}
+    let served = async { while tasks.join_next().await.is_some() {} };
+    if timeout(grace * 3 / 4, served).await.is_err() {
+        tracing::warn!("whisper clients do not let go");
+    }
     counting.abort();
     node.stop().await;
     Ok(())
@@ -62,7 +68,7 @@ pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError>
 /// Starts the node, and sets the desk up at it.
 async fn start(config: &Config) -> Result<Desk, ServerError> {
     let settings = config.node()?;
-    let mut desk_settings = DeskSettings::default();
+    let mut desk_settings = config.desk();
     desk_settings.max_ttl = settings.max_ttl;
     let node = Node::start(settings).await.map_err(|e| ServerError::Whisper(e.to_string()))?;
     tracing::info!("whisper node listening on {}", node.enode());

@@ -22,7 +22,6 @@ pub(crate) struct ReceiveArgs {
     /// Refuse files, accept only text
     #[arg(short = 't', long)]
     pub(crate) only_text: bool,
-    /// Accept files without asking
     #[arg(long, help = "Accept files without asking [env: WORMHOLE_ACCEPT_FILE]")]
     pub(crate) accept_file: bool,
     /// Where to put it: a new name, an existing directory, or - for standard output

@@ -29,7 +29,6 @@ pub(crate) struct SendArgs {
     /// Leave out files that cannot be read, instead of giving up
     #[arg(long)]
     pub(crate) ignore_unsendable_files: bool,
-    /// Show the code as a QR code too
     #[arg(
         long,
         overrides_with = "no_qr",

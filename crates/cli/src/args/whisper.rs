@@ -30,7 +30,7 @@ pub(crate) enum WhisperCommand {
     Watch(WatchArgs),
     /// Talk with everyone who has the password of a topic
     Chat(ChatArgs),
-    /// Be a node of the network, without reading anything
+    /// Be a node of the network
     Node(NodeArgs),
     /// List the peers of a node
     Peers(PeersArgs),
@@ -142,16 +142,14 @@ pub(crate) struct PasswordArgs {
 /// The node that does the work.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RpcArgs {
-    /// JSON-RPC of the node, http or ws
     #[arg(
         long,
         value_name = "URL",
-        env = "WORMHOLE_WHISPER_RPC",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:8545",
-        help_heading = NODE
+        help_heading = NODE,
+        help = "JSON-RPC of the node, http or ws [env: WORMHOLE_WHISPER_RPC] \
+                [default: http://127.0.0.1:8545]"
     )]
-    pub(crate) rpc: String,
+    pub(crate) rpc: Option<String>,
     /// File with the token that the node wants to see
     #[arg(long, value_name = "FILE", help_heading = NODE)]
     pub(crate) token_file: Option<PathBuf>,
@@ -194,6 +192,9 @@ pub(crate) struct NodeArgs {
     /// Pass on nothing but what comes from here
     #[arg(long)]
     pub(crate) light: bool,
+    /// Serve JSON-RPC at this address of this computer: to the other commands and to any client
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) rpc: Option<SocketAddr>,
     /// Folder that keeps the node's key and envelopes over a restart
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -223,7 +224,8 @@ const NODE: &str = "Node options";
 const AFTER_HELP: &str = "\
 Whisper is gossip: every node passes every message on, and only those with the key can read it.
 Post, watch and chat ask a node to seal, sign and open for them: run one of your own
-(`wormhole-server whisper`), or use any node that speaks shh over JSON-RPC.
+(`whisper node --rpc 127.0.0.1:8545`, or `wormhole-server whisper`), or use any node that speaks
+shh over JSON-RPC.
 
 Examples:
   wormhole whisper post --topic lobby \"hello\"       asks for the password of the lobby

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::sync::{Mutex, mpsc};
 use wormhole::whisper::remote::{Posting, RemoteMessage, Wanted, Watch};
 
-use super::desk::Lender;
+use super::lender::Lender;
 use super::{keys, post, secret, topic, watch};
 use crate::args::ChatArgs;
 use crate::talk::Desk;

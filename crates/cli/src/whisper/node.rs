@@ -1,10 +1,17 @@
-//! `whisper node`: a node in this process, with a line that says how it is.
+//! `whisper node`: a node in this process, with a line that says how it is, and JSON-RPC for others on
+//! this computer if they are to use it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
+use wormhole::whisper::desk::{self, DeskSettings};
+use wormhole::whisper::rpc::{Service, ServiceSettings};
 use wormhole::whisper::{Node, Settings, StartError, Status};
 
 use super::{enode, work};
@@ -18,14 +25,84 @@ use crate::units;
 /// # Errors
 /// It does not start; or the signal.
 pub(super) async fn run(args: NodeArgs, desk: &mut Desk) -> Result<()> {
+    let door = match args.rpc {
+        Some(address) => Some(Door::open(address).await?),
+        None => None,
+    };
     let node = Node::start(settings(args)?).await.map_err(|error| explain(&error))?;
     let own = node.enode().to_string();
-    desk.report(&json!({ "event": "node", "enode": own }))?;
+    let url = door.as_ref().map(|door| door.url.as_str());
+    desk.report(&json!({ "event": "node", "enode": own, "rpc": url }))?;
     desk.print(&format!("{own}\n"))?;
+    if let Some(url) = url {
+        desk.screen.say(&format!("JSON-RPC for this computer is at {url}."));
+    }
+    let serving = door.map(|door| door.serve(&node));
     let done = watch(&node, desk).await;
     desk.screen.end_status();
+    if let Some(serving) = serving {
+        serving.stop().await;
+    }
     node.stop().await;
     done
+}
+
+/// Where others on this computer can come in.
+#[derive(Debug)]
+struct Door {
+    listener: TcpListener,
+    url: String,
+}
+
+impl Door {
+    async fn open(address: SocketAddr) -> Result<Self> {
+        if !address.ip().to_canonical().is_loopback() {
+            return Err(Failure::usage(format!("whoever reaches {address} could use all keys"))
+                .hint(
+                    "--rpc takes addresses of this computer alone; `wormhole-server whisper` can \
+                     ask others for a token",
+                )
+                .into());
+        }
+        let refused = |error: std::io::Error| {
+            Failure::new(format!("cannot listen at {address}: {}", error.kind()))
+                .hint("--rpc 127.0.0.1:0 takes any port that is free")
+        };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let url = format!("http://{}", listener.local_addr().map_err(refused)?);
+        Ok(Self { listener, url })
+    }
+
+    /// Serves a desk at the node, in the background.
+    fn serve(self, node: &Node) -> Serving {
+        let desk = desk::Desk::new(node.clone(), &DeskSettings::default());
+        let mut settings = ServiceSettings::default();
+        settings.drain = DRAIN;
+        let service = Service::new(desk, settings);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            // Nothing is sent; the sender is dropped.
+            let stopped = async { drop(stopped.await) };
+            service.serve(self.listener, stopped).await;
+        });
+        Serving { stop, task }
+    }
+}
+
+/// A service under way.
+#[derive(Debug)]
+struct Serving {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Lets calls under way finish, but not for long.
+    async fn stop(self) {
+        drop(self.stop);
+        // It panics only if something in it is broken, which it has said.
+        let _panicked = self.task.await;
+    }
 }
 
 fn settings(args: NodeArgs) -> Result<Settings> {
@@ -83,12 +160,16 @@ pub(super) fn explain(error: &StartError) -> Failure {
         StartError::Listen(_) => failure.hint("--listen 127.0.0.1:0 takes any port that is free"),
         StartError::DataInUse => failure.hint("give each node a --data folder of its own"),
         StartError::Archive(_)
+        | StartError::ArchiveWithoutData
         | StartError::Data(_)
-        | StartError::Needs(..)
         | StartError::NodeKey
+        | StartError::NotListening
         | _ => failure,
     }
 }
+
+/// Time for calls under way when a signal has come.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);

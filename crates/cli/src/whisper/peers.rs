@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::desk::Lender;
+use super::lender::Lender;
 use crate::args::PeersArgs;
 use crate::printable;
 use crate::talk::Desk;

@@ -9,7 +9,7 @@ use wormhole::whisper::devp2p::key::{PrivateKey, PublicKey};
 use wormhole::whisper::remote::{MessageKey, Posting};
 use wormhole::whisper::shh::{SymmetricKey, Topic};
 
-use super::desk::Lender;
+use super::lender::Lender;
 use super::{keys, public_key, secret, topic};
 use crate::args::{MarkArgs, PostArgs};
 use crate::failure::Failure;

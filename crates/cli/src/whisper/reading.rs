@@ -1,8 +1,9 @@
 //! What is to be read, and what opens it: a shared key, or one of our own.
 
 use anyhow::Result;
-use wormhole::whisper::devp2p::key::{PrivateKey, PublicKey};
-use wormhole::whisper::shh::{SymmetricKey, Topic};
+use wormhole::whisper::devp2p::key::PublicKey;
+use wormhole::whisper::shh::filter::{Criteria, FilterKey};
+use wormhole::whisper::shh::{Topic, Work};
 
 use super::{keys, public_key, secret, topic};
 use crate::args::ReadingArgs;
@@ -14,18 +15,9 @@ pub(super) struct Reading {
     /// Under which topic.
     pub(super) topic: Topic,
     /// What opens it.
-    pub(super) key: ReadingKey,
+    pub(super) key: FilterKey,
     /// Who must have signed it, if it matters.
     pub(super) from: Option<PublicKey>,
-}
-
-/// What opens messages.
-#[derive(Debug)]
-pub(super) enum ReadingKey {
-    /// A key of our own.
-    Own(PrivateKey),
-    /// A key that all readers share.
-    Shared(SymmetricKey),
 }
 
 impl Reading {
@@ -37,9 +29,20 @@ impl Reading {
         let topic = topic(&args.topic)?;
         let from = args.from.as_deref().map(public_key).transpose()?;
         let key = match &args.key {
-            Some(name) => ReadingKey::Own(keys::find(name)?),
-            None => ReadingKey::Shared(secret::shared(args.password, desk).await?),
+            Some(name) => FilterKey::Private(keys::find(name)?),
+            None => FilterKey::Symmetric(secret::shared(args.password, desk).await?),
         };
         Ok(Self { topic, key, from })
+    }
+
+    /// The same, as a node of our own wants to know it.
+    pub(super) fn criteria(&self) -> Criteria {
+        Criteria {
+            key: self.key.clone(),
+            signer: self.from,
+            topics: vec![self.topic],
+            min_work: Work::NONE,
+            direct: true,
+        }
     }
 }

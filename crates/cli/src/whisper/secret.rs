@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::args::PasswordArgs;
 use crate::failure::Failure;
-use crate::printable;
 use crate::talk::Desk;
 use crate::typing::SavedMode;
+use crate::{environment, printable};
 
 /// The key of the password that all who read a topic share.
 ///
@@ -56,7 +56,7 @@ pub(super) async fn of_archive(file: Option<&Path>, desk: &mut Desk) -> Result<S
 pub(super) fn token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>> {
     match file {
         Some(file) => first_line(file).map(Some),
-        None => Ok(from_environment("WORMHOLE_WHISPER_TOKEN")),
+        None => Ok(environment::text("WORMHOLE_WHISPER_TOKEN")?.map(Zeroizing::new)),
     }
 }
 
@@ -81,8 +81,8 @@ impl Place<'_> {
         if let Some(file) = self.file {
             return first_line(file);
         }
-        if let Some(password) = from_environment(self.variable) {
-            return Ok(password);
+        if let Some(password) = environment::text(self.variable)? {
+            return Ok(Zeroizing::new(password));
         }
         if desk.is_json() || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return Err(Failure::usage("there is no password").hint(self.hint).into());
@@ -100,10 +100,6 @@ fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
     let terminal = console::Term::stderr();
     terminal.write_str(prompt)?;
     terminal.read_secure_line().map(Zeroizing::new)
-}
-
-fn from_environment(variable: &str) -> Option<Zeroizing<String>> {
-    std::env::var(variable).ok().filter(|value| !value.is_empty()).map(Zeroizing::new)
 }
 
 fn first_line(file: &Path) -> Result<Zeroizing<String>> {

@@ -3,10 +3,11 @@
 use anyhow::Result;
 use data_encoding::HEXLOWER;
 use serde_json::json;
+use wormhole::whisper::UnixTime;
 use wormhole::whisper::devp2p::key::PublicKey;
 use wormhole::whisper::shh::Topic;
 
-use super::written;
+use super::{hex, written};
 use crate::printable;
 use crate::talk::Desk;
 
@@ -36,7 +37,7 @@ impl Opened<'_> {
         desk.report(&json!({
             "event": "message",
             "text": std::str::from_utf8(self.payload).ok(),
-            "payload": format!("0x{}", HEXLOWER.encode(self.payload)),
+            "payload": hex(self.payload),
             "signer": self.signer.as_ref().map(written),
             "topic": self.topic.to_string(),
             "sent": self.sent,
@@ -73,7 +74,7 @@ fn who(signer: Option<&PublicKey>) -> String {
 
 /// A time in UTC: `2026-11-25 14:03:07`.
 fn time(seconds: u32) -> String {
-    let (year, month, day) = wormhole::whisper::date(seconds);
+    let (year, month, day) = UnixTime::from_secs(seconds.into()).date();
     let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}")
 }

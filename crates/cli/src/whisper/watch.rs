@@ -1,10 +1,12 @@
 //! `whisper watch`: the messages of a topic, one after another, until told to stop.
 
 use anyhow::Result;
+use serde_json::json;
 use wormhole::whisper::remote::{MessageKey, RemoteMessage, Wanted, Watch};
+use wormhole::whisper::shh::filter::FilterKey;
 
-use super::desk::Lender;
-use super::reading::{Reading, ReadingKey};
+use super::lender::Lender;
+use super::reading::Reading;
 use super::show::Opened;
 use crate::args::WatchArgs;
 use crate::talk::Desk;
@@ -27,8 +29,8 @@ pub(super) async fn run(args: WatchArgs, desk: &mut Desk) -> Result<()> {
 
 async fn lend(reading: &Reading, lender: &mut Lender) -> Result<MessageKey> {
     match &reading.key {
-        ReadingKey::Own(key) => lender.lend_private(key).await.map(MessageKey::Private),
-        ReadingKey::Shared(key) => lender.lend_shared(key).await,
+        FilterKey::Private(key) => lender.lend_private(key).await.map(MessageKey::Private),
+        FilterKey::Symmetric(key) => lender.lend_shared(key).await,
     }
 }
 
@@ -46,6 +48,7 @@ async fn follow(
     let watching = lender.remote().watch(key, &wanted);
     let watch = desk.unless_stopped(watching).await?;
     let mut watch = watch.map_err(|error| lender.explain(&error))?;
+    desk.report(&json!({ "event": "watching", "topic": reading.topic.to_string() }))?;
     desk.screen.say(&format!("Watching {}. Ctrl-C ends it.", reading.topic));
     let done = print_all(&mut watch, count, lender, desk).await;
     let _gone_anyway = watch.stop().await;

@@ -2,7 +2,7 @@
 //! it. `scripts/peers` installs it; without `WORMHOLE_PEERS` these tests pass without having looked,
 //! except under `CI`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use data_encoding::HEXLOWER;
@@ -15,7 +15,7 @@ use wormhole::whisper::shh::{Envelope, SymmetricKey, Topic};
 use wormhole::whisper::{Envelopes, Heard, Node};
 
 use super::world::Running;
-use super::{Folder, PATIENCE, connected, our_node, sealed};
+use super::{Folder, PATIENCE, connected, npm_packages, our_node, sealed};
 
 /// A peer in JavaScript.
 struct Peer(Running);
@@ -23,15 +23,7 @@ struct Peer(Running);
 impl Peer {
     /// Starts one, if npm's packages are installed.
     fn start(arguments: &[&str]) -> Option<Self> {
-        let Some(peers) = std::env::var_os("WORMHOLE_PEERS") else {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "WORMHOLE_PEERS is not set: run scripts/peers"
-            );
-            eprintln!("skipped: WORMHOLE_PEERS is not set (scripts/peers installs the peers)");
-            return None;
-        };
-        let modules = PathBuf::from(peers).join("npm/node_modules");
+        let modules = npm_packages()?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/whisper/shh-peer.mjs");
         let mut command = Command::new("node");
         command.arg(script).arg(modules).args(arguments);

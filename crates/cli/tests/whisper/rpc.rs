@@ -1,11 +1,11 @@
 //! Posting, watching and talking by way of a node of `wormhole-server whisper`, over HTTP and over a
 //! WebSocket, and npm `web3-shh` on the same node.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use super::Folder;
 use super::world::{Ended, Running};
+use super::{Folder, npm_packages};
 
 /// A node with JSON-RPC.
 struct Server {
@@ -81,11 +81,11 @@ fn what_is_sealed_for_one_key_is_read_with_it_and_says_who_signed() {
     let mut command = folder.command(&watch);
     command.args(["--rpc", &server.web_socket]);
     let watcher = Running::start(command);
-    // The node has the reader's key once it answers a second question of ours.
+    watcher.wait_for(r#"{"event":"watching","#);
     let sealed = ["--to", reader.trim_end(), "--sign", "writer", "for you alone"];
     let posted = post(&folder, &server.http, &sealed);
     let ended = watcher.end();
-    let event = &ended.events()[0];
+    let event = &ended.events()[1];
     assert_eq!(event["text"], "for you alone", "{ended}");
     assert_eq!(event["signer"], writer.trim_end());
     assert_eq!(event["hash"], posted.out().trim_end());
@@ -123,19 +123,52 @@ fn the_peers_of_a_node_are_listed() {
 }
 
 #[test]
-fn web3_shh_understands_every_method() {
-    let Some(peers) = std::env::var_os("WORMHOLE_PEERS") else {
-        assert!(std::env::var_os("CI").is_none(), "WORMHOLE_PEERS is not set: run scripts/peers");
-        eprintln!("skipped: WORMHOLE_PEERS is not set (scripts/peers installs the peers)");
-        return;
+fn a_node_of_ours_serves_the_other_commands_on_this_computer() {
+    let folder = Folder::new();
+    let arguments = ["--rpc", "127.0.0.1:0"];
+    let (one, enode) = folder.node(&arguments);
+    let (two, _) = folder.node(&[&arguments, ["--peer", &enode.to_string()].as_slice()].concat());
+    two.wait_for(r#""peers":1"#);
+    let [at_one, at_two] = [&one, &two].map(|node| {
+        let rest = node.wait_for(r#""event":"node","rpc":""#);
+        rest.split('"').next().unwrap().to_owned()
+    });
+    let watch = ["watch", "--topic", "lobby", "--rpc", &at_two, "-n", "1"];
+    let watcher = whisper(&folder, &watch);
+    watcher.wait_for_prompt("Watching 0x");
+    post(&folder, &at_one, &["hello"]);
+    assert_eq!(texts(&watcher.end()), ["hello"]);
+    // A client that stays does not keep it from ending.
+    let watcher = whisper(&folder, &["watch", "--topic", "lobby", "--rpc", &at_two]);
+    watcher.wait_for_prompt("Watching 0x");
+    two.signal("INT");
+    two.end().failed(130, "interrupted");
+}
+
+#[test]
+fn an_empty_variable_is_one_that_is_not_set() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let peers = |place: &str| {
+        let mut command = folder.command(&["whisper", "peers"]);
+        command.env("WORMHOLE_WHISPER_RPC", place);
+        Running::start(command).end()
     };
+    assert_eq!(peers(&server.http).exit, 0);
+    // Whether anything is at the usual place is not known here.
+    assert!(!peers("").stderr.contains("address"));
+}
+
+#[test]
+fn web3_shh_understands_every_method() {
+    let Some(packages) = npm_packages() else { return };
     let folder = Folder::new();
     let one = Server::start(&folder, &[]);
     let two = Server::start(&folder, &["--peer", &one.enode]);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/whisper/web3-probe.js");
     for url in [&one.http, &one.web_socket] {
         let mut command = Command::new("node");
-        command.arg(&script).arg(PathBuf::from(&peers).join("npm/node_modules"));
+        command.arg(&script).arg(&packages);
         command.args([url, &two.web_socket, &two.enode]);
         let ended = Running::start(command).end();
         assert!(ended.exit == 0 && ended.out().contains("web3-shh understands"), "{ended}");

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use rand_core::{CryptoRngCore, RngCore};
 use wormhole_whisper::{
-    devp2p::key::PrivateKey,
+    devp2p::key::{PrivateKey, UNCOMPRESSED_TAG},
     shh::{
         DEFAULT_TTL, Draft, Envelope, SymmetricKey, Topic,
+        message::BLOCK,
         seal::{ASYMMETRIC_OVERHEAD, SYMMETRIC_OVERHEAD, seal_for},
     },
 };
@@ -32,7 +33,7 @@ impl Model {
         let data = envelope.data();
         let asymmetric = data.len() > ASYMMETRIC_OVERHEAD
             && (data.len() - ASYMMETRIC_OVERHEAD).is_multiple_of(BLOCK)
-            && data.first() == Some(&UNCOMPRESSED);
+            && data.first() == Some(&UNCOMPRESSED_TAG);
         if data.len() <= MAX_BYTES && envelope.ttl() <= MAX_TTL {
             self.0.truncate(REMEMBERED - 1);
             let (topic, ttl, bytes) = (envelope.topic(), envelope.ttl(), data.len());
@@ -73,12 +74,6 @@ pub(super) fn pause(mean: Duration, rng: &mut impl RngCore) -> Duration {
 /// Envelopes that are remembered.
 const REMEMBERED: usize = 64;
 
-/// Messages are padded to a multiple of this many bytes.
-const BLOCK: usize = 256;
-
-/// Begins a message sealed for one reader: a point with both coordinates.
-const UNCOMPRESSED: u8 = 4;
-
 /// Largest envelope that is imitated, in bytes of data: work is paid by the byte.
 const MAX_BYTES: usize = 8 * 1024;
 
@@ -104,7 +99,7 @@ mod tests {
         let drawn = model.draw(&mut rng);
         assert_eq!((drawn.ttl, drawn.topic), (70, seen.topic()));
         assert_eq!(drawn.data.len(), seen.data().len());
-        assert_eq!(drawn.data.first(), Some(&UNCOMPRESSED));
+        assert_eq!(drawn.data.first(), Some(&UNCOMPRESSED_TAG));
         assert_ne!(drawn.data, seen.data());
     }
 

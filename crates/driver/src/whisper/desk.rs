@@ -9,6 +9,38 @@
 //!                        └──► subscriptions, at once
 //!  Letter ──► compose, seal ──► mine ──► Node::post or Node::send_direct
 //! ```
+//!
+//! Two people at two nodes:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use wormhole::whisper::desk::{Desk, DeskSettings, Letter, Reader};
+//! use wormhole::whisper::shh::filter::{Criteria, FilterKey};
+//! use wormhole::whisper::shh::{SymmetricKey, Topic, Work};
+//! use wormhole::whisper::{Node, Settings};
+//!
+//! let node = Node::start(Settings::loopback()).await?;
+//! let mut settings = Settings::loopback();
+//! settings.static_peers = vec![node.enode()];
+//! let alice = Desk::new(node, &DeskSettings::default());
+//! let bob = Desk::new(Node::start(settings).await?, &DeskSettings::default());
+//!
+//! let (key, topic) = (SymmetricKey::from_password("hush"), Topic::of_word("room"));
+//! let wanted = Criteria {
+//!     key: FilterKey::Symmetric(key.clone()),
+//!     signer: None,
+//!     topics: vec![topic],
+//!     min_work: Work::NONE,
+//!     direct: false,
+//! };
+//! let mut inbox = alice.subscribe(wanted).await?;
+//! let hash = bob.post(Letter::new(Reader::Sharers(key), topic, b"hello".to_vec())).await?;
+//! let Some(messages) = inbox.next().await else { panic!("the node has stopped") };
+//! assert_eq!((messages[0].message.payload.as_slice(), messages[0].hash), (&b"hello"[..], hash));
+//! # Ok(())
+//! # }
+//! ```
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +49,6 @@ use std::time::{Duration, Instant};
 
 use rand_core::OsRng;
 use tokio::sync::{Notify, oneshot};
-use wormhole_kit::Secret;
 use wormhole_whisper::{
     devp2p::key::PrivateKey,
     shh::{
@@ -25,6 +56,7 @@ use wormhole_whisper::{
         filter::{self, Criteria, FilterError, FilterId, Received},
     },
 };
+use zeroize::Zeroizing;
 
 use super::{Node, Stopped};
 
@@ -34,11 +66,12 @@ mod reader;
 mod subscription;
 
 use keys::KeyRing;
-pub use keys::{KeyId, MAX_KEYS, SharedKey, TooManyKeys};
+pub use keys::{KeyId, MAX_KEYS, PasswordError, SharedKey, TooManyKeys};
 pub use letter::{Letter, LetterError, Reader};
 pub use subscription::Subscription;
 
-/// A desk at a node. Clones are the same one; with the last of them its keys and filters are gone.
+/// A desk at a node. Clones are the same one; with the last of them and of its subscriptions, its keys
+/// and filters are gone.
 #[derive(Clone, Debug)]
 pub struct Desk {
     node: Node,
@@ -69,7 +102,11 @@ impl Default for DeskSettings {
 struct Inner {
     keys: Mutex<KeyRing>,
     filters: Mutex<Filters>,
+    /// How long a filter stays that nobody polls.
+    patience: Duration,
     subscribers: Mutex<BTreeMap<FilterId, Arc<Notify>>>,
+    /// Filters of subscriptions that are gone, to be removed at the next look.
+    abandoned: Mutex<Vec<FilterId>>,
     /// What the node was told to ask for; all, unless somebody narrowed it.
     interests: tokio::sync::Mutex<Bloom>,
     missed: AtomicU64,
@@ -88,13 +125,15 @@ impl Desk {
             filters: Mutex::new(
                 Filters::new(settings.filter_bytes).with_patience(settings.patience),
             ),
+            patience: settings.patience,
             subscribers: Mutex::default(),
+            abandoned: Mutex::default(),
             interests: tokio::sync::Mutex::new(Bloom::FULL),
             missed: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             _alive: alive,
         });
-        reader::start(&inner, node.envelopes(), over, settings.patience);
+        reader::start(&inner, node.envelopes(), over);
         Self { node, max_ttl: settings.max_ttl, inner }
     }
 
@@ -140,13 +179,13 @@ impl Desk {
     /// Takes in the key of a password, which takes tens of milliseconds of a thread that may block.
     ///
     /// # Errors
-    /// As for [`Desk::add_shared_key`].
-    pub async fn add_password(&self, password: &str) -> Result<KeyId, TooManyKeys> {
-        let password = zeroize::Zeroizing::new(password.to_owned());
+    /// As for [`Desk::add_shared_key`], or there is no thread to be had.
+    pub async fn add_password(&self, password: &str) -> Result<KeyId, PasswordError> {
+        let password = Zeroizing::new(password.to_owned());
         let stretch = move || SymmetricKey::from_password(&password).secret().clone();
-        // It does not panic; what is all zero cannot be used.
         let secret = tokio::task::spawn_blocking(stretch).await;
-        self.add_shared_key(SharedKey::new(secret.unwrap_or_else(|_| Secret::new([0; 32]))))
+        let secret = secret.map_err(|_| PasswordError::NoThread)?;
+        Ok(self.add_shared_key(SharedKey::new(secret))?)
     }
 
     /// The shared key of this name.
@@ -166,8 +205,7 @@ impl Desk {
     /// There are too many filters, or the node has stopped.
     pub async fn watch(&self, criteria: Criteria) -> Result<FilterId, WatchError> {
         let wanted = Bloom::of(criteria.topics.iter().copied());
-        let add =
-            move |inner: &Inner| lock(&inner.filters).add(Instant::now(), criteria, &mut OsRng);
+        let add = move |inner: &Inner| inner.filters().add(Instant::now(), criteria, &mut OsRng);
         let id = self.blocking(add).await??;
         let mut interests = self.inner.interests.lock().await;
         if *interests != Bloom::FULL {
@@ -180,13 +218,13 @@ impl Desk {
     /// Takes messages of a filter, oldest first, about as many as have `bytes`. `None` when there
     /// is no such filter, or none any more.
     pub async fn poll(&self, id: FilterId, bytes: usize) -> Option<Vec<Arc<Received>>> {
-        let poll = move |inner: &Inner| lock(&inner.filters).poll_up_to(Instant::now(), &id, bytes);
+        let poll = move |inner: &Inner| inner.filters().poll_up_to(Instant::now(), &id, bytes);
         self.blocking(poll).await.ok()?
     }
 
     /// Removes a filter. Returns whether there was one.
     pub async fn unwatch(&self, id: FilterId) -> bool {
-        let remove = move |inner: &Inner| lock(&inner.filters).remove(&id);
+        let remove = move |inner: &Inner| inner.filters().remove(&id);
         self.blocking(remove).await.unwrap_or(false)
     }
 
@@ -212,7 +250,7 @@ impl Desk {
     /// How the desk is.
     pub async fn status(&self) -> DeskStatus {
         let count = |inner: &Inner| {
-            let filters = lock(&inner.filters);
+            let filters = inner.filters();
             (filters.len(), filters.waiting())
         };
         let (filters, waiting) = self.blocking(count).await.unwrap_or_default();
@@ -224,13 +262,26 @@ impl Desk {
         }
     }
 
-    /// Does something on a thread that may block: a lock is held as long as an envelope is tried.
+    /// Does something on a thread that may block: the filters are locked as long as an envelope is
+    /// tried.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let inner = Arc::clone(&self.inner);
         tokio::task::spawn_blocking(move || work(&inner)).await.map_err(|_| Stopped)
+    }
+}
+
+impl Inner {
+    /// The filters, without those that nobody can ask for any more. Blocks.
+    fn filters(&self) -> MutexGuard<'_, Filters> {
+        let mut filters = lock(&self.filters);
+        let abandoned = std::mem::take(&mut *lock(&self.abandoned));
+        abandoned.iter().for_each(|id| {
+            filters.remove(id);
+        });
+        filters
     }
 }
 

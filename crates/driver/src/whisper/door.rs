@@ -2,13 +2,14 @@
 //! anything.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 use wormhole_kit::network;
 
+use super::hub::lock;
 use super::link::{Context, LinkNumber, answer};
 use super::reputation::Reputation;
 
@@ -32,11 +33,9 @@ pub(super) async fn stand(listener: TcpListener, context: Arc<Context>, blacklis
                 continue;
             }
         };
-        let banned = blacklist.lock().unwrap_or_else(PoisonError::into_inner);
-        if banned.bans_address(Instant::now(), address.ip()) {
+        if lock(&blacklist).bans_address(Instant::now(), address.ip()) {
             continue;
         }
-        drop(banned);
         let place = context.pending.enter(network(address.ip()));
         let link = LinkNumber(context.next.fetch_add(1, Ordering::Relaxed));
         tokio::spawn(answer(Arc::clone(&context), link, stream, address, place));

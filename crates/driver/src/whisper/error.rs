@@ -11,6 +11,9 @@ pub enum StartError {
     /// The archive cannot be opened. SQLite's words name no value of a user.
     #[error("archive: {0}")]
     Archive(String),
+    /// An archive was asked for without a data folder to keep it in.
+    #[error("archive needs a data folder")]
+    ArchiveWithoutData,
     /// The data folder, or what is in it, cannot be read or written.
     #[error("data folder: {0}")]
     Data(io::ErrorKind),
@@ -20,12 +23,12 @@ pub enum StartError {
     /// We cannot listen where we were told to.
     #[error("cannot listen: {0}")]
     Listen(io::ErrorKind),
-    /// An archive, or a search for peers, was asked for without what it needs.
-    #[error("{0} needs {1}")]
-    Needs(&'static str, &'static str),
     /// The key file holds no key.
     #[error("node key file does not hold a key")]
     NodeKey,
+    /// An address for others, or a search for them, was asked for without one to listen on.
+    #[error("discovery and an advertised address need an address to listen on")]
+    NotListening,
 }
 
 /// Why an envelope was not posted.

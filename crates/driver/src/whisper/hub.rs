@@ -48,12 +48,8 @@ use roster::Roster;
 
 /// Starts a node.
 pub(super) async fn start(settings: Settings) -> Result<Node, StartError> {
-    let needs_listen =
-        [(settings.discovery, "discovery"), (settings.advertise.is_some(), "address")];
-    if settings.listen.is_none()
-        && let Some((_, what)) = needs_listen.into_iter().find(|(asked, _)| *asked)
-    {
-        return Err(StartError::Needs(what, "a listening address"));
+    if settings.listen.is_none() && (settings.discovery || settings.advertise.is_some()) {
+        return Err(StartError::NotListening);
     }
     let failed = |_| StartError::Data(std::io::ErrorKind::Other);
     let asked = settings.clone();
@@ -124,7 +120,7 @@ impl Kept {
         };
         let archive = match (&settings.archive, &folder) {
             (Some(archive), Some(folder)) => Some(Archive::open(&folder.archive(), archive)?),
-            (Some(_), None) => return Err(StartError::Needs("archive", "a data folder")),
+            (Some(_), None) => return Err(StartError::ArchiveWithoutData),
             (None, _) => None,
         };
         let mut node = shh::Node::new(core_settings(settings), Instant::now());
@@ -139,7 +135,7 @@ impl Kept {
 fn core_settings(settings: &Settings) -> shh::node::Settings {
     let mut wanted = shh::node::Settings::default();
     wanted.requirements = Requirements::new(settings.min_work)
-        .with_limits(settings.max_message_bytes, settings.max_ttl);
+        .with_limits(settings.max_envelope_bytes, settings.max_ttl);
     wanted.pool_bytes = settings.pool_bytes;
     wanted.light = settings.light;
     wanted.restrict_light = settings.restrict_light;
@@ -166,6 +162,8 @@ struct Hub {
     archive: Option<ServedArchive>,
     /// Answers of mail servers that somebody waits for.
     answers: Vec<(NodeId, EnvelopeHash, oneshot::Sender<ArchiveDone>)>,
+    /// Peers that somebody waits for.
+    awaited: Vec<(NodeId, oneshot::Sender<()>)>,
     cover: Option<CoverTraffic>,
     pressure: Pressure,
     /// When it was last said that a clock is wrong.
@@ -261,6 +259,7 @@ impl Hub {
             folder,
             archive,
             answers: Vec::new(),
+            awaited: Vec::new(),
             cover,
             pressure: Pressure { usual: settings.min_work, raised: false, changed: None },
             clock_doubted: None,
@@ -388,7 +387,7 @@ async fn mined(cover: &mut Option<CoverTraffic>) -> Result<Envelope, MineError> 
     }
 }
 
-fn lock(blacklist: &Blacklist) -> MutexGuard<'_, Reputation> {
+pub(super) fn lock(blacklist: &Blacklist) -> MutexGuard<'_, Reputation> {
     // Nothing panics while it holds the lock.
     blacklist.lock().unwrap_or_else(PoisonError::into_inner)
 }

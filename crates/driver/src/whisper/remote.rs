@@ -22,7 +22,6 @@
 
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
 use jsonrpsee_core::client::ClientT as _;
 use jsonrpsee_core::params::ArrayParams;
 use jsonrpsee_http_client::{HeaderMap, HeaderValue, HttpBackend, HttpClient, HttpClientBuilder};
@@ -34,13 +33,15 @@ use wormhole_whisper::devp2p::{enode::Enode, key::PrivateKey};
 use wormhole_whisper::shh::SymmetricKey;
 use zeroize::Zeroizing;
 
+use super::hex;
+
 mod error;
 mod message;
 mod url;
 mod watch;
 
 pub use error::{RemoteError, Unreachable};
-pub use message::{KeyId, MessageKey, Posting, RemoteMessage, Wanted};
+pub use message::{MessageKey, Posting, RemoteKeyId, RemoteMessage, Wanted};
 pub use url::RemoteUrl;
 pub use watch::Watch;
 
@@ -133,7 +134,7 @@ impl Remote {
     ///
     /// # Errors
     /// The node is not there, or refuses.
-    pub async fn add_symmetric_key(&self, key: &SymmetricKey) -> Result<KeyId, RemoteError> {
+    pub async fn add_symmetric_key(&self, key: &SymmetricKey) -> Result<RemoteKeyId, RemoteError> {
         self.lend("shh_addSymKey", key.secret().expose()).await
     }
 
@@ -141,7 +142,7 @@ impl Remote {
     ///
     /// # Errors
     /// The node is not there, or refuses.
-    pub async fn add_private_key(&self, key: &PrivateKey) -> Result<KeyId, RemoteError> {
+    pub async fn add_private_key(&self, key: &PrivateKey) -> Result<RemoteKeyId, RemoteError> {
         self.lend("shh_addPrivateKey", key.to_secret().expose()).await
     }
 
@@ -175,9 +176,9 @@ impl Remote {
         Watch::start(self, wanted.to_json(key)).await
     }
 
-    async fn lend(&self, method: &'static str, key: &[u8; 32]) -> Result<KeyId, RemoteError> {
-        let text = Zeroizing::new(format!("0x{}", HEXLOWER.encode(key)));
-        self.call(method, [Value::from(text.as_str())]).await.map(KeyId)
+    async fn lend(&self, method: &'static str, key: &[u8; 32]) -> Result<RemoteKeyId, RemoteError> {
+        let text = Zeroizing::new(hex(key));
+        self.call(method, [Value::from(text.as_str())]).await.map(RemoteKeyId)
     }
 
     async fn call<T: DeserializeOwned, const N: usize>(

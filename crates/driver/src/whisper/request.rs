@@ -16,6 +16,22 @@ use super::{MineError, mine};
 
 /// Seals a request with the key of the mail server's password, signs it, and works for it.
 ///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use wormhole::whisper::shh::{Bloom, SymmetricKey, Topic, Work, archive::ArchiveRequest};
+/// use wormhole::whisper::{new_key, request};
+///
+/// let bloom = Bloom::of([Topic::of_word("room")]);
+/// let missed = ArchiveRequest { from: 1_575_000_000, until: 1_575_003_600, bloom };
+/// let key = SymmetricKey::from_password("let me in");
+/// let sealed = request(&missed, &key, &new_key(), Work::DEFAULT_MINIMUM).await?;
+/// // To be sent with `Node::request_archive`; the server opens it.
+/// assert_eq!(ArchiveRequest::open(&sealed, &key, Work::DEFAULT_MINIMUM)?.0, missed);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// The work that the server asks for takes too long.
 pub async fn request(

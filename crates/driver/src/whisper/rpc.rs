@@ -8,9 +8,37 @@
 //!  http: a task per link ──► Gate ──► jsonrpsee ──┐
 //!  socket: a task per link ──► frames ─────────────┴──► Methods ──► Service::answer ──► Desk, Node
 //! ```
+//!
+//! A node, and a client of it:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tokio::{net::TcpListener, sync::oneshot};
+//! use wormhole::whisper::desk::{Desk, DeskSettings};
+//! use wormhole::whisper::remote::{Remote, RemoteUrl};
+//! use wormhole::whisper::rpc::{Service, ServiceSettings};
+//! use wormhole::whisper::{Node, Settings};
+//!
+//! let desk = Desk::new(Node::start(Settings::loopback()).await?, &DeskSettings::default());
+//! let service = Service::new(desk, ServiceSettings::default());
+//! let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! let url = RemoteUrl::parse(&format!("ws://{}", listener.local_addr()?))?;
+//! let (stop, stopped) = oneshot::channel::<()>();
+//! let serving = tokio::spawn(async move {
+//!     service.serve(listener, async { drop(stopped.await) }).await;
+//! });
+//!
+//! assert_eq!(Remote::connect(&url, None).await?.version().await?, "6.0");
+//! drop(stop);
+//! serving.await?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonrpsee_server::types::ErrorObjectOwned;
 use jsonrpsee_server::types::error::{CALL_EXECUTION_FAILED_CODE, METHOD_NOT_FOUND_CODE};
@@ -26,6 +54,7 @@ mod frames;
 mod gate;
 mod http;
 mod keys;
+mod link;
 mod methods;
 mod node;
 mod post;
@@ -52,10 +81,13 @@ pub struct Service {
 pub struct ServiceSettings {
     /// Who may come in over HTTP and WebSocket.
     pub gate: Gate,
-    /// Links that may be open at the same time, per listener.
+    /// Links of those who were let in that may be open at the same time, per listener. Others wait
+    /// apart, and the oldest of them goes when there are many.
     pub max_links: usize,
     /// Bytes that a request may have.
     pub max_request_bytes: u32,
+    /// Time for what is under way when the service is told to stop.
+    pub drain: Duration,
     /// What to show to those who ask for `/metrics`, if anything.
     pub metrics: Option<Metrics>,
 }
@@ -79,7 +111,8 @@ impl fmt::Debug for Metrics {
 impl Default for ServiceSettings {
     fn default() -> Self {
         let (max_links, max_request_bytes) = (128, 4 * 1024 * 1024);
-        Self { gate: Gate::default(), max_links, max_request_bytes, metrics: None }
+        let gate = Gate::default();
+        Self { gate, max_links, max_request_bytes, drain: DEFAULT_DRAIN, metrics: None }
     }
 }
 
@@ -125,6 +158,9 @@ fn unknown(method: &str) -> ErrorObjectOwned {
     let text = format!("the method {name} does not exist/is not available");
     ErrorObjectOwned::owned(METHOD_NOT_FOUND_CODE, text, None::<()>)
 }
+
+/// Time for what is under way unless told otherwise.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
 
 /// Calls that may be under way at the same time, of all clients together.
 const MAX_CALLS: usize = 1024;

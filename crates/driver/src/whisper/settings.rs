@@ -40,7 +40,7 @@ pub struct Settings {
     /// Work to ask of envelopes.
     pub min_work: Work,
     /// Largest envelope to take, in bytes.
-    pub max_message_bytes: usize,
+    pub max_envelope_bytes: usize,
     /// Longest life of an envelope to take, in seconds.
     pub max_ttl: u32,
     /// Bytes of memory for envelopes.
@@ -75,7 +75,7 @@ impl Default for Settings {
             max_peers: Self::DEFAULT_MAX_PEERS,
             max_peers_per_address: DEFAULT_MAX_PER_ADDRESS,
             min_work: Work::DEFAULT_MINIMUM,
-            max_message_bytes: DEFAULT_MAX_SIZE,
+            max_envelope_bytes: DEFAULT_MAX_SIZE,
             max_ttl: DEFAULT_MAX_TTL,
             pool_bytes: DEFAULT_POOL_BYTES,
             light: false,
@@ -102,13 +102,22 @@ impl Settings {
 
 /// How often to send envelopes that mean nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Cover {
     /// Mean of the random time between two of them.
     pub mean_interval: Duration,
 }
 
+impl Cover {
+    /// One in so much time, in the mean.
+    pub const fn every(mean_interval: Duration) -> Self {
+        Self { mean_interval }
+    }
+}
+
 /// What to keep for readers who were away.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ArchiveSettings {
     /// What opens the requests: the key of the password that readers were told.
     pub key: SymmetricKey,

@@ -23,7 +23,7 @@ pub struct Status {
     /// The work that is asked for.
     pub min_work: Work,
     /// The largest envelope that is taken, in bytes.
-    pub max_size: usize,
+    pub max_envelope_bytes: usize,
     /// The topics that are asked for.
     pub bloom: Bloom,
     /// Whether only own envelopes are passed on.

@@ -1,10 +1,16 @@
 //! A reader who was away asks a mail server for what it missed.
 
+use std::time::{Duration, SystemTime};
+
 use rand_core::OsRng;
 use wormhole::whisper::{
-    ArchiveSettings, Node,
+    ArchiveSettings, Missed, Node, Stopped, catch_up,
     devp2p::key::PrivateKey,
-    shh::{Bloom, Envelope, SymmetricKey, Topic, archive::ArchiveRequest},
+    shh::{
+        Bloom, Envelope, SymmetricKey, Topic, Work,
+        archive::ArchiveRequest,
+        filter::{Criteria, FilterKey},
+    },
 };
 
 use super::restart::Folder;
@@ -21,7 +27,7 @@ async fn server(folder: &Folder, key: &SymmetricKey) -> Node {
 /// A request, sealed with the server's password and paid for.
 async fn request(request: &ArchiveRequest, key: &SymmetricKey) -> Envelope {
     let signer = PrivateKey::random(&mut OsRng);
-    wormhole::whisper::request(request, key, &signer, super::Work::DEFAULT_MINIMUM).await.unwrap()
+    wormhole::whisper::request(request, key, &signer, Work::DEFAULT_MINIMUM).await.unwrap()
 }
 
 #[tokio::test]
@@ -68,6 +74,65 @@ async fn a_reader_who_was_away_is_sent_what_it_missed_even_after_a_restart() {
     assert_eq!(done.last, None);
     reader.stop().await;
     mail.stop().await;
+}
+
+#[tokio::test]
+async fn all_that_was_missed_is_there_when_the_server_is_done_and_opens() {
+    let folder = Folder::new("catch-up");
+    let password = SymmetricKey::random(&mut OsRng);
+    let mail = server(&folder, &password).await;
+    let writer = start_beside(&mail).await;
+    let keys = [(); 2].map(|()| SymmetricKey::random(&mut OsRng));
+    for number in 0..20 {
+        let envelope = sealed(&format!("missed {number}"), &keys[number % 2], None).await;
+        writer.post(envelope).await.unwrap();
+    }
+    until(async || (mail.status().await.unwrap().archived == Some(20)).then_some(())).await;
+    writer.stop().await;
+
+    // It has never heard of the server.
+    let reader = start(quick()).await;
+    let mut missed = Missed::since(SystemTime::now() - Duration::from_secs(3600));
+    missed.topics = vec![super::TOPIC];
+    let caught_up = catch_up(&reader, &mail.enode(), &password, &missed).await.unwrap();
+    assert!(caught_up.is_complete);
+    assert_eq!(caught_up.envelopes.len(), 20);
+    let criteria = Criteria {
+        key: FilterKey::Symmetric(keys[0].clone()),
+        signer: None,
+        topics: vec![super::TOPIC],
+        min_work: Work::NONE,
+        direct: false,
+    };
+    let opened = caught_up.opened(criteria).unwrap();
+    let mut said: Vec<_> = opened.iter().map(|received| &received.message.payload).collect();
+    said.sort_unstable();
+    let mut expected: Vec<_> =
+        (0..20).step_by(2).map(|number| format!("missed {number}").into_bytes()).collect();
+    expected.sort_unstable();
+    assert!(said.into_iter().eq(&expected));
+    // It is called and trusted from now on.
+    let peers = reader.peers().await.unwrap();
+    assert!(peers[0].id == mail.id() && peers[0].is_static && peers[0].trusted);
+    reader.stop().await;
+    mail.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_peer_is_told_when_it_is_there() {
+    let (one, two) = (start(quick()).await, start(quick()).await);
+    let waiting = one.connected(two.id());
+    let calling = async { two.add_peer(one.enode()).await.unwrap() };
+    let (waited, _) =
+        tokio::time::timeout(super::PATIENCE, async { tokio::join!(waiting, calling) })
+            .await
+            .expect("in time");
+    assert_eq!(waited, Ok(()));
+    assert_eq!(one.peers().await.unwrap()[0].id, two.id());
+    assert_eq!(one.connected(two.id()).await, Ok(()));
+    two.stop().await;
+    one.clone().stop().await;
+    assert_eq!(one.connected(one.id()).await, Err(Stopped));
 }
 
 #[tokio::test]

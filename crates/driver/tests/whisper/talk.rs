@@ -135,7 +135,7 @@ async fn cover_traffic_flows_without_anybody_posting() {
     let alice = start(quick()).await;
     let mut settings = quick();
     settings.static_peers = vec![alice.enode()];
-    settings.cover = Some(Cover { mean_interval: Duration::from_millis(200) });
+    settings.cover = Some(Cover::every(Duration::from_millis(200)));
     let bob = start(settings).await;
     let mut heard = alice.envelopes();
     for _ in 0..3 {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use wormhole::whisper::desk::DeskSettings;
 use wormhole::whisper::devp2p::enode::Enode;
 use wormhole::whisper::rpc::{Gate, ServiceSettings};
 use wormhole::whisper::shh::node::DEFAULT_POOL_BYTES;
@@ -49,6 +50,10 @@ pub(crate) struct Config {
     /// Links of clients that may be open at the same time, per address listened on
     #[arg(long, value_name = "N", default_value_t = ServiceSettings::default().max_links)]
     pub(crate) rpc_links: usize,
+
+    /// Seconds that a filter of a client stays that nobody polls
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) filter_seconds: u64,
 
     /// Node to begin the search for others at
     #[arg(long, value_name = "ENODE", value_parser = node)]
@@ -148,12 +153,11 @@ impl Config {
         settings.darkness.min_peers = self.min_peers;
         settings.min_work = Work::new(self.min_pow)
             .ok_or_else(|| ServerError::Whisper("min-pow is not a number".into()))?;
-        settings.max_message_bytes = self.max_message_bytes;
+        settings.max_envelope_bytes = self.max_message_bytes;
         settings.pool_bytes = self.pool_bytes;
         settings.light = self.light;
         settings.data.clone_from(&self.data);
-        let mean_interval = Duration::from_secs(self.cover);
-        settings.cover = (self.cover > 0).then_some(Cover { mean_interval });
+        settings.cover = (self.cover > 0).then_some(Cover::every(Duration::from_secs(self.cover)));
         if let Some(path) = &self.archive_password_file {
             let mut archive = ArchiveSettings::new(SymmetricKey::from_password(&word(path)?));
             archive.max_age = Duration::from_secs(self.archive_days.saturating_mul(DAY));
@@ -162,6 +166,13 @@ impl Config {
             settings.archive = Some(archive);
         }
         Ok(settings)
+    }
+
+    /// The part of the desk.
+    pub(super) fn desk(&self) -> DeskSettings {
+        let mut settings = DeskSettings::default();
+        settings.patience = Duration::from_secs(self.filter_seconds);
+        settings
     }
 
     /// The part of the service.

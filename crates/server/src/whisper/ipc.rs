@@ -1,11 +1,12 @@
 //! The Unix socket: a file that only its owner may open, and that is gone afterwards.
 
-use std::fs::Permissions;
-use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use rand_core::{OsRng, RngCore};
 use tokio::net::UnixListener;
 use wormhole::whisper::rpc::Service;
 
@@ -21,17 +22,11 @@ pub(super) struct Ipc {
 impl Ipc {
     /// Starts listening. A socket that nobody listens on any more is replaced.
     pub(super) fn listen(path: &Path) -> Result<Self, ServerError> {
-        let bind = || -> io::Result<Self> {
-            let is_socket = path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket());
-            if is_socket && UnixStream::connect(path).is_err() {
-                std::fs::remove_file(path)?;
-            }
-            let listener = Some(UnixListener::bind(path)?);
-            let ipc = Self { listener, path: path.into() };
-            std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
-            Ok(ipc)
+        let listen = || -> io::Result<Self> {
+            check(path)?;
+            Ok(Self { listener: Some(bind(path)?), path: path.into() })
         };
-        let ipc = bind();
+        let ipc = listen();
         ipc.map_err(|error| ServerError::Whisper(format!("{}: {error}", path.display())))
     }
 
@@ -46,6 +41,100 @@ impl Ipc {
 impl Drop for Ipc {
     fn drop(&mut self) {
         // Whoever comes next removes it otherwise.
-        let _left_behind = std::fs::remove_file(&self.path);
+        let _left_behind = fs::remove_file(&self.path);
+    }
+}
+
+/// Refuses a path at which there is something that somebody may still want.
+fn check(path: &Path) -> io::Result<()> {
+    let file = match path.symlink_metadata() {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
+    if file.file_type().is_socket() && UnixStream::connect(path).is_err_and(refused) {
+        return Ok(());
+    }
+    Err(ErrorKind::AddrInUse.into())
+}
+
+/// Binds in a folder that nobody else can enter, and lets the socket out once nobody else can open
+/// it: a socket gets its permissions only after its file is there.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder =
+        parent.unwrap_or_else(|| Path::new(".")).join(format!(".{:08x}", OsRng.next_u32()));
+    DirBuilder::new().mode(0o700).create(&folder)?;
+    let inside = folder.join("s");
+    let bind = || {
+        let listener = UnixListener::bind(&inside)?;
+        fs::set_permissions(&inside, Permissions::from_mode(0o600))?;
+        fs::rename(&inside, path)?;
+        Ok(listener)
+    };
+    let bound = bind();
+    // It holds nothing but what could not be renamed.
+    let _left_behind = fs::remove_dir_all(&folder);
+    bound
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// An empty folder, gone with the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("wormhole-{name}-{}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir(&folder).unwrap();
+            Self(folder)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_else_may_open_it_from_its_first_moment_on() {
+        let folder = Folder::new("ipc-moment");
+        let path = folder.0.join("node.ipc");
+        for _ in 0..200 {
+            let watched = path.clone();
+            let watcher = thread::spawn(move || {
+                loop {
+                    if let Ok(file) = watched.symlink_metadata() {
+                        return file.permissions().mode() & 0o777;
+                    }
+                }
+            });
+            let ipc = Ipc::listen(&path).unwrap();
+            assert_eq!(watcher.join().unwrap(), 0o600);
+            drop(ipc);
+        }
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_dead_socket_is_replaced_and_nothing_else_is() {
+        let folder = Folder::new("ipc-dead");
+        let path = folder.0.join("node.ipc");
+        drop(UnixListener::bind(&path).unwrap());
+        let ipc = Ipc::listen(&path).unwrap();
+        assert!(Ipc::listen(&path).is_err());
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(ipc);
+        fs::write(&path, "precious").unwrap();
+        assert!(Ipc::listen(&path).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 }

@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
 
+mod load;
+mod modes;
 mod refusals;
+mod strangers;
 mod subscriptions;
 
 use std::io::{BufRead, BufReader};
@@ -119,17 +122,52 @@ impl Drop for Folder {
     }
 }
 
+/// A file with the token `hush`, gone with the test.
+struct Token(PathBuf);
+
+impl Token {
+    fn new(test: &str) -> Self {
+        let name = format!("wormhole-token-{test}-{}", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, "hush\n").unwrap();
+        Self(file)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Waits until something is so, looking at it again and again.
+async fn until(mut look: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !look().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.expect("in time");
+}
+
 /// Polls a filter until there is something in it.
 async fn poll(node: &Node, filter: &Value) -> Vec<Value> {
-    for _ in 0..600 {
-        let messages = node.call("shh_getFilterMessages", json!([filter])).await;
-        if let Some(messages) = messages.as_array().filter(|messages| !messages.is_empty()) {
-            return messages.clone();
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Vec::new()
+    let mut messages = Vec::new();
+    until(async || {
+        let polled = node.call("shh_getFilterMessages", json!([filter])).await;
+        messages = polled.as_array().unwrap().clone();
+        !messages.is_empty()
+    })
+    .await;
+    messages
 }
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn two_processes_exchange_a_message_with_a_shared_key() {

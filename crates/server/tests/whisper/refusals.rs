@@ -51,10 +51,8 @@ async fn a_page_that_points_its_name_here_reads_nothing() {
 
 #[tokio::test]
 async fn without_the_token_nothing_is_told() {
-    let folder = Folder::new("token");
-    let file = folder.path("token");
-    std::fs::write(&file, "hush\n").unwrap();
-    let node = Node::start(&["--rpc-token-file", &file]);
+    let token = Token::new("refusals");
+    let node = Node::start(&["--rpc-token-file", token.path()]);
     let without = node.ask("GET /metrics", "host: localhost\r\n").await;
     assert!(without.starts_with("HTTP/1.1 401 "), "{without}");
     let wrong = "host: localhost\r\nauthorization: Bearer hush2\r\n";
@@ -76,12 +74,19 @@ async fn an_address_that_others_reach_needs_a_token() {
 #[tokio::test]
 async fn requests_that_are_none_are_refused_and_the_node_lives() {
     let node = Node::start(&[]);
-    let bodies =
-        [("{", -32700), ("[]", -32600), ("{}", -32600), ("[1]", -32600), ("\"x\"", -32700)];
+    let bodies = [
+        ("{", -32700),
+        ("\"x\"", -32700),
+        ("{}", -32700),
+        (r#"{"id":1}"#, -32600),
+        ("[]", -32600),
+        ("[1]", -32600),
+        (r#"[{"id":1}]"#, -32600),
+    ];
     for (body, code) in bodies {
         let answer = node.send(body).await;
         let error = if answer.is_array() { &answer[0]["error"] } else { &answer["error"] };
-        assert!([code, -32700].map(Value::from).contains(&error["code"]), "{body}: {answer}");
+        assert_eq!(error["code"], code, "{body}: {answer}");
     }
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "shh_version" });
     let answers = node.send(&Value::from(vec![call.clone(); 100]).to_string()).await;

@@ -214,7 +214,7 @@ pub const SIGNATURE: usize = 65;
 pub const UNCOMPRESSED: usize = 65;
 
 /// First byte of a point with both coordinates (SEC 1 §2.3.3).
-const UNCOMPRESSED_TAG: u8 = 4;
+pub const UNCOMPRESSED_TAG: u8 = 4;
 
 #[cfg(test)]
 mod tests {

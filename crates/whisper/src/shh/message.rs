@@ -183,7 +183,7 @@ const SIZE_BYTES: u8 = 0b011;
 const SIGNED: u8 = 0b100;
 
 /// Messages are padded to a multiple of this many bytes.
-const BLOCK: usize = 256;
+pub const BLOCK: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -114,6 +114,18 @@ impl KeyRing {
 #[error("too many keys: the limit is {MAX_KEYS}")]
 pub struct TooManyKeys;
 
+/// Why there is no key of a password.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordError {
+    /// The runtime is ending.
+    #[error("no thread to make the key on")]
+    NoThread,
+    /// There are too many keys; remove some.
+    #[error(transparent)]
+    TooMany(#[from] TooManyKeys),
+}
+
 /// Most keys of one kind: some megabytes.
 pub const MAX_KEYS: usize = 65_536;
 

@@ -29,26 +29,27 @@ pub struct Letter {
     /// How readers find it.
     pub topic: Topic,
     /// What is said.
-    pub payload: Zeroizing<Vec<u8>>,
+    payload: Zeroizing<Vec<u8>>,
     /// What hides how much is said.
     pub padding: Padding,
-    /// How much work to do; none for as much as there is time.
+    /// How much work to do, at least what the node asks for. For one peer alone it may be less, or
+    /// none for as much as there is time.
     pub work: Option<Work>,
     /// How long the work may take.
     pub work_time: Duration,
-    /// The only peer that gets it, past everyone else.
+    /// The only peer that gets it, past everyone else. It must be connected.
     pub direct_to: Option<NodeId>,
 }
 
 impl Letter {
     /// A letter with work enough for most nodes, and otherwise as usual.
-    pub const fn new(reader: Reader, topic: Topic, payload: Zeroizing<Vec<u8>>) -> Self {
+    pub fn new(reader: Reader, topic: Topic, payload: Vec<u8>) -> Self {
         Self {
             reader,
             signer: None,
             ttl: 0,
             topic,
-            payload,
+            payload: Zeroizing::new(payload),
             padding: Padding::Block,
             work: Some(Work::DEFAULT_MINIMUM),
             work_time: DEFAULT_WORK_TIME,
@@ -78,24 +79,21 @@ pub enum Reader {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LetterError {
-    /// The peer did not take it.
+    /// The peer did not take it, or is not connected.
     #[error(transparent)]
     Direct(#[from] DirectError),
     /// It cannot be composed.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// The work was not done.
+    #[error(transparent)]
+    Mine(#[from] MineError),
     /// The node did not take it.
     #[error(transparent)]
     Post(#[from] PostError),
     /// The node asks for more work than the letter was to have.
-    #[error("message rejected, PoW too low")]
+    #[error("less work than the node asks for")]
     TooLittleWork,
-    /// The work was not done in time.
-    #[error(
-        "failed to reach the PoW target, specified pow time ({} seconds) was insufficient",
-        .0.as_secs()
-    )]
-    WorkTime(Duration),
 }
 
 impl From<Stopped> for LetterError {
@@ -105,7 +103,8 @@ impl From<Stopped> for LetterError {
 }
 
 impl Desk {
-    /// Posts a message, after the work. Dropping the future ends the work.
+    /// Posts a message, after the work. What can be refused is refused before. Dropping the future
+    /// ends the work.
     ///
     /// # Errors
     /// It was not sent.
@@ -116,40 +115,47 @@ impl Desk {
             let limit = self.max_ttl;
             return Err(PostError::from(Refusal::LivesTooLong { ttl, limit }).into());
         }
+        let limit = self.check(work, direct_to).await?;
         let topic = letter.topic;
         let data = tokio::task::spawn_blocking(move || letter.seal()).await;
         let data = data.map_err(|_| Stopped)??;
         let mut draft = Draft::new(SystemTime::now().into(), ttl, topic, data);
-        self.check_size(&draft).await?;
+        let size = draft.finish(0).size();
+        if size > limit {
+            return Err(PostError::from(Refusal::TooLarge { size, limit }).into());
+        }
         if work.is_none() {
             // All the time will be used, and only then does it begin to live.
             let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
             draft.expiry = draft.expiry.saturating_add(seconds);
         }
-        let mined = mine(draft, work, time).await;
-        let envelope = mined.map_err(|error| match error {
-            MineError::TimeOver { .. } => LetterError::WorkTime(time),
-            MineError::NoThread => Stopped.into(),
-        })?;
-        if let Some(peer) = direct_to {
-            let hash = envelope.hash();
-            self.node.send_direct(peer, envelope).await?;
-            return Ok(hash);
+        let envelope = mine(draft, work, time).await?;
+        match direct_to {
+            Some(peer) => {
+                let hash = envelope.hash();
+                self.node.send_direct(peer, envelope).await?;
+                Ok(hash)
+            }
+            None => Ok(self.node.post(envelope).await?),
         }
-        let least = self.node.status().await?.min_work;
-        if work.is_none_or(|work| work < least) {
-            return Err(LetterError::TooLittleWork);
-        }
-        Ok(self.node.post(envelope).await?)
     }
 
-    /// Refuses what is too large before the work is done.
-    async fn check_size(&self, draft: &Draft) -> Result<(), LetterError> {
-        let (size, limit) = (draft.finish(0).size(), self.node.status().await?.max_size);
-        if size > limit {
-            return Err(PostError::from(Refusal::TooLarge { size, limit }).into());
+    /// Refuses what the node would refuse after the work, or its peer. Returns how large an envelope
+    /// may be.
+    async fn check(
+        &self,
+        work: Option<Work>,
+        direct_to: Option<NodeId>,
+    ) -> Result<usize, LetterError> {
+        let status = self.node.status().await?;
+        if let Some(peer) = direct_to {
+            if !self.node.peers().await?.iter().any(|connected| connected.id == peer) {
+                return Err(DirectError::NotConnected.into());
+            }
+        } else if work.is_none_or(|work| work < status.min_work) {
+            return Err(LetterError::TooLittleWork);
         }
-        Ok(())
+        Ok(status.max_envelope_bytes)
     }
 }
 

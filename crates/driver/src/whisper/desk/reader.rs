@@ -10,13 +10,8 @@ use super::super::{Envelopes, Heard};
 use super::*;
 
 /// Starts reading until the desk is gone or the node has stopped.
-pub(super) fn start(
-    inner: &Arc<Inner>,
-    envelopes: Envelopes,
-    over: oneshot::Receiver<()>,
-    patience: Duration,
-) {
-    let reading = read(Arc::downgrade(inner), envelopes, patience);
+pub(super) fn start(inner: &Arc<Inner>, envelopes: Envelopes, over: oneshot::Receiver<()>) {
+    let reading = read(Arc::downgrade(inner), envelopes, inner.patience);
     tokio::spawn(async move {
         tokio::select! {
             // It is dropped with the desk; nothing is ever sent.
@@ -33,7 +28,7 @@ async fn read(desk: Weak<Inner>, mut envelopes: Envelopes, patience: Duration) {
             heard = envelopes.next() => heard,
             _ = ticks.tick() => {
                 let Some(inner) = desk.upgrade() else { return };
-                let expire = move || lock(&inner.filters).expire(Instant::now());
+                let expire = move || inner.filters().expire(Instant::now());
                 let _done = tokio::task::spawn_blocking(expire).await;
                 continue;
             }
@@ -64,7 +59,7 @@ impl Inner {
     }
 
     fn deliver(&self, envelope: &Envelope, direct: bool) {
-        let delivered = lock(&self.filters).deliver(envelope, direct);
+        let delivered = self.filters().deliver(envelope, direct);
         self.delivered.fetch_add(delivered.len().try_into().unwrap_or(0), Ordering::Relaxed);
         let subscribers = lock(&self.subscribers);
         let woken = delivered.iter().filter_map(|id| subscribers.get(id));

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use wormhole_whisper::shh::filter::{FilterId, Received};
 
 use super::{Inner, lock};
@@ -15,6 +17,10 @@ pub struct Subscription {
     id: FilterId,
     more: Arc<Notify>,
     inner: Arc<Inner>,
+    /// The messages that are being taken out of the filter.
+    taking: Option<JoinHandle<Option<Vec<Arc<Received>>>>>,
+    /// How often it shows that it is there, when nothing comes.
+    keep_alive: Duration,
 }
 
 impl Subscription {
@@ -23,16 +29,28 @@ impl Subscription {
         lock(&inner.subscribers).insert(id, Arc::clone(&more));
         // What came between the making of the filter and now.
         more.notify_one();
-        Self { id, more, inner }
+        let keep_alive = inner.patience / 4;
+        Self { id, more, inner, taking: None, keep_alive }
     }
 
     /// Waits for messages; there is always at least one. `None` when nobody has asked for so long
     /// that the filter was forgotten. Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Vec<Arc<Received>>> {
         loop {
-            // Polled now and then even if nothing comes: nobody must think that it is forgotten.
-            let _quiet = tokio::time::timeout(KEEP_ALIVE, self.more.notified()).await;
-            let messages = lock(&self.inner.filters).poll(Instant::now(), &self.id);
+            let taking = match &mut self.taking {
+                Some(taking) => taking,
+                None => {
+                    // Polled now and then even if nothing comes: nobody must think that it is
+                    // forgotten.
+                    let _quiet = timeout(self.keep_alive, self.more.notified()).await;
+                    let (inner, id) = (Arc::clone(&self.inner), self.id);
+                    let take = move || inner.filters().poll(Instant::now(), &id);
+                    self.taking.insert(tokio::task::spawn_blocking(take))
+                }
+            };
+            // It fails when the runtime ends.
+            let messages = taking.await.ok().flatten();
+            self.taking = None;
             if messages.as_ref().is_none_or(|messages| !messages.is_empty()) {
                 return messages;
             }
@@ -43,9 +61,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         lock(&self.inner.subscribers).remove(&self.id);
-        lock(&self.inner.filters).remove(&self.id);
+        // This thread may not block: whoever looks at the filters next removes it.
+        lock(&self.inner.abandoned).push(self.id);
     }
 }
-
-/// How often a quiet subscription shows that it is there. Patience with filters must be longer.
-const KEEP_ALIVE: Duration = Duration::from_secs(1);

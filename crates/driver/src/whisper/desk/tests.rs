@@ -1,12 +1,15 @@
 //! Two desks at two nodes on this machine.
 
+use tokio::time::timeout;
 use wormhole_whisper::shh::{Topic, Work, filter::FilterKey};
-use zeroize::Zeroizing;
 
 use super::*;
-use crate::whisper::Settings;
+use crate::whisper::{DirectError, MineError, Settings};
 
 const TOPIC: Topic = Topic([1, 2, 3, 4]);
+
+/// Longer than anything here takes, and shorter than a test may take.
+const MINUTE: Duration = Duration::from_secs(60);
 
 async fn pair() -> (Desk, Desk) {
     let alice = Node::start(Settings::loopback()).await.unwrap();
@@ -22,7 +25,7 @@ fn criteria(key: FilterKey) -> Criteria {
 }
 
 fn letter(reader: Reader, payload: &[u8]) -> Letter {
-    Letter::new(reader, TOPIC, Zeroizing::new(payload.to_vec()))
+    Letter::new(reader, TOPIC, payload.to_vec())
 }
 
 #[tokio::test]
@@ -61,14 +64,8 @@ async fn what_cannot_be_sent_is_refused_with_a_reason() {
     let reader = || Reader::Sharers(SymmetricKey::random(&mut OsRng));
     let mut hurried = letter(reader(), b"x");
     hurried.work_time = Duration::ZERO;
-    let said = desk.post(hurried).await.unwrap_err().to_string();
-    assert_eq!(
-        said,
-        "failed to reach the PoW target, specified pow time (0 seconds) was insufficient"
-    );
-    let mut cheap = letter(reader(), b"x");
-    cheap.work = Some(Work::NONE);
-    assert_eq!(desk.post(cheap).await, Err(LetterError::TooLittleWork));
+    let late = MineError::TimeOver { tried: 0 };
+    assert_eq!(desk.post(hurried).await, Err(late.into()));
     let mut eternal = letter(reader(), b"x");
     eternal.ttl = u32::MAX;
     assert!(
@@ -76,6 +73,62 @@ async fn what_cannot_be_sent_is_refused_with_a_reason() {
     );
     let large = desk.post(letter(reader(), &[0; 1 << 20])).await.unwrap_err().to_string();
     assert!(large.ends_with("more than 1048576"), "{large}");
+}
+
+#[tokio::test]
+async fn what_would_be_refused_after_the_work_is_refused_before() {
+    let desk =
+        Desk::new(Node::start(Settings::loopback()).await.unwrap(), &DeskSettings::default());
+    let long = |work, direct_to| {
+        let mut letter = letter(Reader::Sharers(SymmetricKey::random(&mut OsRng)), b"x");
+        (letter.work, letter.direct_to, letter.work_time) = (work, direct_to, MINUTE);
+        timeout(MINUTE / 2, desk.post(letter))
+    };
+    for work in [None, Some(Work::NONE), Work::new(0.1)] {
+        assert_eq!(long(work, None).await, Ok(Err(LetterError::TooLittleWork)));
+    }
+    let nobody = PrivateKey::random(&mut OsRng).public_key().node_id();
+    for work in [None, Work::new(1e30)] {
+        let refused = LetterError::Direct(DirectError::NotConnected);
+        assert_eq!(long(work, Some(nobody)).await, Ok(Err(refused)));
+    }
+}
+
+/// Locks the filters of a desk, as a thread does that tries keys, until the sender is dropped.
+fn busy(desk: &Desk) -> std::sync::mpsc::Sender<()> {
+    let inner = Arc::clone(&desk.inner);
+    let (locked, is_locked) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _filters = lock(&inner.filters);
+        locked.send(()).unwrap();
+        // Not for ever, so that whoever waits for the lock fails.
+        let _dropped: Result<(), _> = released.recv_timeout(MINUTE);
+    });
+    is_locked.recv().unwrap();
+    release
+}
+
+#[tokio::test]
+async fn a_subscriber_waits_for_no_lock_and_loses_nothing_when_it_gives_up() {
+    let (alice, bob) = pair().await;
+    let key = SymmetricKey::random(&mut OsRng);
+    let mut inbox = alice.subscribe(criteria(FilterKey::Symmetric(key.clone()))).await.unwrap();
+    bob.post(letter(Reader::Sharers(key), b"hello")).await.unwrap();
+    while alice.status().await.waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    let trying = busy(&alice);
+    assert!(timeout(Duration::from_millis(50), inbox.next()).await.is_err());
+    drop(trying);
+    assert_eq!(inbox.next().await.unwrap()[0].message.payload, b"hello");
+
+    let trying = busy(&alice);
+    let begun = Instant::now();
+    drop(inbox);
+    assert!(begun.elapsed() < MINUTE / 2);
+    drop(trying);
+    assert_eq!(alice.status().await.filters, 0);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use super::{Hub, lock};
 #[derive(Debug)]
 pub(in super::super) enum Command {
     AddPeer(Enode, oneshot::Sender<Result<bool, AddPeerError>>),
+    Connected(NodeId, oneshot::Sender<()>),
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Post(Envelope, oneshot::Sender<Result<EnvelopeHash, PostError>>),
     RemovePeer(NodeId, oneshot::Sender<bool>),
@@ -24,7 +25,7 @@ pub(in super::super) enum Command {
     SendDirect(NodeId, Envelope, oneshot::Sender<Result<(), DirectError>>),
     SetInterests(Box<Bloom>, oneshot::Sender<()>),
     SetLight(bool, oneshot::Sender<()>),
-    SetMaxSize(usize, oneshot::Sender<()>),
+    SetMaxEnvelopeBytes(usize, oneshot::Sender<()>),
     SetMinWork(Work, oneshot::Sender<()>),
     Status(oneshot::Sender<Status>),
     Stop(oneshot::Sender<()>),
@@ -36,6 +37,7 @@ impl Hub {
     pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::AddPeer(enode, reply) => tell(reply, self.add_peer(&enode)),
+            Command::Connected(id, reply) => self.await_peer(id, reply),
             Command::Peers(reply) => tell(reply, self.peers()),
             Command::Post(envelope, reply) => tell(reply, self.post(envelope)),
             Command::RemovePeer(id, reply) => tell(reply, self.remove_peer(&id)),
@@ -53,8 +55,8 @@ impl Hub {
                 self.node.set_light(light);
                 tell(reply, ());
             }
-            Command::SetMaxSize(bytes, reply) => {
-                self.set_max_size(bytes);
+            Command::SetMaxEnvelopeBytes(bytes, reply) => {
+                self.set_max_envelope_bytes(bytes);
                 tell(reply, ());
             }
             Command::SetMinWork(work, reply) => {
@@ -87,6 +89,16 @@ impl Hub {
         self.roster.privilege(&enode.id);
         lock(&self.blacklist).pardon(&enode.id);
         Ok(new)
+    }
+
+    /// Answers once a peer is connected.
+    fn await_peer(&mut self, id: NodeId, reply: oneshot::Sender<()>) {
+        self.awaited.retain(|(_, reply)| !reply.is_closed());
+        if self.node.peers().any(|(other, _)| *other == id) {
+            tell(reply, ());
+        } else {
+            self.awaited.push((id, reply));
+        }
     }
 
     fn remove_peer(&mut self, id: &NodeId) -> bool {
@@ -133,7 +145,7 @@ impl Hub {
         }
     }
 
-    fn set_max_size(&mut self, bytes: usize) {
+    fn set_max_envelope_bytes(&mut self, bytes: usize) {
         self.node.set_max_size(bytes);
         let longest = self.node.requirements().max_packet();
         self.context.max_message.store(longest, Ordering::Relaxed);
@@ -153,7 +165,7 @@ impl Hub {
             bytes: self.node.pool().bytes(),
             waiting: self.node.waiting(),
             min_work: requirements.min_work(),
-            max_size: requirements.max_size(),
+            max_envelope_bytes: requirements.max_size(),
             bloom: *requirements.bloom(),
             light: self.node.is_light(),
             accepted: self.accepted,

@@ -20,7 +20,12 @@ impl Hub {
                 NodeOutput::Send { peer, code, body } => {
                     self.order(&peer, Order::Send { code, body });
                 }
-                NodeOutput::Opened(_) => {}
+                NodeOutput::Opened(id) => {
+                    for (_, reply) in self.awaited.extract_if(.., |(awaited, _)| *awaited == id) {
+                        // Nobody may wait for it any more.
+                        let _unheard = reply.send(());
+                    }
+                }
                 NodeOutput::Disconnect { peer, error } => self.cut(&peer, &error),
                 NodeOutput::Deliver { envelope, direct } => self.deliver(&envelope, direct),
                 NodeOutput::ArchiveRequest { peer, request } => self.answer(&peer, &request),

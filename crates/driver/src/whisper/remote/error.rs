@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
+use jsonrpsee_client_transport::ws::WsHandshakeError;
 use jsonrpsee_core::client::Error as ClientError;
 use jsonrpsee_http_client::transport::Error as HttpError;
 use tokio_rustls::rustls;
@@ -89,31 +90,47 @@ pub(super) fn of_client(error: ClientError) -> RemoteError {
 
 /// Finds the reason somewhere inside an error of a transport.
 fn of_transport(error: &(dyn StdError + 'static)) -> RemoteError {
-    let causes = || causes(error);
-    for cause in causes() {
-        if let Some(HttpError::Rejected { status_code }) = cause.downcast_ref() {
-            return RemoteError::Rejected(*status_code);
-        }
-        // The WebSocket's reason is in its words alone: its type is not passed on.
-        if let Some((_, status)) = cause.to_string().split_once("rejected with status code: ")
-            && let Ok(status) = status.trim().parse()
-        {
-            return RemoteError::Rejected(status);
-        }
+    causes(error).find_map(reason).unwrap_or_else(|| Unreachable::NotHttp.into())
+}
+
+/// What one cause among others says.
+fn reason(cause: &(dyn StdError + 'static)) -> Option<RemoteError> {
+    if let Some(HttpError::Rejected { status_code }) = cause.downcast_ref() {
+        return Some(RemoteError::Rejected(*status_code));
     }
-    if causes().any(holds_tls) {
+    if cause.is::<rustls::Error>() {
+        return Some(Unreachable::Tls.into());
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(of_io(error));
+    }
+    // It does not name what it holds as its cause.
+    match cause.downcast_ref()? {
+        WsHandshakeError::Io(error) | WsHandshakeError::ResolutionFailed(error) => {
+            Some(of_io(error))
+        }
+        WsHandshakeError::Rejected { status_code }
+        | WsHandshakeError::Redirected { status_code, .. } => {
+            Some(RemoteError::Rejected(*status_code))
+        }
+        WsHandshakeError::Timeout(_) => Some(RemoteError::TimedOut),
+        WsHandshakeError::CertificateStore(_) => Some(Unreachable::Tls.into()),
+        WsHandshakeError::NoAddressFound(_)
+        | WsHandshakeError::Transport(_)
+        | WsHandshakeError::Url(_) => None,
+    }
+}
+
+/// An error of the system, or one of TLS in its clothes.
+fn of_io(error: &io::Error) -> RemoteError {
+    let inside = error.get_ref();
+    if inside.is_some_and(|inside| inside.is::<rustls::Error>()) {
         return Unreachable::Tls.into();
     }
-    let io = causes().find_map(|cause| cause.downcast_ref::<io::Error>());
-    let said = error.to_string();
-    match io.map(io::Error::kind) {
-        Some(io::ErrorKind::TimedOut) => RemoteError::TimedOut,
-        Some(kind) => Unreachable::Io(kind).into(),
-        None if said.contains("imeout") => RemoteError::TimedOut,
-        None if said.contains("refused") => {
-            Unreachable::Io(io::ErrorKind::ConnectionRefused).into()
-        }
-        None => Unreachable::NotHttp.into(),
+    match (inside.and_then(|inside| inside.downcast_ref()), error.kind()) {
+        (Some(inside), _) => of_io(inside),
+        (None, io::ErrorKind::TimedOut) => RemoteError::TimedOut,
+        (None, kind) => Unreachable::Io(kind).into(),
     }
 }
 
@@ -123,7 +140,68 @@ fn causes<'e>(
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-fn holds_tls(cause: &(dyn StdError + 'static)) -> bool {
-    let inside = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    cause.is::<rustls::Error>() || inside.is_some_and(|inside| inside.is::<rustls::Error>())
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::super::{Remote, RemoteUrl};
+    use super::*;
+
+    /// What comes of a call to someone who says this to whoever comes, and then nothing.
+    async fn called(scheme: &str, says: &'static str) -> RemoteError {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let someone = async {
+            let mut links = Vec::new();
+            loop {
+                let (mut link, _) = listener.accept().await.unwrap();
+                let mut heard = [0; 2048];
+                let _gone = link.read(&mut heard).await;
+                let _gone = link.write_all(says.as_bytes()).await;
+                if says.is_empty() {
+                    links.push(link);
+                }
+            }
+        };
+        tokio::select! {
+            error = call(scheme, port) => error,
+            () = someone => unreachable!(),
+        }
+    }
+
+    async fn call(scheme: &str, port: u16) -> RemoteError {
+        let url = RemoteUrl::parse(&format!("{scheme}://127.0.0.1:{port}")).unwrap();
+        match Remote::connect(&url, None).await {
+            Ok(remote) => remote.version().await.unwrap_err(),
+            Err(error) => error,
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_is_there_is_told_from_what_is_not() {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        // The last of its kind wants certificates of the system before it calls anyone.
+        for scheme in ["http", "https", "ws"] {
+            let refused = Unreachable::Io(io::ErrorKind::ConnectionRefused);
+            assert_eq!(call(scheme, free).await, refused.into(), "{scheme}");
+        }
+        for scheme in ["http", "ws"] {
+            let unauthorized = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
+            assert_eq!(called(scheme, unauthorized).await, RemoteError::Rejected(401), "{scheme}");
+            let nonsense = "220 mail.example ESMTP\r\n";
+            assert_eq!(called(scheme, nonsense).await, Unreachable::NotHttp.into(), "{scheme}");
+        }
+        for scheme in ["https", "wss"] {
+            let plain = "HTTP/1.1 400 Bad Request\r\n\r\n";
+            assert_eq!(called(scheme, plain).await, Unreachable::Tls.into(), "{scheme}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_says_nothing_is_not_waited_for_for_ever() {
+        for scheme in ["http", "https", "ws"] {
+            assert_eq!(called(scheme, "").await, RemoteError::TimedOut, "{scheme}");
+        }
+    }
 }

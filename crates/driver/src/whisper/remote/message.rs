@@ -3,20 +3,20 @@
 use std::fmt;
 use std::time::Duration;
 
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use serde_json::{Value, json};
 use wormhole_whisper::devp2p::{enode::Enode, key::PublicKey};
 use wormhole_whisper::shh::{DEFAULT_TTL, Topic, Work};
 
-use super::RemoteError;
+use super::{RemoteError, hex};
 
 /// The name that a node has given to a key. Whoever knows it may use the key there.
 #[derive(Clone, Eq, PartialEq)]
-pub struct KeyId(pub(super) String);
+pub struct RemoteKeyId(pub(super) String);
 
-impl fmt::Debug for KeyId {
+impl fmt::Debug for RemoteKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyId(…)")
+        f.write_str("RemoteKeyId(…)")
     }
 }
 
@@ -25,11 +25,11 @@ impl fmt::Debug for KeyId {
 #[expect(clippy::exhaustive_enums, reason = "there are two ways to seal (EIP-627)")]
 pub enum MessageKey {
     /// A private key: opens, and signs.
-    Private(KeyId),
+    Private(RemoteKeyId),
     /// The public key of a reader: seals.
     Public(PublicKey),
     /// A shared key: seals and opens.
-    Symmetric(KeyId),
+    Symmetric(RemoteKeyId),
 }
 
 /// A message to be posted.
@@ -39,7 +39,7 @@ pub struct Posting {
     /// What seals it.
     pub to: MessageKey,
     /// What signs it, if anything.
-    pub signer: Option<KeyId>,
+    pub signer: Option<RemoteKeyId>,
     /// Its topic.
     pub topic: Topic,
     /// What is said.
@@ -78,7 +78,7 @@ impl Posting {
             "powTime": self.work_time.as_secs().max(1),
         });
         put_key(&mut post, &self.to);
-        if let Some(KeyId(signer)) = &self.signer {
+        if let Some(RemoteKeyId(signer)) = &self.signer {
             put(&mut post, "sig", signer);
         }
         if let Some(peer) = &self.only_to {
@@ -119,9 +119,9 @@ impl Wanted {
 
 fn put_key(object: &mut Value, key: &MessageKey) {
     match key {
-        MessageKey::Private(KeyId(id)) => put(object, "privateKeyID", id),
+        MessageKey::Private(RemoteKeyId(id)) => put(object, "privateKeyID", id),
         MessageKey::Public(key) => put(object, "pubKey", &hex(&key.to_uncompressed())),
-        MessageKey::Symmetric(KeyId(id)) => put(object, "symKeyID", id),
+        MessageKey::Symmetric(RemoteKeyId(id)) => put(object, "symKeyID", id),
     }
 }
 
@@ -187,10 +187,6 @@ fn optional_hex(value: &Value, name: &str) -> Result<Vec<u8>, RemoteError> {
     bytes.ok_or(RemoteError::Malformed)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    format!("0x{}", HEXLOWER.encode(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_posting_names_one_key_and_says_all_that_the_node_needs() {
-        let key = MessageKey::Symmetric(KeyId("ab".into()));
+        let key = MessageKey::Symmetric(RemoteKeyId("ab".into()));
         let json = Posting::new(key, topic(), b"hi".to_vec()).to_json();
         let expected = json!({
             "symKeyID": "ab", "topic": "0x01020304", "payload": "0x6869", "ttl": 50,
@@ -239,7 +235,7 @@ mod tests {
 
     #[test]
     fn neither_keys_nor_words_print() {
-        let key = MessageKey::Private(KeyId("secret".into()));
+        let key = MessageKey::Private(RemoteKeyId("secret".into()));
         assert!(!format!("{key:?}").contains("secret"));
     }
 }

@@ -15,6 +15,17 @@ use wormhole_kit::Secret;
 
 /// Who may come in over HTTP and WebSocket. By default: whoever calls this machine by address or
 /// `localhost`, and no page of a browser.
+///
+/// ```
+/// use wormhole::whisper::rpc::{Gate, ServiceSettings};
+///
+/// let mut settings = ServiceSettings::default();
+/// settings.gate = Gate::default()
+///     .with_host("node.example.org")
+///     .with_origin("https://app.example.org")
+///     .with_token("a long secret");
+/// assert!(!format!("{settings:?}").contains("secret"));
+/// ```
 #[derive(Clone, Default)]
 pub struct Gate {
     hosts: Vec<String>,

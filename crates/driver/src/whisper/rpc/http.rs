@@ -1,9 +1,14 @@
 //! The listener: HTTP/1, links that become WebSockets, and their limits.
+//!
+//! A link has no place of its own before one of its requests has passed the gate. Until then it can
+//! be sent away for the sake of a newer one, so that those who are not let in keep nobody out.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -18,16 +23,19 @@ use jsonrpsee_server::{
     ServerConfig, StopHandle, stop_channel,
 };
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tower_service::Service as Tower;
 
+use super::super::pending::{self, Pending};
 use super::gate::{Page, Refusal};
+use super::link::{Cut, Link};
 use super::methods::{MAX_RESPONSE, Methods, Stays};
 use super::{Service, ServiceSettings, subscribe};
 
 impl Service {
-    /// Serves HTTP and WebSocket until told to stop, and what is under way then.
+    /// Serves HTTP and WebSocket until told to stop, and what is under way then for as long as the
+    /// settings say. Whoever drops the future cuts all links.
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
         let (stopping, switch) = stop_channel();
         let service = self.clone();
@@ -38,25 +46,31 @@ impl Service {
             .set_rpc_middleware(layer)
             .to_service_builder();
         let methods = subscribe::module(self);
+        let pending = Pending::default();
         let places = Arc::new(Semaphore::new(self.settings.max_links));
         let (alive, mut over) = mpsc::channel::<()>(1);
+        let (patient, impatient) = oneshot::channel::<()>();
+        let cut = impatient.shared();
         tokio::pin!(stop);
         loop {
-            let stream = tokio::select! {
+            let (stream, address) = tokio::select! {
                 () = &mut stop => break,
-                stream = accept(&listener) => stream,
+                accepted = accept(&listener) => accepted,
             };
-            // Whoever comes while it is full is gone before anything is read.
-            let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { continue };
-            let place = Arc::new(Place { _permit: permit, _alive: alive.clone() });
+            let waiting = pending.enter(address.ip().to_canonical());
+            let seat = Arc::new(Seat::new(Arc::clone(&places), alive.clone()));
             let tower = server.clone().build(methods.clone(), stopping.clone());
-            let settings = Arc::clone(&self.settings);
-            tokio::spawn(attend(stream, tower, settings, place, stopping.clone()));
+            let visit =
+                Visit { seat, settings: Arc::clone(&self.settings), stopping: stopping.clone() };
+            tokio::spawn(visit.attend(stream, waiting, tower, cut.clone()));
         }
         // It fails only if there is nobody to be told.
         let _unheard = switch.stop();
         drop(alive);
-        let _all_gone = over.recv().await;
+        if timeout(self.settings.drain, over.recv()).await.is_err() {
+            drop(patient);
+            let _all_gone = over.recv().await;
+        }
     }
 }
 
@@ -75,38 +89,74 @@ impl ServiceSettings {
     }
 }
 
-/// A link's place among those that may be open.
+/// A link, and its place among those that were let in.
 #[derive(Debug)]
-struct Place {
-    _permit: OwnedSemaphorePermit,
+struct Seat {
+    places: Arc<Semaphore>,
+    place: OnceLock<OwnedSemaphorePermit>,
+    taken: Notify,
     _alive: mpsc::Sender<()>,
 }
 
-/// Lives with a link until it is closed, or becomes a WebSocket.
-async fn attend<T>(
-    stream: TcpStream,
-    tower: T,
+impl Seat {
+    fn new(places: Arc<Semaphore>, alive: mpsc::Sender<()>) -> Self {
+        Self { places, place: OnceLock::new(), taken: Notify::new(), _alive: alive }
+    }
+
+    /// Takes a place, if the link has none yet. Returns whether it has one now.
+    fn take(&self) -> bool {
+        if self.place.get().is_some() {
+            return true;
+        }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return false };
+        // The requests of a link come one by one: nobody else sets it.
+        let _first = self.place.set(place);
+        self.taken.notify_one();
+        true
+    }
+}
+
+/// What a link has to do with the service.
+struct Visit {
+    seat: Arc<Seat>,
     settings: Arc<ServiceSettings>,
-    place: Arc<Place>,
     stopping: StopHandle,
-) where
-    T: Tower<HttpRequest, Response = HttpResponse> + Clone + Send + 'static,
-    T::Future: Send,
-{
-    let answer = service_fn(move |request| {
-        let (tower, settings, place) = (tower.clone(), Arc::clone(&settings), Arc::clone(&place));
-        async move { Ok::<_, Infallible>(answer(request, tower, &settings, place).await) }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
-    let link = http.serve_connection(TokioIo::new(stream), answer).with_upgrades();
-    tokio::pin!(link);
-    tokio::select! {
-        // However it ends, it ends.
-        _ = &mut link => {}
-        () = stopping.shutdown() => {
-            link.as_mut().graceful_shutdown();
-            let _ended = link.await;
+}
+
+impl Visit {
+    /// Lives with a link until it is closed, or becomes a WebSocket.
+    async fn attend<T>(self, stream: TcpStream, mut waiting: pending::Place, tower: T, cut: Cut)
+    where
+        T: Tower<HttpRequest, Response = HttpResponse> + Clone + Send + 'static,
+        T::Future: Send,
+    {
+        let Self { seat, settings, stopping } = self;
+        let asked = Arc::clone(&seat);
+        let answer = service_fn(move |request| {
+            let (tower, settings, seat) =
+                (tower.clone(), Arc::clone(&settings), Arc::clone(&asked));
+            async move { Ok::<_, Infallible>(answer(request, tower, &settings, seat).await) }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+        let link = TokioIo::new(Link::new(stream, &cut));
+        let link = http.serve_connection(link, answer).with_upgrades();
+        tokio::pin!(link);
+        tokio::select! {
+            // However it ends, it ends.
+            _ = &mut link => return,
+            () = waiting.evicted() => return,
+            // Nothing is under way for those who were not let in.
+            () = stopping.clone().shutdown() => return,
+            () = seat.taken.notified() => drop(waiting),
+        }
+        tokio::select! {
+            _ = &mut link => return,
+            () = stopping.shutdown() => link.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            _ = link => {}
+            _ = cut => {}
         }
     }
 }
@@ -116,7 +166,7 @@ async fn answer<T>(
     request: hyper::Request<Incoming>,
     mut tower: T,
     settings: &ServiceSettings,
-    place: Arc<Place>,
+    seat: Arc<Seat>,
 ) -> HttpResponse
 where
     T: Tower<HttpRequest, Response = HttpResponse>,
@@ -126,6 +176,10 @@ where
         Ok(page) => page,
         Err(refusal) => return turn_away(refusal),
     };
+    // Whoever asks for permission alone has shown no token yet.
+    if !preflight && !seat.take() {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "too many links\n");
+    }
     let metrics = settings.metrics.as_ref().filter(|_| request.uri().path() == "/metrics");
     let mut response = if preflight {
         permission(page.is_some())
@@ -134,7 +188,7 @@ where
     } else {
         match whole(request, settings).await {
             Ok(request) => tower
-                .call(marked(request, place))
+                .call(marked(request, seat))
                 .await
                 .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "")),
             Err(response) => response,
@@ -172,10 +226,10 @@ async fn whole(
 }
 
 /// Lets a WebSocket keep the place of its link, and have subscriptions.
-fn marked(mut request: HttpRequest, place: Arc<Place>) -> HttpRequest {
+fn marked(mut request: HttpRequest, seat: Arc<Seat>) -> HttpRequest {
     if is_upgrade_request(&request) {
         request.extensions_mut().insert(Stays);
-        request.extensions_mut().insert(place);
+        request.extensions_mut().insert(seat);
     }
     request
 }
@@ -211,13 +265,13 @@ fn plain(status: StatusCode, text: impl Into<String>) -> HttpResponse {
 }
 
 /// Takes the next link, whatever happens to single ones.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 // Small answers go out at once; failing that, they are only slower.
                 let _slower = stream.set_nodelay(true);
-                return stream;
+                return (stream, address);
             }
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }

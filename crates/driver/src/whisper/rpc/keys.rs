@@ -1,11 +1,14 @@
 //! Methods about keys: key pairs and shared ones.
 
+use std::fmt;
+
 use serde_json::Value;
 use wormhole_kit::Secret;
 use wormhole_whisper::devp2p::key::PrivateKey;
 use zeroize::Zeroizing;
 
-use super::super::desk::{Desk, KeyId, SharedKey, TooManyKeys};
+use super::super::desk::{Desk, KeyId, SharedKey};
+use super::super::hex;
 use super::arguments::{Hex, none, only};
 use super::{Answer, ErrorObjectOwned, refused, reply};
 
@@ -18,7 +21,7 @@ pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> O
         "shh_hasKeyPair" => name(params).map(|id| find_pair(desk, &id).is_some().into()),
         "shh_getPublicKey" => name(params).and_then(|id| {
             let key = pair(desk, &id)?.public_key();
-            Ok(reply::hex(&key.to_uncompressed()).into())
+            Ok(hex(&key.to_uncompressed()).into())
         }),
         "shh_getPrivateKey" => {
             name(params).and_then(|id| Ok(reply::key(&pair(desk, &id)?.to_secret())))
@@ -62,7 +65,7 @@ fn find_shared(desk: &Desk, id: &str) -> Option<SharedKey> {
     desk.shared_key(&KeyId::parse(id)?)
 }
 
-fn named(id: Result<KeyId, TooManyKeys>) -> Answer {
+fn named(id: Result<KeyId, impl fmt::Display>) -> Answer {
     id.map(|id| id.to_string().into()).map_err(|error| refused(error.to_string()))
 }
 

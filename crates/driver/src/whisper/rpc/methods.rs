@@ -7,6 +7,7 @@ use jsonrpsee_server::middleware::rpc::{
     Batch, BatchEntry, MethodResponse, Notification, Request, RpcServiceT,
 };
 use jsonrpsee_server::{BatchResponseBuilder, ResponsePayload};
+use serde_json::Value;
 
 use super::subscribe::{SUBSCRIBE, UNSUBSCRIBE};
 use super::{Service, refused};
@@ -50,7 +51,7 @@ where
         let end = (request.method == UNSUBSCRIBE).then(|| request.id.clone());
         let response = self.subscriptions.call(request).await;
         match end {
-            Some(id) if response.as_json().get().contains("\"result\":false") => {
+            Some(id) if says_no(&response) => {
                 MethodResponse::error(id, refused("subscription not found"))
             }
             _ => response,
@@ -87,6 +88,12 @@ where
         }
         MethodResponse::from_batch(responses.finish())
     }
+}
+
+/// Whether a response has the result `false`.
+fn says_no(response: &MethodResponse) -> bool {
+    let response: Result<Value, _> = serde_json::from_str(response.as_json().get());
+    response.is_ok_and(|response| response.get("result") == Some(&Value::Bool(false)))
 }
 
 impl<S> RpcServiceT for Methods<S>

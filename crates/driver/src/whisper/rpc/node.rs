@@ -9,9 +9,9 @@ use wormhole_whisper::shh::{Bloom, Work, requirements::MAX_SIZE_LIMIT};
 use zeroize::Zeroizing;
 
 use super::super::desk::Desk;
-use super::super::{Direction, Node, PeerInfo, Stopped};
+use super::super::{Direction, Node, PeerInfo, Stopped, hex};
 use super::arguments::{Hex, none, only};
-use super::{Answer, ErrorObjectOwned, refused, reply};
+use super::{Answer, ErrorObjectOwned, refused};
 
 /// What comes of a method, if it is one of these.
 pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> Option<Answer> {
@@ -29,7 +29,7 @@ pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> O
         "net_listening" => none(params).map(|()| node.enode().endpoint.is_some().into()),
         "net_peerCount" => peers(node, params).await.map(|all| format!("{:#x}", all.len()).into()),
         "web3_clientVersion" => none(params).map(|()| CLIENT.into()),
-        "web3_sha3" => only(params).map(|Hex(bytes)| reply::hex(&keccak256(&[&bytes])).into()),
+        "web3_sha3" => only(params).map(|Hex(bytes)| hex(&keccak256(&[&bytes])).into()),
         "rpc_modules" => none(params).map(
             |()| json!({ "admin": "1.0", "net": "1.0", "rpc": "1.0", "shh": "6.0", "web3": "1.0" }),
         ),
@@ -50,7 +50,7 @@ async fn info(node: &Node, params: Option<&str>) -> Answer {
         "memory": status.bytes,
         "messages": status.envelopes,
         "minPow": status.min_work.as_f64(),
-        "maxMessageSize": status.max_size,
+        "maxMessageSize": status.max_envelope_bytes,
     }))
 }
 
@@ -60,7 +60,7 @@ async fn set_max_size(node: &Node, params: Option<&str>) -> Answer {
     if size > MAX_SIZE_LIMIT {
         return Err(refused(format!("message size too large [{bytes}>{MAX_SIZE_LIMIT}]")));
     }
-    done(node.set_max_size(size).await)
+    done(node.set_max_envelope_bytes(size).await)
 }
 
 async fn set_min_work(node: &Node, params: Option<&str>) -> Answer {
@@ -124,7 +124,7 @@ async fn own(node: &Node, params: Option<&str>) -> Answer {
         "listenAddr": endpoint.map(|at| at.tcp_address().to_string()).unwrap_or_default(),
         "protocols": { "shh": {
             "version": "6.0",
-            "maxMessageSize": status.max_size,
+            "maxMessageSize": status.max_envelope_bytes,
             "minimumPoW": status.min_work.as_f64(),
         } },
     }))

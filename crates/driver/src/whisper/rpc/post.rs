@@ -2,30 +2,46 @@
 
 use std::time::Duration;
 
-use wormhole_whisper::devp2p::{enode::Enode, key::PublicKey};
+use wormhole_whisper::devp2p::{
+    enode::Enode,
+    key::{NodeId, PublicKey},
+};
 use wormhole_whisper::shh::{Topic, Work, message::Padding};
 
-use super::super::DirectError;
 use super::super::desk::{Desk, Letter, LetterError, Reader};
+use super::super::{DirectError, MineError, hex};
 use super::arguments::only;
 use super::requests::NewMessage;
-use super::{Answer, ErrorObjectOwned, keys, node, refused, reply};
+use super::{Answer, ErrorObjectOwned, keys, node, refused};
 
 /// Seals, works and posts. Answers with the name of the envelope.
 pub(super) async fn post(desk: &Desk, params: Option<&str>) -> Answer {
     let message: NewMessage = only(params)?;
     let letter = letter(desk, message)?;
-    let direct_to = letter.direct_to;
-    let posted = desk.post(letter).await.map_err(|error| match (&error, direct_to) {
+    let (direct_to, time) = (letter.direct_to, letter.work_time);
+    let posted = desk.post(letter).await;
+    posted.map(|hash| hex(&hash.0).into()).map_err(|error| explain(&error, direct_to, time))
+}
+
+/// Says in go-ethereum's words why nothing was posted.
+fn explain(error: &LetterError, direct_to: Option<NodeId>, time: Duration) -> ErrorObjectOwned {
+    match (error, direct_to) {
         (LetterError::Direct(DirectError::NotConnected), Some(id)) => node::not_found(id),
+        (LetterError::Mine(MineError::TimeOver { .. }), _) => {
+            let seconds = time.as_secs();
+            refused(format!(
+                "failed to reach the PoW target, specified pow time ({seconds} seconds) was \
+                 insufficient"
+            ))
+        }
+        (LetterError::TooLittleWork, _) => refused("message rejected, PoW too low"),
         _ => refused(error.to_string()),
-    });
-    posted.map(|hash| reply::hex(&hash.0).into())
+    }
 }
 
 /// The message with the keys that were named. The order of the checks is that of go-ethereum,
-/// except that the peer is looked at before the work is done.
-fn letter(desk: &Desk, message: NewMessage) -> Result<Letter, ErrorObjectOwned> {
+/// except that what it refuses after the work is refused before.
+fn letter(desk: &Desk, mut message: NewMessage) -> Result<Letter, ErrorObjectOwned> {
     let (shared, public) = (&message.sym_key_id, &message.public_key.0);
     if shared.is_empty() == public.is_empty() {
         return Err(refused("specify either a symmetric or an asymmetric key"));
@@ -51,7 +67,8 @@ fn letter(desk: &Desk, message: NewMessage) -> Result<Letter, ErrorObjectOwned> 
                 .map_err(|error| refused(format!("failed to parse target peer: {error}")))?,
         ),
     };
-    let mut letter = Letter::new(reader, message.topic, message.payload.0);
+    let payload = std::mem::take(&mut *message.payload.0);
+    let mut letter = Letter::new(reader, message.topic, payload);
     letter.signer = signer;
     letter.ttl = message.ttl;
     if !message.padding.0.is_empty() {

@@ -1,14 +1,10 @@
 //! How results are written.
 
-use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use wormhole_kit::Secret;
 use wormhole_whisper::shh::filter::Received;
 
-/// `0x` and hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    format!("0x{}", HEXLOWER.encode(bytes))
-}
+use super::super::hex;
 
 /// A key that its owner wants to see.
 pub(super) fn key(secret: &Secret<32>) -> Value {

@@ -1,6 +1,5 @@
 //! `shh_subscribe`: messages as they come, over links that stay.
 
-use data_encoding::HEXLOWER;
 use jsonrpsee_server::types::SubscriptionId;
 use jsonrpsee_server::types::error::{INVALID_PARAMS_CODE, METHOD_NOT_FOUND_CODE};
 use jsonrpsee_server::{IdProvider, PendingSubscriptionSink, RpcModule};
@@ -9,6 +8,7 @@ use serde_json::value::to_raw_value;
 use zeroize::Zeroizing;
 
 use super::super::desk::Subscription;
+use super::super::hex;
 use super::arguments::Arguments;
 use super::{ErrorObjectOwned, Service, filters, refused, reply};
 
@@ -75,7 +75,7 @@ async fn carry(mut subscription: Subscription, pending: PendingSubscriptionSink)
 pub(super) fn new_id() -> String {
     let mut bytes = [0; 16];
     OsRng.fill_bytes(&mut bytes);
-    format!("0x{}", HEXLOWER.encode(&bytes))
+    hex(&bytes)
 }
 
 /// Names subscriptions as go-ethereum does.

@@ -1,17 +1,19 @@
-//! A node in another process, and the keys that it has been lent: it gets them back when we leave.
+//! A node in another process, and the keys that it has been lent: we take them back when we leave.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use tokio::time::timeout;
 use wormhole::whisper::devp2p::key::PrivateKey;
-use wormhole::whisper::remote::{KeyId, MessageKey, Remote, RemoteError, RemoteUrl, Unreachable};
+use wormhole::whisper::remote::{
+    MessageKey, Remote, RemoteError, RemoteKeyId, RemoteUrl, Unreachable,
+};
 use wormhole::whisper::shh::{SymmetricKey, Work};
 
 use super::secret;
 use crate::args::RpcArgs;
 use crate::failure::Failure;
-use crate::printable;
+use crate::{environment, printable};
 
 /// A node, and what it has been lent.
 #[derive(Debug)]
@@ -27,8 +29,13 @@ impl Lender {
     /// # Errors
     /// It cannot be reached, or must not be given keys.
     pub(super) async fn connect(args: &RpcArgs) -> Result<Self> {
-        let url = RemoteUrl::parse(&args.rpc).map_err(|error| {
-            Failure::usage(format!("--rpc {:?}: {error}", printable::line(&args.rpc)))
+        let (option, place) = match (&args.rpc, environment::text(VARIABLE)?) {
+            (Some(place), _) => ("--rpc", place.clone()),
+            (None, Some(place)) => (VARIABLE, place),
+            (None, None) => ("--rpc", DEFAULT.to_owned()),
+        };
+        let url = RemoteUrl::parse(&place).map_err(|error| {
+            Failure::usage(format!("{option} {:?}: {error}", printable::line(&place)))
                 .hint("a node's JSON-RPC looks like http://127.0.0.1:8545 or ws://127.0.0.1:8546")
         })?;
         if !url.is_private() && !args.allow_plain {
@@ -68,7 +75,7 @@ impl Lender {
     ///
     /// # Errors
     /// The node does not take it.
-    pub(super) async fn lend_private(&mut self, key: &PrivateKey) -> Result<KeyId> {
+    pub(super) async fn lend_private(&mut self, key: &PrivateKey) -> Result<RemoteKeyId> {
         let id = self.remote.add_private_key(key).await;
         let id = id.map_err(|error| self.explain(&error))?;
         self.lent.push(MessageKey::Private(id.clone()));
@@ -107,7 +114,8 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
                     "is the certificate for this name, and this computer's clock right?"
                 }
                 Unreachable::Io(_) | Unreachable::NotHttp | _ => {
-                    "start one with `wormhole-server whisper`, or name another with --rpc"
+                    "start one with `wormhole whisper node --rpc 127.0.0.1:8545`, or name another \
+                     with --rpc"
                 }
             };
             Failure::new(format!("the node at {shown} cannot be reached: {why}")).hint(hint)
@@ -115,6 +123,10 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
         RemoteError::Rejected(401 | 403) => {
             Failure::new(format!("the node at {shown} does not let us in"))
                 .hint("give its token with --token-file or WORMHOLE_WHISPER_TOKEN")
+        }
+        RemoteError::Rejected(503) => {
+            Failure::new(format!("the node at {shown} has as many clients as it takes"))
+                .hint("try again later")
         }
         RemoteError::Rejected(status) => {
             Failure::new(format!("what answers at {shown} is no node: HTTP status {status}"))
@@ -136,6 +148,12 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
         | _ => Failure::new(format!("the node at {shown}: {error}")),
     }
 }
+
+/// Where the node is, if no option says so.
+const VARIABLE: &str = "WORMHOLE_WHISPER_RPC";
+
+/// Where the node is, if nothing says so.
+const DEFAULT: &str = "http://127.0.0.1:8545";
 
 /// Time for a node to take back what it was lent.
 const PATIENCE: Duration = Duration::from_secs(2);
