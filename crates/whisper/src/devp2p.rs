@@ -1,4 +1,4 @@
-//! The network stack under Whisper (devp2p specifications, spec section 2): encoding, keys, the
+//! The network stack under Whisper (devp2p specifications): encoding, keys, the
 //! encrypted transport, the base protocol that capabilities share, and discovery.
 //!
 //! Nothing here knows what a capability says: `shh` stands on this, never the other way round.

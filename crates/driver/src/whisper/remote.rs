@@ -1,5 +1,5 @@
 //! A node in another process, spoken to over JSON-RPC: ours, go-ethereum's, or any other with
-//! `shh_*` (spec section 3).
+//! `shh_*` (go-ethereum's whisper/whisperv6/api.go).
 //!
 //! It seals, signs and mines for us, so it learns our keys and what we say: use one of your own, on
 //! this machine or over TLS. A [`Node`](super::Node) in our own process needs no such trust.

@@ -1,6 +1,6 @@
 //! A service at which others use our node: `shh_*` and what else clients ask for, over JSON-RPC.
 //!
-//! Methods, results and errors are those of go-ethereum, in its words (spec section 3), so that
+//! Methods, results and errors are those of go-ethereum, in its words (whisper/whisperv6/api.go), so that
 //! clients written for it find what they expect. Whoever may call may use, and read, every key that
 //! the [`Desk`] was lent: see [`Gate`] for who may.
 //!

@@ -1,4 +1,4 @@
-//! Discovery v4: how nodes find one another over UDP (discv4.md, spec section 2.4).
+//! Discovery v4: how nodes find one another over UDP (discv4.md).
 //!
 //! This is one node's part as a session without a socket: datagrams go in and out by address, nodes
 //! that answer are reported as found. Whether to connect to them is for others to decide.

@@ -1,5 +1,5 @@
 //! One link to one node, from the first byte to the last: RLPx handshake, Hello, pings, and the
-//! messages of the shared protocols (rlpx.md, spec sections 2.1 to 2.3).
+//! messages of the shared protocols (rlpx.md).
 //!
 //! What those protocols say is their own matter: messages go in and out by protocol and code.
 //!

@@ -1,5 +1,5 @@
 //! RLPx: two nodes that know each other's public key make an encrypted, authenticated pipe of
-//! frames (rlpx.md, spec sections 2.1 and 2.2).
+//! frames (rlpx.md).
 //!
 //! What the frames say is not decided here: see [`super::peer`].
 //!

@@ -1,5 +1,5 @@
 //! Envelopes: what travels and is kept, sealed data under a topic with an expiry and a nonce
-//! (spec sections 1.3, 1.4 and 1.8).
+//! (docs/whisper.md "Envelope").
 //!
 //! An [`Envelope`] is well-formed, no more; a [`ValidEnvelope`] has been checked against the clock
 //! and against what this node asks for. What is inside the data is the business of `message`.

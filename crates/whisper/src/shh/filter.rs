@@ -1,5 +1,5 @@
-//! Filters: the keys that we try on what passes by, and the messages that they opened (spec
-//! section 1.10).
+//! Filters: the keys that we try on what passes by, and the messages that they opened
+//! (docs/whisper.md "The journey of a message").
 //!
 //! An envelope does not say for whom it is. So every key is tried once on every envelope with one
 //! of its topics, whatever the number of filters that share it. What nobody polls is bounded in

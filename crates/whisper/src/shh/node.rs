@@ -1,5 +1,5 @@
-//! A node of the network: its pool, its neighbours, and what goes from one to the other (spec
-//! sections 1.8 and 1.9).
+//! A node of the network: its pool, its neighbours, and what goes from one to the other
+//! (docs/whisper.md "States").
 //!
 //! It reads no message: what it accepts it hands out, after having passed it on, and `filter` tries
 //! the keys. It knows no link either: packets come and go as code and body, and whoever drives it

@@ -1,4 +1,4 @@
-//! The packets of the capability `shh/6`, taken apart and put together (spec sections 1.1 and 1.2).
+//! The packets of the capability `shh/6`, taken apart and put together (EIP-627 "Packet Codes").
 //!
 //! A packet is a code and a body; who may send what when is the business of `peer`. Beside
 //! EIP-627's packets there are some that Status added.

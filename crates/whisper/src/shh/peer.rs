@@ -1,4 +1,4 @@
-//! One neighbour: what it is, what it asks for, and what it still has to be told (spec section 1.9).
+//! One neighbour: what it is, what it asks for, and what it still has to be told (docs/whisper.md "States").
 //!
 //! It is told no faster than a peer would take it from us. It does not judge envelopes (`node` does)
 //! and knows no bytes on a link (`devp2p` does).

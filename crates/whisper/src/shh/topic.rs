@@ -1,4 +1,4 @@
-//! The four bytes by which a reader finds its messages among all others (spec section 1.3).
+//! The four bytes by which a reader finds its messages among all others (docs/whisper.md "Envelope").
 //!
 //! A topic is a hint, not an address: anyone may use any topic, and everyone sees it.
 

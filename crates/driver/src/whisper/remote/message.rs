@@ -1,4 +1,4 @@
-//! Messages as JSON-RPC writes them (spec section 3).
+//! Messages as JSON-RPC writes them (go-ethereum's whisper/whisperv6/api.go).
 
 use std::fmt;
 use std::time::Duration;
