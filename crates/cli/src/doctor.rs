@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wormhole::code::{self, MailboxUrl, Welcome, Wormhole, YourAddress};
 use wormhole::transfer::{self, CodeSource, Destination, Error, Outgoing, Report, Settings};
-use wormhole::transit::RelayPolicy;
+use wormhole::transit::{RelayAddress, RelayHint, RelayPolicy, TcpHint};
 
 use crate::config;
 use crate::failure::Failure;
 use crate::request::Servers;
 use crate::talk::Desk;
 use crate::tor::WhichTor;
-use crate::{explain, printable, story, units};
+use crate::{explain, printable, units};
 
 /// Checks everything and says what is wrong.
 ///
@@ -30,13 +31,17 @@ pub(crate) async fn run(servers: &Servers, tor: WhichTor, desk: &mut Desk) -> Re
     settings.tor = tor.connect(desk).await?;
     let mut checkup = Checkup { desk, failed: 0 };
     checkup.about()?;
-    checkup.mailbox(&settings).await?;
-    checkup.transfer("text", "a text arrives", greeting(), &settings).await?;
-    let (mut direct, mut relayed) = (settings.clone(), settings);
-    direct.relay = RelayPolicy::Never;
-    relayed.relay = RelayPolicy::Only;
-    checkup.transfer("direct", "a direct transfer works", sample(), &direct).await?;
-    checkup.transfer("relay", "a transfer through the relay works", sample(), &relayed).await?;
+    let has_mailbox = checkup.mailbox(&settings).await?;
+    if has_mailbox {
+        checkup.transfer("text", "a text arrives", greeting(), &settings).await?;
+        let mut direct = settings.clone();
+        direct.relay = RelayPolicy::Never;
+        checkup.transfer("direct", "a direct transfer works", sample(), &direct).await?;
+    } else {
+        checkup.skip("text", NEEDS_MAILBOX)?;
+        checkup.skip("direct", NEEDS_MAILBOX)?;
+    }
+    checkup.relay(settings, has_mailbox).await?;
     match checkup.failed {
         0 => Ok(()),
         1 => Err(Failure::new("one check failed").into()),
@@ -54,17 +59,33 @@ struct Checkup<'d> {
 impl Checkup<'_> {
     /// Shows the result of one check.
     fn note(&mut self, name: &str, result: Result<String, Failure>) -> Result<()> {
-        let (ok, said) = match &result {
-            Ok(detail) => (true, detail.clone()),
-            Err(failure) => (false, failure.to_string()),
-        };
-        let mark = if ok { "ok    " } else { "FAILED" };
+        match result {
+            Ok(detail) => self.show("ok    ", name, Some(true), &detail, None),
+            Err(failure) => {
+                self.failed += 1;
+                let hint = failure.advice().map(|advice| hint(name, advice));
+                self.show("FAILED", name, Some(false), &failure.to_string(), hint)
+            }
+        }
+    }
+
+    /// Shows that a check was not made, which is no failure.
+    fn skip(&self, name: &str, why: &str) -> Result<()> {
+        self.show("-     ", name, None, &format!("not tried: {why}"), None)
+    }
+
+    fn show(
+        &self,
+        mark: &str,
+        name: &str,
+        ok: Option<bool>,
+        said: &str,
+        hint: Option<&str>,
+    ) -> Result<()> {
         self.desk.print(&format!("{mark}  {name:<9} {said}\n"))?;
-        let hint = result.err().and_then(|failure| failure.advice().map(str::to_owned));
-        if let Some(hint) = &hint {
+        if let Some(hint) = hint {
             self.desk.print(&format!("                  {hint}\n"))?;
         }
-        self.failed += u32::from(!ok);
         self.desk.report(&json!({
             "event": "check", "name": name, "ok": ok, "detail": said, "hint": hint,
         }))
@@ -81,7 +102,7 @@ impl Checkup<'_> {
     }
 
     /// Whether the mailbox server answers, and how it sees us.
-    async fn mailbox(&mut self, settings: &Settings) -> Result<()> {
+    async fn mailbox(&mut self, settings: &Settings) -> Result<bool> {
         let begun = Instant::now();
         let answer = greet(settings).await;
         let millis = begun.elapsed().as_millis();
@@ -90,7 +111,29 @@ impl Checkup<'_> {
             Err(failure) => (Err(failure), None),
         };
         self.note("mailbox", result)?;
-        self.note("address", Ok(addresses(welcome.as_ref())))
+        self.note("address", Ok(addresses(welcome.as_ref())))?;
+        Ok(welcome.is_some())
+    }
+
+    /// Whether the relay can be reached, and then whether it does its work.
+    async fn relay(&mut self, mut settings: Settings, has_mailbox: bool) -> Result<()> {
+        if settings.relays.is_empty() {
+            return self.skip("relay", "there is none (--transit-helper is empty)");
+        }
+        // Through Tor only the SDK goes.
+        if settings.tor.is_none() {
+            match reach(&settings.relays).await {
+                Ok(relay) if !has_mailbox => {
+                    return self.note("relay", Ok(format!("{relay} accepts connections")));
+                }
+                Ok(_) => {}
+                Err(failure) => return self.note("relay", Err(failure)),
+            }
+        } else if !has_mailbox {
+            return self.skip("relay", NEEDS_MAILBOX);
+        }
+        settings.relay = RelayPolicy::Only;
+        self.transfer("relay", "a transfer through the relay works", sample(), &settings).await
     }
 
     /// Sends something to ourselves.
@@ -108,7 +151,7 @@ impl Checkup<'_> {
                 let way = report.path.map(|path| format!(" ({path})")).unwrap_or_default();
                 Ok(format!("{what}: {} in {millis} ms{way}", units::size(report.bytes)))
             }
-            Ok(Err(error)) => Err(explain::failure(&error, &story::server(settings))),
+            Ok(Err(error)) => Err(explain::failure(&error, &servers(settings))),
             Err(_) => Err(Failure::new(format!("nothing happened for {} s", PATIENCE.as_secs()))),
         };
         self.note(name, result)
@@ -126,11 +169,52 @@ async fn greet(settings: &Settings) -> Result<(MailboxUrl, Welcome), Failure> {
     let answer = async { Ok((wormhole.server().await?, wormhole.welcome().await?)) };
     let answer = timeout(PATIENCE, answer)
         .await
-        .map_err(|_| Failure::new("the mailbox server does not answer"))?
-        .map_err(|error| explain::rendezvous(&error, &story::server(settings)))?;
+        .map_err(|_| {
+            let servers = servers(settings);
+            Failure::new(format!("the mailbox server {servers} does not answer"))
+        })?
+        .map_err(|error| explain::rendezvous(&error, &servers(settings)))?;
     // We said nothing, so there is nothing to leave behind.
     let _closed = wormhole.close().await;
     Ok(answer)
+}
+
+/// Every address at which the mailbox server is looked for: all of them were tried in vain.
+fn servers(settings: &Settings) -> String {
+    settings.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+}
+
+/// Connects to the first relay that lets us, and leaves again; tells which one it was.
+async fn reach(relays: &[RelayHint]) -> Result<String, Failure> {
+    let mut failure = Failure::new("no relay with a TCP address is configured");
+    for address in relays.iter().flat_map(|relay| &relay.addresses) {
+        let RelayAddress::Tcp(TcpHint { endpoint, .. }) = address else { continue };
+        let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
+        let why = match timeout(PATIENCE, connecting).await {
+            Ok(Ok(_stream)) => return Ok(format!("tcp:{endpoint}")),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                "connection refused".to_owned()
+            }
+            Ok(Err(error)) => printable::line(&error.to_string()),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        failure = Failure::new(format!("the relay tcp:{endpoint} cannot be reached: {why}"))
+            .hint(RELAY_HINT);
+    }
+    Err(failure)
+}
+
+/// What to do about a failed check; an advice to call the doctor helps nobody here.
+fn hint<'a>(check: &str, advice: &'a str) -> &'a str {
+    match check {
+        _ if !advice.contains("wormhole doctor") => advice,
+        "mailbox" => {
+            "is this computer online? try again later, or name another server with --relay-url"
+        }
+        "direct" => "a firewall on this computer may be in the way; a relay still helps",
+        "relay" => RELAY_HINT,
+        _ => "try again later",
+    }
 }
 
 /// Our addresses, and the one the server sees.
@@ -141,15 +225,28 @@ fn addresses(welcome: Option<&Welcome>) -> String {
     let list = ours.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let list = if list.is_empty() { "none but loopback".to_owned() } else { list };
     let seen = welcome.and_then(|welcome| welcome.your_address.as_ref()).and_then(address);
-    match seen {
-        None => list,
-        Some(seen) if seen.is_loopback() || ours.contains(&seen) => {
-            format!("{list}; the server sees {seen}: you can be reached directly")
-        }
-        Some(seen) => format!(
-            "{list}; the server sees {seen}: you are behind NAT, where others can reach you only \
-             on a forwarded --listen-port"
-        ),
+    seen.map_or_else(|| list.clone(), |seen| format!("{list}; {}", meaning(seen, &ours)))
+}
+
+/// What it means for others that the server sees us at `seen`.
+fn meaning(seen: IpAddr, ours: &[IpAddr]) -> String {
+    let meaning = if seen.is_loopback() {
+        "it runs on this computer, which says nothing about others"
+    } else if !ours.contains(&seen) {
+        "you are behind NAT, where others can reach you only on a forwarded --listen-port"
+    } else if is_local(seen) {
+        "you can be reached directly from its network"
+    } else {
+        "you can be reached directly"
+    };
+    format!("the server sees {seen}: {meaning}")
+}
+
+/// Whether an address means something in one network alone.
+const fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 
@@ -185,3 +282,35 @@ const SAMPLE: u64 = 1_000_000;
 
 /// Time for one check. A relay on a slow line needs seconds, nothing needs a minute.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why nothing is transferred.
+const NEEDS_MAILBOX: &str = "needs the mailbox server";
+
+/// What to do about a relay.
+const RELAY_HINT: &str = "is that relay up? --transit-helper names another";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_that_others_can_use_is_called_reachable() {
+        let ours = ["10.0.0.7", "198.51.100.7", "fd00::7"].map(|ours| ours.parse().unwrap());
+        let says = |seen: &str| meaning(seen.parse().unwrap(), &ours);
+        assert!(says("198.51.100.7").ends_with(": you can be reached directly"));
+        assert!(says("10.0.0.7").ends_with("from its network"));
+        assert!(says("fd00::7").ends_with("from its network"));
+        assert!(says("203.0.113.7").contains("behind NAT"));
+        for loopback in ["127.0.0.1", "::1"] {
+            assert!(says(loopback).contains("on this computer"), "{loopback}");
+        }
+    }
+
+    #[test]
+    fn every_address_that_was_tried_is_named() {
+        let settings = Settings::default();
+        let named = servers(&settings);
+        assert!(settings.servers.len() > 1);
+        assert!(settings.servers.iter().all(|server| named.contains(&server.to_string())));
+    }
+}
