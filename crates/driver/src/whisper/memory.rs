@@ -42,9 +42,13 @@ impl Folder {
         }
     }
 
-    /// Where the archive is.
+    /// Where the archive is: a file that only its owner may read. `SQLite` alone would make it as the
+    /// umask has it; its log gets the mode of the database.
     pub(super) fn archive(&self) -> PathBuf {
-        self.path.join("archive.sqlite")
+        let path = self.path.join("archive.sqlite");
+        // Where this fails there is one, or whoever opens it says what is wrong.
+        let _ = private().write(true).create_new(true).open(&path);
+        path
     }
 
     /// The node's key, drawn the first time.
@@ -155,3 +159,19 @@ const SEEN: u8 = 1;
 
 /// Most bytes of an envelope in the file: the largest that anyone may ask for, and its fields.
 const MAX_RECORD: usize = MAX_SIZE_LIMIT + 64;
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_new_archive_is_for_its_owner_alone() {
+        let path = std::env::temp_dir().join(format!("wormhole-{}-memory", std::process::id()));
+        let archive = Folder::open(&path).unwrap().archive();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&archive)), (0o700, 0o600));
+        fs::remove_dir_all(&path).unwrap();
+    }
+}

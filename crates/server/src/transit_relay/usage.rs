@@ -180,6 +180,7 @@ fn open_database(path: &Path) -> Result<Connection, ServerError> {
     let refused =
         |reason: String| ServerError::Database { path: path.display().to_string(), reason };
     let prepare = || -> rusqlite::Result<(Connection, i64)> {
+        crate::private::make_file(path);
         let mut db = Connection::open(path)?;
         db.busy_timeout(BUSY_TIME)?;
         let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;

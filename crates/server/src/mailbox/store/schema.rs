@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::ServerError;
+use crate::{ServerError, private};
 
 /// Opens the database of nameplates, mailboxes and messages.
 pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
@@ -23,6 +23,7 @@ pub(super) fn database_error(path: &Path, reason: &str) -> ServerError {
 /// Opens a database that `steps` have made: the first makes version 1, the next version 2, ...
 fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_URI;
+    private::make_file(path);
     let mut database = Connection::open_with_flags(path, flags).map_err(say)?;
     // Nobody else writes to it: no locks to take for each transaction, no shared memory.
     database.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(say)?;
@@ -76,6 +77,7 @@ pub(in crate::mailbox) fn backed_up(
     let backup = PathBuf::from(backup);
     // A half-written copy of an earlier attempt is worth nothing.
     let _ = std::fs::remove_file(&backup);
+    private::make_file(&backup);
     database.execute("VACUUM INTO ?", [backup.to_string_lossy()])?;
     Ok(backup)
 }
@@ -173,11 +175,27 @@ mod tests {
         }
     }
 
+    /// Expects that nobody but us may read anything that is there.
+    #[cfg(unix)]
+    fn assert_private(scratch: &Scratch) {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let files = std::fs::read_dir(&scratch.0).unwrap().map(Result::unwrap);
+        for file in files {
+            let mode = file.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", file.path().display());
+        }
+    }
+
+    #[cfg(not(unix))]
+    const fn assert_private(_: &Scratch) {}
+
     #[test]
     fn a_new_file_gets_every_table_and_opens_again() {
         let scratch = Scratch::new("new");
         drop(open(&scratch.file()).unwrap());
         let database = open(&scratch.file()).unwrap();
+        assert_private(&scratch);
         let tables: i64 = database
             .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table'", [], |r| r.get(0))
             .unwrap();
@@ -198,6 +216,7 @@ mod tests {
         let steps = ["CREATE TABLE a (x)", "CREATE TABLE b AS SELECT x + 1 AS y FROM a"];
         let new = open_with(&scratch.file(), &steps).unwrap();
         assert_eq!(new.query_row("SELECT y FROM b", [], |row| row.get(0)), Ok(8));
+        assert_private(&scratch);
         let copy = Connection::open(scratch.0.join("mailbox.sqlite-backup-v1")).unwrap();
         assert_eq!(copy.query_row("SELECT x FROM a", [], |row| row.get(0)), Ok(7));
     }

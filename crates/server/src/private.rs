@@ -1,0 +1,50 @@
+//! Files and directories that only the user who runs the server may read.
+//!
+//! On Unix by their mode, whatever the umask; elsewhere as the directory above has it.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Makes an empty file for a database if there is none: `SQLite` would make it as the umask has it.
+/// Its log and its shared memory get the mode of the database.
+pub(crate) fn make_file(path: &Path) {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // Where this fails there is one, or whoever opens it says what is wrong.
+    let _ = options.write(true).create_new(true).open(path);
+}
+
+/// Makes a directory, and those above it, if there is none.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_new_is_for_its_owner_alone_and_what_was_there_stays_as_it_was() {
+        let folder = std::env::temp_dir().join(format!("wormhole-{}-private", std::process::id()));
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (data, file) = (folder.join("data"), folder.join("data/mailbox.sqlite"));
+        make_directory(&data).unwrap();
+        make_file(&file);
+        assert_eq!((mode(&data), mode(&file)), (0o700, 0o600));
+        std::fs::write(&file, "kept").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
+        make_file(&file);
+        assert_eq!((mode(&file), std::fs::read(&file).unwrap()), (0o640, b"kept".to_vec()));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
