@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, Command};
 
 use crate::logging::LogFormat;
-use crate::{mailbox, transit_relay, whisper};
+use crate::{mailbox, private, transit_relay, whisper};
 use file::ConfigFile;
 use layers::Section;
 
@@ -125,7 +125,15 @@ fn command() -> Command {
             .args(mailbox_section("mailbox-").arguments())
             .args(relay_section("transit-relay-").arguments())
             .args(whisper_section("whisper-").arguments())
+            .after_help(
+                "A flag is named after the section of the configuration and its key: \
+                 --mailbox-max-frame is max-frame in [mailbox].",
+            )
     };
+    // Its JSON-RPC has no TLS of its own.
+    let node = one("whisper", "Serve a Whisper node", whisper_section(""))
+        .mut_arg("tls_certificate", |flag| flag.hide(true))
+        .mut_arg("tls_key", |flag| flag.hide(true));
     Command::new("wormhole-server")
         .about("The Wormhole servers")
         .version(env!("CARGO_PKG_VERSION"))
@@ -133,23 +141,28 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(one("mailbox", "Serve the mailbox", mailbox_section("")))
         .subcommand(one("transit-relay", "Serve the transit relay", relay_section("")))
-        .subcommand(one("whisper", "Serve a Whisper node", whisper_section("")))
+        .subcommand(node)
         .subcommand(all("run", "Serve everything that the configuration enables"))
         .subcommand(all("config", "Print the effective configuration as a TOML file"))
 }
 
 /// The switches of `run`: which services take part.
 fn switches() -> [Arg; 3] {
-    let switch = |(service, by_default): (&'static str, &'static str)| {
+    let switch = |(service, what, by_default): (&'static str, &'static str, &'static str)| {
         Arg::new(service)
             .long(service)
             .value_name("BOOL")
             .env(format!("WORMHOLE_SERVER_{}", layers::shout(service)))
             .default_value(by_default)
-            .help(format!("Whether to serve the {}", service.replace('-', " ")))
+            .help(format!("Whether to serve {what}"))
             .value_parser(clap::value_parser!(bool))
     };
-    [("mailbox", "true"), ("transit-relay", "true"), ("whisper", "false")].map(switch)
+    [
+        ("mailbox", "the mailbox", "true"),
+        ("transit-relay", "the transit relay", "true"),
+        ("whisper", "a Whisper node", "false"),
+    ]
+    .map(switch)
 }
 
 fn serve_one(service: &str, given: &ArgMatches) -> Result<Order, clap::Error> {
@@ -192,7 +205,7 @@ fn serve_all(given: &ArgMatches) -> Result<Order, clap::Error> {
 
 /// Makes the data directory, so that the first start needs no preparation.
 fn create_directory(data: &Path) -> Result<(), clap::Error> {
-    std::fs::create_dir_all(data).map_err(|error| {
+    private::make_directory(data).map_err(|error| {
         let text = format!("cannot create {}: {error}", data.display());
         command().error(clap::error::ErrorKind::Io, text)
     })

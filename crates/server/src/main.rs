@@ -12,6 +12,7 @@ mod logging;
 mod mailbox;
 mod metrics;
 mod net;
+mod private;
 mod transit_relay;
 mod whisper;
 
@@ -80,7 +81,10 @@ fn main() -> ExitCode {
         tracing::warn!(%error, "the limit on open files stays low");
     }
     match serve(settings) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("wormhole-server: error: {error}");
             ExitCode::FAILURE

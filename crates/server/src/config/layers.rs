@@ -37,7 +37,11 @@ impl Section {
             } else {
                 format!("WORMHOLE_SERVER_{}_{}", shout(self.name), shout(long))
             };
-            let heading = if self.prefix.is_empty() { None } else { Some(self.name) };
+            let heading = match (self.name, self.prefix.as_str()) {
+                ("", _) => Some("Process"),
+                (_, "") => None,
+                (name, _) => Some(name),
+            };
             let flag = key.clone().id(self.id(key)).long(format!("{}{long}", self.prefix));
             flag.env(variable).hide_env_values(true).help_heading(heading)
         })

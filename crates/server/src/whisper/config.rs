@@ -35,11 +35,11 @@ pub(crate) struct Config {
     #[arg(long, value_name = "FILE")]
     pub(crate) ipc: Option<PathBuf>,
 
-    /// Name by which clients may call this machine, besides addresses and localhost
+    /// Name by which clients may call this machine, besides addresses and localhost; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) rpc_host: Vec<String>,
 
-    /// Origin of web pages that may use JSON-RPC: scheme, host and port, as browsers say it
+    /// Origin of web pages that may use JSON-RPC: scheme, host and port, as browsers say it; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) rpc_origin: Vec<String>,
 
@@ -55,15 +55,15 @@ pub(crate) struct Config {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) filter_seconds: u64,
 
-    /// Node to begin the search for others at
+    /// Node to begin the search for others at; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) bootnode: Vec<Enode>,
 
-    /// Node to be connected to whenever possible
+    /// Node to be connected to whenever possible; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) peer: Vec<Enode>,
 
-    /// Node whose direct messages are looked at
+    /// Node whose direct messages are looked at; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) trusted: Vec<Enode>,
 
