@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 mod code;
@@ -49,6 +49,38 @@ pub(crate) struct Args {
 fn words(typed: &str) -> Result<u8, String> {
     let number = typed.parse().ok().filter(|number| (1..=32).contains(number));
     number.ok_or_else(|| "a number from 1 to 32 is expected".to_owned())
+}
+
+impl Args {
+    /// Reads the command line of this process.
+    ///
+    /// # Errors
+    /// It is wrong, or help was asked for; the error knows how to print itself.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let mut command = tidy(Self::command());
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// Completes a command, and leaves out of the help of each what means nothing to it. It is taken
+/// there all the same: the Python command line takes these options before any command.
+pub(crate) fn tidy(mut command: clap::Command) -> clap::Command {
+    // From here on each command has the global options.
+    command.build();
+    command.mut_subcommands(|command| match command.get_name() {
+        "completions" | "man" => hide(command, &[SERVERS, &["config", "dump_timing"]].concat()),
+        "whisper" => hide(command, SERVERS).mut_subcommands(|command| match command.get_name() {
+            "keygen" | "keys" => hide(command, &[SERVERS, &["dump_timing"]].concat()),
+            _ => hide(command, SERVERS),
+        }),
+        _ => command,
+    })
+}
+
+fn hide(command: clap::Command, names: &[&str]) -> clap::Command {
+    command
+        .mut_args(|arg| if names.contains(&arg.get_id().as_str()) { arg.hide(true) } else { arg })
 }
 
 /// Options that may stand before or after the command.
@@ -120,6 +152,9 @@ pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) tor: TorArgs,
 }
+
+/// The options about the servers of Magic-Wormhole, and what goes with them.
+const SERVERS: &[&str] = &["appid", "relay_url", "transit_helper"];
 
 /// Heading in the help of the options that every command takes.
 const GLOBAL: &str = "Global options";

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use clap::CommandFactory as _;
+use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
-use crate::args::Args;
-use crate::screen;
+use crate::args::{self, Args};
+use crate::{printable, screen};
 
 /// Prints the completion script for a shell.
 ///
@@ -28,10 +28,30 @@ pub(crate) fn completions(shell: Shell) -> Result<()> {
 pub(crate) fn manual(directory: Option<&Path>) -> Result<()> {
     let Some(directory) = directory else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(Args::command()).render(&mut page).context("cannot make the page")?;
+        clap_mangen::Man::new(pages()).render(&mut page).context("cannot make the page")?;
         return screen::print(&page).context("cannot print the page");
     };
     fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(Args::command(), directory))
-        .with_context(|| format!("cannot write pages into {}", directory.display()))
+        .and_then(|()| clap_mangen::generate_to(pages(), directory))
+        .with_context(|| format!("cannot write pages into {}", directory.display()))?;
+    let place = printable::path(directory);
+    screen::print(format!("Wrote {} manual pages into {place}\n", count(&pages())).as_bytes())
+        .context("cannot say so")
+}
+
+/// What has a page: every command but `help`.
+fn pages() -> Command {
+    args::tidy(name_places(Args::command()))
+}
+
+/// Calls the place of a command COMMAND in each synopsis, as the help does.
+fn name_places(command: Command) -> Command {
+    command
+        .disable_help_subcommand(true)
+        .subcommand_value_name("COMMAND")
+        .mut_subcommands(name_places)
+}
+
+fn count(command: &Command) -> usize {
+    1 + command.get_subcommands().map(count).sum::<usize>()
 }

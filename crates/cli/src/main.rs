@@ -6,7 +6,6 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser as _;
 
 use crate::args::{Args, Command, GlobalArgs, SshCommand};
 use crate::config::Config;
@@ -46,7 +45,7 @@ mod usage;
 mod whisper;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::read() {
         Ok(args) => args,
         Err(refusal) => return usage::show(&refusal),
     };

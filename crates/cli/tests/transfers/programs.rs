@@ -178,6 +178,42 @@ fn the_doctor_names_a_relay_that_does_not_answer() {
     let ended = Running::start(command).end();
     assert_eq!(ended.exit, 1, "{ended}");
     assert!(ended.out().lines().any(|line| line.starts_with("FAILED  relay")), "{ended}");
+    assert!(!ended.out().contains("wormhole doctor"), "{ended}");
+}
+
+#[test]
+fn the_doctor_tells_a_mailbox_that_is_down_once_and_looks_at_the_relay_all_the_same() {
+    let world = World::new();
+    let mut command = world.command("sender", &["doctor", "--json"]);
+    command.env("WORMHOLE_RELAY_URL", "ws://127.0.0.1:9/v1");
+    let ended = Running::start(command).end();
+    ended.failed(1, "one check failed");
+    let checks: Vec<_> = ended
+        .events()
+        .into_iter()
+        .filter(|event| event["event"] == "check")
+        .map(|check| (check["name"].as_str().unwrap().to_owned(), check["ok"].as_bool()))
+        .collect();
+    let expected = [
+        ("version", Some(true)),
+        ("config", Some(true)),
+        ("mailbox", Some(false)),
+        ("address", Some(true)),
+        ("text", None),
+        ("direct", None),
+        ("relay", Some(true)),
+    ];
+    assert_eq!(checks, expected.map(|(name, ok)| (name.to_owned(), ok)));
+    assert!(!ended.out().contains("wormhole doctor"), "{ended}");
+}
+
+#[test]
+fn the_doctor_does_not_miss_a_relay_that_nobody_wants() {
+    let world = World::new();
+    let command = world.command("sender", &["--transit-helper", "", "doctor"]);
+    let ended = Running::start(command).end();
+    assert_eq!(ended.exit, 0, "{ended}");
+    assert!(ended.out().contains("relay     not tried: there is none"), "{ended}");
 }
 
 #[test]
@@ -185,8 +221,13 @@ fn manual_pages_are_written_one_per_command() {
     let world = World::new();
     let pages = world.path("pages");
     let command = world.command("sender", &["man", pages.to_str().unwrap()]);
-    assert_eq!(Running::start(command).end().exit, 0);
+    let ended = Running::start(command).end();
+    assert_eq!(ended.exit, 0, "{ended}");
     let names = world.names("pages");
+    let written = format!("Wrote {} manual pages into ", names.len());
+    assert!(ended.out().starts_with(&written), "{ended}");
+    let whole = fs::read_to_string(pages.join("wormhole.1")).unwrap();
+    assert!(!whole.contains("help(1)") && whole.contains("COMMAND"), "{whole}");
     for page in ["wormhole.1", "wormhole-send.1", "wormhole-ssh-invite.1"] {
         assert!(names.iter().any(|name| name == page), "{names:?}");
     }
