@@ -12,22 +12,31 @@ pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
     exit: u8,
+    is_expected: bool,
 }
 
 impl Failure {
     /// Something failed; exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: FAILED }
+        Self { message: message.into(), hint: None, exit: FAILED, is_expected: false }
     }
 
     /// The command was typed wrongly; exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: USAGE }
+        Self { message: message.into(), hint: None, exit: USAGE, is_expected: false }
     }
 
     /// A signal asked us to stop; the exit code of the shell for it, 128 + `number`.
     pub(crate) fn signal(message: impl Into<String>, number: u8) -> Self {
-        Self { message: message.into(), hint: None, exit: 128 + number }
+        Self { message: message.into(), hint: None, exit: 128 + number, is_expected: false }
+    }
+
+    /// Takes Ctrl-C for the end that was to come: of its exit code people are told nothing.
+    pub(crate) fn but_interrupt(error: anyhow::Error) -> anyhow::Error {
+        match error.downcast::<Self>() {
+            Ok(failure) => Self { is_expected: failure.exit == INTERRUPTED, ..failure }.into(),
+            Err(error) => error,
+        }
     }
 
     /// What the user can do about it.
@@ -59,19 +68,22 @@ pub(crate) struct Verdict {
     pub(crate) hint: Option<String>,
     /// Exit status.
     pub(crate) exit: u8,
+    /// Whether people expect this and only programs are told.
+    pub(crate) is_expected: bool,
 }
 
 impl Verdict {
     /// Judges an error. A closed pipe is no failure: whoever read us had enough.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if is_broken_pipe(error) {
-            return Self { message: None, hint: None, exit: 0 };
+            return Self { message: None, hint: None, exit: 0, is_expected: true };
         }
         let failure = error.chain().find_map(|cause| cause.downcast_ref::<Failure>());
         Self {
             message: Some(plain(&format!("{error:#}"))),
             hint: failure.and_then(|failure| failure.hint.clone()),
             exit: failure.map_or(FAILED, |failure| failure.exit),
+            is_expected: failure.is_some_and(|failure| failure.is_expected),
         }
     }
 
@@ -98,6 +110,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
+
+/// Exit status after Ctrl-C.
+const INTERRUPTED: u8 = 130;
 
 /// Exit status of a transfer that failed.
 const FAILED: u8 = 1;
@@ -146,5 +161,14 @@ mod tests {
     #[test]
     fn an_interrupt_exits_as_the_shell_expects() {
         assert_eq!(Verdict::of(&Failure::signal("interrupted", 2).into()).exit, 130);
+    }
+
+    #[test]
+    fn an_interrupt_that_was_to_come_is_nothing_to_talk_about() {
+        let judge = |failure: Failure| Verdict::of(&Failure::but_interrupt(failure.into()));
+        let interrupt = judge(Failure::signal("interrupted", 2));
+        assert!(interrupt.is_expected && interrupt.exit == 130);
+        assert!(!judge(Failure::signal("terminated", 15)).is_expected);
+        assert!(!judge(Failure::new("gone")).is_expected);
     }
 }

@@ -59,7 +59,9 @@ fn main() -> ExitCode {
 /// Says what went wrong, to people and to programs.
 fn report(verdict: &Verdict, is_json: bool) -> ExitCode {
     if let Some(message) = &verdict.message {
-        screen::complain(message, verdict.hint.as_deref());
+        if !verdict.is_expected {
+            screen::complain(message, verdict.hint.as_deref());
+        }
         if is_json {
             // Nobody is left to tell if this fails.
             let _ = talk::emit(&json::error(verdict));

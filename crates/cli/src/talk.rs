@@ -283,7 +283,8 @@ async fn due(remark: Option<(Instant, &'static str)>) -> &'static str {
     }
 }
 
-fn stopped(signal: Signal) -> Failure {
+/// The failure that a signal is.
+pub(crate) fn stopped(signal: Signal) -> Failure {
     Failure::signal(signal.sentence(), signal.number())
 }
 

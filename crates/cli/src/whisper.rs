@@ -19,6 +19,7 @@ mod lender;
 mod node;
 mod peers;
 mod post;
+mod prompt;
 mod reading;
 mod secret;
 mod show;
@@ -31,13 +32,13 @@ mod watch;
 pub(crate) async fn run(command: WhisperCommand, desk: &mut Desk) -> Result<()> {
     match command {
         WhisperCommand::Archive(args) => archive::run(args, desk).await,
-        WhisperCommand::Chat(args) => chat::run(args, desk).await,
+        WhisperCommand::Chat(args) => chat::run(args, desk).await.map_err(Failure::but_interrupt),
         WhisperCommand::Keygen(args) => keys::generate(&args.name, desk),
         WhisperCommand::Keys => keys::list(desk),
-        WhisperCommand::Node(args) => node::run(args, desk).await,
+        WhisperCommand::Node(args) => node::run(args, desk).await.map_err(Failure::but_interrupt),
         WhisperCommand::Peers(args) => peers::run(args, desk).await,
         WhisperCommand::Post(args) => post::run(args, desk).await,
-        WhisperCommand::Watch(args) => watch::run(args, desk).await,
+        WhisperCommand::Watch(args) => watch::run(args, desk).await.map_err(Failure::but_interrupt),
     }
 }
 
@@ -53,6 +54,14 @@ fn topic(text: &str) -> Result<Topic, Failure> {
             .hint("a topic is any word, or 0x and 8 hexadecimal digits such as 0xdeadbeef"));
     }
     Ok(Topic::parse(text))
+}
+
+/// A topic as it was typed, and what it stands for.
+fn named(topic: Topic, typed: &str) -> String {
+    match typed.starts_with("0x") {
+        true => topic.to_string(),
+        false => format!("{} ({topic})", printable::line(typed)),
+    }
 }
 
 /// Reads the public key of somebody else.
@@ -110,6 +119,13 @@ mod tests {
         assert_eq!(topic("0xDEADbeef").unwrap(), Topic([0xde, 0xad, 0xbe, 0xef]));
         assert_eq!(topic("lobby").unwrap(), Topic::of_word("lobby"));
         assert_eq!(topic("deadbeef").unwrap(), Topic::of_word("deadbeef"));
+    }
+
+    #[test]
+    fn a_word_is_named_with_its_topic() {
+        let named = |text| named(topic(text).unwrap(), text);
+        assert_eq!(named("lobby"), "lobby (0xa181518b)");
+        assert_eq!(named("0xDEADbeef"), "0xdeadbeef");
     }
 
     #[test]

@@ -85,6 +85,12 @@ impl Drop for Folder {
     }
 }
 
+/// Expects that Ctrl-C was the end and nothing to talk about.
+fn interrupted(running: Running) {
+    let ended = running.end();
+    assert!(ended.exit == 130 && !ended.stderr.contains("error"), "{ended}");
+}
+
 /// The packages of npm with peers that nobody here wrote, if `scripts/peers` has installed them.
 fn npm_packages() -> Option<PathBuf> {
     let Some(peers) = std::env::var_os("WORMHOLE_PEERS") else {

@@ -37,6 +37,9 @@ pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result
     }
     #[cfg(unix)]
     let ipc = config.ipc.as_deref().map(ipc::Ipc::listen).transpose()?;
+    if doors.is_empty() && !config.has_ipc() {
+        tracing::info!("no client can use the whisper node yet: give --rpc 127.0.0.1:8545");
+    }
     let desk = start(&config).await?;
     let node = desk.node().clone();
     let service = Service::new(desk.clone(), service_settings);
@@ -70,7 +73,13 @@ async fn start(config: &Config) -> Result<Desk, ServerError> {
     let settings = config.node()?;
     let mut desk_settings = config.desk();
     desk_settings.max_ttl = settings.max_ttl;
+    let everywhere = config.listen.ip().is_unspecified() && config.advertise.is_none();
     let node = Node::start(settings).await.map_err(|e| ServerError::Whisper(e.to_string()))?;
     tracing::info!("whisper node listening on {}", node.enode());
+    if everywhere {
+        tracing::info!(
+            "this enode is of use on this machine alone; for others give --advertise IP"
+        );
+    }
     Ok(Desk::new(node, &desk_settings))
 }

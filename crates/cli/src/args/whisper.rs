@@ -168,9 +168,9 @@ pub(crate) struct PeersArgs {
 /// Options of `whisper node`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NodeArgs {
-    /// Address to listen on for peers
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:30303")]
-    pub(crate) listen: SocketAddr,
+    /// Address to listen on for peers [default: 127.0.0.1:30303, or another port if that is taken]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
     /// Address at which others reach this computer, where a router stands between
     #[arg(long, value_name = "IP")]
     pub(crate) advertise: Option<IpAddr>,
@@ -224,8 +224,8 @@ const NODE: &str = "Node options";
 const AFTER_HELP: &str = "\
 Whisper is gossip: every node passes every message on, and only those with the key can read it.
 Post, watch and chat ask a node to seal, sign and open for them: run one of your own
-(`whisper node --rpc 127.0.0.1:8545`, or `wormhole-server whisper`), or use any node that speaks
-shh over JSON-RPC.
+(`wormhole whisper node --rpc 127.0.0.1:8545`, or `wormhole-server whisper --rpc 127.0.0.1:8545`),
+or use any node that speaks shh over JSON-RPC.
 
 Examples:
   wormhole whisper post --topic lobby \"hello\"       asks for the password of the lobby

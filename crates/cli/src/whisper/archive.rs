@@ -20,7 +20,7 @@ use crate::talk::Desk;
 /// Fetches, opens and prints.
 ///
 /// # Errors
-/// The server is not there.
+/// The server is not there, or does not say that this is all.
 pub(super) async fn run(args: ArchiveArgs, desk: &mut Desk) -> Result<()> {
     let server = enode(&args.server)?;
     let since = SystemTime::now().checked_sub(duration(&args.since)?);
@@ -60,10 +60,17 @@ fn show(caught_up: &CaughtUp, reading: &Reading, desk: &Desk) -> Result<()> {
     }
     let (fetched, shown) = (caught_up.envelopes.len(), messages.len());
     desk.screen.say(&format!("{fetched} envelopes came, {shown} of them for you."));
-    if !caught_up.is_complete {
-        desk.screen.say("The server did not say that these are all. Is the password right?");
+    match caught_up.is_complete {
+        true => Ok(()),
+        false => Err(unsure(fetched > 0).into()),
     }
-    Ok(())
+}
+
+fn unsure(some_came: bool) -> Failure {
+    Failure::new("the server did not say that these are all").hint(match some_came {
+        true => "ask again, perhaps with a shorter --since",
+        false => "either its password is another one, or that node keeps no archive",
+    })
 }
 
 fn explain(error: &CatchUpError) -> Failure {

@@ -1,15 +1,16 @@
 //! `whisper chat`: a room for everyone who has the password, line by line.
 
-use std::io::{self, BufRead as _};
+use std::io::{self, BufRead as _, IsTerminal as _};
 
 use anyhow::Result;
 use tokio::sync::{Mutex, mpsc};
 use wormhole::whisper::remote::{Posting, RemoteMessage, Wanted, Watch};
 
 use super::lender::Lender;
-use super::{keys, post, secret, topic, watch};
+use super::{keys, named, post, prompt, secret, topic, watch};
 use crate::args::ChatArgs;
-use crate::talk::Desk;
+use crate::signals::Signal;
+use crate::talk::{Desk, stopped};
 
 /// Posts what is typed and prints what others say, until the input ends.
 ///
@@ -31,20 +32,21 @@ pub(super) async fn run(args: ChatArgs, desk: &mut Desk) -> Result<()> {
         Ok(posting)
     };
     let prepared = desk.unless_stopped(prepare).await;
+    let room = named(topic, &args.topic);
     let done = match prepared {
-        Ok(Ok(posting)) => talk(posting, &lender, desk).await,
+        Ok(Ok(posting)) => talk(posting, &room, &lender, desk).await,
         Ok(Err(error)) | Err(error) => Err(error),
     };
     lender.leave().await;
     done
 }
 
-async fn talk(posting: Posting, lender: &Lender, desk: &mut Desk) -> Result<()> {
+async fn talk(posting: Posting, room: &str, lender: &Lender, desk: &mut Desk) -> Result<()> {
     let wanted = Wanted::under(posting.topic);
     let watching = lender.remote().watch(&posting.to, &wanted);
     let watch = desk.unless_stopped(watching).await?;
     let mut watch = watch.map_err(|error| lender.explain(&error))?;
-    desk.screen.say(&format!("You are in {}. Type a line to say it; Ctrl-D ends.", posting.topic));
+    desk.screen.say(&format!("You are in {room}. Type a line to say it; Ctrl-D ends."));
     let done = exchange(posting, &mut watch, lender, desk).await;
     let _gone_anyway = watch.stop().await;
     done
@@ -59,15 +61,23 @@ async fn exchange(
 ) -> Result<()> {
     // What we have said ourselves, and a lock against hearing it before we know its name.
     let own = Mutex::new(Vec::new());
-    let (heard, mut to_show) = mpsc::channel(1);
+    let (heard, to_show) = mpsc::channel(1);
+    // A terminal shows what is heard by itself, above the line that is typed.
+    let (lines, mut to_show, _terminal) = match can_edit(desk) {
+        true => match prompt::start(to_show) {
+            Ok((lines, terminal)) => (lines, None, Some(terminal)),
+            Err(to_show) => (lines(), Some(to_show), None),
+        },
+        false => (lines(), Some(to_show), None),
+    };
     let hearing = hear(watch, &own, &heard, lender);
-    let saying = say(posting, &own, lender);
+    let saying = say(lines, posting, &own, lender);
     tokio::pin!(hearing, saying);
     loop {
         let next = async {
             tokio::select! {
                 biased;
-                Some(message) = to_show.recv() => Ok(Some(message)),
+                Some(message) = next(&mut to_show) => Ok(Some(message)),
                 done = &mut hearing => done.map(|()| None),
                 done = &mut saying => done.map(|()| None),
             }
@@ -75,8 +85,27 @@ async fn exchange(
         match desk.unless_stopped(next).await {
             Ok(Ok(Some(message))) => watch::opened(&message).print(desk)?,
             Ok(Ok(None)) => return Ok(()),
-            Ok(Err(error)) | Err(error) => return Err(error),
+            Ok(Err(error)) => {
+                if to_show.is_none() {
+                    desk.screen.end_prompt();
+                }
+                return Err(error);
+            }
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// Whether somebody types at a terminal that can go back and forth.
+fn can_edit(desk: &Desk) -> bool {
+    let is_plain = std::env::var_os("TERM").is_some_and(|term| PLAIN.iter().any(|it| term == *it));
+    !desk.is_json() && !is_plain && io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+async fn next(to_show: &mut Option<mpsc::Receiver<RemoteMessage>>) -> Option<RemoteMessage> {
+    match to_show {
+        Some(to_show) => to_show.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -89,21 +118,33 @@ async fn hear(
 ) -> Result<()> {
     loop {
         let message = watch.next().await.map_err(|error| lender.explain(&error))?;
-        let mut own = own.lock().await;
-        match own.iter().position(|hash| *hash == message.hash) {
-            Some(place) => {
-                own.swap_remove(place);
-            }
-            None => heard.send(message).await?,
+        let is_own = {
+            let mut own = own.lock().await;
+            let place = own.iter().position(|hash| *hash == message.hash);
+            place.map(|place| own.swap_remove(place)).is_some()
+        };
+        // Without the lock: what is shown may have to wait until what was typed is taken.
+        if !is_own {
+            heard.send(message).await?;
         }
     }
 }
 
 /// Says each line of the input.
-async fn say(mut posting: Posting, own: &Mutex<Vec<String>>, lender: &Lender) -> Result<()> {
-    let mut lines = lines();
+async fn say(
+    mut lines: mpsc::Receiver<io::Result<String>>,
+    mut posting: Posting,
+    own: &Mutex<Vec<String>>,
+    lender: &Lender,
+) -> Result<()> {
     while let Some(line) = lines.recv().await {
-        let line = line?;
+        let line = match line {
+            // The terminal makes no signal of Ctrl-C while a line is edited.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return Err(stopped(Signal::Interrupt).into());
+            }
+            line => line?,
+        };
         if line.is_empty() {
             continue;
         }
@@ -127,3 +168,6 @@ fn lines() -> mpsc::Receiver<io::Result<String>> {
     });
     lines
 }
+
+/// Terminals that only type, as the line editor has them.
+const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];

@@ -94,6 +94,11 @@ impl Lender {
         Ok(Work::new(info.min_pow).unwrap_or(Work::DEFAULT_MINIMUM))
     }
 
+    /// Whether it says that it has no peers. Not every node says.
+    pub(super) async fn is_alone(&self) -> bool {
+        self.remote.peers().await.is_ok_and(|peers| peers.is_empty())
+    }
+
     /// Takes the keys back, whatever has happened. A node that is gone has lost them anyway.
     pub(super) async fn leave(self) {
         let forget = async {
@@ -114,8 +119,8 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
                     "is the certificate for this name, and this computer's clock right?"
                 }
                 Unreachable::Io(_) | Unreachable::NotHttp | _ => {
-                    "start one with `wormhole whisper node --rpc 127.0.0.1:8545`, or name another \
-                     with --rpc"
+                    "start one with `wormhole whisper node --rpc 127.0.0.1:8545` or \
+                     `wormhole-server whisper --rpc 127.0.0.1:8545`, or name another with --rpc"
                 }
             };
             Failure::new(format!("the node at {shown} cannot be reached: {why}")).hint(hint)

@@ -1,7 +1,8 @@
 //! `whisper node`: a node in this process, with a line that says how it is, and JSON-RPC for others on
 //! this computer if they are to use it.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -29,11 +30,17 @@ pub(super) async fn run(args: NodeArgs, desk: &mut Desk) -> Result<()> {
         Some(address) => Some(Door::open(address).await?),
         None => None,
     };
-    let node = Node::start(settings(args)?).await.map_err(|error| explain(&error))?;
+    let is_open = args.listen.is_some_and(|address| address.ip().is_unspecified());
+    let says_where = args.advertise.is_some();
+    let node = start(args, desk).await?;
     let own = node.enode().to_string();
     let url = door.as_ref().map(|door| door.url.as_str());
     desk.report(&json!({ "event": "node", "enode": own, "rpc": url }))?;
     desk.print(&format!("{own}\n"))?;
+    if is_open && !says_where {
+        desk.screen
+            .say("This address is of use on this computer alone; for others give --advertise IP.");
+    }
     if let Some(url) = url {
         desk.screen.say(&format!("JSON-RPC for this computer is at {url}."));
     }
@@ -64,7 +71,7 @@ impl Door {
                 )
                 .into());
         }
-        let refused = |error: std::io::Error| {
+        let refused = |error: io::Error| {
             Failure::new(format!("cannot listen at {address}: {}", error.kind()))
                 .hint("--rpc 127.0.0.1:0 takes any port that is free")
         };
@@ -105,10 +112,32 @@ impl Serving {
     }
 }
 
+/// Starts it: where it was told to, or at the usual port, or at any if that is taken.
+async fn start(args: NodeArgs, desk: &Desk) -> Result<Node> {
+    let may_move = args.listen.is_none();
+    let mut settings = settings(args)?;
+    let started = match Node::start(settings.clone()).await {
+        Err(StartError::Listen(io::ErrorKind::AddrInUse)) if may_move => {
+            settings.listen = Some(SocketAddr::new(USUAL.ip(), 0));
+            let node = Node::start(settings).await;
+            if let Ok(Some(endpoint)) = node.as_ref().map(|node| node.enode().endpoint) {
+                desk.screen.say(&format!(
+                    "Port {} is taken; this node listens at {}.",
+                    USUAL.port(),
+                    endpoint.tcp
+                ));
+            }
+            node
+        }
+        started => started,
+    };
+    started.map_err(|error| explain(&error).into())
+}
+
 fn settings(args: NodeArgs) -> Result<Settings> {
     let nodes = |texts: &[String]| texts.iter().map(|text| enode(text)).collect::<Result<_, _>>();
     let mut settings = Settings::default();
-    settings.listen = Some(args.listen);
+    settings.listen = Some(args.listen.unwrap_or(USUAL));
     settings.advertise = args.advertise;
     settings.discovery = args.discovery;
     settings.bootnodes = nodes(&args.bootnode)?;
@@ -167,6 +196,9 @@ pub(super) fn explain(error: &StartError) -> Failure {
         | _ => failure,
     }
 }
+
+/// Where a node listens unless told otherwise.
+const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 30303);
 
 /// Time for calls under way when a signal has come.
 const DRAIN: Duration = Duration::from_secs(2);

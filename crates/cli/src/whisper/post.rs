@@ -31,10 +31,21 @@ pub(super) async fn run(args: PostArgs, desk: &mut Desk) -> Result<()> {
     let letter = Letter { topic, to, sign, payload, mark: args.mark };
     let connecting = Lender::connect(&args.rpc);
     let mut lender = desk.unless_stopped(connecting).await??;
-    let posted = desk.unless_stopped(letter.post(&mut lender)).await;
+    let ttl = letter.mark.ttl;
+    let posting = async {
+        let hash = letter.post(&mut lender).await?;
+        anyhow::Ok((hash, lender.is_alone().await))
+    };
+    let posted = desk.unless_stopped(posting).await;
     lender.leave().await;
-    let hash = posted??;
+    let (hash, is_alone) = posted??;
     desk.report(&json!({ "event": "posted", "hash": hash, "topic": topic.to_string() }))?;
+    if is_alone {
+        desk.screen.say(&format!(
+            "The node has no peers yet: it keeps the message until it has one, or it expires in \
+             {ttl} s."
+        ));
+    }
     desk.print(&format!("{hash}\n"))
 }
 

@@ -5,7 +5,7 @@ use wormhole::whisper::devp2p::key::PublicKey;
 use wormhole::whisper::shh::filter::{Criteria, FilterKey};
 use wormhole::whisper::shh::{Topic, Work};
 
-use super::{keys, public_key, secret, topic};
+use super::{keys, named, public_key, secret, topic};
 use crate::args::ReadingArgs;
 use crate::talk::Desk;
 
@@ -14,6 +14,8 @@ use crate::talk::Desk;
 pub(super) struct Reading {
     /// Under which topic.
     pub(super) topic: Topic,
+    /// The topic as people know it.
+    pub(super) named: String,
     /// What opens it.
     pub(super) key: FilterKey,
     /// Who must have signed it, if it matters.
@@ -32,7 +34,7 @@ impl Reading {
             Some(name) => FilterKey::Private(keys::find(name)?),
             None => FilterKey::Symmetric(secret::shared(args.password, desk).await?),
         };
-        Ok(Self { topic, key, from })
+        Ok(Self { topic, named: named(topic, &args.topic), key, from })
     }
 
     /// The same, as a node of our own wants to know it.

@@ -44,21 +44,31 @@ impl Opened<'_> {
             "ttl": self.ttl,
             "hash": self.hash,
         }))?;
-        desk.print(&format!(
-            "{}  {}  {}\n",
-            time(self.sent),
-            who(self.signer.as_ref()),
-            self.text()
-        ))
+        desk.print(&self.line())
+    }
+
+    /// The line that people see.
+    pub(super) fn line(&self) -> String {
+        format!("{}  {}  {}\n", time(self.sent), who(self.signer.as_ref()), self.text())
     }
 
     /// What was said, safe to show, its lines under one another.
     fn text(&self) -> String {
         match std::str::from_utf8(self.payload) {
-            Ok(text) => printable::text(text.trim_end()).replace('\n', "\n    "),
+            Ok(text) => safe(text),
             Err(_) => format!("({} bytes that are no text)", self.payload.len()),
         }
     }
+}
+
+/// A line of our own, as those of others look.
+pub(super) fn own(text: &str, now: u32) -> String {
+    format!("{}  {:<16}  {}\n", time(now), "you", safe(text))
+}
+
+/// Text as a terminal may see it.
+fn safe(text: &str) -> String {
+    printable::text(text.trim_end()).replace('\n', "\n    ")
 }
 
 /// Who signed, in as many digits as nobody can match by trying.
@@ -103,6 +113,7 @@ mod tests {
     fn a_signer_is_told_by_sixteen_digits() {
         let key = wormhole::whisper::new_key().public_key();
         assert_eq!(who(Some(&key)).len(), who(None).len());
+        assert_eq!(own("hi", 0).find("hi"), opened(b"hi").line().find("hi"));
         assert!(written(&key)[4..].starts_with(&who(Some(&key))));
     }
 }

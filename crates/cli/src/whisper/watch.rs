@@ -49,7 +49,7 @@ async fn follow(
     let watch = desk.unless_stopped(watching).await?;
     let mut watch = watch.map_err(|error| lender.explain(&error))?;
     desk.report(&json!({ "event": "watching", "topic": reading.topic.to_string() }))?;
-    desk.screen.say(&format!("Watching {}. Ctrl-C ends it.", reading.topic));
+    desk.screen.say(&format!("Watching {}. Ctrl-C ends it.", reading.named));
     let done = print_all(&mut watch, count, lender, desk).await;
     let _gone_anyway = watch.stop().await;
     done

@@ -1,6 +1,7 @@
 //! Nodes in processes of their own.
 
-use super::Folder;
+use super::world::Running;
+use super::{Folder, interrupted};
 
 #[test]
 fn two_nodes_meet_and_tell_how_they_are() {
@@ -11,8 +12,7 @@ fn two_nodes_meet_and_tell_how_they_are() {
         node.wait_for(r#""peers":1"#);
     }
     two.signal("INT");
-    let ended = two.end();
-    ended.failed(130, "interrupted");
+    interrupted(two);
     one.signal("TERM");
     one.end().failed(143, "terminated");
 }
@@ -25,6 +25,23 @@ fn a_node_keeps_its_name_with_its_data() {
     node.end();
     let (_node, after) = folder.node(&["--data", "data"]);
     assert_eq!(before.id, after.id);
+}
+
+#[test]
+fn the_usual_port_is_left_to_whoever_has_it_already() {
+    let folder = Folder::new();
+    // Whoever else may have it already is as good.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:30303");
+    let node = Running::start(folder.command(&["whisper", "node"]));
+    node.wait_for("Port 30303 is taken; this node listens at ");
+    node.wait_for("enode://");
+}
+
+#[test]
+fn a_node_at_all_addresses_says_that_its_own_is_for_this_computer() {
+    let folder = Folder::new();
+    let node = Running::start(folder.command(&["whisper", "node", "--listen", "[::]:0"]));
+    node.wait_for("for others give --advertise IP");
 }
 
 #[test]

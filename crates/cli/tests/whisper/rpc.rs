@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::world::{Ended, Running};
-use super::{Folder, npm_packages};
+use super::{Folder, interrupted, npm_packages};
 
 /// A node with JSON-RPC.
 struct Server {
@@ -64,7 +64,7 @@ fn what_is_posted_at_one_node_is_watched_at_another() {
     for (from, to) in [(&one.http, &two.web_socket), (&two.web_socket, &one.http)] {
         let watch = ["watch", "--topic", "lobby", "--rpc", to, "-n", "1"];
         let watcher = whisper(&folder, &watch);
-        watcher.wait_for_prompt("Watching 0x");
+        watcher.wait_for_prompt("Watching lobby (0x");
         let posted = post(&folder, from, &["hello \u{1b}[31m"]);
         assert!(posted.out().starts_with("0x") && posted.out().trim_end().len() == 66, "{posted}");
         assert_eq!(texts(&watcher.end()), ["hello \\u{1b}[31m"]);
@@ -97,8 +97,8 @@ fn a_room_is_a_line_for_each_and_nobody_hears_himself() {
     let server = Server::start(&folder, ALONE);
     let chat = |url: &str| whisper(&folder, &["chat", "--topic", "lobby", "--rpc", url]);
     let (mut alice, mut bob) = (chat(&server.web_socket), chat(&server.http));
-    alice.wait_for_prompt("You are in 0x");
-    bob.wait_for_prompt("You are in 0x");
+    alice.wait_for_prompt("You are in lobby (0x");
+    bob.wait_for_prompt("You are in lobby (0x");
     alice.type_in("is anybody there?\n");
     bob.wait_for_prompt("is anybody there?\n");
     bob.type_in("only me\n");
@@ -107,6 +107,51 @@ fn a_room_is_a_line_for_each_and_nobody_hears_himself() {
     bob.end_input();
     assert_eq!(texts(&alice.end()), ["only me"]);
     assert_eq!(texts(&bob.end()), ["is anybody there?"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn at_a_terminal_what_others_say_stands_above_the_line_being_typed() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, ALONE);
+    let mut alice = in_terminal(&folder, &["chat", "--topic", "lobby", "--rpc", &server.http]);
+    alice.wait_for_prompt("> ");
+    alice.type_in("hi bo");
+    alice.wait_for_prompt("hi bo");
+    post(&folder, &server.http, &["half way"]);
+    alice.wait_for_prompt("half way");
+    alice.type_in("b\r");
+    alice.wait_for_prompt("you               hi bob");
+    alice.type_in("\x03");
+    let ended = alice.end();
+    let out = ended.out();
+    // Beginning on a line of its own, and then what had been typed again.
+    let (before, after) = out.split_once("unsigned          half way\r\n").unwrap();
+    assert!(before.rsplit_once("\r\u{1b}[J").is_some_and(|(_, time)| time.len() == 21), "{ended}");
+    assert!(after.starts_with("> hi bo"), "{ended}");
+    assert!(ended.exit == 130 && !out.contains("error"), "{ended}");
+}
+
+/// Runs `wormhole whisper` in a terminal, which `script` makes (util-linux).
+#[cfg(target_os = "linux")]
+fn in_terminal(folder: &Folder, arguments: &[&str]) -> Running {
+    let ours = env!("CARGO_BIN_EXE_wormhole");
+    let line = format!("stty cols 100 rows 50; exec {ours} whisper {}", arguments.join(" "));
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    command.current_dir(&folder.0).env("TERM", "xterm").env("SHELL", "/bin/sh");
+    command.env("HOME", &folder.0).env("XDG_CONFIG_HOME", &folder.0);
+    command.env("WORMHOLE_WHISPER_PASSWORD", "hush");
+    Running::start(command)
+}
+
+#[test]
+fn a_message_for_which_there_is_nobody_yet_is_said_to_wait() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let posted = post(&folder, &server.http, &["--ttl", "20", "hello"]);
+    assert!(posted.stderr.contains("The node has no peers yet"), "{posted}");
+    assert!(posted.stderr.contains("expires in 20 s"), "{posted}");
 }
 
 #[test]
@@ -135,14 +180,16 @@ fn a_node_of_ours_serves_the_other_commands_on_this_computer() {
     });
     let watch = ["watch", "--topic", "lobby", "--rpc", &at_two, "-n", "1"];
     let watcher = whisper(&folder, &watch);
-    watcher.wait_for_prompt("Watching 0x");
+    watcher.wait_for_prompt("Watching lobby (0x");
     post(&folder, &at_one, &["hello"]);
     assert_eq!(texts(&watcher.end()), ["hello"]);
     // A client that stays does not keep it from ending.
     let watcher = whisper(&folder, &["watch", "--topic", "lobby", "--rpc", &at_two]);
-    watcher.wait_for_prompt("Watching 0x");
+    watcher.wait_for_prompt("Watching lobby (0x");
+    watcher.signal("INT");
+    interrupted(watcher);
     two.signal("INT");
-    two.end().failed(130, "interrupted");
+    interrupted(two);
 }
 
 #[test]

@@ -173,6 +173,28 @@ async fn a_peer_whose_clock_is_wrong_is_cut_and_not_banned() {
 }
 
 #[tokio::test]
+async fn a_peer_that_says_too_much_at_once_is_cut_and_not_banned() {
+    let node = start(quick()).await;
+    let mut random = vec![0; 1_800_000];
+    OsRng.fill_bytes(&mut random);
+    // One is refused by the length of its frame, the other by what it unfolds to.
+    for body in [random, vec![0; 1_800_000]] {
+        let mut stranger = Stranger::greet(&node).await;
+        stranger.say(packet::MESSAGES, &body).await;
+        assert_eq!(stranger.end().await, Some(DisconnectReason::BreachOfProtocol));
+    }
+    // What was let through before less is taken is refused by the node.
+    let mut stranger = Stranger::greet(&node).await;
+    node.set_max_envelope_bytes(100_000).await.unwrap();
+    stranger.say(packet::MESSAGES, &[0; 200_000]).await;
+    assert_eq!(stranger.end().await, Some(DisconnectReason::SubprotocolError));
+    let status =
+        until(async || Some(node.status().await.unwrap()).filter(|it| it.peers == 0)).await;
+    assert_eq!((status.cut, status.banned), (0, 0));
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn peers_that_die_in_the_middle_of_a_packet_leave_nothing_behind() {
     let node = start(quick()).await;
     for _ in 0..20 {

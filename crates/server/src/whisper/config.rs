@@ -140,6 +140,14 @@ impl Config {
         }
     }
 
+    /// Whether there is a Unix socket for clients.
+    pub(super) const fn has_ipc(&self) -> bool {
+        #[cfg(unix)]
+        return self.ipc.is_some();
+        #[cfg(not(unix))]
+        false
+    }
+
     /// The node's part.
     pub(super) fn node(&self) -> Result<Settings, ServerError> {
         let mut settings = Settings::default();

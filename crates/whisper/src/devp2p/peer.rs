@@ -398,6 +398,17 @@ impl PeerError {
             Self::TimedOut(_) => DisconnectReason::PingTimeout,
         })
     }
+
+    /// Whether a message was larger than we take, which others may take.
+    pub const fn is_oversized(&self) -> bool {
+        matches!(
+            self,
+            Self::PeerMisbehaved(
+                PeerMisbehaved::MessageTooLong(_)
+                    | PeerMisbehaved::Packing(SnappyError::TooLong(_))
+            )
+        )
+    }
 }
 
 impl From<HandshakeError> for PeerError {

@@ -48,6 +48,8 @@ impl Hub {
             let end = seat.end;
             if matches!(error, PeerError::BothLight | PeerError::NoStatusInTime(_)) {
                 tracing::debug!(%peer, %error, "peer is of no use");
+            } else if matches!(error, PeerError::OversizedPacket { .. }) {
+                tracing::debug!(%peer, %error, "peer says too much at once");
             } else if matches!(error, PeerError::InvalidEnvelope(it) if it.depends_on_clock()) {
                 self.doubt_clock(Instant::now(), peer, error);
             } else if matches!(error, PeerError::InvalidEnvelope(Refusal::NotWanted(_))) {

@@ -68,10 +68,17 @@ impl Hub {
     /// A link is gone, or could not be opened.
     fn part(&mut self, link: LinkNumber, end: &End, why: &Ending) {
         let now = Instant::now();
-        if let Ending::Peer(PeerError::PeerMisbehaved(_)) = why {
-            self.blame(end.id, end, why);
-        } else {
-            tracing::debug!(address = %end.address, %why, "link ended");
+        match why {
+            // A node of go-ethereum says its whole pool in one packet, to whoever comes.
+            Ending::Peer(error) if error.is_oversized() && end.id.is_some() => {
+                tracing::debug!(address = %end.address, %why, "peer says too much at once");
+            }
+            Ending::Peer(PeerError::PeerMisbehaved(_)) => self.blame(end.id, end, why),
+            Ending::ByUs
+            | Ending::Evicted
+            | Ending::Failed(_)
+            | Ending::Peer(_)
+            | Ending::Stalled => tracing::debug!(address = %end.address, %why, "link ended"),
         }
         let lasted = match self.roster.name(link) {
             Some(id) => self.forget(&id),

@@ -1,0 +1,269 @@
+//! The line that is typed in `whisper chat` at a terminal: what others say is printed above it.
+//!
+//! A thread reads keys and blocks, another prints. The line editor has a printer of its own for
+//! this, with which it takes one key of those that come together, as when something is pasted, and
+//! leaves the rest for later; so the line is drawn anew here, from what the editor last showed.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
+use rustyline::history::MemHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{ColorMode, Config, Context, Editor, Helper};
+use tokio::sync::mpsc;
+use wormhole::whisper::remote::RemoteMessage;
+
+use super::{show, watch};
+use crate::screen;
+use crate::typing::SavedMode;
+
+/// The way back to how the terminal was.
+pub(super) struct Terminal {
+    _mode: SavedMode,
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // The end of marks around what is pasted, if the editor was left in the middle of a line.
+        let _gone = screen::print(b"\x1b[?2004l");
+    }
+}
+
+/// Reads lines and prints what comes from `heard` above them, until either ends.
+///
+/// # Errors
+/// The line editor does not start; `heard` is as it was.
+pub(super) fn start(
+    heard: mpsc::Receiver<RemoteMessage>,
+) -> Result<(mpsc::Receiver<io::Result<String>>, Terminal), mpsc::Receiver<RemoteMessage>> {
+    // Unless colours are forced, it says nothing of mere moves.
+    let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).build();
+    let Ok(mut editor) = Editor::<Line, _>::with_history(config, MemHistory::new()) else {
+        return Err(heard);
+    };
+    let desk = Arc::new(Shared::default());
+    editor.set_helper(Some(Line(Arc::clone(&desk))));
+    let (sender, lines) = mpsc::channel(MAX_LINES);
+    let terminal = Terminal { _mode: SavedMode::new() };
+    let read = Arc::clone(&desk);
+    tokio::task::spawn_blocking(move || read_all(&mut editor, &read, &sender));
+    tokio::task::spawn_blocking(move || print_all(heard, &desk));
+    Ok((lines, terminal))
+}
+
+fn read_all(
+    editor: &mut Editor<Line, MemHistory>,
+    shared: &Shared,
+    sender: &mpsc::Sender<io::Result<String>>,
+) {
+    loop {
+        let read = editor.readline(PROMPT);
+        if let Ok(typed) = &read {
+            replace(typed);
+        }
+        shared.set(State::Nothing);
+        let line = match read {
+            Ok(line) => Ok(line),
+            Err(ReadlineError::Eof) => return,
+            Err(ReadlineError::Interrupted) => Err(io::ErrorKind::Interrupted.into()),
+            Err(ReadlineError::Io(error)) => Err(error),
+            Err(_) => Err(io::ErrorKind::Other.into()),
+        };
+        let is_last = line.is_err();
+        if sender.blocking_send(line).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// Shows what was typed, in its place, as what others say is shown.
+fn replace(typed: &str) {
+    // Up to where the prompt began; all from there on is free.
+    let (row, _) = place(typed, columns());
+    let mut text = format!("\x1b[{}A\r\x1b[J", row + 1);
+    if !typed.is_empty() {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        text.push_str(&show::own(typed, u32::try_from(now.as_secs()).unwrap_or(u32::MAX)));
+    }
+    // Whoever closed it does not want to be told.
+    let _gone = screen::print(text.as_bytes());
+}
+
+fn print_all(mut heard: mpsc::Receiver<RemoteMessage>, shared: &Shared) {
+    while let Some(message) = heard.blocking_recv() {
+        let said = watch::opened(&message).line();
+        let state = shared.settled();
+        let text = match &*state {
+            State::Typing { line, pos } => above(&said, line, *pos, columns()),
+            State::Nothing | State::Taken => said,
+        };
+        if screen::print(text.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// What puts a message where the line begins that is typed, and the line below it.
+fn above(said: &str, line: &str, pos: usize, columns: usize) -> String {
+    let (row, column) = place(line.get(..pos).unwrap_or(line), columns);
+    let (last, end) = place(line, columns);
+    let mut text = String::from("\r");
+    if row > 0 {
+        text.push_str(&format!("\x1b[{row}A"));
+    }
+    text.push_str(&format!("\x1b[J{said}{PROMPT}{line}"));
+    if end == 0 && last > 0 && !line.ends_with('\n') {
+        // A terminal waits with the next row for what comes on it.
+        text.push('\n');
+    }
+    if last > row {
+        text.push_str(&format!("\x1b[{}A", last - row));
+    }
+    text.push('\r');
+    if column > 0 {
+        text.push_str(&format!("\x1b[{column}C"));
+    }
+    text
+}
+
+/// The row and column to which a line goes that begins behind the prompt, as the editor counts.
+fn place(line: &str, columns: usize) -> (usize, usize) {
+    let (mut row, mut column) = (0, PROMPT.len());
+    for letter in line.chars() {
+        if letter == '\n' {
+            (row, column) = (row + 1, 0);
+            continue;
+        }
+        let width = console::measure_text_width(letter.encode_utf8(&mut [0; 4]));
+        column += width;
+        if column > columns {
+            (row, column) = (row + 1, width);
+        }
+    }
+    if column == columns { (row + 1, 0) } else { (row, column) }
+}
+
+fn columns() -> usize {
+    let (_, columns) = console::Term::stdout().size();
+    usize::from(columns).max(PROMPT.len() + 1)
+}
+
+/// What both threads know of the line.
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// The cursor is at the beginning of a line.
+    #[default]
+    Nothing,
+    /// Return was pressed, and what was typed is about to be replaced.
+    Taken,
+    /// This is shown, with the cursor before this byte.
+    Typing { line: String, pos: usize },
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, state: State) {
+        *self.lock() = state;
+        self.changed.notify_all();
+    }
+
+    /// Notes what the editor is about to show.
+    fn show(&self, line: &str, pos: usize) {
+        let mut state = self.lock();
+        if !matches!(*state, State::Taken) {
+            *state = State::Typing { line: line.to_owned(), pos };
+        }
+    }
+
+    /// Waits until nothing is about to be replaced.
+    fn settled(&self) -> MutexGuard<'_, State> {
+        let settled = self.changed.wait_while(self.lock(), |state| matches!(state, State::Taken));
+        settled.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the line editor tells us of a line.
+struct Line(Arc<Shared>);
+
+impl Highlighter for Line {
+    fn highlight<'l>(&self, line: &'l str, pos: usize) -> Cow<'l, str> {
+        self.0.show(line, pos);
+        Cow::Borrowed(line)
+    }
+
+    fn highlight_char(&self, line: &str, pos: usize, _kind: CmdKind) -> bool {
+        self.0.show(line, pos);
+        false
+    }
+}
+
+impl Hinter for Line {
+    type Hint = String;
+
+    fn hint(&self, line: &str, pos: usize, _context: &Context<'_>) -> Option<String> {
+        self.0.show(line, pos);
+        None
+    }
+}
+
+impl Validator for Line {
+    /// Return was pressed: every line is good.
+    fn validate(
+        &self,
+        _context: &mut ValidationContext<'_>,
+    ) -> rustyline::Result<ValidationResult> {
+        self.0.set(State::Taken);
+        Ok(ValidationResult::Valid(None))
+    }
+}
+
+impl Completer for Line {
+    type Candidate = String;
+}
+
+impl Helper for Line {}
+
+/// What stands before the cursor.
+const PROMPT: &str = "> ";
+
+/// Lines that wait to be said.
+const MAX_LINES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_goes_on_below_where_it_does_not_fit() {
+        assert_eq!(place("", 10), (0, 2));
+        assert_eq!(place("1234567", 10), (0, 9));
+        assert_eq!(place("12345678", 10), (1, 0));
+        assert_eq!(place("1234567\u{6f22}", 10), (1, 2));
+        assert_eq!(place("12\n3", 10), (1, 1));
+    }
+
+    #[test]
+    fn a_message_takes_the_place_of_the_line_which_comes_below_it() {
+        assert_eq!(above("hello\n", "hi", 2, 10), "\r\x1b[Jhello\n> hi\r\x1b[4C");
+        // The cursor was on the first of two rows.
+        let shown = above("hello\n", "1234567890", 1, 10);
+        assert_eq!(shown, "\r\x1b[Jhello\n> 1234567890\x1b[1A\r\x1b[3C");
+        let shown = above("hello\n", "12345678", 8, 10);
+        assert_eq!(shown, "\r\x1b[1A\x1b[Jhello\n> 12345678\n\r");
+    }
+}
