@@ -155,6 +155,17 @@ fn a_message_for_which_there_is_nobody_yet_is_said_to_wait() {
 }
 
 #[test]
+fn a_server_that_nobody_can_use_yet_says_what_it_needs() {
+    let folder = Folder::new();
+    let server = Path::new(env!("CARGO_BIN_EXE_wormhole")).with_file_name("wormhole-server");
+    let mut command = Command::new(server);
+    command.args(["whisper", "--listen", "[::]:0"]).current_dir(&folder.0);
+    let server = Running::start(command);
+    server.wait_for("no client can use the whisper node yet: give --rpc 127.0.0.1:8545");
+    server.wait_for("for others give --advertise IP");
+}
+
+#[test]
 fn the_peers_of_a_node_are_listed() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
