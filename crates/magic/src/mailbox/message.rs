@@ -391,8 +391,9 @@ fn take<T: serde::de::DeserializeOwned>(object: &mut Map<String, Value>, key: &s
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PermissionRequired {
-    /// Present if a client may enter without showing anything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Present if a client may enter without showing anything. Written as `null` if not: wormhole-rs
+    /// 0.8 fails without the key.
+    #[serde(default)]
     pub none: Option<NoPermission>,
     /// Present if a client may enter with a proof of work.
     #[serde(default, skip_serializing_if = "Option::is_none")]

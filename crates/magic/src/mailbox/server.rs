@@ -315,7 +315,10 @@ impl Client {
     fn obey<'a>(&mut self, kind: &str, frame: &Frame<'a>) -> Result<Deed<'a>, Fault> {
         match kind {
             "ping" => frame.ping.map(Deed::Pong).ok_or(Fault::PingWithoutPing),
-            "submit-permissions" if self.demand.is_some() => self.submit(frame),
+            // The second is wormhole-rs's word for it.
+            "submit-permissions" | "submit-permission" if self.demand.is_some() => {
+                self.submit(frame)
+            }
             "bind" => self.bind(frame),
             _ if self.identity.is_none() => Err(Fault::NotBound),
             "list" => Ok(Deed::Ask(Request::List, None)),

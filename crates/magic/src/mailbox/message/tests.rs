@@ -132,7 +132,7 @@ fn permissions_are_written_with_exactly_the_agreed_keys() {
         text,
         concat!(
             r#"{"type":"welcome","welcome":{"permission-required":"#,
-            r#"{"hashcash":{"bits":6,"resource":"mailbox"}}},"server_tx":1.5}"#
+            r#"{"none":null,"hashcash":{"bits":6,"resource":"mailbox"}}},"server_tx":1.5}"#
         )
     );
     assert_eq!(ServerMessage::decode(text.as_bytes()), Ok(ServerMessage::Welcome { welcome }));

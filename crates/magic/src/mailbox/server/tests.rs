@@ -546,6 +546,16 @@ fn bind_is_allowed_once_the_work_is_shown() {
 }
 
 #[test]
+fn work_is_also_taken_under_the_name_that_wormhole_rs_gives_it() {
+    let mut client = demanded(false);
+    let stamp = stamp("here");
+    let submit = json!({"type": "submit-permission", "method": "hashcash", "stamp": stamp});
+    assert!(reply(&mut client, submit).is_empty());
+    say(&mut client, json!({"type": "bind", "appid": "a", "side": "s"}));
+    assert_eq!(request(&mut client).1, Request::Bind(None, None));
+}
+
+#[test]
 fn work_that_is_only_offered_need_not_be_done() {
     let mut client = demanded(true);
     say(&mut client, json!({"type": "bind", "appid": "a", "side": "s"}));
