@@ -9,6 +9,10 @@ use std::path::Path;
 /// Makes an empty file for a database if there is none: `SQLite` would make it as the umask has it.
 /// Its log and its shared memory get the mode of the database.
 pub(crate) fn make_file(path: &Path) {
+    // That is no file, but a database that is gone with the process.
+    if path == Path::new(":memory:") {
+        return;
+    }
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -32,6 +36,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_database_in_memory_leaves_no_file() {
+        make_file(Path::new(":memory:"));
+        assert!(!Path::new(":memory:").exists());
+    }
 
     #[test]
     fn what_is_new_is_for_its_owner_alone_and_what_was_there_stays_as_it_was() {
