@@ -6,6 +6,12 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Names an application towards the mailbox server and the key exchange. Two sides only meet, and
 /// only agree on a key, under the same identifier. By custom a domain name and a path.
+///
+/// ```
+/// use wormhole_magic::AppId;
+///
+/// assert_eq!(AppId::new("example.com/demo").as_str(), "example.com/demo");
+/// ```
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct AppId(String);
 

@@ -92,6 +92,13 @@ impl fmt::Debug for Code {
 }
 
 /// The number under which two sides find their mailbox: 1 to 40 ASCII digits.
+///
+/// ```
+/// use wormhole_magic::code::Nameplate;
+///
+/// assert_eq!(Nameplate::parse("4").unwrap().as_str(), "4");
+/// assert!(Nameplate::parse("four").is_err());
+/// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Nameplate(String);
 
@@ -121,6 +128,14 @@ impl fmt::Display for Nameplate {
 }
 
 /// The secret half of a code. Never printed by `Debug`, wiped on drop.
+///
+/// ```
+/// use wormhole_magic::code::Password;
+///
+/// let password = Password::parse("purple-sausages").unwrap();
+/// assert_eq!(password.expose(), "purple-sausages");
+/// assert_eq!(format!("{password:?}"), "Password(…)");
+/// ```
 #[derive(Clone, Eq, PartialEq, Zeroize, ZeroizeOnDrop)]
 pub struct Password(String);
 

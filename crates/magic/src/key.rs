@@ -13,6 +13,16 @@ use zeroize::Zeroizing;
 use crate::app_id::AppId;
 
 /// The key two sides share after SPAKE2.
+///
+/// ```
+/// use wormhole_kit::Secret;
+/// use wormhole_magic::key::Key;
+///
+/// // Both sides of a wormhole have such a key, and so derive the same from it.
+/// let key = Key::new(Secret::new([7; 32]));
+/// assert_eq!(key.derive("example.com/backup", 16).unwrap().len(), 16);
+/// assert_eq!(key.verifier().to_string().len(), 64);
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Key(Secret<32>);
 

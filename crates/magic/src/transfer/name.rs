@@ -8,6 +8,13 @@ use wormhole_kit::{is_bidi_control, is_deceptive};
 
 /// A file or folder name as the peer sent it. Prints escaped: a name cannot move the cursor, hide
 /// its ending or start a new line.
+///
+/// ```
+/// use wormhole_magic::transfer::PeerName;
+///
+/// assert_eq!(PeerName::new("photo.jpg").to_file_name(), Ok("photo.jpg"));
+/// assert!(PeerName::new("../.bashrc").to_file_name().is_err());
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerName(String);
 

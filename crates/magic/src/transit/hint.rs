@@ -10,6 +10,13 @@ use std::fmt;
 use serde_json::{Value, json};
 
 /// A host and a port to dial. Prints as `host:port`, an IPv6 address in brackets.
+///
+/// ```
+/// use wormhole_magic::transit::Endpoint;
+///
+/// assert_eq!(Endpoint::new("192.0.2.7", 4000).to_string(), "192.0.2.7:4000");
+/// assert_eq!(Endpoint::new("2001:db8::1", 4000).to_string(), "[2001:db8::1]:4000");
+/// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Endpoint {
     /// A host name, an IPv4 address or an IPv6 address without brackets.
@@ -72,6 +79,12 @@ impl PartialEq for Priority {
 impl Eq for Priority {}
 
 /// A TCP endpoint with its priority.
+///
+/// ```
+/// use wormhole_magic::transit::TcpHint;
+///
+/// assert_eq!(TcpHint::new("192.0.2.7", 4000).endpoint.port, 4000);
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TcpHint {
     /// Where to connect.
@@ -113,6 +126,12 @@ impl RelayAddress {
 }
 
 /// A transit relay: a server that glues two connections with the same token together.
+///
+/// ```
+/// use wormhole_magic::transit::{RelayHint, TcpHint};
+///
+/// assert_eq!(RelayHint::tcp(TcpHint::new("relay.example.org", 4001)).addresses.len(), 1);
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RelayHint {
     /// What the relay calls itself; only for showing.
@@ -129,6 +148,13 @@ impl RelayHint {
 }
 
 /// One way to reach a peer.
+///
+/// ```
+/// use wormhole_magic::transit::{Hint, TcpHint};
+///
+/// let hints = [Hint::Direct(TcpHint::new("192.0.2.7", 4000))];
+/// assert_eq!(Hint::parse_list(&Hint::encode_list(&hints)), hints);
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Hint {
@@ -214,6 +240,14 @@ impl Ability {
 }
 
 /// How a side can be reached, as the two sides tell one another before a race.
+///
+/// ```
+/// use wormhole_magic::transit::{Ability, TransitInfo};
+///
+/// let info = TransitInfo { abilities: vec![Ability::Relay], hints: vec![] };
+/// assert_eq!(TransitInfo::decode(&info.encode()), info);
+/// assert!(info.is_able(Ability::Relay) && !info.is_able(Ability::DirectTcp));
+/// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "these two lists are the whole of the protocol")]
 pub struct TransitInfo {

@@ -9,6 +9,12 @@ use wormhole_kit::Secret;
 use crate::key::derive_32;
 
 /// Which end of a transit connection. The sender decides which link is used.
+///
+/// ```
+/// use wormhole_magic::transit::Role;
+///
+/// assert_eq!(Role::Sender.peer(), Role::Receiver);
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "a connection has two ends")]
 pub enum Role {
@@ -29,6 +35,14 @@ impl Role {
 }
 
 /// The key both ends of a transit connection share.
+///
+/// ```
+/// use wormhole_kit::Secret;
+/// use wormhole_magic::transit::{Role, TransitKey};
+///
+/// let key = TransitKey::new(Secret::new([7; 32]));
+/// assert!(key.hello(Role::Sender).starts_with(b"transit sender "));
+/// ```
 #[derive(Clone, Debug)]
 pub struct TransitKey(Secret<32>);
 
