@@ -1,6 +1,5 @@
 //! What hostile peers cannot do to a node.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use rand_core::{OsRng, RngCore};
@@ -38,7 +37,7 @@ async fn still_works(node: &Node) {
 async fn garbage_instead_of_a_handshake_ends_the_link_and_nothing_else() {
     let node = start(quick()).await;
     for length in [1, 2, 64, 307, 500, 4000] {
-        let mut stream = TcpStream::connect(address(&node)).await.unwrap();
+        let mut stream = TcpStream::connect(address(&node.enode())).await.unwrap();
         let mut garbage = vec![0; length];
         OsRng.fill_bytes(&mut garbage);
         stream.write_all(&garbage).await.unwrap();
@@ -46,7 +45,7 @@ async fn garbage_instead_of_a_handshake_ends_the_link_and_nothing_else() {
         closed(stream).await;
     }
     let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
-    let mut stream = TcpStream::connect(address(&node)).await.unwrap();
+    let mut stream = TcpStream::connect(address(&node.enode())).await.unwrap();
     let _cut = stream.write_all(&http).await;
     closed(stream).await;
     still_works(&node).await;
@@ -56,7 +55,7 @@ async fn garbage_instead_of_a_handshake_ends_the_link_and_nothing_else() {
 #[tokio::test]
 async fn a_frame_with_a_wrong_mac_cuts_the_peer_and_bans_it() {
     let node = start(quick()).await;
-    let mut stranger = Stranger::greet(&node).await;
+    let mut stranger = Stranger::greet(&node.enode()).await;
     until(async || (node.status().await.unwrap().peers == 1).then_some(())).await;
     stranger.stream.write_all(&[7; 64]).await.unwrap();
     assert_eq!(stranger.end().await, Some(DisconnectReason::BreachOfProtocol));
@@ -69,38 +68,17 @@ async fn a_frame_with_a_wrong_mac_cuts_the_peer_and_bans_it() {
 #[tokio::test]
 async fn a_peer_that_says_anything_before_its_status_or_something_malformed_is_cut() {
     let node = start(quick()).await;
-    let mut early = Stranger::call(&node).await;
+    let mut early = Stranger::call(&node.enode()).await;
     early.say(packet::MESSAGES, &[0xc0]).await;
     assert_eq!(early.end().await, Some(DisconnectReason::SubprotocolError));
-    let mut malformed = Stranger::greet(&node).await;
+    let mut malformed = Stranger::greet(&node.enode()).await;
     malformed.say(packet::MESSAGES, &[0xc1, 0x80]).await;
     assert_eq!(malformed.end().await, Some(DisconnectReason::SubprotocolError));
-    let mut worthless = Stranger::greet(&node).await;
+    let mut worthless = Stranger::greet(&node.enode()).await;
     let cheap = Draft::new(SystemTime::now().into(), 50, super::TOPIC, vec![0; 300]).finish(0);
     worthless.say(packet::MESSAGES, &packet::encode_messages([cheap.encoded()])).await;
     assert_eq!(worthless.end().await, Some(DisconnectReason::SubprotocolError));
     until(async || (node.status().await.unwrap().cut == 3).then_some(())).await;
-    still_works(&node).await;
-    node.stop().await;
-}
-
-#[tokio::test]
-async fn two_thousand_silent_links_keep_nobody_out() {
-    let node = start(quick()).await;
-    // Not more at once than a process may have open files.
-    let mut silent = VecDeque::new();
-    for number in 1..=2000 {
-        silent.push_back(TcpStream::connect(address(&node)).await.unwrap());
-        if number % 500 == 0 {
-            still_works(&node).await;
-        }
-        if silent.len() > 300 {
-            // It has made room for later ones, long before its time was over.
-            let opened = Instant::now();
-            closed(silent.pop_front().unwrap()).await;
-            assert!(opened.elapsed() < Duration::from_secs(4));
-        }
-    }
     still_works(&node).await;
     node.stop().await;
 }
@@ -113,7 +91,7 @@ async fn a_flood_is_dropped_and_the_pool_stays_within_its_bound() {
     settings.limits.envelopes_per_peer.per_second = 10.0;
     settings.limits.envelopes_per_peer.burst = 3000.0;
     let node = start(settings).await;
-    let mut stranger = Stranger::greet(&node).await;
+    let mut stranger = Stranger::greet(&node.enode()).await;
     for number in 0..40 {
         let envelopes: Vec<_> = (0..500)
             .map(|index| {
@@ -141,7 +119,7 @@ async fn bytes_beyond_the_limit_are_read_later_and_cost_nobody_a_link() {
     settings.limits.bytes_per_peer.per_second = 2_000_000.0;
     settings.limits.bytes_per_peer.burst = 1_000_000.0;
     let node = start(settings).await;
-    let mut stranger = Stranger::greet(&node).await;
+    let mut stranger = Stranger::greet(&node.enode()).await;
     let begin = Instant::now();
     for _ in 0..5 {
         // Nothing that anybody knows, which takes no time of its own.
@@ -161,7 +139,7 @@ async fn bytes_beyond_the_limit_are_read_later_and_cost_nobody_a_link() {
 #[tokio::test]
 async fn a_peer_whose_clock_is_wrong_is_cut_and_not_banned() {
     let node = start(quick()).await;
-    let mut stranger = Stranger::greet(&node).await;
+    let mut stranger = Stranger::greet(&node.enode()).await;
     let early = SystemTime::now() + Duration::from_secs(30);
     let draft = Draft::new(early.into(), 50, super::TOPIC, vec![0; 300]);
     let early = mine(draft, Some(Work::new(0.5).unwrap()), PATIENCE).await.unwrap();
@@ -179,12 +157,12 @@ async fn a_peer_that_says_too_much_at_once_is_cut_and_not_banned() {
     OsRng.fill_bytes(&mut random);
     // One is refused by the length of its frame, the other by what it unfolds to.
     for body in [random, vec![0; 1_800_000]] {
-        let mut stranger = Stranger::greet(&node).await;
+        let mut stranger = Stranger::greet(&node.enode()).await;
         stranger.say(packet::MESSAGES, &body).await;
         assert_eq!(stranger.end().await, Some(DisconnectReason::BreachOfProtocol));
     }
     // What was let through before less is taken is refused by the node.
-    let mut stranger = Stranger::greet(&node).await;
+    let mut stranger = Stranger::greet(&node.enode()).await;
     node.set_max_envelope_bytes(100_000).await.unwrap();
     stranger.say(packet::MESSAGES, &[0; 200_000]).await;
     assert_eq!(stranger.end().await, Some(DisconnectReason::SubprotocolError));
@@ -198,7 +176,7 @@ async fn a_peer_that_says_too_much_at_once_is_cut_and_not_banned() {
 async fn peers_that_die_in_the_middle_of_a_packet_leave_nothing_behind() {
     let node = start(quick()).await;
     for _ in 0..20 {
-        let mut stranger = Stranger::greet(&node).await;
+        let mut stranger = Stranger::greet(&node.enode()).await;
         // The link dies with the stranger, in the middle of a frame header.
         stranger.stream.write_all(&[1; 20]).await.unwrap();
     }
@@ -212,7 +190,7 @@ async fn a_peer_that_never_reads_does_not_hold_up_the_others() {
     let mut settings = quick();
     settings.min_work = Work::NONE;
     let node = start(settings.clone()).await;
-    let deaf = Stranger::greet(&node).await;
+    let deaf = Stranger::greet(&node.enode()).await;
     until(async || (node.status().await.unwrap().peers == 1).then_some(())).await;
     settings.static_peers = vec![node.enode()];
     let friend = start(settings).await;

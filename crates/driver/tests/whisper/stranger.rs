@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wormhole::whisper::{
-    Node,
     devp2p::{
         base::DisconnectReason,
         capability::{Protocol, ProtocolId},
+        enode::Enode,
         key::PrivateKey,
         peer::{Config, Peer, PeerError, PeerOutput},
     },
@@ -29,11 +29,8 @@ pub(super) struct Stranger {
 
 impl Stranger {
     /// Calls a node and waits until both have said Hello.
-    pub(super) async fn call(node: &Node) -> Self {
-        let key = PrivateKey::random(&mut OsRng);
-        let config = Config::new(key, vec![Protocol::new("shh", 6, packet::LENGTH)]);
-        let remote = node.id().public_key().unwrap();
-        let peer = Peer::dial(config, remote, Instant::now(), &mut OsRng);
+    pub(super) async fn call(node: &Enode) -> Self {
+        let peer = dial(node);
         let stream = TcpStream::connect(address(node)).await.unwrap();
         let mut stranger = Self { peer, stream };
         while !matches!(stranger.next().await.unwrap(), PeerOutput::Opened { .. }) {}
@@ -41,7 +38,7 @@ impl Stranger {
     }
 
     /// As [`Stranger::call`], and tells the node what it is.
-    pub(super) async fn greet(node: &Node) -> Self {
+    pub(super) async fn greet(node: &Enode) -> Self {
         let mut stranger = Self::call(node).await;
         let status = packet::Status::new(Work::NONE, Bloom::FULL, false);
         stranger.say(packet::STATUS, &status.encode()).await;
@@ -88,7 +85,14 @@ impl Stranger {
     }
 }
 
+/// A peer that is about to say the first half of the handshake.
+pub(super) fn dial(node: &Enode) -> Peer {
+    let key = PrivateKey::random(&mut OsRng);
+    let config = Config::new(key, vec![Protocol::new("shh", 6, packet::LENGTH)]);
+    Peer::dial(config, node.id.public_key().unwrap(), Instant::now(), &mut OsRng)
+}
+
 /// Where a node listens.
-pub(super) fn address(node: &Node) -> SocketAddr {
-    node.enode().endpoint.unwrap().tcp_address()
+pub(super) fn address(node: &Enode) -> SocketAddr {
+    node.endpoint.unwrap().tcp_address()
 }

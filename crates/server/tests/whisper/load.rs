@@ -28,13 +28,6 @@ async fn counted(node: &Node, name: &str) -> u64 {
     line.map_or(u64::MAX, |number| number.trim().parse().unwrap())
 }
 
-/// Megabytes of memory that the process has.
-fn megabytes(node: &Node) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn ten_thousand_filters_hold_no_more_than_all_of_them_may() {
@@ -44,7 +37,7 @@ async fn ten_thousand_filters_hold_no_more_than_all_of_them_may() {
     make_filters(&node, &wanted).await;
     let refused = node.refusal("shh_newMessageFilter", wanted).await;
     assert_eq!(refused, "too many filters: the limit is 10000");
-    let before = megabytes(&node);
+    let before = node.megabytes();
     let payload = format!("0x{}", "ab".repeat(4096));
     let message = json!([{
         "symKeyID": key, "topic": "0x01020304", "payload": payload, "powTarget": 0.0, "powTime": 1,
@@ -56,7 +49,7 @@ async fn ten_thousand_filters_hold_no_more_than_all_of_them_may() {
     }
     until(async || counted(&node, "delivered_total").await == 2_000_000).await;
     assert!(counted(&node, "unread").await <= 40_000);
-    assert!(megabytes(&node) < before + 100, "{before} MB, then {} MB", megabytes(&node));
+    assert!(node.megabytes() < before + 100, "{before} MB, then {} MB", node.megabytes());
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! The real binary as a Whisper node: two of them, and clients that speak JSON-RPC to them.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
 
 mod load;
 mod modes;
 mod refusals;
+#[path = "../../../driver/tests/whisper/stranger.rs"]
+mod stranger;
 mod strangers;
 mod subscriptions;
 
@@ -13,6 +15,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -24,6 +27,8 @@ struct Node {
     process: Child,
     rpc: SocketAddr,
     enode: String,
+    /// What it has logged since it listens.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Node {
@@ -44,9 +49,26 @@ impl Node {
                 None => {}
             }
         }
-        // Nobody is to wait for a pipe that nobody reads.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, rpc: rpc.unwrap(), enode: enode.unwrap() }
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let kept = Arc::clone(&log);
+        let keep = move |line: String| kept.lock().unwrap().push(line);
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(keep));
+        Self { process, rpc: rpc.unwrap(), enode: enode.unwrap(), log }
+    }
+
+    /// Waits for a line of the log in which all of these occur.
+    async fn logged(&self, words: &[&str]) {
+        let says = |line: &String| words.iter().all(|word| line.contains(word));
+        until(async || self.log.lock().unwrap().iter().any(says)).await;
+    }
+
+    /// Megabytes of memory that the process has.
+    #[cfg(target_os = "linux")]
+    fn megabytes(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     /// Sends bytes as they are, and reads to the end of the link.

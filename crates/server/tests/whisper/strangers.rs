@@ -2,8 +2,13 @@
 
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
-use wormhole::whisper::remote::{Remote, RemoteUrl};
+use wormhole::whisper::{
+    devp2p::{base::DisconnectReason, enode::Enode, peer::PeerOutput},
+    remote::{Remote, RemoteUrl},
+    shh::packet,
+};
 
+use super::stranger::{Stranger, address, dial};
 use super::*;
 
 /// More links than there are places for those who say nothing and those who were let in together.
@@ -63,4 +68,81 @@ async fn a_client_that_reads_nothing_does_not_cost_the_node_its_messages() {
     assert!(ended.success());
     assert!(folder.join("pool").exists());
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// As many links as the system lets this process have, up to ten thousand.
+#[cfg(target_os = "linux")]
+fn affordable_links() -> u16 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    // The other tests need some, too.
+    let most = maximum.unwrap_or(u64::MAX).saturating_sub(2000);
+    u16::try_from(most).unwrap_or(u16::MAX).clamp(500, 10_000)
+}
+
+/// A message that one node posts reaches another.
+async fn passes_on(from: &Node, to: &Node) {
+    let password = json!(["hush"]);
+    let key = to.call("shh_generateSymKeyFromPassword", password.clone()).await;
+    let wanted = json!([{ "symKeyID": key, "topics": ["0x01020304"] }]);
+    let filter = to.call("shh_newMessageFilter", wanted).await;
+    let key = from.call("shh_generateSymKeyFromPassword", password).await;
+    let message = json!([{
+        "symKeyID": key, "topic": "0x01020304", "payload": "0x6869", "powTarget": 0.2,
+        "powTime": 10, "ttl": 60,
+    }]);
+    let hash = from.call("shh_post", message).await;
+    while poll(to, &filter).await.iter().all(|message| message["hash"] != hash) {}
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn ten_thousand_half_open_links_keep_nobody_out_and_cost_next_to_nothing() {
+    let dark = ["--min-peers", "0"];
+    let node = Node::start(&dark);
+    let friend = ["--peer", &node.enode, "--min-peers", "0"];
+    let first = Node::start(&friend);
+    passes_on(&first, &node).await;
+    let enode = Enode::parse(&node.enode).unwrap();
+    let before = node.megabytes();
+    let count = affordable_links();
+    let mut links = Vec::new();
+    for number in 0..count {
+        let socket = TcpSocket::new_v4().unwrap();
+        // From as many addresses as it takes to fill all places.
+        let [_, host] = (number % 8 + 2).to_be_bytes();
+        socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+        let mut link = socket.connect(address(&enode)).await.unwrap();
+        // The first says nothing, the second half a handshake, the third nothing after its half.
+        let Some(PeerOutput::Send(auth)) = dial(&enode).poll() else { panic!("no auth") };
+        let said = match number % 3 {
+            0 => &[][..],
+            1 => &auth[..200],
+            _ => &auth,
+        };
+        // The node may have had enough of the address already.
+        let _cut = link.write_all(said).await;
+        links.push(link);
+        if number % (count / 4) == count / 4 - 1 {
+            let newcomer = Node::start(&friend);
+            passes_on(&newcomer, &node).await;
+        }
+    }
+    assert!(node.megabytes() < before + 30, "{before} MB, then {} MB", node.megabytes());
+    passes_on(&first, &node).await;
+    assert_eq!(node.call("net_peerCount", json!([])).await, "0x1");
+    drop(links);
+}
+
+#[tokio::test]
+async fn whoever_breaks_the_protocol_is_named_in_the_log_and_the_good_ones_stay() {
+    let node = Node::start(&["--min-peers", "0"]);
+    let friend = Node::start(&["--peer", &node.enode, "--min-peers", "0"]);
+    let mut stranger = Stranger::greet(&Enode::parse(&node.enode).unwrap()).await;
+    let address = stranger.stream.local_addr().unwrap().to_string();
+    stranger.say(packet::MESSAGES, &[0xc1, 0x80]).await;
+    assert_eq!(stranger.end().await, Some(DisconnectReason::SubprotocolError));
+    node.logged(&["WARN", "peer misbehaved", "peer=", &address, "banned_seconds=60"]).await;
+    passes_on(&friend, &node).await;
 }
