@@ -36,6 +36,17 @@ fn every_length_before_the_nonce_hashes_as_by_definition() {
     }
 }
 
+/// Small enough for Miri: `RUSTFLAGS="-C target-feature=+avx2,+avx512f" cargo +nightly miri test
+/// -p wormhole-whisper --lib a_few_batches`.
+#[test]
+fn a_few_batches_hash_as_by_definition() {
+    let before = draft(20).hashed_before_nonce();
+    let task = Task::new(&before);
+    for backend in BACKENDS {
+        assert_eq!(task.search(backend, 5, 16, mask(2)), Some(first(&before, 5, 2)), "{backend:?}");
+    }
+}
+
 #[test]
 fn any_division_into_steps_finds_the_same_nonce() {
     for backend in BACKENDS {
