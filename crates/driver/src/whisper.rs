@@ -64,6 +64,7 @@ mod dialler;
 mod door;
 mod error;
 mod finder;
+mod found;
 mod heard;
 mod hub;
 mod link;

@@ -1,22 +1,24 @@
 //! Whom to call, and when. It opens no link itself.
 //!
 //! Static peers are called again whenever their link is lost, after a pause that grows as long as
-//! they cannot be reached or part at once. Nodes that discovery found are called once each, while
-//! we have called fewer than half of the peers we may have: the rest is for those who call us, and no
-//! more than that (`roster`).
+//! they cannot be reached or part at once. So are nodes that discovery found (`found`), while we have
+//! called fewer than half of the peers we may have: the rest is for those who call us, and no more
+//! than that (`roster`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand_core::RngCore;
 use wormhole_whisper::devp2p::{enode::Enode, key::NodeId};
 
+use super::found::Found;
+
 /// Whom to call, and when.
 #[derive(Debug, Default)]
 pub(super) struct Dialler {
     statics: BTreeMap<NodeId, Static>,
-    found: VecDeque<(NodeId, SocketAddr)>,
+    found: Found,
     /// Those whom we are calling.
     calling: Vec<NodeId>,
 }
@@ -71,16 +73,12 @@ impl Dialler {
         self.statics.contains_key(id)
     }
 
-    /// Discovery found a node.
-    pub(super) fn found(&mut self, enode: &Enode) {
+    /// Discovery has found a node, or offers it again.
+    pub(super) fn found(&mut self, now: Instant, enode: &Enode, rng: &mut impl RngCore) {
         let Some(endpoint) = enode.endpoint.filter(|endpoint| endpoint.tcp != 0) else { return };
-        if self.found.iter().any(|(id, _)| *id == enode.id) || self.is_static(&enode.id) {
-            return;
+        if !self.is_static(&enode.id) {
+            self.found.offer(now, enode.id, endpoint.tcp_address(), rng);
         }
-        if self.found.len() >= MAX_FOUND {
-            self.found.pop_front();
-        }
-        self.found.push_back((enode.id, endpoint.tcp_address()));
     }
 
     /// The next one to call now, and where. `skip` tells whom not to call.
@@ -88,6 +86,7 @@ impl Dialler {
         &mut self,
         now: Instant,
         places: Places,
+        rng: &mut impl RngCore,
         skip: impl Fn(&NodeId) -> bool,
     ) -> Option<(NodeId, SocketAddr)> {
         if self.calling.len() >= MAX_CALLS {
@@ -103,8 +102,9 @@ impl Dialler {
             return Some((*id, peer.address));
         }
         while self.wants_found(places) {
-            let (id, address) = self.found.pop_front()?;
+            let (id, address) = self.found.draw(rng)?;
             if !skip(&id) && !self.calling.contains(&id) {
+                self.found.call(now, id);
                 self.calling.push(id);
                 return Some((id, address));
             }
@@ -131,13 +131,14 @@ impl Dialler {
         lasted: Duration,
         rng: &mut impl RngCore,
     ) {
-        let Some(peer) = self.statics.get_mut(id) else { return };
+        let Some(peer) = self.statics.get_mut(id) else {
+            self.found.lost(now, id, lasted, rng);
+            return;
+        };
         if lasted >= LONG {
             peer.pause = FIRST_PAUSE;
         }
-        // Up to a quarter more, so that two nodes do not call each other at the same time for ever.
-        let more = f64::from(rng.next_u32()) / f64::from(u32::MAX) / 4.0;
-        peer.state = State::Due(now + peer.pause.mul_f64(1.0 + more));
+        peer.state = State::Due(now + vary(peer.pause, rng));
         peer.pause = (peer.pause * 2).min(LONGEST_PAUSE);
     }
 
@@ -163,14 +164,17 @@ pub(super) const fn share(most: usize) -> usize {
     most.div_ceil(2)
 }
 
+/// A pause, and up to a quarter more, so that two nodes do not call each other at the same time for
+/// ever.
+pub(super) fn vary(pause: Duration, rng: &mut impl RngCore) -> Duration {
+    pause.mul_f64(1.0 + f64::from(rng.next_u32()) / f64::from(u32::MAX) / 4.0)
+}
+
 /// Most calls at the same time.
 const MAX_CALLS: usize = 16;
 
 /// Most static peers.
 const MAX_STATIC: usize = 1000;
-
-/// Most nodes that discovery found and that wait to be called.
-const MAX_FOUND: usize = 256;
 
 /// Pause before the second call.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -179,7 +183,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
 /// A link that lasted so long was a good one.
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -195,22 +199,25 @@ mod tests {
         Enode { id: NodeId([number; 64]), endpoint: Some(Endpoint { ip, tcp: 30303, udp: 0 }) }
     }
 
+    fn rng() -> ChaCha12Rng {
+        ChaCha12Rng::seed_from_u64(1)
+    }
+
     fn places(called: usize, taken: usize) -> Places {
         Places { called, taken, most: 4 }
     }
 
     #[test]
     fn a_static_peer_is_called_again_after_growing_pauses() {
-        let mut rng = ChaCha12Rng::seed_from_u64(1);
-        let (mut dialler, mut now) = (Dialler::default(), Instant::now());
+        let (mut dialler, mut now, mut rng) = (Dialler::default(), Instant::now(), rng());
         let id = enode(1).id;
         assert_eq!(dialler.add_static(now, &enode(1), false), Some(true));
         assert_eq!(dialler.add_static(now, &enode(1), false), Some(false));
         let mut pauses = Vec::new();
         for _ in 0..9 {
             // Whether there are places does not matter.
-            assert!(dialler.next(now, places(9, 9), |_| true).is_some());
-            assert!(dialler.next(now, places(9, 9), |_| true).is_none());
+            assert!(dialler.next(now, places(9, 9), &mut rng, |_| true).is_some());
+            assert!(dialler.next(now, places(9, 9), &mut rng, |_| true).is_none());
             dialler.called(&id);
             dialler.lost(now, &id, Duration::ZERO, &mut rng);
             let due = dialler.deadline().unwrap();
@@ -227,25 +234,38 @@ mod tests {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
         dialler.add_static(now, &enode(1), false);
         dialler.came(&enode(1).id);
-        assert!(dialler.next(now, places(0, 1), |_| false).is_none());
+        assert!(dialler.next(now, places(0, 1), &mut rng(), |_| false).is_none());
         assert_eq!(dialler.deadline(), None);
         assert!(dialler.remove_static(&enode(1).id));
     }
 
     #[test]
-    fn found_nodes_are_called_once_and_fill_half_of_the_places() {
-        let (mut dialler, now) = (Dialler::default(), Instant::now());
-        (1..=9).for_each(|number| dialler.found(&enode(number)));
-        dialler.found(&enode(1));
+    fn found_nodes_fill_half_of_the_places() {
+        let (mut dialler, now, mut rng) = (Dialler::default(), Instant::now(), rng());
+        (1..=9).for_each(|number| dialler.found(now, &enode(number), &mut rng));
         let skip = |id: &NodeId| *id == enode(1).id;
-        assert_eq!(dialler.next(now, places(0, 0), skip).unwrap().0, enode(2).id);
-        assert_eq!(dialler.next(now, places(0, 0), skip).unwrap().0, enode(3).id);
-        assert_eq!(dialler.next(now, places(0, 0), skip), None);
-        dialler.called(&enode(2).id);
-        assert_eq!(dialler.next(now, places(0, 3), skip), None);
-        assert_eq!(dialler.next(now, places(0, 0), skip).unwrap().0, enode(4).id);
-        (10..=200).cycle().take(1000).for_each(|number| dialler.found(&enode(number)));
-        assert!(dialler.found.len() <= MAX_FOUND);
+        let (first, _) = dialler.next(now, places(0, 0), &mut rng, skip).unwrap();
+        let (second, _) = dialler.next(now, places(0, 0), &mut rng, skip).unwrap();
+        assert!(first != second && !skip(&first) && !skip(&second));
+        assert_eq!(dialler.next(now, places(0, 0), &mut rng, skip), None);
+        dialler.called(&second);
+        assert_eq!(dialler.next(now, places(0, 3), &mut rng, skip), None);
+        assert!(dialler.next(now, places(0, 0), &mut rng, skip).is_some());
+    }
+
+    #[test]
+    fn a_found_node_that_was_lost_is_called_again_when_it_is_offered_again() {
+        let (mut dialler, now, mut rng) = (Dialler::default(), Instant::now(), rng());
+        let mut call = |now| {
+            dialler.found(now, &enode(1), &mut rng);
+            let (id, _) = dialler.next(now, places(0, 0), &mut rng, |_| false)?;
+            dialler.called(&id);
+            dialler.lost(now, &id, LONG, &mut rng);
+            Some(id)
+        };
+        assert_eq!(call(now), Some(enode(1).id));
+        assert_eq!(call(now + Duration::from_secs(10)), None);
+        assert_eq!(call(now + LONG), Some(enode(1).id));
     }
 
     #[test]
@@ -253,7 +273,7 @@ mod tests {
         let mut dialler = Dialler::default();
         let nowhere = Enode { endpoint: None, ..enode(1) };
         assert_eq!(dialler.add_static(Instant::now(), &nowhere, false), None);
-        dialler.found(&nowhere);
-        assert!(dialler.found.is_empty());
+        dialler.found(Instant::now(), &nowhere, &mut rng());
+        assert_eq!(dialler.next(Instant::now(), places(0, 0), &mut rng(), |_| false), None);
     }
 }

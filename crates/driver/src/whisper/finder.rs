@@ -1,5 +1,7 @@
 //! Discovery: the core's session on a UDP socket.
 //!
+//! While peers are wanted, it looks for more nodes and offers those that are known, again and again.
+//!
 //! Each datagram costs a signature check, so only so many are looked at in a second, and only so
 //! many of one address.
 
@@ -7,7 +9,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use rand_core::OsRng;
+use rand_core::{OsRng, RngCore};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -16,6 +18,8 @@ use wormhole_whisper::devp2p::{
     discovery::{Discovery, DiscoveryOutput, packet::MAX_DATAGRAM},
     enode::Enode,
 };
+
+use super::found::draw;
 
 /// Takes part in discovery until the node stops; looks for more nodes as long as they are wanted.
 pub(super) async fn look(
@@ -33,7 +37,7 @@ pub(super) async fn look(
             match output {
                 // What cannot be sent is lost, as any datagram may be.
                 DiscoveryOutput::Send(to, bytes) => drop(socket.try_send_to(&bytes, to)),
-                // Who is not taken now is found again.
+                // Who is not taken now is offered again.
                 DiscoveryOutput::Found(enode) => drop(found.try_send(enode)),
             }
         }
@@ -63,11 +67,21 @@ pub(super) async fn look(
                     next_search = now + if hungry { HUNGRY } else { SATED };
                     if hungry {
                         discovery.search(now, wall, &mut OsRng);
+                        offer(&discovery, &found, &mut OsRng);
                     }
                 }
             }
         }
     }
+}
+
+/// Offers nodes that were found before, in random order and as many as are taken: of those that were
+/// lost or could not be called then, nobody would hear again otherwise.
+fn offer(discovery: &Discovery, found: &mpsc::Sender<Enode>, rng: &mut impl RngCore) {
+    let mut nodes: Vec<_> = discovery.nodes().collect();
+    while let Some(node) = draw(&mut nodes, rng)
+        && found.try_send(node).is_ok()
+    {}
 }
 
 /// How many datagrams are still looked at in this second.

@@ -235,7 +235,9 @@ impl Hub {
             next: AtomicU64::new(0),
         });
         let mut dialler = Dialler::default();
-        settings.bootnodes.iter().filter(|node| node.id != id).for_each(|node| dialler.found(node));
+        for node in settings.bootnodes.iter().filter(|node| node.id != id) {
+            dialler.found(now, node, &mut OsRng);
+        }
         for node in settings.static_peers.iter().filter(|node| node.id != id) {
             dialler.add_static(now, node, false);
         }
@@ -287,7 +289,9 @@ impl Hub {
                     None => break None,
                 },
                 Some(event) = events.recv() => self.note(event),
-                Some(enode) = found.recv() => self.dialler.found(&enode),
+                Some(enode) = found.recv() => {
+                    self.dialler.found(Instant::now(), &enode, &mut OsRng);
+                }
                 mined = mined(&mut self.cover) => self.post_cover(mined),
                 () = sleep_until(deadline.into()) => self.let_time_pass(),
             }
@@ -338,7 +342,8 @@ impl Hub {
             let blacklist = lock(&self.blacklist);
             let skip =
                 |id: &NodeId| *id == self.id || roster.has(id) || blacklist.bans_node(now, id);
-            let Some((id, address)) = self.dialler.next(now, places, skip) else { break };
+            let next = self.dialler.next(now, places, &mut OsRng, skip);
+            let Some((id, address)) = next else { break };
             drop(blacklist);
             let link = LinkNumber(self.context.next.fetch_add(1, Ordering::Relaxed));
             tokio::spawn(link::call(Arc::clone(&self.context), link, id, address));

@@ -24,6 +24,23 @@ async fn nodes_that_know_one_bootnode_find_one_another() {
 }
 
 #[tokio::test]
+async fn a_peer_that_was_found_and_lost_is_called_again() {
+    let mut settings = quick();
+    settings.discovery = true;
+    let first = start(settings.clone()).await;
+    settings.bootnodes = vec![first.enode()];
+    let second = start(settings).await;
+    connected(&first, 1).await;
+    connected(&second, 1).await;
+    assert!(second.remove_peer(first.id()).await.unwrap());
+    assert_eq!(second.status().await.unwrap().peers, 0);
+    connected(&second, 1).await;
+    for node in [first, second] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_static_peer_is_called_again_when_it_comes_back() {
     let folder = super::restart::Folder::new("static");
     let mut settings = quick();
