@@ -3,7 +3,7 @@
 //! While peers are wanted, it looks for more nodes and offers those that are known, again and again.
 //!
 //! Each datagram costs a signature check, so only so many are looked at in a second, and only so
-//! many of one address.
+//! many of one address; those whom we have asked something are counted apart from strangers.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ pub(super) async fn look(
     found: mpsc::Sender<Enode>,
     mut wanted: watch::Receiver<bool>,
 ) {
-    let mut budget = Budget::new(Instant::now());
+    let mut budgets = Budgets::new(Instant::now());
     let mut next_search = Instant::now() + HUNGRY;
     // One more, so that what is longer than allowed is seen to be.
     let mut datagram = [0; MAX_DATAGRAM + 1];
@@ -53,7 +53,7 @@ pub(super) async fn look(
                 let now = Instant::now();
                 // An error is about a datagram that we sent, and some host that is not there.
                 if let Ok((length, from)) = received
-                    && budget.allows(now, from.ip())
+                    && budgets.allow(now, from.ip(), discovery.expects(from))
                 {
                     let bytes = datagram.get(..length).unwrap_or_default();
                     let _ignored = discovery.handle(now, SystemTime::now().into(), from, bytes);
@@ -84,28 +84,51 @@ fn offer(discovery: &Discovery, found: &mpsc::Sender<Enode>, rng: &mut impl RngC
     {}
 }
 
+/// What is still looked at in this second: of those whom we have asked something, and of strangers.
+/// Strangers may say that they are anybody, so what they use up must not be missing for the others.
+#[derive(Debug)]
+struct Budgets {
+    asked: Budget,
+    strangers: Budget,
+}
+
+impl Budgets {
+    fn new(now: Instant) -> Self {
+        Self {
+            asked: Budget::new(now, MAX_ASKED, MAX_ASKED_PER_ADDRESS),
+            strangers: Budget::new(now, MAX_STRANGERS, MAX_STRANGERS_PER_ADDRESS),
+        }
+    }
+
+    fn allow(&mut self, now: Instant, address: IpAddr, expected: bool) -> bool {
+        expected && self.asked.allows(now, address) || self.strangers.allows(now, address)
+    }
+}
+
 /// How many datagrams are still looked at in this second.
 #[derive(Debug)]
 struct Budget {
     since: Instant,
     total: u32,
     per_address: HashMap<IpAddr, u32>,
+    most: u32,
+    most_per_address: u32,
 }
 
 impl Budget {
-    fn new(now: Instant) -> Self {
-        Self { since: now, total: 0, per_address: HashMap::new() }
+    fn new(now: Instant, most: u32, most_per_address: u32) -> Self {
+        Self { since: now, total: 0, per_address: HashMap::new(), most, most_per_address }
     }
 
     fn allows(&mut self, now: Instant, address: IpAddr) -> bool {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
-            *self = Self::new(now);
+            *self = Self::new(now, self.most, self.most_per_address);
         }
-        if self.total >= MAX_PER_SECOND {
+        if self.total >= self.most {
             return false;
         }
         let count = self.per_address.entry(network(address)).or_default();
-        if *count >= MAX_PER_ADDRESS {
+        if *count >= self.most_per_address {
             return false;
         }
         *count += 1;
@@ -114,11 +137,19 @@ impl Budget {
     }
 }
 
-/// Datagrams that are looked at in a second: a tenth of a processor or so.
-const MAX_PER_SECOND: u32 = 500;
+/// Datagrams of strangers that are looked at in a second: a tenth of a processor or so.
+const MAX_STRANGERS: u32 = 500;
 
-/// Datagrams of one address that are looked at in a second.
-const MAX_PER_ADDRESS: u32 = 100;
+/// Such datagrams of one address.
+const MAX_STRANGERS_PER_ADDRESS: u32 = 100;
+
+/// Datagrams of those whom we have asked that are looked at in a second. As many again; a search
+/// brings a tenth of it.
+const MAX_ASKED: u32 = 500;
+
+/// Such datagrams of one address. An honest node has six to say: a ping, a pong, a question and
+/// three for its nodes.
+const MAX_ASKED_PER_ADDRESS: u32 = 25;
 
 /// Time between two searches while peers are wanted.
 const HUNGRY: Duration = Duration::from_secs(5);
@@ -130,24 +161,70 @@ const SATED: Duration = Duration::from_secs(60);
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
+    use wormhole_whisper::devp2p::{enode::Endpoint, key::PrivateKey};
+
     use super::*;
 
     #[test]
     fn one_address_cannot_use_up_what_all_may_send() {
         let now = Instant::now();
-        let mut budget = Budget::new(now);
+        let mut budget = Budget::new(now, MAX_STRANGERS, MAX_STRANGERS_PER_ADDRESS);
         let loud: IpAddr = Ipv4Addr::new(192, 0, 2, 1).into();
         let allowed = (0..10_000).filter(|_| budget.allows(now, loud)).count();
-        assert_eq!(allowed, usize::try_from(MAX_PER_ADDRESS).unwrap());
+        assert_eq!(allowed, usize::try_from(MAX_STRANGERS_PER_ADDRESS).unwrap());
         assert!(budget.allows(now, Ipv4Addr::new(192, 0, 2, 2).into()));
         assert!(budget.allows(now + Duration::from_secs(1), loud));
         let v6 = |number: u128| budget.allows(now, Ipv6Addr::from_bits(1 << 100 | number).into());
         let allowed = (0..10_000).map(v6).filter(|allowed| *allowed).count();
-        assert_eq!(allowed, usize::try_from(MAX_PER_ADDRESS).unwrap());
+        assert_eq!(allowed, usize::try_from(MAX_STRANGERS_PER_ADDRESS).unwrap());
         let many = (0..10_000).filter(|number| {
             budget.allows(now + Duration::from_secs(1), Ipv4Addr::from_bits(*number).into())
         });
-        assert!(many.count() < usize::try_from(MAX_PER_SECOND).unwrap());
-        assert!(budget.per_address.len() <= usize::try_from(MAX_PER_SECOND).unwrap());
+        assert!(many.count() < usize::try_from(MAX_STRANGERS).unwrap());
+        assert!(budget.per_address.len() <= usize::try_from(MAX_STRANGERS).unwrap());
+    }
+
+    #[test]
+    fn strangers_use_up_nothing_of_what_those_have_whom_we_asked() {
+        let now = Instant::now();
+        let mut budgets = Budgets::new(now);
+        let address = |number: u32| Ipv4Addr::from_bits(number).into();
+        let strangers = (0..10_000).filter(|number| budgets.allow(now, address(*number), false));
+        assert_eq!(strangers.count(), usize::try_from(MAX_STRANGERS).unwrap());
+        let loud = (0..10_000).filter(|_| budgets.allow(now, address(7), true));
+        assert_eq!(loud.count(), usize::try_from(MAX_ASKED_PER_ADDRESS).unwrap());
+        let asked = (8..10_000).filter(|number| budgets.allow(now, address(*number), true));
+        assert_eq!(asked.count(), usize::try_from(MAX_ASKED - MAX_ASKED_PER_ADDRESS).unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_strangers_say_does_not_drown_the_answers_that_we_wait_for() {
+        let bind = || async { UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap() };
+        let (socket, other, stranger) = (bind().await, bind().await, bind().await);
+        let node = |socket: &UdpSocket, bootnodes: &[Enode]| {
+            let (key, at) = (PrivateKey::random(&mut OsRng), socket.local_addr().unwrap());
+            let endpoint = Endpoint { ip: at.ip(), udp: at.port(), tcp: at.port() };
+            let enode = Enode { id: key.public_key().node_id(), endpoint: Some(endpoint) };
+            (enode, Discovery::new(key, endpoint, 1, bootnodes, Instant::now()))
+        };
+        let (enode, mut asked) = node(&other, &[]);
+        let (_, discovery) = node(&socket, &[enode]);
+        let ours = socket.local_addr().unwrap();
+        let (finds, mut found) = mpsc::channel(1);
+        let (_wanted, wanted) = watch::channel(true);
+        tokio::spawn(look(socket, discovery, finds, wanted));
+
+        let mut ping = [0; MAX_DATAGRAM];
+        let (length, from) = other.recv_from(&mut ping).await.unwrap();
+        for _ in 0..=MAX_STRANGERS_PER_ADDRESS {
+            stranger.send_to(&[7; MAX_DATAGRAM / 10], ours).await.unwrap();
+        }
+        let wall = SystemTime::now().into();
+        asked.handle(Instant::now(), wall, from, &ping[..length]).unwrap();
+        while let Some(DiscoveryOutput::Send(to, answer)) = asked.poll() {
+            other.send_to(&answer, to).await.unwrap();
+        }
+        let heard = tokio::time::timeout(Duration::from_secs(10), found.recv()).await;
+        assert_eq!(heard.expect("in time"), Some(enode));
     }
 }

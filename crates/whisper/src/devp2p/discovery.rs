@@ -71,6 +71,8 @@ struct Query {
     until: Instant,
     /// Whether the lookup wants to ask it.
     wanted: bool,
+    /// Whether nobody but itself wants it to be asked.
+    provoked: bool,
     /// Whether it has pinged us meanwhile, and so knows us.
     pinged: bool,
 }
@@ -168,6 +170,14 @@ impl Discovery {
         }
     }
 
+    /// Whether we have asked something of whoever is at this address and wait for the answer. Who is
+    /// pinged only because it has pinged us does not count: that is anybody.
+    pub fn expects(&self, from: SocketAddr) -> bool {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let asked = |query: &Query| !query.provoked && query.node.endpoint.udp_address() == from;
+        self.queries.values().any(asked)
+    }
+
     /// Hands out the next thing to do.
     pub fn poll(&mut self) -> Option<DiscoveryOutput> {
         self.outputs.pop_front()
@@ -247,9 +257,11 @@ impl Discovery {
     fn ping(&mut self, now: Instant, wall: u64, node: Neighbor, why: Why) {
         if let Some(query) = self.queries.get_mut(&node.id) {
             query.wanted |= why == Why::Lookup;
+            query.provoked &= why == Why::Pinged;
             return;
         }
-        if self.queries.len() >= MAX_QUERIES {
+        let most = if why == Why::Pinged { MAX_PROVOKED } else { MAX_QUERIES };
+        if self.queries.len() >= most {
             if let Some(lookup) = &mut self.lookup {
                 lookup.failed(&node.id);
             }
@@ -263,6 +275,7 @@ impl Discovery {
             awaited: Awaited::Pong(hash),
             until: now + PATIENCE,
             wanted: why == Why::Lookup,
+            provoked: why == Why::Pinged,
             pinged: why == Why::Pinged,
         };
         self.queries.insert(node.id, query);
@@ -276,11 +289,9 @@ impl Discovery {
         };
         let question = Packet::FindNode { target, expiration: expiration(wall) };
         self.send(node.endpoint.udp_address(), &question);
-        let awaited = Awaited::Nodes(0);
-        self.queries.insert(
-            node.id,
-            Query { node, awaited, until: now + PATIENCE, wanted: true, pinged: true },
-        );
+        let (awaited, until) = (Awaited::Nodes(0), now + PATIENCE);
+        let query = Query { node, awaited, until, wanted: true, provoked: false, pinged: true };
+        self.queries.insert(node.id, query);
     }
 
     fn on_ping(&mut self, now: Instant, wall: u64, node: Neighbor, hash: [u8; 32]) {
@@ -497,8 +508,12 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two lookups of our own name. As in go-ethereum.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
-/// Nodes that we wait for at the same time. More are not pinged back.
+/// Nodes that we wait for at the same time.
 const MAX_QUERIES: usize = 256;
+
+/// Nodes that we wait for from which on nobody is pinged back: the other places are for those whom
+/// we look for.
+const MAX_PROVOKED: usize = 192;
 
 #[cfg(test)]
 mod tests;

@@ -208,6 +208,45 @@ fn a_stranger_s_pings_are_answered_with_little_more_than_they_cost() {
 }
 
 #[test]
+fn whom_we_ask_is_expected_until_it_has_answered_and_strangers_never() {
+    let mut alone = Alone::new();
+    let expects = |alone: &Alone, n| alone.node.expects(public(n).udp_address());
+    alone.prove(2, public(2));
+    assert!(!expects(&alone, 2));
+    alone.node.search(alone.now, wall(), &mut rng());
+    alone.said();
+    let Endpoint { ip: IpAddr::V4(ip), udp, .. } = public(2) else { panic!() };
+    assert!(expects(&alone, 2) && alone.node.expects((ip.to_ipv6_mapped(), udp).into()));
+    assert!(!alone.node.expects((ip, udp + 1).into()));
+    let nodes = vec![enode(9, public(9)); 16];
+    let [most, rest] = [&nodes[..12], &nodes[12..]].map(<[Enode]>::to_vec);
+    alone.hear(2, public(2), &Packet::Neighbors { nodes: most, expiration: SOON }).unwrap();
+    assert!(expects(&alone, 2) && expects(&alone, 9));
+    alone.hear(2, public(2), &Packet::Neighbors { nodes: rest, expiration: SOON }).unwrap();
+    assert!(!expects(&alone, 2));
+    alone.hear(3, public(3), &ping(public(3))).unwrap();
+    assert!(alone.said().len() == 3 && !expects(&alone, 3), "it was we who were asked");
+}
+
+#[test]
+fn strangers_without_number_do_not_keep_us_from_asking_those_whom_we_know() {
+    let mut alone = Alone::new();
+    alone.prove(2, public(2));
+    let mut rng = rng();
+    for n in 0..500_u16 {
+        let from = Endpoint { udp: 1000 + n, ..public(3) };
+        let datagram = ping(from).seal(&PrivateKey::random(&mut rng)).datagram;
+        alone.node.handle(alone.now, wall(), from.udp_address(), &datagram).unwrap();
+    }
+    alone.node.search(alone.now, wall(), &mut rng);
+    alone.said();
+    let nodes = vec![enode(9, public(9))];
+    alone.hear(2, public(2), &Packet::Neighbors { nodes, expiration: SOON }).unwrap();
+    let asked: Vec<_> = alone.said().into_iter().map(|(to, _, _)| to).collect();
+    assert_eq!(asked, [public(9).udp_address()]);
+}
+
+#[test]
 fn strangers_without_number_do_not_fill_the_memory() {
     let mut alone = Alone::new();
     let mut rng = rng();
@@ -217,7 +256,7 @@ fn strangers_without_number_do_not_fill_the_memory() {
         alone.node.handle(alone.now, wall(), from.udp_address(), &datagram).unwrap();
         alone.said();
     }
-    assert_eq!(alone.node.queries.len(), MAX_QUERIES);
+    assert_eq!(alone.node.queries.len(), MAX_PROVOKED);
     assert_eq!(alone.node.nodes().count(), 0);
     alone.node.handle_timeout(alone.now + PATIENCE, wall(), &mut rng);
     assert_eq!(alone.node.queries.len(), 0);
