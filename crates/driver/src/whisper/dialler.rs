@@ -58,8 +58,15 @@ impl Dialler {
         if self.statics.len() >= MAX_STATIC && !self.statics.contains_key(&enode.id) {
             return None;
         }
+        let address = endpoint.tcp_address();
+        if let Some(known) = self.statics.get_mut(&enode.id)
+            && matches!(known.state, State::Busy)
+        {
+            known.address = address;
+            return Some(false);
+        }
         let state = if busy { State::Busy } else { State::Due(now) };
-        let added = Static { address: endpoint.tcp_address(), state, pause: FIRST_PAUSE };
+        let added = Static { address, state, pause: FIRST_PAUSE };
         Some(self.statics.insert(enode.id, added).is_none())
     }
 
@@ -151,9 +158,9 @@ impl Dialler {
 
     /// When [`Dialler::next`] may have something new because time has passed.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let due = self.statics.values().filter_map(|peer| match peer.state {
-            State::Busy => None,
-            State::Due(at) => Some(at),
+        let due = self.statics.iter().filter_map(|(id, peer)| match peer.state {
+            State::Due(at) if !self.calling.contains(id) => Some(at),
+            State::Busy | State::Due(_) => None,
         });
         due.min().filter(|_| self.calling.len() < MAX_CALLS)
     }
@@ -237,6 +244,25 @@ mod tests {
         assert!(dialler.next(now, places(0, 1), &mut rng(), |_| false).is_none());
         assert_eq!(dialler.deadline(), None);
         assert!(dialler.remove_static(&enode(1).id));
+    }
+
+    #[test]
+    fn whoever_is_added_while_it_is_being_called_is_not_due_at_once() {
+        let (now, mut rng) = (Instant::now(), rng());
+        for found in [true, false] {
+            let mut dialler = Dialler::default();
+            match found {
+                true => dialler.found(now, &enode(1), &mut rng),
+                false => assert!(dialler.add_static(now, &enode(1), false).is_some()),
+            }
+            assert!(dialler.next(now, places(0, 0), &mut rng, |_| false).is_some());
+            assert_eq!(dialler.add_static(now, &enode(1), false), Some(found));
+            assert_eq!(dialler.next(now, places(0, 0), &mut rng, |_| false), None);
+            assert_eq!(dialler.deadline(), None);
+            dialler.called(&enode(1).id);
+            dialler.lost(now, &enode(1).id, Duration::ZERO, &mut rng);
+            assert!(dialler.deadline().unwrap() > now);
+        }
     }
 
     #[test]
