@@ -24,6 +24,7 @@ use config::{Order, Settings};
 use drain::{Drain, Signal, Signals};
 use metrics::Metrics;
 use net::Tls;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// What every service gets from the process it runs in.
 #[derive(Clone, Debug)]
@@ -111,17 +112,9 @@ async fn run_services(settings: Settings) -> Result<(), ServerError> {
     let tls = Tls::from_settings(&settings.common)?;
     let host = Host { drain, metrics: Arc::default(), tls: tls.clone() };
     let grace = Duration::from_secs(settings.common.drain_seconds);
-    let mut services = tokio::task::JoinSet::new();
-    if let Some(config) = settings.mailbox {
-        services.spawn(mailbox::serve(config, host.clone()));
-    }
-    if let Some(config) = settings.transit_relay {
-        services.spawn(transit_relay::serve(config, host.clone()));
-    }
-    if let Some(config) = settings.whisper {
-        services.spawn(whisper::serve(config, host, grace));
-    }
-    let mut last_moment = None;
+    let mut services = JoinSet::new();
+    let mut brief = start(settings, &host, grace, &mut services);
+    let (mut last_moment, mut overtime) = (None, false);
     loop {
         let over = async {
             match last_moment {
@@ -132,6 +125,7 @@ async fn run_services(settings: Settings) -> Result<(), ServerError> {
         tokio::select! {
             ended = services.join_next() => match ended {
                 Some(Ok(result)) => result?,
+                Some(Err(cut)) if cut.is_cancelled() => {}
                 Some(Err(bug)) => return Err(ServerError::System(bug.to_string())),
                 None => return Ok(()),
             },
@@ -145,9 +139,38 @@ async fn run_services(settings: Settings) -> Result<(), ServerError> {
                     switch.begin();
                 }
             },
-            () = over => return Ok(()),
+            () = over => match std::mem::replace(&mut overtime, true) {
+                true => {
+                    tracing::warn!("whisper node has not written all that it holds");
+                    return Ok(());
+                }
+                false => {
+                    brief.drain(..).for_each(|service| service.abort());
+                    last_moment = last_moment.map(|moment| moment + OVERTIME);
+                }
+            },
         }
     }
+}
+
+/// Starts what is configured. Returns those that have nothing to write when they end, and may be cut.
+fn start(
+    settings: Settings,
+    host: &Host,
+    grace: Duration,
+    services: &mut JoinSet<Result<(), ServerError>>,
+) -> Vec<AbortHandle> {
+    let mut brief = Vec::new();
+    if let Some(config) = settings.mailbox {
+        brief.push(services.spawn(mailbox::serve(config, host.clone())));
+    }
+    if let Some(config) = settings.transit_relay {
+        brief.push(services.spawn(transit_relay::serve(config, host.clone())));
+    }
+    if let Some(config) = settings.whisper {
+        services.spawn(whisper::serve(config, host.clone(), grace));
+    }
+    brief
 }
 
 /// Reads the certificate again; the old one stays if the new one is unusable.
@@ -158,3 +181,6 @@ fn reload(tls: Option<&Tls>) {
         None => {}
     }
 }
+
+/// How long after the drain a Whisper node may still write down what it holds.
+const OVERTIME: Duration = Duration::from_secs(15);

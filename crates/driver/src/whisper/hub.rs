@@ -356,7 +356,8 @@ impl Hub {
         self.roster.places()
     }
 
-    /// Parts with everyone and keeps what a restart needs.
+    /// Keeps what a restart needs, and parts with everyone meanwhile: whoever ends the process may not
+    /// wait for the last link.
     async fn stop(mut self, mut events: mpsc::Receiver<Event>) {
         for orders in self.roster.drain() {
             // Who does not take it is told by the end of the link.
@@ -364,24 +365,26 @@ impl Hub {
         }
         let Self { node, context, closing, wanted, audience, folder, archive, .. } = self;
         drop((context, closing, wanted));
+        let kept = spawn_blocking(move || {
+            let kept = folder.as_ref().map_or(Ok(()), |folder| folder.keep(node.pool()));
+            if let Err(error) = kept {
+                tracing::warn!(%error, "envelopes are not kept over the restart");
+            }
+            folder
+        });
         let parted = async { while events.recv().await.is_some() {} };
-        if timeout(PARTING, parted).await.is_err() {
+        let (folder, parted) = tokio::join!(kept, timeout(PARTING, parted));
+        if parted.is_err() {
             tracing::debug!("not every link has ended in time");
         }
         audience.close();
-        let kept = spawn_blocking(move || {
-            if let Some(folder) = folder
-                && let Err(error) = folder.keep(node.pool())
-            {
-                tracing::warn!(%error, "envelopes are not kept over the restart");
-            }
-            if let Some(ServedArchive { archive, thread, .. }) = archive {
-                drop(archive);
-                // It panics only if something in it is broken, which it has said.
-                let _panicked = thread.join();
-            }
-        });
-        let _shutting_down = kept.await;
+        if let Some(ServedArchive { archive, thread, .. }) = archive {
+            drop(archive);
+            // It panics only if something in it is broken, which it has said.
+            let _panicked = spawn_blocking(move || thread.join()).await;
+        }
+        // It is ours until nothing is written any more.
+        drop(folder);
     }
 }
 
@@ -426,3 +429,27 @@ const PARTING: Duration = Duration::from_secs(3);
 
 /// Longest search for the work of one cover envelope.
 const COVER_TIME: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_restart_needs_is_kept_before_the_last_link_has_ended() {
+        let path = std::env::temp_dir().join(format!("wormhole-{}-hub", std::process::id()));
+        let settings = Settings { data: Some(path.clone()), ..Settings::loopback() };
+        let kept = Kept::recall(&settings).unwrap();
+        let (hub, inputs) = Hub::new(kept, &settings, None, Audience::default());
+        // A link has this as long as it lives.
+        let link = Arc::clone(&hub.context);
+        let begun = Instant::now();
+        let stopping = tokio::spawn(hub.stop(inputs.events));
+        while !path.join("pool").exists() {
+            tokio::task::yield_now().await;
+        }
+        drop(link);
+        stopping.await.unwrap();
+        assert!(begun.elapsed() < PARTING);
+        std::fs::remove_dir_all(path).unwrap();
+    }
+}

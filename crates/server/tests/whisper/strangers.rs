@@ -70,6 +70,24 @@ async fn a_client_that_reads_nothing_does_not_cost_the_node_its_messages() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_node_that_must_stop_at_once_keeps_its_messages_first() {
+    let folder = Folder::new("hurry");
+    let (data, pool) = (folder.path("data"), folder.path("data/pool"));
+    let arguments = ["--data", &data, "--drain-seconds", "0", "--min-peers", "0"];
+    let mut node = Node::start(&arguments);
+    let friend = Node::start(&["--peer", &node.enode, "--min-peers", "0"]);
+    passes_on(&friend, &node).await;
+    assert!(!std::fs::exists(&pool).unwrap());
+    let process = node.process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    let ended = tokio::task::spawn_blocking(move || node.process.wait().unwrap()).await.unwrap();
+    assert!(ended.success());
+    let kept = std::fs::metadata(pool).unwrap().len();
+    assert!(kept > 284, "{kept} bytes, less than a sealed message");
+}
+
 /// As many links as the system lets this process have, up to ten thousand.
 #[cfg(target_os = "linux")]
 fn affordable_links() -> u16 {
