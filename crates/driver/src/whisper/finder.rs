@@ -13,7 +13,7 @@ use rand_core::{OsRng, RngCore};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
-use wormhole_kit::network;
+use wormhole_kit::{network, wider_network};
 use wormhole_whisper::devp2p::{
     discovery::{Discovery, DiscoveryOutput, packet::MAX_DATAGRAM},
     enode::Enode,
@@ -111,27 +111,31 @@ struct Budget {
     since: Instant,
     total: u32,
     per_address: HashMap<IpAddr, u32>,
+    per_wider: HashMap<IpAddr, u32>,
     most: u32,
     most_per_address: u32,
 }
 
 impl Budget {
     fn new(now: Instant, most: u32, most_per_address: u32) -> Self {
-        Self { since: now, total: 0, per_address: HashMap::new(), most, most_per_address }
+        let (per_address, per_wider) = (HashMap::new(), HashMap::new());
+        Self { since: now, total: 0, per_address, per_wider, most, most_per_address }
     }
 
     fn allows(&mut self, now: Instant, address: IpAddr) -> bool {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
             *self = Self::new(now, self.most, self.most_per_address);
         }
-        if self.total >= self.most {
+        let (narrow, wide) = (network(address), wider_network(address));
+        let spent = |of: &HashMap<_, _>, key| of.get(key).copied().unwrap_or_default();
+        if self.total >= self.most
+            || spent(&self.per_address, &narrow) >= self.most_per_address
+            || spent(&self.per_wider, &wide) >= WIDER * self.most_per_address
+        {
             return false;
         }
-        let count = self.per_address.entry(network(address)).or_default();
-        if *count >= self.most_per_address {
-            return false;
-        }
-        *count += 1;
+        *self.per_address.entry(narrow).or_default() += 1;
+        *self.per_wider.entry(wide).or_default() += 1;
         self.total += 1;
         true
     }
@@ -150,6 +154,9 @@ const MAX_ASKED: u32 = 500;
 /// Such datagrams of one address. An honest node has six to say: a ping, a pong, a question and
 /// three for its nodes.
 const MAX_ASKED_PER_ADDRESS: u32 = 25;
+
+/// How many times what one address may send its wider network may send. Of IPv4 both are the same.
+const WIDER: u32 = 2;
 
 /// Time between two searches while peers are wanted.
 const HUNGRY: Duration = Duration::from_secs(5);
@@ -181,6 +188,17 @@ mod tests {
             budget.allows(now + Duration::from_secs(1), Ipv4Addr::from_bits(*number).into())
         });
         assert!(many.count() < usize::try_from(MAX_STRANGERS).unwrap());
+        assert!(budget.per_address.len() <= usize::try_from(MAX_STRANGERS).unwrap());
+    }
+
+    #[test]
+    fn whoever_has_many_ipv6_networks_may_send_twice_as_much_as_one() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now, MAX_STRANGERS, MAX_STRANGERS_PER_ADDRESS);
+        let house = |number: u128| Ipv6Addr::from_bits(0x2001_0db8 << 96 | number << 64).into();
+        let allowed = (0..10_000).filter(|number| budget.allows(now, house(*number)));
+        assert_eq!(allowed.count(), usize::try_from(2 * MAX_STRANGERS_PER_ADDRESS).unwrap());
+        assert!(budget.allows(now, house(1 << 16)));
         assert!(budget.per_address.len() <= usize::try_from(MAX_STRANGERS).unwrap());
     }
 

@@ -2,15 +2,16 @@
 //!
 //! A node that breaks the protocol is banned by its name, longer each time. Names cost nothing, so
 //! its address is remembered too (of IPv6 the part that a household has), and banned once enough has
-//! come from there; a single bad node in a large house does not lock the house out. What is on this machine could do worse and is banned by
-//! name alone.
+//! come from there; a single bad node in a large house does not lock the house out. Some have a
+//! thousand such parts, so the network around them is banned once it is enough for three of them.
+//! What is on this machine could do worse and is banned by name alone.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use wormhole_kit::network;
+use wormhole_kit::{network, wider_network};
 use wormhole_whisper::devp2p::key::NodeId;
 
 /// What nodes and addresses have done lately.
@@ -18,6 +19,8 @@ use wormhole_whisper::devp2p::key::NodeId;
 pub(super) struct Reputation {
     nodes: Records<NodeId>,
     addresses: Records<IpAddr>,
+    /// By wider network of IPv6.
+    districts: Records<IpAddr>,
 }
 
 impl Reputation {
@@ -30,11 +33,13 @@ impl Reputation {
         address: IpAddr,
     ) -> Option<Duration> {
         let node = id.map(|id| self.nodes.blame(now, id, NODE_FAULTS));
-        let house = match address.to_canonical().is_loopback() {
-            true => None,
-            false => self.addresses.blame(now, network(address), ADDRESS_FAULTS),
-        };
-        node.flatten().max(house)
+        if address.to_canonical().is_loopback() {
+            return node.flatten();
+        }
+        let house = self.addresses.blame(now, network(address), ADDRESS_FAULTS);
+        let district = district(address);
+        let district = district.map(|it| self.districts.blame(now, it, DISTRICT_FAULTS));
+        node.flatten().max(house).max(district.flatten())
     }
 
     /// Whether a node is banned.
@@ -45,6 +50,7 @@ impl Reputation {
     /// Whether an address is banned.
     pub(super) fn bans_address(&self, now: Instant, address: IpAddr) -> bool {
         self.addresses.is_banned(now, &network(address))
+            || district(address).is_some_and(|it| self.districts.is_banned(now, &it))
     }
 
     /// Forgives a node, because whoever runs us asks for it.
@@ -52,10 +58,15 @@ impl Reputation {
         self.nodes.0.remove(id);
     }
 
-    /// How many nodes and addresses are banned.
+    /// How many nodes, addresses and wider networks are banned.
     pub(super) fn banned(&self, now: Instant) -> usize {
-        self.nodes.banned(now) + self.addresses.banned(now)
+        self.nodes.banned(now) + self.addresses.banned(now) + self.districts.banned(now)
     }
+}
+
+/// The wider network of an IPv6 address. An IPv4 address has none but itself.
+fn district(address: IpAddr) -> Option<IpAddr> {
+    Some(wider_network(address)).filter(IpAddr::is_ipv6)
 }
 
 #[derive(Debug)]
@@ -117,6 +128,9 @@ const NODE_FAULTS: u32 = 1;
 /// Faults from which on an address is banned.
 const ADDRESS_FAULTS: u32 = 20;
 
+/// Faults from which on a wider network is banned.
+const DISTRICT_FAULTS: u32 = 3 * ADDRESS_FAULTS;
+
 /// How long a ban lasts the first time.
 const FIRST_BAN: Duration = Duration::from_secs(60);
 
@@ -126,7 +140,7 @@ const LONGEST_BAN: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a fault is remembered after the last one.
 const MEMORY: Duration = Duration::from_secs(25 * 60 * 60);
 
-/// Most nodes, and most addresses, that are remembered.
+/// Most nodes, most addresses and most wider networks that are remembered.
 const MAX_RECORDS: usize = 10_000;
 
 #[cfg(test)]
@@ -176,6 +190,24 @@ mod tests {
             reputation.blame(now, None, Ipv6Addr::LOCALHOST.into());
         }
         assert!(!reputation.bans_address(now, Ipv6Addr::LOCALHOST.into()));
+    }
+
+    #[test]
+    fn whoever_has_many_ipv6_networks_does_not_escape_by_another_one() {
+        let (mut reputation, now) = (Reputation::default(), Instant::now());
+        let house = |net: u128| Ipv6Addr::from_bits(0x2001_0db8 << 96 | net << 64).into();
+        for net in 1..u128::from(DISTRICT_FAULTS) {
+            assert_eq!(reputation.blame(now, None, house(net)), None);
+        }
+        assert!(!reputation.bans_address(now, house(12_345)));
+        assert_eq!(reputation.blame(now, None, house(0)), Some(FIRST_BAN));
+        assert!(reputation.bans_address(now, house(12_345)));
+        assert!(!reputation.bans_address(now, house(1 << 16)));
+        assert_eq!(reputation.banned(now), 1);
+        for number in 0..2 * DISTRICT_FAULTS {
+            reputation.blame(now, None, Ipv4Addr::from_bits(0xc633_6400 | number).into());
+        }
+        assert!(!reputation.bans_address(now, Ipv4Addr::new(198, 51, 100, 255).into()));
     }
 
     #[test]

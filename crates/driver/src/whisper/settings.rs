@@ -35,7 +35,8 @@ pub struct Settings {
     pub trusted: Vec<NodeId>,
     /// Most peers at the same time. With discovery, half of them may call us, and we call the others.
     pub max_peers: usize,
-    /// Most peers at the same time from one address, or 64 bits of an IPv6 address.
+    /// Most peers at the same time from one address, or 64 bits of an IPv6 address; twice as many
+    /// from 48 bits of one.
     pub max_peers_per_address: usize,
     /// Work to ask of envelopes.
     pub min_work: Work,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use wormhole_kit::wider_network;
 use wormhole_whisper::devp2p::{
     base::{DisconnectReason, Hello},
     key::NodeId,
@@ -79,10 +80,14 @@ impl Roster {
             };
         }
         let neighbours = self.count(|seat| host(&seat.end) == host(end));
+        let district = |end: &End| wider_network(end.address.ip());
+        let crowded = neighbours >= self.most_per_address
+            || self.count(|seat| district(&seat.end) == district(end))
+                >= self.most_per_address.saturating_mul(WIDER);
         let inbound = |end: &End| end.direction == Direction::Inbound;
         let full = self.count(|_| true) >= self.most
             || inbound(end) && self.count(|seat| inbound(&seat.end)) >= self.most_inbound;
-        if !privileged && (full || neighbours >= self.most_per_address) {
+        if !privileged && (full || crowded) {
             return Verdict::Refused(DisconnectReason::TooManyPeers);
         }
         Verdict::Welcome
@@ -139,6 +144,9 @@ impl Roster {
         self.seats.values().filter(|seat| !seat.privileged && counts(seat)).count()
     }
 }
+
+/// How many times what one address may have its wider network may have. Of IPv4 both are the same.
+const WIDER: usize = 2;
 
 /// Time within which two links count as opened at once.
 const CROSSING: Duration = Duration::from_secs(5);
@@ -217,6 +225,24 @@ mod tests {
         let full = Verdict::Refused(DisconnectReason::TooManyPeers);
         assert_eq!(roster.judge(now, &OURS, &newcomer, &house(1, 3), false), full);
         assert_eq!(roster.judge(now, &OURS, &newcomer, &house(2, 3), false), Verdict::Welcome);
+    }
+
+    #[test]
+    fn whoever_has_many_ipv6_networks_gets_twice_the_places_of_one() {
+        let (mut roster, now, newcomer) = (roster(99, 2), Instant::now(), NodeId([99; 64]));
+        let house = |district: u16, net: u16| End {
+            address: ([0x2001, 0xdb8, district, net, 0, 0, 0, 1], 30303).into(),
+            ..end(Direction::Inbound, 1)
+        };
+        for number in 1..=4 {
+            let verdict = roster.judge(now, &OURS, &newcomer, &house(1, number.into()), false);
+            assert_eq!(verdict, Verdict::Welcome);
+            add(&mut roster, number, house(1, number.into()), false);
+        }
+        let full = Verdict::Refused(DisconnectReason::TooManyPeers);
+        assert_eq!(roster.judge(now, &OURS, &newcomer, &house(1, 5), false), full);
+        assert_eq!(roster.judge(now, &OURS, &newcomer, &house(1, 5), true), Verdict::Welcome);
+        assert_eq!(roster.judge(now, &OURS, &newcomer, &house(2, 5), false), Verdict::Welcome);
     }
 
     #[test]

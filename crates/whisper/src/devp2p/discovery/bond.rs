@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wormhole_kit::network;
+use wormhole_kit::wider_network;
 
 use crate::devp2p::key::NodeId;
 
 /// The proofs we remember: a bounded number, and of every owner few.
 #[derive(Debug, Default)]
 pub(super) struct Bonds {
-    /// By [`network`]; the newest proof last.
+    /// By [`wider_network`]; the newest proof last.
     by_owner: HashMap<IpAddr, VecDeque<Bond>>,
 }
 
@@ -34,10 +34,10 @@ impl Bonds {
     /// Notes that the node has proved itself.
     pub(super) fn note_proof(&mut self, now: Instant, id: NodeId, ip: IpAddr) {
         let proved_to = self.find(&id, ip).and_then(|bond| bond.proved_to);
-        if !self.by_owner.contains_key(&network(ip)) && self.by_owner.len() >= MAX_OWNERS {
+        if !self.by_owner.contains_key(&wider_network(ip)) && self.by_owner.len() >= MAX_OWNERS {
             self.forget_oldest();
         }
-        let bonds = self.by_owner.entry(network(ip)).or_default();
+        let bonds = self.by_owner.entry(wider_network(ip)).or_default();
         bonds.retain(|bond| bond.id != id || bond.ip != ip);
         if bonds.len() >= MAX_PER_OWNER {
             bonds.pop_front();
@@ -47,7 +47,7 @@ impl Bonds {
 
     /// Notes that we have answered the node's ping. Nothing to note for strangers.
     pub(super) fn note_our_proof(&mut self, now: Instant, id: &NodeId, ip: IpAddr) {
-        let bonds = self.by_owner.get_mut(&network(ip)).into_iter().flatten();
+        let bonds = self.by_owner.get_mut(&wider_network(ip)).into_iter().flatten();
         for bond in bonds.filter(|bond| bond.id == *id && bond.ip == ip) {
             bond.proved_to = Some(now);
         }
@@ -65,7 +65,7 @@ impl Bonds {
     }
 
     fn find(&self, id: &NodeId, ip: IpAddr) -> Option<&Bond> {
-        let mut bonds = self.by_owner.get(&network(ip))?.iter();
+        let mut bonds = self.by_owner.get(&wider_network(ip))?.iter();
         bonds.find(|bond| bond.id == *id && bond.ip == ip)
     }
 
@@ -133,11 +133,12 @@ mod tests {
             };
             bonds.note_proof(now, name(0), ip(n));
             bonds.note_proof(now, name(1), ip(7));
-            let v6 = std::net::Ipv6Addr::from_bits(7 << 64 | u128::from(n)).into();
+            let v6 = std::net::Ipv6Addr::from_bits(7 << 80 | u128::from(n) << 64).into();
             bonds.note_proof(now, name(2), v6);
         }
         assert_eq!(bonds.by_owner.len(), MAX_OWNERS);
         assert!(bonds.by_owner.values().all(|bonds| bonds.len() <= MAX_PER_OWNER));
         assert!(bonds.by_owner.contains_key(&ip(9_999)));
+        assert_eq!(bonds.by_owner.keys().filter(|ip| ip.is_ipv6()).count(), 1);
     }
 }

@@ -150,7 +150,7 @@ fn leading_zeros(number: &[u8; 32]) -> usize {
     usize::try_from(zeros).unwrap_or_default()
 }
 
-/// What addresses of one owner have in common: 24 bits of IPv4, 64 of IPv6. Nothing for addresses
+/// What addresses of one owner have in common: 24 bits of IPv4, 48 of IPv6. Nothing for addresses
 /// that are not public, where one owner is the usual case.
 pub(super) fn public_subnet(ip: IpAddr) -> Option<Vec<u8>> {
     match ip.to_canonical() {
@@ -158,7 +158,7 @@ pub(super) fn public_subnet(ip: IpAddr) -> Option<Vec<u8>> {
         IpAddr::V6(ip) if ip.is_loopback() || ip.is_unique_local() => None,
         IpAddr::V6(ip) if ip.is_unicast_link_local() => None,
         IpAddr::V4(ip) => Some(ip.octets().into_iter().take(3).collect()),
-        IpAddr::V6(ip) => Some(ip.octets().into_iter().take(8).collect()),
+        IpAddr::V6(ip) => Some(ip.octets().into_iter().take(6).collect()),
     }
 }
 
@@ -179,7 +179,7 @@ const MAX_PER_SUBNET_AND_BUCKET: usize = 2;
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
 
@@ -273,6 +273,18 @@ mod tests {
             table.add(node(n, [192, 0, 2, 7]));
         });
         assert!(table.nodes().count() <= MAX_PER_SUBNET);
+    }
+
+    #[test]
+    fn whoever_has_many_ipv6_networks_gets_as_few_places_as_one_subnet() {
+        let mut table = table();
+        let mut add = |n: u32, district: u16| {
+            let net = u16::try_from(n).unwrap();
+            let ip = Ipv6Addr::new(0x2001, 0xdb8, district, net, 0, 0, 0, 1).into();
+            table.add(Neighbor { id: id(n), endpoint: Endpoint { ip, tcp: 1, udp: 1 } })
+        };
+        assert!((1..500).filter(|n| add(*n, 1)).count() <= MAX_PER_SUBNET);
+        assert!((501..1000).any(|n| add(n, 2)));
     }
 
     #[test]
