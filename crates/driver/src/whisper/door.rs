@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::time::sleep;
-use wormhole_kit::network;
 
 use super::hub::lock;
 use super::link::{Context, LinkNumber, answer};
@@ -36,7 +35,7 @@ pub(super) async fn stand(listener: TcpListener, context: Arc<Context>, blacklis
         if lock(&blacklist).bans_address(Instant::now(), address.ip()) {
             continue;
         }
-        let place = context.pending.enter(network(address.ip()));
+        let place = context.pending.enter(address.ip());
         let link = LinkNumber(context.next.fetch_add(1, Ordering::Relaxed));
         tokio::spawn(answer(Arc::clone(&context), link, stream, address, place));
     }

@@ -1,14 +1,16 @@
 //! Links that have not shaken hands yet, and how few of them there may be.
 //!
 //! Whoever opens links and says nothing takes the place of others of its kind: when there is no
-//! room, the oldest such link of the same address goes, then the oldest of all. An honest peer
-//! needs a fraction of a second, so ten thousand silent links do not keep it out.
+//! room, the oldest such link goes of the network that has most of them. An honest peer needs a
+//! fraction of a second, so ten thousand silent links do not keep it out.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use wormhole_kit::{network, wider_network};
 
 /// All links that have not shaken hands yet.
 #[derive(Clone, Debug, Default)]
@@ -17,29 +19,35 @@ pub(super) struct Pending(Arc<Mutex<Places>>);
 #[derive(Debug, Default)]
 struct Places {
     next: u64,
-    /// In the order in which they came. Dropping the sender sends a link away.
-    waiting: BTreeMap<u64, (IpAddr, oneshot::Sender<()>)>,
+    /// In the order in which they came.
+    waiting: BTreeMap<u64, Waiting>,
     per_address: HashMap<IpAddr, usize>,
+    per_wider: HashMap<IpAddr, usize>,
+}
+
+/// A link that has not shaken hands yet.
+#[derive(Debug)]
+struct Waiting {
+    address: IpAddr,
+    wider: IpAddr,
+    /// Dropping it sends the link away.
+    _keep: oneshot::Sender<()>,
 }
 
 impl Pending {
-    /// Takes a place, at the expense of the oldest if there is no room.
+    /// Takes a place, at the expense of the oldest of those who have most if there is no room.
     pub(super) fn enter(&self, address: IpAddr) -> Place {
         let (keep, evicted) = oneshot::channel();
+        let (address, wider) = (network(address), wider_network(address));
         let mut places = self.lock();
-        if places.per_address.get(&address).is_some_and(|count| *count >= MAX_PER_ADDRESS) {
-            let mut waiting = places.waiting.iter();
-            let oldest =
-                waiting.find(|(_, (other, _))| *other == address).map(|(number, _)| *number);
-            oldest.into_iter().for_each(|number| places.leave(number));
-        } else if places.waiting.len() >= MAX_PENDING {
-            let oldest = places.waiting.keys().next().copied();
-            oldest.into_iter().for_each(|number| places.leave(number));
+        if let Some(number) = places.in_the_way(address, wider) {
+            places.leave(number);
         }
         let number = places.next;
         places.next += 1;
-        places.waiting.insert(number, (address, keep));
+        places.waiting.insert(number, Waiting { address, wider, _keep: keep });
         *places.per_address.entry(address).or_default() += 1;
+        *places.per_wider.entry(wider).or_default() += 1;
         Place { pending: self.clone(), number, evicted }
     }
 
@@ -56,13 +64,42 @@ impl Pending {
 }
 
 impl Places {
+    /// The link that goes if there is no room for one more from there. Looks at every link once.
+    fn in_the_way(&self, address: IpAddr, wider: IpAddr) -> Option<u64> {
+        let of_address = count(&self.per_address, &address) >= MAX_PER_ADDRESS;
+        let of_wider = count(&self.per_wider, &wider) >= WIDER * MAX_PER_ADDRESS;
+        if !of_address && !of_wider && self.waiting.len() < MAX_PENDING {
+            return None;
+        }
+        let may_go = |it: &Waiting| {
+            (!of_address || it.address == address) && (!of_wider || it.wider == wider)
+        };
+        let waiting = self.waiting.iter().filter(|(_, it)| may_go(it));
+        let first = waiting.max_by_key(|(number, it)| (self.crowd(it), Reverse(**number)));
+        first.map(|(number, _)| *number)
+    }
+
+    /// How many others there are of the same wider network, and of the same address.
+    fn crowd(&self, it: &Waiting) -> (usize, usize) {
+        (count(&self.per_wider, &it.wider), count(&self.per_address, &it.address))
+    }
+
     fn leave(&mut self, number: u64) {
-        let Some((address, _keep)) = self.waiting.remove(&number) else { return };
-        if let Some(count) = self.per_address.get_mut(&address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.per_address.remove(&address);
-            }
+        let Some(Waiting { address, wider, .. }) = self.waiting.remove(&number) else { return };
+        discount(&mut self.per_address, &address);
+        discount(&mut self.per_wider, &wider);
+    }
+}
+
+fn count(of: &HashMap<IpAddr, usize>, key: &IpAddr) -> usize {
+    of.get(key).copied().unwrap_or_default()
+}
+
+fn discount(of: &mut HashMap<IpAddr, usize>, key: &IpAddr) {
+    if let Some(count) = of.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            of.remove(key);
         }
     }
 }
@@ -95,9 +132,12 @@ const MAX_PENDING: usize = 256;
 /// Most such links of one address.
 const MAX_PER_ADDRESS: usize = 64;
 
+/// How many times what one address may have its wider network may have. Of IPv4 both are the same.
+const WIDER: usize = 2;
+
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use futures_util::FutureExt;
 
@@ -127,6 +167,37 @@ mod tests {
         assert!(places.iter_mut().all(|place| place.evicted().now_or_never().is_some()));
         drop(stay);
         assert_eq!(pending.len(), 0);
-        assert!(pending.lock().per_address.is_empty());
+        let places = pending.lock();
+        assert!(places.per_address.is_empty() && places.per_wider.is_empty());
+    }
+
+    /// One of the networks of one customer.
+    fn house(number: usize) -> IpAddr {
+        let net = u128::try_from(number).unwrap() << 64;
+        Ipv6Addr::from_bits(0x2001_0db8 << 96 | net).into()
+    }
+
+    #[test]
+    fn a_few_addresses_that_fill_all_places_send_none_but_their_own_away() {
+        let pending = Pending::default();
+        let mut honest = pending.enter(address(99));
+        let mut silent: Vec<_> =
+            (0..10_000).map(|number| pending.enter(address(number % 5))).collect();
+        assert_eq!(pending.len(), MAX_PENDING);
+        assert!(honest.evicted().now_or_never().is_none());
+        assert!(silent[0].evicted().now_or_never().is_some());
+    }
+
+    #[test]
+    fn whoever_has_many_ipv6_networks_sends_none_but_its_own_away() {
+        let pending = Pending::default();
+        let mut honest: Vec<_> = (0..200).map(|number| pending.enter(address(number))).collect();
+        let mut silent: Vec<_> = (0..10_000).map(|number| pending.enter(house(number))).collect();
+        assert_eq!(pending.len(), MAX_PENDING);
+        assert!(honest.iter_mut().all(|place| place.evicted().now_or_never().is_none()));
+        assert!(silent[0].evicted().now_or_never().is_some());
+        drop(honest);
+        silent.extend((0..10_000).map(|number| pending.enter(house(number))));
+        assert_eq!(pending.len(), WIDER * MAX_PER_ADDRESS);
     }
 }

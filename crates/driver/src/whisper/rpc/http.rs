@@ -26,7 +26,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tower_service::Service as Tower;
-use wormhole_kit::network;
 
 use super::super::pending::{self, Pending};
 use super::gate::{Page, Refusal};
@@ -58,7 +57,7 @@ impl Service {
                 () = &mut stop => break,
                 accepted = accept(&listener) => accepted,
             };
-            let waiting = pending.enter(network(address.ip()));
+            let waiting = pending.enter(address.ip());
             let seat = Arc::new(Seat::new(Arc::clone(&places), alive.clone()));
             let tower = server.clone().build(methods.clone(), stopping.clone());
             let visit =
