@@ -27,6 +27,7 @@ use wormhole_whisper::{
 };
 
 use super::archive::Archive;
+use super::budget::Budgets;
 use super::cover::{self, Model};
 use super::dialler::{Dialler, Places};
 use super::door::{self, Blacklist};
@@ -193,7 +194,7 @@ struct CoverTraffic {
 /// A search for work under way.
 type Search = Pin<Box<dyn Future<Output = Result<Envelope, MineError>> + Send>>;
 
-/// How much more work is asked for while the pool is full.
+/// How much more work is asked for while too much comes.
 #[derive(Debug)]
 struct Pressure {
     /// What is asked for otherwise.
@@ -226,7 +227,7 @@ impl Hub {
             key,
             listen_port: endpoint.map_or(0, |endpoint| endpoint.tcp),
             max_message: AtomicUsize::new(node.requirements().max_packet()),
-            bytes: settings.limits.bytes_per_peer,
+            budgets: Budgets::new(&settings.limits),
             events,
             room: Arc::new(Semaphore::new(usize::try_from(link::ROOM).unwrap_or(usize::MAX))),
             archive: archive.as_ref().map(|(archive, _)| archive.clone()),
