@@ -367,7 +367,7 @@ impl Hub {
         audience.close();
         let kept = spawn_blocking(move || {
             if let Some(folder) = folder
-                && let Err(error) = folder.keep(node.pool())
+                && let Err(error) = folder.keep(node.records())
             {
                 tracing::warn!(%error, "envelopes are not kept over the restart");
             }

@@ -103,7 +103,8 @@ impl Node {
     /// A link to a peer is open. Tells it at once what we are.
     pub fn connected(&mut self, now: Instant, id: NodeId, address: Option<IpAddr>) {
         let mut peer = Peer::new(now, self.settings.strict_bloom, &self.settings.limits);
-        self.stems.slots().for_each(|slot| peer.withhold(slot));
+        let stems = self.stems.iter().filter(|(slot, hash)| self.pool.find(hash) == Some(*slot));
+        stems.for_each(|(slot, _)| peer.withhold(slot));
         self.peers.add(now, id, peer, address);
         let requirements = &self.requirements;
         let (work, bloom) = (requirements.min_work(), *requirements.bloom());
@@ -174,17 +175,26 @@ impl Node {
         envelope: Envelope,
         rng: &mut impl CryptoRngCore,
     ) -> Result<EnvelopeHash, Refusal> {
-        // We may say what we do not want to hear.
-        let mut requirements = self.requirements.clone();
-        requirements.set_bloom(now, Bloom::FULL);
-        let valid = envelope.check(&requirements, now, wall)?;
-        let (hash, size) = (valid.envelope().hash(), valid.envelope().size());
-        let limit = self.max_own_size();
+        let valid = self.check_own(now, wall, envelope)?;
+        let hash = valid.envelope().hash();
+        self.outbox.add(now + self.settings.darkness.delay(rng), valid);
+        Ok(hash)
+    }
+
+    fn check_own(
+        &self,
+        now: Instant,
+        wall: UnixTime,
+        envelope: Envelope,
+    ) -> Result<ValidEnvelope, Refusal> {
+        let (size, limit) = (envelope.size(), self.max_own_size());
         if size > limit {
             return Err(Refusal::TooLarge { size, limit });
         }
-        self.outbox.add(now + self.settings.darkness.delay(rng), valid);
-        Ok(hash)
+        // We may say what we do not want to hear.
+        let mut requirements = self.requirements.clone();
+        requirements.set_bloom(now, Bloom::FULL);
+        envelope.check(&requirements, now, wall)
     }
 
     /// Largest envelope of our own, in bytes: what every peer takes, or what we take ourselves if
@@ -248,7 +258,17 @@ impl Node {
         self.requirements.set_max_size(bytes);
     }
 
-    /// Takes back what [`Pool::records`] gave before a restart, as far as it is still good. What is
+    /// Everything that a restart must not lose: the pool, and what of our own is to leave yet.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let untold = |hash| self.stems.iter().any(|(_, stem)| stem == hash);
+        let pool = self.pool.records().map(move |record| match record {
+            Record::Kept(envelope) if untold(envelope.hash()) => Record::Own(envelope),
+            other => other,
+        });
+        pool.chain(self.outbox.iter().map(|valid| Record::Own(valid.envelope().clone())))
+    }
+
+    /// Takes back what [`Node::records`] gave before a restart, as far as it is still good. What is
     /// kept is passed on again, but not handed out again.
     pub fn restore(&mut self, now: Instant, wall: UnixTime, record: Record) {
         match record {
@@ -256,6 +276,11 @@ impl Node {
             Record::Kept(envelope) => {
                 if let Ok(valid) = envelope.check(&self.requirements, now, wall) {
                     let _ = self.pool.insert(valid).map(|slot| self.offer(slot, None));
+                }
+            }
+            Record::Own(envelope) => {
+                if let Ok(valid) = self.check_own(now, wall, envelope) {
+                    self.outbox.add(now, valid);
                 }
             }
         }
@@ -278,6 +303,8 @@ impl Node {
             None => Err(PeerError::NoStatus(code)),
             // Later ones are ignored, whatever is in them.
             Some(_) if code == packet::STATUS => Ok(()),
+            // Who may not say this is not listened to.
+            Some(_) if code == packet::DIRECT && !self.trusted.contains(&id) => Ok(()),
             Some(status) => {
                 let confirmations = status.confirmations;
                 if code == packet::MESSAGES && confirmations {
@@ -316,7 +343,7 @@ impl Node {
             Packet::Messages(envelopes) => return self.take_all(now, wall, id, envelopes),
             Packet::MinWork(work) => peer.set_min_work(work, owes_pool),
             Packet::Bloom(bloom) => peer.set_bloom(bloom, owes_pool),
-            Packet::Direct(envelopes) => self.take_direct(&id, envelopes),
+            Packet::Direct(envelopes) => self.take_direct(envelopes),
             Packet::ArchiveRequest(request) => self.take_request(now, id, request),
             Packet::ArchiveComplete { request, last } if self.trusted.contains(&id) => {
                 self.outputs.push_back(NodeOutput::ArchiveComplete { peer: id, request, last });
@@ -461,11 +488,10 @@ impl Node {
         }
     }
 
-    fn take_direct(&mut self, id: &NodeId, envelopes: Envelopes<'_>) {
-        if self.trusted.contains(id) {
-            for envelope in envelopes {
-                self.outputs.push_back(NodeOutput::Deliver { envelope, direct: true });
-            }
+    /// Hands out what a trusted peer has for us alone.
+    fn take_direct(&mut self, envelopes: Envelopes<'_>) {
+        for envelope in envelopes {
+            self.outputs.push_back(NodeOutput::Deliver { envelope, direct: true });
         }
     }
 

@@ -44,8 +44,8 @@ impl Stems {
         overdue.map(|stem| (stem.slot, stem.hash)).collect()
     }
 
-    /// The places of all.
-    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.0.iter().map(|stem| stem.slot)
+    /// The places of all, with their hashes: the place may have been used again.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, EnvelopeHash)> {
+        self.0.iter().map(|stem| (stem.slot, stem.hash))
     }
 }

@@ -408,7 +408,7 @@ fn a_peer_that_asks_for_it_gets_its_batches_acknowledged() {
 fn a_restart_keeps_the_pool() {
     let mut world = World::with_peers(easy(), &[1]);
     world.messages(1, &[envelope(1)]);
-    let records: Vec<_> = world.node.pool().records().collect();
+    let records: Vec<_> = world.node.records().collect();
     let mut after = World::new(easy());
     let wall = after.wall();
     records.into_iter().for_each(|record| after.node.restore(after.now, wall, record));
@@ -417,6 +417,64 @@ fn a_restart_keeps_the_pool() {
     after.outputs();
     after.wait(300);
     assert_eq!(after.traffic(), (vec![id(1)], vec![]));
+}
+
+#[test]
+fn a_restart_keeps_what_of_our_own_waits_and_what_only_one_peer_knows() {
+    let darkness = Darkness { stem: true, min_peers: 2, ..Darkness::OFF };
+    let settings = Settings { darkness, ..easy() };
+    let mut world = World::with_peers(settings.clone(), &[1, 2]);
+    world.post(envelope(1)).unwrap();
+    world.wait(300);
+    assert_eq!(world.traffic().0.len(), 1);
+    world.node.disconnected(&id(1));
+    world.post(envelope(2)).unwrap();
+    world.wait(300);
+    assert_eq!(world.node.waiting(), 1);
+    let records: Vec<_> = world.node.records().collect();
+    let mut after = World::new(settings);
+    let wall = after.wall();
+    records.into_iter().for_each(|record| after.node.restore(after.now, wall, record));
+    assert_eq!((after.node.waiting(), after.node.pool().len()), (2, 0));
+    for peer in [1, 2, 3] {
+        after.node.connected(after.now, id(peer), None);
+        after.status(peer, Status::new(Work::NONE, Bloom::FULL, false));
+    }
+    after.outputs();
+    after.wait(300);
+    let (told, delivered) = after.traffic();
+    // Each is told to one peer, which may be the same.
+    assert!((1..=2).contains(&told.len()));
+    assert_eq!(delivered, [envelope(1), envelope(2)]);
+}
+
+#[test]
+fn whoever_is_not_trusted_may_say_anything_for_us_alone() {
+    let mut world = World::with_peers(easy(), &[1]);
+    world.packet(1, packet::DIRECT, &[0xc1, 0x80]);
+    assert_eq!(world.outputs(), []);
+    world.node.trust(id(1));
+    world.packet(1, packet::DIRECT, &[0xc1, 0x80]);
+    assert!(matches!(world.cut(), PeerError::Malformed(_)));
+}
+
+#[test]
+fn a_place_that_is_used_again_is_not_withheld() {
+    let darkness = Darkness { stem: true, ..Darkness::OFF };
+    let mut world = World::with_peers(Settings { darkness, ..easy() }, &[1, 2]);
+    let topic = Topic([1, 2, 3, 4]);
+    let own = Draft { expiry: NOW + 1, ttl: 50, topic, data: vec![9; 40] }.finish(0);
+    world.post(own).unwrap();
+    world.wait(3_500);
+    world.outputs();
+    assert!(world.node.pool().is_empty());
+    // It takes the place, and whoever comes now is told.
+    world.messages(1, &[envelope(1)]);
+    world.node.connected(world.now, id(3), None);
+    world.status(3, Status::new(Work::NONE, Bloom::FULL, false));
+    world.outputs();
+    world.wait(300);
+    assert!(world.traffic().0.contains(&id(3)));
 }
 
 #[test]
