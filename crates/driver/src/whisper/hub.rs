@@ -140,6 +140,7 @@ fn core_settings(settings: &Settings) -> shh::node::Settings {
     wanted.pool_bytes = settings.pool_bytes;
     wanted.light = settings.light;
     wanted.restrict_light = settings.restrict_light;
+    wanted.strict_bloom = settings.strict_bloom;
     wanted.serves_archive = settings.archive.is_some();
     wanted.limits = settings.limits;
     wanted.darkness = settings.darkness;

@@ -71,8 +71,10 @@ async fn what_waits_for_a_peer_leaves_after_a_restart() {
     node.stop().await;
     let node = start(settings).await;
     assert_eq!(node.status().await.unwrap().waiting, 1);
-    let friend = start_beside(&node).await;
-    assert_eq!(hear(&mut friend.envelopes()).await.0, envelope);
+    let friend = start(quick()).await;
+    let mut heard = friend.envelopes();
+    friend.add_peer(node.enode()).await.unwrap();
+    assert_eq!(hear(&mut heard).await.0, envelope);
     friend.stop().await;
     node.stop().await;
 }

@@ -261,9 +261,13 @@ impl Node {
     /// Everything that a restart must not lose: the pool, and what of our own is to leave yet.
     pub fn records(&self) -> impl Iterator<Item = Record> {
         let untold = |hash| self.stems.iter().any(|(_, stem)| stem == hash);
-        let pool = self.pool.records().map(move |record| match record {
-            Record::Kept(envelope) if untold(envelope.hash()) => Record::Own(envelope),
-            other => other,
+        let pool = self.pool.records().map(move |record| {
+            if let Record::Kept(envelope) = &record
+                && untold(envelope.hash())
+            {
+                return Record::Own(envelope.clone());
+            }
+            record
         });
         pool.chain(self.outbox.iter().map(|valid| Record::Own(valid.envelope().clone())))
     }
