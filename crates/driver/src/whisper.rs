@@ -57,6 +57,7 @@ use wormhole_whisper::{
 use zeroize::Zeroizing;
 
 mod archive;
+mod budget;
 mod catch_up;
 mod cover;
 pub mod desk;

@@ -163,6 +163,7 @@ fn node(now: Instant) -> Node {
     settings.darkness = Darkness::OFF;
     settings.limits.envelopes_per_peer = all;
     settings.limits.bytes_per_peer = all;
+    settings.limits.bytes_per_address = all;
     let mut node = Node::new(settings, now);
     for number in 0..5 {
         node.connected(now, peer(number), None);

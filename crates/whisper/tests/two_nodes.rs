@@ -129,7 +129,8 @@ impl Side {
                 NodeOutput::Opened(_) => {}
                 NodeOutput::ArchiveComplete { .. }
                 | NodeOutput::ArchiveRequest { .. }
-                | NodeOutput::PoolFull => panic!("{output:?}"),
+                | NodeOutput::ClockDoubted
+                | NodeOutput::Overloaded => panic!("{output:?}"),
             }
         }
         moved

@@ -101,7 +101,8 @@ impl Audience {
         listeners.ears.retain(|ear| {
             let Some(ear) = ear.upgrade() else { return false };
             let mut queue = ear.lock();
-            if queue.bytes + cost(envelope) > MAX_WAITING {
+            // One always fits, however large.
+            if !queue.waiting.is_empty() && queue.bytes + cost(envelope) > MAX_WAITING {
                 queue.missed = queue.missed.saturating_add(1);
             } else {
                 queue.bytes += cost(envelope);

@@ -27,6 +27,7 @@ use wormhole_whisper::{
 };
 
 use super::archive::Archive;
+use super::budget::Budgets;
 use super::cover::{self, Model};
 use super::dialler::{Dialler, Places};
 use super::door::{self, Blacklist};
@@ -139,6 +140,7 @@ fn core_settings(settings: &Settings) -> shh::node::Settings {
     wanted.pool_bytes = settings.pool_bytes;
     wanted.light = settings.light;
     wanted.restrict_light = settings.restrict_light;
+    wanted.strict_bloom = settings.strict_bloom;
     wanted.serves_archive = settings.archive.is_some();
     wanted.limits = settings.limits;
     wanted.darkness = settings.darkness;
@@ -193,7 +195,7 @@ struct CoverTraffic {
 /// A search for work under way.
 type Search = Pin<Box<dyn Future<Output = Result<Envelope, MineError>> + Send>>;
 
-/// How much more work is asked for while the pool is full.
+/// How much more work is asked for while too much comes.
 #[derive(Debug)]
 struct Pressure {
     /// What is asked for otherwise.
@@ -226,7 +228,7 @@ impl Hub {
             key,
             listen_port: endpoint.map_or(0, |endpoint| endpoint.tcp),
             max_message: AtomicUsize::new(node.requirements().max_packet()),
-            bytes: settings.limits.bytes_per_peer,
+            budgets: Budgets::new(&settings.limits),
             events,
             room: Arc::new(Semaphore::new(usize::try_from(link::ROOM).unwrap_or(usize::MAX))),
             archive: archive.as_ref().map(|(archive, _)| archive.clone()),
@@ -366,7 +368,7 @@ impl Hub {
         let Self { node, context, closing, wanted, audience, folder, archive, .. } = self;
         drop((context, closing, wanted));
         let kept = spawn_blocking(move || {
-            let kept = folder.as_ref().map_or(Ok(()), |folder| folder.keep(node.pool()));
+            let kept = folder.as_ref().map_or(Ok(()), |folder| folder.keep(node.records()));
             if let Err(error) = kept {
                 tracing::warn!(%error, "envelopes are not kept over the restart");
             }

@@ -26,16 +26,12 @@ use wormhole_whisper::{
         key::{NodeId, PrivateKey},
         peer::{Config, Peer, PeerError, PeerOutput},
     },
-    shh::{
-        EnvelopeHash,
-        archive::ArchiveRequest,
-        packet,
-        rate::{Bucket, Rate},
-    },
+    shh::{EnvelopeHash, archive::ArchiveRequest, packet},
 };
 
 use super::Direction;
 use super::archive::Archive;
+use super::budget::{Budget, Budgets};
 use super::link::answering::Answering;
 use super::pending::{Pending, Place};
 use crate::net::tcp::tune;
@@ -49,8 +45,7 @@ pub(super) struct Context {
     pub(super) listen_port: u16,
     /// Most bytes of a message on the links that open from now on.
     pub(super) max_message: AtomicUsize,
-    /// Bytes of messages that a peer may send.
-    pub(super) bytes: Rate,
+    pub(super) budgets: Budgets,
     pub(super) events: mpsc::Sender<Event>,
     /// Room for messages on their way to the hub, in KiB.
     pub(super) room: Arc<Semaphore>,
@@ -183,7 +178,7 @@ struct Link<'a> {
     writer: OwnedWriteHalf,
     outbox: Outbox,
     /// What may still be read now.
-    budget: Bucket,
+    budget: Budget,
     orders: Option<mpsc::Receiver<Order>>,
     answering: Option<Answering>,
     /// Why it ends, once that is known.
@@ -220,7 +215,7 @@ impl<'a> Link<'a> {
             reader,
             writer,
             outbox: Outbox::default(),
-            budget: Bucket::new(Instant::now(), context.bytes),
+            budget: context.budgets.of_stranger(Instant::now()),
             orders: None,
             answering: None,
             ending: None,
@@ -241,13 +236,14 @@ impl<'a> Link<'a> {
                 Happening::Read(Ok(count)) => {
                     let bytes = buffer.get(..count).unwrap_or_default();
                     let result = self.peer.handle(Instant::now(), bytes);
+                    self.budget.charge(Instant::now(), self.peer.take_cost());
                     self.note(result);
                 }
                 Happening::Read(Err(error)) | Happening::Written(Err(error)) => {
                     return Ending::Failed(error.kind());
                 }
                 Happening::Written(Ok(count)) => {
-                    if self.outbox.written(count) {
+                    if self.outbox.written(count) == Some(Kind::Bundle) {
                         let _stopped = self.context.events.send(Event::Sent(self.link)).await;
                     }
                 }
@@ -268,11 +264,11 @@ impl<'a> Link<'a> {
         let pause = self.budget.settled().filter(|until| now < *until);
         let deadlines = [self.peer.deadline(), self.outbox.deadline(), pause];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + SILENCE);
-        let has_room = self.outbox.bytes < MAX_OUTBOX;
+        let (may_read, has_room) = (self.outbox.may_read(), self.outbox.has_room());
         let mut closing = self.context.closing.clone();
         tokio::select! {
             () = evicted(place) => Happening::Evicted,
-            read = self.reader.read(buffer), if has_room && pause.is_none() => Happening::Read(read),
+            read = self.reader.read(buffer), if may_read && pause.is_none() => Happening::Read(read),
             written = self.writer.write(self.outbox.front()), if !self.outbox.is_empty() => {
                 Happening::Written(written)
             }
@@ -289,20 +285,19 @@ impl<'a> Link<'a> {
         while let Some(output) = self.peer.poll() {
             let event = match output {
                 PeerOutput::Send(bytes) => {
-                    self.outbox.push(bytes, false);
+                    self.outbox.push(bytes, Kind::Answer);
                     continue;
                 }
                 PeerOutput::Close => return true,
                 PeerOutput::Opened { hello, .. } => {
                     *place = None;
                     self.end.id = Some(hello.id);
+                    self.budget = self.context.budgets.of_address(Instant::now(), host(&self.end));
                     let (orders, received) = mpsc::channel(MAX_ORDERS);
                     self.orders = Some(received);
                     Event::Opened { link, hello, orders, end: self.end }
                 }
                 PeerOutput::Message { code, payload: body, .. } => {
-                    let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
-                    self.budget.charge(Instant::now(), bytes.into());
                     let share = u32::try_from(body.len().div_ceil(1024)).unwrap_or(u32::MAX);
                     let share = share.clamp(1, ROOM);
                     let room = Arc::clone(&self.context.room).acquire_many_owned(share).await;
@@ -348,7 +343,12 @@ impl<'a> Link<'a> {
         if self.peer.send(SHH, code, body).is_ok()
             && let Some(PeerOutput::Send(bytes)) = self.peer.poll()
         {
-            self.outbox.push(bytes, code == packet::MESSAGES);
+            let kind = match code {
+                packet::MESSAGES => Kind::Bundle,
+                packet::ACKNOWLEDGED => Kind::Answer,
+                _ => Kind::Other,
+            };
+            self.outbox.push(bytes, kind);
         }
     }
 
@@ -374,24 +374,51 @@ async fn next(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
 }
 
 /// Bytes on their way to the peer.
+///
+/// Two nodes that have much to say to each other must both read while they write. So what stops the
+/// reading is what reading brings about, and nothing else.
 #[derive(Debug, Default)]
 struct Outbox {
-    /// Frames, and whether the hub wants to know when one has been written.
-    frames: VecDeque<(Vec<u8>, bool)>,
+    frames: VecDeque<(Vec<u8>, Kind)>,
     /// How much of the first is gone.
     gone: usize,
-    bytes: usize,
+    /// Bytes of answers, and of what is not in a bundle either.
+    answers: usize,
+    others: usize,
     /// When the last bytes were taken, or the first came.
     moved: Option<Instant>,
 }
 
+/// Why bytes are sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// The peer has said something.
+    Answer,
+    /// Envelopes are passed on. There is one bundle at a time, and the hub waits for its end.
+    Bundle,
+    /// Somebody wants it.
+    Other,
+}
+
 impl Outbox {
-    fn push(&mut self, frame: Vec<u8>, notify: bool) {
+    fn push(&mut self, frame: Vec<u8>, kind: Kind) {
         if self.frames.is_empty() {
             self.moved = Some(Instant::now());
         }
-        self.bytes += frame.len();
-        self.frames.push_back((frame, notify));
+        if let Some(bytes) = self.counted(kind) {
+            *bytes += frame.len();
+        }
+        self.frames.push_back((frame, kind));
+    }
+
+    /// Whether more may be read, which may want an answer.
+    const fn may_read(&self) -> bool {
+        self.answers < MAX_ANSWERS
+    }
+
+    /// Whether more may be sent that is wanted.
+    const fn has_room(&self) -> bool {
+        self.answers + self.others < MAX_OUTBOX
     }
 
     fn front(&self) -> &[u8] {
@@ -402,19 +429,26 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// So many bytes were taken. Returns whether the hub wants to know.
-    fn written(&mut self, count: usize) -> bool {
+    /// So many bytes of the first frame were taken. Returns what it was, once it is gone.
+    fn written(&mut self, count: usize) -> Option<Kind> {
         self.moved = Some(Instant::now());
-        self.bytes = self.bytes.saturating_sub(count);
         self.gone += count;
-        match self.frames.front() {
-            Some((frame, notify)) if self.gone >= frame.len() => {
-                let notify = *notify;
-                self.frames.pop_front();
-                self.gone = 0;
-                notify
-            }
-            _ => false,
+        let (frame, kind) = self.frames.front().filter(|(frame, _)| self.gone >= frame.len())?;
+        let (length, kind) = (frame.len(), *kind);
+        self.frames.pop_front();
+        self.gone = 0;
+        if let Some(bytes) = self.counted(kind) {
+            *bytes = bytes.saturating_sub(length);
+        }
+        Some(kind)
+    }
+
+    /// Where bytes of a kind are counted. A bundle is as long as the peer takes.
+    const fn counted(&mut self, kind: Kind) -> Option<&mut usize> {
+        match kind {
+            Kind::Answer => Some(&mut self.answers),
+            Kind::Bundle => None,
+            Kind::Other => Some(&mut self.others),
         }
     }
 
@@ -451,7 +485,10 @@ pub(super) const ROOM: u32 = 32 * 1024;
 /// Bytes read at once.
 const READ: usize = 16 * 1024;
 
-/// Bytes that wait to be written before a link stops to take more.
+/// Bytes of answers that wait to be written before a link stops to read more.
+const MAX_ANSWERS: usize = 64 * 1024;
+
+/// Bytes beside the bundle that wait to be written before a link stops to take more.
 const MAX_OUTBOX: usize = 256 * 1024;
 
 /// Orders that wait before the hub gives a link up.

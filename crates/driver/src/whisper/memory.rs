@@ -4,6 +4,7 @@
 //! nodekey   64 hexadecimal digits, readable for its owner alone (as go-ethereum's)
 //! pool      MAGIC, then records: 0, length (4, big-endian), envelope
 //!                              | 1, hash (32), expiry (4, big-endian)
+//!                              | 2, length (4, big-endian), envelope of our own that waits to leave
 //! lock      held while a node runs
 //! ```
 
@@ -15,7 +16,7 @@ use data_encoding::HEXLOWER;
 use rand_core::OsRng;
 use wormhole_whisper::{
     devp2p::key::PrivateKey,
-    shh::{Envelope, EnvelopeHash, Pool, pool::Record, requirements::MAX_SIZE_LIMIT},
+    shh::{Envelope, EnvelopeHash, pool::Record, requirements::MAX_SIZE_LIMIT},
 };
 use zeroize::Zeroizing;
 
@@ -74,18 +75,13 @@ impl Folder {
         std::iter::from_fn(move || record(file.as_mut()?))
     }
 
-    /// Keeps the pool.
-    pub(super) fn keep(&self, pool: &Pool) -> io::Result<()> {
+    /// Keeps the pool and what waits to leave.
+    pub(super) fn keep(&self, mut records: impl Iterator<Item = Record>) -> io::Result<()> {
         self.replace("pool", |file| {
             file.write_all(MAGIC)?;
-            pool.records().try_for_each(|record| match record {
-                Record::Kept(envelope) => {
-                    let encoded = envelope.encoded();
-                    let length = u32::try_from(encoded.len()).map_err(io::Error::other)?;
-                    file.write_all(&[KEPT])?;
-                    file.write_all(&length.to_be_bytes())?;
-                    file.write_all(encoded)
-                }
+            records.try_for_each(|record| match record {
+                Record::Kept(envelope) => write_envelope(file, KEPT, &envelope),
+                Record::Own(envelope) => write_envelope(file, OWN, &envelope),
                 Record::Seen { hash, expiry } => {
                     file.write_all(&[SEEN])?;
                     file.write_all(&hash.0)?;
@@ -113,18 +109,29 @@ impl Folder {
 
 fn record(file: &mut impl Read) -> Option<Record> {
     match read(file).ok()? {
-        [KEPT] => {
-            let length = usize::try_from(u32::from_be_bytes(read(file).ok()?)).ok()?;
-            let mut encoded = vec![0; Some(length).filter(|length| *length <= MAX_RECORD)?];
-            file.read_exact(&mut encoded).ok()?;
-            Envelope::parse(&encoded).ok().map(Record::Kept)
-        }
+        [KEPT] => envelope(file).map(Record::Kept),
+        [OWN] => envelope(file).map(Record::Own),
         [SEEN] => {
             let (hash, expiry) = (EnvelopeHash(read(file).ok()?), read(file).ok()?);
             Some(Record::Seen { hash, expiry: u32::from_be_bytes(expiry) })
         }
         _ => None,
     }
+}
+
+fn envelope(file: &mut impl Read) -> Option<Envelope> {
+    let length = usize::try_from(u32::from_be_bytes(read(file).ok()?)).ok()?;
+    let mut encoded = vec![0; Some(length).filter(|length| *length <= MAX_RECORD)?];
+    file.read_exact(&mut encoded).ok()?;
+    Envelope::parse(&encoded).ok()
+}
+
+fn write_envelope(file: &mut impl Write, kind: u8, envelope: &Envelope) -> io::Result<()> {
+    let encoded = envelope.encoded();
+    let length = u32::try_from(encoded.len()).map_err(io::Error::other)?;
+    file.write_all(&[kind])?;
+    file.write_all(&length.to_be_bytes())?;
+    file.write_all(encoded)
 }
 
 fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
@@ -156,6 +163,9 @@ const KEPT: u8 = 0;
 
 /// Begins the hash of one that had been there.
 const SEEN: u8 = 1;
+
+/// Begins an envelope of our own that waits to leave.
+const OWN: u8 = 2;
 
 /// Most bytes of an envelope in the file: the largest that anyone may ask for, and its fields.
 const MAX_RECORD: usize = MAX_SIZE_LIMIT + 64;

@@ -24,6 +24,8 @@ pub struct Status {
     pub min_work: Work,
     /// The largest envelope that is taken, in bytes.
     pub max_envelope_bytes: usize,
+    /// The largest envelope of our own, in bytes: with no trusted peer, what every peer takes.
+    pub max_own_bytes: usize,
     /// The topics that are asked for.
     pub bloom: Bloom,
     /// Whether only own envelopes are passed on.

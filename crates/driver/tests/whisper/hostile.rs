@@ -161,6 +161,11 @@ async fn a_peer_that_says_too_much_at_once_is_cut_and_not_banned() {
         stranger.say(packet::MESSAGES, &body).await;
         assert_eq!(stranger.end().await, Some(DisconnectReason::BreachOfProtocol));
     }
+    // A single envelope that fits into a packet, but is larger than any that is taken.
+    let mut stranger = Stranger::greet(&node.enode()).await;
+    let large = Draft::new(SystemTime::now().into(), 50, super::TOPIC, vec![0; 1_200_000]);
+    stranger.say(packet::MESSAGES, &packet::encode_messages([large.finish(0).encoded()])).await;
+    assert_eq!(stranger.end().await, Some(DisconnectReason::SubprotocolError));
     // What was let through before less is taken is refused by the node.
     let mut stranger = Stranger::greet(&node.enode()).await;
     node.set_max_envelope_bytes(100_000).await.unwrap();
@@ -182,6 +187,33 @@ async fn peers_that_die_in_the_middle_of_a_packet_leave_nothing_behind() {
     }
     until(async || (node.status().await.unwrap().peers == 0).then_some(())).await;
     still_works(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_only_once_it_has_said_all_is_heard() {
+    let mut settings = quick();
+    settings.min_work = Work::NONE;
+    let node = start(settings).await;
+    let mut stranger = Stranger::greet(&node.enode()).await;
+    until(async || (node.status().await.unwrap().peers == 1).then_some(())).await;
+    // More in both directions than the system keeps for those who do not read.
+    let mut large = vec![0; 900_000];
+    let mut next = || {
+        OsRng.fill_bytes(&mut large);
+        Draft::new(SystemTime::now().into(), 50, super::TOPIC, large.clone()).finish(0)
+    };
+    for _ in 0..16 {
+        node.post(next()).await.unwrap();
+    }
+    until(async || (node.status().await.unwrap().waiting == 0).then_some(())).await;
+    let saying = async {
+        for _ in 0..24 {
+            stranger.say(packet::MESSAGES, &packet::encode_messages([next().encoded()])).await;
+        }
+    };
+    timeout(Duration::from_secs(15), saying).await.expect("the node reads while it writes");
+    until(async || (node.status().await.unwrap().envelopes == 40).then_some(())).await;
     node.stop().await;
 }
 

@@ -60,6 +60,26 @@ async fn the_key_and_the_envelopes_are_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_peer_leaves_after_a_restart() {
+    let folder = Folder::new("waiting");
+    let mut settings = quick();
+    settings.darkness.min_peers = 1;
+    settings.data = Some(folder.0.clone());
+    let node = start(settings.clone()).await;
+    let envelope = sealed("later", &SymmetricKey::random(&mut OsRng), None).await;
+    node.post(envelope.clone()).await.unwrap();
+    node.stop().await;
+    let node = start(settings).await;
+    assert_eq!(node.status().await.unwrap().waiting, 1);
+    let friend = start(quick()).await;
+    let mut heard = friend.envelopes();
+    friend.add_peer(node.enode()).await.unwrap();
+    assert_eq!(hear(&mut heard).await.0, envelope);
+    friend.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn damaged_files_neither_stop_a_node_nor_are_taken_for_a_key() {
     let folder = Folder::new("damaged");
     let mut settings = quick();

@@ -1,8 +1,8 @@
 //! What nodes pass to one another.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use rand_core::OsRng;
+use rand_core::{OsRng, RngCore};
 use wormhole::whisper::{
     Cover, DirectError, PostError,
     devp2p::key::PrivateKey,
@@ -10,7 +10,8 @@ use wormhole::whisper::{
 };
 
 use super::{
-    connected, envelope_about, hear, opened, quick, sealed, sealed_for, start, start_beside, until,
+    TOPIC, connected, envelope_about, hear, opened, quick, sealed, sealed_for, start, start_beside,
+    until,
 };
 
 #[tokio::test]
@@ -56,8 +57,8 @@ async fn a_direct_message_without_work_is_heard_from_a_trusted_peer_alone() {
     let bob = start_beside(&alice).await;
     let key = SymmetricKey::random(&mut OsRng);
     let data = key.seal(&super::plaintext("psst", super::Sealing::Symmetric, None), &mut OsRng);
-    let now = std::time::SystemTime::now().into();
-    let direct = Draft::new(now, 50, super::TOPIC, data).finish(0);
+    let now = SystemTime::now().into();
+    let direct = Draft::new(now, 50, TOPIC, data).finish(0);
     let mut heard = bob.envelopes();
 
     alice.send_direct(bob.id(), direct.clone()).await.unwrap();
@@ -123,8 +124,8 @@ async fn an_envelope_with_too_little_work_is_refused_to_its_maker() {
     let node = start(quick()).await;
     node.set_min_work(Work::new(1000.0).unwrap()).await.unwrap();
     let key = SymmetricKey::random(&mut OsRng);
-    let now = std::time::SystemTime::now().into();
-    let cheap = Draft::new(now, 50, super::TOPIC, key.seal(&[0; 300], &mut OsRng)).finish(0);
+    let now = SystemTime::now().into();
+    let cheap = Draft::new(now, 50, TOPIC, key.seal(&[0; 300], &mut OsRng)).finish(0);
     let refused = node.post(cheap).await;
     assert!(matches!(refused, Err(PostError::Refused(Refusal::TooLittleWork(_)))), "{refused:?}");
     node.stop().await;
@@ -144,4 +145,31 @@ async fn cover_traffic_flows_without_anybody_posting() {
     }
     alice.stop().await;
     bob.stop().await;
+}
+
+#[tokio::test]
+async fn ten_mebibytes_pass_between_those_who_trust_each_other_and_cost_the_others_nothing() {
+    let mut settings = quick();
+    settings.min_work = Work::NONE;
+    settings.max_envelope_bytes = 10 << 20;
+    let [one, two] = [start(settings.clone()).await, start(settings.clone()).await];
+    one.trust(two.id()).await.unwrap();
+    let ordinary = start_beside(&one).await;
+    let mut heard = two.envelopes();
+    two.add_peer(one.enode()).await.unwrap();
+    connected(&one, 2).await;
+    let mut data = vec![0; (10 << 20) - 20];
+    OsRng.fill_bytes(&mut data);
+    let large = Draft::new(SystemTime::now().into(), 50, TOPIC, data).finish(0);
+    one.post(large.clone()).await.unwrap();
+    assert!(hear(&mut heard).await.0 == large);
+    // What comes after it reaches everyone, and it has cost nobody a link.
+    let mut heard = ordinary.envelopes();
+    let small = sealed("small", &SymmetricKey::random(&mut OsRng), None).await;
+    two.post(small.clone()).await.unwrap();
+    assert_eq!(hear(&mut heard).await.0, small);
+    assert_eq!(one.status().await.unwrap().peers, 2);
+    for node in [one, two, ordinary] {
+        node.stop().await;
+    }
 }

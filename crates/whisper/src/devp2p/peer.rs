@@ -76,6 +76,8 @@ pub struct Peer {
     config: Config,
     state: State,
     inbox: Inbox,
+    /// See [`Peer::take_cost`].
+    cost: usize,
     outputs: VecDeque<PeerOutput>,
 }
 
@@ -101,14 +103,14 @@ impl Peer {
         let until = now + HANDSHAKE_TIMEOUT;
         let state = State::ExpectAck { handshake: Box::new(handshake), until };
         let outputs = [PeerOutput::Send(auth)].into();
-        Self { config, state, inbox: Inbox::default(), outputs }
+        Self { config, state, inbox: Inbox::default(), cost: 0, outputs }
     }
 
     /// Answers whoever has opened a link to us.
     pub fn accept(config: Config, now: Instant, rng: &mut impl CryptoRngCore) -> Self {
         let handshake = Box::new(ExpectAuth::start(&config.key, rng));
         let state = State::ExpectAuth { handshake, until: now + HANDSHAKE_TIMEOUT };
-        Self { config, state, inbox: Inbox::default(), outputs: VecDeque::new() }
+        Self { config, state, inbox: Inbox::default(), cost: 0, outputs: VecDeque::new() }
     }
 
     /// Takes in bytes, in any pieces.
@@ -177,6 +179,12 @@ impl Peer {
         }
     }
 
+    /// Bytes of messages, packed or unpacked, whichever are more, that were handled since this was
+    /// asked last: those of shared protocols and all others. For whoever bounds what a node may cost.
+    pub const fn take_cost(&mut self) -> usize {
+        std::mem::replace(&mut self.cost, 0)
+    }
+
     /// Whether the link has ended.
     pub const fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended)
@@ -223,7 +231,10 @@ impl Peer {
             match step {
                 Step::Starved => break,
                 Step::Header => {}
-                Step::Message(code, payload) => self.on_message(now, code, payload)?,
+                Step::Message { code, payload, cost } => {
+                    self.cost = self.cost.saturating_add(cost);
+                    self.on_message(now, code, payload)?;
+                }
             }
         }
         Ok(())

@@ -8,16 +8,13 @@
 //! payload of a request: from (4) ‖ until (4) ‖ [Bloom filter (64)]    seconds since 1970, big-endian
 //! ```
 
-use std::{collections::BTreeMap, ops::Bound};
-
-use wormhole_kit::{Reader, UnixTime};
+use wormhole_kit::Reader;
 
 use super::{
     bloom::Bloom,
     envelope::{Envelope, EnvelopeHash},
     message::Message,
     seal::SymmetricKey,
-    whole_seconds,
     work::Work,
 };
 use crate::devp2p::key::PublicKey;
@@ -111,76 +108,6 @@ impl ArchiveKey {
     }
 }
 
-/// An archive in memory, bounded by age and bytes.
-#[derive(Debug)]
-pub struct Archive {
-    envelopes: BTreeMap<ArchiveKey, Envelope>,
-    bytes: usize,
-    capacity: usize,
-    max_age: u32,
-}
-
-impl Archive {
-    /// An archive of up to `capacity` bytes that keeps nothing older than `max_age` seconds.
-    pub const fn new(capacity: usize, max_age: u32) -> Self {
-        Self { envelopes: BTreeMap::new(), bytes: 0, capacity, max_age }
-    }
-
-    /// Keeps an envelope, at the expense of the oldest ones.
-    pub fn add(&mut self, envelope: Envelope) {
-        self.bytes += envelope.encoded().len();
-        if let Some(same) = self.envelopes.insert(ArchiveKey::of(&envelope), envelope) {
-            self.bytes = self.bytes.saturating_sub(same.encoded().len());
-        }
-        while self.bytes > self.capacity && self.forget_oldest() {}
-    }
-
-    /// Forgets what has become too old.
-    pub fn expire(&mut self, now: UnixTime) {
-        let oldest = whole_seconds(now).saturating_sub(self.max_age);
-        while self.envelopes.keys().next().is_some_and(|key| key.sent < oldest) {
-            self.forget_oldest();
-        }
-    }
-
-    /// Up to `most` envelopes that were missed, oldest first, behind the place `after`: the place
-    /// of the last one answers where to go on.
-    pub fn select<'a>(
-        &'a self,
-        request: &'a ArchiveRequest,
-        after: Option<ArchiveKey>,
-        most: usize,
-    ) -> impl Iterator<Item = (ArchiveKey, &'a Envelope)> {
-        let first = ArchiveKey { sent: request.from, hash: EnvelopeHash([0; 32]) };
-        let start = match after {
-            Some(key) if key >= first => Bound::Excluded(key),
-            _ => Bound::Included(first),
-        };
-        let from_start = self.envelopes.range((start, Bound::Unbounded));
-        let in_time = from_start.take_while(|(key, _)| key.sent <= request.until);
-        in_time
-            .filter(|(_, envelope)| request.wants(envelope))
-            .map(|(key, envelope)| (*key, envelope))
-            .take(most)
-    }
-
-    /// Number of envelopes.
-    pub fn len(&self) -> usize {
-        self.envelopes.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.envelopes.is_empty()
-    }
-
-    fn forget_oldest(&mut self) -> bool {
-        let Some((_, oldest)) = self.envelopes.pop_first() else { return false };
-        self.bytes = self.bytes.saturating_sub(oldest.encoded().len());
-        true
-    }
-}
-
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -222,10 +149,6 @@ mod tests {
         ArchiveRequest { from: 0, until: u32::MAX, bloom: Bloom::FULL }
     }
 
-    fn seconds(archive: &Archive, request: &ArchiveRequest) -> Vec<u32> {
-        archive.select(request, None, usize::MAX).map(|(key, _)| key.sent).collect()
-    }
-
     #[test]
     fn a_request_reads_back_with_and_without_a_filter() {
         for (bloom, length) in [(Bloom::FULL, 8), (Bloom::of([TOPIC]), 72)] {
@@ -262,46 +185,6 @@ mod tests {
         assert_eq!(ArchiveRequest::open(&sealed, &other, Work::NONE), unreadable);
         let too_little = Err(RequestError::TooLittleWork(sealed.work()));
         assert_eq!(ArchiveRequest::open(&sealed, &key, Work::new(1e9).unwrap()), too_little);
-    }
-
-    #[test]
-    fn what_was_missed_is_found_by_time_and_topic_both_ends_included() {
-        let mut archive = Archive::new(1 << 20, 1000);
-        for sent in 10..20 {
-            archive.add(envelope(sent, TOPIC));
-            archive.add(envelope(sent, Topic([200, 201, 202, 7])));
-        }
-        let request = ArchiveRequest { from: 12, until: 15, bloom: Bloom::of([TOPIC]) };
-        assert_eq!(seconds(&archive, &request), [12, 13, 14, 15]);
-        let all = ArchiveRequest { bloom: Bloom::FULL, ..request };
-        assert_eq!(seconds(&archive, &all).len(), 8);
-    }
-
-    #[test]
-    fn answers_go_on_where_they_stopped() {
-        let mut archive = Archive::new(1 << 20, 1000);
-        (10..20).for_each(|sent| archive.add(envelope(sent, TOPIC)));
-        let (request, mut after, mut found) = (everything(), None, Vec::new());
-        loop {
-            let page: Vec<_> = archive.select(&request, after, 3).collect();
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
-            found.extend(page.iter().map(|(key, _)| key.sent));
-        }
-        assert_eq!(found, (10..20).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn an_archive_forgets_the_oldest_for_lack_of_room_or_for_age() {
-        let size = envelope(10, TOPIC).encoded().len();
-        let mut archive = Archive::new(5 * size, 1000);
-        (10..20).for_each(|sent| archive.add(envelope(sent, TOPIC)));
-        archive.add(envelope(19, TOPIC));
-        assert_eq!(seconds(&archive, &everything()), [15, 16, 17, 18, 19]);
-        archive.expire(UnixTime::from_secs(1017.0));
-        assert_eq!(seconds(&archive, &everything()), [17, 18, 19]);
-        archive.expire(UnixTime::from_secs(5000.0));
-        assert!(archive.is_empty() && archive.bytes == 0);
     }
 
     #[test]

@@ -193,19 +193,36 @@ impl Envelope {
         }
         let work = self.work_if_early(early);
         if !requirements.accepts_work(now, work) {
-            let enough_on_time = early > 0 && requirements.accepts_work(now, self.work());
-            return Err(match enough_on_time {
-                true => Refusal::TooLittleWorkYet(work),
-                false => Refusal::TooLittleWork(work),
-            });
+            return Err(self.refuse_work(requirements, now, work, early));
         }
         if !requirements.accepts_topic(now, self.topic) {
-            return Err(Refusal::NotWanted(self.topic));
+            return Err(match requirements.forgives_topic(now, self.topic) {
+                true => Refusal::NotWantedAnyMore(self.topic),
+                false => Refusal::NotWanted(self.topic),
+            });
         }
         if self.ttl > requirements.max_ttl() {
             return Err(Refusal::LivesTooLong { ttl: self.ttl, limit: requirements.max_ttl() });
         }
         Ok(ValidEnvelope { envelope: self, work })
+    }
+
+    /// What is wrong with an envelope whose work does not suffice, `early` seconds before its time.
+    fn refuse_work(
+        &self,
+        requirements: &Requirements,
+        now: Instant,
+        work: Work,
+        early: u32,
+    ) -> Refusal {
+        let on_time = if early > 0 { self.work() } else { work };
+        if requirements.accepts_work(now, on_time) {
+            Refusal::TooLittleWorkYet(work)
+        } else if requirements.forgives_work(now, on_time) {
+            Refusal::TooLittleWorkNow(work)
+        } else {
+            Refusal::TooLittleWork(work)
+        }
     }
 
     /// How many seconds longer than its TTL it has to last.
@@ -347,7 +364,10 @@ pub enum Refusal {
     /// Our Bloom filter does not ask for this topic, and did not lately.
     #[error("topic {0} was not asked for")]
     NotWanted(Topic),
-    /// More bytes than we take.
+    /// Our Bloom filter asked for this topic until lately.
+    #[error("topic {0} is not asked for any more")]
+    NotWantedAnyMore(Topic),
+    /// More bytes than we take, which others may take.
     #[error("{size} bytes, more than {limit}")]
     TooLarge {
         /// Bytes it counts for.
@@ -358,6 +378,9 @@ pub enum Refusal {
     /// Less work than we ask for, and asked for lately.
     #[error("work of {}, which is too little", .0.as_f64())]
     TooLittleWork(Work),
+    /// Less work than we ask for now, but enough until lately.
+    #[error("work of {}, which is too little now", .0.as_f64())]
+    TooLittleWorkNow(Work),
     /// Less work than we ask for, only because by our clock it came before its time. By the clock
     /// of whoever passed it on it may not have.
     #[error("work of {}, which is too little before its time", .0.as_f64())]
@@ -373,7 +396,9 @@ impl Refusal {
             Self::Expired { .. }
             | Self::FromTheFuture { .. }
             | Self::LivesTooLong { .. }
+            | Self::NotWantedAnyMore(_)
             | Self::NoTtl
+            | Self::TooLittleWorkNow(_)
             | Self::TooLittleWorkYet(_) => false,
             Self::FromFarInTheFuture { .. }
             | Self::LongExpired { .. }
@@ -381,6 +406,16 @@ impl Refusal {
             | Self::TooLarge { .. }
             | Self::TooLittleWork(_) => true,
         }
+    }
+
+    /// Whether it came before its time, by our clock.
+    pub const fn is_early(&self) -> bool {
+        matches!(
+            self,
+            Self::FromFarInTheFuture { .. }
+                | Self::FromTheFuture { .. }
+                | Self::TooLittleWorkYet(_)
+        )
     }
 
     /// Whether it may be our clock that is wrong. Nobody should be remembered for it: once the clock
@@ -395,8 +430,10 @@ impl Refusal {
             Self::LivesTooLong { .. }
             | Self::NoTtl
             | Self::NotWanted(_)
+            | Self::NotWantedAnyMore(_)
             | Self::TooLarge { .. }
-            | Self::TooLittleWork(_) => false,
+            | Self::TooLittleWork(_)
+            | Self::TooLittleWorkNow(_) => false,
         }
     }
 }

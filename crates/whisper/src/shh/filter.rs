@@ -17,7 +17,6 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use super::{
-    bloom::Bloom,
     envelope::{Envelope, EnvelopeHash},
     message::Message,
     seal::{self, SymmetricKey},
@@ -253,17 +252,6 @@ impl Filters {
         idle.iter().for_each(|id| {
             self.remove(id);
         });
-    }
-
-    /// The topics that all filters together ask for.
-    pub fn bloom(&self) -> Bloom {
-        self.keys
-            .keys()
-            .try_fold(Bloom::EMPTY, |mut bloom, topic| {
-                bloom.insert((*topic)?);
-                Some(bloom)
-            })
-            .unwrap_or(Bloom::FULL)
     }
 
     /// Number of filters.

@@ -24,8 +24,9 @@ use super::{
     bloom::Bloom,
     envelope::{Envelope, EnvelopeHash, Refusal, ValidEnvelope},
     packet::{self, Envelopes, Packet, Status},
-    peer::{Peer, STATUS_TIMEOUT},
+    peer::{LARGEST_FOR_ALL, LONGEST_FOR_ALL, Peer, STATUS_TIMEOUT},
     pool::{NotKept, Pool, Record, Slot},
+    rate::Bucket,
     requirements::Requirements,
     whole_seconds,
     work::Work,
@@ -59,6 +60,7 @@ pub struct Node {
     stems: Stems,
     /// What was accepted and has not been passed on yet.
     accepted: Vec<Envelope>,
+    inflow: Inflow,
     outputs: VecDeque<NodeOutput>,
     next_tick: Instant,
     next_expiry: Instant,
@@ -75,6 +77,7 @@ impl Node {
             outbox: Outbox::default(),
             stems: Stems::default(),
             accepted: Vec::new(),
+            inflow: Inflow::new(now, &settings.limits),
             outputs: VecDeque::new(),
             next_tick: now + TICK,
             next_expiry: now + EXPIRY_TICK,
@@ -100,7 +103,8 @@ impl Node {
     /// A link to a peer is open. Tells it at once what we are.
     pub fn connected(&mut self, now: Instant, id: NodeId, address: Option<IpAddr>) {
         let mut peer = Peer::new(now, self.settings.strict_bloom, &self.settings.limits);
-        self.stems.slots().for_each(|slot| peer.withhold(slot));
+        let stems = self.stems.iter().filter(|(slot, hash)| self.pool.find(hash) == Some(*slot));
+        stems.for_each(|(slot, _)| peer.withhold(slot));
         self.peers.add(now, id, peer, address);
         let requirements = &self.requirements;
         let (work, bloom) = (requirements.min_work(), *requirements.bloom());
@@ -171,13 +175,33 @@ impl Node {
         envelope: Envelope,
         rng: &mut impl CryptoRngCore,
     ) -> Result<EnvelopeHash, Refusal> {
-        // We may say what we do not want to hear.
-        let mut requirements = self.requirements.clone();
-        requirements.set_bloom(now, Bloom::FULL);
-        let valid = envelope.check(&requirements, now, wall)?;
+        let valid = self.check_own(now, wall, envelope)?;
         let hash = valid.envelope().hash();
         self.outbox.add(now + self.settings.darkness.delay(rng), valid);
         Ok(hash)
+    }
+
+    fn check_own(
+        &self,
+        now: Instant,
+        wall: UnixTime,
+        envelope: Envelope,
+    ) -> Result<ValidEnvelope, Refusal> {
+        let (size, limit) = (envelope.size(), self.max_own_size());
+        if size > limit {
+            return Err(Refusal::TooLarge { size, limit });
+        }
+        // We may say what we do not want to hear.
+        let mut requirements = self.requirements.clone();
+        requirements.set_bloom(now, Bloom::FULL);
+        envelope.check(&requirements, now, wall)
+    }
+
+    /// Largest envelope of our own, in bytes: what every peer takes, or what we take ourselves if
+    /// there is a peer that we trust to take as much.
+    pub fn max_own_size(&self) -> usize {
+        let taken = self.requirements.max_size();
+        if self.trusted.is_empty() { taken.min(LARGEST_FOR_ALL) } else { taken }
     }
 
     /// Own envelopes that have not left yet.
@@ -234,7 +258,21 @@ impl Node {
         self.requirements.set_max_size(bytes);
     }
 
-    /// Takes back what [`Pool::records`] gave before a restart, as far as it is still good. What is
+    /// Everything that a restart must not lose: the pool, and what of our own is to leave yet.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let untold = |hash| self.stems.iter().any(|(_, stem)| stem == hash);
+        let pool = self.pool.records().map(move |record| {
+            if let Record::Kept(envelope) = &record
+                && untold(envelope.hash())
+            {
+                return Record::Own(envelope.clone());
+            }
+            record
+        });
+        pool.chain(self.outbox.iter().map(|valid| Record::Own(valid.envelope().clone())))
+    }
+
+    /// Takes back what [`Node::records`] gave before a restart, as far as it is still good. What is
     /// kept is passed on again, but not handed out again.
     pub fn restore(&mut self, now: Instant, wall: UnixTime, record: Record) {
         match record {
@@ -242,6 +280,11 @@ impl Node {
             Record::Kept(envelope) => {
                 if let Ok(valid) = envelope.check(&self.requirements, now, wall) {
                     let _ = self.pool.insert(valid).map(|slot| self.offer(slot, None));
+                }
+            }
+            Record::Own(envelope) => {
+                if let Ok(valid) = self.check_own(now, wall, envelope) {
+                    self.outbox.add(now, valid);
                 }
             }
         }
@@ -264,6 +307,8 @@ impl Node {
             None => Err(PeerError::NoStatus(code)),
             // Later ones are ignored, whatever is in them.
             Some(_) if code == packet::STATUS => Ok(()),
+            // Who may not say this is not listened to.
+            Some(_) if code == packet::DIRECT && !self.trusted.contains(&id) => Ok(()),
             Some(status) => {
                 let confirmations = status.confirmations;
                 if code == packet::MESSAGES && confirmations {
@@ -302,7 +347,7 @@ impl Node {
             Packet::Messages(envelopes) => return self.take_all(now, wall, id, envelopes),
             Packet::MinWork(work) => peer.set_min_work(work, owes_pool),
             Packet::Bloom(bloom) => peer.set_bloom(bloom, owes_pool),
-            Packet::Direct(envelopes) => self.take_direct(&id, envelopes),
+            Packet::Direct(envelopes) => self.take_direct(envelopes),
             Packet::ArchiveRequest(request) => self.take_request(now, id, request),
             Packet::ArchiveComplete { request, last } if self.trusted.contains(&id) => {
                 self.outputs.push_back(NodeOutput::ArchiveComplete { peer: id, request, last });
@@ -326,9 +371,11 @@ impl Node {
             if !self.peers.admit(now, &id) {
                 break;
             }
-            if let Err(refusal) = self.take(now, wall, id, envelope)
-                && refusal.is_misbehaviour()
-            {
+            let Err(refusal) = self.take(now, wall, id, envelope) else { continue };
+            if refusal.is_early() && self.peers.note_early(now, &id) {
+                self.note(NodeOutput::ClockDoubted);
+            }
+            if refusal.is_misbehaviour() {
                 fault = fault.or(Some(refusal));
             }
         }
@@ -348,23 +395,25 @@ impl Node {
             if let Some(peer) = self.peers.find(&id) {
                 peer.learn(slot);
             }
-            if let Some(slot) = self.stems.come_back(&hash) {
+            if let Some(slot) = self.stems.come_back(&hash, &id) {
                 self.release(slot);
             }
             return Ok(());
         }
-        if self.pool.has_seen(&hash) || !self.peers.admit_new(now, &id) {
+        if self.pool.has_seen(&hash) {
             return Ok(());
         }
         let valid = envelope.check(&self.requirements, now, wall)?;
-        self.accept(valid, id);
+        if self.peers.admit_new(now, &id) {
+            self.accept(now, valid, id);
+        }
         Ok(())
     }
 
     /// Keeps a valid envelope that came from a peer, offers it to all others, and hands it out once
     /// it has been passed on.
-    fn accept(&mut self, valid: ValidEnvelope, from: NodeId) {
-        if let Some(slot) = self.keep(valid) {
+    fn accept(&mut self, now: Instant, valid: ValidEnvelope, from: NodeId) {
+        if let Some(slot) = self.keep(now, valid) {
             self.offer(slot, Some(from));
         }
     }
@@ -373,7 +422,7 @@ impl Node {
     fn accept_own(&mut self, now: Instant, valid: ValidEnvelope, rng: &mut impl CryptoRngCore) {
         let hash = valid.envelope().hash();
         let first = self.settings.darkness.draw_stem(self.takers(&valid), rng);
-        let Some(slot) = self.keep(valid) else { return };
+        let Some(slot) = self.keep(now, valid) else { return };
         let Some(first) = first else { return self.offer(slot, None) };
         for (id, peer) in self.peers.iter_mut() {
             if *id == first {
@@ -382,7 +431,7 @@ impl Node {
                 peer.withhold(slot);
             }
         }
-        self.stems.add(slot, hash, now + self.settings.darkness.tick(EMBARGO, rng));
+        self.stems.add(slot, hash, first, now + self.settings.darkness.tick(EMBARGO, rng));
     }
 
     /// The peers that ask for such an envelope.
@@ -391,20 +440,28 @@ impl Node {
         takers.map(|(id, _)| *id).collect()
     }
 
-    fn keep(&mut self, valid: ValidEnvelope) -> Option<Slot> {
+    fn keep(&mut self, now: Instant, valid: ValidEnvelope) -> Option<Slot> {
         let envelope = valid.envelope().clone();
         match self.pool.insert(valid) {
             Ok(slot) => {
+                if self.inflow.is_too_much(now, &envelope) {
+                    self.note(NodeOutput::Overloaded);
+                }
                 self.accepted.push(envelope);
                 Some(slot)
             }
             Err(NotKept::PoolFull) => {
-                if self.outputs.back() != Some(&NodeOutput::PoolFull) {
-                    self.outputs.push_back(NodeOutput::PoolFull);
-                }
+                self.note(NodeOutput::Overloaded);
                 None
             }
             Err(NotKept::Known(_)) => None,
+        }
+    }
+
+    /// Says something once for all that happens in a row.
+    fn note(&mut self, output: NodeOutput) {
+        if self.outputs.back() != Some(&output) {
+            self.outputs.push_back(output);
         }
     }
 
@@ -435,11 +492,10 @@ impl Node {
         }
     }
 
-    fn take_direct(&mut self, id: &NodeId, envelopes: Envelopes<'_>) {
-        if self.trusted.contains(id) {
-            for envelope in envelopes {
-                self.outputs.push_back(NodeOutput::Deliver { envelope, direct: true });
-            }
+    /// Hands out what a trusted peer has for us alone.
+    fn take_direct(&mut self, envelopes: Envelopes<'_>) {
+        for envelope in envelopes {
+            self.outputs.push_back(NodeOutput::Deliver { envelope, direct: true });
         }
     }
 
@@ -458,7 +514,7 @@ impl Node {
         }
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.find(&id) {
-                peer.tick(rng);
+                peer.tick(!self.settings.light, rng);
             }
             self.send_bundle(now, wall, id);
         }
@@ -469,7 +525,8 @@ impl Node {
 
     fn send_bundle(&mut self, now: Instant, wall: UnixTime, id: NodeId) {
         let Some(peer) = self.peers.find(&id) else { return };
-        if let Some(body) = peer.next_bundle(&self.pool, now, whole_seconds(wall)) {
+        let longest = if self.trusted.contains(&id) { usize::MAX } else { LONGEST_FOR_ALL };
+        if let Some(body) = peer.next_bundle(&self.pool, now, whole_seconds(wall), longest) {
             self.send(id, packet::MESSAGES, body);
         }
     }
@@ -496,6 +553,36 @@ impl Node {
     }
 }
 
+/// What comes, beside what a peer may be told.
+#[derive(Debug)]
+struct Inflow {
+    envelopes: Bucket,
+    bytes: Bucket,
+    /// Since when it has been more, and when that was seen last.
+    excess: Option<(Instant, Instant)>,
+}
+
+impl Inflow {
+    fn new(now: Instant, limits: &Limits) -> Self {
+        let envelopes = Bucket::new(now, limits.envelopes_per_peer.to_send());
+        let bytes = Bucket::new(now, limits.bytes_per_peer.to_send());
+        Self { envelopes, bytes, excess: None }
+    }
+
+    /// One more has come. Returns whether it has been more for long, so that it is no pool that we
+    /// are told because we are new.
+    fn is_too_much(&mut self, now: Instant, envelope: &Envelope) -> bool {
+        let bytes = u32::try_from(envelope.encoded().len()).unwrap_or(u32::MAX);
+        if self.envelopes.take(now, 1.0) && self.bytes.take(now, bytes.into()) {
+            return false;
+        }
+        let lasts = |(_, seen): &(_, Instant)| now.saturating_duration_since(*seen) < EXCESS_GAP;
+        let since = self.excess.filter(lasts).map_or(now, |(since, _)| since);
+        self.excess = Some((since, now));
+        now.saturating_duration_since(since) >= LONG_EXCESS
+    }
+}
+
 /// Time between two rounds of passing on (geth `transmissionCycle`).
 const TICK: Duration = Duration::from_millis(300);
 
@@ -505,6 +592,12 @@ const EXPIRY_TICK: Duration = Duration::from_secs(1);
 /// Mean time that all but one neighbour wait for an envelope of our own, if it does not come back
 /// before. It takes about two seconds to go around.
 const EMBARGO: Duration = Duration::from_secs(6);
+
+/// Time after which more than peers may be told is a flood.
+const LONG_EXCESS: Duration = Duration::from_secs(60);
+
+/// Time without more than that after which a flood is over.
+const EXCESS_GAP: Duration = Duration::from_secs(2);
 
 /// Envelopes that expire in one go: two milliseconds or so.
 const EXPIRY_STEP: usize = 512;

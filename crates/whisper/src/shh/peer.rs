@@ -38,16 +38,28 @@ pub(super) struct Peer {
     /// Envelopes that it must not be told about yet.
     withheld: SlotSet,
     /// Envelopes to tell it about, in the order in which they came.
-    fresh: VecDeque<Slot>,
+    fresh: VecDeque<Fresh>,
     /// How many of them may go now.
     due: usize,
+    /// Ticks until now; wraps.
+    ticks: u32,
     /// From where on the rest of the pool is still to be told.
     backlog: Option<Slot>,
+    /// Whether the pool is to be gone through once more after that.
+    owes_more: bool,
     /// Whether a bundle is on its way.
     in_flight: bool,
     pace: Pace,
     /// Whether its Bloom filter is taken to be right, where go-ethereum's is not.
     strict_bloom: bool,
+}
+
+/// An envelope that waits to be told.
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    slot: Slot,
+    /// The tick at which it came.
+    tick: u32,
 }
 
 #[derive(Debug)]
@@ -65,7 +77,9 @@ impl Peer {
             withheld: SlotSet::default(),
             fresh: VecDeque::new(),
             due: 0,
+            ticks: 0,
             backlog: None,
+            owes_more: false,
             in_flight: false,
             pace: Pace::new(now, limits),
             strict_bloom,
@@ -138,12 +152,12 @@ impl Peer {
             return;
         }
         if self.fresh.len() < MAX_FRESH {
-            self.fresh.push_back(slot);
+            self.fresh.push_back(Fresh { slot, tick: self.ticks });
         } else if owes_pool {
             // It cannot keep up. The pool remembers for us what it has not been told.
             self.fresh.clear();
             self.due = 0;
-            self.backlog = Some(Slot(0));
+            self.owe_pool();
         }
     }
 
@@ -154,41 +168,58 @@ impl Peer {
     }
 
     /// Lets everything go that has come until now: what came since the last tick in an order that
-    /// tells nothing, behind what had to wait.
-    pub(super) fn tick(&mut self, rng: &mut impl RngCore) {
+    /// tells nothing, behind what had to wait. What has waited for long makes way for what is new,
+    /// and is told once there is time.
+    pub(super) fn tick(&mut self, owes_pool: bool, rng: &mut impl RngCore) {
         if let Some(new) = self.fresh.make_contiguous().get_mut(self.due..) {
             shuffle(new, rng);
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        let stale = |fresh: &Fresh| self.ticks.wrapping_sub(fresh.tick) > LONGEST_WAIT;
+        let stale = self.fresh.iter().take_while(|fresh| owes_pool && stale(fresh)).count();
+        if stale > 0 {
+            self.fresh.drain(..stale);
+            self.owe_pool();
         }
         self.due = self.fresh.len();
         self.pace.reached = false;
     }
 
+    /// What it has not been told is to be looked for in the pool.
+    const fn owe_pool(&mut self) {
+        match self.backlog {
+            Some(_) => self.owes_more = true,
+            None => self.backlog = Some(Slot(0)),
+        }
+    }
+
     /// The next bundle, unless one is on its way or the pace has been reached in this tick: the body
-    /// of a packet.
+    /// of a packet. It may hold what is alive at `second` and no longer than `longest` bytes.
     pub(super) fn next_bundle(
         &mut self,
         pool: &Pool,
         now: Instant,
         second: u32,
+        longest: usize,
     ) -> Option<Vec<u8>> {
         if self.in_flight || self.pace.reached {
             return None;
         }
-        let mut bundle = Bundle::new(self.pace.envelopes(now));
-        while let Some(slot) = self.fresh.front().filter(|_| self.due > 0) {
+        let mut bundle = Bundle::new(self.pace.envelopes(now), second, longest);
+        while let Some(Fresh { slot, .. }) = self.fresh.front().copied().filter(|_| self.due > 0) {
             let envelope =
-                pool.at(*slot).filter(|envelope| self.is_to_be_told(*slot, envelope, second));
+                pool.at(slot).filter(|envelope| self.is_to_be_told(slot, envelope, &bundle));
             if let Some(envelope) = envelope {
                 if !bundle.add(envelope) {
                     break;
                 }
-                self.known.set(*slot, true);
+                self.known.set(slot, true);
             }
             self.fresh.pop_front();
             self.due -= 1;
         }
         if !bundle.is_full {
-            self.add_backlog(pool, second, &mut bundle);
+            self.add_backlog(pool, &mut bundle);
         }
         self.pace.note(now, &bundle);
         self.in_flight = !bundle.envelopes.is_empty();
@@ -196,11 +227,11 @@ impl Peer {
     }
 
     /// Adds what the pool holds and this peer has not been told, a part of the pool at a time.
-    fn add_backlog<'a>(&mut self, pool: &'a Pool, second: u32, bundle: &mut Bundle<'a>) {
+    fn add_backlog<'a>(&mut self, pool: &'a Pool, bundle: &mut Bundle<'a>) {
         let Some(start) = self.backlog else { return };
         let mut looked_at = 0;
         for (slot, envelope) in pool.from(start) {
-            if let Some(envelope) = envelope.filter(|it| self.is_to_be_told(slot, it, second)) {
+            if let Some(envelope) = envelope.filter(|it| self.is_to_be_told(slot, it, bundle)) {
                 if !bundle.add(envelope) {
                     self.backlog = Some(slot);
                     return;
@@ -213,7 +244,7 @@ impl Peer {
                 return;
             }
         }
-        self.backlog = None;
+        self.backlog = std::mem::take(&mut self.owes_more).then_some(Slot(0));
     }
 
     /// The last bundle has been written.
@@ -221,9 +252,11 @@ impl Peer {
         self.in_flight = false;
     }
 
-    fn is_to_be_told(&self, slot: Slot, envelope: &ValidEnvelope, second: u32) -> bool {
-        let alive = envelope.envelope().expiry() >= second;
-        alive && !self.known.has(slot) && !self.withheld.has(slot) && self.wants(envelope)
+    fn is_to_be_told(&self, slot: Slot, envelope: &ValidEnvelope, bundle: &Bundle<'_>) -> bool {
+        bundle.may_hold(envelope)
+            && !self.known.has(slot)
+            && !self.withheld.has(slot)
+            && self.wants(envelope)
     }
 
     /// Whether it asks for such an envelope.
@@ -278,13 +311,23 @@ struct Bundle<'a> {
     bytes: usize,
     /// Most envelopes in it.
     most: usize,
+    /// When it is sent, in seconds since 1970.
+    second: u32,
+    /// Most bytes of an envelope in it.
+    longest: usize,
     is_full: bool,
 }
 
 impl<'a> Bundle<'a> {
     /// Nothing yet, and at most so many envelopes later.
-    const fn new(most: usize) -> Self {
-        Self { envelopes: Vec::new(), bytes: 0, most, is_full: most == 0 }
+    const fn new(most: usize, second: u32, longest: usize) -> Self {
+        Self { envelopes: Vec::new(), bytes: 0, most, second, longest, is_full: most == 0 }
+    }
+
+    /// Whether an envelope is alive and not too long.
+    fn may_hold(&self, envelope: &ValidEnvelope) -> bool {
+        let envelope = envelope.envelope();
+        envelope.expiry() >= self.second && envelope.encoded().len() <= self.longest
     }
 
     /// Adds an envelope unless there would be too many or too many bytes. The first always fits in
@@ -326,12 +369,12 @@ impl SlotSet {
     }
 }
 
-/// Puts slots into a random order (Fisher–Yates).
-fn shuffle(slots: &mut [Slot], rng: &mut impl RngCore) {
-    for end in (1..slots.len()).rev() {
+/// Puts things into a random order (Fisher–Yates).
+fn shuffle<T>(items: &mut [T], rng: &mut impl RngCore) {
+    for end in (1..items.len()).rev() {
         let range = u64::try_from(end).unwrap_or(u64::MAX).saturating_add(1);
         let other = usize::try_from(rng.next_u64() % range).unwrap_or(end);
-        slots.swap(end, other);
+        items.swap(end, other);
     }
 }
 
@@ -342,8 +385,19 @@ pub(super) const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// largest message, which is 1 MiB unless told otherwise.
 const MAX_BUNDLE: usize = 512 * 1024;
 
+/// Longest envelope that every peer takes, in bytes: in a packet of its own, which a list begins, it
+/// is no longer than the reference's largest message.
+pub(super) const LONGEST_FOR_ALL: usize = 1024 * 1024 - 4;
+
+/// The same by what `size` counts, which is up to 12 bytes less than an encoding has.
+pub(super) const LARGEST_FOR_ALL: usize = LONGEST_FOR_ALL - 12;
+
 /// Most envelopes that wait for a peer one by one.
 const MAX_FRESH: usize = 1 << 16;
+
+/// Ticks, about five seconds, for which an envelope keeps its turn: more come than may go, and
+/// nothing is to be late for it.
+const LONGEST_WAIT: u32 = 16;
 
 /// Slots of the pool that are looked at for one bundle: a millisecond or so.
 const BACKLOG_STEP: u32 = 1 << 15;

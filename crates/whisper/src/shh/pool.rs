@@ -138,7 +138,7 @@ impl Pool {
         more || self.gone.keys().next().is_some_and(|expiry| *expiry < now.saturating_sub(GRACE))
     }
 
-    /// Everything that a later [`Pool::restore`] needs.
+    /// Everything that [`Node::restore`](super::Node::restore) needs of this after a restart.
     pub fn records(&self) -> impl Iterator<Item = Record> {
         let kept = self.from(Slot(0)).filter_map(|(_, envelope)| envelope);
         let kept = kept.map(|envelope| Record::Kept(envelope.envelope().clone()));
@@ -225,6 +225,8 @@ impl Pool {
 pub enum Record {
     /// An envelope that is here.
     Kept(Envelope),
+    /// An envelope of our own that not all peers have been told yet.
+    Own(Envelope),
     /// An envelope that was here and must not come again.
     Seen {
         /// Its name.

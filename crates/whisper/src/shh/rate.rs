@@ -74,7 +74,7 @@ impl Bucket {
     }
 
     /// Whether it would matter to begin anew with a full bucket.
-    pub(super) fn owes(&self, now: Instant) -> bool {
+    pub fn owes(&self, now: Instant) -> bool {
         self.left_at(now) < self.rate.burst
     }
 

@@ -14,12 +14,15 @@ pub struct Requirements {
     bloom: Bloom,
     max_size: usize,
     max_ttl: u32,
-    tolerated: Option<Tolerated>,
+    /// What was asked for a moment ago, and is good enough still.
+    tolerated: Option<Past>,
+    /// What was asked for lately, and is nobody's fault.
+    forgiven: Option<Past>,
 }
 
-/// What was asked for a moment ago.
+/// The least that was asked for in some time.
 #[derive(Clone, Debug)]
-struct Tolerated {
+struct Past {
     min_work: Work,
     bloom: Bloom,
     until: Instant,
@@ -34,6 +37,7 @@ impl Requirements {
             max_size: DEFAULT_MAX_SIZE,
             max_ttl: DEFAULT_MAX_TTL,
             tolerated: None,
+            forgiven: None,
         }
     }
 
@@ -77,43 +81,62 @@ impl Requirements {
 
     /// Asks for this much work from now on.
     pub fn set_min_work(&mut self, now: Instant, work: Work) {
-        self.tolerate_present(now);
+        self.remember_present(now);
         self.min_work = work;
     }
 
     /// Asks for these topics from now on.
     pub fn set_bloom(&mut self, now: Instant, bloom: Bloom) {
-        self.tolerate_present(now);
+        self.remember_present(now);
         self.bloom = bloom;
     }
 
     /// Whether this much work suffices.
     pub fn accepts_work(&self, now: Instant, work: Work) -> bool {
-        work >= self.min_work || self.tolerated(now).is_some_and(|old| work >= old.min_work)
+        work >= self.min_work || at(now, &self.tolerated).is_some_and(|old| work >= old.min_work)
+    }
+
+    /// Whether this much work sufficed lately: a slow link may have held it up.
+    pub fn forgives_work(&self, now: Instant, work: Work) -> bool {
+        at(now, &self.forgiven).is_some_and(|old| work >= old.min_work)
     }
 
     /// Whether this topic was asked for.
     pub fn accepts_topic(&self, now: Instant, topic: Topic) -> bool {
-        self.bloom.wants(topic) || self.tolerated(now).is_some_and(|old| old.bloom.wants(topic))
+        self.bloom.wants(topic)
+            || at(now, &self.tolerated).is_some_and(|old| old.bloom.wants(topic))
     }
 
-    fn tolerated(&self, now: Instant) -> Option<&Tolerated> {
-        self.tolerated.as_ref().filter(|old| now < old.until)
+    /// Whether this topic was asked for lately: a slow link may have held it up.
+    pub fn forgives_topic(&self, now: Instant, topic: Topic) -> bool {
+        at(now, &self.forgiven).is_some_and(|old| old.bloom.wants(topic))
     }
 
-    /// Keeps what holds now good enough for a while, together with what still is from before.
-    fn tolerate_present(&mut self, now: Instant) {
-        let (mut min_work, mut bloom) = (self.min_work, self.bloom);
-        if let Some(old) = self.tolerated(now) {
-            min_work = min_work.min(old.min_work);
-            bloom = bloom.union(&old.bloom);
+    /// Keeps what holds now good enough for a while, and free of blame for a longer one, together
+    /// with what still is from before.
+    fn remember_present(&mut self, now: Instant) {
+        for (past, time) in [(&mut self.tolerated, TOLERANCE), (&mut self.forgiven, FORGIVENESS)] {
+            let (mut min_work, mut bloom) = (self.min_work, self.bloom);
+            if let Some(old) = at(now, past) {
+                min_work = min_work.min(old.min_work);
+                bloom = bloom.union(&old.bloom);
+            }
+            *past = Some(Past { min_work, bloom, until: now + time });
         }
-        self.tolerated = Some(Tolerated { min_work, bloom, until: now + TOLERANCE });
     }
+}
+
+/// What was asked for before, while that still matters.
+fn at(now: Instant, past: &Option<Past>) -> Option<&Past> {
+    past.as_ref().filter(|old| now < old.until)
 }
 
 /// How long a peer may go on as if it had not heard of a change (geth `DefaultSyncAllowance`).
 pub const TOLERANCE: Duration = Duration::from_secs(10);
+
+/// How long nobody is blamed for what was right before a change. Ours: the reference cuts a peer
+/// whose link takes longer than [`TOLERANCE`] for what was on its way.
+pub const FORGIVENESS: Duration = Duration::from_secs(70);
 
 /// Largest envelope unless told otherwise, in bytes (geth `DefaultMaxMessageSize`).
 pub const DEFAULT_MAX_SIZE: usize = 1024 * 1024;
@@ -154,6 +177,22 @@ mod tests {
         requirements.set_bloom(now, Bloom::EMPTY);
         assert!(requirements.accepts_topic(now, TOPIC));
         assert!(!requirements.accepts_topic(now + TOLERANCE, TOPIC));
+    }
+
+    #[test]
+    fn what_was_right_lately_is_forgiven_a_while_longer() {
+        let (now, low, high) = (start(), Work::new(0.2).unwrap(), Work::new(5.0).unwrap());
+        let mut requirements = Requirements::new(low);
+        requirements.set_min_work(now, high);
+        requirements.set_bloom(now + TOLERANCE, Bloom::EMPTY);
+        let later = now + TOLERANCE + FORGIVENESS - Duration::from_secs(1);
+        assert!(
+            requirements.forgives_work(later, low) && requirements.forgives_topic(later, TOPIC)
+        );
+        assert!(!requirements.forgives_work(later, Work::new(0.1).unwrap()));
+        let too_late = later + Duration::from_secs(1);
+        assert!(!requirements.forgives_work(too_late, low));
+        assert!(!requirements.forgives_topic(too_late, TOPIC));
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl Desk {
         } else if work.is_none_or(|work| work < status.min_work) {
             return Err(LetterError::TooLittleWork);
         }
-        Ok(status.max_envelope_bytes)
+        Ok(if direct_to.is_some() { status.max_envelope_bytes } else { status.max_own_bytes })
     }
 }
 

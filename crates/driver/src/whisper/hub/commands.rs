@@ -166,6 +166,7 @@ impl Hub {
             waiting: self.node.waiting(),
             min_work: requirements.min_work(),
             max_envelope_bytes: requirements.max_size(),
+            max_own_bytes: self.node.max_own_size(),
             bloom: *requirements.bloom(),
             light: self.node.is_light(),
             accepted: self.accepted,

@@ -37,7 +37,10 @@ impl Hub {
                         let _unheard = done.send(ArchiveDone { last });
                     }
                 }
-                NodeOutput::PoolFull => self.press(Instant::now()),
+                NodeOutput::ClockDoubted => {
+                    self.doubt_clock(Instant::now(), "envelopes of most peers come too early");
+                }
+                NodeOutput::Overloaded => self.press(Instant::now()),
             }
         }
     }
@@ -48,10 +51,14 @@ impl Hub {
             let end = seat.end;
             if matches!(error, PeerError::BothLight | PeerError::NoStatusInTime(_)) {
                 tracing::debug!(%peer, %error, "peer is of no use");
-            } else if matches!(error, PeerError::OversizedPacket { .. }) {
+            } else if matches!(
+                error,
+                PeerError::OversizedPacket { .. }
+                    | PeerError::InvalidEnvelope(Refusal::TooLarge { .. })
+            ) {
                 tracing::debug!(%peer, %error, "peer says too much at once");
             } else if matches!(error, PeerError::InvalidEnvelope(it) if it.depends_on_clock()) {
-                self.doubt_clock(Instant::now(), peer, error);
+                self.doubt_clock(Instant::now(), &format!("peer {peer}: {error}"));
             } else if matches!(error, PeerError::InvalidEnvelope(Refusal::NotWanted(_))) {
                 // The error's own words would name a topic.
                 self.blame(Some(*peer), &end, &"invalid envelope: topic was not asked for");
@@ -62,15 +69,15 @@ impl Hub {
         self.dismiss(peer, DisconnectReason::SubprotocolError);
     }
 
-    /// A peer's clock is wrong, or ours: nobody is banned for that. Says so, but not more often than
+    /// Somebody's clock is wrong, maybe ours: nobody is banned for that. Says so, but not more often than
     /// anyone would like to read it.
-    fn doubt_clock(&mut self, now: Instant, peer: &NodeId, error: &PeerError) {
+    fn doubt_clock(&mut self, now: Instant, reason: &str) {
         let lately = |said: Instant| now.saturating_duration_since(said) < CLOCK_INTERVAL;
         if self.clock_doubted.is_some_and(lately) {
-            tracing::debug!(%peer, %error, "peer's clock or ours is wrong");
+            tracing::debug!(reason, "our clock or another is wrong");
         } else {
             self.clock_doubted = Some(now);
-            tracing::warn!(%peer, %error, "peer's clock or ours is wrong");
+            tracing::warn!(reason, "our clock or another is wrong");
         }
     }
 
@@ -109,14 +116,17 @@ impl Hub {
         }
     }
 
-    /// Asks for more work, because the pool is full.
+    /// Asks for more work, because the pool is full or more comes than peers may be told.
     fn press(&mut self, now: Instant) {
         if self.pressure.has_changed_within(now, PRESS_INTERVAL) {
             return;
         }
         let present = self.node.requirements().min_work().as_f64();
         if let Some(work) = Work::new((2.0 * present).max(Work::DEFAULT_MINIMUM.as_f64())) {
-            tracing::warn!(work = work.as_f64(), "pool is full: more work is asked for");
+            tracing::warn!(
+                work = work.as_f64(),
+                "more envelopes come than are borne: more work is asked for"
+            );
             self.node.set_min_work(now, work);
             self.pressure.raised = true;
             self.pressure.changed = Some(now);

@@ -69,7 +69,8 @@ impl Wire {
             self.announced = Some(size);
             return Ok(Step::Header);
         };
-        let Some(sealed) = inbox.take(size.sealed()) else {
+        let length = size.sealed();
+        let Some(sealed) = inbox.take(length) else {
             self.announced = Some(size);
             return Ok(Step::Starved);
         };
@@ -82,7 +83,8 @@ impl Wire {
             }
             false => payload.to_vec(),
         };
-        Ok(Step::Message(code, payload))
+        let cost = length.max(payload.len());
+        Ok(Step::Message { code, payload, cost })
     }
 }
 
@@ -99,8 +101,14 @@ impl Wire {
 pub(super) enum Step {
     /// A header was opened.
     Header,
-    /// A message is whole: its code on this link, and its payload.
-    Message(u64, Vec<u8>),
+    /// A message is whole.
+    Message {
+        /// Its code on this link.
+        code: u64,
+        payload: Vec<u8>,
+        /// Bytes that had to be opened or made for it.
+        cost: usize,
+    },
     /// More bytes are needed.
     Starved,
 }

@@ -103,7 +103,7 @@ fn what_lives_for_no_time_or_for_ever_is_refused_without_blame() {
 
 #[test]
 fn size_work_and_topic_are_checked() {
-    let later = instant() + Duration::from_secs(60);
+    let later = instant() + Duration::from_secs(80);
     let small = Requirements::new(Work::NONE).with_limits(49, 100);
     let refused = Err(Refusal::TooLarge { size: 50, limit: 49 });
     assert_eq!(envelope(0, 50).check(&small, later, wall()), refused);
@@ -118,6 +118,22 @@ fn size_work_and_topic_are_checked() {
     narrow.set_bloom(instant(), super::super::Bloom::EMPTY);
     let refused = Err(Refusal::NotWanted(Topic([1, 2, 3, 4])));
     assert_eq!(envelope(0, 50).check(&narrow, later, wall()), refused);
+}
+
+#[test]
+fn what_was_right_lately_is_dropped_without_blame() {
+    let later = instant() + Duration::from_secs(60);
+    let worked = envelope(0, 50);
+    let work = worked.work();
+    let mut raised = Requirements::new(Work::NONE);
+    raised.set_min_work(instant(), Work::new(work.as_f64() * 1.01).unwrap());
+    let refused = worked.check(&raised, later, wall()).unwrap_err();
+    assert_eq!(refused, Refusal::TooLittleWorkNow(work));
+    let mut narrow = Requirements::new(Work::NONE);
+    narrow.set_bloom(instant(), super::super::Bloom::EMPTY);
+    let other = envelope(0, 50).check(&narrow, later, wall()).unwrap_err();
+    assert_eq!(other, Refusal::NotWantedAnyMore(Topic([1, 2, 3, 4])));
+    assert!(!refused.is_misbehaviour() && !other.is_misbehaviour());
 }
 
 #[test]

@@ -177,17 +177,6 @@ fn more_filters_than_allowed_are_refused() {
 }
 
 #[test]
-fn the_bloom_of_all_filters_asks_for_their_topics() {
-    let mut filters = Filters::new(1 << 20);
-    assert_eq!(filters.bloom(), Bloom::EMPTY);
-    add(&mut filters, symmetric(1));
-    add(&mut filters, criteria(FilterKey::Symmetric(shared(1)), &[OTHER]));
-    assert_eq!(filters.bloom(), Bloom::of([TOPIC, OTHER]));
-    add(&mut filters, criteria(FilterKey::Symmetric(shared(1)), &[]));
-    assert_eq!(filters.bloom(), Bloom::FULL);
-}
-
-#[test]
 fn all_filters_together_have_a_limited_number_of_topics() {
     let mut filters = Filters::new(1 << 20);
     let topics: Vec<_> = (0..200_000_u32).map(|topic| Topic(topic.to_be_bytes())).collect();

@@ -1,6 +1,10 @@
 //! The peers of a node, and how much each of them, and each address, has sent.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use super::{
     super::{peer::Peer, rate::Bucket},
@@ -22,6 +26,8 @@ struct Neighbour {
     peer: Peer,
     address: Option<IpAddr>,
     envelopes: Bucket,
+    /// When an envelope of it was refused last that came before its time.
+    early: Option<Instant>,
 }
 
 /// What all peers of one address have used up.
@@ -46,7 +52,7 @@ impl Neighbours {
             self.addresses.entry(address).or_insert_with(new).peers += 1;
         }
         let envelopes = Bucket::new(now, self.limits.envelopes_per_peer);
-        self.peers.insert(id, Neighbour { peer, address, envelopes });
+        self.peers.insert(id, Neighbour { peer, address, envelopes, early: None });
     }
 
     /// Removes a peer. Its address is remembered as long as it owes something.
@@ -93,6 +99,17 @@ impl Neighbours {
         self.peers.get_mut(id).is_some_and(|neighbour| neighbour.envelopes.take(now, 1.0))
     }
 
+    /// An envelope of a peer is refused because it came before its time. Returns whether that is so
+    /// with most peers lately.
+    pub(super) fn note_early(&mut self, now: Instant, id: &NodeId) -> bool {
+        if let Some(neighbour) = self.peers.get_mut(id) {
+            neighbour.early = Some(now);
+        }
+        let lately = |early: Instant| now.saturating_duration_since(early) < LATELY;
+        let early = self.peers.values().filter(|it| it.early.is_some_and(lately)).count();
+        2 * early > self.peers.len()
+    }
+
     /// The envelope is new. Returns whether its address may still send such.
     pub(super) fn admit_new(&mut self, now: Instant, id: &NodeId) -> bool {
         let address = self.peers.get(id).and_then(|neighbour| neighbour.address);
@@ -100,3 +117,6 @@ impl Neighbours {
         address.is_none_or(|address| address.envelopes.take(now, 1.0))
     }
 }
+
+/// Time for which it is remembered who was early.
+const LATELY: Duration = Duration::from_secs(60);

@@ -39,6 +39,11 @@ impl Outbox {
         self.envelopes.retain(|_, waiting| !waiting.is_empty());
     }
 
+    /// All envelopes, the first to leave first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ValidEnvelope> {
+        self.envelopes.values().flatten()
+    }
+
     /// Number of envelopes.
     pub(super) const fn len(&self) -> usize {
         self.count

@@ -54,8 +54,12 @@ pub enum NodeOutput {
         /// The last envelope that it sent, if it sent any.
         last: Option<EnvelopeHash>,
     },
-    /// A valid envelope was dropped for lack of room: time to ask for more work.
-    PoolFull,
+    /// Envelopes of most peers come before their time: our clock may be late, so that we refuse what
+    /// is right.
+    ClockDoubted,
+    /// A valid envelope was dropped for lack of room, or more come than peers may be told: time to
+    /// ask for more work.
+    Overloaded,
 }
 
 /// Why a peer is cut.

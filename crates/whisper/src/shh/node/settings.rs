@@ -54,8 +54,11 @@ pub struct Limits {
     pub envelopes_per_peer: Rate,
     /// New envelopes from all peers of one address together.
     pub envelopes_per_address: Rate,
-    /// Bytes of packets from one peer. Whoever drives the node reads no faster than that.
+    /// Bytes of messages from one peer, packed or unpacked, whichever are more. Whoever drives the
+    /// node reads no faster than that.
     pub bytes_per_peer: Rate,
+    /// The same from all peers of one address together, over all the links that they open.
+    pub bytes_per_address: Rate,
 }
 
 impl Default for Limits {
@@ -66,6 +69,7 @@ impl Default for Limits {
             envelopes_per_peer: Rate { per_second: 2_000.0, burst: 100_000.0 },
             envelopes_per_address: Rate { per_second: 4_000.0, burst: 200_000.0 },
             bytes_per_peer: Rate { per_second: 4_194_304.0, burst: 134_217_728.0 },
+            bytes_per_address: Rate { per_second: 8_388_608.0, burst: 268_435_456.0 },
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use super::super::{envelope::EnvelopeHash, pool::Slot};
+use crate::devp2p::key::NodeId;
 
 /// Envelopes that only one neighbour was told about.
 #[derive(Debug, Default)]
@@ -17,18 +18,22 @@ pub(super) struct Stems(Vec<Stem>);
 struct Stem {
     slot: Slot,
     hash: EnvelopeHash,
+    /// Who was told.
+    first: NodeId,
     until: Instant,
 }
 
 impl Stems {
     /// One neighbour was told; the others must wait, at most until `until`.
-    pub(super) fn add(&mut self, slot: Slot, hash: EnvelopeHash, until: Instant) {
-        self.0.push(Stem { slot, hash, until });
+    pub(super) fn add(&mut self, slot: Slot, hash: EnvelopeHash, first: NodeId, until: Instant) {
+        self.0.push(Stem { slot, hash, first, until });
     }
 
-    /// The envelope has come back. Returns its place if the others were waiting for it.
-    pub(super) fn come_back(&mut self, hash: &EnvelopeHash) -> Option<Slot> {
-        let position = self.0.iter().position(|stem| stem.hash == *hash)?;
+    /// The envelope has come back. Returns its place if the others were waiting for it: that the one
+    /// who was told has it means nothing.
+    pub(super) fn come_back(&mut self, hash: &EnvelopeHash, from: &NodeId) -> Option<Slot> {
+        let is_back = |stem: &Stem| stem.hash == *hash && stem.first != *from;
+        let position = self.0.iter().position(is_back)?;
         Some(self.0.swap_remove(position).slot)
     }
 
@@ -39,8 +44,8 @@ impl Stems {
         overdue.map(|stem| (stem.slot, stem.hash)).collect()
     }
 
-    /// The places of all.
-    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.0.iter().map(|stem| stem.slot)
+    /// The places of all, with their hashes: the place may have been used again.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, EnvelopeHash)> {
+        self.0.iter().map(|stem| (stem.slot, stem.hash))
     }
 }

@@ -260,6 +260,10 @@ fn one_peer_hears_of_an_own_envelope_first_and_the_others_when_it_comes_back() {
     world.outputs();
     world.wait(600);
     assert_eq!(world.traffic(), (vec![], vec![]));
+    // That the one who was told has it means nothing.
+    world.messages(told[0].0[0], &[envelope(1)]);
+    world.wait(300);
+    assert_eq!(world.traffic(), (vec![], vec![]));
     let back = [1, 2, 3].into_iter().find(|peer| !told.contains(&id(*peer))).unwrap();
     world.messages(back, &[envelope(1)]);
     world.wait(300);
@@ -299,7 +303,7 @@ fn own_envelopes_may_have_topics_that_we_do_not_ask_for_but_not_too_little_work(
     assert!(world.post(envelope(1)).is_ok());
     world.node.set_min_work(world.now, Work::new(1e9).unwrap());
     world.wait(20_000);
-    assert!(matches!(world.post(envelope(2)), Err(Refusal::TooLittleWork(_))));
+    assert!(matches!(world.post(envelope(2)), Err(Refusal::TooLittleWorkNow(_))));
 }
 
 #[test]
@@ -404,7 +408,7 @@ fn a_peer_that_asks_for_it_gets_its_batches_acknowledged() {
 fn a_restart_keeps_the_pool() {
     let mut world = World::with_peers(easy(), &[1]);
     world.messages(1, &[envelope(1)]);
-    let records: Vec<_> = world.node.pool().records().collect();
+    let records: Vec<_> = world.node.records().collect();
     let mut after = World::new(easy());
     let wall = after.wall();
     records.into_iter().for_each(|record| after.node.restore(after.now, wall, record));
@@ -416,11 +420,152 @@ fn a_restart_keeps_the_pool() {
 }
 
 #[test]
+fn a_restart_keeps_what_of_our_own_waits_and_what_only_one_peer_knows() {
+    let darkness = Darkness { stem: true, min_peers: 2, ..Darkness::OFF };
+    let settings = Settings { darkness, ..easy() };
+    let mut world = World::with_peers(settings.clone(), &[1, 2]);
+    world.post(envelope(1)).unwrap();
+    world.wait(300);
+    assert_eq!(world.traffic().0.len(), 1);
+    world.node.disconnected(&id(1));
+    world.post(envelope(2)).unwrap();
+    world.wait(300);
+    assert_eq!(world.node.waiting(), 1);
+    let records: Vec<_> = world.node.records().collect();
+    let mut after = World::new(settings);
+    let wall = after.wall();
+    records.into_iter().for_each(|record| after.node.restore(after.now, wall, record));
+    assert_eq!((after.node.waiting(), after.node.pool().len()), (2, 0));
+    for peer in [1, 2, 3] {
+        after.node.connected(after.now, id(peer), None);
+        after.status(peer, Status::new(Work::NONE, Bloom::FULL, false));
+    }
+    after.outputs();
+    after.wait(300);
+    let (told, delivered) = after.traffic();
+    // Each is told to one peer, which may be the same.
+    assert!((1..=2).contains(&told.len()));
+    assert_eq!(delivered, [envelope(1), envelope(2)]);
+}
+
+#[test]
+fn whoever_is_not_trusted_may_say_anything_for_us_alone() {
+    let mut world = World::with_peers(easy(), &[1]);
+    world.packet(1, packet::DIRECT, &[0xc1, 0x80]);
+    assert_eq!(world.outputs(), []);
+    world.node.trust(id(1));
+    world.packet(1, packet::DIRECT, &[0xc1, 0x80]);
+    assert!(matches!(world.cut(), PeerError::Malformed(_)));
+}
+
+#[test]
+fn a_place_that_is_used_again_is_not_withheld() {
+    let darkness = Darkness { stem: true, ..Darkness::OFF };
+    let mut world = World::with_peers(Settings { darkness, ..easy() }, &[1, 2]);
+    let topic = Topic([1, 2, 3, 4]);
+    let own = Draft { expiry: NOW + 1, ttl: 50, topic, data: vec![9; 40] }.finish(0);
+    world.post(own).unwrap();
+    world.wait(3_500);
+    world.outputs();
+    assert!(world.node.pool().is_empty());
+    // It takes the place, and whoever comes now is told.
+    world.messages(1, &[envelope(1)]);
+    world.node.connected(world.now, id(3), None);
+    world.status(3, Status::new(Work::NONE, Bloom::FULL, false));
+    world.outputs();
+    world.wait(300);
+    assert!(world.traffic().0.contains(&id(3)));
+}
+
+#[test]
 fn a_full_pool_is_reported_once() {
     let mut world = World::with_peers(Settings { pool_bytes: 10, ..easy() }, &[1]);
     world.messages(1, &[envelope(1), envelope(2)]);
-    assert_eq!(world.outputs(), [NodeOutput::PoolFull]);
+    assert_eq!(world.outputs(), [NodeOutput::Overloaded]);
     assert_eq!(world.node.peers().count(), 1);
+}
+
+#[test]
+fn more_than_peers_may_be_told_is_reported_once_it_lasts() {
+    let mut settings = easy();
+    settings.limits.envelopes_per_peer = Rate { per_second: 20.0, burst: 100.0 };
+    let mut world = World::with_peers(settings, &[1, 2]);
+    let mut reported = Vec::new();
+    for second in 0..200_u32 {
+        // A pool that is told at once, and a flood later.
+        let rate = match second {
+            10..40 | 90..200 => 15,
+            _ => 2,
+        };
+        for peer in [1, 2] {
+            let made: Vec<_> = (0..rate)
+                .map(|number| {
+                    let data = [second.to_be_bytes(), [peer, number, 0, 0]].concat();
+                    let topic = Topic([1, 2, 3, 4]);
+                    Draft { expiry: NOW + 500, ttl: 500, topic, data }.finish(0)
+                })
+                .collect();
+            world.messages(peer, &made);
+        }
+        world.wait(1_000);
+        if world.outputs().contains(&NodeOutput::Overloaded) {
+            reported.push(second);
+        }
+    }
+    assert!(reported.first().is_some_and(|first| (150..170).contains(first)), "{reported:?}");
+    assert_eq!(world.node.peers().count(), 2);
+}
+
+#[test]
+fn a_late_clock_is_noticed_when_most_peers_are_early() {
+    let mut world = World::with_peers(easy(), &[1, 2, 3]);
+    let topic = Topic([1, 2, 3, 4]);
+    let early = Draft { expiry: NOW + 65, ttl: 50, topic, data: vec![1; 40] }.finish(0);
+    world.messages(1, &[early]);
+    world.wait(59_000);
+    let early =
+        |nonce| Draft { expiry: NOW + 124, ttl: 50, topic, data: vec![1; 40] }.finish(nonce);
+    world.outputs();
+    world.messages(2, &[early(1)]);
+    assert_eq!(world.outputs(), [NodeOutput::ClockDoubted]);
+    // The first was early too long ago.
+    world.wait(1_000);
+    world.outputs();
+    world.messages(2, &[early(2)]);
+    assert_eq!(world.outputs(), []);
+}
+
+#[test]
+fn what_is_worthless_uses_up_nobody_s_share_of_an_address() {
+    let mut settings = easy();
+    settings.limits.envelopes_per_address = Rate { per_second: 1.0, burst: 10.0 };
+    let mut world = World::new(settings);
+    let address = Some(IpAddr::from([192, 0, 2, 7]));
+    for peer in [1, 2] {
+        world.node.connected(world.now, id(peer), address);
+        world.status(peer, Status::new(Work::NONE, Bloom::FULL, false));
+    }
+    let expired = |content| {
+        let topic = Topic([1, 2, 3, 4]);
+        Draft { expiry: NOW - 1, ttl: 50, topic, data: vec![content; 40] }.finish(0)
+    };
+    world.messages(1, &(0..100).map(expired).collect::<Vec<_>>());
+    world.messages(2, &(0..10).map(envelope).collect::<Vec<_>>());
+    assert_eq!(world.node.pool().len(), 10);
+}
+
+#[test]
+fn an_own_envelope_that_not_every_peer_takes_needs_one_that_we_trust() {
+    let mut settings = easy();
+    settings.requirements.set_max_size(1 << 21);
+    let mut world = World::with_peers(settings, &[1, 2]);
+    let topic = Topic([1, 2, 3, 4]);
+    let long = Draft { expiry: NOW + 50, ttl: 50, topic, data: vec![7; 1 << 20] }.finish(0);
+    assert!(matches!(world.post(long.clone()), Err(Refusal::TooLarge { .. })));
+    world.node.trust(id(2));
+    world.post(long).unwrap();
+    world.wait(300);
+    assert_eq!(world.traffic().0, [id(2)]);
 }
 
 #[test]

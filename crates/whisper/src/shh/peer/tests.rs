@@ -18,7 +18,8 @@ fn envelope(content: u32, size: usize) -> ValidEnvelope {
     let topic = Topic([1, 2, 3, 4]);
     let draft = Draft { expiry: NOW + 50, ttl: 50, topic, data };
     let wall = wormhole_kit::UnixTime::from_secs(f64::from(NOW));
-    draft.finish(0).check(&Requirements::new(Work::NONE), start(), wall).unwrap()
+    let requirements = Requirements::new(Work::NONE).with_limits(1 << 21, 100);
+    draft.finish(0).check(&requirements, start(), wall).unwrap()
 }
 
 fn open_peer() -> Peer {
@@ -28,7 +29,12 @@ fn open_peer() -> Peer {
 }
 
 fn bundle(peer: &mut Peer, pool: &Pool) -> Vec<Envelope> {
-    let Some(body) = peer.next_bundle(pool, start(), NOW) else { return Vec::new() };
+    bundle_at(peer, pool, start())
+}
+
+fn bundle_at(peer: &mut Peer, pool: &Pool, now: Instant) -> Vec<Envelope> {
+    let body = peer.next_bundle(pool, now, NOW, LONGEST_FOR_ALL);
+    let Some(body) = body else { return Vec::new() };
     peer.sent();
     let Ok(Packet::Messages(envelopes)) = Packet::decode(packet::MESSAGES, &body) else { panic!() };
     envelopes.collect()
@@ -36,7 +42,7 @@ fn bundle(peer: &mut Peer, pool: &Pool) -> Vec<Envelope> {
 
 /// Bundles until there are no more.
 fn bundles(peer: &mut Peer, pool: &Pool) -> Vec<Vec<Envelope>> {
-    peer.tick(&mut ChaCha12Rng::seed_from_u64(1));
+    peer.tick(true, &mut ChaCha12Rng::seed_from_u64(1));
     std::iter::repeat_with(|| bundle(peer, pool)).take_while(|one| !one.is_empty()).collect()
 }
 
@@ -92,11 +98,11 @@ fn one_bundle_is_on_its_way_at_a_time() {
     let mut pool = Pool::new(1 << 20);
     let mut peer = open_peer();
     let slot = pool.insert(envelope(1, 100)).unwrap();
-    assert!(peer.next_bundle(&pool, start(), NOW).is_some());
+    assert!(peer.next_bundle(&pool, start(), NOW, LONGEST_FOR_ALL).is_some());
     let other = pool.insert(envelope(2, 100)).unwrap();
     peer.offer(other, true);
-    peer.tick(&mut ChaCha12Rng::seed_from_u64(1));
-    assert_eq!(peer.next_bundle(&pool, start(), NOW), None);
+    peer.tick(true, &mut ChaCha12Rng::seed_from_u64(1));
+    assert_eq!(peer.next_bundle(&pool, start(), NOW, LONGEST_FOR_ALL), None);
     peer.sent();
     assert_eq!(bundle(&mut peer, &pool), [envelope(2, 100).into_envelope()]);
     assert!(peer.known.has(slot));
@@ -121,7 +127,7 @@ fn the_expired_is_never_told() {
     let mut pool = Pool::new(1 << 20);
     pool.insert(envelope(1, 100)).unwrap();
     let mut peer = open_peer();
-    assert_eq!(peer.next_bundle(&pool, start(), NOW + 51), None);
+    assert_eq!(peer.next_bundle(&pool, start(), NOW + 51, LONGEST_FOR_ALL), None);
 }
 
 #[test]
@@ -159,9 +165,9 @@ fn a_peer_is_told_no_faster_than_it_would_take_it_and_misses_nothing() {
     }
     let (mut told, mut rng) = (Vec::new(), ChaCha12Rng::seed_from_u64(1));
     for _ in 0..10 {
-        peer.tick(&mut rng);
+        peer.tick(true, &mut rng);
         let mut count = 0;
-        while let Some(body) = peer.next_bundle(&pool, now, NOW) {
+        while let Some(body) = peer.next_bundle(&pool, now, NOW, LONGEST_FOR_ALL) {
             let Ok(Packet::Messages(envelopes)) = Packet::decode(packet::MESSAGES, &body) else {
                 panic!()
             };
@@ -186,8 +192,8 @@ fn a_peer_is_told_no_more_bytes_than_it_would_take() {
     }
     let (mut bundles, mut rng) = (Vec::new(), ChaCha12Rng::seed_from_u64(1));
     for _ in 0..60 {
-        peer.tick(&mut rng);
-        if let Some(body) = peer.next_bundle(&pool, now, NOW) {
+        peer.tick(true, &mut rng);
+        if let Some(body) = peer.next_bundle(&pool, now, NOW, LONGEST_FOR_ALL) {
             bundles.push(body.len());
             peer.sent();
         }
@@ -196,4 +202,49 @@ fn a_peer_is_told_no_more_bytes_than_it_would_take() {
     let bytes: usize = bundles.iter().sum();
     assert!((2_500_000..3_300_000).contains(&bytes), "{bundles:?}");
     assert!(bundles.len() <= 7);
+}
+
+#[test]
+fn what_has_waited_for_long_makes_way_and_is_told_when_there_is_time() {
+    let envelopes_per_peer = Rate { per_second: 10.0, burst: 10.0 };
+    let limits = Limits { envelopes_per_peer, ..Limits::default() };
+    let (mut now, mut pool) = (start(), Pool::new(1 << 20));
+    let mut peer = Peer::new(now, false, &limits);
+    peer.open(Status::new(Work::NONE, Bloom::FULL, false), false);
+    let (mut rng, mut told) = (ChaCha12Rng::seed_from_u64(1), Vec::new());
+    // For a minute twice as many come as may go, then none.
+    for tick in 0..600 {
+        if tick < 200 {
+            for content in 6 * tick..6 * tick + 6 {
+                peer.offer(pool.insert(envelope(content, 100)).unwrap(), true);
+            }
+        }
+        peer.tick(true, &mut rng);
+        for envelope in bundle_at(&mut peer, &pool, now) {
+            let (content, _) = envelope.data().split_first_chunk().unwrap();
+            told.push((tick, u32::from_be_bytes(*content) / 6));
+        }
+        now += Duration::from_millis(300);
+    }
+    let late = |(tick, came): &&(u32, u32)| *tick < 200 && tick - came > LONGEST_WAIT;
+    assert_eq!(told.iter().find(late), None);
+    assert!(told.iter().filter(|(tick, _)| *tick < 200).count() > 500);
+    // The rest was not forgotten.
+    assert_eq!(told.len(), 1200);
+}
+
+#[test]
+fn what_is_longer_than_a_peer_takes_is_not_told() {
+    let mut pool = Pool::new(1 << 22);
+    let mut peer = open_peer();
+    let fits = |size| envelope(1, size).envelope().encoded().len() <= LONGEST_FOR_ALL;
+    let largest = (1_048_000..1_048_576).rev().find(|size| fits(*size)).unwrap();
+    for (content, size) in [(1, largest), (2, largest + 1)] {
+        peer.offer(pool.insert(envelope(content, size)).unwrap(), true);
+    }
+    peer.tick(true, &mut ChaCha12Rng::seed_from_u64(1));
+    let body = peer.next_bundle(&pool, start(), NOW, LONGEST_FOR_ALL).unwrap();
+    assert_eq!(body.len(), 1 << 20);
+    peer.sent();
+    assert_eq!(peer.next_bundle(&pool, start(), NOW, LONGEST_FOR_ALL), None);
 }
