@@ -50,7 +50,8 @@ use super::{
 /// ```
 ///
 /// # Errors
-/// The server is not there. Whether it knew the password it does not say: then nothing comes.
+/// The server is not there, or asks for more work than a minute allows. Whether it knew the password it
+/// does not say: then nothing comes.
 pub async fn catch_up(
     node: &Node,
     server: &Enode,
@@ -59,13 +60,22 @@ pub async fn catch_up(
 ) -> Result<CaughtUp, CatchUpError> {
     node.trust(server.id).await?;
     node.add_peer(*server).await?;
-    let mut heard = node.envelopes();
-    // Signed, as the reference's server wants it, but by nobody in particular.
-    let request = request(&missed.request(), key, &new_key(), Work::DEFAULT_MINIMUM).await?;
     let connected = timeout(CONNECT_TIME, node.connected(server.id)).await;
     connected.map_err(|_| DirectError::NotConnected)??;
+    let work = wanted_work(node, server).await?;
+    let mut heard = node.envelopes();
+    // Signed, as the reference's server wants it, but by nobody in particular.
+    let request = request(&missed.request(), key, &new_key(), work).await?;
     let answer = node.request_archive(server.id, request).await?;
     Ok(collect(&mut heard, answer).await)
+}
+
+/// The work of a request: what the server asks of envelopes, and no less than usual.
+async fn wanted_work(node: &Node, server: &Enode) -> Result<Work, CatchUpError> {
+    let peers = node.peers().await?;
+    let server = peers.iter().find(|peer| peer.id == server.id);
+    let asked = server.ok_or(DirectError::NotConnected)?.min_work;
+    Ok(asked.max(Work::DEFAULT_MINIMUM))
 }
 
 /// What a reader has missed.

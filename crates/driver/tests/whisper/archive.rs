@@ -119,6 +119,24 @@ async fn all_that_was_missed_is_there_when_the_server_is_done_and_opens() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_for_more_work_than_usual_is_given_it() {
+    let folder = Folder::new("work");
+    let (password, work) = (SymmetricKey::random(&mut OsRng), Work::new(5.0).unwrap());
+    let mut archive = ArchiveSettings::new(password.clone());
+    archive.min_work = work;
+    let mut settings = quick();
+    (settings.min_work, settings.archive) = (work, Some(archive));
+    settings.data = Some(folder.0.clone());
+    let mail = start(settings).await;
+    let reader = start(quick()).await;
+    let missed = Missed::since(SystemTime::now() - Duration::from_secs(3600));
+    let caught_up = catch_up(&reader, &mail.enode(), &password, &missed).await.unwrap();
+    assert!(caught_up.is_complete);
+    reader.stop().await;
+    mail.stop().await;
+}
+
+#[tokio::test]
 async fn whoever_waits_for_a_peer_is_told_when_it_is_there() {
     let (one, two) = (start(quick()).await, start(quick()).await);
     let waiting = one.connected(two.id());
