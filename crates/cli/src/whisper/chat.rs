@@ -5,9 +5,11 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use anyhow::Result;
 use tokio::sync::{Mutex, mpsc};
 use wormhole::whisper::remote::{Posting, RemoteMessage, Wanted, Watch};
+use wormhole::whisper::shh::Work;
 
 use super::lender::Lender;
-use super::{keys, named, post, prompt, secret, topic, watch};
+use super::post::Mark;
+use super::{named, prompt, secret, topic, watch};
 use crate::args::ChatArgs;
 use crate::signals::Signal;
 use crate::talk::{Desk, stopped};
@@ -18,43 +20,43 @@ use crate::talk::{Desk, stopped};
 /// The node is gone or refuses, or a signal came.
 pub(super) async fn run(args: ChatArgs, desk: &mut Desk) -> Result<()> {
     let topic = topic(&args.topic)?;
-    let sign = args.mark.sign.as_deref().map(keys::find).transpose()?;
+    let mark = Mark::new(&args.mark)?;
     let key = secret::shared(args.password, desk).await?;
     let connecting = Lender::connect(&args.rpc);
     let mut lender = desk.unless_stopped(connecting).await??;
     let prepare = async {
         let key = lender.lend_shared(&key).await?;
-        let mut posting = Posting::new(key, topic, Vec::new());
-        if let Some(sign) = &sign {
-            posting.signer = Some(lender.lend_private(sign).await?);
-        }
-        post::mark(&mut posting, &args.mark, &lender).await?;
-        Ok(posting)
+        mark.blank(key, topic, &mut lender).await
     };
     let prepared = desk.unless_stopped(prepare).await;
     let room = named(topic, &args.topic);
     let done = match prepared {
-        Ok(Ok(posting)) => talk(posting, &room, &lender, desk).await,
+        Ok(Ok(posting)) => talk((posting, mark.work), &room, &lender, desk).await,
         Ok(Err(error)) | Err(error) => Err(error),
     };
     lender.leave().await;
     done
 }
 
-async fn talk(posting: Posting, room: &str, lender: &Lender, desk: &mut Desk) -> Result<()> {
-    let wanted = Wanted::under(posting.topic);
-    let watching = lender.remote().watch(&posting.to, &wanted);
+async fn talk(
+    blank: (Posting, Option<Work>),
+    room: &str,
+    lender: &Lender,
+    desk: &mut Desk,
+) -> Result<()> {
+    let wanted = Wanted::under(blank.0.topic);
+    let watching = lender.remote().watch(&blank.0.to, &wanted);
     let watch = desk.unless_stopped(watching).await?;
     let mut watch = watch.map_err(|error| lender.explain(&error))?;
     desk.screen.say(&format!("You are in {room}. Type a line to say it; Ctrl-D ends."));
-    let done = exchange(posting, &mut watch, lender, desk).await;
+    let done = exchange(blank, &mut watch, lender, desk).await;
     let _gone_anyway = watch.stop().await;
     done
 }
 
 /// Lets words go both ways until one way has come to its end.
 async fn exchange(
-    posting: Posting,
+    blank: (Posting, Option<Work>),
     watch: &mut Watch<'_>,
     lender: &Lender,
     desk: &mut Desk,
@@ -71,7 +73,7 @@ async fn exchange(
         false => (lines(), Some(to_show), None),
     };
     let hearing = hear(watch, &own, &heard, lender);
-    let saying = say(lines, posting, &own, lender);
+    let saying = say(lines, blank, &own, lender);
     tokio::pin!(hearing, saying);
     loop {
         let next = async {
@@ -133,7 +135,7 @@ async fn hear(
 /// Says each line of the input.
 async fn say(
     mut lines: mpsc::Receiver<io::Result<String>>,
-    mut posting: Posting,
+    (mut posting, work): (Posting, Option<Work>),
     own: &Mutex<Vec<String>>,
     lender: &Lender,
 ) -> Result<()> {
@@ -150,7 +152,7 @@ async fn say(
         }
         posting.payload = line.into_bytes();
         let mut own = own.lock().await;
-        let hash = lender.remote().post(&posting).await;
+        let hash = lender.post(&mut posting, work).await;
         own.push(hash.map_err(|error| lender.explain(&error))?);
     }
     Ok(())

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::time::timeout;
 use wormhole::whisper::devp2p::key::PrivateKey;
 use wormhole::whisper::remote::{
-    MessageKey, Remote, RemoteError, RemoteKeyId, RemoteUrl, Unreachable,
+    MessageKey, Posting, Remote, RemoteError, RemoteKeyId, RemoteUrl, Unreachable,
 };
 use wormhole::whisper::shh::{SymmetricKey, Work};
 
@@ -82,16 +82,29 @@ impl Lender {
         Ok(id)
     }
 
-    /// The work that was asked for, or else what the node asks for.
+    /// Posts a message, with the work that the user asked for, or else as much as the node and its
+    /// peers ask for. Answers with the name of its envelope.
     ///
     /// # Errors
-    /// The node does not say.
-    pub(super) async fn work(&self, asked: Option<f64>) -> Result<Work> {
-        if let Some(amount) = asked {
-            return Ok(super::work(amount, "--pow")?);
-        }
-        let info = self.remote.info().await.map_err(|error| self.explain(&error))?;
-        Ok(Work::new(info.min_pow).unwrap_or(Work::DEFAULT_MINIMUM))
+    /// It was not posted.
+    pub(super) async fn post(
+        &self,
+        posting: &mut Posting,
+        asked: Option<Work>,
+    ) -> Result<String, RemoteError> {
+        posting.work = match asked {
+            Some(work) => work,
+            None => self.usual_work().await?,
+        };
+        self.remote.post(posting).await
+    }
+
+    async fn usual_work(&self) -> Result<Work, RemoteError> {
+        let info = self.remote.info().await?;
+        // Not every node tells of its peers.
+        let peers = self.remote.peers().await.unwrap_or_default();
+        let of_peers = peers.iter().filter_map(|peer| peer.min_work);
+        Ok(enough(Work::new(info.min_pow).unwrap_or(Work::NONE), of_peers))
     }
 
     /// Whether it says that it has no peers. Not every node says.
@@ -108,6 +121,14 @@ impl Lender {
         };
         let _too_slow = timeout(PATIENCE, forget).await;
     }
+}
+
+/// Work that a node and its peers take, and all who ask for as much as usual. What a peer asks for
+/// counts within reason: nobody shall make us work for ever.
+fn enough(of_node: Work, of_peers: impl Iterator<Item = Work>) -> Work {
+    let own = of_node.max(Work::DEFAULT_MINIMUM);
+    let is_reasonable = |work: &Work| work.as_f64() <= WITHIN_REASON * own.as_f64();
+    of_peers.filter(is_reasonable).fold(own, Work::max)
 }
 
 /// Puts an error of the node at `shown` into words.
@@ -162,3 +183,26 @@ const DEFAULT: &str = "http://127.0.0.1:8545";
 
 /// Time for a node to take back what it was lent.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many times as much as we need anyway a peer may ask for. Who asks for more does without us.
+const WITHIN_REASON: f64 = 10.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_given_the_work_that_they_ask_for_within_reason() {
+        let work = |amount| Work::new(amount).unwrap();
+        for (of_node, of_peers, expected) in [
+            (0.0, vec![], 0.2),
+            (0.0, vec![0.0, 1.0, 0.5], 1.0),
+            (1.0, vec![0.2], 1.0),
+            (0.0, vec![2.1, 1e30], 0.2),
+            (1.0, vec![10.0, 10.1], 10.0),
+        ] {
+            let found = enough(work(of_node), of_peers.iter().copied().map(work));
+            assert_eq!(found, work(expected), "{of_node} {of_peers:?}");
+        }
+    }
+}

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use super::world::{Ended, Running};
-use super::{Folder, interrupted, npm_packages};
+use super::{Folder, PATIENCE, interrupted, npm_packages};
 
 /// A node with JSON-RPC.
 struct Server {
@@ -230,5 +231,27 @@ fn web3_shh_understands_every_method() {
         command.args([url, &two.web_socket, &two.enode]);
         let ended = Running::start(command).end();
         assert!(ended.exit == 0 && ended.out().contains("web3-shh understands"), "{ended}");
+    }
+}
+
+#[test]
+fn what_is_posted_at_a_node_that_asks_for_no_work_has_enough_for_its_peers() {
+    let folder = Folder::new();
+    let strict = Server::start(&folder, &["--min-pow", "1"]);
+    let lax = Server::start(&folder, &["--min-pow", "0", "--peer", &strict.enode]);
+    until_there(&folder, &lax);
+    let watch = ["watch", "--topic", "lobby", "--rpc", &strict.web_socket, "-n", "1"];
+    let watcher = whisper(&folder, &watch);
+    watcher.wait_for_prompt("Watching lobby (0x");
+    post(&folder, &lax.http, &["hello"]);
+    assert_eq!(texts(&watcher.end()), ["hello"]);
+}
+
+/// Waits until a node has a peer.
+fn until_there(folder: &Folder, server: &Server) {
+    let peers = || folder.whisper(&["peers", "--rpc", &server.http]).out();
+    let begun = Instant::now();
+    while peers().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "no peer in time");
     }
 }
