@@ -150,7 +150,7 @@ pub(crate) struct RpcArgs {
                 [default: http://127.0.0.1:8545]"
     )]
     pub(crate) rpc: Option<String>,
-    /// File with the token that the node wants to see
+    /// File whose first line is the token that the node wants to see
     #[arg(long, value_name = "FILE", help_heading = NODE)]
     pub(crate) token_file: Option<PathBuf>,
     /// Let keys travel to another computer without TLS

@@ -10,7 +10,7 @@ use wormhole::whisper::rpc::{Gate, ServiceSettings};
 use wormhole::whisper::shh::node::DEFAULT_POOL_BYTES;
 use wormhole::whisper::shh::requirements::{DEFAULT_MAX_SIZE, MAX_SIZE_LIMIT};
 use wormhole::whisper::shh::{SymmetricKey, Work};
-use wormhole::whisper::{ArchiveSettings, Cover, Settings};
+use wormhole::whisper::{ArchiveSettings, Cover, Settings, secret_word};
 use zeroize::Zeroizing;
 
 use crate::ServerError;
@@ -43,7 +43,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) rpc_origin: Vec<String>,
 
-    /// File with the token that clients must show (Authorization: Bearer); anyone if absent
+    /// File whose first line is the token that clients must show (Authorization: Bearer); anyone if absent
     #[arg(long, value_name = "FILE")]
     pub(crate) rpc_token_file: Option<PathBuf>,
 
@@ -100,7 +100,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) cover: u64,
 
-    /// File with the password of an archive for readers who were away; no archive if absent
+    /// File whose first line is the password of an archive for readers who were away; no archive if absent
     #[arg(long, value_name = "FILE")]
     pub(crate) archive_password_file: Option<PathBuf>,
 
@@ -205,14 +205,14 @@ impl Config {
     }
 }
 
-/// The secret word that a file holds, without the end of its line.
+/// The secret word that a file holds.
 fn word(path: &Path) -> Result<Zeroizing<String>, ServerError> {
     let refused = |why: &str| ServerError::Whisper(format!("{}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refused(&error.to_string()))?;
     let text = Zeroizing::new(text);
-    match text.trim() {
-        "" => Err(refused("the file is empty")),
-        word => Ok(Zeroizing::new(word.to_owned())),
+    match secret_word(&text) {
+        Some(word) => Ok(Zeroizing::new(word.to_owned())),
+        None => Err(refused("the first line is empty")),
     }
 }
 
@@ -223,3 +223,25 @@ fn node(text: &str) -> Result<Enode, String> {
 
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Config {
+        let command = Config::augment_args(Command::new("whisper").no_binary_name(true));
+        Config::from_arg_matches(&command.get_matches_from(arguments)).unwrap()
+    }
+
+    #[test]
+    fn the_password_of_a_file_is_the_one_that_readers_of_the_same_file_have() {
+        let path = std::env::temp_dir().join(format!("wormhole-password-{}", std::process::id()));
+        std::fs::write(&path, " let me in \nand nobody else\n").unwrap();
+        let node = config(&["--archive-password-file", path.to_str().unwrap()]).node();
+        std::fs::remove_file(&path).unwrap();
+        let expected = SymmetricKey::from_password(" let me in ");
+        assert_eq!(node.unwrap().archive.unwrap().key.fingerprint(), expected.fingerprint());
+    }
+}
