@@ -63,6 +63,7 @@ mod cover;
 pub mod desk;
 mod dialler;
 mod door;
+mod draft;
 mod error;
 mod finder;
 mod heard;

@@ -18,6 +18,7 @@ use wormhole_whisper::shh::{
     filter::{Criteria, FilterError, Received},
 };
 
+use super::draft::MAX_STEP;
 use super::{
     AddPeerError, Answer, DirectError, Envelopes, Heard, MineError, Node, Stopped, new_key, request,
 };
@@ -101,7 +102,9 @@ impl Missed {
             [] => Bloom::FULL,
             topics => Bloom::of(topics.iter().copied()),
         };
-        ArchiveRequest { from: seconds(self.from), until: seconds(self.until), bloom }
+        // Nodes of ours round down when an envelope was made.
+        let from = seconds(self.from).saturating_sub(MAX_STEP);
+        ArchiveRequest { from, until: seconds(self.until), bloom }
     }
 }
 
