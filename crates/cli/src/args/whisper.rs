@@ -58,6 +58,9 @@ pub(crate) struct PostArgs {
     /// Seal it for the holder of this public key instead
     #[arg(long, value_name = "PUBKEY", conflicts_with_all = ["password", "password_file"])]
     pub(crate) to: Option<String>,
+    /// Make it as long as one that is sealed with a password, so that nobody can tell which it is
+    #[arg(long, requires = "to")]
+    pub(crate) uniform: bool,
     #[command(flatten)]
     pub(crate) mark: MarkArgs,
     #[command(flatten)]

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use wormhole::whisper::devp2p::key::{PrivateKey, PublicKey};
 use wormhole::whisper::remote::{MessageKey, Posting};
+use wormhole::whisper::shh::message::Padding;
 use wormhole::whisper::shh::{SymmetricKey, Topic, Work};
 
 use super::lender::Lender;
@@ -28,7 +29,8 @@ pub(super) async fn run(args: PostArgs, desk: &mut Desk) -> Result<()> {
         Some(key) => To::One(key),
         None => To::All(secret::shared(args.password, desk).await?),
     };
-    let letter = Letter { topic, to, payload, mark };
+    let padding = if args.uniform { Padding::Uniform } else { Padding::Block };
+    let letter = Letter { topic, to, payload, padding, mark };
     let connecting = Lender::connect(&args.rpc);
     let mut lender = desk.unless_stopped(connecting).await??;
     let ttl = letter.mark.ttl;
@@ -64,6 +66,7 @@ struct Letter {
     topic: Topic,
     to: To,
     payload: Vec<u8>,
+    padding: Padding,
     mark: Mark,
 }
 
@@ -74,7 +77,7 @@ impl Letter {
             To::One(key) => MessageKey::Public(*key),
         };
         let mut posting = self.mark.blank(to, self.topic, lender).await?;
-        posting.payload = self.payload;
+        (posting.payload, posting.padding) = (self.payload, self.padding);
         let posted = lender.post(&mut posting, self.mark.work).await;
         posted.map_err(|error| lender.explain(&error).into())
     }

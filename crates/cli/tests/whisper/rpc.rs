@@ -7,8 +7,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use wormhole::whisper::devp2p::enode::Enode;
+
 use super::world::{Ended, Running};
-use super::{Folder, PATIENCE, interrupted, npm_packages};
+use super::{Folder, PATIENCE, connected, hear, interrupted, npm_packages, our_node};
 
 /// A node with JSON-RPC.
 struct Server {
@@ -108,6 +110,21 @@ fn what_is_sealed_for_one_key_is_read_with_it_and_says_who_signed() {
     assert_eq!(event["text"], "for you alone", "{ended}");
     assert_eq!(event["signer"], writer.trim_end());
     assert_eq!(event["hash"], posted.out().trim_end());
+}
+
+#[tokio::test]
+async fn what_is_sealed_for_one_key_is_as_long_as_for_a_password_if_it_shall_be_uniform() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let enode = Enode::parse(&server.enode).unwrap();
+    let node = our_node(|settings| settings.static_peers = vec![enode]).await;
+    connected(&node).await;
+    let reader = folder.whisper(&["keygen"]).out();
+    let mut heard = node.envelopes();
+    for more in [&["--to", reader.trim_end(), "--uniform", "hello"][..], &["hello"]] {
+        post(&folder, &server.http, more);
+        assert_eq!(hear(&mut heard).await.0.data().len(), 284);
+    }
 }
 
 #[test]
