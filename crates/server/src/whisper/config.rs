@@ -7,7 +7,8 @@ use std::time::Duration;
 use wormhole::whisper::desk::DeskSettings;
 use wormhole::whisper::devp2p::enode::Enode;
 use wormhole::whisper::rpc::{Gate, ServiceSettings};
-use wormhole::whisper::shh::node::DEFAULT_POOL_BYTES;
+use wormhole::whisper::shh::node::{DEFAULT_POOL_BYTES, Limits};
+use wormhole::whisper::shh::rate::Rate;
 use wormhole::whisper::shh::requirements::{DEFAULT_MAX_SIZE, MAX_SIZE_LIMIT};
 use wormhole::whisper::shh::{SymmetricKey, Work};
 use wormhole::whisper::{ArchiveSettings, Cover, Settings, secret_word};
@@ -95,6 +96,17 @@ pub(crate) struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_POOL_BYTES)]
     pub(crate) pool_bytes: usize,
 
+    /// Messages per second that a node may send; a tenth less is sent to it. Twice that from one address
+    #[arg(long, value_name = "N", default_value_t = 2_000,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) peer_messages_per_second: u32,
+
+    /// Bytes of messages per second that a node may send; a tenth less is sent to it. Twice that from
+    /// one address
+    #[arg(long, value_name = "BYTES", default_value_t = 4_194_304,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) peer_bytes_per_second: u32,
+
     /// Seconds between envelopes that mean nothing, in the mean, to hide when there are others; 0 is
     /// never
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -130,9 +142,11 @@ impl Config {
             return Err(format!("max-message-bytes is at most {MAX_SIZE_LIMIT}"));
         }
         if !self.bootnode.is_empty() && !self.discovery {
-            return Err("bootnode is where the search for others begins, and there is none without \
+            return Err(
+                "bootnode is where the search for others begins, and there is none without \
                  discovery; peer names a node to be connected to"
-                .into());
+                    .into(),
+            );
         }
         let addresses = [self.rpc, self.ws];
         let mut addresses = addresses.iter().flatten();
@@ -168,6 +182,7 @@ impl Config {
             .ok_or_else(|| ServerError::Whisper("min-pow is not a number".into()))?;
         settings.max_envelope_bytes = self.max_message_bytes;
         settings.pool_bytes = self.pool_bytes;
+        settings.limits = self.limits();
         settings.light = self.light;
         settings.data.clone_from(&self.data);
         settings.cover = (self.cover > 0).then_some(Cover::every(Duration::from_secs(self.cover)));
@@ -179,6 +194,22 @@ impl Config {
             settings.archive = Some(archive);
         }
         Ok(settings)
+    }
+
+    /// What other nodes may send. What may come at once stays as it is, for they tell their whole pools
+    /// when they meet.
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        let (messages, bytes) = (self.peer_messages_per_second, self.peer_bytes_per_second);
+        for (rate, per_second) in [
+            (&mut limits.envelopes_per_peer, f64::from(messages)),
+            (&mut limits.envelopes_per_address, 2.0 * f64::from(messages)),
+            (&mut limits.bytes_per_peer, f64::from(bytes)),
+            (&mut limits.bytes_per_address, 2.0 * f64::from(bytes)),
+        ] {
+            *rate = Rate { per_second, burst: rate.burst.max(per_second) };
+        }
+        limits
     }
 
     /// The part of the desk.
@@ -242,10 +273,25 @@ mod tests {
 
     #[test]
     fn a_node_to_begin_the_search_at_needs_a_search() {
-        let enode = format!("enode://{}@192.0.2.7:30303", wormhole::whisper::new_key().public_key().node_id());
+        let id = wormhole::whisper::new_key().public_key().node_id();
+        let enode = format!("enode://{id}@192.0.2.7:30303");
         let refused = config(&["--bootnode", &enode]).check().unwrap_err();
         assert!(refused.contains("none without discovery"), "{refused}");
         assert_eq!(config(&["--bootnode", &enode, "--discovery"]).check(), Ok(()));
+    }
+
+    #[test]
+    fn other_nodes_may_send_what_they_are_allowed_and_an_address_twice_that() {
+        assert_eq!(config(&[]).limits(), Limits::default());
+        let messages = ["--peer-messages-per-second", "150000"];
+        let bytes = ["--peer-bytes-per-second", "1000000"];
+        let node = config(&[messages, bytes].concat()).node().unwrap();
+        let mut expected = Limits::default();
+        expected.envelopes_per_peer = Rate { per_second: 150_000.0, burst: 150_000.0 };
+        expected.envelopes_per_address = Rate { per_second: 300_000.0, burst: 300_000.0 };
+        expected.bytes_per_peer.per_second = 1_000_000.0;
+        expected.bytes_per_address.per_second = 2_000_000.0;
+        assert_eq!(node.limits, expected);
     }
 
     #[test]
