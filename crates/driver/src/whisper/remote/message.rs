@@ -239,7 +239,8 @@ mod tests {
     #[test]
     fn uniform_padding_is_said_to_the_node_byte_for_byte() {
         let reader = PrivateKey::random(&mut OsRng).public_key();
-        for (payload, signed, expected) in [(2, false, 256 - 85 - 4), (2, true, 256 - 85 - 65 - 4)] {
+        for (payload, signed, expected) in [(2, false, 256 - 85 - 4), (2, true, 256 - 85 - 65 - 4)]
+        {
             let mut posting = Posting::new(MessageKey::Public(reader), topic(), vec![7; payload]);
             posting.signer = signed.then(|| RemoteKeyId("ab".into()));
             assert_eq!(posting.to_json()["padding"], Value::Null);
