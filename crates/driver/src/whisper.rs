@@ -282,8 +282,8 @@ pub fn secret_word(text: &str) -> Option<&str> {
     text.lines().next().filter(|line| !line.is_empty())
 }
 
-/// `0x` and hexadecimal digits, as JSON-RPC has them.
-fn hex(bytes: &[u8]) -> String {
+/// `0x` and hexadecimal digits, as people and JSON-RPC have them.
+pub fn hex(bytes: &[u8]) -> String {
     format!("0x{}", HEXLOWER.encode(bytes))
 }
 
