@@ -132,7 +132,7 @@ async fn a_server_that_was_there_before_stays_and_others_do_not_speak_for_it() {
     missed.topics = vec![Topic([9, 9, 9, 9])];
     // They come all the time.
     let other = sealed("from a friend", &SymmetricKey::random(&mut OsRng), None).await;
-    let mut heard = reader.envelopes();
+    let (mut heard, enode) = (reader.envelopes(), mail.enode());
     let sending = async {
         loop {
             friend.connected(reader.id()).await.unwrap();
@@ -141,7 +141,7 @@ async fn a_server_that_was_there_before_stays_and_others_do_not_speak_for_it() {
         }
     };
     let caught_up = tokio::select! {
-        caught_up = catch_up(&reader, &mail.enode(), &password, &missed) => caught_up.unwrap(),
+        caught_up = catch_up(&reader, &enode, &password, &missed) => caught_up.unwrap(),
         () = sending => unreachable!(),
     };
     assert!(caught_up.is_complete && caught_up.envelopes.is_empty());
