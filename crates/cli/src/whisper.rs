@@ -5,6 +5,7 @@
 use anyhow::Result;
 use wormhole::whisper::devp2p::enode::Enode;
 use wormhole::whisper::devp2p::key::PublicKey;
+use wormhole::whisper::hex;
 use wormhole::whisper::shh::{Topic, Work};
 
 use crate::args::WhisperCommand;
@@ -79,11 +80,6 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
 /// A public key as everyone writes it.
 fn written(key: &PublicKey) -> String {
     hex(&key.to_uncompressed())
-}
-
-/// `0x` and hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    format!("0x{}", data_encoding::HEXLOWER.encode(bytes))
 }
 
 /// Reads an amount of work.

@@ -31,7 +31,7 @@ use wormhole::whisper::devp2p::enode::Enode;
 use wormhole::whisper::shh::message::{Padding, Sealing, compose};
 use wormhole::whisper::shh::node::Darkness;
 use wormhole::whisper::shh::{Draft, Envelope, SymmetricKey, Topic, Work};
-use wormhole::whisper::{Node, Settings, mine};
+use wormhole::whisper::{Envelopes, Heard, Node, Settings, mine};
 
 use world::Running;
 
@@ -122,6 +122,14 @@ async fn until(mut look: impl AsyncFnMut() -> bool) {
         }
     };
     timeout(PATIENCE, looking).await.expect("in time");
+}
+
+/// The next envelope, and whether it is for us alone.
+async fn hear(heard: &mut Envelopes) -> (Envelope, bool) {
+    match timeout(PATIENCE, heard.next()).await.expect("in time") {
+        Some(Heard::Envelope { envelope, direct }) => (envelope, direct),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A message for all who have the key, paid for.

@@ -63,6 +63,7 @@ mod cover;
 pub mod desk;
 mod dialler;
 mod door;
+mod draft;
 mod error;
 mod finder;
 mod found;
@@ -272,8 +273,18 @@ pub fn private_key(digits: &str) -> Option<PrivateKey> {
     PrivateKey::from_secret(&Secret::new(bytes)).ok()
 }
 
-/// `0x` and hexadecimal digits, as JSON-RPC has them.
-fn hex(bytes: &[u8]) -> String {
+/// The secret word in the text of a file, a password or a token: its first line, with all blanks but
+/// without the line's end. `None` if there is nothing on it.
+///
+/// ```
+/// assert_eq!(wormhole::whisper::secret_word("let me in\nand others\n"), Some("let me in"));
+/// ```
+pub fn secret_word(text: &str) -> Option<&str> {
+    text.lines().next().filter(|line| !line.is_empty())
+}
+
+/// `0x` and hexadecimal digits, as people and JSON-RPC have them.
+pub fn hex(bytes: &[u8]) -> String {
     format!("0x{}", HEXLOWER.encode(bytes))
 }
 
@@ -289,5 +300,24 @@ impl Answer {
     /// It will not say so any more.
     pub async fn done(self) -> Result<ArchiveDone, ArchiveError> {
         self.0.await.map_err(|_| ArchiveError::PeerGone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_word_is_the_first_line_as_it_stands() {
+        for (text, word) in [
+            ("hush", Some("hush")),
+            (" let me in \nsecond\n", Some(" let me in ")),
+            ("hush\r\n", Some("hush")),
+            ("", None),
+            ("\nhush\n", None),
+            ("\r\n", None),
+        ] {
+            assert_eq!(secret_word(text), word, "{text:?}");
+        }
     }
 }

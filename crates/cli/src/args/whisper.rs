@@ -58,6 +58,9 @@ pub(crate) struct PostArgs {
     /// Seal it for the holder of this public key instead
     #[arg(long, value_name = "PUBKEY", conflicts_with_all = ["password", "password_file"])]
     pub(crate) to: Option<String>,
+    /// Make it as long as one that is sealed with a password, so that nobody can tell which it is
+    #[arg(long, requires = "to")]
+    pub(crate) uniform: bool,
     #[command(flatten)]
     pub(crate) mark: MarkArgs,
     #[command(flatten)]
@@ -77,7 +80,7 @@ pub(crate) struct MarkArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TTL,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ttl: u32,
-    /// Proof of work to do for it [default: what the node asks for]
+    /// Proof of work to do for it [default: what the node and its peers ask for, at least 0.2]
     #[arg(long, value_name = "WORK")]
     pub(crate) pow: Option<f64>,
 }
@@ -150,7 +153,7 @@ pub(crate) struct RpcArgs {
                 [default: http://127.0.0.1:8545]"
     )]
     pub(crate) rpc: Option<String>,
-    /// File with the token that the node wants to see
+    /// File whose first line is the token that the node wants to see
     #[arg(long, value_name = "FILE", help_heading = NODE)]
     pub(crate) token_file: Option<PathBuf>,
     /// Let keys travel to another computer without TLS

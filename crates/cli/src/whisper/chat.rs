@@ -1,13 +1,17 @@
 //! `whisper chat`: a room for everyone who has the password, line by line.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
-use tokio::sync::{Mutex, mpsc};
-use wormhole::whisper::remote::{Posting, RemoteMessage, Wanted, Watch};
+use serde_json::json;
+use tokio::sync::{Notify, mpsc};
+use wormhole::whisper::remote::{Posting, RemoteError, RemoteMessage, Wanted, Watch};
+use wormhole::whisper::shh::Work;
 
 use super::lender::Lender;
-use super::{keys, named, post, prompt, secret, topic, watch};
+use super::post::Mark;
+use super::{named, prompt, secret, topic, watch};
 use crate::args::ChatArgs;
 use crate::signals::Signal;
 use crate::talk::{Desk, stopped};
@@ -18,50 +22,83 @@ use crate::talk::{Desk, stopped};
 /// The node is gone or refuses, or a signal came.
 pub(super) async fn run(args: ChatArgs, desk: &mut Desk) -> Result<()> {
     let topic = topic(&args.topic)?;
-    let sign = args.mark.sign.as_deref().map(keys::find).transpose()?;
+    let mark = Mark::new(&args.mark)?;
     let key = secret::shared(args.password, desk).await?;
     let connecting = Lender::connect(&args.rpc);
     let mut lender = desk.unless_stopped(connecting).await??;
     let prepare = async {
         let key = lender.lend_shared(&key).await?;
-        let mut posting = Posting::new(key, topic, Vec::new());
-        if let Some(sign) = &sign {
-            posting.signer = Some(lender.lend_private(sign).await?);
-        }
-        post::mark(&mut posting, &args.mark, &lender).await?;
-        Ok(posting)
+        let blank = mark.blank(key, topic, &mut lender).await?;
+        Ok(Voice { blank, work: mark.work })
     };
     let prepared = desk.unless_stopped(prepare).await;
     let room = named(topic, &args.topic);
     let done = match prepared {
-        Ok(Ok(posting)) => talk(posting, &room, &lender, desk).await,
+        Ok(Ok(voice)) => talk(voice, &room, &lender, desk).await,
         Ok(Err(error)) | Err(error) => Err(error),
     };
     lender.leave().await;
     done
 }
 
-async fn talk(posting: Posting, room: &str, lender: &Lender, desk: &mut Desk) -> Result<()> {
-    let wanted = Wanted::under(posting.topic);
-    let watching = lender.remote().watch(&posting.to, &wanted);
+/// How we speak.
+#[derive(Debug)]
+struct Voice {
+    /// A message that says nothing yet.
+    blank: Posting,
+    /// The work to be done for each, if not as much as others ask for.
+    work: Option<Work>,
+}
+
+/// What is to be shown.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Somebody else has said this.
+    Heard(RemoteMessage),
+    /// What was typed was not posted, for this reason.
+    Unsaid(String),
+}
+
+impl News {
+    /// The line that people see.
+    pub(super) fn line(&self) -> String {
+        match self {
+            Self::Heard(message) => watch::opened(message).line(),
+            Self::Unsaid(why) => format!("This was not posted: {why}\n"),
+        }
+    }
+
+    fn print(&self, desk: &Desk) -> Result<()> {
+        match self {
+            Self::Heard(message) => watch::opened(message).print(desk),
+            Self::Unsaid(why) => {
+                desk.screen.say(self.line().trim_end());
+                desk.report(&json!({ "event": "unsaid", "message": why }))
+            }
+        }
+    }
+}
+
+async fn talk(voice: Voice, room: &str, lender: &Lender, desk: &mut Desk) -> Result<()> {
+    let wanted = Wanted::under(voice.blank.topic);
+    let watching = lender.remote().watch(&voice.blank.to, &wanted);
     let watch = desk.unless_stopped(watching).await?;
     let mut watch = watch.map_err(|error| lender.explain(&error))?;
     desk.screen.say(&format!("You are in {room}. Type a line to say it; Ctrl-D ends."));
-    let done = exchange(posting, &mut watch, lender, desk).await;
+    let done = exchange(voice, &mut watch, lender, desk).await;
     let _gone_anyway = watch.stop().await;
     done
 }
 
 /// Lets words go both ways until one way has come to its end.
 async fn exchange(
-    posting: Posting,
+    voice: Voice,
     watch: &mut Watch<'_>,
     lender: &Lender,
     desk: &mut Desk,
 ) -> Result<()> {
-    // What we have said ourselves, and a lock against hearing it before we know its name.
-    let own = Mutex::new(Vec::new());
-    let (heard, to_show) = mpsc::channel(1);
+    let own = Own::default();
+    let (news, to_show) = mpsc::channel(1);
     // A terminal shows what is heard by itself, above the line that is typed.
     let (lines, mut to_show, _terminal) = match can_edit(desk) {
         true => match prompt::start(to_show) {
@@ -70,20 +107,20 @@ async fn exchange(
         },
         false => (lines(), Some(to_show), None),
     };
-    let hearing = hear(watch, &own, &heard, lender);
-    let saying = say(lines, posting, &own, lender);
+    let hearing = hear(watch, &own, &news, lender);
+    let saying = say(lines, voice, &own, &news, lender);
     tokio::pin!(hearing, saying);
     loop {
         let next = async {
             tokio::select! {
                 biased;
-                Some(message) = next(&mut to_show) => Ok(Some(message)),
+                Some(news) = next(&mut to_show) => Ok(Some(news)),
                 done = &mut hearing => done.map(|()| None),
                 done = &mut saying => done.map(|()| None),
             }
         };
         match desk.unless_stopped(next).await {
-            Ok(Ok(Some(message))) => watch::opened(&message).print(desk)?,
+            Ok(Ok(Some(news))) => news.print(desk)?,
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => {
                 if to_show.is_none() {
@@ -102,7 +139,7 @@ fn can_edit(desk: &Desk) -> bool {
     !desk.is_json() && !is_plain && io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-async fn next(to_show: &mut Option<mpsc::Receiver<RemoteMessage>>) -> Option<RemoteMessage> {
+async fn next(to_show: &mut Option<mpsc::Receiver<News>>) -> Option<News> {
     match to_show {
         Some(to_show) => to_show.recv().await,
         None => std::future::pending().await,
@@ -112,29 +149,24 @@ async fn next(to_show: &mut Option<mpsc::Receiver<RemoteMessage>>) -> Option<Rem
 /// Hands on what others say. Ends with the node only.
 async fn hear(
     watch: &mut Watch<'_>,
-    own: &Mutex<Vec<String>>,
-    heard: &mpsc::Sender<RemoteMessage>,
+    own: &Own,
+    news: &mpsc::Sender<News>,
     lender: &Lender,
 ) -> Result<()> {
     loop {
         let message = watch.next().await.map_err(|error| lender.explain(&error))?;
-        let is_own = {
-            let mut own = own.lock().await;
-            let place = own.iter().position(|hash| *hash == message.hash);
-            place.map(|place| own.swap_remove(place)).is_some()
-        };
-        // Without the lock: what is shown may have to wait until what was typed is taken.
-        if !is_own {
-            heard.send(message).await?;
+        if !own.take(&message.payload, &message.hash).await {
+            news.send(News::Heard(message)).await?;
         }
     }
 }
 
-/// Says each line of the input.
+/// Says each line of the input. What the node refuses is not the end of the talk.
 async fn say(
     mut lines: mpsc::Receiver<io::Result<String>>,
-    mut posting: Posting,
-    own: &Mutex<Vec<String>>,
+    mut voice: Voice,
+    own: &Own,
+    news: &mpsc::Sender<News>,
     lender: &Lender,
 ) -> Result<()> {
     while let Some(line) = lines.recv().await {
@@ -148,12 +180,73 @@ async fn say(
         if line.is_empty() {
             continue;
         }
-        posting.payload = line.into_bytes();
-        let mut own = own.lock().await;
-        let hash = lender.remote().post(&posting).await;
-        own.push(hash.map_err(|error| lender.explain(&error))?);
+        voice.blank.payload = line.into_bytes();
+        own.begin(&voice.blank.payload);
+        let posted = lender.post(&mut voice.blank, voice.work).await;
+        own.end(posted.as_ref().ok());
+        match posted {
+            Ok(_) => {}
+            Err(error @ RemoteError::Refused { .. }) => {
+                news.send(News::Unsaid(lender.explain(&error).to_string())).await?;
+            }
+            Err(error) => return Err(lender.explain(&error).into()),
+        }
     }
     Ok(())
+}
+
+/// What we have said ourselves, and have not heard again yet.
+#[derive(Debug, Default)]
+struct Own {
+    said: Mutex<Said>,
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    /// What is being said, under a name that we do not know yet.
+    nameless: Option<Vec<u8>>,
+    names: Vec<String>,
+}
+
+impl Own {
+    /// This is being said from now on.
+    fn begin(&self, payload: &[u8]) {
+        self.lock().nameless = Some(payload.to_owned());
+    }
+
+    /// It has been said under this name, or not at all.
+    fn end(&self, name: Option<&String>) {
+        let mut said = self.lock();
+        said.nameless = None;
+        said.names.extend(name.cloned());
+        drop(said);
+        self.ended.notify_waiters();
+    }
+
+    /// Whether a message is ours; it is so once. Waits only for the name of what is being said, if it
+    /// says the same.
+    async fn take(&self, payload: &[u8], name: &str) -> bool {
+        loop {
+            // Made before the look, so that nothing slips between the two.
+            let ended = self.ended.notified();
+            {
+                let mut said = self.lock();
+                if let Some(place) = said.names.iter().position(|own| own == name) {
+                    said.names.swap_remove(place);
+                    return true;
+                }
+                if said.nameless.as_deref() != Some(payload) {
+                    return false;
+                }
+            }
+            ended.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The lines of standard input, read on a thread that nobody has to wait for.
@@ -171,3 +264,50 @@ fn lines() -> mpsc::Receiver<io::Result<String>> {
 
 /// Terminals that only type, as the line editor has them.
 const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of it at once.
+    async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = future => Some(done),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_others_say_waits_for_no_name_of_ours() {
+        let own = Own::default();
+        own.begin(b"mine");
+        assert_eq!(at_once(own.take(b"theirs", "1")).await, Some(false));
+        own.end(Some(&"2".to_owned()));
+        own.begin(b"more of mine");
+        assert_eq!(at_once(own.take(b"mine", "2")).await, Some(true));
+        assert_eq!(at_once(own.take(b"mine", "2")).await, Some(false));
+    }
+
+    #[tokio::test]
+    async fn what_may_be_ours_is_held_back_until_its_name_is_known() {
+        let own = Own::default();
+        own.begin(b"hello");
+        let (ours, theirs) = (own.take(b"hello", "1"), own.take(b"hello", "2"));
+        tokio::pin!(ours, theirs);
+        assert_eq!((at_once(&mut ours).await, at_once(&mut theirs).await), (None, None));
+        own.end(Some(&"1".to_owned()));
+        assert_eq!((ours.await, theirs.await), (true, false));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_posted_is_nobody_else_s_silence() {
+        let own = Own::default();
+        own.begin(b"hello");
+        let theirs = own.take(b"hello", "1");
+        tokio::pin!(theirs);
+        assert_eq!(at_once(&mut theirs).await, None);
+        own.end(None);
+        assert!(!theirs.await);
+    }
+}

@@ -1,12 +1,14 @@
 //! A node in another process, and the keys that it has been lent: we take them back when we leave.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use wormhole::whisper::devp2p::key::PrivateKey;
 use wormhole::whisper::remote::{
-    MessageKey, Remote, RemoteError, RemoteKeyId, RemoteUrl, Unreachable,
+    MessageKey, Posting, Remote, RemoteError, RemoteKeyId, RemoteUrl, Unreachable,
 };
 use wormhole::whisper::shh::{SymmetricKey, Work};
 
@@ -18,9 +20,25 @@ use crate::{environment, printable};
 /// A node, and what it has been lent.
 #[derive(Debug)]
 pub(super) struct Lender {
-    remote: Remote,
+    remote: Arc<Remote>,
     shown: String,
     lent: Vec<MessageKey>,
+    lending: Option<Lending>,
+}
+
+/// A key that is being lent. It goes on if nobody waits for it any more, so that we know what to take
+/// back.
+#[derive(Debug)]
+struct Lending {
+    task: JoinHandle<Result<RemoteKeyId, RemoteError>>,
+    kind: fn(RemoteKeyId) -> MessageKey,
+}
+
+impl Lending {
+    /// The key, if the node has taken it.
+    async fn end(self) -> Option<MessageKey> {
+        self.task.await.ok()?.ok().map(self.kind)
+    }
 }
 
 impl Lender {
@@ -47,7 +65,12 @@ impl Lender {
         let shown = url.to_string();
         let remote = Remote::connect(&url, token.as_ref().map(|token| token.as_str())).await;
         let remote = remote.map_err(|error| explain(&error, &shown))?;
-        Ok(Self { remote, shown, lent: Vec::new() })
+        Ok(Self::new(remote, shown))
+    }
+
+    /// A node that has been lent nothing yet.
+    fn new(remote: Remote, shown: String) -> Self {
+        Self { remote: Arc::new(remote), shown, lent: Vec::new(), lending: None }
     }
 
     /// The node itself.
@@ -65,10 +88,9 @@ impl Lender {
     /// # Errors
     /// The node does not take it.
     pub(super) async fn lend_shared(&mut self, key: &SymmetricKey) -> Result<MessageKey> {
-        let id = self.remote.add_symmetric_key(key).await;
-        let key = MessageKey::Symmetric(id.map_err(|error| self.explain(&error))?);
-        self.lent.push(key.clone());
-        Ok(key)
+        let (remote, key) = (Arc::clone(&self.remote), key.clone());
+        let lending = async move { remote.add_symmetric_key(&key).await };
+        self.lend(lending, MessageKey::Symmetric).await.map(MessageKey::Symmetric)
     }
 
     /// Lends a private key.
@@ -76,22 +98,47 @@ impl Lender {
     /// # Errors
     /// The node does not take it.
     pub(super) async fn lend_private(&mut self, key: &PrivateKey) -> Result<RemoteKeyId> {
-        let id = self.remote.add_private_key(key).await;
-        let id = id.map_err(|error| self.explain(&error))?;
-        self.lent.push(MessageKey::Private(id.clone()));
+        let (remote, key) = (Arc::clone(&self.remote), key.clone());
+        let lending = async move { remote.add_private_key(&key).await };
+        self.lend(lending, MessageKey::Private).await
+    }
+
+    async fn lend(
+        &mut self,
+        lending: impl Future<Output = Result<RemoteKeyId, RemoteError>> + Send + 'static,
+        kind: fn(RemoteKeyId) -> MessageKey,
+    ) -> Result<RemoteKeyId> {
+        let lending = self.lending.insert(Lending { task: tokio::spawn(lending), kind });
+        let lent = (&mut lending.task).await;
+        self.lending = None;
+        let id = lent?.map_err(|error| self.explain(&error))?;
+        self.lent.push(kind(id.clone()));
         Ok(id)
     }
 
-    /// The work that was asked for, or else what the node asks for.
+    /// Posts a message, with the work that the user asked for, or else as much as the node and its
+    /// peers ask for. Answers with the name of its envelope.
     ///
     /// # Errors
-    /// The node does not say.
-    pub(super) async fn work(&self, asked: Option<f64>) -> Result<Work> {
-        if let Some(amount) = asked {
-            return Ok(super::work(amount, "--pow")?);
-        }
-        let info = self.remote.info().await.map_err(|error| self.explain(&error))?;
-        Ok(Work::new(info.min_pow).unwrap_or(Work::DEFAULT_MINIMUM))
+    /// It was not posted.
+    pub(super) async fn post(
+        &self,
+        posting: &mut Posting,
+        asked: Option<Work>,
+    ) -> Result<String, RemoteError> {
+        posting.work = match asked {
+            Some(work) => work,
+            None => self.usual_work().await?,
+        };
+        self.remote.post(posting).await
+    }
+
+    async fn usual_work(&self) -> Result<Work, RemoteError> {
+        let info = self.remote.info().await?;
+        // Not every node tells of its peers.
+        let peers = self.remote.peers().await.unwrap_or_default();
+        let of_peers = peers.iter().filter_map(|peer| peer.min_work);
+        Ok(enough(Work::new(info.min_pow).unwrap_or(Work::NONE), of_peers))
     }
 
     /// Whether it says that it has no peers. Not every node says.
@@ -101,13 +148,26 @@ impl Lender {
 
     /// Takes the keys back, whatever has happened. A node that is gone has lost them anyway.
     pub(super) async fn leave(self) {
+        let Self { remote, lent, lending, .. } = self;
         let forget = async {
-            for key in &self.lent {
-                let _gone = self.remote.forget(key).await;
+            let late = match lending {
+                Some(lending) => lending.end().await,
+                None => None,
+            };
+            for key in lent.iter().chain(&late) {
+                let _gone = remote.forget(key).await;
             }
         };
         let _too_slow = timeout(PATIENCE, forget).await;
     }
+}
+
+/// Work that a node and its peers take, and all who ask for as much as usual. What a peer asks for
+/// counts within reason: nobody shall make us work for ever.
+fn enough(of_node: Work, of_peers: impl Iterator<Item = Work>) -> Work {
+    let own = of_node.max(Work::DEFAULT_MINIMUM);
+    let is_reasonable = |work: &Work| work.as_f64() <= WITHIN_REASON * own.as_f64();
+    of_peers.filter(is_reasonable).fold(own, Work::max)
 }
 
 /// Puts an error of the node at `shown` into words.
@@ -162,3 +222,75 @@ const DEFAULT: &str = "http://127.0.0.1:8545";
 
 /// Time for a node to take back what it was lent.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many times as much as we need anyway a peer may ask for. Who asks for more does without us.
+const WITHIN_REASON: f64 = 10.0;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Waits for a call at a node that is none.
+    async fn call(node: &TcpListener) -> (TcpStream, Value) {
+        let (mut link, _) = node.accept().await.unwrap();
+        let mut heard = Vec::new();
+        loop {
+            link.read_buf(&mut heard).await.unwrap();
+            let text = String::from_utf8_lossy(&heard);
+            let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+            if let Ok(call) = serde_json::from_str(body) {
+                return (link, call);
+            }
+        }
+    }
+
+    async fn answer((mut link, call): (TcpStream, Value), result: Value) {
+        let body = json!({ "jsonrpc": "2.0", "id": call["id"], "result": result }).to_string();
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\n";
+        let length = body.len();
+        let text = format!("{head}content-length: {length}\r\n\r\n{body}");
+        link.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_on_its_way_when_we_gave_up_is_taken_back() {
+        let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = RemoteUrl::parse(&format!("http://{}", node.local_addr().unwrap())).unwrap();
+        let remote = Remote::connect(&url, None).await.unwrap();
+        let mut lender = Lender::new(remote, url.to_string());
+        let key = SymmetricKey::from_password("hush");
+        let lending = tokio::select! {
+            _ = lender.lend_shared(&key) => panic!("nobody has answered"),
+            called = call(&node) => called,
+        };
+        assert_eq!(lending.1["method"], "shh_addSymKey");
+        let answering = async {
+            answer(lending, json!("its name")).await;
+            let forgetting = call(&node).await;
+            assert_eq!(forgetting.1["method"], "shh_deleteSymKey");
+            assert_eq!(forgetting.1["params"], json!(["its name"]));
+            answer(forgetting, json!(true)).await;
+        };
+        let both = async { tokio::join!(lender.leave(), answering) };
+        timeout(Duration::from_secs(60), both).await.expect("in time");
+    }
+
+    #[test]
+    fn peers_are_given_the_work_that_they_ask_for_within_reason() {
+        let work = |amount| Work::new(amount).unwrap();
+        for (of_node, of_peers, expected) in [
+            (0.0, vec![], 0.2),
+            (0.0, vec![0.0, 1.0, 0.5], 1.0),
+            (1.0, vec![0.2], 1.0),
+            (0.0, vec![2.1, 1e30], 0.2),
+            (1.0, vec![10.0, 10.1], 10.0),
+        ] {
+            let found = enough(work(of_node), of_peers.iter().copied().map(work));
+            assert_eq!(found, work(expected), "{of_node} {of_peers:?}");
+        }
+    }
+}

@@ -7,10 +7,11 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use wormhole::whisper::devp2p::key::{PrivateKey, PublicKey};
 use wormhole::whisper::remote::{MessageKey, Posting};
-use wormhole::whisper::shh::{SymmetricKey, Topic};
+use wormhole::whisper::shh::message::Padding;
+use wormhole::whisper::shh::{SymmetricKey, Topic, Work};
 
 use super::lender::Lender;
-use super::{keys, public_key, secret, topic};
+use super::{keys, public_key, secret, topic, work};
 use crate::args::{MarkArgs, PostArgs};
 use crate::failure::Failure;
 use crate::talk::Desk;
@@ -22,13 +23,14 @@ use crate::talk::Desk;
 pub(super) async fn run(args: PostArgs, desk: &mut Desk) -> Result<()> {
     let topic = topic(&args.topic)?;
     let to = args.to.as_deref().map(public_key).transpose()?;
-    let sign = args.mark.sign.as_deref().map(keys::find).transpose()?;
+    let mark = Mark::new(&args.mark)?;
     let payload = payload(args.text, desk).await?;
     let to = match to {
         Some(key) => To::One(key),
         None => To::All(secret::shared(args.password, desk).await?),
     };
-    let letter = Letter { topic, to, sign, payload, mark: args.mark };
+    let padding = if args.uniform { Padding::Uniform } else { Padding::Block };
+    let letter = Letter { topic, to, payload, padding, mark };
     let connecting = Lender::connect(&args.rpc);
     let mut lender = desk.unless_stopped(connecting).await??;
     let ttl = letter.mark.ttl;
@@ -63,9 +65,9 @@ enum To {
 struct Letter {
     topic: Topic,
     to: To,
-    sign: Option<PrivateKey>,
     payload: Vec<u8>,
-    mark: MarkArgs,
+    padding: Padding,
+    mark: Mark,
 }
 
 impl Letter {
@@ -74,24 +76,51 @@ impl Letter {
             To::All(key) => lender.lend_shared(key).await?,
             To::One(key) => MessageKey::Public(*key),
         };
-        let mut posting = Posting::new(to, self.topic, self.payload);
-        if let Some(key) = &self.sign {
-            posting.signer = Some(lender.lend_private(key).await?);
-        }
-        mark(&mut posting, &self.mark, lender).await?;
-        lender.remote().post(&posting).await.map_err(|error| lender.explain(&error).into())
+        let mut posting = self.mark.blank(to, self.topic, lender).await?;
+        (posting.payload, posting.padding) = (self.payload, self.padding);
+        let posted = lender.post(&mut posting, self.mark.work).await;
+        posted.map_err(|error| lender.explain(&error).into())
     }
 }
 
-/// Says how long a message lives and what work is done for it.
-///
-/// # Errors
-/// The node does not say what work it wants.
-pub(super) async fn mark(posting: &mut Posting, args: &MarkArgs, lender: &Lender) -> Result<()> {
-    posting.ttl = args.ttl;
-    posting.work = lender.work(args.pow).await?;
-    posting.work_time = WORK_TIME;
-    Ok(())
+/// How a message of our own is made.
+#[derive(Debug)]
+pub(super) struct Mark {
+    sign: Option<PrivateKey>,
+    ttl: u32,
+    /// The work to be done for it, if not as much as others ask for.
+    pub(super) work: Option<Work>,
+}
+
+impl Mark {
+    /// Understands what was typed.
+    ///
+    /// # Errors
+    /// Something is not as it should be, or there is no such key.
+    pub(super) fn new(args: &MarkArgs) -> Result<Self> {
+        let sign = args.sign.as_deref().map(keys::find).transpose()?;
+        let work = args.pow.map(|amount| work(amount, "--pow")).transpose()?;
+        Ok(Self { sign, ttl: args.ttl, work })
+    }
+
+    /// A message that says nothing yet.
+    ///
+    /// # Errors
+    /// The node does not take the key that signs it.
+    pub(super) async fn blank(
+        &self,
+        to: MessageKey,
+        topic: Topic,
+        lender: &mut Lender,
+    ) -> Result<Posting> {
+        let mut posting = Posting::new(to, topic, Vec::new());
+        if let Some(key) = &self.sign {
+            posting.signer = Some(lender.lend_private(key).await?);
+        }
+        posting.ttl = self.ttl;
+        posting.work_time = WORK_TIME;
+        Ok(posting)
+    }
 }
 
 /// What is to be said: as typed, or from standard input without the end of its last line.

@@ -17,9 +17,9 @@ use rustyline::history::MemHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{ColorMode, Config, Context, Editor, Helper};
 use tokio::sync::mpsc;
-use wormhole::whisper::remote::RemoteMessage;
 
-use super::{show, watch};
+use super::chat::News;
+use super::show;
 use crate::screen;
 use crate::typing::SavedMode;
 
@@ -35,17 +35,17 @@ impl Drop for Terminal {
     }
 }
 
-/// Reads lines and prints what comes from `heard` above them, until either ends.
+/// Reads lines and prints what comes from `news` above them, until either ends.
 ///
 /// # Errors
-/// The line editor does not start; `heard` is as it was.
+/// The line editor does not start; `news` is as it was.
 pub(super) fn start(
-    heard: mpsc::Receiver<RemoteMessage>,
-) -> Result<(mpsc::Receiver<io::Result<String>>, Terminal), mpsc::Receiver<RemoteMessage>> {
+    news: mpsc::Receiver<News>,
+) -> Result<(mpsc::Receiver<io::Result<String>>, Terminal), mpsc::Receiver<News>> {
     // Unless colours are forced, it says nothing of mere moves.
     let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).build();
     let Ok(mut editor) = Editor::<Line, _>::with_history(config, MemHistory::new()) else {
-        return Err(heard);
+        return Err(news);
     };
     let desk = Arc::new(Shared::default());
     editor.set_helper(Some(Line(Arc::clone(&desk))));
@@ -53,7 +53,7 @@ pub(super) fn start(
     let terminal = Terminal { _mode: SavedMode::new() };
     let read = Arc::clone(&desk);
     tokio::task::spawn_blocking(move || read_all(&mut editor, &read, &sender));
-    tokio::task::spawn_blocking(move || print_all(heard, &desk));
+    tokio::task::spawn_blocking(move || print_all(news, &desk));
     Ok((lines, terminal))
 }
 
@@ -95,9 +95,9 @@ fn replace(typed: &str) {
     let _gone = screen::print(text.as_bytes());
 }
 
-fn print_all(mut heard: mpsc::Receiver<RemoteMessage>, shared: &Shared) {
-    while let Some(message) = heard.blocking_recv() {
-        let said = watch::opened(&message).line();
+fn print_all(mut news: mpsc::Receiver<News>, shared: &Shared) {
+    while let Some(news) = news.blocking_recv() {
+        let said = news.line();
         let state = shared.settled();
         let text = match &*state {
             State::Typing { line, pos } => above(&said, line, *pos, columns()),

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use wormhole::whisper::secret_word;
 use wormhole::whisper::shh::SymmetricKey;
 use zeroize::Zeroizing;
 
@@ -106,8 +107,8 @@ fn first_line(file: &Path) -> Result<Zeroizing<String>> {
     let shown = printable::path(file);
     let text = fs::read_to_string(file).map(Zeroizing::new);
     let text = text.with_context(|| format!("cannot read {shown}"))?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Zeroizing::new(line.to_owned())),
-        _ => Err(Failure::new(format!("the first line of {shown} is empty")).into()),
+    match secret_word(&text) {
+        Some(word) => Ok(Zeroizing::new(word.to_owned())),
+        None => Err(Failure::new(format!("the first line of {shown} is empty")).into()),
     }
 }

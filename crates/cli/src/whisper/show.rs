@@ -3,11 +3,11 @@
 use anyhow::Result;
 use data_encoding::HEXLOWER;
 use serde_json::json;
-use wormhole::whisper::UnixTime;
 use wormhole::whisper::devp2p::key::PublicKey;
 use wormhole::whisper::shh::Topic;
+use wormhole::whisper::{UnixTime, hex};
 
-use super::{hex, written};
+use super::written;
 use crate::printable;
 use crate::talk::Desk;
 

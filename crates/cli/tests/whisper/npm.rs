@@ -7,15 +7,14 @@ use std::process::Command;
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
-use tokio::time::timeout;
+use wormhole::whisper::Node;
 use wormhole::whisper::devp2p::enode::Enode;
 use wormhole::whisper::devp2p::key::NodeId;
 use wormhole::whisper::shh::packet::{BLOOM, DIRECT, MESSAGES, STATUS, encode_messages};
-use wormhole::whisper::shh::{Envelope, SymmetricKey, Topic};
-use wormhole::whisper::{Envelopes, Heard, Node};
+use wormhole::whisper::shh::{SymmetricKey, Topic};
 
 use super::world::Running;
-use super::{Folder, PATIENCE, connected, npm_packages, our_node, sealed};
+use super::{Folder, connected, hear, npm_packages, our_node, sealed};
 
 /// A peer in JavaScript.
 struct Peer(Running);
@@ -80,13 +79,6 @@ async fn wait<T: Send + 'static>(peer: Peer, what: fn(&Peer) -> T) -> (Peer, T) 
         (peer, heard)
     });
     waiting.await.unwrap()
-}
-
-async fn hear(heard: &mut Envelopes) -> (Envelope, bool) {
-    match timeout(PATIENCE, heard.next()).await.expect("in time") {
-        Some(Heard::Envelope { envelope, direct }) => (envelope, direct),
-        other => panic!("{other:?}"),
-    }
 }
 
 /// Lets an envelope go each way between the peer and a node, through the node in between.

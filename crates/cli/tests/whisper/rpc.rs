@@ -1,11 +1,16 @@
 //! Posting, watching and talking by way of a node of `wormhole-server whisper`, over HTTP and over a
 //! WebSocket, and npm `web3-shh` on the same node.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
+
+use wormhole::whisper::devp2p::enode::Enode;
 
 use super::world::{Ended, Running};
-use super::{Folder, interrupted, npm_packages};
+use super::{Folder, PATIENCE, connected, hear, interrupted, npm_packages, our_node};
 
 /// A node with JSON-RPC.
 struct Server {
@@ -29,6 +34,22 @@ impl Server {
         let web_socket = format!("ws://{}", process.wait_for("RPC listening on ws://"));
         let enode = format!("enode://{}", process.wait_for("node listening on enode://"));
         Self { _process: process, http, web_socket, enode }
+    }
+
+    /// Makes it ask for this much work of messages.
+    fn ask_for_work(&self, work: &str) {
+        let call =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"shh_setMinPoW","params":[{work}]}}"#);
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n{call}",
+            call.len()
+        );
+        let mut link = TcpStream::connect(self.http.trim_start_matches("http://")).unwrap();
+        link.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        link.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains(r#""result":true"#), "{answer}");
     }
 }
 
@@ -91,6 +112,21 @@ fn what_is_sealed_for_one_key_is_read_with_it_and_says_who_signed() {
     assert_eq!(event["hash"], posted.out().trim_end());
 }
 
+#[tokio::test]
+async fn what_is_sealed_for_one_key_is_as_long_as_for_a_password_if_it_shall_be_uniform() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let enode = Enode::parse(&server.enode).unwrap();
+    let node = our_node(|settings| settings.static_peers = vec![enode]).await;
+    connected(&node).await;
+    let reader = folder.whisper(&["keygen"]).out();
+    let mut heard = node.envelopes();
+    for more in [&["--to", reader.trim_end(), "--uniform", "hello"][..], &["hello"]] {
+        post(&folder, &server.http, more);
+        assert_eq!(hear(&mut heard).await.0.data().len(), 284);
+    }
+}
+
 #[test]
 fn a_room_is_a_line_for_each_and_nobody_hears_himself() {
     let folder = Folder::new();
@@ -107,6 +143,47 @@ fn a_room_is_a_line_for_each_and_nobody_hears_himself() {
     bob.end_input();
     assert_eq!(texts(&alice.end()), ["only me"]);
     assert_eq!(texts(&bob.end()), ["is anybody there?"]);
+}
+
+#[test]
+fn what_others_say_is_shown_while_a_line_of_ours_is_worked_for() {
+    let folder = Folder::new();
+    let one = Server::start(&folder, &[]);
+    let two = Server::start(&folder, &["--peer", &one.enode]);
+    // More than anybody can do.
+    let chat = ["chat", "--topic", "lobby", "--rpc", &one.http, "--pow", "1e30"];
+    let mut alice = whisper(&folder, &chat);
+    alice.wait_for_prompt("You are in lobby (0x");
+    alice.type_in("never said\n");
+    post(&folder, &two.http, &["meanwhile"]);
+    alice.wait_for_prompt("meanwhile\n");
+    alice.signal("INT");
+    interrupted(alice);
+}
+
+#[test]
+fn a_line_that_is_refused_is_named_and_the_next_has_the_work_that_is_asked_for_by_then() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, ALONE);
+    let chat = |more: &[&str]| {
+        let chat = ["chat", "--topic", "lobby", "--rpc", server.http.as_str()];
+        whisper(&folder, &[&chat, more].concat())
+    };
+    let (mut alice, mut bob) = (chat(&[]), chat(&["--pow", "1"]));
+    alice.wait_for_prompt("You are in lobby (0x");
+    bob.wait_for_prompt("You are in lobby (0x");
+    server.ask_for_work("2");
+    bob.type_in("too cheap\n");
+    bob.wait_for_prompt("This was not posted: the node says: message rejected, PoW too low");
+    alice.type_in("dear\n");
+    bob.wait_for_prompt("dear\n");
+    server.ask_for_work("1");
+    bob.type_in("dear enough\n");
+    alice.wait_for_prompt("dear enough\n");
+    alice.end_input();
+    bob.end_input();
+    assert_eq!(texts(&alice.end()), ["dear enough"]);
+    assert_eq!(texts(&bob.end()), ["dear"]);
 }
 
 #[test]
@@ -230,5 +307,27 @@ fn web3_shh_understands_every_method() {
         command.args([url, &two.web_socket, &two.enode]);
         let ended = Running::start(command).end();
         assert!(ended.exit == 0 && ended.out().contains("web3-shh understands"), "{ended}");
+    }
+}
+
+#[test]
+fn what_is_posted_at_a_node_that_asks_for_no_work_has_enough_for_its_peers() {
+    let folder = Folder::new();
+    let strict = Server::start(&folder, &["--min-pow", "1"]);
+    let lax = Server::start(&folder, &["--min-pow", "0", "--peer", &strict.enode]);
+    until_there(&folder, &lax);
+    let watch = ["watch", "--topic", "lobby", "--rpc", &strict.web_socket, "-n", "1"];
+    let watcher = whisper(&folder, &watch);
+    watcher.wait_for_prompt("Watching lobby (0x");
+    post(&folder, &lax.http, &["hello"]);
+    assert_eq!(texts(&watcher.end()), ["hello"]);
+}
+
+/// Waits until a node has a peer.
+fn until_there(folder: &Folder, server: &Server) {
+    let peers = || folder.whisper(&["peers", "--rpc", &server.http]).out();
+    let begun = Instant::now();
+    while peers().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "no peer in time");
     }
 }

@@ -18,12 +18,13 @@ use wormhole_whisper::shh::{
     filter::{Criteria, FilterError, Received},
 };
 
+use super::draft::MAX_STEP;
 use super::{
     AddPeerError, Answer, DirectError, Envelopes, Heard, MineError, Node, Stopped, new_key, request,
 };
 
-/// Fetches what was missed from a mail server, which the node calls and trusts from now on: oldest
-/// first, at most 64 MiB of it. `key` is that of the archive's password.
+/// Fetches what was missed from a mail server, which the node trusts from now on, and calls if it is
+/// not connected, for as long as this takes: oldest first, at most 64 MiB of it. `key` is that of the archive's password.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -50,7 +51,8 @@ use super::{
 /// ```
 ///
 /// # Errors
-/// The server is not there. Whether it knew the password it does not say: then nothing comes.
+/// The server is not there, or asks for more work than a minute allows. Whether it knew the password it
+/// does not say: then nothing comes.
 pub async fn catch_up(
     node: &Node,
     server: &Enode,
@@ -58,14 +60,41 @@ pub async fn catch_up(
     missed: &Missed,
 ) -> Result<CaughtUp, CatchUpError> {
     node.trust(server.id).await?;
-    node.add_peer(*server).await?;
-    let mut heard = node.envelopes();
-    // Signed, as the reference's server wants it, but by nobody in particular.
-    let request = request(&missed.request(), key, &new_key(), Work::DEFAULT_MINIMUM).await?;
+    // Whoever is connected need not be called, and is not parted with afterwards.
+    let is_here = node.peers().await?.iter().any(|peer| peer.id == server.id);
+    let called = !is_here && node.add_peer(*server).await?;
+    let caught_up = ask(node, server, key, missed).await;
+    if called {
+        // What has come is good even if the node has stopped.
+        let _stopped = node.remove_peer(server.id).await;
+    }
+    caught_up
+}
+
+/// Asks a server that is called and trusted.
+async fn ask(
+    node: &Node,
+    server: &Enode,
+    key: &SymmetricKey,
+    missed: &Missed,
+) -> Result<CaughtUp, CatchUpError> {
     let connected = timeout(CONNECT_TIME, node.connected(server.id)).await;
     connected.map_err(|_| DirectError::NotConnected)??;
+    let work = wanted_work(node, server).await?;
+    let mut heard = node.envelopes();
+    // Signed, as the reference's server wants it, but by nobody in particular.
+    let wanted = missed.request();
+    let request = request(&wanted, key, &new_key(), work).await?;
     let answer = node.request_archive(server.id, request).await?;
-    Ok(collect(&mut heard, answer).await)
+    Ok(collect(&mut heard, &wanted, answer).await)
+}
+
+/// The work of a request: what the server asks of envelopes, and no less than usual.
+async fn wanted_work(node: &Node, server: &Enode) -> Result<Work, CatchUpError> {
+    let peers = node.peers().await?;
+    let server = peers.iter().find(|peer| peer.id == server.id);
+    let asked = server.ok_or(DirectError::NotConnected)?.min_work;
+    Ok(asked.max(Work::DEFAULT_MINIMUM))
 }
 
 /// What a reader has missed.
@@ -91,7 +120,9 @@ impl Missed {
             [] => Bloom::FULL,
             topics => Bloom::of(topics.iter().copied()),
         };
-        ArchiveRequest { from: seconds(self.from), until: seconds(self.until), bloom }
+        // Nodes of ours round down when an envelope was made.
+        let from = seconds(self.from).saturating_sub(MAX_STEP);
+        ArchiveRequest { from, until: seconds(self.until), bloom }
     }
 }
 
@@ -131,7 +162,7 @@ impl CaughtUp {
 }
 
 /// Takes what comes until the server is done, gone or silent.
-async fn collect(heard: &mut Envelopes, answer: Answer) -> CaughtUp {
+async fn collect(heard: &mut Envelopes, wanted: &ArchiveRequest, answer: Answer) -> CaughtUp {
     let mut collected = Collected::default();
     let done = answer.done();
     tokio::pin!(done);
@@ -141,7 +172,7 @@ async fn collect(heard: &mut Envelopes, answer: Answer) -> CaughtUp {
             biased;
             next = timeout_at(silence, heard.next()) => match next {
                 Ok(Some(heard)) => {
-                    if collected.take(heard) {
+                    if collected.take(heard, wanted) {
                         silence = time::Instant::now() + SILENCE;
                     }
                 }
@@ -153,7 +184,7 @@ async fn collect(heard: &mut Envelopes, answer: Answer) -> CaughtUp {
                 while collected.bytes < MAX_BYTES
                     && let Some(Some(heard)) = heard.next().now_or_never()
                 {
-                    collected.take(heard);
+                    collected.take(heard, wanted);
                 }
                 break;
             }
@@ -172,10 +203,11 @@ struct Collected {
 }
 
 impl Collected {
-    /// Keeps it, if it is of the server and new. Returns whether it is of the server.
-    fn take(&mut self, heard: Heard) -> bool {
+    /// Keeps it, if it may be of the server and is new. Returns whether it may be: other peers that are
+    /// trusted can send something to us alone, too, but hardly what was missed.
+    fn take(&mut self, heard: Heard, wanted: &ArchiveRequest) -> bool {
         match heard {
-            Heard::Envelope { envelope, direct: true } => {
+            Heard::Envelope { envelope, direct: true } if wanted.wants(&envelope) => {
                 self.bytes += envelope.encoded().len();
                 if self.hashes.insert(envelope.hash()) {
                     self.caught_up.envelopes.push(envelope);

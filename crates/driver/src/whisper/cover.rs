@@ -14,6 +14,8 @@ use wormhole_whisper::{
     },
 };
 
+use super::draft::own_draft;
+
 /// What passed by lately.
 #[derive(Debug, Default)]
 pub(super) struct Model(VecDeque<Looks>);
@@ -55,7 +57,7 @@ impl Model {
             true => seal_for(&PrivateKey::random(rng).public_key(), &plaintext, rng),
             false => SymmetricKey::random(rng).seal(&plaintext, rng),
         };
-        Draft::new(SystemTime::now().into(), looks.ttl, looks.topic, data)
+        own_draft(SystemTime::now().into(), looks.ttl, looks.topic, data)
     }
 
     fn choose(&self, rng: &mut impl RngCore) -> Option<Looks> {
@@ -101,6 +103,8 @@ mod tests {
         assert_eq!(drawn.data.len(), seen.data().len());
         assert_eq!(drawn.data.first(), Some(&UNCOMPRESSED_TAG));
         assert_ne!(drawn.data, seen.data());
+        // As what we say ourselves.
+        assert!((drawn.expiry - drawn.ttl).is_multiple_of(10));
     }
 
     #[test]

@@ -26,11 +26,11 @@ use jsonrpsee_core::client::ClientT as _;
 use jsonrpsee_core::params::ArrayParams;
 use jsonrpsee_http_client::{HeaderMap, HeaderValue, HttpBackend, HttpClient, HttpClientBuilder};
 use jsonrpsee_ws_client::{PingConfig, RpcServiceBuilder, WsClient, WsClientBuilder};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use wormhole_whisper::devp2p::{enode::Enode, key::PrivateKey};
-use wormhole_whisper::shh::SymmetricKey;
+use wormhole_whisper::shh::{SymmetricKey, Work};
 use zeroize::Zeroizing;
 
 use super::hex;
@@ -229,6 +229,17 @@ pub struct RemotePeer {
     /// The link to it.
     #[serde(default)]
     pub network: RemoteLink,
+    /// The work that it asks for, if the node knows.
+    #[serde(default, rename = "protocols", deserialize_with = "wanted_work")]
+    pub min_work: Option<Work>,
+}
+
+/// Reads what Whisper asks for among all protocols of a peer. Not every node says: go-ethereum has a
+/// word in its place.
+fn wanted_work<'de, D: Deserializer<'de>>(protocols: D) -> Result<Option<Work>, D::Error> {
+    let protocols = Value::deserialize(protocols)?;
+    let work = protocols.pointer("/shh/minimumPoW").and_then(Value::as_f64);
+    Ok(work.and_then(Work::new))
 }
 
 /// A link between a node and its peer.
@@ -288,5 +299,19 @@ mod tests {
         assert_eq!((info.memory, info.min_pow), (304, 0.2));
         let peer: RemotePeer = serde_json::from_str(r#"{"id":"ab","caps":["shh/6"]}"#).unwrap();
         assert_eq!((peer.caps, peer.network.inbound), (vec!["shh/6".to_owned()], false));
+    }
+
+    #[test]
+    fn the_work_that_a_peer_asks_for_is_known_only_if_its_node_says_so() {
+        for (protocols, work) in [
+            (r#"{"shh":{"version":6,"minimumPoW":0.5}}"#, Work::new(0.5)),
+            (r#"{"shh":{"minimumPoW":-1}}"#, None),
+            (r#"{"shh":"unknown"}"#, None),
+            ("null", None),
+        ] {
+            let peer = format!(r#"{{"protocols":{protocols}}}"#);
+            let peer: RemotePeer = serde_json::from_str(&peer).unwrap();
+            assert_eq!(peer.min_work, work, "{protocols}");
+        }
     }
 }

@@ -111,9 +111,61 @@ async fn all_that_was_missed_is_there_when_the_server_is_done_and_opens() {
         (0..20).step_by(2).map(|number| format!("missed {number}").into_bytes()).collect();
     expected.sort_unstable();
     assert!(said.into_iter().eq(&expected));
-    // It is called and trusted from now on.
+    // It is parted with again.
+    until(async || reader.peers().await.unwrap().is_empty().then_some(())).await;
+    reader.stop().await;
+    mail.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_there_before_stays_and_others_do_not_speak_for_it() {
+    let folder = Folder::new("stays");
+    let password = SymmetricKey::random(&mut OsRng);
+    let mail = server(&folder, &password).await;
+    let reader = start_beside(&mail).await;
+    let mut settings = quick();
+    settings.static_peers = vec![reader.enode()];
+    let friend = start(settings).await;
+    connected(&reader, 2).await;
+    reader.trust(friend.id()).await.unwrap();
+    let mut missed = Missed::since(SystemTime::now() - Duration::from_secs(3600));
+    missed.topics = vec![Topic([9, 9, 9, 9])];
+    // They come all the time.
+    let other = sealed("from a friend", &SymmetricKey::random(&mut OsRng), None).await;
+    let (mut heard, enode) = (reader.envelopes(), mail.enode());
+    let sending = async {
+        loop {
+            friend.connected(reader.id()).await.unwrap();
+            friend.send_direct(reader.id(), other.clone()).await.unwrap();
+            assert!(hear(&mut heard).await.1);
+        }
+    };
+    let caught_up = tokio::select! {
+        caught_up = catch_up(&reader, &enode, &password, &missed) => caught_up.unwrap(),
+        () = sending => unreachable!(),
+    };
+    assert!(caught_up.is_complete && caught_up.envelopes.is_empty());
     let peers = reader.peers().await.unwrap();
-    assert!(peers[0].id == mail.id() && peers[0].is_static && peers[0].trusted);
+    assert!(peers.iter().any(|peer| peer.id == mail.id() && peer.is_static));
+    for node in [reader, friend, mail] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_more_work_than_usual_is_given_it() {
+    let folder = Folder::new("work");
+    let (password, work) = (SymmetricKey::random(&mut OsRng), Work::new(5.0).unwrap());
+    let mut archive = ArchiveSettings::new(password.clone());
+    archive.min_work = work;
+    let mut settings = quick();
+    (settings.min_work, settings.archive) = (work, Some(archive));
+    settings.data = Some(folder.0.clone());
+    let mail = start(settings).await;
+    let reader = start(quick()).await;
+    let missed = Missed::since(SystemTime::now() - Duration::from_secs(3600));
+    let caught_up = catch_up(&reader, &mail.enode(), &password, &missed).await.unwrap();
+    assert!(caught_up.is_complete);
     reader.stop().await;
     mail.stop().await;
 }

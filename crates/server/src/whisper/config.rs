@@ -7,10 +7,11 @@ use std::time::Duration;
 use wormhole::whisper::desk::DeskSettings;
 use wormhole::whisper::devp2p::enode::Enode;
 use wormhole::whisper::rpc::{Gate, ServiceSettings};
-use wormhole::whisper::shh::node::DEFAULT_POOL_BYTES;
+use wormhole::whisper::shh::node::{DEFAULT_POOL_BYTES, Limits};
+use wormhole::whisper::shh::rate::Rate;
 use wormhole::whisper::shh::requirements::{DEFAULT_MAX_SIZE, MAX_SIZE_LIMIT};
 use wormhole::whisper::shh::{SymmetricKey, Work};
-use wormhole::whisper::{ArchiveSettings, Cover, Settings};
+use wormhole::whisper::{ArchiveSettings, Cover, Settings, secret_word};
 use zeroize::Zeroizing;
 
 use crate::ServerError;
@@ -43,7 +44,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) rpc_origin: Vec<String>,
 
-    /// File with the token that clients must show (Authorization: Bearer); anyone if absent
+    /// File whose first line is the token that clients must show (Authorization: Bearer); anyone if absent
     #[arg(long, value_name = "FILE")]
     pub(crate) rpc_token_file: Option<PathBuf>,
 
@@ -55,7 +56,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) filter_seconds: u64,
 
-    /// Node to begin the search for others at; may be repeated
+    /// Node to begin the search for others at, with discovery; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) bootnode: Vec<Enode>,
 
@@ -95,12 +96,23 @@ pub(crate) struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_POOL_BYTES)]
     pub(crate) pool_bytes: usize,
 
+    /// Messages per second that a node may send; a tenth less is sent to it. Twice that from one address
+    #[arg(long, value_name = "N", default_value_t = 2_000,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) peer_messages_per_second: u32,
+
+    /// Bytes of messages per second that a node may send; a tenth less is sent to it. Twice that from
+    /// one address
+    #[arg(long, value_name = "BYTES", default_value_t = 4_194_304,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) peer_bytes_per_second: u32,
+
     /// Seconds between envelopes that mean nothing, in the mean, to hide when there are others; 0 is
     /// never
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) cover: u64,
 
-    /// File with the password of an archive for readers who were away; no archive if absent
+    /// File whose first line is the password of an archive for readers who were away; no archive if absent
     #[arg(long, value_name = "FILE")]
     pub(crate) archive_password_file: Option<PathBuf>,
 
@@ -128,6 +140,13 @@ impl Config {
         work.ok_or("min-pow is a number that is not negative, such as 0.2")?;
         if self.max_message_bytes > MAX_SIZE_LIMIT {
             return Err(format!("max-message-bytes is at most {MAX_SIZE_LIMIT}"));
+        }
+        if !self.bootnode.is_empty() && !self.discovery {
+            return Err(
+                "bootnode is where the search for others begins, and there is none without \
+                 discovery; peer names a node to be connected to"
+                    .into(),
+            );
         }
         let addresses = [self.rpc, self.ws];
         let mut addresses = addresses.iter().flatten();
@@ -163,6 +182,7 @@ impl Config {
             .ok_or_else(|| ServerError::Whisper("min-pow is not a number".into()))?;
         settings.max_envelope_bytes = self.max_message_bytes;
         settings.pool_bytes = self.pool_bytes;
+        settings.limits = self.limits();
         settings.light = self.light;
         settings.data.clone_from(&self.data);
         settings.cover = (self.cover > 0).then_some(Cover::every(Duration::from_secs(self.cover)));
@@ -174,6 +194,22 @@ impl Config {
             settings.archive = Some(archive);
         }
         Ok(settings)
+    }
+
+    /// What other nodes may send. What may come at once stays as it is, for they tell their whole pools
+    /// when they meet.
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        let (messages, bytes) = (self.peer_messages_per_second, self.peer_bytes_per_second);
+        for (rate, per_second) in [
+            (&mut limits.envelopes_per_peer, f64::from(messages)),
+            (&mut limits.envelopes_per_address, 2.0 * f64::from(messages)),
+            (&mut limits.bytes_per_peer, f64::from(bytes)),
+            (&mut limits.bytes_per_address, 2.0 * f64::from(bytes)),
+        ] {
+            *rate = Rate { per_second, burst: rate.burst.max(per_second) };
+        }
+        limits
     }
 
     /// The part of the desk.
@@ -205,14 +241,14 @@ impl Config {
     }
 }
 
-/// The secret word that a file holds, without the end of its line.
+/// The secret word that a file holds.
 fn word(path: &Path) -> Result<Zeroizing<String>, ServerError> {
     let refused = |why: &str| ServerError::Whisper(format!("{}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refused(&error.to_string()))?;
     let text = Zeroizing::new(text);
-    match text.trim() {
-        "" => Err(refused("the file is empty")),
-        word => Ok(Zeroizing::new(word.to_owned())),
+    match secret_word(&text) {
+        Some(word) => Ok(Zeroizing::new(word.to_owned())),
+        None => Err(refused("the first line is empty")),
     }
 }
 
@@ -223,3 +259,48 @@ fn node(text: &str) -> Result<Enode, String> {
 
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Config {
+        let command = Config::augment_args(Command::new("whisper").no_binary_name(true));
+        Config::from_arg_matches(&command.get_matches_from(arguments)).unwrap()
+    }
+
+    #[test]
+    fn a_node_to_begin_the_search_at_needs_a_search() {
+        let id = wormhole::whisper::new_key().public_key().node_id();
+        let enode = format!("enode://{id}@192.0.2.7:30303");
+        let refused = config(&["--bootnode", &enode]).check().unwrap_err();
+        assert!(refused.contains("none without discovery"), "{refused}");
+        assert_eq!(config(&["--bootnode", &enode, "--discovery"]).check(), Ok(()));
+    }
+
+    #[test]
+    fn other_nodes_may_send_what_they_are_allowed_and_an_address_twice_that() {
+        assert_eq!(config(&[]).limits(), Limits::default());
+        let messages = ["--peer-messages-per-second", "150000"];
+        let bytes = ["--peer-bytes-per-second", "1000000"];
+        let node = config(&[messages, bytes].concat()).node().unwrap();
+        let mut expected = Limits::default();
+        expected.envelopes_per_peer = Rate { per_second: 150_000.0, burst: 150_000.0 };
+        expected.envelopes_per_address = Rate { per_second: 300_000.0, burst: 300_000.0 };
+        expected.bytes_per_peer.per_second = 1_000_000.0;
+        expected.bytes_per_address.per_second = 2_000_000.0;
+        assert_eq!(node.limits, expected);
+    }
+
+    #[test]
+    fn the_password_of_a_file_is_the_one_that_readers_of_the_same_file_have() {
+        let path = std::env::temp_dir().join(format!("wormhole-password-{}", std::process::id()));
+        std::fs::write(&path, " let me in \nand nobody else\n").unwrap();
+        let node = config(&["--archive-password-file", path.to_str().unwrap()]).node();
+        std::fs::remove_file(&path).unwrap();
+        let expected = SymmetricKey::from_password(" let me in ");
+        assert_eq!(node.unwrap().archive.unwrap().key.fingerprint(), expected.fingerprint());
+    }
+}

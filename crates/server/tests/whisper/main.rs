@@ -211,5 +211,7 @@ async fn two_processes_exchange_a_message_with_a_shared_key() {
     let message = &messages[0];
     assert_eq!((&message["payload"], &message["hash"]), (&json!("0x6869"), &hash));
     assert_eq!((&message["topic"], &message["ttl"]), (&json!("0x01020304"), &json!(60)));
+    // When it was made is told to ten seconds.
+    assert!(message["timestamp"].as_u64().unwrap().is_multiple_of(10), "{message}");
     assert_eq!(alice.call("shh_version", json!([])).await, "6.0");
 }

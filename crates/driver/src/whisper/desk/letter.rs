@@ -3,16 +3,18 @@
 use std::time::{Duration, SystemTime};
 
 use rand_core::OsRng;
+use wormhole_kit::UnixTime;
 use wormhole_whisper::{
     devp2p::key::{NodeId, PrivateKey, PublicKey},
     shh::{
-        DEFAULT_TTL, Draft, EnvelopeHash, Refusal, SymmetricKey, Topic, Work,
+        DEFAULT_TTL, EnvelopeHash, Refusal, SymmetricKey, Topic, Work,
         message::{MessageError, Padding, Sealing, compose},
         seal,
     },
 };
 use zeroize::Zeroizing;
 
+use super::super::draft::own_draft;
 use super::super::{DirectError, MineError, PostError, Stopped, mine};
 use super::Desk;
 
@@ -103,7 +105,8 @@ impl From<Stopped> for LetterError {
 }
 
 impl Desk {
-    /// Posts a message, after the work. What can be refused is refused before. Dropping the future
+    /// Posts a message, after the work. The time of its making is rounded down, by less than ten
+    /// seconds and than a fifth of its life. What can be refused is refused before. Dropping the future
     /// ends the work.
     ///
     /// # Errors
@@ -119,15 +122,13 @@ impl Desk {
         let topic = letter.topic;
         let data = tokio::task::spawn_blocking(move || letter.seal()).await;
         let data = data.map_err(|_| Stopped)??;
-        let mut draft = Draft::new(SystemTime::now().into(), ttl, topic, data);
+        // If all the time will be used for the work, only then does it begin to live.
+        let wait = if work.is_none() { time } else { Duration::ZERO };
+        let begin = UnixTime::from(SystemTime::now()).as_secs() + wait.as_secs_f64();
+        let draft = own_draft(UnixTime::from_secs(begin), ttl, topic, data);
         let size = draft.finish(0).size();
         if size > limit {
             return Err(PostError::from(Refusal::TooLarge { size, limit }).into());
-        }
-        if work.is_none() {
-            // All the time will be used, and only then does it begin to live.
-            let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-            draft.expiry = draft.expiry.saturating_add(seconds);
         }
         let envelope = mine(draft, work, time).await?;
         match direct_to {

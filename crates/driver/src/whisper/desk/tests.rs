@@ -1,5 +1,7 @@
 //! Two desks at two nodes on this machine.
 
+use std::time::SystemTime;
+
 use tokio::time::timeout;
 use wormhole_whisper::shh::{Topic, Work, filter::FilterKey};
 
@@ -55,6 +57,37 @@ async fn a_message_for_one_alone_waits_in_its_filter_until_polled() {
     assert_eq!(messages[0].message.payload, b"for you");
     assert!(alice.poll(filter, usize::MAX).await.unwrap().is_empty());
     assert!(alice.unwatch(filter).await && alice.poll(filter, 0).await.is_none());
+}
+
+#[tokio::test]
+async fn a_message_does_not_tell_the_second_of_its_making() {
+    let (alice, bob) = pair().await;
+    let key = SymmetricKey::random(&mut OsRng);
+    let wanted = criteria(FilterKey::Symmetric(key.clone()));
+    let mut inbox = alice.subscribe(Criteria { direct: true, ..wanted }).await.unwrap();
+    // One that is worked for as long as there is time begins to live after that.
+    for (work, work_time) in
+        [(Some(Work::DEFAULT_MINIMUM), MINUTE), (None, Duration::from_millis(1500))]
+    {
+        let mut letter = letter(Reader::Sharers(key.clone()), b"hello");
+        (letter.ttl, letter.work, letter.work_time) = (100, work, work_time);
+        if work.is_none() {
+            letter.direct_to = Some(alice.node().id());
+            alice.node().trust(bob.node().id()).await.unwrap();
+            bob.node().connected(alice.node().id()).await.unwrap();
+        }
+        let begin = seconds();
+        bob.post(letter).await.unwrap();
+        let message = &inbox.next().await.unwrap()[0];
+        assert!(message.ttl == 100 && message.sent.is_multiple_of(10), "{}", message.sent);
+        assert!(message.sent <= seconds() && message.sent + 10 > begin, "{}", message.sent);
+    }
+}
+
+/// Seconds since 1970.
+fn seconds() -> u32 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    now.as_secs().try_into().unwrap()
 }
 
 #[tokio::test]

@@ -4,9 +4,16 @@ use std::fmt;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use rand_core::OsRng;
 use serde_json::{Value, json};
-use wormhole_whisper::devp2p::{enode::Enode, key::PublicKey};
-use wormhole_whisper::shh::{DEFAULT_TTL, Topic, Work};
+use wormhole_whisper::devp2p::{
+    enode::Enode,
+    key::{PrivateKey, PublicKey},
+};
+use wormhole_whisper::shh::{
+    DEFAULT_TTL, Message, Topic, Work,
+    message::{Padding, Sealing, compose},
+};
 
 use super::{RemoteError, hex};
 
@@ -44,6 +51,8 @@ pub struct Posting {
     pub topic: Topic,
     /// What is said.
     pub payload: Vec<u8>,
+    /// What hides how much is said.
+    pub padding: Padding,
     /// Seconds that it lives.
     pub ttl: u32,
     /// The work to be done for it.
@@ -62,6 +71,7 @@ impl Posting {
             signer: None,
             topic,
             payload,
+            padding: Padding::Block,
             ttl: DEFAULT_TTL,
             work: Work::DEFAULT_MINIMUM,
             work_time: Duration::from_secs(10),
@@ -84,7 +94,27 @@ impl Posting {
         if let Some(peer) = &self.only_to {
             put(&mut post, "targetPeer", &peer.to_string());
         }
+        if let Some(padding) = self.exact_padding() {
+            put(&mut post, "padding", &hex(&padding));
+        }
         post
+    }
+
+    /// The padding, unless it is the one that every node adds by itself.
+    fn exact_padding(&self) -> Option<Vec<u8>> {
+        let sealing = match self.to {
+            MessageKey::Private(_) | MessageKey::Public(_) => Sealing::Asymmetric,
+            MessageKey::Symmetric(_) => Sealing::Symmetric,
+        };
+        if self.padding == Padding::Block {
+            return None;
+        }
+        // Whose signature it is makes no difference to the length.
+        let signer = self.signer.as_ref().map(|_| PrivateKey::random(&mut OsRng));
+        let (payload, signer) = (&self.payload, signer.as_ref());
+        // Fails only for what the node refuses as well.
+        let composed = compose(payload, &self.padding, sealing, signer, &mut OsRng).ok()?;
+        Message::parse(&composed).ok().map(|message| message.padding)
     }
 }
 
@@ -204,6 +234,20 @@ mod tests {
             "powTarget": 0.2, "powTime": 10,
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn uniform_padding_is_said_to_the_node_byte_for_byte() {
+        let reader = PrivateKey::random(&mut OsRng).public_key();
+        for (payload, signed, expected) in [(2, false, 256 - 85 - 4), (2, true, 256 - 85 - 65 - 4)]
+        {
+            let mut posting = Posting::new(MessageKey::Public(reader), topic(), vec![7; payload]);
+            posting.signer = signed.then(|| RemoteKeyId("ab".into()));
+            assert_eq!(posting.to_json()["padding"], Value::Null);
+            posting.padding = Padding::Uniform;
+            let padding = posting.to_json()["padding"].as_str().unwrap().len();
+            assert_eq!(padding, 2 + 2 * expected, "{signed}");
+        }
     }
 
     #[test]
