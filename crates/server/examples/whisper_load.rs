@@ -91,7 +91,8 @@ impl Node {
     fn cpu_seconds(&self) -> Result<f64, Failure> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
         let fields = stat.rsplit_once(") ").ok_or("no times")?.1.split(' ');
-        let ticks: u32 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
+        let ticks: u32 =
+            fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
         Ok(f64::from(ticks) / 100.0)
     }
 }
