@@ -93,7 +93,7 @@ fn relay() {
     let rate = f64::from(RELAYED) / begin.elapsed().as_secs_f64();
     assert_eq!(node.pool().len(), envelopes.len());
     assert!(written > envelopes.len() * 4 * 512);
-    println!("relay of 512 bytes to 4 peers: {rate:.0} envelopes/s");
+    println!("relay of 512 bytes to 4 peers, RLPx included: {rate:.0} envelopes/s");
 }
 
 /// Fills a node with five peers that know all of it, and compares what the process takes with what
