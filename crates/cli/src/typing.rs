@@ -80,6 +80,19 @@ impl SavedMode {
     pub(crate) fn new() -> Self {
         Self { before: rustix::termios::tcgetattr(rustix::stdio::stdin()).ok() }
     }
+
+    /// Notes how it is, and makes Ctrl-C and its kin mere keys from now on. The line editor takes
+    /// SIGINT for itself and loses it between two lines.
+    pub(crate) fn without_signals() -> Self {
+        use rustix::termios::{LocalModes, OptionalActions, tcsetattr};
+
+        let saved = Self::new();
+        if let Some(mut keys) = saved.before.clone() {
+            keys.local_modes.remove(LocalModes::ISIG);
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &keys);
+        }
+        saved
+    }
 }
 
 #[cfg(unix)]
@@ -98,6 +111,11 @@ impl SavedMode {
     /// Nothing can be noted here.
     pub(crate) fn new() -> Self {
         Self {}
+    }
+
+    /// Nothing can be changed here.
+    pub(crate) fn without_signals() -> Self {
+        Self::new()
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn start(
     let desk = Arc::new(Shared::default());
     editor.set_helper(Some(Line(Arc::clone(&desk))));
     let (sender, lines) = mpsc::channel(MAX_LINES);
-    let terminal = Terminal { _mode: SavedMode::new() };
+    let terminal = Terminal { _mode: SavedMode::without_signals() };
     let read = Arc::clone(&desk);
     tokio::task::spawn_blocking(move || read_all(&mut editor, &read, &sender));
     tokio::task::spawn_blocking(move || print_all(news, &desk));

@@ -313,7 +313,8 @@ impl Hub {
         let now = Instant::now();
         self.node.handle_timeout(now, SystemTime::now().into(), &mut OsRng);
         self.relax(now);
-        let min_work = self.node.requirements().min_work();
+        // Who asks for less than usual has neighbours that do not.
+        let min_work = self.node.requirements().min_work().max(Work::DEFAULT_MINIMUM);
         if let Some(cover) = &mut self.cover
             && cover.work.is_none()
             && now >= cover.next
