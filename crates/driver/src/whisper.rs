@@ -82,6 +82,7 @@ mod settings;
 mod status;
 
 pub use catch_up::{CatchUpError, CaughtUp, Missed, catch_up};
+pub use draft::usual_work;
 pub use error::{
     AddPeerError, ArchiveDone, ArchiveError, DirectError, MineError, PostError, StartError, Stopped,
 };

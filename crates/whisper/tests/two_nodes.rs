@@ -130,7 +130,8 @@ impl Side {
                 NodeOutput::ArchiveComplete { .. }
                 | NodeOutput::ArchiveRequest { .. }
                 | NodeOutput::ClockDoubted
-                | NodeOutput::Overloaded => panic!("{output:?}"),
+                | NodeOutput::Flooded
+                | NodeOutput::PoolFull => panic!("{output:?}"),
             }
         }
         moved

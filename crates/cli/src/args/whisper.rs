@@ -80,7 +80,7 @@ pub(crate) struct MarkArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TTL,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ttl: u32,
-    /// Proof of work to do for it [default: what the node and its peers ask for, at least 0.2]
+    /// Proof of work to do for it [default: what the node and most of its peers ask for, at least 0.2]
     #[arg(long, value_name = "WORK")]
     pub(crate) pow: Option<f64>,
 }

@@ -11,6 +11,7 @@ use wormhole::whisper::remote::{
     MessageKey, Posting, Remote, RemoteError, RemoteKeyId, RemoteUrl, Unreachable,
 };
 use wormhole::whisper::shh::{SymmetricKey, Work};
+use wormhole::whisper::usual_work;
 
 use super::secret;
 use crate::args::RpcArgs;
@@ -138,7 +139,7 @@ impl Lender {
         // Not every node tells of its peers.
         let peers = self.remote.peers().await.unwrap_or_default();
         let of_peers = peers.iter().filter_map(|peer| peer.min_work);
-        Ok(enough(Work::new(info.min_pow).unwrap_or(Work::NONE), of_peers))
+        Ok(usual_work(Work::new(info.min_pow).unwrap_or(Work::NONE), of_peers))
     }
 
     /// Whether it says that it has no peers. Not every node says.
@@ -160,14 +161,6 @@ impl Lender {
         };
         let _too_slow = timeout(PATIENCE, forget).await;
     }
-}
-
-/// Work that a node and its peers take, and all who ask for as much as usual. What a peer asks for
-/// counts within reason: nobody shall make us work for ever.
-fn enough(of_node: Work, of_peers: impl Iterator<Item = Work>) -> Work {
-    let own = of_node.max(Work::DEFAULT_MINIMUM);
-    let is_reasonable = |work: &Work| work.as_f64() <= WITHIN_REASON * own.as_f64();
-    of_peers.filter(is_reasonable).fold(own, Work::max)
 }
 
 /// Puts an error of the node at `shown` into words.
@@ -223,9 +216,6 @@ const DEFAULT: &str = "http://127.0.0.1:8545";
 /// Time for a node to take back what it was lent.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How many times as much as we need anyway a peer may ask for. Who asks for more does without us.
-const WITHIN_REASON: f64 = 10.0;
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -277,20 +267,5 @@ mod tests {
         };
         let both = async { tokio::join!(lender.leave(), answering) };
         timeout(Duration::from_secs(60), both).await.expect("in time");
-    }
-
-    #[test]
-    fn peers_are_given_the_work_that_they_ask_for_within_reason() {
-        let work = |amount| Work::new(amount).unwrap();
-        for (of_node, of_peers, expected) in [
-            (0.0, vec![], 0.2),
-            (0.0, vec![0.0, 1.0, 0.5], 1.0),
-            (1.0, vec![0.2], 1.0),
-            (0.0, vec![2.1, 1e30], 0.2),
-            (1.0, vec![10.0, 10.1], 10.0),
-        ] {
-            let found = enough(work(of_node), of_peers.iter().copied().map(work));
-            assert_eq!(found, work(expected), "{of_node} {of_peers:?}");
-        }
     }
 }

@@ -26,7 +26,7 @@ use wormhole_whisper::{
         key::{NodeId, PrivateKey},
         peer::{Config, Peer, PeerError, PeerOutput},
     },
-    shh::{EnvelopeHash, archive::ArchiveRequest, packet},
+    shh::{Envelope, EnvelopeHash, archive::ArchiveRequest, packet},
 };
 
 use super::Direction;
@@ -264,7 +264,10 @@ impl<'a> Link<'a> {
         let pause = self.budget.settled().filter(|until| now < *until);
         let deadlines = [self.peer.deadline(), self.outbox.deadline(), pause];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + SILENCE);
-        let (may_read, has_room) = (self.outbox.may_read(), self.outbox.has_room());
+        let has_room = self.outbox.has_room();
+        // What is read may make the hub want an answer.
+        let heeds = |orders: &mpsc::Receiver<Order>| has_room || orders.len() < MAX_ORDERS / 2;
+        let may_read = self.outbox.may_read() && self.orders.as_ref().is_none_or(heeds);
         let mut closing = self.context.closing.clone();
         tokio::select! {
             () = evicted(place) => Happening::Evicted,
@@ -329,7 +332,10 @@ impl<'a> Link<'a> {
     }
 
     fn pass_on(&mut self, found: answering::Found) {
-        for envelope in found.envelopes {
+        // A longer one would end the link of whoever takes no more than usual, and what is behind it
+        // would never come.
+        let fits = |envelope: &Envelope| envelope.encoded().len() <= packet::LONGEST_FOR_ALL;
+        for envelope in found.envelopes.into_iter().filter(fits) {
             self.send(packet::DIRECT, envelope.encoded());
         }
         if let Some(done) = found.done {

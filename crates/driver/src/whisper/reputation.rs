@@ -36,8 +36,11 @@ impl Reputation {
         if address.to_canonical().is_loopback() {
             return node.flatten();
         }
-        let house = self.addresses.blame(now, network(address), ADDRESS_FAULTS);
-        let district = district(address);
+        let address = network(address);
+        let house = self.addresses.blame(now, address, ADDRESS_FAULTS);
+        // What an address does beyond its own ban is not its neighbours' fault.
+        let counts = self.addresses.faults(&address) <= ADDRESS_FAULTS;
+        let district = district(address).filter(|_| counts);
         let district = district.map(|it| self.districts.blame(now, it, DISTRICT_FAULTS));
         node.flatten().max(house).max(district.flatten())
     }
@@ -102,6 +105,10 @@ impl<K: Copy + Eq + Hash> Records<K> {
         let ban = FIRST_BAN.saturating_mul(1 << over.min(16)).min(LONGEST_BAN);
         record.until = now.checked_add(ban);
         Some(ban)
+    }
+
+    fn faults(&self, key: &K) -> u32 {
+        self.0.get(key).map_or(0, |record| record.faults)
     }
 
     fn is_banned(&self, now: Instant, key: &K) -> bool {
@@ -208,6 +215,17 @@ mod tests {
             reputation.blame(now, None, Ipv4Addr::from_bits(0xc633_6400 | number).into());
         }
         assert!(!reputation.bans_address(now, Ipv4Addr::new(198, 51, 100, 255).into()));
+    }
+
+    #[test]
+    fn one_network_does_not_get_those_around_it_banned() {
+        let (mut reputation, now) = (Reputation::default(), Instant::now());
+        let house = |host: u128| Ipv6Addr::from_bits(0x2001_0db8 << 96 | host).into();
+        for _ in 0..10 * DISTRICT_FAULTS {
+            reputation.blame(now, None, house(1));
+        }
+        assert!(reputation.bans_address(now, house(2)));
+        assert!(!reputation.bans_address(now, house(1 << 64)));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! What a node keeps over a restart.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use rand_core::{OsRng, RngCore};
-use wormhole::whisper::{Node, StartError, shh::SymmetricKey};
+use wormhole::whisper::{
+    Node, StartError,
+    shh::{Draft, SymmetricKey, Work},
+};
 
-use super::{hear, opened, quick, sealed, start, start_beside};
+use super::{TOPIC, hear, opened, quick, sealed, start, start_beside};
 
 /// A folder that is gone after the test.
 pub(super) struct Folder(pub(super) PathBuf);
@@ -77,6 +81,26 @@ async fn what_waits_for_a_peer_leaves_after_a_restart() {
     assert_eq!(hear(&mut heard).await.0, envelope);
     friend.stop().await;
     node.stop().await;
+}
+
+#[tokio::test]
+async fn what_only_those_take_whom_we_trust_waits_over_a_restart_too() {
+    let folder = Folder::new("large");
+    let friend = start(quick()).await;
+    let mut settings = quick();
+    settings.min_work = Work::NONE;
+    settings.darkness.min_peers = 1;
+    settings.max_envelope_bytes = 2 << 20;
+    settings.trusted = vec![friend.id()];
+    settings.data = Some(folder.0.clone());
+    let node = start(settings.clone()).await;
+    let draft = Draft::new(SystemTime::now().into(), 50, TOPIC, vec![7; 1_500_000]);
+    node.post(draft.finish(0)).await.unwrap();
+    node.stop().await;
+    let node = start(settings).await;
+    assert_eq!(node.status().await.unwrap().waiting, 1);
+    node.stop().await;
+    friend.stop().await;
 }
 
 #[tokio::test]

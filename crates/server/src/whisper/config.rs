@@ -104,7 +104,7 @@ pub(crate) struct Config {
     /// Bytes of messages per second that a node may send; a tenth less is sent to it. Twice that from
     /// one address
     #[arg(long, value_name = "BYTES", default_value_t = 4_194_304,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = clap::value_parser!(u32).range(65_536..))]
     pub(crate) peer_bytes_per_second: u32,
 
     /// Seconds between envelopes that mean nothing, in the mean, to hide when there are others; 0 is

@@ -23,8 +23,8 @@ use wormhole_kit::UnixTime;
 use super::{
     bloom::Bloom,
     envelope::{Envelope, EnvelopeHash, Refusal, ValidEnvelope},
-    packet::{self, Envelopes, Packet, Status},
-    peer::{LARGEST_FOR_ALL, LONGEST_FOR_ALL, Peer, STATUS_TIMEOUT},
+    packet::{self, Envelopes, LONGEST_FOR_ALL, Packet, Status},
+    peer::{LARGEST_FOR_ALL, Peer, STATUS_TIMEOUT},
     pool::{NotKept, Pool, Record, Slot},
     rate::Bucket,
     requirements::Requirements,
@@ -327,7 +327,7 @@ impl Node {
             return Err(PeerError::BothLight);
         }
         if let Some(peer) = self.peers.find(&id) {
-            peer.open(status, !light);
+            peer.open(status, !light && !self.pool.is_empty());
             self.outputs.push_back(NodeOutput::Opened(id));
         }
         Ok(())
@@ -434,9 +434,9 @@ impl Node {
         self.stems.add(slot, hash, first, now + self.settings.darkness.tick(EMBARGO, rng));
     }
 
-    /// The peers that ask for such an envelope.
+    /// The peers that ask for such an envelope and have been told what else there is.
     fn takers(&self, valid: &ValidEnvelope) -> Vec<NodeId> {
-        let takers = self.peers.iter().filter(|(_, peer)| peer.wants(valid));
+        let takers = self.peers.iter().filter(|(_, peer)| peer.is_settled() && peer.wants(valid));
         takers.map(|(id, _)| *id).collect()
     }
 
@@ -445,13 +445,13 @@ impl Node {
         match self.pool.insert(valid) {
             Ok(slot) => {
                 if self.inflow.is_too_much(now, &envelope) {
-                    self.note(NodeOutput::Overloaded);
+                    self.note(NodeOutput::Flooded);
                 }
                 self.accepted.push(envelope);
                 Some(slot)
             }
             Err(NotKept::PoolFull) => {
-                self.note(NodeOutput::Overloaded);
+                self.note(NodeOutput::PoolFull);
                 None
             }
             Err(NotKept::Known(_)) => None,
@@ -506,7 +506,7 @@ impl Node {
                 self.release(slot);
             }
         }
-        if self.peers().count() >= self.settings.darkness.min_peers {
+        if self.may_speak() {
             let alive = |valid: &ValidEnvelope| valid.envelope().expiry() >= whole_seconds(wall);
             for valid in self.outbox.due(now).into_iter().filter(alive) {
                 self.accept_own(now, valid, rng);
@@ -521,6 +521,15 @@ impl Node {
         for envelope in self.accepted.drain(..) {
             self.outputs.push_back(NodeOutput::Deliver { envelope, direct: false });
         }
+    }
+
+    /// Whether there are enough peers to hide among, who have been told the pool: what is told before
+    /// that would stand out.
+    fn may_speak(&self) -> bool {
+        let min_peers = self.settings.darkness.min_peers;
+        let settled = self.peers.iter().filter(|(_, peer)| peer.is_settled()).count();
+        let alone = self.peers().next().is_none();
+        settled >= min_peers.max(1) || (min_peers == 0 && alone)
     }
 
     fn send_bundle(&mut self, now: Instant, wall: UnixTime, id: NodeId) {

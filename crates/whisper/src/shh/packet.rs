@@ -255,6 +255,10 @@ pub const ARCHIVE_REQUEST: u16 = 126;
 /// Code of [`Packet::Direct`].
 pub const DIRECT: u16 = 127;
 
+/// Longest envelope that every peer takes, in bytes: in a packet of its own, which a list begins, it
+/// is no longer than the reference's largest message.
+pub const LONGEST_FOR_ALL: usize = 1024 * 1024 - 4;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -23,7 +23,7 @@ use super::{
     bloom::Bloom,
     envelope::ValidEnvelope,
     node::Limits,
-    packet::{self, Status},
+    packet::{self, LONGEST_FOR_ALL, Status},
     pool::{Pool, Slot},
     rate::Bucket,
     work::Work,
@@ -47,6 +47,8 @@ pub(super) struct Peer {
     backlog: Option<Slot>,
     /// Whether the pool is to be gone through once more after that.
     owes_more: bool,
+    /// Whether it has been told, once, what was here when it came.
+    settled: bool,
     /// Whether a bundle is on its way.
     in_flight: bool,
     pace: Pace,
@@ -80,6 +82,7 @@ impl Peer {
             ticks: 0,
             backlog: None,
             owes_more: false,
+            settled: false,
             in_flight: false,
             pace: Pace::new(now, limits),
             strict_bloom,
@@ -94,6 +97,11 @@ impl Peer {
         }
     }
 
+    /// Whether it has said what it is and been told what was here then, or not for long.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// When its status is overdue.
     pub(super) const fn deadline(&self) -> Option<Instant> {
         match &self.state {
@@ -106,6 +114,7 @@ impl Peer {
     pub(super) fn open(&mut self, status: Status, owes_pool: bool) {
         self.state = State::Open(status);
         self.backlog = owes_pool.then_some(Slot(0));
+        self.settled = !owes_pool;
     }
 
     /// It asks for this much work from now on.
@@ -181,6 +190,7 @@ impl Peer {
             self.fresh.drain(..stale);
             self.owe_pool();
         }
+        self.settled |= self.status().is_some() && self.ticks > SETTLING;
         self.due = self.fresh.len();
         self.pace.reached = false;
     }
@@ -245,6 +255,7 @@ impl Peer {
             }
         }
         self.backlog = std::mem::take(&mut self.owes_more).then_some(Slot(0));
+        self.settled = true;
     }
 
     /// The last bundle has been written.
@@ -385,15 +396,14 @@ pub(super) const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// largest message, which is 1 MiB unless told otherwise.
 const MAX_BUNDLE: usize = 512 * 1024;
 
-/// Longest envelope that every peer takes, in bytes: in a packet of its own, which a list begins, it
-/// is no longer than the reference's largest message.
-pub(super) const LONGEST_FOR_ALL: usize = 1024 * 1024 - 4;
-
-/// The same by what `size` counts, which is up to 12 bytes less than an encoding has.
+/// [`LONGEST_FOR_ALL`] by what `size` counts, which is up to 12 bytes less than an encoding has.
 pub(super) const LARGEST_FOR_ALL: usize = LONGEST_FOR_ALL - 12;
 
 /// Most envelopes that wait for a peer one by one.
 const MAX_FRESH: usize = 1 << 16;
+
+/// Ticks, about twenty seconds, after which nobody waits for a peer to be told the pool.
+const SETTLING: u32 = 64;
 
 /// Ticks, about five seconds, for which an envelope keeps its turn: more come than may go, and
 /// nothing is to be late for it.

@@ -40,7 +40,8 @@ impl Hub {
                 NodeOutput::ClockDoubted => {
                     self.doubt_clock(Instant::now(), "envelopes of most peers come too early");
                 }
-                NodeOutput::Overloaded => self.press(Instant::now()),
+                NodeOutput::Flooded => self.press(Instant::now(), MOST_PRESSURE),
+                NodeOutput::PoolFull => self.press(Instant::now(), f64::INFINITY),
             }
         }
     }
@@ -116,13 +117,16 @@ impl Hub {
         }
     }
 
-    /// Asks for more work, because the pool is full or more comes than peers may be told.
-    fn press(&mut self, now: Instant) {
+    /// Asks for more work, because the pool is full or more comes than peers may be told, but for no
+    /// more than `most` times as much as otherwise.
+    fn press(&mut self, now: Instant, most: f64) {
         if self.pressure.has_changed_within(now, PRESS_INTERVAL) {
             return;
         }
+        let usual = self.pressure.usual.max(Work::DEFAULT_MINIMUM).as_f64();
         let present = self.node.requirements().min_work().as_f64();
-        if let Some(work) = Work::new((2.0 * present).max(Work::DEFAULT_MINIMUM.as_f64())) {
+        let work = Work::new((2.0 * present).max(Work::DEFAULT_MINIMUM.as_f64()));
+        if let Some(work) = work.filter(|work| work.as_f64() <= most * usual) {
             tracing::warn!(
                 work = work.as_f64(),
                 "more envelopes come than are borne: more work is asked for"
@@ -158,6 +162,10 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Time between two rises of the work that is asked for: peers are told, and have ten seconds.
 const PRESS_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How many times as much work as otherwise is asked for in a flood that the pool bears. More would
+/// shut out who makes ordinary messages, and a flood of small envelopes that die soon costs little.
+const MOST_PRESSURE: f64 = 8.0;
 
 /// Time that a rise lasts at least.
 const CALM: Duration = Duration::from_secs(60);

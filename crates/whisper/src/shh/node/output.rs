@@ -57,9 +57,11 @@ pub enum NodeOutput {
     /// Envelopes of most peers come before their time: our clock may be late, so that we refuse what
     /// is right.
     ClockDoubted,
-    /// A valid envelope was dropped for lack of room, or more come than peers may be told: time to
-    /// ask for more work.
-    Overloaded,
+    /// More envelopes come, and have come for long, than peers may be told: time to ask for more
+    /// work.
+    Flooded,
+    /// A valid envelope was dropped for lack of room: time to ask for more work.
+    PoolFull,
 }
 
 /// Why a peer is cut.

@@ -449,6 +449,32 @@ fn a_restart_keeps_what_of_our_own_waits_and_what_only_one_peer_knows() {
 }
 
 #[test]
+fn what_is_our_own_is_not_told_before_the_pool() {
+    let darkness = Darkness { stem: true, min_peers: 1, ..Darkness::OFF };
+    let settings = Settings { darkness, ..easy() };
+    let mut world = World::with_peers(settings, &[1]);
+    world.messages(1, &[envelope(1), envelope(2)]);
+    world.node.disconnected(&id(1));
+    world.post(envelope(3)).unwrap();
+    world.node.connected(world.now, id(2), None);
+    world.status(2, Status::new(Work::NONE, Bloom::FULL, false));
+    world.outputs();
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        world.wait(300);
+        let sent = world.outputs().into_iter().find_map(|output| match output {
+            NodeOutput::Send { code: packet::MESSAGES, body, .. } => Some(body),
+            _ => None,
+        });
+        let sent = sent.unwrap();
+        let Ok(Packet::Messages(all)) = Packet::decode(packet::MESSAGES, &sent) else { panic!() };
+        told.push(all.count());
+        world.node.sent(world.now, world.wall(), id(2));
+    }
+    assert_eq!(told, [2, 1]);
+}
+
+#[test]
 fn whoever_is_not_trusted_may_say_anything_for_us_alone() {
     let mut world = World::with_peers(easy(), &[1]);
     world.packet(1, packet::DIRECT, &[0xc1, 0x80]);
@@ -481,7 +507,7 @@ fn a_place_that_is_used_again_is_not_withheld() {
 fn a_full_pool_is_reported_once() {
     let mut world = World::with_peers(Settings { pool_bytes: 10, ..easy() }, &[1]);
     world.messages(1, &[envelope(1), envelope(2)]);
-    assert_eq!(world.outputs(), [NodeOutput::Overloaded]);
+    assert_eq!(world.outputs(), [NodeOutput::PoolFull]);
     assert_eq!(world.node.peers().count(), 1);
 }
 
@@ -508,7 +534,7 @@ fn more_than_peers_may_be_told_is_reported_once_it_lasts() {
             world.messages(peer, &made);
         }
         world.wait(1_000);
-        if world.outputs().contains(&NodeOutput::Overloaded) {
+        if world.outputs().contains(&NodeOutput::Flooded) {
             reported.push(second);
         }
     }
