@@ -59,7 +59,8 @@ fn show(caught_up: &CaughtUp, reading: &Reading, desk: &Desk) -> Result<()> {
         opened.print(desk)?;
     }
     let (fetched, shown) = (caught_up.envelopes.len(), messages.len());
-    desk.screen.say(&format!("{fetched} envelopes came, {shown} of them for you."));
+    let came = if fetched == 1 { "1 envelope".into() } else { format!("{fetched} envelopes") };
+    desk.screen.say(&format!("{came} came, {shown} of them for you."));
     match caught_up.is_complete {
         true => Ok(()),
         false => Err(unsure(fetched > 0).into()),

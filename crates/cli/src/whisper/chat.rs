@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use anyhow::Result;
 use serde_json::json;
@@ -63,7 +64,11 @@ impl News {
     /// The line that people see.
     pub(super) fn line(&self) -> String {
         match self {
-            Self::Heard(message) => watch::opened(message).line(),
+            Self::Heard(message) => {
+                let mut opened = watch::opened(message);
+                opened.sent = said(opened.sent, now());
+                opened.line()
+            }
             Self::Unsaid(why) => format!("This was not posted: {why}\n"),
         }
     }
@@ -85,6 +90,7 @@ async fn talk(voice: Voice, room: &str, lender: &Lender, desk: &mut Desk) -> Res
     let watch = desk.unless_stopped(watching).await?;
     let mut watch = watch.map_err(|error| lender.explain(&error))?;
     desk.screen.say(&format!("You are in {room}. Type a line to say it; Ctrl-D ends."));
+    lender.warn_if_alone(desk).await?;
     let done = exchange(voice, &mut watch, lender, desk).await;
     let _gone_anyway = watch.stop().await;
     done
@@ -131,6 +137,18 @@ async fn exchange(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// When something was said, for a talk: now, unless that is long ago. Senders round the time down, so
+/// that answers would look older than questions.
+const fn said(sent: u32, now: u32) -> u32 {
+    if now.saturating_sub(sent) < JUST_NOW { now } else { sent }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u32 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Whether somebody types at a terminal that can go back and forth.
@@ -265,9 +283,18 @@ fn lines() -> mpsc::Receiver<io::Result<String>> {
 /// Terminals that only type, as the line editor has them.
 const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];
 
+/// Seconds within which something was said just now: the time for which it may be rounded, and on its
+/// way.
+const JUST_NOW: u32 = 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_just_now_is_said_now_and_what_was_missed_then() {
+        assert_eq!([said(100, 119), said(100, 120), said(100, 90)], [119, 100, 90]);
+    }
 
     /// What comes of it at once.
     async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {

@@ -16,6 +16,7 @@ use wormhole::whisper::usual_work;
 use super::secret;
 use crate::args::RpcArgs;
 use crate::failure::Failure;
+use crate::talk::Desk;
 use crate::{environment, printable};
 
 /// A node, and what it has been lent.
@@ -145,6 +146,17 @@ impl Lender {
     /// Whether it says that it has no peers. Not every node says.
     pub(super) async fn is_alone(&self) -> bool {
         self.remote.peers().await.is_ok_and(|peers| peers.is_empty())
+    }
+
+    /// Says that nothing of others can come, if that is so.
+    ///
+    /// # Errors
+    /// A signal came.
+    pub(super) async fn warn_if_alone(&self, desk: &mut Desk) -> Result<()> {
+        if desk.unless_stopped(self.is_alone()).await? {
+            desk.screen.say("The node has no peers yet: only what is said through it can come.");
+        }
+        Ok(())
     }
 
     /// Takes the keys back, whatever has happened. A node that is gone has lost them anyway.

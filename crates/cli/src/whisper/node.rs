@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use wormhole::whisper::desk::{self, DeskSettings};
+use wormhole::whisper::devp2p::enode::Enode;
 use wormhole::whisper::rpc::{Service, ServiceSettings};
 use wormhole::whisper::{Node, Settings, StartError, Status};
 
@@ -32,20 +33,24 @@ pub(super) async fn run(args: NodeArgs, desk: &mut Desk) -> Result<()> {
     };
     let is_open = args.listen.is_some_and(|address| address.ip().is_unspecified());
     let says_where = args.advertise.is_some();
+    let peers = args.peer.iter().map(|peer| enode(peer)).collect::<Result<Vec<_>, _>>()?;
     let node = start(args, desk).await?;
     let own = node.enode().to_string();
     let url = door.as_ref().map(|door| door.url.as_str());
     desk.report(&json!({ "event": "node", "enode": own, "rpc": url }))?;
     desk.print(&format!("{own}\n"))?;
-    if is_open && !says_where {
-        desk.screen
-            .say("This address is of use on this computer alone; for others give --advertise IP.");
+    let ip = node.enode().endpoint.map(|endpoint| endpoint.ip);
+    if !says_where && ip.is_some_and(|ip| ip.is_loopback()) {
+        let listen = if is_open { "" } else { "--listen 0.0.0.0:30303 " };
+        desk.screen.say(&format!(
+            "This address is of use on this computer alone; for others give {listen}--advertise IP."
+        ));
     }
     if let Some(url) = url {
         desk.screen.say(&format!("JSON-RPC for this computer is at {url}."));
     }
     let serving = door.map(|door| door.serve(&node));
-    let done = watch(&node, desk).await;
+    let done = watch(&node, &peers, desk).await;
     desk.screen.end_status();
     if let Some(serving) = serving {
         serving.stop().await;
@@ -149,10 +154,18 @@ fn settings(args: NodeArgs) -> Result<Settings> {
     Ok(settings)
 }
 
-/// Says how the node is, as long as it is.
-async fn watch(node: &Node, desk: &mut Desk) -> Result<()> {
+/// Says how the node is, as long as it is, and once which of these peers are not there.
+async fn watch(node: &Node, peers: &[Enode], desk: &mut Desk) -> Result<()> {
     let (mut last, mut next) = (None, Instant::now());
+    let mut patience = Some(next + PATIENCE);
     loop {
+        if patience.take_if(|until| *until <= next).is_some() {
+            let here = desk.unless_stopped(node.peers()).await?;
+            let here = here.map_err(|_| Failure::new("the node has stopped"))?;
+            for peer in peers.iter().filter(|peer| here.iter().all(|other| other.id != peer.id)) {
+                desk.screen.say(&format!("There is no answer of {peer} yet; it is tried again."));
+            }
+        }
         let status = desk.unless_stopped(node.status()).await?;
         let status = status.map_err(|_| Failure::new("the node has stopped"))?;
         if last.as_ref() != Some(&status) {
@@ -202,6 +215,9 @@ const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 30303
 
 /// Time for calls under way when a signal has come.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// Time after which it is said which peers do not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);

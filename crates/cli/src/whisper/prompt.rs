@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -18,7 +17,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{ColorMode, Config, Context, Editor, Helper};
 use tokio::sync::mpsc;
 
-use super::chat::News;
+use super::chat::{News, now};
 use super::show;
 use crate::screen;
 use crate::typing::SavedMode;
@@ -88,8 +87,7 @@ fn replace(typed: &str) {
     let (row, _) = place(typed, columns());
     let mut text = format!("\x1b[{}A\r\x1b[J", row + 1);
     if !typed.is_empty() {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        text.push_str(&show::own(typed, u32::try_from(now.as_secs()).unwrap_or(u32::MAX)));
+        text.push_str(&show::own(typed, now()));
     }
     // Whoever closed it does not want to be told.
     let _gone = screen::print(text.as_bytes());

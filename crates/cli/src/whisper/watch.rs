@@ -50,6 +50,7 @@ async fn follow(
     let mut watch = watch.map_err(|error| lender.explain(&error))?;
     desk.report(&json!({ "event": "watching", "topic": reading.topic.to_string() }))?;
     desk.screen.say(&format!("Watching {}. Ctrl-C ends it.", reading.named));
+    lender.warn_if_alone(desk).await?;
     let done = print_all(&mut watch, count, lender, desk).await;
     let _gone_anyway = watch.stop().await;
     done

@@ -42,6 +42,19 @@ fn a_node_at_all_addresses_says_that_its_own_is_for_this_computer() {
     let folder = Folder::new();
     let node = Running::start(folder.command(&["whisper", "node", "--listen", "[::]:0"]));
     node.wait_for("for others give --advertise IP");
+    let node = Running::start(folder.command(&["whisper", "node", "--listen", "127.0.0.1:0"]));
+    node.wait_for("for others give --listen 0.0.0.0:30303 --advertise IP");
+}
+
+#[test]
+fn a_peer_that_does_not_answer_is_named() {
+    let folder = Folder::new();
+    let (there, enode) = folder.node(&[]);
+    drop(there);
+    let peer = enode.to_string();
+    let node = ["whisper", "node", "--listen", "127.0.0.1:0", "--peer", &peer];
+    let node = Running::start(folder.command(&node));
+    node.wait_for(&format!("There is no answer of {peer} yet"));
 }
 
 #[test]

@@ -232,6 +232,15 @@ fn a_message_for_which_there_is_nobody_yet_is_said_to_wait() {
 }
 
 #[test]
+fn whoever_watches_at_a_node_without_peers_is_told_so() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let watch = ["whisper", "watch", "--topic", "lobby", "--rpc", &server.http, "-p", "hush"];
+    let watch = Running::start(folder.command(&watch));
+    watch.wait_for("The node has no peers yet: only what is said through it can come.");
+}
+
+#[test]
 fn a_server_that_nobody_can_use_yet_says_what_it_needs() {
     let folder = Folder::new();
     let server = Path::new(env!("CARGO_BIN_EXE_wormhole")).with_file_name("wormhole-server");

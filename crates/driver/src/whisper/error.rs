@@ -12,7 +12,7 @@ pub enum StartError {
     #[error("archive: {0}")]
     Archive(String),
     /// An archive was asked for without a data folder to keep it in.
-    #[error("archive needs a data folder")]
+    #[error("archive needs a data folder (`data`) to be kept in")]
     ArchiveWithoutData,
     /// The data folder, or what is in it, cannot be read or written.
     #[error("data folder: {0}")]

@@ -10,6 +10,7 @@ use wormhole_whisper::devp2p::{
     peer::PeerError,
 };
 
+use super::super::Direction;
 use super::super::link::{End, Ending, Event, LinkNumber, Order, host};
 use super::roster::{Seat, Verdict};
 use super::{Hub, lock};
@@ -85,6 +86,9 @@ impl Hub {
             None => None,
         };
         let Some(id) = end.id else { return };
+        if end.direction == Direction::Outbound && lasted.is_none() && self.dialler.is_static(&id) {
+            tracing::info!(address = %end.address, %why, "peer is called again later");
+        }
         self.dialler.called(&id);
         if !self.roster.has(&id) {
             self.dialler.lost(now, &id, lasted.unwrap_or_default(), &mut OsRng);
