@@ -154,7 +154,8 @@ impl Lender {
     /// A signal came.
     pub(super) async fn warn_if_alone(&self, desk: &mut Desk) -> Result<()> {
         if desk.unless_stopped(self.is_alone()).await? {
-            desk.screen.say("The node has no peers yet: only what is said through it can come.");
+            desk.screen
+                .say("The node has no peers yet: until it has one, nothing of others can come.");
         }
         Ok(())
     }

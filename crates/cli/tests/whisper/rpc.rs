@@ -237,7 +237,7 @@ fn whoever_watches_at_a_node_without_peers_is_told_so() {
     let server = Server::start(&folder, &[]);
     let watch = ["whisper", "watch", "--topic", "lobby", "--rpc", &server.http, "-p", "hush"];
     let watch = Running::start(folder.command(&watch));
-    watch.wait_for("The node has no peers yet: only what is said through it can come.");
+    watch.wait_for("The node has no peers yet: until it has one, nothing of others can come.");
 }
 
 #[test]
