@@ -126,8 +126,11 @@ impl Link {
 
     fn say(&mut self, code: u16, body: &[u8]) -> Result<(), Failure> {
         self.peer.send(ProtocolId(0), code, body)?;
-        while let Some(PeerOutput::Send(bytes)) = self.peer.poll() {
-            self.stream.write_all(&bytes)?;
+        while let Some(output) = self.peer.poll() {
+            // Whatever the node has said by now is its status.
+            if let PeerOutput::Send(bytes) = output {
+                self.stream.write_all(&bytes)?;
+            }
         }
         Ok(())
     }

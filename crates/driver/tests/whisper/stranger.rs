@@ -1,6 +1,7 @@
 //! A peer that this project's driver does not drive: the core's `RLPx` on a socket of its own, which
 //! says whatever the test wants.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -25,6 +26,8 @@ use super::PATIENCE;
 pub(super) struct Stranger {
     peer: Peer,
     pub(super) stream: TcpStream,
+    /// What has come while something was said.
+    heard: VecDeque<PeerOutput>,
 }
 
 impl Stranger {
@@ -32,7 +35,7 @@ impl Stranger {
     pub(super) async fn call(node: &Enode) -> Self {
         let peer = dial(node);
         let stream = TcpStream::connect(address(node)).await.unwrap();
-        let mut stranger = Self { peer, stream };
+        let mut stranger = Self { peer, stream, heard: VecDeque::new() };
         while !matches!(stranger.next().await.unwrap(), PeerOutput::Opened { .. }) {}
         stranger
     }
@@ -48,16 +51,21 @@ impl Stranger {
     /// Sends a packet.
     pub(super) async fn say(&mut self, code: u16, body: &[u8]) {
         self.peer.send(ProtocolId(0), code, body).unwrap();
-        let Some(PeerOutput::Send(bytes)) = self.peer.poll() else { panic!() };
-        // The node may have had enough.
-        let _cut = self.stream.write_all(&bytes).await;
+        while let Some(output) = self.peer.poll() {
+            if let PeerOutput::Send(bytes) = &output {
+                // The node may have had enough.
+                let _cut = self.stream.write_all(bytes).await;
+            } else {
+                self.heard.push_back(output);
+            }
+        }
     }
 
     /// The next thing that is not about bytes; what it was told if the link has ended.
     pub(super) async fn next(&mut self) -> Result<PeerOutput, Option<DisconnectReason>> {
         let mut buffer = [0; 4096];
         loop {
-            match self.peer.poll() {
+            match self.heard.pop_front().or_else(|| self.peer.poll()) {
                 Some(PeerOutput::Send(bytes)) => {
                     let _cut = self.stream.write_all(&bytes).await;
                     continue;
