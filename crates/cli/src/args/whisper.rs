@@ -177,11 +177,11 @@ pub(crate) struct NodeArgs {
     /// Address at which others reach this computer, where a router stands between
     #[arg(long, value_name = "IP")]
     pub(crate) advertise: Option<IpAddr>,
-    /// Look for peers, beginning at --bootnode
+    /// Look for peers
     #[arg(long)]
     pub(crate) discovery: bool,
     /// Node at which the search for peers begins
-    #[arg(long, value_name = "ENODE", requires = "discovery")]
+    #[arg(long, value_name = "ENODE")]
     pub(crate) bootnode: Vec<String>,
     /// Node to stay connected with
     #[arg(long, value_name = "ENODE")]

@@ -49,7 +49,9 @@ pub(super) use commands::Command;
 use roster::Roster;
 
 /// Starts a node.
-pub(super) async fn start(settings: Settings) -> Result<Node, StartError> {
+pub(super) async fn start(mut settings: Settings) -> Result<Node, StartError> {
+    // Whoever says where to begin the search wants one.
+    settings.discovery |= !settings.bootnodes.is_empty();
     if settings.listen.is_none() && (settings.discovery || settings.advertise.is_some()) {
         return Err(StartError::NotListening);
     }

@@ -5,7 +5,6 @@
 //! that sends waits for the hub to have room. What comes faster than a peer may send is not read
 //! until it is time, so that the other side has to wait as well.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,10 +32,12 @@ use super::Direction;
 use super::archive::Archive;
 use super::budget::{Budget, Budgets};
 use super::link::answering::Answering;
+use super::link::outbox::{Kind, Outbox};
 use super::pending::{Pending, Place};
 use crate::net::tcp::tune;
 
 mod answering;
+mod outbox;
 
 /// What all links of a node share.
 #[derive(Debug)]
@@ -379,104 +380,6 @@ async fn next(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
     }
 }
 
-/// Bytes on their way to the peer.
-///
-/// Two nodes that have much to say to each other must both read while they write. So what stops the
-/// reading is what reading brings about, and nothing else.
-#[derive(Debug, Default)]
-struct Outbox {
-    frames: VecDeque<(Vec<u8>, Kind)>,
-    /// How much of the first is gone.
-    gone: usize,
-    /// Bytes of answers, and of what is not in a bundle either.
-    answers: usize,
-    others: usize,
-    /// When the last bytes were taken, or the first came.
-    moved: Option<Instant>,
-}
-
-/// Why bytes are sent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
-    /// The peer has said something.
-    Answer,
-    /// Envelopes are passed on. There is one bundle at a time, and the hub waits for its end.
-    Bundle,
-    /// Somebody wants it.
-    Other,
-}
-
-impl Outbox {
-    fn push(&mut self, frame: Vec<u8>, kind: Kind) {
-        if self.frames.is_empty() {
-            self.moved = Some(Instant::now());
-        }
-        if let Some(bytes) = self.counted(kind) {
-            *bytes += frame.len();
-        }
-        self.frames.push_back((frame, kind));
-    }
-
-    /// Whether more may be read, which may want an answer.
-    const fn may_read(&self) -> bool {
-        self.answers < MAX_ANSWERS
-    }
-
-    /// Whether more may be sent that is wanted.
-    const fn has_room(&self) -> bool {
-        self.answers + self.others < MAX_OUTBOX
-    }
-
-    fn front(&self) -> &[u8] {
-        self.frames.front().and_then(|(frame, _)| frame.get(self.gone..)).unwrap_or_default()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
-    /// So many bytes of the first frame were taken. Returns what it was, once it is gone.
-    fn written(&mut self, count: usize) -> Option<Kind> {
-        self.moved = Some(Instant::now());
-        self.gone += count;
-        let (frame, kind) = self.frames.front().filter(|(frame, _)| self.gone >= frame.len())?;
-        let (length, kind) = (frame.len(), *kind);
-        self.frames.pop_front();
-        self.gone = 0;
-        if let Some(bytes) = self.counted(kind) {
-            *bytes = bytes.saturating_sub(length);
-        }
-        Some(kind)
-    }
-
-    /// Where bytes of a kind are counted. A bundle is as long as the peer takes.
-    const fn counted(&mut self, kind: Kind) -> Option<&mut usize> {
-        match kind {
-            Kind::Answer => Some(&mut self.answers),
-            Kind::Bundle => None,
-            Kind::Other => Some(&mut self.others),
-        }
-    }
-
-    async fn flush(&mut self, writer: &mut OwnedWriteHalf) {
-        while !self.is_empty() {
-            match writer.write(self.front()).await {
-                Ok(count) if count > 0 => self.written(count),
-                _ => return,
-            };
-        }
-        let _gone = writer.shutdown().await;
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.moved.filter(|_| !self.is_empty()).map(|moved| moved + STALL)
-    }
-
-    fn is_stalled(&self) -> bool {
-        self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
-    }
-}
-
 /// The address by which a peer is counted.
 pub(super) fn host(end: &End) -> IpAddr {
     network(end.address.ip())
@@ -491,12 +394,6 @@ pub(super) const ROOM: u32 = 32 * 1024;
 /// Bytes read at once.
 const READ: usize = 16 * 1024;
 
-/// Bytes of answers that wait to be written before a link stops to read more.
-const MAX_ANSWERS: usize = 64 * 1024;
-
-/// Bytes beside the bundle that wait to be written before a link stops to take more.
-const MAX_OUTBOX: usize = 256 * 1024;
-
 /// Orders that wait before the hub gives a link up.
 const MAX_ORDERS: usize = 64;
 
@@ -508,9 +405,6 @@ const FIRST_BYTE: Duration = Duration::from_secs(5);
 
 /// Time for what was said last.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// Time in which nothing is taken of what waits. As in go-ethereum.
-const STALL: Duration = Duration::from_secs(20);
 
 /// The core always has a deadline while a link lives; this is for the moment after.
 const SILENCE: Duration = Duration::from_secs(30);

@@ -27,7 +27,7 @@ pub struct Settings {
     pub discovery: bool,
     /// The address at which others reach us, where a router stands between. Needs `listen`.
     pub advertise: Option<IpAddr>,
-    /// Nodes at which discovery begins.
+    /// Nodes at which discovery begins; where there are any, it does.
     pub bootnodes: Vec<Enode>,
     /// Nodes to call again whenever their link is lost. They count towards no limit.
     pub static_peers: Vec<Enode>,

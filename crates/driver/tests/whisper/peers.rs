@@ -12,6 +12,8 @@ async fn nodes_that_know_one_bootnode_find_one_another() {
     let mut settings = quick();
     settings.discovery = true;
     let first = start(settings.clone()).await;
+    // To know where to begin is to search.
+    settings.discovery = false;
     settings.bootnodes = vec![first.enode()];
     let second = start(settings.clone()).await;
     let third = start(settings).await;

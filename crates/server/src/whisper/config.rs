@@ -56,7 +56,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) filter_seconds: u64,
 
-    /// Node to begin the search for others at, with discovery; may be repeated
+    /// Node to begin the search for others at, which turns discovery on; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) bootnode: Vec<Enode>,
 
@@ -140,13 +140,6 @@ impl Config {
         work.ok_or("min-pow is a number that is not negative, such as 0.2")?;
         if self.max_message_bytes > MAX_SIZE_LIMIT {
             return Err(format!("max-message-bytes is at most {MAX_SIZE_LIMIT}"));
-        }
-        if !self.bootnode.is_empty() && !self.discovery {
-            return Err(
-                "bootnode is where the search for others begins, and there is none without \
-                 discovery; peer names a node to be connected to"
-                    .into(),
-            );
         }
         let addresses = [self.rpc, self.ws];
         let mut addresses = addresses.iter().flatten();
@@ -269,15 +262,6 @@ mod tests {
     fn config(arguments: &[&str]) -> Config {
         let command = Config::augment_args(Command::new("whisper").no_binary_name(true));
         Config::from_arg_matches(&command.get_matches_from(arguments)).unwrap()
-    }
-
-    #[test]
-    fn a_node_to_begin_the_search_at_needs_a_search() {
-        let id = wormhole::whisper::new_key().public_key().node_id();
-        let enode = format!("enode://{id}@192.0.2.7:30303");
-        let refused = config(&["--bootnode", &enode]).check().unwrap_err();
-        assert!(refused.contains("none without discovery"), "{refused}");
-        assert_eq!(config(&["--bootnode", &enode, "--discovery"]).check(), Ok(()));
     }
 
     #[test]

@@ -26,7 +26,6 @@ use super::{
     packet::{self, Envelopes, LONGEST_FOR_ALL, Packet, Status},
     peer::{LARGEST_FOR_ALL, Peer, STATUS_TIMEOUT},
     pool::{NotKept, Pool, Record, Slot},
-    rate::Bucket,
     requirements::Requirements,
     whole_seconds,
     work::Work,
@@ -36,12 +35,14 @@ use crate::devp2p::{
     rlp,
 };
 
+mod inflow;
 mod neighbours;
 mod outbox;
 mod output;
 mod settings;
 mod stems;
 
+use inflow::Inflow;
 use neighbours::Neighbours;
 use outbox::Outbox;
 pub use output::{NodeOutput, PeerError};
@@ -562,36 +563,6 @@ impl Node {
     }
 }
 
-/// What comes, beside what a peer may be told.
-#[derive(Debug)]
-struct Inflow {
-    envelopes: Bucket,
-    bytes: Bucket,
-    /// Since when it has been more, and when that was seen last.
-    excess: Option<(Instant, Instant)>,
-}
-
-impl Inflow {
-    fn new(now: Instant, limits: &Limits) -> Self {
-        let envelopes = Bucket::new(now, limits.envelopes_per_peer.to_send());
-        let bytes = Bucket::new(now, limits.bytes_per_peer.to_send());
-        Self { envelopes, bytes, excess: None }
-    }
-
-    /// One more has come. Returns whether it has been more for long, so that it is no pool that we
-    /// are told because we are new.
-    fn is_too_much(&mut self, now: Instant, envelope: &Envelope) -> bool {
-        let bytes = u32::try_from(envelope.encoded().len()).unwrap_or(u32::MAX);
-        if self.envelopes.take(now, 1.0) && self.bytes.take(now, bytes.into()) {
-            return false;
-        }
-        let lasts = |(_, seen): &(_, Instant)| now.saturating_duration_since(*seen) < EXCESS_GAP;
-        let since = self.excess.filter(lasts).map_or(now, |(since, _)| since);
-        self.excess = Some((since, now));
-        now.saturating_duration_since(since) >= LONG_EXCESS
-    }
-}
-
 /// Time between two rounds of passing on (geth `transmissionCycle`).
 const TICK: Duration = Duration::from_millis(300);
 
@@ -601,12 +572,6 @@ const EXPIRY_TICK: Duration = Duration::from_secs(1);
 /// Mean time that all but one neighbour wait for an envelope of our own, if it does not come back
 /// before. It takes about two seconds to go around.
 const EMBARGO: Duration = Duration::from_secs(6);
-
-/// Time after which more than peers may be told is a flood.
-const LONG_EXCESS: Duration = Duration::from_secs(60);
-
-/// Time without more than that after which a flood is over.
-const EXCESS_GAP: Duration = Duration::from_secs(2);
 
 /// Envelopes that expire in one go: two milliseconds or so.
 const EXPIRY_STEP: usize = 512;
