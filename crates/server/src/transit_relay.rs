@@ -207,9 +207,9 @@ async fn attend(mut link: Link, pass: Pass, door: Door) {
 
 /// Lives with a pair.
 async fn relay(mut first: Arrived, mut second: Arrived, door: Door) {
-    let carried = pump::carry(&mut first, &mut second, &door.tools).await;
-    door.meeting.parted(first.id, second.id, carried);
-    Box::pin(pump::part(first, second)).await;
+    let finished = pump::carry(&mut first, &mut second, &door.tools).await;
+    door.meeting.parted(first.id, second.id, finished.carried);
+    Box::pin(pump::part(first, second, finished.ending)).await;
 }
 
 /// The verdict on a link was on its way already; these bytes are for its partner.

@@ -6,10 +6,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use wormhole_magic::relay::MAX_LINE;
 
@@ -53,24 +56,49 @@ impl Link {
     /// Says `farewell`, message by message, and closes.
     pub(super) async fn finish(self, farewell: Vec<Vec<u8>>) {
         let goodbye = async {
-            match self {
-                Self::Tcp(stream) => {
-                    write_all(&stream, &farewell.concat()).await?;
-                    part(&stream).await
-                }
+            match &self {
+                Self::Tcp(stream) => write_all(stream, &farewell.concat()).await?,
+                // Sent by the close.
                 Self::WebSocket(socket) => {
-                    for words in farewell {
-                        lock(&socket).push(&Part::whole(words));
-                    }
-                    lock(&socket).push_close();
-                    poll_fn(|cx| lock(&socket).poll_send(cx)).await?;
-                    while poll_fn(|cx| lock(&socket).poll_part(cx)).await.is_some() {}
-                    Ok(())
+                    let mut socket = lock(socket);
+                    farewell.into_iter().for_each(|words| socket.push(&Part::whole(words)));
                 }
             }
+            self.close().await
         };
         // Whether the client hears it or not, the link is over.
         let _: Result<io::Result<()>, _> = tokio::time::timeout(PARTING_TIME, goodbye).await;
+    }
+
+    /// Ends our half and waits until the client has ended its own; what it still sends is discarded.
+    ///
+    /// Closing at once would reset the link if anything had come unread, and a reset can overtake the
+    /// bytes that are still on their way to the client.
+    async fn close(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => {
+                limit_unread(stream);
+                SockRef::from(stream).shutdown(Shutdown::Write)?;
+                while let Some(_unread) = read_little(stream).await? {}
+            }
+            Self::WebSocket(socket) => {
+                limit_unread(lock(socket).tcp());
+                lock(socket).push_close();
+                poll_fn(|cx| lock(socket).poll_send(cx)).await?;
+                while poll_fn(|cx| lock(socket).poll_part(cx)).await.is_some() {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes at once. The system forgets what the client has not taken yet.
+    pub(super) fn reset(self) {
+        let reset = |stream: &TcpStream| SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        // If that fails, the system goes on trying for a while.
+        let _: io::Result<()> = match &self {
+            Self::Tcp(stream) => reset(stream),
+            Self::WebSocket(socket) => reset(lock(socket).tcp()),
+        };
     }
 }
 
@@ -108,14 +136,25 @@ pub(super) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Resul
     Ok(())
 }
 
-/// Ends our half and waits until the client has ended its own.
-///
-/// Closing at once would reset the link if anything had come unread, and a reset can overtake the
-/// bytes that are still on their way to the client.
-pub(super) async fn part(stream: &TcpStream) -> io::Result<()> {
-    SockRef::from(stream).shutdown(Shutdown::Write)?;
-    while let Some(_unread) = read_little(stream).await? {}
-    Ok(())
+/// Whether the client has ended its half or the link has failed, even if there is more to read.
+pub(super) fn has_closed(stream: &TcpStream) -> bool {
+    let ready = pin!(stream.ready(Interest::READABLE));
+    match ready.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+        Poll::Ready(Err(_)) => true,
+        Poll::Pending => false,
+    }
+}
+
+/// Limits how long the system goes on with a link that is closed and whose client reads nothing.
+fn limit_unread(stream: &TcpStream) {
+    // Elsewhere the system has limits of its own.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_TIME)) {
+        tracing::debug!(%error, "no limit on unread bytes");
+    }
+    #[cfg(not(any(target_os = "android", target_os = "linux")))]
+    let _ = stream;
 }
 
 /// Reads the next few bytes, without a buffer while there are none. `None` at the end.
@@ -142,6 +181,10 @@ fn as_line(message: &[u8]) -> Vec<u8> {
 
 /// How long a client may take to close after we have. It has all the bytes by then, or never will.
 const PARTING_TIME: Duration = Duration::from_secs(2);
+
+/// How long the system keeps bytes for a client that reads nothing after we have closed.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNREAD_TIME: Duration = Duration::from_secs(30);
 
 /// Silence after which the system asks whether the client is still there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);

@@ -3,8 +3,12 @@
 //! Never more is read than the other side takes: a slow reader slows its partner and costs no
 //! memory. Two TCP links are joined inside the kernel where it can do that ([`splice`]), others by
 //! copying. A silent pair holds no buffer and no pipe.
+//!
+//! Once one side has gone, the other gets the last bytes, and whatever it sends meanwhile is read and
+//! discarded: many programs read nothing while they cannot write. The [`ending`] bounds how long that takes.
 
 mod copy;
+mod ending;
 #[cfg(target_os = "linux")]
 mod splice;
 mod web;
@@ -13,7 +17,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
@@ -21,6 +25,7 @@ use super::counters::Counters;
 use super::link::{self, Link};
 use super::meeting::Arrived;
 use super::pace::Pace;
+use ending::Ending;
 use web::End;
 
 /// What all pumps share.
@@ -28,6 +33,8 @@ use web::End;
 pub(super) struct Tools {
     /// Zero is no limit.
     bytes_per_second: u64,
+    /// How long a pair may last after one of its links has gone.
+    last_bytes: Duration,
     pub(super) counters: Arc<Counters>,
     #[cfg(target_os = "linux")]
     pipes: splice::Pipes,
@@ -50,14 +57,30 @@ enum Stopped {
     /// The other side takes nothing any more. The opposite direction may still bring what that side
     /// sent last.
     SinkGone,
+    /// The source has gone, and the other side did not take the last bytes in time. The pair is over.
+    TimedOut,
+}
+
+/// What the two directions of a pair share.
+#[derive(Debug)]
+struct Pair<'a> {
+    tools: &'a Tools,
+    pace: Option<Mutex<Pace>>,
+    ending: Ending,
 }
 
 /// Counts and slows one direction.
 #[derive(Debug)]
 struct Meter<'a> {
-    tools: &'a Tools,
-    pace: Option<&'a Mutex<Pace>>,
+    pair: &'a Pair<'a>,
     bytes: AtomicU64,
+}
+
+/// A pair that is over.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) carried: Carried,
+    pub(super) ending: Ending,
 }
 
 impl Tools {
@@ -65,10 +88,17 @@ impl Tools {
     pub(super) fn new(bytes_per_second: u64, counters: Arc<Counters>) -> Self {
         Self {
             bytes_per_second,
+            last_bytes: LAST_BYTES,
             counters,
             #[cfg(target_os = "linux")]
             pipes: splice::Pipes::default(),
         }
+    }
+
+    /// Another limit on how long a pair may last after one of its links has gone.
+    #[cfg(test)]
+    pub(super) const fn last_bytes_within(&mut self, limit: Duration) {
+        self.last_bytes = limit;
     }
 
     /// Never splices, as on a system that cannot.
@@ -82,60 +112,90 @@ impl Tools {
 impl Meter<'_> {
     /// How many bytes may be moved between two pauses.
     fn piece(&self) -> usize {
-        let fair = self.tools.bytes_per_second / PIECES_PER_SECOND;
+        let fair = self.pair.tools.bytes_per_second / PIECES_PER_SECOND;
         let fair = usize::try_from(fair).unwrap_or(MAX_PIECE).clamp(MIN_PIECE, MAX_PIECE);
-        if self.pace.is_some() { fair } else { MAX_PIECE }
+        if self.pair.pace.is_some() { fair } else { MAX_PIECE }
     }
 
     /// Takes note of bytes handed on.
     fn count(&self, bytes: usize) -> u64 {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.tools.counters.carried(bytes);
+        self.pair.tools.counters.carried(bytes);
         bytes
     }
 
     /// Until when to pause after these bytes.
     fn until_paid(&self, bytes: u64) -> Option<Instant> {
-        let mut pace = self.pace?.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pace = self.pair.pace.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         pace.carried(bytes, Instant::now())
     }
 
-    /// Takes note of bytes handed on, and pauses if they came too fast.
-    async fn carried(&self, bytes: usize) {
+    /// Takes note of bytes of the `source` that were handed on, and pauses if they came too fast.
+    async fn carried(&self, bytes: usize, source: End<'_>) {
         let pause = self.until_paid(self.count(bytes));
         if let Some(until) = pause {
+            if source.has_closed() {
+                self.pair.ending.begin();
+            }
             // Boxed: a timer is large, and most pairs never need one.
             Box::pin(tokio::time::sleep_until(until.into())).await;
         }
+    }
+
+    /// Waits until the `write` of the source's bytes is done: as long as it takes while the source is
+    /// there, and until the [`Ending`] is over when it has gone.
+    async fn hand_on<E>(
+        &self,
+        source: End<'_>,
+        write: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), Stopped> {
+        let ending = &self.pair.ending;
+        if ending.is_over() {
+            return Err(Stopped::TimedOut);
+        }
+        let mut write = pin!(write);
+        tokio::select! {
+            biased;
+            written = &mut write => return written.map_err(|_| Stopped::SinkGone),
+            () = source.closed() => ending.begin(),
+        }
+        let written = ending.limit(write).await.ok_or(Stopped::TimedOut)?;
+        written.map_err(|_| Stopped::SinkGone)
     }
 }
 
 /// Greets both links and carries until the pair is over. The links are still to be
 /// [parted](part) from.
-pub(super) async fn carry(first: &mut Arrived, second: &mut Arrived, tools: &Tools) -> Carried {
+pub(super) async fn carry(first: &mut Arrived, second: &mut Arrived, tools: &Tools) -> Finished {
     let limited = tools.bytes_per_second > 0;
     let pace = limited.then(|| Mutex::new(Pace::new(tools.bytes_per_second, Instant::now())));
-    let meter = || Meter { tools, pace: pace.as_ref(), bytes: AtomicU64::new(0) };
+    let pair = Pair { tools, pace, ending: Ending::new(tools.last_bytes) };
+    let meter = || Meter { pair: &pair, bytes: AtomicU64::new(0) };
     let (there, back) = (meter(), meter());
     let to_first = first.words(&mut second.early, &back);
     let to_second = second.words(&mut first.early, &there);
+    let ends = (End::of(&first.link), End::of(&second.link));
     if let (Link::Tcp(one), Link::Tcp(two)) = (&first.link, &second.link) {
         // A failure shows again when bytes are to be carried.
         let _: io::Result<()> = link::write_all(one, &to_first.concat()).await;
         let _: io::Result<()> = link::write_all(two, &to_second.concat()).await;
-        until_over(carry_tcp(one, two, &there), carry_tcp(two, one, &back)).await;
+        let (there, back) = (carry_tcp(one, two, &there), carry_tcp(two, one, &back));
+        until_over(there, back, ends, &pair.ending).await;
     } else {
-        let (one, two) = (End::of(&first.link), End::of(&second.link));
+        let (one, two) = ends;
         let both = async {
             one.greet(to_first).await;
             two.greet(to_second).await;
-            until_over(web::carry(one, two, &there), web::carry(two, one, &back)).await;
+            let (there, back) = (web::carry(one, two, &there), web::carry(two, one, &back));
+            until_over(there, back, ends, &pair.ending).await;
         };
         // Boxed, so that pairs of plain links do not pay for its size.
         Box::pin(both).await;
     }
-    Carried { from_first: there.bytes.into_inner(), from_second: back.bytes.into_inner() }
+    let carried =
+        Carried { from_first: there.bytes.into_inner(), from_second: back.bytes.into_inner() };
+    Finished { carried, ending: pair.ending }
 }
 
 impl Arrived {
@@ -150,22 +210,49 @@ impl Arrived {
     }
 }
 
-/// Ends both links, with what they have been sent still arriving.
-pub(super) async fn part(first: Arrived, second: Arrived) {
-    tokio::join!(first.link.finish(Vec::new()), second.link.finish(Vec::new()));
+/// Ends both links. What they have been sent still arrives, unless its time is over.
+pub(super) async fn part(first: Arrived, second: Arrived, ending: Ending) {
+    if ending.is_over() {
+        first.link.reset();
+        second.link.reset();
+    } else {
+        tokio::join!(first.link.finish(Vec::new()), second.link.finish(Vec::new()));
+    }
 }
 
 /// Runs both directions until one has ended and nothing more can be gained from the other.
-async fn until_over(there: impl Future<Output = Stopped>, back: impl Future<Output = Stopped>) {
+async fn until_over(
+    there: impl Future<Output = Stopped>,
+    back: impl Future<Output = Stopped>,
+    (first, second): (End<'_>, End<'_>),
+    ending: &Ending,
+) {
     let (mut there, mut back) = (pin!(there), pin!(back));
     tokio::select! {
         stopped = &mut there => if stopped == Stopped::SinkGone {
-            back.await;
+            Box::pin(last_bytes(back, first, ending)).await;
         },
         stopped = &mut back => if stopped == Stopped::SinkGone {
-            there.await;
+            Box::pin(last_bytes(there, second, ending)).await;
         },
     }
+}
+
+/// Carries what is left of a link that has gone to the `survivor`, and discards everything that the
+/// survivor sends meanwhile: it may be waiting to write before it reads.
+async fn last_bytes(carry: impl Future<Output = Stopped>, survivor: End<'_>, ending: &Ending) {
+    let both = async {
+        let discard = async {
+            survivor.discard().await;
+            // Having said its last, it may still be reading.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = carry => {}
+            () = discard => {}
+        }
+    };
+    ending.limit(both).await;
 }
 
 /// Carries one direction between plain links.
@@ -184,7 +271,7 @@ async fn carry_tcp(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> S
 /// Moves what there is, until there is nothing more for the moment.
 #[cfg(target_os = "linux")]
 async fn burst(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> Result<(), Stopped> {
-    match meter.tools.pipes.lease() {
+    match meter.pair.tools.pipes.lease() {
         Some(pipe) => splice::burst(source, sink, pipe, meter).await,
         None => copy::burst(source, sink, meter).await,
     }
@@ -204,3 +291,7 @@ const MIN_PIECE: usize = 4 << 10;
 
 /// Pieces in a second of a pair whose pace is limited.
 const PIECES_PER_SECOND: u64 = 8;
+
+/// How long a pair may last after one of its links has gone. Our choice: what the system holds for a
+/// link is a few megabytes at most, and a peer that is left alone can do nothing with them but end.
+const LAST_BYTES: Duration = Duration::from_secs(30);

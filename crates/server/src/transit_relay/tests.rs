@@ -4,6 +4,7 @@ mod answers;
 mod bulk;
 mod limits;
 mod records;
+mod survivors;
 mod web;
 
 use std::io;
@@ -54,7 +55,7 @@ impl World {
         Self::start(&config(), Patience::default(), Some(crate::net::testing::tls()), |_| {})
     }
 
-    fn with(config: &Config, patience: Patience, adjust: impl FnOnce(&Service)) -> Self {
+    fn with(config: &Config, patience: Patience, adjust: impl FnOnce(&mut Service)) -> Self {
         Self::start(config, patience, None, adjust)
     }
 
@@ -62,14 +63,14 @@ impl World {
         config: &Config,
         patience: Patience,
         tls: Option<Tls>,
-        adjust: impl FnOnce(&Service),
+        adjust: impl FnOnce(&mut Service),
     ) -> Self {
         let (switch, drain) = Drain::new();
         let host = Host { drain, metrics: Arc::default(), tls };
         let tcp = crate::net::listen("relay", "{}", config.listen).unwrap();
         let web = crate::net::listen("relay", "{}", config.listen_ws.unwrap()).unwrap();
-        let service = Service::start(config, patience, host.clone()).unwrap();
-        adjust(&service);
+        let mut service = Service::start(config, patience, host.clone()).unwrap();
+        adjust(&mut service);
         let (address, web_address) = (tcp.local_addr().unwrap(), web.local_addr().unwrap());
         let running = tokio::spawn(service.run(tcp, Some(web)));
         Self { address, web: web_address, host, switch, running }

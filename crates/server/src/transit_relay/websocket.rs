@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::http::websocket::{self, Decoder, Received};
 use crate::net::{Outgoing, Stream};
@@ -64,6 +65,11 @@ impl WebSocket {
             inside: false,
             pong: None,
         }
+    }
+
+    /// The TCP link below.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        self.stream.tcp()
     }
 
     /// Waits for the next part: the whole message, if it is the first. `None` if there will be none:

@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::net::TcpStream;
 
+use super::web::End;
 use super::{Meter, Stopped};
 use crate::transit_relay::link;
 
@@ -20,8 +21,8 @@ pub(super) async fn burst(
 ) -> Result<(), Stopped> {
     let mut buffer = vec![0; BUFFER.min(meter.piece())];
     while let Some(piece) = read_now(source, &mut buffer)? {
-        link::write_all(sink, piece).await.map_err(|_| Stopped::SinkGone)?;
-        meter.carried(piece.len()).await;
+        meter.hand_on(End::Tcp(source), link::write_all(sink, piece)).await?;
+        meter.carried(piece.len(), End::Tcp(source)).await;
         // A pair that always has more must not keep its thread from the others.
         tokio::task::consume_budget().await;
     }

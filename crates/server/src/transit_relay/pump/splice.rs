@@ -14,6 +14,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::web::End;
 use super::{MAX_PIECE, Meter, Stopped, copy};
 
 /// The pipes that are open, at work or idle.
@@ -145,8 +146,8 @@ pub(super) async fn burst(
             }
             Err(_) => return Err(Stopped::SourceEnded),
         };
-        pipe.empty(sink).await.map_err(|_| Stopped::SinkGone)?;
-        meter.carried(count).await;
+        meter.hand_on(End::Tcp(source), pipe.empty(sink)).await?;
+        meter.carried(count, End::Tcp(source)).await;
         // A pair that always has more must not keep its thread from the others.
         tokio::task::consume_budget().await;
     }

@@ -1,7 +1,10 @@
-//! Carries bytes when at least one of the two links is a WebSocket: part by part of its messages.
+//! The ends of a pair, whatever their kind, and how bytes are carried when at least one of the two is a
+//! WebSocket: part by part of its messages.
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -10,7 +13,7 @@ use crate::transit_relay::link::{self, Link};
 use crate::transit_relay::websocket::{Part, WebSocket};
 
 /// Where bytes come from, or go: one end of a direction, and of the opposite one, too.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum End<'a> {
     Tcp(&'a TcpStream),
     WebSocket(&'a Mutex<WebSocket>),
@@ -30,11 +33,12 @@ pub(super) async fn carry(source: End<'_>, sink: End<'_>, meter: &Meter<'_>) -> 
             sink.add(&mut bytes, part);
             next = source.next_at_hand();
         }
-        if let Err(stopped) = sink.send(&bytes).await {
+        // Boxed: it has timers, and most of the time nothing waits to be handed on.
+        if let Err(stopped) = Box::pin(meter.hand_on(source, sink.send(&bytes))).await {
             return stopped;
         }
         drop(bytes);
-        meter.carried(count).await;
+        meter.carried(count, source).await;
         tokio::task::consume_budget().await;
     }
 }
@@ -66,6 +70,30 @@ impl<'a> End<'a> {
         }
     }
 
+    /// Whether the client has ended its half or the link has failed, even if there is more to read.
+    pub(super) fn has_closed(self) -> bool {
+        match self {
+            Self::Tcp(stream) => link::has_closed(stream),
+            Self::WebSocket(socket) => link::has_closed(link::lock(socket).tcp()),
+        }
+    }
+
+    /// Waits until the client [has closed](Self::has_closed). For a link whose bytes nobody reads at the moment.
+    pub(super) async fn closed(self) {
+        // Unread bytes make a link readable all the time: there is no event to wait for.
+        while !self.has_closed() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Reads and discards what comes, until the client has gone.
+    pub(super) async fn discard(self) {
+        while self.next().await.is_ok() {
+            while self.next_at_hand().is_some() {}
+            tokio::task::consume_budget().await;
+        }
+    }
+
     /// The next part, if it has been read already.
     fn next_at_hand(self) -> Option<Part> {
         match self {
@@ -80,7 +108,7 @@ impl<'a> End<'a> {
         for message in words {
             self.add(&mut bytes, Part::whole(message));
         }
-        let _: Result<(), Stopped> = self.send(&bytes).await;
+        let _: io::Result<()> = self.send(&bytes).await;
     }
 
     /// Adds a part to what is to be sent: to the `bytes`, unless they need a frame.
@@ -93,11 +121,13 @@ impl<'a> End<'a> {
     }
 
     /// Hands on what was added, and waits until the system has taken it.
-    async fn send(self, bytes: &[u8]) -> Result<(), Stopped> {
-        let sent = match self {
+    async fn send(self, bytes: &[u8]) -> io::Result<()> {
+        match self {
             Self::Tcp(stream) => link::write_all(stream, bytes).await,
             Self::WebSocket(socket) => poll_fn(|cx| link::lock(socket).poll_send(cx)).await,
-        };
-        sent.map_err(|_| Stopped::SinkGone)
+        }
     }
 }
+
+/// How often a link whose bytes nobody reads is asked whether its client is still there.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);

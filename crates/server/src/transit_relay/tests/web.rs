@@ -16,7 +16,7 @@ impl World {
         client_async(format!("ws://{}/any/path", self.web), stream).await.unwrap().0
     }
 
-    async fn web_saying(&self, words: &str) -> Client {
+    pub(super) async fn web_saying(&self, words: &str) -> Client {
         let mut link = self.web().await;
         say(&mut link, words).await;
         link
