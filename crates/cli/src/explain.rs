@@ -149,6 +149,9 @@ const fn unconnected(error: &transit::Error) -> &'static str {
         transit::Error::NotConnected { race: RaceError::NoWay, .. } => {
             "--relay-only, --no-relay and --no-listen of the two sides leave no way: use fewer"
         }
+        transit::Error::NotConnected { last: Some((_, LinkFailure::PrivateAddress)), .. } => {
+            "if you trust the relay of the other side, name it yourself with --transit-helper"
+        }
         transit::Error::NotConnected { relay: Some(_), .. } => {
             "is that relay up, and reachable from both sides? `wormhole doctor` checks it from this \
              one, --transit-helper names another"

@@ -4,6 +4,7 @@
 
 mod link;
 mod links;
+mod permit;
 mod socks;
 pub(crate) mod tcp;
 mod tls;
@@ -16,6 +17,7 @@ use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use wormhole_magic::transit::Permit;
 
 pub(crate) use link::{Link, Outbox};
 pub(crate) use links::{Happening, Links};
@@ -35,6 +37,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 pub(crate) struct Route {
     /// A SOCKS5 proxy, if nothing may go out directly.
     pub(crate) proxy: Option<socks::Proxy>,
+    /// Which addresses may be connected to. A proxy resolves names itself, so that nothing but the
+    /// name can be checked there, before this.
+    pub(crate) permit: Permit,
 }
 
 impl Route {
@@ -45,7 +50,7 @@ impl Route {
     pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, LinkFailure> {
         match self.proxy {
             Some(proxy) => proxy.connect(host, port).await,
-            None => tcp::connect(host, port).await,
+            None => tcp::connect_permitted(host, port, self.permit).await,
         }
     }
 }
@@ -75,6 +80,9 @@ pub enum LinkFailure {
     /// Something answered that does not speak HTTP or WebSocket properly.
     #[error("the server does not speak WebSocket properly")]
     NotHttp,
+    /// Somebody else chose an address that only this computer or a private network can reach.
+    #[error("not contacted, because the other side named a private address")]
+    PrivateAddress,
     /// The SOCKS proxy would not connect us.
     #[error("the proxy refused: {0}")]
     ProxyRefused(#[from] SocksRefusal),

@@ -43,7 +43,7 @@ pub use wormhole_magic::transit::{
     Ability, BadRecord, Endpoint, HelperError, Hint, Priority, RaceError, RelayAddress, RelayHint,
     RelayPolicy, Role, TcpHint, TransitInfo, TransitKey,
 };
-use wormhole_magic::transit::{Address, Race, RaceSettings, RelaySide};
+use wormhole_magic::transit::{Address, Race, RaceSettings, RelaySide, Target};
 
 use crate::drive::Driver;
 use crate::net::tor::Tor;
@@ -167,7 +167,9 @@ impl Transit {
             },
         );
         let route = self.settings.tor.as_ref().map(Tor::route).unwrap_or_default();
-        let mut driver = Driver::new(race, move |address| dial(route.clone(), address));
+        let mut driver = Driver::new(race, move |target: Target| {
+            dial(Route { permit: target.permit, ..route.clone() }, target.address)
+        });
         driver.command(Command::Start(peer.clone()));
         let listeners = self.listeners;
         let mut incoming = LinkId(1);

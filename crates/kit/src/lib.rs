@@ -1,6 +1,6 @@
 //! What every Wormhole core shares: the shape of a session, bounded reading of bytes,
-//! secrets that do not print, text of others that cannot be shown, wall-clock time, and whom to count
-//! as one on the network.
+//! secrets that do not print, text of others that cannot be shown, wall-clock time, and what an
+//! address tells about who is there.
 //!
 //! There is no cryptography and no I/O here. A core is driven like this, whatever its protocol:
 //!
@@ -27,7 +27,7 @@ mod text;
 mod time;
 
 pub use bytes::{Reader, TooShort};
-pub use network::{network, wider_network};
+pub use network::{Scope, network, scope, wider_network};
 pub use secret::Secret;
 pub use session::{Input, LinkId, Output, Session};
 pub use text::{is_bidi_control, is_deceptive};

@@ -19,5 +19,5 @@ pub mod record;
 pub use helper::HelperError;
 pub use hint::{Ability, Endpoint, Hint, Priority, RelayAddress, RelayHint, TcpHint, TransitInfo};
 pub use keys::{RelaySide, Role, TransitKey};
-pub use race::{Address, Race, RaceError, RaceSettings, RelayPolicy, Route};
+pub use race::{Address, Permit, Race, RaceError, RaceSettings, RelayPolicy, Route, Target};
 pub use record::{BadRecord, Opener, Sealer};

@@ -10,14 +10,29 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::LinkFailure;
+use wormhole_magic::transit::Permit;
+
+use super::{LinkFailure, permit};
 
 /// Connects to `host`, a name or an address without brackets.
 ///
 /// # Errors
 /// The name is unknown, or no address answered in [`CONNECT_TIMEOUT`].
 pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, LinkFailure> {
-    let addresses = resolve(host, port).await?;
+    connect_permitted(host, port, Permit::Anywhere).await
+}
+
+/// Connects as [`connect`] does, but to no address that `permit` forbids, whatever the name of the
+/// host resolves to.
+///
+/// # Errors
+/// As [`connect`], or no address is permitted.
+pub(crate) async fn connect_permitted(
+    host: &str,
+    port: u16,
+    permit: Permit,
+) -> Result<TcpStream, LinkFailure> {
+    let addresses = permit::filter(permit, resolve(host, port).await?)?;
     let raced = timeout(CONNECT_TIMEOUT, race(interleave(addresses)));
     let stream = raced.await.map_err(|_| LinkFailure::TimedOut)?.map_err(|e| e.kind())?;
     tune(&stream).map_err(|e| e.kind())?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use wormhole_magic::transit::Permit;
 
 use super::Route;
 use super::socks::Proxy;
@@ -107,7 +108,7 @@ impl Tor {
 
     /// The way, for whoever opens links.
     pub(crate) const fn route(&self) -> Route {
-        Route { proxy: Some(self.proxy) }
+        Route { proxy: Some(self.proxy), permit: Permit::Anywhere }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
 
@@ -108,7 +109,7 @@ pub enum RelayAddress {
     Tcp(TcpHint),
     /// A WebSocket whose binary messages are the bytes.
     WebSocket {
-        /// `ws://` or `wss://`.
+        /// `ws://` or `wss://`. One that a peer names has the path `/` and nothing behind it.
         url: String,
         /// Orders the relays of a race.
         priority: Priority,
@@ -311,17 +312,37 @@ fn parse_relay_address(value: &Value) -> Option<RelayAddress> {
     match value.get("type")?.as_str()? {
         "direct-tcp-v1" => parse_tcp(value).map(RelayAddress::Tcp),
         "websocket-v1" => {
-            let url = value.get("url")?.as_str()?;
-            let usable = url.len() <= MAX_URL
-                && (url.starts_with("ws://") || url.starts_with("wss://"))
-                && url.chars().all(|c| c.is_ascii_graphic());
-            usable.then(|| RelayAddress::WebSocket {
-                url: url.to_owned(),
-                priority: parse_priority(value),
-            })
+            let url = websocket_origin(value.get("url")?.as_str()?)?;
+            Some(RelayAddress::WebSocket { url, priority: parse_priority(value) })
         }
         _ => None,
     }
+}
+
+/// Scheme, host and port of a WebSocket URL, with the path `/`.
+///
+/// A peer must not choose the request that we make to a server: its path, query and fragment are
+/// dropped, and a URL with a user name or a password is not taken at all.
+fn websocket_origin(url: &str) -> Option<String> {
+    let (scheme, rest) =
+        url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "ws" | "wss"))?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            host.parse::<Ipv6Addr>().ok()?;
+            (host, port.strip_prefix(':').or_else(|| port.is_empty().then_some(""))?)
+        }
+        None => authority.split_once(':').unwrap_or((authority, "")),
+    };
+    let is_ipv6 = authority.starts_with('[');
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if host.is_empty() || host.len() > MAX_HOST || !(is_ipv6 || host.chars().all(plain)) {
+        return None;
+    }
+    let usable_port = port.bytes().all(|byte| byte.is_ascii_digit())
+        && (port.is_empty() || port.parse::<u16>().is_ok_and(|port| port != 0));
+    usable_port.then(|| format!("{scheme}://{authority}/"))
 }
 
 fn encode_tcp(kind: &str, hint: &TcpHint) -> Value {
@@ -355,9 +376,6 @@ const MAX_RELAY_ADDRESSES: usize = 8;
 
 /// Bytes of a host name: DNS allows 253.
 const MAX_HOST: usize = 255;
-
-/// Bytes of a WebSocket URL.
-const MAX_URL: usize = 2048;
 
 #[cfg(test)]
 mod tests {
@@ -420,6 +438,55 @@ mod tests {
         ]);
         assert_eq!(Hint::parse_list(&list), [Hint::Direct(TcpHint::new("good", 1))]);
         assert_eq!(Hint::parse_list(&json!({"no": "list"})), []);
+    }
+
+    #[test]
+    fn a_peer_chooses_scheme_host_and_port_of_a_relay_and_nothing_else_of_the_request() {
+        let parsed = |url: &str| {
+            let relay =
+                json!({"type": "relay-v1", "hints": [{"type": "websocket-v1", "url": url}]});
+            match Hint::parse_list(&json!([relay])).pop()? {
+                Hint::Relay(relay) => {
+                    relay.addresses.into_iter().find_map(|address| match address {
+                        RelayAddress::WebSocket { url, .. } => Some(url),
+                        RelayAddress::Tcp(_) => None,
+                    })
+                }
+                Hint::Direct(_) | Hint::Tor(_) => None,
+            }
+        };
+        for (url, taken) in [
+            ("ws://relay.example:4002/admin/x?now=1", "ws://relay.example:4002/"),
+            ("wss://relay.example", "wss://relay.example/"),
+            ("ws://relay.example?now=1", "ws://relay.example/"),
+            ("ws://relay.example#x", "ws://relay.example/"),
+            ("ws://[2001:db8::1]:4002/x", "ws://[2001:db8::1]:4002/"),
+            ("ws://[2001:db8::1]", "ws://[2001:db8::1]/"),
+        ] {
+            assert_eq!(parsed(url).as_deref(), Some(taken), "{url}");
+        }
+        for url in [
+            "http://a",
+            "ws://",
+            "ws:///x",
+            "ws://:1/",
+            "ws://user@a/",
+            "ws://u:p@a/",
+            "ws://a:b@c",
+            "ws://a:0/",
+            "ws://a:65536/",
+            "ws://a:+1/",
+            "ws://[::1/",
+            "ws://[::1]x/",
+            "ws://[a]/",
+            "ws://a b/",
+            "ws://a\\b/",
+            "ws://a%2fb/",
+            "WS://a/",
+            "ws://\u{e9}/",
+        ] {
+            assert_eq!(parsed(url), None, "{url}");
+        }
     }
 
     #[test]

@@ -4,14 +4,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::hint::{Ability, Hint, Priority, RelayAddress, TcpHint, TransitInfo};
-use super::race::{Address, RaceSettings, RelayPolicy, Route};
+use wormhole_kit::{Scope, scope};
+
+use super::hint::{Ability, Hint, Priority, RelayAddress, TransitInfo};
+use super::race::{Address, Permit, RaceSettings, RelayPolicy, Route, Target};
 
 /// What is tried at the same time.
-pub(super) type Wave = Vec<(Address, Route)>;
+pub(super) type Wave = Vec<(Target, Route)>;
 
 /// The waves that have not been started, soonest first.
 pub(super) struct Plan {
@@ -50,21 +51,33 @@ impl Plan {
 }
 
 /// Every distinct endpoint of the peer that we can and may dial.
+///
+/// Private addresses are among them: two offices that are joined by a router are ordinary. This
+/// computer is dialed only if the peer offers nothing else.
 fn direct_wave(settings: &RaceSettings, hints: &[Hint]) -> Wave {
     if settings.policy == RelayPolicy::Only {
         return Wave::new();
     }
-    let usable = |hint: &TcpHint| !settings.tor || reachable_through_tor(&hint.endpoint.host);
+    let usable = |host: &str| {
+        if settings.tor { is_reachable_through_tor(host) } else { !is_unusable(host) }
+    };
     let endpoints: BTreeSet<_> = hints
         .iter()
         .filter_map(|hint| match hint {
-            Hint::Direct(hint) if usable(hint) => Some(hint.endpoint.clone()),
-            Hint::Tor(hint) if settings.tor => Some(hint.endpoint.clone()),
-            Hint::Direct(_) | Hint::Tor(_) | Hint::Relay(_) => None,
+            Hint::Direct(hint) => Some(&hint.endpoint),
+            Hint::Tor(hint) if settings.tor => Some(&hint.endpoint),
+            Hint::Tor(_) | Hint::Relay(_) => None,
         })
+        .filter(|endpoint| usable(&endpoint.host))
         .collect();
-    let wave = endpoints.into_iter();
-    wave.map(|endpoint| (Address::Tcp(endpoint.clone()), Route::Direct(endpoint))).collect()
+    let all_here = endpoints.iter().all(|endpoint| is_this_computer(&endpoint.host));
+    let wave = endpoints.into_iter().filter(|it| all_here || !is_this_computer(&it.host));
+    let permit = if all_here { Permit::Anywhere } else { Permit::NotThisComputer };
+    wave.map(|endpoint| {
+        let address = Address::Tcp(endpoint.clone());
+        (Target { address, permit }, Route::Direct(endpoint.clone()))
+    })
+    .collect()
 }
 
 /// The relays of both sides (of ours alone under [`RelayPolicy::Only`]) in classes of equal preference, best first. Of equal priority TCP goes
@@ -81,30 +94,66 @@ fn relay_classes(settings: &RaceSettings, peer: &TransitInfo) -> Vec<Wave> {
     // hides it better.
     let trusts_peer = settings.policy != RelayPolicy::Only || settings.tor;
     let theirs = theirs.filter(|_| trusts_peer);
+    let ours = settings.relays.iter().map(|relay| (relay, Permit::Anywhere));
+    let theirs = theirs.map(|relay| (relay, Permit::PublicOrOwnNetwork));
     let mut known = BTreeSet::new();
     let mut classes: BTreeMap<(Reverse<Priority>, bool), Wave> = BTreeMap::new();
-    for address in settings.relays.iter().chain(theirs).flat_map(|relay| &relay.addresses) {
-        let (target, websocket) = match address {
-            RelayAddress::Tcp(hint) => (Address::Tcp(hint.endpoint.clone()), false),
-            RelayAddress::WebSocket { url, .. } => (Address::WebSocket(url.clone()), true),
-        };
-        if known.len() < MAX_RELAYS && known.insert(target.clone()) {
-            let class = classes.entry((Reverse(address.priority()), websocket)).or_default();
-            class.push((target.clone(), Route::Relay(target)));
+    // Ours come first: a relay that both sides name counts as configured.
+    for (relay, permit) in ours.chain(theirs) {
+        for named in &relay.addresses {
+            let (address, websocket) = match named {
+                RelayAddress::Tcp(hint) => (Address::Tcp(hint.endpoint.clone()), false),
+                RelayAddress::WebSocket { url, .. } => (Address::WebSocket(url.clone()), true),
+            };
+            let allowed = permit == Permit::Anywhere
+                || !settings.tor
+                || host(&address).is_some_and(is_public_as_written);
+            if allowed && known.len() < MAX_RELAYS && known.insert(address.clone()) {
+                let class = classes.entry((Reverse(named.priority()), websocket)).or_default();
+                class.push((Target { address: address.clone(), permit }, Route::Relay(address)));
+            }
         }
     }
     classes.into_values().collect()
 }
 
-/// Tor's exits do not reach private networks, and many of them no IPv6.
-fn reachable_through_tor(host: &str) -> bool {
-    match host.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => {
-            !(address.is_private() || address.is_loopback() || address.is_link_local())
-        }
-        Ok(IpAddr::V6(_)) => false,
-        Err(_) => true,
+/// The host of an address, without brackets; `None` for a URL that a driver would refuse.
+fn host(address: &Address) -> Option<&str> {
+    let url = match address {
+        Address::Tcp(endpoint) => return Some(&endpoint.host),
+        Address::WebSocket(url) => url,
+    };
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map(|(host, _)| host),
+        None => authority.split(':').next(),
     }
+}
+
+/// Whether a host is this computer, as far as can be seen without resolving names.
+fn is_this_computer(host: &str) -> bool {
+    host.parse().map_or_else(|_| is_localhost(host), |address| scope(address) == Scope::Loopback)
+}
+
+fn is_localhost(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+fn is_unusable(host: &str) -> bool {
+    host.parse().is_ok_and(|address| scope(address) == Scope::Unusable)
+}
+
+/// Whether a host is a public address, or a name that may have one. Tor resolves names itself: there
+/// is nothing else to check.
+fn is_public_as_written(host: &str) -> bool {
+    host.parse().map_or_else(|_| !is_localhost(host), |address| scope(address) == Scope::Global)
+}
+
+/// Tor's exits do not reach private networks, and many of them no IPv6.
+fn is_reachable_through_tor(host: &str) -> bool {
+    is_public_as_written(host) && !host.contains(':')
 }
 
 /// Head start of direct links over relays, and of each class of relays over the next, as in the

@@ -57,6 +57,31 @@ pub enum Address {
     WebSocket(String),
 }
 
+/// Where a link may lead, which depends on who named its address. The driver checks it against every
+/// address that a name resolves to, before it connects.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle every permission")]
+pub enum Permit {
+    /// Anywhere: our user configured it, or the peer offers nothing but this computer.
+    #[default]
+    Anywhere,
+    /// Anywhere but to this computer: the peer says that it listens there.
+    NotThisComputer,
+    /// To a public address, or into a network that this computer is part of: the peer says that a
+    /// relay is there.
+    PublicOrOwnNetwork,
+}
+
+/// A link that a race wants to be opened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "drivers must handle all of it")]
+pub struct Target {
+    /// Where it leads.
+    pub address: Address,
+    /// What has to be checked before.
+    pub permit: Permit,
+}
+
 /// How a link came about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "drivers must handle every route")]
@@ -141,7 +166,7 @@ pub struct Race {
     tried: usize,
     lost_relay: Option<Address>,
     last_lost: Option<Address>,
-    outputs: VecDeque<Output<Address, Event>>,
+    outputs: VecDeque<Output<Target, Event>>,
 }
 
 enum State {
@@ -221,13 +246,13 @@ impl Race {
     }
 
     fn launch(&mut self, now: Instant, wave: Wave) {
-        for (address, route) in wave {
+        for (target, route) in wave {
             let link = LinkId(self.next_link);
             self.next_link += 2;
             self.tried += 1;
             let racer = Racer { route, handshake: None, give_up: now + LINK_TIMEOUT };
             self.links.insert(link, racer);
-            self.outputs.push_back(Output::Connect(link, address));
+            self.outputs.push_back(Output::Connect(link, target));
         }
     }
 
@@ -318,7 +343,7 @@ impl Race {
 }
 
 impl Session for Race {
-    type Address = Address;
+    type Address = Target;
     type Command = Command;
     type Event = Event;
     type Error = RaceError;
@@ -342,7 +367,7 @@ impl Session for Race {
         self.advance(now)
     }
 
-    fn poll(&mut self) -> Option<Output<Address, Event>> {
+    fn poll(&mut self) -> Option<Output<Target, Event>> {
         self.outputs.pop_front()
     }
 

@@ -27,13 +27,13 @@ use std::{
 };
 
 use rand_core::CryptoRngCore;
-use wormhole_kit::UnixTime;
+use wormhole_kit::{Scope, UnixTime, scope};
 
 use self::{
     bond::Bonds,
     lookup::Lookup,
     packet::{MAX_NEIGHBORS, Packet, PacketError},
-    table::{BUCKET_SIZE, Neighbor, Table, public_subnet},
+    table::{BUCKET_SIZE, Neighbor, Table},
 };
 use super::{
     enode::{Endpoint, Enode},
@@ -448,13 +448,12 @@ impl Neighbor {
 /// Whether two nodes, one at each address, may reasonably hear of one another: nobody on the
 /// internet knows our local networks.
 fn may_tell_of(teller: IpAddr, told: IpAddr) -> bool {
-    if told.is_unspecified() || told.is_multicast() || told == IpAddr::from([255; 4]) {
-        return false;
+    match scope(told) {
+        Scope::Unusable => false,
+        Scope::Loopback => scope(teller) == Scope::Loopback,
+        Scope::Private => matches!(scope(teller), Scope::Loopback | Scope::Private),
+        Scope::Global => true,
     }
-    if told.is_loopback() {
-        return teller.is_loopback();
-    }
-    public_subnet(told).is_some() || public_subnet(teller).is_none()
 }
 
 fn seconds(wall: UnixTime) -> u64 {

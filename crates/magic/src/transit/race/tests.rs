@@ -3,7 +3,7 @@
 use wormhole_kit::Secret;
 
 use super::*;
-use crate::transit::{Hint, Priority, TcpHint};
+use crate::transit::{Hint, Priority, RelayAddress, TcpHint};
 
 #[expect(clippy::disallowed_methods, reason = "a test may start its clock anywhere")]
 fn now() -> Instant {
@@ -38,15 +38,17 @@ fn relay(host: &str, priority: f64) -> RelayHint {
     RelayHint::tcp(hint)
 }
 
-fn outputs(race: &mut Race) -> Vec<Output<Address, Event>> {
+fn outputs(race: &mut Race) -> Vec<Output<Target, Event>> {
     std::iter::from_fn(|| race.poll()).collect()
 }
 
 /// The hosts a race wants to connect to now.
 fn dialed(race: &mut Race) -> Vec<String> {
     let hosts = outputs(race).into_iter().filter_map(|output| match output {
-        Output::Connect(_, Address::Tcp(endpoint)) => Some(endpoint.host),
-        Output::Connect(_, Address::WebSocket(url)) => Some(url),
+        Output::Connect(_, target) => Some(match target.address {
+            Address::Tcp(endpoint) => endpoint.host,
+            Address::WebSocket(url) => url,
+        }),
         Output::Send(..) | Output::Close(_) | Output::Event(_) => None,
     });
     hosts.collect()
@@ -216,6 +218,77 @@ fn through_tor_only_what_it_reaches_is_tried() {
     let mut racer = race(settings(Role::Sender));
     assert_eq!(start(&mut racer, now, hints), Ok(()));
     assert_eq!(dialed(&mut racer), ["10.0.0.1", "198.51.100.7", "2001:db8::1"]);
+}
+
+#[test]
+fn this_computer_is_dialed_only_if_the_peer_offers_nothing_else() {
+    let dialed = |hosts: &[&str]| {
+        let mut racer = race(settings(Role::Sender));
+        let hints = hosts.iter().map(|host| direct(host)).collect();
+        assert_eq!(start(&mut racer, now(), hints), Ok(()));
+        dialed(&mut racer)
+    };
+    let here = ["127.0.0.1", "::1", "::ffff:127.0.0.1", "localhost", "127.9.9.9", "a.LocalHost."];
+    for host in here {
+        assert_eq!(dialed(&[host]), [host]);
+        assert_eq!(dialed(&[host, "10.0.0.1"]), ["10.0.0.1"], "{host}");
+    }
+    assert_eq!(dialed(&["0.0.0.0", "::", "224.0.0.1"]), Vec::<String>::new());
+    assert_eq!(dialed(&["a", "fd00::1"]), ["a", "fd00::1"]);
+}
+
+/// What may be dialed at once, and under which permit.
+fn permits(race: &mut Race) -> Vec<(String, Permit)> {
+    let targets = outputs(race).into_iter().filter_map(|output| match output {
+        Output::Connect(_, Target { address: Address::Tcp(to), permit }) => Some((to.host, permit)),
+        Output::Connect(..) | Output::Send(..) | Output::Close(_) | Output::Event(_) => None,
+    });
+    targets.collect()
+}
+
+#[test]
+fn every_address_carries_what_the_driver_has_to_check() {
+    let now = now();
+    let relays = vec![relay("10.0.0.1", 0.0)];
+    let mut racer = race(RaceSettings { relays, ..settings(Role::Sender) });
+    // Our own relay stays ours when the peer names it, too.
+    let theirs = [relay("10.0.0.1", 0.0), relay("10.0.0.2", 0.0)].map(Hint::Relay);
+    assert_eq!(start(&mut racer, now, theirs.to_vec()), Ok(()));
+    let expected = [("10.0.0.1", Permit::Anywhere), ("10.0.0.2", Permit::PublicOrOwnNetwork)];
+    assert_eq!(permits(&mut racer), expected.map(|(host, permit)| (host.to_owned(), permit)));
+    for (hosts, permit) in
+        [(&["a", "b"][..], Permit::NotThisComputer), (&["127.0.0.1"], Permit::Anywhere)]
+    {
+        let mut racer = race(settings(Role::Sender));
+        assert_eq!(start(&mut racer, now, hosts.iter().map(|host| direct(host)).collect()), Ok(()));
+        assert!(permits(&mut racer).iter().all(|(_, found)| *found == permit), "{hosts:?}");
+    }
+}
+
+#[test]
+fn through_tor_no_address_is_tried_that_is_written_as_a_private_one() {
+    let now = now();
+    let private = ["127.0.0.1", "10.0.0.1", "100.64.0.1", "::1", "localhost", "0.0.0.0"];
+    let hints = |host: &str| {
+        let url = if host.contains(':') {
+            format!("ws://[{host}]:1/")
+        } else {
+            format!("ws://{host}:1/")
+        };
+        let websocket = RelayAddress::WebSocket { url, priority: Priority::default() };
+        vec![
+            Hint::Tor(TcpHint::new(host, 1)),
+            direct(host),
+            Hint::Relay(relay(host, 0.0)),
+            Hint::Relay(RelayHint { name: None, addresses: vec![websocket] }),
+        ]
+    };
+    for host in private {
+        let mut racer = race(RaceSettings { tor: true, ..settings(Role::Sender) });
+        assert_eq!(start(&mut racer, now, hints(host)), Ok(()));
+        assert_eq!(racer.handle_timeout(now + 30 * SECOND), Ok(()));
+        assert_eq!(dialed(&mut racer), Vec::<String>::new(), "{host}");
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
+use wormhole_kit::{Scope, scope};
+
 use crate::devp2p::{enode::Endpoint, key::NodeId};
 
 /// A node in the table.
@@ -152,11 +154,11 @@ fn leading_zeros(number: &[u8; 32]) -> usize {
 
 /// What addresses of one owner have in common: 24 bits of IPv4, 48 of IPv6. Nothing for addresses
 /// that are not public, where one owner is the usual case.
-pub(super) fn public_subnet(ip: IpAddr) -> Option<Vec<u8>> {
+fn public_subnet(ip: IpAddr) -> Option<Vec<u8>> {
+    if scope(ip) != Scope::Global {
+        return None;
+    }
     match ip.to_canonical() {
-        IpAddr::V4(ip) if ip.is_private() || ip.is_loopback() || ip.is_link_local() => None,
-        IpAddr::V6(ip) if ip.is_loopback() || ip.is_unique_local() => None,
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => None,
         IpAddr::V4(ip) => Some(ip.octets().into_iter().take(3).collect()),
         IpAddr::V6(ip) => Some(ip.octets().into_iter().take(6).collect()),
     }
