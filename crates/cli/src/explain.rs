@@ -70,9 +70,20 @@ pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
     let said = printable::line(&error.to_string());
     match error {
         code::Error::ServerUnreachable(why) => {
-            Failure::new(format!("the mailbox server {server} cannot be reached: {why}"))
-                .hint(unreachable(why))
+            let why_text = printable::line(&why.to_string());
+            Failure::new(format!("the mailbox server {server} cannot be reached: {why_text}"))
+                .hint(unreachable(why, server))
         }
+        code::Error::MailboxLost => Failure::new(
+            "the mailbox server has forgotten this code: the connection to it was lost for longer than \
+             it keeps unused codes, or it has lost its data",
+        )
+        .hint("start again with `wormhole send` and tell the other side the new code"),
+        code::Error::PeerMailboxLost => Failure::new(
+            "this code no longer works: the other side was away for so long that the mailbox server \
+             has forgotten it",
+        )
+        .hint("start again with `wormhole send` and use the new code"),
         code::Error::WrongCode => Failure::new(
             "key confirmation failed: either side typed the code wrong, or somebody guessed it wrong",
         )
@@ -92,8 +103,27 @@ pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
 }
 
 /// What to do about a mailbox server that cannot be reached.
-fn unreachable(why: &LinkFailure) -> &'static str {
-    match why {
+fn unreachable(why: &LinkFailure, server: &str) -> String {
+    // Some servers only hang up when they are called without the TLS that they expect.
+    let hung_up =
+        matches!(why, LinkFailure::Closed | LinkFailure::Io(io::ErrorKind::ConnectionReset));
+    match (server.split_once("://"), why) {
+        (Some(("ws", rest)), LinkFailure::TlsExpected) => return format!("try wss://{rest}"),
+        (Some(("wss", rest)), LinkFailure::Tls(TlsFailure::NotTls)) => {
+            return format!("try ws://{rest}");
+        }
+        (Some(("ws", rest)), _) if hung_up => {
+            return format!("if the server uses TLS, try wss://{rest}");
+        }
+        _ => {}
+    }
+    let hint = match why {
+        LinkFailure::NotAWebSocket(429) => "try again in a minute",
+        LinkFailure::NotAWebSocket(502..=504) => "try again later",
+        LinkFailure::Tls(TlsFailure::Untrusted) => {
+            "if the server has a certificate of a private CA, name the CA's certificate in the \
+             environment variable SSL_CERT_FILE"
+        }
         LinkFailure::NameNotFound(_) => {
             "is this computer online, and the name in --relay-url right?"
         }
@@ -112,7 +142,8 @@ fn unreachable(why: &LinkFailure) -> &'static str {
         | _ => {
             "try again later, or name another server with --relay-url; `wormhole doctor` says more"
         }
-    }
+    };
+    hint.to_owned()
 }
 
 fn cannot_send(unsendable: &Unsendable) -> Failure {

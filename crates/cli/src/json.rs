@@ -14,6 +14,10 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         Event::Welcome(welcome) => json!({"event": "welcome", "motd": welcome.motd}),
         Event::Code(code) => json!({"event": "code", "code": code.to_string()}),
         Event::ServerLost => json!({"event": "server-lost"}),
+        Event::ServerRetry { why, failures, pause } => json!({
+            "event": "server-retry", "reason": why.to_string(),
+            "failures": failures, "pause": pause.as_secs_f64(),
+        }),
         Event::ServerFound => json!({"event": "server-found"}),
         Event::CodeConsumed => json!({"event": "code-consumed"}),
         Event::KeyEstablished => json!({"event": "key-established"}),

@@ -27,11 +27,13 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
     let (is_typed, is_allocated) = (code == CodeSource::Input, code == CodeSource::Allocate);
     let transfer = transfer::receive(code, settings);
     let mut talk = Talk::new(desk, transfer, server);
-    if !is_typed {
-        talk.remark_if_slow(WAITING);
-    }
     while let Some(event) = talk.next().await? {
-        let Some(event) = story::tell(event, &mut talk) else { continue };
+        let is_connected = matches!(event, Event::Server(_));
+        let event = story::tell(event, &mut talk);
+        if is_connected && !is_typed {
+            talk.remark_if_slow(WAITING);
+        }
+        let Some(event) = event else { continue };
         match event {
             Event::CodeWanted(input) => {
                 typing::ask_code(&mut talk, input).await?;
@@ -46,7 +48,7 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
                 if verify {
                     talk.desk.screen.say(&format!("Verifier {verifier}."));
                 }
-                talk.remark_if_slow("Waiting for the sender to say what it offers..");
+                talk.remark_while_peer_is_silent("Waiting for the sender to say what it offers..");
             }
             Event::Offer(offer) => {
                 talk.forget_remark();
@@ -70,6 +72,7 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
             | Event::Server(_)
             | Event::ServerFound
             | Event::ServerLost
+            | Event::ServerRetry { .. }
             | Event::Welcome(_)
             | _ => {}
         }

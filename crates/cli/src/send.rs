@@ -42,7 +42,7 @@ pub(crate) async fn run(request: SendRequest, desk: &mut Desk) -> Result<()> {
                     confirm(&mut talk, &verifier).await?;
                 }
                 if !is_text {
-                    talk.remark_if_slow("Waiting for the receiver to accept it..");
+                    talk.remark_while_peer_is_silent("Waiting for the receiver to accept it..");
                 }
             }
             Event::Accepted => talk.remark_if_slow(story::CONNECTING),

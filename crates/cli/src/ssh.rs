@@ -99,8 +99,10 @@ pub(crate) async fn accept(
     let transfer = transfer::send(Outgoing::Text(key.to_string()), settings)
         .map_err(|error| explain::failure(&error, &server))?;
     let mut talk = Talk::new(desk, transfer, server);
-    talk.remark_if_slow("Waiting for the other side...");
     while let Some(event) = talk.next().await? {
+        if matches!(event, Event::Server(_)) {
+            talk.remark_if_slow("Waiting for the other side...");
+        }
         if matches!(event, Event::KeyEstablished) {
             talk.forget_remark();
         }

@@ -20,9 +20,17 @@ pub(crate) fn tell(event: Event, talk: &mut Talk<'_>) -> Option<Event> {
         Event::Server(server) => talk.name_server(server.to_string()),
         Event::Welcome(message) => welcome(&message, talk),
         Event::ServerLost => talk.desk.screen.say("Lost the mailbox server, trying again.."),
+        Event::ServerRetry { why, failures, pause } => {
+            // Each time half as often as before: it may go on for hours.
+            if failures.is_power_of_two() {
+                let (why, seconds) = (printable::line(&why.to_string()), pause.as_secs().max(1));
+                let line = format!("Still no mailbox server ({why}); next attempt in {seconds} s.");
+                talk.desk.screen.say(&line);
+            }
+        }
         Event::ServerFound => talk.desk.screen.say("The mailbox server is back."),
         Event::KeyEstablished => {
-            talk.remark_if_slow("Key established, waiting for confirmation...");
+            talk.remark_while_peer_is_silent("Key established, waiting for confirmation...");
         }
         Event::Progress { done, total } => talk.desk.screen.show_progress(done, total),
         other => return Some(other),

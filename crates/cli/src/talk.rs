@@ -129,18 +129,23 @@ pub(crate) struct Talk<'d> {
     transfer: Option<Transfer>,
     server: String,
     waiting: VecDeque<Event>,
-    remark: Option<(Instant, &'static str)>,
+    /// What is said when, if nothing happens before; soonest first.
+    remarks: VecDeque<(Instant, String)>,
 }
 
 impl<'d> Talk<'d> {
     /// Follows a transfer that has just begun, through the mailbox server called `server`.
     pub(crate) fn new(desk: &'d mut Desk, transfer: Transfer, server: String) -> Self {
-        let waiting = VecDeque::new();
-        Self { desk, transfer: Some(transfer), server, waiting, remark: None }
+        let connecting = format!("Connecting to the mailbox server {server}..");
+        let (waiting, remarks) = (VecDeque::new(), VecDeque::new());
+        let mut talk = Self { desk, transfer: Some(transfer), server, waiting, remarks };
+        talk.remark_if_slow(connecting);
+        talk
     }
 
-    /// Calls the mailbox server by the address that answered.
+    /// The mailbox server has answered at this address.
     pub(crate) fn name_server(&mut self, server: String) {
+        self.forget_remark();
         self.server = server;
     }
 
@@ -170,9 +175,10 @@ impl<'d> Talk<'d> {
                     return Err(self.stop(signal).await);
                 }
                 event = transfer.next() => return self.arrived(event),
-                remark = due(self.remark) => {
-                    self.remark = None;
-                    self.desk.screen.say(remark);
+                () = due(self.remarks.front()) => {
+                    if let Some((_, remark)) = self.remarks.pop_front() {
+                        self.desk.screen.say(&remark);
+                    }
                 }
             }
         }
@@ -258,13 +264,20 @@ impl<'d> Talk<'d> {
     }
 
     /// Says `remark` if no other remark is planned before [`SLOW`] has passed.
-    pub(crate) fn remark_if_slow(&mut self, remark: &'static str) {
-        self.remark = Some((Instant::now() + SLOW, remark));
+    pub(crate) fn remark_if_slow(&mut self, remark: impl Into<String>) {
+        self.remarks = VecDeque::from([(Instant::now() + SLOW, remark.into())]);
+    }
+
+    /// Says `remark` as [`Talk::remark_if_slow`] does, and after a while that the other side may be
+    /// gone. The mailbox does not tell: a computer that lost its power looks like a person who thinks.
+    pub(crate) fn remark_while_peer_is_silent(&mut self, remark: impl Into<String>) {
+        self.remark_if_slow(remark);
+        self.remarks.push_back((Instant::now() + PEER_SILENT, MAY_BE_GONE.to_owned()));
     }
 
     /// What seemed slow has happened.
     pub(crate) fn forget_remark(&mut self) {
-        self.remark = None;
+        self.remarks.clear();
     }
 
     /// The transfer, while it goes on.
@@ -273,12 +286,9 @@ impl<'d> Talk<'d> {
     }
 }
 
-async fn due(remark: Option<(Instant, &'static str)>) -> &'static str {
+async fn due(remark: Option<&(Instant, String)>) {
     match remark {
-        Some((at, remark)) => {
-            sleep_until(at).await;
-            remark
-        }
+        Some((at, _)) => sleep_until(*at).await,
         None => std::future::pending().await,
     }
 }
@@ -297,6 +307,13 @@ pub(crate) fn emit(value: &Value) -> Result<()> {
     let line = printable::json(&value.to_string());
     screen::print(format!("{line}\n").as_bytes()).context("cannot write to standard output")
 }
+
+/// How long the other side may say nothing before that is worth a word.
+const PEER_SILENT: Duration = Duration::from_secs(30);
+
+/// What is said then.
+const MAY_BE_GONE: &str = "Still no answer: the other side may be gone. The code is used up now; if the \
+                           other side was restarted, press Ctrl-C and start again with a new code.";
 
 /// Waiting longer than this deserves a word, as in the Python command line.
 const SLOW: Duration = Duration::from_secs(1);

@@ -40,6 +40,7 @@ pub(crate) fn describe(event: &Event) -> (&'static str, &'static str) {
         Event::Code(_) => ("C", "code"),
         Event::CodeWanted(_) => ("C", "code wanted"),
         Event::ServerLost => ("RC", "server lost"),
+        Event::ServerRetry { .. } => ("RC", "server still lost"),
         Event::ServerFound => ("RC", "server found"),
         Event::CodeConsumed => ("N", "code consumed"),
         Event::KeyEstablished => ("SK", "key established"),

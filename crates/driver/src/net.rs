@@ -23,6 +23,7 @@ pub(crate) use link::{Link, Outbox};
 pub(crate) use links::{Happening, Links};
 pub use socks::SocksRefusal;
 pub use tls::TlsFailure;
+pub use websocket::CloseReason;
 pub(crate) use websocket::{Frames, WebSocket};
 
 /// A link being opened.
@@ -65,6 +66,9 @@ pub enum LinkFailure {
     /// The other end closed the link. Not always a failure.
     #[error("the link was closed")]
     Closed,
+    /// The other end closed the link, and says why.
+    #[error("the server closed the link: {0}")]
+    ClosedBecause(CloseReason),
     /// The operating system refused, or the network did.
     #[error("{}", describe(*.0))]
     Io(io::ErrorKind),
@@ -75,7 +79,7 @@ pub enum LinkFailure {
     #[error("the name {0:?} could not be resolved")]
     NameNotFound(String),
     /// Something answered, but not with a WebSocket: this HTTP status.
-    #[error("the server answered with HTTP status {0} instead of a WebSocket")]
+    #[error("{}", describe_status(*.0))]
     NotAWebSocket(u16),
     /// Something answered that does not speak HTTP or WebSocket properly.
     #[error("the server does not speak WebSocket properly")]
@@ -89,9 +93,21 @@ pub enum LinkFailure {
     /// Nothing was heard for too long.
     #[error("no answer in time")]
     TimedOut,
+    /// What answered speaks TLS, and was called without.
+    #[error("the server speaks TLS here, so its address begins with wss://")]
+    TlsExpected,
     /// The server's certificate could not be accepted, or TLS failed otherwise.
     #[error("TLS failed: {0}")]
     Tls(TlsFailure),
+}
+
+/// What an HTTP status instead of a WebSocket means.
+fn describe_status(status: u16) -> String {
+    match status {
+        429 => "too many connections from your address".to_owned(),
+        502..=504 => format!("the server is not available at the moment (HTTP status {status})"),
+        _ => format!("the server answered with HTTP status {status} instead of a WebSocket"),
+    }
 }
 
 /// What happened, in words that mean something to people.

@@ -45,11 +45,11 @@ use crate::mailbox::message::ListedNameplate;
 use crate::mailbox::{ClientMessage, MailboxUrl, Mood, PeerMessage, ServerMessage, Welcome};
 use code_entry::CodeEntry;
 use inbox::{Inbox, Opened};
-use key_exchange::KeyExchange;
+use key_exchange::{KeyExchange, MAILBOX_LOST, is_mailbox_lost};
 use mailbox::MailboxVisit;
-use nameplate::NameplateClaim;
+use nameplate::{Granted, NameplateClaim};
 use outgoing::{Outgoing, Sealed};
-use server_link::{Action, ServerLink};
+use server_link::{Action, Retry, ServerLink};
 
 /// One wormhole. Its links carry one mailbox-protocol message each way per
 /// [`Input::Bytes`] and [`Output::Send`].
@@ -80,6 +80,10 @@ pub struct Wormhole<R> {
     /// Whether the application waits for the list of nameplates.
     listing: bool,
     greeted: bool,
+    /// Whether the application knows that the link is lost.
+    told_lost: bool,
+    /// Whether the server was asked for what the mailbox holds, and has shown nothing so far.
+    mailbox_looks_empty: bool,
     ending: Ending,
     outputs: VecDeque<Output<MailboxUrl, Event>>,
 }
@@ -109,6 +113,8 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             outgoing: Outgoing::new(),
             listing: false,
             greeted: false,
+            told_lost: false,
+            mailbox_looks_empty: false,
             ending: Ending::Running,
             outputs: VecDeque::new(),
         };
@@ -212,12 +218,15 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         now: Instant,
         message: ServerMessage,
     ) -> Result<(), WormholeError> {
+        if !matches!(message, ServerMessage::Welcome { .. } | ServerMessage::Unknown) {
+            self.on_answer();
+        }
         match message {
             ServerMessage::Welcome { welcome } => self.on_welcome(now, welcome)?,
             ServerMessage::Error { error, orig } => self.on_server_error(&error, &orig.kind)?,
             ServerMessage::Nameplates { nameplates } => self.on_nameplates(&nameplates),
             ServerMessage::Allocated { nameplate } => self.on_allocated(&nameplate)?,
-            ServerMessage::Claimed { mailbox } => self.on_claimed(mailbox),
+            ServerMessage::Claimed { mailbox } => self.on_claimed(mailbox)?,
             ServerMessage::Message(message) => self.on_message(message)?,
             ServerMessage::Released => {
                 if self.nameplate.on_released() {
@@ -225,7 +234,24 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
                 }
             }
             ServerMessage::Closed => self.mailbox.on_closed(),
-            ServerMessage::Ack | ServerMessage::Pong | ServerMessage::Unknown => {}
+            ServerMessage::Pong => self.on_pong()?,
+            ServerMessage::Ack | ServerMessage::Unknown => {}
+        }
+        Ok(())
+    }
+
+    /// The server works: it has heard something and said something about it.
+    fn on_answer(&mut self) {
+        self.link.on_answer();
+        if std::mem::take(&mut self.told_lost) {
+            self.tell_unless_closing(Event::ServerFound);
+        }
+    }
+
+    /// The server has shown all that is in the mailbox.
+    fn on_pong(&mut self) -> Result<(), WormholeError> {
+        if std::mem::take(&mut self.mailbox_looks_empty) && matches!(self.ending, Ending::Running) {
+            return Err(WormholeError::MailboxLost);
         }
         Ok(())
     }
@@ -236,9 +262,9 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
         let today = self.config.today;
         let action = self.link.on_welcome(&welcome, now, today, &mut self.rng)?;
-        let event = if self.greeted { Event::ServerFound } else { Event::Welcome(welcome) };
-        self.greeted = true;
-        self.tell_unless_closing(event);
+        if !std::mem::replace(&mut self.greeted, true) {
+            self.tell_unless_closing(Event::Welcome(welcome));
+        }
         self.act_if_any(action);
         Ok(())
     }
@@ -248,6 +274,10 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         if refused == "list" {
             // Only a convenience was refused.
             self.on_nameplates(&[]);
+            return Ok(());
+        }
+        if refused == "ping" {
+            self.mailbox_looks_empty = false;
             return Ok(());
         }
         if matches!(self.ending, Ending::Running) {
@@ -287,34 +317,60 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
     }
 
-    fn on_claimed(&mut self, mailbox: String) {
-        let (expected, release) = self.nameplate.on_claimed();
-        if !expected {
-            return;
+    fn on_claimed(&mut self, mailbox: String) -> Result<(), WormholeError> {
+        match self.nameplate.on_claimed() {
+            Granted::First(release) => {
+                self.say_all(release);
+                let messages = self.mailbox.on_found(mailbox);
+                self.say_all(messages);
+                if self.code.is_half_entered() {
+                    self.tell_unless_closing(Event::NameplateClaimed);
+                }
+            }
+            Granted::Again => {
+                if !self.mailbox.on_found_again(&mailbox) {
+                    self.leave_notice(mailbox);
+                    return Err(WormholeError::MailboxLost);
+                }
+                let messages = self.mailbox.resume();
+                self.say_all(messages);
+            }
+            Granted::Unexpected => {}
         }
-        self.say_all(release);
-        let messages = self.mailbox.on_found(mailbox);
-        self.say_all(messages);
-        if self.code.is_half_entered() {
-            self.tell_unless_closing(Event::NameplateClaimed);
-        }
+        Ok(())
+    }
+
+    /// Tells whoever comes to the mailbox that the nameplate stands for now that we cannot be met
+    /// there. Neither the nameplate nor this mailbox is given back: the notice must still be there
+    /// when a peer comes who was told the code long ago. The server clears both away in time.
+    fn leave_notice(&mut self, mailbox: String) {
+        self.nameplate.abandon();
+        self.mailbox.abandon();
+        let body = HEXLOWER.encode(MAILBOX_LOST);
+        self.say(ClientMessage::Open { mailbox });
+        self.say(ClientMessage::Add { phase: "pake".to_owned(), body });
     }
 
     fn on_message(&mut self, message: PeerMessage) -> Result<(), WormholeError> {
+        self.mailbox_looks_empty = false;
         if message.side == self.side {
             self.mailbox.on_echo(&message.phase);
             return Ok(());
         }
+        self.mailbox.on_peer_message();
         if !matches!(self.ending, Ending::Running) {
             return Ok(());
         }
         // Somebody is here: nobody else shall find the way.
         let release = self.nameplate.release();
         self.say_all(release);
-        if let Some(pake) = self.inbox.on_message(message)?
-            && let Some(key) = self.key_exchange.on_message(&pake)?
-        {
-            self.on_key(key);
+        if let Some(pake) = self.inbox.on_message(message)? {
+            if is_mailbox_lost(&pake) {
+                return Err(WormholeError::PeerMailboxLost);
+            }
+            if let Some(key) = self.key_exchange.on_message(&pake)? {
+                self.on_key(key);
+            }
         }
         self.open_messages()
     }
@@ -355,7 +411,10 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
 
     fn add(&mut self, Sealed { phase, body }: Sealed) {
         let message = self.mailbox.add(phase, HEXLOWER.encode(&body));
-        self.say_all(message);
+        // Whether the mailbox is still ours is being found out: it is said after that.
+        if !self.nameplate.is_reclaiming() {
+            self.say_all(message);
+        }
     }
 
     /// Bytes that have yet to arrive at the server.
@@ -377,12 +436,22 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
                 self.outputs.extend(close.map(Output::Close));
                 self.outputs.push_back(Output::Connect(link, url));
             }
-            Action::Close(link) => self.outputs.push_back(Output::Close(link)),
             Action::Ready(permission) => {
                 self.say_all(permission);
                 self.resume();
             }
-            Action::Lost => self.tell_unless_closing(Event::ServerLost),
+            Action::Retry(retry) => self.on_lost(retry),
+        }
+    }
+
+    fn on_lost(&mut self, Retry { close, failures, pause, was_ready }: Retry) {
+        self.outputs.extend(close.map(Output::Close));
+        self.mailbox_looks_empty = false;
+        if was_ready && !std::mem::replace(&mut self.told_lost, true) {
+            self.tell_unless_closing(Event::ServerLost);
+        }
+        if failures > 0 {
+            self.tell_unless_closing(Event::ServerRetry { failures, pause });
         }
     }
 
@@ -395,11 +464,24 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         });
         let message = self.nameplate.resume();
         self.say_all(message);
-        let messages = self.mailbox.resume();
-        self.say_all(messages);
+        if !self.nameplate.is_reclaiming() {
+            self.enter_again();
+        }
         if self.listing {
             self.say(ClientMessage::List);
         }
+    }
+
+    /// Opens the mailbox on a new link. The answer to the ping comes after all that is in it: if
+    /// that is nothing, the server has forgotten the mailbox and has just made a new one.
+    fn enter_again(&mut self) {
+        self.mailbox_looks_empty = self.mailbox.expects_contents();
+        let mut messages = self.mailbox.resume().into_iter();
+        self.say_all(messages.next());
+        if self.mailbox_looks_empty {
+            self.say(ClientMessage::Ping { ping: Value::from(0) });
+        }
+        self.say_all(messages);
     }
 
     fn say_all(&mut self, messages: impl IntoIterator<Item = ClientMessage>) {

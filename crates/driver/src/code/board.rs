@@ -7,6 +7,8 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use wormhole_magic::wormhole::Event;
 
+use crate::net::LinkFailure;
+
 use super::{
     Closed, Code, Delegate, Error, Key, MailboxUrl, Nameplate, PeerMisbehaved, Verifier, Welcome,
 };
@@ -50,7 +52,8 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// Writes an event down and tells the delegate. `server` is the address that answered.
+    /// Writes an event down and tells the delegate. `server` is the address that answered, `failure`
+    /// what happened to the last link that was lost.
     ///
     /// # Errors
     /// The peer sends faster than the application reads: it is not worth any amount of memory.
@@ -58,19 +61,23 @@ impl Board {
         &mut self,
         event: Event,
         server: Option<&MailboxUrl>,
+        failure: Option<&LinkFailure>,
     ) -> Result<(), Error> {
         if let (Event::Welcome(_), Some(server)) = (&event, server) {
             self.answered(server);
         }
         if let Some(delegate) = &mut self.delegate {
             tell(delegate.as_mut(), &event);
+            if let (Event::ServerRetry { failures, pause }, Some(why)) = (&event, failure) {
+                delegate.on_server_retry(why, *failures, *pause);
+            }
         }
         if let Event::Message(message) = event {
             return self.publish_message(message);
         }
         self.state.send_modify(|state| match event {
             Event::Welcome(welcome) => state.welcome = Some(welcome),
-            Event::ServerLost => state.server_lost = true,
+            Event::ServerLost | Event::ServerRetry { .. } => state.server_lost = true,
             Event::ServerFound => state.server_lost = false,
             Event::Nameplates(nameplates) => state.nameplates = Some(nameplates),
             Event::NameplateClaimed => state.nameplate_claimed = true,
@@ -128,6 +135,7 @@ fn tell(delegate: &mut dyn Delegate, event: &Event) {
         | Event::Closed(_)
         | Event::Nameplates(_)
         | Event::NameplateClaimed
+        | Event::ServerRetry { .. }
         | _ => {}
     }
 }

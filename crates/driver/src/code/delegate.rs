@@ -1,6 +1,10 @@
 //! Events as method calls.
 
+use std::time::Duration;
+
 use serde_json::Value;
+
+use crate::net::LinkFailure;
 
 use super::{Closed, Code, Error, Key, MailboxUrl, Verifier, Welcome};
 
@@ -20,6 +24,12 @@ pub trait Delegate: Send {
 
     /// The link to the server is lost. It will be opened again.
     fn on_server_lost(&mut self) {}
+
+    /// The link to the server is still lost: `failures` more links in a row were of no use, the last of
+    /// them because of `why`. The next attempt comes after `pause`.
+    fn on_server_retry(&mut self, why: &LinkFailure, failures: u32, pause: Duration) {
+        let _ = (why, failures, pause);
+    }
 
     /// The link to the server is back, nothing was lost.
     fn on_server_found(&mut self) {}

@@ -16,6 +16,13 @@ pub enum Error {
     /// The wormhole was closed, or its runtime shut down.
     #[error("the wormhole is closed")]
     Closed,
+    /// The server has forgotten the code while the link to it was lost: it was lost for longer than
+    /// the server keeps unused codes, or the server lost its data.
+    #[error("the mailbox server has forgotten this code")]
+    MailboxLost,
+    /// The same happened to the peer.
+    #[error("the mailbox server had forgotten this code when the other side came back")]
+    PeerMailboxLost,
     /// The peer, or somebody in its place, broke the protocol.
     #[error("the other side misbehaved: {0}")]
     PeerMisbehaved(#[from] PeerMisbehaved),
@@ -40,6 +47,8 @@ impl Error {
     /// Translates an error of the core; `failure` is what happened to the last link.
     pub(super) fn new(error: WormholeError, failure: Option<&LinkFailure>) -> Self {
         match error {
+            WormholeError::MailboxLost => Self::MailboxLost,
+            WormholeError::PeerMailboxLost => Self::PeerMailboxLost,
             WormholeError::PeerMisbehaved(what) => Self::PeerMisbehaved(what),
             WormholeError::ServerMisbehaved(what) => Self::ServerMisbehaved(what),
             WormholeError::ServerRefused(text) => Self::ServerRefused(text),

@@ -60,10 +60,13 @@ async fn run(
         tokio::select! {
             event = driver.next() => match event {
                 Ok(Event::Closed(closed)) => break Ok(closed),
-                Ok(event) => if let Err(error) = board.publish(event, driver.session().server()) {
-                    driver.command(Command::Close(Some(Mood::Errory)));
-                    break Err(error);
-                },
+                Ok(event) => {
+                    let (server, failure) = (driver.session().server(), driver.last_failure());
+                    if let Err(error) = board.publish(event, server, failure) {
+                        driver.command(Command::Close(Some(Mood::Errory)));
+                        break Err(error);
+                    }
+                }
                 Err(error) => break Err(Error::new(error, driver.last_failure())),
             },
             Some(command) = commands.recv() => {

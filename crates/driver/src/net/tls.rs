@@ -26,6 +26,9 @@ pub enum TlsFailure {
     /// The system has no trusted certificates.
     #[error("this system has no trusted certificates")]
     NoRoots,
+    /// What answered does not speak TLS.
+    #[error("the server does not speak TLS here, so its address begins with ws://")]
+    NotTls,
     /// Nobody we trust vouches for the certificate.
     #[error("the server's certificate is not trusted")]
     Untrusted,
@@ -66,6 +69,9 @@ fn load() -> Result<Arc<ClientConfig>, TlsFailure> {
 fn failure(error: &io::Error) -> LinkFailure {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let Some(inner) = inner else { return error.kind().into() };
+    if matches!(inner, Error::InvalidMessage(_)) {
+        return LinkFailure::Tls(TlsFailure::NotTls);
+    }
     let Error::InvalidCertificate(certificate) = inner else {
         return LinkFailure::Tls(TlsFailure::Handshake);
     };

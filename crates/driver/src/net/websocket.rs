@@ -2,17 +2,24 @@
 //! falls silent.
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use url::{Host, Url};
+use wormhole_kit::is_deceptive;
 
 use super::link::Outbox;
 use super::{Duplex, LinkFailure, Route, tls};
@@ -77,15 +84,23 @@ impl WebSocket {
             _ => return Err(bad_url()),
         };
         let tcp = route.connect(&host, port).await?;
-        let stream: Box<dyn Duplex> =
-            if secure { Box::new(tls::connect(&host, tcp).await?) } else { Box::new(tcp) };
+        let mut speaks_tls = Arc::default();
+        let stream: Box<dyn Duplex> = if secure {
+            Box::new(tls::connect(&host, tcp).await?)
+        } else {
+            let stream = FirstByte::new(tcp);
+            speaks_tls = Arc::clone(&stream.is_tls);
+            Box::new(stream)
+        };
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER)
             .write_buffer_size(0)
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
         let opened = client_async_with_config(url.as_str(), stream, Some(config)).await;
-        opened.map(|(stream, _response)| stream).map_err(failure)
+        opened.map(|(stream, _response)| stream).map_err(|error| {
+            if speaks_tls.load(Relaxed) { LinkFailure::TlsExpected } else { failure(error) }
+        })
     }
 
     /// Waits for one message and puts it into `buffer`.
@@ -110,8 +125,11 @@ impl WebSocket {
                 buffer.extend_from_slice(&message.into_data());
                 return Poll::Ready(Ok(()));
             }
-            if message.is_close() {
-                return Poll::Ready(Err(LinkFailure::Closed));
+            if let Message::Close(frame) = message {
+                let reason =
+                    frame.and_then(|frame| CloseReason::new(frame.code.into(), &frame.reason));
+                let failure = reason.map_or(LinkFailure::Closed, LinkFailure::ClosedBecause);
+                return Poll::Ready(Err(failure));
             }
             // Pongs prove life by having come. Pings are answered by the library.
         }
@@ -169,6 +187,78 @@ impl WebSocket {
     }
 }
 
+/// Why the other end closed a WebSocket, in its own words, made safe to show.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CloseReason(String);
+
+impl CloseReason {
+    /// `None` if it gives no reason: it has no words, and a code that says that all is well.
+    fn new(code: u16, words: &str) -> Option<Self> {
+        let safe = |c: char| if is_deceptive(c) { ' ' } else { c };
+        let words: String = words.trim().chars().take(MAX_REASON).map(safe).collect();
+        match (code, words.is_empty()) {
+            (_, false) => Some(Self(words)),
+            // Normal closure, going away, no code (RFC 6455 section 7.4.1).
+            (1000 | 1001 | 1005, true) => None,
+            (code, true) => Some(Self(format!("code {code}"))),
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A TCP stream that notices whether the other end answers in TLS.
+struct FirstByte {
+    stream: TcpStream,
+    is_first: bool,
+    is_tls: Arc<AtomicBool>,
+}
+
+impl FirstByte {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, is_first: true, is_tls: Arc::default() }
+    }
+}
+
+impl AsyncRead for FirstByte {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if std::mem::take(&mut self.is_first) {
+            // Types of TLS records: an alert, or a handshake.
+            let is_tls = matches!(buffer.filled().get(before), Some(0x15 | 0x16));
+            self.is_tls.store(is_tls, Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for FirstByte {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket").field("frames", &self.frames).finish_non_exhaustive()
@@ -200,6 +290,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pings this often, and gives up after as long without an answer. Translators of addresses forget
 /// idle links after some minutes; the reference client pings as often.
 const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// Longest reason for closing that is kept, in characters.
+const MAX_REASON: usize = 123;
 
 /// First size of the read buffer, in bytes. It grows with longer messages.
 const BUFFER: usize = 4 << 10;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use wormhole_magic::transfer::Offer;
 
 use crate::code::{Code, CodeInput, MailboxUrl, Verifier, Welcome};
+use crate::net::LinkFailure;
 use crate::transit::Path;
 
 /// One step of a transfer, in the order in which they usually come.
@@ -22,6 +23,15 @@ pub enum Event {
     Code(Code),
     /// The link to the mailbox server is lost and will be opened again by itself.
     ServerLost,
+    /// The link to the mailbox server is still lost.
+    ServerRetry {
+        /// Why the last link was lost, or could not be opened.
+        why: LinkFailure,
+        /// Links in a row that were of no use, at least 1.
+        failures: u32,
+        /// Time until the next attempt.
+        pause: Duration,
+    },
     /// The link to the mailbox server is back, nothing was lost.
     ServerFound,
     /// Both sides have met; nobody else can use the code any more.

@@ -19,6 +19,7 @@ use super::{CodeSource, Command, Error, Event, PeerMisbehaved, Report, Settings}
 use crate::code::{
     self, AppId, Closed, Code, Config, Delegate, Key, MailboxUrl, Mood, Verifier, Welcome, Wormhole,
 };
+use crate::net::LinkFailure;
 use crate::transit::blocking::Cutter;
 
 /// What happens to a transfer.
@@ -119,6 +120,9 @@ impl Session {
             News::Server(server) => Event::Server(server),
             News::Welcome(welcome) => Event::Welcome(welcome),
             News::ServerLost => Event::ServerLost,
+            News::ServerRetry { why, failures, pause } => {
+                Event::ServerRetry { why, failures, pause }
+            }
             News::ServerFound => Event::ServerFound,
             News::Code(code) => Event::Code(code),
             News::CodeConsumed => Event::CodeConsumed,
@@ -374,6 +378,11 @@ enum News {
     Server(MailboxUrl),
     ServerFound,
     ServerLost,
+    ServerRetry {
+        why: LinkFailure,
+        failures: u32,
+        pause: Duration,
+    },
     /// More messages than anybody needs; those after it are lost.
     TooMuch,
     Verifier(Verifier),
@@ -406,6 +415,10 @@ impl Delegate for Reporter {
 
     fn on_server_lost(&mut self) {
         self.report(News::ServerLost);
+    }
+
+    fn on_server_retry(&mut self, why: &LinkFailure, failures: u32, pause: Duration) {
+        self.report(News::ServerRetry { why: why.clone(), failures, pause });
     }
 
     fn on_server_found(&mut self) {

@@ -11,6 +11,12 @@ pub enum WormholeError {
     /// This program used the wormhole in a way it does not allow.
     #[error("wormhole misused: {0}")]
     ApiMisuse(#[from] ApiMisuse),
+    /// The server has forgotten our mailbox while the link to it was lost.
+    #[error("the mailbox server has forgotten the mailbox of this code")]
+    MailboxLost,
+    /// The same happened to the peer, which came back to another mailbox: ours.
+    #[error("the mailbox server has forgotten the other side's mailbox of this code")]
+    PeerMailboxLost,
     /// The peer, or somebody in its place, broke the protocol.
     #[error("peer misbehaved: {0}")]
     PeerMisbehaved(#[from] PeerMisbehaved),
@@ -40,6 +46,8 @@ impl WormholeError {
             Self::PeerMisbehaved(misbehaviour) => misbehaviour.mood(),
             Self::Unwelcome(_) => Mood::Unwelcome,
             Self::ApiMisuse(_)
+            | Self::MailboxLost
+            | Self::PeerMailboxLost
             | Self::ServerMisbehaved(_)
             | Self::ServerRefused(_)
             | Self::ServerUnreachable => Mood::Errory,

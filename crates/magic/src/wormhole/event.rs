@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU8;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -60,6 +61,13 @@ pub enum Event {
     Welcome(Welcome),
     /// The link to the server is lost and will be opened again. May come any number of times.
     ServerLost,
+    /// The link to the server is still lost, after this many more attempts or short-lived links.
+    ServerRetry {
+        /// Links in a row that were of no use, at least 1.
+        failures: u32,
+        /// Time until the next attempt.
+        pause: Duration,
+    },
     /// The link to the server is back, nothing was lost. May come any number of times.
     ServerFound,
     /// The nameplates in use, after each [`Command::RefreshNameplates`].
@@ -88,6 +96,11 @@ impl fmt::Debug for Event {
         match self {
             Self::Welcome(welcome) => f.debug_tuple("Welcome").field(welcome).finish(),
             Self::ServerLost => f.write_str("ServerLost"),
+            Self::ServerRetry { failures, pause } => f
+                .debug_struct("ServerRetry")
+                .field("failures", failures)
+                .field("pause", pause)
+                .finish(),
             Self::ServerFound => f.write_str("ServerFound"),
             Self::Nameplates(nameplates) => f.debug_tuple("Nameplates").field(nameplates).finish(),
             Self::NameplateClaimed => f.write_str("NameplateClaimed"),

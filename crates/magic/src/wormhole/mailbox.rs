@@ -28,6 +28,8 @@ pub(super) struct MailboxVisit {
     unseen: VecDeque<Added>,
     /// Bytes in `unseen`.
     unseen_bytes: usize,
+    /// Whether the server is known to have stored anything in it, of ours or of the peer.
+    has_contents: bool,
 }
 
 #[derive(Debug)]
@@ -54,7 +56,12 @@ impl Added {
 
 impl MailboxVisit {
     pub(super) const fn new() -> Self {
-        Self { state: State::Unknown, unseen: VecDeque::new(), unseen_bytes: 0 }
+        Self {
+            state: State::Unknown,
+            unseen: VecDeque::new(),
+            unseen_bytes: 0,
+            has_contents: false,
+        }
     }
 
     /// The server named the mailbox.
@@ -65,6 +72,31 @@ impl MailboxVisit {
             State::Open { .. } | State::Closing { .. } | State::Left => return Vec::new(),
         }
         self.resume()
+    }
+
+    /// The server names the mailbox on a new link. Returns whether all that was stored is in it.
+    pub(super) fn on_found_again(&mut self, found: &str) -> bool {
+        let (State::Open { mailbox } | State::Closing { mailbox, .. }) = &mut self.state else {
+            return true;
+        };
+        if mailbox == found {
+            return true;
+        }
+        if !self.has_contents {
+            // Nothing is lost, and nobody has had a guess at the code.
+            found.clone_into(mailbox);
+        }
+        !self.has_contents
+    }
+
+    /// The peer's message came out of it.
+    pub(super) const fn on_peer_message(&mut self) {
+        self.has_contents = true;
+    }
+
+    /// Whether the server would show something if the mailbox were opened now.
+    pub(super) const fn expects_contents(&self) -> bool {
+        self.has_contents && matches!(self.state, State::Open { .. })
     }
 
     /// Adds a message; `body` in hex.
@@ -83,6 +115,7 @@ impl MailboxVisit {
 
     /// A message of ours came back: the server has it for good.
     pub(super) fn on_echo(&mut self, phase: &str) {
+        self.has_contents = true;
         self.unseen.retain(|added| added.phase != phase);
         self.unseen_bytes = self.unseen.iter().map(|added| added.body.len()).sum();
     }

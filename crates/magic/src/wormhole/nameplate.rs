@@ -3,6 +3,8 @@
 //! It does not know what mailbox the nameplate stands for. Every method that changes what the
 //! server should know returns the message that says so; a message that cannot be sent because
 //! there is no link is simply dropped, for [`NameplateClaim::resume`] says it again on the next.
+//! A claim that was granted is repeated there, too: the server may have given the nameplate to
+//! somebody else meanwhile, and the mailbox it names now tells.
 
 use crate::code::Nameplate;
 use crate::mailbox::ClientMessage;
@@ -17,9 +19,11 @@ use crate::mailbox::ClientMessage;
 /// | Allocating | allocated | claim | Claiming |
 /// | Claiming | claimed | | Claimed |
 /// | Claiming, closing | claimed | release | Releasing |
-/// | Claimed | release, close | release | Releasing |
+/// | Claimed | resume | claim | Reclaiming |
+/// | Reclaiming | claimed | | Claimed |
+/// | Claimed, Reclaiming | release, close | release | Releasing |
 /// | Releasing | released | | Done |
-/// | any | resume | the message that led into it | |
+/// | any other | resume | the message that led into it | |
 ///
 /// A claim that is being closed goes on until it is granted, for only then can what it left at the
 /// server be cleared away.
@@ -35,8 +39,20 @@ enum State {
     Allocating,
     Claiming(Nameplate),
     Claimed(Nameplate),
+    Reclaiming(Nameplate),
     Releasing(Nameplate),
     Done,
+}
+
+/// What a granted claim means.
+#[derive(Debug, PartialEq)]
+pub(super) enum Granted {
+    /// The nameplate is ours. Say this, if anything.
+    First(Option<ClientMessage>),
+    /// It was ours on an earlier link, too.
+    Again,
+    /// Nobody asked.
+    Unexpected,
 }
 
 impl NameplateClaim {
@@ -67,16 +83,35 @@ impl NameplateClaim {
         matches!(self.state, State::Allocating)
     }
 
-    /// The server granted the claim. Whether it was expected, and what to say.
-    pub(super) fn on_claimed(&mut self) -> (bool, Option<ClientMessage>) {
-        let State::Claiming(nameplate) = &self.state else { return (false, None) };
-        self.state = State::Claimed(nameplate.clone());
-        (true, if self.closing { self.release() } else { None })
+    /// The server granted the claim.
+    pub(super) fn on_claimed(&mut self) -> Granted {
+        match &self.state {
+            State::Claiming(nameplate) => {
+                self.state = State::Claimed(nameplate.clone());
+                Granted::First(if self.closing { self.release() } else { None })
+            }
+            State::Reclaiming(nameplate) => {
+                self.state = State::Claimed(nameplate.clone());
+                Granted::Again
+            }
+            State::Unwanted
+            | State::Allocating
+            | State::Claimed(_)
+            | State::Releasing(_)
+            | State::Done => Granted::Unexpected,
+        }
+    }
+
+    /// Whether it is being found out that the nameplate is still ours.
+    pub(super) const fn is_reclaiming(&self) -> bool {
+        matches!(self.state, State::Reclaiming(_))
     }
 
     /// Gives the nameplate back, if it is ours.
     pub(super) fn release(&mut self) -> Option<ClientMessage> {
-        let State::Claimed(nameplate) = &self.state else { return None };
+        let (State::Claimed(nameplate) | State::Reclaiming(nameplate)) = &self.state else {
+            return None;
+        };
         self.state = State::Releasing(nameplate.clone());
         self.resume()
     }
@@ -96,7 +131,7 @@ impl NameplateClaim {
         match self.state {
             State::Unwanted => self.state = State::Done,
             State::Allocating | State::Claiming(_) if !asked => self.state = State::Done,
-            State::Claimed(_) => return self.release(),
+            State::Claimed(_) | State::Reclaiming(_) => return self.release(),
             State::Allocating | State::Claiming(_) | State::Releasing(_) | State::Done => {}
         }
         None
@@ -117,11 +152,14 @@ impl NameplateClaim {
         matches!(self.state, State::Done)
     }
 
-    /// What to say on a new link: whatever was not answered on the last.
-    pub(super) fn resume(&self) -> Option<ClientMessage> {
+    /// What to say on a new link: whatever was not answered on the last, or has to be asked again.
+    pub(super) fn resume(&mut self) -> Option<ClientMessage> {
+        if let State::Claimed(nameplate) = &self.state {
+            self.state = State::Reclaiming(nameplate.clone());
+        }
         match &self.state {
             State::Allocating => Some(ClientMessage::Allocate),
-            State::Claiming(nameplate) => {
+            State::Claiming(nameplate) | State::Reclaiming(nameplate) => {
                 Some(ClientMessage::Claim { nameplate: nameplate.to_string() })
             }
             State::Releasing(nameplate) => {
@@ -149,15 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unanswered_step_is_repeated_on_a_new_link_and_an_answered_one_is_not() {
+    fn an_unanswered_step_is_repeated_on_a_new_link() {
         let mut nameplate = NameplateClaim::new();
         assert_eq!(nameplate.resume(), None);
         assert_eq!(nameplate.allocate(), Some(ClientMessage::Allocate));
         assert_eq!(nameplate.resume(), Some(ClientMessage::Allocate));
         assert_eq!(nameplate.claim(four()), claim());
         assert_eq!(nameplate.resume(), claim());
-        assert_eq!(nameplate.on_claimed(), (true, None));
-        assert_eq!(nameplate.resume(), None);
+        assert_eq!(nameplate.on_claimed(), Granted::First(None));
         assert_eq!(nameplate.release(), release());
         assert_eq!(nameplate.resume(), release());
         assert!(nameplate.on_released());
@@ -166,12 +203,30 @@ mod tests {
     }
 
     #[test]
+    fn a_granted_claim_is_repeated_on_a_new_link_until_the_nameplate_is_given_back() {
+        let mut nameplate = NameplateClaim::new();
+        nameplate.claim(four());
+        nameplate.on_claimed();
+        for _ in 0..2 {
+            assert_eq!(nameplate.resume(), claim());
+            assert!(nameplate.is_reclaiming());
+        }
+        assert_eq!(nameplate.on_claimed(), Granted::Again);
+        assert!(!nameplate.is_reclaiming());
+        nameplate.resume();
+        assert_eq!(nameplate.close(true), release());
+        assert_eq!(nameplate.on_claimed(), Granted::Unexpected);
+        assert!(nameplate.on_released());
+        assert_eq!(nameplate.resume(), None);
+    }
+
+    #[test]
     fn a_claim_closed_before_it_is_granted_is_released_when_it_is() {
         let mut nameplate = NameplateClaim::new();
         nameplate.claim(four());
         assert_eq!(nameplate.close(true), None);
         assert!(!nameplate.is_done());
-        assert_eq!(nameplate.on_claimed(), (true, release()));
+        assert_eq!(nameplate.on_claimed(), Granted::First(release()));
         assert!(nameplate.on_released());
         assert!(nameplate.is_done());
     }
@@ -187,7 +242,7 @@ mod tests {
     #[test]
     fn answers_to_questions_never_asked_change_nothing() {
         let mut nameplate = NameplateClaim::new();
-        assert_eq!(nameplate.on_claimed(), (false, None));
+        assert_eq!(nameplate.on_claimed(), Granted::Unexpected);
         assert!(!nameplate.on_released());
         assert!(!nameplate.expects_allocation());
         assert_eq!(nameplate.release(), None);

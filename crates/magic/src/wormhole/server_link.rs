@@ -25,6 +25,10 @@ use crate::mailbox::{ClientMessage, MailboxUrl, Welcome};
 /// | `ExpectWelcome` | welcome that demands work | | Working |
 /// | Working | time | [stamp] | Working, or Ready |
 /// | Working, Ready | closed | lost | Waiting |
+///
+/// The pauses between attempts grow until a link was useful: it lasted for a while, and the server
+/// answered something on it. A server that welcomes everybody and then hangs up must not be called
+/// every second for ever.
 #[derive(Debug)]
 pub(super) struct ServerLink {
     urls: Vec<MailboxUrl>,
@@ -34,7 +38,7 @@ pub(super) struct ServerLink {
     next_id: u64,
     /// Whether any link ever came as far as a welcome.
     welcomed: bool,
-    /// Attempts in a row that failed since the last welcome.
+    /// Links in a row that were of no use.
     failures: u32,
 }
 
@@ -44,7 +48,7 @@ enum State {
     Dialing { link: LinkId, give_up: Instant },
     ExpectWelcome { link: LinkId, give_up: Instant },
     Working { link: LinkId, mint: Box<Mint>, since: Instant },
-    Ready { link: LinkId },
+    Ready { link: LinkId, since: Instant, answered: bool },
     Ended,
 }
 
@@ -53,12 +57,23 @@ enum State {
 pub(super) enum Action {
     /// Close this link, if any, and open that one.
     Connect { close: Option<LinkId>, link: LinkId, url: MailboxUrl },
-    /// Close this link; it was no use.
-    Close(LinkId),
     /// Say this, then go on: the link is ready.
     Ready(Option<ClientMessage>),
-    /// The link was ready, and is gone.
-    Lost,
+    /// The link is gone, and another one will be opened.
+    Retry(Retry),
+}
+
+/// What becomes of a lost link.
+#[derive(Debug, PartialEq)]
+pub(super) struct Retry {
+    /// Close this link; the other end does not know yet.
+    pub(super) close: Option<LinkId>,
+    /// Links in a row before this one that were of no use.
+    pub(super) failures: u32,
+    /// Time until the next attempt.
+    pub(super) pause: Duration,
+    /// Whether anything could be said on the link.
+    pub(super) was_ready: bool,
 }
 
 impl ServerLink {
@@ -74,14 +89,14 @@ impl ServerLink {
             State::Dialing { link, .. }
             | State::ExpectWelcome { link, .. }
             | State::Working { link, .. }
-            | State::Ready { link } => Some(link),
+            | State::Ready { link, .. } => Some(link),
             State::Waiting { .. } | State::Ended => None,
         }
     }
 
     /// The link, if anything may be said on it.
     pub(super) const fn ready(&self) -> Option<LinkId> {
-        if let State::Ready { link } = self.state { Some(link) } else { None }
+        if let State::Ready { link, .. } = self.state { Some(link) } else { None }
     }
 
     /// Whether the server ever welcomed us.
@@ -97,6 +112,13 @@ impl ServerLink {
     pub(super) fn on_opened(&mut self, link: LinkId, now: Instant) {
         if matches!(self.state, State::Dialing { link: dialing, .. } if dialing == link) {
             self.state = State::ExpectWelcome { link, give_up: now + WELCOME_TIMEOUT };
+        }
+    }
+
+    /// The server answered something that was said on this link.
+    pub(super) const fn on_answer(&mut self) {
+        if let State::Ready { answered, .. } = &mut self.state {
+            *answered = true;
         }
     }
 
@@ -118,10 +140,9 @@ impl ServerLink {
             return Err(WormholeError::Unwelcome(ServerText::new(error)));
         }
         self.welcomed = true;
-        self.failures = 0;
         let demands = welcome.permission_required.as_ref();
         let Some(demands) = demands.filter(|demands| demands.none.is_none()) else {
-            self.state = State::Ready { link };
+            self.state = State::Ready { link, since: now, answered: false };
             return Ok(Some(Action::Ready(None)));
         };
         let hashcash = demands.hashcash.as_ref().ok_or(ServerMisbehaved::UnknownPermissions)?;
@@ -185,7 +206,7 @@ impl ServerLink {
             }
             State::Working { link, mint, .. } => {
                 let Some(stamp) = mint.step(WORK_AT_ONCE) else { return Ok(None) };
-                self.state = State::Ready { link: *link };
+                self.state = State::Ready { link: *link, since: now, answered: false };
                 let method = "hashcash".to_owned();
                 let permission = ClientMessage::SubmitPermissions { method, stamp: Some(stamp) };
                 Ok(Some(Action::Ready(Some(permission))))
@@ -201,15 +222,20 @@ impl ServerLink {
         now: Instant,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Option<Action>, WormholeError> {
-        let was_ready = self.ready().is_some();
         if !self.welcomed {
             self.url += 1;
             let next = self.connect(close, now);
             return if next.is_some() { Ok(next) } else { Err(WormholeError::ServerUnreachable) };
         }
-        self.state = State::Waiting { until: now + pause(self.failures, rng) };
+        let was_ready = self.ready().is_some();
+        if matches!(self.state, State::Ready { since, answered: true, .. } if now >= since + USEFUL)
+        {
+            self.failures = 0;
+        }
+        let (failures, pause) = (self.failures, pause(self.failures, rng));
+        self.state = State::Waiting { until: now + pause };
         self.failures = self.failures.saturating_add(1);
-        Ok(if was_ready { Some(Action::Lost) } else { close.map(Action::Close) })
+        Ok(Some(Action::Retry(Retry { close, failures, pause, was_ready })))
     }
 
     fn connect(&mut self, close: Option<LinkId>, now: Instant) -> Option<Action> {
@@ -241,6 +267,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Patience with a server that is silent after the link is open. It speaks first, so this is one
 /// way through the network and the server's queue.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a link has to last to count as useful.
+const USEFUL: Duration = Duration::from_secs(10);
 
 /// Pause before the first attempt after a loss, on average.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -16,6 +16,7 @@ fn relink(desk: &mut Desk) {
     desk.pass(Duration::from_secs(2));
     desk.open_link();
     desk.hear(json!({"type": "welcome", "welcome": {}}));
+    desk.hear(json!({"type": "ack"}));
 }
 
 #[test]
@@ -84,10 +85,19 @@ fn after_one_welcome_lost_links_are_opened_again_without_end_and_ever_more_slowl
     assert!(pauses[0] <= Duration::from_millis(1_600), "{pauses:?}");
     assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(91)), "{pauses:?}");
     assert!(pauses[25..].iter().all(|pause| *pause >= Duration::from_secs(30)), "{pauses:?}");
-    assert_eq!((desk.error.clone(), desk.events()), (None, vec![]));
+    let retries = desk.events();
+    let failures = retries.iter().map(|event| match event {
+        Event::ServerRetry { failures, .. } => *failures,
+        _ => panic!("{event:?}"),
+    });
+    assert_eq!(failures.collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
+    assert_eq!(desk.error, None);
     desk.pass(LONG);
+    desk.events();
     desk.open_link();
     desk.hear(json!({"type": "welcome", "welcome": {}}));
+    assert_eq!(desk.events(), []);
+    desk.hear(json!({"type": "ack"}));
     assert_eq!(desk.events(), [Event::ServerFound]);
 }
 
@@ -101,11 +111,14 @@ fn what_was_not_answered_is_said_again_and_nothing_else() {
     desk.hear(json!({"type": "claimed", "mailbox": "m"}));
     desk.said_in_short();
     relink(&mut desk);
-    assert_eq!(desk.said_in_short(), ["bind", "open", "add pake"]);
+    assert_eq!(desk.said_in_short(), ["bind", "claim"]);
+    desk.hear(json!({"type": "claimed", "mailbox": "m"}));
+    assert_eq!(desk.said_in_short(), ["open", "add pake"]);
     let side = desk.wormhole.side().to_owned();
     desk.show(&side, "pake", "");
     relink(&mut desk);
-    assert_eq!(desk.said_in_short(), ["bind", "open"]);
+    desk.hear(json!({"type": "claimed", "mailbox": "m"}));
+    assert_eq!(desk.said_in_short(), ["bind", "claim", "open"]);
 }
 
 #[test]
@@ -133,7 +146,7 @@ fn what_the_application_says_without_a_link_is_said_on_the_next() {
     desk.pass(Duration::from_secs(2));
     desk.open_link();
     desk.hear(json!({"type": "welcome", "welcome": {}}));
-    assert_eq!(desk.said_in_short(), ["bind", "open", "add 0", "add 1"]);
+    assert_eq!(desk.said_in_short(), ["bind", "open", "ping", "add 0", "add 1"]);
 }
 
 #[test]
@@ -153,6 +166,7 @@ fn a_mailbox_shown_again_from_its_start_tells_the_application_nothing_new() {
 fn a_key_exchange_survives_a_lost_link() {
     let mut desk = Desk::in_mailbox(&code());
     relink(&mut desk);
+    desk.hear(json!({"type": "claimed", "mailbox": "m"}));
     let peer = Peer::meet(&mut desk, "peer", &code());
     peer.say(&mut desk, "version", b"{}");
     assert!(desk.events().contains(&Event::Verifier(peer.key.verifier())));
@@ -202,4 +216,127 @@ fn nothing_is_done_before_its_deadline_or_for_a_link_that_is_gone() {
     assert_eq!(desk.wormhole.handle(desk.now, late), Ok(()));
     assert_eq!(desk.wormhole.handle_timeout(desk.now), Ok(()));
     assert_eq!(desk.wormhole.poll(), None);
+}
+
+#[test]
+fn a_server_that_welcomes_everybody_and_hangs_up_is_called_ever_more_slowly() {
+    let mut desk = Desk::welcomed();
+    let mut pauses = Vec::new();
+    for _ in 0..20 {
+        desk.lose_link();
+        let (before, link) = (desk.now, desk.link());
+        while desk.link() == link {
+            desk.pass(Duration::from_millis(100));
+        }
+        pauses.push(desk.now - before);
+        desk.open_link();
+        desk.hear(json!({"type": "welcome", "welcome": {}}));
+    }
+    assert!(pauses[0] <= Duration::from_millis(1_600), "{pauses:?}");
+    assert!(pauses[15..].iter().all(|pause| *pause >= Duration::from_secs(30)), "{pauses:?}");
+    let lost = desk.events().into_iter().filter(|event| *event == Event::ServerLost);
+    assert_eq!(lost.count(), 1, "it is lost all the time");
+}
+
+#[test]
+fn a_link_that_was_useful_for_a_while_is_soon_opened_again() {
+    let mut desk = Desk::welcomed();
+    for _ in 0..20 {
+        desk.hear(json!({"type": "ack"}));
+        desk.pass(Duration::from_secs(10));
+        desk.lose_link();
+        let link = desk.link();
+        desk.pass(Duration::from_millis(1_600));
+        assert_ne!(desk.link(), link);
+        desk.open_link();
+        desk.hear(json!({"type": "welcome", "welcome": {}}));
+    }
+}
+
+/// In a mailbox that holds our key-exchange message, on a link that was lost and opened again.
+fn back_with_contents() -> Desk {
+    let mut desk = Desk::in_mailbox(&code());
+    let side = desk.wormhole.side().to_owned();
+    desk.show(&side, "pake", "");
+    desk.said();
+    relink(&mut desk);
+    assert_eq!(desk.said_in_short(), ["bind", "claim"]);
+    desk
+}
+
+#[test]
+fn a_side_whose_mailbox_was_forgotten_gives_up_and_leaves_a_notice_for_the_other() {
+    let mut desk = back_with_contents();
+    let link = desk.link();
+    desk.hear(json!({"type": "claimed", "mailbox": "another"}));
+    assert_eq!(desk.error, Some(WormholeError::MailboxLost));
+    assert_eq!(desk.closed, [link]);
+    let said = desk.said();
+    let [open, add] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(*open, json!({"type": "open", "mailbox": "another"}));
+    // The other side, which comes to that mailbox before or after this, gives up, too.
+    let mut other = Desk::welcomed();
+    other.command(Command::SetCode(code()));
+    other.hear(json!({"type": "claimed", "mailbox": "another"}));
+    other.show("first-side", "pake", add["body"].as_str().unwrap());
+    assert_eq!(other.error, Some(WormholeError::PeerMailboxLost));
+}
+
+#[test]
+fn a_nameplate_that_others_use_now_is_refused_on_the_next_link() {
+    let mut desk = back_with_contents();
+    desk.hear(json!({"type": "error", "error": "crowded", "orig": {"type": "claim"}}));
+    assert!(matches!(desk.error, Some(WormholeError::ServerRefused(_))), "{:?}", desk.error);
+}
+
+#[test]
+fn another_mailbox_is_taken_as_long_as_nothing_was_in_the_first() {
+    let mut desk = Desk::in_mailbox(&code());
+    desk.said();
+    relink(&mut desk);
+    desk.hear(json!({"type": "claimed", "mailbox": "another"}));
+    assert_eq!(desk.error, None);
+    assert_eq!(desk.said_in_short(), ["bind", "claim", "open", "add pake"]);
+}
+
+#[test]
+fn a_mailbox_that_was_forgotten_after_both_had_met_is_noticed() {
+    let met = || {
+        let (mut desk, peer) = Desk::with_peer();
+        desk.hear(json!({"type": "released"}));
+        let side = desk.wormhole.side().to_owned();
+        for phase in ["pake", "version"] {
+            desk.show(&side, phase, "");
+        }
+        desk.said();
+        relink(&mut desk);
+        assert_eq!(desk.said_in_short(), ["bind", "open", "ping"]);
+        (desk, peer)
+    };
+    let (mut desk, _) = met();
+    desk.hear(json!({"type": "pong"}));
+    assert_eq!(desk.error, Some(WormholeError::MailboxLost));
+    // One that still holds something is the same one, and so may be one that cannot be asked.
+    let (mut desk, peer) = met();
+    peer.say(&mut desk, "version", br#"{"app_versions": {}}"#);
+    desk.hear(json!({"type": "pong"}));
+    assert_eq!(desk.error, None);
+    let (mut desk, _) = met();
+    desk.hear(json!({"type": "error", "error": "unknown type", "orig": {"type": "ping"}}));
+    desk.hear(json!({"type": "pong"}));
+    assert_eq!(desk.error, None);
+}
+
+#[test]
+fn nothing_is_added_before_the_mailbox_is_known_to_be_the_same() {
+    let mut desk = Desk::welcomed();
+    desk.command(Command::InputNameplate(code().nameplate().clone()));
+    desk.hear(json!({"type": "claimed", "mailbox": "m"}));
+    relink(&mut desk);
+    desk.said();
+    let password = "purple-sausages";
+    desk.command(Command::InputPassword(wormhole_magic::code::Password::parse(password).unwrap()));
+    assert!(desk.said().is_empty());
+    desk.hear(json!({"type": "claimed", "mailbox": "m"}));
+    assert_eq!(desk.said_in_short(), ["open", "add pake"]);
 }

@@ -193,6 +193,7 @@ impl Application<Wormhole<ChaCha8Rng>> for Talk {
             Told::Welcome(_)
             | Told::ServerLost
             | Told::ServerFound
+            | Told::ServerRetry { .. }
             | Told::Nameplates(_)
             | Told::NameplateClaimed
             | Told::CodeConsumed
