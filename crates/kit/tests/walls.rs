@@ -16,6 +16,7 @@ use serde_json::Value;
 /// Who may use whom: our packages, each with those it may depend on outside of tests.
 const ARROWS: &[(&str, &[&str])] = &[
     ("wormhole-kit", &[]),
+    ("wormhole-chat", &["wormhole-kit"]),
     ("wormhole-magic", &["wormhole-kit"]),
     ("wormhole-sim", &["wormhole-kit"]),
     ("wormhole", &["wormhole-kit", "wormhole-magic", "wormhole-whisper"]),
@@ -25,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The packages without I/O.
-const CORES: &[&str] = &["kit", "magic", "whisper"];
+const CORES: &[&str] = &["chat", "kit", "magic", "whisper"];
 
 /// What no core may depend on, even through others.
 const OUTSIDE: &[&str] =
@@ -131,7 +132,9 @@ fn is_allowed(expression: &str) -> bool {
     }
 }
 
+/// The parts of a version without zeros at the end: `1.89.0` is `1.89`.
 fn version(text: &str) -> Vec<u32> {
+    let text = text.trim_end_matches(".0");
     text.split('.').map(|part| part.parse().unwrap()).collect()
 }
 

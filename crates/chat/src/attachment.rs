@@ -1,0 +1,213 @@
+//! Attachments: encrypted under a key of their own, stored where anyone may fetch them
+//! (docs/chat-protocol.md "Attachments").
+//!
+//! A blob is `IV ‖ ciphertext ‖ MAC`. Both directions take pieces of any length, so that large
+//! files need no large memory.
+
+mod blocks;
+
+use std::fmt;
+
+use hmac::{Hmac, Mac};
+use rand_core::CryptoRngCore;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use wormhole_kit::Secret;
+use zeroize::Zeroizing;
+
+use crate::kdf::{halves, hmac, tag_matches};
+use blocks::{Decrypting, Encrypting};
+
+/// The keys of one attachment: 32 bytes for AES, 32 for HMAC.
+#[derive(Clone, Eq, PartialEq)]
+pub struct AttachmentKey(Secret<64>);
+
+impl AttachmentKey {
+    /// Draws a key. Use it for one attachment only.
+    pub fn random(rng: &mut impl CryptoRngCore) -> Self {
+        let mut bytes = Zeroizing::new([0; 64]);
+        rng.fill_bytes(&mut *bytes);
+        Self(Secret::new(*bytes))
+    }
+
+    /// Takes exactly 64 bytes.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self(Secret::new(bytes)))
+    }
+
+    /// The 64 bytes.
+    pub const fn expose(&self) -> &[u8; 64] {
+        self.0.expose()
+    }
+
+    /// The key for the cipher and the one for the MAC.
+    fn parts(&self) -> (Secret<32>, Secret<32>) {
+        halves(self.0.expose())
+    }
+}
+
+impl fmt::Debug for AttachmentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AttachmentKey(…)")
+    }
+}
+
+/// Encrypts one attachment, piece by piece.
+pub struct AttachmentSealer {
+    cipher: Encrypting,
+    mac: Hmac<Sha256>,
+    digest: Sha256,
+}
+
+impl AttachmentSealer {
+    /// Begins a blob: writes its IV onto the end of `blob`.
+    pub fn new(key: &AttachmentKey, rng: &mut impl CryptoRngCore, blob: &mut Vec<u8>) -> Self {
+        let mut iv = [0; 16];
+        rng.fill_bytes(&mut iv);
+        let (cipher, mac) = key.parts();
+        let mut sealer = Self {
+            cipher: Encrypting::new(&cipher, &iv),
+            mac: hmac(mac.expose()),
+            digest: Sha256::new(),
+        };
+        blob.extend(iv);
+        sealer.hash(&iv);
+        sealer
+    }
+
+    /// Encrypts the next piece onto the end of `blob`.
+    pub fn update(&mut self, piece: &[u8], blob: &mut Vec<u8>) {
+        let start = blob.len();
+        self.cipher.update(piece, blob);
+        self.hash(blob.get(start..).unwrap_or_default());
+    }
+
+    /// Ends the blob, and returns its digest for the pointer.
+    pub fn finish(mut self, blob: &mut Vec<u8>) -> [u8; 32] {
+        let start = blob.len();
+        self.cipher.finish(blob);
+        let end = blob.get(start..).unwrap_or_default();
+        self.mac.update(end);
+        self.digest.update(end);
+        let mac = self.mac.finalize().into_bytes();
+        self.digest.update(mac);
+        blob.extend(mac);
+        self.digest.finalize().into()
+    }
+
+    fn hash(&mut self, bytes: &[u8]) {
+        self.mac.update(bytes);
+        self.digest.update(bytes);
+    }
+}
+
+impl fmt::Debug for AttachmentSealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AttachmentSealer(…)")
+    }
+}
+
+/// Decrypts one attachment, piece by piece.
+pub struct AttachmentOpener {
+    key: Secret<32>,
+    cipher: Option<Decrypting>,
+    mac: Hmac<Sha256>,
+    digest: Sha256,
+    /// What may still be the IV, or the MAC.
+    held: Vec<u8>,
+}
+
+impl AttachmentOpener {
+    /// Begins with a key.
+    pub fn new(key: &AttachmentKey) -> Self {
+        let (cipher, mac) = key.parts();
+        let (mac, digest) = (hmac(mac.expose()), Sha256::new());
+        Self { key: cipher, cipher: None, mac, digest, held: Vec::new() }
+    }
+
+    /// Decrypts the next piece of the blob onto the end of `plaintext`. None of it may be used
+    /// before [`AttachmentOpener::finish`] has said that it is genuine.
+    pub fn update(&mut self, piece: &[u8], plaintext: &mut Vec<u8>) {
+        self.digest.update(piece);
+        self.held.extend(piece);
+        if self.cipher.is_none()
+            && let Some((iv, _)) = self.held.split_first_chunk::<16>()
+        {
+            self.cipher = Some(Decrypting::new(&self.key, iv));
+            self.mac.update(iv);
+            self.held.drain(..16);
+        }
+        if let Some(cipher) = &mut self.cipher {
+            let ready = self.held.len().saturating_sub(MAC);
+            let ciphertext = self.held.get(..ready).unwrap_or_default();
+            self.mac.update(ciphertext);
+            cipher.update(ciphertext, plaintext);
+            self.held.drain(..ready);
+        }
+    }
+
+    /// Ends the blob: writes the last of the plaintext, if the blob is genuine. `digest` is the
+    /// pointer's; leave it out only if the sender's client knew none.
+    ///
+    /// # Errors
+    /// The blob is not what the sender uploaded. Throw away what was written.
+    pub fn finish(
+        self,
+        digest: Option<&[u8; 32]>,
+        plaintext: &mut Vec<u8>,
+    ) -> Result<(), AttachmentError> {
+        let found: [u8; 32] = self.digest.finalize().into();
+        if digest.is_some_and(|digest| !bool::from(digest.ct_eq(&found))) {
+            return Err(AttachmentError::NotGenuine);
+        }
+        let mac: [u8; 32] = self.mac.finalize().into_bytes().into();
+        if self.held.len() != MAC || !tag_matches(&mac, &self.held) {
+            return Err(AttachmentError::NotGenuine);
+        }
+        let last = self.cipher.and_then(Decrypting::finish).ok_or(AttachmentError::NotGenuine)?;
+        plaintext.extend(last.iter());
+        Ok(())
+    }
+}
+
+impl fmt::Debug for AttachmentOpener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AttachmentOpener(…)")
+    }
+}
+
+/// Bytes to which a plaintext of `size` bytes should be filled up with zeros, so that its length
+/// says little.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "far below 2^53, and positive"
+)]
+pub fn attachment_padding(size: u64) -> u64 {
+    let mut padded = 541.0_f64;
+    if size > 541 {
+        padded = 1.0;
+        while padded < size as f64 {
+            padded *= 1.05;
+        }
+    }
+    (padded as u64).max(size)
+}
+
+/// The blob is not what its pointer describes. One error for all reasons: which check failed would
+/// help whoever made it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachmentError {
+    /// It was damaged, cut short, or replaced.
+    #[error("the attachment is not what its sender uploaded")]
+    NotGenuine,
+}
+
+/// Bytes of the MAC at the end.
+const MAC: usize = 32;
+
+#[cfg(test)]
+mod tests;

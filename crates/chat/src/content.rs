@@ -1,0 +1,216 @@
+//! What is inside of an encrypted message (docs/chat-protocol.md "Content").
+//!
+//! Clients of the seed's time put a bare data message into the `body` of an envelope; later ones
+//! wrap it into a `Content`. Both are read, the latter is sent.
+
+mod data;
+mod proto;
+
+use prost::Message;
+use zeroize::Zeroizing;
+
+use crate::message::MAX_MESSAGE;
+use crate::time::Timestamp;
+use proto::ContentProto;
+
+pub use data::{AttachmentPlace, AttachmentPointer, DataMessage, Group, GroupChange};
+
+/// What one message says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Content {
+    /// Call signalling, which another part reads.
+    Call(Vec<u8>),
+    /// Text, attachments, and what goes with them.
+    Data(Box<DataMessage>),
+    /// The recipient could not decrypt a message of ours, and says which.
+    DecryptionError(Vec<u8>),
+    /// Nothing: it only moves a session forward.
+    Null,
+    /// Messages of ours were delivered, read or viewed.
+    Receipt(Receipt),
+    /// A group's sender key.
+    SenderKeyDistribution(Vec<u8>),
+    /// From another device of our own account, which another part reads.
+    Sync(Vec<u8>),
+    /// Someone began or stopped writing.
+    Typing(Typing),
+    /// Something newer than this program.
+    Unknown,
+}
+
+impl Content {
+    /// Reads the plaintext of an envelope's `content`, without its padding.
+    ///
+    /// # Errors
+    /// It is malformed. The sender's program is at fault; skip the message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ContentError> {
+        let proto = ContentProto::decode(checked(bytes)?).map_err(|_| ContentError::Malformed)?;
+        proto.try_into()
+    }
+
+    /// Reads the plaintext of an envelope's `body`, without its padding: a bare data message.
+    ///
+    /// # Errors
+    /// As [`Content::decode`].
+    pub fn decode_body(bytes: &[u8]) -> Result<Self, ContentError> {
+        let proto = Message::decode(checked(bytes)?).map_err(|_| ContentError::Malformed)?;
+        DataMessage::from_proto(proto).map(|data| Self::Data(Box::new(data)))
+    }
+
+    /// The plaintext for an envelope's `content`, still without padding.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(ContentProto::from(self).encode_to_vec())
+    }
+
+    /// When the sender says it was sent. It must be the envelope's timestamp, or the server (which
+    /// writes the envelope) could give a message the place of another.
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        match self {
+            Self::Data(data) => data.timestamp,
+            Self::Typing(typing) => Some(typing.timestamp),
+            Self::Call(_)
+            | Self::DecryptionError(_)
+            | Self::Null
+            | Self::Receipt(_)
+            | Self::SenderKeyDistribution(_)
+            | Self::Sync(_)
+            | Self::Unknown => None,
+        }
+    }
+}
+
+/// What became of messages.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Receipt {
+    /// What happened.
+    pub kind: ReceiptKind,
+    /// When the messages were sent, which names them.
+    pub timestamps: Vec<Timestamp>,
+}
+
+/// What a [`Receipt`] reports.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ReceiptKind {
+    /// They arrived on a device.
+    Delivery,
+    /// They were shown.
+    Read,
+    /// Media in them was played.
+    Viewed,
+}
+
+/// Someone writes, or stopped.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Typing {
+    /// When.
+    pub timestamp: Timestamp,
+    /// Whether they write now.
+    pub started: bool,
+    /// In which group.
+    pub group: Option<Vec<u8>>,
+}
+
+/// Why a plaintext could not be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContentError {
+    /// The fields are not those of content.
+    #[error("malformed content")]
+    Malformed,
+    /// A list in it is longer than anyone needs.
+    #[error("content with a list of {0} entries")]
+    TooMany(usize),
+}
+
+fn checked(bytes: &[u8]) -> Result<&[u8], ContentError> {
+    if bytes.len() > MAX_MESSAGE { Err(ContentError::Malformed) } else { Ok(bytes) }
+}
+
+/// Entries of any list in content at most.
+const MAX_LIST: usize = 1024;
+
+fn bounded<T>(list: Vec<T>) -> Result<Vec<T>, ContentError> {
+    if list.len() > MAX_LIST { Err(ContentError::TooMany(list.len())) } else { Ok(list) }
+}
+
+impl TryFrom<ContentProto> for Content {
+    type Error = ContentError;
+
+    fn try_from(proto: ContentProto) -> Result<Self, ContentError> {
+        Ok(if let Some(data) = proto.data {
+            Self::Data(Box::new(DataMessage::from_proto(data)?))
+        } else if let Some(sync) = proto.sync {
+            Self::Sync(sync)
+        } else if let Some(call) = proto.call {
+            Self::Call(call)
+        } else if proto.null.is_some() {
+            Self::Null
+        } else if let Some(receipt) = proto.receipt {
+            Self::receipt(receipt)?
+        } else if let Some(typing) = proto.typing {
+            Self::Typing(Typing {
+                timestamp: Timestamp(typing.timestamp.unwrap_or_default()),
+                started: typing.action.unwrap_or_default() == 0,
+                group: typing.group,
+            })
+        } else if let Some(key) = proto.sender_key_distribution {
+            Self::SenderKeyDistribution(key)
+        } else if let Some(error) = proto.decryption_error {
+            Self::DecryptionError(error)
+        } else {
+            Self::Unknown
+        })
+    }
+}
+
+impl Content {
+    fn receipt(proto: proto::ReceiptProto) -> Result<Self, ContentError> {
+        let kind = match proto.kind.unwrap_or_default() {
+            0 => ReceiptKind::Delivery,
+            1 => ReceiptKind::Read,
+            2 => ReceiptKind::Viewed,
+            _ => return Ok(Self::Unknown),
+        };
+        let timestamps = bounded(proto.timestamps)?.into_iter().map(Timestamp).collect();
+        Ok(Self::Receipt(Receipt { kind, timestamps }))
+    }
+}
+
+impl From<&Content> for ContentProto {
+    fn from(content: &Content) -> Self {
+        let mut proto = Self::default();
+        match content {
+            Content::Call(call) => proto.call = Some(call.clone()),
+            Content::Data(data) => proto.data = Some(data.to_proto()),
+            Content::DecryptionError(error) => proto.decryption_error = Some(error.clone()),
+            Content::Null => proto.null = Some(Vec::new()),
+            Content::Receipt(receipt) => {
+                let kind = match receipt.kind {
+                    ReceiptKind::Delivery => 0,
+                    ReceiptKind::Read => 1,
+                    ReceiptKind::Viewed => 2,
+                };
+                let timestamps = receipt.timestamps.iter().map(|time| time.0).collect();
+                proto.receipt = Some(proto::ReceiptProto { kind: Some(kind), timestamps });
+            }
+            Content::SenderKeyDistribution(key) => {
+                proto.sender_key_distribution = Some(key.clone());
+            }
+            Content::Sync(sync) => proto.sync = Some(sync.clone()),
+            Content::Typing(typing) => {
+                proto.typing = Some(proto::TypingProto {
+                    timestamp: Some(typing.timestamp.0),
+                    action: Some(u32::from(!typing.started)),
+                    group: typing.group.clone(),
+                });
+            }
+            Content::Unknown => {}
+        }
+        proto
+    }
+}
+
+#[cfg(test)]
+mod tests;

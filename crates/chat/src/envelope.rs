@@ -1,0 +1,237 @@
+//! The envelope of a message, as the server hands it to a device (docs/chat-protocol.md
+//! "Envelope"). Fields 1 to 7 are the seed's `IncomingPushMessageSignal`.
+
+use prost::Message;
+
+use crate::address::{AccountId, DeviceId};
+use crate::message::MAX_MESSAGE;
+use crate::time::Timestamp;
+
+/// A message with what the server knows about it. The server may lie in all of it; what the sender
+/// says is inside of the ciphertext.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Envelope {
+    /// What `body` or `content` is.
+    pub kind: EnvelopeKind,
+    /// The sender's number, or account id; absent when the sender is sealed.
+    pub source: Option<String>,
+    /// The sender's account.
+    pub source_account: Option<AccountId>,
+    /// The sender's device.
+    pub source_device: Option<DeviceId>,
+    /// The sender's app.
+    pub source_app: Option<String>,
+    /// The server the message came through, if it was not this one.
+    pub relay: Option<String>,
+    /// When the sender says it was sent.
+    pub timestamp: Timestamp,
+    /// An encrypted data message, from clients of the seed's time.
+    pub body: Option<Vec<u8>>,
+    /// An encrypted content.
+    pub content: Option<Vec<u8>>,
+    /// Names the message for acknowledgement.
+    pub guid: Option<String>,
+    /// When the server took it.
+    pub server_timestamp: Option<Timestamp>,
+    /// Which account of the device it is for.
+    pub destination: Option<AccountId>,
+    /// Which app of the device it is for.
+    pub destination_app: Option<String>,
+    /// Whether it may wake the device.
+    pub urgent: Option<bool>,
+    /// Whether it is not kept for devices that are away.
+    pub ephemeral: Option<bool>,
+}
+
+impl Envelope {
+    /// An envelope with nothing but its kind and timestamp.
+    pub const fn new(kind: EnvelopeKind, timestamp: Timestamp) -> Self {
+        Self {
+            kind,
+            source: None,
+            source_account: None,
+            source_device: None,
+            source_app: None,
+            relay: None,
+            timestamp,
+            body: None,
+            content: None,
+            guid: None,
+            server_timestamp: None,
+            destination: None,
+            destination_app: None,
+            urgent: None,
+            ephemeral: None,
+        }
+    }
+
+    /// Reads an envelope. Empty fields count as absent.
+    ///
+    /// # Errors
+    /// It is malformed; the server is at fault.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        if bytes.len() > MAX_ENVELOPE {
+            return Err(EnvelopeError::TooLong(bytes.len()));
+        }
+        let proto = EnvelopeProto::decode(bytes).map_err(|_| EnvelopeError::Malformed)?;
+        let device = match proto.source_device {
+            None | Some(0) => None,
+            Some(number) => Some(DeviceId::new(number).ok_or(EnvelopeError::Malformed)?),
+        };
+        Ok(Self {
+            kind: EnvelopeKind::from_number(proto.kind.unwrap_or_default()),
+            source: text(proto.source),
+            source_account: account(proto.source_account)?,
+            source_device: device,
+            source_app: text(proto.source_app),
+            relay: text(proto.relay),
+            timestamp: Timestamp(proto.timestamp.unwrap_or_default()),
+            body: proto.body.filter(|body| !body.is_empty()),
+            content: proto.content.filter(|content| !content.is_empty()),
+            guid: text(proto.guid),
+            server_timestamp: proto.server_timestamp.map(Timestamp),
+            destination: account(proto.destination)?,
+            destination_app: text(proto.destination_app),
+            urgent: proto.urgent,
+            ephemeral: proto.ephemeral,
+        })
+    }
+
+    /// What is sent. Absent and empty fields are left out.
+    pub fn encode(&self) -> Vec<u8> {
+        let proto = EnvelopeProto {
+            kind: Some(self.kind.number()),
+            source: text(self.source.clone()),
+            relay: text(self.relay.clone()),
+            timestamp: Some(self.timestamp.0),
+            body: self.body.clone().filter(|body| !body.is_empty()),
+            source_device: self.source_device.map(|device| device.number().into()),
+            content: self.content.clone().filter(|content| !content.is_empty()),
+            guid: text(self.guid.clone()),
+            server_timestamp: self.server_timestamp.map(|time| time.0),
+            source_account: self.source_account.map(|account| account.to_string()),
+            ephemeral: self.ephemeral,
+            destination: self.destination.map(|account| account.to_string()),
+            urgent: self.urgent,
+            source_app: text(self.source_app.clone()),
+            destination_app: text(self.destination_app.clone()),
+        };
+        proto.encode_to_vec()
+    }
+}
+
+/// What an envelope contains. The numbers are the wire's, which are not those of libsignal's
+/// messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum EnvelopeKind {
+    /// A [`crate::SignalMessage`].
+    Ciphertext,
+    /// Of clients before the seed.
+    KeyExchange,
+    /// Of the seed: a data message that nobody encrypted. Never shown.
+    Plaintext,
+    /// Only to report that something could not be decrypted.
+    PlaintextContent,
+    /// A [`crate::PreKeySignalMessage`].
+    PreKeyBundle,
+    /// The server delivered a message of ours.
+    Receipt,
+    /// A message under a group's sender key.
+    SenderKey,
+    /// Something newer than this program.
+    Unknown(u32),
+    /// A message whose sender only the recipient learns.
+    UnidentifiedSender,
+}
+
+impl EnvelopeKind {
+    /// The number on the wire.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Ciphertext => 1,
+            Self::KeyExchange => 2,
+            Self::PreKeyBundle => 3,
+            Self::Plaintext => 4,
+            Self::Receipt => 5,
+            Self::UnidentifiedSender => 6,
+            Self::SenderKey => 7,
+            Self::PlaintextContent => 8,
+            Self::Unknown(number) => number,
+        }
+    }
+
+    /// The reverse of [`EnvelopeKind::number`].
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Ciphertext,
+            2 => Self::KeyExchange,
+            3 => Self::PreKeyBundle,
+            4 => Self::Plaintext,
+            5 => Self::Receipt,
+            6 => Self::UnidentifiedSender,
+            7 => Self::SenderKey,
+            8 => Self::PlaintextContent,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// Why bytes are no envelope.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// The fields are not those of an envelope.
+    #[error("malformed envelope")]
+    Malformed,
+    /// It is longer than any envelope may be.
+    #[error("an envelope of {0} bytes is too long")]
+    TooLong(usize),
+}
+
+fn text(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn account(id: Option<String>) -> Result<Option<AccountId>, EnvelopeError> {
+    text(id).map(|id| id.parse()).transpose().map_err(|_| EnvelopeError::Malformed)
+}
+
+#[derive(Message)]
+struct EnvelopeProto {
+    #[prost(uint32, optional, tag = "1")]
+    kind: Option<u32>,
+    #[prost(string, optional, tag = "2")]
+    source: Option<String>,
+    #[prost(string, optional, tag = "3")]
+    relay: Option<String>,
+    #[prost(uint64, optional, tag = "5")]
+    timestamp: Option<u64>,
+    #[prost(bytes = "vec", optional, tag = "6")]
+    body: Option<Vec<u8>>,
+    #[prost(uint32, optional, tag = "7")]
+    source_device: Option<u32>,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    content: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "9")]
+    guid: Option<String>,
+    #[prost(uint64, optional, tag = "10")]
+    server_timestamp: Option<u64>,
+    #[prost(string, optional, tag = "11")]
+    source_account: Option<String>,
+    #[prost(bool, optional, tag = "12")]
+    ephemeral: Option<bool>,
+    #[prost(string, optional, tag = "13")]
+    destination: Option<String>,
+    #[prost(bool, optional, tag = "14")]
+    urgent: Option<bool>,
+    // Ours, far from what others may come to use.
+    #[prost(string, optional, tag = "100")]
+    source_app: Option<String>,
+    #[prost(string, optional, tag = "101")]
+    destination_app: Option<String>,
+}
+
+/// Bytes of an envelope at most: a message and its names.
+pub const MAX_ENVELOPE: usize = MAX_MESSAGE + 4096;

@@ -1,0 +1,100 @@
+//! End-to-end encrypted messaging without I/O, compatible with libsignal's versions 3 and 4.
+//!
+//! There is no socket, file, clock or randomness source in here. What must survive leaves as plain
+//! data. The protocols are those that Signal published; no code of theirs was read.
+//!
+//! ```
+//! use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+//! use wormhole_chat::{
+//!     Address, DeviceId, Identity, KeyPair, NamedPreKeys, PreKeyBundle, PreKeySignalMessage, Route,
+//!     SessionRecord, SignedPreKey, Timestamp,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let mut rng = ChaCha20Rng::seed_from_u64(1);
+//! let now = Timestamp(1_600_000_000_000);
+//! let [alice, bob] = ["9d0652a3-dcc3-4d11-975f-74d61598733f", "796abedb-ca4e-4f18-8803-1fde5b921f9f"]
+//!     .map(|id| Address { account: id.parse().unwrap(), device: DeviceId::PRIMARY });
+//! let ours = Identity { pair: KeyPair::random(&mut rng), registration_id: 111 };
+//! let theirs = Identity { pair: KeyPair::random(&mut rng), registration_id: 222 };
+//!
+//! // Bob publishes keys.
+//! let signed = SignedPreKey::random(22, &theirs.pair, now, &mut rng);
+//! let bundle = PreKeyBundle {
+//!     device: bob.device,
+//!     registration_id: 222,
+//!     identity: *theirs.pair.public(),
+//!     signed: (22, *signed.pair.public(), signed.signature),
+//!     one_time: None,
+//!     kem: None,
+//! };
+//!
+//! // Alice writes to him while he is away.
+//! let route = Route { from: alice, to: bob };
+//! let mut sessions = SessionRecord::default();
+//! sessions.initiate(&ours, &bundle.verify()?, now, &mut rng)?;
+//! let sent = sessions.encrypt(&ours, route, b"hello", now)?;
+//!
+//! // Bob reads it.
+//! let message = PreKeySignalMessage::decode(&sent.bytes)?;
+//! let keys = NamedPreKeys { signed: Some(&signed), one_time: None, kem: None };
+//! let mut sessions = SessionRecord::default();
+//! let read = sessions.decrypt_first(&theirs, route, &message, keys, None, &mut rng)?;
+//! assert_eq!(*read.plaintext, b"hello");
+//! # Ok(())
+//! # }
+//! ```
+
+mod address;
+mod attachment;
+mod cipher;
+mod content;
+mod envelope;
+mod fingerprint;
+mod kdf;
+mod kem;
+mod key;
+mod message;
+mod padding;
+mod prekey;
+mod profile;
+mod push;
+mod ratchet;
+mod record;
+mod session;
+mod time;
+mod websocket;
+mod x3dh;
+
+pub use address::{AccountId, Address, DeviceId, NotAnAccountId, Route};
+pub use attachment::{
+    AttachmentError, AttachmentKey, AttachmentOpener, AttachmentSealer, attachment_padding,
+};
+pub use content::{
+    AttachmentPlace, AttachmentPointer, Content, ContentError, DataMessage, Group, GroupChange,
+    Receipt, ReceiptKind, Typing,
+};
+pub use envelope::{Envelope, EnvelopeError, EnvelopeKind, MAX_ENVELOPE};
+pub use fingerprint::{Fingerprint, directory_token, safety_number};
+pub use kem::{KemCiphertext, KemError, KemKeyPair, KemPublicKey};
+pub use key::{ENCODED_KEY, KeyError, KeyPair, PrivateKey, PublicKey, Signature};
+pub use message::{
+    Ciphertext, CiphertextKind, MAX_MESSAGE, MessageError, PreKeySignalMessage, SignalMessage,
+};
+pub use padding::{pad, unpad};
+pub use prekey::{
+    BundleError, KemPreKey, OneTimePreKey, PreKeyBundle, SignedPreKey, VerifiedBundle,
+};
+pub use profile::{AccessKey, ProfileError, ProfileField, ProfileKey};
+pub use push::{PushError, SignalingKey};
+pub use record::{
+    FirstMessage, Identity, InitiateError, NamedPreKeys, SessionRecord, StoredRecordError,
+    UsedPreKeys,
+};
+pub use session::{DecryptError, EncryptError};
+pub use time::Timestamp;
+pub use websocket::{
+    CLOSE_MALFORMED, MAX_FRAME, WebSocketError, WebSocketMessage, WebSocketRequest,
+    WebSocketResponse,
+};
+pub use x3dh::Version;

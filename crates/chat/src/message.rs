@@ -1,0 +1,310 @@
+//! The two messages of a session on the wire: `SignalMessage` and `PreKeySignalMessage`
+//! (docs/chat-protocol.md "Messages").
+//!
+//! Decoding checks everything that needs no key. A MAC is checked with the keys of its message, by
+//! the session.
+
+use prost::Message;
+
+use crate::address::{ROUTE, Route};
+use crate::cipher;
+use crate::kdf::{hmac, tag_matches};
+use crate::kem::{KemCiphertext, KemError};
+use crate::key::{KeyError, PublicKey};
+use crate::ratchet::MessageKeys;
+use crate::x3dh::Version;
+
+/// A message of a session that both sides know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SignalMessage {
+    pub(crate) version: Version,
+    pub(crate) ratchet_key: PublicKey,
+    pub(crate) counter: u32,
+    pub(crate) ciphertext: Vec<u8>,
+    pub(crate) route: Option<[u8; ROUTE]>,
+    /// What the MAC is over, apart from the identities.
+    signed: Vec<u8>,
+    mac: [u8; MAC],
+}
+
+impl SignalMessage {
+    /// Reads a whole message: version, fields, MAC.
+    ///
+    /// # Errors
+    /// It is no message of versions 3 and 4. Drop it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        let (signed, mac) = bytes.split_last_chunk().ok_or(MessageError::Malformed)?;
+        let (version, fields) = split_version(signed, bytes.len())?;
+        let proto = SignalFields::decode(fields).map_err(|_| MessageError::Malformed)?;
+        let (Some(key), Some(counter), Some(ciphertext)) =
+            (proto.ratchet_key, proto.counter, proto.ciphertext)
+        else {
+            return Err(MessageError::Malformed);
+        };
+        let route = proto.route.filter(|route| !route.is_empty());
+        let route = route.map(|route| route.try_into()).transpose();
+        Ok(Self {
+            version,
+            ratchet_key: PublicKey::decode(&key)?,
+            counter,
+            ciphertext,
+            route: route.map_err(|_| MessageError::Malformed)?,
+            signed: signed.to_vec(),
+            mac: *mac,
+        })
+    }
+
+    /// Whether the sender knew `keys`, and meant exactly this message from `sender` to `recipient`.
+    pub(crate) fn is_authentic(
+        &self,
+        keys: &MessageKeys,
+        sender: &PublicKey,
+        recipient: &PublicKey,
+    ) -> bool {
+        tag_matches(&mac(keys, sender, recipient, &self.signed), &self.mac)
+    }
+}
+
+/// What [`seal`] writes apart from the plaintext.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header<'a> {
+    pub(crate) version: Version,
+    pub(crate) ratchet_key: &'a PublicKey,
+    pub(crate) counter: u32,
+    pub(crate) previous_counter: u32,
+    pub(crate) route: Option<Route>,
+}
+
+/// Encrypts and authenticates one message from `sender` to `recipient`.
+pub(crate) fn seal(
+    header: &Header<'_>,
+    keys: &MessageKeys,
+    sender: &PublicKey,
+    recipient: &PublicKey,
+    plaintext: &[u8],
+) -> Vec<u8> {
+    let mut ciphertext = Vec::with_capacity(cipher::padded(plaintext.len()));
+    cipher::encrypt(&keys.cipher, &keys.iv, plaintext, &mut ciphertext);
+    let fields = SignalFields {
+        ratchet_key: Some(header.ratchet_key.encode().to_vec()),
+        counter: Some(header.counter),
+        previous_counter: Some(header.previous_counter),
+        ciphertext: Some(ciphertext),
+        route: header.route.map(|route| route.to_wire().to_vec()),
+    };
+    let mut bytes = with_version(header.version, &fields, MAC);
+    let tag = mac(keys, sender, recipient, &bytes);
+    bytes.extend(tag.iter().take(MAC));
+    bytes
+}
+
+fn mac(keys: &MessageKeys, sender: &PublicKey, recipient: &PublicKey, signed: &[u8]) -> [u8; 32] {
+    use ::hmac::Mac;
+    let mut mac = hmac(keys.mac.expose());
+    mac.update(&sender.encode());
+    mac.update(&recipient.encode());
+    mac.update(signed);
+    mac.finalize().into_bytes().into()
+}
+
+/// A message of a session that the recipient may not know yet, with what it takes to begin it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PreKeySignalMessage {
+    pub(crate) version: Version,
+    pub(crate) registration_id: u32,
+    pub(crate) pre_key_id: Option<u32>,
+    pub(crate) signed_pre_key_id: u32,
+    pub(crate) kem: Option<(u32, KemCiphertext)>,
+    pub(crate) base_key: PublicKey,
+    pub(crate) identity: PublicKey,
+    pub(crate) message: SignalMessage,
+}
+
+impl PreKeySignalMessage {
+    /// Reads a whole message and the one inside.
+    ///
+    /// # Errors
+    /// It is no message of versions 3 and 4. Drop it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        let (version, fields) = split_version(bytes, bytes.len())?;
+        let proto = PreKeyFields::decode(fields).map_err(|_| MessageError::Malformed)?;
+        let (Some(signed_pre_key_id), Some(base_key), Some(identity), Some(message)) =
+            (proto.signed_pre_key_id, proto.base_key, proto.identity, proto.message)
+        else {
+            return Err(MessageError::Malformed);
+        };
+        let kem = match (version, proto.kem_pre_key_id, proto.kem_ciphertext) {
+            (Version::X3dh, None, None) => None,
+            (Version::Pqxdh, Some(id), Some(bytes)) => Some((id, KemCiphertext::decode(&bytes)?)),
+            _ => return Err(MessageError::Malformed),
+        };
+        let message = SignalMessage::decode(&message)?;
+        if message.version != version {
+            return Err(MessageError::Malformed);
+        }
+        Ok(Self {
+            version,
+            registration_id: proto.registration_id.unwrap_or_default(),
+            pre_key_id: proto.pre_key_id,
+            signed_pre_key_id,
+            kem,
+            base_key: PublicKey::decode(&base_key)?,
+            identity: PublicKey::decode(&identity)?,
+            message,
+        })
+    }
+
+    /// Whom the sender claims to be. It is true once the message has been decrypted.
+    pub const fn identity(&self) -> &PublicKey {
+        &self.identity
+    }
+
+    /// The registration id of the sender's device.
+    pub const fn registration_id(&self) -> u32 {
+        self.registration_id
+    }
+
+    /// The one-time prekey of ours that the sender used.
+    pub const fn pre_key_id(&self) -> Option<u32> {
+        self.pre_key_id
+    }
+
+    /// The signed prekey of ours that the sender used.
+    pub const fn signed_pre_key_id(&self) -> u32 {
+        self.signed_pre_key_id
+    }
+
+    /// The post-quantum prekey of ours that the sender used.
+    pub fn kem_pre_key_id(&self) -> Option<u32> {
+        self.kem.as_ref().map(|(id, _)| *id)
+    }
+}
+
+/// What [`seal_first`] writes around a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening<'a> {
+    pub(crate) version: Version,
+    pub(crate) registration_id: u32,
+    pub(crate) pre_key_id: Option<u32>,
+    pub(crate) signed_pre_key_id: u32,
+    pub(crate) kem: Option<&'a (u32, KemCiphertext)>,
+    pub(crate) base_key: &'a PublicKey,
+    pub(crate) identity: &'a PublicKey,
+}
+
+/// Wraps a sealed message for someone who may not know the session yet.
+pub(crate) fn seal_first(opening: &Opening<'_>, message: Vec<u8>) -> Vec<u8> {
+    let fields = PreKeyFields {
+        pre_key_id: opening.pre_key_id,
+        base_key: Some(opening.base_key.encode().to_vec()),
+        identity: Some(opening.identity.encode().to_vec()),
+        message: Some(message),
+        registration_id: Some(opening.registration_id),
+        signed_pre_key_id: Some(opening.signed_pre_key_id),
+        kem_pre_key_id: opening.kem.map(|(id, _)| *id),
+        kem_ciphertext: opening.kem.map(|(_, ciphertext)| ciphertext.encode()),
+    };
+    with_version(opening.version, &fields, 0)
+}
+
+/// A sealed message, and which of the two it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ciphertext {
+    /// Which message the bytes are.
+    pub kind: CiphertextKind,
+    /// What is sent.
+    pub bytes: Vec<u8>,
+}
+
+/// Which message a [`Ciphertext`] is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum CiphertextKind {
+    /// A [`PreKeySignalMessage`].
+    PreKey,
+    /// A [`SignalMessage`].
+    Signal,
+}
+
+/// Why bytes are no message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// A post-quantum ciphertext in it is unusable.
+    #[error("the message has an unusable ciphertext: {0}")]
+    BadCiphertext(#[from] KemError),
+    /// A key in it is unusable.
+    #[error("the message has an unusable key: {0}")]
+    BadKey(#[from] KeyError),
+    /// A field is missing, or the bytes have no such structure at all.
+    #[error("malformed message")]
+    Malformed,
+    /// It is longer than any message may be.
+    #[error("a message of {0} bytes is too long")]
+    TooLong(usize),
+    /// Neither version 3 nor version 4.
+    #[error("unsupported message version {0}")]
+    UnsupportedVersion(u8),
+}
+
+/// The message's version is the high half of the first byte; the low half is what the sender
+/// could speak at most, and nobody needs it.
+fn split_version(bytes: &[u8], length: usize) -> Result<(Version, &[u8]), MessageError> {
+    if length > MAX_MESSAGE {
+        return Err(MessageError::TooLong(length));
+    }
+    let (first, rest) = bytes.split_first().ok_or(MessageError::Malformed)?;
+    let number = first >> 4;
+    let version = Version::from_number(number).ok_or(MessageError::UnsupportedVersion(number))?;
+    Ok((version, rest))
+}
+
+/// Writes the version in both halves of the first byte, as old clients demand, then the fields;
+/// leaves room for what follows.
+fn with_version(version: Version, fields: &impl Message, room: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + fields.encoded_len() + room);
+    bytes.push(version.number() * 0x11);
+    fields.encode_raw(&mut bytes);
+    bytes
+}
+
+#[derive(Message)]
+struct SignalFields {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    ratchet_key: Option<Vec<u8>>,
+    #[prost(uint32, optional, tag = "2")]
+    counter: Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    previous_counter: Option<u32>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    ciphertext: Option<Vec<u8>>,
+    // Tag 5 is the post-quantum ratchet's, which we do not speak yet.
+    #[prost(bytes = "vec", optional, tag = "6")]
+    route: Option<Vec<u8>>,
+}
+
+#[derive(Message)]
+struct PreKeyFields {
+    #[prost(uint32, optional, tag = "5")]
+    registration_id: Option<u32>,
+    #[prost(uint32, optional, tag = "1")]
+    pre_key_id: Option<u32>,
+    #[prost(uint32, optional, tag = "6")]
+    signed_pre_key_id: Option<u32>,
+    #[prost(uint32, optional, tag = "7")]
+    kem_pre_key_id: Option<u32>,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    kem_ciphertext: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    base_key: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    identity: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    message: Option<Vec<u8>>,
+}
+
+/// Bytes of the MAC that are sent.
+const MAC: usize = 8;
+
+/// Bytes of a message at most: what the service carries.
+pub const MAX_MESSAGE: usize = 256 * 1024;

@@ -1,0 +1,170 @@
+//! Profiles: names and pictures that only those with the profile key can read
+//! (docs/chat-protocol.md "Profiles").
+
+use aes_gcm::aead::{Aead, KeyInit};
+use aes_gcm::{Aes256Gcm, Key, Nonce};
+use rand_core::CryptoRngCore;
+use wormhole_kit::Secret;
+use zeroize::Zeroizing;
+
+use crate::address::AccountId;
+use crate::kdf::{hkdf, tag};
+
+/// Opens an account's profile. Its owner hands it to whom they talk to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProfileKey(Secret<32>);
+
+impl ProfileKey {
+    /// Draws a key.
+    pub fn random(rng: &mut impl CryptoRngCore) -> Self {
+        let mut bytes = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *bytes);
+        Self(Secret::new(*bytes))
+    }
+
+    /// Takes the 32 bytes.
+    pub const fn from_secret(secret: Secret<32>) -> Self {
+        Self(secret)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_secret(&self) -> &Secret<32> {
+        &self.0
+    }
+
+    /// Seals one field, filled up with zeros to the smallest of the field's lengths.
+    ///
+    /// # Errors
+    /// The value is longer than the field may be.
+    pub fn seal(
+        &self,
+        field: ProfileField,
+        value: &[u8],
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Vec<u8>, ProfileError> {
+        let fits = field.lengths().iter().find(|length| value.len() <= **length);
+        let mut padded = Zeroizing::new(value.to_vec());
+        padded.resize(*fits.ok_or(ProfileError::TooLong(value.len()))?, 0);
+        let mut nonce = [0; 12];
+        rng.fill_bytes(&mut nonce);
+        let sealed = self.cipher().encrypt(Nonce::from_slice(&nonce), padded.as_slice());
+        Ok([&nonce[..], &sealed.map_err(|_| ProfileError::TooLong(value.len()))?].concat())
+    }
+
+    /// Opens one field. Zeros at its end were padding.
+    ///
+    /// # Errors
+    /// It was not sealed with this key, or was altered.
+    pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, ProfileError> {
+        let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(ProfileError::NotGenuine)?;
+        let opened = self.cipher().decrypt(Nonce::from_slice(nonce), sealed);
+        let mut value = Zeroizing::new(opened.map_err(|_| ProfileError::NotGenuine)?);
+        let end = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        value.truncate(end);
+        Ok(value)
+    }
+
+    /// What lets others send to this account without saying who they are.
+    pub fn access_key(&self) -> AccessKey {
+        let sealed = self.cipher().encrypt(&Nonce::default(), [0; 16].as_slice());
+        let bytes = sealed.unwrap_or_default();
+        AccessKey(Secret::new(bytes.first_chunk().copied().unwrap_or_default()))
+    }
+
+    /// Names the profile's state on the server, in 64 hexadecimal digits.
+    pub fn version(&self, account: &AccountId) -> String {
+        let info = [VERSION_INFO, account.as_bytes()].concat();
+        let bytes = hkdf::<32>(&[0; 32], self.0.expose(), &info);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn cipher(&self) -> Aes256Gcm {
+        Aes256Gcm::new(Key::<Aes256Gcm>::from_slice(self.0.expose()))
+    }
+}
+
+/// What lets others send to an account without saying who they are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AccessKey(Secret<16>);
+
+impl AccessKey {
+    /// The 16 bytes, for the server.
+    pub const fn expose(&self) -> &[u8; 16] {
+        self.0.expose()
+    }
+
+    /// Shows others that the server knows the right key.
+    pub fn checksum(&self) -> [u8; 32] {
+        tag(self.0.expose(), &[&[0; 32]])
+    }
+}
+
+/// A field of a profile. Its length on the server tells only which of a few it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ProfileField {
+    /// Text about oneself.
+    About,
+    /// One emoji.
+    Emoji,
+    /// Given name, zero byte, family name.
+    Name,
+}
+
+impl ProfileField {
+    const fn lengths(self) -> &'static [usize] {
+        match self {
+            Self::About => &[128, 254, 512],
+            Self::Emoji => &[32],
+            Self::Name => &[53, 257],
+        }
+    }
+}
+
+/// Why a field was not sealed or opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// It was not sealed with this key, or was altered.
+    #[error("the profile cannot be opened")]
+    NotGenuine,
+    /// The field cannot hold so many bytes.
+    #[error("{0} bytes do not fit into the field")]
+    TooLong(usize),
+}
+
+/// Ours: Signal's own versions need its zero-knowledge library.
+const VERSION_INFO: &[u8] = b"wormhole profile version";
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_field_has_one_of_few_lengths_and_opens_with_its_key_alone() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (key, other) = (ProfileKey::random(&mut rng), ProfileKey::random(&mut rng));
+        for (value, length) in [(&b""[..], 81), (b"Alice\0Smith", 81), (&[b'a'; 54], 285)] {
+            let mut sealed = key.seal(ProfileField::Name, value, &mut rng).unwrap();
+            assert_eq!(sealed.len(), length);
+            assert_eq!(*key.open(&sealed).unwrap(), value);
+            assert_eq!(other.open(&sealed), Err(ProfileError::NotGenuine));
+            sealed[20] ^= 1;
+            assert_eq!(key.open(&sealed), Err(ProfileError::NotGenuine));
+        }
+        let long = key.seal(ProfileField::Name, &[1; 258], &mut rng);
+        assert_eq!(long, Err(ProfileError::TooLong(258)));
+        assert_eq!(key.open(&[]), Err(ProfileError::NotGenuine));
+    }
+
+    #[test]
+    fn a_version_differs_by_account() {
+        let key = ProfileKey::random(&mut ChaCha20Rng::seed_from_u64(1));
+        let [a, b] = [1, 2].map(|byte| key.version(&AccountId::from_bytes([byte; 16])));
+        assert_ne!(a, b);
+        assert_eq!(a.len(), 64);
+    }
+}

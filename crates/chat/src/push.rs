@@ -1,0 +1,92 @@
+//! What a push service may see: an envelope, sealed under the device's signaling key
+//! (docs/chat-protocol.md "Signaling key").
+
+use std::fmt;
+
+use rand_core::CryptoRngCore;
+use wormhole_kit::{Reader, Secret};
+use zeroize::Zeroizing;
+
+use crate::cipher;
+use crate::kdf::{tag, tag_matches};
+
+/// 32 bytes for AES, 20 bytes for the MAC: a secret between a device and its server.
+#[derive(Clone, Eq, PartialEq)]
+pub struct SignalingKey {
+    cipher: Secret<32>,
+    mac: Secret<20>,
+}
+
+impl SignalingKey {
+    /// Draws a key.
+    pub fn random(rng: &mut impl CryptoRngCore) -> Self {
+        let (mut cipher, mut mac) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 20]));
+        rng.fill_bytes(&mut *cipher);
+        rng.fill_bytes(&mut *mac);
+        Self { cipher: Secret::new(*cipher), mac: Secret::new(*mac) }
+    }
+
+    /// Takes exactly 52 bytes.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let cipher = Secret::new(reader.array().ok()?);
+        let mac = Secret::new(reader.array().ok()?);
+        reader.is_empty().then_some(Self { cipher, mac })
+    }
+
+    /// The 52 bytes.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([&self.cipher.expose()[..], &self.mac.expose()[..]].concat())
+    }
+
+    /// Seals an encoded envelope.
+    pub fn seal(&self, envelope: &[u8], rng: &mut impl CryptoRngCore) -> Vec<u8> {
+        let mut iv = [0; 16];
+        rng.fill_bytes(&mut iv);
+        let mut payload = Vec::with_capacity(OVERHEAD + cipher::padded(envelope.len()));
+        payload.push(VERSION);
+        payload.extend(iv);
+        cipher::encrypt(&self.cipher, &iv, envelope, &mut payload);
+        let tag = tag(self.mac.expose(), &[&payload]);
+        payload.extend(tag.iter().take(TAG));
+        payload
+    }
+
+    /// Opens a payload.
+    ///
+    /// # Errors
+    /// It was not sealed with this key, or was altered.
+    pub fn open(&self, payload: &[u8]) -> Result<Zeroizing<Vec<u8>>, PushError> {
+        let (signed, mac) = payload.split_last_chunk::<TAG>().ok_or(PushError)?;
+        if !tag_matches(&tag(self.mac.expose(), &[signed]), mac) {
+            return Err(PushError);
+        }
+        let mut reader = Reader::new(signed);
+        if reader.u8() != Ok(VERSION) {
+            return Err(PushError);
+        }
+        let iv = reader.array().map_err(|_| PushError)?;
+        cipher::decrypt(&self.cipher, &iv, reader.rest()).ok_or(PushError)
+    }
+}
+
+impl fmt::Debug for SignalingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignalingKey(…)")
+    }
+}
+
+/// A payload was not sealed with this key, or was altered. Drop it; the message itself is still
+/// at the server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the payload cannot be opened")]
+pub struct PushError;
+
+/// The only version there is.
+const VERSION: u8 = 1;
+
+/// Bytes of the MAC, which is HMAC-SHA256 cut short, although the seed calls its key one for SHA-1.
+const TAG: usize = 10;
+
+/// Bytes of version, IV and MAC.
+const OVERHEAD: usize = 1 + 16 + TAG;

@@ -1,0 +1,84 @@
+//! One receiving chain, with the seeds of the messages that were skipped (Double Ratchet §2.6).
+
+use std::collections::VecDeque;
+
+use super::{ChainKey, FindError, MessageSeed, Step};
+use crate::key::PublicKey;
+
+/// Seeds of skipped messages by their counters, ascending.
+pub(crate) type Skipped = VecDeque<(u32, MessageSeed)>;
+
+/// What the peer sends with one of its ratchet keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ReceiverChain {
+    pub(crate) theirs: PublicKey,
+    pub(crate) chain: ChainKey,
+    pub(crate) skipped: Skipped,
+}
+
+impl ReceiverChain {
+    /// A chain of which nothing has been read.
+    pub(crate) const fn new(theirs: PublicKey, chain: ChainKey) -> Self {
+        Self { theirs, chain, skipped: VecDeque::new() }
+    }
+
+    /// Finds the seed of message `counter`, skipping at most `limit` messages. `receiver` is this
+    /// chain's own position, for the step.
+    pub(super) fn find(
+        &self,
+        receiver: usize,
+        counter: u32,
+        limit: u32,
+    ) -> Result<(Step, MessageSeed), FindError> {
+        let Some(jump) = counter.checked_sub(self.chain.index) else {
+            return self.find_late(receiver, counter);
+        };
+        if jump > limit {
+            return Err(FindError::TooFarAhead(jump));
+        }
+        // Seeds that would be dropped again are not derived at all.
+        let kept_from = counter.saturating_sub(MAX_SKIPPED);
+        let mut chain = None;
+        let mut skipped = Skipped::new();
+        for index in self.chain.index..counter {
+            let at = chain.as_ref().unwrap_or(&self.chain);
+            if index < kept_from {
+                chain = Some(at.skip().ok_or(FindError::TooFarAhead(jump))?);
+            } else {
+                let (seed, next) = at.step().ok_or(FindError::TooFarAhead(jump))?;
+                skipped.push_back((index, seed));
+                chain = Some(next);
+            }
+        }
+        let at = chain.as_ref().unwrap_or(&self.chain);
+        let (seed, chain) = at.step().ok_or(FindError::TooFarAhead(jump))?;
+        Ok((Step::Advance { receiver, chain, skipped }, seed))
+    }
+
+    fn find_late(&self, receiver: usize, counter: u32) -> Result<(Step, MessageSeed), FindError> {
+        let found = self.skipped.binary_search_by_key(&counter, |(index, _)| *index);
+        let position = found.map_err(|_| FindError::Duplicate)?;
+        let (_, seed) = self.skipped.get(position).ok_or(FindError::Duplicate)?;
+        Ok((Step::Late { receiver, position }, seed.clone()))
+    }
+
+    /// Makes a step of this chain; a turn is none.
+    pub(super) fn commit(&mut self, step: Step) {
+        match step {
+            Step::Advance { chain, skipped, .. } => {
+                self.chain = chain;
+                self.skipped.extend(skipped);
+                let max = usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX);
+                let excess = self.skipped.len().saturating_sub(max);
+                self.skipped.drain(..excess);
+            }
+            Step::Late { position, .. } => {
+                self.skipped.remove(position);
+            }
+            Step::Turn { .. } => {}
+        }
+    }
+}
+
+/// Seeds kept per chain; the oldest goes first. What deployed clients keep.
+pub(crate) const MAX_SKIPPED: u32 = 2000;

@@ -1,0 +1,353 @@
+//! Everything about one device of a peer: the session in use, earlier ones, and what they taught.
+//!
+//! Several sessions exist when both sides began one at the same time, or one side lost its state.
+//! The one that decrypted last is used for sending, so both sides meet (Sesame §3.4).
+
+mod storage;
+
+use std::collections::VecDeque;
+
+use rand_core::CryptoRngCore;
+use zeroize::Zeroizing;
+
+use crate::address::Route;
+use crate::key::{KeyError, KeyPair, PublicKey};
+use crate::message::{Ciphertext, PreKeySignalMessage, SignalMessage};
+use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey, VerifiedBundle};
+use crate::ratchet::Ratchet;
+use crate::session::{DecryptError, EncryptError, MAX_JUMP, Pending, Session};
+use crate::time::Timestamp;
+use crate::x3dh::{self, ChosenPreKeys, Version};
+
+pub use storage::StoredRecordError;
+
+/// Our own side of every session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// The account's identity key; all its devices share it.
+    pub pair: KeyPair,
+    /// Drawn when this device was set up, 1 to 16380.
+    pub registration_id: u32,
+}
+
+/// The sessions with one device of a peer.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SessionRecord {
+    current: Option<Session>,
+    /// Newest first.
+    archived: VecDeque<Session>,
+    /// Whether the device ever had a post-quantum prekey: then it always has.
+    had_post_quantum: bool,
+}
+
+/// The private halves of those prekeys that a first message names.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedPreKeys<'a> {
+    /// The key with [`PreKeySignalMessage::signed_pre_key_id`].
+    pub signed: Option<&'a SignedPreKey>,
+    /// The key with [`PreKeySignalMessage::pre_key_id`].
+    pub one_time: Option<&'a OneTimePreKey>,
+    /// The key with [`PreKeySignalMessage::kem_pre_key_id`].
+    pub kem: Option<&'a KemPreKey>,
+}
+
+/// A decrypted first message.
+#[derive(Debug, Eq, PartialEq)]
+pub struct FirstMessage {
+    /// What the peer wrote.
+    pub plaintext: Zeroizing<Vec<u8>>,
+    /// What has to happen to our prekeys, if the message began a session; together with storing
+    /// the record, or a replay would be read again.
+    pub used: Option<UsedPreKeys>,
+}
+
+/// Prekeys that began a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UsedPreKeys {
+    /// Delete this one-time prekey.
+    pub one_time: Option<u32>,
+    /// Delete this post-quantum prekey, unless it is the last resort.
+    pub kem: Option<u32>,
+    /// The signed prekey, which stays.
+    pub signed: u32,
+    /// The initiator's base key. Where no prekey was deleted, remember the three and refuse
+    /// another message that would begin a session with them.
+    pub base_key: PublicKey,
+}
+
+impl SessionRecord {
+    /// Begins a session with the device that a bundle describes, and puts it in use.
+    ///
+    /// # Errors
+    /// The bundle is unusable, or worse than what the device had before. Nothing has changed.
+    pub fn initiate(
+        &mut self,
+        us: &Identity,
+        bundle: &VerifiedBundle,
+        now: Timestamp,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<(), InitiateError> {
+        let theirs = bundle.bundle();
+        if self.had_post_quantum && theirs.kem.is_none() {
+            return Err(InitiateError::Downgrade);
+        }
+        let initiated = x3dh::initiate(&us.pair, bundle, rng)?;
+        let (signed_pre_key_id, signed, _) = &theirs.signed;
+        let pending = Pending {
+            pre_key_id: theirs.one_time.as_ref().map(|(id, _)| *id),
+            signed_pre_key_id: *signed_pre_key_id,
+            kem: initiated.kem,
+            since: now,
+        };
+        let session = Session {
+            version: initiated.agreed.version,
+            our_identity: *us.pair.public(),
+            their_identity: theirs.identity,
+            their_registration_id: theirs.registration_id,
+            base_key: initiated.base_key,
+            ratchet: Ratchet::initiator(&initiated.agreed.root, signed, rng)?,
+            pending: Some(pending),
+        };
+        self.put_in_use(session);
+        Ok(())
+    }
+
+    /// Encrypts one message. Store the record before the message is sent.
+    ///
+    /// # Errors
+    /// There is no session to use. Nothing has changed.
+    pub fn encrypt(
+        &mut self,
+        us: &Identity,
+        route: Route,
+        plaintext: &[u8],
+        now: Timestamp,
+    ) -> Result<Ciphertext, EncryptError> {
+        let usable = self.current.as_mut().filter(|session| !session.is_stale(now));
+        let session = usable.ok_or(EncryptError::NoSession)?;
+        session.encrypt(route, us.registration_id, plaintext)
+    }
+
+    /// Decrypts a message of a session that we have. Store the record before the message is
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// The message cannot be read. Nothing has changed.
+    pub fn decrypt(
+        &mut self,
+        route: Route,
+        message: &SignalMessage,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+        // A chain that is known belongs to one session: no other needs to be tried.
+        if let Some(place) = self.find(|session| session.ratchet.knows(&message.ratchet_key)) {
+            let session = self.at(place).ok_or(DecryptError::NoSession)?;
+            let limit = session.jump_limit();
+            let plaintext = session.decrypt(route, message, limit, rng)?;
+            self.promote(place);
+            return Ok(plaintext);
+        }
+        self.decrypt_with_any(route, message, rng)
+    }
+
+    /// The peer has a new ratchet key: it may be of any session.
+    fn decrypt_with_any(
+        &mut self,
+        route: Route,
+        message: &SignalMessage,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+        let mut first_error = None;
+        // What is skipped in vain is shared by all, or a forged message would cost 41 jumps.
+        let mut archived_steps = MAX_ARCHIVED_STEPS;
+        for place in self.places() {
+            let Some(session) = self.at(place) else { continue };
+            let limit = match place {
+                Place::Current => session.jump_limit(),
+                Place::Archived(_) => session.jump_limit().min(archived_steps),
+            };
+            match session.decrypt(route, message, limit, rng) {
+                Ok(plaintext) => {
+                    self.promote(place);
+                    return Ok(plaintext);
+                }
+                Err(error) => {
+                    if let Place::Archived(_) = place {
+                        archived_steps = archived_steps.saturating_sub(message.counter);
+                    }
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        Err(first_error.unwrap_or(DecryptError::NoSession))
+    }
+
+    /// Decrypts a message that may begin a session. `trusted` is the identity key that the sender
+    /// must have; `None` trusts whatever comes. Store the record, and what happened to our
+    /// prekeys, before the message is acknowledged.
+    ///
+    /// # Errors
+    /// The message cannot be read. Nothing has changed.
+    pub fn decrypt_first(
+        &mut self,
+        us: &Identity,
+        route: Route,
+        message: &PreKeySignalMessage,
+        prekeys: NamedPreKeys<'_>,
+        trusted: Option<&PublicKey>,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<FirstMessage, DecryptError> {
+        if trusted.is_some_and(|trusted| *trusted != message.identity) {
+            return Err(DecryptError::UntrustedIdentity(message.identity));
+        }
+        let known = self.find(|session| {
+            session.base_key == message.base_key
+                && session.version == message.version
+                && session.their_identity == message.identity
+        });
+        if let Some(place) = known {
+            let session = self.at(place).ok_or(DecryptError::NoSession)?;
+            let limit = session.jump_limit();
+            let plaintext = session.decrypt(route, &message.message, limit, rng)?;
+            self.promote(place);
+            return Ok(FirstMessage { plaintext, used: None });
+        }
+        let mut session = respond(us, message, prekeys)?;
+        let limit = session.jump_limit();
+        let plaintext = session.decrypt(route, &message.message, limit, rng)?;
+        self.had_post_quantum |= session.version == Version::Pqxdh;
+        self.put_in_use(session);
+        let used = UsedPreKeys {
+            one_time: message.pre_key_id,
+            kem: message.kem_pre_key_id(),
+            signed: message.signed_pre_key_id,
+            base_key: message.base_key,
+        };
+        Ok(FirstMessage { plaintext, used: Some(used) })
+    }
+
+    /// Takes the session in use out of use. Late messages of it can still be read.
+    pub fn archive(&mut self) {
+        if let Some(session) = self.current.take() {
+            self.archived.push_front(session);
+            self.archived.truncate(MAX_ARCHIVED);
+        }
+    }
+
+    /// Whether [`SessionRecord::encrypt`] would find a session.
+    pub fn can_encrypt(&self, now: Timestamp) -> bool {
+        self.current.as_ref().is_some_and(|session| !session.is_stale(now))
+    }
+
+    /// Whether the peer has not answered the session in use yet.
+    pub fn is_unanswered(&self) -> bool {
+        self.current.as_ref().is_some_and(|session| session.pending.is_some())
+    }
+
+    /// The peer's identity key in the session in use.
+    pub fn their_identity(&self) -> Option<&PublicKey> {
+        self.current.as_ref().map(|session| &session.their_identity)
+    }
+
+    /// The registration id of the peer's device in the session in use.
+    pub fn their_registration_id(&self) -> Option<u32> {
+        self.current.as_ref().map(|session| session.their_registration_id)
+    }
+
+    /// Which agreement the session in use began with.
+    pub fn version(&self) -> Option<Version> {
+        self.current.as_ref().map(|session| session.version)
+    }
+
+    fn put_in_use(&mut self, session: Session) {
+        self.archive();
+        self.had_post_quantum |= session.version == Version::Pqxdh;
+        self.current = Some(session);
+    }
+
+    /// Puts an archived session in use again, because it has just decrypted something.
+    fn promote(&mut self, place: Place) {
+        if let Place::Archived(index) = place
+            && let Some(session) = self.archived.remove(index)
+        {
+            self.put_in_use(session);
+        }
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        let current = self.current.as_ref().map(|_| Place::Current);
+        current.into_iter().chain((0..self.archived.len()).map(Place::Archived))
+    }
+
+    fn find(&mut self, is_wanted: impl Fn(&Session) -> bool) -> Option<Place> {
+        let mut places = self.places();
+        places.find(|place| self.at(*place).is_some_and(|session| is_wanted(session)))
+    }
+
+    fn at(&mut self, place: Place) -> Option<&mut Session> {
+        match place {
+            Place::Current => self.current.as_mut(),
+            Place::Archived(index) => self.archived.get_mut(index),
+        }
+    }
+}
+
+/// Where a session is within its record.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Current,
+    Archived(usize),
+}
+
+/// The responder's session, before anything has been decrypted with it.
+fn respond(
+    us: &Identity,
+    message: &PreKeySignalMessage,
+    prekeys: NamedPreKeys<'_>,
+) -> Result<Session, DecryptError> {
+    let signed = prekeys.signed.filter(|key| key.id == message.signed_pre_key_id);
+    let signed = signed.ok_or(DecryptError::MissingPreKey)?;
+    let one_time = prekeys.one_time.filter(|key| Some(key.id) == message.pre_key_id);
+    if one_time.is_none() && message.pre_key_id.is_some() {
+        return Err(DecryptError::MissingPreKey);
+    }
+    let kem = match &message.kem {
+        None => None,
+        Some((id, ciphertext)) => {
+            let key = prekeys.kem.filter(|key| key.id == *id);
+            Some((key.ok_or(DecryptError::MissingPreKey)?, ciphertext))
+        }
+    };
+    let chosen = ChosenPreKeys { signed, one_time, kem };
+    let agreed = x3dh::respond(&us.pair, chosen, &message.identity, &message.base_key)?;
+    Ok(Session {
+        version: agreed.version,
+        our_identity: *us.pair.public(),
+        their_identity: message.identity,
+        their_registration_id: message.registration_id,
+        base_key: message.base_key,
+        ratchet: Ratchet::responder(agreed.root, signed.pair.clone(), agreed.chain),
+        pending: None,
+    })
+}
+
+/// Why a session was not begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitiateError {
+    /// A key of the bundle is unusable.
+    #[error("the bundle has an unusable key: {0}")]
+    BadKey(#[from] KeyError),
+    /// The device had a post-quantum prekey before and the bundle has none: someone took it out.
+    #[error("the bundle lacks the post-quantum prekey that this device has")]
+    Downgrade,
+}
+
+/// Messages that a message with an unknown ratchet key may skip in all archived sessions together.
+const MAX_ARCHIVED_STEPS: u32 = 4 * MAX_JUMP;
+
+/// Sessions kept for late messages. What deployed clients keep.
+const MAX_ARCHIVED: usize = 40;
+
+#[cfg(test)]
+mod tests;

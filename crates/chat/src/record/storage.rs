@@ -1,0 +1,266 @@
+//! How a record is stored (docs/chat-protocol.md "Stored records").
+//!
+//! Not for the wire: the bytes are secret, and whoever stores them seals them.
+
+use std::collections::VecDeque;
+
+use wormhole_kit::{Reader, Secret, TooShort};
+use zeroize::Zeroizing;
+
+use super::{MAX_ARCHIVED, SessionRecord};
+use crate::kem::{KemCiphertext, KemError};
+use crate::key::{KeyError, KeyPair, PrivateKey, PublicKey};
+use crate::ratchet::{
+    ChainKey, MAX_RECEIVERS, MAX_SKIPPED, MessageSeed, Ratchet, ReceiverChain, RootKey,
+};
+use crate::session::{Pending, Session};
+use crate::time::Timestamp;
+use crate::x3dh::Version;
+
+impl SessionRecord {
+    /// The bytes to store. The same record always gives the same bytes.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let sessions = || self.current.iter().chain(&self.archived);
+        // Room for all of it, because a vector that grows leaves copies behind.
+        let room = sessions().map(size).sum::<usize>() + 3;
+        let mut out = Writer(Zeroizing::new(Vec::with_capacity(room)));
+        out.u8(FORMAT);
+        out.u8(u8::from(self.current.is_some()) | u8::from(self.had_post_quantum) << 1);
+        out.count(sessions().count());
+        sessions().for_each(|session| out.session(session));
+        debug_assert!(out.0.len() <= room, "the record outgrew its room");
+        out.0
+    }
+
+    /// Reads stored bytes.
+    ///
+    /// # Errors
+    /// They are damaged, or of a newer version of this program.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StoredRecordError> {
+        let mut reader = Reader::new(bytes);
+        let format = reader.u8()?;
+        if format != FORMAT {
+            return Err(StoredRecordError::UnknownFormat(format));
+        }
+        let flags = reader.u8()?;
+        let count = usize::from(reader.u8()?);
+        let mut archived = VecDeque::new();
+        for _ in 0..count {
+            archived.push_back(session(&mut reader)?);
+        }
+        let current = if flags & 1 == 1 { archived.pop_front() } else { None };
+        let lacks_current = flags & 1 == 1 && current.is_none();
+        if flags > 3 || lacks_current || archived.len() > MAX_ARCHIVED || !reader.is_empty() {
+            return Err(StoredRecordError::Damaged);
+        }
+        Ok(Self { current, archived, had_post_quantum: flags & 2 == 2 })
+    }
+}
+
+/// Why stored bytes are no record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoredRecordError {
+    /// They were changed or cut short.
+    #[error("damaged session record")]
+    Damaged,
+    /// A newer version of this program wrote them.
+    #[error("a session record of the unknown format {0}")]
+    UnknownFormat(u8),
+}
+
+impl From<TooShort> for StoredRecordError {
+    fn from(_: TooShort) -> Self {
+        Self::Damaged
+    }
+}
+
+impl From<KeyError> for StoredRecordError {
+    fn from(_: KeyError) -> Self {
+        Self::Damaged
+    }
+}
+
+impl From<KemError> for StoredRecordError {
+    fn from(_: KemError) -> Self {
+        Self::Damaged
+    }
+}
+
+/// At least the bytes that a session takes.
+fn size(session: &Session) -> usize {
+    let skipped = session.ratchet.receivers.iter().map(|chain| chain.skipped.len()).sum::<usize>();
+    FIXED + session.ratchet.receivers.len() * CHAIN + skipped * SEED
+}
+
+/// Writes fields into secret bytes.
+struct Writer(Zeroizing<Vec<u8>>);
+
+impl Writer {
+    fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    fn u16(&mut self, value: usize) {
+        // Bounded by `MAX_SKIPPED`.
+        self.0.extend(u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes());
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.0.extend(value.to_be_bytes());
+    }
+
+    fn count(&mut self, value: usize) {
+        // Bounded by `MAX_ARCHIVED` and `MAX_RECEIVERS`.
+        self.u8(u8::try_from(value).unwrap_or(u8::MAX));
+    }
+
+    fn key(&mut self, key: &PublicKey) {
+        self.0.extend(key.as_u());
+    }
+
+    fn secret(&mut self, secret: &Secret<32>) {
+        self.0.extend(secret.expose());
+    }
+
+    fn optional_id(&mut self, id: Option<u32>) {
+        self.u8(id.is_some().into());
+        self.u32(id.unwrap_or_default());
+    }
+
+    fn session(&mut self, session: &Session) {
+        self.u8(session.version.number());
+        self.key(&session.our_identity);
+        self.key(&session.their_identity);
+        self.u32(session.their_registration_id);
+        self.key(&session.base_key);
+        self.ratchet(&session.ratchet);
+        self.u8(session.pending.is_some().into());
+        if let Some(pending) = &session.pending {
+            self.pending(pending);
+        }
+    }
+
+    fn ratchet(&mut self, ratchet: &Ratchet) {
+        self.secret(&ratchet.root.0);
+        self.secret(ratchet.ours.private().as_secret());
+        self.key(ratchet.ours.public());
+        self.chain(&ratchet.sender);
+        self.u32(ratchet.previous_counter);
+        self.count(ratchet.receivers.len());
+        for receiver in &ratchet.receivers {
+            self.key(&receiver.theirs);
+            self.chain(&receiver.chain);
+            self.u16(receiver.skipped.len());
+            for (index, seed) in &receiver.skipped {
+                self.u32(*index);
+                self.secret(&seed.0);
+            }
+        }
+    }
+
+    fn chain(&mut self, chain: &ChainKey) {
+        self.secret(&chain.key);
+        self.u32(chain.index);
+    }
+
+    fn pending(&mut self, pending: &Pending) {
+        self.0.extend(pending.since.0.to_be_bytes());
+        self.optional_id(pending.pre_key_id);
+        self.u32(pending.signed_pre_key_id);
+        self.optional_id(pending.kem.as_ref().map(|(id, _)| *id));
+        if let Some((_, ciphertext)) = &pending.kem {
+            self.0.extend(ciphertext.encode());
+        }
+    }
+}
+
+fn key(reader: &mut Reader<'_>) -> Result<PublicKey, StoredRecordError> {
+    Ok(PublicKey::from_u(reader.array()?)?)
+}
+
+fn secret(reader: &mut Reader<'_>) -> Result<Secret<32>, StoredRecordError> {
+    Ok(Secret::new(*Zeroizing::new(reader.array()?)))
+}
+
+fn optional_id(reader: &mut Reader<'_>) -> Result<Option<u32>, StoredRecordError> {
+    match (reader.u8()?, reader.u32_be()?) {
+        (0, 0) => Ok(None),
+        (1, id) => Ok(Some(id)),
+        _ => Err(StoredRecordError::Damaged),
+    }
+}
+
+fn session(reader: &mut Reader<'_>) -> Result<Session, StoredRecordError> {
+    let version = Version::from_number(reader.u8()?).ok_or(StoredRecordError::Damaged)?;
+    Ok(Session {
+        version,
+        our_identity: key(reader)?,
+        their_identity: key(reader)?,
+        their_registration_id: reader.u32_be()?,
+        base_key: key(reader)?,
+        ratchet: ratchet(reader)?,
+        pending: match reader.u8()? {
+            0 => None,
+            1 => Some(pending(reader)?),
+            _ => return Err(StoredRecordError::Damaged),
+        },
+    })
+}
+
+fn ratchet(reader: &mut Reader<'_>) -> Result<Ratchet, StoredRecordError> {
+    let root = RootKey(secret(reader)?);
+    let private = PrivateKey::from_secret(&secret(reader)?);
+    let ours = KeyPair::from_stored(private, key(reader)?);
+    let sender = chain(reader)?;
+    let previous_counter = reader.u32_be()?;
+    let count = usize::from(reader.u8()?);
+    if count > MAX_RECEIVERS {
+        return Err(StoredRecordError::Damaged);
+    }
+    let receivers = (0..count).map(|_| receiver(reader)).collect::<Result<_, _>>()?;
+    Ok(Ratchet { root, ours, sender, receivers, previous_counter })
+}
+
+fn receiver(reader: &mut Reader<'_>) -> Result<ReceiverChain, StoredRecordError> {
+    let mut chain = ReceiverChain::new(key(reader)?, chain(reader)?);
+    let count = u16::from_be_bytes(reader.array()?);
+    if u32::from(count) > MAX_SKIPPED {
+        return Err(StoredRecordError::Damaged);
+    }
+    for _ in 0..count {
+        chain.skipped.push_back((reader.u32_be()?, MessageSeed(secret(reader)?)));
+    }
+    let ascending = chain.skipped.iter().map(|(index, _)| *index).is_sorted_by(|a, b| a < b);
+    if ascending { Ok(chain) } else { Err(StoredRecordError::Damaged) }
+}
+
+fn chain(reader: &mut Reader<'_>) -> Result<ChainKey, StoredRecordError> {
+    Ok(ChainKey { key: secret(reader)?, index: reader.u32_be()? })
+}
+
+fn pending(reader: &mut Reader<'_>) -> Result<Pending, StoredRecordError> {
+    let since = Timestamp(u64::from_be_bytes(reader.array()?));
+    let pre_key_id = optional_id(reader)?;
+    let signed_pre_key_id = reader.u32_be()?;
+    let kem = match optional_id(reader)? {
+        None => None,
+        Some(id) => Some((id, KemCiphertext::decode(reader.take(CIPHERTEXT)?)?)),
+    };
+    Ok(Pending { pre_key_id, signed_pre_key_id, kem, since })
+}
+
+/// The format that is written.
+const FORMAT: u8 = 1;
+
+/// At least the bytes of a session without its receiving chains.
+const FIXED: usize = 2048;
+
+/// Bytes of a receiving chain without its skipped messages.
+const CHAIN: usize = 70;
+
+/// Bytes of a skipped message.
+const SEED: usize = 36;
+
+/// Bytes of an encoded post-quantum ciphertext.
+const CIPHERTEXT: usize = 1569;

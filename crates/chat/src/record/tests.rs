@@ -1,0 +1,79 @@
+//! Stored records.
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use wormhole_kit::Secret;
+
+use super::*;
+use crate::kem::KemKeyPair;
+use crate::key::PrivateKey;
+use crate::ratchet::{ChainKey, RootKey};
+
+/// A record with everything that there can be in it.
+fn full() -> SessionRecord {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let mut record = SessionRecord::default();
+    let root = RootKey(Secret::new([1; 32]));
+    for version in [Version::X3dh, Version::Pqxdh] {
+        let prekey = KeyPair::random(&mut rng);
+        let mut alice = Ratchet::initiator(&root, prekey.public(), &mut rng).unwrap();
+        alice.sender.index = 3;
+        let chain = ChainKey { key: Secret::new([2; 32]), index: 0 };
+        let mut ratchet = Ratchet::responder(root.clone(), prekey, chain);
+        let (step, _) = ratchet.find(alice.ours.public(), 5, 10).unwrap();
+        ratchet.commit(step, &mut rng).unwrap();
+        let (ciphertext, _) = KemKeyPair::random(&mut rng).public().encapsulate(&mut rng);
+        let pending = Pending {
+            pre_key_id: (version == Version::X3dh).then_some(7),
+            signed_pre_key_id: 8,
+            kem: (version == Version::Pqxdh).then_some((9, ciphertext)),
+            since: Timestamp(10),
+        };
+        record.put_in_use(Session {
+            version,
+            our_identity: *KeyPair::random(&mut rng).public(),
+            their_identity: *KeyPair::random(&mut rng).public(),
+            their_registration_id: 11,
+            base_key: *KeyPair::random(&mut rng).public(),
+            ratchet,
+            pending: Some(pending),
+        });
+    }
+    record
+}
+
+#[test]
+fn a_record_reads_as_it_was_stored() {
+    for record in [SessionRecord::default(), full()] {
+        let stored = record.encode();
+        assert_eq!(SessionRecord::decode(&stored).as_ref(), Ok(&record));
+    }
+    let mut archived = full();
+    archived.archive();
+    assert_eq!(SessionRecord::decode(&archived.encode()), Ok(archived));
+}
+
+#[test]
+fn a_shortened_record_is_damaged_and_a_newer_one_unknown() {
+    let stored = full().encode();
+    for end in 0..stored.len() {
+        let result = SessionRecord::decode(&stored[..end]);
+        assert_eq!(result, Err(StoredRecordError::Damaged), "{end}");
+    }
+    let longer = [&stored[..], &[0]].concat();
+    assert_eq!(SessionRecord::decode(&longer), Err(StoredRecordError::Damaged));
+    assert_eq!(SessionRecord::decode(&[2, 0, 0]), Err(StoredRecordError::UnknownFormat(2)));
+}
+
+#[test]
+fn a_record_prints_no_secret() {
+    let secret = Secret::new([0x41; 32]);
+    let mut record = full();
+    let session = record.current.as_mut().unwrap();
+    session.ratchet.root = RootKey(secret.clone());
+    session.ratchet.ours = PrivateKey::from_secret(&secret).into();
+    session.ratchet.sender.key = secret;
+    let printed = format!("{record:?}");
+    assert!(!printed.contains("65, 65, 65"), "{printed}");
+    assert!(printed.contains("Secret(32 bytes)"));
+}
