@@ -14,7 +14,15 @@ pub(crate) enum LogFormat {
     Text,
 }
 
-/// Starts logging. An unreadable `filter` counts as `info`.
+/// Checks a filter before anything is started with it.
+pub(crate) fn checked(filter: &str) -> Result<String, String> {
+    match EnvFilter::try_new(filter) {
+        Ok(_) => Ok(filter.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Starts logging. The `filter` has been [checked].
 pub(crate) fn start(format: LogFormat, filter: &str) {
     let mut filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     for directive in TALKATIVE.into_iter().filter_map(|text| text.parse().ok()) {

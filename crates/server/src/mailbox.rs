@@ -21,7 +21,7 @@ mod store;
 mod usage;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -38,6 +38,7 @@ use hub::{Hub, Parts};
 use link::Patience;
 use partial::Budget;
 use service::{Service, Settings};
+pub(crate) use store::Imported;
 use store::{Capacity, Store};
 use usage::UsageLog;
 
@@ -160,9 +161,13 @@ pub(crate) struct Config {
 
 /// Serves until drained: no new links, but what was asked is answered and stored.
 pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
-    let url = if host.tls.is_some() { "wss://{}/v1" } else { "ws://{}/v1" };
-    let listener = crate::net::listen("mailbox", url, config.listen)?;
+    let listener = crate::net::listen(config.listen)?;
     serve_on(listener, &config, host).await
+}
+
+/// Imports a database of the Python mailbox server into the one that is configured.
+pub(crate) fn import(config: &Config, source: &Path) -> Result<Imported, ServerError> {
+    store::import(source, &config.db, hub::unix_now())
 }
 
 /// The same, on a socket that listens already.
@@ -172,6 +177,8 @@ async fn serve_on(listener: TcpListener, config: &Config, host: Host) -> Result<
         .map_err(|error| ServerError::System(error.to_string()))?;
     let shown = Arc::clone(&counters);
     host.metrics.register(move |page| shown.write(page));
+    let url = if host.tls.is_some() { "wss://{}/v1" } else { "ws://{}/v1" };
+    crate::net::announce("mailbox", url, &listener);
     let service = Service {
         hub: hub.clone(),
         counters,

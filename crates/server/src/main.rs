@@ -3,6 +3,7 @@
 //! This file starts and stops them; what each does is in [`mailbox`], [`transit_relay`] and
 //! [`whisper`], what can be configured in [`config`].
 
+mod backup;
 mod config;
 mod drain;
 mod entrance;
@@ -11,11 +12,13 @@ mod limits;
 mod logging;
 mod mailbox;
 mod metrics;
+mod monitor;
 mod net;
 mod private;
 mod transit_relay;
 mod whisper;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +26,7 @@ use std::time::Duration;
 use config::{Order, Settings};
 use drain::{Drain, Signal, Signals};
 use metrics::Metrics;
+use monitor::Monitor;
 use net::Tls;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -41,6 +45,14 @@ pub(crate) struct Host {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ServerError {
+    /// A copy of a database cannot be made.
+    #[error("backup of {path}: {reason}")]
+    Backup {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A database cannot be used.
     #[error("database {path}: {reason}")]
     Database {
@@ -71,11 +83,10 @@ pub(crate) enum ServerError {
 fn main() -> ExitCode {
     let settings = match config::read(std::env::args_os()) {
         Ok(Order::Serve(settings)) => settings,
-        Ok(Order::Print(text)) => {
-            print!("{text}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => error.exit(),
+        Ok(Order::Print(text)) => return report(Ok(text)),
+        Ok(Order::Backup(settings, target)) => return report(backup::run(&settings, &target)),
+        Ok(Order::Import(settings, source)) => return report(import(&settings, &source)),
+        Err(error) => return error.exit(),
     };
     logging::start(settings.common.log, &settings.common.log_level);
     if let Err(error) = net::raise_file_limit() {
@@ -86,11 +97,37 @@ fn main() -> ExitCode {
             tracing::info!("stopped");
             ExitCode::SUCCESS
         }
+        Err(error) => report(Err(error)),
+    }
+}
+
+/// Prints what came of a command.
+fn report(result: Result<String, ServerError>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("wormhole-server: error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Imports a database of the Python mailbox server.
+fn import(settings: &Settings, source: &Path) -> Result<String, ServerError> {
+    let Some(mailbox) = &settings.mailbox else {
+        return Err(ServerError::System("the configuration disables the mailbox".into()));
+    };
+    let imported = mailbox::import(mailbox, source)?;
+    Ok(format!(
+        "imported {} nameplates, {} mailboxes and {} messages into {}\n",
+        imported.nameplates,
+        imported.mailboxes,
+        imported.messages,
+        mailbox.db.display(),
+    ))
 }
 
 /// Runs the services until a signal asks to stop, then lets them drain.
@@ -110,7 +147,12 @@ async fn run_services(settings: Settings) -> Result<(), ServerError> {
     let mut signals = Signals::listen().map_err(|error| ServerError::System(error.to_string()))?;
     let (switch, drain) = Drain::new();
     let tls = Tls::from_settings(&settings.common)?;
-    let host = Host { drain, metrics: Arc::default(), tls: tls.clone() };
+    let metrics = Arc::new(Metrics::new(settings.common.metrics_listen.is_some()));
+    let monitor = settings.common.metrics_listen;
+    let monitor =
+        monitor.map(|address| Monitor::listen(address, Arc::clone(&metrics))).transpose()?;
+    let _monitor = monitor.map(|monitor| tokio::spawn(monitor.run()));
+    let host = Host { drain, metrics, tls: tls.clone() };
     let grace = Duration::from_secs(settings.common.drain_seconds);
     let mut services = JoinSet::new();
     let mut brief = start(settings, &host, grace, &mut services);

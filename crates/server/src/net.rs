@@ -24,14 +24,10 @@ pub(crate) use tls::testing;
 
 use crate::ServerError;
 
-/// Starts listening, and logs where: the address takes the place of `{}` in `url`.
+/// Starts listening. Whoever is ready to serve [announces](announce) it.
 ///
 /// Port 0 picks a free port. `[::]` takes IPv4 as well.
-pub(crate) fn listen(
-    service: &str,
-    url: &str,
-    address: SocketAddr,
-) -> Result<TcpListener, ServerError> {
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
     let bind = || -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -43,12 +39,19 @@ pub(crate) fn listen(
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        let listener = TcpListener::from_std(socket.into())?;
-        let url = url.replace("{}", &listener.local_addr()?.to_string());
-        tracing::info!("{service} listening on {url}");
-        Ok(listener)
+        TcpListener::from_std(socket.into())
     };
     bind().map_err(|error| ServerError::Listen { address, reason: error.to_string() })
+}
+
+/// Logs where a service can be reached from now on: the address takes the place of `{}` in `url`.
+pub(crate) fn announce(service: &str, url: &str, listener: &TcpListener) {
+    match listener.local_addr() {
+        Ok(address) => {
+            tracing::info!("{service} listening on {}", url.replace("{}", &address.to_string()));
+        }
+        Err(error) => tracing::warn!(%error, "{service} listening on an unknown address"),
+    }
 }
 
 /// Takes the next link, whatever happens to single ones.

@@ -86,14 +86,17 @@ pub(crate) struct Config {
 
 /// Relays until drained: no new links, no more waiting, but pairs may finish.
 pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
-    let tcp = crate::net::listen("transit relay", "tcp:{}", config.listen)?;
-    let web = config
-        .listen_ws
-        .map(|address| crate::net::listen("transit relay", "ws://{}", address))
-        .transpose()?;
+    let tcp = crate::net::listen(config.listen)?;
+    let web = config.listen_ws.map(crate::net::listen).transpose()?;
     let waiting = (config.waiting_limit > 0).then(|| Duration::from_secs(config.waiting_limit));
     let patience = Patience { waiting, ..Patience::default() };
-    Service::start(&config, patience, host)?.run(tcp, web).await;
+    let service = Service::start(&config, patience, host)?;
+    crate::net::announce("transit relay", "tcp:{}", &tcp);
+    if let Some(web) = &web {
+        let url = if service.host.tls.is_some() { "wss://{}" } else { "ws://{}" };
+        crate::net::announce("transit relay", url, web);
+    }
+    service.run(tcp, web).await;
     Ok(())
 }
 

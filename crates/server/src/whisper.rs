@@ -28,11 +28,13 @@ pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result
     let mut service_settings = config.service()?;
     service_settings.drain = grace / 2;
     let page = Arc::clone(&host.metrics);
-    service_settings.metrics = Some(Metrics::new(move || page.render()));
+    if !page.has_listener() {
+        service_settings.metrics = Some(Metrics::new(move || page.render()));
+    }
     let mut doors = Vec::new();
     for (address, url) in [(config.rpc, "http://{}"), (config.ws, "ws://{}")] {
         if let Some(address) = address {
-            doors.push(crate::net::listen("whisper RPC", url, address)?);
+            doors.push((crate::net::listen(address)?, url));
         }
     }
     #[cfg(unix)]
@@ -44,7 +46,8 @@ pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result
     let node = desk.node().clone();
     let service = Service::new(desk.clone(), service_settings);
     let mut tasks = JoinSet::new();
-    for door in doors {
+    for (door, url) in doors {
+        crate::net::announce("whisper RPC", url, &door);
         let (service, mut drain) = (service.clone(), host.drain.clone());
         tasks.spawn(async move { service.serve(door, async { drain.begun().await }).await });
     }
@@ -61,7 +64,7 @@ pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result
     drain.begun().await;
     let served = async { while tasks.join_next().await.is_some() {} };
     if timeout(grace * 3 / 4, served).await.is_err() {
-        tracing::warn!("whisper clients do not let go");
+        tracing::warn!("RPC clients are still connected after the drain timeout");
     }
     counting.abort();
     node.stop().await;
@@ -78,7 +81,7 @@ async fn start(config: &Config) -> Result<Desk, ServerError> {
     tracing::info!("whisper node listening on {}", node.enode());
     if everywhere {
         tracing::info!(
-            "this enode is of use on this machine alone; for others give --advertise IP"
+            "this enode is useful on this machine only; to make it useful for others, give --advertise IP"
         );
     }
     Ok(Desk::new(node, &desk_settings))

@@ -1,100 +1,195 @@
-//! The TOML file: one table per service, the process's own keys at the top.
+//! The TOML file: one section per service, the process's own keys at the top.
 //!
-//! Values are handed on as text, so that a value means the same wherever it stands.
+//! Values are handed on as text, so that a value means the same wherever it stands. Every key remembers
+//! its line, so that an error can name it.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
-use clap::error::ErrorKind;
-use toml::{Table, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::ConfigError;
 
 /// A configuration file, or none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConfigFile {
     path: PathBuf,
-    table: Table,
+    entries: Vec<Entry>,
+}
+
+/// One key of the file.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// Empty for the top of the file.
+    section: String,
+    key: String,
+    /// One value, or those of a list.
+    values: Vec<String>,
+    line: usize,
+    kind: &'static str,
 }
 
 impl ConfigFile {
     /// Reads the file that `--config` names.
-    pub(super) fn load(given: &ArgMatches) -> Result<Self, clap::Error> {
-        let Some(path) = given.get_one::<PathBuf>("config") else {
-            return Ok(Self::default());
-        };
+    pub(super) fn load(given: &ArgMatches) -> Result<Self, ConfigError> {
+        match given.get_one::<PathBuf>("config") {
+            Some(path) => Self::read(path),
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|error| file_error(path, ErrorKind::Io, &error.to_string()))?;
-        let table = text
-            .parse::<Table>()
-            .map_err(|error| file_error(path, ErrorKind::InvalidValue, error.message()))?;
-        let file = Self { path: path.clone(), table };
-        for (key, value) in &file.table {
-            if value.is_table() && !SERVICES.contains(&key.as_str()) {
-                return Err(file.unknown(key));
+            .map_err(|error| ConfigError::Text(format!("{}: {error}", path.display())))?;
+        let mut file = Self { path: path.to_owned(), entries: Vec::new() };
+        let table = DeTable::parse(&text).map_err(|error| {
+            let line = error.span().map(|span| line_of(&text, &span));
+            file.error(line, "", "", error.message())
+        })?;
+        for (key, value) in table.get_ref() {
+            match value.get_ref() {
+                DeValue::Table(section) => file.read_section(&text, key, section)?,
+                _ => file.add(&text, "", key, value)?,
             }
         }
         Ok(file)
     }
 
-    /// The values of `key` in the table `section` (empty: the top); none if it is not there.
-    pub(super) fn values(&self, section: &str, key: &str) -> Result<Vec<String>, clap::Error> {
-        match self.section(section).and_then(|table| table.get(key)) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(values)) => values.iter().map(|v| self.text(key, v)).collect(),
-            Some(value) => Ok(vec![self.text(key, value)?]),
+    fn read_section(
+        &mut self,
+        text: &str,
+        name: &Spanned<std::borrow::Cow<'_, str>>,
+        section: &DeTable<'_>,
+    ) -> Result<(), ConfigError> {
+        if !SERVICES.contains(&name.get_ref().as_ref()) {
+            let problem = format!("unknown section; there are {}", SERVICES.join(", "));
+            let line = line_of(text, &name.span());
+            return Err(self.error(Some(line), name.get_ref(), "", &problem));
+        }
+        section.iter().try_for_each(|(key, value)| self.add(text, name.get_ref(), key, value))
+    }
+
+    fn add(
+        &mut self,
+        text: &str,
+        section: &str,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), ConfigError> {
+        let line = line_of(text, &key.span());
+        let values = match value.get_ref() {
+            DeValue::Array(values) => values.iter().map(|value| plain(value.get_ref())).collect(),
+            value => plain(value).map(|value| vec![value]),
+        };
+        let kind = value.get_ref().type_str();
+        let values = values.ok_or_else(|| {
+            let problem = format!("a value of type {kind} is not possible here");
+            self.error(Some(line), section, key.get_ref(), &problem)
+        })?;
+        let (section, key) = (section.to_owned(), key.get_ref().to_string());
+        self.entries.push(Entry { section, key, values, line, kind });
+        Ok(())
+    }
+
+    fn entry(&self, section: &str, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.section == section && entry.key == key)
+    }
+
+    /// The values of `key` in `section` (empty: the top); `None` if the key is not in the file.
+    pub(super) fn values(&self, section: &str, key: &str) -> Option<&[String]> {
+        self.entry(section, key).map(|entry| entry.values.as_slice())
+    }
+
+    /// Whether the file says yes or no to `key`; `None` if the key is not in the file.
+    pub(super) fn switch(&self, section: &str, key: &str) -> Result<Option<bool>, ConfigError> {
+        let Some(entry) = self.entry(section, key) else { return Ok(None) };
+        match (entry.kind, entry.values.as_slice()) {
+            ("boolean", [value]) => Ok(Some(value == "true")),
+            _ => Err(self.refuse(section, key, "the value must be true or false, without quotes")),
         }
     }
 
     /// Whether the service takes part in `run`: the switch if it was given, else the file.
-    pub(super) fn enables(&self, service: &str, given: &ArgMatches) -> bool {
+    pub(super) fn enables(&self, service: &str, given: &ArgMatches) -> Result<bool, ConfigError> {
         use clap::parser::ValueSource::DefaultValue;
         let switch = given.get_one::<bool>(service).copied().unwrap_or(true);
-        let written = self.section(service).and_then(|table| table.get(ENABLED)?.as_bool());
-        match written {
-            Some(written) if given.value_source(service) == Some(DefaultValue) => written,
-            _ => switch,
+        match self.switch(service, ENABLED)? {
+            Some(written) if given.value_source(service) == Some(DefaultValue) => Ok(written),
+            _ => Ok(switch),
         }
     }
 
     /// Refuses keys that nobody would read.
-    pub(super) fn check(&self, section: &str, keys: &[&str]) -> Result<(), clap::Error> {
-        let Some(table) = self.section(section) else { return Ok(()) };
-        let known = |key: &str, value: &Value| {
-            keys.contains(&key)
-                || if section.is_empty() { value.is_table() } else { key == ENABLED }
-        };
-        match table.iter().find(|(key, value)| !known(key, value)) {
-            Some((key, _)) => Err(self.unknown(key)),
+    pub(super) fn check(&self, section: &str, keys: &[&str]) -> Result<(), ConfigError> {
+        let known = |key: &str| keys.contains(&key) || !section.is_empty() && key == ENABLED;
+        let mut unknown = self.entries.iter();
+        match unknown.find(|entry| entry.section == section && !known(&entry.key)) {
             None => Ok(()),
-        }
-    }
-
-    fn section(&self, section: &str) -> Option<&Table> {
-        if section.is_empty() { Some(&self.table) } else { self.table.get(section)?.as_table() }
-    }
-
-    fn text(&self, key: &str, value: &Value) -> Result<String, clap::Error> {
-        match value {
-            Value::String(text) => Ok(text.clone()),
-            Value::Integer(number) => Ok(number.to_string()),
-            Value::Float(number) => Ok(number.to_string()),
-            Value::Boolean(truth) => Ok(truth.to_string()),
-            Value::Array(_) | Value::Datetime(_) | Value::Table(_) => {
-                let problem = format!("{key} has a value of an unusable kind");
-                Err(file_error(&self.path, ErrorKind::InvalidValue, &problem))
+            Some(entry) => {
+                let mut problem = "unknown key".to_owned();
+                if section.is_empty() && SERVICES.contains(&entry.key.as_str()) {
+                    problem = format!("this is a section: write [{}]", entry.key);
+                } else if let Some(near) = nearest(&entry.key, keys) {
+                    problem += &format!("; did you mean {near}?");
+                } else {
+                    problem += "; `wormhole-server config` prints all that there are";
+                }
+                Err(self.refuse(section, &entry.key, &problem))
             }
         }
     }
 
-    fn unknown(&self, key: &str) -> clap::Error {
-        file_error(&self.path, ErrorKind::UnknownArgument, &format!("unknown key {key}"))
+    /// An error about a key, with its line if it is in the file.
+    pub(super) fn refuse(&self, section: &str, key: &str, problem: &str) -> ConfigError {
+        let line = self.entry(section, key).map(|entry| entry.line);
+        self.error(line, section, key, problem)
+    }
+
+    fn error(&self, line: Option<usize>, section: &str, key: &str, problem: &str) -> ConfigError {
+        let mut place = Vec::new();
+        // Otherwise it is not the file that is wrong.
+        if line.is_some() || key.is_empty() {
+            let line = line.map(|line| format!(" line {line}")).unwrap_or_default();
+            place.push(format!("{}{line}", self.path.display()));
+        }
+        let section = if section.is_empty() { String::new() } else { format!("[{section}]") };
+        let key = [section.as_str(), key].join(" ").trim().to_owned();
+        place.extend((!key.is_empty()).then_some(key));
+        place.push(problem.to_owned());
+        ConfigError::Text(place.join(": "))
     }
 }
 
-fn file_error(path: &Path, kind: ErrorKind, problem: &str) -> clap::Error {
-    super::command().error(kind, format!("{}: {problem}", path.display()))
+/// A single value as text; `None` if it has no text.
+fn plain(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => {
+            let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
+            number.map(|number| number.to_string())
+        }
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        DeValue::Boolean(truth) => Some(truth.to_string()),
+        _ => None,
+    }
 }
 
-/// Tables that a file may hold.
+/// The line, counted from 1, in which something begins.
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    let before = text.as_bytes().get(..span.start).unwrap_or_default();
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// The key that is written most like this one, if any is.
+fn nearest<'a>(key: &str, keys: &[&'a str]) -> Option<&'a str> {
+    let distance = |known: &str| strsim::osa_distance(key, known);
+    let near = keys.iter().min_by_key(|known| distance(known))?;
+    (distance(near) <= key.len() / 3).then_some(near)
+}
+
+/// Sections that a file may have.
 const SERVICES: [&str; 3] = ["mailbox", "transit-relay", "whisper"];
 
 /// The key that keeps a service out of `run`.

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 
+use super::error::{ConfigError, flag_of, reason};
 use super::file::ConfigFile;
 
 /// The keys of one service, and what their flags are called.
@@ -19,6 +20,15 @@ pub(super) struct Section {
     prefix: String,
     /// The keys, as their struct declares them.
     keys: Vec<Arg>,
+}
+
+/// The layer that a value comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Layer {
+    /// A flag or an environment variable.
+    Given,
+    File,
+    Default,
 }
 
 impl Section {
@@ -55,38 +65,58 @@ impl Section {
         &self,
         given: &ArgMatches,
         file: &ConfigFile,
-    ) -> Result<T, clap::Error> {
-        T::from_arg_matches(&self.matches::<T>(given, file)?)
+    ) -> Result<T, ConfigError> {
+        Ok(T::from_arg_matches(&self.matches::<T>(given, file)?)?)
     }
 
-    /// Appends the section as TOML, every key with its meaning.
+    /// Appends the section as TOML, every key with its meaning; keys with their default are commented
+    /// out.
     pub(super) fn print<T: Args>(
         &self,
         text: &mut String,
         given: &ArgMatches,
         file: &ConfigFile,
-    ) -> Result<(), clap::Error> {
+    ) -> Result<(), ConfigError> {
         let matches = self.matches::<T>(given, file)?;
+        // Writing to a string cannot fail, here and below.
         if !self.name.is_empty() {
-            let enabled = file.enables(self.name, given);
+            let enabled = file.enables(self.name, given)?;
+            let chosen = given.value_source(self.name) != Some(ValueSource::DefaultValue)
+                || file.values(self.name, "enabled").is_some();
+            let mark = if chosen { "" } else { "#" };
             let about = "# Whether `run` serves it";
-            // Writing to a string cannot fail, here and below.
-            let _ = write!(text, "\n[{}]\n{about}\nenabled = {enabled}\n", self.name);
+            let _ = write!(text, "\n[{}]\n{about}\n{mark}enabled = {enabled}\n", self.name);
         }
         for key in &self.keys {
             let help = key.get_help().map(ToString::to_string).unwrap_or_default();
-            let values: Vec<String> = matches
-                .get_raw(key.get_id().as_str())
-                .map(|values| values.map(|value| literal(&value.to_string_lossy())).collect())
-                .unwrap_or_default();
-            let _ = writeln!(text, "\n# {help}");
-            let _ = match (values.as_slice(), key.get_action()) {
-                ([], _) => writeln!(text, "# {} =", long(key)),
-                (all, ArgAction::Append) => writeln!(text, "{} = [{}]", long(key), all.join(", ")),
-                (all, _) => writeln!(text, "{} = {}", long(key), all.concat()),
+            let default = self.layer(key, given, file) == Layer::Default;
+            let mark = if default { "#" } else { "" };
+            let values: Vec<String> = match matches.get_raw(key.get_id().as_str()) {
+                Some(values) => values.map(|value| literal(&value.to_string_lossy())).collect(),
+                None if default => vec![literal(&value_name(key))],
+                // An empty list.
+                None => Vec::new(),
             };
+            let value = match key.get_action() {
+                ArgAction::Append => format!("[{}]", values.join(", ")),
+                _ => values.concat(),
+            };
+            let _ = writeln!(text, "\n# {help}\n{mark}{} = {value}", long(key));
         }
         Ok(())
+    }
+
+    /// An error about a key that no single layer could find.
+    pub(super) fn refuse(&self, file: &ConfigFile, key: &str, problem: &str) -> ConfigError {
+        file.refuse(self.name, key, problem)
+    }
+
+    fn layer(&self, key: &Arg, given: &ArgMatches, file: &ConfigFile) -> Layer {
+        match given.value_source(&self.id(key)) {
+            Some(ValueSource::CommandLine | ValueSource::EnvVariable) => Layer::Given,
+            _ if file.values(self.name, long(key)).is_some() => Layer::File,
+            _ => Layer::Default,
+        }
     }
 
     /// Says everything that was said in any layer as flags, and lets `T` read them.
@@ -94,21 +124,62 @@ impl Section {
         &self,
         given: &ArgMatches,
         file: &ConfigFile,
-    ) -> Result<ArgMatches, clap::Error> {
+    ) -> Result<ArgMatches, ConfigError> {
         let names: Vec<&str> = self.keys.iter().map(long).collect();
         file.check(self.name, &names)?;
         let mut flags = Vec::new();
         for key in &self.keys {
-            let values = match given.value_source(&self.id(key)) {
-                Some(ValueSource::CommandLine | ValueSource::EnvVariable) => {
-                    given.get_raw(&self.id(key)).into_iter().flatten().map(Into::into).collect()
-                }
-                _ => file.values(self.name, long(key))?.into_iter().map(OsString::from).collect(),
-            };
-            flags.extend(as_flags(key, values));
+            flags.extend(self.flags(key, given, file)?);
         }
         let command = Command::new("wormhole-server").no_binary_name(true);
-        T::augment_args(command).try_get_matches_from(flags)
+        T::augment_args(command)
+            .try_get_matches_from(flags)
+            .map_err(|error| self.blame_file(error, given, file))
+    }
+
+    /// The values of one key as they would be typed.
+    fn flags(
+        &self,
+        key: &Arg,
+        given: &ArgMatches,
+        file: &ConfigFile,
+    ) -> Result<Vec<OsString>, ConfigError> {
+        let layer = self.layer(key, given, file);
+        if matches!(key.get_action(), ArgAction::SetTrue) {
+            let on = match layer {
+                Layer::Given => given.get_flag(&self.id(key)),
+                Layer::File => file.switch(self.name, long(key))?.unwrap_or_default(),
+                Layer::Default => false,
+            };
+            return Ok(on.then(|| format!("--{}", long(key)).into()).into_iter().collect());
+        }
+        let values: Vec<OsString> = match layer {
+            Layer::Given => {
+                given.get_raw(&self.id(key)).into_iter().flatten().map(Into::into).collect()
+            }
+            Layer::File => {
+                let values = file.values(self.name, long(key)).unwrap_or_default();
+                values.iter().map(Into::into).collect()
+            }
+            Layer::Default => Vec::new(),
+        };
+        let flag = |value: OsString| {
+            let mut flag = OsString::from(format!("--{}=", long(key)));
+            flag.push(value);
+            flag
+        };
+        Ok(values.into_iter().map(flag).collect())
+    }
+
+    /// Says which key of the file the parser's error is about.
+    fn blame_file(&self, error: clap::Error, given: &ArgMatches, file: &ConfigFile) -> ConfigError {
+        let flag = flag_of(&error);
+        match self.keys.iter().find(|key| Some(long(key)) == flag) {
+            Some(key) if self.layer(key, given, file) == Layer::File => {
+                file.refuse(self.name, long(key), &reason(&error, &value_name(key)))
+            }
+            _ => error.into(),
+        }
     }
 
     /// How the flag is known inside the command.
@@ -117,24 +188,13 @@ impl Section {
     }
 }
 
-/// The values of one key as it would be typed.
-fn as_flags(key: &Arg, values: Vec<OsString>) -> Vec<OsString> {
-    let name = format!("--{}", long(key));
-    if matches!(key.get_action(), ArgAction::SetTrue) {
-        let on = values.iter().any(|value| value.eq_ignore_ascii_case("true") || value == "1");
-        return if on { vec![name.into()] } else { Vec::new() };
-    }
-    let flag = |value: OsString| {
-        let mut flag = OsString::from(&name);
-        flag.push("=");
-        flag.push(value);
-        flag
-    };
-    values.into_iter().map(flag).collect()
-}
-
 fn long(key: &Arg) -> &str {
     key.get_long().unwrap_or_default()
+}
+
+/// What stands for a value in help.
+pub(super) fn value_name(key: &Arg) -> String {
+    key.get_value_names().into_iter().flatten().map(ToString::to_string).collect()
 }
 
 /// A flag's name as environment variables are written.
@@ -144,7 +204,11 @@ pub(super) fn shout(name: &str) -> String {
 
 /// A value as TOML: numbers and truth values bare, everything else quoted.
 fn literal(value: &str) -> String {
-    if value.parse::<i64>().is_ok() || value.parse::<bool>().is_ok() {
+    let is_number = value.parse::<i64>().is_ok()
+        || value.contains('.')
+            && value.chars().all(|c| c.is_ascii_digit() || c == '.')
+            && value.parse::<f64>().is_ok();
+    if is_number || value.parse::<bool>().is_ok() {
         return value.into();
     }
     // A JSON string is a TOML string too.

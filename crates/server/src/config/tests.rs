@@ -1,18 +1,30 @@
 //! Behaviour of the layers, on the real keys.
 
+mod errors;
+mod pages;
+
 use super::*;
 
-fn settings(arguments: &[&str]) -> Settings {
-    let all = ["wormhole-server"].iter().chain(arguments).map(OsString::from);
-    match read(all).map_err(|error| error.to_string()) {
+fn arguments(arguments: &[&str]) -> Vec<OsString> {
+    ["wormhole-server"].iter().chain(arguments).map(OsString::from).collect()
+}
+
+fn settings(given: &[&str]) -> Settings {
+    match read(arguments(given)).map_err(|error| error.to_string()) {
         Ok(Order::Serve(settings)) => settings,
         other => panic!("{other:?}"),
     }
 }
 
-fn refusal(arguments: &[&str]) -> String {
-    let all = ["wormhole-server"].iter().chain(arguments).map(OsString::from);
-    read(all).unwrap_err().to_string()
+fn printed(given: &[&str]) -> String {
+    match read(arguments(given)).map_err(|error| error.to_string()) {
+        Ok(Order::Print(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refusal(given: &[&str]) -> String {
+    read(arguments(given)).unwrap_err().to_string()
 }
 
 /// A file that is gone at the end of the test.
@@ -73,33 +85,67 @@ fn run_serves_what_the_file_enables_below_the_data_directory() {
 }
 
 #[test]
-fn unknown_keys_and_unusable_values_of_the_file_are_refused() {
-    let file = Written::new("unknown.toml", "[mailbox]\nlistne = \"127.0.0.1:1\"\n");
-    assert!(refusal(&["mailbox", "--config", file.path()]).contains("unknown key listne"));
-    let file = Written::new("section.toml", "[mailboxes]\n");
-    assert!(refusal(&["mailbox", "--config", file.path()]).contains("unknown key mailboxes"));
-    let file = Written::new("value.toml", "[mailbox]\nlisten = \"nowhere\"\n");
-    assert!(refusal(&["mailbox", "--config", file.path()]).contains("nowhere"));
-    assert!(refusal(&["mailbox", "--config", "/nonexistent/x.toml"]).contains("x.toml"));
-}
-
-#[test]
-fn a_certificate_without_its_key_is_refused() {
-    assert!(refusal(&["mailbox", "--tls-certificate", "c.pem"]).contains("go together"));
-}
-
-#[test]
 fn the_printed_configuration_reads_back_as_itself() {
-    let print = |arguments: &[&str]| {
-        let all = ["wormhole-server", "config"].iter().chain(arguments).map(OsString::from);
-        match read(all) {
-            Ok(Order::Print(text)) => text,
-            other => panic!("{other:?}"),
-        }
-    };
-    let first = print(&["--mailbox-listen", "127.0.0.1:7", "--transit-relay", "false"]);
-    assert!(first.contains("listen = \"127.0.0.1:7\""), "{first}");
-    assert!(first.contains("enabled = false"), "{first}");
+    let first = printed(&[
+        "config",
+        "--mailbox-listen",
+        "127.0.0.1:7",
+        "--transit-relay",
+        "false",
+        "--mailbox-disallow-list",
+        "--whisper-rpc-host",
+        "node.example",
+    ]);
+    for line in [
+        "\nlisten = \"127.0.0.1:7\"\n",
+        "\nenabled = false\n",
+        "\ndisallow-list = true\n",
+        "\nrpc-host = [\"node.example\"]\n",
+    ] {
+        assert!(first.contains(line), "{line} is not in {first}");
+    }
     let file = Written::new("printed.toml", &first);
-    assert_eq!(print(&["--config", file.path()]), first);
+    assert_eq!(printed(&["config", "--config", file.path()]), first);
+}
+
+#[test]
+fn the_printed_configuration_has_defaults_commented_out() {
+    let text = printed(&["config"]);
+    let keys: Vec<&str> =
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '['])).collect();
+    assert!(keys.is_empty(), "{keys:?}");
+    for line in [
+        "\n#log-level = \"info\"\n",
+        "\n#listen = \"[::]:4000\"\n",
+        "\n#enabled = true\n",
+        "\n#motd = \"TEXT\"\n",
+        "\n#disallow-list = false\n",
+        "\n#min-pow = 0.2\n",
+        "\n#peer = [\"ENODE\"]\n",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+}
+
+#[test]
+fn every_default_of_the_printed_configuration_can_be_used_as_it_stands() {
+    let text = printed(&["config"]);
+    let has_default = |line: &&str| {
+        let value = line.split_once(" = ").map(|(_, value)| value.trim_matches(['"', '[', ']']));
+        // What has no default shows a word in capitals.
+        line.starts_with(|c: char| c.is_ascii_lowercase())
+            && !value.is_some_and(|value| value.chars().all(|c| c.is_ascii_uppercase()))
+            || line.starts_with('[')
+    };
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.strip_prefix('#').unwrap_or(line))
+        .filter(|line| has_default(line))
+        .collect();
+    let file = Written::new("defaults.toml", &lines.join("\n"));
+    let read_back = printed(&["config", "--config", file.path()]);
+    let plain = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.trim_start_matches('#').to_owned()).collect()
+    };
+    assert_eq!(plain(&read_back), plain(&text));
 }

@@ -151,7 +151,7 @@ impl Service {
         match request.path.as_str() {
             "/" => ("200 OK", "Wormhole Relay\n".into()),
             "/health" => ("200 OK", "ok\n".into()),
-            "/metrics" => ("200 OK", self.host.metrics.render()),
+            "/metrics" => self.host.metrics.page(),
             "/v1" => ("200 OK", "Wormhole mailbox: this address is for WebSocket clients\n".into()),
             _ => ("404 Not Found", "not found\n".into()),
         }

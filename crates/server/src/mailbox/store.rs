@@ -7,6 +7,8 @@
 //! (mailbox protocol, "Nameplates / crowding", "Pruning / usage")
 
 mod allocation;
+mod import;
+mod lock;
 mod rows;
 mod schema;
 mod shelf;
@@ -22,6 +24,9 @@ use wormhole_magic::mailbox::server::{Identity, NewMessage, Refusal, StoredMessa
 use super::usage::{Retired, Usage};
 use crate::ServerError;
 use allocation::Allocation;
+pub(crate) use import::Imported;
+pub(super) use import::import;
+use lock::Lock;
 use rows::{Mailbox, Nameplate, Taken};
 pub(super) use schema::{backed_up, set_pragmas};
 use shelf::Shelf;
@@ -34,6 +39,8 @@ pub(super) struct Store {
     capacity: Capacity,
     usage: Vec<Usage>,
     shelf: Shelf,
+    #[expect(dead_code, reason = "released when the database has been closed")]
+    lock: Lock,
 }
 
 /// How much a mailbox may hold.
@@ -73,6 +80,7 @@ impl From<rusqlite::Error> for StoreError {
 impl Store {
     /// Opens the database, making or upgrading it as needed.
     pub(super) fn open(path: &Path, capacity: Capacity) -> Result<Self, ServerError> {
+        let lock = Lock::take(path)?;
         let database = schema::open(path)?;
         let mut store = Self {
             database,
@@ -80,6 +88,7 @@ impl Store {
             capacity,
             usage: Vec::new(),
             shelf: Shelf::default(),
+            lock,
         };
         let known = store.learn_nameplates();
         known.map_err(|error| schema::database_error(path, &error.to_string()))?;

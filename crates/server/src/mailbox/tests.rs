@@ -80,7 +80,7 @@ impl World {
         let config = Line::parse_from(fixed.into_iter().chain(options.clone())).config;
         let (switch, drain) = Drain::new();
         let host = Host { drain, metrics: Arc::default(), tls };
-        let listener = crate::net::listen("mailbox", "{}", config.listen).unwrap();
+        let listener = crate::net::listen(config.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let task_host = host.clone();
         let running = tokio::spawn(async move { serve_on(listener, &config, task_host).await });
@@ -116,7 +116,8 @@ impl World {
     /// A number from the metrics page.
     fn metric(&self, name: &str) -> u64 {
         let page = self.host.metrics.render();
-        let value = page.lines().find_map(|line| line.strip_prefix(&format!("mailbox_{name} ")));
+        let value =
+            page.lines().find_map(|line| line.strip_prefix(&format!("wormhole_mailbox_{name} ")));
         value.unwrap().parse().unwrap()
     }
 

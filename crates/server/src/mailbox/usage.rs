@@ -208,6 +208,14 @@ fn upgrade(database: &mut Connection, path: &Path) -> rusqlite::Result<()> {
     } else {
         0
     };
+    if made && !database.table_exists(None, "current")? {
+        // Both databases of the reference have a version.
+        let reason = "not a database of statistics".to_owned();
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
+            Some(reason),
+        ));
+    }
     if version >= 2 {
         return Ok(());
     }

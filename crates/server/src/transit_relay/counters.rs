@@ -2,7 +2,6 @@
 //!
 //! Numbers only, shared by all tasks; ended pairs are recorded in [`super::usage`].
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wormhole_magic::relay::{Mood, Usage};
@@ -84,14 +83,15 @@ impl Counters {
         ] {
             crate::metrics::write(page, &format!("transit_relay_{name}"), kind, help, value);
         }
-        let name = "transit_relay_ended_total";
-        // Writing to a string cannot fail.
-        let _ = writeln!(page, "# HELP {name} Pairs and single links that are over.");
-        let _ = writeln!(page, "# TYPE {name} counter");
-        for (mood, count) in Mood::ALL.iter().zip(&self.ended) {
-            let count = count.load(Ordering::Relaxed);
-            let _ = writeln!(page, "{name}{{mood=\"{mood}\"}} {count}");
-        }
+        let ended = Mood::ALL.iter().zip(&self.ended);
+        crate::metrics::write_labelled(
+            page,
+            "transit_relay_ended_total",
+            "counter",
+            "Pairs and single links that have ended.",
+            "mood",
+            ended.map(|(mood, count)| (mood.to_string(), count.load(Ordering::Relaxed))),
+        );
     }
 }
 
@@ -124,9 +124,15 @@ mod tests {
         counters.refused();
         let mut page = String::new();
         counters.write(&mut page, 7);
-        assert!(page.contains("\ntransit_relay_waiting_links 7\n"), "{page}");
-        assert!(page.contains("\ntransit_relay_refused_total 1\n"), "{page}");
-        assert!(page.contains("\ntransit_relay_ended_total{mood=\"impatient\"} 1\n"), "{page}");
-        assert!(page.ends_with("transit_relay_ended_total{mood=\"redundant\"} 0\n"), "{page}");
+        assert!(page.contains("\nwormhole_transit_relay_waiting_links 7\n"), "{page}");
+        assert!(page.contains("\nwormhole_transit_relay_refused_total 1\n"), "{page}");
+        assert!(
+            page.contains("\nwormhole_transit_relay_ended_total{mood=\"impatient\"} 1\n"),
+            "{page}"
+        );
+        assert!(
+            page.ends_with("wormhole_transit_relay_ended_total{mood=\"redundant\"} 0\n"),
+            "{page}"
+        );
     }
 }

@@ -126,7 +126,7 @@ impl WebDoor {
             _ if !request.is_get => ("405 Method Not Allowed", "only GET\n".into()),
             "/" => ("200 OK", "Wormhole transit relay: for WebSocket clients\n".into()),
             "/health" => ("200 OK", "ok\n".into()),
-            "/metrics" => ("200 OK", self.metrics.render()),
+            "/metrics" => self.metrics.page(),
             _ => ("404 Not Found", "not found\n".into()),
         }
     }

@@ -67,8 +67,8 @@ impl World {
     ) -> Self {
         let (switch, drain) = Drain::new();
         let host = Host { drain, metrics: Arc::default(), tls };
-        let tcp = crate::net::listen("relay", "{}", config.listen).unwrap();
-        let web = crate::net::listen("relay", "{}", config.listen_ws.unwrap()).unwrap();
+        let tcp = crate::net::listen(config.listen).unwrap();
+        let web = crate::net::listen(config.listen_ws.unwrap()).unwrap();
         let mut service = Service::start(config, patience, host.clone()).unwrap();
         adjust(&mut service);
         let (address, web_address) = (tcp.local_addr().unwrap(), web.local_addr().unwrap());
@@ -107,7 +107,7 @@ impl World {
     /// A number from the metrics page.
     fn metric(&self, name: &str) -> u64 {
         let page = self.host.metrics.render();
-        let value = page.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        let value = page.lines().find_map(|line| line.strip_prefix(&format!("wormhole_{name} ")));
         value.unwrap().parse().unwrap()
     }
 

@@ -183,6 +183,8 @@ fn open_database(path: &Path) -> Result<Connection, ServerError> {
         crate::private::make_file(path);
         let mut db = Connection::open(path)?;
         db.busy_timeout(BUSY_TIME)?;
+        // Whoever copies or reads it does not keep us from writing.
+        db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         if !transaction.table_exists(None, "version")? {
             transaction.execute_batch(SCHEMA)?;

@@ -134,19 +134,20 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Checks what no single key can say.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let work = Work::new(self.min_pow);
-        work.ok_or("min-pow is a number that is not negative, such as 0.2")?;
-        if self.max_message_bytes > MAX_SIZE_LIMIT {
-            return Err(format!("max-message-bytes is at most {MAX_SIZE_LIMIT}"));
+    /// Checks what no single key can say. Returns the key that is wrong, and why.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+        if Work::new(self.min_pow).is_none() {
+            return Err(("min-pow", "expected a number that is not negative, such as 0.2".into()));
         }
-        let addresses = [self.rpc, self.ws];
-        let mut addresses = addresses.iter().flatten();
-        let open = addresses.find(|address| !address.ip().to_canonical().is_loopback());
-        match open {
-            Some(address) if self.rpc_token_file.is_none() => Err(format!(
-                "whoever reaches {address} could use all keys: rpc-token-file is needed there"
+        if self.max_message_bytes > MAX_SIZE_LIMIT {
+            return Err(("max-message-bytes", format!("at most {MAX_SIZE_LIMIT} are possible")));
+        }
+        let addresses = [("rpc", self.rpc), ("ws", self.ws)];
+        let mut open = addresses.into_iter().filter_map(|(key, address)| Some((key, address?)));
+        match open.find(|(_, address)| !address.ip().to_canonical().is_loopback()) {
+            Some((key, address)) if self.rpc_token_file.is_none() => Err((
+                key,
+                format!("whoever reaches {address} could use all keys: set rpc-token-file, too"),
             )),
             _ => Ok(()),
         }

@@ -42,7 +42,7 @@ impl Counters {
             ("missed_total", "counter", "Envelopes too many to be tried.", desk.missed),
         ];
         for (name, kind, help, value) in rows {
-            crate::metrics::write(page, &format!("wormhole_whisper_{name}"), kind, help, value);
+            crate::metrics::write(page, &format!("whisper_{name}"), kind, help, value);
         }
     }
 }

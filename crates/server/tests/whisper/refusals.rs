@@ -60,6 +60,10 @@ async fn without_the_token_nothing_is_told() {
     let right = "host: localhost\r\nauthorization: Bearer hush\r\n";
     let page = node.ask("GET /metrics", right).await;
     assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+    // Only whether it is there, to whoever asks.
+    let health = node.ask("GET /health", "host: node.example\r\n").await;
+    assert!(health.starts_with("HTTP/1.1 200 ") && health.ends_with("\r\n\r\nok\n"), "{health}");
+    assert!(node.ask("POST /health", "host: localhost\r\n").await.starts_with("HTTP/1.1 401 "));
 }
 
 #[tokio::test]
@@ -68,7 +72,7 @@ async fn an_address_that_others_reach_needs_a_token() {
     command.args(["whisper", "--listen", "127.0.0.1:0", "--rpc", "0.0.0.0:0"]);
     let output = command.output().unwrap();
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("rpc-token-file is needed"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("set rpc-token-file"));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::import::Owner;
 use crate::{ServerError, private};
 
 /// Opens the database of nameplates, mailboxes and messages.
@@ -25,13 +26,8 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_URI;
     private::make_file(path);
     let mut database = Connection::open_with_flags(path, flags).map_err(say)?;
-    // Nobody else writes to it: no locks to take for each transaction, no shared memory.
-    database.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(say)?;
     database.busy_timeout(BUSY_TIMEOUT).map_err(say)?;
-    set_pragmas(&database, "FULL").map_err(|error| match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DatabaseBusy) => "in use by another process".into(),
-        _ => say(error),
-    })?;
+    set_pragmas(&database, "FULL").map_err(say)?;
     database.set_prepared_statement_cache_capacity(STATEMENTS);
     let version = database.pragma_query_value(None, "user_version", |row| row.get(0));
     let version: usize = version.map_err(say)?;
@@ -39,7 +35,10 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
         return Err(format!("made by a newer version of this server (schema {version})"));
     }
     if version == 0 && has_tables(&database).map_err(say)? {
-        return Err("not a database of this server".into());
+        return Err(match Owner::of(&database, "main").map_err(say)? {
+            Owner::Python(_) => PYTHON.into(),
+            _ => "not a database of this server".into(),
+        });
     }
     if version > 0 && version < steps.len() {
         backed_up(&database, path, version).map_err(say)?;
@@ -137,8 +136,12 @@ const STEPS: [&str; 1] = ["
     ) WITHOUT ROWID;
 "];
 
-/// How long a process that is just ending may still hold the file.
-const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
+/// What to do with a database of the Python server.
+const PYTHON: &str = "a database of the Python mailbox server: import it into a new one with \
+     `wormhole-server import FILE`";
+
+/// How long another program may hold the file. Readers never do.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prepared statements kept: more than there are.
 const STATEMENTS: usize = 64;
@@ -246,9 +249,31 @@ mod tests {
     }
 
     #[test]
-    fn one_file_serves_one_process() {
-        let scratch = Scratch::new("busy");
-        let _first = open(&scratch.file()).unwrap();
-        assert!(open(&scratch.file()).unwrap_err().to_string().contains("in use"));
+    fn a_database_of_the_python_server_is_refused_with_the_command_that_imports_it() {
+        let scratch = Scratch::new("python");
+        let python = Connection::open(scratch.file()).unwrap();
+        let tables = "CREATE TABLE version (version INTEGER); INSERT INTO version VALUES (1);
+            CREATE TABLE nameplate_sides (x); CREATE TABLE mailbox_sides (x)";
+        python.execute_batch(tables).unwrap();
+        drop(python);
+        let refusal = open(&scratch.file()).unwrap_err().to_string();
+        assert!(refusal.contains("wormhole-server import"), "{refusal}");
+    }
+
+    #[test]
+    fn others_may_read_while_the_database_is_open() {
+        let scratch = Scratch::new("read");
+        let ours = open(&scratch.file()).unwrap();
+        let insert = "INSERT INTO nameplates (app, name, mailbox) VALUES ('a', '1', 'm')";
+        ours.execute(insert, []).unwrap();
+        let reader = Connection::open(scratch.file()).unwrap();
+        let count = || reader.query_row("SELECT count(*) FROM nameplates", [], |row| row.get(0));
+        assert_eq!(count(), Ok(1));
+        // A reader in the middle of reading does not keep the server from writing.
+        reader.execute_batch("BEGIN").unwrap();
+        assert_eq!(count(), Ok(1));
+        ours.execute("UPDATE nameplates SET crowded = 1", []).unwrap();
+        ours.execute("DELETE FROM nameplates", []).unwrap();
+        assert_eq!(count(), Ok(1));
     }
 }

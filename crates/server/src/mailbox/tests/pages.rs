@@ -27,8 +27,8 @@ async fn health_and_metrics_are_there_for_monitors() {
     let _peer = world.bound("one").await;
     assert!(request(&world, "GET /health HTTP/1.1").await.ends_with("\r\n\r\nok\n"));
     let metrics = request(&world, "GET /metrics HTTP/1.1").await;
-    assert!(metrics.contains("\nmailbox_links 1\n"), "{metrics}");
-    assert!(metrics.contains("\n# TYPE mailbox_frames_total counter\n"), "{metrics}");
+    assert!(metrics.contains("\nwormhole_mailbox_links 1\n"), "{metrics}");
+    assert!(metrics.contains("\n# TYPE wormhole_mailbox_frames_total counter\n"), "{metrics}");
     drop(_peer);
     world.stop().await;
 }

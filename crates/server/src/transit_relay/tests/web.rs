@@ -246,7 +246,7 @@ async fn a_monitor_sees_health_and_metrics() {
     let world = World::new().await;
     assert!(page(&world, "/health", "").await.ends_with("\r\n\r\nok\n"));
     let metrics = page(&world, "/metrics", "").await;
-    assert!(metrics.contains("\ntransit_relay_pairs 0\n"), "{metrics}");
+    assert!(metrics.contains("\nwormhole_transit_relay_pairs 0\n"), "{metrics}");
     assert!(page(&world, "/other", "").await.starts_with("HTTP/1.1 404 "));
     // None of them was a link.
     assert_eq!(world.ended("empty"), 0);

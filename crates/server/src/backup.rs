@@ -1,0 +1,161 @@
+//! Copies the databases of a server into another directory, even while the server uses them.
+//!
+//! Each copy is one moment of its database: `SQLite` reads it in one transaction. A copy takes its name only
+//! when it is whole and on the disk. What a Whisper node holds in memory alone is not copied.
+
+use std::fs::File;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::config::Settings;
+use crate::{ServerError, private};
+
+/// One file to copy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Item {
+    from: PathBuf,
+    /// Relative to the directory of the copies.
+    name: PathBuf,
+    is_database: bool,
+}
+
+/// Copies what these settings name into `target`. Returns a line for each copy.
+pub(crate) fn run(settings: &Settings, target: &Path) -> Result<String, ServerError> {
+    let items = items(settings);
+    for (number, item) in items.iter().enumerate() {
+        if items.iter().take(number).any(|earlier| earlier.name == item.name) {
+            let reason = "two databases have this name: back them up one by one";
+            return Err(error(&item.name, reason));
+        }
+    }
+    let mut report = String::new();
+    for item in items {
+        let bytes = item.copy(target)?;
+        report += &format!("{} ({bytes} bytes)\n", target.join(&item.name).display());
+    }
+    Ok(report)
+}
+
+fn items(settings: &Settings) -> Vec<Item> {
+    let item = |path: &Path, is_database| Item {
+        from: path.to_owned(),
+        name: name_of(path, &settings.data),
+        is_database,
+    };
+    let mut items = Vec::new();
+    if let Some(mailbox) = &settings.mailbox {
+        items.push(item(&mailbox.db, true));
+        items.extend(mailbox.usage_db.iter().map(|path| item(path, true)));
+    }
+    if let Some(relay) = &settings.transit_relay {
+        items.extend(relay.usage_db.iter().map(|path| item(path, true)));
+    }
+    if let Some(whisper) = &settings.whisper
+        && let Some(data) = &whisper.data
+    {
+        items.push(item(&data.join("nodekey"), false));
+        let archives = whisper.archive_password_file.is_some();
+        items.extend(archives.then(|| item(&data.join("archive.sqlite"), true)));
+    }
+    items
+}
+
+/// The name of a copy: as below the data directory, so that a server can start there.
+fn name_of(path: &Path, data: &Path) -> PathBuf {
+    let below = path.strip_prefix(data).unwrap_or(path);
+    let stays_inside = below.components().all(|part| matches!(part, Component::Normal(_)));
+    if stays_inside {
+        below.to_owned()
+    } else {
+        path.file_name().map(PathBuf::from).unwrap_or_default()
+    }
+}
+
+impl Item {
+    /// Copies the file and returns the length of the copy, in bytes.
+    fn copy(&self, target: &Path) -> Result<u64, ServerError> {
+        let to = target.join(&self.name);
+        if !self.from.is_file() {
+            let reason = "there is no such file: give the flags that the server was started with, \
+                          --data and --config above all";
+            return Err(error(&self.from, reason));
+        }
+        let folder = to.parent().unwrap_or(target);
+        private::make_directory(folder).map_err(|cause| error(folder, &cause.to_string()))?;
+        if same_file(&self.from, &to) {
+            return Err(error(&to, "this is the database itself: name another directory"));
+        }
+        if std::fs::metadata(beside(&to, "-wal")).is_ok_and(|log| log.len() > 0) {
+            return Err(error(&to, "a server uses the directory of the copies: name another one"));
+        }
+        let part = beside(&to, ".part");
+        // A half-written copy of an earlier attempt is worth nothing.
+        let _ = std::fs::remove_file(&part);
+        private::make_file(&part);
+        if self.is_database {
+            copy_database(&self.from, &part)
+                .map_err(|cause| error(&self.from, &cause.to_string()))?;
+        } else {
+            std::fs::copy(&self.from, &part).map_err(|cause| error(&to, &cause.to_string()))?;
+        }
+        finish(&part, &to).map_err(|cause| error(&to, &cause.to_string()))
+    }
+}
+
+/// Copies one moment of a database into an empty file.
+fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
+    // Not read-only: a log that a killed server left has to be read, which writes to its index.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let database = Connection::open_with_flags(from, flags)?;
+    database.busy_timeout(BUSY_TIMEOUT)?;
+    database.execute("VACUUM INTO ?", [to.to_string_lossy()]).map(drop)
+}
+
+/// Gives a whole copy its name, once it is on the disk. Returns its length.
+fn finish(part: &Path, to: &Path) -> io::Result<u64> {
+    let file = File::options().write(true).open(part)?;
+    file.sync_all()?;
+    std::fs::rename(part, to)?;
+    if let Some(folder) = to.parent().filter(|_| cfg!(unix)) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(file.metadata()?.len())
+}
+
+fn same_file(one: &Path, two: &Path) -> bool {
+    match (one.canonicalize(), two.canonicalize()) {
+        (Ok(one), Ok(two)) => one == two,
+        _ => false,
+    }
+}
+
+/// The path with something added to its name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn error(path: &Path, reason: &str) -> ServerError {
+    ServerError::Backup { path: path.display().to_string(), reason: reason.into() }
+}
+
+/// How long to wait for a server that is just writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_named_as_below_the_data_directory() {
+        let name = |path: &str, data: &str| name_of(Path::new(path), Path::new(data));
+        assert_eq!(name("./mailbox.sqlite", "."), Path::new("mailbox.sqlite"));
+        assert_eq!(name("/data/whisper/nodekey", "/data"), Path::new("whisper/nodekey"));
+        assert_eq!(name("/elsewhere/usage.sqlite", "/data"), Path::new("usage.sqlite"));
+        assert_eq!(name("/data/../other.sqlite", "/data"), Path::new("other.sqlite"));
+    }
+}

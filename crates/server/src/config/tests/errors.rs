@@ -1,0 +1,119 @@
+//! What a wrong configuration is answered with: the file, the line, the section, the key, and what to do.
+
+use super::*;
+
+/// The error about a file with these lines, without the path.
+fn about(name: &str, text: &str) -> String {
+    let file = Written::new(name, text);
+    let error = refusal(&["config", "--config", file.path()]);
+    error.strip_prefix(file.path()).unwrap_or(&error).trim_start().to_owned()
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_line_section_and_key() {
+    let cases = [
+        (
+            "threads = 1\n\n[mailbox]\nlisten = \"nowhere\"\n",
+            "line 4: [mailbox] listen: 'nowhere' is not possible here: expected an address with a \
+             port, such as 127.0.0.1:4000 or [::]:4000",
+        ),
+        (
+            "threads = \"many\"\n",
+            "line 1: threads: 'many' is not possible here: expected a whole number",
+        ),
+        (
+            "[mailbox]\nmax-frame = \"4 MiB\"\n",
+            "line 2: [mailbox] max-frame: '4 MiB' is not possible here: expected a whole number",
+        ),
+        (
+            "[mailbox]\nping-seconds = 0\n",
+            "line 2: [mailbox] ping-seconds: '0' is not possible here: 0 is not in 1..",
+        ),
+        (
+            "[mailbox]\ntrust-proxy = \"yes\"\n",
+            "line 2: [mailbox] trust-proxy: 'yes' is none of: off, x-forwarded-for, x-real-ip",
+        ),
+        (
+            "[mailbox]\nlisten = [\"[::]:1\", \"[::]:2\"]\n",
+            "line 2: [mailbox] listen: the key takes one value, not a list",
+        ),
+        (
+            "[transit-relay]\nlimit-loopback = \"yes\"\n",
+            "line 2: [transit-relay] limit-loopback: the value must be true or false, without quotes",
+        ),
+        (
+            "[whisper]\n\n\nenabled = 1\n",
+            "line 4: [whisper] enabled: the value must be true or false, without quotes",
+        ),
+        (
+            "[mailbox]\nmotd = 2026-01-01\n",
+            "line 2: [mailbox] motd: a value of type datetime is not possible here",
+        ),
+    ];
+    for (number, (text, expected)) in cases.into_iter().enumerate() {
+        let error = about(&format!("value-{number}.toml"), text);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_one_that_was_meant() {
+    let cases = [
+        (
+            "[mailbox]\nlistne = \"[::]:1\"\n",
+            "line 2: [mailbox] listne: unknown key; did you mean listen?",
+        ),
+        ("log_level = \"info\"\n", "line 1: log_level: unknown key; did you mean log-level?"),
+        (
+            "[mailbox]\ncolour = 1\n",
+            "line 2: [mailbox] colour: unknown key; `wormhole-server config` prints all that there are",
+        ),
+        ("mailbox = true\n", "line 1: mailbox: this is a section: write [mailbox]"),
+        (
+            "\n[mailboxes]\n",
+            "line 2: [mailboxes]: unknown section; there are mailbox, transit-relay, whisper",
+        ),
+    ];
+    for (number, (text, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(about(&format!("key-{number}.toml"), text), expected);
+    }
+}
+
+#[test]
+fn what_is_not_toml_is_named_with_its_line() {
+    let error = about("syntax.toml", "threads = 1\n[mailbox]\nlisten = [::]:4000\n");
+    assert!(error.starts_with("line 3: "), "{error}");
+    let error = about("twice.toml", "threads = 1\nthreads = 2\n");
+    assert!(error.starts_with("line 2: "), "{error}");
+    assert!(refusal(&["mailbox", "--config", "/nonexistent/x.toml"]).contains("x.toml: "));
+}
+
+#[test]
+fn keys_that_do_not_go_together_are_named() {
+    let file = Written::new("tls.toml", "\ntls-key = \"k.pem\"\n");
+    let error = refusal(&["mailbox", "--config", file.path()]);
+    let expected = "line 2: tls-key: tls-certificate and tls-key are needed together";
+    assert_eq!(error, format!("{} {expected}", file.path()));
+    let error = refusal(&["mailbox", "--tls-certificate", "c.pem"]);
+    assert_eq!(error, "tls-certificate: tls-certificate and tls-key are needed together");
+    let error = refusal(&["whisper", "--min-pow", "-1"]);
+    assert!(error.contains("min-pow"), "{error}");
+    let file = Written::new("rpc.toml", "[whisper]\nrpc = \"0.0.0.0:8545\"\n");
+    let error = refusal(&["whisper", "--config", file.path()]);
+    assert!(error.contains("line 2: [whisper] rpc: "), "{error}");
+}
+
+#[test]
+fn a_wrong_flag_is_named_and_an_unreadable_log_level_is_not_ignored() {
+    assert!(refusal(&["mailbox", "--listen", "nowhere"]).contains("--listen"));
+    assert!(refusal(&["mailbox", "--log-level", "[nonsense"]).contains("--log-level"));
+}
+
+#[test]
+fn nothing_to_serve_is_an_error() {
+    let error = refusal(&["run", "--mailbox", "false", "--transit-relay", "false"]);
+    assert!(error.starts_with("nothing to serve: "), "{error}");
+    let file =
+        Written::new("none.toml", "[mailbox]\nenabled = false\n[transit-relay]\nenabled = false\n");
+    assert!(refusal(&["run", "--config", file.path()]).starts_with("nothing to serve: "));
+}

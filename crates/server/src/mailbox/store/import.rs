@@ -1,0 +1,178 @@
+//! Reads the database of the Python mailbox server, magic-wormhole-mailbox-server (schema version 1).
+//!
+//! One transaction: everything is imported or nothing. The source is only read. Everything imported counts
+//! as used now, so that clients have the usual time to come back.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+use wormhole_kit::UnixTime;
+
+use super::lock::Lock;
+use super::schema;
+use crate::ServerError;
+
+/// How much was imported.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Imported {
+    pub(crate) nameplates: usize,
+    pub(crate) mailboxes: usize,
+    pub(crate) messages: usize,
+}
+
+/// Whose database a file is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Owner {
+    /// The Python mailbox server, and the version of its tables.
+    Python(i64),
+    /// This server.
+    Ours,
+    /// Statistics of one of the Python servers, which this server uses as they are.
+    Usage,
+    /// Another program.
+    Unknown,
+}
+
+impl Owner {
+    /// Finds out by the tables of `schema` (`main` or an attached database).
+    pub(super) fn of(database: &Connection, schema: &str) -> rusqlite::Result<Self> {
+        let has = |table: &str| database.table_exists(Some(schema), table);
+        if has("nameplate_sides")? && has("mailbox_sides")? && has("version")? {
+            let sql = format!("SELECT version FROM {schema}.version");
+            let version = database.query_row(&sql, [], |row| row.get(0)).optional()?;
+            return Ok(Self::Python(version.unwrap_or_default()));
+        }
+        let sql = format!("PRAGMA {schema}.user_version");
+        let version: i64 = database.query_row(&sql, [], |row| row.get(0))?;
+        Ok(match version {
+            1.. if has("mailboxes")? && has("nameplates")? => Self::Ours,
+            _ if has("current")? && has("version")? => Self::Usage,
+            _ => Self::Unknown,
+        })
+    }
+}
+
+/// Imports `source` into the database `target`, which is made if there is none and must be empty.
+pub(in crate::mailbox) fn import(
+    source: &Path,
+    target: &Path,
+    now: UnixTime,
+) -> Result<Imported, ServerError> {
+    if !source.is_file() {
+        return Err(schema::database_error(source, "there is no such file"));
+    }
+    let _lock = Lock::take(target)?;
+    let mut database = schema::open(target)?;
+    if !is_empty(&database).map_err(|error| schema::database_error(target, &error.to_string()))? {
+        let reason = "it holds mailboxes already; name a new file with --mailbox-db";
+        return Err(schema::database_error(target, reason));
+    }
+    let failed = |error: rusqlite::Error| schema::database_error(source, &error.to_string());
+    database.execute("ATTACH ? AS source", [source.to_string_lossy()]).map_err(failed)?;
+    match Owner::of(&database, "source").map_err(failed)? {
+        Owner::Python(1) => {}
+        other => return Err(schema::database_error(source, &other.why_not())),
+    }
+    copy(&mut database, now).map_err(failed)
+}
+
+impl Owner {
+    /// Why a database of this owner is not imported.
+    fn why_not(self) -> String {
+        match self {
+            Self::Python(version) => format!(
+                "its tables have version {version}; version 1 can be imported \
+                 (magic-wormhole-mailbox-server 0.4 to 0.8)"
+            ),
+            Self::Ours => {
+                "it is a database of this server already: name it with --mailbox-db".into()
+            }
+            Self::Usage => "it holds statistics, which need no import: name it with \
+                            --mailbox-usage-db or --transit-relay-usage-db"
+                .into(),
+            Self::Unknown => "not a database of the Python mailbox server".into(),
+        }
+    }
+}
+
+fn is_empty(database: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM main.mailboxes)
+        AND NOT EXISTS (SELECT 1 FROM main.nameplates)";
+    database.query_row(sql, [], |row| row.get(0))
+}
+
+fn copy(database: &mut Connection, now: UnixTime) -> rusqlite::Result<Imported> {
+    let transaction = database.transaction()?;
+    let imported = Imported {
+        mailboxes: transaction.execute(MAILBOXES, [now.as_secs()])?,
+        nameplates: transaction.execute(NAMEPLATES, [])?,
+        messages: transaction.execute(MESSAGES, [])?,
+    };
+    transaction.commit()?;
+    Ok(imported)
+}
+
+/// Python's third side of a mailbox or nameplate was turned away: here that is a mark in the row. A mailbox
+/// that was made for a nameplate which has been given back has an empty name in its place.
+const MAILBOXES: &str = "
+    WITH sides AS (
+        SELECT *, row_number() OVER (PARTITION BY mailbox_id ORDER BY added, rowid) AS seat
+        FROM source.mailbox_sides
+    )
+    INSERT INTO main.mailboxes (
+        app, id, nameplate, messages, bytes, updated, crowded,
+        side_1, added_1, opened_1, mood_1, side_2, added_2, opened_2, mood_2
+    )
+    SELECT
+        box.app_id, box.id,
+        CASE WHEN box.for_nameplate THEN coalesce((
+            SELECT name FROM source.nameplates AS plate
+            WHERE plate.app_id = box.app_id AND plate.mailbox_id = box.id
+        ), '') END,
+        (SELECT count(*) FROM source.messages AS m WHERE m.app_id = box.app_id AND m.mailbox_id = box.id),
+        (
+            SELECT coalesce(sum(
+                octet_length(coalesce(phase, '')) + octet_length(coalesce(body, ''))
+                + octet_length(json_quote(msg_id))
+            ), 0)
+            FROM source.messages AS m WHERE m.app_id = box.app_id AND m.mailbox_id = box.id
+        ),
+        ?,
+        EXISTS (SELECT 1 FROM sides WHERE mailbox_id = box.id AND seat > 2),
+        one.side, one.added, one.opened, one.mood, two.side, two.added, two.opened, two.mood
+    FROM source.mailboxes AS box
+    LEFT JOIN sides AS one ON one.mailbox_id = box.id AND one.seat = 1
+    LEFT JOIN sides AS two ON two.mailbox_id = box.id AND two.seat = 2
+    WHERE box.app_id IS NOT NULL AND box.id IS NOT NULL";
+
+const NAMEPLATES: &str = "
+    WITH sides AS (
+        SELECT *, row_number() OVER (PARTITION BY nameplates_id ORDER BY added, rowid) AS seat
+        FROM source.nameplate_sides
+    )
+    INSERT INTO main.nameplates (
+        app, name, mailbox, crowded, side_1, added_1, claimed_1, side_2, added_2, claimed_2
+    )
+    SELECT
+        plate.app_id, plate.name, plate.mailbox_id,
+        EXISTS (SELECT 1 FROM sides WHERE nameplates_id = plate.id AND seat > 2),
+        one.side, one.added, one.claimed, two.side, two.added, two.claimed
+    FROM source.nameplates AS plate
+    JOIN main.mailboxes AS box ON box.app = plate.app_id AND box.id = plate.mailbox_id
+    LEFT JOIN sides AS one ON one.nameplates_id = plate.id AND one.seat = 1
+    LEFT JOIN sides AS two ON two.nameplates_id = plate.id AND two.seat = 2
+    WHERE plate.name IS NOT NULL";
+
+/// The id of a message has lost its JSON type there: it is text, or missing.
+const MESSAGES: &str = "
+    INSERT INTO main.messages (mailbox, number, side, phase, body, server_rx, id)
+    SELECT
+        box.key,
+        row_number() OVER (PARTITION BY box.key ORDER BY m.server_rx, m.rowid),
+        coalesce(m.side, ''), coalesce(m.phase, ''), coalesce(m.body, ''),
+        coalesce(m.server_rx, 0), json_quote(m.msg_id)
+    FROM source.messages AS m
+    JOIN main.mailboxes AS box ON box.app = m.app_id AND box.id = m.mailbox_id";
+
+#[cfg(test)]
+mod tests;
