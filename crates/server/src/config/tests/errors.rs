@@ -96,7 +96,7 @@ fn keys_that_do_not_go_together_are_named() {
     assert_eq!(error, format!("{} {expected}", file.path()));
     let error = refusal(&["mailbox", "--tls-certificate", "c.pem"]);
     assert_eq!(error, "tls-certificate: tls-certificate and tls-key are needed together");
-    let error = refusal(&["whisper", "--min-pow", "-1"]);
+    let error = refusal(&["whisper", "--min-pow=-1"]);
     assert!(error.contains("min-pow"), "{error}");
     let file = Written::new("rpc.toml", "[whisper]\nrpc = \"0.0.0.0:8545\"\n");
     let error = refusal(&["whisper", "--config", file.path()]);
