@@ -2,25 +2,93 @@
 
 use std::io;
 
+use anyhow::Result;
 use wormhole::code;
 use wormhole::net::{LinkFailure, TlsFailure};
-use wormhole::transfer::{Error, NegotiationFault, PeerMisbehaved, Unsendable, UnsendableReason};
+use wormhole::transfer::{
+    Error, NegotiationFault, PeerMisbehaved, Unsendable, UnsendableReason, ZipPath,
+};
 use wormhole::transit::{self, RaceError};
 
 use crate::failure::Failure;
+use crate::screen::Screen;
 use crate::{printable, units};
 
 /// The end of a transfer as an error of this program: a reader of ours that has had enough is one
 /// that makes no noise.
 pub(crate) fn error(error: &Error, server: &str) -> anyhow::Error {
-    let has_closed_pipe = matches!(
-        error,
-        Error::WriteFailed { why, .. } if why.kind == io::ErrorKind::BrokenPipe
-    );
-    if has_closed_pipe {
-        return io::Error::from(io::ErrorKind::BrokenPipe).into();
+    match error {
+        Error::WriteFailed { why, .. } if why.kind == io::ErrorKind::BrokenPipe => closed_pipe(),
+        error => failure(error, server),
     }
-    failure(error, server).into()
+    .into()
+}
+
+/// Why standard output did not take what was received.
+pub(crate) fn output(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return closed_pipe();
+    }
+    let said = printable::line(&error.to_string().to_lowercase());
+    Failure::new(format!("cannot write to standard output: {said}"))
+}
+
+/// Whoever read us had enough, and wants no message; but not all of it has arrived.
+fn closed_pipe() -> Failure {
+    Failure::new("the reader of standard output has closed it before the end").silent()
+}
+
+/// Names the files that did not arrive as they are here.
+///
+/// # Errors
+/// There is one.
+pub(crate) fn changed(files: &[Unsendable], screen: &Screen) -> Result<()> {
+    let name = |file: &Unsendable| {
+        let outcome = match file.why {
+            UnsendableReason::Grew => "only its first part, as long as it was offered, has arrived",
+            UnsendableReason::Replaced => "the file that was offered has arrived",
+            _ => "it was left out",
+        };
+        format!("'{}': {}; {outcome}", printable::path(&file.path), file.why)
+    };
+    let Some(first) = files.first().map(name) else { return Ok(()) };
+    if files.len() == 1 {
+        return Err(Failure::new(format!("not everything has arrived as it is here: {first}"))
+            .hint("send it again once nothing writes to it")
+            .into());
+    }
+    list(files.iter().map(name), screen);
+    let count = files.len();
+    Err(Failure::new(format!("{count} files have not arrived as they are here, such as {first}"))
+        .hint("send them again once nothing writes to them")
+        .into())
+}
+
+/// Names the files that the sender left out.
+///
+/// # Errors
+/// There is one.
+pub(crate) fn omitted(files: &[ZipPath], screen: &Screen) -> Result<()> {
+    let Some(first) = files.first() else { return Ok(()) };
+    let rest = match files.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    list(files.iter().map(|file| format!("not received: '{file}'")), screen);
+    Err(Failure::new(format!("the sender could not read '{first}'{rest}; the others are here"))
+        .hint("ask for it again once nothing writes to it there")
+        .into())
+}
+
+/// Says what there is, and how much more.
+fn list(lines: impl ExactSizeIterator<Item = String>, screen: &Screen) {
+    let count = lines.len();
+    for line in lines.take(MAX_LISTED) {
+        screen.say(&line);
+    }
+    if let Some(more) = count.checked_sub(MAX_LISTED).filter(|more| *more > 0) {
+        screen.say(&format!("and {more} more"));
+    }
 }
 
 /// Puts the end of a transfer through the mailbox server `server` into words.
@@ -53,11 +121,26 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
             fault @ (NegotiationFault::BothSend | NegotiationFault::BothReceive),
         )) => Failure::new(fault.to_string()).hint("one sends, the other one receives"),
         Error::Rejected => Failure::new("transfer rejected"),
+        Error::Spool { folder, why } => {
+            let folder = printable::path(folder);
+            Failure::new(format!("cannot keep standard input in '{folder}': {why}"))
+                .hint("make room there, or name another folder with TMPDIR")
+        }
+        Error::TextTooLong { .. } => Failure::new(error.to_string())
+            .hint("send it as a file: `wormhole send -` reads any length"),
         Error::Unsendable(unsendable) => cannot_send(unsendable),
         Error::VerifierRejected => Failure::new("the verifiers differ: transfer abandoned")
             .hint("somebody may sit between you; try again with a longer code (-c 4)"),
         // A path of our own may be long, and the reason is behind it.
-        Error::WriteFailed { .. } => Failure::new(printable::text(&error.to_string())),
+        Error::WriteFailed { why, .. } => {
+            let failure = Failure::new(printable::text(&error.to_string()));
+            match why.kind {
+                io::ErrorKind::FileTooLarge => {
+                    failure.hint("`ulimit -f`, or the file system, allows no file of this size")
+                }
+                _ => failure,
+            }
+        }
         // These say it well themselves, and there is nothing to add.
         Error::Cancelled | Error::PeerGone | Error::PeerMisbehaved(_) | _ => {
             Failure::new(printable::line(&error.to_string()))
@@ -163,13 +246,22 @@ fn cannot_send(unsendable: &Unsendable) -> Failure {
         UnsendableReason::System(_) => {
             failure.hint("--ignore-unsendable-files leaves out what cannot be read")
         }
-        UnsendableReason::Changed
-        | UnsendableReason::ContainsItself
+        UnsendableReason::UnknownSize => failure
+            .hint("`wormhole send - --name NAME < PATH` sends what is in it when it is read"),
+        UnsendableReason::Grew => failure.hint(
+            "`wormhole send - --name NAME < PATH` sends what is in it when it is read, however long",
+        ),
+        UnsendableReason::ContainsItself
         | UnsendableReason::NoName
+        | UnsendableReason::Replaced
+        | UnsendableReason::Shrank
         | UnsendableReason::TooLong
         | _ => failure,
     }
 }
+
+/// Files that are named one by one.
+const MAX_LISTED: usize = 10;
 
 /// What every mailbox server says to a third side.
 const CROWDED: &str = "crowded";

@@ -31,6 +31,12 @@ impl Failure {
         Self { message: message.into(), hint: None, exit: 128 + number, is_expected: false }
     }
 
+    /// Says nothing to people: they have arranged for it. Programs and the shell are told.
+    pub(crate) fn silent(mut self) -> Self {
+        self.is_expected = true;
+        self
+    }
+
     /// Takes Ctrl-C for the end that was to come: of its exit code people are told nothing.
     pub(crate) fn but_interrupt(error: anyhow::Error) -> anyhow::Error {
         match error.downcast::<Self>() {

@@ -3,7 +3,7 @@
 //! Numbers are bytes and seconds. Keys are added over time and never change their meaning.
 
 use serde_json::{Value, json};
-use wormhole::transfer::{Event, Offer, Report};
+use wormhole::transfer::{Event, Offer, Report, Unsendable, ZipPath};
 use wormhole::transit::Path;
 
 use crate::failure::Verdict;
@@ -19,6 +19,9 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
             "failures": failures, "pause": pause.as_secs_f64(),
         }),
         Event::ServerFound => json!({"event": "server-found"}),
+        Event::PortTaken { port, kind } => {
+            json!({"event": "port-taken", "port": port, "why": kind.to_string()})
+        }
         Event::CodeConsumed => json!({"event": "code-consumed"}),
         Event::KeyEstablished => json!({"event": "key-established"}),
         Event::Verifier(verifier) => {
@@ -44,6 +47,11 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
 /// What this side is about to send.
 pub(crate) fn sending(offer: &Offer) -> Value {
     with_offer("sending", offer)
+}
+
+/// What is said before anything is connected: standard output takes what we print.
+pub(crate) fn connecting(server: &str) -> Value {
+    json!({"event": "connecting", "server": server})
 }
 
 /// A question that is answered by a line on standard input.
@@ -84,7 +92,14 @@ fn done(report: &Report) -> Value {
         "seconds": report.elapsed.as_secs_f64(),
         "via": report.path.as_ref().map(via),
         "path": report.written.as_ref().map(|path| path.to_string_lossy()),
+        "changed": report.changed.iter().map(changed).collect::<Vec<_>>(),
+        "omitted": report.omitted.iter().map(ZipPath::as_str).collect::<Vec<_>>(),
     })
+}
+
+/// A file that did not arrive as it is here.
+fn changed(unsendable: &Unsendable) -> Value {
+    json!({"path": unsendable.path.to_string_lossy(), "why": unsendable.why.to_string()})
 }
 
 /// How the data goes, in one word.
@@ -103,7 +118,7 @@ mod tests {
 
     #[test]
     fn names_are_passed_on_exactly() {
-        let offer = Offer::File { name: PeerName::new("a\u{1b}\n\"b"), size: 3 };
+        let offer = Offer::File { name: PeerName::new("a\u{1b}\n\"b"), size: 3, attributes: None };
         let line = event(&Event::Offer(offer)).unwrap().to_string();
         let read: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(read["name"], "a\u{1b}\n\"b");

@@ -34,6 +34,7 @@ mod send;
 mod shell;
 mod signals;
 mod ssh;
+mod stdout;
 mod story;
 mod talk;
 mod timing;
@@ -93,7 +94,7 @@ fn run(args: Args) -> Result<()> {
 /// Does what needs the network.
 async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
     let config = Config::load(global.config.as_deref())?;
-    let timing = Timing::new(global.dump_timing.clone());
+    let timing = Timing::new(global.dump_timing.clone())?;
     match command {
         Command::Send(args) => {
             let tor = WhichTor::new(&args.connection.tor, &config)?;

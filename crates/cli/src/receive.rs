@@ -8,10 +8,11 @@ use wormhole::transfer::{self, CodeSource, Destination, Event, Offer, Report};
 
 use crate::args::OnExists;
 use crate::failure::Failure;
-use crate::request::{Output, ReceiveRequest, Servers};
-use crate::screen::Screen;
+use crate::request::{Output, ReceiveRequest, Servers, exists};
+use crate::screen::{self, Screen};
+use crate::stdout::DataOutput;
 use crate::talk::{Desk, Question, Talk};
-use crate::{ask, printable, story, typing, units};
+use crate::{ask, explain, json, printable, story, typing, units};
 
 /// Receives what the code leads to.
 ///
@@ -19,29 +20,57 @@ use crate::{ask, printable, story, typing, units};
 /// Nothing was received; the other side has been told where that was possible.
 pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> {
     let ReceiveRequest {
-        code, settings, servers, only_text, accept_file, output, on_exists, ..
+        code,
+        settings,
+        servers,
+        only_text,
+        accept_file,
+        output,
+        on_exists,
+        warning,
+        ..
     } = request;
+    if let Some(warning) = warning {
+        desk.screen.say(&format!("Note: {warning}. Only a text can be received here."));
+    }
     let verify = settings.verify;
     let server = story::server(&settings);
     let taker = Taker { only_text, accept_file, output, on_exists };
     let (is_typed, is_allocated) = (code == CodeSource::Input, code == CodeSource::Allocate);
+    desk.report(&json::connecting(&server))?;
     let transfer = transfer::receive(code, settings);
     let mut talk = Talk::new(desk, transfer, server);
+    let invitation = is_allocated.then_some(&servers);
+    let outcome = follow(&mut talk, &taker, verify, is_typed, invitation).await;
+    talk.end(outcome).await
+}
+
+/// Follows the transfer to its end. `invitation` is for a code that is made here.
+async fn follow(
+    talk: &mut Talk<'_>,
+    taker: &Taker,
+    verify: bool,
+    is_typed: bool,
+    invitation: Option<&Servers>,
+) -> Result<()> {
+    let mut omitted = Vec::new();
     while let Some(event) = talk.next().await? {
         let is_connected = matches!(event, Event::Server(_));
-        let event = story::tell(event, &mut talk);
+        let event = story::tell(event, talk);
         if is_connected && !is_typed {
             talk.remark_if_slow(WAITING);
         }
         let Some(event) = event else { continue };
         match event {
             Event::CodeWanted(input) => {
-                typing::ask_code(&mut talk, input).await?;
+                typing::ask_code(talk, input).await?;
                 talk.remark_if_slow(WAITING);
             }
-            Event::Code(code) if is_allocated => {
-                talk.forget_remark();
-                allocated(&code.to_string(), &servers, talk.desk);
+            Event::Code(code) => {
+                if let Some(servers) = invitation {
+                    talk.forget_remark();
+                    allocated(&code.to_string(), servers, talk.desk);
+                }
             }
             Event::Verifier(verifier) => {
                 talk.forget_remark();
@@ -52,20 +81,22 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
             }
             Event::Offer(offer) => {
                 talk.forget_remark();
-                taker.answer(&mut talk, &offer).await?;
+                taker.answer(talk, &offer).await?;
             }
             Event::Text(text) => {
                 talk.forget_remark();
-                print_text(&text, talk.desk)?;
+                take_text(talk, &text).await?;
             }
             Event::Connected(path) => {
                 talk.forget_remark();
                 talk.desk.screen.say(&format!("Receiving ({path}).."));
             }
-            Event::Done(report) => done(&report, &mut talk.desk.screen),
+            Event::Done(report) => {
+                done(&report, &mut talk.desk.screen);
+                omitted = report.omitted;
+            }
             Event::Accepted
             | Event::AwaitingConfirmation
-            | Event::Code(_)
             | Event::CodeConsumed
             | Event::KeyEstablished
             | Event::Progress { .. }
@@ -77,7 +108,7 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
             | _ => {}
         }
     }
-    Ok(())
+    explain::omitted(&omitted, &talk.desk.screen)
 }
 
 /// Says where it is, and how fast it came.
@@ -97,12 +128,32 @@ fn allocated(code: &str, servers: &Servers, desk: &Desk) {
     ));
 }
 
-/// Prints a text, and nothing else, on standard output: as it is into a pipe, with what a terminal
-/// would obey written out on a terminal.
-fn print_text(text: &str, desk: &Desk) -> Result<()> {
-    let shown = if io::stdout().is_terminal() { printable::text(text) } else { text.to_owned() };
+/// Prints a text, and only then confirms it to the sender.
+async fn take_text(talk: &mut Talk<'_>, text: &str) -> Result<()> {
+    let printed = if talk.desk.is_json() { Ok(()) } else { print_text(text) };
+    let Some(transfer) = talk.transfer() else { return Ok(()) };
+    match printed {
+        Ok(()) => {
+            transfer.confirm_text();
+            Ok(())
+        }
+        Err(error) => {
+            transfer.reject("the receiving side could not write the text");
+            talk.drain().await;
+            Err(explain::output(&error).into())
+        }
+    }
+}
+
+/// Prints a text, and nothing else, on standard output: exactly as it is into a pipe or a file; on a
+/// terminal what the terminal would obey is written out, and the line is ended.
+fn print_text(text: &str) -> io::Result<()> {
+    if !io::stdout().is_terminal() {
+        return DataOutput::keep(text.as_bytes());
+    }
+    let shown = printable::text(text);
     let end = if shown.ends_with('\n') { "" } else { "\n" };
-    desk.print(&format!("{shown}{end}"))
+    screen::print(format!("{shown}{end}").as_bytes())
 }
 
 /// Decides what becomes of an offer.
@@ -227,7 +278,7 @@ impl Taker {
         match &self.output {
             Output::Into(folder) => Destination::Folder { folder: folder.clone(), on_exists },
             Output::Named(path) => Destination::Path { path: path.clone(), on_exists },
-            Output::Stdout => Destination::Writer(Box::new(io::stdout())),
+            Output::Stdout => Destination::Writer(Box::new(DataOutput::default())),
         }
     }
 }
@@ -252,11 +303,6 @@ fn unsafe_name(offer: &Offer, why: &str) -> Failure {
     let name = offer.name().map(ToString::to_string).unwrap_or_default();
     Failure::new(format!("the sender offers '{name}', which cannot be a name here: {why}"))
         .hint("choose a name with -o NAME")
-}
-
-fn exists(target: &Path) -> Failure {
-    Failure::new(format!("refusing to overwrite existing '{}'", printable::path(target)))
-        .hint("use --on-exists rename or overwrite, or another name with -o")
 }
 
 fn nobody_answers() -> Failure {

@@ -16,12 +16,16 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::{environment, shell};
 
+mod output;
 mod receive;
 mod send;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use receive::{Output, ReceiveRequest};
+#[cfg(not(unix))]
+pub(crate) use output::try_to_create_in;
+pub(crate) use output::{Output, exists, temporary_trouble};
+pub(crate) use receive::ReceiveRequest;
 pub(crate) use send::{Qr, SendRequest, What};
 
 /// The servers to use, where they are not the public ones, and the application.

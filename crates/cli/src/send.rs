@@ -1,6 +1,8 @@
 //! `send`: offers something under a code and follows it to the end.
 
 use std::io::{self, IsTerminal as _, Read as _};
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
 use wormhole::code::uri::TransferUri;
@@ -8,7 +10,7 @@ use wormhole::code::{Code, Verifier};
 use wormhole::transfer::{self, Event, Offer, Outgoing, Transfer};
 
 use crate::failure::Failure;
-use crate::request::{Qr, SendRequest, What};
+use crate::request::{Qr, SendRequest, What, temporary_trouble};
 use crate::talk::{Desk, Question, Talk};
 use crate::{explain, json, printable, qr, story, units};
 
@@ -17,29 +19,32 @@ use crate::{explain, json, printable, qr, story, units};
 /// # Errors
 /// It did not arrive; the other side has been told where that was possible.
 pub(crate) async fn run(request: SendRequest, desk: &mut Desk) -> Result<()> {
-    let SendRequest { what, ignored, settings, servers, zero_mode, qr, .. } = request;
+    let SendRequest { what, settings, servers, zero_mode, qr, .. } = request;
     let verify = settings.verify;
     let server = story::server(&settings);
-    for path in &ignored {
-        let path = printable::path(path);
-        desk.screen.say(&format!("Note: '{path}' is not sent, only the text is."));
-    }
     let outgoing = outgoing(what, desk).await?;
     let transfer =
         transfer::send(outgoing, settings).map_err(|error| explain::failure(&error, &server))?;
     introduce(&transfer, desk)?;
-    let is_text = matches!(transfer.offer(), Some(Offer::Text(_)));
+    desk.report(&json::connecting(&server))?;
     let invitation = Invitation { servers, zero_mode, verify, qr };
     let mut talk = Talk::new(desk, transfer, server);
+    let outcome = follow(&mut talk, &invitation).await;
+    talk.end(outcome).await
+}
+
+async fn follow(talk: &mut Talk<'_>, invitation: &Invitation) -> Result<()> {
+    let is_text = matches!(talk.transfer().and_then(|t| t.offer()), Some(Offer::Text(_)));
+    let mut changed = Vec::new();
     while let Some(event) = talk.next().await? {
-        let Some(event) = story::tell(event, &mut talk) else { continue };
+        let Some(event) = story::tell(event, talk) else { continue };
         match event {
             Event::Code(code) => invitation.show(&code, talk.desk),
             Event::CodeConsumed => talk.desk.screen.say(CONSUMED),
             Event::Verifier(verifier) => {
                 talk.forget_remark();
-                if verify {
-                    confirm(&mut talk, &verifier).await?;
+                if invitation.verify {
+                    confirm(talk, &verifier).await?;
                 }
                 if !is_text {
                     talk.remark_while_peer_is_silent("Waiting for the receiver to accept it..");
@@ -58,11 +63,12 @@ pub(crate) async fn run(request: SendRequest, desk: &mut Desk) -> Result<()> {
                 talk.desk.screen.end_progress();
                 talk.desk.screen.say(if is_text { "text message sent" } else { CONFIRMED });
                 story::summary(&report, &talk.desk.screen);
+                changed = report.changed;
             }
             Event::CodeWanted(_) | Event::Offer(_) | Event::Text(_) | _ => {}
         }
     }
-    Ok(())
+    explain::changed(&changed, &talk.desk.screen)
 }
 
 /// Reads and asks until there is something to send. Nothing is connected yet.
@@ -73,6 +79,12 @@ async fn outgoing(what: What, desk: &mut Desk) -> Result<Outgoing> {
         What::Stream(name) => {
             if io::stdin().is_terminal() {
                 desk.screen.say("Reading from the terminal; end with Ctrl-D.");
+            }
+            if let Some(trouble) = temporary_trouble(input_length()) {
+                desk.screen.say(&format!(
+                    "Note: {trouble}. Only a receiver with this program can take the stream without \
+                     a temporary file here; TMPDIR chooses another place for it."
+                ));
             }
             Outgoing::Stream { name, reader: Box::new(io::stdin()) }
         }
@@ -90,6 +102,18 @@ async fn outgoing(what: What, desk: &mut Desk) -> Result<Outgoing> {
             })?)
         }
     })
+}
+
+/// Bytes of standard input, if it is a file.
+#[cfg(unix)]
+fn input_length() -> Option<u64> {
+    let file = std::fs::File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+    file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
+}
+
+#[cfg(not(unix))]
+fn input_length() -> Option<u64> {
+    None
 }
 
 fn read_text() -> Result<String> {
@@ -128,7 +152,7 @@ fn sending(offer: &Offer) -> String {
             let files = story::files(*files);
             format!("Sending directory ({}, {files}) named '{name}'", units::size(*bytes))
         }
-        Offer::File { name, size } => {
+        Offer::File { name, size, .. } => {
             format!("Sending {} file named '{name}'", units::size(*size))
         }
         Offer::Stream { name } => format!("Sending standard input as '{name}'"),

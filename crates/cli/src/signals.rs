@@ -58,8 +58,12 @@ impl Signals {
     /// # Errors
     /// The system does not allow it.
     pub(crate) fn watch() -> io::Result<Self> {
+        use rustix::process::Signal as Number;
         use tokio::signal::unix::{SignalKind, signal};
 
+        // Beyond `ulimit -f` the system sends this before it lets a write fail. Whoever handles it
+        // lives to report the failure.
+        drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::request::{self, Servers};
 use crate::talk::{Desk, Question, Talk};
 use crate::tor::WhichTor;
-use crate::{explain, printable, story};
+use crate::{explain, json, printable, story};
 
 mod authorized;
 #[cfg(test)]
@@ -41,12 +41,12 @@ pub(crate) async fn invite(
     request::set_code_words(&mut settings, args.code_length, config);
     settings.tor = WhichTor::new(&args.tor, config)?.connect(desk).await?;
     let server = story::server(&settings);
+    desk.report(&json::connecting(&server))?;
     let transfer = transfer::receive(CodeSource::Allocate, settings);
     let mut talk = Talk::new(desk, transfer, server);
-    let line = invited_line(&mut talk, servers).await?;
-    let key = PublicKey::parse(&line)
-        .map_err(|why| Failure::new(format!("what arrived is not a public key: {why}")))?;
-    let outcome = match keys.add(&key)? {
+    let outcome = take_key(&mut talk, servers, &keys).await;
+    let (key, added) = talk.end(outcome).await?;
+    let outcome = match added {
         Added::Appended => "Appended key",
         Added::AlreadyThere => "Already there: key",
     };
@@ -54,9 +54,13 @@ pub(crate) async fn invite(
     desk.print(&format!("{outcome} type='{kind}' id='{id}' to '{}'\n", printable::path(&path)))
 }
 
-/// Says what the other side has to type, and waits for the text that it sends.
-async fn invited_line(talk: &mut Talk<'_>, servers: &Servers) -> Result<String> {
-    let mut received = None;
+/// Says what the other side has to type, and adds the key that it sends.
+async fn take_key(
+    talk: &mut Talk<'_>,
+    servers: &Servers,
+    keys: &AuthorizedKeys,
+) -> Result<(PublicKey, Added)> {
+    let mut added = None;
     while let Some(event) = talk.next().await? {
         let Some(event) = story::tell(event, talk) else { continue };
         if let Event::Code(code) = event {
@@ -65,12 +69,32 @@ async fn invited_line(talk: &mut Talk<'_>, servers: &Servers) -> Result<String> 
             talk.desk.print(&format!("{command}\n"))?;
             talk.desk.screen.say("");
         } else if let Event::Text(text) = event {
-            received = Some(text);
+            let outcome = add(keys, &text);
+            let Some(transfer) = talk.transfer() else { continue };
+            match outcome {
+                // Only now: the sender takes this for the permission to log in.
+                Ok(key) => {
+                    transfer.confirm_text();
+                    added = Some(key);
+                }
+                Err(error) => {
+                    transfer.reject("the key was not added");
+                    talk.drain().await;
+                    return Err(error);
+                }
+            }
         } else if let (Event::Offer(_), Some(transfer)) = (event, talk.transfer()) {
             transfer.reject("a public key was expected");
         }
     }
-    received.ok_or_else(|| Failure::new("no key arrived").into())
+    added.ok_or_else(|| Failure::new("no key arrived").into())
+}
+
+/// Adds the key that was sent, for good.
+fn add(keys: &AuthorizedKeys, line: &str) -> Result<(PublicKey, Added)> {
+    let key = PublicKey::parse(line)
+        .map_err(|why| Failure::new(format!("what arrived is not a public key: {why}")))?;
+    keys.add(&key).map(|added| (key, added))
 }
 
 /// Sends one of our public keys to whoever invited us.
@@ -96,6 +120,7 @@ pub(crate) async fn accept(
         return Err(Failure::new("the key was not sent").into());
     }
     let server = story::server(&settings);
+    desk.report(&json::connecting(&server))?;
     let transfer = transfer::send(Outgoing::Text(key.to_string()), settings)
         .map_err(|error| explain::failure(&error, &server))?;
     let mut talk = Talk::new(desk, transfer, server);

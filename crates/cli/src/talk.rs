@@ -258,6 +258,24 @@ impl<'d> Talk<'d> {
         stopped(signal).into()
     }
 
+    /// Ends the transfer as `outcome` says: if something failed here, the other side is told before this
+    /// program exits.
+    ///
+    /// # Errors
+    /// That of the outcome.
+    pub(crate) async fn end<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        if outcome.is_err()
+            && let Some(transfer) = self.transfer.take()
+        {
+            self.desk.screen.end_progress();
+            tokio::select! {
+                () = transfer.cancel() => {}
+                _ = self.desk.signals.next() => {}
+            }
+        }
+        outcome
+    }
+
     /// Waits until the transfer is over, whatever becomes of it.
     pub(crate) async fn drain(&mut self) {
         while let Ok(Some(_)) = self.wait().await {}

@@ -3,7 +3,8 @@
 //! Each entry has `name`, `start` and `stop` (seconds since 1970) and `details`. Nothing secret is
 //! in it.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,8 +20,15 @@ pub(crate) struct Timing {
 
 impl Timing {
     /// Notes nothing unless there is a file to write in the end.
-    pub(crate) fn new(path: Option<PathBuf>) -> Self {
-        Self { path, entries: Vec::new() }
+    ///
+    /// # Errors
+    /// That file could not be written.
+    pub(crate) fn new(path: Option<PathBuf>) -> Result<Self> {
+        if let Some(path) = &path {
+            check_writable(path)
+                .with_context(|| format!("--dump-timing: cannot write {}", path.display()))?;
+        }
+        Ok(Self { path, entries: Vec::new() })
     }
 
     /// Notes that `name` happened now.
@@ -43,6 +51,21 @@ impl Timing {
     }
 }
 
+/// Opens the file as it will be opened in the end, and leaves everything as it was. What is no file, such
+/// as a pipe, is not opened in vain.
+fn check_writable(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() => OpenOptions::new().write(true).open(path).map(drop),
+        Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            drop(fs::File::create_new(path)?);
+            fs::remove_file(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn seconds_since_1970() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
@@ -53,7 +76,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_when_nobody_asked() {
-        let mut timing = Timing::new(None);
+        let mut timing = Timing::new(None).unwrap();
         timing.note("code", json!({}));
         assert!(timing.entries.is_empty());
         assert_eq!(timing.write().unwrap(), None);
@@ -63,7 +86,7 @@ mod tests {
     fn the_file_is_a_list_of_named_times() {
         let path =
             std::env::temp_dir().join(format!("wormhole-timing-{}.json", std::process::id()));
-        let mut timing = Timing::new(Some(path.clone()));
+        let mut timing = Timing::new(Some(path.clone())).unwrap();
         timing.note("transit connected", json!({"path": "direct"}));
         timing.write().unwrap();
         let list: Vec<Value> = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();

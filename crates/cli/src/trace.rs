@@ -42,6 +42,7 @@ pub(crate) fn describe(event: &Event) -> (&'static str, &'static str) {
         Event::ServerLost => ("RC", "server lost"),
         Event::ServerRetry { .. } => ("RC", "server still lost"),
         Event::ServerFound => ("RC", "server found"),
+        Event::PortTaken { .. } => ("B", "port taken"),
         Event::CodeConsumed => ("N", "code consumed"),
         Event::KeyEstablished => ("SK", "key established"),
         Event::Verifier(_) => ("K", "verifier"),

@@ -10,8 +10,12 @@ mod world;
 
 #[path = "transfers/choices.rs"]
 mod choices;
+#[path = "transfers/early.rs"]
+mod early;
 #[path = "transfers/environment.rs"]
 mod environment;
+#[path = "transfers/kept.rs"]
+mod kept;
 #[path = "transfers/kinds.rs"]
 mod kinds;
 #[path = "transfers/programs.rs"]

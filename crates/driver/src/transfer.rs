@@ -38,10 +38,14 @@
 //! }
 //! ```
 
+mod archive;
 mod bulk;
+mod durable;
 mod error;
 mod event;
+mod exact;
 mod hasher;
+mod listening;
 mod receive;
 mod send;
 mod session;
@@ -84,6 +88,7 @@ type Events = mpsc::Receiver<Result<Event, Error>>;
 pub(crate) enum Command {
     Accept(Destination),
     Cancel,
+    ConfirmText,
     ConfirmVerifier(bool),
     Reject(String),
 }
@@ -212,8 +217,9 @@ impl Transfer {
         self.find(|event| if let Event::Code(code) = event { Some(code) } else { None }).await
     }
 
-    /// Waits for what is offered. A text ([`Offer::Text`]) is there with that; anything else wants
-    /// an answer.
+    /// Waits for what is offered. It wants an answer: [`Transfer::accept`] or [`Transfer::reject`]. A
+    /// text ([`Offer::Text`]) is there already and wants [`Transfer::confirm_text`] instead of
+    /// `accept`.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -221,7 +227,10 @@ impl Transfer {
     /// use wormhole::transfer::Offer;
     ///
     /// match transfer.offered().await? {
-    ///     Offer::Text(text) => println!("{}", text.escape_debug()),
+    ///     Offer::Text(text) => {
+    ///         println!("{}", text.escape_debug());
+    ///         transfer.confirm_text();
+    ///     }
     ///     offer => println!("{offer:?}: take it?"),
     /// }
     /// # Ok(())
@@ -240,7 +249,7 @@ impl Transfer {
         self.find(offer).await
     }
 
-    /// Waits for the end. What has to be answered before ([`Event::Offer`], and
+    /// Waits for the end. What has to be answered before ([`Event::Offer`], [`Event::Text`], and
     /// [`Event::Verifier`] with [`Settings::verify`]) has to be answered before this.
     ///
     /// ```no_run
@@ -292,7 +301,28 @@ impl Transfer {
         self.command(Command::ConfirmVerifier(matches));
     }
 
-    /// Takes what is offered, after [`Event::Offer`].
+    /// Confirms to the sender that a text is where it is wanted, after [`Event::Text`]: written, or
+    /// shown to somebody. Use [`Transfer::reject`] if that failed.
+    ///
+    /// ```no_run
+    /// # use wormhole::transfer::{Error, Transfer};
+    /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// use wormhole::transfer::Offer;
+    ///
+    /// if let Offer::Text(text) = transfer.offered().await? {
+    ///     match std::fs::write("note.txt", text) {
+    ///         Ok(()) => transfer.confirm_text(),
+    ///         Err(_) => transfer.reject("the receiving side could not write the text"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn confirm_text(&self) {
+        self.command(Command::ConfirmText);
+    }
+
+    /// Takes what is offered, after [`Event::Offer`]. A text needs no destination: this confirms it.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};

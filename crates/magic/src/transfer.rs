@@ -24,5 +24,13 @@ pub const STREAM_ABILITY: &str = "stream-v1";
 /// and times of all folders arrive; wormhole-william takes every entry for a file and fails.
 pub const FOLDERS_ABILITY: &str = "folders-v1";
 
+/// Announced in `app_versions` under `abilities` by a receiver that takes [`Attributes`] in the
+/// offer of a single file.
+pub const ATTRIBUTES_ABILITY: &str = "attributes-v1";
+
+/// Announced in `app_versions` under `abilities` by a receiver that removes files which the table of
+/// contents of a zip does not name ([`zip::ZipWriter::omit`]), and tells its user about them.
+pub const OMISSIONS_ABILITY: &str = "omissions-v1";
+
 /// Announced in `app_versions` under `abilities` by every client that speaks this protocol.
 pub const TRANSFER_ABILITY: &str = "transfer-v1";

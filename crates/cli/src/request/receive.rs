@@ -1,16 +1,15 @@
 //! What to receive and where to put it, checked.
 
-use std::path::{self, Path, PathBuf};
-
 use anyhow::Result;
 use wormhole::code::Code;
 use wormhole::transfer::{CodeSource, Settings};
 
+use super::output::Output;
 use super::{Servers, Shown, apply, asks_a_person};
 use crate::args::{GlobalArgs, OnExists, ReceiveArgs};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::{environment, printable, shell};
+use crate::{environment, shell};
 
 /// Everything `receive` needs to know.
 #[derive(Debug)]
@@ -29,19 +28,10 @@ pub(crate) struct ReceiveRequest {
     pub(crate) output: Output,
     /// What to do when the name is taken.
     pub(crate) on_exists: OnExists,
+    /// Why no file can be received, though a text can.
+    pub(crate) warning: Option<Failure>,
     /// What else to show.
     pub(crate) shown: Shown,
-}
-
-/// Where a received file goes.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Output {
-    /// Into this directory, under the sender's name.
-    Into(PathBuf),
-    /// To this path, whatever the sender calls it.
-    Named(PathBuf),
-    /// To standard output.
-    Stdout,
 }
 
 impl ReceiveRequest {
@@ -57,59 +47,30 @@ impl ReceiveRequest {
         let mut settings = servers.settings()?;
         apply(&mut settings, &args.code_args, &args.connection, config);
         let output = Output::new(args.output_file.as_deref(), config);
-        output.check()?;
         if output == Output::Stdout && global.json {
             return Err(Failure::usage("--json and -o - both want standard output").into());
         }
+        let code = source(&args, &mut settings)?;
+        let (on_exists, accept_file) = (on_exists(&args, config), accept_file(&args, config)?);
+        let checked = if args.only_text { Ok(()) } else { output.check(on_exists) };
+        // Nobody chose this directory, and perhaps only a text will come.
+        let is_chosen = accept_file || args.output_file.is_some() || config.download_dir.is_some();
+        let warning = match checked {
+            Err(failure) if is_chosen => return Err(failure.into()),
+            checked => checked.err(),
+        };
         Ok(Self {
-            code: source(&args, &mut settings)?,
-            on_exists: on_exists(&args, config),
+            code,
+            on_exists,
+            warning,
             shown: Shown::new(&args.code_args, config)?,
             only_text: args.only_text,
-            accept_file: accept_file(&args, config)?,
+            accept_file,
             output,
             settings,
             servers,
         })
     }
-}
-
-impl Output {
-    fn new(typed: Option<&Path>, config: &Config) -> Self {
-        match typed {
-            Some(path) if path.as_os_str() == "-" => Self::Stdout,
-            Some(path) if path.is_dir() => Self::Into(whole(path)),
-            Some(path) => Self::Named(whole(path)),
-            None => {
-                Self::Into(whole(config.download_dir.as_deref().unwrap_or_else(|| Path::new("."))))
-            }
-        }
-    }
-}
-
-impl Output {
-    /// Makes sure, before anything connects, that there is a directory to write into.
-    fn check(&self) -> Result<()> {
-        let directory = match self {
-            Self::Into(directory) => Some(directory.as_path()),
-            Self::Named(path) => path.parent(),
-            Self::Stdout => None,
-        };
-        match directory.filter(|directory| !directory.is_dir()) {
-            None => Ok(()),
-            Some(missing) => {
-                let missing = printable::path(missing);
-                Err(Failure::new(format!("there is no directory '{missing}' to receive into"))
-                    .hint("make it, or choose another with -o or `download-dir`")
-                    .into())
-            }
-        }
-    }
-}
-
-/// The path from the root, so that whoever reads it finds it from anywhere.
-fn whole(path: &Path) -> PathBuf {
-    path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Whether files are taken without asking.

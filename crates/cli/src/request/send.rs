@@ -5,21 +5,19 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use wormhole::code::Code;
-use wormhole::transfer::Settings;
+use wormhole::transfer::{PeerName, Settings};
 
 use super::{Servers, Shown, apply};
 use crate::args::{GlobalArgs, SendArgs};
 use crate::config::Config;
-use crate::environment;
 use crate::failure::Failure;
+use crate::{environment, printable};
 
 /// Everything `send` needs to know.
 #[derive(Debug)]
 pub(crate) struct SendRequest {
     /// What to send.
     pub(crate) what: What,
-    /// Paths that were named beside a text, and are not sent.
-    pub(crate) ignored: Vec<PathBuf>,
     /// How.
     pub(crate) settings: Settings,
     /// Through which servers; for the command that the other side is told.
@@ -74,7 +72,6 @@ impl SendRequest {
         Ok(Self {
             qr: Qr::new(&args, config)?,
             shown: Shown::new(&args.code_args, config)?,
-            ignored: if args.text.is_some() { args.what.clone() } else { Vec::new() },
             what: What::new(args)?,
             settings,
             servers,
@@ -89,6 +86,18 @@ impl What {
         let is_stream = args.what.len() == 1 && args.what.iter().all(is_dash);
         if args.name.is_some() && !is_stream {
             return Err(Failure::usage("--name is for standard input (-)").into());
+        }
+        if let (Some(_), Some(path)) = (&args.text, args.what.first()) {
+            let path = printable::path(path);
+            return Err(Failure::usage(format!("--text and '{path}' cannot be sent together"))
+                .hint("send the text as a file, or one after the other")
+                .into());
+        }
+        if let Some(name) = &args.name
+            && let Err(why) = PeerName::new(name.as_str()).to_file_name()
+        {
+            let name = printable::line(name);
+            return Err(Failure::usage(format!("--name '{name}' is no file name: {why}")).into());
         }
         match args.text {
             Some(text) if text == OsStr::new("-") => Ok(Self::TextFromInput),

@@ -10,7 +10,7 @@ mod place;
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
@@ -53,18 +53,13 @@ impl AuthorizedKeys {
         self.directory().join("authorized_keys")
     }
 
-    /// Makes sure, before anyone is invited, that the key can be written.
+    /// Makes sure, before anyone is invited, that the key can be written: by opening the file, or by
+    /// creating another one in its place for a moment.
     ///
     /// # Errors
     /// The file exists and cannot be written, or its directory cannot be.
     pub(crate) fn check_writable(&self) -> Result<()> {
-        let directory = self.directory();
-        let checked = match place::open(&self.home) {
-            Ok(None) if directory.exists() => check_directory(&directory),
-            Ok(None) => check_directory(&self.home),
-            opened => opened.map(drop),
-        };
-        checked.with_context(|| format!("cannot write {}", self.path().display()))
+        place::check(&self.home).with_context(|| format!("cannot write {}", self.path().display()))
     }
 
     /// Appends a key, making the directory (0700) and the file (0600) where they are missing.
@@ -79,7 +74,7 @@ impl AuthorizedKeys {
     fn append(&self, key: &PublicKey) -> io::Result<Added> {
         let mut file = place::open_or_create(&self.home)?;
         let mut present = Vec::new();
-        file.read_to_end(&mut present)?;
+        let length = u64::try_from(file.read_to_end(&mut present)?).unwrap_or(u64::MAX);
         let present = String::from_utf8_lossy(&present);
         let same = |line: &str| PublicKey::parse(line).is_ok_and(|other| other.is_same_key(key));
         if present.lines().any(same) {
@@ -87,21 +82,17 @@ impl AuthorizedKeys {
         }
         // A last line without its end would swallow ours.
         let start = if present.is_empty() || present.ends_with('\n') { "" } else { "\n" };
-        file.write_all(format!("{start}{key}\n").as_bytes())?;
+        let line = format!("{start}{key}\n");
+        file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
+            // Part of a line would swallow the next key. If this fails, too, nothing else will help.
+            let _left = file.set_len(length);
+        })?;
         Ok(Added::Appended)
     }
 
     fn directory(&self) -> PathBuf {
         self.home.join(".ssh")
     }
-}
-
-fn check_directory(directory: &Path) -> io::Result<()> {
-    let metadata = fs::metadata(directory)?;
-    if metadata.permissions().readonly() {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    fs::read_dir(directory).map(drop)
 }
 
 /// The home of a user by name, from the list of accounts.

@@ -60,17 +60,21 @@ macro_rules! pair {
 }
 
 pair!(ours_to_ours, Ours => Ours,
-    also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ);
+    also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ
+        files_that_change_cost_only_themselves);
 pair!(ours_to_python, Ours => Python,
-    also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ);
+    also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ
+        files_that_change_cost_only_themselves);
 pair!(python_to_ours, Python => Ours,
     also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ);
 pair!(ours_to_debian, Ours => Debian,
-    also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ);
+    also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ
+        files_that_change_cost_only_themselves);
 pair!(debian_to_ours, Debian => Ours,
     also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ);
 pair!(ours_to_william, Ours => William,
-    also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ);
+    also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ
+        files_that_change_cost_only_themselves);
 pair!(william_to_ours, William => Ours,
     also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ);
 // wormhole-rs knows no text and no verifier: the text that ours sends is refused, and only our

@@ -59,6 +59,8 @@ pub(crate) enum What<'a> {
 pub(crate) struct Manner {
     /// Use the relay alone.
     pub(crate) relay_only: bool,
+    /// Ours sends what it can if files of a folder change.
+    pub(crate) ignore_unsendable: bool,
     /// Compare verifiers; the sender is asked.
     pub(crate) verify: bool,
     /// What the user types into the sender.
@@ -82,6 +84,8 @@ impl Peer {
                 arguments.push("--hide-progress".into());
                 push_if(&mut arguments, matches!(self, Self::Ours | Self::Python), "--no-qr");
                 push_if(&mut arguments, manner.verify, "--verify");
+                let ignores = manner.ignore_unsendable && self == Self::Ours;
+                push_if(&mut arguments, ignores, "--ignore-unsendable-files");
                 arguments.extend(self.relay_only(manner));
             }
         }

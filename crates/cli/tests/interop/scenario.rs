@@ -130,6 +130,37 @@ pub(crate) fn a_folder_with_odd_names_arrives(pair: Pair) {
     }
 }
 
+/// Only a sender of ours, and a receiver that goes by the zip's table of contents.
+pub(crate) fn files_that_change_cost_only_themselves(pair: Pair) {
+    let Some(world) = World::new(pair.servers) else { return };
+    let folder = world.path("changing");
+    fs::create_dir(&folder).unwrap();
+    for name in ["grows", "shrinks", "stays", "vanishes"] {
+        fs::write(folder.join(name), [b'x'; 100_000]).unwrap();
+    }
+    let manner = Manner { ignore_unsendable: true, ..Manner::default() };
+    let sender = world.send(pair.sender, What::Path(&folder), manner);
+    let code = sender.wait_for_word_after(pair.sender.before_code());
+    fs::write(folder.join("grows"), [b'x'; 100_001]).unwrap();
+    fs::write(folder.join("shrinks"), "x").unwrap();
+    fs::remove_file(folder.join("vanishes")).unwrap();
+    let receiver = world.receive(pair.receiver, &code, manner);
+    let (receiver, sender) = (receiver.finish(), sender.finish());
+    if pair.receiver == Peer::Ours {
+        complained(&receiver);
+    } else {
+        receiver.succeeded();
+    }
+    complained(&sender);
+    sender.said("3 files have not arrived as they are here");
+    let arrived = tree::read(&world.path("receiver/changing"));
+    let whole = |name: &str| {
+        (name.to_owned(), tree::Entry::File { executable: false, bytes: vec![b'x'; 100_000] })
+    };
+    let expected = ["grows", "stays"].map(whole);
+    assert!(arrived == expected.into_iter().collect(), "{:?}", arrived.keys());
+}
+
 pub(crate) fn both_see_the_same_verifier(pair: Pair) {
     let Some(world) = World::new(pair.servers) else { return };
     let manner = Manner { verify: true, sender_types: "yes\n", ..Manner::default() };

@@ -123,7 +123,7 @@ fn verified_transfers_show_the_same_verifier_and_wait_for_yes() {
     sender.wait_for_prompt(&format!("Verifier {theirs} ok? (yes/no): "));
     sender.type_in("yes\n");
     let received = receiver.end();
-    assert_eq!(received.out(), "hello\n", "{received}");
+    assert_eq!(received.out(), "hello", "{received}");
     let sent = sender.end();
     assert_eq!(sent.exit, 0, "{sent}");
     assert!(sent.stderr.contains("receive --verify "), "{sent}");
@@ -146,7 +146,7 @@ fn zero_mode_needs_no_code() {
     let sender = world.send(&["-0", "--text", "hello"]);
     sender.wait_for("receive -0");
     let received = world.receive(&["-0"]).end();
-    assert_eq!((received.out().as_str(), received.exit), ("hello\n", 0), "{received}");
+    assert_eq!((received.out().as_str(), received.exit), ("hello", 0), "{received}");
     assert_eq!(sender.end().exit, 0);
 }
 
@@ -155,7 +155,7 @@ fn a_code_of_our_own_and_a_long_one_work() {
     let world = World::new();
     let sender = world.send(&["--code", "4-our-own", "--text", "hello"]);
     assert_eq!(sender.code(), "4-our-own");
-    assert_eq!(world.receive(&["4-our-own"]).end().out(), "hello\n");
+    assert_eq!(world.receive(&["4-our-own"]).end().out(), "hello");
     let sender = world.send(&["-c", "4", "--text", "hello"]);
     assert_eq!(sender.code().matches('-').count(), 4);
 }
@@ -168,7 +168,7 @@ fn the_receiver_can_make_the_code() {
     assert_eq!(code.matches('-').count(), 3);
     let sent = world.send(&["--code", &code, "--text", "hello"]).end();
     assert_eq!(sent.exit, 0, "{sent}");
-    assert_eq!(receiver.end().out(), "hello\n");
+    assert_eq!(receiver.end().out(), "hello");
 }
 
 #[test]
@@ -176,13 +176,13 @@ fn the_code_can_come_as_a_link_or_through_standard_input() {
     let world = World::new();
     let sender = world.send(&["--text", "hello"]);
     let link = format!("wormhole-transfer:{}", sender.code());
-    assert_eq!(world.receive(&[&link]).end().out(), "hello\n");
+    assert_eq!(world.receive(&[&link]).end().out(), "hello");
     let sender = world.send(&["--text", "hello"]);
     let mut receiver = world.receive(&[]);
     receiver.wait_for_prompt("Enter receive wormhole code: ");
     receiver.type_in(format!("{}\n", sender.code()));
     let received = receiver.end();
-    assert_eq!(received.out(), "hello\n", "{received}");
+    assert_eq!(received.out(), "hello", "{received}");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn the_suggested_command_names_other_servers_and_works() {
     );
     assert_eq!(suggested, expected);
     let received = world.receive(&["--appid", "it's ours", &code]).end();
-    assert_eq!(received.out(), "hello\n", "{received}");
+    assert_eq!(received.out(), "hello", "{received}");
 }
 
 #[test]

@@ -38,18 +38,16 @@ fn a_text_is_printed_alone_and_exactly() {
 }
 
 #[test]
-fn a_text_is_sent_without_the_file_that_is_named_beside_it() {
+fn a_text_into_a_pipe_or_a_file_is_what_was_sent_byte_for_byte() {
     let world = World::new();
-    let (sent, received) = world.transfer(&["--text", "hello", "nosuchfile"], &[]);
-    assert_eq!(received.out(), "hello\n");
-    assert!(sent.stderr.contains("Note: 'nosuchfile' is not sent, only the text is."), "{sent}");
-}
-
-#[test]
-fn a_text_without_line_end_gets_one() {
-    let world = World::new();
-    let (_, received) = world.transfer(&["--text", "hello"], &["--only-text"]);
-    assert_eq!(received.out(), "hello\n");
+    for text in ["hello", "hello\n", "\n", "a\r\nb\u{0}\u{1b}[2J\u{202e}", "  two\n\n"] {
+        let mut sender = world.send(&["--text", "-"]);
+        sender.type_in(text);
+        sender.end_input();
+        let received = world.receive(&["--only-text", &sender.code()]).end();
+        assert_eq!((received.out().as_str(), received.exit), (text, 0), "{received}");
+        assert_eq!(sender.end().exit, 0);
+    }
 }
 
 #[test]
@@ -70,7 +68,7 @@ fn a_text_is_asked_for_when_nothing_is_named() {
     sender.wait_for_prompt("Text to send: ");
     sender.type_in("typed\n");
     let received = world.receive(&[&sender.code()]).end();
-    assert_eq!(received.out(), "typed\n", "{received}");
+    assert_eq!(received.out(), "typed", "{received}");
     assert_eq!(sender.end().exit, 0);
 }
 

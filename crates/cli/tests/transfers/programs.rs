@@ -154,7 +154,7 @@ fn what_is_not_a_key_is_not_appended() {
     let text = format!("command=\"evil\" {KEY}");
     let appid = "lothar.com/wormhole/ssh-add";
     let sent = world.send(&["--appid", appid, "--code", &code, "--text", &text]).end();
-    assert_eq!(sent.exit, 0, "{sent}");
+    sent.failed(1, "the other side says: the key was not added");
     invite.end().failed(1, "is not a public key");
     assert_eq!(world.read("home/.ssh/authorized_keys"), b"");
 }

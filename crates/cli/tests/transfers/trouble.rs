@@ -81,7 +81,7 @@ fn interrupting_the_waiting_sender_frees_its_code() {
     // The nameplate is free again: the next two users of it meet one another.
     let sender = world.send(&["--code", "4-our-own", "--text", "second"]);
     sender.code();
-    assert_eq!(world.receive(&["4-our-own"]).end().out(), "second\n");
+    assert_eq!(world.receive(&["4-our-own"]).end().out(), "second");
     assert_eq!(sender.end().exit, 0);
 }
 
@@ -206,7 +206,7 @@ fn a_disk_that_fills_up_fails_on_both_sides_and_is_left_empty() {
     let received = receiver.end();
     received.failed(1, "no space left on device");
     assert!(received.stderr.contains("left:\n"), "{received}");
-    sender.end().failed(1, "the receiving side could not write the file");
+    sender.end().failed(1, "not enough space on the receiving side");
 }
 
 #[cfg(unix)]

@@ -1,6 +1,5 @@
 //! The data phase, on a thread that may block: read, hash, seal, send; and the same in reverse.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -8,9 +7,9 @@ use wormhole_magic::transfer::Ack;
 
 use super::hasher::Hasher;
 use super::session::Progress;
-use super::sink::Sink;
+use super::sink::{Sink, Written};
 use super::source::Source;
-use super::{Error, PeerMisbehaved};
+use super::{Error, PeerMisbehaved, Unsendable};
 use crate::transit::PipeError;
 use crate::transit::blocking::{Batch, BlockingPipe};
 
@@ -27,14 +26,14 @@ pub(super) enum Ending {
 }
 
 /// Sends everything `source` gives and waits for the receiver to have it. `sent` is called when
-/// the last byte is on its way.
+/// the last byte is on its way. Returns what did not arrive as it is here.
 pub(super) fn send(
     mut pipe: BlockingPipe,
     mut source: Source,
     progress: &Progress,
     ending: Ending,
     sent: impl FnOnce(),
-) -> Result<(), Error> {
+) -> Result<Vec<Unsendable>, Error> {
     let mut hash = Sha256::new();
     let mut batch = Batch::new();
     let mut more = true;
@@ -60,7 +59,7 @@ pub(super) fn send(
         return Err(PeerMisbehaved::WrongHash.into());
     }
     pipe.close();
-    Ok(())
+    Ok(source.into_changed())
 }
 
 /// Fills a batch of records. Returns whether there is more.
@@ -93,7 +92,7 @@ pub(super) fn receive(
     mut pipe: BlockingPipe,
     mut sink: Sink,
     progress: &Progress,
-) -> Result<Option<PathBuf>, Error> {
+) -> Result<Written, Error> {
     let mut hash = Hasher::new();
     while progress.total() != Some(progress.done()) {
         let record = pipe.receive().map_err(|error| broken(error, progress))?;

@@ -59,6 +59,22 @@ pub enum Error {
     /// We refused the offer, by [`Transfer::reject`](super::Transfer::reject).
     #[error("refused")]
     Rejected,
+    /// A stream for a receiver that must know its length has no place to wait in.
+    #[error("cannot keep what is read in {}: {why}", .folder.display())]
+    Spool {
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// What the system says.
+        why: SystemError,
+    },
+    /// The text does not fit into a message; send it as a file.
+    #[error("the text takes {bytes} bytes as a message, and {most} fit")]
+    TextTooLong {
+        /// Bytes it takes: a control character takes six, for example.
+        bytes: usize,
+        /// Bytes that fit.
+        most: usize,
+    },
     /// What is being sent cannot be read, or changed while it was being sent.
     #[error(transparent)]
     Unsendable(#[from] Unsendable),
@@ -89,12 +105,19 @@ impl Error {
             Self::Cancelled => "transfer cancelled",
             Self::VerifierRejected => "sender rejected verification check, abandoned transfer",
             Self::NoSpace { .. } => "not enough space on the receiving side",
+            Self::WriteFailed { why, .. } if why.is_no_space() => {
+                "not enough space on the receiving side"
+            }
             Self::WriteFailed { .. } => "the receiving side could not write the file",
+            Self::Spool { .. } => "the sending side has no room for what it offered",
             Self::Unsendable(_) => "the sending side could not read what it offered",
             Self::Interrupted { .. } => "the connection failed",
             Self::NoConnection(_) => "no way to connect was found; is the relay up?",
             Self::PeerMisbehaved(PeerMisbehaved::Negotiation(wrong)) => return Some(wrong.reply()),
-            Self::PeerMisbehaved(_) | Self::NothingToSend | Self::NoThread => "transfer failed",
+            Self::PeerMisbehaved(_)
+            | Self::NothingToSend
+            | Self::NoThread
+            | Self::TextTooLong { .. } => "transfer failed",
         };
         Some(text.to_owned())
     }
@@ -165,12 +188,12 @@ pub struct Unsendable {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnsendableReason {
-    /// It was another size when the sending began.
-    #[error("it changed while it was being sent")]
-    Changed,
     /// A symbolic link leads back to a directory above it.
     #[error("it contains itself")]
     ContainsItself,
+    /// It has more bytes than when it was offered.
+    #[error("it grew while it was being sent")]
+    Grew,
     /// It is the root of a file system.
     #[error("it has no name")]
     NoName,
@@ -180,15 +203,24 @@ pub enum UnsendableReason {
     /// Its name is not Unicode, which the protocol demands.
     #[error("its name is not valid Unicode")]
     NotUnicode,
+    /// Another file has its name now; the one that was offered was sent.
+    #[error("another file replaced it while it was being sent")]
+    Replaced,
     /// Two of the paths have the same name.
     #[error("another path has the same name")]
     SameName,
+    /// It has fewer bytes than when it was offered.
+    #[error("it shrank while it was being sent")]
+    Shrank,
     /// The system does not let us.
     #[error(transparent)]
     System(#[from] SystemError),
     /// Its path has more than 4096 bytes, or a part of it more than 255.
     #[error("its path is too long")]
     TooLong,
+    /// It has more or fewer bytes than its size says, as many files in `/proc` and `/sys` do.
+    #[error("its size is not known before it is read")]
+    UnknownSize,
 }
 
 /// What the operating system said.
@@ -199,6 +231,14 @@ pub struct SystemError {
     pub kind: io::ErrorKind,
     /// The system's own words.
     pub text: String,
+}
+
+impl SystemError {
+    /// Whether the disk, the quota or the limit on file sizes is used up.
+    fn is_no_space(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self.kind, FileTooLarge | QuotaExceeded | StorageFull)
+    }
 }
 
 impl From<io::Error> for SystemError {

@@ -1,10 +1,15 @@
 //! What an application is told while a transfer goes on.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use wormhole_magic::transfer::Offer;
+use wormhole_magic::transfer::zip::ZipPath;
 
+use super::Unsendable;
+#[cfg(doc)]
+use super::UnsendableReason;
 use crate::code::{Code, CodeInput, MailboxUrl, Verifier, Welcome};
 use crate::net::LinkFailure;
 use crate::transit::Path;
@@ -34,6 +39,14 @@ pub enum Event {
     },
     /// The link to the mailbox server is back, nothing was lost.
     ServerFound,
+    /// The chosen port ([`Settings::listen_port`](super::Settings::listen_port)) cannot be had, so that
+    /// the other side cannot connect to us. The transfer goes on: other ways are left.
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        kind: io::ErrorKind,
+    },
     /// Both sides have met; nobody else can use the code any more.
     CodeConsumed,
     /// A key is there, but the other side has not shown yet that it has the same.
@@ -47,7 +60,8 @@ pub enum Event {
     /// [`Transfer::accept`](super::Transfer::accept) or
     /// [`Transfer::reject`](super::Transfer::reject).
     Offer(Offer),
-    /// The receiver was sent a text. There is nothing to accept.
+    /// The receiver was sent a text. The sender waits until
+    /// [`Transfer::confirm_text`](super::Transfer::confirm_text) says that it has not been lost.
     Text(String),
     /// The sender was told that the receiver wants it.
     Accepted,
@@ -78,16 +92,19 @@ pub struct Report {
     pub path: Option<Path>,
     /// What the receiver has created; `None` for the sender, a text and a writer.
     pub written: Option<PathBuf>,
+    /// Of the sender: files that did not arrive as they are there, because they changed while they
+    /// were sent. One that [grew](UnsendableReason::Grew) arrived as long as it was offered; one that
+    /// was [replaced](UnsendableReason::Replaced) arrived as it was; the others were left out.
+    pub changed: Vec<Unsendable>,
+    /// Of the receiver: files of a directory that the sender left out because it could not read them
+    /// to their end. Show them escaped.
+    pub omitted: Vec<ZipPath>,
 }
 
 impl Report {
     /// Of something that began at `start` and is done now.
-    pub(super) fn new(
-        bytes: u64,
-        start: Instant,
-        path: Option<Path>,
-        written: Option<PathBuf>,
-    ) -> Self {
-        Self { bytes, elapsed: start.elapsed(), path, written }
+    pub(super) fn new(bytes: u64, start: Instant, path: Option<Path>) -> Self {
+        let elapsed = start.elapsed();
+        Self { bytes, elapsed, path, written: None, changed: Vec::new(), omitted: Vec::new() }
     }
 }

@@ -6,8 +6,10 @@ use wormhole_magic::transfer::{Message, Offer, ReceiveEvent, ReceiveNegotiation}
 use wormhole_magic::transit::{Role, TransitInfo};
 
 use super::session::{Happening, Progress, Session};
-use super::sink::Sink;
-use super::{CodeSource, Command, Destination, Error, Event, Report, Settings, bulk, thread};
+use super::sink::{Sink, Written};
+use super::{
+    CodeSource, Command, Destination, Error, Event, Report, Settings, bulk, listening, thread,
+};
 use crate::transit::{Pipe, Transit};
 
 /// Receives whatever is offered.
@@ -16,23 +18,27 @@ pub(super) async fn run(
     code: CodeSource,
     settings: &Settings,
 ) -> Result<Report, Error> {
+    let reserved = listening::reserve(session, settings).await?;
     session.choose_code(code, settings).await?;
     let mut receiver = Receiver {
         session,
         settings,
         negotiation: ReceiveNegotiation::new(),
+        reserved,
         transit: None,
         peer: None,
     };
     let offer = receiver.offer().await?;
     if let Offer::Text(text) = offer {
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        receiver.answer().await?;
         receiver.session.tell(Event::Text(text)).await?;
-        return Ok(Report::new(bytes, Instant::now(), None, None));
+        // Only the application knows when the text is where it is wanted.
+        receiver.decision(true).await?;
+        receiver.answer().await?;
+        return Ok(Report::new(bytes, Instant::now(), None));
     }
     receiver.session.tell(Event::Offer(offer.clone())).await?;
-    let destination = receiver.decision().await?;
+    let destination = receiver.decision(false).await?.ok_or(Error::Rejected)?;
     let sink = Sink::open(destination, &offer)?;
     receiver.answer().await?;
     let pipe = receiver.connect().await?;
@@ -55,14 +61,17 @@ async fn carry(
         let progress = progress.clone();
         move || bulk::receive(pipe, sink, &progress)
     });
-    let written = session.carry(carrying, &cutter, &progress, None).await?;
-    Ok(Report::new(progress.done(), start, Some(path), written))
+    let Written { path: written, omitted } =
+        session.carry(carrying, &cutter, &progress, None).await?;
+    Ok(Report { written, omitted, ..Report::new(progress.done(), start, Some(path)) })
 }
 
 struct Receiver<'a> {
     session: &'a mut Session,
     settings: &'a Settings,
     negotiation: ReceiveNegotiation,
+    /// Where we listen, if a port was chosen.
+    reserved: Option<Transit>,
     /// Where we listen, once the sender has said that it needs that.
     transit: Option<Transit>,
     peer: Option<TransitInfo>,
@@ -80,11 +89,12 @@ impl Receiver<'_> {
         }
     }
 
-    /// Waits for the user's decision.
-    async fn decision(&mut self) -> Result<Destination, Error> {
+    /// Waits for the user's decision: where to put it; a text was put somewhere already.
+    async fn decision(&mut self, is_text: bool) -> Result<Option<Destination>, Error> {
         loop {
             match self.session.next().await? {
-                Happening::Command(Command::Accept(destination)) => return Ok(destination),
+                Happening::Command(Command::Accept(destination)) => return Ok(Some(destination)),
+                Happening::Command(Command::ConfirmText) if is_text => return Ok(None),
                 Happening::Command(Command::Reject(reason)) => {
                     self.session.send(&ReceiveNegotiation::reject(&reason)).await?;
                     return Err(Error::Rejected);
@@ -101,7 +111,10 @@ impl Receiver<'_> {
         match self.negotiation.handle(message)? {
             Some(ReceiveEvent::Offer(offer)) => Ok(Some(offer)),
             Some(ReceiveEvent::Transit(info)) => {
-                let transit = Transit::new(self.settings.transit()).map_err(Error::NoConnection)?;
+                let transit = match self.reserved.take() {
+                    Some(transit) => transit,
+                    None => listening::open(self.session, self.settings).await?,
+                };
                 self.session.send(&Message::Transit(transit.info())).await?;
                 self.transit = Some(transit);
                 self.peer = Some(info);

@@ -5,15 +5,16 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use wormhole_magic::transfer::{
-    FOLDERS_ABILITY, Offer, STREAM_ABILITY, SendEvent, SendNegotiation,
+    ATTRIBUTES_ABILITY, FOLDERS_ABILITY, OMISSIONS_ABILITY, Offer, STREAM_ABILITY, SendEvent,
+    SendNegotiation,
 };
 use wormhole_magic::transit::{Role, TransitInfo};
 
 use super::bulk::Ending;
 use super::session::{Happening, Progress, Session};
 use super::source::Parcel;
-use super::{CodeSource, Command, Error, Event, Report, Settings, bulk, spool, thread};
-use crate::transit::{Pipe, Transit};
+use super::{CodeSource, Command, Error, Event, Report, Settings, bulk, listening, spool, thread};
+use crate::transit::Pipe;
 
 /// Sends the parcel.
 pub(super) async fn run(
@@ -22,25 +23,25 @@ pub(super) async fn run(
     settings: &Settings,
 ) -> Result<Report, Error> {
     let source = settings.code.clone().map_or(CodeSource::Allocate, CodeSource::Code);
+    let reserved = match &parcel {
+        Parcel::Text(_) => None,
+        Parcel::File(_) | Parcel::Stream { .. } | Parcel::Tree(_) => {
+            listening::reserve(session, settings).await?
+        }
+    };
     session.choose_code(source, settings).await?;
     let versions = meet(session, settings.verify).await?;
-    let parcel = match parcel {
-        Parcel::Stream { name, reader } if !can(&versions, STREAM_ABILITY) => {
-            session.unless_given_up(spool::fill(name, reader)).await?
-        }
-        Parcel::Tree(tree) if !can(&versions, FOLDERS_ABILITY) => Parcel::Tree(tree.simplified()),
-        parcel @ (Parcel::File { .. }
-        | Parcel::Stream { .. }
-        | Parcel::Text(_)
-        | Parcel::Tree(_)) => parcel,
-    };
+    let parcel = fit(parcel, &versions, session).await?;
     let offer = parcel.offer();
     if let Offer::Text(text) = &offer {
         negotiate(session, &offer, None).await?;
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        return Ok(Report::new(bytes, Instant::now(), None, None));
+        return Ok(Report::new(bytes, Instant::now(), None));
     }
-    let transit = Transit::new(settings.transit()).map_err(Error::NoConnection)?;
+    let transit = match reserved {
+        Some(transit) => transit,
+        None => listening::open(session, settings).await?,
+    };
     let peer = negotiate(session, &offer, Some(transit.info())).await?;
     let key = session.transit_key()?;
     let connecting = transit.connect(Role::Sender, &key, &peer);
@@ -54,6 +55,24 @@ pub(super) async fn run(
     };
     let parcel = Carried { parcel, total: offer.carried(), ending };
     carry(session, parcel, pipe).await
+}
+
+/// Makes of the parcel what the peer's program can take.
+async fn fit(parcel: Parcel, versions: &Value, session: &mut Session) -> Result<Parcel, Error> {
+    Ok(match parcel {
+        Parcel::Stream { name, reader } if !can(versions, STREAM_ABILITY) => {
+            session.unless_given_up(spool::fill(name, reader)).await?
+        }
+        Parcel::File(mut file) => {
+            file.attributes = file.attributes.filter(|_| can(versions, ATTRIBUTES_ABILITY));
+            Parcel::File(file)
+        }
+        Parcel::Tree(mut tree) => {
+            tree.tolerant |= can(versions, OMISSIONS_ABILITY);
+            Parcel::Tree(if can(versions, FOLDERS_ABILITY) { tree } else { tree.simplified() })
+        }
+        parcel @ (Parcel::Stream { .. } | Parcel::Text(_)) => parcel,
+    })
 }
 
 /// What is carried, and how.
@@ -76,8 +95,8 @@ async fn carry(session: &mut Session, what: Carried, pipe: Pipe) -> Result<Repor
         let tell = || sent.send(()).unwrap_or_default();
         move || bulk::send(pipe, what.parcel.into_source(), &progress, what.ending, tell)
     });
-    session.carry(carrying, &cutter, &progress, Some(all_sent)).await?;
-    Ok(Report::new(progress.done(), start, Some(path), None))
+    let changed = session.carry(carrying, &cutter, &progress, Some(all_sent)).await?;
+    Ok(Report { changed, ..Report::new(progress.done(), start, Some(path)) })
 }
 
 /// Waits until the peer has come with the same code, and the user agrees that it is the peer.

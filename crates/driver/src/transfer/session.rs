@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use wormhole_magic::transfer::{
-    FOLDERS_ABILITY, Message, NegotiationError, STREAM_ABILITY, TRANSFER_ABILITY,
+    ATTRIBUTES_ABILITY, FOLDERS_ABILITY, Message, NegotiationError, OMISSIONS_ABILITY,
+    STREAM_ABILITY, TRANSFER_ABILITY,
 };
 use wormhole_magic::transit::TransitKey;
 
@@ -56,7 +57,7 @@ impl Session {
         let config = Config {
             app_id: settings.app_id.clone(),
             servers: settings.servers.clone(),
-            app_versions: json!({ "abilities": [TRANSFER_ABILITY, STREAM_ABILITY, FOLDERS_ABILITY] }),
+            app_versions: json!({ "abilities": ABILITIES }),
             tor: settings.tor.clone(),
         };
         let (sender, news) = mpsc::unbounded_channel();
@@ -457,6 +458,10 @@ impl Delegate for Reporter {
         self.report(News::Closed(result.clone()));
     }
 }
+
+/// What our program can do beyond what every program can.
+const ABILITIES: [&str; 5] =
+    [TRANSFER_ABILITY, STREAM_ABILITY, FOLDERS_ABILITY, ATTRIBUTES_ABILITY, OMISSIONS_ABILITY];
 
 /// What the backlog may weigh, in bytes: two of the longest messages that a frame can carry.
 const MAX_BACKLOG: usize = 16 << 20;

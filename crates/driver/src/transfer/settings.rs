@@ -32,7 +32,8 @@ pub struct Settings {
     pub code: Option<Code>,
     /// Words of a code that is made here: 8 bits of secret each.
     pub code_words: NonZeroU8,
-    /// Whether files that cannot be read are left out of a directory instead of ending it all.
+    /// Whether files that cannot be read are left out of a directory instead of ending it all. Of
+    /// files that change while they are sent the same is true, whatever the receiver's program.
     pub ignore_unsendable: bool,
     /// Whether the peer may connect to us. Without it there are only our own attempts and relays.
     pub listen: bool,
@@ -131,7 +132,7 @@ pub enum CodeSource {
     Input,
 }
 
-/// Where what is received goes. A text goes nowhere: it is an event.
+/// Where what is received goes. A text goes nowhere: it is an event, which the application confirms.
 #[non_exhaustive]
 pub enum Destination {
     /// Into this folder, under the name the sender chose.
@@ -162,9 +163,9 @@ impl Destination {
     ///
     /// let folder = "downloads".into();
     /// let destination = Destination::Folder { folder, on_exists: OnExists::Refuse };
-    /// let offer = Offer::File { name: PeerName::new("photo.jpg"), size: 3 };
+    /// let offer = Offer::File { name: PeerName::new("photo.jpg"), size: 3, attributes: None };
     /// assert_eq!(destination.target(&offer).unwrap().as_deref(), Some(Path::new("downloads/photo.jpg")));
-    /// let trap = Offer::File { name: PeerName::new("../.bashrc"), size: 3 };
+    /// let trap = Offer::File { name: PeerName::new("../.bashrc"), size: 3, attributes: None };
     /// assert!(destination.target(&trap).is_err());
     /// ```
     ///

@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::unpack::{FolderEnd, Unpacker};
-use super::{Destination, Error, Offer, OnExists, PeerMisbehaved};
+use wormhole_magic::transfer::Attributes;
+use wormhole_magic::transfer::zip::ZipPath;
+
+use super::unpack::{FolderEnd, Unpacker, time};
+use super::{Destination, Error, Offer, OnExists, PeerMisbehaved, durable};
 
 /// Takes the bytes. Dropped before it is complete, it leaves nothing behind.
 pub(super) enum Sink {
-    File { file: File, part: Part },
+    File { file: File, part: Part, modified: Option<i64> },
     Tree(Box<Unpacker>),
     Writer(Box<dyn Write + Send>),
 }
@@ -47,17 +50,25 @@ impl Sink {
                     Part::create(target, on_exists, |path| FolderEnd::create(path, *attributes))?;
                 Ok(Self::Tree(Box::new(Unpacker::new(part, end, *bytes, *files))))
             }
-            Offer::File { .. } | Offer::Stream { .. } | Offer::Text(_) | _ => {
-                let (file, part) = Part::create(target, on_exists, |path| File::create_new(path))?;
-                Ok(Self::File { file, part })
-            }
+            Offer::File { attributes, .. } => Self::open_file(target, on_exists, *attributes),
+            Offer::Stream { .. } | Offer::Text(_) | _ => Self::open_file(target, on_exists, None),
         }
+    }
+
+    fn open_file(
+        target: PathBuf,
+        on_exists: OnExists,
+        attributes: Option<Attributes>,
+    ) -> Result<Self, Error> {
+        let create = |path: &Path| create_file(path, attributes);
+        let (file, part) = Part::create(target, on_exists, create)?;
+        Ok(Self::File { file, part, modified: attributes.map(|attributes| attributes.modified) })
     }
 
     /// Takes the next bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         match self {
-            Self::File { file, part } => {
+            Self::File { file, part, .. } => {
                 file.write_all(bytes).map_err(|error| failed(&part.target, error))
             }
             Self::Tree(unpacker) => unpacker.write(bytes),
@@ -67,21 +78,54 @@ impl Sink {
         }
     }
 
-    /// Everything has come: gives it its name. Returns that, if it has one.
-    pub(super) fn complete(self) -> Result<Option<PathBuf>, Error> {
+    /// Everything has come: gives it its name. When this returns, the sender may be told that it has
+    /// arrived: it would survive a loss of power.
+    pub(super) fn complete(self) -> Result<Written, Error> {
         match self {
-            Self::File { file, part } => {
-                end(&file).map_err(|error| failed(&part.target, error))?;
+            Self::File { file, part, modified } => {
+                if let Some(modified) = modified {
+                    // A file system that has no such times can still hold the file.
+                    let _without = file.set_modified(time(modified));
+                }
+                durable::file(&file).map_err(|error| failed(&part.target, error))?;
                 drop(file);
-                part.complete().map(Some)
+                let path = part.complete()?;
+                durable::name(&path).map_err(|error| failed(&path, error))?;
+                Ok(Written { path: Some(path), omitted: Vec::new() })
             }
-            Self::Tree(unpacker) => unpacker.complete().map(Some),
+            Self::Tree(unpacker) => {
+                let (path, omitted) = unpacker.complete()?;
+                durable::name(&path).map_err(|error| failed(&path, error))?;
+                Ok(Written { path: Some(path), omitted })
+            }
             Self::Writer(mut writer) => {
                 writer.flush().map_err(|error| failed(Path::new("-"), error))?;
-                Ok(None)
+                Ok(Written::default())
             }
         }
     }
+}
+
+/// What was written.
+#[derive(Default)]
+pub(super) struct Written {
+    /// The file or folder, if it has a name.
+    pub(super) path: Option<PathBuf>,
+    /// Files of the folder that the sender could not read to their end.
+    pub(super) omitted: Vec<ZipPath>,
+}
+
+/// Creates a file with the permissions that were offered, as far as the system's mask allows them.
+#[cfg(unix)]
+fn create_file(path: &Path, offered: Option<Attributes>) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mode = offered.map_or(0o666, |offered| u32::from(offered.permissions & 0o777));
+    File::options().write(true).create_new(true).mode(mode).open(path)
+}
+
+#[cfg(not(unix))]
+fn create_file(path: &Path, _: Option<Attributes>) -> io::Result<File> {
+    File::create_new(path)
 }
 
 /// A file or folder that is not complete yet: `NAME.part`. Removed when it is dropped.
@@ -321,7 +365,7 @@ mod tests {
             let mut zip = Vec::new();
             ZipWriter::new().finish(&mut zip).unwrap();
             sink.write(&zip).unwrap();
-            let path = sink.complete().unwrap().unwrap();
+            let path = sink.complete().unwrap().path.unwrap();
             assert_eq!(mode(&path), permissions.map_or(usual, u32::from));
         }
         std::fs::remove_dir_all(&root).unwrap();
@@ -338,12 +382,12 @@ mod tests {
             format!(".{}", "h".repeat(254)),
         ] {
             std::fs::write(root.join(&name), "first").unwrap();
-            let offer = Offer::File { name: PeerName::new(&name), size: 6 };
+            let offer = Offer::File { name: PeerName::new(&name), size: 6, attributes: None };
             let folder = root.clone();
             let destination = Destination::Folder { folder, on_exists: OnExists::KeepBoth };
             let mut sink = Sink::open(destination, &offer).unwrap();
             sink.write(b"second").unwrap();
-            let path = sink.complete().unwrap().unwrap();
+            let path = sink.complete().unwrap().path.unwrap();
             assert!(path.to_str().unwrap().contains(" (1)"), "{}", path.display());
             assert_eq!(std::fs::read(&path).unwrap(), b"second");
             assert_eq!(std::fs::read(root.join(&name)).unwrap(), b"first");

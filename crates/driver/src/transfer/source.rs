@@ -4,18 +4,32 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use wormhole_magic::transfer::zip::{EntryKind, ZipWriter};
-use wormhole_magic::transfer::{Offer, PeerName};
+use wormhole_magic::transfer::{Attributes, Message, Offer, PeerName};
 
-use super::tree::{Item, Tree};
+use super::archive::Archive;
+use super::exact::{self, Exact};
+use super::tree::{self, Tree};
 use super::{Error, Outgoing, Unsendable, UnsendableReason};
 
 /// What is going to be sent, checked as far as that is possible in advance.
 pub(super) enum Parcel {
-    File { name: String, path: PathBuf, file: File, size: u64 },
+    File(OpenFile),
     Stream { name: String, reader: Box<dyn Read + Send> },
     Text(String),
     Tree(Tree),
+}
+
+/// One file, open since before anything was connected.
+pub(super) struct OpenFile {
+    /// What the receiver should call it.
+    pub(super) name: String,
+    /// Where it is; `None` for a temporary file of ours.
+    pub(super) path: Option<PathBuf>,
+    pub(super) file: File,
+    /// Bytes.
+    pub(super) size: u64,
+    /// What it has besides; for peers that know it.
+    pub(super) attributes: Option<Attributes>,
 }
 
 impl Parcel {
@@ -23,7 +37,10 @@ impl Parcel {
     /// `lenient`, as long as it was not named itself.
     pub(super) fn check(what: Outgoing, lenient: bool) -> Result<(Self, Vec<Unsendable>), Error> {
         match what {
-            Outgoing::Text(text) => Ok((Self::Text(text), Vec::new())),
+            Outgoing::Text(text) => {
+                check_text(&text)?;
+                Ok((Self::Text(text), Vec::new()))
+            }
             Outgoing::Stream { name, reader } => Ok((Self::Stream { name, reader }, Vec::new())),
             Outgoing::Paths(paths) => Self::check_paths(&paths, lenient),
         }
@@ -44,16 +61,21 @@ impl Parcel {
         if !metadata.is_file() && !is_disk(&metadata) {
             return Err(unsendable(UnsendableReason::NotAFile).into());
         }
-        let file = File::open(path).map_err(|error| unsendable(system(error)))?;
+        let file = exact::open(path).map_err(|error| unsendable(system(error)))?;
         let size = size_of(&file).map_err(unsendable)?;
-        let name = super::tree::name_of(path)?;
-        Ok((Self::File { name, path: path.clone(), file, size }, Vec::new()))
+        let name = tree::name_of(path)?;
+        let attributes = metadata.is_file().then(|| tree::attributes(&metadata));
+        let path = Some(path.clone());
+        Ok((Self::File(OpenFile { name, path, file, size, attributes }), Vec::new()))
     }
 
     /// What the receiver is offered.
     pub(super) fn offer(&self) -> Offer {
         match self {
-            Self::File { name, size, .. } => Offer::File { name: PeerName::new(name), size: *size },
+            Self::File(OpenFile { name, size, attributes, .. }) => {
+                let (name, size) = (PeerName::new(name), *size);
+                Offer::File { name, size, attributes: *attributes }
+            }
             Self::Stream { name, .. } => Offer::Stream { name: PeerName::new(name) },
             Self::Text(text) => Offer::Text(text.clone()),
             Self::Tree(tree) => tree.offer(),
@@ -63,19 +85,27 @@ impl Parcel {
     /// The bytes; a text has none.
     pub(super) fn into_source(self) -> Source {
         match self {
-            Self::File { path, file, size, .. } => Source::File { path, file, left: size },
+            Self::File(OpenFile { name, path, file, size, .. }) => {
+                Source::File { name, path, file: Exact::new(file, size) }
+            }
             Self::Stream { name, reader } => Source::Stream { name, reader },
             Self::Text(_) => Source::Stream { name: String::new(), reader: Box::new(io::empty()) },
-            Self::Tree(tree) => Source::Tree(Box::new(TreeSource::new(tree))),
+            Self::Tree(tree) => Source::Tree(Box::new(Archive::new(tree))),
         }
     }
+}
+
+/// Checks that a text fits into a message, as it is written there.
+fn check_text(text: &str) -> Result<(), Error> {
+    let bytes = Message::Offer(Offer::Text(text.to_owned())).encode().len();
+    if bytes > MAX_TEXT { Err(Error::TextTooLong { bytes, most: MAX_TEXT }) } else { Ok(()) }
 }
 
 /// Bytes of a file, or of the disk that the path names.
 fn size_of(file: &File) -> Result<u64, UnsendableReason> {
     let metadata = file.metadata().map_err(system)?;
     if metadata.is_file() {
-        return Ok(metadata.len());
+        return exact::check_size(file, &metadata).map(|()| metadata.len());
     }
     if is_disk(&metadata) {
         let mut file = file;
@@ -98,18 +128,19 @@ const fn is_disk(_: &std::fs::Metadata) -> bool {
 
 /// The bytes to be sent.
 pub(super) enum Source {
-    File { path: PathBuf, file: File, left: u64 },
+    File { name: String, path: Option<PathBuf>, file: Exact },
     Stream { name: String, reader: Box<dyn Read + Send> },
-    Tree(Box<TreeSource>),
+    Tree(Box<Archive>),
 }
 
 impl Source {
     /// Reads the next bytes; none at the end. Only a stream gives fewer than fit before its end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Unsendable> {
         match self {
-            Self::File { path, file, left } => {
-                read_file(file, left, buffer).map_err(|why| Unsendable { path: path.clone(), why })
-            }
+            Self::File { name, path, file } => read_file(file, buffer).map_err(|why| {
+                let path = path.clone().unwrap_or_else(|| name.as_str().into());
+                Unsendable { path, why }
+            }),
             Self::Stream { name, reader } => loop {
                 match reader.read(buffer) {
                     Ok(count) => return Ok(count),
@@ -122,116 +153,36 @@ impl Source {
             Self::Tree(tree) => tree.read(buffer),
         }
     }
+
+    /// After the last byte: what has not arrived as it is here now.
+    pub(super) fn into_changed(self) -> Vec<Unsendable> {
+        match self {
+            Self::File { path: Some(path), file, .. } if file.is_replaced(&path) => {
+                vec![Unsendable { path, why: UnsendableReason::Replaced }]
+            }
+            Self::File { .. } | Self::Stream { .. } => Vec::new(),
+            Self::Tree(tree) => tree.into_changed(),
+        }
+    }
 }
 
-/// Reads what fits of the `left` bytes that a file should still have.
-fn read_file(
-    file: &mut impl Read,
-    left: &mut u64,
-    buffer: &mut [u8],
-) -> Result<usize, UnsendableReason> {
+/// Fills the buffer, or reads to the end of the file: before the last byte is handed out, it is
+/// certain that no other follows it.
+fn read_file(file: &mut Exact, buffer: &mut [u8]) -> Result<usize, UnsendableReason> {
     let mut filled = 0;
     while let Some(room) = buffer.get_mut(filled..)
         && !room.is_empty()
-        && *left > 0
+        && file.left() > 0
     {
-        // One byte more is asked for than there should be, to notice a file that has grown.
-        let wanted = usize::try_from(left.saturating_add(1)).unwrap_or(usize::MAX).min(room.len());
-        match file.read(room.get_mut(..wanted).unwrap_or_default()) {
-            Ok(count) => {
-                let wide = u64::try_from(count).unwrap_or(u64::MAX);
-                if count == 0 || wide > *left {
-                    return Err(UnsendableReason::Changed);
-                }
-                *left -= wide;
-                filled += count;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(system(error)),
-        }
+        filled += file.read(room)?;
     }
-    Ok(filled)
-}
-
-/// A tree as the zip it is sent as: files are opened one at a time, when it is their turn.
-pub(super) struct TreeSource {
-    items: std::vec::IntoIter<Item>,
-    writer: Option<ZipWriter>,
-    /// Headers that have yet to be handed out.
-    pending: Vec<u8>,
-    handed_out: usize,
-    current: Option<(File, PathBuf, u64)>,
-}
-
-impl TreeSource {
-    fn new(tree: Tree) -> Self {
-        Self {
-            items: tree.items.into_iter(),
-            writer: Some(ZipWriter::new()),
-            pending: Vec::new(),
-            handed_out: 0,
-            current: None,
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Unsendable> {
-        let mut filled = 0;
-        while let Some(room) = buffer.get_mut(filled..)
-            && !room.is_empty()
-        {
-            let count = self.step(room)?;
-            filled += count;
-            if count == 0 && !self.advance()? {
-                break;
-            }
-        }
-        Ok(filled)
-    }
-
-    /// Takes what there is of headers, else of the open file.
-    fn step(&mut self, room: &mut [u8]) -> Result<usize, Unsendable> {
-        let pending = self.pending.get(self.handed_out..).unwrap_or_default();
-        if !pending.is_empty() {
-            let count = pending.len().min(room.len());
-            room.iter_mut().zip(pending).for_each(|(to, byte)| *to = *byte);
-            self.handed_out += count;
-            return Ok(count);
-        }
-        self.pending.clear();
-        self.handed_out = 0;
-        let (Some((file, path, left)), Some(writer)) = (&mut self.current, &mut self.writer) else {
-            return Ok(0);
-        };
-        let count =
-            read_file(file, left, room).map_err(|why| Unsendable { path: path.clone(), why })?;
-        writer.data(room.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-
-    /// Goes on to the next entry, or to the table of contents. Returns whether there was either.
-    fn advance(&mut self) -> Result<bool, Unsendable> {
-        let at = self.current.take().map(|(_, path, _)| path);
-        let changed = |path: Option<PathBuf>| Unsendable {
-            path: path.unwrap_or_default(),
-            why: UnsendableReason::Changed,
-        };
-        let Some(writer) = &mut self.writer else { return Ok(false) };
-        let Some(Item { entry, path }) = self.items.next() else {
-            let finished = self.writer.take().map(|writer| writer.finish(&mut self.pending));
-            return finished.transpose().map(|_| true).map_err(|_| changed(at));
-        };
-        if let EntryKind::File(size) = entry.kind
-            && size > 0
-        {
-            let file = File::open(&path)
-                .map_err(|error| Unsendable { path: path.clone(), why: system(error) })?;
-            self.current = Some((file, path, size));
-        }
-        writer.begin(entry, &mut self.pending).map_err(|_| changed(at))?;
-        Ok(true)
-    }
+    file.check_end().map(|()| filled)
 }
 
 pub(super) fn system(error: io::Error) -> UnsendableReason {
     UnsendableReason::System(error.into())
 }
+
+/// Bytes of the longest message with a text. The mailbox server takes frames of 4 MiB, in which each of
+/// these bytes becomes two digits.
+const MAX_TEXT: usize = 2_000_000;

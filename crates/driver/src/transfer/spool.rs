@@ -1,30 +1,38 @@
 //! A stream on its way to a peer that must know its length first: through a temporary file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek};
-use std::path::PathBuf;
+use std::io::{self, Read, Seek, Write};
 
 use rand_core::{OsRng, RngCore};
 
-use super::source::{Parcel, system};
+use super::source::{OpenFile, Parcel, system};
 use super::{Error, Unsendable, thread};
 
 /// Reads everything into a temporary file, which becomes the parcel.
 pub(super) async fn fill(name: String, reader: Box<dyn Read + Send>) -> Result<Parcel, Error> {
     let spooling = thread::start(move || {
-        let path = PathBuf::from(&name);
-        match copy(reader) {
-            Ok((file, size)) => Ok(Parcel::File { name, path, file, size }),
-            Err(error) => Err(Unsendable { path, why: system(error) }.into()),
-        }
+        let (file, size) = copy(reader, &name)?;
+        Ok(Parcel::File(OpenFile { name, path: None, file, size, attributes: None }))
     });
     spooling.await.unwrap_or(Err(Error::NoThread))
 }
 
-fn copy(mut reader: Box<dyn Read + Send>) -> io::Result<(File, u64)> {
-    let mut file = temporary()?;
-    let size = io::copy(&mut reader, &mut file)?;
-    file.rewind()?;
+fn copy(mut reader: Box<dyn Read + Send>, name: &str) -> Result<(File, u64), Error> {
+    let spool = |error: io::Error| Error::Spool { folder: std::env::temp_dir(), why: error.into() };
+    let mut file = temporary().map_err(spool)?;
+    let mut buffer = vec![0; BUFFER];
+    let mut size = 0_u64;
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Unsendable { path: name.into(), why: system(error) }.into()),
+        };
+        file.write_all(buffer.get(..count).unwrap_or_default()).map_err(spool)?;
+        size += u64::try_from(count).unwrap_or_default();
+    }
+    file.rewind().map_err(spool)?;
     Ok((file, size))
 }
 
@@ -46,3 +54,6 @@ fn temporary() -> io::Result<File> {
 /// `FILE_FLAG_DELETE_ON_CLOSE`.
 #[cfg(windows)]
 const DELETE_ON_CLOSE: u32 = 0x0400_0000;
+
+/// Bytes copied at once.
+const BUFFER: usize = 128 << 10;

@@ -3,13 +3,14 @@
 //! Nothing is read yet, and no file stays open: a tree of a million files is a list.
 
 use std::collections::BTreeSet;
-use std::fs::Metadata;
+use std::fs::{DirEntry, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use wormhole_magic::transfer::zip::{Entry, EntryKind, ZipPath, ZipWriter};
 use wormhole_magic::transfer::{Attributes, Offer, PeerName};
 
+use super::exact::examine;
 use super::source::system;
 use super::{Error, Unsendable, UnsendableReason};
 
@@ -19,6 +20,8 @@ pub(super) struct Tree {
     /// Of the directory itself; several paths have none.
     attributes: Option<Attributes>,
     pub(super) items: Vec<Item>,
+    /// Whether a file that changes while the tree is sent costs only itself.
+    pub(super) tolerant: bool,
 }
 
 /// One file or folder: what it becomes, and where it is.
@@ -34,10 +37,9 @@ impl Tree {
         let mut walk = Walk::new(lenient);
         let metadata = std::fs::metadata(path)
             .map_err(|error| Unsendable { path: path.to_owned(), why: system(error) })?;
-        walk.folder(path, "")?;
-        let attributes =
-            Some(Attributes { permissions: permissions(&metadata), modified: modified(&metadata) });
-        Ok((Self { name, attributes, items: walk.items }, walk.skipped))
+        walk.named_folder(path, "")?;
+        let attributes = Some(attributes(&metadata));
+        Ok((Self { name, attributes, items: walk.items, tolerant: lenient }, walk.skipped))
     }
 
     /// Several paths, side by side under their own names.
@@ -54,16 +56,11 @@ impl Tree {
                 let why = UnsendableReason::SameName;
                 return Err(Unsendable { path: path.clone(), why }.into());
             }
-            // What was named itself is never left out.
-            walk.lenient = false;
-            let metadata = walk.metadata(path)?;
-            walk.lenient = lenient;
-            if let Some(metadata) = metadata {
-                walk.item(path, &name, &metadata)?;
-            }
+            walk.named_item(path, &name)?;
         }
         let name = format!("{} and {} more", name_of(first)?, paths.len() - 1);
-        Ok((Self { name, attributes: None, items: walk.items }, walk.skipped))
+        let tree = Self { name, attributes: None, items: walk.items, tolerant: lenient };
+        Ok((tree, walk.skipped))
     }
 
     /// The same without folders that are not empty, as they come about with their contents, and
@@ -126,17 +123,56 @@ impl Walk {
         Self { items: Vec::new(), skipped: Vec::new(), lenient, inside: Vec::new() }
     }
 
-    /// Adds what is in a folder, in the order of names.
-    fn folder(&mut self, path: &Path, prefix: &str) -> Result<(), Unsendable> {
-        let Some(true_path) = self.allow(path, path.canonicalize().map_err(system))? else {
-            return Ok(());
+    /// Adds a file or folder that was named itself, and is therefore never left out.
+    fn named_item(&mut self, path: &Path, name: &str) -> Result<(), Unsendable> {
+        let unsendable = |why| Unsendable { path: path.to_owned(), why };
+        let metadata = std::fs::metadata(path).map_err(|error| unsendable(system(error)))?;
+        let kind = if metadata.is_dir() {
+            self.named_folder(path, &format!("{name}/"))?;
+            EntryKind::Folder
+        } else if metadata.is_file() {
+            examine(path, &metadata).map_err(unsendable)?;
+            EntryKind::File(metadata.len())
+        } else {
+            return Err(unsendable(UnsendableReason::NotAFile));
         };
-        if self.inside.contains(&true_path) {
-            return self.skip(path, UnsendableReason::ContainsItself);
+        self.add(path, name, &metadata, kind).map_err(unsendable)
+    }
+
+    /// Adds what is in a folder that was named itself: what is in it may be left out, but not all.
+    fn named_folder(&mut self, path: &Path, prefix: &str) -> Result<(), Unsendable> {
+        let opened = self.open_folder(path);
+        let (true_path, listing) =
+            opened.map_err(|why| Unsendable { path: path.to_owned(), why })?;
+        self.children(true_path, listing, prefix)
+    }
+
+    /// Adds what is in a folder. Returns whether the folder can be sent.
+    fn folder(&mut self, path: &Path, prefix: &str) -> Result<bool, Unsendable> {
+        let opened = self.open_folder(path);
+        let Some((true_path, listing)) = self.allow(path, opened)? else { return Ok(false) };
+        self.children(true_path, listing, prefix).map(|()| true)
+    }
+
+    /// The true path of a folder, and what is in it in the order of names.
+    fn open_folder(&self, path: &Path) -> Result<(PathBuf, Vec<DirEntry>), UnsendableReason> {
+        let true_path = path.canonicalize().map_err(system)?;
+        // Also a folder that holds the one we began with leads back here.
+        if self.inside.iter().any(|inside| inside.starts_with(&true_path)) {
+            return Err(UnsendableReason::ContainsItself);
         }
         let listing = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let Some(mut listing) = self.allow(path, listing.map_err(system))? else { return Ok(()) };
-        listing.sort_by_key(std::fs::DirEntry::file_name);
+        let mut listing = listing.map_err(system)?;
+        listing.sort_by_key(DirEntry::file_name);
+        Ok((true_path, listing))
+    }
+
+    fn children(
+        &mut self,
+        true_path: PathBuf,
+        listing: Vec<DirEntry>,
+        prefix: &str,
+    ) -> Result<(), Unsendable> {
         self.inside.push(true_path);
         for child in listing {
             let path = child.path();
@@ -157,20 +193,31 @@ impl Walk {
     /// at once can still write into the folder.
     fn item(&mut self, path: &Path, name: &str, metadata: &Metadata) -> Result<(), Unsendable> {
         let kind = if metadata.is_dir() {
-            self.folder(path, &format!("{name}/"))?;
+            if !self.folder(path, &format!("{name}/"))? {
+                return Ok(());
+            }
             EntryKind::Folder
         } else if !metadata.is_file() {
             return self.skip(path, UnsendableReason::NotAFile);
         } else {
-            if let Err(why) = readable(path) {
+            if let Err(why) = examine(path, metadata) {
                 return self.skip(path, why);
             }
             EntryKind::File(metadata.len())
         };
-        let Ok(zip_path) = ZipPath::parse(name) else {
-            return self.skip(path, UnsendableReason::TooLong);
-        };
-        let (permissions, modified) = (permissions(metadata), modified(metadata));
+        let added = self.add(path, name, metadata, kind);
+        self.allow(path, added).map(|_| ())
+    }
+
+    fn add(
+        &mut self,
+        path: &Path,
+        name: &str,
+        metadata: &Metadata,
+        kind: EntryKind,
+    ) -> Result<(), UnsendableReason> {
+        let zip_path = ZipPath::parse(name).map_err(|_| UnsendableReason::TooLong)?;
+        let Attributes { permissions, modified } = attributes(metadata);
         let entry = Entry { path: zip_path, permissions, modified, kind };
         self.items.push(Item { entry, path: path.to_owned() });
         Ok(())
@@ -202,16 +249,9 @@ impl Walk {
     }
 }
 
-/// Whether the file can be opened, without opening it where the system can tell.
-#[cfg(unix)]
-fn readable(path: &Path) -> Result<(), UnsendableReason> {
-    let outcome = rustix::fs::access(path, rustix::fs::Access::READ_OK);
-    outcome.map_err(|error| system(error.into()))
-}
-
-#[cfg(not(unix))]
-fn readable(path: &Path) -> Result<(), UnsendableReason> {
-    std::fs::File::open(path).map(drop).map_err(system)
+/// What a file or folder has besides its contents.
+pub(super) fn attributes(metadata: &Metadata) -> Attributes {
+    Attributes { permissions: permissions(metadata), modified: modified(metadata) }
 }
 
 #[cfg(unix)]

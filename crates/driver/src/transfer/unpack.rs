@@ -10,7 +10,7 @@ use wormhole_magic::transfer::Attributes;
 use wormhole_magic::transfer::zip::{Piece, ZipError, ZipPath, ZipReader, most_folders};
 
 use super::sink::{Part, end, failed};
-use super::{Error, PeerMisbehaved};
+use super::{Error, PeerMisbehaved, durable};
 
 /// A tree that is being unpacked.
 pub(super) struct Unpacker {
@@ -20,6 +20,9 @@ pub(super) struct Unpacker {
     folder: Folder,
     /// Permissions and times of folders, which are set once nothing is created in them any more.
     folders: Vec<(PathBuf, Option<u16>, Option<i64>)>,
+    /// Files that the sender could not read to their end.
+    omitted: Vec<ZipPath>,
+    files: u64,
     end: FolderEnd,
 }
 
@@ -55,7 +58,8 @@ impl Unpacker {
         let known = BTreeSet::new();
         let folder = Folder { part, known, most: most_folders(files), default: None };
         let reader = ZipReader::new(bytes, files);
-        Self { reader, current: None, folder, folders: Vec::new(), end }
+        let (folders, omitted) = (Vec::new(), Vec::new());
+        Self { reader, current: None, folder, folders, omitted, files, end }
     }
 
     /// Where it is unpacked for now.
@@ -82,6 +86,11 @@ impl Unpacker {
                         current.end()?;
                     }
                 }
+                Piece::Omitted(path) => {
+                    let place = self.folder.place(&path);
+                    std::fs::remove_file(&place).map_err(|error| failed(&place, error))?;
+                    self.omitted.push(path);
+                }
                 Piece::Folder(path) => {
                     let path = self.folder.place(&path);
                     self.folder.create_folder(&path)?;
@@ -97,9 +106,11 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Everything has come: gives the folder its name.
-    pub(super) fn complete(self) -> Result<PathBuf, Error> {
+    /// Everything has come: gives the folder its name. Returns that, and the files that are missing.
+    pub(super) fn complete(self) -> Result<(PathBuf, Vec<ZipPath>), Error> {
         self.reader.finish().map_err(PeerMisbehaved::BadZip)?;
+        let root = self.folder.part.path();
+        durable::tree(root, self.files).map_err(|error| failed(root, error))?;
         let mut folders = self.folders;
         // From the inside out: a folder may forbid to look into it.
         folders.sort_by(|one, other| other.0.cmp(&one.0));
@@ -113,7 +124,7 @@ impl Unpacker {
         }
         let part = self.folder.part;
         self.end.apply(part.path()).map_err(|error| failed(part.path(), error))?;
-        part.complete()
+        part.complete().map(|path| (path, self.omitted))
     }
 }
 
@@ -201,7 +212,7 @@ impl Current {
 }
 
 /// A time that the system can represent, or 1970.
-fn time(seconds: i64) -> SystemTime {
+pub(super) fn time(seconds: i64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     let epoch = SystemTime::UNIX_EPOCH;
     let time = if seconds < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };

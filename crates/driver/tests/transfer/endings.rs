@@ -146,26 +146,6 @@ async fn cancelling_before_the_peer_has_come_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_file_that_changes_while_it_is_sent_is_an_error_on_both_sides() {
-    for grow in [true, false] {
-        let (settings, code) = settings().await;
-        let (from, to) = (Folder::new(), Folder::new());
-        let file = from.file("a", &[1; 1000]);
-        let sender = transfer::send(path(&file), settings.clone()).unwrap();
-        let contents = if grow { vec![1; 1001] } else { vec![1; 999] };
-        std::fs::write(&file, contents).unwrap();
-        let receiver = transfer::receive(CodeSource::Code(code), settings);
-        let destination = to.destination(OnExists::Refuse);
-        let ((sent, _), (received, _)) =
-            tokio::join!(finish(sender, None), finish(receiver, Some(destination)));
-        let Err(Error::Unsendable(unsendable)) = sent else { panic!("{sent:?}") };
-        assert_eq!(unsendable.why, UnsendableReason::Changed);
-        assert!(matches!(received, Err(Error::PeerRefused(_))), "{received:?}");
-        assert_eq!(to.names(), Vec::<String>::new());
-    }
-}
-
-#[tokio::test]
 async fn what_cannot_be_sent_is_found_before_anything_is_connected() {
     let from = Folder::new();
     let missing = from.path().join("missing");

@@ -25,6 +25,59 @@ async fn a_text_arrives_as_an_event_on_the_other_side() {
 }
 
 #[tokio::test]
+async fn a_text_that_the_application_could_not_keep_is_not_confirmed() {
+    let (settings, code) = settings().await;
+    let sender = transfer::send(Outgoing::Text("a".into()), settings.clone()).unwrap();
+    let mut receiver = transfer::receive(CodeSource::Code(code), settings);
+    let receiving = async {
+        assert!(matches!(receiver.offered().await, Ok(Offer::Text(_))));
+        receiver.reject("the disk is full");
+        receiver.done().await
+    };
+    let ((sent, _), received) = tokio::join!(finish(sender, None), receiving);
+    assert_eq!(sent, Err(Error::PeerRefused("the disk is full".into())));
+    assert_eq!(received, Err(Error::Rejected));
+}
+
+#[tokio::test]
+async fn a_single_file_keeps_its_time_and_its_permissions_as_far_as_the_mask_allows() {
+    let (settings, code) = settings().await;
+    let (from, to) = (Folder::new(), Folder::new());
+    let file = from.file("tool", b"#!/bin/sh\n");
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    set_time(&file, old);
+    #[cfg(unix)]
+    set_mode(&file, 0o6777);
+    let (sent, received) =
+        transfer(path(&file), to.destination(OnExists::Refuse), settings, code).await;
+    assert!(sent.is_ok() && received.is_ok());
+    let arrived = to.path().join("tool");
+    assert_eq!(time(&arrived), old);
+    #[cfg(unix)]
+    {
+        // What the system gives to a new folder is all that the mask allows.
+        std::fs::create_dir(to.path().join("usual")).unwrap();
+        assert_eq!(mode(&arrived), mode(&to.path().join("usual")) & 0o777);
+    }
+}
+
+#[tokio::test]
+async fn other_clients_are_offered_a_file_as_they_know_it() {
+    for (ability, known) in [
+        ("transfer-v1", &["filename", "filesize"][..]),
+        ("attributes-v1", &["filename", "filesize", "modified", "permissions"]),
+    ] {
+        let (settings, code) = settings().await;
+        let from = Folder::new();
+        let sender = transfer::send(path(&from.file("a", b"a")), settings.clone()).unwrap();
+        let (outcome, offer) = offered_to(sender, settings, code, ability).await;
+        assert_eq!(outcome, Err(Error::PeerRefused("no".into())));
+        let keys: Vec<_> = offer["offer"]["file"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, known);
+    }
+}
+
+#[tokio::test]
 async fn an_application_need_not_look_at_events() {
     let (from, to) = (Folder::new(), Folder::new());
     let file = from.file("a", b"contents");
@@ -134,22 +187,7 @@ async fn other_clients_are_offered_a_directory_as_they_know_it() {
         let from = Folder::new();
         from.file("tree/sub/a", b"a");
         let sender = transfer::send(path(&from.path().join("tree")), settings.clone()).unwrap();
-        let wormhole = Wormhole::create(Config {
-            servers: settings.servers,
-            app_versions: json!({ "abilities": [ability] }),
-            ..Config::default()
-        });
-        wormhole.set_code(code).unwrap();
-        let receiving = async {
-            let mut messages: Vec<Value> = Vec::new();
-            while !messages.iter().any(|message| message.get("offer").is_some()) {
-                let message = wormhole.receive_message().await.unwrap();
-                messages.push(serde_json::from_slice(&message).unwrap());
-            }
-            wormhole.send_message(b"{\"error\": \"no\"}".to_vec()).await.unwrap();
-            messages.pop().unwrap()
-        };
-        let ((outcome, _), offer) = tokio::join!(finish(sender, None), receiving);
+        let (outcome, offer) = offered_to(sender, settings, code, ability).await;
         assert_eq!(outcome, Err(Error::PeerRefused("no".into())));
         let directory = offer["offer"]["directory"].as_object().unwrap();
         let keys: Vec<_> = directory.keys().map(String::as_str).collect();
@@ -160,6 +198,32 @@ async fn other_clients_are_offered_a_directory_as_they_know_it() {
         }
         assert_eq!(keys, known);
     }
+}
+
+/// What a client with this ability is offered, which then says no.
+async fn offered_to(
+    sender: Transfer,
+    settings: Settings,
+    code: Code,
+    ability: &str,
+) -> (Result<Report, Error>, Value) {
+    let wormhole = Wormhole::create(Config {
+        servers: settings.servers,
+        app_versions: json!({ "abilities": [ability] }),
+        ..Config::default()
+    });
+    wormhole.set_code(code).unwrap();
+    let receiving = async {
+        let mut messages: Vec<Value> = Vec::new();
+        while !messages.iter().any(|message| message.get("offer").is_some()) {
+            let message = wormhole.receive_message().await.unwrap();
+            messages.push(serde_json::from_slice(&message).unwrap());
+        }
+        wormhole.send_message(b"{\"error\": \"no\"}".to_vec()).await.unwrap();
+        messages.pop().unwrap()
+    };
+    let ((outcome, _), offer) = tokio::join!(finish(sender, None), receiving);
+    (outcome, offer)
 }
 
 #[tokio::test]

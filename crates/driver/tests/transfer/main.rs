@@ -9,6 +9,7 @@
     reason = "a test may panic"
 )]
 
+mod changes;
 mod endings;
 mod goods;
 mod liars;
@@ -93,6 +94,10 @@ pub(crate) async fn finish(
                 Ok(Event::Offer(offer)) => {
                     transfer.accept(destination.take().expect("a second offer"));
                     events.push(Event::Offer(offer));
+                }
+                Ok(Event::Text(text)) => {
+                    transfer.confirm_text();
+                    events.push(Event::Text(text));
                 }
                 Ok(event) => events.push(event),
                 Err(error) => return Err(error),

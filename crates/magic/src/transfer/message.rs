@@ -35,6 +35,9 @@ pub enum Offer {
         name: PeerName,
         /// Bytes.
         size: u64,
+        /// Its permissions and time. Only for peers that announce
+        /// [`ATTRIBUTES_ABILITY`](super::ATTRIBUTES_ABILITY).
+        attributes: Option<Attributes>,
     },
     /// Bytes whose number is not known in advance. Only for peers that announce
     /// [`STREAM_ABILITY`](super::STREAM_ABILITY).
@@ -85,14 +88,13 @@ impl Offer {
                     "numbytes": bytes,
                     "numfiles": files,
                 });
-                if let (Some(attributes), Some(object)) = (attributes, directory.as_object_mut()) {
-                    object.insert("permissions".to_owned(), attributes.permissions.into());
-                    object.insert("modified".to_owned(), attributes.modified.into());
-                }
+                Attributes::encode(*attributes, &mut directory);
                 json!({ "directory": directory })
             }
-            Self::File { name, size } => {
-                json!({ "file": { "filename": name.as_sent(), "filesize": size } })
+            Self::File { name, size, attributes } => {
+                let mut file = json!({ "filename": name.as_sent(), "filesize": size });
+                Attributes::encode(*attributes, &mut file);
+                json!({ "file": file })
             }
             Self::Stream { name } => json!({ "stream": { "filename": name.as_sent() } }),
             Self::Text(text) => json!({ "message": text }),
@@ -104,7 +106,11 @@ impl Offer {
             let text = text.as_str().ok_or(BadMessage::Field("message"))?;
             Ok(Self::Text(text.to_owned()))
         } else if let Some(file) = value.get("file") {
-            Ok(Self::File { name: name(file, "filename")?, size: number(file, "filesize")? })
+            Ok(Self::File {
+                name: name(file, "filename")?,
+                size: number(file, "filesize")?,
+                attributes: Attributes::decode(file),
+            })
         } else if let Some(directory) = value.get("directory") {
             let mode = directory.get("mode").and_then(Value::as_str);
             if !mode.is_some_and(|mode| mode.starts_with("zipfile")) {
@@ -125,7 +131,7 @@ impl Offer {
     }
 }
 
-/// What a directory has besides its contents.
+/// What a file or directory has besides its contents.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "what an entry of a zip has, too")]
 pub struct Attributes {
@@ -136,10 +142,18 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// Adds both to the object that describes a file or directory.
+    fn encode(attributes: Option<Self>, object: &mut Value) {
+        if let (Some(attributes), Some(object)) = (attributes, object.as_object_mut()) {
+            object.insert("permissions".to_owned(), attributes.permissions.into());
+            object.insert("modified".to_owned(), attributes.modified.into());
+        }
+    }
+
     /// Reads both; what makes no sense counts as not said.
-    fn decode(directory: &Value) -> Option<Self> {
-        let permissions = u16::try_from(directory.get("permissions")?.as_u64()?).ok()?;
-        let modified = directory.get("modified")?.as_i64()?;
+    fn decode(object: &Value) -> Option<Self> {
+        let permissions = u16::try_from(object.get("permissions")?.as_u64()?).ok()?;
+        let modified = object.get("modified")?.as_i64()?;
         (permissions <= 0o777).then_some(Self { permissions, modified })
     }
 }

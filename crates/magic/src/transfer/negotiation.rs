@@ -198,7 +198,7 @@ mod tests {
     use crate::transfer::name::PeerName;
 
     fn file() -> Offer {
-        Offer::File { name: PeerName::new("a"), size: 3 }
+        Offer::File { name: PeerName::new("a"), size: 3, attributes: None }
     }
 
     #[test]

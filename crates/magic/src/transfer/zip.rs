@@ -25,6 +25,10 @@ const DESCRIPTOR: u32 = 0x0807_4b50;
 /// `PK\x01\x02`: one line of the table of contents.
 const CENTRAL: u32 = 0x0201_4b50;
 
+/// `PK\x06\x09`: a file that came before is to be removed. Ours alone, and between the last file and
+/// the table of contents, where other programs do not look.
+const OMISSION: u32 = 0x0906_4b50;
+
 /// `PK\x06\x06`: the end of the table of contents, in 64 bits.
 const END_64: u32 = 0x0606_4b50;
 

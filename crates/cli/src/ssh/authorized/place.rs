@@ -5,12 +5,12 @@
 //! be root. One's own links are followed, as sshd follows them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -22,12 +22,29 @@ struct Home {
     is_foreign: bool,
 }
 
-/// Opens the file if it is there.
+/// Makes sure that the file can be written, or created where it is missing.
 ///
 /// # Errors
-/// It must not be written, or is not what it should be.
-pub(super) fn open(home: &Path) -> io::Result<Option<File>> {
-    Home::open(home)?.existing()
+/// It must not be written or created, or is not what it should be.
+pub(super) fn check(home: &Path) -> io::Result<()> {
+    let home = Home::open(home)?;
+    if home.existing()?.is_some() {
+        return Ok(());
+    }
+    match found(openat(&home.directory, SSH, home.flags(DIRECTORY), Mode::empty()))? {
+        Some(directory) => try_to_create_in(&directory),
+        None => try_to_create_in(&home.directory),
+    }
+}
+
+/// Creates a file of one byte and removes it: only that shows whether there is permission, and room.
+fn try_to_create_in(directory: &File) -> io::Result<()> {
+    let name = format!(".wormhole-{}", std::process::id());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)?);
+    let written = file.write_all(&[0]);
+    unlinkat(directory, &name, AtFlags::empty())?;
+    written
 }
 
 /// Opens the file, making the directory (0700) and the file (0600) where they are missing. What root
@@ -44,6 +61,8 @@ pub(super) fn open_or_create(home: &Path) -> io::Result<File> {
     let flags = APPEND | OFlags::CREATE | OFlags::EXCL;
     let file = File::from(openat(&directory, FILE, flags, Mode::RUSR | Mode::WUSR)?);
     home.give_to_owner(&file)?;
+    // Some file systems cannot promise that the names survive a loss of power.
+    let _unsupported = directory.sync_all().and_then(|()| home.directory.sync_all());
     Ok(file)
 }
 

@@ -6,14 +6,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Opens the file if it is there.
+/// Makes sure that the file can be written, or created where it is missing.
 ///
 /// # Errors
-/// It must not be written.
-pub(super) fn open(home: &Path) -> io::Result<Option<File>> {
-    match OpenOptions::new().read(true).append(true).open(home.join(".ssh/authorized_keys")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        opened => opened.map(Some),
+/// It must not be written or created.
+pub(super) fn check(home: &Path) -> io::Result<()> {
+    let directory = home.join(".ssh");
+    match OpenOptions::new().read(true).append(true).open(directory.join("authorized_keys")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            crate::request::try_to_create_in(if directory.is_dir() { &directory } else { home })
+        }
+        opened => opened.map(drop),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests of `authorized_keys` in a home of their own.
 
+use std::path::Path;
+
 use data_encoding::BASE64;
 
 use super::*;

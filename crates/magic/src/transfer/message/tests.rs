@@ -23,7 +23,7 @@ fn messages_survive_encoding_and_decoding() {
         Message::Answer(Answer::Text),
         Message::Error("transfer rejected".into()),
         Message::Offer(Offer::Text("line1\nline2 ☃".into())),
-        Message::Offer(Offer::File { name: name(), size: 1 << 40 }),
+        Message::Offer(Offer::File { name: name(), size: 1 << 40, attributes: None }),
         Message::Offer(directory(None)),
         Message::Offer(directory(Some(Attributes { permissions: 0o700, modified: -1 }))),
         Message::Offer(Offer::Stream { name: name() }),

@@ -5,7 +5,8 @@
 use wormhole_kit::{Reader, TooShort, date};
 
 use super::{
-    CENTRAL, END, END_64, EXTRA_TIMESTAMP, EXTRA_ZIP64, FLAG_UTF8, LOCAL, LOCATOR_64, STORED, wide,
+    CENTRAL, END, END_64, EXTRA_TIMESTAMP, EXTRA_ZIP64, FLAG_UTF8, LOCAL, LOCATOR_64, OMISSION,
+    STORED, wide,
 };
 
 /// What precedes the data of a file.
@@ -181,6 +182,15 @@ pub(super) fn write_local(fields: Fields<'_>, out: &mut Vec<u8>) {
 
 /// Writes one line of the table of contents.
 pub(super) fn write_central(fields: Fields<'_>, mode: u32, offset: u64, out: &mut Vec<u8>) {
+    write_line(CENTRAL, fields, mode, offset, out);
+}
+
+/// Writes what [`write_central`] would write, under a signature by which only our own reader goes.
+pub(super) fn write_omission(fields: Fields<'_>, mode: u32, offset: u64, out: &mut Vec<u8>) {
+    write_line(OMISSION, fields, mode, offset, out);
+}
+
+fn write_line(signature: u32, fields: Fields<'_>, mode: u32, offset: u64, out: &mut Vec<u8>) {
     let mut wide = Vec::new();
     if is_wide(fields.size) {
         wide.extend([fields.size, fields.size]);
@@ -188,7 +198,7 @@ pub(super) fn write_central(fields: Fields<'_>, mode: u32, offset: u64, out: &mu
     if is_wide(offset) {
         wide.push(offset);
     }
-    out.extend(CENTRAL.to_le_bytes());
+    out.extend(signature.to_le_bytes());
     out.extend([version(!wide.is_empty()), MADE_BY_UNIX]);
     write_common(fields, !wide.is_empty(), out);
     let extra = EXTRA_TIME + if wide.is_empty() { 0 } else { 4 + 8 * wide.len() };
@@ -205,9 +215,10 @@ pub(super) fn write_central(fields: Fields<'_>, mode: u32, offset: u64, out: &mu
     }
 }
 
-/// Writes the end of the table of contents, which has `size` bytes from `offset` on.
-pub(super) fn write_end(entries: u64, size: u64, offset: u64, out: &mut Vec<u8>) {
-    if needs_end_64(entries, size, offset) {
+/// Writes the end of the table of contents, which has `size` bytes from `offset` on. With `is_64` it
+/// begins with the form that has 64 bits for each number.
+pub(super) fn write_end(entries: u64, size: u64, offset: u64, is_64: bool, out: &mut Vec<u8>) {
+    if is_64 {
         out.extend(END_64.to_le_bytes());
         out.extend(wide(END_64_FIXED - 12).to_le_bytes());
         out.extend([VERSION_64, MADE_BY_UNIX, VERSION_64, 0]);
@@ -277,7 +288,8 @@ fn write_wide(values: &[u64], out: &mut Vec<u8>) {
     out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
 }
 
-const fn needs_end_64(entries: u64, size: u64, offset: u64) -> bool {
+/// Whether a number does not fit into the plain form of the end.
+pub(super) const fn needs_end_64(entries: u64, size: u64, offset: u64) -> bool {
     entries >= 0xffff || is_wide(size) || is_wide(offset)
 }
 

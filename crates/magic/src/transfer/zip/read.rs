@@ -15,7 +15,7 @@ use super::header::{
 };
 use super::path::{MAX_PATH, UnsafePath, ZipPath};
 use super::{
-    CENTRAL, DEFLATED, END, END_64, FLAG_ENCRYPTED, LOCAL, LOCATOR_64, STORED, TYPE_FILE,
+    CENTRAL, DEFLATED, END, END_64, FLAG_ENCRYPTED, LOCAL, LOCATOR_64, OMISSION, STORED, TYPE_FILE,
     TYPE_FOLDER, TYPE_MASK, wide,
 };
 use crate::transfer::PeerName;
@@ -39,6 +39,8 @@ pub enum Piece<'a> {
     Data(&'a [u8]),
     /// The file is complete, and its checksum is right.
     FileEnd,
+    /// The sender could not read this file, which came before, to its end. Remove it.
+    Omitted(ZipPath),
     /// Permissions of an entry that came before. All of these come at the end.
     Permissions {
         /// The entry.
@@ -112,6 +114,7 @@ impl From<TooShort> for ZipError {
 /// | `InFile` | data | Data | same |
 /// | `InFile` | the end of the data | `FileEnd` | `ExpectHeader` |
 /// | `ExpectHeader` | central header | Permissions | `InTable` |
+/// | `ExpectHeader` | omission | Omitted | same |
 /// | `InTable` | central header | Permissions | same |
 /// | `InTable` | the end | | Ended |
 pub struct ZipReader {
@@ -166,6 +169,7 @@ impl ZipReader {
             let Some(signature) = self.held.signature(input) else { return Ok(None) };
             match (&self.state, signature) {
                 (State::ExpectHeader, LOCAL) => return self.on_local(input),
+                (State::ExpectHeader, OMISSION) => return self.on_omission(input),
                 (State::ExpectHeader | State::InTable, CENTRAL) => return self.on_central(input),
                 (State::ExpectHeader | State::InTable, END_64 | LOCATOR_64 | END) => {
                     if !self.on_end(signature, input)? {
@@ -245,12 +249,25 @@ impl ZipReader {
         }
     }
 
-    fn on_central(&mut self, input: &mut &[u8]) -> Result<Option<Piece<'static>>, ZipError> {
+    /// Takes a line of the table of contents, or the same of an omission.
+    fn line(&mut self, input: &mut &[u8]) -> Result<Option<CentralHeader>, ZipError> {
         let Some(header) = self.held.gather(CENTRAL_FIXED, input) else { return Ok(None) };
         let length = CENTRAL_FIXED + central_rest(header)?;
         let Some(header) = self.held.gather(length, input) else { return Ok(None) };
         let header = CentralHeader::parse(header)?;
         self.held.consume(length);
+        Ok(Some(header))
+    }
+
+    fn on_omission(&mut self, input: &mut &[u8]) -> Result<Option<Piece<'static>>, ZipError> {
+        let Some(header) = self.line(input)? else { return Ok(None) };
+        let path = parse_path(&header.name)?;
+        self.table.omit(&path, &header)?;
+        Ok(Some(Piece::Omitted(path)))
+    }
+
+    fn on_central(&mut self, input: &mut &[u8]) -> Result<Option<Piece<'static>>, ZipError> {
+        let Some(header) = self.line(input)? else { return Ok(None) };
         self.state = State::InTable;
         let path = parse_path(&header.name)?;
         let entry = self.table.check(&path, &header)?;

@@ -15,6 +15,7 @@ struct Tree {
     folders: Vec<String>,
     files: Vec<(String, Vec<u8>, Option<i64>)>,
     permissions: Vec<(String, Option<u16>)>,
+    omitted: Vec<String>,
 }
 
 fn unpack<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, offered: u64) -> Result<Tree, ZipError> {
@@ -41,6 +42,7 @@ fn unpack_files<'a>(
                 Piece::Permissions { path, permissions, .. } => {
                     tree.permissions.push((path.as_str().to_owned(), permissions));
                 }
+                Piece::Omitted(path) => tree.omitted.push(path.as_str().to_owned()),
             }
         }
         assert!(input.is_empty());
@@ -326,6 +328,76 @@ fn a_file_that_changed_its_size_cannot_be_completed() {
     assert_eq!(writer.end(&mut zip), Err(write::SizeChanged { said: 3, had: 2 }));
 }
 
+/// A zip of which the entries with these numbers are omitted.
+fn zip_without(entries: &[(Entry, Vec<u8>)], omitted: &[usize]) -> Vec<u8> {
+    let mut writer = ZipWriter::new();
+    let mut zip = Vec::new();
+    for (number, (entry, data)) in entries.iter().enumerate() {
+        writer.begin(entry.clone(), &mut zip).unwrap();
+        writer.data(data);
+        zip.extend(data);
+        if omitted.contains(&number) {
+            writer.omit(&mut zip).unwrap();
+        }
+    }
+    writer.finish(&mut zip).unwrap();
+    zip
+}
+
+#[test]
+fn an_omitted_file_leaves_the_length_as_it_was_and_is_named_to_the_reader() {
+    let entries = sample();
+    for omitted in [&[0][..], &[1], &[4], &[0, 1, 3, 4]] {
+        let zip = zip_without(&entries, omitted);
+        assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), wide(zip.len()));
+        for size in [1, 3, zip.len()] {
+            let tree = unpack(zip.chunks(size), 1 << 20).unwrap();
+            let names = omitted.iter().map(|number| entries[*number].0.path.as_str().to_owned());
+            let mut names: Vec<_> = names.collect();
+            names.sort();
+            let mut told = tree.omitted.clone();
+            told.sort();
+            assert_eq!(told, names);
+            assert_eq!(tree.permissions.len(), entries.len() - omitted.len());
+        }
+    }
+}
+
+#[test]
+fn omissions_may_cross_the_number_of_entries_that_needs_the_wide_end() {
+    let entries: Vec<_> = (0..0xffff).map(|n| file(&format!("d/{n}"), b"")).collect();
+    for omitted in [&[7][..], &[]] {
+        let zip = zip_without(&entries, omitted);
+        assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), wide(zip.len()));
+        assert_eq!(unpack([&zip[..]], 0).unwrap().omitted.len(), omitted.len());
+    }
+}
+
+#[test]
+fn what_did_not_come_cannot_be_omitted_and_what_is_listed_cannot_either() {
+    let zip = zip_without(&[file("aa", b"1"), file("bb", b"2")], &[0]);
+    let at = zip.windows(4).position(|bytes| bytes == b"PK\x06\x09").unwrap();
+    let (contents, rest) = zip.split_at(at);
+    let other = [contents, &replace(rest, b"aa", b"cc")].concat();
+    assert_eq!(unpack([&other[..]], 100), Err(ZipError::WrongTable));
+    let listed = [contents, &replace(rest, b"aa", b"bb")].concat();
+    assert_eq!(unpack([&listed[..]], 100), Err(ZipError::WrongTable));
+    let second = rest[1..].windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap() + 1;
+    let twice = [contents, &rest[..second], rest].concat();
+    assert_eq!(unpack([&twice[..]], 100), Err(ZipError::WrongTable));
+}
+
+#[test]
+fn other_programs_find_the_table_of_contents_behind_the_omissions() {
+    let zip = zip_without(&sample(), &[0, 3]);
+    let end = zip.len() - 22;
+    let field = |at: usize| u32::from_le_bytes(zip[end + at..end + at + 4].try_into().unwrap());
+    let (size, offset) = (field(12), field(16));
+    assert_eq!(usize::try_from(offset + size), Ok(end));
+    assert!(zip[usize::try_from(offset).unwrap()..].starts_with(b"PK\x01\x02"));
+    assert_eq!(zip[end + 10], 3);
+}
+
 /// Replaces every occurrence of `from`.
 fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
@@ -366,6 +438,6 @@ fn deflated(name: &str, data: &[u8]) -> Vec<u8> {
     zip.extend([0; 14]);
     zip.extend(name.as_bytes());
     let size = wide(zip.len()) - offset;
-    header::write_end(1, size, offset, &mut zip);
+    header::write_end(1, size, offset, false, &mut zip);
     zip
 }

@@ -2,10 +2,14 @@
 //!
 //! Local headers carry the sizes, and flag bit 3 as the CRC follows the data: a reader need not
 //! search for the end of a file, and no file is read before it is sent.
+//!
+//! A file that turns out to be unreadable can still be taken back ([`ZipWriter::omit`]): its line moves
+//! from the table of contents to the place before it, where only our own reader looks, which removes
+//! what it has unpacked. Other readers go by the table of contents. The length stays as announced.
 
 use super::header::{
-    Fields, central_length, end_length, is_wide, local_length, write_central, write_end,
-    write_local,
+    Fields, central_length, end_length, is_wide, local_length, needs_end_64, write_central,
+    write_end, write_local, write_omission,
 };
 use super::path::ZipPath;
 use super::{DESCRIPTOR, FLAG_DESCRIPTOR, TYPE_FILE, TYPE_FOLDER, wide};
@@ -70,6 +74,9 @@ impl Entry {
 pub struct ZipWriter {
     central: Vec<u8>,
     entries: u64,
+    /// Lines that are not in the table of contents but before it.
+    omissions: Vec<u8>,
+    omitted: u64,
     offset: u64,
     current: Option<Current>,
 }
@@ -138,7 +145,28 @@ impl ZipWriter {
     /// # Errors
     /// The file had another size; the zip cannot be completed.
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), SizeChanged> {
-        let Some(Current { entry, start, crc, seen }) = self.current.take() else { return Ok(()) };
+        let Some(Line { entry, name, crc, start }) = self.end_data(out)? else { return Ok(()) };
+        write_central(fields(&entry, &name, crc), entry.mode(), start, &mut self.central);
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Ends the file that was begun as one to be removed: its data is not what the file had. There must
+    /// still be as many bytes of it as its size, to keep the length of the zip.
+    ///
+    /// # Errors
+    /// There were more or fewer bytes; the zip cannot be completed.
+    pub fn omit(&mut self, out: &mut Vec<u8>) -> Result<(), SizeChanged> {
+        let Some(Line { entry, name, crc, start }) = self.end_data(out)? else { return Ok(()) };
+        write_omission(fields(&entry, &name, crc), entry.mode(), start, &mut self.omissions);
+        self.omitted += 1;
+        Ok(())
+    }
+
+    fn end_data(&mut self, out: &mut Vec<u8>) -> Result<Option<Line>, SizeChanged> {
+        let Some(Current { entry, start, crc, seen }) = self.current.take() else {
+            return Ok(None);
+        };
         if seen != entry.size() {
             return Err(SizeChanged { said: entry.size(), had: seen });
         }
@@ -149,22 +177,36 @@ impl ZipWriter {
             self.offset += wide(out.len() - before);
         }
         let name = entry.name();
-        write_central(fields(&entry, &name, crc), entry.mode(), start, &mut self.central);
-        self.entries += 1;
-        Ok(())
+        Ok(Some(Line { entry, name, crc, start }))
     }
 
     /// Ends the zip: the table of contents is appended to `out`.
     ///
     /// # Errors
-    /// The last entry was not complete.
+    /// The last entry was not complete; or the zip lacks a few bytes to 4 GiB, and omissions have moved
+    /// its table of contents beyond that.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), SizeChanged> {
         self.end(out)?;
-        let size = wide(self.central.len());
+        let (size, moved) = (wide(self.central.len()), wide(self.omissions.len()));
+        // The form that was counted on, also where fewer entries would do with the plain one.
+        let is_64 = needs_end_64(self.entries + self.omitted, size + moved, self.offset);
+        let offset = self.offset + moved;
+        if !is_64 && needs_end_64(self.entries, size, offset) {
+            return Err(SizeChanged { said: self.offset, had: offset });
+        }
+        out.append(&mut self.omissions);
         out.append(&mut self.central);
-        write_end(self.entries, size, self.offset, out);
+        write_end(self.entries, size, offset, is_64, out);
         Ok(())
     }
+}
+
+/// What is to be said about an entry whose data is complete.
+struct Line {
+    entry: Entry,
+    name: Vec<u8>,
+    crc: u32,
+    start: u64,
 }
 
 fn fields<'a>(entry: &Entry, name: &'a [u8], crc: u32) -> Fields<'a> {

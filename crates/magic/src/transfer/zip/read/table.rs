@@ -57,6 +57,13 @@ impl Table {
         Ok(*seen)
     }
 
+    /// Forgets a file that its sender could not read to its end.
+    pub(super) fn omit(&mut self, path: &ZipPath, line: &CentralHeader) -> Result<(), ZipError> {
+        let seen = self.entries.remove(path).ok_or(ZipError::WrongTable)?;
+        let fits = seen.crc == line.crc && seen.size == line.size;
+        if fits && !seen.is_folder { Ok(()) } else { Err(ZipError::WrongTable) }
+    }
+
     /// Lines compared so far.
     pub(super) const fn checked(&self) -> u64 {
         self.checked

@@ -1,0 +1,92 @@
+//! What the user came for, on standard output: every byte as it is, and no error overlooked.
+//!
+//! Rust's own standard output takes a descriptor that cannot be written for one that nobody reads, and
+//! so loses what is written to it without a word.
+
+use std::io::{self, Write};
+
+/// Standard output without a buffer, for data that is confirmed to its sender once
+/// [`Write::flush`] has succeeded. It is opened when it is first written to.
+#[derive(Debug, Default)]
+pub(crate) struct DataOutput(Option<Inner>);
+
+#[cfg(unix)]
+type Inner = std::fs::File;
+#[cfg(not(unix))]
+type Inner = io::Stdout;
+
+impl DataOutput {
+    /// Makes sure that standard output can be written, as far as that is known beforehand.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(crate) fn check() -> io::Result<()> {
+        open().map(drop)
+    }
+
+    /// Writes everything, to the disk if standard output is a file.
+    ///
+    /// # Errors
+    /// It is not all there.
+    pub(crate) fn keep(bytes: &[u8]) -> io::Result<()> {
+        let mut output = Self::default();
+        output.write_all(bytes)?;
+        output.flush()
+    }
+
+    fn opened(&mut self) -> io::Result<&mut Inner> {
+        match &mut self.0 {
+            Some(inner) => Ok(inner),
+            unopened => Ok(unopened.insert(open()?)),
+        }
+    }
+}
+
+impl Write for DataOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.opened()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let inner = self.opened()?;
+        inner.flush()?;
+        sync(inner)
+    }
+}
+
+#[cfg(unix)]
+fn open() -> io::Result<Inner> {
+    use std::os::fd::AsFd as _;
+
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    let stdout = io::stdout();
+    if fcntl_getfl(stdout.as_fd())? & OFlags::ACCMODE == OFlags::RDONLY {
+        return Err(io::Error::other("it is open for reading only"));
+    }
+    Ok(stdout.as_fd().try_clone_to_owned()?.into())
+}
+
+#[cfg(not(unix))]
+fn open() -> io::Result<Inner> {
+    Ok(io::stdout())
+}
+
+/// A file on another computer, or on a disk that is full, may fail only now.
+#[cfg(unix)]
+fn sync(file: &Inner) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, Unsupported};
+
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
+    match file.sync_all() {
+        Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync(_: &Inner) -> io::Result<()> {
+    Ok(())
+}
