@@ -43,9 +43,8 @@ pub(crate) async fn connect_permitted(
 pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
     // Every protocol here writes whole messages; waiting for more of them only costs time.
     stream.set_nodelay(true)?;
-    // Whoever waits for a peer that lost its network would wait for ever. Whoever sends to it is
-    // told by the system; `TCP_USER_TIMEOUT` would be sooner, but Linux also applies it to a peer
-    // that is there and takes nothing for a while, such as one that writes into a pager.
+    // A program that only waits for a peer that lost its network would wait for ever. One that sends
+    // to it watches the acknowledgements (`tcp_info.rs`).
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
     let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);
     #[cfg(not(windows))]
@@ -114,7 +113,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Silence after which the system asks whether the other end is still there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 
 /// Time between two such questions.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);

@@ -67,7 +67,9 @@ pub enum Event {
     Accepted,
     /// There is a connection to the other side.
     Connected(Path),
-    /// Data has been carried. Comes at most a few times per second, and once at the end.
+    /// Data has been carried. Comes at most a few times per second, and once at the end. A sender
+    /// counts what the other end of the connection has acknowledged, where the system tells (on
+    /// Linux), and what was handed to the system elsewhere.
     Progress {
         /// Bytes carried.
         done: u64,

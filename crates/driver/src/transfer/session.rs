@@ -200,6 +200,7 @@ impl Session {
         mut all_sent: Option<oneshot::Receiver<()>>,
     ) -> Result<T, Error> {
         let is_sender = all_sent.is_some();
+        let mut is_all_written = false;
         let mut tick = interval(PROGRESS);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.tick().await;
@@ -207,21 +208,31 @@ impl Session {
             tokio::select! {
                 // A fast receiver has confirmed before anybody looks: still in order.
                 biased;
-                () = told(&mut all_sent) => {
-                    self.tell(progress.event()).await?;
-                    self.tell(Event::AwaitingConfirmation).await?;
-                }
+                () = told(&mut all_sent) => is_all_written = true,
                 outcome = &mut thread => {
                     let outcome = outcome.unwrap_or(Err(Error::NoThread));
                     if outcome.is_ok() {
-                        self.tell(progress.event()).await?;
+                        self.tell(progress.event(0)).await?;
+                        if is_all_written {
+                            self.tell(Event::AwaitingConfirmation).await?;
+                        }
                     }
                     return self.explain(outcome).await;
                 }
                 error = self.given_up() => break error,
                 _ = tick.tick() => {
-                    // An application that does not look gets the next one.
-                    let _unread = self.events.try_send(Ok(progress.event()));
+                    let outstanding = cutter.outstanding().unwrap_or(0);
+                    if outstanding == 0 && std::mem::take(&mut is_all_written) {
+                        self.tell(progress.event(0)).await?;
+                        self.tell(Event::AwaitingConfirmation).await?;
+                    } else {
+                        // An application that does not look gets the next one.
+                        let _unread = self.events.try_send(Ok(progress.event(outstanding)));
+                    }
+                    if cutter.unanswered().is_some_and(|silence| silence >= PEER_GONE) {
+                        let (done, total) = (progress.done(), progress.total());
+                        break Error::Interrupted { done, total };
+                    }
                 }
             }
         };
@@ -344,8 +355,9 @@ impl Progress {
         self.total
     }
 
-    fn event(&self) -> Event {
-        Event::Progress { done: self.done(), total: self.total }
+    /// How far it is. `outstanding` bytes were written and may not have arrived.
+    fn event(&self, outstanding: u64) -> Event {
+        Event::Progress { done: self.done().saturating_sub(outstanding), total: self.total }
     }
 }
 
@@ -465,6 +477,10 @@ const ABILITIES: [&str; 5] =
 
 /// What the backlog may weigh, in bytes: two of the longest messages that a frame can carry.
 const MAX_BACKLOG: usize = 16 << 20;
+
+/// How long the other end of the connection may leave something unanswered. The system itself would
+/// try for a quarter of an hour. Together with the time for the last words it is less than a minute.
+const PEER_GONE: Duration = Duration::from_secs(45);
 
 /// How often an application is told of progress.
 const PROGRESS: Duration = Duration::from_millis(100);

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -16,7 +17,7 @@ use wormhole_magic::transit::record::{HEADER, record_length};
 use wormhole_magic::transit::{Opener, Sealer};
 
 use super::pipe::PipeError;
-use crate::net::{Link, LinkFailure, Outbox};
+use crate::net::{Link, LinkFailure, Outbox, TcpInfo};
 
 /// A pipe of records for a thread of its own.
 pub(crate) struct BlockingPipe {
@@ -24,6 +25,8 @@ pub(crate) struct BlockingPipe {
     sealer: Sealer,
     opener: Opener,
     inbox: Inbox,
+    /// Bytes written to the stream so far.
+    written: Arc<AtomicU64>,
 }
 
 impl BlockingPipe {
@@ -49,20 +52,30 @@ impl BlockingPipe {
                 cut: Arc::new(Notify::new()),
             }),
         };
-        Ok(Self { stream, sealer, opener, inbox: Inbox::new(received) })
+        Ok(Self { stream, sealer, opener, inbox: Inbox::new(received), written: Arc::default() })
     }
 
-    /// What cuts the pipe from another thread.
+    /// What watches and cuts the pipe from another thread. Must be called before anything is sent.
     pub(crate) fn cutter(&self) -> io::Result<Cutter> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.try_clone().map(Cutter::Tcp),
+            Stream::Tcp(stream) => {
+                let acknowledged = TcpInfo::of(stream).map_or(0, |info| info.acknowledged);
+                let (stream, written) = (stream.try_clone()?, Arc::clone(&self.written));
+                Ok(Cutter::Tcp { stream, written, acknowledged })
+            }
             Stream::Async(stream) => Ok(Cutter::Async(Arc::clone(&stream.cut))),
         }
     }
 
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), PipeError> {
+        // Counted before it is written, so that it is never less than what is acknowledged.
+        self.written.fetch_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.stream.write_all(bytes).map_err(failure)
+    }
+
     /// Writes the records of `batch` all at once. Returns how many bytes they carried.
     pub(crate) fn send(&mut self, batch: &mut Batch) -> Result<usize, PipeError> {
-        self.stream.write_all(batch.sealed()).map_err(failure)?;
+        self.write_all(batch.sealed())?;
         batch.used = 0;
         Ok(std::mem::take(&mut batch.carried))
     }
@@ -80,7 +93,7 @@ impl BlockingPipe {
     /// Sends one record.
     pub(crate) fn send_record(&mut self, plaintext: &[u8]) -> Result<(), PipeError> {
         let record = self.sealer.seal_to_vec(plaintext)?;
-        self.stream.write_all(&record).map_err(failure)
+        self.write_all(&record)
     }
 
     /// Waits for the next record and opens it where it stands.
@@ -134,19 +147,47 @@ impl BlockingPipe {
     }
 }
 
-/// Cuts a pipe: whoever reads or writes it gets an error at once, on both sides.
+/// Watches a pipe from another thread, and can cut it: whoever reads or writes it gets an error at
+/// once, on both sides.
 #[derive(Debug)]
 pub(crate) enum Cutter {
+    /// A link that only the runtime can drive.
     Async(Arc<Notify>),
-    Tcp(TcpStream),
+    /// A socket.
+    Tcp {
+        /// The socket itself.
+        stream: TcpStream,
+        /// Bytes written to it by the pipe.
+        written: Arc<AtomicU64>,
+        /// Bytes that were acknowledged before that.
+        acknowledged: u64,
+    },
 }
 
 impl Cutter {
+    /// Bytes written that the other end of the connection (the peer, or a relay) has yet to
+    /// acknowledge; `None` where the system does not tell.
+    pub(crate) fn outstanding(&self) -> Option<u64> {
+        let Self::Tcp { stream, written, acknowledged } = self else { return None };
+        // In this order: what is written after the question cannot be acknowledged in it.
+        let info = TcpInfo::of(stream)?;
+        let written = written.load(Ordering::Relaxed);
+        Some(written.saturating_sub(info.acknowledged.saturating_sub(*acknowledged)))
+    }
+
+    /// Time since the other end was last heard of, if something waits for its answer.
+    pub(crate) fn unanswered(&self) -> Option<Duration> {
+        match self {
+            Self::Tcp { stream, .. } => TcpInfo::of(stream)?.unanswered,
+            Self::Async(_) => None,
+        }
+    }
+
     pub(crate) fn cut(&self) {
         match self {
             Self::Async(notify) => notify.notify_one(),
             // It fails when the connection is gone already, which is what is wanted.
-            Self::Tcp(stream) => drop(stream.shutdown(Shutdown::Both)),
+            Self::Tcp { stream, .. } => drop(stream.shutdown(Shutdown::Both)),
         }
     }
 }
