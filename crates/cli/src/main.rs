@@ -25,6 +25,7 @@ mod explain;
 mod failure;
 mod generate;
 mod json;
+mod meter;
 mod printable;
 mod qr;
 mod receive;

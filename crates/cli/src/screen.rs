@@ -6,10 +6,11 @@
 
 use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::time::Duration;
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use crate::meter::Meter;
 use crate::units;
 
 /// Standard error, and perhaps a progress bar on its last line.
@@ -18,6 +19,9 @@ pub(crate) struct Screen {
     is_quiet: bool,
     shows_progress: bool,
     bar: Option<ProgressBar>,
+    meter: Option<Meter>,
+    /// Whether it was said that nothing moves.
+    told_stalled: bool,
 }
 
 impl Screen {
@@ -25,7 +29,7 @@ impl Screen {
     /// bars where standard error is no terminal.
     pub(crate) fn new(is_quiet: bool, hide_progress: bool) -> Self {
         let shows_progress = !is_quiet && !hide_progress && io::stderr().is_terminal();
-        Self { is_quiet, shows_progress, bar: None }
+        Self { is_quiet, shows_progress, bar: None, meter: None, told_stalled: false }
     }
 
     /// Whether somebody is likely to read along.
@@ -97,12 +101,19 @@ impl Screen {
 
     /// Shows how far it is: `done` of `total` bytes, or of an unknown number.
     pub(crate) fn show_progress(&mut self, done: u64, total: Option<u64>) {
-        if !self.shows_progress {
-            return;
+        let now = Instant::now();
+        let meter = self.meter.get_or_insert_with(|| Meter::new(now, total));
+        meter.observe(now, done);
+        let (described, is_stalled) = (meter.describe(now), meter.stalled(now).is_some());
+        if self.shows_progress {
+            let columns = self.size().map_or(USUAL_WIDTH, |(columns, _)| columns);
+            let bar = self.bar.get_or_insert_with(|| new_bar(total, columns));
+            bar.set_message(described);
+            bar.set_position(done);
+        } else if is_stalled && total.is_some() && !self.told_stalled {
+            self.say("The connection is stalled: nothing has moved for 5 s. Waiting for it..");
         }
-        let columns = self.size().map_or(USUAL_WIDTH, |(columns, _)| columns);
-        let bar = self.bar.get_or_insert_with(|| new_bar(total, columns));
-        bar.set_position(done);
+        self.told_stalled = is_stalled;
     }
 
     /// Shows how something is that goes on, on the last line; nothing where standard error is no
@@ -122,6 +133,7 @@ impl Screen {
 
     /// Takes the progress bar away; what is said next takes its line.
     pub(crate) fn end_progress(&mut self) {
+        self.meter = None;
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
@@ -160,11 +172,11 @@ fn new_bar(total: Option<u64>, columns: u16) -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
     let bar = ProgressBar::with_draw_target(total, target);
     let template = match columns {
-        _ if total.is_none() => "{done}  {rate}  {past}",
-        95.. => "{percent:>3}% [{bar:40.green}] {done}/{all}  {rate}  {left} left",
-        75.. => "{percent:>3}% [{bar:20.green}] {done}/{all}  {rate}  {left} left",
-        55.. => "{percent:>3}% {done}/{all}  {rate}  {left} left",
-        _ => "{percent:>3}%  {rate}",
+        _ if total.is_none() => "{done}  {msg}  {past}",
+        95.. => "{percent:>3}% [{bar:40.green}] {done}/{all}  {msg}",
+        75.. => "{percent:>3}% [{bar:20.green}] {done}/{all}  {msg}",
+        55.. => "{percent:>3}% {done}/{all}  {msg}",
+        _ => "{percent:>3}%  {msg}",
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(with_our_units(style));
@@ -195,25 +207,9 @@ fn with_our_units(style: ProgressStyle) -> ProgressStyle {
         .with_key("all", move |state: &ProgressState, out: Out<'_>| {
             put(out, &units::size(state.len().unwrap_or_default()));
         })
-        .with_key("rate", move |state: &ProgressState, out: Out<'_>| {
-            let rate = units::rate(per_second(state), Duration::from_secs(1));
-            put(out, &rate.unwrap_or_default());
-        })
-        .with_key("left", move |state: &ProgressState, out: Out<'_>| {
-            put(out, &units::left(state.eta()));
-        })
         .with_key("past", move |state: &ProgressState, out: Out<'_>| {
             put(out, &units::left(state.elapsed()));
         })
-}
-
-/// Bytes per second, rounded down.
-#[expect(
-    clippy::as_conversions,
-    reason = "a rate that saturates is right: no other conversion from a float"
-)]
-fn per_second(state: &ProgressState) -> u64 {
-    state.per_sec() as u64
 }
 
 /// Enough for the eye, and cheap on a serial line.
