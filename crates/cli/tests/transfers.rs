@@ -8,6 +8,9 @@
 #[path = "transfers/world.rs"]
 mod world;
 
+#[cfg(unix)]
+#[path = "transfers/away.rs"]
+mod away;
 #[path = "transfers/choices.rs"]
 mod choices;
 #[path = "transfers/early.rs"]
@@ -20,6 +23,9 @@ mod kept;
 mod kinds;
 #[path = "transfers/programs.rs"]
 mod programs;
+#[cfg(unix)]
+#[path = "transfers/servers.rs"]
+mod servers;
 #[path = "transfers/terminal.rs"]
 mod terminal;
 #[path = "transfers/trouble.rs"]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -13,32 +14,120 @@ pub(crate) struct World {
     folder: PathBuf,
     mailbox_url: String,
     relay: String,
-    _servers: [Running; 2],
+    mailbox: Option<Running>,
+    mailbox_options: Vec<&'static str>,
+    _relay: Running,
+    /// A process whose network all others use, if it is not that of the computer.
+    network: Option<Running>,
 }
 
 impl World {
     /// Starts both servers on free ports.
     pub(crate) fn new() -> Self {
+        Self::with_mailbox_options(&[])
+    }
+
+    /// Starts both servers on free ports, the mailbox server with these options.
+    pub(crate) fn with_mailbox_options(mailbox_options: &[&'static str]) -> Self {
+        Self::build(mailbox_options, None)
+    }
+
+    /// As [`World::new`], with everything in a network of its own that can be taken down; `None` where
+    /// the system does not allow that.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn in_private_network() -> Option<Self> {
+        let unshare = ["--user", "--map-root-user", "--net"];
+        let probe = Command::new("unshare").args(unshare).args(["ip", "link"]).output();
+        if !probe.is_ok_and(|output| output.status.success()) {
+            assert!(std::env::var_os("CI").is_none(), "this system allows no network namespaces");
+            println!("skipped: this system allows no network namespaces");
+            return None;
+        }
+        let mut command = Command::new("unshare");
+        // It ends with our end of its input.
+        command.args(unshare).args(["sh", "-c", "ip link set lo up && echo ready && exec cat"]);
+        let network = Running::start(command);
+        network.wait_for("ready");
+        Some(Self::build(&[], Some(network)))
+    }
+
+    /// Takes the private network down: whatever is sent from now on is lost.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn take_network_down(&self) {
+        let mut command = program(Path::new("ip"), self.network.as_ref());
+        assert!(command.args(["link", "set", "lo", "down"]).status().unwrap().success());
+    }
+
+    fn build(mailbox_options: &[&'static str], network: Option<Running>) -> Self {
         let test = std::thread::current().name().unwrap_or("test").replace("::", "-");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
         let _ = fs::remove_dir_all(&folder);
         for name in ["servers", "home", "sender", "receiver"] {
             fs::create_dir_all(folder.join(name)).unwrap();
         }
-        let server = Path::new(env!("CARGO_BIN_EXE_wormhole")).with_file_name("wormhole-server");
-        assert!(server.exists(), "build the workspace first: {} is missing", server.display());
-        let start = |arguments: &[&str]| {
-            let mut command = Command::new(&server);
-            command.args(arguments).current_dir(folder.join("servers"));
-            Running::start(command)
-        };
-        let mailbox = start(&["mailbox", "--listen", "127.0.0.1:0", "--db", "mailbox.sqlite"]);
-        let relay = start(&["transit-relay", "--listen", "127.0.0.1:0"]);
-        let mailbox_url = mailbox.wait_for("listening on ");
+        let arguments = ["transit-relay", "--listen", "127.0.0.1:0"];
+        let relay = start_server(&folder, network.as_ref(), &arguments);
         let address = relay.wait_for("listening on ");
         let relay_address = address.rsplit('/').next().unwrap();
         let relay_address = format!("tcp:{}", relay_address.trim_start_matches("tcp:"));
-        Self { folder, mailbox_url, relay: relay_address, _servers: [mailbox, relay] }
+        let mut world = Self {
+            folder,
+            mailbox_url: String::new(),
+            relay: relay_address,
+            mailbox: None,
+            mailbox_options: mailbox_options.to_vec(),
+            _relay: relay,
+            network,
+        };
+        world.start_mailbox("127.0.0.1:0");
+        world
+    }
+
+    fn start_mailbox(&mut self, address: &str) {
+        let arguments = ["mailbox", "--listen", address, "--db", "mailbox.sqlite"];
+        let arguments = [&arguments, &self.mailbox_options[..]].concat();
+        let mailbox = start_server(&self.folder, self.network.as_ref(), &arguments);
+        self.mailbox_url = mailbox.wait_for("listening on ");
+        self.mailbox = Some(mailbox);
+    }
+
+    /// Host and port of the mailbox server.
+    pub(crate) fn mailbox_address(&self) -> String {
+        let address = self.mailbox_url.split_once("://").unwrap().1;
+        address.split('/').next().unwrap().to_owned()
+    }
+
+    /// Stops the mailbox server as a crash would, and starts it at the same address.
+    pub(crate) fn restart_mailbox(&mut self) {
+        self.mailbox = None;
+        let address = self.mailbox_address();
+        self.start_mailbox(&address);
+    }
+
+    /// Stops the mailbox server, deletes what it has stored, and starts it at the same address.
+    pub(crate) fn make_mailbox_forget(&mut self) {
+        self.mailbox = None;
+        for name in self.names("servers").iter().filter(|name| name.starts_with("mailbox.sqlite")) {
+            fs::remove_file(self.path("servers").join(name)).unwrap();
+        }
+        self.restart_mailbox();
+    }
+
+    /// Waits until the metrics of the mailbox server have this line.
+    pub(crate) fn wait_for_metric(&self, line: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut stream = TcpStream::connect(self.mailbox_address()).unwrap();
+            let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut page = String::new();
+            stream.read_to_string(&mut page).unwrap();
+            if page.lines().any(|found| found == line) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no {line:?} in {page}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// A path below this world's folder.
@@ -71,7 +160,7 @@ impl World {
 
     /// Our command in one of the folders, with this world's servers and nothing from ours.
     pub(crate) fn command(&self, place: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wormhole"));
+        let mut command = program(env!("CARGO_BIN_EXE_wormhole").as_ref(), self.network.as_ref());
         command
             .args(arguments)
             .current_dir(self.path(place))
@@ -113,6 +202,24 @@ impl World {
     pub(crate) fn relay(&self) -> &str {
         &self.relay
     }
+}
+
+/// Starts `wormhole-server` in the folder `servers`.
+fn start_server(folder: &Path, network: Option<&Running>, arguments: &[&str]) -> Running {
+    let server = Path::new(env!("CARGO_BIN_EXE_wormhole")).with_file_name("wormhole-server");
+    assert!(server.exists(), "build the workspace first: {} is missing", server.display());
+    let mut command = program(&server, network);
+    command.args(arguments).current_dir(folder.join("servers"));
+    Running::start(command)
+}
+
+/// A program in the network of this process.
+fn program(path: &Path, network: Option<&Running>) -> Command {
+    let Some(network) = network else { return Command::new(path) };
+    let mut command = Command::new("nsenter");
+    let target = network.child.id().to_string();
+    command.args(["--preserve-credentials", "--user", "--net", "--target", &target]).arg(path);
+    command
 }
 
 impl Drop for World {

@@ -269,7 +269,9 @@ fn failure(error: Error) -> LinkFailure {
     match error {
         Error::ConnectionClosed
         | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => LinkFailure::Closed,
+        | Error::Protocol(
+            ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake,
+        ) => LinkFailure::Closed,
         Error::Io(error) => error.kind().into(),
         Error::Capacity(CapacityError::MessageTooLong { .. }) => LinkFailure::MessageTooLong,
         Error::Http(response) => LinkFailure::NotAWebSocket(response.status().as_u16()),

@@ -1,0 +1,111 @@
+//! Sides that are away for a while, or for ever: a computer that sleeps, a server that loses its data,
+//! a receiver that is killed, a network that breaks off.
+
+use std::time::{Duration, Instant};
+
+use crate::world::{Running, World};
+
+/// What a side says whose mailbox was forgotten.
+const FORGOTTEN: &str = "the mailbox server has forgotten this code";
+
+/// What the other side says then.
+const NO_LONGER_WORKS: &str = "this code no longer works";
+
+/// A mailbox server that soon notices that a client is away, and soon forgets what nobody uses.
+const IMPATIENT: [&str; 8] =
+    ["--ping-seconds", "1", "--pong-seconds", "1", "--prune-seconds", "1", "--expiry-seconds", "2"];
+
+#[test]
+fn a_sender_that_slept_for_too_long_and_its_receiver_both_end() {
+    let world = World::with_mailbox_options(&IMPATIENT);
+    let sender = world.send(&["--code", "7-a-b", "--text", "x"]);
+    sender.code();
+    world.wait_for_metric("mailbox_nameplates 1");
+    sender.signal("STOP");
+    world.wait_for_metric("mailbox_nameplates 0");
+    sender.signal("CONT");
+    let receiver = world.receive(&["7-a-b"]);
+    sender.end().failed(1, FORGOTTEN);
+    receiver.end().failed(1, NO_LONGER_WORKS);
+}
+
+#[test]
+fn a_receiver_that_comes_long_after_such_a_sender_is_told_as_well() {
+    let mut world = World::with_mailbox_options(&IMPATIENT[..6]);
+    let sender = world.send(&["--code", "7-a-b", "--text", "x"]);
+    sender.code();
+    world.wait_for_metric("mailbox_nameplates 1");
+    world.make_mailbox_forget();
+    sender.end().failed(1, FORGOTTEN);
+    world.receive(&["7-a-b"]).end().failed(1, NO_LONGER_WORKS);
+}
+
+#[test]
+fn a_receiver_whose_code_was_forgotten_and_its_sender_both_end() {
+    let mut world = World::with_mailbox_options(&IMPATIENT[..6]);
+    let receiver = world.receive(&["7-a-b"]);
+    world.wait_for_metric("mailbox_nameplates 1");
+    world.make_mailbox_forget();
+    receiver.end().failed(1, FORGOTTEN);
+    world.send(&["--code", "7-a-b", "--text", "x"]).end().failed(1, NO_LONGER_WORKS);
+}
+
+#[test]
+fn two_that_had_met_before_the_server_lost_its_data_both_end() {
+    let mut world = World::new();
+    world.write("sender/f", "x");
+    let sender = world.send(&["f"]);
+    let receiver = world.receive(&[&sender.code()]);
+    receiver.wait_for_prompt("ok? (Y/n): ");
+    world.make_mailbox_forget();
+    sender.end().failed(1, FORGOTTEN);
+    receiver.end().failed(1, FORGOTTEN);
+}
+
+#[test]
+fn a_server_that_was_restarted_with_its_data_loses_nobody() {
+    let mut world = World::new();
+    let sender = world.send(&["--text", "x"]);
+    let code = sender.code();
+    world.restart_mailbox();
+    sender.wait_for("The mailbox server is back.");
+    assert_eq!(world.receive(&[&code]).end().out(), "x\n");
+    assert_eq!(sender.end().exit, 0);
+}
+
+#[test]
+fn the_sender_is_told_when_a_receiver_stays_silent_at_its_question() {
+    let world = World::new();
+    world.write("sender/f", "x");
+    let sender = world.send(&["f"]);
+    let receiver = world.receive(&[&sender.code()]);
+    receiver.wait_for_prompt("ok? (Y/n): ");
+    receiver.signal("KILL");
+    sender.wait_for("the other side may be gone");
+    sender.signal("INT");
+    sender.end().failed(130, "interrupted");
+}
+
+/// The transfer is endless, so that the network breaks off in the middle of it.
+#[cfg(target_os = "linux")]
+#[test]
+fn both_sides_end_within_a_minute_when_the_network_breaks_off() {
+    let Some(world) = World::in_private_network() else { return };
+    let file = std::fs::File::create(world.path("sender/big")).unwrap();
+    file.set_len(1 << 42).unwrap();
+    let sender = world.send(&["big"]);
+    let ours = world.command("receiver", &["receive", "--accept-file", "-o", "-", &sender.code()]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec \"$@\" > /dev/null", "sh"]).arg(ours.get_program());
+    command.args(ours.get_args()).current_dir(world.path("receiver"));
+    command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let receiver = Running::start(command);
+    receiver.wait_for("Receiving (");
+    world.take_network_down();
+    let down = Instant::now();
+    receiver.end().failed(1, "the connection broke after");
+    let sent = sender.end();
+    sent.failed(1, "the connection broke after");
+    assert!(sent.stderr.contains("The connection is stalled"), "{sent}");
+    assert!(down.elapsed() < Duration::from_secs(60), "after {:?}", down.elapsed());
+}
