@@ -17,6 +17,7 @@ mod archive;
 mod chat;
 mod keys;
 mod lender;
+mod listening;
 mod node;
 mod peers;
 mod post;

@@ -7,7 +7,7 @@
 //! | [`code`] | from a code to a shared key and an exchange of messages |
 //! | [`transit`] | one encrypted connection between two sides that share a key |
 //! | [`net`] | why links fail, and Tor |
-//! | `whisper` | a node of the Whisper network (feature `whisper`, on by default) |
+//! | `whisper` | a node of the Whisper network (feature `whisper`), a client of one in another process (feature `whisper-remote`), and a server of JSON-RPC for others (feature `whisper-rpc`) |
 //! | [`is_deceptive`] | which characters of somebody else's words not to show as they are |
 //!
 //! The protocols are in `wormhole-magic` and `wormhole-whisper`, without I/O; here are the sockets,

@@ -52,7 +52,7 @@ use wormhole_whisper::{
         enode::Enode,
         key::{NodeId, PrivateKey},
     },
-    shh::{Bloom, Envelope, EnvelopeHash, Work},
+    shh::{Bloom, Envelope, EnvelopeHash, Topic, Work},
 };
 use zeroize::Zeroizing;
 
@@ -73,6 +73,7 @@ mod link;
 mod memory;
 mod mine;
 mod pending;
+#[cfg(feature = "whisper-remote")]
 pub mod remote;
 mod reputation;
 mod request;
@@ -80,6 +81,7 @@ mod request;
 pub mod rpc;
 mod settings;
 mod status;
+mod turns;
 
 pub use catch_up::{CatchUpError, CaughtUp, Missed, catch_up};
 pub use draft::usual_work;
@@ -92,7 +94,7 @@ use hub::Command;
 pub use mine::mine;
 pub use request::request;
 pub use settings::{ArchiveSettings, Cover, Settings};
-pub use status::{Direction, PeerInfo, Status};
+pub use status::{Direction, PeerInfo, PostState, Status};
 
 /// A running node. Clones are handles to the same one; it stops with the last of them, or when told
 /// to.
@@ -134,6 +136,23 @@ impl Node {
     /// It was not taken, and nobody has seen it.
     pub async fn post(&self, envelope: Envelope) -> Result<EnvelopeHash, PostError> {
         self.ask(|reply| Command::Post(envelope, reply)).await?
+    }
+
+    /// How far an envelope that was posted here has come. `None` if the node does not know it (any more),
+    /// for example because it expired after it was sent.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn post_state(&self, hash: EnvelopeHash) -> Result<Option<PostState>, Stopped> {
+        self.ask(|reply| Command::PostState(hash, reply)).await
+    }
+
+    /// The envelopes with these topics that the node holds now.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn held(&self, topics: Vec<Topic>) -> Result<Vec<Envelope>, Stopped> {
+        self.ask(|reply| Command::Held(topics, reply)).await
     }
 
     /// All envelopes that the node accepts from now on, its own included.

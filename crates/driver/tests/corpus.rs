@@ -1,9 +1,14 @@
 //! Replays the fuzz corpus through the very bodies of the fuzz targets.
 
-#![cfg(feature = "whisper")]
+#![cfg(all(feature = "whisper-remote", feature = "whisper-rpc"))]
 
 #[path = "../../../fuzz/src/driver.rs"]
-#[expect(dead_code, unreachable_pub, reason = "written for the fuzz targets and the driver")]
+#[expect(
+    clippy::expect_used,
+    dead_code,
+    unreachable_pub,
+    reason = "written for the fuzz targets and the driver"
+)]
 #[allow(unfulfilled_lint_expectations, reason = "what is public in the driver is not so here")]
 mod fuzz;
 #[path = "../../../fuzz/src/replay.rs"]

@@ -91,7 +91,10 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
 
 /// Runs cargo in `folder` and returns what it printed, stdout first, and whether it succeeded.
 fn cargo(folder: &Path, arguments: &[&str]) -> (String, bool) {
-    let output = Command::new(env!("CARGO")).current_dir(folder).args(arguments).output().unwrap();
+    let mut command = Command::new(env!("CARGO"));
+    // Each package is asked about by itself.
+    command.env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION");
+    let output = command.current_dir(folder).args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (String::from_utf8(text).unwrap(), output.status.success())
 }
@@ -169,6 +172,15 @@ fn a_core_depends_on_no_runtime_and_no_operating_system() {
         let outside: Vec<_> = used.iter().filter(|name| OUTSIDE.contains(&name.as_str())).collect();
         assert!(outside.is_empty(), "wormhole-{core} reaches {outside:?}");
     }
+}
+
+#[test]
+fn the_sdk_alone_brings_no_json_rpc_and_no_database() {
+    let used = dependencies("wormhole", "99");
+    let unwanted = ["hyper", "jsonrpsee", "rusqlite", "libsqlite3-sys", "wormhole-whisper"];
+    let is_unwanted = |name: &&String| unwanted.iter().any(|it| name.starts_with(it));
+    let found: Vec<_> = used.iter().filter(is_unwanted).collect();
+    assert!(found.is_empty(), "wormhole without features reaches {found:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Whisper v6 itself (EIP-627, docs/whisper.md): envelopes, messages, work, pool, peers, filters.
+//! Whisper v6 itself (EIP-627, docs/whisper-protocol.md): envelopes, messages, work, pool, peers, filters.
 //!
 //! A message is padded, signed and sealed, put into an envelope and paid for with work; the envelope
 //! is kept and passed on by everyone until it expires, and only then tried against our own keys.

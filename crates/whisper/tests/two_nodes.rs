@@ -131,7 +131,8 @@ impl Side {
                 | NodeOutput::ArchiveRequest { .. }
                 | NodeOutput::ClockDoubted
                 | NodeOutput::Flooded
-                | NodeOutput::PoolFull => panic!("{output:?}"),
+                | NodeOutput::PoolFull
+                | NodeOutput::Unsent(_) => panic!("{output:?}"),
             }
         }
         moved

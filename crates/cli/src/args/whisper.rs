@@ -63,6 +63,9 @@ pub(crate) struct PostArgs {
     pub(crate) uniform: bool,
     #[command(flatten)]
     pub(crate) mark: MarkArgs,
+    /// Wait until another node has received it; fail if it expires before
+    #[arg(long)]
+    pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) rpc: RpcArgs,
     /// What to say, or - for standard input

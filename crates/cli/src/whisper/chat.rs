@@ -1,54 +1,49 @@
 //! `whisper chat`: a room for everyone who has the password, line by line.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
-use wormhole::whisper::remote::{Posting, RemoteError, RemoteMessage, Wanted, Watch};
-use wormhole::whisper::shh::Work;
+use tokio::time::{sleep, timeout};
+use wormhole::whisper::PostState;
+use wormhole::whisper::remote::{RemoteError, RemoteMessage, Wanted};
+use wormhole::whisper::shh::Topic;
+use wormhole::whisper::shh::filter::FilterKey;
 
-use super::lender::Lender;
+use super::lender::Place;
+use super::listening::{Access, Heard, Listening, Messages, is_loss};
 use super::post::Mark;
 use super::{named, prompt, secret, topic, watch};
 use crate::args::ChatArgs;
+use crate::printable;
 use crate::signals::Signal;
 use crate::talk::{Desk, stopped};
 
 /// Posts what is typed and prints what others say, until the input ends.
 ///
 /// # Errors
-/// The node is gone or refuses, or a signal came.
+/// The node refuses, or a signal came.
 pub(super) async fn run(args: ChatArgs, desk: &mut Desk) -> Result<()> {
     let topic = topic(&args.topic)?;
     let mark = Mark::new(&args.mark)?;
-    let key = secret::shared(args.password, desk).await?;
-    let connecting = Lender::connect(&args.rpc);
-    let mut lender = desk.unless_stopped(connecting).await??;
-    let prepare = async {
-        let key = lender.lend_shared(&key).await?;
-        let blank = mark.blank(key, topic, &mut lender).await?;
-        Ok(Voice { blank, work: mark.work })
-    };
-    let prepared = desk.unless_stopped(prepare).await;
-    let room = named(topic, &args.topic);
-    let done = match prepared {
-        Ok(Ok(voice)) => talk(voice, &room, &lender, desk).await,
-        Ok(Err(error)) | Err(error) => Err(error),
-    };
-    lender.leave().await;
+    let key = FilterKey::Symmetric(secret::shared(args.password, desk).await?);
+    let (place, sign) = (Place::new(&args.rpc)?, mark.sign.clone());
+    let listening = Listening::new(place, key, sign, Wanted::under(topic));
+    let voice = Voice { topic, mark };
+    let done = talk(&voice, &named(topic, &args.topic), &listening, desk).await;
+    listening.leave().await;
     done
 }
 
 /// How we speak.
 #[derive(Debug)]
 struct Voice {
-    /// A message that says nothing yet.
-    blank: Posting,
-    /// The work to be done for each, if not as much as others ask for.
-    work: Option<Work>,
+    topic: Topic,
+    mark: Mark,
 }
 
 /// What is to be shown.
@@ -56,7 +51,9 @@ struct Voice {
 pub(super) enum News {
     /// Somebody else has said this.
     Heard(RemoteMessage),
-    /// What was typed was not posted, for this reason.
+    /// The node is gone, or back.
+    Node(Heard),
+    /// A line was not posted, or no other node received it; the text says which, and why.
     Unsaid(String),
 }
 
@@ -69,13 +66,17 @@ impl News {
                 opened.sent = said(opened.sent, now());
                 opened.line()
             }
-            Self::Unsaid(why) => format!("This was not posted: {why}\n"),
+            Self::Node(Heard::Back(text) | Heard::Lost(text)) | Self::Unsaid(text) => {
+                format!("{text}\n")
+            }
+            Self::Node(Heard::Message(_)) => String::new(),
         }
     }
 
     fn print(&self, desk: &Desk) -> Result<()> {
         match self {
             Self::Heard(message) => watch::opened(message).print(desk),
+            Self::Node(heard) => heard.report(desk),
             Self::Unsaid(why) => {
                 desk.screen.say(self.line().trim_end());
                 desk.report(&json!({ "event": "unsaid", "message": why }))
@@ -84,23 +85,23 @@ impl News {
     }
 }
 
-async fn talk(voice: Voice, room: &str, lender: &Lender, desk: &mut Desk) -> Result<()> {
-    let wanted = Wanted::under(voice.blank.topic);
-    let watching = lender.remote().watch(&voice.blank.to, &wanted);
-    let watch = desk.unless_stopped(watching).await?;
-    let mut watch = watch.map_err(|error| lender.explain(&error))?;
+async fn talk(voice: &Voice, room: &str, listening: &Listening, desk: &mut Desk) -> Result<()> {
+    let mut messages = desk.unless_stopped(listening.begin()).await??;
     desk.screen.say(&format!("You are in {room}. Type a line to say it; Ctrl-D ends."));
-    lender.warn_if_alone(desk).await?;
-    let done = exchange(voice, &mut watch, lender, desk).await;
-    let _gone_anyway = watch.stop().await;
+    let access = listening.access().borrow().clone();
+    if let Some(access) = access {
+        access.lender.warn_if_alone(desk).await?;
+    }
+    let done = exchange(voice, &mut messages, listening, desk).await;
+    messages.stop().await;
     done
 }
 
 /// Lets words go both ways until one way has come to its end.
 async fn exchange(
-    voice: Voice,
-    watch: &mut Watch<'_>,
-    lender: &Lender,
+    voice: &Voice,
+    messages: &mut Messages<'_>,
+    listening: &Listening,
     desk: &mut Desk,
 ) -> Result<()> {
     let own = Own::default();
@@ -113,9 +114,10 @@ async fn exchange(
         },
         false => (lines(), Some(to_show), None),
     };
-    let hearing = hear(watch, &own, &news, lender);
-    let saying = say(lines, voice, &own, &news, lender);
-    tokio::pin!(hearing, saying);
+    let hearing = hear(messages, &own, &news);
+    let saying = say(lines, voice, &own, &news, listening);
+    let checking = check(&own, &news, listening);
+    tokio::pin!(hearing, saying, checking);
     loop {
         let next = async {
             tokio::select! {
@@ -123,6 +125,7 @@ async fn exchange(
                 Some(news) = next(&mut to_show) => Ok(Some(news)),
                 done = &mut hearing => done.map(|()| None),
                 done = &mut saying => done.map(|()| None),
+                done = &mut checking => done.map(|()| None),
             }
         };
         match desk.unless_stopped(next).await {
@@ -164,17 +167,16 @@ async fn next(to_show: &mut Option<mpsc::Receiver<News>>) -> Option<News> {
     }
 }
 
-/// Hands on what others say. Ends with the node only.
-async fn hear(
-    watch: &mut Watch<'_>,
-    own: &Own,
-    news: &mpsc::Sender<News>,
-    lender: &Lender,
-) -> Result<()> {
+/// Forwards incoming messages. Ends only when the node refuses.
+async fn hear(messages: &mut Messages<'_>, own: &Own, news: &mpsc::Sender<News>) -> Result<()> {
     loop {
-        let message = watch.next().await.map_err(|error| lender.explain(&error))?;
-        if !own.take(&message.payload, &message.hash).await {
-            news.send(News::Heard(message)).await?;
+        match messages.next().await? {
+            Heard::Message(message) => {
+                if !own.take(&message.payload, &message.hash).await {
+                    news.send(News::Heard(message)).await?;
+                }
+            }
+            heard @ (Heard::Back(_) | Heard::Lost(_)) => news.send(News::Node(heard)).await?,
         }
     }
 }
@@ -182,10 +184,10 @@ async fn hear(
 /// Says each line of the input. What the node refuses is not the end of the talk.
 async fn say(
     mut lines: mpsc::Receiver<io::Result<String>>,
-    mut voice: Voice,
+    voice: &Voice,
     own: &Own,
     news: &mpsc::Sender<News>,
-    lender: &Lender,
+    listening: &Listening,
 ) -> Result<()> {
     while let Some(line) = lines.recv().await {
         let line = match line {
@@ -198,19 +200,73 @@ async fn say(
         if line.is_empty() {
             continue;
         }
-        voice.blank.payload = line.into_bytes();
-        own.begin(&voice.blank.payload);
-        let posted = lender.post(&mut voice.blank, voice.work).await;
-        own.end(posted.as_ref().ok());
+        own.begin(line.as_bytes());
+        let posted = post(&line, voice, listening).await;
+        own.end(posted.as_ref().ok(), &line);
         match posted {
             Ok(_) => {}
             Err(error @ RemoteError::Refused { .. }) => {
-                news.send(News::Unsaid(lender.explain(&error).to_string())).await?;
+                let why = listening.place().explain(&error);
+                news.send(News::Unsaid(format!("This was not posted: {why}"))).await?;
             }
-            Err(error) => return Err(lender.explain(&error).into()),
+            Err(error) => return Err(listening.place().explain(&error).into()),
         }
     }
     Ok(())
+}
+
+/// Posts a line. While the node is gone, waits until it is back.
+async fn post(line: &str, voice: &Voice, listening: &Listening) -> Result<String, RemoteError> {
+    let mut accesses = listening.access();
+    loop {
+        let Some(access) = accesses.borrow_and_update().clone() else {
+            return Err(RemoteError::Closed);
+        };
+        let mut posting = voice.mark.blank(access.key, access.signer, voice.topic);
+        posting.payload = line.as_bytes().to_vec();
+        match access.lender.post(&mut posting, voice.mark.work).await {
+            Err(error) if may_come_back(&error) => {
+                // `hear` reconnects. If it saw no loss, this connection is simply used again.
+                let _either = timeout(RETRY, accesses.changed()).await;
+            }
+            posted => return posted,
+        }
+    }
+}
+
+/// Whether a failed post may succeed after reconnecting.
+fn may_come_back(error: &RemoteError) -> bool {
+    let names_a_key = |message: &str| matches!(message, "non-existent key ID" | "invalid id");
+    match error {
+        RemoteError::Refused { message, .. } => names_a_key(message),
+        RemoteError::TimedOut => false,
+        error => is_loss(error),
+    }
+}
+
+/// Reports our own messages that expired before another node received them. Only our nodes can tell.
+async fn check(own: &Own, news: &mpsc::Sender<News>, listening: &Listening) -> Result<()> {
+    let accesses = listening.access();
+    loop {
+        sleep(CHECK).await;
+        let access = accesses.borrow().clone();
+        let Some(Access { lender, .. }) = access else { continue };
+        for (hash, line) in own.unsent() {
+            match lender.remote().post_state(&hash).await {
+                Ok(Some(PostState::Waiting)) => {}
+                Ok(Some(PostState::Expired)) => {
+                    own.forget_unsent(&hash);
+                    let line = printable::line(&line);
+                    let text = format!("This expired before any other node received it: {line}");
+                    news.send(News::Unsaid(text)).await?;
+                }
+                Ok(_) => own.forget_unsent(&hash),
+                Err(error) if error.is_unknown_method() => std::future::pending().await,
+                // The next round tries again.
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 /// What we have said ourselves, and have not heard again yet.
@@ -225,6 +281,8 @@ struct Said {
     /// What is being said, under a name that we do not know yet.
     nameless: Option<Vec<u8>>,
     names: Vec<String>,
+    /// Hashes and texts of messages that possibly no other node has received yet.
+    unsent: VecDeque<(String, String)>,
 }
 
 impl Own {
@@ -234,10 +292,14 @@ impl Own {
     }
 
     /// It has been said under this name, or not at all.
-    fn end(&self, name: Option<&String>) {
+    fn end(&self, name: Option<&String>, line: &str) {
         let mut said = self.lock();
         said.nameless = None;
         said.names.extend(name.cloned());
+        said.unsent.extend(name.map(|name| (name.clone(), line.to_owned())));
+        if said.unsent.len() > MAX_UNSENT {
+            said.unsent.pop_front();
+        }
         drop(said);
         self.ended.notify_waiters();
     }
@@ -262,6 +324,16 @@ impl Own {
         }
     }
 
+    /// Messages that possibly no other node has received yet.
+    fn unsent(&self) -> Vec<(String, String)> {
+        self.lock().unsent.iter().cloned().collect()
+    }
+
+    /// Stops looking after a message.
+    fn forget_unsent(&self, name: &str) {
+        self.lock().unsent.retain(|(other, _)| other != name);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -279,6 +351,15 @@ fn lines() -> mpsc::Receiver<io::Result<String>> {
     });
     lines
 }
+
+/// Longest pause before a line is posted again after the connection was lost.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Pause between two checks for unsent messages.
+const CHECK: Duration = Duration::from_secs(2);
+
+/// Most own messages that are checked.
+const MAX_UNSENT: usize = 256;
 
 /// Terminals that only type, as the line editor has them.
 const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];
@@ -310,7 +391,7 @@ mod tests {
         let own = Own::default();
         own.begin(b"mine");
         assert_eq!(at_once(own.take(b"theirs", "1")).await, Some(false));
-        own.end(Some(&"2".to_owned()));
+        own.end(Some(&"2".to_owned()), "mine");
         own.begin(b"more of mine");
         assert_eq!(at_once(own.take(b"mine", "2")).await, Some(true));
         assert_eq!(at_once(own.take(b"mine", "2")).await, Some(false));
@@ -323,7 +404,7 @@ mod tests {
         let (ours, theirs) = (own.take(b"hello", "1"), own.take(b"hello", "2"));
         tokio::pin!(ours, theirs);
         assert_eq!((at_once(&mut ours).await, at_once(&mut theirs).await), (None, None));
-        own.end(Some(&"1".to_owned()));
+        own.end(Some(&"1".to_owned()), "hello");
         assert_eq!((ours.await, theirs.await), (true, false));
     }
 
@@ -334,7 +415,7 @@ mod tests {
         let theirs = own.take(b"hello", "1");
         tokio::pin!(theirs);
         assert_eq!(at_once(&mut theirs).await, None);
-        own.end(None);
+        own.end(None, "hello");
         assert!(!theirs.await);
     }
 }

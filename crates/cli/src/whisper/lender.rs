@@ -1,10 +1,11 @@
 //! A node in another process, and the keys that it has been lent: we take them back when we leave.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::task::JoinHandle;
+use tokio::sync::RwLock;
 use tokio::time::timeout;
 use wormhole::whisper::devp2p::key::PrivateKey;
 use wormhole::whisper::remote::{
@@ -12,6 +13,7 @@ use wormhole::whisper::remote::{
 };
 use wormhole::whisper::shh::{SymmetricKey, Work};
 use wormhole::whisper::usual_work;
+use zeroize::Zeroizing;
 
 use super::secret;
 use crate::args::RpcArgs;
@@ -19,36 +21,19 @@ use crate::failure::Failure;
 use crate::talk::Desk;
 use crate::{environment, printable};
 
-/// A node, and what it has been lent.
+/// The address of a node, and the token that it asks for.
 #[derive(Debug)]
-pub(super) struct Lender {
-    remote: Arc<Remote>,
-    shown: String,
-    lent: Vec<MessageKey>,
-    lending: Option<Lending>,
+pub(super) struct Place {
+    url: RemoteUrl,
+    token: Option<Zeroizing<String>>,
 }
 
-/// A key that is being lent. It goes on if nobody waits for it any more, so that we know what to take
-/// back.
-#[derive(Debug)]
-struct Lending {
-    task: JoinHandle<Result<RemoteKeyId, RemoteError>>,
-    kind: fn(RemoteKeyId) -> MessageKey,
-}
-
-impl Lending {
-    /// The key, if the node has taken it.
-    async fn end(self) -> Option<MessageKey> {
-        self.task.await.ok()?.ok().map(self.kind)
-    }
-}
-
-impl Lender {
-    /// Reaches the node.
+impl Place {
+    /// Reads the options.
     ///
     /// # Errors
-    /// It cannot be reached, or must not be given keys.
-    pub(super) async fn connect(args: &RpcArgs) -> Result<Self> {
+    /// The address is not valid, or keys would travel there without encryption.
+    pub(super) fn new(args: &RpcArgs) -> Result<Self> {
         let (option, place) = match (&args.rpc, environment::text(VARIABLE)?) {
             (Some(place), _) => ("--rpc", place.clone()),
             (None, Some(place)) => (VARIABLE, place),
@@ -63,34 +48,57 @@ impl Lender {
                 .hint("use https:// or wss://, a tunnel, or --allow-plain if the network is yours")
                 .into());
         }
-        let token = secret::token(args.token_file.as_deref())?;
-        let shown = url.to_string();
-        let remote = Remote::connect(&url, token.as_ref().map(|token| token.as_str())).await;
-        let remote = remote.map_err(|error| explain(&error, &shown))?;
-        Ok(Self::new(remote, shown))
-    }
-
-    /// A node that has been lent nothing yet.
-    fn new(remote: Remote, shown: String) -> Self {
-        Self { remote: Arc::new(remote), shown, lent: Vec::new(), lending: None }
-    }
-
-    /// The node itself.
-    pub(super) fn remote(&self) -> &Remote {
-        &self.remote
+        Ok(Self { url, token: secret::token(args.token_file.as_deref())? })
     }
 
     /// Puts an error of the node into words.
     pub(super) fn explain(&self, error: &RemoteError) -> Failure {
-        explain(error, &self.shown)
+        explain(error, &self.to_string())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.url.fmt(f)
+    }
+}
+
+/// A node, and what it has been lent.
+#[derive(Debug)]
+pub(super) struct Lender {
+    remote: Remote,
+    lent: Arc<Mutex<Vec<MessageKey>>>,
+    /// Held for reading by every request that hands over a key. Such a request is completed even if its
+    /// caller is cancelled, so that we know which keys to take back.
+    lending: Arc<RwLock<()>>,
+}
+
+impl Lender {
+    /// Connects to the node.
+    ///
+    /// # Errors
+    /// It cannot be reached, or refuses us.
+    pub(super) async fn connect(place: &Place) -> Result<Self, RemoteError> {
+        let token = place.token.as_ref().map(|token| token.as_str());
+        Ok(Self::new(Remote::connect(&place.url, token).await?))
+    }
+
+    /// A node that has been lent nothing yet.
+    fn new(remote: Remote) -> Self {
+        Self { remote, lent: Arc::default(), lending: Arc::default() }
+    }
+
+    /// The node itself.
+    pub(super) const fn remote(&self) -> &Remote {
+        &self.remote
     }
 
     /// Lends a shared key.
     ///
     /// # Errors
     /// The node does not take it.
-    pub(super) async fn lend_shared(&mut self, key: &SymmetricKey) -> Result<MessageKey> {
-        let (remote, key) = (Arc::clone(&self.remote), key.clone());
+    pub(super) async fn lend_shared(&self, key: &SymmetricKey) -> Result<MessageKey, RemoteError> {
+        let (remote, key) = (self.remote.clone(), key.clone());
         let lending = async move { remote.add_symmetric_key(&key).await };
         self.lend(lending, MessageKey::Symmetric).await.map(MessageKey::Symmetric)
     }
@@ -99,23 +107,39 @@ impl Lender {
     ///
     /// # Errors
     /// The node does not take it.
-    pub(super) async fn lend_private(&mut self, key: &PrivateKey) -> Result<RemoteKeyId> {
-        let (remote, key) = (Arc::clone(&self.remote), key.clone());
+    pub(super) async fn lend_private(&self, key: &PrivateKey) -> Result<RemoteKeyId, RemoteError> {
+        let (remote, key) = (self.remote.clone(), key.clone());
         let lending = async move { remote.add_private_key(&key).await };
         self.lend(lending, MessageKey::Private).await
     }
 
     async fn lend(
-        &mut self,
+        &self,
         lending: impl Future<Output = Result<RemoteKeyId, RemoteError>> + Send + 'static,
         kind: fn(RemoteKeyId) -> MessageKey,
-    ) -> Result<RemoteKeyId> {
-        let lending = self.lending.insert(Lending { task: tokio::spawn(lending), kind });
-        let lent = (&mut lending.task).await;
-        self.lending = None;
-        let id = lent?.map_err(|error| self.explain(&error))?;
-        self.lent.push(kind(id.clone()));
-        Ok(id)
+    ) -> Result<RemoteKeyId, RemoteError> {
+        let under_way = Arc::clone(&self.lending).read_owned().await;
+        let lent = Arc::clone(&self.lent);
+        let lending = tokio::spawn(async move {
+            let id = lending.await?;
+            lock(&lent).push(kind(id.clone()));
+            drop(under_way);
+            Ok(id)
+        });
+        // A task fails only by a panic, which has been reported.
+        lending.await.unwrap_or(Err(RemoteError::Closed))
+    }
+
+    /// Asks the node to forget the keys of an earlier connection, if it still has them.
+    pub(super) async fn take_back(&self, earlier: &Self) {
+        let _all = earlier.lending.write().await;
+        let mut keys = std::mem::take(&mut *lock(&earlier.lent));
+        while let Some(key) = keys.pop() {
+            match self.remote.forget(&key).await {
+                Ok(()) | Err(RemoteError::Refused { .. }) => {}
+                Err(_) => lock(&self.lent).push(key),
+            }
+        }
     }
 
     /// Posts a message, with the work that the user asked for, or else as much as the node and its
@@ -148,32 +172,34 @@ impl Lender {
         self.remote.peers().await.is_ok_and(|peers| peers.is_empty())
     }
 
-    /// Says that nothing of others can come, if that is so.
+    /// Warns if the node has no peers.
     ///
     /// # Errors
     /// A signal came.
     pub(super) async fn warn_if_alone(&self, desk: &mut Desk) -> Result<()> {
         if desk.unless_stopped(self.is_alone()).await? {
-            desk.screen
-                .say("The node has no peers yet: until it has one, nothing of others can come.");
+            desk.screen.say(
+                "The node has no peers yet: until it has one, only messages posted at this node arrive.",
+            );
         }
         Ok(())
     }
 
-    /// Takes the keys back, whatever has happened. A node that is gone has lost them anyway.
-    pub(super) async fn leave(self) {
-        let Self { remote, lent, lending, .. } = self;
+    /// Asks the node to forget our keys. A node that is gone has lost them anyway.
+    pub(super) async fn leave(&self) {
         let forget = async {
-            let late = match lending {
-                Some(lending) => lending.end().await,
-                None => None,
-            };
-            for key in lent.iter().chain(&late) {
-                let _gone = remote.forget(key).await;
+            let _all = self.lending.write().await;
+            let lent = std::mem::take(&mut *lock(&self.lent));
+            for key in &lent {
+                let _gone = self.remote.forget(key).await;
             }
         };
         let _too_slow = timeout(PATIENCE, forget).await;
     }
+}
+
+fn lock(keys: &Mutex<Vec<MessageKey>>) -> MutexGuard<'_, Vec<MessageKey>> {
+    keys.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts an error of the node at `shown` into words.
@@ -264,7 +290,7 @@ mod tests {
         let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = RemoteUrl::parse(&format!("http://{}", node.local_addr().unwrap())).unwrap();
         let remote = Remote::connect(&url, None).await.unwrap();
-        let mut lender = Lender::new(remote, url.to_string());
+        let lender = Lender::new(remote);
         let key = SymmetricKey::from_password("hush");
         let lending = tokio::select! {
             _ = lender.lend_shared(&key) => panic!("nobody has answered"),

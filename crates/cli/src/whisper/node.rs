@@ -156,7 +156,7 @@ fn settings(args: NodeArgs) -> Result<Settings> {
 
 /// Says how the node is, as long as it is, and once which of these peers are not there.
 async fn watch(node: &Node, peers: &[Enode], desk: &mut Desk) -> Result<()> {
-    let (mut last, mut next) = (None, Instant::now());
+    let (mut last, mut next) = (None::<Status>, Instant::now());
     let mut patience = Some(next + PATIENCE);
     loop {
         if patience.take_if(|until| *until <= next).is_some() {
@@ -171,7 +171,14 @@ async fn watch(node: &Node, peers: &[Enode], desk: &mut Desk) -> Result<()> {
         if last.as_ref() != Some(&status) {
             desk.report(&event(&status))?;
         }
-        let new = last.as_ref().map_or(0, |last: &Status| status.accepted - last.accepted);
+        let (mut new, mut unsent) = (0, 0);
+        if let Some(last) = &last {
+            new = status.accepted - last.accepted;
+            unsent = status.unsent - last.unsent;
+        }
+        if unsent > 0 {
+            desk.screen.say(&unsent_line(unsent, status.peers));
+        }
         desk.screen.show_status(&line(&status, new));
         last = Some(status);
         next += INTERVAL;
@@ -179,11 +186,21 @@ async fn watch(node: &Node, peers: &[Enode], desk: &mut Desk) -> Result<()> {
     }
 }
 
+/// Says that messages posted here reached no other node.
+fn unsent_line(count: u64, peers: usize) -> String {
+    let what = if count == 1 { "1 message".into() } else { format!("{count} messages") };
+    let why = match peers {
+        0 => "this node has no peers; name one with --peer",
+        _ => "no peer took them",
+    };
+    format!("{what} posted here expired before another node received them: {why}.")
+}
+
 fn event(status: &Status) -> serde_json::Value {
     json!({
         "event": "status", "peers": status.peers, "envelopes": status.envelopes,
         "bytes": status.bytes, "accepted": status.accepted, "cut": status.cut,
-        "banned": status.banned, "min_pow": status.min_work.as_f64(),
+        "banned": status.banned, "min_pow": status.min_work.as_f64(), "unsent": status.unsent,
     })
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::lender::Lender;
+use super::lender::{Lender, Place};
 use crate::args::PeersArgs;
 use crate::printable;
 use crate::talk::Desk;
@@ -13,10 +13,9 @@ use crate::talk::Desk;
 /// # Errors
 /// The node does not say.
 pub(super) async fn run(args: PeersArgs, desk: &mut Desk) -> Result<()> {
-    let connecting = Lender::connect(&args.rpc);
-    let lender = desk.unless_stopped(connecting).await??;
-    let peers = desk.unless_stopped(lender.remote().peers()).await?;
-    let peers = peers.map_err(|error| lender.explain(&error))?;
+    let place = Place::new(&args.rpc)?;
+    let asking = async { Lender::connect(&place).await?.remote().peers().await };
+    let peers = desk.unless_stopped(asking).await?.map_err(|error| place.explain(&error))?;
     if peers.is_empty() {
         desk.screen.say("No peers.");
     }

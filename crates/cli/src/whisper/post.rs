@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
+use tokio::time::sleep;
+use wormhole::whisper::PostState;
 use wormhole::whisper::devp2p::key::{PrivateKey, PublicKey};
-use wormhole::whisper::remote::{MessageKey, Posting};
+use wormhole::whisper::remote::{MessageKey, Posting, RemoteError, RemoteKeyId};
 use wormhole::whisper::shh::message::Padding;
 use wormhole::whisper::shh::{SymmetricKey, Topic, Work};
 
-use super::lender::Lender;
+use super::lender::{Lender, Place};
 use super::{keys, public_key, secret, topic, work};
 use crate::args::{MarkArgs, PostArgs};
 use crate::failure::Failure;
@@ -31,24 +33,57 @@ pub(super) async fn run(args: PostArgs, desk: &mut Desk) -> Result<()> {
     };
     let padding = if args.uniform { Padding::Uniform } else { Padding::Block };
     let letter = Letter { topic, to, payload, padding, mark };
-    let connecting = Lender::connect(&args.rpc);
-    let mut lender = desk.unless_stopped(connecting).await??;
+    let place = Place::new(&args.rpc)?;
+    let lender = desk.unless_stopped(Lender::connect(&place)).await?;
+    let lender = lender.map_err(|error| place.explain(&error))?;
     let ttl = letter.mark.ttl;
-    let posting = async {
-        let hash = letter.post(&mut lender).await?;
-        anyhow::Ok((hash, lender.is_alone().await))
-    };
-    let posted = desk.unless_stopped(posting).await;
+    let posted = desk.unless_stopped(letter.post(&lender)).await;
     lender.leave().await;
-    let (hash, is_alone) = posted??;
+    let hash = posted?.map_err(|error| place.explain(&error))?;
     desk.report(&json!({ "event": "posted", "hash": hash, "topic": topic.to_string() }))?;
-    if is_alone {
+    desk.print(&format!("{hash}\n"))?;
+    if args.wait {
+        return wait_until_sent(&hash, &lender, &place, desk).await;
+    }
+    if desk.unless_stopped(lender.is_alone()).await? {
         desk.screen.say(&format!(
-            "The node has no peers yet: it keeps the message until it has one, or it expires in \
-             {ttl} s."
+            "The node has no peers yet: other nodes get the message when it has one, unless it \
+             expires in {ttl} s before that. --wait waits for it."
         ));
     }
-    desk.print(&format!("{hash}\n"))
+    Ok(())
+}
+
+/// Waits until a peer of the node has received a message.
+///
+/// # Errors
+/// The message expired before that, or the node cannot tell.
+async fn wait_until_sent(
+    hash: &str,
+    lender: &Lender,
+    place: &Place,
+    desk: &mut Desk,
+) -> Result<()> {
+    if desk.unless_stopped(lender.is_alone()).await? {
+        desk.screen.say("The node has no peers yet: waiting until it has one. Ctrl-C ends that.");
+    }
+    loop {
+        let state = desk.unless_stopped(lender.remote().post_state(hash)).await?;
+        match state.map_err(|error| place.explain(&error))? {
+            Some(PostState::Waiting) => desk.unless_stopped(sleep(LOOK)).await?,
+            Some(PostState::Sent) => return desk.report(&json!({ "event": "sent", "hash": hash })),
+            Some(PostState::Expired) => {
+                return Err(Failure::new("the message expired before any other node received it")
+                    .hint("`wormhole whisper peers` lists the peers of the node; --ttl sets how long a message lives")
+                    .into());
+            }
+            None | Some(_) => {
+                return Err(Failure::new("the node does not know the message any more")
+                    .hint("if the node was restarted, post the message again")
+                    .into());
+            }
+        }
+    }
 }
 
 /// Who shall be able to read a message.
@@ -71,22 +106,26 @@ struct Letter {
 }
 
 impl Letter {
-    async fn post(self, lender: &mut Lender) -> Result<String> {
+    async fn post(self, lender: &Lender) -> Result<String, RemoteError> {
         let to = match &self.to {
             To::All(key) => lender.lend_shared(key).await?,
             To::One(key) => MessageKey::Public(*key),
         };
-        let mut posting = self.mark.blank(to, self.topic, lender).await?;
+        let signer = match &self.mark.sign {
+            Some(key) => Some(lender.lend_private(key).await?),
+            None => None,
+        };
+        let mut posting = self.mark.blank(to, signer, self.topic);
         (posting.payload, posting.padding) = (self.payload, self.padding);
-        let posted = lender.post(&mut posting, self.mark.work).await;
-        posted.map_err(|error| lender.explain(&error).into())
+        lender.post(&mut posting, self.mark.work).await
     }
 }
 
 /// How a message of our own is made.
 #[derive(Debug)]
 pub(super) struct Mark {
-    sign: Option<PrivateKey>,
+    /// The key that signs it, if any.
+    pub(super) sign: Option<PrivateKey>,
     ttl: u32,
     /// The work to be done for it, if not as much as others ask for.
     pub(super) work: Option<Work>,
@@ -103,23 +142,18 @@ impl Mark {
         Ok(Self { sign, ttl: args.ttl, work })
     }
 
-    /// A message that says nothing yet.
-    ///
-    /// # Errors
-    /// The node does not take the key that signs it.
-    pub(super) async fn blank(
+    /// A message without content. `signer` is the node's id of the signing key.
+    pub(super) fn blank(
         &self,
         to: MessageKey,
+        signer: Option<RemoteKeyId>,
         topic: Topic,
-        lender: &mut Lender,
-    ) -> Result<Posting> {
+    ) -> Posting {
         let mut posting = Posting::new(to, topic, Vec::new());
-        if let Some(key) = &self.sign {
-            posting.signer = Some(lender.lend_private(key).await?);
-        }
+        posting.signer = signer;
         posting.ttl = self.ttl;
         posting.work_time = WORK_TIME;
-        Ok(posting)
+        posting
     }
 }
 
@@ -148,6 +182,9 @@ async fn payload(text: String, desk: &mut Desk) -> Result<Vec<u8>> {
 
 /// Time for the proof of work. The usual amount takes milliseconds.
 const WORK_TIME: Duration = Duration::from_secs(60);
+
+/// Pause between two questions whether a message was sent.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Bytes of a message: what nodes take unless told otherwise.
 const MAX_PAYLOAD: u64 = 1 << 20;

@@ -82,11 +82,11 @@ fn who(signer: Option<&PublicKey>) -> String {
     }
 }
 
-/// A time in UTC: `2026-11-25 14:03:07`.
+/// A time with its zone: `2026-11-25 14:03:07 UTC`.
 fn time(seconds: u32) -> String {
     let (year, month, day) = UnixTime::from_secs(seconds.into()).date();
     let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}")
+    format!("{year}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02} UTC")
 }
 
 #[cfg(test)]
@@ -105,8 +105,8 @@ mod tests {
     }
 
     #[test]
-    fn times_are_those_of_greenwich() {
-        assert_eq!(time(1_575_000_000), "2019-11-29 04:00:00");
+    fn times_carry_their_zone() {
+        assert_eq!(time(1_575_000_000), "2019-11-29 04:00:00 UTC");
     }
 
     #[test]

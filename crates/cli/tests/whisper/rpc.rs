@@ -14,7 +14,7 @@ use super::{Folder, PATIENCE, connected, hear, interrupted, npm_packages, our_no
 
 /// A node with JSON-RPC.
 struct Server {
-    _process: Running,
+    process: Running,
     http: String,
     web_socket: String,
     enode: String,
@@ -22,24 +22,42 @@ struct Server {
 
 impl Server {
     fn start(folder: &Folder, arguments: &[&str]) -> Self {
+        Self::start_at(folder, "127.0.0.1:0", "127.0.0.1:0", arguments)
+    }
+
+    /// Starts it with JSON-RPC at these addresses.
+    fn start_at(folder: &Folder, rpc: &str, ws: &str, arguments: &[&str]) -> Self {
         let server = Path::new(env!("CARGO_BIN_EXE_wormhole")).with_file_name("wormhole-server");
         assert!(server.exists(), "build the workspace first: {} is missing", server.display());
         let mut command = Command::new(server);
-        let everywhere = ["127.0.0.1:0"; 3];
-        let [listen, rpc, ws] = everywhere;
-        command.args(["whisper", "--listen", listen, "--rpc", rpc, "--ws", ws]).args(arguments);
+        command.args(["whisper", "--listen", "127.0.0.1:0", "--rpc", rpc, "--ws", ws]);
+        command.args(arguments);
         command.current_dir(&folder.0);
         let process = Running::start(command);
         let http = format!("http://{}", process.wait_for("RPC listening on http://"));
         let web_socket = format!("ws://{}", process.wait_for("RPC listening on ws://"));
         let enode = format!("enode://{}", process.wait_for("node listening on enode://"));
-        Self { _process: process, http, web_socket, enode }
+        Self { process, http, web_socket, enode }
+    }
+
+    /// Kills it, and starts it again at the same addresses.
+    fn restart(self, folder: &Folder, arguments: &[&str], meanwhile: impl FnOnce()) -> Self {
+        let (rpc, ws) = (self.http.clone(), self.web_socket.clone());
+        self.process.signal("KILL");
+        self.process.end();
+        meanwhile();
+        let at = |url: &str| url.split_once("://").unwrap().1.to_owned();
+        Self::start_at(folder, &at(&rpc), &at(&ws), arguments)
     }
 
     /// Makes it ask for this much work of messages.
     fn ask_for_work(&self, work: &str) {
-        let call =
-            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"shh_setMinPoW","params":[{work}]}}"#);
+        self.call(&format!(r#""method":"shh_setMinPoW","params":[{work}]"#));
+    }
+
+    /// Calls a method that answers `true`.
+    fn call(&self, call: &str) {
+        let call = format!(r#"{{"jsonrpc":"2.0","id":1,{call}}}"#);
         let request = format!(
             "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              connection: close\r\ncontent-length: {}\r\n\r\n{call}",
@@ -204,7 +222,7 @@ fn at_a_terminal_what_others_say_stands_above_the_line_being_typed() {
     let out = ended.out();
     // Beginning on a line of its own, and then what had been typed again.
     let (before, after) = out.split_once("unsigned          half way\r\n").unwrap();
-    assert!(before.rsplit_once("\r\u{1b}[J").is_some_and(|(_, time)| time.len() == 21), "{ended}");
+    assert!(before.rsplit_once("\r\u{1b}[J").is_some_and(|(_, time)| time.len() == 25), "{ended}");
     assert!(after.starts_with("> hi bo"), "{ended}");
     assert!(ended.exit == 130 && !out.contains("error"), "{ended}");
 }
@@ -237,7 +255,9 @@ fn whoever_watches_at_a_node_without_peers_is_told_so() {
     let server = Server::start(&folder, &[]);
     let watch = ["whisper", "watch", "--topic", "lobby", "--rpc", &server.http, "-p", "hush"];
     let watch = Running::start(folder.command(&watch));
-    watch.wait_for("The node has no peers yet: until it has one, nothing of others can come.");
+    watch.wait_for(
+        "The node has no peers yet: until it has one, only messages posted at this node arrive.",
+    );
 }
 
 #[test]
@@ -248,7 +268,7 @@ fn a_server_that_nobody_can_use_yet_says_what_it_needs() {
     command.args(["whisper", "--listen", "[::]:0"]).current_dir(&folder.0);
     let server = Running::start(command);
     server.wait_for("no client can use the whisper node yet: give --rpc 127.0.0.1:8545");
-    server.wait_for("for others give --advertise IP");
+    server.wait_for("give --advertise IP");
 }
 
 #[test]
@@ -339,4 +359,89 @@ fn until_there(folder: &Folder, server: &Server) {
     while peers().is_empty() {
         assert!(begun.elapsed() < PATIENCE, "no peer in time");
     }
+}
+
+#[test]
+fn whoever_watches_or_talks_misses_nothing_when_the_node_is_killed_and_started_again() {
+    let folder = Folder::new();
+    let far = Server::start(&folder, &[]);
+    let arguments = ["--data", "data", "--peer", &far.enode];
+    let near = Server::start(&folder, &arguments);
+    until_there(&folder, &near);
+    let mut listeners = Vec::new();
+    for (kind, url, mark) in [
+        ("watch", &near.http, "Watching lobby"),
+        ("watch", &near.web_socket, "Watching lobby"),
+        ("chat", &near.http, "You are in lobby"),
+        ("chat", &near.web_socket, "You are in lobby"),
+    ] {
+        let listener = whisper(&folder, &[kind, "--topic", "lobby", "--rpc", url]);
+        listener.wait_for_prompt(mark);
+        listeners.push(listener);
+    }
+    let say = |text: &str| post(&folder, &far.http, &["--ttl", "300", text]);
+    say("before");
+    listeners.iter().for_each(|listener| listener.wait_for_prompt("before\n"));
+    let near = near.restart(&folder, &arguments, || {
+        listeners.iter().for_each(|listener| {
+            listener.wait_for("The node at ");
+            listener.wait_for(" is gone (");
+        });
+        say("meanwhile");
+    });
+    listeners.iter().for_each(|listener| {
+        listener.wait_for_prompt(" is back.\n");
+        listener.wait_for_prompt("meanwhile\n");
+    });
+    until_there(&folder, &near);
+    say("after");
+    // What is typed goes through the new link.
+    for listener in &mut listeners[2..] {
+        listener.wait_for_prompt("after\n");
+        listener.type_in("here again\n");
+    }
+    listeners.iter().for_each(|listener| listener.wait_for_prompt("here again\n"));
+    for listener in listeners {
+        listener.signal("INT");
+        let ended = listener.end();
+        let out = ended.out();
+        let heard: Vec<_> = out.lines().map(|line| line.rsplit("  ").next().unwrap()).collect();
+        assert_eq!(&heard[..3], ["before", "meanwhile", "after"], "{ended}");
+    }
+}
+
+#[test]
+fn a_node_without_peers_lets_its_own_clients_hear_and_says_what_nobody_else_will() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let chat = ["chat", "--topic", "lobby", "--rpc", &server.web_socket];
+    let mut alice = whisper(&folder, &[chat.as_slice(), &["--ttl", "8"]].concat());
+    let bob = whisper(&folder, &chat);
+    alice.wait_for_prompt("You are in lobby");
+    bob.wait_for_prompt("You are in lobby");
+    alice.type_in("hello\n");
+    bob.wait_for_prompt("hello\n");
+    alice.wait_for_prompt("This expired before any other node received it: hello\n");
+    server
+        .process
+        .wait_for("a message posted here expired before it could be sent: this node has no");
+    let wait = ["post", "--topic", "lobby", "--rpc", &server.http, "--ttl", "5", "--wait", "lost"];
+    let ended = whisper(&folder, &wait).end();
+    assert_eq!(ended.exit, 1, "{ended}");
+    assert!(ended.stderr.contains("expired before any other node received it"), "{ended}");
+}
+
+#[test]
+fn whoever_waits_until_a_message_is_sent_is_told_when_a_peer_has_it() {
+    let folder = Folder::new();
+    let far = Server::start(&folder, &[]);
+    let near = Server::start(&folder, &[]);
+    let post = ["--json", "whisper", "post", "--topic", "lobby", "--rpc", &near.http, "-p", "hush"];
+    let waiting = Running::start(folder.command(&[post.as_slice(), &["--wait", "hello"]].concat()));
+    waiting.wait_for(r#""event":"posted""#);
+    let add = format!(r#""method":"admin_addPeer","params":["{}"]"#, far.enode);
+    near.call(&add);
+    let ended = waiting.end();
+    assert_eq!(ended.exit, 0, "{ended}");
+    assert_eq!(ended.events().last().unwrap()["event"], "sent", "{ended}");
 }

@@ -1,4 +1,4 @@
-//! What a reader does who was away: asks a mail server for what was missed (docs/whisper.md "Mail server").
+//! What a reader does who was away: asks a mail server for what was missed (docs/whisper-protocol.md "Mail server").
 //!
 //! It answers with direct envelopes. Not every mail server says when it has sent all: then some
 //! seconds of silence are the end.

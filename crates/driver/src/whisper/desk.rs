@@ -58,6 +58,7 @@ use wormhole_whisper::{
 };
 use zeroize::Zeroizing;
 
+use super::turns::{PROCESSORS, Requester};
 use super::{Node, Stopped};
 
 mod keys;
@@ -181,8 +182,22 @@ impl Desk {
     /// # Errors
     /// As for [`Desk::add_shared_key`], or there is no thread to be had.
     pub async fn add_password(&self, password: &str) -> Result<KeyId, PasswordError> {
+        self.add_password_for(Requester::OWNER, password).await
+    }
+
+    /// Like [`Desk::add_password`], in a turn of a client.
+    pub(super) async fn add_password_for(
+        &self,
+        requester: Requester,
+        password: &str,
+    ) -> Result<KeyId, PasswordError> {
         let password = Zeroizing::new(password.to_owned());
-        let stretch = move || SymmetricKey::from_password(&password).secret().clone();
+        let turn = PROCESSORS.take(requester).await;
+        let stretch = move || {
+            let key = SymmetricKey::from_password(&password).secret().clone();
+            drop(turn);
+            key
+        };
         let secret = tokio::task::spawn_blocking(stretch).await;
         let secret = secret.map_err(|_| PasswordError::NoThread)?;
         Ok(self.add_shared_key(SharedKey::new(secret))?)
@@ -215,6 +230,42 @@ impl Desk {
         Ok(id)
     }
 
+    /// Like [`Desk::watch`], but the filter starts with the messages that the node already holds under the
+    /// topics of the filter. Without topics it starts empty. A message that arrives during the call may
+    /// be in the filter twice.
+    ///
+    /// # Errors
+    /// As for [`Desk::watch`].
+    pub async fn watch_from_pool(&self, criteria: Criteria) -> Result<FilterId, WatchError> {
+        self.watch_from_pool_for(Requester::OWNER, criteria).await
+    }
+
+    /// Like [`Desk::watch_from_pool`], in the turns of a client.
+    pub(super) async fn watch_from_pool_for(
+        &self,
+        requester: Requester,
+        criteria: Criteria,
+    ) -> Result<FilterId, WatchError> {
+        let topics = criteria.topics.clone();
+        let id = self.watch(criteria).await?;
+        let turn = PROCESSORS.take(requester).await;
+        let mut held = self.node.held(topics).await?;
+        drop(turn);
+        while !held.is_empty() {
+            let batch = held.split_off(held.len().saturating_sub(BATCH));
+            let turn = PROCESSORS.take(requester).await;
+            let deliver = move |inner: &Inner| {
+                let mut filters = inner.filters();
+                batch.iter().for_each(|envelope| {
+                    filters.deliver_held(&id, envelope);
+                });
+                drop(turn);
+            };
+            self.blocking(deliver).await?;
+        }
+        Ok(id)
+    }
+
     /// Takes messages of a filter, oldest first, about as many as have `bytes`. `None` when there
     /// is no such filter, or none any more.
     pub async fn poll(&self, id: FilterId, bytes: usize) -> Option<Vec<Arc<Received>>> {
@@ -234,7 +285,12 @@ impl Desk {
     /// As for [`Desk::watch`].
     pub async fn subscribe(&self, criteria: Criteria) -> Result<Subscription, WatchError> {
         let id = self.watch(criteria).await?;
-        Ok(Subscription::new(id, Arc::clone(&self.inner)))
+        Ok(self.subscribe_to(id))
+    }
+
+    /// Returns the messages of a filter as they arrive, beginning with those it holds already.
+    pub(super) fn subscribe_to(&self, id: FilterId) -> Subscription {
+        Subscription::new(id, Arc::clone(&self.inner))
     }
 
     /// Asks for these topics only, and for those of filters to come.
@@ -310,6 +366,9 @@ pub enum WatchError {
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
+
+/// Envelopes that one turn tries to open: some tens of milliseconds at most.
+const BATCH: usize = 64;
 
 /// Locks what nothing panics with.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -3,6 +3,7 @@
 //! Links, the listener, discovery and handles talk to it through bounded channels; it waits for none
 //! of them. What a link does not take in time costs the link, never the hub.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -177,6 +178,9 @@ struct Hub {
     pool_bytes: usize,
     accepted: u64,
     cut: u64,
+    /// Own envelopes that no peer received, the latest last.
+    unsent: VecDeque<EnvelopeHash>,
+    unsent_count: u64,
 }
 
 /// The archive, and what its readers must know.
@@ -274,6 +278,8 @@ impl Hub {
             pool_bytes: settings.pool_bytes,
             accepted: 0,
             cut: 0,
+            unsent: VecDeque::new(),
+            unsent_count: 0,
         };
         (hub, Inputs { events: received, finds, found })
     }

@@ -1,19 +1,18 @@
-//! Work for our own envelopes, on threads of their own: the search for a nonce never blocks a task.
+//! Proof of work for our own envelopes. The search for a nonce never blocks an async task, and never
+//! blocks the searches of other clients for long.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::thread::{Builder, available_parallelism};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 use wormhole_whisper::shh::{Draft, Envelope, Miner, Work};
 
 use super::MineError;
+use super::turns::{PROCESSORS, Requester};
 
 /// Finds a nonce that gives an envelope at least `target` work, or without a target the best that
-/// `time` allows. Dropping the future ends the search. As many searches run at the same time as
-/// there are processors; others wait, and their time runs only then. A search has its turn until its
-/// thread is done, whatever became of the future.
+/// `time` allows. Dropping the future ends the search. At most as many searches run at the same time
+/// as there are processors. Searches take turns of some milliseconds; `time` counts only the turns of
+/// this search, not its waiting.
 ///
 /// # Errors
 /// The target was not reached.
@@ -22,48 +21,39 @@ pub async fn mine(
     target: Option<Work>,
     time: Duration,
 ) -> Result<Envelope, MineError> {
-    // Never closed.
-    let turn = TURNS.acquire().await.map_err(|_| MineError::NoThread)?;
-    let given_up = GiveUp(Arc::new(AtomicBool::new(false)));
-    let (done, outcome) = oneshot::channel();
-    let flag = Arc::clone(&given_up.0);
-    let search = move || {
-        let outcome = search(&draft, target, time, &flag);
-        drop(turn);
-        // Nobody may be there to hear.
-        let _unheard = done.send(outcome);
-    };
-    Builder::new().name("whisper work".into()).spawn(search).map_err(|_| MineError::NoThread)?;
-    outcome.await.map_err(|_| MineError::NoThread)?
+    mine_for(Requester::OWNER, draft, target, time).await
 }
 
-/// Ends a search when it is dropped.
-struct GiveUp(Arc<AtomicBool>);
-
-impl Drop for GiveUp {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn search(
-    draft: &Draft,
+/// Like [`mine`], in the turns of a client.
+pub(super) async fn mine_for(
+    requester: Requester,
+    draft: Draft,
     target: Option<Work>,
     time: Duration,
-    given_up: &AtomicBool,
 ) -> Result<Envelope, MineError> {
     if target == Some(Work::NONE) {
         return Ok(draft.finish(0));
     }
     let mut miner = target.map_or_else(
-        || Miner::for_best(draft),
-        |target| Miner::new(draft, draft.bits_needed(target)),
+        || Miner::for_best(&draft),
+        |target| Miner::new(&draft, draft.bits_needed(target)),
     );
-    let end = Instant::now().checked_add(time);
-    while end.is_none_or(|end| Instant::now() < end) && !given_up.load(Ordering::Relaxed) {
-        if let Some(nonce) = miner.step(STEP) {
+    let mut left = time;
+    while !left.is_zero() {
+        let turn = PROCESSORS.take(requester).await;
+        let slice = left.min(TURN);
+        let searched = spawn_blocking(move || {
+            let (begun, mut miner) = (Instant::now(), miner);
+            let found = search(&mut miner, begun + slice);
+            drop(turn);
+            (miner, found, begun.elapsed())
+        });
+        let (searched, found, spent) = searched.await.map_err(|_| MineError::NoThread)?;
+        if let Some(nonce) = found {
             return Ok(draft.finish(nonce));
         }
+        miner = searched;
+        left = left.saturating_sub(spent);
     }
     match (target, miner.best()) {
         (None, Some(best)) => Ok(draft.finish(best.nonce)),
@@ -71,15 +61,28 @@ fn search(
     }
 }
 
-/// Searches at the same time: one more than there are processors would only slow all of them.
-static TURNS: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, usize::from)));
+/// Searches until the turn is over.
+fn search(miner: &mut Miner, end: Instant) -> Option<u64> {
+    while Instant::now() < end {
+        if let Some(nonce) = miner.step(STEP) {
+            return Some(nonce);
+        }
+    }
+    None
+}
+
+/// Longest turn. With a hundred busy clients, another one waits a second or two.
+const TURN: Duration = Duration::from_millis(20);
 
 /// Tries between two looks at the clock: a millisecond or so.
 const STEP: u64 = 1 << 13;
 
 #[cfg(test)]
 mod tests {
+    use std::thread::available_parallelism;
+
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
     use wormhole_whisper::shh::Topic;
 
     use super::*;
@@ -105,15 +108,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_search_of_a_future_that_is_dropped_ends() {
+    async fn endless_searches_do_not_block_others() {
         let minute = Duration::from_secs(60);
-        // More of them than may search at the same time.
-        for _ in 0..=available_parallelism().map_or(1, usize::from) {
-            let search = mine(draft(), Work::new(1e30), 60 * minute);
-            assert!(tokio::time::timeout(Duration::from_millis(20), search).await.is_err());
+        let mut endless = JoinSet::new();
+        // More searches than processors, each of another client.
+        let processors = available_parallelism().map_or(1, usize::from);
+        for connection in 0..=u64::try_from(processors).unwrap() {
+            let requester = Requester { network: None, connection };
+            endless.spawn(mine_for(requester, draft(), Work::new(1e30), 60 * minute));
         }
-        // Else this one would never have a turn.
-        let search = mine(draft(), Some(Work::DEFAULT_MINIMUM), minute);
-        assert!(tokio::time::timeout(minute, search).await.unwrap().is_ok());
+        let honest = Requester { network: None, connection: u64::MAX };
+        let search = mine_for(honest, draft(), Some(Work::DEFAULT_MINIMUM), minute);
+        assert!(timeout(minute, search).await.unwrap().is_ok());
+        assert!(endless.try_join_next().is_none());
     }
 }

@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsonrpsee_core::client::ClientT as _;
@@ -33,7 +34,7 @@ use wormhole_whisper::devp2p::{enode::Enode, key::PrivateKey};
 use wormhole_whisper::shh::{SymmetricKey, Work};
 use zeroize::Zeroizing;
 
-use super::hex;
+use super::{PostState, hex};
 
 mod error;
 mod message;
@@ -45,10 +46,10 @@ pub use message::{MessageKey, Posting, RemoteKeyId, RemoteMessage, Wanted};
 pub use url::RemoteUrl;
 pub use watch::Watch;
 
-/// A node in another process. Any number of calls may be under way.
-#[derive(Debug)]
+/// A node in another process. Any number of calls may be under way. Clones share the same link.
+#[derive(Clone, Debug)]
 pub struct Remote {
-    link: Link,
+    link: Arc<Link>,
 }
 
 /// How the node is reached.
@@ -86,7 +87,7 @@ impl Remote {
                 .set_rpc_middleware(RpcServiceBuilder::new());
             Link::Http(builder.build(url.as_str()).map_err(error::of_client)?)
         };
-        Ok(Self { link })
+        Ok(Self { link: link.into() })
     }
 
     /// The version of its Whisper interface: `6.0`.
@@ -168,12 +169,57 @@ impl Remote {
         self.call("shh_post", [posting.to_json()]).await
     }
 
+    /// How far a message that was posted there has come. `None` if the node does not know it (any more),
+    /// for example because it expired after it was sent.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses. Only our nodes know this method.
+    pub async fn post_state(&self, hash: &str) -> Result<Option<PostState>, RemoteError> {
+        let state: Option<String> = self.call("wormhole_postState", [Value::from(hash)]).await?;
+        match state.as_deref() {
+            None => Ok(None),
+            Some("expired") => Ok(Some(PostState::Expired)),
+            Some("sent") => Ok(Some(PostState::Sent)),
+            Some("waiting") => Ok(Some(PostState::Waiting)),
+            Some(_) => Err(RemoteError::Malformed),
+        }
+    }
+
     /// All messages from now on that `key` opens.
     ///
     /// # Errors
     /// The node is not there, or refuses.
-    pub async fn watch(&self, key: &MessageKey, wanted: &Wanted) -> Result<Watch<'_>, RemoteError> {
+    pub async fn watch(&self, key: &MessageKey, wanted: &Wanted) -> Result<Watch, RemoteError> {
         Watch::start(self, wanted.to_json(key)).await
+    }
+
+    /// The messages that the node holds now and that `key` opens. Only our nodes return any.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn held(
+        &self,
+        key: &MessageKey,
+        wanted: &Wanted,
+    ) -> Result<Vec<RemoteMessage>, RemoteError> {
+        let mut criteria = wanted.to_json(key);
+        if let Some(fields) = criteria.as_object_mut() {
+            fields.insert("includePool".into(), true.into());
+        }
+        let filter: String = self.call("shh_newMessageFilter", [criteria]).await?;
+        let mut held = Vec::new();
+        loop {
+            let arguments = [Value::from(filter.as_str())];
+            let more: Vec<Value> = self.call("shh_getFilterMessages", arguments).await?;
+            if more.is_empty() {
+                break;
+            }
+            for message in &more {
+                held.push(RemoteMessage::from_json(message)?);
+            }
+        }
+        let _deleted: bool = self.call("shh_deleteMessageFilter", [Value::from(filter)]).await?;
+        Ok(held)
     }
 
     async fn lend(&self, method: &'static str, key: &[u8; 32]) -> Result<RemoteKeyId, RemoteError> {
@@ -190,7 +236,7 @@ impl Remote {
         for argument in arguments {
             params.insert(argument).map_err(|_| RemoteError::Malformed)?;
         }
-        let answer = match &self.link {
+        let answer = match &*self.link {
             Link::Http(client) => client.request(method, params).await,
             Link::WebSocket(client) => client.request(method, params).await,
         };

@@ -5,8 +5,9 @@
 //! the [`Desk`] was lent: see [`Gate`] for who may.
 //!
 //! ```text
-//!  http: a task per link ──► Gate ──► jsonrpsee ──┐
-//!  socket: a task per link ──► frames ─────────────┴──► Methods ──► Service::answer ──► Desk, Node
+//!  http ──► Gate ──┬─────────────────────────────┐
+//!                  └──► web_socket ──┐           ▼
+//!  socket ──► frames ────────────────┴─► conversation ──► session ──► Service::answer ──► Desk, Node
 //! ```
 //!
 //! A node, and a client of it:
@@ -40,14 +41,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsonrpsee_server::types::ErrorObjectOwned;
-use jsonrpsee_server::types::error::{CALL_EXECUTION_FAILED_CODE, METHOD_NOT_FOUND_CODE};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use super::desk::Desk;
+use super::turns::Requester;
 
 mod arguments;
+mod conversation;
+mod envelope;
 mod filters;
 #[cfg(unix)]
 mod frames;
@@ -55,15 +58,18 @@ mod gate;
 mod http;
 mod keys;
 mod link;
-mod methods;
 mod node;
 mod post;
 mod reply;
 mod requests;
+mod seats;
+mod session;
 #[cfg(unix)]
 mod socket;
 mod subscribe;
+mod web_socket;
 
+use envelope::{FAILED, METHOD_NOT_FOUND, RpcError};
 pub use gate::Gate;
 
 /// Serves the desk at a node. Clones serve the same one.
@@ -71,8 +77,6 @@ pub use gate::Gate;
 pub struct Service {
     desk: Desk,
     settings: Arc<ServiceSettings>,
-    /// Calls that may be under way.
-    turns: Arc<Semaphore>,
 }
 
 /// What its owner decides about a service.
@@ -119,51 +123,47 @@ impl Default for ServiceSettings {
 impl Service {
     /// A service for those who use this desk.
     pub fn new(desk: Desk, settings: ServiceSettings) -> Self {
-        Self { desk, settings: Arc::new(settings), turns: Arc::new(Semaphore::new(MAX_CALLS)) }
+        Self { desk, settings: Arc::new(settings) }
     }
 
-    /// Does what a method says. `params` is JSON text.
-    async fn answer(&self, method: &str, params: Option<&str>) -> Answer {
-        let Ok(_turn) = self.turns.try_acquire() else {
-            return Err(refused("too many calls are under way"));
-        };
-        if let Some(answer) = keys::answer(&self.desk, method, params).await {
+    /// Executes a method in the turns of the client. `params` is JSON text.
+    async fn answer(&self, requester: Requester, method: &str, params: Option<&str>) -> Answer {
+        if let Some(answer) = keys::answer(&self.desk, requester, method, params).await {
             return answer;
         }
         if let Some(answer) = node::answer(&self.desk, method, params).await {
             return answer;
         }
         match method {
-            "shh_newMessageFilter" => filters::new(&self.desk, params).await,
+            "shh_newMessageFilter" => filters::new(&self.desk, requester, params).await,
             "shh_getFilterMessages" => filters::poll(&self.desk, params).await,
             "shh_deleteMessageFilter" => filters::delete(&self.desk, params).await,
-            "shh_post" => post::post(&self.desk, params).await,
+            "shh_post" => post::post(&self.desk, requester, params).await,
             _ => Err(unknown(method)),
         }
     }
 }
 
-/// What comes of a call.
-type Answer = Result<Value, ErrorObjectOwned>;
+/// The result of a call.
+type Answer = Result<Value, RpcError>;
 
-/// The method could not do it.
-fn refused(why: impl Into<String>) -> ErrorObjectOwned {
-    ErrorObjectOwned::owned(CALL_EXECUTION_FAILED_CODE, why, None::<()>)
+/// An HTTP response.
+type Answered = hyper::Response<Full<Bytes>>;
+
+/// The method failed for this reason.
+fn refused(why: impl Into<String>) -> RpcError {
+    RpcError::new(FAILED, why)
 }
 
-/// There is no such method.
-fn unknown(method: &str) -> ErrorObjectOwned {
+/// The method does not exist.
+fn unknown(method: &str) -> RpcError {
     // Whatever was asked for comes back, but not at any length.
     let name: String = method.chars().take(MAX_NAME).collect();
-    let text = format!("the method {name} does not exist/is not available");
-    ErrorObjectOwned::owned(METHOD_NOT_FOUND_CODE, text, None::<()>)
+    RpcError::new(METHOD_NOT_FOUND, format!("the method {name} does not exist/is not available"))
 }
 
 /// Time for what is under way unless told otherwise.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
-
-/// Calls that may be under way at the same time, of all clients together.
-const MAX_CALLS: usize = 1024;
 
 /// Characters of an unknown method that are repeated.
 const MAX_NAME: usize = 64;

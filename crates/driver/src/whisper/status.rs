@@ -20,6 +20,8 @@ pub struct Status {
     pub bytes: usize,
     /// Own envelopes that wait to leave.
     pub waiting: usize,
+    /// Own envelopes that left the pool before any peer received them, since the start.
+    pub unsent: u64,
     /// The work that is asked for.
     pub min_work: Work,
     /// The largest envelope that is taken, in bytes.
@@ -38,6 +40,18 @@ pub struct Status {
     pub banned: usize,
     /// Envelopes in the archive, if there is one.
     pub archived: Option<u64>,
+}
+
+/// How far an envelope that was posted here has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum PostState {
+    /// It left the pool before any peer received it: it expired, or the pool was full.
+    Expired,
+    /// At least one peer has received it.
+    Sent,
+    /// No peer has received it yet.
+    Waiting,
 }
 
 /// A peer.

@@ -1,6 +1,7 @@
 //! Real nodes on this machine, with real sockets and files: what they pass to one another, what they
 //! keep over a restart, and what hostile peers cannot do to them.
 
+#![cfg(feature = "whisper")]
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
 
+mod fair;
 mod load;
 mod modes;
 mod refusals;
@@ -80,8 +81,14 @@ impl Node {
         answer
     }
 
-    /// Posts a body, and returns the body of the answer.
+    /// Posts a body, and returns the body of the answer as JSON.
     async fn send(&self, body: &str) -> Value {
+        let answer = self.post(body).await;
+        serde_json::from_str(&answer).expect(&answer)
+    }
+
+    /// Posts a body, and returns the body of the answer.
+    async fn post(&self, body: &str) -> String {
         let request = format!(
             "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              connection: close\r\ncontent-length: {}\r\n\r\n{body}",
@@ -89,7 +96,7 @@ impl Node {
         );
         let answer = self.raw(&request).await;
         let (_, body) = answer.split_once("\r\n\r\n").expect(&answer);
-        serde_json::from_str(body).expect(&answer)
+        body.to_owned()
     }
 
     /// Sends a request without a body, with these headers, and returns all of the answer.

@@ -37,7 +37,6 @@ async fn a_page_that_points_its_name_here_reads_nothing() {
     let refused = "HTTP/1.1 403 ";
     let rebound = node.ask("POST /", "host: evil.example:8545\r\n").await;
     assert!(rebound.starts_with(refused), "{rebound}");
-    assert!(node.ask("POST /", "").await.starts_with(refused));
     let foreign = "host: localhost\r\norigin: https://evil.example\r\n";
     assert!(node.ask("POST /", foreign).await.starts_with(refused));
     assert!(node.ask("OPTIONS /", foreign).await.starts_with(refused));
@@ -80,8 +79,9 @@ async fn requests_that_are_none_are_refused_and_the_node_lives() {
     let node = Node::start(&[]);
     let bodies = [
         ("{", -32700),
-        ("\"x\"", -32700),
-        ("{}", -32700),
+        ("", -32700),
+        ("\"x\"", -32600),
+        ("{}", -32600),
         (r#"{"id":1}"#, -32600),
         ("[]", -32600),
         ("[1]", -32600),
@@ -106,4 +106,60 @@ async fn requests_that_are_none_are_refused_and_the_node_lives() {
     );
     assert!(!node.send(&deep).await["error"].is_null());
     assert_eq!(node.call("net_version", json!([])).await, "1");
+}
+
+#[tokio::test]
+async fn every_id_comes_back_as_it_was_written_and_notifications_are_carried_out() {
+    let node = Node::start(&[]);
+    for id in ["1", "-1", "1.50", "1e3", "123456789012345678901234567890", "\"x\"", "null"] {
+        let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"shh_version"}}"#);
+        let answer = node.post(&call).await;
+        assert_eq!(answer, format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":\"6.0\"}}\n"));
+    }
+    for id in ["true", "{}", "[1]"] {
+        let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"shh_version"}}"#);
+        let answer = node.send(&call).await;
+        assert!(answer["error"]["code"] == -32600 && answer["id"].is_null(), "{answer}");
+    }
+    let notice =
+        |work: &str| format!(r#"{{"jsonrpc":"2.0","method":"shh_setMinPoW","params":[{work}]}}"#);
+    assert_eq!(node.post(&notice("0.5")).await, "");
+    assert_eq!(node.call("shh_info", json!([])).await["minPow"], 0.5);
+    let batch = format!("[{},{}]", notice("0.75"), notice("1"));
+    assert_eq!(node.post(&batch).await, "");
+    let version = r#"{"jsonrpc":"2.0","id":7,"method":"shh_version"}"#;
+    let mixed = node.send(&format!("[{},{version},7]", notice("2"))).await;
+    assert_eq!(mixed.as_array().unwrap().len(), 2, "{mixed}");
+    assert_eq!((&mixed[0]["id"], &mixed[1]["error"]["code"]), (&json!(7), &json!(-32600)));
+    assert_eq!(node.call("shh_info", json!([])).await["minPow"], 2.0);
+}
+
+#[tokio::test]
+async fn half_a_request_is_no_request_and_no_web_socket() {
+    let node = Node::start(&[]);
+    let upgrade = "upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let host = "host: localhost\r\n";
+    let whole = format!("{host}{upgrade}connection: upgrade\r\n");
+    let json = format!("{host}content-type: application/json\r\n");
+    for (request, status) in [
+        (format!("GET / HTTP/1.1\r\n{whole}\r\n"), "101"),
+        (format!("HEAD / HTTP/1.1\r\n{whole}\r\n"), "405"),
+        (format!("GET / HTTP/1.0\r\n{whole}\r\n"), "405"),
+        (format!("GET / HTTP/1.1\r\n{host}{upgrade}connection: close\r\n\r\n"), "400"),
+        (format!("GET / HTTP/1.1\r\n{upgrade}connection: upgrade\r\n\r\n"), "400"),
+        (format!("GET / HTTP/1.1\r\nhost: evil.example\r\n{whole}\r\n"), "400"),
+        (format!("GET / HTTP/1.1\r\n{whole}host: evil.example\r\n\r\n"), "400"),
+        (format!("POST / HTTP/1.1\r\n{json}{host}content-length: 2\r\n\r\n{{}}"), "400"),
+        ("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}".to_owned(), "400"),
+        (format!("GET / HTTP/1.1\r\n{host}\r\n"), "405"),
+        (format!("POST / HTTP/1.1\r\n{host}content-length: 2\r\n\r\n{{}}"), "415"),
+    ] {
+        let mut link = TcpStream::connect(node.rpc).await.unwrap();
+        link.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        link.read_exact(&mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head).into_owned();
+        assert_eq!(head.split(' ').nth(1), Some(status), "{request}");
+    }
 }

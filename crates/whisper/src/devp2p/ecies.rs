@@ -1,5 +1,5 @@
 //! ECIES as devp2p means it: secp256k1, one block of the NIST concatenation KDF, AES-128-CTR,
-//! HMAC-SHA256 (rlpx.md "ECIES Encryption", docs/whisper.md "Data").
+//! HMAC-SHA256 (rlpx.md "ECIES Encryption", docs/whisper-protocol.md "Data").
 //!
 //! It hides a message for one public key and proves nothing about who wrote it.
 //!

@@ -22,7 +22,7 @@ use std::{
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 
-use super::key::{KeyError, NodeId};
+use super::key::NodeId;
 
 /// The address of a node and its two ports.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -73,8 +73,7 @@ impl Enode {
         let (address, query) = address
             .split_once('?')
             .map_or((address, None), |(address, query)| (address, Some(query)));
-        let address: SocketAddr =
-            address.trim_end_matches('/').parse().map_err(|_| EnodeError::InvalidAddress)?;
+        let address = parse_address(address.trim_end_matches('/'))?;
         let udp = query.map(parse_discport).transpose()?.unwrap_or_else(|| address.port());
         let endpoint = Endpoint { ip: address.ip().to_canonical(), tcp: address.port(), udp };
         Ok(Self { id, endpoint: Some(endpoint) })
@@ -95,10 +94,25 @@ fn is_hex(text: &str) -> bool {
 }
 
 fn parse_id(text: &str) -> Result<NodeId, EnodeError> {
-    let id = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| EnodeError::IdNotHex)?;
+    // Go reads bytes, not letters, and names the first that is wrong.
+    if let Some(byte) = text.bytes().find(|byte| !byte.is_ascii_hexdigit()) {
+        return Err(EnodeError::IdNotHex(byte));
+    }
+    let id = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| EnodeError::IdOfOddLength)?;
     let id = NodeId(id.try_into().map_err(|_| EnodeError::IdOfWrongLength)?);
-    id.public_key().map_err(EnodeError::IdNotAKey)?;
+    id.public_key().map_err(|_| EnodeError::IdNotAKey)?;
     Ok(id)
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, EnodeError> {
+    text.parse().map_err(|_| {
+        let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        match host.parse::<IpAddr>() {
+            Ok(_) => EnodeError::InvalidPort,
+            Err(_) => EnodeError::InvalidAddress,
+        }
+    })
 }
 
 fn parse_discport(query: &str) -> Result<u16, EnodeError> {
@@ -107,31 +121,51 @@ fn parse_discport(query: &str) -> Result<u16, EnodeError> {
     port.parse().map_err(|_| EnodeError::InvalidDiscport)
 }
 
-/// Why a text names no node. What a user sees.
+/// Why a text names no node, in go-ethereum's words where it has the same reason (p2p/enode/urlv4.go).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnodeError {
     /// The id is no point of the curve.
-    #[error("invalid public key ({0})")]
-    IdNotAKey(KeyError),
-    /// The id is not hexadecimal.
-    #[error("invalid public key (not hexadecimal)")]
-    IdNotHex,
+    #[error("invalid public key (invalid secp256k1 public key)")]
+    IdNotAKey,
+    /// The id has this byte, which is not a hexadecimal digit.
+    #[error("invalid public key (encoding/hex: invalid byte: {})", GoByte(*.0))]
+    IdNotHex(u8),
+    /// The id has half a byte.
+    #[error("invalid public key (encoding/hex: odd length hex string)")]
+    IdOfOddLength,
     /// The id does not have 64 bytes.
     #[error("invalid public key (wrong length, want 128 hex chars)")]
     IdOfWrongLength,
-    /// What follows `@` is not an IP address and a port.
-    #[error("invalid IP address or port")]
+    /// What follows `@` is not an IP address.
+    #[error("invalid IP address")]
     InvalidAddress,
     /// What follows `?` is not a UDP port.
     #[error("invalid discport in query")]
     InvalidDiscport,
+    /// What follows the address is not a TCP port.
+    #[error("invalid port")]
+    InvalidPort,
     /// There is no `@`.
     #[error("does not contain node ID")]
     NoNodeId,
     /// Neither an id nor an `enode://`.
     #[error("invalid URL scheme, want \"enode\"")]
     WrongScheme,
+}
+
+/// A byte as Go prints it with `%#U`: as the character of that number, if it can be seen.
+struct GoByte(u8);
+
+impl fmt::Display for GoByte {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(byte) = self;
+        write!(f, "U+{byte:04X}")?;
+        match char::from(*byte) {
+            letter @ (' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..) => write!(f, " '{letter}'"),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -179,17 +213,35 @@ mod tests {
             ("http://example.org".into(), EnodeError::WrongScheme),
             ("enode://127.0.0.1:30303".into(), EnodeError::NoNodeId),
             ("enode://@127.0.0.1:30303".into(), EnodeError::IdOfWrongLength),
-            ("enode://xy@127.0.0.1:30303".into(), EnodeError::IdNotHex),
+            ("enode://xy@127.0.0.1:30303".into(), EnodeError::IdNotHex(b'x')),
+            ("enode://0x@127.0.0.1:30303".into(), EnodeError::IdNotHex(b'x')),
+            ("abc".into(), EnodeError::IdOfOddLength),
             ("abcd".into(), EnodeError::IdOfWrongLength),
-            ("00".repeat(64), EnodeError::IdNotAKey(KeyError::NotAPoint)),
+            ("00".repeat(64), EnodeError::IdNotAKey),
             (format!("enode://{id}@localhost:30303"), EnodeError::InvalidAddress),
-            (format!("enode://{id}@127.0.0.1"), EnodeError::InvalidAddress),
-            (format!("enode://{id}@127.0.0.1:65536"), EnodeError::InvalidAddress),
+            (format!("enode://{id}@127.0.0.1"), EnodeError::InvalidPort),
+            (format!("enode://{id}@127.0.0.1:65536"), EnodeError::InvalidPort),
+            (format!("enode://{id}@[::1]:x"), EnodeError::InvalidPort),
             (format!("enode://{id}@127.0.0.1:1?discport=x"), EnodeError::InvalidDiscport),
             (format!("enode://{id}@127.0.0.1:1?disc=1"), EnodeError::InvalidDiscport),
         ];
         for (text, error) in cases {
             assert_eq!(Enode::parse(&text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_reasons_are_those_of_go_ethereum() {
+        for (error, text) in [
+            (EnodeError::IdNotAKey, "invalid public key (invalid secp256k1 public key)"),
+            (EnodeError::IdOfOddLength, "invalid public key (encoding/hex: odd length hex string)"),
+            (
+                EnodeError::IdNotHex(b'x'),
+                "invalid public key (encoding/hex: invalid byte: U+0078 'x')",
+            ),
+            (EnodeError::IdNotHex(7), "invalid public key (encoding/hex: invalid byte: U+0007)"),
+        ] {
+            assert_eq!(error.to_string(), text);
         }
     }
 }

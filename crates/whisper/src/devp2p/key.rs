@@ -1,7 +1,7 @@
 //! secp256k1 keys, as nodes and people hold them: agreement, recoverable signatures, node ids.
 //!
 //! The arithmetic is the `k256` crate's. What stands here are the encodings of the field: points
-//! without their `04`, signatures as `r ‖ s ‖ v` (docs/whisper.md "Data").
+//! without their `04`, signatures as `r ‖ s ‖ v` (docs/whisper-protocol.md "Data").
 
 use std::fmt;
 

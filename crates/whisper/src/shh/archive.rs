@@ -1,5 +1,5 @@
 //! The mail server: an archive of envelopes for readers who were away, and how to ask for them
-//! (docs/whisper.md "Mail server").
+//! (docs/whisper-protocol.md "Mail server").
 //!
 //! The archive sees no more than any node does. A request is a message sealed with the server's
 //! password, in an envelope that goes to the server alone; the answers come as direct messages.

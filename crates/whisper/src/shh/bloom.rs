@@ -1,4 +1,4 @@
-//! Bloom filters over topics: what a node wants to hear, blurred (docs/whisper.md "Packets").
+//! Bloom filters over topics: what a node wants to hear, blurred (docs/whisper-protocol.md "Packets").
 //!
 //! go-ethereum forgets a topic's earlier bit when two of its three bits share a byte. So we say
 //! what we want with all bits ([`Bloom::insert`]), and ask with go-ethereum's bits whether a topic

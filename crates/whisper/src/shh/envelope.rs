@@ -1,5 +1,5 @@
 //! Envelopes: what travels and is kept, sealed data under a topic with an expiry and a nonce
-//! (docs/whisper.md "Envelope").
+//! (docs/whisper-protocol.md "Envelope").
 //!
 //! An [`Envelope`] is well-formed, no more; a [`ValidEnvelope`] has been checked against the clock
 //! and against what this node asks for. What is inside the data is the business of `message`.

@@ -1,5 +1,5 @@
 //! Filters: the keys that we try on what passes by, and the messages that they opened
-//! (docs/whisper.md "The journey of a message").
+//! (docs/whisper-protocol.md "The journey of a message").
 //!
 //! An envelope does not say for whom it is. So every key is tried once on every envelope with one
 //! of its topics, whatever the number of filters that share it. What nobody polls is bounded in
@@ -100,6 +100,20 @@ pub struct Received {
 }
 
 impl Received {
+    /// A message as its key has opened it. What does not parse was sealed by somebody with the key, and
+    /// means nothing to anyone.
+    fn new(envelope: &Envelope, key: &FilterKey, plaintext: &[u8]) -> Option<Self> {
+        Some(Self {
+            message: Message::parse(plaintext).ok()?,
+            hash: envelope.hash(),
+            sent: envelope.sent(),
+            ttl: envelope.ttl(),
+            topic: envelope.topic(),
+            work: envelope.work(),
+            recipient: key.recipient(),
+        })
+    }
+
     /// What it takes of a filter's share of memory, in bytes.
     const fn cost(&self) -> usize {
         self.message.payload.len() + self.message.padding.len() + OVERHEAD
@@ -235,12 +249,30 @@ impl Filters {
         for id in candidates {
             let Some(filter) = self.filters.get_mut(&id) else { continue };
             // It is named once: under this topic or under any.
-            if filter.wants(&received, direct) {
+            if filter.wants(&received, direct, direct) {
                 filter.keep(Arc::clone(&received), share);
                 delivered.push(id);
             }
         }
         delivered
+    }
+
+    /// Tries the key of one filter on an envelope that was here before the filter was. Returns whether
+    /// the filter has kept it.
+    pub fn deliver_held(&mut self, id: &FilterId, envelope: &Envelope) -> bool {
+        let share = self.share();
+        let Some(filter) = self.filters.get_mut(id) else { return false };
+        let (key, topics) = (&filter.criteria.key, &filter.criteria.topics);
+        if !topics.is_empty() && !topics.contains(&envelope.topic()) {
+            return false;
+        }
+        let plaintext = key.open(&mut Zeroizing::new(envelope.data().to_vec()));
+        let received = plaintext.and_then(|plaintext| Received::new(envelope, key, &plaintext));
+        let Some(received) = received.filter(|it| filter.wants(it, false, true)) else {
+            return false;
+        };
+        filter.keep(Arc::new(received), share);
+        true
     }
 
     /// Removes the filters that nobody has polled for a while: five minutes, as the reference does.
@@ -277,16 +309,7 @@ impl Filters {
             let plaintext = group.key.open(&mut sealed)?;
             Some((fingerprint, &group.key, plaintext))
         })?;
-        let received = Received {
-            // What does not parse was sealed by someone with the key, and means nothing to anyone.
-            message: Message::parse(&plaintext).ok()?,
-            hash: envelope.hash(),
-            sent: envelope.sent(),
-            ttl: envelope.ttl(),
-            topic: envelope.topic(),
-            work: envelope.work(),
-            recipient: key.recipient(),
-        };
+        let received = Received::new(envelope, key, &plaintext)?;
         let candidates = self.groups(envelope.topic()).filter_map(|keys| keys.get(fingerprint));
         let candidates = candidates.flat_map(|group| group.filters.iter().copied()).collect();
         Some((Arc::new(received), candidates))
@@ -304,12 +327,12 @@ impl Filters {
 }
 
 impl Filter {
-    fn wants(&self, received: &Received, direct: bool) -> bool {
+    fn wants(&self, received: &Received, direct: bool, may_be_here: bool) -> bool {
         let signer = self.criteria.signer;
         let enough =
             if direct { self.criteria.direct } else { received.work >= self.criteria.min_work };
-        // A direct message may come twice; what came through the pool does not.
-        let new = !direct || self.messages.iter().all(|message| message.hash != received.hash);
+        // A direct message may come twice; what comes through the pool does not.
+        let new = !may_be_here || self.messages.iter().all(|message| message.hash != received.hash);
         enough && new && (signer.is_none() || signer == received.message.signer)
     }
 

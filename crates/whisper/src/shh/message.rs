@@ -1,4 +1,4 @@
-//! What is inside a sealed message: flags, payload, padding, signature (docs/whisper.md "Data").
+//! What is inside a sealed message: flags, payload, padding, signature (docs/whisper-protocol.md "Data").
 //!
 //! Sealing and opening is in `seal`. The reference's parser runs out of bounds on hostile bytes;
 //! [`Message::parse`] gives an answer for any.

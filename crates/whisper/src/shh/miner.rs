@@ -1,4 +1,4 @@
-//! The search for a nonce: proof of work as a resumable, pure step (docs/whisper.md "Envelope").
+//! The search for a nonce: proof of work as a resumable, pure step (docs/whisper-protocol.md "Envelope").
 //!
 //! The nonce is the end of what is hashed, so everything before it is hashed once and each try
 //! costs one permutation, however large the envelope. The driver decides on which thread

@@ -1,5 +1,5 @@
 //! A node of the network: its pool, its neighbours, and what goes from one to the other
-//! (docs/whisper.md "States").
+//! (docs/whisper-protocol.md "States").
 //!
 //! It reads no message: what it accepts it hands out, after having passed it on, and `filter` tries
 //! the keys. It knows no link either: packets come and go as code and body, and whoever drives it
@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! packet ──► rate ──► check ──► pool ──► every other peer (on the tick) ──► Deliver
-//! post ──► check ──► outbox (until the delay is over and there are enough peers) ──► pool ──►
+//! post ──► check ──► Deliver, outbox (until the delay is over and there are enough peers) ──► pool ──►
 //!          one peer ──► every other peer (when it comes back, or after six seconds)
 //! ```
 
@@ -27,6 +27,7 @@ use super::{
     peer::{LARGEST_FOR_ALL, Peer, STATUS_TIMEOUT},
     pool::{NotKept, Pool, Record, Slot},
     requirements::Requirements,
+    topic::Topic,
     whole_seconds,
     work::Work,
 };
@@ -41,6 +42,7 @@ mod outbox;
 mod output;
 mod settings;
 mod stems;
+mod unsent;
 
 use inflow::Inflow;
 use neighbours::Neighbours;
@@ -48,6 +50,7 @@ use outbox::Outbox;
 pub use output::{NodeOutput, PeerError};
 pub use settings::{DEFAULT_POOL_BYTES, Darkness, Limits, Settings};
 use stems::Stems;
+use unsent::Unsent;
 
 /// A node. Any order of calls is safe.
 #[derive(Debug)]
@@ -59,6 +62,7 @@ pub struct Node {
     trusted: BTreeSet<NodeId>,
     outbox: Outbox,
     stems: Stems,
+    unsent: Unsent,
     /// What was accepted and has not been passed on yet.
     accepted: Vec<Envelope>,
     inflow: Inflow,
@@ -77,6 +81,7 @@ impl Node {
             trusted: BTreeSet::new(),
             outbox: Outbox::default(),
             stems: Stems::default(),
+            unsent: Unsent::default(),
             accepted: Vec::new(),
             inflow: Inflow::new(now, &settings.limits),
             outputs: VecDeque::new(),
@@ -152,7 +157,7 @@ impl Node {
             let more = self.pool.expire(wall, EXPIRY_STEP);
             self.next_expiry = if more { now } else { now + EXPIRY_TICK };
             self.peers.forget_addresses(now);
-            self.outbox.expire(whole_seconds(wall));
+            self.report_unsent(whole_seconds(wall));
         }
         if now >= self.next_tick {
             self.next_tick = now + self.settings.darkness.tick(TICK, rng);
@@ -164,8 +169,8 @@ impl Node {
         overdue.into_iter().for_each(|id| self.cut(id, PeerError::NoStatusInTime(STATUS_TIMEOUT)));
     }
 
-    /// Takes in an envelope of our own. It leaves after a random delay, once there are enough
-    /// peers; until then nobody can see it.
+    /// Takes in an envelope of our own, and hands it out at once. It leaves after a random delay, once
+    /// there are enough peers; until then nobody else can see it.
     ///
     /// # Errors
     /// No node would take it.
@@ -177,7 +182,11 @@ impl Node {
         rng: &mut impl CryptoRngCore,
     ) -> Result<EnvelopeHash, Refusal> {
         let valid = self.check_own(now, wall, envelope)?;
-        let hash = valid.envelope().hash();
+        let envelope = valid.envelope().clone();
+        let hash = envelope.hash();
+        if !self.pool.has_seen(&hash) && !self.outbox.contains(&hash) {
+            self.outputs.push_back(NodeOutput::Deliver { envelope, direct: false });
+        }
         self.outbox.add(now + self.settings.darkness.delay(rng), valid);
         Ok(hash)
     }
@@ -208,6 +217,21 @@ impl Node {
     /// Own envelopes that have not left yet.
     pub const fn waiting(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// Whether any peer has received this envelope of our own. `None` if we do not have it (any more).
+    pub fn is_sent(&self, hash: &EnvelopeHash) -> Option<bool> {
+        if self.outbox.contains(hash) || self.unsent.contains(hash) {
+            return Some(false);
+        }
+        self.pool.find(hash).map(|_| true)
+    }
+
+    /// The envelopes under these topics that live here, including our own that have not left yet.
+    pub fn held<'a>(&'a self, topics: &'a [Topic]) -> impl Iterator<Item = &'a Envelope> {
+        let pool = self.pool.from(Slot(0)).filter_map(|(_, valid)| valid);
+        let all = self.outbox.iter().chain(pool).map(ValidEnvelope::envelope);
+        all.filter(|envelope| topics.contains(&envelope.topic()))
     }
 
     /// Sends an envelope to one peer alone, past the pool. Only a peer that trusts us will look at
@@ -261,7 +285,8 @@ impl Node {
 
     /// Everything that a restart must not lose: the pool, and what of our own is to leave yet.
     pub fn records(&self) -> impl Iterator<Item = Record> {
-        let untold = |hash| self.stems.iter().any(|(_, stem)| stem == hash);
+        let untold =
+            |hash| self.unsent.contains(&hash) || self.stems.iter().any(|(_, stem)| stem == hash);
         let pool = self.pool.records().map(move |record| {
             if let Record::Kept(envelope) = &record
                 && untold(envelope.hash())
@@ -414,8 +439,10 @@ impl Node {
     /// Keeps a valid envelope that came from a peer, offers it to all others, and hands it out once
     /// it has been passed on.
     fn accept(&mut self, now: Instant, valid: ValidEnvelope, from: NodeId) {
+        let envelope = valid.envelope().clone();
         if let Some(slot) = self.keep(now, valid) {
             self.offer(slot, Some(from));
+            self.accepted.push(envelope);
         }
     }
 
@@ -423,7 +450,13 @@ impl Node {
     fn accept_own(&mut self, now: Instant, valid: ValidEnvelope, rng: &mut impl CryptoRngCore) {
         let hash = valid.envelope().hash();
         let first = self.settings.darkness.draw_stem(self.takers(&valid), rng);
-        let Some(slot) = self.keep(now, valid) else { return };
+        let Some(slot) = self.keep(now, valid) else {
+            if self.pool.find(&hash).is_none() {
+                self.outputs.push_back(NodeOutput::Unsent(hash));
+            }
+            return;
+        };
+        self.unsent.add(slot, hash);
         let Some(first) = first else { return self.offer(slot, None) };
         for (id, peer) in self.peers.iter_mut() {
             if *id == first {
@@ -448,7 +481,6 @@ impl Node {
                 if self.inflow.is_too_much(now, &envelope) {
                     self.note(NodeOutput::Flooded);
                 }
-                self.accepted.push(envelope);
                 Some(slot)
             }
             Err(NotKept::PoolFull) => {
@@ -457,6 +489,15 @@ impl Node {
             }
             Err(NotKept::Known(_)) => None,
         }
+    }
+
+    /// Names our own envelopes that have expired, or had to leave the pool, before any peer received
+    /// them.
+    fn report_unsent(&mut self, second: u32) {
+        let pool = &self.pool;
+        let gone = self.unsent.take_gone(|slot, hash| pool.find(hash) == Some(slot));
+        let expired = self.outbox.expire(second);
+        self.outputs.extend(gone.into_iter().chain(expired).map(NodeOutput::Unsent));
     }
 
     /// Says something once for all that happens in a row.
@@ -537,6 +578,7 @@ impl Node {
         let Some(peer) = self.peers.find(&id) else { return };
         let longest = if self.trusted.contains(&id) { usize::MAX } else { LONGEST_FOR_ALL };
         if let Some(body) = peer.next_bundle(&self.pool, now, whole_seconds(wall), longest) {
+            self.unsent.forget_known(peer);
             self.send(id, packet::MESSAGES, body);
         }
     }

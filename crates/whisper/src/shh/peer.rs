@@ -1,4 +1,4 @@
-//! One neighbour: what it is, what it asks for, and what it still has to be told (docs/whisper.md "States").
+//! One neighbour: what it is, what it asks for, and what it still has to be told (docs/whisper-protocol.md "States").
 //!
 //! It is told no faster than a peer would take it from us. It does not judge envelopes (`node` does)
 //! and knows no bytes on a link (`devp2p` does).
@@ -140,6 +140,11 @@ impl Peer {
     /// It has this envelope.
     pub(super) fn learn(&mut self, slot: Slot) {
         self.known.set(slot, true);
+    }
+
+    /// Whether it has the envelope in this place.
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        self.known.has(slot)
     }
 
     /// A new envelope is in this place, and it may be told if it wants to.

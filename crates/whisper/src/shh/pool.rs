@@ -1,4 +1,4 @@
-//! The pool: every envelope that lives, until it expires (docs/whisper.md "States").
+//! The pool: every envelope that lives, until it expires (docs/whisper-protocol.md "States").
 //!
 //! Nothing enters twice, not even after it has left; the least work leaves first when the pool is
 //! full; and nothing takes longer because there is more of it. Who is told about an envelope is the

@@ -1,4 +1,4 @@
-//! What this node asks of envelopes: work, topics, size and lifetime (docs/whisper.md "States").
+//! What this node asks of envelopes: work, topics, size and lifetime (docs/whisper-protocol.md "States").
 //!
 //! A change takes its time to reach the peers, so for a while the old value is good enough, too.
 //! What a peer asks of us is in `peer`.

@@ -1,4 +1,4 @@
-//! Sealing of messages: for everyone who has a key, or for the holder of one (docs/whisper.md "Data").
+//! Sealing of messages: for everyone who has a key, or for the holder of one (docs/whisper-protocol.md "Data").
 //!
 //! An envelope does not say which of the two it is; a reader tries what it has. There is no forward
 //! secrecy here: who learns a key reads all that was ever sealed with it.

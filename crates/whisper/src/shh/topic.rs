@@ -1,4 +1,4 @@
-//! The four bytes by which a reader finds its messages among all others (docs/whisper.md "Envelope").
+//! The four bytes by which a reader finds its messages among all others (docs/whisper-protocol.md "Envelope").
 //!
 //! A topic is a hint, not an address: anyone may use any topic, and everyone sees it.
 

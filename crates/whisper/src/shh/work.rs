@@ -1,4 +1,4 @@
-//! Proof of work as a number: what an envelope has and what a node asks for (docs/whisper.md "Envelope").
+//! Proof of work as a number: what an envelope has and what a node asks for (docs/whisper-protocol.md "Envelope").
 //!
 //! Finding a nonce is the business of `miner`.
 

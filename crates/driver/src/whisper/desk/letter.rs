@@ -15,7 +15,9 @@ use wormhole_whisper::{
 use zeroize::Zeroizing;
 
 use super::super::draft::own_draft;
-use super::super::{DirectError, MineError, PostError, Stopped, mine};
+use super::super::mine::mine_for;
+use super::super::turns::Requester;
+use super::super::{DirectError, MineError, PostError, Stopped};
 use super::Desk;
 
 /// A message to post.
@@ -112,6 +114,15 @@ impl Desk {
     /// # Errors
     /// It was not sent.
     pub async fn post(&self, letter: Letter) -> Result<EnvelopeHash, LetterError> {
+        self.post_for(Requester::OWNER, letter).await
+    }
+
+    /// Like [`Desk::post`], in the turns of a client.
+    pub(in super::super) async fn post_for(
+        &self,
+        requester: Requester,
+        letter: Letter,
+    ) -> Result<EnvelopeHash, LetterError> {
         let (work, time, direct_to) = (letter.work, letter.work_time, letter.direct_to);
         let ttl = if letter.ttl == 0 { DEFAULT_TTL } else { letter.ttl };
         if ttl > self.max_ttl {
@@ -130,7 +141,7 @@ impl Desk {
         if size > limit {
             return Err(PostError::from(Refusal::TooLarge { size, limit }).into());
         }
-        let envelope = mine(draft, work, time).await?;
+        let envelope = mine_for(requester, draft, work, time).await?;
         match direct_to {
             Some(peer) => {
                 let hash = envelope.hash();

@@ -7,10 +7,10 @@ use rand_core::OsRng;
 use tokio::sync::oneshot;
 use wormhole_whisper::{
     devp2p::{base::DisconnectReason, enode::Enode, key::NodeId},
-    shh::{Bloom, Envelope, EnvelopeHash, Work, packet},
+    shh::{Bloom, Envelope, EnvelopeHash, Topic, Work, packet},
 };
 
-use super::super::{AddPeerError, Answer, DirectError, PeerInfo, PostError, Status};
+use super::super::{AddPeerError, Answer, DirectError, PeerInfo, PostError, PostState, Status};
 use super::{Hub, lock};
 
 /// What a handle wants of the node, and where the answer goes.
@@ -18,8 +18,10 @@ use super::{Hub, lock};
 pub(in super::super) enum Command {
     AddPeer(Enode, oneshot::Sender<Result<bool, AddPeerError>>),
     Connected(NodeId, oneshot::Sender<()>),
+    Held(Vec<Topic>, oneshot::Sender<Vec<Envelope>>),
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Post(Envelope, oneshot::Sender<Result<EnvelopeHash, PostError>>),
+    PostState(EnvelopeHash, oneshot::Sender<Option<PostState>>),
     RemovePeer(NodeId, oneshot::Sender<bool>),
     RequestArchive(NodeId, Envelope, oneshot::Sender<Result<Answer, DirectError>>),
     SendDirect(NodeId, Envelope, oneshot::Sender<Result<(), DirectError>>),
@@ -38,8 +40,10 @@ impl Hub {
         match command {
             Command::AddPeer(enode, reply) => tell(reply, self.add_peer(&enode)),
             Command::Connected(id, reply) => self.await_peer(id, reply),
+            Command::Held(topics, reply) => tell(reply, self.node.held(&topics).cloned().collect()),
             Command::Peers(reply) => tell(reply, self.peers()),
             Command::Post(envelope, reply) => tell(reply, self.post(envelope)),
+            Command::PostState(hash, reply) => tell(reply, self.post_state(&hash)),
             Command::RemovePeer(id, reply) => tell(reply, self.remove_peer(&id)),
             Command::RequestArchive(id, request, reply) => {
                 tell(reply, self.request_archive(id, &request));
@@ -123,6 +127,14 @@ impl Hub {
         Ok(self.node.post(now, wall, envelope, &mut OsRng)?)
     }
 
+    fn post_state(&self, hash: &EnvelopeHash) -> Option<PostState> {
+        match self.node.is_sent(hash) {
+            Some(true) => Some(PostState::Sent),
+            Some(false) => Some(PostState::Waiting),
+            None => self.unsent.contains(hash).then_some(PostState::Expired),
+        }
+    }
+
     fn request_archive(&mut self, id: NodeId, request: &Envelope) -> Result<Answer, DirectError> {
         self.answers.retain(|(_, _, done)| !done.is_closed());
         if self.answers.len() >= MAX_ANSWERS {
@@ -164,6 +176,7 @@ impl Hub {
             envelopes: self.node.pool().len(),
             bytes: self.node.pool().bytes(),
             waiting: self.node.waiting(),
+            unsent: self.unsent_count,
             min_work: requirements.min_work(),
             max_envelope_bytes: requirements.max_size(),
             max_own_bytes: self.node.max_own_size(),

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 use wormhole_kit::UnixTime;
 use wormhole_whisper::{
     devp2p::{base::DisconnectReason, key::NodeId},
-    shh::{Envelope, NodeOutput, Refusal, Work, archive::ArchiveRequest, node::PeerError},
+    shh::{
+        Envelope, EnvelopeHash, NodeOutput, Refusal, Work, archive::ArchiveRequest, node::PeerError,
+    },
 };
 
 use super::super::ArchiveDone;
@@ -42,7 +44,27 @@ impl Hub {
                 }
                 NodeOutput::Flooded => self.press(Instant::now(), MOST_PRESSURE),
                 NodeOutput::PoolFull => self.press(Instant::now(), f64::INFINITY),
+                NodeOutput::Unsent(hash) => self.report_unsent(hash),
             }
+        }
+    }
+
+    /// Logs that no peer received a message that was posted here, and remembers it for `post_state`.
+    fn report_unsent(&mut self, hash: EnvelopeHash) {
+        self.unsent_count = self.unsent_count.saturating_add(1);
+        if self.unsent.len() >= MAX_UNSENT {
+            self.unsent.pop_front();
+        }
+        self.unsent.push_back(hash);
+        match self.node.peers().count() {
+            0 => tracing::warn!(
+                "a message posted here expired before it could be sent: this node has no peers; \
+                 name one with --peer, or look for some with --bootnode"
+            ),
+            peers => tracing::warn!(
+                peers,
+                "a message posted here expired before it could be sent: no peer took it"
+            ),
         }
     }
 
@@ -156,6 +178,9 @@ impl Pressure {
 
 /// Seconds after its expiry from which on a request is not answered any more.
 const MAX_LATE: f64 = 20.0;
+
+/// How many unsent messages are remembered.
+const MAX_UNSENT: usize = 1024;
 
 /// Time between two warnings about clocks.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(60);

@@ -14,8 +14,8 @@ use super::{Link, Remote, RemoteError, RemoteMessage, error};
 
 /// Messages as they come.
 #[derive(Debug)]
-pub struct Watch<'r> {
-    remote: &'r Remote,
+pub struct Watch {
+    remote: Remote,
     source: Source,
 }
 
@@ -27,9 +27,9 @@ enum Source {
     Asked { filter: String, waiting: VecDeque<Value> },
 }
 
-impl<'r> Watch<'r> {
-    pub(super) async fn start(remote: &'r Remote, criteria: Value) -> Result<Self, RemoteError> {
-        let source = match &remote.link {
+impl Watch {
+    pub(super) async fn start(remote: &Remote, criteria: Value) -> Result<Self, RemoteError> {
+        let source = match &*remote.link {
             Link::Http(_) => {
                 let filter = remote.call("shh_newMessageFilter", [criteria]).await?;
                 Source::Asked { filter, waiting: VecDeque::new() }
@@ -43,7 +43,7 @@ impl<'r> Watch<'r> {
                 Source::Told(subscribed.map_err(error::of_client)?)
             }
         };
-        Ok(Self { remote, source })
+        Ok(Self { remote: remote.clone(), source })
     }
 
     /// Waits for the next message. Cancelling may lose one that is just being asked for.

@@ -6,11 +6,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use jsonrpsee_server::types::ErrorObjectOwned;
-use jsonrpsee_server::types::error::INVALID_PARAMS_CODE;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
+
+use super::envelope::{INVALID_PARAMS, RpcError};
 
 /// The positional arguments of one call.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Arguments<'a>(Vec<&'a RawValue>);
 
 impl<'a> Arguments<'a> {
     /// Takes the arguments apart: an array of at most `most`, or nothing at all.
-    pub(super) fn parse(params: Option<&'a str>, most: usize) -> Result<Self, ErrorObjectOwned> {
+    pub(super) fn parse(params: Option<&'a str>, most: usize) -> Result<Self, RpcError> {
         let text = params.map_or("null", str::trim);
         if text == "null" {
             return Ok(Self(Vec::new()));
@@ -32,7 +32,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// The argument at a place, counted from 0.
-    pub(super) fn at<T: Argument>(&self, place: usize) -> Result<T, ErrorObjectOwned> {
+    pub(super) fn at<T: Argument>(&self, place: usize) -> Result<T, RpcError> {
         let missing = || invalid(&format!("missing value for required argument {place}"));
         let value = self.0.get(place).ok_or_else(missing)?;
         T::read(value.get()).map_err(|fault| invalid(&format!("invalid argument {place}: {fault}")))
@@ -40,17 +40,17 @@ impl<'a> Arguments<'a> {
 }
 
 /// Reads the one argument of a call.
-pub(super) fn only<T: Argument>(params: Option<&str>) -> Result<T, ErrorObjectOwned> {
+pub(super) fn only<T: Argument>(params: Option<&str>) -> Result<T, RpcError> {
     Arguments::parse(params, 1)?.at(0)
 }
 
 /// Checks that a call has no arguments.
-pub(super) fn none(params: Option<&str>) -> Result<(), ErrorObjectOwned> {
+pub(super) fn none(params: Option<&str>) -> Result<(), RpcError> {
     Arguments::parse(params, 0).map(drop)
 }
 
-fn invalid(text: &str) -> ErrorObjectOwned {
-    ErrorObjectOwned::owned(INVALID_PARAMS_CODE, text, None::<()>)
+fn invalid(text: &str) -> RpcError {
+    RpcError::new(INVALID_PARAMS, text)
 }
 
 /// A type that arguments have.
@@ -302,4 +302,5 @@ pub(super) fn elements<T>(
 }
 
 #[cfg(test)]
+#[path = "arguments/tests.rs"]
 mod tests;

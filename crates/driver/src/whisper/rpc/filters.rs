@@ -9,15 +9,31 @@ use wormhole_whisper::shh::{
 use zeroize::Zeroizing;
 
 use super::super::desk::Desk;
+use super::super::turns::Requester;
 use super::arguments::only;
 use super::requests::Criteria;
-use super::{Answer, ErrorObjectOwned, keys, refused, reply};
+use super::{Answer, RpcError, keys, refused, reply};
 
 /// `shh_newMessageFilter`.
-pub(super) async fn new(desk: &Desk, params: Option<&str>) -> Answer {
-    let wanted = criteria(desk, &only(params)?, false)?;
-    let id = desk.watch(wanted).await.map_err(|error| refused(error.to_string()))?;
+pub(super) async fn new(desk: &Desk, requester: Requester, params: Option<&str>) -> Answer {
+    let id = add(desk, requester, &only(params)?, false).await?;
     Ok(id.to_string().into())
+}
+
+/// Adds a filter.
+pub(super) async fn add(
+    desk: &Desk,
+    requester: Requester,
+    asked: &Criteria,
+    subscription: bool,
+) -> Result<FilterId, RpcError> {
+    let wanted = criteria(desk, asked, subscription)?;
+    // Without topics this would try a key on the whole pool.
+    let added = match asked.include_pool && !asked.topics.is_empty() {
+        true => desk.watch_from_pool_for(requester, wanted).await,
+        false => desk.watch(wanted).await,
+    };
+    added.map_err(|error| refused(error.to_string()))
 }
 
 /// `shh_getFilterMessages`: takes what has come, or some of it if that is much.
@@ -42,11 +58,11 @@ pub(super) async fn delete(desk: &Desk, params: Option<&str>) -> Answer {
 
 /// What somebody wants to read, with the keys that were named. Those who subscribe with a shared
 /// key must name topics.
-pub(super) fn criteria(
+fn criteria(
     desk: &Desk,
     asked: &Criteria,
     subscription: bool,
-) -> Result<filter::Criteria, ErrorObjectOwned> {
+) -> Result<filter::Criteria, RpcError> {
     let (shared, private) = (&asked.sym_key_id, &asked.private_key_id);
     if shared.is_empty() == private.is_empty() {
         return Err(refused("specify either a symmetric or an asymmetric key"));

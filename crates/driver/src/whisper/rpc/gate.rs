@@ -8,8 +8,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use hyper::StatusCode;
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use hyper::{StatusCode, Uri};
 use sha2::{Digest, Sha256};
 use wormhole_kit::Secret;
 
@@ -57,11 +57,19 @@ impl Gate {
     }
 
     /// Whether a request may come in, and if it is of a page, of which.
-    pub(super) fn admit(&self, headers: &HeaderMap, preflight: bool) -> Result<Page, Refusal> {
-        if !self.knows(headers.get(HOST)) {
+    pub(super) fn admit(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        preflight: bool,
+    ) -> Result<Page, Refusal> {
+        let host = only(headers, HOST)?.ok_or(Refusal::NoHost)?;
+        let authority = uri.authority().map(|authority| authority.as_str());
+        let named = [host.to_str().ok(), authority.or(Some("localhost"))];
+        if !named.into_iter().all(|name| name.is_some_and(|name| self.knows(name))) {
             return Err(Refusal::Host);
         }
-        let page = match headers.get(ORIGIN) {
+        let page = match only(headers, ORIGIN)? {
             None => None,
             Some(origin) => {
                 let text = origin.to_str().map_err(|_| Refusal::Origin)?.to_ascii_lowercase();
@@ -73,14 +81,13 @@ impl Gate {
             }
         };
         // Browsers show no token before they may.
-        if !preflight && !self.shown(headers.get(AUTHORIZATION)) {
+        if !preflight && !self.shown(only(headers, AUTHORIZATION)?) {
             return Err(Refusal::Token);
         }
         Ok(Page(page))
     }
 
-    fn knows(&self, host: Option<&HeaderValue>) -> bool {
-        let Some(host) = host.and_then(|host| host.to_str().ok()) else { return false };
+    fn knows(&self, host: &str) -> bool {
         let name = without_port(host).to_ascii_lowercase();
         let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
         address.unwrap_or(&name).parse::<IpAddr>().is_ok()
@@ -116,26 +123,43 @@ impl fmt::Debug for Gate {
 pub(super) struct Page(pub(super) Option<HeaderValue>);
 
 /// Why a request does not come in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Refusal {
     /// It calls us by a name that we do not know.
     #[error("invalid host specified\n")]
     Host,
-    /// It is of a page that was not named.
+    /// The request has no `Host`.
+    #[error("the header Host is missing\n")]
+    NoHost,
+    /// The origin of the page that sent it is not allowed.
     #[error("origin not allowed\n")]
     Origin,
+    /// A header occurs twice. A proxy in front of us may have checked the other one.
+    #[error("the header {0} occurs more than once\n")]
+    Repeated(HeaderName),
     /// It shows no token, or a wrong one.
     #[error("missing or wrong token\n")]
     Token,
 }
 
 impl Refusal {
-    pub(super) const fn status(self) -> StatusCode {
+    pub(super) const fn status(&self) -> StatusCode {
         match self {
+            Self::NoHost | Self::Repeated(_) => StatusCode::BAD_REQUEST,
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
             Self::Token => StatusCode::UNAUTHORIZED,
         }
     }
+}
+
+/// The value of a header that must not occur twice.
+fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>, Refusal> {
+    let mut values = headers.get_all(&name).into_iter();
+    let value = values.next();
+    if values.next().is_some() {
+        return Err(Refusal::Repeated(name));
+    }
+    Ok(value)
 }
 
 fn without_port(host: &str) -> &str {
@@ -157,13 +181,17 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pair = |(name, value): &(&'static str, &'static str)| {
-            (hyper::header::HeaderName::from_static(name), HeaderValue::from_static(value))
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
-        pairs.iter().map(pair).collect()
+        let mut headers = HeaderMap::new();
+        pairs.iter().map(pair).for_each(|(name, value)| {
+            headers.append(name, value);
+        });
+        headers
     }
 
     fn verdict(gate: &Gate, pairs: &[(&'static str, &'static str)]) -> Result<Page, Refusal> {
-        gate.admit(&headers(pairs), false)
+        gate.admit(&Uri::from_static("/"), &headers(pairs), false)
     }
 
     #[test]
@@ -175,9 +203,29 @@ mod tests {
         for host in ["evil.example", "evil.example:8545", "localhost.evil.example", "", ":8545"] {
             assert_eq!(verdict(&gate, &[("host", host)]), Err(Refusal::Host), "{host}");
         }
-        assert_eq!(verdict(&gate, &[]), Err(Refusal::Host));
+        assert_eq!(verdict(&gate, &[]), Err(Refusal::NoHost));
         let gate = gate.with_host("Node.example");
         assert_eq!(verdict(&gate, &[("host", "node.example:1")]), Ok(Page(None)));
+    }
+
+    #[test]
+    fn ambiguous_requests_are_refused() {
+        let gate = Gate::default().with_origin("https://a.example").with_token("hush");
+        let once = [
+            ("host", "localhost"),
+            ("origin", "https://a.example"),
+            ("authorization", "Bearer hush"),
+        ];
+        assert!(verdict(&gate, &once).is_ok());
+        for (name, value) in once {
+            for other in ["evil.example", value] {
+                let twice = [once.as_slice(), &[(name, other)]].concat();
+                let refusal = Refusal::Repeated(HeaderName::from_static(name));
+                assert_eq!(verdict(&gate, &twice), Err(refusal), "{name}: {other}");
+            }
+        }
+        let whole = Uri::from_static("http://evil.example/");
+        assert_eq!(gate.admit(&whole, &headers(&once), false), Err(Refusal::Host));
     }
 
     #[test]
@@ -200,7 +248,8 @@ mod tests {
             assert_eq!(verdict(&gate, &shown(wrong)), Err(Refusal::Token), "{wrong}");
         }
         assert_eq!(verdict(&gate, &[("host", "localhost")]), Err(Refusal::Token));
-        assert!(gate.admit(&headers(&[("host", "localhost")]), true).is_ok());
+        let preflight = headers(&[("host", "localhost")]);
+        assert!(gate.admit(&Uri::from_static("/"), &preflight, true).is_ok());
         assert!(!format!("{gate:?}").contains("hush"));
     }
 }

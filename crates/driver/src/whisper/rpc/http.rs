@@ -5,49 +5,38 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderValue};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use jsonrpsee_server::middleware::rpc::RpcServiceBuilder;
-use jsonrpsee_server::ws::is_upgrade_request;
-use jsonrpsee_server::{
-    BatchRequestConfig, HttpBody, HttpRequest, HttpResponse, PingConfig, ServerBuilder,
-    ServerConfig, StopHandle, stop_channel,
-};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
-use tower_service::Service as Tower;
+use wormhole_kit::network;
 
 use super::super::pending::{self, Pending};
+use super::conversation::stopped;
 use super::gate::{Page, Refusal};
 use super::link::{Cut, Link};
-use super::methods::{MAX_RESPONSE, Methods, Stays};
-use super::{Service, ServiceSettings, subscribe};
+use super::seats::{Places, Seat};
+use super::session::Session;
+use super::web_socket::{self, Handshake};
+use super::{Answered, Service};
 
 impl Service {
     /// Serves HTTP and WebSocket until told to stop, and what is under way then for as long as the
     /// settings say. Whoever drops the future cuts all links.
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
-        let (stopping, switch) = stop_channel();
-        let service = self.clone();
-        let layer = RpcServiceBuilder::new()
-            .layer_fn(move |subscriptions| Methods { subscriptions, service: service.clone() });
-        let server = ServerBuilder::default()
-            .set_config(self.settings.config())
-            .set_rpc_middleware(layer)
-            .to_service_builder();
-        let methods = subscribe::module(self);
+        let (running, stopping) = watch::channel(());
         let pending = Pending::default();
-        let places = Arc::new(Semaphore::new(self.settings.max_links));
+        let places = Places::new(self.settings.max_links);
         let (alive, mut over) = mpsc::channel::<()>(1);
         let (patient, impatient) = oneshot::channel::<()>();
         let cut = impatient.shared();
@@ -58,15 +47,11 @@ impl Service {
                 accepted = accept(&listener) => accepted,
             };
             let waiting = pending.enter(address.ip());
-            let seat = Arc::new(Seat::new(Arc::clone(&places), alive.clone()));
-            let tower = server.clone().build(methods.clone(), stopping.clone());
-            let visit =
-                Visit { seat, settings: Arc::clone(&self.settings), stopping: stopping.clone() };
-            tokio::spawn(visit.attend(stream, waiting, tower, cut.clone()));
+            let seat = Seat::new(places.clone(), network(address.ip()), alive.clone());
+            let visit = Visit::new(self.clone(), seat, stopping.clone());
+            tokio::spawn(visit.attend(stream, waiting, cut.clone()));
         }
-        // It fails only if there is nobody to be told.
-        let _unheard = switch.stop();
-        drop(alive);
+        drop((running, alive));
         if timeout(self.settings.drain, over.recv()).await.is_err() {
             drop(patient);
             let _all_gone = over.recv().await;
@@ -74,182 +59,178 @@ impl Service {
     }
 }
 
-impl ServiceSettings {
-    fn config(&self) -> ServerConfig {
-        let links = u32::try_from(self.max_links).unwrap_or(u32::MAX);
-        ServerConfig::builder()
-            .max_request_body_size(self.max_request_bytes)
-            .max_response_body_size(u32::try_from(MAX_RESPONSE).unwrap_or(u32::MAX))
-            .max_connections(links)
-            .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
-            .set_message_buffer_capacity(MAX_WAITING)
-            .set_id_provider(subscribe::Names)
-            .enable_ws_ping(PingConfig::new())
-            .build()
-    }
-}
-
-/// A link, and its place among those that were let in.
-#[derive(Debug)]
-struct Seat {
-    places: Arc<Semaphore>,
-    place: OnceLock<OwnedSemaphorePermit>,
-    taken: Notify,
-    _alive: mpsc::Sender<()>,
-}
-
-impl Seat {
-    fn new(places: Arc<Semaphore>, alive: mpsc::Sender<()>) -> Self {
-        Self { places, place: OnceLock::new(), taken: Notify::new(), _alive: alive }
-    }
-
-    /// Takes a place, if the link has none yet. Returns whether it has one now.
-    fn take(&self) -> bool {
-        if self.place.get().is_some() {
-            return true;
-        }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return false };
-        // The requests of a link come one by one: nobody else sets it.
-        let _first = self.place.set(place);
-        self.taken.notify_one();
-        true
-    }
-}
-
 /// What a link has to do with the service.
+#[derive(Clone)]
 struct Visit {
+    session: Session,
     seat: Arc<Seat>,
-    settings: Arc<ServiceSettings>,
-    stopping: StopHandle,
+    stopping: watch::Receiver<()>,
 }
 
 impl Visit {
+    fn new(service: Service, seat: Seat, stopping: watch::Receiver<()>) -> Self {
+        let session = Session::new(service, Some(seat.network));
+        Self { session, seat: Arc::new(seat), stopping }
+    }
+
     /// Lives with a link until it is closed, or becomes a WebSocket.
-    async fn attend<T>(self, stream: TcpStream, mut waiting: pending::Place, tower: T, cut: Cut)
-    where
-        T: Tower<HttpRequest, Response = HttpResponse> + Clone + Send + 'static,
-        T::Future: Send,
-    {
-        let Self { seat, settings, stopping } = self;
-        let asked = Arc::clone(&seat);
+    async fn attend(mut self, stream: TcpStream, mut waiting: pending::Place, cut: Cut) {
+        let visit = self.clone();
         let answer = service_fn(move |request| {
-            let (tower, settings, seat) =
-                (tower.clone(), Arc::clone(&settings), Arc::clone(&asked));
-            async move { Ok::<_, Infallible>(answer(request, tower, &settings, seat).await) }
+            let visit = visit.clone();
+            async move { Ok::<_, Infallible>(visit.answer(request).await) }
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
         let link = TokioIo::new(Link::new(stream, &cut));
         let link = http.serve_connection(link, answer).with_upgrades();
         tokio::pin!(link);
+        let Self { seat, stopping, .. } = &mut self;
         tokio::select! {
             // However it ends, it ends.
             _ = &mut link => return,
             () = waiting.evicted() => return,
             // Nothing is under way for those who were not let in.
-            () = stopping.clone().shutdown() => return,
-            () = seat.taken.notified() => drop(waiting),
+            () = stopped(stopping) => return,
+            () = seat.taken() => drop(waiting),
         }
         tokio::select! {
             _ = &mut link => return,
-            () = stopping.shutdown() => link.as_mut().graceful_shutdown(),
+            () = stopped(stopping) => link.as_mut().graceful_shutdown(),
         }
         tokio::select! {
             _ = link => {}
             _ = cut => {}
         }
     }
-}
 
-/// Answers one request.
-async fn answer<T>(
-    request: hyper::Request<Incoming>,
-    mut tower: T,
-    settings: &ServiceSettings,
-    seat: Arc<Seat>,
-) -> HttpResponse
-where
-    T: Tower<HttpRequest, Response = HttpResponse>,
-{
-    // It says nothing about the node, so a monitor needs no token.
-    if request.uri().path() == "/health" && matches!(*request.method(), Method::GET | Method::HEAD)
-    {
-        return plain(StatusCode::OK, "ok\n");
-    }
-    let preflight = request.method() == Method::OPTIONS;
-    let Page(page) = match settings.gate.admit(request.headers(), preflight) {
-        Ok(page) => page,
-        Err(refusal) => return turn_away(refusal),
-    };
-    // Whoever asks for permission alone has shown no token yet.
-    if !preflight && !seat.take() {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "too many links\n");
-    }
-    let metrics = settings.metrics.as_ref().filter(|_| request.uri().path() == "/metrics");
-    let mut response = if preflight {
-        permission(page.is_some())
-    } else if let Some(metrics) = metrics {
-        plain(StatusCode::OK, metrics.0())
-    } else {
-        match whole(request, settings).await {
-            Ok(request) => tower
-                .call(marked(request, seat))
-                .await
-                .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "")),
-            Err(response) => response,
+    /// Responds to one request, if the gate admits it.
+    async fn answer(self, request: Request<Incoming>) -> Answered {
+        let method = request.method();
+        // It says nothing about the node, so a monitor needs no token.
+        if request.uri().path() == "/health" && matches!(*method, Method::GET | Method::HEAD) {
+            return plain(StatusCode::OK, "ok\n");
         }
-    };
-    if let Some(page) = page {
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, page);
-        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        let preflight = method == Method::OPTIONS;
+        let gate = &self.session.service().settings.gate;
+        let Page(page) = match gate.admit(request.uri(), request.headers(), preflight) {
+            Ok(page) => page,
+            Err(refusal) => return turn_away(&refusal),
+        };
+        let mut response = if preflight {
+            // A preflight request carries no token, so it gets no connection slot.
+            permission(page.is_some())
+        } else if self.seat.take() {
+            self.serve(request).await
+        } else {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "too many links\n")
+        };
+        if let Some(page) = page {
+            let headers = response.headers_mut();
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, page);
+            headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        }
+        response
     }
-    response
+
+    /// Handles an admitted request.
+    async fn serve(self, mut request: Request<Incoming>) -> Answered {
+        let settings = &self.session.service().settings;
+        match web_socket::handshake(request.method(), request.version(), request.headers()) {
+            Handshake::None => {}
+            Handshake::Invalid(status, why) => return refused(status, why),
+            Handshake::Valid(accept) => {
+                self.become_web_socket(&mut request);
+                return web_socket::switching(&accept);
+            }
+        }
+        let metrics = settings.metrics.as_ref().filter(|_| request.uri().path() == "/metrics");
+        match (request.method(), metrics) {
+            (&Method::GET | &Method::HEAD, Some(metrics)) => plain(StatusCode::OK, metrics.0()),
+            (&Method::POST, None) if is_json(request.headers()) => self.reply(request).await,
+            (&Method::POST, None) => {
+                let text = "the header \"Content-Type: application/json\" is missing\n";
+                plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
+            }
+            _ => refused(StatusCode::METHOD_NOT_ALLOWED, "send JSON-RPC requests with POST\n"),
+        }
+    }
+
+    fn become_web_socket(&self, request: &mut Request<Incoming>) {
+        let (service, stopping) = (self.session.service().clone(), self.stopping.clone());
+        let (upgrade, seat) = (hyper::upgrade::on(request), Arc::clone(&self.seat));
+        tokio::spawn(async move {
+            web_socket::attend(upgrade, service, seat.network, stopping).await;
+        });
+    }
+
+    async fn reply(&self, request: Request<Incoming>) -> Answered {
+        let text = match whole(request, self.session.service().settings.max_request_bytes).await {
+            Ok(text) => text,
+            Err(response) => return response,
+        };
+        let mut answer = self.session.reply(&text).await.unwrap_or_default();
+        if !answer.is_empty() {
+            answer.push('\n');
+        }
+        let mut response = Answered::new(answer.into());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+        response
+    }
 }
 
-/// Reads all of a request, if that is not too much and does not take for ever.
-async fn whole(
-    request: hyper::Request<Incoming>,
-    settings: &ServiceSettings,
-) -> Result<HttpRequest, HttpResponse> {
-    let (mut parts, body) = request.into_parts();
-    // It has served, and is in no log then.
-    parts.headers.remove(header::AUTHORIZATION);
-    let limit = usize::try_from(settings.max_request_bytes).unwrap_or(usize::MAX);
+/// Reads the body of a request, within limits of size and time.
+async fn whole(request: Request<Incoming>, most: u32) -> Result<Bytes, Answered> {
+    let body = request.into_body();
     let too_large = || plain(StatusCode::PAYLOAD_TOO_LARGE, "request is too large\n");
-    // Nobody has to send what will not be read.
-    if body.size_hint().lower() > u64::from(settings.max_request_bytes) {
+    // Refuses at once what is announced as too large.
+    if body.size_hint().lower() > u64::from(most) {
         return Err(too_large());
     }
-    let body = match timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(plain(StatusCode::BAD_REQUEST, "")),
-        Err(_) => return Err(plain(StatusCode::REQUEST_TIMEOUT, "")),
-    };
-    Ok(HttpRequest::from_parts(parts, HttpBody::from(Vec::from(body))))
-}
-
-/// Lets a WebSocket keep the place of its link, and have subscriptions.
-fn marked(mut request: HttpRequest, seat: Arc<Seat>) -> HttpRequest {
-    if is_upgrade_request(&request) {
-        request.extensions_mut().insert(Stays);
-        request.extensions_mut().insert(seat);
+    let limit = usize::try_from(most).unwrap_or(usize::MAX);
+    match timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "")),
+        Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "")),
     }
-    request
 }
 
-fn turn_away(refusal: Refusal) -> HttpResponse {
+/// Whether there is exactly one `Content-Type`, and it is JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).into_iter();
+    let first = types.next().filter(|_| types.next().is_none());
+    let kind = first.and_then(|kind| kind.to_str().ok()?.split(';').next());
+    kind.is_some_and(|kind| {
+        let kind = kind.trim();
+        ["application/json", "application/json-rpc"].iter().any(|it| kind.eq_ignore_ascii_case(it))
+    })
+}
+
+fn turn_away(refusal: &Refusal) -> Answered {
     let mut response = plain(refusal.status(), refusal.to_string());
-    if refusal == Refusal::Token {
+    if *refusal == Refusal::Token {
         let bearer = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
     }
     response
 }
 
+/// Refuses a request and says what the server supports.
+fn refused(status: StatusCode, why: &'static str) -> Answered {
+    let mut response = plain(status, why);
+    let headers = response.headers_mut();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, OPTIONS, POST"));
+    }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
+    response
+}
+
 /// What a browser asks before it lets a page send.
-fn permission(to_a_page: bool) -> HttpResponse {
+fn permission(to_a_page: bool) -> Answered {
     let mut response = plain(StatusCode::NO_CONTENT, "");
     if to_a_page {
         let headers = response.headers_mut();
@@ -261,8 +242,8 @@ fn permission(to_a_page: bool) -> HttpResponse {
     response
 }
 
-fn plain(status: StatusCode, text: impl Into<String>) -> HttpResponse {
-    let mut response = HttpResponse::new(HttpBody::from(text.into()));
+fn plain(status: StatusCode, text: impl Into<String>) -> Answered {
+    let mut response = Answered::new(text.into().into());
     *response.status_mut() = status;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
@@ -289,11 +270,8 @@ const HEADER_TIME: Duration = Duration::from_secs(30);
 /// Time for the rest of a request.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
-/// Requests that may come together.
-pub(super) const MAX_BATCH: u32 = 100;
-
-/// Messages that may wait to be sent over a WebSocket.
-const MAX_WAITING: u32 = 16;
+/// `Content-Type` of responses.
+const JSON: &str = "application/json; charset=utf-8";
 
 /// How long accepting pauses when the system is out of descriptors or memory.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -9,11 +9,17 @@ use zeroize::Zeroizing;
 
 use super::super::desk::{Desk, KeyId, SharedKey};
 use super::super::hex;
+use super::super::turns::Requester;
 use super::arguments::{Hex, none, only};
-use super::{Answer, ErrorObjectOwned, refused, reply};
+use super::{Answer, RpcError, refused, reply};
 
 /// What comes of a method, if it is one of these.
-pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> Option<Answer> {
+pub(super) async fn answer(
+    desk: &Desk,
+    requester: Requester,
+    method: &str,
+    params: Option<&str>,
+) -> Option<Answer> {
     Some(match method {
         "shh_newKeyPair" => none(params).and_then(|()| named(desk.new_key_pair())),
         "shh_addPrivateKey" => only(params).and_then(|key| add_pair(desk, &key)),
@@ -31,7 +37,7 @@ pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> O
         }
         "shh_addSymKey" => only(params).and_then(|key| add_shared(desk, &key)),
         "shh_generateSymKeyFromPassword" => match only::<Zeroizing<String>>(params) {
-            Ok(password) => named(desk.add_password(&password).await),
+            Ok(password) => named(desk.add_password_for(requester, &password).await),
             Err(error) => Err(error),
         },
         "shh_hasSymKey" => name(params).map(|id| find_shared(desk, &id).is_some().into()),
@@ -43,17 +49,17 @@ pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> O
 }
 
 /// The name of a key, as the only argument.
-fn name(params: Option<&str>) -> Result<Zeroizing<String>, ErrorObjectOwned> {
+fn name(params: Option<&str>) -> Result<Zeroizing<String>, RpcError> {
     only(params)
 }
 
 /// The key pair of this name.
-pub(super) fn pair(desk: &Desk, id: &str) -> Result<PrivateKey, ErrorObjectOwned> {
+pub(super) fn pair(desk: &Desk, id: &str) -> Result<PrivateKey, RpcError> {
     find_pair(desk, id).ok_or_else(|| refused("invalid id"))
 }
 
 /// The shared key of this name.
-pub(super) fn shared(desk: &Desk, id: &str) -> Result<SharedKey, ErrorObjectOwned> {
+pub(super) fn shared(desk: &Desk, id: &str) -> Result<SharedKey, RpcError> {
     find_shared(desk, id).ok_or_else(|| refused("non-existent key ID"))
 }
 

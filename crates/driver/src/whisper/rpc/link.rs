@@ -106,7 +106,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
 }
 
 /// Time in which the other end has to take something of what it is sent.
-const WRITE_TIME: Duration = Duration::from_secs(30);
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -5,13 +5,13 @@ use wormhole_whisper::devp2p::{
     enode::Enode,
     key::{NodeId, keccak256},
 };
-use wormhole_whisper::shh::{Bloom, Work, requirements::MAX_SIZE_LIMIT};
+use wormhole_whisper::shh::{Bloom, EnvelopeHash, Work, requirements::MAX_SIZE_LIMIT};
 use zeroize::Zeroizing;
 
 use super::super::desk::Desk;
-use super::super::{Direction, Node, PeerInfo, Stopped, hex};
+use super::super::{Direction, Node, PeerInfo, PostState, Stopped, hex};
 use super::arguments::{Hex, none, only};
-use super::{Answer, ErrorObjectOwned, refused};
+use super::{Answer, RpcError, refused};
 
 /// What comes of a method, if it is one of these.
 pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> Option<Answer> {
@@ -30,9 +30,13 @@ pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> O
         "net_peerCount" => peers(node, params).await.map(|all| format!("{:#x}", all.len()).into()),
         "web3_clientVersion" => none(params).map(|()| CLIENT.into()),
         "web3_sha3" => only(params).map(|Hex(bytes)| hex(&keccak256(&[&bytes])).into()),
-        "rpc_modules" => none(params).map(
-            |()| json!({ "admin": "1.0", "net": "1.0", "rpc": "1.0", "shh": "6.0", "web3": "1.0" }),
-        ),
+        "rpc_modules" => none(params).map(|()| {
+            json!({
+                "admin": "1.0", "net": "1.0", "rpc": "1.0", "shh": "6.0", "web3": "1.0",
+                "wormhole": "1.0",
+            })
+        }),
+        "wormhole_postState" => post_state(node, params).await,
         "admin_nodeInfo" => own(node, params).await,
         "admin_peers" => {
             peers(node, params).await.map(|all| all.iter().map(|peer| shown(node, peer)).collect())
@@ -41,6 +45,20 @@ pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> O
         "admin_removePeer" => remove_peer(node, params).await,
         _ => return None,
     })
+}
+
+/// Says whether a message that was posted here has reached a peer. go-ethereum has no such method.
+async fn post_state(node: &Node, params: Option<&str>) -> Answer {
+    let Hex(bytes) = only(params)?;
+    let hash: [u8; 32] = bytes.as_slice().try_into().map_err(|_| refused("a hash has 32 bytes"))?;
+    let state = node.post_state(EnvelopeHash(hash)).await.map_err(stopped)?;
+    Ok(state
+        .map(|state| match state {
+            PostState::Expired => "expired",
+            PostState::Sent => "sent",
+            PostState::Waiting => "waiting",
+        })
+        .into())
 }
 
 async fn info(node: &Node, params: Option<&str>) -> Answer {
@@ -105,7 +123,7 @@ async fn remove_peer(node: &Node, params: Option<&str>) -> Answer {
     done(node.remove_peer(id).await.map(drop))
 }
 
-async fn peers(node: &Node, params: Option<&str>) -> Result<Vec<PeerInfo>, ErrorObjectOwned> {
+async fn peers(node: &Node, params: Option<&str>) -> Result<Vec<PeerInfo>, RpcError> {
     none(params)?;
     node.peers().await.map_err(stopped)
 }
@@ -155,7 +173,7 @@ fn shown(node: &Node, peer: &PeerInfo) -> Value {
 }
 
 /// Reads the only argument as a node.
-fn enode(params: Option<&str>, prefix: &str) -> Result<Enode, ErrorObjectOwned> {
+fn enode(params: Option<&str>, prefix: &str) -> Result<Enode, RpcError> {
     let text: Zeroizing<String> = only(params)?;
     Enode::parse(&text).map_err(|error| refused(format!("{prefix}{error}")))
 }
@@ -166,15 +184,15 @@ fn name(id: NodeId) -> String {
 }
 
 /// There is no such peer.
-pub(super) fn not_found(id: NodeId) -> ErrorObjectOwned {
-    refused(format!("Could not find peer with ID: {id}"))
+pub(super) fn not_found(id: NodeId) -> RpcError {
+    refused(format!("Could not find peer with ID: {}", name(id)))
 }
 
 fn done(done: Result<(), Stopped>) -> Answer {
     done.map(|()| Value::Bool(true)).map_err(stopped)
 }
 
-fn stopped(stopped: Stopped) -> ErrorObjectOwned {
+fn stopped(stopped: Stopped) -> RpcError {
     refused(stopped.to_string())
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Criteria {
     pub(super) topics: Vec<Topic>,
     /// Whether they may come directly from a trusted peer.
     pub(super) allow_p2p: bool,
+    /// Whether to start with the messages that the node already holds. go-ethereum ignores it.
+    pub(super) include_pool: bool,
 }
 
 impl Argument for Criteria {
@@ -35,6 +37,7 @@ impl Argument for Criteria {
             min_pow: fields.find("minPow", f64::read)?.unwrap_or_default(),
             topics: fields.find("topics", topics)?.unwrap_or_default(),
             allow_p2p: fields.find("allowP2P", bool::read)?.unwrap_or_default(),
+            include_pool: fields.find("includePool", bool::read)?.unwrap_or_default(),
         })
     }
 }

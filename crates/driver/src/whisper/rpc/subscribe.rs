@@ -1,89 +1,125 @@
-//! `shh_subscribe`: messages as they come, over links that stay.
+//! `shh_subscribe`: pushes messages to clients on WebSockets and the Unix socket.
 
-use jsonrpsee_server::types::SubscriptionId;
-use jsonrpsee_server::types::error::{INVALID_PARAMS_CODE, METHOD_NOT_FOUND_CODE};
-use jsonrpsee_server::{IdProvider, PendingSubscriptionSink, RpcModule};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use rand_core::{OsRng, RngCore};
-use serde_json::value::to_raw_value;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::super::desk::Subscription;
 use super::super::hex;
-use super::arguments::Arguments;
-use super::{ErrorObjectOwned, Service, filters, refused, reply};
+use super::super::turns::Requester;
+use super::arguments::{Arguments, only};
+use super::envelope::{INVALID_PARAMS, METHOD_NOT_FOUND, event};
+use super::{RpcError, Service, filters, refused, reply};
 
-/// The method that begins a subscription, the one that ends it, and what comes in between.
+/// The methods that start and end a subscription, and the one of its notifications.
 pub(super) const SUBSCRIBE: &str = "shh_subscribe";
 pub(super) const UNSUBSCRIBE: &str = "shh_unsubscribe";
-pub(super) const EVENT: &str = "shh_subscription";
+const EVENT: &str = "shh_subscription";
 
-/// The methods that jsonrpsee knows; all others are answered before it is asked.
-pub(super) fn module(service: &Service) -> RpcModule<Service> {
-    let mut module = RpcModule::new(service.clone());
-    let begin = async |params: jsonrpsee_server::types::Params<'static>,
-                       pending,
-                       service: std::sync::Arc<Service>,
-                       _| {
-        match begin(&service, params.as_str()).await {
-            Ok(subscription) => carry(subscription, pending).await,
-            Err(error) => PendingSubscriptionSink::reject(pending, error).await,
-        }
-    };
-    // The names are registered once.
-    let _registered = module.register_subscription(SUBSCRIBE, EVENT, UNSUBSCRIBE, begin);
-    module
+/// The subscriptions of one connection. Dropping the last clone ends them.
+#[derive(Clone, Debug)]
+pub(super) struct Subscriptions {
+    out: mpsc::Sender<String>,
+    /// Dropping a sender ends its subscription.
+    open: Arc<Mutex<BTreeMap<String, oneshot::Sender<()>>>>,
 }
 
-/// Begins what the arguments ask for.
-pub(super) async fn begin(
+impl Subscriptions {
+    /// No subscriptions yet. Their messages will go to this queue.
+    pub(super) fn new(out: mpsc::Sender<String>) -> Self {
+        Self { out, open: Arc::default() }
+    }
+
+    /// Starts the subscription that the arguments describe, after queueing the response to the call.
+    pub(super) async fn begin(
+        &self,
+        service: &Service,
+        requester: Requester,
+        params: Option<&str>,
+        respond: impl FnOnce(&str) -> String,
+    ) -> Result<(), RpcError> {
+        if self.lock().len() >= MAX_SUBSCRIPTIONS {
+            let text =
+                format!("too many subscriptions: the limit is {MAX_SUBSCRIPTIONS} per connection");
+            return Err(refused(text));
+        }
+        let subscription = create(service, requester, params).await?;
+        let (id, (alive, over)) = (new_id(), oneshot::channel());
+        self.lock().insert(id.clone(), alive);
+        // If the client has disconnected, nobody needs the response.
+        let _gone = self.out.send(respond(&id)).await;
+        tokio::spawn(forward(id, subscription, self.out.clone(), over));
+        Ok(())
+    }
+
+    /// Ends the subscription that the arguments name.
+    pub(super) fn end(&self, params: Option<&str>) -> Result<(), RpcError> {
+        let id: Zeroizing<String> = only(params)?;
+        let ended = self.lock().remove(id.as_str());
+        ended.map(drop).ok_or_else(|| refused("subscription not found"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, oneshot::Sender<()>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Creates the subscription that the arguments describe.
+async fn create(
     service: &Service,
+    requester: Requester,
     params: Option<&str>,
-) -> Result<Subscription, ErrorObjectOwned> {
-    let error = |code, text: String| ErrorObjectOwned::owned(code, text, None::<()>);
+) -> Result<Subscription, RpcError> {
     let arguments = Arguments::parse(params, 2)?;
     let kind: Zeroizing<String> = arguments.at(0).map_err(|_| {
-        error(INVALID_PARAMS_CODE, "expected subscription name as first argument".into())
+        RpcError::new(INVALID_PARAMS, "expected subscription name as first argument")
     })?;
     if kind.as_str() != "messages" {
         let kind: String = kind.chars().take(super::MAX_NAME).collect();
         let text = format!("no \"{kind}\" subscription in shh namespace");
-        return Err(error(METHOD_NOT_FOUND_CODE, text));
+        return Err(RpcError::new(METHOD_NOT_FOUND, text));
     }
-    let wanted = filters::criteria(&service.desk, &arguments.at(1)?, true)?;
-    service.desk.subscribe(wanted).await.map_err(|error| refused(error.to_string()))
+    let id = filters::add(&service.desk, requester, &arguments.at(1)?, true).await?;
+    Ok(service.desk.subscribe_to(id))
 }
 
-/// Hands messages on until nobody wants them any more.
-async fn carry(mut subscription: Subscription, pending: PendingSubscriptionSink) {
-    let Ok(sink) = pending.accept().await else { return };
+/// Forwards messages until the subscription or the connection ends.
+async fn forward(
+    id: String,
+    mut subscription: Subscription,
+    out: mpsc::Sender<String>,
+    mut over: oneshot::Receiver<()>,
+) {
     loop {
         let messages = tokio::select! {
-            () = sink.closed() => return,
+            _ = &mut over => return,
+            () = out.closed() => return,
             messages = subscription.next() => messages,
         };
         let Some(messages) = messages else { return };
         for message in messages {
-            let Ok(event) = to_raw_value(&reply::message(&message)) else { return };
-            if sink.send(event).await.is_err() {
+            let params = json!({ "subscription": id, "result": reply::message(&message) });
+            let sent = tokio::select! {
+                _ = &mut over => return,
+                sent = out.send(event(EVENT, &params.to_string())) => sent,
+            };
+            if sent.is_err() {
                 return;
             }
         }
     }
 }
 
-/// A name for a subscription: random, so that nobody guesses that of another.
-pub(super) fn new_id() -> String {
+/// Creates a random subscription id in go-ethereum's format. Clients cannot guess each other's ids.
+fn new_id() -> String {
     let mut bytes = [0; 16];
     OsRng.fill_bytes(&mut bytes);
     hex(&bytes)
 }
 
-/// Names subscriptions as go-ethereum does.
-#[derive(Debug)]
-pub(super) struct Names;
-
-impl IdProvider for Names {
-    fn next_id(&self) -> SubscriptionId<'static> {
-        SubscriptionId::Str(new_id().into())
-    }
-}
+/// Most subscriptions of one connection.
+const MAX_SUBSCRIPTIONS: usize = 256;

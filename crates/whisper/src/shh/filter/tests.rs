@@ -211,3 +211,21 @@ fn patience_with_filters_that_nobody_polls_can_be_shorter() {
     filters.expire(start() + Duration::from_secs(2));
     assert!(filters.is_empty());
 }
+
+#[test]
+fn what_was_here_before_a_filter_goes_into_that_filter_alone_and_once() {
+    let mut filters = Filters::new(1 << 20);
+    let earlier = add(&mut filters, symmetric(1));
+    let late = add(&mut filters, symmetric(1));
+    let mut foreign = symmetric(1);
+    foreign.topics = vec![OTHER];
+    let foreign = add(&mut filters, foreign);
+    let held = saying(b"held", 1, None);
+    for _ in 0..2 {
+        filters.deliver_held(&late, &held);
+    }
+    assert!(!filters.deliver_held(&foreign, &held));
+    assert!(!filters.deliver_held(&late, &saying(b"other key", 2, None)));
+    assert_eq!(payloads(&mut filters, late), [b"held"]);
+    assert_eq!(payloads(&mut filters, earlier), Vec::<Vec<u8>>::new());
+}

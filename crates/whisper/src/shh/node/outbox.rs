@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::super::envelope::ValidEnvelope;
+use super::super::envelope::{EnvelopeHash, ValidEnvelope};
 
 /// Envelopes by the time at which they may leave.
 #[derive(Debug, Default)]
@@ -29,14 +29,21 @@ impl Outbox {
         due
     }
 
-    /// Forgets what has expired before it could leave.
-    pub(super) fn expire(&mut self, second: u32) {
+    /// Removes what has expired before it could leave, and returns its hashes.
+    pub(super) fn expire(&mut self, second: u32) -> Vec<EnvelopeHash> {
+        let mut expired = Vec::new();
         for waiting in self.envelopes.values_mut() {
-            let before = waiting.len();
-            waiting.retain(|valid| valid.envelope().expiry() >= second);
-            self.count = self.count.saturating_sub(before - waiting.len());
+            let dead = waiting.extract_if(.., |valid| valid.envelope().expiry() < second);
+            expired.extend(dead.map(|valid| valid.envelope().hash()));
         }
+        self.count = self.count.saturating_sub(expired.len());
         self.envelopes.retain(|_, waiting| !waiting.is_empty());
+        expired
+    }
+
+    /// Whether this envelope waits here.
+    pub(super) fn contains(&self, hash: &EnvelopeHash) -> bool {
+        self.iter().any(|valid| valid.envelope().hash() == *hash)
     }
 
     /// All envelopes, the first to leave first.

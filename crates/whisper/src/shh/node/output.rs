@@ -31,7 +31,7 @@ pub enum NodeOutput {
         /// What it did.
         error: PeerError,
     },
-    /// Try our keys on this envelope. It has been passed on already.
+    /// Try our keys on this envelope. It has been forwarded already, or it is our own.
     Deliver {
         /// The envelope.
         envelope: Envelope,
@@ -62,6 +62,8 @@ pub enum NodeOutput {
     Flooded,
     /// A valid envelope was dropped for lack of room: time to ask for more work.
     PoolFull,
+    /// This envelope of our own has expired, or had to make room, before any peer received it.
+    Unsent(EnvelopeHash),
 }
 
 /// Why a peer is cut.

@@ -4,8 +4,8 @@ use super::*;
 
 fn refusal<T: Argument>(params: &str) -> String {
     let error = only::<T>(Some(params)).err().unwrap();
-    assert_eq!(error.code(), -32602);
-    error.message().into()
+    assert_eq!(error.code, -32602);
+    error.message
 }
 
 #[test]
