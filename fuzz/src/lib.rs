@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, reason = "each body is named after what it decodes")]
 
+pub mod chat;
 pub mod cli;
 #[allow(dead_code, reason = "whole files of a library are included")]
 pub mod driver;

@@ -1,0 +1,17 @@
+//! Replays the fuzz corpus through the very bodies of the fuzz targets.
+
+#[path = "../../../fuzz/src/chat.rs"]
+#[expect(unreachable_pub, clippy::expect_used, reason = "written for the fuzz targets")]
+mod fuzz;
+#[path = "../../../fuzz/src/replay.rs"]
+mod replay;
+
+#[test]
+fn nothing_in_the_corpus_upsets_a_decoder() {
+    replay::corpus(fuzz::BODIES);
+}
+
+#[test]
+fn every_corpus_and_every_target_has_its_body() {
+    replay::inventory(fuzz::BODIES, |name| name.starts_with("chat_"));
+}

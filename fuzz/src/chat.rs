@@ -1,0 +1,138 @@
+//! What the fuzz targets of messaging do with their bytes.
+//!
+//! `crates/chat/tests/corpus.rs` includes this file. Where a stranger needs a key to get to a
+//! decoder, a body seals the bytes with that key first.
+
+use std::sync::LazyLock;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use wormhole_chat::{
+    AccountId, Address, Content, DeviceId, Envelope, Identity, KemPreKey, KeyPair, NamedPreKeys,
+    OneTimePreKey, PreKeyBundle, PreKeySignalMessage, Route, SessionRecord, SignalMessage,
+    SignalingKey, SignedPreKey, Timestamp, WebSocketMessage, pad, unpad,
+};
+
+/// What a target does with its bytes. Panics are findings.
+pub type Body = fn(&[u8]);
+
+/// Every body with the name of its target and corpus.
+pub const BODIES: &[(&str, Body)] = &[
+    ("chat_content", content),
+    ("chat_envelope", envelope),
+    ("chat_pre_key_signal_message", pre_key_signal_message),
+    ("chat_push_payload", push_payload),
+    ("chat_session_record", session_record),
+    ("chat_signal_message", signal_message),
+    ("chat_websocket", websocket),
+];
+
+/// Content, bare data messages, and padding.
+pub fn content(bytes: &[u8]) {
+    for content in [Content::decode(bytes), Content::decode_body(bytes)].into_iter().flatten() {
+        let written = content.encode();
+        assert_eq!(Content::decode(&written).as_ref(), Ok(&content));
+        assert_eq!(unpad(&pad(&written)), Some(written.as_slice()));
+    }
+    if let Some(plaintext) = unpad(bytes) {
+        assert!(plaintext.len() < bytes.len());
+    }
+}
+
+/// What a server hands to a device.
+pub fn envelope(bytes: &[u8]) {
+    if let Ok(envelope) = Envelope::decode(bytes) {
+        assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
+    }
+}
+
+/// A message that may begin a session: as it comes, and read with all the keys that it may name.
+pub fn pre_key_signal_message(bytes: &[u8]) {
+    let Ok(message) = PreKeySignalMessage::decode(bytes) else { return };
+    let (reader, mut rng) = (&*READER, rng());
+    let keys = NamedPreKeys {
+        signed: Some(&reader.signed),
+        one_time: Some(&reader.one_time),
+        kem: Some(&reader.kem),
+    };
+    let (mut record, us) = (reader.record.clone(), &reader.identity);
+    if record.decrypt_first(us, ROUTE, &message, keys, None, &mut rng).is_err() {
+        assert_eq!(record, reader.record);
+    }
+}
+
+/// A payload as it comes, and what could be inside of one.
+pub fn push_payload(bytes: &[u8]) {
+    let Some(key) = SignalingKey::from_slice(&[7; 52]) else { return };
+    if let Ok(opened) = key.open(bytes) {
+        envelope(&opened);
+    }
+    let sealed = key.seal(bytes, &mut rng());
+    assert_eq!(key.open(&sealed).as_deref().map(Vec::as_slice), Ok(bytes));
+}
+
+/// A stored record.
+pub fn session_record(bytes: &[u8]) {
+    if let Ok(record) = SessionRecord::decode(bytes) {
+        assert_eq!(SessionRecord::decode(&record.encode()), Ok(record));
+    }
+}
+
+/// A message of a session that there is: as it comes, and read.
+pub fn signal_message(bytes: &[u8]) {
+    let Ok(message) = SignalMessage::decode(bytes) else { return };
+    let mut record = READER.record.clone();
+    if record.decrypt(ROUTE, &message, &mut rng()).is_err() {
+        assert_eq!(record, READER.record);
+    }
+}
+
+/// A frame.
+pub fn websocket(bytes: &[u8]) {
+    if let Ok(message) = WebSocketMessage::decode(bytes) {
+        assert_eq!(WebSocketMessage::decode(&message.encode()), Ok(message));
+    }
+}
+
+/// From whom to whom.
+const ROUTE: Route = Route {
+    from: Address { account: AccountId::from_bytes([1; 16]), device: DeviceId::PRIMARY },
+    to: Address { account: AccountId::from_bytes([2; 16]), device: DeviceId::PRIMARY },
+};
+
+/// Someone with prekeys and a session.
+struct Reader {
+    identity: Identity,
+    signed: SignedPreKey,
+    one_time: OneTimePreKey,
+    kem: KemPreKey,
+    record: SessionRecord,
+}
+
+static READER: LazyLock<Reader> = LazyLock::new(|| {
+    let mut rng = rng();
+    let identity = Identity { pair: KeyPair::random(&mut rng), registration_id: 2 };
+    let mut reader = Reader {
+        signed: SignedPreKey::random(1, &identity.pair, Timestamp(0), &mut rng),
+        one_time: OneTimePreKey { id: 1, pair: KeyPair::random(&mut rng) },
+        kem: KemPreKey::random(1, true, &identity.pair, Timestamp(0), &mut rng),
+        record: SessionRecord::default(),
+        identity,
+    };
+    let bundle = PreKeyBundle {
+        device: DeviceId::PRIMARY,
+        registration_id: 2,
+        identity: *reader.identity.pair.public(),
+        signed: (1, *reader.signed.pair.public(), reader.signed.signature),
+        one_time: None,
+        kem: None,
+    };
+    let bundle = bundle.verify().expect("signed above");
+    let begun = reader.record.initiate(&reader.identity, &bundle, Timestamp(0), &mut rng);
+    begun.expect("the keys are good");
+    reader
+});
+
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(1)
+}
