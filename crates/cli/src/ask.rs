@@ -4,19 +4,27 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
+use crate::job::WhenContinued;
+
 /// Asks and gives the line that was typed, without its end; `None` when standard input has ended.
 ///
 /// # Errors
 /// Standard input cannot be read, or is not text.
 pub(crate) async fn line(prompt: String) -> io::Result<Option<String>> {
+    let shown = prompt.clone();
+    // The shell writes over the question when it stops and continues this process.
+    let _redraw = io::stdin().is_terminal().then(|| WhenContinued::call(move || show(&shown)));
     tokio::task::spawn_blocking(move || read_line(&prompt)).await?
 }
 
-fn read_line(prompt: &str) -> io::Result<Option<String>> {
+fn show(prompt: &str) {
     let mut err = io::stderr().lock();
     // The question may go nowhere; the answer may still come from a script.
     let _ = err.write_all(prompt.as_bytes()).and_then(|()| err.flush());
-    drop(err);
+}
+
+fn read_line(prompt: &str) -> io::Result<Option<String>> {
+    show(prompt);
     let mut line = String::new();
     let length = io::stdin().lock().read_line(&mut line)?;
     // Only a terminal shows the end of the line that was typed.

@@ -5,6 +5,7 @@
 //! (docs/codes.md "Completion").
 
 use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Mutex};
 
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -15,7 +16,8 @@ use rustyline::validate::Validator;
 use rustyline::{Behavior, CompletionType, Config, Context, Editor, Helper};
 use wormhole::code::{CodeInput, Nameplate};
 
-use crate::screen;
+use crate::line_editor::{Editing, Suspended, bind_suspend_key, redraw_when_continued, taken};
+use crate::{job, screen};
 
 /// How typing ended.
 #[derive(Debug)]
@@ -38,41 +40,58 @@ pub(crate) enum Typed {
 /// The text before the cursor, as the Python command line has it.
 pub(crate) const PROMPT: &str = "Enter receive wormhole code: ";
 
-/// Reads one line from the terminal.
+/// Reads one line from the terminal, which begins with `start`.
 ///
 /// A nameplate that was claimed while completing cannot be changed any more: the line is asked for
-/// again until it starts with it.
-pub(crate) fn read(input: CodeInput) -> Typed {
-    read_on(input, false)
+/// again until it starts with it. Must be called in the context of a tokio runtime.
+pub(crate) fn read(input: CodeInput, start: &str) -> Typed {
+    let mut editing = Editing { line: start.to_owned(), pos: start.len() };
+    let (mut input, mut used_tab) = (input, false);
+    loop {
+        let suspended = Arc::new(Mutex::new(None));
+        match edit(CodeHelper::new(input, used_tab), &editing, &suspended) {
+            (Err(ReadlineError::Interrupted), Some(kept)) => {
+                (input, used_tab) = kept;
+                let Some(line) = taken(&suspended) else { return Typed::Interrupted };
+                editing = line;
+                job::suspend();
+            }
+            (Ok(line), Some(kept)) => {
+                (input, used_tab) = kept;
+                let line = line.trim().to_owned();
+                let Some(claimed) = input.nameplate().filter(|it| !begins_with(&line, it)) else {
+                    return Typed::Line { line, used_tab, input };
+                };
+                screen::complain(&format!("the code starts with {claimed}- by now"), None);
+                let start = format!("{claimed}-");
+                editing = Editing { pos: start.len(), line: start };
+            }
+            _ => return Typed::Ended,
+        }
+    }
 }
 
-fn read_on(input: CodeInput, used_tab: bool) -> Typed {
+/// Lets the user edit one line, and gives back what completion needs.
+fn edit(
+    helper: CodeHelper,
+    editing: &Editing,
+    suspended: &Suspended,
+) -> (rustyline::Result<String>, Option<(CodeInput, bool)>) {
     let config = Config::builder()
         .behavior(Behavior::PreferTerm)
         .completion_type(CompletionType::List)
         .build();
-    let Ok(mut editor) = Editor::<CodeHelper, _>::with_history(config, MemHistory::new()) else {
-        return Typed::Ended;
+    let mut editor = match Editor::<CodeHelper, _>::with_history(config, MemHistory::new()) {
+        Ok(editor) => editor,
+        Err(error) => return (Err(error), None),
     };
-    let claimed = input.nameplate().cloned();
-    let start = claimed.map(|nameplate| format!("{nameplate}-")).unwrap_or_default();
-    editor.set_helper(Some(CodeHelper::new(input, used_tab)));
-    let line = match editor.readline_with_initial(PROMPT, (&start, "")) {
-        Ok(line) => line.trim().to_owned(),
-        Err(ReadlineError::Interrupted) => return Typed::Interrupted,
-        Err(_) => return Typed::Ended,
-    };
+    editor.set_helper(Some(helper));
+    bind_suspend_key(&mut editor, suspended);
+    let redraw = redraw_when_continued(&mut editor);
+    let line = editor.readline_with_initial(PROMPT, editing.around_cursor());
+    drop(redraw);
     // Taking the helper out is not possible; leaving an empty one in its place is.
-    let Some(helper) = editor.helper_mut().and_then(CodeHelper::take) else { return Typed::Ended };
-    let (input, used_tab) = helper;
-    match input.nameplate().filter(|claimed| !begins_with(&line, claimed)) {
-        None => Typed::Line { line, used_tab, input },
-        Some(claimed) => {
-            screen::complain(&format!("the code starts with {claimed}- by now"), None);
-            drop(editor);
-            read_on(input, used_tab)
-        }
-    }
+    (line, editor.helper_mut().and_then(CodeHelper::take))
 }
 
 fn begins_with(line: &str, nameplate: &Nameplate) -> bool {

@@ -24,7 +24,7 @@ pub(crate) async fn ask_code(talk: &mut Talk<'_>, mut input: CodeInput) -> Resul
     }
     let _mode = SavedMode::new();
     loop {
-        let prompt = tokio::task::spawn_blocking(move || code_prompt::read(input));
+        let prompt = tokio::task::spawn_blocking(move || code_prompt::read(input, ""));
         let typed = talk.while_waiting_for(prompt).await?.context("cannot read the terminal")?;
         let (line, used_tab) = match typed {
             Typed::Line { line, used_tab, input: back } => {
@@ -80,19 +80,6 @@ impl SavedMode {
     pub(crate) fn new() -> Self {
         Self { before: rustix::termios::tcgetattr(rustix::stdio::stdin()).ok() }
     }
-
-    /// Notes how it is, and makes Ctrl-C and its kin mere keys from now on. The line editor takes
-    /// SIGINT for itself and loses it between two lines.
-    pub(crate) fn without_signals() -> Self {
-        use rustix::termios::{LocalModes, OptionalActions, tcsetattr};
-
-        let saved = Self::new();
-        if let Some(mut keys) = saved.before.clone() {
-            keys.local_modes.remove(LocalModes::ISIG);
-            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &keys);
-        }
-        saved
-    }
 }
 
 #[cfg(unix)]
@@ -111,11 +98,6 @@ impl SavedMode {
     /// Nothing can be noted here.
     pub(crate) fn new() -> Self {
         Self {}
-    }
-
-    /// Nothing can be changed here.
-    pub(crate) fn without_signals() -> Self {
-        Self::new()
     }
 }
 

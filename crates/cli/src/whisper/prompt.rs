@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 
 use super::chat::{News, now};
 use super::show;
-use crate::screen;
+use crate::line_editor::{Editing, Suspended, bind_suspend_key, redraw_when_continued, taken};
+use crate::{job, screen};
 use crate::typing::SavedMode;
 
 /// The way back to how the terminal was.
@@ -49,7 +50,7 @@ pub(super) fn start(
     let desk = Arc::new(Shared::default());
     editor.set_helper(Some(Line(Arc::clone(&desk))));
     let (sender, lines) = mpsc::channel(MAX_LINES);
-    let terminal = Terminal { _mode: SavedMode::without_signals() };
+    let terminal = Terminal { _mode: SavedMode::new() };
     let read = Arc::clone(&desk);
     tokio::task::spawn_blocking(move || read_all(&mut editor, &read, &sender));
     tokio::task::spawn_blocking(move || print_all(news, &desk));
@@ -61,12 +62,23 @@ fn read_all(
     shared: &Shared,
     sender: &mpsc::Sender<io::Result<String>>,
 ) {
+    let suspended = Suspended::default();
+    bind_suspend_key(editor, &suspended);
+    let mut editing = Editing::default();
     loop {
-        let read = editor.readline(PROMPT);
+        let redraw = redraw_when_continued(editor);
+        let read = editor.readline_with_initial(PROMPT, editing.around_cursor());
+        drop(redraw);
         if let Ok(typed) = &read {
             replace(typed);
         }
         shared.set(State::Nothing);
+        if let Some(line) = taken(&suspended) {
+            editing = line;
+            job::suspend();
+            continue;
+        }
+        editing = Editing::default();
         let line = match read {
             Ok(line) => Ok(line),
             Err(ReadlineError::Eof) => return,

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::args::PasswordArgs;
 use crate::failure::Failure;
+use crate::job::{self, WhenContinued};
 use crate::talk::Desk;
 use crate::typing::SavedMode;
 use crate::{environment, printable};
@@ -90,6 +91,11 @@ impl Place<'_> {
         }
         let _mode = SavedMode::new();
         let prompt = self.prompt;
+        // The shell shows typed keys again when it stops and continues this process.
+        let _hidden = WhenContinued::call(move || {
+            job::hide_keys_again();
+            let _gone = console::Term::stderr().write_str(prompt);
+        });
         let typed = tokio::task::spawn_blocking(move || ask(prompt));
         let typed = desk.unless_stopped(typed).await?.context("cannot read the terminal")?;
         typed.context("cannot read the terminal")
