@@ -3,7 +3,7 @@
 //! It is not a place for secrets or codes. Flags beat environment variables, which beat this file,
 //! which beats the defaults; docs/config.md lists the keys.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context as _, Result};
@@ -64,7 +64,7 @@ impl Config {
 
     /// Understands the text of a file that came from `path`.
     fn parse(text: &str, path: &Path) -> Result<Self> {
-        let config: Self = toml::from_str(text).map_err(|error| {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
             let reason = error.message().replace('\n', " ");
             Failure::new(format!("{}, line {line}: {reason}", path.display()))
@@ -73,7 +73,33 @@ impl Config {
         if config.code_length.is_some_and(|words| !(1..=32).contains(&words)) {
             return Err(Failure::new(format!("{}: code-length is 1 to 32", path.display())).into());
         }
+        let home = etcetera::home_dir().ok();
+        config.download_dir =
+            match config.download_dir.take() {
+                Some(folder) => Some(without_tilde(folder, home.as_deref()).map_err(|why| {
+                    Failure::new(format!("{}: download-dir: {why}", path.display()))
+                })?),
+                None => None,
+            };
         Ok(config)
+    }
+}
+
+/// The path with the home directory in place of a `~` at its beginning: no shell has replaced it.
+fn without_tilde(path: PathBuf, home: Option<&Path>) -> Result<PathBuf, String> {
+    let mut parts = path.components();
+    match parts.next() {
+        Some(Component::Normal(first)) if first == "~" => match home {
+            Some(home) => Ok(home.join(parts.as_path())),
+            None => Err("the home directory for '~' is not known: set HOME".to_owned()),
+        },
+        Some(Component::Normal(first)) if first.as_encoded_bytes().starts_with(b"~") => {
+            let (first, shown) = (first.to_string_lossy(), path.display());
+            Err(format!(
+                "'{first}' in '{shown}' is not understood: write the whole path, or './' before it"
+            ))
+        }
+        _ => Ok(path),
     }
 }
 
@@ -110,6 +136,18 @@ mod tests {
         assert_eq!(config.relay_url.as_deref(), Some("ws://h/v1"));
         assert_eq!(config.on_exists, Some(OnExists::Rename));
         assert_eq!(config.qr, Some(false));
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_directory() {
+        let home = Some(Path::new("/home/me"));
+        let expand = |path: &str| without_tilde(PathBuf::from(path), home);
+        assert_eq!(expand("~/Downloads"), Ok(PathBuf::from("/home/me/Downloads")));
+        assert_eq!(expand("~"), Ok(PathBuf::from("/home/me")));
+        assert_eq!(expand("/a/~/b"), Ok(PathBuf::from("/a/~/b")));
+        assert_eq!(expand("./~x"), Ok(PathBuf::from("./~x")));
+        assert!(expand("~bob/x").unwrap_err().starts_with("'~bob' in '~bob/x' is not understood"));
+        assert!(without_tilde(PathBuf::from("~/x"), None).is_err());
     }
 
     #[test]

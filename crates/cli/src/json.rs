@@ -2,6 +2,7 @@
 //!
 //! Numbers are bytes and seconds. Keys are added over time and never change their meaning.
 
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use wormhole::transfer::{Event, Offer, Report, Unsendable, ZipPath};
 use wormhole::transit::Path;
@@ -86,20 +87,36 @@ fn with_offer(event: &str, offer: &Offer) -> Value {
 }
 
 fn done(report: &Report) -> Value {
-    json!({
+    let mut done = json!({
         "event": "done",
         "bytes": report.bytes,
         "seconds": report.elapsed.as_secs_f64(),
         "via": report.path.as_ref().map(via),
-        "path": report.written.as_ref().map(|path| path.to_string_lossy()),
+        "path": null,
         "changed": report.changed.iter().map(changed).collect::<Vec<_>>(),
         "omitted": report.omitted.iter().map(ZipPath::as_str).collect::<Vec<_>>(),
-    })
+    });
+    if let Some(path) = &report.written {
+        add_path(&mut done, path);
+    }
+    done
+}
+
+/// Adds a path under `path`. JSON is Unicode: where the path is not, `path_bytes` has its bytes as
+/// hexadecimal digits, and `path` is only good to be shown.
+pub(crate) fn add_path(event: &mut Value, path: &std::path::Path) {
+    event["path"] = path.to_string_lossy().into();
+    if path.to_str().is_none() {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        event["path_bytes"] = HEXLOWER.encode(bytes).into();
+    }
 }
 
 /// A file that did not arrive as it is here.
 fn changed(unsendable: &Unsendable) -> Value {
-    json!({"path": unsendable.path.to_string_lossy(), "why": unsendable.why.to_string()})
+    let mut changed = json!({"why": unsendable.why.to_string()});
+    add_path(&mut changed, &unsendable.path);
+    changed
 }
 
 /// How the data goes, in one word.
@@ -123,6 +140,19 @@ mod tests {
         let read: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(read["name"], "a\u{1b}\n\"b");
         assert!(!line.contains('\n'));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_is_not_unicode_keeps_its_bytes() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt as _;
+
+        let mut event = json!({});
+        add_path(&mut event, std::path::Path::new("/tmp/é"));
+        assert_eq!(event, json!({"path": "/tmp/é"}));
+        add_path(&mut event, std::path::Path::new(OsStr::from_bytes(b"/tmp/\xff")));
+        assert_eq!(event, json!({"path": "/tmp/\u{fffd}", "path_bytes": "2f746d702fff"}));
     }
 
     #[test]

@@ -53,7 +53,13 @@ pub(crate) fn bind_suspend_key<H: Helper, I: History>(
 struct Suspend(Suspended);
 
 impl ConditionalEventHandler for Suspend {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+    fn handle(
+        &self,
+        _: &Event,
+        _: RepeatCount,
+        _: bool,
+        context: &EventContext<'_>,
+    ) -> Option<Cmd> {
         let editing = Editing { line: context.line().to_owned(), pos: context.pos() };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(editing);
         Some(Cmd::Interrupt)

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use wormhole::transfer::CodeSource;
 
 use crate::args::{Args, Command, GlobalArgs, SshCommand};
 use crate::config::Config;
@@ -18,6 +19,7 @@ use crate::tor::WhichTor;
 mod args;
 mod ask;
 mod code_prompt;
+mod code_review;
 mod config;
 mod doctor;
 mod environment;
@@ -51,7 +53,7 @@ mod whisper;
 fn main() -> ExitCode {
     let args = match Args::read() {
         Ok(args) => args,
-        Err(refusal) => return usage::show(&refusal),
+        Err(refusal) => return usage::show(&refusal, std::env::args_os()),
     };
     let is_json = args.global.json;
     match run(args) {
@@ -103,6 +105,9 @@ async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
             let tor = WhichTor::new(&args.connection.tor, &config)?;
             let mut request = SendRequest::new(args, global, &config)?;
             let mut desk = Desk::new(global.json, timing, &request.shown)?;
+            if let Some(code) = &request.settings.code {
+                code_review::confirm(code, &mut desk).await?;
+            }
             request.settings.tor = tor.connect(&mut desk).await?;
             send::run(request, &mut desk).await?;
             desk.finish()
@@ -111,6 +116,9 @@ async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
             let tor = WhichTor::new(&args.connection.tor, &config)?;
             let mut request = ReceiveRequest::new(args, global, &config)?;
             let mut desk = Desk::new(global.json, timing, &request.shown)?;
+            if let CodeSource::Code(code) = &request.code {
+                code_review::confirm(code, &mut desk).await?;
+            }
             request.settings.tor = tor.connect(&mut desk).await?;
             receive::run(request, &mut desk).await?;
             desk.finish()

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use anyhow::Result;
+use wormhole::code::{Code, Nameplate};
 use wormhole::transfer::{self, CodeSource, Destination, Event, Offer, Report};
 
 use crate::args::OnExists;
@@ -37,11 +38,12 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
     let server = story::server(&settings);
     let taker = Taker { only_text, accept_file, output, on_exists };
     let (is_typed, is_allocated) = (code == CodeSource::Input, code == CodeSource::Allocate);
+    let nameplate = nameplate(&code);
     desk.report(&json::connecting(&server))?;
     let transfer = transfer::receive(code, settings);
     let mut talk = Talk::new(desk, transfer, server);
     let invitation = is_allocated.then_some(&servers);
-    let outcome = follow(&mut talk, &taker, verify, is_typed, invitation).await;
+    let outcome = follow(&mut talk, &taker, verify, Wait { is_typed, nameplate }, invitation).await;
     talk.end(outcome).await
 }
 
@@ -50,21 +52,24 @@ async fn follow(
     talk: &mut Talk<'_>,
     taker: &Taker,
     verify: bool,
-    is_typed: bool,
+    wait: Wait,
     invitation: Option<&Servers>,
 ) -> Result<()> {
     let mut omitted = Vec::new();
     while let Some(event) = talk.next().await? {
         let is_connected = matches!(event, Event::Server(_));
+        if matches!(event, Event::ServerLost) {
+            talk.forget_remark();
+        }
         let event = story::tell(event, talk);
-        if is_connected && !is_typed {
-            talk.remark_if_slow(WAITING);
+        if is_connected {
+            wait.announce(talk);
         }
         let Some(event) = event else { continue };
         match event {
             Event::CodeWanted(input) => {
-                typing::ask_code(talk, input).await?;
-                talk.remark_if_slow(WAITING);
+                let nameplate = typing::ask_code(talk, input).await?;
+                talk.remark_if_unanswered(WAITING, &nameplate);
             }
             Event::Code(code) => {
                 if let Some(servers) = invitation {
@@ -109,6 +114,34 @@ async fn follow(
         }
     }
     explain::omitted(&omitted, &talk.desk.screen)
+}
+
+/// What is known of the code when the server answers.
+#[derive(Debug)]
+struct Wait {
+    /// Whether it is still to be typed.
+    is_typed: bool,
+    /// The nameplate at which the sender is expected to be already.
+    nameplate: Option<Nameplate>,
+}
+
+impl Wait {
+    /// Says after a while that the sender has not come.
+    fn announce(&self, talk: &mut Talk<'_>) {
+        match &self.nameplate {
+            Some(nameplate) => talk.remark_if_unanswered(WAITING, nameplate),
+            None if !self.is_typed => talk.remark_if_slow(WAITING),
+            None => {}
+        }
+    }
+}
+
+/// The nameplate at which the sender is expected to be already.
+fn nameplate(code: &CodeSource) -> Option<Nameplate> {
+    match code {
+        CodeSource::Code(code) if code.to_string() != Code::ZERO => Some(code.nameplate().clone()),
+        _ => None,
+    }
 }
 
 /// Says where it is, and how fast it came.

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _};
 use std::num::NonZeroU8;
 
 use anyhow::Result;
+use wormhole::code::review::meant;
 use wormhole::code::uri::{TransferUri, UriError};
 use wormhole::code::{AppId, Code, MailboxUrl, MailboxUrlError};
 use wormhole::transfer::Settings;
@@ -187,12 +188,16 @@ pub(crate) fn code_or_link(typed: &str) -> Result<TransferUri, Failure> {
         return typed.parse().map_err(|error: UriError| Failure::new(error.to_string()));
     }
     let code = Code::parse(typed).map_err(|error| {
-        Failure::new(error.to_string()).hint("a code looks like 7-guitarist-revenge")
+        let hint = match meant(typed) {
+            Some(code) => format!("did you mean {}?", shell::quote(&code.to_string())),
+            None => "a code looks like 7-guitarist-revenge".to_owned(),
+        };
+        Failure::new(error.to_string()).hint(hint)
     })?;
     Ok(TransferUri { code, rendezvous: None, peer_receives: false })
 }
 
 /// Whether a person sits at standard input.
-fn asks_a_person() -> bool {
+pub(crate) fn asks_a_person() -> bool {
     io::stdin().is_terminal()
 }

@@ -5,6 +5,7 @@
 //! standard error is closed: whoever closed it does not want to be told.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Instant;
 
@@ -28,7 +29,8 @@ impl Screen {
     /// A screen that is silent (for `--json`) or not, with progress bars or not. There are never
     /// bars where standard error is no terminal.
     pub(crate) fn new(is_quiet: bool, hide_progress: bool) -> Self {
-        let shows_progress = !is_quiet && !hide_progress && io::stderr().is_terminal();
+        let shows_progress =
+            !is_quiet && !hide_progress && io::stderr().is_terminal() && !is_plain();
         Self { is_quiet, shows_progress, bar: None, meter: None, told_stalled: false }
     }
 
@@ -96,7 +98,9 @@ impl Screen {
     }
 
     fn has_colours(&self) -> bool {
-        self.is_terminal() && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+        self.is_terminal()
+            && !is_plain()
+            && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
     }
 
     /// Shows how far it is: `done` of `total` bytes, or of an unknown number.
@@ -107,7 +111,8 @@ impl Screen {
         let (described, is_stalled) = (meter.describe(now), meter.stalled(now).is_some());
         if self.shows_progress {
             let columns = self.size().map_or(USUAL_WIDTH, |(columns, _)| columns);
-            let bar = self.bar.get_or_insert_with(|| new_bar(total, columns));
+            let has_colours = self.has_colours();
+            let bar = self.bar.get_or_insert_with(|| new_bar(total, columns, has_colours));
             bar.set_message(described);
             bar.set_position(done);
         } else if is_stalled && total.is_some() && !self.told_stalled {
@@ -140,6 +145,15 @@ impl Screen {
     }
 }
 
+/// Whether the terminal understands no escape sequences, as `TERM` tells. On Windows nobody sets it.
+pub(crate) fn is_plain() -> bool {
+    let is_listed = |term: &OsStr| PLAIN.iter().any(|plain| term.eq_ignore_ascii_case(plain));
+    match env::var_os("TERM") {
+        Some(term) => is_listed(&term),
+        None => cfg!(unix),
+    }
+}
+
 /// Writes to standard error and forgets whether that worked.
 fn write_stderr(lines: &str) {
     let mut text = String::with_capacity(lines.len() + 1);
@@ -168,7 +182,7 @@ pub(crate) fn print(bytes: &[u8]) -> io::Result<()> {
 
 /// A bar that leaves some of the line free: a `^C` that the terminal puts behind it must not begin a
 /// new one, on which the bar could not be found and taken away.
-fn new_bar(total: Option<u64>, columns: u16) -> ProgressBar {
+fn new_bar(total: Option<u64>, columns: u16, has_colours: bool) -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
     let bar = ProgressBar::with_draw_target(total, target);
     let template = match columns {
@@ -178,7 +192,8 @@ fn new_bar(total: Option<u64>, columns: u16) -> ProgressBar {
         55.. => "{percent:>3}% {done}/{all}  {msg}",
         _ => "{percent:>3}%  {msg}",
     };
-    if let Ok(style) = ProgressStyle::with_template(template) {
+    let template = if has_colours { template.to_owned() } else { template.replace(".green", "") };
+    if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(with_our_units(style));
     }
     bar
@@ -211,6 +226,9 @@ fn with_our_units(style: ProgressStyle) -> ProgressStyle {
             put(out, &units::left(state.elapsed()));
         })
 }
+
+/// Terminals that only type, as the line editor has them.
+const PLAIN: [&str; 4] = ["", "dumb", "cons25", "emacs"];
 
 /// Enough for the eye, and cheap on a serial line.
 const REDRAWS_PER_SECOND: u8 = 10;

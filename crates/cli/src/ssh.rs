@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::request::{self, Servers};
 use crate::talk::{Desk, Question, Talk};
 use crate::tor::WhichTor;
-use crate::{explain, json, printable, story};
+use crate::{code_review, explain, json, printable, story};
 
 mod authorized;
 #[cfg(test)]
@@ -109,7 +109,10 @@ pub(crate) async fn accept(
 ) -> Result<()> {
     let tor = WhichTor::new(&args.tor, config)?;
     let mut settings = settings(servers)?;
-    settings.code = Some(request::code(&args.code, &mut settings)?);
+    let code = request::code(&args.code, &mut settings)?;
+    code_review::confirm(&code, desk).await?;
+    let nameplate = code.nameplate().clone();
+    settings.code = Some(code);
     let key = own::choose(args.key_file.as_deref(), desk).await?;
     let id = printable::text(key.id());
     desk.screen.say(&format!("Sending public key type='{}' keyid='{id}'", key.kind()));
@@ -126,9 +129,9 @@ pub(crate) async fn accept(
     let mut talk = Talk::new(desk, transfer, server);
     while let Some(event) = talk.next().await? {
         if matches!(event, Event::Server(_)) {
-            talk.remark_if_slow("Waiting for the other side...");
+            talk.remark_if_unanswered("Waiting for the other side...", &nameplate);
         }
-        if matches!(event, Event::KeyEstablished) {
+        if matches!(event, Event::KeyEstablished | Event::ServerLost) {
             talk.forget_remark();
         }
     }

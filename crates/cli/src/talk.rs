@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
+use wormhole::code::Nameplate;
 use wormhole::transfer::{Event, Transfer};
 
 use crate::failure::Failure;
@@ -293,6 +294,18 @@ impl<'d> Talk<'d> {
         self.remarks.push_back((Instant::now() + PEER_SILENT, MAY_BE_GONE.to_owned()));
     }
 
+    /// Says `remark` as [`Talk::remark_if_slow`] does, and after a while that nothing comes under this
+    /// nameplate. It cannot know whether somebody else has claimed it: not every server says which
+    /// ones are in use.
+    pub(crate) fn remark_if_unanswered(&mut self, remark: &str, nameplate: &Nameplate) {
+        self.remark_if_slow(remark);
+        let unanswered = format!(
+            "Nobody has answered at nameplate {nameplate} yet. Is the number right? If it is, the \
+             other side may not have started."
+        );
+        self.remarks.push_back((Instant::now() + UNANSWERED, unanswered));
+    }
+
     /// What seemed slow has happened.
     pub(crate) fn forget_remark(&mut self) {
         self.remarks.clear();
@@ -335,3 +348,7 @@ const MAY_BE_GONE: &str = "Still no answer: the other side may be gone. The code
 
 /// Waiting longer than this deserves a word, as in the Python command line.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// A side that has started answers at once. One that has not answered for so long has not started, or
+/// uses another code.
+const UNANSWERED: Duration = Duration::from_secs(5);

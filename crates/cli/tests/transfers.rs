@@ -13,10 +13,14 @@ mod world;
 mod away;
 #[path = "transfers/choices.rs"]
 mod choices;
+#[path = "transfers/codes.rs"]
+mod codes;
 #[path = "transfers/early.rs"]
 mod early;
 #[path = "transfers/environment.rs"]
 mod environment;
+#[path = "transfers/jobs.rs"]
+mod jobs;
 #[path = "transfers/kept.rs"]
 mod kept;
 #[path = "transfers/kinds.rs"]

@@ -46,7 +46,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use zeroize::Zeroizing;
 
 pub use wormhole_magic::AppId;
-pub use wormhole_magic::code::{Code, CodeError, Nameplate, Password, uri};
+pub use wormhole_magic::code::{Code, CodeError, Nameplate, Password, review, uri};
 pub use wormhole_magic::key::{Key, Verifier};
 pub use wormhole_magic::mailbox::hashcash::ImpossibleDemand;
 pub use wormhole_magic::mailbox::message::{

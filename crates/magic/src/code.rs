@@ -10,6 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub mod completion;
+pub mod review;
 pub mod uri;
 mod wordlist;
 
@@ -185,8 +186,8 @@ pub enum CodeError {
     /// White space somewhere in the code.
     #[error("code {0:?} contains spaces")]
     ContainsSpaces(String),
-    /// What stands before the first hyphen is not 1 to 40 ASCII digits.
-    #[error("a code begins with a number, as in 4-purple-sausages; {0:?} is none")]
+    /// The part before the first hyphen is not 1 to 40 ASCII digits.
+    #[error("{0:?} is not a number: a code begins with one, as in 4-purple-sausages")]
     NameplateNotNumeric(String),
     /// Nothing follows the nameplate.
     #[error("code is incomplete: the words after nameplate {0} are missing")]

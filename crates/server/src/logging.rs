@@ -31,11 +31,19 @@ pub(crate) fn start(format: LogFormat, filter: &str) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(has_colours());
     match format {
         LogFormat::Json => lines.json().init(),
         LogFormat::Text => lines.init(),
     }
+}
+
+/// Whether standard error is a terminal that shows colours, and nobody has turned them off
+/// (`NO_COLOR`).
+fn has_colours() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    std::io::stderr().is_terminal() && !is_dumb && !is_set("NO_COLOR")
 }
 
 /// Libraries that would log whole requests, with keys and texts in them.

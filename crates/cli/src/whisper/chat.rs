@@ -19,9 +19,9 @@ use super::listening::{Access, Heard, Listening, Messages, is_loss};
 use super::post::Mark;
 use super::{named, prompt, secret, topic, watch};
 use crate::args::ChatArgs;
-use crate::printable;
 use crate::signals::Signal;
 use crate::talk::{Desk, stopped};
+use crate::{printable, screen};
 
 /// Posts what is typed and prints what others say, until the input ends.
 ///
@@ -156,8 +156,10 @@ pub(super) fn now() -> u32 {
 
 /// Whether somebody types at a terminal that can go back and forth.
 fn can_edit(desk: &Desk) -> bool {
-    let is_plain = std::env::var_os("TERM").is_some_and(|term| PLAIN.iter().any(|it| term == *it));
-    !desk.is_json() && !is_plain && io::stdin().is_terminal() && io::stdout().is_terminal()
+    !desk.is_json()
+        && !screen::is_plain()
+        && io::stdin().is_terminal()
+        && io::stdout().is_terminal()
 }
 
 async fn next(to_show: &mut Option<mpsc::Receiver<News>>) -> Option<News> {
@@ -360,9 +362,6 @@ const CHECK: Duration = Duration::from_secs(2);
 
 /// Most own messages that are checked.
 const MAX_UNSENT: usize = 256;
-
-/// Terminals that only type, as the line editor has them.
-const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];
 
 /// Seconds within which something was said just now: the time for which it may be rounded, and on its
 /// way.

@@ -35,9 +35,9 @@ pub(super) fn generate(name: &str, desk: &Desk) -> Result<()> {
     }
     let public = written(&key.public_key());
     desk.screen.say(&format!("Key written to {shown}. Others write to you with its public half:"));
-    desk.report(&json!({
-        "event": "key", "name": name, "public": public, "path": path.to_string_lossy(),
-    }))?;
+    let mut event = json!({ "event": "key", "name": name, "public": public });
+    crate::json::add_path(&mut event, &path);
+    desk.report(&event)?;
     desk.print(&format!("{public}\n"))
 }
 

@@ -20,20 +20,8 @@ use tokio::sync::mpsc;
 use super::chat::{News, now};
 use super::show;
 use crate::line_editor::{Editing, Suspended, bind_suspend_key, redraw_when_continued, taken};
+use crate::typing::EditedMode;
 use crate::{job, screen};
-use crate::typing::SavedMode;
-
-/// The way back to how the terminal was.
-pub(super) struct Terminal {
-    _mode: SavedMode,
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // The end of marks around what is pasted, if the editor was left in the middle of a line.
-        let _gone = screen::print(b"\x1b[?2004l");
-    }
-}
 
 /// Reads lines and prints what comes from `news` above them, until either ends.
 ///
@@ -41,7 +29,7 @@ impl Drop for Terminal {
 /// The line editor does not start; `news` is as it was.
 pub(super) fn start(
     news: mpsc::Receiver<News>,
-) -> Result<(mpsc::Receiver<io::Result<String>>, Terminal), mpsc::Receiver<News>> {
+) -> Result<(mpsc::Receiver<io::Result<String>>, EditedMode), mpsc::Receiver<News>> {
     // Unless colours are forced, it says nothing of mere moves.
     let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).build();
     let Ok(mut editor) = Editor::<Line, _>::with_history(config, MemHistory::new()) else {
@@ -50,7 +38,7 @@ pub(super) fn start(
     let desk = Arc::new(Shared::default());
     editor.set_helper(Some(Line(Arc::clone(&desk))));
     let (sender, lines) = mpsc::channel(MAX_LINES);
-    let terminal = Terminal { _mode: SavedMode::new() };
+    let terminal = EditedMode::new();
     let read = Arc::clone(&desk);
     tokio::task::spawn_blocking(move || read_all(&mut editor, &read, &sender));
     tokio::task::spawn_blocking(move || print_all(news, &desk));

@@ -242,3 +242,34 @@ fn completions_exist_for_every_shell() {
         assert!(ended.exit == 0 && ended.out().contains("relay-only"), "{shell}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_not_unicode_is_told_by_its_bytes() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let world = World::new();
+    world.write("sender/f", "content");
+    let sender = world.send(&["f"]);
+    let mut command = world.command("receiver", &["receive", "--json", "--accept-file", "-o"]);
+    let mut name = world.path("receiver/").into_os_string().into_vec();
+    name.extend(b"caf\xe9");
+    let path = std::ffi::OsString::from_vec(name.clone());
+    command.arg(&path).arg(sender.code());
+    let received = Running::start(command).end();
+    assert_eq!(received.exit, 0, "{received}");
+    let done = received.events().pop().unwrap();
+    let digits: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(done["path_bytes"], digits);
+    assert_eq!(fs::read(path).unwrap(), b"content");
+}
+
+#[test]
+fn a_configured_folder_may_be_named_from_the_home_directory() {
+    let world = World::new();
+    world.write("sender/f", "content");
+    world.write("home/Downloads/.keep", "");
+    world.write("receiver/config.toml", "download-dir = \"~/Downloads\"\n");
+    world.transfer(&["f"], &["--config", "config.toml", "--accept-file"]);
+    assert_eq!(world.read("home/Downloads/f"), b"content");
+}

@@ -6,16 +6,21 @@
 
 use std::process::Command;
 
-use crate::world::{Running, World};
+use crate::world::{Ended, Running, World};
 
 /// Starts our command in a terminal of 100 columns and 50 rows.
-fn in_terminal(world: &World, place: &str, arguments: &str) -> Running {
+pub(crate) fn in_terminal(world: &World, place: &str, arguments: &str) -> Running {
+    let line = format!("exec {} {arguments}", env!("CARGO_BIN_EXE_wormhole"));
+    shell_in_terminal(world, place, "xterm", &line)
+}
+
+/// Runs a line of shell in a terminal of 100 columns and 50 rows and of the type `term`.
+pub(crate) fn shell_in_terminal(world: &World, place: &str, term: &str, line: &str) -> Running {
     let ours = world.command(place, &[]);
-    let line =
-        format!("stty cols 100 rows 50; exec {} {arguments}", env!("CARGO_BIN_EXE_wormhole"));
+    let line = format!("stty cols 100 rows 50; {line}");
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    command.current_dir(world.path(place)).env("TERM", "xterm").env("SHELL", "/bin/sh");
+    command.current_dir(world.path(place)).env("TERM", term).env("SHELL", "/bin/sh");
     for (key, value) in ours.get_envs() {
         match value {
             Some(value) => command.env(key, value),
@@ -63,13 +68,13 @@ fn a_claimed_nameplate_has_to_be_finished() {
 #[test]
 fn a_typing_error_is_explained_and_asked_again() {
     let world = World::new();
-    let sender = world.send(&["--code", "4-our-own", "--text", "hello"]);
+    let sender = world.send(&["--code", "4-armistice-baboon", "--text", "hello"]);
     sender.code();
     let mut receiver = in_terminal(&world, "receiver", "receive");
     receiver.wait_for_prompt("Enter receive wormhole code: ");
-    receiver.type_in("four-our-own\r");
-    receiver.wait_for_prompt("a code begins with a number");
-    receiver.type_in("4-our-own\r");
+    receiver.type_in("four-armistice-baboon\r");
+    receiver.wait_for_prompt("\"four\" is not a number: a code begins with one");
+    receiver.type_in("4-armistice-baboon\r");
     let received = receiver.end();
     assert!(received.exit == 0 && received.out().ends_with("hello\r\n"), "{received}");
     assert!(received.out().contains("(note: you can use <Tab> to complete words)"), "{received}");
@@ -91,7 +96,10 @@ fn a_text_cannot_drive_the_terminal() {
     let world = World::new();
     let sender = world.send(&["--code", "4-our-own", "--text", "\u{1b}[31mred\u{202e}\n\ttabbed"]);
     sender.code();
-    let received = in_terminal(&world, "receiver", "receive 4-our-own").end();
+    let mut receiver = in_terminal(&world, "receiver", "receive 4-our-own");
+    receiver.wait_for_prompt("Use it anyway? (y/N): ");
+    receiver.type_in("y\r");
+    let received = receiver.end();
     assert!(received.out().ends_with("\\u{1b}[31mred\\u{202e}\r\n\ttabbed\r\n"), "{received}");
 }
 
@@ -117,4 +125,49 @@ fn a_progress_bar_is_shown_and_taken_away() {
     assert_eq!(received.exit, 0, "{received}");
     assert!(received.out().contains("MB/40.0 MB"), "{received}");
     assert!(!sender.end().stderr.contains("MB/40.0 MB"));
+}
+
+/// Says what a terminal that only types must not be sent.
+fn assert_plain(ended: &Ended) {
+    assert!(!ended.stdout.contains(&0x1b) && !ended.stderr.contains('\u{1b}'), "{ended}");
+}
+
+#[test]
+fn a_terminal_that_only_types_gets_no_escape_sequence() {
+    let world = World::new();
+    world.write("sender/f", vec![1; 40_000_000]);
+    let wormhole = env!("CARGO_BIN_EXE_wormhole");
+    let dumb = |place: &str, arguments: &str| {
+        shell_in_terminal(&world, place, "dumb", &format!("exec {wormhole} {arguments}"))
+    };
+    let sender = dumb("sender", "send --qr --code 4-armistice-baboon f");
+    sender.wait_for_prompt("please run:");
+    let mut receiver = dumb("receiver", "receive");
+    receiver.wait_for_prompt("Enter receive wormhole code: ");
+    receiver.type_in("4-armistice-babon\r");
+    receiver.wait_for_prompt("did you mean 'baboon'? Use it anyway? (y/N): ");
+    receiver.type_in("n\r");
+    receiver.wait_for_times("Enter receive wormhole code: ", 2);
+    receiver.type_in("4-armistice-baboon\r");
+    receiver.wait_for_prompt("ok? (Y/n): ");
+    receiver.type_in("y\r");
+    let (received, sent) = (receiver.end(), sender.end());
+    assert_eq!((received.exit, sent.exit), (0, 0), "{received}{sent}");
+    for ended in [received, sent] {
+        assert_plain(&ended);
+    }
+    for arguments in [
+        "--help",
+        "help send",
+        "--frobnicate",
+        "send /nowhere",
+        "receive x",
+        "doctor --no-such",
+        "whisper keys",
+        "whisper post --topic lobby --password x --rpc http://127.0.0.1:9 hello",
+    ] {
+        assert_plain(&dumb("sender", arguments).end());
+    }
+    let without = format!("unset TERM; exec {wormhole} --help");
+    assert_plain(&shell_in_terminal(&world, "sender", "xterm", &without).end());
 }

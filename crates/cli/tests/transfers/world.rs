@@ -304,6 +304,12 @@ impl Running {
         assert!(self.says_within(PATIENCE, mark), "no {mark:?}");
     }
 
+    /// Waits until `mark` was said so many times.
+    pub(crate) fn wait_for_times(&self, mark: &str, times: usize) {
+        let enough = |said: &str| said.matches(mark).count() >= times;
+        assert!(self.is_within(PATIENCE, enough), "{mark:?} was not said {times} times");
+    }
+
     /// Types `keys` again and again until they have the effect of saying `mark`.
     pub(crate) fn type_until(&mut self, keys: &str, mark: &str) {
         let deadline = Instant::now() + PATIENCE;
@@ -317,11 +323,16 @@ impl Running {
     }
 
     fn says_within(&self, patience: Duration, mark: &str) -> bool {
+        self.is_within(patience, |said| said.contains(mark))
+    }
+
+    /// Whether one of the outputs comes to be as it should.
+    fn is_within(&self, patience: Duration, is_right: impl Fn(&str) -> bool) -> bool {
         let deadline = Instant::now() + patience;
         let mut said = self.output.said.lock().unwrap();
         loop {
             let whole = [said.stderr.as_slice(), &said.stdout].map(String::from_utf8_lossy);
-            if whole.iter().any(|text| text.contains(mark)) {
+            if whole.iter().any(|text| is_right(text)) {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());

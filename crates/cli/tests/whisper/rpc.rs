@@ -227,11 +227,42 @@ fn at_a_terminal_what_others_say_stands_above_the_line_being_typed() {
     assert!(ended.exit == 130 && !out.contains("error"), "{ended}");
 }
 
-/// Runs `wormhole whisper` in a terminal, which `script` makes (util-linux).
+#[test]
+#[cfg(target_os = "linux")]
+fn a_talk_is_suspended_and_continued_with_what_was_typed() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, ALONE);
+    let ours = env!("CARGO_BIN_EXE_wormhole");
+    let mut shell = shell_line(&folder, "PS1='$ ' exec bash --norc --noprofile --noediting -i");
+    shell.wait_for_prompt("$ ");
+    shell.type_in(format!("{ours} whisper chat --topic lobby --rpc {}\r", server.http));
+    shell.wait_for_prompt("> ");
+    shell.type_in("hi bo");
+    shell.wait_for_prompt("hi bo");
+    shell.type_in("\x1a");
+    shell.wait_for_prompt("Stopped");
+    shell.type_in("fg\r");
+    // Typed letters come one by one; a line that is drawn comes whole.
+    shell.wait_for_prompt("> hi bo");
+    shell.type_in("b\r");
+    shell.wait_for_prompt("you               hi bob");
+    shell.type_in("more\x03");
+    shell.wait_for_times("$ ", 3);
+    shell.type_in("echo status=$?=; stty -a | tr ' ;' '\\n\\n' | grep -x -e icanon -e isig\r");
+    shell.wait_for_prompt("status=130=\r\nisig\r\nicanon\r\n");
+}
+
+/// Runs `wormhole whisper` in a terminal.
 #[cfg(target_os = "linux")]
 fn in_terminal(folder: &Folder, arguments: &[&str]) -> Running {
     let ours = env!("CARGO_BIN_EXE_wormhole");
-    let line = format!("stty cols 100 rows 50; exec {ours} whisper {}", arguments.join(" "));
+    shell_line(folder, &format!("exec {ours} whisper {}", arguments.join(" ")))
+}
+
+/// Runs a line of shell in a terminal, which `script` makes (util-linux).
+#[cfg(target_os = "linux")]
+fn shell_line(folder: &Folder, line: &str) -> Running {
+    let line = format!("stty cols 100 rows 50; {line}");
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     command.current_dir(&folder.0).env("TERM", "xterm").env("SHELL", "/bin/sh");

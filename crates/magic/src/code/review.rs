@@ -1,0 +1,349 @@
+//! A second look at a typed code: mistakes that a person can still correct, before the code is used.
+//!
+//! A code with any words is valid (docs/codes.md "Layout of a code"), so nothing here refuses one.
+//! It finds what looks like a mistake in writing down or typing a code made from the word list, and
+//! what was probably meant.
+
+use std::fmt;
+
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::{Code, Nameplate, wordlist};
+
+/// Something that looks like a mistake in a code.
+///
+/// It holds words of the code, which are secret: `Debug` hides them.
+#[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// The nameplate starts with a zero. Servers give out numbers without.
+    LeadingZero(Nameplate),
+    /// Two hyphens in a row, or a hyphen at the end: a word is missing.
+    MissingWord,
+    /// Every word is in the list, but two neighbours are in each other's place.
+    OtherOrder,
+    /// A word that a code of the list cannot have at its position: another one is missing before it.
+    OtherPosition(String),
+    /// Another character separates words, such as a dash that a word processor made of a hyphen.
+    OtherSeparator,
+    /// A word that is not in the list, and the one in the list that it most resembles.
+    UnknownWord {
+        /// The word as it was typed.
+        word: String,
+        /// The most similar word that may stand at its position, if any is similar at all.
+        nearest: Option<&'static str>,
+    },
+}
+
+impl fmt::Debug for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LeadingZero(_) => "LeadingZero",
+            Self::MissingWord => "MissingWord",
+            Self::OtherOrder => "OtherOrder",
+            Self::OtherPosition(_) => "OtherPosition(…)",
+            Self::OtherSeparator => "OtherSeparator",
+            Self::UnknownWord { .. } => "UnknownWord { … }",
+        })
+    }
+}
+
+/// What a second look at a code has found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Review {
+    /// What looks wrong; empty for every code that is made from the word list.
+    pub doubts: Vec<Doubt>,
+    /// The code that was probably meant.
+    pub suggestion: Option<Code>,
+}
+
+impl Code {
+    /// Looks for mistakes in a code that was made from the word list.
+    ///
+    /// ```
+    /// use wormhole_magic::code::Code;
+    ///
+    /// let review = Code::parse("7-gutarist-revenge").unwrap().review();
+    /// assert_eq!(review.doubts.len(), 1);
+    /// assert_eq!(review.suggestion.unwrap().to_string(), "7-guitarist-revenge");
+    /// assert!(Code::parse("7-guitarist-revenge").unwrap().review().doubts.is_empty());
+    /// ```
+    pub fn review(&self) -> Review {
+        if self.password.expose().is_empty() {
+            return Review::default();
+        }
+        if let Some(review) = self.review_separators() {
+            return review;
+        }
+        let mut doubts = Vec::new();
+        let nameplate = without_zeros(self.nameplate.as_str());
+        if nameplate != self.nameplate.as_str() {
+            doubts.push(Doubt::LeadingZero(self.nameplate.clone()));
+        }
+        let typed: Vec<_> = self.password.expose().split('-').take(MAX_WORDS).collect();
+        let (mut found, words) = review_words(&typed);
+        doubts.append(&mut found);
+        let words = words.map(|words| format!("{nameplate}-{}", words.join("-")));
+        let suggestion = words.and_then(|text| Self::parse(&text).ok());
+        let suggestion = suggestion.filter(|_| !doubts.is_empty());
+        Review { doubts, suggestion }
+    }
+
+    /// Finds separators that are not hyphens, if the words between them make more sense.
+    fn review_separators(&self) -> Option<Review> {
+        let text = self.to_string();
+        let tidy = tidied(&text);
+        if tidy.matches('-').count() <= text.matches('-').count() {
+            return None;
+        }
+        let meant = Self::parse(&tidy).ok()?;
+        let suggestion = meant.review().best(meant)?;
+        Some(Review { doubts: vec![Doubt::OtherSeparator], suggestion: Some(suggestion) })
+    }
+}
+
+impl Review {
+    /// The suggestion, or `reviewed` where nothing is wrong with it.
+    fn best(self, reviewed: Code) -> Option<Code> {
+        if self.doubts.is_empty() { Some(reviewed) } else { self.suggestion }
+    }
+}
+
+/// The code that was probably meant by a text that is not a code at all: with spaces or dashes
+/// in place of hyphens, wide digits, quotation marks around it.
+///
+/// ```
+/// use wormhole_magic::code::review::meant;
+///
+/// let code = meant("“7 – Guitarist – Revenge”").unwrap();
+/// assert_eq!(code.to_string(), "7-guitarist-revenge");
+/// assert_eq!(meant("what?"), None);
+/// ```
+pub fn meant(typed: &str) -> Option<Code> {
+    if typed.len() > MAX_TYPED {
+        return None;
+    }
+    let code = Code::parse(&tidied(typed)).ok()?;
+    let review = code.review();
+    let words_are_unknown = review.suggestion.is_none() && !review.doubts.is_empty();
+    if words_are_unknown { Some(code) } else { review.best(code) }
+}
+
+/// The same text with hyphens between its parts, in plain lower-case characters.
+fn tidied(text: &str) -> String {
+    let plain: String = text.nfkc().filter(|c| !is_invisible(*c)).collect();
+    let is_edge = |c: char| is_separator(c) || QUOTES.contains(c) || ",;:!?.".contains(c);
+    let lower = plain.trim_matches(is_edge).to_lowercase();
+    let parts: Vec<_> = lower.split(is_separator).filter(|part| !part.is_empty()).collect();
+    let joined = parts.join("-");
+    let zeros = joined.len() - without_zeros(&joined).len();
+    joined.get(zeros..).unwrap_or_default().to_owned()
+}
+
+/// The text without zeros before its first other digit.
+fn without_zeros(text: &str) -> &str {
+    let rest = text.trim_start_matches('0');
+    if rest.starts_with(|c: char| c.is_ascii_digit()) { rest } else { text }
+}
+
+/// Looks at words one by one; gives what was meant, where that is clear for all of them.
+fn review_words(typed: &[&str]) -> (Vec<Doubt>, Option<Vec<String>>) {
+    if let Some(words) = reordered(typed) {
+        return (vec![Doubt::OtherOrder], Some(words));
+    }
+    let mut doubts = Vec::new();
+    let mut meant = Some(Vec::new());
+    for (index, word) in typed.iter().copied().enumerate() {
+        if half(index).contains(&word) {
+            meant.iter_mut().for_each(|words| words.push(word.to_owned()));
+            continue;
+        }
+        let (doubt, nearest) = doubt(index, word);
+        doubts.push(doubt);
+        meant = meant.zip(nearest).map(|(mut words, nearest)| {
+            words.push(nearest.to_owned());
+            words
+        });
+    }
+    (doubts, meant)
+}
+
+/// What is wrong with a word that the list does not have at this position.
+fn doubt(index: usize, word: &str) -> (Doubt, Option<&'static str>) {
+    if word.is_empty() {
+        return (Doubt::MissingWord, None);
+    }
+    if half(index + 1).contains(&word) {
+        return (Doubt::OtherPosition(word.to_owned()), None);
+    }
+    let nearest = nearest(index, word);
+    (Doubt::UnknownWord { word: word.to_owned(), nearest }, nearest)
+}
+
+/// The words with neighbours swapped, if that puts every one in its place.
+fn reordered(typed: &[&str]) -> Option<Vec<String>> {
+    let fits = |words: &[&str]| words.iter().enumerate().all(|(at, it)| half(at).contains(it));
+    if fits(typed) {
+        return None;
+    }
+    let mut words = typed.to_owned();
+    for (pair, index) in words.chunks_exact_mut(2).zip((0..).step_by(2)) {
+        if let [first, second] = pair
+            && half(index).contains(second)
+            && half(index + 1).contains(first)
+        {
+            std::mem::swap(first, second);
+        }
+    }
+    fits(&words).then(|| words.into_iter().map(str::to_owned).collect())
+}
+
+/// The most similar word that may stand at this position.
+fn nearest(index: usize, typed: &str) -> Option<&'static str> {
+    let typed: String = typed.nfkc().filter(|c| !is_invisible(*c)).collect();
+    let typed = typed.to_lowercase();
+    let length = typed.chars().count();
+    if length > MAX_WORD {
+        return None;
+    }
+    let distances = half(index).iter().map(|word| (strsim::osa_distance(word, &typed), *word));
+    let (distance, word) = distances.min()?;
+    (distance <= length.div_ceil(4).min(MAX_DISTANCE)).then_some(word)
+}
+
+/// The half of the list that a word at this position comes from.
+fn half(index: usize) -> &'static [&'static str; 256] {
+    if index % 2 == 0 { &wordlist::THREE_SYLLABLES } else { &wordlist::TWO_SYLLABLES }
+}
+
+fn is_separator(c: char) -> bool {
+    c.is_whitespace() || c == '_' || DASHES.contains(c)
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{fe0e}'..='\u{fe0f}' | '\u{feff}')
+}
+
+/// Characters that people and their programs write for a hyphen, after NFKC.
+const DASHES: &str = "-\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{2015}\u{2212}\u{2e3a}\u{2e3b}~";
+
+/// Marks around something that is quoted.
+const QUOTES: &str = "\"'`<>\u{ab}\u{bb}\u{2018}\u{2019}\u{201a}\u{201c}\u{201d}\u{201e}";
+
+/// Characters of a text that is looked at; longer ones are not a code with mistakes.
+const MAX_TYPED: usize = 400;
+
+/// Words of a code that are looked at: as many as a new code can have.
+const MAX_WORDS: usize = 32;
+
+/// Letters of a word that is compared with the list: the longest one has 11.
+const MAX_WORD: usize = 16;
+
+/// Letters that may be wrong in a long word.
+const MAX_DISTANCE: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn review(text: &str) -> Review {
+        Code::parse(text).unwrap().review()
+    }
+
+    fn suggested(text: &str) -> Option<String> {
+        review(text).suggestion.map(|code| code.to_string())
+    }
+
+    fn unknown(word: &str, nearest: Option<&'static str>) -> Doubt {
+        Doubt::UnknownWord { word: word.to_owned(), nearest }
+    }
+
+    #[test]
+    fn codes_of_the_list_raise_no_doubt() {
+        for text in ["7-guitarist-revenge", "12-adroitness", "4-armistice-baboon-zulu", "0-"] {
+            let looked_at = Code::parse(text).unwrap();
+            let is_listed = !text.contains("zulu");
+            assert_eq!(looked_at.review() == Review::default(), is_listed, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_word_is_named_with_the_nearest_of_its_position() {
+        let found = review("7-gutarist-revenge");
+        assert_eq!(found.doubts, [unknown("gutarist", Some("guitarist"))]);
+        assert_eq!(suggested("7-gutarist-revenge").as_deref(), Some("7-guitarist-revenge"));
+        assert_eq!(suggested("7-guitarist-revnege").as_deref(), Some("7-guitarist-revenge"));
+    }
+
+    #[test]
+    fn capitals_and_wide_letters_are_the_nearest_word_itself() {
+        assert_eq!(suggested("7-Guitarist-REVENGE").as_deref(), Some("7-guitarist-revenge"));
+        assert_eq!(
+            suggested("7-ｇｕｉｔａｒｉｓｔ-revenge").as_deref(),
+            Some("7-guitarist-revenge")
+        );
+    }
+
+    #[test]
+    fn words_that_resemble_none_have_no_suggestion() {
+        assert_eq!(review("4-xq-yz").doubts, [unknown("xq", None), unknown("yz", None)]);
+        assert_eq!(suggested("4-xq-revenge"), None);
+        assert_eq!(suggested(&format!("4-{}", "x".repeat(1000))), None);
+    }
+
+    #[test]
+    fn swapped_words_are_put_in_order() {
+        assert_eq!(review("7-revenge-guitarist").doubts, [Doubt::OtherOrder]);
+        assert_eq!(suggested("7-revenge-guitarist").as_deref(), Some("7-guitarist-revenge"));
+    }
+
+    #[test]
+    fn a_dropped_word_is_noticed() {
+        assert_eq!(review("4-own_words").doubts, [unknown("own_words", None)]);
+        assert_eq!(review("7-revenge").doubts, [Doubt::OtherPosition("revenge".to_owned())]);
+        assert_eq!(review("7-guitarist-").doubts, [Doubt::MissingWord]);
+        assert_eq!(suggested("7-guitarist-"), None);
+    }
+
+    #[test]
+    fn zeros_before_the_nameplate_are_left_out() {
+        let nameplate = Nameplate::parse("007").unwrap();
+        assert_eq!(review("007-guitarist-revenge").doubts, [Doubt::LeadingZero(nameplate)]);
+        assert_eq!(suggested("007-guitarist-revenge").as_deref(), Some("7-guitarist-revenge"));
+        assert_eq!(review("0-guitarist-revenge"), Review::default());
+    }
+
+    #[test]
+    fn a_dash_between_words_is_a_hyphen() {
+        for text in ["7-guitarist–revenge", "7-guitarist_revenge", "7-Guitarist—revenge"] {
+            assert_eq!(review(text).doubts, [Doubt::OtherSeparator], "{text}");
+            assert_eq!(suggested(text).as_deref(), Some("7-guitarist-revenge"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_code_is_corrected_where_it_is_clear() {
+        for text in [
+            "7–guitarist–revenge",
+            "7 guitarist revenge",
+            "７-guitarist-revenge",
+            " 7-guitarist-revenge.",
+            "«07 - Guitarist - Revnege»",
+            "7\u{200b}-guitarist\u{ad}-revenge\u{feff}",
+        ] {
+            let code = meant(text).map(|code| code.to_string());
+            assert_eq!(code.as_deref(), Some("7-guitarist-revenge"), "{text}");
+        }
+        assert_eq!(meant("4 our own").map(|code| code.to_string()).as_deref(), Some("4-our-own"));
+        for text in ["", "guitarist-revenge", "7", "0", "-", &"7 ".repeat(300)] {
+            assert_eq!(meant(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_output_hides_the_words() {
+        let text = format!("{:?}", review("7-secret-words"));
+        assert!(!text.contains("secret") && !text.contains("words"), "{text}");
+    }
+}
