@@ -13,6 +13,7 @@
 //! Frames leave in the order in which the reference would send them: a frame that answers a later
 //! message waits until the store has answered the earlier ones.
 
+mod echo;
 mod fault;
 mod frame;
 mod reply;
@@ -26,6 +27,7 @@ use wormhole_kit::UnixTime;
 
 use super::hashcash;
 use super::message::{HashcashDemand, Welcome};
+pub use echo::{MAX_ECHO, MAX_ID};
 pub use fault::{Fault, MAX_NAME, Refusal};
 use frame::Frame;
 use reply::Reply;
@@ -103,6 +105,21 @@ pub enum Request {
     Release(String),
 }
 
+impl Request {
+    /// What it takes in memory, in bytes, roughly.
+    pub const fn bytes(&self) -> usize {
+        let texts = match self {
+            Self::Add { mailbox, message: NewMessage { phase, body, id } } => {
+                mailbox.len() + phase.len() + body.len() + id.len()
+            }
+            Self::Claim(name) | Self::Open(name) | Self::Release(name) => name.len(),
+            Self::Close { mailbox, .. } => mailbox.len(),
+            Self::Allocate | Self::Bind(..) | Self::List => 0,
+        };
+        OVERHEAD + texts
+    }
+}
+
 /// A message on its way into a mailbox.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -171,6 +188,25 @@ pub enum Answer {
     Released,
 }
 
+impl Answer {
+    /// What it takes in memory, in bytes, roughly.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Added(stored) => stored.bytes(),
+            Self::Opened(messages) => messages.iter().map(|stored| stored.bytes()).sum(),
+            Self::Nameplates(names) => {
+                names.iter().map(|name| size_of::<String>() + name.len()).sum()
+            }
+            Self::Allocated(_)
+            | Self::Bound
+            | Self::Claimed(_)
+            | Self::Closed
+            | Self::Refused(_)
+            | Self::Released => 0,
+        }
+    }
+}
+
 /// What a [`Client`] wants done.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "drivers must handle every output")]
@@ -229,7 +265,12 @@ impl Client {
     pub fn wants_input(&self) -> bool {
         !self.dismissed
             && self.slots.unanswered() < MAX_UNANSWERED
-            && self.slots.held_bytes() < MAX_HELD
+            && self.slots.held_bytes() + self.slots.asked_bytes() < MAX_HELD
+    }
+
+    /// Bytes of answers and messages that wait here to be polled.
+    pub const fn held_bytes(&self) -> usize {
+        self.slots.held_bytes()
     }
 
     /// Takes in one whole message of the client, text or binary.
@@ -242,32 +283,41 @@ impl Client {
         };
         let frame = match Frame::parse(text) {
             Ok(frame) => frame,
-            Err((fault, orig)) => return self.refuse(now, fault, orig),
+            Err((fault, orig)) => {
+                return self.refuse(now, fault, &echo::value(orig, MAX_ECHO));
+            }
         };
         let Some(kind) = frame.kind() else {
-            return self.refuse(now, Fault::MissingType, frame.whole);
+            return self.refuse(now, Fault::MissingType, &echo::message(&frame));
         };
-        let ack = Reply::Ack { id: frame.id.unwrap_or(RawValue::NULL) }.encode(now);
+        let ack = Reply::Ack { id: &frame.short_id() }.encode(now);
         match self.obey(&kind, &frame) {
             Ok(Deed::Ask(request, undo)) => {
-                let id = self.slots.reserve(ack, frame.whole, undo);
+                let orig = echo::message(&frame).into_owned();
+                let id = self.slots.reserve(ack, orig, request.bytes(), undo);
                 self.requests.push_back((RequestId(id), request));
             }
             Ok(Deed::Nothing) => self.slots.push(ack),
             Ok(Deed::Pong(pong)) => {
                 self.slots.push(ack);
+                let pong = &echo::value(pong, MAX_ECHO);
                 self.slots.push(Reply::Pong { pong }.encode(now));
             }
             Err(fault) => {
                 self.slots.push(ack);
-                self.refuse(now, fault, frame.whole);
+                self.refuse(now, fault, &echo::message(&frame));
             }
         }
     }
 
-    /// Takes note of a frame that was too long to be taken in at all.
+    /// Refuses a frame that was longer than `limit` bytes and has been dropped.
     pub fn handle_oversized(&mut self, now: UnixTime, limit: usize) {
         self.refuse(now, Fault::FrameTooLong(limit), RawValue::NULL);
+    }
+
+    /// Refuses a frame that has been dropped because there was no memory left for it.
+    pub fn handle_dropped(&mut self, now: UnixTime) {
+        self.refuse(now, Fault::NoMemory, RawValue::NULL);
     }
 
     /// Takes in the store's answer to a request.
@@ -414,7 +464,7 @@ impl Client {
         };
         let phase = frame.phase.name("phase")?.ok_or(Fault::MissingPhase)?;
         let body = frame.body.text("body")?.ok_or(Fault::MissingBody)?;
-        let id = frame.id.unwrap_or(RawValue::NULL).get().to_owned();
+        let id = frame.short_id().get().to_owned();
         let message = NewMessage { phase, body, id };
         Ok(Deed::Ask(Request::Add { mailbox, message }, None))
     }

@@ -49,6 +49,9 @@ pub enum Fault {
     /// The frame is JSON, but no object.
     #[error("frame is not a JSON object")]
     NotAnObject,
+    /// The frame was dropped unread: it was long, and what is held for clients is bounded.
+    #[error("no memory left for a message of this length, try again later")]
+    NoMemory,
     /// `bind` comes first.
     #[error("must bind first")]
     NotBound,
@@ -112,12 +115,18 @@ pub enum Refusal {
     /// This side released the nameplate before.
     #[error("reclaimed")]
     Reclaimed,
+    /// The database holds as much as it may.
+    #[error("the server's storage is full, try again later")]
+    StorageFull,
     /// The client's address has claimed too often lately.
     #[error("too many claims from your address, try again later")]
     TooManyClaims,
     /// The client's address has sent too much lately.
     #[error("too many messages from your address, try again later")]
     TooManyMessages,
+    /// The client's address has as much stored as one address may.
+    #[error("your address has too much stored on this server, try again later")]
+    TooMuchStored,
     /// The request could not be made durable. Nothing of it was kept.
     #[error("the server cannot store this now, try again later")]
     Unavailable,

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::echo::{self, MAX_ID};
 use super::fault::{Fault, MAX_NAME};
 
 /// One message of a client, in pieces.
@@ -76,6 +77,11 @@ impl<'a> Frame<'a> {
         Ok(Self { whole, ..frame })
     }
 
+    /// The `id` as it is repeated: `null` if there is none.
+    pub(super) fn short_id(&self) -> Cow<'a, RawValue> {
+        echo::value(self.id.unwrap_or(RawValue::NULL), MAX_ID)
+    }
+
     /// The `type`, if there is one; empty if it is no string, which no type is.
     pub(super) fn kind(&self) -> Option<String> {
         match self.kind.text("type") {
@@ -84,10 +90,32 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// The keys of the protocol that the message has, with their values.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, &'a RawValue)> {
+        let all = [
+            ("appid", self.appid.0),
+            ("body", self.body.0),
+            ("client_version", self.client_version),
+            ("id", self.id),
+            ("mailbox", self.mailbox.0),
+            ("method", self.method.0),
+            ("mood", self.mood.0),
+            ("nameplate", self.nameplate.0),
+            ("phase", self.phase.0),
+            ("ping", self.ping),
+            ("side", self.side.0),
+            ("stamp", self.stamp.0),
+            ("type", self.kind.0),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key, value?)))
+    }
+
     /// Name and version of the client's program, as far as they can be understood.
     pub(super) fn client_version(&self) -> (Option<String>, Option<String>) {
+        // A list of a million short entries would take many times the memory of its text.
+        let short = self.client_version.filter(|value| value.get().len() <= MAX_VERSION);
         let list: Option<Vec<&RawValue>> =
-            self.client_version.and_then(|value| serde_json::from_str(value.get()).ok());
+            short.and_then(|value| serde_json::from_str(value.get()).ok());
         let list = list.unwrap_or_default();
         let word = |at: usize| Field(list.get(at).copied()).name("client_version").ok().flatten();
         (word(0), word(1))
@@ -153,6 +181,9 @@ impl<'de> Visitor<'de> for FrameVisitor {
         Ok(frame)
     }
 }
+
+/// Longest JSON text of a `client_version` that is read, in bytes: two names of any kind fit.
+const MAX_VERSION: usize = 16 * MAX_NAME;
 
 /// A key, copied only if it is written with escapes.
 #[derive(Deserialize)]

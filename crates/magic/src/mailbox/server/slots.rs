@@ -21,6 +21,7 @@ pub(super) struct Slots {
     gaps: VecDeque<Gap>,
     next: u64,
     held_bytes: usize,
+    asked_bytes: usize,
 }
 
 /// One frame.
@@ -36,7 +37,10 @@ struct Gap {
     id: u64,
     /// Says that the request has been done or refused; so it must not leave before that.
     ack: String,
-    question: Box<RawValue>,
+    /// The message that asked, shortened, for the `error` that a refusal becomes.
+    orig: Box<RawValue>,
+    /// Size of the request that the store has.
+    asked_bytes: usize,
     undo: Option<Undo>,
     behind: Vec<Slot>,
 }
@@ -47,9 +51,14 @@ impl Slots {
         self.gaps.len()
     }
 
-    /// Size of everything that waits, in bytes.
+    /// Size of everything that waits here, in bytes.
     pub(super) const fn held_bytes(&self) -> usize {
         self.held_bytes
+    }
+
+    /// Size of the requests that the store has and has not answered, in bytes.
+    pub(super) const fn asked_bytes(&self) -> usize {
+        self.asked_bytes
     }
 
     /// Whether a frame may leave now.
@@ -74,27 +83,36 @@ impl Slots {
         self.ready.push_back(slot);
     }
 
-    /// Leaves a gap for the acknowledgement of and the answer to `question`.
-    pub(super) fn reserve(&mut self, ack: String, question: &RawValue, undo: Option<Undo>) -> u64 {
+    /// Leaves a gap for the acknowledgement of a request of `asked_bytes` and for its answer.
+    pub(super) fn reserve(
+        &mut self,
+        ack: String,
+        orig: Box<RawValue>,
+        asked_bytes: usize,
+        undo: Option<Undo>,
+    ) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.held_bytes += ack.len() + question.get().len();
-        let question = question.to_owned();
-        self.gaps.push_back(Gap { id, ack, question, undo, behind: Vec::new() });
+        self.held_bytes += ack.len() + orig.get().len();
+        self.asked_bytes += asked_bytes;
+        self.gaps.push_back(Gap { id, ack, orig, asked_bytes, undo, behind: Vec::new() });
         id
     }
 
     /// The message that asked for request `id`, and what a refusal takes back.
     pub(super) fn request(&self, id: u64) -> Option<(&RawValue, Option<Undo>)> {
         let gap = self.gaps.iter().find(|gap| gap.id == id)?;
-        Some((&gap.question, gap.undo))
+        Some((&gap.orig, gap.undo))
     }
 
     /// Puts the answer into the gap of request `id`. An answer that nobody waits for is dropped.
     pub(super) fn fill(&mut self, id: u64, answer: impl IntoIterator<Item = Slot>) {
         let Some(at) = self.gaps.iter().position(|gap| gap.id == id) else { return };
-        let Some(Gap { ack, question, behind, .. }) = self.gaps.remove(at) else { return };
-        self.held_bytes -= question.get().len();
+        let Some(Gap { ack, orig, asked_bytes, behind, .. }) = self.gaps.remove(at) else {
+            return;
+        };
+        self.held_bytes -= orig.get().len();
+        self.asked_bytes -= asked_bytes;
         let held_bytes = &mut self.held_bytes;
         let answer = answer.into_iter().inspect(|slot| *held_bytes += slot.bytes());
         let slots = std::iter::once(Slot::Frame(ack)).chain(answer).chain(behind);

@@ -188,6 +188,10 @@ fn a_frame_nested_a_million_deep_is_only_another_bad_frame() {
     let deep = format!("{{\"type\":\"ping\",\"ping\":{}{}}}", "[".repeat(9999), "]".repeat(9999));
     client.handle_frame(now(), deep.as_bytes());
     assert!(client.slots.pop().unwrap().contains("\"ack\""));
+    assert!(client.slots.pop().unwrap().contains("\"pong\":null"));
+    let deep = format!("{{\"type\":\"ping\",\"ping\":{}{}}}", "[".repeat(500), "]".repeat(500));
+    client.handle_frame(now(), deep.as_bytes());
+    client.slots.pop();
     assert!(client.slots.pop().unwrap().contains("[[[[["));
 }
 
@@ -198,6 +202,53 @@ fn what_is_sent_back_is_exactly_what_came() {
     client.handle_frame(now(), frame.as_bytes());
     assert!(client.slots.pop().unwrap().contains(r#""id":123456789012345678901234567890,"#));
     assert!(client.slots.pop().unwrap().contains(&format!(r#""orig":{frame},"#)));
+}
+
+#[test]
+fn long_values_come_back_shortened() {
+    let long = "é\n".repeat(1_000_000);
+    let cut = &long.chars().take(64).collect::<String>();
+    let mut client = greeted();
+    say(&mut client, json!({"type": "ping", "ping": long, "id": long}));
+    let pong = json!({"type": "pong", "pong": cut});
+    assert_eq!(frames(&mut client), [json!({"type": "ack", "id": cut}), pong]);
+    // What is no text cannot be cut.
+    let list = vec![0; 1000];
+    say(&mut client, json!({"type": "ping", "ping": list, "id": {"a": list}}));
+    let pong = json!({"type": "pong", "pong": null});
+    assert_eq!(frames(&mut client), [json!({"type": "ack", "id": null}), pong]);
+    // A long refused message keeps the keys that clients need to read it.
+    let add = json!({"type": "add", "phase": "0", "body": "ab".repeat(1000), "id": 7, "x": long});
+    say(&mut client, add);
+    let orig = json!({"type": "add", "phase": "0", "body": "ab".repeat(32), "id": 7});
+    let error = json!({"type": "error", "error": "must bind first", "orig": orig});
+    assert_eq!(frames(&mut client), [json!({"type": "ack", "id": 7}), error]);
+    for other in [json!(long), json!([long])] {
+        client.handle_frame(now(), other.to_string().as_bytes());
+        let orig = other.is_string().then_some(cut);
+        let error = "frame is not a JSON object";
+        assert_eq!(frames(&mut client), [json!({"type": "error", "error": error, "orig": orig})]);
+    }
+}
+
+#[test]
+fn a_message_that_waits_for_the_store_does_not_wait_here_as_well() {
+    let mut client = opened();
+    let body = "ab".repeat(1 << 20);
+    say(&mut client, json!({"type": "add", "phase": "0", "body": body, "id": body}));
+    let (id, request) = request(&mut client);
+    assert!(client.held_bytes() < 2000 && request.bytes() < body.len() + 1000);
+    client.handle_answer(now(), id, &Answer::Refused(Refusal::MailboxFull));
+    let frames = frames(&mut client);
+    assert_eq!(frames[1]["orig"]["body"], "ab".repeat(32));
+}
+
+#[test]
+fn a_list_of_any_length_is_no_client_version() {
+    let mut client = greeted();
+    let version = vec![0; 1_000_000];
+    say(&mut client, json!({"type": "bind", "appid": "a", "side": "s", "client_version": version}));
+    assert_eq!(request(&mut client).1, Request::Bind(None, None));
 }
 
 #[test]
@@ -493,9 +544,11 @@ fn a_client_far_ahead_of_the_store_is_not_listened_to() {
     assert!(!client.wants_input());
     answer(&mut client, &Answer::Nameplates(Vec::new()));
     assert!(client.wants_input());
-    let big = json!({"type": "close", "mailbox": "m", "x": "x".repeat(MAX_HELD)});
-    say(&mut client, big);
+    let mut client = opened();
+    say(&mut client, json!({"type": "add", "phase": "0", "body": "x".repeat(MAX_HELD)}));
     assert!(!client.wants_input());
+    answer(&mut client, &Answer::Added(message("us", "0")));
+    assert!(client.wants_input());
 }
 
 /// A client of a server that demands work.
