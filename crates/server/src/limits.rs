@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,10 +71,21 @@ enum Place {
     Wide(u64),
 }
 
+/// What clients of one address make the server keep, in bytes. A service that bounds it counts it.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// In memory.
+    pub(crate) memory: AtomicUsize,
+    /// In a database.
+    pub(crate) stored: AtomicU64,
+}
+
 /// What one address has done lately.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Account {
     links: u32,
+    /// Shared with everything that is counted there.
+    held: Arc<Held>,
     entries: Spent,
     claims: Spent,
     visits: Spent,
@@ -93,6 +105,7 @@ pub(crate) struct Pass {
     limits: Arc<Limits>,
     /// The account and the day it belongs to; none if the address is not limited.
     account: Option<(Place, u64)>,
+    held: Arc<Held>,
 }
 
 impl Limits {
@@ -119,38 +132,42 @@ impl Limits {
     /// Admits a link, if there is room.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Pass> {
         let exempt = address.to_canonical().is_loopback() && !self.loopback_too;
-        self.admit_unless_full((!exempt).then_some(address), now)
+        self.admit_unless_full(address, !exempt, now)
     }
 
     /// Admits a link that came through a proxy, if there is room. Nobody is exempt there: what looks
     /// like loopback is a proxy that does not say whose the link is.
     pub(crate) fn admit_forwarded(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Pass> {
-        self.admit_unless_full(Some(address), now)
+        self.admit_unless_full(address, true, now)
     }
 
-    /// Admits a link on the account of its address, if there is to be one.
-    fn admit_unless_full(self: &Arc<Self>, address: Option<IpAddr>, now: Instant) -> Option<Pass> {
+    /// Admits a link. What it makes the server keep is counted by its address in any case, its links
+    /// and rates only if they are limited.
+    fn admit_unless_full(
+        self: &Arc<Self>,
+        address: IpAddr,
+        is_limited: bool,
+        now: Instant,
+    ) -> Option<Pass> {
         let mut ledger = self.lock();
         if self.altogether > 0 && ledger.links >= self.altogether {
             return None;
         }
-        let account = match address {
-            None => None,
-            Some(address) => {
-                let (place, generation) = ledger.place(address, now);
-                let account = ledger.account(place, now);
-                let Allowance { links, links_per_minute, .. } = self.allowance;
-                if (links > 0 && account.links >= links)
-                    || !account.entries.spend(links_per_minute, 1.0, now)
-                {
-                    return None;
-                }
-                account.links += 1;
-                Some((place, generation))
+        let (place, generation) = ledger.place(address, now);
+        let account = ledger.account(place, now);
+        if is_limited {
+            let Allowance { links, links_per_minute, .. } = self.allowance;
+            if (links > 0 && account.links >= links)
+                || !account.entries.spend(links_per_minute, 1.0, now)
+            {
+                return None;
             }
-        };
+            account.links += 1;
+        }
+        let held = Arc::clone(&account.held);
         ledger.links += 1;
-        Some(Pass { limits: Arc::clone(self), account })
+        let account = is_limited.then_some((place, generation));
+        Some(Pass { limits: Arc::clone(self), account, held })
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
@@ -159,6 +176,23 @@ impl Limits {
 }
 
 impl Pass {
+    /// What the clients of the link's address make the server keep.
+    pub(crate) const fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+
+    /// Takes back that the link counted as one of those per minute: it only asked whether the server
+    /// is well.
+    pub(crate) fn forgive_entry(&self) {
+        let Some((place, generation)) = self.account else { return };
+        let mut ledger = self.limits.lock();
+        if ledger.generation == generation
+            && let Some(account) = ledger.known(place)
+        {
+            account.entries.amount = (account.entries.amount - 1.0).max(0.0);
+        }
+    }
+
     /// Whether the link's address may allocate or claim a nameplate now.
     pub(crate) fn may_claim(&self, now: Instant) -> bool {
         let limit = self.limits.allowance.claims;
@@ -263,17 +297,28 @@ impl Book {
 
 impl Account {
     /// An account of somebody who has done nothing lately.
-    const fn new(now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         let nothing = Spent { amount: 0.0, at: now };
-        Self { links: 0, entries: nothing, claims: nothing, visits: nothing, messages: nothing }
+        let held = Arc::default();
+        Self {
+            links: 0,
+            held,
+            entries: nothing,
+            claims: nothing,
+            visits: nothing,
+            messages: nothing,
+        }
     }
 
     /// Whether forgetting it would forgive anything.
     fn matters(&self, now: Instant) -> bool {
         let recent =
             |spent: &Spent| spent.amount > 0.0 && now.saturating_duration_since(spent.at) < MINUTE;
-        let Self { links, entries, claims, visits, messages } = self;
-        *links > 0 || [entries, claims, visits, messages].into_iter().any(recent)
+        let Self { links, held, entries, claims, visits, messages } = self;
+        // Whoever else has it counts something there.
+        *links > 0
+            || Arc::strong_count(held) > 1
+            || [entries, claims, visits, messages].into_iter().any(recent)
     }
 }
 
@@ -309,7 +354,7 @@ const BYTES_PER_MESSAGE: usize = 64 << 10;
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
 /// Accounts in a book beyond which those that are settled are forgotten, and no more are made. About
-/// 10 MB.
+/// 15 MB.
 const MAX_ACCOUNTS: usize = 100_000;
 
 #[cfg(test)]

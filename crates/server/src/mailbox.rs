@@ -15,7 +15,7 @@ mod counters;
 mod hub;
 mod inbox;
 mod link;
-mod partial;
+mod memory;
 mod service;
 mod store;
 mod usage;
@@ -34,12 +34,12 @@ use crate::entrance::{Entrance, ProxyHeader};
 use crate::limits::{Allowance, Limits};
 use crate::{Host, ServerError};
 use counters::Counters;
-use hub::{Hub, Parts};
+use hub::{Failed, Hub, Parts};
 use link::Patience;
-use partial::Budget;
+use memory::Budget;
 use service::{Service, Settings};
 pub(crate) use store::Imported;
-use store::{Capacity, Store};
+use store::{Capacity, Quota, Store};
 use usage::UsageLog;
 
 /// What can be configured about the mailbox server.
@@ -56,6 +56,10 @@ pub(crate) struct Config {
     /// Database to record usage in
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_db: Option<PathBuf>,
+
+    /// Bytes of the usage database before its oldest records are removed; 0 is any number
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub(crate) usage_bytes: u64,
 
     /// Round recorded times down to this many seconds; 0 records them as they are
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -114,10 +118,14 @@ pub(crate) struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     pub(crate) max_frame: usize,
 
-    /// Bytes of long messages that have begun and are not whole yet, of all clients together; at least
-    /// twice the longest message
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
-    pub(crate) partial_bytes: usize,
+    /// Bytes of memory that clients of one address may take: messages that are being read, and what
+    /// waits for a client to read it
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
+    pub(crate) memory_per_address: usize,
+
+    /// Bytes of memory that all clients together may take
+    #[arg(long, value_name = "BYTES", default_value_t = 128 << 20)]
+    pub(crate) memory_bytes: usize,
 
     /// Messages that a mailbox may hold; 0 is any number
     #[arg(long, value_name = "N", default_value_t = 10_000)]
@@ -127,7 +135,15 @@ pub(crate) struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub(crate) mailbox_bytes: u64,
 
-    /// Bytes that may wait for a client to read them before it is cut off
+    /// Bytes that one address may have stored; 0 is any number
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    pub(crate) stored_per_address: u64,
+
+    /// Bytes that may be stored altogether; 0 is any number
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub(crate) stored_bytes: u64,
+
+    /// Bytes that may wait for a client to read them before it is disconnected
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20)]
     pub(crate) outgoing_bytes: usize,
 
@@ -173,35 +189,51 @@ pub(crate) fn import(config: &Config, source: &Path) -> Result<Imported, ServerE
 /// The same, on a socket that listens already.
 async fn serve_on(listener: TcpListener, config: &Config, host: Host) -> Result<(), ServerError> {
     let counters = Arc::new(Counters::default());
-    let (hub, thread) = Hub::start(config.parts(&counters)?)
+    let (hub, thread, failed) = Hub::start(config.parts(&counters)?)
         .map_err(|error| ServerError::System(error.to_string()))?;
     let shown = Arc::clone(&counters);
     host.metrics.register(move |page| shown.write(page));
     let url = if host.tls.is_some() { "wss://{}/v1" } else { "ws://{}/v1" };
     crate::net::announce("mailbox", url, &listener);
+    let budget = Arc::new(config.budget());
     let service = Service {
         hub: hub.clone(),
         counters,
         entrance: Entrance::new(Arc::new(config.limits()), config.trust_proxy),
         settings: config.settings(),
-        budget: Arc::new(config.budget()),
+        budget: Arc::clone(&budget),
         host,
         links: AtomicU64::new(0),
     };
-    Arc::new(service).run(listener).await;
+    tokio::select! {
+        () = Arc::new(service).run(listener) => {}
+        error = failure(failed) => return Err(error),
+        () = memory::give_back(&budget, &hub) => {}
+    }
     hub.close();
     // Ends at once: all links are gone, so nothing is left to store.
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     Ok(())
 }
 
+/// Waits until the database is lost; for ever, if it is not.
+async fn failure(failed: Failed) -> ServerError {
+    match failed.await {
+        Ok(error) => error,
+        Err(_) => std::future::pending().await,
+    }
+}
+
 impl Config {
     fn parts(&self, counters: &Arc<Counters>) -> Result<Parts, ServerError> {
-        let capacity = Capacity { messages: self.mailbox_messages, bytes: self.mailbox_bytes };
+        let quota = Quota { per_address: self.stored_per_address, database: self.stored_bytes };
+        let capacity =
+            Capacity { messages: self.mailbox_messages, bytes: self.mailbox_bytes, quota };
         let blur = Duration::from_secs(self.blur_usage);
+        let log = |path: &PathBuf| UsageLog::open(path, blur, self.usage_bytes);
         Ok(Parts {
             store: Store::open(&self.db, capacity)?,
-            usage: self.usage_db.as_ref().map(|path| UsageLog::open(path, blur)).transpose()?,
+            usage: self.usage_db.as_ref().map(log).transpose()?,
             counters: Arc::clone(counters),
             lists: !self.disallow_list,
             prune_period: Duration::from_secs(self.prune_seconds),
@@ -209,8 +241,14 @@ impl Config {
         })
     }
 
+    /// Memory for clients: at least so much that the longest message can be read and a full mailbox
+    /// shown, and for two addresses at a time.
     fn budget(&self) -> Budget {
-        Budget::new(self.partial_bytes.max(self.max_frame.saturating_mul(2)))
+        let shown = self.mailbox_bytes.saturating_add(self.mailbox_messages.saturating_mul(256));
+        let longest = self.max_frame.saturating_mul(2);
+        let least = longest.max(usize::try_from(shown).unwrap_or(usize::MAX).min(LARGEST_SHOWN));
+        let per_address = self.memory_per_address.max(least);
+        Budget::new(per_address, self.memory_bytes.max(per_address.saturating_mul(2)))
     }
 
     fn limits(&self) -> Limits {
@@ -242,6 +280,9 @@ impl Config {
         }
     }
 }
+
+/// Bytes of a full mailbox beyond which memory does not follow the configuration by itself.
+const LARGEST_SHOWN: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests;

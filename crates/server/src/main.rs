@@ -7,6 +7,7 @@ mod backup;
 mod config;
 mod drain;
 mod entrance;
+mod heap;
 mod http;
 mod limits;
 mod logging;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         Ok(Order::Import(settings, source)) => return report(import(&settings, &source)),
         Err(error) => return error.exit(),
     };
+    heap::configure();
     logging::start(settings.common.log, &settings.common.log_level);
     if let Err(error) = net::raise_file_limit() {
         tracing::warn!(%error, "the limit on open files stays low");

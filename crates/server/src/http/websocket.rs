@@ -24,8 +24,8 @@ pub(crate) struct Decoder {
     message: Vec<u8>,
     /// Whether a data message has begun and not ended.
     inside: bool,
-    /// Whether that message is being passed over: the bytes that it may have, and has not.
-    oversized: Option<NonZeroUsize>,
+    /// Whether that message is being passed over, and why.
+    passed_over: Option<PassedOver>,
     /// What has come of a control frame.
     control: Vec<u8>,
 }
@@ -40,11 +40,22 @@ struct Payload {
     mask: [u8; 4],
 }
 
+/// Why a message is passed over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum PassedOver {
+    /// It is longer than a message may be.
+    TooLong,
+    /// It was not wanted.
+    Unwanted,
+}
+
 /// One thing that a client sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Received {
     /// The client closes the link.
     Close,
+    /// A message has ended whose content was dropped by [`Decoder::pass_over`].
+    Dropped,
     /// A whole text or binary message.
     Message(Vec<u8>),
     /// A message has ended that was longer than so many bytes; its content is gone.
@@ -85,7 +96,7 @@ impl Decoder {
             payload: None,
             message: Vec::new(),
             inside: false,
-            oversized: None,
+            passed_over: None,
             control: Vec::new(),
         }
     }
@@ -95,10 +106,9 @@ impl Decoder {
         self.message.len()
     }
 
-    /// Lets go of what has come of a message that is not whole yet, and of what is still to come, as
-    /// if it were over the limit.
+    /// Drops what has come of a message that is not whole yet, and what is still to come of it.
     pub(crate) fn pass_over(&mut self) {
-        self.oversized = NonZeroUsize::new(self.message.len()).or(Some(self.limit));
+        self.passed_over = Some(PassedOver::Unwanted);
         self.message = Vec::new();
     }
 
@@ -181,11 +191,11 @@ impl Decoder {
     fn take_payload(&mut self, payload: &mut Payload, bytes: &[u8]) {
         let is_control = payload.opcode >= CLOSE;
         if !is_control && self.message.len() + bytes.len() > self.limit.get() {
-            self.oversized.get_or_insert(self.limit);
+            self.passed_over.get_or_insert(PassedOver::TooLong);
             self.message = Vec::new();
         }
         payload.left -= u64::try_from(bytes.len()).unwrap_or(payload.left);
-        if !is_control && self.oversized.is_some() {
+        if !is_control && self.passed_over.is_some() {
             return;
         }
         let target = if is_control { &mut self.control } else { &mut self.message };
@@ -212,8 +222,9 @@ impl Decoder {
                     return None;
                 }
                 let message = std::mem::take(&mut self.message);
-                Some(match self.oversized.take() {
-                    Some(limit) => Received::Oversized(limit.get()),
+                Some(match self.passed_over.take() {
+                    Some(PassedOver::TooLong) => Received::Oversized(self.limit.get()),
+                    Some(PassedOver::Unwanted) => Received::Dropped,
                     None => Received::Message(message),
                 })
             }

@@ -9,9 +9,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::server::{
     Answer, Identity, Refusal, Request, RequestId, StoredMessage,
@@ -19,8 +19,10 @@ use wormhole_magic::mailbox::server::{
 
 use super::counters::Counters;
 use super::inbox::{Event, Inbox};
-use super::store::{Store, StoreError};
+use super::memory::Share;
+use super::store::{Caller, Moment, Store, StoreError};
 use super::usage::{ClientVersion, Usage, UsageLog};
+use crate::ServerError;
 
 /// How the links reach the store's thread.
 #[derive(Clone, Debug)]
@@ -61,6 +63,8 @@ enum Work {
     /// The link is gone.
     Gone(u64),
     Request(Asked),
+    /// There is memory to give back to the system.
+    Trim,
 }
 
 #[derive(Debug)]
@@ -69,6 +73,11 @@ struct Asked {
     who: Arc<Identity>,
     id: RequestId,
     request: Request,
+    #[expect(
+        dead_code,
+        reason = "memory that counts for the client's address until it is dropped"
+    )]
+    share: Share,
 }
 
 /// Something that is durable now, for whoever is to know of it.
@@ -78,19 +87,30 @@ struct Mail {
     event: Event,
 }
 
+/// Gets the reason why the thread has ended early.
+pub(super) type Failed = oneshot::Receiver<ServerError>;
+
 impl Hub {
-    /// Starts the thread. It ends after [`Hub::close`], once everything asked before is done.
+    /// Starts the thread. It ends after [`Hub::close`], once everything asked before is done, or when
+    /// the database is lost: then the receiver gets the reason.
     ///
     /// What it has to tell is delivered by a task, so this must be called inside a tokio runtime.
-    pub(super) fn start(parts: Parts) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub(super) fn start(parts: Parts) -> std::io::Result<(Self, JoinHandle<()>, Failed)> {
         let queue = Arc::new(Queue::default());
         let hub = Self { queue: Arc::clone(&queue), records_clients: parts.usage.is_some() };
         let (post, postbag) = mpsc::channel(BATCHES);
         let thread = std::thread::Builder::new().name("mailbox store".into());
-        let handle = thread.spawn(move || Keeper::new(parts).run(&queue, &post))?;
+        let (fail, failed) = oneshot::channel();
+        let handle = thread.spawn(move || {
+            if let Err(error) = Keeper::new(parts).run(&queue, &post) {
+                tracing::error!(%error, "the mailbox cannot go on");
+                // Nobody is left to be told if the service has ended.
+                let _ = fail.send(error);
+            }
+        })?;
         // Ends with the thread.
         tokio::spawn(deliver(postbag));
-        Ok((hub, handle))
+        Ok((hub, handle, failed))
     }
 
     /// Whether anyone wants to know who came.
@@ -106,13 +126,19 @@ impl Hub {
         id: RequestId,
         request: Request,
     ) {
+        let share = inbox.share(request.bytes());
         let (inbox, who) = (Arc::clone(inbox), Arc::clone(who));
-        self.queue.push(Work::Request(Asked { inbox, who, id, request }));
+        self.queue.push(Work::Request(Asked { inbox, who, id, request, share }));
     }
 
     /// Stops telling a link anything.
     pub(super) fn forget(&self, number: u64) {
         self.queue.push(Work::Gone(number));
+    }
+
+    /// Has the store give back memory, its own and all that is free.
+    pub(super) fn trim(&self) {
+        self.queue.push(Work::Trim);
     }
 
     /// Lets the thread end.
@@ -177,6 +203,8 @@ struct Keeper {
     listeners: Listeners,
     started: UnixTime,
     next_prune: Instant,
+    /// Whether the database may have space to give back.
+    reclaiming: bool,
 }
 
 /// Who listens to which mailbox.
@@ -202,70 +230,134 @@ enum Outcome {
     Added(Arc<StoredMessage>),
 }
 
+impl Outcome {
+    /// What it takes in memory, in bytes, roughly.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Answer(answer) => answer.bytes(),
+            Self::Added(stored) => stored.bytes(),
+        }
+    }
+}
+
 impl Keeper {
     fn new(parts: Parts) -> Self {
         let next_prune = Instant::now() + parts.prune_period;
-        let mut keeper =
-            Self { parts, listeners: Listeners::default(), started: unix_now(), next_prune };
+        let mut keeper = Self {
+            parts,
+            listeners: Listeners::default(),
+            started: unix_now(),
+            next_prune,
+            reclaiming: false,
+        };
         keeper.record_current();
         keeper
     }
 
-    fn run(mut self, queue: &Queue, post: &mpsc::Sender<Vec<Mail>>) {
+    /// Serves until the queue is closed.
+    ///
+    /// # Errors
+    /// The database is not where it was any more. What waits has been refused.
+    fn run(mut self, queue: &Queue, post: &mpsc::Sender<Vec<Mail>>) -> Result<(), ServerError> {
         let mut last = 0;
-        while let Some(mut work) = queue.take(self.next_prune) {
+        while let Some(mut work) = queue.take(self.wake_up()) {
             if is_gathering(work.len(), last) {
                 std::thread::sleep(GATHERING);
                 work.append(&mut queue.take(Instant::now()).unwrap_or_default());
             }
             last = work.len();
-            let (mail, usage) = self.serve(work);
+            self.parts.store.check_file().or_else(|error| {
+                let refused = self.refuse_all(std::mem::take(&mut work));
+                let _ = post.blocking_send(refused);
+                Err(error)
+            })?;
+            self.serve_all(work, post);
+            self.look_after();
+        }
+        Ok(())
+    }
+
+    /// When there is something to do even if nobody asks for anything.
+    fn wake_up(&self) -> Instant {
+        if self.reclaiming { Instant::now() } else { self.next_prune }
+    }
+
+    /// Does everything, with as many commits as it takes.
+    fn serve_all(&mut self, mut work: Vec<Work>, post: &mpsc::Sender<Vec<Mail>>) {
+        while !work.is_empty() {
+            let (mail, usage, rest) = self.serve(work);
+            work = rest;
             // Nobody is left to tell once the links' threads are gone.
             let _ = post.blocking_send(mail);
             // Nobody waits for the records.
             self.record(&usage);
-            if Instant::now() >= self.next_prune {
-                self.next_prune = Instant::now() + self.parts.prune_period;
-                self.prune();
-            }
         }
     }
 
-    /// One batch: does it, makes it durable, and returns what to tell whom, and what to record.
-    fn serve(&mut self, mut work: Vec<Work>) -> (Vec<Mail>, Vec<Usage>) {
-        let now = unix_now();
+    /// Does what is due: removes what nobody uses, and gives its space back.
+    fn look_after(&mut self) {
+        if Instant::now() >= self.next_prune {
+            self.next_prune = Instant::now() + self.parts.prune_period;
+            self.prune();
+            self.reclaiming = true;
+        } else if self.reclaiming {
+            self.reclaiming = self.parts.store.reclaim().unwrap_or_else(|error| {
+                tracing::error!(%error, "the database cannot give space back");
+                false
+            });
+        }
+    }
+
+    /// One batch: does it, makes it durable, and returns what to tell whom, what to record, and what
+    /// is left to do because the answers are large already.
+    fn serve(&mut self, mut work: Vec<Work>) -> (Vec<Mail>, Vec<Usage>, Vec<Work>) {
+        let now = Moment::now();
         match self.transact(&mut work, now) {
-            Ok((outcomes, usage)) => (self.tell(work, outcomes), usage),
+            Ok((outcomes, usage)) => {
+                let rest = work.split_off(outcomes.len());
+                (self.tell(work, outcomes), usage, rest)
+            }
             Err(error) => {
                 tracing::error!(%error, "a batch of requests could not be stored");
                 if let Err(error) = self.parts.store.roll_back() {
                     tracing::error!(%error, "nor could the database be rolled back");
                 }
-                let refused = || Outcome::Answer(Answer::Refused(Refusal::Unavailable));
-                let outcomes = work.iter().map(|_| refused()).collect();
-                (self.tell(work, outcomes), Vec::new())
+                (self.refuse_all(work), Vec::new(), Vec::new())
             }
         }
     }
 
-    /// Runs every request in one transaction; returns one outcome for each item of work.
+    /// Tells everyone that nothing of it was done.
+    fn refuse_all(&mut self, work: Vec<Work>) -> Vec<Mail> {
+        let refused = || Outcome::Answer(Answer::Refused(Refusal::Unavailable));
+        let outcomes = work.iter().map(|_| refused()).collect();
+        self.tell(work, outcomes)
+    }
+
+    /// Runs requests in one transaction, until the answers are [`LARGE`]; returns one outcome for each
+    /// item of work that it has done.
     fn transact(
         &mut self,
         work: &mut [Work],
-        now: UnixTime,
+        now: Moment,
     ) -> Result<(Vec<Outcome>, Vec<Usage>), StoreError> {
         let mut outcomes = Vec::with_capacity(work.len());
-        let mut comers = Vec::new();
+        let (mut comers, mut bytes) = (Vec::new(), 0);
         self.parts.store.begin()?;
         for item in work {
-            outcomes.push(match item {
-                Work::Gone(_) => Outcome::Answer(Answer::Bound),
+            let outcome = match item {
+                Work::Gone(_) | Work::Trim => Outcome::Answer(Answer::Bound),
                 Work::Request(asked) => match self.parts.perform(asked, now, &mut comers) {
                     Ok(outcome) => outcome,
                     Err(StoreError::Refused(refusal)) => Outcome::Answer(Answer::Refused(refusal)),
                     Err(broken @ StoreError::Broken(_)) => return Err(broken),
                 },
-            });
+            };
+            bytes += outcome.bytes();
+            outcomes.push(outcome);
+            if bytes >= LARGE {
+                break;
+            }
         }
         let mut usage = self.parts.store.commit()?;
         usage.append(&mut comers);
@@ -280,6 +372,7 @@ impl Keeper {
             match item {
                 Work::Gone(number) => self.listeners.remove(number),
                 Work::Request(asked) => self.tell_one(asked, outcome, &mut mail),
+                Work::Trim => self.trim(),
             }
         }
         mail
@@ -307,10 +400,16 @@ impl Keeper {
         mail.push(Mail { inbox: asked.inbox, event: Event::Answer(asked.id, answer) });
     }
 
+    fn trim(&self) {
+        if let Err(error) = self.parts.store.shrink() {
+            tracing::warn!(%error, "the database keeps its memory");
+        }
+        crate::heap::give_back();
+    }
+
     fn prune(&mut self) {
-        let now = unix_now();
-        let old = UnixTime::from_secs(now.as_secs() - self.parts.expiry.as_secs_f64());
-        match self.parts.prune(now, old, &self.listeners) {
+        self.listeners.shrink();
+        match self.parts.prune(Moment::now(), &self.listeners) {
             Ok((pruned, usage)) => {
                 tracing::debug!(pruned, "pruned");
                 self.record(&usage);
@@ -340,7 +439,9 @@ impl Keeper {
         }
         let listeners = self.listeners.places.len();
         if let Some(log) = &mut self.parts.usage
-            && let Err(error) = log.record_current(self.started, unix_now(), listeners)
+            && let Err(error) = log
+                .record_current(self.started, unix_now(), listeners)
+                .and_then(|()| log.forget_oldest())
         {
             tracing::warn!(%error, "usage not recorded");
         }
@@ -352,38 +453,39 @@ impl Parts {
     fn perform(
         &mut self,
         asked: &mut Asked,
-        now: UnixTime,
+        now: Moment,
         comers: &mut Vec<Usage>,
     ) -> Result<Outcome, StoreError> {
         let (who, store) = (&*asked.who, &mut self.store);
+        let by = Caller { who, address: asked.inbox.address(), now };
         Ok(Outcome::Answer(match &mut asked.request {
             Request::Add { mailbox, message } => {
                 let message = std::mem::take(message);
-                return Ok(Outcome::Added(store.add(who, mailbox, message, now)?));
+                return Ok(Outcome::Added(store.add(by, mailbox, message)?));
             }
-            Request::Allocate => Answer::Allocated(store.allocate(who, now)?),
+            Request::Allocate => Answer::Allocated(store.allocate(by)?),
             Request::Bind(implementation, version) => {
                 if self.usage.is_some() {
                     comers.push(Usage::Client(ClientVersion {
                         app: who.app.clone(),
                         side: who.side.clone(),
-                        connected: now,
+                        connected: now.wall,
                         implementation: implementation.take(),
                         version: version.take(),
                     }));
                 }
                 Answer::Bound
             }
-            Request::Claim(nameplate) => Answer::Claimed(store.claim(who, nameplate, now)?),
+            Request::Claim(nameplate) => Answer::Claimed(store.claim(by, nameplate)?),
             Request::Close { mailbox, mood } => {
-                store.close(who, mailbox, mood.take(), now)?;
+                store.close(by, mailbox, mood.take())?;
                 Answer::Closed
             }
             Request::List if self.lists => Answer::Nameplates(store.list(&who.app)?),
             Request::List => Answer::Nameplates(Vec::new()),
-            Request::Open(mailbox) => Answer::Opened(store.open_mailbox(who, mailbox, now)?),
+            Request::Open(mailbox) => Answer::Opened(store.open_mailbox(by, mailbox)?),
             Request::Release(nameplate) => {
-                store.release(who, nameplate, now)?;
+                store.release(by, nameplate)?;
                 Answer::Released
             }
         }))
@@ -391,14 +493,13 @@ impl Parts {
 
     fn prune(
         &mut self,
-        now: UnixTime,
-        old: UnixTime,
+        now: Moment,
         listeners: &Listeners,
     ) -> Result<(usize, Vec<Usage>), StoreError> {
         let listened =
             listeners.mailboxes.keys().map(|place| (place.app.clone(), place.mailbox.clone()));
         self.store.begin()?;
-        let pruned = self.store.prune(now, old, listened)?;
+        let pruned = self.store.prune(now, self.expiry, listened)?;
         Ok((pruned, self.store.commit()?))
     }
 }
@@ -416,6 +517,12 @@ impl Listeners {
         listeners.reserve_exact(1);
         listeners.push(Arc::clone(inbox));
         self.places.insert(inbox.number(), place);
+    }
+
+    /// Gives back the memory of those that are gone.
+    fn shrink(&mut self) {
+        self.mailboxes.shrink_to(2 * self.mailboxes.len());
+        self.places.shrink_to(2 * self.places.len());
     }
 
     fn remove(&mut self, number: u64) {
@@ -459,12 +566,15 @@ const GATHERED: usize = 4;
 /// How long a batch may gather. Less than a write to the disk takes, as often as not.
 const GATHERING: Duration = Duration::from_micros(500);
 
+/// Bytes of answers that end a batch: they are in memory until they are delivered.
+const LARGE: usize = 4 << 20;
+
 /// Batches that may wait to be delivered, before the thread waits for the links.
 const BATCHES: usize = 2;
 
 /// The time for records and frames.
 pub(super) fn unix_now() -> UnixTime {
-    SystemTime::now().into()
+    std::time::SystemTime::now().into()
 }
 
 #[cfg(test)]

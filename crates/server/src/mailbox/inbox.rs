@@ -1,11 +1,15 @@
 //! What a link's task is told by the store's thread: answers, and messages for an open mailbox.
 //!
-//! Bounded in bytes. A link that does not take its mail is cut, so that it costs nobody memory.
+//! Bounded in bytes, for each link and for each address. A link that does not take its mail is
+//! disconnected, so that it costs nobody memory.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use wormhole_magic::mailbox::server::{Answer, RequestId, StoredMessage};
+
+use super::memory::Share;
+use crate::limits::Held;
 
 /// One thing to tell.
 #[derive(Clone, Debug)]
@@ -16,17 +20,38 @@ pub(super) enum Event {
     Message(Arc<StoredMessage>),
 }
 
+impl Event {
+    /// What it takes in memory, in bytes, as if nobody shared it.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Answer(_, answer) => answer.bytes(),
+            Self::Message(stored) => stored.bytes(),
+        }
+    }
+
+    /// Whether it is one of any number: a replay and other answers are as long as they are, and there
+    /// is one for each request.
+    const fn is_message(&self) -> bool {
+        matches!(self, Self::Message(_) | Self::Answer(_, Answer::Added(_)))
+    }
+}
+
 /// The mail of one link.
 #[derive(Debug)]
 pub(super) struct Inbox {
     number: u64,
     limit: usize,
+    address: Arc<Held>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     events: Vec<Event>,
+    /// Size of the messages among the events.
+    messages: usize,
+    /// Size of all events, as the memory of the link's address.
+    share: Share,
     bytes: usize,
     overflowed: bool,
     waker: Option<Waker>,
@@ -37,9 +62,19 @@ struct State {
 pub(super) struct Overflowed;
 
 impl Inbox {
-    /// An inbox for `limit` bytes of messages. The `number` tells it from all others.
-    pub(super) fn new(number: u64, limit: usize) -> Self {
-        Self { number, limit, state: Mutex::default() }
+    /// An inbox for `limit` bytes of messages, whose memory is a `share` of what its address may have.
+    /// The `number` tells it from all others.
+    pub(super) fn new(number: u64, limit: usize, share: Share) -> Self {
+        let address = Arc::clone(share.address());
+        let state = State {
+            events: Vec::new(),
+            messages: 0,
+            share,
+            bytes: 0,
+            overflowed: false,
+            waker: None,
+        };
+        Self { number, limit, address, state: Mutex::new(state) }
     }
 
     /// Which inbox this is.
@@ -47,16 +82,28 @@ impl Inbox {
         self.number
     }
 
+    /// Whose link this is.
+    pub(super) const fn address(&self) -> &Arc<Held> {
+        &self.address
+    }
+
+    /// Counts something of the link's that is in memory, for as long as the share lives.
+    pub(super) fn share(&self, bytes: usize) -> Share {
+        self.lock().share.sibling(bytes)
+    }
+
     /// Puts an event in and wakes the link.
     pub(super) fn push(&self, event: Event) {
         let mut state = self.lock();
-        // The size of other answers is bounded by the mailbox; and there are few of them.
-        if let Event::Message(stored) | Event::Answer(_, Answer::Added(stored)) = &event {
-            state.bytes = state.bytes.saturating_add(stored.bytes());
+        state.bytes = state.bytes.saturating_add(event.bytes());
+        if event.is_message() {
+            state.messages = state.messages.saturating_add(event.bytes());
         }
-        if state.bytes > self.limit {
+        let bytes = state.bytes;
+        if state.overflowed || state.messages > self.limit || !state.share.grow(bytes, 0) {
             state.overflowed = true;
             state.events = Vec::new();
+            state.share.set(0);
         } else {
             state.events.push(event);
         }
@@ -85,7 +132,8 @@ impl Inbox {
             }
             return Poll::Pending;
         }
-        state.bytes = 0;
+        (state.bytes, state.messages) = (0, 0);
+        state.share.set(0);
         Poll::Ready(Ok(std::mem::take(&mut state.events)))
     }
 
@@ -98,18 +146,36 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use wormhole_kit::UnixTime;
-    use wormhole_magic::mailbox::server::NewMessage;
+    use wormhole_magic::mailbox::message::Welcome;
+    use wormhole_magic::mailbox::server::{Client, NewMessage, Output};
 
+    use super::super::memory::Budget;
     use super::*;
+
+    fn inbox(limit: usize, memory: usize) -> Inbox {
+        let budget = Arc::new(Budget::new(memory, 10 * memory));
+        Inbox::new(1, limit, Share::new(budget, Arc::default()))
+    }
 
     fn message(bytes: usize) -> Event {
         let new = NewMessage::new("0".into(), "a".repeat(bytes), "null".into());
         Event::Message(Arc::new(StoredMessage::new("s".into(), new, UnixTime::from_secs(1.0))))
     }
 
+    /// The id of a client's first request.
+    fn request_id() -> RequestId {
+        let now = UnixTime::from_secs(1.0);
+        let mut client = Client::new(&Welcome::default(), now);
+        client.handle_frame(now, br#"{"type":"bind","appid":"a","side":"s"}"#);
+        match client.poll() {
+            Some(Output::Request(id, _)) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn events_come_out_in_the_order_they_went_in_and_once() {
-        let (inbox, cx) = (Inbox::new(1, 10_000), Context::from_waker(Waker::noop()));
+        let (inbox, cx) = (inbox(10_000, 10_000), Context::from_waker(Waker::noop()));
         inbox.push(message(1));
         inbox.push(message(2));
         let Poll::Ready(Ok(events)) = inbox.poll(&cx, true) else { panic!("nothing") };
@@ -126,10 +192,25 @@ mod tests {
 
     #[test]
     fn mail_beyond_the_limit_is_dropped_and_reported() {
-        let (inbox, cx) = (Inbox::new(1, 1000), Context::from_waker(Waker::noop()));
+        let (inbox, cx) = (inbox(1000, 1 << 20), Context::from_waker(Waker::noop()));
         inbox.push(message(700));
         assert!(inbox.poll(&cx, false).is_pending());
         inbox.push(message(700));
+        assert!(matches!(inbox.poll(&cx, true), Poll::Ready(Err(Overflowed))));
+        assert!(inbox.lock().events.is_empty());
+    }
+
+    #[test]
+    fn mail_beyond_the_memory_of_its_address_is_dropped_and_reported() {
+        let (inbox, cx) = (inbox(1 << 20, 100_000), Context::from_waker(Waker::noop()));
+        let replay = |bytes: usize| match message(bytes) {
+            Event::Message(stored) => Event::Answer(request_id(), Answer::Opened(vec![stored])),
+            other @ Event::Answer(..) => other,
+        };
+        inbox.push(replay(60_000));
+        assert!(matches!(inbox.poll(&cx, true), Poll::Ready(Ok(_))));
+        inbox.push(replay(60_000));
+        inbox.push(replay(60_000));
         assert!(matches!(inbox.poll(&cx, true), Poll::Ready(Err(Overflowed))));
         assert!(inbox.lock().events.is_empty());
     }

@@ -17,12 +17,12 @@ use wormhole_magic::mailbox::server::{Answer, Client, Output, Refusal, Request, 
 
 use super::hub::unix_now;
 use super::inbox::{Event, Inbox};
-use super::partial::Share;
+use super::memory::{ALWAYS, Share};
 use super::service::Service;
 use crate::drain::Drain;
 use crate::http::websocket::{self, Decoder, Received};
 use crate::limits::Pass;
-use crate::net::{Outgoing, Stream};
+use crate::net::{Outgoing, Progress, Stream};
 
 /// How patient the server is with a link.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +46,10 @@ pub(super) struct Link {
     client: Client,
     stream: Stream,
     decoder: Decoder,
-    /// What the message that is not whole yet takes of the memory of all, if it is long.
-    share: Option<Box<Share>>,
+    /// What the link holds of the memory of its address.
+    share: Share,
+    /// A long message that is not whole yet.
+    partial: Option<Box<Partial>>,
     out: Outgoing,
     /// Whether to write even though the store still owes answers.
     flush: bool,
@@ -71,6 +73,13 @@ enum Ending {
     AfterWriting,
 }
 
+/// A long message that is not whole yet: how much has come, and how fast.
+#[derive(Debug)]
+struct Partial {
+    bytes: usize,
+    progress: Progress,
+}
+
 /// The link is over.
 struct Over;
 
@@ -84,14 +93,16 @@ impl Link {
         opening: String,
     ) -> Self {
         let now = Instant::now();
-        let inbox = Arc::new(service.new_inbox());
+        let share = service.new_share(&pass);
+        let inbox = Arc::new(service.new_inbox(share.sibling(0)));
         Self {
             pass,
             inbox,
             client: Client::new(welcome, unix_now()),
             stream,
             decoder: Decoder::new(service.max_frame()),
-            share: None,
+            share,
+            partial: None,
             service,
             out: Outgoing::new(opening.into_bytes()),
             flush: true,
@@ -103,8 +114,8 @@ impl Link {
         }
     }
 
-    /// Serves the client until one of the two has had enough, or until drained. `early` is what the
-    /// client sent before it knew that it speaks WebSocket.
+    /// Serves the client until either end closes the link, or until drained. `early` is what the client
+    /// sent before its WebSocket was accepted.
     pub(super) async fn serve(mut self, early: Vec<u8>, mut drain: Drain) {
         self.take_in(&early);
         let tick = self.tick_period();
@@ -133,7 +144,10 @@ impl Link {
         loop {
             match self.step(cx) {
                 Ok(true) => {}
-                Ok(false) => return Poll::Pending,
+                Ok(false) => {
+                    self.rest();
+                    return Poll::Pending;
+                }
                 Err(Over) => return Poll::Ready(()),
             }
         }
@@ -146,6 +160,19 @@ impl Link {
         progress |= self.write(cx)?;
         progress |= self.read(cx)?;
         Ok(progress)
+    }
+
+    /// Counts what is held while nothing can be done.
+    fn rest(&mut self) {
+        self.share.set(self.held());
+        if self.out.is_idle() && !self.client.has_frames() {
+            self.out.caught_up();
+        }
+    }
+
+    /// Bytes that the link holds for its client.
+    fn held(&self) -> usize {
+        self.decoder.held() + self.out.held() + self.client.held_bytes()
     }
 
     fn take_mail(&mut self, cx: &Context<'_>) -> Result<bool, Over> {
@@ -279,6 +306,10 @@ impl Link {
                     self.spoken = self.heard;
                     self.client.handle_oversized(now, limit);
                 }
+                Ok(Some(Received::Dropped)) => {
+                    self.spoken = self.heard;
+                    self.client.handle_dropped(now);
+                }
                 Ok(Some(Received::Ping(content))) => websocket::pong(self.out.end(), &content),
                 Ok(Some(Received::Pong)) => {}
                 Ok(Some(Received::Close)) => {
@@ -293,17 +324,21 @@ impl Link {
         }
     }
 
-    /// Counts what has come of a message that is not whole yet. Once there is no room for it, it is
-    /// as if it were too long.
+    /// Counts what has come of a message that is not whole yet, and drops it once there is no room.
     fn weigh_partial(&mut self) {
         let bytes = self.decoder.held();
-        if bytes <= SMALL {
-            self.share = None;
+        if bytes <= ALWAYS {
+            self.partial = None;
             return;
         }
-        let share = self.share.get_or_insert_with(|| self.service.new_share(self.heard));
-        if !share.grow(bytes, self.heard) {
-            self.share = None;
+        // It leaves as much free as it takes: so all links of an address get something.
+        if self.share.grow(self.held(), bytes) {
+            let begun = || Box::new(Partial { bytes: 0, progress: Progress::new(self.heard) });
+            let partial = self.partial.get_or_insert_with(begun);
+            partial.progress.made(bytes.saturating_sub(partial.bytes), self.heard);
+            partial.bytes = bytes;
+        } else {
+            self.partial = None;
             self.decoder.pass_over();
         }
     }
@@ -322,8 +357,8 @@ impl Link {
         };
         let unbound = self.client.identity().is_none() && exceeded(self.opened, patience.bind);
         let dead = exceeded(self.heard, patience.ping + patience.pong);
-        let stuck =
-            self.out.is_stuck(now) || self.share.as_ref().is_some_and(|share| share.is_stuck(now));
+        let stuck = self.out.is_stuck(now)
+            || self.partial.as_ref().is_some_and(|partial| partial.progress.is_stuck(now));
         if stuck || unbound || dead || exceeded(self.spoken, patience.idle) {
             return Err(Over);
         }
@@ -355,9 +390,6 @@ const HIGH_WATER: usize = 64 << 10;
 
 /// Unsent bytes beyond which they are not held back any longer.
 const CORK: usize = 8 << 10;
-
-/// Bytes of a message that is not whole that any link may hold: all of what clients usually send.
-const SMALL: usize = 16 << 10;
 
 /// Bytes read at once, on the stack.
 const READ_SIZE: usize = 8 << 10;

@@ -14,10 +14,11 @@ use super::counters::Counters;
 use super::hub::Hub;
 use super::inbox::Inbox;
 use super::link::{Link, Patience};
-use super::partial::{Budget, Share};
+use super::memory::{Budget, Share};
 use crate::Host;
 use crate::entrance::{Entrance, Visitor};
 use crate::http::{self, Request, websocket};
+use crate::limits::Pass;
 use crate::net::{self, Stream};
 
 /// One running mailbox server.
@@ -27,7 +28,7 @@ pub(super) struct Service {
     pub(super) counters: Arc<Counters>,
     pub(super) entrance: Entrance,
     pub(super) settings: Settings,
-    /// Memory for long messages that are not whole yet.
+    /// Memory for everything that is held for clients.
     pub(super) budget: Arc<Budget>,
     pub(super) host: Host,
     pub(super) links: AtomicU64,
@@ -65,14 +66,14 @@ impl Service {
     }
 
     /// An inbox for a new link.
-    pub(super) fn new_inbox(&self) -> Inbox {
+    pub(super) fn new_inbox(&self, share: Share) -> Inbox {
         let number = self.links.fetch_add(1, Ordering::Relaxed);
-        Inbox::new(number, self.settings.outgoing)
+        Inbox::new(number, self.settings.outgoing, share)
     }
 
-    /// A share, of nothing yet, of the memory for messages that are not whole.
-    pub(super) fn new_share(&self, now: Instant) -> Box<Share> {
-        Box::new(Share::new(Arc::clone(&self.budget), now))
+    /// A share, of nothing yet, of the memory for a link's address.
+    pub(super) fn new_share(&self, pass: &Pass) -> Share {
+        Share::new(Arc::clone(&self.budget), Arc::clone(pass.held()))
     }
 
     /// Accepts links until drained, then waits for them to finish.
@@ -126,6 +127,11 @@ impl Service {
             }
         };
         let Some(key) = request.websocket_key.as_ref().filter(|_| request.path == "/v1") else {
+            if let Visitor::Admitted(pass) = &visitor
+                && is_for_monitors(&request.path)
+            {
+                pass.forgive_entry();
+            }
             let (status, page) = self.page(&request);
             let _ = http::respond(&mut stream, status, &page, !request.is_head).await;
             return None;
@@ -145,8 +151,11 @@ impl Service {
 
     /// What a browser or a monitor gets.
     fn page(&self, request: &Request) -> (&'static str, String) {
+        if let Some(bad) = request.bad_upgrade {
+            return (bad.status(), format!("{bad}\n"));
+        }
         if !request.is_get {
-            return ("405 Method Not Allowed", "only GET\n".into());
+            return ("405 Method Not Allowed\r\nAllow: GET, HEAD", "only GET\n".into());
         }
         match request.path.as_str() {
             "/" => ("200 OK", "Wormhole Relay\n".into()),
@@ -169,6 +178,12 @@ impl Service {
         }
         welcome
     }
+}
+
+/// Whether this is what monitors ask for, every few seconds and for ever. It must not take away from
+/// what an address has for its clients.
+fn is_for_monitors(path: &str) -> bool {
+    matches!(path, "/health" | "/metrics")
 }
 
 /// What the server calls itself.

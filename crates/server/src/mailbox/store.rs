@@ -7,27 +7,36 @@
 //! (mailbox protocol, "Nameplates / crowding", "Pruning / usage")
 
 mod allocation;
+mod file;
 mod import;
 mod lock;
+mod moment;
+mod presence;
+mod reclaim;
 mod rows;
 mod schema;
 mod shelf;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_core::{OsRng, RngCore};
 use rusqlite::{Connection, OptionalExtension, params};
-use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::server::{Identity, NewMessage, Refusal, StoredMessage};
 
 use super::usage::{Retired, Usage};
 use crate::ServerError;
+use crate::limits::Held;
 use allocation::Allocation;
+use file::DatabaseFile;
 pub(crate) use import::Imported;
 pub(super) use import::import;
 use lock::Lock;
-use rows::{Mailbox, Nameplate, Taken};
+pub(super) use moment::Moment;
+use presence::Presence;
+pub(super) use presence::Quota;
+use rows::{MAILBOX_ROW, Mailbox, Nameplate, Taken, size_of_message};
 pub(super) use schema::{backed_up, set_pragmas};
 use shelf::Shelf;
 
@@ -35,21 +44,33 @@ use shelf::Shelf;
 #[derive(Debug)]
 pub(super) struct Store {
     database: Connection,
+    file: DatabaseFile,
     allocation: Allocation,
     capacity: Capacity,
+    presence: Presence,
     usage: Vec<Usage>,
     shelf: Shelf,
     #[expect(dead_code, reason = "released when the database has been closed")]
     lock: Lock,
 }
 
-/// How much a mailbox may hold.
-#[derive(Clone, Copy, Debug)]
+/// How much a mailbox and the whole database may hold.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Capacity {
-    /// Number of messages; 0 is any number.
+    /// Number of messages in a mailbox; 0 is any number.
     pub(super) messages: u64,
-    /// Bytes of all names and contents together; 0 is any number.
+    /// Bytes of all names and contents in a mailbox; 0 is any number.
     pub(super) bytes: u64,
+    /// Bytes of everything.
+    pub(super) quota: Quota,
+}
+
+/// Who asks, from which address, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller<'a> {
+    pub(super) who: &'a Identity,
+    pub(super) address: &'a Arc<Held>,
+    pub(super) now: Moment,
 }
 
 /// Why a request was not done.
@@ -82,17 +103,29 @@ impl Store {
     pub(super) fn open(path: &Path, capacity: Capacity) -> Result<Self, ServerError> {
         let lock = Lock::take(path)?;
         let database = schema::open(path)?;
+        let bad = |error: StoreError| schema::database_error(path, &error.to_string());
+        let stored = Mailbox::bytes_of_all(&database).map_err(|error| bad(error.into()))?;
         let mut store = Self {
             database,
+            file: DatabaseFile::new(path),
             allocation: Allocation::default(),
             capacity,
+            presence: Presence::new(Moment::now().steady, stored),
             usage: Vec::new(),
             shelf: Shelf::default(),
             lock,
         };
-        let known = store.learn_nameplates();
-        known.map_err(|error| schema::database_error(path, &error.to_string()))?;
+        store.learn_nameplates().map_err(bad)?;
         Ok(store)
+    }
+
+    /// Whether the database is still where it was opened.
+    ///
+    /// # Errors
+    /// It is not. Whatever is committed from now on, or was lately, is lost when the process ends.
+    pub(super) fn check_file(&mut self) -> Result<(), ServerError> {
+        let reason = "the file was removed or replaced while the server was using it";
+        self.file.check().map_err(|path| schema::database_error(&path, reason))
     }
 
     /// Starts a transaction.
@@ -106,6 +139,7 @@ impl Store {
     /// Nothing of it has happened; call [`Store::roll_back`] and refuse all of it.
     pub(super) fn commit(&mut self) -> Result<Vec<Usage>, StoreError> {
         self.database.prepare_cached("COMMIT")?.execute([])?;
+        self.presence.commit();
         Ok(std::mem::take(&mut self.usage))
     }
 
@@ -113,39 +147,36 @@ impl Store {
     pub(super) fn roll_back(&mut self) -> Result<(), StoreError> {
         self.usage.clear();
         self.shelf.clear();
+        self.presence.roll_back();
         if !self.database.is_autocommit() {
             self.database.execute_batch("ROLLBACK")?;
         }
         self.learn_nameplates()
     }
 
-    /// The nameplates in use, sorted.
+    /// The nameplates in use, sorted; only the first [`MAX_LISTED`].
     pub(super) fn list(&self, app: &str) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT name FROM nameplates WHERE app = ? ORDER BY name";
+        let sql = "SELECT name FROM nameplates WHERE app = ? ORDER BY name LIMIT ?";
         let mut statement = self.database.prepare_cached(sql)?;
-        let names = statement.query_map([app], |row| row.get(0))?;
+        let names = statement.query_map(params![app, MAX_LISTED], |row| row.get(0))?;
         Ok(names.collect::<Result<_, _>>()?)
     }
 
     /// Picks a free nameplate, as short as possible, and claims it.
-    pub(super) fn allocate(&mut self, who: &Identity, now: UnixTime) -> Result<String, StoreError> {
-        let name = match self.allocation.pick(&who.app, &mut OsRng) {
+    pub(super) fn allocate(&mut self, by: Caller<'_>) -> Result<String, StoreError> {
+        let name = match self.allocation.pick(&by.who.app, &mut OsRng) {
             Some(short) => short,
-            None => self.pick_long(&who.app)?,
+            None => self.pick_long(&by.who.app)?,
         };
-        self.create_nameplate(who, &name, now)?;
+        self.create_nameplate(by, &name)?;
         Ok(name)
     }
 
     /// Claims a nameplate and joins its mailbox, making both as needed; returns the mailbox.
-    pub(super) fn claim(
-        &mut self,
-        who: &Identity,
-        name: &str,
-        now: UnixTime,
-    ) -> Result<String, StoreError> {
+    pub(super) fn claim(&mut self, by: Caller<'_>, name: &str) -> Result<String, StoreError> {
+        let (who, now) = (by.who, by.now.wall);
         let Some(mut nameplate) = Nameplate::find(&self.database, &who.app, name)? else {
-            return self.create_nameplate(who, name, now);
+            return self.create_nameplate(by, name);
         };
         let mut mailbox = Mailbox::find(&self.database, &who.app, &nameplate.mailbox)?
             .unwrap_or_else(|| Mailbox::new(&who.app, &nameplate.mailbox, Some(name), now));
@@ -159,20 +190,16 @@ impl Store {
             mailbox.mark_crowded(&self.database)?;
             return Err(Refusal::Crowded.into());
         };
+        self.visited(&mut mailbox, joined, by)?;
         if seated == Taken::Now {
             nameplate.write(&self.database, &who.app, name)?;
         }
-        mailbox.visited(&self.database, joined, now)?;
         Ok(nameplate.mailbox)
     }
 
     /// Gives a nameplate back; unknown ones are given back already.
-    pub(super) fn release(
-        &mut self,
-        who: &Identity,
-        name: &str,
-        now: UnixTime,
-    ) -> Result<(), StoreError> {
+    pub(super) fn release(&mut self, by: Caller<'_>, name: &str) -> Result<(), StoreError> {
+        let (who, now) = (by.who, by.now);
         let Some(mut nameplate) = Nameplate::find(&self.database, &who.app, name)? else {
             return Ok(());
         };
@@ -188,17 +215,17 @@ impl Store {
     /// Joins a mailbox, making it as needed, and returns what it holds.
     pub(super) fn open_mailbox(
         &mut self,
-        who: &Identity,
+        by: Caller<'_>,
         id: &str,
-        now: UnixTime,
     ) -> Result<Vec<Arc<StoredMessage>>, StoreError> {
+        let (who, now) = (by.who, by.now.wall);
         let mut mailbox = Mailbox::find(&self.database, &who.app, id)?
             .unwrap_or_else(|| Mailbox::new(&who.app, id, None, now));
         let Ok(joined) = mailbox.seats.take(&who.side, now) else {
             mailbox.mark_crowded(&self.database)?;
             return Err(Refusal::Crowded.into());
         };
-        mailbox.visited(&self.database, joined, now)?;
+        self.visited(&mut mailbox, joined, by)?;
         if mailbox.messages == 0 {
             Ok(Vec::new())
         } else {
@@ -208,17 +235,23 @@ impl Store {
 
     /// Puts a message into a mailbox that its side is in.
     pub(super) fn add(
-        &self,
-        who: &Identity,
+        &mut self,
+        by: Caller<'_>,
         id: &str,
         message: NewMessage,
-        now: UnixTime,
     ) -> Result<Arc<StoredMessage>, StoreError> {
+        let who = by.who;
         let mut mailbox = Mailbox::find(&self.database, &who.app, id)?.ok_or(Refusal::NotOpen)?;
         mailbox.seats.of(&who.side).ok_or(Refusal::NotOpen)?;
-        let stored = StoredMessage::new(who.side.clone(), message, now);
+        let stored = StoredMessage::new(who.side.clone(), message, by.now.wall);
+        self.presence.check(by.address, size_of_message(&stored), self.capacity.quota)?;
+        let before = mailbox.size();
         mailbox.count(&stored, self.capacity)?;
         mailbox.append(&self.database, &stored)?;
+        if let Some(key) = mailbox.key() {
+            self.presence.used(key, before, by.address, by.now);
+            self.presence.charge(key, mailbox.size() - before, by.address, by.now);
+        }
         Ok(Arc::new(stored))
     }
 
@@ -228,11 +261,11 @@ impl Store {
     /// `close` arrived may repeat it.
     pub(super) fn close(
         &mut self,
-        who: &Identity,
+        by: Caller<'_>,
         id: &str,
         mood: Option<String>,
-        now: UnixTime,
     ) -> Result<(), StoreError> {
+        let (who, now) = (by.who, by.now.wall);
         let mut mailbox = Mailbox::find(&self.database, &who.app, id)?
             .unwrap_or_else(|| Mailbox::new(&who.app, id, None, now));
         if mailbox.seats.take(&who.side, now).is_err() {
@@ -247,25 +280,30 @@ impl Store {
             // As in the reference, a nameplate that its claimants forgot is not in the statistics.
             self.delete_nameplate(&who.app, &name, &mailbox.id)?;
         }
-        self.retire_mailbox(&mailbox, now, Retired::Closed)
+        self.retire_mailbox(&mailbox, by.now, Retired::Closed)
     }
 
-    /// Removes what nobody has used since `old`; what is `listened` to counts as used.
+    /// Removes what nobody has used for `expiry`; what is `listened` to counts as used.
     pub(super) fn prune(
         &mut self,
-        now: UnixTime,
-        old: UnixTime,
+        now: Moment,
+        expiry: Duration,
         listened: impl Iterator<Item = (String, String)>,
     ) -> Result<usize, StoreError> {
         {
-            let sql = "UPDATE mailboxes SET updated = ? WHERE app = ? AND id = ?";
+            let sql = "UPDATE mailboxes SET updated = ? WHERE app = ? AND id = ? RETURNING key";
             let mut touch = self.database.prepare_cached(sql)?;
             for (app, id) in listened {
-                touch.execute(params![now.as_secs(), app, id])?;
+                let row = params![now.wall.as_secs(), app, id];
+                if let Some(key) = touch.query_row(row, |row| row.get(0)).optional()? {
+                    self.presence.listened(key, now);
+                }
             }
         }
-        let forgotten = Mailbox::unused_since(&self.database, old)?;
-        for mailbox in &forgotten {
+        let unused = |key, updated| self.presence.is_unused(key, updated, now, expiry);
+        let forgotten = Mailbox::select(&self.database, unused)?;
+        for key in &forgotten {
+            let mailbox = &Mailbox::at(&self.database, *key)?;
             if let Some(name) = &mailbox.nameplate
                 && let Some(nameplate) = Nameplate::find(&self.database, &mailbox.app, name)?
                 && nameplate.mailbox == mailbox.id
@@ -285,17 +323,33 @@ impl Store {
         Ok((nameplates.unsigned_abs(), mailboxes.unsigned_abs()))
     }
 
-    fn create_nameplate(
+    /// Notes that a side has come into a mailbox, or back.
+    fn visited(
         &mut self,
-        who: &Identity,
-        name: &str,
-        now: UnixTime,
-    ) -> Result<String, StoreError> {
+        mailbox: &mut Mailbox,
+        joined: Taken,
+        by: Caller<'_>,
+    ) -> Result<(), StoreError> {
+        let known = mailbox.key();
+        if known.is_none() {
+            self.presence.check(by.address, MAILBOX_ROW, self.capacity.quota)?;
+        }
+        mailbox.visited(&self.database, joined, by.now.wall)?;
+        match (known, mailbox.key()) {
+            (Some(key), _) => self.presence.used(key, mailbox.size(), by.address, by.now),
+            (None, Some(key)) => self.presence.charge(key, MAILBOX_ROW, by.address, by.now),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    fn create_nameplate(&mut self, by: Caller<'_>, name: &str) -> Result<String, StoreError> {
+        let (who, now) = (by.who, by.now.wall);
         let mut mailbox = Mailbox::new(&who.app, &random_mailbox_id(), Some(name), now);
         let mut nameplate = Nameplate::new(&mailbox.id);
         // Both are empty: there is a seat.
         let _ = (mailbox.seats.take(&who.side, now), nameplate.seats.take(&who.side, now));
-        mailbox.write(&self.database)?;
+        self.visited(&mut mailbox, Taken::Now, by)?;
         nameplate.write(&self.database, &who.app, name)?;
         self.allocation.taken(&who.app, name);
         Ok(nameplate.mailbox)
@@ -314,23 +368,26 @@ impl Store {
         app: &str,
         name: &str,
         nameplate: &Nameplate,
-        now: UnixTime,
+        now: Moment,
         how: Retired,
     ) -> Result<(), StoreError> {
         self.delete_nameplate(app, name, &nameplate.mailbox)?;
-        self.usage.push(Usage::nameplate(app, &nameplate.visits(), now, how));
+        self.usage.push(Usage::nameplate(app, &nameplate.visits(), now.wall, how));
         Ok(())
     }
 
     fn retire_mailbox(
         &mut self,
         mailbox: &Mailbox,
-        now: UnixTime,
+        now: Moment,
         how: Retired,
     ) -> Result<(), StoreError> {
         mailbox.delete(&self.database, &mut self.shelf)?;
-        let for_nameplate = mailbox.nameplate.is_some();
-        self.usage.push(Usage::mailbox(&mailbox.app, for_nameplate, &mailbox.visits(), now, how));
+        if let Some(key) = mailbox.key() {
+            self.presence.forget(key, mailbox.size());
+        }
+        let (app, for_nameplate) = (&mailbox.app, mailbox.nameplate.is_some());
+        self.usage.push(Usage::mailbox(app, for_nameplate, &mailbox.visits(), now.wall, how));
         Ok(())
     }
 
@@ -368,6 +425,9 @@ fn random_mailbox_id() -> String {
     id.make_ascii_lowercase();
     id
 }
+
+/// Nameplates that a list names at most: many times what a person looks at.
+const MAX_LISTED: i64 = 1000;
 
 /// Random tries for a long nameplate, as in the reference.
 const LONG_TRIES: usize = 1000;

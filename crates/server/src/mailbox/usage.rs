@@ -18,6 +18,8 @@ use crate::ServerError;
 pub(super) struct UsageLog {
     database: Connection,
     blur: Duration,
+    /// Bytes that the file may have before the oldest rows go; 0 is any number.
+    limit: u64,
 }
 
 /// One row to be written.
@@ -111,13 +113,15 @@ impl Visits {
         added.sort_by(f64::total_cmp);
         let started = added.first().copied().unwrap_or_else(|| now.as_secs());
         let waiting_time = added.get(1).map(|second| second - started);
-        Summary { started, waiting_time, total_time: now.as_secs() - started, result }
+        // The clock may have been set back meanwhile.
+        let total_time = (now.as_secs() - started).max(0.0);
+        Summary { started, waiting_time, total_time, result }
     }
 }
 
 impl UsageLog {
     /// Opens the database, making it, or upgrading one of the reference server.
-    pub(super) fn open(path: &Path, blur: Duration) -> Result<Self, ServerError> {
+    pub(super) fn open(path: &Path, blur: Duration, limit: u64) -> Result<Self, ServerError> {
         let fail = |error: rusqlite::Error| ServerError::Database {
             path: path.display().to_string(),
             reason: error.to_string(),
@@ -126,7 +130,7 @@ impl UsageLog {
         let mut database = Connection::open(path).map_err(fail)?;
         set_pragmas(&database, "NORMAL").map_err(fail)?;
         upgrade(&mut database, path).map_err(fail)?;
-        Ok(Self { database, blur })
+        Ok(Self { database, blur, limit })
     }
 
     /// Writes the rows, all or none.
@@ -134,6 +138,24 @@ impl UsageLog {
         let transaction = self.database.transaction()?;
         for row in rows {
             write_row(&transaction, row, self.blur)?;
+        }
+        transaction.commit()
+    }
+
+    /// Removes the oldest tenth of all rows if the file is as large as it may be. The space is used
+    /// again for new rows.
+    pub(super) fn forget_oldest(&mut self) -> rusqlite::Result<()> {
+        let number = |name| self.database.pragma_query_value(None, name, |row| row.get(0));
+        let (pages, free, size): (u64, u64, u64) =
+            (number("page_count")?, number("freelist_count")?, number("page_size")?);
+        if self.limit == 0 || pages.saturating_sub(free).saturating_mul(size) <= self.limit {
+            return Ok(());
+        }
+        let transaction = self.database.transaction()?;
+        for table in ["client_versions", "mailboxes", "nameplates"] {
+            let oldest = "(SELECT min(rowid) + (max(rowid) - min(rowid)) / 10 FROM";
+            let sql = format!("DELETE FROM {table} WHERE rowid <= {oldest} {table})");
+            transaction.execute(&sql, [])?;
         }
         transaction.commit()
     }
@@ -326,7 +348,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("usage.sqlite");
         Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
-        let mut log = UsageLog::open(&path, Duration::from_secs(100)).unwrap();
+        let mut log = UsageLog::open(&path, Duration::from_secs(100), 0).unwrap();
         let client = ClientVersion {
             app: "a".into(),
             side: "s".into(),
@@ -340,6 +362,41 @@ mod tests {
             .query_row("SELECT connect_time FROM client_versions", [], |row| row.get::<_, f64>(0));
         assert_eq!(time, Ok(1200.0));
         assert!(folder.join("usage.sqlite-backup-v1").exists());
+        drop(log);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_oldest_rows_go_when_the_file_is_as_large_as_it_may_be() {
+        let folder = std::env::temp_dir().join(format!("wormhole-{}-oldest", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut log =
+            UsageLog::open(&folder.join("usage.sqlite"), Duration::ZERO, 1 << 20).unwrap();
+        let client = |number: u32| {
+            Usage::Client(ClientVersion {
+                app: "a".repeat(500),
+                side: number.to_string(),
+                connected: UnixTime::from_secs(f64::from(number)),
+                implementation: None,
+                version: None,
+            })
+        };
+        for batch in 0..40 {
+            let rows: Vec<Usage> = (0..100).map(|row| client(100 * batch + row)).collect();
+            log.record(&rows).unwrap();
+            log.forget_oldest().unwrap();
+        }
+        let (oldest, newest): (f64, f64) = log
+            .database
+            .query_row(
+                "SELECT min(connect_time), max(connect_time) FROM client_versions",
+                [],
+                |r| Ok((r.get(0)?, r.get(1)?)),
+            )
+            .unwrap();
+        assert!(oldest > 0.0 && newest == 3999.0, "{oldest} to {newest}");
+        let pages: u64 = log.database.pragma_query_value(None, "page_count", |r| r.get(0)).unwrap();
+        assert!(pages * 4096 < 2 << 20, "{pages} pages");
         drop(log);
         std::fs::remove_dir_all(folder).unwrap();
     }

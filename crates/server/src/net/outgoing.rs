@@ -2,7 +2,8 @@
 //!
 //! Holds little more than what is unsent, however the client reads, and knows when a client reads
 //! too slowly to be waited for. What TLS has taken and not passed on yet counts as waiting, too. When
-//! to write and how much to put in is the link's decision.
+//! to write and how much to put in is the link's decision; so the link also says when the client has
+//! caught up: more may be waiting for its turn to be put in.
 
 use std::io;
 use std::pin::Pin;
@@ -19,13 +20,15 @@ pub(crate) struct Outgoing {
     /// Of these, `sent` are gone.
     bytes: Vec<u8>,
     sent: usize,
-    /// How a client catches up that is behind: set from the first write until all has left us.
-    behind: Option<Progress>,
+    /// Whether something that was written may still be with the stream.
+    unflushed: bool,
+    /// How a client that is behind catches up: from the first write until [`Outgoing::caught_up`].
+    progress: Option<Progress>,
 }
 
 impl Outgoing {
     pub(crate) const fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, sent: 0, behind: None }
+        Self { bytes, sent: 0, unflushed: false, progress: None }
     }
 
     /// Bytes that are not sent yet.
@@ -33,9 +36,14 @@ impl Outgoing {
         self.bytes.len().saturating_sub(self.sent)
     }
 
+    /// Bytes that are held here, sent ones included that are not forgotten yet.
+    pub(crate) const fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether something that was written is still here, or with the stream.
     pub(crate) const fn is_behind(&self) -> bool {
-        self.behind.is_some()
+        self.unflushed
     }
 
     /// Whether all there ever was has left us.
@@ -60,20 +68,21 @@ impl Outgoing {
         now: Instant,
     ) -> Poll<io::Result<()>> {
         if self.unsent() > 0 {
-            let behind = self.behind.get_or_insert_with(|| Progress::new(now));
+            self.unflushed = true;
+            let progress = self.progress.get_or_insert_with(|| Progress::new(now));
             let bytes = self.bytes.get(self.sent..).unwrap_or_default();
             let count = ready!(stream.as_mut().poll_write(cx, bytes))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += count;
-            behind.made(count, now);
+            progress.made(count, now);
         }
         if self.unsent() == 0 {
             // An idle link holds no buffer.
             (self.bytes, self.sent) = (Vec::new(), 0);
             ready!(stream.poll_flush(cx))?;
-            self.behind = None;
+            self.unflushed = false;
         } else if self.sent >= SLACK.max(self.unsent()) {
             self.bytes = self.bytes.split_off(self.sent);
             self.sent = 0;
@@ -81,9 +90,15 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
+    /// Nothing waits for the client any more, here or anywhere else. Without this the pace is measured
+    /// on: a client that takes one buffer a minute would look as if it caught up each time.
+    pub(crate) const fn caught_up(&mut self) {
+        self.progress = None;
+    }
+
     /// Whether the client is behind and too slow to be waited for.
     pub(crate) fn is_stuck(&self, now: Instant) -> bool {
-        self.behind.is_some_and(|behind| behind.is_stuck(now))
+        self.progress.is_some_and(|progress| progress.is_stuck(now))
     }
 }
 
@@ -145,8 +160,25 @@ mod tests {
             assert!(!out.is_stuck(now));
             client.read_exact(&mut read).await.unwrap();
         }
-        assert!(out.unsent() == 0 && !out.is_stuck(start + 10 * PATIENCE));
+        assert!(out.is_idle());
+        out.caught_up();
+        assert!(!out.is_stuck(start + 10 * PATIENCE));
     }
+
+    #[tokio::test]
+    async fn a_client_that_takes_one_buffer_now_and_then_is_stuck_while_more_waits() {
+        let (mut stream, mut client) = tokio::io::duplex(64 << 10);
+        let (mut out, start) = (Outgoing::new(Vec::new()), Instant::now());
+        let mut read = vec![0; 64 << 10];
+        for second in 0..6 {
+            out.end().extend_from_slice(&read);
+            write(&mut out, &mut stream, start + Duration::from_secs(10 * second)).await;
+            assert!(out.is_idle());
+            client.read_exact(&mut read).await.unwrap();
+        }
+        assert!(out.is_stuck(start + PATIENCE), "64 KiB every ten seconds");
+    }
+
     #[tokio::test]
     async fn what_the_stream_has_not_passed_on_is_waited_for() {
         let (stream, mut client) = tokio::io::duplex(10);
@@ -164,7 +196,7 @@ mod tests {
             assert!(!out.is_idle());
             let _moved_on = poll(&mut out);
         }
-        assert!(out.is_idle() && !out.is_stuck(start + PATIENCE));
+        assert!(out.is_idle());
         client.read_exact(&mut [0; 10]).await.unwrap();
     }
 }

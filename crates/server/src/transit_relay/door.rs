@@ -101,6 +101,7 @@ impl WebDoor {
             Some(tls) => tls.accept(stream).await.ok()?,
             None => Stream::Plain(stream),
         };
+        let mut with_page = true;
         let (status, page) = match Request::read(&mut stream).await {
             Ok((request, early)) => match &request.websocket_key {
                 Some(key) => match self.admit(visitor, &request, address) {
@@ -110,18 +111,24 @@ impl WebDoor {
                     }
                     None => ("429 Too Many Requests", "too many connections\n".into()),
                 },
-                None => self.page(&request),
+                None => {
+                    with_page = !request.is_head;
+                    self.page(&request)
+                }
             },
             Err(NoRequest::Gone) => return None,
             Err(error) => ("400 Bad Request", format!("{error}\n")),
         };
         // The client may be gone already.
-        let _ = http::respond(&mut stream, status, &page, true).await;
+        let _ = http::respond(&mut stream, status, &page, with_page).await;
         None
     }
 
     /// What a browser or a monitor gets.
     fn page(&self, request: &Request) -> (&'static str, String) {
+        if let Some(bad) = request.bad_upgrade {
+            return (bad.status(), format!("{bad}\n"));
+        }
         match request.path.as_str() {
             _ if !request.is_get => ("405 Method Not Allowed", "only GET\n".into()),
             "/" => ("200 OK", "Wormhole transit relay: for WebSocket clients\n".into()),

@@ -127,7 +127,7 @@ impl WebSocket {
             let part = match self.decoder.next(input) {
                 Ok(Some(Received::Message(bytes))) => Part::whole(bytes),
                 // Only the first message can be: and so long a line is none.
-                Ok(Some(Received::Oversized(_))) => Part::whole(Vec::new()),
+                Ok(Some(Received::Oversized(_) | Received::Dropped)) => Part::whole(Vec::new()),
                 Ok(Some(Received::Ping(content))) => {
                     self.pong = Some(content);
                     continue;

@@ -23,6 +23,7 @@ use wormhole_magic::wormhole::{Closed, Command, Config, Event as Told, Wormhole,
 use wormhole_sim::{Application, End, Reply, Server, Simulation, Weather, World};
 
 use super::super::inbox::{Event, Inbox};
+use super::super::memory::Budget;
 use super::super::store::{Capacity, Store};
 use super::*;
 
@@ -38,7 +39,7 @@ struct MailboxServer {
 
 impl MailboxServer {
     fn new(seed: u64, bits: u32) -> Self {
-        let capacity = Capacity { messages: 0, bytes: 0 };
+        let capacity = Capacity::default();
         let mut welcome = Welcome::default();
         if bits > 0 {
             let demand = HashcashDemand::new(bits, "simulation".into());
@@ -86,8 +87,8 @@ impl MailboxServer {
                         }
                         Output::Request(id, request) => {
                             let who = Arc::clone(client.identity().unwrap());
-                            let inbox = Arc::clone(inbox);
-                            work.push(Work::Request(Asked { inbox, who, id, request }));
+                            let (inbox, share) = (Arc::clone(inbox), inbox.share(0));
+                            work.push(Work::Request(Asked { inbox, who, id, request, share }));
                         }
                     }
                 }
@@ -128,7 +129,8 @@ fn is_message(reply: &Reply) -> bool {
 impl Server for MailboxServer {
     fn opened(&mut self, _: Instant, link: u64) {
         let client = Client::new(&self.welcome, UnixTime::from_secs(1.0));
-        self.links.insert(link, (client, Arc::new(Inbox::new(link, usize::MAX))));
+        let share = Share::new(Arc::new(Budget::new(usize::MAX, usize::MAX)), Arc::default());
+        self.links.insert(link, (client, Arc::new(Inbox::new(link, usize::MAX, share))));
         self.settle();
     }
 

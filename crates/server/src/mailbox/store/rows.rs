@@ -208,13 +208,46 @@ impl Mailbox {
         database.prepare_cached(sql)?.query_row([app, id], Self::read_row).optional()
     }
 
-    /// All that were last used at `old` or before.
-    pub(super) fn unused_since(database: &Connection, old: UnixTime) -> Result<Vec<Self>> {
+    /// The mailbox of this row.
+    pub(super) fn at(database: &Connection, key: i64) -> Result<Self> {
         let sql = "SELECT key, app, id, nameplate, messages, bytes, updated, crowded,
             side_1, added_1, opened_1, side_2, added_2, opened_2, mood_1, mood_2
-            FROM mailboxes WHERE updated <= ?";
-        let mut statement = database.prepare_cached(sql)?;
-        statement.query_map([old.as_secs()], Self::read_row)?.collect()
+            FROM mailboxes WHERE key = ?";
+        database.prepare_cached(sql)?.query_row([key], Self::read_row)
+    }
+
+    /// The rows of all mailboxes whose key and time of last use, in seconds since 1970, are `wanted`.
+    pub(super) fn select(
+        database: &Connection,
+        wanted: impl Fn(i64, f64) -> bool,
+    ) -> Result<Vec<i64>> {
+        let mut statement = database.prepare_cached("SELECT key, updated FROM mailboxes")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let chosen = rows.filter_map(|row| match row {
+            Ok((key, updated)) => wanted(key, updated).then_some(Ok(key)),
+            Err(error) => Some(Err(error)),
+        });
+        chosen.collect()
+    }
+
+    /// Bytes of all mailboxes.
+    pub(super) fn bytes_of_all(database: &Connection) -> Result<u64> {
+        let sql = "SELECT count(*), total(messages), total(bytes) FROM mailboxes";
+        // SQLite's totals are floating point.
+        let sums = database.query_row(sql, [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, f64>(1)?, row.get::<_, f64>(2)?))
+        });
+        sums.map(|(count, messages, bytes)| size(count, whole(messages), whole(bytes)))
+    }
+
+    /// Number of the row, once it is written.
+    pub(super) const fn key(&self) -> Option<i64> {
+        self.key
+    }
+
+    /// What it takes in the database with all that belongs to it, in bytes, roughly.
+    pub(super) const fn size(&self) -> u64 {
+        size(1, self.messages, self.bytes)
     }
 
     fn read_row(row: &Row<'_>) -> Result<Self> {
@@ -245,7 +278,8 @@ impl Mailbox {
         now: UnixTime,
     ) -> Result<()> {
         // Coming back changes nothing but the time, which is not needed to the second.
-        let fresh = now.as_secs() - self.updated < TOUCH_AFTER && self.key.is_some();
+        let age = now.as_secs() - self.updated;
+        let fresh = (0.0..TOUCH_AFTER).contains(&age) && self.key.is_some();
         if joined == Taken::Before && fresh {
             return Ok(());
         }
@@ -308,10 +342,8 @@ impl Mailbox {
         stored: &StoredMessage,
         capacity: Capacity,
     ) -> std::result::Result<(), Refusal> {
-        let message = &stored.message;
-        let bytes = message.phase.len() + message.body.len() + message.id.len();
         self.messages += 1;
-        self.bytes = self.bytes.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.bytes = self.bytes.saturating_add(content(stored));
         let over = |count: i64, limit: u64| limit > 0 && count.unsigned_abs() > limit;
         if over(self.messages, capacity.messages) || over(self.bytes, capacity.bytes) {
             return Err(Refusal::MailboxFull);
@@ -389,6 +421,35 @@ impl Mailbox {
         self.seats.visits(self.crowded)
     }
 }
+
+/// Bytes of a message's names and content.
+fn content(stored: &StoredMessage) -> i64 {
+    let NewMessage { phase, body, id, .. } = &stored.message;
+    let bytes = stored.side.len() + phase.len() + body.len() + id.len();
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// What a message takes in the database, in bytes, roughly.
+pub(super) fn size_of_message(stored: &StoredMessage) -> u64 {
+    MESSAGE_ROW + content(stored).unsigned_abs()
+}
+
+/// What mailboxes take that hold so many messages of so many bytes.
+const fn size(mailboxes: i64, messages: i64, bytes: i64) -> u64 {
+    let rows = mailboxes.unsigned_abs() * MAILBOX_ROW + messages.unsigned_abs() * MESSAGE_ROW;
+    rows.saturating_add(bytes.unsigned_abs())
+}
+
+#[expect(clippy::as_conversions, reason = "casts from floating point saturate")]
+const fn whole(number: f64) -> i64 {
+    number as i64
+}
+
+/// What a mailbox takes without messages, its nameplate and the indices included, in bytes.
+pub(super) const MAILBOX_ROW: u64 = 1 << 10;
+
+/// What a message takes besides its names and content, in bytes.
+const MESSAGE_ROW: u64 = 64;
 
 /// Bytes from which a mailbox is worth sharing between its readers.
 const LONG: i64 = 64 << 10;

@@ -27,7 +27,11 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     private::make_file(path);
     let mut database = Connection::open_with_flags(path, flags).map_err(say)?;
     database.busy_timeout(BUSY_TIMEOUT).map_err(say)?;
-    set_pragmas(&database, "FULL").map_err(say)?;
+    // The first counts for a file that is new, before its first page is written.
+    let set = database
+        .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+        .and_then(|()| set_pragmas(&database, "FULL"));
+    set.map_err(say)?;
     database.set_prepared_statement_cache_capacity(STATEMENTS);
     let version = database.pragma_query_value(None, "user_version", |row| row.get(0));
     let version: usize = version.map_err(say)?;
@@ -50,7 +54,20 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     }
     upgrade.pragma_update(None, "user_version", steps.len()).map_err(say)?;
     upgrade.commit().map_err(say)?;
+    if let Err(error) = make_shrinkable(&database) {
+        tracing::warn!(%error, "the database cannot be rewritten now and does not shrink");
+    }
     Ok(database)
+}
+
+/// Rewrites a file of an earlier version once, so that it can give space back.
+fn make_shrinkable(database: &Connection) -> rusqlite::Result<()> {
+    let kind: i64 = database.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
+    if kind != INCREMENTAL {
+        tracing::info!("rewriting the database so that it can shrink");
+        database.execute_batch("VACUUM")?;
+    }
+    Ok(())
 }
 
 /// Chooses write-ahead logging: one sequential write per transaction, flushed (`FULL`) or not
@@ -62,6 +79,7 @@ pub(in crate::mailbox) fn set_pragmas(
     database.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     database.pragma_update(None, "synchronous", synchronous)?;
     database.pragma_update(None, "cache_size", CACHE_KIB)?;
+    database.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
     database.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
 }
 
@@ -152,6 +170,12 @@ const CACHE_KIB: i64 = -8192;
 /// Pages in the log before they are moved into the database: 16 MiB.
 const CHECKPOINT_PAGES: i64 = 4096;
 
+/// Bytes that the log's file keeps once its pages have been moved.
+const LOG_BYTES: i64 = 16 << 20;
+
+/// SQLite's number for a file that gives space back when told to.
+const INCREMENTAL: i64 = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +233,28 @@ mod tests {
         let synchronous: i64 =
             database.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
         assert_eq!(synchronous, 2);
+    }
+
+    #[test]
+    fn a_file_that_could_not_shrink_is_rewritten_and_keeps_its_rows() {
+        let scratch = Scratch::new("shrinkable");
+        let old = Connection::open(scratch.file()).unwrap();
+        old.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
+        let [tables] = STEPS;
+        old.execute_batch(tables).unwrap();
+        old.execute("INSERT INTO mailboxes (app, id, updated) VALUES ('a', 'm', 1)", []).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+        let mode = |database: &Connection| -> i64 {
+            database.pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap()
+        };
+        let database = open(&scratch.file()).unwrap();
+        assert_eq!(mode(&database), INCREMENTAL);
+        let id: String = database.query_row("SELECT id FROM mailboxes", [], |r| r.get(0)).unwrap();
+        assert_eq!(id, "m");
+        drop(database);
+        let new = scratch.0.join("new.sqlite");
+        assert_eq!(mode(&open(&new).unwrap()), INCREMENTAL);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::*;
 
 async fn request(world: &World, head: &str) -> String {
     let mut stream = TcpStream::connect(world.address).await.unwrap();
-    stream.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
+    stream.write_all(format!("{head}\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
@@ -15,7 +15,7 @@ async fn request(world: &World, head: &str) -> String {
 #[tokio::test]
 async fn the_root_is_the_page_of_the_reference() {
     let world = World::new("root", &[]);
-    let page = request(&world, "GET / HTTP/1.1\r\nHost: x").await;
+    let page = request(&world, "GET / HTTP/1.1").await;
     assert!(page.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain"), "{page}");
     assert!(page.ends_with("\r\n\r\nWormhole Relay\n"), "{page}");
     world.stop().await;
@@ -43,5 +43,52 @@ async fn other_pages_and_methods_are_refused() {
     assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
     let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(10_000));
     assert!(request(&world, &long).await.starts_with("HTTP/1.1 400 "));
+    world.stop().await;
+}
+
+/// A handshake as it should be, with one line in place of another.
+async fn handshake(world: &World, line: &str, replacement: &str) -> String {
+    let right = "GET /v1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(right.replacen(line, replacement, 1).as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    String::from_utf8(answer.into()).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_not_quite_a_handshake_is_refused_with_its_status() {
+    let world = World::new("handshakes", &[]);
+    assert_eq!(handshake(&world, "", "").await, "HTTP/1.1 101");
+    let cases = [
+        ("GET", "HEAD", "405"),
+        ("HTTP/1.1", "HTTP/1.0", "505"),
+        ("Host: x\r\n", "", "400"),
+        ("Host: x\r\n", "Host: x\r\nHost: y\r\n", "400"),
+        ("Connection: Upgrade\r\n", "", "400"),
+        ("Upgrade: websocket\r\n", "", "400"),
+        ("Version: 13", "Version: 8", "426"),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "short", "400"),
+    ];
+    for (line, replacement, status) in cases {
+        let answer = handshake(&world, line, replacement).await;
+        assert_eq!(answer, format!("HTTP/1.1 {status}"), "{line} {replacement}");
+    }
+    assert_eq!(world.metric("accepted_total"), 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn monitors_do_not_use_up_the_rate_limit() {
+    let world = World::new("monitors", &["--links-per-minute", "3", "--limit-loopback"]);
+    for _ in 0..10 {
+        assert!(request(&world, "GET /health HTTP/1.1").await.ends_with("\r\n\r\nok\n"));
+        assert!(request(&world, "GET /metrics HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+    }
+    let peers = [world.greeted().await, world.greeted().await, world.greeted().await];
+    assert!(Peer::connect(world.address).await.is_err());
+    assert!(request(&world, "GET /health HTTP/1.1").await.ends_with("\r\n\r\nok\n"));
+    drop(peers);
     world.stop().await;
 }

@@ -12,9 +12,21 @@ fn long_message(bytes: usize) -> Vec<u8> {
     [&[0x81, 0xff], &length[..], &[0; 4], text.as_bytes()].concat()
 }
 
+/// Room for two of the longest messages of an address.
+const OPTIONS: [&str; 8] = [
+    "--max-frame",
+    "100000",
+    "--memory-per-address",
+    "0",
+    "--mailbox-bytes",
+    "1",
+    "--mailbox-messages",
+    "1",
+];
+
 #[tokio::test]
 async fn a_long_message_for_which_there_is_no_room_gets_an_error_and_others_their_answer() {
-    let options = ["--max-frame", "100000", "--partial-bytes", "0"];
+    let options = OPTIONS;
     let world = World::new("no-room", &options);
     let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
     let message = long_message(90_000);
@@ -29,7 +41,10 @@ async fn a_long_message_for_which_there_is_no_room_gets_an_error_and_others_thei
             _ => two.expect("pong").await,
         };
     };
-    assert!(words.as_str().unwrap().starts_with("frame is longer than "), "{words}");
+    assert!(
+        words.as_str().unwrap().starts_with("no memory left for a message of this length"),
+        "{words}"
+    );
     two.ping().await;
     two.link.get_mut().write_all(&long_message(30_000)).await.unwrap();
     two.expect("ack").await;
@@ -45,7 +60,7 @@ async fn a_long_message_for_which_there_is_no_room_gets_an_error_and_others_thei
 
 #[tokio::test]
 async fn who_leaves_in_the_middle_of_a_message_gives_back_its_room() {
-    let world = World::new("left", &["--max-frame", "100000", "--partial-bytes", "0"]);
+    let world = World::new("left", &OPTIONS);
     let mut two = world.bound("two").await;
     for _ in 0..10 {
         let mut one = world.bound("one").await;
@@ -56,5 +71,33 @@ async fn who_leaves_in_the_middle_of_a_message_gives_back_its_room() {
     two.link.get_mut().write_all(&long_message(90_000)).await.unwrap();
     two.expect("ack").await;
     two.expect("pong").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn unfinished_messages_of_one_address_do_not_shorten_those_of_another() {
+    let world = World::new("strangers", &[]);
+    let mut held = Vec::new();
+    for side in 0..23 {
+        let mut peer = world.bound(&side.to_string()).await;
+        peer.link.get_mut().write_all(&long_message(4_000_000)[..3_900_000]).await.unwrap();
+        held.push(peer);
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = socket.connect(world.address).await.unwrap();
+    let url = format!("ws://{}/v1", world.address);
+    let (link, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let mut stranger = Peer { link, welcome: Value::Null };
+    stranger.expect("welcome").await;
+    stranger.link.get_mut().write_all(&long_message(4_000_000)).await.unwrap();
+    stranger.expect("ack").await;
+    stranger.expect("pong").await;
+    // Those of the busy address still get what a rendezvous needs.
+    let mut peer = world.bound("one more").await;
+    peer.link.get_mut().write_all(&long_message(15_000)).await.unwrap();
+    peer.expect("ack").await;
+    peer.expect("pong").await;
+    drop((held, stranger, peer));
     world.stop().await;
 }
