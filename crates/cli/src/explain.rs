@@ -17,11 +17,12 @@ use crate::{printable, units};
 /// The end of a transfer as an error of this program: a reader of ours that has had enough is one
 /// that makes no noise.
 pub(crate) fn error(error: &Error, server: &str) -> anyhow::Error {
-    match error {
-        Error::WriteFailed { why, .. } if why.kind == io::ErrorKind::BrokenPipe => closed_pipe(),
-        error => failure(error, server),
+    if let Error::WriteFailed { why, .. } = error
+        && why.kind == io::ErrorKind::BrokenPipe
+    {
+        return closed_pipe().into();
     }
-    .into()
+    failure(error, server).into()
 }
 
 /// Why standard output did not take what was received.
@@ -47,7 +48,16 @@ pub(crate) fn changed(files: &[Unsendable], screen: &Screen) -> Result<()> {
         let outcome = match file.why {
             UnsendableReason::Grew => "only its first part, as long as it was offered, has arrived",
             UnsendableReason::Replaced => "the file that was offered has arrived",
-            _ => "it was left out",
+            UnsendableReason::ContainsItself
+            | UnsendableReason::NoName
+            | UnsendableReason::NotAFile
+            | UnsendableReason::NotUnicode
+            | UnsendableReason::SameName
+            | UnsendableReason::Shrank
+            | UnsendableReason::System(_)
+            | UnsendableReason::TooLong
+            | UnsendableReason::UnknownSize
+            | _ => "it was left out",
         };
         format!("'{}': {}; {outcome}", printable::path(&file.path), file.why)
     };
@@ -134,11 +144,10 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
         // A path of our own may be long, and the reason is behind it.
         Error::WriteFailed { why, .. } => {
             let failure = Failure::new(printable::text(&error.to_string()));
-            match why.kind {
-                io::ErrorKind::FileTooLarge => {
-                    failure.hint("`ulimit -f`, or the file system, allows no file of this size")
-                }
-                _ => failure,
+            if why.kind == io::ErrorKind::FileTooLarge {
+                failure.hint("`ulimit -f`, or the file system, allows no file of this size")
+            } else {
+                failure
             }
         }
         // These say it well themselves, and there is nothing to add.
@@ -249,12 +258,15 @@ fn cannot_send(unsendable: &Unsendable) -> Failure {
         UnsendableReason::UnknownSize => failure
             .hint("`wormhole send - --name NAME < PATH` sends what is in it when it is read"),
         UnsendableReason::Grew => failure.hint(
-            "`wormhole send - --name NAME < PATH` sends what is in it when it is read, however long",
+            "`wormhole send - --name NAME < PATH` sends what is in it when it is read; in a folder, \
+             --ignore-unsendable-files sends the other files",
         ),
+        UnsendableReason::Shrank => {
+            failure.hint("in a folder, --ignore-unsendable-files sends the other files")
+        }
         UnsendableReason::ContainsItself
         | UnsendableReason::NoName
         | UnsendableReason::Replaced
-        | UnsendableReason::Shrank
         | UnsendableReason::TooLong
         | _ => failure,
     }

@@ -39,6 +39,7 @@ mod send;
 mod shell;
 mod signals;
 mod ssh;
+mod stdin;
 mod stdout;
 mod story;
 mod talk;

@@ -1,8 +1,6 @@
 //! `send`: offers something under a code and follows it to the end.
 
 use std::io::{self, IsTerminal as _, Read as _};
-#[cfg(unix)]
-use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
 use wormhole::code::uri::TransferUri;
@@ -12,7 +10,7 @@ use wormhole::transfer::{self, Event, Offer, Outgoing, Transfer};
 use crate::failure::Failure;
 use crate::request::{Qr, SendRequest, What, temporary_trouble};
 use crate::talk::{Desk, Question, Talk};
-use crate::{explain, json, printable, qr, story, units};
+use crate::{explain, json, printable, qr, stdin, story, units};
 
 /// Sends what was asked for.
 ///
@@ -77,10 +75,11 @@ async fn outgoing(what: What, desk: &mut Desk) -> Result<Outgoing> {
         What::Paths(paths) => Outgoing::Paths(paths),
         What::Text(text) => Outgoing::Text(text),
         What::Stream(name) => {
+            stdin::check()?;
             if io::stdin().is_terminal() {
                 desk.screen.say("Reading from the terminal; end with Ctrl-D.");
             }
-            if let Some(trouble) = temporary_trouble(input_length()) {
+            if let Some(trouble) = temporary_trouble(stdin::length()) {
                 desk.screen.say(&format!(
                     "Note: {trouble}. Only a receiver with this program can take the stream without \
                      a temporary file here; TMPDIR chooses another place for it."
@@ -89,6 +88,7 @@ async fn outgoing(what: What, desk: &mut Desk) -> Result<Outgoing> {
             Outgoing::Stream { name, reader: Box::new(io::stdin()) }
         }
         What::TextFromInput => {
+            stdin::check()?;
             desk.screen.say("Reading text message from stdin..");
             let read = tokio::task::spawn_blocking(read_text);
             Outgoing::Text(desk.unless_stopped(read).await???)
@@ -102,18 +102,6 @@ async fn outgoing(what: What, desk: &mut Desk) -> Result<Outgoing> {
             })?)
         }
     })
-}
-
-/// Bytes of standard input, if it is a file.
-#[cfg(unix)]
-fn input_length() -> Option<u64> {
-    let file = std::fs::File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
-    file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
-}
-
-#[cfg(not(unix))]
-fn input_length() -> Option<u64> {
-    None
 }
 
 fn read_text() -> Result<String> {

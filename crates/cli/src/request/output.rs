@@ -49,11 +49,16 @@ impl Output {
                 }
                 check_name(path, on_exists)
             }
-            Self::Stdout => DataOutput::check().map_err(|error| {
-                Failure::new(format!("cannot write to standard output: {}", words(&error)))
-            }),
+            Self::Stdout => Ok(()),
         }
     }
+}
+
+/// Makes sure that standard output can be written, as far as that is known beforehand.
+pub(super) fn check_stdout() -> Result<(), Failure> {
+    DataOutput::check().map_err(|error| {
+        Failure::new(format!("cannot write to standard output: {}", words(&error)))
+    })
 }
 
 /// Makes sure that a file can be created in a directory, by creating one.

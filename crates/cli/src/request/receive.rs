@@ -4,7 +4,7 @@ use anyhow::Result;
 use wormhole::code::Code;
 use wormhole::transfer::{CodeSource, Settings};
 
-use super::output::Output;
+use super::output::{Output, check_stdout};
 use super::{Servers, Shown, apply, asks_a_person};
 use crate::args::{GlobalArgs, OnExists, ReceiveArgs};
 use crate::config::Config;
@@ -50,6 +50,8 @@ impl ReceiveRequest {
         if output == Output::Stdout && global.json {
             return Err(Failure::usage("--json and -o - both want standard output").into());
         }
+        // A text may come, whatever else was said.
+        check_stdout()?;
         let code = source(&args, &mut settings)?;
         let (on_exists, accept_file) = (on_exists(&args, config), accept_file(&args, config)?);
         let checked = if args.only_text { Ok(()) } else { output.check(on_exists) };

@@ -49,6 +49,29 @@ fn a_folder_that_nobody_chose_is_good_enough_for_a_text() {
     assert_eq!(sender.end().exit, 0);
 }
 
+#[cfg(unix)]
+#[test]
+fn standard_input_and_output_that_cannot_be_used_are_refused() {
+    let world = World::new();
+    let shell = |script: &str| {
+        let ours = world.command("receiver", &[]);
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script]).arg(ours.get_program());
+        command.current_dir(world.path("receiver"));
+        command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("WORMHOLE_RELAY_URL", "ws://127.0.0.1:9/v1");
+        Running::start(command).end()
+    };
+    shell("\"$0\" send - < /").failed(1, "cannot read standard input: it is a directory");
+    shell("\"$0\" send - 0> f")
+        .failed(1, "cannot read standard input: it is open for writing only");
+    shell("\"$0\" send --text - 0> f").failed(1, "it is open for writing only");
+    for options in ["", "-o -", "--json"] {
+        let ended = shell(&format!("\"$0\" receive 4-x {options} 1< /dev/null"));
+        ended.failed(1, "cannot write to standard output: it is open for reading only");
+    }
+}
+
 #[test]
 fn a_timing_file_that_cannot_be_written_is_refused() {
     let world = World::new();
