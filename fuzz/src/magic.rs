@@ -71,8 +71,10 @@ pub fn file_name(bytes: &[u8]) {
     assert!(!peer_name.to_string().chars().any(char::is_control));
     if let Ok(name) = peer_name.to_file_name() {
         assert!(!name.is_empty() && name != "." && name != "..");
-        assert!(!name.contains(['/', '\\', '\0']));
+        assert!(!name.contains(['/', '\0']) && name.len() <= 255);
     }
+    let safe = PeerName::new(peer_name.to_safe_name());
+    assert_eq!(safe.to_file_name(), Ok(safe.as_sent()));
 }
 
 /// A stamp that a client shows to a mailbox server.

@@ -1,7 +1,8 @@
-//! Names chosen by the peer: safe to show, and safe to create or refused.
+//! Names chosen by the peer: shown escaped, and created only where this system can hold them.
 //!
 //! Not the names inside a zip (those are paths, see [`super::zip`]).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use wormhole_kit::{is_bidi_control, is_deceptive};
@@ -14,6 +15,7 @@ use wormhole_kit::{is_bidi_control, is_deceptive};
 ///
 /// assert_eq!(PeerName::new("photo.jpg").to_file_name(), Ok("photo.jpg"));
 /// assert!(PeerName::new("../.bashrc").to_file_name().is_err());
+/// assert_eq!(PeerName::new("../.bashrc").to_safe_name(), ".._.bashrc");
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerName(String);
@@ -29,23 +31,23 @@ impl PeerName {
         &self.0
     }
 
-    /// The name as one that may be created inside a folder, on any system.
+    /// The name as one that may be created inside a folder on this system. It may contain control
+    /// characters where the system allows them: show the [`PeerName`], which escapes them.
     ///
     /// # Errors
-    /// The name says where to go instead of what to be called, or no system should have a file of
-    /// that name. Let the user choose another one, or refuse the offer.
+    /// This system cannot have a file of that name, or it is a path. Let the user choose another name,
+    /// such as [`PeerName::to_safe_name`], or refuse the offer.
     pub fn to_file_name(&self) -> Result<&str, UnsafeName> {
-        check_component(&self.0)?;
-        if self.0.chars().any(|c| c.is_control() || is_bidi_control(c)) {
-            return Err(UnsafeName::ControlCharacter);
+        check(&self.0, cfg!(windows)).map(|()| self.0.as_str())
+    }
+
+    /// The name itself if this system can hold it, else one that resembles it: what is not allowed
+    /// becomes `_`, and a long name is cut before its extension.
+    pub fn to_safe_name(&self) -> Cow<'_, str> {
+        match self.to_file_name() {
+            Ok(name) => Cow::Borrowed(name),
+            Err(_) => Cow::Owned(replacement(&self.0, cfg!(windows))),
         }
-        if self.0.contains(['\\', ':']) {
-            return Err(UnsafeName::Separator);
-        }
-        if is_reserved_on_windows(&self.0) {
-            return Err(UnsafeName::Reserved);
-        }
-        Ok(&self.0)
     }
 }
 
@@ -66,19 +68,19 @@ impl fmt::Display for PeerName {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnsafeName {
-    /// A control character, or one that changes the direction of text.
-    #[error("it contains a control character")]
-    ControlCharacter,
     /// `.` or `..`.
-    #[error("it names a folder above")]
+    #[error("it stands for a folder")]
     Dots,
     /// Nothing at all.
     #[error("it is empty")]
     Empty,
-    /// A device on Windows, or ends with a dot or a space.
+    /// A character that cannot be in a name: NUL, and on Windows control characters and `<>:"|?*`.
+    #[error("it contains a character that no name can contain here")]
+    ForbiddenCharacter,
+    /// On Windows only: a device, or a name that ends with a dot or a space.
     #[error("it is reserved on Windows")]
     Reserved,
-    /// A path separator or a drive letter.
+    /// A path separator.
     #[error("it is a path, not a name")]
     Separator,
     /// Longer than 255 bytes.
@@ -86,25 +88,82 @@ pub enum UnsafeName {
     TooLong,
 }
 
-/// Checks what every system demands of one component of a path.
-pub(super) fn check_component(name: &str) -> Result<(), UnsafeName> {
+/// Checks what every system demands of one component of a path, and with `windows` what Windows does.
+pub(super) fn check(name: &str, windows: bool) -> Result<(), UnsafeName> {
     if name.is_empty() {
         Err(UnsafeName::Empty)
     } else if name == "." || name == ".." {
         Err(UnsafeName::Dots)
-    } else if name.contains('/') {
+    } else if name.contains('/') || windows && name.contains('\\') {
         Err(UnsafeName::Separator)
-    } else if name.contains('\0') {
-        Err(UnsafeName::ControlCharacter)
+    } else if name.chars().any(|c| is_forbidden(c, windows)) {
+        Err(UnsafeName::ForbiddenCharacter)
     } else if name.len() > MAX_NAME {
         Err(UnsafeName::TooLong)
+    } else if windows && is_reserved_on_windows(name) {
+        Err(UnsafeName::Reserved)
     } else {
         Ok(())
     }
 }
 
+fn is_forbidden(c: char, windows: bool) -> bool {
+    c == '\0' || windows && (c.is_ascii_control() || "<>:\"|?*".contains(c))
+}
+
+/// A name that resembles one that cannot be. As it is not the peer's any more, nothing in it needs
+/// escaping either.
+fn replacement(name: &str, windows: bool) -> String {
+    let separates = |c| c == '/' || windows && c == '\\';
+    let bad =
+        |c: char| separates(c) || is_forbidden(c, windows) || c.is_control() || is_bidi_control(c);
+    let mut safe: String = name.chars().map(|c| if bad(c) { '_' } else { c }).collect();
+    if windows {
+        let kept = safe.trim_end_matches(['.', ' ']).len();
+        let dropped = safe.split_off(kept);
+        safe.extend(dropped.chars().map(|_| '_'));
+    }
+    if safe.is_empty() || safe == "." || safe == ".." {
+        safe = "unnamed".to_owned();
+    }
+    if windows && is_reserved_on_windows(&safe) {
+        safe.insert(0, '_');
+    }
+    if safe.len() > MAX_NAME {
+        let (stem, extension) = split_extension(&safe);
+        safe = join_name(stem, "", extension);
+    }
+    safe
+}
+
+/// Splits a name before its last dot, unless that begins it or more than 32 bytes follow: that is
+/// no extension that anybody would miss.
+pub fn split_extension(name: &str) -> (&str, &str) {
+    match name.rfind('.') {
+        Some(at) if at > 0 && name.len() - at <= MAX_EXTENSION => name.split_at(at),
+        _ => (name, ""),
+    }
+}
+
+/// A name of at most 255 bytes that begins with `stem` and ends with `middle` and `end`: the stem is
+/// cut, in whole characters, as far as needed.
+///
+/// ```
+/// use wormhole_magic::transfer::name::join_name;
+///
+/// assert_eq!(join_name("photo", " (1)", ".jpg"), "photo (1).jpg");
+/// assert_eq!(join_name(&"ü".repeat(200), " and 3 more", "").len(), 255);
+/// ```
+pub fn join_name(stem: &str, middle: &str, end: &str) -> String {
+    let mut kept = stem.len().min(MAX_NAME.saturating_sub(middle.len() + end.len()));
+    while !stem.is_char_boundary(kept) {
+        kept -= 1;
+    }
+    [stem.get(..kept).unwrap_or_default(), middle, end].concat()
+}
+
 /// Whether Windows takes this name for a device, or would change it on creation.
-pub(super) fn is_reserved_on_windows(name: &str) -> bool {
+fn is_reserved_on_windows(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
     let device = match stem.as_str() {
         "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$" => true,
@@ -123,6 +182,9 @@ fn one_digit(text: &str) -> bool {
 /// Bytes of a name: the limit of nearly every file system.
 const MAX_NAME: usize = 255;
 
+/// Bytes of an extension that is kept when a name is cut, with its dot.
+const MAX_EXTENSION: usize = 33;
+
 /// Characters of a name that are shown.
 const MAX_SHOWN: usize = 255;
 
@@ -131,7 +193,11 @@ mod tests {
     use super::*;
 
     fn refused(name: &str) -> Option<UnsafeName> {
-        PeerName::new(name).to_file_name().err()
+        check(name, false).err()
+    }
+
+    fn refused_on_windows(name: &str) -> Option<UnsafeName> {
+        check(name, true).err()
     }
 
     #[test]
@@ -139,32 +205,87 @@ mod tests {
         for name in ["a", "photo.jpg", "-rf", "with space", "häßlich 日本.txt", ".profile", "comma"]
         {
             assert_eq!(PeerName::new(name).to_file_name(), Ok(name));
+            assert_eq!(PeerName::new(name).to_safe_name(), name);
+            assert_eq!(refused_on_windows(name), None);
         }
     }
 
     #[test]
     fn names_that_lead_elsewhere_are_refused() {
-        assert_eq!(refused(""), Some(UnsafeName::Empty));
-        assert_eq!(refused("."), Some(UnsafeName::Dots));
-        assert_eq!(refused(".."), Some(UnsafeName::Dots));
-        assert_eq!(refused("/etc/passwd"), Some(UnsafeName::Separator));
-        assert_eq!(refused("../../x"), Some(UnsafeName::Separator));
-        assert_eq!(refused("..\\x"), Some(UnsafeName::Separator));
-        assert_eq!(refused("C:x"), Some(UnsafeName::Separator));
-        assert_eq!(refused("a\0b"), Some(UnsafeName::ControlCharacter));
-        assert_eq!(refused("a\nb"), Some(UnsafeName::ControlCharacter));
-        assert_eq!(refused("photo\u{202e}gpj.exe"), Some(UnsafeName::ControlCharacter));
-        assert_eq!(refused(&"x".repeat(256)), Some(UnsafeName::TooLong));
-        assert_eq!(refused(&"x".repeat(255)), None);
+        for refused in [refused, refused_on_windows] {
+            assert_eq!(refused(""), Some(UnsafeName::Empty));
+            assert_eq!(refused("."), Some(UnsafeName::Dots));
+            assert_eq!(refused(".."), Some(UnsafeName::Dots));
+            assert_eq!(refused("/etc/passwd"), Some(UnsafeName::Separator));
+            assert_eq!(refused("../../x"), Some(UnsafeName::Separator));
+            assert_eq!(refused("a\0b"), Some(UnsafeName::ForbiddenCharacter));
+            assert_eq!(refused(&"x".repeat(256)), Some(UnsafeName::TooLong));
+            assert_eq!(refused(&"x".repeat(255)), None);
+        }
+        assert_eq!(refused_on_windows("..\\x"), Some(UnsafeName::Separator));
+        assert_eq!(refused_on_windows("C:x"), Some(UnsafeName::ForbiddenCharacter));
     }
 
     #[test]
-    fn devices_of_windows_are_refused() {
-        for name in ["CON", "nul", "aux.txt", "COM1", "lpt9.log", "con .txt", "dot.", "space "] {
-            assert_eq!(refused(name), Some(UnsafeName::Reserved), "{name}");
-        }
-        for name in ["CONSOLE", "COM10", "nullable", "com"] {
+    fn what_only_windows_cannot_hold_is_refused_only_there() {
+        for (name, why) in [
+            ("a:b", UnsafeName::ForbiddenCharacter),
+            ("what?", UnsafeName::ForbiddenCharacter),
+            ("a\nb", UnsafeName::ForbiddenCharacter),
+            ("back\\slash", UnsafeName::Separator),
+            ("aux.c", UnsafeName::Reserved),
+            ("R.E.M.", UnsafeName::Reserved),
+            ("CON", UnsafeName::Reserved),
+            ("nul", UnsafeName::Reserved),
+            ("COM1", UnsafeName::Reserved),
+            ("lpt9.log", UnsafeName::Reserved),
+            ("con .txt", UnsafeName::Reserved),
+            ("space ", UnsafeName::Reserved),
+        ] {
             assert_eq!(refused(name), None, "{name}");
+            assert_eq!(refused_on_windows(name), Some(why), "{name}");
+        }
+        for name in ["CONSOLE", "COM10", "nullable", "com", "photo\u{202e}gpj.exe"] {
+            assert_eq!(refused_on_windows(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_replacement_resembles_the_name_and_can_be_created() {
+        for (name, here, on_windows) in [
+            ("", "unnamed", "unnamed"),
+            (".", "unnamed", "_"),
+            ("..", "unnamed", "__"),
+            ("../../.bashrc", ".._.._.bashrc", ".._.._.bashrc"),
+            ("/etc/passwd", "_etc_passwd", "_etc_passwd"),
+            ("a\0b\u{1b}[2J\u{202e}", "a_b_[2J_", "a_b_[2J_"),
+            ("a/b:c\\d", "a_b:c\\d", "a_b_c_d"),
+            ("x/aux.c", "x_aux.c", "x_aux.c"),
+            ("aux.c", "aux.c", "_aux.c"),
+            ("R.E.M.", "R.E.M.", "R.E.M_"),
+        ] {
+            assert_eq!(replacement(name, false), here, "{name:?}");
+            assert_eq!(replacement(name, true), on_windows, "{name:?}");
+        }
+        let long = format!("{}.tar.gz", "ü".repeat(200));
+        for windows in [false, true] {
+            let safe = replacement(&long, windows);
+            assert!(safe.len() >= 254 && safe.ends_with("ü.gz"), "{safe}");
+            for name in [&long, &format!("a.{}", "b".repeat(300)), "...", "con ", "a/ "] {
+                let safe = replacement(name, windows);
+                assert_eq!(check(&safe, windows), Ok(()), "{name:?}: {safe:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_made_of_parts_has_at_most_255_bytes() {
+        assert_eq!(join_name("a", " and 3 more", ""), "a and 3 more");
+        for stem in ["n".repeat(255), "ü".repeat(127), "日".repeat(85)] {
+            for middle in [" (1)", " (999)", " and 1234567 more"] {
+                let name = join_name(&stem, middle, ".txt");
+                assert!(name.len() > 251 && name.len() <= 255 && name.ends_with(".txt"), "{name}");
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::name::{PeerName, check_component, is_reserved_on_windows};
+use super::super::name::{PeerName, check};
 
 /// A relative path below the directory that is unpacked: components joined by `/`, none of which
 /// leads elsewhere. Prints escaped.
@@ -25,11 +25,7 @@ impl ZipPath {
             return Err(refused());
         }
         for component in trimmed.split('/') {
-            check_component(component).map_err(|_| refused())?;
-            let foreign = component.contains(['\\', ':']) || is_reserved_on_windows(component);
-            if cfg!(windows) && (foreign || component.chars().any(char::is_control)) {
-                return Err(refused());
-            }
+            check(component, cfg!(windows)).map_err(|_| refused())?;
         }
         Ok(Self(trimmed.to_owned()))
     }
