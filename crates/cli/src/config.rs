@@ -35,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) accept_file: Option<bool>,
     /// What to do when a name is taken.
     pub(crate) on_exists: Option<OnExists>,
+    /// Most files and folders that a received folder may have.
+    pub(crate) max_entries: Option<u64>,
     /// Directory for received files when no `--output-file` is given.
     pub(crate) download_dir: Option<PathBuf>,
     /// Whether to accept connections from the other side.

@@ -78,9 +78,9 @@ pub(crate) fn changed(files: &[Unsendable], screen: &Screen) -> Result<()> {
 ///
 /// # Errors
 /// There is one.
-pub(crate) fn omitted(files: &[ZipPath], screen: &Screen) -> Result<()> {
-    let Some(first) = files.first() else { return Ok(()) };
-    let rest = match files.len() - 1 {
+pub(crate) fn omitted(files: &[ZipPath], unnamed: u64, screen: &Screen) -> Result<()> {
+    let Some((first, others)) = files.split_first() else { return Ok(()) };
+    let rest = match u64::try_from(others.len()).unwrap_or(u64::MAX).saturating_add(unnamed) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
@@ -138,6 +138,14 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
         }
         Error::TextTooLong { .. } => Failure::new(error.to_string())
             .hint("send it as a file: `wormhole send -` reads any length"),
+        Error::TooManyEntries(most) => {
+            Failure::new(format!("the offered folder has more than {most} files and folders"))
+                .hint("take it anyway with --max-entries NUMBER")
+        }
+        Error::TooManyFolders(most) => Failure::new(format!(
+            "the offered folder has more than {most} folders, too many for its few bytes and files"
+        ))
+        .hint("take it anyway with --max-entries NUMBER"),
         Error::Unsendable(unsendable) => cannot_send(unsendable),
         Error::VerifierRejected => Failure::new("the verifiers differ: transfer abandoned")
             .hint("somebody may sit between you; try again with a longer code (-c 4)"),

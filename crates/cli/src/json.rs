@@ -4,7 +4,7 @@
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
-use wormhole::transfer::{Event, Offer, Report, Unsendable, ZipPath};
+use wormhole::transfer::{Event, MetadataLoss, Offer, Report, Unsendable, ZipPath};
 use wormhole::transit::Path;
 
 use crate::failure::Verdict;
@@ -95,11 +95,25 @@ fn done(report: &Report) -> Value {
         "path": null,
         "changed": report.changed.iter().map(changed).collect::<Vec<_>>(),
         "omitted": report.omitted.iter().map(ZipPath::as_str).collect::<Vec<_>>(),
+        "omitted_more": report.omitted_more,
+        "lost": report.lost.as_ref().map(lost),
     });
     if let Some(path) = &report.written {
         add_path(&mut done, path);
     }
     done
+}
+
+/// Permissions and times that could not be set.
+fn lost(lost: &MetadataLoss) -> Value {
+    let mut value = json!({
+        "permissions": lost.permissions,
+        "times": lost.times,
+        "unflushed": lost.unflushed,
+        "reason": lost.why,
+    });
+    add_path(&mut value, &lost.path);
+    value
 }
 
 /// Adds a path under `path`. JSON is Unicode: where the path is not, `path_bytes` has its bytes as

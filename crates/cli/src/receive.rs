@@ -55,7 +55,7 @@ async fn follow(
     wait: Wait,
     invitation: Option<&Servers>,
 ) -> Result<()> {
-    let mut omitted = Vec::new();
+    let mut omitted = (Vec::new(), 0);
     while let Some(event) = talk.next().await? {
         let is_connected = matches!(event, Event::Server(_));
         if matches!(event, Event::ServerLost) {
@@ -98,7 +98,7 @@ async fn follow(
             }
             Event::Done(report) => {
                 done(&report, &mut talk.desk.screen);
-                omitted = report.omitted;
+                omitted = (report.omitted, report.omitted_more);
             }
             Event::Accepted
             | Event::AwaitingConfirmation
@@ -113,7 +113,7 @@ async fn follow(
             | _ => {}
         }
     }
-    explain::omitted(&omitted, &talk.desk.screen)
+    explain::omitted(&omitted.0, omitted.1, &talk.desk.screen)
 }
 
 /// What is known of the code when the server answers.
@@ -150,6 +150,9 @@ fn done(report: &Report, screen: &mut Screen) {
     if let Some(path) = &report.written {
         let what = if path.is_dir() { "files" } else { "file" };
         screen.say(&format!("Received {what} written to: {}", printable::path(path)));
+    }
+    if let Some(lost) = &report.lost {
+        screen.say(&story::lost(lost));
     }
     story::summary(report, screen);
 }
@@ -190,7 +193,7 @@ fn print_text(text: &str) -> io::Result<()> {
 }
 
 /// Decides what becomes of an offer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Taker {
     only_text: bool,
     accept_file: bool,
@@ -228,16 +231,42 @@ impl Taker {
             let failure = Failure::new("the sender offers a file, not a text");
             return Ok(Verdict::Refuse(failure.hint("receive without --only-text to take it")));
         }
-        let destination = self.destination(transfer::OnExists::Refuse);
-        let target = match destination.target(offer) {
-            Ok(target) => target,
-            Err(why) => return Ok(Verdict::Refuse(unsafe_name(offer, &why.to_string()))),
+        let taker = self.with_name_for(offer, &talk.desk.screen);
+        let destination = taker.destination(taker.on_exists_later());
+        let Ok(target) = destination.target(offer) else {
+            return Ok(Verdict::Refuse(Failure::new("transfer rejected")));
         };
         introduce(offer, target.as_deref(), &talk.desk.screen);
         let taken = target.as_deref().filter(|target| target.symlink_metadata().is_ok());
         match taken {
-            Some(target) => self.settle(talk, offer, target).await,
-            None => self.confirm(talk, destination).await,
+            Some(target) => taker.settle(talk, offer, target).await,
+            None => taker.confirm(talk, destination).await,
+        }
+    }
+
+    /// The same, with a name of our own if this system cannot hold the sender's.
+    fn with_name_for(&self, offer: &Offer, screen: &Screen) -> Self {
+        let mut taker = self.clone();
+        if let (Output::Into(folder), Some(name)) = (&self.output, offer.name())
+            && let Err(why) = name.to_file_name()
+        {
+            let safe = name.to_safe_name();
+            screen.say(&format!(
+                "The sender calls it '{name}', which cannot be a name here ({why}): \
+                 it becomes '{safe}'."
+            ));
+            taker.output = Output::Named(folder.join(&*safe));
+        }
+        taker
+    }
+
+    /// What happens if the name is free now and taken when everything has come. Nobody can be asked
+    /// then, so both are kept.
+    const fn on_exists_later(&self) -> transfer::OnExists {
+        match self.on_exists {
+            OnExists::Ask | OnExists::Rename => transfer::OnExists::KeepBoth,
+            OnExists::Overwrite => transfer::OnExists::Overwrite,
+            OnExists::Refuse => transfer::OnExists::Refuse,
         }
     }
 
@@ -268,7 +297,9 @@ impl Taker {
                 talk.desk.screen.say("The name is taken: the new one will get a number.");
                 self.confirm(talk, self.destination(transfer::OnExists::KeepBoth)).await
             }
-            OnExists::Overwrite | OnExists::Refuse => Ok(Verdict::Refuse(exists(target))),
+            OnExists::Overwrite | OnExists::Refuse => {
+                Ok(Verdict::Refuse(exists(target, can_replace)))
+            }
         }
     }
 
@@ -330,12 +361,6 @@ fn introduce(offer: &Offer, target: Option<&Path>, screen: &Screen) {
         Offer::File { size, .. } => format!("Receiving file ({}) {into}", units::size(*size)),
         Offer::Stream { .. } | Offer::Text(_) | _ => format!("Receiving stream {into}"),
     });
-}
-
-fn unsafe_name(offer: &Offer, why: &str) -> Failure {
-    let name = offer.name().map(ToString::to_string).unwrap_or_default();
-    Failure::new(format!("the sender offers '{name}', which cannot be a name here: {why}"))
-        .hint("choose a name with -o NAME")
 }
 
 fn nobody_answers() -> Failure {

@@ -1,7 +1,7 @@
 //! What sender and receiver say in the same words.
 
 use wormhole::code::Welcome;
-use wormhole::transfer::{Event, Report, Settings};
+use wormhole::transfer::{Event, MetadataLoss, Report, Settings};
 use wormhole::transit::Path;
 
 use crate::screen::Screen;
@@ -63,6 +63,28 @@ pub(crate) fn summary(report: &Report, screen: &Screen) {
 /// A number of files.
 pub(crate) fn files(count: u64) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+/// Warns about permissions and times that the destination did not take.
+pub(crate) fn lost(lost: &MetadataLoss) -> String {
+    let what: Vec<_> = [
+        (lost.permissions, "set the permissions of"),
+        (lost.times, "set the time of"),
+        (lost.unflushed, "flush"),
+    ]
+    .iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| match count {
+        1 => format!("{what} 1 file or folder"),
+        count => format!("{what} {count} files or folders"),
+    })
+    .collect();
+    format!(
+        "warning: could not {}, such as '{}': {}. The contents are complete.",
+        what.join(" and "),
+        printable::path(&lost.path),
+        printable::line(&lost.why),
+    )
 }
 
 fn way(path: &Path) -> String {

@@ -15,6 +15,8 @@ mod away;
 mod choices;
 #[path = "transfers/codes.rs"]
 mod codes;
+#[path = "transfers/destination.rs"]
+mod destination;
 #[path = "transfers/early.rs"]
 mod early;
 #[path = "transfers/environment.rs"]

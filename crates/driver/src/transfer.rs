@@ -40,7 +40,7 @@
 
 mod archive;
 mod bulk;
-mod durable;
+mod disk;
 mod error;
 mod event;
 mod exact;
@@ -55,7 +55,6 @@ mod source;
 mod spool;
 mod thread;
 mod tree;
-mod unpack;
 
 use tokio::sync::mpsc;
 pub use wormhole_magic::transfer::negotiation::PeerMisbehaved as NegotiationFault;
@@ -63,6 +62,7 @@ pub use wormhole_magic::transfer::zip::path::UnsafePath;
 pub use wormhole_magic::transfer::zip::{ZipError, ZipPath};
 pub use wormhole_magic::transfer::{Attributes, BadMessage, Offer, PeerName, UnsafeName};
 
+pub use disk::MetadataLoss;
 pub use error::{Error, PeerMisbehaved, SystemError, Unsendable, UnsendableReason};
 pub use event::{Event, Report};
 pub use settings::{CodeSource, Destination, OnExists, Outgoing, Settings};

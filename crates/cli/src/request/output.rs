@@ -95,17 +95,25 @@ fn check_name(path: &Path, on_exists: OnExists) -> Result<(), Failure> {
             Err(Failure::new(format!("'{shown}' exists and is not a file"))
                 .hint("to write into a pipe or a device, use `-o - > PATH`"))
         }
-        Ok(_) if on_exists == OnExists::Refuse => Err(exists(path)),
+        Ok(_) if on_exists == OnExists::Refuse => Err(exists(path, true)),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Failure::new(format!("cannot write '{shown}': {}", words(&error)))),
     }
 }
 
-/// That a name is taken, and what can be done about it.
-pub(crate) fn exists(target: &Path) -> Failure {
-    Failure::new(format!("refusing to overwrite existing '{}'", printable::path(target)))
-        .hint("use --on-exists rename or overwrite, or another name with -o")
+/// That a name is taken, and what can be done about it. A file can be replaced, by a file.
+pub(crate) fn exists(target: &Path, can_replace: bool) -> Failure {
+    let target = printable::path(target);
+    if can_replace {
+        Failure::new(format!("refusing to overwrite existing '{target}'"))
+            .hint("use --on-exists rename or overwrite, or another name with -o")
+    } else {
+        Failure::new(format!(
+            "refusing to overwrite existing '{target}': folders are never overwritten"
+        ))
+        .hint("use --on-exists rename, or another name with -o")
+    }
 }
 
 /// Why a stream that has to wait in a temporary file could not: the receiver's program may be one that

@@ -46,6 +46,7 @@ impl ReceiveRequest {
         let servers = Servers::new(global, config)?;
         let mut settings = servers.settings()?;
         apply(&mut settings, &args.code_args, &args.connection, config);
+        settings.max_entries = args.max_entries.or(config.max_entries);
         let output = Output::new(args.output_file.as_deref(), config);
         if output == Output::Stdout && global.json {
             return Err(Failure::usage("--json and -o - both want standard output").into());

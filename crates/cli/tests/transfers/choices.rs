@@ -61,7 +61,8 @@ fn a_directory_is_never_overwritten() {
     let sender = world.send(&["d"]);
     let received =
         world.receive(&["--accept-file", "--on-exists", "overwrite", &sender.code()]).end();
-    received.failed(1, "refusing to overwrite existing");
+    received.failed(1, "folders are never overwritten");
+    assert!(!received.stderr.contains("use --on-exists rename or overwrite"), "{received}");
     assert_eq!(world.names("receiver/d"), ["old"]);
     assert_eq!(sender.end().exit, 1);
 }

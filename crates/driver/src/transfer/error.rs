@@ -78,6 +78,14 @@ pub enum Error {
     /// What is being sent cannot be read, or changed while it was being sent.
     #[error(transparent)]
     Unsendable(#[from] Unsendable),
+    /// The offered folder has more files and folders than this number, which
+    /// [`Settings::max_entries`](super::Settings::max_entries) allows.
+    #[error("more than {0} files and folders are offered")]
+    TooManyEntries(u64),
+    /// The offered folder has more folders than this number, which is all that an offer of so few bytes
+    /// and files may have unless [`Settings::max_entries`](super::Settings::max_entries) says otherwise.
+    #[error("more than {0} folders are offered with so few bytes and files")]
+    TooManyFolders(u64),
     /// The user saw that the verifiers differ: somebody sits in the middle.
     #[error("the verifiers differ")]
     VerifierRejected,
@@ -110,6 +118,9 @@ impl Error {
             }
             Self::WriteFailed { .. } => "the receiving side could not write the file",
             Self::Spool { .. } => "the sending side has no room for what it offered",
+            Self::TooManyEntries(_) | Self::TooManyFolders(_) => {
+                "too many files or folders for the receiving side"
+            }
             Self::Unsendable(_) => "the sending side could not read what it offered",
             Self::Interrupted { .. } => "the connection failed",
             Self::NoConnection(_) => "no way to connect was found; is the relay up?",

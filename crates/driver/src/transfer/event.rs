@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use wormhole_magic::transfer::Offer;
 use wormhole_magic::transfer::zip::ZipPath;
 
-use super::Unsendable;
 #[cfg(doc)]
 use super::UnsendableReason;
+use super::{MetadataLoss, Unsendable};
 use crate::code::{Code, CodeInput, MailboxUrl, Verifier, Welcome};
 use crate::net::LinkFailure;
 use crate::transit::Path;
@@ -101,12 +101,25 @@ pub struct Report {
     /// Of the receiver: files of a directory that the sender left out because it could not read them
     /// to their end. Show them escaped.
     pub omitted: Vec<ZipPath>,
+    /// How many more were left out: only the first names are kept.
+    pub omitted_more: u64,
+    /// Permissions and times that could not be set on what was received; the contents are complete.
+    pub lost: Option<MetadataLoss>,
 }
 
 impl Report {
     /// Of something that began at `start` and is done now.
     pub(super) fn new(bytes: u64, start: Instant, path: Option<Path>) -> Self {
         let elapsed = start.elapsed();
-        Self { bytes, elapsed, path, written: None, changed: Vec::new(), omitted: Vec::new() }
+        Self {
+            bytes,
+            elapsed,
+            path,
+            written: None,
+            changed: Vec::new(),
+            omitted: Vec::new(),
+            omitted_more: 0,
+            lost: None,
+        }
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn run(
     }
     receiver.session.tell(Event::Offer(offer.clone())).await?;
     let destination = receiver.decision(false).await?.ok_or(Error::Rejected)?;
-    let sink = Sink::open(destination, &offer)?;
+    let sink = Sink::open(destination, &offer, settings.max_entries)?;
     receiver.answer().await?;
     let pipe = receiver.connect().await?;
     receiver.session.tell(Event::Connected(pipe.path().clone())).await?;
@@ -61,9 +61,10 @@ async fn carry(
         let progress = progress.clone();
         move || bulk::receive(pipe, sink, &progress)
     });
-    let Written { path: written, omitted } =
+    let Written { path: written, omitted, omitted_more, lost } =
         session.carry(carrying, &cutter, &progress, None).await?;
-    Ok(Report { written, omitted, ..Report::new(progress.done(), start, Some(path)) })
+    let report = Report::new(progress.done(), start, Some(path));
+    Ok(Report { written, omitted, omitted_more, lost, ..report })
 }
 
 struct Receiver<'a> {

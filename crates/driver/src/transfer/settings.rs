@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use wormhole_magic::transfer::{Offer, UnsafeName};
 use wormhole_magic::transit::{RelayHint, RelayPolicy};
 
+pub use super::disk::OnExists;
 use crate::code::{AppId, Code, MailboxUrl, Wormhole};
 use crate::net::tor::Tor;
 use crate::transit;
@@ -39,6 +40,9 @@ pub struct Settings {
     pub listen: bool,
     /// The port to listen on; `None` lets the system choose.
     pub listen_port: Option<u16>,
+    /// How many files and folders a folder that is received may have. `None`: a million, and no more than
+    /// 16,384 folders, to which each file and each 4 KiB of the offer add one.
+    pub max_entries: Option<u64>,
     /// The addresses of one mailbox server, in the order in which to try them.
     pub servers: Vec<MailboxUrl>,
     /// Whether a relay may be used.
@@ -62,6 +66,7 @@ impl Default for Settings {
             ignore_unsendable: false,
             listen: true,
             listen_port: None,
+            max_entries: None,
             relay: RelayPolicy::default(),
             relays: transit::Settings::default().relays,
             servers: MailboxUrl::public(),
@@ -201,17 +206,4 @@ impl fmt::Debug for Destination {
             Self::Writer(_) => f.write_str("Writer"),
         }
     }
-}
-
-/// What to do when the destination exists.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum OnExists {
-    /// Take the first free of `name (1)`, `name (2)`, ...
-    KeepBoth,
-    /// Replace a file, once the new one is complete. A directory is never replaced.
-    Overwrite,
-    /// End with an error and leave it alone.
-    #[default]
-    Refuse,
 }

@@ -7,6 +7,7 @@ use std::fs::{DirEntry, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use wormhole_magic::transfer::name::join_name;
 use wormhole_magic::transfer::zip::{Entry, EntryKind, ZipPath, ZipWriter};
 use wormhole_magic::transfer::{Attributes, Offer, PeerName};
 
@@ -58,7 +59,7 @@ impl Tree {
             }
             walk.named_item(path, &name)?;
         }
-        let name = format!("{} and {} more", name_of(first)?, paths.len() - 1);
+        let name = join_name(&name_of(first)?, &format!(" and {} more", paths.len() - 1), "");
         let tree = Self { name, attributes: None, items: walk.items, tolerant: lenient };
         Ok((tree, walk.skipped))
     }

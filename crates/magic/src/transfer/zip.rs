@@ -13,7 +13,7 @@ pub mod read;
 pub mod write;
 
 pub use path::ZipPath;
-pub use read::{Piece, ZipError, ZipReader, most_folders};
+pub use read::{Piece, ZipError, ZipReader};
 pub use write::{Entry, EntryKind, ZipWriter};
 
 /// `PK\x03\x04`: a file begins.

@@ -55,6 +55,8 @@ pub(super) struct CentralHeader {
     pub(super) name: Vec<u8>,
     /// Type and permissions, if a Unix program made the entry.
     pub(super) mode: Option<u32>,
+    /// Seconds since 1970, when it is given exactly.
+    pub(super) modified: Option<i64>,
 }
 
 /// Bytes of a line before its name.
@@ -82,9 +84,9 @@ impl CentralHeader {
         let mut offset = u64::from(reader.u32_le()?);
         let name = reader.take(name)?.to_vec();
         let fields = &mut [&mut size, &mut compressed, &mut offset];
-        Extra::parse(reader.take(extra)?, fields);
+        let modified = Extra::parse(reader.take(extra)?, fields).modified;
         let mode = (made_by == MADE_BY_UNIX).then_some(attributes >> 16);
-        Ok(Self { crc, size, name, mode })
+        Ok(Self { crc, size, name, mode, modified })
     }
 }
 

@@ -39,9 +39,11 @@ pub enum Piece<'a> {
     Data(&'a [u8]),
     /// The file is complete, and its checksum is right.
     FileEnd,
-    /// The sender could not read this file, which came before, to its end. Remove it.
+    /// The sender could not read this file, which came before, to its end. Remove it; if there is no such
+    /// file, the zip is to be refused.
     Omitted(ZipPath),
-    /// Permissions of an entry that came before. All of these come at the end.
+    /// Permissions of an entry, from the table of contents. All of these come at the end, in any order;
+    /// only [`ZipReader::finish`] says whether each of them belongs to an entry that came.
     Permissions {
         /// The entry.
         path: ZipPath,
@@ -64,8 +66,8 @@ pub enum ZipError {
     /// The compressed data makes no sense.
     #[error("it is damaged")]
     Damaged,
-    /// Two entries have the same path.
-    #[error("it contains '{0}' twice")]
+    /// Two entries have the same path. Found by whoever creates them: the reader keeps no paths.
+    #[error("it contains '{0}' twice, or two names that are the same on this system")]
     Duplicate(ZipPath),
     /// An entry is neither a file nor a folder, such as a symbolic link.
     #[error("'{0}' is neither a file nor a folder")]
@@ -82,9 +84,6 @@ pub enum ZipError {
     /// It holds more than the number of files that was offered.
     #[error("it holds more than the {0} files that were offered")]
     TooManyFiles(u64),
-    /// It holds more folders than a tree of that many files can need.
-    #[error("it holds more than {0} folders")]
-    TooManyFolders(u64),
     /// An entry must not be created under its name.
     #[error(transparent)]
     UnsafePath(#[from] UnsafePath),
@@ -138,8 +137,8 @@ enum State {
 
 impl ZipReader {
     /// Starts at the beginning of a zip of at most `files` files with `offered` bytes together.
-    /// Folders are not counted, as nobody counts them in an offer: whoever creates them does
-    /// ([`most_folders`]).
+    /// Folders are not counted, as nobody counts them in an offer: whoever creates them has to.
+    /// Memory does not grow with the number of entries.
     pub fn new(offered: u64, files: u64) -> Self {
         Self {
             state: State::ExpectHeader,
@@ -207,8 +206,8 @@ impl ZipReader {
         let is_folder = header.name.ends_with(b"/");
         let path = parse_path(&header.name)?;
         let modified = header.modified;
-        self.table.add(&path, is_folder, modified)?;
         if is_folder && header.size == 0 && header.compressed == 0 {
+            self.table.add(&header.name, 0, 0);
             return Ok(Some(Piece::Folder(path)));
         }
         if is_folder {
@@ -237,7 +236,7 @@ impl ZipReader {
             return Ok(None);
         }
         let (path, crc, size) = body.result();
-        self.table.complete(path, crc, size);
+        self.table.add(path.as_str().as_bytes(), crc, size);
         self.state = State::ExpectHeader;
         Ok(Some(Piece::FileEnd))
     }
@@ -262,7 +261,10 @@ impl ZipReader {
     fn on_omission(&mut self, input: &mut &[u8]) -> Result<Option<Piece<'static>>, ZipError> {
         let Some(header) = self.line(input)? else { return Ok(None) };
         let path = parse_path(&header.name)?;
-        self.table.omit(&path, &header)?;
+        if header.name.ends_with(b"/") {
+            return Err(ZipError::WrongTable);
+        }
+        self.table.omit(&header.name, header.crc, header.size)?;
         Ok(Some(Piece::Omitted(path)))
     }
 
@@ -270,9 +272,10 @@ impl ZipReader {
         let Some(header) = self.line(input)? else { return Ok(None) };
         self.state = State::InTable;
         let path = parse_path(&header.name)?;
-        let entry = self.table.check(&path, &header)?;
+        self.table.list(&header.name, header.crc, header.size)?;
+        let is_folder = header.name.ends_with(b"/");
         let kind = header.mode.unwrap_or(0) & TYPE_MASK;
-        let expected = if entry.is_folder { TYPE_FOLDER } else { TYPE_FILE };
+        let expected = if is_folder { TYPE_FOLDER } else { TYPE_FILE };
         if kind != 0 && kind != expected {
             return Err(ZipError::NotAFile(path));
         }
@@ -280,7 +283,7 @@ impl ZipReader {
             .mode
             .filter(|mode| *mode != 0)
             .and_then(|mode| u16::try_from(mode & 0o7777).ok());
-        let (modified, is_folder) = (entry.modified, entry.is_folder);
+        let modified = header.modified;
         Ok(Some(Piece::Permissions { path, permissions, modified, is_folder }))
     }
 
@@ -299,13 +302,13 @@ impl ZipReader {
         };
         let Some(record) = self.held.gather(length, input) else { return Ok(false) };
         match signature {
-            END_64 if end_64_entries(record)? != self.table.checked() => {
+            END_64 if end_64_entries(record)? != self.table.listed() => {
                 return Err(ZipError::WrongTable);
             }
             END => {
                 let stated = end_entries(record)?;
-                let fits = stated == self.table.checked() || stated == u64::from(u16::MAX);
-                if !fits || !self.table.is_checked() {
+                let fits = stated == self.table.listed() || stated == u64::from(u16::MAX);
+                if !fits || !self.table.is_complete() {
                     return Err(ZipError::WrongTable);
                 }
                 self.state = State::Ended;
@@ -321,14 +324,6 @@ impl std::fmt::Debug for ZipReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ZipReader").field("allowance", &self.allowance).finish_non_exhaustive()
     }
-}
-
-/// How many folders, those that are only implied included, a tree of `files` files may have.
-///
-/// Folders have no bytes and no number in the offer; an honest tree has fewer of them than files,
-/// save for some that are empty.
-pub const fn most_folders(files: u64) -> u64 {
-    files.saturating_mul(4).saturating_add(MAX_EMPTY_FOLDERS)
 }
 
 fn parse_path(name: &[u8]) -> Result<ZipPath, ZipError> {
@@ -347,9 +342,6 @@ fn end_64_length(record: &[u8]) -> Result<usize, ZipError> {
         Err(ZipError::Damaged)
     }
 }
-
-/// Folders of a tree without files. A cache of two levels of 256 each has half of that.
-const MAX_EMPTY_FOLDERS: u64 = 1 << 17;
 
 /// Bytes of the end in 64 bits that are taken: nobody extends it.
 const MAX_END_64: usize = 4096;

@@ -218,10 +218,20 @@ fn a_symbolic_link_is_refused() {
 }
 
 #[test]
-fn two_entries_of_one_path_are_refused() {
-    let zip = zip(&[file("same", b"1"), file("same", b"2")]);
-    let path = ZipPath::parse("same").unwrap();
-    assert_eq!(unpack([&zip[..]], 100), Err(ZipError::Duplicate(path)));
+fn a_table_of_contents_in_another_order_is_taken() {
+    let original = zip(&[file("aa", b"1"), file("bb", b"2"), folder("cc")]);
+    let lines: Vec<_> = positions(&original, b"PK\x01\x02");
+    let end = positions(&original, b"PK\x05\x06")[0];
+    let (one, two) = (&original[lines[0]..lines[1]], &original[lines[1]..lines[2]]);
+    let other = [&original[..lines[0]], &original[lines[2]..end], two, one, &original[end..]];
+    let tree = unpack([&other.concat()[..]], 100).unwrap();
+    let paths: Vec<_> = tree.permissions.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(paths, ["cc", "bb", "aa"]);
+}
+
+/// Where `bytes` contain `mark`.
+fn positions(bytes: &[u8], mark: &[u8]) -> Vec<usize> {
+    (0..bytes.len()).filter(|at| bytes[*at..].starts_with(mark)).collect()
 }
 
 #[test]
@@ -243,6 +253,8 @@ fn a_table_of_contents_that_differs_is_refused() {
     let second = table[1..].windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap() + 1;
     let missing = [contents, &table[second..]].concat();
     assert_eq!(unpack([&missing[..]], 100), Err(ZipError::WrongTable));
+    let repeated = [contents, &table[..second], table].concat();
+    assert_eq!(unpack([&repeated[..]], 100), Err(ZipError::WrongTable));
 }
 
 #[test]

@@ -1,76 +1,80 @@
 //! What came out of a zip so far, to be compared with its table of contents.
+//!
+//! It keeps no paths: a zip may have millions of entries, in any order. Two sums over the hashes of
+//! all entries are equal only if the same entries came and were listed, whatever their order. A sender
+//! could make two sums meet on purpose, which gains nothing: it wrote both halves of the zip, and
+//! whoever unpacks looks up each listed entry where it was created.
 
-use std::collections::BTreeMap;
+use sha2::{Digest, Sha256};
 
-use super::super::header::CentralHeader;
-use super::{ZipError, ZipPath};
+use super::ZipError;
 
-/// The entries that have come, by path.
+/// The entries that have come, and the lines of the table of contents.
 #[derive(Default)]
 pub(super) struct Table {
-    entries: BTreeMap<ZipPath, Seen>,
-    checked: u64,
-}
-
-/// One entry as it came.
-#[derive(Clone, Copy)]
-pub(super) struct Seen {
-    pub(super) is_folder: bool,
-    pub(super) modified: Option<i64>,
-    crc: u32,
-    size: u64,
-    checked: bool,
+    came: Sum,
+    listed: Sum,
 }
 
 impl Table {
-    /// Notes a new entry.
-    pub(super) fn add(
-        &mut self,
-        path: &ZipPath,
-        is_folder: bool,
-        modified: Option<i64>,
-    ) -> Result<(), ZipError> {
-        let seen = Seen { is_folder, modified, crc: 0, size: 0, checked: false };
-        match self.entries.insert(path.clone(), seen) {
-            None => Ok(()),
-            Some(_) => Err(ZipError::Duplicate(path.clone())),
-        }
+    /// Counts an entry that has come. `name` is as in the zip: a folder's ends with `/`.
+    pub(super) fn add(&mut self, name: &[u8], crc: u32, size: u64) {
+        self.came.add(name, crc, size);
     }
 
-    /// Notes what a file turned out to be.
-    pub(super) fn complete(&mut self, path: &ZipPath, crc: u32, size: u64) {
-        if let Some(seen) = self.entries.get_mut(path) {
-            seen.crc = crc;
-            seen.size = size;
-        }
+    /// Takes back a file that its sender could not read to its end.
+    ///
+    /// # Errors
+    /// No entry is left to take back.
+    pub(super) fn omit(&mut self, name: &[u8], crc: u32, size: u64) -> Result<(), ZipError> {
+        self.came.remove(name, crc, size).ok_or(ZipError::WrongTable)
     }
 
-    /// Compares a line of the table of contents with what came.
-    pub(super) fn check(&mut self, path: &ZipPath, line: &CentralHeader) -> Result<Seen, ZipError> {
-        let seen = self.entries.get_mut(path).ok_or(ZipError::WrongTable)?;
-        let is_folder = line.name.ends_with(b"/");
-        let fits = seen.crc == line.crc && seen.size == line.size && seen.is_folder == is_folder;
-        if !fits || std::mem::replace(&mut seen.checked, true) {
-            return Err(ZipError::WrongTable);
-        }
-        self.checked += 1;
-        Ok(*seen)
+    /// Counts a line of the table of contents.
+    ///
+    /// # Errors
+    /// There are more lines than entries.
+    pub(super) fn list(&mut self, name: &[u8], crc: u32, size: u64) -> Result<(), ZipError> {
+        self.listed.add(name, crc, size);
+        if self.listed.entries > self.came.entries { Err(ZipError::WrongTable) } else { Ok(()) }
     }
 
-    /// Forgets a file that its sender could not read to its end.
-    pub(super) fn omit(&mut self, path: &ZipPath, line: &CentralHeader) -> Result<(), ZipError> {
-        let seen = self.entries.remove(path).ok_or(ZipError::WrongTable)?;
-        let fits = seen.crc == line.crc && seen.size == line.size;
-        if fits && !seen.is_folder { Ok(()) } else { Err(ZipError::WrongTable) }
+    /// Lines so far.
+    pub(super) const fn listed(&self) -> u64 {
+        self.listed.entries
     }
 
-    /// Lines compared so far.
-    pub(super) const fn checked(&self) -> u64 {
-        self.checked
+    /// Whether the table of contents lists what has come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.came == self.listed
+    }
+}
+
+/// How many entries, and the sum of their hashes.
+#[derive(Default, Eq, PartialEq)]
+struct Sum {
+    entries: u64,
+    hashes: u128,
+}
+
+impl Sum {
+    fn add(&mut self, name: &[u8], crc: u32, size: u64) {
+        self.hashes = self.hashes.wrapping_add(hash(name, crc, size));
+        self.entries = self.entries.saturating_add(1);
     }
 
-    /// Whether every entry was in the table of contents.
-    pub(super) fn is_checked(&self) -> bool {
-        u64::try_from(self.entries.len()) == Ok(self.checked)
+    fn remove(&mut self, name: &[u8], crc: u32, size: u64) -> Option<()> {
+        self.entries = self.entries.checked_sub(1)?;
+        self.hashes = self.hashes.wrapping_sub(hash(name, crc, size));
+        Some(())
     }
+}
+
+fn hash(name: &[u8], crc: u32, size: u64) -> u128 {
+    let hash = Sha256::new()
+        .chain_update(crc.to_le_bytes())
+        .chain_update(size.to_le_bytes())
+        .chain_update(name)
+        .finalize();
+    hash.first_chunk().copied().map_or(0, u128::from_le_bytes)
 }

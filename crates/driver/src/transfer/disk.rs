@@ -1,0 +1,47 @@
+//! The receiver's disk: where data waits until it is complete, and how it gets its name.
+//!
+//! Somebody else may be able to write in the destination (`/tmp`, a shared folder). So the destination
+//! is opened once, and everything below it is created, changed, renamed and removed relative to an open
+//! folder, without following links.
+//!
+//! The files in `disk/` use nothing of this crate but one another: the fuzz target `driver_unpack`
+//! includes them.
+
+#[cfg_attr(not(unix), path = "disk/portable.rs")]
+#[cfg_attr(unix, path = "disk/unix.rs")]
+mod dir;
+mod limits;
+mod loss;
+mod part;
+mod unpack;
+
+use std::io;
+use std::path::Path;
+
+pub use loss::MetadataLoss;
+pub use part::OnExists;
+pub(super) use {
+    limits::Limits,
+    part::{Part, PartFile},
+    unpack::{Offered, Unpacker},
+};
+
+use super::{Error, PeerMisbehaved};
+use part::DiskError;
+
+impl From<DiskError> for Error {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Exists(path) => Self::Exists(path),
+            DiskError::TooManyEntries(most) => Self::TooManyEntries(most),
+            DiskError::TooManyFolders(most) => Self::TooManyFolders(most),
+            DiskError::Write { path, error } => failed(&path, error),
+            DiskError::Zip(error) => PeerMisbehaved::BadZip(error).into(),
+        }
+    }
+}
+
+/// An error of the system while writing to `path`.
+pub(super) fn failed(path: &Path, error: io::Error) -> Error {
+    Error::WriteFailed { path: path.to_owned(), why: error.into() }
+}

@@ -1,0 +1,113 @@
+//! How many files and folders a received directory may have.
+//!
+//! Each takes an inode and a block of the disk, whatever the sender says about bytes. Not the bytes
+//! themselves: [`ZipReader`](wormhole_magic::transfer::zip::ZipReader) counts those.
+
+use super::part::DiskError;
+
+/// What has been created so far, and how much may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    most: u64,
+    created: u64,
+    files: u64,
+    folders: u64,
+    /// Folders that need no files; `None` if the user has set the limit.
+    free_folders: Option<u64>,
+}
+
+impl Limits {
+    /// For an offer of so many bytes, packed or unpacked, whichever is more. `most` is what the user
+    /// has allowed; it replaces both limits.
+    pub(crate) fn new(most: Option<u64>, offered: u64) -> Self {
+        let free = FREE_FOLDERS.saturating_add(offered / BYTES_PER_FOLDER);
+        Self {
+            most: most.unwrap_or(MOST_ENTRIES),
+            created: 0,
+            files: 0,
+            folders: 0,
+            free_folders: most.is_none().then_some(free),
+        }
+    }
+
+    /// Checks the number of files that is offered, before anything is accepted.
+    pub(crate) const fn check_offer(&self, files: u64) -> Result<(), DiskError> {
+        if files > self.most { Err(DiskError::TooManyEntries(self.most)) } else { Ok(()) }
+    }
+
+    /// Counts a file that is about to be created.
+    pub(super) fn file(&mut self) -> Result<(), DiskError> {
+        self.entry()?;
+        self.files += 1;
+        Ok(())
+    }
+
+    /// Counts a folder that is about to be created.
+    pub(super) fn folder(&mut self) -> Result<(), DiskError> {
+        self.entry()?;
+        let most = self.free_folders.map_or(u64::MAX, |free| free.saturating_add(self.files));
+        if self.folders >= most {
+            return Err(DiskError::TooManyFolders(most));
+        }
+        self.folders += 1;
+        Ok(())
+    }
+
+    const fn entry(&mut self) -> Result<(), DiskError> {
+        if self.created >= self.most {
+            return Err(DiskError::TooManyEntries(self.most));
+        }
+        self.created += 1;
+        Ok(())
+    }
+}
+
+/// Files and folders that are created unless the user allows more.
+const MOST_ENTRIES: u64 = 1_000_000;
+
+/// Folders that are created whatever was offered. Each file that comes pays for another one.
+const FREE_FOLDERS: u64 = 16_384;
+
+/// Bytes of the offer that pay for another folder: what one takes on most disks.
+const BYTES_PER_FOLDER: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folders(limits: &mut Limits) -> u64 {
+        let mut count = 0;
+        while limits.folder().is_ok() {
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn folders_are_paid_for_by_bytes_that_are_offered_and_files_that_come() {
+        assert_eq!(folders(&mut Limits::new(None, 0)), FREE_FOLDERS);
+        assert_eq!(folders(&mut Limits::new(None, 10 * BYTES_PER_FOLDER)), FREE_FOLDERS + 10);
+        let mut limits = Limits::new(None, 0);
+        limits.file().unwrap();
+        assert_eq!(folders(&mut limits), FREE_FOLDERS + 1);
+        assert!(matches!(limits.folder(), Err(DiskError::TooManyFolders(_))));
+    }
+
+    #[test]
+    fn no_offer_is_large_enough_for_more_than_a_million_entries() {
+        let mut limits = Limits::new(None, u64::MAX);
+        limits.check_offer(MOST_ENTRIES).unwrap();
+        assert!(limits.check_offer(MOST_ENTRIES + 1).is_err());
+        for _ in 0..10 {
+            limits.file().unwrap();
+        }
+        assert_eq!(folders(&mut limits), MOST_ENTRIES - 10);
+        assert!(matches!(limits.file(), Err(DiskError::TooManyEntries(MOST_ENTRIES))));
+    }
+
+    #[test]
+    fn the_user_sets_the_limit_for_folders_too() {
+        assert_eq!(folders(&mut Limits::new(Some(FREE_FOLDERS * 3), 0)), FREE_FOLDERS * 3);
+        assert_eq!(folders(&mut Limits::new(Some(2), u64::MAX)), 2);
+    }
+}

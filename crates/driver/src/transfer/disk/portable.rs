@@ -1,0 +1,210 @@
+//! Folders by path, where the system has no descriptors for them.
+//!
+//! Somebody who may write in the destination could put a link in the place of what we create there:
+//! SECURITY.md says so. There are no permissions here but one: whether a file may be changed.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A folder.
+#[derive(Debug)]
+pub(super) struct Dir(PathBuf);
+
+/// Who may use what is created: the folder above decides that here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Access {
+    /// Its owner alone.
+    Private,
+    /// Whoever the system lets use every new file or folder.
+    Usual,
+}
+
+/// What a new file gets in a folder.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Usual {
+    /// What the system leaves of mode 0777: all, as it does not know them.
+    pub(super) permissions: u16,
+}
+
+/// Which file or folder it is: not known here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Identity;
+
+impl Dir {
+    /// Opens a folder that the user named.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        Self(path.to_owned()).checked()
+    }
+
+    /// Opens a folder in it, unless that is a link.
+    pub(super) fn open_folder(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let folder = Self(self.at(name));
+        if fs::symlink_metadata(&folder.0)?.is_symlink() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        folder.checked()
+    }
+
+    fn checked(self) -> io::Result<Self> {
+        if fs::metadata(&self.0)?.is_dir() {
+            Ok(self)
+        } else {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
+    }
+
+    /// Opens a file in it, to change what is known about it.
+    pub(super) fn open_file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
+        File::options().write(true).open(self.at(name))
+    }
+
+    /// Creates a folder where there is nothing.
+    pub(super) fn create_folder(&self, name: impl AsRef<OsStr>, _: Access) -> io::Result<()> {
+        fs::create_dir(self.at(name))
+    }
+
+    /// Creates a file where there is nothing.
+    pub(super) fn create_file(&self, name: impl AsRef<OsStr>, _: Access) -> io::Result<File> {
+        File::create_new(self.at(name))
+    }
+
+    /// What new files get here; a file called `name` could be created, and is not there.
+    pub(super) fn usual(&self, name: impl AsRef<OsStr>) -> io::Result<Usual> {
+        let path = self.at(name);
+        drop(File::create_new(&path)?);
+        fs::remove_file(path)?;
+        Ok(Usual { permissions: 0o777 })
+    }
+
+    /// Whether it belongs to whoever owns the files that are created in it.
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "other systems know")]
+    pub(super) const fn belongs_to(&self, _: Usual) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Whether there is something of that name, and if so whether it is a folder.
+    pub(super) fn is_folder(&self, name: impl AsRef<OsStr>) -> io::Result<Option<bool>> {
+        match fs::symlink_metadata(self.at(name)) {
+            Ok(metadata) => Ok(Some(metadata.is_dir())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether something has the name; which one is not known here.
+    pub(super) fn has(&self, name: impl AsRef<OsStr>, _: Identity) -> bool {
+        fs::symlink_metadata(self.at(name)).is_ok()
+    }
+
+    /// Which folder this is.
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "other systems know")]
+    pub(super) const fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity)
+    }
+
+    /// Renames, and replaces a file that has the new name.
+    pub(super) fn replace(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        fs::rename(self.at(from), self.at(to))
+    }
+
+    /// Renames if nothing has the new name.
+    pub(super) fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        match self.is_folder(to)? {
+            Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            None => self.replace(from, to),
+        }
+    }
+
+    /// Removes a file.
+    pub(super) fn remove_file(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        fs::remove_file(self.at(name))
+    }
+
+    /// Removes an empty folder.
+    pub(super) fn remove_folder(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        fs::remove_dir(self.at(name))
+    }
+
+    /// Removes everything in it.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the files in it would survive a loss of power.
+    pub(super) fn flush_contents(&self, files: u64) -> io::Result<()> {
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                Self(entry.path()).flush_contents(files)?;
+            } else if let Ok(file) = File::options().write(true).open(entry.path()) {
+                // A file that may not be changed cannot be opened for this.
+                file.sync_all()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folders are not flushed here.
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "other systems do it")]
+    pub(super) const fn flush_names(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The system tells when the room is used up.
+    #[expect(clippy::unused_self, reason = "other systems ask")]
+    pub(super) const fn free_space(&self) -> Option<u64> {
+        None
+    }
+
+    /// Folders have no permissions here.
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "other systems have them")]
+    pub(super) const fn set_permissions(&self, _: u16) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A folder cannot be opened everywhere; its time is no loss.
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "other systems do it")]
+    pub(super) const fn set_modified(&self, _: SystemTime) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn at(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.0.join(name.as_ref())
+    }
+}
+
+impl Identity {
+    /// Of an open file.
+    #[expect(clippy::unnecessary_wraps, reason = "other systems know")]
+    pub(super) const fn of(_: &File) -> io::Result<Self> {
+        Ok(Self)
+    }
+}
+
+/// Sets whether a file may be changed, from the permissions that other systems have.
+pub(super) fn set_permissions(file: &File, permissions: u16) -> io::Result<()> {
+    let mut current = file.metadata()?.permissions();
+    let readonly = permissions & 0o200 == 0;
+    if current.readonly() == readonly {
+        return Ok(());
+    }
+    current.set_readonly(readonly);
+    file.set_permissions(current)
+}
+
+/// Whether a file has permissions that have to be set in the end.
+pub(super) const fn is_private(_: &File) -> bool {
+    false
+}

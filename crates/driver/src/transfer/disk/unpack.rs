@@ -1,0 +1,375 @@
+//! Unpacks a zip while it arrives, into a folder that is private until it is complete.
+//!
+//! Memory does not grow with the number of entries: what the zip has named before is looked up on the
+//! disk. Every folder is reached from the one above it, through no links.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use wormhole_magic::transfer::Attributes;
+use wormhole_magic::transfer::zip::{Piece, ZipError, ZipPath, ZipReader};
+
+use super::dir::{Access, Dir, set_permissions};
+use super::limits::Limits;
+use super::loss::Loss;
+use super::part::{DiskError, Part};
+
+/// A tree that is being unpacked.
+#[derive(Debug)]
+pub(crate) struct Unpacker {
+    reader: ZipReader,
+    /// Before the tree, so that it is closed before that is removed.
+    current: Option<Current>,
+    tree: Tree,
+    limits: Limits,
+    loss: Loss,
+    attributes: Option<Attributes>,
+    closed: Closed,
+    files: u64,
+    /// Files that the sender could not read to their end.
+    omitted: Vec<ZipPath>,
+    omitted_bytes: usize,
+    omitted_more: u64,
+}
+
+/// A folder that is complete.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Files that the sender could not read to their end: the first of them.
+    pub(crate) omitted: Vec<ZipPath>,
+    /// How many more of those there are.
+    pub(crate) omitted_more: u64,
+    /// What could not be set.
+    pub(crate) loss: Loss,
+}
+
+#[derive(Debug)]
+struct Current {
+    file: File,
+    path: ZipPath,
+    modified: Option<i64>,
+}
+
+/// What an offer says about the folder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offered {
+    /// Bytes of all files.
+    pub(crate) bytes: u64,
+    /// How many files.
+    pub(crate) files: u64,
+    /// Of the folder itself.
+    pub(crate) attributes: Option<Attributes>,
+}
+
+impl Unpacker {
+    /// Unpacks into `part` what was offered.
+    pub(crate) fn new(part: Part, offered: Offered, limits: Limits) -> Self {
+        Self {
+            reader: ZipReader::new(offered.bytes, offered.files),
+            current: None,
+            tree: Tree { open: Vec::new(), part },
+            limits,
+            loss: Loss::default(),
+            attributes: offered.attributes,
+            closed: Closed::default(),
+            files: offered.files,
+            omitted: Vec::new(),
+            omitted_bytes: 0,
+            omitted_more: 0,
+        }
+    }
+
+    /// Takes the next bytes of the zip.
+    ///
+    /// # Errors
+    /// The zip is refused, or cannot be unpacked. Drop this, and nothing is left.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        let mut input = bytes;
+        while let Some(piece) = self.reader.next(&mut input).map_err(DiskError::Zip)? {
+            match piece {
+                Piece::Data(data) => {
+                    if let Some(Current { file, path, .. }) = &mut self.current {
+                        file.write_all(data).map_err(|error| self.tree.error(path, error))?;
+                    }
+                }
+                Piece::File { path, modified } => {
+                    let file = self.tree.create_file(&path, &mut self.limits)?;
+                    self.current = Some(Current { file, path, modified });
+                }
+                Piece::FileEnd => self.end_file(),
+                Piece::Omitted(path) => self.omit(path)?,
+                Piece::Folder(path) => {
+                    self.tree.enter(&path, path.components(), Some(&mut self.limits))?;
+                }
+                Piece::Permissions { path, permissions, modified, is_folder: true } => {
+                    self.end_folder(path, permissions, modified)?;
+                }
+                Piece::Permissions { path, permissions, is_folder: false, .. } => {
+                    if let Some(permissions) = permissions {
+                        self.allow_file(&path, permissions)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything has come: gives the folder its name. When this returns, it would survive a loss of
+    /// power.
+    ///
+    /// # Errors
+    /// The zip is not complete, it cannot be written, or the name is taken.
+    pub(crate) fn complete(self) -> Result<Unpacked, DiskError> {
+        let Self { reader, mut tree, mut loss, attributes, closed, files, .. } = self;
+        reader.finish().map_err(DiskError::Zip)?;
+        let (root, usual) = (tree.part.target(), tree.part.usual());
+        if let Some(inside) = tree.part.inside() {
+            let flushed = loss.flush(&root, inside.flush_contents(files));
+            flushed.map_err(|error| DiskError::Write { path: root.clone(), error })?;
+            if let Some(Attributes { modified, .. }) = attributes {
+                loss.time(|| root.clone(), inside.set_modified(time(modified)));
+            }
+        }
+        let permissions = attributes.map_or(0o777, |given| given.permissions) & usual;
+        // A folder that its owner cannot enter is closed last, from the inside out.
+        let is_closed = is_closed(permissions);
+        let set_permissions = |tree: &Tree, loss: &mut Loss| {
+            if let Some(inside) = tree.part.inside() {
+                loss.permissions(|| root.clone(), inside.set_permissions(permissions));
+            }
+        };
+        if !is_closed {
+            set_permissions(&tree, &mut loss);
+        }
+        // Some systems do not rename a folder while anything in it is open.
+        tree.open.clear();
+        let path = tree.part.complete()?;
+        closed.apply(&mut tree, &mut loss);
+        if is_closed {
+            set_permissions(&tree, &mut loss);
+        }
+        tree.part.flush_name(&path, &mut loss)?;
+        Ok(Unpacked { path, omitted: self.omitted, omitted_more: self.omitted_more, loss })
+    }
+
+    fn end_file(&mut self) {
+        let Some(Current { file, path, modified: Some(modified) }) = self.current.take() else {
+            return;
+        };
+        self.loss.time(|| self.tree.place(&path), file.set_modified(time(modified)));
+    }
+
+    /// Removes a file that its sender could not read to its end.
+    fn omit(&mut self, path: ZipPath) -> Result<(), DiskError> {
+        let (above, name) = split(&path);
+        match self.tree.enter(&path, above, None)?.remove_file(name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(DiskError::Zip(ZipError::WrongTable));
+            }
+            Err(error) => return Err(self.tree.error(&path, error)),
+        }
+        self.omitted_bytes += path.as_str().len() + size_of::<ZipPath>();
+        if self.omitted_bytes > MAX_KEPT {
+            self.omitted_more += 1;
+        } else {
+            self.omitted.push(path);
+        }
+        Ok(())
+    }
+
+    /// Gives a file its permissions, as far as the system would give them to a new one.
+    fn allow_file(&mut self, path: &ZipPath, permissions: u16) -> Result<(), DiskError> {
+        let usual = self.tree.part.usual();
+        if permissions & usual == 0o666 & usual {
+            return Ok(());
+        }
+        let place = self.tree.place(path);
+        let outcome = match self.tree.open_file(path)? {
+            Ok(file) => set_permissions(&file, permissions & usual),
+            Err(error) => Err(error),
+        };
+        self.loss.permissions(|| place, outcome);
+        Ok(())
+    }
+
+    /// Gives a folder its time and permissions: nothing is created in it any more.
+    fn end_folder(
+        &mut self,
+        path: ZipPath,
+        permissions: Option<u16>,
+        modified: Option<i64>,
+    ) -> Result<(), DiskError> {
+        let usual = self.tree.part.usual();
+        let place = self.tree.place(&path);
+        let folder = self.tree.enter(&path, path.components(), None)?;
+        if let Some(modified) = modified {
+            self.loss.time(|| place.clone(), folder.set_modified(time(modified)));
+        }
+        let Some(mut permissions) = permissions.map(|given| given & usual) else { return Ok(()) };
+        if is_closed(permissions) {
+            if self.closed.keep(path, permissions) {
+                return Ok(());
+            }
+            permissions |= 0o500 & usual;
+        }
+        if permissions != usual {
+            self.loss.permissions(|| place, folder.set_permissions(permissions));
+        }
+        Ok(())
+    }
+}
+
+/// The folder that is filled, and those in it that are open: the one used last and all above it.
+/// There are no more than a path may have components.
+#[derive(Debug)]
+struct Tree {
+    open: Vec<(String, Dir)>,
+    part: Part,
+}
+
+impl Tree {
+    /// The path an entry will have, for messages.
+    fn place(&self, path: &ZipPath) -> PathBuf {
+        let mut place = self.part.target();
+        place.extend(path.components());
+        place
+    }
+
+    fn error(&self, path: &ZipPath, error: io::Error) -> DiskError {
+        DiskError::Write { path: self.place(path), error }
+    }
+
+    fn create_file(&mut self, path: &ZipPath, limits: &mut Limits) -> Result<File, DiskError> {
+        let (above, name) = split(path);
+        let folder = self.enter(path, above, Some(limits))?;
+        limits.file()?;
+        match folder.create_file(name, Access::Usual) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(DiskError::Zip(ZipError::Duplicate(path.clone())))
+            }
+            outcome => outcome.map_err(|error| self.error(path, error)),
+        }
+    }
+
+    /// Opens a file that was created before. The outer error ends the transfer.
+    fn open_file(&mut self, path: &ZipPath) -> Result<io::Result<File>, DiskError> {
+        let (above, name) = split(path);
+        match self.enter(path, above, None)?.open_file(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(DiskError::Zip(ZipError::WrongTable))
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Opens a folder, after those above it, on behalf of the entry `path`. With `limits`, those that
+    /// are missing are created.
+    fn enter<'a>(
+        &mut self,
+        path: &ZipPath,
+        components: impl Iterator<Item = &'a str>,
+        mut limits: Option<&mut Limits>,
+    ) -> Result<&Dir, DiskError> {
+        let mut depth = 0;
+        for name in components {
+            if self.open.get(depth).is_none_or(|(open, _)| open != name) {
+                self.open.truncate(depth);
+                let opened = open_or_create(self.at(depth)?, name, limits.as_deref_mut())?;
+                let opened = opened.map_err(|error| self.error(path, error))?;
+                self.open.push((name.to_owned(), opened));
+            }
+            depth += 1;
+        }
+        self.at(depth)
+    }
+
+    /// The open folder that lies so deep.
+    fn at(&self, depth: usize) -> Result<&Dir, DiskError> {
+        let folder = match depth.checked_sub(1) {
+            None => self.part.inside(),
+            Some(last) => self.open.get(last).map(|(_, dir)| dir),
+        };
+        folder.ok_or(DiskError::Zip(ZipError::Damaged))
+    }
+}
+
+/// Opens a folder, and creates it before if it is missing and there are limits for that. The outer
+/// error ends the transfer.
+fn open_or_create(
+    above: &Dir,
+    name: &str,
+    limits: Option<&mut Limits>,
+) -> Result<io::Result<Dir>, DiskError> {
+    match (above.open_folder(name), limits) {
+        (Err(error), Some(limits)) if error.kind() == io::ErrorKind::NotFound => {
+            limits.folder()?;
+            let created = above.create_folder(name, Access::Usual);
+            Ok(created.and_then(|()| above.open_folder(name)))
+        }
+        (Err(error), None) if error.kind() == io::ErrorKind::NotFound => {
+            Err(DiskError::Zip(ZipError::WrongTable))
+        }
+        (outcome, _) => Ok(outcome),
+    }
+}
+
+/// Folders that not even their owner may enter or list in the end. They are closed when the rest is
+/// done, which takes their paths; of more than fit into a budget, the owner keeps these rights.
+#[derive(Debug, Default)]
+struct Closed {
+    folders: Vec<(ZipPath, u16)>,
+    bytes: usize,
+}
+
+impl Closed {
+    /// Keeps one for later, if there is room for it.
+    fn keep(&mut self, path: ZipPath, permissions: u16) -> bool {
+        self.bytes = self.bytes.saturating_add(path.as_str().len() + size_of::<(ZipPath, u16)>());
+        let has_room = self.bytes <= MAX_KEPT;
+        if has_room {
+            self.folders.push((path, permissions));
+        }
+        has_room
+    }
+
+    /// Closes them, from the inside out.
+    fn apply(mut self, tree: &mut Tree, loss: &mut Loss) {
+        self.folders.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
+        for (path, permissions) in self.folders {
+            let place = tree.place(&path);
+            let outcome = match tree.enter(&path, path.components(), None) {
+                Ok(folder) => folder.set_permissions(permissions),
+                Err(DiskError::Write { error, .. }) => Err(error),
+                Err(_) => Err(io::ErrorKind::NotFound.into()),
+            };
+            loss.permissions(|| place, outcome);
+        }
+    }
+}
+
+/// Whether these permissions keep a folder's owner from entering or listing it.
+const fn is_closed(permissions: u16) -> bool {
+    permissions & 0o500 != 0o500
+}
+
+/// The folders above an entry, and its name.
+fn split(path: &ZipPath) -> (impl Iterator<Item = &str>, &str) {
+    let (above, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
+    (above.split('/').filter(|name| !name.is_empty()), name)
+}
+
+/// A time that the system can represent, or 1970.
+pub(super) fn time(seconds: i64) -> SystemTime {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let epoch = SystemTime::UNIX_EPOCH;
+    let time = if seconds < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
+    time.unwrap_or(epoch)
+}
+
+/// Bytes of paths that are kept, of each kind.
+const MAX_KEPT: usize = 1 << 20;
