@@ -348,6 +348,12 @@ fn metrics_that_have_a_listener_are_served_there_and_nowhere_else() {
     assert!(body.contains("wormhole_mailbox_links 0\n"), "{metrics}");
     assert!(body.contains("wormhole_transit_relay_pairs 0\n"), "{metrics}");
     assert!(body.lines().all(is_named), "{metrics}");
+    let documentation = include_str!("../../../docs/self-hosting.md");
+    for line in body.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap();
+        let listed = [format!("`{name}`"), format!("`{name}{{")];
+        assert!(listed.iter().any(|name| documentation.contains(name)), "{name} is not documented");
+    }
     for address in &rest {
         assert!(!page(address, "/metrics").contains("wormhole_mailbox_links"));
         assert!(page(address, "/health").ends_with("\r\n\r\nok\n"));

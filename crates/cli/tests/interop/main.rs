@@ -82,3 +82,13 @@ pair!(william_to_ours, William => Ours,
 pair!(ours_to_rust, Ours => Rust,
     also: a_text_arrives both_see_the_same_verifier nothing_arrives_when_the_verifiers_differ);
 pair!(rust_to_ours, Rust => Ours, also:);
+
+/// From the Python servers to ours, with clients that are waiting meanwhile.
+mod moving {
+    mod ours_to_python {
+        cases!(Python, Ours => Python: a_code_outlives_the_move_to_our_servers);
+    }
+    mod python_to_ours {
+        cases!(Python, Python => Ours: a_code_outlives_the_move_to_our_servers);
+    }
+}

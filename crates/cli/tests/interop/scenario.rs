@@ -65,6 +65,21 @@ fn complained(end: &Finished) {
     assert!(!end.stderr.contains("panicked"), "{}\n{}", end.name, end.transcript());
 }
 
+/// A sender that waits stays, while its server is replaced and the receiver comes to another one.
+pub(crate) fn a_code_outlives_the_move_to_our_servers(pair: Pair) {
+    let Some(mut world) = World::new(pair.servers) else { return };
+    let sent = tree::noise(1000);
+    let path = world.path("moved.bin");
+    fs::write(&path, &sent).unwrap();
+    let sender = world.send(pair.sender, What::Path(&path), Manner::default());
+    let code = sender.wait_for_word_after(pair.sender.before_code());
+    world.move_to_our_servers();
+    let receiver = world.receive(pair.receiver, &code, Manner::default());
+    receiver.finish().succeeded();
+    sender.finish().succeeded();
+    assert_eq!(fs::read(world.path("receiver/moved.bin")).unwrap(), sent);
+}
+
 pub(crate) fn an_empty_file_arrives(pair: Pair) {
     pair.file_arrives(0, Manner::default());
 }

@@ -64,6 +64,17 @@ impl World {
         self.folder.join(name)
     }
 
+    /// Moves from the Python servers to ours: stops those, imports their database, and starts ours at the same
+    /// addresses.
+    pub(crate) fn move_to_our_servers(&mut self) {
+        self.servers.clear();
+        let server = self.site.ours.with_file_name("wormhole-server");
+        let mut import = self.command("servers", &server);
+        import.args(["import", "relay.sqlite"]);
+        Program::start("import", import, "").finish().succeeded().said("imported 1 nameplates");
+        self.servers = self.our_servers();
+    }
+
     /// Starts a sender in the folder `sender`.
     pub(crate) fn send(&self, peer: Peer, what: What<'_>, manner: Manner) -> Program {
         let line = peer.send(&self.site, what, manner);
