@@ -46,6 +46,7 @@ mod event;
 mod exact;
 mod hasher;
 mod listening;
+mod progress;
 mod receive;
 mod send;
 mod session;

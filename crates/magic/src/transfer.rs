@@ -9,7 +9,7 @@ pub mod name;
 pub mod negotiation;
 pub mod zip;
 
-pub use message::{Ack, Answer, Attributes, BadMessage, Message, Offer};
+pub use message::{Ack, Answer, Attributes, BadMessage, Message, Offer, ReceiverRecord};
 pub use name::{PeerName, UnsafeName};
 pub use negotiation::{
     NegotiationError, PeerMisbehaved, ReceiveEvent, ReceiveNegotiation, SendEvent, SendNegotiation,
@@ -31,6 +31,10 @@ pub const ATTRIBUTES_ABILITY: &str = "attributes-v1";
 /// Announced in `app_versions` under `abilities` by a receiver that removes files which the table of
 /// contents of a zip does not name ([`zip::ZipWriter::omit`]), and tells its user about them.
 pub const OMISSIONS_ABILITY: &str = "omissions-v1";
+
+/// Announced in `app_versions` under `abilities` by a sender that takes [`ReceiverRecord::Received`]
+/// while it sends.
+pub const PROGRESS_ABILITY: &str = "progress-v1";
 
 /// Announced in `app_versions` under `abilities` by every client that speaks this protocol.
 pub const TRANSFER_ABILITY: &str = "transfer-v1";

@@ -69,7 +69,7 @@ fn a_server_that_was_restarted_with_its_data_loses_nobody() {
     let code = sender.code();
     world.restart_mailbox();
     sender.wait_for("The mailbox server is back.");
-    assert_eq!(world.receive(&[&code]).end().out(), "x\n");
+    assert_eq!(world.receive(&[&code]).end().out(), "x");
     assert_eq!(sender.end().exit, 0);
 }
 

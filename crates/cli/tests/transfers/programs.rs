@@ -1,6 +1,8 @@
 //! What programs use: JSON, timing, the configuration file, ssh keys, doctor.
 
 use std::fs;
+use std::io::Read as _;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -11,6 +13,37 @@ fn names(events: &[Value]) -> Vec<&str> {
     let mut names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     names.dedup();
     names
+}
+
+#[test]
+fn progress_of_a_sender_is_what_the_receiver_has_taken() {
+    const SIZE: u64 = 30_000_000;
+    for way in [&["--no-relay"][..], &["--relay-only"]] {
+        let world = World::new();
+        world.write("sender/f", vec![1; usize::try_from(SIZE).unwrap()]);
+        let sender = world.send(&[way, &["--json", "f"]].concat());
+        let code = sender.wait_for("\"code\":\"");
+        let code = code.split('"').next().unwrap().to_owned();
+        let arguments = [&["receive", "--accept-file", "-o", "-"], way, &[&code]].concat();
+        let mut receiver = world.command("receiver", &arguments);
+        let mut receiver = receiver.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        // Nobody reads what the receiver writes. Kernels and the relay would take all of it.
+        let done = |line: &String| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            event["done"].as_u64().unwrap()
+        };
+        let before: Vec<_> = sender.wait_for_lines(50, "\"progress\"").iter().map(done).collect();
+        assert!(before.iter().all(|done| *done < 1_500_000), "{way:?}: {before:?}");
+        let mut bytes = Vec::new();
+        receiver.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
+        assert!(receiver.wait().unwrap().success());
+        let sent = sender.end();
+        assert_eq!((sent.exit, bytes.len()), (0, usize::try_from(SIZE).unwrap()), "{sent}");
+        let events = sent.events();
+        let amounts: Vec<_> = events.iter().filter_map(|event| event["done"].as_u64()).collect();
+        assert!(amounts.is_sorted() && amounts.last() == Some(&SIZE), "{amounts:?}");
+        assert!(names(&events).ends_with(&["progress", "awaiting-confirmation", "done"]), "{sent}");
+    }
 }
 
 #[test]

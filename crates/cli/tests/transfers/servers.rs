@@ -54,7 +54,7 @@ fn a_private_certificate_authority_is_refused_until_it_is_named() {
     };
     let sender = trusting("sender", &["send", "--text", "x"]);
     let received = trusting("receiver", &["receive", &sender.code()]).end();
-    assert_eq!((received.exit, received.out().as_str()), (0, "x\n"), "{received}");
+    assert_eq!((received.exit, received.out().as_str()), (0, "x"), "{received}");
     assert_eq!(sender.end().exit, 0);
 }
 

@@ -113,7 +113,7 @@ impl World {
         self.restart_mailbox();
     }
 
-    /// Waits until the metrics of the mailbox server have this line.
+    /// Waits until the metrics of the mailbox server have a line that ends like this.
     pub(crate) fn wait_for_metric(&self, line: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -122,7 +122,7 @@ impl World {
             stream.write_all(request.as_bytes()).unwrap();
             let mut page = String::new();
             stream.read_to_string(&mut page).unwrap();
-            if page.lines().any(|found| found == line) {
+            if page.lines().any(|found| found.ends_with(line)) {
                 return;
             }
             assert!(Instant::now() < deadline, "no {line:?} in {page}");
@@ -339,6 +339,24 @@ impl Running {
             if left.is_zero() || said.closed == 2 {
                 return false;
             }
+            said = self.output.changed.wait_timeout(said, left).unwrap().0;
+        }
+    }
+
+    /// Waits until standard output has this many lines that contain `mark`, and gives those lines.
+    pub(crate) fn wait_for_lines(&self, count: usize, mark: &str) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut said = self.output.said.lock().unwrap();
+        loop {
+            let text = String::from_utf8_lossy(&said.stdout).into_owned();
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            let lines: Vec<_> =
+                whole.lines().filter(|line| line.contains(mark)).map(str::to_owned).collect();
+            if lines.len() >= count {
+                return lines;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero() && said.closed < 2, "{mark:?} too few times in {text}");
             said = self.output.changed.wait_timeout(said, left).unwrap().0;
         }
     }

@@ -1,12 +1,12 @@
 //! The data phase, on a thread that may block: read, hash, seal, send; and the same in reverse.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use wormhole_magic::transfer::Ack;
+use wormhole_magic::transfer::{Ack, BadMessage, ReceiverRecord};
 
 use super::hasher::Hasher;
-use super::session::Progress;
+use super::progress::Progress;
 use super::sink::{Sink, Written};
 use super::source::Source;
 use super::{Error, PeerMisbehaved, Unsendable};
@@ -41,6 +41,7 @@ pub(super) fn send(
         more = fill(&mut pipe, &mut source, &mut batch, &mut hash, progress)?;
         if !batch.is_empty() {
             progress.add(pipe.send(&mut batch).map_err(|error| broken(error, progress))?);
+            hear(&mut pipe, progress)?;
         }
     }
     sent();
@@ -52,14 +53,51 @@ pub(super) fn send(
     if lacks_end {
         pipe.send_record(&[]).map_err(|error| broken(error, progress))?;
     }
-    let ack = pipe.receive().map_err(|error| broken(error, progress))?;
-    let ack = Ack::decode(ack).map_err(PeerMisbehaved::BadAck)?;
+    let ack = await_ack(&mut pipe, progress)?;
     let ours: [u8; 32] = hash.finalize().into();
     if ack.sha256.is_some_and(|theirs| theirs != ours) {
         return Err(PeerMisbehaved::WrongHash.into());
     }
     pipe.close();
     Ok(source.into_changed())
+}
+
+/// Takes in what the receiver has said meanwhile about how much it has, without waiting.
+fn hear(pipe: &mut BlockingPipe, progress: &Progress) -> Result<(), Error> {
+    if !progress.is_told_by_receiver() {
+        return Ok(());
+    }
+    while let Some(record) = pipe.try_receive().map_err(|error| broken(error, progress))? {
+        match ReceiverRecord::decode(record).map_err(PeerMisbehaved::BadAck)? {
+            ReceiverRecord::Received(bytes) => progress.set_received(bytes),
+            // Nobody has everything before everything was sent.
+            ReceiverRecord::Ack(_) => {
+                return Err(PeerMisbehaved::BadAck(BadMessage::Field("ack")).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the receiver has everything.
+fn await_ack(pipe: &mut BlockingPipe, progress: &Progress) -> Result<Ack, Error> {
+    loop {
+        let record = pipe.receive().map_err(|error| broken(error, progress))?;
+        match ReceiverRecord::decode(record).map_err(PeerMisbehaved::BadAck)? {
+            ReceiverRecord::Received(bytes) if progress.is_told_by_receiver() => {
+                progress.set_received(bytes);
+            }
+            ReceiverRecord::Received(_) => {
+                return Err(PeerMisbehaved::BadAck(BadMessage::Field("ack")).into());
+            }
+            ReceiverRecord::Ack(ack) => {
+                if progress.is_told_by_receiver() {
+                    progress.set_received(progress.done());
+                }
+                return Ok(ack);
+            }
+        }
+    }
 }
 
 /// Fills a batch of records. Returns whether there is more.
@@ -87,13 +125,16 @@ fn fill(
     Ok(true)
 }
 
-/// Receives everything into `sink`, gives it its name, and tells the sender so.
+/// Receives everything into `sink`, gives it its name, and tells the sender so. A sender that wants
+/// to know is told from time to time how much is here.
 pub(super) fn receive(
     mut pipe: BlockingPipe,
     mut sink: Sink,
     progress: &Progress,
+    tells_progress: bool,
 ) -> Result<Written, Error> {
     let mut hash = Hasher::new();
+    let mut told = Instant::now();
     while progress.total() != Some(progress.done()) {
         let record = pipe.receive().map_err(|error| broken(error, progress))?;
         if record.is_empty() && progress.total().is_none() {
@@ -108,6 +149,13 @@ pub(super) fn receive(
         hash.update(record);
         sink.write(record)?;
         progress.add(record.len());
+        if tells_progress && told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            tell(&mut pipe, progress)?;
+        }
+    }
+    if tells_progress {
+        tell(&mut pipe, progress)?;
     }
     let written = sink.complete()?;
     let ack = Ack { sha256: hash.finish() };
@@ -115,6 +163,12 @@ pub(super) fn receive(
     let _told = pipe.send_record(&ack.encode());
     pipe.close();
     Ok(written)
+}
+
+/// Tells the sender how much is here.
+fn tell(pipe: &mut BlockingPipe, progress: &Progress) -> Result<(), Error> {
+    let record = ReceiverRecord::Received(progress.done()).encode();
+    pipe.send_record(&record).map_err(|error| broken(error, progress))
 }
 
 fn broken(error: PipeError, progress: &Progress) -> Error {
@@ -125,6 +179,9 @@ fn broken(error: PipeError, progress: &Progress) -> Error {
         }
     }
 }
+
+/// How often a sender is told how much is here.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// How long the receiver of an empty file is given to confirm it unasked.
 const PATIENCE: Duration = Duration::from_millis(300);

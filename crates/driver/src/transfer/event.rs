@@ -68,8 +68,9 @@ pub enum Event {
     /// There is a connection to the other side.
     Connected(Path),
     /// Data has been carried. Comes at most a few times per second, and once at the end. A sender
-    /// counts what the other end of the connection has acknowledged, where the system tells (on
-    /// Linux), and what was handed to the system elsewhere.
+    /// counts what the receiver says that it has taken; if its program does not say, what the other
+    /// end of the connection has acknowledged; and where the system does not tell that (all but
+    /// Linux), what was handed to the system.
     Progress {
         /// Bytes carried.
         done: u64,

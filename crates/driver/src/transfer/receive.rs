@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
-use wormhole_magic::transfer::{Message, Offer, ReceiveEvent, ReceiveNegotiation};
+use wormhole_magic::transfer::{
+    Message, Offer, PROGRESS_ABILITY, ReceiveEvent, ReceiveNegotiation,
+};
 use wormhole_magic::transit::{Role, TransitInfo};
 
-use super::session::{Happening, Progress, Session};
+use super::progress::Progress;
+use super::session::{Happening, Session, can};
 use super::sink::{Sink, Written};
 use super::{
     CodeSource, Command, Destination, Error, Event, Report, Settings, bulk, listening, thread,
@@ -27,6 +30,7 @@ pub(super) async fn run(
         reserved,
         transit: None,
         peer: None,
+        tells_progress: false,
     };
     let offer = receiver.offer().await?;
     if let Offer::Text(text) = offer {
@@ -43,7 +47,8 @@ pub(super) async fn run(
     receiver.answer().await?;
     let pipe = receiver.connect().await?;
     receiver.session.tell(Event::Connected(pipe.path().clone())).await?;
-    carry(receiver.session, sink, pipe, offer.carried()).await
+    let tells_progress = receiver.tells_progress;
+    carry(receiver.session, sink, pipe, offer.carried(), tells_progress).await
 }
 
 async fn carry(
@@ -51,6 +56,7 @@ async fn carry(
     sink: Sink,
     pipe: Pipe,
     total: Option<u64>,
+    tells_progress: bool,
 ) -> Result<Report, Error> {
     let start = Instant::now();
     let path = pipe.path().clone();
@@ -59,7 +65,7 @@ async fn carry(
     let progress = Progress::new(total);
     let carrying = thread::start({
         let progress = progress.clone();
-        move || bulk::receive(pipe, sink, &progress)
+        move || bulk::receive(pipe, sink, &progress, tells_progress)
     });
     let Written { path: written, omitted, omitted_more, lost } =
         session.carry(carrying, &cutter, &progress, None).await?;
@@ -76,16 +82,24 @@ struct Receiver<'a> {
     /// Where we listen, once the sender has said that it needs that.
     transit: Option<Transit>,
     peer: Option<TransitInfo>,
+    /// Whether the sender wants to be told how much we have.
+    tells_progress: bool,
 }
 
 impl Receiver<'_> {
     /// Waits for the offer.
     async fn offer(&mut self) -> Result<Offer, Error> {
         loop {
-            if let Happening::Message(message) = self.session.next().await?
-                && let Some(offer) = self.on_message(message).await?
-            {
-                return Ok(offer);
+            match self.session.next().await? {
+                Happening::Message(message) => {
+                    if let Some(offer) = self.on_message(message).await? {
+                        return Ok(offer);
+                    }
+                }
+                Happening::Versions(versions) => {
+                    self.tells_progress = can(&versions, PROGRESS_ABILITY);
+                }
+                Happening::Command(_) => {}
             }
         }
     }

@@ -5,13 +5,14 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use wormhole_magic::transfer::{
-    ATTRIBUTES_ABILITY, FOLDERS_ABILITY, OMISSIONS_ABILITY, Offer, STREAM_ABILITY, SendEvent,
-    SendNegotiation,
+    ATTRIBUTES_ABILITY, FOLDERS_ABILITY, OMISSIONS_ABILITY, Offer, PROGRESS_ABILITY,
+    STREAM_ABILITY, SendEvent, SendNegotiation,
 };
 use wormhole_magic::transit::{Role, TransitInfo};
 
 use super::bulk::Ending;
-use super::session::{Happening, Progress, Session};
+use super::progress::Progress;
+use super::session::{Happening, Session, can};
 use super::source::Parcel;
 use super::{CodeSource, Command, Error, Event, Report, Settings, bulk, listening, spool, thread};
 use crate::transit::Pipe;
@@ -53,7 +54,12 @@ pub(super) async fn run(
         Some(0) if !can(&versions, STREAM_ABILITY) => Ending::EmptyFile,
         Some(_) => Ending::Counted,
     };
-    let parcel = Carried { parcel, total: offer.carried(), ending };
+    let progress = if can(&versions, PROGRESS_ABILITY) {
+        Progress::told_by_receiver(offer.carried())
+    } else {
+        Progress::new(offer.carried())
+    };
+    let parcel = Carried { parcel, progress, ending };
     carry(session, parcel, pipe).await
 }
 
@@ -78,7 +84,7 @@ async fn fit(parcel: Parcel, versions: &Value, session: &mut Session) -> Result<
 /// What is carried, and how.
 struct Carried {
     parcel: Parcel,
-    total: Option<u64>,
+    progress: Progress,
     ending: Ending,
 }
 
@@ -87,7 +93,7 @@ async fn carry(session: &mut Session, what: Carried, pipe: Pipe) -> Result<Repor
     let path = pipe.path().clone();
     let pipe = pipe.into_blocking().map_err(Error::pipe)?;
     let cutter = pipe.cutter().map_err(Error::pipe)?;
-    let progress = Progress::new(what.total);
+    let progress = what.progress;
     let (sent, all_sent) = oneshot::channel();
     let carrying = thread::start({
         let progress = progress.clone();
@@ -149,10 +155,4 @@ async fn negotiate(
             waiting => peer = waiting,
         }
     }
-}
-
-/// Whether the peer's program says that it can do something.
-fn can(versions: &Value, ability: &str) -> bool {
-    let abilities = versions.get("abilities").and_then(Value::as_array);
-    abilities.is_some_and(|abilities| abilities.iter().any(|known| known == ability))
 }

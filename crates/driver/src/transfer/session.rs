@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,10 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use wormhole_magic::transfer::{
     ATTRIBUTES_ABILITY, FOLDERS_ABILITY, Message, NegotiationError, OMISSIONS_ABILITY,
-    STREAM_ABILITY, TRANSFER_ABILITY,
+    PROGRESS_ABILITY, STREAM_ABILITY, TRANSFER_ABILITY,
 };
 use wormhole_magic::transit::TransitKey;
 
+use super::progress::Progress;
 use super::thread::Outcome;
 use super::{CodeSource, Command, Error, Event, PeerMisbehaved, Report, Settings};
 use crate::code::{
@@ -200,7 +201,7 @@ impl Session {
         mut all_sent: Option<oneshot::Receiver<()>>,
     ) -> Result<T, Error> {
         let is_sender = all_sent.is_some();
-        let mut is_all_written = false;
+        let mut stage = Stage::Carrying;
         let mut tick = interval(PROGRESS);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.tick().await;
@@ -208,24 +209,21 @@ impl Session {
             tokio::select! {
                 // A fast receiver has confirmed before anybody looks: still in order.
                 biased;
-                () = told(&mut all_sent) => is_all_written = true,
+                () = told(&mut all_sent) => stage = Stage::AllWritten,
                 outcome = &mut thread => {
                     let outcome = outcome.unwrap_or(Err(Error::NoThread));
                     if outcome.is_ok() {
-                        self.tell(progress.event(0)).await?;
-                        if is_all_written {
-                            self.tell(Event::AwaitingConfirmation).await?;
-                        }
+                        self.tell_arrived(progress, stage).await?;
                     }
                     return self.explain(outcome).await;
                 }
                 error = self.given_up() => break error,
                 _ = tick.tick() => {
                     let outstanding = cutter.outstanding().unwrap_or(0);
-                    if outstanding == 0 && std::mem::take(&mut is_all_written) {
-                        self.tell(progress.event(0)).await?;
-                        self.tell(Event::AwaitingConfirmation).await?;
-                    } else {
+                    if stage == Stage::AllWritten && progress.has_arrived(outstanding) {
+                        self.tell_arrived(progress, stage).await?;
+                        stage = Stage::AllArrived;
+                    } else if stage != Stage::AllArrived {
                         // An application that does not look gets the next one.
                         let _unread = self.events.try_send(Ok(progress.event(outstanding)));
                     }
@@ -242,6 +240,17 @@ impl Session {
         // receiver's removes what it has written, unless it waits for a writer that is full.
         let _outcome = timeout(if is_sender { READER } else { CLEAN_UP }, thread).await;
         Err(gave_up)
+    }
+
+    /// Tells the application that everything has arrived, unless it knows.
+    async fn tell_arrived(&self, progress: &Progress, stage: Stage) -> Result<(), Error> {
+        if stage != Stage::AllArrived {
+            self.tell(progress.event(0)).await?;
+        }
+        if stage == Stage::AllWritten {
+            self.tell(Event::AwaitingConfirmation).await?;
+        }
+        Ok(())
     }
 
     /// Waits until the application or the peer gives up. Dropping this loses nothing.
@@ -318,6 +327,17 @@ impl Session {
     }
 }
 
+/// How far a thread is that carries data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// Something is still to be written, or to be received.
+    Carrying,
+    /// A sender has written everything.
+    AllWritten,
+    /// Everything has arrived, and the application was told.
+    AllArrived,
+}
+
 /// Waits until the thread has sent everything; for ever if it will not say so again.
 async fn told(all_sent: &mut Option<oneshot::Receiver<()>>) {
     let outcome = match all_sent {
@@ -328,36 +348,6 @@ async fn told(all_sent: &mut Option<oneshot::Receiver<()>>) {
     if outcome.is_err() {
         // The thread ended before; its outcome says more.
         std::future::pending::<()>().await;
-    }
-}
-
-/// What a thread that carries data has done so far.
-#[derive(Clone, Debug)]
-pub(super) struct Progress {
-    done: Arc<AtomicU64>,
-    total: Option<u64>,
-}
-
-impl Progress {
-    pub(super) fn new(total: Option<u64>) -> Self {
-        Self { done: Arc::new(AtomicU64::new(0)), total }
-    }
-
-    pub(super) fn add(&self, bytes: usize) {
-        self.done.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    pub(super) fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    pub(super) const fn total(&self) -> Option<u64> {
-        self.total
-    }
-
-    /// How far it is. `outstanding` bytes were written and may not have arrived.
-    fn event(&self, outstanding: u64) -> Event {
-        Event::Progress { done: self.done().saturating_sub(outstanding), total: self.total }
     }
 }
 
@@ -472,8 +462,20 @@ impl Delegate for Reporter {
 }
 
 /// What our program can do beyond what every program can.
-const ABILITIES: [&str; 5] =
-    [TRANSFER_ABILITY, STREAM_ABILITY, FOLDERS_ABILITY, ATTRIBUTES_ABILITY, OMISSIONS_ABILITY];
+const ABILITIES: [&str; 6] = [
+    TRANSFER_ABILITY,
+    STREAM_ABILITY,
+    FOLDERS_ABILITY,
+    ATTRIBUTES_ABILITY,
+    OMISSIONS_ABILITY,
+    PROGRESS_ABILITY,
+];
+
+/// Whether the peer's program says that it can do something.
+pub(super) fn can(versions: &Value, ability: &str) -> bool {
+    let abilities = versions.get("abilities").and_then(Value::as_array);
+    abilities.is_some_and(|abilities| abilities.iter().any(|known| known == ability))
+}
 
 /// What the backlog may weigh, in bytes: two of the longest messages that a frame can carry.
 const MAX_BACKLOG: usize = 16 << 20;

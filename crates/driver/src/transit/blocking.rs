@@ -110,6 +110,17 @@ impl BlockingPipe {
         Ok(self.opener.open(record)?)
     }
 
+    /// Opens the next record if it has come already; never waits.
+    pub(crate) fn try_receive(&mut self) -> Result<Option<&[u8]>, PipeError> {
+        let mut range = self.inbox.next_record()?;
+        if range.is_none() && self.stream.has_input(&mut self.inbox).map_err(failure)? {
+            range = self.inbox.next_record()?;
+        }
+        let Some(range) = range else { return Ok(None) };
+        let record = self.inbox.buffer.get_mut(range).unwrap_or_default();
+        Ok(Some(self.opener.open(record)?))
+    }
+
     /// Waits until something comes, but not longer than this. Returns whether it did.
     pub(crate) fn wait(&mut self, patience: Duration) -> Result<bool, PipeError> {
         self.stream.set_patience(Some(patience)).map_err(failure)?;
@@ -117,12 +128,7 @@ impl BlockingPipe {
         self.stream.set_patience(None).map_err(failure)?;
         match outcome {
             Ok(count) => Ok(count > 0),
-            // Systems disagree on what to call it.
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
-            {
-                Ok(false)
-            }
+            Err(error) if is_timeout(&error) => Ok(false),
             Err(error) => Err(failure(error)),
         }
     }
@@ -281,6 +287,25 @@ impl Stream {
         }
     }
 
+    /// Reads what has come already, without waiting. Returns whether there was anything.
+    fn has_input(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
+        match self {
+            Self::Tcp(stream) => stream.set_nonblocking(true)?,
+            Self::Async(stream) => stream.patience = Some(Duration::ZERO),
+        }
+        let outcome = inbox.fill(self);
+        match self {
+            Self::Tcp(stream) => stream.set_nonblocking(false)?,
+            Self::Async(stream) => stream.patience = None,
+        }
+        match outcome {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(true),
+            Err(error) if is_timeout(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// How long reading may take; for ever by default.
     fn set_patience(&mut self, patience: Option<Duration>) -> io::Result<()> {
         match self {
@@ -354,6 +379,11 @@ async fn pass(time: Option<Duration>) {
         Some(time) => sleep(time).await,
         None => std::future::pending().await,
     }
+}
+
+/// Whether nothing came in time. Systems disagree on what to call it.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn failure(error: io::Error) -> PipeError {

@@ -295,7 +295,10 @@ impl Ack {
     /// # Errors
     /// The receiver did not say that all is well.
     pub fn decode(json: &[u8]) -> Result<Self, BadMessage> {
-        let value: Value = serde_json::from_slice(json).map_err(|_| BadMessage::NotAnObject)?;
+        Self::parse(&parse_object(json)?)
+    }
+
+    fn parse(value: &Value) -> Result<Self, BadMessage> {
         if value.get("ack").and_then(Value::as_str) != Some("ok") {
             return Err(BadMessage::Field("ack"));
         }
@@ -304,6 +307,50 @@ impl Ack {
         let hash = hash.and_then(|hash| hash.try_into().ok());
         Ok(Self { sha256: Some(hash.ok_or(BadMessage::Field("sha256"))?) })
     }
+}
+
+/// What a receiver says on the transit connection.
+///
+/// ```
+/// use wormhole_magic::transfer::ReceiverRecord;
+///
+/// let record = ReceiverRecord::Received(1_000_000);
+/// assert_eq!(ReceiverRecord::decode(&record.encode()), Ok(record));
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "a sender must handle every record")]
+pub enum ReceiverRecord {
+    /// It has everything.
+    Ack(Ack),
+    /// It has taken so many bytes so far. Only to a sender that announced
+    /// [`PROGRESS_ABILITY`](super::PROGRESS_ABILITY).
+    Received(u64),
+}
+
+impl ReceiverRecord {
+    /// Writes the JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Ack(ack) => ack.encode(),
+            Self::Received(bytes) => json!({ "received": bytes }).to_string().into_bytes(),
+        }
+    }
+
+    /// Reads the JSON.
+    ///
+    /// # Errors
+    /// It is neither a number of bytes nor a good end.
+    pub fn decode(json: &[u8]) -> Result<Self, BadMessage> {
+        let value = parse_object(json)?;
+        match value.get("received") {
+            Some(bytes) => bytes.as_u64().map(Self::Received).ok_or(BadMessage::Field("received")),
+            None => Ack::parse(&value).map(Self::Ack),
+        }
+    }
+}
+
+fn parse_object(json: &[u8]) -> Result<Value, BadMessage> {
+    serde_json::from_slice(json).map_err(|_| BadMessage::NotAnObject)
 }
 
 #[cfg(test)]

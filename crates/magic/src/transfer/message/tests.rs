@@ -117,3 +117,17 @@ fn an_ack_may_leave_the_hash_out_but_not_garble_it() {
     assert_eq!(Ack::decode(br#"{"ack": "failed"}"#), Err(BadMessage::Field("ack")));
     assert_eq!(Ack::decode(b"\xff"), Err(BadMessage::NotAnObject));
 }
+
+#[test]
+fn a_receiver_says_how_much_it_has_or_that_it_has_everything() {
+    let ack = ReceiverRecord::Ack(Ack { sha256: Some([7; 32]) });
+    for record in [ack, ReceiverRecord::Received(0), ReceiverRecord::Received(u64::MAX)] {
+        assert_eq!(ReceiverRecord::decode(&record.encode()), Ok(record));
+    }
+    let field = |name| Err(BadMessage::Field(name));
+    assert_eq!(ReceiverRecord::decode(br#"{"received": -1}"#), field("received"));
+    assert_eq!(ReceiverRecord::decode(br#"{"received": "1"}"#), field("received"));
+    assert_eq!(ReceiverRecord::decode(br#"{"ack": "no"}"#), field("ack"));
+    assert_eq!(ReceiverRecord::decode(b"[]"), field("ack"));
+    assert_eq!(ReceiverRecord::decode(b"x"), Err(BadMessage::NotAnObject));
+}
