@@ -239,11 +239,10 @@ async fn post(line: &str, voice: &Voice, listening: &Listening) -> Result<String
 /// Whether a failed post may succeed after reconnecting.
 fn may_come_back(error: &RemoteError) -> bool {
     let names_a_key = |message: &str| matches!(message, "non-existent key ID" | "invalid id");
-    match error {
-        RemoteError::Refused { message, .. } => names_a_key(message),
-        RemoteError::TimedOut => false,
-        error => is_loss(error),
+    if let RemoteError::Refused { message, .. } = error {
+        return names_a_key(message);
     }
+    *error != RemoteError::TimedOut && is_loss(error)
 }
 
 /// Reports our own messages that expired before another node received them. Only our nodes can tell.

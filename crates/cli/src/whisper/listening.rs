@@ -232,7 +232,7 @@ pub(super) fn is_loss(error: &RemoteError) -> bool {
         RemoteError::Unreachable(why) => *why != Unreachable::Tls,
         RemoteError::Rejected(status) => (502..=504).contains(status),
         RemoteError::Refused { message, .. } => message == "filter not found",
-        _ => false,
+        RemoteError::BadToken | RemoteError::BadUrl | RemoteError::Malformed | _ => false,
     }
 }
 

@@ -273,6 +273,17 @@ impl Desk {
         self.blocking(poll).await.ok()?
     }
 
+    /// Returns those of these filters that exist.
+    #[cfg(feature = "whisper-rpc")]
+    pub(super) async fn existing(&self, mut ids: Vec<FilterId>) -> Vec<FilterId> {
+        let check = move |inner: &Inner| {
+            let filters = inner.filters();
+            ids.retain(|id| filters.contains(id));
+            ids
+        };
+        self.blocking(check).await.unwrap_or_default()
+    }
+
     /// Removes a filter. Returns whether there was one.
     pub async fn unwatch(&self, id: FilterId) -> bool {
         let remove = move |inner: &Inner| inner.filters().remove(&id);

@@ -45,7 +45,9 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use serde_json::Value;
 
-use super::desk::Desk;
+use wormhole_whisper::shh::filter::{FilterId, MAX_FILTERS};
+
+use super::desk::{Desk, KeyId, MAX_KEYS};
 use super::turns::Requester;
 
 mod arguments;
@@ -64,6 +66,7 @@ mod reply;
 mod requests;
 mod seats;
 mod session;
+mod shares;
 #[cfg(unix)]
 mod socket;
 mod subscribe;
@@ -71,12 +74,16 @@ mod web_socket;
 
 use envelope::{FAILED, METHOD_NOT_FOUND, RpcError};
 pub use gate::Gate;
+use shares::Shares;
 
 /// Serves the desk at a node. Clones serve the same one.
 #[derive(Clone, Debug)]
 pub struct Service {
     desk: Desk,
     settings: Arc<ServiceSettings>,
+    pair_shares: Shares<KeyId>,
+    shared_key_shares: Shares<KeyId>,
+    filter_shares: Shares<FilterId>,
 }
 
 /// What its owner decides about a service.
@@ -123,19 +130,25 @@ impl Default for ServiceSettings {
 impl Service {
     /// A service for those who use this desk.
     pub fn new(desk: Desk, settings: ServiceSettings) -> Self {
-        Self { desk, settings: Arc::new(settings) }
+        Self {
+            desk,
+            settings: Arc::new(settings),
+            pair_shares: Shares::of(MAX_KEYS),
+            shared_key_shares: Shares::of(MAX_KEYS),
+            filter_shares: Shares::of(MAX_FILTERS),
+        }
     }
 
     /// Executes a method in the turns of the client. `params` is JSON text.
     async fn answer(&self, requester: Requester, method: &str, params: Option<&str>) -> Answer {
-        if let Some(answer) = keys::answer(&self.desk, requester, method, params).await {
+        if let Some(answer) = keys::answer(self, requester, method, params).await {
             return answer;
         }
         if let Some(answer) = node::answer(&self.desk, method, params).await {
             return answer;
         }
         match method {
-            "shh_newMessageFilter" => filters::new(&self.desk, requester, params).await,
+            "shh_newMessageFilter" => filters::new(self, requester, params).await,
             "shh_getFilterMessages" => filters::poll(&self.desk, params).await,
             "shh_deleteMessageFilter" => filters::delete(&self.desk, params).await,
             "shh_post" => post::post(&self.desk, requester, params).await,

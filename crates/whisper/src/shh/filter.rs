@@ -286,6 +286,11 @@ impl Filters {
         });
     }
 
+    /// Whether a filter exists.
+    pub fn contains(&self, id: &FilterId) -> bool {
+        self.filters.contains_key(id)
+    }
+
     /// Number of filters.
     pub fn len(&self) -> usize {
         self.filters.len()

@@ -1,5 +1,7 @@
 //! Methods about filters, and what subscriptions share with them.
 
+use std::time::Instant;
+
 use serde_json::Value;
 use wormhole_whisper::devp2p::key::PublicKey;
 use wormhole_whisper::shh::{
@@ -12,28 +14,35 @@ use super::super::desk::Desk;
 use super::super::turns::Requester;
 use super::arguments::only;
 use super::requests::Criteria;
-use super::{Answer, RpcError, keys, refused, reply};
+use super::{Answer, RpcError, Service, keys, refused, reply};
 
 /// `shh_newMessageFilter`.
-pub(super) async fn new(desk: &Desk, requester: Requester, params: Option<&str>) -> Answer {
-    let id = add(desk, requester, &only(params)?, false).await?;
+pub(super) async fn new(service: &Service, requester: Requester, params: Option<&str>) -> Answer {
+    let id = add(service, requester, &only(params)?, false).await?;
     Ok(id.to_string().into())
 }
 
 /// Adds a filter.
 pub(super) async fn add(
-    desk: &Desk,
+    service: &Service,
     requester: Requester,
     asked: &Criteria,
     subscription: bool,
 ) -> Result<FilterId, RpcError> {
+    let (desk, shares) = (&service.desk, &service.filter_shares);
     let wanted = criteria(desk, asked, subscription)?;
+    let existing = async |ids| desk.existing(ids).await;
+    if !shares.have_room(requester.network, Instant::now(), existing).await {
+        return Err(refused("too many filters of clients at your address"));
+    }
     // Without topics this would try a key on the whole pool.
     let added = match asked.include_pool && !asked.topics.is_empty() {
         true => desk.watch_from_pool_for(requester, wanted).await,
         false => desk.watch(wanted).await,
     };
-    added.map_err(|error| refused(error.to_string()))
+    let id = added.map_err(|error| refused(error.to_string()))?;
+    shares.add(requester.network, id);
+    Ok(id)
 }
 
 /// `shh_getFilterMessages`: takes what has come, or some of it if that is much.

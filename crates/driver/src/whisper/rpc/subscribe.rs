@@ -83,7 +83,7 @@ async fn create(
         let text = format!("no \"{kind}\" subscription in shh namespace");
         return Err(RpcError::new(METHOD_NOT_FOUND, text));
     }
-    let id = filters::add(&service.desk, requester, &arguments.at(1)?, true).await?;
+    let id = filters::add(service, requester, &arguments.at(1)?, true).await?;
     Ok(service.desk.subscribe_to(id))
 }
 
