@@ -20,7 +20,7 @@ pub(crate) fn error(error: &Error, server: &str) -> anyhow::Error {
     if let Error::WriteFailed { why, .. } = error
         && why.kind == io::ErrorKind::BrokenPipe
     {
-        return closed_pipe().into();
+        return Failure::closed_pipe().into();
     }
     failure(error, server).into()
 }
@@ -28,15 +28,10 @@ pub(crate) fn error(error: &Error, server: &str) -> anyhow::Error {
 /// Why standard output did not take what was received.
 pub(crate) fn output(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return closed_pipe();
+        return Failure::closed_pipe();
     }
     let said = printable::line(&error.to_string().to_lowercase());
     Failure::new(format!("cannot write to standard output: {said}"))
-}
-
-/// Whoever read us had enough, and wants no message; but not all of it has arrived.
-fn closed_pipe() -> Failure {
-    Failure::new("the reader of standard output has closed it before the end").silent()
 }
 
 /// Names the files that did not arrive as they are here.

@@ -32,9 +32,19 @@ impl Failure {
     }
 
     /// Says nothing to people: they have arranged for it. Programs and the shell are told.
-    pub(crate) fn silent(mut self) -> Self {
+    fn silent(mut self) -> Self {
         self.is_expected = true;
         self
+    }
+
+    /// Whoever read our output has closed it: they want no message, but not all has been received.
+    pub(crate) fn closed_pipe() -> Self {
+        Self::new("the reader of standard output has closed it before the end").silent()
+    }
+
+    /// A transfer that ended because nobody reads our output has failed all the same.
+    pub(crate) fn unless_read(error: anyhow::Error) -> anyhow::Error {
+        if is_broken_pipe(&error) { Self::closed_pipe().into() } else { error }
     }
 
     /// Takes Ctrl-C for the end that was to come: of its exit code people are told nothing.

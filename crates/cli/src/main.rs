@@ -10,7 +10,7 @@ use wormhole::transfer::CodeSource;
 
 use crate::args::{Args, Command, GlobalArgs, SshCommand};
 use crate::config::Config;
-use crate::failure::Verdict;
+use crate::failure::{Failure, Verdict};
 use crate::request::{ReceiveRequest, SendRequest, Servers, Shown};
 use crate::talk::Desk;
 use crate::timing::Timing;
@@ -110,7 +110,7 @@ async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
                 code_review::confirm(code, &mut desk).await?;
             }
             request.settings.tor = tor.connect(&mut desk).await?;
-            send::run(request, &mut desk).await?;
+            send::run(request, &mut desk).await.map_err(Failure::unless_read)?;
             desk.finish()
         }
         Command::Receive(args) => {
@@ -121,16 +121,17 @@ async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
                 code_review::confirm(code, &mut desk).await?;
             }
             request.settings.tor = tor.connect(&mut desk).await?;
-            receive::run(request, &mut desk).await?;
+            receive::run(request, &mut desk).await.map_err(Failure::unless_read)?;
             desk.finish()
         }
         Command::Ssh(args) => {
             let servers = Servers::new(global, &config)?;
             let mut desk = Desk::new(global.json, timing, &Shown::default())?;
-            match args.command {
-                SshCommand::Invite(args) => ssh::invite(args, &servers, &config, &mut desk).await?,
-                SshCommand::Accept(args) => ssh::accept(args, &servers, &config, &mut desk).await?,
-            }
+            let done = match args.command {
+                SshCommand::Invite(args) => ssh::invite(args, &servers, &config, &mut desk).await,
+                SshCommand::Accept(args) => ssh::accept(args, &servers, &config, &mut desk).await,
+            };
+            done.map_err(Failure::unless_read)?;
             desk.finish()
         }
         Command::Doctor(args) => {

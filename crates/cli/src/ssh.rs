@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use wormhole::code::AppId;
+use wormhole::code::{AppId, Nameplate};
 use wormhole::transfer::{self, CodeSource, Event, Outgoing, Settings};
 
 use self::authorized::{Added, AuthorizedKeys};
@@ -127,15 +127,21 @@ pub(crate) async fn accept(
     let transfer = transfer::send(Outgoing::Text(key.to_string()), settings)
         .map_err(|error| explain::failure(&error, &server))?;
     let mut talk = Talk::new(desk, transfer, server);
+    let outcome = wait_for_confirmation(&mut talk, &nameplate).await;
+    talk.end(outcome).await?;
+    desk.print("Key sent.\n")
+}
+
+async fn wait_for_confirmation(talk: &mut Talk<'_>, nameplate: &Nameplate) -> Result<()> {
     while let Some(event) = talk.next().await? {
         if matches!(event, Event::Server(_)) {
-            talk.remark_if_unanswered("Waiting for the other side...", &nameplate);
+            talk.remark_if_unanswered("Waiting for the other side...", nameplate);
         }
         if matches!(event, Event::KeyEstablished | Event::ServerLost) {
             talk.forget_remark();
         }
     }
-    desk.print("Key sent.\n")
+    Ok(())
 }
 
 /// Tells whoever invited us that no key will come: nothing is sent but that.

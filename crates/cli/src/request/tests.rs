@@ -113,9 +113,9 @@ fn the_length_of_a_code_is_ignored_where_the_code_is_given() {
 }
 
 #[test]
-fn a_text_beats_paths() {
-    let request = send(&["send", "--text", "foo", "file"], &Config::default()).unwrap();
-    assert_eq!(request.what, What::Text("foo".to_owned()));
+fn a_text_and_paths_contradict_each_other() {
+    let refused = send(&["send", "--text", "foo", "file"], &Config::default()).unwrap_err();
+    assert_eq!(refused.to_string(), "--text and 'file' cannot be sent together");
 }
 
 #[test]

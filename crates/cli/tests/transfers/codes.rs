@@ -23,7 +23,7 @@ fn a_mistyped_code_is_asked_about_and_not_used_up() {
     assert!(refused.out().contains("the code can still be used"), "{refused}");
     assert!(refused.out().contains("run the command again with 4-armistice-baboon"), "{refused}");
     let received = world.receive(&[CODE]).end();
-    assert_eq!((received.exit, received.out().as_str()), (0, "hello\n"), "{received}");
+    assert_eq!((received.exit, received.out().as_str()), (0, "hello"), "{received}");
     assert_eq!(sender.end().exit, 0);
 }
 
@@ -58,7 +58,7 @@ fn a_script_is_warned_and_its_code_is_used_as_it_is() {
     sender.code();
     let link = "wormhole-transfer:04-armistice-babon";
     let received = world.receive(&[link]).end();
-    assert_eq!((received.exit, received.out().as_str()), (0, "hello\n"), "{received}");
+    assert_eq!((received.exit, received.out().as_str()), (0, "hello"), "{received}");
     assert!(received.stderr.starts_with(warning), "{received}");
     assert_eq!(sender.end().exit, 0);
 }

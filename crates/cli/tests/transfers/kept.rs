@@ -71,6 +71,20 @@ fn a_reader_that_is_gone_gets_no_message_and_the_sender_learns_that_the_text_was
 
 #[cfg(unix)]
 #[test]
+fn a_transfer_that_ends_as_nobody_reads_its_events_has_failed() {
+    let world = World::new();
+    world.write("receiver/f", "x");
+    let script = "{ \"$0\" --json send --code \"$1\" f; echo $? > status; } | { read line; }";
+    let sender = start_in_shell(&world, script, "4-our-own");
+    // Perhaps they meet, perhaps the sender has noticed before.
+    let _receiver = world.receive(&["--only-text", "4-our-own"]);
+    let sent = sender.end();
+    assert_eq!(world.read("receiver/status"), b"1\n");
+    assert!(!sent.stderr.contains("error"), "{sent}");
+}
+
+#[cfg(unix)]
+#[test]
 fn a_receiver_that_dies_once_the_sender_is_done_has_everything_under_its_final_name() {
     let world = World::new();
     world.write("sender/f", vec![1; 3_000_000]);
