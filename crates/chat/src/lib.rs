@@ -48,6 +48,7 @@
 mod address;
 mod attachment;
 mod cipher;
+mod client;
 mod content;
 mod envelope;
 mod fingerprint;
@@ -69,6 +70,11 @@ mod x3dh;
 pub use address::{AccountId, Address, DeviceId, NotAnAccountId, Route};
 pub use attachment::{
     AttachmentError, AttachmentKey, AttachmentOpener, AttachmentSealer, attachment_padding,
+};
+pub use client::{
+    Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, Delivery, Publication,
+    ReadError, Received, Request, RequestId, Response, RestoreError, SealedMessage, SendError,
+    StoreKey,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, Content, ContentError, DataMessage, Group, GroupChange,

@@ -254,6 +254,11 @@ impl SessionRecord {
         self.current.as_ref().map(|session| session.their_registration_id)
     }
 
+    /// Our ratchet key in the session in use: it changes when the session turns.
+    pub(crate) fn our_ratchet_key(&self) -> Option<PublicKey> {
+        self.current.as_ref().map(|session| *session.ratchet.ours.public())
+    }
+
     /// Which agreement the session in use began with.
     pub fn version(&self) -> Option<Version> {
         self.current.as_ref().map(|session| session.version)

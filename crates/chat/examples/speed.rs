@@ -1,0 +1,152 @@
+//! Measures what messages cost: `cargo run --release -p wormhole-chat --example speed`.
+//!
+//! Each line is the median of 9 runs, in microseconds per operation.
+
+#![expect(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a benchmark measures, prints and may panic"
+)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use wormhole_chat::{
+    AccountId, Address, AttachmentKey, AttachmentSealer, Ciphertext, CiphertextKind, DeviceId,
+    Identity, KemPreKey, KeyPair, NamedPreKeys, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
+    Route, SessionRecord, SignalMessage, SignedPreKey, Timestamp,
+};
+
+const NOW: Timestamp = Timestamp(1_600_000_000_000);
+const TEXT: [u8; 256] = [7; 256];
+
+struct Side {
+    identity: Identity,
+    signed: SignedPreKey,
+    one_time: OneTimePreKey,
+    kem: KemPreKey,
+    record: SessionRecord,
+}
+
+impl Side {
+    fn new(rng: &mut ChaCha20Rng) -> Self {
+        let identity = Identity { pair: KeyPair::random(rng), registration_id: 1 };
+        Self {
+            signed: SignedPreKey::random(1, &identity.pair, NOW, rng),
+            one_time: OneTimePreKey { id: 1, pair: KeyPair::random(rng) },
+            kem: KemPreKey::random(1, true, &identity.pair, NOW, rng),
+            record: SessionRecord::default(),
+            identity,
+        }
+    }
+
+    fn bundle(&self, kem: bool) -> PreKeyBundle {
+        let key = &self.kem;
+        PreKeyBundle {
+            device: DeviceId::PRIMARY,
+            registration_id: 1,
+            identity: *self.identity.pair.public(),
+            signed: (1, *self.signed.pair.public(), self.signed.signature),
+            one_time: Some((1, *self.one_time.pair.public())),
+            kem: kem.then(|| (1, key.pair.public().clone(), key.signature)),
+        }
+    }
+
+    fn write(&mut self, route: Route) -> Ciphertext {
+        self.record.encrypt(&self.identity, route, &TEXT, NOW).unwrap()
+    }
+
+    fn read(&mut self, route: Route, sent: &Ciphertext, rng: &mut ChaCha20Rng) {
+        if sent.kind == CiphertextKind::Signal {
+            let message = SignalMessage::decode(&sent.bytes).unwrap();
+            black_box(self.record.decrypt(route, &message, rng).unwrap());
+            return;
+        }
+        let message = PreKeySignalMessage::decode(&sent.bytes).unwrap();
+        let (signed, one_time) = (Some(&self.signed), Some(&self.one_time));
+        let keys = NamedPreKeys { signed, one_time, kem: Some(&self.kem) };
+        let us = &self.identity;
+        black_box(self.record.decrypt_first(us, route, &message, keys, None, rng).unwrap());
+    }
+}
+
+/// Prints the median of 9 runs of `count` operations each.
+fn measure(name: &str, count: u32, mut run: impl FnMut(u32)) {
+    let mut times: Vec<_> = (0..9)
+        .map(|_| {
+            let start = Instant::now();
+            run(count);
+            start.elapsed().as_secs_f64() * 1e6 / f64::from(count)
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("{name:<44} {:>9.2} µs", times.get(4).unwrap());
+}
+
+fn main() {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let [from, to] = [1, 2].map(|byte| AccountId::from_bytes([byte; 16]));
+    let [from, to] = [from, to].map(|account| Address { account, device: DeviceId::PRIMARY });
+    let (there, back) = (Route { from, to }, Route { from: to, to: from });
+
+    for kem in [false, true] {
+        let name = if kem { "PQXDH" } else { "X3DH" };
+        let (mut alice, bob) = (Side::new(&mut rng), Side::new(&mut rng));
+        measure(&format!("{name}: check a bundle, begin, encrypt"), 100, |count| {
+            for _ in 0..count {
+                alice.record = SessionRecord::default();
+                let bundle = bob.bundle(kem).verify().unwrap();
+                alice.record.initiate(&alice.identity, &bundle, NOW, &mut rng).unwrap();
+                black_box(alice.write(there));
+            }
+        });
+        let sent = alice.write(there);
+        let mut bob = bob;
+        measure(&format!("{name}: decrypt a first message"), 100, |count| {
+            for _ in 0..count {
+                bob.record = SessionRecord::default();
+                bob.read(there, &sent, &mut rng);
+            }
+        });
+        if kem {
+            continue;
+        }
+        let answer = bob.write(back);
+        alice.read(back, &answer, &mut rng);
+        let mut sent = Vec::new();
+        measure("encrypt 256 B", 2000, |count| {
+            sent.extend((0..count).map(|_| alice.write(there)));
+        });
+        let mut next = sent.iter();
+        measure("decrypt 256 B", 2000, |count| {
+            let batch = usize::try_from(count).unwrap();
+            next.by_ref().take(batch).for_each(|sent| bob.read(there, sent, &mut rng));
+        });
+        measure("encrypt and decrypt 256 B with a DH step", 200, |count| {
+            for _ in 0..count / 2 {
+                let sent = alice.write(there);
+                bob.read(there, &sent, &mut rng);
+                let sent = bob.write(back);
+                alice.read(back, &sent, &mut rng);
+            }
+        });
+        measure("store and load a record", 2000, |count| {
+            for _ in 0..count {
+                black_box(SessionRecord::decode(&bob.record.encode()).unwrap());
+            }
+        });
+    }
+
+    let (key, file) = (AttachmentKey::random(&mut rng), vec![7; 1 << 20]);
+    measure("seal 1 MiB of an attachment", 20, |count| {
+        for _ in 0..count {
+            let mut blob = Vec::with_capacity(2 << 20);
+            let mut sealer = AttachmentSealer::new(&key, &mut rng, &mut blob);
+            sealer.update(&file, &mut blob);
+            black_box(sealer.finish(&mut blob));
+        }
+    });
+}

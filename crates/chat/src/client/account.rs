@@ -1,0 +1,216 @@
+//! Our own prekeys: made, published, used and replaced (X3DH §4.5, §4.6).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand_core::CryptoRngCore;
+
+use super::exchange::{Publication, Request, Response};
+use super::store::{Changes, StoreKey};
+use super::{Asked, Client};
+use crate::address::Address;
+use crate::key::{KeyPair, PublicKey};
+use crate::message::PreKeySignalMessage;
+use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey};
+use crate::record::{Identity, NamedPreKeys, UsedPreKeys};
+use crate::time::{DAY, Timestamp};
+
+/// Our prekeys, with their private halves.
+#[derive(Debug, Default)]
+pub(super) struct PreKeys {
+    pub(super) one_time: BTreeMap<u32, OneTimePreKey>,
+    pub(super) signed: BTreeMap<u32, SignedPreKey>,
+    pub(super) kem: BTreeMap<u32, KemPreKey>,
+    /// Sessions that were begun without a one-time prekey, so that none is begun twice.
+    pub(super) begun: BTreeSet<(u32, Option<u32>, PublicKey)>,
+    /// Whether the server may not know the newest keys.
+    pub(super) unpublished: bool,
+}
+
+impl PreKeys {
+    /// The keys that a first message names.
+    pub(super) fn named(&self, message: &PreKeySignalMessage) -> NamedPreKeys<'_> {
+        NamedPreKeys {
+            signed: self.signed.get(&message.signed_pre_key_id()),
+            one_time: message.pre_key_id().and_then(|id| self.one_time.get(&id)),
+            kem: message.kem_pre_key_id().and_then(|id| self.kem.get(&id)),
+        }
+    }
+
+    /// Deletes what was used. `None`, and nothing has changed, if this very session was begun
+    /// before.
+    pub(super) fn used(&mut self, used: &UsedPreKeys, changes: &mut Changes) -> Option<()> {
+        if let Some(id) = used.one_time {
+            self.one_time.remove(&id);
+            changes.delete(StoreKey::OneTimePreKey(id));
+            return Some(());
+        }
+        let begun = (used.signed, used.kem, used.base_key);
+        if self.begun.contains(&begun) {
+            return None;
+        }
+        if self.begun.len() >= MAX_BEGUN
+            && let Some((signed, kem, base_key)) = self.begun.pop_first()
+        {
+            changes.delete(StoreKey::Begun { signed, kem, base_key });
+        }
+        self.begun.insert(begun);
+        let (signed, kem, base_key) = begun;
+        changes.put(StoreKey::Begun { signed, kem, base_key }, Vec::new());
+        Some(())
+    }
+
+    /// Makes new keys: signed and last-resort ones if the newest are old, and one-time ones.
+    fn renew(
+        &mut self,
+        identity: &KeyPair,
+        now: Timestamp,
+        changes: &mut Changes,
+        rng: &mut impl CryptoRngCore,
+    ) {
+        let newest = self.signed.last_key_value();
+        if newest.is_none_or(|(_, key)| now.since(key.created) >= ROTATION) {
+            let id = next(self.signed.last_key_value().map(|(id, _)| *id));
+            let key = SignedPreKey::random(id, identity, now, rng);
+            changes.put_signed(&key);
+            self.signed.insert(id, key);
+            let id = next(self.kem.last_key_value().map(|(id, _)| *id));
+            let key = KemPreKey::random(id, true, identity, now, rng);
+            changes.put_kem(&key);
+            self.kem.insert(id, key);
+            self.expire(now, changes);
+        }
+        for _ in 0..BATCH {
+            let id = next(self.one_time.last_key_value().map(|(id, _)| *id));
+            let key = OneTimePreKey { id, pair: KeyPair::random(rng) };
+            changes.put_one_time(&key);
+            self.one_time.insert(id, key);
+        }
+        while self.one_time.len() > MAX_ONE_TIME
+            && let Some((id, _)) = self.one_time.pop_first()
+        {
+            changes.delete(StoreKey::OneTimePreKey(id));
+        }
+        self.unpublished = true;
+        changes.put(StoreKey::Unpublished, Vec::new());
+    }
+
+    /// Deletes signed keys that no message on its way can use any more, but never the newest.
+    fn expire(&mut self, now: Timestamp, changes: &mut Changes) {
+        let newest = self.signed.last_key_value().map(|(id, _)| *id);
+        self.signed.retain(|id, key| {
+            let keep = Some(*id) == newest || now.since(key.created) < LIFETIME;
+            if !keep {
+                changes.delete(StoreKey::SignedPreKey(*id));
+            }
+            keep
+        });
+        let newest = self.kem.last_key_value().map(|(id, _)| *id);
+        self.kem.retain(|id, key| {
+            let keep = Some(*id) == newest || now.since(key.created) < LIFETIME;
+            if !keep {
+                changes.delete(StoreKey::KemPreKey(*id));
+            }
+            keep
+        });
+        let signed = &self.signed;
+        self.begun.retain(|(id, kem, base_key)| {
+            let keep = signed.contains_key(id);
+            if !keep {
+                let (signed, kem, base_key) = (*id, *kem, *base_key);
+                changes.delete(StoreKey::Begun { signed, kem, base_key });
+            }
+            keep
+        });
+    }
+
+    fn publication(&self, identity: &PublicKey) -> Option<Publication> {
+        let (_, signed) = self.signed.last_key_value()?;
+        let (_, kem) = self.kem.last_key_value()?;
+        let newest = self.one_time.values().rev().take(BATCH);
+        Some(Publication {
+            identity: *identity,
+            signed: (signed.id, *signed.pair.public(), signed.signature),
+            one_time: newest.map(|key| (key.id, *key.pair.public())).collect(),
+            kem: (kem.id, kem.pair.public().clone(), kem.signature),
+        })
+    }
+}
+
+impl Client {
+    /// A device that was just registered. It commits itself and publishes its first keys.
+    pub fn new(
+        us: Address,
+        identity: Identity,
+        now: Timestamp,
+        rng: &mut impl CryptoRngCore,
+    ) -> Self {
+        let mut client = Self::empty(us, identity);
+        let mut changes = Changes::default();
+        changes.put_account(us, &client.identity);
+        client.renew_keys(now, changes, rng);
+        client
+    }
+
+    /// Says how many one-time prekeys the server has left, so that more are made when they run
+    /// low, and the signed one is replaced when it is old. Say it once a day at least.
+    pub fn keys_left(&mut self, now: Timestamp, count: usize, rng: &mut impl CryptoRngCore) {
+        let newest = self.prekeys.signed.last_key_value();
+        let is_old = newest.is_none_or(|(_, key)| now.since(key.created) >= ROTATION);
+        if count < FEW || is_old {
+            self.renew_keys(now, Changes::default(), rng);
+        }
+    }
+
+    fn renew_keys(&mut self, now: Timestamp, mut changes: Changes, rng: &mut impl CryptoRngCore) {
+        self.prekeys.renew(&self.identity.pair, now, &mut changes, rng);
+        self.commit(changes, Vec::new());
+        if let Some(keys) = self.prekeys.publication(self.identity.pair.public()) {
+            let request = self.request(Asked::Publish, Request::Publish(Box::new(keys)));
+            self.after_commits(vec![request]);
+        }
+    }
+
+    /// Publishes keys again, if the server may not know the newest. They are new ones: if it does
+    /// know those that were sent before, it may have handed some out, and would do so twice.
+    pub(super) fn publish_again(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
+        if self.prekeys.unpublished {
+            self.renew_keys(now, Changes::default(), rng);
+        }
+    }
+
+    pub(super) fn publish_answered(&mut self, response: &Response) {
+        if *response == Response::Done && !self.asked.values().any(|asked| *asked == Asked::Publish)
+        {
+            self.prekeys.unpublished = false;
+            let mut changes = Changes::default();
+            changes.delete(StoreKey::Unpublished);
+            self.commit(changes, Vec::new());
+        }
+    }
+}
+
+/// The id after the greatest one.
+fn next(greatest: Option<u32>) -> u32 {
+    greatest.map_or(1, |id| if id >= MAX_ID { 1 } else { id + 1 })
+}
+
+/// One-time prekeys made and published at a time.
+const BATCH: usize = 100;
+
+/// Fewer one-time prekeys than this at the server are few.
+const FEW: usize = 20;
+
+/// One-time prekeys kept, of which the server has the newest.
+const MAX_ONE_TIME: usize = 2000;
+
+/// Sessions remembered that were begun without a one-time prekey.
+const MAX_BEGUN: usize = 50_000;
+
+/// The greatest id of a prekey: ids have 24 bits, and the seed's last-resort key is 0xffffff.
+const MAX_ID: u32 = 0xff_fffe;
+
+/// Milliseconds after which the signed prekey is replaced.
+const ROTATION: u64 = 7 * DAY;
+
+/// Milliseconds that a replaced signed prekey can still be used.
+const LIFETIME: u64 = 37 * DAY;

@@ -1,0 +1,127 @@
+//! What the server hands out.
+
+use rand_core::CryptoRngCore;
+use zeroize::Zeroizing;
+
+use super::store::Changes;
+use super::{Client, ClientEvent, ClientOutput, Delivery, ReadError, Received};
+use crate::address::{Address, Route};
+use crate::content::Content;
+use crate::envelope::{Envelope, EnvelopeKind};
+use crate::message::{PreKeySignalMessage, SignalMessage};
+use crate::padding::unpad;
+use crate::record::SessionRecord;
+use crate::session::DecryptError;
+
+impl Client {
+    /// Reads an envelope. It is acknowledged whatever comes of it, or the server would hand it out
+    /// for ever; but if it was read, only once that is durable.
+    pub(super) fn read(
+        &mut self,
+        delivery: Delivery,
+        envelope: &Envelope,
+        rng: &mut impl CryptoRngCore,
+    ) {
+        let from = envelope.source_account.zip(envelope.source_device);
+        let from = from.map(|(account, device)| Address { account, device });
+        let mut changes = Changes::default();
+        let mut then = vec![ClientOutput::Acknowledge(delivery)];
+        match self.open(envelope, from, &mut changes, rng) {
+            Ok(Some(received)) => {
+                changes.received.push(received.clone());
+                then.push(ClientOutput::Event(ClientEvent::Received(received)));
+            }
+            // Read before, and the acknowledgement was lost.
+            Ok(None) | Err(ReadError::Decrypt(DecryptError::Duplicate)) => {}
+            Err(error) => then.push(ClientOutput::Event(ClientEvent::NotRead(from, error))),
+        }
+        // Also where nothing changed: an earlier copy may wait for its commit.
+        self.commit(changes, then);
+    }
+
+    fn open(
+        &mut self,
+        envelope: &Envelope,
+        from: Option<Address>,
+        changes: &mut Changes,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Option<Received>, ReadError> {
+        let is_first = match envelope.kind {
+            EnvelopeKind::Ciphertext => false,
+            EnvelopeKind::PreKeyBundle => true,
+            EnvelopeKind::Receipt => return Ok(None),
+            EnvelopeKind::KeyExchange
+            | EnvelopeKind::Plaintext
+            | EnvelopeKind::PlaintextContent
+            | EnvelopeKind::SenderKey
+            | EnvelopeKind::UnidentifiedSender
+            | EnvelopeKind::Unknown(_) => return Err(ReadError::Unsupported),
+        };
+        let from = from.ok_or(ReadError::Malformed)?;
+        let bytes = envelope.content.as_ref().or(envelope.body.as_ref());
+        let bytes = bytes.ok_or(ReadError::Malformed)?;
+        let plaintext = if is_first {
+            self.decrypt_first(from, bytes, changes, rng)?
+        } else {
+            self.decrypt(from, bytes, changes, rng)?
+        };
+        // From here on the session has changed, whatever the plaintext is.
+        let plaintext = unpad(&plaintext).ok_or(ReadError::Malformed)?;
+        let content = match envelope.content {
+            Some(_) => Content::decode(plaintext),
+            None => Content::decode_body(plaintext),
+        };
+        let content = content.map_err(|_| ReadError::Malformed)?;
+        if content.timestamp().is_some_and(|inner| inner != envelope.timestamp) {
+            return Err(ReadError::Misdated);
+        }
+        let peer = self.peers.get(&from.account);
+        let identity = self.sessions.get(&from).and_then(SessionRecord::their_identity);
+        let identity_changed = peer.map(|peer| &peer.identity) != identity;
+        Ok(Some(Received { from, timestamp: envelope.timestamp, content, identity_changed }))
+    }
+
+    fn decrypt(
+        &mut self,
+        from: Address,
+        bytes: &[u8],
+        changes: &mut Changes,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+        let message = SignalMessage::decode(bytes)?;
+        let route = Route { from, to: self.us };
+        let record = self.sessions.get_mut(&from).ok_or(DecryptError::NoSession)?;
+        let before = record.our_ratchet_key();
+        let plaintext = record.decrypt(route, &message, rng)?;
+        changes.put_session(from, record);
+        if record.our_ratchet_key() != before {
+            self.turned(from.account, changes);
+        }
+        Ok(plaintext)
+    }
+
+    fn decrypt_first(
+        &mut self,
+        from: Address,
+        bytes: &[u8],
+        changes: &mut Changes,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+        let message = PreKeySignalMessage::decode(bytes)?;
+        let route = Route { from, to: self.us };
+        let named = self.prekeys.named(&message);
+        let mut record = self.sessions.get(&from).cloned().unwrap_or_default();
+        let before = record.our_ratchet_key();
+        let first = record.decrypt_first(&self.identity, route, &message, named, None, rng)?;
+        if let Some(used) = first.used {
+            self.prekeys.used(&used, changes).ok_or(DecryptError::Duplicate)?;
+        }
+        changes.put_session(from, &record);
+        if record.our_ratchet_key() != before {
+            self.turned(from.account, changes);
+        }
+        self.sessions.insert(from, record);
+        self.is_trusted(changes, from.account, *message.identity());
+        Ok(first.plaintext)
+    }
+}

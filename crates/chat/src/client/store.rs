@@ -1,0 +1,320 @@
+//! What must survive, as rows for any store that can write several at once
+//! (docs/chat-protocol.md "Stored rows").
+//!
+//! The values are secret: whoever stores them seals them.
+
+use wormhole_kit::{Reader, Secret, TooShort};
+use zeroize::Zeroizing;
+
+use super::exchange::SealedMessage;
+use super::outbox::Outgoing;
+use super::{Client, PreKeys, Received};
+use crate::address::{AccountId, Address, DeviceId};
+use crate::kem::KemKeyPair;
+use crate::key::{KeyPair, PrivateKey, PublicKey, Signature};
+use crate::message::{Ciphertext, CiphertextKind};
+use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey};
+use crate::record::{Identity, SessionRecord};
+use crate::time::Timestamp;
+
+/// What one step changes. All of it becomes durable, or none.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Rows to write (`Some`) and to delete (`None`), in this order.
+    pub rows: Vec<(StoreKey, Option<Zeroizing<Vec<u8>>>)>,
+    /// Messages that arrived: the application's to store, in the same transaction.
+    pub received: Vec<Received>,
+}
+
+/// Which row.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum StoreKey {
+    /// Who we are.
+    Account,
+    /// A session that was begun without a one-time prekey of ours.
+    Begun {
+        /// The signed prekey.
+        signed: u32,
+        /// The post-quantum prekey.
+        kem: Option<u32>,
+        /// The initiator's base key.
+        base_key: PublicKey,
+    },
+    /// A post-quantum prekey of ours.
+    KemPreKey(u32),
+    /// The timestamp of the last message that was written.
+    LastWritten,
+    /// A one-time prekey of ours.
+    OneTimePreKey(u32),
+    /// A message that the server has not taken yet.
+    Outgoing(Timestamp),
+    /// What we know about an account.
+    Peer(AccountId),
+    /// The sessions with a device.
+    Session(Address),
+    /// A signed prekey of ours.
+    SignedPreKey(u32),
+    /// There if the server may not know our newest prekeys.
+    Unpublished,
+}
+
+/// What we know about an account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Peer {
+    /// The first identity key that we saw, or the one that the person accepted.
+    pub(super) identity: PublicKey,
+    /// Another one that turned up since.
+    pub(super) changed: Option<PublicKey>,
+}
+
+impl Changes {
+    /// Whether nothing has to be stored.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.received.is_empty()
+    }
+
+    pub(super) fn put(&mut self, key: StoreKey, value: Vec<u8>) {
+        self.rows.push((key, Some(Zeroizing::new(value))));
+    }
+
+    pub(super) fn delete(&mut self, key: StoreKey) {
+        self.rows.push((key, None));
+    }
+
+    pub(super) fn put_account(&mut self, us: Address, identity: &Identity) {
+        let mut value = vec![FORMAT];
+        value.extend(us.account.as_bytes());
+        value.push(us.device.number());
+        value.extend(identity.pair.private().as_secret().expose());
+        value.extend(identity.registration_id.to_be_bytes());
+        self.put(StoreKey::Account, value);
+    }
+
+    pub(super) fn put_last_written(&mut self, timestamp: Timestamp) {
+        self.put(StoreKey::LastWritten, timestamp.0.to_be_bytes().to_vec());
+    }
+
+    pub(super) fn put_session(&mut self, address: Address, record: &SessionRecord) {
+        self.rows.push((StoreKey::Session(address), Some(record.encode())));
+    }
+
+    pub(super) fn delete_session(&mut self, address: Address) {
+        self.delete(StoreKey::Session(address));
+    }
+
+    pub(super) fn put_one_time(&mut self, key: &OneTimePreKey) {
+        let private = key.pair.private().as_secret().expose();
+        self.put(StoreKey::OneTimePreKey(key.id), private.to_vec());
+    }
+
+    pub(super) fn put_signed(&mut self, key: &SignedPreKey) {
+        let private = key.pair.private().as_secret().expose();
+        let value = [&private[..], &key.signature.0, &key.created.0.to_be_bytes()].concat();
+        self.put(StoreKey::SignedPreKey(key.id), value);
+    }
+
+    pub(super) fn put_kem(&mut self, key: &KemPreKey) {
+        let value = [
+            &key.pair.private_bytes()[..],
+            &key.signature.0,
+            &[u8::from(key.last_resort)],
+            &key.created.0.to_be_bytes(),
+        ];
+        self.put(StoreKey::KemPreKey(key.id), value.concat());
+    }
+
+    pub(super) fn put_peer(&mut self, account: AccountId, peer: &Peer) {
+        let mut value = peer.identity.as_u().to_vec();
+        value.extend(peer.changed.iter().flat_map(|key| *key.as_u()));
+        self.put(StoreKey::Peer(account), value);
+    }
+
+    pub(super) fn put_outgoing(&mut self, timestamp: Timestamp, outgoing: &Outgoing) {
+        let mut value = outgoing.to.as_bytes().to_vec();
+        put_bytes(&mut value, &outgoing.plaintext);
+        value.push(outgoing.sealed.is_some().into());
+        value.push(outgoing.turns);
+        for message in outgoing.sealed.iter().flatten() {
+            value.push(message.device.number());
+            value.extend(message.registration_id.to_be_bytes());
+            value.push(u8::from(message.ciphertext.kind == CiphertextKind::PreKey));
+            put_bytes(&mut value, &message.ciphertext.bytes);
+        }
+        self.put(StoreKey::Outgoing(timestamp), value);
+    }
+
+    pub(super) fn delete_outgoing(&mut self, timestamp: Timestamp) {
+        self.delete(StoreKey::Outgoing(timestamp));
+    }
+}
+
+fn put_bytes(value: &mut Vec<u8>, bytes: &[u8]) {
+    // Messages are far shorter than 4 GiB.
+    value.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    value.extend(bytes);
+}
+
+impl Client {
+    /// Goes on from the rows that were committed. Say [`super::ClientInput::Connected`] next.
+    ///
+    /// # Errors
+    /// The store is damaged, or was written by a newer program, or has no account.
+    pub fn restore(
+        rows: impl IntoIterator<Item = (StoreKey, Zeroizing<Vec<u8>>)>,
+    ) -> Result<Self, RestoreError> {
+        let rows: Vec<_> = rows.into_iter().collect();
+        let account = rows.iter().find(|(key, _)| *key == StoreKey::Account);
+        let (_, account) = account.ok_or(RestoreError::NoAccount)?;
+        let (us, identity) = read_account(account)?;
+        let mut client = Self::empty(us, identity);
+        for (key, value) in &rows {
+            client.restore_row(*key, &mut Reader::new(value))?;
+        }
+        Ok(client)
+    }
+
+    pub(super) fn empty(us: Address, identity: Identity) -> Self {
+        Self {
+            us,
+            identity,
+            prekeys: PreKeys::default(),
+            peers: Default::default(),
+            sessions: Default::default(),
+            outbox: Default::default(),
+            last_written: Timestamp(0),
+            asked: Default::default(),
+            last_request: 0,
+            last_commit: 0,
+            held: Default::default(),
+            outputs: Default::default(),
+        }
+    }
+
+    fn restore_row(&mut self, key: StoreKey, value: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let prekeys = &mut self.prekeys;
+        match key {
+            StoreKey::Account => return Ok(()),
+            StoreKey::Begun { signed, kem, base_key } => {
+                prekeys.begun.insert((signed, kem, base_key));
+            }
+            StoreKey::KemPreKey(id) => {
+                prekeys.kem.insert(id, read_kem(id, value)?);
+            }
+            StoreKey::LastWritten => self.last_written = read_time(value)?,
+            StoreKey::OneTimePreKey(id) => {
+                prekeys.one_time.insert(id, OneTimePreKey { id, pair: read_pair(value)? });
+            }
+            StoreKey::Outgoing(timestamp) => {
+                self.outbox.insert(timestamp, read_outgoing(value)?);
+            }
+            StoreKey::Peer(account) => {
+                let identity = read_key(value)?;
+                let changed = if value.is_empty() { None } else { Some(read_key(value)?) };
+                self.peers.insert(account, Peer { identity, changed });
+            }
+            StoreKey::Session(address) => {
+                let bytes = value.take(value.rest().len())?;
+                let record = SessionRecord::decode(bytes).map_err(|_| RestoreError::Damaged)?;
+                self.sessions.insert(address, record);
+            }
+            StoreKey::SignedPreKey(id) => {
+                let pair = read_pair(value)?;
+                let signature = Signature(value.array()?);
+                let created = read_time(value)?;
+                prekeys.signed.insert(id, SignedPreKey { id, pair, signature, created });
+            }
+            StoreKey::Unpublished => prekeys.unpublished = true,
+        }
+        if value.is_empty() { Ok(()) } else { Err(RestoreError::Damaged) }
+    }
+}
+
+/// Why a client was not restored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// A row was changed or cut short.
+    #[error("the message store is damaged")]
+    Damaged,
+    /// There is no account in it.
+    #[error("the message store has no account")]
+    NoAccount,
+    /// A newer version of this program wrote it.
+    #[error("the message store has the unknown format {0}")]
+    UnknownFormat(u8),
+}
+
+impl From<TooShort> for RestoreError {
+    fn from(_: TooShort) -> Self {
+        Self::Damaged
+    }
+}
+
+fn read_account(value: &[u8]) -> Result<(Address, Identity), RestoreError> {
+    let mut value = Reader::new(value);
+    let format = value.u8()?;
+    if format != FORMAT {
+        return Err(RestoreError::UnknownFormat(format));
+    }
+    let account = AccountId::from_bytes(value.array()?);
+    let device = read_device(&mut value)?;
+    let pair = read_pair(&mut value)?;
+    let identity = Identity { pair, registration_id: value.u32_be()? };
+    Ok((Address { account, device }, identity))
+}
+
+fn read_device(value: &mut Reader<'_>) -> Result<DeviceId, RestoreError> {
+    DeviceId::new(value.u8()?.into()).ok_or(RestoreError::Damaged)
+}
+
+fn read_pair(value: &mut Reader<'_>) -> Result<KeyPair, RestoreError> {
+    let secret = Secret::new(*Zeroizing::new(value.array()?));
+    Ok(PrivateKey::from_secret(&secret).into())
+}
+
+fn read_key(value: &mut Reader<'_>) -> Result<PublicKey, RestoreError> {
+    PublicKey::from_u(value.array()?).map_err(|_| RestoreError::Damaged)
+}
+
+fn read_time(value: &mut Reader<'_>) -> Result<Timestamp, RestoreError> {
+    Ok(Timestamp(u64::from_be_bytes(value.array()?)))
+}
+
+fn read_bytes<'a>(value: &mut Reader<'a>) -> Result<&'a [u8], RestoreError> {
+    let length = usize::try_from(value.u32_be()?).map_err(|_| RestoreError::Damaged)?;
+    Ok(value.take(length)?)
+}
+
+fn read_kem(id: u32, value: &mut Reader<'_>) -> Result<KemPreKey, RestoreError> {
+    let pair = KemKeyPair::from_private_bytes(value.take(KEM_PRIVATE)?);
+    let signature = Signature(value.array()?);
+    let last_resort = value.u8()? == 1;
+    let created = read_time(value)?;
+    let pair = pair.map_err(|_| RestoreError::Damaged)?;
+    Ok(KemPreKey { id, pair, signature, last_resort, created })
+}
+
+fn read_outgoing(value: &mut Reader<'_>) -> Result<Outgoing, RestoreError> {
+    let to = AccountId::from_bytes(value.array()?);
+    let plaintext = Zeroizing::new(read_bytes(value)?.to_vec());
+    let is_sealed = value.u8()? == 1;
+    let turns = value.u8()?;
+    let mut messages = Vec::new();
+    while !value.is_empty() {
+        let device = read_device(value)?;
+        let registration_id = value.u32_be()?;
+        let first = value.u8()? == 1;
+        let kind = if first { CiphertextKind::PreKey } else { CiphertextKind::Signal };
+        let ciphertext = Ciphertext { kind, bytes: read_bytes(value)?.to_vec() };
+        messages.push(SealedMessage { device, registration_id, ciphertext });
+    }
+    let sealed = is_sealed.then_some(messages);
+    Ok(Outgoing { to, plaintext, sealed, turns, attempts: 0 })
+}
+
+/// The format that is written.
+const FORMAT: u8 = 1;
+
+/// Bytes of a post-quantum private key.
+const KEM_PRIVATE: usize = 3168;

@@ -1,0 +1,173 @@
+//! Conversations of clients through a server, with losses, repetitions and crashes.
+//!
+//! `WORMHOLE_CHAT_SEEDS=1000 cargo nextest run -p wormhole-chat --test conversations` plays more of
+//! them than the ordinary run does.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, and asks the environment how long to run"
+)]
+
+#[path = "support/world.rs"]
+mod world;
+
+use std::collections::BTreeMap;
+
+use world::World;
+use wormhole_chat::{
+    Client, ClientEvent, ClientInput, Content, DataMessage, KeyPair, RestoreError, SendError,
+};
+
+/// Whatever was accepted is read exactly once on every device of the recipient.
+fn check(world: &World, seed: u64) {
+    let mut read: BTreeMap<_, usize> = BTreeMap::new();
+    for device in &world.devices {
+        for received in &device.inbox {
+            let name = (device.address, received.from, received.timestamp);
+            *read.entry(name).or_default() += 1;
+        }
+        let lost: Vec<_> = device
+            .events
+            .iter()
+            .filter(|event| matches!(event, ClientEvent::NotRead(..) | ClientEvent::NotSent(..)))
+            .collect();
+        assert!(lost.is_empty(), "seed {seed}: {lost:?}");
+    }
+    assert!(read.values().all(|times| *times == 1), "seed {seed}: read twice");
+    for sender in &world.devices {
+        for (timestamp, (to, text)) in &sender.accepted {
+            for device in world.devices.iter().filter(|device| device.address.account == *to) {
+                let name = (device.address, sender.address, *timestamp);
+                assert_eq!(read.get(&name), Some(&1), "seed {seed}: {text} was not read");
+                assert!(device.texts().contains(text), "seed {seed}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_message_is_read_exactly_once_whatever_is_lost_and_whoever_crashes() {
+    let seeds = std::env::var("WORMHOLE_CHAT_SEEDS").ok().and_then(|text| text.parse().ok());
+    let mut accepted = 0;
+    for seed in 0..seeds.unwrap_or(30) {
+        let mut world = World::new(seed);
+        let identities: Vec<_> = (0..3).map(|_| KeyPair::random(&mut world.rng)).collect();
+        world.join(1, 1, &identities[0]);
+        world.join(2, 1, &identities[1]);
+        if seed % 2 == 1 {
+            world.join(3, 1, &identities[2]);
+            world.join(2, 2, &identities[1]);
+        }
+        // From then on everything that is written is for all of them.
+        (0..world.devices.len()).for_each(|which| world.run(which));
+        for _ in 0..400 {
+            world.step();
+        }
+        world.settle();
+        check(&world, seed);
+        accepted += world.devices.iter().map(|device| device.accepted.len()).sum::<usize>();
+    }
+    assert!(accepted > 300, "{accepted} messages in all");
+}
+
+/// Two people, of whom the second has published keys.
+fn two() -> World {
+    let mut world = World::new(1);
+    for account in [1, 2] {
+        let identity = KeyPair::random(&mut world.rng);
+        world.join(account, 1, &identity);
+    }
+    world.run(1);
+    world.run(0);
+    world
+}
+
+fn text(body: &str) -> Content {
+    let mut data = DataMessage::default();
+    data.body = Some(body.to_owned());
+    Content::Data(Box::new(data))
+}
+
+#[test]
+fn attack_6_a_changed_identity_stops_sending_until_it_is_accepted() {
+    let mut world = two();
+    let bob = world.devices[1].address.account;
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.settle();
+    assert_eq!(world.devices[1].texts(), ["first"]);
+
+    // Bob sets his device up anew; or someone pretends to be him.
+    world.devices.pop();
+    let identity = KeyPair::random(&mut world.rng);
+    world.join(2, 1, &identity);
+    world.run(1);
+    world.input(0, ClientInput::Send(bob, text("second")));
+    world.run(0);
+    let changed = ClientEvent::IdentityChanged(bob, *identity.public());
+    assert!(world.devices[0].events.contains(&changed));
+    world.input(0, ClientInput::Connected);
+    world.run(0);
+    assert!(
+        world.server.devices.values().all(|device| format!("{device:?}").contains("queue: []"))
+    );
+
+    // What he writes arrives, and says so.
+    let alice = world.devices[0].address.account;
+    world.input(1, ClientInput::Send(alice, text("it is me")));
+    world.run(1);
+    world.hand_out(0);
+    world.run(0);
+    assert!(world.devices[0].inbox[0].identity_changed);
+
+    world.input(0, ClientInput::AcceptIdentity(bob, *identity.public()));
+    world.settle();
+    assert_eq!(world.devices[1].texts(), ["second"]);
+}
+
+#[test]
+fn nothing_is_sent_before_it_is_durable() {
+    let mut world = two();
+    let bob = world.devices[1].address.account;
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.settle();
+    world.input(0, ClientInput::Send(bob, text("second")));
+    // Two commits, and no request before they are done.
+    let mut outputs = Vec::new();
+    while let Some(output) = world.devices[0].poll() {
+        outputs.push(format!("{output:?}"));
+    }
+    assert_eq!(outputs.len(), 2);
+    assert!(outputs.iter().all(|output| output.starts_with("Commit")), "{outputs:?}");
+}
+
+#[test]
+fn an_account_without_devices_is_an_error_for_the_sender() {
+    let mut world = two();
+    let nobody = wormhole_chat::AccountId::from_bytes([9; 16]);
+    world.input(0, ClientInput::Send(nobody, text("hello")));
+    world.settle();
+    let errors = world.devices[0].events.iter();
+    let errors =
+        errors.filter(|event| matches!(event, ClientEvent::NotSent(_, SendError::NoDevice)));
+    assert_eq!(errors.count(), 1);
+}
+
+#[test]
+fn a_damaged_store_is_refused() {
+    let world = two();
+    let rows = world.devices[0].rows();
+    assert_eq!(Client::restore(std::iter::empty()).err(), Some(RestoreError::NoAccount));
+    for (key, value) in rows {
+        let cut = rows.iter().filter(|(other, _)| *other != key);
+        let cut = cut.map(|(key, value)| (*key, value.clone()));
+        if let Some((_, shorter)) = value.split_last() {
+            let damaged = cut.chain([(*key, shorter.to_vec().into())]);
+            assert_eq!(Client::restore(damaged).err(), Some(RestoreError::Damaged), "{key:?}");
+        }
+    }
+}

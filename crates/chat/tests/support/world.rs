@@ -1,0 +1,378 @@
+//! A server and any number of devices, with a network that loses and repeats, and devices that
+//! crash between any two steps. Everything follows from the seed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use wormhole_chat::{
+    AccountId, Address, CiphertextKind, Client, ClientEvent, ClientInput, ClientOutput, CommitId,
+    Content, DataMessage, Delivery, DeviceId, Envelope, EnvelopeKind, Identity, KeyPair,
+    PreKeyBundle, Publication, Received, Request, RequestId, Response, StoreKey, Timestamp,
+};
+use zeroize::Zeroizing;
+
+/// What the server knows about a device.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    registration_id: u32,
+    keys: Option<Publication>,
+    queue: VecDeque<(Delivery, Envelope)>,
+    /// How often the first of the queue was passed over.
+    passed_over: u32,
+}
+
+/// Delivers a message to all devices of an account or none, once.
+#[derive(Debug, Default)]
+pub(crate) struct Server {
+    pub(crate) devices: BTreeMap<Address, Registered>,
+    taken: BTreeSet<(Address, Timestamp)>,
+    last_delivery: u64,
+}
+
+impl Server {
+    pub(crate) fn register(&mut self, address: Address, registration_id: u32) {
+        let (keys, queue) = (None, VecDeque::new());
+        self.devices.insert(address, Registered { registration_id, keys, queue, passed_over: 0 });
+    }
+
+    fn answer(&mut self, from: Address, request: Request) -> Response {
+        match request {
+            Request::Publish(keys) => {
+                self.devices.get_mut(&from).unwrap().keys = Some(*keys);
+                Response::Done
+            }
+            Request::Bundles(account) => self.bundles(account),
+            Request::Send { to, timestamp, messages } => {
+                // A device without keys cannot be written to, so it does not count yet.
+                let is_known = |address: &Address, device: &Registered| {
+                    address.account == to && device.keys.is_some()
+                };
+                let known =
+                    self.devices.iter().filter(|(address, device)| is_known(address, device));
+                let known: BTreeMap<_, _> = known
+                    .map(|(address, device)| (address.device, device.registration_id))
+                    .collect();
+                let given: BTreeSet<_> = messages.iter().map(|message| message.device).collect();
+                let missing: Vec<_> =
+                    known.keys().copied().filter(|device| !given.contains(device)).collect();
+                let extra: Vec<_> =
+                    given.iter().copied().filter(|device| !known.contains_key(device)).collect();
+                if !missing.is_empty() || !extra.is_empty() {
+                    return Response::Mismatched { missing, extra };
+                }
+                let stale = messages
+                    .iter()
+                    .filter(|message| known[&message.device] != message.registration_id);
+                let stale: Vec<_> = stale.map(|message| message.device).collect();
+                if !stale.is_empty() {
+                    return Response::Stale(stale);
+                }
+                if !self.taken.insert((from, timestamp)) {
+                    return Response::Done;
+                }
+                for message in messages {
+                    let kind = match message.ciphertext.kind {
+                        CiphertextKind::PreKey => EnvelopeKind::PreKeyBundle,
+                        _ => EnvelopeKind::Ciphertext,
+                    };
+                    let mut envelope = Envelope::new(kind, timestamp);
+                    envelope.source_account = Some(from.account);
+                    envelope.source_device = Some(from.device);
+                    envelope.content = Some(message.ciphertext.bytes);
+                    let envelope = Envelope::decode(&envelope.encode()).unwrap();
+                    self.last_delivery += 1;
+                    let address = Address { account: to, device: message.device };
+                    let delivery = Delivery(self.last_delivery);
+                    self.devices.get_mut(&address).unwrap().queue.push_back((delivery, envelope));
+                }
+                Response::Done
+            }
+            _ => Response::Unavailable,
+        }
+    }
+
+    fn bundles(&mut self, account: AccountId) -> Response {
+        let devices = self.devices.iter_mut().filter(|(address, _)| address.account == account);
+        let bundles: Vec<_> = devices
+            .filter_map(|(address, device)| {
+                let keys = device.keys.as_mut()?;
+                Some(PreKeyBundle {
+                    device: address.device,
+                    registration_id: device.registration_id,
+                    identity: keys.identity,
+                    signed: keys.signed,
+                    one_time: keys.one_time.pop(),
+                    kem: Some(keys.kem.clone()),
+                })
+            })
+            .collect();
+        let exists = self.devices.keys().any(|address| address.account == account);
+        match bundles.is_empty() {
+            false => Response::Bundles(bundles),
+            true if exists => Response::Unavailable,
+            true => Response::NotFound,
+        }
+    }
+}
+
+/// A device with its disk.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) address: Address,
+    client: Client,
+    /// What is durable.
+    store: BTreeMap<StoreKey, Zeroizing<Vec<u8>>>,
+    pub(crate) inbox: Vec<Received>,
+    /// What is on its way to the client.
+    inputs: VecDeque<ClientInput>,
+    pub(crate) accepted: BTreeMap<Timestamp, (AccountId, String)>,
+    /// Texts that were handed to the client, and may or may not have become durable.
+    tried: VecDeque<String>,
+    pub(crate) events: Vec<ClientEvent>,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) now: Timestamp,
+    pub(crate) rng: ChaCha8Rng,
+    written: u32,
+    /// Whether nothing bad happens any more.
+    calm: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            server: Server::default(),
+            devices: Vec::new(),
+            now: Timestamp(1_600_000_000_000),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            written: 0,
+            calm: false,
+        }
+    }
+
+    /// Registers a device.
+    pub(crate) fn join(&mut self, account: u8, device: u32, identity: &KeyPair) -> usize {
+        let address = Address {
+            account: AccountId::from_bytes([account; 16]),
+            device: DeviceId::new(device).unwrap(),
+        };
+        let registration_id = self.rng.next_u32() % 16380 + 1;
+        self.server.register(address, registration_id);
+        let identity = Identity { pair: identity.clone(), registration_id };
+        let client = Client::new(address, identity, self.now, &mut self.rng);
+        let mut device = Device {
+            address,
+            client,
+            store: BTreeMap::new(),
+            inbox: Vec::new(),
+            inputs: VecDeque::new(),
+            accepted: BTreeMap::new(),
+            tried: VecDeque::new(),
+            events: Vec::new(),
+        };
+        // The first commit is part of registering: without it there is no device.
+        let Some(ClientOutput::Commit(id, changes)) = device.client.poll() else { unreachable!() };
+        device.apply(changes);
+        device.inputs.push_back(ClientInput::Committed(id));
+        self.devices.push(device);
+        self.devices.len() - 1
+    }
+
+    /// True once in `times`.
+    fn chance(&mut self, times: u32) -> bool {
+        self.rng.next_u32().is_multiple_of(times)
+    }
+
+    fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.rng.next_u64() % u64::try_from(length).unwrap()).unwrap()
+    }
+
+    /// One random step of one random device.
+    pub(crate) fn step(&mut self) {
+        self.now.0 += 1 + u64::from(self.rng.next_u32() % 1000);
+        let which = self.index(self.devices.len());
+        match self.rng.next_u32() % 12 {
+            0 => self.write(which),
+            1 | 2 if !self.calm || self.chance(4) => self.hand_out(which),
+            3 if !self.calm && self.chance(3) => self.crash(which),
+            4 if self.chance(4) => self.input(which, ClientInput::Connected),
+            5..=7 => {
+                if let Some(input) = self.devices[which].inputs.pop_front() {
+                    self.input(which, input);
+                }
+            }
+            _ => self.output(which),
+        }
+    }
+
+    /// Someone writes to somebody else.
+    pub(crate) fn write(&mut self, which: usize) {
+        let from = self.devices[which].address.account;
+        let others: Vec<_> = self.devices.iter().map(|device| device.address.account).collect();
+        let others: Vec<_> = others.into_iter().filter(|account| *account != from).collect();
+        let to = others[self.index(others.len())];
+        self.written += 1;
+        let text = format!("text {}", self.written);
+        let mut data = DataMessage::default();
+        data.body = Some(text.clone());
+        self.devices[which].tried.push_back(text);
+        self.input(which, ClientInput::Send(to, Content::Data(Box::new(data))));
+    }
+
+    pub(crate) fn input(&mut self, which: usize, input: ClientInput) {
+        self.devices[which].client.handle(self.now, input, &mut self.rng);
+    }
+
+    /// The server hands out one of the first few of a queue; it may do so again.
+    pub(crate) fn hand_out(&mut self, which: usize) {
+        let address = self.devices[which].address;
+        let late = self.chance(4);
+        let offset = self.index(4);
+        let registered = self.server.devices.get_mut(&address).unwrap();
+        let late = late && registered.passed_over < 6 && offset < registered.queue.len();
+        let index = if late { offset } else { 0 };
+        registered.passed_over = if index == 0 { 0 } else { registered.passed_over + 1 };
+        if let Some((delivery, envelope)) = registered.queue.get(index).cloned() {
+            let input = ClientInput::Envelope(delivery, Box::new(envelope));
+            self.devices[which].inputs.push_back(input);
+        }
+    }
+
+    /// The device loses all that is not durable.
+    fn crash(&mut self, which: usize) {
+        let device = &mut self.devices[which];
+        let rows = device.store.iter().map(|(key, value)| (*key, value.clone()));
+        device.client = Client::restore(rows).unwrap();
+        device.inputs.clear();
+        device.tried.clear();
+        self.input(which, ClientInput::Connected);
+    }
+
+    /// Does the next thing that a client wants done, or loses it on the way.
+    fn output(&mut self, which: usize) {
+        let Some(output) = self.devices[which].client.poll() else { return };
+        let lost = !self.calm && self.chance(6);
+        match output {
+            ClientOutput::Commit(id, changes) => self.store(which, id, changes),
+            ClientOutput::Request(id, request) => self.request(which, id, request, lost),
+            ClientOutput::Acknowledge(delivery) => {
+                if !lost {
+                    let address = self.devices[which].address;
+                    let registered = self.server.devices.get_mut(&address).unwrap();
+                    registered.queue.retain(|(id, _)| *id != delivery);
+                }
+            }
+            ClientOutput::Event(event) => self.devices[which].tell(event),
+        }
+    }
+
+    fn store(&mut self, which: usize, id: CommitId, changes: wormhole_chat::Changes) {
+        self.devices[which].apply(changes);
+        self.devices[which].inputs.push_back(ClientInput::Committed(id));
+    }
+
+    fn request(&mut self, which: usize, id: RequestId, request: Request, lost: bool) {
+        let answer_lost = !self.calm && self.chance(6);
+        let response = if lost {
+            Response::Unavailable
+        } else {
+            self.server.answer(self.devices[which].address, request)
+        };
+        if !answer_lost {
+            self.devices[which].inputs.push_back(ClientInput::Response(id, response));
+        }
+    }
+
+    /// Lets everything arrive.
+    pub(crate) fn settle(&mut self) {
+        self.calm = true;
+        for round in 0..200 {
+            for which in 0..self.devices.len() {
+                self.input(which, ClientInput::Connected);
+                self.hand_out(which);
+                self.run(which);
+            }
+            let empty = |device: &Registered| device.queue.is_empty();
+            let idle = |device: &Device| device.client.outbox_len() == 0;
+            if self.devices.iter().all(idle) && self.server.devices.values().all(empty) {
+                return;
+            }
+            assert!(round < 199, "it never settles: {:?}", self.server.devices);
+        }
+    }
+
+    /// Everything that a device can do alone.
+    pub(crate) fn run(&mut self, which: usize) {
+        loop {
+            let before = self.devices[which].inputs.len();
+            while let Some(input) = self.devices[which].inputs.pop_front() {
+                self.input(which, input);
+            }
+            let mut worked = before > 0;
+            while let Some(output) = self.devices[which].client.poll() {
+                worked = true;
+                match output {
+                    ClientOutput::Commit(id, changes) => self.store(which, id, changes),
+                    ClientOutput::Request(id, request) => self.request(which, id, request, false),
+                    ClientOutput::Acknowledge(delivery) => {
+                        let address = self.devices[which].address;
+                        let registered = self.server.devices.get_mut(&address).unwrap();
+                        registered.queue.retain(|(id, _)| *id != delivery);
+                    }
+                    ClientOutput::Event(event) => self.devices[which].tell(event),
+                }
+            }
+            if !worked {
+                return;
+            }
+        }
+    }
+}
+
+impl Device {
+    fn apply(&mut self, changes: wormhole_chat::Changes) {
+        for (key, value) in changes.rows {
+            match value {
+                Some(value) => {
+                    self.store.insert(key, value);
+                }
+                None => {
+                    self.store.remove(&key);
+                }
+            }
+        }
+        self.inbox.extend(changes.received);
+    }
+
+    fn tell(&mut self, event: ClientEvent) {
+        if let ClientEvent::Accepted(timestamp, to) = &event
+            && let Some(text) = self.tried.pop_front()
+        {
+            self.accepted.insert(*timestamp, (*to, text));
+        }
+        self.events.push(event);
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<ClientOutput> {
+        self.client.poll()
+    }
+
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let bodies = self.inbox.iter().map(|received| match &received.content {
+            Content::Data(data) => data.body.clone().unwrap(),
+            other => panic!("{other:?}"),
+        });
+        bodies.collect()
+    }
+
+    /// The durable rows.
+    pub(crate) fn rows(&self) -> &BTreeMap<StoreKey, Zeroizing<Vec<u8>>> {
+        &self.store
+    }
+}
