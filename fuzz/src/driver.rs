@@ -235,8 +235,9 @@ fn forged_zip(mut bytes: &[u8]) -> Vec<u8> {
         let depth = usize::from(kind % 4) + 1;
         let (path, rest) = rest.split_at(depth.min(rest.len()));
         bytes = rest;
-        let components = path.iter().map(|byte| COMPONENTS[usize::from(*byte) % COMPONENTS.len()]);
-        let mut name = components.collect::<Vec<_>>().join("/");
+        let components =
+            path.iter().filter_map(|byte| COMPONENTS.get(usize::from(*byte) % COMPONENTS.len()));
+        let mut name = components.copied().collect::<Vec<_>>().join("/");
         let is_folder = kind & 4 != 0;
         if is_folder {
             name.push('/');

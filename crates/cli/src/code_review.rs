@@ -112,7 +112,6 @@ fn sentence(doubt: &Doubt, did_you_mean: &impl Fn(&str) -> String) -> Option<Str
             format!("'{word}' is not in the word list; did you mean '{nearest}'?")
         }
         Doubt::UnknownWord { nearest: None, .. } => return None,
-        _ => did_you_mean("This code looks wrong"),
     })
 }
 
@@ -120,11 +119,9 @@ fn sentence(doubt: &Doubt, did_you_mean: &impl Fn(&str) -> String) -> Option<Str
 fn unlike_any_word(doubts: &[Doubt]) -> Option<String> {
     let words: Vec<_> = doubts
         .iter()
-        .filter_map(|doubt| match doubt {
-            Doubt::UnknownWord { word, nearest: None } => {
-                Some(format!("'{}'", printable::line(word)))
-            }
-            _ => None,
+        .filter_map(|doubt| {
+            let Doubt::UnknownWord { word, nearest: None } = doubt else { return None };
+            Some(format!("'{}'", printable::line(word)))
         })
         .collect();
     match words.as_slice() {

@@ -138,10 +138,8 @@ impl Wait {
 
 /// The nameplate at which the sender is expected to be already.
 fn nameplate(code: &CodeSource) -> Option<Nameplate> {
-    match code {
-        CodeSource::Code(code) if code.to_string() != Code::ZERO => Some(code.nameplate().clone()),
-        _ => None,
-    }
+    let CodeSource::Code(code) = code else { return None };
+    (code.to_string() != Code::ZERO).then(|| code.nameplate().clone())
 }
 
 /// Says where it is, and how fast it came.

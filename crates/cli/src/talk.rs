@@ -301,7 +301,7 @@ impl<'d> Talk<'d> {
         self.remark_if_slow(remark);
         let unanswered = format!(
             "Nobody has answered at nameplate {nameplate} yet. Is the number right? If it is, the \
-             other side may not have started."
+             other side has not started yet, or this code has been used already: each code works once."
         );
         self.remarks.push_back((Instant::now() + UNANSWERED, unanswered));
     }

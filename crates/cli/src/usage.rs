@@ -37,11 +37,10 @@ fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
 
 /// The error as one sentence and one hint.
 fn verdict(refusal: &clap::Error) -> Verdict {
-    let (message, hint) = match refusal.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            ("a command is missing".to_owned(), Some("try `wormhole --help`".to_owned()))
-        }
-        _ => sentence_and_tip(&refusal.render().to_string()),
+    let (message, hint) = if refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        ("a command is missing".to_owned(), Some("try `wormhole --help`".to_owned()))
+    } else {
+        sentence_and_tip(&refusal.render().to_string())
     };
     Verdict { message: Some(message), hint, exit: 2, is_expected: false }
 }

@@ -67,7 +67,6 @@ pub(crate) struct Settings {
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "made once per process")]
 pub(crate) enum Order {
     /// Copy the databases of these services into this directory.
     Backup(Settings, PathBuf),

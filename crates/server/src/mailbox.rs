@@ -198,7 +198,7 @@ async fn serve_on(listener: TcpListener, config: &Config, host: Host) -> Result<
     let budget = Arc::new(config.budget());
     let service = Service {
         hub: hub.clone(),
-        counters,
+        counters: Arc::clone(&counters),
         entrance: Entrance::new(Arc::new(config.limits()), config.trust_proxy),
         settings: config.settings(),
         budget: Arc::clone(&budget),
@@ -208,7 +208,7 @@ async fn serve_on(listener: TcpListener, config: &Config, host: Host) -> Result<
     tokio::select! {
         () = Arc::new(service).run(listener) => {}
         error = failure(failed) => return Err(error),
-        () = memory::give_back(&budget, &hub) => {}
+        () = memory::give_back(&budget, &counters, &hub) => {}
     }
     hub.close();
     // Ends at once: all links are gone, so nothing is left to store.

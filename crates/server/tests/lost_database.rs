@@ -2,7 +2,7 @@
 //! lost, and ends with an error.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
 
 use std::io::{BufRead, BufReader};

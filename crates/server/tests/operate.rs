@@ -1,6 +1,6 @@
 //! The real binary as an operator meets it: exit codes, what it logs when, backup and import.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -74,13 +74,18 @@ fn a_server_that_was_restarted_with_its_data_loses_nobody() {
 }
 
 #[test]
-fn the_sender_is_told_when_a_receiver_stays_silent_at_its_question() {
+fn sender_and_next_receiver_are_told_when_a_receiver_was_killed_at_its_question() {
     let world = World::new();
     world.write("sender/f", "x");
     let sender = world.send(&["f"]);
-    let receiver = world.receive(&[&sender.code()]);
+    let code = sender.code();
+    let receiver = world.receive(&[&code]);
     receiver.wait_for_prompt("ok? (Y/n): ");
     receiver.signal("KILL");
+    let next = world.receive(&[&code]);
+    next.wait_for("this code has been used already");
+    next.signal("INT");
+    next.end().failed(130, "interrupted");
     sender.wait_for("the other side may be gone");
     sender.signal("INT");
     sender.end().failed(130, "interrupted");

@@ -122,16 +122,23 @@ fn a_key_that_could_not_be_added_is_not_confirmed() {
 #[test]
 fn a_limit_on_file_sizes_is_like_a_full_disk() {
     let world = World::new();
-    let mut sender = world.send(&["-", "--name", "big"]);
+    world.write("sender/big", vec![1; 3_000_000]);
     let script = "ulimit -f 100; exec \"$0\" receive --accept-file \"$1\"";
-    let receiver = start_in_shell(&world, script, &sender.code());
-    sender.type_in(vec![1; 3_000_000]);
-    sender.end_input();
-    let received = receiver.end();
-    received.failed(1, "file too large");
-    assert!(received.stderr.contains("ulimit -f"), "{received}");
-    sender.end().failed(1, "not enough space on the receiving side");
-    assert!(world.names("receiver").is_empty());
+    // A size that is known is refused before anything is sent, one that is not is found out.
+    for stream in [false, true] {
+        let mut sender = world.send(if stream { &["-", "--name", "big"] } else { &["big"] });
+        let receiver = start_in_shell(&world, script, &sender.code());
+        if stream {
+            sender.type_in(vec![1; 3_000_000]);
+            sender.end_input();
+        }
+        let received = receiver.end();
+        received.failed(1, "file too large");
+        assert!(received.stderr.contains("ulimit -f"), "{received}");
+        assert_eq!(received.stderr.contains("Receiving ("), stream, "{received}");
+        sender.end().failed(1, "not enough space on the receiving side");
+        assert!(world.names("receiver").is_empty());
+    }
 }
 
 #[test]

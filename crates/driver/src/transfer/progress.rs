@@ -75,10 +75,9 @@ mod tests {
     use super::*;
 
     fn shown(progress: &Progress, outstanding: u64) -> u64 {
-        match progress.event(outstanding) {
-            Event::Progress { done, .. } => done,
-            event => panic!("{event:?}"),
-        }
+        let event = progress.event(outstanding);
+        let Event::Progress { done, .. } = event else { panic!("{event:?}") };
+        done
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::session::{Happening, Session, can};
 use super::source::Parcel;
 use super::{CodeSource, Command, Error, Event, Report, Settings, bulk, listening, spool, thread};
-use crate::transit::Pipe;
+use crate::transit::{Pipe, Transit};
 
 /// Sends the parcel.
 pub(super) async fn run(
@@ -43,12 +43,7 @@ pub(super) async fn run(
         Some(transit) => transit,
         None => listening::open(session, settings).await?,
     };
-    let peer = negotiate(session, &offer, Some(transit.info())).await?;
-    let key = session.transit_key()?;
-    let connecting = transit.connect(Role::Sender, &key, &peer);
-    let pipe =
-        session.unless_given_up(async { connecting.await.map_err(Error::NoConnection) }).await?;
-    session.tell(Event::Connected(pipe.path().clone())).await?;
+    let pipe = connect(session, &offer, transit).await?;
     let ending = match offer.carried() {
         None => Ending::EmptyRecord,
         Some(0) if !can(&versions, STREAM_ABILITY) => Ending::EmptyFile,
@@ -61,6 +56,17 @@ pub(super) async fn run(
     };
     let parcel = Carried { parcel, progress, ending };
     carry(session, parcel, pipe).await
+}
+
+/// Makes the offer; once the receiver has accepted it, connects to the receiver.
+async fn connect(session: &mut Session, offer: &Offer, transit: Transit) -> Result<Pipe, Error> {
+    let peer = negotiate(session, offer, Some(transit.info())).await?;
+    let key = session.transit_key()?;
+    let connecting = transit.connect(Role::Sender, &key, &peer);
+    let pipe =
+        session.unless_given_up(async { connecting.await.map_err(Error::NoConnection) }).await?;
+    session.tell(Event::Connected(pipe.path().clone())).await?;
+    Ok(pipe)
 }
 
 /// Makes of the parcel what the peer's program can take.

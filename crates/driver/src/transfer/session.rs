@@ -219,14 +219,7 @@ impl Session {
                 }
                 error = self.given_up() => break error,
                 _ = tick.tick() => {
-                    let outstanding = cutter.outstanding().unwrap_or(0);
-                    if stage == Stage::AllWritten && progress.has_arrived(outstanding) {
-                        self.tell_arrived(progress, stage).await?;
-                        stage = Stage::AllArrived;
-                    } else if stage != Stage::AllArrived {
-                        // An application that does not look gets the next one.
-                        let _unread = self.events.try_send(Ok(progress.event(outstanding)));
-                    }
+                    stage = self.tell_progress(cutter, progress, stage).await?;
                     if cutter.unanswered().is_some_and(|silence| silence >= PEER_GONE) {
                         let (done, total) = (progress.done(), progress.total());
                         break Error::Interrupted { done, total };
@@ -240,6 +233,25 @@ impl Session {
         // receiver's removes what it has written, unless it waits for a writer that is full.
         let _outcome = timeout(if is_sender { READER } else { CLEAN_UP }, thread).await;
         Err(gave_up)
+    }
+
+    /// Tells the application how far the transfer is; returns its stage.
+    async fn tell_progress(
+        &self,
+        cutter: &Cutter,
+        progress: &Progress,
+        stage: Stage,
+    ) -> Result<Stage, Error> {
+        let outstanding = cutter.outstanding().unwrap_or(0);
+        if stage == Stage::AllWritten && progress.has_arrived(outstanding) {
+            self.tell_arrived(progress, stage).await?;
+            return Ok(Stage::AllArrived);
+        }
+        if stage != Stage::AllArrived {
+            // An application that does not look gets the next one.
+            let _unread = self.events.try_send(Ok(progress.event(outstanding)));
+        }
+        Ok(stage)
     }
 
     /// Tells the application that everything has arrived, unless it knows.

@@ -1,6 +1,6 @@
 //! Where what is received goes: under a provisional name until it is complete.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use wormhole_magic::transfer::Attributes;
@@ -76,6 +76,9 @@ impl Sink {
         needed: u64,
         attributes: Option<Attributes>,
     ) -> Result<Self, Error> {
+        if needed > longest_file() {
+            return Err(failed(target, io::ErrorKind::FileTooLarge.into()));
+        }
         let file = Box::new(Part::file(target, on_exists)?);
         check_space(&file.part, needed)?;
         Ok(Self::File { file, attributes })
@@ -117,6 +120,18 @@ impl Sink {
             }
         }
     }
+}
+
+/// Bytes of the longest file that this process may write (`ulimit -f`).
+#[cfg(unix)]
+fn longest_file() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+    limit.current.unwrap_or(u64::MAX)
+}
+
+#[cfg(not(unix))]
+const fn longest_file() -> u64 {
+    u64::MAX
 }
 
 /// Checks that the file system of the target has `needed` bytes left.

@@ -99,7 +99,13 @@ impl Folder {
         write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> io::Result<()> {
         let part = self.path.join(format!("{name}.part"));
-        let file = private().write(true).create(true).truncate(true).open(&part)?;
+        // What is there may be left over, or somebody else's, who would read the key then: the file is
+        // always a new one.
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = private().write(true).create_new(true).open(&part)?;
         let mut writer = BufWriter::new(file);
         write(&mut writer)?;
         writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
@@ -175,6 +181,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_key_is_not_written_into_what_somebody_else_has_put_in_its_place() {
+        let path = std::env::temp_dir().join(format!("wormhole-{}-nodekey", std::process::id()));
+        let folder = Folder::open(&path).unwrap();
+        fs::write(path.join("theirs"), "precious").unwrap();
+        std::os::unix::fs::symlink("theirs", path.join("nodekey.part")).unwrap();
+        folder.node_key().unwrap();
+        assert_eq!(fs::read(path.join("theirs")).unwrap(), b"precious");
+        let metadata = fs::symlink_metadata(path.join("nodekey")).unwrap();
+        assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (64, 0o600));
+        fs::remove_dir_all(&path).unwrap();
+    }
 
     #[test]
     fn a_new_archive_is_for_its_owner_alone() {

@@ -14,7 +14,7 @@ use super::{Code, Nameplate, wordlist};
 ///
 /// It holds words of the code, which are secret: `Debug` hides them.
 #[derive(Clone, Eq, PartialEq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "whoever shows a doubt must have words for it")]
 pub enum Doubt {
     /// The nameplate starts with a zero. Servers give out numbers without.
     LeadingZero(Nameplate),
@@ -214,7 +214,7 @@ fn nearest(index: usize, typed: &str) -> Option<&'static str> {
 
 /// The half of the list that a word at this position comes from.
 fn half(index: usize) -> &'static [&'static str; 256] {
-    if index % 2 == 0 { &wordlist::THREE_SYLLABLES } else { &wordlist::TWO_SYLLABLES }
+    if index.is_multiple_of(2) { &wordlist::THREE_SYLLABLES } else { &wordlist::TWO_SYLLABLES }
 }
 
 fn is_separator(c: char) -> bool {

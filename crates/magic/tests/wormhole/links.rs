@@ -86,9 +86,9 @@ fn after_one_welcome_lost_links_are_opened_again_without_end_and_ever_more_slowl
     assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(91)), "{pauses:?}");
     assert!(pauses[25..].iter().all(|pause| *pause >= Duration::from_secs(30)), "{pauses:?}");
     let retries = desk.events();
-    let failures = retries.iter().map(|event| match event {
-        Event::ServerRetry { failures, .. } => *failures,
-        _ => panic!("{event:?}"),
+    let failures = retries.iter().map(|event| {
+        let Event::ServerRetry { failures, .. } = event else { panic!("{event:?}") };
+        *failures
     });
     assert_eq!(failures.collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
     assert_eq!(desk.error, None);

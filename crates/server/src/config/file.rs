@@ -49,9 +49,10 @@ impl ConfigFile {
             file.error(line, "", "", error.message())
         })?;
         for (key, value) in table.get_ref() {
-            match value.get_ref() {
-                DeValue::Table(section) => file.read_section(&text, key, section)?,
-                _ => file.add(&text, "", key, value)?,
+            if let DeValue::Table(section) = value.get_ref() {
+                file.read_section(&text, key, section)?;
+            } else {
+                file.add(&text, "", key, value)?;
             }
         }
         Ok(file)
@@ -79,9 +80,10 @@ impl ConfigFile {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<(), ConfigError> {
         let line = line_of(text, &key.span());
-        let values = match value.get_ref() {
-            DeValue::Array(values) => values.iter().map(|value| plain(value.get_ref())).collect(),
-            value => plain(value).map(|value| vec![value]),
+        let values = if let DeValue::Array(values) = value.get_ref() {
+            values.iter().map(|value| plain(value.get_ref())).collect()
+        } else {
+            plain(value.get_ref()).map(|value| vec![value])
         };
         let kind = value.get_ref().type_str();
         let values = values.ok_or_else(|| {
@@ -172,7 +174,7 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
         }
         DeValue::Float(number) => Some(number.as_str().to_owned()),
         DeValue::Boolean(truth) => Some(truth.to_string()),
-        _ => None,
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     }
 }
 

@@ -97,10 +97,8 @@ impl Section {
                 // An empty list.
                 None => Vec::new(),
             };
-            let value = match key.get_action() {
-                ArgAction::Append => format!("[{}]", values.join(", ")),
-                _ => values.concat(),
-            };
+            let is_list = matches!(key.get_action(), ArgAction::Append);
+            let value = if is_list { format!("[{}]", values.join(", ")) } else { values.concat() };
             let _ = writeln!(text, "\n# {help}\n{mark}{} = {value}", long(key));
         }
         Ok(())

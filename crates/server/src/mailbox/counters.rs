@@ -28,6 +28,11 @@ impl Counters {
         self.links.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// WebSocket links that are open.
+    pub(super) fn links(&self) -> u64 {
+        self.links.load(Ordering::Relaxed)
+    }
+
     /// A link was turned away by the limits.
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);

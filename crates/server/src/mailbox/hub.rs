@@ -266,11 +266,10 @@ impl Keeper {
                 work.append(&mut queue.take(Instant::now()).unwrap_or_default());
             }
             last = work.len();
-            self.parts.store.check_file().or_else(|error| {
-                let refused = self.refuse_all(std::mem::take(&mut work));
-                let _ = post.blocking_send(refused);
-                Err(error)
-            })?;
+            if let Err(error) = self.parts.store.check_file() {
+                let _ = post.blocking_send(self.refuse_all(work));
+                return Err(error);
+            }
             self.serve_all(work, post);
             self.look_after();
         }
@@ -305,6 +304,9 @@ impl Keeper {
                 tracing::error!(%error, "the database cannot give space back");
                 false
             });
+            if !self.reclaiming {
+                self.trim();
+            }
         }
     }
 

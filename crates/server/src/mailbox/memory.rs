@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::counters::Counters;
 use super::hub::Hub;
 use crate::limits::Held;
 
@@ -113,15 +114,18 @@ impl Drop for Share {
     }
 }
 
-/// Has memory given back to the system whenever clients have held much more than they do now. Never
-/// ends.
-pub(super) async fn give_back(budget: &Budget, hub: &Hub) {
-    let mut turns = 0_u8;
+/// Has memory given back to the system whenever clients have held much more than they do now, or there
+/// were many more of them. Never ends.
+pub(super) async fn give_back(budget: &Budget, counters: &Counters, hub: &Hub) {
+    let (mut turns, mut most_links) = (0_u8, 0);
     loop {
         tokio::time::sleep(GIVE_BACK_PERIOD).await;
-        let peak = budget.take_peak();
-        if peak.saturating_sub(budget.held()) >= WORTH_GIVING_BACK {
-            turns = TURNS;
+        let (peak, links) = (budget.take_peak(), counters.links());
+        most_links = links.max(most_links);
+        if peak.saturating_sub(budget.held()) >= WORTH_GIVING_BACK
+            || most_links.saturating_sub(links) >= MANY_LINKS
+        {
+            (turns, most_links) = (TURNS, links);
         }
         if let Some(left) = turns.checked_sub(1) {
             turns = left;
@@ -138,6 +142,9 @@ const GIVE_BACK_PERIOD: Duration = Duration::from_secs(2);
 
 /// Bytes that it is worth to go through the heap for.
 const WORTH_GIVING_BACK: usize = 1 << 20;
+
+/// Links whose memory is worth as much.
+const MANY_LINKS: u64 = 256;
 
 /// Bytes that any link may hold at any time: a message of 16 KiB and what goes with it.
 pub(super) const ALWAYS: usize = 20 << 10;

@@ -69,9 +69,9 @@ pub(in crate::mailbox) fn import(
     }
     let failed = |error: rusqlite::Error| schema::database_error(source, &error.to_string());
     database.execute("ATTACH ? AS source", [source.to_string_lossy()]).map_err(failed)?;
-    match Owner::of(&database, "source").map_err(failed)? {
-        Owner::Python(1) => {}
-        other => return Err(schema::database_error(source, &other.why_not())),
+    let owner = Owner::of(&database, "source").map_err(failed)?;
+    if !matches!(owner, Owner::Python(1)) {
+        return Err(schema::database_error(source, &owner.why_not()));
     }
     copy(&mut database, now).map_err(failed)
 }

@@ -41,7 +41,7 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     if version == 0 && has_tables(&database).map_err(say)? {
         return Err(match Owner::of(&database, "main").map_err(say)? {
             Owner::Python(_) => PYTHON.into(),
-            _ => "not a database of this server".into(),
+            Owner::Ours | Owner::Usage | Owner::Unknown => "not a database of this server".into(),
         });
     }
     if version > 0 && version < steps.len() {
