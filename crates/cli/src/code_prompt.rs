@@ -62,7 +62,10 @@ pub(crate) fn read(input: CodeInput, start: &str) -> Typed {
                 let Some(claimed) = input.nameplate().filter(|it| !begins_with(&line, it)) else {
                     return Typed::Line { line, used_tab, input };
                 };
-                screen::complain(&format!("the code starts with {claimed}- by now"), None);
+                screen::complain(
+                    &format!("the code must start with {claimed}-, which you completed already"),
+                    None,
+                );
                 let start = format!("{claimed}-");
                 editing = Editing { pos: start.len(), line: start };
             }

@@ -41,7 +41,7 @@ pub(crate) fn output(error: &io::Error) -> Failure {
 pub(crate) fn changed(files: &[Unsendable], screen: &Screen) -> Result<()> {
     let name = |file: &Unsendable| {
         let outcome = match file.why {
-            UnsendableReason::Grew => "only its first part, as long as it was offered, has arrived",
+            UnsendableReason::Grew => "only the bytes that were offered have arrived",
             UnsendableReason::Replaced => "the file that was offered has arrived",
             UnsendableReason::ContainsItself
             | UnsendableReason::NoName
@@ -58,13 +58,13 @@ pub(crate) fn changed(files: &[Unsendable], screen: &Screen) -> Result<()> {
     };
     let Some(first) = files.first().map(name) else { return Ok(()) };
     if files.len() == 1 {
-        return Err(Failure::new(format!("not everything has arrived as it is here: {first}"))
+        return Err(Failure::new(format!("a file changed while it was sent: {first}"))
             .hint("send it again once nothing writes to it")
             .into());
     }
     list(files.iter().map(name), screen);
     let count = files.len();
-    Err(Failure::new(format!("{count} files have not arrived as they are here, such as {first}"))
+    Err(Failure::new(format!("{count} files changed while they were sent, such as {first}"))
         .hint("send them again once nothing writes to them")
         .into())
 }
@@ -81,7 +81,7 @@ pub(crate) fn omitted(files: &[ZipPath], unnamed: u64, screen: &Screen) -> Resul
     };
     list(files.iter().map(|file| format!("not received: '{file}'")), screen);
     Err(Failure::new(format!("the sender could not read '{first}'{rest}; the others are here"))
-        .hint("ask for it again once nothing writes to it there")
+        .hint("ask the sender to send it again when no program is changing it")
         .into())
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
                 .hint("take it anyway with --max-entries NUMBER")
         }
         Error::TooManyFolders(most) => Failure::new(format!(
-            "the offered folder has more than {most} folders, too many for its few bytes and files"
+            "the offered folder has more than {most} folders, more than its size and number of files justify"
         ))
         .hint("take it anyway with --max-entries NUMBER"),
         Error::Unsendable(unsendable) => cannot_send(unsendable),
@@ -148,7 +148,7 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
         Error::WriteFailed { why, .. } => {
             let failure = Failure::new(printable::text(&error.to_string()));
             if why.kind == io::ErrorKind::FileTooLarge {
-                failure.hint("`ulimit -f`, or the file system, allows no file of this size")
+                failure.hint("raise the limit with `ulimit -f`, or receive into another file system")
             } else {
                 failure
             }

@@ -250,8 +250,8 @@ impl Taker {
         {
             let safe = name.to_safe_name();
             screen.say(&format!(
-                "The sender calls it '{name}', which cannot be a name here ({why}): \
-                 it becomes '{safe}'."
+                "The sender's name '{name}' is not allowed on this system ({why}): \
+                 saving it as '{safe}'."
             ));
             taker.output = Output::Named(folder.join(&*safe));
         }

@@ -22,7 +22,7 @@ pub(crate) use error::ConfigError;
 use file::ConfigFile;
 use layers::Section;
 
-/// What concerns the process, whatever it serves.
+/// Settings of the process, independent of its services.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Common {
     /// How log lines look
@@ -311,7 +311,7 @@ fn print(given: &ArgMatches) -> Result<Order, ConfigError> {
 }
 
 impl Settings {
-    /// What concerns the process, and no service yet.
+    /// Settings of the process, before any service is added.
     fn of_process(given: &ArgMatches, file: &ConfigFile) -> Result<Self, ConfigError> {
         let common = common().resolve(given, file)?;
         let data = PathBuf::new();
@@ -322,7 +322,7 @@ impl Settings {
         self.mailbox.is_none() && self.transit_relay.is_none() && self.whisper.is_none()
     }
 
-    /// Checks what no single key can say.
+    /// Checks combinations of keys.
     fn check(&self, file: &ConfigFile) -> Result<(), ConfigError> {
         let together = "tls-certificate and tls-key are needed together";
         match (&self.common.tls_certificate, &self.common.tls_key) {

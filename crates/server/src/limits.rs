@@ -51,7 +51,7 @@ struct Ledger {
     narrow: Book,
     /// IPv4 addresses, and wider IPv6 networks with members that found no room in `narrow`.
     wide: Book,
-    /// Whoever found no room in `wide` either.
+    /// Shared account for networks that found no room in `wide`.
     others: Account,
 }
 

@@ -86,7 +86,7 @@ pub(crate) struct Config {
           value_parser = clap::value_parser!(u32).range(0..=i64::from(hashcash::MAX_BITS)))]
     pub(crate) hashcash_bits: u32,
 
-    /// Header in which a proxy in front tells the client's address; it must set it on every request
+    /// Header that holds the client's address; the proxy must set it on every request
     #[arg(long, value_name = "HEADER", value_enum, default_value_t = ProxyHeader::Off)]
     pub(crate) trust_proxy: ProxyHeader,
 

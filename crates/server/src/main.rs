@@ -71,7 +71,7 @@ pub(crate) enum ServerError {
         reason: String,
     },
     /// The runtime or a signal handler cannot be set up.
-    #[error("the system refuses: {0}")]
+    #[error("cannot start: {0}")]
     System(String),
     /// The certificate or its key cannot be used.
     #[error("TLS: {0}")]

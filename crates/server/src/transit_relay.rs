@@ -75,7 +75,7 @@ pub(crate) struct Config {
     #[arg(long)]
     pub(crate) limit_loopback: bool,
 
-    /// Header in which a proxy tells a WebSocket client's address; it must set it on every request
+    /// Header that holds a WebSocket client's address; the proxy must set it on every request
     #[arg(long, value_name = "HEADER", value_enum, default_value_t = ProxyHeader::Off)]
     pub(crate) trust_proxy: ProxyHeader,
 

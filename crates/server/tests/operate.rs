@@ -163,7 +163,7 @@ fn a_wrong_configuration_is_exit_code_two_and_names_where_it_is_wrong() {
     let output = run(&["run", "--config", &file]);
     assert_eq!(output.status.code(), Some(2));
     let expected = format!(
-        "wormhole-server: error: {file} line 2: [mailbox] max-links: 'many' is not possible here: \
+        "wormhole-server: error: {file} line 2: [mailbox] max-links: 'many' is not valid here: \
          expected a whole number\n"
     );
     assert_eq!(stderr(&output), expected);

@@ -30,7 +30,7 @@ pub(crate) struct ReceiveArgs {
     /// What to do when the name is taken
     #[arg(long, value_name = "ACTION")]
     pub(crate) on_exists: Option<OnExists>,
-    /// Most files and folders that a folder may have [default: 1000000]
+    /// Maximum number of files and folders in a received folder [default: 1000000]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_entries: Option<u64>,
     /// Make a code here for the sender to type, instead of asking for one

@@ -127,7 +127,7 @@ pub(crate) fn temporary_trouble(size: Option<u64>) -> Option<String> {
     let (size, free) = (size?, free_space(&directory)?);
     (size > free).then(|| {
         let (size, free) = (crate::units::size(size), crate::units::size(free));
-        format!("'{shown}' has room for {free}, and {size} are to be sent")
+        format!("'{shown}' has only {free} free, but the stream has {size}")
     })
 }
 

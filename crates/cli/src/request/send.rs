@@ -97,7 +97,9 @@ impl What {
             && let Err(why) = PeerName::new(name.as_str()).to_file_name()
         {
             let name = printable::line(name);
-            return Err(Failure::usage(format!("--name '{name}' is no file name: {why}")).into());
+            return Err(
+                Failure::usage(format!("--name '{name}' is not a valid file name: {why}")).into()
+            );
         }
         match args.text {
             Some(text) if text == OsStr::new("-") => Ok(Self::TextFromInput),

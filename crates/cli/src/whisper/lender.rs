@@ -222,13 +222,13 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
                 .hint("give its token with --token-file or WORMHOLE_WHISPER_TOKEN")
         }
         RemoteError::Rejected(503) => {
-            Failure::new(format!("the node at {shown} has as many clients as it takes"))
+            Failure::new(format!("the node at {shown} has reached its limit of clients"))
                 .hint("try again later")
         }
-        RemoteError::Rejected(status) => {
-            Failure::new(format!("what answers at {shown} is no node: HTTP status {status}"))
-                .hint("is the port right? The RPC of a node is usually at 8545 (http) or 8546 (ws)")
-        }
+        RemoteError::Rejected(status) => Failure::new(format!(
+            "the server at {shown} is not a Whisper node: HTTP status {status}"
+        ))
+        .hint("is the port right? The RPC of a node is usually at 8545 (http) or 8546 (ws)"),
         _ if error.is_unknown_method() => {
             Failure::new(format!("the node at {shown} does not offer this"))
                 .hint("it has to speak shh over JSON-RPC; peers needs admin, too")

@@ -167,7 +167,7 @@ pub(crate) fn files_that_change_cost_only_themselves(pair: Pair) {
         receiver.succeeded();
     }
     complained(&sender);
-    sender.said("3 files have not arrived as they are here");
+    sender.said("3 files changed while they were sent");
     let arrived = tree::read(&world.path("receiver/changing"));
     let whole = |name: &str| {
         (name.to_owned(), tree::Entry::File { executable: false, bytes: vec![b'x'; 100_000] })

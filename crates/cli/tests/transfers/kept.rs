@@ -154,7 +154,7 @@ fn files_that_change_on_the_way_are_named_and_the_others_arrive() {
     let received = world.receive(&["--accept-file", &code]).end();
     received.failed(1, "the sender could not read 'shrinks'; the others are here");
     let sent = sender.end();
-    sent.failed(1, "2 files have not arrived as they are here");
+    sent.failed(1, "2 files changed while they were sent");
     let (grows, shrinks) = (Path::new("d").join("grows"), Path::new("d").join("shrinks"));
     for line in [
         format!("'{}': it grew while it was being sent; only its first part", grows.display()),

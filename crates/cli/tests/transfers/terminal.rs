@@ -59,7 +59,9 @@ fn a_claimed_nameplate_has_to_be_finished() {
     receiver.type_in("4-armi\t");
     receiver.wait_for_prompt("4-armistice-");
     receiver.type_in("\x155-other\r");
-    receiver.wait_for_prompt("wormhole: error: the code starts with 4- by now");
+    receiver.wait_for_prompt(
+        "wormhole: error: the code must start with 4-, which you completed already",
+    );
     receiver.type_in("armistice-baboon\r");
     let received = receiver.end();
     assert!(received.exit == 0 && received.out().ends_with("hello\r\n"), "{received}");

@@ -84,7 +84,7 @@ pub enum Error {
     TooManyEntries(u64),
     /// The offered folder has more folders than this number, which is all that an offer of so few bytes
     /// and files may have unless [`Settings::max_entries`](super::Settings::max_entries) says otherwise.
-    #[error("more than {0} folders are offered with so few bytes and files")]
+    #[error("more than {0} folders, more than the size and number of files justify")]
     TooManyFolders(u64),
     /// The user saw that the verifiers differ: somebody sits in the middle.
     #[error("the verifiers differ")]
@@ -156,13 +156,13 @@ pub enum PeerMisbehaved {
     #[error(transparent)]
     BadRecord(BadRecord),
     /// The zip of a directory is damaged, or dangerous.
-    #[error("its directory is refused: {0}")]
+    #[error("the folder it sent is not acceptable: {0}")]
     BadZip(ZipError),
     /// A message makes no sense or came out of turn.
     #[error(transparent)]
     Negotiation(negotiation::PeerMisbehaved),
     /// It sends messages faster than anybody can look at them.
-    #[error("it sends more messages than anybody needs")]
+    #[error("it sent too many messages")]
     TooManyMessages,
     /// What it offers has a name that no file should have.
     #[error("it offers a file named '{name}': {why}")]
@@ -173,7 +173,7 @@ pub enum PeerMisbehaved {
         why: UnsafeName,
     },
     /// The receiver got other bytes than we sent.
-    #[error("it received something else than was sent")]
+    #[error("it received other data than was sent")]
     WrongHash,
     /// More or fewer bytes came than were offered.
     #[error("it offered {offered} bytes and sent {sent}")]

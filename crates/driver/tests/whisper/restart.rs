@@ -9,7 +9,7 @@ use wormhole::whisper::{
     shh::{Draft, SymmetricKey, Work},
 };
 
-use super::{TOPIC, hear, opened, quick, sealed, start, start_beside};
+use super::{TOPIC, hear, opened, quick, sealed, start, start_beside, until};
 
 /// A folder that is gone after the test.
 pub(super) struct Folder(pub(super) PathBuf);
@@ -39,6 +39,8 @@ async fn the_key_and_the_envelopes_are_there_after_a_restart() {
     let envelope = sealed("kept", &key, None).await;
     node.post(envelope.clone()).await.unwrap();
     hear(&mut heard).await;
+    // The node hears its own envelope at once, and takes it into its pool a little later.
+    until(async || node.status().await.ok().filter(|status| status.envelopes == 1)).await;
     let in_use = Node::start(settings.clone()).await.unwrap_err();
     assert_eq!(in_use, StartError::DataInUse);
     node.stop().await;

@@ -249,7 +249,7 @@ fn decode_answer(value: &Value) -> Result<Answer, BadMessage> {
 #[non_exhaustive]
 pub enum BadMessage {
     /// A field is missing, of the wrong type or out of range.
-    #[error("the field {0:?} makes no sense")]
+    #[error("invalid value in field {0:?}")]
     Field(&'static str),
     /// Not a JSON object.
     #[error("a message is not a JSON object")]

@@ -120,7 +120,7 @@ pub enum BadRecord {
     #[error("a record was changed on its way")]
     Forged,
     /// A length that no record has.
-    #[error("a record of {0} bytes cannot be")]
+    #[error("invalid record length {0}")]
     Length(usize),
     /// A record is missing, repeated or out of order.
     #[error("a record came out of order")]

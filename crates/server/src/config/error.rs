@@ -62,7 +62,7 @@ pub(super) fn reason(error: &clap::Error, value_name: &str) -> String {
     if let Some(ContextValue::Strings(possible)) = error.get(ContextKind::ValidValue)
         && !possible.is_empty()
     {
-        return format!("'{value}' is none of: {}", possible.join(", "));
+        return format!("'{value}' is not allowed here; use one of: {}", possible.join(", "));
     }
     if error.kind() == ErrorKind::ArgumentConflict {
         return "the key takes one value, not a list".to_owned();
@@ -78,9 +78,9 @@ pub(super) fn reason(error: &clap::Error, value_name: &str) -> String {
     // A range says more than the kind of number.
     let says_more = source.contains(" in ") && !source.contains(" digit ");
     match (expected, source.as_str()) {
-        ("", "") => format!("'{value}' is not possible here"),
-        ("", source) => format!("'{value}' is not possible here: {source}"),
-        (_, source) if says_more => format!("'{value}' is not possible here: {source}"),
-        (expected, _) => format!("'{value}' is not possible here: {expected}"),
+        ("", "") => format!("'{value}' is not valid here"),
+        ("", source) => format!("'{value}' is not valid here: {source}"),
+        (_, source) if says_more => format!("'{value}' is not valid here: {source}"),
+        (expected, _) => format!("'{value}' is not valid here: {expected}"),
     }
 }

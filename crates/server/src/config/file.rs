@@ -87,7 +87,7 @@ impl ConfigFile {
         };
         let kind = value.get_ref().type_str();
         let values = values.ok_or_else(|| {
-            let problem = format!("a value of type {kind} is not possible here");
+            let problem = format!("a value of type {kind} is not allowed here; use a string, a number, true, false or a list");
             self.error(Some(line), section, key.get_ref(), &problem)
         })?;
         let (section, key) = (section.to_owned(), key.get_ref().to_string());
@@ -136,7 +136,7 @@ impl ConfigFile {
                 } else if let Some(near) = nearest(&entry.key, keys) {
                     problem += &format!("; did you mean {near}?");
                 } else {
-                    problem += "; `wormhole-server config` prints all that there are";
+                    problem += "; `wormhole-server config` prints all keys";
                 }
                 Err(self.refuse(section, &entry.key, &problem))
             }

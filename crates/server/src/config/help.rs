@@ -66,7 +66,7 @@ Service:
   --db FILE                [default: mailbox.sqlite]
   --usage-db FILE          record there how each rendezvous ended
   --motd TEXT              message that every client shows
-  --trust-proxy HEADER     header in which a proxy tells the client's address
+  --trust-proxy HEADER     proxy header that holds the client's address
 Limits:
   --links-per-address N    [default: 256]
   --max-links N            [default: 0]
@@ -90,12 +90,12 @@ Service:
   --listen ADDRESS         [default: [::]:4001]
   --listen-ws ADDRESS      for WebSocket clients
   --usage-db FILE          record there how each transfer ended
-  --trust-proxy HEADER     header in which a proxy tells the client's address
+  --trust-proxy HEADER     proxy header that holds the client's address
 Limits:
   --links-per-address N    [default: 256]
   --max-links N            [default: 0]
   --bytes-per-second BYTES  of each pair [default: 0]
-  --waiting-limit SECONDS  for a partner to come [default: 3600]
+  --waiting-limit SECONDS  longest wait for the partner [default: 3600]
 TLS, metrics and logs:
   --tls-certificate FILE, --tls-key FILE    for WebSocket clients
   --metrics-listen ADDRESS
@@ -150,7 +150,7 @@ Usage: wormhole-server backup [FLAGS] DIR
 
   --config FILE    the file that the server was started with, if any
   --data DIR       directory of the databases [default: .]
-  Give the flags that the server was started with: they say what there is.
+  Give the flags of the running server: they name the databases to copy.
 
 All flags: wormhole-server backup --help-all
 ";

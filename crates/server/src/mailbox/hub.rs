@@ -103,7 +103,7 @@ impl Hub {
         let (fail, failed) = oneshot::channel();
         let handle = thread.spawn(move || {
             if let Err(error) = Keeper::new(parts).run(&queue, &post) {
-                tracing::error!(%error, "the mailbox cannot go on");
+                tracing::error!(%error, "the mailbox stops: its database is lost");
                 // Nobody is left to be told if the service has ended.
                 let _ = fail.send(error);
             }
@@ -301,7 +301,7 @@ impl Keeper {
             self.reclaiming = true;
         } else if self.reclaiming {
             self.reclaiming = self.parts.store.reclaim().unwrap_or_else(|error| {
-                tracing::error!(%error, "the database cannot give space back");
+                tracing::error!(%error, "could not return free database space to the file system");
                 false
             });
             if !self.reclaiming {
@@ -404,7 +404,7 @@ impl Keeper {
 
     fn trim(&self) {
         if let Err(error) = self.parts.store.shrink() {
-            tracing::warn!(%error, "the database keeps its memory");
+            tracing::warn!(%error, "could not release the database's cache memory");
         }
         crate::heap::give_back();
     }

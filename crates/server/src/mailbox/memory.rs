@@ -140,7 +140,7 @@ const TURNS: u8 = 3;
 /// How often it is looked whether there is memory to give back.
 const GIVE_BACK_PERIOD: Duration = Duration::from_secs(2);
 
-/// Bytes that it is worth to go through the heap for.
+/// Freed bytes that justify trimming the heap.
 const WORTH_GIVING_BACK: usize = 1 << 20;
 
 /// Links whose memory is worth as much.

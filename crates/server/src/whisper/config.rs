@@ -52,7 +52,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "N", default_value_t = ServiceSettings::default().max_links)]
     pub(crate) rpc_links: usize,
 
-    /// Seconds that a filter of a client stays that nobody polls
+    /// Seconds before an unpolled filter expires
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) filter_seconds: u64,
 
@@ -64,7 +64,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) peer: Vec<Enode>,
 
-    /// Node whose direct messages are looked at; may be repeated
+    /// Trusted node, whose direct messages are accepted; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) trusted: Vec<Enode>,
 
@@ -107,7 +107,7 @@ pub(crate) struct Config {
           value_parser = clap::value_parser!(u32).range(65_536..))]
     pub(crate) peer_bytes_per_second: u32,
 
-    /// Seconds between envelopes that mean nothing, in the mean, to hide when there are others; 0 is
+    /// Average seconds between dummy envelopes, which hide when real ones are sent; 0 is
     /// never
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) cover: u64,
@@ -134,20 +134,22 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Checks what no single key can say. Returns the key that is wrong, and why.
+    /// Checks combinations of keys. Returns the key that is wrong, and why.
     pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         if Work::new(self.min_pow).is_none() {
             return Err(("min-pow", "expected a number that is not negative, such as 0.2".into()));
         }
         if self.max_message_bytes > MAX_SIZE_LIMIT {
-            return Err(("max-message-bytes", format!("at most {MAX_SIZE_LIMIT} are possible")));
+            return Err(("max-message-bytes", format!("the maximum is {MAX_SIZE_LIMIT}")));
         }
         let addresses = [("rpc", self.rpc), ("ws", self.ws)];
         let mut open = addresses.into_iter().filter_map(|(key, address)| Some((key, address?)));
         match open.find(|(_, address)| !address.ip().to_canonical().is_loopback()) {
             Some((key, address)) if self.rpc_token_file.is_none() => Err((
                 key,
-                format!("whoever reaches {address} could use all keys: set rpc-token-file, too"),
+                format!(
+                    "anyone who can reach {address} could use all keys: set rpc-token-file, or listen on 127.0.0.1"
+                ),
             )),
             _ => Ok(()),
         }

@@ -61,7 +61,7 @@ pub enum Unreachable {
     #[error("{0}")]
     Io(io::ErrorKind),
     /// The name or the port leads to nothing that speaks HTTP.
-    #[error("it cannot be spoken to")]
+    #[error("it does not answer in HTTP")]
     NotHttp,
     /// No TLS came about.
     #[error("no trusted TLS")]

@@ -14,24 +14,24 @@ fn a_wrong_value_is_named_with_its_line_section_and_key() {
     let cases = [
         (
             "threads = 1\n\n[mailbox]\nlisten = \"nowhere\"\n",
-            "line 4: [mailbox] listen: 'nowhere' is not possible here: expected an address with a \
+            "line 4: [mailbox] listen: 'nowhere' is not valid here: expected an address with a \
              port, such as 127.0.0.1:4000 or [::]:4000",
         ),
         (
             "threads = \"many\"\n",
-            "line 1: threads: 'many' is not possible here: expected a whole number",
+            "line 1: threads: 'many' is not valid here: expected a whole number",
         ),
         (
             "[mailbox]\nmax-frame = \"4 MiB\"\n",
-            "line 2: [mailbox] max-frame: '4 MiB' is not possible here: expected a whole number",
+            "line 2: [mailbox] max-frame: '4 MiB' is not valid here: expected a whole number",
         ),
         (
             "[mailbox]\nping-seconds = 0\n",
-            "line 2: [mailbox] ping-seconds: '0' is not possible here: 0 is not in 1..",
+            "line 2: [mailbox] ping-seconds: '0' is not valid here: 0 is not in 1..",
         ),
         (
             "[mailbox]\ntrust-proxy = \"yes\"\n",
-            "line 2: [mailbox] trust-proxy: 'yes' is none of: off, x-forwarded-for, x-real-ip",
+            "line 2: [mailbox] trust-proxy: 'yes' is not allowed here; use one of: off, x-forwarded-for, x-real-ip",
         ),
         (
             "[mailbox]\nlisten = [\"[::]:1\", \"[::]:2\"]\n",
@@ -47,7 +47,7 @@ fn a_wrong_value_is_named_with_its_line_section_and_key() {
         ),
         (
             "[mailbox]\nmotd = 2026-01-01\n",
-            "line 2: [mailbox] motd: a value of type datetime is not possible here",
+            "line 2: [mailbox] motd: a value of type datetime is not valid here",
         ),
     ];
     for (number, (text, expected)) in cases.into_iter().enumerate() {
@@ -66,7 +66,7 @@ fn an_unknown_key_is_named_with_the_one_that_was_meant() {
         ("log_level = \"info\"\n", "line 1: log_level: unknown key; did you mean log-level?"),
         (
             "[mailbox]\ncolour = 1\n",
-            "line 2: [mailbox] colour: unknown key; `wormhole-server config` prints all that there are",
+            "line 2: [mailbox] colour: unknown key; `wormhole-server config` prints all keys",
         ),
         ("mailbox = true\n", "line 1: mailbox: this is a section: write [mailbox]"),
         (

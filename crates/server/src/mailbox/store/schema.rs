@@ -55,7 +55,7 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     upgrade.pragma_update(None, "user_version", steps.len()).map_err(say)?;
     upgrade.commit().map_err(say)?;
     if let Err(error) = make_shrinkable(&database) {
-        tracing::warn!(%error, "the database cannot be rewritten now and does not shrink");
+        tracing::warn!(%error, "could not compact the database: the file will not shrink until the next start succeeds");
     }
     Ok(database)
 }
