@@ -37,7 +37,7 @@ fn a_mistyped_code_at_the_prompt_is_offered_corrected() {
     receiver.type_in("4 \u{2013} Armistice \u{2013} Baboon\r");
     receiver.wait_for_prompt("did you mean 4-armistice-baboon?");
     receiver.wait_for_prompt("code: 4-armistice-baboon");
-    receiver.type_in("\x7f\x7f\r");
+    receiver.type_in("\x7f\x7fn\r");
     receiver.wait_for_prompt("did you mean 'baboon'? Use it anyway? (y/N): ");
     receiver.type_in("n\r");
     receiver.wait_for_times("code: 4-armistice-baboon", 2);

@@ -292,7 +292,7 @@ fn own_envelopes_that_expire_while_they_wait_never_leave() {
     let mut world = World::new(Settings { darkness, ..easy() });
     let hash = world.post(envelope(1)).unwrap();
     assert_eq!(world.node.is_sent(&hash), Some(false));
-    world.wait(51_000);
+    world.wait(55_000);
     assert_eq!(
         (world.outputs(), world.node.is_sent(&hash)),
         (vec![NodeOutput::Unsent(hash)], None)
