@@ -114,7 +114,7 @@ impl Miner {
         let batches = tries.div_ceil(self.backend.lanes());
         let found = self.task.search(self.backend, self.next, batches, mask(bits));
         let next = found.map_or_else(
-            || self.next.wrapping_add(batches.wrapping_mul(self.backend.lanes())),
+            || self.next.wrapping_add(batches.saturating_mul(self.backend.lanes())),
             |nonce| nonce.wrapping_add(1),
         );
         self.tried = self.tried.saturating_add(next.wrapping_sub(self.next));
@@ -236,7 +236,7 @@ impl Task {
             Backend::Avx2 => simd::search_4(self, start, batches, mask),
             _ => None,
         };
-        let tries = batches.wrapping_mul(backend.lanes());
+        let tries = batches.saturating_mul(backend.lanes());
         found.unwrap_or_else(|| portable::search(self, start, tries, mask))
     }
 
