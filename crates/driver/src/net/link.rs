@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::Weak;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -40,6 +41,14 @@ impl Link {
         match self {
             Self::Tcp(stream) => poll_write(stream, cx, outbox).map_err(|e| e.kind().into()),
             Self::WebSocket(socket) => socket.poll_send(cx, outbox),
+        }
+    }
+
+    /// A handle of the socket below a WebSocket, see [`WebSocket::socket`]. A TCP stream is its own.
+    pub(crate) fn inner_socket(&self) -> Weak<std::net::TcpStream> {
+        match self {
+            Self::Tcp(_) => Weak::new(),
+            Self::WebSocket(socket) => socket.socket(),
         }
     }
 

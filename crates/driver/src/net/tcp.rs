@@ -52,6 +52,11 @@ pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
+/// Another handle of the socket, to ask the system about it once something else owns the stream.
+pub(super) fn duplicate(stream: &TcpStream) -> io::Result<std::net::TcpStream> {
+    Ok(SockRef::from(stream).try_clone()?.into())
+}
+
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, LinkFailure> {
     // A literal address needs no name server, nor the thread that asking one takes.
     if let Ok(address) = host.parse::<IpAddr>() {

@@ -4,9 +4,9 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use url::{Host, Url};
 use wormhole_kit::is_deceptive;
 
 use super::link::Outbox;
-use super::{Duplex, LinkFailure, Route, tls};
+use super::{Duplex, LinkFailure, Route, tcp, tls};
 
 /// Which kind of frames go out. Either kind is taken in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,6 +36,7 @@ pub(crate) enum Frames {
 /// An open WebSocket.
 pub(crate) struct WebSocket {
     stream: WebSocketStream<Box<dyn Duplex>>,
+    socket: Option<Arc<std::net::TcpStream>>,
     frames: Frames,
     keepalive: Interval,
     /// Whether anything came since the last ping.
@@ -55,22 +56,32 @@ impl WebSocket {
         max_message: usize,
     ) -> Result<Self, LinkFailure> {
         let opening = Self::open(url, route, max_message);
-        let stream = timeout(OPEN_TIMEOUT, opening).await.map_err(|_| LinkFailure::TimedOut)??;
-        Ok(Self::over(stream, frames))
+        let opened = timeout(OPEN_TIMEOUT, opening).await.map_err(|_| LinkFailure::TimedOut)?;
+        let (stream, socket) = opened?;
+        Ok(Self { socket, ..Self::over(stream, frames) })
     }
 
     /// Takes over a stream on which the WebSocket is open.
     fn over(stream: WebSocketStream<Box<dyn Duplex>>, frames: Frames) -> Self {
         let mut keepalive = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { stream, frames, keepalive, heard: true, said_goodbye: false }
+        Self { stream, socket: None, frames, keepalive, heard: true, said_goodbye: false }
+    }
+
+    /// The socket below TLS and WebSocket, to ask the system about it. It is weak, so that the
+    /// connection ends with the WebSocket, whoever else still looks at it.
+    ///
+    /// There is no socket behind a SOCKS proxy such as Tor: our connection ends at the proxy, on
+    /// this computer, which acknowledges everything whether or not the path behind it works.
+    pub(super) fn socket(&self) -> Weak<std::net::TcpStream> {
+        self.socket.as_ref().map(Arc::downgrade).unwrap_or_default()
     }
 
     async fn open(
         text: &str,
         route: &Route,
         max_message: usize,
-    ) -> Result<WebSocketStream<Box<dyn Duplex>>, LinkFailure> {
+    ) -> Result<Opened, LinkFailure> {
         let bad_url = || LinkFailure::BadUrl(text.to_owned());
         let url = Url::parse(text).map_err(|_| bad_url())?;
         let host = match url.host().ok_or_else(bad_url)? {
@@ -84,6 +95,11 @@ impl WebSocket {
             _ => return Err(bad_url()),
         };
         let tcp = route.connect(&host, port).await?;
+        // Without the second handle everything works, but a dead link is noticed later.
+        let socket = match route.proxy {
+            Some(_) => None,
+            None => tcp::duplicate(&tcp).ok().map(Arc::new),
+        };
         let mut speaks_tls = Arc::default();
         let stream: Box<dyn Duplex> = if secure {
             Box::new(tls::connect(&host, tcp).await?)
@@ -98,7 +114,7 @@ impl WebSocket {
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
         let opened = client_async_with_config(url.as_str(), stream, Some(config)).await;
-        opened.map(|(stream, _response)| stream).map_err(|error| {
+        opened.map(|(stream, _response)| (stream, socket)).map_err(|error| {
             if speaks_tls.load(Relaxed) { LinkFailure::TlsExpected } else { failure(error) }
         })
     }
@@ -186,6 +202,9 @@ impl WebSocket {
         Poll::Ready(ping.map_err(failure))
     }
 }
+
+/// An open stream, and another handle of the socket below it.
+type Opened = (WebSocketStream<Box<dyn Duplex>>, Option<Arc<std::net::TcpStream>>);
 
 /// Why the other end closed a WebSocket, in its own words, made safe to show.
 #[derive(Clone, Debug, Eq, PartialEq)]

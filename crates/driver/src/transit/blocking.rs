@@ -6,8 +6,8 @@
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -63,7 +63,10 @@ impl BlockingPipe {
                 let (stream, written) = (stream.try_clone()?, Arc::clone(&self.written));
                 Ok(Cutter::Tcp { stream, written, acknowledged })
             }
-            Stream::Async(stream) => Ok(Cutter::Async(Arc::clone(&stream.cut))),
+            Stream::Async(stream) => {
+                let (cut, socket) = (Arc::clone(&stream.cut), stream.link.inner_socket());
+                Ok(Cutter::Async { cut, socket })
+            }
         }
     }
 
@@ -158,7 +161,12 @@ impl BlockingPipe {
 #[derive(Debug)]
 pub(crate) enum Cutter {
     /// A link that only the runtime can drive.
-    Async(Arc<Notify>),
+    Async {
+        /// Ends whatever waits for the link.
+        cut: Arc<Notify>,
+        /// The socket below it, unless that leads to a SOCKS proxy.
+        socket: Weak<TcpStream>,
+    },
     /// A socket.
     Tcp {
         /// The socket itself.
@@ -181,17 +189,18 @@ impl Cutter {
         Some(written.saturating_sub(info.acknowledged.saturating_sub(*acknowledged)))
     }
 
-    /// Time since the other end was last heard of, if something waits for its answer.
+    /// Time since the other end was last heard of, if something waits for its answer. A SOCKS proxy
+    /// answers for the other end, so that a dead link behind it is not noticed here.
     pub(crate) fn unanswered(&self) -> Option<Duration> {
         match self {
             Self::Tcp { stream, .. } => TcpInfo::of(stream)?.unanswered,
-            Self::Async(_) => None,
+            Self::Async { socket, .. } => TcpInfo::of(socket.upgrade()?.as_ref())?.unanswered,
         }
     }
 
     pub(crate) fn cut(&self) {
         match self {
-            Self::Async(notify) => notify.notify_one(),
+            Self::Async { cut, .. } => cut.notify_one(),
             // It fails when the connection is gone already, which is what is wanted.
             Self::Tcp { stream, .. } => drop(stream.shutdown(Shutdown::Both)),
         }
@@ -401,3 +410,47 @@ const BATCH: usize = 4;
 
 /// First size of the buffer that is read into, in bytes. It grows when a record is longer.
 const INBOX: usize = 512 << 10;
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use socket2::{SockFilter, SockRef};
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+    use wormhole_kit::Secret;
+    use wormhole_magic::transit::{Role, TransitKey};
+
+    use super::*;
+    use crate::net::{Frames, Route, WebSocket};
+
+    #[tokio::test]
+    async fn a_dead_link_below_a_websocket_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let route = Route::default();
+        let (ours, theirs) = tokio::join!(
+            WebSocket::connect(&url, &route, Frames::Binary, 1 << 16),
+            async { tokio_tungstenite::accept_async(listener.accept().await.unwrap().0).await },
+        );
+        let (mut link, theirs) = (Link::WebSocket(Box::new(ours.unwrap())), theirs.unwrap());
+        // From here on the other end hears nothing, as if the cable had been pulled.
+        let drop_all = SockFilter::new(0x06, 0, 0, 0);
+        SockRef::from(theirs.get_ref()).attach_filter(&[drop_all]).unwrap();
+        let mut outbox = Outbox::default();
+        outbox.push(vec![7; 1000]);
+        poll_fn(|cx| link.poll_send(cx, &mut outbox)).await.unwrap();
+
+        let key = TransitKey::new(Secret::new([7; 32]));
+        let (sealer, opener) = (Sealer::new(&key, Role::Sender), Opener::new(&key, Role::Receiver));
+        let pipe = BlockingPipe::new(link, sealer, opener, Vec::new()).unwrap();
+        let cutter = pipe.cutter().unwrap();
+        let silence = Duration::from_millis(500);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while cutter.unanswered().is_none_or(|time| time < silence) {
+            assert!(Instant::now() < deadline, "never noticed");
+            sleep(Duration::from_millis(20)).await;
+        }
+        drop(pipe);
+        assert_eq!(cutter.unanswered(), None, "the connection outlives its pipe");
+    }
+}
