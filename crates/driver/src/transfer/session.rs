@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use wormhole_magic::transfer::{
     ATTRIBUTES_ABILITY, FOLDERS_ABILITY, Message, NegotiationError, OMISSIONS_ABILITY,
     PROGRESS_ABILITY, STREAM_ABILITY, TRANSFER_ABILITY,
@@ -205,6 +205,8 @@ impl Session {
         let mut tick = interval(PROGRESS);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.tick().await;
+        let mut silence = Silence::default();
+        let mut looked = Instant::now();
         let gave_up = loop {
             tokio::select! {
                 // A fast receiver has confirmed before anybody looks: still in order.
@@ -220,7 +222,9 @@ impl Session {
                 error = self.given_up() => break error,
                 _ = tick.tick() => {
                     stage = self.tell_progress(cutter, progress, stage).await?;
-                    if cutter.unanswered().is_some_and(|silence| silence >= PEER_GONE) {
+                    let now = Instant::now();
+                    let elapsed = now - std::mem::replace(&mut looked, now);
+                    if silence.is_final(cutter.unanswered(), elapsed) {
                         let (done, total) = (progress.done(), progress.total());
                         break Error::Interrupted { done, total };
                     }
@@ -336,6 +340,31 @@ impl Session {
             let _closed = close.await;
             let _gone = events.send(outcome.map(Event::Done)).await;
         }
+    }
+}
+
+/// Decides when a silent peer is gone.
+///
+/// The system knows when the peer was last heard of, but not since when it owes an answer: after a
+/// pause, what has just been sent looks as if it had been unanswered for the whole pause.
+#[derive(Debug, Default)]
+struct Silence {
+    /// For how long every look found something unanswered.
+    unanswered: Duration,
+}
+
+impl Silence {
+    /// Adds what one look found, this long after the look before: the time since the peer was last
+    /// heard of, if something is unanswered. Returns whether the peer is gone.
+    fn is_final(&mut self, silence: Option<Duration>, elapsed: Duration) -> bool {
+        // Whoever did not look for long, such as a stopped program, does not know what happened
+        // meanwhile.
+        if silence.is_none() || elapsed >= ANSWER {
+            self.unanswered = Duration::ZERO;
+        } else {
+            self.unanswered += elapsed;
+        }
+        self.unanswered >= ANSWER && silence.is_some_and(|silence| silence >= PEER_GONE)
     }
 }
 
@@ -496,6 +525,11 @@ const MAX_BACKLOG: usize = 16 << 20;
 /// try for a quarter of an hour. Together with the time for the last words it is less than a minute.
 const PEER_GONE: Duration = Duration::from_secs(45);
 
+/// How long something must have been unanswered without interruption before the peer counts as gone:
+/// several round trips of the slowest path. A peer that falls silent while nothing is sent is noticed
+/// in time as well only if this is much shorter than [`PEER_GONE`].
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// How often an application is told of progress.
 const PROGRESS: Duration = Duration::from_millis(100);
 
@@ -528,5 +562,48 @@ mod tests {
         }
         assert_eq!(count, MAX_BACKLOG / weight(&[]));
         assert!(queue.is_empty());
+    }
+
+    /// The time after the last sign of life at which a peer counts as gone, if something is sent
+    /// at this second and remains unanswered.
+    fn gone_after(sent: u64) -> Option<u64> {
+        let mut silence = Silence::default();
+        let tick = Duration::from_secs(1);
+        let seconds = |second| (second >= sent).then_some(Duration::from_secs(second));
+        (0..600).find(|&second| silence.is_final(seconds(second), tick))
+    }
+
+    #[test]
+    fn a_dead_link_is_noticed_in_less_than_a_minute() {
+        assert_eq!(gone_after(0), Some(45));
+        assert_eq!(gone_after(30), Some(45));
+        // The system's own questions end a link that is idle for longer than this.
+        assert!(gone_after(45).unwrap() < 60);
+    }
+
+    #[test]
+    fn what_was_just_sent_after_a_pause_may_be_unanswered() {
+        let tick = Duration::from_millis(100);
+        let mut silence = Silence::default();
+        let pause = Duration::from_secs(50);
+        for _ in 0..1000 {
+            assert!(!silence.is_final(None, tick));
+            // A round trip of some seconds, and its answer.
+            for _ in 0..30 {
+                assert!(!silence.is_final(Some(pause), tick));
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_that_was_stopped_gives_the_peer_time_to_answer() {
+        let (tick, stopped) = (Duration::from_secs(1), Duration::from_secs(50));
+        let mut silence = Silence::default();
+        for _ in 0..100 {
+            assert!(!silence.is_final(Some(tick), tick));
+        }
+        assert!(!silence.is_final(Some(stopped), stopped));
+        assert!(!silence.is_final(Some(stopped + tick), tick));
+        assert!(!silence.is_final(None, tick));
     }
 }
