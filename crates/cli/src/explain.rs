@@ -51,8 +51,8 @@ pub(crate) fn changed(files: &[Unsendable], screen: &Screen) -> Result<()> {
             | UnsendableReason::Shrank
             | UnsendableReason::System(_)
             | UnsendableReason::TooLong
-            | UnsendableReason::UnknownSize
-            | _ => "it was left out",
+            | UnsendableReason::UnknownSize => "it was left out",
+            _ => "it did not arrive as it is here",
         };
         format!("'{}': {}; {outcome}", printable::path(&file.path), file.why)
     };

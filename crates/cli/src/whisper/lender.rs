@@ -217,9 +217,13 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
             };
             Failure::new(format!("the node at {shown} cannot be reached: {why}")).hint(hint)
         }
-        RemoteError::Rejected(401 | 403) => {
+        RemoteError::Rejected(401) => {
             Failure::new(format!("the node at {shown} does not let us in"))
                 .hint("give its token with --token-file or WORMHOLE_WHISPER_TOKEN")
+        }
+        RemoteError::Rejected(403) => {
+            Failure::new(format!("the node at {shown} does not accept this host name"))
+                .hint("add this name to rpc-host on the node, or use its IP address")
         }
         RemoteError::Rejected(503) => {
             Failure::new(format!("the node at {shown} has reached its limit of clients"))

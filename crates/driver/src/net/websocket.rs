@@ -77,11 +77,7 @@ impl WebSocket {
         self.socket.as_ref().map(Arc::downgrade).unwrap_or_default()
     }
 
-    async fn open(
-        text: &str,
-        route: &Route,
-        max_message: usize,
-    ) -> Result<Opened, LinkFailure> {
+    async fn open(text: &str, route: &Route, max_message: usize) -> Result<Opened, LinkFailure> {
         let bad_url = || LinkFailure::BadUrl(text.to_owned());
         let url = Url::parse(text).map_err(|_| bad_url())?;
         let host = match url.host().ok_or_else(bad_url)? {

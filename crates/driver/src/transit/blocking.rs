@@ -428,10 +428,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
         let route = Route::default();
-        let (ours, theirs) = tokio::join!(
-            WebSocket::connect(&url, &route, Frames::Binary, 1 << 16),
-            async { tokio_tungstenite::accept_async(listener.accept().await.unwrap().0).await },
-        );
+        let (ours, theirs) =
+            tokio::join!(WebSocket::connect(&url, &route, Frames::Binary, 1 << 16), async {
+                tokio_tungstenite::accept_async(listener.accept().await.unwrap().0).await
+            },);
         let (mut link, theirs) = (Link::WebSocket(Box::new(ours.unwrap())), theirs.unwrap());
         // From here on the other end hears nothing, as if the cable had been pulled.
         let drop_all = SockFilter::new(0x06, 0, 0, 0);
