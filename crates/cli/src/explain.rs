@@ -174,11 +174,6 @@ pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
              it keeps unused codes, or it has lost its data",
         )
         .hint("start again with `wormhole send` and tell the other side the new code"),
-        code::Error::PeerMailboxLost => Failure::new(
-            "this code no longer works: the other side was away for so long that the mailbox server \
-             has forgotten it",
-        )
-        .hint("start again with `wormhole send` and use the new code"),
         code::Error::WrongCode => Failure::new(
             "key confirmation failed: either side typed the code wrong, or somebody guessed it wrong",
         )

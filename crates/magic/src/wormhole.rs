@@ -45,7 +45,7 @@ use crate::mailbox::message::ListedNameplate;
 use crate::mailbox::{ClientMessage, MailboxUrl, Mood, PeerMessage, ServerMessage, Welcome};
 use code_entry::CodeEntry;
 use inbox::{Inbox, Opened};
-use key_exchange::{KeyExchange, MAILBOX_LOST, is_mailbox_lost};
+use key_exchange::KeyExchange;
 use mailbox::MailboxVisit;
 use nameplate::{Granted, NameplateClaim};
 use outgoing::{Outgoing, Sealed};
@@ -82,7 +82,8 @@ pub struct Wormhole<R> {
     greeted: bool,
     /// Whether the application knows that the link is lost.
     told_lost: bool,
-    /// Whether the server was asked for what the mailbox holds, and has shown nothing so far.
+    /// Whether the server was asked for what the mailbox holds, and has not shown so far that it
+    /// still holds what it held.
     mailbox_looks_empty: bool,
     ending: Ending,
     outputs: VecDeque<Output<MailboxUrl, Event>>,
@@ -223,7 +224,9 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
         match message {
             ServerMessage::Welcome { welcome } => self.on_welcome(now, welcome)?,
-            ServerMessage::Error { error, orig } => self.on_server_error(&error, &orig.kind)?,
+            ServerMessage::Error { error, orig } => {
+                self.on_server_error(now, &error, &orig.kind)?;
+            }
             ServerMessage::Nameplates { nameplates } => self.on_nameplates(&nameplates),
             ServerMessage::Allocated { nameplate } => self.on_allocated(&nameplate)?,
             ServerMessage::Claimed { mailbox } => self.on_claimed(mailbox)?,
@@ -248,9 +251,11 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
     }
 
-    /// The server has shown all that is in the mailbox.
+    /// The server has shown all that is in the mailbox. If that is nothing, our claim is gone as well,
+    /// and the nameplate may be somebody else's by now: nothing is said about it.
     fn on_pong(&mut self) -> Result<(), WormholeError> {
         if std::mem::take(&mut self.mailbox_looks_empty) && matches!(self.ending, Ending::Running) {
+            self.nameplate.abandon();
             return Err(WormholeError::MailboxLost);
         }
         Ok(())
@@ -270,7 +275,12 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     }
 
     /// The server refused something. While closing, that is as good as done.
-    fn on_server_error(&mut self, error: &str, refused: &str) -> Result<(), WormholeError> {
+    fn on_server_error(
+        &mut self,
+        now: Instant,
+        error: &str,
+        refused: &str,
+    ) -> Result<(), WormholeError> {
         if refused == "list" {
             // Only a convenience was refused.
             self.on_nameplates(&[]);
@@ -281,6 +291,13 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             return Ok(());
         }
         if matches!(self.ending, Ending::Running) {
+            let is_final = FINAL_REFUSALS.contains(&error);
+            if refused == "claim" && self.nameplate.is_reclaiming() && !is_final {
+                // The code has worked before: a busy server may let us in later.
+                let action = self.link.retry(now, &mut self.rng)?;
+                self.act_if_any(action);
+                return Ok(());
+            }
             return Err(WormholeError::ServerRefused(ServerText::new(error)));
         }
         match refused {
@@ -328,8 +345,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
                 }
             }
             Granted::Again => {
-                if !self.mailbox.on_found_again(&mailbox) {
-                    self.leave_notice(mailbox);
+                if !self.mailbox.on_found_again(mailbox) {
                     return Err(WormholeError::MailboxLost);
                 }
                 let messages = self.mailbox.resume();
@@ -340,20 +356,12 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         Ok(())
     }
 
-    /// Tells whoever comes to the mailbox that the nameplate stands for now that we cannot be met
-    /// there. Neither the nameplate nor this mailbox is given back: the notice must still be there
-    /// when a peer comes who was told the code long ago. The server clears both away in time.
-    fn leave_notice(&mut self, mailbox: String) {
-        self.nameplate.abandon();
-        self.mailbox.abandon();
-        let body = HEXLOWER.encode(MAILBOX_LOST);
-        self.say(ClientMessage::Open { mailbox });
-        self.say(ClientMessage::Add { phase: "pake".to_owned(), body });
-    }
-
     fn on_message(&mut self, message: PeerMessage) -> Result<(), WormholeError> {
-        self.mailbox_looks_empty = false;
-        if message.side == self.side {
+        let is_ours = message.side == self.side;
+        if self.mailbox.shows_that_it_is_kept(is_ours) {
+            self.mailbox_looks_empty = false;
+        }
+        if is_ours {
             self.mailbox.on_echo(&message.phase);
             return Ok(());
         }
@@ -364,13 +372,10 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         // Somebody is here: nobody else shall find the way.
         let release = self.nameplate.release();
         self.say_all(release);
-        if let Some(pake) = self.inbox.on_message(message)? {
-            if is_mailbox_lost(&pake) {
-                return Err(WormholeError::PeerMailboxLost);
-            }
-            if let Some(key) = self.key_exchange.on_message(&pake)? {
-                self.on_key(key);
-            }
+        if let Some(pake) = self.inbox.on_message(message)?
+            && let Some(key) = self.key_exchange.on_message(&pake)?
+        {
+            self.on_key(key);
         }
         self.open_messages()
     }
@@ -462,6 +467,9 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             side: self.side.clone(),
             client_version: Some(self.config.client_version.clone()),
         });
+        if !self.mailbox.has_contents() {
+            self.nameplate.doubt();
+        }
         let message = self.nameplate.resume();
         self.say_all(message);
         if !self.nameplate.is_reclaiming() {
@@ -472,8 +480,9 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
     }
 
-    /// Opens the mailbox on a new link. The answer to the ping comes after all that is in it: if
-    /// that is nothing, the server has forgotten the mailbox and has just made a new one.
+    /// Opens the mailbox on a new link. Its name is random, so nobody else can be there by chance.
+    /// The answer to the ping comes after everything that is in the mailbox: if that is nothing, the
+    /// server has forgotten the mailbox and has just made a new one.
     fn enter_again(&mut self) {
         self.mailbox_looks_empty = self.mailbox.expects_contents();
         let mut messages = self.mailbox.resume().into_iter();
@@ -645,6 +654,9 @@ pub const CLOSE_TIMEOUT_UNDELIVERED: Duration = Duration::from_secs(10);
 
 /// Bytes that may wait to be sent before [`Session::wants_input`] says no.
 const ENOUGH_UNSENT: usize = 1 << 20;
+
+/// Refusals of a claim that waiting does not change.
+const FINAL_REFUSALS: [&str; 2] = ["crowded", "reclaimed"];
 
 /// Random bytes in the name of a side.
 const SIDE: usize = 5;

@@ -20,9 +20,6 @@ pub enum Error {
     /// the server keeps unused codes, or the server lost its data.
     #[error("the mailbox server has forgotten this code")]
     MailboxLost,
-    /// The same happened to the peer.
-    #[error("the mailbox server had forgotten this code when the other side came back")]
-    PeerMailboxLost,
     /// The peer, or somebody in its place, broke the protocol.
     #[error("the other side misbehaved: {0}")]
     PeerMisbehaved(#[from] PeerMisbehaved),
@@ -48,7 +45,6 @@ impl Error {
     pub(super) fn new(error: WormholeError, failure: Option<&LinkFailure>) -> Self {
         match error {
             WormholeError::MailboxLost => Self::MailboxLost,
-            WormholeError::PeerMailboxLost => Self::PeerMailboxLost,
             WormholeError::PeerMisbehaved(what) => Self::PeerMisbehaved(what),
             WormholeError::ServerMisbehaved(what) => Self::ServerMisbehaved(what),
             WormholeError::ServerRefused(text) => Self::ServerRefused(text),

@@ -14,9 +14,6 @@ pub enum WormholeError {
     /// The server has forgotten our mailbox while the link to it was lost.
     #[error("the mailbox server has forgotten the mailbox of this code")]
     MailboxLost,
-    /// The same happened to the peer, which came back to another mailbox: ours.
-    #[error("the mailbox server has forgotten the other side's mailbox of this code")]
-    PeerMailboxLost,
     /// The peer, or somebody in its place, broke the protocol.
     #[error("peer misbehaved: {0}")]
     PeerMisbehaved(#[from] PeerMisbehaved),
@@ -47,7 +44,6 @@ impl WormholeError {
             Self::Unwelcome(_) => Mood::Unwelcome,
             Self::ApiMisuse(_)
             | Self::MailboxLost
-            | Self::PeerMailboxLost
             | Self::ServerMisbehaved(_)
             | Self::ServerRefused(_)
             | Self::ServerUnreachable => Mood::Errory,

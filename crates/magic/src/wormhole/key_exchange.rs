@@ -71,19 +71,6 @@ impl KeyExchange {
     }
 }
 
-/// What a side leaves in a mailbox that it came to by mistake: the server had forgotten its own. It
-/// stands in place of a `pake` message, which makes every other client give up at once, too.
-pub(super) const MAILBOX_LOST: &[u8] = br#"{"mailbox_lost":true}"#;
-
-/// Whether a `pake` message is [`MAILBOX_LOST`].
-pub(super) fn is_mailbox_lost(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Body {
-        mailbox_lost: bool,
-    }
-    serde_json::from_slice(body).is_ok_and(|Body { mailbox_lost }| mailbox_lost)
-}
-
 fn decode(body: &[u8]) -> Result<Vec<u8>, PeerMisbehaved> {
     let body: PakeBody = serde_json::from_slice(body).map_err(|_| PeerMisbehaved::PakeMalformed)?;
     HEXLOWER_PERMISSIVE.decode(body.pake_v1.as_bytes()).map_err(|_| PeerMisbehaved::PakeMalformed)

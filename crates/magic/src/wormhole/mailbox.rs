@@ -30,6 +30,8 @@ pub(super) struct MailboxVisit {
     unseen_bytes: usize,
     /// Whether the server is known to have stored anything in it, of ours or of the peer.
     has_contents: bool,
+    /// Whether the server is known to have stored anything of ours.
+    has_ours: bool,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,7 @@ impl MailboxVisit {
             unseen: VecDeque::new(),
             unseen_bytes: 0,
             has_contents: false,
+            has_ours: false,
         }
     }
 
@@ -74,24 +77,31 @@ impl MailboxVisit {
         self.resume()
     }
 
-    /// The server names the mailbox on a new link. Returns whether all that was stored is in it.
-    pub(super) fn on_found_again(&mut self, found: &str) -> bool {
+    /// The nameplate stands for this mailbox on a new link. Returns whether it is the same one. If
+    /// it is not, ours is lost, and the claim took a seat in the one that was found: leave that one.
+    pub(super) fn on_found_again(&mut self, found: String) -> bool {
         let (State::Open { mailbox } | State::Closing { mailbox, .. }) = &mut self.state else {
             return true;
         };
-        if mailbox == found {
-            return true;
-        }
-        if !self.has_contents {
-            // Nothing is lost, and nobody has had a guess at the code.
-            found.clone_into(mailbox);
-        }
-        !self.has_contents
+        let is_same = *mailbox == found;
+        *mailbox = found;
+        is_same
     }
 
     /// The peer's message came out of it.
     pub(super) const fn on_peer_message(&mut self) {
         self.has_contents = true;
+    }
+
+    /// Whether the server is known to have stored anything in it.
+    pub(super) const fn has_contents(&self) -> bool {
+        self.has_contents
+    }
+
+    /// Whether a message that the server shows on a new link, of ours or of the peer, is one that it
+    /// has kept. The peer may have put its message into a new mailbox of the same name.
+    pub(super) const fn shows_that_it_is_kept(&self, is_ours: bool) -> bool {
+        is_ours || !self.has_ours
     }
 
     /// Whether the server would show something if the mailbox were opened now.
@@ -116,6 +126,7 @@ impl MailboxVisit {
     /// A message of ours came back: the server has it for good.
     pub(super) fn on_echo(&mut self, phase: &str) {
         self.has_contents = true;
+        self.has_ours = true;
         self.unseen.retain(|added| added.phase != phase);
         self.unseen_bytes = self.unseen.iter().map(|added| added.body.len()).sum();
     }

@@ -3,8 +3,8 @@
 //! It does not know what mailbox the nameplate stands for. Every method that changes what the
 //! server should know returns the message that says so; a message that cannot be sent because
 //! there is no link is simply dropped, for [`NameplateClaim::resume`] says it again on the next.
-//! A claim that was granted is repeated there, too: the server may have given the nameplate to
-//! somebody else meanwhile, and the mailbox it names now tells.
+//! A claim that was granted is repeated only after [`NameplateClaim::doubt`]: if the nameplate has
+//! become somebody else's meanwhile, the claim takes a seat in that person's mailbox.
 
 use crate::code::Nameplate;
 use crate::mailbox::ClientMessage;
@@ -19,7 +19,7 @@ use crate::mailbox::ClientMessage;
 /// | Allocating | allocated | claim | Claiming |
 /// | Claiming | claimed | | Claimed |
 /// | Claiming, closing | claimed | release | Releasing |
-/// | Claimed | resume | claim | Reclaiming |
+/// | Claimed | doubt | | Reclaiming |
 /// | Reclaiming | claimed | | Claimed |
 /// | Claimed, Reclaiming | release, close | release | Releasing |
 /// | Releasing | released | | Done |
@@ -102,6 +102,13 @@ impl NameplateClaim {
         }
     }
 
+    /// The link was lost, and only the nameplate can show whether our mailbox still exists.
+    pub(super) fn doubt(&mut self) {
+        if let State::Claimed(nameplate) = &self.state {
+            self.state = State::Reclaiming(nameplate.clone());
+        }
+    }
+
     /// Whether it is being found out that the nameplate is still ours.
     pub(super) const fn is_reclaiming(&self) -> bool {
         matches!(self.state, State::Reclaiming(_))
@@ -152,11 +159,8 @@ impl NameplateClaim {
         matches!(self.state, State::Done)
     }
 
-    /// What to say on a new link: whatever was not answered on the last, or has to be asked again.
-    pub(super) fn resume(&mut self) -> Option<ClientMessage> {
-        if let State::Claimed(nameplate) = &self.state {
-            self.state = State::Reclaiming(nameplate.clone());
-        }
+    /// What to say on a new link: whatever was not answered on the last, or is in doubt.
+    pub(super) fn resume(&self) -> Option<ClientMessage> {
         match &self.state {
             State::Allocating => Some(ClientMessage::Allocate),
             State::Claiming(nameplate) | State::Reclaiming(nameplate) => {
@@ -203,17 +207,23 @@ mod tests {
     }
 
     #[test]
-    fn a_granted_claim_is_repeated_on_a_new_link_until_the_nameplate_is_given_back() {
+    fn a_granted_claim_is_repeated_only_while_it_is_in_doubt() {
         let mut nameplate = NameplateClaim::new();
+        nameplate.doubt();
         nameplate.claim(four());
+        nameplate.doubt();
+        assert!(!nameplate.is_reclaiming(), "it was never granted");
         nameplate.on_claimed();
+        assert_eq!(nameplate.resume(), None);
+        nameplate.doubt();
         for _ in 0..2 {
             assert_eq!(nameplate.resume(), claim());
             assert!(nameplate.is_reclaiming());
         }
         assert_eq!(nameplate.on_claimed(), Granted::Again);
         assert!(!nameplate.is_reclaiming());
-        nameplate.resume();
+        assert_eq!(nameplate.resume(), None);
+        nameplate.doubt();
         assert_eq!(nameplate.close(true), release());
         assert_eq!(nameplate.on_claimed(), Granted::Unexpected);
         assert!(nameplate.on_released());

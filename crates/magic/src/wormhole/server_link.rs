@@ -25,6 +25,7 @@ use crate::mailbox::{ClientMessage, MailboxUrl, Welcome};
 /// | `ExpectWelcome` | welcome that demands work | | Working |
 /// | Working | time | [stamp] | Working, or Ready |
 /// | Working, Ready | closed | lost | Waiting |
+/// | Ready | retry | close, lost | Waiting |
 ///
 /// The pauses between attempts grow until a link was useful: it lasted for a while, and the server
 /// answered something on it. A server that welcomes everybody and then hangs up must not be called
@@ -162,6 +163,16 @@ impl ServerLink {
             return Ok(None);
         }
         self.on_failure(None, now, rng)
+    }
+
+    /// Gives up the link that is ready and opens another one later: the server is too busy now.
+    pub(super) fn retry(
+        &mut self,
+        now: Instant,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Option<Action>, WormholeError> {
+        let Some(link) = self.ready() else { return Ok(None) };
+        self.on_failure(Some(link), now, rng)
     }
 
     /// Stops waiting before the next attempt: there is hurry.

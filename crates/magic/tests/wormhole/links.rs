@@ -117,8 +117,7 @@ fn what_was_not_answered_is_said_again_and_nothing_else() {
     let side = desk.wormhole.side().to_owned();
     desk.show(&side, "pake", "");
     relink(&mut desk);
-    desk.hear(json!({"type": "claimed", "mailbox": "m"}));
-    assert_eq!(desk.said_in_short(), ["bind", "claim", "open"]);
+    assert_eq!(desk.said_in_short(), ["bind", "open", "ping"]);
 }
 
 #[test]
@@ -260,43 +259,106 @@ fn back_with_contents() -> Desk {
     desk.show(&side, "pake", "");
     desk.said();
     relink(&mut desk);
+    desk
+}
+
+#[test]
+fn a_new_link_to_a_mailbox_with_contents_repeats_no_claim() {
+    let mut desk = back_with_contents();
+    assert_eq!(desk.said_in_short(), ["bind", "open", "ping"]);
+    let side = desk.wormhole.side().to_owned();
+    desk.show(&side, "pake", "");
+    desk.hear(json!({"type": "pong"}));
+    assert_eq!(desk.error, None);
+    let peer = Peer::start(&code()).1;
+    desk.show("peer", "pake", &crate::desk::pake_body(&peer));
+    assert_eq!(desk.said_in_short(), ["release", "add version"], "the nameplate is still ours");
+}
+
+#[test]
+fn a_lost_mailbox_is_reported_and_a_stranger_at_its_nameplate_neither_crowded_nor_told() {
+    let mut desk = back_with_contents();
+    let link = desk.link();
+    desk.hear(json!({"type": "pong"}));
+    assert_eq!(desk.error, Some(WormholeError::MailboxLost));
+    assert_eq!(desk.closed, [link]);
+    let said = desk.said();
+    let [_, open, _, close] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(*open, json!({"type": "open", "mailbox": "m"}));
+    assert_eq!(*close, json!({"type": "close", "mailbox": "m", "mood": "errory"}));
+}
+
+#[test]
+fn a_mailbox_that_only_the_peer_has_filled_again_is_lost() {
+    let mut desk = back_with_contents();
+    desk.show("peer", "pake", &crate::desk::pake_body(&Peer::start(&code()).1));
+    desk.hear(json!({"type": "pong"}));
+    assert_eq!(desk.error, Some(WormholeError::MailboxLost));
+}
+
+/// In a mailbox that is not known to hold anything, on a link that was lost and opened again.
+fn back_without_contents() -> Desk {
+    let mut desk = Desk::in_mailbox(&code());
+    desk.said();
+    relink(&mut desk);
     assert_eq!(desk.said_in_short(), ["bind", "claim"]);
     desk
 }
 
 #[test]
-fn a_side_whose_mailbox_was_forgotten_gives_up_and_leaves_a_notice_for_the_other() {
-    let mut desk = back_with_contents();
-    let link = desk.link();
+fn nothing_is_put_into_another_mailbox_that_the_nameplate_stands_for_now() {
+    let mut desk = back_without_contents();
     desk.hear(json!({"type": "claimed", "mailbox": "another"}));
     assert_eq!(desk.error, Some(WormholeError::MailboxLost));
-    assert_eq!(desk.closed, [link]);
-    let said = desk.said();
-    let [open, add] = &said[..] else { panic!("{said:?}") };
-    assert_eq!(*open, json!({"type": "open", "mailbox": "another"}));
-    // The other side, which comes to that mailbox before or after this, gives up, too.
-    let mut other = Desk::welcomed();
-    other.command(Command::SetCode(code()));
-    other.hear(json!({"type": "claimed", "mailbox": "another"}));
-    other.show("first-side", "pake", add["body"].as_str().unwrap());
-    assert_eq!(other.error, Some(WormholeError::PeerMailboxLost));
+    let close = json!({"type": "close", "mailbox": "another", "mood": "errory"});
+    assert_eq!(desk.said(), [json!({"type": "release", "nameplate": "4"}), close]);
+}
+
+#[test]
+fn a_repeated_claim_that_a_busy_server_refuses_is_made_again_later() {
+    let mut desk = back_without_contents();
+    let busy = "too many claims from your address, try again later";
+    for refusals in 1..=5 {
+        let link = desk.link();
+        desk.hear(json!({"type": "error", "error": busy, "orig": {"type": "claim"}}));
+        assert_eq!((&desk.error, desk.closed.len()), (&None, refusals));
+        desk.pass(Duration::from_secs(12));
+        assert_ne!(desk.link(), link);
+        desk.open_link();
+        desk.hear(json!({"type": "welcome", "welcome": {}}));
+        assert_eq!(desk.said_in_short(), ["bind", "claim"]);
+    }
+    desk.hear(json!({"type": "claimed", "mailbox": "m"}));
+    assert_eq!(desk.said_in_short(), ["open", "add pake"]);
 }
 
 #[test]
 fn a_nameplate_that_others_use_now_is_refused_on_the_next_link() {
-    let mut desk = back_with_contents();
+    let mut desk = back_without_contents();
     desk.hear(json!({"type": "error", "error": "crowded", "orig": {"type": "claim"}}));
     assert!(matches!(desk.error, Some(WormholeError::ServerRefused(_))), "{:?}", desk.error);
 }
 
 #[test]
-fn another_mailbox_is_taken_as_long_as_nothing_was_in_the_first() {
-    let mut desk = Desk::in_mailbox(&code());
-    desk.said();
+fn a_first_claim_that_is_refused_ends_the_wormhole() {
+    let mut desk = Desk::welcomed();
+    desk.command(Command::SetCode(code()));
     relink(&mut desk);
-    desk.hear(json!({"type": "claimed", "mailbox": "another"}));
-    assert_eq!(desk.error, None);
-    assert_eq!(desk.said_in_short(), ["bind", "claim", "open", "add pake"]);
+    desk.hear(json!({"type": "error", "error": "try again later", "orig": {"type": "claim"}}));
+    assert!(matches!(desk.error, Some(WormholeError::ServerRefused(_))), "{:?}", desk.error);
+}
+
+#[test]
+fn what_waits_when_the_link_comes_back_is_said_before_closing() {
+    let (mut desk, _peer) = Desk::with_peer();
+    desk.lose_link();
+    desk.command(Command::Send(b"bye".to_vec()));
+    desk.pass(Duration::from_secs(2));
+    desk.open_link();
+    desk.hear(json!({"type": "welcome", "welcome": {}}));
+    desk.command(Command::Close(None));
+    let said = desk.said_in_short();
+    assert!(said.ends_with(&["add 0".into(), "close".into()]), "{said:?}");
 }
 
 #[test]
@@ -318,7 +380,9 @@ fn a_mailbox_that_was_forgotten_after_both_had_met_is_noticed() {
     assert_eq!(desk.error, Some(WormholeError::MailboxLost));
     // One that still holds something is the same one, and so may be one that cannot be asked.
     let (mut desk, peer) = met();
+    let side = desk.wormhole.side().to_owned();
     peer.say(&mut desk, "version", br#"{"app_versions": {}}"#);
+    desk.show(&side, "pake", "");
     desk.hear(json!({"type": "pong"}));
     assert_eq!(desk.error, None);
     let (mut desk, _) = met();
