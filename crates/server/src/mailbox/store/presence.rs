@@ -54,16 +54,22 @@ impl Presence {
         Self { started, mailboxes: HashMap::new(), stored, undo: Vec::new() }
     }
 
-    /// Whether there is room for `bytes` more of this address. It may have as much as it leaves free.
+    /// Whether there is room for `bytes` more of this address. It may have as much as it leaves free,
+    /// and [`ALWAYS`] while the reserve lasts: however many addresses fill the database, a newcomer
+    /// can still store what an ordinary rendezvous needs.
     pub(super) fn check(&self, address: &Held, bytes: u64, quota: Quota) -> Result<(), Refusal> {
         let own = address.stored.load(Ordering::Relaxed).saturating_add(bytes);
         if quota.per_address > 0 && own > quota.per_address {
             return Err(Refusal::TooMuchStored);
         }
-        if quota.database > 0 && self.stored.saturating_add(own) > quota.database {
-            return Err(Refusal::StorageFull);
+        if quota.database == 0 || self.stored.saturating_add(own) <= quota.database {
+            return Ok(());
         }
-        Ok(())
+        let with_reserve = quota.database.saturating_add(quota.database / PARTS_PER_RESERVE);
+        if own <= ALWAYS && self.stored.saturating_add(bytes) <= with_reserve {
+            return Ok(());
+        }
+        Err(Refusal::StorageFull)
     }
 
     /// Somebody of this address uses a mailbox that holds so many bytes.
@@ -164,6 +170,13 @@ impl Presence {
 /// How long after a start clients may take to come back: twice the longest pause between two tries of
 /// the usual ones.
 const COMING_BACK: Duration = Duration::from_secs(120);
+
+/// Bytes that an address may have stored although the database is full, while the reserve lasts.
+const ALWAYS: u64 = 64 << 10;
+
+/// The reserve for that is the limit of the database, divided by this. With the usual limit it is
+/// enough for 2,048 addresses that take all they may, and for far more that behave as usual.
+const PARTS_PER_RESERVE: u64 = 8;
 
 /// Mailboxes for which there may be room without any.
 const SLACK: usize = 1000;

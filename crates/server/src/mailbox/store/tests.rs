@@ -483,7 +483,7 @@ fn an_address_has_so_much_stored_and_no_more_and_others_have_their_own() {
 
 #[test]
 fn the_database_has_its_limit_and_leaves_room_for_small_things() {
-    let mut scratch = with_quota("full", 0, 200_000);
+    let mut scratch = with_quota("full", 0, 2_000_000);
     let addresses: [Arc<Held>; 3] = Default::default();
     let stored: Vec<usize> = addresses
         .iter()
@@ -495,10 +495,41 @@ fn the_database_has_its_limit_and_leaves_room_for_small_things() {
         })
         .collect();
     // Each gets half of what is left.
-    assert_eq!(stored, [10, 5, 2], "each gets about half of what is left");
+    assert_eq!(stored, [99, 50, 25], "each gets about half of what is left");
     let (who, newcomer) = (who("d"), Arc::default());
     let by = Caller { address: &newcomer, ..caller(&who, 1.0) };
     scratch.store().allocate(by).unwrap();
+}
+
+#[test]
+fn the_reserve_for_newcomers_is_bounded_and_theirs_alone() {
+    let mut scratch = with_quota("reserve", 0, 2_000_000);
+    let addresses: [Arc<Held>; 20] = Default::default();
+    for (number, address) in addresses.iter().enumerate() {
+        fill_up(&mut scratch, address, &format!("m{number}"));
+    }
+    let stored = |addresses: &[Arc<Held>]| -> u64 {
+        addresses.iter().map(|address| address.stored.load(Ordering::Relaxed)).sum()
+    };
+    let before = stored(&addresses);
+    assert!((2_000_000..=2_250_000).contains(&before), "{before} bytes");
+    // An address that has more than the minimum gets nothing of the reserve.
+    let full = Err(StoreError::Refused(Refusal::StorageFull));
+    assert_eq!(fill(&mut scratch, &addresses[0], "m0"), full);
+}
+
+#[test]
+fn a_newcomer_gets_no_more_than_its_minimum_of_a_full_database() {
+    let mut scratch = with_quota("minimum", 0, 2_000_000);
+    let addresses: [Arc<Held>; 6] = Default::default();
+    for (number, address) in addresses.iter().enumerate() {
+        fill_up(&mut scratch, address, &format!("m{number}"));
+    }
+    let (who, newcomer) = (who("n"), Arc::<Held>::default());
+    let by = Caller { address: &newcomer, ..caller(&who, 1.0) };
+    scratch.store().allocate(by).unwrap();
+    let (added, refusal) = fill_up(&mut scratch, &newcomer, "n");
+    assert_eq!((added, refusal), (6, StoreError::Refused(Refusal::StorageFull)));
 }
 
 #[test]
