@@ -57,7 +57,7 @@ impl Link {
     pub(super) async fn finish(self, farewell: Vec<Vec<u8>>) {
         let goodbye = async {
             match &self {
-                Self::Tcp(stream) => write_all(stream, &farewell.concat()).await?,
+                Self::Tcp(stream) => write_all(stream, &farewell.concat(), || {}).await?,
                 // Sent by the close.
                 Self::WebSocket(socket) => {
                     let mut socket = lock(socket);
@@ -123,12 +123,20 @@ pub(super) async fn readable(stream: &TcpStream) -> io::Result<()> {
     poll_fn(|cx| stream.poll_read_ready(cx)).await
 }
 
-/// Writes everything. Only one task may write at a time.
-pub(super) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+/// Writes everything, and says each time when the system has `taken` some of it. Only one task may
+/// write at a time.
+pub(super) async fn write_all(
+    stream: &TcpStream,
+    mut bytes: &[u8],
+    taken: impl Fn(),
+) -> io::Result<()> {
     while !bytes.is_empty() {
         poll_fn(|cx| stream.poll_write_ready(cx)).await?;
         match stream.try_write(bytes) {
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Ok(count) => {
+                bytes = bytes.get(count..).unwrap_or_default();
+                taken();
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }

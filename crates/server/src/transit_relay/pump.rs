@@ -5,7 +5,8 @@
 //! copying. A silent pair holds no buffer and no pipe.
 //!
 //! Once one side has gone, the other gets the last bytes, and whatever it sends meanwhile is read and
-//! discarded: many programs read nothing while they cannot write. The [`ending`] bounds how long that takes.
+//! discarded: many programs read nothing while they cannot write. The [`ending`] bounds how long that
+//! takes: a survivor that takes bytes has more time than one that does not.
 
 mod copy;
 mod ending;
@@ -34,7 +35,7 @@ pub(super) struct Tools {
     /// Zero is no limit.
     bytes_per_second: u64,
     /// How long a pair may last after one of its links has gone.
-    last_bytes: Duration,
+    last_bytes: ending::Limits,
     pub(super) counters: Arc<Counters>,
     #[cfg(target_os = "linux")]
     pipes: splice::Pipes,
@@ -95,10 +96,17 @@ impl Tools {
         }
     }
 
-    /// Another limit on how long a pair may last after one of its links has gone.
+    /// Another limit on how long a pair may last after one of its links has gone, whatever the other
+    /// takes meanwhile.
     #[cfg(test)]
     pub(super) const fn last_bytes_within(&mut self, limit: Duration) {
-        self.last_bytes = limit;
+        self.last_bytes = ending::Limits { silence: limit, total: limit };
+    }
+
+    /// Another limit on how long it may last while the other takes nothing.
+    #[cfg(test)]
+    pub(super) const fn silent_for(&mut self, limit: Duration) {
+        self.last_bytes.silence = limit;
     }
 
     /// Never splices, as on a system that cannot.
@@ -137,14 +145,24 @@ impl Meter<'_> {
         if let Some(until) = pause {
             if source.has_closed() {
                 self.pair.ending.begin();
+                self.pair.ending.progress(until.into());
             }
             // Boxed: a timer is large, and most pairs never need one.
             Box::pin(tokio::time::sleep_until(until.into())).await;
         }
     }
 
+    /// Takes note that the other side has taken some of the bytes of the `source`. After the end of the
+    /// source only these count: a link that has gone halfway may still take bytes itself.
+    fn taken(&self, source: End<'_>) {
+        let ending = &self.pair.ending;
+        if ending.has_begun() && source.has_closed() {
+            ending.progress(Instant::now().into());
+        }
+    }
+
     /// Waits until the `write` of the source's bytes is done: as long as it takes while the source is
-    /// there, and until the [`Ending`] is over when it has gone.
+    /// there, and until the [`Ending`] is over when it has gone. The write says what is [taken](Self::taken).
     async fn hand_on<E>(
         &self,
         source: End<'_>,
@@ -178,8 +196,8 @@ pub(super) async fn carry(first: &mut Arrived, second: &mut Arrived, tools: &Too
     let ends = (End::of(&first.link), End::of(&second.link));
     if let (Link::Tcp(one), Link::Tcp(two)) = (&first.link, &second.link) {
         // A failure shows again when bytes are to be carried.
-        let _: io::Result<()> = link::write_all(one, &to_first.concat()).await;
-        let _: io::Result<()> = link::write_all(two, &to_second.concat()).await;
+        let _: io::Result<()> = link::write_all(one, &to_first.concat(), || {}).await;
+        let _: io::Result<()> = link::write_all(two, &to_second.concat(), || {}).await;
         let (there, back) = (carry_tcp(one, two, &there), carry_tcp(two, one, &back));
         until_over(there, back, ends, &pair.ending).await;
     } else {
@@ -292,6 +310,8 @@ const MIN_PIECE: usize = 4 << 10;
 /// Pieces in a second of a pair whose pace is limited.
 const PIECES_PER_SECOND: u64 = 8;
 
-/// How long a pair may last after one of its links has gone. Our choice: what the system holds for a
-/// link is a few megabytes at most, and a peer that is left alone can do nothing with them but end.
-const LAST_BYTES: Duration = Duration::from_secs(30);
+/// How long a pair may last after one of its links has gone. Our choice: a peer that takes nothing for
+/// so long has gone, too, and what the system holds for a link is a few megabytes, which take a slow
+/// peer minutes.
+const LAST_BYTES: ending::Limits =
+    ending::Limits { silence: Duration::from_secs(30), total: Duration::from_secs(600) };

@@ -72,6 +72,11 @@ impl WebSocket {
         self.stream.tcp()
     }
 
+    /// Bytes that wait to be sent.
+    pub(super) const fn unsent(&self) -> usize {
+        self.out.unsent()
+    }
+
     /// Waits for the next part: the whole message, if it is the first. `None` if there will be none:
     /// the link has closed, failed, or carried text, which the reference does not put up with either.
     ///

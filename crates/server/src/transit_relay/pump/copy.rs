@@ -21,8 +21,9 @@ pub(super) async fn burst(
 ) -> Result<(), Stopped> {
     let mut buffer = vec![0; BUFFER.min(meter.piece())];
     while let Some(piece) = read_now(source, &mut buffer)? {
-        meter.hand_on(End::Tcp(source), link::write_all(sink, piece)).await?;
-        meter.carried(piece.len(), End::Tcp(source)).await;
+        let from = End::Tcp(source);
+        meter.hand_on(from, link::write_all(sink, piece, || meter.taken(from))).await?;
+        meter.carried(piece.len(), from).await;
         // A pair that always has more must not keep its thread from the others.
         tokio::task::consume_budget().await;
     }

@@ -1,39 +1,114 @@
 //! How long a pair may last after one of its links has gone.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// How long the last bytes of a link that has gone may take.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::transit_relay) struct Limits {
+    /// Without any byte that the other side takes.
+    pub(in crate::transit_relay) silence: Duration,
+    /// However many bytes it takes.
+    pub(in crate::transit_relay) total: Duration,
+}
+
 /// The end of a pair: not begun, begun, or over.
 #[derive(Debug)]
 pub(in crate::transit_relay) struct Ending {
-    limit: Duration,
-    deadline: OnceLock<Instant>,
+    limits: Limits,
+    begun: OnceLock<Instant>,
+    /// Milliseconds from the beginning to the last progress.
+    progress: AtomicU64,
 }
 
 impl Ending {
-    /// An ending that takes at most `limit` once it has begun.
-    pub(super) const fn new(limit: Duration) -> Self {
-        Self { limit, deadline: OnceLock::new() }
+    /// An ending that takes no longer than these `limits` once it has begun.
+    pub(super) const fn new(limits: Limits) -> Self {
+        Self { limits, begun: OnceLock::new(), progress: AtomicU64::new(0) }
     }
 
     /// Begins, unless it has begun before.
     pub(super) fn begin(&self) {
-        self.deadline();
+        self.begun();
+    }
+
+    /// Whether it has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.get().is_some()
+    }
+
+    /// The other side takes bytes, or could not before `moment`: the silence counts from then.
+    pub(super) fn progress(&self, moment: Instant) {
+        let Some(begun) = self.begun.get() else { return };
+        let since = moment.saturating_duration_since(*begun).as_millis();
+        self.progress.fetch_max(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Whether its time has passed.
     pub(super) fn is_over(&self) -> bool {
-        self.deadline.get().is_some_and(|deadline| *deadline <= Instant::now())
+        self.has_begun() && self.deadline() <= Instant::now()
     }
 
     /// Begins, unless it has begun before, and waits for `work` until its time has passed; `None` then.
     pub(super) async fn limit<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::time::timeout_at(self.deadline(), work).await.ok()
+        let mut work = std::pin::pin!(work);
+        loop {
+            let done = tokio::time::timeout_at(self.deadline(), work.as_mut()).await;
+            // Progress moves the deadline.
+            if done.is_ok() || self.is_over() {
+                return done.ok();
+            }
+        }
+    }
+
+    fn begun(&self) -> Instant {
+        *self.begun.get_or_init(Instant::now)
     }
 
     fn deadline(&self) -> Instant {
-        *self.deadline.get_or_init(|| Instant::now() + self.limit)
+        let progress = Duration::from_millis(self.progress.load(Ordering::Relaxed));
+        self.begun() + progress.saturating_add(self.limits.silence).min(self.limits.total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits =
+        Limits { silence: Duration::from_secs(30), total: Duration::from_secs(600) };
+
+    async fn taken_every(pause: Duration) -> Duration {
+        let (ending, start) = (Ending::new(LIMITS), Instant::now());
+        let taking = async {
+            loop {
+                tokio::time::sleep(pause).await;
+                ending.progress(Instant::now());
+            }
+        };
+        assert_eq!(ending.limit::<()>(taking).await, None);
+        assert!(ending.is_over());
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_over_after_a_silence_or_after_a_long_time() {
+        let about = |elapsed: Duration| (elapsed.as_secs_f64() / 10.0).round() * 10.0;
+        assert_eq!(about(taken_every(Duration::from_secs(3600)).await), 30.0);
+        assert_eq!(about(taken_every(Duration::from_secs(29)).await), 600.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_the_relay_makes_is_no_silence() {
+        let (ending, pause) = (Ending::new(LIMITS), Duration::from_secs(100));
+        ending.begin();
+        ending.progress(Instant::now() + pause);
+        tokio::time::sleep(pause).await;
+        assert!(!ending.is_over());
+        tokio::time::sleep(LIMITS.silence).await;
+        assert!(ending.is_over());
     }
 }

@@ -107,8 +107,9 @@ impl Lease<'_> {
         }
     }
 
-    /// Empties the pipe, waiting for the other side where it must.
-    async fn empty(&mut self, sink: &TcpStream) -> io::Result<()> {
+    /// Empties the pipe, waiting for the other side where it must, and says each time when that has
+    /// `taken` something.
+    async fn empty(&mut self, sink: &TcpStream, taken: impl Fn()) -> io::Result<()> {
         let Some(pipe) = &self.pipe else { return Ok(()) };
         while self.left > 0 {
             let left = self.left;
@@ -119,6 +120,7 @@ impl Lease<'_> {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => self.left = left.saturating_sub(count),
             }
+            taken();
         }
         Ok(())
     }
@@ -146,8 +148,9 @@ pub(super) async fn burst(
             }
             Err(_) => return Err(Stopped::SourceEnded),
         };
-        meter.hand_on(End::Tcp(source), pipe.empty(sink)).await?;
-        meter.carried(count, End::Tcp(source)).await;
+        let from = End::Tcp(source);
+        meter.hand_on(from, pipe.empty(sink, || meter.taken(from))).await?;
+        meter.carried(count, from).await;
         // A pair that always has more must not keep its thread from the others.
         tokio::task::consume_budget().await;
     }

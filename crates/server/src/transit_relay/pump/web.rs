@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Mutex;
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -34,7 +35,9 @@ pub(super) async fn carry(source: End<'_>, sink: End<'_>, meter: &Meter<'_>) -> 
             next = source.next_at_hand();
         }
         // Boxed: it has timers, and most of the time nothing waits to be handed on.
-        if let Err(stopped) = Box::pin(meter.hand_on(source, sink.send(&bytes))).await {
+        if let Err(stopped) =
+            Box::pin(meter.hand_on(source, sink.send(&bytes, || meter.taken(source)))).await
+        {
             return stopped;
         }
         drop(bytes);
@@ -108,7 +111,7 @@ impl<'a> End<'a> {
         for message in words {
             self.add(&mut bytes, Part::whole(message));
         }
-        let _: io::Result<()> = self.send(&bytes).await;
+        let _: io::Result<()> = self.send(&bytes, || {}).await;
     }
 
     /// Adds a part to what is to be sent: to the `bytes`, unless they need a frame.
@@ -120,11 +123,26 @@ impl<'a> End<'a> {
         }
     }
 
-    /// Hands on what was added, and waits until the system has taken it.
-    async fn send(self, bytes: &[u8]) -> io::Result<()> {
+    /// Hands on what was added, and waits until the system has taken it; says each time when it has
+    /// `taken` some of it.
+    async fn send(self, bytes: &[u8], taken: impl Fn()) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => link::write_all(stream, bytes).await,
-            Self::WebSocket(socket) => poll_fn(|cx| link::lock(socket).poll_send(cx)).await,
+            Self::Tcp(stream) => link::write_all(stream, bytes, taken).await,
+            Self::WebSocket(socket) => {
+                let mut left = link::lock(socket).unsent();
+                let send = |cx: &mut Context<'_>| {
+                    let (sent, now_left) = {
+                        let mut socket = link::lock(socket);
+                        (socket.poll_send(cx), socket.unsent())
+                    };
+                    if now_left < left {
+                        taken();
+                    }
+                    left = now_left;
+                    sent
+                };
+                poll_fn(send).await
+            }
         }
     }
 }

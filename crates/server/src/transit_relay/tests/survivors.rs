@@ -102,6 +102,48 @@ async fn a_survivor_that_reads_too_slowly_is_closed_in_time() {
 }
 
 #[tokio::test]
+async fn a_survivor_that_reads_slowly_but_steadily_gets_everything() {
+    let silence = Duration::from_millis(1500);
+    for splices in [true, false] {
+        let world = World::with(&config(), Patience::default(), |service| {
+            let tools = Arc::get_mut(&mut service.tools).unwrap();
+            tools.silent_for(silence);
+            if !splices {
+                tools.copy_always();
+            }
+        });
+        let (mut one, mut two) = world.pair().await;
+        SockRef::from(&one).set_send_buffer_size(64 << 10).unwrap();
+        let bytes = pattern(64 << 20);
+        let sent = bulk::write_until_stuck(&mut one, &bytes).await;
+        SockRef::from(&one).shutdown(std::net::Shutdown::Write).unwrap();
+        // It takes several times as long as the silence that ends a pair.
+        let (start, mut heard) = (Instant::now(), Vec::new());
+        let mut piece = vec![0; sent / 60];
+        while let Ok(count @ 1..) = two.read(&mut piece).await {
+            heard.extend_from_slice(&piece[..count]);
+            tokio::time::sleep(Duration::from_millis(80)).await;
+        }
+        assert!(start.elapsed() > 2 * silence, "{:?}", start.elapsed());
+        assert!(heard == bytes[..sent], "{} of {sent}", heard.len());
+    }
+}
+
+#[tokio::test]
+async fn a_pair_whose_pace_is_limited_keeps_its_last_bytes() {
+    let config = Config { bytes_per_second: 16 << 10, ..config() };
+    let world = World::with(&config, Patience::default(), |service| {
+        Arc::get_mut(&mut service.tools).unwrap().silent_for(Duration::from_millis(100));
+    });
+    let (mut one, mut two) = world.pair().await;
+    let bytes = pattern(64 << 10);
+    one.write_all(&bytes).await.unwrap();
+    drop(one);
+    // Each pause of the relay is longer than the silence that ends a pair.
+    assert!(heard_to_the_end(&mut two).await == bytes);
+}
+
+#[tokio::test]
 async fn the_bytes_of_a_half_closed_link_arrive_although_its_partner_is_still_sending() {
     for world in both_ways(Duration::from_secs(3600)) {
         let (mut one, mut two) = world.pair().await;
