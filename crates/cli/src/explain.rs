@@ -138,7 +138,7 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
                 .hint("take it anyway with --max-entries NUMBER")
         }
         Error::TooManyFolders(most) => Failure::new(format!(
-            "the offered folder has more than {most} folders, more than its size and number of files justify"
+            "the offered folder has more than {most} folders and empty files, more than its size and its other files justify"
         ))
         .hint("take it anyway with --max-entries NUMBER"),
         Error::Unsendable(unsendable) => cannot_send(unsendable),

@@ -82,9 +82,12 @@ pub enum Error {
     /// [`Settings::max_entries`](super::Settings::max_entries) allows.
     #[error("more than {0} files and folders are offered")]
     TooManyEntries(u64),
-    /// The offered folder has more folders than this number, which is all that an offer of so few bytes
-    /// and files may have unless [`Settings::max_entries`](super::Settings::max_entries) says otherwise.
-    #[error("more than {0} folders, more than the size and number of files justify")]
+    /// The offered folder has more folders and empty files than this number, which is all that an offer
+    /// of so few bytes and other files may have unless
+    /// [`Settings::max_entries`](super::Settings::max_entries) says otherwise.
+    #[error(
+        "more than {0} folders and empty files, more than the size and the other files justify"
+    )]
     TooManyFolders(u64),
     /// The user saw that the verifiers differ: somebody sits in the middle.
     #[error("the verifiers differ")]

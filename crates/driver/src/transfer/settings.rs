@@ -41,7 +41,7 @@ pub struct Settings {
     /// The port to listen on; `None` lets the system choose.
     pub listen_port: Option<u16>,
     /// How many files and folders a folder that is received may have. `None`: a million, and no more than
-    /// 16,384 folders, to which each file and each 4 KiB of the offer add one.
+    /// 16,384 folders and empty files, to which each other file and each 4 KiB of the offer add one.
     pub max_entries: Option<u64>,
     /// The addresses of one mailbox server, in the order in which to try them.
     pub servers: Vec<MailboxUrl>,

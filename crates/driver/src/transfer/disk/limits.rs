@@ -10,23 +10,25 @@ use super::part::DiskError;
 pub(crate) struct Limits {
     most: u64,
     created: u64,
-    files: u64,
-    folders: u64,
-    /// Folders that need no files; `None` if the user has set the limit.
-    free_folders: Option<u64>,
+    /// Files with contents.
+    full: u64,
+    /// Folders, and files without contents.
+    empty: u64,
+    /// Of the empty ones, those that need no full ones; `None` if the user has set the limit.
+    free: Option<u64>,
 }
 
 impl Limits {
     /// For an offer of so many bytes, packed or unpacked, whichever is more. `most` is what the user
     /// has allowed; it replaces both limits.
     pub(crate) fn new(most: Option<u64>, offered: u64) -> Self {
-        let free = FREE_FOLDERS.saturating_add(offered / BYTES_PER_FOLDER);
+        let free = FREE_ENTRIES.saturating_add(offered / BYTES_PER_ENTRY);
         Self {
             most: most.unwrap_or(MOST_ENTRIES),
             created: 0,
-            files: 0,
-            folders: 0,
-            free_folders: most.is_none().then_some(free),
+            full: 0,
+            empty: 0,
+            free: most.is_none().then_some(free),
         }
     }
 
@@ -36,20 +38,31 @@ impl Limits {
     }
 
     /// Counts a file that is about to be created.
-    pub(super) fn file(&mut self) -> Result<(), DiskError> {
-        self.entry()?;
-        self.files += 1;
+    pub(super) const fn file(&mut self) -> Result<(), DiskError> {
+        self.entry()
+    }
+
+    /// Counts a file that is complete, by its contents: without any it costs as much as a folder.
+    pub(super) fn file_end(&mut self, is_empty: bool) -> Result<(), DiskError> {
+        if is_empty {
+            return self.empty();
+        }
+        self.full += 1;
         Ok(())
     }
 
     /// Counts a folder that is about to be created.
     pub(super) fn folder(&mut self) -> Result<(), DiskError> {
         self.entry()?;
-        let most = self.free_folders.map_or(u64::MAX, |free| free.saturating_add(self.files));
-        if self.folders >= most {
+        self.empty()
+    }
+
+    fn empty(&mut self) -> Result<(), DiskError> {
+        let most = self.free.map_or(u64::MAX, |free| free.saturating_add(self.full));
+        if self.empty >= most {
             return Err(DiskError::TooManyFolders(most));
         }
-        self.folders += 1;
+        self.empty += 1;
         Ok(())
     }
 
@@ -65,11 +78,12 @@ impl Limits {
 /// Files and folders that are created unless the user allows more.
 const MOST_ENTRIES: u64 = 1_000_000;
 
-/// Folders that are created whatever was offered. Each file that comes pays for another one.
-const FREE_FOLDERS: u64 = 16_384;
+/// Folders and empty files that are created whatever was offered. Each file with contents pays for
+/// another one.
+const FREE_ENTRIES: u64 = 16_384;
 
-/// Bytes of the offer that pay for another folder: what one takes on most disks.
-const BYTES_PER_FOLDER: u64 = 4096;
+/// Bytes of the offer that pay for another folder or empty file: what a folder takes on most disks.
+const BYTES_PER_ENTRY: u64 = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -84,13 +98,43 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_paid_for_by_bytes_that_are_offered_and_files_that_come() {
-        assert_eq!(folders(&mut Limits::new(None, 0)), FREE_FOLDERS);
-        assert_eq!(folders(&mut Limits::new(None, 10 * BYTES_PER_FOLDER)), FREE_FOLDERS + 10);
+    fn folders_are_paid_for_by_bytes_that_are_offered_and_files_with_contents() {
+        assert_eq!(folders(&mut Limits::new(None, 0)), FREE_ENTRIES);
+        assert_eq!(folders(&mut Limits::new(None, 10 * BYTES_PER_ENTRY)), FREE_ENTRIES + 10);
         let mut limits = Limits::new(None, 0);
         limits.file().unwrap();
-        assert_eq!(folders(&mut limits), FREE_FOLDERS + 1);
+        limits.file_end(false).unwrap();
+        assert_eq!(folders(&mut limits), FREE_ENTRIES + 1);
         assert!(matches!(limits.folder(), Err(DiskError::TooManyFolders(_))));
+    }
+
+    #[test]
+    fn empty_files_pay_for_nothing_and_cost_as_much_as_folders() {
+        let mut limits = Limits::new(None, 0);
+        for _ in 0..FREE_ENTRIES - 10 {
+            limits.file().unwrap();
+            limits.file_end(true).unwrap();
+        }
+        assert_eq!(folders(&mut limits), 10);
+        limits.file().unwrap();
+        assert!(matches!(limits.file_end(true), Err(DiskError::TooManyFolders(FREE_ENTRIES))));
+        // A full one is still welcome, and pays.
+        limits.file().unwrap();
+        limits.file_end(false).unwrap();
+        assert_eq!(folders(&mut limits), 1);
+    }
+
+    #[test]
+    fn packages_with_a_folder_and_an_empty_file_each_are_ordinary() {
+        // Each has one module of 1,000 bytes.
+        let mut limits = Limits::new(None, 20_000 * 1000);
+        for _ in 0..20_000 {
+            limits.folder().unwrap();
+            for is_empty in [true, false] {
+                limits.file().unwrap();
+                limits.file_end(is_empty).unwrap();
+            }
+        }
     }
 
     #[test]
@@ -107,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_user_sets_the_limit_for_folders_too() {
-        assert_eq!(folders(&mut Limits::new(Some(FREE_FOLDERS * 3), 0)), FREE_FOLDERS * 3);
+        assert_eq!(folders(&mut Limits::new(Some(FREE_ENTRIES * 3), 0)), FREE_ENTRIES * 3);
         assert_eq!(folders(&mut Limits::new(Some(2), u64::MAX)), 2);
     }
 }

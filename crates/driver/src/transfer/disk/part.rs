@@ -37,7 +37,7 @@ pub(crate) enum DiskError {
     Exists(PathBuf),
     /// More files and folders than may be created.
     TooManyEntries(u64),
-    /// More folders than an offer like this one pays for.
+    /// More folders and empty files than an offer like this one pays for.
     TooManyFolders(u64),
     /// The system refuses.
     Write { path: PathBuf, error: io::Error },

@@ -9,6 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::loss::Loss;
+
 /// A folder.
 #[derive(Debug)]
 pub(super) struct Dir(PathBuf);
@@ -142,15 +144,26 @@ impl Dir {
         Ok(())
     }
 
-    /// Waits until the files in it would survive a loss of power.
-    pub(super) fn flush_contents(&self, files: u64) -> io::Result<()> {
+    /// Waits until the files in it would survive a loss of power. What cannot be flushed is noted in
+    /// `loss`; the folder's `path` is for that.
+    pub(super) fn flush_contents(
+        &self,
+        files: u64,
+        path: &Path,
+        loss: &mut Loss,
+    ) -> io::Result<()> {
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;
+            let path = path.join(entry.file_name());
             if entry.file_type()?.is_dir() {
-                Self(entry.path()).flush_contents(files)?;
-            } else if let Ok(file) = File::options().write(true).open(entry.path()) {
-                // A file that may not be changed cannot be opened for this.
-                file.sync_all()?;
+                Self(entry.path()).flush_contents(files, &path, loss)?;
+                continue;
+            }
+            match File::options().write(true).open(entry.path()) {
+                Ok(file) => loss.flush(&path, file.sync_all())?,
+                // A file that may not be changed cannot be opened for this: ordinary here.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())

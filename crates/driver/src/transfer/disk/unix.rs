@@ -16,6 +16,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::loss::Loss;
+
 /// A folder that stays the same one, wherever it is moved and whatever takes its place.
 #[derive(Debug)]
 pub(super) struct Dir(File);
@@ -196,45 +198,50 @@ impl Dir {
     }
 
     /// Waits until everything in it would survive a loss of power; `files` says about how many files
-    /// that are.
+    /// that are. What cannot be flushed is noted in `loss`; the folder's `path` is for that.
     ///
     /// # Errors
     /// It cannot be written, or the file system cannot be told.
-    pub(super) fn flush_contents(&self, files: u64) -> io::Result<()> {
+    pub(super) fn flush_contents(
+        &self,
+        files: u64,
+        path: &Path,
+        loss: &mut Loss,
+    ) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if files > MANY {
             // To write all that the file system holds back costs less than to ask for each file.
             return Ok(rustix::fs::syncfs(&self.0)?);
         }
         let _also_few = files;
-        self.flush_down_to(MAX_DEPTH)
+        self.flush_down_to(MAX_DEPTH, path, loss)
     }
 
-    fn flush_down_to(&self, depth: u32) -> io::Result<()> {
+    fn flush_down_to(&self, depth: u32, path: &Path, loss: &mut Loss) -> io::Result<()> {
         for entry in rustix::fs::Dir::read_from(&self.0)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if matches!(name.as_bytes(), b"." | b"..") {
                 continue;
             }
+            let path = path.join(name);
             if self.is_folder(name)? != Some(true) {
-                // Its permissions may forbid us to open it.
-                self.open_file(name).map_or(Ok(()), |file| file.sync_all())?;
+                // Its permissions may forbid us to open it: that is noted, and the others are flushed.
+                loss.flush(&path, self.open_file(name).and_then(|file| file.sync_all()))?;
             } else if depth > 0 {
-                self.open_folder(name)?.flush_down_to(depth - 1)?;
+                self.open_folder(name)?.flush_down_to(depth - 1, &path, loss)?;
             }
         }
         self.0.sync_all()
     }
 
-    /// Waits until the names in it would survive a loss of power. It need not be readable.
+    /// Waits until the names in it would survive a loss of power.
     ///
     /// # Errors
-    /// It cannot be written, or the file system cannot be told.
+    /// It cannot be written, the file system cannot be told, or it is not readable.
     pub(super) fn flush_names(&self) -> io::Result<()> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = openat(&self.0, ".", flags, Mode::empty());
-        opened.map_or(Ok(()), |folder| File::from(folder).sync_all())
+        File::from(openat(&self.0, ".", flags, Mode::empty())?).sync_all()
     }
 
     /// Bytes that are free here; `None` if the system does not tell.

@@ -52,6 +52,7 @@ struct Current {
     file: File,
     path: ZipPath,
     modified: Option<i64>,
+    is_empty: bool,
 }
 
 /// What an offer says about the folder.
@@ -92,15 +93,16 @@ impl Unpacker {
         while let Some(piece) = self.reader.next(&mut input).map_err(DiskError::Zip)? {
             match piece {
                 Piece::Data(data) => {
-                    if let Some(Current { file, path, .. }) = &mut self.current {
+                    if let Some(Current { file, path, is_empty, .. }) = &mut self.current {
+                        *is_empty &= data.is_empty();
                         file.write_all(data).map_err(|error| self.tree.error(path, error))?;
                     }
                 }
                 Piece::File { path, modified } => {
                     let file = self.tree.create_file(&path, &mut self.limits)?;
-                    self.current = Some(Current { file, path, modified });
+                    self.current = Some(Current { file, path, modified, is_empty: true });
                 }
-                Piece::FileEnd => self.end_file(),
+                Piece::FileEnd => self.end_file()?,
                 Piece::Omitted(path) => self.omit(path)?,
                 Piece::Folder(path) => {
                     self.tree.enter(&path, path.components(), Some(&mut self.limits))?;
@@ -128,7 +130,8 @@ impl Unpacker {
         reader.finish().map_err(DiskError::Zip)?;
         let (root, usual) = (tree.part.target(), tree.part.usual());
         if let Some(inside) = tree.part.inside() {
-            let flushed = loss.flush(&root, inside.flush_contents(files));
+            let flushed = inside.flush_contents(files, &root, &mut loss);
+            let flushed = loss.flush(&root, flushed);
             flushed.map_err(|error| DiskError::Write { path: root.clone(), error })?;
             if let Some(Attributes { modified, .. }) = attributes {
                 loss.time(|| root.clone(), inside.set_modified(time(modified)));
@@ -156,11 +159,15 @@ impl Unpacker {
         Ok(Unpacked { path, omitted: self.omitted, omitted_more: self.omitted_more, loss })
     }
 
-    fn end_file(&mut self) {
-        let Some(Current { file, path, modified: Some(modified) }) = self.current.take() else {
-            return;
+    fn end_file(&mut self) -> Result<(), DiskError> {
+        let Some(Current { file, path, modified, is_empty }) = self.current.take() else {
+            return Ok(());
         };
-        self.loss.time(|| self.tree.place(&path), file.set_modified(time(modified)));
+        self.limits.file_end(is_empty)?;
+        if let Some(modified) = modified {
+            self.loss.time(|| self.tree.place(&path), file.set_modified(time(modified)));
+        }
+        Ok(())
     }
 
     /// Removes a file that its sender could not read to its end.

@@ -345,6 +345,24 @@ fn what_was_replaced_is_not_called_received() {
     assert_eq!(victim.names(), ["f"]);
 }
 
+#[test]
+fn a_file_that_cannot_be_opened_to_flush_it_ends_the_transfer_unless_its_permissions_forbid_it() {
+    let root = Root::new();
+    let outcome = root.receive_folder("d", OnExists::Refuse, || {
+        fs::remove_file(root.at("d.part/sub/new")).unwrap();
+        symlink("elsewhere", root.at("d.part/sub/new")).unwrap();
+    });
+    assert!(matches!(outcome, Err(Error::WriteFailed { .. })), "{outcome:?}");
+    assert_eq!(root.names(), Vec::<String>::new());
+    let mut sink = root.open(&directory("d", 2, 2, None), OnExists::Refuse).unwrap();
+    sink.write(&zip(&[file("a", 0o200), file("b", 0o644)])).unwrap();
+    // The superuser may open everything.
+    let is_readable = fs::File::open(root.at("d.part/a")).is_ok();
+    let lost = sink.complete().unwrap().lost;
+    assert_eq!(lost.as_ref().map(|lost| lost.unflushed), (!is_readable).then_some(1));
+    assert_eq!(lost.map(|lost| lost.path), (!is_readable).then(|| root.at("d/a")));
+}
+
 /// Bytes of memory that this process uses.
 #[cfg(target_os = "linux")]
 fn memory() -> u64 {
@@ -390,6 +408,16 @@ fn a_bomb_of_folders_is_refused_early_and_leaves_nothing() {
         }
     }
     assert_eq!(refused, Some((16_384, Error::TooManyFolders(16_384))));
+    drop(sink);
+    assert_eq!(root.names(), Vec::<String>::new());
+    let mut sink = root.open(&directory("d", 0, 900_000, None), OnExists::Refuse).unwrap();
+    let (mut writer, mut out) = (ZipWriter::new(), Vec::new());
+    for number in 0..10_000 {
+        writer.begin(folder(&format!("f{number}"), 0o755), &mut out).unwrap();
+        let empty = Entry { kind: EntryKind::File(0), ..file(&format!("f{number}/e"), 0o644) };
+        writer.begin(empty, &mut out).unwrap();
+    }
+    assert_eq!(sink.write(&out), Err(Error::TooManyFolders(16_384)), "empty files buy nothing");
     drop(sink);
     assert_eq!(root.names(), Vec::<String>::new());
     let too_many = root.open(&directory("d", 0, 1_000_001, None), OnExists::Refuse);
