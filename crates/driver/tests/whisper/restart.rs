@@ -54,7 +54,8 @@ async fn the_key_and_the_envelopes_are_there_after_a_restart() {
 
     let node = start(settings).await;
     assert_eq!(node.id(), id);
-    assert_eq!(node.status().await.unwrap().envelopes, 1);
+    // It was not sent to anybody yet, so the node lets it wait again before it takes it into the pool.
+    until(async || node.status().await.ok().filter(|status| status.envelopes == 1)).await;
     let other = start(quick()).await;
     let mut heard = other.envelopes();
     other.add_peer(node.enode()).await.unwrap();
