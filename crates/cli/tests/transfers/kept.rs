@@ -157,7 +157,10 @@ fn files_that_change_on_the_way_are_named_and_the_others_arrive() {
     sent.failed(1, "2 files changed while they were sent");
     let (grows, shrinks) = (Path::new("d").join("grows"), Path::new("d").join("shrinks"));
     for line in [
-        format!("'{}': it grew while it was being sent; only its first part", grows.display()),
+        format!(
+            "'{}': it grew while it was being sent; only the bytes that were offered",
+            grows.display()
+        ),
         format!("'{}': it shrank while it was being sent; it was left out", shrinks.display()),
     ] {
         assert!(sent.stderr.contains(&line), "{line} is not in {sent}");

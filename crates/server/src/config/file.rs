@@ -87,7 +87,10 @@ impl ConfigFile {
         };
         let kind = value.get_ref().type_str();
         let values = values.ok_or_else(|| {
-            let problem = format!("a value of type {kind} is not allowed here; use a string, a number, true, false or a list");
+            let problem = format!(
+                "a value of type {kind} is not allowed here; use a string, a number, true, \
+                 false or a list"
+            );
             self.error(Some(line), section, key.get_ref(), &problem)
         })?;
         let (section, key) = (section.to_owned(), key.get_ref().to_string());

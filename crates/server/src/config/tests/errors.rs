@@ -47,7 +47,8 @@ fn a_wrong_value_is_named_with_its_line_section_and_key() {
         ),
         (
             "[mailbox]\nmotd = 2026-01-01\n",
-            "line 2: [mailbox] motd: a value of type datetime is not valid here",
+            "line 2: [mailbox] motd: a value of type datetime is not allowed here; use a string, a \
+             number, true, false or a list",
         ),
     ];
     for (number, (text, expected)) in cases.into_iter().enumerate() {
