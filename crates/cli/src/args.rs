@@ -6,8 +6,10 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
+
+use crate::screen;
 
 mod code;
 mod connection;
@@ -57,7 +59,9 @@ impl Args {
     /// # Errors
     /// It is wrong, or help was asked for; the error knows how to print itself.
     pub(crate) fn read() -> Result<Self, clap::Error> {
-        let mut command = tidy(Self::command());
+        // Set here because the parser colours its texts wherever `CI` is set, whatever `TERM` says.
+        let color = if screen::is_plain() { ColorChoice::Never } else { ColorChoice::Auto };
+        let mut command = tidy(Self::command().color(color));
         let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }

@@ -21,8 +21,6 @@ pub(crate) fn shell_in_terminal(world: &World, place: &str, term: &str, line: &s
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     command.current_dir(world.path(place)).env("TERM", term).env("SHELL", "/bin/sh");
-    // The argument parser takes `CI` for a terminal with colours, whatever `TERM` says.
-    command.env_remove("CI");
     for (key, value) in ours.get_envs() {
         match value {
             Some(value) => command.env(key, value),
@@ -172,6 +170,9 @@ fn a_terminal_that_only_types_gets_no_escape_sequence() {
     ] {
         assert_plain(&dumb("sender", arguments).end());
     }
-    let without = format!("unset TERM; exec {wormhole} --help");
+    // Some programs take `CI` for a terminal with colours.
+    let in_ci = format!("export CI=1; exec {wormhole} --help");
+    assert_plain(&shell_in_terminal(&world, "sender", "dumb", &in_ci).end());
+    let without = format!("unset TERM; export CI=1; exec {wormhole} --help");
     assert_plain(&shell_in_terminal(&world, "sender", "xterm", &without).end());
 }
