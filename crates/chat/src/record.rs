@@ -226,7 +226,7 @@ impl SessionRecord {
         Ok(FirstMessage { plaintext, used: Some(used) })
     }
 
-    /// Takes the session in use out of use. Late messages of it can still be read.
+    /// Archives the current session. Its late messages can still be decrypted.
     pub fn archive(&mut self) {
         if let Some(session) = self.current.take() {
             self.archived.push_front(session);

@@ -84,7 +84,7 @@ struct Handshake<'a> {
 }
 
 impl Handshake<'_> {
-    /// The key, if it is a handshake as it should be; `None` if it is none.
+    /// The key of a valid handshake; `None` if the request asks for no WebSocket at all.
     fn check(&self, is_get: bool, is_old_http: bool) -> Option<Result<String, BadUpgrade>> {
         if !self.upgrade && self.keys.is_empty() && self.versions.is_empty() {
             return None;
