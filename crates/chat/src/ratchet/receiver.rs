@@ -62,7 +62,7 @@ impl ReceiverChain {
         Ok((Step::Late { receiver, position }, seed.clone()))
     }
 
-    /// Advances this chain by one message. This is not a Diffie-Hellman step.
+    /// Applies a step of this chain: advances it, or uses up a skipped message key. Not a Diffie-Hellman step.
     pub(super) fn commit(&mut self, step: Step) {
         match step {
             Step::Advance { chain, skipped, .. } => {
