@@ -8,15 +8,17 @@
 
 pub mod chat;
 pub mod cli;
-#[allow(dead_code, reason = "whole files of a library are included")]
-pub mod driver;
 #[allow(dead_code, reason = "all of it is used by the program")]
 #[path = "../../crates/cli/src/ssh/key.rs"]
 mod key;
 pub mod magic;
+#[allow(dead_code, reason = "whole files of the library are included")]
+pub mod node;
 #[allow(dead_code, reason = "all of it is used by the program")]
 #[path = "../../crates/server/src/http/request.rs"]
 mod request;
+#[allow(dead_code, reason = "whole files of the library are included")]
+pub mod sdk;
 pub mod server;
 #[allow(dead_code, reason = "all of it is used by the program")]
 #[path = "../../crates/server/src/http/websocket.rs"]

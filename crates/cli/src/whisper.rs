@@ -3,10 +3,10 @@
 //! Here is who does what; the parts are a file each. What a node does is not in this program.
 
 use anyhow::Result;
-use wormhole::whisper::devp2p::enode::Enode;
-use wormhole::whisper::devp2p::key::PublicKey;
-use wormhole::whisper::hex;
-use wormhole::whisper::shh::{Topic, Work};
+use wormhole_node::devp2p::enode::Enode;
+use wormhole_node::devp2p::key::PublicKey;
+use wormhole_node::hex;
+use wormhole_node::shh::{Topic, Work};
 
 use crate::args::WhisperCommand;
 use crate::failure::Failure;
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_public_key_reads_back_and_anything_else_is_refused() {
-        let key = wormhole::whisper::new_key().public_key();
+        let key = wormhole_node::new_key().public_key();
         assert_eq!(public_key(&written(&key)).unwrap(), key);
         assert!(public_key("0x04").is_err() && public_key("bob").is_err());
     }

@@ -27,11 +27,11 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
-use wormhole::whisper::devp2p::enode::Enode;
-use wormhole::whisper::shh::message::{Padding, Sealing, compose};
-use wormhole::whisper::shh::node::Darkness;
-use wormhole::whisper::shh::{Draft, Envelope, SymmetricKey, Topic, Work};
-use wormhole::whisper::{Envelopes, Heard, Node, Settings, mine};
+use wormhole_node::devp2p::enode::Enode;
+use wormhole_node::shh::message::{Padding, Sealing, compose};
+use wormhole_node::shh::node::Darkness;
+use wormhole_node::shh::{Draft, Envelope, SymmetricKey, Topic, Work};
+use wormhole_node::{Envelopes, Heard, Node, Settings, mine};
 
 use world::Running;
 

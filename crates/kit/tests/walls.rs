@@ -19,9 +19,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wormhole-chat", &["wormhole-kit"]),
     ("wormhole-magic", &["wormhole-kit"]),
     ("wormhole-sim", &["wormhole-kit"]),
-    ("wormhole", &["wormhole-kit", "wormhole-magic", "wormhole-whisper"]),
-    ("wormhole-server", &["wormhole", "wormhole-kit", "wormhole-magic"]),
-    ("wormhole-cli", &["wormhole"]),
+    ("wormhole", &["wormhole-kit", "wormhole-magic"]),
+    ("wormhole-node", &["wormhole-kit", "wormhole-whisper"]),
+    ("wormhole-server", &["wormhole-kit", "wormhole-magic", "wormhole-node"]),
+    ("wormhole-cli", &["wormhole", "wormhole-node"]),
     ("wormhole-whisper", &["wormhole-kit"]),
 ];
 
@@ -180,7 +181,7 @@ fn the_sdk_alone_brings_no_json_rpc_and_no_database() {
     let unwanted = ["hyper", "jsonrpsee", "rusqlite", "libsqlite3-sys", "wormhole-whisper"];
     let is_unwanted = |name: &&String| unwanted.iter().any(|it| name.starts_with(it));
     let found: Vec<_> = used.iter().filter(is_unwanted).collect();
-    assert!(found.is_empty(), "wormhole without features reaches {found:?}");
+    assert!(found.is_empty(), "wormhole reaches {found:?}");
 }
 
 #[test]

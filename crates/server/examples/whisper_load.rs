@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Instant, SystemTime};
 
 use rand_core::{OsRng, RngCore};
-use wormhole::whisper::{
+use wormhole_node::{
     devp2p::{
         capability::{Protocol, ProtocolId},
         enode::Enode,

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use wormhole::whisper::Node;
-use wormhole::whisper::desk::Desk;
-use wormhole::whisper::rpc::{Metrics, Service};
+use wormhole_node::Node;
+use wormhole_node::desk::Desk;
+use wormhole_node::rpc::{Metrics, Service};
 
 pub(crate) use config::Config;
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use wormhole::whisper::{
+use wormhole_node::{
     Settings,
     shh::{DEFAULT_TTL, Work},
 };

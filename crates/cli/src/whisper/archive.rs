@@ -5,9 +5,9 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use wormhole::whisper::devp2p::enode::Enode;
-use wormhole::whisper::shh::SymmetricKey;
-use wormhole::whisper::{CatchUpError, CaughtUp, DirectError, Missed, Node, Settings, catch_up};
+use wormhole_node::devp2p::enode::Enode;
+use wormhole_node::shh::SymmetricKey;
+use wormhole_node::{CatchUpError, CaughtUp, DirectError, Missed, Node, Settings, catch_up};
 
 use super::reading::Reading;
 use super::show::Opened;

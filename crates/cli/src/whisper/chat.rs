@@ -9,10 +9,10 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
-use wormhole::whisper::PostState;
-use wormhole::whisper::remote::{RemoteError, RemoteMessage, Wanted};
-use wormhole::whisper::shh::Topic;
-use wormhole::whisper::shh::filter::FilterKey;
+use wormhole_node::PostState;
+use wormhole_node::remote::{RemoteError, RemoteMessage, Wanted};
+use wormhole_node::shh::Topic;
+use wormhole_node::shh::filter::FilterKey;
 
 use super::lender::Place;
 use super::listening::{Access, Heard, Listening, Messages, is_loss};

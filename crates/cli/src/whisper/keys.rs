@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use data_encoding::HEXLOWER;
 use serde_json::json;
-use wormhole::whisper::devp2p::key::PrivateKey;
-use wormhole::whisper::{new_key, private_key};
+use wormhole_node::devp2p::key::PrivateKey;
+use wormhole_node::{new_key, private_key};
 use zeroize::Zeroizing;
 
 use super::written;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::sync::RwLock;
 use tokio::time::timeout;
-use wormhole::whisper::devp2p::key::PrivateKey;
-use wormhole::whisper::remote::{
+use wormhole_node::devp2p::key::PrivateKey;
+use wormhole_node::remote::{
     MessageKey, Posting, Remote, RemoteError, RemoteKeyId, RemoteUrl, Unreachable,
 };
-use wormhole::whisper::shh::{SymmetricKey, Work};
-use wormhole::whisper::usual_work;
+use wormhole_node::shh::{SymmetricKey, Work};
+use wormhole_node::usual_work;
 use zeroize::Zeroizing;
 
 use super::secret;

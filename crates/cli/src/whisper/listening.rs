@@ -9,11 +9,11 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::sleep;
-use wormhole::whisper::devp2p::key::PrivateKey;
-use wormhole::whisper::remote::{
+use wormhole_node::devp2p::key::PrivateKey;
+use wormhole_node::remote::{
     MessageKey, RemoteError, RemoteKeyId, RemoteMessage, Unreachable, Wanted, Watch,
 };
-use wormhole::whisper::shh::filter::FilterKey;
+use wormhole_node::shh::filter::FilterKey;
 
 use super::chat::now;
 use super::lender::{Lender, Place};

@@ -11,10 +11,10 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
-use wormhole::whisper::desk::{self, DeskSettings};
-use wormhole::whisper::devp2p::enode::Enode;
-use wormhole::whisper::rpc::{Service, ServiceSettings};
-use wormhole::whisper::{Node, Settings, StartError, Status};
+use wormhole_node::desk::{self, DeskSettings};
+use wormhole_node::devp2p::enode::Enode;
+use wormhole_node::rpc::{Service, ServiceSettings};
+use wormhole_node::{Node, Settings, StartError, Status};
 
 use super::{enode, work};
 use crate::args::NodeArgs;

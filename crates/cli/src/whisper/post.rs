@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use tokio::time::sleep;
-use wormhole::whisper::PostState;
-use wormhole::whisper::devp2p::key::{PrivateKey, PublicKey};
-use wormhole::whisper::remote::{MessageKey, Posting, RemoteError, RemoteKeyId};
-use wormhole::whisper::shh::message::Padding;
-use wormhole::whisper::shh::{SymmetricKey, Topic, Work};
+use wormhole_node::PostState;
+use wormhole_node::devp2p::key::{PrivateKey, PublicKey};
+use wormhole_node::remote::{MessageKey, Posting, RemoteError, RemoteKeyId};
+use wormhole_node::shh::message::Padding;
+use wormhole_node::shh::{SymmetricKey, Topic, Work};
 
 use super::lender::{Lender, Place};
 use super::{keys, public_key, secret, topic, work};

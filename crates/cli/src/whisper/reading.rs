@@ -1,9 +1,9 @@
 //! What is to be read, and what opens it: a shared key, or one of our own.
 
 use anyhow::Result;
-use wormhole::whisper::devp2p::key::PublicKey;
-use wormhole::whisper::shh::filter::{Criteria, FilterKey};
-use wormhole::whisper::shh::{Topic, Work};
+use wormhole_node::devp2p::key::PublicKey;
+use wormhole_node::shh::filter::{Criteria, FilterKey};
+use wormhole_node::shh::{Topic, Work};
 
 use super::{keys, named, public_key, secret, topic};
 use crate::args::ReadingArgs;

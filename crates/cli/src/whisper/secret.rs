@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use wormhole::whisper::secret_word;
-use wormhole::whisper::shh::SymmetricKey;
+use wormhole_node::secret_word;
+use wormhole_node::shh::SymmetricKey;
 use zeroize::Zeroizing;
 
 use crate::args::PasswordArgs;

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use data_encoding::HEXLOWER;
 use serde_json::json;
-use wormhole::whisper::devp2p::key::PublicKey;
-use wormhole::whisper::shh::Topic;
-use wormhole::whisper::{UnixTime, hex};
+use wormhole_node::devp2p::key::PublicKey;
+use wormhole_node::shh::Topic;
+use wormhole_node::{UnixTime, hex};
 
 use super::written;
 use crate::printable;
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_signer_is_told_by_sixteen_digits() {
-        let key = wormhole::whisper::new_key().public_key();
+        let key = wormhole_node::new_key().public_key();
         assert_eq!(who(Some(&key)).len(), who(None).len());
         assert_eq!(own("hi", 0).find("hi"), opened(b"hi").line().find("hi"));
         assert!(written(&key)[4..].starts_with(&who(Some(&key))));

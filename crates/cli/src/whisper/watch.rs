@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::whisper::remote::{RemoteMessage, Wanted};
+use wormhole_node::remote::{RemoteMessage, Wanted};
 
 use super::lender::Place;
 use super::listening::{Heard, Listening, Messages};

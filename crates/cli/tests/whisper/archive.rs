@@ -1,7 +1,7 @@
 //! A reader who was away, and a node that kept what was said.
 
-use wormhole::whisper::ArchiveSettings;
-use wormhole::whisper::shh::{SymmetricKey, Topic};
+use wormhole_node::ArchiveSettings;
+use wormhole_node::shh::{SymmetricKey, Topic};
 
 use super::{Folder, connected, our_node, sealed, until, world};
 

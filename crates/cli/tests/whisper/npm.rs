@@ -7,11 +7,11 @@ use std::process::Command;
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
-use wormhole::whisper::Node;
-use wormhole::whisper::devp2p::enode::Enode;
-use wormhole::whisper::devp2p::key::NodeId;
-use wormhole::whisper::shh::packet::{BLOOM, DIRECT, MESSAGES, STATUS, encode_messages};
-use wormhole::whisper::shh::{SymmetricKey, Topic};
+use wormhole_node::Node;
+use wormhole_node::devp2p::enode::Enode;
+use wormhole_node::devp2p::key::NodeId;
+use wormhole_node::shh::packet::{BLOOM, DIRECT, MESSAGES, STATUS, encode_messages};
+use wormhole_node::shh::{SymmetricKey, Topic};
 
 use super::world::Running;
 use super::{Folder, connected, hear, npm_packages, our_node, sealed};

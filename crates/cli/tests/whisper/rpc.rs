@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use wormhole::whisper::devp2p::enode::Enode;
+use wormhole_node::devp2p::enode::Enode;
 
 use super::world::{Ended, Running};
 use super::{Folder, PATIENCE, connected, hear, interrupted, npm_packages, our_node};

@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wormhole::whisper::desk::DeskSettings;
-use wormhole::whisper::devp2p::enode::Enode;
-use wormhole::whisper::rpc::{Gate, ServiceSettings};
-use wormhole::whisper::shh::node::{DEFAULT_POOL_BYTES, Limits};
-use wormhole::whisper::shh::rate::Rate;
-use wormhole::whisper::shh::requirements::{DEFAULT_MAX_SIZE, MAX_SIZE_LIMIT};
-use wormhole::whisper::shh::{SymmetricKey, Work};
-use wormhole::whisper::{ArchiveSettings, Cover, Settings, secret_word};
+use wormhole_node::desk::DeskSettings;
+use wormhole_node::devp2p::enode::Enode;
+use wormhole_node::rpc::{Gate, ServiceSettings};
+use wormhole_node::shh::node::{DEFAULT_POOL_BYTES, Limits};
+use wormhole_node::shh::rate::Rate;
+use wormhole_node::shh::requirements::{DEFAULT_MAX_SIZE, MAX_SIZE_LIMIT};
+use wormhole_node::shh::{SymmetricKey, Work};
+use wormhole_node::{ArchiveSettings, Cover, Settings, secret_word};
 use zeroize::Zeroizing;
 
 use crate::ServerError;

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use wormhole::whisper::Status;
-use wormhole::whisper::desk::{Desk, DeskStatus};
+use wormhole_node::Status;
+use wormhole_node::desk::{Desk, DeskStatus};
 
 /// How the node and its desk were a moment ago.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rand_core::{OsRng, RngCore};
 use tokio::net::UnixListener;
-use wormhole::whisper::rpc::Service;
+use wormhole_node::rpc::Service;
 
 use crate::ServerError;
 

@@ -7,7 +7,7 @@ mod fair;
 mod load;
 mod modes;
 mod refusals;
-#[path = "../../../driver/tests/whisper/stranger.rs"]
+#[path = "../../../node/tests/node/stranger.rs"]
 mod stranger;
 mod strangers;
 mod subscriptions;

@@ -2,7 +2,7 @@
 
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
-use wormhole::whisper::{
+use wormhole_node::{
     devp2p::{base::DisconnectReason, enode::Enode, peer::PeerOutput},
     remote::{Remote, RemoteUrl},
     shh::packet,

@@ -1,7 +1,7 @@
 //! Links that stay: WebSocket and the Unix socket.
 
-use wormhole::whisper::remote::{MessageKey, Posting, Remote, RemoteUrl, Wanted};
-use wormhole::whisper::shh::Topic;
+use wormhole_node::remote::{MessageKey, Posting, Remote, RemoteUrl, Wanted};
+use wormhole_node::shh::Topic;
 
 use super::*;
 
@@ -15,7 +15,7 @@ async fn a_message_for_one_alone_comes_by_itself_and_says_who_signed() {
     let alice = Node::start(&[]);
     let bob = Node::start(&["--peer", &alice.enode]);
     let (at_alice, at_bob) = (connect(&alice).await, connect(&bob).await);
-    let (reader, signer) = (wormhole::whisper::new_key(), wormhole::whisper::new_key());
+    let (reader, signer) = (wormhole_node::new_key(), wormhole_node::new_key());
     let (topic, own) = (Topic([1, 2, 3, 4]), at_alice.add_private_key(&reader).await.unwrap());
     let wanted = Wanted::under(topic);
     let mut inbox = at_alice.watch(&MessageKey::Private(own), &wanted).await.unwrap();

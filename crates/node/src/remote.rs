@@ -1,0 +1,363 @@
+//! A node in another process, spoken to over JSON-RPC: ours, go-ethereum's, or any other with
+//! `shh_*` (go-ethereum's whisper/whisperv6/api.go).
+//!
+//! It seals, signs and mines for us, so it learns our keys and what we say: use one of your own, on
+//! this machine or over TLS. A [`Node`](super::Node) in our own process needs no such trust.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), wormhole_node::remote::RemoteError> {
+//! use wormhole_node::remote::{MessageKey, Posting, Remote, RemoteUrl, Wanted};
+//! use wormhole_node::shh::{SymmetricKey, Topic};
+//!
+//! let node = Remote::connect(&RemoteUrl::parse("ws://127.0.0.1:8546")?, None).await?;
+//! let key = node.add_symmetric_key(&SymmetricKey::from_password("hush")).await?;
+//! let room = Topic::of_word("room");
+//! let wanted = Wanted::under(room);
+//! let mut watch = node.watch(&MessageKey::Symmetric(key.clone()), &wanted).await?;
+//! node.post(&Posting::new(MessageKey::Symmetric(key), room, b"hello".to_vec())).await?;
+//! let heard = watch.next().await?;
+//! # let _ = heard; Ok(())
+//! # }
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonrpsee_core::client::ClientT as _;
+use jsonrpsee_core::params::ArrayParams;
+use jsonrpsee_http_client::{HeaderMap, HeaderValue, HttpBackend, HttpClient, HttpClientBuilder};
+use jsonrpsee_ws_client::{PingConfig, RpcServiceBuilder, WsClient, WsClientBuilder};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use wormhole_whisper::devp2p::{enode::Enode, key::PrivateKey};
+use wormhole_whisper::shh::{SymmetricKey, Work};
+use zeroize::Zeroizing;
+
+use super::{PostState, hex};
+
+mod error;
+mod message;
+mod url;
+mod watch;
+
+pub use error::{RemoteError, Unreachable};
+pub use message::{MessageKey, Posting, RemoteKeyId, RemoteMessage, Wanted};
+pub use url::RemoteUrl;
+pub use watch::Watch;
+
+/// A node in another process. Any number of calls may be under way. Clones share the same link.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    link: Arc<Link>,
+}
+
+/// How the node is reached.
+#[derive(Debug)]
+enum Link {
+    /// A request at a time; messages have to be asked for.
+    Http(HttpClient<jsonrpsee_http_client::RpcService<HttpBackend>>),
+    /// A link that stays; messages come by themselves.
+    WebSocket(WsClient<jsonrpsee_ws_client::RpcService>),
+}
+
+impl Remote {
+    /// Gets ready to speak to a node, showing it `token` if it wants one. Over HTTP nothing is
+    /// opened before the first call.
+    ///
+    /// # Errors
+    /// It cannot be reached, or refuses us.
+    pub async fn connect(url: &RemoteUrl, token: Option<&str>) -> Result<Self, RemoteError> {
+        let headers = headers(token)?;
+        // Without their usual middleware, which would write our keys to a log.
+        let link = if url.is_web_socket() {
+            let builder = WsClientBuilder::default()
+                .set_headers(headers)
+                .connection_timeout(CONNECT_TIMEOUT)
+                .request_timeout(CALL_TIMEOUT)
+                .max_buffer_capacity_per_subscription(MAX_WAITING)
+                .enable_ws_ping(PingConfig::default())
+                .set_rpc_middleware(RpcServiceBuilder::new());
+            Link::WebSocket(builder.build(url.as_str()).await.map_err(error::of_client)?)
+        } else {
+            let builder = HttpClientBuilder::default()
+                .set_headers(headers)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .request_timeout(CALL_TIMEOUT)
+                .set_rpc_middleware(RpcServiceBuilder::new());
+            Link::Http(builder.build(url.as_str()).map_err(error::of_client)?)
+        };
+        Ok(Self { link: link.into() })
+    }
+
+    /// The version of its Whisper interface: `6.0`.
+    ///
+    /// # Errors
+    /// As for all calls: the node is not there, or refuses.
+    pub async fn version(&self) -> Result<String, RemoteError> {
+        self.call("shh_version", []).await
+    }
+
+    /// How it is.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn info(&self) -> Result<RemoteInfo, RemoteError> {
+        self.call("shh_info", []).await
+    }
+
+    /// Who is connected to it.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn peers(&self) -> Result<Vec<RemotePeer>, RemoteError> {
+        self.call("admin_peers", []).await
+    }
+
+    /// Its address for other nodes, as it says it is.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn enode(&self) -> Result<String, RemoteError> {
+        let own: NodeInfo = self.call("admin_nodeInfo", []).await?;
+        Ok(own.enode)
+    }
+
+    /// Tells it to call another node.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn add_peer(&self, enode: &Enode) -> Result<bool, RemoteError> {
+        self.call("admin_addPeer", [Value::from(enode.to_string())]).await
+    }
+
+    /// Lends it a shared key.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn add_symmetric_key(&self, key: &SymmetricKey) -> Result<RemoteKeyId, RemoteError> {
+        self.lend("shh_addSymKey", key.secret().expose()).await
+    }
+
+    /// Lends it a private key.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn add_private_key(&self, key: &PrivateKey) -> Result<RemoteKeyId, RemoteError> {
+        self.lend("shh_addPrivateKey", key.to_secret().expose()).await
+    }
+
+    /// Makes it forget a key.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn forget(&self, key: &MessageKey) -> Result<(), RemoteError> {
+        let (method, id) = match key {
+            MessageKey::Private(id) => ("shh_deleteKeyPair", id),
+            MessageKey::Public(_) => return Ok(()),
+            MessageKey::Symmetric(id) => ("shh_deleteSymKey", id),
+        };
+        let _forgotten: bool = self.call(method, [Value::from(id.0.as_str())]).await?;
+        Ok(())
+    }
+
+    /// Posts a message. Answers with the name of its envelope when the work is done.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn post(&self, posting: &Posting) -> Result<String, RemoteError> {
+        self.call("shh_post", [posting.to_json()]).await
+    }
+
+    /// How far a message that was posted there has come. `None` if the node does not know it (any more),
+    /// for example because it expired after it was sent.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses. Only our nodes know this method.
+    pub async fn post_state(&self, hash: &str) -> Result<Option<PostState>, RemoteError> {
+        let state: Option<String> = self.call("wormhole_postState", [Value::from(hash)]).await?;
+        match state.as_deref() {
+            None => Ok(None),
+            Some("expired") => Ok(Some(PostState::Expired)),
+            Some("sent") => Ok(Some(PostState::Sent)),
+            Some("waiting") => Ok(Some(PostState::Waiting)),
+            Some(_) => Err(RemoteError::Malformed),
+        }
+    }
+
+    /// All messages from now on that `key` opens.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn watch(&self, key: &MessageKey, wanted: &Wanted) -> Result<Watch, RemoteError> {
+        Watch::start(self, wanted.to_json(key)).await
+    }
+
+    /// The messages that the node holds now and that `key` opens. Only our nodes return any.
+    ///
+    /// # Errors
+    /// The node is not there, or refuses.
+    pub async fn held(
+        &self,
+        key: &MessageKey,
+        wanted: &Wanted,
+    ) -> Result<Vec<RemoteMessage>, RemoteError> {
+        let mut criteria = wanted.to_json(key);
+        if let Some(fields) = criteria.as_object_mut() {
+            fields.insert("includePool".into(), true.into());
+        }
+        let filter: String = self.call("shh_newMessageFilter", [criteria]).await?;
+        let mut held = Vec::new();
+        loop {
+            let arguments = [Value::from(filter.as_str())];
+            let more: Vec<Value> = self.call("shh_getFilterMessages", arguments).await?;
+            if more.is_empty() {
+                break;
+            }
+            for message in &more {
+                held.push(RemoteMessage::from_json(message)?);
+            }
+        }
+        let _deleted: bool = self.call("shh_deleteMessageFilter", [Value::from(filter)]).await?;
+        Ok(held)
+    }
+
+    async fn lend(&self, method: &'static str, key: &[u8; 32]) -> Result<RemoteKeyId, RemoteError> {
+        let text = Zeroizing::new(hex(key));
+        self.call(method, [Value::from(text.as_str())]).await.map(RemoteKeyId)
+    }
+
+    async fn call<T: DeserializeOwned, const N: usize>(
+        &self,
+        method: &'static str,
+        arguments: [Value; N],
+    ) -> Result<T, RemoteError> {
+        let mut params = ArrayParams::new();
+        for argument in arguments {
+            params.insert(argument).map_err(|_| RemoteError::Malformed)?;
+        }
+        let answer = match &*self.link {
+            Link::Http(client) => client.request(method, params).await,
+            Link::WebSocket(client) => client.request(method, params).await,
+        };
+        answer.map_err(error::of_client)
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RemoteInfo {
+    /// Bytes of the envelopes that it holds.
+    pub memory: u64,
+    /// Messages in its queues.
+    pub messages: u64,
+    /// The work that it asks for.
+    pub min_pow: f64,
+    /// Bytes of the largest envelope that it takes.
+    pub max_message_size: u64,
+}
+
+/// A peer of a node. All of it is what others say, to be quoted before it is printed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct RemotePeer {
+    /// Its name or address, in one of several forms.
+    #[serde(default)]
+    pub enode: String,
+    /// What software it is.
+    #[serde(default)]
+    pub name: String,
+    /// What it speaks.
+    #[serde(default)]
+    pub caps: Vec<String>,
+    /// The link to it.
+    #[serde(default)]
+    pub network: RemoteLink,
+    /// The work that it asks for, if the node knows.
+    #[serde(default, rename = "protocols", deserialize_with = "wanted_work")]
+    pub min_work: Option<Work>,
+}
+
+/// Reads what Whisper asks for among all protocols of a peer. Not every node says: go-ethereum has a
+/// word in its place.
+fn wanted_work<'de, D: Deserializer<'de>>(protocols: D) -> Result<Option<Work>, D::Error> {
+    let protocols = Value::deserialize(protocols)?;
+    let work = protocols.pointer("/shh/minimumPoW").and_then(Value::as_f64);
+    Ok(work.and_then(Work::new))
+}
+
+/// A link between a node and its peer.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RemoteLink {
+    /// Address of the peer.
+    #[serde(default)]
+    pub remote_address: String,
+    /// Whether the peer called.
+    #[serde(default)]
+    pub inbound: bool,
+}
+
+#[derive(Deserialize)]
+struct NodeInfo {
+    enode: String,
+}
+
+/// What goes with every request.
+fn headers(token: Option<&str>) -> Result<HeaderMap, RemoteError> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = token {
+        let bearer = Zeroizing::new(format!("Bearer {token}"));
+        let mut value = HeaderValue::from_str(&bearer).map_err(|_| RemoteError::BadToken)?;
+        value.set_sensitive(true);
+        headers.insert("authorization", value);
+    }
+    Ok(headers)
+}
+
+/// Time to open a link.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for a call; the longest is a post with much work.
+const CALL_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Messages that wait for whoever watches.
+const MAX_WAITING: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_no_part_of_what_is_printed() {
+        let headers = headers(Some("hush")).unwrap();
+        assert!(!format!("{headers:?}").contains("hush"));
+        assert_eq!(super::headers(Some("a\nb")).unwrap_err(), RemoteError::BadToken);
+    }
+
+    #[test]
+    fn what_another_node_adds_to_its_answers_is_passed_over() {
+        let info = r#"{"memory":304,"messages":0,"minPow":0.2,"maxMessageSize":1048576,"x":1}"#;
+        let info: RemoteInfo = serde_json::from_str(info).unwrap();
+        assert_eq!((info.memory, info.min_pow), (304, 0.2));
+        let peer: RemotePeer = serde_json::from_str(r#"{"id":"ab","caps":["shh/6"]}"#).unwrap();
+        assert_eq!((peer.caps, peer.network.inbound), (vec!["shh/6".to_owned()], false));
+    }
+
+    #[test]
+    fn the_work_that_a_peer_asks_for_is_known_only_if_its_node_says_so() {
+        for (protocols, work) in [
+            (r#"{"shh":{"version":6,"minimumPoW":0.5}}"#, Work::new(0.5)),
+            (r#"{"shh":{"minimumPoW":-1}}"#, None),
+            (r#"{"shh":"unknown"}"#, None),
+            ("null", None),
+        ] {
+            let peer = format!(r#"{{"protocols":{protocols}}}"#);
+            let peer: RemotePeer = serde_json::from_str(&peer).unwrap();
+            assert_eq!(peer.min_work, work, "{protocols}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! A service at which others use our node: `shh_*` and what else clients ask for, over JSON-RPC.
+//!
+//! Methods, results and errors are those of go-ethereum, in its words (whisper/whisperv6/api.go), so that
+//! clients written for it find what they expect. Whoever may call may use, and read, every key that
+//! the [`Desk`] was lent: see [`Gate`] for who may.
+//!
+//! ```text
+//!  http ──► Gate ──┬─────────────────────────────┐
+//!                  └──► web_socket ──┐           ▼
+//!  socket ──► frames ────────────────┴─► conversation ──► session ──► Service::answer ──► Desk, Node
+//! ```
+//!
+//! A node, and a client of it:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tokio::{net::TcpListener, sync::oneshot};
+//! use wormhole_node::desk::{Desk, DeskSettings};
+//! use wormhole_node::remote::{Remote, RemoteUrl};
+//! use wormhole_node::rpc::{Service, ServiceSettings};
+//! use wormhole_node::{Node, Settings};
+//!
+//! let desk = Desk::new(Node::start(Settings::loopback()).await?, &DeskSettings::default());
+//! let service = Service::new(desk, ServiceSettings::default());
+//! let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! let url = RemoteUrl::parse(&format!("ws://{}", listener.local_addr()?))?;
+//! let (stop, stopped) = oneshot::channel::<()>();
+//! let serving = tokio::spawn(async move {
+//!     service.serve(listener, async { drop(stopped.await) }).await;
+//! });
+//!
+//! assert_eq!(Remote::connect(&url, None).await?.version().await?, "6.0");
+//! drop(stop);
+//! serving.await?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use serde_json::Value;
+
+use wormhole_whisper::shh::filter::{FilterId, MAX_FILTERS};
+
+use super::desk::{Desk, KeyId, MAX_KEYS};
+use super::turns::Requester;
+
+mod arguments;
+mod conversation;
+mod envelope;
+mod filters;
+#[cfg(unix)]
+mod frames;
+mod gate;
+mod http;
+mod keys;
+mod link;
+mod node;
+mod post;
+mod reply;
+mod requests;
+mod seats;
+mod session;
+mod shares;
+#[cfg(unix)]
+mod socket;
+mod subscribe;
+mod web_socket;
+
+use envelope::{FAILED, METHOD_NOT_FOUND, RpcError};
+pub use gate::Gate;
+use shares::Shares;
+
+/// Serves the desk at a node. Clones serve the same one.
+#[derive(Clone, Debug)]
+pub struct Service {
+    desk: Desk,
+    settings: Arc<ServiceSettings>,
+    pair_shares: Shares<KeyId>,
+    shared_key_shares: Shares<KeyId>,
+    filter_shares: Shares<FilterId>,
+}
+
+/// What its owner decides about a service.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ServiceSettings {
+    /// Who may come in over HTTP and WebSocket.
+    pub gate: Gate,
+    /// Links of those who were let in that may be open at the same time, per listener. Others wait
+    /// apart, and the oldest of them goes when there are many.
+    pub max_links: usize,
+    /// Bytes that a request may have.
+    pub max_request_bytes: u32,
+    /// Time for what is under way when the service is told to stop.
+    pub drain: Duration,
+    /// What to show to those who ask for `/metrics`, if anything.
+    pub metrics: Option<Metrics>,
+}
+
+/// Makes a page of metrics, in the text format of Prometheus.
+pub struct Metrics(Box<dyn Fn() -> String + Send + Sync>);
+
+impl Metrics {
+    /// Asks `page` whenever somebody wants to see it.
+    pub fn new(page: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self(Box::new(page))
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for ServiceSettings {
+    fn default() -> Self {
+        let (max_links, max_request_bytes) = (128, 4 * 1024 * 1024);
+        let gate = Gate::default();
+        Self { gate, max_links, max_request_bytes, drain: DEFAULT_DRAIN, metrics: None }
+    }
+}
+
+impl Service {
+    /// A service for those who use this desk.
+    pub fn new(desk: Desk, settings: ServiceSettings) -> Self {
+        Self {
+            desk,
+            settings: Arc::new(settings),
+            pair_shares: Shares::of(MAX_KEYS),
+            shared_key_shares: Shares::of(MAX_KEYS),
+            filter_shares: Shares::of(MAX_FILTERS),
+        }
+    }
+
+    /// Executes a method in the turns of the client. `params` is JSON text.
+    async fn answer(&self, requester: Requester, method: &str, params: Option<&str>) -> Answer {
+        if let Some(answer) = keys::answer(self, requester, method, params).await {
+            return answer;
+        }
+        if let Some(answer) = node::answer(&self.desk, method, params).await {
+            return answer;
+        }
+        match method {
+            "shh_newMessageFilter" => filters::new(self, requester, params).await,
+            "shh_getFilterMessages" => filters::poll(&self.desk, params).await,
+            "shh_deleteMessageFilter" => filters::delete(&self.desk, params).await,
+            "shh_post" => post::post(&self.desk, requester, params).await,
+            _ => Err(unknown(method)),
+        }
+    }
+}
+
+/// The result of a call.
+type Answer = Result<Value, RpcError>;
+
+/// An HTTP response.
+type Answered = hyper::Response<Full<Bytes>>;
+
+/// The method failed for this reason.
+fn refused(why: impl Into<String>) -> RpcError {
+    RpcError::new(FAILED, why)
+}
+
+/// The method does not exist.
+fn unknown(method: &str) -> RpcError {
+    // Whatever was asked for comes back, but not at any length.
+    let name: String = method.chars().take(MAX_NAME).collect();
+    RpcError::new(METHOD_NOT_FOUND, format!("the method {name} does not exist/is not available"))
+}
+
+/// Time for what is under way unless told otherwise.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
+
+/// Characters of an unknown method that are repeated.
+const MAX_NAME: usize = 64;

@@ -1,0 +1,34 @@
+//! Private delivery between people who share a code: files, directories, texts and streams, messages
+//! of an application's own, and connections.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`transfer`] | sending and receiving as the `wormhole` command does |
+//! | [`code`] | from a code to a shared key and an exchange of messages |
+//! | [`transit`] | one encrypted connection between two sides that share a key |
+//! | [`net`] | why links fail, and Tor |
+//! | [`is_deceptive`] | which characters of somebody else's words not to show as they are |
+//!
+//! The protocols are in `wormhole-magic`, without I/O; this crate adds sockets, disk, clock and randomness, on tokio. Every
+//! background task ends when the value that started it is dropped.
+//!
+//! ```no_run
+//! use wormhole::transfer::{self, Outgoing, Settings};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), wormhole::transfer::Error> {
+//! let what = Outgoing::Paths(vec!["photo.jpg".into()]);
+//! let mut transfer = transfer::send(what, Settings::default())?;
+//! println!("on the other computer: wormhole receive {}", transfer.code().await?);
+//! transfer.done().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod code;
+mod drive;
+pub mod net;
+pub mod transfer;
+pub mod transit;
+
+pub use wormhole_kit::is_deceptive;
