@@ -61,10 +61,22 @@ fn open() -> io::Result<Inner> {
     use rustix::fs::{OFlags, fcntl_getfl};
 
     let stdout = io::stdout();
-    if fcntl_getfl(stdout.as_fd())? & OFlags::ACCMODE == OFlags::RDONLY {
+    let mode = fcntl_getfl(stdout.as_fd())? & OFlags::ACCMODE;
+    if mode == OFlags::RDONLY {
         return Err(io::Error::other("it is open for reading only"));
     }
+    if mode == OFlags::RDWR && is_null_device(stdout.as_fd()) {
+        return Err(io::Error::other("it is closed"));
+    }
     Ok(stdout.as_fd().try_clone_to_owned()?.into())
+}
+
+/// Whether this is `/dev/null`. If standard output is closed when a program starts (`>&-`), Rust opens
+/// the null device in its place, for reading and writing. A shell's `> /dev/null` is for writing only.
+#[cfg(unix)]
+fn is_null_device(output: std::os::fd::BorrowedFd<'_>) -> bool {
+    let Ok(output) = rustix::fs::fstat(output) else { return false };
+    rustix::fs::stat("/dev/null").is_ok_and(|null| null.st_rdev == output.st_rdev)
 }
 
 #[cfg(not(unix))]

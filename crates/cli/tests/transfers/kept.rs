@@ -59,6 +59,18 @@ fn events_that_nobody_can_read_end_the_transfer_on_both_sides() {
 
 #[cfg(unix)]
 #[test]
+fn a_closed_standard_output_is_noticed_before_the_code_is_used() {
+    let world = World::new();
+    let sender = world.send(&["--text", "hello"]);
+    let closed = receive_in_shell(&world, "\"$0\" receive \"$1\" >&-", &sender.code());
+    closed.failed(1, "cannot write to standard output: it is closed");
+    let discarded = receive_in_shell(&world, "\"$0\" receive \"$1\" > /dev/null", &sender.code());
+    assert_eq!(discarded.exit, 0, "{discarded}");
+    assert_eq!(sender.end().exit, 0);
+}
+
+#[cfg(unix)]
+#[test]
 fn a_reader_that_is_gone_gets_no_message_and_the_sender_learns_that_the_text_was_lost() {
     let world = World::new();
     let sender = world.send(&["--text", "hello"]);
