@@ -1,0 +1,61 @@
+//! The program: reads the command line, and does what it asks for.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::{self, Order, Settings};
+use crate::{ServerError, backup, heap, host, logging, mailbox, net};
+
+/// Runs the program `wormhole-server` with these arguments, the first of which is its name. Prints what there is to
+/// print and returns the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let settings = match config::read(arguments) {
+        Ok(Order::Serve(settings)) => settings,
+        Ok(Order::Print(text)) => return report(Ok(text)),
+        Ok(Order::Backup(settings, target)) => return report(backup::run(&settings, &target)),
+        Ok(Order::Import(settings, source)) => return report(import(&settings, &source)),
+        Err(error) => return error.exit(),
+    };
+    heap::configure();
+    logging::start(settings.common.log, &settings.common.log_level);
+    if let Err(error) = net::raise_file_limit() {
+        tracing::warn!(%error, "the limit on open files stays low");
+    }
+    match host::serve(settings) {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => report(Err(error)),
+    }
+}
+
+/// Prints what came of a command.
+fn report(result: Result<String, ServerError>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("wormhole-server: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Imports a database of the Python mailbox server.
+fn import(settings: &Settings, source: &Path) -> Result<String, ServerError> {
+    let Some(mailbox) = &settings.mailbox else {
+        return Err(ServerError::System("the configuration disables the mailbox".into()));
+    };
+    let imported = mailbox::import(mailbox, source)?;
+    Ok(format!(
+        "imported {} nameplates, {} mailboxes and {} messages into {}\n",
+        imported.nameplates,
+        imported.mailboxes,
+        imported.messages,
+        mailbox.db.display(),
+    ))
+}

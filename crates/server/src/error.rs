@@ -1,0 +1,40 @@
+//! Why the servers could not start, or had to stop.
+
+/// Why the servers could not start, or had to stop.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ServerError {
+    /// A copy of a database cannot be made.
+    #[error("backup of {path}: {reason}")]
+    Backup {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A database cannot be used.
+    #[error("database {path}: {reason}")]
+    Database {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// As configured.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        reason: String,
+    },
+    /// The runtime or a signal handler cannot be set up.
+    #[error("cannot start: {0}")]
+    System(String),
+    /// The certificate or its key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The node cannot be what was asked for.
+    #[error("whisper: {0}")]
+    Whisper(String),
+}
