@@ -5,8 +5,7 @@
 //! There is no cryptography and no I/O here. A core is driven like this, whatever its protocol:
 //!
 //! ```
-//! use std::time::Instant;
-//! use wormhole_kit::{Input, Output, Session};
+//! use wormhole_kit::{Input, Instant, Output, Session};
 //!
 //! /// Hands one input to a session and collects what it wants done.
 //! fn step<S: Session>(
@@ -32,3 +31,4 @@ pub use secret::Secret;
 pub use session::{Input, LinkId, Output, Session};
 pub use text::{is_bidi_control, is_deceptive};
 pub use time::{UnixTime, date};
+pub use web_time::Instant;

@@ -4,7 +4,7 @@
 //! This is not an executor and knows no socket. `wormhole::drive` runs sessions on tokio,
 //! `wormhole-sim` runs them on a virtual network.
 
-use std::time::Instant;
+use crate::Instant;
 
 /// One byte pipe (or message pipe) of a session, named by the session that asked for it or by the
 /// driver that accepted it.

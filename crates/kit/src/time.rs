@@ -1,10 +1,11 @@
 //! Wall-clock time as a value that travels: stored, sent, compared between machines.
 //!
-//! Waiting is done with [`std::time::Instant`]; the two are never converted into one another.
+//! Waiting is done with [`Instant`](crate::Instant); the two are never converted into one another.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use web_time::SystemTime;
 
 /// Seconds since 1970-01-01T00:00:00Z, with a fraction.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, PartialOrd, Serialize)]

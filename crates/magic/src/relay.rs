@@ -5,8 +5,7 @@
 //! "Relay"; behaviour of magic-wormhole-transit-relay 0.5.0.
 //!
 //! ```
-//! use std::time::Instant;
-//! use wormhole_kit::{Input, LinkId, Output, Session};
+//! use wormhole_kit::{Input, Instant, LinkId, Output, Session};
 //! use wormhole_magic::relay::{Event, Patience, Relay};
 //!
 //! let (now, one, two) = (Instant::now(), LinkId(1), LinkId(3));
@@ -30,12 +29,12 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use handshake::{BadHandshake, Handshake, MAX_LINE, Side, Token};
 pub use usage::{Mood, Record, Usage};
 use waiting::{Arrival, WaitingRoom};
-use wormhole_kit::{Input, LinkId, Output, Session};
+use wormhole_kit::{Input, Instant, LinkId, Output, Session};
 
 /// How long the relay puts up with a link that is not paired.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -26,12 +26,12 @@ mod server_link;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use rand_core::{CryptoRng, RngCore};
 use serde_json::{Map, Value};
-use wormhole_kit::{Input, Output, Session};
+use wormhole_kit::{Input, Instant, Output, Session};
 
 pub use config::Config;
 pub use error::{

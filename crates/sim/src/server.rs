@@ -1,6 +1,6 @@
 //! What a world needs of its server.
 
-use std::time::Instant;
+use wormhole_kit::Instant;
 
 /// A server: many links, one state.
 pub trait Server {

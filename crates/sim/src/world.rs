@@ -1,11 +1,11 @@
 //! The world: its clock, its links, and who is at either end of them.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use wormhole_kit::{Input, LinkId, Output, Session};
+use wormhole_kit::{Input, Instant, LinkId, Output, Session};
 
 use crate::weather::{Weather, around, below, chance};
 use crate::{Reply, Server};

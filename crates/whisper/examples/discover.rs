@@ -16,10 +16,11 @@ use std::{
     env,
     error::Error,
     net::UdpSocket,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use rand_core::OsRng;
+use wormhole_kit::Instant;
 use wormhole_whisper::devp2p::{
     discovery::{Discovery, DiscoveryOutput, packet::MAX_DATAGRAM},
     enode::{Endpoint, Enode},

@@ -9,8 +9,9 @@
     reason = "an example measures and prints; the library does neither"
 )]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use wormhole_kit::Instant;
 use wormhole_whisper::shh::{Draft, Miner, Topic, miner::Backend};
 
 fn main() {

@@ -12,13 +12,13 @@
     reason = "an example measures, draws and prints; the library does none of it"
 )]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand_chacha::{
     ChaCha12Rng,
     rand_core::{OsRng, RngCore, SeedableRng},
 };
-use wormhole_kit::UnixTime;
+use wormhole_kit::{Instant, UnixTime};
 use wormhole_whisper::{
     devp2p::{
         capability::{Protocol, ProtocolId},

@@ -18,11 +18,12 @@ use std::{
     error::Error,
     io::{ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use data_encoding::HEXLOWER_PERMISSIVE as HEX;
 use rand_core::OsRng;
+use wormhole_kit::Instant;
 use wormhole_whisper::devp2p::{
     base::DisconnectReason,
     capability::{Protocol, ProtocolId},

@@ -13,7 +13,7 @@
 //! Two nodes that share a capability, without a network between them:
 //!
 //! ```
-//! use std::time::Instant;
+//! use wormhole_kit::Instant;
 //! use wormhole_whisper::devp2p::{
 //!     capability::{Protocol, ProtocolId},
 //!     key::PrivateKey,

@@ -17,8 +17,7 @@
 //! From a word to an envelope and back:
 //!
 //! ```
-//! use std::time::Instant;
-//! use wormhole_kit::UnixTime;
+//! use wormhole_kit::{Instant, UnixTime};
 //! use wormhole_whisper::shh::{
 //!     Draft, Message, Miner, Requirements, SymmetricKey, Topic, Work,
 //!     message::{Padding, Sealing, compose},

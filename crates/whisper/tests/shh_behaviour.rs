@@ -9,11 +9,11 @@
     reason = "a test may panic, and any instant will do"
 )]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
 use serde_json::Value;
-use wormhole_kit::UnixTime;
+use wormhole_kit::{Instant, UnixTime};
 use wormhole_whisper::{
     devp2p::{key::NodeId, rlp},
     shh::{

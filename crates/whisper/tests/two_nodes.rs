@@ -3,10 +3,10 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
-use wormhole_kit::UnixTime;
+use wormhole_kit::{Instant, UnixTime};
 use wormhole_whisper::{
     devp2p::{
         base::DisconnectReason,

@@ -4,9 +4,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use wormhole_kit::{Scope, scope};
+use wormhole_kit::{Instant, Scope, scope};
 
 use super::hint::{Ability, Hint, Priority, RelayAddress, TransitInfo};
 use super::race::{Address, Permit, RaceSettings, RelayPolicy, Route, Target};

@@ -5,9 +5,9 @@
 //! and takes the winning link out when [`Event::Connected`] tells it to.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use wormhole_kit::{Input, LinkId, Output, Session};
+use wormhole_kit::{Input, Instant, LinkId, Output, Session};
 
 use super::handshake::{GO, Handshake, Lines, NEVER_MIND};
 use super::hint::{Ability, Endpoint, RelayHint, TransitInfo};

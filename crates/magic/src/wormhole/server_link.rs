@@ -3,10 +3,10 @@
 //!
 //! What is said on the link afterwards is not known here.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand_core::CryptoRngCore;
-use wormhole_kit::{LinkId, UnixTime};
+use wormhole_kit::{Instant, LinkId, UnixTime};
 
 use super::error::{ServerMisbehaved, ServerText, WormholeError};
 use crate::mailbox::hashcash::Mint;

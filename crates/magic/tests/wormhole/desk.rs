@@ -1,12 +1,12 @@
 //! A wormhole on a desk: the test plays the server, the peer and the clock.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde_json::{Value, json};
-use wormhole_kit::{Input, LinkId, Output, Session};
+use wormhole_kit::{Input, Instant, LinkId, Output, Session};
 use wormhole_magic::AppId;
 use wormhole_magic::code::Code;
 use wormhole_magic::key::Key;

@@ -23,11 +23,11 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rand_core::CryptoRngCore;
-use wormhole_kit::{Scope, UnixTime, scope};
+use wormhole_kit::{Instant, Scope, UnixTime, scope};
 
 use self::{
     bond::Bonds,

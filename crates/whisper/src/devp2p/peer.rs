@@ -16,12 +16,10 @@
 //! | any         | Disconnect      | close              | Ended       |
 //! | any         | fault, time-out | Disconnect, close  | Ended       |
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use rand_core::CryptoRngCore;
+use wormhole_kit::Instant;
 
 use self::wire::{Inbox, Step, Wire};
 use super::{

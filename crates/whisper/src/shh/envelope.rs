@@ -9,11 +9,11 @@
 //! bytes ──parse──────────►
 //! ```
 
-use std::{fmt, ops::Range, sync::Arc, time::Instant};
+use std::{fmt, ops::Range, sync::Arc};
 
 use data_encoding::HEXLOWER;
 use sha3::{Digest, Keccak256};
-use wormhole_kit::UnixTime;
+use wormhole_kit::{Instant, UnixTime};
 
 use super::{
     requirements::Requirements,

@@ -9,11 +9,12 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use data_encoding::HEXLOWER;
 use rand_core::CryptoRngCore;
+use wormhole_kit::Instant;
 use zeroize::Zeroizing;
 
 use super::{

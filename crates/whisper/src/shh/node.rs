@@ -14,11 +14,11 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     net::IpAddr,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rand_core::CryptoRngCore;
-use wormhole_kit::UnixTime;
+use wormhole_kit::{Instant, UnixTime};
 
 use super::{
     bloom::Bloom,

@@ -12,12 +12,10 @@
 //! | Open         | envelope       | marked as known    | Open   |
 //! | Open         | tick           | bundles of 512 KiB | Open   |
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use rand_core::RngCore;
+use wormhole_kit::Instant;
 
 use super::{
     bloom::Bloom,

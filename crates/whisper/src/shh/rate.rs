@@ -3,7 +3,9 @@
 //! What comes beyond a rate is dropped here, or is read later by whoever drives the node. Nobody is
 //! parted with for it: who passes much on may only have been told much.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use wormhole_kit::Instant;
 
 /// How much of something may come.
 #[derive(Clone, Copy, Debug, PartialEq)]

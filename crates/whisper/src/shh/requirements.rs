@@ -3,7 +3,9 @@
 //! A change takes its time to reach the peers, so for a while the old value is good enough, too.
 //! What a peer asks of us is in `peer`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use wormhole_kit::Instant;
 
 use super::{bloom::Bloom, topic::Topic, work::Work};
 

@@ -4,14 +4,14 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
     fmt,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rand_chacha::{
     ChaCha12Rng,
     rand_core::{RngCore, SeedableRng},
 };
-use wormhole_kit::UnixTime;
+use wormhole_kit::{Instant, UnixTime};
 use wormhole_whisper::{
     devp2p::key::NodeId,
     shh::{

@@ -6,10 +6,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use wormhole_kit::wider_network;
+use wormhole_kit::{Instant, wider_network};
 
 use crate::devp2p::key::NodeId;
 

@@ -1,6 +1,8 @@
 //! What comes from all peers, beside what one may be told: whether it is a flood.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use wormhole_kit::Instant;
 
 use super::{
     super::{envelope::Envelope, rate::Bucket},

@@ -1,10 +1,8 @@
 //! The peers of a node, and how much each of them, and each address, has sent.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use wormhole_kit::Instant;
 
 use super::{
     super::{peer::Peer, rate::Bucket},

@@ -1,7 +1,9 @@
 //! Envelopes of our own that wait for their time, so that whoever watches our first packet with
 //! them cannot tell when, or that, we made them.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
+
+use wormhole_kit::Instant;
 
 use super::super::envelope::{EnvelopeHash, ValidEnvelope};
 

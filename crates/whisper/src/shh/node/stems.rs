@@ -5,7 +5,7 @@
 //! around, as if we had heard of it then, or when that has taken too long. (The idea is Dandelion's;
 //! nothing of it can be seen in any packet.)
 
-use std::time::Instant;
+use wormhole_kit::Instant;
 
 use super::super::{envelope::EnvelopeHash, pool::Slot};
 use crate::devp2p::key::NodeId;

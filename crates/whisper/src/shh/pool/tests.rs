@@ -21,7 +21,7 @@ fn envelope(content: u32, ttl: u32) -> ValidEnvelope {
     let data = content.to_be_bytes().to_vec();
     let draft = Draft { expiry: NOW + ttl, ttl, topic: Topic([1, 2, 3, 4]), data };
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-    let now = std::time::Instant::now();
+    let now = wormhole_kit::Instant::now();
     draft.finish(0).check(&Requirements::new(Work::NONE), now, wall(0)).unwrap()
 }
 
@@ -32,7 +32,7 @@ fn worked(content: u8, bytes: usize, range: Range<f64>) -> ValidEnvelope {
     let fits = |envelope: &Envelope| range.contains(&envelope.work().as_f64());
     let envelope = (0..).map(|nonce| draft.finish(nonce)).find(fits).unwrap();
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-    let now = std::time::Instant::now();
+    let now = wormhole_kit::Instant::now();
     envelope.check(&Requirements::new(Work::NONE), now, wall(0)).unwrap()
 }
 
