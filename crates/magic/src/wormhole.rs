@@ -22,6 +22,7 @@ mod mailbox;
 mod nameplate;
 mod order;
 mod outgoing;
+mod peer_version;
 mod server_link;
 
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use rand_core::{CryptoRng, RngCore};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use wormhole_kit::{Input, Instant, Output, Session};
 
 pub use config::Config;
@@ -38,6 +39,7 @@ pub use error::{
     ApiMisuse, MAX_SERVER_TEXT, PeerMisbehaved, ServerMisbehaved, ServerText, WormholeError,
 };
 pub use event::{Closed, Command, Event};
+pub use peer_version::PeerVersion;
 
 use crate::code::{Code, Nameplate};
 use crate::key::Key;
@@ -399,10 +401,13 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
                     self.send_what_may_be_sent();
                 }
                 Opened::Version(plaintext) => {
-                    let versions = parse_version(&plaintext)?;
-                    self.tell(Event::Versions(versions));
+                    let version = PeerVersion::parse(&plaintext)?;
+                    self.tell(Event::Version(version));
                 }
                 Opened::Message(plaintext) => self.tell(Event::Message(plaintext)),
+                Opened::Dilation(number, plaintext) => {
+                    self.tell(Event::Dilation { number, plaintext });
+                }
             }
         }
         Ok(())
@@ -632,14 +637,6 @@ impl<R: RngCore + CryptoRng> Session for Wormhole<R> {
     fn wants_input(&self) -> bool {
         self.waiting_bytes() < ENOUGH_UNSENT
     }
-}
-
-/// Takes what the peer's application says out of its version message.
-fn parse_version(plaintext: &[u8]) -> Result<Value, PeerMisbehaved> {
-    let version: Value =
-        serde_json::from_slice(plaintext).map_err(|_| PeerMisbehaved::VersionMalformed)?;
-    let Value::Object(mut version) = version else { return Err(PeerMisbehaved::VersionMalformed) };
-    Ok(version.remove("app_versions").unwrap_or_else(|| Value::Object(Map::new())))
 }
 
 /// Longest message that can be sent, in bytes. It travels in hex, in one frame.

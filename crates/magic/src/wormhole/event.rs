@@ -4,8 +4,7 @@ use std::fmt;
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use serde_json::Value;
-
+use super::peer_version::PeerVersion;
 use crate::code::{Code, Nameplate, Password};
 use crate::key::{Key, Verifier};
 use crate::mailbox::{Mood, Welcome};
@@ -82,10 +81,19 @@ pub enum Event {
     Key(Key),
     /// Somebody has the same key, hence the same code. Users may compare the verifier.
     Verifier(Verifier),
-    /// What the peer's application says about itself.
-    Versions(Value),
+    /// What the peer's program and its application say about themselves.
+    Version(PeerVersion),
     /// A message from the peer. Messages come in the order in which they were sent, each once.
     Message(Vec<u8>),
+    /// A message from the peer that sets up a dilation (phase `dilate-N`). They come in the order in
+    /// which they were sent, each once, and independently of [`Event::Message`]. An application that
+    /// cannot dilate ignores them.
+    Dilation {
+        /// The number of the message among the dilation messages, from 0.
+        number: u64,
+        /// Its content: one JSON object.
+        plaintext: Vec<u8>,
+    },
     /// The wormhole is closed. Nothing comes after this.
     Closed(Closed),
 }
@@ -108,8 +116,11 @@ impl fmt::Debug for Event {
             Self::CodeConsumed => f.write_str("CodeConsumed"),
             Self::Key(key) => f.debug_tuple("Key").field(key).finish(),
             Self::Verifier(verifier) => f.debug_tuple("Verifier").field(verifier).finish(),
-            Self::Versions(versions) => f.debug_tuple("Versions").field(versions).finish(),
+            Self::Version(version) => f.debug_tuple("Version").field(version).finish(),
             Self::Message(message) => write!(f, "Message({} bytes)", message.len()),
+            Self::Dilation { number, plaintext } => {
+                write!(f, "Dilation({number}, {} bytes)", plaintext.len())
+            }
             Self::Closed(closed) => f.debug_tuple("Closed").field(closed).finish(),
         }
     }
@@ -139,6 +150,7 @@ mod tests {
             format!("{:?}", Command::SetCode(code.clone())),
             format!("{:?}", Command::InputPassword(password)),
             format!("{:?}", Event::Message(b"AAAA".to_vec())),
+            format!("{:?}", Event::Dilation { number: 3, plaintext: b"AAAA".to_vec() }),
             format!("{:?}", Event::Code(code)),
         ];
         let expected = [
@@ -146,6 +158,7 @@ mod tests {
             "SetCode(Code(4-…))",
             "InputPassword(Password(…))",
             "Message(4 bytes)",
+            "Dilation(3, 4 bytes)",
             "Code(Code(4-…))",
         ];
         assert_eq!(shown, expected);

@@ -45,10 +45,12 @@ enum State {
 pub(super) enum Opened {
     /// The first that could be opened: the peer has our key. The message itself comes next.
     Confirmed(Verifier),
-    /// What the peer's program says about itself.
+    /// The peer's version message.
     Version(Vec<u8>),
     /// The next message for the application.
     Message(Vec<u8>),
+    /// The next message that sets up a dilation, with its number.
+    Dilation(u64, Vec<u8>),
 }
 
 impl Inbox {
@@ -108,8 +110,13 @@ impl Inbox {
         loop {
             match self.order.next() {
                 Some((Phase::Version, plaintext)) => return Ok(Some(Opened::Version(plaintext))),
-                Some((_, plaintext)) => return Ok(Some(Opened::Message(plaintext))),
-                None => {}
+                Some((Phase::Dilation(number), plaintext)) => {
+                    return Ok(Some(Opened::Dilation(number, plaintext)));
+                }
+                Some((Phase::Number(_), plaintext)) => {
+                    return Ok(Some(Opened::Message(plaintext)));
+                }
+                Some((Phase::Unknown, _)) | None => {}
             }
             let Some(message) = self.sealed.pop_front() else { return Ok(None) };
             let phase = Phase::parse(&message.phase);

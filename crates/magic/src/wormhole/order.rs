@@ -1,104 +1,143 @@
-//! Puts the messages of one side into the order in which they were sent, each once.
+//! Puts the messages of the peer into the order in which they were sent, each once.
 //!
-//! It sees them opened; who sent them is not its concern. (client-protocol.md)
+//! It sees opened messages only, all from one side. There are three kinds, told apart by the phase:
+//! `version`, the application's messages (`0`, `1`, ..) and the messages that set up a dilation
+//! (`dilate-0`, `dilate-1`, ..). The two numbered kinds are ordered independently of each other.
+//! (client-protocol.md, dilation-protocol.md)
 
 use std::collections::BTreeMap;
 
 use super::error::PeerMisbehaved;
 
-/// What the name of a message says about its place.
+/// The place of a message, which its phase names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
-    /// Comes before all numbers.
+    /// Comes before all numbered messages.
     Version,
-    /// Messages of the application, from 0.
+    /// A message of the application, numbered from 0.
     Number(u64),
-    /// Of a later version of the protocol, or of dilation, which we did not offer.
+    /// A message that sets up a dilation, numbered from 0.
+    Dilation(u64),
+    /// A phase that this version of the protocol does not have.
     Unknown,
 }
 
 impl Phase {
-    /// Reads a name.
+    /// Reads the name of a phase.
     pub(super) fn parse(name: &str) -> Self {
         if name == "version" {
             return Self::Version;
         }
-        // One way to write each number, or two names would claim the same place.
-        match name.parse::<u64>() {
-            Ok(number) if number.to_string() == name => Self::Number(number),
-            Ok(_) | Err(_) => Self::Unknown,
+        match name.strip_prefix("dilate-") {
+            Some(number) => parse_number(number).map_or(Self::Unknown, Self::Dilation),
+            None => parse_number(name).map_or(Self::Unknown, Self::Number),
         }
     }
 }
 
-/// The messages that came before their turn.
+/// Reads a number. Only one spelling is valid, or two phases would name the same message.
+fn parse_number(text: &str) -> Option<u64> {
+    text.parse::<u64>().ok().filter(|number| number.to_string() == text)
+}
+
+/// The messages that arrived before their turn.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     version: Option<Vec<u8>>,
-    version_came: bool,
+    has_version: bool,
+    numbered: Sequence<MAX_WAITING>,
+    dilation: Sequence<MAX_DILATION_WAITING>,
+}
+
+impl Order {
+    /// Whether this message, or another with the same phase, has arrived before.
+    pub(super) fn has(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::Version => self.has_version,
+            Phase::Number(number) => self.numbered.has(number),
+            Phase::Dilation(number) => self.dilation.has(number),
+            Phase::Unknown => false,
+        }
+    }
+
+    /// Stores a message until its turn. A duplicate, or a message of an unknown phase, is dropped.
+    pub(super) fn put(&mut self, phase: Phase, message: Vec<u8>) -> Result<(), PeerMisbehaved> {
+        match phase {
+            Phase::Version if self.has_version => Ok(()),
+            Phase::Version => {
+                self.has_version = true;
+                self.version = Some(message);
+                Ok(())
+            }
+            Phase::Number(number) => self.numbered.put(number, message),
+            Phase::Dilation(number) => self.dilation.put(number, message),
+            Phase::Unknown => Ok(()),
+        }
+    }
+
+    /// Returns the next message that is in order.
+    pub(super) fn next(&mut self) -> Option<(Phase, Vec<u8>)> {
+        if let Some(version) = self.version.take() {
+            return Some((Phase::Version, version));
+        }
+        if !self.has_version {
+            return None;
+        }
+        if let Some((number, message)) = self.dilation.next() {
+            return Some((Phase::Dilation(number), message));
+        }
+        let (number, message) = self.numbered.next()?;
+        Some((Phase::Number(number), message))
+    }
+}
+
+/// Numbered messages of one kind, of which at most `LIMIT` bytes may wait for an earlier message.
+#[derive(Debug, Default)]
+struct Sequence<const LIMIT: usize> {
     /// The number of the next message.
     next: u64,
     waiting: BTreeMap<u64, Vec<u8>>,
     waiting_bytes: usize,
 }
 
-impl Order {
-    /// Whether this message, or another with its name, came before.
-    pub(super) fn has(&self, phase: Phase) -> bool {
-        match phase {
-            Phase::Version => self.version_came,
-            Phase::Number(number) => number < self.next || self.waiting.contains_key(&number),
-            Phase::Unknown => false,
-        }
+impl<const LIMIT: usize> Sequence<LIMIT> {
+    fn has(&self, number: u64) -> bool {
+        number < self.next || self.waiting.contains_key(&number)
     }
 
-    /// Takes a message in. A message it has, or does not know the place of, changes nothing.
-    pub(super) fn put(&mut self, phase: Phase, message: Vec<u8>) -> Result<(), PeerMisbehaved> {
-        if self.has(phase) {
+    fn put(&mut self, number: u64, message: Vec<u8>) -> Result<(), PeerMisbehaved> {
+        if self.has(number) {
             return Ok(());
         }
-        match phase {
-            Phase::Version => {
-                self.version_came = true;
-                self.version = Some(message);
-            }
-            Phase::Number(number) => {
-                if number - self.next > MAX_GAP {
-                    return Err(PeerMisbehaved::PhaseMissing(self.next));
-                }
-                self.waiting_bytes += message.len();
-                if self.waiting_bytes > MAX_WAITING {
-                    return Err(PeerMisbehaved::TooMuchOutOfTurn);
-                }
-                self.waiting.insert(number, message);
-            }
-            Phase::Unknown => {}
+        if number - self.next > MAX_GAP {
+            return Err(PeerMisbehaved::PhaseMissing(self.next));
         }
+        if self.waiting_bytes + message.len() > LIMIT {
+            return Err(PeerMisbehaved::TooMuchOutOfTurn);
+        }
+        self.waiting_bytes += message.len();
+        self.waiting.insert(number, message);
         Ok(())
     }
 
-    /// Hands out the message whose turn it is.
-    pub(super) fn next(&mut self) -> Option<(Phase, Vec<u8>)> {
-        if let Some(version) = self.version.take() {
-            return Some((Phase::Version, version));
-        }
-        if !self.version_came {
-            return None;
-        }
+    fn next(&mut self) -> Option<(u64, Vec<u8>)> {
         let message = self.waiting.remove(&self.next)?;
-        let phase = Phase::Number(self.next);
+        let number = self.next;
         self.next += 1;
         self.waiting_bytes -= message.len();
-        Some((phase, message))
+        Some((number, message))
     }
 }
 
-/// Farthest that a message may be ahead. Servers in use keep messages in order, so any gap at all
-/// comes from messages that are added twice after a lost link.
+/// How far a message may be ahead of the next one. Servers in use keep messages in order, so a gap
+/// appears only when messages are sent again after a lost link.
 const MAX_GAP: u64 = 256;
 
-/// Most bytes kept for want of an earlier message.
+/// Bytes of the application's messages that may wait for an earlier message.
 const MAX_WAITING: usize = 32 << 20;
+
+/// Bytes of dilation messages that may wait for an earlier one. Each holds a handful of hints.
+const MAX_DILATION_WAITING: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -123,40 +162,67 @@ mod tests {
                     order.put(Phase::Version, vec![]).unwrap();
                 }
                 order.put(Phase::Number(number), vec![1]).unwrap();
+                order.put(Phase::Dilation(number), vec![1]).unwrap();
                 out.extend(drain(&mut order));
             }
-            let expected: Vec<_> =
-                std::iter::once(Phase::Version).chain((0..20).map(Phase::Number)).collect();
-            prop_assert_eq!(out, expected);
-            prop_assert_eq!(order.waiting_bytes, 0);
+            prop_assert_eq!(out[0], Phase::Version);
+            for kind in [Phase::Number, Phase::Dilation] {
+                let expected: Vec<_> = (0..20).map(kind).collect();
+                let found: Vec<_> =
+                    out.iter().copied().filter(|phase| expected.contains(phase)).collect();
+                prop_assert_eq!(found, expected);
+            }
+            prop_assert_eq!(order.numbered.waiting_bytes, 0);
+            prop_assert_eq!(order.dilation.waiting_bytes, 0);
         }
     }
 
     #[test]
-    fn a_number_has_one_way_to_be_written() {
+    fn a_number_has_one_valid_spelling() {
         assert_eq!(Phase::parse("0"), Phase::Number(0));
         assert_eq!(Phase::parse("18446744073709551615"), Phase::Number(u64::MAX));
-        for name in
-            ["", "00", "+1", "-1", "1 ", "１", "dilate-0", "Version", "18446744073709551616"]
-        {
+        assert_eq!(Phase::parse("dilate-0"), Phase::Dilation(0));
+        assert_eq!(Phase::parse("dilate-17"), Phase::Dilation(17));
+        for name in [
+            "",
+            "00",
+            "+1",
+            "-1",
+            "1 ",
+            "１",
+            "Version",
+            "18446744073709551616",
+            "dilate-",
+            "dilate-00",
+            "dilate--1",
+            "dilate-+1",
+            "DILATE-0",
+            "dilate-0 ",
+        ] {
             assert_eq!(Phase::parse(name), Phase::Unknown, "{name}");
         }
     }
 
     #[test]
     fn a_message_far_ahead_is_an_error_that_names_the_missing_one() {
-        let mut order = Order::default();
-        assert_eq!(order.put(Phase::Number(MAX_GAP), vec![]), Ok(()));
-        let ahead = order.put(Phase::Number(MAX_GAP + 1), vec![]);
-        assert_eq!(ahead, Err(PeerMisbehaved::PhaseMissing(0)));
-        assert!(order.put(Phase::Number(u64::MAX), vec![]).is_err());
+        for kind in [Phase::Number, Phase::Dilation] {
+            let mut order = Order::default();
+            assert_eq!(order.put(kind(MAX_GAP), vec![]), Ok(()));
+            let ahead = order.put(kind(MAX_GAP + 1), vec![]);
+            assert_eq!(ahead, Err(PeerMisbehaved::PhaseMissing(0)));
+            assert!(order.put(kind(u64::MAX), vec![]).is_err());
+        }
     }
 
     #[test]
-    fn what_waits_is_bounded() {
-        let mut order = Order::default();
-        assert_eq!(order.put(Phase::Number(1), vec![0; MAX_WAITING]), Ok(()));
-        let more = order.put(Phase::Number(2), vec![0]);
-        assert_eq!(more, Err(PeerMisbehaved::TooMuchOutOfTurn));
+    fn the_bytes_that_wait_for_an_earlier_message_are_limited() {
+        let limits: [(fn(u64) -> Phase, usize); 2] =
+            [(Phase::Number, MAX_WAITING), (Phase::Dilation, MAX_DILATION_WAITING)];
+        for (kind, limit) in limits {
+            let mut order = Order::default();
+            assert_eq!(order.put(kind(1), vec![0; limit]), Ok(()));
+            let more = order.put(kind(2), vec![0]);
+            assert_eq!(more, Err(PeerMisbehaved::TooMuchOutOfTurn));
+        }
     }
 }

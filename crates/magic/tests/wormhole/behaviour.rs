@@ -9,7 +9,7 @@ use wormhole_magic::code::{Nameplate, Password};
 use wormhole_magic::mailbox::Mood;
 use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::HashcashDemand;
-use wormhole_magic::wormhole::{ApiMisuse, Command, Event, ServerMisbehaved};
+use wormhole_magic::wormhole::{ApiMisuse, Command, Event, PeerVersion, ServerMisbehaved};
 
 use crate::desk::{Desk, Peer, code, pake_body};
 
@@ -61,12 +61,13 @@ fn a_peer_brings_a_key_a_verifier_its_versions_and_its_messages() {
         "nothing of the application is said before the key is confirmed"
     );
     desk.hear(json!({"type": "released"}));
-    peer.say(&mut desk, "version", br#"{"app_versions": {"x": 1}, "can-dilate": ["ged"]}"#);
+    let version = br#"{"app_versions": {"x": 1}, "can-dilate": ["ged"]}"#;
+    peer.say(&mut desk, "version", version);
     peer.say(&mut desk, "0", b"hello");
     let told = [
         Event::CodeConsumed,
         Event::Verifier(peer.key.verifier()),
-        Event::Versions(json!({"x": 1})),
+        Event::Version(PeerVersion::parse(version).unwrap()),
         Event::Message(b"hello".to_vec()),
     ];
     assert_eq!(desk.events(), told);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use wormhole_magic::wormhole::Event;
+use wormhole_magic::wormhole::{Event, PeerVersion};
 
 use crate::desk::{Desk, Peer, code, pake_body};
 
@@ -82,7 +82,7 @@ proptest! {
         let mut expected = vec![
             Event::Key(peer.key.clone()),
             Event::Verifier(peer.key.verifier()),
-            Event::Versions(json!({})),
+            Event::Version(PeerVersion::parse(b"{}").unwrap()),
         ];
         expected.extend((0..10).map(|number| Event::Message(vec![number])));
         prop_assert_eq!(events, expected);

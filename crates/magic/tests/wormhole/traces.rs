@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use wormhole_kit::Secret;
 use wormhole_magic::key::Key;
 use wormhole_magic::secretbox;
-use wormhole_magic::wormhole::{Command, Event, PeerMisbehaved, WormholeError};
+use wormhole_magic::wormhole::{Command, Event, PeerMisbehaved, PeerVersion, WormholeError};
 
 use crate::desk::{Desk, Peer};
 
@@ -288,7 +288,7 @@ impl Dilation {
             .collect()
     }
 
-    /// Our machine in the place of the other side, with `peer` about to say its version.
+    /// Our wormhole in the place of the other side; `peer` has yet to send its version.
     fn meet(peer: &str) -> (Desk, Peer) {
         let code = crate::desk::code();
         let mut desk = Desk::in_mailbox(&code);
@@ -316,26 +316,54 @@ fn a_recorded_dilation_has_numbered_phases_that_arrive_in_order() {
 }
 
 #[test]
-fn a_recorded_dilation_we_did_not_offer_is_opened_and_passed_over() {
+fn a_recorded_dilation_reaches_the_application_with_the_whole_version_object() {
     for trace in DILATIONS {
         let dilation = Dilation::read(trace);
         let versions = dilation.lines.iter().find(|line| line["ev"] == "versions").unwrap();
         for side in &dilation.sides {
             let (mut desk, peer) = Dilation::meet(side);
             desk.said();
-            let version = json!({"can-dilate": ["ged"], "app_versions": versions["v"]});
-            peer.say(&mut desk, "version", version.to_string().as_bytes());
-            for (phase, content) in dilation.sent(side) {
+            let version = json!({"can-dilate": ["ged"], "app_versions": versions["v"]}).to_string();
+            peer.say(&mut desk, "version", version.as_bytes());
+            let sent = dilation.sent(side);
+            for (phase, content) in &sent {
                 peer.say(&mut desk, phase, content.to_string().as_bytes());
             }
             peer.say(&mut desk, "0", b"still here");
             let events = desk.events();
-            assert!(events.contains(&Event::Versions(versions["v"].clone())), "{trace}");
-            assert_eq!(events.last(), Some(&Event::Message(b"still here".to_vec())), "{trace}");
-            let messages = events.iter().filter(|event| matches!(event, Event::Message(_)));
-            assert_eq!((messages.count(), desk.said(), desk.error), (1, vec![], None), "{trace}");
+            let version = PeerVersion::parse(version.as_bytes()).unwrap();
+            assert_eq!(version.get("can-dilate"), Some(&json!(["ged"])), "{trace}");
+            assert!(events.contains(&Event::Version(version)), "{trace}");
+            let numbered = (0_u64..).zip(&sent);
+            let mut expected: Vec<_> = numbered
+                .map(|(number, (_, content))| {
+                    let plaintext = content.to_string().into_bytes();
+                    Event::Dilation { number, plaintext }
+                })
+                .collect();
+            expected.push(Event::Message(b"still here".to_vec()));
+            assert!(events.ends_with(&expected), "{trace}: {events:?}");
+            assert_eq!((desk.said(), desk.error), (vec![], None), "{trace}");
         }
     }
+}
+
+#[test]
+fn dilation_messages_wait_for_the_version_and_for_earlier_ones_but_not_for_other_messages() {
+    let (mut desk, peer) = Dilation::meet("peer");
+    let dilation = |number| Event::Dilation { number, plaintext: vec![7] };
+    peer.say(&mut desk, "dilate-1", &[7]);
+    peer.say(&mut desk, "1", b"waits for message 0");
+    peer.say(&mut desk, "dilate-0", &[7]);
+    assert!(!desk.events().contains(&dilation(0)));
+    peer.say(&mut desk, "version", b"{}");
+    let events = desk.events();
+    assert!(events.ends_with(&[dilation(0), dilation(1)]), "{events:?}");
+    peer.say(&mut desk, "dilate-1", &[7]);
+    peer.say(&mut desk, "dilate-300", &[7]);
+    assert_eq!(desk.events(), []);
+    let missing = WormholeError::PeerMisbehaved(PeerMisbehaved::PhaseMissing(2));
+    assert_eq!(desk.error, Some(missing));
 }
 
 #[test]

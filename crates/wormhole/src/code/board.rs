@@ -85,8 +85,9 @@ impl Board {
             Event::CodeConsumed => state.code_consumed = true,
             Event::Key(key) => state.key = Some(key),
             Event::Verifier(verifier) => state.verifier = Some(verifier),
-            Event::Versions(versions) => state.versions = Some(versions),
-            Event::Message(_) | Event::Closed(_) | _ => {}
+            Event::Version(version) => state.versions = Some(version.app_versions().clone()),
+            // This SDK does not offer to dilate yet.
+            Event::Dilation { .. } | Event::Message(_) | Event::Closed(_) | _ => {}
         });
         Ok(())
     }
@@ -130,8 +131,9 @@ fn tell(delegate: &mut dyn Delegate, event: &Event) {
         Event::CodeConsumed => delegate.on_code_consumed(),
         Event::Key(key) => delegate.on_key(key),
         Event::Verifier(verifier) => delegate.on_verifier(verifier),
-        Event::Versions(versions) => delegate.on_versions(versions),
+        Event::Version(version) => delegate.on_versions(version.app_versions()),
         Event::Message(_)
+        | Event::Dilation { .. }
         | Event::Closed(_)
         | Event::Nameplates(_)
         | Event::NameplateClaimed

@@ -186,7 +186,7 @@ impl Application<Wormhole<ChaCha8Rng>> for Talk {
             Told::Verifier(verifier) => {
                 assert_eq!(seen.verifier.replace(verifier), None, "there is one verifier");
             }
-            Told::Versions(_) => {
+            Told::Version(_) => {
                 assert!(seen.messages.is_empty(), "versions come before messages");
                 return (3..6).map(|n| (client, Command::Send(vec![n]))).collect();
             }
