@@ -12,7 +12,6 @@ pub mod cli;
 #[path = "../../crates/cli/src/ssh/key.rs"]
 mod key;
 pub mod magic;
-#[allow(dead_code, reason = "whole files of the library are included")]
 pub mod node;
 #[allow(dead_code, reason = "all of it is used by the program")]
 #[path = "../../crates/server/src/http/request.rs"]

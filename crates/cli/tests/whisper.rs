@@ -31,7 +31,7 @@ use wormhole_node::devp2p::enode::Enode;
 use wormhole_node::shh::message::{Padding, Sealing, compose};
 use wormhole_node::shh::node::Darkness;
 use wormhole_node::shh::{Draft, Envelope, SymmetricKey, Topic, Work};
-use wormhole_node::{Envelopes, Heard, Node, Settings, mine};
+use wormhole_node::{EnvelopeEvent, Envelopes, Node, Settings, mine};
 
 use world::Running;
 
@@ -127,7 +127,7 @@ async fn until(mut look: impl AsyncFnMut() -> bool) {
 /// The next envelope, and whether it is for us alone.
 async fn hear(heard: &mut Envelopes) -> (Envelope, bool) {
     match timeout(PATIENCE, heard.next()).await.expect("in time") {
-        Some(Heard::Envelope { envelope, direct }) => (envelope, direct),
+        Some(EnvelopeEvent::Envelope { envelope, direct }) => (envelope, direct),
         other => panic!("{other:?}"),
     }
 }

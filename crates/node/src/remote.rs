@@ -6,15 +6,15 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), wormhole_node::remote::RemoteError> {
-//! use wormhole_node::remote::{MessageKey, Posting, Remote, RemoteUrl, Wanted};
+//! use wormhole_node::remote::{MessageKey, PostRequest, RemoteNode, RemoteUrl, MessageFilter};
 //! use wormhole_node::shh::{SymmetricKey, Topic};
 //!
-//! let node = Remote::connect(&RemoteUrl::parse("ws://127.0.0.1:8546")?, None).await?;
+//! let node = RemoteNode::connect(&RemoteUrl::parse("ws://127.0.0.1:8546")?, None).await?;
 //! let key = node.add_symmetric_key(&SymmetricKey::from_password("hush")).await?;
 //! let room = Topic::of_word("room");
-//! let wanted = Wanted::under(room);
+//! let wanted = MessageFilter::under(room);
 //! let mut watch = node.watch(&MessageKey::Symmetric(key.clone()), &wanted).await?;
-//! node.post(&Posting::new(MessageKey::Symmetric(key), room, b"hello".to_vec())).await?;
+//! node.post(&PostRequest::new(MessageKey::Symmetric(key), room, b"hello".to_vec())).await?;
 //! let heard = watch.next().await?;
 //! # let _ = heard; Ok(())
 //! # }
@@ -38,30 +38,30 @@ use super::{PostState, hex};
 
 mod error;
 mod message;
+mod message_stream;
 mod url;
-mod watch;
 
 pub use error::{RemoteError, Unreachable};
-pub use message::{MessageKey, Posting, RemoteKeyId, RemoteMessage, Wanted};
+pub use message::{MessageFilter, MessageKey, PostRequest, RemoteKeyId, RemoteMessage};
+pub use message_stream::MessageStream;
 pub use url::RemoteUrl;
-pub use watch::Watch;
 
-/// A node in another process. Any number of calls may be under way. Clones share the same link.
+/// A node in another process. Any number of calls may be under way. Clones share the same transport.
 #[derive(Clone, Debug)]
-pub struct Remote {
-    link: Arc<Link>,
+pub struct RemoteNode {
+    transport: Arc<Transport>,
 }
 
 /// How the node is reached.
 #[derive(Debug)]
-enum Link {
+enum Transport {
     /// A request at a time; messages have to be asked for.
     Http(HttpClient<jsonrpsee_http_client::RpcService<HttpBackend>>),
-    /// A link that stays; messages come by themselves.
+    /// A transport that stays; messages come by themselves.
     WebSocket(WsClient<jsonrpsee_ws_client::RpcService>),
 }
 
-impl Remote {
+impl RemoteNode {
     /// Gets ready to speak to a node, showing it `token` if it wants one. Over HTTP nothing is
     /// opened before the first call.
     ///
@@ -70,7 +70,7 @@ impl Remote {
     pub async fn connect(url: &RemoteUrl, token: Option<&str>) -> Result<Self, RemoteError> {
         let headers = headers(token)?;
         // Without their usual middleware, which would write our keys to a log.
-        let link = if url.is_web_socket() {
+        let transport = if url.is_web_socket() {
             let builder = WsClientBuilder::default()
                 .set_headers(headers)
                 .connection_timeout(CONNECT_TIMEOUT)
@@ -78,16 +78,16 @@ impl Remote {
                 .max_buffer_capacity_per_subscription(MAX_WAITING)
                 .enable_ws_ping(PingConfig::default())
                 .set_rpc_middleware(RpcServiceBuilder::new());
-            Link::WebSocket(builder.build(url.as_str()).await.map_err(error::of_client)?)
+            Transport::WebSocket(builder.build(url.as_str()).await.map_err(error::of_client)?)
         } else {
             let builder = HttpClientBuilder::default()
                 .set_headers(headers)
                 .connect_timeout(CONNECT_TIMEOUT)
                 .request_timeout(CALL_TIMEOUT)
                 .set_rpc_middleware(RpcServiceBuilder::new());
-            Link::Http(builder.build(url.as_str()).map_err(error::of_client)?)
+            Transport::Http(builder.build(url.as_str()).map_err(error::of_client)?)
         };
-        Ok(Self { link: link.into() })
+        Ok(Self { transport: transport.into() })
     }
 
     /// The version of its Whisper interface: `6.0`.
@@ -136,7 +136,7 @@ impl Remote {
     /// # Errors
     /// The node is not there, or refuses.
     pub async fn add_symmetric_key(&self, key: &SymmetricKey) -> Result<RemoteKeyId, RemoteError> {
-        self.lend("shh_addSymKey", key.secret().expose()).await
+        self.add_key("shh_addSymKey", key.secret().expose()).await
     }
 
     /// Lends it a private key.
@@ -144,7 +144,7 @@ impl Remote {
     /// # Errors
     /// The node is not there, or refuses.
     pub async fn add_private_key(&self, key: &PrivateKey) -> Result<RemoteKeyId, RemoteError> {
-        self.lend("shh_addPrivateKey", key.to_secret().expose()).await
+        self.add_key("shh_addPrivateKey", key.to_secret().expose()).await
     }
 
     /// Makes it forget a key.
@@ -165,7 +165,7 @@ impl Remote {
     ///
     /// # Errors
     /// The node is not there, or refuses.
-    pub async fn post(&self, posting: &Posting) -> Result<String, RemoteError> {
+    pub async fn post(&self, posting: &PostRequest) -> Result<String, RemoteError> {
         self.call("shh_post", [posting.to_json()]).await
     }
 
@@ -189,8 +189,12 @@ impl Remote {
     ///
     /// # Errors
     /// The node is not there, or refuses.
-    pub async fn watch(&self, key: &MessageKey, wanted: &Wanted) -> Result<Watch, RemoteError> {
-        Watch::start(self, wanted.to_json(key)).await
+    pub async fn watch(
+        &self,
+        key: &MessageKey,
+        wanted: &MessageFilter,
+    ) -> Result<MessageStream, RemoteError> {
+        MessageStream::start(self, wanted.to_json(key)).await
     }
 
     /// The messages that the node holds now and that `key` opens. Only our nodes return any.
@@ -200,7 +204,7 @@ impl Remote {
     pub async fn held(
         &self,
         key: &MessageKey,
-        wanted: &Wanted,
+        wanted: &MessageFilter,
     ) -> Result<Vec<RemoteMessage>, RemoteError> {
         let mut criteria = wanted.to_json(key);
         if let Some(fields) = criteria.as_object_mut() {
@@ -222,7 +226,11 @@ impl Remote {
         Ok(held)
     }
 
-    async fn lend(&self, method: &'static str, key: &[u8; 32]) -> Result<RemoteKeyId, RemoteError> {
+    async fn add_key(
+        &self,
+        method: &'static str,
+        key: &[u8; 32],
+    ) -> Result<RemoteKeyId, RemoteError> {
         let text = Zeroizing::new(hex(key));
         self.call(method, [Value::from(text.as_str())]).await.map(RemoteKeyId)
     }
@@ -236,9 +244,9 @@ impl Remote {
         for argument in arguments {
             params.insert(argument).map_err(|_| RemoteError::Malformed)?;
         }
-        let answer = match &*self.link {
-            Link::Http(client) => client.request(method, params).await,
-            Link::WebSocket(client) => client.request(method, params).await,
+        let answer = match &*self.transport {
+            Transport::Http(client) => client.request(method, params).await,
+            Transport::WebSocket(client) => client.request(method, params).await,
         };
         answer.map_err(error::of_client)
     }
@@ -272,7 +280,7 @@ pub struct RemotePeer {
     /// What it speaks.
     #[serde(default)]
     pub caps: Vec<String>,
-    /// The link to it.
+    /// The transport to it.
     #[serde(default)]
     pub network: RemoteLink,
     /// The work that it asks for, if the node knows.
@@ -288,7 +296,7 @@ fn wanted_work<'de, D: Deserializer<'de>>(protocols: D) -> Result<Option<Work>, 
     Ok(work.and_then(Work::new))
 }
 
-/// A link between a node and its peer.
+/// A transport between a node and its peer.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -318,7 +326,7 @@ fn headers(token: Option<&str>) -> Result<HeaderMap, RemoteError> {
     Ok(headers)
 }
 
-/// Time to open a link.
+/// Time to open a transport.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time for a call; the longest is a post with much work.

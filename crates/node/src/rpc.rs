@@ -2,12 +2,12 @@
 //!
 //! Methods, results and errors are those of go-ethereum, in its words (whisper/whisperv6/api.go), so that
 //! clients written for it find what they expect. Whoever may call may use, and read, every key that
-//! the [`Desk`] was lent: see [`Gate`] for who may.
+//! the [`Messenger`] was lent: see [`AccessRules`] for who may.
 //!
 //! ```text
-//!  http ──► Gate ──┬─────────────────────────────┐
+//!  http ──► AccessRules ──┬─────────────────────────────┐
 //!                  └──► web_socket ──┐           ▼
-//!  socket ──► frames ────────────────┴─► conversation ──► session ──► Service::answer ──► Desk, Node
+//!  socket ──► frames ────────────────┴─► conversation ──► session ──► RpcServer::answer ──► Messenger, Node
 //! ```
 //!
 //! A node, and a client of it:
@@ -16,13 +16,13 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use tokio::{net::TcpListener, sync::oneshot};
-//! use wormhole_node::desk::{Desk, DeskSettings};
-//! use wormhole_node::remote::{Remote, RemoteUrl};
-//! use wormhole_node::rpc::{Service, ServiceSettings};
+//! use wormhole_node::messaging::{Messenger, MessengerSettings};
+//! use wormhole_node::remote::{RemoteNode, RemoteUrl};
+//! use wormhole_node::rpc::{RpcServer, RpcServerSettings};
 //! use wormhole_node::{Node, Settings};
 //!
-//! let desk = Desk::new(Node::start(Settings::loopback()).await?, &DeskSettings::default());
-//! let service = Service::new(desk, ServiceSettings::default());
+//! let messenger = Messenger::new(Node::start(Settings::loopback()).await?, &MessengerSettings::default());
+//! let service = RpcServer::new(messenger, RpcServerSettings::default());
 //! let listener = TcpListener::bind("127.0.0.1:0").await?;
 //! let url = RemoteUrl::parse(&format!("ws://{}", listener.local_addr()?))?;
 //! let (stop, stopped) = oneshot::channel::<()>();
@@ -30,7 +30,7 @@
 //!     service.serve(listener, async { drop(stopped.await) }).await;
 //! });
 //!
-//! assert_eq!(Remote::connect(&url, None).await?.version().await?, "6.0");
+//! assert_eq!(RemoteNode::connect(&url, None).await?.version().await?, "6.0");
 //! drop(stop);
 //! serving.await?;
 //! # Ok(())
@@ -47,54 +47,54 @@ use serde_json::Value;
 
 use wormhole_whisper::shh::filter::{FilterId, MAX_FILTERS};
 
-use super::desk::{Desk, KeyId, MAX_KEYS};
-use super::turns::Requester;
+use super::messaging::{KeyId, MAX_KEYS, Messenger};
+use super::scheduler::Requester;
 
-mod arguments;
-mod conversation;
-mod envelope;
+mod access;
+pub(crate) mod arguments;
+mod connection;
+mod connection_slots;
 mod filters;
-#[cfg(unix)]
-mod frames;
-mod gate;
+mod format;
 mod http;
+#[cfg(unix)]
+pub(crate) mod json_stream;
+pub(crate) mod jsonrpc;
 mod keys;
-mod link;
 mod node;
 mod post;
-mod reply;
-mod requests;
-mod seats;
+mod quotas;
+pub(crate) mod requests;
 mod session;
-mod shares;
-#[cfg(unix)]
-mod socket;
 mod subscribe;
+mod timeout_stream;
+#[cfg(unix)]
+mod unix_socket;
 mod web_socket;
 
-use envelope::{FAILED, METHOD_NOT_FOUND, RpcError};
-pub use gate::Gate;
-use shares::Shares;
+pub use access::AccessRules;
+use jsonrpc::{FAILED, METHOD_NOT_FOUND, RpcError};
+use quotas::Quotas;
 
-/// Serves the desk at a node. Clones serve the same one.
+/// Serves the messenger at a node. Clones serve the same one.
 #[derive(Clone, Debug)]
-pub struct Service {
-    desk: Desk,
-    settings: Arc<ServiceSettings>,
-    pair_shares: Shares<KeyId>,
-    shared_key_shares: Shares<KeyId>,
-    filter_shares: Shares<FilterId>,
+pub struct RpcServer {
+    messenger: Messenger,
+    settings: Arc<RpcServerSettings>,
+    key_pair_quotas: Quotas<KeyId>,
+    symmetric_key_quotas: Quotas<KeyId>,
+    filter_quotas: Quotas<FilterId>,
 }
 
 /// What its owner decides about a service.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct ServiceSettings {
+pub struct RpcServerSettings {
     /// Who may come in over HTTP and WebSocket.
-    pub gate: Gate,
+    pub access: AccessRules,
     /// Links of those who were let in that may be open at the same time, per listener. Others wait
     /// apart, and the oldest of them goes when there are many.
-    pub max_links: usize,
+    pub max_connections: usize,
     /// Bytes that a request may have.
     pub max_request_bytes: u32,
     /// Time for what is under way when the service is told to stop.
@@ -119,49 +119,49 @@ impl fmt::Debug for Metrics {
     }
 }
 
-impl Default for ServiceSettings {
+impl Default for RpcServerSettings {
     fn default() -> Self {
-        let (max_links, max_request_bytes) = (128, 4 * 1024 * 1024);
-        let gate = Gate::default();
-        Self { gate, max_links, max_request_bytes, drain: DEFAULT_DRAIN, metrics: None }
+        let (max_connections, max_request_bytes) = (128, 4 * 1024 * 1024);
+        let access = AccessRules::default();
+        Self { access, max_connections, max_request_bytes, drain: DEFAULT_DRAIN, metrics: None }
     }
 }
 
-impl Service {
-    /// A service for those who use this desk.
-    pub fn new(desk: Desk, settings: ServiceSettings) -> Self {
+impl RpcServer {
+    /// A service for those who use this messenger.
+    pub fn new(messenger: Messenger, settings: RpcServerSettings) -> Self {
         Self {
-            desk,
+            messenger,
             settings: Arc::new(settings),
-            pair_shares: Shares::of(MAX_KEYS),
-            shared_key_shares: Shares::of(MAX_KEYS),
-            filter_shares: Shares::of(MAX_FILTERS),
+            key_pair_quotas: Quotas::of(MAX_KEYS),
+            symmetric_key_quotas: Quotas::of(MAX_KEYS),
+            filter_quotas: Quotas::of(MAX_FILTERS),
         }
     }
 
     /// Executes a method in the turns of the client. `params` is JSON text.
-    async fn answer(&self, requester: Requester, method: &str, params: Option<&str>) -> Answer {
+    async fn answer(&self, requester: Requester, method: &str, params: Option<&str>) -> RpcResult {
         if let Some(answer) = keys::answer(self, requester, method, params).await {
             return answer;
         }
-        if let Some(answer) = node::answer(&self.desk, method, params).await {
+        if let Some(answer) = node::answer(&self.messenger, method, params).await {
             return answer;
         }
         match method {
             "shh_newMessageFilter" => filters::new(self, requester, params).await,
-            "shh_getFilterMessages" => filters::poll(&self.desk, params).await,
-            "shh_deleteMessageFilter" => filters::delete(&self.desk, params).await,
-            "shh_post" => post::post(&self.desk, requester, params).await,
+            "shh_getFilterMessages" => filters::poll(&self.messenger, params).await,
+            "shh_deleteMessageFilter" => filters::delete(&self.messenger, params).await,
+            "shh_post" => post::post(&self.messenger, requester, params).await,
             _ => Err(unknown(method)),
         }
     }
 }
 
 /// The result of a call.
-type Answer = Result<Value, RpcError>;
+type RpcResult = Result<Value, RpcError>;
 
 /// An HTTP response.
-type Answered = hyper::Response<Full<Bytes>>;
+type HttpResponse = hyper::Response<Full<Bytes>>;
 
 /// The method failed for this reason.
 fn refused(why: impl Into<String>) -> RpcError {

@@ -1,11 +1,8 @@
 //! Replays the fuzz corpus through the very bodies of the fuzz targets.
 
-#![cfg(all(feature = "remote", feature = "rpc"))]
-
 #[path = "../../../fuzz/src/node.rs"]
 #[expect(
     clippy::expect_used,
-    dead_code,
     unreachable_pub,
     reason = "written for the fuzz targets and the library"
 )]

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use wormhole_node::Node;
-use wormhole_node::desk::Desk;
-use wormhole_node::rpc::{Metrics, Service};
+use wormhole_node::messaging::Messenger;
+use wormhole_node::rpc::{Metrics, RpcServer};
 
 pub(crate) use config::Config;
 
@@ -42,9 +42,9 @@ pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result
     if doors.is_empty() && !config.has_ipc() {
         tracing::info!("no client can use the whisper node yet: give --rpc 127.0.0.1:8545");
     }
-    let desk = start(&config).await?;
-    let node = desk.node().clone();
-    let service = Service::new(desk.clone(), service_settings);
+    let messenger = start(&config).await?;
+    let node = messenger.node().clone();
+    let service = RpcServer::new(messenger.clone(), service_settings);
     let mut tasks = JoinSet::new();
     for (door, url) in doors {
         crate::net::announce("whisper RPC", url, &door);
@@ -59,7 +59,7 @@ pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result
     let counters = Arc::new(Counters::default());
     let shown = Arc::clone(&counters);
     host.metrics.register(move |page| shown.write(page));
-    let counting = tokio::spawn(async move { counters.keep(&desk).await });
+    let counting = tokio::spawn(async move { counters.keep(&messenger).await });
     let mut drain = host.drain;
     drain.begun().await;
     let served = async { while tasks.join_next().await.is_some() {} };
@@ -71,10 +71,10 @@ pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result
     Ok(())
 }
 
-/// Starts the node, and sets the desk up at it.
-async fn start(config: &Config) -> Result<Desk, ServerError> {
+/// Starts the node, and sets the messenger up at it.
+async fn start(config: &Config) -> Result<Messenger, ServerError> {
     let settings = config.node()?;
-    let mut desk_settings = config.desk();
+    let mut desk_settings = config.messenger();
     desk_settings.max_ttl = settings.max_ttl;
     let everywhere = config.listen.ip().is_unspecified() && config.advertise.is_none();
     let node = Node::start(settings).await.map_err(|e| ServerError::Whisper(e.to_string()))?;
@@ -84,5 +84,5 @@ async fn start(config: &Config) -> Result<Desk, ServerError> {
             "this enode is useful on this machine only; to make it useful for others, give --advertise IP"
         );
     }
-    Ok(Desk::new(node, &desk_settings))
+    Ok(Messenger::new(node, &desk_settings))
 }

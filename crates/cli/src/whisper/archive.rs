@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use wormhole_node::devp2p::enode::Enode;
 use wormhole_node::shh::SymmetricKey;
-use wormhole_node::{CatchUpError, CaughtUp, DirectError, Missed, Node, Settings, catch_up};
+use wormhole_node::{
+    ArchiveQuery, ArchiveResult, DirectError, FetchArchiveError, Node, Settings, fetch_archive,
+};
 
-use super::reading::Reading;
+use super::read_options::ReadOptions;
 use super::show::Opened;
 use super::{enode, node, secret};
 use crate::args::ArchiveArgs;
@@ -24,28 +26,28 @@ use crate::talk::Desk;
 pub(super) async fn run(args: ArchiveArgs, desk: &mut Desk) -> Result<()> {
     let server = enode(&args.server)?;
     let since = SystemTime::now().checked_sub(duration(&args.since)?);
-    let reading = Reading::new(args.reading, desk).await?;
+    let options = ReadOptions::new(args.reading, desk).await?;
     let password = secret::of_archive(args.server_password_file.as_deref(), desk).await?;
-    let mut missed = Missed::since(since.unwrap_or(SystemTime::UNIX_EPOCH));
-    missed.topics = vec![reading.topic];
-    let caught_up = desk.unless_stopped(fetch(server, &missed, &password)).await??;
-    show(&caught_up, &reading, desk)
+    let mut missed = ArchiveQuery::since(since.unwrap_or(SystemTime::UNIX_EPOCH));
+    missed.topics = vec![options.topic];
+    let result = desk.unless_stopped(fetch(server, &missed, &password)).await??;
+    show(&result, &options, desk)
 }
 
-async fn fetch(server: Enode, missed: &Missed, key: &SymmetricKey) -> Result<CaughtUp> {
+async fn fetch(server: Enode, missed: &ArchiveQuery, key: &SymmetricKey) -> Result<ArchiveResult> {
     let mut settings = Settings::default();
     // Nothing is passed on for the few seconds that this node lives.
     settings.light = true;
     settings.restrict_light = false;
     let node = Node::start(settings).await.map_err(|error| node::explain(&error))?;
-    let caught_up = catch_up(&node, &server, key, missed).await;
+    let result = fetch_archive(&node, &server, key, missed).await;
     node.stop().await;
-    Ok(caught_up.map_err(|error| explain(&error))?)
+    Ok(result.map_err(|error| explain(&error))?)
 }
 
 /// Prints what opens and comes from whom it should.
-fn show(caught_up: &CaughtUp, reading: &Reading, desk: &Desk) -> Result<()> {
-    let messages = caught_up.opened(reading.criteria())?;
+fn show(result: &ArchiveResult, options: &ReadOptions, desk: &Desk) -> Result<()> {
+    let messages = result.opened(options.criteria())?;
     for received in &messages {
         let hash = received.hash.to_string();
         let opened = Opened {
@@ -58,32 +60,32 @@ fn show(caught_up: &CaughtUp, reading: &Reading, desk: &Desk) -> Result<()> {
         };
         opened.print(desk)?;
     }
-    let (fetched, shown) = (caught_up.envelopes.len(), messages.len());
+    let (fetched, shown) = (result.envelopes.len(), messages.len());
     let came = if fetched == 1 { "1 envelope".into() } else { format!("{fetched} envelopes") };
     desk.screen.say(&format!("{came} came, {shown} of them for you."));
-    match caught_up.is_complete {
+    match result.is_complete {
         true => Ok(()),
-        false => Err(unsure(fetched > 0).into()),
+        false => Err(incomplete(fetched > 0).into()),
     }
 }
 
-fn unsure(some_came: bool) -> Failure {
+fn incomplete(some_came: bool) -> Failure {
     Failure::new("the server did not say that these are all").hint(match some_came {
         true => "ask again, perhaps with a shorter --since",
         false => "either its password is another one, or that node keeps no archive",
     })
 }
 
-fn explain(error: &CatchUpError) -> Failure {
+fn explain(error: &FetchArchiveError) -> Failure {
     match error {
-        CatchUpError::Direct(DirectError::NotConnected) => {
+        FetchArchiveError::Direct(DirectError::NotConnected) => {
             Failure::new("the node that archives cannot be reached")
                 .hint("is its enode right, and the node running?")
         }
-        CatchUpError::AddPeer(_)
-        | CatchUpError::Direct(_)
-        | CatchUpError::Mine(_)
-        | CatchUpError::Stopped(_)
+        FetchArchiveError::AddPeer(_)
+        | FetchArchiveError::Direct(_)
+        | FetchArchiveError::Mine(_)
+        | FetchArchiveError::Stopped(_)
         | _ => Failure::new(format!("the archive: {error}")),
     }
 }

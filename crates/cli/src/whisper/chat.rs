@@ -10,13 +10,13 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 use wormhole_node::PostState;
-use wormhole_node::remote::{RemoteError, RemoteMessage, Wanted};
+use wormhole_node::remote::{MessageFilter, RemoteError, RemoteMessage};
 use wormhole_node::shh::Topic;
 use wormhole_node::shh::filter::FilterKey;
 
-use super::lender::Place;
-use super::listening::{Access, Heard, Listening, Messages, is_loss};
-use super::post::Mark;
+use super::node_connection::NodeAddress;
+use super::post::MessageOptions;
+use super::receiver::{Access, Messages, Receiver, ReceiverEvent, is_loss};
 use super::{named, prompt, secret, topic, watch};
 use crate::args::ChatArgs;
 use crate::signals::Signal;
@@ -29,53 +29,54 @@ use crate::{printable, screen};
 /// The node refuses, or a signal came.
 pub(super) async fn run(args: ChatArgs, desk: &mut Desk) -> Result<()> {
     let topic = topic(&args.topic)?;
-    let mark = Mark::new(&args.mark)?;
+    let mark = MessageOptions::new(&args.mark)?;
     let key = FilterKey::Symmetric(secret::shared(args.password, desk).await?);
-    let (place, sign) = (Place::new(&args.rpc)?, mark.sign.clone());
-    let listening = Listening::new(place, key, sign, Wanted::under(topic));
-    let voice = Voice { topic, mark };
-    let done = talk(&voice, &named(topic, &args.topic), &listening, desk).await;
-    listening.leave().await;
+    let (address, sign) = (NodeAddress::new(&args.rpc)?, mark.sign.clone());
+    let receiver = Receiver::new(address, key, sign, MessageFilter::under(topic));
+    let options = ChatOptions { topic, mark };
+    let done = talk(&options, &named(topic, &args.topic), &receiver, desk).await;
+    receiver.leave().await;
     done
 }
 
 /// How we speak.
 #[derive(Debug)]
-struct Voice {
+struct ChatOptions {
     topic: Topic,
-    mark: Mark,
+    mark: MessageOptions,
 }
 
 /// What is to be shown.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum ChatEvent {
     /// Somebody else has said this.
-    Heard(RemoteMessage),
+    ReceiverEvent(RemoteMessage),
     /// The node is gone, or back.
-    Node(Heard),
+    Node(ReceiverEvent),
     /// A line was not posted, or no other node received it; the text says which, and why.
     Unsaid(String),
 }
 
-impl News {
+impl ChatEvent {
     /// The line that people see.
     pub(super) fn line(&self) -> String {
         match self {
-            Self::Heard(message) => {
+            Self::ReceiverEvent(message) => {
                 let mut opened = watch::opened(message);
                 opened.sent = said(opened.sent, now());
                 opened.line()
             }
-            Self::Node(Heard::Back(text) | Heard::Lost(text)) | Self::Unsaid(text) => {
+            Self::Node(ReceiverEvent::Back(text) | ReceiverEvent::Lost(text))
+            | Self::Unsaid(text) => {
                 format!("{text}\n")
             }
-            Self::Node(Heard::Message(_)) => String::new(),
+            Self::Node(ReceiverEvent::Message(_)) => String::new(),
         }
     }
 
     fn print(&self, desk: &Desk) -> Result<()> {
         match self {
-            Self::Heard(message) => watch::opened(message).print(desk),
+            Self::ReceiverEvent(message) => watch::opened(message).print(desk),
             Self::Node(heard) => heard.report(desk),
             Self::Unsaid(why) => {
                 desk.screen.say(self.line().trim_end());
@@ -85,27 +86,32 @@ impl News {
     }
 }
 
-async fn talk(voice: &Voice, room: &str, listening: &Listening, desk: &mut Desk) -> Result<()> {
-    let mut messages = desk.unless_stopped(listening.begin()).await??;
+async fn talk(
+    options: &ChatOptions,
+    room: &str,
+    receiver: &Receiver,
+    desk: &mut Desk,
+) -> Result<()> {
+    let mut messages = desk.unless_stopped(receiver.begin()).await??;
     desk.screen.say(&format!("You are in {room}. Type a line to say it; Ctrl-D ends."));
-    let access = listening.access().borrow().clone();
+    let access = receiver.access().borrow().clone();
     if let Some(access) = access {
-        access.lender.warn_if_alone(desk).await?;
+        access.connection.warn_if_alone(desk).await?;
     }
-    let done = exchange(voice, &mut messages, listening, desk).await;
+    let done = exchange(options, &mut messages, receiver, desk).await;
     messages.stop().await;
     done
 }
 
 /// Lets words go both ways until one way has come to its end.
 async fn exchange(
-    voice: &Voice,
+    options: &ChatOptions,
     messages: &mut Messages<'_>,
-    listening: &Listening,
+    receiver: &Receiver,
     desk: &mut Desk,
 ) -> Result<()> {
-    let own = Own::default();
-    let (news, to_show) = mpsc::channel(1);
+    let own = OwnMessages::default();
+    let (events, to_show) = mpsc::channel(1);
     // A terminal shows what is heard by itself, above the line that is typed.
     let (lines, mut to_show, _terminal) = match can_edit(desk) {
         true => match prompt::start(to_show) {
@@ -114,22 +120,22 @@ async fn exchange(
         },
         false => (lines(), Some(to_show), None),
     };
-    let hearing = hear(messages, &own, &news);
-    let saying = say(lines, voice, &own, &news, listening);
-    let checking = check(&own, &news, listening);
+    let hearing = hear(messages, &own, &events);
+    let saying = say(lines, options, &own, &events, receiver);
+    let checking = check(&own, &events, receiver);
     tokio::pin!(hearing, saying, checking);
     loop {
         let next = async {
             tokio::select! {
                 biased;
-                Some(news) = next(&mut to_show) => Ok(Some(news)),
+                Some(events) = next(&mut to_show) => Ok(Some(events)),
                 done = &mut hearing => done.map(|()| None),
                 done = &mut saying => done.map(|()| None),
                 done = &mut checking => done.map(|()| None),
             }
         };
         match desk.unless_stopped(next).await {
-            Ok(Ok(Some(news))) => news.print(desk)?,
+            Ok(Ok(Some(events))) => events.print(desk)?,
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => {
                 if to_show.is_none() {
@@ -162,7 +168,7 @@ fn can_edit(desk: &Desk) -> bool {
         && io::stdout().is_terminal()
 }
 
-async fn next(to_show: &mut Option<mpsc::Receiver<News>>) -> Option<News> {
+async fn next(to_show: &mut Option<mpsc::Receiver<ChatEvent>>) -> Option<ChatEvent> {
     match to_show {
         Some(to_show) => to_show.recv().await,
         None => std::future::pending().await,
@@ -170,15 +176,21 @@ async fn next(to_show: &mut Option<mpsc::Receiver<News>>) -> Option<News> {
 }
 
 /// Forwards incoming messages. Ends only when the node refuses.
-async fn hear(messages: &mut Messages<'_>, own: &Own, news: &mpsc::Sender<News>) -> Result<()> {
+async fn hear(
+    messages: &mut Messages<'_>,
+    own: &OwnMessages,
+    events: &mpsc::Sender<ChatEvent>,
+) -> Result<()> {
     loop {
         match messages.next().await? {
-            Heard::Message(message) => {
+            ReceiverEvent::Message(message) => {
                 if !own.take(&message.payload, &message.hash).await {
-                    news.send(News::Heard(message)).await?;
+                    events.send(ChatEvent::ReceiverEvent(message)).await?;
                 }
             }
-            heard @ (Heard::Back(_) | Heard::Lost(_)) => news.send(News::Node(heard)).await?,
+            heard @ (ReceiverEvent::Back(_) | ReceiverEvent::Lost(_)) => {
+                events.send(ChatEvent::Node(heard)).await?
+            }
         }
     }
 }
@@ -186,10 +198,10 @@ async fn hear(messages: &mut Messages<'_>, own: &Own, news: &mpsc::Sender<News>)
 /// Says each line of the input. What the node refuses is not the end of the talk.
 async fn say(
     mut lines: mpsc::Receiver<io::Result<String>>,
-    voice: &Voice,
-    own: &Own,
-    news: &mpsc::Sender<News>,
-    listening: &Listening,
+    options: &ChatOptions,
+    own: &OwnMessages,
+    events: &mpsc::Sender<ChatEvent>,
+    receiver: &Receiver,
 ) -> Result<()> {
     while let Some(line) = lines.recv().await {
         let line = match line {
@@ -203,30 +215,34 @@ async fn say(
             continue;
         }
         own.begin(line.as_bytes());
-        let posted = post(&line, voice, listening).await;
+        let posted = post(&line, options, receiver).await;
         own.end(posted.as_ref().ok(), &line);
         match posted {
             Ok(_) => {}
             Err(error @ RemoteError::Refused { .. }) => {
-                let why = listening.place().explain(&error);
-                news.send(News::Unsaid(format!("This was not posted: {why}"))).await?;
+                let why = receiver.address().explain(&error);
+                events.send(ChatEvent::Unsaid(format!("This was not posted: {why}"))).await?;
             }
-            Err(error) => return Err(listening.place().explain(&error).into()),
+            Err(error) => return Err(receiver.address().explain(&error).into()),
         }
     }
     Ok(())
 }
 
 /// Posts a line. While the node is gone, waits until it is back.
-async fn post(line: &str, voice: &Voice, listening: &Listening) -> Result<String, RemoteError> {
-    let mut accesses = listening.access();
+async fn post(
+    line: &str,
+    options: &ChatOptions,
+    receiver: &Receiver,
+) -> Result<String, RemoteError> {
+    let mut accesses = receiver.access();
     loop {
         let Some(access) = accesses.borrow_and_update().clone() else {
             return Err(RemoteError::Closed);
         };
-        let mut posting = voice.mark.blank(access.key, access.signer, voice.topic);
+        let mut posting = options.mark.blank(access.key, access.signer, options.topic);
         posting.payload = line.as_bytes().to_vec();
-        match access.lender.post(&mut posting, voice.mark.work).await {
+        match access.connection.post(&mut posting, options.mark.work).await {
             Err(error) if may_come_back(&error) => {
                 // `hear` reconnects. If it saw no loss, this connection is simply used again.
                 let _either = timeout(RETRY, accesses.changed()).await;
@@ -246,20 +262,24 @@ fn may_come_back(error: &RemoteError) -> bool {
 }
 
 /// Reports our own messages that expired before another node received them. Only our nodes can tell.
-async fn check(own: &Own, news: &mpsc::Sender<News>, listening: &Listening) -> Result<()> {
-    let accesses = listening.access();
+async fn check(
+    own: &OwnMessages,
+    events: &mpsc::Sender<ChatEvent>,
+    receiver: &Receiver,
+) -> Result<()> {
+    let accesses = receiver.access();
     loop {
         sleep(CHECK).await;
         let access = accesses.borrow().clone();
-        let Some(Access { lender, .. }) = access else { continue };
+        let Some(Access { connection, .. }) = access else { continue };
         for (hash, line) in own.unsent() {
-            match lender.remote().post_state(&hash).await {
+            match connection.remote().post_state(&hash).await {
                 Ok(Some(PostState::Waiting)) => {}
                 Ok(Some(PostState::Expired)) => {
                     own.forget_unsent(&hash);
                     let line = printable::line(&line);
                     let text = format!("This expired before any other node received it: {line}");
-                    news.send(News::Unsaid(text)).await?;
+                    events.send(ChatEvent::Unsaid(text)).await?;
                 }
                 Ok(_) => own.forget_unsent(&hash),
                 Err(error) if error.is_unknown_method() => std::future::pending().await,
@@ -272,13 +292,13 @@ async fn check(own: &Own, news: &mpsc::Sender<News>, listening: &Listening) -> R
 
 /// What we have said ourselves, and have not heard again yet.
 #[derive(Debug, Default)]
-struct Own {
-    said: Mutex<Said>,
+struct OwnMessages {
+    said: Mutex<OwnState>,
     ended: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Said {
+struct OwnState {
     /// What is being said, under a name that we do not know yet.
     nameless: Option<Vec<u8>>,
     names: Vec<String>,
@@ -286,7 +306,7 @@ struct Said {
     unsent: VecDeque<(String, String)>,
 }
 
-impl Own {
+impl OwnMessages {
     /// This is being said from now on.
     fn begin(&self, payload: &[u8]) {
         self.lock().nameless = Some(payload.to_owned());
@@ -313,8 +333,8 @@ impl Own {
             let ended = self.ended.notified();
             {
                 let mut said = self.lock();
-                if let Some(place) = said.names.iter().position(|own| own == name) {
-                    said.names.swap_remove(place);
+                if let Some(address) = said.names.iter().position(|own| own == name) {
+                    said.names.swap_remove(address);
                     return true;
                 }
                 if said.nameless.as_deref() != Some(payload) {
@@ -335,7 +355,7 @@ impl Own {
         self.lock().unsent.retain(|(other, _)| other != name);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Said> {
+    fn lock(&self) -> MutexGuard<'_, OwnState> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -386,7 +406,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_others_say_waits_for_no_name_of_ours() {
-        let own = Own::default();
+        let own = OwnMessages::default();
         own.begin(b"mine");
         assert_eq!(at_once(own.take(b"theirs", "1")).await, Some(false));
         own.end(Some(&"2".to_owned()), "mine");
@@ -397,7 +417,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_may_be_ours_is_held_back_until_its_name_is_known() {
-        let own = Own::default();
+        let own = OwnMessages::default();
         own.begin(b"hello");
         let (ours, theirs) = (own.take(b"hello", "1"), own.take(b"hello", "2"));
         tokio::pin!(ours, theirs);
@@ -408,7 +428,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_not_posted_is_nobody_else_s_silence() {
-        let own = Own::default();
+        let own = OwnMessages::default();
         own.begin(b"hello");
         let theirs = own.take(b"hello", "1");
         tokio::pin!(theirs);

@@ -11,9 +11,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
-use wormhole_node::desk::{self, DeskSettings};
 use wormhole_node::devp2p::enode::Enode;
-use wormhole_node::rpc::{Service, ServiceSettings};
+use wormhole_node::messaging::{Messenger, MessengerSettings};
+use wormhole_node::rpc::{RpcServer, RpcServerSettings};
 use wormhole_node::{Node, Settings, StartError, Status};
 
 use super::{enode, work};
@@ -27,8 +27,8 @@ use crate::units;
 /// # Errors
 /// It does not start; or the signal.
 pub(super) async fn run(args: NodeArgs, desk: &mut Desk) -> Result<()> {
-    let door = match args.rpc {
-        Some(address) => Some(Door::open(address).await?),
+    let listener = match args.rpc {
+        Some(address) => Some(RpcListener::open(address).await?),
         None => None,
     };
     let is_open = args.listen.is_some_and(|address| address.ip().is_unspecified());
@@ -36,7 +36,7 @@ pub(super) async fn run(args: NodeArgs, desk: &mut Desk) -> Result<()> {
     let peers = args.peer.iter().map(|peer| enode(peer)).collect::<Result<Vec<_>, _>>()?;
     let node = start(args, desk).await?;
     let own = node.enode().to_string();
-    let url = door.as_ref().map(|door| door.url.as_str());
+    let url = listener.as_ref().map(|listener| listener.url.as_str());
     desk.report(&json!({ "event": "node", "enode": own, "rpc": url }))?;
     desk.print(&format!("{own}\n"))?;
     let ip = node.enode().endpoint.map(|endpoint| endpoint.ip);
@@ -49,7 +49,7 @@ pub(super) async fn run(args: NodeArgs, desk: &mut Desk) -> Result<()> {
     if let Some(url) = url {
         desk.screen.say(&format!("JSON-RPC for this computer is at {url}."));
     }
-    let serving = door.map(|door| door.serve(&node));
+    let serving = listener.map(|listener| listener.serve(&node));
     let done = watch(&node, &peers, desk).await;
     desk.screen.end_status();
     if let Some(serving) = serving {
@@ -61,12 +61,12 @@ pub(super) async fn run(args: NodeArgs, desk: &mut Desk) -> Result<()> {
 
 /// Where others on this computer can come in.
 #[derive(Debug)]
-struct Door {
+struct RpcListener {
     listener: TcpListener,
     url: String,
 }
 
-impl Door {
+impl RpcListener {
     async fn open(address: SocketAddr) -> Result<Self> {
         if !address.ip().to_canonical().is_loopback() {
             return Err(Failure::usage(format!("whoever reaches {address} could use all keys"))
@@ -87,10 +87,10 @@ impl Door {
 
     /// Serves a desk at the node, in the background.
     fn serve(self, node: &Node) -> Serving {
-        let desk = desk::Desk::new(node.clone(), &DeskSettings::default());
-        let mut settings = ServiceSettings::default();
+        let messenger = Messenger::new(node.clone(), &MessengerSettings::default());
+        let mut settings = RpcServerSettings::default();
         settings.drain = DRAIN;
-        let service = Service::new(desk, settings);
+        let service = RpcServer::new(messenger, settings);
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             // Nothing is sent; the sender is dropped.

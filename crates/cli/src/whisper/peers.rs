@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::lender::{Lender, Place};
+use super::node_connection::{NodeAddress, NodeConnection};
 use crate::args::PeersArgs;
 use crate::printable;
 use crate::talk::Desk;
@@ -13,9 +13,9 @@ use crate::talk::Desk;
 /// # Errors
 /// The node does not say.
 pub(super) async fn run(args: PeersArgs, desk: &mut Desk) -> Result<()> {
-    let place = Place::new(&args.rpc)?;
-    let asking = async { Lender::connect(&place).await?.remote().peers().await };
-    let peers = desk.unless_stopped(asking).await?.map_err(|error| place.explain(&error))?;
+    let address = NodeAddress::new(&args.rpc)?;
+    let asking = async { NodeConnection::connect(&address).await?.remote().peers().await };
+    let peers = desk.unless_stopped(asking).await?.map_err(|error| address.explain(&error))?;
     if peers.is_empty() {
         desk.screen.say("No peers.");
     }

@@ -8,11 +8,11 @@ use serde_json::json;
 use tokio::time::sleep;
 use wormhole_node::PostState;
 use wormhole_node::devp2p::key::{PrivateKey, PublicKey};
-use wormhole_node::remote::{MessageKey, Posting, RemoteError, RemoteKeyId};
+use wormhole_node::remote::{MessageKey, PostRequest, RemoteError, RemoteKeyId};
 use wormhole_node::shh::message::Padding;
 use wormhole_node::shh::{SymmetricKey, Topic, Work};
 
-use super::lender::{Lender, Place};
+use super::node_connection::{NodeAddress, NodeConnection};
 use super::{keys, public_key, secret, topic, work};
 use crate::args::{MarkArgs, PostArgs};
 use crate::failure::Failure;
@@ -25,27 +25,27 @@ use crate::talk::Desk;
 pub(super) async fn run(args: PostArgs, desk: &mut Desk) -> Result<()> {
     let topic = topic(&args.topic)?;
     let to = args.to.as_deref().map(public_key).transpose()?;
-    let mark = Mark::new(&args.mark)?;
+    let mark = MessageOptions::new(&args.mark)?;
     let payload = payload(args.text, desk).await?;
     let to = match to {
         Some(key) => To::One(key),
         None => To::All(secret::shared(args.password, desk).await?),
     };
     let padding = if args.uniform { Padding::Uniform } else { Padding::Block };
-    let letter = Letter { topic, to, payload, padding, mark };
-    let place = Place::new(&args.rpc)?;
-    let lender = desk.unless_stopped(Lender::connect(&place)).await?;
-    let lender = lender.map_err(|error| place.explain(&error))?;
-    let ttl = letter.mark.ttl;
-    let posted = desk.unless_stopped(letter.post(&lender)).await;
-    lender.leave().await;
-    let hash = posted?.map_err(|error| place.explain(&error))?;
+    let post = Post { topic, to, payload, padding, mark };
+    let address = NodeAddress::new(&args.rpc)?;
+    let connection = desk.unless_stopped(NodeConnection::connect(&address)).await?;
+    let connection = connection.map_err(|error| address.explain(&error))?;
+    let ttl = post.mark.ttl;
+    let posted = desk.unless_stopped(post.post(&connection)).await;
+    connection.leave().await;
+    let hash = posted?.map_err(|error| address.explain(&error))?;
     desk.report(&json!({ "event": "posted", "hash": hash, "topic": topic.to_string() }))?;
     desk.print(&format!("{hash}\n"))?;
     if args.wait {
-        return wait_until_sent(&hash, &lender, &place, desk).await;
+        return wait_until_sent(&hash, &connection, &address, desk).await;
     }
-    if desk.unless_stopped(lender.is_alone()).await? {
+    if desk.unless_stopped(connection.is_alone()).await? {
         desk.screen.say(&format!(
             "The node has no peers yet: other nodes get the message when it has one, unless it \
              expires in {ttl} s before that. --wait waits for it."
@@ -60,16 +60,16 @@ pub(super) async fn run(args: PostArgs, desk: &mut Desk) -> Result<()> {
 /// The message expired before that, or the node cannot tell.
 async fn wait_until_sent(
     hash: &str,
-    lender: &Lender,
-    place: &Place,
+    connection: &NodeConnection,
+    address: &NodeAddress,
     desk: &mut Desk,
 ) -> Result<()> {
-    if desk.unless_stopped(lender.is_alone()).await? {
+    if desk.unless_stopped(connection.is_alone()).await? {
         desk.screen.say("The node has no peers yet: waiting until it has one. Ctrl-C ends that.");
     }
     loop {
-        let state = desk.unless_stopped(lender.remote().post_state(hash)).await?;
-        match state.map_err(|error| place.explain(&error))? {
+        let state = desk.unless_stopped(connection.remote().post_state(hash)).await?;
+        match state.map_err(|error| address.explain(&error))? {
             Some(PostState::Waiting) => desk.unless_stopped(sleep(LOOK)).await?,
             Some(PostState::Sent) => return desk.report(&json!({ "event": "sent", "hash": hash })),
             Some(PostState::Expired) => {
@@ -104,33 +104,33 @@ enum To {
 
 /// A message, and how it is to be made.
 #[derive(Debug)]
-struct Letter {
+struct Post {
     topic: Topic,
     to: To,
     payload: Vec<u8>,
     padding: Padding,
-    mark: Mark,
+    mark: MessageOptions,
 }
 
-impl Letter {
-    async fn post(self, lender: &Lender) -> Result<String, RemoteError> {
+impl Post {
+    async fn post(self, connection: &NodeConnection) -> Result<String, RemoteError> {
         let to = match &self.to {
-            To::All(key) => lender.lend_shared(key).await?,
+            To::All(key) => connection.add_symmetric_key(key).await?,
             To::One(key) => MessageKey::Public(*key),
         };
         let signer = match &self.mark.sign {
-            Some(key) => Some(lender.lend_private(key).await?),
+            Some(key) => Some(connection.add_private_key(key).await?),
             None => None,
         };
         let mut posting = self.mark.blank(to, signer, self.topic);
         (posting.payload, posting.padding) = (self.payload, self.padding);
-        lender.post(&mut posting, self.mark.work).await
+        connection.post(&mut posting, self.mark.work).await
     }
 }
 
 /// How a message of our own is made.
 #[derive(Debug)]
-pub(super) struct Mark {
+pub(super) struct MessageOptions {
     /// The key that signs it, if any.
     pub(super) sign: Option<PrivateKey>,
     ttl: u32,
@@ -138,7 +138,7 @@ pub(super) struct Mark {
     pub(super) work: Option<Work>,
 }
 
-impl Mark {
+impl MessageOptions {
     /// Understands what was typed.
     ///
     /// # Errors
@@ -155,8 +155,8 @@ impl Mark {
         to: MessageKey,
         signer: Option<RemoteKeyId>,
         topic: Topic,
-    ) -> Posting {
-        let mut posting = Posting::new(to, topic, Vec::new());
+    ) -> PostRequest {
+        let mut posting = PostRequest::new(to, topic, Vec::new());
         posting.signer = signer;
         posting.ttl = self.ttl;
         posting.work_time = WORK_TIME;

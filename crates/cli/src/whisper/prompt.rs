@@ -17,23 +17,23 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{ColorMode, Config, Context, Editor, Helper};
 use tokio::sync::mpsc;
 
-use super::chat::{News, now};
+use super::chat::{ChatEvent, now};
 use super::show;
 use crate::line_editor::{Editing, Suspended, bind_suspend_key, redraw_when_continued, taken};
 use crate::typing::EditedMode;
 use crate::{job, screen};
 
-/// Reads lines and prints what comes from `news` above them, until either ends.
+/// Reads lines and prints what comes from `events` above them, until either ends.
 ///
 /// # Errors
-/// The line editor does not start; `news` is as it was.
+/// The line editor does not start; `events` is as it was.
 pub(super) fn start(
-    news: mpsc::Receiver<News>,
-) -> Result<(mpsc::Receiver<io::Result<String>>, EditedMode), mpsc::Receiver<News>> {
+    events: mpsc::Receiver<ChatEvent>,
+) -> Result<(mpsc::Receiver<io::Result<String>>, EditedMode), mpsc::Receiver<ChatEvent>> {
     // Unless colours are forced, it says nothing of mere moves.
     let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).build();
     let Ok(mut editor) = Editor::<Line, _>::with_history(config, MemHistory::new()) else {
-        return Err(news);
+        return Err(events);
     };
     let desk = Arc::new(Shared::default());
     editor.set_helper(Some(Line(Arc::clone(&desk))));
@@ -41,7 +41,7 @@ pub(super) fn start(
     let terminal = EditedMode::new();
     let read = Arc::clone(&desk);
     tokio::task::spawn_blocking(move || read_all(&mut editor, &read, &sender));
-    tokio::task::spawn_blocking(move || print_all(news, &desk));
+    tokio::task::spawn_blocking(move || print_all(events, &desk));
     Ok((lines, terminal))
 }
 
@@ -93,9 +93,9 @@ fn replace(typed: &str) {
     let _gone = screen::print(text.as_bytes());
 }
 
-fn print_all(mut news: mpsc::Receiver<News>, shared: &Shared) {
-    while let Some(news) = news.blocking_recv() {
-        let said = news.line();
+fn print_all(mut events: mpsc::Receiver<ChatEvent>, shared: &Shared) {
+    while let Some(events) = events.blocking_recv() {
+        let said = events.line();
         let state = shared.settled();
         let text = match &*state {
             State::Typing { line, pos } => above(&said, line, *pos, columns()),

@@ -25,13 +25,13 @@ pub(super) async fn shared(args: PasswordArgs, desk: &mut Desk) -> Result<Symmet
     let password = match typed {
         Some(password) => password,
         None => {
-            let place = Place {
+            let source = PasswordSource {
                 file: args.password_file.as_deref(),
                 variable: "WORMHOLE_WHISPER_PASSWORD",
                 prompt: "Password: ",
                 hint: "give --password-file FILE, or WORMHOLE_WHISPER_PASSWORD in the environment",
             };
-            place.read(desk).await?
+            source.read(desk).await?
         }
     };
     key(&password)
@@ -42,13 +42,13 @@ pub(super) async fn shared(args: PasswordArgs, desk: &mut Desk) -> Result<Symmet
 /// # Errors
 /// There is none to be had.
 pub(super) async fn of_archive(file: Option<&Path>, desk: &mut Desk) -> Result<SymmetricKey> {
-    let place = Place {
+    let source = PasswordSource {
         file,
         variable: "WORMHOLE_ARCHIVE_PASSWORD",
         prompt: "Password of the archive: ",
         hint: "give --server-password-file FILE, or WORMHOLE_ARCHIVE_PASSWORD in the environment",
     };
-    key(&place.read(desk).await?)
+    key(&source.read(desk).await?)
 }
 
 /// The token for a node's JSON-RPC, if one was given.
@@ -71,14 +71,14 @@ fn key(password: &str) -> Result<SymmetricKey> {
 
 /// Where a password may be, other than on the command line.
 #[derive(Debug)]
-struct Place<'a> {
+struct PasswordSource<'a> {
     file: Option<&'a Path>,
     variable: &'a str,
     prompt: &'static str,
     hint: &'static str,
 }
 
-impl Place<'_> {
+impl PasswordSource<'_> {
     async fn read(&self, desk: &mut Desk) -> Result<Zeroizing<String>> {
         if let Some(file) = self.file {
             return first_line(file);

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole_node::remote::{RemoteMessage, Wanted};
+use wormhole_node::remote::{MessageFilter, RemoteMessage};
 
-use super::lender::Place;
-use super::listening::{Heard, Listening, Messages};
-use super::reading::Reading;
+use super::node_connection::NodeAddress;
+use super::read_options::ReadOptions;
+use super::receiver::{Messages, Receiver, ReceiverEvent};
 use super::show::Opened;
 use crate::args::WatchArgs;
 use crate::talk::Desk;
@@ -16,29 +16,29 @@ use crate::talk::Desk;
 /// # Errors
 /// The node refuses, or a signal came.
 pub(super) async fn run(args: WatchArgs, desk: &mut Desk) -> Result<()> {
-    let reading = Reading::new(args.reading, desk).await?;
-    let mut wanted = Wanted::under(reading.topic);
-    wanted.signer = reading.from;
+    let options = ReadOptions::new(args.reading, desk).await?;
+    let mut wanted = MessageFilter::under(options.topic);
+    wanted.signer = options.from;
     // What trusted peers send to us alone is for us, too.
     wanted.direct = true;
-    let listening = Listening::new(Place::new(&args.rpc)?, reading.key.clone(), None, wanted);
-    let done = follow(&listening, &reading, args.count, desk).await;
-    listening.leave().await;
+    let receiver = Receiver::new(NodeAddress::new(&args.rpc)?, options.key.clone(), None, wanted);
+    let done = follow(&receiver, &options, args.count, desk).await;
+    receiver.leave().await;
     done
 }
 
 async fn follow(
-    listening: &Listening,
-    reading: &Reading,
+    receiver: &Receiver,
+    options: &ReadOptions,
     count: Option<u64>,
     desk: &mut Desk,
 ) -> Result<()> {
-    let mut messages = desk.unless_stopped(listening.begin()).await??;
-    desk.report(&json!({ "event": "watching", "topic": reading.topic.to_string() }))?;
-    desk.screen.say(&format!("Watching {}. Ctrl-C ends it.", reading.named));
-    let access = listening.access().borrow().clone();
+    let mut messages = desk.unless_stopped(receiver.begin()).await??;
+    desk.report(&json!({ "event": "watching", "topic": options.topic.to_string() }))?;
+    desk.screen.say(&format!("Watching {}. Ctrl-C ends it.", options.named));
+    let access = receiver.access().borrow().clone();
     if let Some(access) = access {
-        access.lender.warn_if_alone(desk).await?;
+        access.connection.warn_if_alone(desk).await?;
     }
     let done = print_all(&mut messages, count, desk).await;
     messages.stop().await;
@@ -49,11 +49,11 @@ async fn print_all(messages: &mut Messages<'_>, count: Option<u64>, desk: &mut D
     let mut left = count;
     while left != Some(0) {
         match desk.unless_stopped(messages.next()).await?? {
-            Heard::Message(message) => {
+            ReceiverEvent::Message(message) => {
                 opened(&message).print(desk)?;
                 left = left.map(|left| left.saturating_sub(1));
             }
-            news @ (Heard::Back(_) | Heard::Lost(_)) => news.report(desk)?,
+            events @ (ReceiverEvent::Back(_) | ReceiverEvent::Lost(_)) => events.report(desk)?,
         }
     }
     Ok(())

@@ -18,8 +18,8 @@ pub enum RemoteError {
     /// Not an address at which a node could be.
     #[error("not an http://, https://, ws:// or wss:// address")]
     BadUrl,
-    /// The link was lost.
-    #[error("the node has closed the link")]
+    /// The transport was lost.
+    #[error("the node has closed the transport")]
     Closed,
     /// We did not keep up with the messages that came; some are lost.
     #[error("messages came faster than they were read")]
@@ -41,7 +41,7 @@ pub enum RemoteError {
     /// No answer in time.
     #[error("no answer")]
     TimedOut,
-    /// There is no link to it.
+    /// There is no transport to it.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
 }
@@ -53,7 +53,7 @@ impl RemoteError {
     }
 }
 
-/// Why there is no link.
+/// Why there is no transport.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unreachable {
@@ -145,7 +145,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    use super::super::{Remote, RemoteUrl};
+    use super::super::{RemoteNode, RemoteUrl};
     use super::*;
 
     /// What comes of a call to someone who says this to whoever comes, and then nothing.
@@ -155,12 +155,12 @@ mod tests {
         let someone = async {
             let mut links = Vec::new();
             loop {
-                let (mut link, _) = listener.accept().await.unwrap();
+                let (mut transport, _) = listener.accept().await.unwrap();
                 let mut heard = [0; 2048];
-                let _gone = link.read(&mut heard).await;
-                let _gone = link.write_all(says.as_bytes()).await;
+                let _gone = transport.read(&mut heard).await;
+                let _gone = transport.write_all(says.as_bytes()).await;
                 if says.is_empty() {
-                    links.push(link);
+                    links.push(transport);
                 }
             }
         };
@@ -172,7 +172,7 @@ mod tests {
 
     async fn call(scheme: &str, port: u16) -> RemoteError {
         let url = RemoteUrl::parse(&format!("{scheme}://127.0.0.1:{port}")).unwrap();
-        match Remote::connect(&url, None).await {
+        match RemoteNode::connect(&url, None).await {
             Ok(remote) => remote.version().await.unwrap_err(),
             Err(error) => error,
         }

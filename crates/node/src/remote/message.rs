@@ -42,7 +42,7 @@ pub enum MessageKey {
 /// A message to be posted.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Posting {
+pub struct PostRequest {
     /// What seals it.
     pub to: MessageKey,
     /// What signs it, if anything.
@@ -63,7 +63,7 @@ pub struct Posting {
     pub only_to: Option<Enode>,
 }
 
-impl Posting {
+impl PostRequest {
     /// A message that lives for 50 seconds, with the work that is usual.
     pub const fn new(to: MessageKey, topic: Topic, payload: Vec<u8>) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl Posting {
 /// Which messages to watch for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct Wanted {
+pub struct MessageFilter {
     /// Who must have signed them, if it matters.
     pub signer: Option<PublicKey>,
     /// Under which topics they may be; none for any.
@@ -130,7 +130,7 @@ pub struct Wanted {
     pub direct: bool,
 }
 
-impl Wanted {
+impl MessageFilter {
     /// Everything under one topic.
     pub fn under(topic: Topic) -> Self {
         Self { topics: vec![topic], ..Self::default() }
@@ -180,7 +180,7 @@ pub struct RemoteMessage {
 }
 
 impl RemoteMessage {
-    pub(super) fn from_json(value: &Value) -> Result<Self, RemoteError> {
+    pub(crate) fn from_json(value: &Value) -> Result<Self, RemoteError> {
         let bytes = |name| optional_hex(value, name);
         let number = |name| value.get(name)?.as_u64().and_then(|n| u32::try_from(n).ok());
         let signer = match bytes("sig")? {
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_posting_names_one_key_and_says_all_that_the_node_needs() {
         let key = MessageKey::Symmetric(RemoteKeyId("ab".into()));
-        let json = Posting::new(key, topic(), b"hi".to_vec()).to_json();
+        let json = PostRequest::new(key, topic(), b"hi".to_vec()).to_json();
         let expected = json!({
             "symKeyID": "ab", "topic": "0x01020304", "payload": "0x6869", "ttl": 50,
             "powTarget": 0.2, "powTime": 10,
@@ -241,7 +241,8 @@ mod tests {
         let reader = PrivateKey::random(&mut OsRng).public_key();
         for (payload, signed, expected) in [(2, false, 256 - 85 - 4), (2, true, 256 - 85 - 65 - 4)]
         {
-            let mut posting = Posting::new(MessageKey::Public(reader), topic(), vec![7; payload]);
+            let mut posting =
+                PostRequest::new(MessageKey::Public(reader), topic(), vec![7; payload]);
             posting.signer = signed.then(|| RemoteKeyId("ab".into()));
             assert_eq!(posting.to_json()["padding"], Value::Null);
             posting.padding = Padding::Uniform;

@@ -10,15 +10,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::envelope::{INVALID_PARAMS, RpcError};
+use super::jsonrpc::{INVALID_PARAMS, RpcError};
 
 /// The positional arguments of one call.
 #[derive(Debug)]
-pub(super) struct Arguments<'a>(Vec<&'a RawValue>);
+pub(crate) struct Arguments<'a>(Vec<&'a RawValue>);
 
 impl<'a> Arguments<'a> {
     /// Takes the arguments apart: an array of at most `most`, or nothing at all.
-    pub(super) fn parse(params: Option<&'a str>, most: usize) -> Result<Self, RpcError> {
+    pub(crate) fn parse(params: Option<&'a str>, most: usize) -> Result<Self, RpcError> {
         let text = params.map_or("null", str::trim);
         if text == "null" {
             return Ok(Self(Vec::new()));
@@ -32,7 +32,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// The argument at a place, counted from 0.
-    pub(super) fn at<T: Argument>(&self, place: usize) -> Result<T, RpcError> {
+    pub(crate) fn at<T: Argument>(&self, place: usize) -> Result<T, RpcError> {
         let missing = || invalid(&format!("missing value for required argument {place}"));
         let value = self.0.get(place).ok_or_else(missing)?;
         T::read(value.get()).map_err(|fault| invalid(&format!("invalid argument {place}: {fault}")))
@@ -40,12 +40,12 @@ impl<'a> Arguments<'a> {
 }
 
 /// Reads the one argument of a call.
-pub(super) fn only<T: Argument>(params: Option<&str>) -> Result<T, RpcError> {
+pub(crate) fn only<T: Argument>(params: Option<&str>) -> Result<T, RpcError> {
     Arguments::parse(params, 1)?.at(0)
 }
 
 /// Checks that a call has no arguments.
-pub(super) fn none(params: Option<&str>) -> Result<(), RpcError> {
+pub(crate) fn none(params: Option<&str>) -> Result<(), RpcError> {
     Arguments::parse(params, 0).map(drop)
 }
 
@@ -54,14 +54,14 @@ fn invalid(text: &str) -> RpcError {
 }
 
 /// A type that arguments have.
-pub(super) trait Argument: Sized {
+pub(crate) trait Argument: Sized {
     /// Reads it from JSON text.
     fn read(json: &str) -> Result<Self, Fault>;
 }
 
 /// Why a text is not what was asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It is JSON of another kind, or its text does not fit.
     Mismatch {
         /// What it is.
@@ -77,7 +77,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Something else than asked for.
-    pub(super) fn mismatch(found: impl Into<Cow<'static, str>>, wanted: &'static str) -> Self {
+    pub(crate) fn mismatch(found: impl Into<Cow<'static, str>>, wanted: &'static str) -> Self {
         Self::Mismatch { found: found.into(), wanted, field: None }
     }
 
@@ -174,7 +174,7 @@ impl Argument for f64 {
 
 /// Bytes: `0x` and hexadecimal digits. They may be a key, and wipe themselves.
 #[derive(Clone, Default)]
-pub(super) struct Hex(pub(super) Zeroizing<Vec<u8>>);
+pub(crate) struct Hex(pub(crate) Zeroizing<Vec<u8>>);
 
 impl Argument for Hex {
     fn read(json: &str) -> Result<Self, Fault> {
@@ -189,7 +189,7 @@ impl Argument for Hex {
 }
 
 /// `N` bytes of a Go type.
-pub(super) fn fixed<const N: usize>(
+pub(crate) fn fixed<const N: usize>(
     json: &str,
     name: &str,
     go_type: &'static str,
@@ -224,14 +224,14 @@ fn decode(digits: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
 
 /// The fields of an object, in the order in which they stand.
 #[derive(Debug, Default)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     parent: &'static str,
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 impl<'a> Fields<'a> {
     /// Takes an object apart; `null` is one without fields.
-    pub(super) fn read(
+    pub(crate) fn read(
         json: &'a str,
         parent: &'static str,
         go_type: &'static str,
@@ -249,7 +249,7 @@ impl<'a> Fields<'a> {
 
     /// The last field of this name that is not `null`, as `read` understands it. Names are compared
     /// as Go does: without regard to case.
-    pub(super) fn find<T>(
+    pub(crate) fn find<T>(
         &self,
         name: &str,
         read: impl Fn(&str) -> Result<T, Fault>,
@@ -291,7 +291,7 @@ impl<'de> serde::de::Visitor<'de> for EntriesVisitor {
 }
 
 /// Elements of an array, `null` being one without elements.
-pub(super) fn elements<T>(
+pub(crate) fn elements<T>(
     json: &str,
     go_type: &'static str,
     read: impl Fn(&str) -> Result<T, Fault>,
@@ -302,5 +302,4 @@ pub(super) fn elements<T>(
 }
 
 #[cfg(test)]
-#[path = "arguments/tests.rs"]
 mod tests;

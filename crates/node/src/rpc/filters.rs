@@ -1,4 +1,4 @@
-//! Methods about filters, and what subscriptions share with them.
+//! Methods about filters, and what subscriptions quota with them.
 
 use std::time::Instant;
 
@@ -10,57 +10,61 @@ use wormhole_whisper::shh::{
 };
 use zeroize::Zeroizing;
 
-use super::super::desk::Desk;
-use super::super::turns::Requester;
 use super::arguments::only;
 use super::requests::Criteria;
-use super::{Answer, RpcError, Service, keys, refused, reply};
+use super::{RpcError, RpcResult, RpcServer, format, keys, refused};
+use crate::messaging::Messenger;
+use crate::scheduler::Requester;
 
 /// `shh_newMessageFilter`.
-pub(super) async fn new(service: &Service, requester: Requester, params: Option<&str>) -> Answer {
+pub(super) async fn new(
+    service: &RpcServer,
+    requester: Requester,
+    params: Option<&str>,
+) -> RpcResult {
     let id = add(service, requester, &only(params)?, false).await?;
     Ok(id.to_string().into())
 }
 
 /// Adds a filter.
 pub(super) async fn add(
-    service: &Service,
+    service: &RpcServer,
     requester: Requester,
     asked: &Criteria,
     subscription: bool,
 ) -> Result<FilterId, RpcError> {
-    let (desk, shares) = (&service.desk, &service.filter_shares);
-    let wanted = criteria(desk, asked, subscription)?;
-    let existing = async |ids| desk.existing(ids).await;
-    if !shares.have_room(requester.network, Instant::now(), existing).await {
+    let (messenger, quotas) = (&service.messenger, &service.filter_quotas);
+    let wanted = criteria(messenger, asked, subscription)?;
+    let existing = async |ids| messenger.existing(ids).await;
+    if !quotas.have_room(requester.network, Instant::now(), existing).await {
         return Err(refused("too many filters of clients at your address"));
     }
     // Without topics this would try a key on the whole pool.
     let added = match asked.include_pool && !asked.topics.is_empty() {
-        true => desk.watch_from_pool_for(requester, wanted).await,
-        false => desk.watch(wanted).await,
+        true => messenger.watch_from_pool_for(requester, wanted).await,
+        false => messenger.watch(wanted).await,
     };
     let id = added.map_err(|error| refused(error.to_string()))?;
-    shares.add(requester.network, id);
+    quotas.add(requester.network, id);
     Ok(id)
 }
 
 /// `shh_getFilterMessages`: takes what has come, or some of it if that is much.
-pub(super) async fn poll(desk: &Desk, params: Option<&str>) -> Answer {
+pub(super) async fn poll(messenger: &Messenger, params: Option<&str>) -> RpcResult {
     let id: Zeroizing<String> = only(params)?;
     let polled = match parse(&id) {
-        Some(id) => desk.poll(id, POLL_BYTES).await,
+        Some(id) => messenger.poll(id, POLL_BYTES).await,
         None => None,
     };
     let messages = polled.ok_or_else(|| refused("filter not found"))?;
-    Ok(messages.iter().map(|message| reply::message(message)).collect())
+    Ok(messages.iter().map(|message| format::message(message)).collect())
 }
 
 /// `shh_deleteMessageFilter`.
-pub(super) async fn delete(desk: &Desk, params: Option<&str>) -> Answer {
+pub(super) async fn delete(messenger: &Messenger, params: Option<&str>) -> RpcResult {
     let id: Zeroizing<String> = only(params)?;
     match parse(&id) {
-        Some(id) if desk.unwatch(id).await => Ok(Value::Bool(true)),
+        Some(id) if messenger.unwatch(id).await => Ok(Value::Bool(true)),
         _ => Err(refused("Unsubscribe: Invalid ID")),
     }
 }
@@ -68,7 +72,7 @@ pub(super) async fn delete(desk: &Desk, params: Option<&str>) -> Answer {
 /// What somebody wants to read, with the keys that were named. Those who subscribe with a shared
 /// key must name topics.
 fn criteria(
-    desk: &Desk,
+    messenger: &Messenger,
     asked: &Criteria,
     subscription: bool,
 ) -> Result<filter::Criteria, RpcError> {
@@ -80,12 +84,12 @@ fn criteria(
     let signer = signer.map(PublicKey::from_sec1).transpose();
     let signer = signer.map_err(|_| refused("invalid signing public key"))?;
     let key = if shared.is_empty() {
-        FilterKey::Private(keys::pair(desk, private)?)
+        FilterKey::Private(keys::pair(messenger, private)?)
     } else {
         if subscription && asked.topics.is_empty() {
             return Err(refused("missing topic(s)"));
         }
-        let key = keys::shared(desk, shared)?.ready();
+        let key = keys::symmetric(messenger, shared)?.to_symmetric_key();
         FilterKey::Symmetric(key.map_err(|_| refused("invalid symmetric key"))?)
     };
     Ok(filter::Criteria {

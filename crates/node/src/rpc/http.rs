@@ -1,6 +1,6 @@
 //! The listener: HTTP/1, links that become WebSockets, and their limits.
 //!
-//! A link has no place of its own before one of its requests has passed the gate. Until then it can
+//! A link has no slot of its own before one of its requests has passed the access. Until then it can
 //! be sent away for the sake of a newer one, so that those who are not let in keep nobody out.
 
 use std::convert::Infallible;
@@ -21,22 +21,22 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use wormhole_kit::network;
 
-use super::super::pending::{self, Pending};
-use super::conversation::stopped;
-use super::gate::{Page, Refusal};
-use super::link::{Cut, Link};
-use super::seats::{Places, Seat};
-use super::session::Session;
+use super::access::{AccessDenied, PageOrigin};
+use super::connection::stopped;
+use super::connection_slots::{ClientConnection, ConnectionSlots};
+use super::session::ClientSession;
+use super::timeout_stream::{ForcedClose, TimeoutStream};
 use super::web_socket::{self, Handshake};
-use super::{Answered, Service};
+use super::{HttpResponse, RpcServer};
+use crate::pending_links::{self, PendingLinks};
 
-impl Service {
+impl RpcServer {
     /// Serves HTTP and WebSocket until told to stop, and what is under way then for as long as the
     /// settings say. Whoever drops the future cuts all links.
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
         let (running, stopping) = watch::channel(());
-        let pending = Pending::default();
-        let places = Places::new(self.settings.max_links);
+        let pending = PendingLinks::default();
+        let slots = ConnectionSlots::new(self.settings.max_connections);
         let (alive, mut over) = mpsc::channel::<()>(1);
         let (patient, impatient) = oneshot::channel::<()>();
         let cut = impatient.shared();
@@ -47,9 +47,9 @@ impl Service {
                 accepted = accept(&listener) => accepted,
             };
             let waiting = pending.enter(address.ip());
-            let seat = Seat::new(places.clone(), network(address.ip()), alive.clone());
-            let visit = Visit::new(self.clone(), seat, stopping.clone());
-            tokio::spawn(visit.attend(stream, waiting, cut.clone()));
+            let client = ClientConnection::new(slots.clone(), network(address.ip()), alive.clone());
+            let connection = HttpConnection::new(self.clone(), client, stopping.clone());
+            tokio::spawn(connection.serve(stream, waiting, cut.clone()));
         }
         drop((running, alive));
         if timeout(self.settings.drain, over.recv()).await.is_err() {
@@ -61,38 +61,43 @@ impl Service {
 
 /// What a link has to do with the service.
 #[derive(Clone)]
-struct Visit {
-    session: Session,
-    seat: Arc<Seat>,
+struct HttpConnection {
+    session: ClientSession,
+    client: Arc<ClientConnection>,
     stopping: watch::Receiver<()>,
 }
 
-impl Visit {
-    fn new(service: Service, seat: Seat, stopping: watch::Receiver<()>) -> Self {
-        let session = Session::new(service, Some(seat.network));
-        Self { session, seat: Arc::new(seat), stopping }
+impl HttpConnection {
+    fn new(service: RpcServer, client: ClientConnection, stopping: watch::Receiver<()>) -> Self {
+        let session = ClientSession::new(service, Some(client.network));
+        Self { session, client: Arc::new(client), stopping }
     }
 
     /// Lives with a link until it is closed, or becomes a WebSocket.
-    async fn attend(mut self, stream: TcpStream, mut waiting: pending::Place, cut: Cut) {
-        let visit = self.clone();
+    async fn serve(
+        mut self,
+        stream: TcpStream,
+        mut waiting: pending_links::PendingSlot,
+        cut: ForcedClose,
+    ) {
+        let connection = self.clone();
         let answer = service_fn(move |request| {
-            let visit = visit.clone();
-            async move { Ok::<_, Infallible>(visit.answer(request).await) }
+            let connection = connection.clone();
+            async move { Ok::<_, Infallible>(connection.answer(request).await) }
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
-        let link = TokioIo::new(Link::new(stream, &cut));
+        let link = TokioIo::new(TimeoutStream::new(stream, &cut));
         let link = http.serve_connection(link, answer).with_upgrades();
         tokio::pin!(link);
-        let Self { seat, stopping, .. } = &mut self;
+        let Self { client, stopping, .. } = &mut self;
         tokio::select! {
             // However it ends, it ends.
             _ = &mut link => return,
             () = waiting.evicted() => return,
             // Nothing is under way for those who were not let in.
             () = stopped(stopping) => return,
-            () = seat.taken() => drop(waiting),
+            () = client.taken() => drop(waiting),
         }
         tokio::select! {
             _ = &mut link => return,
@@ -104,24 +109,24 @@ impl Visit {
         }
     }
 
-    /// Responds to one request, if the gate admits it.
-    async fn answer(self, request: Request<Incoming>) -> Answered {
+    /// Responds to one request, if the access admits it.
+    async fn answer(self, request: Request<Incoming>) -> HttpResponse {
         let method = request.method();
         // It says nothing about the node, so a monitor needs no token.
         if request.uri().path() == "/health" && matches!(*method, Method::GET | Method::HEAD) {
             return plain(StatusCode::OK, "ok\n");
         }
         let preflight = method == Method::OPTIONS;
-        let gate = &self.session.service().settings.gate;
-        let Page(page) = match gate.admit(request.uri(), request.headers(), preflight) {
+        let access = &self.session.service().settings.access;
+        let PageOrigin(page) = match access.check(request.uri(), request.headers(), preflight) {
             Ok(page) => page,
             Err(refusal) => return turn_away(&refusal),
         };
         let mut response = if preflight {
             // A preflight request carries no token, so it gets no connection slot.
             permission(page.is_some())
-        } else if self.seat.take() {
-            self.serve(request).await
+        } else if self.client.take() {
+            self.handle(request).await
         } else {
             plain(StatusCode::SERVICE_UNAVAILABLE, "too many links\n")
         };
@@ -134,7 +139,7 @@ impl Visit {
     }
 
     /// Handles an admitted request.
-    async fn serve(self, mut request: Request<Incoming>) -> Answered {
+    async fn handle(self, mut request: Request<Incoming>) -> HttpResponse {
         let settings = &self.session.service().settings;
         match web_socket::handshake(request.method(), request.version(), request.headers()) {
             Handshake::None => {}
@@ -158,13 +163,13 @@ impl Visit {
 
     fn become_web_socket(&self, request: &mut Request<Incoming>) {
         let (service, stopping) = (self.session.service().clone(), self.stopping.clone());
-        let (upgrade, seat) = (hyper::upgrade::on(request), Arc::clone(&self.seat));
+        let (upgrade, client) = (hyper::upgrade::on(request), Arc::clone(&self.client));
         tokio::spawn(async move {
-            web_socket::attend(upgrade, service, seat.network, stopping).await;
+            web_socket::serve(upgrade, service, client.network, stopping).await;
         });
     }
 
-    async fn reply(&self, request: Request<Incoming>) -> Answered {
+    async fn reply(&self, request: Request<Incoming>) -> HttpResponse {
         let text = match whole(request, self.session.service().settings.max_request_bytes).await {
             Ok(text) => text,
             Err(response) => return response,
@@ -173,14 +178,14 @@ impl Visit {
         if !answer.is_empty() {
             answer.push('\n');
         }
-        let mut response = Answered::new(answer.into());
+        let mut response = HttpResponse::new(answer.into());
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
         response
     }
 }
 
 /// Reads the body of a request, within limits of size and time.
-async fn whole(request: Request<Incoming>, most: u32) -> Result<Bytes, Answered> {
+async fn whole(request: Request<Incoming>, most: u32) -> Result<Bytes, HttpResponse> {
     let body = request.into_body();
     let too_large = || plain(StatusCode::PAYLOAD_TOO_LARGE, "request is too large\n");
     // Refuses at once what is announced as too large.
@@ -207,9 +212,9 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-fn turn_away(refusal: &Refusal) -> Answered {
+fn turn_away(refusal: &AccessDenied) -> HttpResponse {
     let mut response = plain(refusal.status(), refusal.to_string());
-    if *refusal == Refusal::Token {
+    if *refusal == AccessDenied::Token {
         let bearer = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
     }
@@ -217,7 +222,7 @@ fn turn_away(refusal: &Refusal) -> Answered {
 }
 
 /// Refuses a request and says what the server supports.
-fn refused(status: StatusCode, why: &'static str) -> Answered {
+fn refused(status: StatusCode, why: &'static str) -> HttpResponse {
     let mut response = plain(status, why);
     let headers = response.headers_mut();
     if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -230,7 +235,7 @@ fn refused(status: StatusCode, why: &'static str) -> Answered {
 }
 
 /// What a browser asks before it lets a page send.
-fn permission(to_a_page: bool) -> Answered {
+fn permission(to_a_page: bool) -> HttpResponse {
     let mut response = plain(StatusCode::NO_CONTENT, "");
     if to_a_page {
         let headers = response.headers_mut();
@@ -242,8 +247,8 @@ fn permission(to_a_page: bool) -> Answered {
     response
 }
 
-fn plain(status: StatusCode, text: impl Into<String>) -> Answered {
-    let mut response = Answered::new(text.into().into());
+fn plain(status: StatusCode, text: impl Into<String>) -> HttpResponse {
+    let mut response = HttpResponse::new(text.into().into());
     *response.status_mut() = status;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);

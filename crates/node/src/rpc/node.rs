@@ -8,20 +8,24 @@ use wormhole_whisper::devp2p::{
 use wormhole_whisper::shh::{Bloom, EnvelopeHash, Work, requirements::MAX_SIZE_LIMIT};
 use zeroize::Zeroizing;
 
-use super::super::desk::Desk;
 use super::super::{Direction, Node, PeerInfo, PostState, Stopped, hex};
 use super::arguments::{Hex, none, only};
-use super::{Answer, RpcError, refused};
+use super::{RpcError, RpcResult, refused};
+use crate::messaging::Messenger;
 
 /// What comes of a method, if it is one of these.
-pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> Option<Answer> {
-    let node = desk.node();
+pub(super) async fn answer(
+    messenger: &Messenger,
+    method: &str,
+    params: Option<&str>,
+) -> Option<RpcResult> {
+    let node = messenger.node();
     Some(match method {
         "shh_version" => none(params).map(|()| "6.0".into()),
         "shh_info" => info(node, params).await,
         "shh_setMaxMessageSize" => set_max_size(node, params).await,
         "shh_setMinPoW" => set_min_work(node, params).await,
-        "shh_setBloomFilter" => set_bloom(desk, params).await,
+        "shh_setBloomFilter" => set_bloom(messenger, params).await,
         "shh_markTrustedPeer" => trust(node, params).await,
         "shh_makeLightClient" => set_light(node, params, true).await,
         "shh_cancelLightClient" => set_light(node, params, false).await,
@@ -48,7 +52,7 @@ pub(super) async fn answer(desk: &Desk, method: &str, params: Option<&str>) -> O
 }
 
 /// Says whether a message that was posted here has reached a peer. go-ethereum has no such method.
-async fn post_state(node: &Node, params: Option<&str>) -> Answer {
+async fn post_state(node: &Node, params: Option<&str>) -> RpcResult {
     let Hex(bytes) = only(params)?;
     let hash: [u8; 32] = bytes.as_slice().try_into().map_err(|_| refused("a hash has 32 bytes"))?;
     let state = node.post_state(EnvelopeHash(hash)).await.map_err(stopped)?;
@@ -61,7 +65,7 @@ async fn post_state(node: &Node, params: Option<&str>) -> Answer {
         .into())
 }
 
-async fn info(node: &Node, params: Option<&str>) -> Answer {
+async fn info(node: &Node, params: Option<&str>) -> RpcResult {
     none(params)?;
     let status = node.status().await.map_err(stopped)?;
     Ok(json!({
@@ -72,7 +76,7 @@ async fn info(node: &Node, params: Option<&str>) -> Answer {
     }))
 }
 
-async fn set_max_size(node: &Node, params: Option<&str>) -> Answer {
+async fn set_max_size(node: &Node, params: Option<&str>) -> RpcResult {
     let bytes: u32 = only(params)?;
     let size = usize::try_from(bytes).unwrap_or(usize::MAX);
     if size > MAX_SIZE_LIMIT {
@@ -81,28 +85,28 @@ async fn set_max_size(node: &Node, params: Option<&str>) -> Answer {
     done(node.set_max_envelope_bytes(size).await)
 }
 
-async fn set_min_work(node: &Node, params: Option<&str>) -> Answer {
+async fn set_min_work(node: &Node, params: Option<&str>) -> RpcResult {
     let work: f64 = only(params)?;
     let work = Work::new(work).ok_or_else(|| refused(format!("invalid PoW: {work:.6}")))?;
     done(node.set_min_work(work).await)
 }
 
-async fn set_bloom(desk: &Desk, params: Option<&str>) -> Answer {
+async fn set_bloom(messenger: &Messenger, params: Option<&str>) -> RpcResult {
     let Hex(bytes) = only(params)?;
     let bytes: [u8; Bloom::BYTES] = bytes
         .as_slice()
         .try_into()
         .map_err(|_| refused(format!("invalid bloom filter size: {}", bytes.len())))?;
-    done(desk.set_interests(Bloom::from_bytes(bytes)).await)
+    done(messenger.set_interests(Bloom::from_bytes(bytes)).await)
 }
 
-async fn set_light(node: &Node, params: Option<&str>, light: bool) -> Answer {
+async fn set_light(node: &Node, params: Option<&str>, light: bool) -> RpcResult {
     none(params)?;
     done(node.set_light(light).await)
 }
 
 /// Trusts a peer that is connected. One that is not is refused, as clients expect.
-async fn trust(node: &Node, params: Option<&str>) -> Answer {
+async fn trust(node: &Node, params: Option<&str>) -> RpcResult {
     let id = enode(params, "")?.id;
     let connected = node.peers().await.map_err(stopped)?;
     if !connected.iter().any(|peer| peer.id == id) {
@@ -111,14 +115,14 @@ async fn trust(node: &Node, params: Option<&str>) -> Answer {
     done(node.trust(id).await.map(drop))
 }
 
-async fn add_peer(node: &Node, params: Option<&str>) -> Answer {
+async fn add_peer(node: &Node, params: Option<&str>) -> RpcResult {
     let enode = enode(params, "invalid enode: ")?;
     let added = node.add_peer(enode).await.map_err(|error| refused(error.to_string()));
     // Whether it is new or not, it is one now.
     added.map(|_| Value::Bool(true))
 }
 
-async fn remove_peer(node: &Node, params: Option<&str>) -> Answer {
+async fn remove_peer(node: &Node, params: Option<&str>) -> RpcResult {
     let id = enode(params, "invalid enode: ")?.id;
     done(node.remove_peer(id).await.map(drop))
 }
@@ -128,7 +132,7 @@ async fn peers(node: &Node, params: Option<&str>) -> Result<Vec<PeerInfo>, RpcEr
     node.peers().await.map_err(stopped)
 }
 
-async fn own(node: &Node, params: Option<&str>) -> Answer {
+async fn own(node: &Node, params: Option<&str>) -> RpcResult {
     none(params)?;
     let (status, enode) = (node.status().await.map_err(stopped)?, node.enode());
     let endpoint = enode.endpoint;
@@ -188,7 +192,7 @@ pub(super) fn not_found(id: NodeId) -> RpcError {
     refused(format!("Could not find peer with ID: {}", name(id)))
 }
 
-fn done(done: Result<(), Stopped>) -> Answer {
+fn done(done: Result<(), Stopped>) -> RpcResult {
     done.map(|()| Value::Bool(true)).map_err(stopped)
 }
 

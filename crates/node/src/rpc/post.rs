@@ -8,78 +8,81 @@ use wormhole_whisper::devp2p::{
 };
 use wormhole_whisper::shh::{Topic, Work, message::Padding};
 
-use super::super::desk::{Desk, Letter, LetterError, Reader};
-use super::super::turns::Requester;
-use super::super::{DirectError, MineError, hex};
 use super::arguments::only;
 use super::requests::NewMessage;
-use super::{Answer, RpcError, keys, node, refused};
+use super::{RpcError, RpcResult, keys, node, refused};
+use crate::messaging::{Messenger, OutgoingMessage, Recipient, SendError};
+use crate::scheduler::Requester;
+use crate::{DirectError, MineError, hex};
 
-/// Seals, works and posts. Answers with the name of the envelope.
-pub(super) async fn post(desk: &Desk, requester: Requester, params: Option<&str>) -> Answer {
-    let message: NewMessage = only(params)?;
-    let letter = letter(desk, message)?;
-    let (direct_to, time) = (letter.direct_to, letter.work_time);
-    let posted = desk.post_for(requester, letter).await;
+/// Seals and posts a message. Returns the hash of its envelope.
+pub(super) async fn post(
+    messenger: &Messenger,
+    requester: Requester,
+    params: Option<&str>,
+) -> RpcResult {
+    let message = outgoing(messenger, only(params)?)?;
+    let (direct_to, time) = (message.direct_to, message.work_time);
+    let posted = messenger.post_for(requester, message).await;
     posted.map(|hash| hex(&hash.0).into()).map_err(|error| explain(&error, direct_to, time))
 }
 
 /// Says in go-ethereum's words why nothing was posted.
-fn explain(error: &LetterError, direct_to: Option<NodeId>, time: Duration) -> RpcError {
+fn explain(error: &SendError, direct_to: Option<NodeId>, time: Duration) -> RpcError {
     match (error, direct_to) {
-        (LetterError::Direct(DirectError::NotConnected), Some(id)) => node::not_found(id),
-        (LetterError::Mine(MineError::TimeOver { .. }), _) => {
+        (SendError::Direct(DirectError::NotConnected), Some(id)) => node::not_found(id),
+        (SendError::Mine(MineError::TimeOver { .. }), _) => {
             let seconds = time.as_secs();
             refused(format!(
                 "failed to reach the PoW target, specified pow time ({seconds} seconds) was \
                  insufficient"
             ))
         }
-        (LetterError::TooLittleWork, _) => refused("message rejected, PoW too low"),
+        (SendError::TooLittleWork, _) => refused("message rejected, PoW too low"),
         _ => refused(error.to_string()),
     }
 }
 
-/// The message with the keys that were named. The order of the checks is that of go-ethereum,
-/// except that what it refuses after the work is refused before.
-fn letter(desk: &Desk, mut message: NewMessage) -> Result<Letter, RpcError> {
-    let (shared, public) = (&message.sym_key_id, &message.public_key.0);
+/// Looks up the keys that a request names. The order of the checks is that of go-ethereum, except that
+/// what it refuses after the work is refused before.
+fn outgoing(messenger: &Messenger, mut request: NewMessage) -> Result<OutgoingMessage, RpcError> {
+    let (shared, public) = (&request.sym_key_id, &request.public_key.0);
     if shared.is_empty() == public.is_empty() {
         return Err(refused("specify either a symmetric or an asymmetric key"));
     }
-    let signer = match message.sig.as_str() {
+    let signer = match request.sig.as_str() {
         "" => None,
-        id => Some(keys::pair(desk, id)?),
+        id => Some(keys::pair(messenger, id)?),
     };
-    let reader = if public.is_empty() {
-        if message.topic == Topic::default() {
+    let recipient = if public.is_empty() {
+        if request.topic == Topic::default() {
             return Err(refused("missing topic(s)"));
         }
-        let key = keys::shared(desk, shared)?.ready();
-        Reader::Sharers(key.map_err(|_| refused("invalid symmetric key"))?)
+        let key = keys::symmetric(messenger, shared)?.to_symmetric_key();
+        Recipient::SymmetricKey(key.map_err(|_| refused("invalid symmetric key"))?)
     } else {
         let key = PublicKey::from_sec1(public);
-        Reader::Holder(key.map_err(|_| refused("invalid public key"))?)
+        Recipient::PublicKey(key.map_err(|_| refused("invalid public key"))?)
     };
-    let direct_to = match message.target_peer.as_str() {
+    let direct_to = match request.target_peer.as_str() {
         "" => None,
         enode => Some(
             Enode::parse(enode)
                 .map_err(|error| refused(format!("failed to parse target peer: {error}")))?,
         ),
     };
-    let payload = std::mem::take(&mut *message.payload.0);
-    let mut letter = Letter::new(reader, message.topic, payload);
-    letter.signer = signer;
-    letter.ttl = message.ttl;
-    if !message.padding.0.is_empty() {
-        letter.padding = Padding::Exact(message.padding.0.to_vec());
+    let payload = std::mem::take(&mut *request.payload.0);
+    let mut message = OutgoingMessage::new(recipient, request.topic, payload);
+    message.signer = signer;
+    message.ttl = request.ttl;
+    if !request.padding.0.is_empty() {
+        message.padding = Padding::Exact(request.padding.0.to_vec());
     }
-    // Less than none: whatever can be had in the time.
-    letter.work = Work::new(message.pow_target);
-    letter.work_time = work_time(message.pow_time);
-    letter.direct_to = direct_to.map(|enode| enode.id);
-    Ok(letter)
+    // A negative target asks for the best proof of work that can be found in the time.
+    message.work = Work::new(request.pow_target);
+    message.work_time = work_time(request.pow_time);
+    message.direct_to = direct_to.map(|enode| enode.id);
+    Ok(message)
 }
 
 /// Time for the proof of work when a client allows this many seconds.

@@ -9,21 +9,21 @@ use zeroize::Zeroizing;
 use super::arguments::{Argument, Fault, Fields, Hex, elements, fixed};
 
 /// Which messages a filter or subscription is for.
-pub(super) struct Criteria {
+pub(crate) struct Criteria {
     /// The id of a shared key; empty for none.
-    pub(super) sym_key_id: Zeroizing<String>,
+    pub(crate) sym_key_id: Zeroizing<String>,
     /// The id of a key pair; empty for none.
-    pub(super) private_key_id: Zeroizing<String>,
+    pub(crate) private_key_id: Zeroizing<String>,
     /// The public key of the signer; empty for anyone.
-    pub(super) sig: Hex,
+    pub(crate) sig: Hex,
     /// The work that the messages must have.
-    pub(super) min_pow: f64,
+    pub(crate) min_pow: f64,
     /// Their topics; none for any.
-    pub(super) topics: Vec<Topic>,
+    pub(crate) topics: Vec<Topic>,
     /// Whether they may come directly from a trusted peer.
-    pub(super) allow_p2p: bool,
+    pub(crate) allow_p2p: bool,
     /// Whether to start with the messages that the node already holds. go-ethereum ignores it.
-    pub(super) include_pool: bool,
+    pub(crate) include_pool: bool,
 }
 
 impl Argument for Criteria {
@@ -43,27 +43,27 @@ impl Argument for Criteria {
 }
 
 /// A message to send.
-pub(super) struct NewMessage {
+pub(crate) struct NewMessage {
     /// The id of a shared key; empty for none.
-    pub(super) sym_key_id: Zeroizing<String>,
+    pub(crate) sym_key_id: Zeroizing<String>,
     /// The public key of the recipient; empty for none.
-    pub(super) public_key: Hex,
+    pub(crate) public_key: Hex,
     /// The id of the key pair that signs; empty for none.
-    pub(super) sig: Zeroizing<String>,
+    pub(crate) sig: Zeroizing<String>,
     /// Seconds to live; 0 for the usual time.
-    pub(super) ttl: u32,
+    pub(crate) ttl: u32,
     /// How readers find it.
-    pub(super) topic: Topic,
+    pub(crate) topic: Topic,
     /// What is said.
-    pub(super) payload: Hex,
+    pub(crate) payload: Hex,
     /// What hides how much is said; empty for the usual.
-    pub(super) padding: Hex,
+    pub(crate) padding: Hex,
     /// Seconds that the work may take.
-    pub(super) pow_time: u32,
+    pub(crate) pow_time: u32,
     /// How much work; negative for as much as there is time.
-    pub(super) pow_target: f64,
+    pub(crate) pow_target: f64,
     /// The only peer to send it to; empty for all.
-    pub(super) target_peer: Zeroizing<String>,
+    pub(crate) target_peer: Zeroizing<String>,
 }
 
 impl Argument for NewMessage {

@@ -6,23 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-use super::super::turns::Requester;
-use super::envelope::{self, Id, Message, Method, RESPONSE_TOO_LARGE, Request};
+use super::jsonrpc::{self, Id, Message, Method, RESPONSE_TOO_LARGE, Request};
 use super::subscribe::{SUBSCRIBE, Subscriptions, UNSUBSCRIBE};
-use super::{Answer, RpcError, Service, refused};
+use super::{RpcError, RpcResult, RpcServer, refused};
+use crate::scheduler::Requester;
 
 /// One client, while its connection is open.
 #[derive(Clone, Debug)]
-pub(super) struct Session {
-    service: Service,
+pub(super) struct ClientSession {
+    service: RpcServer,
     requester: Requester,
     /// `None` on transports that cannot push messages.
     subscriptions: Option<Subscriptions>,
 }
 
-impl Session {
+impl ClientSession {
     /// A client from this network; `None` for a client on the Unix socket.
-    pub(super) fn new(service: Service, network: Option<std::net::IpAddr>) -> Self {
+    pub(super) fn new(service: RpcServer, network: Option<std::net::IpAddr>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let connection = NEXT.fetch_add(1, Ordering::Relaxed);
         Self { service, requester: Requester { network, connection }, subscriptions: None }
@@ -35,7 +35,7 @@ impl Session {
         self
     }
 
-    pub(super) const fn service(&self) -> &Service {
+    pub(super) const fn service(&self) -> &RpcServer {
         &self.service
     }
 
@@ -43,7 +43,7 @@ impl Session {
     /// future cancels the work.
     pub(super) async fn reply(&self, text: &[u8]) -> Option<String> {
         match Message::read(text, MAX_BATCH) {
-            Err(error) => Some(envelope::response(Id::NULL, Err(&error))),
+            Err(error) => Some(jsonrpc::response(Id::NULL, Err(&error))),
             Ok(Message::Single(Request::Call(id, method))) if method.name == SUBSCRIBE => {
                 self.subscribe(id, &method).await
             }
@@ -56,9 +56,9 @@ impl Session {
         match request {
             Request::Call(id, method) => {
                 let outcome = self.call(&method).await.map(|result| result.to_string());
-                Some(envelope::response(id, outcome.as_deref()))
+                Some(jsonrpc::response(id, outcome.as_deref()))
             }
-            Request::Invalid(id) => Some(envelope::response(id, Err(&RpcError::invalid_request()))),
+            Request::Invalid(id) => Some(jsonrpc::response(id, Err(&RpcError::invalid_request()))),
             Request::Notification(method) => {
                 // A notification has no response, not even an error.
                 let _outcome = self.call(&method).await;
@@ -76,7 +76,7 @@ impl Session {
                 && responses.len() > MAX_RESPONSE
             {
                 let error = RpcError::new(RESPONSE_TOO_LARGE, "response too large");
-                Some(envelope::response(*id, Err(&error)))
+                Some(jsonrpc::response(*id, Err(&error)))
             } else {
                 self.execute(request).await
             };
@@ -91,7 +91,7 @@ impl Session {
         (responses.len() > 2).then_some(responses)
     }
 
-    async fn call(&self, method: &Method<'_>) -> Answer {
+    async fn call(&self, method: &Method<'_>) -> RpcResult {
         match (&*method.name, &self.subscriptions) {
             (SUBSCRIBE | UNSUBSCRIBE, None) => Err(refused("notifications not supported")),
             (SUBSCRIBE, Some(_)) => Err(refused("notifications not supported in a batch")),
@@ -107,11 +107,11 @@ impl Session {
         let begun = match &self.subscriptions {
             None => Err(refused("notifications not supported")),
             Some(subscriptions) => {
-                let respond = |name: &str| envelope::response(id, Ok(&format!("\"{name}\"")));
+                let respond = |name: &str| jsonrpc::response(id, Ok(&format!("\"{name}\"")));
                 subscriptions.begin(&self.service, self.requester, method.params, respond).await
             }
         };
-        begun.err().map(|error| envelope::response(id, Err(&error)))
+        begun.err().map(|error| jsonrpc::response(id, Err(&error)))
     }
 }
 

@@ -8,12 +8,12 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::super::desk::Subscription;
-use super::super::hex;
-use super::super::turns::Requester;
 use super::arguments::{Arguments, only};
-use super::envelope::{INVALID_PARAMS, METHOD_NOT_FOUND, event};
-use super::{RpcError, Service, filters, refused, reply};
+use super::jsonrpc::{INVALID_PARAMS, METHOD_NOT_FOUND, event};
+use super::{RpcError, RpcServer, filters, format, refused};
+use crate::hex;
+use crate::messaging::Subscription;
+use crate::scheduler::Requester;
 
 /// The methods that start and end a subscription, and the one of its notifications.
 pub(super) const SUBSCRIBE: &str = "shh_subscribe";
@@ -37,7 +37,7 @@ impl Subscriptions {
     /// Starts the subscription that the arguments describe, after queueing the response to the call.
     pub(super) async fn begin(
         &self,
-        service: &Service,
+        service: &RpcServer,
         requester: Requester,
         params: Option<&str>,
         respond: impl FnOnce(&str) -> String,
@@ -70,7 +70,7 @@ impl Subscriptions {
 
 /// Creates the subscription that the arguments describe.
 async fn create(
-    service: &Service,
+    service: &RpcServer,
     requester: Requester,
     params: Option<&str>,
 ) -> Result<Subscription, RpcError> {
@@ -84,7 +84,7 @@ async fn create(
         return Err(RpcError::new(METHOD_NOT_FOUND, text));
     }
     let id = filters::add(service, requester, &arguments.at(1)?, true).await?;
-    Ok(service.desk.subscribe_to(id))
+    Ok(service.messenger.subscribe_to(id))
 }
 
 /// Forwards messages until the subscription or the connection ends.
@@ -102,7 +102,7 @@ async fn forward(
         };
         let Some(messages) = messages else { return };
         for message in messages {
-            let params = json!({ "subscription": id, "result": reply::message(&message) });
+            let params = json!({ "subscription": id, "result": format::message(&message) });
             let sent = tokio::select! {
                 _ = &mut over => return,
                 sent = out.send(event(EVENT, &params.to_string())) => sent,

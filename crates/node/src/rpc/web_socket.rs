@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
-use super::conversation::{converse, outbox};
-use super::{Answered, Service};
+use super::connection::{outgoing_queue, serve_connection};
+use super::{HttpResponse, RpcServer};
 
 /// Whether a request is a WebSocket handshake.
 #[derive(Debug, Eq, PartialEq)]
@@ -77,8 +77,8 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 /// The response that turns a connection into a WebSocket.
-pub(super) fn switching(accept: &str) -> Answered {
-    let mut response = Answered::default();
+pub(super) fn switching(accept: &str) -> HttpResponse {
+    let mut response = HttpResponse::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -90,9 +90,9 @@ pub(super) fn switching(accept: &str) -> Answered {
 }
 
 /// Serves a client on the WebSocket that its connection becomes.
-pub(super) async fn attend(
+pub(super) async fn serve(
     upgrade: OnUpgrade,
-    service: Service,
+    service: RpcServer,
     network: IpAddr,
     stopping: watch::Receiver<()>,
 ) {
@@ -107,14 +107,14 @@ pub(super) async fn attend(
     let link = WebSocketStream::from_raw_socket(link, Role::Server, Some(config)).await;
     let (writing, reading) = link.split();
     let signals = Arc::new(Signals::default());
-    let (out, queue) = outbox();
+    let (out, queue) = outgoing_queue();
     let reading =
         stream::unfold((reading, Arc::clone(&signals)), async |(mut reading, signals)| {
             let text = read(&mut reading, &signals).await?;
             Some((text, (reading, signals)))
         });
     let writing = write(writing, queue, &signals);
-    converse(service, Some(network), reading, out, writing, stopping).await;
+    serve_connection(service, Some(network), reading, out, writing, stopping).await;
 }
 
 type Link = WebSocketStream<TokioIo<Upgraded>>;

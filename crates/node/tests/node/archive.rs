@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use rand_core::OsRng;
 use wormhole_node::{
-    ArchiveSettings, Missed, Node, Stopped, catch_up,
+    ArchiveQuery, ArchiveSettings, Node, Stopped,
     devp2p::key::PrivateKey,
+    fetch_archive,
     shh::{
         Bloom, Envelope, SymmetricKey, Topic, Work,
         archive::ArchiveRequest,
@@ -92,11 +93,11 @@ async fn all_that_was_missed_is_there_when_the_server_is_done_and_opens() {
 
     // It has never heard of the server.
     let reader = start(quick()).await;
-    let mut missed = Missed::since(SystemTime::now() - Duration::from_secs(3600));
+    let mut missed = ArchiveQuery::since(SystemTime::now() - Duration::from_secs(3600));
     missed.topics = vec![super::TOPIC];
-    let caught_up = catch_up(&reader, &mail.enode(), &password, &missed).await.unwrap();
-    assert!(caught_up.is_complete);
-    assert_eq!(caught_up.envelopes.len(), 20);
+    let result = fetch_archive(&reader, &mail.enode(), &password, &missed).await.unwrap();
+    assert!(result.is_complete);
+    assert_eq!(result.envelopes.len(), 20);
     let criteria = Criteria {
         key: FilterKey::Symmetric(keys[0].clone()),
         signer: None,
@@ -104,7 +105,7 @@ async fn all_that_was_missed_is_there_when_the_server_is_done_and_opens() {
         min_work: Work::NONE,
         direct: false,
     };
-    let opened = caught_up.opened(criteria).unwrap();
+    let opened = result.opened(criteria).unwrap();
     let mut said: Vec<_> = opened.iter().map(|received| &received.message.payload).collect();
     said.sort_unstable();
     let mut expected: Vec<_> =
@@ -128,7 +129,7 @@ async fn a_server_that_was_there_before_stays_and_others_do_not_speak_for_it() {
     let friend = start(settings).await;
     connected(&reader, 2).await;
     reader.trust(friend.id()).await.unwrap();
-    let mut missed = Missed::since(SystemTime::now() - Duration::from_secs(3600));
+    let mut missed = ArchiveQuery::since(SystemTime::now() - Duration::from_secs(3600));
     missed.topics = vec![Topic([9, 9, 9, 9])];
     // They come all the time.
     let other = sealed("from a friend", &SymmetricKey::random(&mut OsRng), None).await;
@@ -140,11 +141,11 @@ async fn a_server_that_was_there_before_stays_and_others_do_not_speak_for_it() {
             assert!(hear(&mut heard).await.1);
         }
     };
-    let caught_up = tokio::select! {
-        caught_up = catch_up(&reader, &enode, &password, &missed) => caught_up.unwrap(),
+    let result = tokio::select! {
+        result = fetch_archive(&reader, &enode, &password, &missed) => result.unwrap(),
         () = sending => unreachable!(),
     };
-    assert!(caught_up.is_complete && caught_up.envelopes.is_empty());
+    assert!(result.is_complete && result.envelopes.is_empty());
     let peers = reader.peers().await.unwrap();
     assert!(peers.iter().any(|peer| peer.id == mail.id() && peer.is_static));
     for node in [reader, friend, mail] {
@@ -163,9 +164,9 @@ async fn a_server_that_asks_for_more_work_than_usual_is_given_it() {
     settings.data = Some(folder.0.clone());
     let mail = start(settings).await;
     let reader = start(quick()).await;
-    let missed = Missed::since(SystemTime::now() - Duration::from_secs(3600));
-    let caught_up = catch_up(&reader, &mail.enode(), &password, &missed).await.unwrap();
-    assert!(caught_up.is_complete);
+    let missed = ArchiveQuery::since(SystemTime::now() - Duration::from_secs(3600));
+    let result = fetch_archive(&reader, &mail.enode(), &password, &missed).await.unwrap();
+    assert!(result.is_complete);
     reader.stop().await;
     mail.stop().await;
 }

@@ -13,8 +13,8 @@ use wormhole_node::{
     shh::{Draft, SymmetricKey, Work, packet},
 };
 
-use super::stranger::{Stranger, address};
 use super::{PATIENCE, hear, quick, sealed, start, start_beside, until};
+use wormhole_node::testing::{TestPeer, tcp_address};
 
 /// Waits until the node closes a link.
 async fn closed(mut stream: TcpStream) {
@@ -37,7 +37,7 @@ async fn still_works(node: &Node) {
 async fn garbage_instead_of_a_handshake_ends_the_link_and_nothing_else() {
     let node = start(quick()).await;
     for length in [1, 2, 64, 307, 500, 4000] {
-        let mut stream = TcpStream::connect(address(&node.enode())).await.unwrap();
+        let mut stream = TcpStream::connect(tcp_address(&node.enode())).await.unwrap();
         let mut garbage = vec![0; length];
         OsRng.fill_bytes(&mut garbage);
         stream.write_all(&garbage).await.unwrap();
@@ -45,7 +45,7 @@ async fn garbage_instead_of_a_handshake_ends_the_link_and_nothing_else() {
         closed(stream).await;
     }
     let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
-    let mut stream = TcpStream::connect(address(&node.enode())).await.unwrap();
+    let mut stream = TcpStream::connect(tcp_address(&node.enode())).await.unwrap();
     let _cut = stream.write_all(&http).await;
     closed(stream).await;
     still_works(&node).await;
@@ -55,10 +55,10 @@ async fn garbage_instead_of_a_handshake_ends_the_link_and_nothing_else() {
 #[tokio::test]
 async fn a_frame_with_a_wrong_mac_cuts_the_peer_and_bans_it() {
     let node = start(quick()).await;
-    let mut stranger = Stranger::greet(&node.enode()).await;
+    let mut peer = TestPeer::connect_with_status(&node.enode()).await;
     until(async || (node.status().await.unwrap().peers == 1).then_some(())).await;
-    stranger.stream.write_all(&[7; 64]).await.unwrap();
-    assert_eq!(stranger.end().await, Some(DisconnectReason::BreachOfProtocol));
+    peer.stream.write_all(&[7; 64]).await.unwrap();
+    assert_eq!(peer.disconnected().await, Some(DisconnectReason::BreachOfProtocol));
     until(async || (node.status().await.unwrap().banned == 1).then_some(())).await;
     assert_eq!(node.status().await.unwrap().peers, 0);
     still_works(&node).await;
@@ -68,16 +68,16 @@ async fn a_frame_with_a_wrong_mac_cuts_the_peer_and_bans_it() {
 #[tokio::test]
 async fn a_peer_that_says_anything_before_its_status_or_something_malformed_is_cut() {
     let node = start(quick()).await;
-    let mut early = Stranger::call(&node.enode()).await;
-    early.say(packet::MESSAGES, &[0xc0]).await;
-    assert_eq!(early.end().await, Some(DisconnectReason::SubprotocolError));
-    let mut malformed = Stranger::greet(&node.enode()).await;
-    malformed.say(packet::MESSAGES, &[0xc1, 0x80]).await;
-    assert_eq!(malformed.end().await, Some(DisconnectReason::SubprotocolError));
-    let mut worthless = Stranger::greet(&node.enode()).await;
+    let mut early = TestPeer::connect(&node.enode()).await;
+    early.send(packet::MESSAGES, &[0xc0]).await;
+    assert_eq!(early.disconnected().await, Some(DisconnectReason::SubprotocolError));
+    let mut malformed = TestPeer::connect_with_status(&node.enode()).await;
+    malformed.send(packet::MESSAGES, &[0xc1, 0x80]).await;
+    assert_eq!(malformed.disconnected().await, Some(DisconnectReason::SubprotocolError));
+    let mut worthless = TestPeer::connect_with_status(&node.enode()).await;
     let cheap = Draft::new(SystemTime::now().into(), 50, super::TOPIC, vec![0; 300]).finish(0);
-    worthless.say(packet::MESSAGES, &packet::encode_messages([cheap.encoded()])).await;
-    assert_eq!(worthless.end().await, Some(DisconnectReason::SubprotocolError));
+    worthless.send(packet::MESSAGES, &packet::encode_messages([cheap.encoded()])).await;
+    assert_eq!(worthless.disconnected().await, Some(DisconnectReason::SubprotocolError));
     until(async || (node.status().await.unwrap().cut == 3).then_some(())).await;
     still_works(&node).await;
     node.stop().await;
@@ -91,7 +91,7 @@ async fn a_flood_is_dropped_and_the_pool_stays_within_its_bound() {
     settings.limits.envelopes_per_peer.per_second = 10.0;
     settings.limits.envelopes_per_peer.burst = 3000.0;
     let node = start(settings).await;
-    let mut stranger = Stranger::greet(&node.enode()).await;
+    let mut peer = TestPeer::connect_with_status(&node.enode()).await;
     for number in 0..40 {
         let envelopes: Vec<_> = (0..500)
             .map(|index| {
@@ -100,7 +100,7 @@ async fn a_flood_is_dropped_and_the_pool_stays_within_its_bound() {
             })
             .collect();
         let body = packet::encode_messages(envelopes.iter().map(|envelope| envelope.encoded()));
-        stranger.say(packet::MESSAGES, &body).await;
+        peer.send(packet::MESSAGES, &body).await;
         assert!(node.status().await.unwrap().bytes <= 1 << 20);
     }
     // The pool was full, so that more work is asked for now.
@@ -119,15 +119,15 @@ async fn bytes_beyond_the_limit_are_read_later_and_cost_nobody_a_link() {
     settings.limits.bytes_per_peer.per_second = 2_000_000.0;
     settings.limits.bytes_per_peer.burst = 1_000_000.0;
     let node = start(settings).await;
-    let mut stranger = Stranger::greet(&node.enode()).await;
+    let mut peer = TestPeer::connect_with_status(&node.enode()).await;
     let begin = Instant::now();
     for _ in 0..5 {
         // Nothing that anybody knows, which takes no time of its own.
-        stranger.say(50, &[0; 1_000_000]).await;
+        peer.send(50, &[0; 1_000_000]).await;
     }
     let sealed = sealed("at last", &SymmetricKey::random(&mut OsRng), None).await;
     let mut heard = node.envelopes();
-    stranger.say(packet::MESSAGES, &packet::encode_messages([sealed.encoded()])).await;
+    peer.send(packet::MESSAGES, &packet::encode_messages([sealed.encoded()])).await;
     assert_eq!(hear(&mut heard).await.0.hash(), sealed.hash());
     // The last of them was read before it was owed for.
     assert!(begin.elapsed() >= Duration::from_millis(1200), "{:?}", begin.elapsed());
@@ -139,12 +139,12 @@ async fn bytes_beyond_the_limit_are_read_later_and_cost_nobody_a_link() {
 #[tokio::test]
 async fn a_peer_whose_clock_is_wrong_is_cut_and_not_banned() {
     let node = start(quick()).await;
-    let mut stranger = Stranger::greet(&node.enode()).await;
+    let mut peer = TestPeer::connect_with_status(&node.enode()).await;
     let early = SystemTime::now() + Duration::from_secs(30);
     let draft = Draft::new(early.into(), 50, super::TOPIC, vec![0; 300]);
     let early = mine(draft, Some(Work::new(0.5).unwrap()), PATIENCE).await.unwrap();
-    stranger.say(packet::MESSAGES, &packet::encode_messages([early.encoded()])).await;
-    assert_eq!(stranger.end().await, Some(DisconnectReason::SubprotocolError));
+    peer.send(packet::MESSAGES, &packet::encode_messages([early.encoded()])).await;
+    assert_eq!(peer.disconnected().await, Some(DisconnectReason::SubprotocolError));
     let status = node.status().await.unwrap();
     assert_eq!((status.cut, status.banned), (0, 0));
     node.stop().await;
@@ -157,20 +157,20 @@ async fn a_peer_that_says_too_much_at_once_is_cut_and_not_banned() {
     OsRng.fill_bytes(&mut random);
     // One is refused by the length of its frame, the other by what it unfolds to.
     for body in [random, vec![0; 1_800_000]] {
-        let mut stranger = Stranger::greet(&node.enode()).await;
-        stranger.say(packet::MESSAGES, &body).await;
-        assert_eq!(stranger.end().await, Some(DisconnectReason::BreachOfProtocol));
+        let mut peer = TestPeer::connect_with_status(&node.enode()).await;
+        peer.send(packet::MESSAGES, &body).await;
+        assert_eq!(peer.disconnected().await, Some(DisconnectReason::BreachOfProtocol));
     }
     // A single envelope that fits into a packet, but is larger than any that is taken.
-    let mut stranger = Stranger::greet(&node.enode()).await;
+    let mut peer = TestPeer::connect_with_status(&node.enode()).await;
     let large = Draft::new(SystemTime::now().into(), 50, super::TOPIC, vec![0; 1_200_000]);
-    stranger.say(packet::MESSAGES, &packet::encode_messages([large.finish(0).encoded()])).await;
-    assert_eq!(stranger.end().await, Some(DisconnectReason::SubprotocolError));
+    peer.send(packet::MESSAGES, &packet::encode_messages([large.finish(0).encoded()])).await;
+    assert_eq!(peer.disconnected().await, Some(DisconnectReason::SubprotocolError));
     // What was let through before less is taken is refused by the node.
-    let mut stranger = Stranger::greet(&node.enode()).await;
+    let mut peer = TestPeer::connect_with_status(&node.enode()).await;
     node.set_max_envelope_bytes(100_000).await.unwrap();
-    stranger.say(packet::MESSAGES, &[0; 200_000]).await;
-    assert_eq!(stranger.end().await, Some(DisconnectReason::SubprotocolError));
+    peer.send(packet::MESSAGES, &[0; 200_000]).await;
+    assert_eq!(peer.disconnected().await, Some(DisconnectReason::SubprotocolError));
     let status =
         until(async || Some(node.status().await.unwrap()).filter(|it| it.peers == 0)).await;
     assert_eq!((status.cut, status.banned), (0, 0));
@@ -181,9 +181,9 @@ async fn a_peer_that_says_too_much_at_once_is_cut_and_not_banned() {
 async fn peers_that_die_in_the_middle_of_a_packet_leave_nothing_behind() {
     let node = start(quick()).await;
     for _ in 0..20 {
-        let mut stranger = Stranger::greet(&node.enode()).await;
-        // The link dies with the stranger, in the middle of a frame header.
-        stranger.stream.write_all(&[1; 20]).await.unwrap();
+        let mut peer = TestPeer::connect_with_status(&node.enode()).await;
+        // The link dies with the peer, in the middle of a frame header.
+        peer.stream.write_all(&[1; 20]).await.unwrap();
     }
     until(async || (node.status().await.unwrap().peers == 0).then_some(())).await;
     still_works(&node).await;
@@ -195,7 +195,7 @@ async fn a_peer_that_reads_only_once_it_has_said_all_is_heard() {
     let mut settings = quick();
     settings.min_work = Work::NONE;
     let node = start(settings).await;
-    let mut stranger = Stranger::greet(&node.enode()).await;
+    let mut peer = TestPeer::connect_with_status(&node.enode()).await;
     until(async || (node.status().await.unwrap().peers == 1).then_some(())).await;
     // More in both directions than the system keeps for those who do not read.
     let mut large = vec![0; 900_000];
@@ -209,7 +209,7 @@ async fn a_peer_that_reads_only_once_it_has_said_all_is_heard() {
     until(async || (node.status().await.unwrap().waiting == 0).then_some(())).await;
     let saying = async {
         for _ in 0..24 {
-            stranger.say(packet::MESSAGES, &packet::encode_messages([next().encoded()])).await;
+            peer.send(packet::MESSAGES, &packet::encode_messages([next().encoded()])).await;
         }
     };
     timeout(Duration::from_secs(15), saying).await.expect("the node reads while it writes");
@@ -222,7 +222,7 @@ async fn a_peer_that_never_reads_does_not_hold_up_the_others() {
     let mut settings = quick();
     settings.min_work = Work::NONE;
     let node = start(settings.clone()).await;
-    let deaf = Stranger::greet(&node.enode()).await;
+    let deaf = TestPeer::connect_with_status(&node.enode()).await;
     until(async || (node.status().await.unwrap().peers == 1).then_some(())).await;
     settings.static_peers = vec![node.enode()];
     let friend = start(settings).await;

@@ -13,7 +13,6 @@ mod archive;
 mod hostile;
 mod peers;
 mod restart;
-mod stranger;
 mod talk;
 
 use std::time::{Duration, SystemTime};
@@ -21,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use rand_core::OsRng;
 use tokio::time::timeout;
 use wormhole_node::{
-    Envelopes, Heard, Node, Settings,
+    EnvelopeEvent, Envelopes, Node, Settings,
     devp2p::key::PrivateKey,
     mine,
     shh::{
@@ -76,7 +75,7 @@ async fn connected(node: &Node, count: usize) {
 /// The next envelope.
 async fn hear(heard: &mut Envelopes) -> (Envelope, bool) {
     match timeout(PATIENCE, heard.next()).await.expect("in time") {
-        Some(Heard::Envelope { envelope, direct }) => (envelope, direct),
+        Some(EnvelopeEvent::Envelope { envelope, direct }) => (envelope, direct),
         other => panic!("{other:?}"),
     }
 }

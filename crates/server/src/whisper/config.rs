@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wormhole_node::desk::DeskSettings;
 use wormhole_node::devp2p::enode::Enode;
-use wormhole_node::rpc::{Gate, ServiceSettings};
+use wormhole_node::messaging::MessengerSettings;
+use wormhole_node::rpc::{AccessRules, RpcServerSettings};
 use wormhole_node::shh::node::{DEFAULT_POOL_BYTES, Limits};
 use wormhole_node::shh::rate::Rate;
 use wormhole_node::shh::requirements::{DEFAULT_MAX_SIZE, MAX_SIZE_LIMIT};
@@ -49,7 +49,7 @@ pub(crate) struct Config {
     pub(crate) rpc_token_file: Option<PathBuf>,
 
     /// Links of clients that may be open at the same time, per address listened on
-    #[arg(long, value_name = "N", default_value_t = ServiceSettings::default().max_links)]
+    #[arg(long, value_name = "N", default_value_t = RpcServerSettings::default().max_connections)]
     pub(crate) rpc_links: usize,
 
     /// Seconds before an unpolled filter expires
@@ -208,28 +208,28 @@ impl Config {
         limits
     }
 
-    /// The part of the desk.
-    pub(super) fn desk(&self) -> DeskSettings {
-        let mut settings = DeskSettings::default();
+    /// The part of the messenger.
+    pub(super) fn messenger(&self) -> MessengerSettings {
+        let mut settings = MessengerSettings::default();
         settings.patience = Duration::from_secs(self.filter_seconds);
         settings
     }
 
     /// The part of the service.
-    pub(super) fn service(&self) -> Result<ServiceSettings, ServerError> {
-        let mut gate = Gate::default();
+    pub(super) fn service(&self) -> Result<RpcServerSettings, ServerError> {
+        let mut access = AccessRules::default();
         for host in &self.rpc_host {
-            gate = gate.with_host(host);
+            access = access.with_host(host);
         }
         for origin in &self.rpc_origin {
-            gate = gate.with_origin(origin);
+            access = access.with_origin(origin);
         }
         if let Some(path) = &self.rpc_token_file {
-            gate = gate.with_token(&word(path)?);
+            access = access.with_token(&word(path)?);
         }
-        let mut settings = ServiceSettings::default();
-        settings.gate = gate;
-        settings.max_links = self.rpc_links;
+        let mut settings = RpcServerSettings::default();
+        settings.access = access;
+        settings.max_connections = self.rpc_links;
         // Hexadecimal takes twice the room.
         let message = u32::try_from(2 * self.max_message_bytes).unwrap_or(u32::MAX);
         settings.max_request_bytes = settings.max_request_bytes.max(message.saturating_add(65_536));

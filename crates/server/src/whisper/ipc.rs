@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rand_core::{OsRng, RngCore};
 use tokio::net::UnixListener;
-use wormhole_node::rpc::Service;
+use wormhole_node::rpc::RpcServer;
 
 use crate::ServerError;
 
@@ -31,7 +31,11 @@ impl Ipc {
     }
 
     /// Serves until told to stop.
-    pub(super) async fn serve(mut self, service: &Service, stop: impl Future<Output = ()> + Send) {
+    pub(super) async fn serve(
+        mut self,
+        service: &RpcServer,
+        stop: impl Future<Output = ()> + Send,
+    ) {
         if let Some(listener) = self.listener.take() {
             service.serve_unix(listener, stop).await;
         }

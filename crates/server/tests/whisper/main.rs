@@ -7,8 +7,6 @@ mod fair;
 mod load;
 mod modes;
 mod refusals;
-#[path = "../../../node/tests/node/stranger.rs"]
-mod stranger;
 mod strangers;
 mod subscriptions;
 

@@ -4,12 +4,12 @@ use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use wormhole_node::{
     devp2p::{base::DisconnectReason, enode::Enode, peer::PeerOutput},
-    remote::{Remote, RemoteUrl},
+    remote::{RemoteNode, RemoteUrl},
     shh::packet,
 };
 
-use super::stranger::{Stranger, address, dial};
 use super::*;
+use wormhole_node::testing::{TestPeer, dial, tcp_address};
 
 /// More links than there are places for those who say nothing and those who were let in together.
 const MANY: usize = 500;
@@ -30,7 +30,7 @@ async fn silent_links_keep_nobody_out() {
     }
     for scheme in ["http", "ws"] {
         let url = RemoteUrl::parse(&format!("{scheme}://{}", node.rpc)).unwrap();
-        let remote = Remote::connect(&url, Some("hush")).await.unwrap();
+        let remote = RemoteNode::connect(&url, Some("hush")).await.unwrap();
         assert_eq!(remote.version().await.unwrap(), "6.0");
     }
 }
@@ -39,7 +39,7 @@ async fn silent_links_keep_nobody_out() {
 async fn those_who_were_let_in_stay_and_others_are_told_that_it_is_full() {
     let node = Node::start(&["--rpc-links", "1"]);
     let url = RemoteUrl::parse(&format!("ws://{}", node.rpc)).unwrap();
-    let first = Remote::connect(&url, None).await.unwrap();
+    let first = RemoteNode::connect(&url, None).await.unwrap();
     let refused = node.ask("GET /metrics", "host: localhost\r\n").await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     let mut silent = Vec::new();
@@ -131,7 +131,7 @@ async fn ten_thousand_half_open_links_keep_nobody_out_and_cost_next_to_nothing()
         // From as many addresses as it takes to fill all places.
         let [_, host] = (number % 8 + 2).to_be_bytes();
         socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
-        let mut link = socket.connect(address(&enode)).await.unwrap();
+        let mut link = socket.connect(tcp_address(&enode)).await.unwrap();
         // The first says nothing, the second half a handshake, the third nothing after its half.
         let Some(PeerOutput::Send(auth)) = dial(&enode).poll() else { panic!("no auth") };
         let said = match number % 3 {
@@ -157,10 +157,10 @@ async fn ten_thousand_half_open_links_keep_nobody_out_and_cost_next_to_nothing()
 async fn whoever_breaks_the_protocol_is_named_in_the_log_and_the_good_ones_stay() {
     let node = Node::start(&["--min-peers", "0"]);
     let friend = Node::start(&["--peer", &node.enode, "--min-peers", "0"]);
-    let mut stranger = Stranger::greet(&Enode::parse(&node.enode).unwrap()).await;
-    let address = stranger.stream.local_addr().unwrap().to_string();
-    stranger.say(packet::MESSAGES, &[0xc1, 0x80]).await;
-    assert_eq!(stranger.end().await, Some(DisconnectReason::SubprotocolError));
+    let mut peer = TestPeer::connect_with_status(&Enode::parse(&node.enode).unwrap()).await;
+    let address = peer.stream.local_addr().unwrap().to_string();
+    peer.send(packet::MESSAGES, &[0xc1, 0x80]).await;
+    assert_eq!(peer.disconnected().await, Some(DisconnectReason::SubprotocolError));
     node.logged(&["WARN", "peer misbehaved", "peer=", &address, "banned_seconds=60"]).await;
     passes_on(&friend, &node).await;
 }

@@ -1,13 +1,13 @@
 //! Links that stay: WebSocket and the Unix socket.
 
-use wormhole_node::remote::{MessageKey, Posting, Remote, RemoteUrl, Wanted};
+use wormhole_node::remote::{MessageFilter, MessageKey, PostRequest, RemoteNode, RemoteUrl};
 use wormhole_node::shh::Topic;
 
 use super::*;
 
-async fn connect(node: &Node) -> Remote {
+async fn connect(node: &Node) -> RemoteNode {
     let url = RemoteUrl::parse(&format!("ws://{}", node.rpc)).unwrap();
-    Remote::connect(&url, None).await.unwrap()
+    RemoteNode::connect(&url, None).await.unwrap()
 }
 
 #[tokio::test]
@@ -17,10 +17,10 @@ async fn a_message_for_one_alone_comes_by_itself_and_says_who_signed() {
     let (at_alice, at_bob) = (connect(&alice).await, connect(&bob).await);
     let (reader, signer) = (wormhole_node::new_key(), wormhole_node::new_key());
     let (topic, own) = (Topic([1, 2, 3, 4]), at_alice.add_private_key(&reader).await.unwrap());
-    let wanted = Wanted::under(topic);
+    let wanted = MessageFilter::under(topic);
     let mut inbox = at_alice.watch(&MessageKey::Private(own), &wanted).await.unwrap();
     let to = MessageKey::Public(reader.public_key());
-    let mut posting = Posting::new(to, topic, b"for you".to_vec());
+    let mut posting = PostRequest::new(to, topic, b"for you".to_vec());
     posting.signer = Some(at_bob.add_private_key(&signer).await.unwrap());
     let hash = at_bob.post(&posting).await.unwrap();
     let message = tokio::time::timeout(Duration::from_secs(30), inbox.next());

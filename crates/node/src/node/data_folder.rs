@@ -1,0 +1,207 @@
+//! What a restart must not lose, in the data folder: the node's key, the pool and what was seen.
+//!
+//! ```text
+//! nodekey   64 hexadecimal digits, readable for its owner alone (as go-ethereum's)
+//! pool      MAGIC, then records: 0, length (4, big-endian), envelope
+//!                              | 1, hash (32), expiry (4, big-endian)
+//!                              | 2, length (4, big-endian), envelope of our own that waits to leave
+//! lock      held while a node runs
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use rand_core::OsRng;
+use wormhole_whisper::{
+    devp2p::key::PrivateKey,
+    shh::{Envelope, EnvelopeHash, pool::Record, requirements::MAX_SIZE_LIMIT},
+};
+use zeroize::Zeroizing;
+
+use super::StartError;
+use crate::private_key;
+
+/// The data folder, ours as long as this lives.
+#[derive(Debug)]
+pub(super) struct DataFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Takes a folder, making it if needed.
+    pub(super) fn open(path: &Path) -> Result<Self, StartError> {
+        let failed = |error: io::Error| StartError::Data(error.kind());
+        create_private(path).map_err(failed)?;
+        let lock = private().write(true).create(true).truncate(false).open(path.join("lock"));
+        let lock = lock.map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StartError::DataInUse),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Where the archive is: a file that only its owner may read. `SQLite` alone would make it as the
+    /// umask has it; its log gets the mode of the database.
+    pub(super) fn archive(&self) -> PathBuf {
+        let path = self.path.join("archive.sqlite");
+        // Where this fails there is one, or whoever opens it says what is wrong.
+        let _ = private().write(true).create_new(true).open(&path);
+        path
+    }
+
+    /// The node's key, drawn the first time.
+    pub(super) fn node_key(&self) -> Result<PrivateKey, StartError> {
+        let path = self.path.join("nodekey");
+        match fs::read_to_string(&path).map(Zeroizing::new) {
+            Ok(text) => private_key(text.trim()).ok_or(StartError::NodeKey),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = PrivateKey::random(&mut OsRng);
+                let text = Zeroizing::new(HEXLOWER.encode(key.to_secret().expose()));
+                let written = self.replace("nodekey", |file| file.write_all(text.as_bytes()));
+                written.map(|()| key).map_err(|error| StartError::Data(error.kind()))
+            }
+            Err(error) => Err(StartError::Data(error.kind())),
+        }
+    }
+
+    /// What was kept, one record after the other, as far as it can be read.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
+        let mut file = File::open(self.path.join("pool")).ok().map(BufReader::new);
+        let magic = file.as_mut().and_then(|file| read::<{ MAGIC.len() }>(file).ok());
+        file = file.filter(|_| magic == Some(*MAGIC));
+        std::iter::from_fn(move || record(file.as_mut()?))
+    }
+
+    /// Keeps the pool and what waits to leave.
+    pub(super) fn keep(&self, mut records: impl Iterator<Item = Record>) -> io::Result<()> {
+        self.replace("pool", |file| {
+            file.write_all(MAGIC)?;
+            records.try_for_each(|record| match record {
+                Record::Kept(envelope) => write_envelope(file, KEPT, &envelope),
+                Record::Own(envelope) => write_envelope(file, OWN, &envelope),
+                Record::Seen { hash, expiry } => {
+                    file.write_all(&[SEEN])?;
+                    file.write_all(&hash.0)?;
+                    file.write_all(&expiry.to_be_bytes())
+                }
+                _ => Ok(()),
+            })
+        })
+    }
+
+    /// Writes a file whole or not at all.
+    fn replace(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let part = self.path.join(format!("{name}.part"));
+        // What is there may be left over, or somebody else's, who would read the key then: the file is
+        // always a new one.
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = private().write(true).create_new(true).open(&part)?;
+        let mut writer = BufWriter::new(file);
+        write(&mut writer)?;
+        writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(part, self.path.join(name))
+    }
+}
+
+fn record(file: &mut impl Read) -> Option<Record> {
+    match read(file).ok()? {
+        [KEPT] => envelope(file).map(Record::Kept),
+        [OWN] => envelope(file).map(Record::Own),
+        [SEEN] => {
+            let (hash, expiry) = (EnvelopeHash(read(file).ok()?), read(file).ok()?);
+            Some(Record::Seen { hash, expiry: u32::from_be_bytes(expiry) })
+        }
+        _ => None,
+    }
+}
+
+fn envelope(file: &mut impl Read) -> Option<Envelope> {
+    let length = usize::try_from(u32::from_be_bytes(read(file).ok()?)).ok()?;
+    let mut encoded = vec![0; Some(length).filter(|length| *length <= MAX_RECORD)?];
+    file.read_exact(&mut encoded).ok()?;
+    Envelope::parse(&encoded).ok()
+}
+
+fn write_envelope(file: &mut impl Write, kind: u8, envelope: &Envelope) -> io::Result<()> {
+    let encoded = envelope.encoded();
+    let length = u32::try_from(encoded.len()).map_err(io::Error::other)?;
+    file.write_all(&[kind])?;
+    file.write_all(&length.to_be_bytes())?;
+    file.write_all(encoded)
+}
+
+fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    file.read_exact(&mut bytes).map(|()| bytes)
+}
+
+/// Opens files that only their owner may read.
+fn private() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
+}
+
+/// How a file of the pool begins.
+const MAGIC: &[u8; 24] = b"wormhole whisper pool 1\n";
+
+/// Begins an envelope that was there.
+const KEPT: u8 = 0;
+
+/// Begins the hash of one that had been there.
+const SEEN: u8 = 1;
+
+/// Begins an envelope of our own that waits to leave.
+const OWN: u8 = 2;
+
+/// Most bytes of an envelope in the file: the largest that anyone may ask for, and its fields.
+const MAX_RECORD: usize = MAX_SIZE_LIMIT + 64;
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_not_written_into_what_somebody_else_has_put_in_its_place() {
+        let path = std::env::temp_dir().join(format!("wormhole-{}-nodekey", std::process::id()));
+        let folder = DataFolder::open(&path).unwrap();
+        fs::write(path.join("theirs"), "precious").unwrap();
+        std::os::unix::fs::symlink("theirs", path.join("nodekey.part")).unwrap();
+        folder.node_key().unwrap();
+        assert_eq!(fs::read(path.join("theirs")).unwrap(), b"precious");
+        let metadata = fs::symlink_metadata(path.join("nodekey")).unwrap();
+        assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (64, 0o600));
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_new_archive_is_for_its_owner_alone() {
+        let path = std::env::temp_dir().join(format!("wormhole-{}-memory", std::process::id()));
+        let archive = DataFolder::open(&path).unwrap().archive();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&archive)), (0o700, 0o600));
+        fs::remove_dir_all(&path).unwrap();
+    }
+}

@@ -1,0 +1,98 @@
+//! The messages that come to a node for us, as they come.
+//!
+//! Over a WebSocket the node tells us; over HTTP we have to ask, as every client does.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jsonrpsee_core::client::{Subscription, SubscriptionClientT as _, SubscriptionCloseReason};
+use jsonrpsee_core::params::ArrayParams;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{RemoteError, RemoteMessage, RemoteNode, Transport, error};
+
+/// Messages as they come.
+#[derive(Debug)]
+pub struct MessageStream {
+    remote: RemoteNode,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// The node tells us.
+    Told(Subscription<Value>),
+    /// We ask for what is in this filter.
+    Asked { filter: String, waiting: VecDeque<Value> },
+}
+
+impl MessageStream {
+    pub(super) async fn start(remote: &RemoteNode, criteria: Value) -> Result<Self, RemoteError> {
+        let source = match &*remote.transport {
+            Transport::Http(_) => {
+                let filter = remote.call("shh_newMessageFilter", [criteria]).await?;
+                Source::Asked { filter, waiting: VecDeque::new() }
+            }
+            Transport::WebSocket(client) => {
+                let mut params = ArrayParams::new();
+                for argument in [Value::from("messages"), criteria] {
+                    params.insert(argument).map_err(|_| RemoteError::Malformed)?;
+                }
+                let subscribed = client.subscribe("shh_subscribe", params, "shh_unsubscribe").await;
+                Source::Told(subscribed.map_err(error::of_client)?)
+            }
+        };
+        Ok(Self { remote: remote.clone(), source })
+    }
+
+    /// Waits for the next message. Cancelling may lose one that is just being asked for.
+    ///
+    /// # Errors
+    /// There will be none: the node is gone, or we were too slow.
+    pub async fn next(&mut self) -> Result<RemoteMessage, RemoteError> {
+        let value = match &mut self.source {
+            Source::Told(subscription) => match subscription.next().await {
+                Some(value) => value.map_err(|_| RemoteError::Malformed)?,
+                None => {
+                    return Err(match subscription.close_reason() {
+                        Some(SubscriptionCloseReason::Lagged) => RemoteError::Lagged,
+                        _ => RemoteError::Closed,
+                    });
+                }
+            },
+            Source::Asked { filter, waiting } => loop {
+                if let Some(value) = waiting.pop_front() {
+                    break value;
+                }
+                let arguments = [Value::from(filter.as_str())];
+                let more: Vec<Value> = self.remote.call("shh_getFilterMessages", arguments).await?;
+                if more.is_empty() {
+                    sleep(POLL).await;
+                }
+                waiting.extend(more);
+            },
+        };
+        RemoteMessage::from_json(&value)
+    }
+
+    /// Ends it, so that the node keeps nothing for us.
+    ///
+    /// # Errors
+    /// The node is gone, and with it what it kept.
+    pub async fn stop(self) -> Result<(), RemoteError> {
+        match self.source {
+            Source::Told(subscription) => {
+                subscription.unsubscribe().await.map_err(error::of_client)
+            }
+            Source::Asked { filter, .. } => {
+                let arguments = [Value::from(filter)];
+                let _deleted: bool = self.remote.call("shh_deleteMessageFilter", arguments).await?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Time between two questions. As often as go-ethereum looks for its subscribers.
+const POLL: Duration = Duration::from_millis(250);

@@ -1,0 +1,258 @@
+//! Who may come in: not the page that a browser happens to show.
+//!
+//! A page of anybody can send requests to this machine, and with a name that it lets point here (DNS
+//! rebinding) read the answers too. So a request must name this machine by an address, as
+//! `localhost`, or as it was told to be called; and one that says that a page sent it comes in only
+//! if the page was named.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use hyper::{StatusCode, Uri};
+use sha2::{Digest, Sha256};
+use wormhole_kit::Secret;
+
+/// Who may come in over HTTP and WebSocket. By default: whoever calls this machine by address or
+/// `localhost`, and no page of a browser.
+///
+/// ```
+/// use wormhole_node::rpc::{AccessRules, RpcServerSettings};
+///
+/// let mut settings = RpcServerSettings::default();
+/// settings.access = AccessRules::default()
+///     .with_host("node.example.org")
+///     .with_origin("https://app.example.org")
+///     .with_token("a long secret");
+/// assert!(!format!("{settings:?}").contains("secret"));
+/// ```
+#[derive(Clone, Default)]
+pub struct AccessRules {
+    hosts: Vec<String>,
+    origins: Vec<String>,
+    token: Option<Secret<32>>,
+}
+
+impl AccessRules {
+    /// Lets in those who call us by this name, too.
+    #[must_use]
+    pub fn with_host(mut self, host: &str) -> Self {
+        self.hosts.push(host.to_ascii_lowercase());
+        self
+    }
+
+    /// Lets in pages of this origin, such as `https://example.org`; `*` is every page.
+    #[must_use]
+    pub fn with_origin(mut self, origin: &str) -> Self {
+        self.origins.push(origin.to_ascii_lowercase());
+        self
+    }
+
+    /// Lets in only those who show this token (`Authorization: Bearer`). Blanks at its end do not
+    /// count: HTTP lets none through.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(digest(token.trim_end().as_bytes()));
+        self
+    }
+
+    /// Whether a request may come in, and if it is of a page, of which.
+    pub(super) fn check(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        preflight: bool,
+    ) -> Result<PageOrigin, AccessDenied> {
+        let host = only(headers, HOST)?.ok_or(AccessDenied::NoHost)?;
+        let authority = uri.authority().map(|authority| authority.as_str());
+        let named = [host.to_str().ok(), authority.or(Some("localhost"))];
+        if !named.into_iter().all(|name| name.is_some_and(|name| self.knows(name))) {
+            return Err(AccessDenied::Host);
+        }
+        let page = match only(headers, ORIGIN)? {
+            None => None,
+            Some(origin) => {
+                let text = origin.to_str().map_err(|_| AccessDenied::Origin)?.to_ascii_lowercase();
+                let listed = |known: &String| known == "*" || *known == text;
+                if !self.origins.iter().any(listed) {
+                    return Err(AccessDenied::Origin);
+                }
+                Some(origin.clone())
+            }
+        };
+        // Browsers show no token before they may.
+        if !preflight && !self.shown(only(headers, AUTHORIZATION)?) {
+            return Err(AccessDenied::Token);
+        }
+        Ok(PageOrigin(page))
+    }
+
+    fn knows(&self, host: &str) -> bool {
+        let name = without_port(host).to_ascii_lowercase();
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        address.unwrap_or(&name).parse::<IpAddr>().is_ok()
+            || name == "localhost"
+            || self.hosts.contains(&name)
+    }
+
+    fn shown(&self, header: Option<&HeaderValue>) -> bool {
+        let Some(token) = &self.token else { return true };
+        let shown = header.and_then(|header| header.as_bytes().split_at_checked(BEARER.len()));
+        // Digests are compared, and in constant time at that.
+        shown.is_some_and(|(scheme, shown)| {
+            scheme.eq_ignore_ascii_case(BEARER) && digest(shown) == *token
+        })
+    }
+}
+
+/// Prints no token.
+impl fmt::Debug for AccessRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hosts, origins, token } = self;
+        let token = token.is_some();
+        f.debug_struct("AccessRules")
+            .field("hosts", hosts)
+            .field("origins", origins)
+            .field("token", &token)
+            .finish()
+    }
+}
+
+/// The origin of the page that asks, if one does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct PageOrigin(pub(super) Option<HeaderValue>);
+
+/// Why a request does not come in.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum AccessDenied {
+    /// It calls us by a name that we do not know.
+    #[error("invalid host specified\n")]
+    Host,
+    /// The request has no `Host`.
+    #[error("the header Host is missing\n")]
+    NoHost,
+    /// The origin of the page that sent it is not allowed.
+    #[error("origin not allowed\n")]
+    Origin,
+    /// A header occurs twice. A proxy in front of us may have checked the other one.
+    #[error("the header {0} occurs more than once\n")]
+    Repeated(HeaderName),
+    /// It shows no token, or a wrong one.
+    #[error("missing or wrong token\n")]
+    Token,
+}
+
+impl AccessDenied {
+    pub(super) const fn status(&self) -> StatusCode {
+        match self {
+            Self::NoHost | Self::Repeated(_) => StatusCode::BAD_REQUEST,
+            Self::Host | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Token => StatusCode::UNAUTHORIZED,
+        }
+    }
+}
+
+/// The value of a header that must not occur twice.
+fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>, AccessDenied> {
+    let mut values = headers.get_all(&name).into_iter();
+    let value = values.next();
+    if values.next().is_some() {
+        return Err(AccessDenied::Repeated(name));
+    }
+    Ok(value)
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn digest(token: &[u8]) -> Secret<32> {
+    Secret::new(Sha256::digest(token).into())
+}
+
+const BEARER: &[u8] = b"bearer ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let mut headers = HeaderMap::new();
+        pairs.iter().map(pair).for_each(|(name, value)| {
+            headers.append(name, value);
+        });
+        headers
+    }
+
+    fn verdict(
+        access: &AccessRules,
+        pairs: &[(&'static str, &'static str)],
+    ) -> Result<PageOrigin, AccessDenied> {
+        access.check(&Uri::from_static("/"), &headers(pairs), false)
+    }
+
+    #[test]
+    fn this_machine_is_called_by_address_or_localhost_only() {
+        let access = AccessRules::default();
+        for host in ["127.0.0.1:8545", "localhost", "LOCALHOST:8545", "[::1]:8545", "192.0.2.1"] {
+            assert_eq!(verdict(&access, &[("host", host)]), Ok(PageOrigin(None)), "{host}");
+        }
+        for host in ["evil.example", "evil.example:8545", "localhost.evil.example", "", ":8545"] {
+            assert_eq!(verdict(&access, &[("host", host)]), Err(AccessDenied::Host), "{host}");
+        }
+        assert_eq!(verdict(&access, &[]), Err(AccessDenied::NoHost));
+        let access = access.with_host("Node.example");
+        assert_eq!(verdict(&access, &[("host", "node.example:1")]), Ok(PageOrigin(None)));
+    }
+
+    #[test]
+    fn ambiguous_requests_are_refused() {
+        let access = AccessRules::default().with_origin("https://a.example").with_token("hush");
+        let once = [
+            ("host", "localhost"),
+            ("origin", "https://a.example"),
+            ("authorization", "Bearer hush"),
+        ];
+        assert!(verdict(&access, &once).is_ok());
+        for (name, value) in once {
+            for other in ["evil.example", value] {
+                let twice = [once.as_slice(), &[(name, other)]].concat();
+                let refusal = AccessDenied::Repeated(HeaderName::from_static(name));
+                assert_eq!(verdict(&access, &twice), Err(refusal), "{name}: {other}");
+            }
+        }
+        let whole = Uri::from_static("http://evil.example/");
+        assert_eq!(access.check(&whole, &headers(&once), false), Err(AccessDenied::Host));
+    }
+
+    #[test]
+    fn a_page_comes_in_only_if_it_was_named() {
+        let asked = [("host", "localhost"), ("origin", "https://a.example")];
+        assert_eq!(verdict(&AccessRules::default(), &asked), Err(AccessDenied::Origin));
+        let null = [("host", "localhost"), ("origin", "null")];
+        let access = AccessRules::default().with_origin("https://a.example");
+        assert_eq!(verdict(&access, &null), Err(AccessDenied::Origin));
+        assert!(verdict(&access, &asked).unwrap().0.is_some());
+        assert!(verdict(&AccessRules::default().with_origin("*"), &null).is_ok());
+    }
+
+    #[test]
+    fn a_token_must_be_shown_as_it_is() {
+        let access = AccessRules::default().with_token("hush ");
+        let shown = |value| [("host", "localhost"), ("authorization", value)];
+        assert!(verdict(&access, &shown("Bearer hush")).is_ok());
+        for wrong in ["Bearer hush2", "Bearer hus", "Bearer ", "hush", "Basic hush", ""] {
+            assert_eq!(verdict(&access, &shown(wrong)), Err(AccessDenied::Token), "{wrong}");
+        }
+        assert_eq!(verdict(&access, &[("host", "localhost")]), Err(AccessDenied::Token));
+        let preflight = headers(&[("host", "localhost")]);
+        assert!(access.check(&Uri::from_static("/"), &preflight, true).is_ok());
+        assert!(!format!("{access:?}").contains("hush"));
+    }
+}
