@@ -13,13 +13,7 @@ pub mod cli;
 mod key;
 pub mod magic;
 pub mod node;
-#[allow(dead_code, reason = "all of it is used by the program")]
-#[path = "../../crates/server/src/http/request.rs"]
-mod request;
 #[allow(dead_code, reason = "whole files of the library are included")]
 pub mod sdk;
 pub mod server;
-#[allow(dead_code, reason = "all of it is used by the program")]
-#[path = "../../crates/server/src/http/websocket.rs"]
-mod websocket;
 pub mod whisper;

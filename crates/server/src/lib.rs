@@ -4,6 +4,9 @@
 //! The binary `wormhole-server` calls [`run`] with its arguments; everything else is inside. `host` starts and stops
 //! the services; what each of them does is in `mailbox`, `transit_relay` and `whisper`, what can be configured in
 //! `config`.
+//!
+//! The feature `fuzzing` makes the decoders of what clients send public, for the fuzz targets alone. They are no part
+//! of the interface and may change at any time.
 
 mod backup;
 mod command;
@@ -11,6 +14,9 @@ mod config;
 mod drain;
 mod entrance;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod heap;
 mod host;
 mod http;

@@ -1,19 +1,16 @@
-//! Replays the fuzz corpus through the very bodies of the fuzz targets.
+//! Replays the fuzz corpus through the bodies of the fuzz targets.
 
-use super::{request, websocket};
-
-#[path = "../../../../fuzz/src/server.rs"]
-#[expect(unreachable_pub, reason = "written for the fuzz targets")]
-mod fuzz;
 #[path = "../../../../fuzz/src/replay.rs"]
 mod replay;
 
+use crate::fuzzing::BODIES;
+
 #[test]
 fn nothing_in_the_corpus_upsets_a_decoder() {
-    replay::corpus(fuzz::BODIES);
+    replay::corpus(BODIES);
 }
 
 #[test]
 fn every_corpus_and_every_target_has_its_body() {
-    replay::inventory(fuzz::BODIES, |name| name.starts_with("server_"));
+    replay::inventory(BODIES, |name| name.starts_with("server_"));
 }
