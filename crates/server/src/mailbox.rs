@@ -17,6 +17,7 @@ mod inbox;
 mod link;
 mod memory;
 mod service;
+#[allow(dead_code, reason = "a second back end uses the rest")]
 mod store;
 mod usage;
 
@@ -39,7 +40,7 @@ use link::Patience;
 use memory::Budget;
 use service::{Service, Settings};
 pub(crate) use store::Imported;
-use store::{Capacity, Quota, Store};
+use store::{Quota, SqliteStore, StoreLimits};
 use usage::UsageLog;
 
 /// What can be configured about the mailbox server.
@@ -227,15 +228,18 @@ async fn failure(failed: Failed) -> ServerError {
 impl Config {
     fn parts(&self, counters: &Arc<Counters>) -> Result<Parts, ServerError> {
         let quota = Quota { per_address: self.stored_per_address, database: self.stored_bytes };
-        let capacity =
-            Capacity { messages: self.mailbox_messages, bytes: self.mailbox_bytes, quota };
+        let limits = StoreLimits {
+            messages: self.mailbox_messages,
+            bytes: self.mailbox_bytes,
+            quota,
+            hide_nameplates: self.disallow_list,
+        };
         let blur = Duration::from_secs(self.blur_usage);
         let log = |path: &PathBuf| UsageLog::open(path, blur, self.usage_bytes);
         Ok(Parts {
-            store: Store::open(&self.db, capacity)?,
+            store: Box::new(SqliteStore::open(&self.db, limits)?),
             usage: self.usage_db.as_ref().map(log).transpose()?,
             counters: Arc::clone(counters),
-            lists: !self.disallow_list,
             prune_period: Duration::from_secs(self.prune_seconds),
             expiry: Duration::from_secs(self.expiry_seconds),
         })

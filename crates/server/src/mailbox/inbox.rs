@@ -1,7 +1,7 @@
-//! What a link's task is told by the store's thread: answers, and messages for an open mailbox.
+//! A queue from the store's thread to one link's task: answers, and messages for an open mailbox.
 //!
-//! Bounded in bytes, for each link and for each address. A link that does not take its mail is
-//! disconnected, so that it costs nobody memory.
+//! It is bounded in bytes, for each link and for each address. A link whose queue overflows is
+//! disconnected, so that a slow reader cannot fill the memory.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -11,17 +11,17 @@ use wormhole_magic::mailbox::server::{Answer, RequestId, StoredMessage};
 use super::memory::Share;
 use crate::limits::Held;
 
-/// One thing to tell.
+/// Something for the link.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     /// The store has answered.
     Answer(RequestId, Answer),
-    /// Somebody added a message to the open mailbox.
+    /// Another link added a message to the open mailbox.
     Message(Arc<StoredMessage>),
 }
 
 impl Event {
-    /// What it takes in memory, in bytes, as if nobody shared it.
+    /// Approximate bytes in memory, as if no other link shared them.
     fn bytes(&self) -> usize {
         match self {
             Self::Answer(_, answer) => answer.bytes(),
@@ -29,44 +29,44 @@ impl Event {
         }
     }
 
-    /// Whether it is one of any number: a replay and other answers are as long as they are, and there
-    /// is one for each request.
+    /// Whether others decide how many of these arrive. Replays and other answers are limited by the client's
+    /// own requests.
     const fn is_message(&self) -> bool {
         matches!(self, Self::Message(_) | Self::Answer(_, Answer::Added(_)))
     }
 }
 
-/// The mail of one link.
+/// The events that wait for one link.
 #[derive(Debug)]
 pub(super) struct Inbox {
     number: u64,
     limit: usize,
     address: Arc<Held>,
-    state: Mutex<State>,
+    state: Mutex<Pending>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Pending {
     events: Vec<Event>,
-    /// Size of the messages among the events.
+    /// Bytes of the messages among the events.
     messages: usize,
-    /// Size of all events, as the memory of the link's address.
+    /// Counts all events for the client's address.
     share: Share,
     bytes: usize,
     overflowed: bool,
     waker: Option<Waker>,
 }
 
-/// The link did not take its mail, and some of it is lost.
+/// The link was too slow, and events were dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Overflowed;
 
 impl Inbox {
-    /// An inbox for `limit` bytes of messages, whose memory is a `share` of what its address may have.
-    /// The `number` tells it from all others.
+    /// An inbox for `limit` bytes of messages, whose memory counts for its client's address. The `number` is
+    /// unique.
     pub(super) fn new(number: u64, limit: usize, share: Share) -> Self {
         let address = Arc::clone(share.address());
-        let state = State {
+        let pending = Pending {
             events: Vec::new(),
             messages: 0,
             share,
@@ -74,7 +74,7 @@ impl Inbox {
             overflowed: false,
             waker: None,
         };
-        Self { number, limit, address, state: Mutex::new(state) }
+        Self { number, limit, address, state: Mutex::new(pending) }
     }
 
     /// Which inbox this is.
@@ -82,12 +82,12 @@ impl Inbox {
         self.number
     }
 
-    /// Whose link this is.
+    /// The address of the client.
     pub(super) const fn address(&self) -> &Arc<Held> {
         &self.address
     }
 
-    /// Counts something of the link's that is in memory, for as long as the share lives.
+    /// Counts bytes in memory for the client's address until the result is dropped.
     pub(super) fn share(&self, bytes: usize) -> Share {
         self.lock().share.sibling(bytes)
     }
@@ -114,8 +114,7 @@ impl Inbox {
         }
     }
 
-    /// Takes out everything, as soon as there is something; or nothing, if the link has `room` for
-    /// none.
+    /// Takes out all events, if there are any and the link has `room` for them.
     pub(super) fn poll(
         &self,
         cx: &Context<'_>,
@@ -137,8 +136,8 @@ impl Inbox {
         Poll::Ready(Ok(std::mem::take(&mut state.events)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is held; and if it did, what is inside is still whole.
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        // No code panics while it holds the lock, and the contents would still be consistent if it did.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn mail_beyond_the_limit_is_dropped_and_reported() {
+    fn events_beyond_the_limit_are_dropped_and_reported() {
         let (inbox, cx) = (inbox(1000, 1 << 20), Context::from_waker(Waker::noop()));
         inbox.push(message(700));
         assert!(inbox.poll(&cx, false).is_pending());
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn mail_beyond_the_memory_of_its_address_is_dropped_and_reported() {
+    fn events_beyond_the_memory_of_the_address_are_dropped_and_reported() {
         let (inbox, cx) = (inbox(1 << 20, 100_000), Context::from_waker(Waker::noop()));
         let replay = |bytes: usize| match message(bytes) {
             Event::Message(stored) => Event::Answer(request_id(), Answer::Opened(vec![stored])),

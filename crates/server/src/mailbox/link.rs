@@ -241,7 +241,7 @@ impl Link {
         };
         match (answer, self.client.identity()) {
             (Some(answer), _) => self.client.handle_answer(unix_now(), id, &answer),
-            (None, Some(who)) => self.service.hub().ask(&self.inbox, who, id, request),
+            (None, Some(who)) => self.service.hub().request(&self.inbox, who, id, request),
             // Only a client that has said who it is can ask for anything.
             (None, None) => {}
         }
@@ -380,7 +380,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.service.hub().forget(self.inbox.number());
+        self.service.hub().disconnect(self.inbox.number());
         self.service.counters().closed();
     }
 }

@@ -129,7 +129,7 @@ pub(super) async fn give_back(budget: &Budget, counters: &Counters, hub: &Hub) {
         }
         if let Some(left) = turns.checked_sub(1) {
             turns = left;
-            hub.trim();
+            hub.release_memory();
         }
     }
 }

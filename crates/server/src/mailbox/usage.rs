@@ -1,8 +1,8 @@
-//! The statistics database: which nameplates and mailboxes there were, and how they ended.
+//! The statistics database: which nameplates and mailboxes existed, and how they ended.
 //!
-//! Its tables are those of magic-wormhole-mailbox-server 0.8.0 (version 2), so that its monitoring
-//! tools go on working. Nothing depends on these rows: they are flushed to the disk now and then,
-//! and a row that cannot be written is lost. (mailbox protocol, "Pruning / usage")
+//! Its tables are those of magic-wormhole-mailbox-server 0.8.0 (version 2), so that monitoring
+//! tools for that server continue to work. The server itself does not need these rows: they are flushed to the
+//! disk from time to time, and a row that cannot be written is lost. (mailbox protocol, "Pruning / usage")
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,22 +18,22 @@ use crate::ServerError;
 pub(super) struct UsageLog {
     database: Connection,
     blur: Duration,
-    /// Bytes that the file may have before the oldest rows go; 0 is any number.
+    /// Bytes that the file may have before the oldest rows are removed; 0 is any number.
     limit: u64,
 }
 
-/// One row to be written.
+/// One row of the statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Usage {
-    /// A client came.
+    /// A client connected.
     Client(ClientVersion),
-    /// A mailbox is gone.
+    /// A mailbox was removed.
     Mailbox { app: String, for_nameplate: bool, summary: Summary },
-    /// A nameplate is gone.
+    /// A nameplate was removed.
     Nameplate { app: String, summary: Summary },
 }
 
-/// Who came with which program.
+/// A client and its program.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ClientVersion {
     pub(super) app: String,
@@ -43,7 +43,7 @@ pub(super) struct ClientVersion {
     pub(super) version: Option<String>,
 }
 
-/// A nameplate's or mailbox's life. Times in seconds.
+/// The lifetime of a nameplate or mailbox. Times are in seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Summary {
     started: f64,
@@ -52,75 +52,75 @@ pub(super) struct Summary {
     result: &'static str,
 }
 
-/// Who was there.
+/// The sides that a nameplate or mailbox has had.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Visits {
-    /// When each side came, in seconds since 1970.
+pub(super) struct SideHistory {
+    /// When each side joined, in seconds since 1970.
     pub(super) added: Vec<f64>,
-    /// What the sides said when they left.
+    /// The moods with which sides closed the mailbox.
     pub(super) moods: Vec<String>,
-    /// Whether a third side was turned away.
+    /// Whether a third side was refused.
     pub(super) crowded: bool,
 }
 
-/// Why something is gone.
+/// Why a nameplate or mailbox was removed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Retired {
-    /// Its sides left it.
+pub(super) enum Removal {
+    /// All its sides released or closed it.
     Closed,
-    /// Its sides forgot it.
+    /// Nobody used it for a long time.
     Pruned,
 }
 
 impl Usage {
-    /// The end of a nameplate.
-    pub(super) fn nameplate(app: &str, visits: &Visits, now: UnixTime, how: Retired) -> Self {
-        let result = match visits.added.len() {
-            _ if visits.crowded => "crowded",
-            _ if how == Retired::Pruned => "pruney",
+    /// The row for a removed nameplate.
+    pub(super) fn nameplate(app: &str, history: &SideHistory, now: UnixTime, how: Removal) -> Self {
+        let result = match history.added.len() {
+            _ if history.crowded => "crowded",
+            _ if how == Removal::Pruned => "pruney",
             2 => "happy",
             _ => "lonely",
         };
-        Self::Nameplate { app: app.into(), summary: visits.summary(now, result) }
+        Self::Nameplate { app: app.into(), summary: history.summary(now, result) }
     }
 
-    /// The end of a mailbox.
+    /// The row for a removed mailbox.
     pub(super) fn mailbox(
         app: &str,
         for_nameplate: bool,
-        visits: &Visits,
+        history: &SideHistory,
         now: UnixTime,
-        how: Retired,
+        how: Removal,
     ) -> Self {
-        let felt = |mood: &str| visits.moods.iter().any(|felt| felt == mood);
-        let result = match visits.added.len() {
-            _ if visits.crowded => "crowded",
-            _ if how == Retired::Pruned => "pruney",
-            _ if felt("scary") => "scary",
-            _ if felt("errory") => "errory",
-            _ if felt("lonely") => "lonely",
+        let has_mood = |wanted: &str| history.moods.iter().any(|mood| mood == wanted);
+        let result = match history.added.len() {
+            _ if history.crowded => "crowded",
+            _ if how == Removal::Pruned => "pruney",
+            _ if has_mood("scary") => "scary",
+            _ if has_mood("errory") => "errory",
+            _ if has_mood("lonely") => "lonely",
             0 => "quiet",
             1 => "lonely",
             _ => "happy",
         };
-        Self::Mailbox { app: app.into(), for_nameplate, summary: visits.summary(now, result) }
+        Self::Mailbox { app: app.into(), for_nameplate, summary: history.summary(now, result) }
     }
 }
 
-impl Visits {
+impl SideHistory {
     fn summary(&self, now: UnixTime, result: &'static str) -> Summary {
         let mut added = self.added.clone();
         added.sort_by(f64::total_cmp);
         let started = added.first().copied().unwrap_or_else(|| now.as_secs());
         let waiting_time = added.get(1).map(|second| second - started);
-        // The clock may have been set back meanwhile.
+        // The clock may have been set back in the meantime.
         let total_time = (now.as_secs() - started).max(0.0);
         Summary { started, waiting_time, total_time, result }
     }
 }
 
 impl UsageLog {
-    /// Opens the database, making it, or upgrading one of the reference server.
+    /// Opens the database; creates it, or upgrades one of the reference server, if needed.
     pub(super) fn open(path: &Path, blur: Duration, limit: u64) -> Result<Self, ServerError> {
         let fail = |error: rusqlite::Error| ServerError::Database {
             path: path.display().to_string(),
@@ -160,7 +160,7 @@ impl UsageLog {
         transaction.commit()
     }
 
-    /// Rewrites the row that says how the server is.
+    /// Rewrites the row that describes the running server.
     pub(super) fn record_current(
         &mut self,
         rebooted: UnixTime,
@@ -223,14 +223,14 @@ fn write_row(database: &Connection, row: &Usage, blur: Duration) -> rusqlite::Re
 
 /// Brings the file to version 2.
 fn upgrade(database: &mut Connection, path: &Path) -> rusqlite::Result<()> {
-    let known = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'version'";
-    let made: bool = database.query_row(known, [], |row| row.get(0))?;
-    let version: usize = if made {
+    let has_version = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'version'";
+    let exists: bool = database.query_row(has_version, [], |row| row.get(0))?;
+    let version: usize = if exists {
         database.query_row("SELECT version FROM version", [], |row| row.get(0))?
     } else {
         0
     };
-    if made && !database.table_exists(None, "current")? {
+    if exists && !database.table_exists(None, "current")? {
         // Both databases of the reference have a version.
         let reason = "not a database of statistics".to_owned();
         return Err(rusqlite::Error::SqliteFailure(
@@ -300,13 +300,13 @@ const VERSION_2: &str = "
 mod tests {
     use super::*;
 
-    fn visits(added: &[f64], moods: &[&str], crowded: bool) -> Visits {
+    fn history(added: &[f64], moods: &[&str], crowded: bool) -> SideHistory {
         let moods = moods.iter().map(|mood| (*mood).into()).collect();
-        Visits { added: added.into(), moods, crowded }
+        SideHistory { added: added.into(), moods, crowded }
     }
 
-    fn mailbox_result(visits: &Visits, how: Retired) -> &'static str {
-        match Usage::mailbox("app", true, visits, UnixTime::from_secs(9.0), how) {
+    fn mailbox_result(history: &SideHistory, how: Removal) -> &'static str {
+        match Usage::mailbox("app", true, history, UnixTime::from_secs(9.0), how) {
             Usage::Mailbox { summary, .. } => summary.result,
             other @ (Usage::Client(_) | Usage::Nameplate { .. }) => panic!("{other:?}"),
         }
@@ -315,28 +315,29 @@ mod tests {
     #[test]
     fn the_worst_mood_wins_in_the_order_of_the_reference() {
         let both = [1.0, 2.0];
-        let closed = |moods: &[&str]| mailbox_result(&visits(&both, moods, false), Retired::Closed);
+        let closed =
+            |moods: &[&str]| mailbox_result(&history(&both, moods, false), Removal::Closed);
         assert_eq!(closed(&["happy", "happy"]), "happy");
         assert_eq!(closed(&["happy", "curious"]), "happy");
         assert_eq!(closed(&["happy", "lonely"]), "lonely");
         assert_eq!(closed(&["lonely", "errory"]), "errory");
         assert_eq!(closed(&["errory", "scary"]), "scary");
-        let scary = visits(&both, &["scary"], false);
-        assert_eq!(mailbox_result(&scary, Retired::Pruned), "pruney");
-        assert_eq!(mailbox_result(&visits(&both, &[], true), Retired::Pruned), "crowded");
+        let scary = history(&both, &["scary"], false);
+        assert_eq!(mailbox_result(&scary, Removal::Pruned), "pruney");
+        assert_eq!(mailbox_result(&history(&both, &[], true), Removal::Pruned), "crowded");
     }
 
     #[test]
     fn without_moods_the_number_of_sides_decides() {
-        assert_eq!(mailbox_result(&visits(&[], &[], false), Retired::Closed), "quiet");
-        assert_eq!(mailbox_result(&visits(&[1.0], &[], false), Retired::Closed), "lonely");
-        assert_eq!(mailbox_result(&visits(&[1.0, 2.0], &[], false), Retired::Closed), "happy");
+        assert_eq!(mailbox_result(&history(&[], &[], false), Removal::Closed), "quiet");
+        assert_eq!(mailbox_result(&history(&[1.0], &[], false), Removal::Closed), "lonely");
+        assert_eq!(mailbox_result(&history(&[1.0, 2.0], &[], false), Removal::Closed), "happy");
     }
 
     #[test]
     fn times_count_from_the_first_side_and_waiting_ends_with_the_second() {
         let now = UnixTime::from_secs(10.0);
-        let usage = Usage::nameplate("a", &visits(&[4.0, 1.0], &[], false), now, Retired::Closed);
+        let usage = Usage::nameplate("a", &history(&[4.0, 1.0], &[], false), now, Removal::Closed);
         let summary =
             Summary { started: 1.0, waiting_time: Some(3.0), total_time: 9.0, result: "happy" };
         assert_eq!(usage, Usage::Nameplate { app: "a".into(), summary });
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_rows_go_when_the_file_is_as_large_as_it_may_be() {
+    fn the_oldest_rows_are_removed_when_the_file_has_reached_its_limit() {
         let folder = std::env::temp_dir().join(format!("wormhole-{}-oldest", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let mut log =

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU8;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -22,14 +21,16 @@ use wormhole_magic::mailbox::{MailboxUrl, Welcome};
 use wormhole_magic::wormhole::{Closed, Command, Config, Event as Told, Wormhole, WormholeError};
 use wormhole_sim::{Application, End, Reply, Server, Simulation, Weather, World};
 
-use super::super::inbox::{Event, Inbox};
+use super::super::inbox::Event;
 use super::super::memory::Budget;
-use super::super::store::{Capacity, Store};
+use super::super::memory::Share;
+use super::super::store::{Counts, SqliteStore, StoreLimits};
+use super::listeners::Listeners;
 use super::*;
 
-/// The server: the rules per link, and the keeper of the store, without the thread between them.
+/// The server: the rules per link, and the store's worker, without the thread between them.
 struct MailboxServer {
-    keeper: Keeper,
+    worker: StoreWorker,
     welcome: Welcome,
     links: BTreeMap<u64, (Client, Arc<Inbox>)>,
     /// Decides when the server repeats and reorders messages, as the protocol lets it.
@@ -39,7 +40,6 @@ struct MailboxServer {
 
 impl MailboxServer {
     fn new(seed: u64, bits: u32) -> Self {
-        let capacity = Capacity::default();
         let mut welcome = Welcome::default();
         if bits > 0 {
             let demand = HashcashDemand::new(bits, "simulation".into());
@@ -47,15 +47,16 @@ impl MailboxServer {
                 serde_json::from_value(serde_json::json!({ "hashcash": demand })).unwrap();
         }
         let parts = Parts {
-            store: Store::open(":memory:".as_ref(), capacity).unwrap(),
+            store: Box::new(
+                SqliteStore::open(":memory:".as_ref(), StoreLimits::default()).unwrap(),
+            ),
             usage: None,
             counters: Arc::default(),
-            lists: true,
             prune_period: Duration::from_secs(300),
             expiry: Duration::from_secs(660),
         };
         Self {
-            keeper: Keeper::new(parts),
+            worker: StoreWorker::new(parts),
             welcome,
             links: BTreeMap::new(),
             mischief: ChaCha8Rng::seed_from_u64(seed ^ 1),
@@ -68,7 +69,7 @@ impl MailboxServer {
         let time = UnixTime::from_secs(1.0);
         let mut quiet = false;
         while !std::mem::replace(&mut quiet, true) {
-            let mut work = Vec::new();
+            let mut requests = Vec::new();
             for (number, (client, inbox)) in &mut self.links {
                 while let Poll::Ready(Ok(events)) =
                     inbox.poll(&Context::from_waker(Waker::noop()), true)
@@ -88,7 +89,7 @@ impl MailboxServer {
                         Output::Request(id, request) => {
                             let who = Arc::clone(client.identity().unwrap());
                             let (inbox, share) = (Arc::clone(inbox), inbox.share(0));
-                            work.push(Work::Request(Asked { inbox, who, id, request, share }));
+                            requests.push(ClientRequest { inbox, who, id, request, share });
                         }
                     }
                 }
@@ -96,8 +97,8 @@ impl MailboxServer {
                     self.replies.push_back(Reply::Close(*number));
                 }
             }
-            if !work.is_empty() {
-                self.keeper.serve(work).0.into_iter().for_each(Mail::deliver);
+            while !requests.is_empty() {
+                self.worker.serve(&mut requests).0.into_iter().for_each(Delivery::deliver);
                 quiet = false;
             }
         }
@@ -143,12 +144,11 @@ impl Server for MailboxServer {
 
     fn closed(&mut self, _: Instant, link: u64) {
         self.links.remove(&link);
-        self.keeper.serve(vec![Work::Gone(link)]).0.into_iter().for_each(Mail::deliver);
+        self.worker.listeners.remove(link);
     }
 
     fn restarted(&mut self, _: Instant) {
-        self.keeper.listeners = Listeners::default();
-        self.keeper.parts.store.roll_back().unwrap();
+        self.worker.listeners = Listeners::default();
     }
 
     fn poll(&mut self) -> Option<Reply> {
@@ -306,8 +306,8 @@ fn nothing_is_left_at_the_server_once_both_sides_have_closed() {
         // An allocation whose answer is lost is made again; the first one is left to be pruned.
         let mut world = run(seed, &Plot { agreed: true, ..Plot::default() });
         let failed = world.application().0[..2].iter().any(|side| !matches!(side.end, Some(Ok(_))));
-        let store = &world.server_mut().keeper.parts.store;
-        assert!(failed || store.count().unwrap() == (0, 0), "seed {seed}");
+        let count = world.server_mut().worker.parts.store.count().unwrap();
+        assert!(failed || count == Counts { nameplates: 0, mailboxes: 0 }, "seed {seed}");
     }
 }
 

@@ -1,14 +1,15 @@
-//! Gives the space of what was removed back to the file system, a little at a time.
+//! Gives the space of removed rows back to the file system, in small steps.
 
 use rusqlite::Connection;
 
-use super::{Store, StoreError};
+use super::SqliteStore;
+use crate::mailbox::store::StoreError;
 
-impl Store {
-    /// Gives some of the unused pages back; false once there are few.
+impl SqliteStore {
+    /// Gives some of the unused pages back; returns false when few are left.
     ///
-    /// The file gets shorter with the last of them.
-    pub(in crate::mailbox) fn reclaim(&self) -> Result<bool, StoreError> {
+    /// The file gets shorter only after the last step.
+    pub(super) fn reclaim_pages(&self) -> Result<bool, StoreError> {
         let free: u32 =
             self.database.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         if free <= KEPT {
@@ -26,11 +27,6 @@ impl Store {
     fn truncate_log(&self) -> Result<(), StoreError> {
         Ok(self.database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
     }
-
-    /// Gives back the memory of the page cache.
-    pub(in crate::mailbox) fn shrink(&self) -> Result<(), StoreError> {
-        Ok(self.database.execute_batch("PRAGMA shrink_memory")?)
-    }
 }
 
 /// Cuts so many unused pages off the end.
@@ -42,8 +38,8 @@ fn free_pages(database: &Connection, pages: u32) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Unused pages that stay for what comes next: 4 MiB.
+/// Unused pages that stay for later requests: 4 MiB.
 const KEPT: u32 = 1024;
 
-/// Pages that are given back at once: requests wait meanwhile.
+/// Pages that are given back in one step. Requests wait during a step.
 const STEP: u32 = 2048;

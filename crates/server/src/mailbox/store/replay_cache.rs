@@ -1,7 +1,8 @@
-//! Long replays that are on their way to somebody, so that the next reader shares them.
+//! Long replays that are still being sent, so that the next reader shares their memory.
 //!
-//! Without it, every link that opens a full mailbox and does not read would hold a copy of its own.
-//! Holds nothing by itself: what nobody is being shown is read from the database again.
+//! Without this cache, every link that opens a full mailbox and does not read would hold its own copy.
+//! The cache holds weak references only: a message that no link needs any more is read from the
+//! database again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -10,19 +11,19 @@ use wormhole_magic::mailbox::server::StoredMessage;
 
 /// The long mailboxes that were read lately, by their key.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct ReplayCache {
     replays: HashMap<i64, Vec<Weak<StoredMessage>>>,
-    /// Mailboxes beyond which those that nobody reads any more are looked for.
+    /// Number of mailboxes at which unused entries are removed.
     sweep_at: usize,
 }
 
-impl Shelf {
-    /// What somebody is still being shown of a mailbox, by position.
+impl ReplayCache {
+    /// Takes out the messages of a mailbox that are still in memory, by position.
     pub(super) fn take(&mut self, mailbox: i64) -> Vec<Weak<StoredMessage>> {
         self.replays.remove(&mailbox).unwrap_or_default()
     }
 
-    /// Remembers a mailbox for as long as somebody is being shown it.
+    /// Remembers the messages of a mailbox for as long as a link holds them.
     pub(super) fn put(&mut self, mailbox: i64, messages: &[Arc<StoredMessage>]) {
         if self.replays.len() >= self.sweep_at {
             self.replays
@@ -32,16 +33,16 @@ impl Shelf {
         self.replays.insert(mailbox, messages.iter().map(Arc::downgrade).collect());
     }
 
-    /// Forgets a mailbox that is removed: its key may serve another one.
+    /// Forgets a removed mailbox: SQLite may use its key again.
     pub(super) fn forget(&mut self, mailbox: i64) {
         self.replays.remove(&mailbox);
     }
 
-    /// Forgets everything: what was read in a transaction may never have been.
+    /// Forgets everything, because messages of a failed transaction may be here.
     pub(super) fn clear(&mut self) {
         self.replays.clear();
     }
 }
 
-/// Mailboxes that are not worth looking through.
+/// Number of mailboxes below which no sweep is worthwhile.
 const MIN_SWEEP: usize = 64;

@@ -1,0 +1,302 @@
+//! The thread that owns the store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use wormhole_kit::UnixTime;
+use wormhole_magic::mailbox::server::{Answer, Refusal, Request};
+
+use super::listeners::{Delivery, Listeners};
+use super::queue::{ClientRequest, Pending, Queue};
+use super::unix_now;
+use crate::ServerError;
+use crate::mailbox::counters::Counters;
+use crate::mailbox::inbox::Event;
+use crate::mailbox::store::{Applied, Command, Cursor, MailboxName, Now, Outcome, Store};
+use crate::mailbox::usage::{ClientVersion, Usage, UsageLog};
+
+/// What the thread is started with.
+#[derive(Debug)]
+pub(in crate::mailbox) struct Parts {
+    pub(in crate::mailbox) store: Box<dyn Store>,
+    pub(in crate::mailbox) usage: Option<UsageLog>,
+    pub(in crate::mailbox) counters: Arc<Counters>,
+    /// How often unused mailboxes are removed.
+    pub(in crate::mailbox) prune_period: Duration,
+    /// How long a mailbox may be unused.
+    pub(in crate::mailbox) expiry: Duration,
+}
+
+/// The state of the thread.
+#[derive(Debug)]
+pub(super) struct StoreWorker {
+    pub(super) parts: Parts,
+    pub(super) listeners: Listeners,
+    started: UnixTime,
+    next_prune: Instant,
+    /// Whether the database may have space to give back.
+    reclaiming: bool,
+}
+
+impl StoreWorker {
+    pub(super) fn new(parts: Parts) -> Self {
+        let next_prune = Instant::now() + parts.prune_period;
+        let mut worker = Self {
+            parts,
+            listeners: Listeners::default(),
+            started: unix_now(),
+            next_prune,
+            reclaiming: false,
+        };
+        worker.record_current();
+        worker
+    }
+
+    /// Serves until the queue is closed.
+    ///
+    /// # Errors
+    /// The database is lost. All waiting requests have been refused.
+    pub(super) fn run(
+        mut self,
+        queue: &Queue,
+        deliveries: &mpsc::Sender<Vec<Delivery>>,
+    ) -> Result<(), ServerError> {
+        let mut last = 0;
+        while let Some(mut pending) = queue.take(self.next_task()) {
+            if is_gathering(pending.requests.len(), last) {
+                std::thread::sleep(GATHERING);
+                queue.take_more(&mut pending.requests);
+            }
+            last = pending.requests.len();
+            if let Err(error) = self.parts.store.check() {
+                let _ = deliveries.blocking_send(refuse_all(pending.requests));
+                return Err(error);
+            }
+            self.handle(pending, deliveries);
+            self.maintain();
+        }
+        Ok(())
+    }
+
+    /// When the thread has something to do even without requests.
+    fn next_task(&self) -> Instant {
+        if self.reclaiming { Instant::now() } else { self.next_prune }
+    }
+
+    fn handle(&mut self, pending: Pending, deliveries: &mpsc::Sender<Vec<Delivery>>) {
+        let mut requests = pending.requests;
+        while !requests.is_empty() {
+            let (batch, usage) = self.serve(&mut requests);
+            // If the links' threads have ended, nobody needs the answers.
+            let _ = deliveries.blocking_send(batch);
+            // Clients need not wait for the statistics.
+            self.record(&usage);
+        }
+        // Only now: an earlier request may have added one of these links.
+        for link in pending.disconnected {
+            self.listeners.remove(link);
+        }
+        if pending.release_memory {
+            self.release_memory();
+        }
+    }
+
+    /// Does what is due: removes unused mailboxes, and gives their space back.
+    fn maintain(&mut self) {
+        if Instant::now() >= self.next_prune {
+            self.next_prune = Instant::now() + self.parts.prune_period;
+            self.prune();
+            self.reclaiming = true;
+        } else if self.reclaiming {
+            self.reclaiming = self.parts.store.reclaim().unwrap_or_else(|error| {
+                tracing::error!(%error, "could not return free database space to the file system");
+                false
+            });
+            if !self.reclaiming {
+                self.release_memory();
+            }
+        }
+    }
+
+    /// Serves one batch: makes it durable, and returns what to deliver and what to record. Requests that are
+    /// not part of the batch stay in `requests`.
+    pub(super) fn serve(
+        &mut self,
+        requests: &mut Vec<ClientRequest>,
+    ) -> (Vec<Delivery>, Vec<Usage>) {
+        let (now, cursors) = (Now::read(), self.cursors(requests));
+        let mut commands: Vec<Command<'_>> = requests.iter_mut().map(command).collect();
+        match self.parts.store.apply(&mut commands, &cursors, now) {
+            Ok(Applied { outcomes, removed: mut usage, missed }) => {
+                self.parts.counters.committed(outcomes.len());
+                let rest = requests.split_off(outcomes.len());
+                let batch = std::mem::replace(requests, rest);
+                if self.parts.usage.is_some() {
+                    usage.extend(batch.iter().filter_map(|request| client_version(request, now)));
+                }
+                let mut deliveries = Vec::with_capacity(2 * batch.len());
+                for missed in missed {
+                    for (position, message) in &missed.messages {
+                        let name = &missed.name;
+                        self.listeners.send(name, *position, message, None, &mut deliveries);
+                    }
+                }
+                for (request, outcome) in batch.into_iter().zip(outcomes) {
+                    self.answer(request, outcome, &mut deliveries);
+                }
+                (deliveries, usage)
+            }
+            Err(error) => {
+                tracing::error!(%error, "could not store a batch of requests");
+                (refuse_all(std::mem::take(requests)), Vec::new())
+            }
+        }
+    }
+
+    /// The cursors of all mailboxes that a batch adds to, if other nodes may have added to them too.
+    fn cursors(&self, requests: &[ClientRequest]) -> Vec<Cursor> {
+        if !self.parts.store.is_shared() {
+            return Vec::new();
+        }
+        let mut cursors = HashMap::new();
+        for request in requests {
+            if let Request::Add { mailbox, .. } = &request.request
+                && let Some(cursor) = self.listeners.cursor(&name_of(request, mailbox))
+            {
+                cursors.insert(Arc::clone(&cursor.name), cursor);
+            }
+        }
+        cursors.into_values().collect()
+    }
+
+    /// Sends the outcome of one request to all links that it concerns.
+    fn answer(&mut self, request: ClientRequest, outcome: Outcome, deliveries: &mut Vec<Delivery>) {
+        let link = request.inbox.number();
+        let answer = match (outcome, &request.request) {
+            (Outcome::Added { position, message }, Request::Add { mailbox, .. }) => {
+                let name = name_of(&request, mailbox);
+                self.listeners.send(&name, position, &message, Some(link), deliveries);
+                Answer::Added(message)
+            }
+            (Outcome::Added { message, .. }, _) => Answer::Added(message),
+            (Outcome::Opened { position, messages }, Request::Open(mailbox)) => {
+                self.listeners.add(name_of(&request, mailbox), &request.inbox, position);
+                Answer::Opened(messages)
+            }
+            (Outcome::Opened { messages, .. }, _) => Answer::Opened(messages),
+            (Outcome::Answer(answer), _) => {
+                if answer == Answer::Closed {
+                    self.listeners.remove(link);
+                }
+                answer
+            }
+        };
+        deliveries
+            .push(Delivery { inbox: request.inbox, event: Event::Answer(request.id, answer) });
+    }
+
+    fn release_memory(&mut self) {
+        if let Err(error) = self.parts.store.release_memory() {
+            tracing::warn!(%error, "could not release the database's cache memory");
+        }
+        crate::heap::give_back();
+    }
+
+    fn prune(&mut self) {
+        self.listeners.shrink();
+        let expiry = self.parts.expiry;
+        let pruned = self.parts.store.prune(Now::read(), expiry, &mut self.listeners.mailboxes());
+        match pruned {
+            Ok(pruned) => {
+                tracing::debug!(mailboxes = pruned.mailboxes, "removed unused mailboxes");
+                self.record(&pruned.removed);
+            }
+            Err(error) => tracing::error!(%error, "could not remove unused mailboxes"),
+        }
+        self.record_current();
+    }
+
+    fn record(&mut self, usage: &[Usage]) {
+        if let Some(log) = &mut self.parts.usage
+            && !usage.is_empty()
+            && let Err(error) = log.record(usage)
+        {
+            tracing::warn!(%error, "could not record statistics");
+        }
+    }
+
+    fn record_current(&mut self) {
+        if let Ok(counts) = self.parts.store.count() {
+            self.parts.counters.stored(counts.nameplates, counts.mailboxes);
+        }
+        let listeners = self.listeners.len();
+        if let Some(log) = &mut self.parts.usage
+            && let Err(error) = log
+                .record_current(self.started, unix_now(), listeners)
+                .and_then(|()| log.forget_oldest())
+        {
+            tracing::warn!(%error, "could not record statistics");
+        }
+    }
+}
+
+fn command(request: &mut ClientRequest) -> Command<'_> {
+    let ClientRequest { who, inbox, request, .. } = request;
+    Command { who, address: inbox.address(), request }
+}
+
+fn name_of(request: &ClientRequest, mailbox: &str) -> MailboxName {
+    MailboxName { app: request.who.app.clone(), mailbox: mailbox.into() }
+}
+
+/// What the statistics record about a client that has just said who it is.
+fn client_version(request: &ClientRequest, now: Now) -> Option<Usage> {
+    let Request::Bind(implementation, version) = &request.request else { return None };
+    Some(Usage::Client(ClientVersion {
+        app: request.who.app.clone(),
+        side: request.who.side.clone(),
+        connected: now.wall,
+        implementation: implementation.clone(),
+        version: version.clone(),
+    }))
+}
+
+/// Answers that none of these requests was executed.
+fn refuse_all(requests: Vec<ClientRequest>) -> Vec<Delivery> {
+    let refuse = |request: ClientRequest| {
+        let answer = Answer::Refused(Refusal::Unavailable);
+        Delivery { inbox: request.inbox, event: Event::Answer(request.id, answer) }
+    };
+    requests.into_iter().map(refuse).collect()
+}
+
+/// Whether more requests must be on their way: the clients that got answers from the `last` batch are about to
+/// send their next requests. If only a few are here yet, waiting a little longer saves a
+/// write to the disk.
+const fn is_gathering(here: usize, last: usize) -> bool {
+    here < last / GATHERED
+}
+
+/// Part of the last batch below which the next one is still gathering.
+const GATHERED: usize = 4;
+
+/// How long a batch may gather: usually less than a write to the disk takes.
+const GATHERING: Duration = Duration::from_micros(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_few_after_a_large_batch_wait_for_the_others() {
+        for (here, last) in [(1, 8), (1, 100), (24, 100)] {
+            assert!(is_gathering(here, last), "{here} after {last}");
+        }
+        // One client alone never waits, nor does a batch that is about as large as the last.
+        for (here, last) in [(1, 0), (1, 1), (1, 7), (2, 8), (25, 100), (100, 100), (200, 100)] {
+            assert!(!is_gathering(here, last), "{here} after {last}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What this process knows about the mailboxes that were used since it started: when each was used last,
+//! and which client addresses are charged for its bytes.
+//!
+//! The times come from the monotonic clock, so a wall clock that jumps neither removes a mailbox too soon nor
+//! keeps it for years. Addresses are never written to the database. After a restart nobody knows which
+//! addresses stored the bytes, so the first address that uses a mailbox again is charged for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use wormhole_magic::mailbox::server::Refusal;
+
+use super::clock::Now;
+use crate::limits::Held;
+
+/// How many bytes may be stored. 0 is any number.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::mailbox) struct Quota {
+    /// For all clients of one address.
+    pub(in crate::mailbox) per_address: u64,
+    /// For all clients together.
+    pub(in crate::mailbox) database: u64,
+}
+
+/// The mailboxes in use, by their key, and the total of stored bytes.
+#[derive(Debug)]
+pub(super) struct Activity {
+    started: Instant,
+    mailboxes: HashMap<i64, Entry>,
+    /// Bytes of everything in the database, in use or not.
+    stored: u64,
+    /// How to revert the changes of the open transaction.
+    undo: Vec<Undo>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    used: Instant,
+    /// The addresses that are charged, with the bytes of each; rarely more than two.
+    owners: Vec<(Arc<Held>, u64)>,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Charged { key: i64, address: Arc<Held>, bytes: u64 },
+    Removed { key: i64, entry: Option<Entry>, bytes: u64 },
+}
+
+impl Activity {
+    /// Starts without entries for a database that holds `stored` bytes.
+    pub(super) fn new(started: Instant, stored: u64) -> Self {
+        Self { started, mailboxes: HashMap::new(), stored, undo: Vec::new() }
+    }
+
+    /// Sets the total, where other processes change it too.
+    pub(super) const fn set_stored(&mut self, bytes: u64) {
+        self.stored = bytes;
+    }
+
+    /// The total of stored bytes.
+    pub(super) const fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// Checks whether this address may store `bytes` more. An address may store as much as it leaves free,
+    /// and [`ALWAYS`] while the reserve lasts: however many addresses fill the database, a new address
+    /// can still store what an ordinary rendezvous needs.
+    pub(super) fn check_quota(
+        &self,
+        address: &Held,
+        bytes: u64,
+        quota: Quota,
+    ) -> Result<(), Refusal> {
+        let own = address.stored.load(Ordering::Relaxed).saturating_add(bytes);
+        if quota.per_address > 0 && own > quota.per_address {
+            return Err(Refusal::TooMuchStored);
+        }
+        if quota.database == 0 || self.stored.saturating_add(own) <= quota.database {
+            return Ok(());
+        }
+        let with_reserve = quota.database.saturating_add(quota.database / PARTS_PER_RESERVE);
+        if own <= ALWAYS && self.stored.saturating_add(bytes) <= with_reserve {
+            return Ok(());
+        }
+        Err(Refusal::StorageFull)
+    }
+
+    /// Records that this address uses a mailbox that holds `bytes`.
+    pub(super) fn record_use(&mut self, key: i64, bytes: u64, address: &Arc<Held>, now: Now) {
+        let adopt = || {
+            address.stored.fetch_add(bytes, Ordering::Relaxed);
+            Entry { used: now.monotonic, owners: vec![(Arc::clone(address), bytes)] }
+        };
+        self.mailboxes.entry(key).or_insert_with(adopt).used = now.monotonic;
+    }
+
+    /// Records that a link listens to a mailbox.
+    pub(super) fn record_listening(&mut self, key: i64, now: Now) {
+        let unknown = || Entry { used: now.monotonic, owners: Vec::new() };
+        self.mailboxes.entry(key).or_insert_with(unknown).used = now.monotonic;
+    }
+
+    /// Charges this address for `bytes` that it adds to a mailbox.
+    pub(super) fn charge(&mut self, key: i64, bytes: u64, address: &Arc<Held>, now: Now) {
+        self.undo.push(Undo::Charged { key, address: Arc::clone(address), bytes });
+        self.stored = self.stored.saturating_add(bytes);
+        address.stored.fetch_add(bytes, Ordering::Relaxed);
+        self.record_listening(key, now);
+        let Some(entry) = self.mailboxes.get_mut(&key) else { return };
+        match entry.owners.iter_mut().find(|(owner, _)| Arc::ptr_eq(owner, address)) {
+            Some((_, owned)) => *owned = owned.saturating_add(bytes),
+            None => {
+                entry.owners.reserve_exact(1);
+                entry.owners.push((Arc::clone(address), bytes));
+            }
+        }
+    }
+
+    /// Removes a mailbox that held `bytes`, and the charges for it.
+    pub(super) fn remove(&mut self, key: i64, bytes: u64) {
+        let entry = self.mailboxes.remove(&key);
+        for (owner, owned) in entry.iter().flat_map(|entry| &entry.owners) {
+            owner.stored.fetch_sub(*owned, Ordering::Relaxed);
+        }
+        self.stored = self.stored.saturating_sub(bytes);
+        self.undo.push(Undo::Removed { key, entry, bytes });
+    }
+
+    /// The keys of all mailboxes that this process knows.
+    pub(super) fn keys(&self) -> Vec<i64> {
+        self.mailboxes.keys().copied().collect()
+    }
+
+    /// Drops the charges for a mailbox that another process has removed.
+    pub(super) fn discard(&mut self, key: i64) {
+        for (owner, owned) in self.mailboxes.remove(&key).iter().flat_map(|entry| &entry.owners) {
+            owner.stored.fetch_sub(*owned, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nobody has used a mailbox for `expiry`. According to its row it was `updated` last, in
+    /// seconds since 1970.
+    pub(super) fn is_unused(&self, key: i64, updated: f64, now: Now, expiry: Duration) -> bool {
+        let since = |earlier| now.monotonic.saturating_duration_since(earlier);
+        match self.mailboxes.get(&key) {
+            Some(entry) => since(entry.used) >= expiry,
+            // Nobody has used it since the start. The time in the row may be from a wall clock that was set
+            // since then, so it counts only after clients have had the time to come back.
+            None => {
+                let age = now.wall.as_secs() - updated;
+                since(self.started) >= expiry
+                    || (age >= expiry.as_secs_f64() && since(self.started) >= COMING_BACK)
+            }
+        }
+    }
+
+    /// Keeps the changes of the transaction.
+    pub(super) fn commit(&mut self) {
+        self.undo.clear();
+        if self.mailboxes.capacity() > SLACK + 4 * self.mailboxes.len() {
+            self.mailboxes.shrink_to(2 * self.mailboxes.len());
+        }
+    }
+
+    /// Reverts the changes of the transaction.
+    pub(super) fn roll_back(&mut self) {
+        for undo in std::mem::take(&mut self.undo).into_iter().rev() {
+            match undo {
+                Undo::Charged { key, address, bytes } => self.discharge(key, &address, bytes),
+                Undo::Removed { key, entry, bytes } => {
+                    self.stored = self.stored.saturating_add(bytes);
+                    for (owner, owned) in entry.iter().flat_map(|entry| &entry.owners) {
+                        owner.stored.fetch_add(*owned, Ordering::Relaxed);
+                    }
+                    self.mailboxes.extend(entry.map(|entry| (key, entry)));
+                }
+            }
+        }
+    }
+
+    fn discharge(&mut self, key: i64, address: &Arc<Held>, bytes: u64) {
+        self.stored = self.stored.saturating_sub(bytes);
+        address.stored.fetch_sub(bytes, Ordering::Relaxed);
+        let Some(entry) = self.mailboxes.get_mut(&key) else { return };
+        for (_, owned) in entry.owners.iter_mut().filter(|(owner, _)| Arc::ptr_eq(owner, address)) {
+            *owned = owned.saturating_sub(bytes);
+        }
+        entry.owners.retain(|(_, owned)| *owned > 0);
+        if entry.owners.is_empty() {
+            self.mailboxes.remove(&key);
+        }
+    }
+}
+
+/// How long after a start clients may take to come back: twice the longest pause between two attempts of
+/// the usual clients.
+const COMING_BACK: Duration = Duration::from_secs(120);
+
+/// Bytes that an address may have stored although the database is full, while the reserve lasts.
+const ALWAYS: u64 = 64 << 10;
+
+/// The reserve is the limit of the database divided by this. With the default limit it is
+/// enough for 2,048 addresses that store all they may, and for far more ordinary ones.
+const PARTS_PER_RESERVE: u64 = 8;
+
+/// Number of unused entries below which memory is not given back.
+const SLACK: usize = 1000;
