@@ -4,10 +4,23 @@
 //! Not the connection that carries the bytes (that is [`crate::transit`]) and not the files
 //! themselves (those belong to the driver).
 
+mod abilities;
+mod data;
+mod error;
+mod link;
 pub mod message;
 pub mod name;
 pub mod negotiation;
+mod receiver;
+mod sender;
 pub mod zip;
+
+pub use abilities::{Abilities, TransferAbility};
+pub use data::{ContentHash, DataError, DataReceiver, DataSender, SendStep};
+pub use error::TransferError;
+pub use link::{CARRIER, MAILBOX, TransferAddress};
+pub use receiver::{Receiver, ReceiverCommand, ReceiverEvent};
+pub use sender::{Sender, SenderCommand, SenderEvent};
 
 pub use message::{Ack, Answer, Attributes, BadMessage, Message, Offer, ReceiverRecord};
 pub use name::{PeerName, UnsafeName};

@@ -78,6 +78,14 @@ impl Offer {
         }
     }
 
+    /// The receiver's answer that accepts it.
+    pub const fn answer(&self) -> Answer {
+        match self {
+            Self::Directory { .. } | Self::File { .. } | Self::Stream { .. } => Answer::File,
+            Self::Text(_) => Answer::Text,
+        }
+    }
+
     fn encode(&self) -> Value {
         match self {
             Self::Directory { name, zip_size, bytes, files, attributes } => {

@@ -41,6 +41,9 @@ pub enum PeerMisbehaved {
     /// A second, different offer.
     #[error("a second offer")]
     SecondOffer,
+    /// It sends messages faster than anybody can read them.
+    #[error("it sent too many messages")]
+    TooManyMessages,
     /// A yes to a text when a file was offered, or the other way round.
     #[error("an answer to something else")]
     WrongAnswer,
@@ -51,6 +54,7 @@ impl PeerMisbehaved {
     pub fn reply(self) -> String {
         match self {
             Self::BadMessage(bad) => bad.reply().to_owned(),
+            Self::TooManyMessages => "transfer failed".to_owned(),
             Self::BothReceive | Self::BothSend | Self::SecondOffer | Self::WrongAnswer => {
                 self.to_string()
             }

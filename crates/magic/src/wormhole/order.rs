@@ -216,8 +216,8 @@ mod tests {
 
     #[test]
     fn the_bytes_that_wait_for_an_earlier_message_are_limited() {
-        let limits: [(fn(u64) -> Phase, usize); 2] =
-            [(Phase::Number, MAX_WAITING), (Phase::Dilation, MAX_DILATION_WAITING)];
+        let number: fn(u64) -> Phase = Phase::Number;
+        let limits = [(number, MAX_WAITING), (Phase::Dilation, MAX_DILATION_WAITING)];
         for (kind, limit) in limits {
             let mut order = Order::default();
             assert_eq!(order.put(kind(1), vec![0; limit]), Ok(()));

@@ -1,0 +1,56 @@
+//! Why a transfer ends without success, as far as the peer and the user are concerned.
+//!
+//! Failures of disks, sockets and servers belong to the driver, which tells the peer about them with
+//! `Command::Fail`.
+
+use super::message::{BadMessage, Message};
+use super::negotiation::PeerMisbehaved;
+
+/// Why a transfer ended.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle every error")]
+pub enum TransferError {
+    /// The connection broke before everything was there, and the peer did not say why.
+    #[error("the connection broke")]
+    CarrierLost,
+    /// The mailbox closed before there was a connection.
+    #[error("the mailbox closed")]
+    MailboxClosed,
+    /// No connection to the peer could be made.
+    #[error("no connection to the peer")]
+    NoCarrier,
+    /// The peer broke the protocol.
+    #[error("peer misbehaved: {0}")]
+    PeerMisbehaved(#[from] PeerMisbehaved),
+    /// The peer gave up and says why. Escape the text before showing it.
+    #[error("peer said: {0}")]
+    PeerRefused(String),
+    /// Our user does not want what is offered.
+    #[error("refused")]
+    Rejected,
+    /// Our user saw that the verifiers differ: there is somebody in the middle.
+    #[error("the verifiers differ")]
+    VerifierRejected,
+}
+
+impl From<BadMessage> for TransferError {
+    fn from(bad: BadMessage) -> Self {
+        Self::PeerMisbehaved(bad.into())
+    }
+}
+
+impl TransferError {
+    /// What the peer is told, in the words that every client uses; `None` if it knows, or was told.
+    pub(super) fn reply(&self) -> Option<Message> {
+        let text = match self {
+            Self::MailboxClosed | Self::PeerRefused(_) | Self::Rejected => return None,
+            Self::CarrierLost => "the connection failed".to_owned(),
+            Self::NoCarrier => "no way to connect was found; is the relay up?".to_owned(),
+            Self::PeerMisbehaved(wrong) => wrong.reply(),
+            Self::VerifierRejected => {
+                "sender rejected verification check, abandoned transfer".to_owned()
+            }
+        };
+        Some(Message::Error(text))
+    }
+}

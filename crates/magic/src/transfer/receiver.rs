@@ -1,0 +1,308 @@
+//! The receiver of a transfer, from the offer to the connection that carries the data
+//! (file-transfer-protocol.md).
+//!
+//! Its links are the mailbox and the carrier ([`MAILBOX`], [`CARRIER`]). Asking the user, connecting
+//! and writing the data are the driver's; [`DataReceiver`] says what data is valid.
+
+use wormhole_kit::{Input, Instant, Output, Session};
+
+use super::abilities::{Abilities, TransferAbility};
+use super::data::DataReceiver;
+use super::error::TransferError;
+use super::link::{CARRIER, Connection, MAILBOX, Outputs, TransferAddress, decode};
+use super::message::{Answer, Message, Offer};
+use super::negotiation::PeerMisbehaved;
+use crate::transit::TransitInfo;
+
+/// What the driver tells a receiver.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "the list of what a driver can do")]
+pub enum ReceiverCommand {
+    /// The peer's version message announces these abilities.
+    PeerAbilities(Abilities),
+    /// How we can be reached: the answer to [`ReceiverEvent::TransitWanted`].
+    Transit(TransitInfo),
+    /// The user accepts what is offered and there is room for it; a text is where it is wanted.
+    Accept,
+    /// The user does not want it. The sender is told this reason.
+    Reject(String),
+    /// All data is here, for good, and the sender was told.
+    Complete,
+    /// The transfer failed or was cancelled here. The peer is told this text.
+    Fail(String),
+}
+
+/// What a receiver tells the driver and the application.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle every event")]
+pub enum ReceiverEvent {
+    /// The sender says how it can be reached: answer with [`ReceiverCommand::Transit`].
+    TransitWanted,
+    /// What the sender wants to send: answer with [`ReceiverCommand::Accept`] or
+    /// [`ReceiverCommand::Reject`].
+    Offer(Offer),
+    /// The carrier is open: receive the data with this, then report [`ReceiverCommand::Complete`].
+    ReceiveData(DataReceiver),
+}
+
+/// The receiver. It says how it can be reached only after the sender did: the sender of a text has no
+/// transit, and Python's fails when it is told of one.
+///
+/// | state | input | output | next |
+/// |---|---|---|---|
+/// | `ExpectOffer` | an offer | `Offer` | `Offered` |
+/// | `ExpectOffer`, `Offered`, `Accepted` | transit, the first time | `TransitWanted` | same |
+/// | `ExpectOffer`, `Offered`, `Accepted` | our transit, when wanted | transit | same |
+/// | `Offered` | accept | answer | Ended (text), else `Accepted` |
+/// | `Offered` | reject | error message | Ended (`Rejected`) |
+/// | `Offered`, `Accepted` | the same offer again | | same |
+/// | `Accepted` | both sides' transit is known | connect | `Connection` |
+/// | `Connection` | the carrier opens | `ReceiveData` | same |
+/// | `Connection` | complete | | Ended |
+/// | any | the peer's error message | | Ended (`PeerRefused`) |
+/// | any | any other message | error message | Ended (`PeerMisbehaved`) |
+/// | any | fail | error message | Ended |
+#[derive(Debug)]
+pub struct Receiver {
+    state: ReceiverState,
+    transit: Transit,
+    /// Whether the sender wants to be told how much has arrived.
+    reports: bool,
+    outputs: Outputs<ReceiverEvent>,
+}
+
+#[derive(Debug)]
+enum ReceiverState {
+    ExpectOffer,
+    Offered(Offer),
+    Accepted(Offer),
+    Connection { connection: Connection, offer: Offer },
+    Ended,
+}
+
+impl ReceiverState {
+    const fn connection(&mut self) -> Option<&mut Connection> {
+        if let Self::Connection { connection, .. } = self { Some(connection) } else { None }
+    }
+}
+
+/// What each side has said about how it can be reached.
+#[derive(Debug)]
+enum Transit {
+    ExpectPeers,
+    ExpectOurs(TransitInfo),
+    Known(TransitInfo),
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Receiver {
+    /// Waits for an offer.
+    pub fn new() -> Self {
+        Self {
+            state: ReceiverState::ExpectOffer,
+            transit: Transit::ExpectPeers,
+            reports: false,
+            outputs: Outputs::new(),
+        }
+    }
+
+    fn on_input(
+        &mut self,
+        now: Instant,
+        input: Input<'_, ReceiverCommand>,
+    ) -> Result<(), TransferError> {
+        match input {
+            Input::Command(command) => self.on_command(command),
+            Input::Bytes(MAILBOX, bytes) => self.on_bytes(bytes),
+            Input::Opened(CARRIER) => {
+                self.on_connected(now);
+                Ok(())
+            }
+            Input::Closed(CARRIER) => {
+                self.state.connection().map_or(Ok(()), |connection| connection.on_closed(now))
+            }
+            Input::Closed(MAILBOX) => match self.state.connection() {
+                Some(connection) => connection.on_mailbox_closed(),
+                None => Err(TransferError::MailboxClosed),
+            },
+            Input::Opened(_) | Input::Bytes(..) | Input::Closed(_) => Ok(()),
+        }
+    }
+
+    /// Commands that do not fit the state change nothing.
+    fn on_command(&mut self, command: ReceiverCommand) -> Result<(), TransferError> {
+        match command {
+            ReceiverCommand::PeerAbilities(abilities) => {
+                self.reports = abilities.has(TransferAbility::Progress);
+            }
+            ReceiverCommand::Transit(info) => self.on_our_transit(info),
+            ReceiverCommand::Accept => self.accept(),
+            ReceiverCommand::Reject(reason) => {
+                if matches!(self.state, ReceiverState::Offered(_)) {
+                    self.outputs.send(&Message::Error(reason));
+                    return Err(TransferError::Rejected);
+                }
+            }
+            ReceiverCommand::Complete => {
+                if matches!(self.state, ReceiverState::Connection { .. }) {
+                    self.end();
+                }
+            }
+            ReceiverCommand::Fail(text) => {
+                self.outputs.send(&Message::Error(text));
+                self.give_up();
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        let ReceiverState::Offered(offer) = &self.state else { return };
+        let (offer, answer) = (offer.clone(), offer.answer());
+        self.outputs.send(&Message::Answer(answer));
+        if answer == Answer::Text {
+            self.end();
+        } else {
+            self.state = ReceiverState::Accepted(offer);
+            self.connect_if_agreed();
+        }
+    }
+
+    fn on_our_transit(&mut self, ours: TransitInfo) {
+        if let Transit::ExpectOurs(theirs) = &mut self.transit {
+            self.transit = Transit::Known(std::mem::take(theirs));
+            self.outputs.send(&Message::Transit(ours));
+            self.connect_if_agreed();
+        }
+    }
+
+    fn on_bytes(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
+        decode(bytes)?.into_iter().try_for_each(|message| match self.state.connection() {
+            Some(connection) => connection.on_message(message),
+            None => self.on_message(message),
+        })
+    }
+
+    /// Takes a message before there is a connection.
+    fn on_message(&mut self, message: Message) -> Result<(), TransferError> {
+        match message {
+            Message::Transit(info) => {
+                if matches!(self.transit, Transit::ExpectPeers) {
+                    self.transit = Transit::ExpectOurs(info);
+                    self.outputs.emit(ReceiverEvent::TransitWanted);
+                }
+                Ok(())
+            }
+            Message::Offer(offer) => self.on_offer(offer),
+            Message::Error(text) => Err(TransferError::PeerRefused(text)),
+            Message::Answer(_) => Err(PeerMisbehaved::BothReceive.into()),
+        }
+    }
+
+    fn on_offer(&mut self, offer: Offer) -> Result<(), TransferError> {
+        match &self.state {
+            ReceiverState::ExpectOffer => {
+                self.outputs.emit(ReceiverEvent::Offer(offer.clone()));
+                self.state = ReceiverState::Offered(offer);
+                Ok(())
+            }
+            ReceiverState::Offered(known) | ReceiverState::Accepted(known) if *known == offer => {
+                Ok(())
+            }
+            ReceiverState::Offered(_) | ReceiverState::Accepted(_) => {
+                Err(PeerMisbehaved::SecondOffer.into())
+            }
+            ReceiverState::Connection { .. } | ReceiverState::Ended => Ok(()),
+        }
+    }
+
+    fn connect_if_agreed(&mut self) {
+        if let ReceiverState::Accepted(offer) = &self.state
+            && let Transit::Known(info) = &mut self.transit
+        {
+            let offer = offer.clone();
+            self.outputs.connect(std::mem::take(info));
+            let connection = Connection::Opening;
+            self.state = ReceiverState::Connection { connection, offer };
+        }
+    }
+
+    fn on_connected(&mut self, now: Instant) {
+        if let ReceiverState::Connection { connection, offer } = &mut self.state
+            && connection.on_opened()
+        {
+            let data = DataReceiver::new(offer, self.reports, now);
+            self.outputs.emit(ReceiverEvent::ReceiveData(data));
+        } else {
+            self.outputs.close_carrier();
+        }
+    }
+
+    /// Ends before everything is there.
+    fn give_up(&mut self) {
+        if self.state.connection().is_some() {
+            self.outputs.close_carrier();
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.state = ReceiverState::Ended;
+    }
+
+    /// Ends after an error, with a last message to the peer if it does not know.
+    fn settle(&mut self, result: Result<(), TransferError>) -> Result<(), TransferError> {
+        if let Err(error) = &result {
+            if let Some(reply) = error.reply() {
+                self.outputs.send(&reply);
+            }
+            self.give_up();
+        }
+        result
+    }
+}
+
+impl Session for Receiver {
+    type Address = TransferAddress;
+    type Command = ReceiverCommand;
+    type Event = ReceiverEvent;
+    type Error = TransferError;
+
+    fn handle(
+        &mut self,
+        now: Instant,
+        input: Input<'_, ReceiverCommand>,
+    ) -> Result<(), TransferError> {
+        if matches!(self.state, ReceiverState::Ended) {
+            if matches!(input, Input::Opened(CARRIER)) {
+                self.outputs.close_carrier();
+            }
+            return Ok(());
+        }
+        let result = self.on_input(now, input);
+        self.settle(result)
+    }
+
+    fn poll(&mut self) -> Option<Output<TransferAddress, ReceiverEvent>> {
+        self.outputs.next()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if let ReceiverState::Connection { connection, .. } = &self.state {
+            connection.deadline()
+        } else {
+            None
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), TransferError> {
+        let connection = self.state.connection();
+        let result = connection.map_or(Ok(()), |connection| connection.on_timeout(now));
+        self.settle(result)
+    }
+}
