@@ -117,7 +117,7 @@ fn memory() {
     assert_eq!(node.pool().len(), usize::try_from(HELD).unwrap());
     let taken = resident().unwrap() - before;
     let ratio = taken as f64 / node.pool().bytes() as f64;
-    println!("memory of a node with 5 peers, beside the bytes in its pool: {ratio:.2} x");
+    println!("memory of a node with 5 peers, compared with the bytes in its pool: {ratio:.2} x");
 }
 
 fn drain(node: &mut Node, now: Instant) {

@@ -1,14 +1,14 @@
-//! Measures this project against the programs people use today, on one machine and in one run, and
-//! writes the tables of `docs/benchmarks.md`.
+//! Measures this project and the programs that people use today, on one machine and in one run, and
+//! writes `docs/benchmarks.md`.
 //!
 //! ```text
-//! scripts/bench                 all of it: medians of 5, about half an hour
-//! scripts/bench --quick         one run of everything, a sixteenth of the bytes: does it work?
+//! scripts/bench                 everything: medians of 5 runs, about half an hour
+//! scripts/bench --quick         one run of everything with a sixteenth of the data, printed only
 //! ```
 //!
-//! Nothing leaves the machine: it runs in a network of its own (`network.rs`), which
-//! also holds the servers. Runs of the different programs alternate, so that noise hits all alike;
-//! what counts are ratios within one table. No figure of another machine belongs beside these.
+//! Everything, including the servers, runs in a network namespace (`network.rs`); nothing leaves the
+//! machine. The programs take turns, so that noise affects all of them. Only ratios within one table
+//! matter: do not add figures of another machine.
 
 mod measure;
 mod network;
@@ -26,10 +26,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 
-/// Measures ours against the peers and writes docs/benchmarks.md
+/// Measures this program and others, and writes docs/benchmarks.md
 #[derive(Clone, Debug, Parser)]
 struct Arguments {
-    /// Runs of each case; the median counts
+    /// Runs of each case; the result is the median
     #[arg(long, default_value_t = 5)]
     runs: usize,
 
@@ -37,15 +37,15 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
 
-    /// Where scripts/peers has installed the peers
+    /// Folder in which scripts/peers has installed the other programs
     #[arg(long, env = "WORMHOLE_PEERS", default_value = "target/peers")]
     peers: PathBuf,
 
-    /// Only these parts
+    /// Parts to measure
     #[arg(long, value_delimiter = ',', default_value = "transfers,memory,mailbox,relay,whisper")]
     only: Vec<String>,
 
-    /// Where the tables go
+    /// File to write
     #[arg(long, default_value = "docs/benchmarks.md")]
     output: PathBuf,
 }
@@ -71,7 +71,7 @@ struct Bench {
     arguments: Arguments,
     /// The folder of our release binaries.
     binaries: PathBuf,
-    /// A folder on tmpfs, so that no disk decides.
+    /// A folder on tmpfs, so that disks do not influence the results.
     memory: PathBuf,
     /// A folder on a disk, for databases.
     disk: PathBuf,

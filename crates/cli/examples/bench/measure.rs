@@ -86,7 +86,7 @@ impl Running {
     pub(crate) fn word(&self) -> Result<(Duration, String)> {
         match self.found.recv_timeout(PATIENCE) {
             Ok((when, word)) => Ok((when - self.started, word)),
-            Err(_) => bail!("the awaited word never came"),
+            Err(_) => bail!("the expected output did not come"),
         }
     }
 

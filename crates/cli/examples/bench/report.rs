@@ -1,4 +1,4 @@
-//! The tables, and what has to be known to read them.
+//! The page with the tables, and how to read them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::Arguments;
 
-/// All that was measured, in order.
+/// All results, in order.
 #[derive(Debug)]
 pub(crate) struct Report {
     introduction: String,
@@ -34,28 +34,29 @@ impl Table {
 }
 
 impl Report {
-    /// Notes the machine as it is before anything runs.
+    /// Records the state of the machine before anything runs.
     pub(crate) fn new(arguments: &Arguments) -> Self {
         let runs = arguments.runs();
         let quick = if arguments.quick {
-            "A QUICK RUN, with a sixteenth of the data: it proves nothing.\n\n"
+            "A QUICK RUN with a sixteenth of the data: do not use these figures.\n\n"
         } else {
             ""
         };
         let introduction = format!(
             "# Benchmarks\n\n{quick}\
-             Written by `scripts/bench`; medians of {runs} alternating runs on one machine, in a \
-             network that is loopback alone.\n\
-             Read ratios within one table, not figures across machines.\n\n\
+             How fast this program and its servers are, compared with other programs. \
+             `scripts/bench` measured all of it on one machine, over loopback.\n\
+             Each figure is the median of {runs} runs; the programs took turns. Compare figures \
+             within one table, not with other machines.\n\n\
              {}\n\n\
-             \"Receive\" is the life of the receiving process, its start included. \"Code shown\" \
-             is from the sender's start until its code is printed.\n\
-             Files lie on tmpfs, output goes to a pipe (no progress bars), and every file that \
-             arrives is compared.\n\
-             Unless named otherwise, ours runs through our servers and every other program through \
-             the Python servers.\n\
-             wormhole-rs does not unpack folders: its time for 10,000 files ends with a tar \
-             file.\n",
+             - \"Receive\" is the run time of the receiving process, including its start. \"Code \
+             shown\" is the time from the start of the sender until it prints the code.\n\
+             - Files are on tmpfs, and output goes to a pipe (no progress bars). Every received \
+             file is compared with the original.\n\
+             - Unless a row says otherwise, this program uses our servers, and every other program \
+             uses the Python servers.\n\
+             - wormhole-rs does not unpack folders: its time for 10,000 files ends when it has \
+             written a tar file.\n",
             machine()
         );
         Self { introduction, tables: Vec::new() }
@@ -114,9 +115,9 @@ fn gibibytes(kilobytes: &str) -> String {
 
 /// croc is in no package registry, so this program cannot install it.
 const CROC: &str = "\
-croc 11.2.5 speaks a protocol of its own. Measured once on such a machine, before this program \
-existed: 1 GiB direct
-in 2.5 s (407 MiB/s), through its relay in 2.7 s (378), 10,000 files of 4 KiB in 13 s, a text in \
-0.29 s, code shown
-after 0.01 s, 18 MiB of memory at its peak.
+- croc 11.2.5 uses its own protocol. It was measured once on a similar machine, before this \
+program existed: 1 GiB direct
+  in 2.5 s (407 MiB/s), through its relay in 2.7 s (378 MiB/s), 10,000 files of 4 KiB in 13 s, a \
+text in 0.29 s, code shown
+  after 0.01 s, peak memory 18 MiB.
 ";

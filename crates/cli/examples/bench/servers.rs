@@ -34,7 +34,7 @@ impl Maker {
     /// For the tables.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Ours => "ours",
+            Self::Ours => "this program",
             Self::Python => "Python",
         }
     }
@@ -117,7 +117,7 @@ fn start(mut command: Command, folder: &Path, port: u16) -> Result<Running> {
     let server = Running::start(command, "", NEVER)?;
     let deadline = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        ensure!(Instant::now() < deadline, "the server at port {port} does not come up");
+        ensure!(Instant::now() < deadline, "the server at port {port} does not start");
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(server)
@@ -136,13 +136,13 @@ fn load(bench: &Bench, generator: &str, arguments: &[String]) -> Result<String> 
 /// A server or the generator failed.
 pub(crate) fn measure_mailboxes(bench: &Bench, report: &mut Report) -> Result<()> {
     let head =
-        ["server", "at once", "cycles/s", "p50, ms", "p99, ms", "errors", "CPU ms per cycle"];
-    let mut table = Table::new("Mailbox server: rendezvous, database on disk", &head);
+        ["server", "clients", "exchanges/s", "p50, ms", "p99, ms", "errors", "CPU ms per exchange"];
+    let mut table = Table::new("Mailbox server: exchanges, database on disk", &head);
     for clients in [100, 1000] {
         let mut rounds = vec![Vec::new(); MAKERS.len()];
         for run in 0..bench.arguments.runs() {
             for (maker, rounds) in MAKERS.iter().zip(&mut rounds) {
-                eprintln!("mailbox of {}, {clients} at once, run {}", maker.name(), run + 1);
+                eprintln!("mailbox of {}, {clients} clients, run {}", maker.name(), run + 1);
                 rounds.push(cycles(bench, *maker, clients)?);
             }
         }
@@ -178,11 +178,11 @@ fn cycles(bench: &Bench, maker: Maker, clients: u64) -> Result<Value> {
 fn measure_idle_links(bench: &Bench, report: &mut Report) -> Result<()> {
     let links = bench.arguments.scaled(19_000).to_string();
     let mut table = Table::new(
-        "Mailbox server: memory of a silent link",
-        &["server", "links", "bound, KiB each", "with a claimed mailbox, KiB each"],
+        "Mailbox server: memory per idle connection",
+        &["server", "connections", "after `bind`, KiB", "with a claimed mailbox, KiB"],
     );
     for maker in MAKERS {
-        eprintln!("mailbox of {}, {links} silent links", maker.name());
+        eprintln!("mailbox of {}, {links} idle connections", maker.name());
         let arguments = ["--links".into(), links.clone()];
         let bound = load_mailbox(bench, maker, "idle", &arguments)?;
         // Claiming is slow on the Python server, and its memory is a straight line.
@@ -226,7 +226,7 @@ fn number(figures: &Value, key: &str) -> f64 {
 pub(crate) fn measure_relays(bench: &Bench, report: &mut Report) -> Result<()> {
     let runs = bench.arguments.runs().to_string();
     let mib = bench.arguments.scaled(2048).to_string();
-    let mut table = Table::new("Transit relay", &["relay", "pairs", "carries"]);
+    let mut table = Table::new("Transit relay", &["relay", "connections", "throughput or memory"]);
     for (name, pairs) in
         [("--pairs", "1"), ("--pairs", "16"), ("--idle", "1000"), ("--lonely", "2000")]
     {
@@ -246,12 +246,22 @@ pub(crate) fn measure_relays(bench: &Bench, report: &mut Report) -> Result<()> {
             let figures = |line: &&str| line.contains("median") || line.contains("KiB each");
             let line = output.lines().rfind(figures).context("no figures")?;
             let figures = line.split_once(": ").map_or(line, |(_, figures)| figures);
-            let pairs = format!("{pairs} {}", name.trim_start_matches('-'));
+            let pairs = format!("{pairs} {}", of_what(name, pairs));
             table.row(vec![maker.name().to_owned(), pairs, figures.to_owned()]);
         }
     }
     report.add(table);
     Ok(())
+}
+
+/// What the relay handles, in words.
+fn of_what(argument: &str, count: &str) -> &'static str {
+    match argument {
+        "--idle" => "idle pairs",
+        "--lonely" => "connections without a partner",
+        _ if count == "1" => "pair",
+        _ => "pairs",
+    }
 }
 
 const MAKERS: [Maker; 2] = [Maker::Ours, Maker::Python];

@@ -50,21 +50,21 @@ struct Figures {
 }
 
 const STACKS: &[Stack] = &[
-    Stack { name: "ours", sender: Peer::Ours, receiver: Peer::Ours, servers: Maker::Ours },
+    Stack { name: "this program", sender: Peer::Ours, receiver: Peer::Ours, servers: Maker::Ours },
     Stack {
-        name: "ours, Python servers",
+        name: "this program, Python servers",
         sender: Peer::Ours,
         receiver: Peer::Ours,
         servers: Maker::Python,
     },
     Stack {
-        name: "ours to Python",
+        name: "this program to Python",
         sender: Peer::Ours,
         receiver: Peer::Python,
         servers: Maker::Python,
     },
     Stack {
-        name: "Python to ours",
+        name: "Python to this program",
         sender: Peer::Python,
         receiver: Peer::Ours,
         servers: Maker::Python,
@@ -223,11 +223,11 @@ fn check(case: Case, sent: &Path, folder: &Path) -> Result<()> {
     let arrived = folder.join(sent.file_name().unwrap_or_default());
     match case {
         Case::Text => {}
-        Case::Big { .. } => ensure!(same(sent, &arrived)?, "the file has changed on its way"),
+        Case::Big { .. } => ensure!(same(sent, &arrived)?, "the received file differs"),
         Case::Small if arrived.is_dir() => {
             ensure!(count(&arrived)? == count(sent)?, "files are missing");
         }
-        Case::Small => ensure!(arrived.with_extension("tar").exists(), "nothing has arrived"),
+        Case::Small => ensure!(arrived.with_extension("tar").exists(), "no file has arrived"),
     }
     Ok(())
 }
@@ -266,9 +266,9 @@ fn table(bench: &Bench, case: Case, stacks: &[Stack], figures: &[Vec<Figures>]) 
     let mut table = Table::new(
         case.title(),
         &[
-            "who",
+            "program",
             "receive, s",
-            "against ours",
+            "relative time",
             "MiB/s",
             "code shown, s",
             "CPU, s: sender",
@@ -307,8 +307,8 @@ fn mib(bytes: u64) -> f64 {
     crate::measure::as_f64(i64::try_from(bytes).unwrap_or(i64::MAX)) / f64::from(1 << 20)
 }
 
-/// Measures our peak memory as the size grows. The file is a hole and is received into nothing, so
-/// that the size is bounded by patience alone.
+/// Measures our peak memory for different file sizes. The file is sparse and is received to standard
+/// output, so that it needs no disk space.
 ///
 /// # Errors
 /// A transfer failed.
@@ -316,7 +316,7 @@ pub(crate) fn measure_memory(bench: &Bench, report: &mut Report) -> Result<()> {
     let servers = Servers::start(bench, Maker::Ours, &bench.memory)?;
     let path = bench.memory.join("what is sent");
     let mut table =
-        Table::new("Peak memory of ours, as files grow", &["size", "sender, MiB", "receiver, MiB"]);
+        Table::new("Peak memory of this program", &["file size", "sender, MiB", "receiver, MiB"]);
     let last = if bench.arguments.quick { 1 << 10 } else { 100 << 10 };
     for size in [1, 1 << 10, last] {
         eprintln!("peak memory, {size} MiB");

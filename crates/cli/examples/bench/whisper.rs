@@ -21,7 +21,7 @@ const ROWS: &[[&str; 3]] = &[
     ["nonces, Avx512, 65536 bytes", "the same", "pays per byte"],
     ["relay of 512 bytes to 4 peers, RLPx included", "≥ 20,000 envelopes/s", "-"],
     ["relay of 512 bytes to 4 peers, a real node with sockets", "≥ 20,000 envelopes/s", "-"],
-    ["memory of a node with 5 peers, beside the bytes in its pool", "≤ 2 x", "-"],
+    ["memory of a node with 5 peers, compared with the bytes in its pool", "≤ 2 x", "-"],
     ["1,000 filters on 1,000 envelopes with topics", "≤ 30 ms", "-"],
     ["1,000 filters on 1,000 envelopes without topics", "≤ 2,000 ms", "-"],
     ["insertion, pool of a million, mean", "-", "-"],
@@ -30,7 +30,7 @@ const ROWS: &[[&str; 3]] = &[
     ["expiry, pool of a million, longest step of 512", "≤ 5 ms", "-"],
 ];
 
-/// Measures the core on one core.
+/// Measures Whisper on one processor core.
 ///
 /// # Errors
 /// An example failed, or was not built.
@@ -53,7 +53,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         let values: Vec<f64> = of_it().map(|(_, value, _)| *value).collect();
         let unit = of_it().next().map_or("", |(_, _, unit)| unit.as_str());
         let measured = if values.is_empty() {
-            "this processor cannot".to_owned()
+            "not supported by this processor".to_owned()
         } else {
             format!("{} {unit}", median(&values))
         };
@@ -63,7 +63,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Takes `name: number unit` apart.
+/// Parses `name: number unit`.
 fn parse(line: &str) -> Option<(String, f64, String)> {
     let (name, rest) = line.split_once(": ")?;
     let (number, unit) = rest.split_once(' ')?;
