@@ -1,7 +1,7 @@
-//! What the fuzz targets of messaging do with their bytes.
+//! The fuzz targets of messaging.
 //!
-//! `crates/chat/tests/corpus.rs` includes this file. Where a stranger needs a key to get to a
-//! decoder, a body seals the bytes with that key first.
+//! `crates/chat/tests/corpus.rs` includes this file. If a decoder only gets
+//! decrypted data, the body first encrypts the bytes with the key.
 
 use std::sync::LazyLock;
 
@@ -13,10 +13,10 @@ use wormhole_chat::{
     SignalingKey, SignedPreKey, Timestamp, WebSocketMessage, pad, unpad,
 };
 
-/// What a target does with its bytes. Panics are findings.
+/// The body of a fuzz target. A panic is a finding.
 pub type Body = fn(&[u8]);
 
-/// Every body with the name of its target and corpus.
+/// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[
     ("chat_content", content),
     ("chat_envelope", envelope),
@@ -39,14 +39,14 @@ pub fn content(bytes: &[u8]) {
     }
 }
 
-/// What a server hands to a device.
+/// An envelope, as a server sends it to a device.
 pub fn envelope(bytes: &[u8]) {
     if let Ok(envelope) = Envelope::decode(bytes) {
         assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
     }
 }
 
-/// A message that may begin a session: as it comes, and read with all the keys that it may name.
+/// A message that may start a session: decoded, and decrypted with every key that it may name.
 pub fn pre_key_signal_message(bytes: &[u8]) {
     let Ok(message) = PreKeySignalMessage::decode(bytes) else { return };
     let (reader, mut rng) = (&*READER, rng());
@@ -61,7 +61,7 @@ pub fn pre_key_signal_message(bytes: &[u8]) {
     }
 }
 
-/// A payload as it comes, and what could be inside of one.
+/// A push payload: as it is, and encrypted correctly.
 pub fn push_payload(bytes: &[u8]) {
     let Some(key) = SignalingKey::from_slice(&[7; 52]) else { return };
     if let Ok(opened) = key.open(bytes) {
@@ -71,14 +71,14 @@ pub fn push_payload(bytes: &[u8]) {
     assert_eq!(key.open(&sealed).as_deref().map(Vec::as_slice), Ok(bytes));
 }
 
-/// A stored record.
+/// A stored session record.
 pub fn session_record(bytes: &[u8]) {
     if let Ok(record) = SessionRecord::decode(bytes) {
         assert_eq!(SessionRecord::decode(&record.encode()), Ok(record));
     }
 }
 
-/// A message of a session that there is: as it comes, and read.
+/// A message of an existing session: decoded and decrypted.
 pub fn signal_message(bytes: &[u8]) {
     let Ok(message) = SignalMessage::decode(bytes) else { return };
     let mut record = READER.record.clone();
@@ -87,20 +87,20 @@ pub fn signal_message(bytes: &[u8]) {
     }
 }
 
-/// A frame.
+/// A WebSocket frame.
 pub fn websocket(bytes: &[u8]) {
     if let Ok(message) = WebSocketMessage::decode(bytes) {
         assert_eq!(WebSocketMessage::decode(&message.encode()), Ok(message));
     }
 }
 
-/// From whom to whom.
+/// Sender and recipient.
 const ROUTE: Route = Route {
     from: Address { account: AccountId::from_bytes([1; 16]), device: DeviceId::PRIMARY },
     to: Address { account: AccountId::from_bytes([2; 16]), device: DeviceId::PRIMARY },
 };
 
-/// Someone with prekeys and a session.
+/// A device with prekeys and a session.
 struct Reader {
     identity: Identity,
     signed: SignedPreKey,

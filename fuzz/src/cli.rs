@@ -1,16 +1,16 @@
-//! What the fuzz targets of the command line do with their bytes.
+//! The fuzz targets of the command line.
 //!
 //! `crates/cli/src/ssh/corpus.rs` includes this file.
 
 use super::key::PublicKey;
 
-/// What a target does with its bytes. Panics are findings.
+/// The body of a fuzz target. A panic is a finding.
 pub type Body = fn(&[u8]);
 
-/// Every body with the name of its target and corpus.
+/// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[("cli_ssh_key", cli_ssh_key)];
 
-/// A key that is to be allowed to log in: one line, and the same key when it is read again.
+/// A public key for `authorized_keys`: it is one line, and parsing it again gives the same key.
 pub fn cli_ssh_key(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(key) = PublicKey::parse(text) {

@@ -1,14 +1,14 @@
-//! What each fuzz target does with its bytes.
+//! The bodies of the fuzz targets.
 //!
-//! A `corpus.rs` of each package includes its file from here and replays the corpus through the same
-//! bodies as an ordinary test. A body decodes, and checks what must hold for whatever could be
-//! decoded. What the programs decode themselves is included from them: it needs nothing else of theirs.
+//! Each package with decoders has a `corpus.rs`, which includes its file from here and replays the corpus
+//! as an ordinary test. A body decodes the bytes, and checks what must hold for every input that decodes.
+//! Decoders inside the programs are included as files, because the programs do not export them.
 
-#![allow(missing_docs, reason = "each body is named after what it decodes")]
+#![allow(missing_docs, reason = "each function is named after the data that it decodes")]
 
 pub mod chat;
 pub mod cli;
-#[allow(dead_code, reason = "all of it is used by the program")]
+#[allow(dead_code, reason = "the program uses all of it")]
 #[path = "../../crates/cli/src/ssh/key.rs"]
 mod key;
 pub mod magic;

@@ -1,4 +1,4 @@
-//! What the fuzz targets of Magic-Wormhole do with their bytes.
+//! The fuzz targets of Magic-Wormhole.
 //!
 //! `crates/magic/tests/corpus.rs` includes this file.
 
@@ -24,10 +24,10 @@ use wormhole_magic::transit::keys::{RelaySide, Role, TransitKey};
 use wormhole_magic::transit::race::{Race, RaceSettings};
 use wormhole_magic::transit::record::{Opener, Sealer};
 
-/// What a target does with its bytes. Panics are findings.
+/// The body of a fuzz target. A panic is a finding.
 pub type Body = fn(&[u8]);
 
-/// Every body with the name of its target and corpus.
+/// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[
     ("ack", ack),
     ("code", code),
@@ -77,10 +77,10 @@ pub fn file_name(bytes: &[u8]) {
     assert_eq!(safe.to_file_name(), Ok(safe.as_sent()));
 }
 
-/// A stamp that a client shows to a mailbox server.
+/// A hashcash stamp from a client of a mailbox server.
 pub fn hashcash_stamp(bytes: &[u8]) {
     let Ok(stamp) = std::str::from_utf8(bytes) else { return };
-    // 40 bits are out of reach of a fuzzer.
+    // A fuzzer cannot find 40 bits.
     assert!(!hashcash::verify(stamp, &HashcashDemand::new(40, "fuzz".into())));
     let _ = hashcash::verify(stamp, &HashcashDemand::new(1, "fuzz".into()));
 }
@@ -114,7 +114,7 @@ pub fn mailbox_server_frame(bytes: &[u8]) {
     }
 }
 
-/// Records of a peer: none can be made without the key, and none survives a flipped bit.
+/// Records of a peer: without the key nobody can make one, and a flipped bit makes one invalid.
 pub fn records(bytes: &[u8]) {
     let mut forged = bytes.to_vec();
     assert!(Opener::new(&transit_key(), Role::Sender).open(&mut forged).is_err());
@@ -130,7 +130,7 @@ pub fn records(bytes: &[u8]) {
     assert_eq!(opened, Ok(true));
 }
 
-/// The line that asks a relay for a partner, by itself and in two pieces.
+/// The first line that a client sends to a relay, whole and in two pieces.
 pub fn relay_handshake(bytes: &[u8]) {
     let (now, link) = (Instant::now(), LinkId(1));
     let mut relay = Relay::new(Patience::default());
@@ -141,7 +141,7 @@ pub fn relay_handshake(bytes: &[u8]) {
     let waits = relay.waiting() == 1;
     let line = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
     let good = line.ends_with(b"\n") && line.len() <= MAX_LINE && Handshake::decode(line).is_ok();
-    // More than the line is impatient.
+    // Bytes after the line are `impatient`.
     assert_eq!(waits, good && line.len() == bytes.len());
 }
 
@@ -169,7 +169,7 @@ pub fn transfer_uri(bytes: &[u8]) {
     }
 }
 
-/// What comes in on a link that a stranger opened, in two pieces: he never gets through.
+/// Bytes on a connection without the transit key, in two pieces: the handshake never succeeds.
 pub fn transit_handshake(bytes: &[u8]) {
     let (now, link) = (Instant::now(), LinkId(1));
     let role = if bytes.len().is_multiple_of(2) { Role::Sender } else { Role::Receiver };
@@ -190,7 +190,7 @@ pub fn transit_handshake(bytes: &[u8]) {
     }
 }
 
-/// A key that no fuzzer will derive anything from.
+/// A key that the fuzzer cannot guess.
 fn transit_key() -> TransitKey {
     TransitKey::new(Secret::new([7; 32]))
 }
@@ -201,14 +201,14 @@ pub fn transit_helper(bytes: &[u8]) {
     let _ = text.parse::<TcpHint>();
 }
 
-/// A directory as a peer packs it: the same comes out of it whole and in two pieces.
+/// A zip of a folder: it unpacks to the same files whole and in two pieces.
 pub fn zip(bytes: &[u8]) {
     let (head, tail) = bytes.split_at(bytes.len() / 2);
     assert_eq!(unpacked(&[bytes]), unpacked(&[head, tail]));
 }
 
-/// What comes out of a zip that is said to hold a megabyte and 4096 files at most; of a bad one, only the entries:
-/// how much of the data came before the fault depends on the pieces.
+/// Unpacks a zip with limits of one megabyte and 4096 files. For an invalid zip it returns only the entries, because
+/// the amount of data before the error depends on the pieces.
 fn unpacked(pieces: &[&[u8]]) -> (Vec<String>, Result<Vec<u8>, ZipError>) {
     let (mut entries, mut data) = (Vec::new(), Vec::new());
     let mut reader = ZipReader::new(MEGABYTE, 4096);

@@ -1,4 +1,4 @@
-//! What the fuzz targets of the node do with their bytes.
+//! The fuzz targets of the Whisper node.
 //!
 //! `crates/node/tests/corpus.rs` includes this file. The decoders are those of
 //! `wormhole_node::fuzzing`.
@@ -6,10 +6,10 @@
 use wormhole_node::fuzzing::{Exchange, read_json_rpc, read_remote_message, split_json_stream};
 use wormhole_node::shh::Topic;
 
-/// What a target does with its bytes. Panics are findings.
+/// The body of a fuzz target. A panic is a finding.
 pub type Body = fn(&[u8]);
 
-/// Every body with the name of its target and corpus.
+/// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[
     ("node_ipc_frames", node_ipc_frames),
     ("node_remote_message", node_remote_message),

@@ -1,4 +1,4 @@
-//! Replays a fuzz corpus: whatever once was interesting to a decoder is a test for ever.
+//! Replays a fuzz corpus: every interesting input becomes a test case.
 //!
 //! Each package that has decoders includes this in its `tests/corpus.rs`.
 
@@ -7,14 +7,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a target does with its bytes, under the target's name.
+/// The name of a fuzz target, and its body.
 type Named = (&'static str, fn(&[u8]));
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz").join(name)
 }
 
-/// Gives every body its corpus.
+/// Runs every body on its corpus.
 pub(crate) fn corpus(bodies: &[Named]) {
     for (name, body) in bodies {
         let entries = fs::read_dir(folder("corpus").join(name)).expect("every target has a corpus");
@@ -30,7 +30,7 @@ pub(crate) fn corpus(bodies: &[Named]) {
     }
 }
 
-/// Checks that the targets and corpora whose names `is_ours` are the bodies, all of them.
+/// Checks that each target and each corpus of this package (`is_ours`) has a body, and the reverse.
 pub(crate) fn inventory(bodies: &[Named], is_ours: fn(&str) -> bool) {
     let bodies: Vec<_> = bodies.iter().map(|(name, _)| (*name).to_owned()).collect();
     for kind in ["corpus", "fuzz_targets"] {

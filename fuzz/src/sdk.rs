@@ -1,7 +1,7 @@
-//! What the fuzz target of the SDK does with its bytes.
+//! The fuzz target of the SDK.
 //!
-//! `crates/wormhole/tests/corpus.rs` includes this file. What the SDK decodes itself is not for
-//! others to call, so it is included, too: it needs little else of it.
+//! `crates/wormhole/tests/corpus.rs` includes this file. The SDK does not export its
+//! decoders, so they are included as files, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,14 +25,14 @@ use limits::Limits;
 use part::{OnExists, Part};
 use unpack::{Offered, Unpacker};
 
-/// What a target does with its bytes. Panics are findings.
+/// The body of a fuzz target. A panic is a finding.
 pub type Body = fn(&[u8]);
 
-/// Every body with the name of its target and corpus.
+/// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[("sdk_unpack", sdk_unpack)];
 
-/// A zip, unpacked into a real folder: whatever it says, nothing else changes, and nothing is left
-/// unless all of it was good. The first byte says whether the rest is a zip or what to make one of.
+/// Unpacks a zip into a real folder. Nothing outside may change, and nothing may be left unless the
+/// whole zip is valid. The first byte says whether the rest is a zip, or the description of one.
 pub fn sdk_unpack(bytes: &[u8]) {
     let Some(([choice, mode], rest)) = bytes.split_first_chunk() else { return };
     let zip = if choice % 2 == 0 { rest.to_vec() } else { forged_zip(rest) };
@@ -55,7 +55,7 @@ pub fn sdk_unpack(bytes: &[u8]) {
     }
 }
 
-/// Two folders of a run's own: what is unpacked belongs into one of them. Gone with it.
+/// Two temporary folders. The zip is unpacked into one of them; both are removed on drop.
 struct Place {
     root: PathBuf,
     destination: PathBuf,
@@ -90,7 +90,7 @@ fn names(folder: &Path) -> Vec<String> {
     entries.map(|entry| name(entry.expect("an entry"))).collect()
 }
 
-/// Counts what is in a tree, and opens it so that it can be removed.
+/// Counts the entries of a tree, and makes it writable so that it can be removed.
 fn check_tree(path: &Path, usual: u16) -> u64 {
     let metadata = fs::symlink_metadata(path).expect("an entry");
     assert!(metadata.is_file() || metadata.is_dir(), "{}", path.display());
@@ -107,8 +107,8 @@ fn check_tree(path: &Path, usual: u16) -> u64 {
     names(path).iter().map(|name| check_tree(&path.join(name), usual)).sum::<u64>() + 1
 }
 
-/// A zip of empty files and folders that has the right form, whatever its names and modes are. Each
-/// entry takes two bytes for its kind and mode, and one for each component of its path.
+/// Makes a well-formed zip of empty files and folders with arbitrary names and modes. Each entry uses
+/// two bytes for its kind and mode, and one for each component of its path.
 fn forged_zip(mut bytes: &[u8]) -> Vec<u8> {
     let (mut zip, mut omissions, mut table, mut entries) = (vec![], vec![], vec![], 0_u16);
     while let Some(([kind, mode], rest)) = bytes.split_first_chunk() {
@@ -146,11 +146,11 @@ fn forged_zip(mut bytes: &[u8]) -> Vec<u8> {
     zip
 }
 
-/// Parts of names: ordinary ones, and those that would lead elsewhere or clash.
+/// Components of names: ordinary ones, and ones that leave the folder or collide.
 const COMPONENTS: [&str; 16] = [
     "a", "b", "c", "A", "new", "d.part", "..", ".", "", "/", "outside", "kept", "a\0", "\u{e9}",
     "\n", "a\\..",
 ];
 
-/// Files and folders that are created at most.
+/// Maximum number of files and folders.
 const MOST_ENTRIES: u64 = 16;

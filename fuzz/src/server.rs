@@ -1,4 +1,4 @@
-//! What the fuzz targets of the server do with their bytes.
+//! The fuzz targets of the server.
 //!
 //! The server's library has them, so that its own tests can replay the corpus.
 

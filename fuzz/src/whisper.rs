@@ -1,7 +1,7 @@
-//! What the fuzz targets of Whisper do with their bytes, from RLP up to a whole node.
+//! The fuzz targets of Whisper, from RLP to a complete node.
 //!
-//! `crates/whisper/tests/corpus.rs` includes this file. Where a stranger needs a key to get to a
-//! decoder, a body seals the bytes with that key first.
+//! `crates/whisper/tests/corpus.rs` includes this file. If a decoder only gets
+//! decrypted data, the body first encrypts the bytes with the key.
 
 use std::time::{Duration, Instant};
 
@@ -28,10 +28,10 @@ use wormhole_whisper::shh::{
     Draft, Envelope, Message, Miner, Node, Requirements, SymmetricKey, Topic, Work, seal,
 };
 
-/// What a target does with its bytes. Panics are findings.
+/// The body of a fuzz target. A panic is a finding.
 pub type Body = fn(&[u8]);
 
-/// Every body with the name of its target and corpus.
+/// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[
     ("whisper_ack", ack),
     ("whisper_archive_request", archive_request),
@@ -51,7 +51,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("whisper_snappy", snappy),
 ];
 
-/// The answer to our handshake: as it comes, and sealed for us.
+/// The answer to our handshake: as it is, and encrypted for us.
 pub fn ack(bytes: &[u8]) {
     let start = || ExpectAck::start(&key(1), key(2).public_key(), &mut rng()).0;
     for wire in [bytes.to_vec(), sealed_for(&key(1), bytes)] {
@@ -62,7 +62,7 @@ pub fn ack(bytes: &[u8]) {
     }
 }
 
-/// What is asked of a mail server.
+/// A request to a mail server.
 pub fn archive_request(bytes: &[u8]) {
     if let Ok(request) = ArchiveRequest::parse(bytes) {
         assert!(request.from <= request.until);
@@ -70,7 +70,7 @@ pub fn archive_request(bytes: &[u8]) {
     }
 }
 
-/// A stranger's handshake: as it comes, and sealed for us.
+/// A handshake from an unknown node: as it is, and encrypted for us.
 pub fn auth(bytes: &[u8]) {
     let start = || ExpectAuth::start(&key(1), &mut rng());
     for wire in [bytes.to_vec(), sealed_for(&key(1), bytes)] {
@@ -81,7 +81,7 @@ pub fn auth(bytes: &[u8]) {
     }
 }
 
-/// The messages that all capabilities share.
+/// The base protocol messages, which do not belong to a capability.
 pub fn base(bytes: &[u8]) {
     if let Ok(hello) = Hello::decode(bytes) {
         assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
@@ -92,8 +92,8 @@ pub fn base(bytes: &[u8]) {
     }
 }
 
-/// A datagram as it comes, and with the hash and signature that it lacks. A stranger gets no more
-/// than a pong and a ping for it.
+/// A discovery datagram: as it is, and with a correct hash and signature. An unknown node gets at most
+/// a pong and a ping as answers.
 pub fn discovery(bytes: &[u8]) {
     let signed = [key(2).sign(&keccak256(&[bytes])).0.as_slice(), bytes].concat();
     let whole = [keccak256(&[&signed]).as_slice(), &signed].concat();
@@ -107,7 +107,7 @@ pub fn discovery(bytes: &[u8]) {
         assert!(sent.count() <= 2);
         let Ok(received) = Datagram::open(datagram) else { continue };
         let again = received.packet.seal(&key(2)).datagram;
-        // An address that was left out is written out, so the list of nodes may have grown.
+        // A missing address is written explicitly, so the encoded list may be longer.
         if again.len() <= MAX_DATAGRAM {
             let again = Datagram::open(&again).map(|again| again.packet);
             assert_eq!(again, Ok(received.packet));
@@ -115,7 +115,7 @@ pub fn discovery(bytes: &[u8]) {
     }
 }
 
-/// A node as people write it.
+/// An `enode://` URL.
 pub fn enode(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(enode) = Enode::parse(text) {
@@ -123,7 +123,7 @@ pub fn enode(bytes: &[u8]) {
     }
 }
 
-/// A node record: as bytes, as text, and with the signature that it lacks.
+/// A node record: as bytes, as text, and with a correct signature.
 pub fn enr(bytes: &[u8]) {
     let content = rlp::list(|list| {
         list.raw(bytes);
@@ -140,7 +140,7 @@ pub fn enr(bytes: &[u8]) {
     }
 }
 
-/// An envelope, and whether it may be kept.
+/// An envelope, and whether a node may keep it.
 pub fn envelope(bytes: &[u8]) {
     let Ok(envelope) = Envelope::parse(bytes) else { return };
     assert_eq!(envelope.encoded(), bytes);
@@ -154,7 +154,7 @@ pub fn envelope(bytes: &[u8]) {
     }
 }
 
-/// Frames of a peer: none can be made without the keys, and none survives a flipped bit.
+/// Frames of a peer: without the keys nobody can make one, and a flipped bit makes one invalid.
 pub fn frames(bytes: &[u8]) {
     let (mut ours, mut theirs) = connected();
     if let Some(header) = bytes.first_chunk::<SEALED_HEADER>() {
@@ -168,15 +168,15 @@ pub fn frames(bytes: &[u8]) {
     assert!(opens_to(&mut theirs, frame, bytes));
 }
 
-/// Whether a frame opens, and to these bytes.
+/// Whether a frame can be decrypted, and gives these bytes.
 fn opens_to(side: &mut Connected, mut frame: Vec<u8>, bytes: &[u8]) -> bool {
     let Some((header, body)) = frame.split_first_chunk_mut::<SEALED_HEADER>() else { return false };
     let Ok(size) = side.opener.header(header) else { return false };
     side.opener.body(size, body).is_ok_and(|opened| opened == bytes)
 }
 
-/// A link that a stranger opened, in two pieces, then one whose Hello is `bytes` and one whose
-/// first message they are: neither says what was not said.
+/// Three connections from an unknown node: one that sends `bytes` in two pieces, one whose Hello is `bytes`, and one
+/// whose first message is `bytes`. None may report an event that the peer did not cause.
 pub fn link(bytes: &[u8]) {
     let now = Instant::now();
     let mut stranger = Peer::accept(config(1), now, &mut rng());
@@ -211,7 +211,7 @@ pub fn link(bytes: &[u8]) {
     }
 }
 
-/// What was sealed in an envelope, by somebody with the key and by somebody without.
+/// The data of an envelope, encrypted with the right key and with a wrong one.
 pub fn message(bytes: &[u8]) {
     let symmetric = SymmetricKey::new(Secret::new([7; 32])).expect("a good key");
     assert!(symmetric.open(bytes).is_err() && seal::open_for(&key(1), bytes).is_err());
@@ -224,8 +224,8 @@ pub fn message(bytes: &[u8]) {
     }
 }
 
-/// The same nonce is found by every processor: the first byte says how hard to search, eight more
-/// where to begin.
+/// All implementations of the nonce search find the same nonce. The first byte sets the difficulty, the next eight
+/// the first nonce.
 pub fn miner(bytes: &[u8]) {
     let Some((bits, rest)) = bytes.split_first() else { return };
     let Some((start, data)) = rest.split_first_chunk() else { return };
@@ -245,7 +245,7 @@ pub fn miner(bytes: &[u8]) {
     }
 }
 
-/// Packets of a peer, each with its code and length before it.
+/// Packets of a peer, each after its code and length.
 pub fn node(bytes: &[u8]) {
     let (now, peer) = (Instant::now(), key(2).public_key().node_id());
     let mut node = Node::new(Settings::default(), now);
@@ -283,7 +283,7 @@ pub fn packet(bytes: &[u8]) {
     }
 }
 
-/// RLP: whatever can be read is written back to the same bytes.
+/// RLP: decoding and encoding gives the same bytes.
 pub fn rlp(bytes: &[u8]) {
     let mut copy = Encoder::default();
     if copy_items(Rlp::new(bytes), &mut copy, 16).is_ok() {
@@ -295,7 +295,7 @@ pub fn rlp(bytes: &[u8]) {
     }
 }
 
-/// Reads items and writes them again, down to a depth where they are taken as they are.
+/// Decodes and encodes items. Below a maximum depth, it copies them unchanged.
 fn copy_items(mut items: Rlp<'_>, copy: &mut Encoder, depth: u32) -> Result<(), RlpError> {
     while !items.is_empty() {
         if depth == 0 {
@@ -313,7 +313,7 @@ fn copy_items(mut items: Rlp<'_>, copy: &mut Encoder, depth: u32) -> Result<(), 
     Ok(())
 }
 
-/// A packed message, which never unfolds to more than is allowed.
+/// A snappy message, which never decompresses to more than the limit.
 pub fn snappy(bytes: &[u8]) {
     if let Ok(message) = snappy::unpack(bytes, 1 << 16) {
         assert!(message.len() <= 1 << 16);
@@ -322,14 +322,14 @@ pub fn snappy(bytes: &[u8]) {
     assert_eq!(snappy::unpack(&packed, bytes.len()).as_deref(), Ok(bytes));
 }
 
-/// Fields as a handshake packet that opens with `key`.
+/// Encrypts fields as a handshake packet for `key`.
 fn sealed_for(key: &PrivateKey, fields: &[u8]) -> Vec<u8> {
     let length = u16::try_from(fields.len() + ecies::OVERHEAD).unwrap_or(u16::MAX).to_be_bytes();
     let sealed = ecies::seal(&key.public_key(), fields, &length, &mut rng());
     [length.as_slice(), &sealed].concat()
 }
 
-/// Both ends of a link after the handshake: who called, and who was called.
+/// Both ends of a connection after the handshake: initiator and responder.
 fn connected() -> (Connected, Connected) {
     let (caller, auth) = ExpectAck::start(&key(1), key(2).public_key(), &mut rng());
     let called = ExpectAuth::start(&key(2), &mut rng());
@@ -339,7 +339,7 @@ fn connected() -> (Connected, Connected) {
     (caller.finish(&ack).expect("a good ack"), accepted.connected)
 }
 
-/// Both ends of a link after Hello.
+/// Both ends of a connection after Hello.
 fn open_links(now: Instant) -> (Peer, Peer) {
     let mut one = Peer::dial(config(2), key(1).public_key(), now, &mut rng());
     let mut two = Peer::accept(config(1), now, &mut rng());
@@ -362,7 +362,7 @@ fn config(number: u8) -> Config {
     Config::new(key(number), vec![Protocol::new(packet::NAME, 6, packet::LENGTH)])
 }
 
-/// One of some keys that everybody knows.
+/// One of several fixed keys.
 fn key(number: u8) -> PrivateKey {
     PrivateKey::from_secret(&Secret::new([number; 32])).expect("a good key")
 }

@@ -24,7 +24,7 @@ def signatures():
         private = clamp(random(f"key {i}", 32))
         message, nonce = random(f"message {i}", i * 7), random(f"nonce {i}", 64)
         sign = xeddsa.priv_to_ed25519_pub(private)[31] >> 7
-        # The specification hashes the scalar modulo the group's order; the package does not care.
+        # The specification hashes the scalar modulo the group's order; the package does not reduce it.
         scalar = int.from_bytes(xeddsa.priv_force_sign(private, False), "little") % ORDER
         spec = xeddsa.ed25519_priv_sign(scalar.to_bytes(32, "little"), message, nonce)
         other = bytearray(xeddsa.ed25519_priv_sign(private, message, nonce))
@@ -74,4 +74,4 @@ def write(name, about, cases):
 
 write("xeddsa.json", "Signatures by PyPI XEdDSA 1.2.0, written by oracle.py.", list(signatures()))
 write("x3dh_oracle.json", "Agreements by PyPI X3DH 1.3.0, written by oracle.py: the secret is the first "
-      "half of ours.", asyncio.run(collect()))
+      "half of our output.", asyncio.run(collect()))
