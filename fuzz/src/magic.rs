@@ -96,14 +96,14 @@ pub fn hints(bytes: &[u8]) {
 /// A frame from a mailbox server.
 pub fn mailbox_client_frame(bytes: &[u8]) {
     if let Ok(message) = ServerMessage::decode(bytes) {
-        let again = message.encode(UnixTime::from_secs(0.0));
+        let again = message.encode(UnixTime::from_secs(0));
         assert!(ServerMessage::decode(again.as_bytes()).is_ok(), "{again}");
     }
 }
 
 /// Frames from a client of a mailbox server, one per line.
 pub fn mailbox_server_frame(bytes: &[u8]) {
-    let now = UnixTime::from_secs(0.0);
+    let now = UnixTime::from_secs(0);
     let mut client = Client::new(&Welcome::default(), now);
     for frame in bytes.split(|byte| *byte == b'\n') {
         client.handle_frame(now, frame);

@@ -372,7 +372,7 @@ fn endpoint() -> Endpoint {
 }
 
 fn wall() -> UnixTime {
-    UnixTime::from_secs(1_575_000_000.0)
+    UnixTime::from_secs(1_575_000_000)
 }
 
 fn rng() -> ChaCha8Rng {

@@ -39,7 +39,7 @@
 //! # }
 //! ```
 
-pub use wormhole_kit::UnixTime;
+pub use wormhole_kit::{UnixTime, Utc};
 pub use wormhole_whisper::{devp2p, shh};
 
 #[cfg(feature = "fuzzing")]

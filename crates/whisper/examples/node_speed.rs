@@ -46,7 +46,7 @@ fn main() {
 }
 
 fn wall(seconds: u32) -> UnixTime {
-    UnixTime::from_secs(f64::from(NOW + seconds))
+    UnixTime::from_secs((NOW + seconds).into())
 }
 
 fn envelope(number: u32, bytes: usize) -> Envelope {

@@ -23,7 +23,7 @@
 //!     message::{Padding, Sealing, compose},
 //! };
 //!
-//! let (mut rng, now) = (rand_core::OsRng, UnixTime::from_secs(1_575_000_000.0));
+//! let (mut rng, now) = (rand_core::OsRng, UnixTime::from_secs(1_575_000_000));
 //! let key = SymmetricKey::random(&mut rng);
 //! let plaintext = compose(b"hello", &Padding::Block, Sealing::Symmetric, None, &mut rng)?;
 //! let draft = Draft::new(now, 50, Topic::of_word("room"), key.seal(&plaintext, &mut rng));
@@ -67,11 +67,7 @@ pub use topic::Topic;
 pub use work::Work;
 use wormhole_kit::UnixTime;
 
-/// Seconds since 1970 as they travel: the fraction is dropped.
-#[expect(
-    clippy::as_conversions,
-    reason = "a float becomes the nearest integer that fits: 1970 before, 2106 after"
-)]
-const fn whole_seconds(time: UnixTime) -> u32 {
-    time.as_secs() as u32
+/// Whole seconds since 1970 as a packet carries them, until the year 2106.
+fn whole_seconds(time: UnixTime) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }

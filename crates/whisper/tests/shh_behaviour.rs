@@ -38,7 +38,7 @@ fn table(name: &str) -> Vec<Value> {
 }
 
 fn wall() -> UnixTime {
-    UnixTime::from_secs(f64::from(NOW))
+    UnixTime::from_secs(NOW.into())
 }
 
 /// A node like go-ethereum's, with two peers.

@@ -44,7 +44,7 @@ struct World {
 }
 
 fn wall() -> UnixTime {
-    UnixTime::from_secs(1_575_000_000.0)
+    UnixTime::from_secs(1_575_000_000)
 }
 
 impl World {

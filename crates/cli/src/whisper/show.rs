@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use serde_json::json;
 use wormhole_node::devp2p::key::PublicKey;
 use wormhole_node::shh::Topic;
-use wormhole_node::{UnixTime, hex};
+use wormhole_node::{UnixTime, Utc, hex};
 
 use super::written;
 use crate::printable;
@@ -84,9 +84,8 @@ fn who(signer: Option<&PublicKey>) -> String {
 
 /// A time with its zone: `2026-11-25 14:03:07 UTC`.
 fn time(seconds: u32) -> String {
-    let (year, month, day) = UnixTime::from_secs(seconds.into()).date();
-    let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02} UTC")
+    let Utc { year, month, day, hour, minute, second } = UnixTime::from_secs(seconds.into()).utc();
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
 #[cfg(test)]

@@ -108,8 +108,8 @@ fn leading_zero_bits(hash: &[u8]) -> u32 {
 
 /// A day as hashcash writes it: `YYMMDD`, in UTC.
 fn date(now: UnixTime) -> String {
-    let (year, month, day) = now.date();
-    format!("{:02}{month:02}{day:02}", year.rem_euclid(100))
+    let utc = now.utc();
+    format!("{:02}{:02}{:02}", utc.year.rem_euclid(100), utc.month, utc.day)
 }
 
 /// Most work done for a server, in bits: half a minute on one core. A demand beyond it would only
@@ -128,7 +128,7 @@ mod tests {
 
     fn mint(bits: u32) -> Mint {
         let demand = HashcashDemand::new(bits, "wormhole".into());
-        let now = UnixTime::from_secs(1_626_998_400.0);
+        let now = UnixTime::from_secs(1_626_998_400);
         Mint::start(&demand, now, &mut ChaCha8Rng::seed_from_u64(1)).unwrap()
     }
 
@@ -169,7 +169,7 @@ mod tests {
     fn an_impossible_demand_is_refused_before_any_work() {
         let start = |demand| {
             let rng = &mut ChaCha8Rng::seed_from_u64(1);
-            Mint::start(&demand, UnixTime::from_secs(0.0), rng).map(|_| ())
+            Mint::start(&demand, UnixTime::from_secs(0), rng).map(|_| ())
         };
         assert_eq!(
             start(HashcashDemand::new(160, "r".into())),

@@ -291,7 +291,7 @@ pub struct PeerMessage {
 impl PeerMessage {
     /// A message as a server passes it on; `body` in hex.
     pub fn new(side: String, phase: String, body: String, server_rx: UnixTime) -> Self {
-        Self { side, phase, body, server_rx: serde_json::Number::from_f64(server_rx.as_secs()) }
+        Self { side, phase, body, server_rx: serde_json::Number::from_f64(server_rx.as_secs_f64()) }
     }
 }
 

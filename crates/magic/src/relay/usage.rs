@@ -78,11 +78,9 @@ impl Usage {
     /// A `blur` above zero rounds the start down to a multiple of it, and the size up: to 10 kB below
     /// 1 MB, to 1 MB below 1 GB, to 100 MB above.
     pub fn record(&self, finished: UnixTime, blur: Duration) -> Record {
-        let total_time = self.total.as_secs_f64();
-        let started = UnixTime::from_secs(finished.as_secs() - total_time);
         Record {
-            started: started.blurred(blur),
-            total_time,
+            started: finished.saturating_sub(self.total).blurred(blur),
+            total_time: self.total.as_secs_f64(),
             waiting_time: self.waiting.map(|time| time.as_secs_f64()),
             total_bytes: if blur.is_zero() { self.bytes } else { blurred_size(self.bytes) },
             mood: self.mood,
@@ -134,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_record_reads_like_the_reference_s_log_line() {
-        let record = USAGE.record(UnixTime::from_secs(1002.5), Duration::ZERO);
+        let record = USAGE.record(UnixTime::from_secs_f64(1002.5), Duration::ZERO);
         assert_eq!(
             serde_json::to_string(&record).unwrap(),
             r#"{"started":1000.0,"total_time":2.5,"waiting_time":0.5,"total_bytes":12345,"mood":"happy"}"#,
@@ -143,8 +141,8 @@ mod tests {
 
     #[test]
     fn blurring_rounds_the_start_down_and_the_size_up() {
-        let record = USAGE.record(UnixTime::from_secs(1002.5), Duration::from_secs(60));
-        assert_eq!(record.started, UnixTime::from_secs(960.0));
+        let record = USAGE.record(UnixTime::from_secs_f64(1002.5), Duration::from_secs(60));
+        assert_eq!(record.started, UnixTime::from_secs(960));
         assert_eq!(record.total_bytes, 20_000);
     }
 

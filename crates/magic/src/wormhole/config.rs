@@ -31,7 +31,7 @@ impl Default for Config {
             servers: MailboxUrl::public(),
             app_versions: Value::Object(Map::new()),
             client_version: ("wormhole".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-            today: UnixTime::from_secs(0.0),
+            today: UnixTime::from_secs(0),
         }
     }
 }

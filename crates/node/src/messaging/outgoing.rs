@@ -135,8 +135,8 @@ impl Messenger {
         let data = data.map_err(|_| Stopped)??;
         // If all the time will be used for the work, only then does it begin to live.
         let wait = if work.is_none() { time } else { Duration::ZERO };
-        let begin = UnixTime::from(SystemTime::now()).as_secs() + wait.as_secs_f64();
-        let draft = rounded_draft(UnixTime::from_secs(begin), ttl, topic, data);
+        let begin = UnixTime::from(SystemTime::now()).saturating_add(wait);
+        let draft = rounded_draft(begin, ttl, topic, data);
         let size = draft.finish(0).size();
         if size > limit {
             return Err(PostError::from(Refusal::TooLarge { size, limit }).into());

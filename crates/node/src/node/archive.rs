@@ -201,9 +201,8 @@ impl Store {
 
     /// The second before which nothing is kept.
     fn oldest(&self) -> u32 {
-        let now = UnixTime::from(SystemTime::now()).as_secs();
-        let oldest = Duration::try_from_secs_f64(now - self.max_age.as_secs_f64());
-        u32::try_from(oldest.unwrap_or_default().as_secs()).unwrap_or(u32::MAX)
+        let oldest = UnixTime::from(SystemTime::now()).saturating_sub(self.max_age);
+        u32::try_from(oldest.as_secs()).unwrap_or(u32::MAX)
     }
 }
 

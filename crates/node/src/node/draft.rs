@@ -32,7 +32,7 @@ mod tests {
         for ttl in [1, 4, 5, 30, 50, 3600, 172_800] {
             let mut made = Vec::new();
             for second in 1_575_000_000..1_575_000_060_u32 {
-                let now = UnixTime::from_secs(f64::from(second) + 0.9);
+                let now = UnixTime::from_secs_f64(f64::from(second) + 0.9);
                 let draft = rounded_draft(now, ttl, Topic([1, 2, 3, 4]), vec![]);
                 let sent = draft.expiry - draft.ttl;
                 assert!(draft.ttl == ttl && sent <= second, "{ttl}");

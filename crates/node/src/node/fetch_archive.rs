@@ -130,8 +130,7 @@ impl ArchiveQuery {
 
 /// Whole seconds since 1970.
 fn seconds(time: SystemTime) -> u32 {
-    let seconds = Duration::try_from_secs_f64(UnixTime::from(time).as_secs()).unwrap_or_default();
-    u32::try_from(seconds.as_secs()).unwrap_or(u32::MAX)
+    u32::try_from(UnixTime::from(time).as_secs()).unwrap_or(u32::MAX)
 }
 
 /// What a mail server sent.

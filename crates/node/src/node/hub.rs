@@ -425,8 +425,7 @@ const fn reachable(address: IpAddr) -> IpAddr {
 
 /// Seconds since 1970: grows with every start.
 fn seconds() -> u64 {
-    let now = UnixTime::from(SystemTime::now()).as_secs();
-    Duration::try_from_secs_f64(now).map_or(0, |since_1970| since_1970.as_secs())
+    UnixTime::from(SystemTime::now()).as_secs()
 }
 
 /// Commands that wait.

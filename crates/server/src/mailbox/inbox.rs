@@ -158,12 +158,12 @@ mod tests {
 
     fn message(bytes: usize) -> Event {
         let new = NewMessage::new("0".into(), "a".repeat(bytes), "null".into());
-        Event::Message(Arc::new(StoredMessage::new("s".into(), new, UnixTime::from_secs(1.0))))
+        Event::Message(Arc::new(StoredMessage::new("s".into(), new, UnixTime::from_secs(1))))
     }
 
     /// The id of a client's first request.
     fn request_id() -> RequestId {
-        let now = UnixTime::from_secs(1.0);
+        let now = UnixTime::from_secs(1);
         let mut client = Client::new(&Welcome::default(), now);
         client.handle_frame(now, br#"{"type":"bind","appid":"a","side":"s"}"#);
         match client.poll() {

@@ -111,10 +111,10 @@ impl SideHistory {
     fn summary(&self, now: UnixTime, result: &'static str) -> Summary {
         let mut added = self.added.clone();
         added.sort_by(f64::total_cmp);
-        let started = added.first().copied().unwrap_or_else(|| now.as_secs());
+        let started = added.first().copied().unwrap_or_else(|| now.as_secs_f64());
         let waiting_time = added.get(1).map(|second| second - started);
         // The clock may have been set back in the meantime.
-        let total_time = (now.as_secs() - started).max(0.0);
+        let total_time = (now.as_secs_f64() - started).max(0.0);
         Summary { started, waiting_time, total_time, result }
     }
 }
@@ -174,13 +174,14 @@ impl UsageLog {
         transaction.execute("DELETE FROM current", [])?;
         let sql = "INSERT INTO current (rebooted, updated, blur_time, connections_websocket)
             VALUES (?, ?, ?, ?)";
-        transaction.execute(sql, params![rebooted.as_secs(), now.as_secs(), blur, listeners])?;
+        transaction
+            .execute(sql, params![rebooted.as_secs_f64(), now.as_secs_f64(), blur, listeners])?;
         transaction.commit()
     }
 }
 
 fn write_row(database: &Connection, row: &Usage, blur: Duration) -> rusqlite::Result<()> {
-    let blurred = |seconds: f64| UnixTime::from_secs(seconds).blurred(blur).as_secs();
+    let blurred = |seconds: f64| UnixTime::from_secs_f64(seconds).blurred(blur).as_secs_f64();
     match row {
         Usage::Client(client) => {
             let sql = "INSERT INTO client_versions
@@ -188,7 +189,7 @@ fn write_row(database: &Connection, row: &Usage, blur: Duration) -> rusqlite::Re
             database.prepare_cached(sql)?.execute(params![
                 client.app,
                 client.side,
-                blurred(client.connected.as_secs()),
+                blurred(client.connected.as_secs_f64()),
                 client.implementation,
                 client.version,
             ])
@@ -306,7 +307,7 @@ mod tests {
     }
 
     fn mailbox_result(history: &SideHistory, how: Removal) -> &'static str {
-        match Usage::mailbox("app", true, history, UnixTime::from_secs(9.0), how) {
+        match Usage::mailbox("app", true, history, UnixTime::from_secs(9), how) {
             Usage::Mailbox { summary, .. } => summary.result,
             other @ (Usage::Client(_) | Usage::Nameplate { .. }) => panic!("{other:?}"),
         }
@@ -336,7 +337,7 @@ mod tests {
 
     #[test]
     fn times_count_from_the_first_side_and_waiting_ends_with_the_second() {
-        let now = UnixTime::from_secs(10.0);
+        let now = UnixTime::from_secs(10);
         let usage = Usage::nameplate("a", &history(&[4.0, 1.0], &[], false), now, Removal::Closed);
         let summary =
             Summary { started: 1.0, waiting_time: Some(3.0), total_time: 9.0, result: "happy" };
@@ -353,7 +354,7 @@ mod tests {
         let client = ClientVersion {
             app: "a".into(),
             side: "s".into(),
-            connected: UnixTime::from_secs(1234.0),
+            connected: UnixTime::from_secs(1234),
             implementation: Some("python".into()),
             version: None,
         };
@@ -377,7 +378,7 @@ mod tests {
             Usage::Client(ClientVersion {
                 app: "a".repeat(500),
                 side: number.to_string(),
-                connected: UnixTime::from_secs(f64::from(number)),
+                connected: UnixTime::from_secs(number.into()),
                 implementation: None,
                 version: None,
             })

@@ -139,7 +139,7 @@ impl Writer {
             match entry {
                 Entry::Usage(record) => {
                     transaction.prepare_cached(INSERT_USAGE)?.execute(params![
-                        record.started.as_secs(),
+                        record.started.as_secs_f64(),
                         record.total_time,
                         record.waiting_time,
                         record.total_bytes,
@@ -149,8 +149,8 @@ impl Writer {
                 Entry::Statistics(statistics, now) => {
                     transaction.execute("DELETE FROM `current`", [])?;
                     transaction.prepare_cached(INSERT_CURRENT)?.execute(params![
-                        self.rebooted.as_secs().floor(),
-                        now.as_secs().floor(),
+                        self.rebooted.as_secs(),
+                        now.as_secs(),
                         statistics.connected,
                         statistics.waiting,
                         statistics.incomplete_bytes,

@@ -140,7 +140,7 @@ impl Discovery {
     ) -> Result<(), Ignored> {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let received = Packet::open(datagram)?;
-        let (sender, wall) = (received.sender, seconds(wall));
+        let (sender, wall) = (received.sender, wall.as_secs());
         if sender == self.id {
             return Err(Ignored::FromOurselves);
         }
@@ -192,7 +192,7 @@ impl Discovery {
     /// Lets time pass: gives up on who does not answer, checks the node that was silent longest,
     /// and looks around every half hour. Calling it early does nothing.
     pub fn handle_timeout(&mut self, now: Instant, wall: UnixTime, rng: &mut impl CryptoRngCore) {
-        let wall = seconds(wall);
+        let wall = wall.as_secs();
         let due = |query: &Query| now >= query.until;
         let late: Vec<_> =
             self.queries.iter().filter(|(_, query)| due(query)).map(|(id, _)| *id).collect();
@@ -216,7 +216,7 @@ impl Discovery {
         let mut target = NodeId([0; 64]);
         rng.fill_bytes(&mut target.0);
         if self.lookup.is_none() {
-            self.look_up(now, seconds(wall), target);
+            self.look_up(now, wall.as_secs(), target);
         }
     }
 
@@ -454,10 +454,6 @@ fn may_tell_of(teller: IpAddr, told: IpAddr) -> bool {
         Scope::Private => matches!(scope(teller), Scope::Loopback | Scope::Private),
         Scope::Global => true,
     }
-}
-
-fn seconds(wall: UnixTime) -> u64 {
-    Duration::try_from_secs_f64(wall.as_secs()).map_or(0, |since_1970| since_1970.as_secs())
 }
 
 const fn expiration(wall: u64) -> u64 {

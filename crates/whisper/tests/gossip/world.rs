@@ -320,7 +320,7 @@ impl World {
 
     fn wall(&self, node: usize) -> UnixTime {
         let passed = seconds(self.now.saturating_duration_since(self.start));
-        UnixTime::from_secs(EPOCH + self.nodes[node].skew + passed)
+        UnixTime::from_secs_f64(EPOCH + self.nodes[node].skew + passed)
     }
 
     fn below(&mut self, limit: usize) -> usize {

@@ -127,7 +127,8 @@ fn permissions_are_written_with_exactly_the_agreed_keys() {
         }),
         ..Welcome::default()
     };
-    let text = ServerMessage::Welcome { welcome: welcome.clone() }.encode(UnixTime::from_secs(1.5));
+    let text =
+        ServerMessage::Welcome { welcome: welcome.clone() }.encode(UnixTime::from_secs_f64(1.5));
     assert_eq!(
         text,
         concat!(

@@ -1,14 +1,12 @@
 //! Every rule and every word of the reference, on one link, with the store played by hand.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::*;
 use crate::mailbox::message::PermissionRequired;
 
 fn now() -> UnixTime {
-    UnixTime::from(std::time::UNIX_EPOCH + Duration::from_millis(1_500_250))
+    UnixTime::from_secs_f64(1_500.25)
 }
 
 /// A client that has been greeted.
@@ -73,7 +71,7 @@ fn refused(client: &mut Client, message: Value, words: &str) {
 
 fn message(side: &str, phase: &str) -> Arc<StoredMessage> {
     let new = NewMessage::new(phase.into(), "00ff".into(), "\"ab\"".into());
-    Arc::new(StoredMessage::new(side.into(), new, UnixTime::from(std::time::UNIX_EPOCH)))
+    Arc::new(StoredMessage::new(side.into(), new, UnixTime::from_secs(0)))
 }
 
 fn shown(side: &str, phase: &str) -> Value {
@@ -456,7 +454,7 @@ fn nothing_is_acknowledged_before_the_store_has_it() {
 fn a_replay_is_held_as_it_is_stored_and_shared() {
     let mut client = bound();
     let new = NewMessage::new("0".into(), "\u{1}".repeat(1000), "null".into());
-    let stored = StoredMessage::new("us".into(), new, UnixTime::from(std::time::UNIX_EPOCH));
+    let stored = StoredMessage::new("us".into(), new, UnixTime::from_secs(0));
     let stored = Arc::new(stored);
     say(&mut client, json!({"type": "open", "mailbox": "m"}));
     answer(&mut client, &Answer::Opened(vec![Arc::clone(&stored); 100]));

@@ -2,7 +2,7 @@
 //!
 //! Bytes only; what they have to agree with is checked in [`super::read`].
 
-use wormhole_kit::{Reader, TooShort, date};
+use wormhole_kit::{Reader, TooShort, UnixTime, Utc};
 
 use super::{
     CENTRAL, END, END_64, EXTRA_TIMESTAMP, EXTRA_ZIP64, FLAG_UTF8, LOCAL, LOCATOR_64, OMISSION,
@@ -310,18 +310,17 @@ fn narrow_16(value: usize) -> u16 {
 
 /// Date and time as MS-DOS had them, in UTC, from 1980 to 2107.
 fn dos_time(seconds: i64) -> u32 {
-    let seconds = u64::try_from(seconds).unwrap_or(0);
-    let (year, month, day) = date(seconds / 86_400);
-    if year < 1980 {
+    let Utc { year, month, day, hour, minute, second } = UnixTime::from_secs(seconds).utc();
+    let Some(year) = u32::try_from(year).ok().and_then(|year| year.checked_sub(1980)) else {
         return (1 << 21) | (1 << 16);
-    }
-    if year > 2107 {
+    };
+    if year > 127 {
         return u32::MAX;
     }
-    let second = seconds % 86_400;
-    let date = ((year - 1980) << 9) | (month << 5) | day;
-    let time = ((second / 3600) << 11) | ((second / 60 % 60) << 5) | (second % 60 / 2);
-    u32::try_from((date << 16) | time).unwrap_or(u32::MAX)
+    let [month, day, hour, minute, second] = [month, day, hour, minute, second].map(u32::from);
+    let date = (year << 9) | (month << 5) | day;
+    let time = (hour << 11) | (minute << 5) | (second / 2);
+    (date << 16) | time
 }
 
 /// A field of 32 bits with this value means: look into the ZIP64 extra field.

@@ -125,7 +125,7 @@ impl Hub {
     /// Answers a request to the archive, if it opens and is not from long ago.
     fn answer(&mut self, peer: &NodeId, envelope: &Envelope) {
         let Some(served) = &self.archive else { return };
-        let age = UnixTime::from(SystemTime::now()).as_secs() - f64::from(envelope.expiry());
+        let age = UnixTime::from(SystemTime::now()).as_secs_f64() - f64::from(envelope.expiry());
         if age > MAX_LATE {
             return;
         }

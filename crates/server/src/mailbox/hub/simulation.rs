@@ -66,7 +66,7 @@ impl MailboxServer {
 
     /// Lets requests and answers go back and forth until all links are quiet.
     fn settle(&mut self) {
-        let time = UnixTime::from_secs(1.0);
+        let time = UnixTime::from_secs(1);
         let mut quiet = false;
         while !std::mem::replace(&mut quiet, true) {
             let mut requests = Vec::new();
@@ -129,7 +129,7 @@ fn is_message(reply: &Reply) -> bool {
 
 impl Server for MailboxServer {
     fn opened(&mut self, _: Instant, link: u64) {
-        let client = Client::new(&self.welcome, UnixTime::from_secs(1.0));
+        let client = Client::new(&self.welcome, UnixTime::from_secs(1));
         let share = Share::new(Arc::new(Budget::new(usize::MAX, usize::MAX)), Arc::default());
         self.links.insert(link, (client, Arc::new(Inbox::new(link, usize::MAX, share))));
         self.settle();
@@ -137,7 +137,7 @@ impl Server for MailboxServer {
 
     fn received(&mut self, _: Instant, link: u64, message: &[u8]) {
         if let Some((client, _)) = self.links.get_mut(&link) {
-            client.handle_frame(UnixTime::from_secs(1.0), message);
+            client.handle_frame(UnixTime::from_secs(1), message);
         }
         self.settle();
     }

@@ -149,7 +149,7 @@ impl Activity {
             // Nobody has used it since the start. The time in the row may be from a wall clock that was set
             // since then, so it counts only after clients have had the time to come back.
             None => {
-                let age = now.wall.as_secs() - updated;
+                let age = now.wall.as_secs_f64() - updated;
                 since(self.started) >= expiry
                     || (age >= expiry.as_secs_f64() && since(self.started) >= COMING_BACK)
             }

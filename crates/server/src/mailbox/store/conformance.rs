@@ -192,7 +192,7 @@ fn who(side: &str) -> Identity {
 }
 
 fn time(seconds: f64) -> UnixTime {
-    UnixTime::from_secs(seconds)
+    UnixTime::from_secs_f64(seconds)
 }
 
 /// So many seconds after the beginning on both clocks.

@@ -50,7 +50,8 @@ impl Sides {
             return Ok(Joined::Before);
         }
         let free = self.0.iter_mut().find(|side| side.is_none()).ok_or(Crowded)?;
-        *free = Some(Side { name: name.into(), added: now.as_secs(), active: true, mood: None });
+        *free =
+            Some(Side { name: name.into(), added: now.as_secs_f64(), active: true, mood: None });
         Ok(Joined::Now)
     }
 

@@ -153,7 +153,7 @@ impl SqliteStore {
         let sql = "UPDATE mailboxes SET updated = ? WHERE app = ? AND id = ? RETURNING key";
         let mut touch = self.database.prepare_cached(sql)?;
         for name in listened {
-            let row = params![now.wall.as_secs(), name.app, name.mailbox];
+            let row = params![now.wall.as_secs_f64(), name.app, name.mailbox];
             if let Some(key) = touch.query_row(row, |row| row.get(0)).optional()? {
                 self.activity.record_listening(key, now);
             }

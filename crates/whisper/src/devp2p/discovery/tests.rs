@@ -12,7 +12,7 @@ fn start() -> Instant {
 }
 
 fn wall() -> UnixTime {
-    UnixTime::from_secs(1_600_000_000.5)
+    UnixTime::from_secs_f64(1_600_000_000.5)
 }
 
 /// A date that is still good.

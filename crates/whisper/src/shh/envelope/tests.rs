@@ -5,7 +5,7 @@ use super::*;
 const NOW: u32 = 1_575_000_000;
 
 fn wall() -> UnixTime {
-    UnixTime::from_secs(f64::from(NOW) + 0.5)
+    UnixTime::from_secs_f64(f64::from(NOW) + 0.5)
 }
 
 fn instant() -> Instant {

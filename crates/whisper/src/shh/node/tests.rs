@@ -37,7 +37,7 @@ impl World {
     }
 
     fn wall(&self) -> UnixTime {
-        UnixTime::from_secs(self.seconds)
+        UnixTime::from_secs_f64(self.seconds)
     }
 
     fn status(&mut self, peer: u8, status: Status) {

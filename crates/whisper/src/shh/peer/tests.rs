@@ -17,7 +17,7 @@ fn envelope(content: u32, size: usize) -> ValidEnvelope {
     data.resize(size, 0);
     let topic = Topic([1, 2, 3, 4]);
     let draft = Draft { expiry: NOW + 50, ttl: 50, topic, data };
-    let wall = wormhole_kit::UnixTime::from_secs(f64::from(NOW));
+    let wall = wormhole_kit::UnixTime::from_secs(NOW.into());
     let requirements = Requirements::new(Work::NONE).with_limits(1 << 21, 100);
     draft.finish(0).check(&requirements, start(), wall).unwrap()
 }
@@ -74,7 +74,7 @@ fn a_slot_that_is_used_again_is_not_taken_for_the_envelope_before() {
     let mut peer = open_peer();
     let slot = pool.insert(envelope(1, 100)).unwrap();
     peer.pass_over(slot);
-    pool.expire(wormhole_kit::UnixTime::from_secs(f64::from(NOW + 60)), 10);
+    pool.expire(wormhole_kit::UnixTime::from_secs((NOW + 60).into()), 10);
     assert_eq!(pool.insert(envelope(2, 100)), Ok(slot));
     peer.offer(slot, true);
     assert_eq!(bundles(&mut peer, &pool).concat(), [envelope(2, 100).into_envelope()]);

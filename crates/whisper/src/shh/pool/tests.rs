@@ -13,7 +13,7 @@ use super::{
 const NOW: u32 = 1_575_000_000;
 
 fn wall(seconds: u32) -> UnixTime {
-    UnixTime::from_secs(f64::from(NOW + seconds))
+    UnixTime::from_secs((NOW + seconds).into())
 }
 
 /// An envelope with its own content that lives for `ttl` seconds.

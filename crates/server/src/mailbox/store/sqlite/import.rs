@@ -104,7 +104,7 @@ fn is_empty(database: &Connection) -> rusqlite::Result<bool> {
 fn copy(database: &mut Connection, now: UnixTime) -> rusqlite::Result<Imported> {
     let transaction = database.transaction()?;
     let imported = Imported {
-        mailboxes: transaction.execute(MAILBOXES, [now.as_secs()])?,
+        mailboxes: transaction.execute(MAILBOXES, [now.as_secs_f64()])?,
         nameplates: transaction.execute(NAMEPLATES, [])?,
         messages: transaction.execute(MESSAGES, [])?,
     };

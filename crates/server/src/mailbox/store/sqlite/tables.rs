@@ -115,11 +115,11 @@ impl Tables for SqliteTables<'_> {
     }
 
     fn use_time(&self, now: Now) -> f64 {
-        now.wall.as_secs()
+        now.wall.as_secs_f64()
     }
 
     fn is_worth_touching(&self, row: &Mailbox, now: Now) -> bool {
-        !(0.0..TOUCH_AFTER).contains(&(now.wall.as_secs() - row.updated))
+        !(0.0..TOUCH_AFTER).contains(&(now.wall.as_secs_f64() - row.updated))
     }
 
     fn mark_mailbox_crowded(&mut self, row: &Mailbox) -> Stored<()> {
@@ -153,7 +153,7 @@ impl Tables for SqliteTables<'_> {
         let sql = "INSERT INTO messages (mailbox, number, side, phase, body, server_rx, id)
             VALUES (?, ?, ?, ?, ?, ?, ?)";
         let NewMessage { phase, body, id, .. } = &message.message;
-        let rx = message.server_rx.as_secs();
+        let rx = message.server_rx.as_secs_f64();
         self.database.prepare_cached(sql)?.execute(params![
             row.key,
             row.messages,
@@ -183,7 +183,7 @@ impl Tables for SqliteTables<'_> {
                 return Ok(stored);
             }
             let message = NewMessage::new(row.get(1)?, row.get(2)?, row.get(3)?);
-            let server_rx = UnixTime::from_secs(row.get(4)?);
+            let server_rx = UnixTime::from_secs_f64(row.get(4)?);
             Ok(Arc::new(StoredMessage::new(row.get(0)?, message, server_rx)))
         })?;
         let messages: Vec<_> = messages.collect::<Result<_>>()?;

@@ -70,7 +70,7 @@ fn after_a_restart_ages_count_from_the_start_whatever_the_rows_contain() {
         let start = Now::read().monotonic;
         let mut prune = |after: u64| {
             let monotonic = start + Duration::from_secs(after);
-            let now = Now { wall: UnixTime::from_secs(1e6), monotonic };
+            let now = Now { wall: UnixTime::from_secs(1_000_000), monotonic };
             let expiry = Duration::from_secs(660);
             scratch.store().prune(now, expiry, &mut std::iter::empty()).unwrap().mailboxes
         };

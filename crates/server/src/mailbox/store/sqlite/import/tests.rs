@@ -56,7 +56,7 @@ impl Drop for Folder {
     }
 }
 
-const NOW: UnixTime = UnixTime::from_secs(2000.0);
+const NOW: UnixTime = UnixTime::from_secs(2000);
 
 /// The rows that a query finds, as text.
 fn rows(path: &Path, sql: &str) -> Vec<String> {
