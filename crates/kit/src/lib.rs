@@ -28,7 +28,7 @@ mod time;
 pub use bytes::{Reader, TooShort};
 pub use network::{Scope, network, scope, wider_network};
 pub use secret::Secret;
-pub use session::{Input, LinkId, Output, Session};
+pub use session::{Input, LinkId, LinkIds, Output, Session};
 pub use text::{is_bidi_control, is_deceptive};
 pub use time::{UnixTime, Utc};
 pub use web_time::Instant;

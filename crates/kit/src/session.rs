@@ -14,6 +14,39 @@ use crate::Instant;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LinkId(pub u64);
 
+/// Names links one after the other, each with an id of its own.
+///
+/// ```
+/// use wormhole_kit::{LinkId, LinkIds};
+///
+/// let (mut outgoing, mut incoming) = (LinkIds::outgoing(), LinkIds::incoming());
+/// assert_eq!((outgoing.allocate(), outgoing.allocate()), (LinkId(0), LinkId(2)));
+/// assert_eq!((incoming.allocate(), incoming.allocate()), (LinkId(1), LinkId(3)));
+/// ```
+#[derive(Debug)]
+pub struct LinkIds {
+    next: LinkId,
+}
+
+impl LinkIds {
+    /// For a session, which names the links that it asks for.
+    pub const fn outgoing() -> Self {
+        Self { next: LinkId(0) }
+    }
+
+    /// For a driver, which names the links that it accepts.
+    pub const fn incoming() -> Self {
+        Self { next: LinkId(1) }
+    }
+
+    /// The next id. There are 2^63 of each kind.
+    pub const fn allocate(&mut self) -> LinkId {
+        let id = self.next;
+        self.next = LinkId(id.0.wrapping_add(2));
+        id
+    }
+}
+
 /// What happens to a session.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "drivers must handle every input")]

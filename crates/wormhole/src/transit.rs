@@ -36,7 +36,7 @@ mod pipe;
 use std::io;
 
 use rand_core::{OsRng, RngCore};
-use wormhole_kit::LinkId;
+use wormhole_kit::LinkIds;
 pub use wormhole_kit::Secret;
 use wormhole_magic::transit::race::{Command, Event};
 pub use wormhole_magic::transit::{
@@ -172,7 +172,7 @@ impl Transit {
         });
         driver.command(Command::Start(peer.clone()));
         let listeners = self.listeners;
-        let mut incoming = LinkId(1);
+        let mut incoming = LinkIds::incoming();
         loop {
             tokio::select! {
                 outcome = driver.next() => {
@@ -192,8 +192,7 @@ impl Transit {
                     return Ok(Pipe::new(link, role, key, received, path));
                 }
                 stream = listeners.accept() => {
-                    driver.accept(incoming, Link::Tcp(stream));
-                    incoming.0 += 2;
+                    driver.accept(incoming.allocate(), Link::Tcp(stream));
                 }
             }
         }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use wormhole_kit::{Input, Instant, LinkId, Output, Session};
+use wormhole_kit::{Input, Instant, LinkId, LinkIds, Output, Session};
 
 use super::handshake::{GO, Handshake, Lines, NEVER_MIND};
 use super::hint::{Ability, Endpoint, RelayHint, TransitInfo};
@@ -162,7 +162,7 @@ pub struct Race {
     settings: RaceSettings,
     state: State,
     links: BTreeMap<LinkId, Racer>,
-    next_link: u64,
+    ids: LinkIds,
     tried: usize,
     lost_relay: Option<Address>,
     last_lost: Option<Address>,
@@ -191,7 +191,7 @@ impl Race {
             settings,
             state: State::Waiting,
             links: BTreeMap::new(),
-            next_link: 0,
+            ids: LinkIds::outgoing(),
             tried: 0,
             lost_relay: None,
             last_lost: None,
@@ -247,8 +247,7 @@ impl Race {
 
     fn launch(&mut self, now: Instant, wave: Wave) {
         for (target, route) in wave {
-            let link = LinkId(self.next_link);
-            self.next_link += 2;
+            let link = self.ids.allocate();
             self.tried += 1;
             let racer = Racer { route, handshake: None, give_up: now + LINK_TIMEOUT };
             self.links.insert(link, racer);

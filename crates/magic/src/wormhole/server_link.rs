@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rand_core::CryptoRngCore;
-use wormhole_kit::{Instant, LinkId, UnixTime};
+use wormhole_kit::{Instant, LinkId, LinkIds, UnixTime};
 
 use super::error::{ServerMisbehaved, ServerText, WormholeError};
 use crate::mailbox::hashcash::Mint;
@@ -36,7 +36,7 @@ pub(super) struct ServerLink {
     /// Which of them is in use.
     url: usize,
     state: State,
-    next_id: u64,
+    ids: LinkIds,
     /// Whether any link ever came as far as a welcome.
     welcomed: bool,
     /// Links in a row that were of no use.
@@ -81,7 +81,7 @@ impl ServerLink {
     /// Opens the first link as soon as time passes.
     pub(super) const fn new(urls: Vec<MailboxUrl>, now: Instant) -> Self {
         let state = State::Waiting { until: now };
-        Self { urls, url: 0, state, next_id: 0, welcomed: false, failures: 0 }
+        Self { urls, url: 0, state, ids: LinkIds::outgoing(), welcomed: false, failures: 0 }
     }
 
     /// The link, if there is one, open or not.
@@ -254,8 +254,7 @@ impl ServerLink {
         // Another address is waiting: do not spend all patience on this one.
         let last = self.welcomed || self.url + 1 >= self.urls.len();
         let patience = if last { DIAL_TIMEOUT } else { FIRST_DIAL_TIMEOUT };
-        let link = LinkId(self.next_id);
-        self.next_id += 2;
+        let link = self.ids.allocate();
         self.state = State::Dialing { link, give_up: now + patience };
         Some(Action::Connect { close, link, url })
     }

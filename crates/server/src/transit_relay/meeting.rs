@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
-use wormhole_kit::{Input, LinkId, Output, Session};
+use wormhole_kit::{Input, LinkId, LinkIds, Output, Session};
 use wormhole_magic::relay::{Command, Event, Patience, Relay};
 
 use super::Decided;
@@ -32,7 +32,7 @@ pub(super) struct Meeting {
 struct State {
     relay: Relay,
     seats: HashMap<LinkId, Seat>,
-    next_id: u64,
+    ids: LinkIds,
 }
 
 /// A link that has had no verdict yet.
@@ -95,7 +95,8 @@ pub(super) struct Arrived {
 impl Meeting {
     /// A meeting without links.
     pub(super) fn new(patience: Patience, counters: Arc<Counters>, usage: Recorder) -> Self {
-        let state = State { relay: Relay::new(patience), seats: HashMap::new(), next_id: 1 };
+        let state =
+            State { relay: Relay::new(patience), seats: HashMap::new(), ids: LinkIds::incoming() };
         Self { state: Mutex::new(state), deadline_moved: Notify::new(), counters, usage }
     }
 
@@ -103,9 +104,7 @@ impl Meeting {
     pub(super) fn open(&self) -> (LinkId, oneshot::Receiver<Verdict>) {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
-        // Accepted links have odd ids.
-        let id = LinkId(state.next_id);
-        state.next_id += 2;
+        let id = state.ids.allocate();
         let seat = Seat { words: Vec::new(), decision: None, verdict: sender };
         state.seats.insert(id, seat);
         self.apply(&mut state, Input::Opened(id));

@@ -1,26 +1,27 @@
+use wormhole_kit::LinkIds;
+
 use super::*;
 
 /// A client that counts to ten with the server's help: sends a number, waits for it to come back,
 /// sends the next; opens a new link whenever one is lost.
-#[derive(Default)]
 struct Counter {
     count: u8,
     link: Option<u64>,
-    next_link: u64,
+    ids: LinkIds,
     retry: Option<Instant>,
     outputs: Vec<Output<(), u8>>,
 }
 
 impl Counter {
     fn new() -> Self {
-        let mut counter = Self::default();
+        let ids = LinkIds::outgoing();
+        let mut counter = Self { count: 0, link: None, ids, retry: None, outputs: Vec::new() };
         counter.connect();
         counter
     }
 
     fn connect(&mut self) {
-        self.outputs.push(Output::Connect(LinkId(self.next_link), ()));
-        self.next_link += 2;
+        self.outputs.push(Output::Connect(self.ids.allocate(), ()));
     }
 }
 

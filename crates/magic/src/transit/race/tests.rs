@@ -1,6 +1,6 @@
 //! Races between two sides, and against time.
 
-use wormhole_kit::Secret;
+use wormhole_kit::{LinkIds, Secret};
 
 use super::*;
 use crate::transit::{Hint, Priority, RelayAddress, TcpHint};
@@ -320,11 +320,11 @@ fn a_stranger_is_dropped_and_the_race_goes_on() {
 fn many_strangers_do_not_keep_the_peer_out() {
     let now = now();
     let mut racer = race(settings(Role::Sender));
-    let mut link = INCOMING;
+    let mut ids = LinkIds::incoming();
     for _ in 0..1000 {
-        assert_eq!(racer.handle(now, Input::Opened(link)), Ok(()));
-        link.0 += 2;
+        assert_eq!(racer.handle(now, Input::Opened(ids.allocate())), Ok(()));
     }
+    let link = ids.allocate();
     assert!(racer.links.len() <= MAX_STRANGERS);
     assert_eq!(racer.handle(now, Input::Opened(link)), Ok(()));
     let hello = key().hello(Role::Receiver);
