@@ -28,7 +28,7 @@ pub(crate) use whisper::{
     RpcArgs, WatchArgs, WhisperArgs, WhisperCommand,
 };
 
-/// Send a text, a file, a directory or a stream to another computer, with a short code
+/// Send files, directories, texts and streams to another computer with a short code
 #[derive(Debug, Parser)]
 #[command(
     name = "wormhole",
@@ -90,7 +90,7 @@ fn hide(command: clap::Command, names: &[&str]) -> clap::Command {
 /// Options that may stand before or after the command.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct GlobalArgs {
-    /// Application id both sides must share
+    /// Application id, the same on both sides
     #[arg(long, value_name = "APPID", global = true, help_heading = GLOBAL)]
     pub(crate) appid: Option<String>,
     #[arg(
@@ -98,7 +98,7 @@ pub(crate) struct GlobalArgs {
         value_name = "URL",
         global = true,
         help_heading = GLOBAL,
-        help = "Mailbox server to meet on [env: WORMHOLE_RELAY_URL]"
+        help = "Mailbox server to use [env: WORMHOLE_RELAY_URL]"
     )]
     pub(crate) relay_url: Option<String>,
     #[arg(
@@ -106,10 +106,10 @@ pub(crate) struct GlobalArgs {
         value_name = "tcp:HOST:PORT",
         global = true,
         help_heading = GLOBAL,
-        help = "Transit relay for when there is no direct way [env: WORMHOLE_TRANSIT_HELPER]"
+        help = "Transit relay, used if no direct connection works [env: WORMHOLE_TRANSIT_HELPER]"
     )]
     pub(crate) transit_helper: Option<String>,
-    /// Configuration file to read instead of the usual one
+    /// Configuration file to use instead of the default one
     #[arg(long, value_name = "FILE", global = true, help_heading = GLOBAL)]
     pub(crate) config: Option<PathBuf>,
     /// Print one JSON event per line on standard output instead of messages
@@ -132,21 +132,21 @@ pub(crate) enum Command {
     /// Receive what `wormhole send` offers
     #[command(visible_aliases = ["rx", "recv"], alias = "recieve")]
     Receive(ReceiveArgs),
-    /// Pass an SSH public key to another computer
+    /// Send an SSH public key to another computer
     Ssh(SshArgs),
-    /// Post and read messages on a gossiping network, in the dark
+    /// Post and read messages through a network of Whisper nodes
     Whisper(WhisperArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
         shell: Shell,
     },
-    /// Print the manual page, or write one page per command into DIR
+    /// Print the manual page, or write one page per command to DIR
     Man {
         /// Directory for the pages
         dir: Option<PathBuf>,
     },
-    /// Check servers, network and versions, and send something to itself through them
+    /// Check the servers and the network, and run test transfers
     Doctor(DoctorArgs),
 }
 
@@ -164,14 +164,14 @@ const SERVERS: &[&str] = &["appid", "relay_url", "transit_helper"];
 const GLOBAL: &str = "Global options";
 
 const AFTER_HELP: &str = "\
-Both sides speak the same code, and nobody without it can read what is sent. The other side may be
+Both people use the same code, and nobody without the code can read the data. The other side can use
 this program or any other Magic-Wormhole client.
 
 Examples:
   wormhole send photo.jpg              prints a code such as 7-guitarist-revenge
   wormhole receive 7-guitarist-revenge
   wormhole send --text \"hello\"
-  tar c src | wormhole send -          and there: wormhole receive -o - CODE | tar x
+  tar c src | wormhole send -          on the other side: wormhole receive -o - CODE | tar x
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
-Options beat environment variables, which beat the configuration file.";
+Options override environment variables, which override the configuration file.";

@@ -63,7 +63,9 @@ pub(crate) fn read(input: CodeInput, start: &str) -> Typed {
                     return Typed::Line { line, used_tab, input };
                 };
                 screen::complain(
-                    &format!("the code must start with {claimed}-, which you completed already"),
+                    &format!(
+                        "the code must start with {claimed}-: you have already chosen this number"
+                    ),
                     None,
                 );
                 let start = format!("{claimed}-");

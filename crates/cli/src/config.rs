@@ -70,10 +70,12 @@ impl Config {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
             let reason = error.message().replace('\n', " ");
             Failure::new(format!("{}, line {line}: {reason}", path.display()))
-                .hint("docs/config.md lists the keys; each is named like its flag")
+                .hint("docs/config.md lists the keys; each has the name of its option")
         })?;
         if config.code_length.is_some_and(|words| !(1..=32).contains(&words)) {
-            return Err(Failure::new(format!("{}: code-length is 1 to 32", path.display())).into());
+            return Err(
+                Failure::new(format!("{}: code-length must be 1 to 32", path.display())).into()
+            );
         }
         let home = etcetera::home_dir().ok();
         config.download_dir =

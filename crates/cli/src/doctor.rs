@@ -98,7 +98,7 @@ impl Checkup<'_> {
         let file = config::usual_path();
         let found = file.as_ref().is_some_and(|file| file.is_file());
         let path = file.map(|file| printable::path(&file)).unwrap_or_default();
-        self.note("config", Ok(if found { path } else { format!("{path} (none)") }))
+        self.note("config", Ok(if found { path } else { format!("{path} (does not exist)") }))
     }
 
     /// Whether the mailbox server answers, and how it sees us.
@@ -118,7 +118,7 @@ impl Checkup<'_> {
     /// Whether the relay can be reached, and then whether it does its work.
     async fn relay(&mut self, mut settings: Settings, has_mailbox: bool) -> Result<()> {
         if settings.relays.is_empty() {
-            return self.skip("relay", "there is none (--transit-helper is empty)");
+            return self.skip("relay", "no relay is set (--transit-helper is empty)");
         }
         // Through Tor only the SDK goes.
         if settings.tor.is_none() {
@@ -209,9 +209,11 @@ fn hint<'a>(check: &str, advice: &'a str) -> &'a str {
     match check {
         _ if !advice.contains("wormhole doctor") => advice,
         "mailbox" => {
-            "is this computer online? try again later, or name another server with --relay-url"
+            "is this computer online? try again later, or use another server with --relay-url"
         }
-        "direct" => "a firewall on this computer may be in the way; a relay still helps",
+        "direct" => {
+            "a firewall on this computer may block connections; transfers can use a relay instead"
+        }
         "relay" => RELAY_HINT,
         _ => "try again later",
     }
@@ -223,7 +225,7 @@ fn addresses(welcome: Option<&Welcome>) -> String {
     let ours: Vec<IpAddr> =
         interfaces.iter().filter(|one| !one.is_loopback()).map(if_addrs::Interface::ip).collect();
     let list = ours.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let list = if list.is_empty() { "none but loopback".to_owned() } else { list };
+    let list = if list.is_empty() { "only loopback".to_owned() } else { list };
     let seen = welcome.and_then(|welcome| welcome.your_address.as_ref()).and_then(address);
     seen.map_or_else(|| list.clone(), |seen| format!("{list}; {}", meaning(seen, &ours)))
 }
@@ -231,9 +233,9 @@ fn addresses(welcome: Option<&Welcome>) -> String {
 /// What it means for others that the server sees us at `seen`.
 fn meaning(seen: IpAddr, ours: &[IpAddr]) -> String {
     let meaning = if seen.is_loopback() {
-        "it runs on this computer, which says nothing about others"
+        "the server is on this computer, so this does not show whether others can reach you"
     } else if !ours.contains(&seen) {
-        "you are behind NAT, where others can reach you only on a forwarded --listen-port"
+        "you are behind NAT: others can reach you only through a forwarded --listen-port"
     } else if is_local(seen) {
         "you can be reached directly from its network"
     } else {
@@ -284,10 +286,10 @@ const SAMPLE: u64 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why nothing is transferred.
-const NEEDS_MAILBOX: &str = "needs the mailbox server";
+const NEEDS_MAILBOX: &str = "it needs the mailbox server";
 
 /// What to do about a relay.
-const RELAY_HINT: &str = "is that relay up? --transit-helper names another";
+const RELAY_HINT: &str = "is the relay running? --transit-helper sets another relay";
 
 #[cfg(test)]
 mod tests {

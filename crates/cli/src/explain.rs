@@ -41,8 +41,8 @@ pub(crate) fn output(error: &io::Error) -> Failure {
 pub(crate) fn changed(files: &[Unsendable], screen: &Screen) -> Result<()> {
     let name = |file: &Unsendable| {
         let outcome = match file.why {
-            UnsendableReason::Grew => "only the bytes that were offered have arrived",
-            UnsendableReason::Replaced => "the file that was offered has arrived",
+            UnsendableReason::Grew => "only the offered bytes have arrived",
+            UnsendableReason::Replaced => "the offered file has arrived",
             UnsendableReason::ContainsItself
             | UnsendableReason::NoName
             | UnsendableReason::NotAFile
@@ -52,20 +52,20 @@ pub(crate) fn changed(files: &[Unsendable], screen: &Screen) -> Result<()> {
             | UnsendableReason::System(_)
             | UnsendableReason::TooLong
             | UnsendableReason::UnknownSize => "it was left out",
-            _ => "it did not arrive as it is here",
+            _ => "it arrived with other contents",
         };
         format!("'{}': {}; {outcome}", printable::path(&file.path), file.why)
     };
     let Some(first) = files.first().map(name) else { return Ok(()) };
     if files.len() == 1 {
         return Err(Failure::new(format!("a file changed while it was sent: {first}"))
-            .hint("send it again once nothing writes to it")
+            .hint("send it again when no program is changing it")
             .into());
     }
     list(files.iter().map(name), screen);
     let count = files.len();
     Err(Failure::new(format!("{count} files changed while they were sent, such as {first}"))
-        .hint("send them again once nothing writes to them")
+        .hint("send them again when no program is changing them")
         .into())
 }
 
@@ -80,9 +80,11 @@ pub(crate) fn omitted(files: &[ZipPath], unnamed: u64, screen: &Screen) -> Resul
         more => format!(" and {more} more"),
     };
     list(files.iter().map(|file| format!("not received: '{file}'")), screen);
-    Err(Failure::new(format!("the sender could not read '{first}'{rest}; the others are here"))
-        .hint("ask the sender to send it again when no program is changing it")
-        .into())
+    Err(Failure::new(format!(
+        "the sender could not read '{first}'{rest}; the other files have arrived"
+    ))
+    .hint("ask the sender to send it again when no program is changing it")
+    .into())
 }
 
 /// Says what there is, and how much more.
@@ -117,33 +119,33 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
             units::size(*needed),
             units::size(*available)
         ))
-        .hint("make room, or put it elsewhere with -o"),
+        .hint("free some space, or choose another place with -o"),
         Error::NothingToSend => Failure::usage("nothing to send"),
         Error::PeerRefused(reason) => {
             Failure::new(format!("the other side says: {}", printable::line(reason)))
         }
         Error::PeerMisbehaved(PeerMisbehaved::Negotiation(
             fault @ (NegotiationFault::BothSend | NegotiationFault::BothReceive),
-        )) => Failure::new(fault.to_string()).hint("one sends, the other one receives"),
+        )) => Failure::new(fault.to_string()).hint("one side must use `wormhole send`, the other side `wormhole receive`"),
         Error::Rejected => Failure::new("transfer rejected"),
         Error::Spool { folder, why } => {
             let folder = printable::path(folder);
-            Failure::new(format!("cannot keep standard input in '{folder}': {why}"))
-                .hint("make room there, or name another folder with TMPDIR")
+            Failure::new(format!("cannot store standard input in '{folder}': {why}"))
+                .hint("free some space there, or choose another folder with TMPDIR")
         }
         Error::TextTooLong { .. } => Failure::new(error.to_string())
             .hint("send it as a file: `wormhole send -` reads any length"),
         Error::TooManyEntries(most) => {
             Failure::new(format!("the offered folder has more than {most} files and folders"))
-                .hint("take it anyway with --max-entries NUMBER")
+                .hint("use --max-entries NUMBER to receive it anyway")
         }
         Error::TooManyFolders(most) => Failure::new(format!(
             "the offered folder has more than {most} folders and empty files, more than its size and its other files justify"
         ))
-        .hint("take it anyway with --max-entries NUMBER"),
+        .hint("use --max-entries NUMBER to receive it anyway"),
         Error::Unsendable(unsendable) => cannot_send(unsendable),
         Error::VerifierRejected => Failure::new("the verifiers differ: transfer abandoned")
-            .hint("somebody may sit between you; try again with a longer code (-c 4)"),
+            .hint("an attacker may be between you and the other side; try again with a longer code (-c 4)"),
         // A path of our own may be long, and the reason is behind it.
         Error::WriteFailed { why, .. } => {
             let failure = Failure::new(printable::text(&error.to_string()));
@@ -175,12 +177,12 @@ pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
         )
         .hint("start again with `wormhole send` and tell the other side the new code"),
         code::Error::WrongCode => Failure::new(
-            "key confirmation failed: either side typed the code wrong, or somebody guessed it wrong",
+            "key confirmation failed: one side mistyped the code, or an attacker guessed a wrong code",
         )
         .hint("a code works once: start again with `wormhole send`"),
         code::Error::ServerRefused(text) if text.as_str() == CROWDED => {
-            Failure::new("two others are using this code already")
-                .hint("codes are for two, and work once: ask for a new one")
+            Failure::new("two other sides already use this code")
+                .hint("a code is for two sides, and works once: ask for a new code")
         }
         code::Error::ApiMisuse(_)
         | code::Error::Closed
@@ -211,11 +213,11 @@ fn unreachable(why: &LinkFailure, server: &str) -> String {
         LinkFailure::NotAWebSocket(429) => "try again in a minute",
         LinkFailure::NotAWebSocket(502..=504) => "try again later",
         LinkFailure::Tls(TlsFailure::Untrusted) => {
-            "if the server has a certificate of a private CA, name the CA's certificate in the \
-             environment variable SSL_CERT_FILE"
+            "if the server uses a private certificate authority, set SSL_CERT_FILE to the \
+             certificate of that authority"
         }
         LinkFailure::NameNotFound(_) => {
-            "is this computer online, and the name in --relay-url right?"
+            "is this computer online, and is the name in --relay-url right?"
         }
         LinkFailure::Tls(TlsFailure::Expired) => "is this computer's clock right?",
         LinkFailure::Tls(TlsFailure::NoRoots) => "install your system's CA certificates",
@@ -230,7 +232,7 @@ fn unreachable(why: &LinkFailure, server: &str) -> String {
         | LinkFailure::TimedOut
         | LinkFailure::Tls(_)
         | _ => {
-            "try again later, or name another server with --relay-url; `wormhole doctor` says more"
+            "try again later, or use another server with --relay-url; `wormhole doctor` shows details"
         }
     };
     hint.to_owned()
@@ -244,19 +246,19 @@ fn cannot_send(unsendable: &Unsendable) -> Failure {
             Failure::new(format!("cannot send '{path}': there is no such file or directory"))
         }
         UnsendableReason::NotAFile => {
-            failure.hint("`wormhole send - < PATH` sends what can be read from a pipe or a device")
+            failure.hint("`wormhole send - < PATH` sends the data of a pipe or a device")
         }
         UnsendableReason::NotUnicode => {
             failure.hint("rename it, or give it a name: `wormhole send - --name NAME < FILE`")
         }
-        UnsendableReason::SameName => failure.hint("send the directory that holds both"),
+        UnsendableReason::SameName => failure.hint("send the directory that contains both"),
         UnsendableReason::System(_) => {
-            failure.hint("--ignore-unsendable-files leaves out what cannot be read")
+            failure.hint("--ignore-unsendable-files leaves out files that cannot be read")
         }
         UnsendableReason::UnknownSize => failure
-            .hint("`wormhole send - --name NAME < PATH` sends what is in it when it is read"),
+            .hint("`wormhole send - --name NAME < PATH` sends the contents at the time of reading"),
         UnsendableReason::Grew => failure.hint(
-            "`wormhole send - --name NAME < PATH` sends what is in it when it is read; in a folder, \
+            "`wormhole send - --name NAME < PATH` sends the contents at the time of reading; in a folder, \
              --ignore-unsendable-files sends the other files",
         ),
         UnsendableReason::Shrank => {
@@ -280,19 +282,19 @@ const CROWDED: &str = "crowded";
 const fn unconnected(error: &transit::Error) -> &'static str {
     match error {
         transit::Error::NotConnected { race: RaceError::NoWay, .. } => {
-            "--relay-only, --no-relay and --no-listen of the two sides leave no way: use fewer"
+            "--relay-only, --no-relay and --no-listen of both sides exclude every connection: use fewer"
         }
         transit::Error::NotConnected { last: Some((_, LinkFailure::PrivateAddress)), .. } => {
-            "if you trust the relay of the other side, name it yourself with --transit-helper"
+            "if you trust the relay of the other side, add it with --transit-helper"
         }
         transit::Error::NotConnected { relay: Some(_), .. } => {
-            "is that relay up, and reachable from both sides? `wormhole doctor` checks it from this \
-             one, --transit-helper names another"
+            "is the relay running, and reachable from both sides? `wormhole doctor` checks it from \
+             here; --transit-helper sets another relay"
         }
         transit::Error::Lost(_)
         | transit::Error::NotConnected { .. }
         | transit::Error::PortTaken { .. }
-        | _ => "without --no-relay a relay can help; `wormhole doctor` says what can be reached",
+        | _ => "without --no-relay, a relay can help; `wormhole doctor` shows what can be reached",
     }
 }
 
@@ -304,6 +306,6 @@ mod tests {
     fn a_third_person_is_told_that_the_code_is_taken() {
         let refused = code::Error::ServerRefused(code::ServerText::new("crowded"));
         let failure = rendezvous(&refused, "ws://h/v1").to_string();
-        assert!(failure.contains("two others are using this code already"), "{failure}");
+        assert!(failure.contains("two other sides already use this code"), "{failure}");
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn manual(directory: Option<&Path>) -> Result<()> {
         .with_context(|| format!("cannot write pages into {}", directory.display()))?;
     let place = printable::path(directory);
     screen::print(format!("Wrote {} manual pages into {place}\n", count(&pages())).as_bytes())
-        .context("cannot say so")
+        .context("cannot write to standard output")
 }
 
 /// What has a page: every command but `help`.

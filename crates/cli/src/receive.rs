@@ -82,7 +82,7 @@ async fn follow(
                 if verify {
                     talk.desk.screen.say(&format!("Verifier {verifier}."));
                 }
-                talk.remark_while_peer_is_silent("Waiting for the sender to say what it offers..");
+                talk.remark_while_peer_is_silent("Waiting for the sender's offer..");
             }
             Event::Offer(offer) => {
                 talk.forget_remark();
@@ -227,7 +227,7 @@ impl Taker {
     async fn judge(&self, talk: &mut Talk<'_>, offer: &Offer) -> Result<Verdict> {
         if self.only_text {
             let failure = Failure::new("the sender offers a file, not a text");
-            return Ok(Verdict::Refuse(failure.hint("receive without --only-text to take it")));
+            return Ok(Verdict::Refuse(failure.hint("receive without --only-text to accept it")));
         }
         let taker = self.with_name_for(offer, &talk.desk.screen);
         let destination = taker.destination(taker.on_exists_later());
@@ -250,8 +250,8 @@ impl Taker {
         {
             let safe = name.to_safe_name();
             screen.say(&format!(
-                "The sender's name '{name}' is not allowed on this system ({why}): \
-                 saving it as '{safe}'."
+                "The name '{name}' is not allowed on this system ({why}): saving the data as \
+                 '{safe}'."
             ));
             taker.output = Output::Named(folder.join(&*safe));
         }
@@ -292,7 +292,7 @@ impl Taker {
                 self.confirm(talk, self.destination(transfer::OnExists::Overwrite)).await
             }
             OnExists::Rename => {
-                talk.desk.screen.say("The name is taken: the new one will get a number.");
+                talk.desk.screen.say("The name exists: the new file gets a number.");
                 self.confirm(talk, self.destination(transfer::OnExists::KeepBoth)).await
             }
             OnExists::Overwrite | OnExists::Refuse => {
@@ -362,8 +362,8 @@ fn introduce(offer: &Offer, target: Option<&Path>, screen: &Screen) {
 }
 
 fn nobody_answers() -> Failure {
-    Failure::new("transfer rejected: standard input has ended and nobody answers")
-        .hint("--accept-file takes files without asking")
+    Failure::new("transfer rejected: standard input has ended, so nobody answers")
+        .hint("--accept-file accepts files without asking")
 }
 
 /// What the sender is told, in the words that every client uses.

@@ -116,7 +116,7 @@ impl Screen {
             bar.set_message(described);
             bar.set_position(done);
         } else if is_stalled && total.is_some() && !self.told_stalled {
-            self.say("The connection is stalled: nothing has moved for 5 s. Waiting for it..");
+            self.say("The connection is stalled: no data for 5 s. Still waiting..");
         }
         self.told_stalled = is_stalled;
     }

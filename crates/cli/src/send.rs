@@ -81,8 +81,8 @@ async fn outgoing(what: What, desk: &mut Desk) -> Result<Outgoing> {
             }
             if let Some(trouble) = temporary_trouble(stdin::length()) {
                 desk.screen.say(&format!(
-                    "Note: {trouble}. Only a receiver with this program can take the stream without \
-                     a temporary file here; TMPDIR chooses another place for it."
+                    "Note: {trouble}. Only a receiver with this program can receive the stream \
+                     without a temporary file here; TMPDIR sets another folder for the file."
                 ));
             }
             Outgoing::Stream { name, reader: Box::new(io::stdin()) }

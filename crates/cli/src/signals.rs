@@ -34,7 +34,7 @@ impl Signal {
     pub(crate) const fn sentence(self) -> &'static str {
         match self {
             #[cfg(unix)]
-            Self::Hangup => "stopped: the terminal is gone",
+            Self::Hangup => "stopped: the terminal was closed",
             Self::Interrupt => "interrupted",
             #[cfg(unix)]
             Self::Terminate => "terminated",

@@ -87,13 +87,13 @@ async fn take_key(
             transfer.reject("a public key was expected");
         }
     }
-    added.ok_or_else(|| Failure::new("no key arrived").into())
+    added.ok_or_else(|| Failure::new("no key was received").into())
 }
 
 /// Adds the key that was sent, for good.
 fn add(keys: &AuthorizedKeys, line: &str) -> Result<(PublicKey, Added)> {
     let key = PublicKey::parse(line)
-        .map_err(|why| Failure::new(format!("what arrived is not a public key: {why}")))?;
+        .map_err(|why| Failure::new(format!("the received text is not a public key: {why}")))?;
     keys.add(&key).map(|added| (key, added))
 }
 

@@ -30,8 +30,8 @@ pub(crate) fn tell(event: Event, talk: &mut Talk<'_>) -> Option<Event> {
         }
         Event::ServerFound => talk.desk.screen.say("The mailbox server is back."),
         Event::PortTaken { port, kind } => talk.desk.screen.say(&format!(
-            "Note: cannot listen on port {port} ({kind}); going on without it: the other side cannot \
-             connect to this one directly."
+            "Note: cannot listen on port {port} ({kind}). The transfer continues, but the other side \
+             cannot connect directly to this one."
         )),
         Event::KeyEstablished => {
             talk.remark_while_peer_is_silent("Key established, waiting for confirmation...");

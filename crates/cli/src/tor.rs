@@ -72,4 +72,5 @@ impl WhichTor {
     }
 }
 
-const HINT: &str = "start Tor first, or use --launch-tor, or --tor-control-port to say where it is";
+const HINT: &str =
+    "start Tor first, use --launch-tor, or set the address of Tor with --tor-control-port";

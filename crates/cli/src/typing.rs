@@ -92,7 +92,7 @@ fn parse(line: &str) -> Result<Code, Failure> {
     let uri = code_or_link(line)?;
     match uri.rendezvous {
         None => Ok(uri.code),
-        Some(_) => Err(Failure::new("this link leads to another mailbox server")
+        Some(_) => Err(Failure::new("this link names another mailbox server")
             .hint("start again with `wormhole receive LINK`")),
     }
 }
@@ -167,6 +167,6 @@ mod tests {
     #[test]
     fn a_link_to_another_server_comes_too_late() {
         let refused = parse("wormhole-transfer:4-x?rendezvous=ws%3A%2F%2Fh").unwrap_err();
-        assert_eq!(refused.to_string(), "this link leads to another mailbox server");
+        assert_eq!(refused.to_string(), "this link names another mailbox server");
     }
 }

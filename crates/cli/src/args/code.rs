@@ -3,19 +3,19 @@
 /// How the code is made and checked, and how much is shown.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct CodeArgs {
-    /// Use no code at all: whoever asks first gets it
+    /// Use no code: the other side can be anyone
     #[arg(short = '0')]
     pub(crate) zero_mode: bool,
     /// Number of words in the code
     #[arg(short, long, value_name = "NUMWORDS", value_parser = super::words)]
     pub(crate) code_length: Option<u8>,
-    /// Show a verification string, and wait for approval
+    /// Compare a verification string with the other side
     #[arg(short, long)]
     pub(crate) verify: bool,
     /// Show no progress bar
     #[arg(long)]
     pub(crate) hide_progress: bool,
-    /// Trace what happens, without secrets; all of it, or some of B,N,M,S,O,K,SK,R,RC,L,C,T
+    /// Print a trace without secrets, of everything or some of B,N,M,S,O,K,SK,R,RC,L,C,T
     #[arg(
         long,
         value_name = "MACHINES",

@@ -6,16 +6,16 @@ pub(crate) struct ConnectionArgs {
     /// Accept connections from the other side (the default)
     #[arg(long, overrides_with = "no_listen", help_heading = CONNECTION)]
     pub(crate) listen: bool,
-    /// Do not open a listening socket
+    /// Do not accept connections from the other side
     #[arg(long, overrides_with = "listen", help_heading = CONNECTION)]
     pub(crate) no_listen: bool,
-    /// Listen on this port, e.g. one that a firewall lets through
+    /// Port to listen on, for example one that the firewall allows
     #[arg(long, value_name = "PORT", conflicts_with = "no_listen", help_heading = CONNECTION)]
     pub(crate) listen_port: Option<u16>,
-    /// Connect directly or not at all
+    /// Connect only directly
     #[arg(long, conflicts_with = "relay_only", help_heading = CONNECTION)]
     pub(crate) no_relay: bool,
-    /// Connect through the relay only, and tell the other side no address
+    /// Connect only through the relay, and hide your address from the other side
     #[arg(long, conflicts_with = "listen_port", help_heading = CONNECTION)]
     pub(crate) relay_only: bool,
     #[command(flatten)]

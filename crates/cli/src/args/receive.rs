@@ -12,28 +12,28 @@ use super::{CodeArgs, ConnectionArgs};
 #[command(
     override_usage = "wormhole receive [OPTIONS] [CODE]",
     after_help = "\
-Without CODE it is asked for, with completion on Tab. When a name is taken, a person is asked what
-to do and a script is refused, unless --on-exists says otherwise; -o FILE replaces FILE."
+Without CODE, wormhole asks for it; Tab completes it. If the name exists, wormhole asks what to do,
+or refuses if standard input is not a terminal. --on-exists changes this. -o FILE replaces FILE."
 )]
 pub(crate) struct ReceiveArgs {
     /// The code, or a wormhole-transfer: link
     #[arg(value_name = "CODE", conflicts_with_all = ["allocate", "zero_mode"])]
     pub(crate) code: Vec<String>,
-    /// Refuse files, accept only text
+    /// Accept only texts, and refuse files
     #[arg(short = 't', long)]
     pub(crate) only_text: bool,
     #[arg(long, help = "Accept files without asking [env: WORMHOLE_ACCEPT_FILE]")]
     pub(crate) accept_file: bool,
-    /// Where to put it: a new name, an existing directory, or - for standard output
+    /// Where to write: a new name, an existing directory, or - for standard output
     #[arg(short, long, value_name = "FILENAME|DIRNAME")]
     pub(crate) output_file: Option<PathBuf>,
-    /// What to do when the name is taken
+    /// What to do if the name exists
     #[arg(long, value_name = "ACTION")]
     pub(crate) on_exists: Option<OnExists>,
     /// Maximum number of files and folders in a received folder [default: 1000000]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_entries: Option<u64>,
-    /// Make a code here for the sender to type, instead of asking for one
+    /// Make a code for the sender, instead of asking for one
     #[arg(short, long)]
     pub(crate) allocate: bool,
     #[command(flatten)]

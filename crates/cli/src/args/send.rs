@@ -10,8 +10,8 @@ use super::{CodeArgs, ConnectionArgs};
 #[command(
     override_usage = "wormhole send [OPTIONS] [WHAT]...",
     after_help = "\
-Several paths arrive as one directory; - sends what comes through a pipe, of any length. Without
---qr and --no-qr the QR code is shown on a terminal that has room for it."
+Several paths arrive as one directory. - sends standard input, of any length. Without --qr and
+--no-qr, a QR code is shown if the terminal has room for it."
 )]
 pub(crate) struct SendArgs {
     /// Files or directories to send, or - for standard input
@@ -23,16 +23,16 @@ pub(crate) struct SendArgs {
     /// Code to use instead of a new one, such as 4-our-own-words
     #[arg(long, value_name = "CODE", conflicts_with = "zero_mode")]
     pub(crate) code: Option<String>,
-    /// File name to offer for standard input
+    /// File name for standard input
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Leave out files that cannot be read, instead of giving up
+    /// Leave out files that cannot be read, instead of failing
     #[arg(long)]
     pub(crate) ignore_unsendable_files: bool,
     #[arg(
         long,
         overrides_with = "no_qr",
-        help = "Show the code as a QR code too [env: WORMHOLE_QR]"
+        help = "Also show the code as a QR code [env: WORMHOLE_QR]"
     )]
     pub(crate) qr: bool,
     /// Show no QR code

@@ -16,9 +16,9 @@ pub(crate) struct SshArgs {
 /// Which side of the exchange this is.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SshCommand {
-    /// Let someone log in here with their public key
+    /// Let another person log in here with their public key
     Invite(InviteArgs),
-    /// Send your public key to whoever invited you
+    /// Send your public key to the person who invited you
     Accept(AcceptArgs),
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct InviteArgs {
     /// Number of words in the code
     #[arg(short, long, value_name = "NUMWORDS", value_parser = super::words)]
     pub(crate) code_length: Option<u8>,
-    /// Let them log in as USER instead of you
+    /// User account for the other person, instead of yours
     #[arg(short, long, value_name = "USER")]
     pub(crate) user: Option<String>,
     #[command(flatten)]

@@ -70,7 +70,7 @@ fn check_directory(directory: &Path) -> Result<(), Failure> {
     }
     try_to_create_in(directory).map_err(|error| {
         Failure::new(format!("cannot write into the directory '{shown}': {}", words(&error)))
-            .hint("choose another with -o, or receive a text alone with --only-text")
+            .hint("choose another with -o, or receive only a text with --only-text")
     })
 }
 

@@ -49,7 +49,7 @@ impl ReceiveRequest {
         settings.max_entries = args.max_entries.or(config.max_entries);
         let output = Output::new(args.output_file.as_deref(), config);
         if output == Output::Stdout && global.json {
-            return Err(Failure::usage("--json and -o - both want standard output").into());
+            return Err(Failure::usage("--json and -o - cannot both use standard output").into());
         }
         // A text may come, whatever else was said.
         check_stdout()?;

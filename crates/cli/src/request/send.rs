@@ -90,7 +90,7 @@ impl What {
         if let (Some(_), Some(path)) = (&args.text, args.what.first()) {
             let path = printable::path(path);
             return Err(Failure::usage(format!("--text and '{path}' cannot be sent together"))
-                .hint("send the text as a file, or one after the other")
+                .hint("send them one after the other, or put the text into a file")
                 .into());
         }
         if let Some(name) = &args.name

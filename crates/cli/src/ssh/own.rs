@@ -24,7 +24,7 @@ pub(crate) async fn choose(place: Option<&Path>, desk: &mut Desk) -> Result<Publ
     };
     if named && !place.exists() {
         let place = printable::path(&place);
-        return Err(Failure::usage(format!("--key-file: there is no '{place}'")).into());
+        return Err(Failure::usage(format!("--key-file: '{place}' does not exist")).into());
     }
     let file = if place.is_dir() { pick(&place, desk).await? } else { place };
     let shown = printable::path(&file);
@@ -41,7 +41,7 @@ async fn pick(directory: &Path, desk: &mut Desk) -> Result<PathBuf> {
     let mut keys = public_keys(directory).map_err(|error| {
         let place = printable::path(directory);
         Failure::new(format!("cannot read {place}: {}", printable::line(&error.to_string())))
-            .hint("make a key with `ssh-keygen -t ed25519`, or name a file with -F")
+            .hint("make a key with `ssh-keygen -t ed25519`, or set a file with -F")
     })?;
     if keys.len() > 1 {
         let index = ask_which(&keys, desk).await?;
@@ -49,7 +49,7 @@ async fn pick(directory: &Path, desk: &mut Desk) -> Result<PathBuf> {
     }
     keys.pop().ok_or_else(|| {
         Failure::new(format!("no public keys in '{}'", printable::path(directory)))
-            .hint("make one with `ssh-keygen -t ed25519`, or name a file with -F")
+            .hint("make one with `ssh-keygen -t ed25519`, or set a file with -F")
             .into()
     })
 }
@@ -74,7 +74,7 @@ async fn ask_which(keys: &[PathBuf], desk: &mut Desk) -> Result<usize> {
         let answer = desk
             .ask(&question)
             .await?
-            .ok_or_else(|| Failure::new("no key was chosen").hint("name a file with -F"))?;
+            .ok_or_else(|| Failure::new("no key was chosen").hint("set a file with -F"))?;
         match answer.trim().parse::<usize>() {
             Ok(index) if index < keys.len() => return Ok(index),
             _ => {}

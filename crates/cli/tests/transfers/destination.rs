@@ -64,7 +64,7 @@ fn a_name_that_cannot_be_is_replaced_by_a_safe_one_and_that_is_said() {
             received.stderr.lines().filter(|line| line.contains("is not allowed on this system"));
         let said: Vec<_> = said.collect();
         assert!(
-            said.len() == 1 && said[0].ends_with(&format!("saving it as '{safe}'.")),
+            said.len() == 1 && said[0].ends_with(&format!("saving the data as '{safe}'.")),
             "{said:?}"
         );
         assert_eq!(world.read(&format!("receiver/{safe}")), b"piped");
@@ -78,7 +78,7 @@ fn a_safe_name_is_offered_before_anything_is_accepted() {
     let world = World::new();
     let sender = offer_stream(&world, "a/b", "5-purple-sausages");
     let mut receiver = world.receive(&["5-purple-sausages"]);
-    receiver.wait_for_prompt("saving it as 'a_b'.");
+    receiver.wait_for_prompt("saving the data as 'a_b'.");
     receiver.wait_for_prompt("Receiving stream into: 'a_b'\nok? (Y/n): ");
     receiver.type_in("n\n");
     receiver.end().failed(1, "transfer rejected");

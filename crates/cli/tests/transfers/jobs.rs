@@ -93,7 +93,7 @@ fn signals_end_a_code_prompt_and_give_the_terminal_back() {
     for (signal, said, status) in [
         ("INT", "interrupted", 130),
         ("TERM", "terminated", 143),
-        ("HUP", "stopped: the terminal is gone", 129),
+        ("HUP", "stopped: the terminal was closed", 129),
     ] {
         let mut shell = shell(&world);
         shell.type_in("(echo pid=$BASHPID=; exec wormhole receive)\r");

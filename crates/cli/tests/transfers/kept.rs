@@ -164,15 +164,12 @@ fn files_that_change_on_the_way_are_named_and_the_others_arrive() {
     world.write("sender/d/grows", vec![1; 100_001]);
     world.write("sender/d/shrinks", "x");
     let received = world.receive(&["--accept-file", &code]).end();
-    received.failed(1, "the sender could not read 'shrinks'; the others are here");
+    received.failed(1, "the sender could not read 'shrinks'; the other files have arrived");
     let sent = sender.end();
     sent.failed(1, "2 files changed while they were sent");
     let (grows, shrinks) = (Path::new("d").join("grows"), Path::new("d").join("shrinks"));
     for line in [
-        format!(
-            "'{}': it grew while it was being sent; only the bytes that were offered",
-            grows.display()
-        ),
+        format!("'{}': it grew while it was being sent; only the offered bytes", grows.display()),
         format!("'{}': it shrank while it was being sent; it was left out", shrinks.display()),
     ] {
         assert!(sent.stderr.contains(&line), "{line} is not in {sent}");

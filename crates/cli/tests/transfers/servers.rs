@@ -45,7 +45,11 @@ fn a_private_certificate_authority_is_refused_until_it_is_named() {
     let url = world.mailbox_url();
     assert!(url.starts_with("wss://"), "{url}");
     let refused = send_through(&world, url).end();
-    expect(&refused, "the server's certificate is not trusted", "if the server has a certificate");
+    expect(
+        &refused,
+        "the server's certificate is not trusted",
+        "if the server uses a private certificate authority",
+    );
     assert!(refused.stderr.contains("SSL_CERT_FILE"), "{refused}");
     let trusting = |place: &str, arguments: &[&str]| {
         let mut command = world.command(place, arguments);

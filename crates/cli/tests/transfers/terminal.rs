@@ -60,7 +60,7 @@ fn a_claimed_nameplate_has_to_be_finished() {
     receiver.wait_for_prompt("4-armistice-");
     receiver.type_in("\x155-other\r");
     receiver.wait_for_prompt(
-        "wormhole: error: the code must start with 4-, which you completed already",
+        "wormhole: error: the code must start with 4-: you have already chosen this number",
     );
     receiver.type_in("armistice-baboon\r");
     let received = receiver.end();

@@ -48,7 +48,7 @@ fn an_unreachable_relay_is_one_sentence_and_a_hint() {
     // Whoever notices first tells the other one.
     let explains = |stderr: &str| {
         stderr.contains("(the relay tcp:127.0.0.1:9: connection refused)")
-            && stderr.contains("wormhole: hint: is that relay up")
+            && stderr.contains("wormhole: hint: is the relay running")
     };
     let is_told = |stderr: &str| stderr.contains("is the relay up?");
     let (sent, received) = (&sent.stderr, &received.stderr);

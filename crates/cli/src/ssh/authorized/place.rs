@@ -110,7 +110,7 @@ impl Home {
         if metadata.is_file() && (is_theirs || !self.is_foreign) {
             Ok(())
         } else {
-            Err(io::Error::other("it is not a file of that user alone"))
+            Err(io::Error::other("it is not a regular file that belongs only to that user"))
         }
     }
 
