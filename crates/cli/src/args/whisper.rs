@@ -20,28 +20,28 @@ pub(crate) struct WhisperArgs {
 /// What to do with Whisper.
 #[derive(Debug, Subcommand)]
 pub(crate) enum WhisperCommand {
-    /// Make a key pair of your own
+    /// Make a key pair
     Keygen(KeygenArgs),
     /// List your keys
     Keys,
     /// Post a message to a topic
     Post(PostArgs),
-    /// Print the messages of a topic as they come
+    /// Print the messages of a topic as they arrive
     Watch(WatchArgs),
-    /// Talk with everyone who has the password of a topic
+    /// Chat with everyone who has the password of a topic
     Chat(ChatArgs),
-    /// Be a node of the network
+    /// Run a node
     Node(NodeArgs),
     /// List the peers of a node
     Peers(PeersArgs),
-    /// Fetch what was posted while you were away, from a node that archives
+    /// Fetch messages that you missed from a node with an archive
     Archive(ArchiveArgs),
 }
 
 /// Options of `whisper keygen`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeygenArgs {
-    /// What to call the key
+    /// Name of the key
     #[arg(value_name = "NAME", default_value = "default")]
     pub(crate) name: String,
 }
@@ -55,20 +55,20 @@ pub(crate) struct PostArgs {
     pub(crate) topic: String,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
-    /// Seal it for the holder of this public key instead
+    /// Encrypt for the owner of this public key instead
     #[arg(long, value_name = "PUBKEY", conflicts_with_all = ["password", "password_file"])]
     pub(crate) to: Option<String>,
-    /// Make it as long as one that is sealed with a password, so that nobody can tell which it is
+    /// Make it as long as a message for a password, so that nobody can see which kind it is
     #[arg(long, requires = "to")]
     pub(crate) uniform: bool,
     #[command(flatten)]
     pub(crate) mark: MarkArgs,
-    /// Wait until another node has received it; fail if it expires before
+    /// Wait until another node has received it; fail if it expires first
     #[arg(long)]
     pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) rpc: RpcArgs,
-    /// What to say, or - for standard input
+    /// Text of the message, or - for standard input
     #[arg(value_name = "TEXT|-", allow_hyphen_values = true)]
     pub(crate) text: String,
 }
@@ -76,14 +76,14 @@ pub(crate) struct PostArgs {
 /// How a message of our own is made.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct MarkArgs {
-    /// Sign with this key of yours: its name, or a path to it
+    /// Sign with this key of yours: its name, or its path
     #[arg(long, value_name = "KEY")]
     pub(crate) sign: Option<String>,
-    /// How long it lives
+    /// Lifetime of the message
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TTL,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ttl: u32,
-    /// Proof of work to do for it [default: what the node and most of its peers ask for, at least 0.2]
+    /// Proof of work [default: what the node and most of its peers require, at least 0.2]
     #[arg(long, value_name = "WORK")]
     pub(crate) pow: Option<f64>,
 }
@@ -94,7 +94,7 @@ pub(crate) struct MarkArgs {
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
-    /// Stop after so many messages
+    /// Stop after COUNT messages
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) count: Option<u64>,
     #[command(flatten)]
@@ -109,10 +109,10 @@ pub(crate) struct ReadingArgs {
     pub(crate) topic: String,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
-    /// Open what is sealed for this key of yours instead: its name, or a path to it
+    /// Decrypt messages for this key of yours instead: its name, or its path
     #[arg(short, long, value_name = "KEY", conflicts_with_all = ["password", "password_file"])]
     pub(crate) key: Option<String>,
-    /// Only what the holder of this public key has signed
+    /// Only messages that the owner of this public key has signed
     #[arg(long, value_name = "PUBKEY")]
     pub(crate) from: Option<String>,
 }
@@ -136,8 +136,8 @@ pub(crate) struct ChatArgs {
 /// environment, or asked for.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct PasswordArgs {
-    /// Password shared by all who read it; others on this computer can see it in the list of
-    /// processes, unlike `WORMHOLE_WHISPER_PASSWORD`
+    /// Password that all readers share; other users of this computer can see it in the list of
+    /// processes, but not in `WORMHOLE_WHISPER_PASSWORD`
     #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_file")]
     pub(crate) password: Option<String>,
     /// File whose first line is the password
@@ -156,10 +156,10 @@ pub(crate) struct RpcArgs {
                 [default: http://127.0.0.1:8545]"
     )]
     pub(crate) rpc: Option<String>,
-    /// File whose first line is the token that the node wants to see
+    /// File whose first line is the token for the node
     #[arg(long, value_name = "FILE", help_heading = NODE)]
     pub(crate) token_file: Option<PathBuf>,
-    /// Let keys travel to another computer without TLS
+    /// Allow to send keys to another computer without TLS
     #[arg(long, help_heading = NODE)]
     pub(crate) allow_plain: bool,
 }
@@ -174,34 +174,34 @@ pub(crate) struct PeersArgs {
 /// Options of `whisper node`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NodeArgs {
-    /// Address to listen on for peers [default: 127.0.0.1:30303, or another port if that is taken]
+    /// Address to listen on for peers [default: 127.0.0.1:30303, or another port if that is in use]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Address at which others reach this computer, where a router stands between
+    /// Address at which others can reach this computer, if it is behind a router
     #[arg(long, value_name = "IP")]
     pub(crate) advertise: Option<IpAddr>,
-    /// Look for peers
+    /// Search for peers
     #[arg(long)]
     pub(crate) discovery: bool,
-    /// Node at which the search for peers begins
+    /// Node to begin the search for peers with
     #[arg(long, value_name = "ENODE")]
     pub(crate) bootnode: Vec<String>,
     /// Node to stay connected with
     #[arg(long, value_name = "ENODE")]
     pub(crate) peer: Vec<String>,
-    /// Most peers at the same time
+    /// Maximum number of peers
     #[arg(long, value_name = "COUNT", default_value_t = Settings::DEFAULT_MAX_PEERS)]
     pub(crate) max_peers: usize,
-    /// Proof of work to ask of envelopes
+    /// Proof of work that messages must have
     #[arg(long, value_name = "WORK", default_value_t = Work::DEFAULT_MINIMUM.as_f64())]
     pub(crate) min_pow: f64,
-    /// Pass on nothing but what comes from here
+    /// Do not forward messages of other nodes
     #[arg(long)]
     pub(crate) light: bool,
-    /// Serve JSON-RPC at this address of this computer: to the other commands and to any client
+    /// Serve JSON-RPC on this loopback address, for the other commands and any client
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) rpc: Option<SocketAddr>,
-    /// Folder that keeps the node's key and envelopes over a restart
+    /// Folder in which the node stores its key and its messages
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 }
@@ -210,14 +210,14 @@ pub(crate) struct NodeArgs {
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wormhole whisper archive [OPTIONS] --topic <TOPIC> --server <ENODE>")]
 pub(crate) struct ArchiveArgs {
-    /// The node that archives
+    /// Node with the archive
     #[arg(long, value_name = "ENODE")]
     pub(crate) server: String,
-    /// File whose first line is the password of its archive, which is otherwise taken from
-    /// `WORMHOLE_ARCHIVE_PASSWORD` or asked for
+    /// File whose first line is the password of the archive; the default is the value of
+    /// `WORMHOLE_ARCHIVE_PASSWORD`, or a prompt
     #[arg(long, value_name = "FILE")]
     pub(crate) server_password_file: Option<PathBuf>,
-    /// How far back: a number of seconds, or with m, h or d behind it
+    /// How far back: a number of seconds, or a number with m, h or d
     #[arg(long, value_name = "TIME", default_value = "1d")]
     pub(crate) since: String,
     #[command(flatten)]
@@ -228,14 +228,14 @@ pub(crate) struct ArchiveArgs {
 const NODE: &str = "Node options";
 
 const AFTER_HELP: &str = "\
-Whisper is gossip: every node passes every message on, and only those with the key can read it.
-Post, watch and chat ask a node to seal, sign and open for them: run one of your own
+In Whisper, every node forwards every message, and only people with the key can read it.
+Post, watch and chat need a node that encrypts, signs and decrypts for them. Run your own
 (`wormhole whisper node --rpc 127.0.0.1:8545`, or `wormhole-server whisper --rpc 127.0.0.1:8545`),
-or use any node that speaks shh over JSON-RPC.
+or use any node that offers the shh methods over JSON-RPC.
 
 Examples:
   wormhole whisper post --topic lobby \"hello\"       asks for the password of the lobby
   wormhole whisper watch --topic lobby --json
-  wormhole whisper keygen                           prints a public key for others to write to
+  wormhole whisper keygen                           prints a public key; others can write to it
   wormhole whisper watch --topic mail --key default
   wormhole whisper post --topic mail --to 0x04...  \"for you alone\"";
