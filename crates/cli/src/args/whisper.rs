@@ -159,7 +159,7 @@ pub(crate) struct RpcArgs {
     /// File whose first line is the token for the node
     #[arg(long, value_name = "FILE", help_heading = NODE)]
     pub(crate) token_file: Option<PathBuf>,
-    /// Allow to send keys to another computer without TLS
+    /// Send keys to another computer even without TLS
     #[arg(long, help_heading = NODE)]
     pub(crate) allow_plain: bool,
 }
