@@ -72,8 +72,8 @@ pub use mining::mine;
 pub use node::{
     AddPeerError, ArchiveComplete, ArchiveError, ArchiveQuery, ArchiveReply, ArchiveResult,
     ArchiveSettings, Cover, DirectError, Direction, EnvelopeEvent, Envelopes, FetchArchiveError,
-    MineError, Node, PeerInfo, PostError, Settings, StartError, Status, Stopped, fetch_archive,
-    request,
+    MineError, Node, PeerInfo, PostError, Settings, StartError, Status, Stopped, archive_request,
+    fetch_archive,
 };
 pub use post_state::PostState;
 pub use text::{hex, new_key, private_key, secret_word};

@@ -225,7 +225,7 @@ impl Messenger {
         let mut interests = self.inner.interests.lock().await;
         if *interests != Bloom::FULL {
             *interests = interests.union(&wanted);
-            self.node.set_interests(*interests).await?;
+            self.node.set_bloom_filter(*interests).await?;
         }
         Ok(id)
     }
@@ -249,7 +249,7 @@ impl Messenger {
         let topics = criteria.topics.clone();
         let id = self.watch(criteria).await?;
         let turn = SCHEDULER.acquire(requester).await;
-        let mut held = self.node.held(topics).await?;
+        let mut held = self.node.pool_envelopes(topics).await?;
         drop(turn);
         while !held.is_empty() {
             let batch = held.split_off(held.len().saturating_sub(BATCH));
@@ -311,7 +311,7 @@ impl Messenger {
     pub async fn set_interests(&self, bloom: Bloom) -> Result<(), Stopped> {
         let mut interests = self.inner.interests.lock().await;
         *interests = bloom;
-        self.node.set_interests(bloom).await
+        self.node.set_bloom_filter(bloom).await
     }
 
     /// How the messenger is.

@@ -47,7 +47,7 @@ async fn fetch(server: Enode, missed: &ArchiveQuery, key: &SymmetricKey) -> Resu
 
 /// Prints what opens and comes from whom it should.
 fn show(result: &ArchiveResult, options: &ReadOptions, desk: &Desk) -> Result<()> {
-    let messages = result.opened(options.criteria())?;
+    let messages = result.decrypt(options.criteria())?;
     for received in &messages {
         let hash = received.hash.to_string();
         let opened = Opened {

@@ -199,7 +199,7 @@ fn unsent_line(count: u64, peers: usize) -> String {
 fn event(status: &Status) -> serde_json::Value {
     json!({
         "event": "status", "peers": status.peers, "envelopes": status.envelopes,
-        "bytes": status.bytes, "accepted": status.accepted, "cut": status.cut,
+        "bytes": status.bytes, "accepted": status.accepted, "cut": status.misbehaved,
         "banned": status.banned, "min_pow": status.min_work.as_f64(), "unsent": status.unsent,
     })
 }
@@ -208,7 +208,7 @@ fn event(status: &Status) -> serde_json::Value {
 fn line(status: &Status, new: u64) -> String {
     let bytes = units::size(u64::try_from(status.bytes).unwrap_or(u64::MAX));
     let peers = if status.peers == 1 { "1 peer".into() } else { format!("{} peers", status.peers) };
-    let (envelopes, cut, banned) = (status.envelopes, status.cut, status.banned);
+    let (envelopes, cut, banned) = (status.envelopes, status.misbehaved, status.banned);
     format!("{peers} · {envelopes} envelopes, {bytes} · {new} new/s · {cut} cut, {banned} banned")
 }
 

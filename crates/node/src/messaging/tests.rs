@@ -74,7 +74,7 @@ async fn a_message_does_not_tell_the_second_of_its_making() {
         if work.is_none() {
             message.direct_to = Some(alice.node().id());
             alice.node().trust(bob.node().id()).await.unwrap();
-            bob.node().connected(alice.node().id()).await.unwrap();
+            bob.node().wait_connected(alice.node().id()).await.unwrap();
         }
         let begin = seconds();
         bob.post(message).await.unwrap();

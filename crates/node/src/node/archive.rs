@@ -1,240 +1,131 @@
-//! The archive of a mail server in SQLite, on a thread of its own: bounded by age and bytes.
-//!
-//! It keeps what every node sees, and nothing that a node does not see. What waits to be kept is
-//! bounded; what comes faster than the disk takes it is lost, and counted in the log.
+//! The archive that this node keeps for others, and the requests it has sent to the archives of other
+//! nodes (docs/whisper-protocol.md "Mail server").
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use wormhole_kit::UnixTime;
-use wormhole_whisper::shh::{
-    Envelope,
-    archive::{ArchiveKey, ArchiveRequest},
+use wormhole_whisper::{
+    devp2p::key::NodeId,
+    shh::{Envelope, EnvelopeHash, archive::ArchiveRequest},
 };
 
-use super::{ArchiveSettings, StartError};
+use super::{ArchiveSettings, DirectError};
 
-/// The archive, for those who use it.
-#[derive(Clone, Debug)]
+mod fetch;
+mod request;
+mod requests;
+mod store;
+
+pub use fetch::{ArchiveQuery, ArchiveResult, FetchArchiveError, fetch_archive};
+pub use request::archive_request;
+pub use requests::ArchiveReply;
+use requests::SentRequests;
+pub(super) use store::{ArchiveStore, Page};
+
+/// The archive of this node, if it keeps one, and its requests to other archives.
+#[derive(Debug)]
 pub(super) struct Archive {
-    jobs: mpsc::Sender<Job>,
-    count: Arc<AtomicU64>,
+    server: Option<ArchiveServer>,
+    requests: SentRequests,
 }
 
-/// What is asked of the thread.
+/// An archive that answers requests.
 #[derive(Debug)]
-enum Job {
-    Keep(Envelope),
-    Page { request: Box<ArchiveRequest>, after: Option<Place>, reply: oneshot::Sender<Page> },
-}
-
-/// Where an envelope stands: [`ArchiveKey::to_bytes`].
-type Place = [u8; 36];
-
-/// A part of an answer.
-#[derive(Debug)]
-pub(super) struct Page {
-    pub(super) envelopes: Vec<Envelope>,
-    /// From where to go on, if there may be more.
-    pub(super) after: Option<Place>,
+struct ArchiveServer {
+    store: ArchiveStore,
+    thread: JoinHandle<()>,
+    settings: ArchiveSettings,
+    /// Whether the last envelope was lost because the disk was too slow.
+    is_overloaded: bool,
 }
 
 impl Archive {
-    /// Opens the database, making it if needed. The thread ends with the last clone.
-    pub(super) fn open(
-        path: &Path,
-        settings: &ArchiveSettings,
-    ) -> Result<(Self, JoinHandle<()>), StartError> {
-        let count = Arc::new(AtomicU64::new(0));
-        let database = Connection::open(path).map_err(broken)?;
-        let store = Store::open(database, settings, Arc::clone(&count)).map_err(broken)?;
-        let (jobs, received) = mpsc::channel(MAX_JOBS);
-        let thread = Builder::new().name("whisper archive".into());
-        let thread = thread.spawn(move || store.serve(received));
-        let thread = thread.map_err(|error| StartError::Data(error.kind()))?;
-        Ok((Self { jobs, count }, thread))
+    /// Serves an archive with these settings, if there is a store; sends requests in any case.
+    pub(super) fn new(
+        opened: Option<(ArchiveStore, JoinHandle<()>)>,
+        settings: Option<ArchiveSettings>,
+    ) -> Self {
+        let server = opened.zip(settings).map(|((store, thread), settings)| ArchiveServer {
+            store,
+            thread,
+            settings,
+            is_overloaded: false,
+        });
+        Self { server, requests: SentRequests::default() }
     }
 
-    /// Keeps an envelope soon. Returns whether there was room.
-    pub(super) fn keep(&self, envelope: &Envelope) -> bool {
-        self.jobs.try_send(Job::Keep(envelope.clone())).is_ok()
+    /// Adds an envelope to the archive.
+    pub(super) fn keep(&mut self, envelope: &Envelope) {
+        let Some(server) = &mut self.server else { return };
+        let lost = !server.store.keep(envelope);
+        if lost && !server.is_overloaded {
+            tracing::warn!("the archive is too slow: some envelopes are not archived");
+        }
+        server.is_overloaded = lost;
     }
 
-    /// A part of the answer to a request, behind a place. `None` if the archive is gone.
-    pub(super) async fn page(self, request: ArchiveRequest, after: Option<Place>) -> Option<Page> {
-        let (reply, page) = oneshot::channel();
-        let job = Job::Page { request: Box::new(request), after, reply };
-        self.jobs.send(job).await.ok()?;
-        page.await.ok()
+    /// Number of envelopes in the archive. `None` without an archive.
+    pub(super) fn len(&self) -> Option<u64> {
+        self.server.as_ref().map(|server| server.store.len())
     }
 
-    /// Number of envelopes.
-    pub(super) fn len(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
-    }
-}
-
-/// The open database.
-struct Store {
-    database: Connection,
-    max_age: Duration,
-    max_bytes: u64,
-    bytes: u64,
-    count: Arc<AtomicU64>,
-    next_expiry: Instant,
-}
-
-impl Store {
-    fn open(
-        database: Connection,
-        settings: &ArchiveSettings,
-        count: Arc<AtomicU64>,
-    ) -> rusqlite::Result<Self> {
-        database.busy_timeout(Duration::from_secs(5))?;
-        database.execute_batch(SCHEMA)?;
-        let sql = "SELECT count(*), coalesce(sum(length(envelope)), 0) FROM envelopes";
-        let (rows, bytes) = database.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        count.store(rows, Ordering::Relaxed);
-        let ArchiveSettings { max_age, max_bytes, .. } = *settings;
-        let mut store =
-            Self { database, max_age, max_bytes, bytes, count, next_expiry: Instant::now() };
-        store.expire()?;
-        Ok(store)
-    }
-
-    /// Does what is asked until nobody can ask any more: all that waits with one commit.
-    fn serve(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(first) = jobs.blocking_recv() {
-            let rest = std::iter::from_fn(|| jobs.try_recv().ok()).take(BATCH);
-            if let Err(error) = self.batch(std::iter::once(first).chain(rest)) {
-                tracing::warn!(%error, "archive failed");
-                if !self.database.is_autocommit() {
-                    let _worse = self.database.execute_batch("ROLLBACK");
-                }
+    /// Decrypts a request of a peer. `None` if there is no archive, or the request is invalid or too old
+    /// to be answered.
+    pub(super) fn open_request(
+        &self,
+        peer: &NodeId,
+        envelope: &Envelope,
+    ) -> Option<ArchiveRequest> {
+        let settings = &self.server.as_ref()?.settings;
+        let latest = UnixTime::from_secs(envelope.expiry().into()).saturating_add(MAX_LATE);
+        if UnixTime::from(SystemTime::now()) > latest {
+            return None;
+        }
+        match ArchiveRequest::open(envelope, &settings.key, settings.min_work) {
+            Ok((request, _)) => Some(request),
+            Err(error) => {
+                tracing::debug!(%peer, %error, "archive request is invalid");
+                None
             }
         }
     }
 
-    fn batch(&mut self, jobs: impl Iterator<Item = Job>) -> rusqlite::Result<()> {
-        self.database.execute_batch("BEGIN IMMEDIATE")?;
-        for job in jobs {
-            match job {
-                Job::Keep(envelope) => self.keep(&envelope)?,
-                Job::Page { request, after, reply } => {
-                    // Whoever asked may be gone.
-                    let _unheard = reply.send(self.page(&request, after)?);
-                }
-            }
+    /// Whether another request may be sent now.
+    pub(super) fn can_request(&mut self) -> Result<(), DirectError> {
+        self.requests.have_room()
+    }
+
+    /// Records a request that was sent. The reply completes when the mail server says so.
+    pub(super) fn requested(&mut self, peer: NodeId, request: EnvelopeHash) -> ArchiveReply {
+        self.requests.add(peer, request)
+    }
+
+    /// A mail server has sent all envelopes of a reply.
+    pub(super) fn completed(
+        &mut self,
+        peer: NodeId,
+        request: EnvelopeHash,
+        last: Option<EnvelopeHash>,
+    ) {
+        self.requests.complete(peer, request, last);
+    }
+
+    /// A peer is not connected any more.
+    pub(super) fn peer_gone(&mut self, peer: &NodeId) {
+        self.requests.peer_gone(peer);
+    }
+
+    /// Waits until everything that was kept is written.
+    pub(super) async fn close(self) {
+        if let Some(ArchiveServer { store, thread, .. }) = self.server {
+            drop(store);
+            // A panic of the thread has been reported already.
+            let _panicked = spawn_blocking(move || thread.join()).await;
         }
-        self.expire()?;
-        self.database.execute_batch("COMMIT")
-    }
-
-    fn keep(&mut self, envelope: &Envelope) -> rusqlite::Result<()> {
-        let sql = "INSERT OR IGNORE INTO envelopes (place, envelope) VALUES (?, ?)";
-        let mut insert = self.database.prepare_cached(sql)?;
-        let place = ArchiveKey::of(envelope).to_bytes();
-        if insert.execute(params![place, envelope.encoded()])? > 0 {
-            self.bytes = self.bytes.saturating_add(length(envelope.encoded()));
-            self.count.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    fn page(&self, request: &ArchiveRequest, after: Option<Place>) -> rusqlite::Result<Page> {
-        let oldest = request.from.max(self.oldest());
-        let start = after.map_or_else(|| oldest.to_be_bytes().to_vec(), |place| place.to_vec());
-        // Longer than any place that begins with this second.
-        let end = [&request.until.to_be_bytes()[..], &[0xff; 33]].concat();
-        let sql = "SELECT place, envelope FROM envelopes WHERE place > ? AND place < ? \
-                   ORDER BY place LIMIT ?";
-        let mut select = self.database.prepare_cached(sql)?;
-        let mut rows = select.query(params![start, end, MAX_ROWS])?;
-        let mut page = Page { envelopes: Vec::new(), after: None };
-        let (mut seen, mut bytes) = (0, 0);
-        while let Some(row) = rows.next()? {
-            seen += 1;
-            let place: Place = row.get(0)?;
-            let encoded = row.get_ref(1)?.as_blob()?;
-            // What does not parse was not written by us.
-            if let Ok(envelope) = Envelope::parse(encoded)
-                && request.wants(&envelope)
-            {
-                bytes += encoded.len();
-                page.envelopes.push(envelope);
-            }
-            if seen == MAX_ROWS || bytes >= PAGE_BYTES {
-                page.after = Some(place);
-                break;
-            }
-        }
-        Ok(page)
-    }
-
-    /// Forgets what is too old, now and then, and the oldest when there is too much.
-    fn expire(&mut self) -> rusqlite::Result<()> {
-        if Instant::now() >= self.next_expiry {
-            self.next_expiry = Instant::now() + EXPIRY_INTERVAL;
-            let oldest = self.oldest().to_be_bytes();
-            while self.forget_oldest(Some(&oldest))? {}
-        }
-        while self.bytes > self.max_bytes && self.forget_oldest(None)? {}
-        Ok(())
-    }
-
-    /// Forgets the oldest one, if it comes before `before`. Returns whether there was one.
-    fn forget_oldest(&mut self, before: Option<&[u8]>) -> rusqlite::Result<bool> {
-        let sql = "DELETE FROM envelopes WHERE id = (SELECT id FROM envelopes ORDER BY place LIMIT 1) \
-                   AND place < coalesce(?, x'ffffffffff') RETURNING length(envelope)";
-        let mut delete = self.database.prepare_cached(sql)?;
-        let gone: Option<u64> = delete.query_row([before], |row| row.get(0)).optional()?;
-        let Some(gone) = gone else { return Ok(false) };
-        self.bytes = self.bytes.saturating_sub(gone);
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        Ok(true)
-    }
-
-    /// The second before which nothing is kept.
-    fn oldest(&self) -> u32 {
-        let oldest = UnixTime::from(SystemTime::now()).saturating_sub(self.max_age);
-        u32::try_from(oldest.as_secs()).unwrap_or(u32::MAX)
     }
 }
 
-fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-/// SQLite's words name tables and files, never values.
-fn broken(error: rusqlite::Error) -> StartError {
-    StartError::Archive(error.to_string())
-}
-
-/// `place` sorts by time: see [`ArchiveKey`].
-const SCHEMA: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
-    CREATE TABLE IF NOT EXISTS envelopes \
-    (id INTEGER PRIMARY KEY, place BLOB NOT NULL UNIQUE, envelope BLOB NOT NULL); \
-    PRAGMA user_version = 1;";
-
-/// Jobs that wait for the thread.
-const MAX_JOBS: usize = 4096;
-
-/// Jobs after the first that share a commit.
-const BATCH: usize = 1023;
-
-/// Rows that are looked at for one page.
-const MAX_ROWS: usize = 1000;
-
-/// Bytes of envelopes after which a page is full.
-const PAGE_BYTES: usize = 128 * 1024;
-
-/// Time between two looks for what is too old.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
-
-#[cfg(test)]
-mod tests;
+/// Time after its expiry for which a request is still answered.
+const MAX_LATE: Duration = Duration::from_secs(20);

@@ -1,10 +1,11 @@
-//! What a restart must not lose, in the data folder: the node's key, the pool and what was seen.
+//! The data folder: the node's key, the pool, and the hashes of envelopes seen before, so that they survive
+//! a restart.
 //!
 //! ```text
-//! nodekey   64 hexadecimal digits, readable for its owner alone (as go-ethereum's)
+//! nodekey   64 hexadecimal digits, readable by its owner only (as go-ethereum's)
 //! pool      MAGIC, then records: 0, length (4, big-endian), envelope
 //!                              | 1, hash (32), expiry (4, big-endian)
-//!                              | 2, length (4, big-endian), envelope of our own that waits to leave
+//!                              | 2, length (4, big-endian), own envelope that is not sent yet
 //! lock      held while a node runs
 //! ```
 
@@ -23,7 +24,7 @@ use zeroize::Zeroizing;
 use super::StartError;
 use crate::private_key;
 
-/// The data folder, ours as long as this lives.
+/// The data folder, locked against other nodes while this exists.
 #[derive(Debug)]
 pub(super) struct DataFolder {
     path: PathBuf,
@@ -31,7 +32,7 @@ pub(super) struct DataFolder {
 }
 
 impl DataFolder {
-    /// Takes a folder, making it if needed.
+    /// Locks a folder, and creates it if needed.
     pub(super) fn open(path: &Path) -> Result<Self, StartError> {
         let failed = |error: io::Error| StartError::Data(error.kind());
         create_private(path).map_err(failed)?;
@@ -44,16 +45,16 @@ impl DataFolder {
         }
     }
 
-    /// Where the archive is: a file that only its owner may read. `SQLite` alone would make it as the
-    /// umask has it; its log gets the mode of the database.
-    pub(super) fn archive(&self) -> PathBuf {
+    /// Creates the file of the archive if needed, readable by its owner only, and returns its path. `SQLite`
+    /// would create it with the modes of the umask. Its log gets the modes of the database.
+    pub(super) fn create_archive_file(&self) -> PathBuf {
         let path = self.path.join("archive.sqlite");
-        // Where this fails there is one, or whoever opens it says what is wrong.
+        // This fails if the file exists. Other errors occur again, and are reported, when it is opened.
         let _ = private().write(true).create_new(true).open(&path);
         path
     }
 
-    /// The node's key, drawn the first time.
+    /// The node's key. Creates one if there is none.
     pub(super) fn node_key(&self) -> Result<PrivateKey, StartError> {
         let path = self.path.join("nodekey");
         match fs::read_to_string(&path).map(Zeroizing::new) {
@@ -68,7 +69,7 @@ impl DataFolder {
         }
     }
 
-    /// What was kept, one record after the other, as far as it can be read.
+    /// The saved records, up to the first one that cannot be read.
     pub(super) fn records(&self) -> impl Iterator<Item = Record> {
         let mut file = File::open(self.path.join("pool")).ok().map(BufReader::new);
         let magic = file.as_mut().and_then(|file| read::<{ MAGIC.len() }>(file).ok());
@@ -76,8 +77,8 @@ impl DataFolder {
         std::iter::from_fn(move || record(file.as_mut()?))
     }
 
-    /// Keeps the pool and what waits to leave.
-    pub(super) fn keep(&self, mut records: impl Iterator<Item = Record>) -> io::Result<()> {
+    /// Saves the pool and the own envelopes that are not sent yet.
+    pub(super) fn save(&self, mut records: impl Iterator<Item = Record>) -> io::Result<()> {
         self.replace("pool", |file| {
             file.write_all(MAGIC)?;
             records.try_for_each(|record| match record {
@@ -93,15 +94,15 @@ impl DataFolder {
         })
     }
 
-    /// Writes a file whole or not at all.
+    /// Writes a file completely or not at all.
     fn replace(
         &self,
         name: &str,
         write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> io::Result<()> {
         let part = self.path.join(format!("{name}.part"));
-        // What is there may be left over, or somebody else's, who would read the key then: the file is
-        // always a new one.
+        // A file with this name may be left over, or may belong to somebody else, who could then read the
+        // key. So the file is always a new one.
         match fs::remove_file(&part) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -146,7 +147,7 @@ fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
     file.read_exact(&mut bytes).map(|()| bytes)
 }
 
-/// Opens files that only their owner may read.
+/// Creates files that only their owner may read.
 fn private() -> OpenOptions {
     #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
     let mut options = OpenOptions::new();
@@ -162,19 +163,19 @@ fn create_private(path: &Path) -> io::Result<()> {
     builder.recursive(true).create(path)
 }
 
-/// How a file of the pool begins.
+/// The first bytes of a pool file.
 const MAGIC: &[u8; 24] = b"wormhole whisper pool 1\n";
 
-/// Begins an envelope that was there.
+/// Type of a record with an envelope of the pool.
 const KEPT: u8 = 0;
 
-/// Begins the hash of one that had been there.
+/// Type of a record with the hash of an envelope that was seen before.
 const SEEN: u8 = 1;
 
-/// Begins an envelope of our own that waits to leave.
+/// Type of a record with an own envelope that is not sent yet.
 const OWN: u8 = 2;
 
-/// Most bytes of an envelope in the file: the largest that anyone may ask for, and its fields.
+/// Most bytes of an envelope in the file: the largest that can be configured, and its fields.
 const MAX_RECORD: usize = MAX_SIZE_LIMIT + 64;
 
 #[cfg(all(test, unix))]
@@ -184,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_not_written_into_what_somebody_else_has_put_in_its_place() {
+    fn the_key_is_not_written_into_a_file_that_somebody_else_has_put_there() {
         let path = std::env::temp_dir().join(format!("wormhole-{}-nodekey", std::process::id()));
         let folder = DataFolder::open(&path).unwrap();
         fs::write(path.join("theirs"), "precious").unwrap();
@@ -197,9 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn a_new_archive_is_for_its_owner_alone() {
+    fn a_new_archive_is_readable_by_its_owner_only() {
         let path = std::env::temp_dir().join(format!("wormhole-{}-memory", std::process::id()));
-        let archive = DataFolder::open(&path).unwrap().archive();
+        let archive = DataFolder::open(&path).unwrap().create_archive_file();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&archive)), (0o700, 0o600));
         fs::remove_dir_all(&path).unwrap();

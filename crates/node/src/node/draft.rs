@@ -1,26 +1,28 @@
-//! Drafts of our own envelopes: they do not tell the second of their making.
+//! Drafts of own envelopes, with a rounded time so that they do not reveal the second in which they were
+//! made.
 //!
-//! Envelopes of cover traffic are made in the same way and with the same work, so that nobody can tell
-//! the two apart.
+//! Cover envelopes are made in the same way and with the same work, so that nobody can tell them from
+//! real ones.
 
 use std::time::Duration;
 
 use wormhole_kit::UnixTime;
 use wormhole_whisper::shh::{Draft, Topic};
 
-/// A draft that is made about `now`: earlier by less than [`MAX_STEP`] seconds and than a fifth of its
-/// life, never later. It lives so much shorter than others do.
+/// A draft whose time is `now`, rounded down by less than [`MAX_STEP`] seconds and less than a fifth of
+/// `ttl`. It expires earlier by as much.
 pub(crate) fn rounded_draft(now: UnixTime, ttl: u32, topic: Topic, data: Vec<u8>) -> Draft {
-    // A longer life would make up for it, but be unlike all others, and not what clients asked for.
+    // A longer TTL would compensate for that, but would look different, and is not what clients asked
+    // for.
     let step = MAX_STEP.min(ttl / SHARE);
     Draft::new(now.blurred(Duration::from_secs(step.into())), ttl, topic, data)
 }
 
-/// The time of making is a multiple of so many seconds, or of less if the envelope is short-lived: as
-/// much as clocks may differ, so that others ask for nothing more.
+/// Times are rounded down to a multiple of this many seconds, or of fewer for a short TTL. Clocks differ
+/// by as much, so peers accept it.
 pub(crate) const MAX_STEP: u32 = 10;
 
-/// The part of its life by which an envelope may be too old.
+/// An envelope may be older by one part in this many of its TTL.
 const SHARE: u32 = 5;
 
 #[cfg(test)]
@@ -28,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_seconds_look_alike_and_no_envelope_is_early_or_loses_much_of_its_life() {
+    fn drafts_of_many_seconds_have_the_same_time_and_none_is_early_or_loses_much_of_its_ttl() {
         for ttl in [1, 4, 5, 30, 50, 3600, 172_800] {
             let mut made = Vec::new();
             for second in 1_575_000_000..1_575_000_060_u32 {

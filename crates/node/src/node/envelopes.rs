@@ -1,7 +1,7 @@
-//! What a node accepted, as a stream for each of those who subscribe.
+//! The envelopes that a node accepts, as a stream for each subscriber.
 //!
-//! A listener that does not keep up misses envelopes and is told how many; nobody waits for it, and
-//! its queue is bounded in bytes.
+//! A subscriber that is too slow misses envelopes and learns how many. Nobody waits for it, and its queue
+//! is limited in bytes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,30 +9,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 use wormhole_whisper::shh::Envelope;
 
-/// Something that came by.
+/// An event in the stream of envelopes.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there is nothing else to hear")]
+#[expect(clippy::exhaustive_enums, reason = "there will be no other event")]
 pub enum EnvelopeEvent {
-    /// An envelope, passed on already.
+    /// The node accepted an envelope, and has forwarded it already.
     Envelope {
         /// The envelope.
         envelope: Envelope,
-        /// Whether it was for us alone, from a trusted peer, with work or without.
+        /// Whether a trusted peer sent it to this node alone. It may have no proof of work then.
         direct: bool,
     },
-    /// So many envelopes were not kept for this listener, because it was slow.
+    /// This many envelopes were dropped, because the subscriber was too slow.
     Missed(u64),
 }
 
-/// All envelopes from now on.
+/// The envelopes that a node accepts from the time of the subscription on.
 #[derive(Debug)]
 pub struct Envelopes(Arc<Subscriber>);
 
 impl Envelopes {
-    /// Waits for the next one. `None` once the node has stopped. Cancelling loses nothing.
+    /// Waits for the next event. `None` once the node has stopped. Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<EnvelopeEvent> {
         loop {
-            // Made before the look, so that nothing slips between the two.
+            // Created before the queue is checked, so that no notification is lost in between.
             let more = self.0.more.notified();
             {
                 let mut queue = self.0.lock();
@@ -52,7 +52,7 @@ impl Envelopes {
     }
 }
 
-/// One who listens.
+/// The queue of one subscriber.
 #[derive(Debug, Default)]
 struct Subscriber {
     queue: Mutex<Queue>,
@@ -69,39 +69,38 @@ struct Queue {
 
 impl Subscriber {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in here panics while it holds the lock.
+        // Nothing panics while it holds the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// All who subscribe.
+/// Sends envelopes to all subscribers. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Broadcast(Arc<Mutex<Subscribers>>);
 
 #[derive(Debug, Default)]
 struct Subscribers {
-    subscribers: Vec<Weak<Subscriber>>,
+    open: Vec<Weak<Subscriber>>,
     closed: bool,
 }
 
 impl Broadcast {
-    /// Somebody listens from now on.
+    /// Adds a subscriber.
     pub(super) fn subscribe(&self) -> Envelopes {
         let subscriber = Arc::new(Subscriber::default());
-        let mut listeners = self.lock();
-        subscriber.lock().closed = listeners.closed;
-        listeners.subscribers.retain(|subscriber| subscriber.strong_count() > 0);
-        listeners.subscribers.push(Arc::downgrade(&subscriber));
+        let mut subscribers = self.lock();
+        subscriber.lock().closed = subscribers.closed;
+        subscribers.open.retain(|other| other.strong_count() > 0);
+        subscribers.open.push(Arc::downgrade(&subscriber));
         Envelopes(subscriber)
     }
 
-    /// Lets everyone hear an envelope.
+    /// Sends an envelope to all subscribers.
     pub(super) fn publish(&self, envelope: &Envelope, direct: bool) {
-        let mut listeners = self.lock();
-        listeners.subscribers.retain(|subscriber| {
+        self.lock().open.retain(|subscriber| {
             let Some(subscriber) = subscriber.upgrade() else { return false };
             let mut queue = subscriber.lock();
-            // One always fits, however large.
+            // An empty queue takes an envelope of any size.
             if !queue.waiting.is_empty() && queue.bytes + cost(envelope) > MAX_WAITING {
                 queue.missed = queue.missed.saturating_add(1);
             } else {
@@ -114,13 +113,11 @@ impl Broadcast {
         });
     }
 
-    /// There will be nothing more.
+    /// Ends all streams after the envelopes that are in their queues.
     pub(super) fn close(&self) {
-        let mut listeners = self.lock();
-        listeners.closed = true;
-        for subscriber in
-            listeners.subscribers.drain(..).filter_map(|subscriber| subscriber.upgrade())
-        {
+        let mut subscribers = self.lock();
+        subscribers.closed = true;
+        for subscriber in subscribers.open.drain(..).filter_map(|it| it.upgrade()) {
             subscriber.lock().closed = true;
             subscriber.more.notify_one();
         }
@@ -131,15 +128,15 @@ impl Broadcast {
     }
 }
 
-/// What an envelope takes in a queue, in bytes.
+/// The memory that an envelope takes in a queue, in bytes.
 fn cost(envelope: &Envelope) -> usize {
     envelope.encoded().len() + OVERHEAD
 }
 
-/// Bytes that an envelope takes beside its encoding.
+/// Bytes that an envelope takes in addition to its encoding.
 const OVERHEAD: usize = 160;
 
-/// Most bytes that wait for one listener: some ten thousand envelopes of the usual size.
+/// Most bytes in the queue of one subscriber: about ten thousand envelopes of the usual size.
 const MAX_WAITING: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
@@ -153,13 +150,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_listener_is_told_how_many_it_missed_and_others_miss_nothing() {
+    async fn a_slow_subscriber_learns_how_many_it_missed_and_others_miss_nothing() {
         let broadcast = Broadcast::default();
         let (mut slow, mut quick) = (broadcast.subscribe(), broadcast.subscribe());
         for nonce in 0..100 {
             broadcast.publish(&envelope(nonce), false);
-            let heard = EnvelopeEvent::Envelope { envelope: envelope(nonce), direct: false };
-            assert_eq!(quick.next().await, Some(heard));
+            let event = EnvelopeEvent::Envelope { envelope: envelope(nonce), direct: false };
+            assert_eq!(quick.next().await, Some(event));
         }
         let kept = MAX_WAITING / (cost(&envelope(0)));
         assert_eq!(
@@ -167,8 +164,8 @@ mod tests {
             Some(EnvelopeEvent::Missed(100 - u64::try_from(kept).unwrap()))
         );
         for nonce in 0..u64::try_from(kept).unwrap() {
-            let heard = EnvelopeEvent::Envelope { envelope: envelope(nonce), direct: false };
-            assert_eq!(slow.next().await, Some(heard));
+            let event = EnvelopeEvent::Envelope { envelope: envelope(nonce), direct: false };
+            assert_eq!(slow.next().await, Some(event));
         }
         broadcast.close();
         assert_eq!(slow.next().await, None);

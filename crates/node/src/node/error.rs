@@ -1,4 +1,4 @@
-//! Why something was not done, one enum per operation, by whose fault it is.
+//! The errors of a node, one type per operation.
 
 use std::io;
 
@@ -8,25 +8,25 @@ use wormhole_whisper::shh::{EnvelopeHash, Refusal};
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The archive cannot be opened. SQLite's words name no value of a user.
+    /// The archive cannot be opened. The text is that of SQLite, and contains no data of users.
     #[error("archive: {0}")]
     Archive(String),
-    /// An archive was asked for without a data folder to keep it in.
-    #[error("archive needs a data folder (`data`) to be kept in")]
+    /// An archive is configured, but no data folder for it.
+    #[error("the archive needs a data folder: set `data`")]
     ArchiveWithoutData,
-    /// The data folder, or what is in it, cannot be read or written.
+    /// The data folder, or a file in it, cannot be read or written.
     #[error("data folder: {0}")]
     Data(io::ErrorKind),
     /// Another node uses the data folder.
     #[error("data folder is in use by another node")]
     DataInUse,
-    /// We cannot listen where we were told to.
+    /// The listening address cannot be used.
     #[error("cannot listen: {0}")]
     Listen(io::ErrorKind),
-    /// The key file holds no key.
-    #[error("node key file does not hold a key")]
+    /// The key file does not contain a key.
+    #[error("the file nodekey does not contain a key")]
     NodeKey,
-    /// An address for others, or a search for them, was asked for without one to listen on.
+    /// Discovery or an advertised address is configured, but no listening address.
     #[error("discovery and an advertised address need an address to listen on")]
     NotListening,
 }
@@ -35,10 +35,10 @@ pub enum StartError {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostError {
-    /// Too many of our own envelopes wait to leave already.
+    /// Too many own envelopes are waiting to be sent.
     #[error("too many envelopes are waiting to be sent")]
     Full,
-    /// No node would take it.
+    /// The envelope does not meet the requirements of the network.
     #[error("{0}")]
     Refused(#[from] Refusal),
     /// The node has stopped.
@@ -46,14 +46,14 @@ pub enum PostError {
     Stopped(#[from] Stopped),
 }
 
-/// Why nothing was sent to a peer.
+/// Why a packet was not sent to a peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectError {
-    /// It has not taken yet what it was sent before.
+    /// Its queue is full.
     #[error("peer is busy")]
     Busy,
-    /// It is not connected.
+    /// The peer is not connected.
     #[error("peer is not connected")]
     NotConnected,
     /// The node has stopped.
@@ -65,40 +65,40 @@ pub enum DirectError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddPeerError {
-    /// The enode does not say where it is.
+    /// The enode has no address.
     #[error("enode has no address")]
     NoAddress,
-    /// It is ourselves.
+    /// The enode is that of this node.
     #[error("peer is this node")]
     Ourselves,
     /// The node has stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    /// There are as many as there may be.
+    /// The limit of static peers is reached.
     #[error("too many static peers")]
     TooMany,
 }
 
-/// Why a mail server's answer is not complete.
+/// Why the reply of a mail server is incomplete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// The link was lost.
-    #[error("peer is gone")]
+    /// The mail server has disconnected.
+    #[error("peer has disconnected")]
     PeerGone,
 }
 
-/// Why no nonce was found.
+/// Why the proof of work was not found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MineError {
-    /// There is no thread to be had.
-    #[error("no thread to search on")]
+    /// The runtime is shutting down.
+    #[error("no thread for the proof of work")]
     NoThread,
-    /// The time was over.
-    #[error("work was not reached in the time given, after {tried} tries")]
+    /// The time was too short.
+    #[error("proof of work was not found in the given time, after {tried} tries")]
     TimeOver {
-        /// Nonces that were tried.
+        /// Number of nonces tried.
         tried: u64,
     },
 }
@@ -108,9 +108,9 @@ pub enum MineError {
 #[error("node has stopped")]
 pub struct Stopped;
 
-/// Which envelope a mail server came to last.
+/// The end of a mail server's reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ArchiveComplete {
-    /// The last one it sent, if it sent any.
+    /// The last envelope that it sent, if it sent any.
     pub last: Option<EnvelopeHash>,
 }

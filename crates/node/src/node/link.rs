@@ -1,275 +1,263 @@
-//! One link to one peer, as a task: bytes to and from the `RLPx` peer of the core, packets to and
-//! from the hub.
+//! One link to a peer, as a task: it moves bytes between the socket and the `RLPx` session of the core, and
+//! packets between that session and the hub.
 //!
-//! Everything that waits is bounded: a link that does not take what it is sent is given up, and one
-//! that sends waits for the hub to have room. What comes faster than a peer may send is not read
-//! until it is time, so that the other side has to wait as well.
+//! Every queue is bounded. A peer that does not read is disconnected; a peer that sends waits until the
+//! hub has room. When a peer exceeds its rate limit, the link stops reading for a while, so that the
+//! peer has to wait as well.
+//!
+//! `devp2p::Peer` does not run in the session loop of `wormhole_kit`. Besides bytes, this loop has to
+//! weigh rate limits, commands of the hub and pages of the archive before it decides what to read.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rand_core::OsRng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep_until, timeout};
 use wormhole_kit::network;
 use wormhole_whisper::{
     devp2p::{
-        base::{DisconnectReason, Hello},
-        capability::{Protocol, ProtocolId},
-        key::{NodeId, PrivateKey},
-        peer::{Config, Peer, PeerError, PeerOutput},
+        base::DisconnectReason,
+        capability::ProtocolId,
+        key::NodeId,
+        peer::{Peer, PeerError, PeerOutput},
     },
     shh::{Envelope, EnvelopeHash, archive::ArchiveRequest, packet},
 };
 
-use self::archive_reply::ArchiveSender;
+use self::archive_reply::{ArchivePart, ArchiveSender};
+pub(super) use self::context::LinkContext;
 use self::write_queue::{FrameKind, WriteQueue};
 use super::Direction;
-use super::archive::Archive;
-use super::net::tune;
-use super::read_limits::{ReadLimit, ReadLimits};
-use crate::pending_links::{PendingLinks, PendingSlot};
+use super::net::set_options;
+use super::peers::OpenedLink;
+use super::read_limits::ReadLimit;
+use crate::pending_links::PendingSlot;
 
 mod archive_reply;
+mod context;
 mod write_queue;
 
-/// What all links of a node share.
-#[derive(Debug)]
-pub(super) struct LinkContext {
-    pub(super) key: PrivateKey,
-    pub(super) listen_port: u16,
-    /// Most bytes of a message on the links that open from now on.
-    pub(super) max_message: AtomicUsize,
-    pub(super) read_limits: ReadLimits,
-    pub(super) events: mpsc::Sender<LinkEvent>,
-    /// Room for messages on their way to the hub, in KiB.
-    pub(super) room: Arc<Semaphore>,
-    pub(super) archive: Option<Archive>,
-    pub(super) pending: PendingLinks,
-    /// Ends when the node stops.
-    pub(super) closing: watch::Receiver<()>,
-    pub(super) next: AtomicU64,
-}
-
-impl LinkContext {
-    fn config(&self) -> Config {
-        let version = u32::try_from(packet::VERSION).unwrap_or_default();
-        let shh = Protocol::new(packet::NAME, version, packet::LENGTH);
-        let mut config = Config::new(self.key.clone(), vec![shh]);
-        config.listen_port = self.listen_port;
-        config.max_message = self.max_message.load(Ordering::Relaxed);
-        config
-    }
-}
-
-/// What a link tells the hub.
+/// What a link reports to the hub.
 #[derive(Debug)]
 pub(super) enum LinkEvent {
-    /// Both have said Hello.
-    Opened { link: LinkId, hello: Box<Hello>, commands: mpsc::Sender<LinkCommand>, end: LinkInfo },
-    /// A packet came. The permit is its share of the room.
-    Packet { link: LinkId, code: u16, body: Vec<u8>, room: OwnedSemaphorePermit },
+    /// Both sides have sent Hello.
+    Opened(OpenedLink),
+    /// A packet arrived. The permit is its share of the limit on packets that wait for the hub.
+    Packet { link: LinkId, code: u16, body: Vec<u8>, permit: OwnedSemaphorePermit },
     /// A packet of messages has been written.
-    Sent(LinkId),
-    /// The link is gone, or there was none.
-    Ended { link: LinkId, end: LinkInfo, why: CloseReason },
+    MessagesSent(LinkId),
+    /// The link has ended, or could not be opened.
+    Ended { link: LinkId, info: LinkInfo, reason: CloseReason },
 }
 
-/// The name of a link within this node.
+/// The number of a link within this node.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct LinkId(pub(super) u64);
 
-/// The other end of a link.
+/// What is known about the other end of a link.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LinkInfo {
     pub(super) address: SocketAddr,
     pub(super) direction: Direction,
-    /// Who is there: whom we called, or who has proved its name.
+    /// The node that was dialled, or that has proved its id in the handshake.
     pub(super) id: Option<NodeId>,
 }
 
-/// What the hub wants of a link.
+impl LinkInfo {
+    /// The network to which limits per address apply: the IPv4 address, or the first 64 bits of the IPv6
+    /// address.
+    pub(super) fn network(&self) -> IpAddr {
+        network(self.address.ip())
+    }
+}
+
+/// What the hub asks of a link.
 #[derive(Debug)]
 pub(super) enum LinkCommand {
-    /// ArchiveReply this request from the archive.
-    ArchiveReply { hash: EnvelopeHash, request: Box<ArchiveRequest> },
-    /// Part, and say why.
+    /// Answer this request from the archive.
+    AnswerArchiveRequest { hash: EnvelopeHash, request: Box<ArchiveRequest> },
+    /// Disconnect for this reason.
     Disconnect(DisconnectReason),
     /// Send this packet.
     Send { code: u16, body: Vec<u8> },
 }
 
-/// Why a link is gone.
+/// Why a link has ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CloseReason {
-    /// We wanted it so.
+    /// This node has closed it.
     #[error("closed by us")]
     ByUs,
-    /// It said nothing, and others needed its slot.
-    #[error("made room for others before it shook hands")]
+    /// There were too many links without a handshake, and this was the oldest.
+    #[error("too many links without a handshake")]
     Evicted,
-    /// The network failed.
+    /// The connection failed.
     #[error("link failed: {0}")]
     Failed(io::ErrorKind),
-    /// As the core says.
+    /// The core has ended the session.
     #[error(transparent)]
     Peer(#[from] PeerError),
-    /// It does not take what it is sent.
+    /// The peer did not read for too long.
     #[error("peer does not read")]
     Stalled,
 }
 
-/// Calls a node and stays with it until the end.
-pub(super) async fn call(context: Arc<LinkContext>, link: LinkId, id: NodeId, address: SocketAddr) {
-    let end = LinkInfo { address, direction: Direction::Outbound, id: Some(id) };
+/// Connects to a node, and runs the link until it ends.
+pub(super) async fn dial(context: Arc<LinkContext>, link: LinkId, id: NodeId, address: SocketAddr) {
+    let info = LinkInfo { address, direction: Direction::Outbound, id: Some(id) };
     let mut closing = context.closing.clone();
     let connected = tokio::select! {
         connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)) => connected,
         _ = closing.changed() => return,
     };
-    let why = match (connected, id.public_key()) {
+    let reason = match (connected, id.public_key()) {
         (Ok(Ok(stream)), Ok(key)) => {
-            let peer = Peer::dial(context.config(), key, Instant::now(), &mut OsRng);
-            PeerLink::new(&context, link, end, stream, peer).run(None).await
+            let peer = Peer::dial(context.peer_config(), key, Instant::now(), &mut OsRng);
+            PeerLink::new(&context, link, info, stream, peer).run(None).await
         }
         (Ok(Err(error)), _) => CloseReason::Failed(error.kind()),
         (Ok(Ok(_)) | Err(_), _) => CloseReason::Failed(io::ErrorKind::TimedOut),
     };
-    let _stopped = context.events.send(LinkEvent::Ended { link, end, why }).await;
+    let _stopped = context.events.send(LinkEvent::Ended { link, info, reason }).await;
 }
 
-/// Answers whoever has opened a link to us and stays until the end.
-pub(super) async fn answer(
+/// Runs an inbound link until it ends.
+pub(super) async fn accept(
     context: Arc<LinkContext>,
     link: LinkId,
     stream: TcpStream,
     address: SocketAddr,
     mut slot: PendingSlot,
 ) {
-    let mut end = LinkInfo { address, direction: Direction::Inbound, id: None };
+    let mut info = LinkInfo { address, direction: Direction::Inbound, id: None };
     let mut closing = context.closing.clone();
-    // Nothing is spent on a link that says nothing.
+    // A link on which nothing arrives takes no memory for the handshake.
     tokio::select! {
-        spoken = timeout(FIRST_BYTE, stream.readable()) => if !matches!(spoken, Ok(Ok(()))) {
-            return;
-        },
+        readable = timeout(FIRST_BYTE, stream.readable()) => {
+            if !matches!(readable, Ok(Ok(()))) {
+                return;
+            }
+        }
         () = slot.evicted() => return,
         _ = closing.changed() => return,
     }
-    let peer = Peer::accept(context.config(), Instant::now(), &mut OsRng);
-    let mut live = PeerLink::new(&context, link, end, stream, peer);
-    let why = live.run(Some(slot)).await;
-    end.id = live.end.id;
-    let _stopped = context.events.send(LinkEvent::Ended { link, end, why }).await;
+    let peer = Peer::accept(context.peer_config(), Instant::now(), &mut OsRng);
+    let mut open = PeerLink::new(&context, link, info, stream, peer);
+    let reason = open.run(Some(slot)).await;
+    info.id = open.info.id;
+    let _stopped = context.events.send(LinkEvent::Ended { link, info, reason }).await;
 }
 
-/// A link while it lives.
+/// An open link.
 struct PeerLink<'a> {
     context: &'a LinkContext,
     link: LinkId,
-    end: LinkInfo,
+    info: LinkInfo,
     peer: Peer,
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     write_queue: WriteQueue,
-    /// What may still be read now.
     read_limit: ReadLimit,
+    /// The commands of the hub, once the handshake is complete.
     commands: Option<mpsc::Receiver<LinkCommand>>,
-    answering: Option<ArchiveSender>,
-    /// Why it ends, once that is known.
-    ending: Option<CloseReason>,
+    /// The reply to a request to the archive, while it is being sent.
+    archive_reply: Option<ArchiveSender>,
+    /// Why the core has ended the session.
+    error: Option<PeerError>,
 }
 
-/// What the next thing was.
+/// What happened first.
 enum LinkInput {
+    ArchivePart(ArchivePart),
+    Closing,
+    Command(Option<LinkCommand>),
+    Deadline,
     Evicted,
     Read(io::Result<usize>),
     Written(io::Result<usize>),
-    Ordered(Option<LinkCommand>),
-    Found(archive_reply::ArchivePart),
-    Closing,
-    Late,
 }
 
 impl<'a> PeerLink<'a> {
     fn new(
         context: &'a LinkContext,
         link: LinkId,
-        end: LinkInfo,
+        info: LinkInfo,
         stream: TcpStream,
         peer: Peer,
     ) -> Self {
-        // A connection works without, too.
-        let _kept = tune(&stream);
+        // A connection works without these options, too.
+        let _default = set_options(&stream);
         let (reader, writer) = stream.into_split();
         Self {
             context,
             link,
-            end,
+            info,
             peer,
             reader,
             writer,
             write_queue: WriteQueue::default(),
-            read_limit: context.read_limits.of_stranger(Instant::now()),
+            read_limit: context.read_limits.before_handshake(Instant::now()),
             commands: None,
-            answering: None,
-            ending: None,
+            archive_reply: None,
+            error: None,
         }
     }
 
-    /// Lives until the end, and tells why it came.
+    /// Runs until the link ends. Returns the reason.
     async fn run(&mut self, mut slot: Option<PendingSlot>) -> CloseReason {
-        let mut buffer = vec![0; READ];
+        let mut buffer = vec![0; READ_SIZE];
         loop {
             if self.handle_outputs(&mut slot).await {
-                let _late = timeout(LAST_WORDS, self.write_queue.flush(&mut self.writer)).await;
-                return self.ending.take().unwrap_or(CloseReason::ByUs);
+                let _late = timeout(CLOSE_TIME, self.write_queue.flush(&mut self.writer)).await;
+                return self.error.take().map_or(CloseReason::ByUs, CloseReason::Peer);
             }
-            match self.wait(&mut slot, &mut buffer).await {
+            match self.next_input(&mut slot, &mut buffer).await {
+                LinkInput::ArchivePart(part) => self.send_archive_part(part),
+                LinkInput::Closing => self.peer.disconnect(DisconnectReason::Quitting),
+                LinkInput::Command(command) => self.handle_command(command),
+                LinkInput::Deadline if self.write_queue.is_stalled() => {
+                    return CloseReason::Stalled;
+                }
+                LinkInput::Deadline => {
+                    let result = self.peer.handle_timeout(Instant::now());
+                    self.error = result.err().or(self.error.take());
+                }
                 LinkInput::Evicted => return CloseReason::Evicted,
                 LinkInput::Read(Ok(0)) => return CloseReason::Failed(io::ErrorKind::UnexpectedEof),
                 LinkInput::Read(Ok(count)) => {
                     let bytes = buffer.get(..count).unwrap_or_default();
                     let result = self.peer.handle(Instant::now(), bytes);
                     self.read_limit.charge(Instant::now(), self.peer.take_cost());
-                    self.record_error(result);
+                    self.error = result.err().or(self.error.take());
                 }
                 LinkInput::Read(Err(error)) | LinkInput::Written(Err(error)) => {
                     return CloseReason::Failed(error.kind());
                 }
                 LinkInput::Written(Ok(count)) => {
                     if self.write_queue.written(count) == Some(FrameKind::Messages) {
-                        let _stopped = self.context.events.send(LinkEvent::Sent(self.link)).await;
+                        let sent = LinkEvent::MessagesSent(self.link);
+                        let _stopped = self.context.events.send(sent).await;
                     }
-                }
-                LinkInput::Ordered(order) => self.handle_command(order),
-                LinkInput::Found(found) => self.send_archive_part(found),
-                LinkInput::Closing => self.peer.disconnect(DisconnectReason::Quitting),
-                LinkInput::Late if self.write_queue.is_stalled() => return CloseReason::Stalled,
-                LinkInput::Late => {
-                    let result = self.peer.handle_timeout(Instant::now());
-                    self.record_error(result);
                 }
             }
         }
     }
 
-    async fn wait(&mut self, slot: &mut Option<PendingSlot>, buffer: &mut [u8]) -> LinkInput {
+    async fn next_input(&mut self, slot: &mut Option<PendingSlot>, buffer: &mut [u8]) -> LinkInput {
         let now = Instant::now();
-        let pause = self.read_limit.settled().filter(|until| now < *until);
+        let pause = self.read_limit.blocked_until().filter(|until| now < *until);
         let deadlines = [self.peer.deadline(), self.write_queue.deadline(), pause];
-        let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + SILENCE);
+        let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + DEFAULT_DEADLINE);
         let has_room = self.write_queue.has_room();
-        // What is read may make the hub want an answer.
-        let heeds =
-            |commands: &mpsc::Receiver<LinkCommand>| has_room || commands.len() < MAX_COMMANDS / 2;
-        let may_read = self.write_queue.may_read() && self.commands.as_ref().is_none_or(heeds);
+        // A packet that is read may make the hub send commands.
+        let accepts = |it: &mpsc::Receiver<LinkCommand>| has_room || it.len() < MAX_COMMANDS / 2;
+        let may_read = self.write_queue.may_read() && self.commands.as_ref().is_none_or(accepts);
         let mut closing = self.context.closing.clone();
         tokio::select! {
             () = evicted(slot) => LinkInput::Evicted,
@@ -277,40 +265,38 @@ impl<'a> PeerLink<'a> {
             written = self.writer.write(self.write_queue.front()), if !self.write_queue.is_empty() => {
                 LinkInput::Written(written)
             }
-            order = next(&mut self.commands), if has_room => LinkInput::Ordered(order),
-            found = archive_reply::next(&mut self.answering), if has_room => LinkInput::Found(found),
+            command = next_command(&mut self.commands), if has_room => LinkInput::Command(command),
+            part = archive_reply::next(&mut self.archive_reply), if has_room => {
+                LinkInput::ArchivePart(part)
+            }
             _ = closing.changed() => LinkInput::Closing,
-            () = sleep_until(deadline.into()) => LinkInput::Late,
+            () = sleep_until(deadline.into()) => LinkInput::Deadline,
         }
     }
 
-    /// Does what the core wants done. Returns whether that was to close.
+    /// Executes all pending outputs of the session. Returns whether the link is to be closed.
     async fn handle_outputs(&mut self, slot: &mut Option<PendingSlot>) -> bool {
-        let link = self.link;
         while let Some(output) = self.peer.poll() {
             let event = match output {
                 PeerOutput::Send(bytes) => {
-                    self.write_queue.push(bytes, FrameKind::ArchiveReply);
+                    self.write_queue.push(bytes, FrameKind::Reply);
                     continue;
                 }
                 PeerOutput::Close => return true,
                 PeerOutput::Opened { hello, .. } => {
                     *slot = None;
-                    self.end.id = Some(hello.id);
-                    self.read_limit = self
-                        .context
-                        .read_limits
-                        .of_address(Instant::now(), counted_address(&self.end));
+                    self.info.id = Some(hello.id);
+                    let limits = &self.context.read_limits;
+                    self.read_limit = limits.after_handshake(Instant::now(), self.info.network());
                     let (commands, received) = mpsc::channel(MAX_COMMANDS);
                     self.commands = Some(received);
-                    LinkEvent::Opened { link, hello, commands, end: self.end }
+                    let (link, info) = (self.link, self.info);
+                    LinkEvent::Opened(OpenedLink { link, hello, commands, info })
                 }
                 PeerOutput::Message { code, payload: body, .. } => {
-                    let share = u32::try_from(body.len().div_ceil(1024)).unwrap_or(u32::MAX);
-                    let share = share.clamp(1, ROOM);
-                    let room = Arc::clone(&self.context.room).acquire_many_owned(share).await;
-                    let Ok(room) = room else { return true };
-                    LinkEvent::Packet { link, code, body, room }
+                    let permit = self.context.permit(body.len()).await;
+                    let Some(permit) = permit else { return true };
+                    LinkEvent::Packet { link: self.link, code, body, permit }
                 }
             };
             if self.context.events.send(event).await.is_err() {
@@ -320,52 +306,48 @@ impl<'a> PeerLink<'a> {
         false
     }
 
-    fn handle_command(&mut self, order: Option<LinkCommand>) {
-        match order {
+    fn handle_command(&mut self, command: Option<LinkCommand>) {
+        match command {
             Some(LinkCommand::Send { code, body }) => self.send(code, &body),
             Some(LinkCommand::Disconnect(reason)) => self.peer.disconnect(reason),
-            Some(LinkCommand::ArchiveReply { hash, request }) => {
-                // One at a time: who asks for more has to wait.
-                if self.answering.is_none()
+            Some(LinkCommand::AnswerArchiveRequest { hash, request }) => {
+                // One reply at a time: requests during a reply are ignored.
+                if self.archive_reply.is_none()
                     && let Some(archive) = &self.context.archive
                 {
-                    self.answering = Some(ArchiveSender::new(archive.clone(), hash, *request));
+                    let reply = ArchiveSender::new(archive.clone(), hash, *request);
+                    self.archive_reply = Some(reply);
                 }
             }
             None => self.peer.disconnect(DisconnectReason::Requested),
         }
     }
 
-    fn send_archive_part(&mut self, found: archive_reply::ArchivePart) {
-        // A longer one would end the link of whoever takes no more than usual, and what is behind it
-        // would never come.
+    fn send_archive_part(&mut self, part: ArchivePart) {
+        // A peer with the default limits would disconnect because of a larger envelope, and never get the
+        // rest.
         let fits = |envelope: &Envelope| envelope.encoded().len() <= packet::LONGEST_FOR_ALL;
-        for envelope in found.envelopes.into_iter().filter(fits) {
+        for envelope in part.envelopes.into_iter().filter(fits) {
             self.send(packet::DIRECT, envelope.encoded());
         }
-        if let Some(done) = found.done {
-            self.answering = None;
-            self.send(packet::ARCHIVE_COMPLETE, &done);
+        if let Some(complete) = part.complete {
+            self.archive_reply = None;
+            self.send(packet::ARCHIVE_COMPLETE, &complete);
         }
     }
 
     fn send(&mut self, code: u16, body: &[u8]) {
-        // What does not fit into a frame, or comes too late, is of no use to anyone.
+        // This fails if the packet does not fit into a frame, or the session has ended. Nobody needs it
+        // then.
         if self.peer.send(SHH, code, body).is_ok()
             && let Some(PeerOutput::Send(bytes)) = self.peer.poll()
         {
             let kind = match code {
                 packet::MESSAGES => FrameKind::Messages,
-                packet::ACKNOWLEDGED => FrameKind::ArchiveReply,
+                packet::ACKNOWLEDGED => FrameKind::Reply,
                 _ => FrameKind::Other,
             };
             self.write_queue.push(bytes, kind);
-        }
-    }
-
-    fn record_error(&mut self, result: Result<(), PeerError>) {
-        if let Err(error) = result {
-            self.ending = Some(error.into());
         }
     }
 }
@@ -377,38 +359,30 @@ async fn evicted(slot: &mut Option<PendingSlot>) {
     }
 }
 
-async fn next(commands: &mut Option<mpsc::Receiver<LinkCommand>>) -> Option<LinkCommand> {
+async fn next_command(commands: &mut Option<mpsc::Receiver<LinkCommand>>) -> Option<LinkCommand> {
     match commands {
         Some(commands) => commands.recv().await,
         None => std::future::pending().await,
     }
 }
 
-/// The address by which a peer is counted.
-pub(super) fn counted_address(end: &LinkInfo) -> IpAddr {
-    network(end.address.ip())
-}
-
-/// The only protocol we offer.
+/// The only protocol that this node offers.
 const SHH: ProtocolId = ProtocolId(0);
 
-/// KiB of messages on their way from all links to the hub.
-pub(super) const ROOM: u32 = 32 * 1024;
+/// Bytes to read at a time.
+const READ_SIZE: usize = 16 * 1024;
 
-/// Bytes read at once.
-const READ: usize = 16 * 1024;
-
-/// Orders that wait before the hub gives a link up.
+/// Most commands that wait for a link. The hub disconnects a peer whose queue is full.
 const MAX_COMMANDS: usize = 64;
 
-/// Time until a call is answered.
+/// Time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time until whoever has opened a link says something.
+/// Time until the first byte arrives on an inbound link.
 const FIRST_BYTE: Duration = Duration::from_secs(5);
 
-/// Time for what was said last.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Time to send what is in the queue when a link is closed.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// The core always has a deadline while a link lives; this is for the moment after.
-const SILENCE: Duration = Duration::from_secs(30);
+/// Used when the core has no deadline, which is only so just before the link ends.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);

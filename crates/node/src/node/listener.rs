@@ -1,26 +1,16 @@
-//! The listener: takes links in, and sends those away that are not welcome before they cost
-//! anything.
+//! Accepts inbound links. Links from banned addresses are closed before they cost anything.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use super::hub::lock;
-use super::link::{LinkContext, LinkId, answer};
-use super::peers::reputation::Reputation;
+use super::link::{LinkContext, accept};
+use super::peers::Reputation;
 
-/// Whom not to talk to, for all who must know.
-pub(super) type SharedReputation = Arc<Mutex<Reputation>>;
-
-/// Takes links in until the node stops.
-pub(super) async fn run(
-    listener: TcpListener,
-    context: Arc<LinkContext>,
-    blacklist: SharedReputation,
-) {
+/// Accepts links until the node stops.
+pub(super) async fn run(listener: TcpListener, context: Arc<LinkContext>, reputation: Reputation) {
     let mut closing = context.closing.clone();
     loop {
         let accepted = tokio::select! {
@@ -30,20 +20,20 @@ pub(super) async fn run(
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Mostly no more open files. Not to be tried again at once: it would fail again.
-                tracing::debug!(%error, "no link accepted");
+                // Usually there are too many open files. Trying again at once would fail again.
+                tracing::debug!(%error, "cannot accept a link");
                 sleep(PAUSE).await;
                 continue;
             }
         };
-        if lock(&blacklist).is_address_banned(Instant::now(), address.ip()) {
+        if reputation.is_address_banned(Instant::now(), address.ip()) {
             continue;
         }
-        let place = context.pending.enter(address.ip());
-        let link = LinkId(context.next.fetch_add(1, Ordering::Relaxed));
-        tokio::spawn(answer(Arc::clone(&context), link, stream, address, place));
+        let slot = context.pending.enter(address.ip());
+        let link = context.next_id();
+        tokio::spawn(accept(Arc::clone(&context), link, stream, address, slot));
     }
 }
 
-/// Pause after a link that could not be accepted.
+/// Pause after a link could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -1,5 +1,5 @@
-//! How much links may read: each for itself, and all links of an address together, so that nobody
-//! begins anew with a new link.
+//! Limits the bytes that links read: per link, and per address for all its links together, so that a new
+//! link does not bring a new allowance.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use wormhole_whisper::shh::{
     rate::{Bucket, Rate},
 };
 
-/// What every link and every address may read.
+/// The limits of all links and addresses.
 #[derive(Debug)]
 pub(super) struct ReadLimits {
     per_link: Rate,
@@ -20,7 +20,7 @@ pub(super) struct ReadLimits {
 }
 
 impl ReadLimits {
-    /// Nobody has read anything.
+    /// Nothing has been read yet.
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             per_link: limits.bytes_per_peer,
@@ -29,20 +29,21 @@ impl ReadLimits {
         }
     }
 
-    /// What a new link may read that has not shaken hands.
-    pub(super) fn of_stranger(&self, now: Instant) -> ReadLimit {
+    /// The limit of a new link before the handshake is complete.
+    pub(super) fn before_handshake(&self, now: Instant) -> ReadLimit {
         ReadLimit { link: Bucket::new(now, self.per_link), address: None }
     }
 
-    /// What a link may read whose handshake is over.
-    pub(super) fn of_address(&self, now: Instant, address: IpAddr) -> ReadLimit {
+    /// The limit of a link whose handshake is complete.
+    pub(super) fn after_handshake(&self, now: Instant, address: IpAddr) -> ReadLimit {
         let link = Bucket::new(now, self.per_link);
         let mut addresses = lock(&self.addresses);
         if addresses.len() >= MAX_ADDRESSES {
             addresses.retain(|_, bucket| Arc::strong_count(bucket) > 1 || lock(bucket).owes(now));
         }
         if addresses.len() >= MAX_ADDRESSES {
-            // A flood of addresses must not cost more than that some begin anew.
+            // With so many addresses that owe something, all of them start again, so that a flood of
+            // addresses takes no more memory.
             addresses.clear();
         }
         let new = || Arc::new(Mutex::new(Bucket::new(now, self.per_address)));
@@ -51,7 +52,7 @@ impl ReadLimits {
     }
 }
 
-/// What one link may read.
+/// The limit of one link.
 #[derive(Debug)]
 pub(super) struct ReadLimit {
     link: Bucket,
@@ -59,7 +60,7 @@ pub(super) struct ReadLimit {
 }
 
 impl ReadLimit {
-    /// So much was read.
+    /// Counts bytes that were read.
     pub(super) fn charge(&mut self, now: Instant, bytes: usize) {
         let bytes = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.link.charge(now, bytes);
@@ -68,8 +69,8 @@ impl ReadLimit {
         }
     }
 
-    /// Until when nothing more may be read; `None` if it may.
-    pub(super) fn settled(&self) -> Option<Instant> {
+    /// Until when nothing more may be read. `None` if reading is allowed.
+    pub(super) fn blocked_until(&self) -> Option<Instant> {
         let address = self.address.as_ref().and_then(|address| lock(address).settled());
         self.link.settled().max(address)
     }
@@ -90,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    fn budgets() -> ReadLimits {
+    fn read_limits() -> ReadLimits {
         let mut limits = Limits::default();
         limits.bytes_per_peer = Rate { per_second: 10.0, burst: 100.0 };
         limits.bytes_per_address = Rate { per_second: 20.0, burst: 200.0 };
@@ -102,31 +103,31 @@ mod tests {
     }
 
     #[test]
-    fn a_new_link_does_not_begin_anew() {
-        let (budgets, now) = (budgets(), Instant::now());
+    fn a_new_link_brings_no_new_allowance() {
+        let (limits, now) = (read_limits(), Instant::now());
         for _ in 0..2 {
-            let mut budget = budgets.of_address(now, address(1));
-            budget.charge(now, 110);
-            assert_eq!(budget.settled(), Some(now + Duration::from_secs(1)));
+            let mut limit = limits.after_handshake(now, address(1));
+            limit.charge(now, 110);
+            assert_eq!(limit.blocked_until(), Some(now + Duration::from_secs(1)));
         }
-        let third = budgets.of_address(now, address(1));
-        assert_eq!(third.settled(), Some(now + Duration::from_secs(1)));
-        assert_eq!(budgets.of_address(now, address(2)).settled(), None);
-        assert_eq!(budgets.of_stranger(now).settled(), None);
+        let third = limits.after_handshake(now, address(1));
+        assert_eq!(third.blocked_until(), Some(now + Duration::from_secs(1)));
+        assert_eq!(limits.after_handshake(now, address(2)).blocked_until(), None);
+        assert_eq!(limits.before_handshake(now).blocked_until(), None);
     }
 
     #[test]
-    fn an_address_that_owes_nothing_is_forgotten_when_there_are_many() {
-        let (budgets, now) = (budgets(), Instant::now());
+    fn addresses_that_owe_nothing_are_forgotten_when_there_are_many() {
+        let (limits, now) = (read_limits(), Instant::now());
         for number in 0..MAX_ADDRESSES {
-            budgets.of_address(now, address(number)).charge(now, 50 * (number % 2));
+            limits.after_handshake(now, address(number)).charge(now, 50 * (number % 2));
         }
-        assert_eq!(lock(&budgets.addresses).len(), MAX_ADDRESSES);
-        drop(budgets.of_address(now, address(MAX_ADDRESSES)));
-        assert_eq!(lock(&budgets.addresses).len(), MAX_ADDRESSES / 2 + 1);
+        assert_eq!(lock(&limits.addresses).len(), MAX_ADDRESSES);
+        drop(limits.after_handshake(now, address(MAX_ADDRESSES)));
+        assert_eq!(lock(&limits.addresses).len(), MAX_ADDRESSES / 2 + 1);
         for number in 0..3 * MAX_ADDRESSES {
-            budgets.of_address(now, address(number)).charge(now, 50);
+            limits.after_handshake(now, address(number)).charge(now, 50);
         }
-        assert!(lock(&budgets.addresses).len() <= MAX_ADDRESSES);
+        assert!(lock(&limits.addresses).len() <= MAX_ADDRESSES);
     }
 }

@@ -1,5 +1,4 @@
-//! What whoever runs a node decides. The defaults make a node that listens nowhere, calls nobody
-//! and keeps nothing on disk.
+//! The settings of a node. With the defaults it does not listen, dials nobody, and keeps nothing on disk.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -17,53 +16,53 @@ use wormhole_whisper::{
     },
 };
 
-/// What whoever runs a node decides.
+/// The settings of a node.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Where to listen for peers over TCP; a port of 0 lets the system choose.
+    /// The TCP address on which to listen for peers. With port 0 the system chooses one.
     pub listen: Option<SocketAddr>,
-    /// Whether to look for peers over UDP, at the port of `listen` (discovery v4). Needs `listen`.
+    /// Whether to search for peers over UDP, on the port of `listen` (discovery v4). Needs `listen`.
     pub discovery: bool,
-    /// The address at which others reach us, where a router stands between. Needs `listen`.
+    /// The address at which other nodes reach this one, if it is behind a router. Needs `listen`.
     pub advertise: Option<IpAddr>,
-    /// Nodes at which discovery begins; where there are any, it does.
+    /// Nodes with which discovery starts. Turns discovery on.
     pub bootnodes: Vec<Enode>,
-    /// Nodes to call again whenever their link is lost. They count towards no limit.
+    /// Nodes to dial, again whenever their link is lost. They count towards no limit.
     pub static_peers: Vec<Enode>,
-    /// Nodes whose direct messages are looked at. They count towards no limit.
+    /// Nodes whose direct messages are accepted. They count towards no limit.
     pub trusted: Vec<NodeId>,
-    /// Most peers at the same time. With discovery, half of them may call us, and we call the others.
+    /// Most peers at the same time. With discovery, half of them may be inbound, and the rest is outbound.
     pub max_peers: usize,
     /// Most peers at the same time from one address, or 64 bits of an IPv6 address; twice as many
     /// from 48 bits of one.
     pub max_peers_per_address: usize,
-    /// Work to ask of envelopes.
+    /// The work that envelopes must have.
     pub min_work: Work,
-    /// Largest envelope to take, in bytes.
+    /// Largest envelope to accept, in bytes.
     pub max_envelope_bytes: usize,
-    /// Longest life of an envelope to take, in seconds.
+    /// Longest TTL of an envelope to accept, in seconds.
     pub max_ttl: u32,
     /// Bytes of memory for envelopes.
     pub pool_bytes: usize,
-    /// Whether to pass on only what we say ourselves.
+    /// Whether to forward only own envelopes.
     pub light: bool,
     /// Whether a light node refuses another one.
     pub restrict_light: bool,
-    /// Whether peers' Bloom filters are taken to be right; else what go-ethereum makes of them, which
-    /// loses a bit of 4 % of the topics.
+    /// Whether to trust the Bloom filters of peers. If not, they are read as go-ethereum reads them, which
+    /// loses a bit for 4 % of the topics.
     pub strict_bloom: bool,
-    /// What peers may send.
+    /// Limits on what peers may send.
     pub limits: Limits,
-    /// What hides our own traffic.
+    /// What hides which envelopes are own ones.
     pub darkness: Darkness,
-    /// Envelopes of no meaning, to hide when there are others.
+    /// Meaningless envelopes that hide when real ones are sent.
     pub cover: Option<Cover>,
-    /// The folder that keeps the key, the envelopes and the archive over a restart.
+    /// The folder for the key, the envelopes and the archive. Without it, a restart loses them.
     pub data: Option<PathBuf>,
-    /// The node's key, instead of that of the folder.
+    /// The node's key, instead of the one in the folder.
     pub key: Option<PrivateKey>,
-    /// Whether and how to keep an archive for readers who were away. Needs `data`.
+    /// The archive for readers who were offline, if there is to be one. Needs `data`.
     pub archive: Option<ArchiveSettings>,
 }
 
@@ -96,16 +95,16 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Most peers unless told otherwise. As in go-ethereum.
+    /// Default for the most peers. As in go-ethereum.
     pub const DEFAULT_MAX_PEERS: usize = 50;
 
-    /// A node on this machine alone, at a port that the system chooses: for tests and trials.
+    /// A node on this computer only, on a port that the system chooses. For tests.
     pub fn loopback() -> Self {
         Self { listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)), ..Self::default() }
     }
 }
 
-/// How often to send envelopes that mean nothing.
+/// How often to send meaningless envelopes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Cover {
@@ -114,39 +113,39 @@ pub struct Cover {
 }
 
 impl Cover {
-    /// One in so much time, in the mean.
+    /// One envelope in this time, on average.
     pub const fn every(mean_interval: Duration) -> Self {
         Self { mean_interval }
     }
 }
 
-/// What to keep for readers who were away.
+/// The settings of an archive.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ArchiveSettings {
-    /// What opens the requests: the key of the password that readers were told.
+    /// The key that decrypts requests, made from the password that readers know.
     pub key: SymmetricKey,
-    /// Work to ask of requests.
+    /// The work that requests must have.
     pub min_work: Work,
-    /// Nothing is kept longer than this.
+    /// Envelopes are deleted after this time.
     pub max_age: Duration,
-    /// Most bytes of envelopes; the oldest leave first.
+    /// Most bytes of envelopes. The oldest ones are deleted first.
     pub max_bytes: u64,
 }
 
 impl ArchiveSettings {
-    /// How long something is kept unless told otherwise: a month.
+    /// Default for the time after which envelopes are deleted: a month.
     pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-    /// Most bytes of envelopes unless told otherwise: a gigabyte.
+    /// Default for the most bytes of envelopes: a gigabyte.
     pub const DEFAULT_MAX_BYTES: u64 = 1 << 30;
 
-    /// As much as by default, for those who know what `key` is.
+    /// The defaults, for requests that are encrypted with `key`.
     pub const fn new(key: SymmetricKey) -> Self {
         let (max_age, max_bytes) = (Self::DEFAULT_MAX_AGE, Self::DEFAULT_MAX_BYTES);
         Self { key, min_work: Work::DEFAULT_MINIMUM, max_age, max_bytes }
     }
 }
 
-/// Most peers of one address unless told otherwise: a household, not a farm.
+/// Default for the most peers of one address: enough for a household.
 const DEFAULT_MAX_PER_ADDRESS: usize = 8;

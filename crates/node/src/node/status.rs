@@ -1,4 +1,4 @@
-//! How a node and its peers are, for those who watch.
+//! The status of a node and of its peers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,35 +8,35 @@ use wormhole_whisper::{
     shh::{Bloom, Work},
 };
 
-/// How a node is.
+/// The status of a node.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Peers that have said what they are.
+    /// Connected peers that have sent their status.
     pub peers: usize,
     /// Envelopes in the pool.
     pub envelopes: usize,
     /// Bytes of memory that they take.
     pub bytes: usize,
-    /// Own envelopes that wait to leave.
+    /// Own envelopes that wait to be sent.
     pub waiting: usize,
     /// Own envelopes that left the pool before any peer received them, since the start.
     pub unsent: u64,
-    /// The work that is asked for.
+    /// The work that envelopes must have.
     pub min_work: Work,
-    /// The largest envelope that is taken, in bytes.
+    /// The largest envelope that is accepted, in bytes.
     pub max_envelope_bytes: usize,
-    /// The largest envelope of our own, in bytes: with no trusted peer, what every peer takes.
+    /// The largest own envelope, in bytes. Without trusted peers it is the size that every peer accepts.
     pub max_own_bytes: usize,
-    /// The topics that are asked for.
+    /// The topics that this node wants to receive.
     pub bloom: Bloom,
-    /// Whether only own envelopes are passed on.
+    /// Whether only own envelopes are forwarded.
     pub light: bool,
     /// Envelopes accepted since the start.
     pub accepted: u64,
-    /// Peers cut for what they did since the start.
-    pub cut: u64,
-    /// Addresses and nodes that are banned.
+    /// Peers disconnected because they broke the protocol, since the start.
+    pub misbehaved: u64,
+    /// Nodes and networks that are banned.
     pub banned: usize,
     /// Envelopes in the archive, if there is one.
     pub archived: Option<u64>,
@@ -46,38 +46,38 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PeerInfo {
-    /// Its name, which it has proved.
+    /// Its id, which it has proved in the handshake.
     pub id: NodeId,
-    /// Where the other end of the link is.
+    /// The address of the other end of the link.
     pub address: SocketAddr,
-    /// The port at which it says it listens, or 0.
+    /// The TCP port on which it listens according to itself, or 0.
     pub listen_port: u16,
-    /// Who called.
+    /// Who opened the link.
     pub direction: Direction,
-    /// What software it says it is. To be quoted before it is printed.
+    /// Its software according to itself. Any bytes; escape them before printing.
     pub client: String,
-    /// What it speaks.
+    /// Its protocols.
     pub capabilities: Vec<Capability>,
     /// Time since it connected.
     pub connected_for: Duration,
-    /// Whether it is called again when its link is lost.
+    /// Whether it is dialled again when its link is lost.
     pub is_static: bool,
-    /// Whether its direct messages are looked at.
+    /// Whether its direct messages are accepted.
     pub trusted: bool,
-    /// The work that it asks for.
+    /// The work that envelopes to it must have.
     pub min_work: Work,
-    /// The topics that it asks for.
+    /// The topics that it wants to receive.
     pub bloom: Bloom,
-    /// Whether it passes on only what it says itself.
+    /// Whether it forwards only its own envelopes.
     pub light: bool,
 }
 
-/// Who called whom.
+/// Who opened a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "there are two ends")]
 pub enum Direction {
-    /// The peer called us.
+    /// The peer.
     Inbound,
-    /// We called the peer.
+    /// This node.
     Outbound,
 }

@@ -28,7 +28,7 @@ async fn server(folder: &Folder, key: &SymmetricKey) -> Node {
 /// A request, sealed with the server's password and paid for.
 async fn request(request: &ArchiveRequest, key: &SymmetricKey) -> Envelope {
     let signer = PrivateKey::random(&mut OsRng);
-    wormhole_node::request(request, key, &signer, Work::DEFAULT_MINIMUM).await.unwrap()
+    wormhole_node::archive_request(request, key, &signer, Work::DEFAULT_MINIMUM).await.unwrap()
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_reader_who_was_away_is_sent_what_it_missed_even_after_a_restart() {
     let mut heard = reader.envelopes();
     let everything = ArchiveRequest { from: 0, until: u32::MAX, bloom: Bloom::FULL };
     let asked = request(&everything, &password).await;
-    let done = reader.request_archive(mail.id(), asked).await.unwrap().done().await.unwrap();
+    let done = reader.request_archive(mail.id(), asked).await.unwrap().complete().await.unwrap();
     let mut answered = Vec::new();
     for _ in 0..20 {
         let (envelope, direct) = hear(&mut heard).await;
@@ -71,7 +71,7 @@ async fn a_reader_who_was_away_is_sent_what_it_missed_even_after_a_restart() {
     // A topic that nobody used.
     let bloom = Bloom::of([Topic([0xaa, 0xbb, 0xcc, 0xdd])]);
     let asked = request(&ArchiveRequest { bloom, ..everything }, &password).await;
-    let done = reader.request_archive(mail.id(), asked).await.unwrap().done().await.unwrap();
+    let done = reader.request_archive(mail.id(), asked).await.unwrap().complete().await.unwrap();
     assert_eq!(done.last, None);
     reader.stop().await;
     mail.stop().await;
@@ -105,7 +105,7 @@ async fn all_that_was_missed_is_there_when_the_server_is_done_and_opens() {
         min_work: Work::NONE,
         direct: false,
     };
-    let opened = result.opened(criteria).unwrap();
+    let opened = result.decrypt(criteria).unwrap();
     let mut said: Vec<_> = opened.iter().map(|received| &received.message.payload).collect();
     said.sort_unstable();
     let mut expected: Vec<_> =
@@ -136,7 +136,7 @@ async fn a_server_that_was_there_before_stays_and_others_do_not_speak_for_it() {
     let (mut heard, enode) = (reader.envelopes(), mail.enode());
     let sending = async {
         loop {
-            friend.connected(reader.id()).await.unwrap();
+            friend.wait_connected(reader.id()).await.unwrap();
             friend.send_direct(reader.id(), other.clone()).await.unwrap();
             assert!(hear(&mut heard).await.1);
         }
@@ -174,7 +174,7 @@ async fn a_server_that_asks_for_more_work_than_usual_is_given_it() {
 #[tokio::test]
 async fn whoever_waits_for_a_peer_is_told_when_it_is_there() {
     let (one, two) = (start(quick()).await, start(quick()).await);
-    let waiting = one.connected(two.id());
+    let waiting = one.wait_connected(two.id());
     let calling = async { two.add_peer(one.enode()).await.unwrap() };
     let (waited, _) =
         tokio::time::timeout(super::PATIENCE, async { tokio::join!(waiting, calling) })
@@ -182,10 +182,10 @@ async fn whoever_waits_for_a_peer_is_told_when_it_is_there() {
             .expect("in time");
     assert_eq!(waited, Ok(()));
     assert_eq!(one.peers().await.unwrap()[0].id, two.id());
-    assert_eq!(one.connected(two.id()).await, Ok(()));
+    assert_eq!(one.wait_connected(two.id()).await, Ok(()));
     two.stop().await;
     one.clone().stop().await;
-    assert_eq!(one.connected(one.id()).await, Err(Stopped));
+    assert_eq!(one.wait_connected(one.id()).await, Err(Stopped));
 }
 
 #[tokio::test]
@@ -200,9 +200,9 @@ async fn whoever_does_not_know_the_password_is_told_nothing() {
     let unanswered = reader.request_archive(mail.id(), guessed).await.unwrap();
     // The server answers in order, so that this would come second.
     let asked = request(&everything, &password).await;
-    reader.request_archive(mail.id(), asked).await.unwrap().done().await.unwrap();
+    reader.request_archive(mail.id(), asked).await.unwrap().complete().await.unwrap();
     connected(&mail, 1).await;
     mail.stop().await;
-    assert!(unanswered.done().await.is_err());
+    assert!(unanswered.complete().await.is_err());
     reader.stop().await;
 }

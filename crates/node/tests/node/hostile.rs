@@ -78,7 +78,7 @@ async fn a_peer_that_says_anything_before_its_status_or_something_malformed_is_c
     let cheap = Draft::new(SystemTime::now().into(), 50, super::TOPIC, vec![0; 300]).finish(0);
     worthless.send(packet::MESSAGES, &packet::encode_messages([cheap.encoded()])).await;
     assert_eq!(worthless.disconnected().await, Some(DisconnectReason::SubprotocolError));
-    until(async || (node.status().await.unwrap().cut == 3).then_some(())).await;
+    until(async || (node.status().await.unwrap().misbehaved == 3).then_some(())).await;
     still_works(&node).await;
     node.stop().await;
 }
@@ -108,7 +108,7 @@ async fn a_flood_is_dropped_and_the_pool_stays_within_its_bound() {
     let status = until(harder).await;
     assert!(status.bytes <= 1 << 20 && status.envelopes > 0 && status.accepted <= 3100);
     // Who passes much on may have been told much: it stays.
-    assert_eq!((status.peers, status.cut, status.banned), (1, 0, 0));
+    assert_eq!((status.peers, status.misbehaved, status.banned), (1, 0, 0));
     still_works(&node).await;
     node.stop().await;
 }
@@ -132,7 +132,7 @@ async fn bytes_beyond_the_limit_are_read_later_and_cost_nobody_a_link() {
     // The last of them was read before it was owed for.
     assert!(begin.elapsed() >= Duration::from_millis(1200), "{:?}", begin.elapsed());
     let status = node.status().await.unwrap();
-    assert_eq!((status.peers, status.cut, status.banned), (1, 0, 0));
+    assert_eq!((status.peers, status.misbehaved, status.banned), (1, 0, 0));
     node.stop().await;
 }
 
@@ -146,7 +146,7 @@ async fn a_peer_whose_clock_is_wrong_is_cut_and_not_banned() {
     peer.send(packet::MESSAGES, &packet::encode_messages([early.encoded()])).await;
     assert_eq!(peer.disconnected().await, Some(DisconnectReason::SubprotocolError));
     let status = node.status().await.unwrap();
-    assert_eq!((status.cut, status.banned), (0, 0));
+    assert_eq!((status.misbehaved, status.banned), (0, 0));
     node.stop().await;
 }
 
@@ -173,7 +173,7 @@ async fn a_peer_that_says_too_much_at_once_is_cut_and_not_banned() {
     assert_eq!(peer.disconnected().await, Some(DisconnectReason::SubprotocolError));
     let status =
         until(async || Some(node.status().await.unwrap()).filter(|it| it.peers == 0)).await;
-    assert_eq!((status.cut, status.banned), (0, 0));
+    assert_eq!((status.misbehaved, status.banned), (0, 0));
     node.stop().await;
 }
 

@@ -80,7 +80,7 @@ async fn what_a_node_does_not_ask_for_is_not_sent_to_it() {
     let alice = start(quick()).await;
     let bob = start_beside(&alice).await;
     let key = SymmetricKey::random(&mut OsRng);
-    bob.set_interests(Bloom::of([Topic([9, 9, 9, 9])])).await.unwrap();
+    bob.set_bloom_filter(Bloom::of([Topic([9, 9, 9, 9])])).await.unwrap();
     let bloom = bob.status().await.unwrap().bloom;
     until(async || {
         let peers = alice.peers().await.unwrap();
@@ -95,7 +95,7 @@ async fn what_a_node_does_not_ask_for_is_not_sent_to_it() {
     let wanted = alice.post(wanted).await.unwrap();
     assert_eq!(hear(&mut heard).await.0.hash(), wanted);
     // Once it asks for everything it is told what it missed.
-    bob.set_interests(Bloom::FULL).await.unwrap();
+    bob.set_bloom_filter(Bloom::FULL).await.unwrap();
     assert_eq!(hear(&mut heard).await.0.hash(), unwanted);
     alice.stop().await;
     bob.stop().await;

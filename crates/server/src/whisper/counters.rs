@@ -37,7 +37,7 @@ impl Counters {
             ("filters", "gauge", "Filters of clients.", size(messenger.filters)),
             ("unread", "gauge", "Messages that wait for clients.", size(messenger.waiting)),
             ("accepted_total", "counter", "Envelopes accepted.", node.accepted),
-            ("cut_total", "counter", "Peers cut for what they did.", node.cut),
+            ("cut_total", "counter", "Peers cut for what they did.", node.misbehaved),
             ("delivered_total", "counter", "Messages opened for clients.", messenger.delivered),
             ("missed_total", "counter", "Envelopes too many to be tried.", messenger.missed),
         ];

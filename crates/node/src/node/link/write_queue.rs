@@ -1,7 +1,7 @@
-//! Bytes on their way to the peer.
+//! Frames that wait to be written to a peer.
 //!
-//! Two nodes that have much to say to each other must both read while they write. So what stops the
-//! reading is what reading brings about, and nothing else.
+//! Two nodes that have many envelopes for each other must both read while they write. So only replies,
+//! which reading causes, stop the reading.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,30 +13,32 @@ use tokio::net::tcp::OwnedWriteHalf;
 #[derive(Debug, Default)]
 pub(super) struct WriteQueue {
     frames: VecDeque<(Vec<u8>, FrameKind)>,
-    /// How much of the first is gone.
-    gone: usize,
-    /// Bytes of answers, and of what is not in a bundle either.
-    answers: usize,
+    /// Bytes of the first frame that are written already.
+    written: usize,
+    /// Bytes of replies in the queue.
+    replies: usize,
+    /// Bytes of frames of the kind `Other` in the queue.
     others: usize,
-    /// When the last bytes were taken, or the first came.
-    moved: Option<Instant>,
+    /// When bytes were last written, or when the first frame was queued.
+    progress: Option<Instant>,
 }
 
-/// Why bytes are sent.
+/// Why a frame is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum FrameKind {
-    /// The peer has said something.
-    ArchiveReply,
-    /// Envelopes are passed on. There is one bundle at a time, and the hub waits for its end.
+    /// It forwards envelopes. The hub waits until it is written before it sends the next one.
     Messages,
-    /// Somebody wants it.
+    /// A client or the hub wants it.
     Other,
+    /// It replies to a packet of the peer.
+    Reply,
 }
 
 impl WriteQueue {
+    /// Queues a frame.
     pub(super) fn push(&mut self, frame: Vec<u8>, kind: FrameKind) {
         if self.frames.is_empty() {
-            self.moved = Some(Instant::now());
+            self.progress = Some(Instant::now());
         }
         if let Some(bytes) = self.counted(kind) {
             *bytes += frame.len();
@@ -44,47 +46,50 @@ impl WriteQueue {
         self.frames.push_back((frame, kind));
     }
 
-    /// Whether more may be read, which may want an answer.
+    /// Whether the link may read more packets, which may cause replies.
     pub(super) const fn may_read(&self) -> bool {
-        self.answers < MAX_ANSWERS
+        self.replies < MAX_REPLIES
     }
 
-    /// Whether more may be sent that is wanted.
+    /// Whether the link may take more commands of the hub.
     pub(super) const fn has_room(&self) -> bool {
-        self.answers + self.others < MAX_OUTBOX
+        self.replies + self.others < MAX_BYTES
     }
 
+    /// The bytes to write next.
     pub(super) fn front(&self) -> &[u8] {
-        self.frames.front().and_then(|(frame, _)| frame.get(self.gone..)).unwrap_or_default()
+        self.frames.front().and_then(|(frame, _)| frame.get(self.written..)).unwrap_or_default()
     }
 
+    /// Whether everything is written.
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
-    /// So many bytes of the first frame were taken. Returns what it was, once it is gone.
+    /// The first `count` bytes have been written. Returns the kind of the first frame if that was its end.
     pub(super) fn written(&mut self, count: usize) -> Option<FrameKind> {
-        self.moved = Some(Instant::now());
-        self.gone += count;
-        let (frame, kind) = self.frames.front().filter(|(frame, _)| self.gone >= frame.len())?;
+        self.progress = Some(Instant::now());
+        self.written += count;
+        let (frame, kind) = self.frames.front().filter(|(frame, _)| self.written >= frame.len())?;
         let (length, kind) = (frame.len(), *kind);
         self.frames.pop_front();
-        self.gone = 0;
+        self.written = 0;
         if let Some(bytes) = self.counted(kind) {
             *bytes = bytes.saturating_sub(length);
         }
         Some(kind)
     }
 
-    /// Where bytes of a kind are counted. A bundle is as long as the peer takes.
+    /// The counter for bytes of a kind. Messages have none: there is one packet of them at a time.
     const fn counted(&mut self, kind: FrameKind) -> Option<&mut usize> {
         match kind {
-            FrameKind::ArchiveReply => Some(&mut self.answers),
+            FrameKind::Reply => Some(&mut self.replies),
             FrameKind::Messages => None,
             FrameKind::Other => Some(&mut self.others),
         }
     }
 
+    /// Writes everything, then closes the writing side.
     pub(super) async fn flush(&mut self, writer: &mut OwnedWriteHalf) {
         while !self.is_empty() {
             match writer.write(self.front()).await {
@@ -92,23 +97,25 @@ impl WriteQueue {
                 _ => return,
             };
         }
-        let _gone = writer.shutdown().await;
+        let _closed = writer.shutdown().await;
     }
 
+    /// When the peer has read nothing for too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.moved.filter(|_| !self.is_empty()).map(|moved| moved + STALL)
+        self.progress.filter(|_| !self.is_empty()).map(|progress| progress + STALL_TIME)
     }
 
+    /// Whether the peer has read nothing for too long.
     pub(super) fn is_stalled(&self) -> bool {
         self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
-/// Bytes of answers that wait to be written before a link stops to read more.
-const MAX_ANSWERS: usize = 64 * 1024;
+/// Bytes of replies in the queue from which on the link stops reading.
+const MAX_REPLIES: usize = 64 * 1024;
 
-/// Bytes beside the bundle that wait to be written before a link stops to take more.
-const MAX_OUTBOX: usize = 256 * 1024;
+/// Bytes in the queue, without messages, from which on the link takes no more commands.
+const MAX_BYTES: usize = 256 * 1024;
 
-/// Time in which nothing is taken of what waits. As in go-ethereum.
-const STALL: Duration = Duration::from_secs(20);
+/// A peer that reads nothing for this long is disconnected. As in go-ethereum.
+const STALL_TIME: Duration = Duration::from_secs(20);

@@ -1,9 +1,8 @@
-//! Whom to call, and when. It opens no link itself.
+//! Which nodes to dial, and when. It opens no link itself.
 //!
-//! Static peers are called again whenever their link is lost, after a pause that grows as long as
-//! they cannot be reached or part at once. So are nodes that discovery found (`found`), while we have
-//! called fewer than half of the peers we may have: the rest is for those who call us, and no more
-//! than that (`roster`).
+//! Static peers are dialled again whenever their link is lost. The pause grows as long as they cannot be
+//! reached, or disconnect soon. Nodes that discovery found (`candidates`) are dialled while fewer than
+//! half of the allowed peers are outbound; the other half is for inbound peers (`table`).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,50 +13,50 @@ use wormhole_whisper::devp2p::{enode::Enode, key::NodeId};
 
 use super::candidates::Candidates;
 
-/// Whom to call, and when.
+/// Which nodes to dial, and when.
 #[derive(Debug, Default)]
-pub(in crate::node) struct Dialler {
-    statics: BTreeMap<NodeId, Static>,
-    found: Candidates,
-    /// Those whom we are calling.
-    calling: Vec<NodeId>,
+pub(super) struct Dialler {
+    statics: BTreeMap<NodeId, StaticPeer>,
+    candidates: Candidates,
+    /// Nodes that are being dialled.
+    dialling: Vec<NodeId>,
 }
 
 #[derive(Debug)]
-struct Static {
+struct StaticPeer {
     address: SocketAddr,
-    state: State,
-    /// The next pause.
+    state: DialState,
+    /// The next pause between two attempts.
     pause: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
-    /// Its link is there, or is being opened.
+enum DialState {
+    /// It is connected, or is being dialled.
     Busy,
-    /// To be called at this time.
+    /// It is to be dialled at this time.
     Due(Instant),
 }
 
-/// How many there are already.
+/// How many peers there are, without those that count towards no limit.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::node) struct PeerCounts {
-    /// Peers that we called.
-    pub(in crate::node) called: usize,
-    /// All peers that count.
-    pub(in crate::node) taken: usize,
-    /// Most peers.
-    pub(in crate::node) most: usize,
+pub(super) struct PeerCounts {
+    /// Outbound peers.
+    pub(super) outbound: usize,
+    /// All peers.
+    pub(super) total: usize,
+    /// The most peers allowed.
+    pub(super) limit: usize,
 }
 
 impl Dialler {
     /// Adds a static peer. Returns whether it is new, or `None` if there are too many or it has no
     /// address.
-    pub(in crate::node) fn add_static(
+    pub(super) fn add_static(
         &mut self,
         now: Instant,
         enode: &Enode,
-        busy: bool,
+        connected: bool,
     ) -> Option<bool> {
         let endpoint = enode.endpoint.filter(|endpoint| endpoint.tcp != 0)?;
         if self.statics.len() >= MAX_STATIC && !self.statics.contains_key(&enode.id) {
@@ -65,78 +64,79 @@ impl Dialler {
         }
         let address = endpoint.tcp_address();
         if let Some(known) = self.statics.get_mut(&enode.id)
-            && matches!(known.state, State::Busy)
+            && matches!(known.state, DialState::Busy)
         {
             known.address = address;
             return Some(false);
         }
-        let state = if busy { State::Busy } else { State::Due(now) };
-        let added = Static { address, state, pause: FIRST_PAUSE };
+        let state = if connected { DialState::Busy } else { DialState::Due(now) };
+        let added = StaticPeer { address, state, pause: FIRST_PAUSE };
         Some(self.statics.insert(enode.id, added).is_none())
     }
 
-    /// Calls a static peer no more. Returns whether it was one.
-    pub(in crate::node) fn remove_static(&mut self, id: &NodeId) -> bool {
+    /// Stops dialling a static peer. Returns whether it was one.
+    pub(super) fn remove_static(&mut self, id: &NodeId) -> bool {
         self.statics.remove(id).is_some()
     }
 
     /// Whether a node is a static peer.
-    pub(in crate::node) fn is_static(&self, id: &NodeId) -> bool {
+    pub(super) fn is_static(&self, id: &NodeId) -> bool {
         self.statics.contains_key(id)
     }
 
-    /// Discovery has found a node, or offers it again.
-    pub(in crate::node) fn found(&mut self, now: Instant, enode: &Enode, rng: &mut impl RngCore) {
+    /// Discovery has found a node, perhaps not for the first time.
+    pub(super) fn discovered(&mut self, now: Instant, enode: &Enode, rng: &mut impl RngCore) {
         let Some(endpoint) = enode.endpoint.filter(|endpoint| endpoint.tcp != 0) else { return };
         if !self.is_static(&enode.id) {
-            self.found.offer(now, enode.id, endpoint.tcp_address(), rng);
+            self.candidates.add(now, enode.id, endpoint.tcp_address(), rng);
         }
     }
 
-    /// The next one to call now, and where. `skip` tells whom not to call.
-    pub(in crate::node) fn next(
+    /// The next node to dial now, unless `skip` excludes it.
+    pub(super) fn next(
         &mut self,
         now: Instant,
-        places: PeerCounts,
+        counts: PeerCounts,
         rng: &mut impl RngCore,
         skip: impl Fn(&NodeId) -> bool,
     ) -> Option<(NodeId, SocketAddr)> {
-        if self.calling.len() >= MAX_CALLS {
+        if self.dialling.len() >= MAX_DIALLING {
             return None;
         }
-        let due = |state: State| matches!(state, State::Due(at) if now >= at);
-        let calling = &self.calling;
+        let due = |state: DialState| matches!(state, DialState::Due(at) if now >= at);
+        let dialling = &self.dialling;
         let mut statics = self.statics.iter_mut();
-        let next = statics.find(|(id, it)| due(it.state) && !calling.contains(id));
+        let next = statics.find(|(id, it)| due(it.state) && !dialling.contains(id));
         if let Some((id, peer)) = next {
-            peer.state = State::Busy;
-            self.calling.push(*id);
+            peer.state = DialState::Busy;
+            self.dialling.push(*id);
             return Some((*id, peer.address));
         }
-        while self.wants_found(places) {
-            let (id, address) = self.found.draw(rng)?;
-            if !skip(&id) && !self.calling.contains(&id) {
-                self.found.call(now, id);
-                self.calling.push(id);
+        while self.wants_discovered(counts) {
+            let (id, address) = self.candidates.take(rng)?;
+            if !skip(&id) && !self.dialling.contains(&id) {
+                self.candidates.dialled(now, id);
+                self.dialling.push(id);
                 return Some((id, address));
             }
         }
         None
     }
 
-    /// Whether nodes that are not static would be called.
-    pub(in crate::node) fn wants_found(&self, places: PeerCounts) -> bool {
-        let calling = self.calling.len();
-        places.called + calling < share(places.most) && places.taken + calling < places.most
+    /// Whether nodes other than static peers would be dialled.
+    pub(super) fn wants_discovered(&self, counts: PeerCounts) -> bool {
+        let dialling = self.dialling.len();
+        counts.outbound + dialling < outbound_share(counts.limit)
+            && counts.total + dialling < counts.limit
     }
 
-    /// The call has led to a peer, or to nothing.
-    pub(in crate::node) fn called(&mut self, id: &NodeId) {
-        self.calling.retain(|other| other != id);
+    /// An attempt to connect has ended, successfully or not.
+    pub(super) fn dial_ended(&mut self, id: &NodeId) {
+        self.dialling.retain(|other| other != id);
     }
 
-    /// The link of a node is gone, or there was none, after it was a peer for `lasted`.
-    pub(in crate::node) fn lost(
+    /// The link of a node was lost after `lasted`, or could not be opened.
+    pub(super) fn link_lost(
         &mut self,
         now: Instant,
         id: &NodeId,
@@ -144,58 +144,58 @@ impl Dialler {
         rng: &mut impl RngCore,
     ) {
         let Some(peer) = self.statics.get_mut(id) else {
-            self.found.lost(now, id, lasted, rng);
+            self.candidates.link_lost(now, id, lasted, rng);
             return;
         };
-        if lasted >= LONG {
+        if lasted >= STABLE {
             peer.pause = FIRST_PAUSE;
         }
-        peer.state = State::Due(now + vary(peer.pause, rng));
+        peer.state = DialState::Due(now + with_jitter(peer.pause, rng));
         peer.pause = (peer.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// A node has called us itself.
-    pub(in crate::node) fn came(&mut self, id: &NodeId) {
+    /// A node is connected, in either direction.
+    pub(super) fn connected(&mut self, id: &NodeId) {
         if let Some(peer) = self.statics.get_mut(id) {
-            peer.state = State::Busy;
+            peer.state = DialState::Busy;
         }
     }
 
-    /// When [`Dialler::next`] may have something new because time has passed.
-    pub(in crate::node) fn deadline(&self) -> Option<Instant> {
+    /// When [`Dialler::next`] may return something because time has passed.
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let due = self.statics.iter().filter_map(|(id, peer)| match peer.state {
-            State::Due(at) if !self.calling.contains(id) => Some(at),
-            State::Busy | State::Due(_) => None,
+            DialState::Due(at) if !self.dialling.contains(id) => Some(at),
+            DialState::Busy | DialState::Due(_) => None,
         });
-        due.min().filter(|_| self.calling.len() < MAX_CALLS)
+        due.min().filter(|_| self.dialling.len() < MAX_DIALLING)
     }
 }
 
-/// Of so many peers, how many we want to call ourselves: whoever calls us may be anybody.
-pub(in crate::node) const fn share(most: usize) -> usize {
-    most.div_ceil(2)
+/// How many of `limit` peers should be outbound. Anybody can be an inbound peer, an attacker too.
+pub(super) const fn outbound_share(limit: usize) -> usize {
+    limit.div_ceil(2)
 }
 
-/// A pause, and up to a quarter more, so that two nodes do not call each other at the same time for
-/// ever.
-pub(in crate::node) fn vary(pause: Duration, rng: &mut impl RngCore) -> Duration {
+/// Adds up to a quarter to a pause, so that two nodes do not dial each other at the same time again and
+/// again.
+pub(super) fn with_jitter(pause: Duration, rng: &mut impl RngCore) -> Duration {
     pause.mul_f64(1.0 + f64::from(rng.next_u32()) / f64::from(u32::MAX) / 4.0)
 }
 
-/// Most calls at the same time.
-const MAX_CALLS: usize = 16;
+/// Most attempts to connect at the same time.
+const MAX_DIALLING: usize = 16;
 
 /// Most static peers.
 const MAX_STATIC: usize = 1000;
 
-/// Pause before the second call.
+/// Pause before the second attempt.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Longest pause between two calls.
+/// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
-/// A link that lasted so long was a good one.
-pub(in crate::node) const LONG: Duration = Duration::from_secs(60);
+/// A link that lasted this long resets the pause.
+pub(super) const STABLE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -215,96 +215,96 @@ mod tests {
         ChaCha12Rng::seed_from_u64(1)
     }
 
-    fn places(called: usize, taken: usize) -> PeerCounts {
-        PeerCounts { called, taken, most: 4 }
+    fn counts(outbound: usize, total: usize) -> PeerCounts {
+        PeerCounts { outbound, total, limit: 4 }
     }
 
     #[test]
-    fn a_static_peer_is_called_again_after_growing_pauses() {
+    fn a_static_peer_is_dialled_again_after_growing_pauses() {
         let (mut dialler, mut now, mut rng) = (Dialler::default(), Instant::now(), rng());
         let id = enode(1).id;
         assert_eq!(dialler.add_static(now, &enode(1), false), Some(true));
         assert_eq!(dialler.add_static(now, &enode(1), false), Some(false));
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            // Whether there are places does not matter.
-            assert!(dialler.next(now, places(9, 9), &mut rng, |_| true).is_some());
-            assert!(dialler.next(now, places(9, 9), &mut rng, |_| true).is_none());
-            dialler.called(&id);
-            dialler.lost(now, &id, Duration::ZERO, &mut rng);
+            // The limit does not matter to static peers.
+            assert!(dialler.next(now, counts(9, 9), &mut rng, |_| true).is_some());
+            assert!(dialler.next(now, counts(9, 9), &mut rng, |_| true).is_none());
+            dialler.dial_ended(&id);
+            dialler.link_lost(now, &id, Duration::ZERO, &mut rng);
             let due = dialler.deadline().unwrap();
             pauses.push((due - now).as_secs());
             now = due;
         }
         assert!(pauses.is_sorted() && pauses[0] == 1 && pauses[8] >= 120, "{pauses:?}");
-        dialler.lost(now, &id, LONG, &mut rng);
+        dialler.link_lost(now, &id, STABLE, &mut rng);
         assert!(dialler.deadline().unwrap() - now < 2 * FIRST_PAUSE);
     }
 
     #[test]
-    fn a_static_peer_that_is_here_is_not_called() {
+    fn a_connected_static_peer_is_not_dialled() {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
         dialler.add_static(now, &enode(1), false);
-        dialler.came(&enode(1).id);
-        assert!(dialler.next(now, places(0, 1), &mut rng(), |_| false).is_none());
+        dialler.connected(&enode(1).id);
+        assert!(dialler.next(now, counts(0, 1), &mut rng(), |_| false).is_none());
         assert_eq!(dialler.deadline(), None);
         assert!(dialler.remove_static(&enode(1).id));
     }
 
     #[test]
-    fn whoever_is_added_while_it_is_being_called_is_not_due_at_once() {
+    fn a_node_added_while_it_is_being_dialled_is_not_dialled_twice() {
         let (now, mut rng) = (Instant::now(), rng());
         for found in [true, false] {
             let mut dialler = Dialler::default();
             match found {
-                true => dialler.found(now, &enode(1), &mut rng),
+                true => dialler.discovered(now, &enode(1), &mut rng),
                 false => assert!(dialler.add_static(now, &enode(1), false).is_some()),
             }
-            assert!(dialler.next(now, places(0, 0), &mut rng, |_| false).is_some());
+            assert!(dialler.next(now, counts(0, 0), &mut rng, |_| false).is_some());
             assert_eq!(dialler.add_static(now, &enode(1), false), Some(found));
-            assert_eq!(dialler.next(now, places(0, 0), &mut rng, |_| false), None);
+            assert_eq!(dialler.next(now, counts(0, 0), &mut rng, |_| false), None);
             assert_eq!(dialler.deadline(), None);
-            dialler.called(&enode(1).id);
-            dialler.lost(now, &enode(1).id, Duration::ZERO, &mut rng);
+            dialler.dial_ended(&enode(1).id);
+            dialler.link_lost(now, &enode(1).id, Duration::ZERO, &mut rng);
             assert!(dialler.deadline().unwrap() > now);
         }
     }
 
     #[test]
-    fn found_nodes_fill_half_of_the_places() {
+    fn discovered_nodes_become_at_most_half_of_the_peers() {
         let (mut dialler, now, mut rng) = (Dialler::default(), Instant::now(), rng());
-        (1..=9).for_each(|number| dialler.found(now, &enode(number), &mut rng));
+        (1..=9).for_each(|number| dialler.discovered(now, &enode(number), &mut rng));
         let skip = |id: &NodeId| *id == enode(1).id;
-        let (first, _) = dialler.next(now, places(0, 0), &mut rng, skip).unwrap();
-        let (second, _) = dialler.next(now, places(0, 0), &mut rng, skip).unwrap();
+        let (first, _) = dialler.next(now, counts(0, 0), &mut rng, skip).unwrap();
+        let (second, _) = dialler.next(now, counts(0, 0), &mut rng, skip).unwrap();
         assert!(first != second && !skip(&first) && !skip(&second));
-        assert_eq!(dialler.next(now, places(0, 0), &mut rng, skip), None);
-        dialler.called(&second);
-        assert_eq!(dialler.next(now, places(0, 3), &mut rng, skip), None);
-        assert!(dialler.next(now, places(0, 0), &mut rng, skip).is_some());
+        assert_eq!(dialler.next(now, counts(0, 0), &mut rng, skip), None);
+        dialler.dial_ended(&second);
+        assert_eq!(dialler.next(now, counts(0, 3), &mut rng, skip), None);
+        assert!(dialler.next(now, counts(0, 0), &mut rng, skip).is_some());
     }
 
     #[test]
-    fn a_found_node_that_was_lost_is_called_again_when_it_is_offered_again() {
+    fn a_discovered_node_that_was_lost_is_dialled_again_when_it_is_found_again() {
         let (mut dialler, now, mut rng) = (Dialler::default(), Instant::now(), rng());
-        let mut call = |now| {
-            dialler.found(now, &enode(1), &mut rng);
-            let (id, _) = dialler.next(now, places(0, 0), &mut rng, |_| false)?;
-            dialler.called(&id);
-            dialler.lost(now, &id, LONG, &mut rng);
+        let mut dial = |now| {
+            dialler.discovered(now, &enode(1), &mut rng);
+            let (id, _) = dialler.next(now, counts(0, 0), &mut rng, |_| false)?;
+            dialler.dial_ended(&id);
+            dialler.link_lost(now, &id, STABLE, &mut rng);
             Some(id)
         };
-        assert_eq!(call(now), Some(enode(1).id));
-        assert_eq!(call(now + Duration::from_secs(10)), None);
-        assert_eq!(call(now + LONG), Some(enode(1).id));
+        assert_eq!(dial(now), Some(enode(1).id));
+        assert_eq!(dial(now + Duration::from_secs(10)), None);
+        assert_eq!(dial(now + STABLE), Some(enode(1).id));
     }
 
     #[test]
-    fn a_node_without_an_address_cannot_be_called() {
+    fn a_node_without_an_address_cannot_be_dialled() {
         let mut dialler = Dialler::default();
         let nowhere = Enode { endpoint: None, ..enode(1) };
         assert_eq!(dialler.add_static(Instant::now(), &nowhere, false), None);
-        dialler.found(Instant::now(), &nowhere, &mut rng());
-        assert_eq!(dialler.next(Instant::now(), places(0, 0), &mut rng(), |_| false), None);
+        dialler.discovered(Instant::now(), &nowhere, &mut rng());
+        assert_eq!(dialler.next(Instant::now(), counts(0, 0), &mut rng(), |_| false), None);
     }
 }

@@ -1,74 +1,92 @@
-//! Whom not to talk to for a while.
+//! Nodes and addresses that are banned for a while, because they broke the protocol.
 //!
-//! A node that breaks the protocol is banned by its name, longer each time. Names cost nothing, so
-//! its address is remembered too (of IPv6 the part that a household has), and banned once enough has
-//! come from there; a single bad node in a large household does not lock the household out. Some have a
-//! thousand such parts, so the network around them is banned once it is enough for three of them.
-//! What is on this machine could do worse and is banned by name alone.
+//! A node that breaks the protocol is banned by its node id, each time for longer. Node ids cost nothing,
+//! so faults are counted for the address as well (for IPv6: for the first 64 bits), which is banned after
+//! many faults; a single bad node does not get all others at its address banned. An attacker may own
+//! many IPv6 networks, so the wider network is banned after the faults of three banned addresses.
+//! Programs on this computer could do worse things anyway, so loopback addresses are never banned.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use wormhole_kit::{network, wider_network};
 use wormhole_whisper::devp2p::key::NodeId;
 
-/// What nodes and addresses have done lately.
+/// The faults and bans of nodes and addresses. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(in crate::node) struct Reputation(Arc<Mutex<Faults>>);
+
 #[derive(Debug, Default)]
-pub(in crate::node) struct Reputation {
+struct Faults {
     nodes: Records<NodeId>,
     addresses: Records<IpAddr>,
-    /// By wider network of IPv6.
+    /// By wider network, for IPv6 alone.
     wide_networks: Records<IpAddr>,
 }
 
 impl Reputation {
-    /// Somebody there broke the protocol. `id` is known only after the handshake. Returns how long
-    /// the node, if it is known, or else the address, is banned.
-    pub(in crate::node) fn record_fault(
-        &mut self,
+    /// Records that somebody at `address` broke the protocol. `id` is known only after the handshake.
+    /// Returns for how long the node, or its address, is banned.
+    pub(super) fn record_fault(
+        &self,
         now: Instant,
         id: Option<NodeId>,
         address: IpAddr,
     ) -> Option<Duration> {
-        let node = id.map(|id| self.nodes.record_fault(now, id, NODE_FAULTS));
+        let mut faults = self.lock();
+        let node = id.and_then(|id| faults.nodes.record_fault(now, id, NODE_FAULTS));
         if address.to_canonical().is_loopback() {
-            return node.flatten();
+            return node;
         }
-        let address = network(address);
-        let household = self.addresses.record_fault(now, address, ADDRESS_FAULTS);
-        // What an address does beyond its own ban is not its neighbours' fault.
-        let counts = self.addresses.faults(&address) <= ADDRESS_FAULTS;
-        let wide_network = wide_network(address).filter(|_| counts);
-        let wide_network =
-            wide_network.map(|it| self.wide_networks.record_fault(now, it, WIDE_NETWORK_FAULTS));
-        node.flatten().max(household).max(wide_network.flatten())
+        node.max(faults.record_address(now, network(address)))
     }
 
     /// Whether a node is banned.
-    pub(in crate::node) fn is_node_banned(&self, now: Instant, id: &NodeId) -> bool {
-        self.nodes.is_banned(now, id)
+    pub(super) fn is_node_banned(&self, now: Instant, id: &NodeId) -> bool {
+        self.lock().nodes.is_banned(now, id)
     }
 
     /// Whether an address is banned.
     pub(in crate::node) fn is_address_banned(&self, now: Instant, address: IpAddr) -> bool {
-        self.addresses.is_banned(now, &network(address))
-            || wide_network(address).is_some_and(|it| self.wide_networks.is_banned(now, &it))
+        let faults = self.lock();
+        faults.addresses.is_banned(now, &network(address))
+            || wide_network(address).is_some_and(|it| faults.wide_networks.is_banned(now, &it))
     }
 
-    /// Forgives a node, because whoever runs us asks for it.
-    pub(in crate::node) fn unban_node(&mut self, id: &NodeId) {
-        self.nodes.0.remove(id);
+    /// Lifts the ban of a node.
+    pub(super) fn unban_node(&self, id: &NodeId) {
+        self.lock().nodes.0.remove(id);
     }
 
     /// How many nodes, addresses and wider networks are banned.
-    pub(in crate::node) fn banned(&self, now: Instant) -> usize {
-        self.nodes.banned(now) + self.addresses.banned(now) + self.wide_networks.banned(now)
+    pub(super) fn banned(&self, now: Instant) -> usize {
+        let faults = self.lock();
+        let addresses = faults.addresses.banned(now) + faults.wide_networks.banned(now);
+        faults.nodes.banned(now) + addresses
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Faults> {
+        // Nothing panics while it holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The wider network of an IPv6 address. An IPv4 address has none but itself.
+impl Faults {
+    fn record_address(&mut self, now: Instant, address: IpAddr) -> Option<Duration> {
+        let banned = self.addresses.record_fault(now, address, ADDRESS_FAULTS);
+        // Faults of an address that is banned already do not count against its neighbours.
+        let counts = self.addresses.faults(&address) <= ADDRESS_FAULTS;
+        let wide = wide_network(address).filter(|_| counts);
+        let wide =
+            wide.and_then(|it| self.wide_networks.record_fault(now, it, WIDE_NETWORK_FAULTS));
+        banned.max(wide)
+    }
+}
+
+/// The wider network of an IPv6 address. `None` for an IPv4 address.
 fn wide_network(address: IpAddr) -> Option<IpAddr> {
     Some(wider_network(address)).filter(IpAddr::is_ipv6)
 }
@@ -82,7 +100,7 @@ impl<K> Default for Records<K> {
     }
 }
 
-/// What one has done.
+/// The faults of one node, address or network.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     faults: u32,
@@ -91,7 +109,7 @@ struct Record {
 }
 
 impl<K: Copy + Eq + Hash> Records<K> {
-    /// Counts a fault; bans from the `allowed`-th on, twice as long each time.
+    /// Counts a fault. From the fault number `allowed` on, each one leads to a ban of twice the time.
     fn record_fault(&mut self, now: Instant, key: K, allowed: u32) -> Option<Duration> {
         if self.0.len() >= MAX_RECORDS && !self.0.contains_key(&key) {
             self.make_room(now);
@@ -120,8 +138,8 @@ impl<K: Copy + Eq + Hash> Records<K> {
         self.0.values().filter(|record| record.until.is_some_and(|until| now < until)).count()
     }
 
-    /// Forgets what is long ago; if that is nothing, everything: a flood of names must not cost
-    /// more than that.
+    /// Forgets old records. If there are none, forgets all, so that a flood of node ids takes no more
+    /// memory.
     fn make_room(&mut self, now: Instant) {
         self.0.retain(|_, record| now.saturating_duration_since(record.last) < MEMORY);
         if self.0.len() >= MAX_RECORDS {
@@ -130,22 +148,22 @@ impl<K: Copy + Eq + Hash> Records<K> {
     }
 }
 
-/// Faults from which on a node is banned.
+/// Faults after which a node is banned.
 const NODE_FAULTS: u32 = 1;
 
-/// Faults from which on an address is banned.
+/// Faults after which an address is banned.
 const ADDRESS_FAULTS: u32 = 20;
 
-/// Faults from which on a wider network is banned.
+/// Faults after which a wider network is banned.
 const WIDE_NETWORK_FAULTS: u32 = 3 * ADDRESS_FAULTS;
 
-/// How long a ban lasts the first time.
+/// Duration of the first ban.
 const FIRST_BAN: Duration = Duration::from_secs(60);
 
-/// How long a ban lasts at most.
+/// Longest duration of a ban.
 const LONGEST_BAN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a fault is remembered after the last one.
+/// Faults are forgotten this long after the last one.
 const MEMORY: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// Most nodes, most addresses and most wider networks that are remembered.
@@ -162,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_node_is_banned_at_once_and_longer_each_time() {
-        let (mut reputation, now) = (Reputation::default(), Instant::now());
+        let (reputation, now) = (Reputation::default(), Instant::now());
         assert_eq!(reputation.record_fault(now, Some(BAD), ADDRESS), Some(FIRST_BAN));
         assert!(
             reputation.is_node_banned(now, &BAD) && !reputation.is_address_banned(now, ADDRESS)
@@ -176,8 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_banned_once_enough_has_come_from_there() {
-        let (mut reputation, now) = (Reputation::default(), Instant::now());
+    fn an_address_is_banned_after_many_faults() {
+        let (reputation, now) = (Reputation::default(), Instant::now());
         let mapped = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped().into();
         for _ in 1..ADDRESS_FAULTS {
             assert_eq!(reputation.record_fault(now, None, mapped), None);
@@ -190,8 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn another_address_of_the_same_household_does_not_escape() {
-        let (mut reputation, now) = (Reputation::default(), Instant::now());
+    fn another_address_of_the_same_ipv6_network_is_banned_too() {
+        let (reputation, now) = (Reputation::default(), Instant::now());
         let household = |host| Ipv6Addr::from_bits(0x2001_0db8 << 96 | host).into();
         (0..u128::from(ADDRESS_FAULTS)).for_each(|host| {
             reputation.record_fault(now, None, household(host));
@@ -205,8 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_many_ipv6_networks_does_not_escape_by_another_one() {
-        let (mut reputation, now) = (Reputation::default(), Instant::now());
+    fn many_ipv6_networks_of_one_owner_are_banned_together() {
+        let (reputation, now) = (Reputation::default(), Instant::now());
         let household = |net: u128| Ipv6Addr::from_bits(0x2001_0db8 << 96 | net << 64).into();
         for net in 1..u128::from(WIDE_NETWORK_FAULTS) {
             assert_eq!(reputation.record_fault(now, None, household(net)), None);
@@ -224,7 +242,7 @@ mod tests {
 
     #[test]
     fn one_network_does_not_get_those_around_it_banned() {
-        let (mut reputation, now) = (Reputation::default(), Instant::now());
+        let (reputation, now) = (Reputation::default(), Instant::now());
         let household = |host: u128| Ipv6Addr::from_bits(0x2001_0db8 << 96 | host).into();
         for _ in 0..10 * WIDE_NETWORK_FAULTS {
             reputation.record_fault(now, None, household(1));
@@ -235,11 +253,11 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (mut reputation, now) = (Reputation::default(), Instant::now());
+        let (reputation, now) = (Reputation::default(), Instant::now());
         for number in 0..3 * MAX_RECORDS {
             let address = Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into();
             reputation.record_fault(now, None, address);
         }
-        assert!(reputation.addresses.0.len() <= MAX_RECORDS);
+        assert!(reputation.lock().addresses.0.len() <= MAX_RECORDS);
     }
 }

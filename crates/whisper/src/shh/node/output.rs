@@ -68,7 +68,7 @@ pub enum NodeOutput {
 
 /// Why a peer is cut.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "whoever drives a node must handle every error")]
 pub enum PeerError {
     /// Neither side would pass anything on.
     #[error("two light client communication restricted")]

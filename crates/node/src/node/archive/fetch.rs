@@ -1,7 +1,7 @@
-//! What a reader does who was away: asks a mail server for what was missed (docs/whisper-protocol.md "Mail server").
+//! Fetches old envelopes from a mail server (docs/whisper-protocol.md "Mail server").
 //!
-//! It answers with direct envelopes. Not every mail server says when it has sent all: then some
-//! seconds of silence are the end.
+//! The mail server sends them as direct envelopes. Some mail servers do not say when the reply is complete;
+//! then some seconds of silence are taken as its end.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,15 +18,14 @@ use wormhole_whisper::shh::{
     filter::{Criteria, FilterError, Received},
 };
 
-use super::draft::MAX_STEP;
-use super::{
-    AddPeerError, ArchiveReply, DirectError, EnvelopeEvent, Envelopes, MineError, Node, Stopped,
-    request,
-};
+use super::super::draft::MAX_STEP;
+use super::super::{AddPeerError, DirectError, EnvelopeEvent, Envelopes, MineError, Node, Stopped};
+use super::{ArchiveReply, archive_request};
 use crate::new_key;
 
-/// Fetches what was missed from a mail server, which the node trusts from now on, and calls if it is
-/// not connected, for as long as this takes: oldest first, at most 64 MiB of it. `key` is that of the archive's password.
+/// Fetches the envelopes of a query from a mail server, oldest first, at most 64 MiB. The node trusts the
+/// server from then on. If the server is not connected, the node connects to it for as long as this takes.
+/// `key` is made from the password of the archive.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -42,8 +41,8 @@ use crate::new_key;
 /// let server = Node::start(settings).await?;
 ///
 /// let reader = Node::start(Settings::loopback()).await?;
-/// let missed = ArchiveQuery::since(SystemTime::now() - Duration::from_secs(3600));
-/// let result = fetch_archive(&reader, &server.enode(), &key, &missed).await?;
+/// let query = ArchiveQuery::since(SystemTime::now() - Duration::from_secs(3600));
+/// let result = fetch_archive(&reader, &server.enode(), &key, &query).await?;
 /// assert!(result.is_complete && result.envelopes.is_empty());
 /// # reader.stop().await;
 /// # server.stop().await;
@@ -53,66 +52,67 @@ use crate::new_key;
 /// ```
 ///
 /// # Errors
-/// The server is not there, or asks for more work than a minute allows. Whether it knew the password it
-/// does not say: then nothing comes.
+/// The server cannot be reached, or demands more work than can be done in a minute. A wrong password is not
+/// reported: the result is empty.
 pub async fn fetch_archive(
     node: &Node,
     server: &Enode,
     key: &SymmetricKey,
-    missed: &ArchiveQuery,
+    query: &ArchiveQuery,
 ) -> Result<ArchiveResult, FetchArchiveError> {
     node.trust(server.id).await?;
-    // Whoever is connected need not be called, and is not parted with afterwards.
-    let is_here = node.peers().await?.iter().any(|peer| peer.id == server.id);
-    let called = !is_here && node.add_peer(*server).await?;
-    let result = ask(node, server, key, missed).await;
-    if called {
-        // What has come is good even if the node has stopped.
+    // A server that is connected already stays connected.
+    let is_connected = node.peers().await?.iter().any(|peer| peer.id == server.id);
+    let added = !is_connected && node.add_peer(*server).await?;
+    let result = fetch(node, server, key, query).await;
+    if added {
+        // The result is valid even if the node has stopped.
         let _stopped = node.remove_peer(server.id).await;
     }
     result
 }
 
-/// Asks a server that is called and trusted.
-async fn ask(
+/// Fetches from a server that is a trusted, static or connected peer.
+async fn fetch(
     node: &Node,
     server: &Enode,
     key: &SymmetricKey,
-    missed: &ArchiveQuery,
+    query: &ArchiveQuery,
 ) -> Result<ArchiveResult, FetchArchiveError> {
-    let connected = timeout(CONNECT_TIME, node.connected(server.id)).await;
+    let connected = timeout(CONNECT_TIME, node.wait_connected(server.id)).await;
     connected.map_err(|_| DirectError::NotConnected)??;
-    let work = wanted_work(node, server).await?;
-    let mut heard = node.envelopes();
-    // Signed, as the reference's server wants it, but by nobody in particular.
-    let wanted = missed.request();
-    let request = request(&wanted, key, &new_key(), work).await?;
-    let answer = node.request_archive(server.id, request).await?;
-    Ok(collect(&mut heard, &wanted, answer).await)
+    let work = demanded_work(node, server).await?;
+    let mut envelopes = node.envelopes();
+    // The mail server of go-ethereum demands a signature. A new key identifies nobody.
+    let request = query.request();
+    let sealed = archive_request(&request, key, &new_key(), work).await?;
+    let reply = node.request_archive(server.id, sealed).await?;
+    Ok(collect(&mut envelopes, &request, reply).await)
 }
 
-/// The work of a request: what the server asks of envelopes, and no less than usual.
-async fn wanted_work(node: &Node, server: &Enode) -> Result<Work, FetchArchiveError> {
+/// The work of a request: what the server demands of envelopes, but at least the usual minimum.
+async fn demanded_work(node: &Node, server: &Enode) -> Result<Work, FetchArchiveError> {
     let peers = node.peers().await?;
     let server = peers.iter().find(|peer| peer.id == server.id);
-    let asked = server.ok_or(DirectError::NotConnected)?.min_work;
-    Ok(asked.max(Work::DEFAULT_MINIMUM))
+    let demanded = server.ok_or(DirectError::NotConnected)?.min_work;
+    Ok(demanded.max(Work::DEFAULT_MINIMUM))
 }
 
-/// What a reader has missed.
+/// Which envelopes to fetch from an archive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ArchiveQuery {
-    /// The first moment that counts.
+    /// The time of the first envelope.
     pub from: SystemTime,
-    /// The last one.
+    /// The time of the last envelope.
     pub until: SystemTime,
-    /// Topics; none for all. Servers send others, too, if they look alike.
+    /// Topics, or none for all topics. Servers may send envelopes of other topics, too, because the request
+    /// contains a Bloom filter.
     pub topics: Vec<Topic>,
 }
 
 impl ArchiveQuery {
-    /// Everything from then until now.
+    /// All envelopes from this time until now.
     pub fn since(from: SystemTime) -> Self {
         Self { from, until: SystemTime::now(), topics: Vec::new() }
     }
@@ -122,7 +122,7 @@ impl ArchiveQuery {
             [] => Bloom::FULL,
             topics => Bloom::of(topics.iter().copied()),
         };
-        // Nodes of ours round down when an envelope was made.
+        // Our nodes round the time of an envelope down.
         let from = seconds(self.from).saturating_sub(MAX_STEP);
         ArchiveRequest { from, until: seconds(self.until), bloom }
     }
@@ -133,63 +133,63 @@ fn seconds(time: SystemTime) -> u32 {
     u32::try_from(UnixTime::from(time).as_secs()).unwrap_or(u32::MAX)
 }
 
-/// What a mail server sent.
+/// The envelopes that a mail server sent.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ArchiveResult {
-    /// The envelopes, still sealed, each of them once.
+    /// The envelopes, still encrypted, without duplicates.
     pub envelopes: Vec<Envelope>,
-    /// Whether the server said that these are all.
+    /// Whether the server said that the reply is complete.
     pub is_complete: bool,
 }
 
 impl ArchiveResult {
-    /// What the key opens and whoever asks wants to read, oldest first. Takes up to some seconds of a
-    /// processor.
+    /// The messages that match these criteria, decrypted, oldest first. Takes up to some seconds of
+    /// processor time.
     ///
     /// # Errors
     /// There are too many topics.
-    pub fn opened(&self, criteria: Criteria) -> Result<Vec<Arc<Received>>, FilterError> {
+    pub fn decrypt(&self, criteria: Criteria) -> Result<Vec<Arc<Received>>, FilterError> {
         let mut filters = Filters::new(usize::MAX);
-        // What a mail server sends is always direct.
+        // A mail server sends direct envelopes only.
         let id = filters.add(Instant::now(), Criteria { direct: true, ..criteria }, &mut OsRng)?;
-        let mut opened = Vec::new();
+        let mut messages = Vec::new();
         for envelope in &self.envelopes {
             filters.deliver(envelope, true);
-            opened.extend(filters.poll(Instant::now(), &id).unwrap_or_default());
+            messages.extend(filters.poll(Instant::now(), &id).unwrap_or_default());
         }
-        Ok(opened)
+        Ok(messages)
     }
 }
 
-/// Takes what comes until the server is done, gone or silent.
+/// Collects envelopes until the reply is complete, the server has disconnected, or it is silent.
 async fn collect(
-    heard: &mut Envelopes,
-    wanted: &ArchiveRequest,
-    answer: ArchiveReply,
+    envelopes: &mut Envelopes,
+    request: &ArchiveRequest,
+    reply: ArchiveReply,
 ) -> ArchiveResult {
     let mut collected = Collected::default();
-    let done = answer.done();
-    tokio::pin!(done);
+    let complete = reply.complete();
+    tokio::pin!(complete);
     let mut silence = time::Instant::now() + SILENCE;
     while collected.bytes < MAX_BYTES {
         tokio::select! {
             biased;
-            next = timeout_at(silence, heard.next()) => match next {
-                Ok(Some(heard)) => {
-                    if collected.take(heard, wanted) {
+            next = timeout_at(silence, envelopes.next()) => match next {
+                Ok(Some(event)) => {
+                    if collected.add(event, request) {
                         silence = time::Instant::now() + SILENCE;
                     }
                 }
                 Ok(None) | Err(_) => break,
             },
-            answered = &mut done => {
-                collected.result.is_complete = answered.is_ok();
-                // What was sent before the end is there by now.
+            completed = &mut complete => {
+                collected.result.is_complete = completed.is_ok();
+                // All envelopes that were sent before are in the stream by now.
                 while collected.bytes < MAX_BYTES
-                    && let Some(Some(heard)) = heard.next().now_or_never()
+                    && let Some(Some(event)) = envelopes.next().now_or_never()
                 {
-                    collected.take(heard, wanted);
+                    collected.add(event, request);
                 }
                 break;
             }
@@ -198,7 +198,7 @@ async fn collect(
     collected.finish()
 }
 
-/// What has come so far.
+/// What has arrived so far.
 #[derive(Default)]
 struct Collected {
     result: ArchiveResult,
@@ -208,11 +208,11 @@ struct Collected {
 }
 
 impl Collected {
-    /// Keeps it, if it may be of the server and is new. Returns whether it may be: other peers that are
-    /// trusted can send something to us alone, too, but hardly what was missed.
-    fn take(&mut self, heard: EnvelopeEvent, wanted: &ArchiveRequest) -> bool {
-        match heard {
-            EnvelopeEvent::Envelope { envelope, direct: true } if wanted.wants(&envelope) => {
+    /// Keeps an envelope that the server may have sent, without duplicates. Returns whether it may be from
+    /// the server. Other trusted peers can send direct envelopes, too, but these rarely match the request.
+    fn add(&mut self, event: EnvelopeEvent, request: &ArchiveRequest) -> bool {
+        match event {
+            EnvelopeEvent::Envelope { envelope, direct: true } if request.wants(&envelope) => {
                 self.bytes += envelope.encoded().len();
                 if self.hashes.insert(envelope.hash()) {
                     self.result.envelopes.push(envelope);
@@ -233,17 +233,17 @@ impl Collected {
     }
 }
 
-/// Why nothing was fetched.
+/// Why the archive could not be fetched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchArchiveError {
-    /// The server cannot be called.
+    /// The server cannot be dialled.
     #[error(transparent)]
     AddPeer(#[from] AddPeerError),
-    /// The server cannot be asked.
+    /// The request cannot be sent.
     #[error(transparent)]
     Direct(#[from] DirectError),
-    /// No work could be done for the request.
+    /// The request has no proof of work.
     #[error(transparent)]
     Mine(#[from] MineError),
     /// The node has stopped.
@@ -251,11 +251,11 @@ pub enum FetchArchiveError {
     Stopped(#[from] Stopped),
 }
 
-/// Time for the server to be reached.
+/// Time to connect to the server.
 const CONNECT_TIME: Duration = Duration::from_secs(20);
 
-/// Silence after which a server that does not say that it is done is done.
+/// Silence that counts as the end of the reply.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Most bytes that are fetched at once.
+/// Most bytes to fetch.
 const MAX_BYTES: usize = 64 * 1024 * 1024;

@@ -4,11 +4,11 @@ use super::*;
 
 const TOPIC: Topic = Topic([1, 2, 3, 4]);
 
-/// An archive without a file.
-fn store(max_bytes: u64) -> Store {
+/// A database in memory.
+fn store(max_bytes: u64) -> Database {
     let key = SymmetricKey::random(&mut rand_core::OsRng);
     let settings = ArchiveSettings { max_bytes, ..ArchiveSettings::new(key) };
-    Store::open(Connection::open_in_memory().unwrap(), &settings, Arc::default()).unwrap()
+    Database::open(Connection::open_in_memory().unwrap(), &settings, Arc::default()).unwrap()
 }
 
 fn now() -> u32 {
@@ -24,7 +24,7 @@ fn everything() -> ArchiveRequest {
 }
 
 #[test]
-fn an_answer_comes_whole_in_pages_oldest_first() {
+fn a_reply_comes_complete_in_pages_oldest_first() {
     let (mut store, start) = (store(u64::MAX), now() - 5000);
     for number in 0..3000 {
         store.keep(&envelope(start + number, 0)).unwrap();
@@ -46,7 +46,7 @@ fn an_answer_comes_whole_in_pages_oldest_first() {
 }
 
 #[test]
-fn only_what_was_asked_for_is_answered_both_ends_included() {
+fn a_reply_contains_only_what_was_requested_both_ends_included() {
     let (mut store, start) = (store(u64::MAX), now() - 100);
     (0..10).for_each(|number| store.keep(&envelope(start + number, 0)).unwrap());
     let wanted = |from, until, bloom| {
@@ -59,7 +59,7 @@ fn only_what_was_asked_for_is_answered_both_ends_included() {
 }
 
 #[test]
-fn the_oldest_leave_when_there_is_too_much_and_when_they_are_too_old() {
+fn the_oldest_are_deleted_when_there_are_too_many_or_they_are_too_old() {
     let (mut store, start) = (store(10_500), now() - 100);
     let keep = |number| Job::Keep(envelope(start + number, 0));
     store.batch((0..100).map(keep)).unwrap();
