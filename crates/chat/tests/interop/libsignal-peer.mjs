@@ -1,5 +1,5 @@
-// A peer around npm's @signalapp/libsignal-client, for crates/chat/tests/interop.rs: one JSON request per line in,
-// one JSON answer per line out. Byte strings are base64. Everything is forgotten when standard input ends.
+// A peer around npm's @signalapp/libsignal-client, for crates/chat/tests/interop.rs: it reads one JSON request per
+// line and writes one JSON answer per line. Byte strings are base64. It keeps everything in memory until standard input ends.
 //
 //   node libsignal-peer.mjs PATH/TO/node_modules
 import { createRequire } from 'node:module';
@@ -16,7 +16,7 @@ const bytes = (text) => Buffer.from(text, 'base64');
 const text = (buffer) => Buffer.from(buffer).toString('base64');
 const name = (address) => `${address.name()}.${address.deviceId()}`;
 
-/// A store of `kind` whose records are kept under `save` and found under `load`.
+/// A store of `kind` with the methods `save` and `load`.
 function store(kind, record, save, load) {
   if (!kind) return undefined;
   const kept = new Map();
@@ -59,7 +59,7 @@ const peer = (request) => signal.ProtocolAddress.new(request.peer, 1);
 let nextId = 1;
 
 const operations = {
-  /// What a server would hand out about this peer.
+  /// The prekey bundle of this peer, as a server would return it.
   async bundle({ withOneTime, withKem }) {
     const id = nextId++;
     const key = signal.PrivateKey.generate();
@@ -84,7 +84,7 @@ const operations = {
     return bundle;
   },
 
-  /// Begins a session with the bundle of someone else.
+  /// Starts a session with the bundle of another peer.
   async begin(request) {
     const key = (value) => signal.PublicKey.deserialize(bytes(value));
     const { registrationId, signed, oneTime, kem } = request.bundle;

@@ -1,6 +1,6 @@
-// A Whisper peer on npm `@ethereumjs/devp2p`, whose RLPx nobody here wrote. It says what it hears as
-// JSON, one object a line, and sends what it is told on standard input: CODE HEX. It is not a node:
-// it relays nothing and judges nothing.
+// A Whisper peer that uses an independent implementation of RLPx, npm's `@ethereumjs/devp2p`. It prints received
+// packets as JSON, one object per line, and sends the packets that it reads from standard input: CODE HEX. It is not a
+// node: it neither forwards nor checks messages.
 //
 //   node shh-peer.mjs MODULES listen
 //   node shh-peer.mjs MODULES dial HOST PORT NODE-ID
@@ -12,12 +12,12 @@ import { pathToFileURL } from 'node:url'
 const [, , modules, mode, host, port, id] = process.argv
 const load = (name) => import(pathToFileURL(path.join(modules, name)).href)
 const { RLPx } = await load('@ethereumjs/devp2p/dist/esm/index.js')
-// Not among what the package exports, though its subprotocols are made of it.
+// The package does not export this class, but its own subprotocols use it.
 const { Protocol } = await load('@ethereumjs/devp2p/dist/esm/protocol/protocol.js')
 const snappy = (await load('snappyjs/index.js')).default
 
 const say = (event) => console.log(JSON.stringify(event))
-// Status of a full node that asks for no work: version 6, work 0, no bloom, not light.
+// Status of a full node without a minimum PoW: version 6, PoW 0, no bloom filter, not light.
 const STATUS = Buffer.from('c406808080', 'hex')
 let open = null
 

@@ -1,5 +1,5 @@
-// Calls every method of npm `web3-shh` 1.2.11, whose JSON-RPC nobody here wrote, and checks what it
-// makes of the answers: over HTTP and over a WebSocket, each against two nodes that are connected.
+// Calls every method of npm's `web3-shh` 1.2.11, an independent JSON-RPC client, and checks its results: over HTTP
+// and over WebSocket, each with two connected nodes.
 //
 //   node web3-probe.js MODULES NODE-URL OTHER-WEBSOCKET-URL ENODE-OF-OTHER
 const assert = require('node:assert')
