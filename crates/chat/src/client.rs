@@ -2,8 +2,12 @@
 //! anything depends on it.
 //!
 //! It knows no socket and no HTTP: it asks for [`Request`]s, which the service's interface maps to
-//! paths. It has the verbs of a session with inputs of its own, because it needs the wall clock and
-//! randomness with every step.
+//! paths.
+//!
+//! It has the verbs of a [`Session`](wormhole_kit::Session) and its rule that nothing depends on
+//! changes before they are committed, but not its inputs and outputs, for two reasons. A request and
+//! its answer are not bytes of a link: the driver may send two requests on different connections.
+//! And each step needs the wall clock and randomness, which a `Session` does not get.
 //!
 //! | input | output | next |
 //! |---|---|---|

@@ -12,7 +12,7 @@
 //!     session: &mut S,
 //!     now: Instant,
 //!     input: Input<'_, S::Command>,
-//! ) -> Result<Vec<Output<S::Address, S::Event>>, S::Error> {
+//! ) -> Result<Vec<Output<S::Address, S::Event, S::Changes>>, S::Error> {
 //!     session.handle(now, input)?;
 //!     Ok(std::iter::from_fn(|| session.poll()).collect())
 //! }

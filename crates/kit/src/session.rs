@@ -4,6 +4,8 @@
 //! This is not an executor and knows no socket. `wormhole::drive` runs sessions on tokio,
 //! `wormhole-sim` runs them on a virtual network.
 
+use std::convert::Infallible;
+
 use crate::Instant;
 
 /// One byte pipe (or message pipe) of a session, named by the session that asked for it or by the
@@ -59,12 +61,15 @@ pub enum Input<'a, C> {
     Closed(LinkId),
     /// The application asks for something.
     Command(C),
+    /// The oldest changes that were handed out with [`Output::Commit`] and not confirmed yet are
+    /// durable now.
+    Committed,
 }
 
 /// What a session wants done, in this order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "drivers must handle every output")]
-pub enum Output<A, E> {
+pub enum Output<A, E, C = Infallible> {
     /// Open a link to this address; answered by `Opened` or `Closed`.
     Connect(LinkId, A),
     /// Write these bytes (for a message link: one whole message).
@@ -73,9 +78,16 @@ pub enum Output<A, E> {
     Close(LinkId),
     /// Tell the application.
     Event(E),
+    /// Make these changes durable, all or none, after all earlier ones; answered by
+    /// [`Input::Committed`]. If that fails, drop the session and restore it from what is durable.
+    Commit(C),
 }
 
 /// A protocol that lives in time.
+///
+/// A session with durable state holds back everything that depends on changes (what it sends,
+/// acknowledges or reports) until they are committed. So "durable before sent" is a property of the
+/// session, not of its driver.
 ///
 /// Any order of calls is safe. After an `Err` the session has ended: `poll` may still hand out what
 /// it wanted to say last, and every later input is ignored.
@@ -86,6 +98,8 @@ pub trait Session {
     type Command;
     /// What the application is told.
     type Event;
+    /// What must survive a crash; [`Infallible`] for a session without durable state.
+    type Changes;
     /// Why the session ended badly.
     type Error;
 
@@ -96,7 +110,7 @@ pub trait Session {
     fn handle(&mut self, now: Instant, input: Input<'_, Self::Command>) -> Result<(), Self::Error>;
 
     /// Hands out the next thing to do, in wire order.
-    fn poll(&mut self) -> Option<Output<Self::Address, Self::Event>>;
+    fn poll(&mut self) -> Option<Output<Self::Address, Self::Event, Self::Changes>>;
 
     /// When [`Session::handle_timeout`] wants to be called, if nothing happens before.
     fn deadline(&self) -> Option<Instant>;

@@ -302,6 +302,7 @@ impl Session for Relay {
     type Address = Infallible;
     type Command = Command;
     type Event = Event;
+    type Changes = Infallible;
     /// Nothing a link does ends the relay.
     type Error = Infallible;
 
@@ -311,6 +312,7 @@ impl Session for Relay {
             Input::Bytes(id, bytes) => self.on_bytes(now, id, bytes),
             Input::Closed(id) => self.on_closed(now, id),
             Input::Command(command) => self.on_command(now, command),
+            Input::Committed => {}
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ mod peer_version;
 mod server_link;
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
@@ -152,6 +153,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
                 }
             }
             Input::Command(command) => self.on_command(now, command)?,
+            Input::Committed => {}
         }
         Ok(())
     }
@@ -599,6 +601,7 @@ impl<R: RngCore + CryptoRng> Session for Wormhole<R> {
     type Address = MailboxUrl;
     type Command = Command;
     type Event = Event;
+    type Changes = Infallible;
     type Error = WormholeError;
 
     fn handle(&mut self, now: Instant, input: Input<'_, Command>) -> Result<(), WormholeError> {

@@ -17,6 +17,14 @@ pub trait Application<S: Session> {
 
     /// A client ended with an error.
     fn on_error(&mut self, client: usize, error: S::Error);
+
+    /// These changes of a client are durable now; the client learns it later, or crashes before.
+    fn on_durable(&mut self, _client: usize, _changes: S::Changes) {}
+
+    /// Restores a client that crashed from its durable changes; `None` if it never comes back.
+    fn restore(&mut self, _client: usize) -> Option<S> {
+        None
+    }
 }
 
 /// How a world came to rest.
@@ -53,9 +61,10 @@ pub struct World<S: Session, V, A> {
     server: V,
     application: A,
     clients: Vec<Client<S>>,
+    disks: Vec<Disk>,
     links: BTreeMap<u64, Link>,
     /// What will happen, by time and, at the same time, by the order in which it was decided.
-    agenda: BTreeMap<(Instant, u64), Happening<S::Command>>,
+    agenda: BTreeMap<(Instant, u64), Happening<S::Command, S::Changes>>,
     next_number: u64,
 }
 
@@ -79,9 +88,21 @@ struct Link {
     last_to_client: Instant,
 }
 
+/// When the disk of a client is done with its last commit. What it did for a client that crashed
+/// since then, which the number of crashes tells, reaches nobody.
 #[derive(Debug)]
-enum Happening<C> {
+struct Disk {
+    idle: Instant,
+    crashes: u32,
+}
+
+#[derive(Debug)]
+enum Happening<C, D> {
     Command(usize, C),
+    /// A client, how often it had crashed before, and what becomes durable.
+    Durable(usize, u32, D),
+    Committed(usize, u32),
+    Crash(usize),
     Dialed(u64),
     Refused(u64),
     ToServer(u64, Vec<u8>),
@@ -104,6 +125,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
             server: simulation.server,
             application: simulation.application,
             clients: Vec::new(),
+            disks: Vec::new(),
             links: BTreeMap::new(),
             agenda: BTreeMap::new(),
             next_number: 0,
@@ -135,6 +157,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
     /// A client joins; returns its number.
     pub fn join(&mut self, session: S) -> usize {
         self.clients.push(Client { session, links: BTreeMap::new() });
+        self.disks.push(Disk { idle: self.now, crashes: 0 });
         let client = self.clients.len() - 1;
         self.listen_to_client(client);
         client
@@ -143,6 +166,12 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
     /// A client's application asks for something, some time from now.
     pub fn command(&mut self, client: usize, after: Duration, command: S::Command) {
         self.plan(self.now + after, Happening::Command(client, command));
+    }
+
+    /// A client crashes some time from now: its links break, and what was not durable is lost. Then
+    /// [`Application::restore`] starts it again.
+    pub fn crash(&mut self, client: usize, after: Duration) {
+        self.plan(self.now + after, Happening::Crash(client));
     }
 
     /// Runs until nothing is left to happen, or for so long.
@@ -172,11 +201,24 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         }
     }
 
-    fn happen(&mut self, happening: Happening<S::Command>) {
+    fn happen(&mut self, happening: Happening<S::Command, S::Changes>) {
         match happening {
             Happening::Command(client, command) => {
                 self.drive(client, |session, now| session.handle(now, Input::Command(command)));
             }
+            Happening::Durable(client, life, changes) => {
+                if self.disks.get(client).is_some_and(|disk| disk.crashes == life) {
+                    self.application.on_durable(client, changes);
+                    let at = self.now + self.commit_time();
+                    self.plan(at, Happening::Committed(client, life));
+                }
+            }
+            Happening::Committed(client, life) => {
+                if self.disks.get(client).is_some_and(|disk| disk.crashes == life) {
+                    self.drive(client, |session, now| session.handle(now, Input::Committed));
+                }
+            }
+            Happening::Crash(client) => self.on_crash(client),
             Happening::Dialed(link) => self.on_dialed(link),
             Happening::Refused(link) | Happening::ClientNotices(link) => {
                 self.lose_at_client(link);
@@ -229,7 +271,39 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
                         self.command(client, after, command);
                     }
                 }
+                Output::Commit(changes) => self.start_commit(client, changes),
             }
+        }
+    }
+
+    /// The disk of a client takes its time, and keeps the order of commits.
+    fn start_commit(&mut self, client: usize, changes: S::Changes) {
+        let done = self.now + self.commit_time();
+        let Some(disk) = self.disks.get_mut(client) else { return };
+        disk.idle = disk.idle.max(done);
+        let (at, crashes) = (disk.idle, disk.crashes);
+        self.plan(at, Happening::Durable(client, crashes, changes));
+    }
+
+    fn on_crash(&mut self, client: usize) {
+        let (Some(at), Some(disk)) = (self.clients.get_mut(client), self.disks.get_mut(client))
+        else {
+            return;
+        };
+        disk.crashes += 1;
+        let links = std::mem::take(&mut at.links);
+        for link in links.into_values() {
+            if let Some(link) = self.links.get_mut(&link) {
+                link.breaks = Some(self.now);
+            }
+            let notices = self.now + self.notice();
+            self.plan(notices, Happening::ServerNotices(link));
+        }
+        if let Some(session) = self.application.restore(client)
+            && let Some(at) = self.clients.get_mut(client)
+        {
+            at.session = session;
+            self.listen_to_client(client);
         }
     }
 
@@ -391,7 +465,11 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         self.weather.notice * u32::try_from(below(&mut self.rng, 1000)).unwrap_or(0) / 1000
     }
 
-    fn plan(&mut self, at: Instant, happening: Happening<S::Command>) {
+    fn commit_time(&mut self) -> Duration {
+        Duration::from_millis(below(&mut self.rng, 20))
+    }
+
+    fn plan(&mut self, at: Instant, happening: Happening<S::Command, S::Changes>) {
         let number = self.number();
         self.agenda.insert((at, number), happening);
     }

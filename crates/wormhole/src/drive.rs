@@ -1,8 +1,9 @@
 //! The one loop that runs any session on tokio: outputs go to the network, the network, the clock
 //! and the application come back as inputs.
 //!
-//! It knows nothing of any protocol. Nothing is spawned: dropping the [`Driver`] drops every link.
+//! It knows nothing of any protocol, and has no database: it runs sessions without durable state. Nothing is spawned: dropping the [`Driver`] drops every link.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ pub(crate) struct Driver<S: Session, D> {
     last_failure: Option<LinkFailure>,
 }
 
-impl<S: Session, D: FnMut(S::Address) -> Dialing> Driver<S, D> {
+impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S, D> {
     /// Starts; `dial` opens links to the addresses the session names.
     pub(crate) fn new(session: S, dial: D) -> Self {
         Self { session, dial, links: Links::default(), ended: None, last_failure: None }

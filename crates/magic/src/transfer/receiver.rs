@@ -4,6 +4,8 @@
 //! Its links are the mailbox and the carrier ([`MAILBOX`], [`CARRIER`]). Asking the user, connecting
 //! and writing the data are the driver's; [`DataReceiver`] says what data is valid.
 
+use std::convert::Infallible;
+
 use wormhole_kit::{Input, Instant, Output, Session};
 
 use super::abilities::{Abilities, TransferAbility};
@@ -130,7 +132,7 @@ impl Receiver {
                 Some(connection) => connection.on_mailbox_closed(),
                 None => Err(TransferError::MailboxClosed),
             },
-            Input::Opened(_) | Input::Bytes(..) | Input::Closed(_) => Ok(()),
+            Input::Opened(_) | Input::Bytes(..) | Input::Closed(_) | Input::Committed => Ok(()),
         }
     }
 
@@ -271,6 +273,7 @@ impl Session for Receiver {
     type Address = TransferAddress;
     type Command = ReceiverCommand;
     type Event = ReceiverEvent;
+    type Changes = Infallible;
     type Error = TransferError;
 
     fn handle(

@@ -4,6 +4,8 @@
 //! Its links are the mailbox and the carrier ([`MAILBOX`], [`CARRIER`]). Reading what is sent,
 //! connecting and moving the data are the driver's; [`DataSender`] says how the data is sent.
 
+use std::convert::Infallible;
+
 use wormhole_kit::{Input, Instant, Output, Session};
 
 use super::abilities::{Abilities, TransferAbility};
@@ -137,7 +139,7 @@ impl Sender {
                 Some(connection) => connection.on_mailbox_closed(),
                 None => Err(TransferError::MailboxClosed),
             },
-            Input::Opened(_) | Input::Bytes(..) | Input::Closed(_) => Ok(()),
+            Input::Opened(_) | Input::Bytes(..) | Input::Closed(_) | Input::Committed => Ok(()),
         }
     }
 
@@ -294,6 +296,7 @@ impl Session for Sender {
     type Address = TransferAddress;
     type Command = SenderCommand;
     type Event = SenderEvent;
+    type Changes = Infallible;
     type Error = TransferError;
 
     fn handle(

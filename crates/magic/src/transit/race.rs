@@ -5,6 +5,7 @@
 //! and takes the winning link out when [`Event::Connected`] tells it to.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use wormhole_kit::{Input, Instant, LinkId, LinkIds, Output, Session};
@@ -345,6 +346,7 @@ impl Session for Race {
     type Address = Target;
     type Command = Command;
     type Event = Event;
+    type Changes = Infallible;
     type Error = RaceError;
 
     fn handle(&mut self, now: Instant, input: Input<'_, Command>) -> Result<(), RaceError> {
@@ -362,6 +364,7 @@ impl Session for Race {
                 self.forget(link);
             }
             Input::Command(Command::Start(peer)) => self.start(now, &peer)?,
+            Input::Committed => {}
         }
         self.advance(now)
     }

@@ -1,5 +1,6 @@
 //! A program in the simulated world: a session, and what a driver and an application do for it.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use wormhole_kit::{Input, Instant, LinkId, Output, Session};
@@ -235,6 +236,7 @@ fn without_command<C>(input: Input<'_, ()>) -> Input<'_, C> {
         Input::Bytes(link, bytes) => Input::Bytes(link, bytes),
         Input::Closed(link) => Input::Closed(link),
         Input::Command(()) => Input::Closed(LinkId(u64::MAX)),
+        Input::Committed => Input::Committed,
     }
 }
 
@@ -242,6 +244,7 @@ impl Session for Node {
     type Address = ();
     type Command = ();
     type Event = Done;
+    type Changes = Infallible;
     type Error = TransferError;
 
     fn handle(&mut self, now: Instant, input: Input<'_, ()>) -> Result<(), TransferError> {

@@ -2,6 +2,8 @@
 //! the place of the recorded client: it sends the same messages, and comes to the same end.
 
 use serde_json::Value;
+use std::convert::Infallible;
+
 use wormhole_kit::{Input, Instant, Output, Session};
 use wormhole_magic::transfer::{
     Abilities, CARRIER, MAILBOX, Message, Offer, Receiver, ReceiverCommand, ReceiverEvent, Sender,
@@ -76,7 +78,7 @@ fn replay<S>(
     mut decide: impl FnMut(S::Event) -> Option<S::Command>,
 ) -> (Vec<Message>, bool)
 where
-    S: Session<Address = TransferAddress, Error: std::fmt::Debug>,
+    S: Session<Address = TransferAddress, Changes = Infallible, Error: std::fmt::Debug>,
 {
     let now = Instant::now();
     let (mut sent, mut connects) = (vec![], false);

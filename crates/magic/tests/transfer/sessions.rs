@@ -1,5 +1,6 @@
 //! One session, with the test as the peer, the driver and the clock.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ struct Driven<S: Session> {
     carrier: (bool, bool),
 }
 
-impl<S: Session<Address = TransferAddress, Error = TransferError>> Driven<S> {
+impl<S: Session<Address = TransferAddress, Changes = Infallible, Error = TransferError>> Driven<S> {
     fn new(session: S) -> Self {
         let (sent, events) = (vec![], vec![]);
         let mut driven =

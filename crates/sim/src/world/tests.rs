@@ -1,3 +1,5 @@
+use std::convert::Infallible;
+
 use wormhole_kit::LinkIds;
 
 use super::*;
@@ -29,6 +31,7 @@ impl Session for Counter {
     type Address = ();
     type Command = ();
     type Event = u8;
+    type Changes = Infallible;
     type Error = ();
 
     fn handle(&mut self, now: Instant, input: Input<'_, ()>) -> Result<(), ()> {
@@ -52,7 +55,7 @@ impl Session for Counter {
                 self.link = None;
                 self.retry = Some(now + Duration::from_secs(1));
             }
-            Input::Command(()) => {}
+            Input::Command(()) | Input::Committed => {}
         }
         Ok(())
     }
@@ -169,3 +172,5 @@ fn bad_weather_breaks_links_and_restarts_servers() {
     });
     assert!(restarts.sum::<u32>() > 0);
 }
+
+mod durable;

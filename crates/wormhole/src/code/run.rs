@@ -1,5 +1,6 @@
 //! The task that runs a wormhole.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
@@ -87,7 +88,7 @@ async fn run(
 }
 
 /// Lets the last words out, then tells how it ended.
-async fn finish<S: Session, D: FnMut(S::Address) -> Dialing>(
+async fn finish<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing>(
     driver: Driver<S, D>,
     board: Board,
     end: Result<Closed, Error>,
