@@ -1,13 +1,13 @@
-//! What people do with a node: keys, filters, subscriptions, and messages to post.
+//! Sends and receives messages through a node: keys, filters, subscriptions, and posting.
 //!
-//! A [`Messenger`] reads on behalf of its owner what the [`Node`] passes on. It knows no protocol of
-//! clients; whoever serves them asks it.
+//! A [`Messenger`] decrypts the envelopes that a [`Node`] accepts. It knows no protocol of clients; the
+//! JSON-RPC server is built on top of it.
 //!
 //! ```text
-//!  Node::envelopes ──► reader: a task, opens what our keys open on threads that may block
-//!                        ├──► filters, until they are polled or nobody polls them
+//!  Node::envelopes ──► delivery: a task that tries the keys of all filters, on threads that may block
+//!                        ├──► filters, until they are polled or expire
 //!                        └──► subscriptions, at once
-//!  OutgoingMessage ──► compose, seal ──► mine ──► Node::post or Node::send_direct
+//!  OutgoingMessage ──► pad, sign, encrypt ──► proof of work ──► Node::post or Node::send_direct
 //! ```
 //!
 //! Two people at two nodes:
@@ -71,8 +71,8 @@ pub use key_store::{KeyId, MAX_KEYS, PasswordError, RawSymmetricKey, TooManyKeys
 pub use outgoing::{OutgoingMessage, Recipient, SendError};
 pub use subscription::Subscription;
 
-/// A messenger at a node. Clones are the same one; with the last of them and of its subscriptions, its keys
-/// and filters are gone.
+/// Sends and receives messages through a node. Clones share keys and filters, which are dropped with the
+/// last clone and the last subscription.
 #[derive(Clone, Debug)]
 pub struct Messenger {
     node: Node,
@@ -80,22 +80,22 @@ pub struct Messenger {
     inner: Arc<Inner>,
 }
 
-/// What its owner decides about a messenger.
+/// The settings of a messenger.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MessengerSettings {
-    /// Bytes of opened messages that all filters hold together.
+    /// Most bytes of decrypted messages in all filters together.
     pub filter_bytes: usize,
-    /// How long a filter stays that nobody polls.
-    pub patience: Duration,
-    /// Longest life of a message to post, in seconds: that of the node.
+    /// Time after which an unpolled filter expires.
+    pub filter_timeout: Duration,
+    /// Longest TTL of a message to post, in seconds. It should be that of the node.
     pub max_ttl: u32,
 }
 
 impl Default for MessengerSettings {
     fn default() -> Self {
         let max_ttl = wormhole_whisper::shh::requirements::DEFAULT_MAX_TTL;
-        Self { filter_bytes: DEFAULT_FILTER_BYTES, patience: filter::PATIENCE, max_ttl }
+        Self { filter_bytes: DEFAULT_FILTER_BYTES, filter_timeout: filter::PATIENCE, max_ttl }
     }
 }
 
@@ -103,33 +103,33 @@ impl Default for MessengerSettings {
 struct Inner {
     keys: Mutex<KeyStore>,
     filters: Mutex<Filters>,
-    /// How long a filter stays that nobody polls.
-    patience: Duration,
+    /// Time after which an unpolled filter expires.
+    filter_timeout: Duration,
     subscribers: Mutex<BTreeMap<FilterId, Arc<Notify>>>,
-    /// Filters of subscriptions that are gone, to be removed at the next look.
+    /// Filters of subscriptions that were dropped, to be removed at the next access.
     abandoned: Mutex<Vec<FilterId>>,
-    /// What the node was told to ask for; all, unless somebody narrowed it.
-    interests: tokio::sync::Mutex<Bloom>,
+    /// The Bloom filter of the node: full, unless a client has set another one.
+    bloom_filter: tokio::sync::Mutex<Bloom>,
     missed: AtomicU64,
     delivered: AtomicU64,
-    /// Ends the reader when it is dropped.
+    /// Ends the delivery task when it is dropped.
     _alive: oneshot::Sender<()>,
 }
 
 impl Messenger {
-    /// Sets up a messenger, in the background of the present tokio runtime. It reads what the node
-    /// accepts from now on.
+    /// Starts a messenger in the background of the current tokio runtime. It receives envelopes that the
+    /// node accepts from now on.
     pub fn new(node: Node, settings: &MessengerSettings) -> Self {
         let (alive, over) = oneshot::channel();
         let inner = Arc::new(Inner {
             keys: Mutex::new(KeyStore::new()),
             filters: Mutex::new(
-                Filters::new(settings.filter_bytes).with_patience(settings.patience),
+                Filters::new(settings.filter_bytes).with_patience(settings.filter_timeout),
             ),
-            patience: settings.patience,
+            filter_timeout: settings.filter_timeout,
             subscribers: Mutex::default(),
             abandoned: Mutex::default(),
-            interests: tokio::sync::Mutex::new(Bloom::FULL),
+            bloom_filter: tokio::sync::Mutex::new(Bloom::FULL),
             missed: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             _alive: alive,
@@ -138,20 +138,20 @@ impl Messenger {
         Self { node, max_ttl: settings.max_ttl, inner }
     }
 
-    /// The node at which the messenger stands.
+    /// The node of the messenger.
     pub const fn node(&self) -> &Node {
         &self.node
     }
 
-    /// Takes a key pair in.
+    /// Adds a key pair.
     ///
     /// # Errors
-    /// There are too many; remove some.
+    /// The limit is reached; remove keys first.
     pub fn add_key_pair(&self, key: PrivateKey) -> Result<KeyId, TooManyKeys> {
-        lock(&self.inner.keys).pairs.add(key)
+        lock(&self.inner.keys).key_pairs.add(key)
     }
 
-    /// Draws a key pair.
+    /// Creates a key pair.
     ///
     /// # Errors
     /// As for [`Messenger::add_key_pair`].
@@ -159,115 +159,118 @@ impl Messenger {
         self.add_key_pair(PrivateKey::random(&mut OsRng))
     }
 
-    /// The key pair of this name.
+    /// The key pair with this id.
     pub fn key_pair(&self, id: &KeyId) -> Option<PrivateKey> {
-        lock(&self.inner.keys).pairs.find(id)
+        lock(&self.inner.keys).key_pairs.find(id)
     }
 
-    /// Forgets a key pair; filters that have it keep it. Returns whether there was one.
+    /// Removes a key pair. Filters that use it keep it. Returns whether there was one.
     pub fn remove_key_pair(&self, id: &KeyId) -> bool {
-        lock(&self.inner.keys).pairs.remove(id)
+        lock(&self.inner.keys).key_pairs.remove(id)
     }
 
-    /// Takes a shared key in.
+    /// Adds a symmetric key.
     ///
     /// # Errors
-    /// There are too many; remove some.
+    /// The limit is reached; remove keys first.
     pub fn add_symmetric_key(&self, key: RawSymmetricKey) -> Result<KeyId, TooManyKeys> {
-        lock(&self.inner.keys).shared.add(key)
+        lock(&self.inner.keys).symmetric.add(key)
     }
 
-    /// Takes in the key of a password, which takes tens of milliseconds of a thread that may block.
+    /// Adds the key of a password. That takes tens of milliseconds on a thread that may block.
     ///
     /// # Errors
-    /// As for [`Messenger::add_symmetric_key`], or there is no thread to be had.
+    /// As for [`Messenger::add_symmetric_key`], or the runtime is shutting down.
     pub async fn add_password(&self, password: &str) -> Result<KeyId, PasswordError> {
         self.add_password_for(Requester::OWNER, password).await
     }
 
-    /// Like [`Messenger::add_password`], in a turn of a client.
+    /// Like [`Messenger::add_password`], scheduled as work of a client.
     pub(super) async fn add_password_for(
         &self,
         requester: Requester,
         password: &str,
     ) -> Result<KeyId, PasswordError> {
         let password = Zeroizing::new(password.to_owned());
-        let turn = SCHEDULER.acquire(requester).await;
-        let stretch = move || {
+        let slice = SCHEDULER.acquire(requester).await;
+        let derive = move || {
             let key = SymmetricKey::from_password(&password).secret().clone();
-            drop(turn);
+            drop(slice);
             key
         };
-        let secret = tokio::task::spawn_blocking(stretch).await;
+        let secret = tokio::task::spawn_blocking(derive).await;
         let secret = secret.map_err(|_| PasswordError::NoThread)?;
         Ok(self.add_symmetric_key(RawSymmetricKey::new(secret))?)
     }
 
-    /// The shared key of this name.
+    /// The symmetric key with this id.
     pub fn symmetric_key(&self, id: &KeyId) -> Option<RawSymmetricKey> {
-        lock(&self.inner.keys).shared.find(id)
+        lock(&self.inner.keys).symmetric.find(id)
     }
 
-    /// Forgets a shared key; filters that have it keep it. Returns whether there was one.
+    /// Removes a symmetric key. Filters that use it keep it. Returns whether there was one.
     pub fn remove_symmetric_key(&self, id: &KeyId) -> bool {
-        lock(&self.inner.keys).shared.remove(id)
+        lock(&self.inner.keys).symmetric.remove(id)
     }
 
-    /// Keeps messages from now on, until they are [polled](Messenger::poll). Where the node was told to
-    /// ask for less than all, it asks for these topics too.
+    /// Adds a filter, which collects messages until they are [polled](Messenger::poll). If the Bloom filter of
+    /// the node is not full, the topics of the filter are added to it.
     ///
     /// # Errors
-    /// There are too many filters, or the node has stopped.
-    pub async fn watch(&self, criteria: Criteria) -> Result<FilterId, AddFilterError> {
+    /// The limit of filters is reached, or the node has stopped.
+    pub async fn add_filter(&self, criteria: Criteria) -> Result<FilterId, AddFilterError> {
         let wanted = Bloom::of(criteria.topics.iter().copied());
         let add = move |inner: &Inner| inner.filters().add(Instant::now(), criteria, &mut OsRng);
         let id = self.blocking(add).await??;
-        let mut interests = self.inner.interests.lock().await;
-        if *interests != Bloom::FULL {
-            *interests = interests.union(&wanted);
-            self.node.set_bloom_filter(*interests).await?;
+        let mut current = self.inner.bloom_filter.lock().await;
+        if *current != Bloom::FULL {
+            *current = current.union(&wanted);
+            self.node.set_bloom_filter(*current).await?;
         }
         Ok(id)
     }
 
-    /// Like [`Messenger::watch`], but the filter starts with the messages that the node already holds under the
+    /// Like [`Messenger::add_filter`], but the filter starts with the messages in the pool that have one of the
     /// topics of the filter. Without topics it starts empty. A message that arrives during the call may
     /// be in the filter twice.
     ///
     /// # Errors
-    /// As for [`Messenger::watch`].
-    pub async fn watch_from_pool(&self, criteria: Criteria) -> Result<FilterId, AddFilterError> {
-        self.watch_from_pool_for(Requester::OWNER, criteria).await
+    /// As for [`Messenger::add_filter`].
+    pub async fn add_filter_with_pool(
+        &self,
+        criteria: Criteria,
+    ) -> Result<FilterId, AddFilterError> {
+        self.add_filter_with_pool_for(Requester::OWNER, criteria).await
     }
 
-    /// Like [`Messenger::watch_from_pool`], in the turns of a client.
-    pub(super) async fn watch_from_pool_for(
+    /// Like [`Messenger::add_filter_with_pool`], scheduled as work of a client.
+    pub(super) async fn add_filter_with_pool_for(
         &self,
         requester: Requester,
         criteria: Criteria,
     ) -> Result<FilterId, AddFilterError> {
         let topics = criteria.topics.clone();
-        let id = self.watch(criteria).await?;
-        let turn = SCHEDULER.acquire(requester).await;
+        let id = self.add_filter(criteria).await?;
+        let slice = SCHEDULER.acquire(requester).await;
         let mut held = self.node.pool_envelopes(topics).await?;
-        drop(turn);
+        drop(slice);
         while !held.is_empty() {
             let batch = held.split_off(held.len().saturating_sub(BATCH));
-            let turn = SCHEDULER.acquire(requester).await;
+            let slice = SCHEDULER.acquire(requester).await;
             let deliver = move |inner: &Inner| {
                 let mut filters = inner.filters();
                 batch.iter().for_each(|envelope| {
                     filters.deliver_held(&id, envelope);
                 });
-                drop(turn);
+                drop(slice);
             };
             self.blocking(deliver).await?;
         }
         Ok(id)
     }
 
-    /// Takes messages of a filter, oldest first, about as many as have `bytes`. `None` when there
-    /// is no such filter, or none any more.
+    /// Takes messages out of a filter, oldest first, up to about `bytes` of them. `None` if there is no such
+    /// filter, or it has expired.
     pub async fn poll(&self, id: FilterId, bytes: usize) -> Option<Vec<Arc<Received>>> {
         let poll = move |inner: &Inner| inner.filters().poll_up_to(Instant::now(), &id, bytes);
         self.blocking(poll).await.ok()?
@@ -285,36 +288,36 @@ impl Messenger {
     }
 
     /// Removes a filter. Returns whether there was one.
-    pub async fn unwatch(&self, id: FilterId) -> bool {
+    pub async fn remove_filter(&self, id: FilterId) -> bool {
         let remove = move |inner: &Inner| inner.filters().remove(&id);
         self.blocking(remove).await.unwrap_or(false)
     }
 
-    /// Hands messages out from now on, as soon as they come.
+    /// Adds a filter, and returns its messages as they arrive.
     ///
     /// # Errors
-    /// As for [`Messenger::watch`].
+    /// As for [`Messenger::add_filter`].
     pub async fn subscribe(&self, criteria: Criteria) -> Result<Subscription, AddFilterError> {
-        let id = self.watch(criteria).await?;
+        let id = self.add_filter(criteria).await?;
         Ok(self.subscribe_to(id))
     }
 
-    /// Returns the messages of a filter as they arrive, beginning with those it holds already.
+    /// The messages of a filter as they arrive, starting with those that it contains already.
     pub(super) fn subscribe_to(&self, id: FilterId) -> Subscription {
         Subscription::new(id, Arc::clone(&self.inner))
     }
 
-    /// Asks for these topics only, and for those of filters to come.
+    /// Sets the Bloom filter of the node. The topics of filters that are added later will be added to it.
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn set_interests(&self, bloom: Bloom) -> Result<(), Stopped> {
-        let mut interests = self.inner.interests.lock().await;
-        *interests = bloom;
+    pub async fn set_bloom_filter(&self, bloom: Bloom) -> Result<(), Stopped> {
+        let mut current = self.inner.bloom_filter.lock().await;
+        *current = bloom;
         self.node.set_bloom_filter(bloom).await
     }
 
-    /// How the messenger is.
+    /// The status of the messenger.
     pub async fn status(&self) -> MessengerStatus {
         let count = |inner: &Inner| {
             let filters = inner.filters();
@@ -329,8 +332,8 @@ impl Messenger {
         }
     }
 
-    /// Does something on a thread that may block: the filters are locked as long as an envelope is
-    /// tried.
+    /// Runs a function on a thread that may block, because the filters are locked while an envelope is being
+    /// decrypted.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> T + Send + 'static,
@@ -341,7 +344,7 @@ impl Messenger {
 }
 
 impl Inner {
-    /// The filters, without those that nobody can ask for any more. Blocks.
+    /// Locks the filters, and removes those of dropped subscriptions. Blocks.
     fn filters(&self) -> MutexGuard<'_, Filters> {
         let mut filters = lock(&self.filters);
         let abandoned = std::mem::take(&mut *lock(&self.abandoned));
@@ -352,25 +355,25 @@ impl Inner {
     }
 }
 
-/// How a messenger is.
+/// The status of a messenger.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct MessengerStatus {
-    /// Filters, those of subscriptions included.
+    /// Filters, including those of subscriptions.
     pub filters: usize,
     /// Messages that wait to be polled.
     pub waiting: usize,
-    /// Messages that went into filters since the start.
+    /// Messages that were added to filters since the start.
     pub delivered: u64,
-    /// Envelopes that came too fast to be tried since the start.
+    /// Envelopes that arrived too fast to be decrypted, since the start.
     pub missed: u64,
 }
 
-/// Why there is no new filter.
+/// Why a filter was not added.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddFilterError {
-    /// There are too many.
+    /// The limit of filters is reached.
     #[error(transparent)]
     Full(#[from] FilterError),
     /// The node has stopped.
@@ -378,15 +381,15 @@ pub enum AddFilterError {
     Stopped(#[from] Stopped),
 }
 
-/// Envelopes that one turn tries to open: some tens of milliseconds at most.
+/// Envelopes to decrypt in one time slice: some tens of milliseconds at most.
 const BATCH: usize = 64;
 
-/// Locks what nothing panics with.
+/// Locks a mutex. Nothing panics while it holds one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Memory for opened messages unless told otherwise, in bytes.
+/// Default for the bytes of decrypted messages.
 const DEFAULT_FILTER_BYTES: usize = 128 * 1024 * 1024;
 
 #[cfg(test)]

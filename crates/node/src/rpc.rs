@@ -1,13 +1,13 @@
-//! A service at which others use our node: `shh_*` and what else clients ask for, over JSON-RPC.
+//! A JSON-RPC server through which other programs use the node: `shh_*` and related methods.
 //!
-//! Methods, results and errors are those of go-ethereum, in its words (whisper/whisperv6/api.go), so that
-//! clients written for it find what they expect. Whoever may call may use, and read, every key that
-//! the [`Messenger`] was lent: see [`AccessRules`] for who may.
+//! Methods, results and errors are those of go-ethereum (whisper/whisperv6/api.go), so that clients written
+//! for it work. Every admitted client can use and read every key of the [`Messenger`]; [`AccessRules`]
+//! decides who is admitted.
 //!
 //! ```text
-//!  http ──► AccessRules ──┬─────────────────────────────┐
-//!                  └──► web_socket ──┐           ▼
-//!  socket ──► frames ────────────────┴─► conversation ──► session ──► RpcServer::answer ──► Messenger, Node
+//!  http ──► AccessRules ──┬──────────────────────────────┐
+//!                         └──► web_socket ──┐            ▼
+//!  unix_socket ──► json_stream ─────────────┴─► connection ──► session ──► RpcServer::answer ──► Messenger, Node
 //! ```
 //!
 //! A node, and a client of it:
@@ -22,12 +22,12 @@
 //! use wormhole_node::{Node, Settings};
 //!
 //! let messenger = Messenger::new(Node::start(Settings::loopback()).await?, &MessengerSettings::default());
-//! let service = RpcServer::new(messenger, RpcServerSettings::default());
+//! let server = RpcServer::new(messenger, RpcServerSettings::default());
 //! let listener = TcpListener::bind("127.0.0.1:0").await?;
 //! let url = RemoteUrl::parse(&format!("ws://{}", listener.local_addr()?))?;
 //! let (stop, stopped) = oneshot::channel::<()>();
 //! let serving = tokio::spawn(async move {
-//!     service.serve(listener, async { drop(stopped.await) }).await;
+//!     server.serve(listener, async { drop(stopped.await) }).await;
 //! });
 //!
 //! assert_eq!(RemoteNode::connect(&url, None).await?.version().await?, "6.0");
@@ -76,7 +76,7 @@ pub use access::AccessRules;
 use jsonrpc::{FAILED, METHOD_NOT_FOUND, RpcError};
 use quotas::Quotas;
 
-/// Serves the messenger at a node. Clones serve the same one.
+/// A JSON-RPC server for a messenger. Clones share its limits.
 #[derive(Clone, Debug)]
 pub struct RpcServer {
     messenger: Messenger,
@@ -86,28 +86,28 @@ pub struct RpcServer {
     filter_quotas: Quotas<FilterId>,
 }
 
-/// What its owner decides about a service.
+/// The settings of a server.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RpcServerSettings {
-    /// Who may come in over HTTP and WebSocket.
+    /// Which requests over HTTP and WebSocket are admitted.
     pub access: AccessRules,
-    /// Links of those who were let in that may be open at the same time, per listener. Others wait
-    /// apart, and the oldest of them goes when there are many.
+    /// Most open connections of admitted clients, per listener. Connections on which no request was admitted
+    /// yet are limited apart; the oldest of them is closed when there are too many.
     pub max_connections: usize,
-    /// Bytes that a request may have.
+    /// Most bytes of a request.
     pub max_request_bytes: u32,
-    /// Time for what is under way when the service is told to stop.
+    /// Time for running calls when the server is told to stop.
     pub drain: Duration,
-    /// What to show to those who ask for `/metrics`, if anything.
+    /// The page at `/metrics`, if there should be one.
     pub metrics: Option<Metrics>,
 }
 
-/// Makes a page of metrics, in the text format of Prometheus.
+/// Creates a page of metrics, in the text format of Prometheus.
 pub struct Metrics(Box<dyn Fn() -> String + Send + Sync>);
 
 impl Metrics {
-    /// Asks `page` whenever somebody wants to see it.
+    /// Calls `page` for each request.
     pub fn new(page: impl Fn() -> String + Send + Sync + 'static) -> Self {
         Self(Box::new(page))
     }
@@ -128,7 +128,7 @@ impl Default for RpcServerSettings {
 }
 
 impl RpcServer {
-    /// A service for those who use this messenger.
+    /// A server for this messenger.
     pub fn new(messenger: Messenger, settings: RpcServerSettings) -> Self {
         Self {
             messenger,
@@ -139,7 +139,7 @@ impl RpcServer {
         }
     }
 
-    /// Executes a method in the turns of the client. `params` is JSON text.
+    /// Executes a method. Its work is scheduled as work of the client. `params` is JSON text.
     async fn answer(&self, requester: Requester, method: &str, params: Option<&str>) -> RpcResult {
         if let Some(answer) = keys::answer(self, requester, method, params).await {
             return answer;
@@ -170,12 +170,12 @@ fn refused(why: impl Into<String>) -> RpcError {
 
 /// The method does not exist.
 fn unknown(method: &str) -> RpcError {
-    // Whatever was asked for comes back, but not at any length.
+    // The name comes back, but no more than this much of it.
     let name: String = method.chars().take(MAX_NAME).collect();
     RpcError::new(METHOD_NOT_FOUND, format!("the method {name} does not exist/is not available"))
 }
 
-/// Time for what is under way unless told otherwise.
+/// Default for the time of running calls when the server stops.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
 
 /// Characters of an unknown method that are repeated.

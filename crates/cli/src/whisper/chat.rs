@@ -14,9 +14,9 @@ use wormhole_node::remote::{MessageFilter, RemoteError, RemoteMessage};
 use wormhole_node::shh::Topic;
 use wormhole_node::shh::filter::FilterKey;
 
-use super::node_connection::NodeAddress;
+use super::node_connection::{NodeAddress, NodeConnection};
 use super::post::MessageOptions;
-use super::receiver::{Access, Messages, Receiver, ReceiverEvent, is_loss};
+use super::receiver::{Access, Messages, Receiver, ReceiverEvent};
 use super::{named, prompt, secret, topic, watch};
 use crate::args::ChatArgs;
 use crate::signals::Signal;
@@ -30,8 +30,13 @@ use crate::{printable, screen};
 pub(super) async fn run(args: ChatArgs, desk: &mut Desk) -> Result<()> {
     let topic = topic(&args.topic)?;
     let mark = MessageOptions::new(&args.mark)?;
-    let key = FilterKey::Symmetric(secret::shared(args.password, desk).await?);
     let (address, sign) = (NodeAddress::new(&args.rpc)?, mark.sign.clone());
+    if args.password.password.is_none() && args.password.password_file.is_none() {
+        // A missing node should be reported before a password is typed.
+        let checked = desk.unless_stopped(NodeConnection::check(&address)).await?;
+        checked.map_err(|error| address.explain(&error))?;
+    }
+    let key = FilterKey::Symmetric(secret::shared(args.password, desk).await?);
     let receiver = Receiver::new(address, key, sign, MessageFilter::under(topic));
     let options = ChatOptions { topic, mark };
     let done = talk(&options, &named(topic, &args.topic), &receiver, desk).await;
@@ -243,22 +248,13 @@ async fn post(
         let mut posting = options.mark.blank(access.key, access.signer, options.topic);
         posting.payload = line.as_bytes().to_vec();
         match access.connection.post(&mut posting, options.mark.work).await {
-            Err(error) if may_come_back(&error) => {
+            Err(error) if error.may_post_again() => {
                 // `hear` reconnects. If it saw no loss, this connection is simply used again.
                 let _either = timeout(RETRY, accesses.changed()).await;
             }
             posted => return posted,
         }
     }
-}
-
-/// Whether a failed post may succeed after reconnecting.
-fn may_come_back(error: &RemoteError) -> bool {
-    let names_a_key = |message: &str| matches!(message, "non-existent key ID" | "invalid id");
-    if let RemoteError::Refused { message, .. } = error {
-        return names_a_key(message);
-    }
-    *error != RemoteError::TimedOut && is_loss(error)
 }
 
 /// Reports our own messages that expired before another node received them. Only our nodes can tell.

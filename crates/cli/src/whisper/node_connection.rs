@@ -83,7 +83,15 @@ impl NodeConnection {
         Ok(Self::new(RemoteNode::connect(&address.url, token).await?))
     }
 
-    /// A node that has been lent nothing yet.
+    /// Checks that there is a node at this address.
+    ///
+    /// # Errors
+    /// It cannot be reached, or refuses us.
+    pub(super) async fn check(address: &NodeAddress) -> Result<(), RemoteError> {
+        Self::connect(address).await?.remote.version().await.map(drop)
+    }
+
+    /// A node that has none of our keys yet.
     fn new(remote: RemoteNode) -> Self {
         Self { remote, lent: Arc::default(), lending: Arc::default() }
     }

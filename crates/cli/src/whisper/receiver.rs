@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use wormhole_node::devp2p::key::PrivateKey;
 use wormhole_node::remote::{
-    MessageFilter, MessageKey, MessageStream, RemoteError, RemoteKeyId, RemoteMessage, Unreachable,
+    MessageFilter, MessageKey, MessageStream, RemoteError, RemoteKeyId, RemoteMessage,
 };
 use wormhole_node::shh::filter::FilterKey;
 
@@ -186,7 +186,7 @@ impl Messages<'_> {
                     return Ok(ReceiverEvent::Message(message));
                 }
                 Ok(_) => {}
-                Err(error) if is_loss(&error) => {
+                Err(error) if error.is_connection_lost() => {
                     self.backoff.lose();
                     let address = &self.receiver.address;
                     return Ok(ReceiverEvent::Lost(format!(
@@ -205,7 +205,7 @@ impl Messages<'_> {
         let opened = async {
             let watch = self.receiver.open().await?;
             // After the watch has begun, so that no message is missed between the two.
-            Ok((watch, self.receiver.held().await?))
+            Ok::<_, RemoteError>((watch, self.receiver.held().await?))
         };
         match opened.await {
             Ok((watch, held)) => {
@@ -213,7 +213,7 @@ impl Messages<'_> {
                 self.backoff.find();
                 Ok(true)
             }
-            Err(error) if is_loss(&error) => {
+            Err(error) if error.is_connection_lost() => {
                 self.backoff.fail();
                 Ok(false)
             }
@@ -224,17 +224,6 @@ impl Messages<'_> {
     /// Ends it, so that the node stops keeping messages for us.
     pub(super) async fn stop(self) {
         let _gone_anyway = self.watch.stop().await;
-    }
-}
-
-/// Whether an error means that the connection is lost, or that the node was restarted.
-pub(super) fn is_loss(error: &RemoteError) -> bool {
-    match error {
-        RemoteError::Closed | RemoteError::Lagged | RemoteError::TimedOut => true,
-        RemoteError::Unreachable(why) => *why != Unreachable::Tls,
-        RemoteError::Rejected(status) => (502..=504).contains(status),
-        RemoteError::Refused { message, .. } => message == "filter not found",
-        RemoteError::BadToken | RemoteError::BadUrl | RemoteError::Malformed | _ => false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The task that reads what the node passes on, and lets go of filters that nobody polls.
+//! The task that decrypts accepted envelopes for the filters, and removes expired filters.
 
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
@@ -9,23 +9,23 @@ use wormhole_whisper::shh::Envelope;
 use super::*;
 use crate::{EnvelopeEvent, Envelopes};
 
-/// Starts reading until the messenger is gone or the node has stopped.
+/// Starts the task. It ends when the messenger is dropped or the node stops.
 pub(super) fn start(inner: &Arc<Inner>, envelopes: Envelopes, over: oneshot::Receiver<()>) {
-    let reading = read(Arc::downgrade(inner), envelopes, inner.patience);
+    let delivering = deliver(Arc::downgrade(inner), envelopes, inner.filter_timeout);
     tokio::spawn(async move {
         tokio::select! {
-            // It is dropped with the messenger; nothing is ever sent.
+            // Nothing is sent; the sender is dropped with the messenger.
             _ = over => {}
-            () = reading => {}
+            () = delivering => {}
         }
     });
 }
 
-async fn read(messenger: Weak<Inner>, mut envelopes: Envelopes, patience: Duration) {
-    let mut ticks = tokio::time::interval((patience / 4).clamp(MIN_TICK, MAX_TICK));
+async fn deliver(messenger: Weak<Inner>, mut envelopes: Envelopes, filter_timeout: Duration) {
+    let mut ticks = tokio::time::interval((filter_timeout / 4).clamp(MIN_TICK, MAX_TICK));
     loop {
-        let heard = tokio::select! {
-            heard = envelopes.next() => heard,
+        let event = tokio::select! {
+            event = envelopes.next() => event,
             _ = ticks.tick() => {
                 let Some(inner) = messenger.upgrade() else { return };
                 let expire = move || inner.filters().expire(Instant::now());
@@ -33,23 +33,23 @@ async fn read(messenger: Weak<Inner>, mut envelopes: Envelopes, patience: Durati
                 continue;
             }
         };
-        let Some(heard) = heard else { return };
-        let mut batch = vec![heard];
+        let Some(event) = event else { return };
+        let mut batch = vec![event];
         while batch.len() < BATCH
             && let Some(Some(more)) = envelopes.next().now_or_never()
         {
             batch.push(more);
         }
         let Some(inner) = messenger.upgrade() else { return };
-        let _done = tokio::task::spawn_blocking(move || inner.take(batch)).await;
+        let _done = tokio::task::spawn_blocking(move || inner.deliver_all(batch)).await;
     }
 }
 
 impl Inner {
-    /// Tries our keys on what came by, one envelope at a time so that others get their turn.
-    fn take(&self, batch: Vec<EnvelopeEvent>) {
-        for heard in batch {
-            match heard {
+    /// Delivers envelopes. The lock is taken anew for each of them, so that others can get it in between.
+    fn deliver_all(&self, batch: Vec<EnvelopeEvent>) {
+        for event in batch {
+            match event {
                 EnvelopeEvent::Missed(count) => {
                     self.missed.fetch_add(count, Ordering::Relaxed);
                 }
@@ -67,9 +67,9 @@ impl Inner {
     }
 }
 
-/// Envelopes that are tried in one go.
+/// Most envelopes to decrypt at a time.
 const BATCH: usize = 64;
 
-/// Shortest and longest time between two searches for filters that nobody polls.
+/// Shortest and longest time between two searches for expired filters.
 const MIN_TICK: Duration = Duration::from_millis(100);
 const MAX_TICK: Duration = Duration::from_secs(10);

@@ -1,7 +1,6 @@
-//! The keys that the owner of a messenger has: pairs, and shared ones, each under a random name.
+//! The keys of a messenger: key pairs and symmetric keys, each with a random id.
 //!
-//! They are in memory only and leave it nowhere; whoever wants them back after a restart adds them
-//! again.
+//! They exist in memory only. After a restart, clients must add them again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,12 +13,12 @@ use wormhole_whisper::{
     shh::{SymmetricKey, seal::ZeroKey},
 };
 
-/// The name of a key: random, says nothing about it.
+/// The id of a key. It is random.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct KeyId([u8; 32]);
 
 impl KeyId {
-    /// Reads what [`Display`](fmt::Display) writes.
+    /// Parses what [`Display`](fmt::Display) writes.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
         bytes.try_into().ok().map(Self)
@@ -39,17 +38,17 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// 32 bytes that several people share. All zero, it is kept but cannot be used.
+/// 32 bytes of a symmetric key. A key of zeros can be stored, but not used.
 #[derive(Clone, Debug)]
 pub struct RawSymmetricKey(Secret<32>);
 
 impl RawSymmetricKey {
-    /// Takes 32 bytes as a key.
+    /// From 32 bytes.
     pub const fn new(secret: Secret<32>) -> Self {
         Self(secret)
     }
 
-    /// Draws a key.
+    /// Creates a random key.
     pub fn random() -> Self {
         Self(SymmetricKey::random(&mut OsRng).secret().clone())
     }
@@ -59,16 +58,16 @@ impl RawSymmetricKey {
         &self.0
     }
 
-    /// The key, ready for use.
+    /// The key for encryption.
     ///
     /// # Errors
-    /// It is all zero.
+    /// All bytes are zero.
     pub fn to_symmetric_key(&self) -> Result<SymmetricKey, ZeroKey> {
         SymmetricKey::new(self.0.clone())
     }
 }
 
-/// Keys of one kind by their names.
+/// Keys of one kind by their ids.
 #[derive(Debug)]
 pub(super) struct Keys<K>(BTreeMap<KeyId, K>);
 
@@ -77,7 +76,7 @@ impl<K: Clone> Keys<K> {
         Self(BTreeMap::new())
     }
 
-    /// Takes a key in. The same key may come twice, under two names.
+    /// Adds a key. The same key can be added again, under another id.
     pub(super) fn add(&mut self, key: K) -> Result<KeyId, TooManyKeys> {
         if self.0.len() >= MAX_KEYS {
             return Err(TooManyKeys);
@@ -96,32 +95,32 @@ impl<K: Clone> Keys<K> {
     }
 }
 
-/// The pairs and the shared keys.
+/// The key pairs and the symmetric keys.
 #[derive(Debug)]
 pub(super) struct KeyStore {
-    pub(super) pairs: Keys<PrivateKey>,
-    pub(super) shared: Keys<RawSymmetricKey>,
+    pub(super) key_pairs: Keys<PrivateKey>,
+    pub(super) symmetric: Keys<RawSymmetricKey>,
 }
 
 impl KeyStore {
     pub(super) const fn new() -> Self {
-        Self { pairs: Keys::new(), shared: Keys::new() }
+        Self { key_pairs: Keys::new(), symmetric: Keys::new() }
     }
 }
 
-/// There are as many keys of this kind as there may be.
+/// The limit of keys of this kind is reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("too many keys: the limit is {MAX_KEYS}")]
 pub struct TooManyKeys;
 
-/// Why there is no key of a password.
+/// Why the key of a password was not added.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordError {
-    /// The runtime is ending.
-    #[error("no thread to make the key on")]
+    /// The runtime is shutting down.
+    #[error("no thread for the password")]
     NoThread,
-    /// There are too many keys; remove some.
+    /// The limit is reached; remove keys first.
     #[error(transparent)]
     TooMany(#[from] TooManyKeys),
 }
@@ -134,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_reads_back_and_only_as_it_is_written() {
+    fn an_id_parses_only_as_it_is_written() {
         let id = KeyId::random(&mut OsRng);
         assert_eq!(KeyId::parse(&id.to_string()), Some(id));
         assert_eq!(KeyId::parse(&id.to_string()[..62]), None);
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_zeros_is_kept_but_cannot_be_used() {
+    fn a_key_of_zeros_can_be_stored_but_not_used() {
         let mut keys = Keys::new();
         let id = keys.add(RawSymmetricKey::new(Secret::new([0; 32]))).unwrap();
         assert!(keys.find(&id).unwrap().to_symmetric_key().is_err());
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_limit_to_keys() {
+    fn the_number_of_keys_is_limited() {
         let mut keys = Keys::new();
         for _ in 0..MAX_KEYS {
             keys.add(()).unwrap();
@@ -159,10 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn no_key_prints() {
-        let ring = KeyStore::new();
+    fn keys_are_not_printed() {
+        let store = KeyStore::new();
         let mut keys = Keys::new();
         keys.add(RawSymmetricKey::new(Secret::new([0x41; 32]))).unwrap();
-        assert!(!format!("{ring:?} {keys:?}").contains("41, 41"));
+        assert!(!format!("{store:?} {keys:?}").contains("41, 41"));
     }
 }

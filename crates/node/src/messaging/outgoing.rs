@@ -1,4 +1,4 @@
-//! A message on its way out: composed, sealed, paid for with work, and posted.
+//! A message to post: it is padded, signed, encrypted, and gets its proof of work.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,29 +24,29 @@ use crate::{DirectError, MineError, PostError, Stopped};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct OutgoingMessage {
-    /// Who can read it.
+    /// Who can decrypt it.
     pub recipient: Recipient,
-    /// Who signs it, if anyone does.
+    /// The key that signs it, if any.
     pub signer: Option<PrivateKey>,
-    /// Seconds to live; 0 is taken for the usual time.
+    /// TTL in seconds; 0 for the default.
     pub ttl: u32,
-    /// How readers find it.
+    /// The topic by which recipients recognise it.
     pub topic: Topic,
-    /// What is said.
+    /// The content.
     payload: Zeroizing<Vec<u8>>,
-    /// What hides how much is said.
+    /// The padding that hides the length of the content.
     pub padding: Padding,
-    /// How much work to do, at least what the node asks for. For one peer alone it may be less, or
-    /// none for as much as there is time.
+    /// How much proof of work to do, at least what the node demands. A direct message may have less. `None`
+    /// takes the best that can be found in `work_time`.
     pub work: Option<Work>,
-    /// How long the work may take.
+    /// Longest time for the proof of work.
     pub work_time: Duration,
-    /// The only peer that gets it, past everyone else. It must be connected.
+    /// The peer that gets it directly, instead of the network. It must be connected.
     pub direct_to: Option<NodeId>,
 }
 
 impl OutgoingMessage {
-    /// A message with work enough for most nodes, and otherwise as usual.
+    /// A message with enough proof of work for most nodes, and defaults otherwise.
     pub fn new(recipient: Recipient, topic: Topic, payload: Vec<u8>) -> Self {
         Self {
             recipient,
@@ -62,41 +62,41 @@ impl OutgoingMessage {
     }
 }
 
-/// Prints nothing of what is said.
+/// Does not print the content.
 impl std::fmt::Debug for OutgoingMessage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("OutgoingMessage(…)")
     }
 }
 
-/// Who can read a message.
+/// Who can decrypt a message.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "there are two ways to seal (EIP-627)")]
+#[expect(clippy::exhaustive_enums, reason = "there are two ways to encrypt (EIP-627)")]
 pub enum Recipient {
-    /// The holder of the private key.
+    /// The owner of this public key.
     PublicKey(PublicKey),
-    /// Everyone who has the key.
+    /// Everyone who has this key.
     SymmetricKey(SymmetricKey),
 }
 
-/// Why a message was not posted.
+/// Why a message was not sent.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The peer did not take it, or is not connected.
+    /// It could not be sent to the peer.
     #[error(transparent)]
     Direct(#[from] DirectError),
-    /// It cannot be composed.
+    /// The content is too long, or the padding is invalid.
     #[error(transparent)]
     Message(#[from] MessageError),
-    /// The work was not done.
+    /// The proof of work was not found.
     #[error(transparent)]
     Mine(#[from] MineError),
-    /// The node did not take it.
+    /// The node refused it.
     #[error(transparent)]
     Post(#[from] PostError),
-    /// The node asks for more work than the message was to have.
-    #[error("less work than the node asks for")]
+    /// The node demands more work than the message should have.
+    #[error("less proof of work than the node demands")]
     TooLittleWork,
 }
 
@@ -107,8 +107,8 @@ impl From<Stopped> for SendError {
 }
 
 impl Messenger {
-    /// Posts a message, after the work. The time of its making is rounded down, by less than ten
-    /// seconds and than a fifth of its life. What can be refused is refused before. Dropping the future
+    /// Posts a message, after its proof of work. Its time is rounded down, by less than ten seconds and less
+    /// than a fifth of its TTL. What the node would refuse is refused before the work. Dropping the future
     /// ends the work.
     ///
     /// # Errors
@@ -117,8 +117,8 @@ impl Messenger {
         self.post_for(Requester::OWNER, message).await
     }
 
-    /// Like [`Messenger::post`], in the turns of a client.
-    pub(in super::super) async fn post_for(
+    /// Like [`Messenger::post`], scheduled as work of a client.
+    pub(crate) async fn post_for(
         &self,
         requester: Requester,
         message: OutgoingMessage,
@@ -131,9 +131,9 @@ impl Messenger {
         }
         let limit = self.check(work, direct_to).await?;
         let topic = message.topic;
-        let data = tokio::task::spawn_blocking(move || message.seal()).await;
+        let data = tokio::task::spawn_blocking(move || message.encrypt()).await;
         let data = data.map_err(|_| Stopped)??;
-        // If all the time will be used for the work, only then does it begin to live.
+        // If the work takes all of the time, the TTL starts after it.
         let wait = if work.is_none() { time } else { Duration::ZERO };
         let begin = UnixTime::from(SystemTime::now()).saturating_add(wait);
         let draft = rounded_draft(begin, ttl, topic, data);
@@ -152,8 +152,8 @@ impl Messenger {
         }
     }
 
-    /// Refuses what the node would refuse after the work, or its peer. Returns how large an envelope
-    /// may be.
+    /// Refuses what the node or the peer would refuse after the work. Returns the largest size of the
+    /// envelope.
     async fn check(
         &self,
         work: Option<Work>,
@@ -172,8 +172,8 @@ impl Messenger {
 }
 
 impl OutgoingMessage {
-    /// The sealed message.
-    fn seal(self) -> Result<Vec<u8>, MessageError> {
+    /// Pads, signs and encrypts the message.
+    fn encrypt(self) -> Result<Vec<u8>, MessageError> {
         let sealing = match &self.recipient {
             Recipient::PublicKey(_) => Sealing::Asymmetric,
             Recipient::SymmetricKey(_) => Sealing::Symmetric,
@@ -187,5 +187,5 @@ impl OutgoingMessage {
     }
 }
 
-/// Time for the work unless told otherwise: far more than the usual work takes.
+/// Default for the time of the proof of work: far more than the usual work takes.
 const DEFAULT_WORK_TIME: Duration = Duration::from_secs(10);

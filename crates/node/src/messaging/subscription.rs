@@ -1,4 +1,4 @@
-//! A filter that tells when there is something in it.
+//! A filter whose messages are returned as they arrive.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use wormhole_whisper::shh::filter::{FilterId, Received};
 
 use super::{Inner, lock};
 
-/// Messages as they come. What is not taken waits within the bounds of a filter. It ends when it is
-/// dropped.
+/// Messages as they arrive. Messages that are not taken yet wait in the filter, within its limits. Dropping
+/// the subscription removes the filter.
 #[derive(Debug)]
 pub struct Subscription {
     id: FilterId,
@@ -19,7 +19,7 @@ pub struct Subscription {
     inner: Arc<Inner>,
     /// The messages that are being taken out of the filter.
     taking: Option<JoinHandle<Option<Vec<Arc<Received>>>>>,
-    /// How often it shows that it is there, when nothing comes.
+    /// How often the filter is polled when nothing arrives.
     keep_alive: Duration,
 }
 
@@ -27,28 +27,28 @@ impl Subscription {
     pub(super) fn new(id: FilterId, inner: Arc<Inner>) -> Self {
         let more = Arc::new(Notify::new());
         lock(&inner.subscribers).insert(id, Arc::clone(&more));
-        // What came between the making of the filter and now.
+        // Messages may have arrived since the filter was added.
         more.notify_one();
-        let keep_alive = inner.patience / 4;
+        let keep_alive = inner.filter_timeout / 4;
         Self { id, more, inner, taking: None, keep_alive }
     }
 
-    /// Waits for messages; there is always at least one. `None` when nobody has asked for so long
-    /// that the filter was forgotten. Cancelling loses nothing.
+    /// Waits for messages; there is always at least one. `None` if this was not called for so long that the
+    /// filter has expired. Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Vec<Arc<Received>>> {
         loop {
             let taking = match &mut self.taking {
                 Some(taking) => taking,
                 None => {
-                    // Polled now and then even if nothing comes: nobody must think that it is
-                    // forgotten.
+                    // Polls once in a while even if nothing arrives, so that the filter does not
+                    // expire.
                     let _quiet = timeout(self.keep_alive, self.more.notified()).await;
                     let (inner, id) = (Arc::clone(&self.inner), self.id);
                     let take = move || inner.filters().poll(Instant::now(), &id);
                     self.taking.insert(tokio::task::spawn_blocking(take))
                 }
             };
-            // It fails when the runtime ends.
+            // It fails when the runtime shuts down.
             let messages = taking.await.ok().flatten();
             self.taking = None;
             if messages.as_ref().is_none_or(|messages| !messages.is_empty()) {
@@ -61,7 +61,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         lock(&self.inner.subscribers).remove(&self.id);
-        // This thread may not block: whoever looks at the filters next removes it.
+        // This thread may not block. The next access to the filters removes it.
         lock(&self.inner.abandoned).push(self.id);
     }
 }

@@ -31,7 +31,7 @@ fn message(recipient: Recipient, payload: &[u8]) -> OutgoingMessage {
 }
 
 #[tokio::test]
-async fn a_signed_message_reaches_a_subscriber_and_says_who_signed() {
+async fn a_signed_message_reaches_a_subscriber_with_its_signer() {
     let (alice, bob) = pair().await;
     let key = SymmetricKey::from_password("secret");
     let mut inbox = alice.subscribe(criteria(FilterKey::Symmetric(key.clone()))).await.unwrap();
@@ -46,26 +46,26 @@ async fn a_signed_message_reaches_a_subscriber_and_says_who_signed() {
 }
 
 #[tokio::test]
-async fn a_message_for_one_alone_waits_in_its_filter_until_polled() {
+async fn a_message_to_a_public_key_waits_in_its_filter_until_it_is_polled() {
     let (alice, bob) = pair().await;
     let reader = alice.key_pair(&alice.new_key_pair().unwrap()).unwrap();
-    let filter = alice.watch(criteria(FilterKey::Private(reader.clone()))).await.unwrap();
-    let mut bell = alice.subscribe(criteria(FilterKey::Private(reader.clone()))).await.unwrap();
+    let filter = alice.add_filter(criteria(FilterKey::Private(reader.clone()))).await.unwrap();
+    let mut notifier = alice.subscribe(criteria(FilterKey::Private(reader.clone()))).await.unwrap();
     bob.post(message(Recipient::PublicKey(reader.public_key()), b"for you")).await.unwrap();
-    bell.next().await.unwrap();
+    notifier.next().await.unwrap();
     let messages = alice.poll(filter, usize::MAX).await.unwrap();
     assert_eq!(messages[0].message.payload, b"for you");
     assert!(alice.poll(filter, usize::MAX).await.unwrap().is_empty());
-    assert!(alice.unwatch(filter).await && alice.poll(filter, 0).await.is_none());
+    assert!(alice.remove_filter(filter).await && alice.poll(filter, 0).await.is_none());
 }
 
 #[tokio::test]
-async fn a_message_does_not_tell_the_second_of_its_making() {
+async fn the_time_of_a_message_is_rounded() {
     let (alice, bob) = pair().await;
     let key = SymmetricKey::random(&mut OsRng);
     let wanted = criteria(FilterKey::Symmetric(key.clone()));
     let mut inbox = alice.subscribe(Criteria { direct: true, ..wanted }).await.unwrap();
-    // One that is worked for as long as there is time begins to live after that.
+    // Without a target, the TTL starts after the time for the work.
     for (work, work_time) in
         [(Some(Work::DEFAULT_MINIMUM), MINUTE), (None, Duration::from_millis(1500))]
     {
@@ -91,7 +91,7 @@ fn seconds() -> u32 {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_refused_with_a_reason() {
+async fn a_message_that_cannot_be_sent_is_refused_with_a_reason() {
     let node = Node::start(Settings::loopback()).await.unwrap();
     let messenger = Messenger::new(node, &MessengerSettings::default());
     let reader = || Recipient::SymmetricKey(SymmetricKey::random(&mut OsRng));
@@ -114,7 +114,7 @@ async fn what_cannot_be_sent_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
-async fn what_would_be_refused_after_the_work_is_refused_before() {
+async fn a_message_that_the_node_would_refuse_is_refused_before_the_work() {
     let messenger = Messenger::new(
         Node::start(Settings::loopback()).await.unwrap(),
         &MessengerSettings::default(),
@@ -177,21 +177,21 @@ async fn ten_thousand_filters_are_the_most() {
     let messenger = Messenger::new(node, &MessengerSettings::default());
     for _ in 0..filter::MAX_FILTERS {
         let key = FilterKey::Symmetric(SymmetricKey::random(&mut OsRng));
-        messenger.watch(criteria(key)).await.unwrap();
+        messenger.add_filter(criteria(key)).await.unwrap();
     }
     let key = FilterKey::Symmetric(SymmetricKey::random(&mut OsRng));
-    assert_eq!(messenger.watch(criteria(key)).await, Err(FilterError::TooMany.into()));
+    assert_eq!(messenger.add_filter(criteria(key)).await, Err(FilterError::TooMany.into()));
 }
 
 #[tokio::test]
-async fn a_filter_that_nobody_polls_goes_away_and_a_quiet_subscription_stays() {
+async fn an_unpolled_filter_expires_and_a_quiet_subscription_does_not() {
     let node = Node::start(Settings::loopback()).await.unwrap();
-    let patience = Duration::from_secs(3);
+    let filter_timeout = Duration::from_secs(3);
     let messenger =
-        Messenger::new(node, &MessengerSettings { patience, ..MessengerSettings::default() });
+        Messenger::new(node, &MessengerSettings { filter_timeout, ..MessengerSettings::default() });
     let key = || FilterKey::Symmetric(SymmetricKey::random(&mut OsRng));
     let mut inbox = messenger.subscribe(criteria(key())).await.unwrap();
-    messenger.watch(criteria(key())).await.unwrap();
+    messenger.add_filter(criteria(key())).await.unwrap();
     let gone = async {
         while messenger.status().await.filters > 1 {
             tokio::task::yield_now().await;
@@ -206,13 +206,13 @@ async fn a_filter_that_nobody_polls_goes_away_and_a_quiet_subscription_stays() {
 }
 
 #[tokio::test]
-async fn filters_widen_interests_that_were_narrowed_and_only_those() {
+async fn filters_add_their_topics_to_a_bloom_filter_that_is_not_full() {
     let node = Node::start(Settings::loopback()).await.unwrap();
     let messenger = Messenger::new(node, &MessengerSettings::default());
     let key = || FilterKey::Symmetric(SymmetricKey::random(&mut OsRng));
-    messenger.watch(criteria(key())).await.unwrap();
+    messenger.add_filter(criteria(key())).await.unwrap();
     assert_eq!(messenger.node().status().await.unwrap().bloom, Bloom::FULL);
-    messenger.set_interests(Bloom::EMPTY).await.unwrap();
-    messenger.watch(criteria(key())).await.unwrap();
+    messenger.set_bloom_filter(Bloom::EMPTY).await.unwrap();
+    messenger.add_filter(criteria(key())).await.unwrap();
     assert_eq!(messenger.node().status().await.unwrap().bloom, Bloom::of([TOPIC]));
 }

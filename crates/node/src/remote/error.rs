@@ -1,4 +1,4 @@
-//! Why a node in another process did not do what it was asked to.
+//! The errors of calls to a node in another process.
 
 use std::error::Error as StdError;
 use std::io;
@@ -50,6 +50,27 @@ impl RemoteError {
     /// Whether the node does not know the method: it may not speak Whisper, or not to us.
     pub const fn is_unknown_method(&self) -> bool {
         matches!(self, Self::Refused { code: -32601, .. })
+    }
+
+    /// Whether the connection is lost, or the node was restarted. A new connection may help.
+    pub fn is_connection_lost(&self) -> bool {
+        match self {
+            Self::Closed | Self::Lagged | Self::TimedOut => true,
+            Self::Unreachable(why) => *why != Unreachable::Tls,
+            Self::Rejected(status) => (502..=504).contains(status),
+            Self::Refused { message, .. } => message == FILTER_NOT_FOUND,
+            Self::BadToken | Self::BadUrl | Self::Malformed => false,
+        }
+    }
+
+    /// Whether a failed post may succeed on a new connection, to which the keys were added again. A post
+    /// that timed out is excluded, because the node may have sent it.
+    pub fn may_post_again(&self) -> bool {
+        match self {
+            Self::Refused { message, .. } => UNKNOWN_KEY.contains(&message.as_str()),
+            Self::TimedOut => false,
+            _ => self.is_connection_lost(),
+        }
     }
 }
 
@@ -140,6 +161,12 @@ fn causes<'e>(
     std::iter::successors(Some(error), |&error| error.source())
 }
 
+/// The error text of go-ethereum for a filter that the node does not have.
+const FILTER_NOT_FOUND: &str = "filter not found";
+
+/// The error texts of go-ethereum for a key that the node does not have: a symmetric key, and a key pair.
+const UNKNOWN_KEY: [&str; 2] = ["non-existent key ID", "invalid id"];
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -202,6 +229,27 @@ mod tests {
     async fn whoever_says_nothing_is_not_waited_for_for_ever() {
         for scheme in ["http", "https", "ws"] {
             assert_eq!(called(scheme, "").await, RemoteError::TimedOut, "{scheme}");
+        }
+    }
+
+    #[test]
+    fn a_restarted_node_is_recognised_by_the_errors_of_go_ethereum() {
+        let refused =
+            |message: &str| RemoteError::Refused { code: -32000, message: message.into() };
+        for (error, lost, again) in [
+            (RemoteError::Closed, true, true),
+            (RemoteError::TimedOut, true, false),
+            (RemoteError::Rejected(503), true, true),
+            (RemoteError::Rejected(401), false, false),
+            (Unreachable::Tls.into(), false, false),
+            (Unreachable::Io(io::ErrorKind::ConnectionRefused).into(), true, true),
+            (refused("filter not found"), true, false),
+            (refused("non-existent key ID"), false, true),
+            (refused("invalid id"), false, true),
+            (refused("message rejected, PoW too low"), false, false),
+        ] {
+            assert_eq!(error.is_connection_lost(), lost, "{error:?}");
+            assert_eq!(error.may_post_again(), again, "{error:?}");
         }
     }
 }

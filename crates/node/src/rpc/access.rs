@@ -1,9 +1,8 @@
-//! Who may come in: not the page that a browser happens to show.
+//! Which requests are admitted. Above all, web pages in a browser on this computer are not.
 //!
-//! A page of anybody can send requests to this machine, and with a name that it lets point here (DNS
-//! rebinding) read the answers too. So a request must name this machine by an address, as
-//! `localhost`, or as it was told to be called; and one that says that a page sent it comes in only
-//! if the page was named.
+//! Any web page can send requests to this computer. With a host name that it points here (DNS rebinding), it
+//! can read the responses as well. So the `Host` of a request must be an IP address, `localhost` or a
+//! configured name, and the `Origin` of a request from a page must be configured.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,8 +12,8 @@ use hyper::{StatusCode, Uri};
 use sha2::{Digest, Sha256};
 use wormhole_kit::Secret;
 
-/// Who may come in over HTTP and WebSocket. By default: whoever calls this machine by address or
-/// `localhost`, and no page of a browser.
+/// Which requests over HTTP and WebSocket are admitted. By default, requests to an IP address or `localhost`,
+/// and none from web pages.
 ///
 /// ```
 /// use wormhole_node::rpc::{AccessRules, RpcServerSettings};
@@ -34,29 +33,29 @@ pub struct AccessRules {
 }
 
 impl AccessRules {
-    /// Lets in those who call us by this name, too.
+    /// Admits requests to this host name, too.
     #[must_use]
     pub fn with_host(mut self, host: &str) -> Self {
         self.hosts.push(host.to_ascii_lowercase());
         self
     }
 
-    /// Lets in pages of this origin, such as `https://example.org`; `*` is every page.
+    /// Admits web pages of this origin, such as `https://example.org`. `*` admits every page.
     #[must_use]
     pub fn with_origin(mut self, origin: &str) -> Self {
         self.origins.push(origin.to_ascii_lowercase());
         self
     }
 
-    /// Lets in only those who show this token (`Authorization: Bearer`). Blanks at its end do not
-    /// count: HTTP lets none through.
+    /// Admits only requests with this token (`Authorization: Bearer`). Spaces at its end are ignored, because
+    /// HTTP removes them.
     #[must_use]
     pub fn with_token(mut self, token: &str) -> Self {
         self.token = Some(digest(token.trim_end().as_bytes()));
         self
     }
 
-    /// Whether a request may come in, and if it is of a page, of which.
+    /// Checks a request. Returns the origin of the page that sent it, if a page did.
     pub(super) fn check(
         &self,
         uri: &Uri,
@@ -80,7 +79,7 @@ impl AccessRules {
                 Some(origin.clone())
             }
         };
-        // Browsers show no token before they may.
+        // Browsers send no token in a preflight request.
         if !preflight && !self.shown(only(headers, AUTHORIZATION)?) {
             return Err(AccessDenied::Token);
         }
@@ -98,14 +97,14 @@ impl AccessRules {
     fn shown(&self, header: Option<&HeaderValue>) -> bool {
         let Some(token) = &self.token else { return true };
         let shown = header.and_then(|header| header.as_bytes().split_at_checked(BEARER.len()));
-        // Digests are compared, and in constant time at that.
+        // Compares digests, in constant time.
         shown.is_some_and(|(scheme, shown)| {
             scheme.eq_ignore_ascii_case(BEARER) && digest(shown) == *token
         })
     }
 }
 
-/// Prints no token.
+/// Does not print the token.
 impl fmt::Debug for AccessRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { hosts, origins, token } = self;
@@ -118,14 +117,14 @@ impl fmt::Debug for AccessRules {
     }
 }
 
-/// The origin of the page that asks, if one does.
+/// The origin of the page that sent a request, if a page did.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct PageOrigin(pub(super) Option<HeaderValue>);
 
-/// Why a request does not come in.
+/// Why a request is not admitted.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum AccessDenied {
-    /// It calls us by a name that we do not know.
+    /// Its host name is not configured.
     #[error("invalid host specified\n")]
     Host,
     /// The request has no `Host`.

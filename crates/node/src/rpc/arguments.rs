@@ -1,6 +1,6 @@
-//! The arguments of a call, read and refused as go-ethereum does: clients know its words.
+//! Reads the arguments of a call. The errors are those of go-ethereum, because clients expect them.
 //!
-//! What an argument means is the business of the method; here is only how it is written.
+//! Methods decide what an argument means; this module knows only its format.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::jsonrpc::{INVALID_PARAMS, RpcError};
 pub(crate) struct Arguments<'a>(Vec<&'a RawValue>);
 
 impl<'a> Arguments<'a> {
-    /// Takes the arguments apart: an array of at most `most`, or nothing at all.
+    /// Reads an array of at most `most` arguments, or no arguments at all.
     pub(crate) fn parse(params: Option<&'a str>, most: usize) -> Result<Self, RpcError> {
         let text = params.map_or("null", str::trim);
         if text == "null" {
@@ -31,11 +31,11 @@ impl<'a> Arguments<'a> {
         Ok(Self(values))
     }
 
-    /// The argument at a place, counted from 0.
-    pub(crate) fn at<T: Argument>(&self, place: usize) -> Result<T, RpcError> {
-        let missing = || invalid(&format!("missing value for required argument {place}"));
-        let value = self.0.get(place).ok_or_else(missing)?;
-        T::read(value.get()).map_err(|fault| invalid(&format!("invalid argument {place}: {fault}")))
+    /// The argument at an index.
+    pub(crate) fn at<T: Argument>(&self, index: usize) -> Result<T, RpcError> {
+        let missing = || invalid(&format!("missing value for required argument {index}"));
+        let value = self.0.get(index).ok_or_else(missing)?;
+        T::read(value.get()).map_err(|fault| invalid(&format!("invalid argument {index}: {fault}")))
     }
 }
 
@@ -53,35 +53,35 @@ fn invalid(text: &str) -> RpcError {
     RpcError::new(INVALID_PARAMS, text)
 }
 
-/// A type that arguments have.
+/// A type of arguments.
 pub(crate) trait Argument: Sized {
     /// Reads it from JSON text.
     fn read(json: &str) -> Result<Self, Fault>;
 }
 
-/// Why a text is not what was asked for.
+/// Why a JSON text is not an argument of the expected type.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Fault {
-    /// It is JSON of another kind, or its text does not fit.
+    /// It is JSON of another type, or out of range.
     Mismatch {
-        /// What it is.
+        /// What was found.
         found: Cow<'static, str>,
-        /// The type that was asked for, in Go's words.
+        /// The expected type, with its name in Go.
         wanted: &'static str,
-        /// The field in which it stands, if it stands in one.
+        /// The field that contains it, if any.
         field: Option<String>,
     },
-    /// It is a text, but not of the right form.
+    /// It is a string, but not of the right format.
     Form(String),
 }
 
 impl Fault {
-    /// Something else than asked for.
+    /// JSON of another type than expected.
     pub(crate) fn mismatch(found: impl Into<Cow<'static, str>>, wanted: &'static str) -> Self {
         Self::Mismatch { found: found.into(), wanted, field: None }
     }
 
-    /// Says in which field of `parent` it was found.
+    /// Adds the name of the field of `parent`.
     fn inside(mut self, parent: &str, name: &str) -> Self {
         if let Self::Mismatch { field, .. } = &mut self {
             *field = Some(format!("{parent}.{name}"));
@@ -107,7 +107,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What a JSON text is, in Go's words.
+/// The type of a JSON text, with its name in Go.
 fn kind(json: &str) -> &'static str {
     match json.trim_start().as_bytes().first() {
         Some(b'"') => "string",
@@ -119,12 +119,12 @@ fn kind(json: &str) -> &'static str {
     }
 }
 
-/// A text, or what else stands there.
+/// Reads a JSON string.
 fn text(json: &str) -> Option<Zeroizing<String>> {
     serde_json::from_str(json).ok().map(Zeroizing::new)
 }
 
-/// Text, perhaps a secret. `null` is the empty text.
+/// A string, perhaps a secret. `null` is the empty string.
 impl Argument for Zeroizing<String> {
     fn read(json: &str) -> Result<Self, Fault> {
         match kind(json) {
@@ -172,7 +172,7 @@ impl Argument for f64 {
     }
 }
 
-/// Bytes: `0x` and hexadecimal digits. They may be a key, and wipe themselves.
+/// Bytes: `0x` and hexadecimal digits. They may be a key, so they are wiped when dropped.
 #[derive(Clone, Default)]
 pub(crate) struct Hex(pub(crate) Zeroizing<Vec<u8>>);
 
@@ -210,7 +210,7 @@ pub(crate) fn fixed<const N: usize>(
     bytes.as_slice().try_into().map_err(|_| form("invalid hex string"))
 }
 
-/// The digits behind `0x`; an empty text has none and needs no prefix.
+/// The digits after `0x`. An empty string has none and needs no prefix.
 fn digits(text: &str) -> Result<&str, &'static str> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let digits = digits.or_else(|| text.is_empty().then_some(""));
@@ -222,7 +222,7 @@ fn decode(digits: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     bytes.map(Zeroizing::new).map_err(|_| "invalid hex string")
 }
 
-/// The fields of an object, in the order in which they stand.
+/// The fields of an object, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Fields<'a> {
     parent: &'static str,
@@ -230,7 +230,7 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Takes an object apart; `null` is one without fields.
+    /// Reads an object. `null` is an object without fields.
     pub(crate) fn read(
         json: &'a str,
         parent: &'static str,
@@ -247,8 +247,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The last field of this name that is not `null`, as `read` understands it. Names are compared
-    /// as Go does: without regard to case.
+    /// The last field of this name that is not `null`, converted by `read`. Upper and lower case are equal,
+    /// as in Go.
     pub(crate) fn find<T>(
         &self,
         name: &str,
@@ -263,7 +263,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The entries of an object, in order and unread.
+/// The entries of an object, in order, with unparsed values.
 struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Entries<'de> {
@@ -290,7 +290,7 @@ impl<'de> serde::de::Visitor<'de> for EntriesVisitor {
     }
 }
 
-/// Elements of an array, `null` being one without elements.
+/// The elements of an array. `null` is an array without elements.
 pub(crate) fn elements<T>(
     json: &str,
     go_type: &'static str,

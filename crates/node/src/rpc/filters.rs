@@ -1,4 +1,4 @@
-//! Methods about filters, and what subscriptions quota with them.
+//! Methods about filters, and the part that subscriptions share with them.
 
 use std::time::Instant;
 
@@ -39,17 +39,17 @@ pub(super) async fn add(
     if !quotas.have_room(requester.network, Instant::now(), existing).await {
         return Err(refused("too many filters of clients at your address"));
     }
-    // Without topics this would try a key on the whole pool.
+    // Without topics, this would try the key on every envelope of the pool.
     let added = match asked.include_pool && !asked.topics.is_empty() {
-        true => messenger.watch_from_pool_for(requester, wanted).await,
-        false => messenger.watch(wanted).await,
+        true => messenger.add_filter_with_pool_for(requester, wanted).await,
+        false => messenger.add_filter(wanted).await,
     };
     let id = added.map_err(|error| refused(error.to_string()))?;
-    quotas.add(requester.network, id);
+    quotas.add(requester.network, Instant::now(), id);
     Ok(id)
 }
 
-/// `shh_getFilterMessages`: takes what has come, or some of it if that is much.
+/// `shh_getFilterMessages`: takes messages out of a filter, up to [`POLL_BYTES`].
 pub(super) async fn poll(messenger: &Messenger, params: Option<&str>) -> RpcResult {
     let id: Zeroizing<String> = only(params)?;
     let polled = match parse(&id) {
@@ -64,13 +64,13 @@ pub(super) async fn poll(messenger: &Messenger, params: Option<&str>) -> RpcResu
 pub(super) async fn delete(messenger: &Messenger, params: Option<&str>) -> RpcResult {
     let id: Zeroizing<String> = only(params)?;
     match parse(&id) {
-        Some(id) if messenger.unwatch(id).await => Ok(Value::Bool(true)),
+        Some(id) if messenger.remove_filter(id).await => Ok(Value::Bool(true)),
         _ => Err(refused("Unsubscribe: Invalid ID")),
     }
 }
 
-/// What somebody wants to read, with the keys that were named. Those who subscribe with a shared
-/// key must name topics.
+/// The criteria of a filter, with the keys that the request names. A subscription with a symmetric key must
+/// name topics, as in go-ethereum.
 fn criteria(
     messenger: &Messenger,
     asked: &Criteria,
@@ -96,7 +96,7 @@ fn criteria(
         key,
         signer,
         topics: asked.topics.clone(),
-        // Less than nothing is nothing.
+        // A negative number demands no work.
         min_work: Work::new(asked.min_pow).unwrap_or(Work::NONE),
         direct: asked.allow_p2p,
     })
@@ -107,5 +107,5 @@ fn parse(id: &str) -> Option<FilterId> {
     bytes.try_into().ok().map(FilterId)
 }
 
-/// Bytes of messages that one poll takes; the rest waits for the next.
+/// Most bytes of messages in the response to one poll. The rest waits for the next poll.
 const POLL_BYTES: usize = 2 * 1024 * 1024;

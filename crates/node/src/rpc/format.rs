@@ -1,4 +1,4 @@
-//! How results are written.
+//! Writes keys and messages as JSON.
 
 use serde_json::{Value, json};
 use wormhole_kit::Secret;
@@ -6,12 +6,12 @@ use wormhole_whisper::shh::filter::Received;
 
 use crate::hex;
 
-/// A key that its owner wants to see.
+/// The bytes of a key.
 pub(super) fn key(secret: &Secret<32>) -> Value {
     hex(secret.expose()).into()
 }
 
-/// A message that a filter let through.
+/// A message of a filter.
 pub(super) fn message(received: &Received) -> Value {
     let mut value = json!({
         "ttl": received.ttl,

@@ -59,7 +59,7 @@ impl RpcServer {
     }
 }
 
-/// What a link has to do with the service.
+/// One connection of a client.
 #[derive(Clone)]
 struct HttpConnection {
     session: ClientSession,
@@ -73,7 +73,7 @@ impl HttpConnection {
         Self { session, client: Arc::new(client), stopping }
     }
 
-    /// Lives with a link until it is closed, or becomes a WebSocket.
+    /// Serves the connection until it is closed, or becomes a WebSocket.
     async fn serve(
         mut self,
         stream: TcpStream,
@@ -92,10 +92,10 @@ impl HttpConnection {
         tokio::pin!(link);
         let Self { client, stopping, .. } = &mut self;
         tokio::select! {
-            // However it ends, it ends.
+            // An error ends the connection as well.
             _ = &mut link => return,
             () = waiting.evicted() => return,
-            // Nothing is under way for those who were not let in.
+            // No call is running before a request was admitted.
             () = stopped(stopping) => return,
             () = client.taken() => drop(waiting),
         }
@@ -109,10 +109,10 @@ impl HttpConnection {
         }
     }
 
-    /// Responds to one request, if the access admits it.
+    /// Responds to one request, if it is admitted.
     async fn answer(self, request: Request<Incoming>) -> HttpResponse {
         let method = request.method();
-        // It says nothing about the node, so a monitor needs no token.
+        // It reveals nothing about the node, so monitors need no token.
         if request.uri().path() == "/health" && matches!(*method, Method::GET | Method::HEAD) {
             return plain(StatusCode::OK, "ok\n");
         }
@@ -120,11 +120,11 @@ impl HttpConnection {
         let access = &self.session.service().settings.access;
         let PageOrigin(page) = match access.check(request.uri(), request.headers(), preflight) {
             Ok(page) => page,
-            Err(refusal) => return turn_away(&refusal),
+            Err(refusal) => return denied(&refusal),
         };
         let mut response = if preflight {
             // A preflight request carries no token, so it gets no connection slot.
-            permission(page.is_some())
+            preflight_response(page.is_some())
         } else if self.client.take() {
             self.handle(request).await
         } else {
@@ -188,7 +188,7 @@ impl HttpConnection {
 async fn whole(request: Request<Incoming>, most: u32) -> Result<Bytes, HttpResponse> {
     let body = request.into_body();
     let too_large = || plain(StatusCode::PAYLOAD_TOO_LARGE, "request is too large\n");
-    // Refuses at once what is announced as too large.
+    // Refuses at once a body that is announced as too large.
     if body.size_hint().lower() > u64::from(most) {
         return Err(too_large());
     }
@@ -212,7 +212,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-fn turn_away(refusal: &AccessDenied) -> HttpResponse {
+fn denied(refusal: &AccessDenied) -> HttpResponse {
     let mut response = plain(refusal.status(), refusal.to_string());
     if *refusal == AccessDenied::Token {
         let bearer = HeaderValue::from_static("Bearer");
@@ -234,8 +234,8 @@ fn refused(status: StatusCode, why: &'static str) -> HttpResponse {
     response
 }
 
-/// What a browser asks before it lets a page send.
-fn permission(to_a_page: bool) -> HttpResponse {
+/// The response to a preflight request of a browser.
+fn preflight_response(to_a_page: bool) -> HttpResponse {
     let mut response = plain(StatusCode::NO_CONTENT, "");
     if to_a_page {
         let headers = response.headers_mut();
@@ -255,12 +255,12 @@ fn plain(status: StatusCode, text: impl Into<String>) -> HttpResponse {
     response
 }
 
-/// Takes the next link, whatever happens to single ones.
+/// Accepts the next connection. Errors of single connections are ignored.
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
-                // Small answers go out at once; failing that, they are only slower.
+                // Sends small responses at once. Without the option they are only slower.
                 let _slower = stream.set_nodelay(true);
                 return (stream, address);
             }
@@ -269,10 +269,10 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// Time for the head of a request, and between two requests of a link.
+/// Time for the head of a request, and between two requests of a connection.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 
-/// Time for the rest of a request.
+/// Time for the body of a request.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// `Content-Type` of responses.

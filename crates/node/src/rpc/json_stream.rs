@@ -1,28 +1,28 @@
-//! Where a JSON value ends in a stream of them. Looks at every byte once.
+//! Splits a stream of JSON values at their ends. Reads every byte once.
 
-/// What has come of the next value.
+/// Splits a stream into JSON values.
 #[derive(Debug)]
 pub(crate) struct JsonSplitter {
     limit: usize,
+    /// The start of the next value.
     bytes: Vec<u8>,
-    /// Objects and arrays that are open.
+    /// Number of open objects and arrays.
     depth: usize,
-    in_text: bool,
+    in_string: bool,
     escaped: bool,
 }
 
-/// What came is no object or array, or longer than may be.
+/// A value is not an object or array, or is too long.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct InvalidStream;
 
 impl JsonSplitter {
-    /// Takes values of up to `limit` bytes.
+    /// For values of up to `limit` bytes.
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { limit, bytes: Vec::new(), depth: 0, in_text: false, escaped: false }
+        Self { limit, bytes: Vec::new(), depth: 0, in_string: false, escaped: false }
     }
 
-    /// Takes more of the stream in, and returns the values that are complete. Whether they are JSON
-    /// within is not looked at.
+    /// Adds bytes of the stream. Returns the values that are complete. They may be invalid JSON inside.
     pub(crate) fn push(&mut self, more: &[u8]) -> Result<Vec<Vec<u8>>, InvalidStream> {
         let mut complete = Vec::new();
         for &byte in more {
@@ -44,9 +44,9 @@ impl JsonSplitter {
     const fn step(&mut self, byte: u8) {
         match byte {
             _ if self.escaped => self.escaped = false,
-            b'\\' if self.in_text => self.escaped = true,
-            b'"' => self.in_text = !self.in_text,
-            _ if self.in_text => {}
+            b'\\' if self.in_string => self.escaped = true,
+            b'"' => self.in_string = !self.in_string,
+            _ if self.in_string => {}
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' => self.depth = self.depth.saturating_sub(1),
             _ => {}
@@ -61,16 +61,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn brackets_within_texts_end_nothing() {
-        let mut frames = JsonSplitter::new(100);
+    fn brackets_in_strings_do_not_end_a_value() {
+        let mut splitter = JsonSplitter::new(100);
         let text = br#" {"a":"}\"]"} [[1],{}] {"#;
-        let complete = frames.push(text).unwrap();
+        let complete = splitter.push(text).unwrap();
         assert_eq!(complete, [br#"{"a":"}\"]"}"#.to_vec(), b"[[1],{}]".to_vec()]);
-        assert_eq!(frames.push(b"}").unwrap(), [b"{}"]);
+        assert_eq!(splitter.push(b"}").unwrap(), [b"{}"]);
     }
 
     #[test]
-    fn what_is_no_value_or_too_long_ends_it() {
+    fn a_stream_with_an_invalid_or_long_value_is_refused() {
         assert_eq!(JsonSplitter::new(9).push(b"hello"), Err(InvalidStream));
         assert_eq!(JsonSplitter::new(9).push(b"}"), Err(InvalidStream));
         assert_eq!(JsonSplitter::new(9).push(b"[\"1234567\"]"), Err(InvalidStream));
@@ -78,17 +78,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_not_matter_where_the_stream_is_cut(at in 0_usize..40) {
+        fn the_result_does_not_depend_on_how_the_stream_is_cut(at in 0_usize..40) {
             let stream = br#"{"id":1,"x":"\\"}[{"id":2}] {"y":[]}"#;
-            let mut frames = JsonSplitter::new(100);
+            let mut splitter = JsonSplitter::new(100);
             let (first, second) = stream.split_at(at.min(stream.len()));
-            let mut complete = frames.push(first).unwrap();
-            complete.extend(frames.push(second).unwrap());
+            let mut complete = splitter.push(first).unwrap();
+            complete.extend(splitter.push(second).unwrap());
             prop_assert_eq!(complete.len(), 3);
         }
 
         #[test]
-        fn no_stream_is_too_strange(bytes: Vec<u8>) {
+        fn no_stream_causes_a_panic(bytes: Vec<u8>) {
             let _either = JsonSplitter::new(64).push(&bytes);
         }
     }

@@ -1,4 +1,4 @@
-//! Methods about keys: key pairs and shared ones.
+//! Methods about key pairs and symmetric keys.
 
 use std::fmt;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::hex;
 use crate::messaging::{KeyId, Messenger, RawSymmetricKey};
 use crate::scheduler::Requester;
 
-/// What comes of a method, if it is one of these.
+/// Executes a method, if it is one of these.
 pub(super) async fn answer(
     service: &RpcServer,
     requester: Requester,
@@ -32,7 +32,7 @@ pub(super) async fn answer(
         }
         let created = create(messenger, requester, method, params).await;
         return Some(created.map(|id| {
-            quotas.add(requester.network, id);
+            quotas.add(requester.network, Instant::now(), id);
             id.to_string().into()
         }));
     }
@@ -58,7 +58,7 @@ pub(super) async fn answer(
 }
 
 impl RpcServer {
-    /// The quotas of the keys that a method creates, if it creates any.
+    /// The quotas for the kind of key that a method creates, if it creates one.
     fn key_quotas(&self, method: &str) -> Option<&Quotas<KeyId>> {
         match method {
             "shh_newKeyPair" | "shh_addPrivateKey" => Some(&self.key_pair_quotas),
@@ -99,17 +99,17 @@ fn failed(error: impl fmt::Display) -> RpcError {
     refused(error.to_string())
 }
 
-/// The name of a key, as the only argument.
+/// The id of a key, as the only argument.
 fn name(params: Option<&str>) -> Result<Zeroizing<String>, RpcError> {
     only(params)
 }
 
-/// The key pair of this name.
+/// The key pair with this id.
 pub(super) fn pair(messenger: &Messenger, id: &str) -> Result<PrivateKey, RpcError> {
     find_pair(messenger, id).ok_or_else(|| refused("invalid id"))
 }
 
-/// The shared key of this name.
+/// The symmetric key with this id.
 pub(super) fn symmetric(messenger: &Messenger, id: &str) -> Result<RawSymmetricKey, RpcError> {
     find_symmetric(messenger, id).ok_or_else(|| refused("non-existent key ID"))
 }

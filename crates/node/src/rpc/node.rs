@@ -1,4 +1,4 @@
-//! Methods about the node: what it asks of messages, its peers, and what clients want to know.
+//! Methods about the node: its requirements, its peers, and information about it.
 
 use serde_json::{Value, json};
 use wormhole_whisper::devp2p::{
@@ -13,7 +13,7 @@ use super::arguments::{Hex, none, only};
 use super::{RpcError, RpcResult, refused};
 use crate::messaging::Messenger;
 
-/// What comes of a method, if it is one of these.
+/// Executes a method, if it is one of these.
 pub(super) async fn answer(
     messenger: &Messenger,
     method: &str,
@@ -51,7 +51,7 @@ pub(super) async fn answer(
     })
 }
 
-/// Says whether a message that was posted here has reached a peer. go-ethereum has no such method.
+/// Whether a message that was posted here has reached a peer. go-ethereum has no such method.
 async fn post_state(node: &Node, params: Option<&str>) -> RpcResult {
     let Hex(bytes) = only(params)?;
     let hash: [u8; 32] = bytes.as_slice().try_into().map_err(|_| refused("a hash has 32 bytes"))?;
@@ -97,7 +97,7 @@ async fn set_bloom(messenger: &Messenger, params: Option<&str>) -> RpcResult {
         .as_slice()
         .try_into()
         .map_err(|_| refused(format!("invalid bloom filter size: {}", bytes.len())))?;
-    done(messenger.set_interests(Bloom::from_bytes(bytes)).await)
+    done(messenger.set_bloom_filter(Bloom::from_bytes(bytes)).await)
 }
 
 async fn set_light(node: &Node, params: Option<&str>, light: bool) -> RpcResult {
@@ -105,7 +105,7 @@ async fn set_light(node: &Node, params: Option<&str>, light: bool) -> RpcResult 
     done(node.set_light(light).await)
 }
 
-/// Trusts a peer that is connected. One that is not is refused, as clients expect.
+/// Trusts a connected peer. Other nodes are refused, as in go-ethereum.
 async fn trust(node: &Node, params: Option<&str>) -> RpcResult {
     let id = enode(params, "")?.id;
     let connected = node.peers().await.map_err(stopped)?;
@@ -118,7 +118,7 @@ async fn trust(node: &Node, params: Option<&str>) -> RpcResult {
 async fn add_peer(node: &Node, params: Option<&str>) -> RpcResult {
     let enode = enode(params, "invalid enode: ")?;
     let added = node.add_peer(enode).await.map_err(|error| refused(error.to_string()));
-    // Whether it is new or not, it is one now.
+    // It is a static peer now, whether it is new or not.
     added.map(|_| Value::Bool(true))
 }
 
@@ -152,7 +152,7 @@ async fn own(node: &Node, params: Option<&str>) -> RpcResult {
     }))
 }
 
-/// A peer, as clients expect it. What it says of itself is text of a stranger.
+/// A peer, in the format of go-ethereum. Its name and capabilities are any bytes that it sent.
 fn shown(node: &Node, peer: &PeerInfo) -> Value {
     let capabilities = peer.capabilities.iter();
     let local = node.enode().endpoint.map(|own| own.tcp_address().to_string()).unwrap_or_default();
@@ -176,18 +176,18 @@ fn shown(node: &Node, peer: &PeerInfo) -> Value {
     })
 }
 
-/// Reads the only argument as a node.
+/// Reads the only argument as an enode.
 fn enode(params: Option<&str>, prefix: &str) -> Result<Enode, RpcError> {
     let text: Zeroizing<String> = only(params)?;
     Enode::parse(&text).map_err(|error| refused(format!("{prefix}{error}")))
 }
 
-/// The short name of a node.
+/// The short id of a node.
 fn name(id: NodeId) -> String {
     data_encoding::HEXLOWER.encode(&id.digest())
 }
 
-/// There is no such peer.
+/// The error for a node that is not connected.
 pub(super) fn not_found(id: NodeId) -> RpcError {
     refused(format!("Could not find peer with ID: {}", name(id)))
 }
@@ -200,5 +200,5 @@ fn stopped(stopped: Stopped) -> RpcError {
     refused(stopped.to_string())
 }
 
-/// What software this is.
+/// The name of this software.
 const CLIENT: &str = concat!("Wormhole/v", env!("CARGO_PKG_VERSION"));

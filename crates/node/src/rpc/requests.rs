@@ -1,28 +1,27 @@
-//! What clients ask for: messages to send, and which messages to receive.
+//! The objects that clients send: messages to post, and criteria of filters.
 //!
-//! These are the fields as they were written. What they name, such as a key, is looked up by the
-//! methods.
+//! The fields are as the client wrote them. The methods look up the keys that they name.
 
 use wormhole_whisper::shh::Topic;
 use zeroize::Zeroizing;
 
 use super::arguments::{Argument, Fault, Fields, Hex, elements, fixed};
 
-/// Which messages a filter or subscription is for.
+/// The criteria of a filter or subscription.
 pub(crate) struct Criteria {
-    /// The id of a shared key; empty for none.
+    /// The id of a symmetric key; empty for none.
     pub(crate) sym_key_id: Zeroizing<String>,
     /// The id of a key pair; empty for none.
     pub(crate) private_key_id: Zeroizing<String>,
     /// The public key of the signer; empty for anyone.
     pub(crate) sig: Hex,
-    /// The work that the messages must have.
+    /// The proof of work that messages must have.
     pub(crate) min_pow: f64,
-    /// Their topics; none for any.
+    /// Topics; none for all topics.
     pub(crate) topics: Vec<Topic>,
-    /// Whether they may come directly from a trusted peer.
+    /// Whether direct messages of trusted peers match.
     pub(crate) allow_p2p: bool,
-    /// Whether to start with the messages that the node already holds. go-ethereum ignores it.
+    /// Whether to start with the messages in the pool. go-ethereum ignores it.
     pub(crate) include_pool: bool,
 }
 
@@ -44,25 +43,25 @@ impl Argument for Criteria {
 
 /// A message to send.
 pub(crate) struct NewMessage {
-    /// The id of a shared key; empty for none.
+    /// The id of a symmetric key; empty for none.
     pub(crate) sym_key_id: Zeroizing<String>,
     /// The public key of the recipient; empty for none.
     pub(crate) public_key: Hex,
     /// The id of the key pair that signs; empty for none.
     pub(crate) sig: Zeroizing<String>,
-    /// Seconds to live; 0 for the usual time.
+    /// TTL in seconds; 0 for the default.
     pub(crate) ttl: u32,
-    /// How readers find it.
+    /// The topic.
     pub(crate) topic: Topic,
-    /// What is said.
+    /// The content.
     pub(crate) payload: Hex,
-    /// What hides how much is said; empty for the usual.
+    /// The padding; empty for the default.
     pub(crate) padding: Hex,
-    /// Seconds that the work may take.
+    /// Seconds that the proof of work may take.
     pub(crate) pow_time: u32,
-    /// How much work; negative for as much as there is time.
+    /// The proof of work; negative for the best that can be found in the time.
     pub(crate) pow_target: f64,
-    /// The only peer to send it to; empty for all.
+    /// The enode of the peer to send it to directly; empty for the network.
     pub(crate) target_peer: Zeroizing<String>,
 }
 
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_said_is_empty() {
+    fn missing_fields_are_empty() {
         let message = NewMessage::read("{}").unwrap();
         assert!(message.sym_key_id.is_empty() && message.public_key.0.is_empty());
         assert_eq!((message.ttl, message.pow_time, message.topic), (0, 0, Topic::default()));
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_the_field() {
+    fn errors_name_the_field() {
         let said = |json: &str| NewMessage::read(json).err().unwrap().to_string();
         assert_eq!(
             said(r#"{"payload":"6869"}"#),

@@ -1,7 +1,7 @@
-//! One link of a client: cut when the other end takes nothing for too long, or when the service has
-//! waited long enough for what was under way.
+//! The TCP stream of a client. It fails when the client reads nothing for too long, or when the server stops
+//! and has waited long enough for running calls.
 //!
-//! It stands below HTTP and WebSocket, which wait for ever for whoever does not read.
+//! HTTP and WebSocket run on top of it, because they would wait for a client that does not read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,27 +14,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
-/// Comes when all links are to be cut: its sender is dropped.
+/// Completes when all connections are to be closed: its sender is dropped.
 pub(super) type ForcedClose = Shared<oneshot::Receiver<()>>;
 
-/// A link.
+/// A stream with these two timeouts.
 #[derive(Debug)]
 pub(super) struct TimeoutStream<S> {
     stream: S,
-    /// `None` once it has come. Reader and writer may be two tasks, and each is to be woken.
+    /// `None` once it has completed. Reader and writer may be two tasks, and each must be woken.
     reading: Option<ForcedClose>,
     writing: Option<ForcedClose>,
-    /// Over when the other end has taken nothing for too long.
+    /// Completes when the client has read nothing for too long.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> TimeoutStream<S> {
-    pub(super) fn new(stream: S, cut: &ForcedClose) -> Self {
-        let (reading, writing) = (Some(cut.clone()), Some(cut.clone()));
+    pub(super) fn new(stream: S, close: &ForcedClose) -> Self {
+        let (reading, writing) = (Some(close.clone()), Some(close.clone()));
         Self { stream, reading, writing, stalled: None }
     }
 
-    /// What came of writing; failed if nothing has come of it for too long.
+    /// The result of a write; fails if writing has been blocked for too long.
     fn in_time<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -50,12 +50,12 @@ impl<S> TimeoutStream<S> {
     }
 }
 
-/// Fails when the link is to be cut, and wakes the task when it is so later.
-fn check(cut: &mut Option<ForcedClose>, context: &mut Context<'_>) -> io::Result<()> {
-    if cut.as_mut().is_some_and(|cut| cut.poll_unpin(context).is_pending()) {
+/// Fails when the connection is to be closed, and wakes the task when that happens later.
+fn check(close: &mut Option<ForcedClose>, context: &mut Context<'_>) -> io::Result<()> {
+    if close.as_mut().is_some_and(|close| close.poll_unpin(context).is_pending()) {
         return Ok(());
     }
-    *cut = None;
+    *close = None;
     Err(io::ErrorKind::ConnectionAborted.into())
 }
 
@@ -70,7 +70,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
     }
 }
 
-/// Flushing and closing a TCP socket wait for nobody.
+/// Flushing and closing a TCP socket never block.
 impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -105,7 +105,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     }
 }
 
-/// Time in which the other end has to take something of what it is sent.
+/// A client that reads nothing for this long is disconnected.
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -116,10 +116,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_takes_nothing_is_cut_and_whoever_takes_something_is_not() {
-        let (_alive, cut) = oneshot::channel();
+    async fn a_client_that_reads_nothing_is_disconnected_and_a_slow_one_is_not() {
+        let (_alive, close) = oneshot::channel();
         let (ours, mut theirs) = duplex(1);
-        let mut link = TimeoutStream::new(ours, &cut.shared());
+        let mut stream = TimeoutStream::new(ours, &close.shared());
         let begun = Instant::now();
         let slow = async {
             for _ in 0..3 {
@@ -127,19 +127,19 @@ mod tests {
                 theirs.read_u8().await.unwrap();
             }
         };
-        let (written, ()) = tokio::join!(link.write_all(b"abcdefgh"), slow);
+        let (written, ()) = tokio::join!(stream.write_all(b"abcdefgh"), slow);
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(begun.elapsed(), WRITE_TIME / 2 * 3 + WRITE_TIME);
     }
 
     #[tokio::test]
-    async fn a_link_that_is_cut_ends_for_those_who_read_and_those_who_write() {
-        let (alive, cut) = oneshot::channel();
+    async fn a_forced_close_ends_reading_and_writing() {
+        let (alive, close) = oneshot::channel();
         let (ours, _theirs) = duplex(1);
-        let (mut reading, mut writing) = split(TimeoutStream::new(ours, &cut.shared()));
-        let cutting = async { drop(alive) };
+        let (mut reading, mut writing) = split(TimeoutStream::new(ours, &close.shared()));
+        let closing = async { drop(alive) };
         let (read, written, ()) =
-            tokio::join!(reading.read_u8(), writing.write_all(b"abcdefgh"), cutting);
+            tokio::join!(reading.read_u8(), writing.write_all(b"abcdefgh"), closing);
         for error in [read.unwrap_err(), written.unwrap_err()] {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
         }

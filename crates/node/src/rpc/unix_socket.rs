@@ -1,6 +1,6 @@
 //! A Unix socket, as go-ethereum's `geth.ipc`: JSON values one after the other, without HTTP.
 //!
-//! There is no access: whoever may open the file may come in.
+//! There are no access rules: every program that may open the file is admitted.
 
 use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,26 +20,26 @@ impl RpcServer {
     /// Serves a Unix socket until `stop` ends, then finishes running calls within the drain time of the
     /// settings. Dropping the future closes all connections.
     pub async fn serve_unix(&self, listener: UnixListener, stop: impl Future<Output = ()> + Send) {
-        let mut links = JoinSet::new();
+        let mut connections = JoinSet::new();
         let (running, stopping) = watch::channel(());
         tokio::pin!(stop);
         loop {
             let accepted = tokio::select! {
                 () = &mut stop => break,
-                _ = links.join_next(), if !links.is_empty() => continue,
+                _ = connections.join_next(), if !connections.is_empty() => continue,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) if links.len() < self.settings.max_connections => {
-                    links.spawn(serve(stream, self.clone(), stopping.clone()));
+                Ok((stream, _)) if connections.len() < self.settings.max_connections => {
+                    connections.spawn(serve(stream, self.clone(), stopping.clone()));
                 }
-                // All places are taken: the connection is closed before anything is read.
+                // The limit is reached: the connection is closed before anything is read.
                 Ok(_) => {}
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             }
         }
         drop(running);
-        let all_gone = async { while links.join_next().await.is_some() {} };
+        let all_gone = async { while connections.join_next().await.is_some() {} };
         // Closes the connections that are still open.
         let _late = timeout(self.settings.drain, all_gone).await;
     }
@@ -51,7 +51,7 @@ async fn serve(stream: UnixStream, service: RpcServer, stopping: watch::Receiver
     let (reading, writing) = stream.into_split();
     let (out, queue) = outgoing_queue();
     let reader =
-        Reader { reading, frames: JsonSplitter::new(limit), complete: Vec::new().into_iter() };
+        Reader { reading, splitter: JsonSplitter::new(limit), complete: Vec::new().into_iter() };
     let reading = stream::unfold(reader, async |mut reader| {
         let value = reader.next().await?;
         Some((value, reader))
@@ -62,7 +62,7 @@ async fn serve(stream: UnixStream, service: RpcServer, stopping: watch::Receiver
 /// Splits incoming bytes into JSON values.
 struct Reader {
     reading: OwnedReadHalf,
-    frames: JsonSplitter,
+    splitter: JsonSplitter,
     complete: std::vec::IntoIter<Vec<u8>>,
 }
 
@@ -75,7 +75,7 @@ impl Reader {
                 return Some(value);
             }
             let count = self.reading.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
-            self.complete = self.frames.push(chunk.get(..count)?).ok()?.into_iter();
+            self.complete = self.splitter.push(chunk.get(..count)?).ok()?.into_iter();
         }
     }
 }

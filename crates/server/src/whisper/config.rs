@@ -211,7 +211,7 @@ impl Config {
     /// The part of the messenger.
     pub(super) fn messenger(&self) -> MessengerSettings {
         let mut settings = MessengerSettings::default();
-        settings.patience = Duration::from_secs(self.filter_seconds);
+        settings.filter_timeout = Duration::from_secs(self.filter_seconds);
         settings
     }
 
