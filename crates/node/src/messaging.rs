@@ -15,7 +15,7 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use wormhole_node::messaging::{Messenger, MessengerSettings, OutgoingMessage, Reader};
+//! use wormhole_node::messaging::{Messenger, MessengerSettings, OutgoingMessage, Recipient};
 //! use wormhole_node::shh::filter::{Criteria, FilterKey};
 //! use wormhole_node::shh::{SymmetricKey, Topic, Work};
 //! use wormhole_node::{Node, Settings};

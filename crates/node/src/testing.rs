@@ -4,13 +4,7 @@
 //! It exists with the feature `testing` alone. It is not part of the public interface and changes
 //! without notice.
 
-#![expect(
-    clippy::expect_used,
-    clippy::missing_panics_doc,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a failed test panics"
-)]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a failed test panics")]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

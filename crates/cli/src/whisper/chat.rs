@@ -194,7 +194,7 @@ async fn hear(
                 }
             }
             heard @ (ReceiverEvent::Back(_) | ReceiverEvent::Lost(_)) => {
-                events.send(ChatEvent::Node(heard)).await?
+                events.send(ChatEvent::Node(heard)).await?;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! PostRequest, watching and talking by way of a node of `wormhole-server whisper`, over HTTP and over a
+//! Posting, watching and talking by way of a node of `wormhole-server whisper`, over HTTP and over a
 //! WebSocket, and npm `web3-shh` on the same node.
 
 use std::io::{Read as _, Write as _};

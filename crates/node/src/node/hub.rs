@@ -234,10 +234,9 @@ impl Hub {
                     let trusted = self.core.trusts(peer);
                     // The error itself would name a topic.
                     let topic = "invalid envelope: topic was not asked for";
-                    let error: &dyn std::fmt::Display = match error {
-                        PeerError::InvalidEnvelope(Refusal::NotWanted(_)) => &topic,
-                        error => error,
-                    };
+                    let names_topic =
+                        matches!(error, PeerError::InvalidEnvelope(Refusal::NotWanted(_)));
+                    let error: &dyn std::fmt::Display = if names_topic { &topic } else { error };
                     self.peers.record_fault(now, Some(*peer), &info, error, trusted);
                 }
             }

@@ -226,7 +226,7 @@ impl<'a> PeerLink<'a> {
                 }
                 LinkInput::Deadline => {
                     let result = self.peer.handle_timeout(Instant::now());
-                    self.error = result.err().or(self.error.take());
+                    self.error = result.err().or_else(|| self.error.take());
                 }
                 LinkInput::Evicted => return CloseReason::Evicted,
                 LinkInput::Read(Ok(0)) => return CloseReason::Failed(io::ErrorKind::UnexpectedEof),
@@ -234,7 +234,7 @@ impl<'a> PeerLink<'a> {
                     let bytes = buffer.get(..count).unwrap_or_default();
                     let result = self.peer.handle(Instant::now(), bytes);
                     self.read_limit.charge(Instant::now(), self.peer.take_cost());
-                    self.error = result.err().or(self.error.take());
+                    self.error = result.err().or_else(|| self.error.take());
                 }
                 LinkInput::Read(Err(error)) | LinkInput::Written(Err(error)) => {
                     return CloseReason::Failed(error.kind());

@@ -69,7 +69,13 @@ impl RemoteError {
         match self {
             Self::Refused { message, .. } => UNKNOWN_KEY.contains(&message.as_str()),
             Self::TimedOut => false,
-            _ => self.is_connection_lost(),
+            Self::BadToken
+            | Self::BadUrl
+            | Self::Closed
+            | Self::Lagged
+            | Self::Malformed
+            | Self::Rejected(_)
+            | Self::Unreachable(_) => self.is_connection_lost(),
         }
     }
 }

@@ -1,13 +1,7 @@
 //! Real nodes on this machine, with real sockets and files: what they pass to one another, what they
 //! keep over a restart, and what hostile peers cannot do to them.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test may panic"
-)]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
 mod archive;
 mod hostile;

@@ -1,6 +1,6 @@
 //! The real binary as a Whisper node: two of them, and clients that speak JSON-RPC to them.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
 
 mod fair;
