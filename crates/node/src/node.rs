@@ -120,7 +120,7 @@ impl Node {
     }
 
     /// Sets the largest envelope to accept, in bytes. The highest value is
-    /// [`MAX_SIZE_LIMIT`](shh::requirements::MAX_SIZE_LIMIT).
+    /// [`MAX_SIZE_LIMIT`](wormhole_whisper::shh::requirements::MAX_SIZE_LIMIT).
     ///
     /// # Errors
     /// The node has stopped.
