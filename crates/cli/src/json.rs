@@ -4,6 +4,7 @@
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
+use wormhole::code;
 use wormhole::transfer::{Event, MetadataLoss, Offer, Report, Unsendable, ZipPath};
 use wormhole::transit::Path;
 
@@ -12,21 +13,13 @@ use crate::failure::Verdict;
 /// The object for an event of the SDK; `None` for events this version does not know.
 pub(crate) fn event(event: &Event) -> Option<Value> {
     Some(match event {
-        Event::Welcome(welcome) => json!({"event": "welcome", "motd": welcome.motd}),
-        Event::Code(code) => json!({"event": "code", "code": code.to_string()}),
-        Event::ServerLost => json!({"event": "server-lost"}),
+        Event::Wormhole(event) => return wormhole_event(event),
         Event::ServerRetry { why, failures, pause } => json!({
             "event": "server-retry", "reason": why.to_string(),
             "failures": failures, "pause": pause.as_secs_f64(),
         }),
-        Event::ServerFound => json!({"event": "server-found"}),
         Event::PortTaken { port, kind } => {
             json!({"event": "port-taken", "port": port, "why": kind.to_string()})
-        }
-        Event::CodeConsumed => json!({"event": "code-consumed"}),
-        Event::KeyEstablished => json!({"event": "key-established"}),
-        Event::Verifier(verifier) => {
-            json!({"event": "verifier", "verifier": verifier.to_string()})
         }
         Event::Offer(offered) => with_offer("offer", offered),
         Event::Text(text) => json!({"event": "text", "text": text}),
@@ -40,8 +33,24 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         }
         Event::AwaitingConfirmation => json!({"event": "awaiting-confirmation"}),
         Event::Done(report) => done(report),
-        // The prompt asks; a program is asked by `question`. It also knows which server it named.
-        Event::CodeWanted(_) | Event::Server(_) | _ => return None,
+        // The prompt asks; a program is asked by `question`.
+        Event::CodeWanted(_) | _ => return None,
+    })
+}
+
+/// The object for an event of the wormhole. A program knows which server it named.
+fn wormhole_event(event: &code::Event) -> Option<Value> {
+    Some(match event {
+        code::Event::Welcome(welcome) => json!({"event": "welcome", "motd": welcome.motd}),
+        code::Event::Code(code) => json!({"event": "code", "code": code.to_string()}),
+        code::Event::ServerLost => json!({"event": "server-lost"}),
+        code::Event::ServerFound => json!({"event": "server-found"}),
+        code::Event::CodeConsumed => json!({"event": "code-consumed"}),
+        code::Event::Key(_) => json!({"event": "key-established"}),
+        code::Event::Verifier(verifier) => {
+            json!({"event": "verifier", "verifier": verifier.to_string()})
+        }
+        _ => return None,
     })
 }
 

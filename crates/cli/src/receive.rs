@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use anyhow::Result;
-use wormhole::code::{Code, Nameplate};
+use wormhole::code::{self, Code, Nameplate};
 use wormhole::transfer::{self, CodeSource, Destination, Event, Offer, Report};
 
 use crate::args::OnExists;
@@ -57,8 +57,8 @@ async fn follow(
 ) -> Result<()> {
     let mut omitted = (Vec::new(), 0);
     while let Some(event) = talk.next().await? {
-        let is_connected = matches!(event, Event::Server(_));
-        if matches!(event, Event::ServerLost) {
+        let is_connected = matches!(event, Event::Wormhole(code::Event::Server(_)));
+        if matches!(event, Event::Wormhole(code::Event::ServerLost)) {
             talk.forget_remark();
         }
         let event = story::tell(event, talk);
@@ -71,13 +71,13 @@ async fn follow(
                 let nameplate = typing::ask_code(talk, input).await?;
                 talk.remark_if_unanswered(WAITING, &nameplate);
             }
-            Event::Code(code) => {
+            Event::Wormhole(code::Event::Code(code)) => {
                 if let Some(servers) = invitation {
                     talk.forget_remark();
                     allocated(&code.to_string(), servers, talk.desk);
                 }
             }
-            Event::Verifier(verifier) => {
+            Event::Wormhole(code::Event::Verifier(verifier)) => {
                 talk.forget_remark();
                 if verify {
                     talk.desk.screen.say(&format!("Verifier {verifier}."));
@@ -102,14 +102,9 @@ async fn follow(
             }
             Event::Accepted
             | Event::AwaitingConfirmation
-            | Event::CodeConsumed
-            | Event::KeyEstablished
             | Event::Progress { .. }
-            | Event::Server(_)
-            | Event::ServerFound
-            | Event::ServerLost
             | Event::ServerRetry { .. }
-            | Event::Welcome(_)
+            | Event::Wormhole(_)
             | _ => {}
         }
     }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 
 use anyhow::{Context as _, Result};
 use wormhole::code::uri::TransferUri;
-use wormhole::code::{Code, Verifier};
+use wormhole::code::{self, Code, Verifier};
 use wormhole::transfer::{self, Event, Offer, Outgoing, Transfer};
 
 use crate::failure::Failure;
@@ -37,9 +37,9 @@ async fn follow(talk: &mut Talk<'_>, invitation: &Invitation) -> Result<()> {
     while let Some(event) = talk.next().await? {
         let Some(event) = story::tell(event, talk) else { continue };
         match event {
-            Event::Code(code) => invitation.show(&code, talk.desk),
-            Event::CodeConsumed => talk.desk.screen.say(CONSUMED),
-            Event::Verifier(verifier) => {
+            Event::Wormhole(code::Event::Code(code)) => invitation.show(&code, talk.desk),
+            Event::Wormhole(code::Event::CodeConsumed) => talk.desk.screen.say(CONSUMED),
+            Event::Wormhole(code::Event::Verifier(verifier)) => {
                 talk.forget_remark();
                 if invitation.verify {
                     confirm(talk, &verifier).await?;

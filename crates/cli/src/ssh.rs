@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use wormhole::code::{AppId, Nameplate};
+use wormhole::code::{self, AppId, Nameplate};
 use wormhole::transfer::{self, CodeSource, Event, Outgoing, Settings};
 
 use self::authorized::{Added, AuthorizedKeys};
@@ -63,7 +63,7 @@ async fn take_key(
     let mut added = None;
     while let Some(event) = talk.next().await? {
         let Some(event) = story::tell(event, talk) else { continue };
-        if let Event::Code(code) = event {
+        if let Event::Wormhole(code::Event::Code(code)) = event {
             let command = servers.other_side(["ssh", "accept", &code.to_string()]);
             talk.desk.screen.say("Now tell the other user to run:\n");
             talk.desk.print(&format!("{command}\n"))?;
@@ -134,10 +134,10 @@ pub(crate) async fn accept(
 
 async fn wait_for_confirmation(talk: &mut Talk<'_>, nameplate: &Nameplate) -> Result<()> {
     while let Some(event) = talk.next().await? {
-        if matches!(event, Event::Server(_)) {
+        if matches!(event, Event::Wormhole(code::Event::Server(_))) {
             talk.remark_if_unanswered("Waiting for the other side...", nameplate);
         }
-        if matches!(event, Event::KeyEstablished | Event::ServerLost) {
+        if matches!(event, Event::Wormhole(code::Event::Key(_) | code::Event::ServerLost)) {
             talk.forget_remark();
         }
     }
@@ -153,7 +153,7 @@ async fn decline(mut settings: Settings, desk: &mut Desk) -> Result<()> {
     };
     let met = tokio::time::timeout(DECLINING, async {
         while let Some(Ok(event)) = transfer.next().await {
-            if matches!(event, Event::Verifier(_)) {
+            if matches!(event, Event::Wormhole(code::Event::Verifier(_))) {
                 break;
             }
         }

@@ -1,6 +1,6 @@
 //! What sender and receiver say in the same words.
 
-use wormhole::code::Welcome;
+use wormhole::code::{self, Welcome};
 use wormhole::transfer::{Event, MetadataLoss, Report, Settings};
 use wormhole::transit::Path;
 
@@ -17,9 +17,7 @@ pub(crate) fn server(settings: &Settings) -> String {
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is is given back")]
 pub(crate) fn tell(event: Event, talk: &mut Talk<'_>) -> Option<Event> {
     match event {
-        Event::Server(server) => talk.name_server(server.to_string()),
-        Event::Welcome(message) => welcome(&message, talk),
-        Event::ServerLost => talk.desk.screen.say("Lost the mailbox server, trying again.."),
+        Event::Wormhole(event) => return tell_wormhole(event, talk).map(Event::Wormhole),
         Event::ServerRetry { why, failures, pause } => {
             // Each time half as often as before: it may go on for hours.
             if failures.is_power_of_two() {
@@ -28,15 +26,28 @@ pub(crate) fn tell(event: Event, talk: &mut Talk<'_>) -> Option<Event> {
                 talk.desk.screen.say(&line);
             }
         }
-        Event::ServerFound => talk.desk.screen.say("The mailbox server is back."),
         Event::PortTaken { port, kind } => talk.desk.screen.say(&format!(
             "Note: cannot listen on port {port} ({kind}). The transfer continues, but the other side \
              cannot connect directly to this one."
         )),
-        Event::KeyEstablished => {
+        Event::Progress { done, total } => talk.desk.screen.show_progress(done, total),
+        other => return Some(other),
+    }
+    None
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is is given back")]
+fn tell_wormhole(event: code::Event, talk: &mut Talk<'_>) -> Option<code::Event> {
+    match event {
+        code::Event::Server(server) => talk.name_server(server.to_string()),
+        code::Event::Welcome(message) => welcome(&message, talk),
+        code::Event::ServerLost => {
+            talk.desk.screen.say("Lost the mailbox server, trying again..");
+        }
+        code::Event::ServerFound => talk.desk.screen.say("The mailbox server is back."),
+        code::Event::Key(_) => {
             talk.remark_while_peer_is_silent("Key established, waiting for confirmation...");
         }
-        Event::Progress { done, total } => talk.desk.screen.show_progress(done, total),
         other => return Some(other),
     }
     None

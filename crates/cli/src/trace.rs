@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use wormhole::code;
 use wormhole::transfer::Event;
 
 use crate::screen::Screen;
@@ -35,17 +36,10 @@ impl Trace {
 /// The machine an event comes from and its name, without anything secret.
 pub(crate) fn describe(event: &Event) -> (&'static str, &'static str) {
     match event {
-        Event::Server(_) => ("RC", "server"),
-        Event::Welcome(_) => ("RC", "welcome"),
-        Event::Code(_) => ("C", "code"),
+        Event::Wormhole(event) => describe_wormhole(event),
         Event::CodeWanted(_) => ("C", "code wanted"),
-        Event::ServerLost => ("RC", "server lost"),
         Event::ServerRetry { .. } => ("RC", "server still lost"),
-        Event::ServerFound => ("RC", "server found"),
         Event::PortTaken { .. } => ("B", "port taken"),
-        Event::CodeConsumed => ("N", "code consumed"),
-        Event::KeyEstablished => ("SK", "key established"),
-        Event::Verifier(_) => ("K", "verifier"),
         Event::Offer(_) => ("R", "offer"),
         Event::Text(_) => ("R", "text"),
         Event::Accepted => ("O", "accepted"),
@@ -53,6 +47,20 @@ pub(crate) fn describe(event: &Event) -> (&'static str, &'static str) {
         Event::Progress { .. } => ("S", "progress"),
         Event::AwaitingConfirmation => ("S", "awaiting confirmation"),
         Event::Done(_) => ("T", "done"),
+        _ => ("B", "event"),
+    }
+}
+
+fn describe_wormhole(event: &code::Event) -> (&'static str, &'static str) {
+    match event {
+        code::Event::Server(_) => ("RC", "server"),
+        code::Event::Welcome(_) => ("RC", "welcome"),
+        code::Event::Code(_) => ("C", "code"),
+        code::Event::ServerLost => ("RC", "server lost"),
+        code::Event::ServerFound => ("RC", "server found"),
+        code::Event::CodeConsumed => ("N", "code consumed"),
+        code::Event::Key(_) => ("SK", "key established"),
+        code::Event::Verifier(_) => ("K", "verifier"),
         _ => ("B", "event"),
     }
 }

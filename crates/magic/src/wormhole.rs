@@ -272,6 +272,9 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         let today = self.config.today;
         let action = self.link.on_welcome(&welcome, now, today, &mut self.rng)?;
         if !std::mem::replace(&mut self.greeted, true) {
+            if let Some(server) = self.link.server().cloned() {
+                self.tell_unless_closing(Event::Server(server));
+            }
             self.tell_unless_closing(Event::Welcome(welcome));
         }
         self.act_if_any(action);

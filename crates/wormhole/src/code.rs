@@ -1,7 +1,7 @@
 //! Wormholes: two programs that know the same code share a key and exchange messages.
 //!
 //! This is the layer below file transfer, for applications with messages of their own. A
-//! [`Wormhole`] tells what happens in two ways: each event is a future ([`Wormhole::code`],
+//! [`Wormhole`] reports what happens in two ways: each event is a future ([`Wormhole::code`],
 //! [`Wormhole::receive_message`], ...), and each is a method of a [`Delegate`], for programs that
 //! are built around callbacks.
 //!
@@ -30,12 +30,14 @@
 //!
 //! Wormholes run on tokio: [`Wormhole::create`] must be called inside a runtime.
 
-mod board;
 mod config;
 mod delegate;
 mod error;
+mod events;
 mod input;
+mod publisher;
 mod run;
+mod status;
 
 use std::num::NonZeroU8;
 use std::sync::Arc;
@@ -54,15 +56,19 @@ pub use wormhole_magic::mailbox::message::{
 };
 pub use wormhole_magic::mailbox::{MailboxUrl, MailboxUrlError, MalformedMessage, Mood, Welcome};
 pub use wormhole_magic::spake2::PakeError;
-pub use wormhole_magic::wormhole::{Closed, PeerMisbehaved, ServerMisbehaved, ServerText};
+pub use wormhole_magic::wormhole::{
+    Closed, Event, PeerMisbehaved, PeerVersion, ServerMisbehaved, ServerText,
+};
 
 use wormhole_magic::wormhole::{Command, MAX_MESSAGE};
 
-use board::State;
 pub use config::Config;
 pub use delegate::Delegate;
 pub use error::{ApiMisuse, Error};
+pub(crate) use events::{Events, QueuedEvent};
 pub use input::CodeInput;
+use publisher::Unread;
+use status::Status;
 
 /// One wormhole.
 ///
@@ -73,11 +79,17 @@ pub use input::CodeInput;
 pub struct Wormhole {
     commands: mpsc::UnboundedSender<Command>,
     outgoing: mpsc::Sender<Vec<u8>>,
-    incoming: Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
-    unread: Arc<board::Unread>,
-    state: watch::Receiver<State>,
+    /// `None` if messages go elsewhere.
+    incoming: Option<Incoming>,
+    status: watch::Receiver<Status>,
     code_chosen: AtomicBool,
-    delegated: bool,
+}
+
+/// Messages that wait to be read.
+#[derive(Debug)]
+struct Incoming {
+    messages: Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
+    unread: Arc<Unread>,
 }
 
 impl Wormhole {
@@ -99,7 +111,7 @@ impl Wormhole {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn create(config: Config) -> Self {
-        run::start(config, None)
+        run::start(config)
     }
 
     /// Like [`create`](Self::create), and tells the delegate everything that happens. Messages
@@ -128,7 +140,12 @@ impl Wormhole {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn create_with_delegate(config: Config, delegate: Box<dyn Delegate>) -> Self {
-        run::start(config, Some(delegate))
+        run::start_with_delegate(config, delegate)
+    }
+
+    /// Like [`create`](Self::create), with one queue for everything that happens.
+    pub(crate) fn create_with_events(config: Config) -> (Self, Events) {
+        run::start_with_events(config)
     }
 
     /// Lets the server find a free nameplate and makes a code of so many words with it.
@@ -185,7 +202,7 @@ impl Wormhole {
     /// The code was chosen before.
     pub fn input_code(&self) -> Result<CodeInput, Error> {
         self.choose_code()?;
-        Ok(CodeInput::new(self.commands.clone(), self.state.clone()))
+        Ok(CodeInput::new(self.commands.clone(), self.status.clone()))
     }
 
     /// Waits until the server has answered: at which one of [`Config::servers`].
@@ -201,7 +218,7 @@ impl Wormhole {
     /// # Errors
     /// The wormhole ended before.
     pub async fn server(&self) -> Result<MailboxUrl, Error> {
-        self.wait(|state| state.server.clone()).await
+        self.wait(|status| status.server.clone()).await
     }
 
     /// Waits for the server's first words. They may hold a message to the user
@@ -220,7 +237,7 @@ impl Wormhole {
     /// # Errors
     /// The wormhole ended before.
     pub async fn welcome(&self) -> Result<Welcome, Error> {
-        self.wait(|state| state.welcome.clone()).await
+        self.wait(|status| status.welcome.clone()).await
     }
 
     /// Waits until the code is known.
@@ -236,7 +253,7 @@ impl Wormhole {
     /// # Errors
     /// The wormhole ended before.
     pub async fn code(&self) -> Result<Code, Error> {
-        self.wait(|state| state.code.clone()).await
+        self.wait(|status| status.code.clone()).await
     }
 
     /// Waits until the peer has come and the nameplate is given back, so that the code is used up.
@@ -253,7 +270,7 @@ impl Wormhole {
     /// # Errors
     /// The wormhole ended before.
     pub async fn code_consumed(&self) -> Result<(), Error> {
-        self.wait(|state| state.code_consumed.then_some(())).await
+        self.wait(|status| status.code_consumed.then_some(())).await
     }
 
     /// Waits until there is a key. Nobody has shown to have the same yet: see
@@ -271,7 +288,7 @@ impl Wormhole {
     /// # Errors
     /// The wormhole ended before.
     pub async fn key(&self) -> Result<Key, Error> {
-        self.wait(|state| state.key.clone()).await
+        self.wait(|status| status.key.clone()).await
     }
 
     /// Waits until the peer has shown that it has the same key, hence the same code. If both users
@@ -288,7 +305,7 @@ impl Wormhole {
     /// # Errors
     /// The wormhole ended before, for [`Error::WrongCode`] in particular.
     pub async fn verifier(&self) -> Result<Verifier, Error> {
-        self.wait(|state| state.verifier).await
+        self.wait(|status| status.verifier).await
     }
 
     /// Waits for what the peer's application says about itself ([`Config::app_versions`] there).
@@ -305,7 +322,7 @@ impl Wormhole {
     /// # Errors
     /// The wormhole ended before.
     pub async fn versions(&self) -> Result<Value, Error> {
-        self.wait(|state| state.versions.clone()).await
+        self.wait(|status| status.versions.clone()).await
     }
 
     /// Waits for the next message. They come in the order in which they were sent, each once.
@@ -326,13 +343,11 @@ impl Wormhole {
     /// The wormhole ended, and every message that came before has been handed out; or it has a
     /// delegate, which gets the messages.
     pub async fn receive_message(&self) -> Result<Vec<u8>, Error> {
-        if self.delegated {
-            return Err(ApiMisuse::Delegated.into());
-        }
-        let message = self.incoming.lock().await.recv().await;
+        let incoming = self.incoming.as_ref().ok_or(ApiMisuse::Delegated)?;
+        let message = incoming.messages.lock().await.recv().await;
         match message {
             Some(message) => {
-                self.unread.subtract(message.len());
+                incoming.unread.subtract(message.len());
                 Ok(message)
             }
             None => Err(self.end().await),
@@ -362,6 +377,12 @@ impl Wormhole {
         }
     }
 
+    /// Sends a message without waiting for room. The wormhole ends with an error if too much waits to
+    /// be sent.
+    pub(crate) fn send_now(&self, message: Vec<u8>) {
+        self.command(Command::Send(message));
+    }
+
     /// Derives `length` bytes from the shared key for a purpose of the application's own. Both
     /// sides get the same.
     ///
@@ -378,8 +399,8 @@ impl Wormhole {
     /// # Errors
     /// There is no key yet, or more than 8160 bytes are asked for.
     pub fn derive_key(&self, purpose: &str, length: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let state = self.state.borrow();
-        let key = state.key.as_ref().ok_or(ApiMisuse::NoKey)?;
+        let status = self.status.borrow();
+        let key = status.key.as_ref().ok_or(ApiMisuse::NoKey)?;
         Ok(key.derive(purpose, length).map_err(|_| ApiMisuse::KeyTooLong(length))?)
     }
 
@@ -395,7 +416,7 @@ impl Wormhole {
     /// # }
     /// ```
     pub fn is_server_lost(&self) -> bool {
-        self.state.borrow().server_lost
+        self.status.borrow().server_lost
     }
 
     /// Closes the wormhole: messages are delivered to the server, which is then told that we
@@ -435,7 +456,7 @@ impl Wormhole {
 
     async fn close_in_mood(self, mood: Option<Mood>) -> Result<Closed, Error> {
         self.command(Command::Close(mood));
-        self.wait(|state| state.end.clone()).await?
+        self.wait(|status| status.end.clone()).await?
     }
 
     /// Marks the code as chosen, by whatever way.
@@ -451,13 +472,13 @@ impl Wormhole {
         let _ended = self.commands.send(command);
     }
 
-    async fn wait<T>(&self, look: impl Fn(&State) -> Option<T>) -> Result<T, Error> {
-        board::wait(&mut self.state.clone(), look).await
+    async fn wait<T>(&self, look: impl Fn(&Status) -> Option<T>) -> Result<T, Error> {
+        status::wait(&mut self.status.clone(), look).await
     }
 
     /// Why the wormhole ended.
     async fn end(&self) -> Error {
-        let end = self.wait(|state| state.end.clone()).await;
+        let end = self.wait(|status| status.end.clone()).await;
         end.and_then(|end| end).err().unwrap_or(Error::Closed)
     }
 }

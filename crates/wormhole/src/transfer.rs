@@ -40,7 +40,10 @@
 
 mod archive;
 mod bulk;
+pub(crate) mod carrier;
+mod data_phase;
 mod disk;
+mod driver;
 mod error;
 mod event;
 mod exact;
@@ -49,7 +52,6 @@ mod listening;
 mod progress;
 mod receive;
 mod send;
-mod session;
 mod settings;
 mod sink;
 mod source;
@@ -58,10 +60,11 @@ mod thread;
 mod tree;
 
 use tokio::sync::mpsc;
-pub use wormhole_magic::transfer::negotiation::PeerMisbehaved as NegotiationFault;
+pub use wormhole_magic::transfer::PeerMisbehaved as NegotiationFault;
 pub use wormhole_magic::transfer::zip::path::UnsafePath;
 pub use wormhole_magic::transfer::zip::{ZipError, ZipPath};
 pub use wormhole_magic::transfer::{Attributes, BadMessage, Offer, PeerName, UnsafeName};
+use wormhole_magic::transfer::{Receiver, Sender};
 
 pub use disk::MetadataLoss;
 pub use error::{Error, PeerMisbehaved, SystemError, Unsendable, UnsendableReason};
@@ -69,8 +72,8 @@ pub use event::{Event, Report};
 pub use settings::{CodeSource, Destination, OnExists, Outgoing, Settings};
 
 use crate::code::{self, Code};
-use session::Session;
-use source::Parcel;
+use driver::{TransferDriver, TransferSession};
+use source::SendItem;
 
 /// A transfer on its way.
 #[derive(Debug)]
@@ -114,13 +117,13 @@ pub(crate) enum Command {
 /// # Panics
 /// Outside a tokio runtime.
 pub fn send(what: Outgoing, settings: Settings) -> Result<Transfer, Error> {
-    let (parcel, skipped) = Parcel::check(what, settings.ignore_unsendable)?;
-    let offer = Some(parcel.offer());
-    let (mut session, commands, events) = start(&settings);
+    let (item, skipped) = SendItem::check(what, settings.ignore_unsendable)?;
+    let offer = Some(item.offer());
+    let (mut driver, commands, events) = start(Sender::new(settings.verify), &settings);
     // A task of its own can still tell the peer and the server when the transfer is dropped.
     tokio::spawn(async move {
-        let outcome = send::run(&mut session, parcel, &settings).await;
-        session.finish(outcome).await;
+        let outcome = send::run(&mut driver, item, &settings).await;
+        driver.finish(outcome).await;
     });
     Ok(Transfer { offer, skipped, commands, events })
 }
@@ -144,18 +147,21 @@ pub fn send(what: Outgoing, settings: Settings) -> Result<Transfer, Error> {
 /// # Panics
 /// Outside a tokio runtime.
 pub fn receive(code: CodeSource, settings: Settings) -> Transfer {
-    let (mut session, commands, events) = start(&settings);
+    let (mut driver, commands, events) = start(Receiver::new(), &settings);
     tokio::spawn(async move {
-        let outcome = receive::run(&mut session, code, &settings).await;
-        session.finish(outcome).await;
+        let outcome = receive::run(&mut driver, code, &settings).await;
+        driver.finish(outcome).await;
     });
     Transfer { offer: None, skipped: Vec::new(), commands, events }
 }
 
-fn start(settings: &Settings) -> (Session, Commands, Events) {
-    let (commands, commands_receiver) = mpsc::unbounded_channel();
-    let (events_sender, events) = mpsc::channel(EVENTS);
-    (Session::start(settings, commands_receiver, events_sender), commands, events)
+fn start<S: TransferSession>(
+    session: S,
+    settings: &Settings,
+) -> (TransferDriver<S>, Commands, Events) {
+    let (commands, command_queue) = mpsc::unbounded_channel();
+    let (event_sender, events) = mpsc::channel(EVENTS);
+    (TransferDriver::start(session, settings, command_queue, event_sender), commands, events)
 }
 
 impl Transfer {
@@ -215,7 +221,10 @@ impl Transfer {
     /// # Errors
     /// The transfer ended before.
     pub async fn code(&mut self) -> Result<Code, Error> {
-        self.find(|event| if let Event::Code(code) = event { Some(code) } else { None }).await
+        self.find(|event| {
+            if let Event::Wormhole(code::Event::Code(code)) = event { Some(code) } else { None }
+        })
+        .await
     }
 
     /// Waits for what is offered. It wants an answer: [`Transfer::accept`] or [`Transfer::reject`]. A
@@ -251,7 +260,7 @@ impl Transfer {
     }
 
     /// Waits for the end. What has to be answered before ([`Event::Offer`], [`Event::Text`], and
-    /// [`Event::Verifier`] with [`Settings::verify`]) has to be answered before this.
+    /// the verifier with [`Settings::verify`]) has to be answered before this.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -282,15 +291,16 @@ impl Transfer {
         Err(code::Error::Closed.into())
     }
 
-    /// Says whether the verifiers are the same, after [`Event::Verifier`].
+    /// Says whether the verifiers are the same, after the verifier.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
     /// # async fn example(mut transfer: Transfer) -> Result<(), Error> {
+    /// use wormhole::code;
     /// use wormhole::transfer::Event;
     ///
     /// while let Some(event) = transfer.next().await {
-    ///     if let Event::Verifier(verifier) = event? {
+    ///     if let Event::Wormhole(code::Event::Verifier(verifier)) = event? {
     ///         println!("does the other side see {verifier}?");
     ///         transfer.confirm_verifier(true);
     ///     }

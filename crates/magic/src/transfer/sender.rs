@@ -52,7 +52,7 @@ pub enum SenderEvent {
 /// |---|---|---|---|
 /// | `ExpectPeer` | abilities and, if wanted, the same verifier | `OfferWanted` | `ExpectOffer` |
 /// | `ExpectPeer` | another verifier | error message | Ended (`VerifierRejected`) |
-/// | `ExpectPeer`, `ExpectOffer` | a message | | same, message kept |
+/// | `ExpectPeer`, `ExpectOffer` | a message that is no error | | same, message kept |
 /// | `ExpectOffer` | our offer | transit, offer | `ExpectAnswer` |
 /// | `ExpectAnswer` | transit | | same |
 /// | `ExpectAnswer` | the answer that fits | `Accepted` | Ended (text), else same |
@@ -106,7 +106,12 @@ impl Kept {
         if self.weight > MAX_KEPT {
             return Err(PeerMisbehaved::TooManyMessages.into());
         }
-        self.messages.extend(decode(bytes)?);
+        for message in decode(bytes)? {
+            if let Message::Error(text) = message {
+                return Err(TransferError::PeerRefused(text));
+            }
+            self.messages.push(message);
+        }
         Ok(())
     }
 }

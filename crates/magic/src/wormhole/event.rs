@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::peer_version::PeerVersion;
 use crate::code::{Code, Nameplate, Password};
 use crate::key::{Key, Verifier};
-use crate::mailbox::{Mood, Welcome};
+use crate::mailbox::{MailboxUrl, Mood, Welcome};
 
 /// What an application may ask. Exactly one of the ways to a code may be gone, once:
 /// [`AllocateCode`](Self::AllocateCode), [`SetCode`](Self::SetCode), or
@@ -56,7 +56,9 @@ impl fmt::Debug for Command {
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The server's first words.
+    /// The server answered, at this one of its addresses.
+    Server(MailboxUrl),
+    /// What the server says to everybody who connects.
     Welcome(Welcome),
     /// The link to the server is lost and will be opened again. May come any number of times.
     ServerLost,
@@ -102,6 +104,7 @@ pub enum Event {
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Server(server) => f.debug_tuple("Server").field(server).finish(),
             Self::Welcome(welcome) => f.debug_tuple("Welcome").field(welcome).finish(),
             Self::ServerLost => f.write_str("ServerLost"),
             Self::ServerRetry { failures, pause } => f

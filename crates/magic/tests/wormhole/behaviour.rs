@@ -20,7 +20,9 @@ fn a_code_is_allocated_and_its_mailbox_entered() {
     assert_eq!(desk.said_in_short(), ["bind", "allocate"]);
     desk.hear(json!({"type": "allocated", "nameplate": "7"}));
     let events = desk.events();
-    let [_, Event::Code(code)] = &events[..] else { panic!("{events:?}") };
+    let [Event::Server(_), Event::Welcome(_), Event::Code(code)] = &events[..] else {
+        panic!("{events:?}")
+    };
     assert_eq!(code.nameplate().as_str(), "7");
     assert_eq!(desk.said_in_short(), ["claim"]);
     desk.hear(json!({"type": "claimed", "mailbox": "m"}));
@@ -83,7 +85,7 @@ fn a_nameplate_is_claimed_while_the_words_are_still_being_typed() {
     let listed = json!([{"id": "4"}, {"id": "x"}, {"id": "12"}]);
     desk.hear(json!({"type": "nameplates", "nameplates": listed}));
     let plate = |text| Nameplate::parse(text).unwrap();
-    assert_eq!(desk.events()[1..], [Event::Nameplates(vec![plate("4"), plate("12")])]);
+    assert_eq!(desk.events()[2..], [Event::Nameplates(vec![plate("4"), plate("12")])]);
     desk.command(Command::InputNameplate(plate("4")));
     assert_eq!(desk.said_in_short(), ["bind", "list", "claim"]);
     desk.hear(json!({"type": "claimed", "mailbox": "m"}));
@@ -149,7 +151,7 @@ fn closing_in_the_middle_of_an_allocation_leaves_nothing_at_the_server() {
     desk.hear(json!({"type": "released"}));
     desk.hear(json!({"type": "closed"}));
     assert!(
-        matches!(desk.events()[..], [Event::Welcome(_), Event::Closed(closed)] if closed.confirmed)
+        matches!(desk.events()[..], [Event::Server(_), Event::Welcome(_), Event::Closed(closed)] if closed.confirmed)
     );
 }
 

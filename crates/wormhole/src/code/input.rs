@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use wormhole_magic::code::completion;
 use wormhole_magic::wormhole::Command;
 
-use super::board::{self, State};
+use super::status::{self, Status};
 use super::{ApiMisuse, Error, Nameplate, Password, Wormhole};
 
 /// Takes a code in two halves, the nameplate first, and completes what is being typed.
@@ -32,7 +32,7 @@ use super::{ApiMisuse, Error, Nameplate, Password, Wormhole};
 #[derive(Debug)]
 pub struct CodeInput {
     commands: mpsc::UnboundedSender<Command>,
-    state: watch::Receiver<State>,
+    status: watch::Receiver<Status>,
     nameplate: Option<Nameplate>,
     finished: bool,
 }
@@ -40,9 +40,9 @@ pub struct CodeInput {
 impl CodeInput {
     pub(super) const fn new(
         commands: mpsc::UnboundedSender<Command>,
-        state: watch::Receiver<State>,
+        status: watch::Receiver<Status>,
     ) -> Self {
-        Self { commands, state, nameplate: None, finished: false }
+        Self { commands, status, nameplate: None, finished: false }
     }
 
     /// Asks the server which nameplates are in use. The answer is in [`nameplates`](Self::nameplates) and in
@@ -53,7 +53,7 @@ impl CodeInput {
 
     /// The nameplates in use when the server was last asked.
     pub fn nameplates(&self) -> Vec<Nameplate> {
-        self.state.borrow().nameplates.clone().unwrap_or_default()
+        self.status.borrow().nameplates.clone().unwrap_or_default()
     }
 
     /// Waits for the server's first answer to [`refresh_nameplates`](Self::refresh_nameplates).
@@ -61,13 +61,13 @@ impl CodeInput {
     /// # Errors
     /// The wormhole ended before.
     pub async fn first_nameplates(&self) -> Result<Vec<Nameplate>, Error> {
-        board::wait(&mut self.state.clone(), |state| state.nameplates.clone()).await
+        status::wait(&mut self.status.clone(), |status| status.nameplates.clone()).await
     }
 
     /// All ways to go on from what is typed of the nameplate, each with the hyphen behind it.
     pub fn complete_nameplate(&self, typed: &str) -> Vec<String> {
-        let state = self.state.borrow();
-        completion::complete_nameplate(typed, state.nameplates.as_deref().unwrap_or_default())
+        let status = self.status.borrow();
+        completion::complete_nameplate(typed, status.nameplates.as_deref().unwrap_or_default())
     }
 
     /// The nameplate is typed, and is claimed at once.
@@ -90,7 +90,7 @@ impl CodeInput {
 
     /// Whether the server has granted the nameplate.
     pub fn is_nameplate_claimed(&self) -> bool {
-        self.state.borrow().nameplate_claimed
+        self.status.borrow().nameplate_claimed
     }
 
     /// All ways to go on from what is typed after the nameplate's hyphen, for codes of the usual

@@ -12,35 +12,46 @@ use wormhole_magic::mailbox::message::MAX_FRAME;
 use wormhole_magic::mailbox::{MailboxUrl, Mood};
 use wormhole_magic::wormhole::{self as core, Closed, Command, Event};
 
-use super::board::{Board, State, Unread};
-use super::{Config, Delegate, Error, Wormhole};
+use super::events::{self, Events};
+use super::publisher::{Publisher, Subscriber, Unread};
+use super::status::Status;
+use super::{Config, Delegate, Error, Incoming, Wormhole};
 use crate::drive::Driver;
 use crate::net::{Dialing, Frames, Link, Route, WebSocket};
 
+/// Starts a wormhole whose messages are read one by one.
+pub(super) fn start(config: Config) -> Wormhole {
+    let (queue, messages) = mpsc::unbounded_channel();
+    let unread = Arc::new(Unread::default());
+    let subscriber = Subscriber::Messages { queue, unread: Arc::clone(&unread) };
+    let incoming = Incoming { messages: Mutex::new(messages), unread };
+    start_task(config, subscriber, Some(incoming))
+}
+
+/// Starts a wormhole that calls the methods of a delegate.
+pub(super) fn start_with_delegate(config: Config, delegate: Box<dyn Delegate>) -> Wormhole {
+    start_task(config, Subscriber::Delegate(delegate), None)
+}
+
+/// Starts a wormhole with one queue for everything that happens.
+pub(super) fn start_with_events(config: Config) -> (Wormhole, Events) {
+    let (sender, events) = events::queue();
+    (start_task(config, Subscriber::Events(sender), None), events)
+}
+
 /// Creates a wormhole and the task that runs it.
-pub(super) fn start(config: Config, delegate: Option<Box<dyn Delegate>>) -> Wormhole {
+fn start_task(config: Config, subscriber: Subscriber, incoming: Option<Incoming>) -> Wormhole {
     let (commands, command_queue) = mpsc::unbounded_channel();
     let (outgoing, outgoing_queue) = mpsc::channel(OUTGOING);
-    let (messages, incoming) = mpsc::unbounded_channel();
-    let (sender, state) = watch::channel(State::default());
-    let unread = Arc::new(Unread::default());
-    let delegated = delegate.is_some();
-    let board = Board { state: sender, messages, unread: Arc::clone(&unread), delegate };
-    tokio::spawn(run(config, board, command_queue, outgoing_queue));
-    Wormhole {
-        commands,
-        outgoing,
-        incoming: Mutex::new(incoming),
-        unread,
-        state,
-        code_chosen: AtomicBool::new(false),
-        delegated,
-    }
+    let (sender, status) = watch::channel(Status::default());
+    let publisher = Publisher { status: sender, subscriber };
+    tokio::spawn(run(config, publisher, command_queue, outgoing_queue));
+    Wormhole { commands, outgoing, incoming, status, code_chosen: AtomicBool::new(false) }
 }
 
 async fn run(
     config: Config,
-    mut board: Board,
+    mut publisher: Publisher,
     mut commands: mpsc::UnboundedReceiver<Command>,
     mut outgoing: mpsc::Receiver<Vec<u8>>,
 ) {
@@ -62,8 +73,7 @@ async fn run(
             event = driver.next() => match event {
                 Ok(Event::Closed(closed)) => break Ok(closed),
                 Ok(event) => {
-                    let (server, failure) = (driver.session().server(), driver.last_failure());
-                    if let Err(error) = board.publish(event, server, failure) {
+                    if let Err(error) = publisher.publish(event, driver.last_failure()) {
                         driver.command(Command::Close(Some(Mood::Errory)));
                         break Err(error);
                     }
@@ -72,7 +82,7 @@ async fn run(
             },
             Some(command) = commands.recv() => {
                 if matches!(command, Command::Close(_)) {
-                    // What was sent before comes before.
+                    // Messages that were sent before are sent first.
                     while let Ok(message) = outgoing.try_recv() {
                         driver.command(Command::Send(message));
                     }
@@ -84,17 +94,17 @@ async fn run(
             }
         }
     };
-    finish(driver, board, end).await;
+    finish(driver, publisher, end).await;
 }
 
-/// Lets the last words out, then tells how it ended.
+/// Sends what is left to be sent, then publishes how it ended.
 async fn finish<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing>(
     driver: Driver<S, D>,
-    board: Board,
+    publisher: Publisher,
     end: Result<Closed, Error>,
 ) {
     driver.finish().await;
-    board.end(end);
+    publisher.end(end);
 }
 
 fn dial(url: MailboxUrl, route: Route) -> Dialing {

@@ -1,178 +1,141 @@
 //! The data phase, on a thread that may block: read, hash, seal, send; and the same in reverse.
+//!
+//! What comes next and what is valid is decided in the core ([`DataSender`], [`DataReceiver`]).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use sha2::{Digest, Sha256};
-use wormhole_magic::transfer::{Ack, BadMessage, ReceiverRecord};
+use wormhole_magic::transfer::{DataError, DataReceiver, DataSender, SendStep};
 
+use super::carrier::Carrier;
 use super::hasher::Hasher;
 use super::progress::Progress;
 use super::sink::{Sink, Written};
 use super::source::Source;
-use super::{Error, PeerMisbehaved, Unsendable};
+use super::{Error, PeerMisbehaved, Unsendable, UnsendableReason};
 use crate::transit::PipeError;
-use crate::transit::blocking::{Batch, BlockingPipe};
 
-/// How the receiver knows that it has everything.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ending {
-    /// It counts.
-    Counted,
-    /// An empty file needs no record, but wormhole-william waits for one: it is sent if the
-    /// receiver says nothing. The others might have closed the connection by then.
-    EmptyFile,
-    /// An empty record follows.
-    EmptyRecord,
-}
-
-/// Sends everything `source` gives and waits for the receiver to have it. `sent` is called when
-/// the last byte is on its way. Returns what did not arrive as it is here.
-pub(super) fn send(
-    mut pipe: BlockingPipe,
+/// Sends everything that `source` gives and waits for the receiver to have it. `all_sent` is called
+/// when the last byte is on its way. Returns what did not arrive as it is here.
+pub(super) fn send<C: Carrier>(
+    mut carrier: C,
     mut source: Source,
+    mut data: DataSender,
     progress: &Progress,
-    ending: Ending,
-    sent: impl FnOnce(),
+    all_sent: impl FnOnce(),
 ) -> Result<Vec<Unsendable>, Error> {
-    let mut hash = Sha256::new();
-    let mut batch = Batch::new();
-    let mut more = true;
-    while more {
-        more = fill(&mut pipe, &mut source, &mut batch, &mut hash, progress)?;
-        if !batch.is_empty() {
-            progress.add(pipe.send(&mut batch).map_err(|error| broken(error, progress))?);
-            // Once everything was sent, what comes may be the confirmation: it is awaited below.
-            if Some(progress.done()) != progress.total() {
-                hear(&mut pipe, progress)?;
+    while data.step() == SendStep::SendData {
+        send_batch(&mut carrier, &mut source, &mut data, progress)?;
+    }
+    all_sent();
+    loop {
+        match data.step() {
+            SendStep::SendEnd => send_end(&mut carrier, &mut data, progress)?,
+            SendStep::SendEndUnlessReceived(patience) => {
+                if carrier.wait(patience).map_err(|error| broken(error, progress))? {
+                    receive_record(&mut carrier, &mut data, progress)?;
+                } else {
+                    send_end(&mut carrier, &mut data, progress)?;
+                }
             }
+            SendStep::Receive => receive_record(&mut carrier, &mut data, progress)?,
+            SendStep::SendData | SendStep::Done => break,
         }
     }
-    sent();
-    let lacks_end = match ending {
-        Ending::Counted => false,
-        Ending::EmptyRecord => true,
-        Ending::EmptyFile => !pipe.wait(PATIENCE).map_err(|error| broken(error, progress))?,
-    };
-    if lacks_end {
-        pipe.send_record(&[]).map_err(|error| broken(error, progress))?;
-    }
-    let ack = await_ack(&mut pipe, progress)?;
-    let ours: [u8; 32] = hash.finalize().into();
-    if ack.sha256.is_some_and(|theirs| theirs != ours) {
-        return Err(PeerMisbehaved::WrongHash.into());
-    }
-    pipe.close();
+    carrier.close();
     Ok(source.into_changed())
 }
 
-/// Takes in what the receiver has said meanwhile about how much it has, without waiting.
-fn hear(pipe: &mut BlockingPipe, progress: &Progress) -> Result<(), Error> {
-    if !progress.is_told_by_receiver() {
-        return Ok(());
-    }
-    while let Some(record) = pipe.try_receive().map_err(|error| broken(error, progress))? {
-        match ReceiverRecord::decode(record).map_err(PeerMisbehaved::BadAck)? {
-            ReceiverRecord::Received(bytes) => progress.set_received(bytes),
-            // Nobody has everything before everything was sent.
-            ReceiverRecord::Ack(_) => {
-                return Err(PeerMisbehaved::BadAck(BadMessage::Field("ack")).into());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Waits until the receiver has everything.
-fn await_ack(pipe: &mut BlockingPipe, progress: &Progress) -> Result<Ack, Error> {
-    loop {
-        let record = pipe.receive().map_err(|error| broken(error, progress))?;
-        match ReceiverRecord::decode(record).map_err(PeerMisbehaved::BadAck)? {
-            ReceiverRecord::Received(bytes) if progress.is_told_by_receiver() => {
-                progress.set_received(bytes);
-            }
-            ReceiverRecord::Received(_) => {
-                return Err(PeerMisbehaved::BadAck(BadMessage::Field("ack")).into());
-            }
-            ReceiverRecord::Ack(ack) => {
-                if progress.is_told_by_receiver() {
-                    progress.set_received(progress.done());
-                }
-                return Ok(ack);
-            }
-        }
-    }
-}
-
-/// Fills a batch of records. Returns whether there is more.
+/// Sends one batch of records, and takes the reports of the receiver that have arrived.
 ///
 /// A short read ends the batch, so that a slow source is not held up until much has come.
-fn fill(
-    pipe: &mut BlockingPipe,
+fn send_batch(
+    carrier: &mut impl Carrier,
     source: &mut Source,
-    batch: &mut Batch,
-    hash: &mut Sha256,
+    data: &mut DataSender,
     progress: &Progress,
-) -> Result<bool, Error> {
-    while let Some(room) = batch.room() {
+) -> Result<(), Error> {
+    let mut is_end = false;
+    while let Some(room) = carrier.room() {
         let wanted = room.len();
         let count = source.read(room)?;
-        if count == 0 {
-            return Ok(false);
+        is_end = count == 0;
+        if is_end {
+            break;
         }
-        hash.update(room.get(..count).unwrap_or_default());
-        pipe.seal(batch, count).map_err(|error| broken(error, progress))?;
+        let piece = room.get(..count).unwrap_or_default();
+        data.on_data(piece).map_err(|error| failed(error, source))?;
+        carrier.add(count).map_err(|error| broken(error, progress))?;
         if count < wanted {
             break;
         }
     }
-    Ok(true)
+    carrier.flush().map_err(|error| broken(error, progress))?;
+    progress.set_done(data.sent());
+    if is_end {
+        return data.on_source_end().map_err(|error| failed(error, source));
+    }
+    while data.takes_records_early()
+        && let Some(record) = carrier.try_receive().map_err(|error| broken(error, progress))?
+    {
+        data.on_record(record).map_err(peer_error)?;
+        progress.set_received(data.received());
+    }
+    Ok(())
 }
 
-/// Receives everything into `sink`, gives it its name, and tells the sender so. A sender that wants
-/// to know is told from time to time how much is here.
-pub(super) fn receive(
-    mut pipe: BlockingPipe,
-    mut sink: Sink,
+/// Marks the end of the data with an empty record.
+fn send_end(
+    carrier: &mut impl Carrier,
+    data: &mut DataSender,
     progress: &Progress,
-    tells_progress: bool,
+) -> Result<(), Error> {
+    carrier.send(&[]).map_err(|error| broken(error, progress))?;
+    data.on_end_sent();
+    Ok(())
+}
+
+/// Waits for a record of the receiver.
+fn receive_record(
+    carrier: &mut impl Carrier,
+    data: &mut DataSender,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let record = carrier.receive().map_err(|error| broken(error, progress))?;
+    data.on_record(record).map_err(peer_error)?;
+    progress.set_received(data.received());
+    Ok(())
+}
+
+/// Receives everything into `sink`, gives it its name, and tells the sender so.
+pub(super) fn receive<C: Carrier>(
+    mut carrier: C,
+    mut sink: Sink,
+    data: DataReceiver,
+    progress: &Progress,
 ) -> Result<Written, Error> {
-    let mut hash = Hasher::new();
-    let mut told = Instant::now();
-    while progress.total() != Some(progress.done()) {
-        let record = pipe.receive().map_err(|error| broken(error, progress))?;
-        if record.is_empty() && progress.total().is_none() {
-            break;
-        }
-        let sent = progress.done().saturating_add(u64::try_from(record.len()).unwrap_or(u64::MAX));
-        if let Some(offered) = progress.total()
-            && sent > offered
-        {
-            return Err(PeerMisbehaved::WrongSize { offered, sent }.into());
-        }
-        hash.update(record);
+    let mut data = data.with_hash(Hasher::new());
+    while !data.is_complete() {
+        let record = carrier.receive().map_err(|error| broken(error, progress))?;
+        data.on_record(record).map_err(peer_error)?;
         sink.write(record)?;
-        progress.add(record.len());
-        if tells_progress && told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
-            tell(&mut pipe, progress);
-        }
+        progress.set_done(data.received());
+        report(&mut carrier, &mut data);
     }
-    if tells_progress {
-        tell(&mut pipe, progress);
-    }
+    // An empty file has no record.
+    report(&mut carrier, &mut data);
     let written = sink.complete()?;
-    let ack = Ack { sha256: hash.finish() };
-    // It is here, whatever becomes of the confirmation.
-    let _told = pipe.send_record(&ack.encode());
-    pipe.close();
+    // Everything is here, whatever happens to the acknowledgement.
+    let _sent = carrier.send(&data.acknowledge());
+    carrier.close();
     Ok(written)
 }
 
-/// Tells the sender how much is here. A sender that is gone costs nothing that has come: if
-/// something is missing, the next attempt to receive it says so.
-fn tell(pipe: &mut BlockingPipe, progress: &Progress) {
-    let record = ReceiverRecord::Received(progress.done()).encode();
-    let _told = pipe.send_record(&record);
+/// Tells the sender how much is here, if that is due. A sender that is gone costs nothing that has
+/// come: if something is missing, the next attempt to receive it fails.
+fn report(carrier: &mut impl Carrier, data: &mut DataReceiver<Hasher>) {
+    if let Some(report) = data.report(Instant::now()) {
+        let _sent = carrier.send(&report);
+    }
 }
 
 fn broken(error: PipeError, progress: &Progress) -> Error {
@@ -184,8 +147,29 @@ fn broken(error: PipeError, progress: &Progress) -> Error {
     }
 }
 
-/// How often a sender is told how much is here.
-const TELL_EVERY: Duration = Duration::from_millis(500);
+/// The peer's mistake; mistakes of our own source are found in [`failed`].
+fn peer_error(error: DataError) -> Error {
+    match error {
+        DataError::BadAck(bad) => PeerMisbehaved::BadAck(bad).into(),
+        DataError::WrongHash => PeerMisbehaved::WrongHash.into(),
+        DataError::WrongSize { offered, sent } => {
+            PeerMisbehaved::WrongSize { offered, sent }.into()
+        }
+        DataError::SourceTooShort { .. } | DataError::SourceTooLong { .. } => Error::NothingToSend,
+    }
+}
 
-/// How long the receiver of an empty file is given to confirm it unasked.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// The source has another length than was offered.
+fn failed(error: DataError, source: &Source) -> Error {
+    let why = match error {
+        DataError::SourceTooLong { .. } => UnsendableReason::Grew,
+        DataError::SourceTooShort { .. } => UnsendableReason::Shrank,
+        DataError::BadAck(_) | DataError::WrongHash | DataError::WrongSize { .. } => {
+            return peer_error(error);
+        }
+    };
+    Unsendable { path: source.path(), why }.into()
+}
+
+#[cfg(test)]
+mod tests;

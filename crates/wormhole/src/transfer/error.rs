@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use wormhole_magic::transfer::zip::ZipError;
-use wormhole_magic::transfer::{BadMessage, NegotiationError, PeerName, UnsafeName, negotiation};
+use wormhole_magic::transfer::{self as core, BadMessage, PeerName, TransferError, UnsafeName};
 
 use crate::code;
 use crate::transit::{self, BadRecord};
@@ -137,13 +137,21 @@ impl Error {
     }
 }
 
-impl From<NegotiationError> for Error {
-    fn from(error: NegotiationError) -> Self {
+impl From<TransferError> for Error {
+    fn from(error: TransferError) -> Self {
         match error {
-            NegotiationError::PeerRefused(text) => Self::PeerRefused(text),
-            NegotiationError::PeerMisbehaved(wrong) => {
+            TransferError::PeerRefused(text) => Self::PeerRefused(text),
+            TransferError::PeerMisbehaved(core::PeerMisbehaved::TooManyMessages) => {
+                Self::PeerMisbehaved(PeerMisbehaved::TooManyMessages)
+            }
+            TransferError::PeerMisbehaved(wrong) => {
                 Self::PeerMisbehaved(PeerMisbehaved::Negotiation(wrong))
             }
+            TransferError::Rejected => Self::Rejected,
+            TransferError::VerifierRejected => Self::VerifierRejected,
+            // The thread that moves the data, and the attempt to connect, know more about these.
+            TransferError::CarrierLost | TransferError::NoCarrier => Self::PeerGone,
+            TransferError::MailboxClosed => Self::Code(code::Error::Closed),
         }
     }
 }
@@ -163,7 +171,7 @@ pub enum PeerMisbehaved {
     BadZip(ZipError),
     /// A message makes no sense or came out of turn.
     #[error(transparent)]
-    Negotiation(negotiation::PeerMisbehaved),
+    Negotiation(core::PeerMisbehaved),
     /// It sends messages faster than anybody can look at them.
     #[error("it sent too many messages")]
     TooManyMessages,

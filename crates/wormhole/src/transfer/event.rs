@@ -1,4 +1,4 @@
-//! What an application is told while a transfer goes on.
+//! What a transfer reports to the application.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use wormhole_magic::transfer::zip::ZipPath;
 #[cfg(doc)]
 use super::UnsendableReason;
 use super::{MetadataLoss, Unsendable};
-use crate::code::{Code, CodeInput, MailboxUrl, Verifier, Welcome};
+use crate::code::{self, CodeInput};
 use crate::net::LinkFailure;
 use crate::transit::Path;
 
@@ -18,44 +18,32 @@ use crate::transit::Path;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// The mailbox server answered, at this one of its addresses.
-    Server(MailboxUrl),
-    /// What the mailbox server says to everybody who connects.
-    Welcome(Box<Welcome>),
-    /// A person types the code into this ([`CodeSource::Input`](super::CodeSource::Input)).
-    CodeWanted(CodeInput),
-    /// The code is known. Unless it came from there, tell it to the other side.
-    Code(Code),
-    /// The link to the mailbox server is lost and will be opened again by itself.
-    ServerLost,
-    /// The link to the mailbox server is still lost.
+    /// An event of the wormhole below, as the core reports it: server, code, key, verifier, version. Its
+    /// messages are the transfer's own and are not passed on.
+    ///
+    /// With [`Settings::verify`](super::Settings::verify) a sender waits after
+    /// [`code::Event::Verifier`] for
+    /// [`Transfer::confirm_verifier`](super::Transfer::confirm_verifier).
+    Wormhole(code::Event),
+    /// The link to the mailbox server is still lost: the core's event of this name, with the reason.
     ServerRetry {
         /// Why the last link was lost, or could not be opened.
         why: LinkFailure,
-        /// Links in a row that were of no use, at least 1.
+        /// Links in a row that failed, at least 1.
         failures: u32,
         /// Time until the next attempt.
         pause: Duration,
     },
-    /// The link to the mailbox server is back, nothing was lost.
-    ServerFound,
-    /// The chosen port ([`Settings::listen_port`](super::Settings::listen_port)) cannot be had, so that
-    /// the other side cannot connect to us. The transfer goes on: other ways are left.
+    /// A person types the code into this ([`CodeSource::Input`](super::CodeSource::Input)).
+    CodeWanted(CodeInput),
+    /// The chosen port ([`Settings::listen_port`](super::Settings::listen_port)) is taken, so that
+    /// the other side cannot connect to us. The transfer goes on: there are other ways.
     PortTaken {
         /// The port.
         port: u16,
         /// What the system says.
         kind: io::ErrorKind,
     },
-    /// Both sides have met; nobody else can use the code any more.
-    CodeConsumed,
-    /// A key is there, but the other side has not shown yet that it has the same.
-    KeyEstablished,
-    /// Both sides have the same key: comparing this by voice rules out a man in the middle.
-    ///
-    /// With [`Settings::verify`](super::Settings::verify) a sender waits for
-    /// [`Transfer::confirm_verifier`](super::Transfer::confirm_verifier) now.
-    Verifier(Verifier),
     /// The receiver is offered something other than a text: answer with
     /// [`Transfer::accept`](super::Transfer::accept) or
     /// [`Transfer::reject`](super::Transfer::reject).
@@ -81,6 +69,21 @@ pub enum Event {
     AwaitingConfirmation,
     /// All is well, and this is the last event.
     Done(Report),
+}
+
+impl Event {
+    /// The event for the application, if this event of the wormhole is for it.
+    pub(super) fn of_wormhole(event: code::Event) -> Option<Self> {
+        let is_internal = matches!(
+            event,
+            code::Event::Closed(_)
+                | code::Event::Dilation { .. }
+                | code::Event::Message(_)
+                | code::Event::NameplateClaimed
+                | code::Event::Nameplates(_)
+        );
+        (!is_internal).then_some(Self::Wormhole(event))
+    }
 }
 
 /// How a transfer went.

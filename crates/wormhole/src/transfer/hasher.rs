@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle, available_parallelism};
 
 use sha2::{Digest, Sha256};
+use wormhole_magic::transfer::ContentHash;
 
 /// Hashes bytes in order.
 pub(super) enum Hasher {
@@ -26,12 +27,13 @@ impl Hasher {
     pub(super) fn new() -> Self {
         Self::Here { state: Sha256::new(), seen: 0 }
     }
+}
 
-    /// Takes the next bytes.
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+impl ContentHash for Hasher {
+    fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Here { state, seen } => {
-                state.update(bytes);
+                Digest::update(state, bytes);
                 let before = std::mem::replace(seen, seen.saturating_add(bytes.len()));
                 if before < ENOUGH && *seen >= ENOUGH {
                     let beside = Beside::start(state.clone());
@@ -44,8 +46,7 @@ impl Hasher {
         }
     }
 
-    /// The hash; `None` if its thread has failed.
-    pub(super) fn finish(self) -> Option<[u8; 32]> {
+    fn finish(self) -> Option<[u8; 32]> {
         let state = match self {
             Self::Here { state, .. } => state,
             Self::Beside(beside) => beside.finish()?,
@@ -62,7 +63,7 @@ impl Beside {
         let (emptied, empty) = channel();
         let hashing = move || {
             for mut chunk in filled {
-                state.update(&chunk);
+                Digest::update(&mut state, &chunk);
                 chunk.clear();
                 // At the end nobody takes it back.
                 let _last = emptied.send(chunk);

@@ -1,43 +1,46 @@
-//! How much of a transfer is done, where the thread that carries it and everybody else can see it.
+//! How much of a transfer is done, shared between the thread that moves the data and the driver.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use wormhole_magic::transfer::{DataReceiver, DataSender};
+
 use super::Event;
 
-/// What a thread that carries data has done so far.
+/// What a thread that moves data has done so far.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     /// Bytes taken from a source, or put into a sink.
     done: Arc<AtomicU64>,
-    /// Bytes that the receiver says it has taken; [`NOBODY_TELLS`] if it says nothing.
+    /// Bytes that the receiver reports to have; [`NOT_REPORTED`] if its program does not report.
     received: Arc<AtomicU64>,
     total: Option<u64>,
 }
 
 impl Progress {
-    /// Of `total` bytes, or of an unknown number.
-    pub(super) fn new(total: Option<u64>) -> Self {
-        Self { done: Arc::default(), received: Arc::new(AtomicU64::new(NOBODY_TELLS)), total }
+    /// Of a sender.
+    pub(super) fn of_sender(data: &DataSender) -> Self {
+        let progress = Self::new(data.offered());
+        progress.set_received(data.received());
+        progress
     }
 
-    /// Of as many bytes, sent to a receiver that tells how much it has taken.
-    pub(super) fn told_by_receiver(total: Option<u64>) -> Self {
-        Self { done: Arc::default(), received: Arc::default(), total }
+    /// Of a receiver.
+    pub(super) fn of_receiver(data: &DataReceiver) -> Self {
+        Self::new(data.offered())
     }
 
-    /// Whether the receiver tells how much it has taken.
-    pub(super) fn is_told_by_receiver(&self) -> bool {
-        self.received.load(Ordering::Relaxed) != NOBODY_TELLS
+    fn new(total: Option<u64>) -> Self {
+        Self { done: Arc::default(), received: Arc::new(AtomicU64::new(NOT_REPORTED)), total }
     }
 
-    pub(super) fn add(&self, bytes: usize) {
-        self.done.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    pub(super) fn set_done(&self, bytes: u64) {
+        self.done.store(bytes, Ordering::Relaxed);
     }
 
-    /// The receiver says that it has taken so many bytes. It cannot have more than were sent.
-    pub(super) fn set_received(&self, bytes: u64) {
-        self.received.store(bytes.min(self.done()), Ordering::Relaxed);
+    /// The receiver reports that it has so many bytes; `None` if it does not report.
+    pub(super) fn set_received(&self, bytes: Option<u64>) {
+        self.received.store(bytes.unwrap_or(NOT_REPORTED), Ordering::Relaxed);
     }
 
     pub(super) fn done(&self) -> u64 {
@@ -61,14 +64,14 @@ impl Progress {
 
     fn arrived(&self, outstanding: u64) -> u64 {
         match self.received.load(Ordering::Relaxed) {
-            NOBODY_TELLS => self.done().saturating_sub(outstanding),
+            NOT_REPORTED => self.done().saturating_sub(outstanding),
             received => received,
         }
     }
 }
 
 /// Not a number of bytes.
-const NOBODY_TELLS: u64 = u64::MAX;
+const NOT_REPORTED: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -83,20 +86,20 @@ mod tests {
     #[test]
     fn what_the_system_has_not_delivered_is_not_done() {
         let progress = Progress::new(Some(100));
-        progress.add(60);
+        progress.set_done(60);
         assert_eq!((shown(&progress, 50), progress.has_arrived(50)), (10, false));
         assert_eq!((shown(&progress, 90), progress.has_arrived(0)), (0, true));
     }
 
     #[test]
-    fn what_the_receiver_says_counts_but_it_cannot_have_more_than_was_sent() {
-        let progress = Progress::told_by_receiver(Some(100));
-        progress.add(60);
+    fn what_the_receiver_reports_counts_more_than_what_the_system_knows() {
+        let progress = Progress::new(Some(100));
+        progress.set_received(Some(0));
+        progress.set_done(60);
         assert_eq!((shown(&progress, 0), progress.has_arrived(0)), (0, false));
-        progress.set_received(40);
+        progress.set_received(Some(40));
         assert_eq!(shown(&progress, 0), 40);
-        progress.set_received(u64::MAX);
-        assert_eq!((shown(&progress, 0), progress.has_arrived(0)), (60, true));
-        assert!(progress.is_told_by_receiver());
+        progress.set_received(Some(60));
+        assert_eq!((shown(&progress, 30), progress.has_arrived(30)), (60, true));
     }
 }

@@ -2,163 +2,134 @@
 
 use std::time::Instant;
 
-use wormhole_magic::transfer::{
-    Message, Offer, PROGRESS_ABILITY, ReceiveEvent, ReceiveNegotiation,
-};
+use wormhole_magic::transfer::{DataReceiver, Offer, Receiver, ReceiverCommand, ReceiverEvent};
 use wormhole_magic::transit::{Role, TransitInfo};
 
+use super::carrier::{self, Carrier};
+use super::driver::{Step, TransferDriver};
 use super::progress::Progress;
-use super::session::{Happening, Session, can};
 use super::sink::{Sink, Written};
 use super::{
     CodeSource, Command, Destination, Error, Event, Report, Settings, bulk, listening, thread,
 };
-use crate::transit::{Pipe, Transit};
+use crate::transit::{Path, Transit};
 
 /// Receives whatever is offered.
 pub(super) async fn run(
-    session: &mut Session,
+    driver: &mut TransferDriver<Receiver>,
     code: CodeSource,
     settings: &Settings,
 ) -> Result<Report, Error> {
-    let reserved = listening::reserve(session, settings).await?;
-    session.choose_code(code, settings).await?;
-    let mut receiver = Receiver {
-        session,
-        settings,
-        negotiation: ReceiveNegotiation::new(),
-        reserved,
-        transit: None,
-        peer: None,
-        tells_progress: false,
-    };
-    let offer = receiver.offer().await?;
+    let transit = listening::reserve(driver, settings).await?;
+    driver.choose_code(code, settings).await?;
+    let mut reception = Reception { driver, settings, transit };
+    let offer = reception.wait_for_offer().await?;
     if let Offer::Text(text) = offer {
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        receiver.session.tell(Event::Text(text)).await?;
+        reception.driver.emit(Event::Text(text)).await?;
         // Only the application knows when the text is where it is wanted.
-        receiver.decision(true).await?;
-        receiver.answer().await?;
+        reception.wait_for_decision(true).await?;
+        reception.driver.command(ReceiverCommand::Accept);
         return Ok(Report::new(bytes, Instant::now(), None));
     }
-    receiver.session.tell(Event::Offer(offer.clone())).await?;
-    let destination = receiver.decision(false).await?.ok_or(Error::Rejected)?;
+    reception.driver.emit(Event::Offer(offer.clone())).await?;
+    let destination = reception.wait_for_decision(false).await?.ok_or(Error::Rejected)?;
     let sink = Sink::open(destination, &offer, settings.max_entries)?;
-    receiver.answer().await?;
-    let pipe = receiver.connect().await?;
-    receiver.session.tell(Event::Connected(pipe.path().clone())).await?;
-    let tells_progress = receiver.tells_progress;
-    carry(receiver.session, sink, pipe, offer.carried(), tells_progress).await
+    reception.driver.command(ReceiverCommand::Accept);
+    let sender = reception.wait_for_address().await?;
+    let transit = reception.open_transit().await?;
+    let driver = reception.driver;
+    let (carrier, path) = carrier::connect(driver, transit, Role::Receiver, &sender).await?;
+    let data = wait_for_data(driver).await?;
+    receive_data(driver, sink, data, carrier, path).await
 }
 
-async fn carry(
-    session: &mut Session,
+/// The connection is open: waits until the session hands out the data phase.
+async fn wait_for_data(driver: &mut TransferDriver<Receiver>) -> Result<DataReceiver, Error> {
+    loop {
+        if let Step::Event(ReceiverEvent::ReceiveData(data)) = driver.next().await? {
+            return Ok(data);
+        }
+    }
+}
+
+async fn receive_data(
+    driver: &mut TransferDriver<Receiver>,
     sink: Sink,
-    pipe: Pipe,
-    total: Option<u64>,
-    tells_progress: bool,
+    data: DataReceiver,
+    carrier: impl Carrier,
+    path: Path,
 ) -> Result<Report, Error> {
     let start = Instant::now();
-    let path = pipe.path().clone();
-    let pipe = pipe.into_blocking().map_err(Error::pipe)?;
-    let cutter = pipe.cutter().map_err(Error::pipe)?;
-    let progress = Progress::new(total);
-    let carrying = thread::start({
+    let monitor = carrier.monitor().map_err(Error::pipe)?;
+    let progress = Progress::of_receiver(&data);
+    let receiving = thread::start({
         let progress = progress.clone();
-        move || bulk::receive(pipe, sink, &progress, tells_progress)
+        move || bulk::receive(carrier, sink, data, &progress)
     });
     let Written { path: written, omitted, omitted_more, lost } =
-        session.carry(carrying, &cutter, &progress, None).await?;
+        driver.run_data(receiving, &monitor, &progress, None).await?;
     let report = Report::new(progress.done(), start, Some(path));
     Ok(Report { written, omitted, omitted_more, lost, ..report })
 }
 
-struct Receiver<'a> {
-    session: &'a mut Session,
+/// A receiver before there is a connection.
+struct Reception<'a> {
+    driver: &'a mut TransferDriver<Receiver>,
     settings: &'a Settings,
-    negotiation: ReceiveNegotiation,
-    /// Where we listen, if a port was chosen.
-    reserved: Option<Transit>,
-    /// Where we listen, once the sender has said that it needs that.
+    /// Where we listen: from the start if a port was chosen, else once the sender needs it.
     transit: Option<Transit>,
-    peer: Option<TransitInfo>,
-    /// Whether the sender wants to be told how much we have.
-    tells_progress: bool,
 }
 
-impl Receiver<'_> {
-    /// Waits for the offer.
-    async fn offer(&mut self) -> Result<Offer, Error> {
+impl Reception<'_> {
+    async fn wait_for_offer(&mut self) -> Result<Offer, Error> {
         loop {
-            match self.session.next().await? {
-                Happening::Message(message) => {
-                    if let Some(offer) = self.on_message(message).await? {
-                        return Ok(offer);
-                    }
-                }
-                Happening::Versions(versions) => {
-                    self.tells_progress = can(&versions, PROGRESS_ABILITY);
-                }
-                Happening::Command(_) => {}
+            let step = self.next().await?;
+            if let Step::Event(ReceiverEvent::Offer(offer)) = step {
+                return Ok(offer);
             }
         }
     }
 
     /// Waits for the user's decision: where to put it; a text was put somewhere already.
-    async fn decision(&mut self, is_text: bool) -> Result<Option<Destination>, Error> {
+    async fn wait_for_decision(&mut self, is_text: bool) -> Result<Option<Destination>, Error> {
         loop {
-            match self.session.next().await? {
-                Happening::Command(Command::Accept(destination)) => return Ok(Some(destination)),
-                Happening::Command(Command::ConfirmText) if is_text => return Ok(None),
-                Happening::Command(Command::Reject(reason)) => {
-                    self.session.send(&ReceiveNegotiation::reject(&reason)).await?;
-                    return Err(Error::Rejected);
+            match self.next().await? {
+                Step::Command(Command::Accept(destination)) => return Ok(Some(destination)),
+                Step::Command(Command::ConfirmText) if is_text => return Ok(None),
+                Step::Command(Command::Reject(reason)) => {
+                    self.driver.command(ReceiverCommand::Reject(reason));
                 }
-                Happening::Message(message) => {
-                    self.on_message(message).await?;
-                }
-                Happening::Command(_) | Happening::Versions(_) => {}
+                Step::Command(_) | Step::Connect(_) | Step::Event(_) => {}
             }
         }
     }
 
-    async fn on_message(&mut self, message: Message) -> Result<Option<Offer>, Error> {
-        match self.negotiation.handle(message)? {
-            Some(ReceiveEvent::Offer(offer)) => Ok(Some(offer)),
-            Some(ReceiveEvent::Transit(info)) => {
-                let transit = match self.reserved.take() {
-                    Some(transit) => transit,
-                    None => listening::open(self.session, self.settings).await?,
-                };
-                self.session.send(&Message::Transit(transit.info())).await?;
-                self.transit = Some(transit);
-                self.peer = Some(info);
-                Ok(None)
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// Says yes.
-    async fn answer(&self) -> Result<(), Error> {
-        match self.negotiation.accept() {
-            Some(message) => self.session.send(&message).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Connects, once the sender has said how it can be reached.
-    async fn connect(&mut self) -> Result<Pipe, Error> {
+    /// Waits until the sender has said how it can be reached.
+    async fn wait_for_address(&mut self) -> Result<TransitInfo, Error> {
         loop {
-            if let (Some(transit), Some(peer)) = (self.transit.take(), &self.peer) {
-                let key = self.session.transit_key()?;
-                let connecting = transit.connect(Role::Receiver, &key, peer);
-                let connecting = async { connecting.await.map_err(Error::NoConnection) };
-                return self.session.unless_given_up(connecting).await;
+            if let Step::Connect(sender) = self.next().await? {
+                return Ok(sender);
             }
-            if let Happening::Message(message) = self.session.next().await? {
-                self.on_message(message).await?;
-            }
+        }
+    }
+
+    /// Waits for the next step, and tells the sender how we can be reached as soon as it asks.
+    async fn next(&mut self) -> Result<Step<ReceiverEvent>, Error> {
+        let step = self.driver.next().await?;
+        if matches!(step, Step::Event(ReceiverEvent::TransitWanted)) {
+            let transit = self.open_transit().await?;
+            self.driver.command(ReceiverCommand::Transit(transit.info()));
+            self.transit = Some(transit);
+        }
+        Ok(step)
+    }
+
+    /// Listens, if we do not yet.
+    async fn open_transit(&mut self) -> Result<Transit, Error> {
+        match self.transit.take() {
+            Some(transit) => Ok(transit),
+            None => listening::open(self.driver, self.settings).await,
         }
     }
 }

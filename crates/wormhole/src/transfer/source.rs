@@ -12,7 +12,7 @@ use super::tree::{self, Tree};
 use super::{Error, Outgoing, Unsendable, UnsendableReason};
 
 /// What is going to be sent, checked as far as that is possible in advance.
-pub(super) enum Parcel {
+pub(super) enum SendItem {
     File(OpenFile),
     Stream { name: String, reader: Box<dyn Read + Send> },
     Text(String),
@@ -32,7 +32,7 @@ pub(super) struct OpenFile {
     pub(super) attributes: Option<Attributes>,
 }
 
-impl Parcel {
+impl SendItem {
     /// Looks at everything that is to be sent. What cannot be sent is left out and returned if
     /// `lenient`, as long as it was not named itself.
     pub(super) fn check(what: Outgoing, lenient: bool) -> Result<(Self, Vec<Unsendable>), Error> {
@@ -151,6 +151,15 @@ impl Source {
                 }
             },
             Self::Tree(tree) => tree.read(buffer),
+        }
+    }
+
+    /// What to call it when something is wrong with it.
+    pub(super) fn path(&self) -> PathBuf {
+        match self {
+            Self::File { name, path, .. } => path.clone().unwrap_or_else(|| name.into()),
+            Self::Stream { name, .. } => name.into(),
+            Self::Tree(_) => PathBuf::new(),
         }
     }
 

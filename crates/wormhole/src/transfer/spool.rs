@@ -5,14 +5,14 @@ use std::io::{self, Read, Seek, Write};
 
 use rand_core::{OsRng, RngCore};
 
-use super::source::{OpenFile, Parcel, system};
+use super::source::{OpenFile, SendItem, system};
 use super::{Error, Unsendable, thread};
 
-/// Reads everything into a temporary file, which becomes the parcel.
-pub(super) async fn fill(name: String, reader: Box<dyn Read + Send>) -> Result<Parcel, Error> {
+/// Reads everything into a temporary file, which becomes the item to send.
+pub(super) async fn fill(name: String, reader: Box<dyn Read + Send>) -> Result<SendItem, Error> {
     let spooling = thread::start(move || {
         let (file, size) = copy(reader, &name)?;
-        Ok(Parcel::File(OpenFile { name, path: None, file, size, attributes: None }))
+        Ok(SendItem::File(OpenFile { name, path: None, file, size, attributes: None }))
     });
     spooling.await.unwrap_or(Err(Error::NoThread))
 }

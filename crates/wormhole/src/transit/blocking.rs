@@ -1,4 +1,4 @@
-//! The chosen connection on a thread that may block: the fast path for bulk data.
+//! The chosen connection on a thread that may block: the carrier of bulk data.
 //!
 //! Records are filled, sealed and written, or read and opened, in one buffer each way: a byte of a
 //! file is copied by the kernel alone, and nothing is allocated per record.
@@ -18,12 +18,14 @@ use wormhole_magic::transit::{Opener, Sealer};
 
 use super::pipe::PipeError;
 use crate::net::{Link, LinkFailure, Outbox, TcpInfo};
+use crate::transfer::carrier::{Carrier, CarrierMonitor};
 
 /// A pipe of records for a thread of its own.
 pub(crate) struct BlockingPipe {
     stream: Stream,
     sealer: Sealer,
     opener: Opener,
+    batch: Batch,
     inbox: Inbox,
     /// Bytes written to the stream so far.
     written: Arc<AtomicU64>,
@@ -49,58 +51,59 @@ impl BlockingPipe {
                 received: Vec::new(),
                 patience: None,
                 runtime: Handle::current(),
-                cut: Arc::new(Notify::new()),
+                aborted: Arc::new(Notify::new()),
             }),
         };
-        Ok(Self { stream, sealer, opener, inbox: Inbox::new(received), written: Arc::default() })
+        let (batch, inbox) = (Batch::new(), Inbox::new(received));
+        Ok(Self { stream, sealer, opener, batch, inbox, written: Arc::default() })
     }
+}
 
-    /// What watches and cuts the pipe from another thread. Must be called before anything is sent.
-    pub(crate) fn cutter(&self) -> io::Result<Cutter> {
+impl Carrier for BlockingPipe {
+    type Monitor = PipeMonitor;
+
+    fn monitor(&self) -> io::Result<PipeMonitor> {
         match &self.stream {
             Stream::Tcp(stream) => {
                 let acknowledged = TcpInfo::of(stream).map_or(0, |info| info.acknowledged);
                 let (stream, written) = (stream.try_clone()?, Arc::clone(&self.written));
-                Ok(Cutter::Tcp { stream, written, acknowledged })
+                Ok(PipeMonitor::Tcp { stream, written, acknowledged })
             }
             Stream::Async(stream) => {
-                let (cut, socket) = (Arc::clone(&stream.cut), stream.link.inner_socket());
-                Ok(Cutter::Async { cut, socket })
+                let (aborted, socket) = (Arc::clone(&stream.aborted), stream.link.inner_socket());
+                Ok(PipeMonitor::Async { aborted, socket })
             }
         }
     }
 
-    fn write_all(&mut self, bytes: &[u8]) -> Result<(), PipeError> {
-        // Counted before it is written, so that it is never less than what is acknowledged.
-        self.written.fetch_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.stream.write_all(bytes).map_err(failure)
+    fn room(&mut self) -> Option<&mut [u8]> {
+        self.batch.room()
     }
 
-    /// Writes the records of `batch` all at once. Returns how many bytes they carried.
-    pub(crate) fn send(&mut self, batch: &mut Batch) -> Result<usize, PipeError> {
-        self.write_all(batch.sealed())?;
-        batch.used = 0;
-        Ok(std::mem::take(&mut batch.carried))
-    }
-
-    /// Seals one more record, of the first `length` bytes of the batch's room.
-    pub(crate) fn seal(&mut self, batch: &mut Batch, length: usize) -> Result<(), PipeError> {
-        let end = batch.used + HEADER + length;
-        let record = batch.buffer.get_mut(batch.used..end).ok_or(PipeError::TooLong(length))?;
+    fn add(&mut self, length: usize) -> Result<(), PipeError> {
+        let end = self.batch.used + HEADER + length;
+        let record =
+            self.batch.buffer.get_mut(self.batch.used..end).ok_or(PipeError::TooLong(length))?;
         self.sealer.seal(record)?;
-        batch.used = end;
-        batch.carried += length;
+        self.batch.used = end;
         Ok(())
     }
 
-    /// Sends one record.
-    pub(crate) fn send_record(&mut self, plaintext: &[u8]) -> Result<(), PipeError> {
-        let record = self.sealer.seal_to_vec(plaintext)?;
-        self.write_all(&record)
+    fn flush(&mut self) -> Result<(), PipeError> {
+        let sealed = self.batch.buffer.get(..self.batch.used).unwrap_or_default();
+        self.batch.used = 0;
+        if sealed.is_empty() {
+            return Ok(());
+        }
+        write_all(&mut self.stream, &self.written, sealed)
     }
 
-    /// Waits for the next record and opens it where it stands.
-    pub(crate) fn receive(&mut self) -> Result<&[u8], PipeError> {
+    fn send(&mut self, record: &[u8]) -> Result<(), PipeError> {
+        let record = self.sealer.seal_to_vec(record)?;
+        write_all(&mut self.stream, &self.written, &record)
+    }
+
+    fn receive(&mut self) -> Result<&[u8], PipeError> {
         let range = loop {
             if let Some(range) = self.inbox.next_record()? {
                 break range;
@@ -113,8 +116,7 @@ impl BlockingPipe {
         Ok(self.opener.open(record)?)
     }
 
-    /// Opens the next record if it has come already; never waits.
-    pub(crate) fn try_receive(&mut self) -> Result<Option<&[u8]>, PipeError> {
+    fn try_receive(&mut self) -> Result<Option<&[u8]>, PipeError> {
         let mut range = self.inbox.next_record()?;
         if range.is_none() && self.stream.has_input(&mut self.inbox).map_err(failure)? {
             range = self.inbox.next_record()?;
@@ -124,8 +126,7 @@ impl BlockingPipe {
         Ok(Some(self.opener.open(record)?))
     }
 
-    /// Waits until something comes, but not longer than this. Returns whether it did.
-    pub(crate) fn wait(&mut self, patience: Duration) -> Result<bool, PipeError> {
+    fn wait(&mut self, patience: Duration) -> Result<bool, PipeError> {
         self.stream.set_patience(Some(patience)).map_err(failure)?;
         let outcome = self.inbox.fill(&mut self.stream);
         self.stream.set_patience(None).map_err(failure)?;
@@ -136,8 +137,7 @@ impl BlockingPipe {
         }
     }
 
-    /// Says that nothing more comes.
-    pub(crate) fn close(self) {
+    fn close(self) {
         match self.stream {
             // Whatever fails here, the connection is gone afterwards.
             Stream::Tcp(stream) => drop(stream.shutdown(Shutdown::Write)),
@@ -146,9 +146,9 @@ impl BlockingPipe {
                 runtime.block_on(async {
                     tokio::select! {
                         () = poll_fn(|cx| stream.link.poll_close(cx)) => {}
-                        () = stream.cut.notified() => {}
-                        // Everything has been said: a relay that does not part is left.
-                        () = sleep(CLOSE) => {}
+                        () = stream.aborted.notified() => {}
+                        // Everything was sent: a relay that does not close the link is left.
+                        () = sleep(CLOSE_TIMEOUT) => {}
                     }
                 });
             }
@@ -156,14 +156,20 @@ impl BlockingPipe {
     }
 }
 
-/// Watches a pipe from another thread, and can cut it: whoever reads or writes it gets an error at
-/// once, on both sides.
+/// Writes sealed records. They are counted before they are written, so that the count is never less than
+/// what was acknowledged.
+fn write_all(stream: &mut Stream, written: &AtomicU64, bytes: &[u8]) -> Result<(), PipeError> {
+    written.fetch_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    stream.write_all(bytes).map_err(failure)
+}
+
+/// Watches a pipe from another thread.
 #[derive(Debug)]
-pub(crate) enum Cutter {
+pub(crate) enum PipeMonitor {
     /// A link that only the runtime can drive.
     Async {
         /// Ends whatever waits for the link.
-        cut: Arc<Notify>,
+        aborted: Arc<Notify>,
         /// The socket below it, unless that leads to a SOCKS proxy.
         socket: Weak<TcpStream>,
     },
@@ -178,10 +184,9 @@ pub(crate) enum Cutter {
     },
 }
 
-impl Cutter {
-    /// Bytes written that the other end of the connection (the peer, or a relay) has yet to
-    /// acknowledge; `None` where the system does not tell.
-    pub(crate) fn outstanding(&self) -> Option<u64> {
+impl CarrierMonitor for PipeMonitor {
+    /// The other end of the connection is the peer, or a relay.
+    fn outstanding(&self) -> Option<u64> {
         let Self::Tcp { stream, written, acknowledged } = self else { return None };
         // In this order: what is written after the question cannot be acknowledged in it.
         let info = TcpInfo::of(stream)?;
@@ -189,18 +194,17 @@ impl Cutter {
         Some(written.saturating_sub(info.acknowledged.saturating_sub(*acknowledged)))
     }
 
-    /// Time since the other end was last heard of, if something waits for its answer. A SOCKS proxy
-    /// answers for the other end, so that a dead link behind it is not noticed here.
-    pub(crate) fn unanswered(&self) -> Option<Duration> {
+    /// A SOCKS proxy answers for the other end, so that a dead link behind it is not noticed here.
+    fn unanswered(&self) -> Option<Duration> {
         match self {
             Self::Tcp { stream, .. } => TcpInfo::of(stream)?.unanswered,
             Self::Async { socket, .. } => TcpInfo::of(socket.upgrade()?.as_ref())?.unanswered,
         }
     }
 
-    pub(crate) fn cut(&self) {
+    fn abort(&self) {
         match self {
-            Self::Async { cut, .. } => cut.notify_one(),
+            Self::Async { aborted, .. } => aborted.notify_one(),
             // It fails when the connection is gone already, which is what is wanted.
             Self::Tcp { stream, .. } => drop(stream.shutdown(Shutdown::Both)),
         }
@@ -208,30 +212,25 @@ impl Cutter {
 }
 
 /// Records on their way out: several per write, since every system call costs.
-pub(crate) struct Batch {
+struct Batch {
     buffer: Vec<u8>,
+    /// Bytes of it that hold sealed records.
     used: usize,
-    /// Bytes of plaintext in it.
-    carried: usize,
 }
 
 impl Batch {
-    pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; BATCH * (HEADER + RECORD)], used: 0, carried: 0 }
+    fn new() -> Self {
+        Self { buffer: Vec::new(), used: 0 }
     }
 
-    /// Room for the plaintext of one more record; `None` when the batch is full.
-    pub(crate) fn room(&mut self) -> Option<&mut [u8]> {
+    /// Room for the plaintext of one more record; `None` when the batch is full. A side that only
+    /// receives needs no buffer.
+    fn room(&mut self) -> Option<&mut [u8]> {
+        if self.buffer.is_empty() {
+            self.buffer.resize(BATCH * (HEADER + RECORD), 0);
+        }
         let start = self.used + HEADER;
         self.buffer.get_mut(start..start + RECORD)
-    }
-
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
-    fn sealed(&self) -> &[u8] {
-        self.buffer.get(..self.used).unwrap_or_default()
     }
 }
 
@@ -341,7 +340,7 @@ struct AsyncStream {
     received: Vec<u8>,
     patience: Option<Duration>,
     runtime: Handle,
-    cut: Arc<Notify>,
+    aborted: Arc<Notify>,
 }
 
 impl AsyncStream {
@@ -351,7 +350,7 @@ impl AsyncStream {
             let outcome = self.runtime.block_on(async {
                 tokio::select! {
                     outcome = poll_fn(|cx| link.poll_receive(cx, received)) => outcome,
-                    () = self.cut.notified() => Err(LinkFailure::Closed),
+                    () = self.aborted.notified() => Err(LinkFailure::Closed),
                     () = pass(self.patience) => Err(LinkFailure::TimedOut),
                 }
             });
@@ -375,7 +374,7 @@ impl AsyncStream {
         let outcome = self.runtime.block_on(async {
             tokio::select! {
                 outcome = poll_fn(|cx| link.poll_send(cx, outbox)) => outcome,
-                () = self.cut.notified() => Err(LinkFailure::Closed),
+                () = self.aborted.notified() => Err(LinkFailure::Closed),
             }
         });
         outcome.map_err(io::Error::other)
@@ -399,8 +398,8 @@ fn failure(error: io::Error) -> PipeError {
     PipeError::Link(error.kind().into())
 }
 
-/// How long parting from a WebSocket relay may take.
-const CLOSE: Duration = Duration::from_secs(2);
+/// How long closing the link to a WebSocket relay may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Plaintext bytes of the records we send. Python's receiver slows down with much longer ones.
 const RECORD: usize = 64 << 10;
@@ -443,14 +442,14 @@ mod tests {
         let key = TransitKey::new(Secret::new([7; 32]));
         let (sealer, opener) = (Sealer::new(&key, Role::Sender), Opener::new(&key, Role::Receiver));
         let pipe = BlockingPipe::new(link, sealer, opener, Vec::new()).unwrap();
-        let cutter = pipe.cutter().unwrap();
+        let monitor = pipe.monitor().unwrap();
         let silence = Duration::from_millis(500);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while cutter.unanswered().is_none_or(|time| time < silence) {
+        while monitor.unanswered().is_none_or(|time| time < silence) {
             assert!(Instant::now() < deadline, "never noticed");
             sleep(Duration::from_millis(20)).await;
         }
         drop(pipe);
-        assert_eq!(cutter.unanswered(), None, "the connection outlives its pipe");
+        assert_eq!(monitor.unanswered(), None, "the connection outlives its pipe");
     }
 }

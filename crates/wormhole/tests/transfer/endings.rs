@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use wormhole::code;
 use wormhole::transfer::{self, CodeSource, PeerMisbehaved, UnsendableReason};
 
 use super::*;
@@ -83,7 +84,7 @@ async fn a_sender_that_sees_another_verifier_offers_nothing() {
     let mut sender = transfer::send(path(&from.file("a", b"a")), settings.clone()).unwrap();
     let receiver = transfer::receive(CodeSource::Code(code), settings);
     let verify = async {
-        while !matches!(sender.next().await, Some(Ok(Event::Verifier(_)))) {}
+        while !matches!(sender.next().await, Some(Ok(Event::Wormhole(code::Event::Verifier(_))))) {}
         sender.confirm_verifier(false);
         finish(sender, None).await.0
     };

@@ -1,0 +1,114 @@
+//! Publishes the events of a wormhole: to the status that futures read, and to one subscriber.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{mpsc, watch};
+use wormhole_magic::wormhole::Event;
+
+use super::events::EventSender;
+use super::status::Status;
+use super::{Closed, Delegate, Error, PeerMisbehaved};
+use crate::net::LinkFailure;
+
+/// Where events go.
+pub(super) struct Publisher {
+    pub(super) status: watch::Sender<Status>,
+    pub(super) subscriber: Subscriber,
+}
+
+/// Who gets the messages, and every other event as it happens.
+pub(super) enum Subscriber {
+    /// Methods of the application's own.
+    Delegate(Box<dyn Delegate>),
+    /// One queue with everything.
+    Events(EventSender),
+    /// Messages wait for [`Wormhole::receive_message`](super::Wormhole::receive_message).
+    Messages {
+        /// The messages.
+        queue: mpsc::UnboundedSender<Vec<u8>>,
+        /// Bytes in the queue.
+        unread: Arc<Unread>,
+    },
+}
+
+/// Bytes of messages that have arrived and were not read.
+#[derive(Debug, Default)]
+pub(super) struct Unread(AtomicUsize);
+
+impl Unread {
+    pub(super) fn subtract(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn add(&self, bytes: usize) -> usize {
+        self.0.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+}
+
+impl Publisher {
+    /// Publishes an event; `failure` is what happened to the last link that was lost.
+    ///
+    /// # Errors
+    /// The peer sends faster than the application reads, and more than is kept for it.
+    pub(super) fn publish(
+        &mut self,
+        event: Event,
+        failure: Option<&LinkFailure>,
+    ) -> Result<(), Error> {
+        self.status.send_modify(|status| status.update(&event));
+        match &mut self.subscriber {
+            Subscriber::Delegate(delegate) => call(delegate.as_mut(), event, failure),
+            Subscriber::Events(events) => events.send(event, failure),
+            Subscriber::Messages { queue, unread } => {
+                if let Event::Message(message) = event {
+                    if unread.add(message.len()) > MAX_UNREAD {
+                        return Err(PeerMisbehaved::TooMuchOutOfTurn.into());
+                    }
+                    // Nobody reads any more: the wormhole is about to be closed.
+                    let _unread = queue.send(message);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes how it ended.
+    pub(super) fn end(self, end: Result<Closed, Error>) {
+        match self.subscriber {
+            Subscriber::Delegate(mut delegate) => delegate.on_closed(&end),
+            Subscriber::Events(events) => events.end(end.clone()),
+            Subscriber::Messages { .. } => {}
+        }
+        self.status.send_modify(|status| status.end = Some(end));
+    }
+}
+
+/// Calls the method of a delegate for an event.
+fn call(delegate: &mut dyn Delegate, event: Event, failure: Option<&LinkFailure>) {
+    match event {
+        Event::Server(server) => delegate.on_server(&server),
+        Event::Welcome(welcome) => delegate.on_welcome(&welcome),
+        Event::ServerLost => delegate.on_server_lost(),
+        Event::ServerRetry { failures, pause } => {
+            if let Some(why) = failure {
+                delegate.on_server_retry(why, failures, pause);
+            }
+        }
+        Event::ServerFound => delegate.on_server_found(),
+        Event::Code(code) => delegate.on_code(&code),
+        Event::CodeConsumed => delegate.on_code_consumed(),
+        Event::Key(key) => delegate.on_key(&key),
+        Event::Verifier(verifier) => delegate.on_verifier(&verifier),
+        Event::Version(version) => delegate.on_versions(version.app_versions()),
+        Event::Message(message) => delegate.on_message(message),
+        Event::Closed(_)
+        | Event::Dilation { .. }
+        | Event::Nameplates(_)
+        | Event::NameplateClaimed
+        | _ => {}
+    }
+}
+
+/// Most bytes of messages kept for an application that does not read them.
+const MAX_UNREAD: usize = 64 << 20;

@@ -1,0 +1,66 @@
+//! What is known about a wormhole, where any number of futures can read it.
+
+use serde_json::Value;
+use tokio::sync::watch;
+use wormhole_magic::wormhole::Event;
+
+use super::{Closed, Code, Error, Key, MailboxUrl, Nameplate, Verifier, Welcome};
+
+/// What is known so far.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    pub(super) server: Option<MailboxUrl>,
+    pub(super) welcome: Option<Welcome>,
+    pub(super) nameplates: Option<Vec<Nameplate>>,
+    pub(super) nameplate_claimed: bool,
+    pub(super) code: Option<Code>,
+    pub(super) code_consumed: bool,
+    pub(super) key: Option<Key>,
+    pub(super) verifier: Option<Verifier>,
+    pub(super) versions: Option<Value>,
+    pub(super) server_lost: bool,
+    pub(super) end: Option<Result<Closed, Error>>,
+}
+
+impl Status {
+    /// Takes over what an event says. Messages are not part of the status.
+    pub(super) fn update(&mut self, event: &Event) {
+        match event {
+            Event::Server(server) => self.server = Some(server.clone()),
+            Event::Welcome(welcome) => self.welcome = Some(welcome.clone()),
+            Event::ServerLost | Event::ServerRetry { .. } => self.server_lost = true,
+            Event::ServerFound => self.server_lost = false,
+            Event::Nameplates(nameplates) => self.nameplates = Some(nameplates.clone()),
+            Event::NameplateClaimed => self.nameplate_claimed = true,
+            Event::Code(code) => self.code = Some(code.clone()),
+            Event::CodeConsumed => self.code_consumed = true,
+            Event::Key(key) => self.key = Some(key.clone()),
+            Event::Verifier(verifier) => self.verifier = Some(*verifier),
+            Event::Version(version) => self.versions = Some(version.app_versions().clone()),
+            Event::Message(_) | Event::Dilation { .. } | Event::Closed(_) | _ => {}
+        }
+    }
+}
+
+/// Waits until `look` finds something.
+///
+/// # Errors
+/// The wormhole ended without it.
+pub(super) async fn wait<T>(
+    status: &mut watch::Receiver<Status>,
+    look: impl Fn(&Status) -> Option<T>,
+) -> Result<T, Error> {
+    loop {
+        {
+            let status = status.borrow_and_update();
+            if let Some(found) = look(&status) {
+                return Ok(found);
+            }
+            if let Some(end) = &status.end {
+                return Err(end.clone().err().unwrap_or(Error::Closed));
+            }
+        }
+        // The task is gone without an end only if its runtime is.
+        status.changed().await.map_err(|_| Error::Closed)?;
+    }
+}

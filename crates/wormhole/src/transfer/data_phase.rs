@@ -1,0 +1,208 @@
+//! While a thread moves the data: progress for the application, and the end of a transfer that the
+//! application, the peer or the network gives up.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::carrier::CarrierMonitor;
+use super::driver::{TransferDriver, TransferSession};
+use super::progress::Progress;
+use super::thread::Outcome;
+use super::{Error, Event};
+
+impl<S: TransferSession> TransferDriver<S> {
+    /// Waits for a thread that moves data, with progress for the application. If the application or
+    /// the peer gives up, the connection is broken. A sender's thread reports over `all_sent`.
+    pub(super) async fn run_data<T>(
+        &mut self,
+        mut thread: Outcome<T>,
+        monitor: &impl CarrierMonitor,
+        progress: &Progress,
+        mut all_sent: Option<oneshot::Receiver<()>>,
+    ) -> Result<T, Error> {
+        let is_sender = all_sent.is_some();
+        let mut stage = Stage::Moving;
+        let mut tick = interval(PROGRESS_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.tick().await;
+        let mut silence = Silence::default();
+        let mut looked = Instant::now();
+        let gave_up = loop {
+            tokio::select! {
+                // A fast receiver has confirmed before anybody looks: still in order.
+                biased;
+                () = notified(&mut all_sent) => stage = Stage::AllWritten,
+                outcome = &mut thread => {
+                    let outcome = outcome.unwrap_or(Err(Error::NoThread));
+                    if outcome.is_ok() {
+                        self.report_arrival(progress, stage).await?;
+                    }
+                    return self.explain(outcome).await;
+                }
+                error = self.given_up() => break error,
+                _ = tick.tick() => {
+                    stage = self.report_progress(monitor, progress, stage).await?;
+                    let now = Instant::now();
+                    let elapsed = now - std::mem::replace(&mut looked, now);
+                    if silence.is_final(monitor.unanswered(), elapsed) {
+                        let (done, total) = (progress.done(), progress.total());
+                        break Error::Interrupted { done, total };
+                    }
+                }
+            }
+        };
+        monitor.abort();
+        self.tell_peer(&gave_up);
+        // A sender's thread may wait for a reader that gives nothing, such as a terminal. A
+        // receiver's removes what it has written, unless it waits for a writer that is full.
+        let _outcome = timeout(if is_sender { READER_TIME } else { CLEAN_UP_TIME }, thread).await;
+        Err(gave_up)
+    }
+
+    /// Tells the application how far the transfer is; returns its stage.
+    async fn report_progress(
+        &mut self,
+        monitor: &impl CarrierMonitor,
+        progress: &Progress,
+        stage: Stage,
+    ) -> Result<Stage, Error> {
+        let outstanding = monitor.outstanding().unwrap_or(0);
+        if stage == Stage::AllWritten && progress.has_arrived(outstanding) {
+            self.report_arrival(progress, stage).await?;
+            return Ok(Stage::AllArrived);
+        }
+        if stage != Stage::AllArrived {
+            // An application that is busy gets the next one.
+            self.emit_if_room(progress.event(outstanding));
+        }
+        Ok(stage)
+    }
+
+    /// Tells the application that everything has arrived, unless it knows.
+    async fn report_arrival(&mut self, progress: &Progress, stage: Stage) -> Result<(), Error> {
+        if stage != Stage::AllArrived {
+            self.emit(progress.event(0)).await?;
+        }
+        if stage == Stage::AllWritten {
+            self.emit(Event::AwaitingConfirmation).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How far a thread is that moves data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// Something is still to be written, or to be received.
+    Moving,
+    /// A sender has written everything.
+    AllWritten,
+    /// Everything has arrived, and the application was told.
+    AllArrived,
+}
+
+/// Waits until the thread has sent everything; for ever if it will not report that again.
+async fn notified(all_sent: &mut Option<oneshot::Receiver<()>>) {
+    let outcome = match all_sent {
+        Some(receiver) => receiver.await,
+        None => std::future::pending().await,
+    };
+    *all_sent = None;
+    if outcome.is_err() {
+        // The thread ended before; its outcome says more.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Decides when a silent peer is gone.
+///
+/// The system knows when the peer was last heard of, but not since when it owes an answer: after a
+/// pause, what has just been sent looks as if it had been unanswered for the whole pause.
+#[derive(Debug, Default)]
+struct Silence {
+    /// For how long every look found something unanswered.
+    unanswered: Duration,
+}
+
+impl Silence {
+    /// Adds what one look found, this long after the look before: the time since the peer was last
+    /// heard of, if something is unanswered. Returns whether the peer is gone.
+    fn is_final(&mut self, silence: Option<Duration>, elapsed: Duration) -> bool {
+        // A program that did not look for long, because it was stopped, does not know what happened
+        // meanwhile.
+        if silence.is_none() || elapsed >= ANSWER_TIME {
+            self.unanswered = Duration::ZERO;
+        } else {
+            self.unanswered += elapsed;
+        }
+        self.unanswered >= ANSWER_TIME && silence.is_some_and(|silence| silence >= PEER_GONE)
+    }
+}
+
+/// How long the other end of the connection may leave something unanswered. The system itself would
+/// try for a quarter of an hour. Together with the time for closing it is less than a minute.
+const PEER_GONE: Duration = Duration::from_secs(45);
+
+/// How long something must have been unanswered without interruption before the peer counts as gone:
+/// several round trips of the slowest path. A peer that falls silent while nothing is sent is noticed
+/// in time as well only if this is much shorter than [`PEER_GONE`].
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// How often an application is told of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a sender that gave up waits for its source.
+const READER_TIME: Duration = Duration::from_millis(500);
+
+/// How long a receiver that gave up has to remove what it has written.
+const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The time after the last sign of life at which a peer counts as gone, if something is sent
+    /// at this second and remains unanswered.
+    fn gone_after(sent: u64) -> Option<u64> {
+        let mut silence = Silence::default();
+        let tick = Duration::from_secs(1);
+        let seconds = |second| (second >= sent).then_some(Duration::from_secs(second));
+        (0..600).find(|&second| silence.is_final(seconds(second), tick))
+    }
+
+    #[test]
+    fn a_dead_link_is_noticed_in_less_than_a_minute() {
+        assert_eq!(gone_after(0), Some(45));
+        assert_eq!(gone_after(30), Some(45));
+        // The system's own questions end a link that is idle for longer than this.
+        assert!(gone_after(45).unwrap() < 60);
+    }
+
+    #[test]
+    fn what_was_just_sent_after_a_pause_may_be_unanswered() {
+        let tick = Duration::from_millis(100);
+        let mut silence = Silence::default();
+        let pause = Duration::from_secs(50);
+        for _ in 0..1000 {
+            assert!(!silence.is_final(None, tick));
+            // A round trip of some seconds, and its answer.
+            for _ in 0..30 {
+                assert!(!silence.is_final(Some(pause), tick));
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_that_was_stopped_gives_the_peer_time_to_answer() {
+        let (tick, stopped) = (Duration::from_secs(1), Duration::from_secs(50));
+        let mut silence = Silence::default();
+        for _ in 0..100 {
+            assert!(!silence.is_final(Some(tick), tick));
+        }
+        assert!(!silence.is_final(Some(stopped), stopped));
+        assert!(!silence.is_final(Some(stopped + tick), tick));
+        assert!(!silence.is_final(None, tick));
+    }
+}
