@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::config::Settings;
+use crate::service::StoredFile;
 use crate::{ServerError, private};
 
 /// One file to copy.
@@ -40,27 +41,13 @@ pub(crate) fn run(settings: &Settings, target: &Path) -> Result<String, ServerEr
 }
 
 fn items(settings: &Settings) -> Vec<Item> {
-    let item = |path: &Path, is_database| Item {
-        from: path.to_owned(),
-        name: name_of(path, &settings.data),
-        is_database,
+    let files = settings.services.iter().flat_map(|config| config.files());
+    let item = |file: StoredFile| Item {
+        name: name_of(&file.path, &settings.data),
+        from: file.path,
+        is_database: file.is_database,
     };
-    let mut items = Vec::new();
-    if let Some(mailbox) = &settings.mailbox {
-        items.push(item(&mailbox.db, true));
-        items.extend(mailbox.usage_db.iter().map(|path| item(path, true)));
-    }
-    if let Some(relay) = &settings.transit_relay {
-        items.extend(relay.usage_db.iter().map(|path| item(path, true)));
-    }
-    if let Some(whisper) = &settings.whisper
-        && let Some(data) = &whisper.data
-    {
-        items.push(item(&data.join("nodekey"), false));
-        let archives = whisper.archive_password_file.is_some();
-        items.extend(archives.then(|| item(&data.join("archive.sqlite"), true)));
-    }
-    items
+    files.map(item).collect()
 }
 
 /// The name of a copy: as below the data directory, so that a server can start there.

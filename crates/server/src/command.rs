@@ -4,20 +4,20 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{self, Order, Settings};
-use crate::{ServerError, backup, heap, host, logging, mailbox, net};
+use crate::config::{self, Action, Settings};
+use crate::{ServerError, allocator, backup, host, logging, mailbox, net};
 
 /// Runs the program `wormhole-server` with these arguments, the first of which is its name. Prints what there is to
 /// print and returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let settings = match config::read(arguments) {
-        Ok(Order::Serve(settings)) => settings,
-        Ok(Order::Print(text)) => return report(Ok(text)),
-        Ok(Order::Backup(settings, target)) => return report(backup::run(&settings, &target)),
-        Ok(Order::Import(settings, source)) => return report(import(&settings, &source)),
+        Ok(Action::Serve(settings)) => settings,
+        Ok(Action::Print(text)) => return report(Ok(text)),
+        Ok(Action::Backup(settings, target)) => return report(backup::run(&settings, &target)),
+        Ok(Action::Import(settings, source)) => return report(import(&settings, &source)),
         Err(error) => return error.exit(),
     };
-    heap::configure();
+    allocator::configure();
     logging::start(settings.common.log, &settings.common.log_level);
     if let Err(error) = net::raise_file_limit() {
         tracing::warn!(%error, "the limit on open files stays low");
@@ -47,7 +47,7 @@ fn report(result: Result<String, ServerError>) -> ExitCode {
 
 /// Imports a database of the Python mailbox server.
 fn import(settings: &Settings, source: &Path) -> Result<String, ServerError> {
-    let Some(mailbox) = &settings.mailbox else {
+    let Some(mailbox) = settings.service::<mailbox::Config>() else {
         return Err(ServerError::System("the configuration disables the mailbox".into()));
     };
     let imported = mailbox::import(mailbox, source)?;

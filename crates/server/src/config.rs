@@ -1,9 +1,10 @@
 //! One configuration, four ways to say it: a flag, an environment variable, a TOML file, a default;
 //! in this order of precedence.
 //!
-//! Every key is declared once, as a field of a `clap::Args` struct: [`Common`] here, the others
-//! beside their services. From these structs follow the flags of `mailbox`, `transit-relay` and `whisper`,
-//! the prefixed flags of `run` and `config`, the environment variables and the keys of the file.
+//! Every key is declared once, as a field of a `clap::Args` struct: [`Common`] here, the others in the folders of
+//! their services. These structs define the flags of the command of each service, the prefixed flags of `run` and
+//! `config`, the environment variables and the keys of the file. Which services there are is in
+//! [the table](crate::service::SERVICES).
 
 mod error;
 mod file;
@@ -17,10 +18,11 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::logging::LogFormat;
-use crate::{logging, mailbox, private, transit_relay, whisper};
+use crate::service::{AnyConfig, SERVICES, Service, ServiceConfig};
+use crate::{logging, private};
 pub(crate) use error::ConfigError;
-use file::ConfigFile;
-use layers::Section;
+pub(crate) use file::ConfigFile;
+pub(crate) use layers::Section;
 
 /// Settings of the process, independent of its services.
 #[derive(Clone, Debug, clap::Args)]
@@ -55,26 +57,25 @@ pub(crate) struct Common {
 }
 
 /// The effective configuration: what to serve, and how.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) common: Common,
-    /// Where relative paths begin; empty if one service was asked for by its name.
+    /// Directory of relative paths; empty if one service was named by its command.
     pub(crate) data: PathBuf,
-    pub(crate) mailbox: Option<mailbox::Config>,
-    pub(crate) transit_relay: Option<transit_relay::Config>,
-    pub(crate) whisper: Option<whisper::Config>,
+    /// The configuration of each service to run, in the order of the table.
+    pub(crate) services: Vec<Box<dyn AnyConfig>>,
 }
 
 /// What the command line asks for.
-#[derive(Clone, Debug)]
-pub(crate) enum Order {
+#[derive(Debug)]
+pub(crate) enum Action {
     /// Copy the databases of these services into this directory.
     Backup(Settings, PathBuf),
     /// Import a database of the Python mailbox server into the mailbox of these settings.
     Import(Settings, PathBuf),
-    /// Print this and be done.
+    /// Print this text.
     Print(String),
-    /// Serve.
+    /// Run the services.
     Serve(Settings),
 }
 
@@ -82,35 +83,35 @@ pub(crate) enum Order {
 ///
 /// # Errors
 /// Something in them is wrong, or help was asked for; the error knows how to print itself.
-pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Order, ConfigError> {
+pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, ConfigError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let matches = command()
         .try_get_matches_from(&arguments)
-        .map_err(|error| blame_environment(error, &arguments))?;
+        .map_err(|error| name_variable(error, &arguments))?;
     let Some((name, given)) = matches.subcommand() else {
         let error = command().error(clap::error::ErrorKind::MissingSubcommand, "no command given");
         return Err(error.into());
     };
     if given.get_flag("help-all") {
-        return Ok(Order::Print(help::all(command_with_all_flags(), name)));
+        return Ok(Action::Print(help::all(command_with_all_flags(), name)));
     }
     match name {
         "backup" => {
             let directory = given.get_one::<PathBuf>("directory").cloned().unwrap_or_default();
-            Ok(Order::Backup(settings_of_all(given)?, directory))
+            Ok(Action::Backup(settings_of_all(given)?, directory))
         }
         "config" => print(given),
         "import" => {
             let file = given.get_one::<PathBuf>("file").cloned().unwrap_or_default();
-            Ok(Order::Import(settings_of_all(given)?, file))
+            Ok(Action::Import(settings_of_all(given)?, file))
         }
-        "run" => Ok(Order::Serve(settings_of_all(given)?)),
-        service => serve_one(service, given),
+        "run" => Ok(Action::Serve(settings_of_all(given)?)),
+        name => serve_one(name, given),
     }
 }
 
 /// Names the environment variable whose value the parser refuses, which it takes for a flag.
-fn blame_environment(error: clap::Error, arguments: &[OsString]) -> ConfigError {
+fn name_variable(error: clap::Error, arguments: &[OsString]) -> ConfigError {
     let typed = |flag: &str| {
         let flag = format!("--{flag}");
         arguments.iter().any(|argument| argument.to_string_lossy().starts_with(&flag))
@@ -137,28 +138,12 @@ fn common() -> Section {
     Section::of::<Common>("", "")
 }
 
-fn mailbox_section(prefix: &str) -> Section {
-    Section::of::<mailbox::Config>("mailbox", prefix)
-}
-
-fn relay_section(prefix: &str) -> Section {
-    Section::of::<transit_relay::Config>("transit-relay", prefix)
-}
-
-fn whisper_section(prefix: &str) -> Section {
-    Section::of::<whisper::Config>("whisper", prefix)
-}
-
 /// The whole command line. Help shows the flags that most people need, on one screen.
 fn command() -> Command {
     help::short(command_with_all_flags())
 }
 
 fn command_with_all_flags() -> Command {
-    // Its JSON-RPC has no TLS of its own.
-    let node = one("whisper", "Serve a Whisper node", whisper_section(""))
-        .mut_arg("tls_certificate", |flag| flag.hide(true))
-        .mut_arg("tls_key", |flag| flag.hide(true));
     let directory = Arg::new("directory")
         .value_name("DIR")
         .required(true)
@@ -176,18 +161,21 @@ fn command_with_all_flags() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(all("run", "Serve everything that the configuration enables"))
-        .subcommand(one("mailbox", "Serve the mailbox", mailbox_section("")))
-        .subcommand(one("transit-relay", "Serve the transit relay", relay_section("")))
-        .subcommand(node)
+        .subcommands(SERVICES.iter().map(one))
         .subcommand(all("config", "Print the effective configuration as a TOML file"))
         .subcommand(all("backup", "Copy the databases, even while they are in use").arg(directory))
         .subcommand(all("import", "Import a database of the Python mailbox server").arg(file))
 }
 
-/// A command that serves one service.
-fn one(name: &'static str, about: &'static str, section: Section) -> Command {
-    let command = Command::new(name).about(about).args(general());
-    command.args(section.arguments()).args(common().arguments())
+/// The command that serves one service.
+fn one(service: &Service) -> Command {
+    let about = service.about();
+    let command = Command::new(about.name)
+        .about(format!("Serve {}", about.noun))
+        .args(general())
+        .args(service.section().arguments())
+        .args(common().arguments());
+    about.hidden.iter().fold(command, |command, id| command.mut_arg(id, |flag| flag.hide(true)))
 }
 
 /// A command with the flags of all services.
@@ -205,9 +193,11 @@ fn all(name: &'static str, about: &'static str) -> Command {
         .arg(data)
         .args(common().arguments())
         .args(switches())
-        .args(mailbox_section("mailbox-").arguments())
-        .args(relay_section("transit-relay-").arguments())
-        .args(whisper_section("whisper-").arguments())
+        .args(
+            SERVICES
+                .iter()
+                .flat_map(|service| service.prefixed_section().arguments().collect::<Vec<_>>()),
+        )
         .after_help(
             "A flag is named after the section of the configuration and its key: \
              --mailbox-max-frame is max-frame in [mailbox].",
@@ -231,61 +221,46 @@ fn general() -> [Arg; 2] {
 }
 
 /// The switches of `run`: which services take part.
-fn switches() -> [Arg; 3] {
-    let switch = |(service, what, by_default): (&'static str, &'static str, &'static str)| {
-        Arg::new(service)
-            .long(service)
+fn switches() -> impl Iterator<Item = Arg> {
+    SERVICES.iter().map(|service| {
+        let about = service.about();
+        Arg::new(about.name)
+            .long(about.name)
             .value_name("BOOL")
-            .env(format!("WORMHOLE_SERVER_{}", layers::shout(service)))
-            .default_value(by_default)
-            .help(format!("Whether to serve {what}"))
+            .env(format!("WORMHOLE_SERVER_{}", layers::shout(about.name)))
+            .default_value(if about.is_default { "true" } else { "false" })
+            .help(format!("Whether to serve {}", about.noun))
             .value_parser(clap::value_parser!(bool))
-    };
-    [
-        ("mailbox", "the mailbox", "true"),
-        ("transit-relay", "the transit relay", "true"),
-        ("whisper", "a Whisper node", "false"),
-    ]
-    .map(switch)
+    })
 }
 
-fn serve_one(service: &str, given: &ArgMatches) -> Result<Order, ConfigError> {
+/// The settings for the command of one service.
+fn serve_one(name: &str, given: &ArgMatches) -> Result<Action, ConfigError> {
     let file = ConfigFile::load(given)?;
     let mut settings = Settings::of_process(given, &file)?;
-    match service {
-        "mailbox" => settings.mailbox = Some(mailbox_section("").resolve(given, &file)?),
-        "whisper" => settings.whisper = Some(whisper_section("").resolve(given, &file)?),
-        _ => settings.transit_relay = Some(relay_section("").resolve(given, &file)?),
-    }
+    let service = Service::named(name)
+        .ok_or_else(|| ConfigError::Text(format!("there is no service '{name}'")))?;
+    settings.services.push(service.resolve(&service.section(), given, &file)?);
     settings.check(&file)?;
-    Ok(Order::Serve(settings))
+    Ok(Action::Serve(settings))
 }
 
+/// The settings for a command that is about all services that are enabled.
 fn settings_of_all(given: &ArgMatches) -> Result<Settings, ConfigError> {
     let file = ConfigFile::load(given)?;
     let data = given.get_one::<PathBuf>("data").cloned().unwrap_or_default();
     let mut settings = Settings::of_process(given, &file)?;
     settings.data.clone_from(&data);
-    if file.enables("mailbox", given)? {
-        let mut config: mailbox::Config = mailbox_section("mailbox-").resolve(given, &file)?;
-        config.db = data.join(config.db);
-        config.usage_db = config.usage_db.map(|path| data.join(path));
-        settings.mailbox = Some(config);
-    }
-    if file.enables("transit-relay", given)? {
-        let mut config: transit_relay::Config =
-            relay_section("transit-relay-").resolve(given, &file)?;
-        config.usage_db = config.usage_db.map(|path| data.join(path));
-        settings.transit_relay = Some(config);
-    }
-    if file.enables("whisper", given)? {
-        let mut config: whisper::Config = whisper_section("whisper-").resolve(given, &file)?;
-        config.data = Some(data.join(config.data.unwrap_or_else(|| "whisper".into())));
-        settings.whisper = Some(config);
+    for service in &SERVICES {
+        if file.enables(service.about().name, given)? {
+            let mut config = service.resolve(&service.prefixed_section(), given, &file)?;
+            config.place_files(&data);
+            settings.services.push(config);
+        }
     }
     settings.check(&file)?;
-    if settings.serves_nothing() {
-        return Err(ConfigError::Text(NOTHING_ENABLED.into()));
+    if settings.services.is_empty() {
+        return Err(ConfigError::Text(nothing_enabled()));
     }
     create_directory(&data)?;
     Ok(settings)
@@ -300,26 +275,27 @@ fn create_directory(data: &Path) -> Result<(), ConfigError> {
 }
 
 /// Prints what `run` would do with the same arguments.
-fn print(given: &ArgMatches) -> Result<Order, ConfigError> {
+fn print(given: &ArgMatches) -> Result<Action, ConfigError> {
     let file = ConfigFile::load(given)?;
     let mut text = String::from(PREFACE);
     common().print::<Common>(&mut text, given, &file)?;
-    mailbox_section("mailbox-").print::<mailbox::Config>(&mut text, given, &file)?;
-    relay_section("transit-relay-").print::<transit_relay::Config>(&mut text, given, &file)?;
-    whisper_section("whisper-").print::<whisper::Config>(&mut text, given, &file)?;
-    Ok(Order::Print(text))
+    SERVICES.iter().try_for_each(|service| service.print(&mut text, given, &file))?;
+    Ok(Action::Print(text))
 }
 
 impl Settings {
     /// Settings of the process, before any service is added.
     fn of_process(given: &ArgMatches, file: &ConfigFile) -> Result<Self, ConfigError> {
         let common = common().resolve(given, file)?;
-        let data = PathBuf::new();
-        Ok(Self { common, data, mailbox: None, transit_relay: None, whisper: None })
+        Ok(Self { common, data: PathBuf::new(), services: Vec::new() })
     }
 
-    const fn serves_nothing(&self) -> bool {
-        self.mailbox.is_none() && self.transit_relay.is_none() && self.whisper.is_none()
+    /// The configuration of this service, if it is to run.
+    pub(crate) fn service<C: ServiceConfig>(&self) -> Option<&C> {
+        self.services.iter().find_map(|config| {
+            let config: &dyn std::any::Any = config.as_ref();
+            config.downcast_ref()
+        })
     }
 
     /// Checks combinations of keys.
@@ -330,11 +306,24 @@ impl Settings {
             (None, Some(_)) => return Err(common().refuse(file, "tls-key", together)),
             _ => {}
         }
-        match self.whisper.as_ref().map(whisper::Config::check) {
-            Some(Err((key, problem))) => Err(whisper_section("").refuse(file, key, &problem)),
-            _ => Ok(()),
+        for config in &self.services {
+            if let Err((key, problem)) = config.check() {
+                return Err(file.refuse(config.about().name, key, &problem));
+            }
         }
+        Ok(())
     }
+}
+
+/// What `run` says if no service is left.
+fn nothing_enabled() -> String {
+    let switches: Vec<String> =
+        SERVICES.iter().map(|service| format!("--{} true", service.about().name)).collect();
+    format!(
+        "nothing to serve: all services are disabled; enable one with {}, or with enabled = true in \
+         its section of the configuration",
+        switches.join(" or ")
+    )
 }
 
 /// What the printed configuration begins with.
@@ -344,11 +333,6 @@ const PREFACE: &str = "\
 # A key behind a # has its default. To change it, remove the # and edit the value.
 # A value in capitals, such as \"FILE\", only shows what kind of value belongs there: the key has no default.
 ";
-
-/// What `run` says if no service is left.
-const NOTHING_ENABLED: &str = "nothing to serve: the mailbox, the transit relay and the Whisper node are all \
-     disabled; enable one with --mailbox true, --transit-relay true or --whisper true, or with \
-     enabled = true in its section of the configuration";
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod corpus;
+mod monitor;
 mod request;
 pub(crate) mod websocket;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::net::Stream;
+pub(crate) use monitor::Monitor;
 pub(crate) use request::{NoRequest, Request};
 
 impl Request {

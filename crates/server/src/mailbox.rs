@@ -25,15 +25,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::Welcome;
 
-use crate::entrance::{Entrance, ProxyHeader};
+use crate::ServerError;
+use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
 use crate::limits::{Allowance, Limits};
-use crate::{Host, ServerError};
+use crate::service::{About, ServiceConfig, StoredFile};
 use counters::Counters;
 use hub::{Failed, Hub, Parts};
 use link::Patience;
@@ -176,10 +178,33 @@ pub(crate) struct Config {
     pub(crate) expiry_seconds: u64,
 }
 
-/// Serves until drained: no new links, but what was asked is answered and stored.
-pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
-    let listener = crate::net::listen(config.listen)?;
-    serve_on(listener, &config, host).await
+impl ServiceConfig for Config {
+    const ABOUT: About = About {
+        name: "mailbox",
+        noun: "the mailbox",
+        is_default: true,
+        help: include_str!("mailbox/help.txt"),
+        addresses: "  --mailbox-listen ADDRESS           [default: [::]:4000]\n",
+        hidden: &[],
+    };
+
+    fn place_files(&mut self, data: &Path) {
+        self.db = data.join(&self.db);
+        self.usage_db = self.usage_db.as_ref().map(|path| data.join(path));
+    }
+
+    fn files(&self) -> Vec<StoredFile> {
+        let paths = std::iter::once(&self.db).chain(&self.usage_db);
+        paths.map(|path| StoredFile { path: path.clone(), is_database: true }).collect()
+    }
+
+    async fn prepare(self, host: Host) -> Result<Prepared, ServerError> {
+        let listener = crate::net::listen(self.listen)?;
+        let url = if host.tls.is_some() { "wss://{}/v1" } else { "ws://{}/v1" };
+        let listening = Listening::new("mailbox", url, &listener);
+        let mailbox = Mailbox::start(&self, host)?;
+        Ok(Prepared::new(vec![listening], mailbox.run(listener)))
+    }
 }
 
 /// Imports a database of the Python mailbox server into the one that is configured.
@@ -187,34 +212,49 @@ pub(crate) fn import(config: &Config, source: &Path) -> Result<Imported, ServerE
     store::import(source, &config.db, hub::unix_now())
 }
 
-/// The same, on a socket that listens already.
-async fn serve_on(listener: TcpListener, config: &Config, host: Host) -> Result<(), ServerError> {
-    let counters = Arc::new(Counters::default());
-    let (hub, thread, failed) = Hub::start(config.parts(&counters)?)
-        .map_err(|error| ServerError::System(error.to_string()))?;
-    let shown = Arc::clone(&counters);
-    host.metrics.register(move |page| shown.write(page));
-    let url = if host.tls.is_some() { "wss://{}/v1" } else { "ws://{}/v1" };
-    crate::net::announce("mailbox", url, &listener);
-    let budget = Arc::new(config.budget());
-    let service = Service {
-        hub: hub.clone(),
-        counters: Arc::clone(&counters),
-        entrance: Entrance::new(Arc::new(config.limits()), config.trust_proxy),
-        settings: config.settings(),
-        budget: Arc::clone(&budget),
-        host,
-        links: AtomicU64::new(0),
-    };
-    tokio::select! {
-        () = Arc::new(service).run(listener) => {}
-        error = failure(failed) => return Err(error),
-        () = memory::give_back(&budget, &counters, &hub) => {}
+/// A mailbox server with its storage, before it accepts clients.
+#[derive(Debug)]
+struct Mailbox {
+    service: Arc<Service>,
+    /// The thread that owns the database.
+    storage: JoinHandle<()>,
+    failed: Failed,
+}
+
+impl Mailbox {
+    fn start(config: &Config, host: Host) -> Result<Self, ServerError> {
+        let counters = Arc::new(Counters::default());
+        let (hub, storage, failed) = Hub::start(config.parts(&counters)?)
+            .map_err(|error| ServerError::System(error.to_string()))?;
+        let shown = Arc::clone(&counters);
+        host.metrics.register(move |page| shown.write(page));
+        let service = Arc::new(Service {
+            hub,
+            counters,
+            admission: Admission::new(Arc::new(config.limits()), config.trust_proxy),
+            settings: config.settings(),
+            budget: Arc::new(config.budget()),
+            host,
+            links: AtomicU64::new(0),
+        });
+        Ok(Self { service, storage, failed })
     }
-    hub.close();
-    // Ends at once: all links are gone, so nothing is left to store.
-    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-    Ok(())
+
+    /// Serves until drained: accepts nothing new then, but answers and stores what was asked.
+    async fn run(self, listener: TcpListener) -> Result<(), ServerError> {
+        let Self { service, storage, failed } = self;
+        let (hub, counters) = (service.hub.clone(), Arc::clone(&service.counters));
+        let budget = Arc::clone(&service.budget);
+        tokio::select! {
+            () = service.run(listener) => {}
+            error = failure(failed) => return Err(error),
+            () = memory::give_back(&budget, &counters, &hub) => {}
+        }
+        hub.close();
+        // Ends at once: all links are closed, so nothing is left to store.
+        let _ = tokio::task::spawn_blocking(move || storage.join()).await;
+        Ok(())
+    }
 }
 
 /// Waits until the database is lost; for ever, if it is not.

@@ -24,7 +24,7 @@ pub(crate) use tls::testing;
 
 use crate::ServerError;
 
-/// Starts listening. Whoever is ready to serve [announces](announce) it.
+/// Starts listening.
 ///
 /// Port 0 picks a free port. `[::]` takes IPv4 as well.
 pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
@@ -44,17 +44,7 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
     bind().map_err(|error| ServerError::Listen { address, reason: error.to_string() })
 }
 
-/// Logs where a service can be reached from now on: the address takes the place of `{}` in `url`.
-pub(crate) fn announce(service: &str, url: &str, listener: &TcpListener) {
-    match listener.local_addr() {
-        Ok(address) => {
-            tracing::info!("{service} listening on {}", url.replace("{}", &address.to_string()));
-        }
-        Err(error) => tracing::warn!(%error, "{service} listening on an unknown address"),
-    }
-}
-
-/// Takes the next link, whatever happens to single ones.
+/// Accepts the next connection; errors that concern one connection alone are skipped.
 ///
 /// Out of file descriptors, it waits until some are free instead of spinning.
 pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -65,7 +55,7 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 let _ = stream.set_nodelay(true);
                 return (stream, address);
             }
-            Err(error) if is_about_one_link(&error) => {}
+            Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -74,8 +64,8 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// Whether only the link that was being accepted is affected.
-fn is_about_one_link(error: &io::Error) -> bool {
+/// Whether only the connection that was being accepted is affected.
+fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

@@ -1,16 +1,16 @@
 //! The transit relay: pairs links by token and carries bytes between them.
 //!
 //! The pairing rules are in `wormhole_magic::relay`; here are the sockets. A link is first
-//! [attended](attend) until the [`Meeting`] names its partner, then the later of the two hands
+//! [attended](attend) until the [`Pairing`] finds its partner, then the later of the two hands
 //! itself to the earlier one's task, which [pumps](pump) until one of them leaves. Spec:
 //! transit.rst "Relay"; behaviour of magic-wormhole-transit-relay 0.5.0.
 
 mod counters;
-mod door;
 mod link;
-mod meeting;
-mod pace;
+mod listen;
+mod pairing;
 mod pump;
+mod rate;
 mod usage;
 mod websocket;
 
@@ -18,21 +18,22 @@ mod websocket;
 mod tests;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 use wormhole_magic::relay::Patience;
 
-use crate::entrance::{Entrance, ProxyHeader};
+use crate::ServerError;
+use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
 use crate::limits::{Allowance, Limits, Pass};
-use crate::{Host, ServerError};
+use crate::service::{About, ServiceConfig, StoredFile};
 use counters::Counters;
-use door::{Door, WebDoor};
 use link::Link;
-use meeting::{Arrived, Meeting, Verdict};
+use listen::{Listener, WebListener};
+use pairing::{Paired, Pairing, Verdict};
 use pump::Tools;
 use usage::UsageLog;
 
@@ -84,20 +85,41 @@ pub(crate) struct Config {
     pub(crate) bytes_per_second: u64,
 }
 
-/// Relays until drained: no new links, no more waiting, but pairs may finish.
-pub(crate) async fn serve(config: Config, host: Host) -> Result<(), ServerError> {
-    let tcp = crate::net::listen(config.listen)?;
-    let web = config.listen_ws.map(crate::net::listen).transpose()?;
-    let waiting = (config.waiting_limit > 0).then(|| Duration::from_secs(config.waiting_limit));
-    let patience = Patience { waiting, ..Patience::default() };
-    let service = Service::start(&config, patience, host)?;
-    crate::net::announce("transit relay", "tcp:{}", &tcp);
-    if let Some(web) = &web {
-        let url = if service.host.tls.is_some() { "wss://{}" } else { "ws://{}" };
-        crate::net::announce("transit relay", url, web);
+impl ServiceConfig for Config {
+    const ABOUT: About = About {
+        name: "transit-relay",
+        noun: "the transit relay",
+        is_default: true,
+        help: include_str!("transit_relay/help.txt"),
+        addresses: "  --transit-relay-listen ADDRESS     [default: [::]:4001]
+  --transit-relay-listen-ws ADDRESS  for WebSocket clients
+",
+        hidden: &[],
+    };
+
+    fn place_files(&mut self, data: &Path) {
+        self.usage_db = self.usage_db.as_ref().map(|path| data.join(path));
     }
-    service.run(tcp, web).await;
-    Ok(())
+
+    fn files(&self) -> Vec<StoredFile> {
+        let databases = self.usage_db.iter();
+        databases.map(|path| StoredFile { path: path.clone(), is_database: true }).collect()
+    }
+
+    async fn prepare(self, host: Host) -> Result<Prepared, ServerError> {
+        let tcp = crate::net::listen(self.listen)?;
+        let web = self.listen_ws.map(crate::net::listen).transpose()?;
+        let waiting = (self.waiting_limit > 0).then(|| Duration::from_secs(self.waiting_limit));
+        let patience = Patience { waiting, ..Patience::default() };
+        let url = if host.tls.is_some() { "wss://{}" } else { "ws://{}" };
+        let mut listening = vec![Listening::new("transit relay", "tcp:{}", &tcp)];
+        listening.extend(web.iter().map(|web| Listening::new("transit relay", url, web)));
+        let service = Service::start(&self, patience, host)?;
+        Ok(Prepared::new(listening, async move {
+            service.run(tcp, web).await;
+            Ok(())
+        }))
+    }
 }
 
 impl Config {
@@ -113,7 +135,7 @@ struct Service {
     host: Host,
     limits: Arc<Limits>,
     trust_proxy: ProxyHeader,
-    meeting: Arc<Meeting>,
+    pairing: Arc<Pairing>,
     tools: Arc<Tools>,
     usage: UsageLog,
 }
@@ -124,50 +146,51 @@ impl Service {
         let blur = Duration::from_secs(config.blur_usage);
         let db = config.usage_db.as_deref();
         let usage = UsageLog::open(db, config.usage_log.as_deref(), blur)?;
-        let meeting = Arc::new(Meeting::new(patience, Arc::clone(&counters), usage.recorder()));
-        let shown = (Arc::clone(&counters), Arc::clone(&meeting));
+        let pairing = Arc::new(Pairing::new(patience, Arc::clone(&counters), usage.recorder()));
+        let shown = (Arc::clone(&counters), Arc::clone(&pairing));
         host.metrics.register(move |page| shown.0.write(page, shown.1.waiting()));
         Ok(Self {
             limits: Arc::new(config.limits()),
             trust_proxy: config.trust_proxy,
             tools: Arc::new(Tools::new(config.bytes_per_second, counters)),
             host,
-            meeting,
+            pairing,
             usage,
         })
     }
 
+    /// Relays until drained: accepts nothing new then and sends away whoever waits, but pairs may finish.
     async fn run(self, tcp: TcpListener, web: Option<TcpListener>) {
-        // Every task of a link holds a sender: when all are gone, nothing is under way.
-        let (alive, mut over) = mpsc::channel::<()>(1);
-        let door = Door {
+        let tasks = TaskTracker::new();
+        let listener = Listener {
             limits: Arc::clone(&self.limits),
-            meeting: Arc::clone(&self.meeting),
+            pairing: Arc::clone(&self.pairing),
             tools: Arc::clone(&self.tools),
-            alive,
+            tasks: tasks.clone(),
         };
-        let web_door = WebDoor {
-            door: door.clone(),
+        let web_listener = WebListener {
+            listener: listener.clone(),
             tls: self.host.tls,
-            entrance: Entrance::new(Arc::clone(&self.limits), self.trust_proxy),
+            admission: Admission::new(Arc::clone(&self.limits), self.trust_proxy),
             metrics: self.host.metrics,
         };
         let statistics = tokio::spawn(keep_statistics(
-            Arc::clone(&self.meeting),
+            Arc::clone(&self.pairing),
             Arc::clone(&self.tools.counters),
             self.usage.recorder(),
         ));
-        let clock = tokio::spawn(Arc::clone(&self.meeting).keep_time());
-        let mut drain = self.host.drain.clone();
+        let clock = tokio::spawn(Arc::clone(&self.pairing).run_deadlines());
+        let draining = self.host.draining;
         tokio::join!(
-            door::accept_plain(tcp, door, self.host.drain.clone()),
-            door::accept_web(web, web_door, self.host.drain),
+            listener.accept(tcp, draining.clone()),
+            web_listener.accept(web, draining.clone()),
             async {
-                drain.begun().await;
-                self.meeting.drain();
+                draining.cancelled().await;
+                self.pairing.drain();
             },
         );
-        let _ = over.recv().await;
+        tasks.close();
+        tasks.wait().await;
         clock.abort();
         statistics.abort();
         self.usage.recorder().statistics(self.tools.counters.statistics(0));
@@ -176,15 +199,15 @@ impl Service {
 }
 
 /// Lives with a link from its opening until it has closed or joined its partner's task.
-async fn attend(mut link: Link, pass: Pass, door: Door) {
-    let (id, mut verdict) = door.meeting.open();
+async fn attend(mut link: Link, pass: Pass, listener: Listener) {
+    let (id, mut verdict) = listener.pairing.add_link();
     let mut early = Vec::new();
     let decided = loop {
         tokio::select! {
             biased;
             verdict = &mut verdict => break verdict,
             read = link.read_early() => {
-                if let Err(Decided(bytes)) = door.meeting.hear(id, read) {
+                if let Err(Decided(bytes)) = listener.pairing.handle_read(id, read) {
                     early = bytes;
                     break verdict.await;
                 }
@@ -195,23 +218,23 @@ async fn attend(mut link: Link, pass: Pass, door: Door) {
         Ok(Verdict::Dismissed { farewell }) => Box::pin(link.finish(farewell)).await,
         Ok(Verdict::Second { greeting, first }) => {
             // The partner's task waits for this, whatever else happens.
-            let _ = first.send(Arrived { id, link, greeting, early, pass });
+            let _ = first.send(Paired { id, link, greeting, early, pass });
         }
         Ok(Verdict::First { greeting, second }) => {
             let Ok(second) = second.await else { return };
-            let first = Arrived { id, link, greeting, early, pass };
+            let first = Paired { id, link, greeting, early, pass };
             // A task of its own: a silent pair must not hold what waiting took.
-            tokio::spawn(relay(first, second, door));
+            listener.tasks.clone().spawn(relay(first, second, listener));
         }
-        // The link closed by itself; the meeting has let it go.
+        // The link closed by itself; the pairing has let it go.
         Err(_) => {}
     }
 }
 
 /// Lives with a pair.
-async fn relay(mut first: Arrived, mut second: Arrived, door: Door) {
-    let finished = pump::carry(&mut first, &mut second, &door.tools).await;
-    door.meeting.parted(first.id, second.id, finished.carried);
+async fn relay(mut first: Paired, mut second: Paired, listener: Listener) {
+    let finished = pump::carry(&mut first, &mut second, &listener.tools).await;
+    listener.pairing.handle_end(first.id, second.id, finished.carried);
     Box::pin(pump::part(first, second, finished.ending)).await;
 }
 
@@ -221,14 +244,14 @@ struct Decided(Vec<u8>);
 
 /// Rewrites the `current` row now and then.
 async fn keep_statistics(
-    meeting: Arc<Meeting>,
+    pairing: Arc<Pairing>,
     counters: Arc<Counters>,
     recorder: usage::Recorder,
 ) {
     let mut ticks = tokio::time::interval(STATISTICS_PERIOD);
     loop {
         ticks.tick().await;
-        recorder.statistics(counters.statistics(meeting.waiting()));
+        recorder.statistics(counters.statistics(pairing.waiting()));
     }
 }
 

@@ -8,8 +8,8 @@ mod counters;
 #[cfg(unix)]
 mod ipc;
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -19,51 +19,96 @@ use wormhole_node::rpc::{Metrics, RpcServer};
 
 pub(crate) use config::Config;
 
-use crate::{Host, ServerError};
+use crate::ServerError;
+use crate::host::{Host, Listening, Prepared};
+use crate::service::{About, ServiceConfig, StoredFile};
 use counters::Counters;
 
-/// Serves until drained: calls under way may finish within half of `grace`, then the node parts with
-/// its peers and keeps what its next start needs, whatever its clients do.
-pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result<(), ServerError> {
-    let mut service_settings = config.service()?;
-    service_settings.drain = grace / 2;
-    let page = Arc::clone(&host.metrics);
-    if !page.has_listener() {
-        service_settings.metrics = Some(Metrics::new(move || page.render()));
+impl ServiceConfig for Config {
+    const ABOUT: About = About {
+        name: "whisper",
+        noun: "a Whisper node",
+        is_default: false,
+        help: include_str!("whisper/help.txt"),
+        addresses: "  --whisper-listen ADDRESS           for other nodes [default: [::]:30303]
+  --whisper-rpc ADDRESS              for clients of the node
+",
+        // Its JSON-RPC has no TLS of its own.
+        hidden: &["tls_certificate", "tls_key"],
+    };
+
+    fn place_files(&mut self, data: &Path) {
+        self.data = Some(data.join(self.data.as_deref().unwrap_or_else(|| Path::new("whisper"))));
     }
-    let mut doors = Vec::new();
-    for (address, url) in [(config.rpc, "http://{}"), (config.ws, "ws://{}")] {
-        if let Some(address) = address {
-            doors.push((crate::net::listen(address)?, url));
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        Self::check(self)
+    }
+
+    fn files(&self) -> Vec<StoredFile> {
+        let Some(data) = &self.data else { return Vec::new() };
+        let key = StoredFile { path: data.join("nodekey"), is_database: false };
+        let archive = self.archive_password_file.is_some();
+        let archive =
+            archive.then(|| StoredFile { path: data.join("archive.sqlite"), is_database: true });
+        std::iter::once(key).chain(archive).collect()
+    }
+
+    async fn prepare(self, host: Host) -> Result<Prepared, ServerError> {
+        let mut rpc_settings = self.service()?;
+        rpc_settings.drain = host.drain_time / 2;
+        let page = Arc::clone(&host.metrics);
+        if !page.has_listener() {
+            rpc_settings.metrics = Some(Metrics::new(move || page.render()));
         }
+        let mut listeners = Vec::new();
+        for (address, url) in [(self.rpc, "http://{}"), (self.ws, "ws://{}")] {
+            if let Some(address) = address {
+                listeners.push((crate::net::listen(address)?, url));
+            }
+        }
+        #[cfg(unix)]
+        let ipc = self.ipc.as_deref().map(ipc::Ipc::listen).transpose()?;
+        if listeners.is_empty() && !self.has_ipc() {
+            tracing::info!("no client can use the whisper node yet: give --rpc 127.0.0.1:8545");
+        }
+        let messenger = start(&self).await?;
+        let rpc = RpcServer::new(messenger.clone(), rpc_settings);
+        let listening = listeners
+            .iter()
+            .map(|(listener, url)| Listening::new("whisper RPC", url, listener))
+            .collect();
+        let mut tasks = JoinSet::new();
+        for (listener, _) in listeners {
+            let (rpc, draining) = (rpc.clone(), host.draining.clone());
+            tasks.spawn(async move { rpc.serve(listener, draining.cancelled_owned()).await });
+        }
+        #[cfg(unix)]
+        if let Some(ipc) = ipc {
+            let draining = host.draining.clone();
+            tasks.spawn(async move { ipc.serve(&rpc, draining.cancelled_owned()).await });
+        }
+        let run = Box::pin(run(messenger, tasks, host));
+        let unwritten = Some("whisper node has not written all that it holds");
+        Ok(Prepared { listening, run, unwritten })
     }
-    #[cfg(unix)]
-    let ipc = config.ipc.as_deref().map(ipc::Ipc::listen).transpose()?;
-    if doors.is_empty() && !config.has_ipc() {
-        tracing::info!("no client can use the whisper node yet: give --rpc 127.0.0.1:8545");
-    }
-    let messenger = start(&config).await?;
+}
+
+/// Serves until drained: calls may finish within half of the drain time, then the node disconnects from its peers and
+/// writes what its next start needs, whatever its clients do.
+async fn run(
+    messenger: Messenger,
+    mut rpc_tasks: JoinSet<()>,
+    host: Host,
+) -> Result<(), ServerError> {
     let node = messenger.node().clone();
-    let service = RpcServer::new(messenger.clone(), service_settings);
-    let mut tasks = JoinSet::new();
-    for (door, url) in doors {
-        crate::net::announce("whisper RPC", url, &door);
-        let (service, mut drain) = (service.clone(), host.drain.clone());
-        tasks.spawn(async move { service.serve(door, async { drain.begun().await }).await });
-    }
-    #[cfg(unix)]
-    if let Some(ipc) = ipc {
-        let mut drain = host.drain.clone();
-        tasks.spawn(async move { ipc.serve(&service, async { drain.begun().await }).await });
-    }
     let counters = Arc::new(Counters::default());
     let shown = Arc::clone(&counters);
     host.metrics.register(move |page| shown.write(page));
     let counting = tokio::spawn(async move { counters.keep(&messenger).await });
-    let mut drain = host.drain;
-    drain.begun().await;
-    let served = async { while tasks.join_next().await.is_some() {} };
-    if timeout(grace * 3 / 4, served).await.is_err() {
+    host.draining.cancelled().await;
+    let served = async { while rpc_tasks.join_next().await.is_some() {} };
+    if timeout(host.drain_time * 3 / 4, served).await.is_err() {
         tracing::warn!("RPC clients are still connected after the drain timeout");
     }
     counting.abort();
@@ -74,8 +119,8 @@ pub(crate) async fn serve(config: Config, host: Host, grace: Duration) -> Result
 /// Starts the node, and sets the messenger up at it.
 async fn start(config: &Config) -> Result<Messenger, ServerError> {
     let settings = config.node()?;
-    let mut desk_settings = config.messenger();
-    desk_settings.max_ttl = settings.max_ttl;
+    let mut messenger_settings = config.messenger();
+    messenger_settings.max_ttl = settings.max_ttl;
     let everywhere = config.listen.ip().is_unspecified() && config.advertise.is_none();
     let node = Node::start(settings).await.map_err(|e| ServerError::Whisper(e.to_string()))?;
     tracing::info!("whisper node listening on {}", node.enode());
@@ -84,5 +129,5 @@ async fn start(config: &Config) -> Result<Messenger, ServerError> {
             "this enode is useful on this machine only; to make it useful for others, give --advertise IP"
         );
     }
-    Ok(Messenger::new(node, &desk_settings))
+    Ok(Messenger::new(node, &messenger_settings))
 }

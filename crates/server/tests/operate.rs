@@ -199,6 +199,12 @@ fn a_server_that_cannot_start_does_not_say_that_it_listens() {
         run(&["transit-relay", "--listen", "127.0.0.1:0", "--usage-db", &folder.path("none/x")]);
     assert_eq!(output.status.code(), Some(1));
     assert!(!stderr(&output).contains("listening"));
+    // The same for a service whose neighbour cannot start.
+    let data = folder.path("data");
+    let relay_db = ["--transit-relay-usage-db", "none/x", "--transit-relay-listen", "127.0.0.1:0"];
+    let output = run(&[&["run", "--data", &data][..], &LOOPBACK, &relay_db].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!stderr(&output).contains("listening"));
 }
 
 #[tokio::test]

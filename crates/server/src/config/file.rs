@@ -11,10 +11,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
+use crate::service::SERVICES;
 
 /// A configuration file, or none.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ConfigFile {
+pub(crate) struct ConfigFile {
     path: PathBuf,
     entries: Vec<Entry>,
 }
@@ -64,8 +65,8 @@ impl ConfigFile {
         name: &Spanned<std::borrow::Cow<'_, str>>,
         section: &DeTable<'_>,
     ) -> Result<(), ConfigError> {
-        if !SERVICES.contains(&name.get_ref().as_ref()) {
-            let problem = format!("unknown section; there are {}", SERVICES.join(", "));
+        if !sections().contains(&name.get_ref().as_ref()) {
+            let problem = format!("unknown section; there are {}", sections().join(", "));
             let line = line_of(text, &name.span());
             return Err(self.error(Some(line), name.get_ref(), "", &problem));
         }
@@ -134,7 +135,7 @@ impl ConfigFile {
             None => Ok(()),
             Some(entry) => {
                 let mut problem = "unknown key".to_owned();
-                if section.is_empty() && SERVICES.contains(&entry.key.as_str()) {
+                if section.is_empty() && sections().contains(&entry.key.as_str()) {
                     problem = format!("this is a section: write [{}]", entry.key);
                 } else if let Some(near) = nearest(&entry.key, keys) {
                     problem += &format!("; did you mean {near}?");
@@ -194,8 +195,10 @@ fn nearest<'a>(key: &str, keys: &[&'a str]) -> Option<&'a str> {
     (distance(near) <= key.len() / 3).then_some(near)
 }
 
-/// Sections that a file may have.
-const SERVICES: [&str; 3] = ["mailbox", "transit-relay", "whisper"];
+/// The sections that a file may have.
+fn sections() -> Vec<&'static str> {
+    SERVICES.iter().map(|service| service.about().name).collect()
+}
 
 /// The key that keeps a service out of `run`.
 const ENABLED: &str = "enabled";

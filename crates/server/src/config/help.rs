@@ -3,9 +3,11 @@
 
 use clap::Command;
 
+use crate::service::{About, SERVICES};
+
 /// Gives every command its one-screen help.
 pub(super) fn short(mut command: Command) -> Command {
-    for (name, page) in PAGES {
+    for (name, page) in pages() {
         command = command.mut_subcommand(name, |command| command.override_help(page));
     }
     command
@@ -19,16 +21,27 @@ pub(super) fn all(mut command: Command, name: &str) -> String {
 }
 
 /// The pages, at most 23 lines of 80 columns: a screen with its prompt.
-pub(super) const PAGES: [(&str, &str); 7] = [
-    ("run", RUN),
-    ("mailbox", MAILBOX),
-    ("transit-relay", TRANSIT_RELAY),
-    ("whisper", WHISPER),
-    ("config", CONFIG),
-    ("backup", BACKUP),
-    ("import", IMPORT),
-];
+pub(super) fn pages() -> Vec<(&'static str, String)> {
+    let services = SERVICES.iter().map(|service| (service.about().name, service.about().help));
+    let others = [("config", CONFIG), ("backup", BACKUP), ("import", IMPORT)];
+    let mut pages = vec![("run", run())];
+    pages.extend(services.chain(others).map(|(name, page)| (name, page.to_owned())));
+    pages
+}
 
+/// The page of `run`, with the switch and the addresses of every service.
+fn run() -> String {
+    let switches: String = SERVICES.iter().map(|service| switch(service.about())).collect();
+    let addresses: String = SERVICES.iter().map(|service| service.about().addresses).collect();
+    format!("{RUN}{switches}Addresses:\n{addresses}{RUN_PROCESS}")
+}
+
+fn switch(about: About) -> String {
+    let flag = format!("--{} BOOL", about.name);
+    format!("  {flag:<34} serve {} [default: {}]\n", about.noun, about.is_default)
+}
+
+/// The page of `run` up to the switches of the services.
 const RUN: &str = "\
 Serve everything that the configuration enables
 
@@ -38,95 +51,15 @@ Configuration:
   --config FILE                      any of the keys that `config` prints
   --data DIR                         directory of the databases [default: .]
 Services:
-  --mailbox BOOL                     serve the mailbox [default: true]
-  --transit-relay BOOL               serve the transit relay [default: true]
-  --whisper BOOL                     serve a Whisper node [default: false]
-Addresses:
-  --mailbox-listen ADDRESS           [default: [::]:4000]
-  --transit-relay-listen ADDRESS     [default: [::]:4001]
-  --transit-relay-listen-ws ADDRESS  for WebSocket clients
-  --whisper-listen ADDRESS           for other nodes [default: [::]:30303]
-  --whisper-rpc ADDRESS              for clients of the node
-  --metrics-listen ADDRESS           /metrics and /health
+";
+
+/// The page of `run` from the addresses of the process on.
+const RUN_PROCESS: &str = "  --metrics-listen ADDRESS           /metrics and /health
 TLS and logs:
   --tls-certificate FILE, --tls-key FILE
   --log-level LEVEL                  [default: info]
 
 All flags: wormhole-server run --help-all    All keys: wormhole-server config
-";
-
-const MAILBOX: &str = "\
-Serve the mailbox
-
-Usage: wormhole-server mailbox [FLAGS]
-
-Service:
-  --config FILE            any of the keys that `wormhole-server config` prints
-  --listen ADDRESS         [default: [::]:4000]
-  --db FILE                [default: mailbox.sqlite]
-  --usage-db FILE          record there how each rendezvous ended
-  --motd TEXT              message that every client shows
-  --trust-proxy HEADER     proxy header that holds the client's address
-Limits:
-  --links-per-address N    [default: 256]
-  --max-links N            [default: 0]
-  --hashcash-bits BITS     work that a client has to show [default: 0]
-  --expiry-seconds SECONDS  age of unused mailboxes [default: 660]
-TLS, metrics and logs:
-  --tls-certificate FILE, --tls-key FILE
-  --metrics-listen ADDRESS
-  --log-level LEVEL        [default: info]
-
-All flags: wormhole-server mailbox --help-all
-";
-
-const TRANSIT_RELAY: &str = "\
-Serve the transit relay
-
-Usage: wormhole-server transit-relay [FLAGS]
-
-Service:
-  --config FILE            any of the keys that `wormhole-server config` prints
-  --listen ADDRESS         [default: [::]:4001]
-  --listen-ws ADDRESS      for WebSocket clients
-  --usage-db FILE          record there how each transfer ended
-  --trust-proxy HEADER     proxy header that holds the client's address
-Limits:
-  --links-per-address N    [default: 256]
-  --max-links N            [default: 0]
-  --bytes-per-second BYTES  of each pair [default: 0]
-  --waiting-limit SECONDS  longest wait for the partner [default: 3600]
-TLS, metrics and logs:
-  --tls-certificate FILE, --tls-key FILE    for WebSocket clients
-  --metrics-listen ADDRESS
-  --log-level LEVEL        [default: info]
-
-All flags: wormhole-server transit-relay --help-all
-";
-
-const WHISPER: &str = "\
-Serve a Whisper node
-
-Usage: wormhole-server whisper [FLAGS]
-
-Node:
-  --config FILE              any of the keys that `config` prints
-  --listen ADDRESS           for other nodes [default: [::]:30303]
-  --data DIR                 keep the node's key and messages there
-  --peer ENODE               stay connected to this node; may be repeated
-  --bootnode ENODE           look for other nodes from there; may be repeated
-  --advertise IP             address at which others reach this node
-  --min-pow POW              work that messages must have [default: 0.2]
-Clients:
-  --rpc ADDRESS              JSON-RPC over HTTP and WebSocket
-  --rpc-token-file FILE      token that clients must show
-  --ipc FILE                 JSON-RPC on a Unix socket
-Archive, metrics and logs:
-  --archive-password-file FILE  keep messages for those who were away
-  --metrics-listen ADDRESS
-  --log-level LEVEL          [default: info]
-
-All flags: wormhole-server whisper --help-all
 ";
 
 const CONFIG: &str = "\

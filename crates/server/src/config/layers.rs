@@ -1,6 +1,6 @@
 //! Lays flags, environment, file and defaults over one another, key by key.
 //!
-//! Nothing here knows a key: they come from a `clap::Args` struct, which also checks the result.
+//! Knows no key by name: keys come from a `clap::Args` struct, which also checks the result.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use super::file::ConfigFile;
 
 /// The keys of one service, and what their flags are called.
 #[derive(Debug)]
-pub(super) struct Section {
+pub(crate) struct Section {
     /// Table in the file; empty for the top.
     name: &'static str,
     /// What the flags start with.
@@ -33,13 +33,13 @@ enum Layer {
 
 impl Section {
     /// The keys that `T` declares.
-    pub(super) fn of<T: Args>(name: &'static str, prefix: &str) -> Self {
+    pub(crate) fn of<T: Args>(name: &'static str, prefix: &str) -> Self {
         let keys = T::augment_args(Command::new(name)).get_arguments().cloned().collect();
         Self { name, prefix: prefix.into(), keys }
     }
 
     /// The flags, with their prefix and their environment variables.
-    pub(super) fn arguments(&self) -> impl Iterator<Item = Arg> {
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = Arg> {
         self.keys.iter().map(|key| {
             let long = long(key);
             let variable = if self.name.is_empty() {
@@ -61,7 +61,7 @@ impl Section {
     ///
     /// # Errors
     /// A value in the file is unusable; those of the other layers have been checked before.
-    pub(super) fn resolve<T: Args>(
+    pub(crate) fn resolve<T: Args>(
         &self,
         given: &ArgMatches,
         file: &ConfigFile,
@@ -71,7 +71,7 @@ impl Section {
 
     /// Appends the section as TOML, every key with its meaning; keys with their default are commented
     /// out.
-    pub(super) fn print<T: Args>(
+    pub(crate) fn print<T: Args>(
         &self,
         text: &mut String,
         given: &ArgMatches,
@@ -117,7 +117,7 @@ impl Section {
         }
     }
 
-    /// Says everything that was said in any layer as flags, and lets `T` read them.
+    /// Writes the values of all layers as flags, and lets `T` parse them.
     fn matches<T: Args>(
         &self,
         given: &ArgMatches,
@@ -132,7 +132,7 @@ impl Section {
         let command = Command::new("wormhole-server").no_binary_name(true);
         T::augment_args(command)
             .try_get_matches_from(flags)
-            .map_err(|error| self.blame_file(error, given, file))
+            .map_err(|error| self.name_key(error, given, file))
     }
 
     /// The values of one key as they would be typed.
@@ -170,7 +170,7 @@ impl Section {
     }
 
     /// Says which key of the file the parser's error is about.
-    fn blame_file(&self, error: clap::Error, given: &ArgMatches, file: &ConfigFile) -> ConfigError {
+    fn name_key(&self, error: clap::Error, given: &ArgMatches, file: &ConfigFile) -> ConfigError {
         let flag = flag_of(&error);
         match self.keys.iter().find(|key| Some(long(key)) == flag) {
             Some(key) if self.layer(key, given, file) == Layer::File => {

@@ -4,6 +4,7 @@ mod errors;
 mod pages;
 
 use super::*;
+use crate::{mailbox, transit_relay};
 
 fn arguments(arguments: &[&str]) -> Vec<OsString> {
     ["wormhole-server"].iter().chain(arguments).map(OsString::from).collect()
@@ -11,14 +12,14 @@ fn arguments(arguments: &[&str]) -> Vec<OsString> {
 
 fn settings(given: &[&str]) -> Settings {
     match read(arguments(given)).map_err(|error| error.to_string()) {
-        Ok(Order::Serve(settings)) => settings,
+        Ok(Action::Serve(settings)) => settings,
         other => panic!("{other:?}"),
     }
 }
 
 fn printed(given: &[&str]) -> String {
     match read(arguments(given)).map_err(|error| error.to_string()) {
-        Ok(Order::Print(text)) => text,
+        Ok(Action::Print(text)) => text,
         other => panic!("{other:?}"),
     }
 }
@@ -51,11 +52,11 @@ impl Drop for Written {
 #[test]
 fn the_flags_of_the_issue_are_understood() {
     let one = settings(&["mailbox", "--listen", "127.0.0.1:4000", "--db", "mailbox.sqlite"]);
-    assert_eq!(one.mailbox.unwrap().listen.to_string(), "127.0.0.1:4000");
-    assert!(one.transit_relay.is_none());
+    assert_eq!(one.service::<mailbox::Config>().unwrap().listen.to_string(), "127.0.0.1:4000");
+    assert!(one.service::<transit_relay::Config>().is_none());
     let one = settings(&["transit-relay", "--listen", "127.0.0.1:4001"]);
-    assert!(one.mailbox.is_none());
-    assert!(one.transit_relay.is_some());
+    assert!(one.service::<mailbox::Config>().is_none());
+    assert!(one.service::<transit_relay::Config>().is_some());
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn a_flag_overrides_the_file_and_the_file_overrides_the_default() {
         "drain-seconds = 3\n[mailbox]\nlisten = \"127.0.0.1:1\"\ndb = \"from-file\"\n",
     );
     let all = settings(&["mailbox", "--config", file.path(), "--db", "from-flag"]);
-    let mailbox = all.mailbox.unwrap();
+    let mailbox = all.service::<mailbox::Config>().unwrap();
     assert_eq!(mailbox.listen.port(), 1);
     assert_eq!(mailbox.db, PathBuf::from("from-flag"));
     assert_eq!(all.common.drain_seconds, 3);
@@ -78,10 +79,13 @@ fn run_serves_what_the_file_enables_below_the_data_directory() {
     let data = std::env::temp_dir();
     let data = data.to_str().unwrap();
     let all = settings(&["run", "--data", data, "--config", file.path()]);
-    assert!(all.transit_relay.is_none());
-    assert_eq!(all.mailbox.unwrap().db, PathBuf::from(data).join("mailbox.sqlite"));
+    assert!(all.service::<transit_relay::Config>().is_none());
+    assert_eq!(
+        all.service::<mailbox::Config>().unwrap().db,
+        PathBuf::from(data).join("mailbox.sqlite")
+    );
     let switch = ["run", "--data", data, "--config", file.path(), "--transit-relay", "true"];
-    assert!(settings(&switch).transit_relay.is_some());
+    assert!(settings(&switch).service::<transit_relay::Config>().is_some());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
 use wormhole_magic::mailbox::message::Welcome;
 use wormhole_magic::mailbox::server::{Answer, Client, Output, Refusal, Request, RequestId};
 
@@ -19,7 +20,6 @@ use super::hub::unix_now;
 use super::inbox::{Event, Inbox};
 use super::memory::{ALWAYS, Share};
 use super::service::Service;
-use crate::drain::Drain;
 use crate::http::websocket::{self, Decoder, Received};
 use crate::limits::Pass;
 use crate::net::{Outgoing, Progress, Stream};
@@ -116,13 +116,13 @@ impl Link {
 
     /// Serves the client until either end closes the link, or until drained. `early` is what the client
     /// sent before its WebSocket was accepted.
-    pub(super) async fn serve(mut self, early: Vec<u8>, mut drain: Drain) {
+    pub(super) async fn serve(mut self, early: Vec<u8>, draining: &CancellationToken) {
         self.take_in(&early);
         let tick = self.tick_period();
         let mut timer = std::pin::pin!(tokio::time::sleep(tick));
         tokio::select! {
             () = poll_fn(|cx| self.poll_on(cx, timer.as_mut(), tick)) => return,
-            () = drain.begun() => {}
+            () = draining.cancelled() => {}
         }
         self.end_after_answers(websocket::CLOSE_GOING_AWAY);
         poll_fn(|cx| self.poll_on(cx, timer.as_mut(), tick)).await;

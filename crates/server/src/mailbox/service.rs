@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rand_core::{OsRng, RngCore};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 use wormhole_magic::mailbox::message::{HashcashDemand, PermissionRequired, Welcome, YourAddress};
 
 use super::counters::Counters;
@@ -15,18 +15,17 @@ use super::hub::Hub;
 use super::inbox::Inbox;
 use super::link::{Link, Patience};
 use super::memory::{Budget, Share};
-use crate::Host;
-use crate::entrance::{Entrance, Visitor};
+use crate::host::{Admission, Candidate, Host, accept};
 use crate::http::{self, Request, websocket};
 use crate::limits::Pass;
-use crate::net::{self, Stream};
+use crate::net::Stream;
 
 /// One running mailbox server.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) hub: Hub,
     pub(super) counters: Arc<Counters>,
-    pub(super) entrance: Entrance,
+    pub(super) admission: Admission,
     pub(super) settings: Settings,
     /// Memory for everything that is held for clients.
     pub(super) budget: Arc<Budget>,
@@ -76,32 +75,26 @@ impl Service {
         Share::new(Arc::clone(&self.budget), Arc::clone(pass.held()))
     }
 
-    /// Accepts links until drained, then waits for them to finish.
+    /// Accepts connections until draining begins, then waits until all links have ended.
     pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
-        // Every link's task holds a sender: when all are gone, nothing is under way.
-        let (alive, mut over) = mpsc::channel::<()>(1);
-        let mut drain = self.host.drain.clone();
-        loop {
-            let (stream, address) = tokio::select! {
-                () = drain.begun() => break,
-                accepted = net::accept(&listener) => accepted,
-            };
-            let Some(visitor) = self.entrance.enter(address, Instant::now()) else {
+        let (draining, tasks) = (self.host.draining.clone(), TaskTracker::new());
+        let serve = |stream, address| {
+            let Some(candidate) = self.admission.accept(address, Instant::now()) else {
                 self.counters.refused();
-                continue;
+                return None;
             };
-            let (service, alive) = (Arc::clone(&self), alive.clone());
-            tokio::spawn(async move {
-                // Boxed: opening needs more state than the whole life after it.
-                if let Some((link, early)) = Box::pin(service.open(stream, address, visitor)).await
-                {
-                    link.serve(early, service.host.drain.clone()).await;
+            let service = Arc::clone(&self);
+            Some(async move {
+                // Boxed: opening a link needs more memory than the rest of its life.
+                let opened = Box::pin(service.open(stream, address, candidate)).await;
+                if let Some((link, early)) = opened {
+                    link.serve(early, &service.host.draining).await;
                 }
-                drop(alive);
-            });
-        }
-        drop((listener, alive));
-        let _ = over.recv().await;
+            })
+        };
+        accept(listener, draining, tasks.clone(), serve).await;
+        tasks.close();
+        tasks.wait().await;
     }
 
     /// Speaks TLS and HTTP with a new client until it is a WebSocket. Everything else that HTTP
@@ -110,7 +103,7 @@ impl Service {
         self: &Arc<Self>,
         stream: TcpStream,
         address: SocketAddr,
-        visitor: Visitor,
+        candidate: Candidate,
     ) -> Option<(Link, Vec<u8>)> {
         let mut stream = match &self.host.tls {
             Some(tls) => tls.accept(stream).await.ok()?,
@@ -127,7 +120,7 @@ impl Service {
             }
         };
         let Some(key) = request.websocket_key.as_ref().filter(|_| request.path == "/v1") else {
-            if let Visitor::Admitted(pass) = &visitor
+            if let Candidate::Admitted(pass) = &candidate
                 && is_for_monitors(&request.path)
             {
                 pass.forgive_entry();
@@ -136,8 +129,8 @@ impl Service {
             let _ = http::respond(&mut stream, status, &page, !request.is_head).await;
             return None;
         };
-        let client = self.entrance.client(&request, address);
-        let Some(pass) = self.entrance.admit(visitor, client, Instant::now()) else {
+        let client = self.admission.client_address(&request, address);
+        let Some(pass) = self.admission.admit(candidate, client, Instant::now()) else {
             self.counters.refused();
             let page = "too many connections\n";
             let _ = http::respond(&mut stream, "429 Too Many Requests", page, true).await;

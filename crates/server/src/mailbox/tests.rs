@@ -13,7 +13,6 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Parser;
 use futures_util::{SinkExt, StreamExt};
@@ -24,7 +23,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
-use crate::drain::{Drain, DrainSwitch};
+use crate::host::testing;
 use crate::net::Tls;
 
 /// A folder of a test's own, gone with it.
@@ -51,7 +50,6 @@ struct World {
     options: Vec<String>,
     address: SocketAddr,
     host: Host,
-    switch: DrainSwitch,
     running: JoinHandle<Result<(), ServerError>>,
 }
 
@@ -78,25 +76,25 @@ impl World {
         let db = folder.0.join("mailbox.sqlite").display().to_string();
         let fixed = ["mailbox", "--listen", "127.0.0.1:0", "--db", &db].map(ToOwned::to_owned);
         let config = Line::parse_from(fixed.into_iter().chain(options.clone())).config;
-        let (switch, drain) = Drain::new();
-        let host = Host { drain, metrics: Arc::default(), tls };
+        let host = testing::host(tls);
         let listener = crate::net::listen(config.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let task_host = host.clone();
-        let running = tokio::spawn(async move { serve_on(listener, &config, task_host).await });
-        Self { folder, options, address, host, switch, running }
+        let mailbox = Mailbox::start(&config, task_host).unwrap();
+        let running = tokio::spawn(mailbox.run(listener));
+        Self { folder, options, address, host, running }
     }
 
     /// Drains the server and starts it again on the same files.
     async fn restarted(self) -> Self {
-        self.switch.begin();
+        self.host.draining.cancel();
         self.running.await.unwrap().unwrap();
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
         Self::start(self.folder, &options, self.host.tls)
     }
 
     async fn stop(self) {
-        self.switch.begin();
+        self.host.draining.cancel();
         self.running.await.unwrap().unwrap();
     }
 

@@ -24,8 +24,8 @@ use tokio::net::TcpStream;
 
 use super::counters::Counters;
 use super::link::{self, Link};
-use super::meeting::Arrived;
-use super::pace::Pace;
+use super::pairing::Paired;
+use super::rate::RateLimit;
 use ending::Ending;
 use web::End;
 
@@ -66,7 +66,7 @@ enum Stopped {
 #[derive(Debug)]
 struct Pair<'a> {
     tools: &'a Tools,
-    pace: Option<Mutex<Pace>>,
+    rate: Option<Mutex<RateLimit>>,
     ending: Ending,
 }
 
@@ -122,7 +122,7 @@ impl Meter<'_> {
     fn piece(&self) -> usize {
         let fair = self.pair.tools.bytes_per_second / PIECES_PER_SECOND;
         let fair = usize::try_from(fair).unwrap_or(MAX_PIECE).clamp(MIN_PIECE, MAX_PIECE);
-        if self.pair.pace.is_some() { fair } else { MAX_PIECE }
+        if self.pair.rate.is_some() { fair } else { MAX_PIECE }
     }
 
     /// Takes note of bytes handed on.
@@ -135,8 +135,8 @@ impl Meter<'_> {
 
     /// Until when to pause after these bytes.
     fn until_paid(&self, bytes: u64) -> Option<Instant> {
-        let mut pace = self.pair.pace.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        pace.carried(bytes, Instant::now())
+        let mut rate = self.pair.rate.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.carried(bytes, Instant::now())
     }
 
     /// Takes note of bytes of the `source` that were handed on, and pauses if they came too fast.
@@ -185,10 +185,10 @@ impl Meter<'_> {
 
 /// Greets both links and carries until the pair is over. The links are still to be
 /// [parted](part) from.
-pub(super) async fn carry(first: &mut Arrived, second: &mut Arrived, tools: &Tools) -> Finished {
+pub(super) async fn carry(first: &mut Paired, second: &mut Paired, tools: &Tools) -> Finished {
     let limited = tools.bytes_per_second > 0;
-    let pace = limited.then(|| Mutex::new(Pace::new(tools.bytes_per_second, Instant::now())));
-    let pair = Pair { tools, pace, ending: Ending::new(tools.last_bytes) };
+    let rate = limited.then(|| Mutex::new(RateLimit::new(tools.bytes_per_second, Instant::now())));
+    let pair = Pair { tools, rate, ending: Ending::new(tools.last_bytes) };
     let meter = || Meter { pair: &pair, bytes: AtomicU64::new(0) };
     let (there, back) = (meter(), meter());
     let to_first = first.words(&mut second.early, &back);
@@ -216,7 +216,7 @@ pub(super) async fn carry(first: &mut Arrived, second: &mut Arrived, tools: &Too
     Finished { carried, ending: pair.ending }
 }
 
-impl Arrived {
+impl Paired {
     /// What it is told first: its greeting, then what its partner sent early.
     fn words(&mut self, early: &mut Vec<u8>, meter: &Meter<'_>) -> Vec<Vec<u8>> {
         let mut words = std::mem::take(&mut self.greeting);
@@ -229,7 +229,7 @@ impl Arrived {
 }
 
 /// Ends both links. What they have been sent still arrives, unless its time is over.
-pub(super) async fn part(first: Arrived, second: Arrived, ending: Ending) {
+pub(super) async fn part(first: Paired, second: Paired, ending: Ending) {
     if ending.is_over() {
         first.link.reset();
         second.link.reset();
@@ -307,7 +307,7 @@ const MAX_PIECE: usize = 1 << 20;
 /// Fewest bytes moved at once, however slow the pair must be.
 const MIN_PIECE: usize = 4 << 10;
 
-/// Pieces in a second of a pair whose pace is limited.
+/// Pieces in a second of a pair whose rate is limited.
 const PIECES_PER_SECOND: u64 = 8;
 
 /// How long a pair may last after one of its links has gone. Our choice: a peer that takes nothing for

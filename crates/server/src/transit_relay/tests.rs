@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::drain::{Drain, DrainSwitch};
+use crate::host::testing;
 use crate::net::Tls;
 
 /// A relay on loopback.
@@ -23,7 +23,6 @@ struct World {
     address: SocketAddr,
     web: SocketAddr,
     host: Host,
-    switch: DrainSwitch,
     running: JoinHandle<()>,
 }
 
@@ -65,15 +64,14 @@ impl World {
         tls: Option<Tls>,
         adjust: impl FnOnce(&mut Service),
     ) -> Self {
-        let (switch, drain) = Drain::new();
-        let host = Host { drain, metrics: Arc::default(), tls };
+        let host = testing::host(tls);
         let tcp = crate::net::listen(config.listen).unwrap();
         let web = crate::net::listen(config.listen_ws.unwrap()).unwrap();
         let mut service = Service::start(config, patience, host.clone()).unwrap();
         adjust(&mut service);
         let (address, web_address) = (tcp.local_addr().unwrap(), web.local_addr().unwrap());
         let running = tokio::spawn(service.run(tcp, Some(web)));
-        Self { address, web: web_address, host, switch, running }
+        Self { address, web: web_address, host, running }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -128,7 +126,7 @@ impl World {
 
     /// Drains and waits for the end.
     async fn stop(self) {
-        self.switch.begin();
+        self.host.draining.cancel();
         self.running.await.unwrap();
     }
 }

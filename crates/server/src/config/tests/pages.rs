@@ -1,12 +1,12 @@
 //! Help fits on a screen, and says what is true.
 
-use super::super::help::PAGES;
+use super::super::help;
 use super::*;
 
 #[test]
 fn help_of_every_command_fits_on_a_screen() {
     let mut pages = vec![command().render_help().to_string()];
-    for (name, _) in PAGES {
+    for (name, _) in help::pages() {
         let page = refusal(&[name, "--help"]);
         assert_eq!(refusal(&[name, "-h"]), page);
         pages.push(page);
@@ -24,7 +24,7 @@ fn every_command_has_a_page_and_every_flag_on_it_is_one_with_that_default() {
     let command = command();
     for subcommand in command.get_subcommands() {
         let name = subcommand.get_name();
-        let (_, page) = PAGES.into_iter().find(|(page, _)| *page == name).expect(name);
+        let (_, page) = help::pages().into_iter().find(|(page, _)| *page == name).expect(name);
         let mut flag = None;
         for word in page.split([' ', ',', '\n', '`']).filter(|word| word.starts_with("--")) {
             let long = word.trim_start_matches("--").trim_end_matches('.');
@@ -49,7 +49,7 @@ fn every_command_has_a_page_and_every_flag_on_it_is_one_with_that_default() {
 
 #[test]
 fn all_flags_are_one_flag_away() {
-    for (name, page) in PAGES {
+    for (name, page) in help::pages() {
         assert!(page.contains(&format!("wormhole-server {name} --help-all")), "{page}");
         let all = printed(&[name, "--help-all"]);
         let command = command();

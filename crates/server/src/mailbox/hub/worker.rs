@@ -201,7 +201,7 @@ impl StoreWorker {
         if let Err(error) = self.parts.store.release_memory() {
             tracing::warn!(%error, "could not release the database's cache memory");
         }
-        crate::heap::give_back();
+        crate::allocator::release_unused();
     }
 
     fn prune(&mut self) {

@@ -38,7 +38,7 @@ async fn draining_answers_what_was_asked_and_takes_no_more() {
     }
     one.expect("ack").await;
     one.expect("message").await;
-    world.switch.begin();
+    world.host.draining.cancel();
     let (frames, code) = one.end().await;
     assert_eq!(code, Some(1001));
     // Every acknowledged message was shown, which is to say stored.

@@ -121,7 +121,7 @@ async fn draining_sends_the_waiting_away_and_lets_pairs_finish() {
     let world = World::new().await;
     let (mut one, mut two) = world.pair().await;
     let mut lonely = world.waiting(&line("1")).await;
-    world.switch.begin();
+    world.host.draining.cancel();
     assert_eq!(heard_to_the_end(&mut lonely).await, b"");
     one.write_all(b"still here").await.unwrap();
     assert_eq!(heard(&mut two, 10).await, b"still here");

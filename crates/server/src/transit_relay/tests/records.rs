@@ -7,7 +7,7 @@ use super::*;
 /// One row of the `usage` table.
 type Row = (f64, f64, Option<f64>, u64, String);
 
-fn rows(path: &std::path::Path) -> Vec<Row> {
+fn rows(path: &Path) -> Vec<Row> {
     let db = Connection::open(path).unwrap();
     let mut rows = db
         .prepare(
@@ -110,8 +110,7 @@ async fn a_file_that_is_no_database_is_refused_at_the_start() {
     std::fs::write(&path, "this is not a database, but long enough to be taken for one".repeat(99))
         .unwrap();
     let config = Config { usage_db: Some(path), ..config() };
-    let (_switch, drain) = Drain::new();
-    let host = Host { drain, metrics: Arc::default(), tls: None };
+    let host = testing::host(None);
     let refused = Service::start(&config, Patience::default(), host);
     assert!(matches!(refused, Err(ServerError::Database { .. })));
 }

@@ -1,18 +1,18 @@
-//! Makes the allocator give memory back to the system once it is free.
+//! Makes the allocator return freed memory to the system.
 //!
-//! glibc keeps large blocks for itself after the first few: the size from which a block is a mapping of
-//! its own, gone when it is freed, grows with every one that is freed, and what is below it is kept as
-//! long as anything above it is in use. A server that has held a hundred megabytes for a moment would
-//! have them for ever. Other allocators need nothing of this.
+//! glibc gives each large block a memory mapping of its own, which returns to the system when the block is freed. But
+//! glibc raises the size limit for that with every large block that is freed, and smaller blocks stay in the heap as
+//! long as anything above them is in use. A server that has held a hundred megabytes for a moment would keep them for
+//! ever. Other allocators do not need this.
 
-/// Fixes the size from which a block is a mapping of its own. Once, before there is much to free.
+/// Fixes the size from which a block gets a mapping of its own. Call it once, at the start.
 pub(crate) fn configure() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     glibc::fix_threshold();
 }
 
-/// Gives back all pages of the heap that nothing is in. Takes milliseconds.
-pub(crate) fn give_back() {
+/// Returns all unused pages of the heap to the system. Takes milliseconds.
+pub(crate) fn release_unused() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     glibc::trim();
 }
@@ -31,6 +31,6 @@ mod glibc {
         unsafe { libc::malloc_trim(0) };
     }
 
-    /// Bytes of a block that is a mapping of its own. Above what is allocated often.
+    /// Bytes from which a block gets a mapping of its own: more than the sizes that are allocated often.
     const MAPPED: libc::c_int = 256 << 10;
 }

@@ -1,37 +1,47 @@
-//! Lets links in: plain ones as they come, WebSockets after TLS and HTTP, each if its address has
-//! room for it.
+//! The listeners of the relay: plain TCP links, and WebSockets after TLS and HTTP. Each link is admitted if the limits
+//! of its client address allow it.
 //!
-//! What a link does then is [`super::attend`]'s business.
+//! [`super::attend`] takes over an admitted link.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::attend;
 use super::link::{self, Link};
-use super::meeting::Meeting;
+use super::pairing::Pairing;
 use super::pump::Tools;
-use crate::drain::Drain;
-use crate::entrance::{Entrance, Visitor};
+use crate::host::{self, Admission, Candidate};
 use crate::http::{self, NoRequest, Request, websocket};
 use crate::limits::{Limits, Pass};
 use crate::metrics::Metrics;
 use crate::net::{Stream, Tls};
 
-/// What a listener needs to let a link in.
+/// The listener for plain links, and what every link needs.
 #[derive(Clone, Debug)]
-pub(super) struct Door {
+pub(super) struct Listener {
     pub(super) limits: Arc<Limits>,
-    pub(super) meeting: Arc<Meeting>,
+    pub(super) pairing: Arc<Pairing>,
     pub(super) tools: Arc<Tools>,
-    #[expect(dead_code, reason = "dropped with the last task that can still be doing something")]
-    pub(super) alive: mpsc::Sender<()>,
+    /// The tasks of all links.
+    pub(super) tasks: TaskTracker,
 }
 
-impl Door {
+impl Listener {
+    /// Accepts plain links until draining begins.
+    pub(super) async fn accept(&self, listener: TcpListener, draining: CancellationToken) {
+        let serve = |stream: TcpStream, address: SocketAddr| {
+            let pass = self.admit(address.ip())?;
+            link::keep_alive(&stream);
+            Some(attend(Link::Tcp(stream), pass, self.clone()))
+        };
+        host::accept(listener, draining, self.tasks.clone(), serve).await;
+    }
+
     /// Admits a link by its address, or counts it as refused.
     fn admit(&self, address: IpAddr) -> Option<Pass> {
         let pass = self.limits.admit(address, Instant::now());
@@ -42,60 +52,45 @@ impl Door {
     }
 }
 
-/// Lets plain links in until drained.
-pub(super) async fn accept_plain(listener: TcpListener, door: Door, mut drain: Drain) {
-    loop {
-        let (stream, address) = tokio::select! {
-            () = drain.begun() => return,
-            accepted = crate::net::accept(&listener) => accepted,
-        };
-        let Some(pass) = door.admit(address.ip()) else { continue };
-        link::keep_alive(&stream);
-        tokio::spawn(attend(Link::Tcp(stream), pass, door.clone()));
-    }
-}
-
-/// Lets WebSockets in until drained.
-pub(super) async fn accept_web(listener: Option<TcpListener>, web: WebDoor, mut drain: Drain) {
-    let Some(listener) = listener else { return };
-    let web = Arc::new(web);
-    loop {
-        let (stream, address) = tokio::select! {
-            () = drain.begun() => return,
-            accepted = crate::net::accept(&listener) => accepted,
-        };
-        let Some(visitor) = web.entrance.enter(address, Instant::now()) else {
-            web.door.tools.counters.refused();
-            continue;
-        };
-        link::keep_alive(&stream);
-        let web = Arc::clone(&web);
-        tokio::spawn(async move {
-            // Boxed: its state is large, and would weigh on the link as long as it lives.
-            if let Some((link, pass)) = Box::pin(web.open(stream, address, visitor)).await {
-                tokio::spawn(attend(link, pass, web.door.clone()));
-            }
-        });
-    }
-}
-
-/// What the WebSocket listener needs to let a link in.
+/// The listener for WebSockets.
 #[derive(Debug)]
-pub(super) struct WebDoor {
-    pub(super) door: Door,
+pub(super) struct WebListener {
+    pub(super) listener: Listener,
     pub(super) tls: Option<Tls>,
-    pub(super) entrance: Entrance,
+    pub(super) admission: Admission,
     pub(super) metrics: Arc<Metrics>,
 }
 
-impl WebDoor {
+impl WebListener {
+    /// Accepts WebSockets, if there is a socket for them, until draining begins.
+    pub(super) async fn accept(self, listener: Option<TcpListener>, draining: CancellationToken) {
+        let Some(listener) = listener else { return };
+        let tasks = self.listener.tasks.clone();
+        let web = Arc::new(self);
+        let serve = |stream: TcpStream, address| {
+            let Some(candidate) = web.admission.accept(address, Instant::now()) else {
+                web.listener.tools.counters.refused();
+                return None;
+            };
+            link::keep_alive(&stream);
+            let web = Arc::clone(&web);
+            Some(async move {
+                // Boxed: its state is large, and the link would keep that memory as long as it lives.
+                if let Some((link, pass)) = Box::pin(web.open(stream, address, candidate)).await {
+                    web.listener.tasks.spawn(attend(link, pass, web.listener.clone()));
+                }
+            })
+        };
+        host::accept(listener, draining, tasks, serve).await;
+    }
+
     /// Speaks TLS and HTTP with a new client until it is a WebSocket, on any path as in the
     /// reference. Everything else that HTTP can be used for here is answered and over.
     async fn open(
         &self,
         stream: TcpStream,
         address: SocketAddr,
-        visitor: Visitor,
+        candidate: Candidate,
     ) -> Option<(Link, Pass)> {
         let mut stream = match &self.tls {
             Some(tls) => tls.accept(stream).await.ok()?,
@@ -104,7 +99,7 @@ impl WebDoor {
         let mut with_page = true;
         let (status, page) = match Request::read(&mut stream).await {
             Ok((request, early)) => match &request.websocket_key {
-                Some(key) => match self.admit(visitor, &request, address) {
+                Some(key) => match self.admit(candidate, &request, address) {
                     Some(pass) => {
                         let answer = websocket::handshake(key, SERVER);
                         return Some((Link::web(stream, answer, early), pass));
@@ -139,11 +134,11 @@ impl WebDoor {
     }
 
     /// Admits a WebSocket client, or counts it as refused.
-    fn admit(&self, visitor: Visitor, request: &Request, link: SocketAddr) -> Option<Pass> {
-        let client = self.entrance.client(request, link);
-        let pass = self.entrance.admit(visitor, client, Instant::now());
+    fn admit(&self, candidate: Candidate, request: &Request, link: SocketAddr) -> Option<Pass> {
+        let client = self.admission.client_address(request, link);
+        let pass = self.admission.admit(candidate, client, Instant::now());
         if pass.is_none() {
-            self.door.tools.counters.refused();
+            self.listener.tools.counters.refused();
         }
         pass
     }

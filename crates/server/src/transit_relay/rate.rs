@@ -1,27 +1,27 @@
-//! A ceiling on the bytes per second of one pair.
+//! Limits the bytes per second of one pair.
 //!
-//! Knows the clock only as an argument; waiting is the pump's business.
+//! Time is an argument; the pump does the waiting.
 
 use std::time::{Duration, Instant};
 
-/// Says how long to pause after so many bytes.
+/// Computes how long to pause after each piece of data.
 ///
-/// Bytes are paid for afterwards: a pause follows every piece that came before its time. Up to
+/// The pause comes after the bytes: each piece that was too early is followed by one. Up to
 /// [`CREDIT`] of unused time is carried over, so that short bursts pass undelayed.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimit {
     bytes_per_second: u64,
-    /// When all that was carried has been paid for.
+    /// When the bytes carried so far are within the limit.
     paid: Instant,
 }
 
-impl Pace {
-    /// A pace that begins at `now`. Zero bytes per second count as one.
+impl RateLimit {
+    /// A limit that begins at `now`. Zero bytes per second count as one.
     pub(super) fn new(bytes_per_second: u64, now: Instant) -> Self {
         Self { bytes_per_second: bytes_per_second.max(1), paid: now }
     }
 
-    /// Takes note of bytes that were carried. Returns until when to pause.
+    /// Counts bytes that were carried. Returns until when to pause.
     pub(super) fn carried(&mut self, bytes: u64, now: Instant) -> Option<Instant> {
         let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
         let price = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
@@ -31,7 +31,7 @@ impl Pace {
     }
 }
 
-/// Unused time that may be made up for.
+/// Unused time that is carried over.
 const CREDIT: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -41,10 +41,10 @@ mod tests {
     #[test]
     fn a_pair_gets_its_bytes_per_second_and_no_more() {
         let start = Instant::now();
-        let (mut now, mut pace, mut carried) = (start, Pace::new(1_000_000, start), 0);
+        let (mut now, mut rate, mut carried) = (start, RateLimit::new(1_000_000, start), 0);
         while now < start + Duration::from_secs(10) {
             carried += 65_536;
-            now = pace.carried(65_536, now).unwrap_or(now);
+            now = rate.carried(65_536, now).unwrap_or(now);
         }
         assert!((9_900_000..=10_200_000).contains(&carried), "{carried}");
     }
@@ -52,9 +52,9 @@ mod tests {
     #[test]
     fn a_short_burst_after_a_rest_is_not_delayed() {
         let start = Instant::now();
-        let mut pace = Pace::new(1_000_000, start);
+        let mut rate = RateLimit::new(1_000_000, start);
         let later = start + Duration::from_secs(60);
-        assert_eq!(pace.carried(100_000, later), None);
-        assert_eq!(pace.carried(50_000, later), Some(later + Duration::from_millis(50)));
+        assert_eq!(rate.carried(100_000, later), None);
+        assert_eq!(rate.carried(50_000, later), Some(later + Duration::from_millis(50)));
     }
 }

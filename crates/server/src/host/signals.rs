@@ -1,50 +1,17 @@
-//! Stopping without dropping anything: the signals, and the word that reaches every service.
-//!
-//! What draining means is each service's own business.
+//! The signals that the system sends to the process.
 
 use std::io;
-
-use tokio::sync::watch;
-
-/// Tells when draining begins. Every service and every link holds one.
-#[derive(Clone, Debug)]
-pub(crate) struct Drain(watch::Receiver<bool>);
-
-/// Begins the draining, once. Dropping it begins it too.
-#[derive(Debug)]
-pub(crate) struct DrainSwitch(watch::Sender<bool>);
-
-impl Drain {
-    /// A switch and what it switches.
-    pub(crate) fn new() -> (DrainSwitch, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (DrainSwitch(sender), Self(receiver))
-    }
-
-    /// Waits until draining begins; returns at once if it has.
-    pub(crate) async fn begun(&mut self) {
-        // An error means that the switch is gone, and the process with it.
-        let _ = self.0.wait_for(|begun| *begun).await;
-    }
-}
-
-impl DrainSwitch {
-    /// Begins the draining.
-    pub(crate) fn begin(&self) {
-        self.0.send_replace(true);
-    }
-}
 
 /// What the system asks of the process.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Signal {
-    /// SIGHUP: certificates are to be read again.
+    /// SIGHUP: read the certificates again.
     Reload,
     /// SIGTERM or an interrupt: stop.
     Stop,
 }
 
-/// Listens for signals from its making on, so that none is missed between two looks.
+/// Receives signals from its creation on, so that none is missed between two calls of `next`.
 #[cfg(unix)]
 #[derive(Debug)]
 pub(crate) struct Signals {

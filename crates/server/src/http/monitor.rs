@@ -1,14 +1,16 @@
-//! A listener for whoever watches the process: `/metrics` and `/health`, over plain HTTP, apart from the
-//! ports of the services.
+//! The listener for monitoring: `/metrics` and `/health` over plain HTTP, on a port of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::{NoRequest, Request};
 use crate::ServerError;
-use crate::http::{self, NoRequest, Request};
+use crate::host::{Listening, accept};
 use crate::metrics::Metrics;
 use crate::net::{self, Stream};
 
@@ -23,23 +25,23 @@ impl Monitor {
     /// Starts listening.
     pub(crate) fn listen(address: SocketAddr, metrics: Arc<Metrics>) -> Result<Self, ServerError> {
         let listener = net::listen(address)?;
-        net::announce("metrics", "http://{}/metrics", &listener);
+        Listening::new("metrics", "http://{}/metrics", &listener).announce();
         Ok(Self { listener, metrics })
     }
 
     /// Answers requests, for ever.
     pub(crate) async fn run(self) {
-        let places = Arc::new(Semaphore::new(MAX_REQUESTS));
-        loop {
-            let (stream, _) = net::accept(&self.listener).await;
-            // Whoever comes while all places are taken is disconnected.
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let permits = Arc::new(Semaphore::new(MAX_REQUESTS));
+        let serve = |stream, _| {
+            // Connections that come while all permits are taken are closed.
+            let permit = Arc::clone(&permits).try_acquire_owned().ok()?;
             let metrics = Arc::clone(&self.metrics);
-            tokio::spawn(async move {
+            Some(async move {
                 answer(stream, &metrics).await;
-                drop(place);
-            });
-        }
+                drop(permit);
+            })
+        };
+        accept(self.listener, CancellationToken::new(), TaskTracker::new(), serve).await;
     }
 }
 
@@ -54,7 +56,7 @@ async fn answer(stream: TcpStream, metrics: &Metrics) {
         Err(error) => ("400 Bad Request", format!("{error}\n"), true),
     };
     // The client may be gone already.
-    let _ = http::respond(&mut stream, status, &page, with_page).await;
+    let _ = super::respond(&mut stream, status, &page, with_page).await;
 }
 
 fn page(request: &Request, metrics: &Metrics) -> (&'static str, String) {

@@ -1,6 +1,6 @@
-//! Runs the pairing rules for the tasks of all links: takes in what they hear, hands out verdicts.
+//! Runs the pairing rules for the tasks of all links: takes what they have read, and gives each its verdict.
 //!
-//! No sockets: a task reads and writes its own link. See `wormhole_magic::relay` for the rules.
+//! No sockets: each task reads and writes its own link. The rules are in `wormhole_magic::relay`.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,11 +18,11 @@ use super::pump::Carried;
 use super::usage::Recorder;
 use crate::limits::Pass;
 
-/// Where links meet.
+/// Finds the partner of each link.
 #[derive(Debug)]
-pub(super) struct Meeting {
+pub(super) struct Pairing {
     state: Mutex<State>,
-    /// Wakes [`Meeting::keep_time`] when the next deadline is another one.
+    /// Wakes [`Pairing::run_deadlines`] when the next deadline is another one.
     deadline_moved: Notify,
     counters: Arc<Counters>,
     usage: Recorder,
@@ -31,15 +31,15 @@ pub(super) struct Meeting {
 #[derive(Debug)]
 struct State {
     relay: Relay,
-    seats: HashMap<LinkId, Seat>,
+    waiting_links: HashMap<LinkId, Waiting>,
     ids: LinkIds,
 }
 
-/// A link that has had no verdict yet.
+/// A link that has no verdict yet.
 #[derive(Debug)]
-struct Seat {
-    /// What it will be told with the verdict.
-    words: Vec<Vec<u8>>,
+struct Waiting {
+    /// Messages to send to it with the verdict.
+    messages: Vec<Vec<u8>>,
     /// Set while the outputs of one input are being gathered.
     decision: Option<Decision>,
     verdict: oneshot::Sender<Verdict>,
@@ -48,42 +48,42 @@ struct Seat {
 #[derive(Debug)]
 enum Decision {
     Dismissed,
-    First(oneshot::Receiver<Arrived>),
-    Second(oneshot::Sender<Arrived>),
+    First(oneshot::Receiver<Paired>),
+    Second(oneshot::Sender<Paired>),
 }
 
 /// What becomes of a link.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Say this, if anything, and close.
+    /// Send this, if anything, and close.
     Dismissed {
         /// Messages, usually none or one.
         farewell: Vec<Vec<u8>>,
     },
-    /// The later link will be handed over here; say the greeting and carry bytes.
+    /// The later link will be handed over here; send the greeting and carry bytes.
     First {
         /// The answer, and what the partner has sent already, each as one message.
         greeting: Vec<Vec<u8>>,
         /// Gives the partner.
-        second: oneshot::Receiver<Arrived>,
+        second: oneshot::Receiver<Paired>,
     },
     /// Hand the link over to the earlier one's task.
     Second {
         /// The answer, and what the partner has sent already, each as one message.
         greeting: Vec<Vec<u8>>,
         /// Takes the link.
-        first: oneshot::Sender<Arrived>,
+        first: oneshot::Sender<Paired>,
     },
 }
 
 /// A paired link with everything that goes along with it.
 #[derive(Debug)]
-pub(super) struct Arrived {
-    /// Its name in the meeting.
+pub(super) struct Paired {
+    /// Its id in the pairing.
     pub(super) id: LinkId,
     /// The link itself.
     pub(super) link: Link,
-    /// To be said to it before anything else.
+    /// Sent to it before anything else.
     pub(super) greeting: Vec<Vec<u8>>,
     /// Already read from it, for its partner.
     pub(super) early: Vec<u8>,
@@ -92,58 +92,61 @@ pub(super) struct Arrived {
     pub(super) pass: Pass,
 }
 
-impl Meeting {
-    /// A meeting without links.
+impl Pairing {
+    /// A pairing without any link.
     pub(super) fn new(patience: Patience, counters: Arc<Counters>, usage: Recorder) -> Self {
-        let state =
-            State { relay: Relay::new(patience), seats: HashMap::new(), ids: LinkIds::incoming() };
+        let state = State {
+            relay: Relay::new(patience),
+            waiting_links: HashMap::new(),
+            ids: LinkIds::incoming(),
+        };
         Self { state: Mutex::new(state), deadline_moved: Notify::new(), counters, usage }
     }
 
-    /// Takes in a new link.
-    pub(super) fn open(&self) -> (LinkId, oneshot::Receiver<Verdict>) {
+    /// Adds a new link.
+    pub(super) fn add_link(&self) -> (LinkId, oneshot::Receiver<Verdict>) {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         let id = state.ids.allocate();
-        let seat = Seat { words: Vec::new(), decision: None, verdict: sender };
-        state.seats.insert(id, seat);
+        let waiting = Waiting { messages: Vec::new(), decision: None, verdict: sender };
+        state.waiting_links.insert(id, waiting);
         self.apply(&mut state, Input::Opened(id));
         (id, receiver)
     }
 
-    /// Takes in what was read from a link; `None` or an error: it has closed.
+    /// Handles what was read from a link; `None` or an error means that it has closed.
     ///
     /// # Errors
-    /// The verdict on the link has been given meanwhile; the bytes come back.
-    pub(super) fn hear(
+    /// The verdict on the link was given meanwhile; the error returns the bytes.
+    pub(super) fn handle_read(
         &self,
         id: LinkId,
         read: io::Result<Option<Vec<u8>>>,
     ) -> Result<(), Decided> {
         let mut state = self.lock();
         let bytes = read.ok().flatten();
-        if !state.seats.contains_key(&id) {
+        if !state.waiting_links.contains_key(&id) {
             return Err(Decided(bytes.unwrap_or_default()));
         }
         match bytes {
             Some(bytes) => self.apply(&mut state, Input::Bytes(id, &bytes)),
             None => {
-                state.seats.remove(&id);
+                state.waiting_links.remove(&id);
                 self.apply(&mut state, Input::Closed(id));
             }
         }
         Ok(())
     }
 
-    /// Takes in the end of a pair: the bytes that the pump carried from its first and second link.
-    pub(super) fn parted(&self, first: LinkId, second: LinkId, carried: Carried) {
+    /// Handles the end of a pair, with the bytes that the pump carried from its first and its second link.
+    pub(super) fn handle_end(&self, first: LinkId, second: LinkId, carried: Carried) {
         let mut state = self.lock();
         self.apply(&mut state, Input::Command(Command::Carried(first, carried.from_first)));
         self.apply(&mut state, Input::Command(Command::Carried(second, carried.from_second)));
         self.apply(&mut state, Input::Closed(first));
     }
 
-    /// Sends away everyone who is not paired.
+    /// Closes all links that are not paired.
     pub(super) fn drain(&self) {
         self.apply(&mut self.lock(), Input::Command(Command::Drain));
     }
@@ -153,8 +156,8 @@ impl Meeting {
         self.lock().relay.waiting()
     }
 
-    /// Watches the deadlines, for ever.
-    pub(super) async fn keep_time(self: Arc<Self>) {
+    /// Handles deadlines, for ever.
+    pub(super) async fn run_deadlines(self: Arc<Self>) {
         loop {
             let deadline = self.lock().relay.deadline();
             let due = async {
@@ -169,7 +172,7 @@ impl Meeting {
             }
             let mut state = self.lock();
             let Ok(()) = state.relay.handle_timeout(Instant::now());
-            self.follow(&mut state);
+            self.handle_outputs(&mut state);
         }
     }
 
@@ -180,22 +183,22 @@ impl Meeting {
     fn apply(&self, state: &mut State, input: Input<'_, Command>) {
         let before = state.relay.deadline();
         let Ok(()) = state.relay.handle(Instant::now(), input);
-        self.follow(state);
+        self.handle_outputs(state);
         let after = state.relay.deadline();
         if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
             self.deadline_moved.notify_one();
         }
     }
 
-    /// Does what the relay wants done. Links without a seat are with the pump, or gone.
-    fn follow(&self, state: &mut State) {
+    /// Carries out the outputs of the rules. Links that are not waiting belong to the pump, or have closed.
+    fn handle_outputs(&self, state: &mut State) {
         let mut decided = Vec::new();
         while let Some(output) = state.relay.poll() {
             match output {
                 Output::Connect(_, never) => match never {},
                 Output::Send(id, bytes) => {
-                    if let Some(seat) = state.seats.get_mut(&id) {
-                        seat.words.push(bytes);
+                    if let Some(waiting) = state.waiting_links.get_mut(&id) {
+                        waiting.messages.push(bytes);
                     }
                 }
                 Output::Close(id) => decided.extend(state.decide(id, Decision::Dismissed)),
@@ -212,8 +215,8 @@ impl Meeting {
             }
         }
         for id in decided {
-            if let Some(seat) = state.seats.remove(&id) {
-                seat.tell();
+            if let Some(waiting) = state.waiting_links.remove(&id) {
+                waiting.deliver();
             }
         }
     }
@@ -222,18 +225,18 @@ impl Meeting {
 impl State {
     /// Decides on a link, if that is still open.
     fn decide(&mut self, id: LinkId, decision: Decision) -> Option<LinkId> {
-        self.seats.get_mut(&id)?.decision = Some(decision);
+        self.waiting_links.get_mut(&id)?.decision = Some(decision);
         Some(id)
     }
 }
 
-impl Seat {
-    /// Tells the link's task. If that is gone, so is the link, and nothing is lost.
-    fn tell(self) {
+impl Waiting {
+    /// Gives the verdict to the task of the link. If that has ended, so has the link, and nothing is lost.
+    fn deliver(self) {
         let verdict = match self.decision {
-            None | Some(Decision::Dismissed) => Verdict::Dismissed { farewell: self.words },
-            Some(Decision::First(second)) => Verdict::First { greeting: self.words, second },
-            Some(Decision::Second(first)) => Verdict::Second { greeting: self.words, first },
+            None | Some(Decision::Dismissed) => Verdict::Dismissed { farewell: self.messages },
+            Some(Decision::First(second)) => Verdict::First { greeting: self.messages, second },
+            Some(Decision::Second(first)) => Verdict::Second { greeting: self.messages, first },
         };
         let _ = self.verdict.send(verdict);
     }

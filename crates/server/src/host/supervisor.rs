@@ -1,0 +1,164 @@
+//! Runs the services from their start to their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::signals::{Signal, Signals};
+use super::{Host, Prepared};
+use crate::ServerError;
+use crate::config::Settings;
+use crate::http::Monitor;
+use crate::service::AnyConfig;
+
+/// Runs the services until a signal asks to stop, and drains them.
+///
+/// # Errors
+/// A service could not start or go on.
+pub(crate) fn serve(settings: Settings) -> Result<(), ServerError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if settings.common.threads > 0 {
+        builder.worker_threads(settings.common.threads);
+    }
+    let runtime = builder.enable_all().build().map_err(|e| ServerError::System(e.to_string()))?;
+    let result = runtime.block_on(run(settings));
+    // Ends whatever has outlived its drain time.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+async fn run(settings: Settings) -> Result<(), ServerError> {
+    let mut signals = Signals::listen().map_err(|error| ServerError::System(error.to_string()))?;
+    let host = Host::new(&settings.common)?;
+    let monitor = settings.common.metrics_listen;
+    let monitor =
+        monitor.map(|address| Monitor::listen(address, Arc::clone(&host.metrics))).transpose()?;
+    let _monitor = monitor.map(|monitor| tokio::spawn(monitor.run()));
+    let preparing = prepare(settings.services, &host);
+    let mut preparing = std::pin::pin!(preparing);
+    let mut services = loop {
+        tokio::select! {
+            prepared = &mut preparing => break Services::start(prepared?),
+            signal = signals.next() => match signal {
+                Signal::Reload => reload_certificate(&host),
+                // Nobody has been accepted yet: there is nothing to drain.
+                Signal::Stop => return Ok(()),
+            },
+        }
+    };
+    loop {
+        let deadline = services.deadline;
+        tokio::select! {
+            ended = services.join_next() => match ended {
+                Some(result) => result?,
+                None => return Ok(()),
+            },
+            signal = signals.next() => match signal {
+                Signal::Reload => reload_certificate(&host),
+                // Who asks twice does not want to wait.
+                Signal::Stop if services.deadline.is_some() => return Ok(()),
+                Signal::Stop => {
+                    tracing::info!("draining");
+                    services.deadline = Some(Instant::now() + host.drain_time);
+                    host.draining.cancel();
+                }
+            },
+            () = expired(deadline) => if services.overtime() == Overtime::Over {
+                return Ok(());
+            },
+        }
+    }
+}
+
+/// Prepares all services, one after the other.
+async fn prepare(
+    configs: Vec<Box<dyn AnyConfig>>,
+    host: &Host,
+) -> Result<Vec<Prepared>, ServerError> {
+    let mut prepared = Vec::new();
+    for config in configs {
+        prepared.push(config.prepare(host.clone()).await?);
+    }
+    Ok(prepared)
+}
+
+/// The services that run, and when their time to drain is over.
+struct Services {
+    running: JoinSet<Result<(), ServerError>>,
+    /// Those that have nothing to write when their drain time is over.
+    abortable: Vec<AbortHandle>,
+    /// What the others may still have to write.
+    unwritten: Vec<&'static str>,
+    deadline: Option<Instant>,
+    is_overtime: bool,
+}
+
+/// What happens after a deadline.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Overtime {
+    Begins,
+    Over,
+}
+
+impl Services {
+    fn start(prepared: Vec<Prepared>) -> Self {
+        let mut services = Self {
+            running: JoinSet::new(),
+            abortable: Vec::new(),
+            unwritten: Vec::new(),
+            deadline: None,
+            is_overtime: false,
+        };
+        for Prepared { listening, run, unwritten } in prepared {
+            listening.iter().for_each(super::Listening::announce);
+            let handle = services.running.spawn(run);
+            match unwritten {
+                Some(what) => services.unwritten.push(what),
+                None => services.abortable.push(handle),
+            }
+        }
+        services
+    }
+
+    /// How the next service ended; `None` if no service is left.
+    async fn join_next(&mut self) -> Option<Result<(), ServerError>> {
+        Some(match self.running.join_next().await? {
+            Ok(result) => result,
+            Err(aborted) if aborted.is_cancelled() => Ok(()),
+            Err(bug) => Err(ServerError::System(bug.to_string())),
+        })
+    }
+
+    /// Aborts what may be aborted at the first deadline, and gives the others until a second one.
+    fn overtime(&mut self) -> Overtime {
+        if std::mem::replace(&mut self.is_overtime, true) {
+            self.unwritten.iter().for_each(|what| tracing::warn!("{what}"));
+            return Overtime::Over;
+        }
+        self.abortable.drain(..).for_each(|service| service.abort());
+        self.deadline = self.deadline.map(|deadline| deadline + OVERTIME);
+        Overtime::Begins
+    }
+}
+
+/// Waits for the deadline; for ever, if there is none.
+async fn expired(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the certificate again; the old one stays if the new one is unusable.
+fn reload_certificate(host: &Host) {
+    match host.tls.as_ref().map(crate::net::Tls::reload) {
+        Some(Ok(())) => tracing::info!("certificate reloaded"),
+        Some(Err(error)) => tracing::warn!(%error, "certificate not reloaded"),
+        None => {}
+    }
+}
+
+/// How much longer than the drain time a service may take to write what it holds.
+const OVERTIME: Duration = Duration::from_secs(15);
