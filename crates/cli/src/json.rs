@@ -50,7 +50,15 @@ fn wormhole_event(event: &code::Event) -> Option<Value> {
         code::Event::Verifier(verifier) => {
             json!({"event": "verifier", "verifier": verifier.to_string()})
         }
-        _ => return None,
+        code::Event::Closed(_)
+        | code::Event::Dilation { .. }
+        | code::Event::Message(_)
+        | code::Event::NameplateClaimed
+        | code::Event::Nameplates(_)
+        | code::Event::Server(_)
+        | code::Event::ServerRetry { .. }
+        | code::Event::Version(_)
+        | _ => return None,
     })
 }
 

@@ -61,6 +61,13 @@ fn describe_wormhole(event: &code::Event) -> (&'static str, &'static str) {
         code::Event::CodeConsumed => ("N", "code consumed"),
         code::Event::Key(_) => ("SK", "key established"),
         code::Event::Verifier(_) => ("K", "verifier"),
-        _ => ("B", "event"),
+        code::Event::Version(_) => ("B", "version"),
+        code::Event::Closed(_)
+        | code::Event::Dilation { .. }
+        | code::Event::Message(_)
+        | code::Event::NameplateClaimed
+        | code::Event::Nameplates(_)
+        | code::Event::ServerRetry { .. }
+        | _ => ("B", "event"),
     }
 }

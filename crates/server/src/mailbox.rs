@@ -17,7 +17,6 @@ mod inbox;
 mod link;
 mod memory;
 mod service;
-#[allow(dead_code, reason = "a second back end uses the rest")]
 mod store;
 mod usage;
 

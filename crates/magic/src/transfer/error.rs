@@ -1,10 +1,9 @@
 //! Why a transfer ends without success, as far as the peer and the user are concerned.
 //!
-//! Failures of disks, sockets and servers belong to the driver, which tells the peer about them with
+//! Failures of disks, sockets and servers belong to the SDK, which reports them to the peer with
 //! `Command::Fail`.
 
 use super::message::{BadMessage, Message};
-use super::negotiation::PeerMisbehaved;
 
 /// Why a transfer ended.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -52,5 +51,42 @@ impl TransferError {
             }
         };
         Some(Message::Error(text))
+    }
+}
+
+/// What the peer did wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerMisbehaved {
+    /// A message makes no sense.
+    #[error(transparent)]
+    BadMessage(#[from] BadMessage),
+    /// Both sides wait for an offer.
+    #[error("the other side is receiving, too")]
+    BothReceive,
+    /// Both sides made an offer.
+    #[error("the other side is sending, too")]
+    BothSend,
+    /// A second, different offer.
+    #[error("a second offer")]
+    SecondOffer,
+    /// It sends messages faster than anybody can read them.
+    #[error("it sent too many messages")]
+    TooManyMessages,
+    /// A yes to a text when a file was offered, or the other way round.
+    #[error("an answer to something else")]
+    WrongAnswer,
+}
+
+impl PeerMisbehaved {
+    /// The error message for the peer.
+    pub fn reply(self) -> String {
+        match self {
+            Self::BadMessage(bad) => bad.reply().to_owned(),
+            Self::TooManyMessages => "transfer failed".to_owned(),
+            Self::BothReceive | Self::BothSend | Self::SecondOffer | Self::WrongAnswer => {
+                self.to_string()
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The messages of a file transfer: one JSON object each, sealed in mailbox phases 0, 1, ...
 //! (file-transfer-protocol.md).
 //!
-//! Which message comes when is decided in [`super::negotiation`]. What a peer sends is read
+//! [`Sender`](super::Sender) and [`Receiver`](super::Receiver) decide which message comes when. What a peer sends is read
 //! leniently where peers differ (extra keys, extra spaces, several messages in one object) and
 //! strictly where a lie would hurt (sizes).
 
@@ -26,7 +26,7 @@ pub enum Offer {
         /// Files, not counting directories.
         files: u64,
         /// Of the directory itself, which the zip does not name. Only for peers that announce
-        /// [`FOLDERS_ABILITY`](super::FOLDERS_ABILITY).
+        /// [`TransferAbility::Folders`](super::TransferAbility::Folders).
         attributes: Option<Attributes>,
     },
     /// One file.
@@ -36,11 +36,11 @@ pub enum Offer {
         /// Bytes.
         size: u64,
         /// Its permissions and time. Only for peers that announce
-        /// [`ATTRIBUTES_ABILITY`](super::ATTRIBUTES_ABILITY).
+        /// [`TransferAbility::Attributes`](super::TransferAbility::Attributes).
         attributes: Option<Attributes>,
     },
     /// Bytes whose number is not known in advance. Only for peers that announce
-    /// [`STREAM_ABILITY`](super::STREAM_ABILITY).
+    /// [`TransferAbility::Stream`](super::TransferAbility::Stream).
     Stream {
         /// What to call the file if it becomes one.
         name: PeerName,
@@ -331,7 +331,7 @@ pub enum ReceiverRecord {
     /// It has everything.
     Ack(Ack),
     /// It has taken so many bytes so far. Only to a sender that announced
-    /// [`PROGRESS_ABILITY`](super::PROGRESS_ABILITY).
+    /// [`TransferAbility::Progress`](super::TransferAbility::Progress).
     Received(u64),
 }
 

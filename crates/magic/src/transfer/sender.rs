@@ -10,10 +10,9 @@ use wormhole_kit::{Input, Instant, Output, Session};
 
 use super::abilities::{Abilities, TransferAbility};
 use super::data::DataSender;
-use super::error::TransferError;
+use super::error::{PeerMisbehaved, TransferError};
 use super::link::{CARRIER, Connection, MAILBOX, Outputs, TransferAddress, decode};
 use super::message::{Answer, Message, Offer};
-use super::negotiation::PeerMisbehaved;
 use crate::transit::TransitInfo;
 
 /// What the driver tells a sender.

@@ -32,17 +32,11 @@ pub(super) trait Store: Debug + Send {
     /// Executes requests in one transaction, in order, and returns one outcome for each executed request.
     ///
     /// It may stop early, at the latest when the answers have [`MAX_ANSWER_BYTES`]; at least one request is
-    /// executed. Each cursor stands for a mailbox with listeners here: messages that other nodes have
-    /// added to it are returned too.
+    /// executed.
     ///
     /// # Errors
     /// Nothing has changed, as far as can be known; refuse all requests.
-    fn apply(
-        &mut self,
-        commands: &mut [Command<'_>],
-        cursors: &[Cursor],
-        now: Now,
-    ) -> Result<Applied, StoreError>;
+    fn apply(&mut self, commands: &mut [Command<'_>], now: Now) -> Result<Applied, StoreError>;
 
     /// Removes the mailboxes that nobody has used for `expiry`. Those that are `listened` to count as used now.
     ///
@@ -54,16 +48,6 @@ pub(super) trait Store: Debug + Send {
         expiry: Duration,
         listened: &mut dyn Iterator<Item = &MailboxName>,
     ) -> Result<Pruned, StoreError>;
-
-    /// Reads messages that other nodes have added after these cursors. There may be more than are returned; an
-    /// empty result means that there are no more.
-    ///
-    /// # Errors
-    /// Try again later.
-    fn messages_after(&mut self, cursors: &[Cursor]) -> Result<Vec<Missed>, StoreError>;
-
-    /// Whether other nodes use the same database.
-    fn is_shared(&self) -> bool;
 
     /// Counts what is stored.
     ///
@@ -137,21 +121,6 @@ pub(super) struct MailboxName {
     pub(super) mailbox: String,
 }
 
-/// How far the listeners of a mailbox have got.
-#[derive(Clone, Debug)]
-pub(super) struct Cursor {
-    pub(super) name: Arc<MailboxName>,
-    /// Position of the last message that every listener has received.
-    pub(super) after: i64,
-}
-
-/// Messages of one mailbox that other nodes have added, with their positions, in order.
-#[derive(Debug)]
-pub(super) struct Missed {
-    pub(super) name: Arc<MailboxName>,
-    pub(super) messages: Vec<(i64, Arc<StoredMessage>)>,
-}
-
 /// What a durable batch has done.
 #[derive(Debug)]
 pub(super) struct Applied {
@@ -159,8 +128,6 @@ pub(super) struct Applied {
     pub(super) outcomes: Vec<Outcome>,
     /// Nameplates and mailboxes that were removed, for the statistics.
     pub(super) removed: Vec<Usage>,
-    /// Messages of other nodes, which come before those of this batch.
-    pub(super) missed: Vec<Missed>,
 }
 
 /// The result of one request.

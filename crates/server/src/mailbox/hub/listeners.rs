@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wormhole_magic::mailbox::server::StoredMessage;
 
 use crate::mailbox::inbox::{Event, Inbox};
-use crate::mailbox::store::{Cursor, MailboxName};
+use crate::mailbox::store::MailboxName;
 
 /// The listening links of all mailboxes.
 #[derive(Debug, Default)]
@@ -94,13 +94,6 @@ impl Listeners {
                 deliveries.push(Delivery { inbox: Arc::clone(&listener.inbox), event });
             }
         }
-    }
-
-    /// How far the slowest listener of a mailbox has got; `None` if nobody listens.
-    pub(super) fn cursor(&self, name: &MailboxName) -> Option<Cursor> {
-        let (name, listeners) = self.mailboxes.get_key_value(name)?;
-        let after = listeners.iter().map(|listener| listener.received).min()?;
-        Some(Cursor { name: Arc::clone(name), after })
     }
 
     /// Gives unused memory back.

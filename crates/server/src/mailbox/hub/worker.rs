@@ -1,6 +1,5 @@
 //! The thread that owns the store.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use super::unix_now;
 use crate::ServerError;
 use crate::mailbox::counters::Counters;
 use crate::mailbox::inbox::Event;
-use crate::mailbox::store::{Applied, Command, Cursor, MailboxName, Now, Outcome, Store};
+use crate::mailbox::store::{Applied, Command, MailboxName, Now, Outcome, Store};
 use crate::mailbox::usage::{ClientVersion, Usage, UsageLog};
 
 /// What the thread is started with.
@@ -126,10 +125,10 @@ impl StoreWorker {
         &mut self,
         requests: &mut Vec<ClientRequest>,
     ) -> (Vec<Delivery>, Vec<Usage>) {
-        let (now, cursors) = (Now::read(), self.cursors(requests));
+        let now = Now::read();
         let mut commands: Vec<Command<'_>> = requests.iter_mut().map(command).collect();
-        match self.parts.store.apply(&mut commands, &cursors, now) {
-            Ok(Applied { outcomes, removed: mut usage, missed }) => {
+        match self.parts.store.apply(&mut commands, now) {
+            Ok(Applied { outcomes, removed: mut usage }) => {
                 self.parts.counters.committed(outcomes.len());
                 let rest = requests.split_off(outcomes.len());
                 let batch = std::mem::replace(requests, rest);
@@ -137,12 +136,6 @@ impl StoreWorker {
                     usage.extend(batch.iter().filter_map(|request| client_version(request, now)));
                 }
                 let mut deliveries = Vec::with_capacity(2 * batch.len());
-                for missed in missed {
-                    for (position, message) in &missed.messages {
-                        let name = &missed.name;
-                        self.listeners.send(name, *position, message, None, &mut deliveries);
-                    }
-                }
                 for (request, outcome) in batch.into_iter().zip(outcomes) {
                     self.answer(request, outcome, &mut deliveries);
                 }
@@ -153,22 +146,6 @@ impl StoreWorker {
                 (refuse_all(std::mem::take(requests)), Vec::new())
             }
         }
-    }
-
-    /// The cursors of all mailboxes that a batch adds to, if other nodes may have added to them too.
-    fn cursors(&self, requests: &[ClientRequest]) -> Vec<Cursor> {
-        if !self.parts.store.is_shared() {
-            return Vec::new();
-        }
-        let mut cursors = HashMap::new();
-        for request in requests {
-            if let Request::Add { mailbox, .. } = &request.request
-                && let Some(cursor) = self.listeners.cursor(&name_of(request, mailbox))
-            {
-                cursors.insert(Arc::clone(&cursor.name), cursor);
-            }
-        }
-        cursors.into_values().collect()
     }
 
     /// Sends the outcome of one request to all links that it concerns.
