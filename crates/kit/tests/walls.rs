@@ -2,7 +2,7 @@
 //! enter from outside.
 //!
 //! Not about behaviour. These tests ask cargo and clippy themselves, so a wall that no longer
-//! stands is found by the tool that enforces it (ARCHITECTURE.md, "Walls").
+//! stands is found by the tool that enforces it (ARCHITECTURE.md, "Crates and dependencies").
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
