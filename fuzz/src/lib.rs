@@ -7,10 +7,6 @@
 #![allow(missing_docs, reason = "each function is named after the data that it decodes")]
 
 pub mod chat;
-pub mod cli;
-#[allow(dead_code, reason = "the program uses all of it")]
-#[path = "../../crates/cli/src/ssh/key.rs"]
-mod key;
 pub mod magic;
 pub mod node;
 #[allow(dead_code, reason = "whole files of the library are included")]

@@ -20,8 +20,6 @@ use crate::tor::WhichTor;
 use crate::{code_review, explain, json, printable, story};
 
 mod authorized;
-#[cfg(test)]
-mod corpus;
 mod key;
 mod own;
 

@@ -78,8 +78,18 @@ fn failure(error: Error) -> LinkFailure {
         Error::CommandNotSupported => SocksRefusal::Failed(7),
         Error::AddressTypeNotSupported => SocksRefusal::Failed(8),
         Error::UnknownAuthMethod => SocksRefusal::UnknownAnswer,
-        // Malformed answers, and errors of other commands and of SOCKS4, which cannot occur here.
-        _ => SocksRefusal::NotSocks,
+        Error::InvalidReservedByte
+        | Error::InvalidResponseVersion
+        | Error::InvalidTargetAddress(_)
+        | Error::UnknownAddressType => SocksRefusal::NotSocks,
+        // Errors of other commands, of passwords and of SOCKS4. None of them can occur here.
+        Error::IdentdAuthFailure
+        | Error::InvalidAuthValues(_)
+        | Error::InvalidUserIdAuthFailure
+        | Error::ParseError(_)
+        | Error::PasswordAuthFailure(_)
+        | Error::ProxyServerUnreachable
+        | Error::UnknownError => SocksRefusal::NotSocks,
     };
     refusal.into()
 }
