@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wormhole-chat", &["wormhole-kit"]),
     ("wormhole-magic", &["wormhole-kit"]),
     ("wormhole-sim", &["wormhole-kit"]),
+    ("wormhole-testbed", &[]),
     ("wormhole", &["wormhole-kit", "wormhole-magic"]),
     ("wormhole-node", &["wormhole-kit", "wormhole-whisper"]),
     ("wormhole-server", &["wormhole-kit", "wormhole-magic", "wormhole-node"]),
