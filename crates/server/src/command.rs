@@ -50,12 +50,12 @@ fn import(settings: &Settings, source: &Path) -> Result<String, ServerError> {
     let Some(mailbox) = settings.service::<mailbox::Config>() else {
         return Err(ServerError::System("the configuration disables the mailbox".into()));
     };
-    let imported = mailbox::import(mailbox, source)?;
+    let (imported, target) = mailbox::import(mailbox, source)?;
     Ok(format!(
         "imported {} nameplates, {} mailboxes and {} messages into {}\n",
         imported.nameplates,
         imported.mailboxes,
         imported.messages,
-        mailbox.db.display(),
+        target.display(),
     ))
 }

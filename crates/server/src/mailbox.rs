@@ -12,6 +12,7 @@
 //! ```
 
 mod counters;
+mod database;
 mod hub;
 mod inbox;
 mod link;
@@ -19,6 +20,7 @@ mod memory;
 mod service;
 mod store;
 mod usage;
+mod wake;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,13 +38,15 @@ use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
 use crate::limits::{Allowance, Limits};
 use crate::service::{About, ServiceConfig, StoredFile};
 use counters::Counters;
+pub(crate) use database::Database;
 use hub::{Failed, Hub, Parts};
 use link::Patience;
 use memory::Budget;
 use service::{Service, Settings};
 pub(crate) use store::Imported;
-use store::{Quota, SqliteStore, StoreLimits};
+use store::{PostgresStore, Quota, SqliteStore, Store, StoreLimits};
 use usage::UsageLog;
+use wake::{NatsPublisher, NodeId, WakeListener, WakeMethod};
 
 /// What can be configured about the mailbox server.
 #[derive(Clone, Debug, clap::Args)]
@@ -51,9 +55,15 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:4000")]
     pub(crate) listen: SocketAddr,
 
-    /// Database that holds nameplates, mailboxes and messages
-    #[arg(long, value_name = "FILE", default_value = "mailbox.sqlite")]
-    pub(crate) db: PathBuf,
+    /// Database that holds nameplates, mailboxes and messages: an SQLite file, or the address of a
+    /// PostgreSQL database that several nodes can share, as `postgresql://USER:PASSWORD@HOST/DATABASE`
+    #[arg(long, value_name = "FILE|URL", default_value = "mailbox.sqlite")]
+    pub(crate) db: Database,
+
+    /// How nodes with one PostgreSQL database notify each other of new messages: `postgres`, or the
+    /// address of a NATS server, as `nats://HOST:PORT`; all nodes need the same value
+    #[arg(long, value_name = "postgres|URL", default_value = "postgres")]
+    pub(crate) wake: WakeMethod,
 
     /// Database to record usage in
     #[arg(long, value_name = "FILE")]
@@ -188,27 +198,54 @@ impl ServiceConfig for Config {
     };
 
     fn place_files(&mut self, data: &Path) {
-        self.db = data.join(&self.db);
+        self.db.place(data);
         self.usage_db = self.usage_db.as_ref().map(|path| data.join(path));
     }
 
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        self.db.check().map_err(|reason| ("db", reason.to_owned()))?;
+        self.wake.check(&self.db).map_err(|reason| ("wake", reason.to_owned()))
+    }
+
     fn files(&self) -> Vec<StoredFile> {
-        let paths = std::iter::once(&self.db).chain(&self.usage_db);
-        paths.map(|path| StoredFile { path: path.clone(), is_database: true }).collect()
+        let paths = self.db.file().into_iter().chain(self.usage_db.as_deref());
+        paths.map(|path| StoredFile { path: path.to_owned(), is_database: true }).collect()
     }
 
     async fn prepare(self, host: Host) -> Result<Prepared, ServerError> {
         let listener = crate::net::listen(self.listen)?;
         let url = if host.tls.is_some() { "wss://{}/v1" } else { "ws://{}/v1" };
         let listening = Listening::new("mailbox", url, &listener);
-        let mailbox = Mailbox::start(&self, host)?;
+        // Opening a database may take seconds. If the task panics, the process ends anyway.
+        let mailbox = tokio::task::spawn_blocking(move || Mailbox::start(&self, host))
+            .await
+            .map_err(|error| ServerError::System(error.to_string()))??;
         Ok(Prepared::new(vec![listening], mailbox.run(listener)))
     }
 }
 
-/// Imports a database of the Python mailbox server into the one that is configured.
-pub(crate) fn import(config: &Config, source: &Path) -> Result<Imported, ServerError> {
-    store::import(source, &config.db, hub::unix_now())
+/// Imports a database of the Python mailbox server into the one that is configured, and returns its path.
+pub(crate) fn import<'a>(
+    config: &'a Config,
+    source: &Path,
+) -> Result<(Imported, &'a Path), ServerError> {
+    let Some(target) = config.db.file() else {
+        return Err(ServerError::Database {
+            path: "of PostgreSQL".into(),
+            reason:
+                "only an SQLite file can be the target of an import; name one with --mailbox-db"
+                    .into(),
+        });
+    };
+    Ok((store::import(source, target, hub::unix_now())?, target))
+}
+
+/// An open database, and how nodes that share it notify each other.
+struct Opened {
+    store: Box<dyn Store>,
+    /// Notifies other nodes, if the store does not do it with its commits.
+    publisher: Option<NatsPublisher>,
+    listener: WakeListener,
 }
 
 /// A mailbox server with its storage, before it accepts clients.
@@ -218,13 +255,16 @@ struct Mailbox {
     /// The thread that owns the database.
     storage: JoinHandle<()>,
     failed: Failed,
+    listener: WakeListener,
 }
 
 impl Mailbox {
+    /// Opens the database and starts the thread that owns it. Blocks meanwhile.
     fn start(config: &Config, host: Host) -> Result<Self, ServerError> {
         let counters = Arc::new(Counters::default());
-        let (hub, storage, failed) = Hub::start(config.parts(&counters)?)
-            .map_err(|error| ServerError::System(error.to_string()))?;
+        let (parts, listener) = config.parts(&counters)?;
+        let (hub, storage, failed) =
+            Hub::start(parts).map_err(|error| ServerError::System(error.to_string()))?;
         let shown = Arc::clone(&counters);
         host.metrics.register(move |page| shown.write(page));
         let service = Arc::new(Service {
@@ -236,18 +276,19 @@ impl Mailbox {
             host,
             links: AtomicU64::new(0),
         });
-        Ok(Self { service, storage, failed })
+        Ok(Self { service, storage, failed, listener })
     }
 
     /// Serves until drained: accepts nothing new then, but answers and stores what was asked.
     async fn run(self, listener: TcpListener) -> Result<(), ServerError> {
-        let Self { service, storage, failed } = self;
+        let Self { service, storage, failed, listener: wake } = self;
         let (hub, counters) = (service.hub.clone(), Arc::clone(&service.counters));
         let budget = Arc::clone(&service.budget);
         tokio::select! {
             () = service.run(listener) => {}
             error = failure(failed) => return Err(error),
             () = memory::give_back(&budget, &counters, &hub) => {}
+            () = wake.run(hub.clone()) => {}
         }
         hub.close();
         // Ends at once: all links are closed, so nothing is left to store.
@@ -265,23 +306,45 @@ async fn failure(failed: Failed) -> ServerError {
 }
 
 impl Config {
-    fn parts(&self, counters: &Arc<Counters>) -> Result<Parts, ServerError> {
+    fn parts(&self, counters: &Arc<Counters>) -> Result<(Parts, WakeListener), ServerError> {
+        let blur = Duration::from_secs(self.blur_usage);
+        let log = |path: &PathBuf| UsageLog::open(path, blur, self.usage_bytes);
+        let Opened { store, publisher, listener } = self.open_store()?;
+        let parts = Parts {
+            store,
+            usage: self.usage_db.as_ref().map(log).transpose()?,
+            publisher,
+            counters: Arc::clone(counters),
+            prune_period: Duration::from_secs(self.prune_seconds),
+            expiry: Duration::from_secs(self.expiry_seconds),
+        };
+        Ok((parts, listener))
+    }
+
+    fn store_limits(&self) -> StoreLimits {
         let quota = Quota { per_address: self.stored_per_address, database: self.stored_bytes };
-        let limits = StoreLimits {
+        StoreLimits {
             messages: self.mailbox_messages,
             bytes: self.mailbox_bytes,
             quota,
             hide_nameplates: self.disallow_list,
+        }
+    }
+
+    /// Opens the database that is configured, and prepares what other nodes need to be notified.
+    fn open_store(&self) -> Result<Opened, ServerError> {
+        let limits = self.store_limits();
+        let url = match &self.db {
+            Database::File(path) => {
+                let store = Box::new(SqliteStore::open(path, limits)?);
+                return Ok(Opened { store, publisher: None, listener: WakeListener::InProcess });
+            }
+            Database::Postgres(url) => url,
         };
-        let blur = Duration::from_secs(self.blur_usage);
-        let log = |path: &PathBuf| UsageLog::open(path, blur, self.usage_bytes);
-        Ok(Parts {
-            store: Box::new(SqliteStore::open(&self.db, limits)?),
-            usage: self.usage_db.as_ref().map(log).transpose()?,
-            counters: Arc::clone(counters),
-            prune_period: Duration::from_secs(self.prune_seconds),
-            expiry: Duration::from_secs(self.expiry_seconds),
-        })
+        let node = NodeId::random();
+        let (publisher, listener) = self.wake.prepare(url, node)?;
+        let store = Box::new(PostgresStore::open(url, limits, node, publisher.is_none())?);
+        Ok(Opened { store, publisher, listener })
     }
 
     /// Memory for clients: at least so much that the longest message can be read and a full mailbox

@@ -68,7 +68,7 @@ fn a_flag_overrides_the_file_and_the_file_overrides_the_default() {
     let all = settings(&["mailbox", "--config", file.path(), "--db", "from-flag"]);
     let mailbox = all.service::<mailbox::Config>().unwrap();
     assert_eq!(mailbox.listen.port(), 1);
-    assert_eq!(mailbox.db, PathBuf::from("from-flag"));
+    assert_eq!(mailbox.db.file(), Some(Path::new("from-flag")));
     assert_eq!(all.common.drain_seconds, 3);
     assert_eq!(all.common.threads, 0);
 }
@@ -81,8 +81,8 @@ fn run_serves_what_the_file_enables_below_the_data_directory() {
     let all = settings(&["run", "--data", data, "--config", file.path()]);
     assert!(all.service::<transit_relay::Config>().is_none());
     assert_eq!(
-        all.service::<mailbox::Config>().unwrap().db,
-        PathBuf::from(data).join("mailbox.sqlite")
+        all.service::<mailbox::Config>().unwrap().db.file(),
+        Some(Path::new(data).join("mailbox.sqlite").as_path())
     );
     let switch = ["run", "--data", data, "--config", file.path(), "--transit-relay", "true"];
     assert!(settings(&switch).service::<transit_relay::Config>().is_some());

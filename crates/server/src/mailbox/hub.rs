@@ -17,6 +17,7 @@ use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::server::{Identity, Request, RequestId};
 
 use super::inbox::Inbox;
+use super::wake::Changed;
 use crate::ServerError;
 use listeners::Delivery;
 use queue::{ClientRequest, Queue};
@@ -78,6 +79,18 @@ impl Hub {
     /// Removes a link from the listeners. It makes no more requests.
     pub(super) fn disconnect(&self, link: u64) {
         self.queue.push(|pending| pending.disconnected.push(link));
+    }
+
+    /// Delivers messages that other nodes have added to these mailboxes.
+    pub(super) fn look_at(&self, changed: Changed) {
+        if !changed.is_nothing() {
+            self.queue.push(|pending| pending.changed.merge(changed));
+        }
+    }
+
+    /// Delivers messages that other nodes have added to any mailbox.
+    pub(super) fn look_at_everything(&self) {
+        self.look_at(Changed::Everything);
     }
 
     /// Makes the store give unused memory back to the system.

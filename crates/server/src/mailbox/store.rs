@@ -7,6 +7,7 @@
 
 mod activity;
 mod clock;
+mod postgres;
 mod records;
 mod replay_cache;
 mod rules;
@@ -24,6 +25,8 @@ use crate::ServerError;
 use crate::limits::Held;
 pub(super) use activity::Quota;
 pub(super) use clock::Now;
+pub(crate) use postgres::DatabaseUrl;
+pub(super) use postgres::PostgresStore;
 pub(crate) use sqlite::Imported;
 pub(super) use sqlite::{SqliteStore, backed_up, import, set_pragmas};
 
@@ -31,12 +34,18 @@ pub(super) use sqlite::{SqliteStore, backed_up, import, set_pragmas};
 pub(super) trait Store: Debug + Send {
     /// Executes requests in one transaction, in order, and returns one outcome for each executed request.
     ///
-    /// It may stop early, at the latest when the answers have [`MAX_ANSWER_BYTES`]; at least one request is
-    /// executed.
+    /// It may stop early, at the latest when the answers have [`MAX_ANSWER_BYTES`]. Each cursor is for a mailbox with
+    /// listeners here: messages that other nodes have added to it are returned, too. At least one request is
+    /// executed, or one such message is returned.
     ///
     /// # Errors
     /// Nothing has changed, as far as can be known; refuse all requests.
-    fn apply(&mut self, commands: &mut [Command<'_>], now: Now) -> Result<Applied, StoreError>;
+    fn apply(
+        &mut self,
+        commands: &mut [Command<'_>],
+        cursors: &[Cursor],
+        now: Now,
+    ) -> Result<Applied, StoreError>;
 
     /// Removes the mailboxes that nobody has used for `expiry`. Those that are `listened` to count as used now.
     ///
@@ -48,6 +57,15 @@ pub(super) trait Store: Debug + Send {
         expiry: Duration,
         listened: &mut dyn Iterator<Item = &MailboxName>,
     ) -> Result<Pruned, StoreError>;
+
+    /// Reads messages that other nodes have added after these cursors, or some of them.
+    ///
+    /// # Errors
+    /// Try again later.
+    fn messages_after(&mut self, cursors: &[Cursor]) -> Result<Found, StoreError>;
+
+    /// Whether other nodes use the same database.
+    fn is_shared(&self) -> bool;
 
     /// Counts what is stored.
     ///
@@ -115,10 +133,33 @@ struct Caller<'a> {
 }
 
 /// The name of a mailbox, unique among those of all applications.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct MailboxName {
     pub(super) app: String,
     pub(super) mailbox: String,
+}
+
+/// How far the listeners of a mailbox have got.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor {
+    pub(super) name: Arc<MailboxName>,
+    /// Position of the last message that every listener has received.
+    pub(super) after: i64,
+}
+
+/// Messages of one mailbox that other nodes have added, with their positions, in order.
+#[derive(Debug)]
+pub(super) struct Missed {
+    pub(super) name: Arc<MailboxName>,
+    pub(super) messages: Vec<(i64, Arc<StoredMessage>)>,
+}
+
+/// Messages that other nodes have added.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) missed: Vec<Missed>,
+    /// Whether these are all.
+    pub(super) is_complete: bool,
 }
 
 /// What a durable batch has done.
@@ -128,6 +169,8 @@ pub(super) struct Applied {
     pub(super) outcomes: Vec<Outcome>,
     /// Nameplates and mailboxes that were removed, for the statistics.
     pub(super) removed: Vec<Usage>,
+    /// Messages of other nodes, which come before those of this batch.
+    pub(super) missed: Vec<Missed>,
 }
 
 /// The result of one request.

@@ -118,3 +118,23 @@ fn nothing_to_serve_is_an_error() {
         Written::new("none.toml", "[mailbox]\nenabled = false\n[transit-relay]\nenabled = false\n");
     assert!(refusal(&["run", "--config", file.path()]).starts_with("nothing to serve: "));
 }
+
+#[test]
+fn addresses_of_databases_are_checked_and_passwords_are_not_shown() {
+    let postgres = "postgresql://u:secret@127.0.0.1/d";
+    let cases: [(&[&str], &str); 6] = [
+        (&["--db", "mysql://u:secret@h/d"], "[mailbox] db: the address of a database must start"),
+        (&["--db", "postgres://u:secret@h:x/d"], "[mailbox] db: the address is malformed"),
+        (&["--db", "postgres://u:secret@h"], "[mailbox] db: the address must name a user and a"),
+        (&["--wake", "nats://u:secret@h"], "[mailbox] wake: NATS connects nodes that share a"),
+        (&["--db", postgres, "--wake", "http://u:secret@h"], "[mailbox] wake: the value must be"),
+        (&["--db", postgres, "--wake", "secret"], "[mailbox] wake: the value must be postgres, or"),
+    ];
+    for (flags, expected) in cases {
+        let error = refusal(&[&["mailbox"], flags].concat());
+        assert!(error.starts_with(expected) && !error.contains("secret"), "{error}");
+    }
+    let one = settings(&["mailbox", "--db", postgres, "--wake", "nats://u:secret@h"]);
+    let mailbox = one.service::<mailbox::Config>().unwrap();
+    assert!(mailbox.db.file().is_none() && !format!("{mailbox:?}").contains("secret"));
+}

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use wormhole_magic::mailbox::server::StoredMessage;
 
 use crate::mailbox::inbox::{Event, Inbox};
-use crate::mailbox::store::MailboxName;
+use crate::mailbox::store::{Cursor, MailboxName};
+use crate::mailbox::wake::{Changed, WakeKey};
 
 /// The listening links of all mailboxes.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub(super) struct Listeners {
     mailboxes: HashMap<Arc<MailboxName>, Vec<Listener>>,
     /// The mailbox of each listening link.
     by_link: HashMap<u64, Arc<MailboxName>>,
+    /// Finds the mailboxes of a wake-up, if other nodes send any. Two mailboxes may have one key.
+    by_key: Option<HashMap<WakeKey, Vec<Arc<MailboxName>>>>,
 }
 
 /// One link that has a mailbox open.
@@ -41,6 +44,11 @@ impl Delivery {
 }
 
 impl Listeners {
+    /// No listeners yet. Wake-ups are understood only if other nodes share the store.
+    pub(super) fn new(is_shared: bool) -> Self {
+        Self { by_key: is_shared.then(HashMap::new), ..Self::default() }
+    }
+
     /// Number of listening links.
     pub(super) fn len(&self) -> usize {
         self.by_link.len()
@@ -56,7 +64,7 @@ impl Listeners {
         self.remove(inbox.number());
         let name = match self.mailboxes.get_key_value(&name) {
             Some((known, _)) => Arc::clone(known),
-            None => Arc::new(name),
+            None => self.add_mailbox(name),
         };
         let listeners = self.mailboxes.entry(Arc::clone(&name)).or_default();
         listeners.reserve_exact(1);
@@ -70,7 +78,43 @@ impl Listeners {
         let Some(listeners) = self.mailboxes.get_mut(&name) else { return };
         listeners.retain(|listener| listener.inbox.number() != link);
         if listeners.is_empty() {
-            self.mailboxes.remove(&name);
+            self.remove_mailbox(&name);
+        }
+    }
+
+    fn add_mailbox(&mut self, name: MailboxName) -> Arc<MailboxName> {
+        let key = self.by_key.is_some().then(|| WakeKey::of(&name));
+        let name = Arc::new(name);
+        if let (Some(by_key), Some(key)) = (&mut self.by_key, key) {
+            by_key.entry(key).or_default().push(Arc::clone(&name));
+        }
+        name
+    }
+
+    fn remove_mailbox(&mut self, name: &MailboxName) {
+        self.mailboxes.remove(name);
+        let Some(by_key) = &mut self.by_key else { return };
+        let key = WakeKey::of(name);
+        if let Some(names) = by_key.get_mut(&key) {
+            names.retain(|other| **other != *name);
+            if names.is_empty() {
+                by_key.remove(&key);
+            }
+        }
+    }
+
+    /// The mailboxes with listeners among those that have changed.
+    pub(super) fn changed(&self, changed: &Changed) -> Vec<Arc<MailboxName>> {
+        match changed {
+            Changed::Nothing => Vec::new(),
+            Changed::Mailboxes(keys) => {
+                let names = |key| self.by_key.as_ref()?.get(key);
+                let mut names: Vec<_> = keys.iter().filter_map(names).flatten().cloned().collect();
+                names.sort_unstable();
+                names.dedup();
+                names
+            }
+            Changed::Everything => self.mailboxes.keys().cloned().collect(),
         }
     }
 
@@ -96,9 +140,19 @@ impl Listeners {
         }
     }
 
+    /// How far the slowest listener of a mailbox has got; `None` if nobody listens.
+    pub(super) fn cursor(&self, name: &MailboxName) -> Option<Cursor> {
+        let (name, listeners) = self.mailboxes.get_key_value(name)?;
+        let after = listeners.iter().map(|listener| listener.received).min()?;
+        Some(Cursor { name: Arc::clone(name), after })
+    }
+
     /// Gives unused memory back.
     pub(super) fn shrink(&mut self) {
         self.mailboxes.shrink_to(2 * self.mailboxes.len());
         self.by_link.shrink_to(2 * self.by_link.len());
+        if let Some(by_key) = &mut self.by_key {
+            by_key.shrink_to(2 * by_key.len());
+        }
     }
 }

@@ -7,6 +7,7 @@ use wormhole_magic::mailbox::server::{Identity, Request, RequestId};
 
 use crate::mailbox::inbox::Inbox;
 use crate::mailbox::memory::Share;
+use crate::mailbox::wake::Changed;
 
 /// A queue with many senders and the store's thread as its receiver.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Pending {
     pub(super) requests: Vec<ClientRequest>,
     /// Numbers of links that have ended. Their requests, if any, came before.
     pub(super) disconnected: Vec<u64>,
+    /// Mailboxes to which other nodes may have added messages.
+    pub(super) changed: Changed,
     /// Whether to give memory back to the system.
     pub(super) release_memory: bool,
     closed: bool,
@@ -43,7 +46,10 @@ pub(super) struct ClientRequest {
 
 impl Pending {
     const fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.disconnected.is_empty() && !self.release_memory
+        self.requests.is_empty()
+            && self.disconnected.is_empty()
+            && self.changed.is_nothing()
+            && !self.release_memory
     }
 }
 

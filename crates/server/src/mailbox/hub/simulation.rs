@@ -51,6 +51,7 @@ impl MailboxServer {
                 SqliteStore::open(":memory:".as_ref(), StoreLimits::default()).unwrap(),
             ),
             usage: None,
+            publisher: None,
             counters: Arc::default(),
             prune_period: Duration::from_secs(300),
             expiry: Duration::from_secs(660),
@@ -148,7 +149,7 @@ impl Server for MailboxServer {
     }
 
     fn restarted(&mut self, _: Instant) {
-        self.worker.listeners = Listeners::default();
+        self.worker.listeners = Listeners::new(false);
     }
 
     fn poll(&mut self) -> Option<Reply> {

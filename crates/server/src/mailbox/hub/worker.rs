@@ -1,5 +1,6 @@
 //! The thread that owns the store.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,9 @@ use super::unix_now;
 use crate::ServerError;
 use crate::mailbox::counters::Counters;
 use crate::mailbox::inbox::Event;
-use crate::mailbox::store::{Applied, Command, MailboxName, Now, Outcome, Store};
+use crate::mailbox::store::{Applied, Command, Cursor, MailboxName, Missed, Now, Outcome, Store};
 use crate::mailbox::usage::{ClientVersion, Usage, UsageLog};
+use crate::mailbox::wake::{Changed, NatsPublisher};
 
 /// What the thread is started with.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(in crate::mailbox) struct Parts {
     pub(in crate::mailbox) store: Box<dyn Store>,
     pub(in crate::mailbox) usage: Option<UsageLog>,
     pub(in crate::mailbox) counters: Arc<Counters>,
+    /// Notifies other nodes, if the store does not do it with its commits.
+    pub(in crate::mailbox) publisher: Option<NatsPublisher>,
     /// How often unused mailboxes are removed.
     pub(in crate::mailbox) prune_period: Duration,
     /// How long a mailbox may be unused.
@@ -42,13 +46,9 @@ pub(super) struct StoreWorker {
 impl StoreWorker {
     pub(super) fn new(parts: Parts) -> Self {
         let next_prune = Instant::now() + parts.prune_period;
-        let mut worker = Self {
-            parts,
-            listeners: Listeners::default(),
-            started: unix_now(),
-            next_prune,
-            reclaiming: false,
-        };
+        let listeners = Listeners::new(parts.store.is_shared());
+        let mut worker =
+            Self { parts, listeners, started: unix_now(), next_prune, reclaiming: false };
         worker.record_current();
         worker
     }
@@ -85,6 +85,9 @@ impl StoreWorker {
     }
 
     fn handle(&mut self, pending: Pending, deliveries: &mpsc::Sender<Vec<Delivery>>) {
+        self.catch_up(&pending.changed, |batch| {
+            let _ = deliveries.blocking_send(batch);
+        });
         let mut requests = pending.requests;
         while !requests.is_empty() {
             let (batch, usage) = self.serve(&mut requests);
@@ -125,17 +128,19 @@ impl StoreWorker {
         &mut self,
         requests: &mut Vec<ClientRequest>,
     ) -> (Vec<Delivery>, Vec<Usage>) {
-        let now = Now::read();
+        let (now, cursors) = (Now::read(), self.cursors(requests));
         let mut commands: Vec<Command<'_>> = requests.iter_mut().map(command).collect();
-        match self.parts.store.apply(&mut commands, now) {
-            Ok(Applied { outcomes, removed: mut usage }) => {
+        match self.parts.store.apply(&mut commands, &cursors, now) {
+            Ok(Applied { outcomes, removed: mut usage, missed }) => {
                 self.parts.counters.committed(outcomes.len());
                 let rest = requests.split_off(outcomes.len());
                 let batch = std::mem::replace(requests, rest);
                 if self.parts.usage.is_some() {
                     usage.extend(batch.iter().filter_map(|request| client_version(request, now)));
                 }
+                self.notify_others(&batch, &outcomes);
                 let mut deliveries = Vec::with_capacity(2 * batch.len());
+                self.send_missed(&missed, &mut deliveries);
                 for (request, outcome) in batch.into_iter().zip(outcomes) {
                     self.answer(request, outcome, &mut deliveries);
                 }
@@ -146,6 +151,69 @@ impl StoreWorker {
                 (refuse_all(std::mem::take(requests)), Vec::new())
             }
         }
+    }
+
+    /// Reads what other nodes have added to these mailboxes, and delivers it in batches of limited size.
+    pub(super) fn catch_up(&mut self, changed: &Changed, mut deliver: impl FnMut(Vec<Delivery>)) {
+        for names in self.listeners.changed(changed).chunks(MAILBOXES_AT_ONCE) {
+            loop {
+                let cursors: Vec<Cursor> =
+                    names.iter().filter_map(|name| self.listeners.cursor(name)).collect();
+                let found = match self.parts.store.messages_after(&cursors) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        // The node looks again soon: it is notified, or its connection is replaced.
+                        tracing::debug!(%error, "could not read messages of other nodes");
+                        return;
+                    }
+                };
+                let mut deliveries = Vec::new();
+                self.send_missed(&found.missed, &mut deliveries);
+                deliver(deliveries);
+                if found.is_complete {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn send_missed(&mut self, missed: &[Missed], deliveries: &mut Vec<Delivery>) {
+        for Missed { name, messages } in missed {
+            for (position, message) in messages {
+                self.listeners.send(name, *position, message, None, deliveries);
+            }
+        }
+    }
+
+    /// Tells the other nodes which mailboxes have new messages.
+    fn notify_others(&self, batch: &[ClientRequest], outcomes: &[Outcome]) {
+        let Some(publisher) = &self.parts.publisher else { return };
+        let added = batch.iter().zip(outcomes).filter_map(|(request, outcome)| {
+            match (&request.request, outcome) {
+                (Request::Add { mailbox, .. }, Outcome::Added { .. }) => {
+                    Some(name_of(request, mailbox))
+                }
+                _ => None,
+            }
+        });
+        let added: HashSet<MailboxName> = added.collect();
+        publisher.publish(added.iter());
+    }
+
+    /// The cursors of all mailboxes that a batch adds to, if other nodes may have added to them too.
+    fn cursors(&self, requests: &[ClientRequest]) -> Vec<Cursor> {
+        if !self.parts.store.is_shared() {
+            return Vec::new();
+        }
+        let mut cursors = HashMap::new();
+        for request in requests {
+            if let Request::Add { mailbox, .. } = &request.request
+                && let Some(cursor) = self.listeners.cursor(&name_of(request, mailbox))
+            {
+                cursors.insert(Arc::clone(&cursor.name), cursor);
+            }
+        }
+        cursors.into_values().collect()
     }
 
     /// Sends the outcome of one request to all links that it concerns.
@@ -258,6 +326,9 @@ const fn is_gathering(here: usize, last: usize) -> bool {
 
 /// Part of the last batch below which the next one is still gathering.
 const GATHERED: usize = 4;
+
+/// Mailboxes that are looked at with one query.
+const MAILBOXES_AT_ONCE: usize = 1000;
 
 /// How long a batch may gather: usually less than a write to the disk takes.
 const GATHERING: Duration = Duration::from_micros(500);

@@ -54,6 +54,16 @@ impl Activity {
         Self { started, mailboxes: HashMap::new(), stored, undo: Vec::new() }
     }
 
+    /// Sets the total, where other processes change it too.
+    pub(super) const fn set_stored(&mut self, bytes: u64) {
+        self.stored = bytes;
+    }
+
+    /// The total of stored bytes.
+    pub(super) const fn stored(&self) -> u64 {
+        self.stored
+    }
+
     /// Checks whether this address may store `bytes` more. An address may store as much as it leaves free,
     /// and [`ALWAYS`] while the reserve lasts: however many addresses fill the database, a new address
     /// can still store what an ordinary rendezvous needs.
@@ -116,6 +126,18 @@ impl Activity {
         }
         self.stored = self.stored.saturating_sub(bytes);
         self.undo.push(Undo::Removed { key, entry, bytes });
+    }
+
+    /// The keys of all mailboxes that this process knows.
+    pub(super) fn keys(&self) -> Vec<i64> {
+        self.mailboxes.keys().copied().collect()
+    }
+
+    /// Drops the charges for a mailbox that another process has removed.
+    pub(super) fn discard(&mut self, key: i64) {
+        for (owner, owned) in self.mailboxes.remove(&key).iter().flat_map(|entry| &entry.owners) {
+            owner.stored.fetch_sub(*owned, Ordering::Relaxed);
+        }
     }
 
     /// Whether nobody has used a mailbox for `expiry`. According to its row it was `updated` last, in

@@ -10,9 +10,11 @@ use std::time::Instant;
 
 use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::server::NewMessage;
+use wormhole_testbed::{Durability, Postgres};
 
 use super::*;
 use crate::mailbox::usage::{Removal, SideHistory};
+use crate::mailbox::wake::NodeId;
 
 /// Where a case keeps its data.
 pub(super) trait Backend {
@@ -74,7 +76,7 @@ impl<'a> Scratch<'a> {
     /// Executes one request in a batch of its own.
     fn execute(&mut self, by: Caller<'_>, mut request: Request) -> Result<Outcome, StoreError> {
         let command = Command { who: by.who, address: by.address, request: &mut request };
-        let applied = self.store().apply(&mut [command], by.now)?;
+        let applied = self.store().apply(&mut [command], &[], by.now)?;
         self.removed.extend(applied.removed);
         match applied.outcomes.into_iter().next().unwrap() {
             Outcome::Answer(Answer::Refused(refusal)) => Err(refusal.into()),
@@ -90,7 +92,7 @@ impl<'a> Scratch<'a> {
         let mut commands: Vec<Command<'_>> = requests.iter_mut().map(command).collect();
         let mut commands = &mut commands[..];
         while !commands.is_empty() {
-            let applied = self.store().apply(commands, by.now)?;
+            let applied = self.store().apply(commands, &[], by.now)?;
             self.removed.extend(applied.removed);
             commands = &mut commands[applied.outcomes.len()..];
         }
@@ -223,12 +225,45 @@ fn history(added: &[f64], moods: &[&str], crowded: bool) -> SideHistory {
     SideHistory { added: added.into(), moods, crowded }
 }
 
-/// Declares the cases: a test for each of them on each back end.
+/// A database for each case in one PostgreSQL server.
+struct Postgresql(Postgres);
+
+impl Backend for Postgresql {
+    fn open(&self, name: &str, limits: StoreLimits) -> Box<dyn Store> {
+        let database = format!("case_{}", name.replace('-', "_"));
+        let sql = format!("SELECT count(*) FROM pg_database WHERE datname = '{database}'");
+        if self.0.execute("postgres", &sql) == "0" {
+            self.0.create_database(&database);
+        }
+        let url = DatabaseUrl::from(self.0.url(&database));
+        Box::new(PostgresStore::open(&url, limits, NodeId::random(), true).unwrap())
+    }
+
+    fn remove(&self, _: &str) {
+        // The whole server is removed at the end.
+    }
+}
+
+#[test]
+fn postgresql_behaves_like_sqlite() {
+    let started = Postgres::start(Durability::Process, None);
+    let Some(postgres) = wormhole_testbed::installed_or_skip(started) else { return };
+    let backend = Postgresql(postgres);
+    for (name, case) in CASES {
+        println!("{name}");
+        case(&backend);
+    }
+}
+
+/// Declares the cases: a test of its own for each of them on SQLite, and a list for the others.
 macro_rules! cases {
     ($($case:ident,)*) => {
         mod sqlite {
             $(#[test] fn $case() { super::$case(&super::Sqlite); })*
         }
+
+        /// All cases with their names.
+        pub(super) const CASES: &[(&str, fn(&dyn Backend))] = &[$((stringify!($case), $case)),*];
     };
 }
 
@@ -671,7 +706,7 @@ fn what_a_failed_batch_stored_counts_for_nobody(backend: &dyn Backend) {
     let command = |request| Command { who: &who, address: &address, request };
     let mut commands: Vec<Command<'_>> = requests.iter_mut().map(command).collect();
     scratch.store().fail_next_commit();
-    scratch.store().apply(&mut commands, at(1.0)).unwrap_err();
+    scratch.store().apply(&mut commands, &[], at(1.0)).unwrap_err();
     assert_eq!(address.stored.load(Ordering::Relaxed), before);
     scratch.close("a", "a", "happy", 1.0).unwrap();
     assert_eq!(address.stored.load(Ordering::Relaxed), 0);

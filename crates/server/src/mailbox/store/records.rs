@@ -134,6 +134,8 @@ pub(super) struct Mailbox {
     pub(super) bytes: i64,
     /// When it was used last, in the back end's own unit.
     pub(super) updated: f64,
+    /// Position of the last message, where the back end records it.
+    pub(super) last_message: i64,
     /// Whether a third side was refused. Only the statistics need this.
     pub(super) crowded: bool,
 }
@@ -150,6 +152,7 @@ impl Mailbox {
             messages: 0,
             bytes: 0,
             updated: 0.0,
+            last_message: 0,
             crowded: false,
         }
     }

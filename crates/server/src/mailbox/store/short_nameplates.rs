@@ -53,6 +53,12 @@ impl ShortNameplates {
         })
     }
 
+    /// How many short nameplates are free.
+    pub(super) fn free(&self, app: &str) -> usize {
+        let taken = self.apps.get(app).map_or(0, |taken| taken.count);
+        (LONG_FIRST - 1).saturating_sub(taken)
+    }
+
     /// Picks a random number of four to six digits.
     pub(super) fn pick_long(rng: &mut impl RngCore) -> String {
         let number = below(LONG_COUNT, rng).unwrap_or_default() + LONG_FIRST;

@@ -19,8 +19,8 @@ use super::replay_cache::ReplayCache;
 use super::rules::Rules;
 use super::short_nameplates::ShortNameplates;
 use super::{
-    Applied, Command, Counts, MAX_ANSWER_BYTES, MailboxName, Now, Outcome, Pruned, Store,
-    StoreError, StoreLimits,
+    Applied, Command, Counts, Cursor, Found, MAX_ANSWER_BYTES, MailboxName, Now, Outcome, Pruned,
+    Store, StoreError, StoreLimits,
 };
 use crate::ServerError;
 use crate::mailbox::usage::Usage;
@@ -175,9 +175,14 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn apply(&mut self, commands: &mut [Command<'_>], now: Now) -> Result<Applied, StoreError> {
+    fn apply(
+        &mut self,
+        commands: &mut [Command<'_>],
+        _: &[Cursor],
+        now: Now,
+    ) -> Result<Applied, StoreError> {
         let (outcomes, removed) = self.transaction(|store| store.execute_all(commands, now))?;
-        Ok(Applied { outcomes, removed })
+        Ok(Applied { outcomes, removed, missed: Vec::new() })
     }
 
     fn prune(
@@ -197,6 +202,15 @@ impl Store for SqliteStore {
             Ok(unused.len())
         })?;
         Ok(Pruned { mailboxes, removed })
+    }
+
+    /// Nobody else adds messages.
+    fn messages_after(&mut self, _: &[Cursor]) -> Result<Found, StoreError> {
+        Ok(Found { missed: Vec::new(), is_complete: true })
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     fn count(&mut self) -> Result<Counts, StoreError> {

@@ -254,6 +254,7 @@ fn read_mailbox(row: &Row<'_>) -> Result<Mailbox> {
         messages: row.get(4)?,
         bytes: row.get(5)?,
         updated: row.get(6)?,
+        last_message: 0,
         crowded: row.get(7)?,
         sides,
     })

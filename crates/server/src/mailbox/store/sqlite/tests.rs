@@ -42,7 +42,7 @@ impl Scratch {
         let mut commands: Vec<Command<'_>> = requests.iter_mut().map(command).collect();
         let mut commands = &mut commands[..];
         while !commands.is_empty() {
-            let applied = self.store().apply(commands, Now::read()).unwrap();
+            let applied = self.store().apply(commands, &[], Now::read()).unwrap();
             commands = &mut commands[applied.outcomes.len()..];
         }
     }

@@ -1,0 +1,57 @@
+//! Where the mailbox server keeps its data, as it is configured: one SQLite file, or a PostgreSQL database that
+//! several nodes share.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::store::DatabaseUrl;
+
+/// The value of the key `db`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Database {
+    /// An SQLite file of this node alone.
+    File(PathBuf),
+    /// A PostgreSQL database, which other nodes may use at the same time.
+    Postgres(DatabaseUrl),
+}
+
+/// Text with a scheme is an address, everything else is a path. [`Database::check`] finds out whether the address
+/// is valid: an error of the command line parser would show its password.
+impl From<OsString> for Database {
+    fn from(value: OsString) -> Self {
+        match value.to_str() {
+            Some(text) if text.contains("://") => {
+                Self::Postgres(DatabaseUrl::from(text.to_owned()))
+            }
+            _ => Self::File(value.into()),
+        }
+    }
+}
+
+impl Database {
+    /// Puts a file with a relative path below this directory.
+    pub(super) fn place(&mut self, directory: &Path) {
+        if let Self::File(path) = self {
+            *path = directory.join(&*path);
+        }
+    }
+
+    /// The file; `None` for PostgreSQL.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// Checks an address without connecting.
+    ///
+    /// # Errors
+    /// What is wrong with it, without its text.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::File(_) => Ok(()),
+            Self::Postgres(url) => url.parse().map(drop),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Creating and upgrading the tables in PostgreSQL.
+//!
+//! Names, contents and ids are `bytea`: they come from clients and may contain the character U+0000, which
+//! PostgreSQL's text cannot hold.
+
+use tokio_postgres::{Client, Error};
+
+/// Why the tables cannot be used.
+#[derive(Debug)]
+pub(super) enum SchemaError {
+    /// PostgreSQL refused.
+    Database(Error),
+    /// A newer server has upgraded the tables to this version.
+    Newer(i32),
+}
+
+impl From<Error> for SchemaError {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Brings the tables to [`VERSION`]. Any number of nodes may do this at the same time.
+pub(super) async fn upgrade(client: &mut Client) -> Result<(), SchemaError> {
+    let transaction = client.transaction().await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&UPGRADE_LOCK]).await?;
+    let exists = "SELECT to_regclass('wormhole_server') IS NOT NULL";
+    let version: i32 = if transaction.query_one(exists, &[]).await?.try_get(0)? {
+        let row = transaction.query_one("SELECT version FROM wormhole_server", &[]).await?;
+        row.try_get(0)?
+    } else {
+        0
+    };
+    if version > VERSION {
+        return Err(SchemaError::Newer(version));
+    }
+    if version == VERSION {
+        return Ok(());
+    }
+    for step in STEPS.iter().skip(usize::try_from(version).unwrap_or_default()) {
+        transaction.batch_execute(step).await?;
+    }
+    transaction.execute("UPDATE wormhole_server SET version = $1", &[&VERSION]).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// The version that the last step makes.
+pub(super) const VERSION: i32 = 1;
+
+/// Each step makes the next version from the one before.
+const STEPS: [&str; 1] = ["
+    CREATE TABLE wormhole_server ( -- one row: a transaction of any node locks it first
+        only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
+        version INTEGER NOT NULL,
+        uptime DOUBLE PRECISION NOT NULL, -- seconds during which nodes have run
+        stored_bytes BIGINT NOT NULL,
+        next_mailbox BIGINT NOT NULL,
+        last_message BIGINT NOT NULL
+    ) WITH (fillfactor = 20);
+    INSERT INTO wormhole_server (version, uptime, stored_bytes, next_mailbox, last_message)
+        VALUES (0, 0, 0, 1, 0);
+    CREATE TABLE wormhole_nodes (
+        id BIGINT PRIMARY KEY,
+        batch BIGINT NOT NULL, -- the last transaction of this node
+        used DOUBLE PRECISION NOT NULL -- uptime
+    ) WITH (fillfactor = 20);
+    CREATE TABLE wormhole_nameplates (
+        app BYTEA NOT NULL,
+        name BYTEA NOT NULL,
+        mailbox BYTEA NOT NULL,
+        crowded BOOLEAN NOT NULL, -- a third side was refused
+        side_1 BYTEA,
+        added_1 DOUBLE PRECISION, -- seconds since 1970
+        claimed_1 BOOLEAN,
+        side_2 BYTEA,
+        added_2 DOUBLE PRECISION,
+        claimed_2 BOOLEAN,
+        PRIMARY KEY (app, name)
+    );
+    CREATE TABLE wormhole_mailboxes (
+        key BIGINT PRIMARY KEY,
+        app BYTEA NOT NULL,
+        id BYTEA NOT NULL,
+        nameplate BYTEA, -- the one it was created for, in use or not
+        messages BIGINT NOT NULL,
+        bytes BIGINT NOT NULL,
+        last_message BIGINT NOT NULL,
+        used DOUBLE PRECISION NOT NULL, -- uptime
+        crowded BOOLEAN NOT NULL,
+        side_1 BYTEA,
+        added_1 DOUBLE PRECISION,
+        opened_1 BOOLEAN,
+        mood_1 BYTEA,
+        side_2 BYTEA,
+        added_2 DOUBLE PRECISION,
+        opened_2 BOOLEAN,
+        mood_2 BYTEA,
+        UNIQUE (app, id)
+    ) WITH (fillfactor = 70);
+    CREATE TABLE wormhole_messages (
+        mailbox BIGINT NOT NULL, -- key of its mailbox
+        position BIGINT NOT NULL, -- grows from message to message, over all mailboxes
+        side BYTEA NOT NULL,
+        phase BYTEA NOT NULL,
+        body BYTEA NOT NULL,
+        client_id BYTEA NOT NULL, -- JSON
+        server_rx DOUBLE PRECISION NOT NULL, -- seconds since 1970
+        PRIMARY KEY (mailbox, position)
+    );
+    ALTER TABLE wormhole_messages ALTER COLUMN body SET STORAGE EXTERNAL;
+"];
+
+/// Key of the advisory lock that one node holds while it creates or upgrades the tables.
+const UPGRADE_LOCK: i64 = 0x776f_726d_686f_6c65;

@@ -1,0 +1,126 @@
+//! One connection to PostgreSQL with its prepared statements.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, NoTls, Row, Statement};
+
+use super::schema::{self, SchemaError};
+use super::statements::Statements;
+
+/// A connection that is ready for batches.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) client: Client,
+    pub(super) statements: Statements,
+}
+
+/// Why PostgreSQL did not do something.
+#[derive(Debug)]
+pub(super) enum SessionError {
+    /// The connection is lost or the server is not ready: try again on a new connection.
+    Lost(String),
+    /// It cannot be done.
+    Failed(String),
+}
+
+impl From<tokio_postgres::Error> for SessionError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(database) = error.as_db_error() else {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            return Self::Lost(cause.unwrap_or_else(|| error.to_string()));
+        };
+        let text = format!("{} ({})", database.message(), database.code().code());
+        // Details may quote values, so they are left out.
+        match database.code() {
+            code if RETRIED.contains(code) || code.code().starts_with("08") => Self::Lost(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+impl SessionError {
+    /// The text for an operator.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Lost(text) | Self::Failed(text) => text,
+        }
+    }
+}
+
+impl Session {
+    /// Connects, and creates or upgrades the tables if needed.
+    pub(super) async fn connect(config: &Config) -> Result<Self, SessionError> {
+        let (mut client, connection) =
+            within(CONNECT, async { Ok(config.connect(NoTls).await?) }).await?;
+        tokio::spawn(async move {
+            // The client sees the same error.
+            let _ = connection.await;
+        });
+        within(ROUND, async {
+            client.batch_execute(DURABLE).await?;
+            schema::upgrade(&mut client).await.map_err(schema_error)?;
+            let statements = Statements::prepare(&client).await?;
+            Ok(Self { client, statements })
+        })
+        .await
+    }
+
+    /// Runs a query with parameters.
+    pub(super) async fn query(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.client.query(statement, parameters).await
+    }
+
+    /// Ends a transaction that failed, if the connection still works.
+    pub(super) async fn roll_back(&self) -> Result<(), SessionError> {
+        within(ROUND, async { Ok(self.client.batch_execute("ROLLBACK").await?) }).await
+    }
+}
+
+/// Waits for an answer, but not for ever.
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    let silent = || SessionError::Lost("the database does not answer".into());
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(silent()))
+}
+
+fn schema_error(error: SchemaError) -> SessionError {
+    match error {
+        SchemaError::Database(error) => error.into(),
+        SchemaError::Newer(version) => SessionError::Failed(newer(version)),
+    }
+}
+
+/// What to do when another node has upgraded the tables.
+pub(super) fn newer(version: i32) -> String {
+    format!("the tables were made by a newer version of this server (schema {version}): upgrade it")
+}
+
+/// The server is starting, stopping or busy, or another node holds the lock.
+const RETRIED: [SqlState; 8] = [
+    SqlState::ADMIN_SHUTDOWN,
+    SqlState::CANNOT_CONNECT_NOW,
+    SqlState::CRASH_SHUTDOWN,
+    SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+    SqlState::LOCK_NOT_AVAILABLE,
+    SqlState::READ_ONLY_SQL_TRANSACTION,
+    SqlState::T_R_DEADLOCK_DETECTED,
+    SqlState::TOO_MANY_CONNECTIONS,
+];
+
+/// A commit returns when it is on the disk, whatever the default of the database is.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') = 'off'";
+
+/// How long an attempt to connect may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long PostgreSQL may take to answer one round of statements; more than its own limit for a statement.
+pub(super) const ROUND: Duration = Duration::from_secs(20);

@@ -1,0 +1,253 @@
+//! Telling other nodes that a mailbox has new messages.
+//!
+//! A wake-up carries no messages, only short hashes of mailbox names: a node that has listeners for one of them
+//! reads the new messages from the shared database. A lost wake-up loses nothing, because a node also
+//! looks at all its open mailboxes after every new connection, and every [`POLL`].
+
+mod nats;
+mod postgres;
+
+use std::fmt;
+use std::time::Duration;
+
+use rand_core::{OsRng, RngCore};
+use sha1::{Digest, Sha1};
+
+use super::database::Database;
+use super::hub::Hub;
+use super::store::{DatabaseUrl, MailboxName};
+use crate::ServerError;
+pub(super) use nats::NatsPublisher;
+use nats::{NatsListener, NatsUrl};
+
+/// The value of the key `wake`: how nodes that share a database notify each other.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum WakeMethod {
+    /// Through the database itself, with `LISTEN` and `NOTIFY`.
+    Postgres,
+    /// Through this NATS server.
+    Nats(NatsUrl),
+}
+
+/// [`WakeMethod::check`] finds out whether an address is valid: an error of the command line parser would show its
+/// password.
+impl From<String> for WakeMethod {
+    fn from(text: String) -> Self {
+        if text == "postgres" { Self::Postgres } else { Self::Nats(NatsUrl::from(text)) }
+    }
+}
+
+impl WakeMethod {
+    /// Checks the value without connecting.
+    ///
+    /// # Errors
+    /// What is wrong with it, without its text.
+    pub(super) fn check(&self, database: &Database) -> Result<(), &'static str> {
+        let Self::Nats(url) = self else { return Ok(()) };
+        url.parse()?;
+        if database.file().is_some() {
+            return Err(
+                "NATS connects nodes that share a PostgreSQL database; with an SQLite file, \
+                        leave this key out",
+            );
+        }
+        Ok(())
+    }
+
+    /// The two ends of the method. Without a publisher, the store notifies other nodes with its commits.
+    pub(super) fn prepare(
+        &self,
+        database: &DatabaseUrl,
+        node: NodeId,
+    ) -> Result<(Option<NatsPublisher>, WakeListener), ServerError> {
+        let invalid = |reason: &str| ServerError::System(reason.into());
+        match self {
+            Self::Postgres => {
+                let config = Box::new(database.parse().map_err(invalid)?);
+                Ok((None, WakeListener::Postgres { config, node }))
+            }
+            Self::Nats(url) => {
+                let server = url.parse().map_err(invalid)?;
+                let (publisher, listener) = nats::connect_later(server, node);
+                Ok((Some(publisher), WakeListener::Nats(listener)))
+            }
+        }
+    }
+}
+
+/// Receives the notifications of other nodes.
+#[derive(Debug)]
+pub(super) enum WakeListener {
+    /// There are no other nodes.
+    InProcess,
+    Nats(NatsListener),
+    Postgres {
+        config: Box<tokio_postgres::Config>,
+        node: NodeId,
+    },
+}
+
+impl WakeListener {
+    /// Forwards notifications to the store's thread. Never ends.
+    pub(super) async fn run(self, hub: Hub) {
+        match self {
+            Self::InProcess => std::future::pending().await,
+            Self::Nats(listener) => listener.run(hub).await,
+            Self::Postgres { config, node } => postgres::listen(&config, node, hub).await,
+        }
+    }
+}
+
+/// Which node this is, among those that share a database. Random, and new at each start.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct NodeId(u64);
+
+impl NodeId {
+    /// A new node.
+    pub(super) fn random() -> Self {
+        Self(OsRng.next_u64())
+    }
+
+    /// The number as databases can hold it.
+    pub(super) const fn number(self) -> i64 {
+        self.0.cast_signed()
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A hash of a mailbox name. Different names may have the same.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct WakeKey(u64);
+
+impl WakeKey {
+    /// The key of a mailbox.
+    pub(super) fn of(name: &MailboxName) -> Self {
+        let mut hash = Sha1::new();
+        // The length keeps two names with the same text apart.
+        hash.update(u64::try_from(name.app.len()).unwrap_or_default().to_be_bytes());
+        hash.update(&name.app);
+        hash.update(&name.mailbox);
+        let bytes = hash.finalize();
+        Self(bytes.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte)))
+    }
+}
+
+/// What to look at.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) enum Changed {
+    #[default]
+    Nothing,
+    Mailboxes(Vec<WakeKey>),
+    Everything,
+}
+
+impl Changed {
+    /// Whether there is nothing to look at.
+    pub(super) const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    /// Adds more. Very many mailboxes become everything.
+    pub(super) fn merge(&mut self, more: Self) {
+        match (&mut *self, more) {
+            (_, Self::Nothing) | (Self::Everything, _) => {}
+            (_, Self::Everything) => *self = Self::Everything,
+            (Self::Nothing, more @ Self::Mailboxes(_)) => *self = more,
+            (Self::Mailboxes(keys), Self::Mailboxes(more)) => {
+                if keys.len() + more.len() > MAX_CHANGED {
+                    *self = Self::Everything;
+                } else {
+                    keys.extend(more);
+                }
+            }
+        }
+    }
+}
+
+/// The texts that tell other nodes about these mailboxes.
+pub(super) fn payloads<'a>(
+    node: NodeId,
+    changed: impl Iterator<Item = &'a MailboxName>,
+) -> Vec<String> {
+    let keys: Vec<WakeKey> = changed.map(WakeKey::of).collect();
+    let payload = |keys: &[WakeKey]| {
+        let keys: String = keys.iter().map(|WakeKey(key)| format!(" {key:016x}")).collect();
+        format!("{node}{keys}")
+    };
+    keys.chunks(MAX_KEYS).map(payload).collect()
+}
+
+/// What a text from another node tells; nothing if it is our own or malformed.
+pub(super) fn parse(node: NodeId, payload: &str) -> Changed {
+    let mut words = payload.split(' ');
+    if words.next().is_none_or(|from| from == node.to_string()) {
+        return Changed::Nothing;
+    }
+    let key = |word| u64::from_str_radix(word, 16).ok().map(WakeKey);
+    Changed::Mailboxes(words.filter_map(key).take(MAX_KEYS).collect())
+}
+
+/// Name of the notifications, in PostgreSQL and in NATS.
+pub(super) const CHANNEL: &str = "wormhole_mailbox";
+
+/// How often a node looks at all its open mailboxes although no wake-up came.
+pub(super) const POLL: Duration = Duration::from_secs(10);
+
+/// Pause before a node connects again, and between its looks at all open mailboxes meanwhile.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// Keys in one text. PostgreSQL takes texts of less than 8,000 bytes.
+const MAX_KEYS: usize = 400;
+
+/// Keys that may wait before everything is looked at instead.
+const MAX_CHANGED: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(app: &str, mailbox: &str) -> MailboxName {
+        MailboxName { app: app.into(), mailbox: mailbox.into() }
+    }
+
+    #[test]
+    fn other_nodes_learn_which_mailboxes_have_changed() {
+        let (one, other) = (NodeId(1), NodeId(u64::MAX));
+        let names: Vec<MailboxName> = (0..1000).map(|n| name("app", &n.to_string())).collect();
+        let payloads = payloads(one, names.iter());
+        assert!(payloads.len() == 3 && payloads.iter().all(|payload| payload.len() < 8000));
+        let mut changed = Changed::Nothing;
+        payloads.iter().for_each(|payload| changed.merge(parse(other, payload)));
+        assert_eq!(changed, Changed::Mailboxes(names.iter().map(WakeKey::of).collect()));
+        assert_eq!(parse(one, &payloads[0]), Changed::Nothing);
+    }
+
+    #[test]
+    fn malformed_texts_are_ignored_and_long_ones_are_cut() {
+        for text in ["", "x", " ", "0 zz", "\u{0}"] {
+            let changed = parse(NodeId(1), text);
+            assert!(changed.is_nothing() || changed == Changed::Mailboxes(Vec::new()), "{text}");
+        }
+        let Changed::Mailboxes(keys) = parse(NodeId(1), &" 1".repeat(5000)) else { panic!() };
+        assert_eq!(keys.len(), MAX_KEYS);
+    }
+
+    #[test]
+    fn very_many_changes_become_everything() {
+        let mut changed = Changed::Nothing;
+        for _ in 0..30 {
+            changed.merge(Changed::Mailboxes(vec![WakeKey(1); MAX_KEYS]));
+        }
+        assert_eq!(changed, Changed::Everything);
+    }
+
+    #[test]
+    fn names_that_read_the_same_have_different_keys() {
+        assert_ne!(WakeKey::of(&name("ab", "c")), WakeKey::of(&name("a", "bc")));
+    }
+}

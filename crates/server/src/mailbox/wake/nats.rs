@@ -1,0 +1,237 @@
+//! Notifications through a NATS server: every node publishes and subscribes to one subject.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{CHANNEL, NodeId, POLL, RECONNECT, parse, payloads};
+use crate::mailbox::hub::Hub;
+use crate::mailbox::store::MailboxName;
+
+/// The address of a NATS server as it was configured. Its password is never shown.
+#[derive(Clone, Eq, PartialEq)]
+pub(crate) struct NatsUrl(String);
+
+/// The text is checked later, by [`NatsUrl::parse`]: an error of the command line would show it.
+impl From<String> for NatsUrl {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for NatsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NatsUrl(hidden)")
+    }
+}
+
+impl NatsUrl {
+    /// Checks the address.
+    ///
+    /// # Errors
+    /// What is wrong with it, without its text.
+    pub(crate) fn parse(&self) -> Result<ServerAddr, &'static str> {
+        if !self.0.starts_with("nats://") && !self.0.starts_with("tls://") {
+            return Err(
+                "the value must be postgres, or an address that starts with nats:// or tls://",
+            );
+        }
+        let malformed = "the address is malformed: it looks like nats://user:password@host:4222";
+        let server: ServerAddr = self.0.parse().map_err(|_| malformed)?;
+        let is_encoded = |text: Option<&str>| text.is_some_and(|text| text.contains('%'));
+        if is_encoded(server.username()) || is_encoded(server.password()) {
+            return Err(
+                "the user name and the password in the address must consist of letters, digits \
+                        and the characters - . _ ~",
+            );
+        }
+        Ok(server)
+    }
+}
+
+/// Notifies the other nodes.
+#[derive(Clone, Debug)]
+pub(in crate::mailbox) struct NatsPublisher {
+    node: NodeId,
+    payloads: mpsc::Sender<String>,
+}
+
+/// Connects to NATS, and forwards notifications in both directions.
+pub(in crate::mailbox) struct NatsListener {
+    server: ServerAddr,
+    node: NodeId,
+    payloads: mpsc::Receiver<String>,
+}
+
+impl fmt::Debug for NatsListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsListener").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// The two ends for one node. Nothing is connected before the listener runs.
+pub(super) fn connect_later(server: ServerAddr, node: NodeId) -> (NatsPublisher, NatsListener) {
+    let (sender, payloads) = mpsc::channel(UNSENT);
+    (NatsPublisher { node, payloads: sender }, NatsListener { server, node, payloads })
+}
+
+impl NatsPublisher {
+    /// Tells the other nodes which mailboxes have new messages. If too many notifications wait to be sent, the rest
+    /// is dropped: the other nodes look without being notified, too.
+    pub(in crate::mailbox) fn publish<'a>(&self, changed: impl Iterator<Item = &'a MailboxName>) {
+        for payload in payloads(self.node, changed) {
+            let _ = self.payloads.try_send(payload);
+        }
+    }
+}
+
+impl NatsListener {
+    /// Forwards notifications. The client connects again by itself. Never ends.
+    pub(super) async fn run(mut self, hub: Hub) {
+        let Some(client) = connect(self.server.clone(), hub.clone()).await else {
+            return look_without_notifications(&hub).await;
+        };
+        loop {
+            // Fails only if the client has ended, which it does not do by itself.
+            if let Ok(notifications) = client.subscribe(CHANNEL).await {
+                self.forward(&client, notifications, &hub).await;
+            }
+            sleep(RECONNECT).await;
+        }
+    }
+
+    /// Forwards until the subscription ends.
+    async fn forward(&mut self, client: &Client, mut notifications: Subscriber, hub: &Hub) {
+        let mut next_look = Instant::now();
+        loop {
+            tokio::select! {
+                message = notifications.next() => match message {
+                    Some(message) => {
+                        let text = String::from_utf8_lossy(&message.payload);
+                        hub.look_at(parse(self.node, &text));
+                    }
+                    None => return,
+                },
+                Some(payload) = self.payloads.recv() => {
+                    if client.publish(CHANNEL, payload.into()).await.is_err() {
+                        return;
+                    }
+                }
+                () = sleep_until(next_look) => {
+                    hub.look_at_everything();
+                    let connected = client.connection_state() == State::Connected;
+                    next_look = Instant::now() + if connected { POLL } else { RECONNECT };
+                }
+            }
+        }
+    }
+}
+
+/// What a node does when it can receive no notifications at all.
+async fn look_without_notifications(hub: &Hub) {
+    loop {
+        hub.look_at_everything();
+        sleep(RECONNECT).await;
+    }
+}
+
+/// A client that connects in the background, and again whenever the connection is lost.
+async fn connect(server: ServerAddr, hub: Hub) -> Option<Client> {
+    let problem = Mutex::new(String::new());
+    let (server, options) = without_credentials(server);
+    let options = options
+        .name("wormhole-server")
+        .retry_on_initial_connect()
+        .reconnect_delay_callback(|_| RECONNECT)
+        .ping_interval(PING)
+        .event_callback(move |event| {
+            report(&event, &mut problem.lock().unwrap_or_else(PoisonError::into_inner));
+            if matches!(event, Event::Connected | Event::SlowConsumer(_)) {
+                // Notifications may have been lost.
+                hub.look_at_everything();
+            }
+            std::future::ready(())
+        });
+    match options.connect(server).await {
+        Ok(client) => Some(client),
+        Err(error) => {
+            // Cannot happen for a valid address, because the first attempt is made in the background.
+            tracing::error!(%error, "cannot use NATS; messages of other nodes arrive up to a second late");
+            None
+        }
+    }
+}
+
+/// Moves the user name and the password out of the address, because the client may log the address.
+fn without_credentials(server: ServerAddr) -> (ServerAddr, ConnectOptions) {
+    let user = server.username().map(str::to_owned);
+    let password = server.password().map(str::to_owned);
+    let mut url = server.clone().into_inner();
+    let plain = match (url.set_username(""), url.set_password(None)) {
+        (Ok(()), Ok(())) => ServerAddr::from_url(url).ok(),
+        _ => None,
+    };
+    let options = ConnectOptions::new();
+    match (plain, user) {
+        (Some(plain), Some(user)) => {
+            (plain, options.user_and_password(user, password.unwrap_or_default()))
+        }
+        _ => (server, options),
+    }
+}
+
+/// Logs what happens to the connection, and a repeated problem only once.
+fn report(event: &Event, last_problem: &mut String) {
+    let problem = match event {
+        Event::Connected => {
+            last_problem.clear();
+            return tracing::info!("connected to NATS");
+        }
+        Event::Disconnected | Event::Closed | Event::LameDuckMode => {
+            return tracing::warn!("lost the connection to NATS, connecting again");
+        }
+        Event::ClientError(error) => error.to_string(),
+        Event::ServerError(error) => error.to_string(),
+        Event::SlowConsumer(_) | Event::Draining => return,
+    };
+    if problem != *last_problem {
+        tracing::warn!(
+            problem,
+            "NATS; until it works, messages of other nodes arrive up to a second late"
+        );
+        *last_problem = problem;
+    }
+}
+
+/// Texts that may wait to be sent.
+const UNSENT: usize = 256;
+
+/// Silence after which the connection is checked.
+const PING: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_work_is_refused_with_a_reason_that_hides_the_password() {
+        for (url, reason) in [
+            ("http://u:secret@h", "starts with nats://"),
+            ("nats://u:secret@h:port", "malformed"),
+            ("nats://u:secret%40@h", "must consist of letters"),
+            ("secret", "starts with nats://"),
+        ] {
+            let url = NatsUrl::from(url.to_owned());
+            let error = url.parse().unwrap_err();
+            assert!(error.contains(reason) && !error.contains("secret"), "{error}");
+            assert!(!format!("{url:?}").contains("secret"));
+        }
+        assert!(NatsUrl::from("nats://127.0.0.1:4222".to_owned()).parse().is_ok());
+    }
+}
