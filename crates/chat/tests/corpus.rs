@@ -1,5 +1,7 @@
 //! Replays the fuzz corpus through the very bodies of the fuzz targets.
 
+#![cfg(not(target_family = "wasm"))] // catches panics
+
 #[path = "../../../fuzz/src/chat.rs"]
 #[expect(unreachable_pub, clippy::expect_used, reason = "written for the fuzz targets")]
 mod fuzz;

@@ -2,6 +2,7 @@
 //! 0.22.0 speaks X3DH alone, 0.72.1 PQXDH too. `scripts/peers` installs both; without
 //! `WORMHOLE_PEERS` these tests pass without having looked, except under `CI`.
 
+#![cfg(not(target_family = "wasm"))] // starts programs
 #![expect(
     clippy::disallowed_macros,
     clippy::indexing_slicing,

@@ -4,6 +4,7 @@
 //! Not about behaviour. These tests ask cargo and clippy themselves, so a wall that no longer
 //! stands is found by the tool that enforces it (ARCHITECTURE.md, "Crates and dependencies").
 
+#![cfg(not(target_family = "wasm"))] // starts programs
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;

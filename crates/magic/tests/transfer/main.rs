@@ -13,6 +13,7 @@
 
 mod data;
 mod node;
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))] // reads files
 mod recordings;
 mod sessions;
 mod simulation;

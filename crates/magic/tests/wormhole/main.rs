@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "a test may panic, and starts its virtual clock at any time"
 )]
 
@@ -14,5 +15,8 @@ mod bad_input;
 mod behaviour;
 mod desk;
 mod links;
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))] // needs a random source
 mod properties;
+mod simulation;
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))] // reads files
 mod traces;
