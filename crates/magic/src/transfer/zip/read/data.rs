@@ -316,15 +316,18 @@ fn signed_descriptor(bytes: &[u8], crc: u32, packed: u64, size: u64) -> Option<u
 }
 
 fn plain_descriptor(bytes: &[u8], crc: u32, packed: u64, size: u64) -> Option<usize> {
-    let mut narrow = Reader::new(bytes);
-    if narrow.u32_le() != Ok(crc) {
+    let mut wide = Reader::new(bytes);
+    if wide.u32_le() != Ok(crc) {
         return None;
     }
-    let mut wide_form = narrow;
-    if narrow.u32_le().map(u64::from) == Ok(packed) && narrow.u32_le().map(u64::from) == Ok(size) {
-        return Some(12);
+    let mut narrow = wide;
+    // The wide form first: of an empty file both forms begin with the same zeros, but after the narrow
+    // form follows the signature of the next record.
+    if wide.u64_le() == Ok(packed) && wide.u64_le() == Ok(size) {
+        return Some(20);
     }
-    (wide_form.u64_le() == Ok(packed) && wide_form.u64_le() == Ok(size)).then_some(20)
+    let mut matches = |value| narrow.u32_le().map(u64::from) == Ok(value);
+    (matches(packed) && matches(size)).then_some(12)
 }
 
 /// Bytes of the longest descriptor. The table of contents behind it is longer, so as many always
