@@ -1,16 +1,16 @@
-//! The network stack under Whisper (devp2p specifications): encoding, keys, the
-//! encrypted transport, the base protocol that capabilities share, and discovery.
+//! The network stack under Whisper (devp2p specifications): encoding, keys, encrypted transport, the base
+//! protocol that all capabilities share, and discovery.
 //!
-//! Nothing here knows what a capability says: `shh` stands on this, never the other way round.
+//! This module does not know any capability: `shh` depends on it, not the other way round.
 //!
 //! ```text
-//!  peer: one link, from the first byte to the last        discovery: who is out there (UDP)
-//!  ├── rlpx: handshake, frames      ├── base: Hello, …     ├── packet, table, lookup, bond
-//!  │   └── ecies                    └── capability         └── enr, enode: nodes as data
-//!  └── snappy                               rlp, key: under all of it
+//!  peer: one connection                                  discovery: finding nodes (UDP)
+//!  ├── rlpx: handshake, frames      ├── base: Hello, …     ├── packet, table, lookup, endpoint_proof
+//!  │   └── ecies                    └── capability         └── enr, enode: descriptions of nodes
+//!  └── snappy                               rlp, key: used by all of these
 //! ```
 //!
-//! Two nodes that share a capability, without a network between them:
+//! Connect two nodes that share a capability, without a network:
 //!
 //! ```
 //! use wormhole_kit::Instant;

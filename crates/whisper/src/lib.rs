@@ -1,7 +1,7 @@
-//! Whisper v6 without I/O: the devp2p stack it runs on, and the gossip protocol itself.
+//! Whisper v6 without I/O: the devp2p network stack, and the gossip protocol on top of it.
 //!
-//! There is no socket, file, clock or randomness source in here; the `wormhole` crate brings them.
-//! [`devp2p`] knows nothing of [`shh`].
+//! This crate uses no sockets, files, clocks or operating system randomness; the caller provides them.
+//! [`devp2p`] does not depend on [`shh`].
 
 pub mod devp2p;
 pub mod shh;

@@ -1,20 +1,20 @@
-//! Whisper v6 itself (EIP-627, docs/whisper-protocol.md): envelopes, messages, work, pool, peers, filters.
+//! The Whisper v6 protocol (EIP-627, docs/whisper-protocol.md).
 //!
-//! A message is padded, signed and sealed, put into an envelope and paid for with work; the envelope
-//! is kept and passed on by everyone until it expires, and only then tried against our own keys.
+//! The sender pads, signs and encrypts a message, puts it into an envelope and adds proof of work. Nodes
+//! store and forward envelopes until they expire, and try their own keys on each of them.
 //!
 //! ```text
-//!  node: what comes in, what goes out, to whom, when     filter: our keys, and what they opened
-//!  ├── packet, peer: one neighbour    ├── rate: floods   ├── message: padding, signature
-//!  ├── pool: what lives               └── requirements   └── seal: the two ways to seal
-//!  └── envelope, work, topic, bloom: what is said in the open      miner: work, found
-//!                                                                  archive: the mail server
+//!  node: pool, peers, scheduling                         filter: keys, and the messages they decrypted
+//!  ├── packet, peer: state of one peer ├── rate: limits    ├── message: padding, signature
+//!  ├── pool: stored envelopes          └── requirements    └── seal: symmetric and asymmetric encryption
+//!  └── envelope, work, topic, bloom: unencrypted fields    miner: search for the nonce
+//!                                                          archive: mail server requests
 //! ```
 //!
-//! What Whisper hides is what is said and who reads it. Who spoke is hidden from a single neighbour
-//! as far as [`node::Darkness`] goes; topics, sizes and times are there for everyone to see.
+//! Whisper hides the content and the recipient of a message. [`node::Privacy`] makes it harder for a single
+//! peer to identify the sender. Topics, sizes and times are public.
 //!
-//! From a word to an envelope and back:
+//! Post and read a message:
 //!
 //! ```
 //! use wormhole_kit::{Instant, UnixTime};
@@ -67,7 +67,7 @@ pub use topic::Topic;
 pub use work::Work;
 use wormhole_kit::UnixTime;
 
-/// Whole seconds since 1970 as a packet carries them, until the year 2106.
+/// Whole seconds since 1970, as packets encode them; valid until the year 2106.
 fn whole_seconds(time: UnixTime) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }

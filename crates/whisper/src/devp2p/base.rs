@@ -1,7 +1,7 @@
 //! The messages that every pair of nodes understands: Hello, Disconnect, Ping, Pong (rlpx.md "p2p"
 //! Capability).
 //!
-//! When they are sent is decided in [`super::peer`].
+//! [`super::peer`] decides when to send them.
 
 use std::fmt;
 
@@ -11,19 +11,19 @@ use super::{
     rlp::{self, Rlp, RlpError},
 };
 
-/// Who a node is and what it speaks: the first message of each side.
+/// The first message of each side: the node and its capabilities.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hello {
-    /// Version of the base protocol. From [`SNAPPY_VERSION`] on, later messages are packed.
+    /// Version of the base protocol. From [`SNAPPY_VERSION`] on, later messages are compressed.
     pub version: u64,
-    /// What software runs there, such as `Geth/v1.9.7-stable/linux-amd64/go1.13.4`. Not to be
-    /// trusted, and to be quoted before it is printed.
+    /// Software of the node, such as `Geth/v1.9.7-stable/linux-amd64/go1.13.4`. Untrusted: escape it before
+    /// printing.
     pub client_id: String,
-    /// What it speaks, in its own order.
+    /// Capabilities, in the node's own order.
     pub capabilities: Vec<Capability>,
-    /// TCP port at which it listens, or 0.
+    /// TCP port on which it listens, or 0.
     pub listen_port: u16,
-    /// Its name, which the handshake proved or did not.
+    /// Its id, which must be the one that the handshake verified.
     pub id: NodeId,
 }
 
@@ -43,11 +43,10 @@ impl Hello {
         })
     }
 
-    /// Decodes the message. Fields that a later version may add are ignored (EIP-8), and text is
-    /// taken as UTF-8 as far as it is.
+    /// Decodes the message. Additional fields are ignored (EIP-8), and invalid UTF-8 is replaced.
     ///
     /// # Errors
-    /// A field is missing or of the wrong kind.
+    /// A field is missing or has the wrong type.
     pub fn decode(encoded: &[u8]) -> Result<Self, RlpError> {
         let mut fields = Rlp::only_list(encoded)?;
         let (version, client_id) = (fields.u64()?, text(fields.string()?));
@@ -66,42 +65,42 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Why a node ends a link (rlpx.md "Disconnect", in its order).
+/// Why a node disconnects (rlpx.md "Disconnect", in its order).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum DisconnectReason {
-    /// 0: somebody wanted it so.
+    /// 0: requested by the user.
     Requested,
-    /// 1: the connection failed below.
+    /// 1: TCP error.
     TcpError,
     /// 2: a message was malformed, or not allowed.
     BreachOfProtocol,
-    /// 3: no capability in common.
+    /// 3: no shared capability.
     UselessPeer,
-    /// 4: there are enough peers already.
+    /// 4: the limit of peers is reached.
     TooManyPeers,
-    /// 5: the two are connected already.
+    /// 5: a connection between the two nodes already exists.
     AlreadyConnected,
-    /// 6: base protocol of another version.
+    /// 6: incompatible version of the base protocol.
     IncompatibleVersion,
-    /// 7: a node without a name.
+    /// 7: the node has no id.
     NullIdentity,
-    /// 8: the node is going down.
+    /// 8: the node is shutting down.
     Quitting,
-    /// 9: not the node that was called.
+    /// 9: the node has another id than expected.
     UnexpectedIdentity,
-    /// 10: the node called itself.
+    /// 10: the node connected to itself.
     ConnectedToSelf,
-    /// 11: nothing was heard for too long.
+    /// 11: no message within the time limit.
     PingTimeout,
-    /// 16: a capability has a reason of its own.
+    /// 16: a reason specific to a capability.
     SubprotocolError,
-    /// A reason that nobody has named.
+    /// An unknown reason.
     Unknown(u8),
 }
 
 impl DisconnectReason {
-    /// The reason's number.
+    /// The number of the reason.
     pub const fn code(self) -> u8 {
         match self {
             Self::Requested => 0x00,
@@ -121,7 +120,7 @@ impl DisconnectReason {
         }
     }
 
-    /// The reason of that number.
+    /// The reason with this number.
     pub const fn from_code(code: u8) -> Self {
         match code {
             0x00 => Self::Requested,
@@ -148,11 +147,11 @@ impl DisconnectReason {
         })
     }
 
-    /// Decodes a Disconnect message: a list of the reason, or, as some send it, the reason alone.
-    /// An empty list gives no reason, which is [`DisconnectReason::Requested`].
+    /// Decodes a Disconnect message: a list with the reason or, as some clients send it, only the reason.
+    /// An empty list counts as [`DisconnectReason::Requested`].
     ///
     /// # Errors
-    /// It is none of these.
+    /// The message has another form.
     pub fn decode(encoded: &[u8]) -> Result<Self, RlpError> {
         let mut message = Rlp::new(encoded);
         if message.next_is_list() {
@@ -186,10 +185,10 @@ impl fmt::Display for DisconnectReason {
     }
 }
 
-/// Version of the base protocol that we speak.
+/// Our version of the base protocol.
 pub const VERSION: u64 = 5;
 
-/// First version of the base protocol that packs messages (EIP-706).
+/// First version of the base protocol with compression (EIP-706).
 pub const SNAPPY_VERSION: u64 = 5;
 
 /// Message code of Hello.

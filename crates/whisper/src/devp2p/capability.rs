@@ -1,49 +1,48 @@
-//! Which protocols two nodes share, and which message codes each of them gets (rlpx.md "Capability
-//! Messaging").
+//! The capabilities that two nodes share, and their message codes (rlpx.md "Capability Messaging").
 //!
-//! Both sides sort the shared capabilities by name and lay their codes out one after another from
-//! [`FIRST_CODE`], so the same message has another code on every pair of nodes.
+//! Both sides sort the shared capabilities by name and assign consecutive code ranges, starting with
+//! [`FIRST_CODE`]. So the code of a message depends on the pair of nodes.
 
 use std::ops::Range;
 
-/// A protocol by name and version, as Hello lists it: `shh/6`.
+/// Name and version of a capability, as in Hello: `shh/6`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Capability {
     /// Short name, compared byte by byte.
     pub name: String,
-    /// Version; the highest that both know is spoken.
+    /// Version; the highest common version is used.
     pub version: u32,
 }
 
-/// A protocol that we speak.
+/// A capability that we support.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Protocol {
-    /// What it is called.
+    /// Name and version.
     pub capability: Capability,
-    /// How many message codes it takes; part of the protocol's definition.
+    /// Number of message codes, as defined by the protocol.
     pub length: u16,
 }
 
 impl Protocol {
-    /// Describes a protocol.
+    /// Creates a protocol.
     pub fn new(name: impl Into<String>, version: u32, length: u16) -> Self {
         Self { capability: Capability { name: name.into(), version }, length }
     }
 }
 
-/// A protocol of ours: its place in the list that we offered.
+/// Index of a protocol in our list.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ProtocolId(pub usize);
 
-/// The protocols that two nodes share, with their code ranges.
+/// The shared protocols of two nodes, with their code ranges.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Shared {
-    /// In the order of their ranges, which adjoin.
+    /// In the order of their consecutive ranges.
     ranges: Vec<(ProtocolId, Range<u64>)>,
 }
 
 impl Shared {
-    /// Finds what both speak: of each name the highest common version.
+    /// Finds the shared protocols: the highest common version for each name.
     pub fn new(ours: &[Protocol], theirs: &[Capability]) -> Self {
         let mut common: Vec<_> = ours
             .iter()
@@ -63,33 +62,32 @@ impl Shared {
         Self { ranges: ranges.collect() }
     }
 
-    /// The shared protocols, by name.
+    /// The shared protocols, sorted by name.
     pub fn protocols(&self) -> impl Iterator<Item = ProtocolId> {
         self.ranges.iter().map(|(id, _)| *id)
     }
 
-    /// Whether nothing is shared.
+    /// Whether there are no shared protocols.
     pub const fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// What the message code `wire` means: a protocol and its own code. Nothing if no protocol has
-    /// that code.
+    /// The protocol and its own code for the message code `wire`, if any protocol has it.
     pub fn resolve(&self, wire: u64) -> Option<(ProtocolId, u16)> {
         let (id, range) = self.ranges.iter().find(|(_, range)| range.contains(&wire))?;
         let code = u16::try_from(wire.checked_sub(range.start)?).ok()?;
         Some((*id, code))
     }
 
-    /// The message code on this pair of nodes of a protocol's own `code`. Nothing if the protocol
-    /// is not shared or has no such code.
+    /// The message code for `code` of a protocol. `None` if the protocol is not shared or has no such
+    /// code.
     pub fn wire_code(&self, protocol: ProtocolId, code: u16) -> Option<u64> {
         let (_, range) = self.ranges.iter().find(|(id, _)| *id == protocol)?;
         Some(range.start.saturating_add(code.into())).filter(|wire| range.contains(wire))
     }
 }
 
-/// First message code that is not the base protocol's.
+/// First message code after the base protocol.
 pub const FIRST_CODE: u64 = 0x10;
 
 #[cfg(test)]

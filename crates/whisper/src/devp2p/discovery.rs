@@ -1,14 +1,14 @@
 //! Discovery v4: how nodes find one another over UDP (discv4.md).
 //!
-//! This is one node's part as a session without a socket: datagrams go in and out by address, nodes
-//! that answer are reported as found. Whether to connect to them is for others to decide.
+//! A session without sockets: the caller sends and receives the datagrams. Nodes that answer are reported;
+//! the caller decides whether to connect to them.
 //!
-//! What it does against abuse: an address that has not been proved is sent nothing but a pong for
-//! each ping, which is about as long, and one ping; answers count only if they were asked for, at
-//! the address that was asked, and name the question; everything that is remembered has a bound;
-//! nobody can tell us of nodes in networks that are closer to us than to the teller.
+//! Protection against abuse: an unverified address receives only one pong per ping, of about the same length,
+//! and one ping. A reply counts only if it comes from the address that was asked and names the request. All
+//! state is bounded. A node cannot make us contact addresses in networks that are closer to us than to that
+//! node, such as private ones.
 //!
-//! | a node we ask    | input               | output         | next        |
+//! | queried node     | input               | output         | next        |
 //! |------------------|---------------------|----------------|-------------|
 //! | does not know us |                     | ping           | await pong  |
 //! | knows us         |                     | findnode       | await nodes |
@@ -18,7 +18,7 @@
 //! | await ping       | ping, or 500 ms     | pong, findnode | await nodes |
 //! | await nodes      | 16 nodes, or 500 ms |                | done        |
 //!
-//! Whoever answers a ping for the first time is `Found`.
+//! A node that answers a ping for the first time is reported as `Found`.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -46,7 +46,7 @@ mod lookup;
 pub mod packet;
 mod table;
 
-/// One node's part in discovery. Any order of calls is safe.
+/// Discovery of one node. Methods may be called in any order.
 #[derive(Debug)]
 pub struct Discovery {
     key: PrivateKey,
@@ -63,45 +63,45 @@ pub struct Discovery {
     outputs: VecDeque<DiscoveryOutput>,
 }
 
-/// A node that we wait for.
+/// A node whose reply we expect.
 #[derive(Debug)]
 struct Query {
     node: Neighbor,
     awaited: Awaited,
     until: Instant,
-    /// Whether the lookup wants to ask it.
+    /// Whether the current lookup needs it.
     wanted: bool,
-    /// Whether nobody but itself wants it to be asked.
+    /// Whether it is only queried because it pinged us.
     provoked: bool,
-    /// Whether it has pinged us meanwhile, and so knows us.
+    /// Whether it has pinged us since, so that it knows us.
     pinged: bool,
 }
 
-/// Why a node is pinged.
+/// Why we ping a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Why {
-    /// To see whether it is still there.
+    /// To check that it is alive.
     Check,
-    /// To ask it for nodes.
+    /// To query it in a lookup.
     Lookup,
-    /// To see whether it is where its own ping came from.
+    /// To verify the address from which it pinged us.
     Pinged,
 }
 
-/// What we wait for.
+/// The reply that we expect.
 #[derive(Debug)]
 enum Awaited {
-    /// The answer to the ping with this hash.
+    /// A pong for the ping with this hash.
     Pong([u8; 32]),
-    /// Its own ping, whose answer makes us known to it.
+    /// A ping from the node; our pong verifies us to it.
     Ping,
-    /// Nodes, of which so many have come.
+    /// Neighbors packets; the number of nodes received so far.
     Nodes(usize),
 }
 
 impl Discovery {
-    /// Takes part as the node that holds `key` and can be reached at `local`. The sequence of its
-    /// record must grow whenever `local` changes; seconds since 1970 will do.
+    /// Creates the discovery of the node with this key and address. `sequence` must increase whenever `local`
+    /// changes, for example the current time in seconds.
     pub fn new(
         key: PrivateKey,
         local: Endpoint,
@@ -126,11 +126,11 @@ impl Discovery {
         }
     }
 
-    /// Takes a datagram in. `wall` is needed because datagrams carry dates.
+    /// Handles a datagram. `wall` is needed because datagrams contain times.
     ///
     /// # Errors
-    /// The datagram was ignored; nothing has changed. Anybody can send such, so it is no reason to
-    /// do anything.
+    /// The datagram was ignored and nothing has changed. Anyone can send such datagrams, so no reaction is
+    /// needed.
     pub fn handle(
         &mut self,
         now: Instant,
@@ -170,27 +170,27 @@ impl Discovery {
         }
     }
 
-    /// Whether we have asked something of whoever is at this address and wait for the answer. Who is
-    /// pinged only because it has pinged us does not count: that is anybody.
+    /// Whether we expect a reply from this address to a request of our own. Pings that only answer a ping do not
+    /// count, because anyone can cause them.
     pub fn expects(&self, from: SocketAddr) -> bool {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let asked = |query: &Query| !query.provoked && query.node.endpoint.udp_address() == from;
         self.queries.values().any(asked)
     }
 
-    /// Hands out the next thing to do.
+    /// The next output.
     pub fn poll(&mut self) -> Option<DiscoveryOutput> {
         self.outputs.pop_front()
     }
 
-    /// When [`Discovery::handle_timeout`] wants to be called.
+    /// When to call [`Discovery::handle_timeout`].
     pub fn deadline(&self) -> Instant {
         let queries = self.queries.values().map(|query| query.until);
         queries.fold(self.next_refresh.min(self.next_check), Instant::min)
     }
 
-    /// Lets time pass: gives up on who does not answer, checks the node that was silent longest,
-    /// and looks around every half hour. Calling it early does nothing.
+    /// Handles timeouts, checks one old node, and starts a lookup every half hour. Does nothing before the
+    /// deadline.
     pub fn handle_timeout(&mut self, now: Instant, wall: UnixTime, rng: &mut impl CryptoRngCore) {
         let wall = wall.as_secs();
         let due = |query: &Query| now >= query.until;
@@ -211,7 +211,7 @@ impl Discovery {
         }
     }
 
-    /// Looks for more nodes, anywhere. Does nothing while a search is under way.
+    /// Starts a lookup for a random id. Does nothing while a lookup is running.
     pub fn search(&mut self, now: Instant, wall: UnixTime, rng: &mut impl CryptoRngCore) {
         let mut target = NodeId([0; 64]);
         rng.fill_bytes(&mut target.0);
@@ -220,12 +220,12 @@ impl Discovery {
         }
     }
 
-    /// The nodes that answered last, in no order.
+    /// All nodes in the table, unordered.
     pub fn nodes(&self) -> impl Iterator<Item = Enode> {
         self.table.nodes().map(|node| node.to_enode())
     }
 
-    /// What we say of ourselves.
+    /// Our own record.
     pub const fn record(&self) -> &Record {
         &self.record
     }
@@ -253,7 +253,7 @@ impl Discovery {
         }
     }
 
-    /// Pings a node, unless we wait for it already.
+    /// Pings a node unless a reply from it is already expected.
     fn ping(&mut self, now: Instant, wall: u64, node: Neighbor, why: Why) {
         if let Some(query) = self.queries.get_mut(&node.id) {
             query.wanted |= why == Why::Lookup;
@@ -281,7 +281,7 @@ impl Discovery {
         self.queries.insert(node.id, query);
     }
 
-    /// Asks a node that knows us for the nodes near the target of the lookup.
+    /// Queries a node that knows us for nodes near the target of the lookup.
     fn ask(&mut self, now: Instant, wall: u64, node: Neighbor) {
         let Some(target) = self.lookup.as_ref().map(Lookup::target) else {
             self.queries.remove(&node.id);
@@ -361,7 +361,7 @@ impl Discovery {
         let complete = *count >= BUCKET_SIZE;
         let fresh = fresh.filter_map(Neighbor::from_enode);
         for node in fresh.filter(|node| may_tell_of(from.ip(), node.endpoint.ip)) {
-            // Whom we know we need not be told where to find.
+            // For known nodes, our own address is more reliable.
             let node = self.table.find(&node.id).copied().unwrap_or(node);
             if let Some(lookup) = self.lookup.as_mut().filter(|_| node.id != self.id) {
                 lookup.add(node);
@@ -380,12 +380,12 @@ impl Discovery {
             Awaited::Pong(_) => {
                 let node = query.node;
                 self.end_query(id, Lookup::failed);
-                // Nobody is removed because of an address that it never had.
+                // Removes the node only if the table contains this address.
                 if let Some(next) = self.table.remove(&node) {
                     self.outputs.push_back(DiscoveryOutput::Found(next.to_enode()));
                 }
             }
-            // It may know us from an earlier life.
+            // It may remember us from before a restart.
             Awaited::Ping => {
                 let node = query.node;
                 self.ask(now, wall, node);
@@ -402,7 +402,7 @@ impl Discovery {
         }
     }
 
-    /// Puts a node that has proved itself into the table.
+    /// Adds a verified node to the table.
     fn take_in(&mut self, node: Neighbor) {
         if self.table.add(node) {
             self.outputs.push_back(DiscoveryOutput::Found(node.to_enode()));
@@ -445,8 +445,8 @@ impl Neighbor {
     }
 }
 
-/// Whether two nodes, one at each address, may reasonably hear of one another: nobody on the
-/// internet knows our local networks.
+/// Whether a node at `teller` may mention a node at `told`: addresses of local networks are useless
+/// outside of them.
 fn may_tell_of(teller: IpAddr, told: IpAddr) -> bool {
     match scope(told) {
         Scope::Unusable => false,
@@ -460,13 +460,13 @@ const fn expiration(wall: u64) -> u64 {
     wall.saturating_add(EXPIRATION)
 }
 
-/// What discovery wants done.
+/// What the caller must do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "a driver must handle every output")]
 pub enum DiscoveryOutput {
     /// Send a datagram.
     Send(SocketAddr, Vec<u8>),
-    /// A node has answered and may be called.
+    /// A node answered for the first time.
     Found(Enode),
 }
 
@@ -474,40 +474,40 @@ pub enum DiscoveryOutput {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Ignored {
-    /// It is out of date.
+    /// It has expired.
     #[error("datagram has expired")]
     Expired,
-    /// We wrote it.
+    /// We sent it ourselves.
     #[error("datagram is our own")]
     FromOurselves,
-    /// It is no packet.
+    /// It is not a valid packet.
     #[error(transparent)]
     Packet(#[from] PacketError),
-    /// An answer to no question of ours, or from elsewhere.
-    #[error("answer that was not asked for")]
+    /// A reply to no request of ours, or from the wrong address.
+    #[error("unexpected answer")]
     Unasked,
-    /// A question from an address that is not proved.
-    #[error("question from an unproved address")]
+    /// A request from an address that is not verified.
+    #[error("request from an unverified address")]
     Unproved,
 }
 
-/// How long our datagrams are good for, in seconds. As in go-ethereum.
+/// Validity of our datagrams in seconds, as in go-ethereum.
 const EXPIRATION: u64 = 20;
 
-/// How long we wait for an answer. As in go-ethereum.
+/// Time limit for a reply, as in go-ethereum.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Time between two checks of the node that was silent longest. Go-ethereum draws up to 10 s.
+/// Time between two checks of old nodes. go-ethereum uses a random time of up to 10 s.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Time between two lookups of our own name. As in go-ethereum.
+/// Time between two lookups of our own id, as in go-ethereum.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
-/// Nodes that we wait for at the same time.
+/// Maximum number of concurrent requests.
 const MAX_QUERIES: usize = 256;
 
-/// Nodes that we wait for from which on nobody is pinged back: the other places are for those whom
-/// we look for.
+/// Number of concurrent requests beyond which pings are not answered with pings: the rest is reserved for
+/// lookups.
 const MAX_PROVOKED: usize = 192;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! ECIES as devp2p means it: secp256k1, one block of the NIST concatenation KDF, AES-128-CTR,
+//! ECIES as defined by devp2p: secp256k1, one block of the NIST concatenation KDF, AES-128-CTR,
 //! HMAC-SHA256 (rlpx.md "ECIES Encryption", docs/whisper-protocol.md "Data").
 //!
-//! It hides a message for one public key and proves nothing about who wrote it.
+//! It encrypts a message for a public key, but does not authenticate the sender.
 //!
 //! ```text
 //! ephemeral point (65) ‖ IV (16) ‖ ciphertext ‖ tag (32)
@@ -22,8 +22,8 @@ use zeroize::Zeroizing;
 
 use super::key::{PrivateKey, PublicKey, UNCOMPRESSED};
 
-/// Seals `plaintext` for the holder of `to`: [`OVERHEAD`] bytes longer. `context` is authenticated
-/// but not sent; the reader must know it.
+/// Encrypts `plaintext` for the holder of `to`; it becomes [`OVERHEAD`] bytes longer. `context` is
+/// authenticated but not sent; the recipient must know it.
 pub fn seal(
     to: &PublicKey,
     plaintext: &[u8],
@@ -33,15 +33,15 @@ pub fn seal(
     Fresh::draw(rng).seal(to, plaintext, context)
 }
 
-/// The randomness of one sealed message, drawn ahead of its use. Consumed by it, because the key
-/// stream depends on nothing else.
+/// The random values of one message, generated ahead of its use. Consumed by it, because they must never be
+/// used twice.
 pub(crate) struct Fresh {
     ephemeral: PrivateKey,
     iv: [u8; IV],
 }
 
 impl Fresh {
-    /// Draws a key pair and an initialisation vector.
+    /// Generates a key pair and an initialisation vector.
     pub(crate) fn draw(rng: &mut impl CryptoRngCore) -> Self {
         let ephemeral = PrivateKey::random(rng);
         let mut iv = [0; IV];
@@ -49,7 +49,7 @@ impl Fresh {
         Self { ephemeral, iv }
     }
 
-    /// As [`seal`].
+    /// See [`seal`].
     pub(crate) fn seal(self, to: &PublicKey, plaintext: &[u8], context: &[u8]) -> Vec<u8> {
         let keys = Keys::derive(&self.ephemeral.agree(to));
         let mut ciphertext = plaintext.to_vec();
@@ -66,11 +66,11 @@ impl fmt::Debug for Fresh {
     }
 }
 
-/// Opens what [`seal`] made for the public half of `key`.
+/// Decrypts the output of [`seal`].
 ///
 /// # Errors
-/// Not sealed for this key, sealed with another context, changed on its way, or nothing sealed at
-/// all: none is told from the others.
+/// Encrypted for another key or with another context, modified, or not encrypted at all; these cases cannot be
+/// distinguished.
 pub fn open(
     key: &PrivateKey,
     sealed: &[u8],
@@ -91,12 +91,12 @@ pub fn open(
 /// The two keys of one message.
 struct Keys {
     encryption: Zeroizing<[u8; 16]>,
-    /// Padded with zeros to a block, as HMAC would do.
+    /// Padded with zeros to one block of the hash, as HMAC does.
     authentication: Zeroizing<[u8; 64]>,
 }
 
 impl Keys {
-    /// Derives the keys from the agreed secret (NIST SP 800-56 §5.8.1, first and only block).
+    /// Derives the keys from the shared secret (NIST SP 800-56 §5.8.1, first and only block).
     fn derive(agreed: &Secret<32>) -> Self {
         let block = Sha256::new().chain_update([0, 0, 0, 1]).chain_update(agreed.expose());
         let block = Zeroizing::new(<[u8; 32]>::from(block.finalize()));
@@ -118,18 +118,18 @@ impl Keys {
     }
 }
 
-/// The message cannot be read with this key.
+/// The message cannot be decrypted with this key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("message does not open with this key")]
+#[error("message cannot be decrypted with this key")]
 pub struct OpenError;
 
-/// Bytes by which a sealed message is longer than its plaintext.
+/// Additional bytes of an encrypted message.
 pub const OVERHEAD: usize = UNCOMPRESSED + IV + TAG;
 
-/// Bytes of the initialisation vector.
+/// Size of the initialisation vector in bytes.
 const IV: usize = 16;
 
-/// Bytes of the authentication tag.
+/// Size of the authentication tag in bytes.
 const TAG: usize = 32;
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! Where a node is: endpoints, and the `enode://` text in which people pass nodes on.
+//! Addresses of nodes: endpoints, and `enode://` URLs.
 //!
-//! Host names are not resolved here; a driver that allows them replaces the name by its address
-//! before it parses.
+//! Host names are not resolved here; the caller must replace a name by its address before parsing.
 //!
 //! ```
 //! use wormhole_whisper::devp2p::{enode::Enode, key::PrivateKey};
@@ -24,44 +23,44 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 
 use super::key::NodeId;
 
-/// The address of a node and its two ports.
+/// The IP address and the ports of a node.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Endpoint {
-    /// Address of both.
+    /// IP address.
     pub ip: IpAddr,
-    /// Port of RLPx. 0: not known, or not listening.
+    /// TCP port of RLPx. 0: unknown or not listening.
     pub tcp: u16,
-    /// Port of discovery. 0: takes no part in it.
+    /// UDP port of discovery. 0: no discovery.
     pub udp: u16,
 }
 
 impl Endpoint {
-    /// Where RLPx is spoken to the node.
+    /// The address of RLPx.
     pub const fn tcp_address(&self) -> SocketAddr {
         SocketAddr::new(self.ip, self.tcp)
     }
 
-    /// Where discovery is spoken to the node.
+    /// The address of discovery.
     pub const fn udp_address(&self) -> SocketAddr {
         SocketAddr::new(self.ip, self.udp)
     }
 }
 
-/// A node that can be named, and called if it has an endpoint.
+/// The id of a node and its endpoint, if known.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Enode {
-    /// Its name. When parsed from text: a point of the curve.
+    /// Its id. After parsing, a valid public key.
     pub id: NodeId,
-    /// Where it is, if that was said.
+    /// Its endpoint, if known.
     pub endpoint: Option<Endpoint>,
 }
 
 impl Enode {
-    /// Parses `enode://ID@ADDRESS:PORT`, with `?discport=PORT` if the ports differ. A bare id, with
+    /// Parses `enode://ID@ADDRESS:PORT`, with `?discport=PORT` if the ports differ. An id alone, with
     /// or without `enode://`, is a node without endpoint.
     ///
     /// # Errors
-    /// The text is none of these; the messages are go-ethereum's.
+    /// The text has another form; the messages are those of go-ethereum.
     pub fn parse(text: &str) -> Result<Self, EnodeError> {
         let rest = text.strip_prefix("enode://");
         if is_hex(rest.unwrap_or(text)) {
@@ -94,7 +93,7 @@ fn is_hex(text: &str) -> bool {
 }
 
 fn parse_id(text: &str) -> Result<NodeId, EnodeError> {
-    // Go reads bytes, not letters, and names the first that is wrong.
+    // Go checks bytes, not characters, and reports the first wrong one.
     if let Some(byte) = text.bytes().find(|byte| !byte.is_ascii_hexdigit()) {
         return Err(EnodeError::IdNotHex(byte));
     }
@@ -121,40 +120,40 @@ fn parse_discport(query: &str) -> Result<u16, EnodeError> {
     port.parse().map_err(|_| EnodeError::InvalidDiscport)
 }
 
-/// Why a text names no node, in go-ethereum's words where it has the same reason (p2p/enode/urlv4.go).
+/// Why an enode URL is invalid, with go-ethereum's messages (p2p/enode/urlv4.go).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnodeError {
-    /// The id is no point of the curve.
+    /// The id is not a point of the curve.
     #[error("invalid public key (invalid secp256k1 public key)")]
     IdNotAKey,
-    /// The id has this byte, which is not a hexadecimal digit.
+    /// The id contains this byte, which is not a hexadecimal digit.
     #[error("invalid public key (encoding/hex: invalid byte: {})", GoByte(*.0))]
     IdNotHex(u8),
-    /// The id has half a byte.
+    /// The id has an odd number of digits.
     #[error("invalid public key (encoding/hex: odd length hex string)")]
     IdOfOddLength,
     /// The id does not have 64 bytes.
     #[error("invalid public key (wrong length, want 128 hex chars)")]
     IdOfWrongLength,
-    /// What follows `@` is not an IP address.
+    /// The text after `@` is not an IP address.
     #[error("invalid IP address")]
     InvalidAddress,
-    /// What follows `?` is not a UDP port.
+    /// The text after `?` is not a UDP port.
     #[error("invalid discport in query")]
     InvalidDiscport,
-    /// What follows the address is not a TCP port.
+    /// The text after the address is not a TCP port.
     #[error("invalid port")]
     InvalidPort,
     /// There is no `@`.
     #[error("does not contain node ID")]
     NoNodeId,
-    /// Neither an id nor an `enode://`.
+    /// The text is neither an id nor an `enode://` URL.
     #[error("invalid URL scheme, want \"enode\"")]
     WrongScheme,
 }
 
-/// A byte as Go prints it with `%#U`: as the character of that number, if it can be seen.
+/// A byte as Go prints it with `%#U`: with its character if that is printable.
 struct GoByte(u8);
 
 impl fmt::Display for GoByte {

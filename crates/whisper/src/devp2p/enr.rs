@@ -1,10 +1,10 @@
-//! Node records: what a node says of itself, signed, so that others may pass it on (EIP-778).
+//! Node records: signed descriptions of nodes that others may forward (EIP-778).
 //!
 //! ```text
 //! rlp[signature (64), sequence, key, value, key, value, …]      keys sorted, at most 300 bytes
 //! ```
 //!
-//! Only the identity scheme `v4` exists. As text: `enr:` and base64url without padding.
+//! The only identity scheme is `v4`. The text form is `enr:` and base64url without padding.
 
 use std::{
     collections::BTreeMap,
@@ -20,19 +20,19 @@ use super::{
     rlp::{self, Encoder, Rlp, RlpError},
 };
 
-/// A node record whose signature fits.
+/// A node record with a valid signature.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Record {
     sequence: u64,
     public_key: PublicKey,
-    /// Values as they are encoded, by key.
+    /// Encoded values by key.
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
     encoded: Vec<u8>,
 }
 
 impl Record {
-    /// Makes the record of the node that holds `key`. A greater `sequence` replaces a smaller one;
-    /// ports of 0 are left out.
+    /// Signs a record for the node that holds `key`. A higher `sequence` replaces a lower one; ports of 0 are
+    /// omitted.
     pub fn sign(key: &PrivateKey, sequence: u64, endpoint: &Endpoint) -> Self {
         let public_key = key.public_key();
         let mut entries = BTreeMap::from([
@@ -93,14 +93,14 @@ impl Record {
     /// Parses the text form, `enr:…`.
     ///
     /// # Errors
-    /// As for [`Record::decode`], or it is no such text.
+    /// See [`Record::decode`]; also if the text has another form.
     pub fn parse(text: &str) -> Result<Self, RecordError> {
         let text = text.strip_prefix("enr:").ok_or(RecordError::NotText)?;
         let encoded = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| RecordError::NotText)?;
         Self::decode(&encoded)
     }
 
-    /// How often the record was changed before.
+    /// The sequence number, which increases with every change.
     pub const fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -110,21 +110,21 @@ impl Record {
         &self.public_key
     }
 
-    /// The bytes that others are given.
+    /// The encoded record.
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
     }
 
-    /// A value, still encoded.
+    /// The encoded value of an entry.
     pub fn entry(&self, name: &[u8]) -> Option<&[u8]> {
         self.entries.get(name).map(Vec::as_slice)
     }
 
-    /// The node and, if the record says it, where it is: by IPv4 if it has both.
+    /// The node and, if the record contains it, its endpoint; IPv4 is preferred.
     pub fn enode(&self) -> Enode {
         let v4 = self.address(b"ip").map(|ip| IpAddr::from(Ipv4Addr::from(ip)));
         let v6 = || self.address(b"ip6").map(|ip| IpAddr::from(Ipv6Addr::from(ip)));
-        // The plain ports hold for both addresses, unless there are others for IPv6.
+        // The plain ports are valid for both addresses, unless there are separate ones for IPv6.
         let port = |ip: IpAddr, plain, only_v6| {
             let port = |name| Rlp::new(self.entry(name)?).u16().ok();
             let special = ip.is_ipv6().then(|| port(only_v6)).flatten();
@@ -149,7 +149,7 @@ impl fmt::Display for Record {
     }
 }
 
-/// What is signed, without the list around it.
+/// The signed content, without the list header.
 fn content(sequence: u64, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
     let mut content = Encoder::default();
     content.uint(sequence);
@@ -163,37 +163,37 @@ fn string<'e>(entries: &'e BTreeMap<Vec<u8>, Vec<u8>>, name: &[u8]) -> Option<&'
     Rlp::new(entries.get(name)?).string().ok()
 }
 
-/// How bytes are not a node record.
+/// Why a node record is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// Not signed by the key it names.
+    /// The signature does not match the key.
     #[error("record is not signed by its key")]
     Forged,
-    /// The encoding is broken.
+    /// Invalid RLP, or unexpected items.
     #[error("malformed record: {0}")]
     Malformed(#[from] RlpError),
-    /// There is no public key, or it is off the curve.
+    /// The public key is missing or invalid.
     #[error("record without a key")]
     NoKey,
-    /// Keys are repeated or out of order.
+    /// Keys are repeated or not sorted.
     #[error("record with unsorted keys")]
     NotSorted,
-    /// Not `enr:` and base64url.
+    /// The text is not `enr:` and base64url.
     #[error("not an enr: text")]
     NotText,
-    /// A record of this many bytes.
+    /// The record is too long: this many bytes.
     #[error("record of {0} bytes, more than {MAX_RECORD}")]
     TooLong(usize),
-    /// Another identity scheme than `v4`.
+    /// The identity scheme is not `v4`.
     #[error("record of an unknown identity scheme")]
     UnknownScheme,
 }
 
-/// Most bytes of a record (EIP-778).
+/// Maximum size of a record in bytes (EIP-778).
 pub const MAX_RECORD: usize = 300;
 
-/// The one identity scheme there is.
+/// The only identity scheme.
 const SCHEME: &[u8] = b"v4";
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! secp256k1 keys, as nodes and people hold them: agreement, recoverable signatures, node ids.
+//! secp256k1 keys: key agreement, recoverable signatures, node ids.
 //!
-//! The arithmetic is the `k256` crate's. What stands here are the encodings of the field: points
-//! without their `04`, signatures as `r ‖ s ‖ v` (docs/whisper-protocol.md "Data").
+//! The arithmetic is in the `k256` crate. This module adds the encodings of devp2p: points without the `04`
+//! prefix, signatures as `r ‖ s ‖ v` (docs/whisper-protocol.md "Data").
 
 use std::fmt;
 
@@ -17,35 +17,35 @@ use sha3::{Digest, Keccak256};
 use wormhole_kit::Secret;
 use zeroize::Zeroizing;
 
-/// A scalar of secp256k1, neither zero nor past the group order.
+/// A scalar of secp256k1, not zero and below the group order.
 #[derive(Clone)]
 pub struct PrivateKey(SigningKey);
 
 impl PrivateKey {
-    /// Draws a key.
+    /// Generates a random key.
     pub fn random(rng: &mut impl CryptoRngCore) -> Self {
         Self(SigningKey::random(rng))
     }
 
-    /// Takes 32 bytes, most significant first.
+    /// Creates a key from 32 big-endian bytes.
     ///
     /// # Errors
-    /// They are zero, or not below the group order.
+    /// The number is zero, or not below the group order.
     pub fn from_secret(secret: &Secret<32>) -> Result<Self, KeyError> {
         SigningKey::from_slice(secret.expose()).map(Self).map_err(|_| KeyError::NotAScalar)
     }
 
-    /// The 32 bytes, most significant first.
+    /// The key as 32 big-endian bytes.
     pub fn to_secret(&self) -> Secret<32> {
         Secret::new(*Zeroizing::new(<[u8; 32]>::from(self.0.to_bytes())))
     }
 
-    /// The public half.
+    /// The public key.
     pub fn public_key(&self) -> PublicKey {
         PublicKey(*self.0.verifying_key())
     }
 
-    /// Agrees with the holder of `peer` on a secret: the x-coordinate of the product.
+    /// Computes the shared secret with the holder of `peer`: the x-coordinate of the product.
     pub fn agree(&self, peer: &PublicKey) -> Secret<32> {
         let shared = diffie_hellman(self.0.as_nonzero_scalar(), peer.0.as_affine());
         Secret::new(*Zeroizing::new(<[u8; 32]>::from(*shared.raw_secret_bytes())))
@@ -75,31 +75,31 @@ impl fmt::Debug for PrivateKey {
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// Reads the SEC 1 form: 65 bytes from `04`, or 33 bytes from `02` or `03`.
+    /// Parses SEC 1: 65 bytes with prefix `04`, or 33 bytes with prefix `02` or `03`.
     ///
     /// # Errors
-    /// The bytes are no point of the curve.
+    /// The bytes are not a point of the curve.
     pub fn from_sec1(bytes: &[u8]) -> Result<Self, KeyError> {
         VerifyingKey::from_sec1_bytes(bytes).map(Self).map_err(|_| KeyError::NotAPoint)
     }
 
-    /// The 65-byte SEC 1 form, from `04`.
+    /// The uncompressed SEC 1 form: 65 bytes with prefix `04`.
     pub fn to_uncompressed(&self) -> [u8; UNCOMPRESSED] {
         copied(self.0.to_encoded_point(false).as_bytes())
     }
 
-    /// The 33-byte SEC 1 form, from `02` or `03`.
+    /// The compressed SEC 1 form: 33 bytes with prefix `02` or `03`.
     pub fn to_compressed(&self) -> [u8; 33] {
         copied(self.0.to_encoded_point(true).as_bytes())
     }
 
-    /// Whether this key signed `digest` with `r ‖ s`, `s` being low.
+    /// Verifies the signature `r ‖ s` of `digest`; `s` must be low.
     pub fn verifies(&self, digest: &[u8; 32], signature: &[u8; 64]) -> bool {
         let signature = Rs::from_slice(signature);
         signature.is_ok_and(|signature| self.0.verify_prehash(digest, &signature).is_ok())
     }
 
-    /// The key as a node's name.
+    /// The key as a node id.
     pub fn node_id(&self) -> NodeId {
         let [_, id @ ..] = self.to_uncompressed();
         NodeId(id)
@@ -112,15 +112,15 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A node's name: its public key without the leading `04`. Not checked to be a point.
+/// A node id: a public key without the prefix `04`. May be invalid as a key.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct NodeId(pub [u8; 64]);
 
 impl NodeId {
-    /// The key behind the name.
+    /// The public key.
     ///
     /// # Errors
-    /// The name is no point of the curve, so nobody can hold its private key.
+    /// The id is not a point of the curve.
     pub fn public_key(&self) -> Result<PublicKey, KeyError> {
         let mut sec1 = [UNCOMPRESSED_TAG; UNCOMPRESSED];
         let [_, point @ ..] = &mut sec1;
@@ -128,7 +128,7 @@ impl NodeId {
         PublicKey::from_sec1(&sec1)
     }
 
-    /// The position in the discovery table: keccak256 of the name (discv4 "Node Identities").
+    /// The position in the discovery table: keccak256 of the id (discv4 "Node Identities").
     pub fn digest(&self) -> [u8; 32] {
         keccak256(&[&self.0])
     }
@@ -147,16 +147,16 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// A recoverable signature: `r ‖ s ‖ v`. Any 65 bytes; only [`Signature::recover`] judges them.
+/// A recoverable signature: `r ‖ s ‖ v`. Any 65 bytes; [`Signature::recover`] verifies them.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Signature(pub [u8; SIGNATURE]);
 
 impl Signature {
-    /// Finds the key that signed `digest`. The `v` of 27 and 28 that EIP-627 writes counts as 0 and
-    /// 1, which everybody sends; a high `s` is taken as go-ethereum takes it.
+    /// Recovers the key that signed `digest`. `v` may be 27 or 28 as in EIP-627, or 0 or 1 as all clients send it;
+    /// a high `s` is accepted, as in go-ethereum.
     ///
     /// # Errors
-    /// No key made this signature.
+    /// The signature is invalid.
     pub fn recover(&self, digest: &[u8; 32]) -> Result<PublicKey, KeyError> {
         let [rs @ .., v] = &self.0;
         let v = match v {
@@ -165,7 +165,7 @@ impl Signature {
             _ => return Err(KeyError::NotASignature),
         };
         let rs = Rs::from_slice(rs).map_err(|_| KeyError::NotASignature)?;
-        // `k256` refuses high `s`. The negated `s` with the other `v` is the same signature.
+        // `k256` rejects a high `s`. The negated `s` with the other `v` is an equivalent signature.
         let (rs, v) = rs.normalize_s().map_or((rs, v), |low| (low, v ^ 1));
         let v = RecoveryId::from_byte(v).ok_or(KeyError::NotASignature)?;
         let key = VerifyingKey::recover_from_prehash(digest, &rs, v);
@@ -179,41 +179,41 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// keccak256 of the parts, one after another. This is not SHA3-256, which pads differently.
+/// keccak256 of the concatenated parts. Not SHA3-256, which has different padding.
 pub fn keccak256(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Keccak256::new();
     parts.iter().for_each(|part| hash.update(part));
     hash.finalize().into()
 }
 
-/// Copies what is known to be `N` bytes long.
+/// Copies bytes whose length is known to be `N`.
 fn copied<const N: usize>(bytes: &[u8]) -> [u8; N] {
     debug_assert_eq!(bytes.len(), N);
     bytes.try_into().unwrap_or([0; N])
 }
 
-/// Why bytes are not what they were taken for.
+/// Why a key or signature is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// Not on the curve, or not encoded as a point at all.
+    /// Not a point of the curve.
     #[error("not a point of secp256k1")]
     NotAPoint,
     /// Zero, or not below the group order.
     #[error("not a secp256k1 private key")]
     NotAScalar,
-    /// No key could have made it.
+    /// No key can have made this signature.
     #[error("not a signature")]
     NotASignature,
 }
 
-/// Bytes of a signature.
+/// Size of a signature in bytes.
 pub const SIGNATURE: usize = 65;
 
-/// Bytes of a point with both coordinates.
+/// Size of an uncompressed point in bytes.
 pub const UNCOMPRESSED: usize = 65;
 
-/// First byte of a point with both coordinates (SEC 1 §2.3.3).
+/// Prefix of an uncompressed point (SEC 1 §2.3.3).
 pub const UNCOMPRESSED_TAG: u8 = 4;
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! One link to one node, from the first byte to the last: RLPx handshake, Hello, pings, and the
-//! messages of the shared protocols (rlpx.md).
+//! One connection to a node: RLPx handshake, Hello, pings, and messages of the shared protocols (rlpx.md).
 //!
-//! What those protocols say is their own matter: messages go in and out by protocol and code.
+//! It does not interpret those messages: they are passed on with their protocol and code.
 //!
 //! | state       | input           | output             | next        |
 //! |-------------|-----------------|--------------------|-------------|
@@ -33,24 +32,23 @@ use super::{
 
 mod wire;
 
-/// What a node says of itself on every link.
+/// Settings of a node for all connections.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The node's key.
     pub key: PrivateKey,
-    /// What software this is.
+    /// Name of this software.
     pub client_id: String,
-    /// What it speaks. A [`ProtocolId`] is a place in this list.
+    /// Supported protocols. A [`ProtocolId`] is an index into this list.
     pub protocols: Vec<Protocol>,
-    /// TCP port at which it listens, or 0.
+    /// TCP port on which it listens, or 0.
     pub listen_port: u16,
-    /// Most bytes that a received message may have, unpacked. More than 16 MiB count as 16 MiB.
+    /// Maximum size of a received message after decompression, in bytes; at most 16 MiB.
     pub max_message: usize,
 }
 
 impl Config {
-    /// A node that speaks `protocols`, does not listen, and takes messages up to
-    /// [`MAX_MESSAGE`].
+    /// Settings for `protocols`, without a listening port, with messages of up to [`MAX_MESSAGE`].
     pub fn new(key: PrivateKey, protocols: Vec<Protocol>) -> Self {
         let client_id = CLIENT_ID.into();
         Self { key, client_id, protocols, listen_port: 0, max_message: MAX_MESSAGE }
@@ -67,8 +65,8 @@ impl Config {
     }
 }
 
-/// A link to another node. Any order of calls is safe. After an `Err` or a `Close` the link has
-/// ended: [`Peer::poll`] may still hand out what it wanted to say last, every input is ignored.
+/// A connection to another node. Methods may be called in any order. After an `Err` or a `Close` the connection
+/// has ended: [`Peer::poll`] may still return the last outputs, and all input is ignored.
 #[derive(Debug)]
 pub struct Peer {
     config: Config,
@@ -79,7 +77,7 @@ pub struct Peer {
     outputs: VecDeque<PeerOutput>,
 }
 
-/// Where a link stands.
+/// State of a connection.
 #[derive(Debug)]
 enum State {
     ExpectAuth { handshake: Box<ExpectAuth>, until: Instant },
@@ -90,7 +88,7 @@ enum State {
 }
 
 impl Peer {
-    /// Calls the node that has the key `remote`, over a link that is open.
+    /// Starts an outgoing connection to the node with the key `remote`.
     pub fn dial(
         config: Config,
         remote: PublicKey,
@@ -104,17 +102,17 @@ impl Peer {
         Self { config, state, inbox: Inbox::default(), cost: 0, outputs }
     }
 
-    /// Answers whoever has opened a link to us.
+    /// Starts an incoming connection.
     pub fn accept(config: Config, now: Instant, rng: &mut impl CryptoRngCore) -> Self {
         let handshake = Box::new(ExpectAuth::start(&config.key, rng));
         let state = State::ExpectAuth { handshake, until: now + HANDSHAKE_TIMEOUT };
         Self { config, state, inbox: Inbox::default(), cost: 0, outputs: VecDeque::new() }
     }
 
-    /// Takes in bytes, in any pieces.
+    /// Handles received bytes, in pieces of any size.
     ///
     /// # Errors
-    /// The link has ended; drain [`Peer::poll`].
+    /// The connection has ended; drain [`Peer::poll`].
     pub fn handle(&mut self, now: Instant, received: &[u8]) -> Result<(), PeerError> {
         if self.has_ended() {
             return Ok(());
@@ -125,12 +123,12 @@ impl Peer {
         self.end_on_error(result)
     }
 
-    /// Hands out the next thing to do, in wire order.
+    /// The next output, in wire order.
     pub fn poll(&mut self) -> Option<PeerOutput> {
         self.outputs.pop_front()
     }
 
-    /// When [`Peer::handle_timeout`] wants to be called, if nothing happens before.
+    /// When to call [`Peer::handle_timeout`].
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::ExpectAuth { until, .. }
@@ -141,10 +139,11 @@ impl Peer {
         }
     }
 
-    /// Lets time pass: pings, and gives a silent node up. Calling it early does nothing.
+    /// Handles the passing of time: sends pings, and ends the connection of a silent peer. Does nothing before the
+    /// deadline.
     ///
     /// # Errors
-    /// As for [`Peer::handle`].
+    /// See [`Peer::handle`].
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), PeerError> {
         let result = self.let_time_pass(now);
         self.end_on_error(result)
@@ -153,7 +152,7 @@ impl Peer {
     /// Sends a message of a shared protocol.
     ///
     /// # Errors
-    /// The message was not sent; the link goes on.
+    /// The message was not sent; the connection continues.
     pub fn send(
         &mut self,
         protocol: ProtocolId,
@@ -170,25 +169,25 @@ impl Peer {
         Ok(())
     }
 
-    /// Ends the link, telling the other node why if it can be told.
+    /// Ends the connection and sends the reason to the other node if possible.
     pub fn disconnect(&mut self, reason: DisconnectReason) {
         if !self.has_ended() {
             self.end(Some(reason));
         }
     }
 
-    /// Bytes of messages, packed or unpacked, whichever are more, that were handled since this was
-    /// asked last: those of shared protocols and all others. For whoever bounds what a node may cost.
+    /// Bytes of all messages handled since the last call, compressed or not, whichever is larger. Used to limit the
+    /// cost of a peer.
     pub const fn take_cost(&mut self) -> usize {
         std::mem::replace(&mut self.cost, 0)
     }
 
-    /// Whether the link has ended.
+    /// Whether the connection has ended.
     pub const fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
 
-    /// The other node, once it has proved who it is.
+    /// The id of the other node, once it is authenticated.
     pub fn remote(&self) -> Option<NodeId> {
         match &self.state {
             State::ExpectHello { wire, .. } | State::Open { wire, .. } => {
@@ -215,13 +214,13 @@ impl Peer {
         self.outputs.push_back(PeerOutput::Close);
     }
 
-    /// Uses what was received, as far as it goes.
+    /// Handles the received bytes as far as possible.
     fn advance(&mut self, now: Instant) -> Result<(), PeerError> {
         self.shake_hands()?;
         while let State::ExpectHello { wire, .. } | State::Open { wire, .. } = &mut self.state {
             let step = wire.step(&mut self.inbox)?;
             if let State::Open { silent_until, .. } = &mut self.state {
-                // Only what the MAC vouches for is a sign of life.
+                // Only authenticated data proves that the peer is alive.
                 if !matches!(step, Step::Starved) {
                     *silent_until = now + SILENCE;
                 }
@@ -238,7 +237,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Makes our move of the handshake once theirs is whole.
+    /// Makes the next step of the handshake when the other node's packet is complete.
     fn shake_hands(&mut self) -> Result<(), PeerError> {
         let packet = match &self.state {
             State::ExpectAuth { handshake, .. } => handshake.packet(self.inbox.rest()),
@@ -264,7 +263,7 @@ impl Peer {
         let mut wire = Box::new(Wire::new(connected, MAX_BASE_MESSAGE));
         let hello = self.config.hello();
         let to_self = wire.remote().node_id() == hello.id;
-        // A Hello too long for a frame is not sent; the other node then gives us up.
+        // A Hello that does not fit into a frame is not sent; the other node then times out.
         let frame = wire.seal(base::HELLO, &hello.encode());
         self.outputs.extend(frame.ok().map(PeerOutput::Send));
         self.state = State::ExpectHello { wire, until };
@@ -283,7 +282,7 @@ impl Peer {
                     let pong = wire.seal(base::PONG, &base::EMPTY);
                     self.outputs.extend(pong.ok().map(PeerOutput::Send));
                 }
-                // A pong has done its work by arriving; what else there may be is not for us.
+                // A pong has no further effect, and other base messages are ignored.
                 Ok(())
             }
             State::Open { shared, .. } => {
@@ -346,55 +345,55 @@ impl Peer {
     }
 }
 
-/// What a link wants done, in this order.
+/// What the caller must do, in this order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "whoever drives a link must handle every output")]
 pub enum PeerOutput {
     /// Write these bytes.
     Send(Vec<u8>),
-    /// Both have said Hello; from here on messages may be sent.
+    /// Both sides have sent Hello; messages may be sent from now on.
     Opened {
-        /// What the other node says of itself. Its id is proved.
+        /// The other node's Hello. Its id is authenticated.
         hello: Box<Hello>,
-        /// What both speak, by name.
+        /// The shared protocols, sorted by name.
         protocols: Vec<ProtocolId>,
     },
-    /// A message of a shared protocol arrived.
+    /// A message of a shared protocol.
     Message {
-        /// Whose message it is.
+        /// The protocol.
         protocol: ProtocolId,
-        /// The protocol's own message code, below its length.
+        /// Message code within the protocol.
         code: u16,
-        /// What follows the code, unpacked.
+        /// Content after the code, decompressed.
         payload: Vec<u8>,
     },
-    /// Flush what was sent, then close the link.
+    /// Flush the output, then close the connection.
     Close,
 }
 
-/// Why a link ended.
+/// Why a connection ended.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerError {
-    /// The node that we called, or that called us, is ourselves.
+    /// Both ends of the connection are this node.
     #[error("connected to ourselves")]
     ConnectedToSelf,
-    /// The other node ended the link and said why.
+    /// The other node disconnected with this reason.
     #[error("peer disconnected: {0}")]
     Disconnected(DisconnectReason),
-    /// The two nodes speak nothing in common.
+    /// The nodes have no protocol in common.
     #[error("no shared capability")]
     NothingShared,
-    /// The other node broke the protocol.
+    /// The other node violated the protocol.
     #[error("peer misbehaved: {0}")]
     PeerMisbehaved(#[from] PeerMisbehaved),
-    /// Nothing that can be used arrived for this long.
+    /// No valid data arrived for this long.
     #[error("no answer for {} s", .0.as_secs())]
     TimedOut(Duration),
 }
 
 impl PeerError {
-    /// What the other node is told. Nothing, when it was the one to tell us.
+    /// The reason to send to the other node. `None` if it disconnected first.
     pub const fn reason(&self) -> Option<DisconnectReason> {
         Some(match self {
             Self::ConnectedToSelf => DisconnectReason::ConnectedToSelf,
@@ -408,7 +407,7 @@ impl PeerError {
         })
     }
 
-    /// Whether a message was larger than we take, which others may take.
+    /// Whether a message exceeded our limit; other nodes may accept it.
     pub const fn is_oversized(&self) -> bool {
         matches!(
             self,
@@ -426,29 +425,29 @@ impl From<HandshakeError> for PeerError {
     }
 }
 
-/// How the other node broke the protocol.
+/// How the other node violated the protocol.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerMisbehaved {
     /// A frame is forged or out of order.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The handshake went wrong.
+    /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// A base message, or the code of another one, is malformed.
+    /// A base message or a message code is malformed.
     #[error("malformed message: {0}")]
     Malformed(#[from] RlpError),
-    /// A message has, or claims, this many bytes.
+    /// The message has or claims this size.
     #[error("message of {0} bytes")]
     MessageTooLong(usize),
-    /// The first message was not Hello but had this code.
+    /// The first message had this code instead of Hello.
     #[error("message {0:#x} before hello")]
     NoHello(u64),
-    /// A message does not unpack.
+    /// A message cannot be decompressed.
     #[error(transparent)]
     Packing(#[from] SnappyError),
-    /// Hello names this node, which is not the one that made the handshake.
+    /// Hello contains this id, which is not the authenticated one.
     #[error("unexpected identity {0}")]
     UnexpectedIdentity(Box<NodeId>),
     /// No shared protocol has this message code.
@@ -460,10 +459,10 @@ pub enum PeerMisbehaved {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// A message of this many bytes does not fit into a frame.
+    /// The message has this size and does not fit into a frame.
     #[error("message of {0} bytes does not fit into a frame")]
     MessageTooLong(usize),
-    /// There has been no Hello yet, or the link has ended.
+    /// Hello has not been received yet, or the connection has ended.
     #[error("link is not open")]
     NotOpen,
     /// The protocol is not shared, or has no such message code.
@@ -471,23 +470,22 @@ pub enum SendError {
     UnknownCode(u16),
 }
 
-/// Time from the first byte to the end of Hello. As in go-ethereum, there for each half.
+/// Time limit for handshake and Hello together. go-ethereum has this limit for each of them.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time between two of our pings. As in go-ethereum.
+/// Time between two pings, as in go-ethereum.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Time without a frame after which a node is given up. As in go-ethereum.
+/// Time without a frame after which the connection ends, as in go-ethereum.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Most bytes of a Hello. As in go-ethereum.
+/// Maximum size of a base message in bytes, as in go-ethereum.
 const MAX_BASE_MESSAGE: usize = 2048;
 
-/// Most bytes of a message unless configured otherwise: what Waku allows, one and a half times the
-/// largest envelope.
+/// Default maximum size of a message in bytes: as in Waku, one and a half times the largest envelope.
 pub const MAX_MESSAGE: usize = 3 << 19;
 
-/// What we call ourselves, as every client does: name, version, language.
+/// The name of this software in Hello: name, version, language.
 const CLIENT_ID: &str = concat!("Wormhole/v", env!("CARGO_PKG_VERSION"), "/rust");
 
 #[cfg(test)]

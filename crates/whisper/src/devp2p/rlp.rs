@@ -1,12 +1,12 @@
-//! RLP, the encoding of everything that devp2p says: byte strings and lists of them, nothing else.
+//! RLP, the encoding of devp2p: byte strings and nested lists (rlp.md).
 //!
-//! Reading is as strict as go-ethereum's: every value has exactly one encoding, and another one is
-//! an error. Nothing is copied and nothing recurses, so hostile nesting costs nothing. This is not
-//! a derive-style serializer: each message reads and writes its own fields (rlp.md).
+//! Decoding is as strict as go-ethereum's: every value has exactly one valid encoding. It does not copy or
+//! recurse, so deeply nested input costs nothing. This is not a derive-style serializer: each message reads and
+//! writes its own fields.
 
 use wormhole_kit::{Reader, TooShort};
 
-/// Walks over encoded items: those of one list, or a bare sequence of them.
+/// Reads encoded items: of a list, or of a sequence without a header.
 ///
 /// ```
 /// use wormhole_whisper::devp2p::rlp::{self, Rlp};
@@ -26,16 +26,16 @@ pub struct Rlp<'a> {
 }
 
 impl<'a> Rlp<'a> {
-    /// Reads a sequence of items from its start. What follows the last item read is ignored unless
-    /// [`Rlp::end`] is asked.
+    /// Reads a sequence of items from its start. Items after the last one that was read are ignored unless
+    /// [`Rlp::end`] is called.
     pub const fn new(items: &'a [u8]) -> Self {
         Self { reader: Reader::new(items) }
     }
 
-    /// Reads the items of the one list that `encoded` is.
+    /// Reads the items of a list.
     ///
     /// # Errors
-    /// `encoded` is not a list, or something follows it.
+    /// `encoded` is not exactly one list.
     pub fn only_list(encoded: &'a [u8]) -> Result<Self, RlpError> {
         let mut outer = Self::new(encoded);
         let inner = outer.list()?;
@@ -43,17 +43,17 @@ impl<'a> Rlp<'a> {
         Ok(inner)
     }
 
-    /// Whether every item has been read.
+    /// Whether all items have been read.
     pub const fn is_empty(&self) -> bool {
         self.reader.is_empty()
     }
 
-    /// What has not been read, still encoded.
+    /// The encoded items that have not been read.
     pub const fn rest(&self) -> &'a [u8] {
         self.reader.rest()
     }
 
-    /// Requires that every item has been read.
+    /// Requires that all items have been read.
     ///
     /// # Errors
     /// There is another item.
@@ -64,7 +64,7 @@ impl<'a> Rlp<'a> {
     /// Reads a string of any length.
     ///
     /// # Errors
-    /// The next item is missing, malformed, or a list. As for all readers: nothing has been read.
+    /// The next item is missing, malformed, or a list. On errors, no reader advances.
     pub fn string(&mut self) -> Result<&'a [u8], RlpError> {
         let (item, next) = self.split()?;
         let Item::String(content) = item else { return Err(RlpError::ExpectedString) };
@@ -75,7 +75,7 @@ impl<'a> Rlp<'a> {
     /// Reads a string of exactly `N` bytes.
     ///
     /// # Errors
-    /// As for [`Rlp::string`], or the length is another.
+    /// See [`Rlp::string`]; also if the length differs.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], RlpError> {
         let mut next = *self;
         let content = next.string()?;
@@ -88,7 +88,7 @@ impl<'a> Rlp<'a> {
     /// Reads an integer below 2^8.
     ///
     /// # Errors
-    /// As for [`Rlp::u64`].
+    /// See [`Rlp::u64`].
     pub fn u8(&mut self) -> Result<u8, RlpError> {
         self.uint().map(u8::from_be_bytes)
     }
@@ -96,7 +96,7 @@ impl<'a> Rlp<'a> {
     /// Reads an integer below 2^16.
     ///
     /// # Errors
-    /// As for [`Rlp::u64`].
+    /// See [`Rlp::u64`].
     pub fn u16(&mut self) -> Result<u16, RlpError> {
         self.uint().map(u16::from_be_bytes)
     }
@@ -104,15 +104,15 @@ impl<'a> Rlp<'a> {
     /// Reads an integer below 2^32.
     ///
     /// # Errors
-    /// As for [`Rlp::u64`].
+    /// See [`Rlp::u64`].
     pub fn u32(&mut self) -> Result<u32, RlpError> {
         self.uint().map(u32::from_be_bytes)
     }
 
-    /// Reads an integer below 2^64: most significant byte first, no leading zero, zero is empty.
+    /// Reads an integer below 2^64: big-endian without leading zeros; zero is empty.
     ///
     /// # Errors
-    /// As for [`Rlp::string`], or the integer is too large or has leading zeros.
+    /// See [`Rlp::string`]; also if the integer is too large or has leading zeros.
     pub fn u64(&mut self) -> Result<u64, RlpError> {
         self.uint().map(u64::from_be_bytes)
     }
@@ -120,7 +120,7 @@ impl<'a> Rlp<'a> {
     /// Reads a flag: the integer 0 or 1.
     ///
     /// # Errors
-    /// As for [`Rlp::u64`], or the integer is greater than 1.
+    /// See [`Rlp::u64`]; also if the integer is greater than 1.
     pub fn bool(&mut self) -> Result<bool, RlpError> {
         let mut next = *self;
         let flag = match next.u8()? {
@@ -132,7 +132,7 @@ impl<'a> Rlp<'a> {
         Ok(flag)
     }
 
-    /// Enters a list; this reader goes on behind it.
+    /// Reads a list. The returned reader is for its items, and this one continues after it.
     ///
     /// # Errors
     /// The next item is missing, malformed, or a string.
@@ -143,7 +143,7 @@ impl<'a> Rlp<'a> {
         Ok(Self::new(content))
     }
 
-    /// Reads an item as it stands, header included. What is inside a list is not looked at.
+    /// Reads an encoded item including its header. The content of a list is not checked.
     ///
     /// # Errors
     /// The next item is missing or malformed.
@@ -176,11 +176,11 @@ impl<'a> Rlp<'a> {
         Ok(bytes)
     }
 
-    /// Takes the next item apart without moving on: the item and the reader behind it.
+    /// Splits off the next item without advancing: the item and a reader for the rest.
     fn split(&self) -> Result<(Item<'a>, Self), RlpError> {
         let mut reader = self.reader;
         let item = match reader.u8().map_err(|_| RlpError::TooFewItems)? {
-            // Such a byte is its own encoding: read it again, as content.
+            // Such a byte is its own encoding: read it again as content.
             0..SHORT_STRING => Item::String({ self.reader }.take(1)?),
             head @ SHORT_STRING..=LONG_STRING => {
                 let content = reader.take(usize::from(head - SHORT_STRING))?;
@@ -197,14 +197,14 @@ impl<'a> Rlp<'a> {
     }
 }
 
-/// Takes content whose length is itself written in `width` bytes (1 to 8).
+/// Reads content whose length is encoded in `width` bytes (1 to 8).
 fn take_long<'a>(reader: &mut Reader<'a>, width: u8) -> Result<&'a [u8], RlpError> {
     let digits = reader.take(usize::from(width))?;
     if digits.first() == Some(&0) {
         return Err(RlpError::NotCanonical);
     }
     let length = digits.iter().fold(0_u64, |length, digit| length << 8 | u64::from(*digit));
-    // A length beyond the address space is beyond the input, too.
+    // A length beyond the address space also exceeds the input.
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length < FIRST_LONG {
         return Err(RlpError::NotCanonical);
@@ -238,7 +238,7 @@ impl Encoder {
         self.string(without_leading_zeros(&value.to_be_bytes()))
     }
 
-    /// Writes a list of what `write` writes.
+    /// Writes a list with the items that `write` writes.
     pub fn list(&mut self, write: impl FnOnce(&mut Self)) -> &mut Self {
         let mut content = Self::default();
         write(&mut content);
@@ -246,13 +246,13 @@ impl Encoder {
         self.raw(&content.encoded)
     }
 
-    /// Writes an item that is already encoded.
+    /// Writes an encoded item.
     pub fn raw(&mut self, item: &[u8]) -> &mut Self {
         self.encoded.extend_from_slice(item);
         self
     }
 
-    /// What has been written.
+    /// The encoded items.
     pub fn into_bytes(self) -> Vec<u8> {
         self.encoded
     }
@@ -269,7 +269,7 @@ impl Encoder {
     }
 }
 
-/// Encodes one list of what `write` writes.
+/// Encodes a list with the items that `write` writes.
 pub fn list(write: impl FnOnce(&mut Encoder)) -> Vec<u8> {
     let mut encoder = Encoder::default();
     encoder.list(write);
@@ -302,20 +302,20 @@ const fn low_byte(number: usize) -> u8 {
     low
 }
 
-/// How bytes fail to be the RLP that was expected.
+/// Why decoding failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RlpError {
-    /// A string stands where a list should.
+    /// Found a string instead of a list.
     #[error("expected a list")]
     ExpectedList,
-    /// A list stands where a string should.
+    /// Found a list instead of a string.
     #[error("expected a string")]
     ExpectedString,
-    /// The integer has more bytes than its type.
+    /// The integer is too large for its type.
     #[error("integer too large")]
     IntegerTooLarge,
-    /// The integer begins with a zero byte.
+    /// The integer has leading zeros.
     #[error("integer with leading zero bytes")]
     LeadingZero,
     /// A flag is neither 0 nor 1.
@@ -327,38 +327,38 @@ pub enum RlpError {
     /// An item is missing.
     #[error("too few items")]
     TooFewItems,
-    /// An item follows where none should.
+    /// There is an unexpected additional item.
     #[error("too many items")]
     TooManyItems,
-    /// An item reaches past the end of what contains it.
+    /// An item is longer than its container.
     #[error("item {0}")]
     Truncated(#[from] TooShort),
-    /// A string of fixed length has another one.
+    /// A string has the wrong length.
     #[error("string of {actual} bytes, expected {wanted}")]
-    WrongLength {
+    /// Expected bytes.
         /// Bytes it should have.
-        wanted: usize,
+        /// Actual bytes.
         /// Bytes it has.
         actual: usize,
     },
 }
 
-/// Header of the empty string; shorter bytes are strings by themselves.
+/// Header of the empty string; lower bytes are their own encoding.
 const SHORT_STRING: u8 = 0x80;
 
-/// Longest content whose length is part of the header, in bytes.
+/// Maximum length of content whose length is in the header byte.
 const LONGEST_SHORT: u8 = 55;
 
-/// Shortest content whose length is written out, in bytes.
+/// Minimum length of content whose length is encoded after the header byte.
 const FIRST_LONG: usize = 56;
 
-/// Header of the longest short string. Beyond it, the header counts the bytes of the length.
+/// Header of the longest short string. Higher headers contain the size of the length.
 const LONG_STRING: u8 = SHORT_STRING + LONGEST_SHORT;
 
 /// Header of the empty list.
 const SHORT_LIST: u8 = 0xc0;
 
-/// Header of the longest short list. Beyond it, the header counts the bytes of the length.
+/// Header of the longest short list. Higher headers contain the size of the length.
 const LONG_LIST: u8 = SHORT_LIST + LONGEST_SHORT;
 
 #[cfg(test)]

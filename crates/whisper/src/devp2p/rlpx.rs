@@ -1,12 +1,12 @@
-//! RLPx: two nodes that know each other's public key make an encrypted, authenticated pipe of
-//! frames (rlpx.md).
+//! RLPx: an encrypted and authenticated transport of frames between two nodes that know each other's public
+//! keys (rlpx.md).
 //!
-//! What the frames say is not decided here: see [`super::peer`].
+//! [`super::peer`] interprets the frames.
 //!
-//! **Do not lean on this encryption.** It is what devp2p prescribes, and it is broken by design:
-//! both directions use one key stream, so whoever knows what was sent one way, and a relayed
-//! envelope is known to everybody, can read the other way. It keeps strangers from injecting and
-//! casual observers from reading; secrecy of messages comes from their own sealing.
+//! **Do not rely on this encryption.** devp2p's design is broken: both directions use the same key stream, so
+//! anyone who knows the data of one direction can decrypt the other, and forwarded envelopes are public. It
+//! prevents injection by outsiders and casual eavesdropping; messages are secret because they are encrypted
+//! themselves.
 
 mod frame;
 mod handshake;

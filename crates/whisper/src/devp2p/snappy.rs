@@ -1,11 +1,11 @@
-//! The snappy block format, which wraps every message after Hello (EIP-706).
+//! Snappy block compression of all messages after Hello (EIP-706).
 //!
-//! The codec is the `snap` crate's; what stands here is the distrust: the length that a block
-//! declares is judged before anything of that size exists.
+//! The codec is in the `snap` crate. This module adds checks of the declared length before anything of that
+//! size is allocated.
 
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
-/// Packs a message.
+/// Compresses a message.
 ///
 /// # Errors
 /// The message does not fit into the format (4 GiB).
@@ -13,10 +13,10 @@ pub fn pack(message: &[u8]) -> Result<Vec<u8>, SnappyError> {
     Encoder::new().compress_vec(message).map_err(|_| SnappyError::TooLong(message.len()))
 }
 
-/// Unpacks a message of at most `limit` bytes.
+/// Decompresses a message of at most `limit` bytes.
 ///
 /// # Errors
-/// It declares more, or declares more than its bytes could ever unfold to, or is malformed.
+/// It declares more than `limit`, or more than its size can decompress to, or is malformed.
 pub fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>, SnappyError> {
     let declared = decompress_len(packed).map_err(|_| SnappyError::Malformed)?;
     if declared > limit {
@@ -28,16 +28,16 @@ pub fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>, SnappyError> {
     Decoder::new().decompress_vec(packed).map_err(|_| SnappyError::Malformed)
 }
 
-/// Most bytes that a message of `length` bytes can take when packed.
+/// Maximum compressed size of a message of `length` bytes.
 pub fn longest_packed(length: usize) -> usize {
     max_compress_len(length)
 }
 
-/// How packed bytes are not a message.
+/// Why decompression failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnappyError {
-    /// Not a block, or one that is shorter or longer than it declares.
+    /// Not a block, or its length differs from the declared one.
     #[error("not a snappy block")]
     Malformed,
     /// The message would have this many bytes.
@@ -45,7 +45,7 @@ pub enum SnappyError {
     TooLong(usize),
 }
 
-/// More than any block unfolds: the best element makes 64 bytes out of 3 (snappy format, §2.2.2).
+/// Upper bound of the compression ratio: the best element makes 64 bytes from 3 (snappy format, §2.2.2).
 const BEST_RATIO: usize = 22;
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! The mail server: an archive of envelopes for readers who were away, and how to ask for them
-//! (docs/whisper-protocol.md "Mail server").
+//! Mail server: an archive of envelopes for readers that were offline (docs/whisper-protocol.md
+//! "Mail server").
 //!
-//! The archive sees no more than any node does. A request is a message sealed with the server's
-//! password, in an envelope that goes to the server alone; the answers come as direct messages.
-//!
+//! The archive learns no more than any other node. A request is a message encrypted with the server's
+//! password, in an envelope that is sent to the server only; the answers are direct messages.
 //! ```text
 //! payload of a request: from (4) ‖ until (4) ‖ [Bloom filter (64)]    seconds since 1970, big-endian
 //! ```
@@ -19,19 +18,19 @@ use super::{
 };
 use crate::devp2p::key::PublicKey;
 
-/// What a reader missed.
+/// The envelopes that a reader asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ArchiveRequest {
-    /// Made at or after this second since 1970.
+    /// Sent at or after this time, in seconds since 1970.
     pub from: u32,
-    /// Made at or before this second since 1970.
+    /// Sent at or before this time, in seconds since 1970.
     pub until: u32,
-    /// Under one of these topics.
+    /// The filter must match the topic.
     pub bloom: Bloom,
 }
 
 impl ArchiveRequest {
-    /// The payload of the request's message.
+    /// Encodes the payload of the request message.
     pub fn encode(&self) -> Vec<u8> {
         let mut payload = [self.from.to_be_bytes(), self.until.to_be_bytes()].concat();
         if self.bloom != Bloom::FULL {
@@ -40,10 +39,10 @@ impl ArchiveRequest {
         payload
     }
 
-    /// Reads the payload.
+    /// Parses the payload of a request message.
     ///
     /// # Errors
-    /// The reader misbehaved.
+    /// The payload is invalid.
     pub fn parse(payload: &[u8]) -> Result<Self, RequestError> {
         let wrong = RequestError::WrongLength(payload.len());
         let mut reader = Reader::new(payload);
@@ -60,10 +59,10 @@ impl ArchiveRequest {
         Ok(Self { from, until, bloom })
     }
 
-    /// Opens a request with the key of the server's password. The second part is who signed it.
+    /// Decrypts and parses a request. Also returns the key that signed it.
     ///
     /// # Errors
-    /// The server has nothing to say; the reader is not told why.
+    /// The request is invalid. The server ignores it and sends no error to the reader.
     pub fn open(
         envelope: &Envelope,
         key: &SymmetricKey,
@@ -77,29 +76,29 @@ impl ArchiveRequest {
         Ok((Self::parse(&message.payload)?, message.signer))
     }
 
-    /// Whether an envelope is among what was missed.
+    /// Whether the request includes this envelope.
     pub fn wants(&self, envelope: &Envelope) -> bool {
         (self.from..=self.until).contains(&envelope.sent()) && self.bloom.wants(envelope.topic())
     }
 }
 
-/// Where an envelope stands in an archive: by the time it was made. As bytes: big-endian seconds,
-/// then the hash.
+/// The key of an envelope in the archive: sent time, then hash. Encoded as big-endian seconds, then the
+/// hash.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ArchiveKey {
-    /// Seconds since 1970 when it was made.
+    /// When the envelope was sent, in seconds since 1970.
     pub sent: u32,
-    /// Its name.
+    /// The hash of the envelope.
     pub hash: EnvelopeHash,
 }
 
 impl ArchiveKey {
-    /// The place of this envelope.
+    /// The key of this envelope.
     pub const fn of(envelope: &Envelope) -> Self {
         Self { sent: envelope.sent(), hash: envelope.hash() }
     }
 
-    /// The bytes by which a database sorts.
+    /// The encoded key; its byte order is the order of the archive.
     pub fn to_bytes(self) -> [u8; 36] {
         let mut bytes = [0; 36];
         let parts = self.sent.to_be_bytes().into_iter().chain(self.hash.0);
@@ -108,18 +107,18 @@ impl ArchiveKey {
     }
 }
 
-/// Why a request is not answered.
+/// Why a request was rejected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The time it asks for is none.
-    #[error("request ends before it begins")]
+    /// The end of the time range is before its start.
+    #[error("request ends before its start")]
     EndsBeforeItBegins,
-    /// Less work than the server asks for.
+    /// Less work than the server requires.
     #[error("work of {}, which is too little", .0.as_f64())]
     TooLittleWork(Work),
-    /// Another password, or not a message at all.
-    #[error("request does not open with the server's password")]
+    /// Encrypted with another password, or not a message.
+    #[error("request cannot be decrypted with the server's password")]
     Unreadable,
     /// The payload has this many bytes: neither 8, nor 72 or more.
     #[error("request of {0} bytes")]

@@ -1,46 +1,46 @@
-//! Bloom filters over topics: what a node wants to hear, blurred (docs/whisper-protocol.md "Packets").
+//! Bloom filters over topics: an approximate set of the topics that a node wants (docs/whisper-protocol.md "Packets").
 //!
-//! go-ethereum forgets a topic's earlier bit when two of its three bits share a byte. So we say
-//! what we want with all bits ([`Bloom::insert`]), and ask with go-ethereum's bits whether a topic
-//! is wanted ([`Bloom::wants`]): they are a subset, so no good peer is ever refused, and a peer
-//! that computes them the same way gets all it asked for.
+//! go-ethereum has a bug: it loses an earlier bit of a topic when two of its three bits share a byte. So this
+//! crate sets all three bits ([`Bloom::insert`]) but tests only the bits that go-ethereum sets
+//! ([`Bloom::matches`]). Those are a subset, so correct peers are never rejected, and peers with the same
+//! bug receive everything that they asked for.
 
 use std::fmt;
 
 use super::topic::Topic;
 
-/// 512 bits, three for each topic.
+/// A filter of 512 bits, three for each topic.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Bloom([u8; Self::BYTES]);
 
 impl Bloom {
-    /// Bytes of a filter.
+    /// Size of a filter in bytes.
     pub const BYTES: usize = 64;
 
-    /// Wants everything: a full node.
+    /// Matches every topic: the filter of a full node.
     pub const FULL: Self = Self([0xff; Self::BYTES]);
 
-    /// Wants nothing.
+    /// Matches no topic.
     pub const EMPTY: Self = Self([0; Self::BYTES]);
 
-    /// From its bytes on the wire.
+    /// Decodes a filter.
     pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes on the wire.
+    /// The encoded filter.
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
 
-    /// The filter of these topics.
+    /// A filter for these topics.
     pub fn of(topics: impl IntoIterator<Item = Topic>) -> Self {
         let mut bloom = Self::EMPTY;
         topics.into_iter().for_each(|topic| bloom.insert(topic));
         bloom
     }
 
-    /// Wants this topic from now on, by every reading of the specification.
+    /// Adds a topic, with all three bits.
     pub fn insert(&mut self, topic: Topic) {
         for bit in bits(topic) {
             if let Some(byte) = self.0.get_mut(bit.byte) {
@@ -49,8 +49,8 @@ impl Bloom {
         }
     }
 
-    /// The filter of one topic as go-ethereum computes it: without an earlier bit that shares its
-    /// byte with a later one.
+    /// The filter of one topic as go-ethereum computes it: an earlier bit is lost when a later one is in the same
+    /// byte.
     pub fn weak(topic: Topic) -> Self {
         let mut bloom = Self::EMPTY;
         for bit in bits(topic) {
@@ -61,7 +61,7 @@ impl Bloom {
         bloom
     }
 
-    /// Whether this topic may be among those wanted, judged by the weak bits.
+    /// Whether the filter matches this topic, tested with go-ethereum's bits.
     pub fn wants(&self, topic: Topic) -> bool {
         let [first, second, third] = bits(topic);
         let has = |bit: Bit| self.0.get(bit.byte).is_some_and(|byte| byte & bit.mask != 0);
@@ -70,47 +70,46 @@ impl Bloom {
             && ([second.byte, third.byte].contains(&first.byte) || has(first))
     }
 
-    /// Whether this topic may be among those wanted, judged by all bits: for peers that are known
-    /// to compute them right.
+    /// Whether the filter matches this topic, tested with all three bits: for peers that compute filters
+    /// correctly.
     pub fn wants_strictly(&self, topic: Topic) -> bool {
         self.contains(&Self::of([topic]))
     }
 
-    /// Whether everything that `other` wants is wanted.
+    /// Whether every bit of `other` is set.
     pub fn contains(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).all(|(ours, theirs)| ours & theirs == theirs)
     }
 
-    /// Wants what either wants.
+    /// The union of both filters.
     #[must_use]
     pub fn union(mut self, other: &Self) -> Self {
         self.0.iter_mut().zip(other.0).for_each(|(ours, theirs)| *ours |= theirs);
         self
     }
 
-    /// Share of the bits that are set, 0 to 1. Its cube is about the share of all traffic that
-    /// passes.
+    /// The share of set bits, 0 to 1. About the cube of this share of random topics matches.
     pub fn density(&self) -> f64 {
         f64::from(self.0.iter().map(|byte| byte.count_ones()).sum::<u32>()) / 512.0
     }
 }
 
-/// Prints how many bits are set: the bits themselves say what somebody reads.
+/// Prints only the number of set bits, because the bits reveal what a node reads.
 impl fmt::Debug for Bloom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bloom({} of 512 bits)", 512.0 * self.density())
     }
 }
 
-/// One bit of a filter.
+/// A bit of a filter.
 #[derive(Clone, Copy)]
 struct Bit {
     byte: usize,
     mask: u8,
 }
 
-/// The three bits of a topic: each of its first three bytes names one, and the last byte says
-/// which of them lie in the upper half.
+/// The three bits of a topic: each of its first three bytes selects one, and the last byte says
+/// which of them are in the upper half.
 fn bits(topic: Topic) -> [Bit; 3] {
     let Topic([a, b, c, upper]) = topic;
     let bit = |number: u8, half: u8| Bit {

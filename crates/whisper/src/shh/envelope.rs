@@ -1,8 +1,7 @@
-//! Envelopes: what travels and is kept, sealed data under a topic with an expiry and a nonce
-//! (docs/whisper-protocol.md "Envelope").
+//! Envelopes: encrypted data with a topic, an expiry time and a nonce (docs/whisper-protocol.md "Envelope").
 //!
-//! An [`Envelope`] is well-formed, no more; a [`ValidEnvelope`] has been checked against the clock
-//! and against what this node asks for. What is inside the data is the business of `message`.
+//! An [`Envelope`] is only well-formed; a [`ValidEnvelope`] has been checked against the clock and the
+//! requirements of this node. Module `message` handles the encrypted data.
 //!
 //! ```text
 //! Draft ──finish(nonce)──► Envelope ──check──► ValidEnvelope ──► Pool
@@ -23,28 +22,28 @@ use super::{
 };
 use crate::devp2p::rlp::{self, Encoder, Rlp, RlpError};
 
-/// An envelope that still lacks its nonce.
+/// An envelope without its nonce.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Draft {
-    /// Seconds since 1970 after which nobody keeps it.
+    /// Expiry time in seconds since 1970.
     pub expiry: u32,
-    /// Seconds from its making to its expiry; at least 1.
+    /// Lifetime in seconds, at least 1.
     pub ttl: u32,
-    /// How readers find it.
+    /// Topic.
     pub topic: Topic,
-    /// The sealed message.
+    /// The encrypted message.
     pub data: Vec<u8>,
 }
 
 impl Draft {
-    /// A draft that is made at `now` and lives for `ttl` seconds. Everyone can see both, so give a
-    /// time that is [blurred](UnixTime::blurred) to ten seconds if the exact one tells too much.
+    /// Creates a draft that is sent at `now` and expires after `ttl` seconds. Both are public: use a
+    /// [blurred](UnixTime::blurred) time if the exact time is sensitive.
     pub fn new(now: UnixTime, ttl: u32, topic: Topic, data: Vec<u8>) -> Self {
         Self { expiry: whole_seconds(now).saturating_add(ttl), ttl, topic, data }
     }
 
-    /// Leading zero bits that give it at least this much work by every reading of the
-    /// specification: peers differ in what they take for its size.
+    /// The number of leading zero bits that gives at least this much work. Peers disagree about the size of
+    /// an envelope, so this is enough for all of their definitions.
     pub fn bits_needed(&self, work: Work) -> u32 {
         let largest = self.finish(u64::MAX).encoded().len();
         work.bits_needed(largest.max(self.data.len() + FIXED_SIZE), self.ttl)
@@ -69,7 +68,7 @@ impl Draft {
         }
     }
 
-    /// What is hashed before the nonce: the envelope's encoding as if it had none.
+    /// The bytes that are hashed before the nonce: the encoding of the envelope without its nonce.
     pub(super) fn hashed_before_nonce(&self) -> Vec<u8> {
         rlp::list(|list| {
             list.raw(&self.fields().into_bytes());
@@ -84,7 +83,7 @@ impl Draft {
     }
 }
 
-/// A well-formed envelope. Cloning shares its bytes.
+/// A well-formed envelope. Clones share the bytes.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Envelope {
     encoded: Arc<[u8]>,
@@ -94,73 +93,73 @@ pub struct Envelope {
     topic: Topic,
     nonce: u64,
     data: Range<usize>,
-    /// The encoded fields before the nonce.
+    /// Range of the encoded fields before the nonce.
     fields: Range<usize>,
 }
 
 impl Envelope {
-    /// Reads exactly one envelope, as strictly as go-ethereum does.
+    /// Parses exactly one envelope, as strictly as go-ethereum does.
     ///
     /// # Errors
-    /// The peer misbehaved: this is not the one encoding of an envelope.
+    /// The encoding is invalid or not canonical.
     pub fn parse(encoded: &[u8]) -> Result<Self, RlpError> {
         let Fields { expiry, ttl, topic, nonce, data, fields } = Fields::read(encoded)?;
         let hash = EnvelopeHash(Keccak256::digest(encoded).into());
         Ok(Self { encoded: encoded.into(), hash, expiry, ttl, topic, nonce, data, fields })
     }
 
-    /// Its bytes on the wire.
+    /// The encoded envelope.
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
     }
 
-    /// Its name: the hash of its bytes on the wire.
+    /// The hash of the encoded envelope, which identifies it.
     pub const fn hash(&self) -> EnvelopeHash {
         self.hash
     }
 
-    /// Seconds since 1970 after which nobody keeps it.
+    /// Expiry time in seconds since 1970.
     pub const fn expiry(&self) -> u32 {
         self.expiry
     }
 
-    /// Seconds from its making to its expiry.
+    /// Lifetime in seconds.
     pub const fn ttl(&self) -> u32 {
         self.ttl
     }
 
-    /// Seconds since 1970 when it claims to have been made. Wraps, as in the reference.
+    /// Sent time in seconds since 1970, as the sender claims. Wraps around, as in go-ethereum.
     pub const fn sent(&self) -> u32 {
         self.expiry.wrapping_sub(self.ttl)
     }
 
-    /// How readers find it.
+    /// Topic.
     pub const fn topic(&self) -> Topic {
         self.topic
     }
 
-    /// The sealed message.
+    /// The encrypted message.
     pub fn data(&self) -> &[u8] {
         self.encoded.get(self.data.clone()).unwrap_or_default()
     }
 
-    /// What was searched for.
+    /// The nonce that proves the work.
     pub const fn nonce(&self) -> u64 {
         self.nonce
     }
 
-    /// Its size in the sense of limits, in bytes: the data and the other fields at full width.
+    /// Size in bytes for limits and proof of work: the data, and the other fields at full width.
     pub const fn size(&self) -> usize {
         FIXED_SIZE + self.data.end.saturating_sub(self.data.start)
     }
 
-    /// Its proof of work. Infinite for a TTL of 0, which [`Envelope::check`] refuses.
+    /// Proof of work. Infinite for a TTL of 0, which [`Envelope::check`] rejects.
     pub fn work(&self) -> Work {
         self.work_if_early(0)
     }
 
-    /// Its proof of work if it has to last `seconds` longer than its TTL, because it came before
-    /// its time. Wraps, as in the reference.
+    /// Proof of work if the lifetime is extended by `seconds`, for an envelope from the future. Wraps around, as
+    /// in go-ethereum.
     pub fn work_if_early(&self, seconds: u32) -> Work {
         let fields = self.encoded.get(self.fields.clone()).unwrap_or_default();
         let before_nonce = rlp::list(|list| {
@@ -172,10 +171,10 @@ impl Envelope {
         Work::of(bits, before_nonce.len(), self.ttl.wrapping_add(seconds))
     }
 
-    /// Checks it against the clock and against what this node asks for, in the reference's order.
+    /// Checks the envelope against the clock and the requirements of this node, in go-ethereum's order.
     ///
     /// # Errors
-    /// It must not be kept; [`Refusal::is_misbehaviour`] says whether its sender is to blame.
+    /// The envelope must not be stored. [`EnvelopeError::is_misbehaviour`] says whether to disconnect its sender.
     pub fn check(
         self,
         requirements: &Requirements,
@@ -207,7 +206,7 @@ impl Envelope {
         Ok(ValidEnvelope { envelope: self, work })
     }
 
-    /// What is wrong with an envelope whose work does not suffice, `early` seconds before its time.
+    /// The error for insufficient work of an envelope that is `early` seconds in the future.
     fn refuse_work(
         &self,
         requirements: &Requirements,
@@ -225,7 +224,7 @@ impl Envelope {
         }
     }
 
-    /// How many seconds longer than its TTL it has to last.
+    /// Checks the times. Returns the number of seconds by which the lifetime must be extended.
     fn check_time(&self, wall: u32) -> Result<u32, Refusal> {
         let early = self.sent().saturating_sub(wall);
         if early > 2 * SYNC_ALLOWANCE {
@@ -241,12 +240,12 @@ impl Envelope {
         if late > 0 {
             return Err(Refusal::Expired { seconds: late });
         }
-        // One more second for the way here.
+        // One more second for the transport.
         Ok(if early > 0 { early + 1 } else { 0 })
     }
 }
 
-/// What stands in an encoded envelope, and where.
+/// The fields of an encoded envelope, and the position of the data.
 pub(super) struct Fields {
     expiry: u32,
     ttl: u32,
@@ -257,7 +256,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Reads the fields without keeping or hashing anything.
+    /// Parses the fields without allocating or hashing.
     pub(super) fn read(encoded: &[u8]) -> Result<Self, RlpError> {
         let mut items = Rlp::only_list(encoded)?;
         let start = encoded.len().saturating_sub(items.rest().len());
@@ -285,7 +284,7 @@ impl fmt::Debug for Envelope {
     }
 }
 
-/// An envelope that may be kept and relayed.
+/// An envelope that may be stored and forwarded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ValidEnvelope {
     envelope: Envelope,
@@ -293,23 +292,23 @@ pub struct ValidEnvelope {
 }
 
 impl ValidEnvelope {
-    /// The envelope itself.
+    /// The envelope.
     pub const fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// The envelope itself.
+    /// The envelope.
     pub fn into_envelope(self) -> Envelope {
         self.envelope
     }
 
-    /// Its proof of work when it came in.
+    /// Its proof of work when it arrived.
     pub const fn work(&self) -> Work {
         self.work
     }
 }
 
-/// The name of an envelope: the Keccak-256 of its bytes on the wire.
+/// The identifier of an envelope: Keccak-256 of its encoding.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct EnvelopeHash(pub [u8; 32]);
 
@@ -320,77 +319,75 @@ impl fmt::Display for EnvelopeHash {
     }
 }
 
-/// Why an envelope is not kept.
+/// Why an envelope is rejected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It expired moments ago, perhaps on its way.
+    /// Expired recently, perhaps during transport.
     #[error("expired {seconds} s ago")]
     Expired {
-        /// Seconds since it expired.
+        /// Seconds since the expiry.
         seconds: u32,
     },
-    /// It claims to have been made later than even two clocks may differ that each of them may
-    /// differ from ours.
-    #[error("made {seconds} s in the future, which is far")]
+    /// The sent time is in the future by more than clock differences on both sides can explain.
+    #[error("made {seconds} s in the future, which exceeds the tolerance")]
     FromFarInTheFuture {
-        /// Seconds until it is made.
+        /// Seconds until the sent time.
         seconds: u32,
     },
-    /// It claims to have been made later than clocks may differ. By the clock of whoever passed it
-    /// on it may not.
+    /// The sent time is in the future. It may be valid by the clock of the peer that forwarded it.
     #[error("made {seconds} s in the future")]
     FromTheFuture {
-        /// Seconds until it is made.
+        /// Seconds until the sent time.
         seconds: u32,
     },
-    /// It lives longer than we keep anything. The reference has no such limit.
+    /// The lifetime exceeds our limit. go-ethereum has no such limit.
     #[error("lives for {ttl} s, more than {limit} s")]
     LivesTooLong {
-        /// Seconds it lives.
+        /// Lifetime in seconds.
         ttl: u32,
-        /// Seconds it may live.
+        /// Maximum lifetime in seconds.
         limit: u32,
     },
-    /// It expired so long ago that nobody should still send it.
-    #[error("expired {seconds} s ago, which is long")]
+    /// Expired so long ago that no honest peer still sends it.
+    #[error("expired {seconds} s ago, which exceeds the tolerance")]
     LongExpired {
-        /// Seconds since it expired.
+        /// Seconds since the expiry.
         seconds: u32,
     },
-    /// It does not live at all, which the reference takes for infinite work.
+    /// The lifetime is zero, for which go-ethereum computes infinite work.
     #[error("lives for 0 s")]
     NoTtl,
-    /// Our Bloom filter does not ask for this topic, and did not lately.
-    #[error("topic {0} was not asked for")]
+    /// Our Bloom filter does not match this topic, and did not match it recently.
+    #[error("topic {0} is not in our bloom filter")]
     NotWanted(Topic),
-    /// Our Bloom filter asked for this topic until lately.
-    #[error("topic {0} is not asked for any more")]
+    /// Our Bloom filter matched this topic until recently.
+    #[error("topic {0} is no longer in our bloom filter")]
     NotWantedAnyMore(Topic),
-    /// More bytes than we take, which others may take.
+    /// Larger than our limit; other nodes may accept it.
     #[error("{size} bytes, more than {limit}")]
     TooLarge {
-        /// Bytes it counts for.
+        /// Size of the envelope in bytes.
         size: usize,
-        /// Bytes it may have.
+        /// Maximum size in bytes.
         limit: usize,
     },
-    /// Less work than we ask for, and asked for lately.
+    /// Less work than we require now or required recently.
     #[error("work of {}, which is too little", .0.as_f64())]
     TooLittleWork(Work),
-    /// Less work than we ask for now, but enough until lately.
+    /// Less work than we require now, but enough until recently.
     #[error("work of {}, which is too little now", .0.as_f64())]
     TooLittleWorkNow(Work),
-    /// Less work than we ask for, only because by our clock it came before its time. By the clock
-    /// of whoever passed it on it may not have.
-    #[error("work of {}, which is too little before its time", .0.as_f64())]
+    /// Less work than we require, but only because the sent time is in the future by our clock. It may be
+    /// valid by the clock of the peer that forwarded it.
+    #[error("work of {}, which is too little before the new minimum applies", .0.as_f64())]
     TooLittleWorkYet(Work),
 }
 
 impl Refusal {
-    /// Whether no honest peer whose clock is about right sends such an envelope, so that its sender
-    /// is cut. What only we refuse does not count: an attacker could use it to cut us off from
-    /// go-ethereum's nodes. Nor does what another clock, no further off than clocks may be, takes.
+    /// Whether only a misbehaving peer sends such an envelope, so that it should be disconnected. Rules that
+    /// only this node enforces do not count, because an attacker could use them to separate us from
+    /// go-ethereum nodes. Neither do errors that a tolerable clock difference can explain.
     pub const fn is_misbehaviour(&self) -> bool {
         match self {
             Self::Expired { .. }
@@ -408,7 +405,7 @@ impl Refusal {
         }
     }
 
-    /// Whether it came before its time, by our clock.
+    /// Whether the sent time is in the future by our clock.
     pub const fn is_early(&self) -> bool {
         matches!(
             self,
@@ -418,8 +415,8 @@ impl Refusal {
         )
     }
 
-    /// Whether it may be our clock that is wrong. Nobody should be remembered for it: once the clock
-    /// is right, we need those whom we have cut.
+    /// Whether a wrong clock on our side can cause this error. Such peers must not be banned: we need them
+    /// again once the clock is right.
     pub const fn depends_on_clock(&self) -> bool {
         match self {
             Self::Expired { .. }
@@ -438,16 +435,16 @@ impl Refusal {
     }
 }
 
-/// Seconds to live unless told otherwise (geth `DefaultTTL`).
+/// Default lifetime in seconds (geth `DefaultTTL`).
 pub const DEFAULT_TTL: u32 = 50;
 
-/// Bytes of all fields but the data, at full width: what `size` counts for them.
+/// Size in bytes of all fields except the data, at full width.
 const FIXED_SIZE: usize = 20;
 
-/// Seconds by which clocks may differ (geth `DefaultSyncAllowance`).
+/// Tolerated clock difference in seconds (geth `DefaultSyncAllowance`).
 pub(super) const SYNC_ALLOWANCE: u32 = 10;
 
-/// Seconds after its expiry during which an envelope is dropped without blame.
+/// Seconds after its expiry during which an envelope is dropped without disconnecting the peer.
 pub(super) const GRACE: u32 = 2 * SYNC_ALLOWANCE;
 
 #[cfg(test)]

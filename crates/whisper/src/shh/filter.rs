@@ -1,9 +1,9 @@
-//! Filters: the keys that we try on what passes by, and the messages that they opened
-//! (docs/whisper-protocol.md "The journey of a message").
+//! Filters: keys to try on envelopes, and the messages that they decrypted (docs/whisper-protocol.md "The
+//! journey of a message").
 //!
-//! An envelope does not say for whom it is. So every key is tried once on every envelope with one
-//! of its topics, whatever the number of filters that share it. What nobody polls is bounded in
-//! bytes and forgotten in the end.
+//! An envelope does not name its recipient. So each key is tried once on each envelope with one of its
+//! topics, however many filters share the key. Messages that wait to be polled are limited in bytes, and
+//! filters that are not polled expire.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,33 +26,33 @@ use super::{
 };
 use crate::devp2p::key::{PrivateKey, PublicKey, keccak256};
 
-/// What somebody wants to read.
+/// Which messages a filter selects.
 #[derive(Clone, Debug)]
 pub struct Criteria {
-    /// What opens the messages.
+    /// The key that decrypts the messages.
     pub key: FilterKey,
-    /// Who must have signed them, if it matters.
+    /// Required signer, if any.
     pub signer: Option<PublicKey>,
-    /// Under which topics they may be; none for any.
+    /// Topics; an empty list means all topics.
     pub topics: Vec<Topic>,
-    /// The work that they must have, unless they are direct.
+    /// Minimum work, except for direct messages.
     pub min_work: Work,
-    /// Whether they may come directly from a trusted peer.
+    /// Whether direct messages from trusted peers are accepted.
     pub direct: bool,
 }
 
-/// What opens a message.
+/// A key that decrypts messages.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "there are two ways to seal (EIP-627)")]
 pub enum FilterKey {
-    /// A key of our own.
+    /// A private key of this user.
     Private(PrivateKey),
-    /// A key that is shared.
+    /// A shared key.
     Symmetric(SymmetricKey),
 }
 
 impl FilterKey {
-    /// A name for the key that does not reveal it.
+    /// An identifier that does not reveal the key.
     fn fingerprint(&self) -> [u8; 32] {
         match self {
             Self::Private(key) => keccak256(&[&key.public_key().to_uncompressed()]),
@@ -60,7 +60,7 @@ impl FilterKey {
         }
     }
 
-    /// For whom messages are that this key opens.
+    /// The recipient of messages that this key decrypts.
     fn recipient(&self) -> Option<PublicKey> {
         match self {
             Self::Private(key) => Some(key.public_key()),
@@ -68,7 +68,7 @@ impl FilterKey {
         }
     }
 
-    /// Opens the bytes, or leaves them alone.
+    /// Decrypts the bytes; leaves them unchanged on failure.
     fn open(&self, sealed: &mut [u8]) -> Option<Zeroizing<Vec<u8>>> {
         match self {
             Self::Private(key) => seal::open_for(key, sealed).ok(),
@@ -80,29 +80,28 @@ impl FilterKey {
     }
 }
 
-/// A message that a filter let through.
+/// A decrypted message that a filter selected.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Received {
-    /// What was said, and by whom.
+    /// The message and its signer.
     pub message: Message,
-    /// The name of its envelope.
+    /// The hash of its envelope.
     pub hash: EnvelopeHash,
-    /// Seconds since 1970 when it claims to have been made.
+    /// Sent time in seconds since 1970, as the sender claims.
     pub sent: u32,
-    /// Seconds that it lives.
+    /// Lifetime in seconds.
     pub ttl: u32,
-    /// Its topic.
+    /// Topic.
     pub topic: Topic,
-    /// Its work.
+    /// Proof of work.
     pub work: Work,
-    /// For whom it was, if it was for one alone.
+    /// The recipient of an asymmetrically encrypted message.
     pub recipient: Option<PublicKey>,
 }
 
 impl Received {
-    /// A message as its key has opened it. What does not parse was sealed by somebody with the key, and
-    /// means nothing to anyone.
+    /// Parses a decrypted message. Invalid messages can only come from a holder of the key, and are dropped.
     fn new(envelope: &Envelope, key: &FilterKey, plaintext: &[u8]) -> Option<Self> {
         Some(Self {
             message: Message::parse(plaintext).ok()?,
@@ -115,7 +114,7 @@ impl Received {
         })
     }
 
-    /// What it takes of a filter's share of memory, in bytes.
+    /// Memory that it uses of its filter's share, in bytes.
     const fn cost(&self) -> usize {
         self.message.payload.len() + self.message.padding.len() + OVERHEAD
     }
@@ -125,24 +124,24 @@ impl Received {
 #[derive(Debug)]
 pub struct Filters {
     filters: BTreeMap<FilterId, Filter>,
-    /// The keys to try on a topic, and on any.
+    /// The keys for each topic, and for all topics (`None`).
     keys: BTreeMap<Option<Topic>, BTreeMap<[u8; 32], Group>>,
-    /// Topics of all filters together.
+    /// Number of topics of all filters together.
     topics: usize,
-    /// Bytes that all filters share.
+    /// Memory of all filters together, in bytes.
     capacity: usize,
-    /// How long a filter stays that nobody polls.
+    /// Time after which an unpolled filter expires.
     patience: Duration,
 }
 
-/// A key, and the filters that use it.
+/// A key and the filters that use it.
 #[derive(Debug)]
 struct Group {
     key: Arc<FilterKey>,
     filters: Vec<FilterId>,
 }
 
-/// A filter and what it holds.
+/// A filter and its waiting messages.
 #[derive(Debug)]
 struct Filter {
     criteria: Criteria,
@@ -152,7 +151,7 @@ struct Filter {
 }
 
 impl Filters {
-    /// No filters; all that will be added share `capacity` bytes.
+    /// No filters yet; all filters will share `capacity` bytes.
     pub const fn new(capacity: usize) -> Self {
         Self {
             filters: BTreeMap::new(),
@@ -163,7 +162,7 @@ impl Filters {
         }
     }
 
-    /// Keeps filters for so long that nobody polls, instead of five minutes.
+    /// Sets the time after which unpolled filters expire; the default is five minutes.
     #[must_use]
     pub const fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -173,7 +172,7 @@ impl Filters {
     /// Adds a filter.
     ///
     /// # Errors
-    /// There are too many, or they have too many topics.
+    /// There are too many filters or topics.
     pub fn add(
         &mut self,
         now: Instant,
@@ -203,7 +202,7 @@ impl Filters {
         Ok(id)
     }
 
-    /// Removes a filter. Returns whether there was one.
+    /// Removes a filter. Returns whether it existed.
     pub fn remove(&mut self, id: &FilterId) -> bool {
         let Some(filter) = self.filters.remove(id) else { return false };
         let fingerprint = filter.criteria.key.fingerprint();
@@ -223,13 +222,13 @@ impl Filters {
         true
     }
 
-    /// Takes the messages of a filter. `None` when there is no such filter.
+    /// Takes all waiting messages of a filter. `None` if the filter does not exist.
     pub fn poll(&mut self, now: Instant, id: &FilterId) -> Option<Vec<Arc<Received>>> {
         self.poll_up_to(now, id, usize::MAX)
     }
 
-    /// Takes messages of a filter, oldest first: as many as have `bytes`, but at least one if there
-    /// is one. `None` when there is no such filter.
+    /// Takes waiting messages of a filter, oldest first: up to `bytes`, but at least one. `None` if the filter
+    /// does not exist.
     pub fn poll_up_to(
         &mut self,
         now: Instant,
@@ -241,15 +240,14 @@ impl Filters {
         Some(filter.take(bytes))
     }
 
-    /// Tries all keys on an envelope, and puts what opens into the filters that want it. Returns
-    /// those filters.
+    /// Tries all keys on an envelope and adds the message to all filters that match. Returns those filters.
     pub fn deliver(&mut self, envelope: &Envelope, direct: bool) -> Vec<FilterId> {
         let mut delivered = Vec::new();
         let Some((received, candidates)) = self.open(envelope) else { return delivered };
         let share = self.share();
         for id in candidates {
             let Some(filter) = self.filters.get_mut(&id) else { continue };
-            // It is named once: under this topic or under any.
+            // A filter is listed under this topic or under all topics, never both.
             if filter.wants(&received, direct, direct) {
                 filter.keep(Arc::clone(&received), share);
                 delivered.push(id);
@@ -258,8 +256,8 @@ impl Filters {
         delivered
     }
 
-    /// Tries the key of one filter on an envelope that was here before the filter was. Returns whether
-    /// the filter has kept it.
+    /// Tries the key of one filter on an envelope that was stored before the filter existed. Returns whether
+    /// the filter now contains the message.
     pub fn deliver_held(&mut self, id: &FilterId, envelope: &Envelope) -> bool {
         let share = self.share();
         let Some(filter) = self.filters.get_mut(id) else { return false };
@@ -276,7 +274,7 @@ impl Filters {
         true
     }
 
-    /// Removes the filters that nobody has polled for a while: five minutes, as the reference does.
+    /// Removes the filters that have not been polled for the configured time.
     pub fn expire(&mut self, now: Instant) {
         let patience = self.patience;
         let idle = |filter: &Filter| now.saturating_duration_since(filter.polled) >= patience;
@@ -307,7 +305,7 @@ impl Filters {
         self.filters.values().map(|filter| filter.messages.len()).sum()
     }
 
-    /// Opens an envelope, and tells which filters have the key that opened it.
+    /// Decrypts an envelope. Also returns the filters that have the right key.
     fn open(&self, envelope: &Envelope) -> Option<(Arc<Received>, Vec<FilterId>)> {
         let mut sealed = Zeroizing::new(envelope.data().to_vec());
         let mut groups = self.groups(envelope.topic()).flatten();
@@ -321,12 +319,12 @@ impl Filters {
         Some((Arc::new(received), candidates))
     }
 
-    /// The keys that may open what is under a topic.
+    /// The keys to try for a topic.
     fn groups(&self, topic: Topic) -> impl Iterator<Item = &BTreeMap<[u8; 32], Group>> {
         [Some(topic), None].into_iter().filter_map(|topic| self.keys.get(&topic))
     }
 
-    /// Bytes that one filter may hold.
+    /// Maximum bytes for one filter.
     fn share(&self) -> usize {
         self.capacity / self.filters.len().max(1)
     }
@@ -337,19 +335,19 @@ impl Filter {
         let signer = self.criteria.signer;
         let enough =
             if direct { self.criteria.direct } else { received.work >= self.criteria.min_work };
-        // A direct message may come twice; what comes through the pool does not.
+        // A direct message may arrive twice; the pool removes other duplicates.
         let new = !may_be_here || self.messages.iter().all(|message| message.hash != received.hash);
         enough && new && (signer.is_none() || signer == received.message.signer)
     }
 
-    /// Keeps a message, at the expense of the oldest ones.
+    /// Adds a message and drops the oldest ones if there is no room.
     fn keep(&mut self, received: Arc<Received>, share: usize) {
         self.bytes += received.cost();
         self.messages.push_back(received);
         self.shrink(share);
     }
 
-    /// Takes the oldest messages: at least one, and more up to so many bytes.
+    /// Takes the oldest messages: up to `bytes`, but at least one.
     fn take(&mut self, bytes: usize) -> Vec<Arc<Received>> {
         let (mut taken, mut cost) = (Vec::new(), 0_usize);
         while let Some(oldest) = self.messages.front() {
@@ -371,7 +369,7 @@ impl Filter {
     }
 }
 
-/// The topics of a filter as they are looked up.
+/// The topics under which a filter is indexed.
 fn topics(criteria: &Criteria) -> Vec<Option<Topic>> {
     if criteria.topics.is_empty() {
         return vec![None];
@@ -382,7 +380,7 @@ fn topics(criteria: &Criteria) -> Vec<Option<Topic>> {
     topics
 }
 
-/// The name of a filter: random, so that nobody guesses that of another.
+/// The identifier of a filter: random, so that clients cannot guess each other's.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct FilterId(pub [u8; 32]);
 
@@ -393,28 +391,28 @@ impl fmt::Display for FilterId {
     }
 }
 
-/// Why there is no new filter. Wait until some have been removed.
+/// Why a filter was not added.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
-    /// There are as many filters as there may be.
+    /// The limit of filters is reached.
     #[error("too many filters: the limit is {MAX_FILTERS}")]
     TooMany,
-    /// All filters together have as many topics as they may.
+    /// The limit of topics in all filters together is reached.
     #[error("too many topics: the limit is {MAX_TOPICS} in all filters together")]
     TooManyTopics,
 }
 
-/// Most filters. Each costs microseconds for every envelope.
+/// Maximum number of filters. Each costs microseconds for every envelope.
 pub const MAX_FILTERS: usize = 10_000;
 
-/// Most topics of all filters together. Each costs some two hundred bytes.
+/// Maximum number of topics of all filters together. Each uses about 200 bytes.
 pub const MAX_TOPICS: usize = 200_000;
 
-/// How long a filter stays that nobody polls (geth `filterTimeout`).
+/// Default time after which an unpolled filter expires (geth `filterTimeout`).
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Bytes that a message takes beside its content.
+/// Bytes of memory for a message in addition to its content.
 const OVERHEAD: usize = 320;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! What is inside a sealed message: flags, payload, padding, signature (docs/whisper-protocol.md "Data").
+//! The plaintext of a message: flags, payload, padding, signature (docs/whisper-protocol.md "Data").
 //!
-//! Sealing and opening is in `seal`. The reference's parser runs out of bounds on hostile bytes;
-//! [`Message::parse`] gives an answer for any.
+//! Module `seal` encrypts and decrypts. go-ethereum's parser reads out of bounds for hostile bytes;
+//! [`Message::parse`] returns an error instead.
 //!
 //! ```text
 //! flags (1) ‖ size of payload (0 to 3, least significant first) ‖ payload ‖ padding ‖ [signature (65)]
@@ -16,23 +16,23 @@ use zeroize::Zeroizing;
 use super::seal::{ASYMMETRIC_OVERHEAD, SYMMETRIC_OVERHEAD};
 use crate::devp2p::key::{PrivateKey, PublicKey, SIGNATURE, Signature, keccak256};
 
-/// A message as it was before sealing.
+/// A decrypted message.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Message {
-    /// What was said.
+    /// Content.
     pub payload: Vec<u8>,
-    /// What hides how much was said; may be used to hide more.
+    /// Padding, which hides the length of the payload.
     pub padding: Vec<u8>,
-    /// Who signed it, if anyone did. Signatures are checked while parsing.
+    /// The key that signed it, if it is signed; verified by [`Message::parse`].
     pub signer: Option<PublicKey>,
 }
 
 impl Message {
-    /// Takes the bytes apart that were sealed.
+    /// Parses a plaintext and verifies its signature.
     ///
     /// # Errors
-    /// The sender misbehaved; only someone who has the key can do so.
+    /// The message is invalid. Only a holder of the key can send such a message.
     pub fn parse(plaintext: &[u8]) -> Result<Self, MessageError> {
         let flags = *plaintext.first().ok_or(MessageError::Empty)?;
         let (signed, signature) = match flags & SIGNED {
@@ -53,7 +53,7 @@ impl Message {
     }
 }
 
-/// Prints sizes only: the payload is nobody's business.
+/// Prints only sizes, because the payload is private.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (payload, padding) = (self.payload.len(), self.padding.len());
@@ -61,30 +61,30 @@ impl fmt::Debug for Message {
     }
 }
 
-/// How much padding a message gets.
+/// Padding of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Padding {
-    /// Random bytes up to the next multiple of 256, as the reference does: 1 to 256 of them.
+    /// 1 to 256 random bytes up to the next multiple of 256, as in go-ethereum.
     Block,
-    /// These bytes, and no others.
+    /// Exactly these bytes.
     Exact(Vec<u8>),
-    /// Random bytes such that sealed messages have the same sizes whether sealed for a key pair or
-    /// for a shared key: those that `Block` gives with a shared key. Any peer can read them.
+    /// Random bytes that make symmetric and asymmetric messages equally long: the sizes that `Block` gives
+    /// for symmetric ones. All implementations can read them.
     Uniform,
 }
 
-/// How a message will be sealed, which decides about its padding.
+/// How a message will be encrypted, which affects its padding.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "there are two ways to seal (EIP-627)")]
 pub enum Sealing {
     /// For the holder of a private key.
     Asymmetric,
-    /// For everyone who has a shared key.
+    /// For all holders of a shared key.
     Symmetric,
 }
 
-/// Puts a message together, ready to be sealed.
+/// Builds a plaintext that is ready for encryption.
 ///
 /// # Errors
 /// The payload is too large.
@@ -120,7 +120,7 @@ pub fn compose(
 }
 
 impl Sealing {
-    /// Bytes by which this way of sealing adds more than the shorter one.
+    /// Overhead of this kind of encryption compared with the smaller one, in bytes.
     const fn extra(self) -> usize {
         match self {
             Self::Asymmetric => ASYMMETRIC_OVERHEAD - SYMMETRIC_OVERHEAD,
@@ -129,7 +129,7 @@ impl Sealing {
     }
 }
 
-/// Adds random bytes so that `length` becomes a multiple of the block; a whole block if it is one.
+/// Adds 1 to 256 random bytes so that `length` becomes a multiple of 256.
 fn pad(plaintext: &mut Vec<u8>, length: usize, rng: &mut impl CryptoRngCore) {
     let mut padding = vec![0; BLOCK - length % BLOCK];
     rng.fill_bytes(&mut padding);
@@ -140,46 +140,46 @@ const fn too_short(error: wormhole_kit::TooShort) -> MessageError {
     MessageError::PayloadTooShort { wanted: error.wanted, available: error.available }
 }
 
-/// Why bytes are no message, or cannot become one.
+/// Why a message cannot be parsed or built.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// There is a signature, but nobody can have made it.
+    /// The signature is invalid.
     #[error("bad signature")]
     BadSignature,
-    /// There is not even a byte of flags.
+    /// There are no flags.
     #[error("empty message")]
     Empty,
-    /// Its size cannot be written down.
+    /// The payload size does not fit into three bytes.
     #[error("payload of {bytes} bytes, more than {MAX_PAYLOAD}")]
     PayloadTooLarge {
         /// Bytes of the payload.
         bytes: usize,
     },
-    /// The payload, or the size of it, reaches past the end.
+    /// The payload or its size field is truncated.
     #[error("message ends after {available} of {wanted} bytes")]
     PayloadTooShort {
-        /// Bytes that should be there.
+        /// Expected bytes.
         wanted: usize,
-        /// Bytes that are there.
+        /// Available bytes.
         available: usize,
     },
-    /// It says that it is signed, but has no room for a signature.
+    /// The message claims to be signed but is too short for a signature.
     #[error("{bytes} bytes cannot hold a signature")]
     SignatureTooShort {
-        /// Bytes of the whole message.
+        /// Size of the whole message in bytes.
         bytes: usize,
     },
 }
 
-/// Largest payload, in bytes: the size has at most three. The reference would write a fourth and
-/// thereby claim that the message is signed.
+/// Maximum payload in bytes: the size field has at most three bytes. go-ethereum would write a fourth one,
+/// which sets the flag for a signature.
 pub const MAX_PAYLOAD: usize = 0xff_ffff;
 
-/// The flags that count the bytes of the payload's size.
+/// Bits of the flags that contain the length of the size field.
 const SIZE_BYTES: u8 = 0b011;
 
-/// The flag of a signed message.
+/// Bit of the flags for a signed message.
 const SIGNED: u8 = 0b100;
 
 /// Messages are padded to a multiple of this many bytes.

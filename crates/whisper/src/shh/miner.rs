@@ -1,10 +1,8 @@
-//! The search for a nonce: proof of work as a resumable, pure step (docs/whisper-protocol.md "Envelope").
+//! Search for a nonce with enough proof of work, in resumable steps (docs/whisper-protocol.md "Envelope").
 //!
-//! The nonce is the end of what is hashed, so everything before it is hashed once and each try
-//! costs one permutation, however large the envelope. The driver decides on which thread
-//! [`Miner::step`] runs and when to give up; the first nonce that suffices is the same on every
-//! processor.
-
+//! The nonce is hashed last, so everything before it is hashed once, and each try costs one permutation
+//! whatever the size of the envelope. The caller decides on which thread [`Miner::step`] runs and when to stop.
+//! All back ends find the same nonce first.
 use super::envelope::Draft;
 
 mod keccak;
@@ -13,7 +11,7 @@ mod simd;
 
 use keccak::portable;
 
-/// Looks for the nonce of one envelope.
+/// Searches the nonce of one envelope.
 ///
 /// ```
 /// use wormhole_whisper::shh::{Draft, Miner, Topic};
@@ -39,12 +37,12 @@ pub struct Miner {
     best: Option<Best>,
 }
 
-/// When a nonce is good enough.
+/// When to stop.
 #[derive(Clone, Copy, Debug)]
 enum Aim {
     /// At this many leading zero bits.
     Bits(u32),
-    /// Never: the best is kept until the caller has had enough.
+    /// Never: the caller stops the search and uses the best nonce.
     Best,
 }
 
@@ -59,12 +57,12 @@ pub struct Best {
 }
 
 impl Miner {
-    /// Looks for the first nonce whose hash has at least `bits` leading zero bits.
+    /// Searches the first nonce whose hash has at least `bits` leading zero bits.
     pub fn new(draft: &Draft, bits: u32) -> Self {
         Self::with_aim(draft, Aim::Bits(bits))
     }
 
-    /// Looks for ever better nonces; see [`Miner::best`].
+    /// Searches for better and better nonces; see [`Miner::best`].
     pub fn for_best(draft: &Draft) -> Self {
         Self::with_aim(draft, Aim::Best)
     }
@@ -81,15 +79,15 @@ impl Miner {
         self
     }
 
-    /// Searches with another back end, for tests and measurements.
+    /// Uses this back end, for tests and measurements.
     #[must_use]
     pub const fn with_backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
         self
     }
 
-    /// Tries `tries` nonces, rounded up to what the processor does at once. Once it has found a
-    /// nonce that suffices it goes on behind that one.
+    /// Tries `tries` nonces, rounded up to the number that the back end tries at once. After a success, the next
+    /// call continues after the found nonce.
     pub fn step(&mut self, tries: u64) -> Option<u64> {
         let end = self.tried.saturating_add(tries);
         while self.tried < end {
@@ -109,7 +107,7 @@ impl Miner {
         None
     }
 
-    /// Tries up to `tries` nonces and stops at the first whose first 64 bits are good enough.
+    /// Tries up to `tries` nonces and stops at the first one with enough leading zeros in its first 64 bits.
     fn search(&mut self, tries: u64, bits: u32) -> Option<Best> {
         let batches = tries.div_ceil(self.backend.lanes());
         let found = self.task.search(self.backend, self.next, batches, mask(bits));
@@ -122,24 +120,24 @@ impl Miner {
         found.map(|nonce| Best { nonce, bits: self.task.leading_zero_bits(nonce) })
     }
 
-    /// The best nonce so far, if any was tried; when looking for a number of bits, the one found.
+    /// The best nonce so far, if any was tried; with a target, the found one.
     pub const fn best(&self) -> Option<Best> {
         self.best
     }
 
-    /// How many nonces have been tried.
+    /// Number of nonces tried.
     pub const fn tried(&self) -> u64 {
         self.tried
     }
 }
 
-/// The bits of lane 0 that must be zero for `bits` leading zero bits, or for 64 if that is more:
-/// the hash begins with the least significant byte of the lane.
+/// The bits of lane 0 that must be zero for `bits` (at most 64) leading zero bits: the hash begins with the least
+/// significant byte of the lane.
 fn mask(bits: u32) -> u64 {
     u64::MAX.checked_shl(64_u32.saturating_sub(bits)).unwrap_or(0).swap_bytes()
 }
 
-/// What the search runs on.
+/// Implementations of the search.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Backend {
@@ -152,13 +150,13 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// The fastest that this processor has.
+    /// The fastest one that this processor supports.
     pub fn fastest() -> Self {
         let mut backends = [Self::Avx512, Self::Avx2].into_iter();
         backends.find(|backend| backend.is_available()).unwrap_or(Self::Portable)
     }
 
-    /// Whether this processor has it. An unavailable back end falls back to the portable one.
+    /// Whether this processor supports it. Unsupported back ends fall back to the portable one.
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
@@ -171,7 +169,7 @@ impl Backend {
         }
     }
 
-    /// Nonces tried at once.
+    /// Number of nonces tried at once.
     const fn lanes(self) -> u64 {
         match self {
             Self::Avx2 => 4,
@@ -181,12 +179,12 @@ impl Backend {
     }
 }
 
-/// Everything about the hash that does not depend on the nonce.
+/// The parts of the hash that do not depend on the nonce.
 #[derive(Clone, Debug)]
 struct Task {
-    /// The state with the block that holds the nonce absorbed, but for the nonce.
+    /// The state after absorbing the block with the nonce, but without the nonce itself.
     first: [u64; 25],
-    /// The block after it, if the nonce or the padding does not fit into the first.
+    /// The block after it, if nonce or padding do not fit into the first one.
     second: Option<[u64; 17]>,
     /// The lane in which the nonce begins, 0 to 16.
     nonce_lane: usize,
@@ -195,7 +193,7 @@ struct Task {
 }
 
 impl Task {
-    /// Absorbs what is hashed before the nonce.
+    /// Absorbs the bytes before the nonce.
     fn new(before: &[u8]) -> Self {
         let (blocks, rest) = before.as_chunks::<BLOCK>();
         let mut state = [0; 25];
@@ -220,14 +218,14 @@ impl Task {
         }
     }
 
-    /// Where the big-endian bytes of `nonce` go: what they add to the nonce's lane and to the next.
+    /// The contribution of `nonce`, as big-endian bytes, to its lane and to the next one.
     const fn place(&self, nonce: u64) -> (u64, u64) {
         let word = nonce.swap_bytes();
         (word << self.shift, (word >> 1) >> (63 - self.shift))
     }
 
-    /// The first of `batches` times `backend.lanes()` nonces from `start` on for which lane 0 of
-    /// the hash has none of the bits of `mask`.
+    /// Returns the first of `batches` times `backend.lanes()` nonces from `start` on for which lane 0 of the hash
+    /// has no bit of `mask` set.
     fn search(&self, backend: Backend, start: u64, batches: u64, mask: u64) -> Option<u64> {
         let found = match backend {
             #[cfg(target_arch = "x86_64")]
@@ -275,13 +273,13 @@ fn words(block: &[u8; BLOCK]) -> [u64; 17] {
     words
 }
 
-/// Bytes that one permutation absorbs (the rate of Keccak-256).
+/// Block size of Keccak-256 in bytes.
 const BLOCK: usize = 136;
 
-/// Bytes of a nonce where it is hashed.
+/// Size of a nonce in bytes.
 const NONCE: usize = 8;
 
-/// First byte after the hashed bytes: Keccak's padding, not that of SHA-3.
+/// First byte after the input: Keccak's padding, not that of SHA-3.
 const PADDING_START: u8 = 0x01;
 
 /// Added to the last byte of the last block.

@@ -1,13 +1,12 @@
-//! A node of the network: its pool, its neighbours, and what goes from one to the other
-//! (docs/whisper-protocol.md "States").
+//! A Whisper node: its pool, its peers, and what to send to whom (docs/whisper-protocol.md "States").
 //!
-//! It reads no message: what it accepts it hands out, after having passed it on, and `filter` tries
-//! the keys. It knows no link either: packets come and go as code and body, and whoever drives it
-//! carries them. Both clocks are arguments: `Instant` for waiting, `UnixTime` for envelopes.
+//! It decrypts nothing: it forwards accepted envelopes and then outputs them, and `filter` tries the keys. It
+//! uses no connection: packets are codes and bodies, which the caller transports. Both clocks are arguments:
+//! `Instant` for waiting, `UnixTime` for the times in envelopes.
 //!
 //! ```text
 //! packet ──► rate ──► check ──► pool ──► every other peer (on the tick) ──► Deliver
-//! post ──► check ──► Deliver, outbox (until the delay is over and there are enough peers) ──► pool ──►
+//! post ──► check ──► Deliver, outbox (until the delay is over and enough peers are connected) ──► pool ──►
 //!          one peer ──► every other peer (when it comes back, or after six seconds)
 //! ```
 
@@ -52,7 +51,7 @@ pub use settings::{DEFAULT_POOL_BYTES, Darkness, Limits, Settings};
 use stems::Stems;
 use unsent::Unsent;
 
-/// A node. Any order of calls is safe.
+/// A node. Methods may be called in any order.
 #[derive(Debug)]
 pub struct Node {
     settings: Settings,
@@ -63,7 +62,7 @@ pub struct Node {
     outbox: Outbox,
     stems: Stems,
     unsent: Unsent,
-    /// What was accepted and has not been passed on yet.
+    /// Accepted envelopes that have not been forwarded yet.
     accepted: Vec<Envelope>,
     inflow: Inflow,
     outputs: VecDeque<NodeOutput>,
@@ -72,7 +71,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node without neighbours.
+    /// Creates a node without peers.
     pub fn new(settings: Settings, now: Instant) -> Self {
         Self {
             requirements: settings.requirements.clone(),
@@ -91,22 +90,22 @@ impl Node {
         }
     }
 
-    /// What this node asks of envelopes.
+    /// The requirements for envelopes.
     pub const fn requirements(&self) -> &Requirements {
         &self.requirements
     }
 
-    /// What this node holds.
+    /// The pool.
     pub const fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// The peers that have said what they are.
+    /// The peers that have completed the handshake.
     pub fn peers(&self) -> impl Iterator<Item = (&NodeId, &Status)> {
         self.peers.iter().filter_map(|(id, peer)| Some((id, peer.status()?)))
     }
 
-    /// A link to a peer is open. Tells it at once what we are.
+    /// A connection to a peer was opened. Sends our handshake.
     pub fn connected(&mut self, now: Instant, id: NodeId, address: Option<IpAddr>) {
         let mut peer = Peer::new(now, self.settings.strict_bloom, &self.settings.limits);
         let stems = self.stems.iter().filter(|(slot, hash)| self.pool.find(hash) == Some(*slot));
@@ -118,12 +117,12 @@ impl Node {
         self.send(id, packet::STATUS, status.encode());
     }
 
-    /// The link to a peer is gone.
+    /// The connection to a peer was closed.
     pub fn disconnected(&mut self, id: &NodeId) {
         self.peers.remove(id);
     }
 
-    /// A packet came from a peer. A peer that misbehaves is cut; what was good in its packet stays.
+    /// Handles a packet of a peer. Disconnects peers that misbehave, but keeps valid envelopes of the packet.
     pub fn handle(&mut self, now: Instant, wall: UnixTime, id: NodeId, code: u16, body: &[u8]) {
         if self.peers.contains(&id)
             && let Err(error) = self.handle_packet(now, wall, id, code, body)
@@ -132,7 +131,7 @@ impl Node {
         }
     }
 
-    /// A packet of messages has been written to the link of a peer: it can take another.
+    /// A packet of messages has been written to the connection of a peer, which is ready for the next one.
     pub fn sent(&mut self, now: Instant, wall: UnixTime, id: NodeId) {
         if let Some(peer) = self.peers.find(&id) {
             peer.sent();
@@ -140,18 +139,18 @@ impl Node {
         }
     }
 
-    /// Hands out the next thing to do.
+    /// The next output.
     pub fn poll(&mut self) -> Option<NodeOutput> {
         self.outputs.pop_front()
     }
 
-    /// When [`Node::handle_timeout`] wants to be called, if nothing happens before.
+    /// When to call [`Node::handle_timeout`].
     pub fn deadline(&self) -> Instant {
         let peers = self.peers.iter().filter_map(|(_, peer)| peer.deadline());
         peers.fold(self.next_tick.min(self.next_expiry), Instant::min)
     }
 
-    /// Lets time pass. Calling it before the deadline does nothing.
+    /// Handles the passing of time. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Instant, wall: UnixTime, rng: &mut impl CryptoRngCore) {
         if now >= self.next_expiry {
             let more = self.pool.expire(wall, EXPIRY_STEP);
@@ -169,11 +168,11 @@ impl Node {
         overdue.into_iter().for_each(|id| self.cut(id, PeerError::NoStatusInTime(STATUS_TIMEOUT)));
     }
 
-    /// Takes in an envelope of our own, and hands it out at once. It leaves after a random delay, once
-    /// there are enough peers; until then nobody else can see it.
+    /// Posts an envelope of our own and outputs it at once. It is sent after a random delay and when enough peers
+    /// are connected; until then no other node can see it.
     ///
     /// # Errors
-    /// No node would take it.
+    /// No node would accept the envelope.
     pub fn post(
         &mut self,
         now: Instant,
@@ -201,25 +200,25 @@ impl Node {
         if size > limit {
             return Err(Refusal::TooLarge { size, limit });
         }
-        // We may say what we do not want to hear.
+        // Our own envelopes need not match our filter.
         let mut requirements = self.requirements.clone();
         requirements.set_bloom(now, Bloom::FULL);
         envelope.check(&requirements, now, wall)
     }
 
-    /// Largest envelope of our own, in bytes: what every peer takes, or what we take ourselves if
-    /// there is a peer that we trust to take as much.
+    /// Maximum size of our own envelopes in bytes: what every peer accepts, or our own limit if there is a trusted
+    /// peer that accepts as much.
     pub fn max_own_size(&self) -> usize {
         let taken = self.requirements.max_size();
         if self.trusted.is_empty() { taken.min(LARGEST_FOR_ALL) } else { taken }
     }
 
-    /// Own envelopes that have not left yet.
+    /// Number of our own envelopes that have not been sent yet.
     pub const fn waiting(&self) -> usize {
         self.outbox.len()
     }
 
-    /// Whether any peer has received this envelope of our own. `None` if we do not have it (any more).
+    /// Whether a peer has received this envelope of our own. `None` if it is unknown or expired.
     pub fn is_sent(&self, hash: &EnvelopeHash) -> Option<bool> {
         if self.outbox.contains(hash) || self.unsent.contains(hash) {
             return Some(false);
@@ -227,63 +226,62 @@ impl Node {
         self.pool.find(hash).map(|_| true)
     }
 
-    /// The envelopes under these topics that live here, including our own that have not left yet.
+    /// The stored envelopes with these topics, including our own ones that have not been sent yet.
     pub fn held<'a>(&'a self, topics: &'a [Topic]) -> impl Iterator<Item = &'a Envelope> {
         let pool = self.pool.from(Slot(0)).filter_map(|(_, valid)| valid);
         let all = self.outbox.iter().chain(pool).map(ValidEnvelope::envelope);
         all.filter(|envelope| topics.contains(&envelope.topic()))
     }
-
-    /// Sends an envelope to one peer alone, past the pool. Only a peer that trusts us will look at
+/// Sends an envelope to one peer only, without using the pool. The peer ignores it unless it trusts us. Returns
+/// whether the peer is connected.
     /// it. Returns whether there is such a peer.
     pub fn send_direct(&mut self, id: NodeId, envelope: &Envelope) -> bool {
         self.send_open(id, packet::DIRECT, envelope.encoded().to_vec())
     }
 
-    /// Sends a request to a mail server; see `archive`. Returns whether there is such a peer.
+    /// Sends a request to a mail server; see `archive`. Returns whether the peer is connected.
     pub fn request_archive(&mut self, id: NodeId, request: &Envelope) -> bool {
         self.send_open(id, packet::ARCHIVE_REQUEST, request.encoded().to_vec())
     }
 
-    /// Looks at what this node sends to us alone from now on. It need not be connected.
+    /// Accepts direct messages from this node, connected or not.
     pub fn trust(&mut self, id: NodeId) {
         self.trusted.insert(id);
     }
 
-    /// Whether it looks at what this node sends to us alone.
+    /// Whether direct messages from this node are accepted.
     pub fn trusts(&self, id: &NodeId) -> bool {
         self.trusted.contains(id)
     }
 
-    /// Whether it passes on only what it says itself.
+    /// Whether this is a light node, which only sends its own envelopes.
     pub const fn is_light(&self) -> bool {
         self.settings.light
     }
 
-    /// Asks for this much work from now on, and tells all peers.
+    /// Changes the minimum work and notifies all peers.
     pub fn set_min_work(&mut self, now: Instant, work: Work) {
         self.requirements.set_min_work(now, work);
         self.broadcast(packet::MIN_WORK, &packet::encode_min_work(work));
     }
 
-    /// Asks for these topics from now on, and tells all peers.
+    /// Changes our Bloom filter and notifies all peers.
     pub fn set_bloom(&mut self, now: Instant, bloom: Bloom) {
         self.requirements.set_bloom(now, bloom);
         self.broadcast(packet::BLOOM, &packet::encode_bloom(&bloom));
     }
 
-    /// Passes on only what it says itself from now on, or everything again. Peers learn of it when
-    /// they connect: the protocol has no packet for it.
+    /// Turns light mode on or off. Peers notice it when they connect: the protocol has no packet for it.
     pub const fn set_light(&mut self, light: bool) {
         self.settings.light = light;
     }
 
-    /// Takes envelopes of at most this many bytes from now on.
+    /// Changes the maximum size of envelopes in bytes.
     pub fn set_max_size(&mut self, bytes: usize) {
         self.requirements.set_max_size(bytes);
     }
 
-    /// Everything that a restart must not lose: the pool, and what of our own is to leave yet.
+    /// Everything that must be saved for a restart: the pool, and our own envelopes that have not been sent yet.
     pub fn records(&self) -> impl Iterator<Item = Record> {
         let untold =
             |hash| self.unsent.contains(&hash) || self.stems.iter().any(|(_, stem)| stem == hash);
@@ -298,8 +296,8 @@ impl Node {
         pool.chain(self.outbox.iter().map(|valid| Record::Own(valid.envelope().clone())))
     }
 
-    /// Takes back what [`Node::records`] gave before a restart, as far as it is still good. What is
-    /// kept is passed on again, but not handed out again.
+    /// Restores an item of [`Node::records`] if it is still valid. Stored envelopes are forwarded again, but not
+    /// output again.
     pub fn restore(&mut self, now: Instant, wall: UnixTime, record: Record) {
         match record {
             Record::Seen { hash, expiry } => self.pool.restore(hash, expiry),
@@ -331,9 +329,9 @@ impl Node {
         match self.peers.find(&id).and_then(|peer| peer.status()) {
             None if code == packet::STATUS => self.take_status(id, body),
             None => Err(PeerError::NoStatus(code)),
-            // Later ones are ignored, whatever is in them.
+            // Further handshakes are ignored, whatever they contain.
             Some(_) if code == packet::STATUS => Ok(()),
-            // Who may not say this is not listened to.
+            // Ignores direct packets from untrusted peers.
             Some(_) if code == packet::DIRECT && !self.trusted.contains(&id) => Ok(()),
             Some(status) => {
                 let confirmations = status.confirmations;
@@ -345,7 +343,7 @@ impl Node {
         }
     }
 
-    /// Takes in the first packet of a peer.
+    /// Handles the handshake of a peer.
     fn take_status(&mut self, id: NodeId, body: &[u8]) -> Result<(), PeerError> {
         let (light, restrict_light) = (self.settings.light, self.settings.restrict_light);
         let Packet::Status(status) = Packet::decode(packet::STATUS, body)? else { return Ok(()) };
@@ -359,7 +357,7 @@ impl Node {
         Ok(())
     }
 
-    /// Takes in any later packet.
+    /// Handles any packet after the handshake.
     fn take_packet(
         &mut self,
         now: Instant,
@@ -383,8 +381,8 @@ impl Node {
         Ok(())
     }
 
-    /// Takes in what is good of a packet, and blames its sender for the first that is not. What is
-    /// too much is not looked at.
+    /// Handles all valid envelopes of a packet; the error is that of the first invalid one. Envelopes beyond the
+    /// rate limit are ignored.
     fn take_all(
         &mut self,
         now: Instant,
@@ -408,7 +406,7 @@ impl Node {
         fault.map_or(Ok(()), |refusal| Err(PeerError::InvalidEnvelope(refusal)))
     }
 
-    /// Takes one envelope in.
+    /// Handles one envelope.
     fn take(
         &mut self,
         now: Instant,
@@ -436,8 +434,7 @@ impl Node {
         Ok(())
     }
 
-    /// Keeps a valid envelope that came from a peer, offers it to all others, and hands it out once
-    /// it has been passed on.
+    /// Stores a valid envelope of a peer, queues it for all other peers, and outputs it after forwarding.
     fn accept(&mut self, now: Instant, valid: ValidEnvelope, from: NodeId) {
         let envelope = valid.envelope().clone();
         if let Some(slot) = self.keep(now, valid) {
@@ -446,7 +443,7 @@ impl Node {
         }
     }
 
-    /// Keeps a valid envelope of our own, and tells one peer or all, as told to.
+    /// Stores a valid envelope of our own and queues it for one peer or all, according to the settings.
     fn accept_own(&mut self, now: Instant, valid: ValidEnvelope, rng: &mut impl CryptoRngCore) {
         let hash = valid.envelope().hash();
         let first = self.settings.darkness.draw_stem(self.takers(&valid), rng);
@@ -468,7 +465,7 @@ impl Node {
         self.stems.add(slot, hash, first, now + self.settings.darkness.tick(EMBARGO, rng));
     }
 
-    /// The peers that ask for such an envelope and have been told what else there is.
+    /// The peers that want this envelope and have received the initial contents of the pool.
     fn takers(&self, valid: &ValidEnvelope) -> Vec<NodeId> {
         let takers = self.peers.iter().filter(|(_, peer)| peer.is_settled() && peer.wants(valid));
         takers.map(|(id, _)| *id).collect()
@@ -491,8 +488,7 @@ impl Node {
         }
     }
 
-    /// Names our own envelopes that have expired, or had to leave the pool, before any peer received
-    /// them.
+    /// Reports our own envelopes that expired or were removed from the pool before a peer received them.
     fn report_unsent(&mut self, second: u32) {
         let pool = &self.pool;
         let gone = self.unsent.take_gone(|slot, hash| pool.find(hash) == Some(slot));
@@ -500,7 +496,7 @@ impl Node {
         self.outputs.extend(gone.into_iter().chain(expired).map(NodeOutput::Unsent));
     }
 
-    /// Says something once for all that happens in a row.
+    /// Adds an output unless it repeats the previous one.
     fn note(&mut self, output: NodeOutput) {
         if self.outputs.back() != Some(&output) {
             self.outputs.push_back(output);
@@ -511,7 +507,7 @@ impl Node {
         let own = from.is_none();
         let light = self.settings.light;
         for (id, peer) in self.peers.iter_mut() {
-            // A light node passes nothing on but what it says itself.
+            // A light node only sends its own envelopes.
             if from == Some(*id) || (light && !own) {
                 peer.pass_over(slot);
             } else {
@@ -520,13 +516,13 @@ impl Node {
         }
     }
 
-    /// Tells all peers what only one of them knew.
+    /// Queues an envelope that was sent to one peer only for all other peers.
     fn release(&mut self, slot: Slot) {
         let owes_pool = !self.settings.light;
         self.peers.iter_mut().for_each(|(_, peer)| peer.release(slot, owes_pool));
     }
 
-    /// Hands a request out, if it can be served. It counts as an envelope: opening it is work.
+    /// Outputs a request if this node has an archive. It counts as an envelope, because decryption is work.
     fn take_request(&mut self, now: Instant, peer: NodeId, request: Envelope) {
         let admitted = self.peers.admit(now, &peer) && self.peers.admit_new(now, &peer);
         if admitted && self.settings.serves_archive {
@@ -534,14 +530,14 @@ impl Node {
         }
     }
 
-    /// Hands out what a trusted peer has for us alone.
+    /// Outputs direct envelopes of a trusted peer.
     fn take_direct(&mut self, envelopes: Envelopes<'_>) {
         for envelope in envelopes {
             self.outputs.push_back(NodeOutput::Deliver { envelope, direct: true });
         }
     }
 
-    /// Sends what has come, first to the peers and only then to the keys.
+    /// Forwards accepted envelopes to peers, and then outputs them.
     fn tick(&mut self, now: Instant, wall: UnixTime, rng: &mut impl CryptoRngCore) {
         for (slot, hash) in self.stems.overdue(now) {
             if self.pool.find(&hash) == Some(slot) {
@@ -565,8 +561,8 @@ impl Node {
         }
     }
 
-    /// Whether there are enough peers to hide among, who have been told the pool: what is told before
-    /// that would stand out.
+    /// Whether enough peers are connected to hide our own envelopes, and have received the initial contents of the
+    /// pool: an envelope that is sent earlier would be conspicuous.
     fn may_speak(&self) -> bool {
         let min_peers = self.settings.darkness.min_peers;
         let settled = self.peers.iter().filter(|(_, peer)| peer.is_settled()).count();
@@ -605,17 +601,17 @@ impl Node {
     }
 }
 
-/// Time between two rounds of passing on (geth `transmissionCycle`).
+/// Time between two rounds of forwarding (geth `transmissionCycle`).
 const TICK: Duration = Duration::from_millis(300);
 
 /// Time between two rounds of expiry (geth `expirationCycle`).
 const EXPIRY_TICK: Duration = Duration::from_secs(1);
 
-/// Mean time that all but one neighbour wait for an envelope of our own, if it does not come back
-/// before. It takes about two seconds to go around.
+/// Mean time until an envelope of our own is sent to all peers if it does not come back from the network,
+/// which takes about two seconds.
 const EMBARGO: Duration = Duration::from_secs(6);
 
-/// Envelopes that expire in one go: two milliseconds or so.
+/// Maximum number of envelopes that expire in one step: about two milliseconds.
 const EXPIRY_STEP: usize = 512;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The packets of the capability `shh/6`, taken apart and put together (EIP-627 "Packet Codes").
+//! Encodes and decodes the packets of the capability `shh/6` (EIP-627 "Packet Codes").
 //!
-//! A packet is a code and a body; who may send what when is the business of `peer`. Beside
-//! EIP-627's packets there are some that Status added.
+//! A packet is a code and a body; `peer` decides which packets are allowed when. In addition to EIP-627, this
+//! module knows some packets that Status added.
 
 use super::{
     bloom::Bloom,
@@ -10,38 +10,38 @@ use super::{
 };
 use crate::devp2p::rlp::{self, Encoder, Rlp, RlpError};
 
-/// A packet that was received.
+/// A received packet.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Packet<'a> {
-    /// What a node is and wants; the first packet of either side.
+    /// Handshake: the first packet of each side.
     Status(Status),
-    /// Envelopes to keep and pass on.
+    /// Envelopes to store and forward.
     Messages(Envelopes<'a>),
-    /// The work that the peer asks for from now on.
+    /// The minimum work that the peer requires from now on.
     MinWork(Work),
-    /// The topics that the peer asks for from now on.
+    /// The Bloom filter of the peer from now on.
     Bloom(Bloom),
-    /// Envelopes for us alone, past the pool and without work.
+    /// Direct envelopes: not stored in the pool, and without proof of work.
     Direct(Envelopes<'a>),
-    /// A request to a mail server, sealed like any message.
+    /// A request to a mail server, encrypted like a message.
     ArchiveRequest(Envelope),
-    /// A mail server has sent all that was asked for (Status only).
+    /// A mail server has sent all requested envelopes (Status only).
     ArchiveComplete {
         /// The hash of the request's envelope.
         request: EnvelopeHash,
-        /// The last envelope that was sent, if there was any.
+        /// The last envelope that was sent, if any.
         last: Option<EnvelopeHash>,
     },
-    /// Nothing that we know. To be ignored.
+    /// Unknown packet, to be ignored.
     Unknown,
 }
 
 impl<'a> Packet<'a> {
-    /// Takes a packet apart, completely: no part of a malformed one is used.
+    /// Decodes a whole packet; nothing of a malformed packet is used.
     ///
     /// # Errors
-    /// The peer misbehaved.
+    /// The packet is malformed.
     pub fn decode(code: u16, body: &'a [u8]) -> Result<Self, PacketError> {
         Ok(match code {
             STATUS => Self::Status(Status::decode(body)?),
@@ -49,7 +49,7 @@ impl<'a> Packet<'a> {
             MIN_WORK => Self::MinWork(decode_work(&mut Rlp::new(body))?),
             BLOOM => Self::Bloom(decode_bloom(body)?),
             DIRECT => Self::Direct(Envelopes::one_or_more(body)?),
-            // Status has a request of another form under the same code; we serve the first form.
+            // Status sends a different kind of request with this code, which is not supported.
             ARCHIVE_REQUEST => Envelope::parse(body).map_or(Self::Unknown, Self::ArchiveRequest),
             ARCHIVE_COMPLETE => decode_archive_complete(body).unwrap_or(Self::Unknown),
             _ => Self::Unknown,
@@ -57,27 +57,27 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// What a node says of itself.
+/// The handshake of a node.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
-    /// The work that it asks for.
+    /// The minimum work that it requires.
     pub min_work: Work,
-    /// The topics that it asks for.
+    /// Its Bloom filter.
     pub bloom: Bloom,
-    /// Whether it does not pass on what it receives.
+    /// Whether it is a light node, which does not forward envelopes.
     pub light: bool,
-    /// Whether it wants batches to be acknowledged (Status only).
+    /// Whether it wants acknowledgements of batches (Status only).
     pub confirmations: bool,
 }
 
 impl Status {
-    /// The status of a node that asks for this. We never ask for acknowledgements.
+    /// Creates our handshake. We never ask for acknowledgements.
     pub const fn new(min_work: Work, bloom: Bloom, light: bool) -> Self {
         Self { min_work, bloom, light, confirmations: false }
     }
 
-    /// The body of the packet. Wanting everything is said by an empty filter, as in the reference.
+    /// Encodes the body. A full filter is encoded as an empty one, as in go-ethereum.
     pub fn encode(&self) -> Vec<u8> {
         rlp::list(|list| {
             list.uint(VERSION).uint(self.min_work.as_f64().to_bits());
@@ -86,7 +86,7 @@ impl Status {
         })
     }
 
-    /// Reads the body. Everything but the version may be missing.
+    /// Decodes the body. All fields except the version are optional.
     fn decode(body: &[u8]) -> Result<Self, PacketError> {
         let mut items = Rlp::only_list(body)?;
         let version = items.u64()?;
@@ -118,12 +118,12 @@ impl Status {
 pub struct Envelopes<'a>(Rlp<'a>);
 
 impl<'a> Envelopes<'a> {
-    /// The envelopes of a list.
+    /// Decodes a list of envelopes.
     fn list(body: &'a [u8]) -> Result<Self, RlpError> {
         Self::checked(Rlp::only_list(body)?)
     }
 
-    /// The one envelope that the body is, or the list of them that Status sends.
+    /// Decodes one envelope, or a list of envelopes as Status sends it.
     fn one_or_more(body: &'a [u8]) -> Result<Self, RlpError> {
         let inside = Rlp::only_list(body)?;
         Self::checked(if inside.next_is_list() { inside } else { Rlp::new(body) })
@@ -146,7 +146,7 @@ impl Iterator for Envelopes<'_> {
     }
 }
 
-/// The body of a packet of envelopes, given encoded.
+/// Encodes a packet of envelopes, which are already encoded.
 pub fn encode_messages<'a>(envelopes: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     rlp::list(|list| {
         envelopes.into_iter().for_each(|envelope| {
@@ -155,25 +155,25 @@ pub fn encode_messages<'a>(envelopes: impl IntoIterator<Item = &'a [u8]>) -> Vec
     })
 }
 
-/// The body of a packet that asks for this much work.
+/// Encodes the body of a [`Packet::MinWork`].
 pub fn encode_min_work(work: Work) -> Vec<u8> {
     rlp::uint(work.as_f64().to_bits())
 }
 
-/// The body of a packet that asks for these topics.
+/// Encodes the body of a [`Packet::Bloom`].
 pub fn encode_bloom(bloom: &Bloom) -> Vec<u8> {
     let mut encoder = Encoder::default();
     encoder.string(bloom.as_bytes());
     encoder.into_bytes()
 }
 
-/// The body of a packet that ends the answer to `request`: the two hashes, and no place to go on
-/// from, because the answer is whole.
+/// Encodes the body of a [`Packet::ArchiveComplete`]: two hashes, and no cursor because the answer is
+/// complete.
 pub fn encode_archive_complete(request: EnvelopeHash, last: Option<EnvelopeHash>) -> Vec<u8> {
     rlp::string(&[request.0, last.map_or([0; 32], |last| last.0)].concat())
 }
 
-/// Forks differ in what follows the two hashes, so it is not looked at.
+/// Reads the two hashes. Forks differ in the rest, which is ignored.
 fn decode_archive_complete<'a>(body: &[u8]) -> Option<Packet<'a>> {
     let (request, rest) = Rlp::new(body).string().ok()?.split_first_chunk()?;
     let last = rest.first_chunk().filter(|last| **last != [0; 32]);
@@ -204,20 +204,20 @@ fn bloom(bytes: &[u8]) -> Result<Bloom, PacketError> {
     bytes.try_into().map(Bloom::from_bytes).map_err(|_| wrong)
 }
 
-/// How a packet is malformed.
+/// Why a packet is malformed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PacketError {
-    /// A Bloom filter has this many bytes.
+    /// A Bloom filter of the wrong length.
     #[error("bloom filter of {0} bytes")]
     BloomLength(usize),
-    /// The body is not what the code promises.
+    /// Invalid RLP, or unexpected items.
     #[error(transparent)]
     Malformed(#[from] RlpError),
     /// The required work is negative, infinite or not a number.
-    #[error("impossible work required")]
+    #[error("requires an impossible proof of work")]
     NotAWork,
-    /// The peer speaks this version of Whisper.
+    /// The peer uses this version of Whisper.
     #[error("whisper version {0}")]
     UnsupportedVersion(u64),
 }
@@ -228,7 +228,7 @@ pub const NAME: &str = "shh";
 /// Version of the capability.
 pub const VERSION: u64 = 6;
 
-/// Message codes that the capability takes.
+/// Number of message codes of the capability.
 pub const LENGTH: u16 = 128;
 
 /// Code of [`Packet::Status`].
@@ -243,7 +243,7 @@ pub const MIN_WORK: u16 = 2;
 /// Code of [`Packet::Bloom`].
 pub const BLOOM: u16 = 3;
 
-/// Code under which a batch is acknowledged: the hash of its body (Status only).
+/// Code of the acknowledgement of a batch: the hash of its body (Status only).
 pub const ACKNOWLEDGED: u16 = 11;
 
 /// Code of [`Packet::ArchiveComplete`].
@@ -255,8 +255,8 @@ pub const ARCHIVE_REQUEST: u16 = 126;
 /// Code of [`Packet::Direct`].
 pub const DIRECT: u16 = 127;
 
-/// Longest envelope that every peer takes, in bytes: in a packet of its own, which a list begins, it
-/// is no longer than the reference's largest message.
+/// Maximum size of an envelope that every peer accepts, in bytes: in a packet of its own, including the list
+/// header, it must not exceed go-ethereum's maximum message size.
 pub const LONGEST_FOR_ALL: usize = 1024 * 1024 - 4;
 
 #[cfg(test)]

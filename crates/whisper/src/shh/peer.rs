@@ -1,13 +1,14 @@
-//! One neighbour: what it is, what it asks for, and what it still has to be told (docs/whisper-protocol.md "States").
+//! One peer: its handshake, its requirements, and the envelopes that must still be sent to it
+//! (docs/whisper-protocol.md "States").
 //!
-//! It is told no faster than a peer would take it from us. It does not judge envelopes (`node` does)
-//! and knows no bytes on a link (`devp2p` does).
+//! Envelopes are sent no faster than this node itself would accept them. `node` checks envelopes, and
+//! `devp2p` handles the connection.
 //!
 //! | state        | input          | output             | next   |
 //! |--------------|----------------|--------------------|--------|
 //! | ExpectStatus | status         |                    | Open   |
-//! | ExpectStatus | any other      | cut                |        |
-//! | ExpectStatus | 5 s            | cut                |        |
+//! | ExpectStatus | any other      | disconnect         |        |
+//! | ExpectStatus | 5 s            | disconnect         |        |
 //! | Open         | another status | (ignored)          | Open   |
 //! | Open         | envelope       | marked as known    | Open   |
 //! | Open         | tick           | bundles of 512 KiB | Open   |
@@ -27,38 +28,38 @@ use super::{
     work::Work,
 };
 
-/// A neighbour and what it has to be told.
+/// A peer and its queue.
 #[derive(Debug)]
 pub(super) struct Peer {
     state: State,
-    /// The envelopes that it has: from us, or before us.
+    /// The envelopes that it has.
     known: SlotSet,
-    /// Envelopes that it must not be told about yet.
+    /// Envelopes that must not be sent yet.
     withheld: SlotSet,
-    /// Envelopes to tell it about, in the order in which they came.
+    /// Envelopes to send, in order of arrival.
     fresh: VecDeque<Fresh>,
-    /// How many of them may go now.
+    /// Number of queued envelopes that may be sent in this tick.
     due: usize,
-    /// Ticks until now; wraps.
+    /// Number of ticks so far; wraps around.
     ticks: u32,
-    /// From where on the rest of the pool is still to be told.
+    /// Where to continue sending the rest of the pool.
     backlog: Option<Slot>,
-    /// Whether the pool is to be gone through once more after that.
+    /// Whether the pool must be scanned once more after that.
     owes_more: bool,
-    /// Whether it has been told, once, what was here when it came.
+    /// Whether the initial contents of the pool have been sent.
     settled: bool,
-    /// Whether a bundle is on its way.
+    /// Whether a bundle is being written.
     in_flight: bool,
     pace: Pace,
-    /// Whether its Bloom filter is taken to be right, where go-ethereum's is not.
+    /// Whether its Bloom filter is tested with all bits, not only go-ethereum's.
     strict_bloom: bool,
 }
 
-/// An envelope that waits to be told.
+/// An envelope in the queue.
 #[derive(Clone, Copy, Debug)]
 struct Fresh {
     slot: Slot,
-    /// The tick at which it came.
+    /// The tick at which it was queued.
     tick: u32,
 }
 
@@ -69,7 +70,7 @@ enum State {
 }
 
 impl Peer {
-    /// A neighbour that has said nothing yet.
+    /// A peer before its handshake.
     pub(super) fn new(now: Instant, strict_bloom: bool, limits: &Limits) -> Self {
         Self {
             state: State::ExpectStatus { until: now + STATUS_TIMEOUT },
@@ -87,7 +88,7 @@ impl Peer {
         }
     }
 
-    /// What it said of itself, once it has.
+    /// Its handshake, if it has been received.
     pub(super) const fn status(&self) -> Option<&Status> {
         match &self.state {
             State::ExpectStatus { .. } => None,
@@ -95,12 +96,12 @@ impl Peer {
         }
     }
 
-    /// Whether it has said what it is and been told what was here then, or not for long.
+    /// Whether the initial contents of the pool have been sent, or enough time has passed.
     pub(super) const fn is_settled(&self) -> bool {
         self.settled
     }
 
-    /// When its status is overdue.
+    /// When the handshake times out.
     pub(super) const fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::ExpectStatus { until } => Some(*until),
@@ -108,14 +109,14 @@ impl Peer {
         }
     }
 
-    /// Takes its status in, and owes it the whole pool if it is to have it.
+    /// Handles the handshake. `send_pool` says whether to send the whole pool.
     pub(super) fn open(&mut self, status: Status, owes_pool: bool) {
         self.state = State::Open(status);
         self.backlog = owes_pool.then_some(Slot(0));
         self.settled = !owes_pool;
     }
 
-    /// It asks for this much work from now on.
+    /// Sets the minimum work that the peer requires.
     pub(super) fn set_min_work(&mut self, work: Work, owes_pool: bool) {
         if let State::Open(status) = &mut self.state {
             if work < status.min_work && owes_pool {
@@ -125,7 +126,7 @@ impl Peer {
         }
     }
 
-    /// It asks for these topics from now on.
+    /// Sets the Bloom filter of the peer.
     pub(super) fn set_bloom(&mut self, bloom: Bloom, owes_pool: bool) {
         if let State::Open(status) = &mut self.state {
             if !status.bloom.contains(&bloom) && owes_pool {
@@ -135,29 +136,29 @@ impl Peer {
         }
     }
 
-    /// It has this envelope.
+    /// Records that the peer has this envelope.
     pub(super) fn learn(&mut self, slot: Slot) {
         self.known.set(slot, true);
     }
 
-    /// Whether it has the envelope in this place.
+    /// Whether the peer has the envelope in this slot.
     pub(super) fn has(&self, slot: Slot) -> bool {
         self.known.has(slot)
     }
 
-    /// A new envelope is in this place, and it may be told if it wants to.
+    /// Queues the new envelope in this slot.
     pub(super) fn offer(&mut self, slot: Slot, owes_pool: bool) {
         self.known.set(slot, false);
         self.release(slot, owes_pool);
     }
 
-    /// A new envelope is in this place, and it may be told once it is released.
+    /// Registers the new envelope in this slot; it is not sent before [`Peer::release`].
     pub(super) fn withhold(&mut self, slot: Slot) {
         self.known.set(slot, false);
         self.withheld.set(slot, true);
     }
 
-    /// It may be told about this envelope if it wants to and does not know it.
+    /// Queues an envelope; it is sent if the peer wants it and does not have it.
     pub(super) fn release(&mut self, slot: Slot, owes_pool: bool) {
         self.withheld.set(slot, false);
         if self.status().is_none() {
@@ -166,22 +167,22 @@ impl Peer {
         if self.fresh.len() < MAX_FRESH {
             self.fresh.push_back(Fresh { slot, tick: self.ticks });
         } else if owes_pool {
-            // It cannot keep up. The pool remembers for us what it has not been told.
+            // The peer is too slow for the queue: find the missing envelopes in the pool later.
             self.fresh.clear();
             self.due = 0;
             self.owe_pool();
         }
     }
 
-    /// A new envelope is in this place, and it is not to be told.
+    /// Registers the new envelope in this slot, which must not be sent.
     pub(super) fn pass_over(&mut self, slot: Slot) {
         self.known.set(slot, true);
         self.withheld.set(slot, false);
     }
 
-    /// Lets everything go that has come until now: what came since the last tick in an order that
-    /// tells nothing, behind what had to wait. What has waited for long makes way for what is new,
-    /// and is told once there is time.
+    /// Allows everything that is queued to be sent, in random order within a tick so that the order reveals
+    /// nothing. Envelopes that have waited too long leave the queue in favour of new ones, and are found in the
+    /// pool later.
     pub(super) fn tick(&mut self, owes_pool: bool, rng: &mut impl RngCore) {
         if let Some(new) = self.fresh.make_contiguous().get_mut(self.due..) {
             shuffle(new, rng);
@@ -198,7 +199,7 @@ impl Peer {
         self.pace.reached = false;
     }
 
-    /// What it has not been told is to be looked for in the pool.
+    /// Schedules a scan of the pool for envelopes that the peer does not have.
     const fn owe_pool(&mut self) {
         match self.backlog {
             Some(_) => self.owes_more = true,
@@ -206,8 +207,8 @@ impl Peer {
         }
     }
 
-    /// The next bundle, unless one is on its way or the pace has been reached in this tick: the body
-    /// of a packet. It may hold what is alive at `second` and no longer than `longest` bytes.
+    /// Builds the next bundle: the body of a packet with envelopes that are alive at `second` and not longer than
+    /// `longest` bytes. `None` while a bundle is being written or if the limit of this tick has been reached.
     pub(super) fn next_bundle(
         &mut self,
         pool: &Pool,
@@ -239,7 +240,7 @@ impl Peer {
         self.in_flight.then(|| packet::encode_messages(bundle.envelopes))
     }
 
-    /// Adds what the pool holds and this peer has not been told, a part of the pool at a time.
+    /// Adds envelopes from the pool that the peer does not have; scans a part of the pool at a time.
     fn add_backlog<'a>(&mut self, pool: &'a Pool, bundle: &mut Bundle<'a>) {
         let Some(start) = self.backlog else { return };
         let mut looked_at = 0;
@@ -273,7 +274,7 @@ impl Peer {
             && self.wants(envelope)
     }
 
-    /// Whether it asks for such an envelope.
+    /// Whether the peer wants this envelope.
     pub(super) fn wants(&self, envelope: &ValidEnvelope) -> bool {
         let topic = envelope.envelope().topic();
         self.status().is_some_and(|status| {
@@ -286,30 +287,30 @@ impl Peer {
     }
 }
 
-/// How much more a peer may be told now.
+/// The rate at which envelopes are sent to a peer.
 #[derive(Debug)]
 struct Pace {
     envelopes: Bucket,
     bytes: Bucket,
-    /// Whether it has been told all that it may, so that the rest waits for the next tick.
+    /// Whether the limit of this tick is reached.
     reached: bool,
 }
 
 impl Pace {
-    /// Somewhat slower than what we take from a peer ourselves.
+    /// Slightly below the rate that we accept from a peer.
     fn new(now: Instant, limits: &Limits) -> Self {
         let envelopes = Bucket::new(now, limits.envelopes_per_peer.to_send());
         let bytes = Bucket::new(now, limits.bytes_per_peer.to_send());
         Self { envelopes, bytes, reached: false }
     }
 
-    /// Most envelopes that may go now. A bundle may go as long as no bytes are owed.
+    /// Maximum number of envelopes now. Bundles may be sent while the byte budget is not overdrawn.
     fn envelopes(&mut self, now: Instant) -> usize {
         self.bytes.charge(now, 0.0);
         if self.bytes.settled().is_none() { self.envelopes.whole(now) } else { 0 }
     }
 
-    /// A bundle goes.
+    /// Charges a bundle.
     fn note(&mut self, now: Instant, bundle: &Bundle<'_>) {
         let amount = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         self.envelopes.charge(now, amount(bundle.envelopes.len()));
@@ -318,22 +319,22 @@ impl Pace {
     }
 }
 
-/// Envelopes that travel in one packet.
+/// Envelopes for one packet.
 #[derive(Debug)]
 struct Bundle<'a> {
     envelopes: Vec<&'a [u8]>,
     bytes: usize,
-    /// Most envelopes in it.
+    /// Maximum number of envelopes.
     most: usize,
-    /// When it is sent, in seconds since 1970.
+    /// Sending time in seconds since 1970.
     second: u32,
-    /// Most bytes of an envelope in it.
+    /// Maximum size of an envelope in bytes.
     longest: usize,
     is_full: bool,
 }
 
 impl<'a> Bundle<'a> {
-    /// Nothing yet, and at most so many envelopes later.
+    /// An empty bundle with these limits.
     const fn new(most: usize, second: u32, longest: usize) -> Self {
         Self { envelopes: Vec::new(), bytes: 0, most, second, longest, is_full: most == 0 }
     }
@@ -344,8 +345,7 @@ impl<'a> Bundle<'a> {
         envelope.expiry() >= self.second && envelope.encoded().len() <= self.longest
     }
 
-    /// Adds an envelope unless there would be too many or too many bytes. The first always fits in
-    /// bytes.
+    /// Adds an envelope if it fits. The first one always fits in bytes. Returns whether it was added.
     fn add(&mut self, envelope: &'a ValidEnvelope) -> bool {
         let encoded = envelope.envelope().encoded();
         let too_long = self.bytes > 0 && self.bytes + encoded.len() > MAX_BUNDLE;
@@ -358,8 +358,8 @@ impl<'a> Bundle<'a> {
     }
 }
 
-/// A set of slots, one bit each: it needs no clean-up when envelopes expire, because whatever takes
-/// a slot next is set anew.
+/// A set of slots, one bit each. Expired envelopes need no clean-up, because the bit is set again when the
+/// slot is reused.
 #[derive(Debug, Default)]
 struct SlotSet(Vec<u64>);
 
@@ -383,7 +383,7 @@ impl SlotSet {
     }
 }
 
-/// Puts things into a random order (Fisher–Yates).
+/// Shuffles items (Fisher–Yates).
 fn shuffle<T>(items: &mut [T], rng: &mut impl RngCore) {
     for end in (1..items.len()).rev() {
         let range = u64::try_from(end).unwrap_or(u64::MAX).saturating_add(1);
@@ -392,27 +392,27 @@ fn shuffle<T>(items: &mut [T], rng: &mut impl RngCore) {
     }
 }
 
-/// Time in which a peer must say what it is. Ours: the reference waits for ever.
+/// Time limit for the handshake. go-ethereum has none.
 pub(super) const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most bytes of envelopes in a packet that we send: the reference cuts whoever sends more than its
-/// largest message, which is 1 MiB unless told otherwise.
+/// Maximum bytes of envelopes in a packet that we send: go-ethereum disconnects peers that exceed its maximum
+/// message size, 1 MiB by default.
 const MAX_BUNDLE: usize = 512 * 1024;
 
-/// [`LONGEST_FOR_ALL`] by what `size` counts, which is up to 12 bytes less than an encoding has.
+/// [`LONGEST_FOR_ALL`] in terms of `size`, which is up to 12 bytes less than the encoded length.
 pub(super) const LARGEST_FOR_ALL: usize = LONGEST_FOR_ALL - 12;
 
-/// Most envelopes that wait for a peer one by one.
+/// Maximum number of queued envelopes of a peer.
 const MAX_FRESH: usize = 1 << 16;
 
-/// Ticks, about twenty seconds, after which nobody waits for a peer to be told the pool.
+/// Maximum number of ticks (about twenty seconds) to wait until the pool has been sent.
 const SETTLING: u32 = 64;
 
-/// Ticks, about five seconds, for which an envelope keeps its turn: more come than may go, and
-/// nothing is to be late for it.
+/// Maximum number of ticks (about five seconds) in the queue when more envelopes arrive than may be sent: new
+/// ones must not wait for old ones.
 const LONGEST_WAIT: u32 = 16;
 
-/// Slots of the pool that are looked at for one bundle: a millisecond or so.
+/// Number of pool slots that are scanned for one bundle: about a millisecond.
 const BACKLOG_STEP: u32 = 1 << 15;
 
 #[cfg(test)]

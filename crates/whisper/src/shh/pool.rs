@@ -1,8 +1,8 @@
-//! The pool: every envelope that lives, until it expires (docs/whisper-protocol.md "States").
+//! The pool: all envelopes until they expire (docs/whisper-protocol.md "States").
 //!
-//! Nothing enters twice, not even after it has left; the least work leaves first when the pool is
-//! full; and nothing takes longer because there is more of it. Who is told about an envelope is the
-//! business of `peer` and `node`.
+//! An envelope is accepted only once, even after it has been removed. When the pool is full, envelopes with the
+//! least work are removed first. All operations take the same time however many envelopes are stored. `peer`
+//! and `node` decide who receives an envelope.
 
 use std::collections::BTreeMap;
 
@@ -19,18 +19,18 @@ mod shelf;
 pub use shelf::Slot;
 use shelf::{Bags, Index, Shelf, Stored};
 
-/// Envelopes by their hash, bounded in bytes.
+/// Envelopes by hash, limited in bytes.
 #[derive(Debug)]
 pub struct Pool {
     shelf: Shelf,
     index: Index,
-    /// What is here, by the second of its expiry.
+    /// Stored envelopes by the second of their expiry.
     by_expiry: Bags<u32>,
-    /// What is here, by the class of its work.
+    /// Stored envelopes by the class of their work.
     by_work: Bags<i16>,
-    /// What it takes of the capacity, by the class of its work.
+    /// Used capacity by the class of work.
     bytes_by_work: BTreeMap<i16, usize>,
-    /// What was here, by the second of its expiry.
+    /// Removed envelopes by the second of their expiry.
     gone: BTreeMap<u32, Vec<EnvelopeHash>>,
     gone_count: usize,
     count: usize,
@@ -39,7 +39,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool that takes up to `capacity` bytes of memory for the envelopes in it.
+    /// Creates a pool for `capacity` bytes.
     pub fn new(capacity: usize) -> Self {
         Self {
             shelf: Shelf::default(),
@@ -55,10 +55,10 @@ impl Pool {
         }
     }
 
-    /// Takes an envelope in. Makes room for it at the expense of those with less work.
+    /// Stores an envelope. Removes envelopes with less work if there is no room.
     ///
     /// # Errors
-    /// It was here before, or there is no room for so little work. Neither is its sender's fault.
+    /// The envelope is a duplicate, or its work is too low for a full pool. Neither is the sender's fault.
     pub fn insert(&mut self, envelope: ValidEnvelope) -> Result<Slot, NotKept> {
         let hash = envelope.envelope().hash();
         if let Some(slot) = self.index.find(&hash) {
@@ -83,43 +83,43 @@ impl Pool {
         Ok(slot)
     }
 
-    /// The place of an envelope that is here.
+    /// The slot of a stored envelope.
     pub fn find(&self, hash: &EnvelopeHash) -> Option<Slot> {
         self.index.find(hash).flatten()
     }
 
-    /// Whether an envelope is here, or was within its life.
+    /// Whether an envelope is stored, or was before it expired.
     pub fn has_seen(&self, hash: &EnvelopeHash) -> bool {
         self.index.find(hash).is_some()
     }
 
-    /// The envelope in a place.
+    /// The envelope in a slot.
     pub fn at(&self, slot: Slot) -> Option<&ValidEnvelope> {
         self.shelf.at(slot).map(|stored| &stored.envelope)
     }
 
-    /// All envelopes from a place on, with their places.
+    /// All slots from `start` on, with their envelopes.
     pub fn from(&self, start: Slot) -> impl Iterator<Item = (Slot, Option<&ValidEnvelope>)> {
         (start.0..self.shelf.places()).map(Slot).map(|slot| (slot, self.at(slot)))
     }
 
-    /// Number of envelopes here.
+    /// Number of stored envelopes.
     pub const fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether nothing is here.
+    /// Whether the pool is empty.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Bytes of memory that the envelopes here take.
+    /// Used memory in bytes.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Lets up to `most` envelopes expire, and forgets as many that expired a while ago. Returns
-    /// whether there are more.
+    /// Removes up to `most` expired envelopes, and forgets as many that expired earlier. Returns whether there are
+    /// more.
     pub fn expire(&mut self, now: UnixTime, most: usize) -> bool {
         let now = whole_seconds(now);
         let expired = |(expiry, slot)| (expiry < now).then_some(slot);
@@ -138,7 +138,7 @@ impl Pool {
         more || self.gone.keys().next().is_some_and(|expiry| *expiry < now.saturating_sub(GRACE))
     }
 
-    /// Everything that [`Node::restore`](super::Node::restore) needs of this after a restart.
+    /// Everything that must be saved for [`Node::restore`](super::Node::restore).
     pub fn records(&self) -> impl Iterator<Item = Record> {
         let kept = self.from(Slot(0)).filter_map(|(_, envelope)| envelope);
         let kept = kept.map(|envelope| Record::Kept(envelope.envelope().clone()));
@@ -148,15 +148,15 @@ impl Pool {
         kept.chain(gone)
     }
 
-    /// Takes back what was here before a restart. What was kept comes checked anew.
+    /// Restores the hash of a removed envelope. Stored envelopes are restored by inserting them again.
     pub fn restore(&mut self, hash: EnvelopeHash, expiry: u32) {
         if self.index.find(&hash).is_none() {
             self.mark_gone(hash, expiry);
         }
     }
 
-    /// Lets envelopes with less work go until there is room for `cost` bytes. If all of them were
-    /// not enough, none goes.
+    /// Removes envelopes with less work until there is room for `cost` bytes. Removes nothing if that would not be
+    /// enough.
     fn make_room(&mut self, cost: usize, class: i16) -> Result<(), NotKept> {
         let missing = (self.bytes + cost).saturating_sub(self.capacity);
         let mut lower = self.bytes_by_work.range(..class).map(|(_, bytes)| *bytes);
@@ -171,7 +171,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Removes an envelope and remembers that it was here.
+    /// Removes an envelope and remembers its hash.
     fn leave(&mut self, slot: Slot) {
         let Some(stored) = self.shelf.take(slot) else { return };
         let envelope = stored.envelope.envelope();
@@ -201,7 +201,7 @@ impl Pool {
         }
     }
 
-    /// Forgets one envelope that expired before `second`, the earliest. Returns whether there was
+    /// Forgets the removed envelope that expired first, if it expired before `second`. Returns whether there was
     /// one.
     fn forget_before(&mut self, second: u32) -> bool {
         let Some(mut earliest) = self.gone.first_entry() else { return false };
@@ -219,51 +219,52 @@ impl Pool {
     }
 }
 
-/// One thing to keep over a restart.
+/// An item to save for a restart.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Record {
-    /// An envelope that is here.
+    /// A stored envelope.
     Kept(Envelope),
-    /// An envelope of our own that not all peers have been told yet.
+    /// An envelope of our own that has not been sent to all peers yet.
     Own(Envelope),
-    /// An envelope that was here and must not come again.
+    /// A removed envelope that must not be accepted again.
     Seen {
-        /// Its name.
+        /// Its hash.
         hash: EnvelopeHash,
-        /// When it expires, in seconds since 1970.
+        /// Expiry time in seconds since 1970.
         expiry: u32,
     },
 }
 
-/// Why an envelope did not enter the pool.
+/// Why the pool did not store an envelope.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotKept {
-    /// It is here already, at this place, or it was.
-    #[error("known already")]
+    /// It is stored in this slot, or was stored before.
+    #[error("already known")]
     Known(Option<Slot>),
-    /// The pool is full of envelopes with as much work.
+    /// The pool is full of envelopes with at least as much work.
     #[error("pool is full of envelopes with as much work")]
     PoolFull,
 }
 
-/// Work in eighths of a bit: what is evicted may have up to a tenth more work than what stays.
+/// Logarithmic class of work, in eighths of a bit: a removed envelope may have up to 10 % more work than one
+/// that stays.
 #[expect(clippy::as_conversions, reason = "a float becomes the nearest integer that fits")]
 fn class(work: Work) -> i16 {
     (8.0 * work.as_f64().log2()).floor() as i16
 }
 
-/// What an envelope takes of the capacity, in bytes.
+/// Memory that an envelope uses, in bytes.
 fn cost(envelope: &Envelope) -> usize {
     envelope.encoded().len() + OVERHEAD
 }
 
-/// Bytes that an envelope takes beside its encoding: its place, its share of index and bags.
+/// Memory for an envelope in addition to its encoding: its slot and index entries.
 const OVERHEAD: usize = 320;
 
-/// Most envelopes that are remembered after they have left, about 100 MB. A flood can make us
-/// forget the ones that expire first, which are of the least use to whoever would send them again.
+/// Maximum number of hashes of removed envelopes, about 100 MB. A flood can displace those that expire first,
+/// which are the least useful ones to send again.
 const MAX_GONE: usize = 1 << 20;
 
 #[cfg(test)]

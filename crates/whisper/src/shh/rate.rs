@@ -1,35 +1,35 @@
-//! Token buckets: how much may come from a peer or an address, and how fast a peer is told.
+//! Token buckets: limits for what peers and addresses send, and for what we send to peers.
 //!
-//! What comes beyond a rate is dropped here, or is read later by whoever drives the node. Nobody is
-//! parted with for it: who passes much on may only have been told much.
+//! Envelopes beyond the limit are dropped; the caller delays reading bytes beyond the limit. Peers are not
+//! disconnected for it, because they may only forward what others sent.
 
 use std::time::Duration;
 
 use wormhole_kit::Instant;
 
-/// How much of something may come.
+/// A rate limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// What may come in a second, for ever.
+    /// Sustained rate per second.
     pub per_second: f64,
-    /// What may come at once, after a time of silence.
+    /// Maximum at once after a pause.
     pub burst: f64,
 }
 
 impl Rate {
-    /// At which to send to those who take this much: clocks, and what waits on the way, must not
-    /// make it too much.
+    /// The rate at which to send to a peer with this limit: slightly lower, because clocks differ and buffers
+    /// release data in bursts.
     pub(super) fn to_send(self) -> Self {
         let Self { per_second, burst } = self;
         Self { per_second: per_second * SENT_SHARE, burst: (burst * SENT_SHARE).max(1.0) }
     }
 }
 
-/// What of a rate has been used up.
+/// A token bucket.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     rate: Rate,
-    /// What may still come now. Negative once more was charged than there was.
+    /// Available tokens. Negative after a charge beyond the limit.
     left: f64,
     filled: Instant,
 }
@@ -40,7 +40,7 @@ impl Bucket {
         Self { rate, left: rate.burst, filled: now }
     }
 
-    /// Uses up `amount` if there is as much. Returns whether there was.
+    /// Takes `amount` tokens if available. Returns whether they were.
     pub(super) fn take(&mut self, now: Instant, amount: f64) -> bool {
         self.fill(now);
         let enough = self.left >= amount;
@@ -50,13 +50,13 @@ impl Bucket {
         enough
     }
 
-    /// Uses up `amount`, which has come already, and owes what is missing.
+    /// Takes `amount` tokens, even if the balance becomes negative.
     pub fn charge(&mut self, now: Instant, amount: f64) {
         self.fill(now);
         self.left -= amount;
     }
 
-    /// When nothing is owed any more; `None` if nothing is.
+    /// When the balance is no longer negative; `None` if it is not negative.
     pub fn settled(&self) -> Option<Instant> {
         if self.left >= 0.0 {
             return None;
@@ -65,17 +65,17 @@ impl Bucket {
         self.filled.checked_add(wait.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT))
     }
 
-    /// How many whole ones there are.
+    /// Number of whole tokens available.
     #[expect(
         clippy::as_conversions,
-        reason = "a float becomes the nearest integer that fits: none if it is negative"
+        reason = "a float becomes the nearest integer that fits: zero if it is negative"
     )]
     pub(super) fn whole(&mut self, now: Instant) -> usize {
         self.fill(now);
         self.left as usize
     }
 
-    /// Whether it would matter to begin anew with a full bucket.
+    /// Whether the bucket is not full, so that it must not be replaced by a new one.
     pub fn owes(&self, now: Instant) -> bool {
         self.left_at(now) < self.rate.burst
     }
@@ -91,10 +91,10 @@ impl Bucket {
     }
 }
 
-/// Of what we take ourselves, the share that we send to others.
+/// Share of our own limit that we send to peers.
 const SENT_SHARE: f64 = 0.9;
 
-/// Longest time until a debt is settled, however low the rate.
+/// Maximum time until a negative balance is settled, even at a low rate.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 #[cfg(test)]

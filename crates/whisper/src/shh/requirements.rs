@@ -1,7 +1,7 @@
-//! What this node asks of envelopes: work, topics, size and lifetime (docs/whisper-protocol.md "States").
+//! What this node requires of envelopes: work, topics, size and lifetime (docs/whisper-protocol.md "States").
 //!
-//! A change takes its time to reach the peers, so for a while the old value is good enough, too.
-//! What a peer asks of us is in `peer`.
+//! Changes reach peers with a delay, so the previous value remains valid for a while. Module `peer` contains the
+//! requirements of peers.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use wormhole_kit::Instant;
 
 use super::{bloom::Bloom, topic::Topic, work::Work};
 
-/// What this node asks for, now and a moment ago.
+/// Current and recent requirements.
 #[derive(Clone, Debug)]
 pub struct Requirements {
     min_work: Work,
     bloom: Bloom,
     max_size: usize,
     max_ttl: u32,
-    /// What was asked for a moment ago, and is good enough still.
+    /// Earlier values that are still accepted.
     tolerated: Option<Past>,
-    /// What was asked for lately, and is nobody's fault.
+    /// Earlier values for which peers are not disconnected.
     forgiven: Option<Past>,
 }
 
-/// The least that was asked for in some time.
+/// The weakest requirements within some time.
 #[derive(Clone, Debug)]
 struct Past {
     min_work: Work,
@@ -31,7 +31,7 @@ struct Past {
 }
 
 impl Requirements {
-    /// Asks for this much work, and for everything else as by default.
+    /// Requirements with this minimum work and defaults for the rest.
     pub const fn new(min_work: Work) -> Self {
         Self {
             min_work,
@@ -43,7 +43,7 @@ impl Requirements {
         }
     }
 
-    /// Asks for envelopes of at most `bytes`, and of at most `seconds` of life.
+    /// Sets the maximum size in bytes and the maximum lifetime in seconds.
     #[must_use]
     pub const fn with_limits(mut self, bytes: usize, seconds: u32) -> Self {
         self.max_size = bytes;
@@ -51,71 +51,70 @@ impl Requirements {
         self
     }
 
-    /// The work that peers must be told to ask of their envelopes.
+    /// The minimum work to announce to peers.
     pub const fn min_work(&self) -> Work {
         self.min_work
     }
 
-    /// The Bloom filter that peers must be told.
+    /// The Bloom filter to announce to peers.
     pub const fn bloom(&self) -> &Bloom {
         &self.bloom
     }
 
-    /// Largest envelope, in bytes.
+    /// Maximum size of an envelope in bytes.
     pub const fn max_size(&self) -> usize {
         self.max_size
     }
 
-    /// Largest packet, in bytes: half again as much as an envelope, as peers send several in one.
+    /// Maximum size of a packet in bytes: one and a half envelopes, because peers send several in one packet.
     pub const fn max_packet(&self) -> usize {
         self.max_size.saturating_mul(3) / 2
     }
 
-    /// Longest life of an envelope, in seconds.
+    /// Maximum lifetime of an envelope in seconds.
     pub const fn max_ttl(&self) -> u32 {
         self.max_ttl
     }
 
-    /// Takes envelopes of at most this many bytes from now on, within [`MAX_SIZE_LIMIT`].
+    /// Changes the maximum size of an envelope in bytes, up to [`MAX_SIZE_LIMIT`].
     pub fn set_max_size(&mut self, bytes: usize) {
         self.max_size = bytes.min(MAX_SIZE_LIMIT);
     }
 
-    /// Asks for this much work from now on.
+    /// Changes the minimum work.
     pub fn set_min_work(&mut self, now: Instant, work: Work) {
         self.remember_present(now);
         self.min_work = work;
     }
 
-    /// Asks for these topics from now on.
+    /// Changes the Bloom filter.
     pub fn set_bloom(&mut self, now: Instant, bloom: Bloom) {
         self.remember_present(now);
         self.bloom = bloom;
     }
 
-    /// Whether this much work suffices.
+    /// Whether this much work is enough.
     pub fn accepts_work(&self, now: Instant, work: Work) -> bool {
         work >= self.min_work || at(now, &self.tolerated).is_some_and(|old| work >= old.min_work)
     }
 
-    /// Whether this much work sufficed lately: a slow link may have held it up.
+    /// Whether this much work was enough recently; a slow connection may have delayed the envelope.
     pub fn forgives_work(&self, now: Instant, work: Work) -> bool {
         at(now, &self.forgiven).is_some_and(|old| work >= old.min_work)
     }
 
-    /// Whether this topic was asked for.
+    /// Whether the Bloom filter matches this topic.
     pub fn accepts_topic(&self, now: Instant, topic: Topic) -> bool {
         self.bloom.wants(topic)
             || at(now, &self.tolerated).is_some_and(|old| old.bloom.wants(topic))
     }
 
-    /// Whether this topic was asked for lately: a slow link may have held it up.
+    /// Whether the Bloom filter matched this topic recently; a slow connection may have delayed the envelope.
     pub fn forgives_topic(&self, now: Instant, topic: Topic) -> bool {
         at(now, &self.forgiven).is_some_and(|old| old.bloom.wants(topic))
     }
 
-    /// Keeps what holds now good enough for a while, and free of blame for a longer one, together
-    /// with what still is from before.
+    /// Keeps the current values, and earlier ones that are still valid, as accepted and as tolerated values.
     fn remember_present(&mut self, now: Instant) {
         for (past, time) in [(&mut self.tolerated, TOLERANCE), (&mut self.forgiven, FORGIVENESS)] {
             let (mut min_work, mut bloom) = (self.min_work, self.bloom);
@@ -128,26 +127,26 @@ impl Requirements {
     }
 }
 
-/// What was asked for before, while that still matters.
+/// Earlier values if they have not expired.
 fn at(now: Instant, past: &Option<Past>) -> Option<&Past> {
     past.as_ref().filter(|old| now < old.until)
 }
 
-/// How long a peer may go on as if it had not heard of a change (geth `DefaultSyncAllowance`).
+/// Time during which peers may use the previous values (geth `DefaultSyncAllowance`).
 pub const TOLERANCE: Duration = Duration::from_secs(10);
 
-/// How long nobody is blamed for what was right before a change. Ours: the reference cuts a peer
-/// whose link takes longer than [`TOLERANCE`] for what was on its way.
+/// Time during which peers are not disconnected for using previous values. go-ethereum disconnects peers
+/// whose connection has a delay of more than [`TOLERANCE`].
 pub const FORGIVENESS: Duration = Duration::from_secs(70);
 
-/// Largest envelope unless told otherwise, in bytes (geth `DefaultMaxMessageSize`).
+/// Default maximum size of an envelope in bytes (geth `DefaultMaxMessageSize`).
 pub const DEFAULT_MAX_SIZE: usize = 1024 * 1024;
 
-/// Largest envelope that anyone may ask for, in bytes (geth `MaxMessageSize`).
+/// Upper limit for the maximum size of an envelope in bytes (geth `MaxMessageSize`).
 pub const MAX_SIZE_LIMIT: usize = 10 * 1024 * 1024;
 
-/// Longest life unless told otherwise, in seconds. The reference has no limit but the work;
-/// two days are as long as any user of the network needed.
+/// Default maximum lifetime in seconds. go-ethereum has no limit except the work; no known user of the network
+/// needed more than two days.
 pub const DEFAULT_MAX_TTL: u32 = 2 * 24 * 60 * 60;
 
 #[cfg(test)]

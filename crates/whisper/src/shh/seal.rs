@@ -1,7 +1,7 @@
-//! Sealing of messages: for everyone who has a key, or for the holder of one (docs/whisper-protocol.md "Data").
+//! Encryption of messages with a shared key or for a public key (docs/whisper-protocol.md "Data").
 //!
-//! An envelope does not say which of the two it is; a reader tries what it has. There is no forward
-//! secrecy here: who learns a key reads all that was ever sealed with it.
+//! An envelope does not say which of the two it uses; a reader tries all its keys. There is no forward
+//! secrecy: a stolen key decrypts all messages that were ever encrypted with it.
 
 use std::fmt;
 
@@ -19,19 +19,19 @@ use crate::devp2p::{
     key::{PrivateKey, PublicKey, keccak256},
 };
 
-/// A key that several people share, ready for use.
+/// A shared key.
 #[derive(Clone)]
 pub struct SymmetricKey {
     secret: Secret<32>,
-    /// Expanded once: trying a thousand filters is a matter of microseconds each.
+    /// Expanded only once, because it is tried on every envelope.
     cipher: Box<Aes256Gcm>,
 }
 
 impl SymmetricKey {
-    /// Takes 32 bytes as a key.
+    /// Creates a key from 32 bytes.
     ///
     /// # Errors
-    /// They are all zero, which is what a forgotten key looks like.
+    /// All bytes are zero, which is a sign of an uninitialised key.
     pub fn new(secret: Secret<32>) -> Result<Self, ZeroKey> {
         if secret == Secret::new([0; 32]) {
             return Err(ZeroKey);
@@ -40,7 +40,7 @@ impl SymmetricKey {
         Ok(Self { secret, cipher })
     }
 
-    /// Draws a key.
+    /// Generates a random key.
     pub fn random(rng: &mut impl CryptoRngCore) -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
         loop {
@@ -51,10 +51,9 @@ impl SymmetricKey {
         }
     }
 
-    /// The key of a password. Takes tens of milliseconds on purpose.
+    /// Derives a key from a password. Takes tens of milliseconds on purpose.
     ///
-    /// The salt is empty, so the same password is the same key for everyone: choose one that
-    /// nobody guesses.
+    /// There is no salt, so everyone derives the same key from the same password: use a strong one.
     pub fn from_password(password: &str) -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
         pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), &[], ITERATIONS, bytes.as_mut_slice());
@@ -63,33 +62,33 @@ impl SymmetricKey {
         Self { secret, cipher }
     }
 
-    /// The key itself.
+    /// The bytes of the key.
     pub const fn secret(&self) -> &Secret<32> {
         &self.secret
     }
 
-    /// A name for the key that does not reveal it.
+    /// An identifier that does not reveal the key.
     pub fn fingerprint(&self) -> [u8; 32] {
         keccak256(&[self.secret.expose()])
     }
 
-    /// Seals a message: [`SYMMETRIC_OVERHEAD`] bytes longer.
+    /// Encrypts a message, which becomes [`SYMMETRIC_OVERHEAD`] bytes longer.
     pub fn seal(&self, plaintext: &[u8], rng: &mut impl CryptoRngCore) -> Vec<u8> {
         let mut nonce = [0; NONCE];
         rng.fill_bytes(&mut nonce);
         let mut sealed = Vec::with_capacity(plaintext.len() + SYMMETRIC_OVERHEAD);
         sealed.extend_from_slice(plaintext);
         let tag = self.cipher.encrypt_in_place_detached(&nonce.into(), &[], &mut sealed);
-        // Fails only beyond 64 GiB.
+        // Only fails for more than 64 GiB.
         sealed.extend_from_slice(&tag.unwrap_or_default());
         sealed.extend_from_slice(&nonce);
         sealed
     }
 
-    /// Opens a message.
+    /// Decrypts a message.
     ///
     /// # Errors
-    /// Another key, or not sealed like this at all: the two are not told apart.
+    /// Encrypted with another key, or not a message.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let mut buffer = Zeroizing::new(sealed.to_vec());
         let length = self.open_in_place(&mut buffer)?;
@@ -97,11 +96,11 @@ impl SymmetricKey {
         Ok(buffer)
     }
 
-    /// Opens a message where it stands and tells the length of its plaintext, so that many keys can
-    /// be tried on one copy.
+    /// Decrypts a message in place and returns the length of its plaintext, so that many keys can be tried on one
+    /// copy.
     ///
     /// # Errors
-    /// As for [`SymmetricKey::open`]; `sealed` is unchanged.
+    /// See [`SymmetricKey::open`]; `sealed` is unchanged.
     pub fn open_in_place(&self, sealed: &mut [u8]) -> Result<usize, OpenError> {
         let (sealed, nonce) = sealed.split_last_chunk_mut::<NONCE>().ok_or(OpenError)?;
         let (ciphertext, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(OpenError)?;
@@ -118,38 +117,37 @@ impl fmt::Debug for SymmetricKey {
     }
 }
 
-/// Seals a message for the holder of `to`: [`ASYMMETRIC_OVERHEAD`] bytes longer.
+/// Encrypts a message for the holder of `to`; it becomes [`ASYMMETRIC_OVERHEAD`] bytes longer.
 pub fn seal_for(to: &PublicKey, plaintext: &[u8], rng: &mut impl CryptoRngCore) -> Vec<u8> {
     ecies::seal(to, plaintext, &[], rng)
 }
 
-/// Opens a message that was sealed for the public half of `key`.
+/// Decrypts a message for `key`.
 ///
 /// # Errors
-/// Sealed for someone else, or not like this at all: the two are not told apart.
+/// Encrypted for another key, or not a message.
 pub fn open_for(key: &PrivateKey, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     ecies::open(key, sealed, &[])
 }
 
-/// A key is all zero, which is what a forgotten key looks like.
+/// All bytes of a key are zero, which is a sign of an uninitialised key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("key is all zero")]
 pub struct ZeroKey;
 
-/// Bytes by which [`SymmetricKey::seal`] lengthens a message.
+/// Additional bytes of a message encrypted by [`SymmetricKey::seal`].
 pub const SYMMETRIC_OVERHEAD: usize = TAG + NONCE;
 
-/// Bytes by which [`seal_for`] lengthens a message.
+/// Additional bytes of a message encrypted by [`seal_for`].
 pub const ASYMMETRIC_OVERHEAD: usize = ecies::OVERHEAD;
 
-/// Rounds from a password to a key. Not 65536: the reference transposed two digits, and everyone
-/// followed.
+/// Iterations of PBKDF2. Not 65536: go-ethereum transposed two digits, and all implementations followed.
 const ITERATIONS: u32 = 65_356;
 
-/// Bytes of the nonce, which stands at the end.
+/// Size of the nonce at the end, in bytes.
 const NONCE: usize = 12;
 
-/// Bytes of the authentication tag.
+/// Size of the authentication tag in bytes.
 const TAG: usize = 16;
 
 #[cfg(test)]

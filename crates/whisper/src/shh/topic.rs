@@ -1,6 +1,6 @@
-//! The four bytes by which a reader finds its messages among all others (docs/whisper-protocol.md "Envelope").
+//! Topics: the four bytes by which readers recognise their envelopes (docs/whisper-protocol.md "Envelope").
 //!
-//! A topic is a hint, not an address: anyone may use any topic, and everyone sees it.
+//! A topic is a hint, not an address: anyone may use any topic, and everyone can see it.
 
 use std::fmt;
 
@@ -12,15 +12,15 @@ use sha3::{Digest, Keccak256};
 pub struct Topic(pub [u8; 4]);
 
 impl Topic {
-    /// The topic of a word, such as the name of a public chat: the first bytes of its Keccak-256.
+    /// The topic of a word, such as the name of a public chat: the first four bytes of its Keccak-256.
     pub fn of_word(word: &str) -> Self {
         let hash: [u8; 32] = Keccak256::digest(word).into();
         let [a, b, c, d, ..] = hash;
         Self([a, b, c, d])
     }
 
-    /// Reads what a user typed: `0x` and 8 hexadecimal digits are the topic itself, anything else
-    /// is a word.
+    /// Parses user input: `0x` and 8 hexadecimal digits are a topic, all other text is a word to be
+    /// hashed.
     pub fn parse(text: &str) -> Self {
         let digits = text.strip_prefix("0x").map(str::to_ascii_lowercase);
         let bytes = digits.and_then(|digits| HEXLOWER.decode(digits.as_bytes()).ok());

@@ -1,41 +1,41 @@
-//! Proof of work as a number: what an envelope has and what a node asks for (docs/whisper-protocol.md "Envelope").
+//! Proof of work of envelopes (docs/whisper-protocol.md "Envelope").
 //!
-//! Finding a nonce is the business of `miner`.
+//! Module `miner` searches for nonces.
 
 use std::cmp::Ordering;
 
-/// 2 to the power of the leading zero bits of an envelope's hash, per byte and second of its life.
+/// 2 to the power of the leading zero bits of an envelope's hash, divided by its size in bytes and its lifetime in seconds.
 /// Never negative and never NaN.
 #[derive(Clone, Copy, Debug)]
 pub struct Work(f64);
 
 impl Work {
-    /// No work at all.
+    /// No work.
     pub const NONE: Self = Self(0.0);
 
-    /// What go-ethereum asks for unless told otherwise.
+    /// Minimum work by default, as in go-ethereum.
     pub const DEFAULT_MINIMUM: Self = Self(0.2);
 
-    /// A requirement: finite and not negative, else `None`.
+    /// A requirement. `None` unless it is finite and not negative.
     pub fn new(work: f64) -> Option<Self> {
-        // `abs` because -0.0 passes the comparison and would sort below zero.
+        // `abs` because -0.0 passes the comparison but would sort below zero.
         (work.is_finite() && work >= 0.0).then_some(Self(work.abs()))
     }
 
-    /// The work behind `leading_zero_bits` for `size` bytes that live for `seconds`. Infinite for
-    /// zero seconds, which nobody may send.
+    /// The work for these leading zero bits, size in bytes and lifetime in seconds. Infinite for a lifetime of
+    /// zero, which is not allowed.
     pub(super) fn of(leading_zero_bits: u32, size: usize, seconds: u32) -> Self {
-        // Divided in the reference's order: the last bit of the result depends on it.
+        // In go-ethereum's order: the last bit of the result depends on it.
         Self(f64::from(leading_zero_bits).exp2() / as_f64(size) / f64::from(seconds))
     }
 
-    /// The number itself.
+    /// The value.
     pub const fn as_f64(self) -> f64 {
         self.0
     }
 
-    /// How many leading zero bits give at least this work to `size` bytes that live for `seconds`:
-    /// 1 to 256.
+    /// The number of leading zero bits, 1 to 256, that gives at least this work for this size in bytes and
+    /// lifetime in seconds.
     pub fn bits_needed(self, size: usize, seconds: u32) -> u32 {
         let tries = self.0 * as_f64(size) * f64::from(seconds);
         let bits = tries.log2().ceil().clamp(1.0, 256.0);
@@ -68,7 +68,7 @@ impl Ord for Work {
     }
 }
 
-/// Leading zero bits of a number given from its most significant byte.
+/// Leading zero bits of a big-endian number.
 pub(super) fn leading_zero_bits(bytes: impl IntoIterator<Item = u8>) -> u32 {
     let mut bits = 0;
     for byte in bytes {

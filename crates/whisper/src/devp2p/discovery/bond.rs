@@ -1,7 +1,7 @@
-//! Who has proved to receive datagrams at an address (discv4.md "Endpoint Proof").
+//! Endpoint proofs: which nodes are known to receive datagrams at their address (discv4.md "Endpoint Proof").
 //!
-//! A pong that answers our ping proves it. Without that, a datagram may come from anywhere, and an
-//! answer longer than the question would let anybody point us at a victim.
+//! A pong that answers our ping is a proof. Without it, sender addresses may be forged, and replies that are
+//! longer than the request could be used to flood a victim.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,10 +13,10 @@ use wormhole_kit::{Instant, wider_network};
 
 use crate::devp2p::key::NodeId;
 
-/// The proofs we remember: a bounded number, and of every owner few.
+/// Known proofs: a limited number in total and per owner of addresses.
 #[derive(Debug, Default)]
 pub(super) struct Bonds {
-    /// By [`wider_network`]; the newest proof last.
+    /// By [`wider_network`]; the newest proof is last.
     by_owner: HashMap<IpAddr, VecDeque<Bond>>,
 }
 
@@ -24,14 +24,14 @@ pub(super) struct Bonds {
 struct Bond {
     id: NodeId,
     ip: IpAddr,
-    /// When it proved itself to us.
+    /// When the node proved its address to us.
     proved: Instant,
-    /// When we proved ourselves to it, as far as we know.
+    /// When we proved our address to it, as far as we know.
     proved_to: Option<Instant>,
 }
 
 impl Bonds {
-    /// Notes that the node has proved itself.
+    /// Records that a node has proved its address.
     pub(super) fn note_proof(&mut self, now: Instant, id: NodeId, ip: IpAddr) {
         let proved_to = self.find(&id, ip).and_then(|bond| bond.proved_to);
         if !self.by_owner.contains_key(&wider_network(ip)) && self.by_owner.len() >= MAX_OWNERS {
@@ -45,7 +45,7 @@ impl Bonds {
         bonds.push_back(Bond { id, ip, proved: now, proved_to });
     }
 
-    /// Notes that we have answered the node's ping. Nothing to note for strangers.
+    /// Records that we have answered the node's ping. Does nothing for unknown nodes.
     pub(super) fn note_our_proof(&mut self, now: Instant, id: &NodeId, ip: IpAddr) {
         let bonds = self.by_owner.get_mut(&wider_network(ip)).into_iter().flatten();
         for bond in bonds.filter(|bond| bond.id == *id && bond.ip == ip) {
@@ -53,12 +53,12 @@ impl Bonds {
         }
     }
 
-    /// Whether the node has proved itself at this address, and not too long ago.
+    /// Whether the node has a valid proof for this address.
     pub(super) fn has_proved(&self, now: Instant, id: &NodeId, ip: IpAddr) -> bool {
         self.find(id, ip).is_some_and(|bond| now < bond.proved + VALID)
     }
 
-    /// Whether the node should take us as proved, so that it will answer questions.
+    /// Whether the node should have a valid proof from us, so that it will answer requests.
     pub(super) fn knows_us(&self, now: Instant, id: &NodeId, ip: IpAddr) -> bool {
         let proved_to = self.find(id, ip).and_then(|bond| bond.proved_to);
         proved_to.is_some_and(|proved_to| now < proved_to + VALID)
@@ -78,13 +78,13 @@ impl Bonds {
     }
 }
 
-/// How long a proof holds (discv4.md "Endpoint Proof").
+/// Validity of a proof (discv4.md "Endpoint Proof").
 const VALID: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// Owners whose proofs we remember.
+/// Maximum number of owners.
 const MAX_OWNERS: usize = 4096;
 
-/// Proofs of one owner that we remember: enough for nodes behind one router.
+/// Maximum number of proofs per owner: enough for nodes behind one router.
 const MAX_PER_OWNER: usize = 16;
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! The search for the nodes nearest to a name: ask the nearest we know, then the nearest they know,
-//! until nobody knows better (discv4.md "Recursive Lookup").
+//! Search for the nodes nearest to an id: query the nearest known nodes, then the nearest nodes that they
+//! return, until no nearer ones are found (discv4.md "Recursive Lookup").
 //!
-//! Pure bookkeeping; asking is done in [`super`].
+//! This is only the bookkeeping; [`super`] sends the requests.
 
 use super::table::{BUCKET_SIZE, Neighbor, distance};
 use crate::devp2p::key::NodeId;
 
-/// A search under way.
+/// A running lookup.
 #[derive(Debug)]
 pub(super) struct Lookup {
     target: NodeId,
     digest: [u8; 32],
-    /// The nearest first. At most [`MAX_CANDIDATES`].
+    /// Sorted by distance. At most [`MAX_CANDIDATES`].
     candidates: Vec<Candidate>,
 }
 
@@ -30,19 +30,19 @@ enum State {
 }
 
 impl Lookup {
-    /// Begins a search with the nodes we know.
+    /// Starts a lookup with the nodes that we know.
     pub(super) fn new(target: NodeId, known: impl IntoIterator<Item = Neighbor>) -> Self {
         let mut lookup = Self { target, digest: target.digest(), candidates: Vec::new() };
         known.into_iter().for_each(|node| lookup.add(node));
         lookup
     }
 
-    /// The name that is looked for.
+    /// The id that is searched for.
     pub(super) const fn target(&self) -> NodeId {
         self.target
     }
 
-    /// Takes up a node that somebody told of.
+    /// Adds a node from a reply.
     pub(super) fn add(&mut self, node: Neighbor) {
         if self.candidates.iter().any(|known| known.node.id == node.id) {
             return;
@@ -53,7 +53,7 @@ impl Lookup {
         self.candidates.truncate(MAX_CANDIDATES);
     }
 
-    /// The next node to ask, if one more may be asked now.
+    /// The next node to query, if another concurrent request is allowed.
     pub(super) fn next(&mut self) -> Option<Neighbor> {
         let asked = |candidate: &&Candidate| candidate.state == State::Asked;
         if self.candidates.iter().filter(asked).count() >= PARALLEL {
@@ -65,19 +65,19 @@ impl Lookup {
         Some(candidate.node)
     }
 
-    /// The node has said what it knows.
+    /// The node has answered.
     pub(super) fn answered(&mut self, id: &NodeId) {
         for candidate in self.candidates.iter_mut().filter(|known| known.node.id == *id) {
             candidate.state = State::Done;
         }
     }
 
-    /// The node does not answer, and must not stand in the way of those behind it.
+    /// The node did not answer, and is removed so that the next ones are queried.
     pub(super) fn failed(&mut self, id: &NodeId) {
         self.candidates.retain(|known| known.node.id != *id);
     }
 
-    /// Whether nobody is left to ask.
+    /// Whether no nodes are left to query.
     pub(super) fn is_done(&self) -> bool {
         let open = |candidate: &Candidate| candidate.state != State::Done;
         let waiting = self.candidates.iter().any(|known| known.state == State::Asked);
@@ -85,10 +85,10 @@ impl Lookup {
     }
 }
 
-/// Nodes that are asked at the same time (discv4.md: α).
+/// Number of concurrent requests (discv4.md: α).
 const PARALLEL: usize = 3;
 
-/// Nodes that are remembered: those that count, and some behind them should they fail.
+/// Maximum number of candidates: the result, and spare ones in case some fail.
 const MAX_CANDIDATES: usize = 4 * BUCKET_SIZE;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! keccak256 of the rest (32) ‖ signature of what follows (65) ‖ type (1) ‖ RLP
 //! ```
 //!
-//! A datagram proves who wrote it, not where or when: see [`super`] for what that takes.
+//! A datagram proves who signed it, but not from where or when: [`super`] checks that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,54 +18,54 @@ use crate::devp2p::{
     rlp::{self, Encoder, Rlp, RlpError},
 };
 
-/// What a datagram says.
+/// A discovery packet.
 ///
-/// An `expiration` is in seconds since 1970; whoever reads it later ignores the datagram.
+/// `expiration` is in seconds since 1970; the recipient ignores an expired packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Packet {
-    /// 1: are you there, and at this endpoint?
+    /// 1: asks whether a node is alive at this endpoint.
     Ping {
-        /// Where the writer thinks it is.
+        /// The sender's own endpoint.
         from: Endpoint,
-        /// Where the writer thinks the reader is.
+        /// The recipient's endpoint as the sender knows it.
         to: Endpoint,
-        /// When this is out of date.
+        /// Expiry time.
         expiration: u64,
-        /// Sequence of the writer's record, if it has one.
+        /// Sequence number of the sender's record, if it has one.
         record: Option<u64>,
     },
-    /// 2: I am.
+    /// 2: answers a ping.
     Pong {
-        /// Where the ping came from.
+        /// The endpoint from which the ping came.
         to: Endpoint,
         /// Hash of the ping.
         ping: [u8; 32],
-        /// When this is out of date.
+        /// Expiry time.
         expiration: u64,
-        /// Sequence of the writer's record, if it has one.
+        /// Sequence number of the sender's record, if it has one.
         record: Option<u64>,
     },
-    /// 3: who is near this name?
+    /// 3: asks for nodes near this id.
     FindNode {
-        /// The name.
+        /// The id.
         target: NodeId,
-        /// When this is out of date.
+        /// Expiry time.
         expiration: u64,
     },
-    /// 4: these are. A list too long for one datagram comes in several.
+    /// 4: answers `FindNode`. A long list is split into several datagrams.
     Neighbors {
-        /// The nodes, each with an endpoint. At most [`MAX_NEIGHBORS`] fit.
+        /// Nodes with endpoints. At most [`MAX_NEIGHBORS`] fit.
         nodes: Vec<Enode>,
-        /// When this is out of date.
+        /// Expiry time.
         expiration: u64,
     },
-    /// 5: what is your record?
+    /// 5: asks for the node's record.
     EnrRequest {
-        /// When this is out of date.
+        /// Expiry time.
         expiration: u64,
     },
-    /// 6: this is.
+    /// 6: answers `EnrRequest`.
     EnrResponse {
         /// Hash of the request.
         request: [u8; 32],
@@ -74,28 +74,28 @@ pub enum Packet {
     },
 }
 
-/// A datagram that is what it says it is.
+/// A verified datagram.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Received {
-    /// Who wrote it.
+    /// The node that signed it.
     pub sender: NodeId,
-    /// By which answers refer to it.
+    /// Its hash, which replies contain.
     pub hash: [u8; 32],
-    /// What it says.
+    /// The packet.
     pub packet: Packet,
 }
 
-/// A datagram ready to be sent.
+/// An encoded and signed datagram.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Sealed {
-    /// By which answers refer to it.
+pub struct SignedDatagram {
+    /// Its hash, which replies contain.
     pub hash: [u8; 32],
-    /// The datagram.
+    /// The bytes.
     pub datagram: Vec<u8>,
 }
 
 impl Packet {
-    /// Signs the packet.
+    /// Encodes and signs the packet.
     pub fn seal(&self, key: &PrivateKey) -> Sealed {
         let content = [[self.code()].as_slice(), &self.encode()].concat();
         let signature = key.sign(&keccak256(&[&content]));
@@ -103,11 +103,10 @@ impl Packet {
         Sealed { hash, datagram: [hash.as_slice(), &signature.0, &content].concat() }
     }
 
-    /// Checks a datagram and reads what it says. Fields and bytes that a later version may add are
-    /// ignored (EIP-8).
+    /// Verifies and decodes a datagram. Additional fields and bytes are ignored (EIP-8).
     ///
     /// # Errors
-    /// Damaged, signed by nobody, or malformed. Ignore it: anybody may have sent it.
+    /// Damaged, without a valid signature, or malformed. Ignore it, because anyone can send it.
     pub fn open(datagram: &[u8]) -> Result<Received, PacketError> {
         if datagram.len() > MAX_DATAGRAM {
             return Err(PacketError::TooLong(datagram.len()));
@@ -125,7 +124,7 @@ impl Packet {
         Ok(Received { sender, hash, packet })
     }
 
-    /// When the packet is out of date, in seconds since 1970. A record never is.
+    /// Expiry time in seconds since 1970. A record does not expire.
     pub const fn expiration(&self) -> Option<u64> {
         match self {
             Self::Ping { expiration, .. }
@@ -180,7 +179,7 @@ impl Packet {
     fn decode(code: u8, mut fields: Rlp<'_>) -> Result<Self, PacketError> {
         Ok(match code {
             1 => {
-                // The version says nothing that the fields do not.
+                // The version has no effect.
                 fields.raw()?;
                 let (from, to) = (read_endpoint(&mut fields)?, read_endpoint(&mut fields)?);
                 let expiration = fields.u64()?;
@@ -222,7 +221,7 @@ fn write_address(list: &mut Encoder, Endpoint { ip, tcp, udp }: &Endpoint) {
 }
 
 fn write_node(list: &mut Encoder, node: &Enode) {
-    // A node without endpoint cannot be called, so nobody wants to hear of it.
+    // A node without endpoint is useless to others.
     if let Some(endpoint) = &node.endpoint {
         list.list(|list| {
             write_address(list, endpoint);
@@ -244,7 +243,7 @@ fn read_endpoint(list: &mut Rlp<'_>) -> Result<Endpoint, RlpError> {
 
 fn read_address(list: &mut Rlp<'_>) -> Result<Endpoint, RlpError> {
     let ip = match list.string()? {
-        // Nodes that do not know where they are say nothing.
+        // Nodes that do not know their address send an empty one.
         [] => Ipv4Addr::UNSPECIFIED.into(),
         bytes => match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {
             (Ok(v4), _) => Ipv4Addr::from(v4).into(),
@@ -262,40 +261,40 @@ fn read_node(list: &mut Rlp<'_>) -> Result<Enode, RlpError> {
     Ok(Enode { id: NodeId(node.array()?), endpoint })
 }
 
-/// How a datagram is none of ours.
+/// Why a datagram is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PacketError {
-    /// The hash does not fit.
+    /// The hash does not match.
     #[error("datagram is damaged")]
     Damaged,
-    /// The fields are not what they should be.
+    /// Invalid RLP, or unexpected items.
     #[error("malformed datagram: {0}")]
     Malformed(#[from] RlpError),
-    /// The record in it is no good.
+    /// The record is invalid.
     #[error("datagram with a bad record: {0}")]
     Record(#[from] RecordError),
-    /// A datagram of this many bytes.
+    /// The datagram is too long: this many bytes.
     #[error("datagram of {0} bytes, more than {MAX_DATAGRAM}")]
     TooLong(usize),
-    /// It ends before its fields do.
+    /// The datagram is truncated.
     #[error("datagram {0}")]
     TooShort(#[from] TooShort),
-    /// No type has this number.
+    /// The packet type is unknown.
     #[error("datagram of unknown type {0}")]
     UnknownType(u8),
-    /// No key made the signature.
-    #[error("datagram is signed by nobody")]
+    /// The signature is invalid.
+    #[error("datagram has an invalid signature")]
     Unsigned,
 }
 
-/// Version of the protocol that a ping names.
+/// Protocol version in pings.
 const VERSION: u64 = 4;
 
-/// Most bytes of a datagram (discv4.md "Wire Protocol").
+/// Maximum size of a datagram in bytes (discv4.md "Wire Protocol").
 pub const MAX_DATAGRAM: usize = 1280;
 
-/// Most nodes of which one datagram can tell: with IPv6 addresses they take 90 bytes each.
+/// Maximum number of nodes in one datagram: with IPv6 addresses they need 90 bytes each.
 pub const MAX_NEIGHBORS: usize = 12;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Which nodes we know, sorted by how far their names are from ours (discv4.md "Kademlia Table").
+//! Known nodes, in buckets by distance to our own id (discv4.md "Kademlia Table").
 //!
-//! Far buckets hold half, a quarter, … of all names, so the nearest of the 17 holds what is left.
-//! A node that is known keeps its place as long as it answers; newcomers wait behind it. That, and
-//! a limit per subnet, makes it expensive to fill the table with nodes of one owner.
+//! The far buckets cover half, a quarter, … of all ids, and the nearest of the 17 covers the rest. A known node
+//! keeps its place while it answers; new nodes wait. Together with a limit per subnet, this makes it expensive
+//! to fill the table with nodes of one owner.
 
 use std::{collections::VecDeque, net::IpAddr};
 
@@ -13,37 +13,36 @@ use crate::devp2p::{enode::Endpoint, key::NodeId};
 /// A node in the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Neighbor {
-    /// Its name.
+    /// Its id.
     pub(super) id: NodeId,
-    /// Where it is.
+    /// Its endpoint.
     pub(super) endpoint: Endpoint,
 }
 
-/// The nodes that have proved to be where they say they are.
+/// Nodes with verified endpoints.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     own: [u8; 32],
-    /// The nearest names first.
+    /// Sorted by distance, nearest first.
     buckets: Vec<Bucket>,
 }
 
 /// Nodes at one distance.
 #[derive(Clone, Debug, Default)]
 struct Bucket {
-    /// Those that we tell others of. The one that answered last comes first.
+    /// Active nodes, which we report to others. The one that answered last is first.
     nodes: VecDeque<Neighbor>,
-    /// Those that would take a free place, the newest first.
+    /// Replacements for active nodes, newest first.
     waiting: VecDeque<Neighbor>,
 }
 
 impl Table {
-    /// An empty table around our own name.
+    /// An empty table for our own id.
     pub(super) fn new(own: &NodeId) -> Self {
         Self { own: own.digest(), buckets: vec![Bucket::default(); BUCKETS] }
     }
 
-    /// Adds a node that has just answered, or moves it to the front. True if it is new and has got
-    /// a place.
+    /// Adds a node that has just answered, or moves it to the front. Returns whether it is new and active.
     pub(super) fn add(&mut self, node: Neighbor) -> bool {
         let digest = node.id.digest();
         if digest == self.own {
@@ -52,7 +51,7 @@ impl Table {
         let crowded = self.subnet_count(&node) >= MAX_PER_SUBNET;
         let Some(bucket) = self.bucket(&digest) else { return false };
         if let Some(place) = bucket.nodes.iter().position(|known| known.id == node.id) {
-            // It may have moved.
+            // Its address may have changed.
             bucket.nodes.remove(place);
             bucket.nodes.push_front(node);
             return false;
@@ -69,8 +68,7 @@ impl Table {
         false
     }
 
-    /// Removes a node that does not answer at this endpoint; one that waits takes its place, and is
-    /// returned.
+    /// Removes a node that does not answer at this endpoint. Returns the replacement that takes its place.
     pub(super) fn remove(&mut self, node: &Neighbor) -> Option<Neighbor> {
         let bucket = self.bucket(&node.id.digest())?;
         let place = bucket.nodes.iter().position(|known| known == node)?;
@@ -80,12 +78,12 @@ impl Table {
         Some(next)
     }
 
-    /// The node of that name, if it is in the table.
+    /// Finds an active node by id.
     pub(super) fn find(&self, id: &NodeId) -> Option<&Neighbor> {
         self.nodes().find(|node| node.id == *id)
     }
 
-    /// The `count` nodes nearest to `target`, the nearest first.
+    /// The `count` active nodes nearest to `target`, sorted by distance.
     pub(super) fn closest(&self, target: &[u8; 32], count: usize) -> Vec<Neighbor> {
         let mut nodes: Vec<_> =
             self.nodes().map(|node| (distance(&node.id.digest(), target), *node)).collect();
@@ -93,7 +91,7 @@ impl Table {
         nodes.into_iter().take(count).map(|(_, node)| node).collect()
     }
 
-    /// The node that answered longest ago in a bucket that is not empty. `random` chooses the
+    /// The active node of a random non-empty bucket that answered longest ago. `random` selects the
     /// bucket.
     pub(super) fn stalest(&self, random: u32) -> Option<&Neighbor> {
         let mut buckets: Vec<_> =
@@ -102,7 +100,7 @@ impl Table {
         Some(buckets.swap_remove(place))
     }
 
-    /// Every node in the table.
+    /// All active nodes.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &Neighbor> {
         self.buckets.iter().flat_map(|bucket| &bucket.nodes)
     }
@@ -118,7 +116,7 @@ impl Table {
 }
 
 impl Bucket {
-    /// How many others share a public subnet with `node`.
+    /// Number of other nodes in the same public subnet as `node`.
     fn subnet_count(&self, node: &Neighbor) -> usize {
         let Some(subnet) = public_subnet(node.endpoint.ip) else { return 0 };
         let shares = |other: &&Neighbor| {
@@ -134,7 +132,7 @@ impl Bucket {
     }
 }
 
-/// Distance between two digests, to be compared as a number (discv4.md "Kademlia Table").
+/// Distance between two digests, to be compared as big-endian numbers (discv4.md "Kademlia Table").
 pub(super) fn distance(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
     let mut distance = *left;
     distance.iter_mut().zip(right).for_each(|(to, other)| *to ^= other);
@@ -152,8 +150,8 @@ fn leading_zeros(number: &[u8; 32]) -> usize {
     usize::try_from(zeros).unwrap_or_default()
 }
 
-/// What addresses of one owner have in common: 24 bits of IPv4, 48 of IPv6. Nothing for addresses
-/// that are not public, where one owner is the usual case.
+/// The subnet that one owner usually controls: 24 bits of IPv4, 48 of IPv6. `None` for addresses that are not
+/// public, where several nodes of one owner are normal.
 fn public_subnet(ip: IpAddr) -> Option<Vec<u8>> {
     if scope(ip) != Scope::Global {
         return None;
@@ -164,19 +162,19 @@ fn public_subnet(ip: IpAddr) -> Option<Vec<u8>> {
     }
 }
 
-/// Buckets that are kept apart, as in go-ethereum: nearer names than the last are too rare.
+/// Number of buckets, as in go-ethereum: nodes nearer than the last one are too rare.
 const BUCKETS: usize = 17;
 
-/// Nodes of a bucket (discv4.md: k).
+/// Maximum number of active nodes in a bucket (discv4.md: k).
 pub(super) const BUCKET_SIZE: usize = 16;
 
-/// Nodes that wait for a place in a bucket. As in go-ethereum.
+/// Maximum number of replacements in a bucket, as in go-ethereum.
 const MAX_WAITING: usize = 10;
 
-/// Nodes of one subnet in the whole table. As in go-ethereum.
+/// Maximum number of nodes of one subnet in the table, as in go-ethereum.
 const MAX_PER_SUBNET: usize = 10;
 
-/// Nodes of one subnet in a bucket. As in go-ethereum.
+/// Maximum number of nodes of one subnet in a bucket, as in go-ethereum.
 const MAX_PER_SUBNET_AND_BUCKET: usize = 2;
 
 #[cfg(test)]

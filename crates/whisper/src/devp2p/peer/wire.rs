@@ -1,7 +1,6 @@
-//! Messages over RLPx frames: `code ‖ payload`, the payload packed once both sides have said Hello.
+//! Messages in RLPx frames: `code ‖ payload`, with a compressed payload after Hello.
 //!
-//! Cuts the received bytes into frames, whatever pieces they come in, and never keeps more than one
-//! frame and one read.
+//! Splits the received bytes into frames and buffers at most one frame and one read.
 
 use super::PeerMisbehaved;
 use crate::devp2p::{
@@ -11,27 +10,27 @@ use crate::devp2p::{
     snappy,
 };
 
-/// Both directions of a link after the handshake.
+/// Encodes and decodes the messages of a connection after the handshake.
 #[derive(Debug)]
 pub(super) struct Wire {
     sealer: Sealer,
     opener: Opener,
     remote: PublicKey,
-    /// What the last header announced, until its body is whole.
+    /// The size of the frame body after its header has been decrypted.
     announced: Option<BodySize>,
     packing: bool,
-    /// Most bytes that a received message may have, unpacked.
+    /// Maximum size of a received message after decompression, in bytes.
     limit: usize,
 }
 
 impl Wire {
-    /// Begins with messages that are not packed and have at most `limit` bytes.
+    /// Starts without compression, for messages of at most `limit` bytes.
     pub(super) fn new(connected: Connected, limit: usize) -> Self {
         let Connected { remote, sealer, opener } = connected;
         Self { sealer, opener, remote, announced: None, packing: false, limit }
     }
 
-    /// Goes on with messages of at most `limit` bytes, packed or not.
+    /// Sets compression and the maximum size of messages in bytes.
     pub(super) fn open_up(&mut self, packing: bool, limit: usize) {
         self.packing = packing;
         self.limit = limit.min(MAX_FRAME);
@@ -42,7 +41,7 @@ impl Wire {
         &self.remote
     }
 
-    /// Seals one message.
+    /// Encodes a message.
     ///
     /// # Errors
     /// It does not fit into a frame; nothing has changed.
@@ -55,10 +54,10 @@ impl Wire {
         self.sealer.seal(&[&code, &packed])
     }
 
-    /// Takes the next step through what was received.
+    /// Decodes the next header or message from the received bytes.
     ///
     /// # Errors
-    /// The other node broke the protocol; the link is lost.
+    /// The other node violated the protocol; close the connection.
     pub(super) fn step(&mut self, inbox: &mut Inbox) -> Result<Step, PeerMisbehaved> {
         let Some(size) = self.announced.take() else {
             let Some(header) = inbox.take_array() else { return Ok(Step::Starved) };
@@ -90,44 +89,44 @@ impl Wire {
 
 #[cfg(test)]
 impl Wire {
-    /// Seals a frame that need not be a message.
+    /// Encodes a frame with any content.
     pub(super) fn seal_body(&mut self, body: &[u8]) -> Vec<u8> {
         self.sealer.seal(&[body]).unwrap()
     }
 }
 
-/// How far [`Wire::step`] came.
+/// The result of [`Wire::step`].
 #[derive(Debug)]
 pub(super) enum Step {
-    /// A header was opened.
+    /// A header was decrypted.
     Header,
-    /// A message is whole.
+    /// A message is complete.
     Message {
-        /// Its code on this link.
+        /// Its code on this connection.
         code: u64,
         payload: Vec<u8>,
-        /// Bytes that had to be opened or made for it.
+        /// Bytes that were decrypted or decompressed for it.
         cost: usize,
     },
     /// More bytes are needed.
     Starved,
 }
 
-/// Bytes that were received and not yet used.
+/// Received bytes that have not been decoded yet.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     bytes: Vec<u8>,
-    /// How many have been used.
+    /// Number of decoded bytes.
     used: usize,
 }
 
 impl Inbox {
-    /// Appends what was received.
+    /// Appends received bytes.
     pub(super) fn push(&mut self, received: &[u8]) {
         self.bytes.extend_from_slice(received);
     }
 
-    /// Gives back what has been used, and the memory of a large message with it.
+    /// Discards decoded bytes, and frees the memory of a large message.
     pub(super) fn settle(&mut self) {
         self.bytes.drain(..self.used.min(self.bytes.len()));
         self.used = 0;
@@ -136,12 +135,12 @@ impl Inbox {
         }
     }
 
-    /// What has not been used.
+    /// The bytes that have not been decoded.
     pub(super) fn rest(&self) -> &[u8] {
         self.bytes.get(self.used..).unwrap_or_default()
     }
 
-    /// Uses the next `count` bytes, if there are so many.
+    /// Takes the next `count` bytes, if available.
     pub(super) fn take(&mut self, count: usize) -> Option<&mut [u8]> {
         let end = self.used.checked_add(count)?;
         let taken = self.bytes.get_mut(self.used..end)?;
@@ -154,8 +153,8 @@ impl Inbox {
     }
 }
 
-/// Bytes that an inbox keeps for the next read while it is empty.
+/// Capacity of an empty buffer in bytes.
 const IDLE_CAPACITY: usize = 4096;
 
-/// Most bytes of an encoded message code.
+/// Maximum size of an encoded message code in bytes.
 const LONGEST_CODE: usize = 9;

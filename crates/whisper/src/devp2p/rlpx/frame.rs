@@ -1,12 +1,12 @@
-//! RLPx frames: AES-256-CTR under a running keccak256 MAC (rlpx.md "Framing").
+//! RLPx frames: AES-256-CTR with a running keccak256 MAC (rlpx.md "Framing").
 //!
 //! ```text
 //! header (16) ‖ header MAC (16) ‖ body, padded to 16 ‖ body MAC (16)
 //! header = body size (3, big-endian) ‖ c2 80 80 ‖ zeros
 //! ```
 //!
-//! Key stream and MAC run on through all frames of a link, so a frame that is lost, replayed,
-//! changed or moved is noticed, and so is everything after it.
+//! Key stream and MAC continue through all frames of a connection, so a lost, replayed, changed or reordered
+//! frame is detected, and no later frame is accepted.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Begins a direction: its MAC starts with `seed`, given in pieces.
+    /// Initialises a direction; the MAC starts with `seed`, given in pieces.
     pub(super) fn new(encryption: &[u8; 32], mac: &[u8; 32], seed: &[&[u8]]) -> Self {
         let mut state = Keccak256::new();
         seed.iter().for_each(|piece| state.update(piece));
@@ -38,17 +38,17 @@ impl Keys {
 
 #[cfg(test)]
 impl Keys {
-    /// All that the MAC has seen, as geth prints it.
+    /// The state of the MAC, as geth prints it.
     pub(super) fn mac_digest(&self) -> [u8; 32] {
         self.mac.state.clone().finalize().into()
     }
 }
 
-/// Seals the frames we send.
+/// Encrypts outgoing frames.
 pub struct Sealer(Keys);
 
 impl Sealer {
-    /// Seals one frame of `body`, given in pieces.
+    /// Encrypts one frame of `body`, given in pieces.
     ///
     /// # Errors
     /// The body is longer than [`MAX_FRAME`]; nothing has changed.
@@ -75,14 +75,14 @@ impl Sealer {
     }
 }
 
-/// Opens the frames we receive, in order.
+/// Decrypts incoming frames, in order.
 pub struct Opener(Keys);
 
 impl Opener {
-    /// Opens a header and tells how much follows.
+    /// Decrypts a header and returns the size of the body.
     ///
     /// # Errors
-    /// The MAC does not fit; nothing has changed, but the link is lost.
+    /// The MAC is wrong; nothing has changed, but the connection must be closed.
     pub fn header(&mut self, sealed: &[u8; SEALED_HEADER]) -> Result<BodySize, FrameError> {
         let (header, tag) = sealed.split_at(BLOCK);
         let mut header: [u8; BLOCK] = header.try_into().map_err(|_| FrameError::Forged)?;
@@ -91,15 +91,15 @@ impl Opener {
         self.0.mac = mac;
         self.0.cipher.apply_keystream(&mut header);
         let [high, middle, low, ..] = header;
-        // What follows in the header was for splitting messages, which nobody has ever done.
+        // The rest of the header was meant for splitting messages, which no client does.
         Ok(BodySize(u32::from_be_bytes([0, high, middle, low])))
     }
 
-    /// Opens the body that its header announced, where it stands.
+    /// Decrypts the body for a header in place.
     ///
     /// # Errors
-    /// The MAC does not fit, or `sealed` is not [`BodySize::sealed`] long; nothing has changed, but
-    /// the link is lost.
+    /// The MAC is wrong, or the length of `sealed` is not [`BodySize::sealed`]; nothing has changed, but the
+    /// connection must be closed.
     pub fn body<'b>(
         &mut self,
         size: BodySize,
@@ -114,7 +114,7 @@ impl Opener {
     }
 }
 
-/// How many bytes a body has. The only way to one is a header whose MAC fits.
+/// The size of a body. Only a header with a valid MAC creates it.
 #[derive(Debug, Eq, PartialEq)]
 pub struct BodySize(u32);
 
@@ -125,12 +125,12 @@ impl BodySize {
         if length > MAX_FRAME { Err(too_long) } else { Ok(Self(size)) }
     }
 
-    /// Bytes of the body itself.
+    /// Size of the body in bytes.
     pub fn get(&self) -> usize {
         usize::try_from(self.0).unwrap_or(MAX_FRAME)
     }
 
-    /// Bytes on the wire behind the header, padding and MAC included.
+    /// Size of the encrypted body in bytes, including padding and MAC.
     pub fn sealed(&self) -> usize {
         self.padded().saturating_add(MAC)
     }
@@ -140,7 +140,7 @@ impl BodySize {
     }
 }
 
-/// A MAC over everything that ever went one way.
+/// A MAC over all frames of one direction.
 #[derive(Clone)]
 struct RunningMac {
     key: Aes256,
@@ -158,7 +158,7 @@ impl RunningMac {
         self.step(&seed)
     }
 
-    /// Stirs `seed` in, under the key, and tells the state.
+    /// Adds `seed`, encrypted with the MAC key, and returns the new state.
     fn step(&mut self, seed: &[u8; BLOCK]) -> [u8; MAC] {
         let mut block = self.digest().into();
         self.key.encrypt_block(&mut block);
@@ -202,31 +202,31 @@ impl fmt::Debug for Opener {
     }
 }
 
-/// Why a frame could not be sealed or opened.
+/// Why a frame could not be encrypted or decrypted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// The frame is not what the other node sealed next.
+    /// The frame is not the next one that the other node sent.
     #[error("frame is forged or out of order")]
     Forged,
-    /// We were asked to send this many bytes at once.
+    /// The body to send is too long: this many bytes.
     #[error("frame of {0} bytes, more than {MAX_FRAME}")]
     TooLong(usize),
 }
 
-/// Most bytes a body can have: what fits into the three bytes of its size.
+/// Maximum size of a body in bytes: the size field has three bytes.
 pub const MAX_FRAME: usize = 0xff_ffff;
 
-/// Bytes of a header with its MAC.
+/// Size of an encrypted header with its MAC, in bytes.
 pub const SEALED_HEADER: usize = BLOCK + MAC;
 
-/// Bytes of a block of the cipher.
+/// Block size of the cipher in bytes.
 const BLOCK: usize = 16;
 
-/// Bytes of a message authentication code.
+/// Size of a MAC in bytes.
 const MAC: usize = 16;
 
-/// What stands behind the size: an RLP list of two zeros, for a split that was never used.
+/// The rest of a header: an RLP list of two zeros, for splitting messages, which no client does.
 const HEADER_DATA: [u8; 3] = [0xc2, 0x80, 0x80];
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! The two moves that begin every RLPx link (rlpx.md "Initial Handshake", EIP-8).
+//! The handshake of an RLPx connection: two packets (rlpx.md "Initial Handshake", EIP-8).
 //!
 //! ```text
 //! initiator: ExpectAck::start ──auth──►  recipient: ExpectAuth::finish
 //!            ExpectAck::finish ◄──ack──
 //! ```
 //!
-//! A packet is `size (2, big-endian) ‖ ECIES(fields ‖ padding)`. The form before EIP-8 has no size,
-//! fixed lengths and fields without RLP; it is read, and answered in kind, but never begun.
+//! A packet is `size (2, big-endian) ‖ ECIES(fields ‖ padding)`. The older form before EIP-8 has no size, fixed
+//! lengths and no RLP; we accept and answer it, but never initiate it.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ use crate::devp2p::{
     rlp::{self, Rlp, RlpError},
 };
 
-/// The initiator, which has sent its auth and waits for the ack.
+/// The initiator, which has sent its auth and expects the ack.
 #[derive(Debug)]
 pub struct ExpectAck {
     local: PrivateKey,
@@ -31,8 +31,7 @@ pub struct ExpectAck {
 }
 
 impl ExpectAck {
-    /// Begins a link to the node that has the key `remote`. The second part is what it must
-    /// receive.
+    /// Starts a connection to the node with the key `remote`. Also returns the auth packet to send.
     pub fn start(
         local: &PrivateKey,
         remote: PublicKey,
@@ -51,18 +50,18 @@ impl ExpectAck {
         (Self { local: local.clone(), remote, fresh, auth: auth.clone() }, auth)
     }
 
-    /// Cuts the ack off the front of what has been received. Nothing yet if it is not whole.
+    /// Takes the ack packet from the received bytes. `None` if it is not complete.
     ///
     /// # Errors
-    /// The recipient misbehaved; close the link.
+    /// The recipient violated the protocol; close the connection.
     pub fn packet(&self, received: &[u8]) -> Result<Option<Packet>, HandshakeError> {
         Packet::cut(received, PLAIN_ACK)
     }
 
-    /// Takes the ack and yields the frame ciphers.
+    /// Handles the ack and returns the frame ciphers.
     ///
     /// # Errors
-    /// The recipient misbehaved, or is not the node we meant; close the link.
+    /// The recipient violated the protocol, or has another key; close the connection.
     pub fn finish(self, ack: &Packet) -> Result<Connected, HandshakeError> {
         let plaintext = ack.open(&self.local)?;
         let (ephemeral, nonce) = match ack.form {
@@ -85,7 +84,7 @@ impl ExpectAck {
     }
 }
 
-/// The recipient, which waits for an auth.
+/// The recipient, which expects an auth.
 #[derive(Debug)]
 pub struct ExpectAuth {
     local: PrivateKey,
@@ -94,24 +93,24 @@ pub struct ExpectAuth {
 }
 
 impl ExpectAuth {
-    /// Awaits an initiator. Everything random in the answer is drawn now.
+    /// Expects an initiator. All random values for the answer are generated now.
     pub fn start(local: &PrivateKey, rng: &mut impl CryptoRngCore) -> Self {
         let fresh = Fresh::draw(rng);
         Self { local: local.clone(), fresh, sealing: ecies::Fresh::draw(rng) }
     }
-
-    /// Cuts the auth off the front of what has been received. Nothing yet if it is not whole.
-    ///
-    /// # Errors
+/// Takes the auth packet from the received bytes. `None` if it is not complete.
+///
+/// # Errors
+/// The initiator violated the protocol; close the connection.
     /// The initiator misbehaved; close the link.
     pub fn packet(&self, received: &[u8]) -> Result<Option<Packet>, HandshakeError> {
         Packet::cut(received, PLAIN_AUTH)
     }
 
-    /// Takes the auth and yields the answer with the frame ciphers.
+    /// Handles the auth and returns the ack packet and the frame ciphers.
     ///
     /// # Errors
-    /// The initiator misbehaved; close the link without an answer.
+    /// The initiator violated the protocol; close the connection without an answer.
     pub fn finish(self, auth: &Packet) -> Result<Accepted, HandshakeError> {
         let Auth { signature, remote, nonce } = Auth::open(auth, &self.local)?;
         let proof = Secret::new(xor(self.local.agree(&remote).expose(), &nonce));
@@ -144,27 +143,27 @@ impl ExpectAuth {
     }
 }
 
-/// A link both sides have agreed on: who is at the other end, and the ciphers of the frames.
+/// A completed handshake: the key of the other node, and the frame ciphers.
 #[derive(Debug)]
 pub struct Connected {
-    /// The other node's key, proved to be its own.
+    /// The other node's authenticated key.
     pub remote: PublicKey,
-    /// Seals what we send.
+    /// Encrypts outgoing frames.
     pub sealer: Sealer,
-    /// Opens what we receive.
+    /// Decrypts incoming frames.
     pub opener: Opener,
 }
 
-/// What the recipient has when its part is done.
+/// The result of the recipient.
 #[derive(Debug)]
 pub struct Accepted {
-    /// What the initiator must receive before any frame.
+    /// The ack packet, to be sent before any frame.
     pub ack: Vec<u8>,
-    /// The link.
+    /// The completed handshake.
     pub connected: Connected,
 }
 
-/// One whole handshake packet as it was received, not yet opened.
+/// A complete but still encrypted handshake packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Packet {
     wire: Vec<u8>,
@@ -172,17 +171,18 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Bytes that the packet took from the front of what was received.
+    /// Size of the packet in bytes.
     pub const fn length(&self) -> usize {
         self.wire.len()
     }
 
-    /// Cuts a packet off whose old form has `plain` bytes.
+    /// Splits off a packet. The older form has `plain` bytes.
     fn cut(received: &[u8], plain: usize) -> Result<Option<Self>, HandshakeError> {
         let Some(size) = received.first_chunk() else { return Ok(None) };
         let (mut form, mut length) =
             (Form::Sized, SIZE.saturating_add(usize::from(u16::from_be_bytes(*size))));
-        // A sized packet may begin like a point, but hits the curve with odds of 2^-256 only.
+        // The size of a packet may begin with the same byte, but what follows is a point of the curve only with
+        // probability 2^-256.
         if received.starts_with(&[POINT_TAG]) {
             let Some(start) = received.get(..UNCOMPRESSED) else { return Ok(None) };
             if PublicKey::from_sec1(start).is_ok() {
@@ -204,16 +204,16 @@ impl Packet {
     }
 }
 
-/// How a packet is laid out.
+/// Format of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Form {
-    /// Before EIP-8: fixed fields, nothing around them.
+    /// Before EIP-8: fixed fields, no size.
     Plain,
-    /// Since EIP-8: a size, fields in RLP, padding.
+    /// Since EIP-8: size, fields in RLP, padding.
     Sized,
 }
 
-/// What an auth says.
+/// The fields of an auth packet.
 #[derive(Debug)]
 struct Auth {
     signature: Signature,
@@ -228,11 +228,11 @@ impl Auth {
             Form::Plain => {
                 let mut fields = Reader::new(&plaintext);
                 let signature: [u8; SIGNATURE] = fields.array()?;
-                // The hash of the ephemeral key, which the signature gives anyway.
+                // The hash of the ephemeral key, which also follows from the signature.
                 fields.take(32)?;
                 (signature, fields.array()?, fields.array()?)
             }
-            // Neither the version nor what follows it matters (EIP-8).
+            // The version and additional fields are ignored (EIP-8).
             Form::Sized => {
                 let mut fields = Rlp::new(&plaintext).list()?;
                 (fields.array()?, fields.array()?, fields.array()?)
@@ -246,7 +246,7 @@ fn point(id: [u8; 64]) -> Result<PublicKey, HandshakeError> {
     NodeId(id).public_key().map_err(|_| HandshakeError::NotAPoint)
 }
 
-/// Seals `fields` with `padding` zeros behind them, which nobody sees.
+/// Encrypts `fields` and `padding` zeros after them.
 fn seal_sized(
     remote: &PublicKey,
     mut fields: Vec<u8>,
@@ -259,11 +259,11 @@ fn seal_sized(
     [size.as_slice(), &sealing.seal(remote, &fields, &size)].concat()
 }
 
-/// What one side brings that is new in every handshake.
+/// The random values of one side.
 struct Fresh {
     ephemeral: PrivateKey,
     nonce: [u8; NONCE],
-    /// Bytes behind the fields, so that packets cannot be told by their length.
+    /// Bytes of padding, so that packets have no characteristic length.
     padding: usize,
 }
 
@@ -283,7 +283,7 @@ impl fmt::Debug for Fresh {
     }
 }
 
-/// What both sides know once the packets have crossed.
+/// The shared values of both sides after the handshake.
 struct Agreed {
     shared: Secret<32>,
     initiator_nonce: [u8; NONCE],
@@ -291,7 +291,7 @@ struct Agreed {
 }
 
 impl Agreed {
-    /// The keys of what the initiator sends and of what the recipient sends.
+    /// The keys for the initiator's and for the recipient's frames.
     fn ciphers(&self, auth: &[u8], ack: &[u8]) -> [frame::Keys; 2] {
         let shared = self.shared.expose();
         let nonces = keccak256(&[&self.recipient_nonce, &self.initiator_nonce]);
@@ -311,52 +311,52 @@ fn xor(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
     result
 }
 
-/// How the other node broke the handshake.
+/// How the other node violated the handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The signature fits no ephemeral key.
-    #[error("handshake is signed by no key")]
+    /// The signature is invalid.
+    #[error("handshake has an invalid signature")]
     Forged,
-    /// The fields are not what they should be.
+    /// Invalid RLP, or unexpected items.
     #[error("handshake with malformed fields: {0}")]
     Malformed(#[from] RlpError),
-    /// A public key is not on the curve.
+    /// A public key is not a point of the curve.
     #[error("handshake with a key off the curve")]
     NotAPoint,
-    /// A packet claims this many bytes.
+    /// A packet claims this size.
     #[error("handshake of {0} bytes, more than {MAX_PACKET}")]
     TooLong(usize),
-    /// The fields of the old form are cut off.
+    /// A packet of the older form is truncated.
     #[error("handshake {0}")]
     TooShort(#[from] TooShort),
-    /// Sealed for somebody else, or changed on its way.
-    #[error("handshake does not open with our key")]
+    /// Encrypted for another key, or modified.
+    #[error("handshake cannot be decrypted with our key")]
     Unreadable,
 }
 
-/// Handshake version we name (EIP-8). Nobody compares it.
+/// Our handshake version (EIP-8). No client checks it.
 const VERSION: u64 = 4;
 
-/// Bytes of a nonce.
+/// Size of a nonce in bytes.
 const NONCE: usize = 32;
 
-/// Bytes of the size in front of a packet.
+/// Size of the size field in bytes.
 const SIZE: usize = 2;
 
-/// First byte of an uncompressed point, with which packets of the old form begin.
+/// Prefix of an uncompressed point, with which packets of the older form begin.
 const POINT_TAG: u8 = 4;
 
-/// Least padding, in bytes: enough to tell the packet from the old form (EIP-8).
+/// Minimum padding in bytes: enough to distinguish the packet from the older form (EIP-8).
 const MIN_PADDING: usize = 100;
 
-/// Bytes of an auth of the old form: signature, hash, key, nonce, flag.
+/// Size of an auth of the older form in bytes: signature, hash, key, nonce, flag.
 const PLAIN_AUTH: usize = SIGNATURE + 32 + 64 + NONCE + 1 + ecies::OVERHEAD;
 
-/// Bytes of an ack of the old form: key, nonce, flag.
+/// Size of an ack of the older form in bytes: key, nonce, flag.
 const PLAIN_ACK: usize = 64 + NONCE + 1 + ecies::OVERHEAD;
 
-/// Longest packet that is taken, in bytes. Real ones have 300 to 600.
+/// Maximum size of a packet in bytes. Real ones have 300 to 600.
 const MAX_PACKET: usize = 2048;
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! The nonce search on Keccak-f\[1600\], written once for lanes of any width.
 //!
-//! [`search_with`] expects a lane type and a handful of operations on it where it is used; this
-//! file uses it with `u64`, `simd.rs` with the vectors of x86. It is not a general Keccak: only the
-//! part of the last round that decides about leading zeros is computed.
+//! The macro expects a lane type and its operations in scope: this file uses it with `u64`, `simd.rs` with x86
+//! vectors. It is not a general Keccak: the last round only computes what determines the leading zeros.
 
 /// Defines `search` (see [`super::Task::search`]) over `$lanes`, a vector of `$width` nonces.
 ///
-/// In scope must be: `splat(u64)`, `pack([u64; width])`, `xor`, `xor3`, `rotate::<LEFT>`,
-/// `chi(a, b, c) = a ^ (!b & c)` and `first_hit(lanes, mask)`, which names the first lane that has
-/// none of the bits of `mask`.
+/// Must be in scope: `splat(u64)`, `pack([u64; width])`, `xor`, `xor3`, `rotate::<LEFT>`,
+/// `chi(a, b, c) = a ^ (!b & c)` and `first_hit(lanes, mask)`, which returns the first lane without any bit of
+/// `mask`.
 macro_rules! search_with {
     ($lanes:ty, $width:literal, $(#[$attribute:meta])*) => {
-        /// Tries `batches` times as many nonces as there are lanes, from `start` on.
+        /// Tries `batches` batches of nonces, one nonce per lane, from `start` on.
         $(#[$attribute])*
         pub(in crate::shh::miner) fn search(task: &Task, start: u64, batches: u64, mask: u64) -> Option<u64> {
             let first = task.first.map(|lane| splat(lane));
@@ -28,7 +27,7 @@ macro_rules! search_with {
             None
         }
 
-        /// Puts the nonces in place, and the second block behind them if there is one.
+        /// Absorbs the nonces, and the second block if there is one.
         $(#[$attribute])*
         #[inline]
         fn absorb_nonces(task: &Task, nonce: u64, state: &mut [$lanes; 25]) {
@@ -55,11 +54,11 @@ macro_rules! search_with {
             }
         }
 
-        /// All rounds but the last.
+        /// All rounds except the last.
         $(#[$attribute])*
         #[inline]
         fn rounds(mut state: [$lanes; 25]) -> [$lanes; 25] {
-            // Two at a time, so that the lanes need not be moved back to where they came from.
+            // Two at a time, so that the lanes need not be moved back.
             let (pairs, odd) = ROUND_CONSTANTS.as_chunks();
             for [one, two] in pairs {
                 state = round(round(state, *one), *two);
@@ -150,7 +149,7 @@ pub(super) mod portable {
 
     search_with!(u64, 1,);
 
-    /// The whole permutation, for everything before the nonce and for checking what was found.
+    /// The whole permutation, for the bytes before the nonce and for checking a result.
     pub(in crate::shh::miner) fn permute(state: [u64; 25]) -> [u64; 25] {
         last_full_round(rounds(state))
     }
@@ -167,7 +166,7 @@ pub(super) mod portable {
         a ^ b
     }
 
-    // The second and third operands meet five times each: written like this they are joined once.
+    // Each operand is used five times: this form lets the compiler compute the common part once.
     const fn xor3(a: u64, b: u64, c: u64) -> u64 {
         a ^ (b ^ c)
     }
@@ -185,10 +184,10 @@ pub(super) mod portable {
     }
 }
 
-/// The last lane of a block; what would follow it belongs to the next block.
+/// The last lane of a block; anything after it belongs to the next block.
 pub(super) const LAST_LANE: usize = 16;
 
-/// Round constants of all rounds but the last (FIPS 202 §3.2.5).
+/// Round constants of all rounds except the last (FIPS 202 §3.2.5).
 pub(super) const ROUND_CONSTANTS: [u64; 23] = [
     0x0000_0000_0000_0001,
     0x0000_0000_0000_8082,

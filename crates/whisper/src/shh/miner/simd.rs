@@ -1,8 +1,8 @@
 //! The nonce search on the vector instructions of x86-64: 8 nonces at a time with AVX-512, 4 with
 //! AVX2.
 //!
-//! The one room of this crate with `unsafe`: two calls of functions that need a processor feature,
-//! each right behind the question whether the processor has it.
+//! The only module of this crate with `unsafe`: two calls of functions that need a processor feature, each
+//! directly after the check for that feature.
 
 use super::Task;
 
@@ -26,12 +26,12 @@ pub(super) fn search_4(task: &Task, start: u64, batches: u64, mask: u64) -> Opti
     Some(unsafe { avx2::search(task, start, batches, mask) })
 }
 
-/// Whether [`search_8`] works here.
+/// Whether this processor supports [`search_8`].
 pub(super) fn has_avx512() -> bool {
     std::arch::is_x86_feature_detected!("avx512f")
 }
 
-/// Whether [`search_4`] works here.
+/// Whether this processor supports [`search_4`].
 pub(super) fn has_avx2() -> bool {
     std::arch::is_x86_feature_detected!("avx2")
 }
@@ -128,7 +128,7 @@ mod avx2 {
         _mm256_xor_si256(a, b)
     }
 
-    // The second and third operands meet five times each: written like this they are joined once.
+    // Each operand is used five times: this form lets the compiler compute the common part once.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn xor3(a: __m256i, b: __m256i, c: __m256i) -> __m256i {

@@ -1,4 +1,4 @@
-//! What comes from all peers, beside what one may be told: whether it is a flood.
+//! Detects floods: more new envelopes than this node may forward to a peer, for a long time.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use super::{
     settings::Limits,
 };
 
-/// What comes, beside what a peer may be told.
+/// The inbound rate of new envelopes, compared with the rate at which a peer may receive them.
 #[derive(Debug)]
 pub(super) struct Inflow {
     envelopes: Bucket,
     bytes: Bucket,
-    /// Since when it has been more, and when that was seen last.
+    /// When the current excess began, and when it was last seen.
     excess: Option<(Instant, Instant)>,
 }
 
 impl Inflow {
-    /// Nothing has come.
+    /// No envelopes yet.
     pub(super) fn new(now: Instant, limits: &Limits) -> Self {
         let envelopes = Bucket::new(now, limits.envelopes_per_peer.to_send());
         let bytes = Bucket::new(now, limits.bytes_per_peer.to_send());
         Self { envelopes, bytes, excess: None }
     }
 
-    /// One more has come. Returns whether it has been more for long, so that it is no pool that we
-    /// are told because we are new.
+    /// Records a new envelope. Returns whether the rate has been too high for a minute, so that it is not just the
+    /// initial contents of a peer's pool.
     pub(super) fn is_too_much(&mut self, now: Instant, envelope: &Envelope) -> bool {
         let bytes = u32::try_from(envelope.encoded().len()).unwrap_or(u32::MAX);
         if self.envelopes.take(now, 1.0) && self.bytes.take(now, bytes.into()) {
@@ -40,8 +40,8 @@ impl Inflow {
     }
 }
 
-/// Time after which more than peers may be told is a flood.
+/// Duration of an excess that counts as a flood.
 const LONG_EXCESS: Duration = Duration::from_secs(60);
 
-/// Time without more than that after which a flood is over.
+/// Time within the limit after which a flood has ended.
 const EXCESS_GAP: Duration = Duration::from_secs(2);

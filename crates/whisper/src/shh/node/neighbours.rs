@@ -1,4 +1,4 @@
-//! The peers of a node, and how much each of them, and each address, has sent.
+//! The peers of a node, and the rate limits of peers and addresses.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::devp2p::key::NodeId;
 
-/// All peers, and the addresses that they have or had.
+/// All peers, and current and recent addresses.
 #[derive(Debug)]
 pub(super) struct Neighbours {
     limits: Limits,
@@ -18,17 +18,17 @@ pub(super) struct Neighbours {
     addresses: BTreeMap<IpAddr, Address>,
 }
 
-/// A peer, and what it has used up of what it may send.
+/// A peer and its rate limit.
 #[derive(Debug)]
 struct Neighbour {
     peer: Peer,
     address: Option<IpAddr>,
     envelopes: Bucket,
-    /// When an envelope of it was refused last that came before its time.
+    /// When an envelope of this peer was last rejected because its sent time was in the future.
     early: Option<Instant>,
 }
 
-/// What all peers of one address have used up.
+/// The rate limit of all peers of one address.
 #[derive(Debug)]
 struct Address {
     peers: usize,
@@ -36,12 +36,12 @@ struct Address {
 }
 
 impl Neighbours {
-    /// None yet.
+    /// No peers yet.
     pub(super) const fn new(limits: Limits) -> Self {
         Self { limits, peers: BTreeMap::new(), addresses: BTreeMap::new() }
     }
 
-    /// Adds a peer, in place of itself if it is here already.
+    /// Adds a peer, or replaces it.
     pub(super) fn add(&mut self, now: Instant, id: NodeId, peer: Peer, address: Option<IpAddr>) {
         self.remove(&id);
         if let Some(address) = address {
@@ -53,7 +53,7 @@ impl Neighbours {
         self.peers.insert(id, Neighbour { peer, address, envelopes, early: None });
     }
 
-    /// Removes a peer. Its address is remembered as long as it owes something.
+    /// Removes a peer. Its address is remembered until its rate limit has recovered.
     pub(super) fn remove(&mut self, id: &NodeId) {
         let removed = self.peers.remove(id);
         let address = removed.and_then(|neighbour| neighbour.address);
@@ -62,17 +62,17 @@ impl Neighbours {
         }
     }
 
-    /// Forgets the addresses that have no peers and owe nothing.
+    /// Forgets addresses that have no peers and have recovered.
     pub(super) fn forget_addresses(&mut self, now: Instant) {
         self.addresses.retain(|_, address| address.peers > 0 || address.envelopes.owes(now));
     }
 
-    /// Whether a peer is here.
+    /// Whether a peer is connected.
     pub(super) fn contains(&self, id: &NodeId) -> bool {
         self.peers.contains_key(id)
     }
 
-    /// A peer.
+    /// Finds a peer.
     pub(super) fn find(&mut self, id: &NodeId) -> Option<&mut Peer> {
         self.peers.get_mut(id).map(|neighbour| &mut neighbour.peer)
     }
@@ -87,18 +87,18 @@ impl Neighbours {
         self.peers.iter_mut().map(|(id, neighbour)| (id, &mut neighbour.peer))
     }
 
-    /// The names of all peers.
+    /// The ids of all peers.
     pub(super) fn ids(&self) -> Vec<NodeId> {
         self.peers.keys().copied().collect()
     }
 
-    /// A peer sent an envelope, known or not. Returns whether it is to be looked at.
+    /// Charges a received envelope, new or not. Returns whether it is within the peer's limit.
     pub(super) fn admit(&mut self, now: Instant, id: &NodeId) -> bool {
         self.peers.get_mut(id).is_some_and(|neighbour| neighbour.envelopes.take(now, 1.0))
     }
 
-    /// An envelope of a peer is refused because it came before its time. Returns whether that is so
-    /// with most peers lately.
+    /// Records that an envelope was rejected because its sent time was in the future. Returns whether that
+    /// happened recently with most peers.
     pub(super) fn note_early(&mut self, now: Instant, id: &NodeId) -> bool {
         if let Some(neighbour) = self.peers.get_mut(id) {
             neighbour.early = Some(now);
@@ -108,7 +108,7 @@ impl Neighbours {
         2 * early > self.peers.len()
     }
 
-    /// The envelope is new. Returns whether its address may still send such.
+    /// Charges a new envelope. Returns whether it is within the address's limit.
     pub(super) fn admit_new(&mut self, now: Instant, id: &NodeId) -> bool {
         let address = self.peers.get(id).and_then(|neighbour| neighbour.address);
         let address = address.and_then(|address| self.addresses.get_mut(&address));
@@ -116,5 +116,5 @@ impl Neighbours {
     }
 }
 
-/// Time for which it is remembered who was early.
+/// Time during which an envelope from the future counts.
 const LATELY: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! Envelopes of our own that wait for their time, so that whoever watches our first packet with
-//! them cannot tell when, or that, we made them.
+//! Own envelopes that are delayed, so that an observer of our connections cannot tell when, or whether, we
+//! created them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use wormhole_kit::Instant;
 
 use super::super::envelope::{EnvelopeHash, ValidEnvelope};
 
-/// Envelopes by the time at which they may leave.
+/// Envelopes by the time at which they may be sent.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     envelopes: BTreeMap<Instant, Vec<ValidEnvelope>>,
@@ -15,13 +15,13 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Keeps an envelope until `due`.
+    /// Adds an envelope that may be sent at `due`.
     pub(super) fn add(&mut self, due: Instant, envelope: ValidEnvelope) {
         self.envelopes.entry(due).or_default().push(envelope);
         self.count += 1;
     }
 
-    /// Takes out what may leave now.
+    /// Removes and returns the envelopes that may be sent now.
     pub(super) fn due(&mut self, now: Instant) -> Vec<ValidEnvelope> {
         let mut due = Vec::new();
         while let Some(entry) = self.envelopes.first_entry().filter(|entry| *entry.key() <= now) {
@@ -31,7 +31,7 @@ impl Outbox {
         due
     }
 
-    /// Removes what has expired before it could leave, and returns its hashes.
+    /// Removes expired envelopes and returns their hashes.
     pub(super) fn expire(&mut self, second: u32) -> Vec<EnvelopeHash> {
         let mut expired = Vec::new();
         for waiting in self.envelopes.values_mut() {
@@ -43,12 +43,12 @@ impl Outbox {
         expired
     }
 
-    /// Whether this envelope waits here.
+    /// Whether an envelope is waiting.
     pub(super) fn contains(&self, hash: &EnvelopeHash) -> bool {
         self.iter().any(|valid| valid.envelope().hash() == *hash)
     }
 
-    /// All envelopes, the first to leave first.
+    /// All envelopes, in the order in which they will be sent.
     pub(super) fn iter(&self) -> impl Iterator<Item = &ValidEnvelope> {
         self.envelopes.values().flatten()
     }

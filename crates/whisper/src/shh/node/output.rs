@@ -1,4 +1,4 @@
-//! What a node wants done, and why it parts with a peer.
+//! Outputs of a node, and errors of its peers.
 
 use std::time::Duration;
 
@@ -8,44 +8,43 @@ use super::super::{
 };
 use crate::devp2p::key::NodeId;
 
-/// What a node wants done, in this order.
+/// What the caller must do, in this order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "whoever drives a node must handle every output")]
 pub enum NodeOutput {
-    /// Send this packet. Once a packet of messages has been written, call
-    /// [`sent`](super::Node::sent).
+    /// Send this packet. After a packet of messages has been written, call [`sent`](super::Node::sent).
     Send {
-        /// To whom.
+        /// Recipient.
         peer: NodeId,
-        /// The packet's code within the capability.
+        /// Packet code within the capability.
         code: u16,
-        /// What follows the code.
+        /// Content after the code.
         body: Vec<u8>,
     },
-    /// This peer has said what it is: it is one of us.
+    /// The handshake with this peer is complete.
     Opened(NodeId),
-    /// Close the link: reason 0x10 (subprotocol error) towards the peer, the error for the log.
+    /// Close the connection with reason 0x10 (subprotocol error). The error is for the log.
     Disconnect {
-        /// Whose link.
+        /// The peer to disconnect.
         peer: NodeId,
-        /// What it did.
+        /// Why it is disconnected.
         error: PeerError,
     },
-    /// Try our keys on this envelope. It has been forwarded already, or it is our own.
+    /// Try our keys on this envelope, which has been forwarded already or is our own.
     Deliver {
         /// The envelope.
-        envelope: Envelope,
+        /// Whether it is a direct message of a trusted peer, which needs no work.
         /// Whether it was for us alone, from a trusted peer, with work or without.
         direct: bool,
     },
-    /// Answer this request from the archive, if it opens.
+    /// Decrypt this request and answer it from the archive.
     ArchiveRequest {
-        /// Who asks.
+        /// The peer that asks.
         peer: NodeId,
-        /// What it asks, sealed.
+        /// The encrypted request.
         request: Envelope,
     },
-    /// A trusted mail server says that it has sent all that we asked for.
+    /// A trusted mail server has sent all requested envelopes.
     ArchiveComplete {
         /// The mail server.
         peer: NodeId,
@@ -54,43 +53,42 @@ pub enum NodeOutput {
         /// The last envelope that it sent, if it sent any.
         last: Option<EnvelopeHash>,
     },
-    /// Envelopes of most peers come before their time: our clock may be late, so that we refuse what
-    /// is right.
+    /// Envelopes of most peers appear to be from the future: our clock may be slow, so that we reject valid
+    /// ones.
     ClockDoubted,
-    /// More envelopes come, and have come for long, than peers may be told: time to ask for more
-    /// work.
+    /// For a minute, more envelopes have arrived than may be forwarded to a peer: raise the minimum work.
     Flooded,
-    /// A valid envelope was dropped for lack of room: time to ask for more work.
+    /// A valid envelope was dropped because the pool is full: raise the minimum work.
     PoolFull,
-    /// This envelope of our own has expired, or had to make room, before any peer received it.
+    /// This envelope of our own expired or was removed before a peer received it.
     Unsent(EnvelopeHash),
 }
 
-/// Why a peer is cut.
+/// Why a peer is disconnected.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[expect(clippy::exhaustive_enums, reason = "whoever drives a node must handle every error")]
 pub enum PeerError {
-    /// Neither side would pass anything on.
+    /// Both are light nodes, so neither would forward anything.
     #[error("two light client communication restricted")]
     BothLight,
-    /// It passed on what no honest peer would.
+    /// The peer forwarded an envelope that honest peers reject.
     #[error("invalid envelope: {0}")]
     InvalidEnvelope(Refusal),
     /// A packet is malformed.
     #[error("malformed packet: {0}")]
     Malformed(#[from] PacketError),
-    /// Its first packet had this code.
+    /// The first packet had this code instead of the handshake.
     #[error("peer sent packet {0} before status packet")]
     NoStatus(u16),
-    /// It did not say what it is for this long.
+    /// The handshake did not arrive within this time.
     #[error("no status within {} s", .0.as_secs())]
     NoStatusInTime(Duration),
-    /// A packet is larger than any that we need.
+    /// The packet is larger than our limit.
     #[error("oversized packet of {bytes} bytes, more than {limit}")]
     OversizedPacket {
-        /// Bytes it has.
+        /// Size in bytes.
         bytes: usize,
-        /// Bytes it may have.
+        /// Maximum size in bytes.
         limit: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! What whoever runs a node decides: limits, light mode, how dark it shall be.
+//! Settings of a node: limits, light mode, privacy.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use rand_core::RngCore;
 use super::super::{rate::Rate, requirements::Requirements, work::Work};
 use crate::devp2p::key::NodeId;
 
-/// What whoever runs a node decides.
+/// Settings of a node.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// What is asked of envelopes at the start.
+    /// Initial requirements for envelopes.
     pub requirements: Requirements,
-    /// Bytes of memory for envelopes.
+    /// Memory for envelopes in bytes.
     pub pool_bytes: usize,
-    /// Whether this node passes on only what it says itself.
+    /// Whether this is a light node, which only sends its own envelopes.
     pub light: bool,
-    /// Whether a light node refuses another light node.
+    /// Whether light nodes disconnect each other.
     pub restrict_light: bool,
-    /// Whether peers' Bloom filters are taken to be right; else what go-ethereum makes of them.
+    /// Whether Bloom filters of peers are tested with all bits, not only go-ethereum's.
     pub strict_bloom: bool,
-    /// Whether requests to the archive are handed out.
+    /// Whether this node has an archive, so that requests are output.
     pub serves_archive: bool,
-    /// What peers may send.
+    /// Rate limits for peers.
     pub limits: Limits,
-    /// What hides our own traffic.
+    /// Measures that hide our own traffic.
     pub darkness: Darkness,
 }
 
@@ -44,26 +44,25 @@ impl Default for Settings {
     }
 }
 
-/// What peers may send. Envelopes beyond that are dropped, bytes beyond that are read later; nobody
-/// is parted with, for a peer that passes much on may only have been told much. Peers are sent a
-/// little less than this, so that nodes with the same limits never drop what they send one another.
+/// Rate limits for peers. Excess envelopes are dropped and excess bytes are read later, but the peer is not
+/// disconnected: it may only forward what others sent. This node sends slightly less than its own limits, so
+/// nodes with the same limits never drop each other's envelopes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Envelopes from one peer, known or not.
+    /// Envelopes of one peer, new or not.
     pub envelopes_per_peer: Rate,
-    /// New envelopes from all peers of one address together.
+    /// New envelopes of all peers of one address.
     pub envelopes_per_address: Rate,
-    /// Bytes of messages from one peer, packed or unpacked, whichever are more. Whoever drives the
-    /// node reads no faster than that.
+    /// Bytes of messages of one peer, compressed or not, whichever is larger. The caller must not read faster.
     pub bytes_per_peer: Rate,
-    /// The same from all peers of one address together, over all the links that they open.
+    /// The same for all peers of one address, over all their connections.
     pub bytes_per_address: Rate,
 }
 
 impl Default for Limits {
-    /// Far above what the live network ever saw (6 envelopes a second), with room for the pools
-    /// that peers send one another when they meet.
+    /// Far above the traffic that was ever seen on the live network (6 envelopes per second), with room for the
+    /// pools that peers exchange when they connect.
     fn default() -> Self {
         Self {
             envelopes_per_peer: Rate { per_second: 2_000.0, burst: 100_000.0 },
@@ -74,18 +73,17 @@ impl Default for Limits {
     }
 }
 
-/// What hides that an envelope is our own. Nothing of it can be seen in the envelope itself.
+/// Measures that hide which envelopes are our own. They are not visible in the envelopes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct Darkness {
+/// Mean of the random delay of our own envelopes; zero for no delay.
     /// Mean of the random time that our own envelopes wait; zero for none.
-    pub mean_delay: Duration,
-    /// Peers that must be there before our own envelopes leave. A single peer knows that whatever
-    /// we pass on is our own.
+    /// Number of peers required before our own envelopes are sent. A single peer would know that all we send is
+    /// our own.
     pub min_peers: usize,
-    /// Whether only one peer is told of an own envelope at first. See `stems`.
+    /// Whether an own envelope is first sent to one peer only. See `stems`.
     pub stem: bool,
-    /// Whether the time between two rounds of passing on is random.
+    /// Whether the time between two rounds of forwarding is random.
     pub jitter: bool,
 }
 
@@ -96,34 +94,34 @@ impl Default for Darkness {
 }
 
 impl Darkness {
-    /// As the reference: our own envelopes leave on the next tick, which is regular.
+    /// No measures, as in go-ethereum: our own envelopes are sent in the next regular round.
     pub const OFF: Self =
         Self { mean_delay: Duration::ZERO, min_peers: 0, stem: false, jitter: false };
 
-    /// How long an own envelope waits: exponential, cut off at eight times the mean.
+    /// The delay of an envelope: exponentially distributed, limited to eight times the mean.
     pub(super) fn delay(&self, rng: &mut impl RngCore) -> Duration {
         self.mean_delay.mul_f64((-(1.0 - fraction(rng)).ln()).min(8.0))
     }
 
-    /// The peer that is told first, if only one is to be.
+    /// The peer that receives an own envelope first, if only one should.
     pub(super) fn draw_stem(&self, peers: Vec<NodeId>, rng: &mut impl RngCore) -> Option<NodeId> {
         let count = u64::try_from(peers.len()).ok().filter(|count| self.stem && *count > 0)?;
         let drawn = usize::try_from(rng.next_u64() % count).ok()?;
         peers.into_iter().nth(drawn)
     }
 
-    /// Time to the next round: half to one and a half of the regular one.
+    /// Time until the next round: 50 % to 150 % of the regular time.
     pub(super) fn tick(&self, regular: Duration, rng: &mut impl RngCore) -> Duration {
         if self.jitter { regular.mul_f64(0.5 + fraction(rng)) } else { regular }
     }
 }
 
-/// A random number from 0 up to, not including, 1.
+/// A random number from 0 (inclusive) to 1 (exclusive).
 fn fraction(rng: &mut impl RngCore) -> f64 {
     f64::from(rng.next_u32()) / 2.0_f64.powi(32)
 }
 
-/// Memory for envelopes unless told otherwise, in bytes.
+/// Default memory for envelopes in bytes.
 pub const DEFAULT_POOL_BYTES: usize = 256 * 1024 * 1024;
 
 #[cfg(test)]

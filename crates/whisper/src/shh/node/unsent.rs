@@ -1,5 +1,5 @@
-//! Our own envelopes that are in the pool, but that no peer has received yet. If one of them expires,
-//! its author has to know that nobody got it.
+//! Own envelopes that are in the pool but have not been received by any peer. If one of them expires, the
+//! application must be told.
 
 use super::super::{envelope::EnvelopeHash, peer::Peer, pool::Slot};
 
@@ -8,20 +8,20 @@ use super::super::{envelope::EnvelopeHash, peer::Peer, pool::Slot};
 pub(super) struct Unsent(Vec<(Slot, EnvelopeHash)>);
 
 impl Unsent {
-    /// An own envelope has entered the pool.
+    /// Adds an envelope that has entered the pool.
     pub(super) fn add(&mut self, slot: Slot, hash: EnvelopeHash) {
-        // Beyond that, envelopes are not watched any more; they are sent all the same.
+        // Envelopes beyond the limit are not tracked, but still sent.
         if self.0.len() < MAX_UNSENT {
             self.0.push((slot, hash));
         }
     }
 
-    /// Forgets what this peer has received.
+    /// Removes the envelopes that this peer has received.
     pub(super) fn forget_known(&mut self, peer: &Peer) {
         self.0.retain(|(slot, _)| !peer.has(*slot));
     }
 
-    /// Removes what is not in the pool any more, and returns it.
+    /// Removes and returns the envelopes that are no longer in the pool.
     pub(super) fn take_gone(
         &mut self,
         mut is_there: impl FnMut(Slot, &EnvelopeHash) -> bool,
@@ -30,11 +30,11 @@ impl Unsent {
         gone.map(|(_, hash)| hash).collect()
     }
 
-    /// Whether this envelope is one of them.
+    /// Whether this envelope is tracked.
     pub(super) fn contains(&self, hash: &EnvelopeHash) -> bool {
         self.0.iter().any(|(_, other)| other == hash)
     }
 }
 
-/// Own envelopes that are watched.
+/// Maximum number of tracked envelopes.
 const MAX_UNSENT: usize = 4096;

@@ -1,34 +1,33 @@
-//! Places for envelopes, and bags of places: the storage under the pool.
+//! Slots for envelopes, and indexes of slots: the storage of the pool.
 //!
-//! Everything here takes the same time however much is stored, and nothing ever moves: growing adds
-//! a chunk. What the places mean is the pool's business.
+//! All operations take the same time however much is stored, and nothing is moved: growing adds a chunk.
 
 use std::collections::BTreeMap;
 
 use super::super::envelope::{EnvelopeHash, ValidEnvelope};
 
-/// The place of an envelope in the pool. Used again for another one once it is free.
+/// The position of an envelope in the pool. Reused when it is free again.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Slot(pub(in crate::shh) u32);
 
-impl Slot {
+/// Index for tables with one entry per slot.
     /// Position for tables that are indexed by slot.
     pub(in crate::shh) fn index(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
-/// An envelope in its place.
+/// An envelope in its slot.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) envelope: ValidEnvelope,
-    /// Position in the bag of its expiry.
+    /// Position in the list of its expiry.
     pub(super) expiry_position: usize,
-    /// Position in the bag of its work.
+    /// Position in the list of its work.
     pub(super) work_position: usize,
 }
 
-/// Places, some of them free.
+/// Slots, some of them free.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     chunks: Vec<Vec<Option<Stored>>>,
@@ -36,7 +35,7 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    /// Finds a free place, or makes one, up to 2^32 of them.
+    /// Stores an envelope in a free or new slot; there are up to 2^32.
     pub(super) fn add(&mut self, stored: Stored) -> Option<Slot> {
         if let Some(slot) = self.free.pop() {
             *self.place(slot)? = Some(stored);
@@ -51,24 +50,24 @@ impl Shelf {
         Some(slot)
     }
 
-    /// Frees a place.
+    /// Removes an envelope and frees its slot.
     pub(super) fn take(&mut self, slot: Slot) -> Option<Stored> {
         let stored = self.place(slot)?.take()?;
         self.free.push(slot);
         Some(stored)
     }
 
-    /// What is in a place.
+    /// The content of a slot.
     pub(super) fn at(&self, slot: Slot) -> Option<&Stored> {
         self.chunks.get(slot.index() / CHUNK)?.get(slot.index() % CHUNK)?.as_ref()
     }
 
-    /// What is in a place.
+    /// The content of a slot.
     pub(super) fn at_mut(&mut self, slot: Slot) -> Option<&mut Stored> {
         self.place(slot)?.as_mut()
     }
 
-    /// Number of places, free or not.
+    /// Number of slots, free or not.
     pub(super) fn places(&self) -> u32 {
         let last = self.chunks.last().map_or(0, Vec::len);
         let places = self.chunks.len().saturating_sub(1) * CHUNK + last;
@@ -80,7 +79,7 @@ impl Shelf {
     }
 }
 
-/// Slots in unordered bags under ordered keys.
+/// Unordered lists of slots by an ordered key.
 #[derive(Debug)]
 pub(super) struct Bags<K>(BTreeMap<K, Vec<Slot>>);
 
@@ -89,17 +88,17 @@ impl<K: Copy + Ord> Bags<K> {
         Self(BTreeMap::new())
     }
 
-    /// The position at which the next slot under `key` will be.
+    /// The position of the next slot that is added under `key`.
     pub(super) fn next_position(&self, key: K) -> usize {
         self.0.get(&key).map_or(0, Vec::len)
     }
 
-    /// Puts a slot into a bag.
+    /// Adds a slot.
     pub(super) fn put(&mut self, key: K, slot: Slot) {
         self.0.entry(key).or_default().push(slot);
     }
 
-    /// Takes what is at `position` out of a bag. Returns the slot that stands there now instead.
+    /// Removes the slot at `position`. Returns the slot that was moved to this position, if any.
     pub(super) fn remove(&mut self, key: K, position: usize) -> Option<Slot> {
         let bag = self.0.get_mut(&key)?;
         if position < bag.len() {
@@ -112,16 +111,16 @@ impl<K: Copy + Ord> Bags<K> {
         moved
     }
 
-    /// The lowest key, and a slot from its bag.
+    /// The lowest key and one of its slots.
     pub(super) fn lowest(&self) -> Option<(K, Slot)> {
         let (key, bag) = self.0.first_key_value()?;
         Some((*key, *bag.last()?))
     }
 }
 
-/// What became of every envelope that is or was here.
+/// Stored and removed envelopes by hash.
 ///
-/// Divided by the first bits of the hash, so that no part is large.
+/// Split by the first bits of the hash, so that no map becomes large.
 #[derive(Debug)]
 pub(super) struct Index(Vec<BTreeMap<EnvelopeHash, Option<Slot>>>);
 
@@ -130,12 +129,12 @@ impl Index {
         Self((0..PARTS).map(|_| BTreeMap::new()).collect())
     }
 
-    /// `Some(Some(slot))` for what is here, `Some(None)` for what was.
+    /// `Some(Some(slot))` for a stored envelope, `Some(None)` for a removed one.
     pub(super) fn find(&self, hash: &EnvelopeHash) -> Option<Option<Slot>> {
         self.0.get(part(hash))?.get(hash).copied()
     }
 
-    /// Says what became of an envelope.
+    /// Records an envelope as stored in a slot, or as removed.
     pub(super) fn set(&mut self, hash: EnvelopeHash, slot: Option<Slot>) {
         if let Some(part) = self.0.get_mut(part(&hash)) {
             part.insert(hash, slot);
@@ -150,14 +149,14 @@ impl Index {
     }
 }
 
-/// The part of the index for a hash: its first 12 bits.
+/// The map for a hash: its first 12 bits.
 fn part(hash: &EnvelopeHash) -> usize {
     let [first, second, ..] = hash.0;
     usize::from(first) << 4 | usize::from(second >> 4)
 }
 
-/// Parts of the index.
+/// Number of maps.
 const PARTS: usize = 1 << 12;
 
-/// Places in a chunk: small enough that adding one is nothing.
+/// Number of slots in a chunk: small enough to be added in no time.
 const CHUNK: usize = 1024;
