@@ -199,7 +199,6 @@ pub fn attachment_padding(size: u64) -> u64 {
 /// The blob is not what its pointer describes. One error for all reasons: which check failed would
 /// help whoever made it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum AttachmentError {
     /// It was damaged, cut short, or replaced.
     #[error("the attachment is not what its sender uploaded")]

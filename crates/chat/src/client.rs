@@ -79,7 +79,6 @@ pub struct Delivery(pub u64);
 
 /// What happens to a client.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every input")]
 pub enum ClientInput {
     /// Send content to every device of an account.
     Send(AccountId, Content),
@@ -97,7 +96,6 @@ pub enum ClientInput {
 
 /// What a client wants done, in this order.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every output")]
 pub enum ClientOutput {
     /// Make these changes durable, all or none, in the order of their ids; then say
     /// [`ClientInput::Committed`]. If that fails, drop the client and restore it.
@@ -112,7 +110,6 @@ pub enum ClientOutput {
 
 /// What the application is told.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum ClientEvent {
     /// A message is in the outbox, under this timestamp, and will not be lost.
     Accepted(Timestamp, AccountId),
@@ -143,7 +140,6 @@ pub struct Received {
 
 /// Why a message cannot be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum SendError {
     /// The server's list of devices kept changing.
     #[error("the recipient's devices keep changing")]
@@ -161,7 +157,6 @@ pub enum SendError {
 
 /// Why an envelope was not read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ReadError {
     /// It is not encrypted for us, or was changed.
     #[error(transparent)]

@@ -17,7 +17,6 @@ pub use data::{AttachmentPlace, AttachmentPointer, DataMessage, Group, GroupChan
 
 /// What one message says.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Content {
     /// Call signalling, which another part reads.
     Call(Vec<u8>),
@@ -91,7 +90,6 @@ pub struct Receipt {
 
 /// What a [`Receipt`] reports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum ReceiptKind {
     /// They arrived on a device.
     Delivery,
@@ -114,7 +112,6 @@ pub struct Typing {
 
 /// Why a plaintext could not be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ContentError {
     /// The fields are not those of content.
     #[error("malformed content")]

@@ -10,7 +10,6 @@ use crate::time::Timestamp;
 /// A message with what the server knows about it. The server may lie in all of it; what the sender
 /// says is inside of the ciphertext.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct Envelope {
     /// What `body` or `content` is.
     pub kind: EnvelopeKind,
@@ -124,7 +123,6 @@ impl Envelope {
 /// What an envelope contains. The numbers are the wire's, which are not those of libsignal's
 /// messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum EnvelopeKind {
     /// A [`crate::SignalMessage`].
     Ciphertext,
@@ -180,7 +178,6 @@ impl EnvelopeKind {
 
 /// Why bytes are no envelope.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum EnvelopeError {
     /// The fields are not those of an envelope.
     #[error("malformed envelope")]

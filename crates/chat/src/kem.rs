@@ -142,7 +142,6 @@ impl fmt::Debug for KemKeyPair {
 
 /// Why a key or ciphertext was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum KemError {
     /// Keys and ciphertexts have fixed lengths.
     #[error("a key or ciphertext of the wrong length")]

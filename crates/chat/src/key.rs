@@ -174,7 +174,6 @@ impl From<PrivateKey> for KeyPair {
 
 /// Why a key was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum KeyError {
     /// An encoded key has 33 bytes.
     #[error("a public key of the wrong length")]

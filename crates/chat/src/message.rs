@@ -218,7 +218,6 @@ pub struct Ciphertext {
 
 /// Which message a [`Ciphertext`] is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum CiphertextKind {
     /// A [`PreKeySignalMessage`].
     PreKey,
@@ -228,7 +227,6 @@ pub enum CiphertextKind {
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum MessageError {
     /// A post-quantum ciphertext in it is unusable.
     #[error("the message has an unusable ciphertext: {0}")]

@@ -126,7 +126,6 @@ impl VerifiedBundle {
 
 /// Why a bundle was refused. Each means that the server, or someone on the way, changed it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum BundleError {
     /// The post-quantum prekey is not signed by the identity key.
     #[error("the post-quantum prekey is not signed by the identity key")]

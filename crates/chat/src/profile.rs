@@ -101,7 +101,6 @@ impl AccessKey {
 
 /// A field of a profile. Its length on the server tells only which of a few it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum ProfileField {
     /// Text about oneself.
     About,
@@ -123,7 +122,6 @@ impl ProfileField {
 
 /// Why a field was not sealed or opened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ProfileError {
     /// It was not sealed with this key, or was altered.
     #[error("the profile cannot be opened")]

@@ -338,7 +338,6 @@ fn respond(
 
 /// Why a session was not begun.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum InitiateError {
     /// A key of the bundle is unusable.
     #[error("the bundle has an unusable key: {0}")]

@@ -127,7 +127,6 @@ impl Session {
 
 /// Why a message was not encrypted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum EncryptError {
     /// There is no session that may still be used. Fetch a bundle and begin one.
     #[error("no session with this device")]
@@ -139,7 +138,6 @@ pub enum EncryptError {
 
 /// Why a message was not decrypted. Nothing has changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum DecryptError {
     /// The message was altered, or is of a session that we do not have.
     #[error("the message cannot be decrypted")]

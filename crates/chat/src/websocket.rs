@@ -7,7 +7,6 @@ use prost::Message;
 
 /// One frame.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum WebSocketMessage {
     /// Either side asks.
     Request(WebSocketRequest),
@@ -122,7 +121,6 @@ impl TryFrom<ResponseProto> for WebSocketResponse {
 
 /// Why a frame is no message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum WebSocketError {
     /// The fields are not those of a message, or have characters that HTTP would not allow.
     #[error("malformed frame")]

@@ -15,7 +15,6 @@ use crate::ratchet::{ChainKey, RootKey};
 
 /// Which agreement a session began with. It never changes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Version {
     /// Version 3: X3DH.
     X3dh,

@@ -29,7 +29,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 use wormhole_node::devp2p::enode::Enode;
 use wormhole_node::shh::message::{Padding, Sealing, compose};
-use wormhole_node::shh::node::Darkness;
+use wormhole_node::shh::node::Privacy;
 use wormhole_node::shh::{Draft, Envelope, SymmetricKey, Topic, Work};
 use wormhole_node::{EnvelopeEvent, Envelopes, Node, Settings, mine};
 
@@ -104,7 +104,7 @@ fn npm_packages() -> Option<PathBuf> {
 /// A node of this process, which does nothing that takes time on purpose.
 async fn our_node(change: impl FnOnce(&mut Settings)) -> Node {
     let mut settings = Settings::loopback();
-    settings.darkness = Darkness::OFF;
+    settings.privacy = Privacy::OFF;
     change(&mut settings);
     Node::start(settings).await.unwrap()
 }

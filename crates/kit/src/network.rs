@@ -27,7 +27,6 @@ fn beginning(address: IpAddr, bits: u32) -> IpAddr {
 
 /// From how far an address can be reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "callers must decide about every scope")]
 pub enum Scope {
     /// From everywhere.
     Global,

@@ -51,7 +51,6 @@ impl LinkIds {
 
 /// What happens to a session.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every input")]
 pub enum Input<'a, C> {
     /// The link is ready to carry bytes.
     Opened(LinkId),
@@ -68,7 +67,6 @@ pub enum Input<'a, C> {
 
 /// What a session wants done, in this order.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every output")]
 pub enum Output<A, E, C = Infallible> {
     /// Open a link to this address; answered by `Opened` or `Closed`.
     Connect(LinkId, A),

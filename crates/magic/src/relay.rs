@@ -53,7 +53,6 @@ impl Default for Patience {
 
 /// What the server tells the relay beside what its links do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "the relay handles every command")]
 pub enum Command {
     /// The server moved this many bytes from this paired link to its partner by itself.
     Carried(LinkId, u64),
@@ -63,7 +62,6 @@ pub enum Command {
 
 /// What the server is told beside what to send and close.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "the server must handle every event")]
 pub enum Event {
     /// What one of them sends from now on is for the other. The relay forwards bytes that are handed
     /// in, but a server does better to carry them itself.

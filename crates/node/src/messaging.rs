@@ -82,7 +82,6 @@ pub struct Messenger {
 
 /// The settings of a messenger.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct MessengerSettings {
     /// Most bytes of decrypted messages in all filters together.
     pub filter_bytes: usize,
@@ -95,7 +94,7 @@ pub struct MessengerSettings {
 impl Default for MessengerSettings {
     fn default() -> Self {
         let max_ttl = wormhole_whisper::shh::requirements::DEFAULT_MAX_TTL;
-        Self { filter_bytes: DEFAULT_FILTER_BYTES, filter_timeout: filter::PATIENCE, max_ttl }
+        Self { filter_bytes: DEFAULT_FILTER_BYTES, filter_timeout: filter::TIMEOUT, max_ttl }
     }
 }
 
@@ -124,7 +123,7 @@ impl Messenger {
         let inner = Arc::new(Inner {
             keys: Mutex::new(KeyStore::new()),
             filters: Mutex::new(
-                Filters::new(settings.filter_bytes).with_patience(settings.filter_timeout),
+                Filters::new(settings.filter_bytes).with_timeout(settings.filter_timeout),
             ),
             filter_timeout: settings.filter_timeout,
             subscribers: Mutex::default(),
@@ -260,7 +259,7 @@ impl Messenger {
             let deliver = move |inner: &Inner| {
                 let mut filters = inner.filters();
                 batch.iter().for_each(|envelope| {
-                    filters.deliver_held(&id, envelope);
+                    filters.deliver_stored(&id, envelope);
                 });
                 drop(slice);
             };
@@ -357,7 +356,6 @@ impl Inner {
 
 /// The status of a messenger.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct MessengerStatus {
     /// Filters, including those of subscriptions.
     pub filters: usize,
@@ -371,7 +369,6 @@ pub struct MessengerStatus {
 
 /// Why a filter was not added.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum AddFilterError {
     /// The limit of filters is reached.
     #[error(transparent)]

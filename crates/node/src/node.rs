@@ -81,7 +81,7 @@ impl Node {
     }
 
     /// Posts an envelope. It is sent after a random delay, once there are enough peers
-    /// (`shh::node::Darkness`).
+    /// (`shh::node::Privacy`).
     ///
     /// # Errors
     /// It was refused, and is not sent.

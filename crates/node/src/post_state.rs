@@ -2,7 +2,6 @@
 
 /// How far an envelope that was posted here has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum PostState {
     /// It left the pool before any peer received it: it expired, or the pool was full.
     Expired,

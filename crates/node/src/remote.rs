@@ -255,7 +255,6 @@ impl RemoteNode {
 /// What a node says of itself.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[non_exhaustive]
 pub struct RemoteInfo {
     /// Bytes of the envelopes that it holds.
     pub memory: u64,
@@ -269,7 +268,6 @@ pub struct RemoteInfo {
 
 /// A peer of a node. All of it is what others say, to be quoted before it is printed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct RemotePeer {
     /// Its name or address, in one of several forms.
     #[serde(default)]
@@ -299,7 +297,6 @@ fn wanted_work<'de, D: Deserializer<'de>>(protocols: D) -> Result<Option<Work>, 
 /// A transport between a node and its peer.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[non_exhaustive]
 pub struct RemoteLink {
     /// Address of the peer.
     #[serde(default)]

@@ -88,7 +88,6 @@ pub struct RpcServer {
 
 /// The settings of a server.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct RpcServerSettings {
     /// Which requests over HTTP and WebSocket are admitted.
     pub access: AccessRules,

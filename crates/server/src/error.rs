@@ -2,7 +2,6 @@
 
 /// Why the servers could not start, or had to stop.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum ServerError {
     /// A copy of a database cannot be made.
     #[error("backup of {path}: {reason}")]

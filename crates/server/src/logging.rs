@@ -6,7 +6,6 @@ use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-#[non_exhaustive]
 pub(crate) enum LogFormat {
     /// One JSON object per line, for machines.
     Json,

@@ -23,7 +23,6 @@ pub trait Server {
 
 /// What a server wants done.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "servers say all there is to say")]
 pub enum Reply {
     /// Send this on that link.
     Send(u64, Vec<u8>),

@@ -6,7 +6,6 @@ use rand_core::RngCore;
 
 /// How bad the network is. Chances are out of a thousand.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Weather {
     /// Longest time a message takes; each takes any time up to that.
     pub latency: Duration,

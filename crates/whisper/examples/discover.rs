@@ -1,5 +1,5 @@
-//! Takes part in discovery v4 over UDP for a while and prints the nodes it finds: a way to try the
-//! core against other implementations.
+//! Runs discovery v4 over UDP for a while and prints the found nodes: a manual test with other
+//! implementations.
 //!
 //! ```text
 //! discover 127.0.0.1:0 [enode://…]...

@@ -1,4 +1,4 @@
-//! Prints how many nonces one core tries in a second, for each back end and two sizes of envelope.
+//! Prints the number of nonces per second on one core, for each back end and two envelope sizes.
 //! `scripts/bench` reads the lines: a name, a number, its unit.
 //!
 //! `cargo run --release -p wormhole-whisper --example mining_speed [SECONDS]`
@@ -26,7 +26,7 @@ fn main() {
     }
 }
 
-/// Millions of nonces in a second.
+/// Millions of nonces per second.
 fn rate(backend: Backend, bytes: usize, time: Duration) -> f64 {
     let topic = Topic([1, 2, 3, 4]);
     let draft = Draft { expiry: 1_575_000_050, ttl: 50, topic, data: vec![0x42; bytes] };
@@ -40,5 +40,5 @@ fn rate(backend: Backend, bytes: usize, time: Duration) -> f64 {
     f64::from(tried) / 1000.0 / start.elapsed().as_secs_f64()
 }
 
-/// Nonces between two looks at the clock.
+/// Nonces between two clock reads.
 const STEP: u32 = 64_000;

@@ -1,4 +1,4 @@
-//! Prints how fast one core relays, tries filters and empties a pool of a million envelopes.
+//! Prints how fast one core forwards, tries filters and empties a pool of a million envelopes.
 //! `scripts/bench` reads the lines: a name, a number, its unit.
 //!
 //! `cargo run --release -p wormhole-whisper --example node_speed`
@@ -29,7 +29,7 @@ use wormhole_whisper::{
         Bloom, Draft, Envelope, Filters, Node, NodeOutput, Pool, Requirements, SymmetricKey, Topic,
         ValidEnvelope, Work,
         filter::{Criteria, FilterKey},
-        node::{Darkness, Settings},
+        node::{Privacy, Settings},
         packet::{self, Status},
         rate::Rate,
     },
@@ -52,12 +52,12 @@ fn wall(seconds: u32) -> UnixTime {
 fn envelope(number: u32, bytes: usize) -> Envelope {
     let topic = Topic([1, 2, 3, 4]);
     let mut data = vec![0; bytes];
-    // Not compressible, as sealed data is not.
+    // Not compressible, like encrypted data.
     ChaCha12Rng::seed_from_u64(number.into()).fill_bytes(&mut data);
     Draft { expiry: NOW + 50 + number % 100, ttl: 50 + number % 100, topic, data }.finish(0)
 }
 
-/// Takes envelopes from one peer over RLPx and passes them on to four others.
+/// Receives envelopes from one peer over RLPx and forwards them to four others.
 fn relay() {
     let start = Instant::now();
     let mut links: Vec<_> = (0..5).map(|_| link(start)).collect();
@@ -83,11 +83,11 @@ fn relay() {
                 node.handle(now, wall(0), peer(0), code, &payload);
             }
         }
-        // A tick for every so many envelopes, as if they came at that rate.
+        // A tick after a fixed number of envelopes simulates a constant rate.
         now += Duration::from_millis(5);
         written += pass_on(&mut node, &mut links, now);
     }
-    // What came since the last tick.
+    // The envelopes since the last tick.
     now += Duration::from_secs(1);
     written += pass_on(&mut node, &mut links, now);
     let rate = f64::from(RELAYED) / begin.elapsed().as_secs_f64();
@@ -96,8 +96,8 @@ fn relay() {
     println!("relay of 512 bytes to 4 peers, RLPx included: {rate:.0} envelopes/s");
 }
 
-/// Fills a node with five peers that know all of it, and compares what the process takes with what
-/// the pool counts.
+/// Fills a node whose five peers know all envelopes, and compares the memory of the process with the size of
+/// the pool.
 fn memory() {
     let start = Instant::now();
     let mut node = node(start);
@@ -128,13 +128,13 @@ fn drain(node: &mut Node, now: Instant) {
     }
 }
 
-/// Bytes of memory that the process has; nothing where the system does not say.
+/// Memory of the process in bytes, if the system reports it.
 fn resident() -> Option<usize> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     pages.split(' ').nth(1)?.parse::<usize>().ok().map(|pages| pages * 4096)
 }
 
-/// Lets a node pass on what it has to. Returns how many bytes that took.
+/// Forwards envelopes of a node. Returns the number of bytes.
 fn pass_on(node: &mut Node, links: &mut [(Peer, Peer)], now: Instant) -> usize {
     node.handle_timeout(now, wall(0), &mut OsRng);
     let mut written = 0;
@@ -160,7 +160,7 @@ fn node(now: Instant) -> Node {
     let mut settings = Settings::default();
     let all = Rate { per_second: 1e12, burst: 1e12 };
     settings.requirements = Requirements::new(Work::NONE);
-    settings.darkness = Darkness::OFF;
+    settings.privacy = Privacy::OFF;
     settings.limits.envelopes_per_peer = all;
     settings.limits.bytes_per_peer = all;
     settings.limits.bytes_per_address = all;
@@ -174,7 +174,7 @@ fn node(now: Instant) -> Node {
     node
 }
 
-/// Both ends of an open RLPx link.
+/// Both ends of an open RLPx connection.
 fn link(now: Instant) -> (Peer, Peer) {
     let config = |key| Config::new(key, vec![Protocol::new("shh", 6, packet::LENGTH)]);
     let (ours, theirs) = (PrivateKey::random(&mut OsRng), PrivateKey::random(&mut OsRng));
@@ -260,8 +260,8 @@ fn million() {
 /// Seconds since 1970.
 const NOW: u32 = 1_575_000_000;
 
-/// Envelopes that are held at once.
+/// Number of stored envelopes.
 const HELD: u32 = 200_000;
 
-/// Envelopes that are relayed.
+/// Number of forwarded envelopes.
 const RELAYED: u32 = 40_000;

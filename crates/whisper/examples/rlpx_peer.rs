@@ -1,5 +1,5 @@
-//! Speaks RLPx to one node over TCP and prints what it says: a way to try the core against other
-//! implementations. Not a Whisper node: it sends a status and, if asked, one packet.
+//! Connects to one node with RLPx over TCP and prints its messages: a manual test with other implementations.
+//! Not a Whisper node: it sends a status and optionally one packet.
 //!
 //! ```text
 //! rlpx_peer listen 127.0.0.1:0 [MESSAGES-HEX]
@@ -80,7 +80,7 @@ fn run(mut peer: Peer, mut link: TcpStream, packet: &[&str]) -> Result<(), Box<d
             peer.disconnect(DisconnectReason::Quitting);
         }
         let result = match link.read(&mut buffer) {
-            Ok(0) => return Err("link closed".into()),
+            Ok(0) => return Err("connection closed".into()),
             Ok(count) => peer.handle(Instant::now(), buffer.get(..count).unwrap_or_default()),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 peer.handle_timeout(Instant::now())
@@ -93,8 +93,8 @@ fn run(mut peer: Peer, mut link: TcpStream, packet: &[&str]) -> Result<(), Box<d
     }
 }
 
-/// The only protocol we offer.
+/// Our only protocol.
 const SHH: ProtocolId = ProtocolId(0);
 
-/// Status of a full node that asks for no work: version 6, work 0, no bloom, not light.
+/// Status of a full node without required work: version 6, work 0, no bloom, not light.
 const STATUS: [u8; 5] = [0xc4, 6, 0x80, 0x80, 0x80];

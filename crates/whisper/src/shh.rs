@@ -55,7 +55,7 @@ pub mod topic;
 pub mod work;
 
 pub use bloom::Bloom;
-pub use envelope::{DEFAULT_TTL, Draft, Envelope, EnvelopeHash, Refusal, ValidEnvelope};
+pub use envelope::{DEFAULT_TTL, Draft, Envelope, EnvelopeError, EnvelopeHash, ValidEnvelope};
 pub use filter::Filters;
 pub use message::Message;
 pub use miner::Miner;

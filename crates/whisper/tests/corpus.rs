@@ -1,4 +1,4 @@
-//! Replays the fuzz corpus through the very bodies of the fuzz targets.
+//! Replays the fuzz corpus with the code of the fuzz targets.
 
 #[path = "../../../fuzz/src/whisper.rs"]
 #[expect(

@@ -1,5 +1,4 @@
-//! What holds for every input of the devp2p half: no bytes make a reader panic, and what reads back
-//! is what was written. Links and discovery have their own, beside their sources.
+//! Properties of `devp2p`: no input makes a decoder panic, and values survive a round trip. Peers and discovery have their own tests in `src`.
 
 use std::net::IpAddr;
 
@@ -21,7 +20,7 @@ fn key(seed: u64) -> PrivateKey {
     PrivateKey::random(&mut ChaCha12Rng::seed_from_u64(seed))
 }
 
-/// Bytes that are more often nearly right than random ones: small numbers, RLP headers.
+/// Bytes that are more often almost valid than random ones: small numbers, RLP headers.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![any::<u8>(), 0x80_u8..0x90, 0xb7_u8..0xc8, Just(0)];
     prop::collection::vec(byte, 0..400)
@@ -36,7 +35,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
 }
 
 fn protocols() -> impl Strategy<Value = Vec<Protocol>> {
-    // Both sides must mean the same by a name, so its length hangs on the name.
+    // Both sides must agree on the length of a protocol, so it depends on the name.
     let protocol = ("[a-c]{1,2}", 0_u32..4).prop_map(|(name, version)| {
         let length = if name.len() == 1 { 7 } else { 14 };
         Protocol::new(name, version, length)
@@ -44,7 +43,7 @@ fn protocols() -> impl Strategy<Value = Vec<Protocol>> {
     prop::collection::vec(protocol, 0..8)
 }
 
-/// Reads everything in there, whatever it is.
+/// Reads all items.
 fn walk(mut items: Rlp<'_>, depth: usize) {
     while !items.is_empty() {
         let mut copy = items;

@@ -1,5 +1,5 @@
 //! The known answers of `vectors/whisper/vectors.json` for the devp2p half, which go-ethereum
-//! 1.9.7 computed. Those that need the inside of a handshake stand beside it, in
+//! 1.9.7 computed. Those that need the inside of a handshake are in
 //! `src/devp2p/rlpx/tests.rs`.
 
 #![expect(
@@ -30,7 +30,7 @@ fn vectors(part: &str) -> Value {
     all[part].clone()
 }
 
-/// The cases of a part, never none.
+/// The cases of a part; at least one.
 fn cases(part: &Value) -> &[Value] {
     let cases = part.as_array().unwrap();
     assert!(!cases.is_empty());
@@ -50,16 +50,16 @@ fn private_key(case: &Value, field: &str) -> PrivateKey {
     PrivateKey::from_secret(&Secret::new(bytes(case, field).try_into().unwrap())).unwrap()
 }
 
-/// Hands out prepared bytes, where a test must know what was drawn.
+/// A random number generator with known output.
 struct Prepared(Vec<u8>);
 
 impl RngCore for Prepared {
     fn next_u32(&mut self) -> u32 {
-        unimplemented!("only bytes are drawn")
+        unimplemented!("only bytes are needed")
     }
 
     fn next_u64(&mut self) -> u64 {
-        unimplemented!("only bytes are drawn")
+        unimplemented!("only bytes are needed")
     }
 
     fn fill_bytes(&mut self, to: &mut [u8]) {
@@ -166,7 +166,7 @@ fn the_datagrams_of_eip_8_are_read_as_geth_reads_them() {
         record,
     };
     assert_eq!(packets[0], ping(None));
-    // What geth 1.9.7 calls the rest is a record's sequence since EIP-868.
+    // geth 1.9.7 calls it the rest; since EIP-868 it is the record's sequence.
     assert_eq!(packets[1], ping(Some(1)));
     let far = at("2001:db8:85a3:8d3:1319:8a2e:370:7348", 2222, 33338);
     let from = at("2001:db8:3c4d:15::abcd:ef12", 3322, 5544);

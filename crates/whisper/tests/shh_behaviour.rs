@@ -1,5 +1,5 @@
 //! The behaviour tables of `vectors/whisper`: what go-ethereum 1.9.7 did with each packet, and that
-//! a node of ours does the same, or differs where it means to.
+//! this node does the same, or differs on purpose.
 
 #![expect(
     clippy::disallowed_methods,
@@ -59,12 +59,12 @@ fn draft(sent: i32, ttl: u32, data: usize) -> Draft {
     Draft { expiry, ttl, topic: TOPIC, data: vec![7; data] }
 }
 
-/// Finishes a draft with so much work that it is enough under all circumstances.
+/// Finishes a draft with more than enough work.
 fn mined(draft: &Draft) -> Envelope {
     draft.finish(Miner::new(draft, 15).step(u64::MAX).unwrap())
 }
 
-/// Finishes a draft with the first nonce whose envelope is as wanted.
+/// Finishes a draft with the first nonce that satisfies `wanted`.
 fn such_that(draft: &Draft, wanted: impl Fn(&Envelope) -> bool) -> Envelope {
     (0..).map(|nonce| draft.finish(nonce)).find(wanted).unwrap()
 }
@@ -73,7 +73,7 @@ fn messages(envelopes: &[&Envelope]) -> Vec<u8> {
     packet::encode_messages(envelopes.iter().map(|envelope| envelope.encoded()))
 }
 
-/// The packet of a row of the table, made as for the reference.
+/// The packet for a row of the table, built as for go-ethereum.
 fn packet(name: &str) -> Vec<u8> {
     let good = mined(&draft(0, 50, 100));
     let lazy = such_that(&draft(0, 50, 101), |envelope| envelope.work() < Work::DEFAULT_MINIMUM);
@@ -125,10 +125,10 @@ fn packet(name: &str) -> Vec<u8> {
     }
 }
 
-/// What a row is about beside its packet: the node's own filter.
+/// Prepares the node's own filter for a row.
 fn prepare(node: &mut Node, name: &str, now: Instant) {
     let elsewhere = Bloom::of([Topic([200, 201, 202, 7])]);
-    // Longer than the reference forgives, and we do.
+    // Longer ago than go-ethereum and this node tolerate.
     let long_ago = now.checked_sub(FORGIVENESS).unwrap();
     match name {
         "bloom mismatch" => node.set_bloom(long_ago, elsewhere),
@@ -138,7 +138,7 @@ fn prepare(node: &mut Node, name: &str, now: Instant) {
     }
 }
 
-/// Whether the reference would have cut the peer with these words.
+/// Whether go-ethereum disconnects the peer with this reason.
 fn is_like(error: &PeerError, reason: &str) -> bool {
     match error {
         PeerError::InvalidEnvelope(_) => reason == "invalid envelope",
@@ -160,7 +160,7 @@ fn a_packet_is_treated_as_by_the_reference() {
         let code = row["code"].as_u64().unwrap().try_into().unwrap();
         node.handle(now, wall(), PEER, code, &packet(name));
 
-        // What lives for no time has no work to show. See `Refusal`.
+        // The work of an envelope with a TTL of 0 is undefined. See `EnvelopeError`.
         let cached = if name.starts_with("ttl 0") { 0 } else { row["cached"].as_u64().unwrap() };
         assert_eq!(u64::try_from(node.pool().len()).unwrap(), cached, "{name}");
         let error = std::iter::from_fn(|| node.poll()).find_map(|output| match output {
@@ -168,7 +168,7 @@ fn a_packet_is_treated_as_by_the_reference() {
             _ => None,
         });
         match error {
-            // Nor is anybody cut for what is right by another clock that is good enough.
+            // We do not disconnect peers for tolerable clock differences.
             None if CLOCKS.contains(&name) => assert_eq!(row["peer"], "disconnected", "{name}"),
             None => assert_eq!(row["peer"], "kept", "{name}"),
             Some(error) => {
@@ -181,15 +181,15 @@ fn a_packet_is_treated_as_by_the_reference() {
     }
 }
 
-/// For what the reference cuts a peer, and ours does not: two honest nodes whose clocks differ by a
-/// second could be parted by anybody who sends one of them an envelope made for it.
+/// Cases for which go-ethereum disconnects a peer and this node does not: anyone could separate two honest
+/// nodes whose clocks differ by a second by sending one of them a suitable envelope.
 const CLOCKS: [&str; 2] =
     ["sent 15 s in the future", "sent 8 s in the future, pow only just enough without adjustment"];
 
-/// The reference's light node passes on what it should not, and hides from filters what it should
-/// not. Ours does neither; the table says what it is that we do differently.
+/// go-ethereum's light node forwards envelopes that it should not forward, and does not deliver some that it
+/// should. This node does neither; the table lists the differences.
 #[test]
-fn a_light_node_is_lighter_than_the_reference_s_and_hears_more() {
+fn our_light_node_forwards_less_and_delivers_more_than_go_ethereum_s() {
     let rows = table("behaviour_light.json");
     assert_eq!(rows.len(), 1);
     let now = Instant::now();

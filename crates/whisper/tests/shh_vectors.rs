@@ -30,14 +30,14 @@ fn part(name: &str) -> Value {
     all[name].clone()
 }
 
-/// The cases of a part, never none.
+/// The cases of a part; at least one.
 fn cases(name: &str) -> Vec<Value> {
     let cases = part(name).as_array().unwrap().clone();
     assert!(!cases.is_empty());
     cases
 }
 
-/// Every envelope of the file, wherever it stands.
+/// All envelopes of the file.
 fn envelopes() -> Vec<Value> {
     let nested = [cases("messages"), cases("seal_from_nonce_0")].concat();
     let nested = nested.into_iter().map(|case| case["envelope"].clone());
@@ -60,7 +60,7 @@ fn number(case: &Value, field: &str) -> u32 {
     case[field].as_u64().unwrap().try_into().unwrap()
 }
 
-/// A number, or the text for what JSON has no number for.
+/// A number, or a text for numbers that JSON cannot represent.
 fn float(case: &Value, field: &str) -> f64 {
     case[field].as_f64().unwrap_or_else(|| text(case, field).parse().unwrap())
 }
@@ -102,7 +102,7 @@ fn work_is_the_reference_s_to_the_last_bit() {
         assert_eq!(format!("0x{:016x}", work.to_bits()), text(&case, "geth_pow_bits"));
         let early = envelope.work_if_early(3).as_f64();
         let expected = float(&case, "geth_pow_if_3s_early_diff");
-        // Without the bits, the reader of the decimals may be off by the last one.
+        // Parsing decimals may be wrong in the last bit.
         assert!((early - expected).abs() <= f64::EPSILON * expected, "{case}");
     }
 }
@@ -142,14 +142,14 @@ fn mining_finds_the_nonces_of_the_reference() {
 }
 
 #[test]
-fn blooms_are_right_when_said_and_the_reference_s_when_asked() {
+fn filters_are_sent_with_all_bits_and_tested_with_go_ethereum_s() {
     for case in cases("topic_bloom") {
         let (right, weak) = (Bloom::of([topic(&case)]), Bloom::weak(topic(&case)));
         assert_eq!(right.as_bytes().as_slice(), bytes(&case, "eip627_bloom"));
         assert_eq!(weak.as_bytes().as_slice(), bytes(&case, "geth_bloom"));
         assert_eq!(right == weak, case["same"].as_bool().unwrap());
-        assert!(right.wants(topic(&case)) && weak.wants(topic(&case)));
-        assert_eq!(weak.wants_strictly(topic(&case)), right == weak);
+        assert!(right.matches(topic(&case)) && weak.matches(topic(&case)));
+        assert_eq!(weak.matches_strictly(topic(&case)), right == weak);
     }
     for case in envelopes() {
         let weak = Bloom::weak(topic(&case));
@@ -166,7 +166,7 @@ fn envelopes_are_read_as_strictly_as_by_the_reference() {
 }
 
 #[test]
-fn messages_are_taken_apart_as_by_the_reference_without_its_crashes() {
+fn messages_are_parsed_like_go_ethereum_without_its_crashes() {
     for case in cases("plaintext_parse") {
         let parsed = Message::parse(&bytes(&case, "plaintext"));
         if case["geth"] == true {
@@ -180,7 +180,7 @@ fn messages_are_taken_apart_as_by_the_reference_without_its_crashes() {
 }
 
 #[test]
-fn sealed_messages_of_the_reference_open_to_what_was_said() {
+fn encrypted_messages_of_go_ethereum_decrypt_to_their_payload() {
     for case in cases("messages") {
         let data = bytes(&case["envelope"], "data");
         let plaintext = if case["sym_key"].is_string() {

@@ -1,5 +1,5 @@
-//! Both halves of the crate together: two nodes that meet over RLPx, say hello, exchange their
-//! status, and pass a sealed message on. Only the socket is missing.
+//! The whole crate without sockets: two nodes connect over RLPx, exchange Hello and status, and forward an
+//! encrypted message.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -18,7 +18,7 @@ use wormhole_whisper::{
         Draft, Envelope, Filters, Miner, Node, NodeOutput, SymmetricKey, Topic, Work,
         filter::{Criteria, FilterKey},
         message::{Padding, Sealing, compose},
-        node::{Darkness, Settings},
+        node::{Privacy, Settings},
         packet,
     },
 };
@@ -26,7 +26,7 @@ use wormhole_whisper::{
 const SHH: ProtocolId = ProtocolId(0);
 const TOPIC: Topic = Topic([1, 2, 3, 4]);
 
-/// A node, its one link, and what it was handed.
+/// A node, its connection, and its delivered envelopes.
 struct Side {
     node: Node,
     link: Peer,
@@ -36,7 +36,7 @@ struct Side {
     closed: bool,
 }
 
-/// Two sides in one time.
+/// Two nodes with the same clock.
 struct World {
     now: Instant,
     rng: ChaCha12Rng,
@@ -61,14 +61,14 @@ impl World {
         let called = Peer::accept(config(two), now, &mut rng);
         let sides = [caller, called].map(|link| {
             let mut settings = Settings::default();
-            settings.darkness = Darkness::OFF;
+            settings.privacy = Privacy::OFF;
             let node = Node::new(settings, now);
             Side { node, link, remote: None, wire: vec![], delivered: vec![], closed: false }
         });
         Self { now, rng, sides }
     }
 
-    /// Carries bytes to and fro until both are silent.
+    /// Transports bytes in both directions until there are no more.
     fn settle(&mut self) {
         loop {
             let [one, two] = &mut self.sides;
@@ -95,7 +95,7 @@ impl World {
 }
 
 impl Side {
-    /// Moves what there is between link and node. Returns whether there was anything.
+    /// Moves outputs between connection and node. Returns whether there were any.
     fn pump(&mut self, now: Instant) -> bool {
         let mut moved = false;
         while let Some(output) = self.link.poll() {
@@ -169,7 +169,7 @@ fn a_message_goes_from_one_node_to_the_other() {
 }
 
 #[test]
-fn a_node_that_breaks_the_protocol_is_told_so_and_cut() {
+fn a_node_that_violates_the_protocol_is_disconnected_with_a_reason() {
     let mut world = World::new();
     world.settle();
     world.sides[0].link.send(SHH, packet::BLOOM, &[0x80]).unwrap();

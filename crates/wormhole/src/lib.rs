@@ -25,6 +25,8 @@
 //! # }
 //! ```
 
+#![warn(clippy::exhaustive_enums)]
+
 pub mod code;
 mod drive;
 pub mod net;

@@ -13,7 +13,6 @@ pub struct RequestId(pub(super) u64);
 
 /// What a client asks.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Request {
     /// The keys of all devices of an account; answered by [`Response::Bundles`].
     Bundles(AccountId),
@@ -57,7 +56,6 @@ pub struct Publication {
 
 /// What the server answers.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Response {
     /// The keys of all devices of an account.
     Bundles(Vec<PreKeyBundle>),

@@ -28,7 +28,6 @@ pub struct Changes {
 
 /// Which row.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[non_exhaustive]
 pub enum StoreKey {
     /// Who we are.
     Account,
@@ -232,7 +231,6 @@ impl Client {
 
 /// Why a client was not restored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum RestoreError {
     /// A row was changed or cut short.
     #[error("the message store is damaged")]

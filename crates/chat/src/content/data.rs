@@ -7,7 +7,6 @@ use crate::time::Timestamp;
 
 /// Text, attachments, and what goes with them. Begin with [`DataMessage::default`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct DataMessage {
     /// The text.
     pub body: Option<String>,
@@ -95,7 +94,6 @@ pub struct AttachmentPointer {
 
 /// Where an attachment is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum AttachmentPlace {
     /// By number.
     Id(u64),
@@ -192,7 +190,6 @@ pub struct Group {
 
 /// What a message means for its group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum GroupChange {
     /// Nothing: it is for its members.
     Deliver,

@@ -59,7 +59,6 @@ impl SessionRecord {
 
 /// Why stored bytes are no record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum StoredRecordError {
     /// They were changed or cut short.
     #[error("damaged session record")]

@@ -88,7 +88,6 @@ impl Server {
                 }
                 Response::Done
             }
-            _ => Response::Unavailable,
         }
     }
 

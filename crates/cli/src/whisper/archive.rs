@@ -85,8 +85,7 @@ fn explain(error: &FetchArchiveError) -> Failure {
         FetchArchiveError::AddPeer(_)
         | FetchArchiveError::Direct(_)
         | FetchArchiveError::Mine(_)
-        | FetchArchiveError::Stopped(_)
-        | _ => Failure::new(format!("the archive: {error}")),
+        | FetchArchiveError::Stopped(_) => Failure::new(format!("the archive: {error}")),
     }
 }
 

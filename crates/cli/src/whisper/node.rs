@@ -222,8 +222,7 @@ pub(super) fn explain(error: &StartError) -> Failure {
         | StartError::ArchiveWithoutData
         | StartError::Data(_)
         | StartError::NodeKey
-        | StartError::NotListening
-        | _ => failure,
+        | StartError::NotListening => failure,
     }
 }
 

@@ -224,7 +224,7 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
                 Unreachable::Tls => {
                     "is the certificate for this name, and this computer's clock right?"
                 }
-                Unreachable::Io(_) | Unreachable::NotHttp | _ => {
+                Unreachable::Io(_) | Unreachable::NotHttp => {
                     "start one with `wormhole whisper node --rpc 127.0.0.1:8545` or \
                      `wormhole-server whisper --rpc 127.0.0.1:8545`, or name another with --rpc"
                 }
@@ -259,8 +259,7 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
         | RemoteError::BadUrl
         | RemoteError::Closed
         | RemoteError::Lagged
-        | RemoteError::Malformed
-        | _ => Failure::new(format!("the node at {shown}: {error}")),
+        | RemoteError::Malformed => Failure::new(format!("the node at {shown}: {error}")),
     }
 }
 

@@ -77,13 +77,6 @@ async fn wait_until_sent(
                     .hint("`wormhole whisper peers` lists the peers of the node; --ttl sets how long a message lives")
                     .into());
             }
-            Some(_) => {
-                return Err(Failure::new(
-                    "the node reports a state that this version does not know",
-                )
-                .hint("update wormhole to the version of the node")
-                .into());
-            }
             None => {
                 return Err(Failure::new("the node does not know the message any more")
                     .hint("if the node was restarted, post the message again")

@@ -14,7 +14,6 @@ use super::{Code, Nameplate, wordlist};
 ///
 /// It holds words of the code, which are secret: `Debug` hides them.
 #[derive(Clone, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "whoever shows a doubt must have words for it")]
 pub enum Doubt {
     /// The nameplate starts with a zero. Servers give out numbers without.
     LeadingZero(Nameplate),

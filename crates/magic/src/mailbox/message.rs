@@ -31,7 +31,6 @@ pub enum MalformedMessage {
 /// What a client says.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum ClientMessage {
     /// Stores a message in the open mailbox and shows it to everyone who has it open.
     Add {
@@ -114,7 +113,6 @@ impl ClientMessage {
 /// What a server says, as far as a client needs it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum ServerMessage {
     /// A message was read, and will be acted upon now.
     Ack,
@@ -218,7 +216,6 @@ impl ServerMessage {
 
 /// What there is to know of a refused message.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-#[non_exhaustive]
 pub struct Refused {
     /// Its `type`; empty if it has none.
     #[serde(rename = "type")]
@@ -275,7 +272,6 @@ fn decode<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, MalformedMessage> 
 
 /// A message in a mailbox, as everyone who has it open gets it, its author included.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[non_exhaustive]
 pub struct PeerMessage {
     /// Who added it.
     pub side: String,
@@ -297,7 +293,6 @@ impl PeerMessage {
 
 /// One entry of the list of nameplates.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[non_exhaustive]
 pub struct ListedNameplate {
     /// Decimal digits.
     pub id: String,

@@ -54,7 +54,6 @@ pub struct Client {
 
 /// Who speaks on a bound link.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
 pub struct Identity {
     /// The application; each has its own nameplates and mailboxes.
     pub app: String,
@@ -75,7 +74,6 @@ pub struct RequestId(u64);
 
 /// What a client wants done, checked as far as it can be without the store.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "a store must handle every request")]
 pub enum Request {
     /// Store a message and show it to all who have the mailbox open.
     Add {
@@ -122,7 +120,6 @@ impl Request {
 
 /// A message on its way into a mailbox.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct NewMessage {
     /// Its name.
     pub phase: String,
@@ -141,7 +138,6 @@ impl NewMessage {
 
 /// A message in a mailbox.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct StoredMessage {
     /// Who added it.
     pub side: String,
@@ -166,7 +162,6 @@ impl StoredMessage {
 
 /// What the store says to a request.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "a store must be able to make every answer")]
 pub enum Answer {
     /// The message is stored. This shows it to its author; all others are told of it apart.
     Added(Arc<StoredMessage>),
@@ -209,7 +204,6 @@ impl Answer {
 
 /// What a [`Client`] wants done.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every output")]
 pub enum Output {
     /// Send this text frame.
     Frame(String),

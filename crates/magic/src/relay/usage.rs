@@ -13,7 +13,6 @@ use wormhole_kit::UnixTime;
 /// The reference also has `jilted`, for the side of a pair that did not close first; it is never
 /// written since its partner's `happy` stands for both.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-#[non_exhaustive]
 pub enum Mood {
     /// Left without a handshake.
     Empty,

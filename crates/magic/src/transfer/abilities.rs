@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 /// One ability.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum TransferAbility {
     /// Every program that speaks this protocol announces it.
     Transfer,

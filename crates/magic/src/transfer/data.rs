@@ -15,7 +15,6 @@ use super::message::BadMessage;
 
 /// Why the data did not arrive as it was offered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[expect(clippy::exhaustive_enums, reason = "callers must handle every reason")]
 pub enum DataError {
     /// The receiver's record is invalid, or came before everything was sent.
     #[error("the receiver did not confirm what it received: {0}")]

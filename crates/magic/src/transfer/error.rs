@@ -7,7 +7,6 @@ use super::message::{BadMessage, Message};
 
 /// Why a transfer ended.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every error")]
 pub enum TransferError {
     /// The connection broke before everything was there, and the peer did not say why.
     #[error("the connection broke")]

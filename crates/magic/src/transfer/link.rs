@@ -14,7 +14,6 @@ use crate::transit::TransitInfo;
 
 /// Where a link of a transfer leads.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every address")]
 pub enum TransferAddress {
     /// To the peer through the mailbox: open once its version message is known, closed when the
     /// wormhole has ended.

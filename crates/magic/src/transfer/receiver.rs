@@ -17,7 +17,6 @@ use crate::transit::TransitInfo;
 
 /// What the driver tells a receiver.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "the list of what a driver can do")]
 pub enum ReceiverCommand {
     /// The peer's version message announces these abilities.
     PeerAbilities(Abilities),
@@ -35,7 +34,6 @@ pub enum ReceiverCommand {
 
 /// What a receiver tells the driver and the application.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every event")]
 pub enum ReceiverEvent {
     /// The sender says how it can be reached: answer with [`ReceiverCommand::Transit`].
     TransitWanted,

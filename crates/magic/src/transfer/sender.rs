@@ -17,7 +17,6 @@ use crate::transit::TransitInfo;
 
 /// What the driver tells a sender.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "the list of what a driver can do")]
 pub enum SenderCommand {
     /// The peer's version message announces these abilities.
     PeerAbilities(Abilities),
@@ -35,7 +34,6 @@ pub enum SenderCommand {
 
 /// What a sender tells the driver and the application.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every event")]
 pub enum SenderEvent {
     /// The peer is there and has these abilities: answer with [`SenderCommand::Offer`].
     OfferWanted(Abilities),

@@ -16,7 +16,6 @@ use crate::key::derive_32;
 /// assert_eq!(Role::Sender.peer(), Role::Receiver);
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "a connection has two ends")]
 pub enum Role {
     /// Waits for the sender's verdict.
     Receiver,

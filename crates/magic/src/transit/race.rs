@@ -50,7 +50,6 @@ pub struct RaceSettings {
 
 /// Where a link leads.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every address")]
 pub enum Address {
     /// TCP.
     Tcp(Endpoint),
@@ -61,7 +60,6 @@ pub enum Address {
 /// Where a link may lead, which depends on who named its address. The driver checks it against every
 /// address that a name resolves to, before it connects.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every permission")]
 pub enum Permit {
     /// Anywhere: our user configured it, or the peer offers nothing but this computer.
     #[default]
@@ -85,7 +83,6 @@ pub struct Target {
 
 /// How a link came about.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every route")]
 pub enum Route {
     /// The peer connected to us.
     Accepted,
@@ -108,7 +105,6 @@ impl Route {
 
 /// What the driver tells a race.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Command {
     /// What the peer can do, and its hints, have come: the race begins. Links may come in before.
     Start(TransitInfo),
@@ -116,7 +112,6 @@ pub enum Command {
 
 /// What a race tells the driver.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "drivers must handle every event")]
 pub enum Event {
     /// This link is the one. Write out what was sent on it before, then it carries records. Every
     /// other link has been closed.

@@ -6,7 +6,6 @@ use crate::spake2::PakeError;
 
 /// Why a wormhole ended badly.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum WormholeError {
     /// This program used the wormhole in a way it does not allow.
     #[error("wormhole misused: {0}")]
@@ -53,7 +52,6 @@ impl WormholeError {
 
 /// How this program misused a wormhole.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ApiMisuse {
     /// The code, or its nameplate, was chosen before.
     #[error("the code is chosen already")]

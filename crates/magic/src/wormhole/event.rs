@@ -13,7 +13,6 @@ use crate::mailbox::{MailboxUrl, Mood, Welcome};
 /// [`AllocateCode`](Self::AllocateCode), [`SetCode`](Self::SetCode), or
 /// [`InputNameplate`](Self::InputNameplate) followed by [`InputPassword`](Self::InputPassword).
 #[derive(Clone)]
-#[non_exhaustive]
 pub enum Command {
     /// Get a nameplate from the server and choose a password of so many words.
     AllocateCode {

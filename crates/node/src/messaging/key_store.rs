@@ -115,7 +115,6 @@ pub struct TooManyKeys;
 
 /// Why the key of a password was not added.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum PasswordError {
     /// The runtime is shutting down.
     #[error("no thread for the password")]

@@ -7,7 +7,7 @@ use wormhole_kit::UnixTime;
 use wormhole_whisper::{
     devp2p::key::{NodeId, PrivateKey, PublicKey},
     shh::{
-        DEFAULT_TTL, EnvelopeHash, Refusal, SymmetricKey, Topic, Work,
+        DEFAULT_TTL, EnvelopeError, EnvelopeHash, SymmetricKey, Topic, Work,
         message::{MessageError, Padding, Sealing, compose},
         seal,
     },
@@ -22,7 +22,6 @@ use crate::{DirectError, MineError, PostError, Stopped};
 
 /// A message to post.
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct OutgoingMessage {
     /// Who can decrypt it.
     pub recipient: Recipient,
@@ -71,7 +70,6 @@ impl std::fmt::Debug for OutgoingMessage {
 
 /// Who can decrypt a message.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "there are two ways to encrypt (EIP-627)")]
 pub enum Recipient {
     /// The owner of this public key.
     PublicKey(PublicKey),
@@ -81,7 +79,6 @@ pub enum Recipient {
 
 /// Why a message was not sent.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum SendError {
     /// It could not be sent to the peer.
     #[error(transparent)]
@@ -127,7 +124,7 @@ impl Messenger {
         let ttl = if message.ttl == 0 { DEFAULT_TTL } else { message.ttl };
         if ttl > self.max_ttl {
             let limit = self.max_ttl;
-            return Err(PostError::from(Refusal::LivesTooLong { ttl, limit }).into());
+            return Err(PostError::from(EnvelopeError::LivesTooLong { ttl, limit }).into());
         }
         let limit = self.check(work, direct_to).await?;
         let topic = message.topic;
@@ -139,7 +136,7 @@ impl Messenger {
         let draft = rounded_draft(begin, ttl, topic, data);
         let size = draft.finish(0).size();
         if size > limit {
-            return Err(PostError::from(Refusal::TooLarge { size, limit }).into());
+            return Err(PostError::from(EnvelopeError::TooLarge { size, limit }).into());
         }
         let envelope = mine_for(requester, draft, work, time).await?;
         match direct_to {

@@ -89,7 +89,6 @@ impl DataFolder {
                     file.write_all(&hash.0)?;
                     file.write_all(&expiry.to_be_bytes())
                 }
-                _ => Ok(()),
             })
         })
     }

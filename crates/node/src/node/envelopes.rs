@@ -11,7 +11,6 @@ use wormhole_whisper::shh::Envelope;
 
 /// An event in the stream of envelopes.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there will be no other event")]
 pub enum EnvelopeEvent {
     /// The node accepted an envelope, and has forwarded it already.
     Envelope {

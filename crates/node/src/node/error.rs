@@ -2,11 +2,10 @@
 
 use std::io;
 
-use wormhole_whisper::shh::{EnvelopeHash, Refusal};
+use wormhole_whisper::shh::{EnvelopeError, EnvelopeHash};
 
 /// Why a node did not start.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum StartError {
     /// The archive cannot be opened. The text is that of SQLite, and contains no data of users.
     #[error("archive: {0}")]
@@ -33,14 +32,13 @@ pub enum StartError {
 
 /// Why an envelope was not posted.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum PostError {
     /// Too many own envelopes are waiting to be sent.
     #[error("too many envelopes are waiting to be sent")]
     Full,
     /// The envelope does not meet the requirements of the network.
     #[error("{0}")]
-    Refused(#[from] Refusal),
+    Refused(#[from] EnvelopeError),
     /// The node has stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -48,7 +46,6 @@ pub enum PostError {
 
 /// Why a packet was not sent to a peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum DirectError {
     /// Its queue is full.
     #[error("peer is busy")]
@@ -63,7 +60,6 @@ pub enum DirectError {
 
 /// Why a peer was not added.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum AddPeerError {
     /// The enode has no address.
     #[error("enode has no address")]
@@ -81,7 +77,6 @@ pub enum AddPeerError {
 
 /// Why the reply of a mail server is incomplete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ArchiveError {
     /// The mail server has disconnected.
     #[error("peer has disconnected")]
@@ -90,7 +85,6 @@ pub enum ArchiveError {
 
 /// Why the proof of work was not found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum MineError {
     /// The runtime is shutting down.
     #[error("no thread for the proof of work")]

@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep_until, timeout};
 use wormhole_whisper::{
     devp2p::{base::DisconnectReason, enode::Enode, key::NodeId},
-    shh::{self, Envelope, NodeOutput, Refusal, node::PeerError},
+    shh::{self, Envelope, EnvelopeError, NodeOutput, node::PeerError},
 };
 
 use super::archive::Archive;
@@ -222,7 +222,7 @@ impl Hub {
                     tracing::debug!(%peer, %error, "peer is not useful");
                 }
                 PeerError::OversizedPacket { .. }
-                | PeerError::InvalidEnvelope(Refusal::TooLarge { .. }) => {
+                | PeerError::InvalidEnvelope(EnvelopeError::TooLarge { .. }) => {
                     tracing::debug!(%peer, %error, "packet is too large");
                 }
                 PeerError::InvalidEnvelope(refusal) if refusal.depends_on_clock() => {
@@ -235,7 +235,7 @@ impl Hub {
                     // The error itself would name a topic.
                     let topic = "invalid envelope: topic was not asked for";
                     let names_topic =
-                        matches!(error, PeerError::InvalidEnvelope(Refusal::NotWanted(_)));
+                        matches!(error, PeerError::InvalidEnvelope(EnvelopeError::NotWanted(_)));
                     let error: &dyn std::fmt::Display = if names_topic { &topic } else { error };
                     self.peers.record_fault(now, Some(*peer), &info, error, trusted);
                 }

@@ -233,7 +233,7 @@ impl<'a> PeerLink<'a> {
                 LinkInput::Read(Ok(count)) => {
                     let bytes = buffer.get(..count).unwrap_or_default();
                     let result = self.peer.handle(Instant::now(), bytes);
-                    self.read_limit.charge(Instant::now(), self.peer.take_cost());
+                    self.read_limit.charge(Instant::now(), self.peer.take_message_bytes());
                     self.error = result.err().or_else(|| self.error.take());
                 }
                 LinkInput::Read(Err(error)) | LinkInput::Written(Err(error)) => {

@@ -11,14 +11,13 @@ use wormhole_whisper::{
     },
     shh::{
         SymmetricKey, Work,
-        node::{DEFAULT_POOL_BYTES, Darkness, Limits},
+        node::{DEFAULT_POOL_BYTES, Limits, Privacy},
         requirements::{DEFAULT_MAX_SIZE, DEFAULT_MAX_TTL},
     },
 };
 
 /// The settings of a node.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Settings {
     /// The TCP address on which to listen for peers. With port 0 the system chooses one.
     pub listen: Option<SocketAddr>,
@@ -55,7 +54,7 @@ pub struct Settings {
     /// Limits on what peers may send.
     pub limits: Limits,
     /// What hides which envelopes are own ones.
-    pub darkness: Darkness,
+    pub privacy: Privacy,
     /// Meaningless envelopes that hide when real ones are sent.
     pub cover: Option<Cover>,
     /// The folder for the key, the envelopes and the archive. Without it, a restart loses them.
@@ -85,7 +84,7 @@ impl Default for Settings {
             restrict_light: true,
             strict_bloom: false,
             limits: Limits::default(),
-            darkness: Darkness::default(),
+            privacy: Privacy::default(),
             cover: None,
             data: None,
             key: None,
@@ -106,7 +105,6 @@ impl Settings {
 
 /// How often to send meaningless envelopes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct Cover {
     /// Mean of the random time between two of them.
     pub mean_interval: Duration,
@@ -121,7 +119,6 @@ impl Cover {
 
 /// The settings of an archive.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct ArchiveSettings {
     /// The key that decrypts requests, made from the password that readers know.
     pub key: SymmetricKey,

@@ -10,7 +10,6 @@ use wormhole_whisper::{
 
 /// The status of a node.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Status {
     /// Connected peers that have sent their status.
     pub peers: usize,
@@ -44,7 +43,6 @@ pub struct Status {
 
 /// A peer.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct PeerInfo {
     /// Its id, which it has proved in the handshake.
     pub id: NodeId,
@@ -74,7 +72,6 @@ pub struct PeerInfo {
 
 /// Who opened a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there are two ends")]
 pub enum Direction {
     /// The peer.
     Inbound,

@@ -10,7 +10,6 @@ use tokio_rustls::rustls;
 
 /// Why a call did not succeed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum RemoteError {
     /// The token cannot be sent.
     #[error("the token has characters that cannot be sent")]
@@ -82,7 +81,6 @@ impl RemoteError {
 
 /// Why there is no transport.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Unreachable {
     /// The network, or the other machine, says no.
     #[error("{0}")]

@@ -29,7 +29,6 @@ impl fmt::Debug for RemoteKeyId {
 
 /// What seals a message, or opens it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there are two ways to seal (EIP-627)")]
 pub enum MessageKey {
     /// A private key: opens, and signs.
     Private(RemoteKeyId),
@@ -41,7 +40,6 @@ pub enum MessageKey {
 
 /// A message to be posted.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct PostRequest {
     /// What seals it.
     pub to: MessageKey,
@@ -120,7 +118,6 @@ impl PostRequest {
 
 /// Which messages to watch for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct MessageFilter {
     /// Who must have signed them, if it matters.
     pub signer: Option<PublicKey>,
@@ -163,7 +160,6 @@ fn put(object: &mut Value, name: &str, text: &str) {
 
 /// A message that a node has opened.
 #[derive(Clone, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct RemoteMessage {
     /// What was said, by whom: nothing here has been made safe to show.
     pub payload: Vec<u8>,

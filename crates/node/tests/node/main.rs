@@ -20,7 +20,7 @@ use wormhole_node::{
     shh::{
         Draft, Envelope, Message, SymmetricKey, Topic, Work,
         message::{Padding, Sealing, compose},
-        node::Darkness,
+        node::Privacy,
         seal::seal_for,
     },
 };
@@ -30,7 +30,7 @@ const TOPIC: Topic = Topic([1, 2, 3, 4]);
 /// Settings without anything that takes time on purpose.
 fn quick() -> Settings {
     let mut settings = Settings::loopback();
-    settings.darkness = Darkness::OFF;
+    settings.privacy = Privacy::OFF;
     settings
 }
 

@@ -70,7 +70,7 @@ async fn the_key_and_the_envelopes_are_there_after_a_restart() {
 async fn what_waits_for_a_peer_leaves_after_a_restart() {
     let folder = Folder::new("waiting");
     let mut settings = quick();
-    settings.darkness.min_peers = 1;
+    settings.privacy.min_peers = 1;
     settings.data = Some(folder.0.clone());
     let node = start(settings.clone()).await;
     let envelope = sealed("later", &SymmetricKey::random(&mut OsRng), None).await;
@@ -92,7 +92,7 @@ async fn what_only_those_take_whom_we_trust_waits_over_a_restart_too() {
     let friend = start(quick()).await;
     let mut settings = quick();
     settings.min_work = Work::NONE;
-    settings.darkness.min_peers = 1;
+    settings.privacy.min_peers = 1;
     settings.max_envelope_bytes = 2 << 20;
     settings.trusted = vec![friend.id()];
     settings.data = Some(folder.0.clone());

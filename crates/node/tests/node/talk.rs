@@ -6,7 +6,7 @@ use rand_core::{OsRng, RngCore};
 use wormhole_node::{
     Cover, DirectError, PostError,
     devp2p::key::PrivateKey,
-    shh::{Bloom, Draft, Message, Refusal, SymmetricKey, Topic, Work, seal::open_for},
+    shh::{Bloom, Draft, EnvelopeError, Message, SymmetricKey, Topic, Work, seal::open_for},
 };
 
 use super::{
@@ -104,7 +104,7 @@ async fn what_a_node_does_not_ask_for_is_not_sent_to_it() {
 #[tokio::test]
 async fn an_envelope_waits_until_there_is_a_peer() {
     let mut settings = quick();
-    settings.darkness.min_peers = 1;
+    settings.privacy.min_peers = 1;
     let alice = start(settings).await;
     let key = SymmetricKey::random(&mut OsRng);
     alice.post(sealed("patient", &key, None).await).await.unwrap();
@@ -127,7 +127,10 @@ async fn an_envelope_with_too_little_work_is_refused_to_its_maker() {
     let now = SystemTime::now().into();
     let cheap = Draft::new(now, 50, TOPIC, key.seal(&[0; 300], &mut OsRng)).finish(0);
     let refused = node.post(cheap).await;
-    assert!(matches!(refused, Err(PostError::Refused(Refusal::TooLittleWork(_)))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(PostError::Refused(EnvelopeError::TooLittleWork(_)))),
+        "{refused:?}"
+    );
     node.stop().await;
 }
 

@@ -26,7 +26,6 @@ pub(crate) struct Request {
 
 /// Why there is no request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum NoRequest {
     /// The link closed or said nothing for too long.
     #[error("no request came")]

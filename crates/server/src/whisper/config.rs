@@ -173,7 +173,7 @@ impl Config {
         settings.static_peers.clone_from(&self.peer);
         settings.trusted = self.trusted.iter().map(|node| node.id).collect();
         settings.max_peers = self.max_peers;
-        settings.darkness.min_peers = self.min_peers;
+        settings.privacy.min_peers = self.min_peers;
         settings.min_work = Work::new(self.min_pow)
             .ok_or_else(|| ServerError::Whisper("min-pow is not a number".into()))?;
         settings.max_envelope_bytes = self.max_message_bytes;

@@ -67,7 +67,6 @@ fn text(bytes: &[u8]) -> String {
 
 /// Why a node disconnects (rlpx.md "Disconnect", in its order).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
 pub enum DisconnectReason {
     /// 0: requested by the user.
     Requested,
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_hello_adds_is_ignored() {
+    fn additional_fields_of_a_hello_are_ignored() {
         let mut encoded = hello().encode();
         encoded.extend([0xc0, 5]);
         encoded[1] += 2;

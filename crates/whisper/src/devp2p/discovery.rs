@@ -30,7 +30,7 @@ use rand_core::CryptoRngCore;
 use wormhole_kit::{Instant, Scope, UnixTime, scope};
 
 use self::{
-    bond::Bonds,
+    endpoint_proof::EndpointProofs,
     lookup::Lookup,
     packet::{MAX_NEIGHBORS, Packet, PacketError},
     table::{BUCKET_SIZE, Neighbor, Table},
@@ -41,7 +41,7 @@ use super::{
     key::{NodeId, PrivateKey},
 };
 
-mod bond;
+mod endpoint_proof;
 mod lookup;
 pub mod packet;
 mod table;
@@ -55,7 +55,7 @@ pub struct Discovery {
     record: Record,
     bootnodes: Vec<Neighbor>,
     table: Table,
-    bonds: Bonds,
+    proofs: EndpointProofs,
     queries: HashMap<NodeId, Query>,
     lookup: Option<Lookup>,
     next_refresh: Instant,
@@ -67,19 +67,19 @@ pub struct Discovery {
 #[derive(Debug)]
 struct Query {
     node: Neighbor,
-    awaited: Awaited,
+    expected: ExpectedReply,
     until: Instant,
     /// Whether the current lookup needs it.
     wanted: bool,
     /// Whether it is only queried because it pinged us.
-    provoked: bool,
+    ping_back: bool,
     /// Whether it has pinged us since, so that it knows us.
     pinged: bool,
 }
 
-/// Why we ping a node.
+/// PingReason we ping a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Why {
+enum PingReason {
     /// To check that it is alive.
     Check,
     /// To query it in a lookup.
@@ -90,7 +90,7 @@ enum Why {
 
 /// The reply that we expect.
 #[derive(Debug)]
-enum Awaited {
+enum ExpectedReply {
     /// A pong for the ping with this hash.
     Pong([u8; 32]),
     /// A ping from the node; our pong verifies us to it.
@@ -117,7 +117,7 @@ impl Discovery {
             record,
             bootnodes: bootnodes.iter().filter_map(Neighbor::from_enode).collect(),
             table: Table::new(&id),
-            bonds: Bonds::default(),
+            proofs: EndpointProofs::default(),
             queries: HashMap::new(),
             lookup: None,
             next_refresh: now,
@@ -137,15 +137,15 @@ impl Discovery {
         wall: UnixTime,
         from: SocketAddr,
         datagram: &[u8],
-    ) -> Result<(), Ignored> {
+    ) -> Result<(), DatagramError> {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let received = Packet::open(datagram)?;
         let (sender, wall) = (received.sender, wall.as_secs());
         if sender == self.id {
-            return Err(Ignored::FromOurselves);
+            return Err(DatagramError::FromOurselves);
         }
         if received.packet.expiration().is_some_and(|expiration| expiration < wall) {
-            return Err(Ignored::Expired);
+            return Err(DatagramError::Expired);
         }
         match received.packet {
             Packet::Ping { from: claimed, .. } => {
@@ -156,7 +156,7 @@ impl Discovery {
             Packet::Pong { ping, .. } => self.on_pong(now, wall, &sender, from, &ping),
             Packet::FindNode { target, .. } => {
                 self.require_proof(now, &sender, from)?;
-                self.tell_nodes(wall, from, &target);
+                self.send_neighbors(wall, from, &target);
                 Ok(())
             }
             Packet::Neighbors { nodes, .. } => self.on_nodes(now, wall, &sender, from, &nodes),
@@ -166,7 +166,7 @@ impl Discovery {
                 self.send(from, &Packet::EnrResponse { request: received.hash, record });
                 Ok(())
             }
-            Packet::EnrResponse { .. } => Err(Ignored::Unasked),
+            Packet::EnrResponse { .. } => Err(DatagramError::Unsolicited),
         }
     }
 
@@ -174,7 +174,7 @@ impl Discovery {
     /// count, because anyone can cause them.
     pub fn expects(&self, from: SocketAddr) -> bool {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-        let asked = |query: &Query| !query.provoked && query.node.endpoint.udp_address() == from;
+        let asked = |query: &Query| !query.ping_back && query.node.endpoint.udp_address() == from;
         self.queries.values().any(asked)
     }
 
@@ -197,12 +197,12 @@ impl Discovery {
         let late: Vec<_> =
             self.queries.iter().filter(|(_, query)| due(query)).map(|(id, _)| *id).collect();
         for id in late {
-            self.on_silence(now, wall, &id);
+            self.on_timeout(now, wall, &id);
         }
         if now >= self.next_check {
             self.next_check = now + CHECK_INTERVAL;
             if let Some(node) = self.table.stalest(rng.next_u32()).copied() {
-                self.ping(now, wall, node, Why::Check);
+                self.ping(now, wall, node, PingReason::Check);
             }
         }
         if now >= self.next_refresh {
@@ -242,10 +242,10 @@ impl Discovery {
 
     fn advance_lookup(&mut self, now: Instant, wall: u64) {
         while let Some(node) = self.lookup.as_mut().and_then(Lookup::next) {
-            if self.bonds.knows_us(now, &node.id, node.endpoint.ip) {
+            if self.proofs.knows_us(now, &node.id, node.endpoint.ip) {
                 self.ask(now, wall, node);
             } else {
-                self.ping(now, wall, node, Why::Lookup);
+                self.ping(now, wall, node, PingReason::Lookup);
             }
         }
         if self.lookup.as_ref().is_some_and(Lookup::is_done) {
@@ -254,13 +254,13 @@ impl Discovery {
     }
 
     /// Pings a node unless a reply from it is already expected.
-    fn ping(&mut self, now: Instant, wall: u64, node: Neighbor, why: Why) {
+    fn ping(&mut self, now: Instant, wall: u64, node: Neighbor, reason: PingReason) {
         if let Some(query) = self.queries.get_mut(&node.id) {
-            query.wanted |= why == Why::Lookup;
-            query.provoked &= why == Why::Pinged;
+            query.wanted |= reason == PingReason::Lookup;
+            query.ping_back &= reason == PingReason::Pinged;
             return;
         }
-        let most = if why == Why::Pinged { MAX_PROVOKED } else { MAX_QUERIES };
+        let most = if reason == PingReason::Pinged { MAX_PING_BACKS } else { MAX_QUERIES };
         if self.queries.len() >= most {
             if let Some(lookup) = &mut self.lookup {
                 lookup.failed(&node.id);
@@ -272,11 +272,11 @@ impl Discovery {
         let hash = self.send(node.endpoint.udp_address(), &ping);
         let query = Query {
             node,
-            awaited: Awaited::Pong(hash),
-            until: now + PATIENCE,
-            wanted: why == Why::Lookup,
-            provoked: why == Why::Pinged,
-            pinged: why == Why::Pinged,
+            expected: ExpectedReply::Pong(hash),
+            until: now + REPLY_TIMEOUT,
+            wanted: reason == PingReason::Lookup,
+            ping_back: reason == PingReason::Pinged,
+            pinged: reason == PingReason::Pinged,
         };
         self.queries.insert(node.id, query);
     }
@@ -287,10 +287,10 @@ impl Discovery {
             self.queries.remove(&node.id);
             return;
         };
-        let question = Packet::FindNode { target, expiration: expiration(wall) };
-        self.send(node.endpoint.udp_address(), &question);
-        let (awaited, until) = (Awaited::Nodes(0), now + PATIENCE);
-        let query = Query { node, awaited, until, wanted: true, provoked: false, pinged: true };
+        let request = Packet::FindNode { target, expiration: expiration(wall) };
+        self.send(node.endpoint.udp_address(), &request);
+        let (expected, until) = (ExpectedReply::Nodes(0), now + REPLY_TIMEOUT);
+        let query = Query { node, expected, until, wanted: true, ping_back: false, pinged: true };
         self.queries.insert(node.id, query);
     }
 
@@ -300,15 +300,15 @@ impl Discovery {
         let expiration = expiration(wall);
         let pong = Packet::Pong { to: node.endpoint, ping: hash, expiration, record };
         self.send(node.endpoint.udp_address(), &pong);
-        self.bonds.note_our_proof(now, &id, ip);
+        self.proofs.record_our_proof(now, &id, ip);
         match self.queries.get_mut(&id).filter(|query| query.node.endpoint.ip == ip) {
-            Some(Query { awaited: Awaited::Ping, node, .. }) => {
+            Some(Query { expected: ExpectedReply::Ping, node, .. }) => {
                 let node = *node;
                 self.ask(now, wall, node);
             }
             Some(query) => query.pinged = true,
-            None if self.bonds.has_proved(now, &id, ip) => self.take_in(node),
-            None => self.ping(now, wall, node, Why::Pinged),
+            None if self.proofs.has_proved(now, &id, ip) => self.add_node(node),
+            None => self.ping(now, wall, node, PingReason::Pinged),
         }
     }
 
@@ -319,25 +319,25 @@ impl Discovery {
         sender: &NodeId,
         from: SocketAddr,
         ping: &[u8; 32],
-    ) -> Result<(), Ignored> {
-        let query = self.queries.get_mut(sender).ok_or(Ignored::Unasked)?;
+    ) -> Result<(), DatagramError> {
+        let query = self.queries.get_mut(sender).ok_or(DatagramError::Unsolicited)?;
         let (node, wanted) = (query.node, query.wanted);
-        match query.awaited {
-            Awaited::Pong(hash) if hash == *ping && from == node.endpoint.udp_address() => {}
-            Awaited::Pong(_) | Awaited::Ping | Awaited::Nodes(_) => {
-                return Err(Ignored::Unasked);
+        match query.expected {
+            ExpectedReply::Pong(hash) if hash == *ping && from == node.endpoint.udp_address() => {}
+            ExpectedReply::Pong(_) | ExpectedReply::Ping | ExpectedReply::Nodes(_) => {
+                return Err(DatagramError::Unsolicited);
             }
         }
-        query.awaited = Awaited::Ping;
-        query.until = now + PATIENCE;
-        self.bonds.note_proof(now, *sender, from.ip());
+        query.expected = ExpectedReply::Ping;
+        query.until = now + REPLY_TIMEOUT;
+        self.proofs.record_proof(now, *sender, from.ip());
         if query.pinged {
-            self.bonds.note_our_proof(now, sender, from.ip());
+            self.proofs.record_our_proof(now, sender, from.ip());
         }
-        self.take_in(node);
+        self.add_node(node);
         if !wanted {
             self.queries.remove(sender);
-        } else if self.bonds.knows_us(now, sender, from.ip()) {
+        } else if self.proofs.knows_us(now, sender, from.ip()) {
             self.ask(now, wall, node);
         }
         Ok(())
@@ -350,17 +350,19 @@ impl Discovery {
         sender: &NodeId,
         from: SocketAddr,
         nodes: &[Enode],
-    ) -> Result<(), Ignored> {
-        let query = self.queries.get_mut(sender).ok_or(Ignored::Unasked)?;
-        let Awaited::Nodes(count) = &mut query.awaited else { return Err(Ignored::Unasked) };
+    ) -> Result<(), DatagramError> {
+        let query = self.queries.get_mut(sender).ok_or(DatagramError::Unsolicited)?;
+        let ExpectedReply::Nodes(count) = &mut query.expected else {
+            return Err(DatagramError::Unsolicited);
+        };
         if from != query.node.endpoint.udp_address() {
-            return Err(Ignored::Unasked);
+            return Err(DatagramError::Unsolicited);
         }
         let fresh = nodes.iter().take(BUCKET_SIZE.saturating_sub(*count));
         *count = count.saturating_add(nodes.len());
         let complete = *count >= BUCKET_SIZE;
         let fresh = fresh.filter_map(Neighbor::from_enode);
-        for node in fresh.filter(|node| may_tell_of(from.ip(), node.endpoint.ip)) {
+        for node in fresh.filter(|node| may_mention(from.ip(), node.endpoint.ip)) {
             // For known nodes, our own address is more reliable.
             let node = self.table.find(&node.id).copied().unwrap_or(node);
             if let Some(lookup) = self.lookup.as_mut().filter(|_| node.id != self.id) {
@@ -374,10 +376,10 @@ impl Discovery {
         Ok(())
     }
 
-    fn on_silence(&mut self, now: Instant, wall: u64, id: &NodeId) {
+    fn on_timeout(&mut self, now: Instant, wall: u64, id: &NodeId) {
         let Some(query) = self.queries.get(id) else { return };
-        match query.awaited {
-            Awaited::Pong(_) => {
+        match query.expected {
+            ExpectedReply::Pong(_) => {
                 let node = query.node;
                 self.end_query(id, Lookup::failed);
                 // Removes the node only if the table contains this address.
@@ -386,11 +388,11 @@ impl Discovery {
                 }
             }
             // It may remember us from before a restart.
-            Awaited::Ping => {
+            ExpectedReply::Ping => {
                 let node = query.node;
                 self.ask(now, wall, node);
             }
-            Awaited::Nodes(_) => self.end_query(id, Lookup::answered),
+            ExpectedReply::Nodes(_) => self.end_query(id, Lookup::answered),
         }
         self.advance_lookup(now, wall);
     }
@@ -403,15 +405,15 @@ impl Discovery {
     }
 
     /// Adds a verified node to the table.
-    fn take_in(&mut self, node: Neighbor) {
+    fn add_node(&mut self, node: Neighbor) {
         if self.table.add(node) {
             self.outputs.push_back(DiscoveryOutput::Found(node.to_enode()));
         }
     }
 
-    fn tell_nodes(&mut self, wall: u64, to: SocketAddr, target: &NodeId) {
+    fn send_neighbors(&mut self, wall: u64, to: SocketAddr, target: &NodeId) {
         let mut nodes = self.table.closest(&target.digest(), BUCKET_SIZE);
-        nodes.retain(|node| may_tell_of(to.ip(), node.endpoint.ip));
+        nodes.retain(|node| may_mention(to.ip(), node.endpoint.ip));
         let nodes: Vec<_> = nodes.iter().map(|node| node.to_enode()).collect();
         let expiration = expiration(wall);
         if nodes.is_empty() {
@@ -423,8 +425,17 @@ impl Discovery {
         }
     }
 
-    fn require_proof(&self, now: Instant, id: &NodeId, from: SocketAddr) -> Result<(), Ignored> {
-        if self.bonds.has_proved(now, id, from.ip()) { Ok(()) } else { Err(Ignored::Unproved) }
+    fn require_proof(
+        &self,
+        now: Instant,
+        id: &NodeId,
+        from: SocketAddr,
+    ) -> Result<(), DatagramError> {
+        if self.proofs.has_proved(now, id, from.ip()) {
+            Ok(())
+        } else {
+            Err(DatagramError::UnverifiedAddress)
+        }
     }
 
     fn send(&mut self, to: SocketAddr, packet: &Packet) -> [u8; 32] {
@@ -447,7 +458,7 @@ impl Neighbor {
 
 /// Whether a node at `teller` may mention a node at `told`: addresses of local networks are useless
 /// outside of them.
-fn may_tell_of(teller: IpAddr, told: IpAddr) -> bool {
+fn may_mention(teller: IpAddr, told: IpAddr) -> bool {
     match scope(told) {
         Scope::Unusable => false,
         Scope::Loopback => scope(teller) == Scope::Loopback,
@@ -462,7 +473,6 @@ const fn expiration(wall: u64) -> u64 {
 
 /// What the caller must do.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "a driver must handle every output")]
 pub enum DiscoveryOutput {
     /// Send a datagram.
     Send(SocketAddr, Vec<u8>),
@@ -470,10 +480,9 @@ pub enum DiscoveryOutput {
     Found(Enode),
 }
 
-/// Why a datagram was ignored.
+/// PingReason a datagram was ignored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Ignored {
+pub enum DatagramError {
     /// It has expired.
     #[error("datagram has expired")]
     Expired,
@@ -485,17 +494,17 @@ pub enum Ignored {
     Packet(#[from] PacketError),
     /// A reply to no request of ours, or from the wrong address.
     #[error("unexpected answer")]
-    Unasked,
+    Unsolicited,
     /// A request from an address that is not verified.
     #[error("request from an unverified address")]
-    Unproved,
+    UnverifiedAddress,
 }
 
 /// Validity of our datagrams in seconds, as in go-ethereum.
 const EXPIRATION: u64 = 20;
 
 /// Time limit for a reply, as in go-ethereum.
-const PATIENCE: Duration = Duration::from_millis(500);
+const REPLY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Time between two checks of old nodes. go-ethereum uses a random time of up to 10 s.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -508,7 +517,7 @@ const MAX_QUERIES: usize = 256;
 
 /// Number of concurrent requests beyond which pings are not answered with pings: the rest is reserved for
 /// lookups.
-const MAX_PROVOKED: usize = 192;
+const MAX_PING_BACKS: usize = 192;
 
 #[cfg(test)]
 mod tests;

@@ -30,17 +30,17 @@ pub fn seal(
     context: &[u8],
     rng: &mut impl CryptoRngCore,
 ) -> Vec<u8> {
-    Fresh::draw(rng).seal(to, plaintext, context)
+    Randomness::draw(rng).seal(to, plaintext, context)
 }
 
 /// The random values of one message, generated ahead of its use. Consumed by it, because they must never be
 /// used twice.
-pub(crate) struct Fresh {
+pub(crate) struct Randomness {
     ephemeral: PrivateKey,
     iv: [u8; IV],
 }
 
-impl Fresh {
+impl Randomness {
     /// Generates a key pair and an initialisation vector.
     pub(crate) fn draw(rng: &mut impl CryptoRngCore) -> Self {
         let ephemeral = PrivateKey::random(rng);
@@ -60,9 +60,9 @@ impl Fresh {
     }
 }
 
-impl fmt::Debug for Fresh {
+impl fmt::Debug for Randomness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fresh(…)")
+        f.write_str("Randomness(…)")
     }
 }
 
@@ -97,8 +97,8 @@ struct Keys {
 
 impl Keys {
     /// Derives the keys from the shared secret (NIST SP 800-56 §5.8.1, first and only block).
-    fn derive(agreed: &Secret<32>) -> Self {
-        let block = Sha256::new().chain_update([0, 0, 0, 1]).chain_update(agreed.expose());
+    fn derive(shared: &Secret<32>) -> Self {
+        let block = Sha256::new().chain_update([0, 0, 0, 1]).chain_update(shared.expose());
         let block = Zeroizing::new(<[u8; 32]>::from(block.finalize()));
         let (encryption, seed) = block.split_at(16);
         let mut keys = Self { encryption: Zeroizing::default(), authentication: [0; 64].into() };

@@ -122,7 +122,6 @@ fn parse_discport(query: &str) -> Result<u16, EnodeError> {
 
 /// Why an enode URL is invalid, with go-ethereum's messages (p2p/enode/urlv4.go).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum EnodeError {
     /// The id is not a point of the curve.
     #[error("invalid public key (invalid secp256k1 public key)")]
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_otherwise_is_understood() {
+    fn other_spellings_are_accepted() {
         let upper = id().to_string().to_uppercase();
         assert_eq!(Enode::parse(&upper), Ok(Enode { id: id(), endpoint: None }));
         let slash = format!("enode://{}@127.0.0.1:1/?x=y&discport=2", id());
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_node_is_refused_with_a_reason() {
+    fn invalid_urls_are_rejected_with_a_reason() {
         let id = id();
         let cases = [
             ("".into(), EnodeError::WrongScheme),

@@ -165,7 +165,6 @@ fn string<'e>(entries: &'e BTreeMap<Vec<u8>, Vec<u8>>, name: &[u8]) -> Option<&'
 
 /// Why a node record is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum RecordError {
     /// The signature does not match the key.
     #[error("record is not signed by its key")]

@@ -194,7 +194,6 @@ fn copied<const N: usize>(bytes: &[u8]) -> [u8; N] {
 
 /// Why a key or signature is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum KeyError {
     /// Not a point of the curve.
     #[error("not a point of secp256k1")]

@@ -20,7 +20,7 @@ use std::{collections::VecDeque, time::Duration};
 use rand_core::CryptoRngCore;
 use wormhole_kit::Instant;
 
-use self::wire::{Inbox, Step, Wire};
+use self::wire::{DecodeStep, MessageCodec, ReceiveBuffer};
 use super::{
     base::{self, DisconnectReason, Hello},
     capability::{FIRST_CODE, Protocol, ProtocolId, Shared},
@@ -70,20 +70,20 @@ impl Config {
 #[derive(Debug)]
 pub struct Peer {
     config: Config,
-    state: State,
-    inbox: Inbox,
-    /// See [`Peer::take_cost`].
+    state: ConnectionState,
+    received_bytes: ReceiveBuffer,
+    /// See [`Peer::take_message_bytes`].
     cost: usize,
     outputs: VecDeque<PeerOutput>,
 }
 
-/// State of a connection.
+/// ConnectionState of a connection.
 #[derive(Debug)]
-enum State {
+enum ConnectionState {
     ExpectAuth { handshake: Box<ExpectAuth>, until: Instant },
     ExpectAck { handshake: Box<ExpectAck>, until: Instant },
-    ExpectHello { wire: Box<Wire>, until: Instant },
-    Open { wire: Box<Wire>, shared: Shared, next_ping: Instant, silent_until: Instant },
+    ExpectHello { wire: Box<MessageCodec>, until: Instant },
+    Open { wire: Box<MessageCodec>, shared: Shared, next_ping: Instant, silent_until: Instant },
     Ended,
 }
 
@@ -97,16 +97,22 @@ impl Peer {
     ) -> Self {
         let (handshake, auth) = ExpectAck::start(&config.key, remote, rng);
         let until = now + HANDSHAKE_TIMEOUT;
-        let state = State::ExpectAck { handshake: Box::new(handshake), until };
+        let state = ConnectionState::ExpectAck { handshake: Box::new(handshake), until };
         let outputs = [PeerOutput::Send(auth)].into();
-        Self { config, state, inbox: Inbox::default(), cost: 0, outputs }
+        Self { config, state, received_bytes: ReceiveBuffer::default(), cost: 0, outputs }
     }
 
     /// Starts an incoming connection.
     pub fn accept(config: Config, now: Instant, rng: &mut impl CryptoRngCore) -> Self {
         let handshake = Box::new(ExpectAuth::start(&config.key, rng));
-        let state = State::ExpectAuth { handshake, until: now + HANDSHAKE_TIMEOUT };
-        Self { config, state, inbox: Inbox::default(), cost: 0, outputs: VecDeque::new() }
+        let state = ConnectionState::ExpectAuth { handshake, until: now + HANDSHAKE_TIMEOUT };
+        Self {
+            config,
+            state,
+            received_bytes: ReceiveBuffer::default(),
+            cost: 0,
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Handles received bytes, in pieces of any size.
@@ -117,9 +123,9 @@ impl Peer {
         if self.has_ended() {
             return Ok(());
         }
-        self.inbox.push(received);
+        self.received_bytes.push(received);
         let result = self.advance(now);
-        self.inbox.settle();
+        self.received_bytes.compact();
         self.end_on_error(result)
     }
 
@@ -131,11 +137,13 @@ impl Peer {
     /// When to call [`Peer::handle_timeout`].
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::ExpectAuth { until, .. }
-            | State::ExpectAck { until, .. }
-            | State::ExpectHello { until, .. } => Some(*until),
-            State::Open { next_ping, silent_until, .. } => Some(*next_ping.min(silent_until)),
-            State::Ended => None,
+            ConnectionState::ExpectAuth { until, .. }
+            | ConnectionState::ExpectAck { until, .. }
+            | ConnectionState::ExpectHello { until, .. } => Some(*until),
+            ConnectionState::Open { next_ping, silent_until, .. } => {
+                Some(*next_ping.min(silent_until))
+            }
+            ConnectionState::Ended => None,
         }
     }
 
@@ -145,7 +153,7 @@ impl Peer {
     /// # Errors
     /// See [`Peer::handle`].
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), PeerError> {
-        let result = self.let_time_pass(now);
+        let result = self.on_deadline(now);
         self.end_on_error(result)
     }
 
@@ -159,7 +167,7 @@ impl Peer {
         code: u16,
         payload: &[u8],
     ) -> Result<(), SendError> {
-        let State::Open { wire, shared, .. } = &mut self.state else {
+        let ConnectionState::Open { wire, shared, .. } = &mut self.state else {
             return Err(SendError::NotOpen);
         };
         let code = shared.wire_code(protocol, code).ok_or(SendError::UnknownCode(code))?;
@@ -178,22 +186,24 @@ impl Peer {
 
     /// Bytes of all messages handled since the last call, compressed or not, whichever is larger. Used to limit the
     /// cost of a peer.
-    pub const fn take_cost(&mut self) -> usize {
+    pub const fn take_message_bytes(&mut self) -> usize {
         std::mem::replace(&mut self.cost, 0)
     }
 
     /// Whether the connection has ended.
     pub const fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended)
+        matches!(self.state, ConnectionState::Ended)
     }
 
     /// The id of the other node, once it is authenticated.
     pub fn remote(&self) -> Option<NodeId> {
         match &self.state {
-            State::ExpectHello { wire, .. } | State::Open { wire, .. } => {
+            ConnectionState::ExpectHello { wire, .. } | ConnectionState::Open { wire, .. } => {
                 Some(wire.remote().node_id())
             }
-            State::ExpectAuth { .. } | State::ExpectAck { .. } | State::Ended => None,
+            ConnectionState::ExpectAuth { .. }
+            | ConnectionState::ExpectAck { .. }
+            | ConnectionState::Ended => None,
         }
     }
 
@@ -205,30 +215,34 @@ impl Peer {
     }
 
     fn end(&mut self, reason: Option<DisconnectReason>) {
-        let state = std::mem::replace(&mut self.state, State::Ended);
-        if let State::ExpectHello { mut wire, .. } | State::Open { mut wire, .. } = state {
+        let state = std::mem::replace(&mut self.state, ConnectionState::Ended);
+        if let ConnectionState::ExpectHello { mut wire, .. }
+        | ConnectionState::Open { mut wire, .. } = state
+        {
             let frame = reason.map(|reason| wire.seal(base::DISCONNECT, &reason.encode()));
             self.outputs.extend(frame.and_then(Result::ok).map(PeerOutput::Send));
         }
-        self.inbox = Inbox::default();
+        self.received_bytes = ReceiveBuffer::default();
         self.outputs.push_back(PeerOutput::Close);
     }
 
     /// Handles the received bytes as far as possible.
     fn advance(&mut self, now: Instant) -> Result<(), PeerError> {
-        self.shake_hands()?;
-        while let State::ExpectHello { wire, .. } | State::Open { wire, .. } = &mut self.state {
-            let step = wire.step(&mut self.inbox)?;
-            if let State::Open { silent_until, .. } = &mut self.state {
+        self.advance_handshake()?;
+        while let ConnectionState::ExpectHello { wire, .. } | ConnectionState::Open { wire, .. } =
+            &mut self.state
+        {
+            let step = wire.step(&mut self.received_bytes)?;
+            if let ConnectionState::Open { silent_until, .. } = &mut self.state {
                 // Only authenticated data proves that the peer is alive.
-                if !matches!(step, Step::Starved) {
-                    *silent_until = now + SILENCE;
+                if !matches!(step, DecodeStep::NeedMore) {
+                    *silent_until = now + READ_TIMEOUT;
                 }
             }
             match step {
-                Step::Starved => break,
-                Step::Header => {}
-                Step::Message { code, payload, cost } => {
+                DecodeStep::NeedMore => break,
+                DecodeStep::Header => {}
+                DecodeStep::Message { code, payload, cost } => {
                     self.cost = self.cost.saturating_add(cost);
                     self.on_message(now, code, payload)?;
                 }
@@ -238,35 +252,43 @@ impl Peer {
     }
 
     /// Makes the next step of the handshake when the other node's packet is complete.
-    fn shake_hands(&mut self) -> Result<(), PeerError> {
+    fn advance_handshake(&mut self) -> Result<(), PeerError> {
         let packet = match &self.state {
-            State::ExpectAuth { handshake, .. } => handshake.packet(self.inbox.rest()),
-            State::ExpectAck { handshake, .. } => handshake.packet(self.inbox.rest()),
-            State::ExpectHello { .. } | State::Open { .. } | State::Ended => return Ok(()),
+            ConnectionState::ExpectAuth { handshake, .. } => {
+                handshake.packet(self.received_bytes.rest())
+            }
+            ConnectionState::ExpectAck { handshake, .. } => {
+                handshake.packet(self.received_bytes.rest())
+            }
+            ConnectionState::ExpectHello { .. }
+            | ConnectionState::Open { .. }
+            | ConnectionState::Ended => return Ok(()),
         };
         let Some(packet) = packet? else { return Ok(()) };
-        self.inbox.take(packet.length());
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::ExpectAuth { handshake, until } => {
+        self.received_bytes.take(packet.length());
+        match std::mem::replace(&mut self.state, ConnectionState::Ended) {
+            ConnectionState::ExpectAuth { handshake, until } => {
                 let accepted = handshake.finish(&packet)?;
                 self.outputs.push_back(PeerOutput::Send(accepted.ack));
-                self.say_hello(accepted.connected, until)
+                self.send_hello(accepted.connected, until)
             }
-            State::ExpectAck { handshake, until } => {
-                self.say_hello(handshake.finish(&packet)?, until)
+            ConnectionState::ExpectAck { handshake, until } => {
+                self.send_hello(handshake.finish(&packet)?, until)
             }
-            State::ExpectHello { .. } | State::Open { .. } | State::Ended => Ok(()),
+            ConnectionState::ExpectHello { .. }
+            | ConnectionState::Open { .. }
+            | ConnectionState::Ended => Ok(()),
         }
     }
 
-    fn say_hello(&mut self, connected: Connected, until: Instant) -> Result<(), PeerError> {
-        let mut wire = Box::new(Wire::new(connected, MAX_BASE_MESSAGE));
+    fn send_hello(&mut self, connected: Connected, until: Instant) -> Result<(), PeerError> {
+        let mut wire = Box::new(MessageCodec::new(connected, MAX_BASE_MESSAGE));
         let hello = self.config.hello();
         let to_self = wire.remote().node_id() == hello.id;
         // A Hello that does not fit into a frame is not sent; the other node then times out.
         let frame = wire.seal(base::HELLO, &hello.encode());
         self.outputs.extend(frame.ok().map(PeerOutput::Send));
-        self.state = State::ExpectHello { wire, until };
+        self.state = ConnectionState::ExpectHello { wire, until };
         if to_self { Err(PeerError::ConnectedToSelf) } else { Ok(()) }
     }
 
@@ -276,8 +298,8 @@ impl Peer {
             return Err(PeerError::Disconnected(reason));
         }
         match &mut self.state {
-            State::ExpectHello { .. } => self.on_hello(now, code, &payload),
-            State::Open { wire, .. } if code < FIRST_CODE => {
+            ConnectionState::ExpectHello { .. } => self.on_hello(now, code, &payload),
+            ConnectionState::Open { wire, .. } if code < FIRST_CODE => {
                 if code == base::PING {
                     let pong = wire.seal(base::PONG, &base::EMPTY);
                     self.outputs.extend(pong.ok().map(PeerOutput::Send));
@@ -285,18 +307,20 @@ impl Peer {
                 // A pong has no further effect, and other base messages are ignored.
                 Ok(())
             }
-            State::Open { shared, .. } => {
+            ConnectionState::Open { shared, .. } => {
                 let (protocol, code) =
                     shared.resolve(code).ok_or(PeerMisbehaved::UnknownCode(code))?;
                 self.outputs.push_back(PeerOutput::Message { protocol, code, payload });
                 Ok(())
             }
-            State::ExpectAuth { .. } | State::ExpectAck { .. } | State::Ended => Ok(()),
+            ConnectionState::ExpectAuth { .. }
+            | ConnectionState::ExpectAck { .. }
+            | ConnectionState::Ended => Ok(()),
         }
     }
 
     fn on_hello(&mut self, now: Instant, code: u64, payload: &[u8]) -> Result<(), PeerError> {
-        let State::ExpectHello { wire, .. } = &mut self.state else { return Ok(()) };
+        let ConnectionState::ExpectHello { wire, .. } = &mut self.state else { return Ok(()) };
         if code != base::HELLO {
             return Err(PeerMisbehaved::NoHello(code).into());
         }
@@ -308,46 +332,47 @@ impl Peer {
         if shared.is_empty() {
             return Err(PeerError::NothingShared);
         }
-        wire.open_up(hello.version >= base::SNAPPY_VERSION, self.config.max_message);
+        wire.configure(hello.version >= base::SNAPPY_VERSION, self.config.max_message);
         let protocols = shared.protocols().collect();
         self.outputs.push_back(PeerOutput::Opened { hello: Box::new(hello), protocols });
-        if let State::ExpectHello { wire, .. } = std::mem::replace(&mut self.state, State::Ended) {
-            let (next_ping, silent_until) = (now + PING_INTERVAL, now + SILENCE);
-            self.state = State::Open { wire, shared, next_ping, silent_until };
+        if let ConnectionState::ExpectHello { wire, .. } =
+            std::mem::replace(&mut self.state, ConnectionState::Ended)
+        {
+            let (next_ping, silent_until) = (now + PING_INTERVAL, now + READ_TIMEOUT);
+            self.state = ConnectionState::Open { wire, shared, next_ping, silent_until };
         }
         Ok(())
     }
 
-    fn let_time_pass(&mut self, now: Instant) -> Result<(), PeerError> {
+    fn on_deadline(&mut self, now: Instant) -> Result<(), PeerError> {
         match &mut self.state {
-            State::ExpectAuth { until, .. }
-            | State::ExpectAck { until, .. }
-            | State::ExpectHello { until, .. }
+            ConnectionState::ExpectAuth { until, .. }
+            | ConnectionState::ExpectAck { until, .. }
+            | ConnectionState::ExpectHello { until, .. }
                 if now >= *until =>
             {
                 Err(PeerError::TimedOut(HANDSHAKE_TIMEOUT))
             }
-            State::Open { silent_until, .. } if now >= *silent_until => {
-                Err(PeerError::TimedOut(SILENCE))
+            ConnectionState::Open { silent_until, .. } if now >= *silent_until => {
+                Err(PeerError::TimedOut(READ_TIMEOUT))
             }
-            State::Open { wire, next_ping, .. } if now >= *next_ping => {
+            ConnectionState::Open { wire, next_ping, .. } if now >= *next_ping => {
                 *next_ping = now + PING_INTERVAL;
                 let ping = wire.seal(base::PING, &base::EMPTY);
                 self.outputs.extend(ping.ok().map(PeerOutput::Send));
                 Ok(())
             }
-            State::ExpectAuth { .. }
-            | State::ExpectAck { .. }
-            | State::ExpectHello { .. }
-            | State::Open { .. }
-            | State::Ended => Ok(()),
+            ConnectionState::ExpectAuth { .. }
+            | ConnectionState::ExpectAck { .. }
+            | ConnectionState::ExpectHello { .. }
+            | ConnectionState::Open { .. }
+            | ConnectionState::Ended => Ok(()),
         }
     }
 }
 
 /// What the caller must do, in this order.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "whoever drives a link must handle every output")]
 pub enum PeerOutput {
     /// Write these bytes.
     Send(Vec<u8>),
@@ -373,7 +398,6 @@ pub enum PeerOutput {
 
 /// Why a connection ended.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum PeerError {
     /// Both ends of the connection are this node.
     #[error("connected to ourselves")]
@@ -427,7 +451,6 @@ impl From<HandshakeError> for PeerError {
 
 /// How the other node violated the protocol.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum PeerMisbehaved {
     /// A frame is forged or out of order.
     #[error(transparent)]
@@ -457,13 +480,12 @@ pub enum PeerMisbehaved {
 
 /// Why a message was not sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum SendError {
     /// The message has this size and does not fit into a frame.
     #[error("message of {0} bytes does not fit into a frame")]
     MessageTooLong(usize),
     /// Hello has not been received yet, or the connection has ended.
-    #[error("link is not open")]
+    #[error("connection is not open")]
     NotOpen,
     /// The protocol is not shared, or has no such message code.
     #[error("message code {0:#x} is not shared")]
@@ -477,7 +499,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Time without a frame after which the connection ends, as in go-ethereum.
-const SILENCE: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Maximum size of a base message in bytes, as in go-ethereum.
 const MAX_BASE_MESSAGE: usize = 2048;

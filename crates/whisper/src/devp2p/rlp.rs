@@ -304,7 +304,6 @@ const fn low_byte(number: usize) -> u8 {
 
 /// Why decoding failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum RlpError {
     /// Found a string instead of a list.
     #[error("expected a list")]
@@ -335,10 +334,10 @@ pub enum RlpError {
     Truncated(#[from] TooShort),
     /// A string has the wrong length.
     #[error("string of {actual} bytes, expected {wanted}")]
-    /// Expected bytes.
-        /// Bytes it should have.
+    WrongLength {
+        /// Expected bytes.
+        wanted: usize,
         /// Actual bytes.
-        /// Bytes it has.
         actual: usize,
     },
 }

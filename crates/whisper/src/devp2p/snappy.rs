@@ -35,7 +35,6 @@ pub fn longest_packed(length: usize) -> usize {
 
 /// Why decompression failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum SnappyError {
     /// Not a block, or its length differs from the declared one.
     #[error("not a snappy block")]

@@ -54,7 +54,7 @@ impl ArchiveRequest {
             reader.array().map(Bloom::from_bytes).map_err(|_| wrong)?
         };
         if from > until {
-            return Err(RequestError::EndsBeforeItBegins);
+            return Err(RequestError::EndsBeforeStart);
         }
         Ok(Self { from, until, bloom })
     }
@@ -77,8 +77,8 @@ impl ArchiveRequest {
     }
 
     /// Whether the request includes this envelope.
-    pub fn wants(&self, envelope: &Envelope) -> bool {
-        (self.from..=self.until).contains(&envelope.sent()) && self.bloom.wants(envelope.topic())
+    pub fn matches(&self, envelope: &Envelope) -> bool {
+        (self.from..=self.until).contains(&envelope.sent()) && self.bloom.matches(envelope.topic())
     }
 }
 
@@ -109,11 +109,10 @@ impl ArchiveKey {
 
 /// Why a request was rejected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum RequestError {
     /// The end of the time range is before its start.
     #[error("request ends before its start")]
-    EndsBeforeItBegins,
+    EndsBeforeStart,
     /// Less work than the server requires.
     #[error("work of {}, which is too little", .0.as_f64())]
     TooLittleWork(Work),
@@ -164,7 +163,7 @@ mod tests {
             assert_eq!(ArchiveRequest::parse(&vec![0; length]), refused);
         }
         let backwards = ArchiveRequest { from: 6, until: 5, bloom: Bloom::FULL };
-        let refused = Err(RequestError::EndsBeforeItBegins);
+        let refused = Err(RequestError::EndsBeforeStart);
         assert_eq!(ArchiveRequest::parse(&backwards.encode()), refused);
     }
 

@@ -62,7 +62,7 @@ impl Bloom {
     }
 
     /// Whether the filter matches this topic, tested with go-ethereum's bits.
-    pub fn wants(&self, topic: Topic) -> bool {
+    pub fn matches(&self, topic: Topic) -> bool {
         let [first, second, third] = bits(topic);
         let has = |bit: Bit| self.0.get(bit.byte).is_some_and(|byte| byte & bit.mask != 0);
         has(third)
@@ -72,7 +72,7 @@ impl Bloom {
 
     /// Whether the filter matches this topic, tested with all three bits: for peers that compute filters
     /// correctly.
-    pub fn wants_strictly(&self, topic: Topic) -> bool {
+    pub fn matches_strictly(&self, topic: Topic) -> bool {
         self.contains(&Self::of([topic]))
     }
 
@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn a_full_filter_wants_everything_and_an_empty_one_nothing() {
-        assert!(Bloom::FULL.wants(Topic([1, 2, 3, 4])));
-        assert!(!Bloom::EMPTY.wants(Topic([1, 2, 3, 4])));
+        assert!(Bloom::FULL.matches(Topic([1, 2, 3, 4])));
+        assert!(!Bloom::EMPTY.matches(Topic([1, 2, 3, 4])));
     }
 
     #[test]
@@ -138,10 +138,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_inserted_is_wanted_by_either_reading(topics: Vec<[u8; 4]>) {
+        fn inserted_topics_match_with_all_bits_and_with_go_ethereum_s(topics: Vec<[u8; 4]>) {
             let bloom = Bloom::of(topics.iter().copied().map(Topic));
             for topic in topics.into_iter().map(Topic) {
-                prop_assert!(bloom.wants(topic) && bloom.wants_strictly(topic));
+                prop_assert!(bloom.matches(topic) && bloom.matches_strictly(topic));
             }
         }
 
@@ -149,7 +149,7 @@ mod tests {
         fn asking_by_the_weak_bits_is_asking_for_the_weak_filter(bytes: [[u8; 32]; 2], topic: [u8; 4]) {
             let bytes = bytes.concat().try_into().unwrap();
             let (bloom, topic) = (Bloom::from_bytes(bytes), Topic(topic));
-            prop_assert_eq!(bloom.wants(topic), bloom.contains(&Bloom::weak(topic)));
+            prop_assert_eq!(bloom.matches(topic), bloom.contains(&Bloom::weak(topic)));
         }
 
         #[test]

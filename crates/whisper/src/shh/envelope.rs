@@ -180,65 +180,68 @@ impl Envelope {
         requirements: &Requirements,
         now: Instant,
         wall: UnixTime,
-    ) -> Result<ValidEnvelope, Refusal> {
+    ) -> Result<ValidEnvelope, EnvelopeError> {
         let wall = whole_seconds(wall);
         let early = self.check_time(wall)?;
         let limit = requirements.max_size();
         if self.size() > limit {
-            return Err(Refusal::TooLarge { size: self.size(), limit });
+            return Err(EnvelopeError::TooLarge { size: self.size(), limit });
         }
         if self.ttl == 0 {
-            return Err(Refusal::NoTtl);
+            return Err(EnvelopeError::NoTtl);
         }
         let work = self.work_if_early(early);
         if !requirements.accepts_work(now, work) {
-            return Err(self.refuse_work(requirements, now, work, early));
+            return Err(self.work_error(requirements, now, work, early));
         }
         if !requirements.accepts_topic(now, self.topic) {
             return Err(match requirements.forgives_topic(now, self.topic) {
-                true => Refusal::NotWantedAnyMore(self.topic),
-                false => Refusal::NotWanted(self.topic),
+                true => EnvelopeError::NotWantedAnyMore(self.topic),
+                false => EnvelopeError::NotWanted(self.topic),
             });
         }
         if self.ttl > requirements.max_ttl() {
-            return Err(Refusal::LivesTooLong { ttl: self.ttl, limit: requirements.max_ttl() });
+            return Err(EnvelopeError::LivesTooLong {
+                ttl: self.ttl,
+                limit: requirements.max_ttl(),
+            });
         }
         Ok(ValidEnvelope { envelope: self, work })
     }
 
     /// The error for insufficient work of an envelope that is `early` seconds in the future.
-    fn refuse_work(
+    fn work_error(
         &self,
         requirements: &Requirements,
         now: Instant,
         work: Work,
         early: u32,
-    ) -> Refusal {
+    ) -> EnvelopeError {
         let on_time = if early > 0 { self.work() } else { work };
         if requirements.accepts_work(now, on_time) {
-            Refusal::TooLittleWorkYet(work)
+            EnvelopeError::TooLittleWorkYet(work)
         } else if requirements.forgives_work(now, on_time) {
-            Refusal::TooLittleWorkNow(work)
+            EnvelopeError::TooLittleWorkNow(work)
         } else {
-            Refusal::TooLittleWork(work)
+            EnvelopeError::TooLittleWork(work)
         }
     }
 
     /// Checks the times. Returns the number of seconds by which the lifetime must be extended.
-    fn check_time(&self, wall: u32) -> Result<u32, Refusal> {
+    fn check_time(&self, wall: u32) -> Result<u32, EnvelopeError> {
         let early = self.sent().saturating_sub(wall);
         if early > 2 * SYNC_ALLOWANCE {
-            return Err(Refusal::FromFarInTheFuture { seconds: early });
+            return Err(EnvelopeError::FromFarInTheFuture { seconds: early });
         }
         if early > SYNC_ALLOWANCE {
-            return Err(Refusal::FromTheFuture { seconds: early });
+            return Err(EnvelopeError::FromTheFuture { seconds: early });
         }
         let late = wall.saturating_sub(self.expiry);
         if late > GRACE {
-            return Err(Refusal::LongExpired { seconds: late });
+            return Err(EnvelopeError::LongExpired { seconds: late });
         }
         if late > 0 {
-            return Err(Refusal::Expired { seconds: late });
+            return Err(EnvelopeError::Expired { seconds: late });
         }
         // One more second for the transport.
         Ok(if early > 0 { early + 1 } else { 0 })
@@ -321,8 +324,7 @@ impl fmt::Display for EnvelopeHash {
 
 /// Why an envelope is rejected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
+pub enum EnvelopeError {
     /// Expired recently, perhaps during transport.
     #[error("expired {seconds} s ago")]
     Expired {
@@ -384,7 +386,7 @@ pub enum Refusal {
     TooLittleWorkYet(Work),
 }
 
-impl Refusal {
+impl EnvelopeError {
     /// Whether only a misbehaving peer sends such an envelope, so that it should be disconnected. Rules that
     /// only this node enforces do not count, because an attacker could use them to separate us from
     /// go-ethereum nodes. Neither do errors that a tolerable clock difference can explain.

@@ -43,7 +43,6 @@ pub struct Criteria {
 
 /// A key that decrypts messages.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "there are two ways to seal (EIP-627)")]
 pub enum FilterKey {
     /// A private key of this user.
     Private(PrivateKey),
@@ -82,7 +81,6 @@ impl FilterKey {
 
 /// A decrypted message that a filter selected.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct Received {
     /// The message and its signer.
     pub message: Message,
@@ -131,7 +129,7 @@ pub struct Filters {
     /// Memory of all filters together, in bytes.
     capacity: usize,
     /// Time after which an unpolled filter expires.
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// A key and the filters that use it.
@@ -158,14 +156,14 @@ impl Filters {
             keys: BTreeMap::new(),
             topics: 0,
             capacity,
-            patience: PATIENCE,
+            timeout: TIMEOUT,
         }
     }
 
     /// Sets the time after which unpolled filters expire; the default is five minutes.
     #[must_use]
-    pub const fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -248,7 +246,7 @@ impl Filters {
         for id in candidates {
             let Some(filter) = self.filters.get_mut(&id) else { continue };
             // A filter is listed under this topic or under all topics, never both.
-            if filter.wants(&received, direct, direct) {
+            if filter.matches(&received, direct, direct) {
                 filter.keep(Arc::clone(&received), share);
                 delivered.push(id);
             }
@@ -258,7 +256,7 @@ impl Filters {
 
     /// Tries the key of one filter on an envelope that was stored before the filter existed. Returns whether
     /// the filter now contains the message.
-    pub fn deliver_held(&mut self, id: &FilterId, envelope: &Envelope) -> bool {
+    pub fn deliver_stored(&mut self, id: &FilterId, envelope: &Envelope) -> bool {
         let share = self.share();
         let Some(filter) = self.filters.get_mut(id) else { return false };
         let (key, topics) = (&filter.criteria.key, &filter.criteria.topics);
@@ -267,7 +265,7 @@ impl Filters {
         }
         let plaintext = key.open(&mut Zeroizing::new(envelope.data().to_vec()));
         let received = plaintext.and_then(|plaintext| Received::new(envelope, key, &plaintext));
-        let Some(received) = received.filter(|it| filter.wants(it, false, true)) else {
+        let Some(received) = received.filter(|it| filter.matches(it, false, true)) else {
             return false;
         };
         filter.keep(Arc::new(received), share);
@@ -276,8 +274,8 @@ impl Filters {
 
     /// Removes the filters that have not been polled for the configured time.
     pub fn expire(&mut self, now: Instant) {
-        let patience = self.patience;
-        let idle = |filter: &Filter| now.saturating_duration_since(filter.polled) >= patience;
+        let timeout = self.timeout;
+        let idle = |filter: &Filter| now.saturating_duration_since(filter.polled) >= timeout;
         let idle: Vec<_> =
             self.filters.iter().filter(|(_, filter)| idle(filter)).map(|(id, _)| *id).collect();
         idle.iter().for_each(|id| {
@@ -331,7 +329,7 @@ impl Filters {
 }
 
 impl Filter {
-    fn wants(&self, received: &Received, direct: bool, may_be_here: bool) -> bool {
+    fn matches(&self, received: &Received, direct: bool, may_be_here: bool) -> bool {
         let signer = self.criteria.signer;
         let enough =
             if direct { self.criteria.direct } else { received.work >= self.criteria.min_work };
@@ -393,7 +391,6 @@ impl fmt::Display for FilterId {
 
 /// Why a filter was not added.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum FilterError {
     /// The limit of filters is reached.
     #[error("too many filters: the limit is {MAX_FILTERS}")]
@@ -410,7 +407,7 @@ pub const MAX_FILTERS: usize = 10_000;
 pub const MAX_TOPICS: usize = 200_000;
 
 /// Default time after which an unpolled filter expires (geth `filterTimeout`).
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Bytes of memory for a message in addition to its content.
 const OVERHEAD: usize = 320;

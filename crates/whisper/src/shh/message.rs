@@ -18,7 +18,6 @@ use crate::devp2p::key::{PrivateKey, PublicKey, SIGNATURE, Signature, keccak256}
 
 /// A decrypted message.
 #[derive(Clone, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct Message {
     /// Content.
     pub payload: Vec<u8>,
@@ -63,7 +62,6 @@ impl fmt::Debug for Message {
 
 /// Padding of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Padding {
     /// 1 to 256 random bytes up to the next multiple of 256, as in go-ethereum.
     Block,
@@ -76,7 +74,6 @@ pub enum Padding {
 
 /// How a message will be encrypted, which affects its padding.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there are two ways to seal (EIP-627)")]
 pub enum Sealing {
     /// For the holder of a private key.
     Asymmetric,
@@ -142,7 +139,6 @@ const fn too_short(error: wormhole_kit::TooShort) -> MessageError {
 
 /// Why a message cannot be parsed or built.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum MessageError {
     /// The signature is invalid.
     #[error("bad signature")]

@@ -3,6 +3,7 @@
 //! The nonce is hashed last, so everything before it is hashed once, and each try costs one permutation
 //! whatever the size of the envelope. The caller decides on which thread [`Miner::step`] runs and when to stop.
 //! All back ends find the same nonce first.
+
 use super::envelope::Draft;
 
 mod keccak;
@@ -48,7 +49,6 @@ enum Aim {
 
 /// The best nonce so far.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct Best {
     /// The nonce.
     pub nonce: u64,
@@ -139,7 +139,6 @@ fn mask(bits: u32) -> u64 {
 
 /// Implementations of the search.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Backend {
     /// 4 nonces at a time.
     Avx2,

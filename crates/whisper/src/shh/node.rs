@@ -21,10 +21,10 @@ use wormhole_kit::{Instant, UnixTime};
 
 use super::{
     bloom::Bloom,
-    envelope::{Envelope, EnvelopeHash, Refusal, ValidEnvelope},
+    envelope::{Envelope, EnvelopeError, EnvelopeHash, ValidEnvelope},
     packet::{self, Envelopes, LONGEST_FOR_ALL, Packet, Status},
     peer::{LARGEST_FOR_ALL, Peer, STATUS_TIMEOUT},
-    pool::{NotKept, Pool, Record, Slot},
+    pool::{Pool, PoolError, Record, Slot},
     requirements::Requirements,
     topic::Topic,
     whole_seconds,
@@ -35,19 +35,19 @@ use crate::devp2p::{
     rlp,
 };
 
-mod inflow;
-mod neighbours;
+mod flood;
 mod outbox;
 mod output;
+mod peers;
 mod settings;
 mod stems;
 mod unsent;
 
-use inflow::Inflow;
-use neighbours::Neighbours;
+use flood::FloodDetector;
 use outbox::Outbox;
 pub use output::{NodeOutput, PeerError};
-pub use settings::{DEFAULT_POOL_BYTES, Darkness, Limits, Settings};
+use peers::Peers;
+pub use settings::{DEFAULT_POOL_BYTES, Limits, Privacy, Settings};
 use stems::Stems;
 use unsent::Unsent;
 
@@ -57,14 +57,14 @@ pub struct Node {
     settings: Settings,
     requirements: Requirements,
     pool: Pool,
-    peers: Neighbours,
+    peers: Peers,
     trusted: BTreeSet<NodeId>,
     outbox: Outbox,
     stems: Stems,
     unsent: Unsent,
     /// Accepted envelopes that have not been forwarded yet.
     accepted: Vec<Envelope>,
-    inflow: Inflow,
+    flood: FloodDetector,
     outputs: VecDeque<NodeOutput>,
     next_tick: Instant,
     next_expiry: Instant,
@@ -76,13 +76,13 @@ impl Node {
         Self {
             requirements: settings.requirements.clone(),
             pool: Pool::new(settings.pool_bytes),
-            peers: Neighbours::new(settings.limits),
+            peers: Peers::new(settings.limits),
             trusted: BTreeSet::new(),
             outbox: Outbox::default(),
             stems: Stems::default(),
             unsent: Unsent::default(),
             accepted: Vec::new(),
-            inflow: Inflow::new(now, &settings.limits),
+            flood: FloodDetector::new(now, &settings.limits),
             outputs: VecDeque::new(),
             next_tick: now + TICK,
             next_expiry: now + EXPIRY_TICK,
@@ -127,7 +127,7 @@ impl Node {
         if self.peers.contains(&id)
             && let Err(error) = self.handle_packet(now, wall, id, code, body)
         {
-            self.cut(id, error);
+            self.disconnect(id, error);
         }
     }
 
@@ -159,13 +159,15 @@ impl Node {
             self.report_unsent(whole_seconds(wall));
         }
         if now >= self.next_tick {
-            self.next_tick = now + self.settings.darkness.tick(TICK, rng);
+            self.next_tick = now + self.settings.privacy.tick(TICK, rng);
             self.tick(now, wall, rng);
         }
         let overdue = |peer: &Peer| peer.deadline().is_some_and(|until| now >= until);
         let overdue = self.peers.iter().filter(|(_, peer)| overdue(peer)).map(|(id, _)| *id);
         let overdue: Vec<_> = overdue.collect();
-        overdue.into_iter().for_each(|id| self.cut(id, PeerError::NoStatusInTime(STATUS_TIMEOUT)));
+        overdue
+            .into_iter()
+            .for_each(|id| self.disconnect(id, PeerError::NoStatusInTime(STATUS_TIMEOUT)));
     }
 
     /// Posts an envelope of our own and outputs it at once. It is sent after a random delay and when enough peers
@@ -179,14 +181,14 @@ impl Node {
         wall: UnixTime,
         envelope: Envelope,
         rng: &mut impl CryptoRngCore,
-    ) -> Result<EnvelopeHash, Refusal> {
+    ) -> Result<EnvelopeHash, EnvelopeError> {
         let valid = self.check_own(now, wall, envelope)?;
         let envelope = valid.envelope().clone();
         let hash = envelope.hash();
         if !self.pool.has_seen(&hash) && !self.outbox.contains(&hash) {
             self.outputs.push_back(NodeOutput::Deliver { envelope, direct: false });
         }
-        self.outbox.add(now + self.settings.darkness.delay(rng), valid);
+        self.outbox.add(now + self.settings.privacy.delay(rng), valid);
         Ok(hash)
     }
 
@@ -195,10 +197,10 @@ impl Node {
         now: Instant,
         wall: UnixTime,
         envelope: Envelope,
-    ) -> Result<ValidEnvelope, Refusal> {
+    ) -> Result<ValidEnvelope, EnvelopeError> {
         let (size, limit) = (envelope.size(), self.max_own_size());
         if size > limit {
-            return Err(Refusal::TooLarge { size, limit });
+            return Err(EnvelopeError::TooLarge { size, limit });
         }
         // Our own envelopes need not match our filter.
         let mut requirements = self.requirements.clone();
@@ -232,9 +234,9 @@ impl Node {
         let all = self.outbox.iter().chain(pool).map(ValidEnvelope::envelope);
         all.filter(|envelope| topics.contains(&envelope.topic()))
     }
-/// Sends an envelope to one peer only, without using the pool. The peer ignores it unless it trusts us. Returns
-/// whether the peer is connected.
-    /// it. Returns whether there is such a peer.
+
+    /// Sends an envelope to one peer only, without using the pool. The peer ignores it unless it trusts
+    /// us. Returns whether the peer is connected.
     pub fn send_direct(&mut self, id: NodeId, envelope: &Envelope) -> bool {
         self.send_open(id, packet::DIRECT, envelope.encoded().to_vec())
     }
@@ -327,7 +329,7 @@ impl Node {
             return Err(PeerError::OversizedPacket { bytes: body.len(), limit });
         }
         match self.peers.find(&id).and_then(|peer| peer.status()) {
-            None if code == packet::STATUS => self.take_status(id, body),
+            None if code == packet::STATUS => self.handle_status(id, body),
             None => Err(PeerError::NoStatus(code)),
             // Further handshakes are ignored, whatever they contain.
             Some(_) if code == packet::STATUS => Ok(()),
@@ -338,13 +340,13 @@ impl Node {
                 if code == packet::MESSAGES && confirmations {
                     self.send(id, packet::ACKNOWLEDGED, rlp::string(&keccak256(&[body])));
                 }
-                self.take_packet(now, wall, id, Packet::decode(code, body)?)
+                self.handle_open_packet(now, wall, id, Packet::decode(code, body)?)
             }
         }
     }
 
     /// Handles the handshake of a peer.
-    fn take_status(&mut self, id: NodeId, body: &[u8]) -> Result<(), PeerError> {
+    fn handle_status(&mut self, id: NodeId, body: &[u8]) -> Result<(), PeerError> {
         let (light, restrict_light) = (self.settings.light, self.settings.restrict_light);
         let Packet::Status(status) = Packet::decode(packet::STATUS, body)? else { return Ok(()) };
         if light && restrict_light && status.light {
@@ -358,21 +360,21 @@ impl Node {
     }
 
     /// Handles any packet after the handshake.
-    fn take_packet(
+    fn handle_open_packet(
         &mut self,
         now: Instant,
         wall: UnixTime,
         id: NodeId,
         packet: Packet<'_>,
     ) -> Result<(), PeerError> {
-        let owes_pool = !self.settings.light;
+        let send_pool = !self.settings.light;
         let Some(peer) = self.peers.find(&id) else { return Ok(()) };
         match packet {
-            Packet::Messages(envelopes) => return self.take_all(now, wall, id, envelopes),
-            Packet::MinWork(work) => peer.set_min_work(work, owes_pool),
-            Packet::Bloom(bloom) => peer.set_bloom(bloom, owes_pool),
-            Packet::Direct(envelopes) => self.take_direct(envelopes),
-            Packet::ArchiveRequest(request) => self.take_request(now, id, request),
+            Packet::Messages(envelopes) => return self.handle_envelopes(now, wall, id, envelopes),
+            Packet::MinWork(work) => peer.set_min_work(work, send_pool),
+            Packet::Bloom(bloom) => peer.set_bloom(bloom, send_pool),
+            Packet::Direct(envelopes) => self.handle_direct(envelopes),
+            Packet::ArchiveRequest(request) => self.handle_archive_request(now, id, request),
             Packet::ArchiveComplete { request, last } if self.trusted.contains(&id) => {
                 self.outputs.push_back(NodeOutput::ArchiveComplete { peer: id, request, last });
             }
@@ -383,7 +385,7 @@ impl Node {
 
     /// Handles all valid envelopes of a packet; the error is that of the first invalid one. Envelopes beyond the
     /// rate limit are ignored.
-    fn take_all(
+    fn handle_envelopes(
         &mut self,
         now: Instant,
         wall: UnixTime,
@@ -395,31 +397,31 @@ impl Node {
             if !self.peers.admit(now, &id) {
                 break;
             }
-            let Err(refusal) = self.take(now, wall, id, envelope) else { continue };
-            if refusal.is_early() && self.peers.note_early(now, &id) {
-                self.note(NodeOutput::ClockDoubted);
+            let Err(error) = self.handle_envelope(now, wall, id, envelope) else { continue };
+            if error.is_early() && self.peers.record_early(now, &id) {
+                self.emit_once(NodeOutput::ClockDoubted);
             }
-            if refusal.is_misbehaviour() {
-                fault = fault.or(Some(refusal));
+            if error.is_misbehaviour() {
+                fault = fault.or(Some(error));
             }
         }
-        fault.map_or(Ok(()), |refusal| Err(PeerError::InvalidEnvelope(refusal)))
+        fault.map_or(Ok(()), |error| Err(PeerError::InvalidEnvelope(error)))
     }
 
     /// Handles one envelope.
-    fn take(
+    fn handle_envelope(
         &mut self,
         now: Instant,
         wall: UnixTime,
         id: NodeId,
         envelope: Envelope,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), EnvelopeError> {
         let hash = envelope.hash();
         if let Some(slot) = self.pool.find(&hash) {
             if let Some(peer) = self.peers.find(&id) {
-                peer.learn(slot);
+                peer.mark_known(slot);
             }
-            if let Some(slot) = self.stems.come_back(&hash, &id) {
+            if let Some(slot) = self.stems.returned(&hash, &id) {
                 self.release(slot);
             }
             return Ok(());
@@ -446,7 +448,7 @@ impl Node {
     /// Stores a valid envelope of our own and queues it for one peer or all, according to the settings.
     fn accept_own(&mut self, now: Instant, valid: ValidEnvelope, rng: &mut impl CryptoRngCore) {
         let hash = valid.envelope().hash();
-        let first = self.settings.darkness.draw_stem(self.takers(&valid), rng);
+        let first = self.settings.privacy.choose_stem(self.interested_peers(&valid), rng);
         let Some(slot) = self.keep(now, valid) else {
             if self.pool.find(&hash).is_none() {
                 self.outputs.push_back(NodeOutput::Unsent(hash));
@@ -462,29 +464,30 @@ impl Node {
                 peer.withhold(slot);
             }
         }
-        self.stems.add(slot, hash, first, now + self.settings.darkness.tick(EMBARGO, rng));
+        self.stems.add(slot, hash, first, now + self.settings.privacy.tick(EMBARGO, rng));
     }
 
     /// The peers that want this envelope and have received the initial contents of the pool.
-    fn takers(&self, valid: &ValidEnvelope) -> Vec<NodeId> {
-        let takers = self.peers.iter().filter(|(_, peer)| peer.is_settled() && peer.wants(valid));
-        takers.map(|(id, _)| *id).collect()
+    fn interested_peers(&self, valid: &ValidEnvelope) -> Vec<NodeId> {
+        let interested_peers =
+            self.peers.iter().filter(|(_, peer)| peer.is_synced() && peer.matches(valid));
+        interested_peers.map(|(id, _)| *id).collect()
     }
 
     fn keep(&mut self, now: Instant, valid: ValidEnvelope) -> Option<Slot> {
         let envelope = valid.envelope().clone();
         match self.pool.insert(valid) {
             Ok(slot) => {
-                if self.inflow.is_too_much(now, &envelope) {
-                    self.note(NodeOutput::Flooded);
+                if self.flood.record(now, &envelope) {
+                    self.emit_once(NodeOutput::Flooded);
                 }
                 Some(slot)
             }
-            Err(NotKept::PoolFull) => {
-                self.note(NodeOutput::PoolFull);
+            Err(PoolError::PoolFull) => {
+                self.emit_once(NodeOutput::PoolFull);
                 None
             }
-            Err(NotKept::Known(_)) => None,
+            Err(PoolError::Known(_)) => None,
         }
     }
 
@@ -497,7 +500,7 @@ impl Node {
     }
 
     /// Adds an output unless it repeats the previous one.
-    fn note(&mut self, output: NodeOutput) {
+    fn emit_once(&mut self, output: NodeOutput) {
         if self.outputs.back() != Some(&output) {
             self.outputs.push_back(output);
         }
@@ -509,7 +512,7 @@ impl Node {
         for (id, peer) in self.peers.iter_mut() {
             // A light node only sends its own envelopes.
             if from == Some(*id) || (light && !own) {
-                peer.pass_over(slot);
+                peer.skip(slot);
             } else {
                 peer.offer(slot, !light);
             }
@@ -518,12 +521,12 @@ impl Node {
 
     /// Queues an envelope that was sent to one peer only for all other peers.
     fn release(&mut self, slot: Slot) {
-        let owes_pool = !self.settings.light;
-        self.peers.iter_mut().for_each(|(_, peer)| peer.release(slot, owes_pool));
+        let send_pool = !self.settings.light;
+        self.peers.iter_mut().for_each(|(_, peer)| peer.release(slot, send_pool));
     }
 
     /// Outputs a request if this node has an archive. It counts as an envelope, because decryption is work.
-    fn take_request(&mut self, now: Instant, peer: NodeId, request: Envelope) {
+    fn handle_archive_request(&mut self, now: Instant, peer: NodeId, request: Envelope) {
         let admitted = self.peers.admit(now, &peer) && self.peers.admit_new(now, &peer);
         if admitted && self.settings.serves_archive {
             self.outputs.push_back(NodeOutput::ArchiveRequest { peer, request });
@@ -531,7 +534,7 @@ impl Node {
     }
 
     /// Outputs direct envelopes of a trusted peer.
-    fn take_direct(&mut self, envelopes: Envelopes<'_>) {
+    fn handle_direct(&mut self, envelopes: Envelopes<'_>) {
         for envelope in envelopes {
             self.outputs.push_back(NodeOutput::Deliver { envelope, direct: true });
         }
@@ -544,7 +547,7 @@ impl Node {
                 self.release(slot);
             }
         }
-        if self.may_speak() {
+        if self.can_send_own() {
             let alive = |valid: &ValidEnvelope| valid.envelope().expiry() >= whole_seconds(wall);
             for valid in self.outbox.due(now).into_iter().filter(alive) {
                 self.accept_own(now, valid, rng);
@@ -563,11 +566,11 @@ impl Node {
 
     /// Whether enough peers are connected to hide our own envelopes, and have received the initial contents of the
     /// pool: an envelope that is sent earlier would be conspicuous.
-    fn may_speak(&self) -> bool {
-        let min_peers = self.settings.darkness.min_peers;
-        let settled = self.peers.iter().filter(|(_, peer)| peer.is_settled()).count();
+    fn can_send_own(&self) -> bool {
+        let min_peers = self.settings.privacy.min_peers;
+        let synced = self.peers.iter().filter(|(_, peer)| peer.is_synced()).count();
         let alone = self.peers().next().is_none();
-        settled >= min_peers.max(1) || (min_peers == 0 && alone)
+        synced >= min_peers.max(1) || (min_peers == 0 && alone)
     }
 
     fn send_bundle(&mut self, now: Instant, wall: UnixTime, id: NodeId) {
@@ -595,7 +598,7 @@ impl Node {
         self.outputs.push_back(NodeOutput::Send { peer, code, body });
     }
 
-    fn cut(&mut self, peer: NodeId, error: PeerError) {
+    fn disconnect(&mut self, peer: NodeId, error: PeerError) {
         self.peers.remove(&peer);
         self.outputs.push_back(NodeOutput::Disconnect { peer, error });
     }

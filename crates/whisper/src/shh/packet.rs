@@ -12,7 +12,6 @@ use crate::devp2p::rlp::{self, Encoder, Rlp, RlpError};
 
 /// A received packet.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Packet<'a> {
     /// Handshake: the first packet of each side.
     Status(Status),
@@ -59,7 +58,6 @@ impl<'a> Packet<'a> {
 
 /// The handshake of a node.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct Status {
     /// The minimum work that it requires.
     pub min_work: Work,
@@ -206,7 +204,6 @@ fn bloom(bytes: &[u8]) -> Result<Bloom, PacketError> {
 
 /// Why a packet is malformed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum PacketError {
     /// A Bloom filter of the wrong length.
     #[error("bloom filter of {0} bytes")]

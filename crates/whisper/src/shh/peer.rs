@@ -31,13 +31,13 @@ use super::{
 /// A peer and its queue.
 #[derive(Debug)]
 pub(super) struct Peer {
-    state: State,
+    state: PeerState,
     /// The envelopes that it has.
     known: SlotSet,
     /// Envelopes that must not be sent yet.
     withheld: SlotSet,
     /// Envelopes to send, in order of arrival.
-    fresh: VecDeque<Fresh>,
+    queue: VecDeque<Queued>,
     /// Number of queued envelopes that may be sent in this tick.
     due: usize,
     /// Number of ticks so far; wraps around.
@@ -45,26 +45,26 @@ pub(super) struct Peer {
     /// Where to continue sending the rest of the pool.
     backlog: Option<Slot>,
     /// Whether the pool must be scanned once more after that.
-    owes_more: bool,
+    scan_again: bool,
     /// Whether the initial contents of the pool have been sent.
-    settled: bool,
+    synced: bool,
     /// Whether a bundle is being written.
     in_flight: bool,
-    pace: Pace,
+    limit: SendLimit,
     /// Whether its Bloom filter is tested with all bits, not only go-ethereum's.
     strict_bloom: bool,
 }
 
 /// An envelope in the queue.
 #[derive(Clone, Copy, Debug)]
-struct Fresh {
+struct Queued {
     slot: Slot,
     /// The tick at which it was queued.
     tick: u32,
 }
 
 #[derive(Debug)]
-enum State {
+enum PeerState {
     ExpectStatus { until: Instant },
     Open(Status),
 }
@@ -73,17 +73,17 @@ impl Peer {
     /// A peer before its handshake.
     pub(super) fn new(now: Instant, strict_bloom: bool, limits: &Limits) -> Self {
         Self {
-            state: State::ExpectStatus { until: now + STATUS_TIMEOUT },
+            state: PeerState::ExpectStatus { until: now + STATUS_TIMEOUT },
             known: SlotSet::default(),
             withheld: SlotSet::default(),
-            fresh: VecDeque::new(),
+            queue: VecDeque::new(),
             due: 0,
             ticks: 0,
             backlog: None,
-            owes_more: false,
-            settled: false,
+            scan_again: false,
+            synced: false,
             in_flight: false,
-            pace: Pace::new(now, limits),
+            limit: SendLimit::new(now, limits),
             strict_bloom,
         }
     }
@@ -91,35 +91,35 @@ impl Peer {
     /// Its handshake, if it has been received.
     pub(super) const fn status(&self) -> Option<&Status> {
         match &self.state {
-            State::ExpectStatus { .. } => None,
-            State::Open(status) => Some(status),
+            PeerState::ExpectStatus { .. } => None,
+            PeerState::Open(status) => Some(status),
         }
     }
 
     /// Whether the initial contents of the pool have been sent, or enough time has passed.
-    pub(super) const fn is_settled(&self) -> bool {
-        self.settled
+    pub(super) const fn is_synced(&self) -> bool {
+        self.synced
     }
 
     /// When the handshake times out.
     pub(super) const fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::ExpectStatus { until } => Some(*until),
-            State::Open(_) => None,
+            PeerState::ExpectStatus { until } => Some(*until),
+            PeerState::Open(_) => None,
         }
     }
 
     /// Handles the handshake. `send_pool` says whether to send the whole pool.
-    pub(super) fn open(&mut self, status: Status, owes_pool: bool) {
-        self.state = State::Open(status);
-        self.backlog = owes_pool.then_some(Slot(0));
-        self.settled = !owes_pool;
+    pub(super) fn open(&mut self, status: Status, send_pool: bool) {
+        self.state = PeerState::Open(status);
+        self.backlog = send_pool.then_some(Slot(0));
+        self.synced = !send_pool;
     }
 
     /// Sets the minimum work that the peer requires.
-    pub(super) fn set_min_work(&mut self, work: Work, owes_pool: bool) {
-        if let State::Open(status) = &mut self.state {
-            if work < status.min_work && owes_pool {
+    pub(super) fn set_min_work(&mut self, work: Work, send_pool: bool) {
+        if let PeerState::Open(status) = &mut self.state {
+            if work < status.min_work && send_pool {
                 self.backlog = Some(Slot(0));
             }
             status.min_work = work;
@@ -127,9 +127,9 @@ impl Peer {
     }
 
     /// Sets the Bloom filter of the peer.
-    pub(super) fn set_bloom(&mut self, bloom: Bloom, owes_pool: bool) {
-        if let State::Open(status) = &mut self.state {
-            if !status.bloom.contains(&bloom) && owes_pool {
+    pub(super) fn set_bloom(&mut self, bloom: Bloom, send_pool: bool) {
+        if let PeerState::Open(status) = &mut self.state {
+            if !status.bloom.contains(&bloom) && send_pool {
                 self.backlog = Some(Slot(0));
             }
             status.bloom = bloom;
@@ -137,7 +137,7 @@ impl Peer {
     }
 
     /// Records that the peer has this envelope.
-    pub(super) fn learn(&mut self, slot: Slot) {
+    pub(super) fn mark_known(&mut self, slot: Slot) {
         self.known.set(slot, true);
     }
 
@@ -147,9 +147,9 @@ impl Peer {
     }
 
     /// Queues the new envelope in this slot.
-    pub(super) fn offer(&mut self, slot: Slot, owes_pool: bool) {
+    pub(super) fn offer(&mut self, slot: Slot, send_pool: bool) {
         self.known.set(slot, false);
-        self.release(slot, owes_pool);
+        self.release(slot, send_pool);
     }
 
     /// Registers the new envelope in this slot; it is not sent before [`Peer::release`].
@@ -159,23 +159,23 @@ impl Peer {
     }
 
     /// Queues an envelope; it is sent if the peer wants it and does not have it.
-    pub(super) fn release(&mut self, slot: Slot, owes_pool: bool) {
+    pub(super) fn release(&mut self, slot: Slot, send_pool: bool) {
         self.withheld.set(slot, false);
         if self.status().is_none() {
             return;
         }
-        if self.fresh.len() < MAX_FRESH {
-            self.fresh.push_back(Fresh { slot, tick: self.ticks });
-        } else if owes_pool {
+        if self.queue.len() < MAX_QUEUED {
+            self.queue.push_back(Queued { slot, tick: self.ticks });
+        } else if send_pool {
             // The peer is too slow for the queue: find the missing envelopes in the pool later.
-            self.fresh.clear();
+            self.queue.clear();
             self.due = 0;
-            self.owe_pool();
+            self.schedule_scan();
         }
     }
 
     /// Registers the new envelope in this slot, which must not be sent.
-    pub(super) fn pass_over(&mut self, slot: Slot) {
+    pub(super) fn skip(&mut self, slot: Slot) {
         self.known.set(slot, true);
         self.withheld.set(slot, false);
     }
@@ -183,26 +183,26 @@ impl Peer {
     /// Allows everything that is queued to be sent, in random order within a tick so that the order reveals
     /// nothing. Envelopes that have waited too long leave the queue in favour of new ones, and are found in the
     /// pool later.
-    pub(super) fn tick(&mut self, owes_pool: bool, rng: &mut impl RngCore) {
-        if let Some(new) = self.fresh.make_contiguous().get_mut(self.due..) {
+    pub(super) fn tick(&mut self, send_pool: bool, rng: &mut impl RngCore) {
+        if let Some(new) = self.queue.make_contiguous().get_mut(self.due..) {
             shuffle(new, rng);
         }
         self.ticks = self.ticks.wrapping_add(1);
-        let stale = |fresh: &Fresh| self.ticks.wrapping_sub(fresh.tick) > LONGEST_WAIT;
-        let stale = self.fresh.iter().take_while(|fresh| owes_pool && stale(fresh)).count();
+        let stale = |queue: &Queued| self.ticks.wrapping_sub(queue.tick) > LONGEST_WAIT;
+        let stale = self.queue.iter().take_while(|queue| send_pool && stale(queue)).count();
         if stale > 0 {
-            self.fresh.drain(..stale);
-            self.owe_pool();
+            self.queue.drain(..stale);
+            self.schedule_scan();
         }
-        self.settled |= self.status().is_some() && self.ticks > SETTLING;
-        self.due = self.fresh.len();
-        self.pace.reached = false;
+        self.synced |= self.status().is_some() && self.ticks > MAX_SYNC_TICKS;
+        self.due = self.queue.len();
+        self.limit.reached = false;
     }
 
     /// Schedules a scan of the pool for envelopes that the peer does not have.
-    const fn owe_pool(&mut self) {
+    const fn schedule_scan(&mut self) {
         match self.backlog {
-            Some(_) => self.owes_more = true,
+            Some(_) => self.scan_again = true,
             None => self.backlog = Some(Slot(0)),
         }
     }
@@ -216,26 +216,26 @@ impl Peer {
         second: u32,
         longest: usize,
     ) -> Option<Vec<u8>> {
-        if self.in_flight || self.pace.reached {
+        if self.in_flight || self.limit.reached {
             return None;
         }
-        let mut bundle = Bundle::new(self.pace.envelopes(now), second, longest);
-        while let Some(Fresh { slot, .. }) = self.fresh.front().copied().filter(|_| self.due > 0) {
+        let mut bundle = Bundle::new(self.limit.envelopes(now), second, longest);
+        while let Some(Queued { slot, .. }) = self.queue.front().copied().filter(|_| self.due > 0) {
             let envelope =
-                pool.at(slot).filter(|envelope| self.is_to_be_told(slot, envelope, &bundle));
+                pool.at(slot).filter(|envelope| self.should_send(slot, envelope, &bundle));
             if let Some(envelope) = envelope {
                 if !bundle.add(envelope) {
                     break;
                 }
                 self.known.set(slot, true);
             }
-            self.fresh.pop_front();
+            self.queue.pop_front();
             self.due -= 1;
         }
         if !bundle.is_full {
             self.add_backlog(pool, &mut bundle);
         }
-        self.pace.note(now, &bundle);
+        self.limit.charge(now, &bundle);
         self.in_flight = !bundle.envelopes.is_empty();
         self.in_flight.then(|| packet::encode_messages(bundle.envelopes))
     }
@@ -245,7 +245,7 @@ impl Peer {
         let Some(start) = self.backlog else { return };
         let mut looked_at = 0;
         for (slot, envelope) in pool.from(start) {
-            if let Some(envelope) = envelope.filter(|it| self.is_to_be_told(slot, it, bundle)) {
+            if let Some(envelope) = envelope.filter(|it| self.should_send(slot, it, bundle)) {
                 if !bundle.add(envelope) {
                     self.backlog = Some(slot);
                     return;
@@ -258,8 +258,8 @@ impl Peer {
                 return;
             }
         }
-        self.backlog = std::mem::take(&mut self.owes_more).then_some(Slot(0));
-        self.settled = true;
+        self.backlog = std::mem::take(&mut self.scan_again).then_some(Slot(0));
+        self.synced = true;
     }
 
     /// The last bundle has been written.
@@ -267,20 +267,20 @@ impl Peer {
         self.in_flight = false;
     }
 
-    fn is_to_be_told(&self, slot: Slot, envelope: &ValidEnvelope, bundle: &Bundle<'_>) -> bool {
+    fn should_send(&self, slot: Slot, envelope: &ValidEnvelope, bundle: &Bundle<'_>) -> bool {
         bundle.may_hold(envelope)
             && !self.known.has(slot)
             && !self.withheld.has(slot)
-            && self.wants(envelope)
+            && self.matches(envelope)
     }
 
     /// Whether the peer wants this envelope.
-    pub(super) fn wants(&self, envelope: &ValidEnvelope) -> bool {
+    pub(super) fn matches(&self, envelope: &ValidEnvelope) -> bool {
         let topic = envelope.envelope().topic();
         self.status().is_some_and(|status| {
             let interested = match self.strict_bloom {
-                true => status.bloom.wants_strictly(topic),
-                false => status.bloom.wants(topic),
+                true => status.bloom.matches_strictly(topic),
+                false => status.bloom.matches(topic),
             };
             interested && envelope.work() >= status.min_work
         })
@@ -289,14 +289,14 @@ impl Peer {
 
 /// The rate at which envelopes are sent to a peer.
 #[derive(Debug)]
-struct Pace {
+struct SendLimit {
     envelopes: Bucket,
     bytes: Bucket,
     /// Whether the limit of this tick is reached.
     reached: bool,
 }
 
-impl Pace {
+impl SendLimit {
     /// Slightly below the rate that we accept from a peer.
     fn new(now: Instant, limits: &Limits) -> Self {
         let envelopes = Bucket::new(now, limits.envelopes_per_peer.to_send());
@@ -311,7 +311,7 @@ impl Pace {
     }
 
     /// Charges a bundle.
-    fn note(&mut self, now: Instant, bundle: &Bundle<'_>) {
+    fn charge(&mut self, now: Instant, bundle: &Bundle<'_>) {
         let amount = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         self.envelopes.charge(now, amount(bundle.envelopes.len()));
         self.bytes.charge(now, amount(bundle.bytes));
@@ -403,10 +403,10 @@ const MAX_BUNDLE: usize = 512 * 1024;
 pub(super) const LARGEST_FOR_ALL: usize = LONGEST_FOR_ALL - 12;
 
 /// Maximum number of queued envelopes of a peer.
-const MAX_FRESH: usize = 1 << 16;
+const MAX_QUEUED: usize = 1 << 16;
 
 /// Maximum number of ticks (about twenty seconds) to wait until the pool has been sent.
-const SETTLING: u32 = 64;
+const MAX_SYNC_TICKS: u32 = 64;
 
 /// Maximum number of ticks (about five seconds) in the queue when more envelopes arrive than may be sent: new
 /// ones must not wait for old ones.

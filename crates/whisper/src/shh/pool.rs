@@ -14,20 +14,20 @@ use super::{
     work::Work,
 };
 
-mod shelf;
+mod slots;
 
-pub use shelf::Slot;
-use shelf::{Bags, Index, Shelf, Stored};
+pub use slots::Slot;
+use slots::{Index, SlotLists, SlotStore, Stored};
 
 /// Envelopes by hash, limited in bytes.
 #[derive(Debug)]
 pub struct Pool {
-    shelf: Shelf,
+    slots: SlotStore,
     index: Index,
     /// Stored envelopes by the second of their expiry.
-    by_expiry: Bags<u32>,
+    by_expiry: SlotLists<u32>,
     /// Stored envelopes by the class of their work.
-    by_work: Bags<i16>,
+    by_work: SlotLists<i16>,
     /// Used capacity by the class of work.
     bytes_by_work: BTreeMap<i16, usize>,
     /// Removed envelopes by the second of their expiry.
@@ -42,10 +42,10 @@ impl Pool {
     /// Creates a pool for `capacity` bytes.
     pub fn new(capacity: usize) -> Self {
         Self {
-            shelf: Shelf::default(),
+            slots: SlotStore::default(),
             index: Index::new(),
-            by_expiry: Bags::new(),
-            by_work: Bags::new(),
+            by_expiry: SlotLists::new(),
+            by_work: SlotLists::new(),
             bytes_by_work: BTreeMap::new(),
             gone: BTreeMap::new(),
             gone_count: 0,
@@ -59,10 +59,10 @@ impl Pool {
     ///
     /// # Errors
     /// The envelope is a duplicate, or its work is too low for a full pool. Neither is the sender's fault.
-    pub fn insert(&mut self, envelope: ValidEnvelope) -> Result<Slot, NotKept> {
+    pub fn insert(&mut self, envelope: ValidEnvelope) -> Result<Slot, PoolError> {
         let hash = envelope.envelope().hash();
         if let Some(slot) = self.index.find(&hash) {
-            return Err(NotKept::Known(slot));
+            return Err(PoolError::Known(slot));
         }
         let class = class(envelope.work());
         let cost = cost(envelope.envelope());
@@ -73,7 +73,7 @@ impl Pool {
             work_position: self.by_work.next_position(class),
             envelope,
         };
-        let slot = self.shelf.add(stored).ok_or(NotKept::PoolFull)?;
+        let slot = self.slots.add(stored).ok_or(PoolError::PoolFull)?;
         self.by_expiry.put(expiry, slot);
         self.by_work.put(class, slot);
         self.index.set(hash, Some(slot));
@@ -95,12 +95,12 @@ impl Pool {
 
     /// The envelope in a slot.
     pub fn at(&self, slot: Slot) -> Option<&ValidEnvelope> {
-        self.shelf.at(slot).map(|stored| &stored.envelope)
+        self.slots.at(slot).map(|stored| &stored.envelope)
     }
 
     /// All slots from `start` on, with their envelopes.
     pub fn from(&self, start: Slot) -> impl Iterator<Item = (Slot, Option<&ValidEnvelope>)> {
-        (start.0..self.shelf.places()).map(Slot).map(|slot| (slot, self.at(slot)))
+        (start.0..self.slots.places()).map(Slot).map(|slot| (slot, self.at(slot)))
     }
 
     /// Number of stored envelopes.
@@ -130,7 +130,7 @@ impl Pool {
             }
         }
         for _ in 0..most {
-            if !self.forget_before(now.saturating_sub(GRACE)) {
+            if !self.forget_oldest_hash(now.saturating_sub(GRACE)) {
                 break;
             }
         }
@@ -151,21 +151,21 @@ impl Pool {
     /// Restores the hash of a removed envelope. Stored envelopes are restored by inserting them again.
     pub fn restore(&mut self, hash: EnvelopeHash, expiry: u32) {
         if self.index.find(&hash).is_none() {
-            self.mark_gone(hash, expiry);
+            self.remember_hash(hash, expiry);
         }
     }
 
     /// Removes envelopes with less work until there is room for `cost` bytes. Removes nothing if that would not be
     /// enough.
-    fn make_room(&mut self, cost: usize, class: i16) -> Result<(), NotKept> {
+    fn make_room(&mut self, cost: usize, class: i16) -> Result<(), PoolError> {
         let missing = (self.bytes + cost).saturating_sub(self.capacity);
         let mut lower = self.bytes_by_work.range(..class).map(|(_, bytes)| *bytes);
         let mut found = 0;
         while found < missing {
-            found += lower.next().ok_or(NotKept::PoolFull)?;
+            found += lower.next().ok_or(PoolError::PoolFull)?;
         }
         while self.bytes + cost > self.capacity {
-            let (_, slot) = self.by_work.lowest().ok_or(NotKept::PoolFull)?;
+            let (_, slot) = self.by_work.lowest().ok_or(PoolError::PoolFull)?;
             self.leave(slot);
         }
         Ok(())
@@ -173,7 +173,7 @@ impl Pool {
 
     /// Removes an envelope and remembers its hash.
     fn leave(&mut self, slot: Slot) {
-        let Some(stored) = self.shelf.take(slot) else { return };
+        let Some(stored) = self.slots.take(slot) else { return };
         let envelope = stored.envelope.envelope();
         let class = class(stored.envelope.work());
         self.bytes = self.bytes.saturating_sub(cost(envelope));
@@ -182,28 +182,28 @@ impl Pool {
         }
         self.count = self.count.saturating_sub(1);
         let moved = self.by_expiry.remove(envelope.expiry(), stored.expiry_position);
-        if let Some(moved) = moved.and_then(|slot| self.shelf.at_mut(slot)) {
+        if let Some(moved) = moved.and_then(|slot| self.slots.at_mut(slot)) {
             moved.expiry_position = stored.expiry_position;
         }
         let moved = self.by_work.remove(class, stored.work_position);
-        if let Some(moved) = moved.and_then(|slot| self.shelf.at_mut(slot)) {
+        if let Some(moved) = moved.and_then(|slot| self.slots.at_mut(slot)) {
             moved.work_position = stored.work_position;
         }
-        self.mark_gone(envelope.hash(), envelope.expiry());
+        self.remember_hash(envelope.hash(), envelope.expiry());
     }
 
-    fn mark_gone(&mut self, hash: EnvelopeHash, expiry: u32) {
+    fn remember_hash(&mut self, hash: EnvelopeHash, expiry: u32) {
         self.index.set(hash, None);
         self.gone.entry(expiry).or_default().push(hash);
         self.gone_count += 1;
         if self.gone_count > MAX_GONE {
-            self.forget_before(u32::MAX);
+            self.forget_oldest_hash(u32::MAX);
         }
     }
 
     /// Forgets the removed envelope that expired first, if it expired before `second`. Returns whether there was
     /// one.
-    fn forget_before(&mut self, second: u32) -> bool {
+    fn forget_oldest_hash(&mut self, second: u32) -> bool {
         let Some(mut earliest) = self.gone.first_entry() else { return false };
         if *earliest.key() >= second {
             return false;
@@ -221,7 +221,6 @@ impl Pool {
 
 /// An item to save for a restart.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Record {
     /// A stored envelope.
     Kept(Envelope),
@@ -238,8 +237,7 @@ pub enum Record {
 
 /// Why the pool did not store an envelope.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotKept {
+pub enum PoolError {
     /// It is stored in this slot, or was stored before.
     #[error("already known")]
     Known(Option<Slot>),

@@ -76,7 +76,7 @@ impl Bucket {
     }
 
     /// Whether the bucket is not full, so that it must not be replaced by a new one.
-    pub fn owes(&self, now: Instant) -> bool {
+    pub fn is_charged(&self, now: Instant) -> bool {
         self.left_at(now) < self.rate.burst
     }
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_charged_beyond_the_burst_is_settled_by_waiting() {
+    fn a_negative_balance_is_settled_by_waiting() {
         let now = start();
         let mut bucket = Bucket::new(now, Rate { per_second: 2.0, burst: 10.0 });
         bucket.charge(now, 10.0);

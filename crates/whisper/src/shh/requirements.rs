@@ -83,13 +83,13 @@ impl Requirements {
 
     /// Changes the minimum work.
     pub fn set_min_work(&mut self, now: Instant, work: Work) {
-        self.remember_present(now);
+        self.keep_current(now);
         self.min_work = work;
     }
 
     /// Changes the Bloom filter.
     pub fn set_bloom(&mut self, now: Instant, bloom: Bloom) {
-        self.remember_present(now);
+        self.keep_current(now);
         self.bloom = bloom;
     }
 
@@ -105,17 +105,17 @@ impl Requirements {
 
     /// Whether the Bloom filter matches this topic.
     pub fn accepts_topic(&self, now: Instant, topic: Topic) -> bool {
-        self.bloom.wants(topic)
-            || at(now, &self.tolerated).is_some_and(|old| old.bloom.wants(topic))
+        self.bloom.matches(topic)
+            || at(now, &self.tolerated).is_some_and(|old| old.bloom.matches(topic))
     }
 
     /// Whether the Bloom filter matched this topic recently; a slow connection may have delayed the envelope.
     pub fn forgives_topic(&self, now: Instant, topic: Topic) -> bool {
-        at(now, &self.forgiven).is_some_and(|old| old.bloom.wants(topic))
+        at(now, &self.forgiven).is_some_and(|old| old.bloom.matches(topic))
     }
 
     /// Keeps the current values, and earlier ones that are still valid, as accepted and as tolerated values.
-    fn remember_present(&mut self, now: Instant) {
+    fn keep_current(&mut self, now: Instant) {
         for (past, time) in [(&mut self.tolerated, TOLERANCE), (&mut self.forgiven, FORGIVENESS)] {
             let (mut min_work, mut bloom) = (self.min_work, self.bloom);
             if let Some(old) = at(now, past) {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_right_lately_is_forgiven_a_while_longer() {
+    fn recent_values_are_tolerated_for_a_while_longer() {
         let (now, low, high) = (start(), Work::new(0.2).unwrap(), Work::new(5.0).unwrap());
         let mut requirements = Requirements::new(low);
         requirements.set_min_work(now, high);

@@ -1,18 +1,18 @@
 //! Fifty nodes in virtual time: every envelope reaches every interested node exactly once, over
-//! links that come and go, between clocks that disagree.
+//! unstable connections, with clocks that differ.
 //!
 //! `cargo test -p wormhole-whisper --test gossip -- --nocapture` prints what it costs and what a
 //! spy learns, with and without the measures that hide our own traffic. Over five seeds:
 //!
 //! | measures                            | copies | 99 % after | origin named | made within |
 //! |-------------------------------------|--------|------------|--------------|-------------|
-//! | none, as the reference              | 4.5    | 1.4 s      | 29 to 45 %   | ±0.08 s     |
-//! | random delay alone, mean 5 s        | 4.5    | 22 s       | 35 %         | ±4.3 s      |
-//! | one neighbour first, alone          | 4.6    | 1.7 s      | 7 %          | ±0.08 s     |
-//! | all of them, as they are by default | 3.9    | 2.9 s      | 11 to 15 %   | ±0.46 s     |
+//! | none, as in go-ethereum             | 4.5    | 1.4 s      | 29 to 45 %   | ±0.08 s     |
+//! | only random delay, mean 5 s         | 4.5    | 22 s       | 35 %         | ±4.3 s      |
+//! | only one peer first                 | 4.6    | 1.7 s      | 7 %          | ±0.08 s     |
+//! | all, the default                    | 3.9    | 2.9 s      | 11 to 15 %   | ±0.46 s     |
 //!
-//! A delay hides when an envelope was made, not by whom; telling one neighbour first hides by whom,
-//! as long as that neighbour is no spy (here, one in eight is).
+//! A delay hides when an envelope was created, but not who created it; sending to one peer first hides the
+//! sender, as long as that peer is not a spy (here, one in eight is).
 
 #![expect(
     clippy::disallowed_macros,
@@ -25,14 +25,14 @@
 
 use std::time::Duration;
 
-use wormhole_whisper::shh::node::Darkness;
+use wormhole_whisper::shh::node::Privacy;
 
 mod world;
 
 use world::{Figures, World};
 
-fn run(name: &str, seed: u64, darkness: Darkness) -> Figures {
-    let figures = World::new(seed, darkness).run();
+fn run(name: &str, seed: u64, privacy: Privacy) -> Figures {
+    let figures = World::new(seed, privacy).run();
     println!("{name}, seed {seed}: {figures}");
     figures
 }
@@ -40,25 +40,25 @@ fn run(name: &str, seed: u64, darkness: Darkness) -> Figures {
 #[test]
 fn every_envelope_reaches_every_interested_node_exactly_once() {
     for seed in [1, 2, 3] {
-        run("plain", seed, Darkness::OFF);
-        run("dark ", seed, Darkness::default());
+        run("plain", seed, Privacy::OFF);
+        run("dark ", seed, Privacy::default());
     }
 }
 
 #[test]
 fn a_longer_delay_hides_when_an_envelope_was_made() {
-    let mut darkness = Darkness::OFF;
-    darkness.mean_delay = Duration::from_secs(5);
-    let plain = run("plain", 4, Darkness::OFF);
-    let slow = run("slow ", 4, darkness);
+    let mut privacy = Privacy::OFF;
+    privacy.mean_delay = Duration::from_secs(5);
+    let plain = run("plain", 4, Privacy::OFF);
+    let slow = run("slow ", 4, privacy);
     assert!(slow.origin_delay_spread > 5.0 * plain.origin_delay_spread);
 }
 
 #[test]
-fn telling_one_neighbour_first_hides_who_made_an_envelope() {
-    let mut darkness = Darkness::OFF;
-    darkness.stem = true;
-    let plain = run("plain", 5, Darkness::OFF);
-    let stem = run("stem ", 5, darkness);
+fn sending_to_one_peer_first_hides_the_sender() {
+    let mut privacy = Privacy::OFF;
+    privacy.stem = true;
+    let plain = run("plain", 5, Privacy::OFF);
+    let stem = run("stem ", 5, privacy);
     assert!(stem.spied < 0.6 * plain.spied);
 }

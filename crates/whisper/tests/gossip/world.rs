@@ -1,4 +1,4 @@
-//! The world of the gossip test: nodes, links with latency, virtual time, and spies.
+//! The simulation of the gossip test: nodes, connections with latency, virtual time, and spies.
 
 use std::{
     cmp::Reverse,
@@ -16,24 +16,24 @@ use wormhole_whisper::{
     devp2p::key::NodeId,
     shh::{
         Bloom, Draft, Envelope, EnvelopeHash, Node, NodeOutput, Requirements, Topic, Work,
-        node::{Darkness, Settings},
+        node::{Privacy, Settings},
         packet::{self, Packet},
     },
 };
 
-/// Nodes that take everything.
+/// Nodes with a full Bloom filter.
 const FULL: usize = 40;
 
-/// Nodes that ask for one topic only.
+/// Nodes that want one topic only.
 const NARROW: usize = 10;
 
-/// Nodes that tell one another from whom they heard an envelope first.
+/// Nodes that share from which peer they first received an envelope.
 const SPIES: usize = 5;
 
-/// Links of a node that it makes itself, beside those of the ring.
+/// Outgoing connections of a node, in addition to those of the ring.
 const CHORDS: usize = 2;
 
-/// Envelopes that are posted, one every so often.
+/// Number of posted envelopes.
 const ENVELOPES: u32 = 150;
 
 /// Seconds that an envelope lives.
@@ -42,21 +42,21 @@ const TTL: u32 = 50;
 const WANTED: Topic = Topic([1, 2, 3, 4]);
 const OTHER: Topic = Topic([70, 80, 90, 0]);
 
-/// Where the wall clocks begin, in seconds since 1970.
+/// Start of the wall clocks, in seconds since 1970.
 const EPOCH: f64 = 1_575_000_000.0;
 
-/// Everything there is.
+/// The simulation.
 pub(crate) struct World {
     start: Instant,
     now: Instant,
     nodes: Vec<Member>,
-    /// When each link was made; younger ones do not get what was sent over older ones.
+    /// When each connection was opened; a new one does not receive packets of an old one.
     links: BTreeMap<(usize, usize), u32>,
     latest: BTreeMap<(usize, usize), Instant>,
     queue: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     scheduled: u64,
     rng: ChaCha12Rng,
-    envelopes: BTreeMap<EnvelopeHash, Story>,
+    envelopes: BTreeMap<EnvelopeHash, Journey>,
     copies: u64,
 }
 
@@ -67,14 +67,14 @@ struct Member {
     narrow: bool,
 }
 
-/// What became of an envelope.
-struct Story {
+/// The journey of an envelope.
+struct Journey {
     origin: usize,
     topic: Topic,
     posted: Instant,
-    /// When each node was handed it, as often as it was.
+    /// Times of all deliveries, by node.
     delivered: BTreeMap<usize, Vec<Instant>>,
-    /// When and from whom a spy heard of it first.
+    /// When and from which node a spy first received it.
     first_spied: Option<(Instant, usize)>,
 }
 
@@ -88,13 +88,13 @@ enum Event {
     Reconnect(usize, usize),
 }
 
-/// What a run costs and reveals.
+/// Costs and leaks of a run.
 pub(crate) struct Figures {
-    /// Copies of an envelope that a node gets, on average.
+    /// Average number of copies of an envelope that a node receives.
     copies: f64,
     /// Seconds until 99 of 100 deliveries have happened.
     time_to_99: f64,
-    /// Share of the envelopes whose origin the spies name.
+    /// Share of the envelopes whose sender the spies identify.
     pub(crate) spied: f64,
     /// Standard deviation of the time from posting to the first delivery elsewhere, in seconds.
     pub(crate) origin_delay_spread: f64,
@@ -128,7 +128,7 @@ fn seconds(duration: Duration) -> f64 {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, darkness: Darkness) -> Self {
+    pub(crate) fn new(seed: u64, privacy: Privacy) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any instant will do")]
         let start = Instant::now() + Duration::from_secs(1000);
         let mut world = Self {
@@ -144,7 +144,7 @@ impl World {
             copies: 0,
         };
         for index in 0..FULL + NARROW {
-            world.add_node(index >= FULL, darkness);
+            world.add_node(index >= FULL, privacy);
         }
         for index in 0..FULL {
             world.connect(index, (index + 1) % FULL);
@@ -163,7 +163,7 @@ impl World {
         world
     }
 
-    /// Runs until every envelope has expired, and judges.
+    /// Runs until all envelopes have expired, and checks the result.
     pub(crate) fn run(mut self) -> Figures {
         let end = self.start + Duration::from_secs(120);
         while let Some(Reverse((time, _, event))) = self.queue.pop().filter(|next| next.0.0 < end) {
@@ -209,9 +209,9 @@ impl World {
                 self.copies += 1;
                 let now = self.now;
                 if to < SPIES
-                    && let Some(story) = self.envelopes.get_mut(&envelope.hash())
+                    && let Some(journey) = self.envelopes.get_mut(&envelope.hash())
                 {
-                    story.first_spied.get_or_insert((now, from));
+                    journey.first_spied.get_or_insert((now, from));
                 }
             }
         }
@@ -220,40 +220,40 @@ impl World {
         self.drain(to);
     }
 
-    fn add_node(&mut self, narrow: bool, darkness: Darkness) {
+    fn add_node(&mut self, narrow: bool, privacy: Privacy) {
         let mut settings = Settings::default();
-        settings.darkness = darkness;
+        settings.privacy = privacy;
         settings.requirements = Requirements::new(Work::NONE);
         if narrow {
             let before = self.start.checked_sub(Duration::from_secs(60)).unwrap();
             settings.requirements.set_bloom(before, Bloom::of([WANTED]));
         }
-        // Far enough apart to matter, near enough for any two to agree within ten seconds.
+        // Any two clocks differ by at most ten seconds.
         let skew = f64::from(self.rng.next_u32() % 9) - 4.0;
         self.nodes.push(Member { node: Node::new(settings, self.start), skew, narrow });
         self.schedule(Duration::ZERO, Event::Timeout(self.nodes.len() - 1));
     }
 
     fn post(&mut self, number: u32) {
-        // Spies do not spy on themselves.
+        // Spies do not post.
         let origin = SPIES + self.below(FULL + NARROW - SPIES);
         let topic = if number.is_multiple_of(2) { WANTED } else { OTHER };
         let data = [number.to_be_bytes().as_slice(), &[0; 280]].concat();
         let envelope = Draft::new(self.wall(origin), TTL, topic, data).finish(0);
         let wall = self.wall(origin);
-        let story = Story {
+        let journey = Journey {
             origin,
             topic,
             posted: self.now,
             delivered: BTreeMap::new(),
             first_spied: None,
         };
-        self.envelopes.insert(envelope.hash(), story);
+        self.envelopes.insert(envelope.hash(), journey);
         self.nodes[origin].node.post(self.now, wall, envelope, &mut self.rng).unwrap();
         self.drain(origin);
     }
 
-    /// Makes a link, unless there is one.
+    /// Opens a connection, unless there is one.
     fn connect(&mut self, one: usize, two: usize) {
         if one == two || self.links.contains_key(&(one.min(two), one.max(two))) {
             return;
@@ -266,7 +266,7 @@ impl World {
         }
     }
 
-    /// Breaks some link, for a while.
+    /// Closes a random connection for a while.
     fn cut(&mut self) {
         let number = self.below(self.links.len());
         let (one, two) = *self.links.keys().nth(number).unwrap();
@@ -281,7 +281,7 @@ impl World {
         self.links.get(&(one.min(two), one.max(two))).copied()
     }
 
-    /// Does what a node wants done.
+    /// Handles the outputs of a node.
     fn drain(&mut self, node: usize) {
         while let Some(output) = self.nodes[node].node.poll() {
             match output {
@@ -295,7 +295,7 @@ impl World {
         self.schedule(wait, Event::Timeout(node));
     }
 
-    /// Lets a packet arrive after a while, behind those before it.
+    /// Schedules a packet with latency, in order.
     fn carry(&mut self, from: usize, to: usize, code: u16, body: Vec<u8>) {
         let Some(link) = self.link(from, to) else { return };
         let arrival = self.now + Duration::from_millis(20 + self.rng.next_u64() % 130);
@@ -309,8 +309,8 @@ impl World {
     }
 
     fn deliver(&mut self, node: usize, envelope: &Envelope) {
-        let story = self.envelopes.get_mut(&envelope.hash()).unwrap();
-        story.delivered.entry(node).or_default().push(self.now);
+        let journey = self.envelopes.get_mut(&envelope.hash()).unwrap();
+        journey.delivered.entry(node).or_default().push(self.now);
     }
 
     fn schedule(&mut self, wait: Duration, event: Event) {
@@ -328,10 +328,11 @@ impl World {
     }
 
     fn assert_each_got_each_once(&self) {
-        for story in self.envelopes.values() {
+        for journey in self.envelopes.values() {
             for (node, member) in self.nodes.iter().enumerate() {
-                let times = story.delivered.get(&node).map_or(0, Vec::len);
-                let interested = !member.narrow || story.topic == WANTED || story.origin == node;
+                let times = journey.delivered.get(&node).map_or(0, Vec::len);
+                let interested =
+                    !member.narrow || journey.topic == WANTED || journey.origin == node;
                 assert_eq!(times, usize::from(interested), "node {node}");
             }
         }
@@ -340,15 +341,16 @@ impl World {
     fn figures(&self) -> Figures {
         let mut waits = Vec::new();
         let mut first = Vec::new();
-        for story in self.envelopes.values() {
-            let wait = |time: &Instant| seconds(time.saturating_duration_since(story.posted));
-            let elsewhere = story.delivered.iter().filter(|(node, _)| **node != story.origin);
+        for journey in self.envelopes.values() {
+            let wait = |time: &Instant| seconds(time.saturating_duration_since(journey.posted));
+            let elsewhere = journey.delivered.iter().filter(|(node, _)| **node != journey.origin);
             let times: Vec<_> = elsewhere.flat_map(|(_, times)| times).map(wait).collect();
             first.push(times.iter().copied().fold(f64::INFINITY, f64::min));
             waits.extend(times);
         }
         waits.sort_by(f64::total_cmp);
-        let named = |story: &&Story| story.first_spied.is_some_and(|(_, who)| who == story.origin);
+        let named =
+            |journey: &&Journey| journey.first_spied.is_some_and(|(_, who)| who == journey.origin);
         let spied = self.envelopes.values().filter(named).count();
         let count = |number: usize| f64::from(u32::try_from(number).unwrap());
         Figures {

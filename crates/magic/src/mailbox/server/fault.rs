@@ -5,7 +5,6 @@
 
 /// What is wrong with a message, given the link's history.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Fault {
     /// A second `allocate`.
     #[error("you already allocated one, don't be greedy")]
@@ -98,7 +97,6 @@ pub enum Fault {
 
 /// Why the store refuses a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Refusal {
     /// The nameplate or mailbox has its two sides already.
     #[error("crowded")]

@@ -11,7 +11,6 @@ use super::{DataError, count};
 
 /// What a sender does next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "callers must handle every step")]
 pub enum SendStep {
     /// Read the source. Pass each piece to [`DataSender::on_data`] and send it as one record; at the
     /// end of the source call [`DataSender::on_source_end`].

@@ -24,7 +24,6 @@ use table::Table;
 
 /// One thing that came out of a zip.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "whoever unpacks must handle every piece")]
 pub enum Piece<'a> {
     /// A folder. Folders above it may not have been named.
     Folder(ZipPath),

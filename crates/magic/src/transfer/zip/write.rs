@@ -30,7 +30,6 @@ pub struct Entry {
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "a zip of ours has files and folders")]
 pub enum EntryKind {
     /// A file of so many bytes.
     File(u64),

@@ -100,7 +100,6 @@ async fn demanded_work(node: &Node, server: &Enode) -> Result<Work, FetchArchive
 
 /// Which envelopes to fetch from an archive.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub struct ArchiveQuery {
     /// The time of the first envelope.
     pub from: SystemTime,
@@ -135,7 +134,6 @@ fn seconds(time: SystemTime) -> u32 {
 
 /// The envelopes that a mail server sent.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
 pub struct ArchiveResult {
     /// The envelopes, still encrypted, without duplicates.
     pub envelopes: Vec<Envelope>,
@@ -212,7 +210,7 @@ impl Collected {
     /// the server. Other trusted peers can send direct envelopes, too, but these rarely match the request.
     fn add(&mut self, event: EnvelopeEvent, request: &ArchiveRequest) -> bool {
         match event {
-            EnvelopeEvent::Envelope { envelope, direct: true } if request.wants(&envelope) => {
+            EnvelopeEvent::Envelope { envelope, direct: true } if request.matches(&envelope) => {
                 self.bytes += envelope.encoded().len();
                 if self.hashes.insert(envelope.hash()) {
                     self.result.envelopes.push(envelope);
@@ -235,7 +233,6 @@ impl Collected {
 
 /// Why the archive could not be fetched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum FetchArchiveError {
     /// The server cannot be dialled.
     #[error(transparent)]

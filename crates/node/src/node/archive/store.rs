@@ -168,7 +168,7 @@ impl Database {
             let encoded = row.get_ref(1)?.as_blob()?;
             // An envelope that does not parse was not written by this program.
             if let Ok(envelope) = Envelope::parse(encoded)
-                && request.wants(&envelope)
+                && request.matches(&envelope)
             {
                 bytes += encoded.len();
                 page.envelopes.push(envelope);

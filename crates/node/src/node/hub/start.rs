@@ -155,7 +155,7 @@ fn core_settings(settings: &Settings) -> shh::node::Settings {
     core.strict_bloom = settings.strict_bloom;
     core.serves_archive = settings.archive.is_some();
     core.limits = settings.limits;
-    core.darkness = settings.darkness;
+    core.privacy = settings.privacy;
     core
 }
 

@@ -19,11 +19,11 @@ pub(super) struct Lookup {
 struct Candidate {
     distance: [u8; 32],
     node: Neighbor,
-    state: State,
+    state: CandidateState,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
+enum CandidateState {
     New,
     Asked,
     Done,
@@ -49,26 +49,26 @@ impl Lookup {
         }
         let distance = distance(&node.id.digest(), &self.digest);
         let place = self.candidates.partition_point(|known| known.distance < distance);
-        self.candidates.insert(place, Candidate { distance, node, state: State::New });
+        self.candidates.insert(place, Candidate { distance, node, state: CandidateState::New });
         self.candidates.truncate(MAX_CANDIDATES);
     }
 
     /// The next node to query, if another concurrent request is allowed.
     pub(super) fn next(&mut self) -> Option<Neighbor> {
-        let asked = |candidate: &&Candidate| candidate.state == State::Asked;
+        let asked = |candidate: &&Candidate| candidate.state == CandidateState::Asked;
         if self.candidates.iter().filter(asked).count() >= PARALLEL {
             return None;
         }
         let mut nearest = self.candidates.iter_mut().take(BUCKET_SIZE);
-        let candidate = nearest.find(|candidate| candidate.state == State::New)?;
-        candidate.state = State::Asked;
+        let candidate = nearest.find(|candidate| candidate.state == CandidateState::New)?;
+        candidate.state = CandidateState::Asked;
         Some(candidate.node)
     }
 
     /// The node has answered.
     pub(super) fn answered(&mut self, id: &NodeId) {
         for candidate in self.candidates.iter_mut().filter(|known| known.node.id == *id) {
-            candidate.state = State::Done;
+            candidate.state = CandidateState::Done;
         }
     }
 
@@ -79,8 +79,8 @@ impl Lookup {
 
     /// Whether no nodes are left to query.
     pub(super) fn is_done(&self) -> bool {
-        let open = |candidate: &Candidate| candidate.state != State::Done;
-        let waiting = self.candidates.iter().any(|known| known.state == State::Asked);
+        let open = |candidate: &Candidate| candidate.state != CandidateState::Done;
+        let waiting = self.candidates.iter().any(|known| known.state == CandidateState::Asked);
         !waiting && !self.candidates.iter().take(BUCKET_SIZE).any(open)
     }
 }

@@ -22,7 +22,6 @@ use crate::devp2p::{
 ///
 /// `expiration` is in seconds since 1970; the recipient ignores an expired packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Packet {
     /// 1: asks whether a node is alive at this endpoint.
     Ping {
@@ -76,7 +75,7 @@ pub enum Packet {
 
 /// A verified datagram.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Received {
+pub struct ReceivedDatagram {
     /// The node that signed it.
     pub sender: NodeId,
     /// Its hash, which replies contain.
@@ -96,18 +95,18 @@ pub struct SignedDatagram {
 
 impl Packet {
     /// Encodes and signs the packet.
-    pub fn seal(&self, key: &PrivateKey) -> Sealed {
+    pub fn seal(&self, key: &PrivateKey) -> SignedDatagram {
         let content = [[self.code()].as_slice(), &self.encode()].concat();
         let signature = key.sign(&keccak256(&[&content]));
         let hash = keccak256(&[&signature.0, &content]);
-        Sealed { hash, datagram: [hash.as_slice(), &signature.0, &content].concat() }
+        SignedDatagram { hash, datagram: [hash.as_slice(), &signature.0, &content].concat() }
     }
 
     /// Verifies and decodes a datagram. Additional fields and bytes are ignored (EIP-8).
     ///
     /// # Errors
     /// Damaged, without a valid signature, or malformed. Ignore it, because anyone can send it.
-    pub fn open(datagram: &[u8]) -> Result<Received, PacketError> {
+    pub fn open(datagram: &[u8]) -> Result<ReceivedDatagram, PacketError> {
         if datagram.len() > MAX_DATAGRAM {
             return Err(PacketError::TooLong(datagram.len()));
         }
@@ -121,7 +120,7 @@ impl Packet {
         let code = reader.u8()?;
         let packet = Self::decode(code, Rlp::new(reader.rest()).list()?)?;
         let sender = signature.recover(&digest).map_err(|_| PacketError::Unsigned)?.node_id();
-        Ok(Received { sender, hash, packet })
+        Ok(ReceivedDatagram { sender, hash, packet })
     }
 
     /// Expiry time in seconds since 1970. A record does not expire.
@@ -261,9 +260,8 @@ fn read_node(list: &mut Rlp<'_>) -> Result<Enode, RlpError> {
     Ok(Enode { id: NodeId(node.array()?), endpoint })
 }
 
-/// Why a datagram is invalid.
+/// PingReason a datagram is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum PacketError {
     /// The hash does not match.
     #[error("datagram is damaged")]
@@ -336,10 +334,10 @@ mod tests {
     #[test]
     fn packets_open_to_themselves_and_fit_into_a_datagram() {
         for packet in one_of_each() {
-            let Sealed { hash, datagram } = packet.seal(&key());
+            let SignedDatagram { hash, datagram } = packet.seal(&key());
             assert!(datagram.len() <= MAX_DATAGRAM, "{} bytes", datagram.len());
             let sender = key().public_key().node_id();
-            assert_eq!(Packet::open(&datagram), Ok(Received { sender, hash, packet }));
+            assert_eq!(Packet::open(&datagram), Ok(ReceivedDatagram { sender, hash, packet }));
         }
     }
 
@@ -362,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_that_is_none_is_refused_with_a_reason() {
+    fn invalid_datagrams_are_rejected_with_a_reason() {
         let signed = |content: &[u8]| {
             let signature = key().sign(&keccak256(&[content]));
             Packet::open(&hashed(&[signature.0.as_slice(), content].concat())).err()

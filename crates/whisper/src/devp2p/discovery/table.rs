@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_many_ipv6_networks_gets_as_few_places_as_one_subnet() {
+    fn an_owner_of_many_ipv6_networks_counts_as_one_subnet() {
         let mut table = table();
         let mut add = |n: u32, district: u16| {
             let net = u16::try_from(n).unwrap();

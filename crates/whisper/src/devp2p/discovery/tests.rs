@@ -1,4 +1,4 @@
-//! A few nodes on a network without sockets, and one node among liars.
+//! A few nodes on a simulated network, and one node among malicious ones.
 
 use std::net::Ipv4Addr;
 
@@ -15,7 +15,7 @@ fn wall() -> UnixTime {
     UnixTime::from_secs_f64(1_600_000_000.5)
 }
 
-/// A date that is still good.
+/// An expiry time in the future.
 const SOON: u64 = 1_600_000_010;
 
 fn rng() -> ChaCha12Rng {
@@ -56,7 +56,7 @@ impl Network {
         Self { found: vec![Vec::new(); nodes.len()], nodes, now, rng: rng() }
     }
 
-    /// Lets everybody act until `until`, in steps of virtual time.
+    /// Runs all nodes for `time`, in steps of virtual time.
     fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
@@ -70,7 +70,7 @@ impl Network {
         while self.carry() {}
     }
 
-    /// Carries every datagram that is on its way. False if there was none.
+    /// Delivers all datagrams. Returns whether there were any.
     fn carry(&mut self) -> bool {
         let mut sent = Vec::new();
         for (place, node) in self.nodes.iter_mut().enumerate() {
@@ -91,13 +91,13 @@ impl Network {
     }
 }
 
-/// One node, whose inputs a test makes up.
-struct Alone {
+/// One node with input from a test.
+struct LoneNode {
     node: Discovery,
     now: Instant,
 }
 
-impl Alone {
+impl LoneNode {
     fn new() -> Self {
         let now = start();
         let mut node = Discovery::new(key(1), public(1), 1, &[], now);
@@ -105,34 +105,35 @@ impl Alone {
         Self { node, now }
     }
 
-    /// Hands in a packet that node `n` signed, from an endpoint that it may not have.
-    fn hear(&mut self, n: u8, from: Endpoint, packet: &Packet) -> Result<(), Ignored> {
+    /// Delivers a packet signed by node `n` from any endpoint.
+    fn receive(&mut self, n: u8, from: Endpoint, packet: &Packet) -> Result<(), DatagramError> {
         let datagram = packet.seal(&key(n)).datagram;
         self.node.handle(self.now, wall(), from.udp_address(), &datagram)
     }
 
-    /// The packets that it sends now, with their hashes and addresses.
-    fn said(&mut self) -> Vec<(SocketAddr, [u8; 32], Packet)> {
-        let mut said = Vec::new();
+    /// The sent packets with their hashes and addresses.
+    fn sent_packets(&mut self) -> Vec<(SocketAddr, [u8; 32], Packet)> {
+        let mut sent_packets = Vec::new();
         while let Some(output) = self.node.poll() {
             if let DiscoveryOutput::Send(to, datagram) = output {
                 let received = Packet::open(&datagram).unwrap();
-                said.push((to, received.hash, received.packet));
+                sent_packets.push((to, received.hash, received.packet));
             }
         }
-        said
+        sent_packets
     }
 
-    /// Lets node `n` prove itself at its endpoint.
+    /// Verifies the endpoint of node `n`.
     fn prove(&mut self, n: u8, at: Endpoint) {
-        self.hear(n, at, &ping(at)).unwrap();
-        let said = self.said();
-        let [.., (_, _, Packet::Pong { .. }), (to, hash, Packet::Ping { .. })] = said.as_slice()
+        self.receive(n, at, &ping(at)).unwrap();
+        let sent_packets = self.sent_packets();
+        let [.., (_, _, Packet::Pong { .. }), (to, hash, Packet::Ping { .. })] =
+            sent_packets.as_slice()
         else {
-            panic!("{said:?}");
+            panic!("{sent_packets:?}");
         };
         assert_eq!(*to, at.udp_address());
-        self.hear(n, at, &pong(*hash)).unwrap();
+        self.receive(n, at, &pong(*hash)).unwrap();
     }
 }
 
@@ -176,136 +177,148 @@ fn a_node_that_went_away_is_forgotten() {
 }
 
 #[test]
-fn a_question_from_an_unproved_address_is_not_answered() {
-    let mut alone = Alone::new();
-    assert_eq!(alone.hear(2, public(2), &find_node()), Err(Ignored::Unproved));
+fn a_request_from_an_unverified_address_is_not_answered() {
+    let mut node = LoneNode::new();
+    assert_eq!(node.receive(2, public(2), &find_node()), Err(DatagramError::UnverifiedAddress));
     let request = Packet::EnrRequest { expiration: SOON };
-    assert_eq!(alone.hear(2, public(2), &request), Err(Ignored::Unproved));
-    assert_eq!(alone.said(), []);
-    alone.prove(2, public(2));
-    alone.hear(2, public(2), &find_node()).unwrap();
-    alone.hear(2, public(2), &request).unwrap();
-    assert_eq!(alone.said().len(), 2);
-    // What holds for one address says nothing of another.
-    assert_eq!(alone.hear(2, public(3), &find_node()), Err(Ignored::Unproved));
+    assert_eq!(node.receive(2, public(2), &request), Err(DatagramError::UnverifiedAddress));
+    assert_eq!(node.sent_packets(), []);
+    node.prove(2, public(2));
+    node.receive(2, public(2), &find_node()).unwrap();
+    node.receive(2, public(2), &request).unwrap();
+    assert_eq!(node.sent_packets().len(), 2);
+    // A proof for one address is not valid for another one.
+    assert_eq!(node.receive(2, public(3), &find_node()), Err(DatagramError::UnverifiedAddress));
 }
 
 #[test]
-fn a_stranger_s_pings_are_answered_with_little_more_than_they_cost() {
-    let mut alone = Alone::new();
-    let question = ping(public(2)).seal(&key(2)).datagram.len();
+fn pings_of_unknown_nodes_cause_only_slightly_longer_answers() {
+    let mut node = LoneNode::new();
+    let request = ping(public(2)).seal(&key(2)).datagram.len();
     let mut answers = 0;
     for _ in 0..100 {
-        alone.hear(2, public(2), &ping(public(2))).unwrap();
-        answers += alone
-            .said()
+        node.receive(2, public(2), &ping(public(2))).unwrap();
+        answers += node
+            .sent_packets()
             .iter()
             .map(|(_, _, packet)| packet.seal(&key(1)).datagram.len())
             .sum::<usize>();
     }
     // A pong for each ping, and one ping back for all of them.
-    assert!(answers <= question * 120, "{answers} bytes for {}", question * 100);
+    assert!(answers <= request * 120, "{answers} bytes for {}", request * 100);
 }
 
 #[test]
-fn whom_we_ask_is_expected_until_it_has_answered_and_strangers_never() {
-    let mut alone = Alone::new();
-    let expects = |alone: &Alone, n| alone.node.expects(public(n).udp_address());
-    alone.prove(2, public(2));
-    assert!(!expects(&alone, 2));
-    alone.node.search(alone.now, wall(), &mut rng());
-    alone.said();
+fn replies_are_expected_from_queried_nodes_only() {
+    let mut node = LoneNode::new();
+    let expects = |node: &LoneNode, n| node.node.expects(public(n).udp_address());
+    node.prove(2, public(2));
+    assert!(!expects(&node, 2));
+    node.node.search(node.now, wall(), &mut rng());
+    node.sent_packets();
     let Endpoint { ip: IpAddr::V4(ip), udp, .. } = public(2) else { panic!() };
-    assert!(expects(&alone, 2) && alone.node.expects((ip.to_ipv6_mapped(), udp).into()));
-    assert!(!alone.node.expects((ip, udp + 1).into()));
+    assert!(expects(&node, 2) && node.node.expects((ip.to_ipv6_mapped(), udp).into()));
+    assert!(!node.node.expects((ip, udp + 1).into()));
     let nodes = vec![enode(9, public(9)); 16];
     let [most, rest] = [&nodes[..12], &nodes[12..]].map(<[Enode]>::to_vec);
-    alone.hear(2, public(2), &Packet::Neighbors { nodes: most, expiration: SOON }).unwrap();
-    assert!(expects(&alone, 2) && expects(&alone, 9));
-    alone.hear(2, public(2), &Packet::Neighbors { nodes: rest, expiration: SOON }).unwrap();
-    assert!(!expects(&alone, 2));
-    alone.hear(3, public(3), &ping(public(3))).unwrap();
-    assert!(alone.said().len() == 3 && !expects(&alone, 3), "it was we who were asked");
+    node.receive(2, public(2), &Packet::Neighbors { nodes: most, expiration: SOON }).unwrap();
+    assert!(expects(&node, 2) && expects(&node, 9));
+    node.receive(2, public(2), &Packet::Neighbors { nodes: rest, expiration: SOON }).unwrap();
+    assert!(!expects(&node, 2));
+    node.receive(3, public(3), &ping(public(3))).unwrap();
+    assert!(node.sent_packets().len() == 3 && !expects(&node, 3), "we only answered");
 }
 
 #[test]
-fn strangers_without_number_do_not_keep_us_from_asking_those_whom_we_know() {
-    let mut alone = Alone::new();
-    alone.prove(2, public(2));
+fn many_unknown_nodes_do_not_prevent_lookups() {
+    let mut node = LoneNode::new();
+    node.prove(2, public(2));
     let mut rng = rng();
     for n in 0..500_u16 {
         let from = Endpoint { udp: 1000 + n, ..public(3) };
         let datagram = ping(from).seal(&PrivateKey::random(&mut rng)).datagram;
-        alone.node.handle(alone.now, wall(), from.udp_address(), &datagram).unwrap();
+        node.node.handle(node.now, wall(), from.udp_address(), &datagram).unwrap();
     }
-    alone.node.search(alone.now, wall(), &mut rng);
-    alone.said();
+    node.node.search(node.now, wall(), &mut rng);
+    node.sent_packets();
     let nodes = vec![enode(9, public(9))];
-    alone.hear(2, public(2), &Packet::Neighbors { nodes, expiration: SOON }).unwrap();
-    let asked: Vec<_> = alone.said().into_iter().map(|(to, _, _)| to).collect();
+    node.receive(2, public(2), &Packet::Neighbors { nodes, expiration: SOON }).unwrap();
+    let asked: Vec<_> = node.sent_packets().into_iter().map(|(to, _, _)| to).collect();
     assert_eq!(asked, [public(9).udp_address()]);
 }
 
 #[test]
-fn strangers_without_number_do_not_fill_the_memory() {
-    let mut alone = Alone::new();
+fn many_unknown_nodes_do_not_fill_the_memory() {
+    let mut node = LoneNode::new();
     let mut rng = rng();
     for n in 0..500_u16 {
         let from = Endpoint { udp: 1000 + n, ..public(2) };
         let datagram = ping(from).seal(&PrivateKey::random(&mut rng)).datagram;
-        alone.node.handle(alone.now, wall(), from.udp_address(), &datagram).unwrap();
-        alone.said();
+        node.node.handle(node.now, wall(), from.udp_address(), &datagram).unwrap();
+        node.sent_packets();
     }
-    assert_eq!(alone.node.queries.len(), MAX_PROVOKED);
-    assert_eq!(alone.node.nodes().count(), 0);
-    alone.node.handle_timeout(alone.now + PATIENCE, wall(), &mut rng);
-    assert_eq!(alone.node.queries.len(), 0);
+    assert_eq!(node.node.queries.len(), MAX_PING_BACKS);
+    assert_eq!(node.node.nodes().count(), 0);
+    node.node.handle_timeout(node.now + REPLY_TIMEOUT, wall(), &mut rng);
+    assert_eq!(node.node.queries.len(), 0);
 }
 
 #[test]
-fn a_pong_that_was_not_asked_for_there_proves_nothing() {
-    let mut alone = Alone::new();
-    assert_eq!(alone.hear(2, public(2), &pong([0; 32])), Err(Ignored::Unasked));
-    alone.hear(2, public(2), &ping(public(2))).unwrap();
-    let said = alone.said();
-    let hash = said[1].1;
-    assert_eq!(alone.hear(2, public(2), &pong([0; 32])), Err(Ignored::Unasked), "wrong hash");
-    assert_eq!(alone.hear(2, public(3), &pong(hash)), Err(Ignored::Unasked), "wrong address");
-    assert_eq!(alone.hear(3, public(2), &pong(hash)), Err(Ignored::Unasked), "wrong node");
-    assert_eq!(alone.hear(2, public(2), &find_node()), Err(Ignored::Unproved));
-    alone.hear(2, public(2), &pong(hash)).unwrap();
-    assert_eq!(alone.hear(2, public(2), &pong(hash)), Err(Ignored::Unasked), "twice");
-    alone.hear(2, public(2), &find_node()).unwrap();
+fn an_unsolicited_pong_proves_nothing() {
+    let mut node = LoneNode::new();
+    assert_eq!(node.receive(2, public(2), &pong([0; 32])), Err(DatagramError::Unsolicited));
+    node.receive(2, public(2), &ping(public(2))).unwrap();
+    let sent_packets = node.sent_packets();
+    let hash = sent_packets[1].1;
+    assert_eq!(
+        node.receive(2, public(2), &pong([0; 32])),
+        Err(DatagramError::Unsolicited),
+        "wrong hash"
+    );
+    assert_eq!(
+        node.receive(2, public(3), &pong(hash)),
+        Err(DatagramError::Unsolicited),
+        "wrong address"
+    );
+    assert_eq!(
+        node.receive(3, public(2), &pong(hash)),
+        Err(DatagramError::Unsolicited),
+        "wrong node"
+    );
+    assert_eq!(node.receive(2, public(2), &find_node()), Err(DatagramError::UnverifiedAddress));
+    node.receive(2, public(2), &pong(hash)).unwrap();
+    assert_eq!(node.receive(2, public(2), &pong(hash)), Err(DatagramError::Unsolicited), "twice");
+    node.receive(2, public(2), &find_node()).unwrap();
 }
 
 #[test]
 fn datagrams_out_of_date_our_own_and_broken_ones_are_ignored() {
-    let mut alone = Alone::new();
+    let mut node = LoneNode::new();
     let expiration = SOON - 11;
     let stale = Packet::Ping { from: public(2), to: public(1), expiration, record: None };
-    assert_eq!(alone.hear(2, public(2), &stale), Err(Ignored::Expired));
-    assert_eq!(alone.hear(1, public(2), &ping(public(2))), Err(Ignored::FromOurselves));
-    let broken = alone.node.handle(alone.now, wall(), public(2).udp_address(), &[0; 98]);
-    assert_eq!(broken, Err(Ignored::Packet(PacketError::Damaged)));
-    assert_eq!(alone.said(), []);
+    assert_eq!(node.receive(2, public(2), &stale), Err(DatagramError::Expired));
+    assert_eq!(node.receive(1, public(2), &ping(public(2))), Err(DatagramError::FromOurselves));
+    let broken = node.node.handle(node.now, wall(), public(2).udp_address(), &[0; 98]);
+    assert_eq!(broken, Err(DatagramError::Packet(PacketError::Damaged)));
+    assert_eq!(node.sent_packets(), []);
 }
 
 #[test]
-fn nodes_nobody_asked_for_are_ignored() {
-    let mut alone = Alone::new();
-    alone.prove(2, public(2));
+fn unsolicited_neighbors_are_ignored() {
+    let mut node = LoneNode::new();
+    node.prove(2, public(2));
     let nodes = vec![enode(9, public(9))];
-    let told = alone.hear(2, public(2), &Packet::Neighbors { nodes, expiration: SOON });
-    assert_eq!(told, Err(Ignored::Unasked));
+    let told = node.receive(2, public(2), &Packet::Neighbors { nodes, expiration: SOON });
+    assert_eq!(told, Err(DatagramError::Unsolicited));
 }
 
 #[test]
 fn a_node_cannot_send_us_into_our_own_network() {
-    let mut alone = Alone::new();
-    alone.prove(2, public(2));
-    alone.node.search(alone.now, wall(), &mut rng());
-    let said = alone.said();
-    assert!(matches!(said[..], [(_, _, Packet::FindNode { .. })]), "{said:?}");
+    let mut node = LoneNode::new();
+    node.prove(2, public(2));
+    node.node.search(node.now, wall(), &mut rng());
+    let sent_packets = node.sent_packets();
+    assert!(matches!(sent_packets[..], [(_, _, Packet::FindNode { .. })]), "{sent_packets:?}");
     let private = Endpoint { ip: Ipv4Addr::new(192, 168, 1, 1).into(), tcp: 80, udp: 80 };
     let nowhere = Endpoint { ip: Ipv4Addr::UNSPECIFIED.into(), tcp: 1, udp: 1 };
     let everywhere = Endpoint { ip: Ipv4Addr::BROADCAST.into(), tcp: 1, udp: 1 };
@@ -319,50 +332,53 @@ fn a_node_cannot_send_us_into_our_own_network() {
         enode(1, public(1)),
         enode(9, public(9)),
     ];
-    alone.hear(2, public(2), &Packet::Neighbors { nodes, expiration: SOON }).unwrap();
-    let asked: Vec<_> = alone.said().into_iter().map(|(to, _, _)| to).collect();
+    node.receive(2, public(2), &Packet::Neighbors { nodes, expiration: SOON }).unwrap();
+    let asked: Vec<_> = node.sent_packets().into_iter().map(|(to, _, _)| to).collect();
     assert_eq!(asked, [public(9).udp_address()]);
 }
 
 #[test]
 fn a_node_we_know_is_not_forgotten_because_its_ping_was_replayed_from_elsewhere() {
-    let mut alone = Alone::new();
-    alone.prove(3, public(3));
-    alone.hear(3, public(66), &ping(public(3))).unwrap();
-    assert_eq!(alone.said().len(), 2, "pong and ping, to where the replay came from");
-    alone.now += PATIENCE;
-    alone.node.handle_timeout(alone.now, wall(), &mut rng());
-    assert_eq!(alone.node.nodes().collect::<Vec<_>>(), [enode(3, public(3))]);
+    let mut node = LoneNode::new();
+    node.prove(3, public(3));
+    node.receive(3, public(66), &ping(public(3))).unwrap();
+    assert_eq!(node.sent_packets().len(), 2, "pong and ping, to where the replay came from");
+    node.now += REPLY_TIMEOUT;
+    node.node.handle_timeout(node.now, wall(), &mut rng());
+    assert_eq!(node.node.nodes().collect::<Vec<_>>(), [enode(3, public(3))]);
 }
 
 #[test]
-fn a_node_we_know_is_asked_where_we_know_it_to_be() {
-    let mut alone = Alone::new();
-    alone.prove(2, public(2));
-    alone.node.search(alone.now, wall(), &mut rng());
+fn a_known_node_is_queried_at_its_known_address() {
+    let mut node = LoneNode::new();
+    node.prove(2, public(2));
+    node.node.search(node.now, wall(), &mut rng());
     let far = Endpoint { ip: Ipv4Addr::new(11, 3, 0, 1).into(), tcp: 1, udp: 1 };
-    alone.prove(3, far);
-    alone.said();
+    node.prove(3, far);
+    node.sent_packets();
     let nodes = vec![enode(3, public(66)), enode(4, public(67))];
-    alone.hear(2, public(2), &Packet::Neighbors { nodes, expiration: SOON }).unwrap();
-    let mut asked: Vec<_> = alone.said().into_iter().map(|(to, _, _)| to).collect();
+    node.receive(2, public(2), &Packet::Neighbors { nodes, expiration: SOON }).unwrap();
+    let mut asked: Vec<_> = node.sent_packets().into_iter().map(|(to, _, _)| to).collect();
     asked.sort();
     assert_eq!(asked, [far.udp_address(), public(67).udp_address()]);
 }
 
 #[test]
 fn an_answer_has_at_most_16_nodes_and_12_in_a_datagram() {
-    let mut alone = Alone::new();
+    let mut node = LoneNode::new();
     for n in 2..60 {
-        // A network each, or the table would not take them.
+        // Each in its own network, because the table limits nodes per subnet.
         let ip = Ipv4Addr::new(11, n, 0, 1).into();
-        alone.prove(n, Endpoint { ip, tcp: 1, udp: 1 });
+        node.prove(n, Endpoint { ip, tcp: 1, udp: 1 });
     }
-    alone
-        .hear(2, Endpoint { ip: Ipv4Addr::new(11, 2, 0, 1).into(), tcp: 1, udp: 1 }, &find_node())
-        .unwrap();
-    let counts: Vec<_> = alone
-        .said()
+    node.receive(
+        2,
+        Endpoint { ip: Ipv4Addr::new(11, 2, 0, 1).into(), tcp: 1, udp: 1 },
+        &find_node(),
+    )
+    .unwrap();
+    let counts: Vec<_> = node
+        .sent_packets()
         .into_iter()
         .map(|(_, _, packet)| {
             let Packet::Neighbors { nodes, .. } = packet else { panic!("{packet:?}") };
@@ -373,11 +389,13 @@ fn an_answer_has_at_most_16_nodes_and_12_in_a_datagram() {
 }
 
 #[test]
-fn our_record_is_told_to_who_proved_itself() {
-    let mut alone = Alone::new();
-    alone.prove(2, public(2));
-    alone.hear(2, public(2), &Packet::EnrRequest { expiration: SOON }).unwrap();
-    let Some((_, _, Packet::EnrResponse { record, .. })) = alone.said().pop() else { panic!() };
+fn our_record_is_sent_to_verified_nodes_only() {
+    let mut node = LoneNode::new();
+    node.prove(2, public(2));
+    node.receive(2, public(2), &Packet::EnrRequest { expiration: SOON }).unwrap();
+    let Some((_, _, Packet::EnrResponse { record, .. })) = node.sent_packets().pop() else {
+        panic!()
+    };
     assert_eq!(record.enode(), enode(1, public(1)));
-    assert_eq!(*record, *alone.node.record());
+    assert_eq!(*record, *node.node.record());
 }

@@ -1,4 +1,4 @@
-//! Two links wired together, and one link against a node that misbehaves.
+//! Two connected peers, and one peer against a node that misbehaves.
 
 use proptest::prelude::*;
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
@@ -22,31 +22,31 @@ fn config(seed: u64) -> Config {
     Config::new(key, vec![Protocol::new("shh", 6, 128)])
 }
 
-/// Everything a link wants done now.
+/// All outputs of a peer.
 fn drain(peer: &mut Peer) -> Vec<PeerOutput> {
     std::iter::from_fn(|| peer.poll()).collect()
 }
 
-/// The bytes a link wants written now; the rest of what it wants goes to `told`.
-fn written(peer: &mut Peer, told: &mut Vec<PeerOutput>) -> Vec<u8> {
+/// The bytes to write; other outputs are added to `events`.
+fn written(peer: &mut Peer, events: &mut Vec<PeerOutput>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for output in drain(peer) {
         if let PeerOutput::Send(more) = output {
             bytes.extend(more);
         } else {
-            told.push(output);
+            events.push(output);
         }
     }
     bytes
 }
 
-/// A node that calls and a node that is called, with a wire between them.
+/// A calling and a called node with a connection between them.
 struct Pair {
     caller: Peer,
     called: Peer,
     now: Instant,
-    /// What each was told, the caller first.
-    told: [Vec<PeerOutput>; 2],
+    /// Events of both sides, the caller's first.
+    events: [Vec<PeerOutput>; 2],
 }
 
 impl Pair {
@@ -55,22 +55,22 @@ impl Pair {
         let mut rng = rng();
         let caller = Peer::dial(caller, remote, now, &mut rng);
         let called = Peer::accept(called, now, &mut rng);
-        Self { caller, called, now, told: [Vec::new(), Vec::new()] }
+        Self { caller, called, now, events: [Vec::new(), Vec::new()] }
     }
 
-    /// Two nodes that have said Hello.
+    /// Two nodes after Hello.
     fn open() -> Self {
         let mut pair = Self::new(config(1), config(2));
         pair.run().unwrap();
-        pair.told = [Vec::new(), Vec::new()];
+        pair.events = [Vec::new(), Vec::new()];
         pair
     }
 
-    /// Carries bytes to and fro until nobody has any.
+    /// Transports bytes in both directions until there are no more.
     fn run(&mut self) -> Result<(), PeerError> {
         loop {
-            let there = written(&mut self.caller, &mut self.told[0]);
-            let back = written(&mut self.called, &mut self.told[1]);
+            let there = written(&mut self.caller, &mut self.events[0]);
+            let back = written(&mut self.called, &mut self.events[1]);
             if there.is_empty() && back.is_empty() {
                 return Ok(());
             }
@@ -81,36 +81,38 @@ impl Pair {
 
     /// Seals a message of any code as the caller.
     fn forge(&mut self, code: u64, payload: &[u8]) -> Vec<u8> {
-        let (State::ExpectHello { wire, .. } | State::Open { wire, .. }) = &mut self.caller.state
+        let (ConnectionState::ExpectHello { wire, .. } | ConnectionState::Open { wire, .. }) =
+            &mut self.caller.state
         else {
             panic!("no frames yet");
         };
         wire.seal(code, payload).unwrap()
     }
 
-    /// Lets the called node receive a forged message.
+    /// Delivers a forged message to the called node.
     fn deliver(&mut self, code: u64, payload: &[u8]) -> Result<(), PeerError> {
         let frame = self.forge(code, payload);
         self.called.handle(self.now, &frame)
     }
 
-    /// Two nodes whose handshake is done, the caller's Hello withheld.
+    /// Two nodes after the handshake, before the caller's Hello.
     fn before_hello() -> Self {
         let mut pair = Self::new(config(1), config(2));
         let connected = pair.reconnected();
-        let wire = Box::new(Wire::new(connected, MAX_BASE_MESSAGE));
-        pair.caller.state = State::ExpectHello { wire, until: pair.now + HANDSHAKE_TIMEOUT };
+        let wire = Box::new(MessageCodec::new(connected, MAX_BASE_MESSAGE));
+        pair.caller.state =
+            ConnectionState::ExpectHello { wire, until: pair.now + HANDSHAKE_TIMEOUT };
         pair
     }
 
-    /// Makes a handshake outside the caller, so that no Hello has been sent on it.
+    /// Makes a handshake without the caller, so that no Hello has been sent.
     fn reconnected(&mut self) -> Connected {
         let key = &self.caller.config.key;
         let remote = self.called.config.key.public_key();
         let (handshake, auth) = ExpectAck::start(key, remote, &mut rng());
         self.called = Peer::accept(self.called.config.clone(), self.now, &mut rng());
         self.called.handle(self.now, &auth).unwrap();
-        let answer = written(&mut self.called, &mut self.told[1]);
+        let answer = written(&mut self.called, &mut self.events[1]);
         let ack = handshake.packet(&answer).unwrap().unwrap();
         handshake.finish(&ack).unwrap()
     }
@@ -121,12 +123,12 @@ fn hello_of(peer: &Peer) -> Hello {
 }
 
 #[test]
-fn two_nodes_open_a_link_and_learn_who_the_other_is() {
+fn two_nodes_connect_and_authenticate_each_other() {
     let mut pair = Pair::new(config(1), config(2));
     pair.run().unwrap();
     let opened =
         |of: &Peer| PeerOutput::Opened { hello: Box::new(hello_of(of)), protocols: vec![SHH] };
-    assert_eq!(pair.told, [vec![opened(&pair.called)], vec![opened(&pair.caller)]]);
+    assert_eq!(pair.events, [vec![opened(&pair.called)], vec![opened(&pair.caller)]]);
     assert_eq!(pair.caller.remote(), Some(hello_of(&pair.called).id));
     assert_eq!(pair.called.remote(), Some(hello_of(&pair.caller).id));
 }
@@ -140,16 +142,16 @@ fn messages_arrive_by_protocol_and_code() {
     pair.run().unwrap();
     let message =
         |code, payload: &[u8]| PeerOutput::Message { protocol: SHH, code, payload: payload.into() };
-    assert_eq!(pair.told[0], [message(1, b"")]);
-    assert_eq!(pair.told[1], [message(0, b"status"), message(127, &[7; 100_000])]);
+    assert_eq!(pair.events[0], [message(1, b"")]);
+    assert_eq!(pair.events[1], [message(0, b"status"), message(127, &[7; 100_000])]);
 }
 
 #[test]
-fn a_node_of_base_version_4_is_spoken_to_without_packing() {
+fn messages_to_base_version_4_are_not_compressed() {
     let mut pair = Pair::before_hello();
     let hello = Hello { version: 4, ..hello_of(&pair.caller) }.encode();
     pair.deliver(base::HELLO, &hello).unwrap();
-    pair.told = [Vec::new(), Vec::new()];
+    pair.events = [Vec::new(), Vec::new()];
     let frame = pair.forge(FIRST_CODE, b"as it is");
     pair.called.handle(pair.now, &frame).unwrap();
     let message = PeerOutput::Message { protocol: SHH, code: 0, payload: b"as it is".to_vec() };
@@ -157,7 +159,7 @@ fn a_node_of_base_version_4_is_spoken_to_without_packing() {
 }
 
 #[test]
-fn a_ping_is_answered_and_keeps_the_link_alive() {
+fn a_ping_is_answered_and_keeps_the_connection_alive() {
     let mut pair = Pair::open();
     let began = pair.now;
     for second in [15, 30, 45, 60, 75] {
@@ -168,23 +170,23 @@ fn a_ping_is_answered_and_keeps_the_link_alive() {
         pair.called.handle_timeout(pair.now).unwrap();
         pair.run().unwrap();
     }
-    assert_eq!(pair.told, [[], []]);
+    assert_eq!(pair.events, [[], []]);
 }
 
 #[test]
-fn a_silent_node_is_given_up_after_30_seconds() {
+fn a_silent_node_times_out_after_30_seconds() {
     let mut pair = Pair::open();
-    let gave_up = pair.now + SILENCE;
+    let gave_up = pair.now + READ_TIMEOUT;
     pair.caller.handle_timeout(pair.now + PING_INTERVAL).unwrap();
     assert_eq!(pair.caller.deadline(), Some(gave_up));
-    assert_eq!(pair.caller.handle_timeout(gave_up), Err(PeerError::TimedOut(SILENCE)));
+    assert_eq!(pair.caller.handle_timeout(gave_up), Err(PeerError::TimedOut(READ_TIMEOUT)));
     assert!(pair.caller.has_ended());
     assert_eq!(pair.caller.deadline(), None);
     assert_eq!(pair.run(), Err(PeerError::Disconnected(DisconnectReason::PingTimeout)));
 }
 
 #[test]
-fn a_node_that_only_opens_a_connection_is_given_up_after_5_seconds() {
+fn a_node_without_handshake_times_out_after_5_seconds() {
     let mut peer = Peer::accept(config(1), start(), &mut rng());
     let gave_up = peer.deadline().unwrap();
     peer.handle_timeout(gave_up - Duration::from_millis(1)).unwrap();
@@ -193,7 +195,7 @@ fn a_node_that_only_opens_a_connection_is_given_up_after_5_seconds() {
 }
 
 #[test]
-fn bytes_that_are_never_a_frame_are_no_sign_of_life() {
+fn bytes_without_a_valid_frame_do_not_prevent_the_timeout() {
     let mut pair = Pair::open();
     let until = pair.called.deadline();
     pair.called.handle(pair.now + Duration::from_secs(10), &[0; 31]).unwrap();
@@ -201,19 +203,19 @@ fn bytes_that_are_never_a_frame_are_no_sign_of_life() {
 }
 
 #[test]
-fn a_disconnect_is_told_with_its_reason_and_not_answered() {
+fn a_disconnect_reports_its_reason_and_is_not_answered() {
     let mut pair = Pair::open();
     pair.caller.disconnect(DisconnectReason::TooManyPeers);
-    let told = Err(PeerError::Disconnected(DisconnectReason::TooManyPeers));
-    assert_eq!(pair.run(), told);
+    let events = Err(PeerError::Disconnected(DisconnectReason::TooManyPeers));
+    assert_eq!(pair.run(), events);
     assert_eq!(drain(&mut pair.called), [PeerOutput::Close]);
-    assert_eq!(pair.told[0], [PeerOutput::Close]);
+    assert_eq!(pair.events[0], [PeerOutput::Close]);
     pair.called.disconnect(DisconnectReason::Quitting);
     assert_eq!(drain(&mut pair.called), [], "a link ends once");
 }
 
 #[test]
-fn what_is_sent_before_the_link_is_open_or_to_nobody_is_refused() {
+fn sending_before_hello_or_to_an_unknown_protocol_fails() {
     let mut pair = Pair::new(config(1), config(2));
     assert_eq!(pair.caller.send(SHH, 0, b""), Err(SendError::NotOpen));
     let mut pair = Pair::open();
@@ -224,11 +226,11 @@ fn what_is_sent_before_the_link_is_open_or_to_nobody_is_refused() {
     assert_eq!(pair.caller.send(SHH, 0, &huge), Err(SendError::MessageTooLong(20 << 20)));
     pair.caller.send(SHH, 0, b"still there").unwrap();
     pair.run().unwrap();
-    assert_eq!(pair.told[1].len(), 1);
+    assert_eq!(pair.events[1].len(), 1);
 }
 
 #[test]
-fn a_message_before_hello_ends_the_link() {
+fn a_message_before_hello_ends_the_connection() {
     let mut pair = Pair::before_hello();
     let early = pair.deliver(FIRST_CODE, b"\xc0");
     assert_eq!(early, Err(PeerMisbehaved::NoHello(FIRST_CODE).into()));
@@ -238,12 +240,12 @@ fn a_message_before_hello_ends_the_link() {
 #[test]
 fn a_disconnect_instead_of_hello_is_understood() {
     let mut pair = Pair::before_hello();
-    let told = pair.deliver(base::DISCONNECT, &DisconnectReason::TooManyPeers.encode());
-    assert_eq!(told, Err(PeerError::Disconnected(DisconnectReason::TooManyPeers)));
+    let events = pair.deliver(base::DISCONNECT, &DisconnectReason::TooManyPeers.encode());
+    assert_eq!(events, Err(PeerError::Disconnected(DisconnectReason::TooManyPeers)));
 }
 
 #[test]
-fn a_hello_in_another_node_s_name_ends_the_link() {
+fn a_hello_with_another_id_ends_the_connection() {
     let mut pair = Pair::before_hello();
     let id = NodeId([1; 64]);
     let forged = Hello { id, ..hello_of(&pair.caller) }.encode();
@@ -263,7 +265,7 @@ fn a_node_that_shares_nothing_is_useless() {
 }
 
 #[test]
-fn a_hello_of_more_than_2_kib_ends_the_link() {
+fn a_hello_of_more_than_2_kib_ends_the_connection() {
     let mut pair = Pair::before_hello();
     let hello = Hello { client_id: "x".repeat(4096), ..hello_of(&pair.caller) }.encode();
     let error = pair.deliver(base::HELLO, &hello);
@@ -289,7 +291,7 @@ fn a_caller_that_reaches_another_node_notices() {
 }
 
 #[test]
-fn base_messages_of_no_meaning_are_ignored() {
+fn unknown_base_messages_are_ignored() {
     let mut pair = Pair::open();
     for code in [base::HELLO, base::PONG, 4, 15] {
         pair.deliver(code, b"whatever").unwrap();
@@ -298,7 +300,7 @@ fn base_messages_of_no_meaning_are_ignored() {
 }
 
 #[test]
-fn a_message_code_of_no_protocol_ends_the_link() {
+fn an_unknown_message_code_ends_the_connection() {
     let mut pair = Pair::open();
     let code = FIRST_CODE + 128;
     assert_eq!(pair.deliver(code, b""), Err(PeerMisbehaved::UnknownCode(code).into()));
@@ -308,8 +310,8 @@ fn a_message_code_of_no_protocol_ends_the_link() {
 fn a_frame_bomb_is_refused_by_its_header() {
     let mut pair = Pair::open();
     let packed_limit = snappy::longest_packed(MAX_MESSAGE);
-    let State::Open { wire, .. } = &mut pair.caller.state else { panic!("open") };
-    wire.open_up(false, MAX_MESSAGE);
+    let ConnectionState::Open { wire, .. } = &mut pair.caller.state else { panic!("open") };
+    wire.configure(false, MAX_MESSAGE);
     let frame = pair.forge(FIRST_CODE, &vec![0; packed_limit + 10]);
     let error = pair.called.handle(pair.now, &frame[..32]);
     let length = packed_limit + 11;
@@ -327,7 +329,7 @@ fn a_snappy_bomb_is_refused_before_it_is_unpacked() {
 }
 
 #[test]
-fn a_frame_that_was_changed_or_replayed_ends_the_link() {
+fn a_changed_or_replayed_frame_ends_the_connection() {
     let mut pair = Pair::open();
     let frame = pair.forge(base::PING, &base::EMPTY);
     pair.called.handle(pair.now, &frame).unwrap();
@@ -337,16 +339,16 @@ fn a_frame_that_was_changed_or_replayed_ends_the_link() {
 }
 
 #[test]
-fn a_message_without_a_code_ends_the_link() {
+fn a_message_without_a_code_ends_the_connection() {
     let mut pair = Pair::open();
-    let State::Open { wire, .. } = &mut pair.caller.state else { panic!("open") };
+    let ConnectionState::Open { wire, .. } = &mut pair.caller.state else { panic!("open") };
     let frame = wire.seal_body(&[]);
     let error = pair.called.handle(pair.now, &frame);
     assert_eq!(error, Err(PeerMisbehaved::from(RlpError::TooFewItems).into()));
 }
 
 #[test]
-fn a_link_does_not_print_its_keys() {
+fn debug_output_contains_no_keys() {
     let pair = Pair::open();
     let printed = format!("{:?}", pair.caller);
     assert!(printed.contains("key: PrivateKey(…)"));
@@ -372,7 +374,7 @@ proptest! {
         whole.extend(written(&mut pair.caller, &mut Vec::new()));
 
         let take_in = |cuts: &mut dyn Iterator<Item = usize>| {
-            // The same draws as in `Pair::new` give the same node: the caller's come first.
+            // The same random values as in `Pair::new` give the same node: the caller's come first.
             let mut drawn = rng();
             let remote = config(2).key.public_key();
             Peer::dial(config(1), remote, pair.now, &mut drawn);
@@ -393,7 +395,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_a_link_panic(
+    fn no_bytes_make_a_connection_panic(
         pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 0..4),
         calls: bool,
     ) {
@@ -409,7 +411,7 @@ proptest! {
     }
 
     #[test]
-    fn no_message_makes_an_open_link_panic(code in 0_u64..200, payload: Vec<u8>) {
+    fn no_message_makes_an_open_connection_panic(code in 0_u64..200, payload: Vec<u8>) {
         let mut pair = Pair::open();
         let _ = pair.deliver(code, &payload);
         let hello = rlp::list(|list| { list.raw(&payload); });

@@ -12,7 +12,7 @@ use crate::devp2p::{
 
 /// Encodes and decodes the messages of a connection after the handshake.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct MessageCodec {
     sealer: Sealer,
     opener: Opener,
     remote: PublicKey,
@@ -23,7 +23,7 @@ pub(super) struct Wire {
     limit: usize,
 }
 
-impl Wire {
+impl MessageCodec {
     /// Starts without compression, for messages of at most `limit` bytes.
     pub(super) fn new(connected: Connected, limit: usize) -> Self {
         let Connected { remote, sealer, opener } = connected;
@@ -31,7 +31,7 @@ impl Wire {
     }
 
     /// Sets compression and the maximum size of messages in bytes.
-    pub(super) fn open_up(&mut self, packing: bool, limit: usize) {
+    pub(super) fn configure(&mut self, packing: bool, limit: usize) {
         self.packing = packing;
         self.limit = limit.min(MAX_FRAME);
     }
@@ -58,20 +58,23 @@ impl Wire {
     ///
     /// # Errors
     /// The other node violated the protocol; close the connection.
-    pub(super) fn step(&mut self, inbox: &mut Inbox) -> Result<Step, PeerMisbehaved> {
+    pub(super) fn step(
+        &mut self,
+        received_bytes: &mut ReceiveBuffer,
+    ) -> Result<DecodeStep, PeerMisbehaved> {
         let Some(size) = self.announced.take() else {
-            let Some(header) = inbox.take_array() else { return Ok(Step::Starved) };
+            let Some(header) = received_bytes.take_array() else { return Ok(DecodeStep::NeedMore) };
             let size = self.opener.header(&header)?;
             if size.get() > snappy::longest_packed(self.limit).saturating_add(LONGEST_CODE) {
                 return Err(PeerMisbehaved::MessageTooLong(size.get()));
             }
             self.announced = Some(size);
-            return Ok(Step::Header);
+            return Ok(DecodeStep::Header);
         };
         let length = size.sealed();
-        let Some(sealed) = inbox.take(length) else {
+        let Some(sealed) = received_bytes.take(length) else {
             self.announced = Some(size);
-            return Ok(Step::Starved);
+            return Ok(DecodeStep::NeedMore);
         };
         let mut body = Rlp::new(self.opener.body(size, sealed)?);
         let (code, payload) = (body.u64()?, body.rest());
@@ -83,21 +86,21 @@ impl Wire {
             false => payload.to_vec(),
         };
         let cost = length.max(payload.len());
-        Ok(Step::Message { code, payload, cost })
+        Ok(DecodeStep::Message { code, payload, cost })
     }
 }
 
 #[cfg(test)]
-impl Wire {
+impl MessageCodec {
     /// Encodes a frame with any content.
     pub(super) fn seal_body(&mut self, body: &[u8]) -> Vec<u8> {
         self.sealer.seal(&[body]).unwrap()
     }
 }
 
-/// The result of [`Wire::step`].
+/// The result of [`MessageCodec::step`].
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum DecodeStep {
     /// A header was decrypted.
     Header,
     /// A message is complete.
@@ -109,25 +112,25 @@ pub(super) enum Step {
         cost: usize,
     },
     /// More bytes are needed.
-    Starved,
+    NeedMore,
 }
 
 /// Received bytes that have not been decoded yet.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(super) struct ReceiveBuffer {
     bytes: Vec<u8>,
     /// Number of decoded bytes.
     used: usize,
 }
 
-impl Inbox {
+impl ReceiveBuffer {
     /// Appends received bytes.
     pub(super) fn push(&mut self, received: &[u8]) {
         self.bytes.extend_from_slice(received);
     }
 
     /// Discards decoded bytes, and frees the memory of a large message.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn compact(&mut self) {
         self.bytes.drain(..self.used.min(self.bytes.len()));
         self.used = 0;
         if self.bytes.is_empty() {

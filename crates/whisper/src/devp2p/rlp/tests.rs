@@ -1,4 +1,4 @@
-//! What the reader accepts and refuses, and that it reads what the encoder writes.
+//! Tests of strict decoding, and of round trips.
 
 use proptest::prelude::*;
 

@@ -204,7 +204,6 @@ impl fmt::Debug for Opener {
 
 /// Why a frame could not be encrypted or decrypted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum FrameError {
     /// The frame is not the next one that the other node sent.
     #[error("frame is forged or out of order")]

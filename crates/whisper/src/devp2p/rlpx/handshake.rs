@@ -26,7 +26,7 @@ use crate::devp2p::{
 pub struct ExpectAck {
     local: PrivateKey,
     remote: PublicKey,
-    fresh: Fresh,
+    randomness: Randomness,
     auth: Vec<u8>,
 }
 
@@ -37,17 +37,17 @@ impl ExpectAck {
         remote: PublicKey,
         rng: &mut impl CryptoRngCore,
     ) -> (Self, Vec<u8>) {
-        let fresh = Fresh::draw(rng);
-        let proof = Secret::new(xor(local.agree(&remote).expose(), &fresh.nonce));
-        let signature = fresh.ephemeral.sign(proof.expose());
+        let randomness = Randomness::draw(rng);
+        let proof = Secret::new(xor(local.agree(&remote).expose(), &randomness.nonce));
+        let signature = randomness.ephemeral.sign(proof.expose());
         let fields = rlp::list(|auth| {
             auth.string(&signature.0)
                 .string(&local.public_key().node_id().0)
-                .string(&fresh.nonce)
+                .string(&randomness.nonce)
                 .uint(VERSION);
         });
-        let auth = seal_sized(&remote, fields, ecies::Fresh::draw(rng), fresh.padding);
-        (Self { local: local.clone(), remote, fresh, auth: auth.clone() }, auth)
+        let auth = seal_sized(&remote, fields, ecies::Randomness::draw(rng), randomness.padding);
+        (Self { local: local.clone(), remote, randomness, auth: auth.clone() }, auth)
     }
 
     /// Takes the ack packet from the received bytes. `None` if it is not complete.
@@ -65,18 +65,18 @@ impl ExpectAck {
     pub fn finish(self, ack: &Packet) -> Result<Connected, HandshakeError> {
         let plaintext = ack.open(&self.local)?;
         let (ephemeral, nonce) = match ack.form {
-            Form::Plain => {
+            PacketFormat::Plain => {
                 let mut fields = Reader::new(&plaintext);
                 (fields.array()?, fields.array()?)
             }
-            Form::Sized => {
+            PacketFormat::Sized => {
                 let mut fields = Rlp::new(&plaintext).list()?;
                 (fields.array()?, fields.array()?)
             }
         };
-        let link = Agreed {
-            shared: self.fresh.ephemeral.agree(&point(ephemeral)?),
-            initiator_nonce: self.fresh.nonce,
+        let link = SharedValues {
+            shared: self.randomness.ephemeral.agree(&point(ephemeral)?),
+            initiator_nonce: self.randomness.nonce,
             recipient_nonce: nonce,
         };
         let [ours, theirs] = link.ciphers(&self.auth, &ack.wire);
@@ -88,21 +88,21 @@ impl ExpectAck {
 #[derive(Debug)]
 pub struct ExpectAuth {
     local: PrivateKey,
-    fresh: Fresh,
-    sealing: ecies::Fresh,
+    randomness: Randomness,
+    sealing: ecies::Randomness,
 }
 
 impl ExpectAuth {
     /// Expects an initiator. All random values for the answer are generated now.
     pub fn start(local: &PrivateKey, rng: &mut impl CryptoRngCore) -> Self {
-        let fresh = Fresh::draw(rng);
-        Self { local: local.clone(), fresh, sealing: ecies::Fresh::draw(rng) }
+        let randomness = Randomness::draw(rng);
+        Self { local: local.clone(), randomness, sealing: ecies::Randomness::draw(rng) }
     }
-/// Takes the auth packet from the received bytes. `None` if it is not complete.
-///
-/// # Errors
-/// The initiator violated the protocol; close the connection.
-    /// The initiator misbehaved; close the link.
+
+    /// Takes the auth packet from the received bytes. `None` if it is not complete.
+    ///
+    /// # Errors
+    /// The initiator violated the protocol; close the connection.
     pub fn packet(&self, received: &[u8]) -> Result<Option<Packet>, HandshakeError> {
         Packet::cut(received, PLAIN_AUTH)
     }
@@ -115,10 +115,13 @@ impl ExpectAuth {
         let Auth { signature, remote, nonce } = Auth::open(auth, &self.local)?;
         let proof = Secret::new(xor(self.local.agree(&remote).expose(), &nonce));
         let ephemeral = signature.recover(proof.expose());
-        let link = Agreed {
-            shared: self.fresh.ephemeral.agree(&ephemeral.map_err(|_| HandshakeError::Forged)?),
+        let link = SharedValues {
+            shared: self
+                .randomness
+                .ephemeral
+                .agree(&ephemeral.map_err(|_| HandshakeError::Forged)?),
             initiator_nonce: nonce,
-            recipient_nonce: self.fresh.nonce,
+            recipient_nonce: self.randomness.nonce,
         };
         let ack = self.ack(auth.form, &remote);
         let [theirs, ours] = link.ciphers(&auth.wire, &ack);
@@ -126,18 +129,18 @@ impl ExpectAuth {
         Ok(Accepted { ack, connected })
     }
 
-    fn ack(self, form: Form, remote: &PublicKey) -> Vec<u8> {
-        let ephemeral = self.fresh.ephemeral.public_key().node_id().0;
+    fn ack(self, form: PacketFormat, remote: &PublicKey) -> Vec<u8> {
+        let ephemeral = self.randomness.ephemeral.public_key().node_id().0;
         match form {
-            Form::Plain => {
-                let fields = [ephemeral.as_slice(), &self.fresh.nonce, &[0]].concat();
+            PacketFormat::Plain => {
+                let fields = [ephemeral.as_slice(), &self.randomness.nonce, &[0]].concat();
                 self.sealing.seal(remote, &fields, &[])
             }
-            Form::Sized => {
+            PacketFormat::Sized => {
                 let fields = rlp::list(|ack| {
-                    ack.string(&ephemeral).string(&self.fresh.nonce).uint(VERSION);
+                    ack.string(&ephemeral).string(&self.randomness.nonce).uint(VERSION);
                 });
-                seal_sized(remote, fields, self.sealing, self.fresh.padding)
+                seal_sized(remote, fields, self.sealing, self.randomness.padding)
             }
         }
     }
@@ -167,7 +170,7 @@ pub struct Accepted {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Packet {
     wire: Vec<u8>,
-    form: Form,
+    form: PacketFormat,
 }
 
 impl Packet {
@@ -180,13 +183,13 @@ impl Packet {
     fn cut(received: &[u8], plain: usize) -> Result<Option<Self>, HandshakeError> {
         let Some(size) = received.first_chunk() else { return Ok(None) };
         let (mut form, mut length) =
-            (Form::Sized, SIZE.saturating_add(usize::from(u16::from_be_bytes(*size))));
+            (PacketFormat::Sized, SIZE.saturating_add(usize::from(u16::from_be_bytes(*size))));
         // The size of a packet may begin with the same byte, but what follows is a point of the curve only with
         // probability 2^-256.
         if received.starts_with(&[POINT_TAG]) {
             let Some(start) = received.get(..UNCOMPRESSED) else { return Ok(None) };
             if PublicKey::from_sec1(start).is_ok() {
-                (form, length) = (Form::Plain, plain);
+                (form, length) = (PacketFormat::Plain, plain);
             }
         }
         if length > MAX_PACKET {
@@ -197,8 +200,10 @@ impl Packet {
 
     fn open(&self, key: &PrivateKey) -> Result<Zeroizing<Vec<u8>>, HandshakeError> {
         let (size, sealed) = match self.form {
-            Form::Plain => (&[][..], self.wire.as_slice()),
-            Form::Sized => self.wire.split_at_checked(SIZE).ok_or(HandshakeError::Unreadable)?,
+            PacketFormat::Plain => (&[][..], self.wire.as_slice()),
+            PacketFormat::Sized => {
+                self.wire.split_at_checked(SIZE).ok_or(HandshakeError::Unreadable)?
+            }
         };
         ecies::open(key, sealed, size).map_err(|_| HandshakeError::Unreadable)
     }
@@ -206,7 +211,7 @@ impl Packet {
 
 /// Format of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Form {
+enum PacketFormat {
     /// Before EIP-8: fixed fields, no size.
     Plain,
     /// Since EIP-8: size, fields in RLP, padding.
@@ -225,7 +230,7 @@ impl Auth {
     fn open(auth: &Packet, key: &PrivateKey) -> Result<Self, HandshakeError> {
         let plaintext = auth.open(key)?;
         let (signature, remote, nonce) = match auth.form {
-            Form::Plain => {
+            PacketFormat::Plain => {
                 let mut fields = Reader::new(&plaintext);
                 let signature: [u8; SIGNATURE] = fields.array()?;
                 // The hash of the ephemeral key, which also follows from the signature.
@@ -233,7 +238,7 @@ impl Auth {
                 (signature, fields.array()?, fields.array()?)
             }
             // The version and additional fields are ignored (EIP-8).
-            Form::Sized => {
+            PacketFormat::Sized => {
                 let mut fields = Rlp::new(&plaintext).list()?;
                 (fields.array()?, fields.array()?, fields.array()?)
             }
@@ -250,7 +255,7 @@ fn point(id: [u8; 64]) -> Result<PublicKey, HandshakeError> {
 fn seal_sized(
     remote: &PublicKey,
     mut fields: Vec<u8>,
-    sealing: ecies::Fresh,
+    sealing: ecies::Randomness,
     padding: usize,
 ) -> Vec<u8> {
     fields.resize(fields.len().saturating_add(padding), 0);
@@ -260,14 +265,14 @@ fn seal_sized(
 }
 
 /// The random values of one side.
-struct Fresh {
+struct Randomness {
     ephemeral: PrivateKey,
     nonce: [u8; NONCE],
     /// Bytes of padding, so that packets have no characteristic length.
     padding: usize,
 }
 
-impl Fresh {
+impl Randomness {
     fn draw(rng: &mut impl CryptoRngCore) -> Self {
         let ephemeral = PrivateKey::random(rng);
         let mut nonce = [0; NONCE];
@@ -277,20 +282,20 @@ impl Fresh {
     }
 }
 
-impl fmt::Debug for Fresh {
+impl fmt::Debug for Randomness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fresh(…)")
+        f.write_str("Randomness(…)")
     }
 }
 
 /// The shared values of both sides after the handshake.
-struct Agreed {
+struct SharedValues {
     shared: Secret<32>,
     initiator_nonce: [u8; NONCE],
     recipient_nonce: [u8; NONCE],
 }
 
-impl Agreed {
+impl SharedValues {
     /// The keys for the initiator's and for the recipient's frames.
     fn ciphers(&self, auth: &[u8], ack: &[u8]) -> [frame::Keys; 2] {
         let shared = self.shared.expose();
@@ -313,7 +318,6 @@ fn xor(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
 
 /// How the other node violated the handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum HandshakeError {
     /// The signature is invalid.
     #[error("handshake has an invalid signature")]

@@ -13,13 +13,13 @@ fn instant() -> Instant {
     Instant::now()
 }
 
-/// An envelope made `sent` seconds after now that lives for `ttl` seconds.
+/// An envelope sent `sent` seconds from now with this TTL.
 fn envelope(sent: i32, ttl: u32) -> Envelope {
     let expiry = NOW.wrapping_add_signed(sent).wrapping_add(ttl);
     Draft { expiry, ttl, topic: Topic([1, 2, 3, 4]), data: vec![7; 30] }.finish(5)
 }
 
-fn check(envelope: Envelope) -> Result<ValidEnvelope, Refusal> {
+fn check(envelope: Envelope) -> Result<ValidEnvelope, EnvelopeError> {
     envelope.check(&Requirements::new(Work::NONE), instant(), wall())
 }
 
@@ -37,7 +37,7 @@ fn a_finished_draft_reads_back_with_the_same_fields() {
 }
 
 #[test]
-fn work_is_asked_for_the_largest_of_the_sizes_in_use() {
+fn required_work_uses_the_largest_definition_of_size() {
     let draft = Draft { expiry: NOW, ttl: 50, topic: Topic([9; 4]), data: vec![1; 300] };
     let full = draft.finish(u64::MAX).encoded().len();
     assert!(full > 320);
@@ -49,34 +49,34 @@ fn work_is_asked_for_the_largest_of_the_sizes_in_use() {
 #[test]
 fn clocks_may_differ_by_ten_seconds() {
     assert!(check(envelope(10, 50)).is_ok());
-    assert_eq!(check(envelope(11, 50)), Err(Refusal::FromTheFuture { seconds: 11 }));
+    assert_eq!(check(envelope(11, 50)), Err(EnvelopeError::FromTheFuture { seconds: 11 }));
 }
 
 #[test]
-fn nobody_is_cut_for_what_another_good_clock_takes_and_nobody_remembered_for_a_clock() {
+fn peers_are_not_disconnected_or_banned_for_tolerable_clock_differences() {
     let tolerated = check(envelope(20, 50)).unwrap_err();
-    assert_eq!(tolerated, Refusal::FromTheFuture { seconds: 20 });
+    assert_eq!(tolerated, EnvelopeError::FromTheFuture { seconds: 20 });
     assert!(!tolerated.is_misbehaviour());
     let far = [(21, 50), (-71, 50)].map(|(sent, ttl)| check(envelope(sent, ttl)).unwrap_err());
-    assert_eq!(far[0], Refusal::FromFarInTheFuture { seconds: 21 });
+    assert_eq!(far[0], EnvelopeError::FromFarInTheFuture { seconds: 21 });
     assert!(far.iter().all(|far| far.is_misbehaviour() && far.depends_on_clock()));
 }
 
 #[test]
-fn work_that_is_too_little_only_because_a_clock_is_late_is_nobody_s_fault() {
+fn too_little_work_because_of_a_slow_clock_is_not_misbehaviour() {
     let early = envelope(5, 50);
     let (on_time, now) = (early.work(), early.work_if_early(6));
     let asked = |work: f64| Requirements::new(Work::new(work).unwrap());
     let enough = early.clone().check(&asked(on_time.as_f64()), instant(), wall()).unwrap_err();
-    assert_eq!(enough, Refusal::TooLittleWorkYet(now));
+    assert_eq!(enough, EnvelopeError::TooLittleWorkYet(now));
     assert!(!enough.is_misbehaviour() && enough.depends_on_clock());
     let too_little = early.check(&asked(1.01 * on_time.as_f64()), instant(), wall()).unwrap_err();
-    assert_eq!(too_little, Refusal::TooLittleWork(now));
+    assert_eq!(too_little, EnvelopeError::TooLittleWork(now));
     assert!(too_little.is_misbehaviour() && !too_little.depends_on_clock());
 }
 
 #[test]
-fn an_envelope_that_comes_early_must_last_longer() {
+fn an_envelope_from_the_future_needs_work_for_a_longer_lifetime() {
     let on_time = check(envelope(0, 50)).unwrap();
     let early = check(envelope(5, 50)).unwrap();
     assert_eq!(on_time.work(), on_time.envelope().work());
@@ -86,53 +86,53 @@ fn an_envelope_that_comes_early_must_last_longer() {
 #[test]
 fn an_envelope_expires_after_its_last_second() {
     assert!(check(envelope(-50, 50)).is_ok());
-    assert_eq!(check(envelope(-51, 50)), Err(Refusal::Expired { seconds: 1 }));
-    assert_eq!(check(envelope(-70, 50)), Err(Refusal::Expired { seconds: 20 }));
-    assert_eq!(check(envelope(-71, 50)), Err(Refusal::LongExpired { seconds: 21 }));
+    assert_eq!(check(envelope(-51, 50)), Err(EnvelopeError::Expired { seconds: 1 }));
+    assert_eq!(check(envelope(-70, 50)), Err(EnvelopeError::Expired { seconds: 20 }));
+    assert_eq!(check(envelope(-71, 50)), Err(EnvelopeError::LongExpired { seconds: 21 }));
 }
 
 #[test]
-fn what_lives_for_no_time_or_for_ever_is_refused_without_blame() {
-    assert_eq!(check(envelope(0, 0)), Err(Refusal::NoTtl));
+fn a_ttl_of_zero_or_too_long_is_rejected_but_not_misbehaviour() {
+    assert_eq!(check(envelope(0, 0)), Err(EnvelopeError::NoTtl));
     let limit = super::super::requirements::DEFAULT_MAX_TTL;
     assert!(check(envelope(0, limit)).is_ok());
     let refusal = check(envelope(0, limit + 1)).unwrap_err();
-    assert_eq!(refusal, Refusal::LivesTooLong { ttl: limit + 1, limit });
-    assert!(!refusal.is_misbehaviour() && !Refusal::NoTtl.is_misbehaviour());
+    assert_eq!(refusal, EnvelopeError::LivesTooLong { ttl: limit + 1, limit });
+    assert!(!refusal.is_misbehaviour() && !EnvelopeError::NoTtl.is_misbehaviour());
 }
 
 #[test]
 fn size_work_and_topic_are_checked() {
     let later = instant() + Duration::from_secs(80);
     let small = Requirements::new(Work::NONE).with_limits(49, 100);
-    let refused = Err(Refusal::TooLarge { size: 50, limit: 49 });
+    let refused = Err(EnvelopeError::TooLarge { size: 50, limit: 49 });
     assert_eq!(envelope(0, 50).check(&small, later, wall()), refused);
 
     let worked = envelope(0, 50);
     let work = worked.work();
     let more = Requirements::new(Work::new(work.as_f64() * 1.01).unwrap());
-    let refused = Err(Refusal::TooLittleWork(work));
+    let refused = Err(EnvelopeError::TooLittleWork(work));
     assert_eq!(worked.check(&more, later, wall()), refused);
 
     let mut narrow = Requirements::new(Work::NONE);
     narrow.set_bloom(instant(), super::super::Bloom::EMPTY);
-    let refused = Err(Refusal::NotWanted(Topic([1, 2, 3, 4])));
+    let refused = Err(EnvelopeError::NotWanted(Topic([1, 2, 3, 4])));
     assert_eq!(envelope(0, 50).check(&narrow, later, wall()), refused);
 }
 
 #[test]
-fn what_was_right_lately_is_dropped_without_blame() {
+fn envelopes_that_were_valid_recently_are_dropped_but_not_misbehaviour() {
     let later = instant() + Duration::from_secs(60);
     let worked = envelope(0, 50);
     let work = worked.work();
     let mut raised = Requirements::new(Work::NONE);
     raised.set_min_work(instant(), Work::new(work.as_f64() * 1.01).unwrap());
     let refused = worked.check(&raised, later, wall()).unwrap_err();
-    assert_eq!(refused, Refusal::TooLittleWorkNow(work));
+    assert_eq!(refused, EnvelopeError::TooLittleWorkNow(work));
     let mut narrow = Requirements::new(Work::NONE);
     narrow.set_bloom(instant(), super::super::Bloom::EMPTY);
     let other = envelope(0, 50).check(&narrow, later, wall()).unwrap_err();
-    assert_eq!(other, Refusal::NotWantedAnyMore(Topic([1, 2, 3, 4])));
+    assert_eq!(other, EnvelopeError::NotWantedAnyMore(Topic([1, 2, 3, 4])));
     assert!(!refused.is_misbehaviour() && !other.is_misbehaviour());
 }
 

@@ -28,7 +28,7 @@ fn private(seed: u64) -> PrivateKey {
     PrivateKey::random(&mut rng(seed))
 }
 
-/// Wants everything under this key and these topics.
+/// Selects all messages with this key and these topics.
 fn criteria(key: FilterKey, topics: &[Topic]) -> Criteria {
     Criteria { key, signer: None, topics: topics.to_vec(), min_work: Work::NONE, direct: false }
 }
@@ -41,7 +41,7 @@ fn envelope(topic: Topic, data: Vec<u8>) -> Envelope {
     Draft { expiry: 1_575_000_050, ttl: 50, topic, data }.finish(0)
 }
 
-/// An envelope that says this, sealed with a shared key.
+/// An envelope with this payload, encrypted with a shared key.
 fn saying(payload: &[u8], seed: u64, signer: Option<&PrivateKey>) -> Envelope {
     let mut rng = rng(99);
     let sealing = Sealing::Symmetric;
@@ -77,7 +77,7 @@ fn a_message_reaches_the_filters_that_have_its_key_and_topic() {
 }
 
 #[test]
-fn a_message_for_one_alone_says_for_whom_it_was() {
+fn an_asymmetric_message_names_its_recipient() {
     let mut filters = Filters::new(1 << 20);
     let id = add(&mut filters, criteria(FilterKey::Private(private(1)), &[]));
     let mut rng = rng(2);
@@ -91,7 +91,7 @@ fn a_message_for_one_alone_says_for_whom_it_was() {
 }
 
 #[test]
-fn signer_and_work_are_asked_for() {
+fn signer_and_work_are_checked() {
     let mut filters = Filters::new(1 << 20);
     let signer = Some(private(7).public_key());
     let by_seven = add(&mut filters, Criteria { signer, ..symmetric(1) });
@@ -114,7 +114,7 @@ fn direct_messages_need_a_filter_that_allows_them_but_no_work() {
 }
 
 #[test]
-fn what_does_not_parse_is_nobody_s() {
+fn invalid_plaintexts_are_dropped() {
     let mut filters = Filters::new(1 << 20);
     add(&mut filters, symmetric(1));
     let sealed = shared(1).seal(&[3], &mut rng(2));
@@ -136,7 +136,7 @@ fn filters_share_their_memory_and_lose_the_oldest() {
 }
 
 #[test]
-fn a_filter_that_nobody_polls_is_forgotten() {
+fn an_unpolled_filter_expires() {
     let mut filters = Filters::new(1 << 20);
     let id = add(&mut filters, symmetric(1));
     let idle = add(&mut filters, symmetric(1));
@@ -160,7 +160,7 @@ fn more_filters_than_allowed_are_refused() {
     let mut filters = Filters::new(1 << 20);
     let mut rng = rng(1);
     let criteria = symmetric(1);
-    // Adding walks over all filters; so the map is filled directly.
+    // Adding scans all filters, so fill the map directly.
     let id = filters.add(start(), criteria.clone(), &mut rng).unwrap();
     let filter = || Filter {
         criteria: criteria.clone(),
@@ -205,15 +205,15 @@ fn messages_can_be_taken_a_few_at_a_time_and_at_least_one() {
 }
 
 #[test]
-fn patience_with_filters_that_nobody_polls_can_be_shorter() {
-    let mut filters = Filters::new(1 << 20).with_patience(Duration::from_secs(1));
+fn the_filter_timeout_can_be_shorter() {
+    let mut filters = Filters::new(1 << 20).with_timeout(Duration::from_secs(1));
     add(&mut filters, symmetric(1));
     filters.expire(start() + Duration::from_secs(2));
     assert!(filters.is_empty());
 }
 
 #[test]
-fn what_was_here_before_a_filter_goes_into_that_filter_alone_and_once() {
+fn stored_envelopes_are_delivered_to_a_new_filter_once() {
     let mut filters = Filters::new(1 << 20);
     let earlier = add(&mut filters, symmetric(1));
     let late = add(&mut filters, symmetric(1));
@@ -222,10 +222,10 @@ fn what_was_here_before_a_filter_goes_into_that_filter_alone_and_once() {
     let foreign = add(&mut filters, foreign);
     let held = saying(b"held", 1, None);
     for _ in 0..2 {
-        filters.deliver_held(&late, &held);
+        filters.deliver_stored(&late, &held);
     }
-    assert!(!filters.deliver_held(&foreign, &held));
-    assert!(!filters.deliver_held(&late, &saying(b"other key", 2, None)));
+    assert!(!filters.deliver_stored(&foreign, &held));
+    assert!(!filters.deliver_stored(&late, &saying(b"other key", 2, None)));
     assert_eq!(payloads(&mut filters, late), [b"held"]);
     assert_eq!(payloads(&mut filters, earlier), Vec::<Vec<u8>>::new());
 }

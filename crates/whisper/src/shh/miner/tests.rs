@@ -9,13 +9,13 @@ fn draft(data: usize) -> Draft {
     Draft { expiry: 1_575_000_050, ttl: 50, topic: Topic([1, 2, 3, 4]), data: vec![0x42; data] }
 }
 
-/// Leading zero bits by the plain definition.
+/// Leading zero bits, computed naively.
 fn bits(before: &[u8], nonce: u64) -> u32 {
     let hash = Keccak256::new_with_prefix(before).chain_update(nonce.to_be_bytes()).finalize();
     super::super::work::leading_zero_bits(hash)
 }
 
-/// The first nonce from `start` on that has `wanted` bits, by the plain definition.
+/// The first nonce from `start` on with `wanted` bits, computed naively.
 fn first(before: &[u8], start: u64, wanted: u32) -> u64 {
     (start..).find(|nonce| bits(before, *nonce) >= wanted).unwrap()
 }
@@ -75,7 +75,7 @@ fn miners_may_share_the_work() {
 }
 
 #[test]
-fn without_an_aim_the_best_nonce_is_kept() {
+fn without_a_target_the_best_nonce_is_kept() {
     let before = draft(50).hashed_before_nonce();
     for backend in BACKENDS {
         let mut miner = Miner::for_best(&draft(50)).with_backend(backend);

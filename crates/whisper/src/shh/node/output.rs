@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use super::super::{
-    envelope::{Envelope, EnvelopeHash, Refusal},
+    envelope::{Envelope, EnvelopeError, EnvelopeHash},
     packet::PacketError,
 };
 use crate::devp2p::key::NodeId;
 
 /// What the caller must do, in this order.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "whoever drives a node must handle every output")]
 pub enum NodeOutput {
     /// Send this packet. After a packet of messages has been written, call [`sent`](super::Node::sent).
     Send {
@@ -33,8 +32,8 @@ pub enum NodeOutput {
     /// Try our keys on this envelope, which has been forwarded already or is our own.
     Deliver {
         /// The envelope.
+        envelope: Envelope,
         /// Whether it is a direct message of a trusted peer, which needs no work.
-        /// Whether it was for us alone, from a trusted peer, with work or without.
         direct: bool,
     },
     /// Decrypt this request and answer it from the archive.
@@ -66,14 +65,13 @@ pub enum NodeOutput {
 
 /// Why a peer is disconnected.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[expect(clippy::exhaustive_enums, reason = "whoever drives a node must handle every error")]
 pub enum PeerError {
     /// Both are light nodes, so neither would forward anything.
     #[error("two light client communication restricted")]
     BothLight,
     /// The peer forwarded an envelope that honest peers reject.
     #[error("invalid envelope: {0}")]
-    InvalidEnvelope(Refusal),
+    InvalidEnvelope(EnvelopeError),
     /// A packet is malformed.
     #[error("malformed packet: {0}")]
     Malformed(#[from] PacketError),

@@ -9,7 +9,6 @@ use crate::devp2p::key::NodeId;
 
 /// Settings of a node.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Settings {
     /// Initial requirements for envelopes.
     pub requirements: Requirements,
@@ -26,7 +25,7 @@ pub struct Settings {
     /// Rate limits for peers.
     pub limits: Limits,
     /// Measures that hide our own traffic.
-    pub darkness: Darkness,
+    pub privacy: Privacy,
 }
 
 impl Default for Settings {
@@ -39,7 +38,7 @@ impl Default for Settings {
             strict_bloom: false,
             serves_archive: false,
             limits: Limits::default(),
-            darkness: Darkness::default(),
+            privacy: Privacy::default(),
         }
     }
 }
@@ -48,7 +47,6 @@ impl Default for Settings {
 /// disconnected: it may only forward what others sent. This node sends slightly less than its own limits, so
 /// nodes with the same limits never drop each other's envelopes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Limits {
     /// Envelopes of one peer, new or not.
     pub envelopes_per_peer: Rate,
@@ -75,9 +73,9 @@ impl Default for Limits {
 
 /// Measures that hide which envelopes are our own. They are not visible in the envelopes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-/// Mean of the random delay of our own envelopes; zero for no delay.
-    /// Mean of the random time that our own envelopes wait; zero for none.
+pub struct Privacy {
+    /// Mean of the random delay of our own envelopes; zero for no delay.
+    pub mean_delay: Duration,
     /// Number of peers required before our own envelopes are sent. A single peer would know that all we send is
     /// our own.
     pub min_peers: usize,
@@ -87,13 +85,13 @@ impl Default for Limits {
     pub jitter: bool,
 }
 
-impl Default for Darkness {
+impl Default for Privacy {
     fn default() -> Self {
         Self { mean_delay: Duration::from_millis(450), min_peers: 1, stem: true, jitter: true }
     }
 }
 
-impl Darkness {
+impl Privacy {
     /// No measures, as in go-ethereum: our own envelopes are sent in the next regular round.
     pub const OFF: Self =
         Self { mean_delay: Duration::ZERO, min_peers: 0, stem: false, jitter: false };
@@ -104,7 +102,7 @@ impl Darkness {
     }
 
     /// The peer that receives an own envelope first, if only one should.
-    pub(super) fn draw_stem(&self, peers: Vec<NodeId>, rng: &mut impl RngCore) -> Option<NodeId> {
+    pub(super) fn choose_stem(&self, peers: Vec<NodeId>, rng: &mut impl RngCore) -> Option<NodeId> {
         let count = u64::try_from(peers.len()).ok().filter(|count| self.stem && *count > 0)?;
         let drawn = usize::try_from(rng.next_u64() % count).ok()?;
         peers.into_iter().nth(drawn)
@@ -132,19 +130,19 @@ mod tests {
 
     #[test]
     fn own_envelopes_wait_as_long_as_told_on_average() {
-        let darkness = Darkness { mean_delay: Duration::from_secs(1), ..Darkness::default() };
+        let privacy = Privacy { mean_delay: Duration::from_secs(1), ..Privacy::default() };
         let mut rng = ChaCha12Rng::seed_from_u64(1);
-        let total: Duration = (0..10_000).map(|_| darkness.delay(&mut rng)).sum();
+        let total: Duration = (0..10_000).map(|_| privacy.delay(&mut rng)).sum();
         assert!((9_500..10_500).contains(&total.as_secs()));
-        assert_eq!(Darkness::OFF.delay(&mut rng), Duration::ZERO);
+        assert_eq!(Privacy::OFF.delay(&mut rng), Duration::ZERO);
     }
 
     #[test]
     fn rounds_are_regular_only_without_jitter() {
         let mut rng = ChaCha12Rng::seed_from_u64(1);
         let regular = Duration::from_millis(300);
-        assert_eq!(Darkness::OFF.tick(regular, &mut rng), regular);
-        let ticks: Vec<_> = (0..100).map(|_| Darkness::default().tick(regular, &mut rng)).collect();
+        assert_eq!(Privacy::OFF.tick(regular, &mut rng), regular);
+        let ticks: Vec<_> = (0..100).map(|_| Privacy::default().tick(regular, &mut rng)).collect();
         assert!(ticks.iter().all(|tick| (150..=450).contains(&tick.as_millis())));
         assert!(ticks.iter().any(|tick| *tick > regular) && ticks.iter().any(|t| *t < regular));
     }

@@ -30,7 +30,7 @@ impl Stems {
 
     /// Handles an envelope that came back. Returns its slot if other peers were waiting for it. An envelope from
     /// the first peer itself does not count.
-    pub(super) fn come_back(&mut self, hash: &EnvelopeHash, from: &NodeId) -> Option<Slot> {
+    pub(super) fn returned(&mut self, hash: &EnvelopeHash, from: &NodeId) -> Option<Slot> {
         let is_back = |stem: &Stem| stem.hash == *hash && stem.first != *from;
         let position = self.0.iter().position(is_back)?;
         Some(self.0.swap_remove(position).slot)

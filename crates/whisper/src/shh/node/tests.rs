@@ -9,7 +9,7 @@ use super::{
 
 const NOW: u32 = 1_575_000_000;
 
-/// A node in its own time, with what it wants done.
+/// A node in virtual time, and its outputs.
 struct World {
     node: Node,
     now: Instant,
@@ -25,7 +25,7 @@ impl World {
         Self { node: Node::new(settings, now), now, seconds: f64::from(NOW), rng }
     }
 
-    /// A world whose node has these peers, each with a status like ours.
+    /// A node with these peers, each with the same status as ours.
     fn with_peers(settings: Settings, peers: &[u8]) -> Self {
         let mut world = Self::new(settings);
         for peer in peers {
@@ -53,15 +53,15 @@ impl World {
         self.packet(peer, packet::MESSAGES, &body);
     }
 
-    /// Posts an envelope of our own, which is handed out at once.
-    fn post(&mut self, envelope: Envelope) -> Result<EnvelopeHash, Refusal> {
+    /// Posts an envelope of our own, which is delivered at once.
+    fn post(&mut self, envelope: Envelope) -> Result<EnvelopeHash, EnvelopeError> {
         let hash = self.node.post(self.now, self.wall(), envelope.clone(), &mut self.rng)?;
         let delivered = NodeOutput::Deliver { envelope, direct: false };
         assert_eq!(self.node.outputs.pop_back(), Some(delivered));
         Ok(hash)
     }
 
-    /// Lets this many milliseconds pass.
+    /// Advances time.
     fn wait(&mut self, milliseconds: u64) {
         let end = self.now + Duration::from_millis(milliseconds);
         while self.node.deadline() <= end {
@@ -79,7 +79,7 @@ impl World {
         std::iter::from_fn(|| self.node.poll()).collect()
     }
 
-    /// To whom envelopes are sent, in order, and which are handed out.
+    /// The recipients of sent envelopes, in order, and the delivered envelopes.
     fn traffic(&mut self) -> (Vec<NodeId>, Vec<Envelope>) {
         let (mut told, mut delivered) = (Vec::new(), Vec::new());
         for output in self.outputs() {
@@ -95,13 +95,13 @@ impl World {
         (told, delivered)
     }
 
-    /// Why the only peer was cut.
-    fn cut(&mut self) -> PeerError {
-        let cut = self.outputs().into_iter().find_map(|output| match output {
+    /// Why the only peer was disconnected.
+    fn disconnect_error(&mut self) -> PeerError {
+        let error = self.outputs().into_iter().find_map(|output| match output {
             NodeOutput::Disconnect { error, .. } => Some(error),
             _ => None,
         });
-        cut.expect("a peer is cut")
+        error.expect("a peer is disconnected")
     }
 }
 
@@ -109,11 +109,11 @@ fn id(peer: u8) -> NodeId {
     NodeId([peer; 64])
 }
 
-/// Asks for no work.
+/// Settings without required work.
 fn easy() -> Settings {
     Settings {
         requirements: Requirements::new(Work::NONE),
-        darkness: Darkness::OFF,
+        privacy: Privacy::OFF,
         ..Settings::default()
     }
 }
@@ -124,7 +124,7 @@ fn envelope(content: u8) -> Envelope {
 }
 
 #[test]
-fn what_comes_from_one_peer_goes_to_all_others_and_then_to_us() {
+fn envelopes_of_a_peer_are_forwarded_and_then_delivered() {
     let mut world = World::with_peers(easy(), &[1, 2, 3]);
     world.messages(2, &[envelope(1)]);
     assert_eq!(world.traffic(), (vec![], vec![]));
@@ -136,7 +136,7 @@ fn what_comes_from_one_peer_goes_to_all_others_and_then_to_us() {
 }
 
 #[test]
-fn a_node_says_what_it_is_before_it_is_asked() {
+fn a_node_sends_its_status_first() {
     let mut world = World::new(Settings::default());
     world.node.connected(world.now, id(1), None);
     let body = Status::new(Work::DEFAULT_MINIMUM, Bloom::FULL, false).encode();
@@ -149,23 +149,23 @@ fn a_peer_must_begin_with_its_status() {
     let mut world = World::new(easy());
     world.node.connected(world.now, id(1), None);
     world.messages(1, &[envelope(1)]);
-    assert_eq!(world.cut(), PeerError::NoStatus(1));
+    assert_eq!(world.disconnect_error(), PeerError::NoStatus(1));
     assert!(world.node.pool().is_empty());
 }
 
 #[test]
-fn a_peer_without_status_is_cut_after_five_seconds() {
+fn a_peer_without_status_is_disconnected_after_five_seconds() {
     let mut world = World::new(easy());
     world.node.connected(world.now, id(1), None);
     world.outputs();
     world.wait(4_900);
     assert_eq!(world.outputs(), []);
     world.wait(200);
-    assert_eq!(world.cut(), PeerError::NoStatusInTime(STATUS_TIMEOUT));
+    assert_eq!(world.disconnect_error(), PeerError::NoStatusInTime(STATUS_TIMEOUT));
 }
 
 #[test]
-fn two_light_nodes_part() {
+fn two_light_nodes_disconnect() {
     for (restrict_light, parted) in [(true, true), (false, false)] {
         let mut world = World::new(Settings { light: true, restrict_light, ..easy() });
         world.node.connected(world.now, id(1), None);
@@ -178,7 +178,7 @@ fn two_light_nodes_part() {
 }
 
 #[test]
-fn a_light_node_passes_on_only_its_own() {
+fn a_light_node_sends_only_its_own_envelopes() {
     let mut world = World::with_peers(Settings { light: true, ..easy() }, &[1, 2]);
     world.messages(1, &[envelope(1)]);
     world.wait(300);
@@ -189,7 +189,7 @@ fn a_light_node_passes_on_only_its_own() {
 }
 
 #[test]
-fn only_a_trusted_peer_reaches_us_directly() {
+fn direct_messages_are_accepted_from_trusted_peers_only() {
     let mut world = World::with_peers(easy(), &[1, 2]);
     world.node.trust(id(2));
     let spent = Draft { expiry: 1, ttl: 1, topic: Topic([0; 4]), data: vec![] }.finish(0);
@@ -201,7 +201,7 @@ fn only_a_trusted_peer_reaches_us_directly() {
 }
 
 #[test]
-fn requests_are_handed_out_only_when_they_can_be_served() {
+fn archive_requests_are_ignored_without_an_archive() {
     for serves_archive in [true, false] {
         let mut world = World::with_peers(Settings { serves_archive, ..easy() }, &[1]);
         world.packet(1, packet::ARCHIVE_REQUEST, envelope(1).encoded());
@@ -224,7 +224,7 @@ fn requests_count_as_envelopes() {
 }
 
 #[test]
-fn peers_are_told_what_is_asked_for_anew() {
+fn peers_are_notified_of_new_requirements() {
     let mut world = World::with_peers(easy(), &[1]);
     let (work, bloom) = (Work::new(3.0).unwrap(), Bloom::of([Topic([1, 2, 3, 4])]));
     world.node.set_min_work(world.now, work);
@@ -239,8 +239,8 @@ fn peers_are_told_what_is_asked_for_anew() {
 
 #[test]
 fn own_envelopes_wait_for_enough_peers() {
-    let darkness = Darkness { min_peers: 2, ..Darkness::OFF };
-    let mut world = World::with_peers(Settings { darkness, ..easy() }, &[1]);
+    let privacy = Privacy { min_peers: 2, ..Privacy::OFF };
+    let mut world = World::with_peers(Settings { privacy, ..easy() }, &[1]);
     world.post(envelope(1)).unwrap();
     world.wait(5_000);
     assert_eq!(world.traffic(), (vec![], vec![]));
@@ -252,9 +252,9 @@ fn own_envelopes_wait_for_enough_peers() {
 }
 
 #[test]
-fn one_peer_hears_of_an_own_envelope_first_and_the_others_when_it_comes_back() {
-    let darkness = Darkness { stem: true, ..Darkness::OFF };
-    let mut world = World::with_peers(Settings { darkness, ..easy() }, &[1, 2, 3]);
+fn an_own_envelope_is_sent_to_one_peer_first_and_to_others_when_it_returns() {
+    let privacy = Privacy { stem: true, ..Privacy::OFF };
+    let mut world = World::with_peers(Settings { privacy, ..easy() }, &[1, 2, 3]);
     world.post(envelope(1)).unwrap();
     world.wait(300);
     let (told, delivered) = world.traffic();
@@ -264,7 +264,7 @@ fn one_peer_hears_of_an_own_envelope_first_and_the_others_when_it_comes_back() {
     world.outputs();
     world.wait(600);
     assert_eq!(world.traffic(), (vec![], vec![]));
-    // That the one who was told has it means nothing.
+    // An envelope from the first peer does not count.
     world.messages(told[0].0[0], &[envelope(1)]);
     world.wait(300);
     assert_eq!(world.traffic(), (vec![], vec![]));
@@ -276,9 +276,9 @@ fn one_peer_hears_of_an_own_envelope_first_and_the_others_when_it_comes_back() {
 }
 
 #[test]
-fn an_own_envelope_that_does_not_come_back_is_told_to_all() {
-    let darkness = Darkness { stem: true, ..Darkness::OFF };
-    let mut world = World::with_peers(Settings { darkness, ..easy() }, &[1, 2, 3]);
+fn an_own_envelope_that_does_not_return_is_sent_to_all_peers() {
+    let privacy = Privacy { stem: true, ..Privacy::OFF };
+    let mut world = World::with_peers(Settings { privacy, ..easy() }, &[1, 2, 3]);
     world.post(envelope(1)).unwrap();
     world.wait(5_000);
     assert_eq!(world.traffic().0.len(), 1);
@@ -287,9 +287,9 @@ fn an_own_envelope_that_does_not_come_back_is_told_to_all() {
 }
 
 #[test]
-fn own_envelopes_that_expire_while_they_wait_never_leave() {
-    let darkness = Darkness { min_peers: 1, ..Darkness::OFF };
-    let mut world = World::new(Settings { darkness, ..easy() });
+fn own_envelopes_that_expire_while_waiting_are_not_sent() {
+    let privacy = Privacy { min_peers: 1, ..Privacy::OFF };
+    let mut world = World::new(Settings { privacy, ..easy() });
     let hash = world.post(envelope(1)).unwrap();
     assert_eq!(world.node.is_sent(&hash), Some(false));
     world.wait(55_000);
@@ -305,7 +305,7 @@ fn own_envelopes_that_expire_while_they_wait_never_leave() {
 }
 
 #[test]
-fn an_own_envelope_is_unsent_until_a_peer_receives_it_even_if_it_may_leave_without_peers() {
+fn an_own_envelope_is_unsent_until_a_peer_receives_it_even_if_no_peers_are_required() {
     let mut world = World::new(easy());
     let hash = world.post(envelope(1)).unwrap();
     world.wait(1_000);
@@ -328,7 +328,7 @@ fn an_own_envelope_is_unsent_until_a_peer_receives_it_even_if_it_may_leave_witho
 }
 
 #[test]
-fn what_is_posted_twice_is_handed_out_once() {
+fn an_envelope_that_is_posted_twice_is_delivered_once() {
     let mut world = World::new(easy());
     world.post(envelope(1)).unwrap();
     for _ in 0..2 {
@@ -340,9 +340,9 @@ fn what_is_posted_twice_is_handed_out_once() {
 }
 
 #[test]
-fn what_a_node_holds_under_a_topic_is_what_lives_in_its_pool_or_waits_to_leave() {
-    let darkness = Darkness { min_peers: 2, ..Darkness::OFF };
-    let mut world = World::with_peers(Settings { darkness, ..easy() }, &[1]);
+fn envelopes_of_a_topic_include_the_pool_and_the_outbox() {
+    let privacy = Privacy { min_peers: 2, ..Privacy::OFF };
+    let mut world = World::with_peers(Settings { privacy, ..easy() }, &[1]);
     world.messages(1, &[envelope(1)]);
     world.post(envelope(2)).unwrap();
     let other = Draft { expiry: NOW + 50, ttl: 50, topic: Topic([9; 4]), data: vec![3; 40] };
@@ -352,18 +352,18 @@ fn what_a_node_holds_under_a_topic_is_what_lives_in_its_pool_or_waits_to_leave()
 }
 
 #[test]
-fn own_envelopes_may_have_topics_that_we_do_not_ask_for_but_not_too_little_work() {
+fn own_envelopes_need_work_but_need_not_match_our_filter() {
     let mut world = World::with_peers(easy(), &[1]);
     world.node.set_bloom(world.now, Bloom::EMPTY);
     world.wait(20_000);
     assert!(world.post(envelope(1)).is_ok());
     world.node.set_min_work(world.now, Work::new(1e9).unwrap());
     world.wait(20_000);
-    assert!(matches!(world.post(envelope(2)), Err(Refusal::TooLittleWorkNow(_))));
+    assert!(matches!(world.post(envelope(2)), Err(EnvelopeError::TooLittleWorkNow(_))));
 }
 
 #[test]
-fn a_flood_is_dropped_and_its_peer_kept() {
+fn excess_envelopes_are_dropped_without_disconnecting_the_peer() {
     let mut settings = easy();
     settings.limits.envelopes_per_peer = Rate { per_second: 1.0, burst: 10.0 };
     let mut world = World::with_peers(settings, &[1]);
@@ -373,19 +373,19 @@ fn a_flood_is_dropped_and_its_peer_kept() {
         world.messages(1, &envelopes);
     }
     assert_eq!((world.node.pool().len(), world.node.peers().count()), (10, 1));
-    // What was dropped is not held against it.
+    // Dropped envelopes have no consequences.
     world.wait(3_000);
     world.messages(1, &envelopes[100..]);
     assert_eq!(world.node.pool().len(), 13);
 }
 
 #[test]
-fn what_strangers_flood_a_node_with_never_parts_it_from_the_next() {
+fn forwarding_a_flood_does_not_disconnect_the_next_node() {
     let mut settings = easy();
     settings.limits.envelopes_per_peer = Rate { per_second: 20.0, burst: 100.0 };
     let mut relay = World::with_peers(settings.clone(), &[1, 2, 3]);
     let mut next = World::with_peers(settings, &[9]);
-    // Two strangers send as fast as they may for a minute.
+    // Two peers send at their limit for a minute.
     let (mut number, mut copies) = (0_u32, Vec::new());
     for _ in 0..60 {
         for stranger in [1, 2] {
@@ -413,7 +413,7 @@ fn what_strangers_flood_a_node_with_never_parts_it_from_the_next() {
                 relay.node.sent(relay.now, relay.wall(), peer);
             }
         }
-        // Everything that the relay has told has been taken, and none of it cost it the link.
+        // The next node accepted everything, and did not disconnect the relay.
         assert_eq!(next.node.pool().len(), copies.iter().sum::<usize>());
         assert_eq!((relay.node.peers().count(), next.node.peers().count()), (3, 1));
     }
@@ -423,7 +423,7 @@ fn what_strangers_flood_a_node_with_never_parts_it_from_the_next() {
 }
 
 #[test]
-fn peers_of_one_address_share_a_limit_but_not_the_blame() {
+fn peers_of_one_address_share_a_limit_but_are_not_disconnected() {
     let mut settings = easy();
     settings.limits.envelopes_per_address = Rate { per_second: 1.0, burst: 10.0 };
     let mut world = World::new(settings);
@@ -436,7 +436,7 @@ fn peers_of_one_address_share_a_limit_but_not_the_blame() {
     world.messages(1, &envelopes[..50]);
     world.messages(2, &envelopes[50..]);
     assert_eq!((world.node.pool().len(), world.node.peers().count()), (10, 2));
-    // Leaving and coming back fills nothing: there is a second's worth.
+    // Reconnecting does not refill the bucket: only a second's worth is available.
     world.node.disconnected(&id(1));
     world.node.disconnected(&id(2));
     world.wait(1_000);
@@ -476,9 +476,9 @@ fn a_restart_keeps_the_pool() {
 }
 
 #[test]
-fn a_restart_keeps_what_of_our_own_waits_and_what_only_one_peer_knows() {
-    let darkness = Darkness { stem: true, min_peers: 2, ..Darkness::OFF };
-    let settings = Settings { darkness, ..easy() };
+fn a_restart_keeps_own_envelopes_that_not_all_peers_have() {
+    let privacy = Privacy { stem: true, min_peers: 2, ..Privacy::OFF };
+    let settings = Settings { privacy, ..easy() };
     let mut world = World::with_peers(settings.clone(), &[1, 2]);
     world.post(envelope(1)).unwrap();
     world.wait(300);
@@ -499,15 +499,15 @@ fn a_restart_keeps_what_of_our_own_waits_and_what_only_one_peer_knows() {
     after.outputs();
     after.wait(300);
     let (told, delivered) = after.traffic();
-    // Each is told to one peer, which may be the same. Both were handed out before the restart.
+    // Each is sent to one peer, perhaps the same. Both were delivered before the restart.
     assert!((1..=2).contains(&told.len()));
     assert_eq!(delivered, []);
 }
 
 #[test]
-fn what_is_our_own_is_not_told_before_the_pool() {
-    let darkness = Darkness { stem: true, min_peers: 1, ..Darkness::OFF };
-    let settings = Settings { darkness, ..easy() };
+fn own_envelopes_are_not_sent_before_the_initial_pool() {
+    let privacy = Privacy { stem: true, min_peers: 1, ..Privacy::OFF };
+    let settings = Settings { privacy, ..easy() };
     let mut world = World::with_peers(settings, &[1]);
     world.messages(1, &[envelope(1), envelope(2)]);
     world.node.disconnected(&id(1));
@@ -531,26 +531,26 @@ fn what_is_our_own_is_not_told_before_the_pool() {
 }
 
 #[test]
-fn whoever_is_not_trusted_may_say_anything_for_us_alone() {
+fn direct_packets_of_untrusted_peers_are_ignored() {
     let mut world = World::with_peers(easy(), &[1]);
     world.packet(1, packet::DIRECT, &[0xc1, 0x80]);
     assert_eq!(world.outputs(), []);
     world.node.trust(id(1));
     world.packet(1, packet::DIRECT, &[0xc1, 0x80]);
-    assert!(matches!(world.cut(), PeerError::Malformed(_)));
+    assert!(matches!(world.disconnect_error(), PeerError::Malformed(_)));
 }
 
 #[test]
-fn a_place_that_is_used_again_is_not_withheld() {
-    let darkness = Darkness { stem: true, ..Darkness::OFF };
-    let mut world = World::with_peers(Settings { darkness, ..easy() }, &[1, 2]);
+fn a_reused_slot_is_not_withheld() {
+    let privacy = Privacy { stem: true, ..Privacy::OFF };
+    let mut world = World::with_peers(Settings { privacy, ..easy() }, &[1, 2]);
     let topic = Topic([1, 2, 3, 4]);
     let own = Draft { expiry: NOW + 1, ttl: 50, topic, data: vec![9; 40] }.finish(0);
     world.post(own).unwrap();
     world.wait(3_500);
     world.outputs();
     assert!(world.node.pool().is_empty());
-    // It takes the place, and whoever comes now is told.
+    // It reuses the slot, and is sent to new peers.
     world.messages(1, &[envelope(1)]);
     world.node.connected(world.now, id(3), None);
     world.status(3, Status::new(Work::NONE, Bloom::FULL, false));
@@ -568,13 +568,13 @@ fn a_full_pool_is_reported_once() {
 }
 
 #[test]
-fn more_than_peers_may_be_told_is_reported_once_it_lasts() {
+fn a_flood_is_reported_when_it_lasts() {
     let mut settings = easy();
     settings.limits.envelopes_per_peer = Rate { per_second: 20.0, burst: 100.0 };
     let mut world = World::with_peers(settings, &[1, 2]);
     let mut reported = Vec::new();
     for second in 0..200_u32 {
-        // A pool that is told at once, and a flood later.
+        // First the initial pool of a peer, and later a flood.
         let rate = match second {
             10..40 | 90..200 => 15,
             _ => 2,
@@ -599,7 +599,7 @@ fn more_than_peers_may_be_told_is_reported_once_it_lasts() {
 }
 
 #[test]
-fn a_late_clock_is_noticed_when_most_peers_are_early() {
+fn a_slow_clock_is_detected_when_most_peers_seem_early() {
     let mut world = World::with_peers(easy(), &[1, 2, 3]);
     let topic = Topic([1, 2, 3, 4]);
     let early = Draft { expiry: NOW + 65, ttl: 50, topic, data: vec![1; 40] }.finish(0);
@@ -610,7 +610,7 @@ fn a_late_clock_is_noticed_when_most_peers_are_early() {
     world.outputs();
     world.messages(2, &[early(1)]);
     assert_eq!(world.outputs(), [NodeOutput::ClockDoubted]);
-    // The first was early too long ago.
+    // The first early envelope was too long ago.
     world.wait(1_000);
     world.outputs();
     world.messages(2, &[early(2)]);
@@ -618,7 +618,7 @@ fn a_late_clock_is_noticed_when_most_peers_are_early() {
 }
 
 #[test]
-fn what_is_worthless_uses_up_nobody_s_share_of_an_address() {
+fn invalid_envelopes_do_not_use_up_the_limit_of_an_address() {
     let mut settings = easy();
     settings.limits.envelopes_per_address = Rate { per_second: 1.0, burst: 10.0 };
     let mut world = World::new(settings);
@@ -637,13 +637,13 @@ fn what_is_worthless_uses_up_nobody_s_share_of_an_address() {
 }
 
 #[test]
-fn an_own_envelope_that_not_every_peer_takes_needs_one_that_we_trust() {
+fn large_own_envelopes_need_a_trusted_peer() {
     let mut settings = easy();
     settings.requirements.set_max_size(1 << 21);
     let mut world = World::with_peers(settings, &[1, 2]);
     let topic = Topic([1, 2, 3, 4]);
     let long = Draft { expiry: NOW + 50, ttl: 50, topic, data: vec![7; 1 << 20] }.finish(0);
-    assert!(matches!(world.post(long.clone()), Err(Refusal::TooLarge { .. })));
+    assert!(matches!(world.post(long.clone()), Err(EnvelopeError::TooLarge { .. })));
     world.node.trust(id(2));
     world.post(long).unwrap();
     world.wait(300);
@@ -651,7 +651,7 @@ fn an_own_envelope_that_not_every_peer_takes_needs_one_that_we_trust() {
 }
 
 #[test]
-fn packets_from_nobody_are_ignored() {
+fn packets_of_unknown_peers_are_ignored() {
     let mut world = World::new(easy());
     world.messages(1, &[envelope(1)]);
     world.node.sent(world.now, world.wall(), id(1));

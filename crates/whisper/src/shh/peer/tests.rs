@@ -40,14 +40,14 @@ fn bundle_at(peer: &mut Peer, pool: &Pool, now: Instant) -> Vec<Envelope> {
     envelopes.collect()
 }
 
-/// Bundles until there are no more.
+/// All bundles.
 fn bundles(peer: &mut Peer, pool: &Pool) -> Vec<Vec<Envelope>> {
     peer.tick(true, &mut ChaCha12Rng::seed_from_u64(1));
     std::iter::repeat_with(|| bundle(peer, pool)).take_while(|one| !one.is_empty()).collect()
 }
 
 #[test]
-fn a_new_peer_is_told_the_whole_pool_once() {
+fn a_new_peer_receives_the_whole_pool_once() {
     let mut pool = Pool::new(1 << 20);
     (0..100).for_each(|content| {
         pool.insert(envelope(content, 100)).unwrap();
@@ -58,22 +58,22 @@ fn a_new_peer_is_told_the_whole_pool_once() {
 }
 
 #[test]
-fn what_a_peer_has_is_not_told_to_it() {
+fn envelopes_that_a_peer_has_are_not_sent_to_it() {
     let mut pool = Pool::new(1 << 20);
     let mut peer = open_peer();
     let [one, two] = [1, 2].map(|content| pool.insert(envelope(content, 100)).unwrap());
     peer.offer(one, true);
     peer.offer(two, true);
-    peer.learn(one);
+    peer.mark_known(one);
     assert_eq!(bundles(&mut peer, &pool).concat(), [envelope(2, 100).into_envelope()]);
 }
 
 #[test]
-fn a_slot_that_is_used_again_is_not_taken_for_the_envelope_before() {
+fn a_reused_slot_is_not_mistaken_for_the_previous_envelope() {
     let mut pool = Pool::new(1 << 20);
     let mut peer = open_peer();
     let slot = pool.insert(envelope(1, 100)).unwrap();
-    peer.pass_over(slot);
+    peer.skip(slot);
     pool.expire(wormhole_kit::UnixTime::from_secs((NOW + 60).into()), 10);
     assert_eq!(pool.insert(envelope(2, 100)), Ok(slot));
     peer.offer(slot, true);
@@ -81,7 +81,7 @@ fn a_slot_that_is_used_again_is_not_taken_for_the_envelope_before() {
 }
 
 #[test]
-fn bundles_stay_small_enough_for_the_reference() {
+fn bundles_stay_below_go_ethereum_s_limit() {
     let mut pool = Pool::new(1 << 24);
     let mut peer = open_peer();
     for content in 0..30 {
@@ -109,7 +109,7 @@ fn one_bundle_is_on_its_way_at_a_time() {
 }
 
 #[test]
-fn what_is_not_wanted_is_told_once_it_is() {
+fn envelopes_are_sent_when_a_peer_s_filter_begins_to_match() {
     let mut pool = Pool::new(1 << 20);
     pool.insert(envelope(1, 100)).unwrap();
     let mut peer = Peer::new(start(), false, &Limits::default());
@@ -123,7 +123,7 @@ fn what_is_not_wanted_is_told_once_it_is() {
 }
 
 #[test]
-fn the_expired_is_never_told() {
+fn expired_envelopes_are_not_sent() {
     let mut pool = Pool::new(1 << 20);
     pool.insert(envelope(1, 100)).unwrap();
     let mut peer = open_peer();
@@ -131,15 +131,15 @@ fn the_expired_is_never_told() {
 }
 
 #[test]
-fn a_peer_that_cannot_keep_up_is_told_from_the_pool() {
+fn a_slow_peer_receives_missed_envelopes_from_the_pool() {
     let mut pool = Pool::new(1 << 20);
     let mut peer = open_peer();
     assert!(bundles(&mut peer, &pool).is_empty());
     let slot = pool.insert(envelope(1, 100)).unwrap();
-    for _ in 0..=MAX_FRESH {
+    for _ in 0..=MAX_QUEUED {
         peer.offer(slot, true);
     }
-    assert!(peer.fresh.is_empty());
+    assert!(peer.queue.is_empty());
     assert_eq!(bundles(&mut peer, &pool).concat().len(), 1);
 }
 
@@ -153,7 +153,7 @@ fn order_is_shuffled_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_peer_is_told_no_faster_than_it_would_take_it_and_misses_nothing() {
+fn envelopes_are_sent_within_the_peer_s_rate_and_none_is_lost() {
     let envelopes_per_peer = Rate { per_second: 10.0, burst: 50.0 };
     let limits = Limits { envelopes_per_peer, ..Limits::default() };
     let (mut now, mut pool) = (start(), Pool::new(1 << 20));
@@ -163,7 +163,7 @@ fn a_peer_is_told_no_faster_than_it_would_take_it_and_misses_nothing() {
         let slot = pool.insert(envelope(content, 100)).unwrap();
         peer.offer(slot, true);
     }
-    let (mut told, mut rng) = (Vec::new(), ChaCha12Rng::seed_from_u64(1));
+    let (mut sent, mut rng) = (Vec::new(), ChaCha12Rng::seed_from_u64(1));
     for _ in 0..10 {
         peer.tick(true, &mut rng);
         let mut count = 0;
@@ -174,14 +174,14 @@ fn a_peer_is_told_no_faster_than_it_would_take_it_and_misses_nothing() {
             count += envelopes.count();
             peer.sent();
         }
-        told.push(count);
+        sent.push(count);
         now += Duration::from_secs(1);
     }
-    assert_eq!(told, [45, 9, 9, 9, 9, 9, 9, 1, 0, 0]);
+    assert_eq!(sent, [45, 9, 9, 9, 9, 9, 9, 1, 0, 0]);
 }
 
 #[test]
-fn a_peer_is_told_no_more_bytes_than_it_would_take() {
+fn bytes_are_sent_within_the_peer_s_rate() {
     let bytes_per_peer = Rate { per_second: 100_000.0, burst: 100_000.0 };
     let limits = Limits { bytes_per_peer, ..Limits::default() };
     let (mut now, mut pool) = (start(), Pool::new(1 << 24));
@@ -205,14 +205,14 @@ fn a_peer_is_told_no_more_bytes_than_it_would_take() {
 }
 
 #[test]
-fn what_has_waited_for_long_makes_way_and_is_told_when_there_is_time() {
+fn old_envelopes_give_way_to_new_ones_and_are_sent_later() {
     let envelopes_per_peer = Rate { per_second: 10.0, burst: 10.0 };
     let limits = Limits { envelopes_per_peer, ..Limits::default() };
     let (mut now, mut pool) = (start(), Pool::new(1 << 20));
     let mut peer = Peer::new(now, false, &limits);
     peer.open(Status::new(Work::NONE, Bloom::FULL, false), false);
-    let (mut rng, mut told) = (ChaCha12Rng::seed_from_u64(1), Vec::new());
-    // For a minute twice as many come as may go, then none.
+    let (mut rng, mut sent) = (ChaCha12Rng::seed_from_u64(1), Vec::new());
+    // For a minute, twice as many arrive as may be sent, then no more.
     for tick in 0..600 {
         if tick < 200 {
             for content in 6 * tick..6 * tick + 6 {
@@ -222,19 +222,19 @@ fn what_has_waited_for_long_makes_way_and_is_told_when_there_is_time() {
         peer.tick(true, &mut rng);
         for envelope in bundle_at(&mut peer, &pool, now) {
             let (content, _) = envelope.data().split_first_chunk().unwrap();
-            told.push((tick, u32::from_be_bytes(*content) / 6));
+            sent.push((tick, u32::from_be_bytes(*content) / 6));
         }
         now += Duration::from_millis(300);
     }
     let late = |(tick, came): &&(u32, u32)| *tick < 200 && tick - came > LONGEST_WAIT;
-    assert_eq!(told.iter().find(late), None);
-    assert!(told.iter().filter(|(tick, _)| *tick < 200).count() > 500);
-    // The rest was not forgotten.
-    assert_eq!(told.len(), 1200);
+    assert_eq!(sent.iter().find(late), None);
+    assert!(sent.iter().filter(|(tick, _)| *tick < 200).count() > 500);
+    // The others are sent later.
+    assert_eq!(sent.len(), 1200);
 }
 
 #[test]
-fn what_is_longer_than_a_peer_takes_is_not_told() {
+fn envelopes_beyond_a_peer_s_limit_are_not_sent() {
     let mut pool = Pool::new(1 << 22);
     let mut peer = open_peer();
     let fits = |size| envelope(1, size).envelope().encoded().len() <= LONGEST_FOR_ALL;

@@ -16,7 +16,7 @@ fn wall(seconds: u32) -> UnixTime {
     UnixTime::from_secs((NOW + seconds).into())
 }
 
-/// An envelope with its own content that lives for `ttl` seconds.
+/// An envelope with unique content and this TTL.
 fn envelope(content: u32, ttl: u32) -> ValidEnvelope {
     let data = content.to_be_bytes().to_vec();
     let draft = Draft { expiry: NOW + ttl, ttl, topic: Topic([1, 2, 3, 4]), data };
@@ -25,7 +25,7 @@ fn envelope(content: u32, ttl: u32) -> ValidEnvelope {
     draft.finish(0).check(&Requirements::new(Work::NONE), now, wall(0)).unwrap()
 }
 
-/// An envelope of so many bytes with some work that is in `range`.
+/// An envelope of this size with work within `range`.
 fn worked(content: u8, bytes: usize, range: Range<f64>) -> ValidEnvelope {
     let (topic, data) = (Topic([1, 2, 3, 4]), vec![content; bytes]);
     let draft = Draft { expiry: NOW + 50, ttl: 50, topic, data };
@@ -44,7 +44,7 @@ fn hash(envelope: &ValidEnvelope) -> EnvelopeHash {
 fn an_envelope_enters_once() {
     let mut pool = Pool::new(1 << 20);
     let slot = pool.insert(envelope(1, 50)).unwrap();
-    assert_eq!(pool.insert(envelope(1, 50)), Err(NotKept::Known(Some(slot))));
+    assert_eq!(pool.insert(envelope(1, 50)), Err(PoolError::Known(Some(slot))));
     assert_eq!((pool.len(), pool.find(&hash(&envelope(1, 50)))), (1, Some(slot)));
 }
 
@@ -57,7 +57,7 @@ fn an_envelope_leaves_after_its_last_second_and_is_remembered_for_a_while() {
     assert_eq!(pool.at(slot), Some(&envelope));
     assert!(!pool.expire(wall(51), 10));
     assert_eq!((pool.len(), pool.bytes(), pool.at(slot)), (0, 0, None));
-    assert_eq!(pool.insert(envelope.clone()), Err(NotKept::Known(None)));
+    assert_eq!(pool.insert(envelope.clone()), Err(PoolError::Known(None)));
     assert!(!pool.expire(wall(70), 10));
     assert!(pool.has_seen(&hash(&envelope)));
     assert!(!pool.expire(wall(71), 10));
@@ -93,35 +93,35 @@ fn a_full_pool_keeps_the_envelopes_with_the_most_work() {
 }
 
 #[test]
-fn what_does_not_fit_at_all_makes_nothing_leave() {
+fn an_envelope_that_cannot_fit_evicts_nothing() {
     let little = (0..5).map(|content| worked(content, 4, 0.0..0.01));
     let all: Vec<_> = little.chain((5..25).map(|content| worked(content, 4, 0.1..1.0))).collect();
     let mut pool = Pool::new(all.iter().map(|envelope| cost(envelope.envelope())).sum());
     for envelope in all {
         pool.insert(envelope).unwrap();
     }
-    // Those with little work are not large enough together.
-    assert_eq!(pool.insert(worked(99, 3000, 0.02..0.1)), Err(NotKept::PoolFull));
+    // Removing all envelopes with less work would not be enough.
+    assert_eq!(pool.insert(worked(99, 3000, 0.02..0.1)), Err(PoolError::PoolFull));
     assert_eq!(pool.len(), 25);
     assert!(pool.insert(worked(99, 1000, 0.02..0.1)).is_ok());
     assert_eq!((pool.len(), pool.bytes_by_work.values().sum()), (22, pool.bytes()));
 }
 
 #[test]
-fn what_was_evicted_does_not_come_back() {
+fn an_evicted_envelope_is_not_accepted_again() {
     let all: Vec<_> = (0..200).map(|content| envelope(content, 50)).collect();
     let mut pool = Pool::new(cost(all[0].envelope()));
     let best = all.iter().max_by_key(|envelope| class(envelope.work())).unwrap();
     let worst = all.iter().min_by_key(|envelope| class(envelope.work())).unwrap();
     pool.insert(worst.clone()).unwrap();
     pool.insert(best.clone()).unwrap();
-    assert_eq!(pool.insert(worst.clone()), Err(NotKept::Known(None)));
+    assert_eq!(pool.insert(worst.clone()), Err(PoolError::Known(None)));
     assert_eq!(pool.len(), 1);
 }
 
 #[test]
-fn a_pool_without_room_refuses() {
-    assert_eq!(Pool::new(100).insert(envelope(1, 50)), Err(NotKept::PoolFull));
+fn a_pool_without_room_rejects() {
+    assert_eq!(Pool::new(100).insert(envelope(1, 50)), Err(PoolError::PoolFull));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_restart_forgets_nothing() {
 
     let mut restored = Pool::new(1 << 20);
     restored.restore(hash(&envelope(1, 10)), NOW + 10);
-    assert_eq!(restored.insert(envelope(1, 10)), Err(NotKept::Known(None)));
+    assert_eq!(restored.insert(envelope(1, 10)), Err(PoolError::Known(None)));
     restored.expire(wall(31), 10);
     assert!(!restored.has_seen(&hash(&envelope(1, 10))));
 }

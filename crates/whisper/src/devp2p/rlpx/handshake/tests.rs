@@ -1,4 +1,4 @@
-//! Handshakes between two of us, against geth's packets, and against packets gone wrong.
+//! Handshakes of two nodes, with geth's packets, and with invalid packets.
 
 use data_encoding::HEXLOWER;
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
@@ -32,16 +32,16 @@ fn geth_initiator(keys: &Value, auth: Vec<u8>) -> ExpectAck {
     let local = private_key(&keys["static_key_A_initiator"]);
     let remote = private_key(&keys["static_key_B_recipient"]).public_key();
     let ephemeral = private_key(&keys["ephemeral_key_A"]);
-    let fresh = Fresh { ephemeral, nonce: array(&keys["nonce_A"]), padding: 0 };
-    ExpectAck { local, remote, fresh, auth }
+    let randomness = Randomness { ephemeral, nonce: array(&keys["nonce_A"]), padding: 0 };
+    ExpectAck { local, remote, randomness, auth }
 }
 
 /// Geth's recipient B.
 fn geth_recipient(keys: &Value) -> ExpectAuth {
     let mut recipient =
         ExpectAuth::start(&private_key(&keys["static_key_B_recipient"]), &mut rng());
-    recipient.fresh.ephemeral = private_key(&keys["ephemeral_key_B"]);
-    recipient.fresh.nonce = array(&keys["nonce_B"]);
+    recipient.randomness.ephemeral = private_key(&keys["ephemeral_key_B"]);
+    recipient.randomness.nonce = array(&keys["nonce_B"]);
     recipient
 }
 
@@ -66,13 +66,13 @@ fn every_auth_of_geth_is_read() {
         let (wire, recipient) = (bytes(&case["wire"]), geth_recipient(keys));
         let packet = recipient.packet(&wire).unwrap().unwrap();
         let plain = case["plain_pre_eip8"].as_bool().unwrap();
-        assert_eq!(packet.form, if plain { Form::Plain } else { Form::Sized });
+        assert_eq!(packet.form, if plain { PacketFormat::Plain } else { PacketFormat::Sized });
         let auth = Auth::open(&packet, &recipient.local).unwrap();
         assert_eq!(auth.signature.0, array(&case["signature"]));
         assert_eq!(auth.remote.node_id().0, array(&case["initiator_pubkey"]));
         assert_eq!(auth.nonce, array(&case["nonce"]));
 
-        // And the answer, in the form of the question, is understood by the one who asked.
+        // The initiator accepts the answer, which has the same format.
         let mut accepted = recipient.finish(&packet).unwrap();
         let initiator = geth_initiator(keys, wire);
         let ack = initiator.packet(&accepted.ack).unwrap().unwrap();
@@ -94,8 +94,8 @@ fn every_ack_of_geth_is_read() {
         let plaintext = ack.open(&initiator.local).unwrap();
         let expected = [bytes(&case["random_pubkey"]), bytes(&case["nonce"])];
         match ack.form {
-            Form::Plain => assert!(plaintext.starts_with(&expected.concat())),
-            Form::Sized => {
+            PacketFormat::Plain => assert!(plaintext.starts_with(&expected.concat())),
+            PacketFormat::Sized => {
                 let mut fields = Rlp::new(&plaintext).list().unwrap();
                 assert_eq!(fields.string().unwrap(), expected[0]);
                 assert_eq!(fields.string().unwrap(), expected[1]);
@@ -113,14 +113,14 @@ fn the_frames_of_geth_s_initiator_are_sealed_and_opened_to_the_byte() {
     let initiator = geth_initiator(keys, auth.clone());
     let ack = initiator.packet(&ack).unwrap().unwrap();
     let mut sealer = initiator.finish(&ack).unwrap().sealer;
-    // The recipient's own ack would be another one, so its side is built from geth's.
-    let agreed = Agreed {
+    // Our recipient would send a different ack, so its keys are derived from geth's.
+    let shared = SharedValues {
         shared: private_key(&keys["ephemeral_key_B"])
             .agree(&private_key(&keys["ephemeral_key_A"]).public_key()),
         initiator_nonce: array(&keys["nonce_A"]),
         recipient_nonce: array(&keys["nonce_B"]),
     };
-    let [to_recipient, to_initiator] = agreed.ciphers(&auth, &ack.wire);
+    let [to_recipient, to_initiator] = shared.ciphers(&auth, &ack.wire);
     let secrets = &vectors["secrets"];
     assert_eq!(to_recipient.mac_digest(), array(&secrets["initiator_egress_mac_digest"]));
     assert_eq!(to_initiator.mac_digest(), array(&secrets["initiator_ingress_mac_digest"]));
@@ -207,10 +207,10 @@ fn a_packet_of_absurd_size_is_refused_by_its_first_two_bytes() {
     assert_eq!(recipient.finish(&empty).err(), Some(HandshakeError::Unreadable));
 }
 
-/// Seals fields of an auth for a recipient and hands them in.
+/// Encrypts fields of an auth and delivers them.
 fn answer(fields: &[u8]) -> Result<(), HandshakeError> {
     let local = PrivateKey::random(&mut rng());
-    let sealing = ecies::Fresh::draw(&mut rng());
+    let sealing = ecies::Randomness::draw(&mut rng());
     let wire = seal_sized(&local.public_key(), fields.to_vec(), sealing, MIN_PADDING);
     let recipient = ExpectAuth::start(&local, &mut rng());
     let packet = recipient.packet(&wire)?.unwrap();
@@ -257,6 +257,6 @@ fn half_a_handshake_does_not_print_its_secrets() {
     let recipient = ExpectAuth::start(&key, &mut rng());
     assert_eq!(
         format!("{recipient:?}"),
-        "ExpectAuth { local: PrivateKey(…), fresh: Fresh(…), sealing: Fresh(…) }"
+        "ExpectAuth { local: PrivateKey(…), randomness: Randomness(…), sealing: Randomness(…) }"
     );
 }

@@ -11,14 +11,14 @@ use super::{
 
 /// The inbound rate of new envelopes, compared with the rate at which a peer may receive them.
 #[derive(Debug)]
-pub(super) struct Inflow {
+pub(super) struct FloodDetector {
     envelopes: Bucket,
     bytes: Bucket,
     /// When the current excess began, and when it was last seen.
     excess: Option<(Instant, Instant)>,
 }
 
-impl Inflow {
+impl FloodDetector {
     /// No envelopes yet.
     pub(super) fn new(now: Instant, limits: &Limits) -> Self {
         let envelopes = Bucket::new(now, limits.envelopes_per_peer.to_send());
@@ -28,7 +28,7 @@ impl Inflow {
 
     /// Records a new envelope. Returns whether the rate has been too high for a minute, so that it is not just the
     /// initial contents of a peer's pool.
-    pub(super) fn is_too_much(&mut self, now: Instant, envelope: &Envelope) -> bool {
+    pub(super) fn record(&mut self, now: Instant, envelope: &Envelope) -> bool {
         let bytes = u32::try_from(envelope.encoded().len()).unwrap_or(u32::MAX);
         if self.envelopes.take(now, 1.0) && self.bytes.take(now, bytes.into()) {
             return false;

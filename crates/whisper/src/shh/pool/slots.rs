@@ -10,8 +10,8 @@ use super::super::envelope::{EnvelopeHash, ValidEnvelope};
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Slot(pub(in crate::shh) u32);
 
-/// Index for tables with one entry per slot.
-    /// Position for tables that are indexed by slot.
+impl Slot {
+    /// Index for tables with one entry per slot.
     pub(in crate::shh) fn index(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -29,12 +29,12 @@ pub(super) struct Stored {
 
 /// Slots, some of them free.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct SlotStore {
     chunks: Vec<Vec<Option<Stored>>>,
     free: Vec<Slot>,
 }
 
-impl Shelf {
+impl SlotStore {
     /// Stores an envelope in a free or new slot; there are up to 2^32.
     pub(super) fn add(&mut self, stored: Stored) -> Option<Slot> {
         if let Some(slot) = self.free.pop() {
@@ -81,9 +81,9 @@ impl Shelf {
 
 /// Unordered lists of slots by an ordered key.
 #[derive(Debug)]
-pub(super) struct Bags<K>(BTreeMap<K, Vec<Slot>>);
+pub(super) struct SlotLists<K>(BTreeMap<K, Vec<Slot>>);
 
-impl<K: Copy + Ord> Bags<K> {
+impl<K: Copy + Ord> SlotLists<K> {
     pub(super) const fn new() -> Self {
         Self(BTreeMap::new())
     }

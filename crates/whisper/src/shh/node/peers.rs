@@ -12,15 +12,15 @@ use crate::devp2p::key::NodeId;
 
 /// All peers, and current and recent addresses.
 #[derive(Debug)]
-pub(super) struct Neighbours {
+pub(super) struct Peers {
     limits: Limits,
-    peers: BTreeMap<NodeId, Neighbour>,
+    peers: BTreeMap<NodeId, PeerEntry>,
     addresses: BTreeMap<IpAddr, Address>,
 }
 
 /// A peer and its rate limit.
 #[derive(Debug)]
-struct Neighbour {
+struct PeerEntry {
     peer: Peer,
     address: Option<IpAddr>,
     envelopes: Bucket,
@@ -35,7 +35,7 @@ struct Address {
     envelopes: Bucket,
 }
 
-impl Neighbours {
+impl Peers {
     /// No peers yet.
     pub(super) const fn new(limits: Limits) -> Self {
         Self { limits, peers: BTreeMap::new(), addresses: BTreeMap::new() }
@@ -50,7 +50,7 @@ impl Neighbours {
             self.addresses.entry(address).or_insert_with(new).peers += 1;
         }
         let envelopes = Bucket::new(now, self.limits.envelopes_per_peer);
-        self.peers.insert(id, Neighbour { peer, address, envelopes, early: None });
+        self.peers.insert(id, PeerEntry { peer, address, envelopes, early: None });
     }
 
     /// Removes a peer. Its address is remembered until its rate limit has recovered.
@@ -64,7 +64,7 @@ impl Neighbours {
 
     /// Forgets addresses that have no peers and have recovered.
     pub(super) fn forget_addresses(&mut self, now: Instant) {
-        self.addresses.retain(|_, address| address.peers > 0 || address.envelopes.owes(now));
+        self.addresses.retain(|_, address| address.peers > 0 || address.envelopes.is_charged(now));
     }
 
     /// Whether a peer is connected.
@@ -99,7 +99,7 @@ impl Neighbours {
 
     /// Records that an envelope was rejected because its sent time was in the future. Returns whether that
     /// happened recently with most peers.
-    pub(super) fn note_early(&mut self, now: Instant, id: &NodeId) -> bool {
+    pub(super) fn record_early(&mut self, now: Instant, id: &NodeId) -> bool {
         if let Some(neighbour) = self.peers.get_mut(id) {
             neighbour.early = Some(now);
         }
