@@ -39,7 +39,8 @@ impl ReadLimits {
         let link = Bucket::new(now, self.per_link);
         let mut addresses = lock(&self.addresses);
         if addresses.len() >= MAX_ADDRESSES {
-            addresses.retain(|_, bucket| Arc::strong_count(bucket) > 1 || lock(bucket).is_charged(now));
+            addresses
+                .retain(|_, bucket| Arc::strong_count(bucket) > 1 || lock(bucket).is_charged(now));
         }
         if addresses.len() >= MAX_ADDRESSES {
             // With so many addresses that owe something, all of them start again, so that a flood of

@@ -77,7 +77,7 @@ struct Query {
     pinged: bool,
 }
 
-/// PingReason we ping a node.
+/// Why we ping a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum PingReason {
     /// To check that it is alive.
@@ -480,7 +480,7 @@ pub enum DiscoveryOutput {
     Found(Enode),
 }
 
-/// PingReason a datagram was ignored.
+/// Why a datagram was ignored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DatagramError {
     /// It has expired.

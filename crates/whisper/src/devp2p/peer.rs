@@ -77,7 +77,7 @@ pub struct Peer {
     outputs: VecDeque<PeerOutput>,
 }
 
-/// ConnectionState of a connection.
+/// State of a connection.
 #[derive(Debug)]
 enum ConnectionState {
     ExpectAuth { handshake: Box<ExpectAuth>, until: Instant },

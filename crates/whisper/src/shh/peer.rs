@@ -188,8 +188,8 @@ impl Peer {
             shuffle(new, rng);
         }
         self.ticks = self.ticks.wrapping_add(1);
-        let stale = |queue: &Queued| self.ticks.wrapping_sub(queue.tick) > LONGEST_WAIT;
-        let stale = self.queue.iter().take_while(|queue| send_pool && stale(queue)).count();
+        let stale = |queued: &Queued| self.ticks.wrapping_sub(queued.tick) > LONGEST_WAIT;
+        let stale = self.queue.iter().take_while(|queued| send_pool && stale(queued)).count();
         if stale > 0 {
             self.queue.drain(..stale);
             self.schedule_scan();

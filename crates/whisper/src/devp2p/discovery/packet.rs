@@ -260,7 +260,7 @@ fn read_node(list: &mut Rlp<'_>) -> Result<Enode, RlpError> {
     Ok(Enode { id: NodeId(node.array()?), endpoint })
 }
 
-/// PingReason a datagram is invalid.
+/// Why a datagram is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PacketError {
     /// The hash does not match.
