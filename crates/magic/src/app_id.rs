@@ -4,8 +4,8 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Names an application towards the mailbox server and the key exchange. Two sides only meet, and
-/// only agree on a key, under the same identifier. By custom a domain name and a path.
+/// Identifies an application to the mailbox server and in the key exchange. Two sides can only connect, and only
+/// agree on a key, with the same identifier. By convention a domain name and a path.
 ///
 /// ```
 /// use wormhole_magic::AppId;
@@ -16,22 +16,22 @@ use unicode_normalization::UnicodeNormalization;
 pub struct AppId(String);
 
 impl AppId {
-    /// The identifier under which every file-transfer client meets.
+    /// The identifier of all file-transfer clients.
     pub const FILE_TRANSFER: &'static str = "lothar.com/wormhole/text-or-file-xfer";
-    /// The identifier under which SSH public keys are exchanged.
+    /// The identifier for the exchange of SSH public keys.
     pub const SSH_KEYS: &'static str = "lothar.com/wormhole/ssh-add";
 
-    /// Takes any string, as the protocol does.
+    /// Creates an identifier from any string.
     pub fn new(id: impl Into<String>) -> Self {
         Self(id.into())
     }
 
-    /// The identifier as it goes into `bind`.
+    /// The identifier for `bind`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The bytes that enter the key exchange: NFC, then UTF-8 (client-protocol.md).
+    /// The input of the key exchange: NFC, then UTF-8 (client-protocol.md).
     pub(crate) fn normalized(&self) -> String {
         self.0.nfc().collect()
     }

@@ -1,7 +1,7 @@
 //! Wormhole codes: a nameplate, which the server sees, and a password, which it does not
 //! (docs/codes.md).
 //!
-//! Not here: claiming the nameplate (`mailbox`) and turning the code into a key (`spake2`).
+//! Modules `mailbox` and `spake2` claim the nameplate and turn the code into a key.
 
 use std::{fmt, num::NonZeroU8, str::FromStr};
 
@@ -32,15 +32,15 @@ pub struct Code {
 }
 
 impl Code {
-    /// Joins the two halves.
+    /// Combines nameplate and password.
     pub const fn from_parts(nameplate: Nameplate, password: Password) -> Self {
         Self { nameplate, password }
     }
 
-    /// Reads a code as typed: nothing is trimmed, nothing is lower-cased.
+    /// Parses a code as typed, without trimming or changing case.
     ///
     /// # Errors
-    /// Says what is wrong with the code; ask the user again.
+    /// The text is not a code; ask the user again.
     pub fn parse(text: &str) -> Result<Self, CodeError> {
         if text.chars().any(char::is_whitespace) {
             return Err(CodeError::ContainsSpaces(text.to_owned()));
@@ -53,20 +53,20 @@ impl Code {
         Ok(Self { nameplate, password: Password::parse(password)? })
     }
 
-    /// The code of zero mode: nameplate 0 and no password at all. Whoever comes first is the peer.
+    /// The code of zero mode: nameplate 0 and an empty password. The first client that connects is the peer.
     pub const ZERO: &'static str = "0-";
 
-    /// What the mailbox server is told.
+    /// The part that the mailbox server sees.
     pub const fn nameplate(&self) -> &Nameplate {
         &self.nameplate
     }
 
-    /// What the mailbox server is not told.
+    /// The part that the mailbox server does not see.
     pub const fn password(&self) -> &Password {
         &self.password
     }
 
-    /// The bytes that enter the key exchange: the whole code in NFC (client-protocol.md).
+    /// The input of the key exchange: the whole code in NFC (client-protocol.md).
     pub(crate) fn normalized(&self) -> String {
         self.to_string().nfc().collect()
     }
@@ -104,10 +104,10 @@ impl fmt::Debug for Code {
 pub struct Nameplate(String);
 
 impl Nameplate {
-    /// Reads a nameplate.
+    /// Parses a nameplate.
     ///
     /// # Errors
-    /// It is empty, too long, or has something other than the digits 0 to 9.
+    /// The text is empty, too long, or contains anything except the digits 0 to 9.
     pub fn parse(text: &str) -> Result<Self, CodeError> {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         if !digits || text.len() > MAX_NAMEPLATE_DIGITS {
@@ -128,7 +128,7 @@ impl fmt::Display for Nameplate {
     }
 }
 
-/// The secret half of a code. Never printed by `Debug`, wiped on drop.
+/// The secret part of a code. `Debug` does not print it; it is wiped from memory on drop.
 ///
 /// ```
 /// use wormhole_magic::code::Password;
@@ -141,10 +141,10 @@ impl fmt::Display for Nameplate {
 pub struct Password(String);
 
 impl Password {
-    /// Reads a password as typed. The words need not come from the word list.
+    /// Parses a password as typed. Words outside the word list are allowed.
     ///
     /// # Errors
-    /// It contains white space, or it is longer than any person would type.
+    /// The text contains white space or is too long.
     pub fn parse(text: &str) -> Result<Self, CodeError> {
         if text.chars().any(char::is_whitespace) {
             return Err(CodeError::ContainsSpaces(text.to_owned()));
@@ -155,7 +155,7 @@ impl Password {
         Ok(Self(text.to_owned()))
     }
 
-    /// Picks `words` words, 8 bits each, starting with one of three syllables.
+    /// Chooses `words` random words of 8 bits each, beginning with a three-syllable one.
     pub fn random(words: NonZeroU8, rng: &mut impl CryptoRngCore) -> Self {
         let mut bytes = vec![0; usize::from(words.get())];
         rng.fill_bytes(&mut bytes);
@@ -167,7 +167,7 @@ impl Password {
         password
     }
 
-    /// The words, joined by hyphens. Secret.
+    /// The words, joined by hyphens. Keep them secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -179,7 +179,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Why a text is not a code. The texts quote what the user typed, for the user only.
+/// Why a text is not a code. The messages quote what the user typed, so show them only to the user.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodeError {
@@ -192,15 +192,15 @@ pub enum CodeError {
     /// Nothing follows the nameplate.
     #[error("code is incomplete: the words after nameplate {0} are missing")]
     NoPassword(Nameplate),
-    /// So many bytes after the nameplate.
+    /// The part after the nameplate is too long: this many bytes.
     #[error("code is too long ({0} bytes)")]
     PasswordTooLong(usize),
 }
 
-/// The mailbox server drops clients which name longer ones (server-protocol.md).
+/// The mailbox server rejects longer ones (server-protocol.md).
 const MAX_NAMEPLATE_DIGITS: usize = 40;
 
-/// In bytes. Our choice: room for any sentence, and an end for a file pasted by mistake.
+/// In bytes. Our limit: enough for any sentence, but not for a file that was pasted by mistake.
 const MAX_PASSWORD: usize = 1024;
 
 #[cfg(test)]

@@ -27,16 +27,16 @@ use crate::app_id::AppId;
 pub struct Key(Secret<32>);
 
 impl Key {
-    /// Wraps the 32 bytes that SPAKE2 gave.
+    /// Creates a key from the output of SPAKE2.
     pub const fn new(bytes: Secret<32>) -> Self {
         Self(bytes)
     }
 
-    /// Derives `length` bytes for the application's `purpose`, which is taken in NFC. Both sides
-    /// get the same bytes.
+    /// Derives `length` bytes for the application's `purpose`, which is normalised to NFC. Both sides
+    /// derive the same bytes.
     ///
     /// # Errors
-    /// More than 8160 bytes (255 hashes) were asked for.
+    /// `length` exceeds 8160 bytes (255 hashes).
     pub fn derive(&self, purpose: &str, length: usize) -> Result<Zeroizing<Vec<u8>>, TooLong> {
         let purpose: String = purpose.nfc().collect();
         let mut derived = Zeroizing::new(vec![0; length]);
@@ -44,7 +44,7 @@ impl Key {
         Ok(derived)
     }
 
-    /// What both users may compare to rule out a man in the middle.
+    /// A value that both users can compare to detect a man in the middle.
     pub fn verifier(&self) -> Verifier {
         Verifier(*derive_32(&self.0, &[b"wormhole:verifier"]).expose())
     }
@@ -55,9 +55,8 @@ impl Key {
         derive_32(&self.0, &[b"wormhole:phase:", &side, &phase])
     }
 
-    /// The key from which a transit of application `app_id` derives all of its own. File transfer
-    /// names [`AppId::FILE_TRANSFER`] here even when it meets under another identifier: the
-    /// reference does, and every client follows it.
+    /// The transit key of application `app_id`, from which transit derives all other keys. File transfer always uses
+    /// [`AppId::FILE_TRANSFER`] here, even under another identifier, as the Python client and all others do.
     pub fn transit_key(&self, app_id: &AppId) -> Secret<32> {
         derive_32(&self.0, &[app_id.normalized().as_bytes(), b"/transit-key"])
     }
@@ -75,7 +74,7 @@ fn expand(key: &Secret<32>, info: &[&[u8]], derived: &mut [u8]) -> Option<()> {
     Hkdf::<Sha256>::new(None, key.expose()).expand_multi_info(info, derived).ok()
 }
 
-/// A fingerprint of the shared key. Not secret once shown: it is meant to be read aloud.
+/// A fingerprint of the shared key, to be compared by the users. Not secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Verifier(pub [u8; 32]);
 
@@ -86,7 +85,7 @@ impl fmt::Display for Verifier {
     }
 }
 
-/// The application asked for this many bytes, more than HKDF can give (8160).
+/// More bytes than HKDF can derive (8160).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("cannot derive {0} bytes: the limit is 8160")]
 pub struct TooLong(pub usize);

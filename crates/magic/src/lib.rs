@@ -1,7 +1,6 @@
-//! The Magic-Wormhole protocols without I/O: everything between a code spoken aloud and the bytes
-//! on the wire.
+//! The Magic Wormhole protocols without I/O: codes, mailbox, transit, file transfer, and the relay.
 //!
-//! There is no socket, file, clock or randomness source in here; the `wormhole` crate brings them.
+//! This crate uses no sockets, files, clocks or operating system randomness; the caller provides them.
 
 mod app_id;
 pub mod code;

@@ -1,7 +1,7 @@
-//! The mailbox server's protocol, as both ends see it: messages, limits and proof of work.
+//! The mailbox protocol, for clients and servers: messages, server rules and proof of work.
 //!
-//! The client's side of it lives in [`crate::wormhole`]. No sockets: a WebSocket text frame is a
-//! `&str` here (server-protocol.md).
+//! The client session is in [`crate::wormhole`]. A WebSocket text frame is a `&str` here
+//! (server-protocol.md).
 
 pub mod hashcash;
 pub mod message;

@@ -1,8 +1,8 @@
-//! The transit relay: who is glued to whom, what each side is told, and what is written down.
+//! The transit relay: pairs connections, answers them, and reports usage.
 //!
-//! No sockets and no bulk data: a server hands in what its links say until two of them are paired
-//! and then carries the bytes itself ([`Command::Carried`] tells how many). Spec: transit.rst
-//! "Relay"; behaviour of magic-wormhole-transit-relay 0.5.0.
+//! No sockets and no bulk data: the server passes received bytes until two connections are paired, and then forwards
+//! the data itself ([`Command::Carried`] reports the number of bytes). Spec: transit.rst "Relay"; behaviour of
+//! magic-wormhole-transit-relay 0.5.0.
 //!
 //! ```
 //! use wormhole_kit::{Input, Instant, LinkId, Output, Session};
@@ -36,12 +36,12 @@ pub use usage::{Mood, Record, Usage};
 use waiting::{Arrival, WaitingRoom};
 use wormhole_kit::{Input, Instant, LinkId, Output, Session};
 
-/// How long the relay puts up with a link that is not paired.
+/// Time limits for unpaired connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Patience {
-    /// From the opening of a link to the end of its handshake line.
+    /// From the opening of a connection to the end of its handshake line.
     pub handshake: Duration,
-    /// From the handshake to the partner; `None` waits for ever, as the reference does.
+    /// From the handshake to the partner; `None` means unlimited, as in the Python relay.
     pub waiting: Option<Duration>,
 }
 
@@ -51,45 +51,45 @@ impl Default for Patience {
     }
 }
 
-/// What the server tells the relay beside what its links do.
+/// Commands of the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Command {
-    /// The server moved this many bytes from this paired link to its partner by itself.
+    /// The server forwarded this many bytes from this paired connection to its partner.
     Carried(LinkId, u64),
-    /// Shutting down: every link that is not paired is closed, and so is every new one; pairs go on.
+    /// Shut down: unpaired and new connections are closed; pairs continue.
     Drain,
 }
 
-/// What the server is told beside what to send and close.
+/// Events for the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// What one of them sends from now on is for the other. The relay forwards bytes that are handed
-    /// in, but a server does better to carry them itself.
+    /// Data of each of them is for the other. The relay forwards bytes that it receives, but the server should
+    /// forward them itself.
     Paired {
-        /// The link that waited.
+        /// The connection that waited.
         first: LinkId,
-        /// The link that came later.
+        /// The connection that came later.
         second: LinkId,
     },
-    /// A pair, or a link that found no partner, is over and goes into the records.
+    /// A pair, or an unpaired connection, has ended. For the usage records.
     Ended(Usage),
 }
 
-/// The pairing of all links of one relay.
+/// Pairs all connections of a relay.
 ///
-/// | link | input | said to it | next | mood recorded |
+/// | connection | input | sent to it | next | recorded mood |
 /// |---|---|---|---|---|
-/// | expects its handshake | good line, nobody fits | | waits | |
-/// | expects its handshake | good line, someone fits | `ok` to both | paired | redundant: others waiting there |
-/// | expects its handshake | other or overlong line | `bad handshake` | closed | errory |
+/// | expects its handshake | valid line, no match | | waits | |
+/// | expects its handshake | valid line, match | `ok` to both | paired | redundant: other waiting ones |
+/// | expects its handshake | invalid or too long line | `bad handshake` | closed | errory |
 /// | expects its handshake | closed, too slow, drain | | closed | empty |
 /// | waits | any byte | `impatient` | closed | impatient |
 /// | waits | closed, too long, drain | | closed | lonely |
 /// | paired | bytes | (to its partner) | paired | |
 /// | paired | closed | | both closed | happy |
 ///
-/// Two links fit if their tokens are equal and their sides differ or one has none. Bytes behind the
-/// line of the link that completes a pair are already its partner's, as in the reference.
+/// Two connections match if their tokens are equal and their sides differ or one has no side. Bytes after the
+/// line that completes a pair are data for the partner, as in the Python relay.
 #[derive(Debug)]
 pub struct Relay {
     patience: Patience,
@@ -100,7 +100,7 @@ pub struct Relay {
     outputs: VecDeque<Output<Infallible, Event>>,
 }
 
-/// One link that is open.
+/// An open connection.
 #[derive(Debug)]
 struct Link {
     opened: Instant,
@@ -108,19 +108,19 @@ struct Link {
     state: State,
 }
 
-/// What a link has got to.
+/// State of a connection.
 #[derive(Debug)]
 enum State {
-    /// Holds what has come of the line.
+    /// The received part of the line.
     ExpectHandshake { line: Vec<u8> },
-    /// Its partner is not here yet.
+    /// The partner is not connected yet.
     ExpectPartner { handshake: Handshake },
-    /// Glued; `sent` bytes have come from it.
+    /// Paired; `sent` bytes have been received from it.
     Paired { partner: LinkId, sent: u64 },
 }
 
 impl Relay {
-    /// A relay without links.
+    /// A relay without connections.
     pub const fn new(patience: Patience) -> Self {
         Self {
             patience,
@@ -132,7 +132,7 @@ impl Relay {
         }
     }
 
-    /// How many links have given a handshake and wait for their partners.
+    /// Number of connections that wait for a partner.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -200,7 +200,7 @@ impl Relay {
         self.outputs.push_back(Output::Event(Event::Paired { first, second }));
     }
 
-    /// Closes a link that is not paired, after a last word.
+    /// Sends a last answer to an unpaired connection and closes it.
     fn dismiss(&mut self, now: Instant, id: LinkId, farewell: &[u8], mood: Mood) {
         if !farewell.is_empty() {
             self.outputs.push_back(Output::Send(id, farewell.to_vec()));
@@ -209,7 +209,7 @@ impl Relay {
         self.end(now, id, mood);
     }
 
-    /// Forgets an unpaired link and records it.
+    /// Removes an unpaired connection and reports it.
     fn end(&mut self, now: Instant, id: LinkId, mood: Mood) {
         self.set_deadline(id, None);
         let Some(link) = self.links.remove(&id) else { return };
@@ -286,7 +286,7 @@ impl Link {
         matches!(self.state, State::Paired { .. })
     }
 
-    /// Bytes that came from this link for its partner.
+    /// Bytes received from this connection for its partner.
     const fn sent(&self) -> u64 {
         match self.state {
             State::Paired { sent, .. } => sent,
@@ -296,12 +296,12 @@ impl Link {
 }
 
 impl Session for Relay {
-    /// The relay opens no link.
+    /// The relay opens no connections.
     type Address = Infallible;
     type Command = Command;
     type Event = Event;
     type Changes = Infallible;
-    /// Nothing a link does ends the relay.
+    /// No connection can end the relay.
     type Error = Infallible;
 
     fn handle(&mut self, now: Instant, input: Input<'_, Command>) -> Result<(), Infallible> {
@@ -333,8 +333,8 @@ impl Session for Relay {
     }
 }
 
-/// Time for the handshake line. Our choice: clients send it at once, so this is a bad network's share.
+/// Time limit for the handshake line. Clients send it at once, so this only allows for slow networks.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
 
-/// Time to wait for a partner. Our choice: longer than anybody ponders whether to accept a file.
+/// Time limit for the partner. Longer than anyone needs to decide whether to accept a file.
 const WAITING_TIME: Duration = Duration::from_secs(60 * 60);

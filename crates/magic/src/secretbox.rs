@@ -1,9 +1,8 @@
 //! The secretbox of `NaCl`: XSalsa20-Poly1305 (`crypto_secretbox`).
 //!
-//! [`seal`] and [`open`] are for mailbox messages, which carry a random nonce in front.
-//! [`seal_in_place`] and [`open_in_place`] are for transit records, whose nonce is a counter and
-//! whose buffers are reused. With the `libsodium` feature they run on libsodium's SIMD code, else
-//! on portable Rust; the results are the same.
+//! [`seal`] and [`open`] are for mailbox messages, which begin with a random nonce. [`seal_in_place`] and
+//! [`open_in_place`] are for transit records, whose nonce is a counter and whose buffers are reused. With the
+//! `libsodium` feature they use libsodium's SIMD code, otherwise portable Rust; the results are the same.
 
 use rand_core::CryptoRngCore;
 use wormhole_kit::Secret;
@@ -18,7 +17,7 @@ use portable as backend;
 #[cfg(all(feature = "libsodium", not(target_arch = "wasm32")))]
 use sodium as backend;
 
-/// Seals a message under a random nonce: nonce, MAC, ciphertext. [`OVERHEAD`] bytes longer.
+/// Encrypts a message with a random nonce: nonce, MAC, ciphertext. [`OVERHEAD`] bytes longer.
 pub fn seal(key: &Secret<32>, plaintext: &[u8], rng: &mut impl CryptoRngCore) -> Vec<u8> {
     let mut nonce = [0; NONCE];
     rng.fill_bytes(&mut nonce);
@@ -31,10 +30,10 @@ fn seal_with_nonce(key: &Secret<32>, nonce: &[u8; NONCE], plaintext: &[u8]) -> V
     [nonce.as_slice(), &mac, &ciphertext].concat()
 }
 
-/// Opens what [`seal`] made.
+/// Decrypts the output of [`seal`].
 ///
 /// # Errors
-/// Another key, or not a sealed message at all: the two are not told apart.
+/// Encrypted with another key, modified, or not encrypted at all.
 pub fn open(key: &Secret<32>, message: &[u8]) -> Result<Vec<u8>, OpenError> {
     let (nonce, rest) = message.split_first_chunk().ok_or(OpenError)?;
     let (mac, ciphertext) = rest.split_first_chunk().ok_or(OpenError)?;
@@ -43,16 +42,16 @@ pub fn open(key: &Secret<32>, message: &[u8]) -> Result<Vec<u8>, OpenError> {
     Ok(plaintext)
 }
 
-/// Encrypts `buffer` where it stands and returns its MAC. A nonce must never be used twice with the
-/// same key.
+/// Encrypts `buffer` in place and returns its MAC. A nonce must never be used twice with the same
+/// key.
 pub fn seal_in_place(key: &Secret<32>, nonce: &[u8; NONCE], buffer: &mut [u8]) -> [u8; MAC] {
     backend::seal(key.expose(), nonce, buffer)
 }
 
-/// Decrypts `buffer` where it stands.
+/// Decrypts `buffer` in place.
 ///
 /// # Errors
-/// The MAC does not fit; `buffer` is still the ciphertext.
+/// The MAC is wrong; `buffer` still contains the ciphertext.
 pub fn open_in_place(
     key: &Secret<32>,
     nonce: &[u8; NONCE],
@@ -62,18 +61,18 @@ pub fn open_in_place(
     if backend::open(key.expose(), nonce, mac, buffer) { Ok(()) } else { Err(OpenError) }
 }
 
-/// The message is not from someone who has the key, or was changed on its way.
+/// The message was encrypted with another key, or was modified.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("message does not open with this key")]
+#[error("message cannot be decrypted with this key")]
 pub struct OpenError;
 
-/// Bytes of a nonce.
+/// Size of a nonce in bytes.
 pub const NONCE: usize = 24;
 
-/// Bytes of a message authentication code.
+/// Size of a MAC in bytes.
 pub const MAC: usize = 16;
 
-/// Bytes by which a sealed message is longer than its plaintext.
+/// Additional bytes of an encrypted message.
 pub const OVERHEAD: usize = NONCE + MAC;
 
 #[cfg(test)]

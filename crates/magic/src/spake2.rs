@@ -1,8 +1,7 @@
-//! Turns a code into a shared key: symmetric SPAKE2 over Ed25519 (client-protocol.md).
+//! SPAKE2: turns a code into a shared key, symmetric over Ed25519 (client-protocol.md).
 //!
-//! The arithmetic is the `spake2` crate's. What that crate leaves open is closed here: a reflected
-//! message, the identity, and points of small or mixed order are refused before they meet the
-//! password.
+//! The arithmetic is in the `spake2` crate. This module adds the checks that the crate lacks: a reflected
+//! message, the identity, and points of small or mixed order are rejected before the password is used.
 //!
 //! ```text
 //! start ──message──► peer          peer ──message──► finish ──► Key
@@ -19,14 +18,14 @@ use zeroize::Zeroizing;
 
 use crate::{app_id::AppId, code::Code, key::Key};
 
-/// One side of the exchange, waiting for the peer's message.
+/// One side of the key exchange, which expects the peer's message.
 pub struct Spake2 {
     arithmetic: Arithmetic<Ed25519Group>,
     sent: [u8; MESSAGE],
 }
 
 impl Spake2 {
-    /// Starts the exchange. The second part is what the peer must receive: [`MESSAGE`] bytes.
+    /// Starts the key exchange. Also returns the message for the peer: [`MESSAGE`] bytes.
     pub fn start(
         code: &Code,
         app_id: &AppId,
@@ -37,16 +36,16 @@ impl Spake2 {
         let (arithmetic, message) =
             Arithmetic::<Ed25519Group>::start_symmetric_with_rng(&password, &identity, rng);
         let mut sent = [0; MESSAGE];
-        // The crate returns exactly the side byte and one compressed point.
+        // The crate returns the side byte and one compressed point.
         sent.iter_mut().zip(message).for_each(|(to, from)| *to = from);
         (Self { arithmetic, sent }, sent)
     }
 
-    /// Takes the peer's message and yields the shared key, not yet confirmed: a peer with another
-    /// code gets another key, and nobody notices before the first sealed message.
+    /// Handles the peer's message and returns the shared key. The key is not confirmed: a peer with another code
+    /// computes another key, which is only noticed at the first encrypted message.
     ///
     /// # Errors
-    /// The peer misbehaved; this exchange cannot be used any more.
+    /// The peer violated the protocol; the exchange cannot continue.
     pub fn finish(self, message: &[u8]) -> Result<Key, PakeError> {
         let message: &[u8; MESSAGE] =
             message.try_into().map_err(|_| PakeError::WrongLength(message.len()))?;
@@ -71,7 +70,7 @@ impl fmt::Debug for Spake2 {
     }
 }
 
-/// Requires a canonical encoding of a point in the prime-order group, other than the identity.
+/// Checks that a point is canonical, in the prime-order group, and not the identity.
 fn check_point(bytes: &[u8; 32]) -> Result<(), PakeError> {
     let compressed = CompressedEdwardsY(*bytes);
     let point = compressed.decompress().ok_or(PakeError::NotAPoint)?;
@@ -84,31 +83,31 @@ fn check_point(bytes: &[u8; 32]) -> Result<(), PakeError> {
     Ok(())
 }
 
-/// How the peer broke the key exchange.
+/// How the peer violated the key exchange.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PakeError {
-    /// The bytes are no point of the curve.
+    /// The bytes are not a point of the curve.
     #[error("key-exchange message is not a curve point")]
     NotAPoint,
-    /// The point is not encoded in the one way it should be.
+    /// The encoding of the point is not canonical.
     #[error("key-exchange message is not canonical")]
     NotCanonical,
-    /// Our own message came back.
-    #[error("key-exchange message is our own, reflected")]
+    /// The message is a copy of our own.
+    #[error("key-exchange message is a copy of our own")]
     Reflected,
-    /// Not this many bytes.
+    /// The message has the wrong length: this many bytes.
     #[error("key-exchange message has {0} bytes")]
     WrongLength(usize),
-    /// The point is the identity or lies outside the prime-order group.
+    /// The point is the identity or outside of the prime-order group.
     #[error("key-exchange message has the wrong order")]
     WrongOrder,
-    /// The first byte is not that of the symmetric exchange.
+    /// The first byte does not indicate the symmetric exchange.
     #[error("key-exchange message is for side {0:#04x}")]
     WrongSide(u8),
 }
 
-/// Bytes of a message: the side byte and a compressed point.
+/// Size of a message in bytes: the side byte and a compressed point.
 pub const MESSAGE: usize = 33;
 
 /// The side byte of the symmetric exchange, `S`.

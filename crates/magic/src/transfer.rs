@@ -2,8 +2,8 @@
 //! that carries a directory (file-transfer-protocol.md).
 //!
 //! [`Sender`] and [`Receiver`] negotiate through the mailbox; [`DataSender`] and [`DataReceiver`] count
-//! and hash the data on its way. The connection that carries the data is in [`crate::transit`], and the
-//! files belong to the SDK.
+//! and hash the data. The connection for the data is in [`crate::transit`], and the SDK handles
+//! files.
 
 mod abilities;
 mod data;

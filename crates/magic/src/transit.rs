@@ -1,8 +1,7 @@
-//! Transit without I/O: how two sides that share a key find one TCP connection between them,
-//! direct or through a relay, and carry sealed records over it (transit.rst).
+//! Transit without I/O: how two sides with a shared key establish a TCP connection, direct or through a relay, and
+//! send encrypted records over it (transit.rst).
 //!
-//! Not the exchange of the hints (they travel in messages of the application) and not the relay
-//! itself.
+//! The application exchanges the hints. The relay is in [`crate::relay`].
 //!
 //! ```text
 //!  hints ──► race ──► handshake on each link ──► one link ──► records

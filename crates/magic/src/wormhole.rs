@@ -1,11 +1,11 @@
-//! The client's side of the mailbox protocol: from a code to a shared key and an ordered exchange
-//! of messages, over any number of links to the server.
+//! The client session of the mailbox protocol: from a code to a shared key and an ordered exchange of messages,
+//! over any number of connections to the server.
 //!
-//! It is one [`Session`] made of small machines that do not know one another: how the code comes
-//! about (`code_entry`), the link to the server (`server_link`), the nameplate (`nameplate`), the
-//! visit to the mailbox (`mailbox`), the key exchange (`key_exchange`), our messages (`outgoing`)
-//! and the peer's (`inbox`, `order`). This file translates between them. It carries no files; see
-//! [`crate::transfer`] for what applications say to one another. (client-protocol.md)
+//! It is one [`Session`] made of small independent state machines: choosing the code (`code_entry`), the
+//! connection to the server (`server_link`), the nameplate (`nameplate`), the mailbox (`mailbox`), the key
+//! exchange (`key_exchange`), outgoing messages (`outgoing`) and incoming ones (`inbox`, `order`). This file
+//! connects them. It does not transfer files: [`crate::transfer`] defines the messages of that application.
+//! (client-protocol.md)
 //!
 //! ```text
 //!  Command ─► code ─► nameplate ─► mailbox ─► key exchange ─► inbox ─► Event
@@ -54,8 +54,8 @@ use nameplate::{Granted, NameplateClaim};
 use outgoing::{Outgoing, Sealed};
 use server_link::{Action, Retry, ServerLink};
 
-/// One wormhole. Its links carry one mailbox-protocol message each way per
-/// [`Input::Bytes`] and [`Output::Send`].
+/// A wormhole. Its links transport one message of the mailbox protocol per [`Input::Bytes`] and
+/// [`Output::Send`].
 ///
 /// | state | input | output | next |
 /// |---|---|---|---|
@@ -63,15 +63,15 @@ use server_link::{Action, Retry, ServerLink};
 /// | Entering | allocated, password | `pake`, [`Event::Code`] | `CodeKnown` |
 /// | any | first message of another side | release, [`Event::CodeConsumed`] | |
 /// | `CodeKnown` | the peer's `pake` | `version`, [`Event::Key`] | |
-/// | `CodeKnown` | first message that opens | [`Event::Verifier`], messages that waited | confirmed |
+/// | `CodeKnown` | first message that can be decrypted | [`Event::Verifier`], messages that waited | confirmed |
 /// | any | close | release, close | Closing |
 /// | Closing | released and closed, or time | [`Event::Closed`] | Ended |
 /// | any | an error | release, close | Ended |
 pub struct Wormhole<R> {
     config: Config,
-    /// Who we are in the mailbox.
+    /// Our side in the mailbox.
     side: String,
-    /// Needed as long as messages are sent: each takes a nonce.
+    /// Needed to send messages: each has a random nonce.
     rng: R,
     code: CodeEntry,
     link: ServerLink,
@@ -83,10 +83,10 @@ pub struct Wormhole<R> {
     /// Whether the application waits for the list of nameplates.
     listing: bool,
     greeted: bool,
-    /// Whether the application knows that the link is lost.
+    /// Whether the application knows that the connection is lost.
     told_lost: bool,
-    /// Whether the server was asked for what the mailbox holds, and has not shown so far that it
-    /// still holds what it held.
+    /// Whether we asked the server for the contents of the mailbox, and it has not yet shown that the earlier
+    /// contents still exist.
     mailbox_looks_empty: bool,
     ending: Ending,
     outputs: VecDeque<Output<MailboxUrl, Event>>,
@@ -100,7 +100,7 @@ enum Ending {
 }
 
 impl<R: RngCore + CryptoRng> Wormhole<R> {
-    /// Creates a wormhole; the link to the server is opened at once, a code can come at any time.
+    /// Creates a wormhole, which connects to the server at once. The code can be set at any time.
     pub fn new(config: Config, now: Instant, mut rng: R) -> Self {
         let mut side = [0; SIDE];
         rng.fill_bytes(&mut side);
@@ -122,19 +122,19 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             ending: Ending::Running,
             outputs: VecDeque::new(),
         };
-        // Without any server this fails, and does so again, reported, when time passes.
+        // Fails without any server; the error is reported when time passes.
         if let Ok(Some(action)) = wormhole.link.on_timeout(now, &mut wormhole.rng) {
             wormhole.act(action);
         }
         wormhole
     }
 
-    /// The name under which this side is known in the mailbox.
+    /// Our side in the mailbox.
     pub fn side(&self) -> &str {
         &self.side
     }
 
-    /// Which of the server's addresses answered; `None` until one has welcomed us.
+    /// The URL that is in use; `None` before the first welcome.
     pub fn server(&self) -> Option<&MailboxUrl> {
         self.link.server()
     }
@@ -205,7 +205,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         self.say_all(message);
     }
 
-    /// The whole code is known: our half of the key exchange goes out.
+    /// The whole code is known: send our key-exchange message.
     fn on_code(&mut self, code: Code) -> Result<(), WormholeError> {
         let (pake, key) = self.key_exchange.on_code(&code, &self.config.app_id, &mut self.rng)?;
         self.tell(Event::Code(code));
@@ -216,7 +216,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         self.open_messages()
     }
 
-    // ---- what the server says ----
+    // ---- messages of the server ----
 
     fn on_server_message(
         &mut self,
@@ -247,7 +247,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         Ok(())
     }
 
-    /// The server works: it has heard something and said something about it.
+    /// The server answered a message, so it works.
     fn on_answer(&mut self) {
         self.link.on_answer();
         if std::mem::take(&mut self.told_lost) {
@@ -255,8 +255,8 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
     }
 
-    /// The server has shown all that is in the mailbox. If that is nothing, our claim is gone as well,
-    /// and the nameplate may be somebody else's by now: nothing is said about it.
+    /// The server has sent the whole mailbox. If it was empty, our claim is gone as well, and the nameplate may
+    /// belong to others now, so we send nothing.
     fn on_pong(&mut self) -> Result<(), WormholeError> {
         if std::mem::take(&mut self.mailbox_looks_empty) && matches!(self.ending, Ending::Running) {
             self.nameplate.abandon();
@@ -281,7 +281,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         Ok(())
     }
 
-    /// The server refused something. While closing, that is as good as done.
+    /// The server rejected a message. While closing, that counts as done.
     fn on_server_error(
         &mut self,
         now: Instant,
@@ -289,7 +289,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         refused: &str,
     ) -> Result<(), WormholeError> {
         if refused == "list" {
-            // Only a convenience was refused.
+            // Only the optional list was rejected.
             self.on_nameplates(&[]);
             return Ok(());
         }
@@ -300,7 +300,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         if matches!(self.ending, Ending::Running) {
             let is_final = FINAL_REFUSALS.contains(&error);
             if refused == "claim" && self.nameplate.is_reclaiming() && !is_final {
-                // The code has worked before: a busy server may let us in later.
+                // The code worked before, so a busy server may accept us later.
                 let action = self.link.retry(now, &mut self.rng)?;
                 self.act_if_any(action);
                 return Ok(());
@@ -321,7 +321,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
 
     fn on_nameplates(&mut self, listed: &[ListedNameplate]) {
         if std::mem::take(&mut self.listing) {
-            // Whatever is no nameplate cannot be typed either.
+            // Invalid nameplates are skipped.
             let parse = |listed: &ListedNameplate| Nameplate::parse(&listed.id).ok();
             let nameplates = listed.iter().filter_map(parse).collect();
             self.tell_unless_closing(Event::Nameplates(nameplates));
@@ -376,7 +376,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         if !matches!(self.ending, Ending::Running) {
             return Ok(());
         }
-        // Somebody is here: nobody else shall find the way.
+        // The peer is here: nobody else must find the mailbox.
         let release = self.nameplate.release();
         self.say_all(release);
         if let Some(pake) = self.inbox.on_message(message)?
@@ -387,7 +387,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         self.open_messages()
     }
 
-    // ---- the key and what it opens ----
+    // ---- the key and encrypted messages ----
 
     fn on_key(&mut self, key: Key) {
         self.inbox.on_key(key.clone());
@@ -426,18 +426,18 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
 
     fn add(&mut self, Sealed { phase, body }: Sealed) {
         let message = self.mailbox.add(phase, HEXLOWER.encode(&body));
-        // Whether the mailbox is still ours is being found out: it is said after that.
+        // While we check whether the mailbox is still ours, messages wait.
         if !self.nameplate.is_reclaiming() {
             self.say_all(message);
         }
     }
 
-    /// Bytes that have yet to arrive at the server.
+    /// Bytes that have not reached the server yet.
     const fn waiting_bytes(&self) -> usize {
         self.outgoing.kept_bytes() + self.mailbox.unseen_bytes()
     }
 
-    // ---- the link ----
+    // ---- the connection ----
 
     fn act_if_any(&mut self, action: Option<Action>) {
         if let Some(action) = action {
@@ -470,7 +470,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
     }
 
-    /// Says on a new link what is needed to go on where the last one was lost.
+    /// Sends what is needed on a new connection to continue.
     fn resume(&mut self) {
         self.say(ClientMessage::Bind {
             appid: self.config.app_id.as_str().to_owned(),
@@ -490,9 +490,9 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
     }
 
-    /// Opens the mailbox on a new link. Its name is random, so nobody else can be there by chance.
-    /// The answer to the ping comes after everything that is in the mailbox: if that is nothing, the
-    /// server has forgotten the mailbox and has just made a new one.
+    /// Opens the mailbox on a new connection. Its name is random, so no other client uses it by chance. The answer to
+    /// the ping follows the contents of the mailbox: if there are none, the server has lost the mailbox and
+    /// created a new one.
     fn enter_again(&mut self) {
         self.mailbox_looks_empty = self.mailbox.expects_contents();
         let mut messages = self.mailbox.resume().into_iter();
@@ -507,7 +507,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         messages.into_iter().for_each(|message| self.say(message));
     }
 
-    /// Says something if there is a link; if not, [`Self::resume`] will.
+    /// Sends a message if connected; otherwise [`Self::resume`] will send it.
     fn say(&mut self, message: ClientMessage) {
         if let Some(link) = self.link.ready() {
             self.outputs.push_back(Output::Send(link, message.encode().into_bytes()));
@@ -524,7 +524,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
     }
 
-    // ---- the end ----
+    // ---- closing ----
 
     fn close(&mut self, now: Instant, mood: Option<Mood>) {
         if !matches!(self.ending, Ending::Running) {
@@ -539,7 +539,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         self.link.hurry(now);
     }
 
-    /// Tells the server that we go.
+    /// Closes the nameplate and the mailbox at the server.
     fn leave(&mut self, mood: Mood, deliver: bool) {
         let release = self.nameplate.close(self.link.was_welcomed());
         self.say_all(release);
@@ -547,7 +547,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         self.say_all(close);
     }
 
-    /// Ends once nothing is left to be done at the server, or time is over.
+    /// Ends when the server has confirmed everything, or after a timeout.
     fn end_if_done(&mut self, now: Instant) {
         let Ending::Closing { mood, give_up } = self.ending else { return };
         let confirmed =
@@ -563,10 +563,10 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         self.outputs.extend(self.link.end().map(Output::Close));
     }
 
-    /// Ends after an error, with what can be said at once as last words.
+    /// Ends after an error; closes nameplate and mailbox if that is possible at once.
     fn fail(&mut self, error: WormholeError) -> Result<(), WormholeError> {
         if let Ending::Closing { mood, .. } = self.ending {
-            // The application has left already, and is not interested.
+            // The application has already closed the wormhole, so it needs no error.
             self.hang_up();
             self.tell(Event::Closed(Closed { mood, confirmed: false }));
             return Ok(());
@@ -591,7 +591,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     }
 }
 
-/// Shows nothing of what is said.
+/// Prints no messages.
 impl<R> fmt::Debug for Wormhole<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Wormhole");
@@ -639,27 +639,26 @@ impl<R: RngCore + CryptoRng> Session for Wormhole<R> {
         self.settle(now, result)
     }
 
-    /// No while a megabyte of messages has yet to arrive at the server.
+    /// False while a megabyte of messages has not reached the server yet.
     fn wants_input(&self) -> bool {
         self.waiting_bytes() < ENOUGH_UNSENT
     }
 }
 
-/// Longest message that can be sent, in bytes. It travels in hex, in one frame.
+/// Maximum size of a message in bytes. It is sent in hex in one frame.
 pub const MAX_MESSAGE: usize = 4 << 20;
 
-/// Longest that closing takes. It needs one round trip, or three in the middle of a claim.
+/// Time limit for closing. It needs one round trip, or three during a claim.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longest that closing takes when messages of ours have yet to arrive at the server: time enough
-/// to open a lost link again.
+/// Time limit for closing when messages have not reached the server yet: enough to reconnect.
 pub const CLOSE_TIMEOUT_UNDELIVERED: Duration = Duration::from_secs(10);
 
-/// Bytes that may wait to be sent before [`Session::wants_input`] says no.
+/// Bytes of waiting messages from which on [`Session::wants_input`] returns false.
 const ENOUGH_UNSENT: usize = 1 << 20;
 
-/// Refusals of a claim that waiting does not change.
+/// Errors of a claim that are permanent.
 const FINAL_REFUSALS: [&str; 2] = ["crowded", "reclaimed"];
 
-/// Random bytes in the name of a side.
+/// Random bytes in a side.
 const SIDE: usize = 5;

@@ -66,7 +66,7 @@ fn a_relay_only_side_and_a_direct_only_side_do_not_wait_for_one_another() {
     let receiver = world.receive(&["--no-relay", "--accept-file", &code]);
     let (sent, received) = (sender.end(), receiver.end());
     assert_eq!((sent.exit, received.exit), (1, 1), "{sent}\n{received}");
-    let explains = |stderr: &str| stderr.contains("there is no way that both sides know and allow");
+    let explains = |stderr: &str| stderr.contains("the options of both sides allow no connection");
     assert!(explains(&sent.stderr) || explains(&received.stderr), "{sent}\n{received}");
 }
 

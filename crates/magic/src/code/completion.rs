@@ -1,14 +1,13 @@
 //! Completion of a code while it is typed (docs/codes.md "Completion").
 //!
-//! Pure functions over what has been typed; reading keys and asking the server for nameplates are
-//! the driver's and the command line's.
+//! Pure functions of the typed text; the caller reads keys and asks the server for nameplates.
 
 use std::num::NonZeroU8;
 
 use super::{Nameplate, wordlist};
 
-/// Every way to go on with `typed`, a beginning of the part before the first hyphen, among the
-/// nameplates that the server lists. Sorted; each ends in a hyphen.
+/// Completions of `typed`, the beginning of a nameplate, among the nameplates that the server lists. Sorted; each
+/// ends with a hyphen.
 pub fn complete_nameplate(typed: &str, nameplates: &[Nameplate]) -> Vec<String> {
     let matching = nameplates.iter().filter(|nameplate| nameplate.as_str().starts_with(typed));
     let mut all: Vec<_> = matching.map(|nameplate| format!("{nameplate}-")).collect();
@@ -16,8 +15,8 @@ pub fn complete_nameplate(typed: &str, nameplates: &[Nameplate]) -> Vec<String> 
     all
 }
 
-/// Every way to go on with `typed`, a beginning of the part after the nameplate's hyphen, when
-/// `words` words are expected. Sorted; each but the last word's ends in a hyphen.
+/// Completions of `typed`, the beginning of the words of a code with `words` words. Sorted; all words except
+/// the last one end with a hyphen.
 ///
 /// ```
 /// use std::num::NonZeroU8;

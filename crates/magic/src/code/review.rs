@@ -1,8 +1,7 @@
-//! A second look at a typed code: mistakes that a person can still correct, before the code is used.
+//! Finds typing mistakes in a code, so that the user can correct them before the code is used.
 //!
-//! A code with any words is valid (docs/codes.md "Layout of a code"), so nothing here refuses one.
-//! It finds what looks like a mistake in writing down or typing a code made from the word list, and
-//! what was probably meant.
+//! A code with any words is valid (docs/codes.md "Layout of a code"), so nothing is rejected here. This module
+//! finds likely mistakes in a code from the word list, and what was probably meant.
 
 use std::fmt;
 
@@ -10,26 +9,26 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Code, Nameplate, wordlist};
 
-/// Something that looks like a mistake in a code.
+/// A likely mistake in a code.
 ///
-/// It holds words of the code, which are secret: `Debug` hides them.
+/// It contains words of the code, which are secret: `Debug` hides them.
 #[derive(Clone, Eq, PartialEq)]
 pub enum Doubt {
-    /// The nameplate starts with a zero. Servers give out numbers without.
+    /// The nameplate starts with a zero. Servers do not allocate such numbers.
     LeadingZero(Nameplate),
-    /// Two hyphens in a row, or a hyphen at the end: a word is missing.
+    /// A word is missing: there are two hyphens in a row, or one at the end.
     MissingWord,
-    /// Every word is in the list, but two neighbours are in each other's place.
+    /// All words are in the list, but two adjacent ones are swapped.
     OtherOrder,
-    /// A word that a code of the list cannot have at its position: another one is missing before it.
+    /// A word that cannot be at its position: another one is missing before it.
     OtherPosition(String),
-    /// Another character separates words, such as a dash that a word processor made of a hyphen.
+    /// The words are separated by another character, such as a dash inserted by a word processor.
     OtherSeparator,
-    /// A word that is not in the list, and the one in the list that it most resembles.
+    /// A word that is not in the list, and the most similar one from the list.
     UnknownWord {
         /// The word as it was typed.
         word: String,
-        /// The most similar word that may stand at its position, if any is similar at all.
+        /// The most similar word for this position, if any is similar.
         nearest: Option<&'static str>,
     },
 }
@@ -47,18 +46,18 @@ impl fmt::Debug for Doubt {
     }
 }
 
-/// What a second look at a code has found.
+/// The result of checking a code.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Review {
-    /// What looks wrong; empty for every code that is made from the word list.
+    /// Likely mistakes; empty for every code from the word list.
     pub doubts: Vec<Doubt>,
     /// The code that was probably meant.
     pub suggestion: Option<Code>,
 }
 
 impl Code {
-    /// Looks for mistakes in a code that was made from the word list.
+    /// Checks a code for typing mistakes.
     ///
     /// ```
     /// use wormhole_magic::code::Code;
@@ -89,7 +88,7 @@ impl Code {
         Review { doubts, suggestion }
     }
 
-    /// Finds separators that are not hyphens, if the words between them make more sense.
+    /// Finds separators other than hyphens, if that explains more words.
     fn review_separators(&self) -> Option<Review> {
         let text = self.to_string();
         let tidy = tidied(&text);
@@ -103,14 +102,14 @@ impl Code {
 }
 
 impl Review {
-    /// The suggestion, or `reviewed` where nothing is wrong with it.
+    /// The suggestion, or `reviewed` if it has no mistakes.
     fn best(self, reviewed: Code) -> Option<Code> {
         if self.doubts.is_empty() { Some(reviewed) } else { self.suggestion }
     }
 }
 
-/// The code that was probably meant by a text that is not a code at all: with spaces or dashes
-/// in place of hyphens, wide digits, quotation marks around it.
+/// The code that was probably meant by a text that is not a valid code: with spaces or dashes instead of hyphens,
+/// full-width digits, or quotation marks.
 ///
 /// ```
 /// use wormhole_magic::code::review::meant;
@@ -129,7 +128,7 @@ pub fn meant(typed: &str) -> Option<Code> {
     if words_are_unknown { Some(code) } else { review.best(code) }
 }
 
-/// The same text with hyphens between its parts, in plain lower-case characters.
+/// Normalises a text: hyphens between its parts, plain lower-case characters.
 fn tidied(text: &str) -> String {
     let plain: String = text.nfkc().filter(|c| !is_invisible(*c)).collect();
     let is_edge = |c: char| is_separator(c) || QUOTES.contains(c) || ",;:!?.".contains(c);
@@ -140,13 +139,13 @@ fn tidied(text: &str) -> String {
     joined.get(zeros..).unwrap_or_default().to_owned()
 }
 
-/// The text without zeros before its first other digit.
+/// The text without leading zeros.
 fn without_zeros(text: &str) -> &str {
     let rest = text.trim_start_matches('0');
     if rest.starts_with(|c: char| c.is_ascii_digit()) { rest } else { text }
 }
 
-/// Looks at words one by one; gives what was meant, where that is clear for all of them.
+/// Checks each word. Also returns the corrected words if all corrections are clear.
 fn review_words(typed: &[&str]) -> (Vec<Doubt>, Option<Vec<String>>) {
     if let Some(words) = reordered(typed) {
         return (vec![Doubt::OtherOrder], Some(words));
@@ -168,7 +167,7 @@ fn review_words(typed: &[&str]) -> (Vec<Doubt>, Option<Vec<String>>) {
     (doubts, meant)
 }
 
-/// What is wrong with a word that the list does not have at this position.
+/// The mistake in a word that the list does not have at this position.
 fn doubt(index: usize, word: &str) -> (Doubt, Option<&'static str>) {
     if word.is_empty() {
         return (Doubt::MissingWord, None);
@@ -180,7 +179,7 @@ fn doubt(index: usize, word: &str) -> (Doubt, Option<&'static str>) {
     (Doubt::UnknownWord { word: word.to_owned(), nearest }, nearest)
 }
 
-/// The words with neighbours swapped, if that puts every one in its place.
+/// The words with adjacent ones swapped, if that puts all of them in the right position.
 fn reordered(typed: &[&str]) -> Option<Vec<String>> {
     let fits = |words: &[&str]| words.iter().enumerate().all(|(at, it)| half(at).contains(it));
     if fits(typed) {
@@ -198,7 +197,7 @@ fn reordered(typed: &[&str]) -> Option<Vec<String>> {
     fits(&words).then(|| words.into_iter().map(str::to_owned).collect())
 }
 
-/// The most similar word that may stand at this position.
+/// The most similar word for this position.
 fn nearest(index: usize, typed: &str) -> Option<&'static str> {
     let typed: String = typed.nfkc().filter(|c| !is_invisible(*c)).collect();
     let typed = typed.to_lowercase();
@@ -211,7 +210,7 @@ fn nearest(index: usize, typed: &str) -> Option<&'static str> {
     (distance <= length.div_ceil(4).min(MAX_DISTANCE)).then_some(word)
 }
 
-/// The half of the list that a word at this position comes from.
+/// The half of the list for this position.
 fn half(index: usize) -> &'static [&'static str; 256] {
     if index.is_multiple_of(2) { &wordlist::THREE_SYLLABLES } else { &wordlist::TWO_SYLLABLES }
 }
@@ -224,22 +223,22 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{fe0e}'..='\u{fe0f}' | '\u{feff}')
 }
 
-/// Characters that people and their programs write for a hyphen, after NFKC.
+/// Characters that are used instead of a hyphen, after NFKC.
 const DASHES: &str = "-\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{2015}\u{2212}\u{2e3a}\u{2e3b}~";
 
-/// Marks around something that is quoted.
+/// Quotation marks.
 const QUOTES: &str = "\"'`<>\u{ab}\u{bb}\u{2018}\u{2019}\u{201a}\u{201c}\u{201d}\u{201e}";
 
-/// Characters of a text that is looked at; longer ones are not a code with mistakes.
+/// Maximum characters of a text to check; longer ones are not a code with mistakes.
 const MAX_TYPED: usize = 400;
 
-/// Words of a code that are looked at: as many as a new code can have.
+/// Maximum words to check: as many as a new code can have.
 const MAX_WORDS: usize = 32;
 
-/// Letters of a word that is compared with the list: the longest one has 11.
+/// Maximum letters of a word to compare with the list: the longest one has 11.
 const MAX_WORD: usize = 16;
 
-/// Letters that may be wrong in a long word.
+/// Maximum wrong letters in a long word.
 const MAX_DISTANCE: usize = 3;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! `wormhole-transfer:` URIs, as QR codes carry them (docs/codes.md "Layout of a code").
+//! `wormhole-transfer:` URIs, as used in QR codes (docs/codes.md "Layout of a code").
 //!
-//! The shortest form is `wormhole-transfer:CODE`; other servers and roles are query fields. A field
-//! that is not known is refused, as the specification asks, because it may change the meaning.
+//! The shortest form is `wormhole-transfer:CODE`; query fields contain another server or role. Unknown fields
+//! are rejected, as the specification requires, because they may change the meaning.
 
 use std::{fmt, str::FromStr};
 
@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use super::{Code, CodeError};
 
-/// A code together with what the other side needs to use it.
+/// A code and what the other side needs to use it.
 ///
 /// ```
 /// use wormhole_magic::code::uri::TransferUri;
@@ -26,8 +26,8 @@ pub struct TransferUri {
     pub code: Code,
     /// The mailbox server, without the `/v1` of its path; `None` for the default one.
     pub rendezvous: Option<String>,
-    /// Whether the side that shows the URI is the one that receives (`role=leader`: the side that
-    /// reads it sends).
+    /// Whether the side that shows the URI receives (`role=leader`: the side that reads it
+    /// sends).
     pub peer_receives: bool,
 }
 
@@ -75,11 +75,11 @@ impl fmt::Display for TransferUri {
     }
 }
 
-/// Why a text is not a `wormhole-transfer:` URI we can follow.
+/// Why a `wormhole-transfer:` URI is invalid.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UriError {
-    /// The code in it is none.
+    /// The code is invalid.
     #[error(transparent)]
     Code(#[from] CodeError),
     /// An escape does not decode to UTF-8.
@@ -91,7 +91,7 @@ pub enum UriError {
     /// A version other than 0.
     #[error("URI has unknown version {0:?}")]
     OtherVersion(String),
-    /// A field we do not know, or a role we do not know.
+    /// An unknown field or role.
     #[error("URI has unknown field {0:?}")]
     UnknownField(String),
 }
@@ -101,7 +101,7 @@ fn decode(text: &str) -> Result<String, UriError> {
     Ok(decoded.into_owned())
 }
 
-/// Everything but what RFC 3986 calls unreserved.
+/// All characters except the unreserved ones of RFC 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]

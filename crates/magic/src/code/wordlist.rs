@@ -1,7 +1,7 @@
 //! The two halves of the PGP word list, indexed by byte, lower case (docs/codes.md "Layout of a code").
 //!
-//! Data only. A code alternates between the halves and starts with the three-syllable one, so a
-//! swapped or dropped word is noticed.
+//! A code alternates between the halves and starts with the three-syllable one, so swapped or missing words are
+//! noticed.
 
 /// The words of even positions in the PGP list: two syllables each.
 pub(super) const TWO_SYLLABLES: [&str; 256] = [

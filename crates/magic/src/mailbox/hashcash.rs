@@ -1,8 +1,8 @@
 //! Proof of work for servers under attack: hashcash version 1 stamps over SHA-1.
 //!
 //! A stamp is `1:bits:date:resource:extension:random:counter`; its SHA-1 starts with at least
-//! `bits` zero bits. Making one is a step of bounded work that the caller repeats, so that no
-//! loop is ever held up. (mailbox protocol, "Permissions")
+//! `bits` zero bits. The search runs in bounded steps, so that the caller is not blocked. (mailbox protocol,
+//! "Permissions")
 
 use data_encoding::BASE64URL_NOPAD;
 use rand_core::RngCore;
@@ -11,7 +11,7 @@ use wormhole_kit::UnixTime;
 
 use super::message::HashcashDemand;
 
-/// A stamp in the making.
+/// The search for a stamp.
 #[derive(Clone, Debug)]
 pub struct Mint {
     /// SHA-1 of everything before the counter: only the last block is hashed again.
@@ -21,20 +21,20 @@ pub struct Mint {
     counter: u64,
 }
 
-/// Why a stamp cannot be made for a demand.
+/// Why no stamp can be made for a demand.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImpossibleDemand {
-    /// The resource holds a colon, which separates a stamp's fields.
-    #[error("a resource with a colon")]
+    /// The resource contains a colon, which separates the fields of a stamp.
+    #[error("resource contains a colon")]
     Resource,
-    /// More than [`MAX_BITS`] bits.
-    #[error("{0} bits of work")]
+    /// More bits than [`MAX_BITS`].
+    #[error("{0} bits of work are too many")]
     TooMuchWork(u32),
 }
 
 impl Mint {
-    /// Starts a stamp, dated `now`.
+    /// Starts the search for a stamp with the date `now`.
     ///
     /// # Errors
     /// No stamp can fulfil the demand.
@@ -57,7 +57,7 @@ impl Mint {
         Ok(Self { prefix_hash, prefix, bits: demand.bits, counter: 0 })
     }
 
-    /// Tries up to `budget` counters and returns the stamp once one fits.
+    /// Tries up to `budget` counters and returns the stamp if one is found.
     ///
     /// About 2^bits tries are needed; a core makes some millions per second.
     pub fn step(&mut self, budget: u32) -> Option<String> {
@@ -73,9 +73,9 @@ impl Mint {
     }
 }
 
-/// Checks that `stamp` fulfils `demand`. Whether it was used before is the caller's to know.
+/// Checks that `stamp` meets `demand`. The caller must check whether it was used before.
 ///
-/// Dates are not looked at: clients in use write them in different forms.
+/// Dates are not checked, because clients write them in different formats.
 pub fn verify(stamp: &str, demand: &HashcashDemand) -> bool {
     if stamp.len() > MAX_STAMP {
         return false;
@@ -85,7 +85,7 @@ pub fn verify(stamp: &str, demand: &HashcashDemand) -> bool {
     let bits = fields.next().and_then(|bits| bits.parse::<u32>().ok());
     let _date = fields.next();
     let resource = fields.next();
-    // The extension, the random part and the counter are the client's own business.
+    // The client chooses the extension, the random part and the counter.
     let rest = fields.count();
     version == Some("1")
         && bits.is_some_and(|bits| bits >= demand.bits)
@@ -94,7 +94,7 @@ pub fn verify(stamp: &str, demand: &HashcashDemand) -> bool {
         && leading_zero_bits(&Sha1::digest(stamp)) >= demand.bits
 }
 
-/// Number of zero bits before the first one.
+/// Number of leading zero bits.
 fn leading_zero_bits(hash: &[u8]) -> u32 {
     let mut bits = 0;
     for byte in hash {
@@ -106,17 +106,17 @@ fn leading_zero_bits(hash: &[u8]) -> u32 {
     bits
 }
 
-/// A day as hashcash writes it: `YYMMDD`, in UTC.
+/// A date in hashcash's format: `YYMMDD`, in UTC.
 fn date(now: UnixTime) -> String {
     let utc = now.utc();
     format!("{:02}{:02}{:02}", utc.year.rem_euclid(100), utc.month, utc.day)
 }
 
-/// Most work done for a server, in bits: half a minute on one core. A demand beyond it would only
-/// heat the user's room.
+/// Maximum work for a server in bits: half a minute on one core. More would only waste the user's
+/// energy.
 pub const MAX_BITS: u32 = 27;
 
-/// Longest stamp looked at, in bytes.
+/// Maximum length of a stamp in bytes.
 const MAX_STAMP: usize = 1024;
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! The messages between a client and the mailbox server, one JSON object per text frame.
 //!
-//! This file knows their shape and nothing of when they may be sent. Unknown keys and unknown
-//! types of message are passed over, so that either end may learn new words; a missing or
-//! mistyped key that a message cannot do without is an error. (mailbox protocol, "Messages")
+//! This module only defines their format. Unknown keys and message types are ignored, so that the protocol can be
+//! extended; missing or mistyped required keys are errors. (mailbox protocol, "Messages")
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,15 +11,15 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use wormhole_kit::UnixTime;
 
-/// Longest frame a client takes from a server, in bytes. The servers in use pass on messages of
-/// any length; the longest seen in practice carry a long text, hex-encoded.
+/// Maximum length of a frame from a server, in bytes. Servers forward messages of any length; the longest ones
+/// in practice contain a long text in hex.
 pub const MAX_FRAME: usize = 16 << 20;
 
-/// Text that is not one of the protocol's messages.
+/// The text is not a message of the protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MalformedMessage {
-    /// Not UTF-8, not JSON, or JSON of another shape than its `type` demands.
+    /// Not UTF-8, not JSON, or not the fields that its `type` requires.
     #[error("not a message of the mailbox protocol")]
     Shape,
     /// Longer than [`MAX_FRAME`].
@@ -28,11 +27,11 @@ pub enum MalformedMessage {
     TooLong(usize),
 }
 
-/// What a client says.
+/// A message from the client.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ClientMessage {
-    /// Stores a message in the open mailbox and shows it to everyone who has it open.
+    /// Adds a message to the open mailbox, which the server sends to everyone who has it open.
     Add {
         /// Name of the message, unique per side: `pake`, `version`, `0`, `1`, ...
         phase: String,
@@ -41,51 +40,51 @@ pub enum ClientMessage {
     },
     /// Asks for a free nameplate and claims it.
     Allocate,
-    /// Says who speaks. Comes first on every link (after permissions, if the server wants any).
+    /// Identifies the client. Must be the first message (after permissions, if the server requires any).
     Bind {
         /// The application; nameplates and mailboxes are separate for each.
         appid: String,
-        /// Who speaks, among those who share a mailbox.
+        /// The side of the client in its mailboxes.
         side: String,
         /// Name and version of the program.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         client_version: Option<(String, String)>,
     },
-    /// Takes a nameplate; the answer names its mailbox.
+    /// Claims a nameplate; the answer contains its mailbox.
     Claim {
         /// Decimal digits.
         nameplate: String,
     },
-    /// Leaves the mailbox.
+    /// Closes the mailbox.
     Close {
-        /// The mailbox; may be left out after `open` on the same link.
+        /// The mailbox; optional after `open` on the same connection.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mailbox: Option<String>,
-        /// How it went.
+        /// The result.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mood: Option<Mood>,
     },
     /// Asks which nameplates are in use.
     List,
-    /// Asks for everything in a mailbox, past and future.
+    /// Opens a mailbox to receive all its messages, past and future.
     Open {
         /// Name of the mailbox, chosen by the server.
         mailbox: String,
     },
-    /// Asks for an echo. May come at any time.
+    /// Asks for a `pong`. Allowed at any time.
     Ping {
-        /// Anything; comes back unchanged.
+        /// Any value; returned unchanged.
         ping: Value,
     },
-    /// Gives a nameplate back.
+    /// Releases a nameplate.
     Release {
-        /// Which; may be left out after `claim` on the same link.
+        /// The nameplate; optional after `claim` on the same connection.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         nameplate: Option<String>,
     },
-    /// Shows that the server's demands are met. Comes before `bind`.
+    /// Proves that a requirement of the server is met. Must precede `bind`.
     SubmitPermissions {
-        /// Which of the offered methods.
+        /// One of the offered methods.
         method: String,
         /// The proof of work, for the method `hashcash`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,27 +93,27 @@ pub enum ClientMessage {
 }
 
 impl ClientMessage {
-    /// Writes the message as JSON.
+    /// Encodes the message as JSON.
     pub fn encode(&self) -> String {
-        // Strings and values only: there is nothing in it that JSON could not carry.
+        // Strings and values only, which JSON can always represent.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads a message. An `id` it may carry for the `ack` is not part of it.
+    /// Decodes a message. An `id` for the `ack` is ignored.
     ///
     /// # Errors
-    /// It is no message of this protocol. A server that owes its client the exact reason looks at
-    /// the JSON itself.
+    /// It is not a message of this protocol. A server that must report the exact reason parses the JSON
+    /// itself.
     pub fn decode(text: &str) -> Result<Self, MalformedMessage> {
         decode(text)
     }
 }
 
-/// What a server says, as far as a client needs it.
+/// A message from the server, with the fields that a client needs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ServerMessage {
-    /// A message was read, and will be acted upon now.
+    /// A message was received.
     Ack,
     /// A nameplate was allocated and claimed.
     Allocated {
@@ -123,19 +122,19 @@ pub enum ServerMessage {
     },
     /// The nameplate is claimed.
     Claimed {
-        /// The mailbox it stands for.
+        /// Its mailbox.
         mailbox: String,
     },
-    /// The mailbox is left.
+    /// The mailbox was closed.
     Closed,
-    /// The server refused something.
+    /// The server rejected a message.
     Error {
-        /// Why, for people.
+        /// The reason, for users.
         error: String,
-        /// The refused message.
+        /// The rejected message.
         orig: Refused,
     },
-    /// Something was added to the open mailbox, by either side.
+    /// A message that either side added to the open mailbox.
     Message(PeerMessage),
     /// The nameplates in use.
     Nameplates {
@@ -144,19 +143,19 @@ pub enum ServerMessage {
     },
     /// The answer to `ping`.
     Pong,
-    /// The nameplate is given back.
+    /// The nameplate was released.
     Released,
-    /// The first words on every link.
+    /// The first message on every connection.
     Welcome {
-        /// What the server wants clients to know.
+        /// Information for the client.
         welcome: Welcome,
     },
-    /// A type of message that this version does not know.
+    /// An unknown message type.
     Unknown,
 }
 
 impl ServerMessage {
-    /// Writes the message as JSON, with the time of sending.
+    /// Encodes the message as JSON, with the time of sending.
     pub fn encode(&self, server_tx: UnixTime) -> String {
         #[derive(Serialize)]
         struct Stamped<'a> {
@@ -164,21 +163,21 @@ impl ServerMessage {
             message: &'a ServerMessage,
             server_tx: UnixTime,
         }
-        // Strings, values and finite numbers only: there is nothing that JSON could not carry.
+        // Strings, values and finite numbers only, which JSON can always represent.
         serde_json::to_string(&Stamped { message: self, server_tx }).unwrap_or_default()
     }
 
-    /// Reads a frame. What a client does not need is passed over unread: an `id` of the peer's
-    /// choice may be megabytes of brackets.
+    /// Decodes a frame. Keys that a client does not need are skipped without parsing: an `id` of the peer
+    /// may contain megabytes of brackets.
     ///
     /// # Errors
-    /// It is too long or no message of this protocol: the server misbehaves, hang up.
+    /// The frame is too long or not a message of this protocol: close the connection.
     pub fn decode(frame: &[u8]) -> Result<Self, MalformedMessage> {
         let text = std::str::from_utf8(frame).map_err(|_| MalformedMessage::Shape)?;
         if text.len() > MAX_FRAME {
             return Err(MalformedMessage::TooLong(text.len()));
         }
-        // A list would pass for an object with its keys left out.
+        // serde would accept a list as an object without keys.
         if !text.trim_start().starts_with('{') {
             return Err(MalformedMessage::Shape);
         }
@@ -214,7 +213,7 @@ impl ServerMessage {
     }
 }
 
-/// What there is to know of a refused message.
+/// A rejected message.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Refused {
     /// Its `type`; empty if it has none.
@@ -262,7 +261,7 @@ struct Greeting {
     welcome: Welcome,
 }
 
-/// Reads JSON, however deep or long, without saying in an error what it held.
+/// Parses JSON of any depth and length; the error does not quote it.
 fn decode<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, MalformedMessage> {
     if text.len() > MAX_FRAME {
         return Err(MalformedMessage::TooLong(text.len()));
@@ -270,22 +269,22 @@ fn decode<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, MalformedMessage> 
     serde_json::from_str(text).map_err(|_| MalformedMessage::Shape)
 }
 
-/// A message in a mailbox, as everyone who has it open gets it, its author included.
+/// A message in a mailbox, as everyone who has it open receives it, including its author.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PeerMessage {
-    /// Who added it.
+    /// The side that added it.
     pub side: String,
     /// Its name, unique per side.
     pub phase: String,
-    /// Its content in hex. The server never looks at it, so it may be anything.
+    /// Its content in hex. The server does not check it, so it may contain anything.
     pub body: String,
-    /// When the server got it, in seconds since 1970.
+    /// When the server received it, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_rx: Option<serde_json::Number>,
 }
 
 impl PeerMessage {
-    /// A message as a server passes it on; `body` in hex.
+    /// Creates a message; `body` is in hex.
     pub fn new(side: String, phase: String, body: String, server_rx: UnixTime) -> Self {
         Self { side, phase, body, server_rx: serde_json::Number::from_f64(server_rx.as_secs_f64()) }
     }
@@ -299,26 +298,26 @@ pub struct ListedNameplate {
 }
 
 impl ListedNameplate {
-    /// An entry.
+    /// Creates an entry.
     pub const fn new(id: String) -> Self {
         Self { id }
     }
 }
 
-/// How a side's visit to a mailbox went, for the server's statistics.
+/// The result of a client's session, for the server's statistics.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Mood {
-    /// Something failed that was nobody's attack.
+    /// An error, but not an attack.
     Errory,
     /// Both sides had the same key.
     Happy,
-    /// Nobody came.
+    /// No peer connected.
     Lonely,
-    /// Somebody came who did not know the code.
+    /// A peer with a wrong code connected.
     Scary,
-    /// The server did not want us.
+    /// The server rejected the client.
     Unwelcome,
 }
 
@@ -335,28 +334,28 @@ impl Mood {
     }
 }
 
-/// What the server tells every client first. (mailbox protocol, "Welcome")
+/// The server's first message to each client. (mailbox protocol, "Welcome")
 ///
-/// None of it is needed to go on, so a mistyped key counts as absent.
+/// All fields are optional, so a mistyped one counts as absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Welcome {
-    /// Message of the day, for people; several lines.
+    /// Message of the day for users; may have several lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub motd: Option<String>,
-    /// Newest version of the Python command line; meaningless for other programs.
+    /// Newest version of the Python client; meaningless for other programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_cli_version: Option<String>,
-    /// Why the server will not serve this client.
+    /// Why the server rejects this client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What the server wants to see before `bind`; nothing if absent.
+    /// What the server requires before `bind`; nothing if absent.
     #[serde(rename = "permission-required", skip_serializing_if = "Option::is_none")]
     pub permission_required: Option<PermissionRequired>,
-    /// Where the client seems to call from.
+    /// The address of the client, as the server sees it.
     #[serde(rename = "your-address", skip_serializing_if = "Option::is_none")]
     pub your_address: Option<YourAddress>,
-    /// Everything else.
+    /// All other keys.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -375,22 +374,22 @@ impl<'de> Deserialize<'de> for Welcome {
     }
 }
 
-/// Takes a key out of a JSON object, if it has the type we know; anything else stays.
+/// Removes a key from a JSON object if it has the expected type; otherwise leaves it.
 fn take<T: serde::de::DeserializeOwned>(object: &mut Map<String, Value>, key: &str) -> Option<T> {
     let value = T::deserialize(object.get(key)?).ok()?;
     object.remove(key);
     Some(value)
 }
 
-/// The ways in; the client chooses one it can. (mailbox protocol, "Permissions")
+/// The available methods; the client chooses one. (mailbox protocol, "Permissions")
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PermissionRequired {
-    /// Present if a client may enter without showing anything. Written as `null` if not: wormhole-rs
-    /// 0.8 fails without the key.
+    /// Present if clients need no permission. Written as `null` if absent, because wormhole-rs 0.8 fails without
+    /// the key.
     #[serde(default)]
     pub none: Option<NoPermission>,
-    /// Present if a client may enter with a proof of work.
+    /// Present if clients can provide a proof of work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hashcash: Option<HashcashDemand>,
 }
@@ -400,13 +399,13 @@ pub struct PermissionRequired {
 #[non_exhaustive]
 pub struct NoPermission {}
 
-/// What a proof of work has to show. Carries exactly these keys: one client refuses any other.
+/// The required proof of work. Encoded with exactly these keys, because one client rejects others.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct HashcashDemand {
     /// Leading zero bits of the stamp's SHA-1.
     pub bits: u32,
-    /// What the stamp is for. Holds no colon.
+    /// The resource of the stamp. Must not contain a colon.
     pub resource: String,
 }
 
@@ -417,7 +416,7 @@ impl HashcashDemand {
     }
 }
 
-/// The address the server sees.
+/// The client's address, as the server sees it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct YourAddress {
@@ -432,7 +431,7 @@ pub struct YourAddress {
 }
 
 impl YourAddress {
-    /// Writes an address down; an IPv4 address in IPv6 clothes counts as IPv4.
+    /// Creates the description of an address; an IPv4-mapped address counts as IPv4.
     pub fn new(address: IpAddr, port: u16) -> Self {
         match address.to_canonical() {
             IpAddr::V4(ipv4) => Self { port, ipv4: Some(ipv4), ipv6: None },

@@ -1,8 +1,8 @@
-//! The server's rules for one client on one link: frames in, requests to the store and frames out.
+//! The server's session with one client: handles frames, and outputs requests to the store and frames to send.
 //!
-//! Nothing is stored here and nobody else is known here. The rules and the words of the errors are
-//! those of magic-wormhole-mailbox-server 0.8.0, with one difference: whatever a client sends, it
-//! gets an `error` for it and keeps its link. (mailbox protocol, "Messages", "Error strings")
+//! It stores nothing and knows no other clients. Rules and error messages are those of
+//! magic-wormhole-mailbox-server 0.8.0, with one difference: after any invalid message, the client receives an
+//! `error` and stays connected. (mailbox protocol, "Messages", "Error strings")
 //!
 //! ```text
 //! handle_frame ──► Client ──► poll: Output::Request(id, Request) ──► store
@@ -10,8 +10,8 @@
 //!                         ──► poll: Output::Frame(json)
 //! ```
 //!
-//! Frames leave in the order in which the reference would send them: a frame that answers a later
-//! message waits until the store has answered the earlier ones.
+//! Frames are sent in the order in which the Python server would send them: the answer to a later message waits
+//! until the store has answered the earlier ones.
 
 mod echo;
 mod fault;
@@ -33,17 +33,17 @@ use frame::Frame;
 use reply::Reply;
 use slots::{Slot, Slots};
 
-/// What the server knows of one client on one link.
+/// The state of one client connection.
 #[derive(Debug)]
 pub struct Client {
-    /// What the client has to show before it may bind; nothing, or nothing any more.
+    /// Required proof of work before `bind`, if it has not been provided yet.
     demand: Option<HashcashDemand>,
     identity: Option<Arc<Identity>>,
     allocated: bool,
-    /// The nameplate of the link's one claim.
+    /// The nameplate of the only claim on this connection.
     nameplate: Option<String>,
     released: bool,
-    /// The mailbox last opened on this link, or attempted to.
+    /// The mailbox that was last opened, successfully or not.
     mailbox: Option<String>,
     open: bool,
     closed: bool,
@@ -52,7 +52,7 @@ pub struct Client {
     requests: VecDeque<(RequestId, Request)>,
 }
 
-/// Who speaks on a bound link.
+/// The identity of a bound client.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Identity {
     /// The application; each has its own nameplates and mailboxes.
@@ -68,43 +68,43 @@ impl Identity {
     }
 }
 
-/// Which of a link's requests an answer is for.
+/// The identifier of a request to the store.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RequestId(u64);
 
-/// What a client wants done, checked as far as it can be without the store.
+/// A request to the store, checked as far as possible without the store.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Request {
-    /// Store a message and show it to all who have the mailbox open.
+    /// Store a message and send it to everyone who has the mailbox open.
     Add {
-        /// Which mailbox. The side need not be one of its two: the store checks.
+        /// The mailbox. The side may be neither of its two: the store checks that.
         mailbox: String,
-        /// The message as it came.
+        /// The message.
         message: NewMessage,
     },
     /// Pick a free nameplate and claim it.
     Allocate,
-    /// Record that a client came, with the name and version of its program.
+    /// Record a client with the name and version of its program.
     Bind(Option<String>, Option<String>),
     /// Claim a nameplate.
     Claim(String),
-    /// Leave a mailbox (opening it first, if that was never done) with a mood.
+    /// Close a mailbox (after opening it, if necessary) with a mood.
     Close {
-        /// Which mailbox.
+        /// The mailbox.
         mailbox: String,
-        /// How it went, in the client's word.
+        /// The mood as the client sent it.
         mood: Option<String>,
     },
-    /// Name the nameplates in use.
+    /// List the nameplates in use.
     List,
-    /// Join a mailbox and listen to it.
+    /// Open a mailbox and receive its messages.
     Open(String),
-    /// Give a nameplate back.
+    /// Release a nameplate.
     Release(String),
 }
 
 impl Request {
-    /// What it takes in memory, in bytes, roughly.
+    /// Approximate size in memory, in bytes.
     pub const fn bytes(&self) -> usize {
         let texts = match self {
             Self::Add { mailbox, message: NewMessage { phase, body, id } } => {
@@ -118,7 +118,7 @@ impl Request {
     }
 }
 
-/// A message on its way into a mailbox.
+/// A message to be added to a mailbox.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NewMessage {
     /// Its name.
@@ -130,7 +130,7 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
-    /// A message with the JSON text of its `id`.
+    /// Creates a message with the JSON text of its `id`.
     pub const fn new(phase: String, body: String, id: String) -> Self {
         Self { phase, body, id }
     }
@@ -139,52 +139,52 @@ impl NewMessage {
 /// A message in a mailbox.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredMessage {
-    /// Who added it.
+    /// The side that added it.
     pub side: String,
-    /// What was added.
+    /// The message.
     pub message: NewMessage,
     /// When it was added.
     pub server_rx: UnixTime,
 }
 
 impl StoredMessage {
-    /// A message that `side` added at `server_rx`.
+    /// Creates a message that `side` added at `server_rx`.
     pub const fn new(side: String, message: NewMessage, server_rx: UnixTime) -> Self {
         Self { side, message, server_rx }
     }
 
-    /// What it takes in memory, in bytes, roughly.
+    /// Approximate size in memory, in bytes.
     pub const fn bytes(&self) -> usize {
         let NewMessage { phase, body, id } = &self.message;
         OVERHEAD + self.side.len() + phase.len() + body.len() + id.len()
     }
 }
 
-/// What the store says to a request.
+/// The store's answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// The message is stored. This shows it to its author; all others are told of it apart.
+    /// The message is stored. This copy is for its author; others receive it separately.
     Added(Arc<StoredMessage>),
-    /// This nameplate was picked and claimed.
+    /// This nameplate was allocated and claimed.
     Allocated(String),
-    /// The coming of the client is recorded.
+    /// The client is recorded.
     Bound,
-    /// The nameplate is claimed and stands for this mailbox.
+    /// The nameplate is claimed, and this is its mailbox.
     Claimed(String),
-    /// The mailbox is left.
+    /// The mailbox is closed.
     Closed,
     /// The nameplates in use, sorted.
     Nameplates(Vec<String>),
-    /// The mailbox is open and holds these messages.
+    /// The mailbox is open and contains these messages.
     Opened(Vec<Arc<StoredMessage>>),
-    /// It cannot be done.
+    /// The request was rejected.
     Refused(Refusal),
-    /// The nameplate is given back.
+    /// The nameplate is released.
     Released,
 }
 
 impl Answer {
-    /// What it takes in memory, in bytes, roughly.
+    /// Approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Added(stored) => stored.bytes(),
@@ -202,17 +202,17 @@ impl Answer {
     }
 }
 
-/// What a [`Client`] wants done.
+/// Outputs of a [`Client`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Output {
     /// Send this text frame.
     Frame(String),
-    /// Hand this to the store, in this order, for [`Client::identity`].
+    /// Pass this request to the store, in this order, for [`Client::identity`].
     Request(RequestId, Request),
 }
 
 impl Client {
-    /// Greets a client.
+    /// Creates the session, which begins with a `welcome`.
     pub fn new(welcome: &Welcome, now: UnixTime) -> Self {
         let demand = welcome.permission_required.as_ref().and_then(|ways| match ways.none {
             Some(_) => None,
@@ -235,39 +235,39 @@ impl Client {
         }
     }
 
-    /// Who speaks; nobody before `bind`.
+    /// The identity of the client; `None` before `bind`.
     pub const fn identity(&self) -> Option<&Arc<Identity>> {
         self.identity.as_ref()
     }
 
-    /// Whether the link is to be closed once everything is sent.
+    /// Whether to close the connection after everything has been sent.
     pub const fn is_dismissed(&self) -> bool {
         self.dismissed
     }
 
-    /// How many requests the store has not answered yet.
+    /// Number of requests without an answer from the store.
     pub fn unanswered(&self) -> usize {
         self.slots.unanswered()
     }
 
-    /// Whether a frame can be polled now.
+    /// Whether a frame can be polled.
     pub fn has_frames(&self) -> bool {
         self.slots.is_ready()
     }
 
-    /// Whether more frames may be handed in now, or the client is too far ahead of the store.
+    /// Whether to pass more frames, or to wait because too many requests are unanswered.
     pub fn wants_input(&self) -> bool {
         !self.dismissed
             && self.slots.unanswered() < MAX_UNANSWERED
             && self.slots.held_bytes() + self.slots.asked_bytes() < MAX_HELD
     }
 
-    /// Bytes of answers and messages that wait here to be polled.
+    /// Bytes of answers and messages that wait to be polled.
     pub const fn held_bytes(&self) -> usize {
         self.slots.held_bytes()
     }
 
-    /// Takes in one whole message of the client, text or binary.
+    /// Handles a complete message of the client, text or binary.
     pub fn handle_frame(&mut self, now: UnixTime, frame: &[u8]) {
         if self.dismissed {
             return;
@@ -304,17 +304,17 @@ impl Client {
         }
     }
 
-    /// Refuses a frame that was longer than `limit` bytes and has been dropped.
+    /// Rejects a frame longer than `limit` bytes, which was dropped.
     pub fn handle_oversized(&mut self, now: UnixTime, limit: usize) {
         self.refuse(now, Fault::FrameTooLong(limit), RawValue::NULL);
     }
 
-    /// Refuses a frame that has been dropped because there was no memory left for it.
+    /// Rejects a frame that was dropped because there was not enough memory.
     pub fn handle_dropped(&mut self, now: UnixTime) {
         self.refuse(now, Fault::NoMemory, RawValue::NULL);
     }
 
-    /// Takes in the store's answer to a request.
+    /// Handles the store's answer to a request.
     pub fn handle_answer(&mut self, now: UnixTime, id: RequestId, answer: &Answer) {
         let frame = match answer {
             Answer::Added(stored) => Slot::Message(now, Arc::clone(stored)),
@@ -338,12 +338,12 @@ impl Client {
         self.slots.fill(id.0, Some(frame));
     }
 
-    /// Passes on a message that another link added to the open mailbox, by whichever side.
+    /// Sends a message that another connection, of either side, added to the open mailbox.
     pub fn handle_message(&mut self, now: UnixTime, message: Arc<StoredMessage>) {
         self.slots.push_before_the_unanswered(now, message);
     }
 
-    /// Hands out the next thing to do.
+    /// The next output.
     pub fn poll(&mut self) -> Option<Output> {
         if let Some((id, request)) = self.requests.pop_front() {
             return Some(Output::Request(id, request));
@@ -355,11 +355,11 @@ impl Client {
         self.slots.push(Reply::Error { error: &fault.to_string(), orig }.encode(now));
     }
 
-    /// Does what a message says that has a type.
+    /// Executes a message that has a type.
     fn obey<'a>(&mut self, kind: &str, frame: &Frame<'a>) -> Result<Deed<'a>, Fault> {
         match kind {
             "ping" => frame.ping.map(Deed::Pong).ok_or(Fault::PingWithoutPing),
-            // The second is wormhole-rs's word for it.
+            // The second name is used by wormhole-rs.
             "submit-permissions" | "submit-permission" if self.demand.is_some() => {
                 self.submit(frame)
             }
@@ -420,7 +420,7 @@ impl Client {
         if !is_nameplate(&nameplate) {
             return Err(Fault::NotANameplate);
         }
-        // Stays, even if the store refuses: one claim per link, successful or not.
+        // Kept even if the store rejects it: only one claim per connection, successful or not.
         self.nameplate = Some(nameplate.clone());
         Ok(Deed::Ask(Request::Claim(nameplate), None))
     }
@@ -479,7 +479,7 @@ impl Client {
         Ok(Deed::Ask(Request::Close { mailbox, mood }, Some(Undo::Close)))
     }
 
-    /// Takes back what was assumed when a request went out that the store has refused.
+    /// Reverts the assumed result of a request that the store rejected.
     const fn take_back(&mut self, undo: Option<Undo>) {
         match undo {
             Some(Undo::Allocate) => self.allocated = false,
@@ -490,7 +490,7 @@ impl Client {
     }
 }
 
-/// What a message without a fault comes to.
+/// The effect of a valid message.
 #[derive(Debug)]
 enum Deed<'a> {
     Ask(Request, Option<Undo>),
@@ -498,7 +498,7 @@ enum Deed<'a> {
     Pong(&'a RawValue),
 }
 
-/// What a refusal takes back.
+/// The state to revert when a request is rejected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Undo {
     Allocate,
@@ -506,22 +506,22 @@ enum Undo {
     Open,
 }
 
-/// Whether the server takes this for a nameplate: ASCII digits alone. The reference lets other
-/// scripts' digits and a trailing newline slip through, which no client could type.
+/// Whether a text is a nameplate: ASCII digits only. The Python server also accepts digits of other scripts and a
+/// trailing newline, which no client can type.
 fn is_nameplate(text: &str) -> bool {
     (1..=MAX_NAMEPLATE).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Longest nameplate, in digits, as in the reference.
+/// Maximum length of a nameplate in digits, as in the Python server.
 const MAX_NAMEPLATE: usize = 40;
 
-/// Requests a client may have at the store. More than any client pipelines.
+/// Maximum number of unanswered requests of a client. More than any client sends at once.
 const MAX_UNANSWERED: usize = 32;
 
-/// What a message costs besides its texts, roughly, in bytes.
+/// Approximate memory for a message in addition to its texts, in bytes.
 const OVERHEAD: usize = 256;
 
-/// Bytes that may be held back behind unanswered requests before reading pauses.
+/// Maximum bytes that wait behind unanswered requests before reading pauses.
 const MAX_HELD: usize = 1 << 20;
 
 #[cfg(test)]

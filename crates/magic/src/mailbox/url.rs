@@ -1,11 +1,11 @@
-//! Where a mailbox server is.
+//! URLs of mailbox servers.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The address of a mailbox server: `ws://HOST[:PORT]/PATH`, or `wss://` for TLS.
+/// The URL of a mailbox server: `ws://HOST[:PORT]/PATH`, or `wss://` for TLS.
 ///
-/// The shape is checked here, the host when somebody connects to it.
+/// Only the syntax is checked; the host is not resolved.
 ///
 /// ```
 /// use wormhole_magic::mailbox::MailboxUrl;
@@ -24,9 +24,8 @@ impl MailboxUrl {
         &self.0
     }
 
-    /// The public servers, in the order in which to try them: the same machine, with TLS and
-    /// without. Nothing secret is ever told to a mailbox server, so the second is no less safe;
-    /// TLS gets through more firewalls.
+    /// The public server's URLs, in the order in which to try them: with TLS and without. The second is no less
+    /// secure, because no secrets are sent to a mailbox server; TLS passes more firewalls.
     pub fn public() -> Vec<Self> {
         PUBLIC.iter().map(|url| Self((*url).to_owned())).collect()
     }
@@ -55,14 +54,14 @@ impl fmt::Display for MailboxUrl {
     }
 }
 
-/// Why a text is not the URL of a mailbox server.
+/// Why a mailbox URL is invalid.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MailboxUrlError {
-    /// Nothing that could be a host follows the scheme.
+    /// There is no valid host after the scheme.
     #[error("mailbox URL names no host")]
     NoHost,
-    /// There is no `://` in it.
+    /// There is no `://`.
     #[error("mailbox URL must start with ws:// or wss://")]
     NoScheme,
     /// The scheme is neither `ws` nor `wss`.
@@ -73,7 +72,7 @@ pub enum MailboxUrlError {
 const PUBLIC: [&str; 2] =
     ["wss://relay.magic-wormhole.io/v1", "ws://relay.magic-wormhole.io:4000/v1"];
 
-/// Longest URL taken, in bytes.
+/// Maximum length of a URL in bytes.
 const MAX_URL: usize = 2048;
 
 #[cfg(test)]

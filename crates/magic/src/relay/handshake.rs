@@ -1,13 +1,13 @@
-//! The line by which a client asks the relay for its partner.
+//! The handshake line with which a client asks the relay for its partner.
 //!
-//! Not the handshake between the two clients, which the relay carries without looking. Spec:
-//! transit.rst "Relay".
+//! The handshake between the two clients is different; the relay forwards it without parsing. Spec: transit.rst
+//! "Relay".
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// Longest line in bytes, newline not counted: the reference's limit. A good line has 103 at most.
+/// Maximum length of the line in bytes without newline, as in the Python relay. A valid line has at most 103.
 pub const MAX_LINE: usize = 1024;
 
 /// The line is not a request to relay.
@@ -15,38 +15,37 @@ pub const MAX_LINE: usize = 1024;
 #[error("not a relay handshake")]
 pub struct BadHandshake;
 
-/// What both clients of a pair name alike: derived from the key they share, so nobody else can.
+/// A token that both clients derive from their shared key, so nobody else knows it.
 ///
-/// Kept as its SHA-256: comparing digests tells a stranger nothing about the tokens that wait here,
-/// however well he measures time.
+/// Stored as its SHA-256, so that the time of a comparison reveals nothing about waiting tokens.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Token([u8; 32]);
 
-/// Never shows the token.
+/// Does not print the token.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
     }
 }
 
-/// What a client names so that its own second attempt is not taken for its partner.
+/// Identifies a client, so that its own second connection is not taken for its partner.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Side([u8; SIDE]);
 
-/// A checked request to relay.
+/// A valid request to relay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Handshake {
-    /// Whom to look for.
+    /// The token of both clients.
     pub token: Token,
-    /// Whom not to take for the partner; absent in the old form of the line, which takes anyone.
+    /// The side of the client; absent in the old form of the line, which matches anyone.
     pub side: Option<Side>,
 }
 
 impl Handshake {
-    /// Decodes `please relay TOKEN` or `please relay TOKEN for side SIDE`, with or without a newline.
+    /// Parses `please relay TOKEN` or `please relay TOKEN for side SIDE`, with or without a newline.
     ///
-    /// Clients send hex digits, but the reference takes any 64 (16) letters, digits and underscores,
-    /// and so do we: a client that works there must work here.
+    /// Clients send hex digits, but the Python relay accepts any 64 (16) letters, digits and underscores, so this relay
+    /// does too.
     ///
     /// # Errors
     /// Anything else; answer `bad handshake`.
@@ -65,7 +64,7 @@ impl Handshake {
         Ok(Self { token: Token(Sha256::digest(token).into()), side })
     }
 
-    /// Whether the two ask for one another.
+    /// Whether the two match.
     pub fn fits(&self, other: &Self) -> bool {
         let same_client = self.side.is_some() && self.side == other.side;
         self.token == other.token && !same_client
@@ -79,18 +78,18 @@ fn word<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), BadHandshake>
     if is_word { Ok((word, rest)) } else { Err(BadHandshake) }
 }
 
-/// What came of feeding a piece of the line.
+/// The result of adding received bytes to the line.
 #[derive(Debug)]
 pub(super) enum Line<'a> {
     /// No newline yet.
     Partial,
-    /// The request, and the bytes behind its newline.
+    /// The request, and the bytes after its newline.
     Whole(Handshake, &'a [u8]),
     /// Not a request, or longer than [`MAX_LINE`].
     Bad,
 }
 
-/// Adds `bytes` to what has come of the line; `line` never grows beyond [`MAX_LINE`].
+/// Adds `bytes` to the line, which never grows beyond [`MAX_LINE`].
 pub(super) fn take_line<'a>(line: &mut Vec<u8>, bytes: &'a [u8]) -> Line<'a> {
     let end = bytes.iter().position(|byte| *byte == b'\n');
     let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));

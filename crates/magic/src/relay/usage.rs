@@ -1,6 +1,6 @@
-//! What is written down about a pair, or about a link that found no partner.
+//! Usage records of pairs and unpaired connections.
 //!
-//! No addresses and no tokens, ever. Spec: `usage` table of magic-wormhole-transit-relay 0.5.0.
+//! They never contain addresses or tokens. Spec: `usage` table of magic-wormhole-transit-relay 0.5.0.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,32 +8,32 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use wormhole_kit::UnixTime;
 
-/// How a pair or a lonely link ended, in the reference's words.
+/// How a pair or an unpaired connection ended, with the names of the Python relay.
 ///
-/// The reference also has `jilted`, for the side of a pair that did not close first; it is never
-/// written since its partner's `happy` stands for both.
+/// The Python relay also has `jilted`, for the side of a pair that did not close first; it is never recorded,
+/// because the partner's `happy` stands for both.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Mood {
-    /// Left without a handshake.
+    /// Closed without a handshake.
     Empty,
-    /// Gave a wrong handshake.
+    /// Sent an invalid handshake.
     Errory,
-    /// Was paired, however the transfer went: the relay cannot know.
+    /// Was paired; the relay does not know the result of the transfer.
     Happy,
     /// Sent data before it was paired.
     Impatient,
-    /// Left, or was let go, before its partner came.
+    /// Closed, or timed out, before its partner connected.
     Lonely,
-    /// Was given up for another link of the same client.
+    /// Closed because another connection of the same client was paired.
     Redundant,
 }
 
 impl Mood {
-    /// All moods, as they are named in the records.
+    /// All moods, with their names in the records.
     pub const ALL: [Self; 6] =
         [Self::Empty, Self::Errory, Self::Happy, Self::Impatient, Self::Lonely, Self::Redundant];
 
-    /// The word in the records.
+    /// The name in the records.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "empty",
@@ -58,14 +58,14 @@ impl Serialize for Mood {
     }
 }
 
-/// What the relay knows of a pair or link when it ends.
+/// Usage of a pair or connection when it ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Usage {
     /// From the opening of the first link to now.
     pub total: Duration,
     /// From the opening of the first link to that of the second; `None` without a pair.
     pub waiting: Option<Duration>,
-    /// Bytes carried, both directions together, handshake lines and answers not counted.
+    /// Forwarded bytes in both directions, without handshake lines and answers.
     pub bytes: u64,
     /// How it ended.
     pub mood: Mood,
@@ -87,7 +87,7 @@ impl Usage {
     }
 }
 
-/// One row of the records. Serialises as one line of the reference's JSON log.
+/// A usage record. Serialises as one line of the Python relay's JSON log.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Record {
     /// When the first link was opened.
@@ -96,13 +96,13 @@ pub struct Record {
     pub total_time: f64,
     /// Seconds from then to the second link.
     pub waiting_time: Option<f64>,
-    /// Bytes carried.
+    /// Forwarded bytes.
     pub total_bytes: u64,
     /// How it ended.
     pub mood: Mood,
 }
 
-/// Rounds a size in bytes up, to two or three digits that matter.
+/// Rounds a size in bytes up to two or three significant digits.
 const fn blurred_size(size: u64) -> u64 {
     let step = match size {
         0..MEGABYTE => 10_000,
@@ -112,10 +112,10 @@ const fn blurred_size(size: u64) -> u64 {
     size.div_ceil(step).saturating_mul(step)
 }
 
-/// Bytes in a megabyte, decimal as in the reference.
+/// Bytes in a megabyte, decimal as in the Python relay.
 const MEGABYTE: u64 = 1_000_000;
 
-/// Bytes in a gigabyte, decimal as in the reference.
+/// Bytes in a gigabyte, decimal as in the Python relay.
 const GIGABYTE: u64 = 1_000_000_000;
 
 #[cfg(test)]

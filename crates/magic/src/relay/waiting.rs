@@ -1,7 +1,6 @@
-//! Links that gave their handshake and wait for their partners.
+//! Connections that wait for their partners.
 //!
-//! Knows no time and no moods; the relay decides what becomes of the links named here. Spec:
-//! transit.rst "Relay".
+//! It knows neither time nor moods; the relay handles the results. Spec: transit.rst "Relay".
 
 use std::collections::BTreeMap;
 
@@ -9,19 +8,19 @@ use wormhole_kit::LinkId;
 
 use super::handshake::{Handshake, Side, Token};
 
-/// Who waits, by token, longest first.
+/// Waiting connections by token, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct WaitingRoom {
     by_token: BTreeMap<Token, Vec<(LinkId, Option<Side>)>>,
     count: usize,
 }
 
-/// What an arrival leads to.
+/// The result of a new connection.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Arrival {
-    /// Nobody fits. `evicted` has waited longest of too many and must go.
+    /// No match. `evicted` has waited longest of too many and must be closed.
     Waits { evicted: Option<LinkId> },
-    /// `partner` fits; the others that wait on the token have lost. All have left the room.
+    /// `partner` matches; other connections that wait for the token are redundant. All of them are removed.
     Meets { partner: LinkId, redundant: Vec<LinkId> },
 }
 
@@ -31,12 +30,12 @@ impl WaitingRoom {
         Self { by_token: BTreeMap::new(), count: 0 }
     }
 
-    /// How many links wait.
+    /// Number of waiting connections.
     pub(super) const fn len(&self) -> usize {
         self.count
     }
 
-    /// Finds the partner of a new link, or lets it wait.
+    /// Finds the partner of a new connection, or adds it to the list.
     pub(super) fn arrive(&mut self, id: LinkId, handshake: &Handshake) -> Arrival {
         let waiting = self.by_token.entry(handshake.token).or_insert_with(|| Vec::with_capacity(1));
         let fits = |(_, side): &(LinkId, Option<Side>)| {
@@ -56,7 +55,7 @@ impl WaitingRoom {
         Arrival::Waits { evicted }
     }
 
-    /// Lets a link go. Does nothing if it does not wait here.
+    /// Removes a connection, if it is waiting.
     pub(super) fn leave(&mut self, id: LinkId, handshake: &Handshake) {
         let Some(waiting) = self.by_token.get_mut(&handshake.token) else { return };
         let before = waiting.len();
@@ -68,6 +67,6 @@ impl WaitingRoom {
     }
 }
 
-/// Links of one side that may wait on one token. Our choice: a client has one or two, and the search
-/// for a partner must stay short whatever a stranger sends.
+/// Maximum number of connections of one side that wait for one token. A client has one or two, and the search for
+/// a partner must stay short.
 const MAX_PER_TOKEN: usize = 8;

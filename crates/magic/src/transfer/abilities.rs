@@ -1,5 +1,5 @@
-//! What a transfer program can do beyond what every transfer program can, as the two sides announce
-//! it to each other under `abilities` of `app_versions` (docs/file-transfer.md).
+//! Optional abilities of a transfer program, which the two sides announce to each other under `abilities` of
+//! `app_versions` (docs/file-transfer.md).
 //!
 //! Unknown abilities are ignored, so that later versions can add some.
 
@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 /// One ability.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TransferAbility {
-    /// Every program that speaks this protocol announces it.
+    /// Announced by every program with this protocol.
     Transfer,
-    /// The receiver accepts [`Offer::Stream`](super::Offer::Stream): data records of unknown number,
+    /// The receiver accepts [`Offer::Stream`](super::Offer::Stream): an unknown number of data records,
     /// ended by an empty one.
     Stream,
     /// The receiver accepts zip entries for folders that are not empty, and
-    /// [`Attributes`](super::Attributes) in the offer of a directory. With them the permissions and
-    /// times of all folders arrive; wormhole-william takes every entry for a file and fails.
+    /// [`Attributes`](super::Attributes) in the offer of a directory. They transfer the permissions and times of all
+    /// folders. wormhole-william takes every entry for a file and fails.
     Folders,
     /// The receiver accepts [`Attributes`](super::Attributes) in the offer of a single file.
     Attributes,
-    /// The receiver removes files that the zip's table of contents does not name
-    /// ([`ZipWriter::omit`](super::zip::ZipWriter::omit)), and names them to its user.
+    /// The receiver removes files that the zip's central directory does not contain
+    /// ([`ZipWriter::omit`](super::zip::ZipWriter::omit)), and lists them for its user.
     Omissions,
     /// The sender accepts [`ReceiverRecord::Received`](super::ReceiverRecord::Received) while it sends.
     Progress,
@@ -80,7 +80,7 @@ impl Abilities {
         TransferAbility::ALL.into_iter().collect()
     }
 
-    /// Reads what the peer announces in its `app_versions`. Most programs announce nothing.
+    /// Parses the peer's `app_versions`. Most programs announce nothing.
     pub fn of_peer(app_versions: &Value) -> Self {
         let announced = app_versions.get("abilities").and_then(Value::as_array);
         let is_announced = |ability: &TransferAbility| {

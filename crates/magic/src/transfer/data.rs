@@ -1,9 +1,9 @@
-//! The data of a transfer: counted, hashed, ended and acknowledged, without moving a byte of it.
+//! The data of a transfer: counting, hashing, its end and the acknowledgement, without moving any bytes.
 //!
-//! [`DataSender`] and [`DataReceiver`] run where the bytes are: on a thread that reads a disk, on a
-//! dilated subchannel, in a browser. Each says what comes next and is told what happened; sealing,
-//! opening, disk work and the connection are the caller's. A session ([`Sender`](super::Sender),
-//! [`Receiver`](super::Receiver)) creates one as soon as there is a connection.
+//! [`DataSender`] and [`DataReceiver`] run where the bytes are: on a thread that reads a disk, on a dilated
+//! subchannel, or in a browser. Each returns the next step and is notified of results; the caller encrypts,
+//! decrypts, reads, writes and connects. A session ([`Sender`](super::Sender), [`Receiver`](super::Receiver))
+//! creates one when the connection is open.
 
 mod receiver;
 mod sender;
@@ -13,40 +13,40 @@ pub use sender::{DataSender, SendStep};
 
 use super::message::BadMessage;
 
-/// Why the data did not arrive as it was offered.
+/// Why the data differs from the offer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DataError {
-    /// The receiver's record is invalid, or came before everything was sent.
+    /// The receiver's record is invalid, or arrived before everything was sent.
     #[error("the receiver did not confirm what it received: {0}")]
     BadAck(BadMessage),
-    /// Our own source has fewer bytes than were offered.
+    /// Our source has fewer bytes than offered.
     #[error("the source has {sent} bytes, and {offered} were offered")]
     SourceTooShort {
-        /// Bytes offered.
+        /// Offered bytes.
         offered: u64,
         /// Bytes of the source.
         sent: u64,
     },
-    /// Our own source has more bytes than were offered.
+    /// Our source has more bytes than offered.
     #[error("the source has more than the {offered} bytes that were offered")]
     SourceTooLong {
-        /// Bytes offered.
+        /// Offered bytes.
         offered: u64,
     },
-    /// The receiver has other bytes than were sent.
+    /// The receiver's data differs from what was sent.
     #[error("the receiver has other data than was sent")]
     WrongHash,
-    /// More bytes arrived than were offered.
+    /// More bytes arrived than offered.
     #[error("{offered} bytes were offered and {sent} sent")]
     WrongSize {
-        /// Bytes offered.
+        /// Offered bytes.
         offered: u64,
-        /// Bytes that have arrived, with the record that was too much.
+        /// Received bytes, including the record that exceeds the offer.
         sent: u64,
     },
 }
 
-/// A length as the number that is counted. No buffer is longer than 2^64 bytes.
+/// Converts a length. No buffer is longer than 2^64 bytes.
 pub(super) fn count(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

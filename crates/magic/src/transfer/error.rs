@@ -1,4 +1,4 @@
-//! Why a transfer ends without success, as far as the peer and the user are concerned.
+//! Errors of a transfer session.
 //!
 //! Failures of disks, sockets and servers belong to the SDK, which reports them to the peer with
 //! `Command::Fail`.
@@ -8,7 +8,7 @@ use super::message::{BadMessage, Message};
 /// Why a transfer ended.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TransferError {
-    /// The connection broke before everything was there, and the peer did not say why.
+    /// The connection broke before the data was complete, and the peer sent no reason.
     #[error("the connection broke")]
     CarrierLost,
     /// The mailbox closed before there was a connection.
@@ -17,16 +17,16 @@ pub enum TransferError {
     /// No connection to the peer could be made.
     #[error("no connection to the peer")]
     NoCarrier,
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     #[error("peer misbehaved: {0}")]
     PeerMisbehaved(#[from] PeerMisbehaved),
-    /// The peer gave up and says why. Escape the text before showing it.
+    /// The peer gave up with this reason. Escape the text before showing it.
     #[error("peer said: {0}")]
     PeerRefused(String),
-    /// Our user does not want what is offered.
+    /// Our user rejected the offer.
     #[error("refused")]
     Rejected,
-    /// Our user saw that the verifiers differ: there is somebody in the middle.
+    /// The verifiers differ, according to our user: there is a man in the middle.
     #[error("the verifiers differ")]
     VerifierRejected,
 }
@@ -38,7 +38,7 @@ impl From<BadMessage> for TransferError {
 }
 
 impl TransferError {
-    /// What the peer is told, in the words that every client uses; `None` if it knows, or was told.
+    /// The error message for the peer, as other clients word it; `None` if the peer already knows.
     pub(super) fn reply(&self) -> Option<Message> {
         let text = match self {
             Self::MailboxClosed | Self::PeerRefused(_) | Self::Rejected => return None,
@@ -53,14 +53,14 @@ impl TransferError {
     }
 }
 
-/// What the peer did wrong.
+/// How the peer violated the protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerMisbehaved {
-    /// A message makes no sense.
+    /// A message is invalid.
     #[error(transparent)]
     BadMessage(#[from] BadMessage),
-    /// Both sides wait for an offer.
+    /// Both sides expect an offer.
     #[error("the other side is receiving, too")]
     BothReceive,
     /// Both sides made an offer.
@@ -69,10 +69,10 @@ pub enum PeerMisbehaved {
     /// A second, different offer.
     #[error("a second offer")]
     SecondOffer,
-    /// It sends messages faster than anybody can read them.
+    /// It sends too many messages.
     #[error("it sent too many messages")]
     TooManyMessages,
-    /// A yes to a text when a file was offered, or the other way round.
+    /// An answer for a text to the offer of a file, or the other way round.
     #[error("an answer to something else")]
     WrongAnswer,
 }

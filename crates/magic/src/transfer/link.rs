@@ -1,7 +1,7 @@
-//! The two links of a transfer, and what both sessions put on them.
+//! The links of a transfer session.
 //!
-//! The mailbox carries messages (one JSON object each); the carrier carries data records. Which kind
-//! of carrier it is, a transit connection or something else, a session does not know.
+//! The mailbox link transports messages (one JSON object each); the carrier link transports data records. The session
+//! does not know the kind of carrier, which may be a transit connection or something else.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use super::error::TransferError;
 use super::message::{BadMessage, Message};
 use crate::transit::TransitInfo;
 
-/// Where a link of a transfer leads.
+/// The address of a link.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TransferAddress {
-    /// To the peer through the mailbox: open once its version message is known, closed when the
+    /// The peer, through the mailbox: open once its version message is known, closed when the
     /// wormhole has ended.
     Mailbox,
-    /// To the peer, who can be reached in these ways, over a connection for data.
+    /// The peer, over a data connection with one of these hints.
     Carrier(TransitInfo),
 }
 
@@ -29,7 +29,7 @@ pub const MAILBOX: LinkId = LinkId(0);
 /// [`DataSender`](super::DataSender) and [`DataReceiver`](super::DataReceiver).
 pub const CARRIER: LinkId = LinkId(2);
 
-/// What a session wants done.
+/// The outputs of a session.
 #[derive(Debug)]
 pub(super) struct Outputs<E>(VecDeque<Output<TransferAddress, E>>);
 
@@ -60,16 +60,16 @@ impl<E> Outputs<E> {
     }
 }
 
-/// Reads what arrived from the mailbox.
+/// Decodes a message from the mailbox.
 pub(super) fn decode(bytes: &[u8]) -> Result<Vec<Message>, TransferError> {
     Message::decode(bytes).map_err(|bad: BadMessage| TransferError::PeerMisbehaved(bad.into()))
 }
 
-/// The connection for data, from the attempt to open it until everything is there.
+/// The data connection, from the attempt to open it until all data has arrived.
 ///
 /// | state | input | output | next |
 /// |---|---|---|---|
-/// | `Opening` | opened | (the session hands out the data) | `Open` |
+/// | `Opening` | opened | (the session outputs the data machine) | `Open` |
 /// | `Opening` | closed | error `NoCarrier` | |
 /// | `Open` | closed | | `Lost` |
 /// | `Lost` | time, or the end of the mailbox | error `CarrierLost` | |
@@ -79,14 +79,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<Message>, TransferError> {
 pub(super) enum Connection {
     Opening,
     Open,
-    /// It broke: the peer may say why over the mailbox until then.
+    /// The connection is lost: the peer may send a reason through the mailbox until then.
     Lost {
         until: Instant,
     },
 }
 
 impl Connection {
-    /// The carrier is open. Returns whether it was expected.
+    /// The connection is open. Returns whether that was expected.
     pub(super) fn on_opened(&mut self) -> bool {
         let expected = *self == Self::Opening;
         if expected {
@@ -106,7 +106,7 @@ impl Connection {
         }
     }
 
-    /// The data does not need the mailbox, but nothing explains a lost connection without it.
+    /// The data does not need the mailbox, but a lost connection cannot be explained without it.
     pub(super) const fn on_mailbox_closed(self) -> Result<(), TransferError> {
         match self {
             Self::Opening | Self::Open => Ok(()),
@@ -114,7 +114,7 @@ impl Connection {
         }
     }
 
-    /// Only an error still matters; anything else is late.
+    /// Handles a message. Only errors still matter.
     pub(super) fn on_message(self, message: Message) -> Result<(), TransferError> {
         if let Message::Error(text) = message {
             return Err(TransferError::PeerRefused(text));
@@ -137,5 +137,5 @@ impl Connection {
     }
 }
 
-/// How long after the loss of the connection the peer's reason is waited for.
+/// Time to wait for the peer's reason after the connection is lost.
 const EXPLANATION_TIME: Duration = Duration::from_secs(1);

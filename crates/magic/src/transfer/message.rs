@@ -1,9 +1,9 @@
-//! The messages of a file transfer: one JSON object each, sealed in mailbox phases 0, 1, ...
+//! The messages of a file transfer: one JSON object each, encrypted in mailbox phases 0, 1, ...
 //! (file-transfer-protocol.md).
 //!
-//! [`Sender`](super::Sender) and [`Receiver`](super::Receiver) decide which message comes when. What a peer sends is read
-//! leniently where peers differ (extra keys, extra spaces, several messages in one object) and
-//! strictly where a lie would hurt (sizes).
+//! [`Sender`](super::Sender) and [`Receiver`](super::Receiver) decide when to send them. Decoding is lenient where
+//! clients differ (additional keys and spaces, several messages in one object) and strict where wrong values are
+//! dangerous (sizes).
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde_json::{Map, Value, json};
@@ -15,42 +15,42 @@ use crate::transit::TransitInfo;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Offer {
-    /// A directory, carried as one zip.
+    /// A directory, transferred as a zip.
     Directory {
-        /// What the directory is called.
+        /// Name of the directory.
         name: PeerName,
-        /// Bytes of the zip, which is what will be carried.
+        /// Size of the zip in bytes.
         zip_size: u64,
-        /// Bytes of all files when unpacked.
+        /// Size of all files in bytes.
         bytes: u64,
-        /// Files, not counting directories.
+        /// Number of files, not counting directories.
         files: u64,
-        /// Of the directory itself, which the zip does not name. Only for peers that announce
+        /// Attributes of the directory itself, which the zip does not contain. Only for peers that announce
         /// [`TransferAbility::Folders`](super::TransferAbility::Folders).
         attributes: Option<Attributes>,
     },
     /// One file.
     File {
-        /// What the file is called.
+        /// Name of the file.
         name: PeerName,
-        /// Bytes.
+        /// Size in bytes.
         size: u64,
         /// Its permissions and time. Only for peers that announce
         /// [`TransferAbility::Attributes`](super::TransferAbility::Attributes).
         attributes: Option<Attributes>,
     },
-    /// Bytes whose number is not known in advance. Only for peers that announce
+    /// Data of unknown length. Only for peers that announce
     /// [`TransferAbility::Stream`](super::TransferAbility::Stream).
     Stream {
-        /// What to call the file if it becomes one.
+        /// Name, if it is stored as a file.
         name: PeerName,
     },
-    /// A text, complete in the offer itself.
+    /// A text, included in the offer.
     Text(String),
 }
 
 impl Offer {
-    /// Bytes that will be carried over transit; `None` for a text and while it is not known.
+    /// Bytes to be transferred over transit; `None` for a text and for unknown sizes.
     pub const fn carried(&self) -> Option<u64> {
         match self {
             Self::Directory { zip_size, .. } => Some(*zip_size),
@@ -59,7 +59,7 @@ impl Offer {
         }
     }
 
-    /// Bytes it takes on the receiver's disk; `None` while that is not known.
+    /// Bytes needed on the receiver's disk; `None` for unknown sizes.
     pub const fn unpacked(&self) -> Option<u64> {
         match self {
             Self::Directory { bytes, .. } => Some(*bytes),
@@ -68,7 +68,7 @@ impl Offer {
         }
     }
 
-    /// What it is called; a text has no name.
+    /// The name; a text has none.
     pub const fn name(&self) -> Option<&PeerName> {
         match self {
             Self::Directory { name, .. } | Self::File { name, .. } | Self::Stream { name } => {
@@ -78,7 +78,7 @@ impl Offer {
         }
     }
 
-    /// The receiver's answer that accepts it.
+    /// The answer that accepts this offer.
     pub const fn answer(&self) -> Answer {
         match self {
             Self::Directory { .. } | Self::File { .. } | Self::Stream { .. } => Answer::File,
@@ -139,18 +139,18 @@ impl Offer {
     }
 }
 
-/// What a file or directory has besides its contents.
+/// Metadata of a file or directory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "what an entry of a zip has, too")]
 pub struct Attributes {
     /// Unix permissions, the lowest 9 bits of a mode.
     pub permissions: u16,
-    /// The last change, in seconds since 1970.
+    /// Modification time in seconds since 1970.
     pub modified: i64,
 }
 
 impl Attributes {
-    /// Adds both to the object that describes a file or directory.
+    /// Adds the attributes to the object of a file or directory.
     fn encode(attributes: Option<Self>, object: &mut Value) {
         if let (Some(attributes), Some(object)) = (attributes, object.as_object_mut()) {
             object.insert("permissions".to_owned(), attributes.permissions.into());
@@ -158,7 +158,7 @@ impl Attributes {
         }
     }
 
-    /// Reads both; what makes no sense counts as not said.
+    /// Parses the attributes; invalid ones count as absent.
     fn decode(object: &Value) -> Option<Self> {
         let permissions = u16::try_from(object.get("permissions")?.as_u64()?).ok()?;
         let modified = object.get("modified")?.as_i64()?;
@@ -171,37 +171,37 @@ fn name(value: &Value, key: &'static str) -> Result<PeerName, BadMessage> {
     Ok(PeerName::new(name))
 }
 
-/// A size in bytes or a number of files: a whole number from 0 to 2^63-1, which is what a file
-/// can hold.
+/// A size in bytes or a number of files: an integer from 0 to 2^63-1, the limit of file
+/// sizes.
 fn number(value: &Value, key: &'static str) -> Result<u64, BadMessage> {
     let number = value.get(key).and_then(Value::as_i64).ok_or(BadMessage::Field(key))?;
     u64::try_from(number).map_err(|_| BadMessage::Field(key))
 }
 
-/// The receiver's yes.
+/// The receiver's acceptance.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
-    /// To a file, directory or stream: connect and send it.
+    /// For a file, directory or stream: connect and send it.
     File,
-    /// To a text: it has been received.
+    /// For a text: it has been received.
     Text,
 }
 
 /// One message between sender and receiver.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
-    /// The receiver's yes.
+    /// The receiver accepts.
     Answer(Answer),
     /// Either side gives up; the text is for the user.
     Error(String),
-    /// The sender's proposal.
+    /// The sender's offer.
     Offer(Offer),
-    /// How the side that says it can be reached.
+    /// How the sending side can be reached.
     Transit(TransitInfo),
 }
 
 impl Message {
-    /// Writes the JSON.
+    /// Encodes the message as JSON.
     pub fn encode(&self) -> Vec<u8> {
         let value = match self {
             Self::Answer(Answer::File) => json!({ "answer": { "file_ack": "ok" } }),
@@ -213,11 +213,11 @@ impl Message {
         value.to_string().into_bytes()
     }
 
-    /// Reads one JSON object, which may carry several messages. What is not known is skipped, so
-    /// the result may be empty.
+    /// Decodes a JSON object, which may contain several messages. Unknown ones are skipped, so the result may
+    /// be empty.
     ///
     /// # Errors
-    /// What was said makes no sense; [`BadMessage::reply`] is what to tell the peer.
+    /// A message is invalid; send [`BadMessage::reply`] to the peer.
     pub fn decode(json: &[u8]) -> Result<Vec<Self>, BadMessage> {
         let object: Map<String, Value> =
             serde_json::from_slice(json).map_err(|_| BadMessage::NotAnObject)?;
@@ -250,7 +250,7 @@ fn decode_answer(value: &Value) -> Result<Answer, BadMessage> {
     }
 }
 
-/// Why a message makes no sense.
+/// Why a message is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadMessage {
@@ -269,7 +269,7 @@ pub enum BadMessage {
 }
 
 impl BadMessage {
-    /// What the peer is told, in the words every client uses.
+    /// The error message for the peer, as all clients word it.
     pub const fn reply(self) -> &'static str {
         match self {
             Self::Field(_) | Self::NotAnObject => "invalid message",
@@ -279,15 +279,15 @@ impl BadMessage {
     }
 }
 
-/// The receiver's last word, as a record on the transit connection: it has everything.
+/// The receiver's acknowledgement of all data, as a record on the transit connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ack {
-    /// SHA-256 of all bytes that were carried. Some peers leave it out.
+    /// SHA-256 of the transferred bytes. Some peers omit it.
     pub sha256: Option<[u8; 32]>,
 }
 
 impl Ack {
-    /// Writes the JSON.
+    /// Encodes the acknowledgement as JSON.
     pub fn encode(&self) -> Vec<u8> {
         let value = match &self.sha256 {
             Some(hash) => json!({ "ack": "ok", "sha256": HEXLOWER.encode(hash) }),
@@ -296,10 +296,10 @@ impl Ack {
         value.to_string().into_bytes()
     }
 
-    /// Reads the JSON.
+    /// Decodes an acknowledgement.
     ///
     /// # Errors
-    /// The receiver did not say that all is well.
+    /// It is not a positive acknowledgement.
     pub fn decode(json: &[u8]) -> Result<Self, BadMessage> {
         Self::parse(&parse_object(json)?)
     }
@@ -315,7 +315,7 @@ impl Ack {
     }
 }
 
-/// What a receiver says on the transit connection.
+/// A record from the receiver on the transit connection.
 ///
 /// ```
 /// use wormhole_magic::transfer::ReceiverRecord;
@@ -325,15 +325,15 @@ impl Ack {
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ReceiverRecord {
-    /// It has everything.
+    /// The acknowledgement of all data.
     Ack(Ack),
-    /// It has taken so many bytes so far. Only to a sender that announced
+    /// Progress: it has received this many bytes. Only for a sender that announced
     /// [`TransferAbility::Progress`](super::TransferAbility::Progress).
     Received(u64),
 }
 
 impl ReceiverRecord {
-    /// Writes the JSON.
+    /// Encodes the record as JSON.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Ack(ack) => ack.encode(),
@@ -341,10 +341,10 @@ impl ReceiverRecord {
         }
     }
 
-    /// Reads the JSON.
+    /// Decodes a record.
     ///
     /// # Errors
-    /// It is neither a number of bytes nor a good end.
+    /// It is neither a progress report nor a positive acknowledgement.
     pub fn decode(json: &[u8]) -> Result<Self, BadMessage> {
         let value = parse_object(json)?;
         match value.get("received") {

@@ -1,14 +1,14 @@
-//! Names chosen by the peer: shown escaped, and created only where this system can hold them.
+//! File names from the peer: displayed escaped, and used only if this system supports them.
 //!
-//! Not the names inside a zip (those are paths, see [`super::zip`]).
+//! Names inside a zip are paths, see [`super::zip`].
 
 use std::borrow::Cow;
 use std::fmt;
 
 use wormhole_kit::{is_bidi_control, is_deceptive};
 
-/// A file or folder name as the peer sent it. Prints escaped: a name cannot move the cursor, hide
-/// its ending or start a new line.
+/// A file or folder name as the peer sent it. Its `Display` escapes it, so that a name cannot move the cursor, hide
+/// its extension or start a new line.
 ///
 /// ```
 /// use wormhole_magic::transfer::PeerName;
@@ -21,28 +21,28 @@ use wormhole_kit::{is_bidi_control, is_deceptive};
 pub struct PeerName(String);
 
 impl PeerName {
-    /// Takes any string.
+    /// Creates a name from any string.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }
 
-    /// What was sent, for putting it on the wire. Do not show it and do not open it.
+    /// The original name, to send it to a peer. Do not display it or open a file with it.
     pub fn as_sent(&self) -> &str {
         &self.0
     }
 
-    /// The name as one that may be created inside a folder on this system. It may contain control
-    /// characters where the system allows them: show the [`PeerName`], which escapes them.
+    /// The name for a file to be created in a folder on this system. It may contain control characters where the
+    /// system allows them: display the [`PeerName`], which escapes them.
     ///
     /// # Errors
-    /// This system cannot have a file of that name, or it is a path. Let the user choose another name,
-    /// such as [`PeerName::to_safe_name`], or refuse the offer.
+    /// It is a path, or this system does not allow the name. Let the user choose another name,
+    /// such as [`PeerName::to_safe_name`], or reject the offer.
     pub fn to_file_name(&self) -> Result<&str, UnsafeName> {
         check(&self.0, cfg!(windows)).map(|()| self.0.as_str())
     }
 
-    /// The name itself if this system can hold it, else one that resembles it: what is not allowed
-    /// becomes `_`, and a long name is cut before its extension.
+    /// The name if this system allows it, otherwise a similar one: forbidden characters become `_`, and a long name
+    /// is shortened before its extension.
     pub fn to_safe_name(&self) -> Cow<'_, str> {
         match self.to_file_name() {
             Ok(name) => Cow::Borrowed(name),
@@ -64,18 +64,18 @@ impl fmt::Display for PeerName {
     }
 }
 
-/// Why a name is not used as a file name.
+/// Why a name cannot be used for a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnsafeName {
     /// `.` or `..`.
-    #[error("it stands for a folder")]
+    #[error("it is the name of a folder (. or ..)")]
     Dots,
     /// Nothing at all.
     #[error("it is empty")]
     Empty,
-    /// A character that cannot be in a name: NUL, and on Windows control characters and `<>:"|?*`.
-    #[error("it contains a character that no name can contain here")]
+    /// A forbidden character: NUL, and on Windows control characters and `<>:"|?*`.
+    #[error("it contains a character that is not allowed in names")]
     ForbiddenCharacter,
     /// On Windows only: a device, or a name that ends with a dot or a space.
     #[error("it is reserved on Windows")]
@@ -88,7 +88,7 @@ pub enum UnsafeName {
     TooLong,
 }
 
-/// Checks what every system demands of one component of a path, and with `windows` what Windows does.
+/// Checks the rules of all systems for a path component, and those of Windows if `windows` is set.
 pub(super) fn check(name: &str, windows: bool) -> Result<(), UnsafeName> {
     if name.is_empty() {
         Err(UnsafeName::Empty)
@@ -111,8 +111,8 @@ fn is_forbidden(c: char, windows: bool) -> bool {
     c == '\0' || windows && (c.is_ascii_control() || "<>:\"|?*".contains(c))
 }
 
-/// A name that resembles one that cannot be. As it is not the peer's any more, nothing in it needs
-/// escaping either.
+/// A valid name similar to an invalid one. It is not the peer's name any more, so characters that need escaping are
+/// replaced as well.
 fn replacement(name: &str, windows: bool) -> String {
     let separates = |c| c == '/' || windows && c == '\\';
     let bad =
@@ -136,8 +136,8 @@ fn replacement(name: &str, windows: bool) -> String {
     safe
 }
 
-/// Splits a name before its last dot, unless that begins it or more than 32 bytes follow: that is
-/// no extension that anybody would miss.
+/// Splits a name at its last dot, unless that is the first character or more than 32 bytes follow, which is not a
+/// usual extension.
 pub fn split_extension(name: &str) -> (&str, &str) {
     match name.rfind('.') {
         Some(at) if at > 0 && name.len() - at <= MAX_EXTENSION => name.split_at(at),
@@ -145,8 +145,8 @@ pub fn split_extension(name: &str) -> (&str, &str) {
     }
 }
 
-/// A name of at most 255 bytes that begins with `stem` and ends with `middle` and `end`: the stem is
-/// cut, in whole characters, as far as needed.
+/// A name of at most 255 bytes from `stem`, `middle` and `end`: the stem is shortened to whole characters if
+/// necessary.
 ///
 /// ```
 /// use wormhole_magic::transfer::name::join_name;
@@ -162,7 +162,7 @@ pub fn join_name(stem: &str, middle: &str, end: &str) -> String {
     [stem.get(..kept).unwrap_or_default(), middle, end].concat()
 }
 
-/// Whether Windows takes this name for a device, or would change it on creation.
+/// Whether Windows treats this name as a device, or would change it.
 fn is_reserved_on_windows(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
     let device = match stem.as_str() {
@@ -179,13 +179,13 @@ fn one_digit(text: &str) -> bool {
     matches!(text.as_bytes(), [digit] if digit.is_ascii_digit())
 }
 
-/// Bytes of a name: the limit of nearly every file system.
+/// Maximum size of a name in bytes: the limit of most file systems.
 const MAX_NAME: usize = 255;
 
-/// Bytes of an extension that is kept when a name is cut, with its dot.
+/// Maximum size of an extension that is kept when a name is shortened, in bytes, including its dot.
 const MAX_EXTENSION: usize = 33;
 
-/// Characters of a name that are shown.
+/// Maximum number of displayed characters.
 const MAX_SHOWN: usize = 255;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The receiver of a transfer, from the offer to the connection that carries the data
 //! (file-transfer-protocol.md).
 //!
-//! Its links are the mailbox and the carrier ([`MAILBOX`], [`CARRIER`]). Asking the user, connecting
-//! and writing the data are the driver's; [`DataReceiver`] says what data is valid.
+//! Its links are the mailbox and the carrier ([`MAILBOX`], [`CARRIER`]). The caller asks the user, connects and
+//! writes the data; [`DataReceiver`] checks the data.
 
 use std::convert::Infallible;
 
@@ -15,37 +15,37 @@ use super::link::{CARRIER, Connection, MAILBOX, Outputs, TransferAddress, decode
 use super::message::{Answer, Message, Offer};
 use crate::transit::TransitInfo;
 
-/// What the driver tells a receiver.
+/// Commands for a receiver.
 #[derive(Clone, Debug)]
 pub enum ReceiverCommand {
     /// The peer's version message announces these abilities.
     PeerAbilities(Abilities),
     /// How we can be reached: the answer to [`ReceiverEvent::TransitWanted`].
     Transit(TransitInfo),
-    /// The user accepts what is offered and there is room for it; a text is where it is wanted.
+    /// The user accepts the offer and there is room for it; a text has been delivered.
     Accept,
-    /// The user does not want it. The sender is told this reason.
+    /// The user rejects the offer. The reason is sent to the sender.
     Reject(String),
-    /// All data is here, for good, and the sender was told.
+    /// All data is stored, and the acknowledgement was sent.
     Complete,
-    /// The transfer failed or was cancelled here. The peer is told this text.
+    /// The transfer failed or was cancelled here. The text is sent to the peer.
     Fail(String),
 }
 
-/// What a receiver tells the driver and the application.
+/// Events of a receiver.
 #[derive(Clone, Debug)]
 pub enum ReceiverEvent {
-    /// The sender says how it can be reached: answer with [`ReceiverCommand::Transit`].
+    /// The sender's hints arrived: answer with [`ReceiverCommand::Transit`].
     TransitWanted,
-    /// What the sender wants to send: answer with [`ReceiverCommand::Accept`] or
+    /// The sender's offer: answer with [`ReceiverCommand::Accept`] or
     /// [`ReceiverCommand::Reject`].
     Offer(Offer),
     /// The carrier is open: receive the data with this, then report [`ReceiverCommand::Complete`].
     ReceiveData(DataReceiver),
 }
 
-/// The receiver. It says how it can be reached only after the sender did: the sender of a text has no
-/// transit, and Python's fails when it is told of one.
+/// The receiver. It sends its hints only after the sender's arrived: the sender of a text has no transit, and Python's
+/// fails when it receives hints.
 ///
 /// | state | input | output | next |
 /// |---|---|---|---|
@@ -65,7 +65,7 @@ pub enum ReceiverEvent {
 pub struct Receiver {
     state: ReceiverState,
     transit: Transit,
-    /// Whether the sender wants to be told how much has arrived.
+    /// Whether the sender wants progress reports.
     reports: bool,
     outputs: Outputs<ReceiverEvent>,
 }
@@ -85,7 +85,7 @@ impl ReceiverState {
     }
 }
 
-/// What each side has said about how it can be reached.
+/// Hints of both sides.
 #[derive(Debug)]
 enum Transit {
     ExpectPeers,
@@ -100,7 +100,7 @@ impl Default for Receiver {
 }
 
 impl Receiver {
-    /// Waits for an offer.
+    /// Creates a receiver, which expects an offer.
     pub fn new() -> Self {
         Self {
             state: ReceiverState::ExpectOffer,
@@ -133,7 +133,7 @@ impl Receiver {
         }
     }
 
-    /// Commands that do not fit the state change nothing.
+    /// Commands in the wrong state are ignored.
     fn on_command(&mut self, command: ReceiverCommand) -> Result<(), TransferError> {
         match command {
             ReceiverCommand::PeerAbilities(abilities) => {
@@ -187,7 +187,7 @@ impl Receiver {
         })
     }
 
-    /// Takes a message before there is a connection.
+    /// Handles a message before the connection is open.
     fn on_message(&mut self, message: Message) -> Result<(), TransferError> {
         match message {
             Message::Transit(info) => {
@@ -242,7 +242,7 @@ impl Receiver {
         }
     }
 
-    /// Ends before everything is there.
+    /// Ends before the data is complete.
     fn give_up(&mut self) {
         if self.state.connection().is_some() {
             self.outputs.close_carrier();
@@ -254,7 +254,7 @@ impl Receiver {
         self.state = ReceiverState::Ended;
     }
 
-    /// Ends after an error, with a last message to the peer if it does not know.
+    /// Ends after an error, and sends it to the peer unless the peer already knows.
     fn settle(&mut self, result: Result<(), TransferError>) -> Result<(), TransferError> {
         if let Err(error) = &result {
             if let Some(reply) = error.reply() {

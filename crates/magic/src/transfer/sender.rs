@@ -1,8 +1,8 @@
 //! The sender of a transfer, from the peer's abilities to the connection that carries the data
 //! (file-transfer-protocol.md).
 //!
-//! Its links are the mailbox and the carrier ([`MAILBOX`], [`CARRIER`]). Reading what is sent,
-//! connecting and moving the data are the driver's; [`DataSender`] says how the data is sent.
+//! Its links are the mailbox and the carrier ([`MAILBOX`], [`CARRIER`]). The caller reads the source, connects and
+//! moves the data; [`DataSender`] returns the steps for the data.
 
 use std::convert::Infallible;
 
@@ -15,29 +15,29 @@ use super::link::{CARRIER, Connection, MAILBOX, Outputs, TransferAddress, decode
 use super::message::{Answer, Message, Offer};
 use crate::transit::TransitInfo;
 
-/// What the driver tells a sender.
+/// Commands for a sender.
 #[derive(Clone, Debug)]
 pub enum SenderCommand {
     /// The peer's version message announces these abilities.
     PeerAbilities(Abilities),
-    /// Whether the user sees the same verifier on both sides. Needed only if the session was created
+    /// Whether the verifiers of both sides are equal. Needed only if the session was created
     /// to wait for it.
     ConfirmVerifier(bool),
-    /// What is sent, in the form that the peer's abilities allow, and how we can be reached (nothing
-    /// for a text). The answer to [`SenderEvent::OfferWanted`].
+    /// The offer, suitable for the peer's abilities, and how we can be reached (`None` for a text).
+    /// The answer to [`SenderEvent::OfferWanted`].
     Offer(Offer, Option<TransitInfo>),
     /// The receiver has acknowledged all data.
     Complete,
-    /// The transfer failed or was cancelled here. The peer is told this text.
+    /// The transfer failed or was cancelled here. The text is sent to the peer.
     Fail(String),
 }
 
-/// What a sender tells the driver and the application.
+/// Events of a sender.
 #[derive(Clone, Debug)]
 pub enum SenderEvent {
-    /// The peer is there and has these abilities: answer with [`SenderCommand::Offer`].
+    /// The peer is connected and has these abilities: answer with [`SenderCommand::Offer`].
     OfferWanted(Abilities),
-    /// The receiver accepts the offer. A text has arrived with this, and the session has ended.
+    /// The receiver accepted the offer. A text has been received, and the session has ended.
     Accepted,
     /// The carrier is open: send the data with this, then report [`SenderCommand::Complete`].
     SendData(DataSender),
@@ -49,7 +49,7 @@ pub enum SenderEvent {
 /// |---|---|---|---|
 /// | `ExpectPeer` | abilities and, if wanted, the same verifier | `OfferWanted` | `ExpectOffer` |
 /// | `ExpectPeer` | another verifier | error message | Ended (`VerifierRejected`) |
-/// | `ExpectPeer`, `ExpectOffer` | a message that is no error | | same, message kept |
+/// | `ExpectPeer`, `ExpectOffer` | a message other than an error | | same, message stored |
 /// | `ExpectOffer` | our offer | transit, offer | `ExpectAnswer` |
 /// | `ExpectAnswer` | transit | | same |
 /// | `ExpectAnswer` | the answer that fits | `Accepted` | Ended (text), else same |
@@ -80,7 +80,7 @@ impl SenderState {
     }
 }
 
-/// What is known while the receiver's answer is awaited.
+/// The state while the answer is expected.
 #[derive(Debug)]
 struct Negotiation {
     offer: Offer,
@@ -89,11 +89,11 @@ struct Negotiation {
     transit: Option<TransitInfo>,
 }
 
-/// Messages that arrived before the offer was made.
+/// Messages that arrived before the offer was sent.
 #[derive(Debug, Default)]
 struct Kept {
     messages: Vec<Message>,
-    /// Their bytes, and [`MESSAGE_OVERHEAD`] for each.
+    /// Their size in bytes, plus [`MESSAGE_OVERHEAD`] for each.
     weight: usize,
 }
 
@@ -114,7 +114,7 @@ impl Kept {
 }
 
 impl Sender {
-    /// Waits for the peer. With `verify`, no offer is made before
+    /// Creates a sender, which waits for the peer. With `verify`, no offer is sent before
     /// [`SenderCommand::ConfirmVerifier`].
     pub fn new(verify: bool) -> Self {
         let (peer, kept) = (None, Kept::default());
@@ -145,7 +145,7 @@ impl Sender {
         }
     }
 
-    /// Commands that do not fit the state change nothing.
+    /// Commands in the wrong state are ignored.
     fn on_command(&mut self, command: SenderCommand) -> Result<(), TransferError> {
         match (command, &mut self.state) {
             (SenderCommand::PeerAbilities(abilities), SenderState::ExpectPeer { peer, .. }) => {
@@ -194,7 +194,7 @@ impl Sender {
         let SenderState::ExpectOffer { peer, kept } = &mut self.state else { return Ok(()) };
         let (peer, kept) = (*peer, std::mem::take(kept));
         let offer = offer.for_peer(peer);
-        // Transit first: some receivers answer an offer at once, without waiting for hints.
+        // Hints first: some receivers answer an offer at once, without waiting for hints.
         if let Some(info) = transit {
             self.outputs.send(&Message::Transit(info));
         }
@@ -223,11 +223,11 @@ impl Sender {
         })
     }
 
-    /// Takes a message while the answer is awaited.
+    /// Handles a message while the answer is expected.
     fn on_message(&mut self, message: Message) -> Result<(), TransferError> {
         let SenderState::ExpectAnswer(negotiation) = &mut self.state else { return Ok(()) };
         match message {
-            // Some receivers say it before their answer, some after it, and some even to a text.
+            // Some receivers send hints before their answer, some after it, and some even for a text.
             Message::Transit(info) => {
                 negotiation.transit.get_or_insert(info);
             }
@@ -270,7 +270,7 @@ impl Sender {
         }
     }
 
-    /// Ends before everything is there.
+    /// Ends before the data is complete.
     fn give_up(&mut self) {
         if self.state.connection().is_some() {
             self.outputs.close_carrier();
@@ -282,7 +282,7 @@ impl Sender {
         self.state = SenderState::Ended;
     }
 
-    /// Ends after an error, with a last message to the peer if it does not know.
+    /// Ends after an error, and sends it to the peer unless the peer already knows.
     fn settle(&mut self, result: Result<(), TransferError>) -> Result<(), TransferError> {
         if let Err(error) = &result {
             if let Some(reply) = error.reply() {
@@ -336,7 +336,7 @@ impl Session for Sender {
 }
 
 impl Offer {
-    /// The offer without what a peer with these abilities would not understand.
+    /// The offer without parts that a peer with these abilities does not support.
     fn for_peer(mut self, peer: Abilities) -> Self {
         match &mut self {
             Self::Directory { attributes, .. } if !peer.has(TransferAbility::Folders) => {
@@ -351,9 +351,9 @@ impl Offer {
     }
 }
 
-/// Weight of all messages that may wait for the offer, in bytes: the user may take hours to compare
-/// verifiers. Two of the longest messages that a frame of the mailbox server can carry.
+/// Maximum size of messages that wait for the offer, in bytes: the user may take hours to compare verifiers. Two of
+/// the longest messages that a frame of the mailbox server can contain.
 const MAX_KEPT: usize = 16 << 20;
 
-/// What a message weighs besides its bytes.
+/// Size of a message in addition to its bytes.
 const MESSAGE_OVERHEAD: usize = 4096;

@@ -1,14 +1,13 @@
-//! The handshake on one link: ask the relay if there is one, show that we hold the key, see that
-//! the peer does, agree that this link is the one (transit.rst "Handshake").
+//! The handshake on a connection: ask the relay if there is one, prove that we have the key, check that the peer has
+//! it, and agree to use this connection (transit.rst "Handshake").
 //!
-//! Direct and relayed links differ by the relay's line alone. Which link is used is decided one
-//! floor up, in [`super::race`].
+//! Direct and relayed connections only differ in the relay's line. [`super::race`] chooses the connection.
 
 use subtle::ConstantTimeEq;
 
 use super::keys::{RelaySide, Role, TransitKey};
 
-/// The lines of every link of one race.
+/// The handshake lines of all connections of a race.
 #[derive(Clone)]
 pub(super) struct Lines {
     role: Role,
@@ -28,16 +27,16 @@ impl Lines {
     }
 }
 
-/// Why a link was given up. The link is closed; other links may still win.
+/// Why a connection was closed. Other connections may still succeed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum HandshakeError {
-    /// The sender uses another link.
+    /// The sender uses another connection.
     #[error("peer chose another link")]
     NotChosen,
-    /// More came before the relay's answer, or the answer was not `ok`.
+    /// The relay's answer was not `ok`.
     #[error("relay refused")]
     RelayRefused,
-    /// Whoever is there does not hold the key.
+    /// The other end does not have the key.
     #[error("wrong handshake")]
     WrongHello,
     /// Neither `go` nor `nevermind`.
@@ -45,7 +44,7 @@ pub(super) enum HandshakeError {
     WrongVerdict,
 }
 
-/// One link's handshake. Bytes may come in any pieces.
+/// The handshake of a connection. Bytes may arrive in pieces of any size.
 ///
 /// | state | input | says | next |
 /// |---|---|---|---|
@@ -69,32 +68,32 @@ enum State {
 }
 
 impl Handshake {
-    /// Starts on a link to the peer itself. Returns what to say first.
+    /// Starts on a direct connection. Also returns the first bytes to send.
     pub(super) fn direct(lines: &Lines) -> (Self, Vec<u8>) {
         (Self { state: State::ExpectHello, got: Vec::new() }, lines.ours.clone())
     }
 
-    /// Starts on a link to a relay. Returns what to say first.
+    /// Starts on a connection to a relay. Also returns the first bytes to send.
     pub(super) fn relayed(lines: &Lines) -> (Self, Vec<u8>) {
         (Self { state: State::ExpectRelayOk, got: Vec::new() }, lines.relay.clone())
     }
 
-    /// Whether the peer (not only a relay) has been told our hello.
+    /// Whether our hello has been sent to the peer.
     pub(super) const fn said_hello(&self) -> bool {
         !matches!(self.state, State::ExpectRelayOk | State::Ended)
     }
 
-    /// Whether the peer has shown that it holds the key.
+    /// Whether the peer has proved that it has the key.
     pub(super) const fn saw_hello(&self) -> bool {
         matches!(self.state, State::ExpectVerdict | State::Agreed)
     }
 
-    /// Takes bytes of the link in and appends what is to be said to `say`.
+    /// Handles received bytes and appends the bytes to send to `say`.
     ///
-    /// Returns the bytes that came after the handshake once it is complete.
+    /// Returns the bytes after the handshake once it is complete.
     ///
     /// # Errors
-    /// The link is of no use and should be closed.
+    /// The connection cannot be used and must be closed.
     pub(super) fn handle(
         &mut self,
         lines: &Lines,
@@ -135,8 +134,8 @@ impl Handshake {
     }
 
     fn on_hello(&self, lines: &Lines) -> Result<(State, usize), HandshakeError> {
-        // Compared only when whole, and in constant time: dropping the link at the first wrong
-        // byte would let a stranger find the hello one byte at a time.
+        // Compared only when complete, and in constant time: closing the connection at the first wrong byte would let an
+        // attacker find the hello byte by byte.
         let Some((hello, _)) = self.got.split_at_checked(lines.theirs.len()) else {
             return Ok((State::ExpectHello, 0));
         };
@@ -160,7 +159,7 @@ impl Handshake {
     }
 }
 
-/// Whether `got` starts with `wanted`; `None` while it still may.
+/// Whether `got` starts with `wanted`; `None` if more bytes are needed.
 fn starts_with(got: &[u8], wanted: &[u8]) -> Option<bool> {
     if got.len() >= wanted.len() {
         Some(got.starts_with(wanted))
@@ -171,13 +170,13 @@ fn starts_with(got: &[u8], wanted: &[u8]) -> Option<bool> {
     }
 }
 
-/// A relay says this when both sides are there.
+/// The relay's answer when both sides are connected.
 const RELAY_OK: &[u8] = b"ok\n";
 
-/// The sender says this on the link it uses.
+/// Sent by the sender on the connection that it uses.
 pub(super) const GO: &[u8] = b"go\n";
 
-/// The sender says this on the links it does not use.
+/// Sent by the sender on other connections.
 pub(super) const NEVER_MIND: &[u8] = b"nevermind\n";
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! The option `--transit-helper`: one relay as `tcp:HOST:PORT[:priority=NUMBER]`.
+//! The option `--transit-helper`: a relay as `tcp:HOST:PORT[:priority=NUMBER]`.
 //!
-//! Not what travels between peers (that is [`super::hint`]). The error texts are those of the
-//! Python command line, which scripts may look for.
+//! Hints between peers are in [`super::hint`]. The errors are those of the Python client, because scripts may
+//! search for them.
 
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use super::hint::{Endpoint, Priority, TcpHint};
 
-/// Why the value of `--transit-helper` was not understood.
+/// Why a value of `--transit-helper` is invalid.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HelperError {
-    /// The host is missing or cannot be one.
+    /// The host is missing or invalid.
     #[error("invalid host in TCP hint '{0}'")]
     InvalidHost(String),
-    /// What stands in brackets is not an IPv6 address.
+    /// The text in brackets is not an IPv6 address.
     #[error("invalid IPv6 address in TCP hint '{0}'")]
     InvalidIpv6(String),
     /// There is no port.
@@ -30,7 +30,7 @@ pub enum HelperError {
     /// Only `tcp` is known.
     #[error("unknown hint type '{kind}' in '{hint}'")]
     UnknownType {
-        /// What stands before the first colon.
+        /// The text before the first colon.
         kind: String,
         /// The whole value.
         hint: String,
@@ -40,7 +40,7 @@ pub enum HelperError {
     Unparseable(String),
 }
 
-/// Parses `tcp:HOST:PORT[:priority=NUMBER]`; an IPv6 address stands in brackets.
+/// Parses `tcp:HOST:PORT[:priority=NUMBER]`; an IPv6 address must be in brackets.
 ///
 /// Unknown parts after the port are ignored, as Python does.
 impl FromStr for TcpHint {

@@ -1,8 +1,7 @@
-//! Where a peer can be reached: hints and abilities, as they travel through the mailbox.
+//! Hints and abilities: how a peer can be reached, as sent through the mailbox.
 //!
-//! Not the connecting (that is [`super::race`]) and not the option `--transit-helper` (that is
-//! [`super::helper`]). What the peer sends is read leniently: a hint that is not understood is
-//! skipped, never an error (transit.rst "Hints").
+//! [`super::race`] connects, and [`super::helper`] parses the option `--transit-helper`. Decoding is lenient: unknown
+//! hints are skipped and never an error (transit.rst "Hints").
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -43,12 +42,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// How much a hint is preferred; higher is tried earlier. Always finite; the default is 0.
+/// Priority of a hint; higher ones are tried earlier. Always finite; the default is 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Priority(f64);
 
 impl Priority {
-    /// Takes a finite number; anything else counts as 0.
+    /// Creates a priority from a finite number; anything else counts as 0.
     pub const fn new(value: f64) -> Self {
         Self(if value.is_finite() { value } else { 0.0 })
     }
@@ -95,21 +94,21 @@ pub struct TcpHint {
 }
 
 impl TcpHint {
-    /// A hint of priority 0.
+    /// A hint with priority 0.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { endpoint: Endpoint::new(host, port), priority: Priority::default() }
     }
 }
 
-/// One of several ways to reach the same relay.
+/// One of several addresses of a relay.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RelayAddress {
     /// Plain TCP.
     Tcp(TcpHint),
-    /// A WebSocket whose binary messages are the bytes.
+    /// A WebSocket whose binary messages contain the bytes.
     WebSocket {
-        /// `ws://` or `wss://`. One that a peer names has the path `/` and nothing behind it.
+        /// `ws://` or `wss://`. A URL from a peer has the path `/` and nothing after it.
         url: String,
         /// Orders the relays of a race.
         priority: Priority,
@@ -126,7 +125,7 @@ impl RelayAddress {
     }
 }
 
-/// A transit relay: a server that glues two connections with the same token together.
+/// A transit relay: a server that connects two clients with the same token.
 ///
 /// ```
 /// use wormhole_magic::transit::{RelayHint, TcpHint};
@@ -135,9 +134,9 @@ impl RelayAddress {
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RelayHint {
-    /// What the relay calls itself; only for showing.
+    /// Name of the relay, for display only.
     pub name: Option<String>,
-    /// The ways to reach it.
+    /// The addresses of the relay.
     pub addresses: Vec<RelayAddress>,
 }
 
@@ -148,7 +147,7 @@ impl RelayHint {
     }
 }
 
-/// One way to reach a peer.
+/// A way to reach a peer.
 ///
 /// ```
 /// use wormhole_magic::transit::{Hint, TcpHint};
@@ -159,25 +158,25 @@ impl RelayHint {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Hint {
-    /// The peer listens there (`direct-tcp-v1`).
+    /// The peer listens at this address (`direct-tcp-v1`).
     Direct(TcpHint),
-    /// The peer can be met at this relay (`relay-v1`).
+    /// The peer can be reached through this relay (`relay-v1`).
     Relay(RelayHint),
-    /// The peer listens there, to be reached through Tor alone (`tor-tcp-v1`).
+    /// The peer listens at this address, only reachable through Tor (`tor-tcp-v1`).
     Tor(TcpHint),
 }
 
 impl Hint {
-    /// Reads a `hints-v1` list, skipping what it does not understand.
+    /// Decodes a `hints-v1` list, skipping unknown entries.
     ///
-    /// Takes at most 64 hints and 8 addresses per relay: a peer has a few dozen addresses at most,
-    /// and each one is a connection we are talked into opening.
+    /// Accepts at most 64 hints and 8 addresses per relay: a peer has a few dozen addresses at most, and the peer makes us
+    /// open a connection to each.
     pub fn parse_list(list: &Value) -> Vec<Self> {
         let hints = list.as_array().map(Vec::as_slice).unwrap_or_default();
         hints.iter().filter_map(Self::parse).take(MAX_HINTS).collect()
     }
 
-    /// Writes a `hints-v1` list.
+    /// Encodes a `hints-v1` list.
     pub fn encode_list(hints: &[Self]) -> Value {
         hints.iter().map(Self::encode).collect()
     }
@@ -200,20 +199,20 @@ impl Hint {
     }
 }
 
-/// What a peer can do to connect. An unknown ability is skipped when a list is read.
+/// How a peer can connect. Unknown abilities are skipped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Ability {
-    /// Dials and takes direct TCP connections.
+    /// Opens and accepts direct TCP connections.
     DirectTcp,
-    /// Meets the peer at a relay.
+    /// Connects through a relay.
     Relay,
-    /// Dials onion addresses.
+    /// Connects to onion addresses.
     TorTcp,
 }
 
 impl Ability {
-    /// Reads an `abilities-v1` list.
+    /// Decodes an `abilities-v1` list.
     pub fn parse_list(list: &Value) -> Vec<Self> {
         let known = |value: &Value| match value.get("type")?.as_str()? {
             "direct-tcp-v1" => Some(Self::DirectTcp),
@@ -225,12 +224,12 @@ impl Ability {
         list.iter().take(MAX_HINTS).filter_map(known).collect()
     }
 
-    /// Writes an `abilities-v1` list.
+    /// Encodes an `abilities-v1` list.
     pub fn encode_list(abilities: &[Self]) -> Value {
         abilities.iter().map(|ability| json!({ "type": ability.as_str() })).collect()
     }
 
-    /// The word on the wire.
+    /// The name in the protocol.
     const fn as_str(self) -> &'static str {
         match self {
             Self::DirectTcp => "direct-tcp-v1",
@@ -240,7 +239,7 @@ impl Ability {
     }
 }
 
-/// How a side can be reached, as the two sides tell one another before a race.
+/// Hints and abilities of a side, which the two sides exchange before a race.
 ///
 /// ```
 /// use wormhole_magic::transit::{Ability, TransitInfo};
@@ -252,20 +251,20 @@ impl Ability {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "these two lists are the whole of the protocol")]
 pub struct TransitInfo {
-    /// What it can do to connect.
+    /// How it can connect.
     pub abilities: Vec<Ability>,
     /// Where it can be reached.
     pub hints: Vec<Hint>,
 }
 
 impl TransitInfo {
-    /// Whether the side can do this. One that names no ability that we know may be able to do
-    /// anything.
+    /// Whether the side has this ability. A side without any known ability may have all of
+    /// them.
     pub fn is_able(&self, ability: Ability) -> bool {
         self.abilities.is_empty() || self.abilities.contains(&ability)
     }
 
-    /// Writes the object with `abilities-v1` and `hints-v1`.
+    /// Encodes the object with `abilities-v1` and `hints-v1`.
     pub fn encode(&self) -> Value {
         json!({
             "abilities-v1": Ability::encode_list(&self.abilities),
@@ -273,7 +272,7 @@ impl TransitInfo {
         })
     }
 
-    /// Reads the object; what is missing or not understood counts as an empty list.
+    /// Decodes the object; missing or invalid lists count as empty.
     pub fn decode(value: &Value) -> Self {
         let list = |key| value.get(key).unwrap_or(&Value::Null);
         Self {
@@ -321,8 +320,8 @@ fn parse_relay_address(value: &Value) -> Option<RelayAddress> {
 
 /// Scheme, host and port of a WebSocket URL, with the path `/`.
 ///
-/// A peer must not choose the request that we make to a server: its path, query and fragment are
-/// dropped, and a URL with a user name or a password is not taken at all.
+/// A peer must not choose our request to a server: path, query and fragment are removed, and a URL with a user name
+/// or a password is rejected.
 fn websocket_origin(url: &str) -> Option<String> {
     let (scheme, rest) =
         url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "ws" | "wss"))?;
@@ -368,13 +367,13 @@ fn encode_relay(relay: &RelayHint) -> Value {
     }
 }
 
-/// Hints taken from one peer.
+/// Maximum number of hints of a peer.
 const MAX_HINTS: usize = 64;
 
-/// Addresses taken from one relay hint.
+/// Maximum number of addresses of a relay.
 const MAX_RELAY_ADDRESSES: usize = 8;
 
-/// Bytes of a host name: DNS allows 253.
+/// Maximum size of a host name in bytes: DNS allows 253.
 const MAX_HOST: usize = 255;
 
 #[cfg(test)]

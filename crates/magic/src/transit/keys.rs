@@ -1,14 +1,14 @@
-//! What a transit connection derives from its key: the lines of the handshake, the token for the
-//! relay, and the keys of the records (transit.rst "Handshake").
+//! Values derived from the transit key: the lines of the handshake, the token for the relay, and the keys of the
+//! records (transit.rst "Handshake").
 //!
-//! Not the derivation of the transit key itself from the wormhole's key.
+//! [`crate::key`] derives the transit key itself.
 
 use data_encoding::HEXLOWER;
 use wormhole_kit::Secret;
 
 use crate::key::derive_32;
 
-/// Which end of a transit connection. The sender decides which link is used.
+/// The role of a side. The sender decides which connection is used.
 ///
 /// ```
 /// use wormhole_magic::transit::Role;
@@ -17,9 +17,9 @@ use crate::key::derive_32;
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// Waits for the sender's verdict.
+    /// Waits for the sender's decision.
     Receiver,
-    /// Chooses the link.
+    /// Chooses the connection.
     Sender,
 }
 
@@ -33,7 +33,7 @@ impl Role {
     }
 }
 
-/// The key both ends of a transit connection share.
+/// The shared key of both sides of a transit connection.
 ///
 /// ```
 /// use wormhole_kit::Secret;
@@ -46,12 +46,12 @@ impl Role {
 pub struct TransitKey(Secret<32>);
 
 impl TransitKey {
-    /// Takes the 32 bytes derived for `APPID/transit-key`.
+    /// Creates a key from the 32 bytes derived for `APPID/transit-key`.
     pub const fn new(key: Secret<32>) -> Self {
         Self(key)
     }
 
-    /// The line `role` says first on every link.
+    /// The first line of `role` on every connection.
     pub fn hello(&self, role: Role) -> Vec<u8> {
         match role {
             Role::Receiver => {
@@ -65,7 +65,7 @@ impl TransitKey {
         }
     }
 
-    /// The line said to a relay before the hello. `side` tells two connections of one client apart.
+    /// The line for a relay before the hello. `side` distinguishes connections of one client from another's.
     pub fn relay_line(&self, side: RelaySide) -> Vec<u8> {
         let token = HEXLOWER.encode(self.derive("transit_relay_token").expose());
         let side = HEXLOWER.encode(&side.0);
@@ -85,7 +85,7 @@ impl TransitKey {
     }
 }
 
-/// Names one client towards a relay: 8 random bytes, another draw than the mailbox side.
+/// Identifies a client to a relay: 8 random bytes, independent of the mailbox side.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RelaySide(pub [u8; 8]);
 

@@ -1,6 +1,6 @@
-//! What a race tries, and when: direct links at once, then one class of relays after the other.
+//! The plan of a race: direct connections first, then groups of relays one after the other.
 //!
-//! Decided once, from both sides' hints; [`super::race`] carries it out.
+//! Computed once from both sides' hints; [`super::race`] executes it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,10 +11,10 @@ use wormhole_kit::{Instant, Scope, scope};
 use super::hint::{Ability, Hint, Priority, RelayAddress, TransitInfo};
 use super::race::{Address, Permit, RaceSettings, RelayPolicy, Route, Target};
 
-/// What is tried at the same time.
+/// Targets to try at the same time.
 pub(super) type Wave = Vec<(Target, Route)>;
 
-/// The waves that have not been started, soonest first.
+/// The waves that have not been started, earliest first.
 pub(super) struct Plan {
     waves: VecDeque<(Instant, Wave)>,
 }
@@ -38,7 +38,7 @@ impl Plan {
         self.waves.is_empty()
     }
 
-    /// Takes the next wave if its time has come, or if there is nothing to wait for.
+    /// Takes the next wave if it is due, or if nothing else is being tried.
     pub(super) fn next_wave(&mut self, now: Instant, idle: bool) -> Option<Wave> {
         let (at, _) = self.waves.front()?;
         if now >= *at || idle { self.waves.pop_front().map(|(_, wave)| wave) } else { None }
@@ -50,10 +50,10 @@ impl Plan {
     }
 }
 
-/// Every distinct endpoint of the peer that we can and may dial.
+/// All distinct endpoints of the peer that we can and may connect to.
 ///
-/// Private addresses are among them: two offices that are joined by a router are ordinary. This
-/// computer is dialed only if the peer offers nothing else.
+/// They include private addresses, because two offices may be connected by a router. Addresses of this computer are
+/// used only if the peer offers no others.
 fn direct_wave(settings: &RaceSettings, hints: &[Hint]) -> Wave {
     if settings.policy == RelayPolicy::Only {
         return Wave::new();
@@ -80,8 +80,8 @@ fn direct_wave(settings: &RaceSettings, hints: &[Hint]) -> Wave {
     .collect()
 }
 
-/// The relays of both sides (of ours alone under [`RelayPolicy::Only`]) in classes of equal preference, best first. Of equal priority TCP goes
-/// before WebSocket, which carries the same bytes in frames.
+/// The relays of both sides (with [`RelayPolicy::Only`], only ours) in groups of equal priority, best first. For
+/// equal priority, TCP precedes WebSocket, which adds framing.
 fn relay_classes(settings: &RaceSettings, peer: &TransitInfo) -> Vec<Wave> {
     if settings.policy == RelayPolicy::Never || !peer.is_able(Ability::Relay) {
         return Vec::new();
@@ -90,15 +90,15 @@ fn relay_classes(settings: &RaceSettings, peer: &TransitInfo) -> Vec<Wave> {
         Hint::Relay(relay) => Some(relay),
         Hint::Direct(_) | Hint::Tor(_) => None,
     });
-    // Whoever runs the peer may run its relay, too, and would see there what `Only` is to hide. Tor
-    // hides it better.
+    // The peer may also run its relay, and see there what `Only` should hide. Tor hides it
+    // better.
     let trusts_peer = settings.policy != RelayPolicy::Only || settings.tor;
     let theirs = theirs.filter(|_| trusts_peer);
     let ours = settings.relays.iter().map(|relay| (relay, Permit::Anywhere));
     let theirs = theirs.map(|relay| (relay, Permit::PublicOrOwnNetwork));
     let mut known = BTreeSet::new();
     let mut classes: BTreeMap<(Reverse<Priority>, bool), Wave> = BTreeMap::new();
-    // Ours come first: a relay that both sides name counts as configured.
+    // Ours first: a relay that both sides name counts as configured.
     for (relay, permit) in ours.chain(theirs) {
         for named in &relay.addresses {
             let (address, websocket) = match named {
@@ -117,7 +117,7 @@ fn relay_classes(settings: &RaceSettings, peer: &TransitInfo) -> Vec<Wave> {
     classes.into_values().collect()
 }
 
-/// The host of an address, without brackets; `None` for a URL that a driver would refuse.
+/// The host of an address, without brackets; `None` for an invalid URL.
 fn host(address: &Address) -> Option<&str> {
     let url = match address {
         Address::Tcp(endpoint) => return Some(&endpoint.host),
@@ -131,7 +131,7 @@ fn host(address: &Address) -> Option<&str> {
     }
 }
 
-/// Whether a host is this computer, as far as can be seen without resolving names.
+/// Whether a host is this computer, as far as known without resolving names.
 fn is_this_computer(host: &str) -> bool {
     host.parse().map_or_else(|_| is_localhost(host), |address| scope(address) == Scope::Loopback)
 }
@@ -145,20 +145,20 @@ fn is_unusable(host: &str) -> bool {
     host.parse().is_ok_and(|address| scope(address) == Scope::Unusable)
 }
 
-/// Whether a host is a public address, or a name that may have one. Tor resolves names itself: there
-/// is nothing else to check.
+/// Whether a host is a public address, or a name that may have one. Tor resolves names itself, so nothing else can
+/// be checked.
 fn is_public_as_written(host: &str) -> bool {
     host.parse().map_or_else(|_| !is_localhost(host), |address| scope(address) == Scope::Global)
 }
 
-/// Tor's exits do not reach private networks, and many of them no IPv6.
+/// Tor's exits do not connect to private networks, and often not to IPv6.
 fn is_reachable_through_tor(host: &str) -> bool {
     is_public_as_written(host) && !host.contains(':')
 }
 
-/// Head start of direct links over relays, and of each class of relays over the next, as in the
-/// reference.
+/// Delay of relays after direct connections, and of each group of relays after the previous one, as in the Python
+/// client.
 const RELAY_DELAY: Duration = Duration::from_secs(2);
 
-/// Relay addresses tried, ours first: the peer must not make us connect to half the world.
+/// Maximum number of relay addresses to try, ours first: the peer must not make us connect to many hosts.
 const MAX_RELAYS: usize = 16;

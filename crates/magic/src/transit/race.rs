@@ -1,8 +1,8 @@
-//! The race for one link: everything that may work is tried, the sender picks the first that does
-//! (transit.rst "Discovery").
+//! The race for a connection: all possible targets are tried, and the sender chooses the first that works (transit.rst
+//! "Discovery").
 //!
-//! Not the sockets: the driver opens what [`Output::Connect`] names, adds the links that come in,
-//! and takes the winning link out when [`Event::Connected`] tells it to.
+//! The caller opens the connections of [`Output::Connect`], adds incoming ones, and takes over the winning one after
+//! [`Event::Connected`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -15,85 +15,85 @@ use super::hint::{Ability, Endpoint, RelayHint, TransitInfo};
 use super::keys::{RelaySide, Role, TransitKey};
 use super::plan::{Plan, Wave};
 
-/// Whether a relay may be used. One that is can see both addresses and the amount, no contents.
+/// Whether to use relays. A relay sees both addresses and the amount of data, but no contents.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RelayPolicy {
-    /// A direct connection if there is one in two seconds, else a relay.
+    /// A direct connection if one succeeds within two seconds, else a relay.
     #[default]
     Auto,
-    /// A direct connection or none.
+    /// Only a direct connection.
     Never,
-    /// A relay and nothing else, so that the peer does not learn our address. Without Tor it must
-    /// be one of our own: the peer could watch the one it names.
+    /// Only a relay, so that the peer does not learn our address. Without Tor it must be one of our own relays, because
+    /// the peer could observe the relay that it names.
     Only,
 }
 
-/// What a race is run with.
+/// Settings of a race.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "whoever starts a race decides all of it")]
 pub struct RaceSettings {
-    /// Which end we are.
+    /// Our role.
     pub role: Role,
-    /// Names us towards relays; random.
+    /// Identifies us to relays; random.
     pub side: RelaySide,
     /// Our own relays.
     pub relays: Vec<RelayHint>,
-    /// Whether a relay may be used.
+    /// Whether to use relays.
     pub policy: RelayPolicy,
-    /// Whether links may come in: as long as they may, the race goes on when all else has failed.
+    /// Whether incoming connections are possible: then the race continues even if everything else has failed.
     pub listens: bool,
-    /// Whether everything goes through Tor. Then private and IPv6 addresses are of no use, and
-    /// onion addresses are.
+    /// Whether all connections use Tor. Then private and IPv6 addresses are useless, but onion addresses
+    /// work.
     pub tor: bool,
 }
 
-/// Where a link leads.
+/// The address of a connection.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Address {
     /// TCP.
     Tcp(Endpoint),
-    /// A WebSocket that carries the bytes in binary messages.
+    /// A WebSocket whose binary messages contain the bytes.
     WebSocket(String),
 }
 
-/// Where a link may lead, which depends on who named its address. The driver checks it against every
-/// address that a name resolves to, before it connects.
+/// Which addresses are allowed, depending on who named the host. The caller checks every address to which a name
+/// resolves, before it connects.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Permit {
-    /// Anywhere: our user configured it, or the peer offers nothing but this computer.
+    /// All: our user configured it, or the peer only offers this computer.
     #[default]
     Anywhere,
-    /// Anywhere but to this computer: the peer says that it listens there.
+    /// All except this computer: the peer listens there.
     NotThisComputer,
-    /// To a public address, or into a network that this computer is part of: the peer says that a
-    /// relay is there.
+    /// Public addresses and networks of this computer: a relay named by the
+    /// peer.
     PublicOrOwnNetwork,
 }
 
-/// A link that a race wants to be opened.
+/// A connection to open.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "drivers must handle all of it")]
 pub struct Target {
-    /// Where it leads.
+    /// Its address.
     pub address: Address,
-    /// What has to be checked before.
+    /// What to check before connecting.
     pub permit: Permit,
 }
 
-/// How a link came about.
+/// How a connection was established.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Route {
     /// The peer connected to us.
     Accepted,
     /// We connected to the peer.
     Direct(Endpoint),
-    /// Both connected to this relay.
+    /// Both sides connected to this relay.
     Relay(Address),
 }
 
 impl Route {
-    /// Where the link leads, if we opened it.
+    /// The address of the connection, if we opened it.
     fn address(&self) -> Option<Address> {
         match self {
             Self::Accepted => None,
@@ -103,44 +103,44 @@ impl Route {
     }
 }
 
-/// What the driver tells a race.
+/// Commands for a race.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
-    /// What the peer can do, and its hints, have come: the race begins. Links may come in before.
+    /// The peer's abilities and hints arrived: the race begins. Incoming connections may precede it.
     Start(TransitInfo),
 }
 
-/// What a race tells the driver.
+/// Events of a race.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// This link is the one. Write out what was sent on it before, then it carries records. Every
-    /// other link has been closed.
+    /// This connection was chosen. Flush what was sent on it, then use it for records. All others have been
+    /// closed.
     Connected {
-        /// The link.
+        /// The connection.
         link: LinkId,
-        /// How it came about.
+        /// How it was established.
         route: Route,
-        /// The first bytes of the records, when they came with the end of the handshake.
+        /// The first bytes of the records, if they arrived with the end of the handshake.
         received: Vec<u8>,
     },
 }
 
-/// Why no link came about.
+/// Why no connection was established.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RaceError {
-    /// Everything was tried, and nobody can come in.
-    #[error("none of {0} ways worked")]
+    /// All targets failed, and no incoming connection is possible.
+    #[error("none of the {0} connection attempts worked")]
     AllFailed(usize),
-    /// There is no way that both sides know and allow.
-    #[error("there is no way that both sides know and allow")]
+    /// The options of both sides have nothing in common.
+    #[error("the options of both sides allow no connection")]
     NoWay,
-    /// Nothing worked for this long.
-    #[error("nothing worked in {} s", .0.as_secs())]
+    /// No connection was established within this time.
+    #[error("no connection after {} s", .0.as_secs())]
     TimedOut(Duration),
 }
 
-/// Finds one link to the peer.
+/// Finds a connection to the peer.
 ///
 /// | state | input | output | next |
 /// |---|---|---|---|
@@ -152,7 +152,7 @@ pub enum RaceError {
 /// | Racing | handshake complete | (sender) `go`; Close all others; Connected | Ended |
 /// | Racing | 60 s | Close all | Ended, error `TimedOut` |
 ///
-/// A sender may complete in Waiting, too: the peer got our hints before we got its.
+/// A sender may also complete in Waiting, because the peer has received our hints before we received its hints.
 pub struct Race {
     lines: Lines,
     settings: RaceSettings,
@@ -171,16 +171,16 @@ enum State {
     Ended,
 }
 
-/// One link of the race.
+/// A connection of the race.
 struct Racer {
     route: Route,
-    /// `None` until the link is open.
+    /// `None` until the connection is open.
     handshake: Option<Handshake>,
     give_up: Instant,
 }
 
 impl Race {
-    /// Prepares a race.
+    /// Creates a race.
     pub fn new(key: &TransitKey, settings: RaceSettings) -> Self {
         Self {
             lines: Lines::new(key, settings.role, settings.side),
@@ -195,12 +195,12 @@ impl Race {
         }
     }
 
-    /// The relay that was lost last: it could not be reached, or brought no peer.
+    /// The relay that failed last: it was unreachable, or the peer did not connect to it.
     pub const fn lost_relay(&self) -> Option<&Address> {
         self.lost_relay.as_ref()
     }
 
-    /// Where the link led that was lost last, or could not be opened.
+    /// The address of the connection that was lost or failed last.
     pub const fn last_lost(&self) -> Option<&Address> {
         self.last_lost.as_ref()
     }
@@ -209,7 +209,7 @@ impl Race {
         if !matches!(self.state, State::Waiting) {
             return Ok(());
         }
-        // Whoever hides its address does not dial ours.
+        // A peer that hides its address does not connect to ours.
         self.settings.listens &= peer.is_able(Ability::DirectTcp);
         let plan = Plan::new(now, &self.settings, peer);
         if plan.is_empty() && self.links.is_empty() && !self.settings.listens {
@@ -220,7 +220,7 @@ impl Race {
         self.advance(now)
     }
 
-    /// Starts the waves whose time has come; notices when nothing is left to hope for.
+    /// Starts the waves that are due; ends the race if nothing is left to try.
     fn advance(&mut self, now: Instant) -> Result<(), RaceError> {
         loop {
             let State::Racing { plan, ends } = &mut self.state else { return Ok(()) };
@@ -228,7 +228,7 @@ impl Race {
                 self.end();
                 return Err(RaceError::TimedOut(RACE_TIMEOUT));
             }
-            // With nobody able to come in, waiting for the next wave would be for nothing.
+            // Without possible incoming connections, there is no reason to wait for the next wave.
             let idle = self.links.is_empty() && !self.settings.listens;
             match plan.next_wave(now, idle) {
                 Some(wave) => self.launch(now, wave),
@@ -266,7 +266,7 @@ impl Race {
         self.outputs.push_back(Output::Send(link, say));
     }
 
-    /// Strangers may connect, too. When many have, the one that has shown nothing for longest goes.
+    /// Anyone may connect. If there are too many unauthenticated connections, the oldest one is closed.
     fn make_room(&mut self) {
         let strangers = self.links.iter().filter(|(_, racer)| {
             racer.route == Route::Accepted
@@ -297,8 +297,8 @@ impl Race {
         }
     }
 
-    /// The handshake on this link is complete. For a sender that means it may choose, and it
-    /// chooses the first.
+    /// The handshake of a connection is complete. A sender chooses the first such
+    /// connection.
     fn win(&mut self, link: LinkId, received: Vec<u8>) {
         let Some(racer) = self.links.remove(&link) else { return };
         if self.settings.role == Role::Sender {
@@ -309,7 +309,7 @@ impl Race {
         self.outputs.push_back(Output::Event(Event::Connected { link, route, received }));
     }
 
-    /// Ends the race and closes what is left.
+    /// Ends the race and closes all other connections.
     fn end(&mut self) {
         self.state = State::Ended;
         for (link, racer) in std::mem::take(&mut self.links) {
@@ -327,7 +327,7 @@ impl Race {
         }
     }
 
-    /// Whether there was such a link.
+    /// Removes a connection. Returns whether it existed.
     fn forget(&mut self, link: LinkId) -> bool {
         let Some(racer) = self.links.remove(&link) else { return false };
         if let Route::Relay(address) = racer.route {
@@ -391,14 +391,14 @@ impl std::fmt::Debug for Race {
     }
 }
 
-/// Time for one link from the first attempt to the verdict, as in the reference.
+/// Time limit for a connection from the first attempt to the decision, as in the Python client.
 const LINK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Time for all of it. The reference takes twice as long; a peer that is there needs no half of this,
-/// and a person waits for one that is not.
+/// Time limit for the race. The Python client uses twice as much; half of ours is enough if the peer is there, and users
+/// wait for it.
 const RACE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Links that came in and have shown nothing yet. The peer needs one per address we told it of.
+/// Maximum number of unauthenticated incoming connections. The peer needs one for each of our addresses.
 const MAX_STRANGERS: usize = 64;
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
-//! Records: the sealed frames that carry everything once a link is chosen (transit.rst
-//! "Records").
+//! Records: the encrypted frames on the chosen connection (transit.rst "Records").
 //!
 //! A record is a 4-byte big-endian length, a 24-byte big-endian counter as nonce, a 16-byte MAC
-//! and the ciphertext. Sealing and opening happen where the bytes stand, in the caller's buffers:
-//! nothing is allocated here.
+//! and the ciphertext. Encryption and decryption work in place, in the caller's buffers, without
+//! allocation.
 
 use wormhole_kit::{Reader, Secret};
 
 use super::keys::{Role, TransitKey};
 use crate::secretbox::{MAC, NONCE, OVERHEAD, open_in_place, seal_in_place};
 
-/// Seals the records of one direction, in order.
+/// Encrypts the records of one direction, in order.
 #[derive(Debug)]
 pub struct Sealer {
     key: Secret<32>,
@@ -23,8 +22,8 @@ impl Sealer {
         Self { key: key.record_key(role), counter: 0 }
     }
 
-    /// Seals the record whose plaintext stands in `record` behind [`HEADER`] bytes of room, which
-    /// the header is written into.
+    /// Encrypts the record whose plaintext is in `record` after [`HEADER`] free bytes, which receive the
+    /// header.
     ///
     /// # Errors
     /// `record` is shorter than a header or longer than [`MAX_RECORD`] allows: a bug in the caller.
@@ -39,20 +38,20 @@ impl Sealer {
         let nonce = nonce(self.counter);
         let mac = seal_in_place(&self.key, &nonce, plaintext);
         *header = join(length.to_be_bytes(), nonce, mac);
-        // 2^64 records of one byte are more than any link carries.
+        // A connection never sends 2^64 records.
         self.counter += 1;
         Ok(())
     }
 
-    /// How many records have been sealed.
+    /// Number of encrypted records.
     pub const fn records(&self) -> u64 {
         self.counter
     }
 
-    /// Seals a plaintext into a new buffer. For small records.
+    /// Encrypts a plaintext into a new buffer. For small records.
     ///
     /// # Errors
-    /// As for [`Sealer::seal`].
+    /// See [`Sealer::seal`].
     pub fn seal_to_vec(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, BadRecord> {
         let mut record = vec![0; HEADER];
         record.extend_from_slice(plaintext);
@@ -61,7 +60,7 @@ impl Sealer {
     }
 }
 
-/// Opens the records of one direction, in order.
+/// Decrypts the records of one direction, in order.
 #[derive(Debug)]
 pub struct Opener {
     key: Secret<32>,
@@ -74,11 +73,11 @@ impl Opener {
         Self { key: key.record_key(from), counter: 0 }
     }
 
-    /// Opens the record that is the whole of `record`, and returns its plaintext.
+    /// Decrypts the record in `record` and returns its plaintext.
     ///
     /// # Errors
-    /// Somebody changed, dropped, repeated or reordered records; hang up. The contents of `record`
-    /// are of no use then.
+    /// Records were changed, dropped, repeated or reordered; close the connection. The contents of `record` are then
+    /// undefined.
     pub fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<&'a mut [u8], BadRecord> {
         let bad_length = BadRecord::Length(record.len());
         if record_length(record)? != Some(record.len()) {
@@ -95,11 +94,11 @@ impl Opener {
     }
 }
 
-/// Bytes of the whole record that starts with `bytes`, header included; `None` while fewer than 4
-/// bytes are there to tell.
+/// Size of the record that starts with `bytes`, including its header; `None` if fewer than 4 bytes are
+/// available.
 ///
 /// # Errors
-/// Too short to be a record, or longer than [`MAX_RECORD`].
+/// Too short for a record, or longer than [`MAX_RECORD`].
 pub fn record_length(bytes: &[u8]) -> Result<Option<usize>, BadRecord> {
     let Ok(length) = Reader::new(bytes).u32_be() else { return Ok(None) };
     let length = usize::try_from(length).map_err(|_| BadRecord::TooLong(usize::MAX))?;
@@ -112,20 +111,20 @@ pub fn record_length(bytes: &[u8]) -> Result<Option<usize>, BadRecord> {
     }
 }
 
-/// Why a record is of no use.
+/// Why a record is invalid.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadRecord {
-    /// It was changed on its way, or is not from the peer at all.
-    #[error("a record was changed on its way")]
+    /// It was modified, or does not come from the peer.
+    #[error("a record was changed during the transfer")]
     Forged,
-    /// A length that no record has.
+    /// No record has this length.
     #[error("invalid record length {0}")]
     Length(usize),
     /// A record is missing, repeated or out of order.
     #[error("a record came out of order")]
     Nonce,
-    /// Longer than we take.
+    /// It is longer than our limit.
     #[error("a record of {0} bytes is too long")]
     TooLong(usize),
 }
@@ -154,14 +153,14 @@ fn split(header: &[u8; HEADER]) -> ([u8; NONCE], [u8; MAC]) {
 
 const LENGTH: usize = 4;
 
-/// Bytes of a record before its ciphertext: length, nonce and MAC.
+/// Size of a record before its ciphertext: length, nonce and MAC.
 pub const HEADER: usize = LENGTH + OVERHEAD;
 
-/// Bytes of the longest record taken in. The format allows 4 GiB; Python and Go send 16 KiB,
-/// wormhole-rs 4 KiB, we 64 KiB. No memory is set aside before the bytes have come.
+/// Maximum size of a received record. The format allows 4 GiB; Python and Go send 16 KiB, wormhole-rs 4 KiB, and we
+/// 64 KiB. Memory is only allocated as bytes arrive.
 pub const MAX_RECORD: usize = HEADER + MAX_PLAINTEXT;
 
-/// Bytes a record may carry.
+/// Maximum size of the plaintext of a record.
 pub const MAX_PLAINTEXT: usize = 16 << 20;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! How the code comes about: allocated, set, or typed in two halves.
+//! How the code is chosen: allocated, set, or typed in two parts.
 //!
-//! It does not speak to the server; the nameplate's claim follows from what is decided here.
+//! It sends nothing; the nameplate is claimed according to the result.
 
 use std::num::NonZeroU8;
 
@@ -9,7 +9,7 @@ use rand_core::CryptoRngCore;
 use super::error::ApiMisuse;
 use crate::code::{Code, Nameplate, Password};
 
-/// How far the code is known.
+/// The state of the code.
 ///
 /// | state | input | output | next |
 /// |---|---|---|---|
@@ -27,22 +27,22 @@ pub(super) enum CodeEntry {
 }
 
 impl CodeEntry {
-    /// The server shall find a nameplate.
+    /// The server must allocate a nameplate.
     pub(super) fn allocate(&mut self, words: NonZeroU8) -> Result<(), ApiMisuse> {
         self.leave_start(Self::Allocating { words })
     }
 
-    /// The whole code is given.
+    /// The whole code is set.
     pub(super) fn set(&mut self) -> Result<(), ApiMisuse> {
         self.leave_start(Self::Known)
     }
 
-    /// The first half is typed.
+    /// The nameplate has been typed.
     pub(super) fn input_nameplate(&mut self, nameplate: Nameplate) -> Result<(), ApiMisuse> {
         self.leave_start(Self::Entering { nameplate })
     }
 
-    /// The second half is typed.
+    /// The password has been typed.
     pub(super) fn input_password(&mut self, password: Password) -> Result<Code, ApiMisuse> {
         match std::mem::replace(self, Self::Known) {
             Self::Entering { nameplate } => Ok(Code::from_parts(nameplate, password)),
@@ -51,7 +51,7 @@ impl CodeEntry {
         }
     }
 
-    /// The server found a nameplate; the words are chosen here.
+    /// The server allocated a nameplate; chooses the words.
     pub(super) fn on_allocated(
         &mut self,
         nameplate: Nameplate,
@@ -62,7 +62,7 @@ impl CodeEntry {
         Some(Code::from_parts(nameplate, Password::random(words, rng)))
     }
 
-    /// Whether somebody is about to type the second half.
+    /// Whether the password is still to be typed.
     pub(super) const fn is_half_entered(&self) -> bool {
         matches!(self, Self::Entering { .. })
     }

@@ -1,4 +1,4 @@
-//! What a wormhole has to know from the start.
+//! Settings of a wormhole.
 
 use serde_json::{Map, Value};
 use wormhole_kit::UnixTime;
@@ -6,20 +6,20 @@ use wormhole_kit::UnixTime;
 use crate::AppId;
 use crate::mailbox::MailboxUrl;
 
-/// What a wormhole has to know from the start.
+/// Settings of a wormhole.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a list of settings, made by its users")]
 pub struct Config {
     /// The application.
     pub app_id: AppId,
-    /// The addresses of one server, in the order in which to try them. The first that answers is
+    /// The URLs of one server, in the order in which to try them. The first one that answers is
     /// kept.
     pub servers: Vec<MailboxUrl>,
-    /// What to tell the peer about this application: any JSON object.
+    /// What to announce to the peer about this application: any JSON object.
     pub app_versions: Value,
     /// Name and version of this program, for the server's statistics.
     pub client_version: (String, String),
-    /// Today, for proofs of work.
+    /// The current time, for proofs of work.
     pub today: UnixTime,
 }
 

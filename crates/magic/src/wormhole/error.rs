@@ -1,41 +1,41 @@
-//! Why a wormhole ended badly, by whose fault it is.
+//! Errors that end a wormhole, by the party at fault.
 
 use crate::mailbox::hashcash::ImpossibleDemand;
 use crate::mailbox::{MalformedMessage, Mood};
 use crate::spake2::PakeError;
 
-/// Why a wormhole ended badly.
+/// Why a wormhole ended with an error.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum WormholeError {
-    /// This program used the wormhole in a way it does not allow.
+    /// The application used the wormhole incorrectly.
     #[error("wormhole misused: {0}")]
     ApiMisuse(#[from] ApiMisuse),
-    /// The server has forgotten our mailbox while the link to it was lost.
+    /// The server lost our mailbox while we were disconnected.
     #[error("the mailbox server has forgotten the mailbox of this code")]
     MailboxLost,
-    /// The peer, or somebody in its place, broke the protocol.
+    /// The peer, or an attacker, violated the protocol.
     #[error("peer misbehaved: {0}")]
     PeerMisbehaved(#[from] PeerMisbehaved),
-    /// The server broke the protocol.
+    /// The server violated the protocol.
     #[error("mailbox server misbehaved: {0}")]
     ServerMisbehaved(#[from] ServerMisbehaved),
-    /// The server would not do what we asked.
+    /// The server rejected a message.
     #[error("mailbox server refused: {0}")]
     ServerRefused(ServerText),
-    /// No link to the server came about, at any of its addresses. Once there has been one, lost
-    /// links are opened again without end instead.
+    /// No connection to the server succeeded, at any of its URLs. After the first success, lost connections are
+    /// reopened without limit instead.
     #[error("mailbox server cannot be reached")]
     ServerUnreachable,
-    /// The server does not want this client at all.
+    /// The server rejects this client.
     #[error("mailbox server says: {0}")]
     Unwelcome(ServerText),
-    /// The peer has another code: a typing error on either side, or an attacker's wrong guess.
+    /// The peer has another code: a typing mistake on either side, or a wrong guess of an attacker.
     #[error("the codes of the two sides do not match")]
     WrongCode,
 }
 
 impl WormholeError {
-    /// The mood in which to leave the mailbox.
+    /// The mood for closing the mailbox.
     pub const fn mood(&self) -> Mood {
         match self {
             Self::WrongCode => Mood::Scary,
@@ -50,46 +50,46 @@ impl WormholeError {
     }
 }
 
-/// How this program misused a wormhole.
+/// How the application used a wormhole incorrectly.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ApiMisuse {
-    /// The code, or its nameplate, was chosen before.
-    #[error("the code is chosen already")]
+    /// The code or its nameplate has already been chosen.
+    #[error("the code is already chosen")]
     CodeAlreadyChosen,
     /// A message longer than [`MAX_MESSAGE`](super::MAX_MESSAGE).
     #[error("a message of {0} bytes")]
     MessageTooLong(usize),
-    /// The password came before the nameplate.
+    /// The password was given before the nameplate.
     #[error("the nameplate must be chosen first")]
     NameplateNotChosen,
-    /// More was sent than waits anywhere: `wants_input` said so.
+    /// Too many messages are waiting; check `wants_input` first.
     #[error("too much is waiting to be sent")]
     TooMuchUnsent,
 }
 
-/// How the peer, or somebody in its place, broke the protocol.
+/// How the peer, or an attacker, violated the protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerMisbehaved {
-    /// A message that cannot be opened, after others that could.
+    /// A message could not be decrypted although earlier ones could.
     #[error("a message was forged or damaged")]
     Forged,
-    /// The content of a message is not hexadecimal.
+    /// A message is not hexadecimal.
     #[error("a message is not hexadecimal")]
     NotHex,
     /// The key exchange failed.
     #[error("{0}")]
     Pake(#[from] PakeError),
-    /// The key-exchange message is not the JSON it should be.
+    /// The key-exchange message is not valid JSON.
     #[error("the key-exchange message is malformed")]
     PakeMalformed,
-    /// A message is far ahead of what came before it.
+    /// A message is far ahead of the previous ones.
     #[error("message {0} is missing")]
     PhaseMissing(u64),
-    /// More messages came than anybody needs before the key is known or a gap is filled.
-    #[error("too many messages are out of turn")]
+    /// Too many messages arrived before the key was known or a gap was filled.
+    #[error("too many messages are out of order")]
     TooMuchOutOfTurn,
-    /// The version message is not the JSON it should be.
+    /// The version message is not valid JSON.
     #[error("the version message is malformed")]
     VersionMalformed,
 }
@@ -103,31 +103,31 @@ impl PeerMisbehaved {
     }
 }
 
-/// How the server broke the protocol.
+/// How the server violated the protocol.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerMisbehaved {
-    /// It allocated something that is no nameplate.
+    /// It allocated an invalid nameplate.
     #[error("it allocated a nameplate that is not a number")]
     BadNameplate,
-    /// It demands a proof of work that nobody can give.
+    /// It requires an impossible proof of work.
     #[error("it demands {0}")]
     ImpossibleDemand(#[from] ImpossibleDemand),
-    /// What it said is no message.
+    /// Its message is malformed.
     #[error("it sent {0}")]
     Malformed(#[from] MalformedMessage),
-    /// It demands permissions in no way that we know.
+    /// It requires only unknown kinds of permissions.
     #[error("it demands permissions of an unknown kind")]
     UnknownPermissions,
 }
 
-/// Words of a server, made safe to show: one line of at most [`MAX_SERVER_TEXT`] characters, none
-/// of which can move the cursor or turn the text around.
+/// A text of a server, made safe for display: one line of at most [`MAX_SERVER_TEXT`] characters, without any that
+/// move the cursor or reverse the text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerText(String);
 
 impl ServerText {
-    /// Makes `text` safe to show.
+    /// Makes `text` safe for display.
     pub fn new(text: &str) -> Self {
         let safe = |c: char| if wormhole_kit::is_deceptive(c) { ' ' } else { c };
         Self(text.trim().chars().take(MAX_SERVER_TEXT).map(safe).collect())
@@ -145,7 +145,7 @@ impl std::fmt::Display for ServerText {
     }
 }
 
-/// Longest text of a server that is shown, in characters.
+/// Maximum length of a displayed server text in characters.
 pub const MAX_SERVER_TEXT: usize = 400;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What an application may ask of a wormhole, and what it is told.
+//! Commands of an application to a wormhole, and events for the application.
 
 use std::fmt;
 use std::num::NonZeroU8;
@@ -9,32 +9,32 @@ use crate::code::{Code, Nameplate, Password};
 use crate::key::{Key, Verifier};
 use crate::mailbox::{MailboxUrl, Mood, Welcome};
 
-/// What an application may ask. Exactly one of the ways to a code may be gone, once:
+/// Commands of an application. The code is chosen exactly once: by
 /// [`AllocateCode`](Self::AllocateCode), [`SetCode`](Self::SetCode), or
 /// [`InputNameplate`](Self::InputNameplate) followed by [`InputPassword`](Self::InputPassword).
 #[derive(Clone)]
 pub enum Command {
-    /// Get a nameplate from the server and choose a password of so many words.
+    /// Allocate a nameplate and choose a random password.
     AllocateCode {
-        /// Words of the password, 8 bits each.
+        /// Number of words of the password, 8 bits each.
         words: NonZeroU8,
     },
-    /// Use this code, as told by the peer or agreed upon beforehand.
+    /// Use this code, which comes from the peer or was agreed in advance.
     SetCode(Code),
-    /// Ask which nameplates are in use, to help somebody who is typing a code.
+    /// List the nameplates in use, for completion.
     RefreshNameplates,
-    /// The first half of a code being typed is final; it is claimed at once, so that the server's
-    /// part is done by the time the second half is typed.
+    /// The nameplate of a typed code is final. It is claimed at once, so that the server has answered when the password
+    /// is complete.
     InputNameplate(Nameplate),
-    /// The second half of a code is typed.
+    /// The password of a typed code is complete.
     InputPassword(Password),
-    /// Send the peer a message. It waits until the key is confirmed, and over losses of the link.
+    /// Send a message to the peer. It waits until the key is confirmed, and survives lost connections.
     Send(Vec<u8>),
-    /// Leave. Without a mood, it is happy if the key was confirmed and lonely if not.
+    /// Close the wormhole. The default mood is happy if the key was confirmed, otherwise lonely.
     Close(Option<Mood>),
 }
 
-/// Shows no message, and of codes the nameplate only.
+/// Prints no messages, and only the nameplate of codes.
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -51,55 +51,54 @@ impl fmt::Debug for Command {
     }
 }
 
-/// What an application is told, each at most once unless it says otherwise.
+/// Events for an application, each at most once unless stated otherwise.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The server answered, at this one of its addresses.
+    /// The server answered at this URL.
     Server(MailboxUrl),
-    /// What the server says to everybody who connects.
+    /// The server's information for all clients.
     Welcome(Welcome),
-    /// The link to the server is lost and will be opened again. May come any number of times.
+    /// The connection to the server is lost and will be reopened. May occur repeatedly.
     ServerLost,
-    /// The link to the server is still lost, after this many more attempts or short-lived links.
+    /// The connection is still lost, after this many more failed attempts or short connections.
     ServerRetry {
-        /// Links in a row that were of no use, at least 1.
+        /// Number of failed connections in a row, at least 1.
         failures: u32,
         /// Time until the next attempt.
         pause: Duration,
     },
-    /// The link to the server is back, nothing was lost. May come any number of times.
+    /// The connection to the server is back and nothing was lost. May occur repeatedly.
     ServerFound,
     /// The nameplates in use, after each [`Command::RefreshNameplates`].
     Nameplates(Vec<Nameplate>),
-    /// The nameplate that was typed is claimed: what is left of the code is typed against it.
+    /// The typed nameplate is claimed; the password is expected.
     NameplateClaimed,
     /// The code is known.
     Code(Code),
-    /// The peer is here and the nameplate given back: the code is used up.
+    /// The peer is here and the nameplate is released: the code is used up.
     CodeConsumed,
-    /// There is a key. Whether anybody else has it is not known yet.
+    /// The key exchange is complete. It is not known yet whether the peer has the same key.
     Key(Key),
-    /// Somebody has the same key, hence the same code. Users may compare the verifier.
+    /// The peer has the same key, and therefore the same code. Users may compare the verifier.
     Verifier(Verifier),
-    /// What the peer's program and its application say about themselves.
+    /// The peer's version message.
     Version(PeerVersion),
-    /// A message from the peer. Messages come in the order in which they were sent, each once.
+    /// A message from the peer. Messages arrive in order, each once.
     Message(Vec<u8>),
-    /// A message from the peer that sets up a dilation (phase `dilate-N`). They come in the order in
-    /// which they were sent, each once, and independently of [`Event::Message`]. An application that
-    /// cannot dilate ignores them.
+    /// A dilation message from the peer (phase `dilate-N`). They arrive in order, each once, and independently of
+    /// [`Event::Message`]. Applications without dilation ignore them.
     Dilation {
         /// The number of the message among the dilation messages, from 0.
         number: u64,
         /// Its content: one JSON object.
         plaintext: Vec<u8>,
     },
-    /// The wormhole is closed. Nothing comes after this.
+    /// The wormhole is closed. This is the last event.
     Closed(Closed),
 }
 
-/// Shows neither keys nor messages, and of codes the nameplate only.
+/// Prints neither keys nor messages, and only the nameplate of codes.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -132,10 +131,10 @@ impl fmt::Debug for Event {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Closed {
-    /// The mood the server was told, or would have been.
+    /// The mood that was sent to the server, or would have been sent.
     pub mood: Mood,
-    /// Whether the server confirmed that nothing of ours is left there. If not, it will notice by
-    /// itself within minutes.
+    /// Whether the server confirmed that nothing of ours is stored any more. If not, it removes the rest
+    /// within minutes.
     pub confirmed: bool,
 }
 

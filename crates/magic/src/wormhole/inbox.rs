@@ -1,6 +1,4 @@
-//! The peer's messages: whose they are, and what they say once they can be opened.
-//!
-//! It never speaks, and does not know the server. (client-protocol.md)
+//! Messages of the peer: which side they come from, and their decryption. (client-protocol.md)
 
 use std::collections::VecDeque;
 
@@ -12,23 +10,23 @@ use crate::key::{Key, Verifier};
 use crate::mailbox::PeerMessage;
 use crate::secretbox;
 
-/// What has come from the other side.
+/// Received messages.
 ///
 /// | state | input | output | next |
 /// |---|---|---|---|
 /// | `ExpectPeer` | `pake` of any side | its content | `ExpectKey` with that side as the peer |
-/// | `ExpectPeer` | other message | | `ExpectPeer`, kept |
-/// | `ExpectKey` | message of the peer | | `ExpectKey`, kept |
-/// | `ExpectKey` | key | | Open; all that was kept is opened |
-/// | Open | message of the peer | opened, in order | Open |
+/// | `ExpectPeer` | other message | | `ExpectPeer`, stored |
+/// | `ExpectKey` | message of the peer | | `ExpectKey`, stored |
+/// | `ExpectKey` | key | | Open; stored messages are decrypted |
+/// | Open | message of the peer | decrypted, in order | Open |
 /// | any | message of a third side | | ignored |
 ///
-/// The side whose `pake` came first is the peer for good. Whatever a third side says after that
-/// does no harm: it would not know the keys anyhow, so it need not be tried.
+/// The side that sends the first `pake` is the peer. Messages of other sides are harmless: those do not have
+/// the key, so their messages are ignored.
 #[derive(Debug)]
 pub(super) struct Inbox {
     state: State,
-    /// Sealed messages, oldest first.
+    /// Encrypted messages, oldest first.
     sealed: VecDeque<PeerMessage>,
     order: Order,
 }
@@ -40,16 +38,16 @@ enum State {
     Open { peer: String, key: Key, confirmed: bool },
 }
 
-/// What an opened message turned out to be.
+/// A decrypted message.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Opened {
-    /// The first that could be opened: the peer has our key. The message itself comes next.
+    /// The first one that could be decrypted: the peer has our key. The message itself follows.
     Confirmed(Verifier),
     /// The peer's version message.
     Version(Vec<u8>),
     /// The next message for the application.
     Message(Vec<u8>),
-    /// The next message that sets up a dilation, with its number.
+    /// The next dilation message with its number.
     Dilation(u64, Vec<u8>),
 }
 
@@ -58,7 +56,7 @@ impl Inbox {
         Self { state: State::ExpectPeer, sealed: VecDeque::new(), order: Order::default() }
     }
 
-    /// Takes a message of a side other than ours; yields the content of the peer's `pake`.
+    /// Handles a message of another side; returns the content of the peer's `pake`.
     pub(super) fn on_message(
         &mut self,
         message: PeerMessage,
@@ -82,7 +80,7 @@ impl Inbox {
         Ok(None)
     }
 
-    /// Keeps a message until it can be opened. The first of a name counts.
+    /// Stores a message until it can be decrypted. The first one of a phase counts.
     fn keep(&mut self, message: PeerMessage) -> Result<(), PeerMisbehaved> {
         let same = |kept: &PeerMessage| kept.side == message.side && kept.phase == message.phase;
         if self.sealed.iter().any(same) {
@@ -96,7 +94,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Messages can be opened from now on.
+    /// Sets the key.
     pub(super) fn on_key(&mut self, key: Key) {
         if let State::ExpectKey { peer } = &mut self.state {
             let peer = std::mem::take(peer);
@@ -104,7 +102,7 @@ impl Inbox {
         }
     }
 
-    /// Opens what can be opened and hands out what is next.
+    /// Decrypts messages and returns the next one in order.
     pub(super) fn poll(&mut self) -> Result<Option<Opened>, WormholeError> {
         let State::Open { peer, key, confirmed } = &mut self.state else { return Ok(None) };
         loop {
@@ -140,9 +138,9 @@ fn decode(body: &str) -> Result<Vec<u8>, PeerMisbehaved> {
     HEXLOWER_PERMISSIVE.decode(body.as_bytes()).map_err(|_| PeerMisbehaved::NotHex)
 }
 
-/// Most messages kept while they cannot be opened. Two or three is usual: a sender says all it has
-/// to say while the receiver still types the code.
+/// Maximum number of stored messages before the key is known. Two or three are normal: a sender sends them while the
+/// receiver still types the code.
 const MAX_SEALED: usize = 256;
 
-/// Most hexadecimal digits in them.
+/// Maximum total length of stored messages in hexadecimal digits.
 const MAX_SEALED_BYTES: usize = 64 << 20;

@@ -1,7 +1,7 @@
-//! Carries SPAKE2's two messages: ours leaves as soon as the code is known, the peer's may come
-//! before that or after.
+//! Exchanges the two messages of SPAKE2: ours is sent as soon as the code is known; the peer's may arrive before
+//! or after that.
 //!
-//! The arithmetic is in [`crate::spake2`]; what the key is good for is not known here.
+//! The cryptography is in [`crate::spake2`].
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use rand_core::CryptoRngCore;
@@ -13,7 +13,7 @@ use crate::code::Code;
 use crate::key::Key;
 use crate::spake2::Spake2;
 
-/// The exchange.
+/// The key exchange.
 ///
 /// | state | input | output | next |
 /// |---|---|---|---|
@@ -22,8 +22,8 @@ use crate::spake2::Spake2;
 /// | `ExpectCode` | code | our message, key | Done |
 /// | `ExpectPeer` | peer's message | key | Done |
 ///
-/// Only the first message of the peer is ever looked at: each one answered is one guess at the
-/// password for an attacker.
+/// Only the first message of the peer is handled: each answered message would allow an attacker to guess the
+/// password once.
 #[derive(Debug)]
 pub(super) enum KeyExchange {
     ExpectBoth,
@@ -32,14 +32,14 @@ pub(super) enum KeyExchange {
     Done,
 }
 
-/// The content of a `pake` message (client-protocol.md): JSON around the bytes in hex.
+/// The content of a `pake` message (client-protocol.md): JSON with the message in hex.
 #[derive(Deserialize, Serialize)]
 struct PakeBody {
     pake_v1: String,
 }
 
 impl KeyExchange {
-    /// The code is known: the body of our message, and the key if the peer's came before.
+    /// The code is known. Returns our message, and the key if the peer's message arrived before.
     pub(super) fn on_code(
         &mut self,
         code: &Code,
@@ -48,14 +48,14 @@ impl KeyExchange {
     ) -> Result<(Vec<u8>, Option<Key>), PeerMisbehaved> {
         let (spake2, message) = Spake2::start(code, app_id, rng);
         let body = PakeBody { pake_v1: HEXLOWER.encode(&message) };
-        // One string of hex digits is always JSON.
+        // A string of hex digits is always valid JSON.
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let before = std::mem::replace(self, Self::ExpectPeer { spake2 });
         let Self::ExpectCode { peer_message } = before else { return Ok((body, None)) };
         Ok((body, self.on_message(&peer_message)?))
     }
 
-    /// The peer's message came; yields the key if the code is known.
+    /// Handles the peer's message. Returns the key if the code is known.
     pub(super) fn on_message(&mut self, body: &[u8]) -> Result<Option<Key>, PeerMisbehaved> {
         match std::mem::replace(self, Self::Done) {
             Self::ExpectBoth => {

@@ -1,22 +1,22 @@
-//! Our visit to the mailbox: opens it, adds messages until they are seen to have arrived, leaves.
+//! The mailbox at the server: opens it, adds messages until the server confirms them, and closes it.
 //!
-//! It does not look into messages. As with the nameplate, what cannot be sent for want of a link
-//! is said again by [`MailboxVisit::resume`].
+//! It does not interpret messages. As with the nameplate, [`MailboxVisit::resume`] repeats messages that could
+//! not be sent while disconnected.
 
 use std::collections::VecDeque;
 
 use crate::mailbox::{ClientMessage, Mood};
 
-/// Our visit to the mailbox.
+/// Our use of the mailbox.
 ///
-/// | state | input | says | next |
+/// | state | input | sends | next |
 /// |---|---|---|---|
 /// | Unknown | add | | Unknown |
 /// | Unknown | found | open, add.. | Open |
-/// | Unknown | close | | Unwanted |
-/// | Unwanted | found | close | Closing |
+/// | Unknown | close | | Closed when found |
+/// | Closed when found | found | close | Closing |
 /// | Open | add | add | Open |
-/// | Open | echo | | Open, with one message less to repeat |
+/// | Open | echo | | Open, one message less to repeat |
 /// | Open | resume | open, add.. | Open |
 /// | Open | close | close | Closing |
 /// | Closing | resume | [open, add..], close | Closing |
@@ -24,13 +24,13 @@ use crate::mailbox::{ClientMessage, Mood};
 #[derive(Debug)]
 pub(super) struct MailboxVisit {
     state: State,
-    /// Messages whose echo has not been seen, oldest first.
+    /// Messages that the server has not confirmed, oldest first.
     unseen: VecDeque<Added>,
-    /// Bytes in `unseen`.
+    /// Bytes of the unconfirmed messages.
     unseen_bytes: usize,
-    /// Whether the server is known to have stored anything in it, of ours or of the peer.
+    /// Whether the server is known to have stored a message in it, ours or the peer's.
     has_contents: bool,
-    /// Whether the server is known to have stored anything of ours.
+    /// Whether the server is known to have stored a message of ours.
     has_ours: bool,
 }
 
@@ -67,7 +67,7 @@ impl MailboxVisit {
         }
     }
 
-    /// The server named the mailbox.
+    /// The server sent the name of the mailbox.
     pub(super) fn on_found(&mut self, mailbox: String) -> Vec<ClientMessage> {
         match self.state {
             State::Unknown => self.state = State::Open { mailbox },
@@ -77,8 +77,8 @@ impl MailboxVisit {
         self.resume()
     }
 
-    /// The nameplate stands for this mailbox on a new link. Returns whether it is the same one. If
-    /// it is not, ours is lost, and the claim took a seat in the one that was found: leave that one.
+    /// The nameplate belongs to this mailbox on a new connection. Returns whether it is the same one. If not, ours is
+    /// lost, and the claim made us a side of the new one, which must be closed.
     pub(super) fn on_found_again(&mut self, found: String) -> bool {
         let (State::Open { mailbox } | State::Closing { mailbox, .. }) = &mut self.state else {
             return true;
@@ -88,28 +88,28 @@ impl MailboxVisit {
         is_same
     }
 
-    /// The peer's message came out of it.
+    /// A message of the peer arrived from it.
     pub(super) const fn on_peer_message(&mut self) {
         self.has_contents = true;
     }
 
-    /// Whether the server is known to have stored anything in it.
+    /// Whether the server is known to have stored a message in it.
     pub(super) const fn has_contents(&self) -> bool {
         self.has_contents
     }
 
-    /// Whether a message that the server shows on a new link, of ours or of the peer, is one that it
-    /// has kept. The peer may have put its message into a new mailbox of the same name.
+    /// Whether a message on a new connection proves that the server kept the mailbox. The peer may have added its
+    /// message to a new mailbox with the same name.
     pub(super) const fn shows_that_it_is_kept(&self, is_ours: bool) -> bool {
         is_ours || !self.has_ours
     }
 
-    /// Whether the server would show something if the mailbox were opened now.
+    /// Whether the server would send messages if the mailbox were opened now.
     pub(super) const fn expects_contents(&self) -> bool {
         self.has_contents && matches!(self.state, State::Open { .. })
     }
 
-    /// Adds a message; `body` in hex.
+    /// Adds a message; `body` is in hex.
     pub(super) fn add(&mut self, phase: String, body: String) -> Option<ClientMessage> {
         let open = match self.state {
             State::Unknown => false,
@@ -123,7 +123,7 @@ impl MailboxVisit {
         message
     }
 
-    /// A message of ours came back: the server has it for good.
+    /// A message of ours came back, so the server has stored it.
     pub(super) fn on_echo(&mut self, phase: &str) {
         self.has_contents = true;
         self.has_ours = true;
@@ -131,12 +131,12 @@ impl MailboxVisit {
         self.unseen_bytes = self.unseen.iter().map(|added| added.body.len()).sum();
     }
 
-    /// Bytes (in hex, so twice as many as were sealed) added whose arrival is not certain yet.
+    /// Size of the unconfirmed messages in bytes (in hex, so twice the encrypted size).
     pub(super) const fn unseen_bytes(&self) -> usize {
         self.unseen_bytes
     }
 
-    /// Leaves. What was added still arrives if `deliver` says so; else it is left to chance.
+    /// Closes the mailbox. With `deliver`, unconfirmed messages are repeated first, if necessary.
     pub(super) fn close(&mut self, mood: Mood, deliver: bool) -> Option<ClientMessage> {
         if !deliver {
             self.unseen.clear();
@@ -156,26 +156,26 @@ impl MailboxVisit {
         }
     }
 
-    /// The server let us go.
+    /// The server confirmed that the mailbox is closed.
     pub(super) fn on_closed(&mut self) {
         if matches!(self.state, State::Closing { .. }) {
             self.abandon();
         }
     }
 
-    /// The server will not go along; there is nothing more to be done.
+    /// The server rejects our requests, so give up.
     pub(super) fn abandon(&mut self) {
         self.state = State::Left;
         self.unseen.clear();
         self.unseen_bytes = 0;
     }
 
-    /// Whether nothing is left at the server, provided no nameplate leads to the mailbox any more.
+    /// Whether nothing of ours is left at the server, apart from the nameplate.
     pub(super) const fn is_left(&self) -> bool {
         matches!(self.state, State::Left | State::Unwanted { .. })
     }
 
-    /// What to say on a new link. The peer sees repeated messages once: it knows their phases.
+    /// The messages to send on a new connection. The peer ignores repeated ones by their phases.
     pub(super) fn resume(&self) -> Vec<ClientMessage> {
         let open = |mailbox: &String| ClientMessage::Open { mailbox: mailbox.clone() };
         let adds = self.unseen.iter().map(Added::message);

@@ -1,17 +1,16 @@
-//! Gets a nameplate, keeps it while the peer looks for it, and gives it back.
+//! The nameplate at the server: allocates or claims it, and releases it when the peer is here.
 //!
-//! It does not know what mailbox the nameplate stands for. Every method that changes what the
-//! server should know returns the message that says so; a message that cannot be sent because
-//! there is no link is simply dropped, for [`NameplateClaim::resume`] says it again on the next.
-//! A claim that was granted is repeated only after [`NameplateClaim::doubt`]: if the nameplate has
-//! become somebody else's meanwhile, the claim takes a seat in that person's mailbox.
+//! Each method that changes what the server should know returns the message to send. A message that cannot be
+//! sent is dropped, because [`NameplateClaim::resume`] repeats it on the next connection. A granted claim is
+//! repeated only after [`NameplateClaim::doubt`]: if others use the nameplate by then, the claim makes us a side of
+//! their mailbox.
 
 use crate::code::Nameplate;
 use crate::mailbox::ClientMessage;
 
 /// Our claim to a nameplate.
 ///
-/// | state | input | says | next |
+/// | state | input | sends | next |
 /// |---|---|---|---|
 /// | Unwanted | allocate | allocate | Allocating |
 /// | Unwanted | claim | claim | Claiming |
@@ -23,10 +22,10 @@ use crate::mailbox::ClientMessage;
 /// | Reclaiming | claimed | | Claimed |
 /// | Claimed, Reclaiming | release, close | release | Releasing |
 /// | Releasing | released | | Done |
-/// | any other | resume | the message that led into it | |
+/// | any other | resume | the last message | |
 ///
-/// A claim that is being closed goes on until it is granted, for only then can what it left at the
-/// server be cleared away.
+/// When a claim is closed before it is granted, it continues until then, because only a granted claim can be
+/// released.
 #[derive(Debug)]
 pub(super) struct NameplateClaim {
     state: State,
@@ -44,14 +43,14 @@ enum State {
     Done,
 }
 
-/// What a granted claim means.
+/// The result of a granted claim.
 #[derive(Debug, PartialEq)]
 pub(super) enum Granted {
-    /// The nameplate is ours. Say this, if anything.
+    /// The nameplate is ours. Send this message, if any.
     First(Option<ClientMessage>),
-    /// It was ours on an earlier link, too.
+    /// It was ours on an earlier connection, too.
     Again,
-    /// Nobody asked.
+    /// We did not claim it.
     Unexpected,
 }
 
@@ -60,7 +59,7 @@ impl NameplateClaim {
         Self { state: State::Unwanted, closing: false }
     }
 
-    /// Wants any nameplate.
+    /// Allocates a nameplate.
     pub(super) fn allocate(&mut self) -> Option<ClientMessage> {
         if !matches!(self.state, State::Unwanted) {
             return None;
@@ -69,7 +68,7 @@ impl NameplateClaim {
         self.resume()
     }
 
-    /// Wants this nameplate.
+    /// Claims this nameplate.
     pub(super) fn claim(&mut self, nameplate: Nameplate) -> Option<ClientMessage> {
         if !matches!(self.state, State::Unwanted | State::Allocating) {
             return None;
@@ -78,7 +77,7 @@ impl NameplateClaim {
         self.resume()
     }
 
-    /// Whether an allocation is under way, so that an `allocated` may be believed.
+    /// Whether an allocation is expected, so that an `allocated` message is valid.
     pub(super) const fn expects_allocation(&self) -> bool {
         matches!(self.state, State::Allocating)
     }
@@ -102,19 +101,19 @@ impl NameplateClaim {
         }
     }
 
-    /// The link was lost, and only the nameplate can show whether our mailbox still exists.
+    /// The connection was lost, and only the nameplate can show whether our mailbox still exists.
     pub(super) fn doubt(&mut self) {
         if let State::Claimed(nameplate) = &self.state {
             self.state = State::Reclaiming(nameplate.clone());
         }
     }
 
-    /// Whether it is being found out that the nameplate is still ours.
+    /// Whether the claim is being verified.
     pub(super) const fn is_reclaiming(&self) -> bool {
         matches!(self.state, State::Reclaiming(_))
     }
 
-    /// Gives the nameplate back, if it is ours.
+    /// Releases the nameplate, if it is ours.
     pub(super) fn release(&mut self) -> Option<ClientMessage> {
         let (State::Claimed(nameplate) | State::Reclaiming(nameplate)) = &self.state else {
             return None;
@@ -123,7 +122,7 @@ impl NameplateClaim {
         self.resume()
     }
 
-    /// The server took the nameplate back. Whether it was expected.
+    /// The server released the nameplate. Returns whether that was expected.
     pub(super) fn on_released(&mut self) -> bool {
         let expected = matches!(self.state, State::Releasing(_));
         if expected {
@@ -132,7 +131,7 @@ impl NameplateClaim {
         expected
     }
 
-    /// Wants no nameplate any more. `asked` says whether the server may have heard of us at all.
+    /// Gives the nameplate up. `asked` says whether the server may know of our claim.
     pub(super) fn close(&mut self, asked: bool) -> Option<ClientMessage> {
         self.closing = true;
         match self.state {
@@ -144,22 +143,22 @@ impl NameplateClaim {
         None
     }
 
-    /// The server will not go along; there is nothing more to be done.
+    /// The server rejects our requests, so give up.
     pub(super) fn abandon(&mut self) {
         self.state = State::Done;
     }
 
-    /// Whether the claim is neither granted nor given up.
+    /// Whether the claim is neither granted nor closed.
     pub(super) const fn is_pending(&self) -> bool {
         matches!(self.state, State::Allocating | State::Claiming(_))
     }
 
-    /// Whether nothing is left at the server.
+    /// Whether nothing of ours is left at the server.
     pub(super) const fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
-    /// What to say on a new link: whatever was not answered on the last, or is in doubt.
+    /// The message to send on a new connection: the one that was not answered, or a claim to verify.
     pub(super) fn resume(&self) -> Option<ClientMessage> {
         match &self.state {
             State::Allocating => Some(ClientMessage::Allocate),

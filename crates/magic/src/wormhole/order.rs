@@ -1,29 +1,28 @@
 //! Puts the messages of the peer into the order in which they were sent, each once.
 //!
-//! It sees opened messages only, all from one side. There are three kinds, told apart by the phase:
-//! `version`, the application's messages (`0`, `1`, ..) and the messages that set up a dilation
-//! (`dilate-0`, `dilate-1`, ..). The two numbered kinds are ordered independently of each other.
-//! (client-protocol.md, dilation-protocol.md)
+//! It handles decrypted messages of one side. The phase distinguishes three kinds: `version`, the application's
+//! messages (`0`, `1`, ..) and dilation messages (`dilate-0`, `dilate-1`, ..). The two numbered kinds are ordered
+//! independently of each other. (client-protocol.md, dilation-protocol.md)
 
 use std::collections::BTreeMap;
 
 use super::error::PeerMisbehaved;
 
-/// The place of a message, which its phase names.
+/// The kind and number of a message, according to its phase.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
-    /// Comes before all numbered messages.
+    /// The version message, which comes first.
     Version,
     /// A message of the application, numbered from 0.
     Number(u64),
-    /// A message that sets up a dilation, numbered from 0.
+    /// A dilation message, numbered from 0.
     Dilation(u64),
-    /// A phase that this version of the protocol does not have.
+    /// An unknown phase.
     Unknown,
 }
 
 impl Phase {
-    /// Reads the name of a phase.
+    /// Parses a phase.
     pub(super) fn parse(name: &str) -> Self {
         if name == "version" {
             return Self::Version;
@@ -35,7 +34,7 @@ impl Phase {
     }
 }
 
-/// Reads a number. Only one spelling is valid, or two phases would name the same message.
+/// Parses a number. Only one spelling is valid, so that phases are unique.
 fn parse_number(text: &str) -> Option<u64> {
     text.parse::<u64>().ok().filter(|number| number.to_string() == text)
 }
@@ -129,14 +128,14 @@ impl<const LIMIT: usize> Sequence<LIMIT> {
     }
 }
 
-/// How far a message may be ahead of the next one. Servers in use keep messages in order, so a gap
-/// appears only when messages are sent again after a lost link.
+/// Maximum gap in the numbers. Servers keep messages in order, so gaps only occur when messages are repeated after a
+/// lost connection.
 const MAX_GAP: u64 = 256;
 
 /// Bytes of the application's messages that may wait for an earlier message.
 const MAX_WAITING: usize = 32 << 20;
 
-/// Bytes of dilation messages that may wait for an earlier one. Each holds a handful of hints.
+/// Bytes of dilation messages that may wait for an earlier one. Each contains only a few hints.
 const MAX_DILATION_WAITING: usize = 1 << 20;
 
 #[cfg(test)]

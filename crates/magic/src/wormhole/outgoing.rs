@@ -1,6 +1,6 @@
-//! Our messages to the peer: numbers and seals them, once the peer is known to have the key.
+//! Outgoing messages: numbers and encrypts them once the key is confirmed.
 //!
-//! Whether they arrive is the mailbox visit's concern.
+//! [`super::mailbox`] makes sure that they arrive.
 
 use std::collections::VecDeque;
 
@@ -11,22 +11,22 @@ use super::error::ApiMisuse;
 use crate::key::Key;
 use crate::secretbox;
 
-/// A message as it goes into the mailbox.
+/// An encrypted message for the mailbox.
 #[derive(Debug)]
 pub(super) struct Sealed {
     pub(super) phase: String,
     pub(super) body: Vec<u8>,
 }
 
-/// Our messages.
+/// Outgoing messages.
 ///
 /// | state | input | output | next |
 /// |---|---|---|---|
-/// | `NoKey` | message | | `NoKey`, kept |
+/// | `NoKey` | message | | `NoKey`, stored |
 /// | `NoKey` | key | `version` | Unconfirmed |
-/// | Unconfirmed | message | | Unconfirmed, kept |
-/// | Unconfirmed | confirmed | all that was kept, sealed | Confirmed |
-/// | Confirmed | message | the message, sealed | Confirmed |
+/// | Unconfirmed | message | | Unconfirmed, stored |
+/// | Unconfirmed | confirmed | all stored messages, encrypted | Confirmed |
+/// | Confirmed | message | the message, encrypted | Confirmed |
 #[derive(Debug)]
 pub(super) struct Outgoing {
     state: State,
@@ -48,7 +48,7 @@ impl Outgoing {
         Self { state: State::NoKey, kept: VecDeque::new(), kept_bytes: 0, next: 0 }
     }
 
-    /// There is a key: the version message may go out.
+    /// Sets the key; returns the version message.
     pub(super) fn on_key(
         &mut self,
         key: Key,
@@ -61,19 +61,19 @@ impl Outgoing {
         sealed
     }
 
-    /// The peer has the key. Everything kept is next out of [`Self::poll`].
+    /// The peer has the key. [`Self::poll`] now returns the stored messages.
     pub(super) fn on_confirmed(&mut self) {
         if let State::Unconfirmed(key) = &self.state {
             self.state = State::Confirmed(key.clone());
         }
     }
 
-    /// Whether the peer is known to have the key.
+    /// Whether the key is confirmed.
     pub(super) const fn is_confirmed(&self) -> bool {
         matches!(self.state, State::Confirmed(_))
     }
 
-    /// Takes a message in. `waiting` is what else has yet to arrive at the server, in bytes.
+    /// Adds a message. `waiting` is the number of bytes that have not reached the server yet.
     pub(super) fn push(&mut self, message: Vec<u8>, waiting: usize) -> Result<(), ApiMisuse> {
         if message.len() > MAX_MESSAGE {
             return Err(ApiMisuse::MessageTooLong(message.len()));
@@ -86,12 +86,12 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Bytes taken in that have not come out.
+    /// Bytes of stored messages.
     pub(super) const fn kept_bytes(&self) -> usize {
         self.kept_bytes
     }
 
-    /// Hands out the next message, numbered and sealed, if any may go out.
+    /// The next message, numbered and encrypted, if any may be sent.
     pub(super) fn poll(&mut self, side: &str, rng: &mut impl CryptoRngCore) -> Option<Sealed> {
         let State::Confirmed(key) = &self.state else { return None };
         let message = self.kept.pop_front()?;
@@ -113,7 +113,7 @@ fn seal(
     Sealed { phase, body }
 }
 
-/// Most bytes that wait to be sent.
+/// Maximum bytes of waiting messages.
 const MAX_UNSENT: usize = 32 << 20;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The link to the mailbox server: opens it, waits to be welcomed, proves work where that is
-//! demanded, and opens it again, with ever longer pauses, when it is lost.
+//! The connection to the mailbox server: opens it, waits for the welcome, provides proof of work if required, and
+//! reopens it with growing pauses when it is lost.
 //!
-//! What is said on the link afterwards is not known here.
+//! It does not interpret later messages.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::error::{ServerMisbehaved, ServerText, WormholeError};
 use crate::mailbox::hashcash::Mint;
 use crate::mailbox::{ClientMessage, MailboxUrl, Welcome};
 
-/// The link. At most one is open or being opened.
+/// The connection. At most one is open or being opened.
 ///
 /// | state | input | output | next |
 /// |---|---|---|---|
@@ -22,24 +22,23 @@ use crate::mailbox::{ClientMessage, MailboxUrl, Welcome};
 /// | Dialing, `ExpectWelcome` | closed or too late, never welcomed, no address left | unreachable | Ended |
 /// | Dialing, `ExpectWelcome` | closed or too late, welcomed before | | Waiting |
 /// | `ExpectWelcome` | welcome | | Ready |
-/// | `ExpectWelcome` | welcome that demands work | | Working |
+/// | `ExpectWelcome` | welcome that requires work | | Working |
 /// | Working | time | [stamp] | Working, or Ready |
 /// | Working, Ready | closed | lost | Waiting |
 /// | Ready | retry | close, lost | Waiting |
 ///
-/// The pauses between attempts grow until a link was useful: it lasted for a while, and the server
-/// answered something on it. A server that welcomes everybody and then hangs up must not be called
-/// every second for ever.
+/// Pauses grow until a connection was useful, that is, lasted for a while with at least one answer. A server that
+/// accepts everyone and then disconnects must not be contacted every second for ever.
 #[derive(Debug)]
 pub(super) struct ServerLink {
     urls: Vec<MailboxUrl>,
-    /// Which of them is in use.
+    /// The URL in use.
     url: usize,
     state: State,
     ids: LinkIds,
-    /// Whether any link ever came as far as a welcome.
+    /// Whether any connection ever received a welcome.
     welcomed: bool,
-    /// Links in a row that were of no use.
+    /// Number of failed connections in a row.
     failures: u32,
 }
 
@@ -53,38 +52,38 @@ enum State {
     Ended,
 }
 
-/// What the machine wants done.
+/// Actions for the wormhole.
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
-    /// Close this link, if any, and open that one.
+    /// Close this connection, if any, and open the other one.
     Connect { close: Option<LinkId>, link: LinkId, url: MailboxUrl },
-    /// Say this, then go on: the link is ready.
+    /// The connection is ready: send this message, if any, and continue.
     Ready(Option<ClientMessage>),
-    /// The link is gone, and another one will be opened.
+    /// The connection is lost, and will be reopened.
     Retry(Retry),
 }
 
-/// What becomes of a lost link.
+/// A lost connection.
 #[derive(Debug, PartialEq)]
 pub(super) struct Retry {
-    /// Close this link; the other end does not know yet.
+    /// Close this connection; the other end does not know yet.
     pub(super) close: Option<LinkId>,
-    /// Links in a row before this one that were of no use.
+    /// Number of failed connections in a row before this one.
     pub(super) failures: u32,
     /// Time until the next attempt.
     pub(super) pause: Duration,
-    /// Whether anything could be said on the link.
+    /// Whether messages could be sent on it.
     pub(super) was_ready: bool,
 }
 
 impl ServerLink {
-    /// Opens the first link as soon as time passes.
+    /// Opens the first connection as soon as time passes.
     pub(super) const fn new(urls: Vec<MailboxUrl>, now: Instant) -> Self {
         let state = State::Waiting { until: now };
         Self { urls, url: 0, state, ids: LinkIds::outgoing(), welcomed: false, failures: 0 }
     }
 
-    /// The link, if there is one, open or not.
+    /// The current connection, open or not.
     pub(super) const fn current(&self) -> Option<LinkId> {
         match self.state {
             State::Dialing { link, .. }
@@ -95,17 +94,17 @@ impl ServerLink {
         }
     }
 
-    /// The link, if anything may be said on it.
+    /// The current connection if it is ready for messages.
     pub(super) const fn ready(&self) -> Option<LinkId> {
         if let State::Ready { link, .. } = self.state { Some(link) } else { None }
     }
 
-    /// Whether the server ever welcomed us.
+    /// Whether any connection ever received a welcome.
     pub(super) const fn was_welcomed(&self) -> bool {
         self.welcomed
     }
 
-    /// The address in use, once the server has welcomed us there.
+    /// The URL in use, after the first welcome.
     pub(super) fn server(&self) -> Option<&MailboxUrl> {
         self.urls.get(self.url).filter(|_| self.welcomed)
     }
@@ -116,19 +115,19 @@ impl ServerLink {
         }
     }
 
-    /// The server answered something that was said on this link.
+    /// The server answered a message.
     pub(super) const fn on_answer(&mut self) {
         if let State::Ready { answered, .. } = &mut self.state {
             *answered = true;
         }
     }
 
-    /// Whether the server has yet to speak first on this link.
+    /// Whether the welcome is still expected.
     pub(super) const fn expects_welcome(&self) -> bool {
         matches!(self.state, State::ExpectWelcome { .. })
     }
 
-    /// The server's first words came.
+    /// Handles the welcome.
     pub(super) fn on_welcome(
         &mut self,
         welcome: &Welcome,
@@ -152,7 +151,7 @@ impl ServerLink {
         Ok(None)
     }
 
-    /// The link is gone.
+    /// The connection was closed.
     pub(super) fn on_closed(
         &mut self,
         link: LinkId,
@@ -165,7 +164,7 @@ impl ServerLink {
         self.on_failure(None, now, rng)
     }
 
-    /// Gives up the link that is ready and opens another one later: the server is too busy now.
+    /// Closes the ready connection and reconnects later, because the server is too busy.
     pub(super) fn retry(
         &mut self,
         now: Instant,
@@ -175,14 +174,14 @@ impl ServerLink {
         self.on_failure(Some(link), now, rng)
     }
 
-    /// Stops waiting before the next attempt: there is hurry.
+    /// Reconnects without further pause.
     pub(super) const fn hurry(&mut self, now: Instant) {
         if let State::Waiting { until } = &mut self.state {
             *until = now;
         }
     }
 
-    /// Opens no more links; returns the one to close.
+    /// Ends; returns the connection to close.
     pub(super) fn end(&mut self) -> Option<LinkId> {
         let link = self.current();
         self.state = State::Ended;
@@ -226,7 +225,7 @@ impl ServerLink {
         }
     }
 
-    /// A link failed; `close` is set if the other end does not know it yet.
+    /// A connection failed; `close` is set if the other end does not know yet.
     fn on_failure(
         &mut self,
         close: Option<LinkId>,
@@ -251,7 +250,7 @@ impl ServerLink {
 
     fn connect(&mut self, close: Option<LinkId>, now: Instant) -> Option<Action> {
         let url = self.urls.get(self.url)?.clone();
-        // Another address is waiting: do not spend all patience on this one.
+        // Use a short timeout if another URL is left to try.
         let last = self.welcomed || self.url + 1 >= self.urls.len();
         let patience = if last { DIAL_TIMEOUT } else { FIRST_DIAL_TIMEOUT };
         let link = self.ids.allocate();
@@ -260,32 +259,31 @@ impl ServerLink {
     }
 }
 
-/// How long to wait before the next attempt: longer each time, and never the same for two clients,
-/// or a server that comes back would meet all of them at once.
+/// The pause before the next attempt: longer each time and random, so that not all clients return at the same
+/// time to a restarted server.
 fn pause(failures: u32, rng: &mut impl CryptoRngCore) -> Duration {
     let grown = FIRST_PAUSE.as_secs_f64() * 1.5_f64.powi(failures.min(32).cast_signed());
     let jitter = f64::from(rng.next_u32()) / f64::from(u32::MAX);
     Duration::from_secs_f64(grown.min(LONGEST_PAUSE.as_secs_f64()) * (0.5 + jitter))
 }
 
-/// Patience with an address while others are left to try.
+/// Time limit to connect to a URL while others are left to try.
 const FIRST_DIAL_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Patience with the only address: name server, TCP, TLS and upgrade may each be slow, Tor is.
+/// Time limit to connect to the last URL: DNS, TCP, TLS, upgrade and Tor may each be slow.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Patience with a server that is silent after the link is open. It speaks first, so this is one
-/// way through the network and the server's queue.
+/// Time limit for the welcome after the connection is open.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a link has to last to count as useful.
+/// Minimum duration of a useful connection.
 const USEFUL: Duration = Duration::from_secs(10);
 
-/// Pause before the first attempt after a loss, on average.
+/// Average pause before the first reconnection.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Longest pause between attempts, on average (as the reference client).
+/// Maximum average pause between attempts, as in the Python client.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Hashes tried in one step of work: some milliseconds.
+/// Number of hashes in one step of work: some milliseconds.
 const WORK_AT_ONCE: u32 = 1 << 14;

@@ -1,9 +1,9 @@
-//! Bounds what the server repeats of a client's own message.
+//! Limits how much of a client's message the server repeats.
 //!
-//! An `ack` repeats the `id`, a `pong` the `ping`, an `error` the whole message. Without a bound a
-//! client makes the server hold megabytes by sending them once and not reading the answer. Short
-//! values come back exactly as they came. A longer string is cut to its first [`CUT`] characters,
-//! and any other longer value becomes `null`.
+//! An `ack` repeats the `id`, a `pong` the `ping`, and an `error` the whole message. Without a limit, a client
+//! could make the server buffer megabytes by sending them once and not reading the answer. Short values are
+//! repeated exactly. A longer string is cut to its first [`CUT`] characters, and any other longer value becomes
+//! `null`.
 
 use std::borrow::Cow;
 
@@ -11,13 +11,13 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::frame::Frame;
 
-/// Longest JSON text of an `id` that is repeated in full, in bytes. Python's have 6.
+/// Maximum JSON length of an `id` that is repeated in full, in bytes. Python's have 6.
 pub const MAX_ID: usize = 128;
 
-/// Longest JSON text of a `ping` or of a refused message that is repeated in full, in bytes.
+/// Maximum JSON length of a `ping` or rejected message that is repeated in full, in bytes.
 pub const MAX_ECHO: usize = 1024;
 
-/// The value, or its beginning if its JSON text is longer than `limit` bytes.
+/// The value, or its beginning if its JSON is longer than `limit` bytes.
 pub(super) fn value(value: &RawValue, limit: usize) -> Cow<'_, RawValue> {
     if value.get().len() <= limit {
         return Cow::Borrowed(value);
@@ -30,9 +30,9 @@ pub(super) fn value(value: &RawValue, limit: usize) -> Cow<'_, RawValue> {
     beginning.map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
 }
 
-/// The whole message, or the keys that the protocol knows, each shortened, if it is long.
+/// The whole message; if it is long, only the known keys with shortened values.
 ///
-/// Some clients read `orig` as one of their own messages and need its keys, whatever they hold.
+/// Some clients parse `orig` as one of their own messages and need its keys.
 pub(super) fn message<'a>(frame: &Frame<'a>) -> Cow<'a, RawValue> {
     if frame.whole.get().len() <= MAX_ECHO {
         return Cow::Borrowed(frame.whole);
@@ -42,5 +42,5 @@ pub(super) fn message<'a>(frame: &Frame<'a>) -> Cow<'a, RawValue> {
     to_raw_value(&known).map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
 }
 
-/// Characters that are left of a long string. An even number, so that hex stays hex.
+/// Number of characters kept of a long string. Even, so that hex stays valid.
 const CUT: usize = 64;

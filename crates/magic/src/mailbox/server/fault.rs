@@ -1,9 +1,9 @@
-//! Why a client's message is refused, in the words of the reference server.
+//! Why a client's message is rejected, with the error messages of the Python server.
 //!
-//! Clients show these words to people, and some compare them: they are part of the protocol.
-//! (mailbox protocol, "Error strings")
+//! Clients show these messages to users, and some compare them, so they are part of the protocol. (mailbox
+//! protocol, "Error strings")
 
-/// What is wrong with a message, given the link's history.
+/// Why a message is invalid at this point of the connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Fault {
     /// A second `allocate`.
@@ -12,28 +12,28 @@ pub enum Fault {
     /// A second `bind`.
     #[error("already bound")]
     AlreadyBound,
-    /// `bind` does not say for which application.
+    /// `bind` without an application.
     #[error("bind requires 'appid'")]
     BindWithoutAppid,
-    /// `bind` does not say who speaks.
+    /// `bind` without a side.
     #[error("bind requires 'side'")]
     BindWithoutSide,
-    /// `claim` does not say what.
+    /// `claim` without a nameplate.
     #[error("claim requires 'nameplate'")]
     ClaimWithoutNameplate,
-    /// `close` names no mailbox and none was opened.
+    /// `close` without a mailbox, and none was opened.
     #[error("close without mailbox must follow open")]
     CloseBeforeOpen,
-    /// The frame has more than this many bytes.
+    /// The frame is longer than this many bytes.
     #[error("frame is longer than {0} bytes")]
     FrameTooLong(usize),
-    /// `add` has no content.
+    /// `add` without content.
     #[error("missing 'body'")]
     MissingBody,
-    /// `add` has no name.
+    /// `add` without a phase.
     #[error("missing 'phase'")]
     MissingPhase,
-    /// The message does not say what it is. It is not acknowledged either.
+    /// The message has no type. It is not acknowledged.
     #[error("missing 'type'")]
     MissingType,
     /// The value of this key is longer than [`MAX_NAME`].
@@ -45,16 +45,16 @@ pub enum Fault {
     /// The value of this key is not a string.
     #[error("'{0}' must be a string")]
     NotAString(&'static str),
-    /// The frame is JSON, but no object.
+    /// The frame is JSON, but not an object.
     #[error("frame is not a JSON object")]
     NotAnObject,
-    /// The frame was dropped unread: it was long, and what is held for clients is bounded.
+    /// The frame was dropped because it was long and the memory for clients is limited.
     #[error("no memory left for a message of this length, try again later")]
     NoMemory,
-    /// `bind` comes first.
+    /// The first message must be `bind`.
     #[error("must bind first")]
     NotBound,
-    /// The frame is not JSON in UTF-8.
+    /// The frame is not valid JSON in UTF-8.
     #[error("frame is not valid JSON")]
     NotJson,
     /// A second `claim`.
@@ -69,67 +69,67 @@ pub enum Fault {
     /// A second `release`.
     #[error("only one release per connection")]
     OnlyOneRelease,
-    /// `open` does not say what.
+    /// `open` without a mailbox.
     #[error("open requires 'mailbox'")]
     OpenWithoutMailbox,
-    /// `close` names another mailbox than `open` did.
+    /// `close` with another mailbox than `open`.
     #[error("open and close must use same mailbox")]
     OtherMailbox,
-    /// `release` names another nameplate than `claim` did.
+    /// `release` with another nameplate than `claim`.
     #[error("release and claim must use same nameplate")]
     OtherNameplate,
-    /// The stamp does not meet the demand, or none was shown before `bind`.
+    /// The stamp is invalid, or missing before `bind`.
     #[error("permission denied")]
     PermissionDenied,
-    /// `ping` has nothing to send back.
+    /// `ping` without a value to return.
     #[error("ping requires 'ping'")]
     PingWithoutPing,
-    /// Refused as the store would refuse it.
+    /// Rejected with the error of the store.
     #[error("{0}")]
     Refused(Refusal),
-    /// `release` names no nameplate and none was claimed.
+    /// `release` without a nameplate, and none was claimed.
     #[error("release without nameplate must follow claim")]
     ReleaseBeforeClaim,
-    /// No such type of message.
+    /// Unknown message type.
     #[error("unknown type")]
     UnknownType,
 }
 
-/// Why the store refuses a request.
+/// Why the store rejects a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// The nameplate or mailbox has its two sides already.
+    /// The nameplate or mailbox already has two sides.
     #[error("crowded")]
     Crowded,
-    /// The mailbox holds as much as a mailbox may.
+    /// The mailbox has reached its maximum size.
     #[error("mailbox is full")]
     MailboxFull,
     /// No free nameplate was found.
     #[error("unable to find a free nameplate-id")]
     NoFreeNameplate,
-    /// The side is not in the mailbox.
+    /// The side has not opened the mailbox.
     #[error("must open mailbox before adding")]
     NotOpen,
-    /// This side released the nameplate before.
+    /// This side has released the nameplate before.
     #[error("reclaimed")]
     Reclaimed,
-    /// The database holds as much as it may.
+    /// The database has reached its maximum size.
     #[error("the server's storage is full, try again later")]
     StorageFull,
-    /// The client's address has claimed too often lately.
+    /// The client's address has claimed too often recently.
     #[error("too many claims from your address, try again later")]
     TooManyClaims,
-    /// The client's address has sent too much lately.
+    /// The client's address has sent too much recently.
     #[error("too many messages from your address, try again later")]
     TooManyMessages,
-    /// The client's address has as much stored as one address may.
+    /// The client's address has stored too much.
     #[error("your address has too much stored on this server, try again later")]
     TooMuchStored,
-    /// The request could not be made durable. Nothing of it was kept.
+    /// The request could not be committed. Nothing was stored.
     #[error("the server cannot store this now, try again later")]
     Unavailable,
 }
 
-/// Longest name of an application, side, mailbox, phase or mood, in bytes. Our choice: ten times
-/// what clients use.
+/// Maximum length of an application, side, mailbox, phase or mood, in bytes. Our limit: ten times what clients
+/// use.
 pub const MAX_NAME: usize = 512;

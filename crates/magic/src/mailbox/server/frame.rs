@@ -1,7 +1,7 @@
-//! Reading a client's frame without believing anything about it.
+//! Parses a client's frame.
 //!
-//! Values stay JSON text until a rule asks for them, so that `id`, `ping` and the whole message can
-//! be sent back exactly as they came. As in the reference, the last of two equal keys counts.
+//! Values remain JSON text until a rule needs them, so that `id`, `ping` and the whole message can be returned
+//! unchanged. As in the Python server, the last of duplicate keys counts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 use super::echo::{self, MAX_ID};
 use super::fault::{Fault, MAX_NAME};
 
-/// One message of a client, in pieces.
+/// The keys of a client's message.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
-    /// The message as it came.
+    /// The whole message.
     pub(super) whole: &'a RawValue,
     /// Any JSON.
     pub(super) id: Option<&'a RawValue>,
@@ -35,18 +35,18 @@ pub(super) struct Frame<'a> {
     client_version: Option<&'a RawValue>,
 }
 
-/// A value that must be a string, if it is there.
+/// A value that must be a string, if present.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Field<'a>(Option<&'a RawValue>);
 
 impl Field<'_> {
-    /// The string; `key` is what to call it in the error.
+    /// The string; `key` is its name in the error.
     pub(super) fn text(self, key: &'static str) -> Result<Option<String>, Fault> {
         let Some(value) = self.0 else { return Ok(None) };
         serde_json::from_str(value.get()).map(Some).map_err(|_| Fault::NotAString(key))
     }
 
-    /// The string, if it is no longer than a name may be.
+    /// The string, if it is not longer than [`MAX_NAME`].
     pub(super) fn name(self, key: &'static str) -> Result<Option<String>, Fault> {
         let name = self.text(key)?;
         match &name {
@@ -65,10 +65,10 @@ impl Field<'_> {
 }
 
 impl<'a> Frame<'a> {
-    /// Takes a frame apart.
+    /// Parses a frame.
     ///
     /// # Errors
-    /// It is no JSON object; comes with what to send back as the original.
+    /// It is not a JSON object. Also returns the value for `orig` of the error.
     pub(super) fn parse(text: &'a str) -> Result<Self, (Fault, &'a RawValue)> {
         let whole: &RawValue =
             serde_json::from_str(text).map_err(|_| (Fault::NotJson, RawValue::NULL))?;
@@ -77,12 +77,12 @@ impl<'a> Frame<'a> {
         Ok(Self { whole, ..frame })
     }
 
-    /// The `id` as it is repeated: `null` if there is none.
+    /// The `id` to repeat; `null` if there is none.
     pub(super) fn short_id(&self) -> Cow<'a, RawValue> {
         echo::value(self.id.unwrap_or(RawValue::NULL), MAX_ID)
     }
 
-    /// The `type`, if there is one; empty if it is no string, which no type is.
+    /// The `type`, if present; empty if it is not a string.
     pub(super) fn kind(&self) -> Option<String> {
         match self.kind.text("type") {
             Ok(kind) => kind,
@@ -90,7 +90,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The keys of the protocol that the message has, with their values.
+    /// All known keys of the message, with their values.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, &'a RawValue)> {
         let all = [
             ("appid", self.appid.0),
@@ -110,9 +110,9 @@ impl<'a> Frame<'a> {
         all.into_iter().filter_map(|(key, value)| Some((key, value?)))
     }
 
-    /// Name and version of the client's program, as far as they can be understood.
+    /// Name and version of the client's program, as far as they are valid.
     pub(super) fn client_version(&self) -> (Option<String>, Option<String>) {
-        // A list of a million short entries would take many times the memory of its text.
+        // A list of a million short entries would use many times the memory of its text.
         let short = self.client_version.filter(|value| value.get().len() <= MAX_VERSION);
         let list: Option<Vec<&RawValue>> =
             short.and_then(|value| serde_json::from_str(value.get()).ok());
@@ -182,9 +182,9 @@ impl<'de> Visitor<'de> for FrameVisitor {
     }
 }
 
-/// Longest JSON text of a `client_version` that is read, in bytes: two names of any kind fit.
+/// Maximum JSON length of `client_version` in bytes: enough for two names.
 const MAX_VERSION: usize = 16 * MAX_NAME;
 
-/// A key, copied only if it is written with escapes.
+/// A key, copied only if it contains escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,7 +1,7 @@
-//! Writing the server's frames.
+//! Encodes the server's frames.
 //!
-//! The same messages as `message::ServerMessage`, but borrowed: a body is not copied for each of
-//! its readers, and what came from the client goes back exactly as it came.
+//! The same messages as `message::ServerMessage`, but borrowed: a body is not copied for each recipient, and a
+//! client's values are returned unchanged.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -10,7 +10,7 @@ use wormhole_kit::UnixTime;
 use super::StoredMessage;
 use crate::mailbox::message::Welcome;
 
-/// One frame to the client.
+/// A frame for the client.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum Reply<'a> {
@@ -26,7 +26,7 @@ pub(super) enum Reply<'a> {
     Welcome { welcome: &'a Welcome },
 }
 
-/// A stored message, as every side sees it.
+/// A stored message.
 #[derive(Debug, Serialize)]
 pub(super) struct Message<'a> {
     side: &'a str,
@@ -36,7 +36,7 @@ pub(super) struct Message<'a> {
     id: &'a RawValue,
 }
 
-/// One nameplate in use.
+/// A nameplate in use.
 #[derive(Debug, Serialize)]
 pub(super) struct Listed<'a> {
     id: &'a str,
@@ -50,9 +50,9 @@ struct Stamped<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// A stored message.
+    /// Encodes a stored message.
     pub(super) fn message(stored: &'a StoredMessage) -> Self {
-        // What is no JSON cannot have come through the door; null then.
+        // Ids were parsed as JSON before they were stored.
         let id = serde_json::from_str(&stored.message.id).unwrap_or(RawValue::NULL);
         Self::Message(Message {
             side: &stored.side,
@@ -68,9 +68,9 @@ impl<'a> Reply<'a> {
         Self::Nameplates { nameplates: names.iter().map(|id| Listed { id }).collect() }
     }
 
-    /// The frame, stamped with the time of sending.
+    /// Encodes the frame with the time of sending.
     pub(super) fn encode(&self, server_tx: UnixTime) -> String {
-        // Strings, JSON and finite numbers only: there is nothing that JSON could not carry.
+        // Strings, JSON and finite numbers only, which JSON can always represent.
         serde_json::to_string(&Stamped { reply: self, server_tx }).unwrap_or_default()
     }
 }

@@ -1,7 +1,7 @@
-//! Frames in the order of the client's messages, whatever order their answers come in.
+//! Puts frames into the order of the client's messages, whatever the order of the store's answers.
 //!
-//! A request to the store leaves a gap. Frames behind it wait until it is filled. Stored messages
-//! are shared with whoever else is shown them, and become frames only when they leave.
+//! A request to the store leaves a gap, and later frames wait until it is filled. Stored messages are shared
+//! with other recipients, and are encoded only when they are sent.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use wormhole_kit::UnixTime;
 use super::reply::Reply;
 use super::{StoredMessage, Undo};
 
-/// Frames on their way out, and the gaps between them.
+/// Frames to send, with gaps for unanswered requests.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    /// What may leave now.
+    /// Frames that can be sent now.
     ready: VecDeque<Slot>,
-    /// The requests without an answer, each with what has to wait for it.
+    /// Unanswered requests, each with the frames that wait for it.
     gaps: VecDeque<Gap>,
     next: u64,
     held_bytes: usize,
@@ -28,45 +28,45 @@ pub(super) struct Slots {
 #[derive(Debug)]
 pub(super) enum Slot {
     Frame(String),
-    /// A stored message, and when it was put here.
+    /// A stored message, and when it was added here.
     Message(UnixTime, Arc<StoredMessage>),
 }
 
 #[derive(Debug)]
 struct Gap {
     id: u64,
-    /// Says that the request has been done or refused; so it must not leave before that.
+    /// The acknowledgement. Sent together with the answer, because it confirms that the request was handled.
     ack: String,
-    /// The message that asked, shortened, for the `error` that a refusal becomes.
+    /// The shortened request, for the `error` if it is rejected.
     orig: Box<RawValue>,
-    /// Size of the request that the store has.
+    /// Size of the request in bytes.
     asked_bytes: usize,
     undo: Option<Undo>,
     behind: Vec<Slot>,
 }
 
 impl Slots {
-    /// Requests without an answer.
+    /// Number of unanswered requests.
     pub(super) fn unanswered(&self) -> usize {
         self.gaps.len()
     }
 
-    /// Size of everything that waits here, in bytes.
+    /// Size of all waiting frames in bytes.
     pub(super) const fn held_bytes(&self) -> usize {
         self.held_bytes
     }
 
-    /// Size of the requests that the store has and has not answered, in bytes.
+    /// Size of the unanswered requests in bytes.
     pub(super) const fn asked_bytes(&self) -> usize {
         self.asked_bytes
     }
 
-    /// Whether a frame may leave now.
+    /// Whether a frame can be sent now.
     pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// Puts a frame at the end.
+    /// Adds a frame at the end.
     pub(super) fn push(&mut self, frame: String) {
         self.held_bytes += frame.len();
         match self.gaps.back_mut() {
@@ -75,15 +75,15 @@ impl Slots {
         }
     }
 
-    /// Puts a message where the next answer will go: what the store reported before that answer
-    /// belongs before it.
+    /// Adds a message before the first unanswered request: the store reported it before that
+    /// answer.
     pub(super) fn push_before_the_unanswered(&mut self, now: UnixTime, stored: Arc<StoredMessage>) {
         let slot = Slot::Message(now, stored);
         self.held_bytes += slot.bytes();
         self.ready.push_back(slot);
     }
 
-    /// Leaves a gap for the acknowledgement of a request of `asked_bytes` and for its answer.
+    /// Adds a gap for the acknowledgement of a request of `asked_bytes` and for its answer.
     pub(super) fn reserve(
         &mut self,
         ack: String,
@@ -99,13 +99,13 @@ impl Slots {
         id
     }
 
-    /// The message that asked for request `id`, and what a refusal takes back.
+    /// The message of request `id`, and the state to revert if it is rejected.
     pub(super) fn request(&self, id: u64) -> Option<(&RawValue, Option<Undo>)> {
         let gap = self.gaps.iter().find(|gap| gap.id == id)?;
         Some((&gap.orig, gap.undo))
     }
 
-    /// Puts the answer into the gap of request `id`. An answer that nobody waits for is dropped.
+    /// Fills the gap of request `id`. An unexpected answer is dropped.
     pub(super) fn fill(&mut self, id: u64, answer: impl IntoIterator<Item = Slot>) {
         let Some(at) = self.gaps.iter().position(|gap| gap.id == id) else { return };
         let Some(Gap { ack, orig, asked_bytes, behind, .. }) = self.gaps.remove(at) else {
@@ -122,12 +122,12 @@ impl Slots {
         }
     }
 
-    /// Takes out the first frame, unless something before it waits for its answer.
+    /// Removes the first frame, unless an earlier request is unanswered.
     pub(super) fn pop(&mut self) -> Option<String> {
         let slot = self.ready.pop_front()?;
         self.held_bytes -= slot.bytes();
         if self.ready.is_empty() {
-            // An idle link holds no memory.
+            // Free the memory of an idle connection.
             self.ready = VecDeque::new();
         }
         if self.gaps.is_empty() {
@@ -138,7 +138,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// What it holds in memory, in bytes; a message is counted as if nobody shared it.
+    /// Size in memory in bytes; a message counts as if it were not shared.
     fn bytes(&self) -> usize {
         match self {
             Self::Frame(frame) => frame.len(),

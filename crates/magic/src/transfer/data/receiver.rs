@@ -1,5 +1,5 @@
-//! The receiver's side of the data: whether as much arrives as was offered, how much to report, and
-//! what to acknowledge.
+//! The receiver's side of the data: checks the amount, reports progress, and creates the
+//! acknowledgement.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use wormhole_kit::Instant;
 use super::super::message::{Ack, Offer, ReceiverRecord};
 use super::{DataError, count};
 
-/// A SHA-256 of content. An implementation may do the work on another thread.
+/// Computes a SHA-256. An implementation may use another thread.
 pub trait ContentHash {
     /// Adds the next bytes.
     fn update(&mut self, bytes: &[u8]);
@@ -46,13 +46,13 @@ pub struct DataReceiver<H = Sha256> {
     hash: H,
     received: u64,
     is_complete: bool,
-    /// When the sender is to be told next how much is here; `None` if its program does not want that.
+    /// When to send the next progress report; `None` if the sender does not want reports.
     next_report: Option<Instant>,
 }
 
 impl DataReceiver {
-    /// Starts at `now` to receive what was offered. With `reports`, the sender wants to be told how
-    /// much has arrived.
+    /// Starts to receive the offered data. With `reports`, the sender wants progress
+    /// reports.
     pub fn new(offer: &Offer, reports: bool, now: Instant) -> Self {
         let offered = offer.carried();
         Self {
@@ -64,7 +64,7 @@ impl DataReceiver {
         }
     }
 
-    /// The same with another implementation of the hash. Nothing has arrived yet.
+    /// Uses another implementation of the hash. Must be called before any data arrives.
     pub fn with_hash<H: ContentHash>(self, hash: H) -> DataReceiver<H> {
         let Self { offered, received, is_complete, next_report, hash: _ } = self;
         DataReceiver { offered, hash, received, is_complete, next_report }
@@ -72,17 +72,17 @@ impl DataReceiver {
 }
 
 impl<H: ContentHash> DataReceiver<H> {
-    /// Bytes that were offered; `None` while nobody knows.
+    /// Offered bytes; `None` for a stream.
     pub const fn offered(&self) -> Option<u64> {
         self.offered
     }
 
-    /// Bytes that have arrived.
+    /// Received bytes.
     pub const fn received(&self) -> u64 {
         self.received
     }
 
-    /// Whether everything has arrived.
+    /// Whether all data has arrived.
     pub const fn is_complete(&self) -> bool {
         self.is_complete
     }
@@ -90,7 +90,7 @@ impl<H: ContentHash> DataReceiver<H> {
     /// Counts and hashes a record, before it is written.
     ///
     /// # Errors
-    /// This is more than was offered: close the connection and remove what was written.
+    /// The data exceeds the offer: close the connection and remove the written data.
     pub fn on_record(&mut self, record: &[u8]) -> Result<(), DataError> {
         let received = self.received.saturating_add(count(record));
         match self.offered {
@@ -105,9 +105,8 @@ impl<H: ContentHash> DataReceiver<H> {
         Ok(())
     }
 
-    /// The record that tells the sender how much is here, if one is due: from time to time while data
-    /// arrives, and once when all of it is here. A sender that is gone does not need it: failing to
-    /// send it is no reason to stop.
+    /// The next progress report, if it is due: from time to time, and once when all data has arrived. The transfer
+    /// continues if it cannot be sent.
     pub fn report(&mut self, now: Instant) -> Option<Vec<u8>> {
         let due = self.next_report?;
         if self.is_complete {
@@ -120,12 +119,12 @@ impl<H: ContentHash> DataReceiver<H> {
         Some(ReceiverRecord::Received(self.received).encode())
     }
 
-    /// The record that says that everything is here, for good. Failing to send it does not make the
-    /// content any less complete.
+    /// The acknowledgement that everything is stored. The content is complete even if it cannot be
+    /// sent.
     pub fn acknowledge(self) -> Vec<u8> {
         Ack { sha256: self.hash.finish() }.encode()
     }
 }
 
-/// How often a sender is told how much is here.
+/// Time between two progress reports.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);

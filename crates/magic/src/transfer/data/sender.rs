@@ -1,5 +1,5 @@
-//! The sender's side of the data: how much was sent, how the end is marked, and whether the
-//! receiver's acknowledgement is valid.
+//! The sender's side of the data: counts it, marks its end, and checks the receiver's
+//! acknowledgement.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::super::abilities::{Abilities, TransferAbility};
 use super::super::message::{Ack, BadMessage, Offer, ReceiverRecord};
 use super::{DataError, count};
 
-/// What a sender does next.
+/// The next step of a sender.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SendStep {
     /// Read the source. Pass each piece to [`DataSender::on_data`] and send it as one record; at the
@@ -31,12 +31,12 @@ pub enum SendStep {
 /// | state | input | next |
 /// |---|---|---|
 /// | `Data` | data, no more than offered | same |
-/// | `Data` | the end of the source, after as many bytes as offered | `End` (stream), `EndUnlessReceived` (empty file, to a peer that is not ours), else `Ack` |
+/// | `Data` | the end of the source, with as many bytes as offered | `End` (stream), `EndUnlessReceived` (empty file, to another program), else `Ack` |
 /// | `End`, `EndUnlessReceived` | the empty record is sent | `Ack` |
 /// | `EndUnlessReceived` | a record | as in `Ack` |
 /// | `Data`, `Ack` | `{"received":N}`, from a peer that announced it | same |
-/// | `Ack`, or `Data` when all was sent | an acknowledgement with our hash, or with none | `Done`, once the source has ended |
-/// | any | anything else | an error; start nothing more |
+/// | `Ack`, or `Data` when all was sent | an acknowledgement with our hash, or without a hash | `Done`, once the source has ended |
+/// | any | anything else | an error; do not continue |
 #[derive(Clone, Debug)]
 pub struct DataSender {
     offered: Option<u64>,
@@ -49,7 +49,7 @@ pub struct DataSender {
 }
 
 impl DataSender {
-    /// Starts to send what was offered to a peer with these abilities.
+    /// Starts to send the offered data to a peer with these abilities.
     pub fn new(offer: &Offer, peer: Abilities) -> Self {
         Self {
             offered: offer.carried(),
@@ -62,12 +62,12 @@ impl DataSender {
         }
     }
 
-    /// What to do next.
+    /// The next step.
     pub const fn step(&self) -> SendStep {
         self.step
     }
 
-    /// Bytes to be sent; `None` while nobody knows.
+    /// Offered bytes; `None` for a stream.
     pub const fn offered(&self) -> Option<u64> {
         self.offered
     }
@@ -77,21 +77,21 @@ impl DataSender {
         self.sent
     }
 
-    /// Bytes that the receiver says it has; `None` if its program does not report that.
+    /// Bytes that the receiver has reported; `None` if it does not send reports.
     pub const fn received(&self) -> Option<u64> {
         self.received
     }
 
-    /// Whether records of the receiver should be taken while data is sent, without waiting for them.
-    /// Once everything was sent, a record may be the acknowledgement and is waited for instead.
+    /// Whether to handle records of the receiver while sending, without waiting for them. After everything was sent,
+    /// the next record may be the acknowledgement, so the sender waits for it.
     pub fn takes_records_early(&self) -> bool {
         self.received.is_some() && self.offered != Some(self.sent)
     }
 
-    /// Counts and hashes a piece of the source, before it is sealed.
+    /// Counts and hashes a piece of the source, before it is encrypted.
     ///
     /// # Errors
-    /// This is more than was offered: it must not be sent.
+    /// The data exceeds the offer: do not send it.
     pub fn on_data(&mut self, data: &[u8]) -> Result<(), DataError> {
         let sent = self.sent.saturating_add(count(data));
         if let Some(offered) = self.offered.filter(|offered| sent > *offered) {
@@ -105,7 +105,7 @@ impl DataSender {
     /// The source has ended, and all of it was sent.
     ///
     /// # Errors
-    /// That was less than was offered.
+    /// It has fewer bytes than offered.
     pub fn on_source_end(&mut self) -> Result<(), DataError> {
         if let Some(offered) = self.offered.filter(|offered| self.sent < *offered) {
             return Err(DataError::SourceTooShort { offered, sent: self.sent });
@@ -128,15 +128,15 @@ impl DataSender {
         }
     }
 
-    /// Takes a record of the receiver.
+    /// Handles a record of the receiver.
     ///
     /// # Errors
-    /// It is invalid, came too early, or acknowledges other data than was sent.
+    /// It is invalid, too early, or acknowledges different data.
     pub fn on_record(&mut self, record: &[u8]) -> Result<(), DataError> {
         match ReceiverRecord::decode(record).map_err(DataError::BadAck)? {
             ReceiverRecord::Received(bytes) => {
                 let received = self.received.as_mut().ok_or(NOT_AN_ACK)?;
-                // It cannot have more than was sent.
+                // The receiver cannot have more than was sent.
                 *received = bytes.min(self.sent);
                 Ok(())
             }
@@ -159,7 +159,7 @@ impl DataSender {
         }
         self.received = self.received.map(|_| self.sent);
         self.is_acknowledged = true;
-        // Until then the source may still turn out to be longer than it was.
+        // Before its end, the source may still turn out to be too long.
         if self.step != SendStep::SendData {
             self.step = SendStep::Done;
         }
@@ -167,9 +167,9 @@ impl DataSender {
     }
 }
 
-/// A record that should be an acknowledgement and is none, or came at the wrong time.
+/// The error for a record that is not an acknowledgement, or arrived at the wrong time.
 const NOT_AN_ACK: DataError = DataError::BadAck(BadMessage::Field("ack"));
 
-/// How long the receiver of an empty file has to confirm it. An empty file needs no record, but
-/// wormhole-william waits for one; all others have confirmed by then, and some closed the connection.
+/// Time for the receiver of an empty file to acknowledge it. An empty file needs no record, but wormhole-william
+/// waits for one; other clients acknowledge within this time, and some then close the connection.
 const EMPTY_FILE_PATIENCE: Duration = Duration::from_millis(300);

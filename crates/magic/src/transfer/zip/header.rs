@@ -1,6 +1,6 @@
-//! The fixed records of a zip: local headers, the lines of the table of contents, its end.
+//! The fixed records of a zip: local headers, entries and end of the central directory.
 //!
-//! Bytes only; what they have to agree with is checked in [`super::read`].
+//! Only encoding and decoding; [`super::read`] checks the values.
 
 use wormhole_kit::{Reader, TooShort, UnixTime, Utc};
 
@@ -9,7 +9,7 @@ use super::{
     STORED, wide,
 };
 
-/// What precedes the data of a file.
+/// The header before the data of a file.
 #[derive(Debug)]
 pub(super) struct LocalHeader {
     pub(super) flags: u16,
@@ -18,14 +18,14 @@ pub(super) struct LocalHeader {
     pub(super) compressed: u64,
     pub(super) size: u64,
     pub(super) name: Vec<u8>,
-    /// Seconds since 1970, when it is given exactly.
+    /// Exact modification time in seconds since 1970, if present.
     pub(super) modified: Option<i64>,
 }
 
-/// Bytes of a local header before its name.
+/// Size of a local header before its name in bytes.
 pub(super) const LOCAL_FIXED: usize = 30;
 
-/// Bytes of name and extra field together, from the first [`LOCAL_FIXED`] bytes.
+/// Total size of name and extra field, from the first [`LOCAL_FIXED`] bytes.
 pub(super) fn local_rest(header: &[u8]) -> Result<usize, TooShort> {
     let mut reader = Reader::new(header);
     reader.take(26)?;
@@ -47,22 +47,22 @@ impl LocalHeader {
     }
 }
 
-/// One line of the table of contents.
+/// An entry of the central directory.
 #[derive(Debug)]
 pub(super) struct CentralHeader {
     pub(super) crc: u32,
     pub(super) size: u64,
     pub(super) name: Vec<u8>,
-    /// Type and permissions, if a Unix program made the entry.
+    /// Type and permissions, if the entry was made on Unix.
     pub(super) mode: Option<u32>,
-    /// Seconds since 1970, when it is given exactly.
+    /// Exact modification time in seconds since 1970, if present.
     pub(super) modified: Option<i64>,
 }
 
-/// Bytes of a line before its name.
+/// Size of an entry before its name in bytes.
 pub(super) const CENTRAL_FIXED: usize = 46;
 
-/// Bytes of name, extra field and comment together, from the first [`CENTRAL_FIXED`] bytes.
+/// Total size of name, extra field and comment, from the first [`CENTRAL_FIXED`] bytes.
 pub(super) fn central_rest(header: &[u8]) -> Result<usize, TooShort> {
     let mut reader = Reader::new(header);
     reader.take(28)?;
@@ -90,52 +90,52 @@ impl CentralHeader {
     }
 }
 
-/// The number of entries that the end of the table of contents states.
+/// The number of entries in the end of the central directory.
 pub(super) fn end_entries(end: &[u8]) -> Result<u64, TooShort> {
     let mut reader = Reader::new(end);
     reader.take(10)?;
     reader.u16_le().map(u64::from)
 }
 
-/// The same from the record of 64 bits.
+/// The number of entries in the ZIP64 end of the central directory.
 pub(super) fn end_64_entries(end: &[u8]) -> Result<u64, TooShort> {
     let mut reader = Reader::new(end);
     reader.take(32)?;
     reader.u64_le()
 }
 
-/// Bytes of [`END_64`] behind its first 12, which state them.
+/// Size of [`END_64`] after its first 12 bytes, which contain it.
 pub(super) fn end_64_rest(end: &[u8]) -> Result<u64, TooShort> {
     let mut reader = Reader::new(end);
     reader.take(4)?;
     reader.u64_le()
 }
 
-/// Bytes of the comment behind the end, from its first [`END_FIXED`] bytes.
+/// Size of the comment after the end, from its first [`END_FIXED`] bytes.
 pub(super) fn end_rest(end: &[u8]) -> Result<usize, TooShort> {
     let mut reader = Reader::new(end);
     reader.take(20)?;
     reader.u16_le().map(usize::from)
 }
 
-/// Bytes of the end before its comment.
+/// Size of the end before its comment in bytes.
 pub(super) const END_FIXED: usize = 22;
 
-/// Bytes of the end in 64 bits without extensions.
+/// Size of the ZIP64 end without extensions in bytes.
 pub(super) const END_64_FIXED: usize = 56;
 
-/// Bytes of the record that says where the end in 64 bits is.
+/// Size of the ZIP64 locator in bytes.
 pub(super) const LOCATOR_LENGTH: usize = 20;
 
-/// What of the extra fields is understood.
+/// The supported extra fields.
 #[derive(Default)]
 struct Extra {
     modified: Option<i64>,
 }
 
 impl Extra {
-    /// Reads extra fields; `saturated` are the fields that may have overflowed into the ZIP64 one,
-    /// in its order. What makes no sense is skipped, as other programs put anything here.
+    /// Parses extra fields; `saturated` are the fields that may be stored in the ZIP64 one, in its order. Invalid fields
+    /// are skipped, because programs put anything here.
     fn parse(bytes: &[u8], saturated: &mut [&mut u64]) -> Self {
         let mut extra = Self::default();
         let mut reader = Reader::new(bytes);
@@ -159,7 +159,7 @@ impl Extra {
     }
 }
 
-/// What a writer says about one entry, in both of its headers.
+/// The common fields of both headers of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields<'a> {
     pub(super) name: &'a [u8],
@@ -169,7 +169,7 @@ pub(super) struct Fields<'a> {
     pub(super) modified: i64,
 }
 
-/// Writes what precedes the data of an entry.
+/// Writes the header before the data of an entry.
 pub(super) fn write_local(fields: Fields<'_>, out: &mut Vec<u8>) {
     let wide = is_wide(fields.size);
     out.extend(LOCAL.to_le_bytes());
@@ -182,12 +182,12 @@ pub(super) fn write_local(fields: Fields<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes one line of the table of contents.
+/// Writes an entry of the central directory.
 pub(super) fn write_central(fields: Fields<'_>, mode: u32, offset: u64, out: &mut Vec<u8>) {
     write_line(CENTRAL, fields, mode, offset, out);
 }
 
-/// Writes what [`write_central`] would write, under a signature by which only our own reader goes.
+/// Writes the same fields as [`write_central`], with a signature that only this program knows.
 pub(super) fn write_omission(fields: Fields<'_>, mode: u32, offset: u64, out: &mut Vec<u8>) {
     write_line(OMISSION, fields, mode, offset, out);
 }
@@ -217,8 +217,8 @@ fn write_line(signature: u32, fields: Fields<'_>, mode: u32, offset: u64, out: &
     }
 }
 
-/// Writes the end of the table of contents, which has `size` bytes from `offset` on. With `is_64` it
-/// begins with the form that has 64 bits for each number.
+/// Writes the end of the central directory, which has `size` bytes from `offset` on. With `is_64`, the ZIP64 end
+/// precedes it.
 pub(super) fn write_end(entries: u64, size: u64, offset: u64, is_64: bool, out: &mut Vec<u8>) {
     if is_64 {
         out.extend(END_64.to_le_bytes());
@@ -243,29 +243,29 @@ pub(super) fn write_end(entries: u64, size: u64, offset: u64, is_64: bool, out: 
     out.extend([0; 2]);
 }
 
-/// Bytes that [`write_local`] writes.
+/// Number of bytes that [`write_local`] writes.
 pub(super) const fn local_length(name: usize, size: u64) -> usize {
     LOCAL_FIXED + name + EXTRA_TIME + if is_wide(size) { EXTRA_SIZES } else { 0 }
 }
 
-/// Bytes that [`write_central`] writes.
+/// Number of bytes that [`write_central`] writes.
 pub(super) const fn central_length(name: usize, size: u64, offset: u64) -> usize {
     let wide = if is_wide(size) { 16 } else { 0 } + if is_wide(offset) { 8 } else { 0 };
     CENTRAL_FIXED + name + EXTRA_TIME + if wide == 0 { 0 } else { 4 + wide }
 }
 
-/// Bytes that [`write_end`] writes.
+/// Number of bytes that [`write_end`] writes.
 pub(super) const fn end_length(entries: u64, size: u64, offset: u64) -> usize {
     let wide = needs_end_64(entries, size, offset);
     END_FIXED + if wide { END_64_FIXED + LOCATOR_LENGTH } else { 0 }
 }
 
-/// Whether a number does not fit into 32 bits (the largest means: look elsewhere).
+/// Whether a number does not fit into 32 bits (the maximum value refers to the ZIP64 field).
 pub(super) const fn is_wide(value: u64) -> bool {
     value >= SATURATED
 }
 
-/// Version to extract, flags, method, time, CRC, sizes and the name's length.
+/// Writes version, flags, method, time, CRC, sizes and the name's length.
 fn write_common(fields: Fields<'_>, wide: bool, out: &mut Vec<u8>) {
     out.extend([version(wide), 0]);
     out.extend((fields.flags | FLAG_UTF8).to_le_bytes());
@@ -290,7 +290,7 @@ fn write_wide(values: &[u64], out: &mut Vec<u8>) {
     out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
 }
 
-/// Whether a number does not fit into the plain form of the end.
+/// Whether a number does not fit into the plain end.
 pub(super) const fn needs_end_64(entries: u64, size: u64, offset: u64) -> bool {
     entries >= 0xffff || is_wide(size) || is_wide(offset)
 }
@@ -303,12 +303,12 @@ fn narrow_32(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-/// Names are at most [`super::path::MAX_PATH`] bytes, extra fields far shorter.
+/// Names have at most [`super::path::MAX_PATH`] bytes, and extra fields are far shorter.
 fn narrow_16(value: usize) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }
 
-/// Date and time as MS-DOS had them, in UTC, from 1980 to 2107.
+/// MS-DOS date and time, in UTC, from 1980 to 2107.
 fn dos_time(seconds: i64) -> u32 {
     let Utc { year, month, day, hour, minute, second } = UnixTime::from_secs(seconds).utc();
     let Some(year) = u32::try_from(year).ok().and_then(|year| year.checked_sub(1980)) else {
@@ -323,17 +323,17 @@ fn dos_time(seconds: i64) -> u32 {
     (date << 16) | time
 }
 
-/// A field of 32 bits with this value means: look into the ZIP64 extra field.
+/// A 32-bit field with this value refers to the ZIP64 extra field.
 const SATURATED: u64 = 0xffff_ffff;
 
 const MADE_BY_UNIX: u8 = 3;
 const VERSION_64: u8 = 45;
 const ATTRIBUTE_FOLDER: u32 = 0x10;
 
-/// Bytes of the extra field with a time.
+/// Size of the extra field with a time in bytes.
 const EXTRA_TIME: usize = 9;
 
-/// Bytes of the extra field with two sizes.
+/// Size of the extra field with two sizes in bytes.
 const EXTRA_SIZES: usize = 20;
 
 #[cfg(test)]

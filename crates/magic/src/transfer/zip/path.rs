@@ -4,20 +4,20 @@ use std::fmt;
 
 use super::super::name::{PeerName, check};
 
-/// A relative path below the directory that is unpacked: components joined by `/`, none of which
-/// leads elsewhere. Prints escaped.
+/// A relative path inside the unpacked directory: components joined by `/`, none of which leads outside. Displayed
+/// escaped.
 ///
-/// Control characters are let through where a file system takes them (macOS itself puts one into
-/// the names of folder icons); they only matter when a name is shown.
+/// Control characters are allowed where a file system supports them (macOS itself uses one in the names of folder
+/// icons); they are only dangerous when a name is displayed.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ZipPath(String);
 
 impl ZipPath {
-    /// Checks a path as it stands in a zip. A trailing `/`, the mark of a folder, is dropped.
+    /// Checks a path of a zip entry. A trailing `/`, the mark of a folder, is removed.
     ///
     /// # Errors
-    /// The path as it was, if it is absolute, leads upwards, is empty, too long, too deep, or cannot
-    /// be created on this system.
+    /// The path is absolute, leads upwards, is empty, too long, too deep, or not allowed on this system. The error
+    /// contains the path.
     pub fn parse(path: &str) -> Result<Self, UnsafePath> {
         let refused = || UnsafePath(PeerName::new(path));
         let trimmed = path.strip_suffix('/').unwrap_or(path);
@@ -52,10 +52,10 @@ impl fmt::Display for ZipPath {
 #[error("a file may not be called '{0}'")]
 pub struct UnsafePath(pub PeerName);
 
-/// Bytes of a path: the limit of most systems.
+/// Maximum size of a path in bytes: the limit of most systems.
 pub const MAX_PATH: usize = 4096;
 
-/// Components of a path. Whoever removes a tree holds a folder open for each.
+/// Maximum number of components. Removing a tree needs an open folder for each.
 const MAX_DEPTH: usize = 128;
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! Reads a zip while it arrives: bytes in, in any pieces; folders and files out.
+//! Reads a zip while it arrives, in pieces of any size; outputs folders and files.
 //!
-//! What was handed out is checked against the table of contents at the end of the zip. Until
-//! [`ZipReader::finish`] has agreed, everything unpacked is provisional and belongs in a folder of
-//! its own.
+//! The output is checked against the central directory at the end of the zip. Until [`ZipReader::finish`] succeeds,
+//! everything unpacked is provisional and belongs into a separate folder.
 
 mod data;
 mod table;
@@ -22,50 +21,50 @@ use crate::transfer::PeerName;
 use data::{Body, Held, Range};
 use table::Table;
 
-/// One thing that came out of a zip.
+/// An output of the reader.
 #[derive(Debug)]
 pub enum Piece<'a> {
-    /// A folder. Folders above it may not have been named.
+    /// A folder. Its parent folders may be missing in the zip.
     Folder(ZipPath),
-    /// A file begins. Folders above it may not have been named.
+    /// The beginning of a file. Its parent folders may be missing in the zip.
     File {
-        /// Where it belongs.
+        /// Its path.
         path: ZipPath,
-        /// The last change in seconds since 1970, if the zip says so exactly.
+        /// Exact modification time in seconds since 1970, if present.
         modified: Option<i64>,
     },
-    /// Bytes of the file that began last.
+    /// Data of the current file.
     Data(&'a [u8]),
-    /// The file is complete, and its checksum is right.
+    /// The file is complete, and its checksum is correct.
     FileEnd,
-    /// The sender could not read this file, which came before, to its end. Remove it; if there is no such
-    /// file, the zip is to be refused.
+    /// The sender could not read this earlier file completely. Remove it; if there is no such file, reject the
+    /// zip.
     Omitted(ZipPath),
-    /// Permissions of an entry, from the table of contents. All of these come at the end, in any order;
-    /// only [`ZipReader::finish`] says whether each of them belongs to an entry that came.
+    /// Permissions of an entry, from the central directory. All of them arrive at the end, in any order;
+    /// [`ZipReader::finish`] checks whether they belong to entries of the zip.
     Permissions {
-        /// The entry.
+        /// The path of the entry.
         path: ZipPath,
-        /// The lowest 12 bits of a Unix mode; `None` if no Unix program made the zip.
+        /// The lowest 12 bits of a Unix mode; `None` if the entry was not made on Unix.
         permissions: Option<u16>,
-        /// The last change in seconds since 1970, if the zip says so exactly.
+        /// Exact modification time in seconds since 1970, if present.
         modified: Option<i64>,
         /// Whether it is a folder.
         is_folder: bool,
     },
 }
 
-/// Why a zip is refused.
+/// Why a zip is rejected.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ZipError {
-    /// Its files are larger than was offered: this many bytes.
-    #[error("it unpacks to more than the {0} bytes that were offered")]
+    /// Its files are larger than this many offered bytes.
+    #[error("it unpacks to more than the {0} offered bytes")]
     Bomb(u64),
-    /// The compressed data makes no sense.
+    /// The compressed data is invalid.
     #[error("it is damaged")]
     Damaged,
-    /// Two entries have the same path. Found by whoever creates them: the reader keeps no paths.
+    /// Two entries have the same path. Reported by the code that creates them, because the reader stores no paths.
     #[error("it contains '{0}' twice, or two names that are the same on this system")]
     Duplicate(ZipPath),
     /// An entry is neither a file nor a folder, such as a symbolic link.
@@ -74,26 +73,26 @@ pub enum ZipError {
     /// A name is not UTF-8.
     #[error("a name in it is not Unicode")]
     NotUnicode,
-    /// More bytes follow its end.
-    #[error("more follows after its end")]
+    /// There is data after its end.
+    #[error("it has data after its end")]
     Trailing,
     /// It ends too early.
     #[error("it ends too early")]
     Truncated,
-    /// It holds more than the number of files that was offered.
-    #[error("it holds more than the {0} files that were offered")]
+    /// It contains more than the offered number of files.
+    #[error("it contains more than the {0} offered files")]
     TooManyFiles(u64),
-    /// An entry must not be created under its name.
+    /// The path of an entry is not allowed.
     #[error(transparent)]
     UnsafePath(#[from] UnsafePath),
-    /// It is encrypted, or compressed in an unusual way.
-    #[error("it is packed in a way that is not supported")]
+    /// It is encrypted, or uses an unsupported compression.
+    #[error("its compression is not supported")]
     Unsupported,
-    /// A file is not what was zipped.
+    /// The checksum of a file is wrong.
     #[error("the checksum of '{0}' is wrong")]
     WrongChecksum(ZipPath),
-    /// Its table of contents and its contents differ.
-    #[error("its table of contents does not fit its contents")]
+    /// Its central directory does not match its contents.
+    #[error("its central directory does not match its contents")]
     WrongTable,
 }
 
@@ -119,10 +118,10 @@ pub struct ZipReader {
     state: State,
     held: Held,
     table: Table,
-    /// Bytes that files may still have.
+    /// Remaining bytes of files.
     allowance: u64,
     offered: u64,
-    /// Files that may still come.
+    /// Remaining number of files.
     files_left: u64,
     files: u64,
 }
@@ -135,9 +134,9 @@ enum State {
 }
 
 impl ZipReader {
-    /// Starts at the beginning of a zip of at most `files` files with `offered` bytes together.
-    /// Folders are not counted, as nobody counts them in an offer: whoever creates them has to.
-    /// Memory does not grow with the number of entries.
+    /// Starts to read a zip of at most `files` files with `offered` bytes in total. Folders are not counted, because
+    /// offers do not count them: the caller must limit them. Memory does not grow with the number of
+    /// entries.
     pub fn new(offered: u64, files: u64) -> Self {
         Self {
             state: State::ExpectHeader,
@@ -150,11 +149,11 @@ impl ZipReader {
         }
     }
 
-    /// Takes bytes off the front of `input` until there is something to hand out; `None` when all
-    /// of it is used up.
+    /// Consumes bytes of `input` until there is an output; `None` when all of it has been
+    /// consumed.
     ///
     /// # Errors
-    /// The zip is refused; throw away what was unpacked.
+    /// The zip is rejected; discard everything unpacked.
     pub fn next<'s, 'i: 's>(
         &'s mut self,
         input: &mut &'i [u8],
@@ -181,10 +180,10 @@ impl ZipReader {
         }
     }
 
-    /// Whether everything has come and agrees.
+    /// Checks that the zip is complete and consistent.
     ///
     /// # Errors
-    /// Something is missing.
+    /// Something is missing or inconsistent.
     pub fn finish(self) -> Result<(), ZipError> {
         match self.state {
             State::Ended if self.held.is_empty() => Ok(()),
@@ -247,7 +246,7 @@ impl ZipReader {
         }
     }
 
-    /// Takes a line of the table of contents, or the same of an omission.
+    /// Reads an entry of the central directory, or of an omission.
     fn line(&mut self, input: &mut &[u8]) -> Result<Option<CentralHeader>, ZipError> {
         let Some(header) = self.held.gather(CENTRAL_FIXED, input) else { return Ok(None) };
         let length = CENTRAL_FIXED + central_rest(header)?;
@@ -286,7 +285,7 @@ impl ZipReader {
         Ok(Some(Piece::Permissions { path, permissions, modified, is_folder }))
     }
 
-    /// Takes one of the records at the end. Returns whether it was there as a whole.
+    /// Reads a record of the end. Returns whether it was complete.
     fn on_end(&mut self, signature: u32, input: &mut &[u8]) -> Result<bool, ZipError> {
         let fixed = match signature {
             END_64 => END_64_FIXED,
@@ -342,5 +341,5 @@ fn end_64_length(record: &[u8]) -> Result<usize, ZipError> {
     }
 }
 
-/// Bytes of the end in 64 bits that are taken: nobody extends it.
+/// Maximum size of the ZIP64 end in bytes: no program extends it.
 const MAX_END_64: usize = 4096;

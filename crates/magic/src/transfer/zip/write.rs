@@ -1,11 +1,11 @@
-//! Writes a zip of stored files, of a length that is known in advance.
+//! Writes a zip of stored files, with a size that is known in advance.
 //!
-//! Local headers carry the sizes, and flag bit 3 as the CRC follows the data: a reader need not
-//! search for the end of a file, and no file is read before it is sent.
+//! Local headers contain the sizes, and flag bit 3 because the CRC follows the data: a reader need not search for
+//! the end of a file, and files need not be read before they are sent.
 //!
-//! A file that turns out to be unreadable can still be taken back ([`ZipWriter::omit`]): its line moves
-//! from the table of contents to the place before it, where only our own reader looks, which removes
-//! what it has unpacked. Other readers go by the table of contents. The length stays as announced.
+//! A file that cannot be read can still be omitted ([`ZipWriter::omit`]): its entry moves from the central directory
+//! to the place before it, where only our own reader looks; it then removes the unpacked file. Other readers use the
+//! central directory. The size remains as announced.
 
 use super::header::{
     Fields, central_length, end_length, is_wide, local_length, needs_end_64, write_central,
@@ -14,11 +14,11 @@ use super::header::{
 use super::path::ZipPath;
 use super::{DESCRIPTOR, FLAG_DESCRIPTOR, TYPE_FILE, TYPE_FOLDER, wide};
 
-/// One file or folder to be written.
+/// A file or folder to be written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "whoever makes a zip knows all of it")]
 pub struct Entry {
-    /// Where it is unpacked to.
+    /// Path in the zip.
     pub path: ZipPath,
     /// Unix permissions, the lowest 12 bits of a mode.
     pub permissions: u16,
@@ -28,17 +28,17 @@ pub struct Entry {
     pub kind: EntryKind,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EntryKind {
-    /// A file of so many bytes.
+    /// A file of this many bytes.
     File(u64),
     /// A folder.
     Folder,
 }
 
 impl Entry {
-    /// The name as it stands in the zip.
+    /// The name of the entry.
     fn name(&self) -> Vec<u8> {
         let mut name = self.path.as_str().as_bytes().to_vec();
         if self.kind == EntryKind::Folder {
@@ -54,7 +54,7 @@ impl Entry {
         }
     }
 
-    /// Empty entries need no descriptor: their CRC is known to be 0.
+    /// Empty entries need no descriptor, because their CRC is 0.
     const fn has_descriptor(&self) -> bool {
         self.size() > 0
     }
@@ -68,12 +68,12 @@ impl Entry {
     }
 }
 
-/// Writes one zip, entry by entry. The data itself passes by outside: this only needs to see it.
+/// Writes a zip, entry by entry. File data is not copied: the writer only counts and checksums it.
 #[derive(Debug, Default)]
 pub struct ZipWriter {
     central: Vec<u8>,
     entries: u64,
-    /// Lines that are not in the table of contents but before it.
+    /// Entries before the central directory instead of in it.
     omissions: Vec<u8>,
     omitted: u64,
     offset: u64,
@@ -88,7 +88,7 @@ struct Current {
     seen: u64,
 }
 
-/// A file had more or fewer bytes than its entry said.
+/// A file had more or fewer bytes than its entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a file of {said} bytes had {had}")]
 pub struct SizeChanged {
@@ -99,12 +99,12 @@ pub struct SizeChanged {
 }
 
 impl ZipWriter {
-    /// Starts at the beginning of a zip.
+    /// Starts a zip.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Bytes of the zip with these entries, to the last one.
+    /// Exact size of the zip with these entries in bytes.
     pub fn length<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> u64 {
         let (mut offset, mut central, mut count) = (0_u64, 0_u64, 0_u64);
         for entry in entries {
@@ -116,10 +116,10 @@ impl ZipWriter {
         offset + central + wide(end_length(count, central, offset))
     }
 
-    /// Begins an entry: its header is appended to `out`. The data of a file follows.
+    /// Begins an entry: appends its header to `out`. The data of a file follows.
     ///
     /// # Errors
-    /// The entry before was not complete.
+    /// The previous entry was not complete.
     pub fn begin(&mut self, entry: Entry, out: &mut Vec<u8>) -> Result<(), SizeChanged> {
         self.end(out)?;
         let start = self.offset;
@@ -130,7 +130,7 @@ impl ZipWriter {
         Ok(())
     }
 
-    /// Sees the next bytes of the file that was begun.
+    /// Counts and checksums the next bytes of the current file.
     pub fn data(&mut self, bytes: &[u8]) {
         if let Some(current) = &mut self.current {
             current.crc.update(bytes);
@@ -139,7 +139,7 @@ impl ZipWriter {
         }
     }
 
-    /// Ends the entry that was begun, if any: what follows its data is appended to `out`.
+    /// Ends the current entry, if any: appends the descriptor to `out`.
     ///
     /// # Errors
     /// The file had another size; the zip cannot be completed.
@@ -150,8 +150,8 @@ impl ZipWriter {
         Ok(())
     }
 
-    /// Ends the file that was begun as one to be removed: its data is not what the file had. There must
-    /// still be as many bytes of it as its size, to keep the length of the zip.
+    /// Ends the current file as omitted: its data is invalid. It must still have as many bytes as announced, to keep the
+    /// size of the zip.
     ///
     /// # Errors
     /// There were more or fewer bytes; the zip cannot be completed.
@@ -179,15 +179,15 @@ impl ZipWriter {
         Ok(Some(Line { entry, name, crc, start }))
     }
 
-    /// Ends the zip: the table of contents is appended to `out`.
+    /// Ends the zip: appends the central directory to `out`.
     ///
     /// # Errors
-    /// The last entry was not complete; or the zip lacks a few bytes to 4 GiB, and omissions have moved
-    /// its table of contents beyond that.
+    /// The last entry was not complete; or the zip is slightly smaller than 4 GiB, and omissions moved its central
+    /// directory beyond that.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), SizeChanged> {
         self.end(out)?;
         let (size, moved) = (wide(self.central.len()), wide(self.omissions.len()));
-        // The form that was counted on, also where fewer entries would do with the plain one.
+        // Use the announced form, even if fewer entries would fit into the plain one.
         let is_64 = needs_end_64(self.entries + self.omitted, size + moved, self.offset);
         let offset = self.offset + moved;
         if !is_64 && needs_end_64(self.entries, size, offset) {
@@ -200,7 +200,7 @@ impl ZipWriter {
     }
 }
 
-/// What is to be said about an entry whose data is complete.
+/// An entry whose data is complete.
 struct Line {
     entry: Entry,
     name: Vec<u8>,
