@@ -1,19 +1,19 @@
 //! A node of the Whisper network: peers over TCP, discovery over UDP, an archive on disk.
 //!
-//! The protocols are [`devp2p`] and [`shh`], without I/O. A [`Node`] reads no message: it accepts,
-//! passes on and hands out envelopes; whoever has keys tries them on what comes out of
-//! [`Node::envelopes`] (`shh::filter`).
+//! The protocols are [`devp2p`] and [`shh`], without I/O. A [`Node`] decrypts nothing: it accepts and forwards
+//! envelopes, and delivers them to the subscribers of [`Node::envelopes`], which try their keys (`shh::filter`,
+//! [`messaging`]).
 //!
 //! ```text
-//!  Node (handle) ──► hub: the one task that owns shh::Node, and knows all links
-//!                     ├── link: one task per link (RLPx)     ├── dialler: whom to call, when
-//!                     ├── door: the listener                 ├── reputation: whom not to
-//!                     ├── finder: discovery over UDP         └── heard: who listens
-//!                     ├── archive: a thread with SQLite
-//!                     └── memory: what a restart must not lose
-//!  mine: work, on threads of its own                         cover: envelopes that mean nothing
+//!  Node (handle) ──► hub: the task that owns shh::Node
+//!                     ├── listener: accepts connections     ├── peers: who is connected, dialled or banned
+//!                     ├── link: one task per connection     ├── discovery: finds nodes over UDP
+//!                     ├── envelopes: subscribers            ├── archive: envelopes in SQLite, on its own thread
+//!                     ├── cover: meaningless envelopes      ├── pressure: raises the minimum work under load
+//!                     └── data_folder: state that survives a restart
+//!  mine: proof of work on worker threads                    messaging: keys, filters and messages of this process
+//!  remote: client of another node's JSON-RPC                rpc: JSON-RPC server
 //! ```
-//!
 //! Two nodes on this machine:
 //!
 //! ```

@@ -1,5 +1,5 @@
-//! Proof of work for our own envelopes. The search for a nonce never blocks an async task, and never
-//! blocks the searches of other clients for long.
+//! Proof of work for our own envelopes. The search runs on worker threads in short turns, so that it blocks neither
+//! async tasks nor the searches of other clients.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use wormhole_whisper::shh::{Draft, Envelope, Miner, Work};
 use super::scheduler::{Requester, SCHEDULER};
 use crate::MineError;
 
-/// Finds a nonce that gives an envelope at least `target` work, or without a target the best that
-/// `time` allows. Dropping the future ends the search. At most as many searches run at the same time
-/// as there are processors. Searches take turns of some milliseconds; `time` counts only the turns of
-/// this search, not its waiting.
+/// Searches a nonce that gives an envelope at least `target` work, or without a target the best one within
+/// `time`. Dropping the future stops the search. At most as many searches run at the same time as there are
+/// processors. Searches take turns of some milliseconds; `time` counts only the turns of this search, not its
+/// waiting.
 ///
 /// # Errors
-/// The target was not reached.
+/// The target was not reached in time.
 pub async fn mine(
     draft: Draft,
     target: Option<Work>,
@@ -24,7 +24,7 @@ pub async fn mine(
     mine_for(Requester::OWNER, draft, target, time).await
 }
 
-/// Like [`mine`], in the turns of a client.
+/// Like [`mine`], in the turns of this client.
 pub(super) async fn mine_for(
     requester: Requester,
     draft: Draft,
@@ -71,10 +71,10 @@ fn search(miner: &mut Miner, end: Instant) -> Option<u64> {
     None
 }
 
-/// Longest turn. With a hundred busy clients, another one waits a second or two.
+/// Maximum length of a turn. With a hundred busy clients, another one waits a second or two.
 const TURN: Duration = Duration::from_millis(20);
 
-/// Tries between two looks at the clock: a millisecond or so.
+/// Number of tries between two clock reads: about a millisecond.
 const STEP: u64 = 1 << 13;
 
 #[cfg(test)]

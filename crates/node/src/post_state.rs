@@ -1,6 +1,6 @@
-//! How far an envelope that was posted has come.
+//! The state of a posted envelope.
 
-/// How far an envelope that was posted here has come.
+/// The state of an envelope that was posted at a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PostState {
     /// It left the pool before any peer received it: it expired, or the pool was full.

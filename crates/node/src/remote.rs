@@ -1,8 +1,8 @@
-//! A node in another process, spoken to over JSON-RPC: ours, go-ethereum's, or any other with
-//! `shh_*` (go-ethereum's whisper/whisperv6/api.go).
+//! A client of a node in another process over JSON-RPC: this node, go-ethereum, or any other with `shh_*`
+//! (go-ethereum's whisper/whisperv6/api.go).
 //!
-//! It seals, signs and mines for us, so it learns our keys and what we say: use one of your own, on
-//! this machine or over TLS. A [`Node`](super::Node) in our own process needs no such trust.
+//! That node encrypts, signs and mines for us, so it learns our keys and messages: use your own node, on this machine
+//! or over TLS. A [`Node`](super::Node) in this process needs no such trust.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), wormhole_node::remote::RemoteError> {
@@ -46,30 +46,29 @@ pub use message::{MessageFilter, MessageKey, PostRequest, RemoteKeyId, RemoteMes
 pub use message_stream::MessageStream;
 pub use url::RemoteUrl;
 
-/// A node in another process. Any number of calls may be under way. Clones share the same transport.
+/// A node in another process. Calls may run concurrently. Clones share the same transport.
 #[derive(Clone, Debug)]
 pub struct RemoteNode {
     transport: Arc<Transport>,
 }
 
-/// How the node is reached.
+/// The connection to the node.
 #[derive(Debug)]
 enum Transport {
-    /// A request at a time; messages have to be asked for.
+    /// One request at a time; messages must be polled.
     Http(HttpClient<jsonrpsee_http_client::RpcService<HttpBackend>>),
-    /// A transport that stays; messages come by themselves.
+    /// A permanent connection; the node sends messages as they arrive.
     WebSocket(WsClient<jsonrpsee_ws_client::RpcService>),
 }
 
 impl RemoteNode {
-    /// Gets ready to speak to a node, showing it `token` if it wants one. Over HTTP nothing is
-    /// opened before the first call.
+    /// Connects to a node, with `token` if it requires one. Over HTTP, nothing is sent before the first call.
     ///
     /// # Errors
-    /// It cannot be reached, or refuses us.
+    /// The node is unreachable, or denies access.
     pub async fn connect(url: &RemoteUrl, token: Option<&str>) -> Result<Self, RemoteError> {
         let headers = headers(token)?;
-        // Without their usual middleware, which would write our keys to a log.
+        // Without the default middleware, which would log our keys.
         let transport = if url.is_web_socket() {
             let builder = WsClientBuilder::default()
                 .set_headers(headers)
@@ -93,64 +92,64 @@ impl RemoteNode {
     /// The version of its Whisper interface: `6.0`.
     ///
     /// # Errors
-    /// As for all calls: the node is not there, or refuses.
+    /// As for all calls: the node is unreachable, or rejects the call.
     pub async fn version(&self) -> Result<String, RemoteError> {
         self.call("shh_version", []).await
     }
 
-    /// How it is.
+    /// Its requirements and usage.
     ///
     /// # Errors
-    /// The node is not there, or refuses.
+    /// The node is unreachable, or rejects the call.
     pub async fn info(&self) -> Result<RemoteInfo, RemoteError> {
         self.call("shh_info", []).await
     }
 
-    /// Who is connected to it.
+    /// Its connected peers.
     ///
     /// # Errors
-    /// The node is not there, or refuses.
+    /// The node is unreachable, or rejects the call.
     pub async fn peers(&self) -> Result<Vec<RemotePeer>, RemoteError> {
         self.call("admin_peers", []).await
     }
 
-    /// Its address for other nodes, as it says it is.
+    /// Its enode address, as the node reports it.
     ///
     /// # Errors
-    /// The node is not there, or refuses.
+    /// The node is unreachable, or rejects the call.
     pub async fn enode(&self) -> Result<String, RemoteError> {
         let own: NodeInfo = self.call("admin_nodeInfo", []).await?;
         Ok(own.enode)
     }
 
-    /// Tells it to call another node.
+    /// Adds a peer.
     ///
     /// # Errors
-    /// The node is not there, or refuses.
+    /// The node is unreachable, or rejects the call.
     pub async fn add_peer(&self, enode: &Enode) -> Result<bool, RemoteError> {
         self.call("admin_addPeer", [Value::from(enode.to_string())]).await
     }
 
-    /// Lends it a shared key.
+    /// Adds a shared key.
     ///
     /// # Errors
-    /// The node is not there, or refuses.
+    /// The node is unreachable, or rejects the call.
     pub async fn add_symmetric_key(&self, key: &SymmetricKey) -> Result<RemoteKeyId, RemoteError> {
         self.add_key("shh_addSymKey", key.secret().expose()).await
     }
 
-    /// Lends it a private key.
+    /// Adds a private key.
     ///
     /// # Errors
-    /// The node is not there, or refuses.
+    /// The node is unreachable, or rejects the call.
     pub async fn add_private_key(&self, key: &PrivateKey) -> Result<RemoteKeyId, RemoteError> {
         self.add_key("shh_addPrivateKey", key.to_secret().expose()).await
     }
 
-    /// Makes it forget a key.
+    /// Deletes a key.
     ///
     /// # Errors
-    /// The node is not there, or refuses.
+    /// The node is unreachable, or rejects the call.
     pub async fn forget(&self, key: &MessageKey) -> Result<(), RemoteError> {
         let (method, id) = match key {
             MessageKey::Private(id) => ("shh_deleteKeyPair", id),
@@ -161,19 +160,19 @@ impl RemoteNode {
         Ok(())
     }
 
-    /// Posts a message. Answers with the name of its envelope when the work is done.
+    /// Posts a message. Returns the hash of its envelope when the proof of work is done.
     ///
     /// # Errors
-    /// The node is not there, or refuses.
+    /// The node is unreachable, or rejects the call.
     pub async fn post(&self, posting: &PostRequest) -> Result<String, RemoteError> {
         self.call("shh_post", [posting.to_json()]).await
     }
 
-    /// How far a message that was posted there has come. `None` if the node does not know it (any more),
-    /// for example because it expired after it was sent.
+    /// The state of a posted message. `None` if the node does not know it, for example because it expired after it
+    /// was sent.
     ///
     /// # Errors
-    /// The node is not there, or refuses. Only our nodes know this method.
+    /// The node is unreachable, or rejects the call. Only our own node has this method.
     pub async fn post_state(&self, hash: &str) -> Result<Option<PostState>, RemoteError> {
         let state: Option<String> = self.call("wormhole_postState", [Value::from(hash)]).await?;
         match state.as_deref() {
@@ -185,10 +184,10 @@ impl RemoteNode {
         }
     }
 
-    /// All messages from now on that `key` opens.
+    /// All future messages that `key` decrypts.
     ///
     /// # Errors
-    /// The node is not there, or refuses.
+    /// The node is unreachable, or rejects the call.
     pub async fn watch(
         &self,
         key: &MessageKey,
@@ -197,10 +196,10 @@ impl RemoteNode {
         MessageStream::start(self, wanted.to_json(key)).await
     }
 
-    /// The messages that the node holds now and that `key` opens. Only our nodes return any.
+    /// The stored messages that `key` decrypts. Only our own node returns any.
     ///
     /// # Errors
-    /// The node is not there, or refuses.
+    /// The node is unreachable, or rejects the call.
     pub async fn held(
         &self,
         key: &MessageKey,
@@ -252,56 +251,56 @@ impl RemoteNode {
     }
 }
 
-/// What a node says of itself.
+/// Information about a node.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoteInfo {
-    /// Bytes of the envelopes that it holds.
+    /// Memory of its envelopes in bytes.
     pub memory: u64,
     /// Messages in its queues.
     pub messages: u64,
-    /// The work that it asks for.
+    /// The minimum work that it requires.
     pub min_pow: f64,
-    /// Bytes of the largest envelope that it takes.
+    /// Maximum size of an envelope in bytes.
     pub max_message_size: u64,
 }
 
-/// A peer of a node. All of it is what others say, to be quoted before it is printed.
+/// A peer of a node. All of it is untrusted: escape it before printing.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 pub struct RemotePeer {
-    /// Its name or address, in one of several forms.
+    /// Its id or address, in one of several forms.
     #[serde(default)]
     pub enode: String,
-    /// What software it is.
+    /// Name of its software.
     #[serde(default)]
     pub name: String,
-    /// What it speaks.
+    /// Its capabilities.
     #[serde(default)]
     pub caps: Vec<String>,
-    /// The transport to it.
+    /// The connection to it.
     #[serde(default)]
     pub network: RemoteLink,
-    /// The work that it asks for, if the node knows.
+    /// The minimum work that it requires, if known.
     #[serde(default, rename = "protocols", deserialize_with = "wanted_work")]
     pub min_work: Option<Work>,
 }
 
-/// Reads what Whisper asks for among all protocols of a peer. Not every node says: go-ethereum has a
-/// word in its place.
+/// Reads the minimum work from the `protocols` of a peer. Not every node reports it: go-ethereum may report a
+/// word instead.
 fn wanted_work<'de, D: Deserializer<'de>>(protocols: D) -> Result<Option<Work>, D::Error> {
     let protocols = Value::deserialize(protocols)?;
     let work = protocols.pointer("/shh/minimumPoW").and_then(Value::as_f64);
     Ok(work.and_then(Work::new))
 }
 
-/// A transport between a node and its peer.
+/// The connection of a node to its peer.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoteLink {
     /// Address of the peer.
     #[serde(default)]
     pub remote_address: String,
-    /// Whether the peer called.
+    /// Whether the peer opened it.
     #[serde(default)]
     pub inbound: bool,
 }
@@ -311,7 +310,7 @@ struct NodeInfo {
     enode: String,
 }
 
-/// What goes with every request.
+/// The headers of every request.
 fn headers(token: Option<&str>) -> Result<HeaderMap, RemoteError> {
     let mut headers = HeaderMap::new();
     if let Some(token) = token {
@@ -323,13 +322,13 @@ fn headers(token: Option<&str>) -> Result<HeaderMap, RemoteError> {
     Ok(headers)
 }
 
-/// Time to open a transport.
+/// Time limit to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for a call; the longest is a post with much work.
+/// Time limit for a call; the longest is a post with much work.
 const CALL_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Messages that wait for whoever watches.
+/// Maximum number of waiting messages of a subscription.
 const MAX_WAITING: usize = 1024;
 
 #[cfg(test)]

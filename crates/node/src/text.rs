@@ -1,4 +1,4 @@
-//! How keys and secrets are written in files, and bytes for people.
+//! Text forms of keys, secrets and bytes.
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use rand_core::OsRng;
@@ -6,20 +6,20 @@ use wormhole_kit::Secret;
 use wormhole_whisper::devp2p::key::PrivateKey;
 use zeroize::Zeroizing;
 
-/// Draws a key pair.
+/// Generates a key pair.
 pub fn new_key() -> PrivateKey {
     PrivateKey::random(&mut OsRng)
 }
 
-/// Reads a private key from its 64 hexadecimal digits; `None` if they are none.
+/// Parses a private key of 64 hexadecimal digits; `None` if it is invalid.
 pub fn private_key(digits: &str) -> Option<PrivateKey> {
     let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).map(Zeroizing::new).ok()?;
     let bytes: [u8; 32] = bytes.as_slice().try_into().ok()?;
     PrivateKey::from_secret(&Secret::new(bytes)).ok()
 }
 
-/// The secret word in the text of a file, a password or a token: its first line, with all blanks but
-/// without the line's end. `None` if there is nothing on it.
+/// The secret in the text of a file with a password or token: its first line, including spaces, without the line
+/// end. `None` if it is empty.
 ///
 /// ```
 /// assert_eq!(wormhole_node::secret_word("let me in\nand others\n"), Some("let me in"));
@@ -28,7 +28,7 @@ pub fn secret_word(text: &str) -> Option<&str> {
     text.lines().next().filter(|line| !line.is_empty())
 }
 
-/// `0x` and hexadecimal digits, as people and JSON-RPC have them.
+/// `0x` and hexadecimal digits, as used in JSON-RPC.
 pub fn hex(bytes: &[u8]) -> String {
     format!("0x{}", HEXLOWER.encode(bytes))
 }

@@ -1,10 +1,10 @@
-//! How much proof of work a message of our own should have.
+//! The recommended proof of work for our own messages.
 
 use wormhole_whisper::shh::Work;
 
-/// The work of an own envelope unless told otherwise: what we ask for ourselves, no less than usual,
-/// and what most peers ask for. Not what each of them asks for: a single one could mark what we say
-/// by the work in it, and one that asks for very much could make us work for ever.
+/// The default work of an own envelope: our own requirement, at least the usual one, and what most peers require. Not
+/// the maximum of all peers: a single peer could otherwise mark our messages by their work, or make us work for
+/// ever.
 pub fn recommended_work(own: Work, of_peers: impl IntoIterator<Item = Work>) -> Work {
     let own = own.max(Work::DEFAULT_MINIMUM);
     let mut of_peers: Vec<_> = of_peers.into_iter().collect();
@@ -14,7 +14,7 @@ pub fn recommended_work(own: Work, of_peers: impl IntoIterator<Item = Work>) -> 
     of_peers.get(middle).copied().filter(is_reasonable).map_or(own, |work| work.max(own))
 }
 
-/// How many times as much as we need anyway most peers may ask for. Else they do without us.
+/// Maximum factor by which peers can raise the work. Peers that require more do not receive the message.
 const WITHIN_REASON: f64 = 10.0;
 
 #[cfg(test)]

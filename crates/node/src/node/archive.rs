@@ -61,7 +61,7 @@ impl Archive {
         let Some(server) = &mut self.server else { return };
         let lost = !server.store.keep(envelope);
         if lost && !server.is_overloaded {
-            tracing::warn!("the archive is too slow: some envelopes are not archived");
+            tracing::warn!("the archive is too slow: some envelopes are not stored");
         }
         server.is_overloaded = lost;
     }

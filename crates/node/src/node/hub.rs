@@ -190,7 +190,8 @@ impl Hub {
                     self.archive.completed(peer, request, last);
                 }
                 NodeOutput::ClockDoubted => {
-                    self.clock_warning.log(now, "envelopes of most peers come too early");
+                    self.clock_warning
+                        .log(now, "envelopes of most peers appear to be from the future");
                 }
                 NodeOutput::Flooded => {
                     let demanded = self.core.requirements().min_work();
@@ -233,7 +234,7 @@ impl Hub {
                 | PeerError::NoStatus(_) => {
                     let trusted = self.core.trusts(peer);
                     // The error itself would name a topic.
-                    let topic = "invalid envelope: topic was not asked for";
+                    let topic = "invalid envelope: topic is not in our bloom filter";
                     let names_topic =
                         matches!(error, PeerError::InvalidEnvelope(EnvelopeError::NotWanted(_)));
                     let error: &dyn std::fmt::Display = if names_topic { &topic } else { error };

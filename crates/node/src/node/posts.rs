@@ -23,11 +23,11 @@ impl UnsentPosts {
         match peers {
             0 => tracing::warn!(
                 "a message posted here expired before it could be sent: this node has no peers; \
-                 name one with --peer, or look for some with --bootnode"
+                 add one with --peer, or search for some with --bootnode"
             ),
             peers => tracing::warn!(
                 peers,
-                "a message posted here expired before it could be sent: no peer took it"
+                "a message posted here expired before it could be sent: no peer accepted it"
             ),
         }
     }

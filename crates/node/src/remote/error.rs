@@ -1,4 +1,4 @@
-//! The errors of calls to a node in another process.
+//! Errors of calls to a node in another process.
 
 use std::error::Error as StdError;
 use std::io;
@@ -8,45 +8,45 @@ use jsonrpsee_core::client::Error as ClientError;
 use jsonrpsee_http_client::transport::Error as HttpError;
 use tokio_rustls::rustls;
 
-/// Why a call did not succeed.
+/// Why a call failed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RemoteError {
-    /// The token cannot be sent.
-    #[error("the token has characters that cannot be sent")]
+    /// The token contains characters that cannot be sent.
+    #[error("the token contains characters that cannot be sent")]
     BadToken,
-    /// Not an address at which a node could be.
-    #[error("not an http://, https://, ws:// or wss:// address")]
+    /// Not a JSON-RPC URL.
+    #[error("not an http://, https://, ws:// or wss:// URL")]
     BadUrl,
-    /// The transport was lost.
-    #[error("the node has closed the transport")]
+    /// The connection was closed.
+    #[error("the node has closed the connection")]
     Closed,
-    /// We did not keep up with the messages that came; some are lost.
-    #[error("messages came faster than they were read")]
+    /// Messages arrived faster than they were read; some are lost.
+    #[error("messages arrived faster than they were read")]
     Lagged,
-    /// The answer is not what was asked for.
-    #[error("the node gives an answer of the wrong form")]
+    /// The response is invalid.
+    #[error("the node sent an invalid response")]
     Malformed,
-    /// The node says no, in these words. To be quoted before they are printed.
+    /// The node rejected the call. Escape the message before printing it.
     #[error("{message}")]
     Refused {
-        /// JSON-RPC's number for the reason.
+        /// JSON-RPC error code.
         code: i32,
-        /// The node's words.
+        /// The node's error message.
         message: String,
     },
-    /// Whoever answers does not let us speak JSON-RPC, with this HTTP status.
+    /// The server rejected the request with this HTTP status.
     #[error("HTTP status {0}")]
     Rejected(u16),
-    /// No answer in time.
+    /// No response in time.
     #[error("no answer")]
     TimedOut,
-    /// There is no transport to it.
+    /// The connection failed.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
 }
 
 impl RemoteError {
-    /// Whether the node does not know the method: it may not speak Whisper, or not to us.
+    /// Whether the node does not know the method: it may not support Whisper, or not for us.
     pub const fn is_unknown_method(&self) -> bool {
         matches!(self, Self::Refused { code: -32601, .. })
     }
@@ -79,21 +79,21 @@ impl RemoteError {
     }
 }
 
-/// Why there is no transport.
+/// Why the connection failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unreachable {
-    /// The network, or the other machine, says no.
+    /// An error of the network.
     #[error("{0}")]
     Io(io::ErrorKind),
-    /// The name or the port leads to nothing that speaks HTTP.
-    #[error("it does not answer in HTTP")]
+    /// The server does not use HTTP.
+    #[error("it does not speak HTTP")]
     NotHttp,
-    /// No TLS came about.
+    /// The TLS handshake failed.
     #[error("no trusted TLS")]
     Tls,
 }
 
-/// What an error of the library means.
+/// Converts an error of the client library.
 pub(super) fn of_client(error: ClientError) -> RemoteError {
     match error {
         ClientError::Call(refusal) => {
@@ -113,12 +113,12 @@ pub(super) fn of_client(error: ClientError) -> RemoteError {
     }
 }
 
-/// Finds the reason somewhere inside an error of a transport.
+/// Finds the cause inside an error of the transport.
 fn of_transport(error: &(dyn StdError + 'static)) -> RemoteError {
     causes(error).find_map(reason).unwrap_or_else(|| Unreachable::NotHttp.into())
 }
 
-/// What one cause among others says.
+/// Converts one cause.
 fn reason(cause: &(dyn StdError + 'static)) -> Option<RemoteError> {
     if let Some(HttpError::Rejected { status_code }) = cause.downcast_ref() {
         return Some(RemoteError::Rejected(*status_code));
@@ -129,7 +129,7 @@ fn reason(cause: &(dyn StdError + 'static)) -> Option<RemoteError> {
     if let Some(error) = cause.downcast_ref() {
         return Some(of_io(error));
     }
-    // It does not name what it holds as its cause.
+    // `source` does not return the inner error.
     match cause.downcast_ref()? {
         WsHandshakeError::Io(error) | WsHandshakeError::ResolutionFailed(error) => {
             Some(of_io(error))
@@ -146,7 +146,7 @@ fn reason(cause: &(dyn StdError + 'static)) -> Option<RemoteError> {
     }
 }
 
-/// An error of the system, or one of TLS in its clothes.
+/// Converts an I/O error, which may contain a TLS error.
 fn of_io(error: &io::Error) -> RemoteError {
     let inside = error.get_ref();
     if inside.is_some_and(|inside| inside.is::<rustls::Error>()) {

@@ -1,4 +1,4 @@
-//! Messages as JSON-RPC writes them (go-ethereum's whisper/whisperv6/api.go).
+//! Messages in JSON-RPC (go-ethereum's whisper/whisperv6/api.go).
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use wormhole_whisper::shh::{
 
 use super::{RemoteError, hex};
 
-/// The name that a node has given to a key. Whoever knows it may use the key there.
+/// The id that a node has given to a key. Everyone who knows it can use the key on that node.
 #[derive(Clone, Eq, PartialEq)]
 pub struct RemoteKeyId(pub(super) String);
 
@@ -27,42 +27,42 @@ impl fmt::Debug for RemoteKeyId {
     }
 }
 
-/// What seals a message, or opens it.
+/// A key that encrypts, decrypts or signs a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum MessageKey {
-    /// A private key: opens, and signs.
+    /// A private key: decrypts and signs.
     Private(RemoteKeyId),
-    /// The public key of a reader: seals.
+    /// The public key of a recipient: encrypts.
     Public(PublicKey),
-    /// A shared key: seals and opens.
+    /// A shared key: encrypts and decrypts.
     Symmetric(RemoteKeyId),
 }
 
-/// A message to be posted.
+/// A message to post.
 #[derive(Clone, Debug)]
 pub struct PostRequest {
-    /// What seals it.
+    /// The key that encrypts it.
     pub to: MessageKey,
-    /// What signs it, if anything.
+    /// The key that signs it, if any.
     pub signer: Option<RemoteKeyId>,
-    /// Its topic.
+    /// Topic.
     pub topic: Topic,
-    /// What is said.
+    /// Content.
     pub payload: Vec<u8>,
-    /// What hides how much is said.
+    /// Padding, which hides the length.
     pub padding: Padding,
-    /// Seconds that it lives.
+    /// Lifetime in seconds.
     pub ttl: u32,
-    /// The work to be done for it.
+    /// Target proof of work.
     pub work: Work,
-    /// Time for that work, in whole seconds and at least one.
+    /// Time limit for the proof of work, in whole seconds and at least one.
     pub work_time: Duration,
-    /// The only peer that gets it, past the pool; it has to trust the node.
+    /// The only recipient, which must trust the node; sent as a direct message.
     pub only_to: Option<Enode>,
 }
 
 impl PostRequest {
-    /// A message that lives for 50 seconds, with the work that is usual.
+    /// A message with a TTL of 50 seconds and the usual work.
     pub const fn new(to: MessageKey, topic: Topic, payload: Vec<u8>) -> Self {
         Self {
             to,
@@ -98,7 +98,7 @@ impl PostRequest {
         post
     }
 
-    /// The padding, unless it is the one that every node adds by itself.
+    /// The exact padding, unless it is the default one that the node adds.
     fn exact_padding(&self) -> Option<Vec<u8>> {
         let sealing = match self.to {
             MessageKey::Private(_) | MessageKey::Public(_) => Sealing::Asymmetric,
@@ -107,28 +107,28 @@ impl PostRequest {
         if self.padding == Padding::Block {
             return None;
         }
-        // Whose signature it is makes no difference to the length.
+        // The length does not depend on the signer.
         let signer = self.signer.as_ref().map(|_| PrivateKey::random(&mut OsRng));
         let (payload, signer) = (&self.payload, signer.as_ref());
-        // Fails only for what the node refuses as well.
+        // Only fails for messages that the node rejects as well.
         let composed = compose(payload, &self.padding, sealing, signer, &mut OsRng).ok()?;
         Message::parse(&composed).ok().map(|message| message.padding)
     }
 }
 
-/// Which messages to watch for.
+/// Criteria for a subscription.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct MessageFilter {
-    /// Who must have signed them, if it matters.
+    /// Required signer, if any.
     pub signer: Option<PublicKey>,
-    /// Under which topics they may be; none for any.
+    /// Topics; an empty list means all topics.
     pub topics: Vec<Topic>,
-    /// Whether they may come directly from a trusted peer.
+    /// Whether direct messages from trusted peers are accepted.
     pub direct: bool,
 }
 
 impl MessageFilter {
-    /// Everything under one topic.
+    /// All messages with this topic.
     pub fn under(topic: Topic) -> Self {
         Self { topics: vec![topic], ..Self::default() }
     }
@@ -158,20 +158,20 @@ fn put(object: &mut Value, name: &str, text: &str) {
     }
 }
 
-/// A message that a node has opened.
+/// A message that a node has decrypted.
 #[derive(Clone, Eq, PartialEq)]
 pub struct RemoteMessage {
-    /// What was said, by whom: nothing here has been made safe to show.
+    /// Content. Untrusted: escape it before printing.
     pub payload: Vec<u8>,
-    /// Who signed it, if anyone did. The node has checked it.
+    /// The key that signed it, if it is signed. Verified by the node.
     pub signer: Option<PublicKey>,
-    /// Its topic.
+    /// Topic.
     pub topic: Topic,
-    /// Seconds since 1970 when it claims to have been made.
+    /// Sent time in seconds since 1970, as the sender claims.
     pub sent: u32,
-    /// Seconds that it lives.
+    /// Lifetime in seconds.
     pub ttl: u32,
-    /// The name of its envelope: `0x` and 64 digits.
+    /// The hash of its envelope: `0x` and 64 digits.
     pub hash: String,
 }
 
@@ -196,14 +196,14 @@ impl RemoteMessage {
     }
 }
 
-/// Prints sizes only: the payload is nobody's business.
+/// Prints only sizes, because the payload is private.
 impl fmt::Debug for RemoteMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RemoteMessage({}, {} bytes)", self.hash, self.payload.len())
     }
 }
 
-/// A text of `0x` and digits; none at all is no bytes.
+/// Parses `0x` and digits; a missing value means no bytes.
 fn optional_hex(value: &Value, name: &str) -> Result<Vec<u8>, RemoteError> {
     let text = match value.get(name) {
         None | Some(Value::Null) => return Ok(Vec::new()),

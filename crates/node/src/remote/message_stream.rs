@@ -1,6 +1,6 @@
-//! The messages that come to a node for us, as they come.
+//! A stream of the messages that a node decrypts for us.
 //!
-//! Over a WebSocket the node tells us; over HTTP we have to ask, as every client does.
+//! Over a WebSocket the node sends them; over HTTP they are polled.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::{RemoteError, RemoteMessage, RemoteNode, Transport, error};
 
-/// Messages as they come.
+/// A stream of messages.
 #[derive(Debug)]
 pub struct MessageStream {
     remote: RemoteNode,
@@ -21,9 +21,9 @@ pub struct MessageStream {
 
 #[derive(Debug)]
 enum Source {
-    /// The node tells us.
+    /// The node sends them.
     Told(Subscription<Value>),
-    /// We ask for what is in this filter.
+    /// They are polled from this filter.
     Asked { filter: String, waiting: VecDeque<Value> },
 }
 
@@ -46,10 +46,10 @@ impl MessageStream {
         Ok(Self { remote: remote.clone(), source })
     }
 
-    /// Waits for the next message. Cancelling may lose one that is just being asked for.
+    /// Waits for the next message. Cancelling may lose a message that is being polled.
     ///
     /// # Errors
-    /// There will be none: the node is gone, or we were too slow.
+    /// The stream has ended: the node is gone, or messages were read too slowly.
     pub async fn next(&mut self) -> Result<RemoteMessage, RemoteError> {
         let value = match &mut self.source {
             Source::Told(subscription) => match subscription.next().await {
@@ -76,10 +76,10 @@ impl MessageStream {
         RemoteMessage::from_json(&value)
     }
 
-    /// Ends it, so that the node keeps nothing for us.
+    /// Ends the stream and deletes its filter on the node.
     ///
     /// # Errors
-    /// The node is gone, and with it what it kept.
+    /// The node is gone.
     pub async fn stop(self) -> Result<(), RemoteError> {
         match self.source {
             Source::Told(subscription) => {
@@ -94,5 +94,5 @@ impl MessageStream {
     }
 }
 
-/// Time between two questions. As often as go-ethereum looks for its subscribers.
+/// Time between two polls, as in go-ethereum's own subscriptions.
 const POLL: Duration = Duration::from_millis(250);

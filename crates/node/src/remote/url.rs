@@ -1,4 +1,4 @@
-//! Where a node's JSON-RPC is.
+//! The URL of a node's JSON-RPC.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,27 +7,27 @@ use url::{Host, Url};
 
 use super::RemoteError;
 
-/// The address of a node's JSON-RPC: `http`, `https`, `ws` or `wss`.
+/// The URL of a node's JSON-RPC: `http`, `https`, `ws` or `wss`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct RemoteUrl(Url);
 
 impl RemoteUrl {
-    /// Reads what a user typed.
+    /// Parses user input.
     ///
     /// # Errors
-    /// It is no such address.
+    /// The text is not such a URL.
     pub fn parse(text: &str) -> Result<Self, RemoteError> {
         let url = Url::parse(text).map_err(|_| RemoteError::BadUrl)?;
         let known = matches!(url.scheme(), "http" | "https" | "ws" | "wss");
         if known && url.has_host() { Ok(Self(url)) } else { Err(RemoteError::BadUrl) }
     }
 
-    /// Whether messages come by themselves there.
+    /// Whether it is a WebSocket, over which the node sends messages.
     pub fn is_web_socket(&self) -> bool {
         matches!(self.0.scheme(), "ws" | "wss")
     }
 
-    /// Whether keys may travel there: on this machine, or sealed on the way.
+    /// Whether keys may be sent there: to this machine, or encrypted.
     pub fn is_private(&self) -> bool {
         let loopback = match self.0.host() {
             Some(Host::Domain(name)) => name == "localhost",
@@ -43,7 +43,7 @@ impl RemoteUrl {
     }
 }
 
-/// Without what may be a password in it.
+/// Omits user name and password.
 impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.0.scheme(), self.0.host_str().unwrap_or_default())?;
