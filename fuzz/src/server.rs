@@ -2,4 +2,4 @@
 //!
 //! The server's library has them, so that its own tests can replay the corpus.
 
-pub use wormhole_server::fuzzing::{BODIES, request, websocket};
+pub use wormhole_server::fuzzing::{BODIES, headers, websocket};

@@ -2,27 +2,43 @@
 //!
 //! Not part of the interface of the library: only `fuzz/` (feature `fuzzing`) and the tests of this crate use it.
 
-#![expect(clippy::expect_used, reason = "a panic is how a fuzz target reports a finding")]
+use hyper::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_KEY};
+use hyper::{Request, StatusCode};
 
-use crate::http::Request;
+use crate::host::ProxyHeader;
+use crate::http::handshake;
 use crate::http::websocket::{self as frames, Decoder, Received};
 
 /// What a target does with its bytes. Panics are findings.
 pub type Body = fn(&[u8]);
 
 /// Every body with the name of its target and corpus.
-pub const BODIES: &[(&str, Body)] = &[("server_request", request), ("server_websocket", websocket)];
+pub const BODIES: &[(&str, Body)] = &[("server_headers", headers), ("server_websocket", websocket)];
 
-/// The head of an HTTP request: the same whether or not more follows it.
-pub fn request(bytes: &[u8]) {
-    if let Ok(Some((request, length))) = Request::parse(bytes) {
-        let head = bytes.get(..length).expect("a head is part of what came");
-        assert_eq!(Request::parse(head), Ok(Some((request.clone(), length))));
-        if let Some(key) = &request.websocket_key {
-            assert!(request.is_get);
-            assert!(frames::handshake(key, "Wormhole").ends_with("\r\n\r\n"));
+/// The headers that this crate reads: those of the WebSocket handshake and those of a proxy. One header per line; lines
+/// that are not headers are ignored.
+pub fn headers(bytes: &[u8]) {
+    let mut request = Request::new(());
+    for line in bytes.split(|byte| *byte == b'\n').take(MAX_LINES) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
+            request.headers_mut().append(name, value);
         }
     }
+    if let Ok(Some(accept)) = handshake::check(&request) {
+        let keys = request.headers().get_all(SEC_WEBSOCKET_KEY).iter().count();
+        assert_eq!(keys, 1, "an ambiguous handshake");
+        assert_eq!(accept.accept("Wormhole").status(), StatusCode::SWITCHING_PROTOCOLS);
+    }
+    for proxy in [ProxyHeader::XForwardedFor, ProxyHeader::XRealIp] {
+        let address = proxy.address(request.headers());
+        assert!(address.is_none() || !request.headers().is_empty());
+    }
+    assert_eq!(ProxyHeader::Off.address(request.headers()), None);
 }
 
 /// A client's frames, in any pieces: the same messages come out, none over the limit.
@@ -63,3 +79,6 @@ fn decode(bytes: &[u8], piece: usize) -> (Vec<Received>, bool) {
 
 /// Longest message taken, in bytes.
 const LIMIT: usize = 200;
+
+/// Most header lines: a request has no more.
+const MAX_LINES: usize = 64;

@@ -35,6 +35,7 @@ use wormhole_magic::mailbox::message::Welcome;
 
 use crate::ServerError;
 use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
+use crate::http::{Pages, WebSocketAcceptor};
 use crate::limits::{Allowance, Limits};
 use crate::service::{About, ServiceConfig, StoredFile};
 use counters::Counters;
@@ -265,12 +266,19 @@ impl Mailbox {
         let (parts, listener) = config.parts(&counters)?;
         let (hub, storage, failed) =
             Hub::start(parts).map_err(|error| ServerError::System(error.to_string()))?;
-        let shown = Arc::clone(&counters);
-        host.metrics.register(move |page| shown.write(page));
+        host.metrics.register("mailbox", |registry| counters.register(registry));
+        let limits = Arc::new(config.limits());
+        let acceptor = WebSocketAcceptor {
+            server: service::SERVER,
+            path: Some("/v1"),
+            tls: host.tls.clone(),
+            admission: Admission::new(limits, config.trust_proxy, counters.refused.clone()),
+            pages: Pages::of_service(service::pages(), Arc::clone(&host.metrics)),
+        };
         let service = Arc::new(Service {
             hub,
             counters,
-            admission: Admission::new(Arc::new(config.limits()), config.trust_proxy),
+            acceptor,
             settings: config.settings(),
             budget: Arc::new(config.budget()),
             host,

@@ -1,26 +1,30 @@
-//! Counters in the Prometheus text format, gathered from every service of the process.
+//! The metrics of all services of the process, for Prometheus.
 //!
-//! Numbers only: nothing here can name a user, a mailbox or an address. All names begin with
-//! `wormhole_`; docs/self-hosting.md lists them.
+//! They contain numbers only, and nothing that names a user, a mailbox or an address. docs/self-hosting.md lists them.
 
-use std::fmt::{self, Write as _};
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Appends one service's counters to the page.
-type Source = Box<dyn Fn(&mut String) + Send + Sync>;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
 
-/// Everyone who has counters to show.
-#[derive(Default)]
+/// The metrics of the process.
+#[derive(Debug)]
 pub(crate) struct Metrics {
-    sources: Mutex<Vec<Source>>,
+    registry: Mutex<Registry>,
     has_listener: bool,
 }
 
 impl Metrics {
-    /// Metrics without a source yet. If they have a listener of their own, the ports of the services
-    /// do not serve them.
+    /// `Content-Type` of the page.
+    pub(crate) const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
+
+    /// Metrics of no service yet. If they have a listener of their own, the ports of the services do not serve them.
     pub(crate) fn new(has_listener: bool) -> Self {
-        Self { sources: Mutex::default(), has_listener }
+        Self { registry: Mutex::new(Registry::with_prefix(PREFIX)), has_listener }
     }
 
     /// Whether the ports of the services do not serve the metrics.
@@ -28,85 +32,94 @@ impl Metrics {
         self.has_listener
     }
 
-    /// Adds a source; it is asked whenever somebody reads the metrics.
-    pub(crate) fn register(&self, source: impl Fn(&mut String) + Send + Sync + 'static) {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(source));
+    /// Adds the metrics of a service. Their names begin with `wormhole_` and the name of the `service`.
+    pub(crate) fn register(&self, service: &str, register: impl FnOnce(&mut Registry)) {
+        register(self.lock().sub_registry_with_prefix(service));
     }
 
-    /// Status and page of `/metrics` at the port of a service.
-    pub(crate) fn page(&self) -> (&'static str, String) {
-        if self.has_listener {
-            return ("404 Not Found", "not found: /metrics is at metrics-listen\n".into());
-        }
-        ("200 OK", self.render())
-    }
-
-    /// All counters.
+    /// The page of all metrics, in the text format of Prometheus.
     pub(crate) fn render(&self) -> String {
         let mut page = String::new();
-        for source in self.sources.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            source(&mut page);
-        }
+        // Writing to a string cannot fail.
+        let _infallible = prometheus_text::encode(&mut page, &self.lock());
         page
     }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl fmt::Debug for Metrics {
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(false)
+    }
+}
+
+/// A metric that is counted elsewhere and read whenever somebody reads the page.
+pub(crate) struct Reading {
+    is_counter: bool,
+    read: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Reading {
+    pub(crate) fn counter(read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { is_counter: true, read: Box::new(read) }
+    }
+
+    pub(crate) fn gauge(read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { is_counter: false, read: Box::new(read) }
+    }
+}
+
+impl EncodeMetric for Reading {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        let value = (self.read)();
+        if self.is_counter {
+            ConstCounter::new(value).encode(encoder)
+        } else {
+            ConstGauge::new(value).encode(encoder)
+        }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        if self.is_counter { MetricType::Counter } else { MetricType::Gauge }
+    }
+}
+
+impl fmt::Debug for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").finish_non_exhaustive()
+        f.debug_struct("Reading").finish_non_exhaustive()
     }
 }
 
-/// Appends one metric of a `kind` (`counter`, `gauge`) with its help line. The `name` is without
-/// [`PREFIX`].
-pub(crate) fn write(page: &mut String, name: &str, kind: &str, help: &str, value: u64) {
-    write_head(page, name, kind, help);
-    // Writing to a string cannot fail, here and below.
-    let _ = writeln!(page, "{PREFIX}{name} {value}");
-}
-
-/// Appends one metric with a value for each value of its label.
-pub(crate) fn write_labelled(
-    page: &mut String,
-    name: &str,
-    kind: &str,
-    help: &str,
-    label: &str,
-    values: impl Iterator<Item = (String, u64)>,
-) {
-    write_head(page, name, kind, help);
-    for (of, value) in values {
-        let _ = writeln!(page, "{PREFIX}{name}{{{label}=\"{of}\"}} {value}");
-    }
-}
-
-fn write_head(page: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = write!(page, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}\n");
-}
-
-/// What the name of every metric begins with.
-pub(crate) const PREFIX: &str = "wormhole_";
+/// The first word of every metric's name.
+const PREFIX: &str = "wormhole";
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::counter::Counter;
+
     use super::*;
 
     #[test]
-    fn the_page_shows_every_source_in_the_text_format() {
+    fn the_page_shows_the_metrics_of_every_service_in_the_text_format() {
         let metrics = Metrics::default();
-        metrics.register(|page| write(page, "a_total", "counter", "Things.", 3));
-        metrics.register(|page| {
-            let values = [("x".to_owned(), 1), ("y".to_owned(), 0)];
-            write_labelled(page, "b", "gauge", "Others.", "kind", values.into_iter());
+        metrics.register("one", |registry| {
+            let counter = Counter::<u64>::default();
+            counter.inc_by(3);
+            registry.register("a", "Things", counter);
         });
-        let expected = "# HELP wormhole_a_total Things.\n# TYPE wormhole_a_total counter\n\
-                        wormhole_a_total 3\n# HELP wormhole_b Others.\n# TYPE wormhole_b gauge\n\
-                        wormhole_b{kind=\"x\"} 1\nwormhole_b{kind=\"y\"} 0\n";
-        assert_eq!(metrics.page(), ("200 OK", expected.into()));
-    }
-
-    #[test]
-    fn services_do_not_serve_metrics_that_have_a_listener_of_their_own() {
-        assert_eq!(Metrics::new(true).page().0, "404 Not Found");
+        metrics.register("two", |registry| {
+            registry.register("b", "Others", Reading::gauge(|| 1));
+            registry.register("c", "More", Reading::counter(|| 2));
+        });
+        let expected = "# HELP wormhole_one_a_total Things.\n# TYPE wormhole_one_a_total counter\n\
+                        wormhole_one_a_total 3\n\
+                        # HELP wormhole_two_b Others.\n# TYPE wormhole_two_b gauge\n\
+                        wormhole_two_b 1\n\
+                        # HELP wormhole_two_c_total More.\n# TYPE wormhole_two_c_total counter\n\
+                        wormhole_two_c_total 2\n";
+        assert_eq!(metrics.render(), expected);
     }
 }

@@ -28,6 +28,7 @@ use wormhole_magic::relay::Patience;
 
 use crate::ServerError;
 use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
+use crate::http::{Pages, WebSocketAcceptor};
 use crate::limits::{Allowance, Limits, Pass};
 use crate::service::{About, ServiceConfig, StoredFile};
 use counters::Counters;
@@ -147,8 +148,10 @@ impl Service {
         let db = config.usage_db.as_deref();
         let usage = UsageLog::open(db, config.usage_log.as_deref(), blur)?;
         let pairing = Arc::new(Pairing::new(patience, Arc::clone(&counters), usage.recorder()));
-        let shown = (Arc::clone(&counters), Arc::clone(&pairing));
-        host.metrics.register(move |page| shown.0.write(page, shown.1.waiting()));
+        let shown = Arc::clone(&pairing);
+        host.metrics.register("transit_relay", |registry| {
+            counters.register(registry, move || shown.waiting());
+        });
         Ok(Self {
             limits: Arc::new(config.limits()),
             trust_proxy: config.trust_proxy,
@@ -168,12 +171,16 @@ impl Service {
             tools: Arc::clone(&self.tools),
             tasks: tasks.clone(),
         };
-        let web_listener = WebListener {
-            listener: listener.clone(),
+        let refused = self.tools.counters.refused.clone();
+        let acceptor = WebSocketAcceptor {
+            server: listen::SERVER,
+            // As in the reference.
+            path: None,
             tls: self.host.tls,
-            admission: Admission::new(Arc::clone(&self.limits), self.trust_proxy),
-            metrics: self.host.metrics,
+            admission: Admission::new(Arc::clone(&self.limits), self.trust_proxy, refused),
+            pages: Pages::of_service(listen::pages(), self.host.metrics),
         };
+        let web_listener = WebListener { listener: listener.clone(), acceptor };
         let statistics = tokio::spawn(keep_statistics(
             Arc::clone(&self.pairing),
             Arc::clone(&self.tools.counters),

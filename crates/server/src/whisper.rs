@@ -1,7 +1,6 @@
-//! A Whisper node, and the JSON-RPC by which clients use it.
+//! A Whisper node, and the JSON-RPC through which clients use it.
 //!
-//! Both are of the SDK; here is what can be configured, what can be counted, and how they start and
-//! stop with the process.
+//! `wormhole-node` implements both. This module adds configuration, metrics, start and stop.
 
 mod config;
 mod counters;
@@ -102,10 +101,9 @@ async fn run(
     host: Host,
 ) -> Result<(), ServerError> {
     let node = messenger.node().clone();
-    let counters = Arc::new(Counters::default());
-    let shown = Arc::clone(&counters);
-    host.metrics.register(move |page| shown.write(page));
-    let counting = tokio::spawn(async move { counters.keep(&messenger).await });
+    let counters = Counters::default();
+    host.metrics.register("whisper", |registry| counters.register(registry));
+    let counting = tokio::spawn(async move { counters.update(&messenger).await });
     host.draining.cancelled().await;
     let served = async { while rpc_tasks.join_next().await.is_some() {} };
     if timeout(host.drain_time * 3 / 4, served).await.is_err() {

@@ -8,12 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hyper::header::HeaderMap;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::http::Request;
 use crate::limits::{Limits, Pass};
 
-/// Which header of a proxy tells the client's address.
+/// The header in which a proxy reports the client's address.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
 pub(crate) enum ProxyHeader {
     /// There is no proxy.
@@ -32,6 +33,7 @@ pub(crate) struct Admission {
     limits: Arc<Limits>,
     proxy: ProxyHeader,
     pending: Arc<Semaphore>,
+    refused: Counter,
 }
 
 /// A connection that is not served yet.
@@ -47,12 +49,18 @@ pub(crate) enum Candidate {
 }
 
 impl Admission {
-    pub(crate) fn new(limits: Arc<Limits>, proxy: ProxyHeader) -> Self {
-        Self { limits, proxy, pending: Arc::new(Semaphore::new(MAX_PENDING)) }
+    /// Counts the connections that it refuses.
+    pub(crate) fn new(limits: Arc<Limits>, proxy: ProxyHeader, refused: Counter) -> Self {
+        Self { limits, proxy, pending: Arc::new(Semaphore::new(MAX_PENDING)), refused }
     }
 
-    /// Accepts a connection from this address; `None` if it is to be closed without an answer.
+    /// Accepts a connection from this address; `None` if it should be closed without a response.
     pub(crate) fn accept(&self, peer: SocketAddr, now: Instant) -> Option<Candidate> {
+        let candidate = self.candidate(peer, now);
+        self.count(candidate)
+    }
+
+    fn candidate(&self, peer: SocketAddr, now: Instant) -> Option<Candidate> {
         if self.proxy == ProxyHeader::Off
             && let Some(pass) = self.limits.admit(peer.ip(), now)
         {
@@ -69,22 +77,61 @@ impl Admission {
         client: SocketAddr,
         now: Instant,
     ) -> Option<Pass> {
-        match candidate {
+        let pass = match candidate {
             Candidate::Admitted(pass) => Some(pass),
             Candidate::Pending { .. } if self.proxy == ProxyHeader::Off => None,
             Candidate::Pending { .. } => self.limits.admit_forwarded(client.ip(), now),
-        }
+        };
+        self.count(pass)
     }
 
-    /// The client address: what the trusted header says, or else the address of the `peer`.
-    pub(crate) fn client_address(&self, request: &Request, peer: SocketAddr) -> SocketAddr {
-        let forwarded = match self.proxy {
-            ProxyHeader::Off => None,
-            ProxyHeader::XForwardedFor => request.forwarded_for,
-            ProxyHeader::XRealIp => request.real_ip,
-        };
-        forwarded.unwrap_or(peer)
+    /// Counts a refused connection.
+    fn count<T>(&self, admitted: Option<T>) -> Option<T> {
+        if admitted.is_none() {
+            self.refused.inc();
+        }
+        admitted
     }
+
+    /// The client address: the one in the trusted header, or else the address of the `peer`.
+    pub(crate) fn client_address(&self, headers: &HeaderMap, peer: SocketAddr) -> SocketAddr {
+        self.proxy.address(headers).unwrap_or(peer)
+    }
+}
+
+impl ProxyHeader {
+    /// The address in the header, if there is a valid one. If there are several, the last one counts: the nearest proxy
+    /// has added it, and the client may have sent all others.
+    pub(crate) fn address(self, headers: &HeaderMap) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::XForwardedFor => {
+                parse_address(last(headers, "x-forwarded-for")?.rsplit(',').next()?)
+            }
+            Self::XRealIp => {
+                let mut address = parse_address(last(headers, "x-real-ip")?)?;
+                if let Some(port) = last(headers, "x-real-port").and_then(|port| port.parse().ok())
+                {
+                    address.set_port(port);
+                }
+                Some(address)
+            }
+        }
+    }
+}
+
+/// The value of the last line of a header. `None` if it is not text.
+fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let value = headers.get_all(name).into_iter().next_back()?;
+    std::str::from_utf8(value.as_bytes()).ok().map(str::trim)
+}
+
+/// Parses what proxies write: an address, perhaps in brackets, perhaps with a port.
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let without_port = || Some(SocketAddr::new(bare.parse().ok()?, 0));
+    text.parse().ok().or_else(without_port)
 }
 
 /// Connections that may be in their handshake before their client address is known.
@@ -92,12 +139,15 @@ const MAX_PENDING: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::{HeaderName, HeaderValue};
+
     use super::*;
     use crate::limits::Allowance;
 
     fn admission(proxy: ProxyHeader) -> Admission {
         let allowance = Allowance { links: 1, ..Allowance::default() };
-        Admission::new(Arc::new(Limits::new(allowance, 0, false, Instant::now())), proxy)
+        let limits = Arc::new(Limits::new(allowance, 0, false, Instant::now()));
+        Admission::new(limits, proxy, Counter::default())
     }
 
     fn link(text: &str) -> SocketAddr {
@@ -137,23 +187,51 @@ mod tests {
         assert!(admit().is_none());
     }
 
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
     #[test]
-    fn only_the_trusted_header_is_believed() {
-        let request = Request {
-            forwarded_for: Some(link("192.0.2.1")),
-            real_ip: Some(link("192.0.2.2")),
-            ..Request::default()
-        };
+    fn only_the_trusted_header_is_used() {
+        let both = headers(&[("x-forwarded-for", "192.0.2.1"), ("x-real-ip", "192.0.2.2")]);
         let cases = [
-            (ProxyHeader::Off, "127.0.0.1"),
-            (ProxyHeader::XForwardedFor, "192.0.2.1"),
-            (ProxyHeader::XRealIp, "192.0.2.2"),
+            (ProxyHeader::Off, "127.0.0.1:7"),
+            (ProxyHeader::XForwardedFor, "192.0.2.1:0"),
+            (ProxyHeader::XRealIp, "192.0.2.2:0"),
         ];
         for (proxy, expected) in cases {
-            let admission = admission(proxy);
-            assert_eq!(admission.client_address(&request, link("127.0.0.1")), link(expected));
-            let silent = Request::default();
-            assert_eq!(admission.client_address(&silent, link("127.0.0.1")), link("127.0.0.1"));
+            let (admission, peer) = (admission(proxy), link("127.0.0.1"));
+            assert_eq!(admission.client_address(&both, peer), expected.parse().unwrap());
+            assert_eq!(admission.client_address(&HeaderMap::new(), peer), peer);
         }
+    }
+
+    #[test]
+    fn the_address_of_the_nearest_proxy_counts() {
+        let name = "x-forwarded-for";
+        let cases = [
+            (vec![(name, "6.6.6.6, 192.0.2.1")], Some("192.0.2.1:0")),
+            (vec![(name, "6.6.6.6"), (name, "192.0.2.1")], Some("192.0.2.1:0")),
+            (vec![(name, "192.0.2.1:77")], Some("192.0.2.1:77")),
+            (vec![(name, "2001:db8::1")], Some("[2001:db8::1]:0")),
+            (vec![(name, "[2001:db8::1]")], Some("[2001:db8::1]:0")),
+            (vec![(name, "[2001:db8::1]:77")], Some("[2001:db8::1]:77")),
+            (vec![(name, "6.6.6.6, unknown")], None),
+            (vec![(name, "6.6.6.6"), (name, "")], None),
+            (vec![("x-real-ip", "6.6.6.6")], None),
+        ];
+        for (lines, expected) in cases {
+            let expected = expected.map(|text| text.parse().unwrap());
+            assert_eq!(ProxyHeader::XForwardedFor.address(&headers(&lines)), expected, "{lines:?}");
+        }
+        let real = headers(&[("x-real-port", "7"), ("x-real-ip", "::1")]);
+        assert_eq!(ProxyHeader::XRealIp.address(&real), "[::1]:7".parse().ok());
+        let mut latin = headers(&[("x-real-ip", "6.6.6.6")]);
+        latin.append("x-real-ip", HeaderValue::from_bytes(b"\xe9").unwrap());
+        assert_eq!(ProxyHeader::XRealIp.address(&latin), None);
     }
 }

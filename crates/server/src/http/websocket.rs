@@ -1,14 +1,11 @@
-//! The server's end of WebSocket framing: bytes in any pieces in, messages out, and back.
+//! The server's end of WebSocket framing: decodes frames from bytes in any pieces, and encodes frames. No I/O.
+//! (RFC 6455, sections 5 and 7)
 //!
-//! Between messages a [`Decoder`] holds no buffer. A message over the limit is passed over as its
-//! bytes arrive and reported, so that its sender can be answered instead of cut off; and who does not
-//! need messages whole can take them in parts. That, and the memory of idle links, is why this is not
-//! a library. No sockets here. (RFC 6455, sections 4.2, 5 and 7)
+//! Between messages a [`Decoder`] holds no buffer. It skips and reports a message over the limit, so that the sender
+//! gets an error instead of a closed connection. A caller can also take messages in parts. Libraries do not offer
+//! this, and they need more memory for idle connections.
 
 use std::num::NonZeroUsize;
-
-use data_encoding::BASE64;
-use sha1::{Digest, Sha1};
 
 /// Takes a client's frames apart.
 #[derive(Debug)]
@@ -246,15 +243,6 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// What a server says to become a WebSocket. (RFC 6455, section 4.2.2)
-pub(crate) fn handshake(key: &str, server: &str) -> String {
-    let accept = BASE64.encode(&Sha1::new().chain_update(key).chain_update(GUID).finalize());
-    format!(
-        "HTTP/1.1 101 Switching Protocols\r\nServer: {server}\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    )
-}
-
 /// Appends a text message.
 pub(crate) fn text(out: &mut Vec<u8>, message: &str) {
     frame(out, LAST | TEXT, message.as_bytes());
@@ -324,9 +312,6 @@ const MAX_CONTROL: u64 = 125;
 
 /// Longest payload that the protocol can express, in bytes.
 const MAX_PAYLOAD: u64 = u64::MAX >> 1;
-
-/// What the key is hashed with.
-const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]
 mod tests;

@@ -1,81 +1,82 @@
-//! What the mailbox server counts while it runs, for `/metrics`.
+//! The metrics of the mailbox server.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 
-/// The counters of one mailbox server.
+/// The metrics of one mailbox server.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    links: AtomicU64,
-    accepted: AtomicU64,
-    refused: AtomicU64,
-    cut: AtomicU64,
-    frames: AtomicU64,
-    requests: AtomicU64,
-    commits: AtomicU64,
-    nameplates: AtomicU64,
-    mailboxes: AtomicU64,
+    links: Gauge,
+    accepted: Counter,
+    pub(super) refused: Counter,
+    cut: Counter,
+    frames: Counter,
+    requests: Counter,
+    commits: Counter,
+    nameplates: Gauge,
+    mailboxes: Gauge,
 }
 
 impl Counters {
-    /// A WebSocket link was opened.
+    /// A WebSocket connection was opened.
     pub(super) fn opened(&self) {
-        self.links.fetch_add(1, Ordering::Relaxed);
-        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.links.inc();
+        self.accepted.inc();
     }
 
-    /// A WebSocket link is gone.
+    /// A WebSocket connection was closed.
     pub(super) fn closed(&self) {
-        self.links.fetch_sub(1, Ordering::Relaxed);
+        self.links.dec();
     }
 
-    /// WebSocket links that are open.
+    /// Open WebSocket connections.
     pub(super) fn links(&self) -> u64 {
-        self.links.load(Ordering::Relaxed)
+        u64::try_from(self.links.get()).unwrap_or(0)
     }
 
-    /// A link was turned away by the limits.
-    pub(super) fn refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A link was cut because it did not read, did not answer pings or said nothing.
+    /// A connection was closed because its client did not read, did not answer pings or sent nothing.
     pub(super) fn cut(&self) {
-        self.cut.fetch_add(1, Ordering::Relaxed);
+        self.cut.inc();
     }
 
-    /// A client's message came in.
+    /// A client sent a message.
     pub(super) fn frame(&self) {
-        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.frames.inc();
     }
 
-    /// So many requests were made durable with one commit.
+    /// One commit made this many requests durable.
     pub(super) fn committed(&self, requests: usize) {
-        self.requests.fetch_add(u64::try_from(requests).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.requests.inc_by(u64::try_from(requests).unwrap_or(u64::MAX));
+        self.commits.inc();
     }
 
-    /// So much is stored.
+    /// The database holds this many nameplates and mailboxes.
     pub(super) fn stored(&self, nameplates: u64, mailboxes: u64) {
-        self.nameplates.store(nameplates, Ordering::Relaxed);
-        self.mailboxes.store(mailboxes, Ordering::Relaxed);
+        self.nameplates.set(i64::try_from(nameplates).unwrap_or(i64::MAX));
+        self.mailboxes.set(i64::try_from(mailboxes).unwrap_or(i64::MAX));
     }
 
-    /// Appends all of it to a metrics page.
-    pub(super) fn write(&self, page: &mut String) {
-        let rows = [
-            ("links", "gauge", "Open WebSocket links.", &self.links),
-            ("accepted_total", "counter", "WebSocket links ever opened.", &self.accepted),
-            ("refused_total", "counter", "Links turned away by limits.", &self.refused),
-            ("cut_total", "counter", "Links cut for not reading or answering.", &self.cut),
-            ("frames_total", "counter", "Messages of clients.", &self.frames),
-            ("requests_total", "counter", "Requests made durable.", &self.requests),
-            ("commits_total", "counter", "Transactions made durable.", &self.commits),
-            ("nameplates", "gauge", "Nameplates in use when last pruned.", &self.nameplates),
-            ("mailboxes", "gauge", "Mailboxes in use when last pruned.", &self.mailboxes),
+    /// Shows them on the page of metrics.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let gauges = [
+            ("links", "Open WebSocket connections", &self.links),
+            ("nameplates", "Nameplates in use when last pruned", &self.nameplates),
+            ("mailboxes", "Mailboxes in use when last pruned", &self.mailboxes),
         ];
-        for (name, kind, help, value) in rows {
-            let value = value.load(Ordering::Relaxed);
-            crate::metrics::write(page, &format!("mailbox_{name}"), kind, help, value);
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
+        let counters = [
+            ("accepted", "WebSocket connections accepted", &self.accepted),
+            ("refused", "Connections refused because of a limit", &self.refused),
+            ("cut", "Connections closed because the client did not read, answer or send", &self.cut),
+            ("frames", "Messages from clients", &self.frames),
+            ("requests", "Requests that were stored durably", &self.requests),
+            ("commits", "Database transactions", &self.commits),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
         }
     }
 }

@@ -84,13 +84,12 @@ struct Partial {
 struct Over;
 
 impl Link {
-    /// A link whose `opening` bytes are still to be written.
+    /// A link whose handshake is complete.
     pub(super) fn new(
         service: Arc<Service>,
         pass: Pass,
         stream: Stream,
         welcome: &Welcome,
-        opening: String,
     ) -> Self {
         let now = Instant::now();
         let share = service.new_share(&pass);
@@ -104,7 +103,7 @@ impl Link {
             share,
             partial: None,
             service,
-            out: Outgoing::new(opening.into_bytes()),
+            out: Outgoing::default(),
             flush: true,
             ending: Ending::No,
             opened: now,
@@ -114,8 +113,8 @@ impl Link {
         }
     }
 
-    /// Serves the client until either end closes the link, or until drained. `early` is what the client
-    /// sent before its WebSocket was accepted.
+    /// Serves the client until one end closes the link, or until drained. `early` is what the client sent directly after
+    /// its handshake.
     pub(super) async fn serve(mut self, early: Vec<u8>, draining: &CancellationToken) {
         self.take_in(&early);
         let tick = self.tick_period();

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
+use axum::Router;
+use axum::routing::get;
 use rand_core::{OsRng, RngCore};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 use wormhole_magic::mailbox::message::{HashcashDemand, PermissionRequired, Welcome, YourAddress};
 
@@ -15,17 +16,16 @@ use super::hub::Hub;
 use super::inbox::Inbox;
 use super::link::{Link, Patience};
 use super::memory::{Budget, Share};
-use crate::host::{Admission, Candidate, Host, accept};
-use crate::http::{self, Request, websocket};
+use crate::host::{Host, accept};
+use crate::http::{Opened, WebSocketAcceptor};
 use crate::limits::Pass;
-use crate::net::Stream;
 
 /// One running mailbox server.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) hub: Hub,
     pub(super) counters: Arc<Counters>,
-    pub(super) admission: Admission,
+    pub(super) acceptor: WebSocketAcceptor,
     pub(super) settings: Settings,
     /// Memory for everything that is held for clients.
     pub(super) budget: Arc<Budget>,
@@ -79,84 +79,21 @@ impl Service {
     pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
         let (draining, tasks) = (self.host.draining.clone(), TaskTracker::new());
         let serve = |stream, address| {
-            let Some(candidate) = self.admission.accept(address, Instant::now()) else {
-                self.counters.refused();
-                return None;
-            };
+            let candidate = self.acceptor.candidate(address)?;
             let service = Arc::clone(&self);
             Some(async move {
                 // Boxed: opening a link needs more memory than the rest of its life.
-                let opened = Box::pin(service.open(stream, address, candidate)).await;
-                if let Some((link, early)) = opened {
-                    link.serve(early, &service.host.draining).await;
-                }
+                let opened = Box::pin(service.acceptor.open(stream, address, candidate)).await;
+                let Some(Opened { upgraded, pass, client }) = opened else { return };
+                service.counters.opened();
+                let welcome = service.welcome(client);
+                let link = Link::new(Arc::clone(&service), pass, upgraded.stream, &welcome);
+                link.serve(upgraded.early, &service.host.draining).await;
             })
         };
         accept(listener, draining, tasks.clone(), serve).await;
         tasks.close();
         tasks.wait().await;
-    }
-
-    /// Speaks TLS and HTTP with a new client until it is a WebSocket. Everything else that HTTP
-    /// can be used for here is answered and over.
-    async fn open(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        address: SocketAddr,
-        candidate: Candidate,
-    ) -> Option<(Link, Vec<u8>)> {
-        let mut stream = match &self.host.tls {
-            Some(tls) => tls.accept(stream).await.ok()?,
-            None => Stream::Plain(stream),
-        };
-        let (request, early) = match Request::read(&mut stream).await {
-            Ok(read) => read,
-            Err(http::NoRequest::Gone) => return None,
-            Err(error) => {
-                let page = format!("{error}\n");
-                // The client may be gone already.
-                let _ = http::respond(&mut stream, "400 Bad Request", &page, true).await;
-                return None;
-            }
-        };
-        let Some(key) = request.websocket_key.as_ref().filter(|_| request.path == "/v1") else {
-            if let Candidate::Admitted(pass) = &candidate
-                && is_for_monitors(&request.path)
-            {
-                pass.forgive_entry();
-            }
-            let (status, page) = self.page(&request);
-            let _ = http::respond(&mut stream, status, &page, !request.is_head).await;
-            return None;
-        };
-        let client = self.admission.client_address(&request, address);
-        let Some(pass) = self.admission.admit(candidate, client, Instant::now()) else {
-            self.counters.refused();
-            let page = "too many connections\n";
-            let _ = http::respond(&mut stream, "429 Too Many Requests", page, true).await;
-            return None;
-        };
-        self.counters.opened();
-        let opening = websocket::handshake(key, SERVER);
-        let welcome = self.welcome(client);
-        Some((Link::new(Arc::clone(self), pass, stream, &welcome, opening), early))
-    }
-
-    /// What a browser or a monitor gets.
-    fn page(&self, request: &Request) -> (&'static str, String) {
-        if let Some(bad) = request.bad_upgrade {
-            return (bad.status(), format!("{bad}\n"));
-        }
-        if !request.is_get {
-            return ("405 Method Not Allowed\r\nAllow: GET, HEAD", "only GET\n".into());
-        }
-        match request.path.as_str() {
-            "/" => ("200 OK", "Wormhole Relay\n".into()),
-            "/health" => ("200 OK", "ok\n".into()),
-            "/metrics" => self.host.metrics.page(),
-            "/v1" => ("200 OK", "Wormhole mailbox: this address is for WebSocket clients\n".into()),
-            _ => ("404 Not Found", "not found\n".into()),
-        }
     }
 
     fn welcome(&self, client: SocketAddr) -> Welcome {
@@ -173,11 +110,12 @@ impl Service {
     }
 }
 
-/// Whether this is what monitors ask for, every few seconds and for ever. It must not take away from
-/// what an address has for its clients.
-fn is_for_monitors(path: &str) -> bool {
-    matches!(path, "/health" | "/metrics")
+/// The pages of the mailbox server, in addition to those for monitors.
+pub(super) fn pages() -> Router {
+    Router::new()
+        .route("/", get("Wormhole Relay\n"))
+        .route("/v1", get("Wormhole mailbox: this address is for WebSocket clients\n"))
 }
 
 /// What the server calls itself.
-const SERVER: &str = concat!("Wormhole Mailbox ", env!("CARGO_PKG_VERSION"));
+pub(super) const SERVER: &str = concat!("Wormhole Mailbox ", env!("CARGO_PKG_VERSION"));

@@ -15,7 +15,7 @@ use tokio::io::AsyncWrite;
 use super::progress::Progress;
 
 /// What a client has not taken yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     /// Of these, `sent` are gone.
     bytes: Vec<u8>,
@@ -27,7 +27,8 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) const fn new(bytes: Vec<u8>) -> Self {
+    #[cfg(test)]
+    const fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, sent: 0, unflushed: false, progress: None }
     }
 

@@ -1,21 +1,33 @@
-//! What the relay counts while it runs, for `/metrics` and the `current` row.
+//! The metrics of the relay, and the numbers of the `current` row of the usage database.
 //!
-//! Numbers only, shared by all tasks; ended pairs are recorded in [`super::usage`].
+//! All tasks share them. [`super::usage`] records pairs that have ended.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use wormhole_magic::relay::{Mood, Usage};
 
-/// The counters of one relay.
+use crate::metrics::Reading;
+
+/// The metrics of one relay.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pairs: AtomicU64,
-    carried: AtomicU64,
+    pairs: Gauge,
+    carried: Counter,
     /// Bytes of pairs that have ended.
     settled: AtomicU64,
-    refused: AtomicU64,
-    /// In the order of [`Mood::ALL`].
-    ended: [AtomicU64; Mood::ALL.len()],
+    pub(super) refused: Counter,
+    ended: Family<MoodLabel, Counter>,
+}
+
+/// The label of the number of pairs and links that have ended in one mood.
+type MoodLabel = [(&'static str, &'static str); 1];
+
+const fn label(mood: Mood) -> MoodLabel {
+    [("mood", mood.as_str())]
 }
 
 /// The `current` row, apart from its times.
@@ -30,67 +42,70 @@ pub(super) struct Statistics {
 }
 
 impl Counters {
-    /// A pair has come together.
+    /// Two links became a pair.
     pub(super) fn paired(&self) {
-        self.pairs.fetch_add(1, Ordering::Relaxed);
+        self.pairs.inc();
     }
 
-    /// Bytes went from one link of a pair to the other.
+    /// One link of a pair received bytes from the other.
     pub(super) fn carried(&self, bytes: u64) {
-        self.carried.fetch_add(bytes, Ordering::Relaxed);
+        self.carried.inc_by(bytes);
     }
 
-    /// A pair or a single link is over.
+    /// A pair or a single link has ended.
     pub(super) fn ended(&self, usage: &Usage) {
         if usage.mood == Mood::Happy {
-            self.pairs.fetch_sub(1, Ordering::Relaxed);
+            self.pairs.dec();
         }
         self.settled.fetch_add(usage.bytes, Ordering::Relaxed);
-        let counts = Mood::ALL.iter().zip(&self.ended);
-        for (_, count) in counts.filter(|(mood, _)| **mood == usage.mood) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.ended.get_or_create(&label(usage.mood)).inc();
     }
 
-    /// A link was turned away by its number.
+    /// A link was refused because of a limit.
     pub(super) fn refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.refused.inc();
     }
 
-    /// The state of things, with `waiting` links that have no partner.
+    /// The current numbers, with this many `waiting` links that have no partner.
     pub(super) fn statistics(&self, waiting: usize) -> Statistics {
-        let carried = self.carried.load(Ordering::Relaxed);
+        let pairs = u64::try_from(self.pairs.get()).unwrap_or(0);
         Statistics {
-            connected: self.pairs.load(Ordering::Relaxed).saturating_mul(2),
+            connected: pairs.saturating_mul(2),
             waiting: u64::try_from(waiting).unwrap_or(u64::MAX),
-            incomplete_bytes: carried.saturating_sub(self.settled.load(Ordering::Relaxed)),
+            incomplete_bytes: self
+                .carried
+                .get()
+                .saturating_sub(self.settled.load(Ordering::Relaxed)),
         }
     }
 
-    /// Appends the metrics to the page.
-    pub(super) fn write(&self, page: &mut String, waiting: usize) {
-        let now = self.statistics(waiting);
-        for (name, kind, help, value) in [
-            ("pairs", "gauge", "Pairs that are open.", now.connected / 2),
-            ("waiting_links", "gauge", "Links that wait for a partner.", now.waiting),
-            ("bytes_total", "counter", "Bytes carried.", self.carried.load(Ordering::Relaxed)),
-            (
-                "refused_total",
-                "counter",
-                "Links over a limit.",
-                self.refused.load(Ordering::Relaxed),
-            ),
-        ] {
-            crate::metrics::write(page, &format!("transit_relay_{name}"), kind, help, value);
+    /// Shows them on the page of metrics. `waiting` reads the number of links without a partner.
+    pub(super) fn register(
+        &self,
+        registry: &mut Registry,
+        waiting: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        let waiting = move || u64::try_from(waiting()).unwrap_or(u64::MAX);
+        registry.register("pairs", "Open pairs", self.pairs.clone());
+        registry.register(
+            "waiting_links",
+            "Connections that wait for a partner",
+            Reading::gauge(waiting),
+        );
+        registry.register("bytes", "Bytes relayed", self.carried.clone());
+        registry.register(
+            "refused",
+            "Connections refused because of a limit",
+            self.refused.clone(),
+        );
+        for mood in Mood::ALL {
+            // So that every mood is on the page from the start.
+            drop(self.ended.get_or_create(&label(mood)));
         }
-        let ended = Mood::ALL.iter().zip(&self.ended);
-        crate::metrics::write_labelled(
-            page,
-            "transit_relay_ended_total",
-            "counter",
-            "Pairs and single links that have ended.",
-            "mood",
-            ended.map(|(mood, count)| (mood.to_string(), count.load(Ordering::Relaxed))),
+        registry.register(
+            "ended",
+            "Pairs and single connections that have ended",
+            self.ended.clone(),
         );
     }
 }
@@ -100,6 +115,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     #[test]
     fn bytes_of_open_pairs_are_incomplete_until_they_end() {
@@ -118,21 +134,20 @@ mod tests {
 
     #[test]
     fn the_page_names_every_mood() {
-        let counters = Counters::default();
+        let (counters, metrics) = (Counters::default(), Metrics::default());
+        metrics.register("relay", |registry| counters.register(registry, || 7));
         let usage = Usage { total: Duration::ZERO, waiting: None, bytes: 0, mood: Mood::Impatient };
         counters.ended(&usage);
         counters.refused();
-        let mut page = String::new();
-        counters.write(&mut page, 7);
-        assert!(page.contains("\nwormhole_transit_relay_waiting_links 7\n"), "{page}");
-        assert!(page.contains("\nwormhole_transit_relay_refused_total 1\n"), "{page}");
-        assert!(
-            page.contains("\nwormhole_transit_relay_ended_total{mood=\"impatient\"} 1\n"),
-            "{page}"
-        );
-        assert!(
-            page.ends_with("wormhole_transit_relay_ended_total{mood=\"redundant\"} 0\n"),
-            "{page}"
-        );
+        let page = metrics.render();
+        for line in [
+            "wormhole_relay_waiting_links 7",
+            "wormhole_relay_refused_total 1",
+            "wormhole_relay_ended_total{mood=\"impatient\"} 1",
+            "wormhole_relay_ended_total{mood=\"redundant\"} 0",
+        ] {
+            assert!(page.lines().any(|shown| shown == line), "{line}: {page}");
+        }
+        assert_eq!(page.matches("ended_total{").count(), Mood::ALL.len());
     }
 }

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use wormhole_magic::relay::MAX_LINE;
 
 use super::websocket::{Part, WebSocket};
-use crate::net::Stream;
+use crate::http::Upgraded;
 
 /// One link.
 #[derive(Debug)]
@@ -29,10 +29,9 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// A link on a stream whose client has asked for a WebSocket and sent something `early`. The
-    /// `answer` is said first.
-    pub(super) fn web(stream: Stream, answer: String, early: Vec<u8>) -> Self {
-        Self::WebSocket(Box::new(Mutex::new(WebSocket::new(stream, answer, early))))
+    /// A WebSocket whose handshake is complete.
+    pub(super) fn web(upgraded: Upgraded) -> Self {
+        Self::WebSocket(Box::new(Mutex::new(WebSocket::new(upgraded))))
     }
 
     /// Reads what a client says before it has a partner. `None` if it has closed.

@@ -1,5 +1,5 @@
-//! The listeners of the relay: plain TCP links, and WebSockets after TLS and HTTP. Each link is admitted if the limits
-//! of its client address allow it.
+//! The listeners of the relay: plain TCP links, and WebSockets. Each link is admitted if the limits of its client address
+//! allow it.
 //!
 //! [`super::attend`] takes over an admitted link.
 
@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Router;
+use axum::routing::get;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,11 +17,9 @@ use super::attend;
 use super::link::{self, Link};
 use super::pairing::Pairing;
 use super::pump::Tools;
-use crate::host::{self, Admission, Candidate};
-use crate::http::{self, NoRequest, Request, websocket};
+use crate::host;
+use crate::http::{Opened, WebSocketAcceptor};
 use crate::limits::{Limits, Pass};
-use crate::metrics::Metrics;
-use crate::net::{Stream, Tls};
 
 /// The listener for plain links, and what every link needs.
 #[derive(Clone, Debug)]
@@ -56,9 +56,7 @@ impl Listener {
 #[derive(Debug)]
 pub(super) struct WebListener {
     pub(super) listener: Listener,
-    pub(super) tls: Option<Tls>,
-    pub(super) admission: Admission,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) acceptor: WebSocketAcceptor,
 }
 
 impl WebListener {
@@ -68,81 +66,26 @@ impl WebListener {
         let tasks = self.listener.tasks.clone();
         let web = Arc::new(self);
         let serve = |stream: TcpStream, address| {
-            let Some(candidate) = web.admission.accept(address, Instant::now()) else {
-                web.listener.tools.counters.refused();
-                return None;
-            };
+            let candidate = web.acceptor.candidate(address)?;
             link::keep_alive(&stream);
             let web = Arc::clone(&web);
             Some(async move {
-                // Boxed: its state is large, and the link would keep that memory as long as it lives.
-                if let Some((link, pass)) = Box::pin(web.open(stream, address, candidate)).await {
-                    web.listener.tasks.spawn(attend(link, pass, web.listener.clone()));
+                // Boxed: opening a link needs more memory than the rest of its life.
+                let opened = Box::pin(web.acceptor.open(stream, address, candidate)).await;
+                if let Some(Opened { upgraded, pass, .. }) = opened {
+                    let listener = &web.listener;
+                    listener.tasks.spawn(attend(Link::web(upgraded), pass, listener.clone()));
                 }
             })
         };
         host::accept(listener, draining, tasks, serve).await;
     }
+}
 
-    /// Speaks TLS and HTTP with a new client until it is a WebSocket, on any path as in the
-    /// reference. Everything else that HTTP can be used for here is answered and over.
-    async fn open(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        candidate: Candidate,
-    ) -> Option<(Link, Pass)> {
-        let mut stream = match &self.tls {
-            Some(tls) => tls.accept(stream).await.ok()?,
-            None => Stream::Plain(stream),
-        };
-        let mut with_page = true;
-        let (status, page) = match Request::read(&mut stream).await {
-            Ok((request, early)) => match &request.websocket_key {
-                Some(key) => match self.admit(candidate, &request, address) {
-                    Some(pass) => {
-                        let answer = websocket::handshake(key, SERVER);
-                        return Some((Link::web(stream, answer, early), pass));
-                    }
-                    None => ("429 Too Many Requests", "too many connections\n".into()),
-                },
-                None => {
-                    with_page = !request.is_head;
-                    self.page(&request)
-                }
-            },
-            Err(NoRequest::Gone) => return None,
-            Err(error) => ("400 Bad Request", format!("{error}\n")),
-        };
-        // The client may be gone already.
-        let _ = http::respond(&mut stream, status, &page, with_page).await;
-        None
-    }
-
-    /// What a browser or a monitor gets.
-    fn page(&self, request: &Request) -> (&'static str, String) {
-        if let Some(bad) = request.bad_upgrade {
-            return (bad.status(), format!("{bad}\n"));
-        }
-        match request.path.as_str() {
-            _ if !request.is_get => ("405 Method Not Allowed", "only GET\n".into()),
-            "/" => ("200 OK", "Wormhole transit relay: for WebSocket clients\n".into()),
-            "/health" => ("200 OK", "ok\n".into()),
-            "/metrics" => self.metrics.page(),
-            _ => ("404 Not Found", "not found\n".into()),
-        }
-    }
-
-    /// Admits a WebSocket client, or counts it as refused.
-    fn admit(&self, candidate: Candidate, request: &Request, link: SocketAddr) -> Option<Pass> {
-        let client = self.admission.client_address(request, link);
-        let pass = self.admission.admit(candidate, client, Instant::now());
-        if pass.is_none() {
-            self.listener.tools.counters.refused();
-        }
-        pass
-    }
+/// The pages of the relay, in addition to those for monitors.
+pub(super) fn pages() -> Router {
+    Router::new().route("/", get("Wormhole transit relay: for WebSocket clients\n"))
 }
 
 /// What the relay calls itself.
-const SERVER: &str = concat!("Wormhole Transit Relay ", env!("CARGO_PKG_VERSION"));
+pub(super) const SERVER: &str = concat!("Wormhole Transit Relay ", env!("CARGO_PKG_VERSION"));

@@ -14,6 +14,7 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::http::Upgraded;
 use crate::http::websocket::{self, Decoder, Received};
 use crate::net::{Outgoing, Stream};
 
@@ -52,8 +53,8 @@ impl Part {
 }
 
 impl WebSocket {
-    /// A WebSocket on a stream whose client has sent something `early`. The `opening` is said first.
-    pub(super) fn new(stream: Stream, opening: String, early: Vec<u8>) -> Self {
+    /// A WebSocket whose handshake is complete.
+    pub(super) fn new(Upgraded { stream, early }: Upgraded) -> Self {
         Self {
             stream,
             decoder: Decoder::of_binary(MAX_PART),
@@ -61,7 +62,7 @@ impl WebSocket {
             taken: 0,
             asked: false,
             ended: false,
-            out: Outgoing::new(opening.into_bytes()),
+            out: Outgoing::default(),
             inside: false,
             pong: None,
         }

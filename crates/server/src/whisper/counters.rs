@@ -1,18 +1,21 @@
-//! What can be counted about the node. Numbers only.
+//! The metrics of the node and its messenger.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
 use wormhole_node::Status;
 use wormhole_node::messaging::{Messenger, MessengerStatus};
 
-/// How the node and its messenger were a moment ago.
-#[derive(Debug, Default)]
-pub(super) struct Counters(Mutex<Option<(Status, MessengerStatus)>>);
+use crate::metrics::Reading;
+
+/// The state of the node and its messenger a moment ago; `None` at the start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counters(Arc<Mutex<Option<(Status, MessengerStatus)>>>);
 
 impl Counters {
-    /// Looks at the node now and then, as long as it is there.
-    pub(super) async fn keep(&self, messenger: &Messenger) {
+    /// Reads the state of the node from time to time, until the node has stopped.
+    pub(super) async fn update(&self, messenger: &Messenger) {
         let mut ticks = tokio::time::interval(PERIOD);
         loop {
             ticks.tick().await;
@@ -22,30 +25,64 @@ impl Counters {
         }
     }
 
-    /// Appends them to a page of metrics.
-    pub(super) fn write(&self, page: &mut String) {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some((node, messenger)) = seen else { return };
-        let size = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let rows = [
-            ("peers", "gauge", "Nodes connected.", size(node.peers)),
-            ("envelopes", "gauge", "Envelopes held.", size(node.envelopes)),
-            ("envelope_bytes", "gauge", "Bytes that they take.", size(node.bytes)),
-            ("waiting", "gauge", "Own envelopes that wait to leave.", size(node.waiting)),
-            ("banned", "gauge", "Nodes and addresses banned.", size(node.banned)),
-            ("archived", "gauge", "Envelopes in the archive.", node.archived.unwrap_or(0)),
-            ("filters", "gauge", "Filters of clients.", size(messenger.filters)),
-            ("unread", "gauge", "Messages that wait for clients.", size(messenger.waiting)),
-            ("accepted_total", "counter", "Envelopes accepted.", node.accepted),
-            ("cut_total", "counter", "Peers cut for what they did.", node.misbehaved),
-            ("delivered_total", "counter", "Messages opened for clients.", messenger.delivered),
-            ("missed_total", "counter", "Envelopes too many to be tried.", messenger.missed),
-        ];
-        for (name, kind, help, value) in rows {
-            crate::metrics::write(page, &format!("whisper_{name}"), kind, help, value);
+    /// Shows them on the page of metrics.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let gauge = |read: Read| Reading::gauge(self.reader(read));
+        let counter = |read: Read| Reading::counter(self.reader(read));
+        for (name, help, reading) in [
+            ("peers", "Connected nodes", gauge(|node, _| size(node.peers))),
+            ("envelopes", "Messages in memory", gauge(|node, _| size(node.envelopes))),
+            ("envelope_bytes", "Size of these messages", gauge(|node, _| size(node.bytes))),
+            (
+                "waiting",
+                "The node's own messages that wait to be sent",
+                gauge(|node, _| size(node.waiting)),
+            ),
+            ("banned", "Banned nodes and addresses", gauge(|node, _| size(node.banned))),
+            ("archived", "Messages in the archive", gauge(|node, _| node.archived.unwrap_or(0))),
+            ("filters", "Filters of clients", gauge(|_, messenger| size(messenger.filters))),
+            (
+                "unread",
+                "Messages that wait for clients",
+                gauge(|_, messenger| size(messenger.waiting)),
+            ),
+            ("accepted", "Messages accepted", counter(|node, _| node.accepted)),
+            (
+                "cut",
+                "Peers disconnected because of their behaviour",
+                counter(|node, _| node.misbehaved),
+            ),
+            (
+                "delivered",
+                "Messages decrypted for clients",
+                counter(|_, messenger| messenger.delivered),
+            ),
+            (
+                "missed",
+                "Messages that were not tested against the filters, because there were too many",
+                counter(|_, messenger| messenger.missed),
+            ),
+        ] {
+            registry.register(name, help, reading);
+        }
+    }
+
+    /// Reads one number of the last state.
+    fn reader(&self, read: Read) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let seen = Arc::clone(&self.0);
+        move || {
+            let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.as_ref().map_or(0, |(node, messenger)| read(node, messenger))
         }
     }
 }
 
-/// How often the node is looked at.
+fn size(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Reads one number.
+type Read = fn(&Status, &MessengerStatus) -> u64;
+
+/// How often the state of the node is read.
 const PERIOD: Duration = Duration::from_secs(1);

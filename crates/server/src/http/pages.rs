@@ -1,0 +1,81 @@
+//! Pages for people and monitors.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::service::Service;
+use hyper::{Method, StatusCode};
+use hyper_util::service::TowerToHyperService;
+
+use super::{Request, Response};
+use crate::metrics::Metrics;
+
+/// The pages of one listener.
+#[derive(Clone)]
+pub(crate) struct Pages(TowerToHyperService<Router>);
+
+impl Pages {
+    /// These pages. For every other path the response says `missing`.
+    pub(super) fn new(pages: Router, missing: &'static str) -> Self {
+        let router = pages
+            .method_not_allowed_fallback(|| async { only_get() })
+            .fallback(move |method: Method| async move {
+                if matches!(method, Method::GET | Method::HEAD) {
+                    (StatusCode::NOT_FOUND, missing).into_response()
+                } else {
+                    only_get()
+                }
+            });
+        Self(TowerToHyperService::new(router))
+    }
+
+    /// The pages of a service, and those for monitors.
+    pub(crate) fn of_service(pages: Router, metrics: Arc<Metrics>) -> Self {
+        let monitored = if metrics.has_listener() {
+            let elsewhere = (StatusCode::NOT_FOUND, "not found: /metrics is at metrics-listen\n");
+            Router::new().route("/health", get(HEALTHY)).route("/metrics", get(elsewhere))
+        } else {
+            for_monitors(metrics)
+        };
+        Self::new(pages.merge(monitored), "not found\n")
+    }
+
+    /// The response to a request.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        match self.0.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages").finish_non_exhaustive()
+    }
+}
+
+/// The pages that monitors read.
+pub(super) fn for_monitors(metrics: Arc<Metrics>) -> Router {
+    let metrics = move || {
+        let page = metrics.render();
+        async move { ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], page) }
+    };
+    Router::new().route("/health", get(HEALTHY)).route("/metrics", get(metrics))
+}
+
+/// Whether monitors ask for this path, every few seconds. These requests must not use up what the limits allow to the
+/// clients of an address.
+pub(super) fn is_for_monitors(path: &str) -> bool {
+    matches!(path, "/health" | "/metrics")
+}
+
+fn only_get() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")], "only GET\n").into_response()
+}
+
+const HEALTHY: &str = "ok\n";
