@@ -11,6 +11,7 @@
 //!          hub: batch ─► store ─► commit ─► inboxes of the links concerned
 //! ```
 
+mod actions;
 mod counters;
 mod database;
 mod hub;
@@ -369,8 +370,7 @@ impl Config {
         let allowance = Allowance {
             links: self.links_per_address,
             links_per_minute: self.links_per_minute,
-            claims: self.claims_per_minute,
-            messages: self.messages_per_minute,
+            per_minute: actions::per_minute(self.claims_per_minute, self.messages_per_minute),
         };
         Limits::new(allowance, self.max_links, self.limit_loopback, Instant::now())
     }

@@ -21,15 +21,15 @@ pub(crate) struct Pages(TowerToHyperService<Router>);
 impl Pages {
     /// These pages. For every other path the response says `missing`.
     pub(super) fn new(pages: Router, missing: &'static str) -> Self {
-        let router = pages
-            .method_not_allowed_fallback(|| async { only_get() })
-            .fallback(move |method: Method| async move {
+        let router = pages.method_not_allowed_fallback(|| async { only_get() }).fallback(
+            move |method: Method| async move {
                 if matches!(method, Method::GET | Method::HEAD) {
                     (StatusCode::NOT_FOUND, missing).into_response()
                 } else {
                     only_get()
                 }
-            });
+            },
+        );
         Self(TowerToHyperService::new(router))
     }
 

@@ -70,7 +70,11 @@ impl Counters {
         let counters = [
             ("accepted", "WebSocket connections accepted", &self.accepted),
             ("refused", "Connections refused because of a limit", &self.refused),
-            ("cut", "Connections closed because the client did not read, answer or send", &self.cut),
+            (
+                "cut",
+                "Connections closed because the client did not read, answer or send",
+                &self.cut,
+            ),
             ("frames", "Messages from clients", &self.frames),
             ("requests", "Requests that were stored durably", &self.requests),
             ("commits", "Database transactions", &self.commits),

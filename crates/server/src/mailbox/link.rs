@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use wormhole_magic::mailbox::message::Welcome;
-use wormhole_magic::mailbox::server::{Answer, Client, Output, Refusal, Request, RequestId};
+use wormhole_magic::mailbox::server::{Answer, Client, Output, Request, RequestId};
 
+use super::actions;
 use super::hub::unix_now;
 use super::inbox::{Event, Inbox};
 use super::memory::{ALWAYS, Share};
@@ -222,21 +223,12 @@ impl Link {
     }
 
     fn ask(&mut self, id: RequestId, request: Request) {
-        let now = Instant::now();
-        let too_many = |allowed: bool, refusal| (!allowed).then_some(Answer::Refused(refusal));
-        let answer = match &request {
-            Request::Allocate | Request::Claim(_) => {
-                too_many(self.pass.may_claim(now), Refusal::TooManyClaims)
+        let answer = match actions::spend(&self.pass, &request, Instant::now()) {
+            Err(refusal) => Some(Answer::Refused(refusal)),
+            Ok(()) => {
+                let is_recorded = self.service.hub().records_clients();
+                (matches!(request, Request::Bind(..)) && !is_recorded).then_some(Answer::Bound)
             }
-            Request::Close { .. } | Request::Open(_) | Request::Release(_) => {
-                too_many(self.pass.may_visit(now), Refusal::TooManyClaims)
-            }
-            Request::Add { message, .. } => {
-                let bytes = message.body.len() + message.id.len();
-                too_many(self.pass.may_add(bytes, now), Refusal::TooManyMessages)
-            }
-            Request::List => too_many(self.pass.may_add(0, now), Refusal::TooManyMessages),
-            Request::Bind(..) => (!self.service.hub().records_clients()).then_some(Answer::Bound),
         };
         match (answer, self.client.identity()) {
             (Some(answer), _) => self.client.handle_answer(unix_now(), id, &answer),

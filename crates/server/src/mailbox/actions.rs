@@ -1,0 +1,92 @@
+//! The actions of clients that are limited per minute and address, and what each request costs.
+
+use std::time::Instant;
+
+use wormhole_magic::mailbox::server::{Refusal, Request};
+
+use crate::limits::{Action, Pass};
+
+/// Allocates or claims a nameplate.
+const CLAIM: Action = Action(0);
+
+/// Opens or closes a mailbox, or releases a nameplate.
+const VISIT: Action = Action(1);
+
+/// Adds a message, or lists the nameplates.
+const ADD: Action = Action(2);
+
+/// How much an address may do of each action per minute; 0 is without limit.
+pub(super) fn per_minute(claims: u32, messages: u32) -> Vec<u32> {
+    vec![claims, claims.saturating_mul(VISITS_PER_CLAIM), messages]
+}
+
+/// Spends what a request costs.
+///
+/// # Errors
+/// The client's address has done too much; this is the answer to the request.
+pub(super) fn spend(pass: &Pass, request: &Request, now: Instant) -> Result<(), Refusal> {
+    let (action, cost, refusal) = match request {
+        Request::Allocate | Request::Claim(_) => (CLAIM, 1.0, Refusal::TooManyClaims),
+        Request::Close { .. } | Request::Open(_) | Request::Release(_) => {
+            (VISIT, 1.0, Refusal::TooManyClaims)
+        }
+        Request::Add { message, .. } => {
+            let bytes = message.body.len() + message.id.len();
+            (ADD, cost_of_message(bytes), Refusal::TooManyMessages)
+        }
+        Request::List => (ADD, cost_of_message(0), Refusal::TooManyMessages),
+        Request::Bind(..) => return Ok(()),
+    };
+    if pass.spend(action, cost, now) { Ok(()) } else { Err(refusal) }
+}
+
+/// A message costs one, and one more for each full [`BYTES_PER_MESSAGE`].
+fn cost_of_message(bytes: usize) -> f64 {
+    1.0 + f64::from(u32::try_from(bytes / BYTES_PER_MESSAGE).unwrap_or(u32::MAX))
+}
+
+/// How often a mailbox may be opened or closed or a nameplate released for each claim: once each.
+const VISITS_PER_CLAIM: u32 = 3;
+
+/// Bytes of a message that cost as much as another message.
+const BYTES_PER_MESSAGE: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::{Allowance, Limits};
+
+    fn pass(claims: u32, messages: u32, now: Instant) -> Pass {
+        let per_minute = per_minute(claims, messages);
+        let allowance = Allowance { per_minute, ..Allowance::default() };
+        let limits = Arc::new(Limits::new(allowance, 0, false, now));
+        limits.admit([192, 0, 2, 1].into(), now).unwrap()
+    }
+
+    #[test]
+    fn a_long_message_counts_as_several_and_the_longest_as_a_minutes_worth() {
+        let now = Instant::now();
+        let (pass, later) = (pass(0, 4, now), now + Duration::from_secs(60));
+        let may_add = |bytes, now| pass.spend(ADD, cost_of_message(bytes), now);
+        assert!(may_add(2 * BYTES_PER_MESSAGE, now) && !may_add(BYTES_PER_MESSAGE, now));
+        assert!(may_add(0, now) && !may_add(0, now));
+        assert!(may_add(usize::MAX, later) && !may_add(0, later));
+    }
+
+    #[test]
+    fn visits_are_counted_apart_from_claims_but_not_without_limit() {
+        let now = Instant::now();
+        let pass = pass(1, 0, now);
+        assert_eq!(spend(&pass, &Request::Allocate, now), Ok(()));
+        assert_eq!(spend(&pass, &Request::Allocate, now), Err(Refusal::TooManyClaims));
+        let open = Request::Open("m".into());
+        for _ in 0..VISITS_PER_CLAIM {
+            assert_eq!(spend(&pass, &open, now), Ok(()));
+        }
+        assert_eq!(spend(&pass, &open, now), Err(Refusal::TooManyClaims));
+        assert_eq!(spend(&pass, &Request::List, now), Ok(()), "messages are not limited");
+    }
+}
