@@ -30,6 +30,8 @@ pub(crate) fn start(format: LogFormat, filter: &str) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Otherwise the process would panic as soon as nobody reads its standard error any more.
+        .log_internal_errors(false)
         .with_ansi(has_colours());
     match format {
         LogFormat::Json => lines.json().init(),
@@ -46,11 +48,13 @@ fn has_colours() -> bool {
 }
 
 /// Libraries that would log whole requests, with keys and texts in them.
-const TALKATIVE: [&str; 6] = [
+const TALKATIVE: [&str; 8] = [
+    "async_nats=warn",
     "jsonrpsee=warn",
     "jsonrpsee_core=warn",
     "jsonrpsee-core=warn",
     "jsonrpsee_server=error",
     "jsonrpsee-server=warn",
     "soketto=warn",
+    "tokio_postgres=warn",
 ];

@@ -84,6 +84,18 @@ impl Postgres {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Makes the server ask this user for a password.
+    ///
+    /// # Panics
+    /// The configuration of the server cannot be changed.
+    pub fn require_password_of(&self, user: &str) {
+        let path = self.data.join("pg_hba.conf");
+        let rules = fs::read_to_string(&path).expect("no pg_hba.conf");
+        let rule = format!("host all {user} all scram-sha-256\n");
+        fs::write(&path, rule + &rules).expect("could not write pg_hba.conf");
+        self.execute("postgres", "SELECT pg_reload_conf()");
+    }
+
     /// Ends the server without warning, as a crash would.
     pub fn crash(&mut self) {
         self.server.stop();

@@ -1,4 +1,4 @@
-//! Stopping and starting again on the same files. The sudden kind is in `tests/kill.rs`.
+//! Stopping and starting again on the same files. The sudden kind is in `tests/nodes/kill.rs`.
 
 use super::*;
 

@@ -1,0 +1,247 @@
+//! Pairs of clients talk while nodes, or what nodes depend on, are killed at random moments.
+//!
+//! Each message has an id of its own. Everything that any connection has received must be the beginning of the same
+//! list of messages: then nothing was lost, doubled or reordered, not even for a moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore, SeedableRng};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, block_in_place};
+use tokio::time::sleep;
+
+use super::peer::Peer;
+use super::{Cluster, Wake};
+
+/// What is killed.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Node,
+    Postgres,
+    Nats,
+}
+
+/// What all clients of a test share.
+#[derive(Clone)]
+struct World {
+    seed: u64,
+    /// The addresses of the nodes.
+    urls: watch::Receiver<Vec<String>>,
+    /// Messages that were echoed.
+    echoed: Arc<AtomicUsize>,
+    /// Whether clients end when their mailbox is complete.
+    is_ending: Arc<AtomicBool>,
+}
+
+/// One side of a mailbox.
+struct Side {
+    name: String,
+    nameplate: String,
+    world: World,
+    rng: ChaCha8Rng,
+    mailbox: Option<String>,
+    /// Numbers its attempts to add a message.
+    attempts: usize,
+    /// Its own messages that were echoed, in order.
+    echoed: Vec<String>,
+    /// What each of its connections has received, in order.
+    views: Vec<Vec<String>>,
+}
+
+impl Side {
+    fn new(world: &World, pair: u64, round: usize, number: u64) -> Self {
+        Self {
+            name: format!("{pair}-{round}-{number}"),
+            nameplate: pair.to_string(),
+            world: world.clone(),
+            rng: ChaCha8Rng::seed_from_u64(world.seed ^ (pair << 8 | number)),
+            mailbox: None,
+            attempts: 0,
+            echoed: Vec::new(),
+            views: Vec::new(),
+        }
+    }
+
+    /// Adds [`MESSAGES`], waits until the other side has done the same, and closes the mailbox. All of this on as
+    /// many connections as it takes.
+    async fn talk(mut self) -> Self {
+        while self.exchange().await.is_none() {
+            // The node is gone. Another one, or its successor, will answer.
+            sleep(RETRY).await;
+        }
+        while self.close().await.is_none() {
+            sleep(RETRY).await;
+        }
+        self
+    }
+
+    /// Adds what is missing on one connection, and reads until both sides are done.
+    async fn exchange(&mut self) -> Option<()> {
+        let mut peer = self.connect().await?;
+        let mailbox = peer.enter(&self.nameplate).await?;
+        assert_eq!(*self.mailbox.get_or_insert_with(|| mailbox.clone()), mailbox, "{}", self.name);
+        self.views.push(Vec::new());
+        while self.echoed.len() < MESSAGES {
+            self.attempts += 1;
+            let id = format!("{}-{}", self.name, self.attempts);
+            peer.add(&id).await?;
+            while self.receive(&mut peer).await? != id {}
+            self.echoed.push(id);
+            self.world.echoed.fetch_add(1, Ordering::Relaxed);
+        }
+        peer.add(&format!("{}-{DONE}", self.name)).await?;
+        while !self.both_are_done() {
+            self.receive(&mut peer).await?;
+        }
+        Some(())
+    }
+
+    /// Whether this connection has received the last message of both sides.
+    fn both_are_done(&self) -> bool {
+        let own = format!("{}-{DONE}", self.name);
+        let done = || self.views.last().into_iter().flatten().filter(|id| id.ends_with(DONE));
+        done().any(|id| *id == own) && done().any(|id| *id != own)
+    }
+
+    async fn receive(&mut self, peer: &mut Peer) -> Option<String> {
+        let id = peer.message().await?;
+        self.views.last_mut()?.push(id.clone());
+        Some(id)
+    }
+
+    async fn close(&mut self) -> Option<()> {
+        let mut peer = self.connect().await?;
+        let close = json!({"type": "close", "mailbox": self.mailbox, "mood": "happy"});
+        peer.ask(&close, "closed").await.map(drop)
+    }
+
+    /// Connects to any node.
+    async fn connect(&mut self) -> Option<Peer> {
+        let urls = self.world.urls.borrow().clone();
+        let number = usize::try_from(self.rng.next_u32()).ok()? % urls.len();
+        Peer::bound(urls.get(number)?, &self.name).await
+    }
+}
+
+/// Both sides of a pair fill one mailbox after the other, until the test ends.
+async fn converse(world: World, pair: u64) {
+    for round in 0.. {
+        let side = |number| Side::new(&world, pair, round, number);
+        let (one, other) = tokio::join!(side(1).talk(), side(2).talk());
+        check(&world, [&one, &other]);
+        if world.is_ending.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// Compares everything that both sides were told.
+fn check(world: &World, sides: [&Side; 2]) {
+    let seed = world.seed;
+    let views: Vec<&Vec<String>> = sides.iter().flat_map(|side| &side.views).collect();
+    let all = views.iter().max_by_key(|view| view.len()).unwrap();
+    for view in &views {
+        assert!(all.starts_with(view), "seed {seed}: {view:?} is not how this begins: {all:?}");
+    }
+    for side in sides {
+        let own: Vec<&String> = all.iter().filter(|id| side.echoed.contains(id)).collect();
+        let echoed: Vec<&String> = side.echoed.iter().collect();
+        assert_eq!(own, echoed, "seed {seed}: messages of {}", side.name);
+    }
+}
+
+/// Lets clients talk, and kills something `kills` times.
+async fn run(mut cluster: Cluster, seed: u64, victim: Victim, kills: usize) {
+    let (urls, receiver) = watch::channel(cluster.urls());
+    let world = World { seed, urls: receiver, echoed: Arc::default(), is_ending: Arc::default() };
+    let mut pairs = JoinSet::new();
+    for pair in 0..PAIRS {
+        pairs.spawn(converse(world.clone(), pair));
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    for _ in 0..kills {
+        // A random moment in the middle of the work.
+        let more = 1 + usize::try_from(rng.next_u32()).unwrap() % MOST_BETWEEN_KILLS;
+        wait_for_echoes(&world, more).await;
+        let number = usize::try_from(rng.next_u32()).unwrap() % cluster.nodes.len();
+        block_in_place(|| match victim {
+            Victim::Node => cluster.replace_node(number),
+            Victim::Postgres => {
+                let postgres = cluster.postgres.as_mut().unwrap();
+                postgres.crash();
+                postgres.start_again();
+            }
+            Victim::Nats => {
+                let nats = cluster.nats.as_mut().unwrap();
+                nats.stop();
+                nats.start_again();
+            }
+        });
+        urls.send(cluster.urls()).unwrap();
+    }
+    world.is_ending.store(true, Ordering::Relaxed);
+    while let Some(pair) = pairs.join_next().await {
+        pair.unwrap();
+    }
+}
+
+/// Waits until the clients have got so many more messages stored.
+async fn wait_for_echoes(world: &World, more: usize) {
+    let enough = world.echoed.load(Ordering::Relaxed) + more;
+    let deadline = Instant::now() + PATIENCE;
+    while world.echoed.load(Ordering::Relaxed) < enough {
+        assert!(Instant::now() < deadline, "seed {}: no progress", world.seed);
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_sqlite_is_killed_at_any_moment() {
+    run(Cluster::of_sqlite("kill"), 1, Victim::Node, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_of_three_nodes_with_one_postgresql_is_killed_at_any_moment() {
+    let Some(cluster) = Cluster::of_postgres(3, Wake::Postgres) else { return };
+    run(cluster, 2, Victim::Node, 70).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_of_two_nodes_that_use_nats_is_killed_at_any_moment() {
+    let Some(cluster) = Cluster::of_postgres(2, Wake::Nats) else { return };
+    run(cluster, 3, Victim::Node, 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgresql_is_killed_and_comes_back() {
+    let Some(cluster) = Cluster::of_postgres(2, Wake::Postgres) else { return };
+    run(cluster, 4, Victim::Postgres, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_is_killed_and_comes_back() {
+    let Some(cluster) = Cluster::of_postgres(2, Wake::Nats) else { return };
+    run(cluster, 5, Victim::Nats, 10).await;
+}
+
+/// Messages that each side adds to a mailbox.
+const MESSAGES: usize = 15;
+
+/// What the last message of a side ends with.
+const DONE: &str = "done";
+
+/// Pairs of clients.
+const PAIRS: u64 = 4;
+
+/// Messages that are stored between two kills, at most.
+const MOST_BETWEEN_KILLS: usize = 60;
+
+/// Pause before a client connects again.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// How long all clients together may make no progress.
+const PATIENCE: Duration = Duration::from_secs(60);
