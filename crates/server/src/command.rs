@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::{self, Action, Settings};
-use crate::{ServerError, allocator, backup, host, logging, mailbox, net};
+use crate::{ServerError, allocator, backup, console, host, logging, mailbox, net};
 
-/// Runs the program `wormhole-server` with these arguments, the first of which is its name. Prints what there is to
-/// print and returns the exit code.
+/// Runs the program `wormhole-server` with these arguments, the first of which is its name. Returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let settings = match config::read(arguments) {
         Ok(Action::Serve(settings)) => settings,
@@ -31,15 +30,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Prints what came of a command.
+/// Prints the result of a command, or its error.
 fn report(result: Result<String, ServerError>) -> ExitCode {
-    match result {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+    match result.and_then(|text| console::print(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wormhole-server: error: {error}");
+            console::print_error(&error.to_string());
             ExitCode::FAILURE
         }
     }

@@ -27,6 +27,9 @@ pub(crate) enum ServerError {
         /// What the system says.
         reason: String,
     },
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(String),
     /// The runtime or a signal handler cannot be set up.
     #[error("cannot start: {0}")]
     System(String),

@@ -12,6 +12,7 @@ mod allocator;
 mod backup;
 mod command;
 mod config;
+mod console;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -13,8 +14,16 @@ pub(crate) enum LogFormat {
     Text,
 }
 
-/// Checks a filter before anything is started with it.
+/// Checks a filter before the server starts with it.
 pub(crate) fn checked(filter: &str) -> Result<String, String> {
+    // The parser accepts any word as the name of a module. `loud` would turn all logs off.
+    let is_named = |part: &&str| !part.contains(['=', '[']);
+    let unknown = |part: &&str| part.trim().parse::<LevelFilter>().is_err();
+    if let Some(word) = filter.split(',').filter(is_named).find(unknown) {
+        return Err(format!(
+            "'{word}' is not a log level: use off, error, warn, info, debug or trace, or MODULE=LEVEL"
+        ));
+    }
     match EnvFilter::try_new(filter) {
         Ok(_) => Ok(filter.to_owned()),
         Err(error) => Err(error.to_string()),
@@ -30,7 +39,7 @@ pub(crate) fn start(format: LogFormat, filter: &str) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // Otherwise the process would panic as soon as nobody reads its standard error any more.
+        // Otherwise the process would panic when standard error cannot be written, such as on a full disk.
         .log_internal_errors(false)
         .with_ansi(has_colours());
     match format {

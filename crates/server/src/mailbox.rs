@@ -129,7 +129,7 @@ pub(crate) struct Config {
     pub(crate) limit_loopback: bool,
 
     /// Longest message of a client, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = max_frame)]
     pub(crate) max_frame: usize,
 
     /// Bytes of memory that clients of one address may take: messages that are being read, and what
@@ -188,6 +188,17 @@ pub(crate) struct Config {
     #[arg(long, value_name = "SECONDS", default_value_t = 660)]
     pub(crate) expiry_seconds: u64,
 }
+
+/// Parses `max-frame`. A shorter limit would reject the first messages of every client.
+fn max_frame(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(bytes) if bytes >= MIN_MAX_FRAME => Ok(bytes),
+        _ => Err(format!("expected a whole number, at least {MIN_MAX_FRAME}")),
+    }
+}
+
+/// Least value of `max-frame`, in bytes: room for every message of a key exchange.
+const MIN_MAX_FRAME: usize = 4096;
 
 impl ServiceConfig for Config {
     const ABOUT: About = About {

@@ -174,6 +174,56 @@ fn a_wrong_configuration_is_exit_code_two_and_names_where_it_is_wrong() {
 }
 
 #[test]
+fn a_number_out_of_range_is_explained() {
+    for (value, expected) in [("many", "expected a whole number"), ("0", "at least 1")] {
+        let output = run(&["mailbox", "--ping-seconds", value]);
+        assert_eq!(output.status.code(), Some(2));
+        let text = stderr(&output);
+        assert!(text.contains(&format!("'--ping-seconds <SECONDS>': {}", "expected")), "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_not_a_panic() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [&["config"][..], &["--help"], &["run", "--help-all"], &["--version"]] {
+        let output = command(arguments).stdout(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let text = stderr(&output);
+        let expected = "wormhole-server: error: cannot write to standard output: ";
+        assert!(text.starts_with(expected) && text.lines().count() == 1, "{text}");
+    }
+    for arguments in
+        [&["run", "--threads", "x"][..], &["run", "--mailbox", "false", "--transit-relay", "false"]]
+    {
+        let status = command(arguments).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_whose_log_cannot_be_written_goes_on() {
+    let folder = Folder::new("full");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let db = folder.path("relay.sqlite");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut server = command(&["mailbox", "--listen", &port.to_string(), "--db", &db]);
+    let mut server = server.stderr(full).spawn().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while std::net::TcpStream::connect(port).is_err() {
+        assert!(server.try_wait().unwrap().is_none(), "the server ended");
+        assert!(std::time::Instant::now() < deadline, "the server did not start");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(page(&port.to_string(), "/health").ends_with("\r\n\r\nok\n"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
 fn what_config_prints_is_a_configuration() {
     let folder = Folder::new("printed");
     let file = folder.path("server.toml");

@@ -1,8 +1,10 @@
-//! Why there is no configuration to run with.
+//! Errors in the command line, the environment or the configuration file.
 
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::console;
 
 /// The command line, the environment or the file is wrong; or help was asked for.
 #[derive(Debug)]
@@ -20,16 +22,32 @@ impl From<clap::Error> for ConfigError {
 }
 
 impl ConfigError {
-    /// Prints the error, or the help that was asked for. Returns the exit code: 2 for an error.
+    /// Prints the error, or the help that was asked for. Returns the exit code: 2 for a wrong configuration.
     pub(crate) fn exit(&self) -> ExitCode {
         match self {
-            Self::Usage(error) => {
-                // Nobody is left to be told that printing failed.
-                let _ = error.print();
-                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+            Self::Usage(error) if error.kind() == ErrorKind::ValueValidation => {
+                let text = error.render().to_string();
+                let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+                console::print_error(&match std::error::Error::source(error.as_ref()) {
+                    Some(source) => text.replacen(&source.to_string(), &explain(source), 1),
+                    None => text.to_owned(),
+                });
+                ExitCode::from(2)
             }
+            Self::Usage(error) if error.use_stderr() => {
+                let _unwritable = error.print();
+                ExitCode::from(2)
+            }
+            // Help or the version.
+            Self::Usage(help) => match console::checked(help.print()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    console::print_error(&error.to_string());
+                    ExitCode::FAILURE
+                }
+            },
             Self::Text(text) => {
-                eprintln!("wormhole-server: error: {text}");
+                console::print_error(text);
                 ExitCode::from(2)
             }
         }
@@ -74,13 +92,32 @@ pub(super) fn reason(error: &clap::Error, value_name: &str) -> String {
         "IP" => "expected an IP address without a port",
         _ => "",
     };
-    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    // A range says more than the kind of number.
-    let says_more = source.contains(" in ") && !source.contains(" digit ");
+    let source = std::error::Error::source(error).map(explain).unwrap_or_default();
     match (expected, source.as_str()) {
         ("", "") => format!("'{value}' is not valid here"),
-        ("", source) => format!("'{value}' is not valid here: {source}"),
-        (_, source) if says_more => format!("'{value}' is not valid here: {source}"),
+        // Such as a range of numbers.
+        (_, source) if expected.is_empty() || source.starts_with("expected") => {
+            format!("'{value}' is not valid here: {source}")
+        }
         (expected, _) => format!("'{value}' is not valid here: {expected}"),
+    }
+}
+
+/// Explains why a value cannot be parsed. The texts of the standard library and of clap say only what is wrong with
+/// the digits.
+fn explain(source: &(dyn std::error::Error + 'static)) -> String {
+    let text = source.to_string();
+    if source.is::<std::num::ParseIntError>() {
+        return "expected a whole number".to_owned();
+    }
+    let Some((_, range)) = text.split_once(" is not in ") else { return text };
+    match range.split_once("..") {
+        Some((least, "" | "18446744073709551615")) => {
+            format!("expected a whole number, at least {least}")
+        }
+        Some((least, most)) => {
+            format!("expected a whole number from {least} to {}", most.trim_start_matches('='))
+        }
+        None => text,
     }
 }

@@ -37,11 +37,11 @@ pub(crate) struct Config {
     pub(crate) ipc: Option<PathBuf>,
 
     /// Name by which clients may call this machine, besides addresses and localhost; may be repeated
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub(crate) rpc_host: Vec<String>,
 
     /// Origin of web pages that may use JSON-RPC: scheme, host and port, as browsers say it; may be repeated
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub(crate) rpc_origin: Vec<String>,
 
     /// File whose first line is the token that clients must show (Authorization: Bearer); anyone if absent
@@ -248,7 +248,27 @@ fn word(path: &Path) -> Result<Zeroizing<String>, ServerError> {
     }
 }
 
-/// Reads the address of a node.
+/// Parses a name for `rpc-host`.
+fn host_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if !text.is_empty() && text.chars().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err("expected a host name without scheme and port, such as node.example.org".to_owned())
+}
+
+/// Parses an origin for `rpc-origin`, exactly as browsers send it.
+fn origin(text: &str) -> Result<String, String> {
+    let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
+        !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '?', '#', '@', ' '])
+    });
+    if is_origin || matches!(text, "*" | "null") {
+        return Ok(text.to_owned());
+    }
+    Err("expected scheme and host, such as https://app.example.org, or * for every page".to_owned())
+}
+
+/// Parses the address of a node.
 fn node(text: &str) -> Result<Enode, String> {
     Enode::parse(text).map_err(|error| error.to_string())
 }

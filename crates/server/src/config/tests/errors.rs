@@ -23,11 +23,33 @@ fn a_wrong_value_is_named_with_its_line_section_and_key() {
         ),
         (
             "[mailbox]\nmax-frame = \"4 MiB\"\n",
-            "line 2: [mailbox] max-frame: '4 MiB' is not valid here: expected a whole number",
+            "line 2: [mailbox] max-frame: '4 MiB' is not valid here: expected a whole number, at least 4096",
+        ),
+        (
+            "[mailbox]\nmax-frame = 5\n",
+            "line 2: [mailbox] max-frame: '5' is not valid here: expected a whole number, at least 4096",
+        ),
+        (
+            "[mailbox]\nhashcash-bits = 400\n",
+            "line 2: [mailbox] hashcash-bits: '400' is not valid here: expected a whole number from 0 to ",
+        ),
+        (
+            "log-level = \"loud\"\n",
+            "line 1: log-level: 'loud' is not valid here: 'loud' is not a log level: use off, error, warn, \
+             info, debug or trace, or MODULE=LEVEL",
+        ),
+        (
+            "[whisper]\nrpc-origin = [\"foo\"]\n",
+            "line 2: [whisper] rpc-origin: 'foo' is not valid here: expected scheme and host, such as \
+             https://app.example.org, or * for every page",
+        ),
+        (
+            "[whisper]\nrpc-host = [\"http://foo\"]\n",
+            "line 2: [whisper] rpc-host: 'http://foo' is not valid here: expected a host name",
         ),
         (
             "[mailbox]\nping-seconds = 0\n",
-            "line 2: [mailbox] ping-seconds: '0' is not valid here: 0 is not in 1..",
+            "line 2: [mailbox] ping-seconds: '0' is not valid here: expected a whole number, at least 1",
         ),
         (
             "[mailbox]\ntrust-proxy = \"yes\"\n",
@@ -108,6 +130,7 @@ fn keys_that_do_not_go_together_are_named() {
 fn a_wrong_flag_is_named_and_an_unreadable_log_level_is_not_ignored() {
     assert!(refusal(&["mailbox", "--listen", "nowhere"]).contains("--listen"));
     assert!(refusal(&["mailbox", "--log-level", "[nonsense"]).contains("--log-level"));
+    settings(&["mailbox", "--log-level", "warn,wormhole_server::mailbox=debug"]);
 }
 
 #[test]
