@@ -24,7 +24,7 @@ pub(crate) use receive::{OnExists, ReceiveArgs};
 pub(crate) use send::SendArgs;
 pub(crate) use ssh::{AcceptArgs, InviteArgs, SshArgs, SshCommand};
 pub(crate) use whisper::{
-    ArchiveArgs, ChatArgs, MarkArgs, NodeArgs, PasswordArgs, PeersArgs, PostArgs, ReadingArgs,
+    ArchiveArgs, ChatArgs, MessageArgs, NodeArgs, PasswordArgs, PeersArgs, PostArgs, ReadingArgs,
     RpcArgs, WatchArgs, WhisperArgs, WhisperCommand,
 };
 

@@ -4,7 +4,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use crate::job::WhenContinued;
+use crate::job_control::WhenContinued;
 
 /// Asks and gives the line that was typed, without its end; `None` when standard input has ended.
 ///

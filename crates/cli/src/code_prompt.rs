@@ -1,7 +1,7 @@
 //! Typing a code at a terminal, with completion on Tab: first the nameplates that wait on the
 //! server, then words.
 //!
-//! This reads keys, and blocks; `typing.rs` runs it on a thread of its own
+//! This reads keys, and blocks; `ask_code.rs` runs it on a thread of its own
 //! (docs/codes.md "Completion").
 
 use std::cell::{Cell, RefCell};
@@ -17,7 +17,7 @@ use rustyline::{Behavior, CompletionType, Config, Context, Editor, Helper};
 use wormhole::code::{CodeInput, Nameplate};
 
 use crate::line_editor::{Editing, Suspended, bind_suspend_key, redraw_when_continued, taken};
-use crate::{job, screen};
+use crate::{job_control, screen};
 
 /// How typing ended.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(crate) fn read(input: CodeInput, start: &str) -> Typed {
                 (input, used_tab) = kept;
                 let Some(line) = taken(&suspended) else { return Typed::Interrupted };
                 editing = line;
-                job::suspend();
+                job_control::suspend();
             }
             (Ok(line), Some(kept)) => {
                 (input, used_tab) = kept;
@@ -62,7 +62,7 @@ pub(crate) fn read(input: CodeInput, start: &str) -> Typed {
                 let Some(claimed) = input.nameplate().filter(|it| !begins_with(&line, it)) else {
                     return Typed::Line { line, used_tab, input };
                 };
-                screen::complain(
+                screen::show_error(
                     &format!(
                         "the code must start with {claimed}-: you have already chosen this number"
                     ),

@@ -8,10 +8,10 @@ use serde_json::json;
 use wormhole::code::Code;
 use wormhole::code::review::{Doubt, Review};
 
+use crate::console::{Console, Question};
 use crate::failure::Failure;
 use crate::printable;
 use crate::request::asks_a_person;
-use crate::talk::{Desk, Question};
 
 /// What looks wrong about a code, in sentences; `None` for most codes.
 #[derive(Debug, Eq, PartialEq)]
@@ -42,9 +42,9 @@ impl Warning {
     ///
     /// # Errors
     /// Standard output does not take the event.
-    pub(crate) fn show(&self, desk: &Desk) -> Result<()> {
-        desk.screen.say(&format!("wormhole: warning: {}", self.sentences));
-        desk.report(&json!({
+    pub(crate) fn show(&self, console: &Console) -> Result<()> {
+        console.screen.show(&format!("wormhole: warning: {}", self.sentences));
+        console.report(&json!({
             "event": "warning", "message": self.sentences, "suggestion": self.suggestion,
         }))
     }
@@ -65,12 +65,12 @@ impl Warning {
 ///
 /// # Errors
 /// The user does not want to use it, or a signal came.
-pub(crate) async fn confirm(code: &Code, desk: &mut Desk) -> Result<()> {
+pub(crate) async fn confirm(code: &Code, console: &mut Console) -> Result<()> {
     let Some(warning) = Warning::about(code) else { return Ok(()) };
-    if desk.is_json() || !asks_a_person() {
-        return warning.show(desk);
+    if console.is_json() || !asks_a_person() {
+        return warning.show(console);
     }
-    match desk.ask(&warning.question()).await? {
+    match console.ask(&warning.question()).await? {
         Some(answer) if is_agreed(&answer) => Ok(()),
         _ => Err(warning.refused().into()),
     }

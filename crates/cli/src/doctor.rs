@@ -16,20 +16,20 @@ use wormhole::transfer::{self, CodeSource, Destination, Error, Outgoing, Report,
 use wormhole::transit::{RelayAddress, RelayHint, RelayPolicy, TcpHint};
 
 use crate::config;
+use crate::console::Console;
 use crate::failure::Failure;
 use crate::request::Servers;
-use crate::talk::Desk;
-use crate::tor::WhichTor;
+use crate::tor::TorChoice;
 use crate::{explain, printable, units};
 
 /// Checks everything and says what is wrong.
 ///
 /// # Errors
 /// Something does not work.
-pub(crate) async fn run(servers: &Servers, tor: WhichTor, desk: &mut Desk) -> Result<()> {
+pub(crate) async fn run(servers: &Servers, tor: TorChoice, console: &mut Console) -> Result<()> {
     let mut settings = servers.settings()?;
-    settings.tor = tor.connect(desk).await?;
-    let mut checkup = Checkup { desk, failed: 0 };
+    settings.tor = tor.connect(console).await?;
+    let mut checkup = Checkup { console, failed: 0 };
     checkup.about()?;
     let has_mailbox = checkup.mailbox(&settings).await?;
     if has_mailbox {
@@ -52,7 +52,7 @@ pub(crate) async fn run(servers: &Servers, tor: WhichTor, desk: &mut Desk) -> Re
 /// What has been found so far.
 #[derive(Debug)]
 struct Checkup<'d> {
-    desk: &'d mut Desk,
+    console: &'d mut Console,
     failed: u32,
 }
 
@@ -82,11 +82,11 @@ impl Checkup<'_> {
         said: &str,
         hint: Option<&str>,
     ) -> Result<()> {
-        self.desk.print(&format!("{mark}  {name:<9} {said}\n"))?;
+        self.console.print(&format!("{mark}  {name:<9} {said}\n"))?;
         if let Some(hint) = hint {
-            self.desk.print(&format!("                  {hint}\n"))?;
+            self.console.print(&format!("                  {hint}\n"))?;
         }
-        self.desk.report(&json!({
+        self.console.report(&json!({
             "event": "check", "name": name, "ok": ok, "detail": said, "hint": hint,
         }))
     }

@@ -56,10 +56,10 @@ mod tests {
     #[test]
     fn any_other_word_is_wrong_usage_that_names_the_variable_and_the_word() {
         for word in ["banana", "2", "-1", "yes please", "tr", "ja", "1.0", "\u{1b}[2J"] {
-            let verdict =
-                crate::failure::Verdict::of(&truth("WORMHOLE_QR", word).unwrap_err().into());
-            assert_eq!(verdict.exit, 2, "{word:?}");
-            let message = verdict.message.unwrap();
+            let report =
+                crate::failure::ErrorReport::of(&truth("WORMHOLE_QR", word).unwrap_err().into());
+            assert_eq!(report.exit, 2, "{word:?}");
+            let message = report.message.unwrap();
             assert_eq!(message, format!("WORMHOLE_QR is neither yes nor no: {word:?}"));
         }
     }

@@ -91,10 +91,10 @@ pub(crate) fn omitted(files: &[ZipPath], unnamed: u64, screen: &Screen) -> Resul
 fn list(lines: impl ExactSizeIterator<Item = String>, screen: &Screen) {
     let count = lines.len();
     for line in lines.take(MAX_LISTED) {
-        screen.say(&line);
+        screen.show(&line);
     }
     if let Some(more) = count.checked_sub(MAX_LISTED).filter(|more| *more > 0) {
-        screen.say(&format!("and {more} more"));
+        screen.show(&format!("and {more} more"));
     }
 }
 

@@ -43,12 +43,12 @@ impl Failure {
     }
 
     /// A transfer that ended because nobody reads our output has failed all the same.
-    pub(crate) fn unless_read(error: anyhow::Error) -> anyhow::Error {
+    pub(crate) fn closed_output(error: anyhow::Error) -> anyhow::Error {
         if is_broken_pipe(&error) { Self::closed_pipe().into() } else { error }
     }
 
     /// Takes Ctrl-C for the end that was to come: of its exit code people are told nothing.
-    pub(crate) fn but_interrupt(error: anyhow::Error) -> anyhow::Error {
+    pub(crate) fn expect_interrupt(error: anyhow::Error) -> anyhow::Error {
         match error.downcast::<Self>() {
             Ok(failure) => Self { is_expected: failure.exit == INTERRUPTED, ..failure }.into(),
             Err(error) => error,
@@ -77,7 +77,7 @@ impl std::error::Error for Failure {}
 
 /// What is printed for an error and returned to the shell.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Verdict {
+pub(crate) struct ErrorReport {
     /// One sentence; `None` where there is nobody left to tell.
     pub(crate) message: Option<String>,
     /// What to do about it.
@@ -88,7 +88,7 @@ pub(crate) struct Verdict {
     pub(crate) is_expected: bool,
 }
 
-impl Verdict {
+impl ErrorReport {
     /// Judges an error. A closed pipe is no failure: whoever read us had enough.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if is_broken_pipe(error) {
@@ -146,15 +146,15 @@ mod tests {
     fn a_failure_keeps_its_hint_and_exit_code_under_more_context() {
         let error = anyhow::Error::from(Failure::usage("no such thing").hint("try another"))
             .context("cannot start");
-        let verdict = Verdict::of(&error);
-        assert_eq!(verdict.message.as_deref(), Some("cannot start: no such thing"));
-        assert_eq!(verdict.hint.as_deref(), Some("try another"));
-        assert_eq!(verdict.exit, 2);
+        let report = ErrorReport::of(&error);
+        assert_eq!(report.message.as_deref(), Some("cannot start: no such thing"));
+        assert_eq!(report.hint.as_deref(), Some("try another"));
+        assert_eq!(report.exit, 2);
     }
 
     #[test]
     fn any_other_error_exits_with_1() {
-        assert_eq!(Verdict::of(&anyhow::anyhow!("oh")).exit, 1);
+        assert_eq!(ErrorReport::of(&anyhow::anyhow!("oh")).exit, 1);
     }
 
     #[test]
@@ -162,8 +162,8 @@ mod tests {
         let error = Err::<(), _>(io::Error::from(io::ErrorKind::BrokenPipe))
             .context("cannot write")
             .unwrap_err();
-        assert_eq!(Verdict::of(&error).exit, 0);
-        assert_eq!(Verdict::of(&error).message, None);
+        assert_eq!(ErrorReport::of(&error).exit, 0);
+        assert_eq!(ErrorReport::of(&error).message, None);
     }
 
     #[test]
@@ -176,12 +176,12 @@ mod tests {
 
     #[test]
     fn an_interrupt_exits_as_the_shell_expects() {
-        assert_eq!(Verdict::of(&Failure::signal("interrupted", 2).into()).exit, 130);
+        assert_eq!(ErrorReport::of(&Failure::signal("interrupted", 2).into()).exit, 130);
     }
 
     #[test]
     fn an_interrupt_that_was_to_come_is_nothing_to_talk_about() {
-        let judge = |failure: Failure| Verdict::of(&Failure::but_interrupt(failure.into()));
+        let judge = |failure: Failure| ErrorReport::of(&Failure::expect_interrupt(failure.into()));
         let interrupt = judge(Failure::signal("interrupted", 2));
         assert!(interrupt.is_expected && interrupt.exit == 130);
         assert!(!judge(Failure::signal("terminated", 15)).is_expected);

@@ -8,7 +8,7 @@ use wormhole::code;
 use wormhole::transfer::{Event, MetadataLoss, Offer, Report, Unsendable, ZipPath};
 use wormhole::transit::Path;
 
-use crate::failure::Verdict;
+use crate::failure::ErrorReport;
 
 /// The object for an event of the SDK; `None` for events this version does not know.
 pub(crate) fn event(event: &Event) -> Option<Value> {
@@ -78,12 +78,12 @@ pub(crate) fn question(about: &str, answers: &[&str]) -> Value {
 }
 
 /// The last line of a command that failed.
-pub(crate) fn error(verdict: &Verdict) -> Value {
+pub(crate) fn error(report: &ErrorReport) -> Value {
     json!({
         "event": "error",
-        "message": verdict.message,
-        "hint": verdict.hint,
-        "exit": verdict.exit,
+        "message": report.message,
+        "hint": report.hint,
+        "exit": report.exit,
     })
 }
 

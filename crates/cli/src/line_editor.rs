@@ -13,7 +13,7 @@ use rustyline::{
     Helper, KeyEvent, RepeatCount,
 };
 
-use crate::job::{self, WhenContinued};
+use crate::job_control::{self, WhenContinued};
 
 /// A line that is being edited.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -44,7 +44,7 @@ pub(crate) fn bind_suspend_key<H: Helper, I: History>(
     editor: &mut Editor<H, I>,
     suspended: &Suspended,
 ) {
-    if let Some(key) = job::suspend_key() {
+    if let Some(key) = job_control::suspend_key() {
         let handler = EventHandler::Conditional(Box::new(Suspend(Arc::clone(suspended))));
         editor.bind_sequence(KeyEvent::ctrl(key), handler);
     }
@@ -73,7 +73,7 @@ pub(crate) fn redraw_when_continued<H: Helper, I: History>(
 ) -> Option<WhenContinued> {
     let mut printer = editor.create_external_printer().ok()?;
     Some(WhenContinued::call(move || {
-        job::edit_keys_again();
+        job_control::edit_keys_again();
         // Printing nothing draws the line again. A terminal that is gone needs none.
         let _gone = printer.print(String::new());
     }))

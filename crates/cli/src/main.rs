@@ -10,27 +10,31 @@ use wormhole::transfer::CodeSource;
 
 use crate::args::{Args, Command, GlobalArgs, SshCommand};
 use crate::config::Config;
-use crate::failure::{Failure, Verdict};
+use crate::console::Console;
+use crate::failure::{ErrorReport, Failure};
 use crate::request::{ReceiveRequest, SendRequest, Servers, Shown};
-use crate::talk::Desk;
 use crate::timing::Timing;
-use crate::tor::WhichTor;
+use crate::tor::TorChoice;
 
+mod active_transfer;
 mod args;
 mod ask;
+mod ask_code;
 mod code_prompt;
 mod code_review;
 mod config;
+mod console;
 mod doctor;
 mod environment;
 mod explain;
 mod failure;
 mod generate;
-mod job;
+mod job_control;
 mod json;
 mod line_editor;
 mod meter;
 mod printable;
+mod progress;
 mod qr;
 mod receive;
 mod request;
@@ -41,12 +45,10 @@ mod signals;
 mod ssh;
 mod stdin;
 mod stdout;
-mod story;
-mod talk;
+mod terminal_mode;
 mod timing;
 mod tor;
 mod trace;
-mod typing;
 mod units;
 mod usage;
 mod whisper;
@@ -59,22 +61,22 @@ fn main() -> ExitCode {
     let is_json = args.global.json;
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report(&Verdict::of(&error), is_json),
+        Err(error) => show_failure(&ErrorReport::of(&error), is_json),
     }
 }
 
 /// Says what went wrong, to people and to programs.
-fn report(verdict: &Verdict, is_json: bool) -> ExitCode {
-    if let Some(message) = &verdict.message {
-        if !verdict.is_expected {
-            screen::complain(message, verdict.hint.as_deref());
+fn show_failure(report: &ErrorReport, is_json: bool) -> ExitCode {
+    if let Some(message) = &report.message {
+        if !report.is_expected {
+            screen::show_error(message, report.hint.as_deref());
         }
         if is_json {
             // Nobody is left to tell if this fails.
-            let _ = talk::emit(&json::error(verdict));
+            let _ = console::print_json(&json::error(report));
         }
     }
-    verdict.exit_code()
+    report.exit_code()
 }
 
 /// Does what was asked.
@@ -103,48 +105,52 @@ async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
     let timing = Timing::new(global.dump_timing.clone())?;
     match command {
         Command::Send(args) => {
-            let tor = WhichTor::new(&args.connection.tor, &config)?;
+            let tor = TorChoice::new(&args.connection.tor, &config)?;
             let mut request = SendRequest::new(args, global, &config)?;
-            let mut desk = Desk::new(global.json, timing, &request.shown)?;
+            let mut console = Console::new(global.json, timing, &request.shown)?;
             if let Some(code) = &request.settings.code {
-                code_review::confirm(code, &mut desk).await?;
+                code_review::confirm(code, &mut console).await?;
             }
-            request.settings.tor = tor.connect(&mut desk).await?;
-            send::run(request, &mut desk).await.map_err(Failure::unless_read)?;
-            desk.finish()
+            request.settings.tor = tor.connect(&mut console).await?;
+            send::run(request, &mut console).await.map_err(Failure::closed_output)?;
+            console.finish()
         }
         Command::Receive(args) => {
-            let tor = WhichTor::new(&args.connection.tor, &config)?;
+            let tor = TorChoice::new(&args.connection.tor, &config)?;
             let mut request = ReceiveRequest::new(args, global, &config)?;
-            let mut desk = Desk::new(global.json, timing, &request.shown)?;
+            let mut console = Console::new(global.json, timing, &request.shown)?;
             if let CodeSource::Code(code) = &request.code {
-                code_review::confirm(code, &mut desk).await?;
+                code_review::confirm(code, &mut console).await?;
             }
-            request.settings.tor = tor.connect(&mut desk).await?;
-            receive::run(request, &mut desk).await.map_err(Failure::unless_read)?;
-            desk.finish()
+            request.settings.tor = tor.connect(&mut console).await?;
+            receive::run(request, &mut console).await.map_err(Failure::closed_output)?;
+            console.finish()
         }
         Command::Ssh(args) => {
             let servers = Servers::new(global, &config)?;
-            let mut desk = Desk::new(global.json, timing, &Shown::default())?;
+            let mut console = Console::new(global.json, timing, &Shown::default())?;
             let done = match args.command {
-                SshCommand::Invite(args) => ssh::invite(args, &servers, &config, &mut desk).await,
-                SshCommand::Accept(args) => ssh::accept(args, &servers, &config, &mut desk).await,
+                SshCommand::Invite(args) => {
+                    ssh::invite(args, &servers, &config, &mut console).await
+                }
+                SshCommand::Accept(args) => {
+                    ssh::accept(args, &servers, &config, &mut console).await
+                }
             };
-            done.map_err(Failure::unless_read)?;
-            desk.finish()
+            done.map_err(Failure::closed_output)?;
+            console.finish()
         }
         Command::Doctor(args) => {
             let servers = Servers::new(global, &config)?;
-            let mut desk = Desk::new(global.json, timing, &Shown::default())?;
-            let tor = WhichTor::new(&args.tor, &config)?;
-            doctor::run(&servers, tor, &mut desk).await?;
-            desk.finish()
+            let mut console = Console::new(global.json, timing, &Shown::default())?;
+            let tor = TorChoice::new(&args.tor, &config)?;
+            doctor::run(&servers, tor, &mut console).await?;
+            console.finish()
         }
         Command::Whisper(args) => {
-            let mut desk = Desk::new(global.json, timing, &Shown::default())?;
-            whisper::run(args.command, &mut desk).await?;
-            desk.finish()
+            let mut console = Console::new(global.json, timing, &Shown::default())?;
+            whisper::run(args.command, &mut console).await?;
+            console.finish()
         }
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }

@@ -7,19 +7,20 @@ use anyhow::Result;
 use wormhole::code::{self, Code, Nameplate};
 use wormhole::transfer::{self, CodeSource, Destination, Event, Offer, Report};
 
+use crate::active_transfer::ActiveTransfer;
 use crate::args::OnExists;
+use crate::console::{Console, Question};
 use crate::failure::Failure;
 use crate::request::{Output, ReceiveRequest, Servers, exists};
 use crate::screen::{self, Screen};
 use crate::stdout::DataOutput;
-use crate::talk::{Desk, Question, Talk};
-use crate::{ask, explain, json, printable, story, typing, units};
+use crate::{ask, ask_code, explain, json, printable, progress, units};
 
 /// Receives what the code leads to.
 ///
 /// # Errors
 /// Nothing was received; the other side has been told where that was possible.
-pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> {
+pub(crate) async fn run(request: ReceiveRequest, console: &mut Console) -> Result<()> {
     let ReceiveRequest {
         code,
         settings,
@@ -32,72 +33,73 @@ pub(crate) async fn run(request: ReceiveRequest, desk: &mut Desk) -> Result<()> 
         ..
     } = request;
     if let Some(warning) = warning {
-        desk.screen.say(&format!("Note: {warning}. Only a text can be received here."));
+        console.screen.show(&format!("Note: {warning}. Only a text can be received here."));
     }
     let verify = settings.verify;
-    let server = story::server(&settings);
-    let taker = Taker { only_text, accept_file, output, on_exists };
+    let server = progress::server(&settings);
+    let handler = OfferHandler { only_text, accept_file, output, on_exists };
     let (is_typed, is_allocated) = (code == CodeSource::Input, code == CodeSource::Allocate);
     let nameplate = nameplate(&code);
-    desk.report(&json::connecting(&server))?;
+    console.report(&json::connecting(&server))?;
     let transfer = transfer::receive(code, settings);
-    let mut talk = Talk::new(desk, transfer, server);
+    let mut active = ActiveTransfer::new(console, transfer, server);
     let invitation = is_allocated.then_some(&servers);
-    let outcome = follow(&mut talk, &taker, verify, Wait { is_typed, nameplate }, invitation).await;
-    talk.end(outcome).await
+    let outcome =
+        follow(&mut active, &handler, verify, Wait { is_typed, nameplate }, invitation).await;
+    active.end(outcome).await
 }
 
 /// Follows the transfer to its end. `invitation` is for a code that is made here.
 async fn follow(
-    talk: &mut Talk<'_>,
-    taker: &Taker,
+    active: &mut ActiveTransfer<'_>,
+    handler: &OfferHandler,
     verify: bool,
     wait: Wait,
     invitation: Option<&Servers>,
 ) -> Result<()> {
     let mut omitted = (Vec::new(), 0);
-    while let Some(event) = talk.next().await? {
+    while let Some(event) = active.next().await? {
         let is_connected = matches!(event, Event::Wormhole(code::Event::Server(_)));
         if matches!(event, Event::Wormhole(code::Event::ServerLost)) {
-            talk.forget_remark();
+            active.cancel_notices();
         }
-        let event = story::tell(event, talk);
+        let event = progress::show(event, active);
         if is_connected {
-            wait.announce(talk);
+            wait.announce(active);
         }
         let Some(event) = event else { continue };
         match event {
             Event::CodeWanted(input) => {
-                let nameplate = typing::ask_code(talk, input).await?;
-                talk.remark_if_unanswered(WAITING, &nameplate);
+                let nameplate = ask_code::ask_code(active, input).await?;
+                active.notice_if_unanswered(WAITING, &nameplate);
             }
             Event::Wormhole(code::Event::Code(code)) => {
                 if let Some(servers) = invitation {
-                    talk.forget_remark();
-                    allocated(&code.to_string(), servers, talk.desk);
+                    active.cancel_notices();
+                    allocated(&code.to_string(), servers, active.console);
                 }
             }
             Event::Wormhole(code::Event::Verifier(verifier)) => {
-                talk.forget_remark();
+                active.cancel_notices();
                 if verify {
-                    talk.desk.screen.say(&format!("Verifier {verifier}."));
+                    active.console.screen.show(&format!("Verifier {verifier}."));
                 }
-                talk.remark_while_peer_is_silent("Waiting for the sender's offer..");
+                active.notice_if_peer_is_silent("Waiting for the sender's offer..");
             }
             Event::Offer(offer) => {
-                talk.forget_remark();
-                taker.answer(talk, &offer).await?;
+                active.cancel_notices();
+                handler.answer(active, &offer).await?;
             }
             Event::Text(text) => {
-                talk.forget_remark();
-                take_text(talk, &text).await?;
+                active.cancel_notices();
+                receive_text(active, &text).await?;
             }
             Event::Connected(path) => {
-                talk.forget_remark();
-                talk.desk.screen.say(&format!("Receiving ({path}).."));
+                active.cancel_notices();
+                active.console.screen.show(&format!("Receiving ({path}).."));
             }
             Event::Done(report) => {
-                done(&report, &mut talk.desk.screen);
+                done(&report, &mut active.console.screen);
                 omitted = (report.omitted, report.omitted_more);
             }
             Event::Accepted
@@ -108,7 +110,7 @@ async fn follow(
             | _ => {}
         }
     }
-    explain::omitted(&omitted.0, omitted.1, &talk.desk.screen)
+    explain::omitted(&omitted.0, omitted.1, &active.console.screen)
 }
 
 /// What is known of the code when the server answers.
@@ -122,10 +124,10 @@ struct Wait {
 
 impl Wait {
     /// Says after a while that the sender has not come.
-    fn announce(&self, talk: &mut Talk<'_>) {
+    fn announce(&self, active: &mut ActiveTransfer<'_>) {
         match &self.nameplate {
-            Some(nameplate) => talk.remark_if_unanswered(WAITING, nameplate),
-            None if !self.is_typed => talk.remark_if_slow(WAITING),
+            Some(nameplate) => active.notice_if_unanswered(WAITING, nameplate),
+            None if !self.is_typed => active.notice_if_slow(WAITING),
             None => {}
         }
     }
@@ -142,25 +144,25 @@ fn done(report: &Report, screen: &mut Screen) {
     screen.end_progress();
     if let Some(path) = &report.written {
         let what = if path.is_dir() { "files" } else { "file" };
-        screen.say(&format!("Received {what} written to: {}", printable::path(path)));
+        screen.show(&format!("Received {what} written to: {}", printable::path(path)));
     }
     if let Some(lost) = &report.lost {
-        screen.say(&story::lost(lost));
+        screen.show(&progress::lost(lost));
     }
-    story::summary(report, screen);
+    progress::summary(report, screen);
 }
 
-fn allocated(code: &str, servers: &Servers, desk: &Desk) {
+fn allocated(code: &str, servers: &Servers, console: &Console) {
     let command = servers.other_side(["send", "--code", code]);
-    desk.screen.say(&format!(
+    console.screen.show(&format!(
         "Allocated code: {code}\nOn the other computer, please run:\n\n{command} FILE\n"
     ));
 }
 
 /// Prints a text, and only then confirms it to the sender.
-async fn take_text(talk: &mut Talk<'_>, text: &str) -> Result<()> {
-    let printed = if talk.desk.is_json() { Ok(()) } else { print_text(text) };
-    let Some(transfer) = talk.transfer() else { return Ok(()) };
+async fn receive_text(active: &mut ActiveTransfer<'_>, text: &str) -> Result<()> {
+    let printed = if active.console.is_json() { Ok(()) } else { print_text(text) };
+    let Some(transfer) = active.transfer() else { return Ok(()) };
     match printed {
         Ok(()) => {
             transfer.confirm_text();
@@ -168,7 +170,7 @@ async fn take_text(talk: &mut Talk<'_>, text: &str) -> Result<()> {
         }
         Err(error) => {
             transfer.reject("the receiving side could not write the text");
-            talk.drain().await;
+            active.drain().await;
             Err(explain::output(&error).into())
         }
     }
@@ -187,7 +189,7 @@ fn print_text(text: &str) -> io::Result<()> {
 
 /// Decides what becomes of an offer.
 #[derive(Clone, Debug)]
-struct Taker {
+struct OfferHandler {
     only_text: bool,
     accept_file: bool,
     output: Output,
@@ -196,61 +198,61 @@ struct Taker {
 
 /// What is done about an offer.
 #[derive(Debug)]
-enum Verdict {
-    Take(Destination),
+enum Decision {
+    Accept(Destination),
     Refuse(Failure),
 }
 
-impl Taker {
-    async fn answer(&self, talk: &mut Talk<'_>, offer: &Offer) -> Result<()> {
-        let verdict = self.judge(talk, offer).await?;
-        let Some(transfer) = talk.transfer() else { return Ok(()) };
-        match verdict {
-            Verdict::Take(destination) => {
+impl OfferHandler {
+    async fn answer(&self, active: &mut ActiveTransfer<'_>, offer: &Offer) -> Result<()> {
+        let decision = self.decide(active, offer).await?;
+        let Some(transfer) = active.transfer() else { return Ok(()) };
+        match decision {
+            Decision::Accept(destination) => {
                 transfer.accept(destination);
-                talk.remark_if_slow(story::CONNECTING);
+                active.notice_if_slow(progress::CONNECTING);
             }
-            Verdict::Refuse(failure) => {
+            Decision::Refuse(failure) => {
                 transfer.reject(REJECTED);
-                talk.drain().await;
+                active.drain().await;
                 return Err(failure.into());
             }
         }
         Ok(())
     }
 
-    async fn judge(&self, talk: &mut Talk<'_>, offer: &Offer) -> Result<Verdict> {
+    async fn decide(&self, active: &mut ActiveTransfer<'_>, offer: &Offer) -> Result<Decision> {
         if self.only_text {
             let failure = Failure::new("the sender offers a file, not a text");
-            return Ok(Verdict::Refuse(failure.hint("receive without --only-text to accept it")));
+            return Ok(Decision::Refuse(failure.hint("receive without --only-text to accept it")));
         }
-        let taker = self.with_name_for(offer, &talk.desk.screen);
-        let destination = taker.destination(taker.on_exists_later());
+        let handler = self.with_name_for(offer, &active.console.screen);
+        let destination = handler.destination(handler.on_exists_later());
         let Ok(target) = destination.target(offer) else {
-            return Ok(Verdict::Refuse(Failure::new("transfer rejected")));
+            return Ok(Decision::Refuse(Failure::new("transfer rejected")));
         };
-        introduce(offer, target.as_deref(), &talk.desk.screen);
+        show_offer(offer, target.as_deref(), &active.console.screen);
         let taken = target.as_deref().filter(|target| target.symlink_metadata().is_ok());
         match taken {
-            Some(target) => taker.settle(talk, offer, target).await,
-            None => taker.confirm(talk, destination).await,
+            Some(target) => handler.decide_existing(active, offer, target).await,
+            None => handler.confirm(active, destination).await,
         }
     }
 
     /// The same, with a name of our own if this system cannot hold the sender's.
     fn with_name_for(&self, offer: &Offer, screen: &Screen) -> Self {
-        let mut taker = self.clone();
+        let mut handler = self.clone();
         if let (Output::Into(folder), Some(name)) = (&self.output, offer.name())
             && let Err(why) = name.to_file_name()
         {
             let safe = name.to_safe_name();
-            screen.say(&format!(
+            screen.show(&format!(
                 "The name '{name}' is not allowed on this system ({why}): saving the data as \
                  '{safe}'."
             ));
-            taker.output = Output::Named(folder.join(&*safe));
+            handler.output = Output::Named(folder.join(&*safe));
         }
-        taker
+        handler
     }
 
     /// What happens if the name is free now and taken when everything has come. Nobody can be asked
@@ -264,34 +266,43 @@ impl Taker {
     }
 
     /// Asks whether to take it, unless that is clear.
-    async fn confirm(&self, talk: &mut Talk<'_>, destination: Destination) -> Result<Verdict> {
+    async fn confirm(
+        &self,
+        active: &mut ActiveTransfer<'_>,
+        destination: Destination,
+    ) -> Result<Decision> {
         if self.accept_file {
-            return Ok(Verdict::Take(destination));
+            return Ok(Decision::Accept(destination));
         }
         let question =
             Question { prompt: "ok? (Y/n): ".to_owned(), about: "accept", answers: &["y", "n"] };
-        Ok(match talk.ask(&question).await? {
-            Some(answer) if ask::is_yes(&answer) => Verdict::Take(destination),
-            Some(_) => Verdict::Refuse(Failure::new("transfer rejected")),
-            None => Verdict::Refuse(nobody_answers()),
+        Ok(match active.ask(&question).await? {
+            Some(answer) if ask::is_yes(&answer) => Decision::Accept(destination),
+            Some(_) => Decision::Refuse(Failure::new("transfer rejected")),
+            None => Decision::Refuse(nobody_answers()),
         })
     }
 
     /// Decides what to do about a name that is taken.
-    async fn settle(&self, talk: &mut Talk<'_>, offer: &Offer, target: &Path) -> Result<Verdict> {
+    async fn decide_existing(
+        &self,
+        active: &mut ActiveTransfer<'_>,
+        offer: &Offer,
+        target: &Path,
+    ) -> Result<Decision> {
         let can_replace = target.is_file() && !matches!(offer, Offer::Directory { .. });
         match self.on_exists {
-            OnExists::Ask => self.ask_exists(talk, target, can_replace).await,
+            OnExists::Ask => self.ask_exists(active, target, can_replace).await,
             OnExists::Overwrite if can_replace => {
-                talk.desk.screen.say(&format!("Overwriting '{}'", printable::path(target)));
-                self.confirm(talk, self.destination(transfer::OnExists::Overwrite)).await
+                active.console.screen.show(&format!("Overwriting '{}'", printable::path(target)));
+                self.confirm(active, self.destination(transfer::OnExists::Overwrite)).await
             }
             OnExists::Rename => {
-                talk.desk.screen.say("The name exists: the new file gets a number.");
-                self.confirm(talk, self.destination(transfer::OnExists::KeepBoth)).await
+                active.console.screen.show("The name exists: the new file gets a number.");
+                self.confirm(active, self.destination(transfer::OnExists::KeepBoth)).await
             }
             OnExists::Overwrite | OnExists::Refuse => {
-                Ok(Verdict::Refuse(exists(target, can_replace)))
+                Ok(Decision::Refuse(exists(target, can_replace)))
             }
         }
     }
@@ -299,10 +310,10 @@ impl Taker {
     /// Lets the person choose; the answer is also the consent to receive.
     async fn ask_exists(
         &self,
-        talk: &mut Talk<'_>,
+        active: &mut ActiveTransfer<'_>,
         target: &Path,
         can_replace: bool,
-    ) -> Result<Verdict> {
+    ) -> Result<Decision> {
         let name = printable::path(Path::new(target.file_name().unwrap_or_default()));
         let (choices, answers): (_, &[&str]) = if can_replace {
             ("(o)verwrite, (k)eep both, (s)kip", &["o", "k", "s"])
@@ -312,22 +323,22 @@ impl Taker {
         let prompt = format!("'{name}' exists here. {choices}? ");
         let question = Question { prompt, about: "exists", answers };
         loop {
-            let Some(answer) = talk.ask(&question).await? else {
-                return Ok(Verdict::Refuse(nobody_answers()));
+            let Some(answer) = active.ask(&question).await? else {
+                return Ok(Decision::Refuse(nobody_answers()));
             };
             let on_exists = match answer.trim().to_ascii_lowercase().chars().next() {
                 Some('o') if can_replace => transfer::OnExists::Overwrite,
                 Some('k') => transfer::OnExists::KeepBoth,
                 Some('s' | 'n' | 'q') => {
-                    return Ok(Verdict::Refuse(Failure::new("transfer rejected")));
+                    return Ok(Decision::Refuse(Failure::new("transfer rejected")));
                 }
                 _ => {
                     let list = answers.join(", ");
-                    talk.desk.screen.say(&format!("Please answer with one of {list}."));
+                    active.console.screen.show(&format!("Please answer with one of {list}."));
                     continue;
                 }
             };
-            return Ok(Verdict::Take(self.destination(on_exists)));
+            return Ok(Decision::Accept(self.destination(on_exists)));
         }
     }
 
@@ -341,14 +352,14 @@ impl Taker {
 }
 
 /// Says what is offered and where it would go.
-fn introduce(offer: &Offer, target: Option<&Path>, screen: &Screen) {
+fn show_offer(offer: &Offer, target: Option<&Path>, screen: &Screen) {
     let into = target.and_then(Path::file_name).map_or_else(
         || "to standard output".to_owned(),
         |name| format!("into: '{}'", printable::path(Path::new(name))),
     );
-    screen.say(&match offer {
+    screen.show(&match offer {
         Offer::Directory { bytes, files, .. } => {
-            let files = story::files(*files);
+            let files = progress::files(*files);
             format!("Receiving directory ({}, {files}) {into}", units::size(*bytes))
         }
         Offer::File { size, .. } => format!("Receiving file ({}) {into}", units::size(*size)),

@@ -1,7 +1,7 @@
 //! The terminal as this program uses it: chatter and progress on standard error, what the user came
 //! for on standard output.
 //!
-//! It does not know transfers; `story.rs` puts their events into words. Nothing here fails because
+//! It does not know transfers; `progress.rs` puts their events into words. Nothing here fails because
 //! standard error is closed: whoever closed it does not want to be told.
 
 use std::env;
@@ -22,7 +22,7 @@ pub(crate) struct Screen {
     bar: Option<ProgressBar>,
     meter: Option<Meter>,
     /// Whether it was said that nothing moves.
-    told_stalled: bool,
+    stall_was_shown: bool,
 }
 
 impl Screen {
@@ -31,7 +31,7 @@ impl Screen {
     pub(crate) fn new(is_quiet: bool, hide_progress: bool) -> Self {
         let shows_progress =
             !is_quiet && !hide_progress && io::stderr().is_terminal() && !is_plain();
-        Self { is_quiet, shows_progress, bar: None, meter: None, told_stalled: false }
+        Self { is_quiet, shows_progress, bar: None, meter: None, stall_was_shown: false }
     }
 
     /// Whether somebody is likely to read along.
@@ -50,7 +50,7 @@ impl Screen {
     }
 
     /// Says one or more whole lines, above the progress bar if there is one.
-    pub(crate) fn say(&self, lines: &str) {
+    pub(crate) fn show(&self, lines: &str) {
         if self.is_quiet {
             return;
         }
@@ -73,23 +73,23 @@ impl Screen {
     pub(crate) fn show_picture(&self, lines: &[String]) {
         let (on, off) = if self.has_colours() { ("\x1b[97;40m", "\x1b[0m") } else { ("", "") };
         for line in lines {
-            self.say(&format!("{on}{line}{off}"));
+            self.show(&format!("{on}{line}{off}"));
         }
     }
 
     /// Makes room for a last word: takes the progress bar away, or starts a new line where the
     /// cursor may stand behind a `^C`.
-    pub(crate) fn break_off(&mut self) {
+    pub(crate) fn end_line(&mut self) {
         if self.bar.is_some() {
             self.end_progress();
         } else if self.is_terminal() {
-            self.say("");
+            self.show("");
         }
     }
 
     /// Starts a new line behind a prompt that is left without an answer.
     pub(crate) fn end_prompt(&self) {
-        self.say("");
+        self.show("");
     }
 
     /// The same text, standing out where colours are.
@@ -115,10 +115,10 @@ impl Screen {
             let bar = self.bar.get_or_insert_with(|| new_bar(total, columns, has_colours));
             bar.set_message(described);
             bar.set_position(done);
-        } else if is_stalled && total.is_some() && !self.told_stalled {
-            self.say("The connection is stalled: no data for 5 s. Still waiting..");
+        } else if is_stalled && total.is_some() && !self.stall_was_shown {
+            self.show("The connection is stalled: no data for 5 s. Still waiting..");
         }
-        self.told_stalled = is_stalled;
+        self.stall_was_shown = is_stalled;
     }
 
     /// Shows how something is that goes on, on the last line; nothing where standard error is no
@@ -163,7 +163,7 @@ fn write_stderr(lines: &str) {
 }
 
 /// Says an error and what to do about it, in the one form that all commands share.
-pub(crate) fn complain(message: &str, hint: Option<&str>) {
+pub(crate) fn show_error(message: &str, hint: Option<&str>) {
     write_stderr(&format!("wormhole: error: {message}"));
     if let Some(hint) = hint {
         write_stderr(&format!("wormhole: hint: {hint}"));

@@ -7,80 +7,81 @@ use wormhole::code::uri::TransferUri;
 use wormhole::code::{self, Code, Verifier};
 use wormhole::transfer::{self, Event, Offer, Outgoing, Transfer};
 
+use crate::active_transfer::ActiveTransfer;
+use crate::console::{Console, Question};
 use crate::failure::Failure;
 use crate::request::{Qr, SendRequest, What, temporary_trouble};
-use crate::talk::{Desk, Question, Talk};
-use crate::{explain, json, printable, qr, stdin, story, units};
+use crate::{explain, json, printable, progress, qr, stdin, units};
 
 /// Sends what was asked for.
 ///
 /// # Errors
 /// It did not arrive; the other side has been told where that was possible.
-pub(crate) async fn run(request: SendRequest, desk: &mut Desk) -> Result<()> {
+pub(crate) async fn run(request: SendRequest, console: &mut Console) -> Result<()> {
     let SendRequest { what, settings, servers, zero_mode, qr, .. } = request;
     let verify = settings.verify;
-    let server = story::server(&settings);
-    let outgoing = outgoing(what, desk).await?;
+    let server = progress::server(&settings);
+    let outgoing = outgoing(what, console).await?;
     let transfer =
         transfer::send(outgoing, settings).map_err(|error| explain::failure(&error, &server))?;
-    introduce(&transfer, desk)?;
-    desk.report(&json::connecting(&server))?;
+    show_outgoing(&transfer, console)?;
+    console.report(&json::connecting(&server))?;
     let invitation = Invitation { servers, zero_mode, verify, qr };
-    let mut talk = Talk::new(desk, transfer, server);
-    let outcome = follow(&mut talk, &invitation).await;
-    talk.end(outcome).await
+    let mut active = ActiveTransfer::new(console, transfer, server);
+    let outcome = follow(&mut active, &invitation).await;
+    active.end(outcome).await
 }
 
-async fn follow(talk: &mut Talk<'_>, invitation: &Invitation) -> Result<()> {
-    let is_text = matches!(talk.transfer().and_then(|t| t.offer()), Some(Offer::Text(_)));
+async fn follow(active: &mut ActiveTransfer<'_>, invitation: &Invitation) -> Result<()> {
+    let is_text = matches!(active.transfer().and_then(|t| t.offer()), Some(Offer::Text(_)));
     let mut changed = Vec::new();
-    while let Some(event) = talk.next().await? {
-        let Some(event) = story::tell(event, talk) else { continue };
+    while let Some(event) = active.next().await? {
+        let Some(event) = progress::show(event, active) else { continue };
         match event {
-            Event::Wormhole(code::Event::Code(code)) => invitation.show(&code, talk.desk),
-            Event::Wormhole(code::Event::CodeConsumed) => talk.desk.screen.say(CONSUMED),
+            Event::Wormhole(code::Event::Code(code)) => invitation.show(&code, active.console),
+            Event::Wormhole(code::Event::CodeConsumed) => active.console.screen.show(CONSUMED),
             Event::Wormhole(code::Event::Verifier(verifier)) => {
-                talk.forget_remark();
+                active.cancel_notices();
                 if invitation.verify {
-                    confirm(talk, &verifier).await?;
+                    confirm(active, &verifier).await?;
                 }
                 if !is_text {
-                    talk.remark_while_peer_is_silent("Waiting for the receiver to accept it..");
+                    active.notice_if_peer_is_silent("Waiting for the receiver to accept it..");
                 }
             }
-            Event::Accepted => talk.remark_if_slow(story::CONNECTING),
+            Event::Accepted => active.notice_if_slow(progress::CONNECTING),
             Event::Connected(path) => {
-                talk.forget_remark();
-                talk.desk.screen.say(&format!("Sending ({path}).."));
+                active.cancel_notices();
+                active.console.screen.show(&format!("Sending ({path}).."));
             }
             Event::AwaitingConfirmation => {
-                talk.desk.screen.end_progress();
-                talk.remark_if_slow("File sent.. waiting for confirmation");
+                active.console.screen.end_progress();
+                active.notice_if_slow("File sent.. waiting for confirmation");
             }
             Event::Done(report) => {
-                talk.desk.screen.end_progress();
-                talk.desk.screen.say(if is_text { "text message sent" } else { CONFIRMED });
-                story::summary(&report, &talk.desk.screen);
+                active.console.screen.end_progress();
+                active.console.screen.show(if is_text { "text message sent" } else { CONFIRMED });
+                progress::summary(&report, &active.console.screen);
                 changed = report.changed;
             }
             Event::CodeWanted(_) | Event::Offer(_) | Event::Text(_) | _ => {}
         }
     }
-    explain::changed(&changed, &talk.desk.screen)
+    explain::changed(&changed, &active.console.screen)
 }
 
 /// Reads and asks until there is something to send. Nothing is connected yet.
-async fn outgoing(what: What, desk: &mut Desk) -> Result<Outgoing> {
+async fn outgoing(what: What, console: &mut Console) -> Result<Outgoing> {
     Ok(match what {
         What::Paths(paths) => Outgoing::Paths(paths),
         What::Text(text) => Outgoing::Text(text),
         What::Stream(name) => {
             stdin::check()?;
             if io::stdin().is_terminal() {
-                desk.screen.say("Reading from the terminal; end with Ctrl-D.");
+                console.screen.show("Reading from the terminal; end with Ctrl-D.");
             }
             if let Some(trouble) = temporary_trouble(stdin::length()) {
-                desk.screen.say(&format!(
+                console.screen.show(&format!(
                     "Note: {trouble}. Only a receiver with this program can receive the stream \
                      without a temporary file here; TMPDIR sets another folder for the file."
                 ));
@@ -89,14 +90,14 @@ async fn outgoing(what: What, desk: &mut Desk) -> Result<Outgoing> {
         }
         What::TextFromInput => {
             stdin::check()?;
-            desk.screen.say("Reading text message from stdin..");
+            console.screen.show("Reading text message from stdin..");
             let read = tokio::task::spawn_blocking(read_text);
-            Outgoing::Text(desk.unless_stopped(read).await???)
+            Outgoing::Text(console.unless_interrupted(read).await???)
         }
         What::TextFromPrompt => {
             let question =
                 Question { prompt: "Text to send: ".to_owned(), about: "text", answers: &[] };
-            let text = desk.ask(&question).await?;
+            let text = console.ask(&question).await?;
             Outgoing::Text(text.ok_or_else(|| {
                 Failure::usage("nothing to send").hint("name a file, or use --text MESSAGE")
             })?)
@@ -121,23 +122,23 @@ fn read_text() -> Result<String> {
 }
 
 /// Says what is about to be sent, and what is not.
-fn introduce(transfer: &Transfer, desk: &Desk) -> Result<()> {
+fn show_outgoing(transfer: &Transfer, console: &Console) -> Result<()> {
     for left_out in transfer.skipped().iter().take(MAX_SKIPPED) {
-        desk.screen.say(&format!("{left_out} (ignored)"));
+        console.screen.show(&format!("{left_out} (ignored)"));
     }
     if let Some(more) = transfer.skipped().len().checked_sub(MAX_SKIPPED).filter(|more| *more > 0) {
-        desk.screen.say(&format!("and {more} more"));
+        console.screen.show(&format!("and {more} more"));
     }
     let Some(offer) = transfer.offer() else { return Ok(()) };
-    desk.report(&json::sending(offer))?;
-    desk.screen.say(&sending(offer));
+    console.report(&json::sending(offer))?;
+    console.screen.show(&sending(offer));
     Ok(())
 }
 
 fn sending(offer: &Offer) -> String {
     match offer {
         Offer::Directory { name, bytes, files, .. } => {
-            let files = story::files(*files);
+            let files = progress::files(*files);
             format!("Sending directory ({}, {files}) named '{name}'", units::size(*bytes))
         }
         Offer::File { name, size, .. } => {
@@ -163,30 +164,30 @@ struct Invitation {
 }
 
 impl Invitation {
-    fn show(&self, code: &Code, desk: &Desk) {
+    fn show(&self, code: &Code, console: &Console) {
         let typed = code.to_string();
         let shown = printable::text(&typed);
         if !self.zero_mode {
-            desk.screen.say(&format!("Wormhole code is: {}", desk.screen.bold(&shown)));
-            self.draw(code, desk);
+            console.screen.show(&format!("Wormhole code is: {}", console.screen.bold(&shown)));
+            self.draw(code, console);
         }
         let mut words = vec!["receive"];
         words.extend(self.verify.then_some("--verify"));
         words.push(if self.zero_mode { "-0" } else { &typed });
         let command = self.servers.other_side(words);
-        desk.screen.say(&format!("On the other computer, please run:\n\n{command}\n"));
+        console.screen.show(&format!("On the other computer, please run:\n\n{command}\n"));
     }
 
     /// Shows the QR code if it is wanted, or if nobody said and there is room for it and the rest.
-    fn draw(&self, code: &Code, desk: &Desk) {
+    fn draw(&self, code: &Code, console: &Console) {
         if self.qr == Qr::Never {
             return;
         }
         let rendezvous = self.servers.relay_url.as_ref().map(|url| without_path(url).to_owned());
         let uri = TransferUri { code: code.clone(), rendezvous, peer_receives: false };
         let Some(lines) = qr::draw(&uri.to_string()) else { return };
-        if self.qr == Qr::Always || desk.screen.has_room_for(&lines) {
-            desk.screen.show_picture(&lines);
+        if self.qr == Qr::Always || console.screen.has_room_for(&lines) {
+            console.screen.show_picture(&lines);
         }
     }
 }
@@ -197,20 +198,20 @@ fn without_path(url: &str) -> &str {
 }
 
 /// Asks whether both sides see the same verifier, until the answer is yes or no.
-async fn confirm(talk: &mut Talk<'_>, verifier: &Verifier) -> Result<()> {
+async fn confirm(active: &mut ActiveTransfer<'_>, verifier: &Verifier) -> Result<()> {
     let question = Question {
         prompt: format!("Verifier {verifier}. ok? (yes/no): "),
         about: "verifier",
         answers: &["yes", "no"],
     };
     loop {
-        let answer = talk.ask(&question).await?;
+        let answer = active.ask(&question).await?;
         let matches = match answer.as_deref().map(str::to_ascii_lowercase).as_deref() {
             Some("yes" | "y") => true,
             Some("no" | "n") | None => false,
             Some(_) => continue,
         };
-        if let Some(transfer) = talk.transfer() {
+        if let Some(transfer) = active.transfer() {
             transfer.confirm_verifier(matches);
         }
         return Ok(());

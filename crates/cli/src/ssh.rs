@@ -11,17 +11,18 @@ use wormhole::transfer::{self, CodeSource, Event, Outgoing, Settings};
 
 use self::authorized::{Added, AuthorizedKeys};
 use self::key::PublicKey;
+use crate::active_transfer::ActiveTransfer;
 use crate::args::{AcceptArgs, InviteArgs};
 use crate::config::Config;
+use crate::console::{Console, Question};
 use crate::failure::Failure;
 use crate::request::{self, Servers};
-use crate::talk::{Desk, Question, Talk};
-use crate::tor::WhichTor;
-use crate::{code_review, explain, json, printable, story};
+use crate::tor::TorChoice;
+use crate::{code_review, explain, json, printable, progress};
 
 mod authorized;
+mod choose_key;
 mod key;
-mod own;
 
 /// Invites somebody to log in here, and adds the key they send.
 ///
@@ -31,44 +32,44 @@ pub(crate) async fn invite(
     args: InviteArgs,
     servers: &Servers,
     config: &Config,
-    desk: &mut Desk,
+    console: &mut Console,
 ) -> Result<()> {
     let keys = AuthorizedKeys::of(args.user.as_deref())?;
     keys.check_writable()?;
     let mut settings = settings(servers)?;
     request::set_code_words(&mut settings, args.code_length, config);
-    settings.tor = WhichTor::new(&args.tor, config)?.connect(desk).await?;
-    let server = story::server(&settings);
-    desk.report(&json::connecting(&server))?;
+    settings.tor = TorChoice::new(&args.tor, config)?.connect(console).await?;
+    let server = progress::server(&settings);
+    console.report(&json::connecting(&server))?;
     let transfer = transfer::receive(CodeSource::Allocate, settings);
-    let mut talk = Talk::new(desk, transfer, server);
-    let outcome = take_key(&mut talk, servers, &keys).await;
-    let (key, added) = talk.end(outcome).await?;
+    let mut active = ActiveTransfer::new(console, transfer, server);
+    let outcome = take_key(&mut active, servers, &keys).await;
+    let (key, added) = active.end(outcome).await?;
     let outcome = match added {
         Added::Appended => "Appended key",
         Added::AlreadyThere => "Already there: key",
     };
     let (kind, id, path) = (key.kind(), printable::text(key.id()), keys.path());
-    desk.print(&format!("{outcome} type='{kind}' id='{id}' to '{}'\n", printable::path(&path)))
+    console.print(&format!("{outcome} type='{kind}' id='{id}' to '{}'\n", printable::path(&path)))
 }
 
 /// Says what the other side has to type, and adds the key that it sends.
 async fn take_key(
-    talk: &mut Talk<'_>,
+    active: &mut ActiveTransfer<'_>,
     servers: &Servers,
     keys: &AuthorizedKeys,
 ) -> Result<(PublicKey, Added)> {
     let mut added = None;
-    while let Some(event) = talk.next().await? {
-        let Some(event) = story::tell(event, talk) else { continue };
+    while let Some(event) = active.next().await? {
+        let Some(event) = progress::show(event, active) else { continue };
         if let Event::Wormhole(code::Event::Code(code)) = event {
             let command = servers.other_side(["ssh", "accept", &code.to_string()]);
-            talk.desk.screen.say("Now tell the other user to run:\n");
-            talk.desk.print(&format!("{command}\n"))?;
-            talk.desk.screen.say("");
+            active.console.screen.show("Now tell the other user to run:\n");
+            active.console.print(&format!("{command}\n"))?;
+            active.console.screen.show("");
         } else if let Event::Text(text) = event {
             let outcome = add(keys, &text);
-            let Some(transfer) = talk.transfer() else { continue };
+            let Some(transfer) = active.transfer() else { continue };
             match outcome {
                 // Only now: the sender takes this for the permission to log in.
                 Ok(key) => {
@@ -77,11 +78,11 @@ async fn take_key(
                 }
                 Err(error) => {
                     transfer.reject("the key was not added");
-                    talk.drain().await;
+                    active.drain().await;
                     return Err(error);
                 }
             }
-        } else if let (Event::Offer(_), Some(transfer)) = (event, talk.transfer()) {
+        } else if let (Event::Offer(_), Some(transfer)) = (event, active.transfer()) {
             transfer.reject("a public key was expected");
         }
     }
@@ -103,47 +104,50 @@ pub(crate) async fn accept(
     args: AcceptArgs,
     servers: &Servers,
     config: &Config,
-    desk: &mut Desk,
+    console: &mut Console,
 ) -> Result<()> {
-    let tor = WhichTor::new(&args.tor, config)?;
+    let tor = TorChoice::new(&args.tor, config)?;
     let mut settings = settings(servers)?;
     let code = request::code(&args.code, &mut settings)?;
-    code_review::confirm(&code, desk).await?;
+    code_review::confirm(&code, console).await?;
     let nameplate = code.nameplate().clone();
     settings.code = Some(code);
-    let key = own::choose(args.key_file.as_deref(), desk).await?;
+    let key = choose_key::choose(args.key_file.as_deref(), console).await?;
     let id = printable::text(key.id());
-    desk.screen.say(&format!("Sending public key type='{}' keyid='{id}'", key.kind()));
-    let is_wanted = args.yes || confirm(&id, desk).await?;
-    settings.tor = tor.connect(desk).await?;
+    console.screen.show(&format!("Sending public key type='{}' keyid='{id}'", key.kind()));
+    let is_wanted = args.yes || confirm(&id, console).await?;
+    settings.tor = tor.connect(console).await?;
     if !is_wanted {
-        decline(settings, desk).await?;
+        decline(settings, console).await?;
         return Err(Failure::new("the key was not sent").into());
     }
-    let server = story::server(&settings);
-    desk.report(&json::connecting(&server))?;
+    let server = progress::server(&settings);
+    console.report(&json::connecting(&server))?;
     let transfer = transfer::send(Outgoing::Text(key.to_string()), settings)
         .map_err(|error| explain::failure(&error, &server))?;
-    let mut talk = Talk::new(desk, transfer, server);
-    let outcome = wait_for_confirmation(&mut talk, &nameplate).await;
-    talk.end(outcome).await?;
-    desk.print("Key sent.\n")
+    let mut active = ActiveTransfer::new(console, transfer, server);
+    let outcome = wait_for_confirmation(&mut active, &nameplate).await;
+    active.end(outcome).await?;
+    console.print("Key sent.\n")
 }
 
-async fn wait_for_confirmation(talk: &mut Talk<'_>, nameplate: &Nameplate) -> Result<()> {
-    while let Some(event) = talk.next().await? {
+async fn wait_for_confirmation(
+    active: &mut ActiveTransfer<'_>,
+    nameplate: &Nameplate,
+) -> Result<()> {
+    while let Some(event) = active.next().await? {
         if matches!(event, Event::Wormhole(code::Event::Server(_))) {
-            talk.remark_if_unanswered("Waiting for the other side...", nameplate);
+            active.notice_if_unanswered("Waiting for the other side...", nameplate);
         }
         if matches!(event, Event::Wormhole(code::Event::Key(_) | code::Event::ServerLost)) {
-            talk.forget_remark();
+            active.cancel_notices();
         }
     }
     Ok(())
 }
 
 /// Tells whoever invited us that no key will come: nothing is sent but that.
-async fn decline(mut settings: Settings, desk: &mut Desk) -> Result<()> {
+async fn decline(mut settings: Settings, console: &mut Console) -> Result<()> {
     // With that, nothing goes out before we say so.
     settings.verify = true;
     let Ok(mut transfer) = transfer::send(Outgoing::Text(String::new()), settings) else {
@@ -157,14 +161,14 @@ async fn decline(mut settings: Settings, desk: &mut Desk) -> Result<()> {
         }
     });
     // It is a courtesy: whether it succeeds changes nothing here.
-    let _met = desk.unless_stopped(met).await?;
-    desk.unless_stopped(transfer.cancel()).await
+    let _met = console.unless_interrupted(met).await?;
+    console.unless_interrupted(transfer.cancel()).await
 }
 
-async fn confirm(id: &str, desk: &mut Desk) -> Result<bool> {
+async fn confirm(id: &str, console: &mut Console) -> Result<bool> {
     let prompt = format!("Really send public key '{id}'? (y/N): ");
     let question = Question { prompt, about: "accept", answers: &["y", "n"] };
-    let answer = desk.ask(&question).await?;
+    let answer = console.ask(&question).await?;
     Ok(answer.is_some_and(|answer| answer.starts_with(['y', 'Y'])))
 }
 

@@ -5,12 +5,12 @@ use wormhole::net::tor::{ControlPort, Tor, TorError, TorSource};
 
 use crate::args::TorArgs;
 use crate::config::Config;
+use crate::console::Console;
 use crate::failure::Failure;
-use crate::talk::Desk;
 
 /// Which Tor to use.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum WhichTor {
+pub(crate) enum TorChoice {
     /// The one behind this control port.
     At(ControlPort),
     /// Whichever runs here.
@@ -21,7 +21,7 @@ pub(crate) enum WhichTor {
     None,
 }
 
-impl WhichTor {
+impl TorChoice {
     /// Any of the options asks for Tor; the Python command line ignores some without `--tor`.
     ///
     /// # Errors
@@ -44,15 +44,15 @@ impl WhichTor {
     ///
     /// # Errors
     /// There is none to be had.
-    pub(crate) async fn connect(self, desk: &mut Desk) -> Result<Option<Tor>> {
+    pub(crate) async fn connect(self, console: &mut Console) -> Result<Option<Tor>> {
         let tor = match self {
             Self::None => return Ok(None),
             Self::At(port) => {
-                desk.screen.say(&format!(" using Tor via control port at {port}"));
-                desk.unless_stopped(Tor::at_control_port(port)).await?
+                console.screen.show(&format!(" using Tor via control port at {port}"));
+                console.unless_interrupted(Tor::at_control_port(port)).await?
             }
-            Self::Found => desk.unless_stopped(Tor::find()).await?.inspect(|tor| {
-                desk.screen.say(match tor.source() {
+            Self::Found => console.unless_interrupted(Tor::find()).await?.inspect(|tor| {
+                console.screen.show(match tor.source() {
                     TorSource::SocksPort(_) => {
                         " unable to find default Tor control port, using SOCKS"
                     }
@@ -62,8 +62,8 @@ impl WhichTor {
                 });
             }),
             Self::Launched => {
-                desk.screen.say(" launching a new Tor process, this may take a while..");
-                desk.unless_stopped(Tor::launch()).await?
+                console.screen.show(" launching a new Tor process, this may take a while..");
+                console.unless_interrupted(Tor::launch()).await?
             }
         };
         let tor =

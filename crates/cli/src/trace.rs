@@ -28,7 +28,7 @@ impl Trace {
         let (machine, what) = describe(event);
         if self.machines.iter().any(|traced| traced == machine) {
             let seconds = self.start.elapsed().as_secs_f64();
-            screen.say(&format!("debug: {seconds:9.3} {machine}: {what}"));
+            screen.show(&format!("debug: {seconds:9.3} {machine}: {what}"));
         }
     }
 }

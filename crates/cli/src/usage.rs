@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
-use crate::failure::Verdict;
-use crate::{json, screen, talk};
+use crate::failure::ErrorReport;
+use crate::{console, json, screen};
 
 /// Shows help and versions on standard output (exit 0), everything else on standard error (exit 2),
 /// in the words of the parser behind our prefix. With `--json` the error is an event, too.
@@ -16,18 +16,18 @@ pub(crate) fn show(refusal: &clap::Error, arguments: impl Iterator<Item = OsStri
         let _ = refusal.print();
         return ExitCode::SUCCESS;
     }
-    let verdict = verdict(refusal);
+    let report = report_of(refusal);
     if refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = refusal.print();
     } else {
         let said = refusal.render().to_string();
-        screen::complain(said.strip_prefix("error: ").unwrap_or(&said).trim_end(), None);
+        screen::show_error(said.strip_prefix("error: ").unwrap_or(&said).trim_end(), None);
     }
     if wants_json(arguments) {
         // Nobody is left to tell if this fails.
-        let _ = talk::emit(&json::error(&verdict));
+        let _ = console::print_json(&json::error(&report));
     }
-    verdict.exit_code()
+    report.exit_code()
 }
 
 /// Whether `--json` is among the arguments: they could not be parsed, so this is only a look.
@@ -36,13 +36,13 @@ fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// The error as one sentence and one hint.
-fn verdict(refusal: &clap::Error) -> Verdict {
+fn report_of(refusal: &clap::Error) -> ErrorReport {
     let (message, hint) = if refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         ("a command is missing".to_owned(), Some("try `wormhole --help`".to_owned()))
     } else {
         sentence_and_tip(&refusal.render().to_string())
     };
-    Verdict { message: Some(message), hint, exit: 2, is_expected: false }
+    ErrorReport { message: Some(message), hint, exit: 2, is_expected: false }
 }
 
 /// The first paragraph of what the parser says, on one line, and the tip that it gives.

@@ -9,9 +9,9 @@ use wormhole_node::hex;
 use wormhole_node::shh::{Topic, Work};
 
 use crate::args::WhisperCommand;
+use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
-use crate::talk::Desk;
 
 mod archive;
 mod chat;
@@ -31,16 +31,22 @@ mod watch;
 ///
 /// # Errors
 /// It could not be done.
-pub(crate) async fn run(command: WhisperCommand, desk: &mut Desk) -> Result<()> {
+pub(crate) async fn run(command: WhisperCommand, console: &mut Console) -> Result<()> {
     match command {
-        WhisperCommand::Archive(args) => archive::run(args, desk).await,
-        WhisperCommand::Chat(args) => chat::run(args, desk).await.map_err(Failure::but_interrupt),
-        WhisperCommand::Keygen(args) => keys::generate(&args.name, desk),
-        WhisperCommand::Keys => keys::list(desk),
-        WhisperCommand::Node(args) => node::run(args, desk).await.map_err(Failure::but_interrupt),
-        WhisperCommand::Peers(args) => peers::run(args, desk).await,
-        WhisperCommand::Post(args) => post::run(args, desk).await,
-        WhisperCommand::Watch(args) => watch::run(args, desk).await.map_err(Failure::but_interrupt),
+        WhisperCommand::Archive(args) => archive::run(args, console).await,
+        WhisperCommand::Chat(args) => {
+            chat::run(args, console).await.map_err(Failure::expect_interrupt)
+        }
+        WhisperCommand::Keygen(args) => keys::generate(&args.name, console),
+        WhisperCommand::Keys => keys::list(console),
+        WhisperCommand::Node(args) => {
+            node::run(args, console).await.map_err(Failure::expect_interrupt)
+        }
+        WhisperCommand::Peers(args) => peers::run(args, console).await,
+        WhisperCommand::Post(args) => post::run(args, console).await,
+        WhisperCommand::Watch(args) => {
+            watch::run(args, console).await.map_err(Failure::expect_interrupt)
+        }
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) struct PostArgs {
     #[arg(long, requires = "to")]
     pub(crate) uniform: bool,
     #[command(flatten)]
-    pub(crate) mark: MarkArgs,
+    pub(crate) mark: MessageArgs,
     /// Wait until another node has received it; fail if it expires first
     #[arg(long)]
     pub(crate) wait: bool,
@@ -75,7 +75,7 @@ pub(crate) struct PostArgs {
 
 /// How a message of our own is made.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct MarkArgs {
+pub(crate) struct MessageArgs {
     /// Sign with this key of yours: its name, or its path
     #[arg(long, value_name = "KEY")]
     pub(crate) sign: Option<String>,
@@ -127,7 +127,7 @@ pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
     #[command(flatten)]
-    pub(crate) mark: MarkArgs,
+    pub(crate) mark: MessageArgs,
     #[command(flatten)]
     pub(crate) rpc: RpcArgs,
 }

@@ -15,23 +15,23 @@ use super::read_options::ReadOptions;
 use super::show::Opened;
 use super::{enode, node, secret};
 use crate::args::ArchiveArgs;
+use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
-use crate::talk::Desk;
 
 /// Fetches, opens and prints.
 ///
 /// # Errors
 /// The server is not there, or does not say that this is all.
-pub(super) async fn run(args: ArchiveArgs, desk: &mut Desk) -> Result<()> {
+pub(super) async fn run(args: ArchiveArgs, console: &mut Console) -> Result<()> {
     let server = enode(&args.server)?;
     let since = SystemTime::now().checked_sub(duration(&args.since)?);
-    let options = ReadOptions::new(args.reading, desk).await?;
-    let password = secret::of_archive(args.server_password_file.as_deref(), desk).await?;
+    let options = ReadOptions::new(args.reading, console).await?;
+    let password = secret::of_archive(args.server_password_file.as_deref(), console).await?;
     let mut missed = ArchiveQuery::since(since.unwrap_or(SystemTime::UNIX_EPOCH));
     missed.topics = vec![options.topic];
-    let result = desk.unless_stopped(fetch(server, &missed, &password)).await??;
-    show(&result, &options, desk)
+    let result = console.unless_interrupted(fetch(server, &missed, &password)).await??;
+    show(&result, &options, console)
 }
 
 async fn fetch(server: Enode, missed: &ArchiveQuery, key: &SymmetricKey) -> Result<ArchiveResult> {
@@ -46,7 +46,7 @@ async fn fetch(server: Enode, missed: &ArchiveQuery, key: &SymmetricKey) -> Resu
 }
 
 /// Prints what opens and comes from whom it should.
-fn show(result: &ArchiveResult, options: &ReadOptions, desk: &Desk) -> Result<()> {
+fn show(result: &ArchiveResult, options: &ReadOptions, console: &Console) -> Result<()> {
     let messages = result.decrypt(options.criteria())?;
     for received in &messages {
         let hash = received.hash.to_string();
@@ -58,11 +58,11 @@ fn show(result: &ArchiveResult, options: &ReadOptions, desk: &Desk) -> Result<()
             ttl: received.ttl,
             hash: &hash,
         };
-        opened.print(desk)?;
+        opened.print(console)?;
     }
     let (fetched, shown) = (result.envelopes.len(), messages.len());
     let came = if fetched == 1 { "1 envelope".into() } else { format!("{fetched} envelopes") };
-    desk.screen.say(&format!("{came} came, {shown} of them for you."));
+    console.screen.show(&format!("{came} came, {shown} of them for you."));
     match result.is_complete {
         true => Ok(()),
         false => Err(incomplete(fetched > 0).into()),

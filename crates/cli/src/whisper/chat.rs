@@ -19,27 +19,27 @@ use super::post::MessageOptions;
 use super::receiver::{Access, Messages, Receiver, ReceiverEvent};
 use super::{named, prompt, secret, topic, watch};
 use crate::args::ChatArgs;
+use crate::console::{Console, interrupted_by};
 use crate::signals::Signal;
-use crate::talk::{Desk, stopped};
 use crate::{printable, screen};
 
 /// Posts what is typed and prints what others say, until the input ends.
 ///
 /// # Errors
 /// The node refuses, or a signal came.
-pub(super) async fn run(args: ChatArgs, desk: &mut Desk) -> Result<()> {
+pub(super) async fn run(args: ChatArgs, console: &mut Console) -> Result<()> {
     let topic = topic(&args.topic)?;
     let mark = MessageOptions::new(&args.mark)?;
     let (address, sign) = (NodeAddress::new(&args.rpc)?, mark.sign.clone());
     if args.password.password.is_none() && args.password.password_file.is_none() {
         // A missing node should be reported before a password is typed.
-        let checked = desk.unless_stopped(NodeConnection::check(&address)).await?;
+        let checked = console.unless_interrupted(NodeConnection::check(&address)).await?;
         checked.map_err(|error| address.explain(&error))?;
     }
-    let key = FilterKey::Symmetric(secret::shared(args.password, desk).await?);
+    let key = FilterKey::Symmetric(secret::shared(args.password, console).await?);
     let receiver = Receiver::new(address, key, sign, MessageFilter::under(topic));
     let options = ChatOptions { topic, mark };
-    let done = talk(&options, &named(topic, &args.topic), &receiver, desk).await;
+    let done = talk(&options, &named(topic, &args.topic), &receiver, console).await;
     receiver.leave().await;
     done
 }
@@ -79,13 +79,13 @@ impl ChatEvent {
         }
     }
 
-    fn print(&self, desk: &Desk) -> Result<()> {
+    fn print(&self, console: &Console) -> Result<()> {
         match self {
-            Self::ReceiverEvent(message) => watch::opened(message).print(desk),
-            Self::Node(heard) => heard.report(desk),
+            Self::ReceiverEvent(message) => watch::opened(message).print(console),
+            Self::Node(heard) => heard.report(console),
             Self::Unsaid(why) => {
-                desk.screen.say(self.line().trim_end());
-                desk.report(&json!({ "event": "unsaid", "message": why }))
+                console.screen.show(self.line().trim_end());
+                console.report(&json!({ "event": "unsaid", "message": why }))
             }
         }
     }
@@ -95,15 +95,15 @@ async fn talk(
     options: &ChatOptions,
     room: &str,
     receiver: &Receiver,
-    desk: &mut Desk,
+    console: &mut Console,
 ) -> Result<()> {
-    let mut messages = desk.unless_stopped(receiver.begin()).await??;
-    desk.screen.say(&format!("You are in {room}. Type a line to say it; Ctrl-D ends."));
+    let mut messages = console.unless_interrupted(receiver.begin()).await??;
+    console.screen.show(&format!("You are in {room}. Type a line to say it; Ctrl-D ends."));
     let access = receiver.access().borrow().clone();
     if let Some(access) = access {
-        access.connection.warn_if_alone(desk).await?;
+        access.connection.warn_if_alone(console).await?;
     }
-    let done = exchange(options, &mut messages, receiver, desk).await;
+    let done = exchange(options, &mut messages, receiver, console).await;
     messages.stop().await;
     done
 }
@@ -113,12 +113,12 @@ async fn exchange(
     options: &ChatOptions,
     messages: &mut Messages<'_>,
     receiver: &Receiver,
-    desk: &mut Desk,
+    console: &mut Console,
 ) -> Result<()> {
     let own = OwnMessages::default();
     let (events, to_show) = mpsc::channel(1);
     // A terminal shows what is heard by itself, above the line that is typed.
-    let (lines, mut to_show, _terminal) = match can_edit(desk) {
+    let (lines, mut to_show, _terminal) = match can_edit(console) {
         true => match prompt::start(to_show) {
             Ok((lines, terminal)) => (lines, None, Some(terminal)),
             Err(to_show) => (lines(), Some(to_show), None),
@@ -139,12 +139,12 @@ async fn exchange(
                 done = &mut checking => done.map(|()| None),
             }
         };
-        match desk.unless_stopped(next).await {
-            Ok(Ok(Some(events))) => events.print(desk)?,
+        match console.unless_interrupted(next).await {
+            Ok(Ok(Some(events))) => events.print(console)?,
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => {
                 if to_show.is_none() {
-                    desk.screen.end_prompt();
+                    console.screen.end_prompt();
                 }
                 return Err(error);
             }
@@ -153,7 +153,7 @@ async fn exchange(
     }
 }
 
-/// When something was said, for a talk: now, unless that is long ago. Senders round the time down, so
+/// When something was said, for a active: now, unless that is long ago. Senders round the time down, so
 /// that answers would look older than questions.
 const fn said(sent: u32, now: u32) -> u32 {
     if now.saturating_sub(sent) < JUST_NOW { now } else { sent }
@@ -166,8 +166,8 @@ pub(super) fn now() -> u32 {
 }
 
 /// Whether somebody types at a terminal that can go back and forth.
-fn can_edit(desk: &Desk) -> bool {
-    !desk.is_json()
+fn can_edit(console: &Console) -> bool {
+    !console.is_json()
         && !screen::is_plain()
         && io::stdin().is_terminal()
         && io::stdout().is_terminal()
@@ -200,7 +200,7 @@ async fn hear(
     }
 }
 
-/// Says each line of the input. What the node refuses is not the end of the talk.
+/// Says each line of the input. What the node refuses is not the end of the active.
 async fn say(
     mut lines: mpsc::Receiver<io::Result<String>>,
     options: &ChatOptions,
@@ -212,7 +212,7 @@ async fn say(
         let line = match line {
             // The terminal makes no signal of Ctrl-C while a line is edited.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                return Err(stopped(Signal::Interrupt).into());
+                return Err(interrupted_by(Signal::Interrupt).into());
             }
             line => line?,
         };

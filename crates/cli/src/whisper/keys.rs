@@ -13,15 +13,15 @@ use wormhole_node::{new_key, private_key};
 use zeroize::Zeroizing;
 
 use super::written;
+use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
-use crate::talk::Desk;
 
 /// Makes a key pair and prints its public half.
 ///
 /// # Errors
 /// There is such a key already, or it cannot be written.
-pub(super) fn generate(name: &str, desk: &Desk) -> Result<()> {
+pub(super) fn generate(name: &str, console: &Console) -> Result<()> {
     let path = place_of(name)?;
     let shown = printable::path(&path);
     let key = new_key();
@@ -34,28 +34,30 @@ pub(super) fn generate(name: &str, desk: &Desk) -> Result<()> {
         written => written.with_context(|| format!("cannot write {shown}"))?,
     }
     let public = written(&key.public_key());
-    desk.screen.say(&format!("Key written to {shown}. Others write to you with its public half:"));
+    console
+        .screen
+        .show(&format!("Key written to {shown}. Others write to you with its public half:"));
     let mut event = json!({ "event": "key", "name": name, "public": public });
     crate::json::add_path(&mut event, &path);
-    desk.report(&event)?;
-    desk.print(&format!("{public}\n"))
+    console.report(&event)?;
+    console.print(&format!("{public}\n"))
 }
 
 /// Prints the names and public halves of all keys.
 ///
 /// # Errors
 /// One of them cannot be read.
-pub(super) fn list(desk: &Desk) -> Result<()> {
+pub(super) fn list(console: &Console) -> Result<()> {
     let folder = folder()?;
     let names =
         names(&folder).with_context(|| format!("cannot read {}", printable::path(&folder)))?;
     if names.is_empty() {
-        desk.screen.say("No keys yet; `wormhole whisper keygen` makes one.");
+        console.screen.show("No keys yet; `wormhole whisper keygen` makes one.");
     }
     for name in names {
         let public = written(&read(&folder.join(format!("{name}.key")))?.public_key());
-        desk.report(&json!({ "event": "key", "name": name, "public": public }))?;
-        desk.print(&format!("{}  {public}\n", printable::line(&name)))?;
+        console.report(&json!({ "event": "key", "name": name, "public": public }))?;
+        console.print(&format!("{}  {public}\n", printable::line(&name)))?;
     }
     Ok(())
 }

@@ -18,15 +18,15 @@ use wormhole_node::{Node, Settings, StartError, Status};
 
 use super::{enode, work};
 use crate::args::NodeArgs;
+use crate::console::Console;
 use crate::failure::Failure;
-use crate::talk::Desk;
 use crate::units;
 
 /// Runs a node until a signal comes.
 ///
 /// # Errors
 /// It does not start; or the signal.
-pub(super) async fn run(args: NodeArgs, desk: &mut Desk) -> Result<()> {
+pub(super) async fn run(args: NodeArgs, console: &mut Console) -> Result<()> {
     let listener = match args.rpc {
         Some(address) => Some(RpcListener::open(address).await?),
         None => None,
@@ -34,24 +34,24 @@ pub(super) async fn run(args: NodeArgs, desk: &mut Desk) -> Result<()> {
     let is_open = args.listen.is_some_and(|address| address.ip().is_unspecified());
     let says_where = args.advertise.is_some();
     let peers = args.peer.iter().map(|peer| enode(peer)).collect::<Result<Vec<_>, _>>()?;
-    let node = start(args, desk).await?;
+    let node = start(args, console).await?;
     let own = node.enode().to_string();
     let url = listener.as_ref().map(|listener| listener.url.as_str());
-    desk.report(&json!({ "event": "node", "enode": own, "rpc": url }))?;
-    desk.print(&format!("{own}\n"))?;
+    console.report(&json!({ "event": "node", "enode": own, "rpc": url }))?;
+    console.print(&format!("{own}\n"))?;
     let ip = node.enode().endpoint.map(|endpoint| endpoint.ip);
     if !says_where && ip.is_some_and(|ip| ip.is_loopback()) {
         let listen = if is_open { "" } else { "--listen 0.0.0.0:30303 " };
-        desk.screen.say(&format!(
+        console.screen.show(&format!(
             "This address is of use on this computer alone; for others give {listen}--advertise IP."
         ));
     }
     if let Some(url) = url {
-        desk.screen.say(&format!("JSON-RPC for this computer is at {url}."));
+        console.screen.show(&format!("JSON-RPC for this computer is at {url}."));
     }
     let serving = listener.map(|listener| listener.serve(&node));
-    let done = watch(&node, &peers, desk).await;
-    desk.screen.end_status();
+    let done = watch(&node, &peers, console).await;
+    console.screen.end_status();
     if let Some(serving) = serving {
         serving.stop().await;
     }
@@ -85,7 +85,7 @@ impl RpcListener {
         Ok(Self { listener, url })
     }
 
-    /// Serves a desk at the node, in the background.
+    /// Serves a console at the node, in the background.
     fn serve(self, node: &Node) -> Serving {
         let messenger = Messenger::new(node.clone(), &MessengerSettings::default());
         let mut settings = RpcServerSettings::default();
@@ -118,7 +118,7 @@ impl Serving {
 }
 
 /// Starts it: where it was told to, or at the usual port, or at any if that is taken.
-async fn start(args: NodeArgs, desk: &Desk) -> Result<Node> {
+async fn start(args: NodeArgs, console: &Console) -> Result<Node> {
     let may_move = args.listen.is_none();
     let mut settings = settings(args)?;
     let started = match Node::start(settings.clone()).await {
@@ -126,7 +126,7 @@ async fn start(args: NodeArgs, desk: &Desk) -> Result<Node> {
             settings.listen = Some(SocketAddr::new(USUAL.ip(), 0));
             let node = Node::start(settings).await;
             if let Ok(Some(endpoint)) = node.as_ref().map(|node| node.enode().endpoint) {
-                desk.screen.say(&format!(
+                console.screen.show(&format!(
                     "Port {} is taken; this node listens at {}.",
                     USUAL.port(),
                     endpoint.tcp
@@ -155,21 +155,23 @@ fn settings(args: NodeArgs) -> Result<Settings> {
 }
 
 /// Says how the node is, as long as it is, and once which of these peers are not there.
-async fn watch(node: &Node, peers: &[Enode], desk: &mut Desk) -> Result<()> {
+async fn watch(node: &Node, peers: &[Enode], console: &mut Console) -> Result<()> {
     let (mut last, mut next) = (None::<Status>, Instant::now());
     let mut patience = Some(next + PATIENCE);
     loop {
         if patience.take_if(|until| *until <= next).is_some() {
-            let here = desk.unless_stopped(node.peers()).await?;
+            let here = console.unless_interrupted(node.peers()).await?;
             let here = here.map_err(|_| Failure::new("the node has stopped"))?;
             for peer in peers.iter().filter(|peer| here.iter().all(|other| other.id != peer.id)) {
-                desk.screen.say(&format!("There is no answer of {peer} yet; it is tried again."));
+                console
+                    .screen
+                    .show(&format!("There is no answer of {peer} yet; it is tried again."));
             }
         }
-        let status = desk.unless_stopped(node.status()).await?;
+        let status = console.unless_interrupted(node.status()).await?;
         let status = status.map_err(|_| Failure::new("the node has stopped"))?;
         if last.as_ref() != Some(&status) {
-            desk.report(&event(&status))?;
+            console.report(&event(&status))?;
         }
         let (mut new, mut unsent) = (0, 0);
         if let Some(last) = &last {
@@ -177,12 +179,12 @@ async fn watch(node: &Node, peers: &[Enode], desk: &mut Desk) -> Result<()> {
             unsent = status.unsent - last.unsent;
         }
         if unsent > 0 {
-            desk.screen.say(&unsent_line(unsent, status.peers));
+            console.screen.show(&unsent_line(unsent, status.peers));
         }
-        desk.screen.show_status(&line(&status, new));
+        console.screen.show_status(&line(&status, new));
         last = Some(status);
         next += INTERVAL;
-        desk.unless_stopped(sleep_until(next)).await?;
+        console.unless_interrupted(sleep_until(next)).await?;
     }
 }
 

@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 use super::secret;
 use crate::args::RpcArgs;
+use crate::console::Console;
 use crate::failure::Failure;
-use crate::talk::Desk;
 use crate::{environment, printable};
 
 /// The address of a node, and the token that it asks for.
@@ -190,9 +190,9 @@ impl NodeConnection {
     ///
     /// # Errors
     /// A signal came.
-    pub(super) async fn warn_if_alone(&self, desk: &mut Desk) -> Result<()> {
-        if desk.unless_stopped(self.is_alone()).await? {
-            desk.screen.say(
+    pub(super) async fn warn_if_alone(&self, console: &mut Console) -> Result<()> {
+        if console.unless_interrupted(self.is_alone()).await? {
+            console.screen.show(
                 "The node has no peers yet: until it has one, only messages posted at this node arrive.",
             );
         }

@@ -5,29 +5,30 @@ use serde_json::json;
 
 use super::node_connection::{NodeAddress, NodeConnection};
 use crate::args::PeersArgs;
+use crate::console::Console;
 use crate::printable;
-use crate::talk::Desk;
 
 /// Prints a line for each peer: name, address, who called, software.
 ///
 /// # Errors
 /// The node does not say.
-pub(super) async fn run(args: PeersArgs, desk: &mut Desk) -> Result<()> {
+pub(super) async fn run(args: PeersArgs, console: &mut Console) -> Result<()> {
     let address = NodeAddress::new(&args.rpc)?;
     let asking = async { NodeConnection::connect(&address).await?.remote().peers().await };
-    let peers = desk.unless_stopped(asking).await?.map_err(|error| address.explain(&error))?;
+    let peers =
+        console.unless_interrupted(asking).await?.map_err(|error| address.explain(&error))?;
     if peers.is_empty() {
-        desk.screen.say("No peers.");
+        console.screen.show("No peers.");
     }
     for peer in peers {
         let name = peer.enode.strip_prefix("enode://").unwrap_or(&peer.enode);
         let name: String = name.chars().take(SHOWN).collect();
         let way = if peer.network.inbound { "in " } else { "out" };
-        desk.report(&json!({
+        console.report(&json!({
             "event": "peer", "enode": peer.enode, "address": peer.network.remote_address,
             "inbound": peer.network.inbound, "client": peer.name, "speaks": peer.caps,
         }))?;
-        desk.print(&format!(
+        console.print(&format!(
             "{}  {way}  {:<21}  {}\n",
             printable::line(&name),
             printable::line(&peer.network.remote_address),

@@ -14,39 +14,39 @@ use wormhole_node::shh::{SymmetricKey, Topic, Work};
 
 use super::node_connection::{NodeAddress, NodeConnection};
 use super::{keys, public_key, secret, topic, work};
-use crate::args::{MarkArgs, PostArgs};
+use crate::args::{MessageArgs, PostArgs};
+use crate::console::Console;
 use crate::failure::Failure;
-use crate::talk::Desk;
 
 /// Posts what was typed, and prints the name of its envelope.
 ///
 /// # Errors
 /// It was not posted.
-pub(super) async fn run(args: PostArgs, desk: &mut Desk) -> Result<()> {
+pub(super) async fn run(args: PostArgs, console: &mut Console) -> Result<()> {
     let topic = topic(&args.topic)?;
     let to = args.to.as_deref().map(public_key).transpose()?;
     let mark = MessageOptions::new(&args.mark)?;
-    let payload = payload(args.text, desk).await?;
+    let payload = payload(args.text, console).await?;
     let to = match to {
         Some(key) => To::One(key),
-        None => To::All(secret::shared(args.password, desk).await?),
+        None => To::All(secret::shared(args.password, console).await?),
     };
     let padding = if args.uniform { Padding::Uniform } else { Padding::Block };
     let post = Post { topic, to, payload, padding, mark };
     let address = NodeAddress::new(&args.rpc)?;
-    let connection = desk.unless_stopped(NodeConnection::connect(&address)).await?;
+    let connection = console.unless_interrupted(NodeConnection::connect(&address)).await?;
     let connection = connection.map_err(|error| address.explain(&error))?;
     let ttl = post.mark.ttl;
-    let posted = desk.unless_stopped(post.post(&connection)).await;
+    let posted = console.unless_interrupted(post.post(&connection)).await;
     connection.leave().await;
     let hash = posted?.map_err(|error| address.explain(&error))?;
-    desk.report(&json!({ "event": "posted", "hash": hash, "topic": topic.to_string() }))?;
-    desk.print(&format!("{hash}\n"))?;
+    console.report(&json!({ "event": "posted", "hash": hash, "topic": topic.to_string() }))?;
+    console.print(&format!("{hash}\n"))?;
     if args.wait {
-        return wait_until_sent(&hash, &connection, &address, desk).await;
+        return wait_until_sent(&hash, &connection, &address, console).await;
     }
-    if desk.unless_stopped(connection.is_alone()).await? {
-        desk.screen.say(&format!(
+    if console.unless_interrupted(connection.is_alone()).await? {
+        console.screen.show(&format!(
             "The node has no peers yet: other nodes get the message when it has one, unless it \
              expires in {ttl} s before that. --wait waits for it."
         ));
@@ -62,16 +62,20 @@ async fn wait_until_sent(
     hash: &str,
     connection: &NodeConnection,
     address: &NodeAddress,
-    desk: &mut Desk,
+    console: &mut Console,
 ) -> Result<()> {
-    if desk.unless_stopped(connection.is_alone()).await? {
-        desk.screen.say("The node has no peers yet: waiting until it has one. Ctrl-C ends that.");
+    if console.unless_interrupted(connection.is_alone()).await? {
+        console
+            .screen
+            .show("The node has no peers yet: waiting until it has one. Ctrl-C ends that.");
     }
     loop {
-        let state = desk.unless_stopped(connection.remote().post_state(hash)).await?;
+        let state = console.unless_interrupted(connection.remote().post_state(hash)).await?;
         match state.map_err(|error| address.explain(&error))? {
-            Some(PostState::Waiting) => desk.unless_stopped(sleep(LOOK)).await?,
-            Some(PostState::Sent) => return desk.report(&json!({ "event": "sent", "hash": hash })),
+            Some(PostState::Waiting) => console.unless_interrupted(sleep(LOOK)).await?,
+            Some(PostState::Sent) => {
+                return console.report(&json!({ "event": "sent", "hash": hash }));
+            }
             Some(PostState::Expired) => {
                 return Err(Failure::new("the message expired before any other node received it")
                     .hint("`wormhole whisper peers` lists the peers of the node; --ttl sets how long a message lives")
@@ -136,7 +140,7 @@ impl MessageOptions {
     ///
     /// # Errors
     /// Something is not as it should be, or there is no such key.
-    pub(super) fn new(args: &MarkArgs) -> Result<Self> {
+    pub(super) fn new(args: &MessageArgs) -> Result<Self> {
         let sign = args.sign.as_deref().map(keys::find).transpose()?;
         let work = args.pow.map(|amount| work(amount, "--pow")).transpose()?;
         Ok(Self { sign, ttl: args.ttl, work })
@@ -158,7 +162,7 @@ impl MessageOptions {
 }
 
 /// What is to be said: as typed, or from standard input without the end of its last line.
-async fn payload(text: String, desk: &mut Desk) -> Result<Vec<u8>> {
+async fn payload(text: String, console: &mut Console) -> Result<Vec<u8>> {
     if text != "-" {
         return Ok(text.into_bytes());
     }
@@ -167,7 +171,7 @@ async fn payload(text: String, desk: &mut Desk) -> Result<Vec<u8>> {
         let read = io::stdin().lock().take(MAX_PAYLOAD + 1).read_to_end(&mut bytes);
         read.map(|_| bytes)
     });
-    let bytes = desk.unless_stopped(read).await?.context("cannot read standard input")?;
+    let bytes = console.unless_interrupted(read).await?.context("cannot read standard input")?;
     let mut bytes = bytes.context("cannot read standard input")?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_PAYLOAD) {
         return Err(Failure::new("the message is too large")

@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use super::chat::{ChatEvent, now};
 use super::show;
 use crate::line_editor::{Editing, Suspended, bind_suspend_key, redraw_when_continued, taken};
-use crate::typing::EditedMode;
-use crate::{job, screen};
+use crate::terminal_mode::EditedMode;
+use crate::{job_control, screen};
 
 /// Reads lines and prints what comes from `events` above them, until either ends.
 ///
@@ -35,13 +35,13 @@ pub(super) fn start(
     let Ok(mut editor) = Editor::<Line, _>::with_history(config, MemHistory::new()) else {
         return Err(events);
     };
-    let desk = Arc::new(Shared::default());
-    editor.set_helper(Some(Line(Arc::clone(&desk))));
+    let console = Arc::new(Shared::default());
+    editor.set_helper(Some(Line(Arc::clone(&console))));
     let (sender, lines) = mpsc::channel(MAX_LINES);
     let terminal = EditedMode::new();
-    let read = Arc::clone(&desk);
+    let read = Arc::clone(&console);
     tokio::task::spawn_blocking(move || read_all(&mut editor, &read, &sender));
-    tokio::task::spawn_blocking(move || print_all(events, &desk));
+    tokio::task::spawn_blocking(move || print_all(events, &console));
     Ok((lines, terminal))
 }
 
@@ -63,7 +63,7 @@ fn read_all(
         shared.set(State::Nothing);
         if let Some(line) = taken(&suspended) {
             editing = line;
-            job::suspend();
+            job_control::suspend();
             continue;
         }
         editing = Editing::default();

@@ -7,7 +7,7 @@ use wormhole_node::shh::{Topic, Work};
 
 use super::{keys, named, public_key, secret, topic};
 use crate::args::ReadingArgs;
-use crate::talk::Desk;
+use crate::console::Console;
 
 /// What is to be read.
 #[derive(Debug)]
@@ -27,12 +27,12 @@ impl ReadOptions {
     ///
     /// # Errors
     /// Something is not as it should be, or there is no key.
-    pub(super) async fn new(args: ReadingArgs, desk: &mut Desk) -> Result<Self> {
+    pub(super) async fn new(args: ReadingArgs, console: &mut Console) -> Result<Self> {
         let topic = topic(&args.topic)?;
         let from = args.from.as_deref().map(public_key).transpose()?;
         let key = match &args.key {
             Some(name) => FilterKey::Private(keys::find(name)?),
-            None => FilterKey::Symmetric(secret::shared(args.password, desk).await?),
+            None => FilterKey::Symmetric(secret::shared(args.password, console).await?),
         };
         Ok(Self { topic, named: named(topic, &args.topic), key, from })
     }

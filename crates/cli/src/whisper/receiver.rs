@@ -17,7 +17,7 @@ use wormhole_node::shh::filter::FilterKey;
 
 use super::chat::now;
 use super::node_connection::{NodeAddress, NodeConnection};
-use crate::talk::Desk;
+use crate::console::Console;
 
 /// Which messages to receive, and the keys that the node needs for them.
 #[derive(Debug)]
@@ -152,14 +152,14 @@ impl ReceiverEvent {
     ///
     /// # Errors
     /// Standard output cannot be written.
-    pub(super) fn report(&self, desk: &Desk) -> Result<()> {
+    pub(super) fn report(&self, console: &Console) -> Result<()> {
         let (event, text) = match self {
             Self::Back(text) => ("node-back", text),
             Self::Lost(text) => ("node-lost", text),
             Self::Message(_) => return Ok(()),
         };
-        desk.screen.say(text);
-        desk.report(&json!({ "event": event, "message": text }))
+        console.screen.show(text);
+        console.report(&json!({ "event": event, "message": text }))
     }
 }
 

@@ -10,17 +10,17 @@ use wormhole_node::shh::SymmetricKey;
 use zeroize::Zeroizing;
 
 use crate::args::PasswordArgs;
+use crate::console::Console;
 use crate::failure::Failure;
-use crate::job::{self, WhenContinued};
-use crate::talk::Desk;
-use crate::typing::SavedMode;
+use crate::job_control::{self, WhenContinued};
+use crate::terminal_mode::SavedMode;
 use crate::{environment, printable};
 
 /// The key of the password that all who read a topic share.
 ///
 /// # Errors
 /// There is none to be had.
-pub(super) async fn shared(args: PasswordArgs, desk: &mut Desk) -> Result<SymmetricKey> {
+pub(super) async fn shared(args: PasswordArgs, console: &mut Console) -> Result<SymmetricKey> {
     let typed = args.password.map(Zeroizing::new);
     let password = match typed {
         Some(password) => password,
@@ -31,7 +31,7 @@ pub(super) async fn shared(args: PasswordArgs, desk: &mut Desk) -> Result<Symmet
                 prompt: "Password: ",
                 hint: "give --password-file FILE, or WORMHOLE_WHISPER_PASSWORD in the environment",
             };
-            source.read(desk).await?
+            source.read(console).await?
         }
     };
     key(&password)
@@ -41,14 +41,14 @@ pub(super) async fn shared(args: PasswordArgs, desk: &mut Desk) -> Result<Symmet
 ///
 /// # Errors
 /// There is none to be had.
-pub(super) async fn of_archive(file: Option<&Path>, desk: &mut Desk) -> Result<SymmetricKey> {
+pub(super) async fn of_archive(file: Option<&Path>, console: &mut Console) -> Result<SymmetricKey> {
     let source = PasswordSource {
         file,
         variable: "WORMHOLE_ARCHIVE_PASSWORD",
         prompt: "Password of the archive: ",
         hint: "give --server-password-file FILE, or WORMHOLE_ARCHIVE_PASSWORD in the environment",
     };
-    key(&source.read(desk).await?)
+    key(&source.read(console).await?)
 }
 
 /// The token for a node's JSON-RPC, if one was given.
@@ -79,25 +79,25 @@ struct PasswordSource<'a> {
 }
 
 impl PasswordSource<'_> {
-    async fn read(&self, desk: &mut Desk) -> Result<Zeroizing<String>> {
+    async fn read(&self, console: &mut Console) -> Result<Zeroizing<String>> {
         if let Some(file) = self.file {
             return first_line(file);
         }
         if let Some(password) = environment::text(self.variable)? {
             return Ok(Zeroizing::new(password));
         }
-        if desk.is_json() || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        if console.is_json() || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return Err(Failure::usage("there is no password").hint(self.hint).into());
         }
         let _mode = SavedMode::new();
         let prompt = self.prompt;
         // The shell shows typed keys again when it stops and continues this process.
         let _hidden = WhenContinued::call(move || {
-            job::hide_keys_again();
+            job_control::hide_keys_again();
             let _gone = console::Term::stderr().write_str(prompt);
         });
         let typed = tokio::task::spawn_blocking(move || ask(prompt));
-        let typed = desk.unless_stopped(typed).await?.context("cannot read the terminal")?;
+        let typed = console.unless_interrupted(typed).await?.context("cannot read the terminal")?;
         typed.context("cannot read the terminal")
     }
 }

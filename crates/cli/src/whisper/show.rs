@@ -8,8 +8,8 @@ use wormhole_node::shh::Topic;
 use wormhole_node::{UnixTime, Utc, hex};
 
 use super::written;
+use crate::console::Console;
 use crate::printable;
-use crate::talk::Desk;
 
 /// A message that was opened, here or by a node.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ impl Opened<'_> {
     ///
     /// # Errors
     /// Standard output does not take it.
-    pub(super) fn print(&self, desk: &Desk) -> Result<()> {
-        desk.report(&json!({
+    pub(super) fn print(&self, console: &Console) -> Result<()> {
+        console.report(&json!({
             "event": "message",
             "text": std::str::from_utf8(self.payload).ok(),
             "payload": hex(self.payload),
@@ -44,7 +44,7 @@ impl Opened<'_> {
             "ttl": self.ttl,
             "hash": self.hash,
         }))?;
-        desk.print(&self.line())
+        console.print(&self.line())
     }
 
     /// The line that people see.

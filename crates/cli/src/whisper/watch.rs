@@ -9,20 +9,20 @@ use super::read_options::ReadOptions;
 use super::receiver::{Messages, Receiver, ReceiverEvent};
 use super::show::Opened;
 use crate::args::WatchArgs;
-use crate::talk::Desk;
+use crate::console::Console;
 
 /// Prints what comes.
 ///
 /// # Errors
 /// The node refuses, or a signal came.
-pub(super) async fn run(args: WatchArgs, desk: &mut Desk) -> Result<()> {
-    let options = ReadOptions::new(args.reading, desk).await?;
+pub(super) async fn run(args: WatchArgs, console: &mut Console) -> Result<()> {
+    let options = ReadOptions::new(args.reading, console).await?;
     let mut wanted = MessageFilter::under(options.topic);
     wanted.signer = options.from;
     // What trusted peers send to us alone is for us, too.
     wanted.direct = true;
     let receiver = Receiver::new(NodeAddress::new(&args.rpc)?, options.key.clone(), None, wanted);
-    let done = follow(&receiver, &options, args.count, desk).await;
+    let done = follow(&receiver, &options, args.count, console).await;
     receiver.leave().await;
     done
 }
@@ -31,29 +31,33 @@ async fn follow(
     receiver: &Receiver,
     options: &ReadOptions,
     count: Option<u64>,
-    desk: &mut Desk,
+    console: &mut Console,
 ) -> Result<()> {
-    let mut messages = desk.unless_stopped(receiver.begin()).await??;
-    desk.report(&json!({ "event": "watching", "topic": options.topic.to_string() }))?;
-    desk.screen.say(&format!("Watching {}. Ctrl-C ends it.", options.named));
+    let mut messages = console.unless_interrupted(receiver.begin()).await??;
+    console.report(&json!({ "event": "watching", "topic": options.topic.to_string() }))?;
+    console.screen.show(&format!("Watching {}. Ctrl-C ends it.", options.named));
     let access = receiver.access().borrow().clone();
     if let Some(access) = access {
-        access.connection.warn_if_alone(desk).await?;
+        access.connection.warn_if_alone(console).await?;
     }
-    let done = print_all(&mut messages, count, desk).await;
+    let done = print_all(&mut messages, count, console).await;
     messages.stop().await;
     done
 }
 
-async fn print_all(messages: &mut Messages<'_>, count: Option<u64>, desk: &mut Desk) -> Result<()> {
+async fn print_all(
+    messages: &mut Messages<'_>,
+    count: Option<u64>,
+    console: &mut Console,
+) -> Result<()> {
     let mut left = count;
     while left != Some(0) {
-        match desk.unless_stopped(messages.next()).await?? {
+        match console.unless_interrupted(messages.next()).await?? {
             ReceiverEvent::Message(message) => {
-                opened(&message).print(desk)?;
+                opened(&message).print(console)?;
                 left = left.map(|left| left.saturating_sub(1));
             }
-            events @ (ReceiverEvent::Back(_) | ReceiverEvent::Lost(_)) => events.report(desk)?,
+            events @ (ReceiverEvent::Back(_) | ReceiverEvent::Lost(_)) => events.report(console)?,
         }
     }
     Ok(())

@@ -4,8 +4,8 @@ use wormhole::code::{self, Welcome};
 use wormhole::transfer::{Event, MetadataLoss, Report, Settings};
 use wormhole::transit::Path;
 
+use crate::active_transfer::ActiveTransfer;
 use crate::screen::Screen;
-use crate::talk::Talk;
 use crate::{printable, units};
 
 /// The mailbox server's name for people until it has answered: the address that is tried first.
@@ -15,38 +15,38 @@ pub(crate) fn server(settings: &Settings) -> String {
 
 /// Says what sender and receiver say alike, and gives back an event that is for one of them.
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is is given back")]
-pub(crate) fn tell(event: Event, talk: &mut Talk<'_>) -> Option<Event> {
+pub(crate) fn show(event: Event, active: &mut ActiveTransfer<'_>) -> Option<Event> {
     match event {
-        Event::Wormhole(event) => return tell_wormhole(event, talk).map(Event::Wormhole),
+        Event::Wormhole(event) => return show_wormhole(event, active).map(Event::Wormhole),
         Event::ServerRetry { why, failures, pause } => {
             // Each time half as often as before: it may go on for hours.
             if failures.is_power_of_two() {
                 let (why, seconds) = (printable::line(&why.to_string()), pause.as_secs().max(1));
                 let line = format!("Still no mailbox server ({why}); next attempt in {seconds} s.");
-                talk.desk.screen.say(&line);
+                active.console.screen.show(&line);
             }
         }
-        Event::PortTaken { port, kind } => talk.desk.screen.say(&format!(
+        Event::PortTaken { port, kind } => active.console.screen.show(&format!(
             "Note: cannot listen on port {port} ({kind}). The transfer continues, but the other side \
              cannot connect directly to this one."
         )),
-        Event::Progress { done, total } => talk.desk.screen.show_progress(done, total),
+        Event::Progress { done, total } => active.console.screen.show_progress(done, total),
         other => return Some(other),
     }
     None
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is is given back")]
-fn tell_wormhole(event: code::Event, talk: &mut Talk<'_>) -> Option<code::Event> {
+fn show_wormhole(event: code::Event, active: &mut ActiveTransfer<'_>) -> Option<code::Event> {
     match event {
-        code::Event::Server(server) => talk.name_server(server.to_string()),
-        code::Event::Welcome(message) => welcome(&message, talk),
+        code::Event::Server(server) => active.name_server(server.to_string()),
+        code::Event::Welcome(message) => welcome(&message, active),
         code::Event::ServerLost => {
-            talk.desk.screen.say("Lost the mailbox server, trying again..");
+            active.console.screen.show("Lost the mailbox server, trying again..");
         }
-        code::Event::ServerFound => talk.desk.screen.say("The mailbox server is back."),
+        code::Event::ServerFound => active.console.screen.show("The mailbox server is back."),
         code::Event::Key(_) => {
-            talk.remark_while_peer_is_silent("Key established, waiting for confirmation...");
+            active.notice_if_peer_is_silent("Key established, waiting for confirmation...");
         }
         other => return Some(other),
     }
@@ -54,11 +54,11 @@ fn tell_wormhole(event: code::Event, talk: &mut Talk<'_>) -> Option<code::Event>
 }
 
 /// Passes on what the server says to everybody.
-fn welcome(welcome: &Welcome, talk: &Talk<'_>) {
+fn welcome(welcome: &Welcome, active: &ActiveTransfer<'_>) {
     let Some(motd) = welcome.motd.as_deref().filter(|motd| !motd.trim().is_empty()) else { return };
     let lines: Vec<_> = motd.trim().lines().take(MAX_MOTD).map(printable::line).collect();
-    let (server, lines) = (talk.server(), lines.join("\n "));
-    talk.desk.screen.say(&format!("Server (at {server}) says:\n {lines}"));
+    let (server, lines) = (active.server(), lines.join("\n "));
+    active.console.screen.show(&format!("Server (at {server}) says:\n {lines}"));
 }
 
 /// Says how much went how fast which way; nothing about a text.
@@ -68,7 +68,7 @@ pub(crate) fn summary(report: &Report, screen: &Screen) {
     let time = units::elapsed(report.elapsed);
     let rate = units::rate(report.bytes, report.elapsed).filter(|_| report.bytes >= MIN_RATED);
     let rate = rate.map(|rate| format!(" ({rate})")).unwrap_or_default();
-    screen.say(&format!("{size} in {time}{rate}, {}", way(path)));
+    screen.show(&format!("{size} in {time}{rate}, {}", way(path)));
 }
 
 /// A number of files.

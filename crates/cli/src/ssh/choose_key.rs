@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::key::PublicKey;
+use crate::console::{Console, Question};
 use crate::failure::Failure;
 use crate::printable;
-use crate::talk::{Desk, Question};
 
 /// Reads the key in `place`, a file or a directory; `None` is `~/.ssh`.
 ///
 /// # Errors
 /// What was named does not exist, there is no key, or the file holds something else, such as a private key.
-pub(crate) async fn choose(place: Option<&Path>, desk: &mut Desk) -> Result<PublicKey> {
+pub(crate) async fn choose(place: Option<&Path>, console: &mut Console) -> Result<PublicKey> {
     let named = place.is_some();
     let place = match place {
         Some(place) => place.to_owned(),
@@ -26,7 +26,7 @@ pub(crate) async fn choose(place: Option<&Path>, desk: &mut Desk) -> Result<Publ
         let place = printable::path(&place);
         return Err(Failure::usage(format!("--key-file: '{place}' does not exist")).into());
     }
-    let file = if place.is_dir() { pick(&place, desk).await? } else { place };
+    let file = if place.is_dir() { pick(&place, console).await? } else { place };
     let shown = printable::path(&file);
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;
     PublicKey::parse(&text).map_err(|why| {
@@ -37,14 +37,14 @@ pub(crate) async fn choose(place: Option<&Path>, desk: &mut Desk) -> Result<Publ
 }
 
 /// The only `.pub` file of a directory, or the one somebody chooses.
-async fn pick(directory: &Path, desk: &mut Desk) -> Result<PathBuf> {
+async fn pick(directory: &Path, console: &mut Console) -> Result<PathBuf> {
     let mut keys = public_keys(directory).map_err(|error| {
         let place = printable::path(directory);
         Failure::new(format!("cannot read {place}: {}", printable::line(&error.to_string())))
             .hint("make a key with `ssh-keygen -t ed25519`, or set a file with -F")
     })?;
     if keys.len() > 1 {
-        let index = ask_which(&keys, desk).await?;
+        let index = ask_which(&keys, console).await?;
         return Ok(keys.swap_remove(index));
     }
     keys.pop().ok_or_else(|| {
@@ -63,15 +63,15 @@ fn public_keys(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// Asks until the answer is one of the numbers; gives an index into `keys`.
-async fn ask_which(keys: &[PathBuf], desk: &mut Desk) -> Result<usize> {
-    desk.screen.say("Multiple public-keys found:");
+async fn ask_which(keys: &[PathBuf], console: &mut Console) -> Result<usize> {
+    console.screen.show("Multiple public-keys found:");
     for (number, key) in keys.iter().enumerate() {
         let name = key.file_name().map(Path::new).map(printable::path).unwrap_or_default();
-        desk.screen.say(&format!("  {number}: {name}"));
+        console.screen.show(&format!("  {number}: {name}"));
     }
     let question = Question { prompt: "Send which one? ".to_owned(), about: "key", answers: &[] };
     loop {
-        let answer = desk
+        let answer = console
             .ask(&question)
             .await?
             .ok_or_else(|| Failure::new("no key was chosen").hint("set a file with -F"))?;

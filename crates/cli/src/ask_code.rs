@@ -1,45 +1,50 @@
 //! A code that is typed while the server is already connected, so that it can complete it.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, Result};
 use wormhole::code::review::meant;
 use wormhole::code::{Code, CodeInput, Nameplate};
 
+use crate::active_transfer::ActiveTransfer;
 use crate::code_prompt::{self, PROMPT, Typed};
 use crate::code_review::{Warning, is_agreed};
+use crate::console::Question;
 use crate::failure::Failure;
 use crate::request::code_or_link;
 use crate::screen;
 use crate::signals::Signal;
-use crate::talk::{Question, Talk};
+use crate::terminal_mode::EditedMode;
 
 /// Asks for the code and hands it over; gives its nameplate.
 ///
 /// # Errors
 /// Nobody typed one, or standard input held something else.
-pub(crate) async fn ask_code(talk: &mut Talk<'_>, mut input: CodeInput) -> Result<Nameplate> {
-    if talk.desk.is_json() || !io::stdin().is_terminal() {
-        let code = parse(&plain_line(talk).await?)?;
+pub(crate) async fn ask_code(
+    active: &mut ActiveTransfer<'_>,
+    mut input: CodeInput,
+) -> Result<Nameplate> {
+    if active.console.is_json() || !io::stdin().is_terminal() {
+        let code = parse(&plain_line(active).await?)?;
         if let Some(warning) = Warning::about(&code) {
-            warning.show(talk.desk)?;
+            warning.show(active.console)?;
         }
         return choose(input, &code);
     }
     let mut start = String::new();
     loop {
         let line;
-        (line, input) = edited_line(talk, input, &start).await?;
+        (line, input) = edited_line(active, input, &start).await?;
         match parse(&line) {
             Ok(code) => {
                 let Some(warning) = Warning::about(&code) else { return choose(input, &code) };
-                if talk.ask(&warning.question()).await?.is_some_and(|it| is_agreed(&it)) {
+                if active.ask(&warning.question()).await?.is_some_and(|it| is_agreed(&it)) {
                     return choose(input, &code);
                 }
                 start = warning.suggestion.unwrap_or(line);
             }
             Err(failure) => {
-                screen::complain(&failure.to_string(), failure.advice());
+                screen::show_error(&failure.to_string(), failure.advice());
                 start = meant(&line).map(|code| code.to_string()).unwrap_or_default();
             }
         }
@@ -47,33 +52,33 @@ pub(crate) async fn ask_code(talk: &mut Talk<'_>, mut input: CodeInput) -> Resul
 }
 
 /// Reads a line as it comes, without editing it.
-async fn plain_line(talk: &mut Talk<'_>) -> Result<String> {
+async fn plain_line(active: &mut ActiveTransfer<'_>) -> Result<String> {
     let question = Question { prompt: PROMPT.to_owned(), about: "code", answers: &[] };
-    let line = talk.ask(&question).await?.ok_or_else(no_code)?;
+    let line = active.ask(&question).await?.ok_or_else(no_code)?;
     Ok(line.trim().to_owned())
 }
 
 /// Lets the user edit a line that begins with `start`.
 async fn edited_line(
-    talk: &mut Talk<'_>,
+    active: &mut ActiveTransfer<'_>,
     input: CodeInput,
     start: &str,
 ) -> Result<(String, CodeInput)> {
     if screen::is_plain() {
-        return Ok((plain_line(talk).await?, input));
+        return Ok((plain_line(active).await?, input));
     }
     let _mode = EditedMode::new();
     let start = start.to_owned();
     let prompt = tokio::task::spawn_blocking(move || code_prompt::read(input, &start));
-    let typed = talk.while_waiting_for(prompt).await?.context("cannot read the terminal")?;
+    let typed = active.while_waiting_for(prompt).await?.context("cannot read the terminal")?;
     match typed {
         Typed::Line { line, used_tab, input } => {
             if !used_tab && parse(&line).is_ok() {
-                talk.desk.screen.say(" (note: you can use <Tab> to complete words)");
+                active.console.screen.show(" (note: you can use <Tab> to complete words)");
             }
             Ok((line, input))
         }
-        Typed::Interrupted => Err(talk.stop(Signal::Interrupt).await),
+        Typed::Interrupted => Err(active.stop(Signal::Interrupt).await),
         Typed::Ended => Err(no_code().into()),
     }
 }
@@ -99,58 +104,6 @@ fn parse(line: &str) -> Result<Code, Failure> {
 
 fn no_code() -> Failure {
     Failure::usage("no code was typed").hint("run `wormhole receive CODE`")
-}
-
-/// Ends the line editor's hold on the terminal, also when the prompt is left by a signal.
-pub(crate) struct EditedMode {
-    _mode: SavedMode,
-}
-
-impl EditedMode {
-    /// Notes how the terminal is before the editor starts.
-    pub(crate) fn new() -> Self {
-        Self { _mode: SavedMode::new() }
-    }
-}
-
-impl Drop for EditedMode {
-    fn drop(&mut self) {
-        // The editor has asked for marks around what is pasted. A terminal that is gone needs none.
-        let _gone = io::stderr().write_all(b"\x1b[?2004l");
-    }
-}
-
-/// Puts the terminal back as it was.
-pub(crate) struct SavedMode {
-    #[cfg(unix)]
-    before: Option<rustix::termios::Termios>,
-}
-
-#[cfg(unix)]
-impl SavedMode {
-    /// Notes how it is.
-    pub(crate) fn new() -> Self {
-        Self { before: rustix::termios::tcgetattr(rustix::stdio::stdin()).ok() }
-    }
-}
-
-#[cfg(unix)]
-impl Drop for SavedMode {
-    fn drop(&mut self) {
-        use rustix::termios::{OptionalActions, tcsetattr};
-
-        if let Some(before) = &self.before {
-            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
-        }
-    }
-}
-
-#[cfg(not(unix))]
-impl SavedMode {
-    /// Nothing can be noted here.
-    pub(crate) fn new() -> Self {
-        Self {}
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,226 @@
+//! A transfer that a command follows: its events in order, and meanwhile signals, questions and notices about
+//! what takes long.
+//!
+//! It decides nothing; `send.rs`, `receive.rs` and `ssh.rs` do.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::time::{Instant, sleep_until};
+use wormhole::code::Nameplate;
+use wormhole::transfer::{Event, Transfer};
+
+use crate::console::{Console, Question, interrupted_by};
+use crate::signals::Signal;
+use crate::{ask, explain, json};
+
+/// A transfer and the console it is followed from.
+#[derive(Debug)]
+pub(crate) struct ActiveTransfer<'d> {
+    /// Where it is shown.
+    pub(crate) console: &'d mut Console,
+    transfer: Option<Transfer>,
+    server: String,
+    waiting: VecDeque<Event>,
+    /// What is said when, if nothing happens before; soonest first.
+    notices: VecDeque<(Instant, String)>,
+}
+
+impl<'d> ActiveTransfer<'d> {
+    /// Follows a transfer that has just begun, through the mailbox server called `server`.
+    pub(crate) fn new(console: &'d mut Console, transfer: Transfer, server: String) -> Self {
+        let connecting = format!("Connecting to the mailbox server {server}..");
+        let (waiting, notices) = (VecDeque::new(), VecDeque::new());
+        let mut active = Self { console, transfer: Some(transfer), server, waiting, notices };
+        active.notice_if_slow(connecting);
+        active
+    }
+
+    /// The mailbox server has answered at this address.
+    pub(crate) fn name_server(&mut self, server: String) {
+        self.cancel_notices();
+        self.server = server;
+    }
+
+    /// What the mailbox server is called.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The next event; `None` when the transfer is over.
+    ///
+    /// # Errors
+    /// The transfer failed, or a signal ended it; the other side has been told.
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>> {
+        match self.waiting.pop_front() {
+            Some(event) => Ok(Some(event)),
+            None => self.wait().await,
+        }
+    }
+
+    async fn wait(&mut self) -> Result<Option<Event>> {
+        loop {
+            let Some(transfer) = &mut self.transfer else { return Ok(None) };
+            tokio::select! {
+                biased;
+                signal = self.console.next_signal() => {
+                    self.console.screen.end_line();
+                    return Err(self.stop(signal).await);
+                }
+                event = transfer.next() => return self.arrived(event),
+                () = due(self.notices.front()) => {
+                    if let Some((_, notice)) = self.notices.pop_front() {
+                        self.console.screen.show(&notice);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks while the transfer goes on; what happens to it meanwhile is kept for [`ActiveTransfer::next`].
+    ///
+    /// # Errors
+    /// The transfer failed, a signal ended it, or standard input cannot be read.
+    pub(crate) async fn ask(&mut self, question: &Question<'_>) -> Result<Option<String>> {
+        self.console.report(&json::question(question.about, question.answers))?;
+        self.while_waiting_for(ask::line(self.console.prompt(question)))
+            .await?
+            .context("cannot read standard input")
+    }
+
+    /// Waits for something else while the transfer goes on.
+    ///
+    /// # Errors
+    /// The transfer failed, or a signal ended it.
+    pub(crate) async fn while_waiting_for<T>(
+        &mut self,
+        other: impl Future<Output = T>,
+    ) -> Result<T> {
+        tokio::pin!(other);
+        loop {
+            let Some(transfer) = &mut self.transfer else { return Ok(other.await) };
+            tokio::select! {
+                biased;
+                signal = self.console.next_signal() => {
+                    self.console.screen.end_prompt();
+                    return Err(self.stop(signal).await);
+                }
+                done = &mut other => return Ok(done),
+                event = transfer.next() => {
+                    if matches!(event, Some(Err(_))) {
+                        self.console.screen.end_prompt();
+                    }
+                    match self.arrived(event)? {
+                        Some(event) => self.waiting.push_back(event),
+                        None => self.transfer = None,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Records an event when it arrives, even if it is handled later.
+    fn arrived(
+        &mut self,
+        event: Option<Result<Event, wormhole::transfer::Error>>,
+    ) -> Result<Option<Event>> {
+        let Some(event) = event else { return Ok(None) };
+        let event = event.map_err(|error| {
+            self.console.screen.end_progress();
+            explain::error(&error, &self.server)
+        })?;
+        self.console.record(&event)?;
+        Ok(Some(event))
+    }
+
+    /// Tells the other side and gives the error to end with. A second signal does not wait.
+    pub(crate) async fn stop(&mut self, signal: Signal) -> anyhow::Error {
+        self.console.screen.end_progress();
+        if let Some(transfer) = self.transfer.take() {
+            tokio::select! {
+                () = transfer.cancel() => {}
+                _ = self.console.next_signal() => {}
+            }
+        }
+        interrupted_by(signal).into()
+    }
+
+    /// Ends the transfer as `outcome` says: if something failed here, the other side is told before this
+    /// program exits.
+    ///
+    /// # Errors
+    /// That of the outcome.
+    pub(crate) async fn end<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        if outcome.is_err()
+            && let Some(transfer) = self.transfer.take()
+        {
+            self.console.screen.end_progress();
+            tokio::select! {
+                () = transfer.cancel() => {}
+                _ = self.console.next_signal() => {}
+            }
+        }
+        outcome
+    }
+
+    /// Waits until the transfer is over, whatever becomes of it.
+    pub(crate) async fn drain(&mut self) {
+        while let Ok(Some(_)) = self.wait().await {}
+    }
+
+    /// Says `notice` if no other notice is planned before [`SLOW`] has passed.
+    pub(crate) fn notice_if_slow(&mut self, notice: impl Into<String>) {
+        self.notices = VecDeque::from([(Instant::now() + SLOW, notice.into())]);
+    }
+
+    /// Says `notice` as [`ActiveTransfer::notice_if_slow`] does, and after a while that the other side may be
+    /// gone. The mailbox does not tell: a computer that lost its power looks like a person who thinks.
+    pub(crate) fn notice_if_peer_is_silent(&mut self, notice: impl Into<String>) {
+        self.notice_if_slow(notice);
+        self.notices.push_back((Instant::now() + PEER_SILENT, MAY_BE_GONE.to_owned()));
+    }
+
+    /// Says `notice` as [`ActiveTransfer::notice_if_slow`] does, and after a while that nothing comes under this
+    /// nameplate. It cannot know whether somebody else has claimed it: not every server says which
+    /// ones are in use.
+    pub(crate) fn notice_if_unanswered(&mut self, notice: &str, nameplate: &Nameplate) {
+        self.notice_if_slow(notice);
+        let unanswered = format!(
+            "Nobody has answered at nameplate {nameplate} yet. Is the number right? If it is, the \
+             other side has not started yet, or this code has been used already: each code works once."
+        );
+        self.notices.push_back((Instant::now() + UNANSWERED, unanswered));
+    }
+
+    /// What seemed slow has happened.
+    pub(crate) fn cancel_notices(&mut self) {
+        self.notices.clear();
+    }
+
+    /// The transfer, while it goes on.
+    pub(crate) fn transfer(&mut self) -> Option<&mut Transfer> {
+        self.transfer.as_mut()
+    }
+}
+
+async fn due(notice: Option<&(Instant, String)>) {
+    match notice {
+        Some((at, _)) => sleep_until(*at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long the other side may say nothing before that is worth a word.
+const PEER_SILENT: Duration = Duration::from_secs(30);
+
+/// What is said then.
+const MAY_BE_GONE: &str = "Still no answer: the other side may be gone. The code is used up now; if the \
+                           other side was restarted, press Ctrl-C and start again with a new code.";
+
+/// Waiting longer than this deserves a word, as in the Python command line.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// A side that has started answers at once. One that has not answered for so long has not started, or
+/// uses another code.
+const UNANSWERED: Duration = Duration::from_secs(5);

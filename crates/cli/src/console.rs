@@ -1,0 +1,156 @@
+//! What every command uses: the terminal, JSON output, the timing file, the trace and signals.
+//!
+//! `active_transfer.rs` uses it for a transfer.
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use wormhole::transfer::Event;
+
+use crate::failure::Failure;
+use crate::request::Shown;
+use crate::screen::Screen;
+use crate::signals::{Signal, Signals};
+use crate::timing::Timing;
+use crate::trace::{self, Trace};
+use crate::{ask, json, printable, screen};
+
+/// What every command uses to talk to the user, to programs and to the system.
+#[derive(Debug)]
+pub(crate) struct Console {
+    /// The terminal.
+    pub(crate) screen: Screen,
+    is_json: bool,
+    timing: Timing,
+    trace: Trace,
+    signals: Signals,
+}
+
+impl Console {
+    /// Handles signals from now on.
+    ///
+    /// # Errors
+    /// The system does not allow to handle signals.
+    pub(crate) fn new(is_json: bool, timing: Timing, shown: &Shown) -> Result<Self> {
+        Ok(Self {
+            screen: Screen::new(is_json, shown.hide_progress),
+            is_json,
+            timing,
+            trace: Trace::new(shown.debug.clone()),
+            signals: Signals::watch().context("cannot watch signals")?,
+        })
+    }
+
+    /// Whether standard output carries JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    /// Prints one line of JSON, with `--json`.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(crate) fn report(&self, value: &Value) -> Result<()> {
+        if self.is_json { print_json(value) } else { Ok(()) }
+    }
+
+    /// Prints a result on standard output, without `--json`.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(crate) fn print(&self, text: &str) -> Result<()> {
+        if self.is_json {
+            return Ok(());
+        }
+        screen::print(text.as_bytes()).context("cannot write to standard output")
+    }
+
+    /// Asks a question before there is a transfer. A signal ends the waiting.
+    ///
+    /// # Errors
+    /// A signal came, or standard input cannot be read.
+    pub(crate) async fn ask(&mut self, question: &Question<'_>) -> Result<Option<String>> {
+        self.report(&json::question(question.about, question.answers))?;
+        let prompt = self.prompt(question);
+        self.unless_interrupted(ask::line(prompt)).await?.context("cannot read standard input")
+    }
+
+    /// Waits for `work`. A signal ends the waiting.
+    ///
+    /// # Errors
+    /// A signal came.
+    pub(crate) async fn unless_interrupted<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        tokio::select! {
+            biased;
+            signal = self.signals.next() => {
+                self.screen.end_line();
+                Err(interrupted_by(signal).into())
+            }
+            done = work => Ok(done),
+        }
+    }
+
+    /// Waits for the next signal.
+    pub(crate) async fn next_signal(&mut self) -> Signal {
+        self.signals.next().await
+    }
+
+    /// Records an event of a transfer: in the trace, in the timing file and as JSON.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(crate) fn record(&mut self, event: &Event) -> Result<()> {
+        self.trace.show(event, &self.screen);
+        if !matches!(event, Event::Progress { .. }) {
+            self.timing.note(trace::describe(event).1, json!({}));
+        }
+        match json::event(event) {
+            Some(value) => self.report(&value),
+            None => Ok(()),
+        }
+    }
+
+    /// The text of a prompt: empty if standard output carries JSON.
+    pub(crate) fn prompt(&self, question: &Question<'_>) -> String {
+        if self.is_json { String::new() } else { question.prompt.clone() }
+    }
+
+    /// Writes the timing file, with `--dump-timing`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn finish(&self) -> Result<()> {
+        if let Some(path) = self.timing.write()? {
+            self.screen.show(&format!("Timing data written to {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// A question to the user, or to the program that reads our JSON.
+#[derive(Debug)]
+pub(crate) struct Question<'a> {
+    /// The text of the prompt, with a space at its end.
+    pub(crate) prompt: String,
+    /// The subject, for programs.
+    pub(crate) about: &'a str,
+    /// The possible answers, for programs. Empty if any text is an answer.
+    pub(crate) answers: &'a [&'a str],
+}
+
+/// The failure after a signal.
+pub(crate) fn interrupted_by(signal: Signal) -> Failure {
+    Failure::signal(signal.sentence(), signal.number())
+}
+
+/// Prints one line of JSON on standard output.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(crate) fn print_json(value: &Value) -> Result<()> {
+    // A terminal must not obey what the other side has sent.
+    let line = printable::json(&value.to_string());
+    screen::print(format!("{line}\n").as_bytes()).context("cannot write to standard output")
+}
