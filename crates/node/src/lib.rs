@@ -14,6 +14,7 @@
 //!  mine: proof of work on worker threads                    messaging: keys, filters and messages of this process
 //!  remote: client of another node's JSON-RPC                rpc: JSON-RPC server
 //! ```
+//!
 //! Two nodes on this machine:
 //!
 //! ```

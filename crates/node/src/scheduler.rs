@@ -1,10 +1,9 @@
-//! Shares the processors fairly between those who want work done.
+//! Shares the processors fairly between clients.
 //!
-//! Proof of work and password keys need much processor time. At most as many of these jobs run at a
-//! time as there are processors, and each only for a short turn. Scheduler rotate: first between networks,
-//! then between the connections of a network, then between the jobs of a connection. A client that
-//! asks for very much work delays only itself: before the next turn of another client, every client
-//! gets at most one turn.
+//! Proof of work and password keys need much processor time. At most as many of these jobs run at a time as
+//! there are processors, and each only for a short turn. Turns rotate first between networks, then between the
+//! connections of a network, then between the jobs of a connection. A client with very much work delays only
+//! itself: before the next turn of another client, every client gets at most one turn.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -13,7 +12,7 @@ use std::thread::available_parallelism;
 
 use tokio::sync::oneshot;
 
-/// The owner of a job. Scheduler rotate between owners.
+/// The owner of a job. Turns rotate between owners.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Requester {
     /// The network of a TCP client: its IPv4 address, or the first 64 bits of its IPv6 address.
@@ -37,7 +36,7 @@ pub(super) struct Scheduler(Arc<Mutex<Queue>>);
 
 #[derive(Debug)]
 struct Queue {
-    /// Scheduler that can be granted at once.
+    /// Turns that can be granted at once.
     free: usize,
     /// Waiting jobs by network and connection. The first entry of each level is next.
     networks: Rotation<Option<IpAddr>, Rotation<u64, VecDeque<Waiter>>>,

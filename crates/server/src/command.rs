@@ -19,7 +19,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     allocator::configure();
     logging::start(settings.common.log, &settings.common.log_level);
     if let Err(error) = net::raise_file_limit() {
-        tracing::warn!(%error, "the limit on open files stays low");
+        tracing::warn!(%error, "could not raise the limit on open files");
     }
     match host::serve(settings) {
         Ok(()) => {

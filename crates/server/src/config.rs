@@ -27,31 +27,31 @@ pub(crate) use layers::Section;
 /// Settings of the process, independent of its services.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Common {
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log: LogFormat,
 
-    /// How much is logged: error, warn, info, debug, trace, or a filter per module
+    /// Log level: error, warn, info, debug, trace, or a filter per module
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = logging::checked)]
     pub(crate) log_level: String,
 
-    /// Address to serve /metrics and /health on, over plain HTTP; /metrics is at no other port then
+    /// Address for /metrics and /health over plain HTTP; other ports then do not serve /metrics
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_listen: Option<SocketAddr>,
 
-    /// Threads for the network; 0 is one per core
+    /// Network threads; 0 means one per core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
 
-    /// Certificate chain in PEM for WebSocket listeners; read again on SIGHUP
+    /// PEM file with the certificate chain for WebSocket listeners; SIGHUP reloads it
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_certificate: Option<PathBuf>,
 
-    /// Private key in PEM that goes with the certificate
+    /// PEM file with the private key of the certificate
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
 
-    /// Seconds that links get to finish after SIGTERM
+    /// Seconds that connections have to finish after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) drain_seconds: u64,
 }
@@ -147,7 +147,7 @@ fn command_with_all_flags() -> Command {
     let directory = Arg::new("directory")
         .value_name("DIR")
         .required(true)
-        .help("Directory for the copies, outside of the one that is being copied")
+        .help("Directory for the copies; not inside the directory of the databases")
         .value_parser(clap::value_parser!(PathBuf));
     let file = Arg::new("file")
         .value_name("FILE")
@@ -155,12 +155,12 @@ fn command_with_all_flags() -> Command {
         .help("Database of the Python mailbox server, such as relay.sqlite")
         .value_parser(clap::value_parser!(PathBuf));
     Command::new("wormhole-server")
-        .about("The Wormhole servers")
+        .about("A mailbox server, a transit relay and a Whisper node")
         .version(env!("CARGO_PKG_VERSION"))
         .max_term_width(80)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(all("run", "Serve everything that the configuration enables"))
+        .subcommand(all("run", "Start all services that the configuration enables"))
         .subcommands(SERVICES.iter().map(one))
         .subcommand(all("config", "Print the effective configuration as a TOML file"))
         .subcommand(all("backup", "Copy the databases, even while they are in use").arg(directory))
@@ -171,7 +171,7 @@ fn command_with_all_flags() -> Command {
 fn one(service: &Service) -> Command {
     let about = service.about();
     let command = Command::new(about.name)
-        .about(format!("Serve {}", about.noun))
+        .about(format!("Start {}", about.noun))
         .args(general())
         .args(service.section().arguments())
         .args(common().arguments());
@@ -210,7 +210,7 @@ fn general() -> [Arg; 2] {
         .long("config")
         .value_name("FILE")
         .env("WORMHOLE_SERVER_CONFIG")
-        .help("TOML file with any of the keys that `wormhole-server config` prints")
+        .help("TOML file with file with keys that `wormhole-server config` prints")
         .value_parser(clap::value_parser!(PathBuf));
     let help_all = Arg::new("help-all")
         .long("help-all")
@@ -229,7 +229,7 @@ fn switches() -> impl Iterator<Item = Arg> {
             .value_name("BOOL")
             .env(format!("WORMHOLE_SERVER_{}", layers::shout(about.name)))
             .default_value(if about.is_default { "true" } else { "false" })
-            .help(format!("Whether to serve {}", about.noun))
+            .help(format!("Whether to start {}", about.noun))
             .value_parser(clap::value_parser!(bool))
     })
 }

@@ -57,7 +57,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:4000")]
     pub(crate) listen: SocketAddr,
 
-    /// Database that holds nameplates, mailboxes and messages: an SQLite file, or the address of a
+    /// Database for nameplates, mailboxes and messages: an SQLite file, or the address of a
     /// PostgreSQL database that several nodes can share, as `postgresql://USER:PASSWORD@HOST/DATABASE`
     #[arg(long, value_name = "FILE|URL", default_value = "mailbox.sqlite")]
     pub(crate) db: Database,
@@ -67,19 +67,19 @@ pub(crate) struct Config {
     #[arg(long, value_name = "postgres|URL", default_value = "postgres")]
     pub(crate) wake: WakeMethod,
 
-    /// Database to record usage in
+    /// Database for usage records
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_db: Option<PathBuf>,
 
-    /// Bytes of the usage database before its oldest records are removed; 0 is any number
+    /// Maximum size of the usage database in bytes; the oldest records are removed first; 0 means unlimited
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub(crate) usage_bytes: u64,
 
-    /// Round recorded times down to this many seconds; 0 records them as they are
+    /// Round recorded times down to a multiple of this many seconds; 0 records exact times
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) blur_usage: u64,
 
-    /// Message of the day, shown to the user of every client
+    /// Message of the day, which every client shows to its user
     #[arg(long, value_name = "TEXT")]
     pub(crate) motd: Option<String>,
 
@@ -87,104 +87,104 @@ pub(crate) struct Config {
     #[arg(long, value_name = "TEXT")]
     pub(crate) signal_error: Option<String>,
 
-    /// Version of the command line client to recommend
+    /// Version of the command line client that clients should recommend
     #[arg(long, value_name = "VERSION")]
     pub(crate) advertise_version: Option<String>,
 
-    /// Do not tell anyone which nameplates are in use
+    /// Do not list the nameplates in use
     #[arg(long)]
     pub(crate) disallow_list: bool,
 
-    /// Bits of work that a client has to show before it is served; 0 asks for none
+    /// Proof of work in bits that a client must show first; 0 means none
     #[arg(long, value_name = "BITS", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(hashcash::MAX_BITS)))]
     pub(crate) hashcash_bits: u32,
 
-    /// Header that holds the client's address; the proxy must set it on every request
+    /// Header that contains the client's address; the proxy must set it on every request
     #[arg(long, value_name = "HEADER", value_enum, default_value_t = ProxyHeader::Off)]
     pub(crate) trust_proxy: ProxyHeader,
 
-    /// Links that may be open altogether; 0 is any number
+    /// Maximum number of open connections; 0 means unlimited
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_links: u32,
 
-    /// Links that one address (IPv6: one /64 network) may have open; 0 is any number
+    /// Maximum number of open connections of one address (IPv6: one /64 network); 0 means unlimited
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) links_per_address: u32,
 
-    /// Links that one address may open per minute; 0 is any number
+    /// Maximum number of new connections of one address per minute; 0 means unlimited
     #[arg(long, value_name = "N", default_value_t = 600)]
     pub(crate) links_per_minute: u32,
 
-    /// Nameplates that one address may allocate or claim per minute; 0 is any number
+    /// Maximum number of nameplates that one address may allocate or claim per minute; 0 means unlimited
     #[arg(long, value_name = "N", default_value_t = 120)]
     pub(crate) claims_per_minute: u32,
 
-    /// Messages of up to 64 KiB that one address may add per minute; 0 is any number
+    /// Maximum number of messages that one address may add per minute; each full 64 KiB of a message count as another one; 0 means unlimited
     #[arg(long, value_name = "N", default_value_t = 2400)]
     pub(crate) messages_per_minute: u32,
 
-    /// Apply the limits per address to loopback addresses as well
+    /// Also apply the limits per address to loopback addresses
     #[arg(long)]
     pub(crate) limit_loopback: bool,
 
-    /// Longest message of a client, in bytes
+    /// Maximum length of a message, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = max_frame)]
     pub(crate) max_frame: usize,
 
-    /// Bytes of memory that clients of one address may take: messages that are being read, and what
-    /// waits for a client to read it
+    /// Maximum memory in bytes for the clients of one address: messages that the server is reading, and data
+    /// that waits for a client to read it
     #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
     pub(crate) memory_per_address: usize,
 
-    /// Bytes of memory that all clients together may take
+    /// Maximum memory in bytes for all clients together
     #[arg(long, value_name = "BYTES", default_value_t = 128 << 20)]
     pub(crate) memory_bytes: usize,
 
-    /// Messages that a mailbox may hold; 0 is any number
+    /// Maximum number of messages in a mailbox; 0 means unlimited
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(crate) mailbox_messages: u64,
 
-    /// Bytes that a mailbox may hold; 0 is any number
+    /// Maximum size of a mailbox in bytes; 0 means unlimited
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub(crate) mailbox_bytes: u64,
 
-    /// Bytes that one address may have stored; 0 is any number
+    /// Maximum stored bytes of one address; 0 means unlimited
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
     pub(crate) stored_per_address: u64,
 
-    /// Bytes that may be stored altogether; 0 is any number
+    /// Maximum stored bytes in total; 0 means unlimited
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub(crate) stored_bytes: u64,
 
-    /// Bytes that may wait for a client to read them before it is disconnected
+    /// Maximum bytes that wait for one client; beyond that, the client is disconnected
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20)]
     pub(crate) outgoing_bytes: usize,
 
-    /// Seconds of silence after which a client is pinged
+    /// Seconds of silence before the server sends a ping
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) ping_seconds: u64,
 
-    /// Seconds that a pinged client has to answer
+    /// Seconds that a client has to answer a ping
     #[arg(long, value_name = "SECONDS", default_value_t = 120,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) pong_seconds: u64,
 
-    /// Seconds that a new client has to say who it is; 0 is any time
+    /// Seconds that a new client has to send `bind`; 0 means unlimited
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) bind_seconds: u64,
 
-    /// Seconds that a client may stay without sending a message; 0 is any time
+    /// Seconds that a client may stay connected without sending a message; 0 means unlimited
     #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60)]
     pub(crate) idle_seconds: u64,
 
-    /// Seconds between two searches for unused mailboxes
+    /// Seconds between two removals of unused mailboxes
     #[arg(long, value_name = "SECONDS", default_value_t = 300,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) prune_seconds: u64,
 
-    /// Seconds after which a mailbox that nobody uses or listens to is removed
+    /// Seconds after which an unused mailbox is removed
     #[arg(long, value_name = "SECONDS", default_value_t = 660)]
     pub(crate) expiry_seconds: u64,
 }
@@ -203,7 +203,7 @@ const MIN_MAX_FRAME: usize = 4096;
 impl ServiceConfig for Config {
     const ABOUT: About = About {
         name: "mailbox",
-        noun: "the mailbox",
+        noun: "the mailbox server",
         is_default: true,
         help: include_str!("mailbox/help.txt"),
         addresses: "  --mailbox-listen ADDRESS           [default: [::]:4000]\n",

@@ -49,39 +49,39 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen_ws: Option<SocketAddr>,
 
-    /// Database to record usage in
+    /// Database for usage records
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_db: Option<PathBuf>,
 
-    /// File to append usage records to, one JSON object per line
+    /// File to which usage records are appended, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_log: Option<PathBuf>,
 
-    /// Round recorded times down to this many seconds, and recorded sizes up
+    /// Round recorded times down to a multiple of this many seconds, and recorded sizes up
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) blur_usage: u64,
 
-    /// Seconds that a client may wait for its partner; 0 is for ever
+    /// Seconds that a client may wait for its partner; 0 means unlimited
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub(crate) waiting_limit: u64,
 
-    /// Links that one address (IPv6: one /64 network) may have open; 0 is any number
+    /// Maximum number of open connections of one address (IPv6: one /64 network); 0 means unlimited
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) links_per_address: u32,
 
-    /// Links that may be open altogether; 0 is any number
+    /// Maximum number of open connections; 0 means unlimited
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_links: u32,
 
-    /// Apply the limit per address to loopback addresses as well
+    /// Also apply the limit per address to loopback addresses
     #[arg(long)]
     pub(crate) limit_loopback: bool,
 
-    /// Header that holds a WebSocket client's address; the proxy must set it on every request
+    /// Header that contains a WebSocket client's address; the proxy must set it on every request
     #[arg(long, value_name = "HEADER", value_enum, default_value_t = ProxyHeader::Off)]
     pub(crate) trust_proxy: ProxyHeader,
 
-    /// Bytes per second that a pair may carry, both directions together; 0 is any number
+    /// Maximum bytes per second of a pair, both directions together; 0 means unlimited
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub(crate) bytes_per_second: u64,
 }

@@ -1,9 +1,8 @@
 //! Wormholes: two programs that know the same code share a key and exchange messages.
 //!
-//! This is the layer below file transfer, for applications with messages of their own. A
-//! [`Wormhole`] reports what happens in two ways: each event is a future ([`Wormhole::code`],
-//! [`Wormhole::receive_message`], ...), and each is a method of a [`Delegate`], for programs that
-//! are built around callbacks.
+//! This layer is below file transfer, for applications with their own messages. A [`Wormhole`] reports events in two
+//! ways: as futures ([`Wormhole::code`], [`Wormhole::receive_message`], ...), or as method calls of a [`Delegate`],
+//! for programs with callbacks.
 //!
 //! ```no_run
 //! use wormhole::code::{AppId, Config, Wormhole};
@@ -11,12 +10,12 @@
 //! # async fn example() -> Result<(), wormhole::code::Error> {
 //! let config = Config { app_id: AppId::new("example.com/demo"), ..Config::default() };
 //!
-//! // One side makes the code ...
+//! // One side allocates the code ...
 //! let alice = Wormhole::create(config.clone());
 //! alice.allocate_code(Wormhole::CODE_WORDS)?;
 //! let code = alice.code().await?;
 //!
-//! // ... and the other one is told it.
+//! // ... and the other one uses it.
 //! let bob = Wormhole::create(config);
 //! bob.set_code(code)?;
 //!
@@ -70,22 +69,22 @@ pub use input::CodeInput;
 use publisher::Unread;
 use status::Status;
 
-/// One wormhole.
+/// A wormhole.
 ///
-/// It works in the background from its creation until it is closed, over as many links to the
-/// mailbox server as it takes. Dropping it closes it, too; use [`close`](Self::close) to wait until
-/// that is done, and before the runtime is shut down.
+/// It runs in the background from its creation until it is closed, and reconnects to the mailbox server if
+/// necessary. Dropping it also closes it; use [`close`](Self::close) to wait until that is done, before the runtime is
+/// shut down.
 #[derive(Debug)]
 pub struct Wormhole {
     commands: mpsc::UnboundedSender<Command>,
     outgoing: mpsc::Sender<Vec<u8>>,
-    /// `None` if messages go elsewhere.
+    /// `None` if messages go to a delegate or an event queue.
     incoming: Option<Incoming>,
     status: watch::Receiver<Status>,
     code_chosen: AtomicBool,
 }
 
-/// Messages that wait to be read.
+/// Received messages that have not been read.
 #[derive(Debug)]
 struct Incoming {
     messages: Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
@@ -93,10 +92,10 @@ struct Incoming {
 }
 
 impl Wormhole {
-    /// Words of a code when nothing else is asked for: 16 bits of secret, and one guess per code.
+    /// Default number of words of a code: 16 bits of secret, with one guess per code.
     pub const CODE_WORDS: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
 
-    /// Creates a wormhole and starts to open the link to the mailbox server.
+    /// Creates a wormhole and starts to connect to the mailbox server.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), wormhole::code::Error> {
@@ -114,8 +113,8 @@ impl Wormhole {
         run::start(config)
     }
 
-    /// Like [`create`](Self::create), and tells the delegate everything that happens. Messages
-    /// then go to the delegate only.
+    /// Like [`create`](Self::create), and reports all events to the delegate, which also receives the
+    /// messages.
     ///
     /// ```no_run
     /// use wormhole::code::{Code, Config, Delegate, Wormhole};
@@ -143,12 +142,12 @@ impl Wormhole {
         run::start_with_delegate(config, delegate)
     }
 
-    /// Like [`create`](Self::create), with one queue for everything that happens.
+    /// Like [`create`](Self::create), with one queue for all events.
     pub(crate) fn create_with_events(config: Config) -> (Self, Events) {
         run::start_with_events(config)
     }
 
-    /// Lets the server find a free nameplate and makes a code of so many words with it.
+    /// Asks the server for a free nameplate and creates a code with this number of words.
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -162,14 +161,14 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The code was chosen before.
+    /// The code has already been chosen.
     pub fn allocate_code(&self, words: NonZeroU8) -> Result<(), Error> {
         self.choose_code()?;
         self.command(Command::AllocateCode { words });
         Ok(())
     }
 
-    /// Uses a code that the peer told, or that was agreed upon.
+    /// Uses a code from the peer, or one that was agreed in advance.
     ///
     /// ```no_run
     /// # use wormhole::code::{Code, Wormhole};
@@ -180,14 +179,14 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The code was chosen before.
+    /// The code has already been chosen.
     pub fn set_code(&self, code: Code) -> Result<(), Error> {
         self.choose_code()?;
         self.command(Command::SetCode(code));
         Ok(())
     }
 
-    /// Lets a person type the code, helped by what the server knows.
+    /// Lets a user type the code, with completion.
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -199,13 +198,13 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The code was chosen before.
+    /// The code has already been chosen.
     pub fn input_code(&self) -> Result<CodeInput, Error> {
         self.choose_code()?;
         Ok(CodeInput::new(self.commands.clone(), self.status.clone()))
     }
 
-    /// Waits until the server has answered: at which one of [`Config::servers`].
+    /// Waits until the server has answered. Returns the one of [`Config::servers`] that is used.
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -221,8 +220,8 @@ impl Wormhole {
         self.wait(|status| status.server.clone()).await
     }
 
-    /// Waits for the server's first words. They may hold a message to the user
-    /// ([`Welcome::motd`]); make it safe for a terminal before showing it.
+    /// Waits for the server's information for clients. It may contain a message for the user
+    /// ([`Welcome::motd`]); escape it before displaying it.
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -256,7 +255,7 @@ impl Wormhole {
         self.wait(|status| status.code.clone()).await
     }
 
-    /// Waits until the peer has come and the nameplate is given back, so that the code is used up.
+    /// Waits until the peer is connected and the nameplate is released, so that the code is used up.
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -273,7 +272,7 @@ impl Wormhole {
         self.wait(|status| status.code_consumed.then_some(())).await
     }
 
-    /// Waits until there is a key. Nobody has shown to have the same yet: see
+    /// Waits until the key exchange is complete. It is not known yet whether the peer has the same key: see
     /// [`verifier`](Self::verifier).
     ///
     /// ```no_run
@@ -291,8 +290,8 @@ impl Wormhole {
         self.wait(|status| status.key.clone()).await
     }
 
-    /// Waits until the peer has shown that it has the same key, hence the same code. If both users
-    /// see the same verifier, nobody sits between them.
+    /// Waits until the peer has proved that it has the same key, and therefore the same code. If both users see the
+    /// same verifier, there is no man in the middle.
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -303,12 +302,12 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The wormhole ended before, for [`Error::WrongCode`] in particular.
+    /// The wormhole ended before, in particular with [`Error::WrongCode`].
     pub async fn verifier(&self) -> Result<Verifier, Error> {
         self.wait(|status| status.verifier).await
     }
 
-    /// Waits for what the peer's application says about itself ([`Config::app_versions`] there).
+    /// Waits for the announcement of the peer's application (its [`Config::app_versions`]).
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -325,7 +324,7 @@ impl Wormhole {
         self.wait(|status| status.versions.clone()).await
     }
 
-    /// Waits for the next message. They come in the order in which they were sent, each once.
+    /// Waits for the next message. Messages arrive in order, each once.
     ///
     /// Cancelling loses nothing.
     ///
@@ -340,8 +339,8 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The wormhole ended, and every message that came before has been handed out; or it has a
-    /// delegate, which gets the messages.
+    /// The wormhole has ended and all received messages have been returned; or it has a delegate, which receives the
+    /// messages.
     pub async fn receive_message(&self) -> Result<Vec<u8>, Error> {
         let incoming = self.incoming.as_ref().ok_or(ApiMisuse::Delegated)?;
         let message = incoming.messages.lock().await.recv().await;
@@ -354,8 +353,8 @@ impl Wormhole {
         }
     }
 
-    /// Sends a message. It waits, if need be, until the peer has come; this future only waits for
-    /// room to keep it.
+    /// Sends a message. It waits until the peer is connected, if necessary; this future only waits until there is room
+    /// for it.
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -366,7 +365,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// It is longer than 4 MiB, or the wormhole has ended.
+    /// The message is longer than 4 MiB, or the wormhole has ended.
     pub async fn send_message(&self, message: Vec<u8>) -> Result<(), Error> {
         if message.len() > MAX_MESSAGE {
             return Err(ApiMisuse::MessageTooLong(message.len()).into());
@@ -377,14 +376,14 @@ impl Wormhole {
         }
     }
 
-    /// Sends a message without waiting for room. The wormhole ends with an error if too much waits to
-    /// be sent.
+    /// Sends a message without waiting for room. The wormhole ends with an error if too many messages are
+    /// waiting.
     pub(crate) fn send_now(&self, message: Vec<u8>) {
         self.command(Command::Send(message));
     }
 
-    /// Derives `length` bytes from the shared key for a purpose of the application's own. Both
-    /// sides get the same.
+    /// Derives `length` bytes from the shared key for a purpose of the application. Both sides derive the same
+    /// bytes.
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -397,14 +396,14 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// There is no key yet, or more than 8160 bytes are asked for.
+    /// The key exchange is not complete, or `length` exceeds 8160 bytes.
     pub fn derive_key(&self, purpose: &str, length: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
         let status = self.status.borrow();
         let key = status.key.as_ref().ok_or(ApiMisuse::NoKey)?;
         Ok(key.derive(purpose, length).map_err(|_| ApiMisuse::KeyTooLong(length))?)
     }
 
-    /// Whether the link to the server is lost at the moment. It is opened again by itself.
+    /// Whether the connection to the server is currently lost. It is reopened automatically.
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -419,9 +418,9 @@ impl Wormhole {
         self.status.borrow().server_lost
     }
 
-    /// Closes the wormhole: messages are delivered to the server, which is then told that we
-    /// leave. Takes a round trip, and two seconds at most (ten, if messages have yet to be
-    /// delivered over a lost link).
+    /// Closes the wormhole: delivers messages to the server, then closes mailbox and nameplate there. Takes one round
+    /// trip, and at most two seconds (ten, if messages must still be delivered over a lost
+    /// connection).
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -432,13 +431,12 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// Why the wormhole ended before, if it did so badly.
+    /// The error with which the wormhole ended before.
     pub async fn close(self) -> Result<Closed, Error> {
         self.close_in_mood(None).await
     }
 
-    /// Closes the wormhole like [`close`](Self::close) and tells the server's statistics how it
-    /// went, where the application knows better.
+    /// Closes the wormhole like [`close`](Self::close), with this mood for the server's statistics.
     ///
     /// ```no_run
     /// # use wormhole::code::{Error, Wormhole};
@@ -449,7 +447,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// Why the wormhole ended before, if it did so badly.
+    /// The error with which the wormhole ended before.
     pub async fn close_with_mood(self, mood: Mood) -> Result<Closed, Error> {
         self.close_in_mood(Some(mood)).await
     }
@@ -459,7 +457,7 @@ impl Wormhole {
         self.wait(|status| status.end.clone()).await?
     }
 
-    /// Marks the code as chosen, by whatever way.
+    /// Marks the code as chosen.
     fn choose_code(&self) -> Result<(), Error> {
         match self.code_chosen.swap(true, Ordering::Relaxed) {
             false => Ok(()),
@@ -467,7 +465,7 @@ impl Wormhole {
         }
     }
 
-    /// A wormhole that has ended takes no commands, and its futures say so.
+    /// An ended wormhole accepts no commands; its futures return the error.
     fn command(&self, command: Command) {
         let _ended = self.commands.send(command);
     }

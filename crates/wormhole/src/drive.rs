@@ -1,7 +1,8 @@
-//! The one loop that runs any session on tokio: outputs go to the network, the network, the clock
-//! and the application come back as inputs.
+//! The loop that runs any session on tokio: outputs go to the network; events of the network, the clock and the
+//! application become inputs.
 //!
-//! It knows nothing of any protocol, and has no database: it runs sessions without durable state. Nothing is spawned: dropping the [`Driver`] drops every link.
+//! It is independent of the protocol, has no database, and runs only sessions without durable state. It spawns no
+//! tasks: dropping the [`Driver`] drops all links.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -17,54 +18,54 @@ pub(crate) struct Driver<S: Session, D> {
     session: S,
     dial: D,
     links: Links,
-    /// Why the session ended, until everything it said before has been handed out.
+    /// The error that ended the session, until all earlier outputs have been handled.
     ended: Option<S::Error>,
     last_failure: Option<LinkFailure>,
 }
 
 impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S, D> {
-    /// Starts; `dial` opens links to the addresses the session names.
+    /// Starts a session; `dial` opens links to its addresses.
     pub(crate) fn new(session: S, dial: D) -> Self {
         Self { session, dial, links: Links::default(), ended: None, last_failure: None }
     }
 
-    /// The session, to ask it things. It is changed by inputs only.
+    /// The session, for reading.
     pub(crate) const fn session(&self) -> &S {
         &self.session
     }
 
-    /// Why a link was last lost or could not be opened: what a session, knowing only *that* it
-    /// happened, cannot tell the user.
+    /// Why a link was last lost or could not be opened. The session does not know the reason, but the user needs
+    /// it.
     pub(crate) const fn last_failure(&self) -> Option<&LinkFailure> {
         self.last_failure.as_ref()
     }
 
-    /// Hands a command to the session. What follows from it comes out of [`Self::next`].
+    /// Passes a command to the session. Its results are returned by [`Self::next`].
     pub(crate) fn command(&mut self, command: S::Command) {
         self.handle(|session, now| session.handle(now, Input::Command(command)));
     }
 
-    /// Adds a link that somebody else opened towards us.
+    /// Adds an incoming link.
     pub(crate) fn accept(&mut self, id: LinkId, link: Link) {
         self.links.insert(id, link);
         self.handle(|session, now| session.handle(now, Input::Opened(id)));
     }
 
-    /// Takes a link away from the session, for whatever comes after it, once everything the
-    /// session has said on it is written.
+    /// Takes a link out of the session, after everything that the session sent on it has been
+    /// written.
     ///
     /// # Errors
-    /// The link is gone.
+    /// The link is closed.
     pub(crate) async fn take(&mut self, id: LinkId) -> Result<Link, LinkFailure> {
         let (mut link, mut outbox) = self.links.take(id).ok_or(LinkFailure::Closed)?;
         poll_fn(|cx| link.poll_send(cx, &mut outbox)).await?;
         Ok(link)
     }
 
-    /// Runs until the session has something to tell. Cancelling loses nothing.
+    /// Runs until the session has an event. Cancelling loses nothing.
     ///
     /// # Errors
-    /// The session has ended; let [`Self::finish`] send its last words.
+    /// The session has ended; call [`Self::finish`] to send its last outputs.
     pub(crate) async fn next(&mut self) -> Result<S::Event, S::Error> {
         loop {
             if let Some(event) = self.carry_out() {
@@ -77,14 +78,14 @@ impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S
         }
     }
 
-    /// Closes every link, waiting a moment for what was sent to be flushed.
+    /// Closes all links, and waits briefly until everything is flushed.
     pub(crate) async fn finish(mut self) {
-        // A session that has ended may still have last words to say.
+        // An ended session may still have outputs.
         while self.carry_out().is_some() {}
         self.links.finish().await;
     }
 
-    /// Does what the session wants done, up to the next event.
+    /// Handles outputs up to the next event.
     fn carry_out(&mut self) -> Option<S::Event> {
         loop {
             match self.session.poll()? {
@@ -96,7 +97,7 @@ impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S
         }
     }
 
-    /// Waits for the network or the clock, whichever comes first, and tells the session.
+    /// Waits for the network or the clock, and passes the input to the session.
     async fn wait(&mut self) {
         let deadline = self.session.deadline();
         let links = &mut self.links;

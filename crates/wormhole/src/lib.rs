@@ -6,8 +6,8 @@
 //! | [`transfer`] | sending and receiving as the `wormhole` command does |
 //! | [`code`] | from a code to a shared key and an exchange of messages |
 //! | [`transit`] | one encrypted connection between two sides that share a key |
-//! | [`net`] | why links fail, and Tor |
-//! | [`is_deceptive`] | which characters of somebody else's words not to show as they are |
+//! | [`net`] | errors of connections, and Tor |
+//! | [`is_deceptive`] | characters of untrusted text that must not be displayed |
 //!
 //! The protocols are in `wormhole-magic`, without I/O; this crate adds sockets, disk, clock and randomness, on tokio. Every
 //! background task ends when the value that started it is dropped.

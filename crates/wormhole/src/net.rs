@@ -84,10 +84,10 @@ pub enum LinkFailure {
     #[error("{}", describe_status(*.0))]
     NotAWebSocket(u16),
     /// Something answered that does not speak HTTP or WebSocket properly.
-    #[error("the server does not speak WebSocket properly")]
+    #[error("the server violates the WebSocket protocol")]
     NotHttp,
     /// Somebody else chose an address that only this computer or a private network can reach.
-    #[error("not contacted, because the other side named a private address")]
+    #[error("not tried, because the other side named a private address")]
     PrivateAddress,
     /// The SOCKS proxy would not connect us.
     #[error("the proxy refused: {0}")]
@@ -96,7 +96,7 @@ pub enum LinkFailure {
     #[error("no answer in time")]
     TimedOut,
     /// What answered speaks TLS, and was called without.
-    #[error("the server speaks TLS here, so its address begins with wss://")]
+    #[error("the server requires TLS here: use wss://")]
     TlsExpected,
     /// The server's certificate could not be accepted, or TLS failed otherwise.
     #[error("TLS failed: {0}")]

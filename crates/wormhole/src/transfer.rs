@@ -1,7 +1,7 @@
 //! File transfer: send and receive files, directories, texts and streams with a code.
 //!
-//! A [`Transfer`] runs by itself; dropping it cancels the transfer and tells the other side. Sending
-//! takes three lines, and receiving one more:
+//! A [`Transfer`] runs in the background; dropping it cancels the transfer and notifies the other side. A minimal
+//! sender and receiver:
 //!
 //! ```no_run
 //! use wormhole::transfer::{self, CodeSource, Destination, Error, OnExists, Outgoing, Settings};
@@ -20,8 +20,8 @@
 //! }
 //! ```
 //!
-//! All there is to know comes as [`Event`]s. They should be taken until there are no more: the last
-//! thing a transfer does is to say goodbye to the server.
+//! All progress is reported as [`Event`]s. Read them until there are no more: the transfer finally closes its
+//! mailbox at the server.
 //!
 //! ```no_run
 //! use wormhole::transfer::{Error, Event, Transfer};
@@ -75,7 +75,7 @@ use crate::code::{self, Code};
 use driver::{TransferDriver, TransferSession};
 use source::SendItem;
 
-/// A transfer on its way.
+/// A running transfer.
 #[derive(Debug)]
 pub struct Transfer {
     offer: Option<Offer>,
@@ -87,7 +87,7 @@ pub struct Transfer {
 type Commands = mpsc::UnboundedSender<Command>;
 type Events = mpsc::Receiver<Result<Event, Error>>;
 
-/// What the application decides.
+/// Decisions of the application.
 #[derive(Debug)]
 pub(crate) enum Command {
     Accept(Destination),
@@ -97,7 +97,7 @@ pub(crate) enum Command {
     Reject(String),
 }
 
-/// Starts to send. Every path is looked at before this returns, and before any connection is made.
+/// Starts to send. All paths are checked before this returns, and before any connection is made.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), wormhole::transfer::Error> {
@@ -112,7 +112,7 @@ pub(crate) enum Command {
 /// ```
 ///
 /// # Errors
-/// Something cannot be sent; nothing has happened yet.
+/// Something cannot be sent; no connection was made.
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -120,7 +120,7 @@ pub fn send(what: Outgoing, settings: Settings) -> Result<Transfer, Error> {
     let (item, skipped) = SendItem::check(what, settings.ignore_unsendable)?;
     let offer = Some(item.offer());
     let (mut driver, commands, events) = start(Sender::new(settings.verify), &settings);
-    // A task of its own can still tell the peer and the server when the transfer is dropped.
+    // A separate task can still notify the peer and the server when the transfer is dropped.
     tokio::spawn(async move {
         let outcome = send::run(&mut driver, item, &settings).await;
         driver.finish(outcome).await;
@@ -165,7 +165,7 @@ fn start<S: TransferSession>(
 }
 
 impl Transfer {
-    /// What is being sent; `None` for a receiver.
+    /// The offer of a sender; `None` for a receiver.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -178,7 +178,7 @@ impl Transfer {
         self.offer.as_ref()
     }
 
-    /// What was left out because it cannot be read ([`Settings::ignore_unsendable`]).
+    /// What was omitted because it cannot be read ([`Settings::ignore_unsendable`]).
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -227,8 +227,8 @@ impl Transfer {
         .await
     }
 
-    /// Waits for what is offered. It wants an answer: [`Transfer::accept`] or [`Transfer::reject`]. A
-    /// text ([`Offer::Text`]) is there already and wants [`Transfer::confirm_text`] instead of
+    /// Waits for the offer. Answer it with [`Transfer::accept`] or [`Transfer::reject`]. A text ([`Offer::Text`]) has
+    /// already been received; answer it with [`Transfer::confirm_text`] instead of
     /// `accept`.
     ///
     /// ```no_run
@@ -259,8 +259,8 @@ impl Transfer {
         self.find(offer).await
     }
 
-    /// Waits for the end. What has to be answered before ([`Event::Offer`], [`Event::Text`], and
-    /// the verifier with [`Settings::verify`]) has to be answered before this.
+    /// Waits for the end. Everything that needs an answer ([`Event::Offer`], [`Event::Text`], and
+    /// the verifier with [`Settings::verify`]) must be answered before.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -276,12 +276,12 @@ impl Transfer {
     pub async fn done(mut self) -> Result<Report, Error> {
         let done = |event| if let Event::Done(report) = event { Some(report) } else { None };
         let outcome = self.find(done).await;
-        // The server is still being told goodbye.
+        // The mailbox is still being closed.
         while self.events.recv().await.is_some() {}
         outcome
     }
 
-    /// Waits for an event, passing over all others.
+    /// Waits for an event, skipping all others.
     async fn find<T>(&mut self, look: impl Fn(Event) -> Option<T>) -> Result<T, Error> {
         while let Some(event) = self.next().await {
             if let Some(found) = look(event?) {
@@ -291,7 +291,7 @@ impl Transfer {
         Err(code::Error::Closed.into())
     }
 
-    /// Says whether the verifiers are the same, after the verifier.
+    /// Reports whether the verifiers are equal, after the verifier event.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -312,8 +312,8 @@ impl Transfer {
         self.command(Command::ConfirmVerifier(matches));
     }
 
-    /// Confirms to the sender that a text is where it is wanted, after [`Event::Text`]: written, or
-    /// shown to somebody. Use [`Transfer::reject`] if that failed.
+    /// Confirms to the sender that a text has been delivered to the user, after [`Event::Text`]. Use
+    /// [`Transfer::reject`] if that failed.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -333,7 +333,7 @@ impl Transfer {
         self.command(Command::ConfirmText);
     }
 
-    /// Takes what is offered, after [`Event::Offer`]. A text needs no destination: this confirms it.
+    /// Accepts the offer, after [`Event::Offer`]. A text needs no destination: this confirms it.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -350,7 +350,7 @@ impl Transfer {
         self.command(Command::Accept(destination));
     }
 
-    /// Refuses what is offered; the sender is told the reason.
+    /// Rejects the offer; the reason is sent to the sender.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -364,8 +364,8 @@ impl Transfer {
         self.command(Command::Reject(reason.to_owned()));
     }
 
-    /// Cancels and waits until the other side and the server have been told, for two seconds at
-    /// most.
+    /// Cancels the transfer and waits until the other side and the server have been notified, at most two
+    /// seconds.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};
@@ -379,11 +379,11 @@ impl Transfer {
         while self.events.recv().await.is_some() {}
     }
 
-    /// A transfer that has ended takes no more commands, and needs none.
+    /// An ended transfer ignores commands.
     fn command(&self, command: Command) {
         let _ended = self.commands.send(command);
     }
 }
 
-/// Events that wait for an application that is busy.
+/// Maximum number of events that wait for the application.
 const EVENTS: usize = 16;

@@ -1,21 +1,21 @@
-//! Transit: one connection to the peer, direct or through a relay, that carries sealed records.
+//! Transit: a connection to the peer, direct or through a relay, for encrypted records.
 //!
-//! What the two sides tell one another first (their [`TransitInfo`]) travels over a wormhole, or any
-//! other channel; who may connect to whom is decided in [`wormhole_magic::transit`]. This module
-//! brings the sockets. File transfer stands on it, and it is of use alone:
+//! The two sides first exchange their [`TransitInfo`] through a wormhole or any other channel;
+//! [`wormhole_magic::transit`] decides who connects to whom, and this module provides the sockets. File transfer uses
+//! it, and applications can use it directly:
 //!
 //! ```
 //! use wormhole::transit::{Role, Secret, Settings, Transit, TransitKey};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // Both sides know a key, from a wormhole as a rule.
+//! // Both sides have a key, usually from a wormhole.
 //! let key = TransitKey::new(Secret::new([7; 32]));
 //! let mut settings = Settings::default();
 //! settings.relays.clear();
 //! let (alice, bob) = (Transit::new(settings.clone())?, Transit::new(settings)?);
 //!
-//! // Each learns where the other can be reached, and they meet.
+//! // They exchange their hints and connect.
 //! let (for_alice, for_bob) = (bob.info(), alice.info());
 //! let (alice, bob) = tokio::join!(
 //!     alice.connect(Role::Sender, &key, &for_alice),
@@ -52,7 +52,7 @@ use listen::Listeners;
 pub use path::Path;
 pub use pipe::{Pipe, PipeError};
 
-/// How the connection may be made. The default: in any way, through the public relay if need be.
+/// How the connection may be made. The default allows all ways, including the public relay.
 ///
 /// ```
 /// use wormhole::transit::{RelayHint, RelayPolicy, Settings, TcpHint};
@@ -69,13 +69,13 @@ pub use pipe::{Pipe, PipeError};
 pub struct Settings {
     /// Whether the peer may connect to us.
     pub listen: bool,
-    /// The port for that; `None` lets the system choose.
+    /// The listening port; `None` lets the system choose.
     pub port: Option<u16>,
-    /// Whether a relay may be used.
+    /// Whether to use relays.
     pub policy: RelayPolicy,
-    /// Our relays. The peer's are used, too.
+    /// Our relays, in addition to the peer's.
     pub relays: Vec<RelayHint>,
-    /// Goes through Tor: nobody learns our address, and nobody can connect to us.
+    /// Use Tor for all connections: hides our address; the peer cannot connect to us.
     pub tor: Option<Tor>,
 }
 
@@ -91,7 +91,7 @@ impl Default for Settings {
     }
 }
 
-/// A connection to be: it listens already, so that the peer can be told where.
+/// A future connection. It already listens, so that the peer can be told the port.
 #[derive(Debug)]
 pub struct Transit {
     settings: Settings,
@@ -99,10 +99,10 @@ pub struct Transit {
 }
 
 impl Transit {
-    /// Starts to listen, if that is wanted and possible.
+    /// Starts to listen, if enabled and possible.
     ///
     /// # Errors
-    /// The fixed port cannot be had.
+    /// The chosen port is not available.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -117,7 +117,7 @@ impl Transit {
         Ok(Self { settings, listeners })
     }
 
-    /// What to tell the peer.
+    /// The hints and abilities to send to the peer.
     ///
     /// ```
     /// use wormhole::transit::{Ability, Settings, Transit};
@@ -143,10 +143,10 @@ impl Transit {
         info
     }
 
-    /// Connects, with what the peer has told us. Takes up to a minute.
+    /// Connects with the peer's hints. Takes up to a minute.
     ///
     /// # Errors
-    /// Nothing worked.
+    /// No connection succeeded.
     pub async fn connect(
         self,
         role: Role,
@@ -186,7 +186,7 @@ impl Transit {
                     })?;
                     let Event::Connected { link, route, received } = event;
                     let link = driver.take(link).await.map_err(Error::Lost)?;
-                    // The losing links say goodbye in the background, for a moment at most.
+                    // The other connections are closed in the background, which takes a moment at most.
                     tokio::spawn(driver.finish());
                     let path = Path::new(route, &link);
                     return Ok(Pipe::new(link, role, key, received, path));
@@ -213,34 +213,34 @@ fn dial(route: Route, address: Address) -> Dialing {
     })
 }
 
-/// Why no connection to the peer came about.
+/// Why no connection to the peer was established.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The connection that was chosen broke at once.
-    #[error("the connection broke at once: {0}")]
+    /// The chosen connection broke immediately.
+    #[error("the connection failed immediately: {0}")]
     Lost(LinkFailure),
-    /// Nothing worked.
+    /// All attempts failed.
     #[error("{race}{}", details(.relay.as_ref(), .last.as_ref()))]
     NotConnected {
-        /// How the attempts ended.
+        /// The result of the attempts.
         race: RaceError,
-        /// The relay that was tried last, if one was, as `tcp:host:port` or URL.
+        /// The relay that was tried last, if any, as `tcp:host:port` or URL.
         relay: Option<String>,
-        /// What was tried last, as `tcp:host:port` or URL, and how that failed.
+        /// The address that was tried last, as `tcp:host:port` or URL, and its error.
         last: Option<(String, LinkFailure)>,
     },
-    /// The port that was asked for cannot be had.
+    /// The chosen port is not available.
     #[error("cannot listen on port {port}: {kind}")]
     PortTaken {
         /// The port.
         port: u16,
-        /// What the system says.
+        /// The error of the system.
         kind: io::ErrorKind,
     },
 }
 
-/// What is known of a failed race, in brackets.
+/// The details of a failed race, in parentheses.
 fn details(relay: Option<&String>, last: Option<&(String, LinkFailure)>) -> String {
     let is_relay = |address: &String| relay == Some(address);
     match (relay, last) {
@@ -256,7 +256,7 @@ fn details(relay: Option<&String>, last: Option<&(String, LinkFailure)>) -> Stri
     }
 }
 
-/// Bytes of the longest WebSocket message taken from a relay, which cuts the stream as it likes.
+/// Maximum size of a WebSocket message from a relay, which may split the stream anywhere.
 const MAX_MESSAGE: usize = 4 << 20;
 
 /// The public transit relay: host and port.

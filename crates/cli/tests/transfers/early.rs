@@ -105,7 +105,7 @@ fn a_text_that_does_not_fit_is_refused() {
 fn a_file_whose_size_is_not_known_is_refused_with_advice_that_works() {
     let world = World::new();
     let ended = run(&world, &["send", "/proc/version"]);
-    ended.failed(1, "cannot send '/proc/version': its size is not known before it is read");
+    ended.failed(1, "cannot send '/proc/version': its size is unknown until it is read");
     assert!(ended.stderr.contains("wormhole send - --name NAME < PATH"), "{ended}");
 }
 

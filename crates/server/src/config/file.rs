@@ -66,7 +66,7 @@ impl ConfigFile {
         section: &DeTable<'_>,
     ) -> Result<(), ConfigError> {
         if !sections().contains(&name.get_ref().as_ref()) {
-            let problem = format!("unknown section; there are {}", sections().join(", "));
+            let problem = format!("unknown section; the sections are {}", sections().join(", "));
             let line = line_of(text, &name.span());
             return Err(self.error(Some(line), name.get_ref(), "", &problem));
         }

@@ -38,17 +38,17 @@ fn run() -> String {
 
 fn switch(about: About) -> String {
     let flag = format!("--{} BOOL", about.name);
-    format!("  {flag:<34} serve {} [default: {}]\n", about.noun, about.is_default)
+    format!("  {flag:<34} start {} [default: {}]\n", about.noun, about.is_default)
 }
 
 /// The page of `run` up to the switches of the services.
 const RUN: &str = "\
-Serve everything that the configuration enables
+Start all services that the configuration enables
 
 Usage: wormhole-server run [FLAGS]
 
 Configuration:
-  --config FILE                      any of the keys that `config` prints
+  --config FILE                      file with keys that `config` prints
   --data DIR                         directory of the databases [default: .]
 Services:
 ";
@@ -70,7 +70,7 @@ Usage: wormhole-server config [FLAGS] > wormhole-server.toml
 
   --config FILE    begin with this file
   --data DIR       directory of the databases [default: .]
-  Every flag of `run` is possible, too, and appears in the printed file.
+  All flags of `run` work, too, and change the printed file.
 
 All flags: wormhole-server config --help-all
 ";
@@ -83,7 +83,7 @@ Usage: wormhole-server backup [FLAGS] DIR
 
   --config FILE    the file that the server was started with, if any
   --data DIR       directory of the databases [default: .]
-  Give the flags of the running server: they name the databases to copy.
+  Use the flags of the running server, so that the same databases are copied.
 
 All flags: wormhole-server backup --help-all
 ";
@@ -91,8 +91,8 @@ All flags: wormhole-server backup --help-all
 const IMPORT: &str = "\
 Import nameplates, mailboxes and messages from the database of the Python
 mailbox server (magic-wormhole-mailbox-server), such as relay.sqlite. Stop that
-server first. The file is only read. Its usage database needs no import: name it
-with --mailbox-usage-db.
+server first. The file is not changed. The usage database needs no import:
+set it with --mailbox-usage-db.
 
 Usage: wormhole-server import [FLAGS] FILE
 

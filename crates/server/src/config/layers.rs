@@ -84,7 +84,7 @@ impl Section {
             let chosen = given.value_source(self.name) != Some(ValueSource::DefaultValue)
                 || file.values(self.name, "enabled").is_some();
             let mark = if chosen { "" } else { "#" };
-            let about = "# Whether `run` serves it";
+            let about = "# Whether `run` starts this service";
             let _ = write!(text, "\n[{}]\n{about}\n{mark}enabled = {enabled}\n", self.name);
         }
         for key in &self.keys {

@@ -60,7 +60,7 @@ async fn run(settings: Settings) -> Result<(), ServerError> {
                 // Who asks twice does not want to wait.
                 Signal::Stop if services.deadline.is_some() => return Ok(()),
                 Signal::Stop => {
-                    tracing::info!("draining");
+                    tracing::info!("stopping: no new connections are accepted");
                     services.deadline = Some(Instant::now() + host.drain_time);
                     host.draining.cancel();
                 }

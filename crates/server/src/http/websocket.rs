@@ -66,7 +66,7 @@ pub(crate) enum Received {
 /// The client does not speak WebSocket. The link cannot go on: nobody knows where the next frame
 /// begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a WebSocket frame")]
+#[error("invalid WebSocket frame")]
 pub(crate) struct NotWebSocket;
 
 impl Decoder {

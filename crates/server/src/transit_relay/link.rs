@@ -105,7 +105,7 @@ impl Link {
 pub(super) fn keep_alive(stream: &TcpStream) {
     let often = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
     if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&often) {
-        tracing::debug!(%error, "no keepalive");
+        tracing::debug!(%error, "could not turn on TCP keepalive");
     }
 }
 
@@ -158,7 +158,7 @@ fn limit_unread(stream: &TcpStream) {
     // Elsewhere the system has limits of its own.
     #[cfg(any(target_os = "android", target_os = "linux"))]
     if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_TIME)) {
-        tracing::debug!(%error, "no limit on unread bytes");
+        tracing::debug!(%error, "could not limit unread bytes");
     }
     #[cfg(not(any(target_os = "android", target_os = "linux")))]
     let _ = stream;

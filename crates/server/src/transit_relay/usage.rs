@@ -86,7 +86,7 @@ impl UsageLog {
             // An error means that the thread has ended already.
             let _ = queue.send(Entry::End);
             if thread.join().is_err() {
-                tracing::error!("the writer of usage records has panicked");
+                tracing::error!("the thread that writes usage records has panicked");
             }
         };
         let _ = tokio::task::spawn_blocking(end).await;
@@ -109,7 +109,7 @@ impl Recorder {
         match queue.try_send(entry(SystemTime::now().into(), self.blur)) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             // A disk that cannot keep up must not stop the relay.
-            Err(TrySendError::Full(_)) => tracing::warn!("a usage record is lost"),
+            Err(TrySendError::Full(_)) => tracing::warn!("a usage record was dropped, because too many are waiting"),
         }
     }
 }
@@ -123,10 +123,10 @@ impl Writer {
             batch.extend(entries.try_iter().take(MAX_QUEUE));
             ended = batch.iter().any(|entry| matches!(entry, Entry::End));
             if let Err(error) = self.write_rows(&batch) {
-                tracing::warn!(%error, "usage records are lost");
+                tracing::warn!(%error, "could not write usage records to the database");
             }
             if let Err(error) = self.write_lines(&batch) {
-                tracing::warn!(%error, "usage log lines are lost");
+                tracing::warn!(%error, "could not write usage records to the log");
             }
         }
     }

@@ -23,32 +23,32 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:30303")]
     pub(crate) listen: SocketAddr,
 
-    /// Address to serve JSON-RPC on, over HTTP and WebSocket
+    /// Address for JSON-RPC over HTTP and WebSocket
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) rpc: Option<SocketAddr>,
 
-    /// Another address to serve JSON-RPC on, for clients that want WebSocket at a port of its own
+    /// A second address for JSON-RPC, for clients that expect WebSocket on a separate port
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ws: Option<SocketAddr>,
 
-    /// Unix socket to serve JSON-RPC on, for whoever may open it: this user
+    /// Unix socket for JSON-RPC; only the user of the server can open it
     #[cfg(unix)]
     #[arg(long, value_name = "FILE")]
     pub(crate) ipc: Option<PathBuf>,
 
-    /// Name by which clients may call this machine, besides addresses and localhost; may be repeated
+    /// Host name that clients may use, in addition to addresses and localhost; may be repeated
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub(crate) rpc_host: Vec<String>,
 
-    /// Origin of web pages that may use JSON-RPC: scheme, host and port, as browsers say it; may be repeated
+    /// Origin of web pages that may use JSON-RPC (scheme, host and port, as browsers send it); may be repeated
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub(crate) rpc_origin: Vec<String>,
 
-    /// File whose first line is the token that clients must show (Authorization: Bearer); anyone if absent
+    /// File whose first line is the token that clients must send (Authorization: Bearer); without it, everyone has access
     #[arg(long, value_name = "FILE")]
     pub(crate) rpc_token_file: Option<PathBuf>,
 
-    /// Links of clients that may be open at the same time, per address listened on
+    /// Maximum number of open connections of clients, for each listening address
     #[arg(long, value_name = "N", default_value_t = RpcServerSettings::default().max_connections)]
     pub(crate) rpc_links: usize,
 
@@ -56,15 +56,15 @@ pub(crate) struct Config {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) filter_seconds: u64,
 
-    /// Node to begin the search for others at, which turns discovery on; may be repeated
+    /// Node to begin the search for other nodes with; turns discovery on; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) bootnode: Vec<Enode>,
 
-    /// Node to be connected to whenever possible; may be repeated
+    /// Node to stay connected to; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) peer: Vec<Enode>,
 
-    /// Trusted node, whose direct messages are accepted; may be repeated
+    /// Node whose direct messages are accepted; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) trusted: Vec<Enode>,
 
@@ -72,47 +72,47 @@ pub(crate) struct Config {
     #[arg(long)]
     pub(crate) discovery: bool,
 
-    /// Address at which others reach this node, if a router stands between
+    /// Address at which others can reach this node, if it is behind a router
     #[arg(long, value_name = "IP")]
     pub(crate) advertise: Option<IpAddr>,
 
-    /// Nodes that may be connected at the same time
+    /// Maximum number of connected nodes
     #[arg(long, value_name = "N", default_value_t = Settings::DEFAULT_MAX_PEERS)]
     pub(crate) max_peers: usize,
 
-    /// Peers that must be connected before what clients post leaves
+    /// Number of connected peers that the node needs before it sends messages of its clients
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) min_peers: usize,
 
-    /// Work that messages must have
+    /// Proof of work that messages must have
     #[arg(long, value_name = "POW", default_value_t = Work::DEFAULT_MINIMUM.as_f64())]
     pub(crate) min_pow: f64,
 
-    /// Bytes that a message may have
+    /// Maximum size of a message, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_SIZE)]
     pub(crate) max_message_bytes: usize,
 
-    /// Bytes of messages to hold in memory
+    /// Maximum bytes of messages in memory
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_POOL_BYTES)]
     pub(crate) pool_bytes: usize,
 
-    /// Messages per second that a node may send; a tenth less is sent to it. Twice that from one address
+    /// Messages per second that the node accepts from a peer (twice that from one address); it sends 10 % less to each peer
     #[arg(long, value_name = "N", default_value_t = 2_000,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) peer_messages_per_second: u32,
 
-    /// Bytes of messages per second that a node may send; a tenth less is sent to it. Twice that from
-    /// one address
+    /// Bytes of messages per second that the node accepts from a peer (twice that from one address); it
+    /// sends 10 % less to each peer
     #[arg(long, value_name = "BYTES", default_value_t = 4_194_304,
           value_parser = clap::value_parser!(u32).range(65_536..))]
     pub(crate) peer_bytes_per_second: u32,
 
-    /// Average seconds between dummy envelopes, which hide when real ones are sent; 0 is
-    /// never
+    /// Average seconds between dummy messages, which hide when real ones are sent; 0 means no dummy
+    /// messages
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) cover: u64,
 
-    /// File whose first line is the password of an archive for readers who were away; no archive if absent
+    /// File whose first line is the password of the archive; without it, there is no archive
     #[arg(long, value_name = "FILE")]
     pub(crate) archive_password_file: Option<PathBuf>,
 
@@ -120,15 +120,15 @@ pub(crate) struct Config {
     #[arg(long, value_name = "DAYS", default_value_t = ArchiveSettings::DEFAULT_MAX_AGE.as_secs() / DAY)]
     pub(crate) archive_days: u64,
 
-    /// Bytes that the archive may take; the oldest messages leave first
+    /// Maximum size of the archive in bytes; the oldest messages are removed first
     #[arg(long, value_name = "BYTES", default_value_t = ArchiveSettings::DEFAULT_MAX_BYTES)]
     pub(crate) archive_bytes: u64,
 
-    /// Pass on only what clients post
+    /// Send only messages of clients, and do not forward messages of other nodes
     #[arg(long)]
     pub(crate) light: bool,
 
-    /// Directory for what a restart must not lose: the node's key and its messages
+    /// Directory in which the node stores its key and its messages
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 }

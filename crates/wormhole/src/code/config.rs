@@ -1,4 +1,4 @@
-//! What a wormhole has to know from the start.
+//! Settings of a wormhole.
 
 use serde_json::{Map, Value};
 use wormhole_magic::AppId;
@@ -6,7 +6,7 @@ use wormhole_magic::mailbox::MailboxUrl;
 
 use crate::net::tor::Tor;
 
-/// What a wormhole has to know from the start. The default is file transfer over the public
+/// Settings of a wormhole. The default is file transfer through the public
 /// servers.
 ///
 /// ```
@@ -23,13 +23,13 @@ use crate::net::tor::Tor;
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a list of settings, made by its users")]
 pub struct Config {
-    /// The application. Two sides only meet under the same identifier.
+    /// The application. Two sides can only connect with the same identifier.
     pub app_id: AppId,
-    /// The addresses of one mailbox server, in the order in which to try them.
+    /// The URLs of one mailbox server, in the order in which to try them.
     pub servers: Vec<MailboxUrl>,
-    /// What the peer is told about this application: any JSON object.
+    /// What to announce to the peer about this application: any JSON object.
     pub app_versions: Value,
-    /// Goes through Tor, and tells nobody our address.
+    /// Use Tor for all connections, and hide our address.
     pub tor: Option<Tor>,
 }
 

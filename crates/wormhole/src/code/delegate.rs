@@ -8,30 +8,30 @@ use crate::net::LinkFailure;
 
 use super::{Closed, Code, Error, Key, MailboxUrl, Verifier, Welcome};
 
-/// Is told what happens in a wormhole. Every method does nothing unless it is overridden.
+/// Receives the events of a wormhole. The default methods do nothing.
 ///
-/// The methods are called on the task that runs the wormhole: they should return soon.
+/// They are called on the task that runs the wormhole, so they must return quickly.
 pub trait Delegate: Send {
-    /// The server answered, at this one of its addresses.
+    /// The server answered at this URL.
     fn on_server(&mut self, server: &MailboxUrl) {
         let _ = server;
     }
 
-    /// The server's first words.
+    /// The server's information for clients arrived.
     fn on_welcome(&mut self, welcome: &Welcome) {
         let _ = welcome;
     }
 
-    /// The link to the server is lost. It will be opened again.
+    /// The connection to the server is lost. It will be reopened.
     fn on_server_lost(&mut self) {}
 
-    /// The link to the server is still lost: `failures` more links in a row were of no use, the last of
-    /// them because of `why`. The next attempt comes after `pause`.
+    /// The connection to the server is still lost: `failures` more attempts or short connections have failed, the last
+    /// one because of `why`. The next attempt follows after `pause`.
     fn on_server_retry(&mut self, why: &LinkFailure, failures: u32, pause: Duration) {
         let _ = (why, failures, pause);
     }
 
-    /// The link to the server is back, nothing was lost.
+    /// The connection to the server is back; nothing was lost.
     fn on_server_found(&mut self) {}
 
     /// The code is known.
@@ -39,10 +39,10 @@ pub trait Delegate: Send {
         let _ = code;
     }
 
-    /// The peer has come; the code is used up.
+    /// The peer is connected; the code is used up.
     fn on_code_consumed(&mut self) {}
 
-    /// There is a key, but nobody has shown to have the same.
+    /// The key exchange is complete. It is not known yet whether the peer has the same key.
     fn on_key(&mut self, key: &Key) {
         let _ = key;
     }
@@ -52,7 +52,7 @@ pub trait Delegate: Send {
         let _ = verifier;
     }
 
-    /// What the peer's application says about itself.
+    /// The announcement of the peer's application.
     fn on_versions(&mut self, versions: &Value) {
         let _ = versions;
     }
@@ -62,7 +62,7 @@ pub trait Delegate: Send {
         let _ = message;
     }
 
-    /// The wormhole has ended. Nothing comes after this.
+    /// The wormhole has ended. This is the last call.
     fn on_closed(&mut self, result: &Result<Closed, Error>) {
         let _ = result;
     }

@@ -1,4 +1,4 @@
-//! Why a wormhole ended badly, or would not do what was asked.
+//! Errors of wormholes.
 
 use wormhole_magic::wormhole::{
     self as core, PeerMisbehaved, ServerMisbehaved, ServerText, WormholeError,
@@ -6,42 +6,42 @@ use wormhole_magic::wormhole::{
 
 use crate::net::LinkFailure;
 
-/// Why a wormhole ended badly, or would not do what was asked, by whose fault it is.
+/// Why a wormhole ended or rejected a call. The variants name the party at fault.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// This program asked for something it may not. The wormhole goes on.
+    /// The application used the wormhole incorrectly. The wormhole continues.
     #[error("wormhole misused: {0}")]
     ApiMisuse(#[from] ApiMisuse),
     /// The wormhole was closed, or its runtime shut down.
     #[error("the wormhole is closed")]
     Closed,
-    /// The server has forgotten the code while the link to it was lost: it was lost for longer than
-    /// the server keeps unused codes, or the server lost its data.
+    /// The server deleted the code during a lost connection: it was lost for longer than the server keeps unused
+    /// codes, or the server lost its data.
     #[error("the mailbox server has forgotten this code")]
     MailboxLost,
-    /// The peer, or somebody in its place, broke the protocol.
+    /// The peer, or an attacker, violated the protocol.
     #[error("the other side misbehaved: {0}")]
     PeerMisbehaved(#[from] PeerMisbehaved),
-    /// The server broke the protocol.
+    /// The server violated the protocol.
     #[error("the mailbox server misbehaved: {0}")]
     ServerMisbehaved(#[from] ServerMisbehaved),
-    /// The server would not do what we asked.
+    /// The server rejected a request.
     #[error("the mailbox server refused: {0}")]
     ServerRefused(ServerText),
-    /// No link to the server came about.
+    /// No connection to the server succeeded.
     #[error("the mailbox server cannot be reached: {0}")]
     ServerUnreachable(LinkFailure),
-    /// The server does not want this client.
+    /// The server rejects this client.
     #[error("the mailbox server says: {0}")]
     Unwelcome(ServerText),
-    /// The peer has another code: a typing error on either side, or an attacker's wrong guess.
+    /// The peer has another code: a typing mistake on either side, or a wrong guess of an attacker.
     #[error("the codes of the two sides do not match")]
     WrongCode,
 }
 
 impl Error {
-    /// Translates an error of the core; `failure` is what happened to the last link.
+    /// Converts an error of the core; `failure` is the error of the last link.
     pub(super) fn new(error: WormholeError, failure: Option<&LinkFailure>) -> Self {
         match error {
             WormholeError::MailboxLost => Self::MailboxLost,
@@ -58,29 +58,29 @@ impl Error {
     }
 }
 
-/// What a program asked for and may not.
+/// How the application used a wormhole incorrectly.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiMisuse {
-    /// The code, or its nameplate, was chosen before.
-    #[error("the code is chosen already")]
+    /// The code or its nameplate has already been chosen.
+    #[error("the code is already chosen")]
     CodeAlreadyChosen,
-    /// Messages go to the delegate.
-    #[error("messages go to the delegate")]
+    /// Messages are delivered to the delegate.
+    #[error("messages are delivered to the delegate")]
     Delegated,
-    /// More than 8160 bytes of key.
+    /// More bytes than can be derived (8160).
     #[error("cannot derive {0} bytes")]
     KeyTooLong(usize),
     /// A message longer than 4 MiB.
     #[error("a message of {0} bytes is too long")]
     MessageTooLong(usize),
-    /// The words of a code came before its nameplate.
+    /// The words were given before the nameplate.
     #[error("the nameplate must be chosen first")]
     NameplateNotChosen,
-    /// There is no key yet.
+    /// The key exchange is not complete.
     #[error("there is no key yet")]
     NoKey,
-    /// More was sent than is kept.
+    /// Too many messages are waiting to be sent.
     #[error("too much is waiting to be sent")]
     TooMuchUnsent,
 }

@@ -1,4 +1,4 @@
-//! Every event of a wormhole in one queue, in order and in the core's own types.
+//! The events of a wormhole in one queue, in order and with the types of the core.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,23 +10,23 @@ use wormhole_magic::wormhole::Event;
 use super::{Closed, Error};
 use crate::net::LinkFailure;
 
-/// What comes out of the queue.
+/// An event in the queue.
 #[derive(Debug)]
 pub(crate) enum QueuedEvent {
     /// An event of the core.
     Core(Event),
-    /// The core's event of this name, with the reason, which only the sockets know.
+    /// The core's event with this name, with the reason, which only the sockets know.
     ServerRetry {
-        /// Why the last link was lost, or could not be opened.
+        /// Why the last link was lost or could not be opened.
         why: LinkFailure,
-        /// Links in a row that failed.
+        /// Number of failed links in a row.
         failures: u32,
         /// Time until the next attempt.
         pause: Duration,
     },
-    /// The wormhole has ended. Nothing comes after this.
+    /// The wormhole has ended. This is the last event.
     Ended(Result<Closed, Error>),
-    /// The peer sends messages faster than they are read. Those after this are lost.
+    /// The peer sends messages faster than they are read. Later ones are lost.
     TooManyMessages,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Events {
 impl Events {
     /// Waits for the next event. Dropping this future loses nothing.
     pub(crate) async fn next(&mut self) -> QueuedEvent {
-        // The task of the wormhole is gone without a last event only if its runtime is.
+        // The task only ends without a last event if its runtime ends.
         let closed = QueuedEvent::Ended(Err(Error::Closed));
         let event = self.queue.recv().await.unwrap_or(closed);
         if let QueuedEvent::Core(Event::Message(message)) = &event {
@@ -50,16 +50,16 @@ impl Events {
     }
 }
 
-/// Fills the queue.
+/// The sending half of the queue.
 #[derive(Debug)]
 pub(super) struct EventSender {
     queue: mpsc::UnboundedSender<QueuedEvent>,
-    /// Bytes that the messages in the queue take.
+    /// Size of the messages in the queue in bytes.
     size: Arc<AtomicUsize>,
     is_full: bool,
 }
 
-/// A queue with its two ends.
+/// Creates a queue.
 pub(super) fn queue() -> (EventSender, Events) {
     let (sender, queue) = mpsc::unbounded_channel();
     let size = Arc::<AtomicUsize>::default();
@@ -68,7 +68,7 @@ pub(super) fn queue() -> (EventSender, Events) {
 }
 
 impl EventSender {
-    /// Adds an event; `failure` is what happened to the last link that was lost.
+    /// Adds an event; `failure` is the error of the last lost link.
     pub(super) fn send(&mut self, event: Event, failure: Option<&LinkFailure>) {
         if let Event::ServerRetry { failures, pause } = event {
             let why = failure.cloned().unwrap_or(LinkFailure::Closed);
@@ -76,7 +76,7 @@ impl EventSender {
         } else if let Event::Message(message) = event {
             self.send_message(message);
         } else if !matches!(event, Event::Dilation { .. }) {
-            // Nobody in this SDK dilates.
+            // This SDK does not support dilation.
             self.push(QueuedEvent::Core(event));
         }
     }
@@ -101,17 +101,17 @@ impl EventSender {
     }
 
     fn push(&self, event: QueuedEvent) {
-        // Nobody reads the events of a wormhole that is being dropped.
+        // A wormhole that is being dropped has no reader.
         let _unread = self.queue.send(event);
     }
 }
 
-/// Bytes that a message takes in the queue: its content, and some for having it.
+/// Size of a message in the queue in bytes, including overhead.
 const fn message_size(message: &[u8]) -> usize {
     message.len() + 4096
 }
 
-/// Bytes that the messages in the queue may take: two of the longest that a frame can carry.
+/// Maximum size of the messages in the queue in bytes: two of the longest that a frame can contain.
 const MAX_QUEUED: usize = 16 << 20;
 
 #[cfg(test)]

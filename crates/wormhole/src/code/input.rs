@@ -1,4 +1,4 @@
-//! Typing a code, with completion.
+//! Input of a code with completion.
 
 use std::num::NonZeroU8;
 
@@ -9,10 +9,10 @@ use wormhole_magic::wormhole::Command;
 use super::status::{self, Status};
 use super::{ApiMisuse, Error, Nameplate, Password, Wormhole};
 
-/// Takes a code in two halves, the nameplate first, and completes what is being typed.
+/// Accepts a code in two parts, the nameplate first, with completion.
 ///
-/// Nothing here waits for the network except where it is `async`, so it can be used from the
-/// callbacks of a line editor, on any thread.
+/// Only the `async` methods wait for the network, so the others can be called from the callbacks of a line editor, on
+/// any thread.
 ///
 /// ```no_run
 /// # async fn example(wormhole: wormhole::code::Wormhole) -> Result<(), Box<dyn std::error::Error>> {
@@ -45,13 +45,13 @@ impl CodeInput {
         Self { commands, status, nameplate: None, finished: false }
     }
 
-    /// Asks the server which nameplates are in use. The answer is in [`nameplates`](Self::nameplates) and in
-    /// completions as soon as it is there.
+    /// Asks the server for the nameplates in use. The answer appears in [`nameplates`](Self::nameplates) and in
+    /// completions when it arrives.
     pub fn refresh_nameplates(&self) {
         self.command(Command::RefreshNameplates);
     }
 
-    /// The nameplates in use when the server was last asked.
+    /// The nameplates in use, as last reported by the server.
     pub fn nameplates(&self) -> Vec<Nameplate> {
         self.status.borrow().nameplates.clone().unwrap_or_default()
     }
@@ -64,16 +64,16 @@ impl CodeInput {
         status::wait(&mut self.status.clone(), |status| status.nameplates.clone()).await
     }
 
-    /// All ways to go on from what is typed of the nameplate, each with the hyphen behind it.
+    /// Completions of a typed nameplate, each with a hyphen at the end.
     pub fn complete_nameplate(&self, typed: &str) -> Vec<String> {
         let status = self.status.borrow();
         completion::complete_nameplate(typed, status.nameplates.as_deref().unwrap_or_default())
     }
 
-    /// The nameplate is typed, and is claimed at once.
+    /// Chooses the nameplate, which is claimed at once.
     ///
     /// # Errors
-    /// It was chosen before.
+    /// It has already been chosen.
     pub fn choose_nameplate(&mut self, nameplate: Nameplate) -> Result<(), Error> {
         if self.nameplate.is_some() {
             return Err(ApiMisuse::CodeAlreadyChosen.into());
@@ -88,26 +88,26 @@ impl CodeInput {
         self.nameplate.as_ref()
     }
 
-    /// Whether the server has granted the nameplate.
+    /// Whether the server has granted the claim.
     pub fn is_nameplate_claimed(&self) -> bool {
         self.status.borrow().nameplate_claimed
     }
 
-    /// All ways to go on from what is typed after the nameplate's hyphen, for codes of the usual
+    /// Completions of the text after the nameplate's hyphen, for codes of the default
     /// length.
     pub fn complete_words(&self, typed: &str) -> Vec<String> {
         self.complete_words_of(typed, Wormhole::CODE_WORDS)
     }
 
-    /// Like [`complete_words`](Self::complete_words), for codes of so many words.
+    /// Like [`complete_words`](Self::complete_words), for codes with this number of words.
     pub fn complete_words_of(&self, typed: &str, words: NonZeroU8) -> Vec<String> {
         completion::complete_words(typed, words)
     }
 
-    /// The words are typed: the code is known.
+    /// Chooses the words, which completes the code.
     ///
     /// # Errors
-    /// The nameplate is not chosen yet, or the words were chosen before.
+    /// The nameplate has not been chosen yet, or the words have already been chosen.
     pub fn choose_words(&mut self, words: Password) -> Result<(), Error> {
         if self.nameplate.is_none() {
             return Err(ApiMisuse::NameplateNotChosen.into());
@@ -119,7 +119,7 @@ impl CodeInput {
         Ok(())
     }
 
-    /// A wormhole that has ended takes no commands, and its futures say so.
+    /// An ended wormhole accepts no commands; its futures return the error.
     fn command(&self, command: Command) {
         let _ended = self.commands.send(command);
     }

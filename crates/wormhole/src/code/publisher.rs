@@ -1,4 +1,4 @@
-//! Publishes the events of a wormhole: to the status that futures read, and to one subscriber.
+//! Publishes the events of a wormhole to the status, which futures read, and to one subscriber.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,17 +11,17 @@ use super::status::Status;
 use super::{Closed, Delegate, Error, PeerMisbehaved};
 use crate::net::LinkFailure;
 
-/// Where events go.
+/// The receivers of events.
 pub(super) struct Publisher {
     pub(super) status: watch::Sender<Status>,
     pub(super) subscriber: Subscriber,
 }
 
-/// Who gets the messages, and every other event as it happens.
+/// The receiver of messages and of all other events.
 pub(super) enum Subscriber {
-    /// Methods of the application's own.
+    /// A delegate of the application.
     Delegate(Box<dyn Delegate>),
-    /// One queue with everything.
+    /// A queue for all events.
     Events(EventSender),
     /// Messages wait for [`Wormhole::receive_message`](super::Wormhole::receive_message).
     Messages {
@@ -32,7 +32,7 @@ pub(super) enum Subscriber {
     },
 }
 
-/// Bytes of messages that have arrived and were not read.
+/// Size of received messages that have not been read.
 #[derive(Debug, Default)]
 pub(super) struct Unread(AtomicUsize);
 
@@ -47,10 +47,10 @@ impl Unread {
 }
 
 impl Publisher {
-    /// Publishes an event; `failure` is what happened to the last link that was lost.
+    /// Publishes an event; `failure` is the error of the last lost link.
     ///
     /// # Errors
-    /// The peer sends faster than the application reads, and more than is kept for it.
+    /// The peer sends messages faster than the application reads them, and the limit is exceeded.
     pub(super) fn publish(
         &mut self,
         event: Event,
@@ -73,7 +73,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Publishes how it ended.
+    /// Publishes the result.
     pub(super) fn end(self, end: Result<Closed, Error>) {
         match self.subscriber {
             Subscriber::Delegate(mut delegate) => delegate.on_closed(&end),
@@ -110,5 +110,5 @@ fn call(delegate: &mut dyn Delegate, event: Event, failure: Option<&LinkFailure>
     }
 }
 
-/// Most bytes of messages kept for an application that does not read them.
+/// Maximum size of messages that wait for the application, in bytes.
 const MAX_UNREAD: usize = 64 << 20;

@@ -19,7 +19,7 @@ use super::{Config, Delegate, Error, Incoming, Wormhole};
 use crate::drive::Driver;
 use crate::net::{Dialing, Frames, Link, Route, WebSocket};
 
-/// Starts a wormhole whose messages are read one by one.
+/// Starts a wormhole whose messages are read with `receive_message`.
 pub(super) fn start(config: Config) -> Wormhole {
     let (queue, messages) = mpsc::unbounded_channel();
     let unread = Arc::new(Unread::default());
@@ -33,7 +33,7 @@ pub(super) fn start_with_delegate(config: Config, delegate: Box<dyn Delegate>) -
     start_task(config, Subscriber::Delegate(delegate), None)
 }
 
-/// Starts a wormhole with one queue for everything that happens.
+/// Starts a wormhole with one queue for all events.
 pub(super) fn start_with_events(config: Config) -> (Wormhole, Events) {
     let (sender, events) = events::queue();
     (start_task(config, Subscriber::Events(sender), None), events)
@@ -82,7 +82,7 @@ async fn run(
             },
             Some(command) = commands.recv() => {
                 if matches!(command, Command::Close(_)) {
-                    // Messages that were sent before are sent first.
+                    // Send the messages first that were queued before this command.
                     while let Ok(message) = outgoing.try_recv() {
                         driver.command(Command::Send(message));
                     }
@@ -97,7 +97,7 @@ async fn run(
     finish(driver, publisher, end).await;
 }
 
-/// Sends what is left to be sent, then publishes how it ended.
+/// Sends everything that is left, then publishes the result.
 async fn finish<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing>(
     driver: Driver<S, D>,
     publisher: Publisher,
@@ -114,5 +114,5 @@ fn dial(url: MailboxUrl, route: Route) -> Dialing {
     })
 }
 
-/// Messages that may wait for the session to want them.
+/// Maximum number of messages that wait for the session.
 const OUTGOING: usize = 4;

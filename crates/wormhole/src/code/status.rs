@@ -1,4 +1,4 @@
-//! What is known about a wormhole, where any number of futures can read it.
+//! The state of a wormhole, which any number of futures can read.
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -6,7 +6,7 @@ use wormhole_magic::wormhole::Event;
 
 use super::{Closed, Code, Error, Key, MailboxUrl, Nameplate, Verifier, Welcome};
 
-/// What is known so far.
+/// The known values.
 #[derive(Debug, Default)]
 pub(super) struct Status {
     pub(super) server: Option<MailboxUrl>,
@@ -23,7 +23,7 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// Takes over what an event says. Messages are not part of the status.
+    /// Updates the status with an event. Messages are not part of it.
     pub(super) fn update(&mut self, event: &Event) {
         match event {
             Event::Server(server) => self.server = Some(server.clone()),
@@ -42,10 +42,10 @@ impl Status {
     }
 }
 
-/// Waits until `look` finds something.
+/// Waits until `look` returns a value.
 ///
 /// # Errors
-/// The wormhole ended without it.
+/// The wormhole ended before.
 pub(super) async fn wait<T>(
     status: &mut watch::Receiver<Status>,
     look: impl Fn(&Status) -> Option<T>,
@@ -60,7 +60,7 @@ pub(super) async fn wait<T>(
                 return Err(end.clone().err().unwrap_or(Error::Closed));
             }
         }
-        // The task is gone without an end only if its runtime is.
+        // The task only ends without a result if its runtime ends.
         status.changed().await.map_err(|_| Error::Closed)?;
     }
 }

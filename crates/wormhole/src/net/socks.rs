@@ -22,7 +22,7 @@ pub(crate) struct Proxy(pub(crate) SocketAddr);
 #[non_exhaustive]
 pub enum SocksRefusal {
     /// The proxy requires a password.
-    #[error("it asks for a password")]
+    #[error("it requires a password")]
     AuthenticationWanted,
     /// The proxy reports a failure with this code.
     #[error("it failed (code {0})")]
@@ -31,7 +31,7 @@ pub enum SocksRefusal {
     #[error("it does not allow this address")]
     Forbidden,
     /// The name is longer than SOCKS permits (255 bytes).
-    #[error("the name is too long for it")]
+    #[error("the name is too long for the proxy")]
     NameTooLong,
     /// What answers does not use SOCKS5.
     #[error("it does not speak SOCKS5")]

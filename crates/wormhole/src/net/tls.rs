@@ -21,13 +21,13 @@ pub enum TlsFailure {
     #[error("the server's certificate has expired, or the clock here is wrong")]
     Expired,
     /// The two programs have no version or cipher in common, or one of them is broken.
-    #[error("the handshake broke off")]
+    #[error("the TLS handshake was interrupted")]
     Handshake,
     /// The system has no trusted certificates.
     #[error("this system has no trusted certificates")]
     NoRoots,
     /// What answered does not speak TLS.
-    #[error("the server does not speak TLS here, so its address begins with ws://")]
+    #[error("the server does not use TLS here: use ws://")]
     NotTls,
     /// Nobody we trust vouches for the certificate.
     #[error("the server's certificate is not trusted")]

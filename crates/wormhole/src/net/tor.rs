@@ -189,7 +189,7 @@ pub enum TorError {
     #[error("Tor's control port {0} does not answer")]
     ControlPortSilent(ControlPort),
     /// The Tor we started ended, or did not reach its network in time.
-    #[error("Tor did not reach its network")]
+    #[error("Tor could not connect to its network")]
     NoNetwork,
     /// Tor has no SOCKS port on TCP.
     #[error("Tor has no SOCKS port")]
@@ -201,7 +201,7 @@ pub enum TorError {
     #[error("the program tor cannot be started")]
     NotInstalled,
     /// Tor wants a password, or a cookie that we may not read.
-    #[error("Tor does not let us in")]
+    #[error("Tor rejected the authentication")]
     NotLetIn,
     /// What answers does not speak Tor's control protocol.
     #[error("Tor's control port does not speak its protocol")]

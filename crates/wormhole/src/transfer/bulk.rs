@@ -1,6 +1,6 @@
-//! The data phase, on a thread that may block: read, hash, seal, send; and the same in reverse.
+//! The data phase, on a thread that may block: read, hash, encrypt, send; and the reverse.
 //!
-//! What comes next and what is valid is decided in the core ([`DataSender`], [`DataReceiver`]).
+//! The core decides what comes next and what is valid ([`DataSender`], [`DataReceiver`]).
 
 use std::time::Instant;
 
@@ -14,8 +14,8 @@ use super::source::Source;
 use super::{Error, PeerMisbehaved, Unsendable, UnsendableReason};
 use crate::transit::PipeError;
 
-/// Sends everything that `source` gives and waits for the receiver to have it. `all_sent` is called
-/// when the last byte is on its way. Returns what did not arrive as it is here.
+/// Sends all data of `source` and waits for the receiver's acknowledgement. Calls `all_sent` after the last byte.
+/// Returns the files that changed while they were sent.
 pub(super) fn send<C: Carrier>(
     mut carrier: C,
     mut source: Source,
@@ -45,9 +45,9 @@ pub(super) fn send<C: Carrier>(
     Ok(source.into_changed())
 }
 
-/// Sends one batch of records, and takes the reports of the receiver that have arrived.
+/// Sends one batch of records, and handles the receiver's reports that have arrived.
 ///
-/// A short read ends the batch, so that a slow source is not held up until much has come.
+/// A short read ends the batch, so that a slow source is not delayed.
 fn send_batch(
     carrier: &mut impl Carrier,
     source: &mut Source,
@@ -106,7 +106,7 @@ fn receive_record(
     Ok(())
 }
 
-/// Receives everything into `sink`, gives it its name, and tells the sender so.
+/// Receives everything into `sink`, completes it, and sends the acknowledgement.
 pub(super) fn receive<C: Carrier>(
     mut carrier: C,
     mut sink: Sink,
@@ -121,17 +121,17 @@ pub(super) fn receive<C: Carrier>(
         progress.set_done(data.received());
         report(&mut carrier, &mut data);
     }
-    // An empty file has no record.
+    // An empty file has no records.
     report(&mut carrier, &mut data);
     let written = sink.complete()?;
-    // Everything is here, whatever happens to the acknowledgement.
+    // The data is complete even if the acknowledgement is lost.
     let _sent = carrier.send(&data.acknowledge());
     carrier.close();
     Ok(written)
 }
 
-/// Tells the sender how much is here, if that is due. A sender that is gone costs nothing that has
-/// come: if something is missing, the next attempt to receive it fails.
+/// Sends a progress report, if it is due. Errors are ignored: if data is missing, the next attempt to receive it
+/// fails.
 fn report(carrier: &mut impl Carrier, data: &mut DataReceiver<Hasher>) {
     if let Some(report) = data.report(Instant::now()) {
         let _sent = carrier.send(&report);
@@ -147,7 +147,7 @@ fn broken(error: PipeError, progress: &Progress) -> Error {
     }
 }
 
-/// The peer's mistake; mistakes of our own source are found in [`failed`].
+/// Converts errors of the peer; [`failed`] converts those of our source.
 fn peer_error(error: DataError) -> Error {
     match error {
         DataError::BadAck(bad) => PeerMisbehaved::BadAck(bad).into(),
@@ -159,7 +159,7 @@ fn peer_error(error: DataError) -> Error {
     }
 }
 
-/// The source has another length than was offered.
+/// The source has another length than offered.
 fn failed(error: DataError, source: &Source) -> Error {
     let why = match error {
         DataError::SourceTooLong { .. } => UnsendableReason::Grew,

@@ -1,5 +1,5 @@
-//! What the data of a transfer travels on. The transfer does not know what that is: today it is always
-//! a transit connection ([`BlockingPipe`](crate::transit::blocking::BlockingPipe)).
+//! The connection for the data of a transfer. The transfer is independent of its kind: currently always a transit
+//! connection ([`BlockingPipe`](crate::transit::blocking::BlockingPipe)).
 
 use std::io;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use super::driver::{TransferDriver, TransferSession};
 use super::{Error, Event};
 use crate::transit::{Path, PipeError, Transit};
 
-/// A connection to the peer that carries whole records in order, in both directions. It is used on a
-/// thread that may block.
+/// A connection to the peer for whole records in order, in both directions. Used on a thread that may
+/// block.
 ///
-/// Bulk data is read straight into the carrier's buffer: fill [`room`](Self::room),
-/// [`add`](Self::add) it as one record, and [`flush`](Self::flush) when the room is used up.
+/// Bulk data is read directly into the carrier's buffer: fill [`room`](Self::room), [`add`](Self::add) it as one
+/// record, and [`flush`](Self::flush) when there is no more room.
 pub(crate) trait Carrier: Send + 'static {
-    /// What watches it from other threads.
+    /// Monitors it from other threads.
     type Monitor: CarrierMonitor;
 
-    /// A monitor. Must be called before anything is sent.
+    /// Creates a monitor. Must be called before anything is sent.
     fn monitor(&self) -> io::Result<Self::Monitor>;
 
-    /// Room for the content of one more record; `None` when the batch is full.
+    /// Room for the content of another record; `None` when the batch is full.
     fn room(&mut self) -> Option<&mut [u8]>;
 
     /// Adds the first `length` bytes of the room to the batch as one record.
@@ -37,34 +37,34 @@ pub(crate) trait Carrier: Send + 'static {
     /// Waits for the next record.
     fn receive(&mut self) -> Result<&[u8], PipeError>;
 
-    /// The next record if it has arrived already.
+    /// The next record, if it has already arrived.
     fn try_receive(&mut self) -> Result<Option<&[u8]>, PipeError>;
 
-    /// Waits until something arrives, for this long at most. Returns whether it did.
+    /// Waits at most this long for data. Returns whether any arrived.
     fn wait(&mut self, patience: Duration) -> Result<bool, PipeError>;
 
-    /// Closes the connection once everything was written.
+    /// Closes the connection after everything has been written.
     fn close(self);
 }
 
-/// Watches a carrier from another thread.
+/// Monitors a carrier from another thread.
 pub(crate) trait CarrierMonitor: Send + Sync {
-    /// Bytes written that the other end of the connection has not acknowledged; `None` if the system
-    /// does not tell.
+    /// Written bytes that the other end of the connection has not acknowledged; `None` if
+    /// unknown.
     fn outstanding(&self) -> Option<u64>;
 
-    /// Time since the other end was last heard of, if something waits for its answer.
+    /// Time since the other end was last heard, if data is unanswered.
     fn unanswered(&self) -> Option<Duration>;
 
-    /// Breaks the connection: whoever reads or writes it gets an error at once, on both sides.
+    /// Closes the connection: readers and writers fail at once, on both sides.
     fn abort(&self);
 }
 
-/// Connects to the peer over transit, which the peer has described in `peer`, and tells the session and
-/// the application.
+/// Connects to the peer with its hints in `peer`, and notifies the session and the
+/// application.
 ///
 /// # Errors
-/// No connection can be made, or the application or the peer gave up before.
+/// No connection succeeded, or the application or the peer gave up before.
 pub(super) async fn connect<S: TransferSession>(
     driver: &mut TransferDriver<S>,
     transit: Transit,

@@ -1,5 +1,5 @@
-//! While a thread moves the data: progress for the application, and the end of a transfer that the
-//! application, the peer or the network gives up.
+//! Runs a data thread: reports progress to the application, and ends the transfer when the application, the peer or
+//! the network gives up.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use super::thread::Outcome;
 use super::{Error, Event};
 
 impl<S: TransferSession> TransferDriver<S> {
-    /// Waits for a thread that moves data, with progress for the application. If the application or
-    /// the peer gives up, the connection is broken. A sender's thread reports over `all_sent`.
+    /// Waits for a data thread and reports progress. If the application or the peer gives up, the connection is closed. A
+    /// sender's thread reports through `all_sent`.
     pub(super) async fn run_data<T>(
         &mut self,
         mut thread: Outcome<T>,
@@ -31,7 +31,7 @@ impl<S: TransferSession> TransferDriver<S> {
         let mut looked = Instant::now();
         let gave_up = loop {
             tokio::select! {
-                // A fast receiver has confirmed before anybody looks: still in order.
+                // A fast receiver may confirm at once: keep the order.
                 biased;
                 () = notified(&mut all_sent) => stage = Stage::AllWritten,
                 outcome = &mut thread => {
@@ -55,13 +55,13 @@ impl<S: TransferSession> TransferDriver<S> {
         };
         monitor.abort();
         self.tell_peer(&gave_up);
-        // A sender's thread may wait for a reader that gives nothing, such as a terminal. A
-        // receiver's removes what it has written, unless it waits for a writer that is full.
+        // A sender's thread may wait for a reader without data, such as a terminal. A receiver's thread removes what it has
+        // written, unless it waits for a full writer.
         let _outcome = timeout(if is_sender { READER_TIME } else { CLEAN_UP_TIME }, thread).await;
         Err(gave_up)
     }
 
-    /// Tells the application how far the transfer is; returns its stage.
+    /// Reports progress to the application; returns the stage.
     async fn report_progress(
         &mut self,
         monitor: &impl CarrierMonitor,
@@ -74,13 +74,13 @@ impl<S: TransferSession> TransferDriver<S> {
             return Ok(Stage::AllArrived);
         }
         if stage != Stage::AllArrived {
-            // An application that is busy gets the next one.
+            // A busy application receives the next one.
             self.emit_if_room(progress.event(outstanding));
         }
         Ok(stage)
     }
 
-    /// Tells the application that everything has arrived, unless it knows.
+    /// Reports to the application that everything has arrived, unless it knows.
     async fn report_arrival(&mut self, progress: &Progress, stage: Stage) -> Result<(), Error> {
         if stage != Stage::AllArrived {
             self.emit(progress.event(0)).await?;
@@ -92,18 +92,18 @@ impl<S: TransferSession> TransferDriver<S> {
     }
 }
 
-/// How far a thread is that moves data.
+/// The stage of a data thread.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
-    /// Something is still to be written, or to be received.
+    /// Data is still to be written or received.
     Moving,
     /// A sender has written everything.
     AllWritten,
-    /// Everything has arrived, and the application was told.
+    /// Everything has arrived, and the application was notified.
     AllArrived,
 }
 
-/// Waits until the thread has sent everything; for ever if it will not report that again.
+/// Waits until the thread has sent everything; for ever if that was already reported.
 async fn notified(all_sent: &mut Option<oneshot::Receiver<()>>) {
     let outcome = match all_sent {
         Some(receiver) => receiver.await,
@@ -111,27 +111,27 @@ async fn notified(all_sent: &mut Option<oneshot::Receiver<()>>) {
     };
     *all_sent = None;
     if outcome.is_err() {
-        // The thread ended before; its outcome says more.
+        // The thread ended before; its result is returned separately.
         std::future::pending::<()>().await;
     }
 }
 
 /// Decides when a silent peer is gone.
 ///
-/// The system knows when the peer was last heard of, but not since when it owes an answer: after a
-/// pause, what has just been sent looks as if it had been unanswered for the whole pause.
+/// The system knows when the peer was last heard, but not for how long data has been unanswered: after a pause, data
+/// that was just sent seems to be unanswered for the whole pause.
 #[derive(Debug, Default)]
 struct Silence {
-    /// For how long every look found something unanswered.
+    /// For how long every check has found unanswered data.
     unanswered: Duration,
 }
 
 impl Silence {
-    /// Adds what one look found, this long after the look before: the time since the peer was last
-    /// heard of, if something is unanswered. Returns whether the peer is gone.
+    /// Adds the result of a check, `elapsed` after the previous one: the time since the peer was last heard, if data is
+    /// unanswered. Returns whether the peer is gone.
     fn is_final(&mut self, silence: Option<Duration>, elapsed: Duration) -> bool {
-        // A program that did not look for long, because it was stopped, does not know what happened
-        // meanwhile.
+        // A program that was stopped does not know what happened in the
+        // meantime.
         if silence.is_none() || elapsed >= ANSWER_TIME {
             self.unanswered = Duration::ZERO;
         } else {
@@ -141,22 +141,22 @@ impl Silence {
     }
 }
 
-/// How long the other end of the connection may leave something unanswered. The system itself would
-/// try for a quarter of an hour. Together with the time for closing it is less than a minute.
+/// Time limit for unanswered data. The system itself would try for a quarter of an hour. Together with the time for
+/// closing it is less than a minute.
 const PEER_GONE: Duration = Duration::from_secs(45);
 
-/// How long something must have been unanswered without interruption before the peer counts as gone:
-/// several round trips of the slowest path. A peer that falls silent while nothing is sent is noticed
-/// in time as well only if this is much shorter than [`PEER_GONE`].
+/// Minimum time of uninterrupted unanswered data before the peer counts as gone: several round trips of the slowest
+/// path. It must be much shorter than [`PEER_GONE`], so that a peer that disappears during a pause is also noticed in
+/// time.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// How often an application is told of progress.
+/// Time between two progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long a sender that gave up waits for its source.
+/// Time for the source of a sender that gave up.
 const READER_TIME: Duration = Duration::from_millis(500);
 
-/// How long a receiver that gave up has to remove what it has written.
+/// Time for a receiver that gave up to remove its files.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

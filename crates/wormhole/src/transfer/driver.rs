@@ -1,8 +1,8 @@
-//! Drives one transfer on tokio: the core's session ([`Sender`], [`Receiver`]) with a wormhole as its
-//! mailbox, the application's decisions, and the thread that moves the data.
+//! Drives a transfer on tokio: the core's session ([`Sender`], [`Receiver`]) with a wormhole as its mailbox, the
+//! application's decisions, and the data thread.
 //!
-//! It is not the loop of `drive.rs`: the links of a transfer are a wormhole and a carrier, not sockets,
-//! and the bytes on the carrier do not go through the session.
+//! It is separate from `drive.rs`, because the links of a transfer are a wormhole and a carrier instead of sockets,
+//! and the bytes on the carrier bypass the session.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,13 +21,13 @@ use wormhole_magic::transit::{TransitInfo, TransitKey};
 use super::{CodeSource, Command, Error, Event, PeerMisbehaved, Report, Settings};
 use crate::code::{self, AppId, Config, Events, Key, Mood, QueuedEvent, Wormhole};
 
-/// What sender and receiver have in common.
+/// The common operations of sender and receiver.
 pub(super) trait TransferSession:
     Session<Address = TransferAddress, Changes = Infallible, Error = TransferError>
 {
-    /// The peer announces these abilities.
+    /// The peer announced these abilities.
     fn peer_abilities(abilities: Abilities) -> Self::Command;
-    /// All data has arrived.
+    /// All data has been transferred.
     fn complete() -> Self::Command;
     /// The transfer failed here for this reason.
     fn fail(reason: String) -> Self::Command;
@@ -61,27 +61,27 @@ impl TransferSession for Receiver {
     }
 }
 
-/// What sender and receiver have to act on.
+/// The next step for a sender or receiver.
 pub(super) enum Step<E> {
-    /// The application decided something.
+    /// A decision of the application.
     Command(Command),
     /// The session wants a connection to the peer.
     Connect(TransitInfo),
-    /// The session reports something.
+    /// An event of the session.
     Event(E),
 }
 
-/// Why a driver that waited goes on.
+/// Why a waiting driver continues.
 enum Wakeup {
     Command(Command),
     Wormhole(QueuedEvent),
     Timeout,
 }
 
-/// One transfer with its wormhole and its application.
+/// A transfer with its wormhole and its application.
 pub(super) struct TransferDriver<S: Session> {
     session: S,
-    /// Why the session ended, until everything it wanted before that has been done.
+    /// The error that ended the session, until all earlier outputs have been handled.
     ended: Option<Error>,
     wormhole: Wormhole,
     /// `None` once the wormhole has ended.
@@ -91,7 +91,7 @@ pub(super) struct TransferDriver<S: Session> {
     key: Option<Key>,
     commands: mpsc::UnboundedReceiver<Command>,
     events: mpsc::Sender<Result<Event, Error>>,
-    /// Events that the application has not had room for.
+    /// Events for which the application had no room.
     unsent: VecDeque<Event>,
 }
 
@@ -122,7 +122,7 @@ impl<S: TransferSession> TransferDriver<S> {
         }
     }
 
-    /// Starts to get a code from its source.
+    /// Gets the code from its source.
     pub(super) async fn choose_code(
         &mut self,
         source: CodeSource,
@@ -139,8 +139,8 @@ impl<S: TransferSession> TransferDriver<S> {
         Ok(())
     }
 
-    /// Waits for the next step, and passes the events of the wormhole on to the application. Dropping
-    /// this future loses nothing.
+    /// Waits for the next step, and passes events of the wormhole to the application. Dropping this future loses
+    /// nothing.
     ///
     /// # Errors
     /// The application cancelled, or the session or the wormhole has ended.
@@ -163,8 +163,8 @@ impl<S: TransferSession> TransferDriver<S> {
         }
     }
 
-    /// Waits for the application, the wormhole or the clock. Meanwhile, events that the application had
-    /// no room for are sent.
+    /// Waits for the application, the wormhole or the clock, and sends events for which the application had no
+    /// room.
     async fn wait(&mut self) -> Result<Wakeup, Error> {
         loop {
             tokio::select! {
@@ -186,17 +186,17 @@ impl<S: TransferSession> TransferDriver<S> {
         }
     }
 
-    /// Does what the session wants, up to the next step.
+    /// Handles outputs of the session up to the next step.
     fn carry_out(&mut self) -> Option<Step<S::Event>> {
         loop {
             match self.session.poll()? {
                 Output::Connect(_, TransferAddress::Carrier(peer)) => {
                     return Some(Step::Connect(peer));
                 }
-                // The wormhole is there from the start, and whoever holds the carrier closes it.
+                // The wormhole exists from the start, and the owner of the carrier closes it.
                 Output::Connect(_, TransferAddress::Mailbox) | Output::Close(_) => {}
                 Output::Send(_, message) => {
-                    // Without a key there is nobody yet who could receive it.
+                    // Without a key there is no peer yet that could receive it.
                     if self.key.is_some() {
                         self.wormhole.send_now(message);
                     }
@@ -252,17 +252,17 @@ impl<S: TransferSession> TransferDriver<S> {
         }
     }
 
-    /// Hands a command to the session. What follows comes out of [`Self::next`].
+    /// Passes a command to the session. Its results are returned by [`Self::next`].
     pub(super) fn command(&mut self, command: S::Command) {
         self.input(Input::Command(command));
     }
 
-    /// The session's connection to the peer is open.
+    /// The connection to the peer is open.
     pub(super) fn on_connected(&mut self) {
         self.input(Input::Opened(CARRIER));
     }
 
-    /// Waits for `work`, unless the application or the peer gives up before.
+    /// Waits for `work`, unless the application or the peer gives up.
     pub(super) async fn unless_given_up<T>(
         &mut self,
         work: impl Future<Output = Result<T, Error>>,
@@ -276,14 +276,14 @@ impl<S: TransferSession> TransferDriver<S> {
     /// Waits until the application or the peer gives up. Dropping this future loses nothing.
     pub(super) async fn given_up(&mut self) -> Error {
         loop {
-            // Anything else comes too late to change something.
+            // Other steps are too late.
             if let Err(error) = self.next().await {
                 return error;
             }
         }
     }
 
-    /// If the connection broke, waits a moment for the peer to say why over the mailbox.
+    /// If the connection broke, waits briefly for the peer's reason through the mailbox.
     pub(super) async fn explain<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
         if !matches!(outcome, Err(Error::Interrupted { .. })) {
             return outcome;
@@ -293,7 +293,7 @@ impl<S: TransferSession> TransferDriver<S> {
         if matches!(reason, Error::PeerRefused(_)) { Err(reason) } else { outcome }
     }
 
-    /// Tells the application; an application that is gone has cancelled.
+    /// Sends an event to the application; if the application is gone, the transfer is cancelled.
     pub(super) async fn emit(&mut self, event: Event) -> Result<(), Error> {
         self.unsent.push_back(event);
         while let Some(event) = self.unsent.pop_front() {
@@ -302,19 +302,19 @@ impl<S: TransferSession> TransferDriver<S> {
         Ok(())
     }
 
-    /// Tells the application if it has room; if not, a later event says more.
+    /// Sends an event to the application if it has room; later events contain more.
     pub(super) fn emit_if_room(&self, event: Event) {
         let _full = self.events.try_send(Ok(event));
     }
 
-    /// The key for the connection that carries the data.
+    /// The key of the data connection.
     pub(super) fn transit_key(&self) -> Result<TransitKey, Error> {
         let key = self.key.as_ref().ok_or(code::Error::ApiMisuse(code::ApiMisuse::NoKey))?;
-        // The reference uses this identifier even when it meets under another one.
+        // As in the Python client, also with another application identifier.
         Ok(TransitKey::new(key.transit_key(&AppId::default())))
     }
 
-    /// Tells the peer why this side gives up; the session does so only once.
+    /// Sends the reason for the failure to the peer; the session does so only once.
     pub(super) fn tell_peer(&mut self, error: &Error) {
         if let Some(reason) = error.reply() {
             self.command(S::fail(reason));
@@ -322,12 +322,12 @@ impl<S: TransferSession> TransferDriver<S> {
         self.send_pending();
     }
 
-    /// Sends what the session still has to send. Its steps and events come too late.
+    /// Sends pending messages of the session. Its steps and events are too late.
     fn send_pending(&mut self) {
         while self.carry_out().is_some() {}
     }
 
-    /// Ends the transfer: tells the peer, the server, and the application.
+    /// Ends the transfer: notifies the peer, the server and the application.
     pub(super) async fn finish(mut self, outcome: Result<Report, Error>) {
         let mut mood = None;
         match &outcome {
@@ -347,8 +347,8 @@ impl<S: TransferSession> TransferDriver<S> {
                 None => wormhole.close().await,
             }
         });
-        // Success is reported first: what the server still has to say does not concern the user.
-        // An error is reported last: programs tend to exit then. Nobody may be listening.
+        // Success is reported first, because the user need not wait for the server. An error is reported last, because
+        // programs usually exit then. The application may be gone.
         if outcome.is_ok() {
             send_all(&events, self.unsent, outcome).await;
             let _closed = close.await;
@@ -359,7 +359,7 @@ impl<S: TransferSession> TransferDriver<S> {
     }
 }
 
-/// Sends the application's last events.
+/// Sends the last events to the application.
 async fn send_all(
     events: &mpsc::Sender<Result<Event, Error>>,
     unsent: VecDeque<Event>,
@@ -371,7 +371,7 @@ async fn send_all(
     let _gone = events.send(outcome.map(Event::Done)).await;
 }
 
-/// The next event of a wormhole; never, once it has ended.
+/// The next event of a wormhole; never after it has ended.
 async fn next_event(events: &mut Option<Events>) -> QueuedEvent {
     match events {
         Some(events) => events.next().await,
@@ -387,5 +387,5 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// How long closing may take.
+/// Time limit for closing.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

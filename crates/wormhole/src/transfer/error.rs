@@ -1,4 +1,4 @@
-//! Why a transfer failed, by whose fault it is.
+//! Errors of a transfer, by the party at fault.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,106 +9,106 @@ use wormhole_magic::transfer::{self as core, BadMessage, PeerName, TransferError
 use crate::code;
 use crate::transit::{self, BadRecord};
 
-/// Why a transfer failed. The other side has been told where that was possible.
+/// Why a transfer failed. The other side has been notified if possible.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The application cancelled it.
     #[error("cancelled")]
     Cancelled,
-    /// The two sides did not meet, or somebody guessed the code.
+    /// The wormhole failed, or somebody guessed the code.
     #[error(transparent)]
     Code(#[from] code::Error),
-    /// The destination is there already and may not be replaced.
+    /// The destination exists and must not be replaced.
     #[error("{} already exists", .0.display())]
     Exists(PathBuf),
-    /// The connection broke before everything was there.
+    /// The connection broke before the data was complete.
     #[error("the connection broke after {done} bytes")]
     Interrupted {
-        /// Bytes carried.
+        /// Transferred bytes.
         done: u64,
-        /// Bytes to carry, if known.
+        /// Total bytes, if known.
         total: Option<u64>,
     },
-    /// No connection to the peer came about.
+    /// No connection to the peer was established.
     #[error(transparent)]
     NoConnection(transit::Error),
-    /// The disk has too little room.
-    #[error("{needed} bytes are needed and {available} are free")]
+    /// There is not enough space on the disk.
+    #[error("{needed} bytes needed, {available} free")]
     NoSpace {
-        /// Bytes it takes.
+        /// Needed bytes.
         needed: u64,
-        /// Bytes that are free.
+        /// Free bytes.
         available: u64,
     },
-    /// The system has no thread left to carry the data.
+    /// The system cannot start another thread.
     #[error("the system is out of threads")]
     NoThread,
     /// There is nothing to send.
     #[error("nothing to send")]
     NothingToSend,
-    /// The other side cancelled or closed without saying why.
+    /// The other side cancelled or closed without a reason.
     #[error("the other side went away")]
     PeerGone,
-    /// The other side broke the protocol, or lied.
+    /// The other side violated the protocol.
     #[error("the other side misbehaved: {0}")]
     PeerMisbehaved(#[from] PeerMisbehaved),
-    /// The other side gave up and says why. Show it escaped.
+    /// The other side gave up with this reason. Escape it before displaying.
     #[error("the other side said: {0}")]
     PeerRefused(String),
-    /// We refused the offer, by [`Transfer::reject`](super::Transfer::reject).
+    /// We rejected the offer with [`Transfer::reject`](super::Transfer::reject).
     #[error("refused")]
     Rejected,
-    /// A stream for a receiver that must know its length has no place to wait in.
-    #[error("cannot keep what is read in {}: {why}", .folder.display())]
+    /// A stream for a receiver that must know its length could not be stored.
+    #[error("cannot store the stream in {}: {why}", .folder.display())]
     Spool {
         /// The folder for temporary files.
         folder: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         why: SystemError,
     },
-    /// The text does not fit into a message; send it as a file.
-    #[error("the text takes {bytes} bytes as a message, and {most} fit")]
+    /// The text is too long for a message; send it as a file.
+    #[error("the text needs {bytes} bytes as a message, and the limit is {most}")]
     TextTooLong {
-        /// Bytes it takes: a control character takes six, for example.
+        /// Size of the message in bytes: a control character needs six, for example.
         bytes: usize,
-        /// Bytes that fit.
+        /// Maximum size in bytes.
         most: usize,
     },
-    /// What is being sent cannot be read, or changed while it was being sent.
+    /// The source cannot be read, or changed while it was sent.
     #[error(transparent)]
     Unsendable(#[from] Unsendable),
-    /// The offered folder has more files and folders than this number, which
-    /// [`Settings::max_entries`](super::Settings::max_entries) allows.
+    /// The offered folder exceeds this number of files and folders, the limit of
+    /// [`Settings::max_entries`](super::Settings::max_entries).
     #[error("more than {0} files and folders are offered")]
     TooManyEntries(u64),
     /// The offered folder has more folders and empty files than this number, which is all that an offer
     /// of so few bytes and other files may have unless
     /// [`Settings::max_entries`](super::Settings::max_entries) says otherwise.
     #[error(
-        "more than {0} folders and empty files, more than the size and the other files justify"
+        "more than {0} folders and empty files are offered, which is too many for the size and the other files"
     )]
     TooManyFolders(u64),
-    /// The user saw that the verifiers differ: somebody sits in the middle.
+    /// The verifiers differ, according to the user: there is a man in the middle.
     #[error("the verifiers differ")]
     VerifierRejected,
     /// The destination cannot be written.
     #[error("cannot write {}: {why}", .path.display())]
     WriteFailed {
-        /// What could not be written.
+        /// The path that could not be written.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         why: SystemError,
     },
 }
 
 impl Error {
-    /// The connection could not be handed to its thread.
+    /// The connection could not be passed to its thread.
     pub(super) fn pipe(error: io::Error) -> Self {
         Self::NoConnection(transit::Error::Lost(error.kind().into()))
     }
 
-    /// What the other side is told, so that it need not guess; `None` if it knows.
+    /// The error message for the other side; `None` if it already knows.
     pub(super) fn reply(&self) -> Option<String> {
         let text = match self {
             Self::PeerGone | Self::PeerRefused(_) | Self::Code(_) | Self::Rejected => return None,
@@ -149,33 +149,33 @@ impl From<TransferError> for Error {
             }
             TransferError::Rejected => Self::Rejected,
             TransferError::VerifierRejected => Self::VerifierRejected,
-            // The thread that moves the data, and the attempt to connect, know more about these.
+            // The data thread and the connection attempt know more about these errors.
             TransferError::CarrierLost | TransferError::NoCarrier => Self::PeerGone,
             TransferError::MailboxClosed => Self::Code(code::Error::Closed),
         }
     }
 }
 
-/// What the peer did wrong.
+/// How the peer violated the protocol.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerMisbehaved {
-    /// The receiver's last word makes no sense, or says that it failed.
-    #[error("it did not confirm what it received: {0}")]
+    /// The receiver's acknowledgement is invalid or negative.
+    #[error("it did not confirm the data: {0}")]
     BadAck(BadMessage),
-    /// What came over the connection was tampered with.
+    /// Data on the connection was modified.
     #[error(transparent)]
     BadRecord(BadRecord),
-    /// The zip of a directory is damaged, or dangerous.
-    #[error("the folder it sent is not acceptable: {0}")]
+    /// The zip of a directory is damaged or dangerous.
+    #[error("it sent an invalid folder: {0}")]
     BadZip(ZipError),
-    /// A message makes no sense or came out of turn.
+    /// A message is invalid or out of order.
     #[error(transparent)]
     Negotiation(core::PeerMisbehaved),
-    /// It sends messages faster than anybody can look at them.
+    /// It sends messages faster than they can be read.
     #[error("it sent too many messages")]
     TooManyMessages,
-    /// What it offers has a name that no file should have.
+    /// The offered name is not allowed.
     #[error("it offers a file named '{name}': {why}")]
     UnsafeName {
         /// The name.
@@ -183,37 +183,37 @@ pub enum PeerMisbehaved {
         /// What is wrong with it.
         why: UnsafeName,
     },
-    /// The receiver got other bytes than we sent.
-    #[error("it received other data than was sent")]
+    /// The receiver's data differs from what was sent.
+    #[error("it received different data")]
     WrongHash,
-    /// More or fewer bytes came than were offered.
+    /// More or fewer bytes arrived than offered.
     #[error("it offered {offered} bytes and sent {sent}")]
     WrongSize {
-        /// Bytes offered.
+        /// Offered bytes.
         offered: u64,
         /// Bytes sent so far.
         sent: u64,
     },
 }
 
-/// Something that was to be sent and cannot be.
+/// A source that cannot be sent.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("cannot send {}: {why}", .path.display())]
 pub struct Unsendable {
     /// The file or directory.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The reason.
     pub why: UnsendableReason,
 }
 
-/// Why something cannot be sent.
+/// Why a source cannot be sent.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnsendableReason {
-    /// A symbolic link leads back to a directory above it.
+    /// A symbolic link refers to a parent directory.
     #[error("it contains itself")]
     ContainsItself,
-    /// It has more bytes than when it was offered.
+    /// It has more bytes than offered.
     #[error("it grew while it was being sent")]
     Grew,
     /// It is the root of a file system.
@@ -222,41 +222,41 @@ pub enum UnsendableReason {
     /// A socket, a pipe or a device.
     #[error("it is neither a file nor a directory")]
     NotAFile,
-    /// Its name is not Unicode, which the protocol demands.
+    /// Its name is not Unicode, as the protocol requires.
     #[error("its name is not valid Unicode")]
     NotUnicode,
-    /// Another file has its name now; the one that was offered was sent.
+    /// Another file now has its name; the original one was sent.
     #[error("another file replaced it while it was being sent")]
     Replaced,
     /// Two of the paths have the same name.
     #[error("another path has the same name")]
     SameName,
-    /// It has fewer bytes than when it was offered.
+    /// It has fewer bytes than offered.
     #[error("it shrank while it was being sent")]
     Shrank,
-    /// The system does not let us.
+    /// An error of the system.
     #[error(transparent)]
     System(#[from] SystemError),
-    /// Its path has more than 4096 bytes, or a part of it more than 255.
+    /// Its path is longer than 4096 bytes, or a component is longer than 255.
     #[error("its path is too long")]
     TooLong,
-    /// It has more or fewer bytes than its size says, as many files in `/proc` and `/sys` do.
-    #[error("its size is not known before it is read")]
+    /// Its size is wrong, as for many files in `/proc` and `/sys`.
+    #[error("its size is unknown until it is read")]
     UnknownSize,
 }
 
-/// What the operating system said.
+/// An error of the operating system.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{text}")]
 pub struct SystemError {
     /// The kind of error.
     pub kind: io::ErrorKind,
-    /// The system's own words.
+    /// The error message of the system.
     pub text: String,
 }
 
 impl SystemError {
-    /// Whether the disk, the quota or the limit on file sizes is used up.
+    /// Whether the disk, the quota or the file size limit is exhausted.
     fn is_no_space(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         matches!(self.kind, FileTooLarge | QuotaExceeded | StorageFull)
@@ -269,7 +269,7 @@ impl From<io::Error> for SystemError {
     }
 }
 
-/// The system's words without Rust's `(os error 2)` behind them, which says nothing to a person.
+/// The message without Rust's `(os error 2)`.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {

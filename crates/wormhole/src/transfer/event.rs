@@ -1,4 +1,4 @@
-//! What a transfer reports to the application.
+//! Events of a transfer.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,65 +14,64 @@ use crate::code::{self, CodeInput};
 use crate::net::LinkFailure;
 use crate::transit::Path;
 
-/// One step of a transfer, in the order in which they usually come.
+/// An event of a transfer, in their usual order.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// An event of the wormhole below, as the core reports it: server, code, key, verifier, version. Its
-    /// messages are the transfer's own and are not passed on.
+    /// An event of the wormhole, with the type of the core: server, code, key, verifier, version. Messages of the
+    /// wormhole belong to the transfer and are not reported.
     ///
     /// With [`Settings::verify`](super::Settings::verify) a sender waits after
     /// [`code::Event::Verifier`] for
     /// [`Transfer::confirm_verifier`](super::Transfer::confirm_verifier).
     Wormhole(code::Event),
-    /// The link to the mailbox server is still lost: the core's event of this name, with the reason.
+    /// The connection to the mailbox server is still lost: the core's event with this name, with the reason.
     ServerRetry {
-        /// Why the last link was lost, or could not be opened.
+        /// Why the last link was lost or could not be opened.
         why: LinkFailure,
-        /// Links in a row that failed, at least 1.
+        /// Number of failed links in a row, at least 1.
         failures: u32,
         /// Time until the next attempt.
         pause: Duration,
     },
-    /// A person types the code into this ([`CodeSource::Input`](super::CodeSource::Input)).
+    /// The user must type the code, using this ([`CodeSource::Input`](super::CodeSource::Input)).
     CodeWanted(CodeInput),
-    /// The chosen port ([`Settings::listen_port`](super::Settings::listen_port)) is taken, so that
-    /// the other side cannot connect to us. The transfer goes on: there are other ways.
+    /// The chosen port ([`Settings::listen_port`](super::Settings::listen_port)) is not available, so the other side
+    /// cannot connect to us. The transfer continues in other ways.
     PortTaken {
         /// The port.
         port: u16,
-        /// What the system says.
+        /// The error of the system.
         kind: io::ErrorKind,
     },
-    /// The receiver is offered something other than a text: answer with
+    /// The offer to a receiver, except for a text: answer with
     /// [`Transfer::accept`](super::Transfer::accept) or
     /// [`Transfer::reject`](super::Transfer::reject).
     Offer(Offer),
-    /// The receiver was sent a text. The sender waits until
-    /// [`Transfer::confirm_text`](super::Transfer::confirm_text) says that it has not been lost.
+    /// The receiver received a text. The sender waits until
+    /// [`Transfer::confirm_text`](super::Transfer::confirm_text) confirms that it has been delivered.
     Text(String),
-    /// The sender was told that the receiver wants it.
+    /// The receiver accepted the sender's offer.
     Accepted,
-    /// There is a connection to the other side.
+    /// The connection to the other side is open.
     Connected(Path),
-    /// Data has been carried. Comes at most a few times per second, and once at the end. A sender
-    /// counts what the receiver says that it has taken; if its program does not say, what the other
-    /// end of the connection has acknowledged; and where the system does not tell that (all but
-    /// Linux), what was handed to the system.
+    /// Progress: at most a few times per second, and once at the end. A sender counts the bytes that the receiver
+    /// reports; otherwise the bytes that the other end of the connection has acknowledged; and on systems that do not
+    /// tell that (all except Linux), the bytes passed to the system.
     Progress {
-        /// Bytes carried.
+        /// Transferred bytes.
         done: u64,
-        /// Bytes to carry; `None` when nobody knows.
+        /// Total bytes; `None` if unknown.
         total: Option<u64>,
     },
-    /// The sender has sent everything and waits for the receiver to have it.
+    /// The sender has sent everything and waits for the receiver's acknowledgement.
     AwaitingConfirmation,
-    /// All is well, and this is the last event.
+    /// The transfer succeeded. This is the last event.
     Done(Report),
 }
 
 impl Event {
-    /// The event for the application, if this event of the wormhole is for it.
+    /// Converts an event of the wormhole, if it is for the application.
     pub(super) fn of_wormhole(event: code::Event) -> Option<Self> {
         let is_internal = matches!(
             event,
@@ -86,28 +85,28 @@ impl Event {
     }
 }
 
-/// How a transfer went.
+/// The result of a transfer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Bytes carried: of the file, of the zip of a directory, or of the text.
+    /// Transferred bytes: of the file, of the zip of a directory, or of the text.
     pub bytes: u64,
-    /// From the first to the last byte, with the receiver's confirmation.
+    /// Time from the first to the last byte, including the receiver's acknowledgement.
     pub elapsed: Duration,
-    /// How it was carried; `None` for a text, which goes through the mailbox.
+    /// The connection; `None` for a text, which is sent through the mailbox.
     pub path: Option<Path>,
-    /// What the receiver has created; `None` for the sender, a text and a writer.
+    /// The path that the receiver created; `None` for the sender, a text and a writer.
     pub written: Option<PathBuf>,
-    /// Of the sender: files that did not arrive as they are there, because they changed while they
-    /// were sent. One that [grew](UnsendableReason::Grew) arrived as long as it was offered; one that
-    /// was [replaced](UnsendableReason::Replaced) arrived as it was; the others were left out.
+    /// For a sender: files that changed while they were sent. A file that [grew](UnsendableReason::Grew) arrived with its
+    /// offered length; a [replaced](UnsendableReason::Replaced) one arrived with its original contents; all others were
+    /// omitted.
     pub changed: Vec<Unsendable>,
-    /// Of the receiver: files of a directory that the sender left out because it could not read them
-    /// to their end. Show them escaped.
+    /// For a receiver: files of a directory that the sender omitted because it could not read them completely. Escape
+    /// them before displaying.
     pub omitted: Vec<ZipPath>,
-    /// How many more were left out: only the first names are kept.
+    /// Number of further omitted files: only the first names are stored.
     pub omitted_more: u64,
-    /// Permissions and times that could not be set on what was received; the contents are complete.
+    /// Permissions and times that could not be set; the contents are complete.
     pub lost: Option<MetadataLoss>,
 }
 

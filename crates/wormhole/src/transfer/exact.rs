@@ -123,7 +123,7 @@ pub(super) fn open_file(path: &Path, size: u64) -> Result<Exact, UnsendableReaso
 /// Checks that a regular file can be read and has as many bytes as its metadata says.
 ///
 /// # Errors
-/// It cannot be read, or its size is not known before it is read.
+/// It cannot be read, or its size is unknown until it is read.
 pub(super) fn examine(path: &Path, metadata: &Metadata) -> Result<(), UnsendableReason> {
     check_size(&open(path).map_err(system)?, metadata)
 }

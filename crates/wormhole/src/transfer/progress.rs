@@ -1,4 +1,4 @@
-//! How much of a transfer is done, shared between the thread that moves the data and the driver.
+//! The progress of a transfer, shared between the data thread and the driver.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,25 +7,25 @@ use wormhole_magic::transfer::{DataReceiver, DataSender};
 
 use super::Event;
 
-/// What a thread that moves data has done so far.
+/// The progress of a data thread.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
-    /// Bytes taken from a source, or put into a sink.
+    /// Bytes read from a source or written to a sink.
     done: Arc<AtomicU64>,
-    /// Bytes that the receiver reports to have; [`NOT_REPORTED`] if its program does not report.
+    /// Bytes that the receiver has reported; [`NOT_REPORTED`] if it does not report.
     received: Arc<AtomicU64>,
     total: Option<u64>,
 }
 
 impl Progress {
-    /// Of a sender.
+    /// The progress of a sender.
     pub(super) fn of_sender(data: &DataSender) -> Self {
         let progress = Self::new(data.offered());
         progress.set_received(data.received());
         progress
     }
 
-    /// Of a receiver.
+    /// The progress of a receiver.
     pub(super) fn of_receiver(data: &DataReceiver) -> Self {
         Self::new(data.offered())
     }
@@ -38,7 +38,7 @@ impl Progress {
         self.done.store(bytes, Ordering::Relaxed);
     }
 
-    /// The receiver reports that it has so many bytes; `None` if it does not report.
+    /// Sets the bytes that the receiver has reported; `None` if it does not report.
     pub(super) fn set_received(&self, bytes: Option<u64>) {
         self.received.store(bytes.unwrap_or(NOT_REPORTED), Ordering::Relaxed);
     }
@@ -51,13 +51,13 @@ impl Progress {
         self.total
     }
 
-    /// Whether all that was sent has arrived, as far as anybody can tell. `outstanding` bytes are not
+    /// Whether all sent data has arrived, as far as known. `outstanding` bytes are not
     /// acknowledged by the other end of the connection.
     pub(super) fn has_arrived(&self, outstanding: u64) -> bool {
         self.arrived(outstanding) == self.done()
     }
 
-    /// How far it is. `outstanding` bytes are not acknowledged by the other end of the connection.
+    /// The progress event. `outstanding` bytes are not acknowledged by the other end of the connection.
     pub(super) fn event(&self, outstanding: u64) -> Event {
         Event::Progress { done: self.arrived(outstanding), total: self.total }
     }
@@ -70,7 +70,7 @@ impl Progress {
     }
 }
 
-/// Not a number of bytes.
+/// Marks an unknown number of bytes.
 const NOT_REPORTED: u64 = u64::MAX;
 
 #[cfg(test)]

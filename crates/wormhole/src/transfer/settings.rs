@@ -1,4 +1,4 @@
-//! What to send, what to receive, and how to go about it.
+//! Settings of a transfer: what to send, what to receive, and how.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use crate::code::{AppId, Code, MailboxUrl, Wormhole};
 use crate::net::tor::Tor;
 use crate::transit;
 
-/// How a transfer is to be done. The default is the public servers and no questions.
+/// Settings of a transfer. The default uses the public servers.
 ///
 /// ```
 /// use wormhole::code::AppId;
@@ -27,33 +27,33 @@ use crate::transit;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Sides only meet under the same identifier; leave it unless the other side changes it, too.
+    /// Two sides can only connect with the same identifier; change it only on both sides.
     pub app_id: AppId,
     /// The code to use when sending; `None` lets the server choose a nameplate.
     pub code: Option<Code>,
-    /// Words of a code that is made here: 8 bits of secret each.
+    /// Number of words of a new code: 8 bits of secret each.
     pub code_words: NonZeroU8,
-    /// Whether files that cannot be read are left out of a directory instead of ending it all. Of
-    /// files that change while they are sent the same is true, whatever the receiver's program.
+    /// Whether to omit files of a directory that cannot be read, instead of failing. The same applies to
+    /// files that change while they are sent.
     pub ignore_unsendable: bool,
-    /// Whether the peer may connect to us. Without it there are only our own attempts and relays.
+    /// Whether the peer may connect to us. Otherwise only our own attempts and relays are used.
     pub listen: bool,
     /// The port to listen on; `None` lets the system choose.
     pub listen_port: Option<u16>,
-    /// How many files and folders a folder that is received may have. `None`: a million, and no more than
-    /// 16,384 folders and empty files, to which each other file and each 4 KiB of the offer add one.
+    /// Maximum number of files and folders in a received folder. `None`: a million, and at most 16,384 folders and empty
+    /// files, plus one for each other file and for each 4 KiB of the offer.
     pub max_entries: Option<u64>,
-    /// The addresses of one mailbox server, in the order in which to try them.
+    /// The URLs of one mailbox server, in the order in which to try them.
     pub servers: Vec<MailboxUrl>,
-    /// Whether a relay may be used.
+    /// Whether to use relays.
     pub relay: RelayPolicy,
-    /// Our own relays. The peer's are used, too.
+    /// Our relays, in addition to the peer's.
     pub relays: Vec<RelayHint>,
-    /// Goes through Tor: nobody learns our address, and nobody can connect to us.
+    /// Use Tor for all connections: hides our address; the peer cannot connect to us.
     pub tor: Option<Tor>,
     /// Whether the sender waits for [`Transfer::confirm_verifier`](super::Transfer::confirm_verifier)
     /// before it
-    /// says what it offers.
+    /// sends its offer.
     pub verify: bool,
 }
 
@@ -77,7 +77,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The part of it that concerns the connection for the data.
+    /// The settings of the data connection.
     pub(super) fn transit(&self) -> transit::Settings {
         transit::Settings {
             listen: self.listen,
@@ -89,7 +89,7 @@ impl Settings {
     }
 }
 
-/// What is to be sent.
+/// What to send.
 ///
 /// ```
 /// use wormhole::transfer::Outgoing;
@@ -103,12 +103,12 @@ impl Settings {
 pub enum Outgoing {
     /// One file, one directory, or several of them as one directory.
     Paths(Vec<PathBuf>),
-    /// Bytes of unknown number, such as standard input, under a name. To peers that cannot take a
-    /// stream it goes through a temporary file.
+    /// Bytes of unknown length, such as standard input, with a name. For peers without support for streams, they are first
+    /// stored in a temporary file.
     Stream {
-        /// What the receiver should call it.
+        /// Name for the receiver.
         name: String,
-        /// Read on a thread of its own, to its end.
+        /// Read on a separate thread, to its end.
         reader: Box<dyn Read + Send>,
     },
     /// A text.
@@ -125,42 +125,42 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-/// Where the receiver's code comes from.
+/// Where the receiver gets the code.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum CodeSource {
-    /// The receiver makes the code ([`Settings::code_words`] long) and tells it to the sender.
+    /// The receiver creates the code (with [`Settings::code_words`]) and shows it to the sender.
     Allocate,
-    /// The sender told it.
+    /// The sender provided it.
     Code(Code),
-    /// A person types it, helped along: see [`Event::CodeWanted`](super::Event::CodeWanted).
+    /// The user types it with completion: see [`Event::CodeWanted`](super::Event::CodeWanted).
     Input,
 }
 
-/// Where what is received goes. A text goes nowhere: it is an event, which the application confirms.
+/// Where to store the received data. A text is an event, which the application confirms.
 #[non_exhaustive]
 pub enum Destination {
-    /// Into this folder, under the name the sender chose.
+    /// In this folder, under the sender's name.
     Folder {
         /// An existing folder.
         folder: PathBuf,
-        /// What to do if the name is taken.
+        /// What to do if the name exists.
         on_exists: OnExists,
     },
-    /// To this path, whatever the sender called it.
+    /// At this path, whatever the sender's name.
     Path {
         /// The file (or, for a directory, the folder) to create.
         path: PathBuf,
-        /// What to do if it is there already.
+        /// What to do if it exists.
         on_exists: OnExists,
     },
-    /// Into this writer, as it comes. A directory is written as the zip that carries it.
+    /// To this writer. A directory is written as its zip.
     Writer(Box<dyn Write + Send>),
 }
 
 impl Destination {
-    /// The path that what is offered would get, before [`OnExists`] is asked; `None` for a writer
-    /// and for a text.
+    /// The path for an offer, before [`OnExists`] is applied; `None` for a writer and for a
+    /// text.
     ///
     /// ```
     /// use std::path::Path;
@@ -175,7 +175,7 @@ impl Destination {
     /// ```
     ///
     /// # Errors
-    /// The sender's name is not one to create a file under: let the user choose a path.
+    /// The sender's name cannot be used for a file: let the user choose a path.
     pub fn target(&self, offer: &Offer) -> Result<Option<PathBuf>, UnsafeName> {
         match (self, offer.name()) {
             (Self::Writer(_), _) | (_, None) => Ok(None),

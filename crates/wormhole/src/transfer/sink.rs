@@ -1,4 +1,4 @@
-//! Where what is received goes: under a provisional name until it is complete.
+//! Writes received data, under a temporary name until it is complete.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,31 +9,31 @@ use wormhole_magic::transfer::zip::ZipPath;
 use super::disk::{Limits, MetadataLoss, Offered, OnExists, Part, PartFile, Unpacker, failed};
 use super::{Destination, Error, Offer, PeerMisbehaved};
 
-/// Takes the bytes. Dropped before it is complete, it leaves nothing behind.
+/// Writes the data. Dropping an incomplete one removes everything.
 pub(super) enum Sink {
     File { file: Box<PartFile>, attributes: Option<Attributes> },
     Tree(Box<Unpacker>),
     Writer(Box<dyn Write + Send>),
 }
 
-/// What has been created.
+/// The result of a complete sink.
 #[derive(Default)]
 pub(super) struct Written {
-    /// Where it is; `None` for a writer.
+    /// The created path; `None` for a writer.
     pub(super) path: Option<PathBuf>,
-    /// Files of the folder that the sender could not read to their end: the first of them.
+    /// The first files of the folder that the sender could not read completely.
     pub(super) omitted: Vec<ZipPath>,
-    /// How many more of those there are.
+    /// Number of further such files.
     pub(super) omitted_more: u64,
-    /// What could not be set on it.
+    /// Metadata that could not be set.
     pub(super) lost: Option<MetadataLoss>,
 }
 
 impl Sink {
-    /// Prepares the destination of an offer. A folder may have `most` files and folders.
+    /// Prepares the destination of an offer. A folder may have at most `most` files and folders.
     ///
     /// # Errors
-    /// It exists, has too little room, or cannot be written; nothing was changed.
+    /// It exists, has not enough space, or cannot be written; nothing was changed.
     pub(super) fn open(
         destination: Destination,
         offer: &Offer,
@@ -50,7 +50,7 @@ impl Sink {
                 Destination::Folder { .. } | Destination::Path { .. } => Err(Error::Rejected),
             };
         };
-        // An offer may lie about one of the two.
+        // One of the two sizes of an offer may be wrong.
         let needed = offer.unpacked().unwrap_or(0).max(offer.carried().unwrap_or(0));
         match offer {
             Offer::Directory { bytes, files, attributes, .. } => {
@@ -84,7 +84,7 @@ impl Sink {
         Ok(Self::File { file, attributes })
     }
 
-    /// Takes the next bytes.
+    /// Writes the next bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         match self {
             Self::File { file, .. } => {
@@ -97,8 +97,8 @@ impl Sink {
         }
     }
 
-    /// Everything has come: gives it its name. When this returns, the sender may be told that it has
-    /// arrived: it would survive a loss of power.
+    /// Renames the complete data to its final name. When this returns, the data is durable, so it may be
+    /// acknowledged.
     pub(super) fn complete(self) -> Result<Written, Error> {
         match self {
             Self::File { file, attributes } => {
@@ -122,7 +122,7 @@ impl Sink {
     }
 }
 
-/// Bytes of the longest file that this process may write (`ulimit -f`).
+/// Maximum size of a file that this process may write (`ulimit -f`).
 #[cfg(unix)]
 fn longest_file() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
@@ -134,9 +134,9 @@ const fn longest_file() -> u64 {
     u64::MAX
 }
 
-/// Checks that the file system of the target has `needed` bytes left.
+/// Checks that the file system of the target has `needed` free bytes.
 fn check_space(part: &Part, needed: u64) -> Result<(), Error> {
-    // What cannot be asked is found out by writing.
+    // If the free space is unknown, writing will show.
     let available = part.free_space().unwrap_or(u64::MAX);
     if available < needed { Err(Error::NoSpace { needed, available }) } else { Ok(()) }
 }

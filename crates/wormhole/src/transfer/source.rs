@@ -1,4 +1,4 @@
-//! What is being sent, as a stream of bytes: a file, the zip of a tree, or any reader.
+//! Reads the data to send: a file, the zip of a directory, or any reader.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use super::exact::{self, Exact};
 use super::tree::{self, Tree};
 use super::{Error, Outgoing, Unsendable, UnsendableReason};
 
-/// What is going to be sent, checked as far as that is possible in advance.
+/// What to send, checked as far as possible in advance.
 pub(super) enum SendItem {
     File(OpenFile),
     Stream { name: String, reader: Box<dyn Read + Send> },
@@ -19,22 +19,22 @@ pub(super) enum SendItem {
     Tree(Tree),
 }
 
-/// One file, open since before anything was connected.
+/// A file, opened before any connection is made.
 pub(super) struct OpenFile {
-    /// What the receiver should call it.
+    /// Name for the receiver.
     pub(super) name: String,
-    /// Where it is; `None` for a temporary file of ours.
+    /// Its path; `None` for a temporary file.
     pub(super) path: Option<PathBuf>,
     pub(super) file: File,
-    /// Bytes.
+    /// Size in bytes.
     pub(super) size: u64,
-    /// What it has besides; for peers that know it.
+    /// Attributes, for peers that support them.
     pub(super) attributes: Option<Attributes>,
 }
 
 impl SendItem {
-    /// Looks at everything that is to be sent. What cannot be sent is left out and returned if
-    /// `lenient`, as long as it was not named itself.
+    /// Checks everything that is to be sent. With `lenient`, files that cannot be sent are omitted and returned, unless
+    /// the user named them directly.
     pub(super) fn check(what: Outgoing, lenient: bool) -> Result<(Self, Vec<Unsendable>), Error> {
         match what {
             Outgoing::Text(text) => {
@@ -57,7 +57,7 @@ impl SendItem {
             let (tree, skipped) = Tree::of_folder(path, lenient)?;
             return Ok((Self::Tree(tree), skipped));
         }
-        // Opening a pipe would wait for somebody to write into it.
+        // Opening a pipe would wait for a writer.
         if !metadata.is_file() && !is_disk(&metadata) {
             return Err(unsendable(UnsendableReason::NotAFile).into());
         }
@@ -69,7 +69,7 @@ impl SendItem {
         Ok((Self::File(OpenFile { name, path, file, size, attributes }), Vec::new()))
     }
 
-    /// What the receiver is offered.
+    /// The offer for the receiver.
     pub(super) fn offer(&self) -> Offer {
         match self {
             Self::File(OpenFile { name, size, attributes, .. }) => {
@@ -95,13 +95,13 @@ impl SendItem {
     }
 }
 
-/// Checks that a text fits into a message, as it is written there.
+/// Checks that the encoded text fits into a message.
 fn check_text(text: &str) -> Result<(), Error> {
     let bytes = Message::Offer(Offer::Text(text.to_owned())).encode().len();
     if bytes > MAX_TEXT { Err(Error::TextTooLong { bytes, most: MAX_TEXT }) } else { Ok(()) }
 }
 
-/// Bytes of a file, or of the disk that the path names.
+/// Size of a file or of a block device.
 fn size_of(file: &File) -> Result<u64, UnsendableReason> {
     let metadata = file.metadata().map_err(system)?;
     if metadata.is_file() {
@@ -126,7 +126,7 @@ const fn is_disk(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// The bytes to be sent.
+/// The bytes to send.
 pub(super) enum Source {
     File { name: String, path: Option<PathBuf>, file: Exact },
     Stream { name: String, reader: Box<dyn Read + Send> },
@@ -134,7 +134,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Reads the next bytes; none at the end. Only a stream gives fewer than fit before its end.
+    /// Reads the next bytes; none at the end. Only a stream returns less than the buffer before its end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Unsendable> {
         match self {
             Self::File { name, path, file } => read_file(file, buffer).map_err(|why| {
@@ -154,7 +154,7 @@ impl Source {
         }
     }
 
-    /// What to call it when something is wrong with it.
+    /// The name for error messages.
     pub(super) fn path(&self) -> PathBuf {
         match self {
             Self::File { name, path, .. } => path.clone().unwrap_or_else(|| name.into()),
@@ -163,7 +163,7 @@ impl Source {
         }
     }
 
-    /// After the last byte: what has not arrived as it is here now.
+    /// After the last byte: files that changed while they were sent.
     pub(super) fn into_changed(self) -> Vec<Unsendable> {
         match self {
             Self::File { path: Some(path), file, .. } if file.is_replaced(&path) => {
@@ -175,8 +175,8 @@ impl Source {
     }
 }
 
-/// Fills the buffer, or reads to the end of the file: before the last byte is handed out, it is
-/// certain that no other follows it.
+/// Fills the buffer, or reads to the end of the file: before the last byte is returned, it is certain that the file
+/// ends there.
 fn read_file(file: &mut Exact, buffer: &mut [u8]) -> Result<usize, UnsendableReason> {
     let mut filled = 0;
     while let Some(room) = buffer.get_mut(filled..)
@@ -192,6 +192,6 @@ pub(super) fn system(error: io::Error) -> UnsendableReason {
     UnsendableReason::System(error.into())
 }
 
-/// Bytes of the longest message with a text. The mailbox server takes frames of 4 MiB, in which each of
-/// these bytes becomes two digits.
+/// Maximum size of a message with a text. The mailbox server accepts frames of 4 MiB, with two hex digits per
+/// byte.
 const MAX_TEXT: usize = 2_000_000;

@@ -1,7 +1,7 @@
 //! The chosen connection on a thread that may block: the carrier of bulk data.
 //!
-//! Records are filled, sealed and written, or read and opened, in one buffer each way: a byte of a
-//! file is copied by the kernel alone, and nothing is allocated per record.
+//! Records are encrypted and written, or read and decrypted, in one buffer per direction: only the kernel copies file
+//! data, and no memory is allocated per record.
 
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
@@ -20,7 +20,7 @@ use super::pipe::PipeError;
 use crate::net::{Link, LinkFailure, Outbox, TcpInfo};
 use crate::transfer::carrier::{Carrier, CarrierMonitor};
 
-/// A pipe of records for a thread of its own.
+/// A pipe of records for its own thread.
 pub(crate) struct BlockingPipe {
     stream: Stream,
     sealer: Sealer,
@@ -139,7 +139,7 @@ impl Carrier for BlockingPipe {
 
     fn close(self) {
         match self.stream {
-            // Whatever fails here, the connection is gone afterwards.
+            // Errors do not matter, because the connection ends anyway.
             Stream::Tcp(stream) => drop(stream.shutdown(Shutdown::Write)),
             Stream::Async(mut stream) => {
                 let runtime = stream.runtime;
@@ -147,7 +147,7 @@ impl Carrier for BlockingPipe {
                     tokio::select! {
                         () = poll_fn(|cx| stream.link.poll_close(cx)) => {}
                         () = stream.aborted.notified() => {}
-                        // Everything was sent: a relay that does not close the link is left.
+                        // Everything was sent: do not wait for a relay that does not close the link.
                         () = sleep(CLOSE_TIMEOUT) => {}
                     }
                 });
@@ -156,8 +156,8 @@ impl Carrier for BlockingPipe {
     }
 }
 
-/// Writes sealed records. They are counted before they are written, so that the count is never less than
-/// what was acknowledged.
+/// Writes encrypted records. They are counted before they are written, so that the count is never less than the
+/// acknowledged bytes.
 fn write_all(stream: &mut Stream, written: &AtomicU64, bytes: &[u8]) -> Result<(), PipeError> {
     written.fetch_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
     stream.write_all(bytes).map_err(failure)
@@ -168,9 +168,9 @@ fn write_all(stream: &mut Stream, written: &AtomicU64, bytes: &[u8]) -> Result<(
 pub(crate) enum PipeMonitor {
     /// A link that only the runtime can drive.
     Async {
-        /// Ends whatever waits for the link.
+        /// Wakes up everything that waits for the link.
         aborted: Arc<Notify>,
-        /// The socket below it, unless that leads to a SOCKS proxy.
+        /// The socket below it, unless it leads to a SOCKS proxy.
         socket: Weak<TcpStream>,
     },
     /// A socket.
@@ -179,7 +179,7 @@ pub(crate) enum PipeMonitor {
         stream: TcpStream,
         /// Bytes written to it by the pipe.
         written: Arc<AtomicU64>,
-        /// Bytes that were acknowledged before that.
+        /// Bytes that were acknowledged before the first one of the pipe.
         acknowledged: u64,
     },
 }
@@ -188,13 +188,13 @@ impl CarrierMonitor for PipeMonitor {
     /// The other end of the connection is the peer, or a relay.
     fn outstanding(&self) -> Option<u64> {
         let Self::Tcp { stream, written, acknowledged } = self else { return None };
-        // In this order: what is written after the question cannot be acknowledged in it.
+        // In this order: bytes that are written after the query cannot be acknowledged in it.
         let info = TcpInfo::of(stream)?;
         let written = written.load(Ordering::Relaxed);
         Some(written.saturating_sub(info.acknowledged.saturating_sub(*acknowledged)))
     }
 
-    /// A SOCKS proxy answers for the other end, so that a dead link behind it is not noticed here.
+    /// A SOCKS proxy acknowledges everything itself, so a dead connection behind it is not noticed here.
     fn unanswered(&self) -> Option<Duration> {
         match self {
             Self::Tcp { stream, .. } => TcpInfo::of(stream)?.unanswered,
@@ -205,16 +205,16 @@ impl CarrierMonitor for PipeMonitor {
     fn abort(&self) {
         match self {
             Self::Async { aborted, .. } => aborted.notify_one(),
-            // It fails when the connection is gone already, which is what is wanted.
+            // Fails if the connection has already ended.
             Self::Tcp { stream, .. } => drop(stream.shutdown(Shutdown::Both)),
         }
     }
 }
 
-/// Records on their way out: several per write, since every system call costs.
+/// Outgoing records: several per write, because system calls are expensive.
 struct Batch {
     buffer: Vec<u8>,
-    /// Bytes of it that hold sealed records.
+    /// Bytes that contain encrypted records.
     used: usize,
 }
 
@@ -223,8 +223,8 @@ impl Batch {
         Self { buffer: Vec::new(), used: 0 }
     }
 
-    /// Room for the plaintext of one more record; `None` when the batch is full. A side that only
-    /// receives needs no buffer.
+    /// Room for the plaintext of another record; `None` when the batch is full. Allocated on first use, because receivers
+    /// need none.
     fn room(&mut self) -> Option<&mut [u8]> {
         if self.buffer.is_empty() {
             self.buffer.resize(BATCH * (HEADER + RECORD), 0);
@@ -234,7 +234,7 @@ impl Batch {
     }
 }
 
-/// Bytes that have come, as yet unopened from `start` to `end`.
+/// Received bytes; those from `start` to `end` have not been decrypted.
 struct Inbox {
     buffer: Vec<u8>,
     start: usize,
@@ -249,7 +249,7 @@ impl Inbox {
         Self { buffer, start: 0, end }
     }
 
-    /// Where the next whole record stands, which is thereby used up.
+    /// The position of the next complete record, which is thereby consumed.
     fn next_record(&mut self) -> Result<Option<std::ops::Range<usize>>, PipeError> {
         let waiting = self.buffer.get(self.start..self.end).unwrap_or_default();
         let Some(length) = record_length(waiting)? else { return Ok(None) };
@@ -261,7 +261,7 @@ impl Inbox {
         Ok(Some(range))
     }
 
-    /// Reads more, behind what waits. Room is made for what has come, never for what is announced.
+    /// Reads more bytes. Memory is only allocated for received bytes, never for announced ones.
     fn fill(&mut self, stream: &mut Stream) -> io::Result<usize> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -295,7 +295,7 @@ impl Stream {
         }
     }
 
-    /// Reads what has come already, without waiting. Returns whether there was anything.
+    /// Reads available bytes without waiting. Returns whether there were any.
     fn has_input(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
         match self {
             Self::Tcp(stream) => stream.set_nonblocking(true)?,
@@ -314,7 +314,7 @@ impl Stream {
         }
     }
 
-    /// How long reading may take; for ever by default.
+    /// Sets the time limit for reading; unlimited by default.
     fn set_patience(&mut self, patience: Option<Duration>) -> io::Result<()> {
         match self {
             Self::Async(stream) => {
@@ -381,7 +381,7 @@ impl AsyncStream {
     }
 }
 
-/// Lets time pass; for ever if no time is given.
+/// Waits for this time; for ever if there is none.
 async fn pass(time: Option<Duration>) {
     match time {
         Some(time) => sleep(time).await,
@@ -389,7 +389,7 @@ async fn pass(time: Option<Duration>) {
     }
 }
 
-/// Whether nothing came in time. Systems disagree on what to call it.
+/// Whether reading timed out. Systems report different errors.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
@@ -398,16 +398,16 @@ fn failure(error: io::Error) -> PipeError {
     PipeError::Link(error.kind().into())
 }
 
-/// How long closing the link to a WebSocket relay may take.
+/// Time limit for closing the link to a WebSocket relay.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Plaintext bytes of the records we send. Python's receiver slows down with much longer ones.
+/// Plaintext bytes of the records that we send. Python's receiver is slower with much longer ones.
 const RECORD: usize = 64 << 10;
 
-/// Records per write.
+/// Number of records per write.
 const BATCH: usize = 4;
 
-/// First size of the buffer that is read into, in bytes. It grows when a record is longer.
+/// Initial size of the receive buffer in bytes. It grows for longer records.
 const INBOX: usize = 512 << 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where the peer can connect to us: one listener for each family, on every address we have.
+//! Listens for the peer: one listener per address family, on all addresses of this computer.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,13 +16,13 @@ use crate::net::tcp::tune;
 pub(super) struct Listeners(Vec<TcpListener>);
 
 impl Listeners {
-    /// Listens nowhere.
+    /// No listeners.
     pub(super) const fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// Listens on `port`, or on one that the system chooses. A family that this machine does not
-    /// have is left out.
+    /// Listens on `port`, or on a port chosen by the system. Families that this computer does not support are
+    /// skipped.
     pub(super) fn open(port: Option<u16>) -> Result<Self, (u16, io::ErrorKind)> {
         let wanted = port.unwrap_or(0);
         let v4 = listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), wanted));
@@ -43,7 +43,7 @@ impl Listeners {
         self.0.is_empty()
     }
 
-    /// Every address of ours with the port that belongs to its family.
+    /// All our addresses with the port of their family.
     pub(super) fn hints(&self) -> Vec<TcpHint> {
         let ports: Vec<_> = self.0.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let hint = |address: IpAddr| {
@@ -53,15 +53,15 @@ impl Listeners {
         addresses().into_iter().filter_map(hint).take(MAX_HINTS).collect()
     }
 
-    /// Waits until somebody connects; for ever without listeners.
+    /// Waits for a connection; for ever without listeners.
     pub(super) async fn accept(&self) -> TcpStream {
         poll_fn(|cx| {
             for listener in &self.0 {
-                // An error belongs to a connection that is gone again already: look for the next.
+                // An error concerns a connection that has already ended: try the next one.
                 for _ in 0..BACKLOG {
                     match listener.poll_accept(cx) {
                         Poll::Ready(Ok((stream, _))) => {
-                            // A connection works without, too.
+                            // The connection works without these options.
                             let _kept = tune(&stream);
                             return Poll::Ready(stream);
                         }
@@ -79,11 +79,11 @@ impl Listeners {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // The other family has a listener of its own, on systems that would share and on those
-        // that would not.
+        // The other family has its own listener, whether or not the system would share
+        // this one.
         socket.set_only_v6(true)?;
     }
-    // On Windows this would let another program take the port over.
+    // On Windows this option would let another program take over the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -92,8 +92,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// The addresses under which others may reach us: all but loopback, unless there is no other.
-/// Link-local ones are left out: they mean nothing without the name of the interface.
+/// Our addresses for the peer: all except loopback ones, unless there are no others. Link-local ones are omitted,
+/// because they need the name of the interface.
 fn addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let all: Vec<_> = interfaces.into_iter().map(|interface| interface.ip()).collect();
@@ -112,8 +112,8 @@ const fn is_local(address: IpAddr) -> bool {
     }
 }
 
-/// Connections the system keeps for us until we look.
+/// Maximum number of connections that the system queues for us.
 const BACKLOG: i32 = 128;
 
-/// Addresses told to the peer. A machine full of containers has hundreds, of no use to anybody.
+/// Maximum number of addresses for the peer. A machine with many containers has hundreds of useless ones.
 const MAX_HINTS: usize = 32;

@@ -7,7 +7,7 @@ use wormhole_magic::transit::{Address, Endpoint, Route};
 
 use crate::net::Link;
 
-/// How two sides are connected. Prints as the other clients do: `->tcp:192.0.2.7:4000`.
+/// How two sides are connected. Displayed as in other clients: `->tcp:192.0.2.7:4000`.
 ///
 /// ```
 /// use wormhole::transit::{Endpoint, Path};
@@ -21,11 +21,11 @@ use crate::net::Link;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Path {
-    /// The peer connected to us; from where, if the system still knows.
+    /// The peer connected to us; its address, if the system still knows it.
     Accepted(Option<SocketAddr>),
     /// We connected to the peer.
     Direct(Endpoint),
-    /// Both connected to a relay: its `tcp:host:port` or URL.
+    /// Both sides connected to a relay: its `tcp:host:port` or URL.
     Relay(String),
 }
 
@@ -41,7 +41,7 @@ impl Path {
         }
     }
 
-    /// Whether both ends are on one computer or in one local network, as far as addresses tell.
+    /// Whether both sides are on one computer or in one local network, according to the addresses.
     pub fn is_local(&self) -> bool {
         let address = match self {
             Self::Accepted(peer) => peer.map(|peer| peer.ip()),
@@ -51,13 +51,13 @@ impl Path {
         address.is_some_and(is_private)
     }
 
-    /// Whether no relay is involved.
+    /// Whether no relay is used.
     pub const fn is_direct(&self) -> bool {
         !matches!(self, Self::Relay(_))
     }
 }
 
-/// An address as other clients write it.
+/// An address in the format of other clients.
 pub(super) fn address(address: &Address) -> String {
     match address {
         Address::Tcp(endpoint) => format!("tcp:{endpoint}"),

@@ -1,6 +1,6 @@
 //! The chosen connection as a pipe of records, for any application.
 //!
-//! Bulk data takes the same connection on a thread of its own, see [`super::blocking`].
+//! Bulk data uses the same connection on its own thread, see [`super::blocking`].
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,13 +12,13 @@ use super::blocking::BlockingPipe;
 use super::path::Path;
 use crate::net::{Link, LinkFailure, Outbox};
 
-/// A connection to the peer that carries records: whole messages, sealed, in order.
+/// A connection to the peer for records: whole encrypted messages, in order.
 pub struct Pipe {
     link: Link,
     outbox: Outbox,
     sealer: Sealer,
     opener: Opener,
-    /// What has come and is not yet a whole record.
+    /// Received bytes of an incomplete record.
     received: Vec<u8>,
     path: Path,
 }
@@ -46,8 +46,8 @@ impl Pipe {
         &self.path
     }
 
-    /// Sends one record of at most 16 MiB. When this is dropped halfway, the rest goes out with
-    /// the next record.
+    /// Sends a record of at most 16 MiB. If this future is dropped, the rest is sent with the next
+    /// record.
     ///
     /// ```no_run
     /// # use wormhole::transit::{Pipe, PipeError};
@@ -58,7 +58,7 @@ impl Pipe {
     /// ```
     ///
     /// # Errors
-    /// The record is too long, or the connection is gone.
+    /// The record is too long, or the connection is lost.
     pub async fn send_record(&mut self, plaintext: &[u8]) -> Result<(), PipeError> {
         if plaintext.len() > MAX_PLAINTEXT {
             return Err(PipeError::TooLong(plaintext.len()));
@@ -68,7 +68,7 @@ impl Pipe {
         Ok(())
     }
 
-    /// Waits for the next record. Dropping this loses nothing.
+    /// Waits for the next record. Dropping this future loses nothing.
     ///
     /// ```no_run
     /// # use wormhole::transit::{Pipe, PipeError};
@@ -80,8 +80,8 @@ impl Pipe {
     /// ```
     ///
     /// # Errors
-    /// The peer closed the connection ([`LinkFailure::Closed`]), or the connection is gone, or
-    /// somebody tampered with it.
+    /// The peer closed the connection ([`LinkFailure::Closed`]), the connection is lost, or the data was
+    /// modified.
     pub async fn receive_record(&mut self) -> Result<Vec<u8>, PipeError> {
         let mut buffer = Vec::with_capacity(READ);
         loop {
@@ -97,15 +97,15 @@ impl Pipe {
         }
     }
 
-    /// Closes the connection once everything is on its way.
+    /// Closes the connection after everything has been sent.
     pub async fn close(mut self) {
         poll_fn(|cx| self.link.poll_close(cx)).await;
     }
 
-    /// Takes the pipe to a thread that may block.
+    /// Converts the pipe for a thread that may block.
     ///
     /// # Errors
-    /// The system cannot make the socket block.
+    /// The system cannot make the socket blocking.
     pub(crate) fn into_blocking(self) -> std::io::Result<BlockingPipe> {
         BlockingPipe::new(self.link, self.sealer, self.opener, self.received)
     }
@@ -117,20 +117,20 @@ impl fmt::Debug for Pipe {
     }
 }
 
-/// Why a record could not be sent or received. The pipe is of no more use.
+/// Why a record could not be sent or received. The pipe cannot be used any more.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PipeError {
-    /// The connection is gone.
+    /// The connection is lost.
     #[error(transparent)]
     Link(#[from] LinkFailure),
-    /// A record was tampered with.
+    /// A record was modified.
     #[error(transparent)]
     Record(#[from] BadRecord),
-    /// This is more than a record may carry.
+    /// The content is too long for a record.
     #[error("{0} bytes do not fit into one record")]
     TooLong(usize),
 }
 
-/// Bytes read at once.
+/// Number of bytes to read at once.
 const READ: usize = 64 << 10;

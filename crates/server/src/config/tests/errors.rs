@@ -94,7 +94,7 @@ fn an_unknown_key_is_named_with_the_one_that_was_meant() {
         ("mailbox = true\n", "line 1: mailbox: this is a section: write [mailbox]"),
         (
             "\n[mailboxes]\n",
-            "line 2: [mailboxes]: unknown section; there are mailbox, transit-relay, whisper",
+            "line 2: [mailboxes]: unknown section; the sections are mailbox, transit-relay, whisper",
         ),
     ];
     for (number, (text, expected)) in cases.into_iter().enumerate() {
