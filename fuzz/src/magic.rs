@@ -13,7 +13,7 @@ use wormhole_magic::code::{Code, completion};
 use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::{ClientMessage, HashcashDemand, ServerMessage, Welcome};
 use wormhole_magic::mailbox::server::Client;
-use wormhole_magic::relay::{Handshake, MAX_LINE, Patience, Relay};
+use wormhole_magic::relay::{Handshake, MAX_LINE, Relay, Timeouts};
 use wormhole_magic::spake2::Spake2;
 use wormhole_magic::transfer::message::{Ack, Message};
 use wormhole_magic::transfer::name::PeerName;
@@ -133,7 +133,7 @@ pub fn records(bytes: &[u8]) {
 /// The first line that a client sends to a relay, whole and in two pieces.
 pub fn relay_handshake(bytes: &[u8]) {
     let (now, link) = (Instant::now(), LinkId(1));
-    let mut relay = Relay::new(Patience::default());
+    let mut relay = Relay::new(Timeouts::default());
     let (head, tail) = bytes.split_at(bytes.len() / 2);
     for input in [Input::Opened(link), Input::Bytes(link, head), Input::Bytes(link, tail)] {
         let Ok(()) = relay.handle(now, input);

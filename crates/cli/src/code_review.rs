@@ -6,7 +6,7 @@
 use anyhow::Result;
 use serde_json::json;
 use wormhole::code::Code;
-use wormhole::code::review::{Doubt, Review};
+use wormhole::code::review::{Mistake, Review};
 
 use crate::console::{Console, Question};
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ impl Warning {
     /// Looks at a code.
     pub(crate) fn about(code: &Code) -> Option<Self> {
         let review = code.review();
-        if review.doubts.is_empty() {
+        if review.mistakes.is_empty() {
             return None;
         }
         let suggestion = review.suggestion.as_ref().map(ToString::to_string);
@@ -88,39 +88,40 @@ fn sentences(review: &Review) -> String {
         Some(code) => format!("{start}; did you mean {code}?"),
         None => format!("{start}."),
     };
-    let doubts = review.doubts.iter();
-    let mut sentences: Vec<_> = doubts.filter_map(|doubt| sentence(doubt, &did_you_mean)).collect();
-    sentences.extend(unlike_any_word(&review.doubts));
+    let mistakes = review.mistakes.iter();
+    let mut sentences: Vec<_> =
+        mistakes.filter_map(|doubt| sentence(doubt, &did_you_mean)).collect();
+    sentences.extend(unlike_any_word(&review.mistakes));
     sentences.join(" ")
 }
 
 /// Says what is wrong, with the nearest right thing.
-fn sentence(doubt: &Doubt, did_you_mean: &impl Fn(&str) -> String) -> Option<String> {
+fn sentence(doubt: &Mistake, did_you_mean: &impl Fn(&str) -> String) -> Option<String> {
     Some(match doubt {
-        Doubt::LeadingZero(nameplate) => did_you_mean(&format!(
+        Mistake::LeadingZero(nameplate) => did_you_mean(&format!(
             "The number of a code does not start with 0, but {nameplate} does"
         )),
-        Doubt::MissingWord => did_you_mean("A word is missing"),
-        Doubt::OtherOrder => did_you_mean("The words are in the wrong order"),
-        Doubt::OtherPosition(word) => {
+        Mistake::MissingWord => did_you_mean("A word is missing"),
+        Mistake::SwappedWords => did_you_mean("The words are in the wrong order"),
+        Mistake::WrongPosition(word) => {
             let word = printable::line(word);
             did_you_mean(&format!("A word is missing before '{word}'"))
         }
-        Doubt::OtherSeparator => did_you_mean("The words are not separated by hyphens"),
-        Doubt::UnknownWord { word, nearest: Some(nearest) } => {
+        Mistake::WrongSeparator => did_you_mean("The words are not separated by hyphens"),
+        Mistake::UnknownWord { word, nearest: Some(nearest) } => {
             let word = printable::line(word);
             format!("'{word}' is not in the word list; did you mean '{nearest}'?")
         }
-        Doubt::UnknownWord { nearest: None, .. } => return None,
+        Mistake::UnknownWord { nearest: None, .. } => return None,
     })
 }
 
 /// Names the words that resemble none of the list together: they are most often the user's own.
-fn unlike_any_word(doubts: &[Doubt]) -> Option<String> {
-    let words: Vec<_> = doubts
+fn unlike_any_word(mistakes: &[Mistake]) -> Option<String> {
+    let words: Vec<_> = mistakes
         .iter()
         .filter_map(|doubt| {
-            let Doubt::UnknownWord { word, nearest: None } = doubt else { return None };
+            let Mistake::UnknownWord { word, nearest: None } = doubt else { return None };
             Some(format!("'{}'", printable::line(word)))
         })
         .collect();

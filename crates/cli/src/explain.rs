@@ -156,9 +156,11 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
             }
         }
         // These say it well themselves, and there is nothing to add.
-        Error::Cancelled | Error::PeerGone | Error::PeerMisbehaved(_) | _ => {
+        Error::Cancelled | Error::PeerGone | Error::PeerMisbehaved(_) => {
             Failure::new(printable::line(&error.to_string()))
         }
+        // Later errors of the SDK have no hint.
+        _ => Failure::new(printable::line(&error.to_string())),
     }
 }
 
@@ -189,8 +191,9 @@ pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
         | code::Error::PeerMisbehaved(_)
         | code::Error::ServerMisbehaved(_)
         | code::Error::ServerRefused(_)
-        | code::Error::Unwelcome(_)
-        | _ => Failure::new(said),
+        | code::Error::Unwelcome(_) => Failure::new(said),
+        // Later errors of the SDK have no hint.
+        _ => Failure::new(said),
     }
 }
 
@@ -230,10 +233,11 @@ fn unreachable(why: &LinkFailure, server: &str) -> String {
         | LinkFailure::MessageTooLong
         | LinkFailure::ProxyRefused(_)
         | LinkFailure::TimedOut
-        | LinkFailure::Tls(_)
-        | _ => {
+        | LinkFailure::Tls(_) => {
             "try again later, or use another server with --relay-url; `wormhole doctor` shows details"
         }
+        // A later error of the SDK.
+        _ => "`wormhole doctor` shows details",
     };
     hint.to_owned()
 }
@@ -267,8 +271,9 @@ fn cannot_send(unsendable: &Unsendable) -> Failure {
         UnsendableReason::ContainsItself
         | UnsendableReason::NoName
         | UnsendableReason::Replaced
-        | UnsendableReason::TooLong
-        | _ => failure,
+        | UnsendableReason::TooLong => failure,
+        // Later reasons have no hint.
+        _ => failure,
     }
 }
 
@@ -293,8 +298,11 @@ const fn unconnected(error: &transit::Error) -> &'static str {
         }
         transit::Error::Lost(_)
         | transit::Error::NotConnected { .. }
-        | transit::Error::PortTaken { .. }
-        | _ => "without --no-relay, a relay can help; `wormhole doctor` shows what can be reached",
+        | transit::Error::PortTaken { .. } => {
+            "without --no-relay, a relay can help; `wormhole doctor` shows what can be reached"
+        }
+        // A later error of the SDK.
+        _ => "`wormhole doctor` shows what can be reached",
     }
 }
 

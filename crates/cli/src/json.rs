@@ -34,7 +34,9 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         Event::AwaitingConfirmation => json!({"event": "awaiting-confirmation"}),
         Event::Done(report) => done(report),
         // The prompt asks; a program is asked by `question`.
-        Event::CodeWanted(_) | _ => return None,
+        Event::CodeWanted(_) => return None,
+        // A later event of the SDK.
+        _ => return None,
     })
 }
 
@@ -57,8 +59,9 @@ fn wormhole_event(event: &code::Event) -> Option<Value> {
         | code::Event::Nameplates(_)
         | code::Event::Server(_)
         | code::Event::ServerRetry { .. }
-        | code::Event::Version(_)
-        | _ => return None,
+        | code::Event::Version(_) => return None,
+        // A later event of the SDK.
+        _ => return None,
     })
 }
 
@@ -154,7 +157,9 @@ fn changed(unsendable: &Unsendable) -> Value {
 fn via(path: &Path) -> &'static str {
     match path {
         Path::Accepted(_) | Path::Direct(_) => "direct",
-        Path::Relay(_) | _ => "relay",
+        Path::Relay(_) => "relay",
+        // A later kind of connection.
+        _ => "other",
     }
 }
 

@@ -105,7 +105,9 @@ fn way(path: &Path) -> String {
             format!("through the relay {}", printable::text(relay))
         }
         path if path.is_local() => "direct, LAN".to_owned(),
-        Path::Accepted(_) | Path::Direct(_) | _ => "direct".to_owned(),
+        Path::Accepted(_) | Path::Direct(_) => "direct".to_owned(),
+        // A later kind of connection.
+        path => printable::text(&path.to_string()),
     }
 }
 

@@ -106,8 +106,9 @@ async fn follow(
             | Event::AwaitingConfirmation
             | Event::Progress { .. }
             | Event::ServerRetry { .. }
-            | Event::Wormhole(_)
-            | _ => {}
+            | Event::Wormhole(_) => {}
+            // Later events of the SDK need no answer.
+            _ => {}
         }
     }
     explain::omitted(&omitted.0, omitted.1, &active.console.screen)
@@ -363,7 +364,9 @@ fn show_offer(offer: &Offer, target: Option<&Path>, screen: &Screen) {
             format!("Receiving directory ({}, {files}) {into}", units::size(*bytes))
         }
         Offer::File { size, .. } => format!("Receiving file ({}) {into}", units::size(*size)),
-        Offer::Stream { .. } | Offer::Text(_) | _ => format!("Receiving stream {into}"),
+        Offer::Stream { .. } | Offer::Text(_) => format!("Receiving stream {into}"),
+        // A later kind of offer.
+        _ => format!("Receiving {into}"),
     });
 }
 

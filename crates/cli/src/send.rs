@@ -64,7 +64,9 @@ async fn follow(active: &mut ActiveTransfer<'_>, invitation: &Invitation) -> Res
                 progress::summary(&report, &active.console.screen);
                 changed = report.changed;
             }
-            Event::CodeWanted(_) | Event::Offer(_) | Event::Text(_) | _ => {}
+            Event::CodeWanted(_) | Event::Offer(_) | Event::Text(_) => {}
+            // Later events of the SDK need no answer.
+            _ => {}
         }
     }
     explain::changed(&changed, &active.console.screen)

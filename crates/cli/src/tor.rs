@@ -56,9 +56,11 @@ impl TorChoice {
                     TorSource::SocksPort(_) => {
                         " unable to find default Tor control port, using SOCKS"
                     }
-                    TorSource::ControlPort(_) | TorSource::Launched | _ => {
+                    TorSource::ControlPort(_) | TorSource::Launched => {
                         " using Tor via default control port"
                     }
+                    // A later way to find Tor.
+                    _ => " using Tor",
                 });
             }),
             Self::Launched => {

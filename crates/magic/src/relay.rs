@@ -6,10 +6,10 @@
 //!
 //! ```
 //! use wormhole_kit::{Input, Instant, LinkId, Output, Session};
-//! use wormhole_magic::relay::{Event, Patience, Relay};
+//! use wormhole_magic::relay::{Event, Timeouts, Relay};
 //!
 //! let (now, one, two) = (Instant::now(), LinkId(1), LinkId(3));
-//! let mut relay = Relay::new(Patience::default());
+//! let mut relay = Relay::new(Timeouts::default());
 //! for (link, side) in [(one, "0123456789abcdef"), (two, "fedcba9876543210")] {
 //!     let line = format!("please relay {} for side {side}\n", "0".repeat(64));
 //!     relay.handle(now, Input::Opened(link));
@@ -33,19 +33,19 @@ use std::time::Duration;
 
 pub use handshake::{BadHandshake, Handshake, MAX_LINE, Side, Token};
 pub use usage::{Mood, Record, Usage};
-use waiting::{Arrival, WaitingRoom};
+use waiting::{MatchResult, WaitingList};
 use wormhole_kit::{Input, Instant, LinkId, Output, Session};
 
 /// Time limits for unpaired connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Patience {
+pub struct Timeouts {
     /// From the opening of a connection to the end of its handshake line.
     pub handshake: Duration,
     /// From the handshake to the partner; `None` means unlimited, as in the Python relay.
     pub waiting: Option<Duration>,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self { handshake: HANDSHAKE_TIME, waiting: Some(WAITING_TIME) }
     }
@@ -92,9 +92,9 @@ pub enum Event {
 /// line that completes a pair are data for the partner, as in the Python relay.
 #[derive(Debug)]
 pub struct Relay {
-    patience: Patience,
-    links: BTreeMap<LinkId, Link>,
-    waiting: WaitingRoom,
+    timeouts: Timeouts,
+    links: BTreeMap<LinkId, RelayLink>,
+    waiting: WaitingList,
     deadlines: BTreeSet<(Instant, LinkId)>,
     draining: bool,
     outputs: VecDeque<Output<Infallible, Event>>,
@@ -102,15 +102,15 @@ pub struct Relay {
 
 /// An open connection.
 #[derive(Debug)]
-struct Link {
+struct RelayLink {
     opened: Instant,
     deadline: Option<Instant>,
-    state: State,
+    state: LinkState,
 }
 
-/// State of a connection.
+/// LinkState of a connection.
 #[derive(Debug)]
-enum State {
+enum LinkState {
     /// The received part of the line.
     ExpectHandshake { line: Vec<u8> },
     /// The partner is not connected yet.
@@ -121,11 +121,11 @@ enum State {
 
 impl Relay {
     /// A relay without connections.
-    pub const fn new(patience: Patience) -> Self {
+    pub const fn new(timeouts: Timeouts) -> Self {
         Self {
-            patience,
+            timeouts,
             links: BTreeMap::new(),
-            waiting: WaitingRoom::new(),
+            waiting: WaitingList::new(),
             deadlines: BTreeSet::new(),
             draining: false,
             outputs: VecDeque::new(),
@@ -138,28 +138,30 @@ impl Relay {
     }
 
     fn on_opened(&mut self, now: Instant, id: LinkId) {
-        let state = State::ExpectHandshake { line: Vec::new() };
-        self.links.insert(id, Link { opened: now, deadline: None, state });
-        self.set_deadline(id, now.checked_add(self.patience.handshake));
+        let state = LinkState::ExpectHandshake { line: Vec::new() };
+        self.links.insert(id, RelayLink { opened: now, deadline: None, state });
+        self.set_deadline(id, now.checked_add(self.timeouts.handshake));
         if self.draining {
-            self.dismiss(now, id, b"", Mood::Empty);
+            self.reject(now, id, b"", Mood::Empty);
         }
     }
 
     fn on_bytes(&mut self, now: Instant, id: LinkId, bytes: &[u8]) {
         let Some(link) = self.links.get_mut(&id) else { return };
         match &mut link.state {
-            State::ExpectHandshake { line } => match handshake::take_line(line, bytes) {
+            LinkState::ExpectHandshake { line } => match handshake::read_line(line, bytes) {
                 handshake::Line::Partial => {}
                 handshake::Line::Whole(handshake, rest) => {
                     self.on_handshake(now, id, handshake);
                     self.on_bytes(now, id, rest);
                 }
-                handshake::Line::Bad => self.dismiss(now, id, b"bad handshake\n", Mood::Errory),
+                handshake::Line::Bad => self.reject(now, id, b"bad handshake\n", Mood::Errory),
             },
-            State::ExpectPartner { .. } if bytes.is_empty() => {}
-            State::ExpectPartner { .. } => self.dismiss(now, id, b"impatient\n", Mood::Impatient),
-            State::Paired { partner, sent } => {
+            LinkState::ExpectPartner { .. } if bytes.is_empty() => {}
+            LinkState::ExpectPartner { .. } => {
+                self.reject(now, id, b"impatient\n", Mood::Impatient)
+            }
+            LinkState::Paired { partner, sent } => {
                 *sent = sent.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                 if !bytes.is_empty() {
                     self.outputs.push_back(Output::Send(*partner, bytes.to_vec()));
@@ -169,21 +171,21 @@ impl Relay {
     }
 
     fn on_handshake(&mut self, now: Instant, id: LinkId, handshake: Handshake) {
-        match self.waiting.arrive(id, &handshake) {
-            Arrival::Waits { evicted } => {
+        match self.waiting.add_or_match(id, &handshake) {
+            MatchResult::Waiting { evicted } => {
                 if let Some(link) = self.links.get_mut(&id) {
-                    link.state = State::ExpectPartner { handshake };
+                    link.state = LinkState::ExpectPartner { handshake };
                 }
-                let until = self.patience.waiting.and_then(|time| now.checked_add(time));
+                let until = self.timeouts.waiting.and_then(|time| now.checked_add(time));
                 self.set_deadline(id, until);
                 if let Some(evicted) = evicted {
-                    self.dismiss(now, evicted, b"", Mood::Redundant);
+                    self.reject(now, evicted, b"", Mood::Redundant);
                 }
             }
-            Arrival::Meets { partner, redundant } => {
+            MatchResult::Matched { partner, redundant } => {
                 self.pair(partner, id);
                 for other in redundant {
-                    self.dismiss(now, other, b"", Mood::Redundant);
+                    self.reject(now, other, b"", Mood::Redundant);
                 }
             }
         }
@@ -193,7 +195,7 @@ impl Relay {
         for (id, partner) in [(first, second), (second, first)] {
             self.set_deadline(id, None);
             if let Some(link) = self.links.get_mut(&id) {
-                link.state = State::Paired { partner, sent: 0 };
+                link.state = LinkState::Paired { partner, sent: 0 };
             }
             self.outputs.push_back(Output::Send(id, b"ok\n".to_vec()));
         }
@@ -201,9 +203,9 @@ impl Relay {
     }
 
     /// Sends a last answer to an unpaired connection and closes it.
-    fn dismiss(&mut self, now: Instant, id: LinkId, farewell: &[u8], mood: Mood) {
-        if !farewell.is_empty() {
-            self.outputs.push_back(Output::Send(id, farewell.to_vec()));
+    fn reject(&mut self, now: Instant, id: LinkId, answer: &[u8], mood: Mood) {
+        if !answer.is_empty() {
+            self.outputs.push_back(Output::Send(id, answer.to_vec()));
         }
         self.outputs.push_back(Output::Close(id));
         self.end(now, id, mood);
@@ -213,8 +215,8 @@ impl Relay {
     fn end(&mut self, now: Instant, id: LinkId, mood: Mood) {
         self.set_deadline(id, None);
         let Some(link) = self.links.remove(&id) else { return };
-        if let State::ExpectPartner { handshake } = &link.state {
-            self.waiting.leave(id, handshake);
+        if let LinkState::ExpectPartner { handshake } = &link.state {
+            self.waiting.remove(id, handshake);
         }
         let total = now.saturating_duration_since(link.opened);
         self.outputs.push_back(Output::Event(Event::Ended(Usage {
@@ -228,9 +230,9 @@ impl Relay {
     fn on_closed(&mut self, now: Instant, id: LinkId) {
         let Some(link) = self.links.get(&id) else { return };
         match &link.state {
-            State::ExpectHandshake { .. } => self.end(now, id, Mood::Empty),
-            State::ExpectPartner { .. } => self.end(now, id, Mood::Lonely),
-            State::Paired { partner, .. } => {
+            LinkState::ExpectHandshake { .. } => self.end(now, id, Mood::Empty),
+            LinkState::ExpectPartner { .. } => self.end(now, id, Mood::Lonely),
+            LinkState::Paired { partner, .. } => {
                 let partner = *partner;
                 self.on_pair_closed(now, id, partner);
             }
@@ -255,7 +257,7 @@ impl Relay {
         match command {
             Command::Carried(id, bytes) => {
                 let link = self.links.get_mut(&id);
-                if let Some(Link { state: State::Paired { sent, .. }, .. }) = link {
+                if let Some(RelayLink { state: LinkState::Paired { sent, .. }, .. }) = link {
                     *sent = sent.saturating_add(bytes);
                 }
             }
@@ -281,16 +283,16 @@ impl Relay {
     }
 }
 
-impl Link {
+impl RelayLink {
     const fn is_paired(&self) -> bool {
-        matches!(self.state, State::Paired { .. })
+        matches!(self.state, LinkState::Paired { .. })
     }
 
     /// Bytes received from this connection for its partner.
     const fn sent(&self) -> u64 {
         match self.state {
-            State::Paired { sent, .. } => sent,
-            State::ExpectHandshake { .. } | State::ExpectPartner { .. } => 0,
+            LinkState::Paired { sent, .. } => sent,
+            LinkState::ExpectHandshake { .. } | LinkState::ExpectPartner { .. } => 0,
         }
     }
 }

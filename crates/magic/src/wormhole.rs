@@ -49,7 +49,7 @@ use crate::mailbox::{ClientMessage, MailboxUrl, Mood, PeerMessage, ServerMessage
 use code_entry::CodeEntry;
 use inbox::{Inbox, Opened};
 use key_exchange::KeyExchange;
-use mailbox::MailboxVisit;
+use mailbox::MailboxClient;
 use nameplate::{Granted, NameplateClaim};
 use outgoing::{Outgoing, Sealed};
 use server_link::{Action, Retry, ServerLink};
@@ -76,7 +76,7 @@ pub struct Wormhole<R> {
     code: CodeEntry,
     link: ServerLink,
     nameplate: NameplateClaim,
-    mailbox: MailboxVisit,
+    mailbox: MailboxClient,
     key_exchange: KeyExchange,
     inbox: Inbox,
     outgoing: Outgoing,
@@ -84,7 +84,7 @@ pub struct Wormhole<R> {
     listing: bool,
     greeted: bool,
     /// Whether the application knows that the connection is lost.
-    told_lost: bool,
+    loss_reported: bool,
     /// Whether we asked the server for the contents of the mailbox, and it has not yet shown that the earlier
     /// contents still exist.
     mailbox_looks_empty: bool,
@@ -111,20 +111,20 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             rng,
             code: CodeEntry::NoCode,
             nameplate: NameplateClaim::new(),
-            mailbox: MailboxVisit::new(),
+            mailbox: MailboxClient::new(),
             key_exchange: KeyExchange::ExpectBoth,
             inbox: Inbox::new(),
             outgoing: Outgoing::new(),
             listing: false,
             greeted: false,
-            told_lost: false,
+            loss_reported: false,
             mailbox_looks_empty: false,
             ending: Ending::Running,
             outputs: VecDeque::new(),
         };
         // Fails without any server; the error is reported when time passes.
         if let Ok(Some(action)) = wormhole.link.on_timeout(now, &mut wormhole.rng) {
-            wormhole.act(action);
+            wormhole.handle_action(action);
         }
         wormhole
     }
@@ -144,7 +144,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             Input::Opened(link) => self.link.on_opened(link, now),
             Input::Closed(link) => {
                 let action = self.link.on_closed(link, now, &mut self.rng)?;
-                self.act_if_any(action);
+                self.handle_if_any(action);
             }
             Input::Bytes(link, frame) => {
                 if self.link.current() == Some(link) {
@@ -170,7 +170,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             Command::AllocateCode { words } => {
                 self.code.allocate(words)?;
                 let message = self.nameplate.allocate();
-                self.say_all(message);
+                self.send_all(message);
             }
             Command::SetCode(code) => {
                 self.code.set()?;
@@ -187,11 +187,11 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             }
             Command::RefreshNameplates => {
                 self.listing = true;
-                self.say(ClientMessage::List);
+                self.send(ClientMessage::List);
             }
             Command::Send(message) => {
-                self.outgoing.push(message, self.mailbox.unseen_bytes())?;
-                self.send_what_may_be_sent();
+                self.outgoing.push(message, self.mailbox.unconfirmed_bytes())?;
+                self.send_pending();
             }
             Command::Close(_) => {}
         }
@@ -202,13 +202,13 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
 
     fn claim(&mut self, nameplate: Nameplate) {
         let message = self.nameplate.claim(nameplate);
-        self.say_all(message);
+        self.send_all(message);
     }
 
     /// The whole code is known: send our key-exchange message.
     fn on_code(&mut self, code: Code) -> Result<(), WormholeError> {
         let (pake, key) = self.key_exchange.on_code(&code, &self.config.app_id, &mut self.rng)?;
-        self.tell(Event::Code(code));
+        self.emit(Event::Code(code));
         self.add(Sealed { phase: "pake".to_owned(), body: pake });
         if let Some(key) = key {
             self.on_key(key);
@@ -237,7 +237,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             ServerMessage::Message(message) => self.on_message(message)?,
             ServerMessage::Released => {
                 if self.nameplate.on_released() {
-                    self.tell_unless_closing(Event::CodeConsumed);
+                    self.emit_unless_closing(Event::CodeConsumed);
                 }
             }
             ServerMessage::Closed => self.mailbox.on_closed(),
@@ -250,8 +250,8 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     /// The server answered a message, so it works.
     fn on_answer(&mut self) {
         self.link.on_answer();
-        if std::mem::take(&mut self.told_lost) {
-            self.tell_unless_closing(Event::ServerFound);
+        if std::mem::take(&mut self.loss_reported) {
+            self.emit_unless_closing(Event::ServerFound);
         }
     }
 
@@ -273,11 +273,11 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         let action = self.link.on_welcome(&welcome, now, today, &mut self.rng)?;
         if !std::mem::replace(&mut self.greeted, true) {
             if let Some(server) = self.link.server().cloned() {
-                self.tell_unless_closing(Event::Server(server));
+                self.emit_unless_closing(Event::Server(server));
             }
-            self.tell_unless_closing(Event::Welcome(welcome));
+            self.emit_unless_closing(Event::Welcome(welcome));
         }
-        self.act_if_any(action);
+        self.handle_if_any(action);
         Ok(())
     }
 
@@ -302,7 +302,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             if refused == "claim" && self.nameplate.is_reclaiming() && !is_final {
                 // The code worked before, so a busy server may accept us later.
                 let action = self.link.retry(now, &mut self.rng)?;
-                self.act_if_any(action);
+                self.handle_if_any(action);
                 return Ok(());
             }
             return Err(WormholeError::ServerRefused(ServerText::new(error)));
@@ -324,7 +324,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
             // Invalid nameplates are skipped.
             let parse = |listed: &ListedNameplate| Nameplate::parse(&listed.id).ok();
             let nameplates = listed.iter().filter_map(parse).collect();
-            self.tell_unless_closing(Event::Nameplates(nameplates));
+            self.emit_unless_closing(Event::Nameplates(nameplates));
         }
     }
 
@@ -344,11 +344,11 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     fn on_claimed(&mut self, mailbox: String) -> Result<(), WormholeError> {
         match self.nameplate.on_claimed() {
             Granted::First(release) => {
-                self.say_all(release);
+                self.send_all(release);
                 let messages = self.mailbox.on_found(mailbox);
-                self.say_all(messages);
+                self.send_all(messages);
                 if self.code.is_half_entered() {
-                    self.tell_unless_closing(Event::NameplateClaimed);
+                    self.emit_unless_closing(Event::NameplateClaimed);
                 }
             }
             Granted::Again => {
@@ -356,7 +356,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
                     return Err(WormholeError::MailboxLost);
                 }
                 let messages = self.mailbox.resume();
-                self.say_all(messages);
+                self.send_all(messages);
             }
             Granted::Unexpected => {}
         }
@@ -378,7 +378,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
         // The peer is here: nobody else must find the mailbox.
         let release = self.nameplate.release();
-        self.say_all(release);
+        self.send_all(release);
         if let Some(pake) = self.inbox.on_message(message)?
             && let Some(key) = self.key_exchange.on_message(&pake)?
         {
@@ -391,7 +391,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
 
     fn on_key(&mut self, key: Key) {
         self.inbox.on_key(key.clone());
-        self.tell(Event::Key(key.clone()));
+        self.emit(Event::Key(key.clone()));
         let version = serde_json::json!({ "app_versions": self.config.app_versions }).to_string();
         let sealed = self.outgoing.on_key(key, &self.side, version.as_bytes(), &mut self.rng);
         self.add(sealed);
@@ -401,24 +401,24 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         while let Some(opened) = self.inbox.poll()? {
             match opened {
                 Opened::Confirmed(verifier) => {
-                    self.tell(Event::Verifier(verifier));
+                    self.emit(Event::Verifier(verifier));
                     self.outgoing.on_confirmed();
-                    self.send_what_may_be_sent();
+                    self.send_pending();
                 }
                 Opened::Version(plaintext) => {
                     let version = PeerVersion::parse(&plaintext)?;
-                    self.tell(Event::Version(version));
+                    self.emit(Event::Version(version));
                 }
-                Opened::Message(plaintext) => self.tell(Event::Message(plaintext)),
+                Opened::Message(plaintext) => self.emit(Event::Message(plaintext)),
                 Opened::Dilation(number, plaintext) => {
-                    self.tell(Event::Dilation { number, plaintext });
+                    self.emit(Event::Dilation { number, plaintext });
                 }
             }
         }
         Ok(())
     }
 
-    fn send_what_may_be_sent(&mut self) {
+    fn send_pending(&mut self) {
         while let Some(sealed) = self.outgoing.poll(&self.side, &mut self.rng) {
             self.add(sealed);
         }
@@ -428,31 +428,31 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         let message = self.mailbox.add(phase, HEXLOWER.encode(&body));
         // While we check whether the mailbox is still ours, messages wait.
         if !self.nameplate.is_reclaiming() {
-            self.say_all(message);
+            self.send_all(message);
         }
     }
 
     /// Bytes that have not reached the server yet.
     const fn waiting_bytes(&self) -> usize {
-        self.outgoing.kept_bytes() + self.mailbox.unseen_bytes()
+        self.outgoing.kept_bytes() + self.mailbox.unconfirmed_bytes()
     }
 
     // ---- the connection ----
 
-    fn act_if_any(&mut self, action: Option<Action>) {
+    fn handle_if_any(&mut self, action: Option<Action>) {
         if let Some(action) = action {
-            self.act(action);
+            self.handle_action(action);
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn handle_action(&mut self, action: Action) {
         match action {
             Action::Connect { close, link, url } => {
                 self.outputs.extend(close.map(Output::Close));
                 self.outputs.push_back(Output::Connect(link, url));
             }
             Action::Ready(permission) => {
-                self.say_all(permission);
+                self.send_all(permission);
                 self.resume();
             }
             Action::Retry(retry) => self.on_lost(retry),
@@ -462,65 +462,65 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     fn on_lost(&mut self, Retry { close, failures, pause, was_ready }: Retry) {
         self.outputs.extend(close.map(Output::Close));
         self.mailbox_looks_empty = false;
-        if was_ready && !std::mem::replace(&mut self.told_lost, true) {
-            self.tell_unless_closing(Event::ServerLost);
+        if was_ready && !std::mem::replace(&mut self.loss_reported, true) {
+            self.emit_unless_closing(Event::ServerLost);
         }
         if failures > 0 {
-            self.tell_unless_closing(Event::ServerRetry { failures, pause });
+            self.emit_unless_closing(Event::ServerRetry { failures, pause });
         }
     }
 
     /// Sends what is needed on a new connection to continue.
     fn resume(&mut self) {
-        self.say(ClientMessage::Bind {
+        self.send(ClientMessage::Bind {
             appid: self.config.app_id.as_str().to_owned(),
             side: self.side.clone(),
             client_version: Some(self.config.client_version.clone()),
         });
         if !self.mailbox.has_contents() {
-            self.nameplate.doubt();
+            self.nameplate.verify();
         }
         let message = self.nameplate.resume();
-        self.say_all(message);
+        self.send_all(message);
         if !self.nameplate.is_reclaiming() {
-            self.enter_again();
+            self.reopen_mailbox();
         }
         if self.listing {
-            self.say(ClientMessage::List);
+            self.send(ClientMessage::List);
         }
     }
 
     /// Opens the mailbox on a new connection. Its name is random, so no other client uses it by chance. The answer to
     /// the ping follows the contents of the mailbox: if there are none, the server has lost the mailbox and
     /// created a new one.
-    fn enter_again(&mut self) {
+    fn reopen_mailbox(&mut self) {
         self.mailbox_looks_empty = self.mailbox.expects_contents();
         let mut messages = self.mailbox.resume().into_iter();
-        self.say_all(messages.next());
+        self.send_all(messages.next());
         if self.mailbox_looks_empty {
-            self.say(ClientMessage::Ping { ping: Value::from(0) });
+            self.send(ClientMessage::Ping { ping: Value::from(0) });
         }
-        self.say_all(messages);
+        self.send_all(messages);
     }
 
-    fn say_all(&mut self, messages: impl IntoIterator<Item = ClientMessage>) {
-        messages.into_iter().for_each(|message| self.say(message));
+    fn send_all(&mut self, messages: impl IntoIterator<Item = ClientMessage>) {
+        messages.into_iter().for_each(|message| self.send(message));
     }
 
     /// Sends a message if connected; otherwise [`Self::resume`] will send it.
-    fn say(&mut self, message: ClientMessage) {
+    fn send(&mut self, message: ClientMessage) {
         if let Some(link) = self.link.ready() {
             self.outputs.push_back(Output::Send(link, message.encode().into_bytes()));
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn emit(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
 
-    fn tell_unless_closing(&mut self, event: Event) {
+    fn emit_unless_closing(&mut self, event: Event) {
         if matches!(self.ending, Ending::Running) {
-            self.tell(event);
+            self.emit(event);
         }
     }
 
@@ -532,19 +532,19 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
         let confirmed = self.outgoing.is_confirmed();
         let mood = mood.unwrap_or(if confirmed { Mood::Happy } else { Mood::Lonely });
-        let undelivered = confirmed && self.mailbox.unseen_bytes() > 0;
-        let patience = if undelivered { CLOSE_TIMEOUT_UNDELIVERED } else { CLOSE_TIMEOUT };
-        self.ending = Ending::Closing { mood, give_up: now + patience };
-        self.leave(mood, confirmed);
+        let undelivered = confirmed && self.mailbox.unconfirmed_bytes() > 0;
+        let timeout = if undelivered { CLOSE_TIMEOUT_UNDELIVERED } else { CLOSE_TIMEOUT };
+        self.ending = Ending::Closing { mood, give_up: now + timeout };
+        self.leave_mailbox(mood, confirmed);
         self.link.hurry(now);
     }
 
     /// Closes the nameplate and the mailbox at the server.
-    fn leave(&mut self, mood: Mood, deliver: bool) {
+    fn leave_mailbox(&mut self, mood: Mood, deliver: bool) {
         let release = self.nameplate.close(self.link.was_welcomed());
-        self.say_all(release);
+        self.send_all(release);
         let close = self.mailbox.close(mood, deliver);
-        self.say_all(close);
+        self.send_all(close);
     }
 
     /// Ends when the server has confirmed everything, or after a timeout.
@@ -553,12 +553,12 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         let confirmed =
             self.nameplate.is_done() && self.mailbox.is_left() && !self.nameplate.is_pending();
         if confirmed || now >= give_up {
-            self.hang_up();
-            self.tell(Event::Closed(Closed { mood, confirmed }));
+            self.close_link();
+            self.emit(Event::Closed(Closed { mood, confirmed }));
         }
     }
 
-    fn hang_up(&mut self) {
+    fn close_link(&mut self) {
         self.ending = Ending::Ended;
         self.outputs.extend(self.link.end().map(Output::Close));
     }
@@ -567,12 +567,12 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     fn fail(&mut self, error: WormholeError) -> Result<(), WormholeError> {
         if let Ending::Closing { mood, .. } = self.ending {
             // The application has already closed the wormhole, so it needs no error.
-            self.hang_up();
-            self.tell(Event::Closed(Closed { mood, confirmed: false }));
+            self.close_link();
+            self.emit(Event::Closed(Closed { mood, confirmed: false }));
             return Ok(());
         }
-        self.leave(error.mood(), false);
-        self.hang_up();
+        self.leave_mailbox(error.mood(), false);
+        self.close_link();
         Err(error)
     }
 
@@ -634,7 +634,7 @@ impl<R: RngCore + CryptoRng> Session for Wormhole<R> {
             return Ok(());
         }
         let result = self.link.on_timeout(now, &mut self.rng).map(|action| {
-            self.act_if_any(action);
+            self.handle_if_any(action);
         });
         self.settle(now, result)
     }

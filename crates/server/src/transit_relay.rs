@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
-use wormhole_magic::relay::Patience;
+use wormhole_magic::relay::Timeouts;
 
 use crate::ServerError;
 use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
@@ -32,7 +32,7 @@ use crate::http::{Pages, WebSocketAcceptor};
 use crate::limits::{Allowance, Limits, Pass};
 use crate::service::{About, ServiceConfig, StoredFile};
 use counters::Counters;
-use link::Link;
+use link::RelayLink;
 use listen::{Listener, WebListener};
 use pairing::{Paired, Pairing, Verdict};
 use pump::Tools;
@@ -111,11 +111,11 @@ impl ServiceConfig for Config {
         let tcp = crate::net::listen(self.listen)?;
         let web = self.listen_ws.map(crate::net::listen).transpose()?;
         let waiting = (self.waiting_limit > 0).then(|| Duration::from_secs(self.waiting_limit));
-        let patience = Patience { waiting, ..Patience::default() };
+        let timeouts = Timeouts { waiting, ..Timeouts::default() };
         let url = if host.tls.is_some() { "wss://{}" } else { "ws://{}" };
         let mut listening = vec![Listening::new("transit relay", "tcp:{}", &tcp)];
         listening.extend(web.iter().map(|web| Listening::new("transit relay", url, web)));
-        let service = Service::start(&self, patience, host)?;
+        let service = Service::start(&self, timeouts, host)?;
         Ok(Prepared::new(listening, async move {
             service.run(tcp, web).await;
             Ok(())
@@ -142,12 +142,12 @@ struct Service {
 }
 
 impl Service {
-    fn start(config: &Config, patience: Patience, host: Host) -> Result<Self, ServerError> {
+    fn start(config: &Config, timeouts: Timeouts, host: Host) -> Result<Self, ServerError> {
         let counters = Arc::new(Counters::default());
         let blur = Duration::from_secs(config.blur_usage);
         let db = config.usage_db.as_deref();
         let usage = UsageLog::open(db, config.usage_log.as_deref(), blur)?;
-        let pairing = Arc::new(Pairing::new(patience, Arc::clone(&counters), usage.recorder()));
+        let pairing = Arc::new(Pairing::new(timeouts, Arc::clone(&counters), usage.recorder()));
         let shown = Arc::clone(&pairing);
         host.metrics.register("transit_relay", |registry| {
             counters.register(registry, move || shown.waiting());
@@ -206,7 +206,7 @@ impl Service {
 }
 
 /// Lives with a link from its opening until it has closed or joined its partner's task.
-async fn attend(mut link: Link, pass: Pass, listener: Listener) {
+async fn attend(mut link: RelayLink, pass: Pass, listener: Listener) {
     let (id, mut verdict) = listener.pairing.add_link();
     let mut early = Vec::new();
     let decided = loop {

@@ -69,7 +69,9 @@ impl ServiceConfig for Config {
         #[cfg(unix)]
         let ipc = self.ipc.as_deref().map(ipc::Ipc::listen).transpose()?;
         if listeners.is_empty() && !self.has_ipc() {
-            tracing::info!("the Whisper node has no JSON-RPC address, so no client can use it: add --rpc 127.0.0.1:8545");
+            tracing::info!(
+                "the Whisper node has no JSON-RPC address, so no client can use it: add --rpc 127.0.0.1:8545"
+            );
         }
         let messenger = start(&self).await?;
         let rpc = RpcServer::new(messenger.clone(), rpc_settings);
@@ -88,7 +90,9 @@ impl ServiceConfig for Config {
             tasks.spawn(async move { ipc.serve(&rpc, draining.cancelled_owned()).await });
         }
         let run = Box::pin(run(messenger, tasks, host));
-        let unwritten = Some("the Whisper node could not save all its messages before the end of the drain timeout");
+        let unwritten = Some(
+            "the Whisper node could not save all its messages before the end of the drain timeout",
+        );
         Ok(Prepared { listening, run, unwritten })
     }
 }
@@ -123,9 +127,7 @@ async fn start(config: &Config) -> Result<Messenger, ServerError> {
     let node = Node::start(settings).await.map_err(|e| ServerError::Whisper(e.to_string()))?;
     tracing::info!("whisper node listening on {}", node.enode());
     if everywhere {
-        tracing::info!(
-            "other machines cannot use this enode address; add --advertise IP"
-        );
+        tracing::info!("other machines cannot use this enode address; add --advertise IP");
     }
     Ok(Messenger::new(node, &messenger_settings))
 }

@@ -13,17 +13,17 @@ use super::{Code, Nameplate, wordlist};
 ///
 /// It contains words of the code, which are secret: `Debug` hides them.
 #[derive(Clone, Eq, PartialEq)]
-pub enum Doubt {
+pub enum Mistake {
     /// The nameplate starts with a zero. Servers do not allocate such numbers.
     LeadingZero(Nameplate),
     /// A word is missing: there are two hyphens in a row, or one at the end.
     MissingWord,
     /// All words are in the list, but two adjacent ones are swapped.
-    OtherOrder,
+    SwappedWords,
     /// A word that cannot be at its position: another one is missing before it.
-    OtherPosition(String),
+    WrongPosition(String),
     /// The words are separated by another character, such as a dash inserted by a word processor.
-    OtherSeparator,
+    WrongSeparator,
     /// A word that is not in the list, and the most similar one from the list.
     UnknownWord {
         /// The word as it was typed.
@@ -33,14 +33,14 @@ pub enum Doubt {
     },
 }
 
-impl fmt::Debug for Doubt {
+impl fmt::Debug for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::LeadingZero(_) => "LeadingZero",
             Self::MissingWord => "MissingWord",
-            Self::OtherOrder => "OtherOrder",
-            Self::OtherPosition(_) => "OtherPosition(…)",
-            Self::OtherSeparator => "OtherSeparator",
+            Self::SwappedWords => "SwappedWords",
+            Self::WrongPosition(_) => "WrongPosition(…)",
+            Self::WrongSeparator => "WrongSeparator",
             Self::UnknownWord { .. } => "UnknownWord { … }",
         })
     }
@@ -51,7 +51,7 @@ impl fmt::Debug for Doubt {
 #[non_exhaustive]
 pub struct Review {
     /// Likely mistakes; empty for every code from the word list.
-    pub doubts: Vec<Doubt>,
+    pub mistakes: Vec<Mistake>,
     /// The code that was probably meant.
     pub suggestion: Option<Code>,
 }
@@ -63,9 +63,9 @@ impl Code {
     /// use wormhole_magic::code::Code;
     ///
     /// let review = Code::parse("7-gutarist-revenge").unwrap().review();
-    /// assert_eq!(review.doubts.len(), 1);
+    /// assert_eq!(review.mistakes.len(), 1);
     /// assert_eq!(review.suggestion.unwrap().to_string(), "7-guitarist-revenge");
-    /// assert!(Code::parse("7-guitarist-revenge").unwrap().review().doubts.is_empty());
+    /// assert!(Code::parse("7-guitarist-revenge").unwrap().review().mistakes.is_empty());
     /// ```
     pub fn review(&self) -> Review {
         if self.password.expose().is_empty() {
@@ -74,18 +74,18 @@ impl Code {
         if let Some(review) = self.review_separators() {
             return review;
         }
-        let mut doubts = Vec::new();
+        let mut mistakes = Vec::new();
         let nameplate = without_zeros(self.nameplate.as_str());
         if nameplate != self.nameplate.as_str() {
-            doubts.push(Doubt::LeadingZero(self.nameplate.clone()));
+            mistakes.push(Mistake::LeadingZero(self.nameplate.clone()));
         }
         let typed: Vec<_> = self.password.expose().split('-').take(MAX_WORDS).collect();
         let (mut found, words) = review_words(&typed);
-        doubts.append(&mut found);
+        mistakes.append(&mut found);
         let words = words.map(|words| format!("{nameplate}-{}", words.join("-")));
         let suggestion = words.and_then(|text| Self::parse(&text).ok());
-        let suggestion = suggestion.filter(|_| !doubts.is_empty());
-        Review { doubts, suggestion }
+        let suggestion = suggestion.filter(|_| !mistakes.is_empty());
+        Review { mistakes, suggestion }
     }
 
     /// Finds separators other than hyphens, if that explains more words.
@@ -97,14 +97,14 @@ impl Code {
         }
         let meant = Self::parse(&tidy).ok()?;
         let suggestion = meant.review().best(meant)?;
-        Some(Review { doubts: vec![Doubt::OtherSeparator], suggestion: Some(suggestion) })
+        Some(Review { mistakes: vec![Mistake::WrongSeparator], suggestion: Some(suggestion) })
     }
 }
 
 impl Review {
     /// The suggestion, or `reviewed` if it has no mistakes.
     fn best(self, reviewed: Code) -> Option<Code> {
-        if self.doubts.is_empty() { Some(reviewed) } else { self.suggestion }
+        if self.mistakes.is_empty() { Some(reviewed) } else { self.suggestion }
     }
 }
 
@@ -124,7 +124,7 @@ pub fn meant(typed: &str) -> Option<Code> {
     }
     let code = Code::parse(&tidied(typed)).ok()?;
     let review = code.review();
-    let words_are_unknown = review.suggestion.is_none() && !review.doubts.is_empty();
+    let words_are_unknown = review.suggestion.is_none() && !review.mistakes.is_empty();
     if words_are_unknown { Some(code) } else { review.best(code) }
 }
 
@@ -146,37 +146,37 @@ fn without_zeros(text: &str) -> &str {
 }
 
 /// Checks each word. Also returns the corrected words if all corrections are clear.
-fn review_words(typed: &[&str]) -> (Vec<Doubt>, Option<Vec<String>>) {
+fn review_words(typed: &[&str]) -> (Vec<Mistake>, Option<Vec<String>>) {
     if let Some(words) = reordered(typed) {
-        return (vec![Doubt::OtherOrder], Some(words));
+        return (vec![Mistake::SwappedWords], Some(words));
     }
-    let mut doubts = Vec::new();
+    let mut mistakes = Vec::new();
     let mut meant = Some(Vec::new());
     for (index, word) in typed.iter().copied().enumerate() {
         if half(index).contains(&word) {
             meant.iter_mut().for_each(|words| words.push(word.to_owned()));
             continue;
         }
-        let (doubt, nearest) = doubt(index, word);
-        doubts.push(doubt);
+        let (mistake, nearest) = mistake(index, word);
+        mistakes.push(mistake);
         meant = meant.zip(nearest).map(|(mut words, nearest)| {
             words.push(nearest.to_owned());
             words
         });
     }
-    (doubts, meant)
+    (mistakes, meant)
 }
 
 /// The mistake in a word that the list does not have at this position.
-fn doubt(index: usize, word: &str) -> (Doubt, Option<&'static str>) {
+fn mistake(index: usize, word: &str) -> (Mistake, Option<&'static str>) {
     if word.is_empty() {
-        return (Doubt::MissingWord, None);
+        return (Mistake::MissingWord, None);
     }
     if half(index + 1).contains(&word) {
-        return (Doubt::OtherPosition(word.to_owned()), None);
+        return (Mistake::WrongPosition(word.to_owned()), None);
     }
     let nearest = nearest(index, word);
-    (Doubt::UnknownWord { word: word.to_owned(), nearest }, nearest)
+    (Mistake::UnknownWord { word: word.to_owned(), nearest }, nearest)
 }
 
 /// The words with adjacent ones swapped, if that puts all of them in the right position.
@@ -253,8 +253,8 @@ mod tests {
         review(text).suggestion.map(|code| code.to_string())
     }
 
-    fn unknown(word: &str, nearest: Option<&'static str>) -> Doubt {
-        Doubt::UnknownWord { word: word.to_owned(), nearest }
+    fn unknown(word: &str, nearest: Option<&'static str>) -> Mistake {
+        Mistake::UnknownWord { word: word.to_owned(), nearest }
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn a_mistyped_word_is_named_with_the_nearest_of_its_position() {
         let found = review("7-gutarist-revenge");
-        assert_eq!(found.doubts, [unknown("gutarist", Some("guitarist"))]);
+        assert_eq!(found.mistakes, [unknown("gutarist", Some("guitarist"))]);
         assert_eq!(suggested("7-gutarist-revenge").as_deref(), Some("7-guitarist-revenge"));
         assert_eq!(suggested("7-guitarist-revnege").as_deref(), Some("7-guitarist-revenge"));
     }
@@ -285,29 +285,29 @@ mod tests {
 
     #[test]
     fn words_that_resemble_none_have_no_suggestion() {
-        assert_eq!(review("4-xq-yz").doubts, [unknown("xq", None), unknown("yz", None)]);
+        assert_eq!(review("4-xq-yz").mistakes, [unknown("xq", None), unknown("yz", None)]);
         assert_eq!(suggested("4-xq-revenge"), None);
         assert_eq!(suggested(&format!("4-{}", "x".repeat(1000))), None);
     }
 
     #[test]
     fn swapped_words_are_put_in_order() {
-        assert_eq!(review("7-revenge-guitarist").doubts, [Doubt::OtherOrder]);
+        assert_eq!(review("7-revenge-guitarist").mistakes, [Mistake::SwappedWords]);
         assert_eq!(suggested("7-revenge-guitarist").as_deref(), Some("7-guitarist-revenge"));
     }
 
     #[test]
     fn a_dropped_word_is_noticed() {
-        assert_eq!(review("4-own_words").doubts, [unknown("own_words", None)]);
-        assert_eq!(review("7-revenge").doubts, [Doubt::OtherPosition("revenge".to_owned())]);
-        assert_eq!(review("7-guitarist-").doubts, [Doubt::MissingWord]);
+        assert_eq!(review("4-own_words").mistakes, [unknown("own_words", None)]);
+        assert_eq!(review("7-revenge").mistakes, [Mistake::WrongPosition("revenge".to_owned())]);
+        assert_eq!(review("7-guitarist-").mistakes, [Mistake::MissingWord]);
         assert_eq!(suggested("7-guitarist-"), None);
     }
 
     #[test]
     fn zeros_before_the_nameplate_are_left_out() {
         let nameplate = Nameplate::parse("007").unwrap();
-        assert_eq!(review("007-guitarist-revenge").doubts, [Doubt::LeadingZero(nameplate)]);
+        assert_eq!(review("007-guitarist-revenge").mistakes, [Mistake::LeadingZero(nameplate)]);
         assert_eq!(suggested("007-guitarist-revenge").as_deref(), Some("7-guitarist-revenge"));
         assert_eq!(review("0-guitarist-revenge"), Review::default());
     }
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_dash_between_words_is_a_hyphen() {
         for text in ["7-guitarist–revenge", "7-guitarist_revenge", "7-Guitarist—revenge"] {
-            assert_eq!(review(text).doubts, [Doubt::OtherSeparator], "{text}");
+            assert_eq!(review(text).mistakes, [Mistake::WrongSeparator], "{text}");
             assert_eq!(suggested(text).as_deref(), Some("7-guitarist-revenge"), "{text}");
         }
     }

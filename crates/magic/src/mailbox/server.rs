@@ -241,7 +241,7 @@ impl Client {
     }
 
     /// Whether to close the connection after everything has been sent.
-    pub const fn is_dismissed(&self) -> bool {
+    pub const fn should_close(&self) -> bool {
         self.dismissed
     }
 
@@ -285,14 +285,14 @@ impl Client {
             return self.refuse(now, Fault::MissingType, &echo::message(&frame));
         };
         let ack = Reply::Ack { id: &frame.short_id() }.encode(now);
-        match self.obey(&kind, &frame) {
-            Ok(Deed::Ask(request, undo)) => {
+        match self.handle_command(&kind, &frame) {
+            Ok(Effect::Ask(request, undo)) => {
                 let orig = echo::message(&frame).into_owned();
                 let id = self.slots.reserve(ack, orig, request.bytes(), undo);
                 self.requests.push_back((RequestId(id), request));
             }
-            Ok(Deed::Nothing) => self.slots.push(ack),
-            Ok(Deed::Pong(pong)) => {
+            Ok(Effect::Nothing) => self.slots.push(ack),
+            Ok(Effect::Pong(pong)) => {
                 self.slots.push(ack);
                 let pong = &echo::value(pong, MAX_ECHO);
                 self.slots.push(Reply::Pong { pong }.encode(now));
@@ -330,7 +330,7 @@ impl Client {
             Answer::Refused(refusal) => {
                 let Some((orig, undo)) = self.slots.request(id.0) else { return };
                 let frame = Reply::Error { error: &refusal.to_string(), orig }.encode(now);
-                self.take_back(undo);
+                self.undo(undo);
                 Slot::Frame(frame)
             }
             Answer::Released => Slot::Frame(Reply::Released.encode(now)),
@@ -356,16 +356,16 @@ impl Client {
     }
 
     /// Executes a message that has a type.
-    fn obey<'a>(&mut self, kind: &str, frame: &Frame<'a>) -> Result<Deed<'a>, Fault> {
+    fn handle_command<'a>(&mut self, kind: &str, frame: &Frame<'a>) -> Result<Effect<'a>, Fault> {
         match kind {
-            "ping" => frame.ping.map(Deed::Pong).ok_or(Fault::PingWithoutPing),
+            "ping" => frame.ping.map(Effect::Pong).ok_or(Fault::PingWithoutPing),
             // The second name is used by wormhole-rs.
             "submit-permissions" | "submit-permission" if self.demand.is_some() => {
                 self.submit(frame)
             }
             "bind" => self.bind(frame),
             _ if self.identity.is_none() => Err(Fault::NotBound),
-            "list" => Ok(Deed::Ask(Request::List, None)),
+            "list" => Ok(Effect::Ask(Request::List, None)),
             "allocate" => self.allocate(),
             "claim" => self.claim(frame),
             "release" => self.release(frame),
@@ -376,8 +376,8 @@ impl Client {
         }
     }
 
-    fn submit<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
-        let Some(demand) = &self.demand else { return Ok(Deed::Nothing) };
+    fn submit<'a>(&mut self, frame: &Frame<'_>) -> Result<Effect<'a>, Fault> {
+        let Some(demand) = &self.demand else { return Ok(Effect::Nothing) };
         let method = frame.method.text("method")?;
         let stamp = frame.stamp.text("stamp")?;
         if method.as_deref() != Some("hashcash")
@@ -386,10 +386,10 @@ impl Client {
             return Err(Fault::PermissionDenied);
         }
         self.demand = None;
-        Ok(Deed::Nothing)
+        Ok(Effect::Nothing)
     }
 
-    fn bind<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
+    fn bind<'a>(&mut self, frame: &Frame<'_>) -> Result<Effect<'a>, Fault> {
         if self.demand.is_some() {
             self.dismissed = true;
             return Err(Fault::PermissionDenied);
@@ -401,18 +401,18 @@ impl Client {
         let side = frame.side.name("side")?.ok_or(Fault::BindWithoutSide)?;
         self.identity = Some(Arc::new(Identity { app, side }));
         let (implementation, version) = frame.client_version();
-        Ok(Deed::Ask(Request::Bind(implementation, version), None))
+        Ok(Effect::Ask(Request::Bind(implementation, version), None))
     }
 
-    const fn allocate<'a>(&mut self) -> Result<Deed<'a>, Fault> {
+    const fn allocate<'a>(&mut self) -> Result<Effect<'a>, Fault> {
         if self.allocated {
             return Err(Fault::AlreadyAllocated);
         }
         self.allocated = true;
-        Ok(Deed::Ask(Request::Allocate, Some(Undo::Allocate)))
+        Ok(Effect::Ask(Request::Allocate, Some(Undo::Allocate)))
     }
 
-    fn claim<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
+    fn claim<'a>(&mut self, frame: &Frame<'_>) -> Result<Effect<'a>, Fault> {
         let nameplate = frame.nameplate.text("nameplate")?.ok_or(Fault::ClaimWithoutNameplate)?;
         if self.nameplate.is_some() {
             return Err(Fault::OnlyOneClaim);
@@ -422,10 +422,10 @@ impl Client {
         }
         // Kept even if the store rejects it: only one claim per connection, successful or not.
         self.nameplate = Some(nameplate.clone());
-        Ok(Deed::Ask(Request::Claim(nameplate), None))
+        Ok(Effect::Ask(Request::Claim(nameplate), None))
     }
 
-    fn release<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
+    fn release<'a>(&mut self, frame: &Frame<'_>) -> Result<Effect<'a>, Fault> {
         if self.released {
             return Err(Fault::OnlyOneRelease);
         }
@@ -438,20 +438,20 @@ impl Client {
             (None, None) => return Err(Fault::ReleaseBeforeClaim),
         };
         self.released = true;
-        Ok(Deed::Ask(Request::Release(nameplate), None))
+        Ok(Effect::Ask(Request::Release(nameplate), None))
     }
 
-    fn open<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
+    fn open<'a>(&mut self, frame: &Frame<'_>) -> Result<Effect<'a>, Fault> {
         if self.open {
             return Err(Fault::OnlyOneOpen);
         }
         let mailbox = frame.mailbox.name("mailbox")?.ok_or(Fault::OpenWithoutMailbox)?;
         self.mailbox = Some(mailbox.clone());
         self.open = true;
-        Ok(Deed::Ask(Request::Open(mailbox), Some(Undo::Open)))
+        Ok(Effect::Ask(Request::Open(mailbox), Some(Undo::Open)))
     }
 
-    fn add<'a>(&self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
+    fn add<'a>(&self, frame: &Frame<'_>) -> Result<Effect<'a>, Fault> {
         let mailbox = match &self.mailbox {
             Some(mailbox) if self.open => mailbox.clone(),
             _ => return Err(Fault::Refused(Refusal::NotOpen)),
@@ -460,10 +460,10 @@ impl Client {
         let body = frame.body.text("body")?.ok_or(Fault::MissingBody)?;
         let id = frame.short_id().get().to_owned();
         let message = NewMessage { phase, body, id };
-        Ok(Deed::Ask(Request::Add { mailbox, message }, None))
+        Ok(Effect::Ask(Request::Add { mailbox, message }, None))
     }
 
-    fn close<'a>(&mut self, frame: &Frame<'_>) -> Result<Deed<'a>, Fault> {
+    fn close<'a>(&mut self, frame: &Frame<'_>) -> Result<Effect<'a>, Fault> {
         if self.closed {
             return Err(Fault::OnlyOneClose);
         }
@@ -476,11 +476,11 @@ impl Client {
         let mood = frame.mood.optional_name("mood")?;
         self.closed = true;
         self.open = false;
-        Ok(Deed::Ask(Request::Close { mailbox, mood }, Some(Undo::Close)))
+        Ok(Effect::Ask(Request::Close { mailbox, mood }, Some(Undo::Close)))
     }
 
     /// Reverts the assumed result of a request that the store rejected.
-    const fn take_back(&mut self, undo: Option<Undo>) {
+    const fn undo(&mut self, undo: Option<Undo>) {
         match undo {
             Some(Undo::Allocate) => self.allocated = false,
             Some(Undo::Close) => self.closed = false,
@@ -492,7 +492,7 @@ impl Client {
 
 /// The effect of a valid message.
 #[derive(Debug)]
-enum Deed<'a> {
+enum Effect<'a> {
     Ask(Request, Option<Undo>),
     Nothing,
     Pong(&'a RawValue),

@@ -90,7 +90,7 @@ pub(super) enum Line<'a> {
 }
 
 /// Adds `bytes` to the line, which never grows beyond [`MAX_LINE`].
-pub(super) fn take_line<'a>(line: &mut Vec<u8>, bytes: &'a [u8]) -> Line<'a> {
+pub(super) fn read_line<'a>(line: &mut Vec<u8>, bytes: &'a [u8]) -> Line<'a> {
     let end = bytes.iter().position(|byte| *byte == b'\n');
     let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
     if line.len() + piece.len() > MAX_LINE {

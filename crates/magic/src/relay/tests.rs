@@ -19,7 +19,7 @@ struct World {
 impl World {
     #[expect(clippy::disallowed_methods, reason = "a test may start its clock anywhere")]
     fn new() -> Self {
-        Self { relay: Relay::new(Patience::default()), now: Instant::now() }
+        Self { relay: Relay::new(Timeouts::default()), now: Instant::now() }
     }
 
     fn input(&mut self, input: Input<'_, Command>) -> Said {
@@ -36,7 +36,7 @@ impl World {
     }
 
     /// Opens a link that says `line`.
-    fn arrive(&mut self, id: LinkId, line: &str) -> Said {
+    fn add_or_match(&mut self, id: LinkId, line: &str) -> Said {
         let opened = self.input(Input::Opened(id));
         assert_eq!(opened, []);
         self.bytes(id, line)
@@ -73,9 +73,9 @@ fn ended(total: u64, mood: Mood) -> Output<Infallible, Event> {
 #[test]
 fn two_sides_of_a_token_are_paired_and_told_ok() {
     let mut world = World::new();
-    assert_eq!(world.arrive(ONE, &line("a", "1")), []);
+    assert_eq!(world.add_or_match(ONE, &line("a", "1")), []);
     assert_eq!(world.relay.waiting(), 1);
-    assert_eq!(world.arrive(TWO, &line("a", "2")), paired(ONE, TWO));
+    assert_eq!(world.add_or_match(TWO, &line("a", "2")), paired(ONE, TWO));
     assert_eq!(world.relay.waiting(), 0);
 }
 
@@ -87,63 +87,63 @@ fn the_old_form_pairs_with_anyone_on_its_token() {
         (line("a", "1"), old_line("a")),
     ] {
         let mut world = World::new();
-        world.arrive(ONE, &one);
-        assert_eq!(world.arrive(TWO, &two), paired(ONE, TWO));
+        world.add_or_match(ONE, &one);
+        assert_eq!(world.add_or_match(TWO, &two), paired(ONE, TWO));
     }
 }
 
 #[test]
 fn different_tokens_wait_apart() {
     let mut world = World::new();
-    world.arrive(ONE, &line("a", "1"));
-    assert_eq!(world.arrive(TWO, &line("b", "2")), []);
+    world.add_or_match(ONE, &line("a", "1"));
+    assert_eq!(world.add_or_match(TWO, &line("b", "2")), []);
     assert_eq!(world.relay.waiting(), 2);
 }
 
 #[test]
 fn a_second_link_of_the_same_side_waits_beside_the_first_and_loses_when_the_partner_comes() {
     let mut world = World::new();
-    world.arrive(ONE, &line("a", "1"));
-    assert_eq!(world.arrive(TWO, &line("a", "1")), []);
+    world.add_or_match(ONE, &line("a", "1"));
+    assert_eq!(world.add_or_match(TWO, &line("a", "1")), []);
     let mut expected = paired(ONE, THREE);
     expected.extend([Output::Close(TWO), ended(0, Mood::Redundant)]);
-    assert_eq!(world.arrive(THREE, &line("a", "2")), expected);
+    assert_eq!(world.add_or_match(THREE, &line("a", "2")), expected);
 }
 
 #[test]
 fn too_many_links_of_one_side_cost_the_oldest_its_place() {
     let mut world = World::new();
     for id in (1..17).step_by(2) {
-        assert_eq!(world.arrive(LinkId(id), &line("a", "1")), []);
+        assert_eq!(world.add_or_match(LinkId(id), &line("a", "1")), []);
     }
     let evicted = [Output::Close(ONE), ended(0, Mood::Redundant)];
-    assert_eq!(world.arrive(LinkId(17), &line("a", "1")), evicted);
+    assert_eq!(world.add_or_match(LinkId(17), &line("a", "1")), evicted);
     assert_eq!(world.relay.waiting(), 8);
-    assert!(world.arrive(LinkId(19), &line("a", "2")).starts_with(&paired(TWO, LinkId(19))));
+    assert!(world.add_or_match(LinkId(19), &line("a", "2")).starts_with(&paired(TWO, LinkId(19))));
     assert_eq!(world.relay.waiting(), 0);
 }
 
 #[test]
 fn a_pair_leaves_its_token_free_for_another() {
     let mut world = World::new();
-    world.arrive(ONE, &line("a", "1"));
-    world.arrive(TWO, &line("a", "2"));
-    assert_eq!(world.arrive(THREE, &line("a", "1")), []);
-    assert_eq!(world.arrive(LinkId(7), &line("a", "2")), paired(THREE, LinkId(7)));
+    world.add_or_match(ONE, &line("a", "1"));
+    world.add_or_match(TWO, &line("a", "2"));
+    assert_eq!(world.add_or_match(THREE, &line("a", "1")), []);
+    assert_eq!(world.add_or_match(LinkId(7), &line("a", "2")), paired(THREE, LinkId(7)));
 }
 
 #[test]
 fn a_wrong_line_is_told_so_and_closed() {
     let mut world = World::new();
     let expected = [send(ONE, "bad handshake\n"), Output::Close(ONE), ended(0, Mood::Errory)];
-    assert_eq!(world.arrive(ONE, "GET / HTTP/1.1\r\nHost: relay\r\n\r\n"), expected);
+    assert_eq!(world.add_or_match(ONE, "GET / HTTP/1.1\r\nHost: relay\r\n\r\n"), expected);
     assert_eq!(world.bytes(ONE, "more"), []);
 }
 
 #[test]
 fn a_line_without_an_end_is_refused_at_its_limit() {
     let mut world = World::new();
-    assert_eq!(world.arrive(ONE, &"x".repeat(MAX_LINE)), []);
+    assert_eq!(world.add_or_match(ONE, &"x".repeat(MAX_LINE)), []);
     let expected = [send(ONE, "bad handshake\n"), Output::Close(ONE), ended(0, Mood::Errory)];
     assert_eq!(world.bytes(ONE, "x"), expected);
 }
@@ -151,29 +151,29 @@ fn a_line_without_an_end_is_refused_at_its_limit() {
 #[test]
 fn bytes_before_the_partner_are_impatient() {
     let mut world = World::new();
-    world.arrive(ONE, &line("a", "1"));
+    world.add_or_match(ONE, &line("a", "1"));
     world.now += Duration::from_secs(2);
     let expected = [send(ONE, "impatient\n"), Output::Close(ONE), ended(2, Mood::Impatient)];
     assert_eq!(world.bytes(ONE, "transit sender"), expected);
-    assert_eq!(world.arrive(TWO, &line("a", "2")), []);
+    assert_eq!(world.add_or_match(TWO, &line("a", "2")), []);
 }
 
 #[test]
 fn bytes_behind_the_line_that_completes_a_pair_are_the_partner_s() {
     let mut world = World::new();
-    world.arrive(ONE, &line("a", "1"));
+    world.add_or_match(ONE, &line("a", "1"));
     let mut expected = paired(ONE, TWO);
     expected.push(send(ONE, "early"));
-    assert_eq!(world.arrive(TWO, &(line("a", "2") + "early")), expected);
+    assert_eq!(world.add_or_match(TWO, &(line("a", "2") + "early")), expected);
 }
 
 #[test]
 fn closing_one_of_a_pair_closes_the_other_and_records_both_as_one() {
     for (closed, other) in [(ONE, TWO), (TWO, ONE)] {
         let mut world = World::new();
-        world.arrive(ONE, &line("a", "1"));
+        world.add_or_match(ONE, &line("a", "1"));
         world.now += Duration::from_secs(3);
-        world.arrive(TWO, &line("a", "2"));
+        world.add_or_match(TWO, &line("a", "2"));
         assert_eq!(world.bytes(ONE, "hello"), [send(TWO, "hello")]);
         assert_eq!(world.input(Input::Command(Command::Carried(TWO, 1000))), []);
         world.now += Duration::from_secs(4);
@@ -192,17 +192,17 @@ fn closing_one_of_a_pair_closes_the_other_and_records_both_as_one() {
 #[test]
 fn leaving_early_is_empty_before_the_line_and_lonely_after_it() {
     let mut world = World::new();
-    world.arrive(ONE, "please rel");
+    world.add_or_match(ONE, "please rel");
     assert_eq!(world.input(Input::Closed(ONE)), [ended(0, Mood::Empty)]);
-    world.arrive(TWO, &line("a", "1"));
+    world.add_or_match(TWO, &line("a", "1"));
     assert_eq!(world.input(Input::Closed(TWO)), [ended(0, Mood::Lonely)]);
-    assert_eq!(world.arrive(THREE, &line("a", "2")), []);
+    assert_eq!(world.add_or_match(THREE, &line("a", "2")), []);
 }
 
 #[test]
 fn a_link_that_never_gives_its_line_is_closed_at_its_deadline() {
     let mut world = World::new();
-    world.arrive(ONE, "please rel");
+    world.add_or_match(ONE, "please rel");
     assert_eq!(world.relay.deadline(), Some(world.now + HANDSHAKE_TIME));
     let early = HANDSHAKE_TIME - Duration::from_millis(1);
     assert_eq!(world.wait(early), []);
@@ -213,28 +213,28 @@ fn a_link_that_never_gives_its_line_is_closed_at_its_deadline() {
 #[test]
 fn a_link_whose_partner_never_comes_is_closed_at_its_deadline() {
     let mut world = World::new();
-    world.arrive(ONE, &line("a", "1"));
+    world.add_or_match(ONE, &line("a", "1"));
     assert_eq!(world.wait(HANDSHAKE_TIME), []);
     let rest = WAITING_TIME - HANDSHAKE_TIME;
     assert_eq!(world.wait(rest), [Output::Close(ONE), ended(3600, Mood::Lonely)]);
-    assert_eq!(world.arrive(TWO, &line("a", "2")), []);
+    assert_eq!(world.add_or_match(TWO, &line("a", "2")), []);
 }
 
 #[test]
 fn a_pair_has_no_deadline() {
     let mut world = World::new();
-    world.arrive(ONE, &line("a", "1"));
-    world.arrive(TWO, &line("a", "2"));
+    world.add_or_match(ONE, &line("a", "1"));
+    world.add_or_match(TWO, &line("a", "2"));
     assert_eq!(world.relay.deadline(), None);
 }
 
 #[test]
 fn draining_closes_everyone_but_the_pairs() {
     let mut world = World::new();
-    world.arrive(ONE, &line("a", "1"));
-    world.arrive(TWO, &line("a", "2"));
-    world.arrive(THREE, &line("b", "1"));
-    world.arrive(LinkId(7), "please");
+    world.add_or_match(ONE, &line("a", "1"));
+    world.add_or_match(TWO, &line("a", "2"));
+    world.add_or_match(THREE, &line("b", "1"));
+    world.add_or_match(LinkId(7), "please");
     let expected = [
         Output::Close(THREE),
         ended(0, Mood::Lonely),
@@ -284,9 +284,9 @@ proptest! {
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
         let whole = World::new();
-        let split = World { relay: Relay::new(Patience::default()), now: whole.now };
+        let split = World { relay: Relay::new(Timeouts::default()), now: whole.now };
         let said = [(whole, vec![0, bytes.len()]), (split, cuts)].map(|(mut world, cuts)| {
-            world.arrive(ONE, &line("a", "1"));
+            world.add_or_match(ONE, &line("a", "1"));
             let mut said = world.input(Input::Opened(TWO));
             for cut in cuts.windows(2) {
                 said.extend(world.bytes(TWO, &bytes[cut[0]..cut[1]]));

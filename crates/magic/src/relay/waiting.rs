@@ -10,21 +10,21 @@ use super::handshake::{Handshake, Side, Token};
 
 /// Waiting connections by token, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct WaitingRoom {
+pub(super) struct WaitingList {
     by_token: BTreeMap<Token, Vec<(LinkId, Option<Side>)>>,
     count: usize,
 }
 
 /// The result of a new connection.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Arrival {
+pub(super) enum MatchResult {
     /// No match. `evicted` has waited longest of too many and must be closed.
-    Waits { evicted: Option<LinkId> },
+    Waiting { evicted: Option<LinkId> },
     /// `partner` matches; other connections that wait for the token are redundant. All of them are removed.
-    Meets { partner: LinkId, redundant: Vec<LinkId> },
+    Matched { partner: LinkId, redundant: Vec<LinkId> },
 }
 
-impl WaitingRoom {
+impl WaitingList {
     /// An empty room.
     pub(super) const fn new() -> Self {
         Self { by_token: BTreeMap::new(), count: 0 }
@@ -36,7 +36,7 @@ impl WaitingRoom {
     }
 
     /// Finds the partner of a new connection, or adds it to the list.
-    pub(super) fn arrive(&mut self, id: LinkId, handshake: &Handshake) -> Arrival {
+    pub(super) fn add_or_match(&mut self, id: LinkId, handshake: &Handshake) -> MatchResult {
         let waiting = self.by_token.entry(handshake.token).or_insert_with(|| Vec::with_capacity(1));
         let fits = |(_, side): &(LinkId, Option<Side>)| {
             handshake.fits(&Handshake { token: handshake.token, side: *side })
@@ -46,17 +46,17 @@ impl WaitingRoom {
             let redundant: Vec<_> = waiting.iter().map(|(id, _)| *id).collect();
             self.count -= 1 + redundant.len();
             self.by_token.remove(&handshake.token);
-            return Arrival::Meets { partner, redundant };
+            return MatchResult::Matched { partner, redundant };
         }
         waiting.push((id, handshake.side));
         self.count += 1;
         let evicted = (waiting.len() > MAX_PER_TOKEN).then(|| waiting.remove(0).0);
         self.count -= usize::from(evicted.is_some());
-        Arrival::Waits { evicted }
+        MatchResult::Waiting { evicted }
     }
 
     /// Removes a connection, if it is waiting.
-    pub(super) fn leave(&mut self, id: LinkId, handshake: &Handshake) {
+    pub(super) fn remove(&mut self, id: LinkId, handshake: &Handshake) {
         let Some(waiting) = self.by_token.get_mut(&handshake.token) else { return };
         let before = waiting.len();
         waiting.retain(|(waiter, _)| *waiter != id);

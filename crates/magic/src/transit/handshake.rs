@@ -55,11 +55,11 @@ pub(super) enum HandshakeError {
 /// | ExpectVerdict | `nevermind` | | Ended |
 /// | any | anything else | | Ended |
 pub(super) struct Handshake {
-    state: State,
+    state: HandshakeState,
     got: Vec<u8>,
 }
 
-enum State {
+enum HandshakeState {
     ExpectRelayOk,
     ExpectHello,
     ExpectVerdict,
@@ -70,25 +70,25 @@ enum State {
 impl Handshake {
     /// Starts on a direct connection. Also returns the first bytes to send.
     pub(super) fn direct(lines: &Lines) -> (Self, Vec<u8>) {
-        (Self { state: State::ExpectHello, got: Vec::new() }, lines.ours.clone())
+        (Self { state: HandshakeState::ExpectHello, got: Vec::new() }, lines.ours.clone())
     }
 
     /// Starts on a connection to a relay. Also returns the first bytes to send.
     pub(super) fn relayed(lines: &Lines) -> (Self, Vec<u8>) {
-        (Self { state: State::ExpectRelayOk, got: Vec::new() }, lines.relay.clone())
+        (Self { state: HandshakeState::ExpectRelayOk, got: Vec::new() }, lines.relay.clone())
     }
 
     /// Whether our hello has been sent to the peer.
-    pub(super) const fn said_hello(&self) -> bool {
-        !matches!(self.state, State::ExpectRelayOk | State::Ended)
+    pub(super) const fn hello_sent(&self) -> bool {
+        !matches!(self.state, HandshakeState::ExpectRelayOk | HandshakeState::Ended)
     }
 
     /// Whether the peer has proved that it has the key.
-    pub(super) const fn saw_hello(&self) -> bool {
-        matches!(self.state, State::ExpectVerdict | State::Agreed)
+    pub(super) const fn hello_received(&self) -> bool {
+        matches!(self.state, HandshakeState::ExpectVerdict | HandshakeState::Agreed)
     }
 
-    /// Handles received bytes and appends the bytes to send to `say`.
+    /// Handles received bytes and appends the bytes to send to `output`.
     ///
     /// Returns the bytes after the handshake once it is complete.
     ///
@@ -98,22 +98,25 @@ impl Handshake {
         &mut self,
         lines: &Lines,
         bytes: &[u8],
-        say: &mut Vec<u8>,
+        output: &mut Vec<u8>,
     ) -> Result<Option<Vec<u8>>, HandshakeError> {
         self.got.extend_from_slice(bytes);
         loop {
-            let state = std::mem::replace(&mut self.state, State::Ended);
+            let state = std::mem::replace(&mut self.state, HandshakeState::Ended);
             let (next, used) = match state {
-                State::ExpectRelayOk => self.on_relay(lines, say)?,
-                State::ExpectHello => self.on_hello(lines)?,
-                State::ExpectVerdict => self.on_verdict()?,
-                State::Agreed | State::Ended => return Ok(None),
+                HandshakeState::ExpectRelayOk => self.on_relay(lines, output)?,
+                HandshakeState::ExpectHello => self.on_hello(lines)?,
+                HandshakeState::ExpectVerdict => self.on_verdict()?,
+                HandshakeState::Agreed | HandshakeState::Ended => return Ok(None),
             };
             self.state = next;
             self.got.drain(..used);
             match self.state {
-                State::Agreed => return Ok(Some(std::mem::take(&mut self.got))),
-                State::ExpectRelayOk | State::ExpectHello | State::ExpectVerdict | State::Ended => {
+                HandshakeState::Agreed => return Ok(Some(std::mem::take(&mut self.got))),
+                HandshakeState::ExpectRelayOk
+                | HandshakeState::ExpectHello
+                | HandshakeState::ExpectVerdict
+                | HandshakeState::Ended => {
                     if used == 0 {
                         return Ok(None);
                     }
@@ -122,39 +125,43 @@ impl Handshake {
         }
     }
 
-    fn on_relay(&self, lines: &Lines, say: &mut Vec<u8>) -> Result<(State, usize), HandshakeError> {
+    fn on_relay(
+        &self,
+        lines: &Lines,
+        output: &mut Vec<u8>,
+    ) -> Result<(HandshakeState, usize), HandshakeError> {
         match starts_with(&self.got, RELAY_OK) {
             Some(true) => {
-                say.extend_from_slice(&lines.ours);
-                Ok((State::ExpectHello, RELAY_OK.len()))
+                output.extend_from_slice(&lines.ours);
+                Ok((HandshakeState::ExpectHello, RELAY_OK.len()))
             }
             Some(false) => Err(HandshakeError::RelayRefused),
-            None => Ok((State::ExpectRelayOk, 0)),
+            None => Ok((HandshakeState::ExpectRelayOk, 0)),
         }
     }
 
-    fn on_hello(&self, lines: &Lines) -> Result<(State, usize), HandshakeError> {
+    fn on_hello(&self, lines: &Lines) -> Result<(HandshakeState, usize), HandshakeError> {
         // Compared only when complete, and in constant time: closing the connection at the first wrong byte would let an
         // attacker find the hello byte by byte.
         let Some((hello, _)) = self.got.split_at_checked(lines.theirs.len()) else {
-            return Ok((State::ExpectHello, 0));
+            return Ok((HandshakeState::ExpectHello, 0));
         };
         if !bool::from(hello.ct_eq(&lines.theirs)) {
             return Err(HandshakeError::WrongHello);
         }
         let next = match lines.role {
-            Role::Receiver => State::ExpectVerdict,
-            Role::Sender => State::Agreed,
+            Role::Receiver => HandshakeState::ExpectVerdict,
+            Role::Sender => HandshakeState::Agreed,
         };
         Ok((next, hello.len()))
     }
 
-    fn on_verdict(&self) -> Result<(State, usize), HandshakeError> {
+    fn on_verdict(&self) -> Result<(HandshakeState, usize), HandshakeError> {
         match (starts_with(&self.got, GO), starts_with(&self.got, NEVER_MIND)) {
-            (Some(true), _) => Ok((State::Agreed, GO.len())),
+            (Some(true), _) => Ok((HandshakeState::Agreed, GO.len())),
             (_, Some(true)) => Err(HandshakeError::NotChosen),
             (Some(false), Some(false)) => Err(HandshakeError::WrongVerdict),
-            (None, _) | (_, None) => Ok((State::ExpectVerdict, 0)),
+            (None, _) | (_, None) => Ok((HandshakeState::ExpectVerdict, 0)),
         }
     }
 }

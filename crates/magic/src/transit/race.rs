@@ -156,7 +156,7 @@ pub enum RaceError {
 pub struct Race {
     lines: Lines,
     settings: RaceSettings,
-    state: State,
+    state: RaceState,
     links: BTreeMap<LinkId, Racer>,
     ids: LinkIds,
     tried: usize,
@@ -165,7 +165,7 @@ pub struct Race {
     outputs: VecDeque<Output<Target, Event>>,
 }
 
-enum State {
+enum RaceState {
     Waiting,
     Racing { plan: Plan, ends: Instant },
     Ended,
@@ -185,7 +185,7 @@ impl Race {
         Self {
             lines: Lines::new(key, settings.role, settings.side),
             settings,
-            state: State::Waiting,
+            state: RaceState::Waiting,
             links: BTreeMap::new(),
             ids: LinkIds::outgoing(),
             tried: 0,
@@ -206,24 +206,24 @@ impl Race {
     }
 
     fn start(&mut self, now: Instant, peer: &TransitInfo) -> Result<(), RaceError> {
-        if !matches!(self.state, State::Waiting) {
+        if !matches!(self.state, RaceState::Waiting) {
             return Ok(());
         }
         // A peer that hides its address does not connect to ours.
         self.settings.listens &= peer.is_able(Ability::DirectTcp);
         let plan = Plan::new(now, &self.settings, peer);
         if plan.is_empty() && self.links.is_empty() && !self.settings.listens {
-            self.state = State::Ended;
+            self.state = RaceState::Ended;
             return Err(RaceError::NoWay);
         }
-        self.state = State::Racing { plan, ends: now + RACE_TIMEOUT };
+        self.state = RaceState::Racing { plan, ends: now + RACE_TIMEOUT };
         self.advance(now)
     }
 
     /// Starts the waves that are due; ends the race if nothing is left to try.
     fn advance(&mut self, now: Instant) -> Result<(), RaceError> {
         loop {
-            let State::Racing { plan, ends } = &mut self.state else { return Ok(()) };
+            let RaceState::Racing { plan, ends } = &mut self.state else { return Ok(()) };
             if now >= *ends {
                 self.end();
                 return Err(RaceError::TimedOut(RACE_TIMEOUT));
@@ -270,7 +270,7 @@ impl Race {
     fn make_room(&mut self) {
         let strangers = self.links.iter().filter(|(_, racer)| {
             racer.route == Route::Accepted
-                && !racer.handshake.as_ref().is_some_and(Handshake::saw_hello)
+                && !racer.handshake.as_ref().is_some_and(Handshake::hello_received)
         });
         let strangers: Vec<_> = strangers.map(|(link, racer)| (racer.give_up, *link)).collect();
         if strangers.len() >= MAX_STRANGERS
@@ -311,9 +311,9 @@ impl Race {
 
     /// Ends the race and closes all other connections.
     fn end(&mut self) {
-        self.state = State::Ended;
+        self.state = RaceState::Ended;
         for (link, racer) in std::mem::take(&mut self.links) {
-            let greeted = racer.handshake.as_ref().is_some_and(Handshake::said_hello);
+            let greeted = racer.handshake.as_ref().is_some_and(Handshake::hello_sent);
             if greeted && self.settings.role == Role::Sender {
                 self.outputs.push_back(Output::Send(link, NEVER_MIND.to_vec()));
             }
@@ -345,7 +345,7 @@ impl Session for Race {
     type Error = RaceError;
 
     fn handle(&mut self, now: Instant, input: Input<'_, Command>) -> Result<(), RaceError> {
-        if matches!(self.state, State::Ended) {
+        if matches!(self.state, RaceState::Ended) {
             if let Input::Opened(link) = input {
                 self.outputs.push_back(Output::Close(link));
             }
@@ -370,8 +370,8 @@ impl Session for Race {
 
     fn deadline(&self) -> Option<Instant> {
         let race = match &self.state {
-            State::Racing { plan, ends } => plan.deadline().into_iter().chain([*ends]).min(),
-            State::Waiting | State::Ended => None,
+            RaceState::Racing { plan, ends } => plan.deadline().into_iter().chain([*ends]).min(),
+            RaceState::Waiting | RaceState::Ended => None,
         };
         self.links.values().map(|racer| racer.give_up).chain(race).min()
     }

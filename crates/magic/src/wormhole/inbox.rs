@@ -25,14 +25,14 @@ use crate::secretbox;
 /// the key, so their messages are ignored.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    state: State,
+    state: InboxState,
     /// Encrypted messages, oldest first.
     sealed: VecDeque<PeerMessage>,
     order: Order,
 }
 
 #[derive(Debug)]
-enum State {
+enum InboxState {
     ExpectPeer,
     ExpectKey { peer: String },
     Open { peer: String, key: Key, confirmed: bool },
@@ -53,7 +53,7 @@ pub(super) enum Opened {
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        Self { state: State::ExpectPeer, sealed: VecDeque::new(), order: Order::default() }
+        Self { state: InboxState::ExpectPeer, sealed: VecDeque::new(), order: Order::default() }
     }
 
     /// Handles a message of another side; returns the content of the peer's `pake`.
@@ -63,14 +63,14 @@ impl Inbox {
     ) -> Result<Option<Vec<u8>>, PeerMisbehaved> {
         let is_pake = message.phase == "pake";
         match &self.state {
-            State::ExpectPeer if is_pake => {
+            InboxState::ExpectPeer if is_pake => {
                 let body = decode(&message.body)?;
                 self.sealed.retain(|sealed| sealed.side == message.side);
-                self.state = State::ExpectKey { peer: message.side };
+                self.state = InboxState::ExpectKey { peer: message.side };
                 return Ok(Some(body));
             }
-            State::ExpectPeer => {}
-            State::ExpectKey { peer } | State::Open { peer, .. } => {
+            InboxState::ExpectPeer => {}
+            InboxState::ExpectKey { peer } | InboxState::Open { peer, .. } => {
                 if is_pake || *peer != message.side {
                     return Ok(None);
                 }
@@ -96,15 +96,15 @@ impl Inbox {
 
     /// Sets the key.
     pub(super) fn on_key(&mut self, key: Key) {
-        if let State::ExpectKey { peer } = &mut self.state {
+        if let InboxState::ExpectKey { peer } = &mut self.state {
             let peer = std::mem::take(peer);
-            self.state = State::Open { peer, key, confirmed: false };
+            self.state = InboxState::Open { peer, key, confirmed: false };
         }
     }
 
     /// Decrypts messages and returns the next one in order.
     pub(super) fn poll(&mut self) -> Result<Option<Opened>, WormholeError> {
-        let State::Open { peer, key, confirmed } = &mut self.state else { return Ok(None) };
+        let InboxState::Open { peer, key, confirmed } = &mut self.state else { return Ok(None) };
         loop {
             match self.order.next() {
                 Some((Phase::Version, plaintext)) => return Ok(Some(Opened::Version(plaintext))),

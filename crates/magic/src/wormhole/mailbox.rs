@@ -1,6 +1,6 @@
 //! The mailbox at the server: opens it, adds messages until the server confirms them, and closes it.
 //!
-//! It does not interpret messages. As with the nameplate, [`MailboxVisit::resume`] repeats messages that could
+//! It does not interpret messages. As with the nameplate, [`MailboxClient::resume`] repeats messages that could
 //! not be sent while disconnected.
 
 use std::collections::VecDeque;
@@ -22,12 +22,12 @@ use crate::mailbox::{ClientMessage, Mood};
 /// | Closing | resume | [open, add..], close | Closing |
 /// | Closing | closed | | Left |
 #[derive(Debug)]
-pub(super) struct MailboxVisit {
-    state: State,
+pub(super) struct MailboxClient {
+    state: MailboxState,
     /// Messages that the server has not confirmed, oldest first.
-    unseen: VecDeque<Added>,
+    unconfirmed: VecDeque<Added>,
     /// Bytes of the unconfirmed messages.
-    unseen_bytes: usize,
+    unconfirmed_bytes: usize,
     /// Whether the server is known to have stored a message in it, ours or the peer's.
     has_contents: bool,
     /// Whether the server is known to have stored a message of ours.
@@ -35,7 +35,7 @@ pub(super) struct MailboxVisit {
 }
 
 #[derive(Debug)]
-enum State {
+enum MailboxState {
     Unknown,
     Unwanted { mood: Mood },
     Open { mailbox: String },
@@ -56,12 +56,12 @@ impl Added {
     }
 }
 
-impl MailboxVisit {
+impl MailboxClient {
     pub(super) const fn new() -> Self {
         Self {
-            state: State::Unknown,
-            unseen: VecDeque::new(),
-            unseen_bytes: 0,
+            state: MailboxState::Unknown,
+            unconfirmed: VecDeque::new(),
+            unconfirmed_bytes: 0,
             has_contents: false,
             has_ours: false,
         }
@@ -70,9 +70,11 @@ impl MailboxVisit {
     /// The server sent the name of the mailbox.
     pub(super) fn on_found(&mut self, mailbox: String) -> Vec<ClientMessage> {
         match self.state {
-            State::Unknown => self.state = State::Open { mailbox },
-            State::Unwanted { mood } => self.state = State::Closing { mailbox, mood },
-            State::Open { .. } | State::Closing { .. } | State::Left => return Vec::new(),
+            MailboxState::Unknown => self.state = MailboxState::Open { mailbox },
+            MailboxState::Unwanted { mood } => self.state = MailboxState::Closing { mailbox, mood },
+            MailboxState::Open { .. } | MailboxState::Closing { .. } | MailboxState::Left => {
+                return Vec::new();
+            }
         }
         self.resume()
     }
@@ -80,7 +82,9 @@ impl MailboxVisit {
     /// The nameplate belongs to this mailbox on a new connection. Returns whether it is the same one. If not, ours is
     /// lost, and the claim made us a side of the new one, which must be closed.
     pub(super) fn on_found_again(&mut self, found: String) -> bool {
-        let (State::Open { mailbox } | State::Closing { mailbox, .. }) = &mut self.state else {
+        let (MailboxState::Open { mailbox } | MailboxState::Closing { mailbox, .. }) =
+            &mut self.state
+        else {
             return true;
         };
         let is_same = *mailbox == found;
@@ -106,20 +110,22 @@ impl MailboxVisit {
 
     /// Whether the server would send messages if the mailbox were opened now.
     pub(super) const fn expects_contents(&self) -> bool {
-        self.has_contents && matches!(self.state, State::Open { .. })
+        self.has_contents && matches!(self.state, MailboxState::Open { .. })
     }
 
     /// Adds a message; `body` is in hex.
     pub(super) fn add(&mut self, phase: String, body: String) -> Option<ClientMessage> {
         let open = match self.state {
-            State::Unknown => false,
-            State::Open { .. } => true,
-            State::Unwanted { .. } | State::Closing { .. } | State::Left => return None,
+            MailboxState::Unknown => false,
+            MailboxState::Open { .. } => true,
+            MailboxState::Unwanted { .. } | MailboxState::Closing { .. } | MailboxState::Left => {
+                return None;
+            }
         };
         let added = Added { phase, body };
         let message = open.then(|| added.message());
-        self.unseen_bytes += added.body.len();
-        self.unseen.push_back(added);
+        self.unconfirmed_bytes += added.body.len();
+        self.unconfirmed.push_back(added);
         message
     }
 
@@ -127,63 +133,67 @@ impl MailboxVisit {
     pub(super) fn on_echo(&mut self, phase: &str) {
         self.has_contents = true;
         self.has_ours = true;
-        self.unseen.retain(|added| added.phase != phase);
-        self.unseen_bytes = self.unseen.iter().map(|added| added.body.len()).sum();
+        self.unconfirmed.retain(|added| added.phase != phase);
+        self.unconfirmed_bytes = self.unconfirmed.iter().map(|added| added.body.len()).sum();
     }
 
     /// Size of the unconfirmed messages in bytes (in hex, so twice the encrypted size).
-    pub(super) const fn unseen_bytes(&self) -> usize {
-        self.unseen_bytes
+    pub(super) const fn unconfirmed_bytes(&self) -> usize {
+        self.unconfirmed_bytes
     }
 
     /// Closes the mailbox. With `deliver`, unconfirmed messages are repeated first, if necessary.
     pub(super) fn close(&mut self, mood: Mood, deliver: bool) -> Option<ClientMessage> {
         if !deliver {
-            self.unseen.clear();
-            self.unseen_bytes = 0;
+            self.unconfirmed.clear();
+            self.unconfirmed_bytes = 0;
         }
         match &self.state {
-            State::Unknown => {
-                self.state = State::Unwanted { mood };
+            MailboxState::Unknown => {
+                self.state = MailboxState::Unwanted { mood };
                 None
             }
-            State::Open { mailbox } => {
+            MailboxState::Open { mailbox } => {
                 let mailbox = mailbox.clone();
-                self.state = State::Closing { mailbox: mailbox.clone(), mood };
+                self.state = MailboxState::Closing { mailbox: mailbox.clone(), mood };
                 Some(ClientMessage::Close { mailbox: Some(mailbox), mood: Some(mood) })
             }
-            State::Unwanted { .. } | State::Closing { .. } | State::Left => None,
+            MailboxState::Unwanted { .. } | MailboxState::Closing { .. } | MailboxState::Left => {
+                None
+            }
         }
     }
 
     /// The server confirmed that the mailbox is closed.
     pub(super) fn on_closed(&mut self) {
-        if matches!(self.state, State::Closing { .. }) {
+        if matches!(self.state, MailboxState::Closing { .. }) {
             self.abandon();
         }
     }
 
     /// The server rejects our requests, so give up.
     pub(super) fn abandon(&mut self) {
-        self.state = State::Left;
-        self.unseen.clear();
-        self.unseen_bytes = 0;
+        self.state = MailboxState::Left;
+        self.unconfirmed.clear();
+        self.unconfirmed_bytes = 0;
     }
 
     /// Whether nothing of ours is left at the server, apart from the nameplate.
     pub(super) const fn is_left(&self) -> bool {
-        matches!(self.state, State::Left | State::Unwanted { .. })
+        matches!(self.state, MailboxState::Left | MailboxState::Unwanted { .. })
     }
 
     /// The messages to send on a new connection. The peer ignores repeated ones by their phases.
     pub(super) fn resume(&self) -> Vec<ClientMessage> {
         let open = |mailbox: &String| ClientMessage::Open { mailbox: mailbox.clone() };
-        let adds = self.unseen.iter().map(Added::message);
+        let adds = self.unconfirmed.iter().map(Added::message);
         match &self.state {
-            State::Unknown | State::Unwanted { .. } | State::Left => Vec::new(),
-            State::Open { mailbox } => std::iter::once(open(mailbox)).chain(adds).collect(),
-            State::Closing { mailbox, mood } => {
-                let opened = (!self.unseen.is_empty()).then(|| open(mailbox));
+            MailboxState::Unknown | MailboxState::Unwanted { .. } | MailboxState::Left => {
+                Vec::new()
+            }
+            MailboxState::Open { mailbox } => std::iter::once(open(mailbox)).chain(adds).collect(),
+            MailboxState::Closing { mailbox, mood } => {
+                let opened = (!self.unconfirmed.is_empty()).then(|| open(mailbox));
                 let close =
                     ClientMessage::Close { mailbox: Some(mailbox.clone()), mood: Some(*mood) };
                 opened.into_iter().chain(adds).chain([close]).collect()
@@ -208,8 +218,8 @@ mod tests {
         ClientMessage::Close { mailbox: Some("m".into()), mood: Some(mood) }
     }
 
-    fn visit(phases: &[&str]) -> MailboxVisit {
-        let mut visit = MailboxVisit::new();
+    fn visit(phases: &[&str]) -> MailboxClient {
+        let mut visit = MailboxClient::new();
         visit.on_found("m".into());
         for phase in phases {
             visit.add((*phase).into(), "00".into());
@@ -219,7 +229,7 @@ mod tests {
 
     #[test]
     fn messages_added_before_the_mailbox_is_known_are_sent_when_it_is() {
-        let mut visit = MailboxVisit::new();
+        let mut visit = MailboxClient::new();
         assert_eq!(visit.add("pake".into(), "00".into()), None);
         assert_eq!(visit.on_found("m".into()), [open(), add("pake")]);
         assert_eq!(visit.add("0".into(), "00".into()), Some(add("0")));
@@ -231,7 +241,7 @@ mod tests {
         visit.on_echo("version");
         visit.on_echo("no such phase");
         assert_eq!(visit.resume(), [open(), add("pake"), add("0"), add("1")]);
-        assert_eq!(visit.unseen_bytes(), 6);
+        assert_eq!(visit.unconfirmed_bytes(), 6);
     }
 
     #[test]
@@ -246,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_mailbox_left_before_it_is_known_gets_no_message_that_a_peer_could_take_for_ours() {
-        let mut visit = MailboxVisit::new();
+        let mut visit = MailboxClient::new();
         visit.add("pake".into(), "00".into());
         assert_eq!(visit.close(Mood::Lonely, false), None);
         assert!(visit.is_left());

@@ -2,7 +2,7 @@
 //!
 //! Each method that changes what the server should know returns the message to send. A message that cannot be
 //! sent is dropped, because [`NameplateClaim::resume`] repeats it on the next connection. A granted claim is
-//! repeated only after [`NameplateClaim::doubt`]: if others use the nameplate by then, the claim makes us a side of
+//! repeated only after [`NameplateClaim::verify`]: if others use the nameplate by then, the claim makes us a side of
 //! their mailbox.
 
 use crate::code::Nameplate;
@@ -18,7 +18,7 @@ use crate::mailbox::ClientMessage;
 /// | Allocating | allocated | claim | Claiming |
 /// | Claiming | claimed | | Claimed |
 /// | Claiming, closing | claimed | release | Releasing |
-/// | Claimed | doubt | | Reclaiming |
+/// | Claimed | verify | | Reclaiming |
 /// | Reclaiming | claimed | | Claimed |
 /// | Claimed, Reclaiming | release, close | release | Releasing |
 /// | Releasing | released | | Done |
@@ -28,12 +28,12 @@ use crate::mailbox::ClientMessage;
 /// released.
 #[derive(Debug)]
 pub(super) struct NameplateClaim {
-    state: State,
+    state: NameplateState,
     closing: bool,
 }
 
 #[derive(Debug)]
-enum State {
+enum NameplateState {
     Unwanted,
     Allocating,
     Claiming(Nameplate),
@@ -56,77 +56,79 @@ pub(super) enum Granted {
 
 impl NameplateClaim {
     pub(super) const fn new() -> Self {
-        Self { state: State::Unwanted, closing: false }
+        Self { state: NameplateState::Unwanted, closing: false }
     }
 
     /// Allocates a nameplate.
     pub(super) fn allocate(&mut self) -> Option<ClientMessage> {
-        if !matches!(self.state, State::Unwanted) {
+        if !matches!(self.state, NameplateState::Unwanted) {
             return None;
         }
-        self.state = State::Allocating;
+        self.state = NameplateState::Allocating;
         self.resume()
     }
 
     /// Claims this nameplate.
     pub(super) fn claim(&mut self, nameplate: Nameplate) -> Option<ClientMessage> {
-        if !matches!(self.state, State::Unwanted | State::Allocating) {
+        if !matches!(self.state, NameplateState::Unwanted | NameplateState::Allocating) {
             return None;
         }
-        self.state = State::Claiming(nameplate);
+        self.state = NameplateState::Claiming(nameplate);
         self.resume()
     }
 
     /// Whether an allocation is expected, so that an `allocated` message is valid.
     pub(super) const fn expects_allocation(&self) -> bool {
-        matches!(self.state, State::Allocating)
+        matches!(self.state, NameplateState::Allocating)
     }
 
     /// The server granted the claim.
     pub(super) fn on_claimed(&mut self) -> Granted {
         match &self.state {
-            State::Claiming(nameplate) => {
-                self.state = State::Claimed(nameplate.clone());
+            NameplateState::Claiming(nameplate) => {
+                self.state = NameplateState::Claimed(nameplate.clone());
                 Granted::First(if self.closing { self.release() } else { None })
             }
-            State::Reclaiming(nameplate) => {
-                self.state = State::Claimed(nameplate.clone());
+            NameplateState::Reclaiming(nameplate) => {
+                self.state = NameplateState::Claimed(nameplate.clone());
                 Granted::Again
             }
-            State::Unwanted
-            | State::Allocating
-            | State::Claimed(_)
-            | State::Releasing(_)
-            | State::Done => Granted::Unexpected,
+            NameplateState::Unwanted
+            | NameplateState::Allocating
+            | NameplateState::Claimed(_)
+            | NameplateState::Releasing(_)
+            | NameplateState::Done => Granted::Unexpected,
         }
     }
 
     /// The connection was lost, and only the nameplate can show whether our mailbox still exists.
-    pub(super) fn doubt(&mut self) {
-        if let State::Claimed(nameplate) = &self.state {
-            self.state = State::Reclaiming(nameplate.clone());
+    pub(super) fn verify(&mut self) {
+        if let NameplateState::Claimed(nameplate) = &self.state {
+            self.state = NameplateState::Reclaiming(nameplate.clone());
         }
     }
 
     /// Whether the claim is being verified.
     pub(super) const fn is_reclaiming(&self) -> bool {
-        matches!(self.state, State::Reclaiming(_))
+        matches!(self.state, NameplateState::Reclaiming(_))
     }
 
     /// Releases the nameplate, if it is ours.
     pub(super) fn release(&mut self) -> Option<ClientMessage> {
-        let (State::Claimed(nameplate) | State::Reclaiming(nameplate)) = &self.state else {
+        let (NameplateState::Claimed(nameplate) | NameplateState::Reclaiming(nameplate)) =
+            &self.state
+        else {
             return None;
         };
-        self.state = State::Releasing(nameplate.clone());
+        self.state = NameplateState::Releasing(nameplate.clone());
         self.resume()
     }
 
     /// The server released the nameplate. Returns whether that was expected.
     pub(super) fn on_released(&mut self) -> bool {
-        let expected = matches!(self.state, State::Releasing(_));
+        let expected = matches!(self.state, NameplateState::Releasing(_));
         if expected {
-            self.state = State::Done;
+            self.state = NameplateState::Done;
         }
         expected
     }
@@ -135,40 +137,45 @@ impl NameplateClaim {
     pub(super) fn close(&mut self, asked: bool) -> Option<ClientMessage> {
         self.closing = true;
         match self.state {
-            State::Unwanted => self.state = State::Done,
-            State::Allocating | State::Claiming(_) if !asked => self.state = State::Done,
-            State::Claimed(_) | State::Reclaiming(_) => return self.release(),
-            State::Allocating | State::Claiming(_) | State::Releasing(_) | State::Done => {}
+            NameplateState::Unwanted => self.state = NameplateState::Done,
+            NameplateState::Allocating | NameplateState::Claiming(_) if !asked => {
+                self.state = NameplateState::Done
+            }
+            NameplateState::Claimed(_) | NameplateState::Reclaiming(_) => return self.release(),
+            NameplateState::Allocating
+            | NameplateState::Claiming(_)
+            | NameplateState::Releasing(_)
+            | NameplateState::Done => {}
         }
         None
     }
 
     /// The server rejects our requests, so give up.
     pub(super) fn abandon(&mut self) {
-        self.state = State::Done;
+        self.state = NameplateState::Done;
     }
 
     /// Whether the claim is neither granted nor closed.
     pub(super) const fn is_pending(&self) -> bool {
-        matches!(self.state, State::Allocating | State::Claiming(_))
+        matches!(self.state, NameplateState::Allocating | NameplateState::Claiming(_))
     }
 
     /// Whether nothing of ours is left at the server.
     pub(super) const fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, NameplateState::Done)
     }
 
     /// The message to send on a new connection: the one that was not answered, or a claim to verify.
     pub(super) fn resume(&self) -> Option<ClientMessage> {
         match &self.state {
-            State::Allocating => Some(ClientMessage::Allocate),
-            State::Claiming(nameplate) | State::Reclaiming(nameplate) => {
+            NameplateState::Allocating => Some(ClientMessage::Allocate),
+            NameplateState::Claiming(nameplate) | NameplateState::Reclaiming(nameplate) => {
                 Some(ClientMessage::Claim { nameplate: nameplate.to_string() })
             }
-            State::Releasing(nameplate) => {
+            NameplateState::Releasing(nameplate) => {
                 Some(ClientMessage::Release { nameplate: Some(nameplate.to_string()) })
             }
-            State::Unwanted | State::Claimed(_) | State::Done => None,
+            NameplateState::Unwanted | NameplateState::Claimed(_) | NameplateState::Done => None,
         }
     }
 }
@@ -208,13 +215,13 @@ mod tests {
     #[test]
     fn a_granted_claim_is_repeated_only_while_it_is_in_doubt() {
         let mut nameplate = NameplateClaim::new();
-        nameplate.doubt();
+        nameplate.verify();
         nameplate.claim(four());
-        nameplate.doubt();
+        nameplate.verify();
         assert!(!nameplate.is_reclaiming(), "it was never granted");
         nameplate.on_claimed();
         assert_eq!(nameplate.resume(), None);
-        nameplate.doubt();
+        nameplate.verify();
         for _ in 0..2 {
             assert_eq!(nameplate.resume(), claim());
             assert!(nameplate.is_reclaiming());
@@ -222,7 +229,7 @@ mod tests {
         assert_eq!(nameplate.on_claimed(), Granted::Again);
         assert!(!nameplate.is_reclaiming());
         assert_eq!(nameplate.resume(), None);
-        nameplate.doubt();
+        nameplate.verify();
         assert_eq!(nameplate.close(true), release());
         assert_eq!(nameplate.on_claimed(), Granted::Unexpected);
         assert!(nameplate.on_released());

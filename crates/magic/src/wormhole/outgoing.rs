@@ -29,7 +29,7 @@ pub(super) struct Sealed {
 /// | Confirmed | message | the message, encrypted | Confirmed |
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    state: State,
+    state: OutgoingState,
     kept: VecDeque<Vec<u8>>,
     kept_bytes: usize,
     /// The number of the next message.
@@ -37,7 +37,7 @@ pub(super) struct Outgoing {
 }
 
 #[derive(Debug)]
-enum State {
+enum OutgoingState {
     NoKey,
     Unconfirmed(Key),
     Confirmed(Key),
@@ -45,7 +45,7 @@ enum State {
 
 impl Outgoing {
     pub(super) const fn new() -> Self {
-        Self { state: State::NoKey, kept: VecDeque::new(), kept_bytes: 0, next: 0 }
+        Self { state: OutgoingState::NoKey, kept: VecDeque::new(), kept_bytes: 0, next: 0 }
     }
 
     /// Sets the key; returns the version message.
@@ -57,20 +57,20 @@ impl Outgoing {
         rng: &mut impl CryptoRngCore,
     ) -> Sealed {
         let sealed = seal(&key, side, "version".to_owned(), version, rng);
-        self.state = State::Unconfirmed(key);
+        self.state = OutgoingState::Unconfirmed(key);
         sealed
     }
 
     /// The peer has the key. [`Self::poll`] now returns the stored messages.
     pub(super) fn on_confirmed(&mut self) {
-        if let State::Unconfirmed(key) = &self.state {
-            self.state = State::Confirmed(key.clone());
+        if let OutgoingState::Unconfirmed(key) = &self.state {
+            self.state = OutgoingState::Confirmed(key.clone());
         }
     }
 
     /// Whether the key is confirmed.
     pub(super) const fn is_confirmed(&self) -> bool {
-        matches!(self.state, State::Confirmed(_))
+        matches!(self.state, OutgoingState::Confirmed(_))
     }
 
     /// Adds a message. `waiting` is the number of bytes that have not reached the server yet.
@@ -93,7 +93,7 @@ impl Outgoing {
 
     /// The next message, numbered and encrypted, if any may be sent.
     pub(super) fn poll(&mut self, side: &str, rng: &mut impl CryptoRngCore) -> Option<Sealed> {
-        let State::Confirmed(key) = &self.state else { return None };
+        let OutgoingState::Confirmed(key) = &self.state else { return None };
         let message = self.kept.pop_front()?;
         self.kept_bytes -= message.len();
         let phase = self.next.to_string();

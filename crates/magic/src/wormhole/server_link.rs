@@ -34,7 +34,7 @@ pub(super) struct ServerLink {
     urls: Vec<MailboxUrl>,
     /// The URL in use.
     url: usize,
-    state: State,
+    state: LinkState,
     ids: LinkIds,
     /// Whether any connection ever received a welcome.
     welcomed: bool,
@@ -43,7 +43,7 @@ pub(super) struct ServerLink {
 }
 
 #[derive(Debug)]
-enum State {
+enum LinkState {
     Waiting { until: Instant },
     Dialing { link: LinkId, give_up: Instant },
     ExpectWelcome { link: LinkId, give_up: Instant },
@@ -79,24 +79,24 @@ pub(super) struct Retry {
 impl ServerLink {
     /// Opens the first connection as soon as time passes.
     pub(super) const fn new(urls: Vec<MailboxUrl>, now: Instant) -> Self {
-        let state = State::Waiting { until: now };
+        let state = LinkState::Waiting { until: now };
         Self { urls, url: 0, state, ids: LinkIds::outgoing(), welcomed: false, failures: 0 }
     }
 
     /// The current connection, open or not.
     pub(super) const fn current(&self) -> Option<LinkId> {
         match self.state {
-            State::Dialing { link, .. }
-            | State::ExpectWelcome { link, .. }
-            | State::Working { link, .. }
-            | State::Ready { link, .. } => Some(link),
-            State::Waiting { .. } | State::Ended => None,
+            LinkState::Dialing { link, .. }
+            | LinkState::ExpectWelcome { link, .. }
+            | LinkState::Working { link, .. }
+            | LinkState::Ready { link, .. } => Some(link),
+            LinkState::Waiting { .. } | LinkState::Ended => None,
         }
     }
 
     /// The current connection if it is ready for messages.
     pub(super) const fn ready(&self) -> Option<LinkId> {
-        if let State::Ready { link, .. } = self.state { Some(link) } else { None }
+        if let LinkState::Ready { link, .. } = self.state { Some(link) } else { None }
     }
 
     /// Whether any connection ever received a welcome.
@@ -110,21 +110,21 @@ impl ServerLink {
     }
 
     pub(super) fn on_opened(&mut self, link: LinkId, now: Instant) {
-        if matches!(self.state, State::Dialing { link: dialing, .. } if dialing == link) {
-            self.state = State::ExpectWelcome { link, give_up: now + WELCOME_TIMEOUT };
+        if matches!(self.state, LinkState::Dialing { link: dialing, .. } if dialing == link) {
+            self.state = LinkState::ExpectWelcome { link, give_up: now + WELCOME_TIMEOUT };
         }
     }
 
     /// The server answered a message.
     pub(super) const fn on_answer(&mut self) {
-        if let State::Ready { answered, .. } = &mut self.state {
+        if let LinkState::Ready { answered, .. } = &mut self.state {
             *answered = true;
         }
     }
 
     /// Whether the welcome is still expected.
     pub(super) const fn expects_welcome(&self) -> bool {
-        matches!(self.state, State::ExpectWelcome { .. })
+        matches!(self.state, LinkState::ExpectWelcome { .. })
     }
 
     /// Handles the welcome.
@@ -135,19 +135,19 @@ impl ServerLink {
         today: UnixTime,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Option<Action>, WormholeError> {
-        let State::ExpectWelcome { link, .. } = self.state else { return Ok(None) };
+        let LinkState::ExpectWelcome { link, .. } = self.state else { return Ok(None) };
         if let Some(error) = &welcome.error {
             return Err(WormholeError::Unwelcome(ServerText::new(error)));
         }
         self.welcomed = true;
         let demands = welcome.permission_required.as_ref();
         let Some(demands) = demands.filter(|demands| demands.none.is_none()) else {
-            self.state = State::Ready { link, since: now, answered: false };
+            self.state = LinkState::Ready { link, since: now, answered: false };
             return Ok(Some(Action::Ready(None)));
         };
         let hashcash = demands.hashcash.as_ref().ok_or(ServerMisbehaved::UnknownPermissions)?;
         let mint = Mint::start(hashcash, today, rng).map_err(ServerMisbehaved::from)?;
-        self.state = State::Working { link, mint: Box::new(mint), since: now };
+        self.state = LinkState::Working { link, mint: Box::new(mint), since: now };
         Ok(None)
     }
 
@@ -176,7 +176,7 @@ impl ServerLink {
 
     /// Reconnects without further pause.
     pub(super) const fn hurry(&mut self, now: Instant) {
-        if let State::Waiting { until } = &mut self.state {
+        if let LinkState::Waiting { until } = &mut self.state {
             *until = now;
         }
     }
@@ -184,17 +184,17 @@ impl ServerLink {
     /// Ends; returns the connection to close.
     pub(super) fn end(&mut self) -> Option<LinkId> {
         let link = self.current();
-        self.state = State::Ended;
+        self.state = LinkState::Ended;
         link
     }
 
     pub(super) const fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Waiting { until: at }
-            | State::Dialing { give_up: at, .. }
-            | State::ExpectWelcome { give_up: at, .. }
-            | State::Working { since: at, .. } => Some(*at),
-            State::Ready { .. } | State::Ended => None,
+            LinkState::Waiting { until: at }
+            | LinkState::Dialing { give_up: at, .. }
+            | LinkState::ExpectWelcome { give_up: at, .. }
+            | LinkState::Working { since: at, .. } => Some(*at),
+            LinkState::Ready { .. } | LinkState::Ended => None,
         }
     }
 
@@ -207,21 +207,21 @@ impl ServerLink {
             return Ok(None);
         }
         match &mut self.state {
-            State::Waiting { .. } => {
+            LinkState::Waiting { .. } => {
                 self.connect(None, now).map(Some).ok_or(WormholeError::ServerUnreachable)
             }
-            State::Dialing { link, .. } | State::ExpectWelcome { link, .. } => {
+            LinkState::Dialing { link, .. } | LinkState::ExpectWelcome { link, .. } => {
                 let link = *link;
                 self.on_failure(Some(link), now, rng)
             }
-            State::Working { link, mint, .. } => {
-                let Some(stamp) = mint.step(WORK_AT_ONCE) else { return Ok(None) };
-                self.state = State::Ready { link: *link, since: now, answered: false };
+            LinkState::Working { link, mint, .. } => {
+                let Some(stamp) = mint.step(WORK_PER_STEP) else { return Ok(None) };
+                self.state = LinkState::Ready { link: *link, since: now, answered: false };
                 let method = "hashcash".to_owned();
                 let permission = ClientMessage::SubmitPermissions { method, stamp: Some(stamp) };
                 Ok(Some(Action::Ready(Some(permission))))
             }
-            State::Ready { .. } | State::Ended => Ok(None),
+            LinkState::Ready { .. } | LinkState::Ended => Ok(None),
         }
     }
 
@@ -238,12 +238,12 @@ impl ServerLink {
             return if next.is_some() { Ok(next) } else { Err(WormholeError::ServerUnreachable) };
         }
         let was_ready = self.ready().is_some();
-        if matches!(self.state, State::Ready { since, answered: true, .. } if now >= since + USEFUL)
+        if matches!(self.state, LinkState::Ready { since, answered: true, .. } if now >= since + USEFUL)
         {
             self.failures = 0;
         }
         let (failures, pause) = (self.failures, pause(self.failures, rng));
-        self.state = State::Waiting { until: now + pause };
+        self.state = LinkState::Waiting { until: now + pause };
         self.failures = self.failures.saturating_add(1);
         Ok(Some(Action::Retry(Retry { close, failures, pause, was_ready })))
     }
@@ -252,9 +252,9 @@ impl ServerLink {
         let url = self.urls.get(self.url)?.clone();
         // Use a short timeout if another URL is left to try.
         let last = self.welcomed || self.url + 1 >= self.urls.len();
-        let patience = if last { DIAL_TIMEOUT } else { FIRST_DIAL_TIMEOUT };
+        let timeout = if last { DIAL_TIMEOUT } else { FIRST_DIAL_TIMEOUT };
         let link = self.ids.allocate();
-        self.state = State::Dialing { link, give_up: now + patience };
+        self.state = LinkState::Dialing { link, give_up: now + timeout };
         Some(Action::Connect { close, link, url })
     }
 }
@@ -286,4 +286,4 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Number of hashes in one step of work: some milliseconds.
-const WORK_AT_ONCE: u32 = 1 << 14;
+const WORK_PER_STEP: u32 = 1 << 14;

@@ -13,7 +13,7 @@
 
 mod bad_input;
 mod behaviour;
-mod desk;
+mod client;
 mod links;
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))] // needs a random source
 mod properties;

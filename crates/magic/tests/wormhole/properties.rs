@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use wormhole_magic::wormhole::{Event, PeerVersion};
 
-use crate::desk::{Desk, Peer, code, pake_body};
+use crate::client::{Peer, TestClient, code, pake_body};
 
 /// The order in which twelve messages are shown, each up to three times.
 fn any_order() -> impl Strategy<Value = Vec<usize>> {
@@ -62,10 +62,10 @@ proptest! {
     fn any_order_and_repetition_of_a_peers_messages_tells_the_application_the_same(
         order in any_order(),
     ) {
-        let mut desk = Desk::in_mailbox(&code());
+        let mut client = TestClient::in_mailbox(&code());
         // Shown to the other wormhole first, to learn what the peer's messages look like.
-        let mut stage = Desk::in_mailbox(&code());
-        let peer = Peer::meet(&mut stage, "peer", &code());
+        let mut stage = TestClient::in_mailbox(&code());
+        let peer = Peer::connect(&mut stage, "peer", &code());
         let pake = pake_body(&Peer::start(&code()).1);
         let mut shown = vec![("pake".to_owned(), pake)];
         shown.push(("version".to_owned(), peer.seal("version", b"{}")));
@@ -73,12 +73,12 @@ proptest! {
             let phase = number.to_string();
             shown.push((phase.clone(), peer.seal(&phase, &[number])));
         }
-        desk.events();
+        client.events();
         for at in order {
-            desk.show("peer", &shown[at].0, &shown[at].1);
+            client.deliver("peer", &shown[at].0, &shown[at].1);
         }
-        let events = desk.events();
-        prop_assert_eq!(&desk.error, &None);
+        let events = client.events();
+        prop_assert_eq!(&client.error, &None);
         let mut expected = vec![
             Event::Key(peer.key.clone()),
             Event::Verifier(peer.key.verifier()),
@@ -93,17 +93,17 @@ proptest! {
         messages in proptest::collection::vec(any_message(), 0..40),
         start in 0..3,
     ) {
-        let mut desk = match start {
-            0 => Desk::welcomed(),
-            1 => Desk::in_mailbox(&code()),
-            _ => Desk::with_peer().0,
+        let mut client = match start {
+            0 => TestClient::welcomed(),
+            1 => TestClient::in_mailbox(&code()),
+            _ => TestClient::with_peer().0,
         };
         for message in messages {
-            desk.hear(message);
+            client.receive(message);
         }
-        desk.command(wormhole_magic::wormhole::Command::Close(None));
-        desk.pass(std::time::Duration::from_secs(10));
-        let closed = desk.events().iter().filter(|event| matches!(event, Event::Closed(_))).count();
-        prop_assert_eq!(closed + usize::from(desk.error.is_some()), 1);
+        client.command(wormhole_magic::wormhole::Command::Close(None));
+        client.advance(std::time::Duration::from_secs(10));
+        let closed = client.events().iter().filter(|event| matches!(event, Event::Closed(_))).count();
+        prop_assert_eq!(closed + usize::from(client.error.is_some()), 1);
     }
 }

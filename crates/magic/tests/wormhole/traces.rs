@@ -15,7 +15,7 @@ use wormhole_magic::key::Key;
 use wormhole_magic::secretbox;
 use wormhole_magic::wormhole::{Command, Event, PeerMisbehaved, PeerVersion, WormholeError};
 
-use crate::desk::{Desk, Peer};
+use crate::client::{Peer, TestClient};
 
 const TRACES: [&str; 11] = [
     "dir-receiver",
@@ -96,13 +96,13 @@ fn essence(message: &Value, own: &str, ours: &str) -> Value {
 
 /// A recorded conversation with our machine in the client's place.
 struct Replay {
-    desk: Desk,
+    client: TestClient,
     lines: Vec<Value>,
     own: String,
     peer: Option<Peer>,
     linked: bool,
-    /// Everything our machine said.
-    said: Vec<Value>,
+    /// Everything our machine sent.
+    sent: Vec<Value>,
     events: Vec<Event>,
     code: wormhole_magic::code::Code,
     plaintexts: Vec<Vec<u8>>,
@@ -114,17 +114,17 @@ impl Replay {
         let claim = lines.iter().find(|line| line["msg"]["type"] == "claim").unwrap();
         let nameplate = claim["msg"]["nameplate"].as_str().unwrap();
         let code: wormhole_magic::code::Code = format!("{nameplate}-any-words").parse().unwrap();
-        let mut desk = Desk::with_servers(&["ws://server/v1"]);
-        desk.command(Command::SetCode(code.clone()));
+        let mut client = TestClient::with_servers(&["ws://server/v1"]);
+        client.command(Command::SetCode(code.clone()));
         let plaintexts = plaintexts(&lines).into_iter().map(|(_, plaintext)| plaintext).collect();
         let own = own_side(&lines);
         Self {
-            desk,
+            client,
             lines,
             own,
             peer: None,
             linked: false,
-            said: vec![],
+            sent: vec![],
             events: vec![],
             code,
             plaintexts,
@@ -139,51 +139,51 @@ impl Replay {
                 _ => {}
             }
             if self.peer.is_some() {
-                self.said.extend(self.desk.said());
+                self.sent.extend(self.client.sent());
             }
-            self.events.extend(self.desk.events());
+            self.events.extend(self.client.events());
         }
         self
     }
 
-    /// Our machine says what it has to say by itself; only what the application or the network
+    /// Our machine says what it has to send by itself; only what the application or the network
     /// did is done here.
     fn recorded_client_says(&mut self, message: &Value) {
         match message["type"].as_str().unwrap() {
             "bind" => {
                 if std::mem::replace(&mut self.linked, true) {
-                    self.desk.lose_link();
-                    self.desk.pass(Duration::from_secs(2));
+                    self.client.lose_link();
+                    self.client.advance(Duration::from_secs(2));
                 }
-                self.desk.open_link();
+                self.client.open_link();
             }
             "add" if message["phase"].as_str().unwrap().parse::<u64>().is_ok() => {
                 let plaintext = self.plaintext(&self.own.clone(), message);
-                self.desk.command(Command::Send(plaintext));
+                self.client.command(Command::Send(plaintext));
             }
-            "close" => self.desk.command(Command::Close(None)),
+            "close" => self.client.command(Command::Close(None)),
             _ => {}
         }
     }
 
     fn server_says(&mut self, mut message: Value) {
         if message["type"] != "message" {
-            return self.desk.hear(message);
+            return self.client.receive(message);
         }
         let phase = message["phase"].as_str().unwrap().to_owned();
         let side = message["side"].as_str().unwrap().to_owned();
         if side == self.own {
-            message["side"] = json!(self.desk.wormhole.side());
-            return self.desk.hear(message);
+            message["side"] = json!(self.client.wormhole.side());
+            return self.client.receive(message);
         }
         match (&self.peer, phase.as_str()) {
             (None, "pake") => {
                 let code = self.code.clone();
-                self.peer = Some(Peer::meet(&mut self.desk, &side, &code));
+                self.peer = Some(Peer::connect(&mut self.client, &side, &code));
             }
             (Some(peer), _) => {
                 let plaintext = self.plaintext(&side, &message);
-                peer.say(&mut self.desk, &phase, &plaintext);
+                peer.send(&mut self.client, &phase, &plaintext);
             }
             (None, _) => panic!("a message before the key exchange"),
         }
@@ -202,15 +202,15 @@ impl Replay {
 fn our_machine_says_what_the_recorded_clients_said() {
     for trace in TRACES {
         let replay = Replay::new(trace).run();
-        assert_eq!(replay.desk.error, None, "{trace}");
-        let ours = replay.desk.wormhole.side();
+        assert_eq!(replay.client.error, None, "{trace}");
+        let ours = replay.client.wormhole.side();
         let recorded = replay.lines.iter().filter(|line| line["dir"] == ">");
         let recorded: Vec<_> =
             recorded.map(|line| essence(&line["msg"], &replay.own, ours)).collect();
         // Ours also asks, on a new link, whether the mailbox is still the same.
-        let said = replay.said.iter().filter(|message| message["type"] != "ping");
-        let said: Vec<_> = said.map(|message| essence(message, &replay.own, ours)).collect();
-        assert_eq!(said, recorded, "{trace}");
+        let sent = replay.sent.iter().filter(|message| message["type"] != "ping");
+        let sent: Vec<_> = sent.map(|message| essence(message, &replay.own, ours)).collect();
+        assert_eq!(sent, recorded, "{trace}");
     }
 }
 
@@ -246,11 +246,11 @@ fn the_reference_s_key_exchange_message_is_read_as_it_stands() {
         let body: Value = serde_json::from_slice(&unhex(wire)).unwrap();
         assert_eq!(String::from_utf8(unhex(wire)).unwrap(), case["pake_body_a_utf8"]);
         assert_eq!(body, json!({"pake_v1": case["msg_a"]}));
-        let mut desk = Desk::in_mailbox(&case["code"].as_str().unwrap().parse().unwrap());
-        desk.said();
-        desk.show("peer", "pake", wire.as_str().unwrap());
-        assert_eq!(desk.said_in_short(), ["release", "add version"]);
-        assert_eq!(desk.error, None);
+        let mut client = TestClient::in_mailbox(&case["code"].as_str().unwrap().parse().unwrap());
+        client.sent();
+        client.deliver("peer", "pake", wire.as_str().unwrap());
+        assert_eq!(client.sent_in_short(), ["release", "add version"]);
+        assert_eq!(client.error, None);
     }
 }
 
@@ -289,11 +289,11 @@ impl Dilation {
     }
 
     /// Our wormhole in the place of the other side; `peer` has yet to send its version.
-    fn meet(peer: &str) -> (Desk, Peer) {
-        let code = crate::desk::code();
-        let mut desk = Desk::in_mailbox(&code);
-        let peer = Peer::meet(&mut desk, peer, &code);
-        (desk, peer)
+    fn connect(peer: &str) -> (TestClient, Peer) {
+        let code = crate::client::code();
+        let mut client = TestClient::in_mailbox(&code);
+        let peer = Peer::connect(&mut client, peer, &code);
+        (client, peer)
     }
 }
 
@@ -321,16 +321,16 @@ fn a_recorded_dilation_reaches_the_application_with_the_whole_version_object() {
         let dilation = Dilation::read(trace);
         let versions = dilation.lines.iter().find(|line| line["ev"] == "versions").unwrap();
         for side in &dilation.sides {
-            let (mut desk, peer) = Dilation::meet(side);
-            desk.said();
+            let (mut client, peer) = Dilation::connect(side);
+            client.sent();
             let version = json!({"can-dilate": ["ged"], "app_versions": versions["v"]}).to_string();
-            peer.say(&mut desk, "version", version.as_bytes());
+            peer.send(&mut client, "version", version.as_bytes());
             let sent = dilation.sent(side);
             for (phase, content) in &sent {
-                peer.say(&mut desk, phase, content.to_string().as_bytes());
+                peer.send(&mut client, phase, content.to_string().as_bytes());
             }
-            peer.say(&mut desk, "0", b"still here");
-            let events = desk.events();
+            peer.send(&mut client, "0", b"still here");
+            let events = client.events();
             let version = PeerVersion::parse(version.as_bytes()).unwrap();
             assert_eq!(version.get("can-dilate"), Some(&json!(["ged"])), "{trace}");
             assert!(events.contains(&Event::Version(version)), "{trace}");
@@ -343,27 +343,27 @@ fn a_recorded_dilation_reaches_the_application_with_the_whole_version_object() {
                 .collect();
             expected.push(Event::Message(b"still here".to_vec()));
             assert!(events.ends_with(&expected), "{trace}: {events:?}");
-            assert_eq!((desk.said(), desk.error), (vec![], None), "{trace}");
+            assert_eq!((client.sent(), client.error), (vec![], None), "{trace}");
         }
     }
 }
 
 #[test]
 fn dilation_messages_wait_for_the_version_and_for_earlier_ones_but_not_for_other_messages() {
-    let (mut desk, peer) = Dilation::meet("peer");
+    let (mut client, peer) = Dilation::connect("peer");
     let dilation = |number| Event::Dilation { number, plaintext: vec![7] };
-    peer.say(&mut desk, "dilate-1", &[7]);
-    peer.say(&mut desk, "1", b"waits for message 0");
-    peer.say(&mut desk, "dilate-0", &[7]);
-    assert!(!desk.events().contains(&dilation(0)));
-    peer.say(&mut desk, "version", b"{}");
-    let events = desk.events();
+    peer.send(&mut client, "dilate-1", &[7]);
+    peer.send(&mut client, "1", b"waits for message 0");
+    peer.send(&mut client, "dilate-0", &[7]);
+    assert!(!client.events().contains(&dilation(0)));
+    peer.send(&mut client, "version", b"{}");
+    let events = client.events();
     assert!(events.ends_with(&[dilation(0), dilation(1)]), "{events:?}");
-    peer.say(&mut desk, "dilate-1", &[7]);
-    peer.say(&mut desk, "dilate-300", &[7]);
-    assert_eq!(desk.events(), []);
+    peer.send(&mut client, "dilate-1", &[7]);
+    peer.send(&mut client, "dilate-300", &[7]);
+    assert_eq!(client.events(), []);
     let missing = WormholeError::PeerMisbehaved(PeerMisbehaved::PhaseMissing(2));
-    assert_eq!(desk.error, Some(missing));
+    assert_eq!(client.error, Some(missing));
 }
 
 #[test]
@@ -373,18 +373,18 @@ fn a_dilation_message_opens_under_the_key_of_its_own_phase_alone() {
         for side in &dilation.sides {
             let sent = dilation.sent(side);
             for ((phase, content), (other, _)) in sent.iter().zip(sent.iter().skip(1)) {
-                let (mut desk, peer) = Dilation::meet(side);
-                peer.say(&mut desk, "version", b"{}");
+                let (mut client, peer) = Dilation::connect(side);
+                peer.send(&mut client, "version", b"{}");
                 let content = content.to_string();
                 let sealed = peer.seal(phase, content.as_bytes());
                 let key = peer.key.phase_key(side, phase);
                 let opened = secretbox::open(&key, &HEXLOWER.decode(sealed.as_bytes()).unwrap());
                 assert_eq!(opened.as_deref(), Ok(content.as_bytes()));
-                desk.show(side, phase, &sealed);
-                assert_eq!(desk.error, None, "{trace}");
-                desk.show(side, other, &sealed);
+                client.deliver(side, phase, &sealed);
+                assert_eq!(client.error, None, "{trace}");
+                client.deliver(side, other, &sealed);
                 let forged = WormholeError::PeerMisbehaved(PeerMisbehaved::Forged);
-                assert_eq!(desk.error, Some(forged), "{trace}");
+                assert_eq!(client.error, Some(forged), "{trace}");
             }
         }
     }

@@ -209,7 +209,7 @@ impl Link {
                 Output::Frame(frame) => websocket::text(self.out.end(), &frame),
             }
         }
-        if self.client.is_dismissed() {
+        if self.client.should_close() {
             self.end_after_answers(websocket::CLOSE_NORMAL);
         }
         if let Ending::AfterAnswers(code) = self.ending

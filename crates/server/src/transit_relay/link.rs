@@ -21,14 +21,14 @@ use crate::http::Upgraded;
 
 /// One link.
 #[derive(Debug)]
-pub(super) enum Link {
+pub(super) enum RelayLink {
     /// Bytes as they are.
     Tcp(TcpStream),
     /// Binary messages. Boxed, as its state is large; shared by the two directions of a pair.
     WebSocket(Box<Mutex<WebSocket>>),
 }
 
-impl Link {
+impl RelayLink {
     /// A WebSocket whose handshake is complete.
     pub(super) fn web(upgraded: Upgraded) -> Self {
         Self::WebSocket(Box::new(Mutex::new(WebSocket::new(upgraded))))

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attend;
-use super::link::{self, Link};
+use super::link::{self, RelayLink};
 use super::pairing::Pairing;
 use super::pump::Tools;
 use crate::host;
@@ -37,7 +37,7 @@ impl Listener {
         let serve = |stream: TcpStream, address: SocketAddr| {
             let pass = self.admit(address.ip())?;
             link::keep_alive(&stream);
-            Some(attend(Link::Tcp(stream), pass, self.clone()))
+            Some(attend(RelayLink::Tcp(stream), pass, self.clone()))
         };
         host::accept(listener, draining, self.tasks.clone(), serve).await;
     }
@@ -74,7 +74,7 @@ impl WebListener {
                 let opened = Box::pin(web.acceptor.open(stream, address, candidate)).await;
                 if let Some(Opened { upgraded, pass, .. }) = opened {
                     let listener = &web.listener;
-                    listener.tasks.spawn(attend(Link::web(upgraded), pass, listener.clone()));
+                    listener.tasks.spawn(attend(RelayLink::web(upgraded), pass, listener.clone()));
                 }
             })
         };

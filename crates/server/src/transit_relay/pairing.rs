@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 use wormhole_kit::{Input, LinkId, LinkIds, Output, Session};
-use wormhole_magic::relay::{Command, Event, Patience, Relay};
+use wormhole_magic::relay::{Command, Event, Relay, Timeouts};
 
 use super::Decided;
 use super::counters::Counters;
-use super::link::Link;
+use super::link::RelayLink;
 use super::pump::Carried;
 use super::usage::Recorder;
 use crate::limits::Pass;
@@ -21,7 +21,7 @@ use crate::limits::Pass;
 /// Finds the partner of each link.
 #[derive(Debug)]
 pub(super) struct Pairing {
-    state: Mutex<State>,
+    state: Mutex<PairingState>,
     /// Wakes [`Pairing::run_deadlines`] when the next deadline is another one.
     deadline_moved: Notify,
     counters: Arc<Counters>,
@@ -29,7 +29,7 @@ pub(super) struct Pairing {
 }
 
 #[derive(Debug)]
-struct State {
+struct PairingState {
     relay: Relay,
     waiting_links: HashMap<LinkId, Waiting>,
     ids: LinkIds,
@@ -82,7 +82,7 @@ pub(super) struct Paired {
     /// Its id in the pairing.
     pub(super) id: LinkId,
     /// The link itself.
-    pub(super) link: Link,
+    pub(super) link: RelayLink,
     /// Sent to it before anything else.
     pub(super) greeting: Vec<Vec<u8>>,
     /// Already read from it, for its partner.
@@ -94,9 +94,9 @@ pub(super) struct Paired {
 
 impl Pairing {
     /// A pairing without any link.
-    pub(super) fn new(patience: Patience, counters: Arc<Counters>, usage: Recorder) -> Self {
-        let state = State {
-            relay: Relay::new(patience),
+    pub(super) fn new(timeouts: Timeouts, counters: Arc<Counters>, usage: Recorder) -> Self {
+        let state = PairingState {
+            relay: Relay::new(timeouts),
             waiting_links: HashMap::new(),
             ids: LinkIds::incoming(),
         };
@@ -176,11 +176,11 @@ impl Pairing {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PairingState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, state: &mut State, input: Input<'_, Command>) {
+    fn apply(&self, state: &mut PairingState, input: Input<'_, Command>) {
         let before = state.relay.deadline();
         let Ok(()) = state.relay.handle(Instant::now(), input);
         self.handle_outputs(state);
@@ -191,7 +191,7 @@ impl Pairing {
     }
 
     /// Carries out the outputs of the rules. Links that are not waiting belong to the pump, or have closed.
-    fn handle_outputs(&self, state: &mut State) {
+    fn handle_outputs(&self, state: &mut PairingState) {
         let mut decided = Vec::new();
         while let Some(output) = state.relay.poll() {
             match output {
@@ -222,7 +222,7 @@ impl Pairing {
     }
 }
 
-impl State {
+impl PairingState {
     /// Decides on a link, if that is still open.
     fn decide(&mut self, id: LinkId, decision: Decision) -> Option<LinkId> {
         self.waiting_links.get_mut(&id)?.decision = Some(decision);

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::counters::Counters;
-use super::link::{self, Link};
+use super::link::{self, RelayLink};
 use super::pairing::Paired;
 use super::rate::RateLimit;
 use ending::Ending;
@@ -194,7 +194,7 @@ pub(super) async fn carry(first: &mut Paired, second: &mut Paired, tools: &Tools
     let to_first = first.words(&mut second.early, &back);
     let to_second = second.words(&mut first.early, &there);
     let ends = (End::of(&first.link), End::of(&second.link));
-    if let (Link::Tcp(one), Link::Tcp(two)) = (&first.link, &second.link) {
+    if let (RelayLink::Tcp(one), RelayLink::Tcp(two)) = (&first.link, &second.link) {
         // A failure shows again when bytes are to be carried.
         let _: io::Result<()> = link::write_all(one, &to_first.concat(), || {}).await;
         let _: io::Result<()> = link::write_all(two, &to_second.concat(), || {}).await;

@@ -46,28 +46,28 @@ fn config() -> Config {
 
 impl World {
     async fn new() -> Self {
-        Self::with(&config(), Patience::default(), |_| {})
+        Self::with(&config(), Timeouts::default(), |_| {})
     }
 
     /// Speaks TLS with WebSockets.
     fn with_tls() -> Self {
-        Self::start(&config(), Patience::default(), Some(crate::net::testing::tls()), |_| {})
+        Self::start(&config(), Timeouts::default(), Some(crate::net::testing::tls()), |_| {})
     }
 
-    fn with(config: &Config, patience: Patience, adjust: impl FnOnce(&mut Service)) -> Self {
-        Self::start(config, patience, None, adjust)
+    fn with(config: &Config, timeouts: Timeouts, adjust: impl FnOnce(&mut Service)) -> Self {
+        Self::start(config, timeouts, None, adjust)
     }
 
     fn start(
         config: &Config,
-        patience: Patience,
+        timeouts: Timeouts,
         tls: Option<Tls>,
         adjust: impl FnOnce(&mut Service),
     ) -> Self {
         let host = testing::host(tls);
         let tcp = crate::net::listen(config.listen).unwrap();
         let web = crate::net::listen(config.listen_ws.unwrap()).unwrap();
-        let mut service = Service::start(config, patience, host.clone()).unwrap();
+        let mut service = Service::start(config, timeouts, host.clone()).unwrap();
         adjust(&mut service);
         let (address, web_address) = (tcp.local_addr().unwrap(), web.local_addr().unwrap());
         let running = tokio::spawn(service.run(tcp, Some(web)));

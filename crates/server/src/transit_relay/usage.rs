@@ -109,7 +109,9 @@ impl Recorder {
         match queue.try_send(entry(SystemTime::now().into(), self.blur)) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             // A disk that cannot keep up must not stop the relay.
-            Err(TrySendError::Full(_)) => tracing::warn!("a usage record was dropped, because too many are waiting"),
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!("a usage record was dropped, because too many are waiting")
+            }
         }
     }
 }

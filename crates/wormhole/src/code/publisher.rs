@@ -105,8 +105,9 @@ fn call(delegate: &mut dyn Delegate, event: Event, failure: Option<&LinkFailure>
         Event::Closed(_)
         | Event::Dilation { .. }
         | Event::Nameplates(_)
-        | Event::NameplateClaimed
-        | _ => {}
+        | Event::NameplateClaimed => {}
+        // Delegates have no method for later events of the core.
+        _ => {}
     }
 }
 

@@ -37,7 +37,9 @@ impl Status {
             Event::Key(key) => self.key = Some(key.clone()),
             Event::Verifier(verifier) => self.verifier = Some(*verifier),
             Event::Version(version) => self.versions = Some(version.app_versions().clone()),
-            Event::Message(_) | Event::Dilation { .. } | Event::Closed(_) | _ => {}
+            Event::Message(_) | Event::Dilation { .. } | Event::Closed(_) => {}
+            // Later events of the core are not part of the status.
+            _ => {}
         }
     }
 }

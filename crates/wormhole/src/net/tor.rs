@@ -211,7 +211,7 @@ pub enum TorError {
 /// Where SOCKS ports usually are: of the system's Tor, and of Tor Browser's.
 const SOCKS_PORTS: [u16; 2] = [9050, 9150];
 
-/// Patience with a port of this machine.
+/// Timeouts with a port of this machine.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use wormhole_magic::transfer::Attributes;
 use wormhole_magic::transfer::zip::ZipPath;
+use wormhole_magic::transfer::{Attributes, BadMessage, TransferError};
 
 use super::disk::{Limits, MetadataLoss, Offered, OnExists, Part, PartFile, Unpacker, failed};
 use super::{Destination, Error, Offer, PeerMisbehaved};
@@ -64,9 +64,11 @@ impl Sink {
             Offer::File { attributes, .. } => {
                 Self::open_file(&target, on_exists, needed, *attributes)
             }
-            Offer::Stream { .. } | Offer::Text(_) | _ => {
+            Offer::Stream { .. } | Offer::Text(_) => {
                 Self::open_file(&target, on_exists, needed, None)
             }
+            // The core accepts no offers that it does not know.
+            _ => Err(Error::from(TransferError::from(BadMessage::UnknownOffer))),
         }
     }
 

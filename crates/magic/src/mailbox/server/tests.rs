@@ -573,7 +573,7 @@ fn bind_is_denied_without_the_demanded_work_and_ends_the_link() {
     let mut client = demanded(false);
     let bind = json!({"type": "bind", "appid": "a", "side": "s"});
     refused(&mut client, bind.clone(), "permission denied");
-    assert!(client.is_dismissed() && !client.wants_input());
+    assert!(client.should_close() && !client.wants_input());
     say(&mut client, bind);
     assert_eq!(frames(&mut client), Vec::<Value>::new());
 }

@@ -115,7 +115,7 @@ impl From<TooShort> for ZipError {
 /// | `InTable` | central header | Permissions | same |
 /// | `InTable` | the end | | Ended |
 pub struct ZipReader {
-    state: State,
+    state: ReaderState,
     held: Held,
     table: Table,
     /// Remaining bytes of files.
@@ -126,7 +126,7 @@ pub struct ZipReader {
     files: u64,
 }
 
-enum State {
+enum ReaderState {
     ExpectHeader,
     InFile(Box<Body>),
     InTable,
@@ -139,7 +139,7 @@ impl ZipReader {
     /// entries.
     pub fn new(offered: u64, files: u64) -> Self {
         Self {
-            state: State::ExpectHeader,
+            state: ReaderState::ExpectHeader,
             held: Held::default(),
             table: Table::default(),
             allowance: offered,
@@ -159,22 +159,26 @@ impl ZipReader {
         input: &mut &'i [u8],
     ) -> Result<Option<Piece<'s>>, ZipError> {
         self.held.release();
-        if matches!(self.state, State::InFile(_)) {
+        if matches!(self.state, ReaderState::InFile(_)) {
             return self.next_of_file(input);
         }
         loop {
             let Some(signature) = self.held.signature(input) else { return Ok(None) };
             match (&self.state, signature) {
-                (State::ExpectHeader, LOCAL) => return self.on_local(input),
-                (State::ExpectHeader, OMISSION) => return self.on_omission(input),
-                (State::ExpectHeader | State::InTable, CENTRAL) => return self.on_central(input),
-                (State::ExpectHeader | State::InTable, END_64 | LOCATOR_64 | END) => {
+                (ReaderState::ExpectHeader, LOCAL) => return self.on_local(input),
+                (ReaderState::ExpectHeader, OMISSION) => return self.on_omission(input),
+                (ReaderState::ExpectHeader | ReaderState::InTable, CENTRAL) => {
+                    return self.on_central(input);
+                }
+                (ReaderState::ExpectHeader | ReaderState::InTable, END_64 | LOCATOR_64 | END) => {
                     if !self.on_end(signature, input)? {
                         return Ok(None);
                     }
                 }
-                (State::Ended, _) => return Err(ZipError::Trailing),
-                (State::InTable | State::InFile(_), LOCAL) => return Err(ZipError::WrongTable),
+                (ReaderState::Ended, _) => return Err(ZipError::Trailing),
+                (ReaderState::InTable | ReaderState::InFile(_), LOCAL) => {
+                    return Err(ZipError::WrongTable);
+                }
                 _ => return Err(ZipError::Damaged),
             }
         }
@@ -186,9 +190,11 @@ impl ZipReader {
     /// Something is missing or inconsistent.
     pub fn finish(self) -> Result<(), ZipError> {
         match self.state {
-            State::Ended if self.held.is_empty() => Ok(()),
-            State::Ended => Err(ZipError::Trailing),
-            State::ExpectHeader | State::InFile(_) | State::InTable => Err(ZipError::Truncated),
+            ReaderState::Ended if self.held.is_empty() => Ok(()),
+            ReaderState::Ended => Err(ZipError::Trailing),
+            ReaderState::ExpectHeader | ReaderState::InFile(_) | ReaderState::InTable => {
+                Err(ZipError::Truncated)
+            }
         }
     }
 
@@ -213,7 +219,7 @@ impl ZipReader {
         }
         self.files_left =
             self.files_left.checked_sub(1).ok_or(ZipError::TooManyFiles(self.files))?;
-        self.state = State::InFile(Box::new(Body::new(&header, path.clone())));
+        self.state = ReaderState::InFile(Box::new(Body::new(&header, path.clone())));
         Ok(Some(Piece::File { path, modified }))
     }
 
@@ -221,28 +227,28 @@ impl ZipReader {
         &'s mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Piece<'s>>, ZipError> {
-        let State::InFile(body) = &mut self.state else { return Ok(None) };
+        let ReaderState::InFile(body) = &mut self.state else { return Ok(None) };
         if let Some(range) = body.next(&mut self.held, input)? {
             let left = self
                 .allowance
                 .checked_sub(wide(range.len()))
                 .ok_or(ZipError::Bomb(self.offered))?;
             self.allowance = left;
-            return Ok(Some(Piece::Data(self.lend(&range))));
+            return Ok(Some(Piece::Data(self.resolve(&range))));
         }
         if !body.is_complete() {
             return Ok(None);
         }
         let (path, crc, size) = body.result();
         self.table.add(path.as_str().as_bytes(), crc, size);
-        self.state = State::ExpectHeader;
+        self.state = ReaderState::ExpectHeader;
         Ok(Some(Piece::FileEnd))
     }
 
-    fn lend<'s>(&'s self, range: &Range<'s>) -> &'s [u8] {
+    fn resolve<'s>(&'s self, range: &Range<'s>) -> &'s [u8] {
         match &self.state {
-            State::InFile(body) => body.slice(range, &self.held),
-            State::ExpectHeader | State::InTable | State::Ended => &[],
+            ReaderState::InFile(body) => body.slice(range, &self.held),
+            ReaderState::ExpectHeader | ReaderState::InTable | ReaderState::Ended => &[],
         }
     }
 
@@ -268,7 +274,7 @@ impl ZipReader {
 
     fn on_central(&mut self, input: &mut &[u8]) -> Result<Option<Piece<'static>>, ZipError> {
         let Some(header) = self.line(input)? else { return Ok(None) };
-        self.state = State::InTable;
+        self.state = ReaderState::InTable;
         let path = parse_path(&header.name)?;
         self.table.list(&header.name, header.crc, header.size)?;
         let is_folder = header.name.ends_with(b"/");
@@ -309,9 +315,9 @@ impl ZipReader {
                 if !fits || !self.table.is_complete() {
                     return Err(ZipError::WrongTable);
                 }
-                self.state = State::Ended;
+                self.state = ReaderState::Ended;
             }
-            _ => self.state = State::InTable,
+            _ => self.state = ReaderState::InTable,
         }
         self.held.consume(length);
         Ok(true)

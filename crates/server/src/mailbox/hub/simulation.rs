@@ -94,7 +94,7 @@ impl MailboxServer {
                         }
                     }
                 }
-                if client.is_dismissed() {
+                if client.should_close() {
                     self.replies.push_back(Reply::Close(*number));
                 }
             }
@@ -200,8 +200,8 @@ impl Application<Wormhole<ChaCha8Rng>> for Talk {
             | Told::Nameplates(_)
             | Told::NameplateClaimed
             | Told::CodeConsumed
-            | Told::Key(_)
-            | _ => {}
+            | Told::Key(_) => {}
+            _ => panic!("unknown event"),
         }
         Vec::new()
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::{Meter, Stopped, copy};
-use crate::transit_relay::link::{self, Link};
+use crate::transit_relay::link::{self, RelayLink};
 use crate::transit_relay::websocket::{Part, WebSocket};
 
 /// Where bytes come from, or go: one end of a direction, and of the opposite one, too.
@@ -47,10 +47,10 @@ pub(super) async fn carry(source: End<'_>, sink: End<'_>, meter: &Meter<'_>) -> 
 }
 
 impl<'a> End<'a> {
-    pub(super) fn of(link: &'a Link) -> Self {
+    pub(super) fn of(link: &'a RelayLink) -> Self {
         match link {
-            Link::Tcp(stream) => Self::Tcp(stream),
-            Link::WebSocket(socket) => Self::WebSocket(socket),
+            RelayLink::Tcp(stream) => Self::Tcp(stream),
+            RelayLink::WebSocket(socket) => Self::WebSocket(socket),
         }
     }
 

@@ -8,7 +8,7 @@ use super::*;
 
 /// A relay that splices (where the system can) and one that copies.
 fn both_ways() -> [World; 2] {
-    let start = |adjust: fn(&mut Service)| World::with(&config(), Patience::default(), adjust);
+    let start = |adjust: fn(&mut Service)| World::with(&config(), Timeouts::default(), adjust);
     [start(|_| {}), start(|service| service.tools.copy_always())]
 }
 

@@ -6,8 +6,8 @@ use super::*;
 
 #[tokio::test]
 async fn a_link_whose_partner_does_not_come_in_time_is_closed() {
-    let patience = Patience { waiting: Some(Duration::from_millis(20)), ..Patience::default() };
-    let world = World::with(&config(), patience, |_| {});
+    let timeouts = Timeouts { waiting: Some(Duration::from_millis(20)), ..Timeouts::default() };
+    let world = World::with(&config(), timeouts, |_| {});
     let mut link = world.saying(&line("1")).await;
     assert_eq!(heard_to_the_end(&mut link).await, b"");
     world.until(|world| world.ended("lonely") == 1).await;
@@ -15,8 +15,8 @@ async fn a_link_whose_partner_does_not_come_in_time_is_closed() {
 
 #[tokio::test]
 async fn a_link_that_gives_no_line_in_time_is_closed() {
-    let patience = Patience { handshake: Duration::from_millis(20), ..Patience::default() };
-    let world = World::with(&config(), patience, |_| {});
+    let timeouts = Timeouts { handshake: Duration::from_millis(20), ..Timeouts::default() };
+    let world = World::with(&config(), timeouts, |_| {});
     let mut link = world.saying("please relay").await;
     assert_eq!(heard_to_the_end(&mut link).await, b"");
     world.until(|world| world.ended("empty") == 1).await;
@@ -24,8 +24,8 @@ async fn a_link_that_gives_no_line_in_time_is_closed() {
 
 #[tokio::test]
 async fn a_pair_outlives_the_limits_on_waiting() {
-    let patience = Patience { handshake: Duration::from_millis(20), waiting: None };
-    let world = World::with(&config(), patience, |_| {});
+    let timeouts = Timeouts { handshake: Duration::from_millis(20), waiting: None };
+    let world = World::with(&config(), timeouts, |_| {});
     let (mut one, mut two) = world.pair().await;
     // This one's deadline passes after the pair's would have.
     let mut silent = world.connect().await;
@@ -37,7 +37,7 @@ async fn a_pair_outlives_the_limits_on_waiting() {
 #[tokio::test]
 async fn an_address_with_too_many_links_is_refused_until_one_has_ended() {
     let world =
-        World::with(&Config { links_per_address: 2, ..config() }, Patience::default(), |_| {});
+        World::with(&Config { links_per_address: 2, ..config() }, Timeouts::default(), |_| {});
     let (one, two) = world.pair().await;
     let mut third = world.connect().await;
     assert_eq!(third.read(&mut [0]).await.unwrap_or(0), 0);
@@ -56,7 +56,7 @@ async fn an_address_with_too_many_links_is_refused_until_one_has_ended() {
 #[tokio::test]
 async fn a_pair_is_held_to_its_bytes_per_second() {
     let config = Config { bytes_per_second: 1_000_000, ..config() };
-    let world = World::with(&config, Patience::default(), |_| {});
+    let world = World::with(&config, Timeouts::default(), |_| {});
     let (mut one, mut two) = world.pair().await;
     let start = Instant::now();
     let bytes = pattern(400_000);

@@ -38,7 +38,7 @@ async fn a_pair_is_one_row_and_a_failed_link_another() {
     let directory = Directory::new("rows");
     let path = directory.0.join("usage.sqlite");
     let config = Config { usage_db: Some(path.clone()), ..config() };
-    let world = World::with(&config, Patience::default(), |_| {});
+    let world = World::with(&config, Timeouts::default(), |_| {});
     use_it(&world).await;
     world.stop().await;
     let rows = rows(&path);
@@ -55,7 +55,7 @@ async fn the_current_row_tells_the_last_state() {
     let path = directory.0.join("usage.sqlite");
     let config = Config { usage_db: Some(path.clone()), ..config() };
     for _restart in 0..2 {
-        let world = World::with(&config, Patience::default(), |_| {});
+        let world = World::with(&config, Timeouts::default(), |_| {});
         use_it(&world).await;
         world.stop().await;
     }
@@ -76,7 +76,7 @@ async fn blurred_records_have_round_times_and_sizes() {
     let directory = Directory::new("blurred");
     let path = directory.0.join("usage.sqlite");
     let config = Config { usage_db: Some(path.clone()), blur_usage: 3600, ..config() };
-    let world = World::with(&config, Patience::default(), |_| {});
+    let world = World::with(&config, Timeouts::default(), |_| {});
     use_it(&world).await;
     world.stop().await;
     for row in rows(&path) {
@@ -90,7 +90,7 @@ async fn the_log_has_one_json_object_per_line() {
     let directory = Directory::new("log");
     let path = directory.0.join("usage.jsonl");
     let config = Config { usage_log: Some(path.clone()), ..config() };
-    let world = World::with(&config, Patience::default(), |_| {});
+    let world = World::with(&config, Timeouts::default(), |_| {});
     use_it(&world).await;
     world.stop().await;
     let text = std::fs::read_to_string(&path).unwrap();
@@ -111,6 +111,6 @@ async fn a_file_that_is_no_database_is_refused_at_the_start() {
         .unwrap();
     let config = Config { usage_db: Some(path), ..config() };
     let host = testing::host(None);
-    let refused = Service::start(&config, Patience::default(), host);
+    let refused = Service::start(&config, Timeouts::default(), host);
     assert!(matches!(refused, Err(ServerError::Database { .. })));
 }

@@ -11,7 +11,7 @@ use super::*;
 /// One relay per way of carrying bytes between plain links, with this limit on the last bytes.
 fn both_ways(limit: Duration) -> [World; 2] {
     let start = |splices: bool| {
-        World::with(&config(), Patience::default(), |service| {
+        World::with(&config(), Timeouts::default(), |service| {
             let tools = Arc::get_mut(&mut service.tools).unwrap();
             tools.last_bytes_within(limit);
             if !splices {
@@ -105,7 +105,7 @@ async fn a_survivor_that_reads_too_slowly_is_closed_in_time() {
 async fn a_survivor_that_reads_slowly_but_steadily_gets_everything() {
     let silence = Duration::from_millis(1500);
     for splices in [true, false] {
-        let world = World::with(&config(), Patience::default(), |service| {
+        let world = World::with(&config(), Timeouts::default(), |service| {
             let tools = Arc::get_mut(&mut service.tools).unwrap();
             tools.silent_for(silence);
             if !splices {
@@ -132,7 +132,7 @@ async fn a_survivor_that_reads_slowly_but_steadily_gets_everything() {
 #[tokio::test]
 async fn a_pair_whose_pace_is_limited_keeps_its_last_bytes() {
     let config = Config { bytes_per_second: 16 << 10, ..config() };
-    let world = World::with(&config, Patience::default(), |service| {
+    let world = World::with(&config, Timeouts::default(), |service| {
         Arc::get_mut(&mut service.tools).unwrap().silent_for(Duration::from_millis(100));
     });
     let (mut one, mut two) = world.pair().await;
@@ -160,7 +160,7 @@ async fn the_bytes_of_a_half_closed_link_arrive_although_its_partner_is_still_se
 #[tokio::test]
 async fn a_pair_whose_pace_is_limited_ends_in_time_too() {
     let config = Config { bytes_per_second: 2048, ..config() };
-    let world = World::with(&config, Patience::default(), |service| {
+    let world = World::with(&config, Timeouts::default(), |service| {
         Arc::get_mut(&mut service.tools).unwrap().last_bytes_within(Duration::from_millis(200));
     });
     let (mut one, _two) = world.pair().await;
@@ -185,7 +185,7 @@ async fn links_that_do_not_close_after_their_partner_are_reset_in_time() {
 async fn a_web_socket_that_survives_is_read_from_and_closed_in_time() {
     let limits = [(Duration::from_secs(3600), true), (Duration::from_millis(200), false)];
     for (limit, writes) in limits {
-        let world = World::with(&config(), Patience::default(), |service| {
+        let world = World::with(&config(), Timeouts::default(), |service| {
             Arc::get_mut(&mut service.tools).unwrap().last_bytes_within(limit);
         });
         let mut one = world.waiting(&line("1")).await;

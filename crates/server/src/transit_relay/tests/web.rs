@@ -258,7 +258,7 @@ async fn a_proxy_is_believed_only_if_it_is_configured() {
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Real-IP: 192.0.2.";
     for trust_proxy in [ProxyHeader::Off, ProxyHeader::XForwardedFor, ProxyHeader::XRealIp] {
         let config = Config { links_per_address: 1, trust_proxy, ..config() };
-        let world = World::with(&config, Patience::default(), |_| {});
+        let world = World::with(&config, Timeouts::default(), |_| {});
         let mut first = request(&world, "/", &format!("{upgrade}1\r\n")).await;
         assert_eq!(heard(&mut first, 12).await, b"HTTP/1.1 101");
         let same = page(&world, "/", &format!("{upgrade}1\r\n")).await;

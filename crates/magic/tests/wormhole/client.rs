@@ -1,4 +1,4 @@
-//! A wormhole on a desk: the test plays the server, the peer and the clock.
+//! A wormhole whose server, peer and clock are played by the test.
 
 use std::time::Duration;
 
@@ -15,66 +15,66 @@ use wormhole_magic::secretbox;
 use wormhole_magic::spake2::Spake2;
 use wormhole_magic::wormhole::{Command, Config, Event, Wormhole, WormholeError};
 
-/// The wormhole, and all it has said and told so far.
-pub(crate) struct Desk {
+/// The wormhole, with everything that it has sent and reported.
+pub(crate) struct TestClient {
     pub(crate) wormhole: Wormhole<ChaCha8Rng>,
     pub(crate) now: Instant,
-    /// The link it asked for last, and where that leads.
+    /// The last link that it opened, and its URL.
     pub(crate) link: Option<(LinkId, String)>,
-    /// Messages to the server that have not been looked at.
-    said: Vec<Value>,
-    /// Events that have not been looked at.
+    /// Messages to the server that have not been checked.
+    sent: Vec<Value>,
+    /// Events that have not been checked.
     events: Vec<Event>,
     /// Links it closed.
     pub(crate) closed: Vec<LinkId>,
     pub(crate) error: Option<WormholeError>,
 }
 
-impl Desk {
+impl TestClient {
     /// With these addresses of the server.
     pub(crate) fn with_servers(urls: &[&str]) -> Self {
         let servers = urls.iter().map(|url| url.parse::<MailboxUrl>().unwrap()).collect();
         let config = Config { servers, ..Config::default() };
         let now = Instant::now();
         let wormhole = Wormhole::new(config, now, ChaCha8Rng::seed_from_u64(1));
-        let mut desk = Self {
+        let mut client = Self {
             wormhole,
             now,
             link: None,
-            said: vec![],
+            sent: vec![],
             events: vec![],
             closed: vec![],
             error: None,
         };
-        desk.listen();
-        desk
+        client.collect_outputs();
+        client
     }
 
     /// With one server, linked and welcomed.
     pub(crate) fn welcomed() -> Self {
-        let mut desk = Self::with_servers(&["ws://one/v1"]);
-        desk.open_link();
-        desk.hear(json!({"type": "welcome", "welcome": {}}));
-        desk
+        let mut client = Self::with_servers(&["ws://one/v1"]);
+        client.open_link();
+        client.receive(json!({"type": "welcome", "welcome": {}}));
+        client
     }
 
     /// With a mailbox that is open, named `m`, for this code.
     pub(crate) fn in_mailbox(code: &Code) -> Self {
-        let mut desk = Self::welcomed();
-        desk.command(Command::SetCode(code.clone()));
-        desk.hear(json!({"type": "claimed", "mailbox": "m"}));
-        desk
+        let mut client = Self::welcomed();
+        client.command(Command::SetCode(code.clone()));
+        client.receive(json!({"type": "claimed", "mailbox": "m"}));
+        client
     }
 
     /// With a confirmed key, shared with the peer that comes along. Nothing to look at is left.
     pub(crate) fn with_peer() -> (Self, Peer) {
         let code = code();
-        let mut desk = Self::in_mailbox(&code);
-        let peer = Peer::meet(&mut desk, "peer", &code);
-        peer.say(&mut desk, "version", br#"{"app_versions": {"a": 1}}"#);
-        desk.said();
-        desk.events();
-        (desk, peer)
+        let mut client = Self::in_mailbox(&code);
+        let peer = Peer::connect(&mut client, "peer", &code);
+        peer.send(&mut client, "version", br#"{"app_versions": {"a": 1}}"#);
+        client.sent();
+        client.events();
+        (client, peer)
     }
 
     pub(crate) fn open_link(&mut self) {
@@ -93,18 +93,18 @@ impl Desk {
 
     /// The server says this.
     #[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
-    pub(crate) fn hear(&mut self, message: Value) {
-        self.hear_bytes(message.to_string().as_bytes());
+    pub(crate) fn receive(&mut self, message: Value) {
+        self.receive_bytes(message.to_string().as_bytes());
     }
 
-    pub(crate) fn hear_bytes(&mut self, frame: &[u8]) {
+    pub(crate) fn receive_bytes(&mut self, frame: &[u8]) {
         let link = self.link();
         self.input(Input::Bytes(link, frame));
     }
 
     /// A message of this side is shown in the mailbox.
-    pub(crate) fn show(&mut self, side: &str, phase: &str, body: &str) {
-        self.hear(json!({"type": "message", "side": side, "phase": phase, "body": body}));
+    pub(crate) fn deliver(&mut self, side: &str, phase: &str, body: &str) {
+        self.receive(json!({"type": "message", "side": side, "phase": phase, "body": body}));
     }
 
     pub(crate) fn command(&mut self, command: Command) {
@@ -113,17 +113,17 @@ impl Desk {
 
     fn input(&mut self, input: Input<'_, Command>) {
         let result = self.wormhole.handle(self.now, input);
-        self.listen();
+        self.collect_outputs();
         self.keep(result);
     }
 
-    /// Lets time pass, stopping at each deadline.
-    pub(crate) fn pass(&mut self, time: Duration) {
+    /// Lets time advance, stopping at each deadline.
+    pub(crate) fn advance(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(deadline) = self.wormhole.deadline().filter(|at| *at <= until) {
             self.now = self.now.max(deadline);
             let result = self.wormhole.handle_timeout(self.now);
-            self.listen();
+            self.collect_outputs();
             self.keep(result);
         }
         self.now = until;
@@ -136,13 +136,13 @@ impl Desk {
         }
     }
 
-    fn listen(&mut self) {
+    fn collect_outputs(&mut self) {
         while let Some(output) = self.wormhole.poll() {
             match output {
                 Output::Connect(link, url) => self.link = Some((link, url.to_string())),
                 Output::Send(link, message) => {
                     assert_eq!(self.link.as_ref().map(|(link, _)| *link), Some(link));
-                    self.said.push(serde_json::from_slice(&message).unwrap());
+                    self.sent.push(serde_json::from_slice(&message).unwrap());
                 }
                 Output::Close(link) => self.closed.push(link),
                 Output::Event(event) => self.events.push(event),
@@ -150,20 +150,20 @@ impl Desk {
         }
     }
 
-    /// What was said to the server since this was last asked.
-    pub(crate) fn said(&mut self) -> Vec<Value> {
-        std::mem::take(&mut self.said)
+    /// What was sent to the server since this was last asked.
+    pub(crate) fn sent(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.sent)
     }
 
-    /// The types of what was said to the server, messages with their phase.
-    pub(crate) fn said_in_short(&mut self) -> Vec<String> {
+    /// The types of what was sent to the server, messages with their phase.
+    pub(crate) fn sent_in_short(&mut self) -> Vec<String> {
         let short = |message: Value| {
             let kind = message["type"].as_str().unwrap().to_owned();
             message["phase"]
                 .as_str()
                 .map_or_else(|| kind.clone(), |phase| format!("{kind} {phase}"))
         };
-        self.said().into_iter().map(short).collect()
+        self.sent().into_iter().map(short).collect()
     }
 
     /// What the application was told since this was last asked.
@@ -178,10 +178,10 @@ impl Desk {
         self.events().into_iter().filter_map(message).collect()
     }
 
-    /// The body of our message of that phase, as last said.
+    /// The body of our message of that phase, as last sent.
     pub(crate) fn body(&self, phase: &str) -> Vec<u8> {
-        let said = self.said.iter().rev();
-        let mut bodies = said.filter(|message| message["phase"] == phase);
+        let sent = self.sent.iter().rev();
+        let mut bodies = sent.filter(|message| message["phase"] == phase);
         HEXLOWER.decode(bodies.next().unwrap()["body"].as_str().unwrap().as_bytes()).unwrap()
     }
 }
@@ -200,18 +200,18 @@ impl Peer {
     }
 
     /// Ends the key exchange with a wormhole whose `pake` has not been looked at yet.
-    pub(crate) fn finish(spake2: Spake2, desk: &Desk, side: &str) -> Self {
-        let theirs: Value = serde_json::from_slice(&desk.body("pake")).unwrap();
+    pub(crate) fn finish(spake2: Spake2, client: &TestClient, side: &str) -> Self {
+        let theirs: Value = serde_json::from_slice(&client.body("pake")).unwrap();
         let theirs = HEXLOWER.decode(theirs["pake_v1"].as_str().unwrap().as_bytes()).unwrap();
         let key = spake2.finish(&theirs).unwrap();
         Self { side: side.into(), key, rng: ChaCha8Rng::seed_from_u64(3).into() }
     }
 
     /// Does the whole key exchange.
-    pub(crate) fn meet(desk: &mut Desk, side: &str, code: &Code) -> Self {
+    pub(crate) fn connect(client: &mut TestClient, side: &str, code: &Code) -> Self {
         let (spake2, message) = Self::start(code);
-        let peer = Self::finish(spake2, desk, side);
-        desk.show(side, "pake", &pake_body(&message));
+        let peer = Self::finish(spake2, client, side);
+        client.deliver(side, "pake", &pake_body(&message));
         peer
     }
 
@@ -221,14 +221,14 @@ impl Peer {
         HEXLOWER.encode(&secretbox::seal(&key, plaintext, &mut *self.rng.borrow_mut()))
     }
 
-    pub(crate) fn say(&self, desk: &mut Desk, phase: &str, plaintext: &[u8]) {
-        desk.show(&self.side, phase, &self.seal(phase, plaintext));
+    pub(crate) fn send(&self, client: &mut TestClient, phase: &str, plaintext: &[u8]) {
+        client.deliver(&self.side, phase, &self.seal(phase, plaintext));
     }
 
     /// Opens a message of the wormhole.
-    pub(crate) fn open(&self, desk: &Desk, phase: &str) -> Vec<u8> {
-        let key = self.key.phase_key(desk.wormhole.side(), phase);
-        secretbox::open(&key, &desk.body(phase)).unwrap()
+    pub(crate) fn open(&self, client: &TestClient, phase: &str) -> Vec<u8> {
+        let key = self.key.phase_key(client.wormhole.side(), phase);
+        secretbox::open(&key, &client.body(phase)).unwrap()
     }
 }
 
