@@ -94,7 +94,7 @@ pub enum ClientInput {
     Connected,
 }
 
-/// What a client wants done, in this order.
+/// Outputs of a client, in this order.
 #[derive(Clone, Debug)]
 pub enum ClientOutput {
     /// Make these changes durable, all or none, in the order of their ids; then say
@@ -108,7 +108,7 @@ pub enum ClientOutput {
     Event(ClientEvent),
 }
 
-/// What the application is told.
+/// Events for the application.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientEvent {
     /// A message is in the outbox, under this timestamp, and will not be lost.
@@ -121,7 +121,7 @@ pub enum ClientEvent {
     NotRead(Option<Address>, ReadError),
     /// A message arrived. It is among the committed changes.
     Received(Received),
-    /// The server has taken a message for all devices.
+    /// The server has accepted a message for all devices.
     Sent(Timestamp),
 }
 
@@ -147,7 +147,7 @@ pub enum SendError {
     /// The account is gone, or has no device that can be written to.
     #[error("the recipient has no device")]
     NoDevice,
-    /// The server handed out keys that nobody may use: an attack, or a broken client.
+    /// The server returned invalid keys: an attack, or a broken client.
     #[error("the recipient's keys are not genuine")]
     NotGenuine,
     /// The message is too long.
@@ -164,7 +164,7 @@ pub enum ReadError {
     /// What was inside of it makes no sense.
     #[error("the message makes no sense")]
     Malformed,
-    /// Its envelope carries another time than the message itself.
+    /// Its envelope contains another time than the message itself.
     #[error("the server gave the message another time")]
     Misdated,
     /// It is of a kind that this program does not read.

@@ -15,7 +15,7 @@ use proto::ContentProto;
 
 pub use data::{AttachmentPlace, AttachmentPointer, DataMessage, Group, GroupChange};
 
-/// What one message says.
+/// The content of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Content {
     /// Call signalling, which another part reads.

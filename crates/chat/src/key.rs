@@ -66,7 +66,7 @@ impl PublicKey {
     }
 }
 
-/// Shows the first bytes: enough to tell keys apart.
+/// Prints the first bytes: enough to distinguish keys.
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, ..] = self.0;

@@ -304,5 +304,5 @@ struct PreKeyFields {
 /// Bytes of the MAC that are sent.
 const MAC: usize = 8;
 
-/// Bytes of a message at most: what the service carries.
+/// Maximum size of a message in bytes: the limit of the service.
 pub const MAX_MESSAGE: usize = 256 * 1024;

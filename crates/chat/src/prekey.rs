@@ -76,7 +76,7 @@ impl KemPreKey {
     }
 }
 
-/// What a server hands out about one device. Nothing in it has been checked.
+/// The keys of a device from the server. Nothing in them has been checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PreKeyBundle {
     /// Whose keys these are.

@@ -1,4 +1,4 @@
-//! Time as messages carry it: milliseconds.
+//! Time in messages: milliseconds.
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]

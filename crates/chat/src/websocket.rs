@@ -14,7 +14,7 @@ pub enum WebSocketMessage {
     Response(WebSocketResponse),
 }
 
-/// A request, as HTTP would carry it.
+/// A request, with the parts of an HTTP request.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct WebSocketRequest {
     /// `GET`, `PUT` and so on.
@@ -29,7 +29,7 @@ pub struct WebSocketRequest {
     pub headers: Vec<(String, String)>,
 }
 
-/// A response, as HTTP would carry it.
+/// A response, with the parts of an HTTP response.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct WebSocketResponse {
     /// The request's.

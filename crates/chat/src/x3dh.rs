@@ -49,7 +49,7 @@ pub(crate) struct Agreed {
     pub(crate) chain: ChainKey,
 }
 
-/// What the initiator has afterwards, and must tell the responder.
+/// The result for the initiator, which the responder needs as well.
 #[derive(Debug)]
 pub(crate) struct Initiated {
     pub(crate) agreed: Agreed,

@@ -1,18 +1,18 @@
-//! Reading fixed fields out of a slice without ever reaching past its end.
+//! Reads fixed fields from a slice without reading past its end.
 //!
-//! Not a parser framework: formats with structure of their own (JSON, RLP) have their own readers.
+//! Formats with their own structure (JSON, RLP) have their own parsers.
 
-/// The bytes ended before the field did.
+/// The bytes ended before the field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("ended after {available} of {wanted} bytes")]
 pub struct TooShort {
-    /// Bytes the field takes.
+    /// Size of the field in bytes.
     pub wanted: usize,
-    /// Bytes that were left.
+    /// Available bytes.
     pub available: usize,
 }
 
-/// Walks over a slice from its start.
+/// Reads a slice from its start.
 ///
 /// ```
 /// # use wormhole_kit::Reader;
@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// What has not been read.
+    /// The bytes that have not been read.
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
     /// Reads `count` bytes.
     ///
     /// # Errors
-    /// Fewer are left; nothing has been read.
+    /// Fewer bytes are left; nothing has been read.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], TooShort> {
         let short = TooShort { wanted: count, available: self.rest.len() };
         let (head, rest) = self.rest.split_at_checked(count).ok_or(short)?;
@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
     /// Reads `N` bytes as an array.
     ///
     /// # Errors
-    /// Fewer are left; nothing has been read.
+    /// Fewer bytes are left; nothing has been read.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], TooShort> {
         let short = TooShort { wanted: N, available: self.rest.len() };
         let (head, rest) = self.rest.split_first_chunk().ok_or(short)?;

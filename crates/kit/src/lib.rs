@@ -1,12 +1,11 @@
-//! What every Wormhole core shares: the shape of a session, bounded reading of bytes,
-//! secrets that do not print, text of others that cannot be shown, wall-clock time, and what an
-//! address tells about who is there.
+//! Shared parts of all Wormhole protocols: the session interface, bounded reading of bytes, secrets that are not
+//! printed, checks of untrusted text, wall-clock time, and properties of IP addresses.
 //!
-//! There is no cryptography and no I/O here. A core is driven like this, whatever its protocol:
+//! No cryptography and no I/O. Every session is driven in the same way, whatever its protocol:
 //!
 //! ```
 //! use wormhole_kit::{Input, Instant, Output, Session};
-//!
+//! /// Passes one input to a session and collects its outputs.
 //! /// Hands one input to a session and collects what it wants done.
 //! fn step<S: Session>(
 //!     session: &mut S,

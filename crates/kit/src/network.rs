@@ -1,16 +1,16 @@
-//! What an address tells about who is there: the network that one party controls, and from how far
-//! the address can be reached. Not where it is, and not whether it is honest.
+//! Properties of IP addresses: the network that one party usually controls, and from where an address can be
+//! reached.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The network by which whoever is at `address` is counted: an IPv4 address as it is, also where it
-/// is written as IPv6, and 64 bits of an IPv6 address. That much everybody has who has any.
+/// The network by which clients are counted: an IPv4 address (also if written as IPv6), or 64 bits of an IPv6
+/// address, which every IPv6 user has.
 pub fn network(address: IpAddr) -> IpAddr {
     beginning(address, 64)
 }
 
-/// The network around [`network`]: 48 bits of an IPv6 address, the most that one customer of a
-/// provider has as a rule.
+/// The network around [`network`]: 48 bits of an IPv6 address, usually the maximum for one customer of a
+/// provider.
 pub fn wider_network(address: IpAddr) -> IpAddr {
     beginning(address, 48)
 }
@@ -25,7 +25,7 @@ fn beginning(address: IpAddr, bits: u32) -> IpAddr {
     }
 }
 
-/// From how far an address can be reached.
+/// From where an address can be reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
     /// From everywhere.
@@ -38,10 +38,10 @@ pub enum Scope {
     Unusable,
 }
 
-/// From how far `address` can be reached.
+/// From where `address` can be reached.
 ///
-/// An IPv4 address inside an IPv6 address (mapped, compatible, NAT64, 6to4) counts as that IPv4
-/// address: the system, or a translator on the way, connects to it.
+/// An IPv4 address embedded in an IPv6 address (mapped, compatible, NAT64, 6to4) counts as that IPv4
+/// address, because the system or a translator connects to it.
 ///
 /// ```
 /// use wormhole_kit::{Scope, scope};

@@ -15,12 +15,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub struct Secret<const N: usize>([u8; N]);
 
 impl<const N: usize> Secret<N> {
-    /// Takes the bytes over. The caller's copy, if any, is the caller's to wipe.
+    /// Wraps the bytes. The caller must wipe its own copy, if any.
     pub const fn new(bytes: [u8; N]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes themselves.
+    /// The bytes.
     pub const fn expose(&self) -> &[u8; N] {
         &self.0
     }

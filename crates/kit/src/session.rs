@@ -1,22 +1,21 @@
-//! The shape of every protocol that lives in time: inputs go in, outputs are polled, the next
-//! deadline is a value.
+//! The interface of protocol sessions: they handle inputs, outputs are polled, and the next deadline is a value.
 //!
-//! This is not an executor and knows no socket. `wormhole::drive` runs sessions on tokio,
-//! `wormhole-sim` runs them on a virtual network.
+//! It uses no executor and no sockets. `wormhole::drive` runs sessions on tokio, `wormhole-sim` runs them on a virtual
+//! network.
 
 use std::convert::Infallible;
 
 use crate::Instant;
 
-/// One byte pipe (or message pipe) of a session, named by the session that asked for it or by the
-/// driver that accepted it.
+/// A stream of bytes (or of messages) of a session. The session allocates ids of outgoing links, and the driver those
+/// of accepted links.
 ///
-/// Ids of outgoing links are even, ids of accepted links are odd, so the two sides that name links
-/// never collide.
+/// Ids of outgoing links are even and ids of accepted links are odd, so they never
+/// collide.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LinkId(pub u64);
 
-/// Names links one after the other, each with an id of its own.
+/// Allocates link ids.
 ///
 /// ```
 /// use wormhole_kit::{LinkId, LinkIds};
@@ -31,12 +30,12 @@ pub struct LinkIds {
 }
 
 impl LinkIds {
-    /// For a session, which names the links that it asks for.
+    /// For a session, which allocates outgoing links.
     pub const fn outgoing() -> Self {
         Self { next: LinkId(0) }
     }
 
-    /// For a driver, which names the links that it accepts.
+    /// For a driver, which allocates accepted links.
     pub const fn incoming() -> Self {
         Self { next: LinkId(1) }
     }
@@ -49,23 +48,23 @@ impl LinkIds {
     }
 }
 
-/// What happens to a session.
+/// An input of a session.
 #[derive(Debug)]
 pub enum Input<'a, C> {
-    /// The link is ready to carry bytes.
+    /// The link is open.
     Opened(LinkId),
-    /// Bytes (for a message link: one whole message) arrived.
+    /// Bytes arrived (for a message link: one whole message).
     Bytes(LinkId, &'a [u8]),
-    /// The link is gone, or could not be opened at all. Nothing more will come from it.
+    /// The link was closed, or could not be opened. It has no further inputs.
     Closed(LinkId),
-    /// The application asks for something.
+    /// A command of the application.
     Command(C),
-    /// The oldest changes that were handed out with [`Output::Commit`] and not confirmed yet are
-    /// durable now.
+    /// The oldest unconfirmed changes of [`Output::Commit`] are now
+    /// durable.
     Committed,
 }
 
-/// What a session wants done, in this order.
+/// An output of a session, in this order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Output<A, E, C = Infallible> {
     /// Open a link to this address; answered by `Opened` or `Closed`.
@@ -74,52 +73,51 @@ pub enum Output<A, E, C = Infallible> {
     Send(LinkId, Vec<u8>),
     /// Flush what was sent, then close the link. No `Closed` is reported back.
     Close(LinkId),
-    /// Tell the application.
+    /// An event for the application.
     Event(E),
     /// Make these changes durable, all or none, after all earlier ones; answered by
-    /// [`Input::Committed`]. If that fails, drop the session and restore it from what is durable.
+    /// [`Input::Committed`]. If that fails, drop the session and restore it from the durable state.
     Commit(C),
 }
 
-/// A protocol that lives in time.
+/// A protocol session.
 ///
-/// A session with durable state holds back everything that depends on changes (what it sends,
-/// acknowledges or reports) until they are committed. So "durable before sent" is a property of the
-/// session, not of its driver.
+/// A session with durable state delays everything that depends on changes (messages, acknowledgements, events) until
+/// they are committed. So the session guarantees "durable before sent", not its driver.
 ///
-/// Any order of calls is safe. After an `Err` the session has ended: `poll` may still hand out what
-/// it wanted to say last, and every later input is ignored.
+/// Methods may be called in any order. After an `Err` the session has ended: `poll` may still return the last outputs,
+/// and all further inputs are ignored.
 pub trait Session {
-    /// Where an outgoing link leads.
+    /// The address of an outgoing link.
     type Address;
-    /// What the application may ask for.
+    /// Commands of the application.
     type Command;
-    /// What the application is told.
+    /// Events for the application.
     type Event;
-    /// What must survive a crash; [`Infallible`] for a session without durable state.
+    /// Changes of durable state; [`Infallible`] for a session without durable state.
     type Changes;
-    /// Why the session ended badly.
+    /// Why the session ended with an error.
     type Error;
 
-    /// Takes one input in at time `now`.
+    /// Handles an input at time `now`.
     ///
     /// # Errors
-    /// The session has ended; drain [`Session::poll`] and tell the application.
+    /// The session has ended; drain [`Session::poll`] and notify the application.
     fn handle(&mut self, now: Instant, input: Input<'_, Self::Command>) -> Result<(), Self::Error>;
 
-    /// Hands out the next thing to do, in wire order.
+    /// The next output, in wire order.
     fn poll(&mut self) -> Option<Output<Self::Address, Self::Event, Self::Changes>>;
 
-    /// When [`Session::handle_timeout`] wants to be called, if nothing happens before.
+    /// When to call [`Session::handle_timeout`].
     fn deadline(&self) -> Option<Instant>;
 
-    /// Lets time pass. Calling it before the deadline does nothing.
+    /// Handles the passing of time. Does nothing before the deadline.
     ///
     /// # Errors
-    /// As for [`Session::handle`].
+    /// See [`Session::handle`].
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Self::Error>;
 
-    /// Whether more application data may be handed in now.
+    /// Whether the session accepts more application data now.
     fn wants_input(&self) -> bool {
         true
     }

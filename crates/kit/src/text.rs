@@ -1,6 +1,6 @@
-//! Which characters of somebody else's words cannot be shown as they are.
+//! Characters that must not be displayed in untrusted text.
 //!
-//! One table for names, errors and messages alike. Making text safe is left to whoever shows it.
+//! One table for names, errors and messages. The code that displays a text must escape it.
 
 /// Whether this character reorders the text around it: `photo\u{202e}gpj.exe` reads as
 /// `photoexe.jpg` (Unicode TR 36 "Bidirectional Text Spoofing").
@@ -8,8 +8,8 @@ pub fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a terminal would obey this character, or a reader could not see it: control characters,
-/// those that reorder text, line separators and some that take no room.
+/// Whether a terminal interprets this character, or a reader cannot see it: control characters, characters that reorder
+/// text, line separators and some without width.
 ///
 /// ```
 /// let shown: String = "photo\u{202e}gpj.exe"

@@ -1,6 +1,6 @@
-//! Wall-clock time as a value that travels: stored, sent, compared between machines.
+//! Wall-clock time, for values that are stored, sent or compared between machines.
 //!
-//! Waiting is done with [`Instant`](crate::Instant); the two are never converted into one another.
+//! Use [`Instant`](crate::Instant) for waiting; the two are never converted into each other.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use jiff::{Timestamp, tz::Offset};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use web_time::SystemTime;
 
-/// A time of the wall clock, in whole microseconds since 1970-01-01T00:00:00Z.
+/// A time of the wall clock, in microseconds since 1970-01-01T00:00:00Z.
 ///
-/// It serialises as a number of seconds with a fraction, as the mailbox protocol and the usage
-/// databases write it. That number holds every microsecond until the year 2106.
+/// It serialises as a number of seconds with a fraction, as in the mailbox protocol and the usage
+/// databases. That number is exact to a microsecond until the year 2106.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct UnixTime(i64);
 
@@ -21,7 +21,7 @@ impl UnixTime {
         Self(seconds.saturating_mul(MICROS_PER_SECOND))
     }
 
-    /// From seconds since 1970, rounded to the nearest microsecond. What is not a finite number counts
+    /// From seconds since 1970, rounded to the nearest microsecond. Values that are not finite count
     /// as 1970.
     #[expect(clippy::as_conversions, reason = "a time too far away becomes the last possible one")]
     pub const fn from_secs_f64(seconds: f64) -> Self {
@@ -46,13 +46,13 @@ impl UnixTime {
         if self.0 < 0 { 0 } else { self.0.unsigned_abs() / 1_000_000 }
     }
 
-    /// The time `later` after this one, or the last possible one.
+    /// This time plus `later`, or the last possible one.
     #[must_use]
     pub fn saturating_add(self, later: Duration) -> Self {
         Self(self.0.saturating_add(micros(later)))
     }
 
-    /// The time `earlier` before this one, or the first possible one.
+    /// This time minus `earlier`, or the first possible one.
     #[must_use]
     pub fn saturating_sub(self, earlier: Duration) -> Self {
         Self(self.0.saturating_sub(micros(earlier)))

@@ -1,7 +1,7 @@
 //! Copies the databases of a server into another directory, even while the server uses them.
 //!
-//! Each copy is one moment of its database: `SQLite` reads it in one transaction. A copy takes its name only
-//! when it is whole and on the disk. What a Whisper node holds in memory alone is not copied.
+//! Each copy is consistent: `SQLite` reads it in one transaction. A copy gets its final name when it is complete and on
+//! the disk. State that a Whisper node has only in memory is not copied.
 
 use std::fs::File;
 use std::io;
@@ -18,12 +18,12 @@ use crate::{ServerError, private};
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Item {
     from: PathBuf,
-    /// Relative to the directory of the copies.
+    /// Name relative to the target directory.
     name: PathBuf,
     is_database: bool,
 }
 
-/// Copies what these settings name into `target`. Returns a line for each copy.
+/// Copies the files of these settings to `target`. Returns a line for each copy.
 pub(crate) fn run(settings: &Settings, target: &Path) -> Result<String, ServerError> {
     let items = items(settings);
     for (number, item) in items.iter().enumerate() {
@@ -50,7 +50,7 @@ fn items(settings: &Settings) -> Vec<Item> {
     files.map(item).collect()
 }
 
-/// The name of a copy: as below the data directory, so that a server can start there.
+/// The name of a copy: relative to the data directory, so that a server can start from the copies.
 fn name_of(path: &Path, data: &Path) -> PathBuf {
     let below = path.strip_prefix(data).unwrap_or(path);
     let stays_inside = below.components().all(|part| matches!(part, Component::Normal(_)));
@@ -62,7 +62,7 @@ fn name_of(path: &Path, data: &Path) -> PathBuf {
 }
 
 impl Item {
-    /// Copies the file and returns the length of the copy, in bytes.
+    /// Copies the file and returns the size of the copy in bytes.
     fn copy(&self, target: &Path) -> Result<u64, ServerError> {
         let to = target.join(&self.name);
         if !self.from.is_file() {
@@ -79,7 +79,7 @@ impl Item {
             return Err(error(&to, "a server uses the directory of the copies: name another one"));
         }
         let part = beside(&to, ".part");
-        // A half-written copy of an earlier attempt is worth nothing.
+        // Remove an incomplete copy of an earlier attempt.
         let _ = std::fs::remove_file(&part);
         private::make_file(&part);
         if self.is_database {
@@ -92,16 +92,16 @@ impl Item {
     }
 }
 
-/// Copies one moment of a database into an empty file.
+/// Copies a database into an empty file.
 fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
-    // Not read-only: a log that a killed server left has to be read, which writes to its index.
+    // Not read-only: reading the log of a killed server writes to its index.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(from, flags)?;
     database.busy_timeout(BUSY_TIMEOUT)?;
     database.execute("VACUUM INTO ?", [to.to_string_lossy()]).map(drop)
 }
 
-/// Gives a whole copy its name, once it is on the disk. Returns its length.
+/// Flushes a complete copy and gives it its name. Returns its size.
 fn finish(part: &Path, to: &Path) -> io::Result<u64> {
     let file = File::options().write(true).open(part)?;
     file.sync_all()?;
@@ -119,7 +119,7 @@ fn same_file(one: &Path, two: &Path) -> bool {
     }
 }
 
-/// The path with something added to its name.
+/// The path with a suffix.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -130,7 +130,7 @@ fn error(path: &Path, reason: &str) -> ServerError {
     ServerError::Backup { path: path.display().to_string(), reason: reason.into() }
 }
 
-/// How long to wait for a server that is just writing.
+/// Time to wait for a server that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

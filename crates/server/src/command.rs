@@ -1,4 +1,4 @@
-//! The program: reads the command line, and does what it asks for.
+//! The program: parses the command line and executes it.
 
 use std::ffi::OsString;
 use std::path::Path;

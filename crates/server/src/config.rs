@@ -1,5 +1,5 @@
-//! One configuration, four ways to say it: a flag, an environment variable, a TOML file, a default;
-//! in this order of precedence.
+//! The configuration, from four sources: flags, environment variables, a TOML file, and defaults, in this order of
+//! precedence.
 //!
 //! Every key is declared once, as a field of a `clap::Args` struct: [`Common`] here, the others in the folders of
 //! their services. These structs define the flags of the command of each service, the prefixed flags of `run` and
@@ -56,17 +56,17 @@ pub(crate) struct Common {
     pub(crate) drain_seconds: u64,
 }
 
-/// The effective configuration: what to serve, and how.
+/// The effective configuration.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) common: Common,
-    /// Directory of relative paths; empty if one service was named by its command.
+    /// Base directory of relative paths; empty for the command of a single service.
     pub(crate) data: PathBuf,
     /// The configuration of each service to run, in the order of the table.
     pub(crate) services: Vec<Box<dyn AnyConfig>>,
 }
 
-/// What the command line asks for.
+/// The action of a command line.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Copy the databases of these services into this directory.
@@ -79,10 +79,10 @@ pub(crate) enum Action {
     Serve(Settings),
 }
 
-/// Reads the command line, the environment and the file that they name.
+/// Reads the command line, the environment and the configuration file.
 ///
 /// # Errors
-/// Something in them is wrong, or help was asked for; the error knows how to print itself.
+/// A value is invalid, or help was requested; the error prints itself.
 pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, ConfigError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let matches = command()
@@ -110,7 +110,7 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Acti
     }
 }
 
-/// Names the environment variable whose value the parser refuses, which it takes for a flag.
+/// Adds the environment variable to an error about its value, which the parser reports as an error of a flag.
 fn name_variable(error: clap::Error, arguments: &[OsString]) -> ConfigError {
     let typed = |flag: &str| {
         let flag = format!("--{flag}");
@@ -133,12 +133,12 @@ fn name_variable(error: clap::Error, arguments: &[OsString]) -> ConfigError {
     }
 }
 
-/// The section of the process itself; its keys stand at the top of the file.
+/// The section of the process; its keys are at the top of the file.
 fn common() -> Section {
     Section::of::<Common>("", "")
 }
 
-/// The whole command line. Help shows the flags that most people need, on one screen.
+/// The command line. Help shows the most important flags on one screen.
 fn command() -> Command {
     help::short(command_with_all_flags())
 }
@@ -167,7 +167,7 @@ fn command_with_all_flags() -> Command {
         .subcommand(all("import", "Import a database of the Python mailbox server").arg(file))
 }
 
-/// The command that serves one service.
+/// The command that runs one service.
 fn one(service: &Service) -> Command {
     let about = service.about();
     let command = Command::new(about.name)
@@ -210,7 +210,7 @@ fn general() -> [Arg; 2] {
         .long("config")
         .value_name("FILE")
         .env("WORMHOLE_SERVER_CONFIG")
-        .help("TOML file with file with keys that `wormhole-server config` prints")
+        .help("TOML file with keys that `wormhole-server config` prints")
         .value_parser(clap::value_parser!(PathBuf));
     let help_all = Arg::new("help-all")
         .long("help-all")
@@ -220,7 +220,7 @@ fn general() -> [Arg; 2] {
     [config, help_all]
 }
 
-/// The switches of `run`: which services take part.
+/// The switches of `run`, one for each service.
 fn switches() -> impl Iterator<Item = Arg> {
     SERVICES.iter().map(|service| {
         let about = service.about();
@@ -245,7 +245,7 @@ fn serve_one(name: &str, given: &ArgMatches) -> Result<Action, ConfigError> {
     Ok(Action::Serve(settings))
 }
 
-/// The settings for a command that is about all services that are enabled.
+/// The settings for a command about all enabled services.
 fn settings_of_all(given: &ArgMatches) -> Result<Settings, ConfigError> {
     let file = ConfigFile::load(given)?;
     let data = given.get_one::<PathBuf>("data").cloned().unwrap_or_default();
@@ -266,7 +266,7 @@ fn settings_of_all(given: &ArgMatches) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
-/// Makes the data directory, so that the first start needs no preparation.
+/// Creates the data directory.
 fn create_directory(data: &Path) -> Result<(), ConfigError> {
     private::make_directory(data).map_err(|error| {
         let text = format!("cannot create the data directory {}: {error}", data.display());
@@ -274,7 +274,7 @@ fn create_directory(data: &Path) -> Result<(), ConfigError> {
     })
 }
 
-/// Prints what `run` would do with the same arguments.
+/// Prints the configuration that `run` would use with the same arguments.
 fn print(given: &ArgMatches) -> Result<Action, ConfigError> {
     let file = ConfigFile::load(given)?;
     let mut text = String::from(PREFACE);
@@ -290,7 +290,7 @@ impl Settings {
         Ok(Self { common, data: PathBuf::new(), services: Vec::new() })
     }
 
-    /// The configuration of this service, if it is to run.
+    /// The configuration of this service, if it is enabled.
     pub(crate) fn service<C: ServiceConfig>(&self) -> Option<&C> {
         self.services.iter().find_map(|config| {
             let config: &dyn std::any::Any = config.as_ref();
@@ -315,7 +315,7 @@ impl Settings {
     }
 }
 
-/// What `run` says if no service is left.
+/// The error of `run` without services.
 fn nothing_enabled() -> String {
     let switches: Vec<String> =
         SERVICES.iter().map(|service| format!("--{} true", service.about().name)).collect();
@@ -326,7 +326,7 @@ fn nothing_enabled() -> String {
     )
 }
 
-/// What the printed configuration begins with.
+/// The beginning of the printed configuration.
 const PREFACE: &str = "\
 # Configuration of wormhole-server, to be read with --config FILE.
 #

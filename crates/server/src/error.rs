@@ -1,9 +1,9 @@
-//! Why the servers could not start, or had to stop.
+//! Errors that stop the servers.
 
-/// Why the servers could not start, or had to stop.
+/// Why the servers could not start, or stopped.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum ServerError {
-    /// A copy of a database cannot be made.
+    /// A database cannot be copied.
     #[error("backup of {path}: {reason}")]
     Backup {
         /// The file.
@@ -24,7 +24,7 @@ pub(crate) enum ServerError {
     Listen {
         /// As configured.
         address: std::net::SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         reason: String,
     },
     /// Standard output cannot be written.
@@ -36,7 +36,7 @@ pub(crate) enum ServerError {
     /// The certificate or its key cannot be used.
     #[error("TLS: {0}")]
     Tls(String),
-    /// The node cannot be what was asked for.
+    /// The Whisper node cannot run with its configuration.
     #[error("whisper: {0}")]
     Whisper(String),
 }

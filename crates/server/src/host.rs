@@ -1,7 +1,7 @@
 //! Starts the configured services, and stops them when a signal asks to.
 //!
-//! Every service gets a [`Host`], accepts through [`accept`] and decides through [`Admission`] whom it serves. All
-//! services are [prepared](Prepared) before the first of them accepts anybody: if one cannot start, none was there.
+//! Every service gets a [`Host`], accepts connections through [`accept`] and limits them with [`Admission`]. All
+//! services are [prepared](Prepared) before the first one accepts connections, so that a failing start has no effect.
 
 mod accept;
 mod admission;
@@ -27,7 +27,7 @@ use crate::net::Tls;
 /// What every service gets from the process that it runs in.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
-    /// Cancelled when draining begins: nothing new is accepted then, and what is under way may finish.
+    /// Cancelled when draining begins: no new connections are accepted, and existing ones may finish.
     pub(crate) draining: CancellationToken,
     /// How long draining may take.
     pub(crate) drain_time: Duration,

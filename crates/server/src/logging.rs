@@ -1,4 +1,4 @@
-//! Structured logs on stderr, without anything that users said or where they are.
+//! Structured logs on stderr, without contents or addresses of users.
 
 use std::io::IsTerminal;
 
@@ -10,7 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 pub(crate) enum LogFormat {
     /// One JSON object per line, for machines.
     Json,
-    /// For people.
+    /// Text for humans.
     Text,
 }
 
@@ -48,8 +48,8 @@ pub(crate) fn start(format: LogFormat, filter: &str) {
     }
 }
 
-/// Whether standard error is a terminal that shows colours, and nobody has turned them off
-/// (`NO_COLOR`).
+/// Whether standard error is a terminal with colours, and `NO_COLOR` is not
+/// set.
 fn has_colours() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");

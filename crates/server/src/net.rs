@@ -1,5 +1,5 @@
-//! Listening sockets, byte streams with or without TLS and what waits for them, and the process's
-//! limit on open files.
+//! Listening sockets, byte streams with or without TLS, output buffers, and the process's limit on open
+//! files.
 
 mod outgoing;
 mod progress;
@@ -26,14 +26,14 @@ use crate::ServerError;
 
 /// Starts listening.
 ///
-/// Port 0 picks a free port. `[::]` takes IPv4 as well.
+/// Port 0 picks a free port. `[::]` also accepts IPv4.
 pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
     let bind = || -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(false)?;
         }
-        // A restart must not wait for the old links to leave TIME_WAIT.
+        // A restart must not wait for old connections in TIME_WAIT.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -44,14 +44,14 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
     bind().map_err(|error| ServerError::Listen { address, reason: error.to_string() })
 }
 
-/// Accepts the next connection; errors that concern one connection alone are skipped.
+/// Accepts the next connection; skips errors of single connections.
 ///
-/// Out of file descriptors, it waits until some are free instead of spinning.
+/// Without free file descriptors, it waits instead of looping.
 pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
-                // Small frames go out at once; failing that, they are only slower.
+                // Send small frames at once; without this option they are only slower.
                 let _ = stream.set_nodelay(true);
                 return (stream, address);
             }
@@ -64,13 +64,13 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// Whether only the connection that was being accepted is affected.
+/// Whether an error only concerns the connection that was being accepted.
 fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Raises the soft limit on open files to the hard one: a link is a file.
+/// Raises the soft limit on open files to the hard one, because each connection is a file.
 pub(crate) fn raise_file_limit() -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -81,8 +81,8 @@ pub(crate) fn raise_file_limit() -> io::Result<()> {
     Ok(())
 }
 
-/// Links that may wait to be accepted. A burst of clients after a restart must not be refused.
+/// Connections that may wait to be accepted, so that a burst of clients after a restart is not refused.
 const BACKLOG: i32 = 4096;
 
-/// How long accepting pauses when the system is out of descriptors or memory.
+/// Pause when the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

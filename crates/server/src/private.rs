@@ -1,29 +1,29 @@
-//! Files and directories that only the user who runs the server may read.
+//! Files and directories that only the user of the server can read.
 //!
-//! On Unix by their mode, whatever the umask; elsewhere as the directory above has it.
+//! On Unix by their mode, independent of the umask; on other systems according to the parent directory.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Makes an empty file for a database if there is none: `SQLite` would make it as the umask has it.
+/// Creates an empty file for a database if it is missing, because `SQLite` would use the umask.
 /// Its log and its shared memory get the mode of the database.
 pub(crate) fn make_file(path: &Path) {
-    // That is no file, but a database that is gone with the process.
+    // An in-memory database has no file.
     if path == Path::new(":memory:") {
         return;
     }
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    // Where this fails there is one, or whoever opens it says what is wrong.
+    // If this fails, the file exists, or opening it will report the error.
     let _ = options.write(true).create_new(true).open(path);
 }
 
-/// Makes a directory, and those above it, if there is none.
+/// Creates a directory and its parents, if missing.
 ///
 /// # Errors
-/// It cannot be made.
+/// It cannot be created.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]

@@ -12,7 +12,7 @@ use crate::config::{ConfigError, ConfigFile, Section};
 use crate::host::{Host, Prepared};
 use crate::{ServerError, mailbox, transit_relay, whisper};
 
-/// All services, in the order in which they are listed and started.
+/// All services, in the order of the help and of the start.
 pub(crate) static SERVICES: [Service; 3] = [
     Service::of::<mailbox::Config>(),
     Service::of::<transit_relay::Config>(),
@@ -26,22 +26,22 @@ pub(crate) struct About {
     pub(crate) name: &'static str,
     /// Its name in a sentence, with an article.
     pub(crate) noun: &'static str,
-    /// Whether `run` serves it unless it is configured otherwise.
+    /// Whether `run` starts it by default.
     pub(crate) is_default: bool,
     /// Help of its command, on one screen.
     pub(crate) help: &'static str,
     /// The lines about its addresses in the help of `run`.
     pub(crate) addresses: &'static str,
-    /// Flags of the process that mean nothing to this service and that its help hides.
+    /// Flags of the process that do not apply to this service, and are hidden in its help.
     pub(crate) hidden: &'static [&'static str],
 }
 
 /// The configuration of one service, which knows how to start it.
 pub(crate) trait ServiceConfig: Args + Debug + Send + Sync + 'static {
-    /// How the service appears to an operator.
+    /// Names and help for the operator.
     const ABOUT: About;
 
-    /// Puts files with a relative path below the data directory of `run`.
+    /// Moves files with a relative path into the data directory of `run`.
     fn place_files(&mut self, data: &Path);
 
     /// Checks combinations of keys.
@@ -65,7 +65,7 @@ pub(crate) trait ServiceConfig: Args + Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Prepared, ServerError>> + Send + 'static;
 }
 
-/// A file that a service keeps.
+/// A file of a service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct StoredFile {
     pub(crate) path: PathBuf,
@@ -73,7 +73,7 @@ pub(crate) struct StoredFile {
     pub(crate) is_database: bool,
 }
 
-/// Reads the configuration of a service from all layers.
+/// Reads the configuration of a service from all sources.
 type Resolve = fn(&Section, &ArgMatches, &ConfigFile) -> Result<Box<dyn AnyConfig>, ConfigError>;
 
 /// One line of the table.
@@ -149,7 +149,7 @@ impl Service {
         (self.section)("")
     }
 
-    /// The keys as flags of commands for all services, which begin with the service's name.
+    /// The keys as flags of commands for all services, with the service's name as a prefix.
     pub(crate) fn prefixed_section(&self) -> Section {
         (self.section)(&format!("{}-", self.about.name))
     }

@@ -1,9 +1,9 @@
-//! The transit relay: pairs links by token and carries bytes between them.
+//! The transit relay: pairs connections by token and forwards data between them.
 //!
-//! The pairing rules are in `wormhole_magic::relay`; here are the sockets. A link is first
-//! [attended](attend) until the [`Pairing`] finds its partner, then the later of the two hands
-//! itself to the earlier one's task, which [pumps](pump) until one of them leaves. Spec:
-//! transit.rst "Relay"; behaviour of magic-wormhole-transit-relay 0.5.0.
+//! The pairing rules are in `wormhole_magic::relay`; this module adds sockets. [`attend`] handles a connection until
+//! [`Pairing`] finds its partner; then the task of the later connection passes it to the task of the earlier one, which
+//! [forwards](pump) data until one of them closes. Spec: transit.rst "Relay"; behaviour of
+//! magic-wormhole-transit-relay 0.5.0.
 
 mod counters;
 mod link;
@@ -38,7 +38,7 @@ use pairing::{Paired, Pairing, Verdict};
 use pump::Tools;
 use usage::UsageLog;
 
-/// What can be configured about the transit relay.
+/// Configuration of the transit relay.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Config {
     /// Address to listen on
@@ -162,7 +162,7 @@ impl Service {
         })
     }
 
-    /// Relays until drained: accepts nothing new then and sends away whoever waits, but pairs may finish.
+    /// Runs until drained: then it closes waiting connections, but lets pairs finish.
     async fn run(self, tcp: TcpListener, web: Option<TcpListener>) {
         let tasks = TaskTracker::new();
         let listener = Listener {
@@ -174,7 +174,7 @@ impl Service {
         let refused = self.tools.counters.refused.clone();
         let acceptor = WebSocketAcceptor {
             server: listen::SERVER,
-            // As in the reference.
+            // As in the Python relay.
             path: None,
             tls: self.host.tls,
             admission: Admission::new(Arc::clone(&self.limits), self.trust_proxy, refused),
@@ -205,7 +205,7 @@ impl Service {
     }
 }
 
-/// Lives with a link from its opening until it has closed or joined its partner's task.
+/// Handles a connection until it has closed or joined its partner's task.
 async fn attend(mut link: RelayLink, pass: Pass, listener: Listener) {
     let (id, mut verdict) = listener.pairing.add_link();
     let mut early = Vec::new();
@@ -224,32 +224,32 @@ async fn attend(mut link: RelayLink, pass: Pass, listener: Listener) {
     match decided {
         Ok(Verdict::Dismissed { farewell }) => Box::pin(link.finish(farewell)).await,
         Ok(Verdict::Second { greeting, first }) => {
-            // The partner's task waits for this, whatever else happens.
+            // The partner's task waits for this.
             let _ = first.send(Paired { id, link, greeting, early, pass });
         }
         Ok(Verdict::First { greeting, second }) => {
             let Ok(second) = second.await else { return };
             let first = Paired { id, link, greeting, early, pass };
-            // A task of its own: a silent pair must not hold what waiting took.
+            // In a new task, because a silent pair must not keep the memory of this one.
             listener.tasks.clone().spawn(relay(first, second, listener));
         }
-        // The link closed by itself; the pairing has let it go.
+        // The connection closed, and the pairing has removed it.
         Err(_) => {}
     }
 }
 
-/// Lives with a pair.
+/// Handles a pair.
 async fn relay(mut first: Paired, mut second: Paired, listener: Listener) {
     let finished = pump::carry(&mut first, &mut second, &listener.tools).await;
     listener.pairing.handle_end(first.id, second.id, finished.carried);
     Box::pin(pump::part(first, second, finished.ending)).await;
 }
 
-/// The verdict on a link was on its way already; these bytes are for its partner.
+/// The verdict on a connection was already sent; these bytes are for its partner.
 #[derive(Debug)]
 struct Decided(Vec<u8>);
 
-/// Rewrites the `current` row now and then.
+/// Updates the `current` row periodically.
 async fn keep_statistics(
     pairing: Arc<Pairing>,
     counters: Arc<Counters>,
@@ -262,5 +262,5 @@ async fn keep_statistics(
     }
 }
 
-/// How often the `current` row is rewritten, as in the reference.
+/// Time between two updates of the `current` row, as in the Python relay.
 const STATISTICS_PERIOD: Duration = Duration::from_secs(300);

@@ -32,7 +32,7 @@ impl ServiceConfig for Config {
         addresses: "  --whisper-listen ADDRESS           for other nodes [default: [::]:30303]
   --whisper-rpc ADDRESS              for clients of the node
 ",
-        // Its JSON-RPC has no TLS of its own.
+        // Its JSON-RPC has no TLS.
         hidden: &["tls_certificate", "tls_key"],
     };
 
@@ -97,8 +97,8 @@ impl ServiceConfig for Config {
     }
 }
 
-/// Serves until drained: calls may finish within half of the drain time, then the node disconnects from its peers and
-/// writes what its next start needs, whatever its clients do.
+/// Runs until drained: calls may finish within half of the drain time, then the node disconnects from its peers and
+/// saves its state, whatever its clients do.
 async fn run(
     messenger: Messenger,
     mut rpc_tasks: JoinSet<()>,
@@ -118,7 +118,7 @@ async fn run(
     Ok(())
 }
 
-/// Starts the node, and sets the messenger up at it.
+/// Starts the node and its messenger.
 async fn start(config: &Config) -> Result<Messenger, ServerError> {
     let settings = config.node()?;
     let mut messenger_settings = config.messenger();

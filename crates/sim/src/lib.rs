@@ -1,12 +1,11 @@
-//! A seeded world with virtual time and a bad network: any number of clients, one server, and
-//! links between them that are slow, break, or never come about.
+//! A deterministic simulation with virtual time and a bad network: any number of clients, one server, and
+//! links between them that are slow, break, or cannot be opened.
 //!
-//! It knows no protocol: clients are any [`Session`](wormhole_kit::Session), the server is any
-//! [`Server`]. Everything that happens follows from the seed, so a failure can be repeated. For
-//! tests only.
+//! It is independent of the protocol: clients are any [`Session`](wormhole_kit::Session), the server is any
+//! [`Server`]. Everything follows from the seed, so failures are reproducible. For tests only.
 //!
-//! A link keeps the order of its messages and loses none but the last: that is what TCP gives. What
-//! a protocol allows beyond that (a server that repeats itself, say) is up to the [`Server`].
+//! Like TCP, a link keeps the order of its messages and can only lose the last ones. The [`Server`] simulates anything
+//! else that a protocol allows, such as repeated messages.
 
 mod server;
 mod weather;

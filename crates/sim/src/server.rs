@@ -1,27 +1,27 @@
-//! What a world needs of its server.
+//! The interface of a simulated server.
 
 use wormhole_kit::Instant;
 
-/// A server: many links, one state.
+/// A server with many links.
 pub trait Server {
     /// A client opened a link.
     fn opened(&mut self, now: Instant, link: u64);
 
-    /// A message of a client.
+    /// A client sent a message.
     fn received(&mut self, now: Instant, link: u64, message: &[u8]);
 
-    /// The link is gone.
+    /// The link was closed.
     fn closed(&mut self, now: Instant, link: u64);
 
-    /// The server is killed and started again: it keeps what it has made durable. All links are
-    /// gone, and are reported one by one as closed before this.
+    /// The server is killed and restarted with its durable state. All its links are closed before, one by
+    /// one.
     fn restarted(&mut self, now: Instant);
 
-    /// Hands out the next thing the server wants done.
+    /// The next output.
     fn poll(&mut self) -> Option<Reply>;
 }
 
-/// What a server wants done.
+/// An output of a server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reply {
     /// Send this on that link.

@@ -1,29 +1,29 @@
-//! How bad the network is.
+//! The quality of the simulated network.
 
 use std::time::Duration;
 
 use rand_core::RngCore;
 
-/// How bad the network is. Chances are out of a thousand.
+/// The quality of the network. Probabilities are in thousandths.
 #[derive(Clone, Debug)]
 pub struct Weather {
-    /// Longest time a message takes; each takes any time up to that.
+    /// Maximum latency; each message takes a random time up to that.
     pub latency: Duration,
-    /// Chance that a link never comes about.
+    /// Probability that a link cannot be opened.
     pub refused: u32,
     /// Average life of a link before it breaks; `None` if links do not break.
     pub link_life: Option<Duration>,
-    /// Longest time until an end notices that its link is broken.
+    /// Maximum time until an end notices that its link is broken.
     pub notice: Duration,
-    /// Average time between restarts of the server; `None` if it is never restarted.
+    /// Average time between restarts of the server; `None` for no restarts.
     pub server_life: Option<Duration>,
-    /// When all this ends, from the start: after it, links are fast and do not break, so that
-    /// whatever can come to a good end does.
+    /// After this time, links are fast and do not break, so that everything that can succeed
+    /// does.
     pub clears_up: Duration,
 }
 
 impl Weather {
-    /// A network that only takes a while.
+    /// A network with latency only.
     pub const fn fine() -> Self {
         Self {
             latency: Duration::from_millis(100),
@@ -35,7 +35,7 @@ impl Weather {
         }
     }
 
-    /// Any weather, from fine to dreadful, for half a minute.
+    /// A random quality, for half a minute.
     pub fn any(rng: &mut impl RngCore) -> Self {
         let some = |rng: &mut dyn RngCore, most: u64| Duration::from_millis(below(rng, most) + 1);
         Self {
@@ -49,17 +49,17 @@ impl Weather {
     }
 }
 
-/// A number from 0 up to, but not including, `limit`.
+/// A random number from 0 (inclusive) to `limit` (exclusive).
 pub(crate) fn below(rng: &mut (impl RngCore + ?Sized), limit: u64) -> u64 {
     rng.next_u64() % limit.max(1)
 }
 
-/// Whether a chance of so many in a thousand comes true.
+/// Returns true with this probability, in thousandths.
 pub(crate) fn chance(rng: &mut (impl RngCore + ?Sized), per_mille: u32) -> bool {
     below(rng, 1000) < u64::from(per_mille)
 }
 
-/// A time that is `average` on average, and often much shorter.
+/// A random time with this average; short times are more frequent.
 pub(crate) fn around(rng: &mut impl RngCore, average: Duration) -> Duration {
     let part = u32::try_from(below(rng, 1000) * below(rng, 1000) / 1000).unwrap_or(0);
     average * part * 4 / 1000

@@ -1,4 +1,4 @@
-//! The world: its clock, its links, and who is at either end of them.
+//! The simulated world: its clock, its links, and their ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,47 +10,47 @@ use wormhole_kit::{Input, Instant, LinkId, Output, Session};
 use crate::weather::{Weather, around, below, chance};
 use crate::{Reply, Server};
 
-/// What the clients' applications do. It sees every event as it happens.
+/// The applications of the clients. They receive every event.
 pub trait Application<S: Session> {
-    /// A client was told something; returns what applications ask in turn, of which clients.
+    /// A client has an event; returns commands for clients.
     fn on_event(&mut self, client: usize, event: S::Event) -> Vec<(usize, S::Command)>;
 
     /// A client ended with an error.
     fn on_error(&mut self, client: usize, error: S::Error);
 
-    /// These changes of a client are durable now; the client learns it later, or crashes before.
+    /// Changes of a client are durable; the client is notified later, or crashes before.
     fn on_durable(&mut self, _client: usize, _changes: S::Changes) {}
 
-    /// Restores a client that crashed from its durable changes; `None` if it never comes back.
+    /// Restores a client after a crash; `None` if it does not restart.
     fn restore(&mut self, _client: usize) -> Option<S> {
         None
     }
 }
 
-/// How a world came to rest.
+/// How a simulation ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum End {
-    /// Nothing is left to happen.
+    /// Nothing is left to do.
     Quiet,
-    /// Things still happened when time was over.
+    /// The time limit was reached.
     TimeOver,
 }
 
-/// Everything a world is made of; see [`World::new`].
+/// The parts of a world; see [`World::new`].
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a list of parts")]
 pub struct Simulation<V, A> {
-    /// Decides everything that is left to chance.
+    /// Seed of all random decisions.
     pub seed: u64,
-    /// How bad the network is.
+    /// Quality of the network.
     pub weather: Weather,
     /// The server.
     pub server: V,
-    /// What the applications do.
+    /// The applications.
     pub application: A,
 }
 
-/// A world. Clients join with [`World::join`], then it runs.
+/// A simulated world. Add clients with [`World::join`], then run it.
 #[derive(Debug)]
 pub struct World<S: Session, V, A> {
     start: Instant,
@@ -62,7 +62,7 @@ pub struct World<S: Session, V, A> {
     clients: Vec<Client<S>>,
     disks: Vec<Disk>,
     links: BTreeMap<u64, Link>,
-    /// What will happen, by time and, at the same time, by the order in which it was decided.
+    /// Scheduled events, by time and then in the order of scheduling.
     agenda: BTreeMap<(Instant, u64), Happening<S::Command, S::Changes>>,
     next_number: u64,
 }
@@ -70,7 +70,7 @@ pub struct World<S: Session, V, A> {
 #[derive(Debug)]
 struct Client<S> {
     session: S,
-    /// Its open links and those it is opening.
+    /// Its links, open or being opened.
     links: BTreeMap<LinkId, u64>,
 }
 
@@ -78,17 +78,17 @@ struct Client<S> {
 struct Link {
     client: usize,
     id: LinkId,
-    /// Whether the server thinks the link is open.
+    /// Whether the link is open for the server.
     at_server: bool,
-    /// Messages that have not arrived by then never do.
+    /// Messages that would arrive after this time are lost.
     breaks: Option<Instant>,
-    /// When the last message in each direction arrives: later ones do not overtake it.
+    /// When the last message in each direction arrives, so that later ones do not overtake it.
     last_to_server: Instant,
     last_to_client: Instant,
 }
 
-/// When the disk of a client is done with its last commit. What it did for a client that crashed
-/// since then, which the number of crashes tells, reaches nobody.
+/// When a client's disk completes its last commit. A commit of a client that has crashed since, according to the number
+/// of crashes, is not reported.
 #[derive(Debug)]
 struct Disk {
     idle: Instant,
@@ -98,7 +98,7 @@ struct Disk {
 #[derive(Debug)]
 enum Happening<C, D> {
     Command(usize, C),
-    /// A client, how often it had crashed before, and what becomes durable.
+    /// A client, its number of crashes at the time of the commit, and the durable changes.
     Durable(usize, u32, D),
     Committed(usize, u32),
     Crash(usize),
@@ -112,9 +112,9 @@ enum Happening<C, D> {
 }
 
 impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
-    /// A world with nobody in it.
+    /// A world without clients.
     pub fn new(simulation: Simulation<V, A>) -> Self {
-        // Where virtual time starts does not matter: nothing ever looks at a real clock again.
+        // The start of virtual time is arbitrary: the real clock is not used again.
         let start = Instant::now();
         let mut world = Self {
             start,
@@ -133,7 +133,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         world
     }
 
-    /// The time in this world.
+    /// The current virtual time.
     pub const fn now(&self) -> Instant {
         self.now
     }
@@ -148,12 +148,12 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         &self.server
     }
 
-    /// The server, to look into.
+    /// The server, for tests.
     pub const fn server_mut(&mut self) -> &mut V {
         &mut self.server
     }
 
-    /// A client joins; returns its number.
+    /// Adds a client; returns its number.
     pub fn join(&mut self, session: S) -> usize {
         self.clients.push(Client { session, links: BTreeMap::new() });
         self.disks.push(Disk { idle: self.now, crashes: 0 });
@@ -162,18 +162,18 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         client
     }
 
-    /// A client's application asks for something, some time from now.
+    /// Schedules a command of a client's application.
     pub fn command(&mut self, client: usize, after: Duration, command: S::Command) {
         self.plan(self.now + after, Happening::Command(client, command));
     }
 
-    /// A client crashes some time from now: its links break, and what was not durable is lost. Then
-    /// [`Application::restore`] starts it again.
+    /// Schedules a crash of a client: its links break, and changes that are not durable are lost. Then
+    /// [`Application::restore`] restarts it.
     pub fn crash(&mut self, client: usize, after: Duration) {
         self.plan(self.now + after, Happening::Crash(client));
     }
 
-    /// Runs until nothing is left to happen, or for so long.
+    /// Runs until nothing is left to do, or until the time limit.
     pub fn run(&mut self, longest: Duration) -> End {
         let over = self.now + longest;
         loop {
@@ -249,14 +249,14 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
     ) {
         let Some(at) = self.clients.get_mut(client) else { return };
         let result = input(&mut at.session, self.now);
-        // What the session said before it failed comes first.
+        // Handle the outputs before the error.
         self.listen_to_client(client);
         if let Err(error) = result {
             self.application.on_error(client, error);
         }
     }
 
-    /// Does what a client wants done.
+    /// Handles the outputs of a client.
     fn listen_to_client(&mut self, client: usize) {
         while let Some(output) = self.clients.get_mut(client).and_then(|c| c.session.poll()) {
             match output {
@@ -264,7 +264,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
                 Output::Send(id, message) => self.send_to_server(client, id, message),
                 Output::Close(id) => self.close_at_client(client, id),
                 Output::Event(event) => {
-                    // An application takes its time.
+                    // Applications react with a delay.
                     let after = Duration::from_millis(below(&mut self.rng, 50));
                     for (client, command) in self.application.on_event(client, event) {
                         self.command(client, after, command);
@@ -275,7 +275,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         }
     }
 
-    /// The disk of a client takes its time, and keeps the order of commits.
+    /// Commits take time and keep their order.
     fn start_commit(&mut self, client: usize, changes: S::Changes) {
         let done = self.now + self.commit_time();
         let Some(disk) = self.disks.get_mut(client) else { return };
@@ -306,7 +306,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         }
     }
 
-    /// Whose link it is, if the client still thinks it has it.
+    /// The client of a link, if the link is open for the client.
     fn client_end(&self, link: u64) -> Option<(usize, LinkId)> {
         let Link { client, id, .. } = self.links.get(&link)?;
         let known = self.clients.get(*client)?.links.get(id) == Some(&link);
@@ -359,7 +359,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         self.listen_to_server();
     }
 
-    /// From then on nothing arrives any more; the two ends notice at different times.
+    /// Breaks a link: nothing arrives any more, and the two ends notice at different times.
     fn break_link(&mut self, link: u64, at: Instant) {
         if let Some(link) = self.links.get_mut(&link) {
             link.breaks = Some(at);
@@ -385,7 +385,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         self.plan(at, Happening::ToServer(number, message));
     }
 
-    /// What was sent before still arrives.
+    /// Messages that were sent before still arrive.
     fn close_at_client(&mut self, client: usize, id: LinkId) {
         let Some(client) = self.clients.get_mut(client) else { return };
         let Some(number) = client.links.remove(&id) else { return };
@@ -449,7 +449,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         }
     }
 
-    // ---- chance and time ----
+    // ---- randomness and time ----
 
     fn is_bad(&self) -> bool {
         self.now < self.start + self.weather.clears_up
@@ -479,7 +479,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
     }
 }
 
-/// How long messages take at most once the weather has cleared up.
+/// Maximum latency after the network has recovered.
 const FINE_LATENCY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ pub struct Postgres {
 
 /// Whether commits are flushed to the disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there is no third way")]
 pub enum Durability {
     /// As in production.
     Full,

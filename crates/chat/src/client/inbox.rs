@@ -1,4 +1,4 @@
-//! What the server hands out.
+//! Envelopes from the server.
 
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;

@@ -1,4 +1,4 @@
-//! What was written and not taken by the server yet.
+//! Messages that the server has not accepted yet.
 
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;

@@ -1,7 +1,7 @@
 //! What must survive, as rows for any store that can write several at once
 //! (docs/chat-protocol.md "Stored rows").
 //!
-//! The values are secret: whoever stores them seals them.
+//! The values are secret: encrypt them before storing them.
 
 use wormhole_kit::{Reader, Secret, TooShort};
 use zeroize::Zeroizing;
@@ -46,7 +46,7 @@ pub enum StoreKey {
     LastWritten,
     /// A one-time prekey of ours.
     OneTimePreKey(u32),
-    /// A message that the server has not taken yet.
+    /// A message that the server has not accepted yet.
     Outgoing(Timestamp),
     /// What we know about an account.
     Peer(AccountId),

@@ -1,6 +1,6 @@
 //! How a record is stored (docs/chat-protocol.md "Stored records").
 //!
-//! Not for the wire: the bytes are secret, and whoever stores them seals them.
+//! Not for the wire: the bytes are secret, and encrypt them before storing them.
 
 use std::collections::VecDeque;
 

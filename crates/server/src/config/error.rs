@@ -6,12 +6,12 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::console;
 
-/// The command line, the environment or the file is wrong; or help was asked for.
+/// The command line, the environment or the file is invalid; or help was requested.
 #[derive(Debug)]
 pub(crate) enum ConfigError {
-    /// From the command line parser, which prints its errors and pages of help itself.
+    /// An error of the command line parser, which prints its errors and help itself.
     Usage(Box<clap::Error>),
-    /// Everything else: what is wrong, where, and what to do.
+    /// Any other error: what is wrong, where, and what to do.
     Text(String),
 }
 
@@ -22,7 +22,7 @@ impl From<clap::Error> for ConfigError {
 }
 
 impl ConfigError {
-    /// Prints the error, or the help that was asked for. Returns the exit code: 2 for a wrong configuration.
+    /// Prints the error, or the requested help. Returns the exit code: 2 for a wrong configuration.
     pub(crate) fn exit(&self) -> ExitCode {
         match self {
             Self::Usage(error) if error.kind() == ErrorKind::ValueValidation => {
@@ -64,14 +64,14 @@ impl std::fmt::Display for ConfigError {
     }
 }
 
-/// The flag that an error of the parser is about, without its dashes.
+/// The flag in an error of the parser, without dashes.
 pub(super) fn flag_of(error: &clap::Error) -> Option<&str> {
     let ContextValue::String(flag) = error.get(ContextKind::InvalidArg)? else { return None };
     flag.strip_prefix("--")?.split([' ', '=', '[']).next()
 }
 
-/// What the parser found wrong with a value, without the name of a flag. `value_name` says what kind
-/// of value was expected.
+/// Why the parser rejected a value, without the name of the flag. `value_name` is the expected kind of
+/// value.
 pub(super) fn reason(error: &clap::Error, value_name: &str) -> String {
     let value = match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) => value.as_str(),

@@ -1,7 +1,7 @@
-//! The TOML file: one section per service, the process's own keys at the top.
+//! The TOML file: one section per service, the keys of the process at the top.
 //!
-//! Values are handed on as text, so that a value means the same wherever it stands. Every key remembers
-//! its line, so that an error can name it.
+//! Values are passed on as text, so that they mean the same in all sources. Every key has its line, for
+//! errors.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -103,12 +103,12 @@ impl ConfigFile {
         self.entries.iter().find(|entry| entry.section == section && entry.key == key)
     }
 
-    /// The values of `key` in `section` (empty: the top); `None` if the key is not in the file.
+    /// The values of `key` in `section` (empty: the top); `None` if the key is missing.
     pub(super) fn values(&self, section: &str, key: &str) -> Option<&[String]> {
         self.entry(section, key).map(|entry| entry.values.as_slice())
     }
 
-    /// Whether the file says yes or no to `key`; `None` if the key is not in the file.
+    /// The boolean value of `key`; `None` if the key is missing.
     pub(super) fn switch(&self, section: &str, key: &str) -> Result<Option<bool>, ConfigError> {
         let Some(entry) = self.entry(section, key) else { return Ok(None) };
         match (entry.kind, entry.values.as_slice()) {
@@ -117,7 +117,7 @@ impl ConfigFile {
         }
     }
 
-    /// Whether the service takes part in `run`: the switch if it was given, else the file.
+    /// Whether `run` starts the service: according to the switch if given, otherwise the file.
     pub(super) fn enables(&self, service: &str, given: &ArgMatches) -> Result<bool, ConfigError> {
         use clap::parser::ValueSource::DefaultValue;
         let switch = given.get_one::<bool>(service).copied().unwrap_or(true);
@@ -127,7 +127,7 @@ impl ConfigFile {
         }
     }
 
-    /// Refuses keys that nobody would read.
+    /// Rejects unknown keys.
     pub(super) fn check(&self, section: &str, keys: &[&str]) -> Result<(), ConfigError> {
         let known = |key: &str| keys.contains(&key) || !section.is_empty() && key == ENABLED;
         let mut unknown = self.entries.iter();
@@ -155,7 +155,7 @@ impl ConfigFile {
 
     fn error(&self, line: Option<usize>, section: &str, key: &str, problem: &str) -> ConfigError {
         let mut place = Vec::new();
-        // Otherwise it is not the file that is wrong.
+        // Otherwise the value does not come from the file.
         if line.is_some() || key.is_empty() {
             let line = line.map(|line| format!(" line {line}")).unwrap_or_default();
             place.push(format!("{}{line}", self.path.display()));
@@ -168,7 +168,7 @@ impl ConfigFile {
     }
 }
 
-/// A single value as text; `None` if it has no text.
+/// A single value as text; `None` if it is a table or a list.
 fn plain(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
@@ -182,13 +182,13 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// The line, counted from 1, in which something begins.
+/// The line of a position, counted from 1.
 fn line_of(text: &str, span: &Range<usize>) -> usize {
     let before = text.as_bytes().get(..span.start).unwrap_or_default();
     1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// The key that is written most like this one, if any is.
+/// The most similar key, if any is similar.
 fn nearest<'a>(key: &str, keys: &[&'a str]) -> Option<&'a str> {
     let distance = |known: &str| strsim::osa_distance(key, known);
     let near = keys.iter().min_by_key(|known| distance(known))?;
@@ -200,5 +200,5 @@ fn sections() -> Vec<&'static str> {
     SERVICES.iter().map(|service| service.about().name).collect()
 }
 
-/// The key that keeps a service out of `run`.
+/// The key that disables a service for `run`.
 const ENABLED: &str = "enabled";

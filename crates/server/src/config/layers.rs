@@ -1,6 +1,6 @@
-//! Lays flags, environment, file and defaults over one another, key by key.
+//! Combines flags, environment, file and defaults, key by key.
 //!
-//! Knows no key by name: keys come from a `clap::Args` struct, which also checks the result.
+//! It knows no specific keys: they come from a `clap::Args` struct, which also checks the result.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -11,18 +11,18 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use super::error::{ConfigError, flag_of, reason};
 use super::file::ConfigFile;
 
-/// The keys of one service, and what their flags are called.
+/// The keys of a service, and the names of their flags.
 #[derive(Debug)]
 pub(crate) struct Section {
     /// Table in the file; empty for the top.
     name: &'static str,
-    /// What the flags start with.
+    /// Prefix of the flags.
     prefix: String,
     /// The keys, as their struct declares them.
     keys: Vec<Arg>,
 }
 
-/// The layer that a value comes from.
+/// The source of a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Layer {
     /// A flag or an environment variable.
@@ -57,10 +57,10 @@ impl Section {
         })
     }
 
-    /// The struct, filled from all layers.
+    /// Fills the struct from all sources.
     ///
     /// # Errors
-    /// A value in the file is unusable; those of the other layers have been checked before.
+    /// A value in the file is invalid; those of other sources have been checked before.
     pub(crate) fn resolve<T: Args>(
         &self,
         given: &ArgMatches,
@@ -69,7 +69,7 @@ impl Section {
         Ok(T::from_arg_matches(&self.matches::<T>(given, file)?)?)
     }
 
-    /// Appends the section as TOML, every key with its meaning; keys with their default are commented
+    /// Appends the section as TOML, with a comment for each key; keys with default values are commented
     /// out.
     pub(crate) fn print<T: Args>(
         &self,
@@ -104,7 +104,7 @@ impl Section {
         Ok(())
     }
 
-    /// An error about a key that no single layer could find.
+    /// An error about a combination of keys.
     pub(super) fn refuse(&self, file: &ConfigFile, key: &str, problem: &str) -> ConfigError {
         file.refuse(self.name, key, problem)
     }
@@ -117,7 +117,7 @@ impl Section {
         }
     }
 
-    /// Writes the values of all layers as flags, and lets `T` parse them.
+    /// Converts the values of all sources to flags, and lets `T` parse them.
     fn matches<T: Args>(
         &self,
         given: &ArgMatches,
@@ -135,7 +135,7 @@ impl Section {
             .map_err(|error| self.name_key(error, given, file))
     }
 
-    /// The values of one key as they would be typed.
+    /// The values of a key as typed on the command line.
     fn flags(
         &self,
         key: &Arg,
@@ -169,7 +169,7 @@ impl Section {
         Ok(values.into_iter().map(flag).collect())
     }
 
-    /// Says which key of the file the parser's error is about.
+    /// Adds the key of the file to an error of the parser.
     fn name_key(&self, error: clap::Error, given: &ArgMatches, file: &ConfigFile) -> ConfigError {
         let flag = flag_of(&error);
         match self.keys.iter().find(|key| Some(long(key)) == flag) {
@@ -180,7 +180,7 @@ impl Section {
         }
     }
 
-    /// How the flag is known inside the command.
+    /// The id of the flag in the command.
     fn id(&self, key: &Arg) -> String {
         format!("{}{}", self.prefix, key.get_id())
     }
@@ -190,17 +190,17 @@ fn long(key: &Arg) -> &str {
     key.get_long().unwrap_or_default()
 }
 
-/// What stands for a value in help.
+/// The placeholder for the value in help.
 pub(super) fn value_name(key: &Arg) -> String {
     key.get_value_names().into_iter().flatten().map(ToString::to_string).collect()
 }
 
-/// A flag's name as environment variables are written.
+/// The name of the environment variable for a flag.
 pub(super) fn shout(name: &str) -> String {
     name.replace('-', "_").to_uppercase()
 }
 
-/// A value as TOML: numbers and truth values bare, everything else quoted.
+/// A value as TOML: numbers and booleans without quotes, everything else quoted.
 fn literal(value: &str) -> String {
     let is_number = value.parse::<i64>().is_ok()
         || value.contains('.')

@@ -10,8 +10,8 @@ use crate::net;
 
 /// Accepts connections until draining begins, and then stops listening.
 ///
-/// `serve` decides at once whether to serve a connection: `None` closes it. What it returns runs as one of the
-/// `tasks`; whoever waits for those waits for all connections.
+/// `serve` decides at once whether to serve a connection: `None` closes it. The returned future runs as one of the
+/// `tasks`, which can be awaited together.
 pub(crate) async fn accept<F, T>(
     listener: TcpListener,
     draining: CancellationToken,

@@ -1,11 +1,11 @@
-//! The signals that the system sends to the process.
+//! Signals of the system.
 
 use std::io;
 
-/// What the system asks of the process.
+/// The meaning of a signal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Signal {
-    /// SIGHUP: read the certificates again.
+    /// SIGHUP: reload the certificates.
     Reload,
     /// SIGTERM or an interrupt: stop.
     Stop,
@@ -56,7 +56,7 @@ impl Signals {
 
     /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> Signal {
-        // Without a handler there is nothing to wait for, and the system ends the process itself.
+        // Without a handler there is nothing to wait for; the system ends the process itself.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

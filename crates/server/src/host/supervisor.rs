@@ -24,7 +24,7 @@ pub(crate) fn serve(settings: Settings) -> Result<(), ServerError> {
     }
     let runtime = builder.enable_all().build().map_err(|e| ServerError::System(e.to_string()))?;
     let result = runtime.block_on(run(settings));
-    // Ends whatever has outlived its drain time.
+    // Aborts everything that exceeds the drain time.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }
@@ -43,7 +43,7 @@ async fn run(settings: Settings) -> Result<(), ServerError> {
             prepared = &mut preparing => break Services::start(prepared?),
             signal = signals.next() => match signal {
                 Signal::Reload => reload_certificate(&host),
-                // Nobody has been accepted yet: there is nothing to drain.
+                // No connection has been accepted yet, so there is nothing to drain.
                 Signal::Stop => return Ok(()),
             },
         }
@@ -57,7 +57,7 @@ async fn run(settings: Settings) -> Result<(), ServerError> {
             },
             signal = signals.next() => match signal {
                 Signal::Reload => reload_certificate(&host),
-                // Who asks twice does not want to wait.
+                // A second signal stops at once.
                 Signal::Stop if services.deadline.is_some() => return Ok(()),
                 Signal::Stop => {
                     tracing::info!("stopping: no new connections are accepted");
@@ -84,18 +84,18 @@ async fn prepare(
     Ok(prepared)
 }
 
-/// The services that run, and when their time to drain is over.
+/// The running services and their drain deadline.
 struct Services {
     running: JoinSet<Result<(), ServerError>>,
-    /// Those that have nothing to write when their drain time is over.
+    /// Services that may be aborted after the deadline.
     abortable: Vec<AbortHandle>,
-    /// What the others may still have to write.
+    /// What the other services may still have to write.
     unwritten: Vec<&'static str>,
     deadline: Option<Instant>,
     is_overtime: bool,
 }
 
-/// What happens after a deadline.
+/// The result of a deadline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Overtime {
     Begins,
@@ -131,7 +131,7 @@ impl Services {
         })
     }
 
-    /// Aborts what may be aborted at the first deadline, and gives the others until a second one.
+    /// Aborts services at the first deadline, and gives the others until a second one.
     fn overtime(&mut self) -> Overtime {
         if std::mem::replace(&mut self.is_overtime, true) {
             self.unwritten.iter().for_each(|what| tracing::warn!("{what}"));
@@ -151,7 +151,7 @@ async fn expired(deadline: Option<Instant>) {
     }
 }
 
-/// Reads the certificate again; the old one stays if the new one is unusable.
+/// Reloads the certificate; keeps the old one if the new one is invalid.
 fn reload_certificate(host: &Host) {
     match host.tls.as_ref().map(crate::net::Tls::reload) {
         Some(Ok(())) => tracing::info!("certificate reloaded"),
@@ -160,5 +160,5 @@ fn reload_certificate(host: &Host) {
     }
 }
 
-/// How much longer than the drain time a service may take to write what it holds.
+/// Additional time after the drain time for a service that must still write.
 const OVERTIME: Duration = Duration::from_secs(15);

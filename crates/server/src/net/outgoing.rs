@@ -1,9 +1,8 @@
-//! Bytes on their way to one client.
+//! The output buffer of one client.
 //!
-//! Holds little more than what is unsent, however the client reads, and knows when a client reads
-//! too slowly to be waited for. What TLS has taken and not passed on yet counts as waiting, too. When
-//! to write and how much to put in is the link's decision; so the link also says when the client has
-//! caught up: more may be waiting for its turn to be put in.
+//! It stores little more than the unsent bytes, and detects clients that read too slowly. Bytes that TLS has
+//! accepted but not sent also count as waiting. The owner decides when to write and how much to add, and reports when
+//! the client has caught up, because more data may be waiting elsewhere.
 
 use std::io;
 use std::pin::Pin;
@@ -14,15 +13,15 @@ use tokio::io::AsyncWrite;
 
 use super::progress::Progress;
 
-/// What a client has not taken yet.
+/// Output for a client.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    /// Of these, `sent` are gone.
+    /// The first `sent` bytes have been sent.
     bytes: Vec<u8>,
     sent: usize,
-    /// Whether something that was written may still be with the stream.
+    /// Whether the stream may still contain written bytes.
     unflushed: bool,
-    /// How a client that is behind catches up: from the first write until [`Outgoing::caught_up`].
+    /// The progress of a slow client: from the first write until [`Outgoing::caught_up`].
     progress: Option<Progress>,
 }
 
@@ -32,33 +31,33 @@ impl Outgoing {
         Self { bytes, sent: 0, unflushed: false, progress: None }
     }
 
-    /// Bytes that are not sent yet.
+    /// Number of unsent bytes.
     pub(crate) const fn unsent(&self) -> usize {
         self.bytes.len().saturating_sub(self.sent)
     }
 
-    /// Bytes that are held here, sent ones included that are not forgotten yet.
+    /// Number of stored bytes, including sent ones that have not been removed yet.
     pub(crate) const fn held(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether something that was written is still here, or with the stream.
+    /// Whether written bytes are still here or in the stream.
     pub(crate) const fn is_behind(&self) -> bool {
         self.unflushed
     }
 
-    /// Whether all there ever was has left us.
+    /// Whether everything has been sent.
     pub(crate) const fn is_idle(&self) -> bool {
         self.unsent() == 0 && !self.is_behind()
     }
 
-    /// Where to append frames.
+    /// The buffer to which frames are appended.
     pub(crate) const fn end(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Moves on what the stream takes at once. Pending if that is nothing, or if the stream has
-    /// taken everything, but not passed it on.
+    /// Writes as much as the stream accepts. Pending if it accepts nothing, or has accepted everything but not sent
+    /// it.
     ///
     /// # Errors
     /// The client is gone.
@@ -80,7 +79,7 @@ impl Outgoing {
             progress.made(count, now);
         }
         if self.unsent() == 0 {
-            // An idle link holds no buffer.
+            // Free the memory of an idle connection.
             (self.bytes, self.sent) = (Vec::new(), 0);
             ready!(stream.poll_flush(cx))?;
             self.unflushed = false;
@@ -91,19 +90,19 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    /// Nothing waits for the client any more, here or anywhere else. Without this the pace is measured
-    /// on: a client that takes one buffer a minute would look as if it caught up each time.
+    /// Reports that no more data waits for the client anywhere. Without this, a client that reads one buffer per minute
+    /// would seem to catch up each time.
     pub(crate) const fn caught_up(&mut self) {
         self.progress = None;
     }
 
-    /// Whether the client is behind and too slow to be waited for.
+    /// Whether the client is too slow.
     pub(crate) fn is_stuck(&self, now: Instant) -> bool {
         self.progress.is_some_and(|progress| progress.is_stuck(now))
     }
 }
 
-/// Sent bytes that may stay in the buffer.
+/// Maximum number of sent bytes in the buffer.
 const SLACK: usize = 64 << 10;
 
 #[cfg(test)]

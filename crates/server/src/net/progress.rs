@@ -1,8 +1,8 @@
-//! Whether one end of a link keeps the pace that is asked for: 8 KiB per second, over a minute.
+//! Checks that a connection makes enough progress: 8 KiB per second, measured over a minute.
 
 use std::time::{Duration, Instant};
 
-/// What somebody who is waited for has done lately.
+/// Recent progress of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
     since: Instant,
@@ -10,12 +10,12 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Waiting begins.
+    /// Starts the measurement.
     pub(crate) const fn new(now: Instant) -> Self {
         Self { since: now, bytes: 0 }
     }
 
-    /// So many bytes more have come or gone.
+    /// Counts bytes.
     pub(crate) const fn made(&mut self, bytes: usize, now: Instant) {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes >= PACE {
@@ -29,9 +29,9 @@ impl Progress {
     }
 }
 
-/// Bytes that have to move in every [`PATIENCE`], unless everything that waited has moved before. At
-/// this pace the longest message of a client, 4 MiB, takes nine minutes.
+/// Minimum number of bytes per [`PATIENCE`], unless everything has been moved. At this rate the longest message of a
+/// client, 4 MiB, takes nine minutes.
 pub(crate) const PACE: usize = 480 << 10;
 
-/// How long they may take.
+/// The measurement interval.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! One accepted byte stream, plain or with TLS.
+//! An accepted byte stream, with or without TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -11,14 +11,14 @@ use tokio_rustls::server::TlsStream;
 /// A byte stream to a client.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// As the network has it.
+    /// Without TLS.
     Plain(TcpStream),
-    /// Inside TLS; boxed, as its state is large.
+    /// With TLS; boxed, because its state is large.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    /// The TCP link below.
+    /// The underlying TCP connection.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,

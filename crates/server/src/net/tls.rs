@@ -1,4 +1,4 @@
-//! TLS from certificate files, read again on request without dropping a link.
+//! TLS with certificate files that can be reloaded without closing connections.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,14 +15,14 @@ use super::Stream;
 use crate::ServerError;
 use crate::config::Common;
 
-/// The certificate in use, shared by all listeners.
+/// The current certificate, shared by all listeners.
 #[derive(Clone)]
 pub(crate) struct Tls {
     files: Arc<Files>,
     acceptor: Arc<RwLock<TlsAcceptor>>,
 }
 
-/// Where the certificate comes from.
+/// The certificate files.
 #[derive(Debug)]
 struct Files {
     certificate: PathBuf,
@@ -40,14 +40,14 @@ impl Tls {
         Ok(Some(Self { files: Arc::new(files), acceptor }))
     }
 
-    /// Reads the files again, for the links to come.
+    /// Reloads the files, for new connections.
     pub(crate) fn reload(&self) -> Result<(), ServerError> {
         let acceptor = self.files.load()?;
         *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
         Ok(())
     }
 
-    /// Shakes hands.
+    /// Performs the handshake.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
         let acceptor = self.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
@@ -82,7 +82,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Time for the TLS handshake. Our choice: ten round trips of a bad link.
+/// Time limit for the TLS handshake: ten round trips of a bad connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A certificate for tests of what speaks TLS.

@@ -1,7 +1,7 @@
-//! One link to a client: plain TCP, or a WebSocket whose binary messages are the bytes.
+//! A connection of a client: plain TCP, or a WebSocket whose binary messages contain the bytes.
 //!
-//! Here is how a link begins and ends; [`super::pump`] does what lies between. Nothing is buffered
-//! for a link that is silent.
+//! This file handles its beginning and its end; [`super::pump`] handles the rest. A silent connection has no
+//! buffer.
 
 use std::future::poll_fn;
 use std::io;
@@ -19,12 +19,12 @@ use wormhole_magic::relay::MAX_LINE;
 use super::websocket::{Part, WebSocket};
 use crate::http::Upgraded;
 
-/// One link.
+/// A connection of a client.
 #[derive(Debug)]
 pub(super) enum RelayLink {
-    /// Bytes as they are.
+    /// Plain bytes.
     Tcp(TcpStream),
-    /// Binary messages. Boxed, as its state is large; shared by the two directions of a pair.
+    /// Binary messages. Boxed, because its state is large; shared by the two directions of a pair.
     WebSocket(Box<Mutex<WebSocket>>),
 }
 
@@ -34,12 +34,12 @@ impl RelayLink {
         Self::WebSocket(Box::new(Mutex::new(WebSocket::new(upgraded))))
     }
 
-    /// Reads what a client says before it has a partner. `None` if it has closed.
+    /// Reads data before there is a partner. `None` if the client has closed.
     ///
-    /// Nothing is lost if the future is dropped.
+    /// Dropping the future loses nothing.
     ///
     /// # Errors
-    /// The link is broken.
+    /// The connection is lost.
     pub(super) async fn read_early(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self {
             Self::Tcp(stream) => read_little(stream).await,
@@ -52,12 +52,12 @@ impl RelayLink {
         }
     }
 
-    /// Says `farewell`, message by message, and closes.
+    /// Sends the messages of `farewell` and closes the connection.
     pub(super) async fn finish(self, farewell: Vec<Vec<u8>>) {
         let goodbye = async {
             match &self {
                 Self::Tcp(stream) => write_all(stream, &farewell.concat(), || {}).await?,
-                // Sent by the close.
+                // Closing it sends them.
                 Self::WebSocket(socket) => {
                     let mut socket = lock(socket);
                     farewell.into_iter().for_each(|words| socket.push(&Part::whole(words)));
@@ -65,14 +65,14 @@ impl RelayLink {
             }
             self.close().await
         };
-        // Whether the client hears it or not, the link is over.
+        // The connection is over, whether or not the client receives this.
         let _: Result<io::Result<()>, _> = tokio::time::timeout(PARTING_TIME, goodbye).await;
     }
 
-    /// Ends our half and waits until the client has ended its own; what it still sends is discarded.
+    /// Closes our direction and waits until the client has closed its own; its data is discarded.
     ///
-    /// Closing at once would reset the link if anything had come unread, and a reset can overtake the
-    /// bytes that are still on their way to the client.
+    /// Closing at once would reset the connection if unread data had arrived, and a reset may overtake the
+    /// last bytes for the client.
     async fn close(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
@@ -90,10 +90,10 @@ impl RelayLink {
         Ok(())
     }
 
-    /// Closes at once. The system forgets what the client has not taken yet.
+    /// Closes at once. The system discards bytes that the client has not received.
     pub(super) fn reset(self) {
         let reset = |stream: &TcpStream| SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        // If that fails, the system goes on trying for a while.
+        // If this fails, the system retries for a while.
         let _: io::Result<()> = match &self {
             Self::Tcp(stream) => reset(stream),
             Self::WebSocket(socket) => reset(lock(socket).tcp()),
@@ -101,7 +101,7 @@ impl RelayLink {
     }
 }
 
-/// Makes the system find out about clients that vanished, on a link that may be silent for hours.
+/// Enables keepalive, to detect clients that vanished on a connection that may be silent for hours.
 pub(super) fn keep_alive(stream: &TcpStream) {
     let often = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
     if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&often) {
@@ -109,20 +109,20 @@ pub(super) fn keep_alive(stream: &TcpStream) {
     }
 }
 
-/// Has a WebSocket for a moment. Nothing panics meanwhile, and nobody waits.
+/// Locks a WebSocket for a moment. No code panics or waits while it is locked.
 pub(super) fn lock(socket: &Mutex<WebSocket>) -> MutexGuard<'_, WebSocket> {
     socket.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until there is something to read, or nothing more to come.
+/// Waits until there is data, or the end.
 ///
-/// A tenth of the size of tokio's own future for this, which counts: most links wait here most of
-/// the time. Only one task may wait at a time.
+/// A tenth of the size of tokio's own future, which matters because most connections wait here most of the time. Only
+/// one task may wait at a time.
 pub(super) async fn readable(stream: &TcpStream) -> io::Result<()> {
     poll_fn(|cx| stream.poll_read_ready(cx)).await
 }
 
-/// Writes everything, and says each time when the system has `taken` some of it. Only one task may
+/// Writes everything, and calls `taken` whenever the system accepts some of it. Only one task may
 /// write at a time.
 pub(super) async fn write_all(
     stream: &TcpStream,
@@ -143,7 +143,7 @@ pub(super) async fn write_all(
     Ok(())
 }
 
-/// Whether the client has ended its half or the link has failed, even if there is more to read.
+/// Whether the client has closed its direction or the connection has failed, even with unread data.
 pub(super) fn has_closed(stream: &TcpStream) -> bool {
     let ready = pin!(stream.ready(Interest::READABLE));
     match ready.poll(&mut Context::from_waker(Waker::noop())) {
@@ -153,9 +153,9 @@ pub(super) fn has_closed(stream: &TcpStream) -> bool {
     }
 }
 
-/// Limits how long the system goes on with a link that is closed and whose client reads nothing.
+/// Limits how long the system keeps a closed connection whose client does not read.
 fn limit_unread(stream: &TcpStream) {
-    // Elsewhere the system has limits of its own.
+    // Other systems have their own limits.
     #[cfg(any(target_os = "android", target_os = "linux"))]
     if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_TIME)) {
         tracing::debug!(%error, "could not limit unread bytes");
@@ -164,7 +164,7 @@ fn limit_unread(stream: &TcpStream) {
     let _ = stream;
 }
 
-/// Reads the next few bytes, without a buffer while there are none. `None` at the end.
+/// Reads the next few bytes; allocates no buffer while there are none. `None` at the end.
 async fn read_little(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     loop {
         readable(stream).await?;
@@ -178,25 +178,25 @@ async fn read_little(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The first message as the line it stands for: with its newline, and without any inside, which
-/// would end the line too early.
+/// The first message as a line: with a newline at the end, and without any inside, which would end the line
+/// too early.
 fn as_line(message: &[u8]) -> Vec<u8> {
     let line = message.strip_suffix(b"\n").unwrap_or(message);
     let whole = if line.contains(&b'\n') { b"" } else { line };
     [whole, b"\n"].concat()
 }
 
-/// How long a client may take to close after we have. It has all the bytes by then, or never will.
+/// Time for a client to close after us.
 const PARTING_TIME: Duration = Duration::from_secs(2);
 
-/// How long the system keeps bytes for a client that reads nothing after we have closed.
+/// How long the system keeps bytes for a client that does not read after we have closed.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const UNREAD_TIME: Duration = Duration::from_secs(30);
 
-/// Silence after which the system asks whether the client is still there.
+/// Silence before the system checks whether the client is still there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
-/// Time between such questions; the system's number of them (9 on Linux) remains.
+/// Time between such checks; their number is the system's default (9 on Linux).
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Runs the pairing rules for the tasks of all links: takes what they have read, and gives each its verdict.
+//! Applies the pairing rules for the tasks of all connections: handles received data and returns verdicts.
 //!
-//! No sockets: each task reads and writes its own link. The rules are in `wormhole_magic::relay`.
+//! It uses no sockets: each task reads and writes its own connection. The rules are in `wormhole_magic::relay`.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,11 +18,11 @@ use super::pump::Carried;
 use super::usage::Recorder;
 use crate::limits::Pass;
 
-/// Finds the partner of each link.
+/// Finds the partner of each connection.
 #[derive(Debug)]
 pub(super) struct Pairing {
     state: Mutex<PairingState>,
-    /// Wakes [`Pairing::run_deadlines`] when the next deadline is another one.
+    /// Wakes [`Pairing::run_deadlines`] when the next deadline changes.
     deadline_moved: Notify,
     counters: Arc<Counters>,
     usage: Recorder,
@@ -35,12 +35,12 @@ struct PairingState {
     ids: LinkIds,
 }
 
-/// A link that has no verdict yet.
+/// A connection without a verdict.
 #[derive(Debug)]
 struct Waiting {
-    /// Messages to send to it with the verdict.
+    /// Messages to send with the verdict.
     messages: Vec<Vec<u8>>,
-    /// Set while the outputs of one input are being gathered.
+    /// Set while the outputs of an input are being collected.
     decision: Option<Decision>,
     verdict: oneshot::Sender<Verdict>,
 }
@@ -52,48 +52,48 @@ enum Decision {
     Second(oneshot::Sender<Paired>),
 }
 
-/// What becomes of a link.
+/// The result for a connection.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Send this, if anything, and close.
+    /// Send these messages, if any, and close.
     Dismissed {
         /// Messages, usually none or one.
         farewell: Vec<Vec<u8>>,
     },
-    /// The later link will be handed over here; send the greeting and carry bytes.
+    /// The later connection will be passed to this task; send the greeting and forward data.
     First {
-        /// The answer, and what the partner has sent already, each as one message.
+        /// The answer, and the data that the partner has already sent, one message each.
         greeting: Vec<Vec<u8>>,
-        /// Gives the partner.
+        /// Receives the partner.
         second: oneshot::Receiver<Paired>,
     },
-    /// Hand the link over to the earlier one's task.
+    /// Pass the connection to the task of the earlier one.
     Second {
-        /// The answer, and what the partner has sent already, each as one message.
+        /// The answer, and the data that the partner has already sent, one message each.
         greeting: Vec<Vec<u8>>,
-        /// Takes the link.
+        /// Sends the connection.
         first: oneshot::Sender<Paired>,
     },
 }
 
-/// A paired link with everything that goes along with it.
+/// A paired connection and its data.
 #[derive(Debug)]
 pub(super) struct Paired {
     /// Its id in the pairing.
     pub(super) id: LinkId,
-    /// The link itself.
+    /// The connection.
     pub(super) link: RelayLink,
-    /// Sent to it before anything else.
+    /// Messages to send first.
     pub(super) greeting: Vec<Vec<u8>>,
-    /// Already read from it, for its partner.
+    /// Data that was already read, for the partner.
     pub(super) early: Vec<u8>,
-    /// Its place among the links of its address, as long as it is open.
+    /// Its place in the limits of its address while it is open.
     #[expect(dead_code, reason = "dropped with the link")]
     pub(super) pass: Pass,
 }
 
 impl Pairing {
-    /// A pairing without any link.
+    /// A pairing without connections.
     pub(super) fn new(timeouts: Timeouts, counters: Arc<Counters>, usage: Recorder) -> Self {
         let state = PairingState {
             relay: Relay::new(timeouts),
@@ -103,7 +103,7 @@ impl Pairing {
         Self { state: Mutex::new(state), deadline_moved: Notify::new(), counters, usage }
     }
 
-    /// Adds a new link.
+    /// Adds a new connection.
     pub(super) fn add_link(&self) -> (LinkId, oneshot::Receiver<Verdict>) {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
@@ -114,10 +114,10 @@ impl Pairing {
         (id, receiver)
     }
 
-    /// Handles what was read from a link; `None` or an error means that it has closed.
+    /// Handles data from a connection; `None` or an error means that it has closed.
     ///
     /// # Errors
-    /// The verdict on the link was given meanwhile; the error returns the bytes.
+    /// The verdict was already given; the error returns the bytes.
     pub(super) fn handle_read(
         &self,
         id: LinkId,
@@ -138,7 +138,7 @@ impl Pairing {
         Ok(())
     }
 
-    /// Handles the end of a pair, with the bytes that the pump carried from its first and its second link.
+    /// Handles the end of a pair, with the number of forwarded bytes.
     pub(super) fn handle_end(&self, first: LinkId, second: LinkId, carried: Carried) {
         let mut state = self.lock();
         self.apply(&mut state, Input::Command(Command::Carried(first, carried.from_first)));
@@ -146,12 +146,12 @@ impl Pairing {
         self.apply(&mut state, Input::Closed(first));
     }
 
-    /// Closes all links that are not paired.
+    /// Closes all unpaired connections.
     pub(super) fn drain(&self) {
         self.apply(&mut self.lock(), Input::Command(Command::Drain));
     }
 
-    /// How many links wait for a partner.
+    /// Number of connections that wait for a partner.
     pub(super) fn waiting(&self) -> usize {
         self.lock().relay.waiting()
     }
@@ -190,7 +190,7 @@ impl Pairing {
         }
     }
 
-    /// Carries out the outputs of the rules. Links that are not waiting belong to the pump, or have closed.
+    /// Handles outputs of the rules. Connections that are not waiting belong to the pump, or have closed.
     fn handle_outputs(&self, state: &mut PairingState) {
         let mut decided = Vec::new();
         while let Some(output) = state.relay.poll() {
@@ -223,7 +223,7 @@ impl Pairing {
 }
 
 impl PairingState {
-    /// Decides on a link, if that is still open.
+    /// Sets the decision for a connection, if it is still open.
     fn decide(&mut self, id: LinkId, decision: Decision) -> Option<LinkId> {
         self.waiting_links.get_mut(&id)?.decision = Some(decision);
         Some(id)
@@ -231,7 +231,7 @@ impl PairingState {
 }
 
 impl Waiting {
-    /// Gives the verdict to the task of the link. If that has ended, so has the link, and nothing is lost.
+    /// Sends the verdict to the task of the connection. If the task has ended, so has the connection.
     fn deliver(self) {
         let verdict = match self.decision {
             None | Some(Decision::Dismissed) => Verdict::Dismissed { farewell: self.messages },

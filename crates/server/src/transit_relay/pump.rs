@@ -1,12 +1,12 @@
-//! Carries the bytes of a pair, both ways, until one of the two leaves.
+//! Forwards the data of a pair in both directions until one side closes.
 //!
-//! Never more is read than the other side takes: a slow reader slows its partner and costs no
-//! memory. Two TCP links are joined inside the kernel where it can do that ([`splice`]), others by
-//! copying. A silent pair holds no buffer and no pipe.
+//! It reads no more than the other side accepts: a slow reader slows its partner down and uses no memory. Two TCP
+//! connections are joined inside the kernel if possible ([`splice`]), others by copying. A silent pair has no buffer
+//! and no pipe.
 //!
-//! Once one side has gone, the other gets the last bytes, and whatever it sends meanwhile is read and
-//! discarded: many programs read nothing while they cannot write. The [`ending`] bounds how long that
-//! takes: a survivor that takes bytes has more time than one that does not.
+//! When one side has closed, the other side receives the last bytes, and its own data is read and discarded, because
+//! many programs do not read while they cannot write. [`ending`] limits the time for that: a side that makes progress
+//! has more time.
 
 mod copy;
 mod ending;
@@ -29,19 +29,19 @@ use super::rate::RateLimit;
 use ending::Ending;
 use web::End;
 
-/// What all pumps share.
+/// The shared state of all pairs.
 #[derive(Debug)]
 pub(super) struct Tools {
-    /// Zero is no limit.
+    /// Zero means unlimited.
     bytes_per_second: u64,
-    /// How long a pair may last after one of its links has gone.
+    /// How long a pair may last after one side has closed.
     last_bytes: ending::Limits,
     pub(super) counters: Arc<Counters>,
     #[cfg(target_os = "linux")]
     pipes: splice::Pipes,
 }
 
-/// Bytes that went through a pair.
+/// Number of forwarded bytes of a pair.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Carried {
     /// From the first link to the second.
@@ -50,19 +50,19 @@ pub(super) struct Carried {
     pub(super) from_second: u64,
 }
 
-/// Why one direction stopped.
+/// Why a direction stopped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stopped {
-    /// Nothing more will come; what came has been handed on. The pair is over.
+    /// The source has ended, and all its data was forwarded. The pair is over.
     SourceEnded,
-    /// The other side takes nothing any more. The opposite direction may still bring what that side
-    /// sent last.
+    /// The other side does not accept data any more. The opposite direction may still have its last
+    /// data.
     SinkGone,
-    /// The source has gone, and the other side did not take the last bytes in time. The pair is over.
+    /// The source has ended, and the other side did not accept the last bytes in time. The pair is over.
     TimedOut,
 }
 
-/// What the two directions of a pair share.
+/// The shared state of the two directions of a pair.
 #[derive(Debug)]
 struct Pair<'a> {
     tools: &'a Tools,
@@ -70,14 +70,14 @@ struct Pair<'a> {
     ending: Ending,
 }
 
-/// Counts and slows one direction.
+/// Counts and limits one direction.
 #[derive(Debug)]
 struct Meter<'a> {
     pair: &'a Pair<'a>,
     bytes: AtomicU64,
 }
 
-/// A pair that is over.
+/// A finished pair.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) carried: Carried,
@@ -85,7 +85,7 @@ pub(super) struct Finished {
 }
 
 impl Tools {
-    /// The tools of one relay. Zero `bytes_per_second` are no limit.
+    /// Creates the state of a relay. A `bytes_per_second` of zero means unlimited.
     pub(super) fn new(bytes_per_second: u64, counters: Arc<Counters>) -> Self {
         Self {
             bytes_per_second,
@@ -96,20 +96,19 @@ impl Tools {
         }
     }
 
-    /// Another limit on how long a pair may last after one of its links has gone, whatever the other
-    /// takes meanwhile.
+    /// Sets the total time limit for the last bytes.
     #[cfg(test)]
     pub(super) const fn last_bytes_within(&mut self, limit: Duration) {
         self.last_bytes = ending::Limits { silence: limit, total: limit };
     }
 
-    /// Another limit on how long it may last while the other takes nothing.
+    /// Sets the time limit without progress for the last bytes.
     #[cfg(test)]
     pub(super) const fn silent_for(&mut self, limit: Duration) {
         self.last_bytes.silence = limit;
     }
 
-    /// Never splices, as on a system that cannot.
+    /// Disables splicing.
     #[cfg(test)]
     pub(super) fn copy_always(&self) {
         #[cfg(target_os = "linux")]
@@ -118,14 +117,14 @@ impl Tools {
 }
 
 impl Meter<'_> {
-    /// How many bytes may be moved between two pauses.
+    /// Maximum number of bytes between two pauses.
     fn piece(&self) -> usize {
         let fair = self.pair.tools.bytes_per_second / PIECES_PER_SECOND;
         let fair = usize::try_from(fair).unwrap_or(MAX_PIECE).clamp(MIN_PIECE, MAX_PIECE);
         if self.pair.rate.is_some() { fair } else { MAX_PIECE }
     }
 
-    /// Takes note of bytes handed on.
+    /// Counts forwarded bytes.
     fn count(&self, bytes: usize) -> u64 {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -133,13 +132,13 @@ impl Meter<'_> {
         bytes
     }
 
-    /// Until when to pause after these bytes.
+    /// When to continue after these bytes.
     fn until_paid(&self, bytes: u64) -> Option<Instant> {
         let mut rate = self.pair.rate.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         rate.carried(bytes, Instant::now())
     }
 
-    /// Takes note of bytes of the `source` that were handed on, and pauses if they came too fast.
+    /// Counts forwarded bytes of the `source`, and pauses if the rate is too high.
     async fn carried(&self, bytes: usize, source: End<'_>) {
         let pause = self.until_paid(self.count(bytes));
         if let Some(until) = pause {
@@ -147,13 +146,13 @@ impl Meter<'_> {
                 self.pair.ending.begin();
                 self.pair.ending.progress(until.into());
             }
-            // Boxed: a timer is large, and most pairs never need one.
+            // Boxed, because a timer is large and most pairs never need one.
             Box::pin(tokio::time::sleep_until(until.into())).await;
         }
     }
 
-    /// Takes note that the other side has taken some of the bytes of the `source`. After the end of the
-    /// source only these count: a link that has gone halfway may still take bytes itself.
+    /// Records that the other side accepted bytes of the `source`. After the end of the source only this counts,
+    /// because a half-closed connection may still accept bytes itself.
     fn taken(&self, source: End<'_>) {
         let ending = &self.pair.ending;
         if ending.has_begun() && source.has_closed() {
@@ -161,8 +160,8 @@ impl Meter<'_> {
         }
     }
 
-    /// Waits until the `write` of the source's bytes is done: as long as it takes while the source is
-    /// there, and until the [`Ending`] is over when it has gone. The write says what is [taken](Self::taken).
+    /// Waits for the `write` of the source's bytes: without a limit while the source is open, and until the [`Ending`] is
+    /// over after it has ended. The write reports [progress](Self::taken).
     async fn hand_on<E>(
         &self,
         source: End<'_>,
@@ -183,8 +182,8 @@ impl Meter<'_> {
     }
 }
 
-/// Greets both links and carries until the pair is over. The links are still to be
-/// [parted](part) from.
+/// Sends the greetings and forwards data until the pair is over. Then the connections must be
+/// [closed](part).
 pub(super) async fn carry(first: &mut Paired, second: &mut Paired, tools: &Tools) -> Finished {
     let limited = tools.bytes_per_second > 0;
     let rate = limited.then(|| Mutex::new(RateLimit::new(tools.bytes_per_second, Instant::now())));
@@ -195,7 +194,7 @@ pub(super) async fn carry(first: &mut Paired, second: &mut Paired, tools: &Tools
     let to_second = second.words(&mut first.early, &there);
     let ends = (End::of(&first.link), End::of(&second.link));
     if let (RelayLink::Tcp(one), RelayLink::Tcp(two)) = (&first.link, &second.link) {
-        // A failure shows again when bytes are to be carried.
+        // An error occurs again when data is forwarded.
         let _: io::Result<()> = link::write_all(one, &to_first.concat(), || {}).await;
         let _: io::Result<()> = link::write_all(two, &to_second.concat(), || {}).await;
         let (there, back) = (carry_tcp(one, two, &there), carry_tcp(two, one, &back));
@@ -208,7 +207,7 @@ pub(super) async fn carry(first: &mut Paired, second: &mut Paired, tools: &Tools
             let (there, back) = (web::carry(one, two, &there), web::carry(two, one, &back));
             until_over(there, back, ends, &pair.ending).await;
         };
-        // Boxed, so that pairs of plain links do not pay for its size.
+        // Boxed, so that pairs of plain connections do not need its memory.
         Box::pin(both).await;
     }
     let carried =
@@ -217,7 +216,7 @@ pub(super) async fn carry(first: &mut Paired, second: &mut Paired, tools: &Tools
 }
 
 impl Paired {
-    /// What it is told first: its greeting, then what its partner sent early.
+    /// The first messages for this side: its greeting, then its partner's early data.
     fn words(&mut self, early: &mut Vec<u8>, meter: &Meter<'_>) -> Vec<Vec<u8>> {
         let mut words = std::mem::take(&mut self.greeting);
         if !early.is_empty() {
@@ -228,7 +227,7 @@ impl Paired {
     }
 }
 
-/// Ends both links. What they have been sent still arrives, unless its time is over.
+/// Closes both connections. Sent data still arrives, unless the time is over.
 pub(super) async fn part(first: Paired, second: Paired, ending: Ending) {
     if ending.is_over() {
         first.link.reset();
@@ -238,7 +237,7 @@ pub(super) async fn part(first: Paired, second: Paired, ending: Ending) {
     }
 }
 
-/// Runs both directions until one has ended and nothing more can be gained from the other.
+/// Runs both directions until one has ended and the other one cannot continue.
 async fn until_over(
     there: impl Future<Output = Stopped>,
     back: impl Future<Output = Stopped>,
@@ -256,13 +255,13 @@ async fn until_over(
     }
 }
 
-/// Carries what is left of a link that has gone to the `survivor`, and discards everything that the
-/// survivor sends meanwhile: it may be waiting to write before it reads.
+/// Forwards the last data of a closed connection to the `survivor`, and discards the survivor's own data: it may
+/// write before it reads.
 async fn last_bytes(carry: impl Future<Output = Stopped>, survivor: End<'_>, ending: &Ending) {
     let both = async {
         let discard = async {
             survivor.discard().await;
-            // Having said its last, it may still be reading.
+            // It has closed its direction, but may still be reading.
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -273,20 +272,20 @@ async fn last_bytes(carry: impl Future<Output = Stopped>, survivor: End<'_>, end
     ending.limit(both).await;
 }
 
-/// Carries one direction between plain links.
+/// Forwards one direction between plain connections.
 async fn carry_tcp(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> Stopped {
     loop {
         if link::readable(source).await.is_err() {
             return Stopped::SourceEnded;
         }
-        // Boxed, so that a silent pair does not pay for its size.
+        // Boxed, so that a silent pair does not need its memory.
         if let Err(stopped) = Box::pin(burst(source, sink, meter)).await {
             return stopped;
         }
     }
 }
 
-/// Moves what there is, until there is nothing more for the moment.
+/// Moves all available data.
 #[cfg(target_os = "linux")]
 async fn burst(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> Result<(), Stopped> {
     match meter.pair.tools.pipes.lease() {
@@ -295,23 +294,22 @@ async fn burst(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> Resul
     }
 }
 
-/// Moves what there is, until there is nothing more for the moment.
+/// Moves all available data.
 #[cfg(not(target_os = "linux"))]
 async fn burst(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> Result<(), Stopped> {
     copy::burst(source, sink, meter).await
 }
 
-/// Most bytes moved at once: a full pipe.
+/// Maximum number of bytes to move at once: a full pipe.
 const MAX_PIECE: usize = 1 << 20;
 
-/// Fewest bytes moved at once, however slow the pair must be.
+/// Minimum number of bytes to move at once, for slow limits.
 const MIN_PIECE: usize = 4 << 10;
 
-/// Pieces in a second of a pair whose rate is limited.
+/// Number of pieces per second of a pair with a rate limit.
 const PIECES_PER_SECOND: u64 = 8;
 
-/// How long a pair may last after one of its links has gone. Our choice: a peer that takes nothing for
-/// so long has gone, too, and what the system holds for a link is a few megabytes, which take a slow
-/// peer minutes.
+/// How long a pair may last after one side has closed. A side that accepts nothing for so long is gone too, and the
+/// system buffers at most a few megabytes per connection, which take minutes on a slow connection.
 const LAST_BYTES: ending::Limits =
     ending::Limits { silence: Duration::from_secs(30), total: Duration::from_secs(600) };

@@ -1,7 +1,7 @@
-//! Writes the usage records: SQLite tables as the reference has them, and JSON lines.
+//! Writes the usage records: SQLite tables as in the Python relay, and JSON lines.
 //!
-//! A thread of its own writes, so that no link ever waits for a disk. What is recorded says
-//! `wormhole_magic::relay::Usage`: no addresses, no tokens.
+//! It uses its own thread, so that no connection waits for a disk. `wormhole_magic::relay::Usage` defines the
+//! contents: no addresses, no tokens.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -17,17 +17,17 @@ use wormhole_magic::relay::{Record, Usage};
 use super::counters::Statistics;
 use crate::ServerError;
 
-/// The records being written. [`UsageLog::close`] waits until all are on disk.
+/// Writes records. [`UsageLog::close`] waits until all are on disk.
 #[derive(Debug)]
 pub(super) struct UsageLog {
     recorder: Recorder,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Hands records to the writer.
+/// Sends records to the writer.
 #[derive(Clone, Debug)]
 pub(super) struct Recorder {
-    /// Absent if nothing is to be recorded.
+    /// `None` if usage records are disabled.
     queue: Option<SyncSender<Entry>>,
     blur: Duration,
 }
@@ -36,11 +36,11 @@ pub(super) struct Recorder {
 enum Entry {
     Usage(Record),
     Statistics(Statistics, UnixTime),
-    /// Nothing more will come that matters.
+    /// The last entry.
     End,
 }
 
-/// Where records go.
+/// The destinations of records.
 #[derive(Debug)]
 struct Writer {
     db: Option<Connection>,
@@ -49,10 +49,10 @@ struct Writer {
 }
 
 impl UsageLog {
-    /// Opens or creates the database and the log that are configured.
+    /// Opens or creates the configured database and log.
     ///
     /// # Errors
-    /// One of them cannot be used.
+    /// One of them cannot be opened.
     pub(super) fn open(
         db: Option<&Path>,
         log: Option<&Path>,
@@ -74,12 +74,12 @@ impl UsageLog {
         Ok(Self { recorder: Recorder { queue: Some(sender), blur }, thread: Some(thread) })
     }
 
-    /// A way to hand in records.
+    /// Creates a recorder.
     pub(super) fn recorder(&self) -> Recorder {
         self.recorder.clone()
     }
 
-    /// Waits until everything handed in is written.
+    /// Waits until all records are written.
     pub(super) async fn close(self) {
         let (Some(queue), Some(thread)) = (self.recorder.queue, self.thread) else { return };
         let end = move || {
@@ -94,12 +94,12 @@ impl UsageLog {
 }
 
 impl Recorder {
-    /// Records the end of a pair or link, now.
+    /// Records the end of a pair or connection, now.
     pub(super) fn record(&self, usage: Usage) {
         self.hand_in(|now, blur| Entry::Usage(usage.record(now, blur)));
     }
 
-    /// Records the state of things, now.
+    /// Records the current statistics.
     pub(super) fn statistics(&self, statistics: Statistics) {
         self.hand_in(|now, _| Entry::Statistics(statistics, now));
     }
@@ -108,7 +108,7 @@ impl Recorder {
         let Some(queue) = &self.queue else { return };
         match queue.try_send(entry(SystemTime::now().into(), self.blur)) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            // A disk that cannot keep up must not stop the relay.
+            // A slow disk must not stop the relay.
             Err(TrySendError::Full(_)) => {
                 tracing::warn!("a usage record was dropped, because too many are waiting")
             }
@@ -117,7 +117,7 @@ impl Recorder {
 }
 
 impl Writer {
-    /// Writes what comes, until the end.
+    /// Writes records until the end.
     fn run(&mut self, entries: &Receiver<Entry>) {
         let mut ended = false;
         while !ended && let Ok(first) = entries.recv() {
@@ -133,7 +133,7 @@ impl Writer {
         }
     }
 
-    /// Writes a batch in one transaction: a crowd of short links costs one flush, not thousands.
+    /// Writes a batch in one transaction: many short connections cost one flush.
     fn write_rows(&mut self, batch: &[Entry]) -> rusqlite::Result<()> {
         let Some(db) = &mut self.db else { return Ok(()) };
         let transaction = db.transaction()?;
@@ -177,7 +177,7 @@ impl Writer {
     }
 }
 
-/// Opens the database, or creates it with the reference's tables.
+/// Opens the database, or creates it with the tables of the Python relay.
 fn open_database(path: &Path) -> Result<Connection, ServerError> {
     let refused =
         |reason: String| ServerError::Database { path: path.display().to_string(), reason };
@@ -185,7 +185,7 @@ fn open_database(path: &Path) -> Result<Connection, ServerError> {
         crate::private::make_file(path);
         let mut db = Connection::open(path)?;
         db.busy_timeout(BUSY_TIME)?;
-        // Whoever copies or reads it does not keep us from writing.
+        // With WAL, readers do not block writing.
         db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         if !transaction.table_exists(None, "version")? {
@@ -209,13 +209,13 @@ fn open_log(path: &Path) -> Result<File, ServerError> {
     })
 }
 
-/// Entries that may wait for the disk: some seconds of a crowded relay.
+/// Maximum number of waiting entries: some seconds of a busy relay.
 const MAX_QUEUE: usize = 4096;
 
-/// How long the database may be locked by whoever reads the statistics.
+/// How long readers of the statistics may lock the database.
 const BUSY_TIME: Duration = Duration::from_secs(5);
 
-/// Version of the tables, the reference's.
+/// Version of the tables, as in the Python relay.
 const VERSION: i64 = 1;
 
 const INSERT_USAGE: &str = "INSERT INTO `usage` \
@@ -224,7 +224,7 @@ const INSERT_USAGE: &str = "INSERT INTO `usage` \
 const INSERT_CURRENT: &str = "INSERT INTO `current` \
     (`rebooted`, `updated`, `connected`, `waiting`, `incomplete_bytes`) VALUES (?, ?, ?, ?, ?)";
 
-/// Tables and columns as in the reference, so that its tools read ours. Times in seconds since 1970.
+/// Tables and columns as in the Python relay, so that its tools can read them. Times in seconds since 1970.
 const SCHEMA: &str = "
     CREATE TABLE `version` (`version` INTEGER);
     INSERT INTO `version` VALUES (1);

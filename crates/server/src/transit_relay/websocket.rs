@@ -1,9 +1,8 @@
-//! A WebSocket whose binary messages are the bytes of a link.
+//! A WebSocket whose binary messages contain the data of a connection.
 //!
-//! Only the first message, the request to relay, is taken whole. All others are taken and passed on
-//! in parts as they come, so that a message of any length costs no more memory than a plain link's
-//! bytes do; that is why this is not a library. Spec: RFC 6455; the framing is in
-//! [`crate::http::websocket`].
+//! Only the first message, the request to relay, is read as a whole. All others are forwarded in parts as they arrive,
+//! so that long messages need no more memory than a plain connection; a library would not do that. Spec: RFC 6455; the
+//! framing is in [`crate::http::websocket`].
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -18,26 +17,26 @@ use crate::http::Upgraded;
 use crate::http::websocket::{self, Decoder, Received};
 use crate::net::{Outgoing, Stream};
 
-/// The server's end of a WebSocket.
+/// The server side of a WebSocket.
 #[derive(Debug)]
 pub(super) struct WebSocket {
     stream: Stream,
     decoder: Decoder,
-    /// What was read and not decoded yet: `taken` bytes of it were.
+    /// Received bytes; the first `taken` have been decoded.
     read: Vec<u8>,
     taken: usize,
-    /// Whether the first message has come.
+    /// Whether the first message has been received.
     asked: bool,
-    /// Whether nothing more will come.
+    /// Whether no more data will arrive.
     ended: bool,
     out: Outgoing,
-    /// Whether a message was begun and not ended towards the client.
+    /// Whether an outgoing message has begun but not ended.
     inside: bool,
-    /// To be sent back to a client that has asked for a sign of life.
+    /// The pong to send.
     pong: Option<Vec<u8>>,
 }
 
-/// Some bytes of a message, or a whole one.
+/// A part of a message, or a whole one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Part {
     pub(super) bytes: Vec<u8>,
@@ -68,22 +67,22 @@ impl WebSocket {
         }
     }
 
-    /// The TCP link below.
+    /// The underlying TCP connection.
     pub(super) fn tcp(&self) -> &TcpStream {
         self.stream.tcp()
     }
 
-    /// Bytes that wait to be sent.
+    /// Number of bytes that wait to be sent.
     pub(super) const fn unsent(&self) -> usize {
         self.out.unsent()
     }
 
-    /// Waits for the next part: the whole message, if it is the first. `None` if there will be none:
-    /// the link has closed, failed, or carried text, which the reference does not put up with either.
+    /// Waits for the next part: for the first message, the whole message. `None` at the end: the connection has closed,
+    /// failed, or sent text, which the Python relay does not accept either.
     ///
-    /// Whatever is to be sent moves on meanwhile.
+    /// Also sends waiting bytes.
     pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Part>> {
-        // That it cannot be sent is for those to know who send. What has come can be read.
+        // Errors of sending are reported to senders. Received data can still be read.
         let _sent: Poll<io::Result<()>> = self.poll_send(cx);
         loop {
             if let Some(part) = self.part_at_hand() {
@@ -104,7 +103,7 @@ impl WebSocket {
             let mut bytes = buffer.filled();
             let part = self.decode(&mut bytes);
             self.read = bytes.to_vec();
-            // An answer that came due must not wait for the next time.
+            // Send a new answer at once.
             let _sent: Poll<io::Result<()>> = self.poll_send(cx);
             if part.is_some() {
                 return Poll::Ready(part);
@@ -112,7 +111,7 @@ impl WebSocket {
         }
     }
 
-    /// The next part, if it has been read already.
+    /// The next part, if it has already been received.
     pub(super) fn part_at_hand(&mut self) -> Option<Part> {
         let read = std::mem::take(&mut self.read);
         let mut left = read.get(self.taken..).unwrap_or_default();
@@ -127,12 +126,12 @@ impl WebSocket {
         part
     }
 
-    /// Takes bytes off the front of `input` until there is a part; all of them, if there is none.
+    /// Consumes bytes of `input` until there is a part.
     fn decode(&mut self, input: &mut &[u8]) -> Option<Part> {
         while !self.ended {
             let part = match self.decoder.next(input) {
                 Ok(Some(Received::Message(bytes))) => Part::whole(bytes),
-                // Only the first message can be: and so long a line is none.
+                // Only the first message can be too long, and then it is not a valid line.
                 Ok(Some(Received::Oversized(_) | Received::Dropped)) => Part::whole(Vec::new()),
                 Ok(Some(Received::Ping(content))) => {
                     self.pong = Some(content);
@@ -153,29 +152,29 @@ impl WebSocket {
         None
     }
 
-    /// Whether the next part will be the first message.
+    /// Whether the next part is the first message.
     pub(super) const fn expects_request(&self) -> bool {
         !self.asked
     }
 
-    /// Puts a part behind all that is to be sent. Each costs memory until it is.
+    /// Queues a part. It uses memory until it is sent.
     pub(super) fn push(&mut self, part: &Part) {
         websocket::part(self.out.end(), !self.inside, part.last, &part.bytes);
         self.inside = !part.last;
     }
 
-    /// Puts the end behind all that is to be sent.
+    /// Queues the close frame.
     pub(super) fn push_close(&mut self) {
         websocket::close(self.out.end(), websocket::CLOSE_NORMAL);
     }
 
-    /// Waits until the system has taken everything that is to be sent.
+    /// Waits until the system has accepted all queued bytes.
     ///
     /// # Errors
     /// The client is gone.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            // Only the latest is answered, so that nobody can make us hold more.
+            // Only the latest ping is answered, so that the memory is limited.
             if self.out.unsent() == 0
                 && let Some(content) = self.pong.take()
             {
@@ -189,6 +188,6 @@ impl WebSocket {
     }
 }
 
-/// Bytes read at once, on the stack, and therefore in a part; and the longest first message. As much
-/// as pays, and still small beside the socket's own buffers.
+/// Number of bytes to read at once, on the stack, and therefore maximum size of a part and of the first message. Large
+/// enough to be fast, and small compared with the buffers of the socket.
 const MAX_PART: usize = 64 << 10;

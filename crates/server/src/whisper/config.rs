@@ -1,4 +1,4 @@
-//! What can be configured about the node.
+//! Configuration of the node.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::ServerError;
 
-/// What can be configured about the node.
+/// Configuration of the node.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Config {
     /// Address to listen on for other nodes
@@ -163,7 +163,7 @@ impl Config {
         false
     }
 
-    /// The node's part.
+    /// The settings of the node.
     pub(super) fn node(&self) -> Result<Settings, ServerError> {
         let mut settings = Settings::default();
         settings.listen = Some(self.listen);
@@ -192,8 +192,8 @@ impl Config {
         Ok(settings)
     }
 
-    /// What other nodes may send. What may come at once stays as it is, for they tell their whole pools
-    /// when they meet.
+    /// The limits for other nodes. The burst stays as it is, because nodes send their whole pool when they
+    /// connect.
     fn limits(&self) -> Limits {
         let mut limits = Limits::default();
         let (messages, bytes) = (self.peer_messages_per_second, self.peer_bytes_per_second);
@@ -208,14 +208,14 @@ impl Config {
         limits
     }
 
-    /// The part of the messenger.
+    /// The settings of the messenger.
     pub(super) fn messenger(&self) -> MessengerSettings {
         let mut settings = MessengerSettings::default();
         settings.filter_timeout = Duration::from_secs(self.filter_seconds);
         settings
     }
 
-    /// The part of the service.
+    /// The settings of the JSON-RPC server.
     pub(super) fn service(&self) -> Result<RpcServerSettings, ServerError> {
         let mut access = AccessRules::default();
         for host in &self.rpc_host {
@@ -230,14 +230,14 @@ impl Config {
         let mut settings = RpcServerSettings::default();
         settings.access = access;
         settings.max_connections = self.rpc_links;
-        // Hexadecimal takes twice the room.
+        // Hexadecimal needs twice the size.
         let message = u32::try_from(2 * self.max_message_bytes).unwrap_or(u32::MAX);
         settings.max_request_bytes = settings.max_request_bytes.max(message.saturating_add(65_536));
         Ok(settings)
     }
 }
 
-/// The secret word that a file holds.
+/// Reads the secret from the first line of a file.
 fn word(path: &Path) -> Result<Zeroizing<String>, ServerError> {
     let refused = |why: &str| ServerError::Whisper(format!("{}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refused(&error.to_string()))?;

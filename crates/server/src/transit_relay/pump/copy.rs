@@ -1,4 +1,4 @@
-//! Carries bytes by reading and writing them: works on every system and between all kinds of links.
+//! Forwards data by reading and writing: works on every system and for all kinds of connections.
 
 use std::io;
 
@@ -8,9 +8,9 @@ use super::web::End;
 use super::{Meter, Stopped};
 use crate::transit_relay::link;
 
-/// Moves what there is from one plain link to another, until there is nothing more for the moment.
+/// Moves all available data from one plain connection to another.
 ///
-/// The buffer lives as long as the burst.
+/// The buffer is freed afterwards.
 ///
 /// # Errors
 /// The direction has stopped.
@@ -24,16 +24,16 @@ pub(super) async fn burst(
         let from = End::Tcp(source);
         meter.hand_on(from, link::write_all(sink, piece, || meter.taken(from))).await?;
         meter.carried(piece.len(), from).await;
-        // A pair that always has more must not keep its thread from the others.
+        // A busy pair must not block its thread.
         tokio::task::consume_budget().await;
     }
     Ok(())
 }
 
-/// Reads what there is; `None` if that is nothing yet.
+/// Reads available data; `None` if there is none yet.
 ///
 /// # Errors
-/// Nothing will come any more.
+/// The source has ended.
 pub(super) fn read_now<'a>(
     source: &TcpStream,
     buffer: &'a mut [u8],
@@ -46,5 +46,5 @@ pub(super) fn read_now<'a>(
     }
 }
 
-/// Bytes read at once: as much as pays, and still small beside the socket's own buffers.
+/// Number of bytes to read at once: large enough to be fast, and small compared with the buffers of the socket.
 pub(super) const BUFFER: usize = 64 << 10;

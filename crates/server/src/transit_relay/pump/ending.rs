@@ -1,4 +1,4 @@
-//! How long a pair may last after one of its links has gone.
+//! Limits how long a pair may last after one side has closed.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long the last bytes of a link that has gone may take.
+/// Time limits for the last bytes of a closed connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::transit_relay) struct Limits {
-    /// Without any byte that the other side takes.
+    /// Time without progress of the other side.
     pub(in crate::transit_relay) silence: Duration,
-    /// However many bytes it takes.
+    /// Total time.
     pub(in crate::transit_relay) total: Duration,
 }
 
@@ -25,7 +25,7 @@ pub(in crate::transit_relay) struct Ending {
 }
 
 impl Ending {
-    /// An ending that takes no longer than these `limits` once it has begun.
+    /// An ending with these limits.
     pub(super) const fn new(limits: Limits) -> Self {
         Self { limits, begun: OnceLock::new(), progress: AtomicU64::new(0) }
     }
@@ -40,19 +40,20 @@ impl Ending {
         self.begun.get().is_some()
     }
 
-    /// The other side takes bytes, or could not before `moment`: the silence counts from then.
+    /// Records progress of the other side, or that it could not make any before `moment`: the time without progress
+    /// starts then.
     pub(super) fn progress(&self, moment: Instant) {
         let Some(begun) = self.begun.get() else { return };
         let since = moment.saturating_duration_since(*begun).as_millis();
         self.progress.fetch_max(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Whether its time has passed.
+    /// Whether the time is over.
     pub(super) fn is_over(&self) -> bool {
         self.has_begun() && self.deadline() <= Instant::now()
     }
 
-    /// Begins, unless it has begun before, and waits for `work` until its time has passed; `None` then.
+    /// Begins, unless it has begun, and waits for `work` until the time is over; `None` then.
     pub(super) async fn limit<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         loop {

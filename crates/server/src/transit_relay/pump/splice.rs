@@ -1,8 +1,8 @@
-//! Carries bytes inside the kernel: from a socket into a pipe and on into the other socket, without
-//! ever copying them (Linux).
+//! Forwards data inside the kernel: from a socket into a pipe and into the other socket, without copying
+//! (Linux).
 //!
-//! Pipes cost descriptors, so they are lent for one burst at a time and their number is bounded.
-//! Whoever finds none copies.
+//! Pipes need descriptors, so they are leased for one burst at a time and their number is limited. Without a free
+//! pipe, data is copied.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,12 +17,12 @@ use tokio::net::TcpStream;
 use super::web::End;
 use super::{MAX_PIECE, Meter, Stopped, copy};
 
-/// The pipes that are open, at work or idle.
+/// The open pipes, used or idle.
 #[derive(Debug, Default)]
 pub(super) struct Pipes {
     idle: Mutex<Vec<Pipe>>,
     open: AtomicUsize,
-    /// Set when the system turns out not to splice sockets.
+    /// Set when the system does not support splicing of sockets.
     useless: AtomicBool,
 }
 
@@ -32,7 +32,7 @@ struct Pipe {
     writer: OwnedFd,
 }
 
-/// A pipe lent for a burst. Goes back when dropped, unless something is left in it.
+/// A leased pipe. Returned when dropped, unless data is left in it.
 #[derive(Debug)]
 pub(super) struct Lease<'a> {
     pipes: &'a Pipes,
@@ -41,7 +41,7 @@ pub(super) struct Lease<'a> {
 }
 
 impl Pipes {
-    /// Lends an empty pipe; `None` if there are enough at work, or no descriptors left.
+    /// Leases an empty pipe; `None` if too many are in use, or there are no descriptors.
     pub(super) fn lease(&self) -> Option<Lease<'_>> {
         if self.useless.load(Ordering::Relaxed) {
             return None;
@@ -51,7 +51,7 @@ impl Pipes {
         Some(Lease { pipes: self, pipe: Some(pipe), left: 0 })
     }
 
-    /// Lends no pipe any more.
+    /// Stops leasing pipes.
     pub(super) fn give_up(&self) {
         self.useless.store(true, Ordering::Relaxed);
     }
@@ -60,7 +60,7 @@ impl Pipes {
         if self.open.fetch_add(1, Ordering::Relaxed) < MAX_PIPES
             && let Ok((reader, writer)) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
         {
-            // Without it bursts are smaller: the system grants an unprivileged process only so much.
+            // Without this, bursts are smaller: unprivileged processes have a limit.
             let _: Result<usize, Errno> = fcntl_setpipe_size(&writer, MAX_PIECE);
             return Some(Pipe { reader, writer });
         }
@@ -82,7 +82,7 @@ impl Drop for Lease<'_> {
     fn drop(&mut self) {
         match self.pipe.take() {
             Some(pipe) if self.left == 0 => self.pipes.take_back(pipe),
-            // What is left belongs to one pair and must never reach another.
+            // The rest of the data belongs to one pair and must never reach another.
             _ => {
                 self.pipes.open.fetch_sub(1, Ordering::Relaxed);
             }
@@ -91,7 +91,7 @@ impl Drop for Lease<'_> {
 }
 
 impl Lease<'_> {
-    /// Fills the empty pipe with what there is. `None` if that is nothing yet.
+    /// Fills the empty pipe with available data. `None` if there is none yet.
     fn fill(&mut self, source: &TcpStream, most: usize) -> io::Result<Option<usize>> {
         let Some(pipe) = &self.pipe else { return Ok(None) };
         let moved = source.try_io(Interest::READABLE, || {
@@ -107,8 +107,8 @@ impl Lease<'_> {
         }
     }
 
-    /// Empties the pipe, waiting for the other side where it must, and says each time when that has
-    /// `taken` something.
+    /// Empties the pipe, waiting for the other side if necessary, and calls `taken` whenever it accepts
+    /// data.
     async fn empty(&mut self, sink: &TcpStream, taken: impl Fn()) -> io::Result<()> {
         let Some(pipe) = &self.pipe else { return Ok(()) };
         while self.left > 0 {
@@ -126,7 +126,7 @@ impl Lease<'_> {
     }
 }
 
-/// Moves what there is, until there is nothing more for the moment.
+/// Moves all available data.
 ///
 /// # Errors
 /// The direction has stopped.
@@ -151,24 +151,24 @@ pub(super) async fn burst(
         let from = End::Tcp(source);
         meter.hand_on(from, pipe.empty(sink, || meter.taken(from))).await?;
         meter.carried(count, from).await;
-        // A pair that always has more must not keep its thread from the others.
+        // A busy pair must not block its thread.
         tokio::task::consume_budget().await;
     }
 }
 
-/// Whether the system cannot splice sockets at all, as in some sandboxes.
+/// Whether the system does not support splicing of sockets, as in some sandboxes.
 fn is_unsupported(error: &io::Error) -> bool {
     [Errno::INVAL, Errno::NOSYS, Errno::PERM]
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Move pages rather than copy them, and never wait.
+/// Move pages instead of copying them, and never wait.
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
-/// Pipes that may be open. Our choice: each is two descriptors, and a relay with more directions at
-/// work at once is bound by its memory bus anyway.
+/// Maximum number of open pipes: each needs two descriptors, and with more active directions memory bandwidth is the
+/// limit anyway.
 const MAX_PIPES: usize = 512;
 
-/// Pipes that are kept for the next burst.
+/// Number of idle pipes to keep.
 const MAX_IDLE: usize = 32;

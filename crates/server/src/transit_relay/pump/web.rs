@@ -1,5 +1,5 @@
-//! The ends of a pair, whatever their kind, and how bytes are carried when at least one of the two is a
-//! WebSocket: part by part of its messages.
+//! The two ends of a pair of any kind, and forwarding when at least one of them is a WebSocket: message part by
+//! message part.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,28 +13,28 @@ use super::{Meter, Stopped, copy};
 use crate::transit_relay::link::{self, RelayLink};
 use crate::transit_relay::websocket::{Part, WebSocket};
 
-/// Where bytes come from, or go: one end of a direction, and of the opposite one, too.
+/// An end of a pair: the source of one direction and the sink of the other.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End<'a> {
     Tcp(&'a TcpStream),
     WebSocket(&'a Mutex<WebSocket>),
 }
 
-/// Carries one direction.
+/// Forwards one direction.
 pub(super) async fn carry(source: End<'_>, sink: End<'_>, meter: &Meter<'_>) -> Stopped {
     loop {
         let mut next = match source.next().await {
             Ok(part) => Some(part),
             Err(stopped) => return stopped,
         };
-        // What came at once goes on at once, however small its parts are.
+        // Forward everything that is available in one write.
         let (mut bytes, mut count) = (Vec::new(), 0);
         while let Some(part) = next {
             count += part.bytes.len();
             sink.add(&mut bytes, part);
             next = source.next_at_hand();
         }
-        // Boxed: it has timers, and most of the time nothing waits to be handed on.
+        // Boxed, because it contains timers and usually nothing waits.
         if let Err(stopped) =
             Box::pin(meter.hand_on(source, sink.send(&bytes, || meter.taken(source)))).await
         {
@@ -54,7 +54,7 @@ impl<'a> End<'a> {
         }
     }
 
-    /// Waits for bytes: a part of a message, or what a plain link has.
+    /// Waits for data: a part of a message, or bytes of a plain connection.
     async fn next(self) -> Result<Part, Stopped> {
         match self {
             Self::WebSocket(socket) => {
@@ -73,7 +73,7 @@ impl<'a> End<'a> {
         }
     }
 
-    /// Whether the client has ended its half or the link has failed, even if there is more to read.
+    /// Whether the client has closed its direction or the connection has failed, even with unread data.
     pub(super) fn has_closed(self) -> bool {
         match self {
             Self::Tcp(stream) => link::has_closed(stream),
@@ -81,15 +81,15 @@ impl<'a> End<'a> {
         }
     }
 
-    /// Waits until the client [has closed](Self::has_closed). For a link whose bytes nobody reads at the moment.
+    /// Waits until the client [has closed](Self::has_closed), for a connection that is not being read.
     pub(super) async fn closed(self) {
-        // Unread bytes make a link readable all the time: there is no event to wait for.
+        // Unread bytes make a connection readable all the time, so there is no event to wait for.
         while !self.has_closed() {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// Reads and discards what comes, until the client has gone.
+    /// Reads and discards data until the client has closed.
     pub(super) async fn discard(self) {
         while self.next().await.is_ok() {
             while self.next_at_hand().is_some() {}
@@ -97,7 +97,7 @@ impl<'a> End<'a> {
         }
     }
 
-    /// The next part, if it has been read already.
+    /// The next part, if it has already been received.
     fn next_at_hand(self) -> Option<Part> {
         match self {
             Self::WebSocket(socket) => link::lock(socket).part_at_hand(),
@@ -105,7 +105,7 @@ impl<'a> End<'a> {
         }
     }
 
-    /// Says the first words. A failure shows again when bytes are to be carried.
+    /// Sends the first messages. An error occurs again when data is forwarded.
     pub(super) async fn greet(self, words: Vec<Vec<u8>>) {
         let mut bytes = Vec::new();
         for message in words {
@@ -114,7 +114,7 @@ impl<'a> End<'a> {
         let _: io::Result<()> = self.send(&bytes, || {}).await;
     }
 
-    /// Adds a part to what is to be sent: to the `bytes`, unless they need a frame.
+    /// Adds a part to the output: to `bytes`, unless it needs a frame.
     fn add(self, bytes: &mut Vec<u8>, part: Part) {
         match self {
             Self::WebSocket(socket) => link::lock(socket).push(&part),
@@ -123,8 +123,8 @@ impl<'a> End<'a> {
         }
     }
 
-    /// Hands on what was added, and waits until the system has taken it; says each time when it has
-    /// `taken` some of it.
+    /// Sends the output and waits until the system has accepted it; calls `taken` whenever it accepts
+    /// some of it.
     async fn send(self, bytes: &[u8], taken: impl Fn()) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => link::write_all(stream, bytes, taken).await,
@@ -147,5 +147,5 @@ impl<'a> End<'a> {
     }
 }
 
-/// How often a link whose bytes nobody reads is asked whether its client is still there.
+/// Time between two checks whether the client of a connection that is not being read has closed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
