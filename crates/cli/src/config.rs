@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context as _, Result};
-use etcetera::BaseStrategy as _;
 use serde::Deserialize;
+use wormhole::store::Profile;
 
 use crate::args::OnExists;
 use crate::failure::Failure;
@@ -107,12 +107,9 @@ fn without_tilde(path: PathBuf, home: Option<&Path>) -> Result<PathBuf, String> 
     }
 }
 
-/// Where the file is looked for: `~/.config/wormhole/config.toml` or what `XDG_CONFIG_HOME` says,
-/// `~/Library/Application Support` on macOS, `%APPDATA%` on Windows.
+/// Where the file is, if `--config` does not name another one.
 pub(crate) fn usual_path() -> Option<PathBuf> {
-    let places = etcetera::base_strategy::choose_native_strategy().ok()?;
-    let place = if cfg!(target_os = "macos") { places.data_dir() } else { places.config_dir() };
-    Some(place.join("wormhole").join("config.toml"))
+    Profile::of_user().map(|profile| profile.settings_file())
 }
 
 /// The line, counted from 1, that holds the byte at `offset`.

@@ -16,14 +16,15 @@ use serde_json::Value;
 
 /// Who may use whom: our packages, each with those it may depend on outside of tests.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("wormhole-disk", &[]),
     ("wormhole-kit", &[]),
     ("wormhole-chat", &["wormhole-kit"]),
     ("wormhole-magic", &["wormhole-kit"]),
     ("wormhole-sim", &["wormhole-kit"]),
     ("wormhole-testbed", &[]),
-    ("wormhole", &["wormhole-kit", "wormhole-magic"]),
-    ("wormhole-node", &["wormhole-kit", "wormhole-whisper"]),
-    ("wormhole-server", &["wormhole-kit", "wormhole-magic", "wormhole-node"]),
+    ("wormhole", &["wormhole-disk", "wormhole-kit", "wormhole-magic"]),
+    ("wormhole-node", &["wormhole-disk", "wormhole-kit", "wormhole-whisper"]),
+    ("wormhole-server", &["wormhole-disk", "wormhole-kit", "wormhole-magic", "wormhole-node"]),
     ("wormhole-cli", &["wormhole", "wormhole-node"]),
     ("wormhole-whisper", &["wormhole-kit"]),
 ];

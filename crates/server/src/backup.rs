@@ -3,16 +3,16 @@
 //! Each copy is consistent: `SQLite` reads it in one transaction. A copy gets its final name when it is complete and on
 //! the disk. State that a Whisper node has only in memory is not copied.
 
-use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use wormhole_disk::{durable, private};
 
+use crate::ServerError;
 use crate::config::Settings;
 use crate::service::StoredFile;
-use crate::{ServerError, private};
 
 /// One file to copy.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -71,17 +71,17 @@ impl Item {
             return Err(error(&self.from, reason));
         }
         let folder = to.parent().unwrap_or(target);
-        private::make_directory(folder).map_err(|cause| error(folder, &cause.to_string()))?;
+        private::create_directory(folder).map_err(|cause| error(folder, &cause.to_string()))?;
         if same_file(&self.from, &to) {
             return Err(error(&to, "this is the database itself: name another directory"));
         }
-        if std::fs::metadata(beside(&to, "-wal")).is_ok_and(|log| log.len() > 0) {
+        if std::fs::metadata(private::beside(&to, "-wal")).is_ok_and(|log| log.len() > 0) {
             return Err(error(&to, "a server uses the directory of the copies: name another one"));
         }
-        let part = beside(&to, ".part");
+        let part = private::beside(&to, ".part");
         // Remove an incomplete copy of an earlier attempt.
         let _ = std::fs::remove_file(&part);
-        private::make_file(&part);
+        private::create_if_missing(&part);
         if self.is_database {
             copy_database(&self.from, &part)
                 .map_err(|cause| error(&self.from, &cause.to_string()))?;
@@ -103,13 +103,8 @@ fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
 
 /// Flushes a complete copy and gives it its name. Returns its size.
 fn finish(part: &Path, to: &Path) -> io::Result<u64> {
-    let file = File::options().write(true).open(part)?;
-    file.sync_all()?;
-    std::fs::rename(part, to)?;
-    if let Some(folder) = to.parent().filter(|_| cfg!(unix)) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(file.metadata()?.len())
+    durable::rename(part, to)?;
+    Ok(std::fs::metadata(to)?.len())
 }
 
 fn same_file(one: &Path, two: &Path) -> bool {
@@ -117,13 +112,6 @@ fn same_file(one: &Path, two: &Path) -> bool {
         (Ok(one), Ok(two)) => one == two,
         _ => false,
     }
-}
-
-/// The path with a suffix.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn error(path: &Path, reason: &str) -> ServerError {

@@ -16,10 +16,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use wormhole_disk::private;
 
+use crate::logging;
 use crate::logging::LogFormat;
 use crate::service::{AnyConfig, SERVICES, Service, ServiceConfig};
-use crate::{logging, private};
 pub(crate) use error::ConfigError;
 pub(crate) use file::ConfigFile;
 pub(crate) use layers::Section;
@@ -268,7 +269,7 @@ fn settings_of_all(given: &ArgMatches) -> Result<Settings, ConfigError> {
 
 /// Creates the data directory.
 fn create_directory(data: &Path) -> Result<(), ConfigError> {
-    private::make_directory(data).map_err(|error| {
+    private::create_directory(data).map_err(|error| {
         let text = format!("cannot create the data directory {}: {error}", data.display());
         ConfigError::Text(text)
     })

@@ -24,7 +24,6 @@ mod logging;
 mod mailbox;
 mod metrics;
 mod net;
-mod private;
 mod service;
 mod transit_relay;
 mod whisper;

@@ -11,7 +11,7 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 use wormhole_kit::{Input, LinkId, Output, Session};
 
-use crate::net::{Dialing, Happening, Link, LinkFailure, Links};
+use crate::net::{Dialing, Link, LinkEvent, LinkFailure, Links};
 
 /// A session with its links.
 pub(crate) struct Driver<S: Session, D> {
@@ -101,17 +101,17 @@ impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S
     async fn wait(&mut self) {
         let deadline = self.session.deadline();
         let links = &mut self.links;
-        let happening = tokio::select! {
-            happening = poll_fn(|cx| links.poll_next(cx)) => happening,
+        let event = tokio::select! {
+            event = poll_fn(|cx| links.poll_next(cx)) => event,
             () = until(deadline) => return self.handle(S::handle_timeout),
         };
-        match happening {
-            Happening::Opened(id) => self.handle(|s, now| s.handle(now, Input::Opened(id))),
-            Happening::Received(id, bytes) => {
+        match event {
+            LinkEvent::Opened(id) => self.handle(|s, now| s.handle(now, Input::Opened(id))),
+            LinkEvent::Received(id, bytes) => {
                 self.handle(|session, now| session.handle(now, Input::Bytes(id, &bytes)));
                 self.links.recycle(bytes);
             }
-            Happening::Lost(id, failure) => {
+            LinkEvent::Lost(id, failure) => {
                 self.last_failure = Some(failure);
                 self.handle(|session, now| session.handle(now, Input::Closed(id)));
             }

@@ -7,6 +7,7 @@
 //! | [`code`] | from a code to a shared key and an exchange of messages |
 //! | [`transit`] | one encrypted connection between two sides that share a key |
 //! | [`net`] | errors of connections, and Tor |
+//! | [`store`] | the profile: where the user's own keys and settings are |
 //! | [`is_deceptive`] | characters of untrusted text that must not be displayed |
 //!
 //! The protocols are in `wormhole-magic`, without I/O; this crate adds sockets, disk, clock and randomness, on tokio. Every
@@ -30,6 +31,7 @@
 pub mod code;
 mod drive;
 pub mod net;
+pub mod store;
 pub mod transfer;
 pub mod transit;
 

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use wormhole_magic::transit::Permit;
 
 pub(crate) use link::{Link, Outbox};
-pub(crate) use links::{Happening, Links};
+pub(crate) use links::{LinkEvent, Links};
 pub use socks::SocksRefusal;
 pub(crate) use tcp_info::TcpInfo;
 pub use tls::TlsFailure;

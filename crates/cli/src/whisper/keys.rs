@@ -1,13 +1,12 @@
-//! Key pairs of our own: one file each, which holds 64 hexadecimal digits and nobody else can read.
+//! The user's own key pairs for Whisper: each is 64 hexadecimal digits in a file of the profile.
 
-use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use data_encoding::HEXLOWER;
 use serde_json::json;
+use wormhole::store::{KeyFolder, KeyName, Profile, read_key};
 use wormhole_node::devp2p::key::PrivateKey;
 use wormhole_node::{new_key, private_key};
 use zeroize::Zeroizing;
@@ -22,10 +21,12 @@ use crate::printable;
 /// # Errors
 /// There is such a key already, or it cannot be written.
 pub(super) fn generate(name: &str, console: &Console) -> Result<()> {
-    let path = place_of(name)?;
+    let (key_name, folder) = (key_name(name)?, folder()?);
+    let path = folder.file(&key_name);
     let shown = printable::path(&path);
     let key = new_key();
-    match write(&path, &key) {
+    let text = Zeroizing::new(format!("{}\n", HEXLOWER.encode(key.to_secret().expose())));
+    match folder.create(&key_name, &text) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(Failure::new(format!("there is a key in {shown} already"))
                 .hint("give the new one another name: `wormhole whisper keygen NAME`")
@@ -49,13 +50,14 @@ pub(super) fn generate(name: &str, console: &Console) -> Result<()> {
 /// One of them cannot be read.
 pub(super) fn list(console: &Console) -> Result<()> {
     let folder = folder()?;
-    let names =
-        names(&folder).with_context(|| format!("cannot read {}", printable::path(&folder)))?;
-    if names.is_empty() {
+    let files = folder.files();
+    let files = files.with_context(|| format!("cannot read {}", printable::path(folder.path())))?;
+    if files.is_empty() {
         console.screen.show("No keys yet; `wormhole whisper keygen` makes one.");
     }
-    for name in names {
-        let public = written(&read(&folder.join(format!("{name}.key")))?.public_key());
+    for file in files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let public = written(&read(&file)?.public_key());
         console.report(&json!({ "event": "key", "name": name, "public": public }))?;
         console.print(&format!("{}  {public}\n", printable::line(&name)))?;
     }
@@ -68,7 +70,7 @@ pub(super) fn list(console: &Console) -> Result<()> {
 /// There is none.
 pub(super) fn find(text: &str) -> Result<PrivateKey> {
     let is_path = text.contains(['/', '\\']) || Path::new(text).extension().is_some();
-    let path = if is_path { PathBuf::from(text) } else { place_of(text)? };
+    let path = if is_path { PathBuf::from(text) } else { folder()?.file(&key_name(text)?) };
     if !is_path && !path.exists() {
         let shown = printable::line(text);
         return Err(Failure::new(format!("there is no key called {shown:?}"))
@@ -80,8 +82,7 @@ pub(super) fn find(text: &str) -> Result<PrivateKey> {
 
 fn read(path: &Path) -> Result<PrivateKey> {
     let shown = printable::path(path);
-    let text = fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.with_context(|| format!("cannot read {shown}"))?;
+    let text = read_key(path).with_context(|| format!("cannot read {shown}"))?;
     let key = private_key(text.trim().trim_start_matches("0x"));
     key.ok_or_else(|| {
         Failure::new(format!("{shown} holds no private key"))
@@ -90,61 +91,15 @@ fn read(path: &Path) -> Result<PrivateKey> {
     })
 }
 
-fn write(path: &Path, key: &PrivateKey) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let text = Zeroizing::new(format!("{}\n", HEXLOWER.encode(key.to_secret().expose())));
-    let mut file = create(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+fn key_name(text: &str) -> Result<KeyName> {
+    text.parse().map_err(|_| {
+        let refused = format!("{:?} cannot be the name of a key", printable::line(text));
+        Failure::usage(refused).hint("a name is letters, digits, - and _").into()
+    })
 }
 
-/// Makes a file that nobody but its owner can read.
-fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// Where the key of that name is.
-fn place_of(name: &str) -> Result<PathBuf> {
-    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    if name.is_empty() || !name.chars().all(allowed) {
-        return Err(Failure::usage(format!(
-            "{:?} cannot be the name of a key",
-            printable::line(name)
-        ))
-        .hint("a name is letters, digits, - and _")
-        .into());
-    }
-    Ok(folder()?.join(format!("{name}.key")))
-}
-
-/// `~/.local/share/wormhole/whisper` or what the system has in its place.
-fn folder() -> Result<PathBuf> {
-    use etcetera::BaseStrategy as _;
-
-    let places = etcetera::base_strategy::choose_native_strategy();
-    let places = places.context("cannot find your home directory")?;
-    Ok(places.data_dir().join("wormhole").join("whisper"))
-}
-
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension() == Some(OsStr::new("key")) {
-            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
+/// Where the keys are: `~/.local/share/wormhole/whisper`, or the directory for it on other systems.
+fn folder() -> Result<KeyFolder> {
+    let profile = Profile::of_user().context("cannot find your home directory")?;
+    Ok(profile.keys("whisper"))
 }

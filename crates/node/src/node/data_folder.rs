@@ -9,12 +9,13 @@
 //! lock      held while a node runs
 //! ```
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use rand_core::OsRng;
+use wormhole_disk::private;
 use wormhole_whisper::{
     devp2p::key::PrivateKey,
     shh::{Envelope, EnvelopeHash, pool::Record, requirements::MAX_SIZE_LIMIT},
@@ -35,8 +36,9 @@ impl DataFolder {
     /// Locks a folder, and creates it if needed.
     pub(super) fn open(path: &Path) -> Result<Self, StartError> {
         let failed = |error: io::Error| StartError::Data(error.kind());
-        create_private(path).map_err(failed)?;
-        let lock = private().write(true).create(true).truncate(false).open(path.join("lock"));
+        private::create_directory(path).map_err(failed)?;
+        let lock =
+            private::options().write(true).create(true).truncate(false).open(path.join("lock"));
         let lock = lock.map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
@@ -45,12 +47,10 @@ impl DataFolder {
         }
     }
 
-    /// Creates the file of the archive if needed, readable by its owner only, and returns its path. `SQLite`
-    /// would create it with the modes of the umask. Its log gets the modes of the database.
+    /// Creates the file of the archive if needed, readable by its owner only, and returns its path.
     pub(super) fn create_archive_file(&self) -> PathBuf {
         let path = self.path.join("archive.sqlite");
-        // This fails if the file exists. Other errors occur again, and are reported, when it is opened.
-        let _ = private().write(true).create_new(true).open(&path);
+        private::create_if_missing(&path);
         path
     }
 
@@ -62,7 +62,7 @@ impl DataFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = PrivateKey::random(&mut OsRng);
                 let text = Zeroizing::new(HEXLOWER.encode(key.to_secret().expose()));
-                let written = self.replace("nodekey", |file| file.write_all(text.as_bytes()));
+                let written = private::replace(&path, |file| file.write_all(text.as_bytes()));
                 written.map(|()| key).map_err(|error| StartError::Data(error.kind()))
             }
             Err(error) => Err(StartError::Data(error.kind())),
@@ -79,7 +79,7 @@ impl DataFolder {
 
     /// Saves the pool and the own envelopes that are not sent yet.
     pub(super) fn save(&self, mut records: impl Iterator<Item = Record>) -> io::Result<()> {
-        self.replace("pool", |file| {
+        private::replace(&self.path.join("pool"), |file| {
             file.write_all(MAGIC)?;
             records.try_for_each(|record| match record {
                 Record::Kept(envelope) => write_envelope(file, KEPT, &envelope),
@@ -91,26 +91,6 @@ impl DataFolder {
                 }
             })
         })
-    }
-
-    /// Writes a file completely or not at all.
-    fn replace(
-        &self,
-        name: &str,
-        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let part = self.path.join(format!("{name}.part"));
-        // A file with this name may be left over, or may belong to somebody else, who could then read the
-        // key. So the file is always a new one.
-        match fs::remove_file(&part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let file = private().write(true).create_new(true).open(&part)?;
-        let mut writer = BufWriter::new(file);
-        write(&mut writer)?;
-        writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(part, self.path.join(name))
     }
 }
 
@@ -144,22 +124,6 @@ fn write_envelope(file: &mut impl Write, kind: u8, envelope: &Envelope) -> io::R
 fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     file.read_exact(&mut bytes).map(|()| bytes)
-}
-
-/// Creates files that only their owner may read.
-fn private() -> OpenOptions {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-fn create_private(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(path)
 }
 
 /// The first bytes of a pool file.

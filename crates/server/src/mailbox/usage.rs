@@ -126,7 +126,7 @@ impl UsageLog {
             path: path.display().to_string(),
             reason: error.to_string(),
         };
-        crate::private::make_file(path);
+        wormhole_disk::private::create_if_missing(path);
         let mut database = Connection::open(path).map_err(fail)?;
         set_pragmas(&database, "NORMAL").map_err(fail)?;
         upgrade(&mut database, path).map_err(fail)?;

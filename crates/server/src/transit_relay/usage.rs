@@ -182,7 +182,7 @@ fn open_database(path: &Path) -> Result<Connection, ServerError> {
     let refused =
         |reason: String| ServerError::Database { path: path.display().to_string(), reason };
     let prepare = || -> rusqlite::Result<(Connection, i64)> {
-        crate::private::make_file(path);
+        wormhole_disk::private::create_if_missing(path);
         let mut db = Connection::open(path)?;
         db.busy_timeout(BUSY_TIME)?;
         // With WAL, readers do not block writing.

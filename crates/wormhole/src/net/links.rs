@@ -1,6 +1,6 @@
-//! The links of one session: being opened, open, or saying goodbye.
+//! The links of one session: being opened, open, or being closed.
 //!
-//! No tasks and no channels: whoever owns the links polls them, and gets one happening at a time.
+//! No tasks and no channels: whoever owns the links polls them, and gets one event at a time.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -15,13 +15,13 @@ use wormhole_kit::LinkId;
 use super::link::Outbox;
 use super::{Dialing, Link, LinkFailure};
 
-/// What happened on some link.
-pub(crate) enum Happening {
-    /// It is open now.
+/// What happened to a link.
+pub(crate) enum LinkEvent {
+    /// The link is open.
     Opened(LinkId),
-    /// It brought these bytes.
+    /// These bytes arrived. On a WebSocket, they are one message.
     Received(LinkId, Vec<u8>),
-    /// It is gone.
+    /// The link could not be opened, or was lost.
     Lost(LinkId, LinkFailure),
 }
 
@@ -74,7 +74,7 @@ impl Links {
         }
     }
 
-    /// Gives a buffer back that came with [`Happening::Received`].
+    /// Gives a buffer back that came with [`LinkEvent::Received`].
     pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
         if buffer.capacity() <= MAX_SPARE {
             buffer.clear();
@@ -82,15 +82,15 @@ impl Links {
         }
     }
 
-    /// Waits for the next happening.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Happening> {
+    /// Waits for the next event.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
         let first = self.last.map_or(Unbounded, Excluded);
         let order = self.slots.range((first, Unbounded)).chain(self.slots.iter());
         let order: Vec<LinkId> = order.map(|(id, _)| *id).take(self.slots.len()).collect();
         for id in order {
-            if let Poll::Ready(happening) = self.poll_slot(id, cx) {
+            if let Poll::Ready(event) = self.poll_slot(id, cx) {
                 self.last = Some(id);
-                return Poll::Ready(happening);
+                return Poll::Ready(event);
             }
         }
         Poll::Pending
@@ -107,12 +107,12 @@ impl Links {
         .await;
     }
 
-    fn poll_slot(&mut self, id: LinkId, cx: &mut Context<'_>) -> Poll<Happening> {
+    fn poll_slot(&mut self, id: LinkId, cx: &mut Context<'_>) -> Poll<LinkEvent> {
         match self.slots.get_mut(&id) {
             Some(Slot::Dialing(dialing)) => match dialing.as_mut().poll(cx) {
                 Poll::Ready(Ok(link)) => {
                     self.insert(id, link);
-                    Poll::Ready(Happening::Opened(id))
+                    Poll::Ready(LinkEvent::Opened(id))
                 }
                 Poll::Ready(Err(failure)) => self.lose(id, failure),
                 Poll::Pending => Poll::Pending,
@@ -123,7 +123,7 @@ impl Links {
                 }
                 let mut buffer = std::mem::take(&mut self.spare);
                 match link.poll_receive(cx, &mut buffer) {
-                    Poll::Ready(Ok(())) => Poll::Ready(Happening::Received(id, buffer)),
+                    Poll::Ready(Ok(())) => Poll::Ready(LinkEvent::Received(id, buffer)),
                     Poll::Ready(Err(failure)) => self.lose(id, failure),
                     Poll::Pending => {
                         self.spare = buffer;
@@ -146,9 +146,9 @@ impl Links {
         }
     }
 
-    fn lose(&mut self, id: LinkId, failure: LinkFailure) -> Poll<Happening> {
+    fn lose(&mut self, id: LinkId, failure: LinkFailure) -> Poll<LinkEvent> {
         self.slots.remove(&id);
-        Poll::Ready(Happening::Lost(id, failure))
+        Poll::Ready(LinkEvent::Lost(id, failure))
     }
 }
 

@@ -1,9 +1,10 @@
 //! A stream on its way to a peer that must know its length first: through a temporary file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
 use rand_core::{OsRng, RngCore};
+use wormhole_disk::private;
 
 use super::source::{OpenFile, SendItem, system};
 use super::{Error, Unsendable, thread};
@@ -39,10 +40,8 @@ fn copy(mut reader: Box<dyn Read + Send>, name: &str) -> Result<(File, u64), Err
 /// A file that only we can read, and that is gone with its last handle.
 fn temporary() -> io::Result<File> {
     let path = std::env::temp_dir().join(format!("wormhole-{:016x}", OsRng.next_u64()));
-    let mut options = OpenOptions::new();
+    let mut options = private::options();
     options.read(true).write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     #[cfg(windows)]
     std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, DELETE_ON_CLOSE);
     let file = options.open(&path)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rand_core::{OsRng, RngCore};
 use tokio::time::{Instant, sleep};
+use wormhole_disk::private;
 
 use super::control::Control;
 use super::{ControlPort, TorError};
@@ -23,7 +24,7 @@ impl Launched {
     /// Starts the process and waits until it is connected; also yields its SOCKS port.
     pub(super) async fn start() -> Result<(Self, SocketAddr), TorError> {
         let folder = std::env::temp_dir().join(format!("wormhole-tor-{:016x}", OsRng.next_u64()));
-        create_private_folder(&folder).map_err(|_| TorError::NotInstalled)?;
+        private::create_new_directory(&folder).map_err(|_| TorError::NotInstalled)?;
         let mut launched = match spawn(&folder) {
             Ok(process) => Self { process, folder },
             Err(_) => {
@@ -91,17 +92,6 @@ fn spawn(folder: &Path) -> io::Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-}
-
-#[cfg(unix)]
-fn create_private_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().mode(0o700).create(folder)
-}
-
-#[cfg(not(unix))]
-fn create_private_folder(folder: &Path) -> io::Result<()> {
-    std::fs::create_dir(folder)
 }
 
 /// What cannot be removed is in the folder for temporary files, and goes with it.

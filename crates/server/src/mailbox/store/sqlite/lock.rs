@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::schema::database_error;
-use crate::{ServerError, private};
+use crate::ServerError;
 
 /// The database is ours as long as this lives.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Lock {
         }
         let mut beside = path.as_os_str().to_owned();
         beside.push("-lock");
-        private::make_file(Path::new(&beside));
+        wormhole_disk::private::create_if_missing(Path::new(&beside));
         let file = File::options().write(true).open(&beside);
         let file = file.map_err(|error| database_error(path, &error.to_string()))?;
         // A server that is just ending may still have it.

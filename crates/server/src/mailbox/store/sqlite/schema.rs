@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::import::Owner;
-use crate::{ServerError, private};
+use crate::ServerError;
 
 /// Opens the database of nameplates, mailboxes and messages.
 pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
@@ -24,7 +24,7 @@ pub(super) fn database_error(path: &Path, reason: &str) -> ServerError {
 /// Opens a database that `steps` have made: the first makes version 1, the next version 2, ...
 fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_URI;
-    private::make_file(path);
+    wormhole_disk::private::create_if_missing(path);
     let mut database = Connection::open_with_flags(path, flags).map_err(say)?;
     database.busy_timeout(BUSY_TIMEOUT).map_err(say)?;
     // The first counts for a file that is new, before its first page is written.
@@ -94,7 +94,7 @@ pub(in crate::mailbox) fn backed_up(
     let backup = PathBuf::from(backup);
     // A half-written copy of an earlier attempt is worth nothing.
     let _ = std::fs::remove_file(&backup);
-    private::make_file(&backup);
+    wormhole_disk::private::create_if_missing(&backup);
     database.execute("VACUUM INTO ?", [backup.to_string_lossy()])?;
     Ok(backup)
 }
