@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wormhole_fuzz::magic::mailbox_server_frame(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wormhole_fuzzing::magic::mailbox_server_frame(bytes));

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wormhole_fuzz::node::node_ipc_frames(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wormhole_fuzzing::node::node_ipc_frames(bytes));

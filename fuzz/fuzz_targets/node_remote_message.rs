@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wormhole_fuzz::node::node_remote_message(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wormhole_fuzzing::node::node_remote_message(bytes));

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wormhole_fuzz::whisper::auth(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wormhole_fuzzing::whisper::auth(bytes));

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wormhole_fuzz::whisper::link(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wormhole_fuzzing::whisper::link(bytes));

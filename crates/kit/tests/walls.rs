@@ -17,6 +17,18 @@ use serde_json::Value;
 /// Who may use whom: our packages, each with those it may depend on outside of tests.
 const ARROWS: &[(&str, &[&str])] = &[
     ("wormhole-disk", &[]),
+    (
+        "wormhole-fuzzing",
+        &[
+            "wormhole",
+            "wormhole-chat",
+            "wormhole-kit",
+            "wormhole-magic",
+            "wormhole-node",
+            "wormhole-server",
+            "wormhole-whisper",
+        ],
+    ),
     ("wormhole-kit", &[]),
     ("wormhole-chat", &["wormhole-kit"]),
     ("wormhole-magic", &["wormhole-kit"]),

@@ -1,6 +1,6 @@
 //! The decoders of what clients send, as the fuzz targets call them, with what must hold for every input.
 //!
-//! Not part of the interface of the library: only `fuzz/` (feature `fuzzing`) and the tests of this crate use it.
+//! Not part of the interface of the library: only the fuzz targets and `wormhole-fuzzing` use it (feature `fuzzing`).
 
 use hyper::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_KEY};
 use hyper::{Request, StatusCode};

@@ -5,8 +5,6 @@
 //! for each connection, and most connections are idle.
 
 mod acceptor;
-#[cfg(test)]
-mod corpus;
 pub(crate) mod handshake;
 mod monitor;
 mod pages;

@@ -14,7 +14,7 @@ mod command;
 mod config;
 mod console;
 mod error;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod host;

@@ -35,4 +35,7 @@ pub mod store;
 pub mod transfer;
 pub mod transit;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use transfer::fuzzing;
 pub use wormhole_kit::is_deceptive;

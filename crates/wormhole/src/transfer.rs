@@ -67,6 +67,9 @@ pub use wormhole_magic::transfer::{Attributes, BadMessage, Offer, PeerName, Unsa
 use wormhole_magic::transfer::{Receiver, Sender};
 
 pub use disk::MetadataLoss;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use disk::fuzzing;
 pub use error::{Error, PeerMisbehaved, SystemError, Unsendable, UnsendableReason};
 pub use event::{Event, Report};
 pub use settings::{CodeSource, Destination, OnExists, Outgoing, Settings};

@@ -3,13 +3,12 @@
 //! Somebody else may be able to write in the destination (`/tmp`, a shared folder). So the destination
 //! is opened once, and everything below it is created, changed, renamed and removed relative to an open
 //! folder, without following links.
-//!
-//! The files in `disk/` use nothing of this crate but one another: the fuzz target `driver_unpack`
-//! includes them.
 
 #[cfg_attr(not(unix), path = "disk/portable.rs")]
 #[cfg_attr(unix, path = "disk/unix.rs")]
 mod dir;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod limits;
 mod loss;
 mod part;

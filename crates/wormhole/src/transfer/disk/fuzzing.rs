@@ -1,7 +1,8 @@
-//! The fuzz target of the SDK.
+//! The fuzz target of unpacking: a zip of a hostile sender, on a real disk.
 //!
-//! `crates/wormhole/tests/corpus.rs` includes this file. The SDK does not export its
-//! decoders, so they are included as files, too.
+//! It exists with the feature `fuzzing` alone, and is not part of the interface.
+
+#![expect(clippy::expect_used, reason = "a panic is how a fuzz target reports an error")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,23 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use wormhole_magic::transfer::Attributes;
 
-#[cfg_attr(not(unix), path = "../../crates/wormhole/src/transfer/disk/portable.rs")]
-#[cfg_attr(unix, path = "../../crates/wormhole/src/transfer/disk/unix.rs")]
-mod dir;
-#[path = "../../crates/wormhole/src/transfer/disk/limits.rs"]
-mod limits;
-#[path = "../../crates/wormhole/src/transfer/disk/loss.rs"]
-mod loss;
-#[path = "../../crates/wormhole/src/transfer/disk/part.rs"]
-mod part;
-#[path = "../../crates/wormhole/src/transfer/disk/unpack.rs"]
-mod unpack;
+use super::{Limits, Offered, OnExists, Part, Unpacker};
 
-use limits::Limits;
-use part::{OnExists, Part};
-use unpack::{Offered, Unpacker};
-
-/// The body of a fuzz target. A panic is a finding.
+/// The body of a fuzz target. A panic is an error that it found.
 pub type Body = fn(&[u8]);
 
 /// Every body with the name of its target and of its corpus.

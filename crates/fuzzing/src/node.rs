@@ -1,13 +1,11 @@
 //! The fuzz targets of the Whisper node.
 //!
-//! `crates/node/tests/corpus.rs` includes this file. The decoders are those of
-//! `wormhole_node::fuzzing`.
+//! The decoders are those of `wormhole_node::fuzzing`.
 
 use wormhole_node::fuzzing::{Exchange, read_json_rpc, read_remote_message, split_json_stream};
 use wormhole_node::shh::Topic;
 
-/// The body of a fuzz target. A panic is a finding.
-pub type Body = fn(&[u8]);
+use crate::Body;
 
 /// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[

@@ -1,6 +1,4 @@
 //! The fuzz targets of Magic-Wormhole.
-//!
-//! `crates/magic/tests/corpus.rs` includes this file.
 
 use std::time::Instant;
 
@@ -24,8 +22,7 @@ use wormhole_magic::transit::keys::{RelaySide, Role, TransitKey};
 use wormhole_magic::transit::race::{Race, RaceSettings};
 use wormhole_magic::transit::record::{Opener, Sealer};
 
-/// The body of a fuzz target. A panic is a finding.
-pub type Body = fn(&[u8]);
+use crate::Body;
 
 /// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[

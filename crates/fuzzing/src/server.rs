@@ -1,5 +1,5 @@
 //! The fuzz targets of the server.
 //!
-//! The server's library has them, so that its own tests can replay the corpus.
+//! The library contains them, because the decoders are not part of its interface.
 
 pub use wormhole_server::fuzzing::{BODIES, headers, websocket};

@@ -1,7 +1,6 @@
 //! The fuzz targets of messaging.
 //!
-//! `crates/chat/tests/corpus.rs` includes this file. If a decoder only gets
-//! decrypted data, the body first encrypts the bytes with the key.
+//! If a decoder only gets decrypted data, the body first encrypts the bytes with the key.
 
 use std::sync::LazyLock;
 
@@ -13,8 +12,7 @@ use wormhole_chat::{
     SignalingKey, SignedPreKey, Timestamp, WebSocketMessage, pad, unpad,
 };
 
-/// The body of a fuzz target. A panic is a finding.
-pub type Body = fn(&[u8]);
+use crate::Body;
 
 /// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[

@@ -1,7 +1,6 @@
 //! The fuzz targets of Whisper, from RLP to a complete node.
 //!
-//! `crates/whisper/tests/corpus.rs` includes this file. If a decoder only gets
-//! decrypted data, the body first encrypts the bytes with the key.
+//! If a decoder only gets decrypted data, the body first encrypts the bytes with the key.
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +27,7 @@ use wormhole_whisper::shh::{
     Draft, Envelope, Message, Miner, Node, Requirements, SymmetricKey, Topic, Work, seal,
 };
 
-/// The body of a fuzz target. A panic is a finding.
-pub type Body = fn(&[u8]);
+use crate::Body;
 
 /// Every body with the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[
