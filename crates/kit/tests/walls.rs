@@ -227,6 +227,15 @@ fn the_sdk_alone_brings_no_json_rpc_and_no_database() {
 }
 
 #[test]
+fn a_node_without_its_rpc_server_brings_no_http() {
+    let used = dependencies("wormhole-node", "99");
+    let unwanted = ["axum", "http", "hyper", "jsonrpsee", "tokio-tungstenite"];
+    let is_unwanted = |name: &&String| unwanted.iter().any(|it| name.starts_with(it));
+    let found: Vec<_> = used.iter().filter(is_unwanted).collect();
+    assert!(found.is_empty(), "wormhole-node reaches {found:?}");
+}
+
+#[test]
 fn clippy_stops_every_trespass_of_a_core() {
     for core in CORES {
         let probe = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("wall-{core}"));

@@ -41,8 +41,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
 use serde_json::Value;
 
 use wormhole_whisper::shh::filter::{FilterId, MAX_FILTERS};
@@ -160,7 +158,7 @@ impl RpcServer {
 type RpcResult = Result<Value, RpcError>;
 
 /// An HTTP response.
-type HttpResponse = hyper::Response<Full<Bytes>>;
+type HttpResponse = axum::response::Response;
 
 /// The method failed for this reason.
 fn refused(why: impl Into<String>) -> RpcError {

@@ -1,21 +1,27 @@
-//! The listener: HTTP/1, links that become WebSockets, and their limits.
+//! The listener: HTTP/1, connections that become WebSockets, and their limits. hyper reads requests and axum finds the
+//! handler; the JSON-RPC dispatch is our own.
 //!
-//! A link has no slot of its own before one of its requests has passed the access. Until then it can
-//! be sent away for the sake of a newer one, so that those who are not let in keep nobody out.
+//! A connection has no slot of its own before one of its requests was admitted. Until then a newer connection can
+//! replace it, so clients that are not admitted cannot keep others out.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Extension, Request};
+use axum::response::IntoResponse;
+use axum::routing::get;
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, StatusCode};
+use hyper::service::{Service, service_fn};
+use hyper::{Method, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -31,12 +37,13 @@ use super::{HttpResponse, RpcServer};
 use crate::pending_links::{self, PendingLinks};
 
 impl RpcServer {
-    /// Serves HTTP and WebSocket until told to stop, and what is under way then for as long as the
-    /// settings say. Whoever drops the future cuts all links.
+    /// Serves HTTP and WebSocket until `stop` ends, then finishes running calls within the drain time of the settings.
+    /// Dropping the future closes all connections.
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
         let (running, stopping) = watch::channel(());
         let pending = PendingLinks::default();
         let slots = ConnectionSlots::new(self.settings.max_connections);
+        let router = router();
         let (alive, mut over) = mpsc::channel::<()>(1);
         let (patient, impatient) = oneshot::channel::<()>();
         let cut = impatient.shared();
@@ -49,7 +56,7 @@ impl RpcServer {
             let waiting = pending.enter(address.ip());
             let client = ClientConnection::new(slots.clone(), network(address.ip()), alive.clone());
             let connection = HttpConnection::new(self.clone(), client, stopping.clone());
-            tokio::spawn(connection.serve(stream, waiting, cut.clone()));
+            tokio::spawn(connection.serve(stream, router.clone(), waiting, cut.clone()));
         }
         drop((running, alive));
         if timeout(self.settings.drain, over.recv()).await.is_err() {
@@ -57,6 +64,15 @@ impl RpcServer {
             let _all_gone = over.recv().await;
         }
     }
+}
+
+/// The handlers of all paths.
+fn router() -> Router {
+    let answer = async |Extension(connection): Extension<HttpConnection>, request: Request| {
+        connection.answer(request).await
+    };
+    // The health page reveals nothing about the node, so monitors need no token.
+    Router::new().route("/health", get("ok\n").fallback(answer)).fallback(answer)
 }
 
 /// One connection of a client.
@@ -77,13 +93,14 @@ impl HttpConnection {
     async fn serve(
         mut self,
         stream: TcpStream,
+        router: Router,
         mut waiting: pending_links::PendingSlot,
         cut: ForcedClose,
     ) {
-        let connection = self.clone();
-        let answer = service_fn(move |request| {
-            let connection = connection.clone();
-            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+        let (connection, router) = (self.clone(), TowerToHyperService::new(router));
+        let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(connection.clone());
+            router.call(request)
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
@@ -110,13 +127,8 @@ impl HttpConnection {
     }
 
     /// Responds to one request, if it is admitted.
-    async fn answer(self, request: Request<Incoming>) -> HttpResponse {
-        let method = request.method();
-        // It reveals nothing about the node, so monitors need no token.
-        if request.uri().path() == "/health" && matches!(*method, Method::GET | Method::HEAD) {
-            return plain(StatusCode::OK, "ok\n");
-        }
-        let preflight = method == Method::OPTIONS;
+    async fn answer(self, request: Request) -> HttpResponse {
+        let preflight = request.method() == Method::OPTIONS;
         let access = &self.session.service().settings.access;
         let PageOrigin(page) = match access.check(request.uri(), request.headers(), preflight) {
             Ok(page) => page,
@@ -128,7 +140,7 @@ impl HttpConnection {
         } else if self.client.take() {
             self.handle(request).await
         } else {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "too many links\n")
+            plain(StatusCode::SERVICE_UNAVAILABLE, "too many connections\n")
         };
         if let Some(page) = page {
             let headers = response.headers_mut();
@@ -139,7 +151,7 @@ impl HttpConnection {
     }
 
     /// Handles an admitted request.
-    async fn handle(self, mut request: Request<Incoming>) -> HttpResponse {
+    async fn handle(self, mut request: Request) -> HttpResponse {
         let settings = &self.session.service().settings;
         match web_socket::handshake(request.method(), request.version(), request.headers()) {
             Handshake::None => {}
@@ -161,7 +173,7 @@ impl HttpConnection {
         }
     }
 
-    fn become_web_socket(&self, request: &mut Request<Incoming>) {
+    fn become_web_socket(&self, request: &mut Request) {
         let (service, stopping) = (self.session.service().clone(), self.stopping.clone());
         let (upgrade, client) = (hyper::upgrade::on(request), Arc::clone(&self.client));
         tokio::spawn(async move {
@@ -169,7 +181,7 @@ impl HttpConnection {
         });
     }
 
-    async fn reply(&self, request: Request<Incoming>) -> HttpResponse {
+    async fn reply(&self, request: Request) -> HttpResponse {
         let text = match whole(request, self.session.service().settings.max_request_bytes).await {
             Ok(text) => text,
             Err(response) => return response,
@@ -178,14 +190,12 @@ impl HttpConnection {
         if !answer.is_empty() {
             answer.push('\n');
         }
-        let mut response = HttpResponse::new(answer.into());
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
-        response
+        ([(header::CONTENT_TYPE, JSON)], answer).into_response()
     }
 }
 
 /// Reads the body of a request, within limits of size and time.
-async fn whole(request: Request<Incoming>, most: u32) -> Result<Bytes, HttpResponse> {
+async fn whole(request: Request, most: u32) -> Result<Bytes, HttpResponse> {
     let body = request.into_body();
     let too_large = || plain(StatusCode::PAYLOAD_TOO_LARGE, "request is too large\n");
     // Refuses at once a body that is announced as too large.
@@ -248,11 +258,7 @@ fn preflight_response(to_a_page: bool) -> HttpResponse {
 }
 
 fn plain(status: StatusCode, text: impl Into<String>) -> HttpResponse {
-    let mut response = HttpResponse::new(text.into().into());
-    *response.status_mut() = status;
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, text);
-    response
+    (status, text.into()).into_response()
 }
 
 /// Accepts the next connection. Errors of single connections are ignored.
