@@ -12,6 +12,7 @@ use wormhole_disk::{durable, private};
 
 use crate::ServerError;
 use crate::config::Settings;
+use crate::database::SqlPath;
 use crate::service::StoredFile;
 
 /// One file to copy.
@@ -82,13 +83,22 @@ impl Item {
         // Remove an incomplete copy of an earlier attempt.
         let _ = std::fs::remove_file(&part);
         private::create_if_missing(&part);
+        let copied = self.copy_and_rename(&part, &to);
+        if copied.is_err() {
+            // The error matters, not whether the incomplete copy could be removed.
+            let _left_behind = std::fs::remove_file(&part);
+        }
+        copied
+    }
+
+    fn copy_and_rename(&self, part: &Path, to: &Path) -> Result<u64, ServerError> {
         if self.is_database {
-            copy_database(&self.from, &part)
+            copy_database(&self.from, part)
                 .map_err(|cause| error(&self.from, &cause.to_string()))?;
         } else {
-            std::fs::copy(&self.from, &part).map_err(|cause| error(&to, &cause.to_string()))?;
+            std::fs::copy(&self.from, part).map_err(|cause| error(to, &cause.to_string()))?;
         }
-        finish(&part, &to).map_err(|cause| error(&to, &cause.to_string()))
+        finish(part, to).map_err(|cause| error(to, &cause.to_string()))
     }
 }
 
@@ -98,7 +108,7 @@ fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(from, flags)?;
     database.busy_timeout(BUSY_TIMEOUT)?;
-    database.execute("VACUUM INTO ?", [to.to_string_lossy()]).map(drop)
+    database.execute("VACUUM INTO ?", [SqlPath(to)]).map(drop)
 }
 
 /// Flushes a complete copy and gives it its name. Returns its size.
@@ -124,6 +134,53 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An empty folder, removed after the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("wormhole-backup-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _left = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn item(from: PathBuf) -> Item {
+        Item { from, name: "copy.sqlite".into(), is_database: true }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_is_not_unicode_gets_a_whole_copy() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = Folder::new("latin");
+        let target = folder.0.join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        let from = folder.0.join("mailbox.sqlite");
+        let tables = "CREATE TABLE a (b); INSERT INTO a VALUES (7);";
+        Connection::open(&from).unwrap().execute_batch(tables).unwrap();
+        assert!(item(from).copy(&target).unwrap() > 0);
+        let copy = Connection::open(target.join("copy.sqlite")).unwrap();
+        assert_eq!(copy.query_row("SELECT b FROM a", [], |row| row.get(0)), Ok(7));
+        assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_failed_copy_leaves_nothing_behind() {
+        let folder = Folder::new("failed");
+        let (from, target) = (folder.0.join("mailbox.sqlite"), folder.0.join("copies"));
+        std::fs::write(&from, "not a database, but as long as the header of one".repeat(9))
+            .unwrap();
+        assert!(matches!(item(from).copy(&target), Err(ServerError::Backup { .. })));
+        assert_eq!(std::fs::read_dir(&target).unwrap().count(), 0);
+    }
 
     #[test]
     fn copies_are_named_as_below_the_data_directory() {

@@ -13,6 +13,7 @@ mod backup;
 mod command;
 mod config;
 mod console;
+mod database;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -57,6 +57,10 @@ pub(crate) struct Config {
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_log: Option<PathBuf>,
 
+    /// Bytes of the usage database, and of the file of usage records, before the oldest records are removed; 0 is any number
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub(crate) usage_bytes: u64,
+
     /// Round recorded times down to a multiple of this many seconds, and recorded sizes up
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) blur_usage: u64,
@@ -146,7 +150,8 @@ impl Service {
         let counters = Arc::new(Counters::default());
         let blur = Duration::from_secs(config.blur_usage);
         let db = config.usage_db.as_deref();
-        let usage = UsageLog::open(db, config.usage_log.as_deref(), blur)?;
+        let log = config.usage_log.as_deref();
+        let usage = UsageLog::open(db, log, blur, config.usage_bytes)?;
         let pairing = Arc::new(Pairing::new(timeouts, Arc::clone(&counters), usage.recorder()));
         let shown = Arc::clone(&pairing);
         host.metrics.register("transit_relay", |registry| {

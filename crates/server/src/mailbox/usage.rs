@@ -12,6 +12,7 @@ use wormhole_kit::UnixTime;
 
 use super::store::{backed_up, set_pragmas};
 use crate::ServerError;
+use crate::database::is_over;
 
 /// The open database.
 #[derive(Debug)]
@@ -145,10 +146,7 @@ impl UsageLog {
     /// Removes the oldest tenth of all rows if the file is as large as it may be. The space is used
     /// again for new rows.
     pub(super) fn forget_oldest(&mut self) -> rusqlite::Result<()> {
-        let number = |name| self.database.pragma_query_value(None, name, |row| row.get(0));
-        let (pages, free, size): (u64, u64, u64) =
-            (number("page_count")?, number("freelist_count")?, number("page_size")?);
-        if self.limit == 0 || pages.saturating_sub(free).saturating_mul(size) <= self.limit {
+        if !is_over(&self.database, self.limit)? {
             return Ok(());
         }
         let transaction = self.database.transaction()?;

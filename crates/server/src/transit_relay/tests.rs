@@ -34,6 +34,7 @@ fn config() -> Config {
         listen_ws: Some(loopback),
         usage_db: None,
         usage_log: None,
+        usage_bytes: 0,
         blur_usage: 0,
         waiting_limit: 0,
         links_per_address: 0,

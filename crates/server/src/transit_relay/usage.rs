@@ -1,11 +1,11 @@
 //! Writes the usage records: SQLite tables as in the Python relay, and JSON lines.
 //!
 //! It uses its own thread, so that no connection waits for a disk. `wormhole_magic::relay::Usage` defines the
-//! contents: no addresses, no tokens.
+//! contents: no addresses, no tokens. Both files have a size limit.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -16,6 +16,7 @@ use wormhole_magic::relay::{Record, Usage};
 
 use super::counters::Statistics;
 use crate::ServerError;
+use crate::database::is_over;
 
 /// Writes records. [`UsageLog::close`] waits until all are on disk.
 #[derive(Debug)]
@@ -44,12 +45,23 @@ enum Entry {
 #[derive(Debug)]
 struct Writer {
     db: Option<Connection>,
-    log: Option<File>,
+    log: Option<LogFile>,
     rebooted: UnixTime,
+    /// Bytes of each of them; 0 is any number.
+    limit: u64,
+}
+
+/// The file of JSON lines.
+#[derive(Debug)]
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
 }
 
 impl UsageLog {
-    /// Opens or creates the configured database and log.
+    /// Opens or creates the database and the log that are configured. Neither becomes larger than `limit` bytes; 0 is any
+    /// number.
     ///
     /// # Errors
     /// One of them cannot be opened.
@@ -57,14 +69,16 @@ impl UsageLog {
         db: Option<&Path>,
         log: Option<&Path>,
         blur: Duration,
+        limit: u64,
     ) -> Result<Self, ServerError> {
         if db.is_none() && log.is_none() {
             return Ok(Self { recorder: Recorder { queue: None, blur }, thread: None });
         }
         let mut writer = Writer {
             db: db.map(open_database).transpose()?,
-            log: log.map(open_log).transpose()?,
+            log: log.map(LogFile::open).transpose()?,
             rebooted: SystemTime::now().into(),
+            limit,
         };
         let (sender, receiver) = sync_channel(MAX_QUEUE);
         let thread = std::thread::Builder::new()
@@ -161,19 +175,51 @@ impl Writer {
                 Entry::End => 0,
             };
         }
-        transaction.commit()
+        transaction.commit()?;
+        // The space is used again for new rows.
+        while is_over(db, self.limit)? && db.execute(DELETE_OLDEST_TENTH, [])? > 0 {}
+        Ok(())
     }
 
-    fn write_lines(&mut self, batch: &[Entry]) -> std::io::Result<()> {
+    fn write_lines(&mut self, batch: &[Entry]) -> io::Result<()> {
         let Some(log) = &mut self.log else { return Ok(()) };
-        let mut lines = Vec::new();
         for entry in batch {
             if let Entry::Usage(record) = entry {
-                serde_json::to_writer(&mut lines, record)?;
-                lines.push(b'\n');
+                let mut line = serde_json::to_vec(record)?;
+                line.push(b'\n');
+                log.append(&line, self.limit)?;
             }
         }
-        log.write_all(&lines)
+        Ok(())
+    }
+}
+
+impl LogFile {
+    fn open(path: &Path) -> Result<Self, ServerError> {
+        Self::open_or_create(path).map_err(|error| ServerError::Database {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+
+    fn open_or_create(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self { path: path.to_owned(), file, bytes })
+    }
+
+    /// Appends a line. If the file would become too large, it is renamed to `FILE.old` first, and a new one begins.
+    fn append(&mut self, line: &[u8], limit: u64) -> io::Result<()> {
+        let more = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        // Both files together stay within the limit.
+        if limit > 0 && self.bytes > 0 && self.bytes.saturating_add(more) > limit / 2 {
+            let mut old = self.path.as_os_str().to_owned();
+            old.push(".old");
+            std::fs::rename(&self.path, old)?;
+            *self = Self::open_or_create(&self.path)?;
+        }
+        self.bytes = self.bytes.saturating_add(more);
+        self.file.write_all(line)
     }
 }
 
@@ -202,13 +248,6 @@ fn open_database(path: &Path) -> Result<Connection, ServerError> {
     }
 }
 
-fn open_log(path: &Path) -> Result<File, ServerError> {
-    OpenOptions::new().create(true).append(true).open(path).map_err(|error| ServerError::Database {
-        path: path.display().to_string(),
-        reason: error.to_string(),
-    })
-}
-
 /// Maximum number of waiting entries: some seconds of a busy relay.
 const MAX_QUEUE: usize = 4096;
 
@@ -220,6 +259,9 @@ const VERSION: i64 = 1;
 
 const INSERT_USAGE: &str = "INSERT INTO `usage` \
     (`started`, `total_time`, `waiting_time`, `total_bytes`, `result`) VALUES (?, ?, ?, ?, ?)";
+
+const DELETE_OLDEST_TENTH: &str = "DELETE FROM `usage` WHERE rowid <= \
+    (SELECT min(rowid) + (max(rowid) - min(rowid)) / 10 FROM `usage`)";
 
 const INSERT_CURRENT: &str = "INSERT INTO `current` \
     (`rebooted`, `updated`, `connected`, `waiting`, `incomplete_bytes`) VALUES (?, ?, ?, ?, ?)";

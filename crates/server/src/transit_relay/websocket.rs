@@ -3,6 +3,9 @@
 //! Only the first message, the request to relay, is read as a whole. All others are forwarded in parts as they arrive,
 //! so that long messages need no more memory than a plain connection; a library would not do that. Spec: RFC 6455; the
 //! framing is in [`crate::http::websocket`].
+//!
+//! There is no minimum speed ([`Outgoing::is_stuck`] is not used): as on a plain link, a client that reads slowly only
+//! slows its partner.
 
 use std::io;
 use std::mem::MaybeUninit;

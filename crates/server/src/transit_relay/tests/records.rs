@@ -1,6 +1,7 @@
-//! What is written down.
+//! The usage records.
 
 use rusqlite::Connection;
+use wormhole_magic::relay::{Mood, Usage};
 
 use super::*;
 
@@ -113,4 +114,29 @@ async fn a_file_that_is_no_database_is_refused_at_the_start() {
     let host = testing::host(None);
     let refused = Service::start(&config, Timeouts::default(), host);
     assert!(matches!(refused, Err(ServerError::Database { .. })));
+}
+
+#[tokio::test]
+async fn files_that_are_too_large_lose_their_oldest_records() {
+    let directory = Directory::new("limit");
+    let (db, lines) = (directory.0.join("usage.sqlite"), directory.0.join("usage.jsonl"));
+    let limit = 100_000;
+    let log = UsageLog::open(Some(&db), Some(&lines), Duration::ZERO, limit).unwrap();
+    // Not more than the queue holds.
+    for bytes in 0..4000 {
+        let usage = Usage { total: Duration::ZERO, waiting: None, bytes, mood: Mood::Happy };
+        log.recorder().record(usage);
+    }
+    log.close().await;
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+    let old = directory.0.join("usage.jsonl.old");
+    assert!(size(&lines) + size(&old) <= limit);
+    let text = std::fs::read_to_string(&lines).unwrap();
+    assert!(text.lines().last().unwrap().contains("\"total_bytes\":3999"), "{text}");
+    let database = Connection::open(&db).unwrap();
+    let sql = "SELECT count(*), max(total_bytes) FROM usage";
+    let (count, last): (u64, u64) =
+        database.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert!(count > 500 && count < 2500, "{count}");
+    assert_eq!(last, 3999);
 }

@@ -5,12 +5,13 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use wormhole_kit::UnixTime;
 
 use super::lock::Lock;
 use super::schema;
 use crate::ServerError;
+use crate::database::SqlPath;
 
 /// How much was imported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,19 +62,34 @@ pub(in crate::mailbox) fn import(
     if !source.is_file() {
         return Err(schema::database_error(source, "there is no such file"));
     }
+    let failed = |error: rusqlite::Error| schema::database_error(source, &error.to_string());
+    // Before the target is created.
+    let owner = owner_of(source).map_err(failed)?;
+    if !matches!(owner, Owner::Python(1)) {
+        return Err(schema::database_error(source, &owner.why_not()));
+    }
     let _lock = Lock::take(target)?;
+    let is_new = !target.exists();
     let mut database = schema::open(target)?;
     if !is_empty(&database).map_err(|error| schema::database_error(target, &error.to_string()))? {
         let reason = "it holds mailboxes already; name a new file with --mailbox-db";
         return Err(schema::database_error(target, reason));
     }
-    let failed = |error: rusqlite::Error| schema::database_error(source, &error.to_string());
-    database.execute("ATTACH ? AS source", [source.to_string_lossy()]).map_err(failed)?;
-    let owner = Owner::of(&database, "source").map_err(failed)?;
-    if !matches!(owner, Owner::Python(1)) {
-        return Err(schema::database_error(source, &owner.why_not()));
+    let attached = database.execute("ATTACH ? AS source", [SqlPath(source)]);
+    let imported = attached.and_then(|_| copy(&mut database, now)).map_err(failed);
+    drop(database);
+    if imported.is_err() && is_new {
+        // The error matters, not whether the empty database could be removed.
+        let _left_behind = std::fs::remove_file(target);
     }
-    copy(&mut database, now).map_err(failed)
+    imported
+}
+
+/// Finds out whose database a file is.
+fn owner_of(path: &Path) -> rusqlite::Result<Owner> {
+    // Not read-only: a log that a killed server left has to be read, which writes to its index.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Owner::of(&Connection::open_with_flags(path, flags)?, "main")
 }
 
 impl Owner {

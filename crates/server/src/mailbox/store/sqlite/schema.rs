@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::import::Owner;
 use crate::ServerError;
+use crate::database::SqlPath;
 
 /// Opens the database of nameplates, mailboxes and messages.
 pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
@@ -95,7 +96,7 @@ pub(in crate::mailbox) fn backed_up(
     // A half-written copy of an earlier attempt is worth nothing.
     let _ = std::fs::remove_file(&backup);
     wormhole_disk::private::create_if_missing(&backup);
-    database.execute("VACUUM INTO ?", [backup.to_string_lossy()])?;
+    database.execute("VACUUM INTO ?", [SqlPath(&backup)])?;
     Ok(backup)
 }
 

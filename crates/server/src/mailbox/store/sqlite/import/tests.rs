@@ -149,6 +149,30 @@ fn files_that_cannot_be_imported_are_refused_with_what_to_do() {
     python.execute_batch("UPDATE version SET version = 2").unwrap();
     drop(python);
     assert!(refusal(&path).contains("version 2"));
+    assert!(!folder.target().exists(), "a failed import leaves an empty database behind");
+}
+
+#[test]
+fn an_import_that_fails_in_the_middle_leaves_no_database_behind() {
+    let folder = Folder::new("middle");
+    let (path, python) = folder.python();
+    python.execute_batch("DROP TABLE messages").unwrap();
+    drop(python);
+    assert!(import(&path, &folder.target(), NOW).is_err());
+    assert!(!folder.target().exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_not_unicode_can_be_imported() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new("latin");
+    let (path, python) = folder.python();
+    python.execute_batch("INSERT INTO mailboxes VALUES ('app', 'box', 1.0, 0)").unwrap();
+    drop(python);
+    let latin = folder.0.join(std::ffi::OsStr::from_bytes(b"caf\xe9.sqlite"));
+    std::fs::rename(&path, &latin).unwrap();
+    assert_eq!(import(&latin, &folder.target(), NOW).map(|it| it.mailboxes), Ok(1));
 }
 
 #[test]
