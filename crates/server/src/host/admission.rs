@@ -5,7 +5,7 @@
 //! connections together.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Instant;
 
 use hyper::header::HeaderMap;
@@ -34,6 +34,8 @@ pub(crate) struct Admission {
     proxy: ProxyHeader,
     pending: Arc<Semaphore>,
     refused: Counter,
+    /// Whether the operator knows about a proxy whose header is ignored.
+    warned: Arc<Once>,
 }
 
 /// A connection that is not served yet.
@@ -51,7 +53,8 @@ pub(crate) enum Candidate {
 impl Admission {
     /// Counts the connections that it refuses.
     pub(crate) fn new(limits: Arc<Limits>, proxy: ProxyHeader, refused: Counter) -> Self {
-        Self { limits, proxy, pending: Arc::new(Semaphore::new(MAX_PENDING)), refused }
+        let pending = Arc::new(Semaphore::new(MAX_PENDING));
+        Self { limits, proxy, pending, refused, warned: Arc::new(Once::new()) }
     }
 
     /// Accepts a connection from this address; `None` if it should be closed without a response.
@@ -95,7 +98,17 @@ impl Admission {
 
     /// The client address: the one in the trusted header, or else the address of the `peer`.
     pub(crate) fn client_address(&self, headers: &HeaderMap, peer: SocketAddr) -> SocketAddr {
+        if self.ignores_proxy(headers, peer) {
+            self.warned.call_once(|| tracing::warn!("{IGNORED_PROXY}"));
+        }
         self.proxy.address(headers).unwrap_or(peer)
+    }
+
+    /// Whether a proxy on this machine reports addresses that nobody uses.
+    fn ignores_proxy(&self, headers: &HeaderMap, peer: SocketAddr) -> bool {
+        self.proxy == ProxyHeader::Off
+            && peer.ip().to_canonical().is_loopback()
+            && ["x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
     }
 }
 
@@ -133,6 +146,9 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     let without_port = || Some(SocketAddr::new(bare.parse().ok()?, 0));
     text.parse().ok().or_else(without_port)
 }
+
+const IGNORED_PROXY: &str = "a proxy on this machine reports the addresses of clients, but trust-proxy is off: all its \
+    clients are exempt from the limits on connections and rates, and share the memory and storage of one address";
 
 /// Connections that may be in their handshake before their client address is known.
 const MAX_PENDING: usize = 4096;
@@ -208,6 +224,17 @@ mod tests {
             assert_eq!(admission.client_address(&both, peer), expected.parse().unwrap());
             assert_eq!(admission.client_address(&HeaderMap::new(), peer), peer);
         }
+    }
+
+    #[test]
+    fn a_proxy_on_this_machine_without_trust_proxy_is_a_mistake() {
+        let (local, remote) = (link("127.0.0.1"), link("192.0.2.1"));
+        let reported = headers(&[("x-real-ip", "192.0.2.2")]);
+        let off = admission(ProxyHeader::Off);
+        assert!(off.ignores_proxy(&reported, local));
+        assert!(!off.ignores_proxy(&reported, remote), "any client can send this header");
+        assert!(!off.ignores_proxy(&HeaderMap::new(), local));
+        assert!(!admission(ProxyHeader::XRealIp).ignores_proxy(&reported, local));
     }
 
     #[test]
