@@ -108,7 +108,7 @@ struct RelayLink {
     state: LinkState,
 }
 
-/// LinkState of a connection.
+/// The state of a connection.
 #[derive(Debug)]
 enum LinkState {
     /// The received part of the line.
@@ -159,7 +159,7 @@ impl Relay {
             },
             LinkState::ExpectPartner { .. } if bytes.is_empty() => {}
             LinkState::ExpectPartner { .. } => {
-                self.reject(now, id, b"impatient\n", Mood::Impatient)
+                self.reject(now, id, b"impatient\n", Mood::Impatient);
             }
             LinkState::Paired { partner, sent } => {
                 *sent = sent.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));

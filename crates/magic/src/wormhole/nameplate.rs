@@ -139,7 +139,7 @@ impl NameplateClaim {
         match self.state {
             NameplateState::Unwanted => self.state = NameplateState::Done,
             NameplateState::Allocating | NameplateState::Claiming(_) if !asked => {
-                self.state = NameplateState::Done
+                self.state = NameplateState::Done;
             }
             NameplateState::Claimed(_) | NameplateState::Reclaiming(_) => return self.release(),
             NameplateState::Allocating

@@ -124,7 +124,7 @@ impl Recorder {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             // A slow disk must not stop the relay.
             Err(TrySendError::Full(_)) => {
-                tracing::warn!("a usage record was dropped, because too many are waiting")
+                tracing::warn!("a usage record was dropped, because too many are waiting");
             }
         }
     }
