@@ -96,7 +96,7 @@ fn a_text_that_does_not_fit_is_refused() {
     sender.type_in("\u{1b}".repeat(400_000));
     sender.end_input();
     let ended = sender.end();
-    ended.failed(1, "the text takes 2400024 bytes as a message, and 2000000 fit");
+    ended.failed(1, "the text needs 2400024 bytes as a message, and the limit is 2000000");
     assert!(ended.stderr.contains("send it as a file"), "{ended}");
 }
 

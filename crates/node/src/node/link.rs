@@ -94,8 +94,8 @@ pub(super) enum CloseReason {
     /// This node has closed it.
     #[error("closed by us")]
     ByUs,
-    /// There were too many links without a handshake, and this was the oldest.
-    #[error("too many links without a handshake")]
+    /// The oldest connection without a handshake, closed because there were too many.
+    #[error("too many connections without a handshake")]
     Evicted,
     /// The connection failed.
     #[error("link failed: {0}")]
