@@ -3,6 +3,7 @@
 //! ```text
 //! mailbox_load cycles --url ws://127.0.0.1:4000/v1 --clients 100 --cycles 2000 --pid SERVER
 //! mailbox_load idle   --url ws://127.0.0.1:4000/v1 --links 9900 --pid SERVER [--claim]
+//! mailbox_load wake   --url ws://127.0.0.1:4000/v1 --other ws://127.0.0.1:4010/v1 --messages 1000
 //! ```
 //!
 //! One cycle is a whole rendezvous of two sides, each on a fresh link, as real clients do it: A
@@ -57,6 +58,15 @@ enum Mode {
         #[arg(long, default_value_t = 60)]
         timeout: u64,
     },
+    /// Sends messages from a client of one node to a client of another node, one at a time
+    Wake {
+        /// Address of the other node
+        #[arg(long)]
+        other: String,
+        /// Number of messages
+        #[arg(long, default_value_t = 1000)]
+        messages: usize,
+    },
     /// Opens links and leaves them alone
     Idle {
         /// Number of links
@@ -84,6 +94,9 @@ fn main() -> Result<(), Failure> {
         match mode {
             Mode::Cycles { clients, cycles, timeout } => {
                 run_cycles(address, clients, cycles, Duration::from_secs(timeout), pid).await
+            }
+            Mode::Wake { other, messages } => {
+                run_wake(&address, &Address::parse(&other)?, messages).await
             }
             Mode::Idle { links, claim, hold } => run_idle(address, links, claim, hold, pid).await,
         }
@@ -419,6 +432,39 @@ async fn run_client(address: &Address, left: &AtomicI64, timeout: Duration) -> T
         }
     }
     taken
+}
+
+/// Measures how long a message takes from one client to the other, including its commit.
+async fn run_wake(address: &Address, other: &Address, messages: usize) -> Result<Value, Failure> {
+    let (mut a, mut b) = (Side::connect(address).await?, Side::connect(other).await?);
+    let allocated = a.ask(&json!({"type": "allocate"}), "allocated").await?;
+    let claim = json!({"type": "claim", "nameplate": allocated.nameplate});
+    for side in [&mut a, &mut b] {
+        let mailbox = side.ask(&claim, "claimed").await?.mailbox;
+        side.say(&json!({"type": "open", "mailbox": mailbox}));
+    }
+    // Both have opened the mailbox when they get this.
+    b.add("first");
+    tokio::try_join!(a.until(1), b.until(1))?;
+    let (mut deliveries, mut echoes) = (Vec::new(), Vec::new());
+    for number in 1..=messages {
+        let start = Instant::now();
+        a.add(&number.to_string());
+        a.flush().await?;
+        let delivered = async { b.until(number + 1).await.map(|()| start.elapsed()) };
+        let echoed = async { a.until(number + 1).await.map(|()| start.elapsed()) };
+        let (delivery, echo) = tokio::try_join!(delivered, echoed)?;
+        deliveries.push(delivery);
+        echoes.push(echo);
+    }
+    Ok(json!({
+        "messages": messages,
+        "delivery_p50_ms": percentile(&mut deliveries, 0.50),
+        "delivery_p99_ms": percentile(&mut deliveries, 0.99),
+        "delivery_max_ms": percentile(&mut deliveries, 1.0),
+        "echo_p50_ms": percentile(&mut echoes, 0.50),
+        "echo_p99_ms": percentile(&mut echoes, 0.99),
+    }))
 }
 
 async fn run_idle(

@@ -10,10 +10,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use wormhole_disk::{durable, private};
 
-use crate::ServerError;
 use crate::config::Settings;
 use crate::database::SqlPath;
 use crate::service::StoredFile;
+use crate::{ServerError, mailbox};
 
 /// One file to copy.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,6 +34,9 @@ pub(crate) fn run(settings: &Settings, target: &Path) -> Result<String, ServerEr
         }
     }
     let mut report = String::new();
+    if settings.service::<mailbox::Config>().is_some_and(|config| config.db.file().is_none()) {
+        report += "the mailbox's database is not copied: use pg_dump for PostgreSQL\n";
+    }
     for item in items {
         let bytes = item.copy(target)?;
         report += &format!("{} ({bytes} bytes)\n", target.join(&item.name).display());

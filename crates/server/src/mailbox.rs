@@ -217,7 +217,13 @@ impl ServiceConfig for Config {
 
     fn check(&self) -> Result<(), (&'static str, String)> {
         self.db.check().map_err(|reason| ("db", reason.to_owned()))?;
-        self.wake.check(&self.db).map_err(|reason| ("wake", reason.to_owned()))
+        self.wake.check(&self.db).map_err(|reason| ("wake", reason.to_owned()))?;
+        if self.db.file().is_none() && self.prune_seconds >= self.expiry_seconds {
+            let reason = "must be less than expiry-seconds: otherwise another node may remove mailboxes \
+                          that clients of this node have open";
+            return Err(("prune-seconds", reason.into()));
+        }
+        Ok(())
     }
 
     fn files(&self) -> Vec<StoredFile> {

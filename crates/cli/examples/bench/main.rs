@@ -12,6 +12,7 @@
 
 mod measure;
 mod network;
+mod nodes;
 #[path = "../../tests/interop/peer.rs"]
 #[expect(dead_code, reason = "the tests know more about the peers than their speed")]
 mod peer;
@@ -42,7 +43,11 @@ struct Arguments {
     peers: PathBuf,
 
     /// Parts to measure
-    #[arg(long, value_delimiter = ',', default_value = "transfers,memory,mailbox,relay,whisper")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "transfers,memory,mailbox,nodes,relay,whisper"
+    )]
     only: Vec<String>,
 
     /// File to write
@@ -107,6 +112,9 @@ impl Bench {
         }
         if self.arguments.wants("mailbox") {
             servers::measure_mailboxes(self, &mut report)?;
+        }
+        if self.arguments.wants("nodes") {
+            nodes::measure(self, &mut report)?;
         }
         if self.arguments.wants("relay") {
             servers::measure_relays(self, &mut report)?;

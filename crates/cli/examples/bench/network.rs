@@ -12,6 +12,14 @@ use anyhow::{Result, bail};
 /// Set in the process that is inside.
 const MARK: &str = "WORMHOLE_BENCH_INSIDE";
 
+/// Whether this process is root, and not only in a user namespace.
+pub(crate) fn is_real_root() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let has_all_users = map.split_whitespace().nth(2) == Some("4294967295");
+    let id = Command::new("id").arg("-u").output();
+    has_all_users && id.is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+}
+
 /// Starts this program again inside of a network of its own, unless it is there already.
 ///
 /// # Errors
@@ -24,8 +32,11 @@ pub(crate) fn enter() -> Result<()> {
                   && hosts=$(mktemp) && trap 'rm -f $hosts' EXIT \
                   && echo 127.0.0.1 localhost transit.magic-wormhole.io >$hosts \
                   && mount --bind $hosts /etc/hosts && \"$0\" \"$@\"";
+    // PostgreSQL must not run as root, and only the real root can start it as another user.
+    let user = if is_real_root() { None } else { Some("--map-root-user") };
     let error = Command::new("unshare")
-        .args(["--map-root-user", "--net", "--mount", "sh", "-c", script])
+        .args(user)
+        .args(["--net", "--mount", "sh", "-c", script])
         .arg(env::current_exe()?)
         .args(env::args_os().skip(1))
         .env(MARK, "1")

@@ -112,7 +112,7 @@ fn start_relay(bench: &Bench, maker: Maker, port: u16) -> Result<Running> {
 }
 
 /// Starts a server and waits until it accepts.
-fn start(mut command: Command, folder: &Path, port: u16) -> Result<Running> {
+pub(crate) fn start(mut command: Command, folder: &Path, port: u16) -> Result<Running> {
     command.current_dir(folder);
     let server = Running::start(command, "", NEVER)?;
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -124,7 +124,7 @@ fn start(mut command: Command, folder: &Path, port: u16) -> Result<Running> {
 }
 
 /// Runs a load generator to its end and returns what it printed.
-fn load(bench: &Bench, generator: &str, arguments: &[String]) -> Result<String> {
+pub(crate) fn load(bench: &Bench, generator: &str, arguments: &[String]) -> Result<String> {
     let mut command = Command::new(bench.binary("examples").join(generator));
     command.args(arguments);
     Ok(Running::start(command, "", NEVER)?.finish()?.output)
@@ -211,11 +211,17 @@ fn load_mailbox(bench: &Bench, maker: Maker, mode: &str, arguments: &[String]) -
     let output = load(bench, "mailbox_load", &all)?;
     server.stop();
     fs::remove_dir_all(&folder)?;
+    figures(&output)
+}
+
+/// What a load generator printed as JSON.
+pub(crate) fn figures(output: &str) -> Result<Value> {
     let line = output.lines().rfind(|line| line.starts_with('{')).context("no figures")?;
     Ok(serde_json::from_str(line)?)
 }
 
-fn number(figures: &Value, key: &str) -> f64 {
+/// One figure; not a number if it is missing.
+pub(crate) fn number(figures: &Value, key: &str) -> f64 {
     figures.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }
 

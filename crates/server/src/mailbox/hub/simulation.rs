@@ -1,5 +1,6 @@
 //! The whole mailbox protocol in a bad network: two wormholes, as the SDK runs them, and the real
-//! rules and store of the server, on virtual time. No socket, no disk, no thread.
+//! rules and stores of the server, on virtual time. Without a socket, a disk or a thread for SQLite; with a real
+//! database for several nodes that share PostgreSQL.
 //!
 //! The property: both sides get the same key, and each message arrives once and in order; or
 //! somebody is told a clear reason why not. A failing seed is printed; seeds that found a bug are
@@ -20,17 +21,67 @@ use wormhole_magic::mailbox::server::{Client, Output};
 use wormhole_magic::mailbox::{MailboxUrl, Welcome};
 use wormhole_magic::wormhole::{Closed, Command, Config, Event as Told, Wormhole, WormholeError};
 use wormhole_sim::{Application, End, Reply, Server, Simulation, Weather, World};
+use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
 use super::super::inbox::Event;
 use super::super::memory::Budget;
 use super::super::memory::Share;
-use super::super::store::{Counts, SqliteStore, StoreLimits};
+use super::super::store::{Counts, DatabaseUrl, PostgresStore, SqliteStore, Store, StoreLimits};
+use super::super::wake::{Changed, NodeId};
 use super::listeners::Listeners;
 use super::*;
 
-/// The server: the rules per link, and the store's worker, without the thread between them.
+/// The databases of the simulated nodes.
+enum Stores {
+    /// Of one node: a new one for each seed.
+    Sqlite,
+    /// Of up to three nodes with one database, which is emptied for each seed.
+    Postgres { postgres: Postgres, connections: Vec<Box<dyn Store>> },
+}
+
+impl Stores {
+    /// Several nodes with PostgreSQL; `None` if it is not installed.
+    fn of_postgres() -> Option<Self> {
+        let postgres = installed_or_skip(Postgres::start(Durability::Process, None))?;
+        let url = DatabaseUrl::from(postgres.create_database("mailbox"));
+        let connect = || {
+            let limits = StoreLimits::default();
+            let store = PostgresStore::open(&url, limits, NodeId::random(), true).unwrap();
+            let store: Box<dyn Store> = Box::new(store);
+            store
+        };
+        let connections = (0..3).map(|_| connect()).collect();
+        Some(Self::Postgres { postgres, connections })
+    }
+
+    /// The empty stores of one to three nodes, or of one if there is only SQLite.
+    fn take(&mut self, seed: u64) -> Vec<Box<dyn Store>> {
+        match self {
+            Self::Sqlite => {
+                let limits = StoreLimits::default();
+                vec![Box::new(SqliteStore::open(":memory:".as_ref(), limits).unwrap())]
+            }
+            Self::Postgres { postgres, connections } => {
+                let tables = ["nameplates", "mailboxes", "messages"];
+                let delete = tables.map(|table| format!("DELETE FROM wormhole_{table}"));
+                postgres.execute("mailbox", &delete.join(";"));
+                let nodes = usize::try_from(seed % 3).unwrap() + 1;
+                connections.drain(..nodes).collect()
+            }
+        }
+    }
+
+    /// Takes the stores back.
+    fn put(&mut self, stores: impl Iterator<Item = Box<dyn Store>>) {
+        if let Self::Postgres { connections, .. } = self {
+            connections.extend(stores);
+        }
+    }
+}
+
+/// The server: the rules per link, and the store's worker of each node, without the threads between them.
 struct MailboxServer {
-    worker: StoreWorker,
+    nodes: Vec<StoreWorker>,
     welcome: Welcome,
     links: BTreeMap<u64, (Client, Arc<Inbox>)>,
     /// Decides when the server repeats and reorders messages, as the protocol lets it.
@@ -39,17 +90,15 @@ struct MailboxServer {
 }
 
 impl MailboxServer {
-    fn new(seed: u64, bits: u32) -> Self {
+    fn new(seed: u64, bits: u32, stores: Vec<Box<dyn Store>>) -> Self {
         let mut welcome = Welcome::default();
         if bits > 0 {
             let demand = HashcashDemand::new(bits, "simulation".into());
             welcome.permission_required =
                 serde_json::from_value(serde_json::json!({ "hashcash": demand })).unwrap();
         }
-        let parts = Parts {
-            store: Box::new(
-                SqliteStore::open(":memory:".as_ref(), StoreLimits::default()).unwrap(),
-            ),
+        let parts = |store| Parts {
+            store,
             usage: None,
             publisher: None,
             counters: Arc::default(),
@@ -57,7 +106,7 @@ impl MailboxServer {
             expiry: Duration::from_secs(660),
         };
         Self {
-            worker: StoreWorker::new(parts),
+            nodes: stores.into_iter().map(|store| StoreWorker::new(parts(store))).collect(),
             welcome,
             links: BTreeMap::new(),
             mischief: ChaCha8Rng::seed_from_u64(seed ^ 1),
@@ -70,7 +119,8 @@ impl MailboxServer {
         let time = UnixTime::from_secs(1);
         let mut quiet = false;
         while !std::mem::replace(&mut quiet, true) {
-            let mut requests = Vec::new();
+            let mut requests: Vec<Vec<ClientRequest>> =
+                self.nodes.iter().map(|_| Vec::new()).collect();
             for (number, (client, inbox)) in &mut self.links {
                 while let Poll::Ready(Ok(events)) =
                     inbox.poll(&Context::from_waker(Waker::noop()), true)
@@ -90,7 +140,8 @@ impl MailboxServer {
                         Output::Request(id, request) => {
                             let who = Arc::clone(client.identity().unwrap());
                             let (inbox, share) = (Arc::clone(inbox), inbox.share(0));
-                            requests.push(ClientRequest { inbox, who, id, request, share });
+                            let request = ClientRequest { inbox, who, id, request, share };
+                            requests[node_of(*number, self.nodes.len())].push(request);
                         }
                     }
                 }
@@ -98,9 +149,20 @@ impl MailboxServer {
                     self.replies.push_back(Reply::Close(*number));
                 }
             }
-            while !requests.is_empty() {
-                self.worker.serve(&mut requests).0.into_iter().for_each(Delivery::deliver);
-                quiet = false;
+            for (node, mut requests) in requests.into_iter().enumerate() {
+                while !requests.is_empty() {
+                    let (deliveries, _) = self.nodes[node].serve(&mut requests);
+                    deliveries.into_iter().for_each(Delivery::deliver);
+                    quiet = false;
+                }
+            }
+            // What notifications make the nodes do.
+            if self.nodes.len() > 1 && !quiet {
+                for node in &mut self.nodes {
+                    node.catch_up(&Changed::Everything, |deliveries| {
+                        deliveries.into_iter().for_each(Delivery::deliver);
+                    });
+                }
             }
         }
         self.make_mischief();
@@ -124,6 +186,11 @@ impl MailboxServer {
     }
 }
 
+/// The node that a link leads to.
+fn node_of(link: u64, nodes: usize) -> usize {
+    usize::try_from(link).unwrap() % nodes
+}
+
 fn is_message(reply: &Reply) -> bool {
     matches!(reply, Reply::Send(_, frame) if frame.windows(16).any(|w| w == b"\"type\":\"message\""))
 }
@@ -145,11 +212,14 @@ impl Server for MailboxServer {
 
     fn closed(&mut self, _: Instant, link: u64) {
         self.links.remove(&link);
-        self.worker.listeners.remove(link);
+        let node = node_of(link, self.nodes.len());
+        self.nodes[node].listeners.remove(link);
     }
 
     fn restarted(&mut self, _: Instant) {
-        self.worker.listeners = Listeners::new(false);
+        for node in &mut self.nodes {
+            node.listeners = Listeners::new(node.parts.store.is_shared());
+        }
     }
 
     fn poll(&mut self) -> Option<Reply> {
@@ -238,10 +308,10 @@ struct Plot {
     bits: u32,
 }
 
-fn run(seed: u64, plot: &Plot) -> TalkWorld {
+fn run(seed: u64, plot: &Plot, stores: &mut Stores) -> TalkWorld {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
     let weather = Weather::any(rng);
-    let server = MailboxServer::new(seed, plot.bits);
+    let server = MailboxServer::new(seed, plot.bits, stores.take(seed));
     let application = Talk((0..3).map(|_| Seen::default()).collect());
     let mut world = World::new(Simulation { seed, weather, server, application });
     for client in [join(&mut world, rng), join(&mut world, rng)] {
@@ -272,13 +342,13 @@ fn check_messages(seed: u64, messages: &[Vec<u8>]) {
     assert_eq!(messages, expected, "seed {seed}");
 }
 
-#[test]
-fn two_sides_agree_and_every_message_arrives_once_or_somebody_is_told_why() {
-    let mut complete = 0;
-    for seed in 0..1000 {
+/// Both sides agree on a key and get each message once and in order, or somebody is told why not.
+fn check_conversations(seeds: std::ops::Range<u64>, stores: &mut Stores) {
+    let (mut complete, count) = (0, seeds.end - seeds.start);
+    for seed in seeds {
         let impatient = seed % 3 == 0;
         let bits = if seed % 10 == 0 { 4 } else { 0 };
-        let world = run(seed, &Plot { impatient, bits, ..Plot::default() });
+        let mut world = run(seed, &Plot { impatient, bits, ..Plot::default() }, stores);
         let sides = &world.application().0[..2];
         for side in sides {
             check_messages(seed, &side.messages);
@@ -296,26 +366,29 @@ fn two_sides_agree_and_every_message_arrives_once_or_somebody_is_told_why() {
         let all = sides.iter().all(|side| side.messages.len() == 6);
         let failed = sides.iter().any(|side| side.end.as_ref().is_some_and(Result::is_err));
         assert!(all || failed || impatient, "seed {seed}: messages are missing: {sides:?}");
-        complete += u32::from(all);
+        complete += u64::from(all);
+        put_back(&mut world, stores);
     }
-    assert!(complete > 600, "the weather is too bad to learn anything: {complete}");
+    assert!(10 * complete > 6 * count, "the weather is too bad to learn anything: {complete}");
 }
 
-#[test]
-fn nothing_is_left_at_the_server_once_both_sides_have_closed() {
-    for seed in 1000..1100 {
+/// Nothing is left in the database once both sides have closed.
+fn check_leftovers(seeds: std::ops::Range<u64>, stores: &mut Stores) {
+    for seed in seeds {
         // An allocation whose answer is lost is made again; the first one is left to be pruned.
-        let mut world = run(seed, &Plot { agreed: true, ..Plot::default() });
+        let mut world = run(seed, &Plot { agreed: true, ..Plot::default() }, stores);
         let failed = world.application().0[..2].iter().any(|side| !matches!(side.end, Some(Ok(_))));
-        let count = world.server_mut().worker.parts.store.count().unwrap();
+        let count = world.server_mut().nodes[0].parts.store.count().unwrap();
         assert!(failed || count == Counts { nameplates: 0, mailboxes: 0 }, "seed {seed}");
+        put_back(&mut world, stores);
     }
 }
 
-#[test]
-fn a_stranger_with_another_code_costs_one_attempt_at_most_and_never_hears_a_message() {
-    for seed in 2000..2200 {
-        let world = run(seed, &Plot { agreed: true, stranger: true, ..Plot::default() });
+/// A stranger with another code costs one attempt at most, and never receives a message.
+fn check_strangers(seeds: std::ops::Range<u64>, stores: &mut Stores) {
+    for seed in seeds {
+        let plot = Plot { agreed: true, stranger: true, ..Plot::default() };
+        let mut world = run(seed, &plot, stores);
         let [one, other, stranger] = &world.application().0[..] else { panic!() };
         assert!(stranger.messages.is_empty() && stranger.verifier.is_none(), "seed {seed}");
         for side in [one, other] {
@@ -332,5 +405,33 @@ fn a_stranger_with_another_code_costs_one_attempt_at_most_and_never_hears_a_mess
             };
             assert!(expected, "seed {seed}: {end:?}");
         }
+        put_back(&mut world, stores);
     }
+}
+
+fn put_back(world: &mut TalkWorld, stores: &mut Stores) {
+    stores.put(world.server_mut().nodes.drain(..).map(|node| node.parts.store));
+}
+
+#[test]
+fn two_sides_agree_and_every_message_arrives_once_or_somebody_is_told_why() {
+    check_conversations(0..1000, &mut Stores::Sqlite);
+}
+
+#[test]
+fn nothing_is_left_at_the_server_once_both_sides_have_closed() {
+    check_leftovers(1000..1100, &mut Stores::Sqlite);
+}
+
+#[test]
+fn a_stranger_with_another_code_costs_one_attempt_at_most_and_never_hears_a_message() {
+    check_strangers(2000..2200, &mut Stores::Sqlite);
+}
+
+#[test]
+fn several_nodes_with_postgresql_behave_like_one_with_sqlite() {
+    let Some(mut stores) = Stores::of_postgres() else { return };
+    check_conversations(3000..3024, &mut stores);
+    check_leftovers(4000..4006, &mut stores);
+    check_strangers(5000..5008, &mut stores);
 }

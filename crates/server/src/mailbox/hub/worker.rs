@@ -14,7 +14,9 @@ use super::unix_now;
 use crate::ServerError;
 use crate::mailbox::counters::Counters;
 use crate::mailbox::inbox::Event;
-use crate::mailbox::store::{Applied, Command, Cursor, MailboxName, Missed, Now, Outcome, Store};
+use crate::mailbox::store::{
+    Applied, Command, Cursor, MailboxName, Missed, Now, Outcome, Store, StoreError,
+};
 use crate::mailbox::usage::{ClientVersion, Usage, UsageLog};
 use crate::mailbox::wake::{Changed, NatsPublisher};
 
@@ -39,6 +41,8 @@ pub(super) struct StoreWorker {
     pub(super) listeners: Listeners,
     started: UnixTime,
     next_prune: Instant,
+    /// When the next failure is logged.
+    next_report: Instant,
     /// Whether the database may have space to give back.
     reclaiming: bool,
 }
@@ -47,8 +51,14 @@ impl StoreWorker {
     pub(super) fn new(parts: Parts) -> Self {
         let next_prune = Instant::now() + parts.prune_period;
         let listeners = Listeners::new(parts.store.is_shared());
-        let mut worker =
-            Self { parts, listeners, started: unix_now(), next_prune, reclaiming: false };
+        let mut worker = Self {
+            parts,
+            listeners,
+            started: unix_now(),
+            next_prune,
+            next_report: Instant::now(),
+            reclaiming: false,
+        };
         worker.record_current();
         worker
     }
@@ -147,9 +157,18 @@ impl StoreWorker {
                 (deliveries, usage)
             }
             Err(error) => {
-                tracing::error!(%error, "could not store a batch of requests");
+                self.report_failure(&error);
                 (refuse_all(std::mem::take(requests)), Vec::new())
             }
+        }
+    }
+
+    /// Logs that a batch failed, but not for each batch while a database is away.
+    fn report_failure(&mut self, error: &StoreError) {
+        let now = Instant::now();
+        if now >= self.next_report {
+            self.next_report = now + REPORT_PAUSE;
+            tracing::error!(%error, "could not store a batch of requests");
         }
     }
 
@@ -326,6 +345,9 @@ const fn is_gathering(here: usize, last: usize) -> bool {
 
 /// Part of the last batch below which the next one is still gathering.
 const GATHERED: usize = 4;
+
+/// Time between two log lines about failed batches.
+const REPORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Mailboxes that are looked at with one query.
 const MAILBOXES_AT_ONCE: usize = 1000;

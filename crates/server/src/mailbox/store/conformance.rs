@@ -3,6 +3,8 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "any other answer fails the test")]
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
@@ -225,22 +227,24 @@ fn history(added: &[f64], moods: &[&str], crowded: bool) -> SideHistory {
     SideHistory { added: added.into(), moods, crowded }
 }
 
-/// A database for each case in one PostgreSQL server.
-struct Postgresql(Postgres);
+/// A PostgreSQL server with a database for each name.
+struct Postgresql {
+    postgres: Postgres,
+    databases: RefCell<HashSet<String>>,
+}
 
 impl Backend for Postgresql {
     fn open(&self, name: &str, limits: StoreLimits) -> Box<dyn Store> {
         let database = format!("case_{}", name.replace('-', "_"));
-        let sql = format!("SELECT count(*) FROM pg_database WHERE datname = '{database}'");
-        if self.0.execute("postgres", &sql) == "0" {
-            self.0.create_database(&database);
+        if self.databases.borrow_mut().insert(database.clone()) {
+            self.postgres.create_database(&database);
         }
-        let url = DatabaseUrl::from(self.0.url(&database));
+        let url = DatabaseUrl::from(self.postgres.url(&database));
         Box::new(PostgresStore::open(&url, limits, NodeId::random(), true).unwrap())
     }
 
     fn remove(&self, _: &str) {
-        // The whole server is removed at the end.
+        // All databases are removed with the server.
     }
 }
 
@@ -248,7 +252,7 @@ impl Backend for Postgresql {
 fn postgresql_behaves_like_sqlite() {
     let started = Postgres::start(Durability::Process, None);
     let Some(postgres) = wormhole_testbed::installed_or_skip(started) else { return };
-    let backend = Postgresql(postgres);
+    let backend = Postgresql { postgres, databases: RefCell::default() };
     for (name, case) in CASES {
         println!("{name}");
         case(&backend);

@@ -1,0 +1,162 @@
+//! The connection of a store, which is replaced when it is lost, and how long clients wait for that.
+
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio_postgres::Config;
+
+use super::save::BatchId;
+use super::session::{ROUND, Session, SessionError, within};
+use super::url::{self, DatabaseUrl};
+use crate::ServerError;
+use crate::mailbox::store::StoreError;
+
+/// A connection, or none while PostgreSQL is not available.
+#[derive(Debug)]
+pub(super) struct Connection {
+    config: Config,
+    /// Runs the connection while the store's thread waits for it.
+    runtime: Runtime,
+    session: Option<Session>,
+    /// If the last call failed because PostgreSQL was not available: when to try again.
+    down_until: Option<Instant>,
+}
+
+/// The attempts of one call.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    /// Until when to repeat them.
+    deadline: Instant,
+    /// Whether an attempt of this call or of an earlier one has failed.
+    is_lost: bool,
+}
+
+impl Connection {
+    /// Connects, and creates or upgrades the tables if needed.
+    pub(super) fn open(url: &DatabaseUrl) -> Result<Self, ServerError> {
+        let error = |path: &str, reason: &str| ServerError::Database {
+            path: path.into(),
+            reason: reason.into(),
+        };
+        let config = url.parse().map_err(|reason| error("of PostgreSQL", reason))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| ServerError::System(error.to_string()))?;
+        let session = runtime
+            .block_on(Session::connect(&config))
+            .map_err(|lost| error(&url::describe(&config), &lost.text()))?;
+        Ok(Self { config, runtime, session: Some(session), down_until: None })
+    }
+
+    /// Does something with PostgreSQL; connects first if needed.
+    pub(super) fn run<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&Session) -> Result<T, SessionError>,
+    ) -> Result<T, SessionError> {
+        let session = match self.session.take() {
+            Some(session) if !session.client.is_closed() => session,
+            _ => self.runtime.block_on(Session::connect(&self.config))?,
+        };
+        let result = self.runtime.block_on(within(ROUND, work(&session)));
+        if !matches!(result, Err(SessionError::Lost(_))) {
+            self.session = Some(session);
+        }
+        result
+    }
+
+    /// Ends a transaction that failed.
+    pub(super) fn roll_back(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        if self.runtime.block_on(session.roll_back()).is_ok() {
+            self.session = Some(session);
+        }
+    }
+
+    /// Begins a call. Its attempts may be repeated for [`PATIENCE`]. If the last call has failed, there is one attempt
+    /// every [`DOWN_PAUSE`].
+    ///
+    /// # Errors
+    /// The next attempt is not due.
+    pub(super) fn begin_attempts(&self) -> Result<Attempts, StoreError> {
+        let now = Instant::now();
+        match self.down_until {
+            Some(time) if now < time => Err(StoreError::Failed(AWAY.into())),
+            Some(_) => Ok(Attempts { deadline: now, is_lost: true }),
+            None => Ok(Attempts { deadline: now + PATIENCE, is_lost: false }),
+        }
+    }
+
+    /// Ends a call that has succeeded.
+    pub(super) fn succeeded(&mut self, attempts: &Attempts) {
+        self.down_until = None;
+        if attempts.is_lost {
+            tracing::info!("connected to PostgreSQL again");
+        }
+    }
+
+    /// Ends a call that has failed. If PostgreSQL refuses connections, the next attempt is not at once.
+    pub(super) fn failed(&mut self) {
+        if self.session.is_none() {
+            self.down_until = Some(Instant::now() + DOWN_PAUSE);
+        }
+    }
+
+    /// Waits for the time of the next attempt.
+    ///
+    /// # Errors
+    /// There is none: clients have waited long enough.
+    pub(super) fn wait(&mut self, attempts: &mut Attempts, reason: &str) -> Result<(), StoreError> {
+        if !std::mem::replace(&mut attempts.is_lost, true) {
+            tracing::warn!(reason, "lost the connection to PostgreSQL, connecting again");
+        }
+        if Instant::now() >= attempts.deadline {
+            self.down_until = Some(Instant::now() + DOWN_PAUSE);
+            return Err(StoreError::Failed(AWAY.into()));
+        }
+        std::thread::sleep(RETRY_PAUSE);
+        Ok(())
+    }
+
+    /// Finds out whether a transaction is durable whose answer was lost.
+    pub(super) fn was_committed(
+        &mut self,
+        id: BatchId,
+        reason: String,
+    ) -> Result<(), SessionError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.run(async |session| {
+                session.client.batch_execute("BEGIN").await?;
+                // Waits until the lost transaction has ended.
+                session.query(&session.statements.lock, &[]).await?;
+                let rows = session.query(&session.statements.last_batch, &[&id.node]).await?;
+                session.client.batch_execute("COMMIT").await?;
+                Ok(rows.first().map(|row| row.try_get::<_, i64>(0)).transpose()?)
+            });
+            match found {
+                Ok(Some(batch)) if batch == id.batch => return Ok(()),
+                Ok(_) => return Err(SessionError::Lost(reason)),
+                Err(SessionError::Lost(_)) if Instant::now() < deadline => {
+                    std::thread::sleep(RETRY_PAUSE);
+                }
+                Err(error) => {
+                    let unknown = format!("a commit may or may not be durable: {}", error.text());
+                    return Err(SessionError::Failed(unknown));
+                }
+            }
+        }
+    }
+}
+
+/// How long clients wait for a lost PostgreSQL before their requests are refused.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pause between two attempts to connect.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Pause between two attempts to connect once clients do not wait for them any more.
+const DOWN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why requests fail without an attempt.
+const AWAY: &str = "PostgreSQL is not available";
