@@ -183,7 +183,7 @@ impl PostgresStore {
         let notification = Notification { channel: wake::CHANNEL, payloads: &payloads };
         let result = self
             .connection
-            .run(async |session| save::save(session, snapshot, id, notification).await);
+            .continue_with(async |session| save::save(session, snapshot, id, notification).await);
         match result {
             Err(SessionError::Lost(reason)) => self.connection.was_committed(id, reason),
             result => result,

@@ -58,6 +58,26 @@ impl Connection {
             Some(session) if !session.client.is_closed() => session,
             _ => self.runtime.block_on(Session::connect(&self.config))?,
         };
+        self.run_on(session, work)
+    }
+
+    /// Does something in a transaction that has begun. It never happens on another connection: there, each statement
+    /// would be a transaction of its own, without the lock.
+    pub(super) fn continue_with<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&Session) -> Result<T, SessionError>,
+    ) -> Result<T, SessionError> {
+        match self.session.take() {
+            Some(session) if !session.client.is_closed() => self.run_on(session, work),
+            _ => Err(SessionError::Lost("the connection ended during a transaction".into())),
+        }
+    }
+
+    fn run_on<T>(
+        &mut self,
+        session: Session,
+        work: impl AsyncFnOnce(&Session) -> Result<T, SessionError>,
+    ) -> Result<T, SessionError> {
         let result = self.runtime.block_on(within(ROUND, work(&session)));
         if !matches!(result, Err(SessionError::Lost(_))) {
             self.session = Some(session);
@@ -160,3 +180,31 @@ const DOWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why requests fail without an attempt.
 const AWAY: &str = "PostgreSQL is not available";
+
+#[cfg(test)]
+mod tests {
+    use wormhole_testbed::{Durability, Postgres, installed_or_skip};
+
+    use super::*;
+
+    #[test]
+    fn a_transaction_never_continues_on_another_connection() {
+        let started = Postgres::start(Durability::Process, None);
+        let Some(postgres) = installed_or_skip(started) else { return };
+        let url = DatabaseUrl::from(postgres.url("postgres"));
+        let mut connection = Connection::open(&url).unwrap();
+        connection.run(async |session| Ok(session.client.batch_execute("BEGIN").await?)).unwrap();
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE application_name = 'wormhole-server'";
+        postgres.execute("postgres", end);
+        // The first attempt finds the connection closed, the second one finds none.
+        for _ in 0..2 {
+            let create = "CREATE TABLE outside ()";
+            let result = connection
+                .continue_with(async |session| Ok(session.client.batch_execute(create).await?));
+            assert!(matches!(result, Err(SessionError::Lost(_))), "{result:?}");
+        }
+        let is_absent = "SELECT to_regclass('outside') IS NULL";
+        assert_eq!(postgres.execute("postgres", is_absent), "t");
+    }
+}
