@@ -5,12 +5,14 @@
 //! [`messaging`]).
 //!
 //! ```text
-//!  Node (handle) ──► hub: the one task that owns shh::Node and knows all links
-//!                     ├── link: one task per link (RLPx)     ├── peers: which nodes to dial, which to refuse
-//!                     ├── listener: accepts links            ├── cover: meaningless envelopes
-//!                     ├── discovery: one task, over UDP      ├── pressure: the demanded proof of work
-//!                     ├── archive: a thread with SQLite      └── data_folder: what survives a restart
-//!  mining: proof of work on worker threads, shared by `scheduler`
+//!  Node (handle) ──► hub: the task that owns shh::Node
+//!                     ├── listener: accepts connections     ├── peers: who is connected, dialled or banned
+//!                     ├── link: one task per connection     ├── discovery: finds nodes over UDP
+//!                     ├── envelopes: subscribers            ├── archive: envelopes in SQLite, on its own thread
+//!                     ├── cover: meaningless envelopes      ├── pressure: raises the minimum work under load
+//!                     └── data_folder: state that survives a restart
+//!  mine: proof of work on worker threads                    messaging: keys, filters and messages of this process
+//!  remote: client of another node's JSON-RPC                rpc: JSON-RPC server
 //! ```
 //!
 //! Two nodes on this machine:
