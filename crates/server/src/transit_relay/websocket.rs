@@ -94,6 +94,8 @@ impl WebSocket {
             if self.ended {
                 return Poll::Ready(None);
             }
+            // What was read directly after the handshake may be a ping.
+            let _sent: Poll<io::Result<()>> = self.poll_send(cx);
             let mut space = [MaybeUninit::uninit(); MAX_PART];
             let mut buffer = ReadBuf::uninit(&mut space);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {

@@ -80,6 +80,20 @@ async fn an_invalid_handshake_is_refused_with_the_right_status() {
     world.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_never_complete_is_closed_after_ten_seconds() {
+    let world = World::new("slow", &[]);
+    for begun in ["", "GET / HTTP/1.1\r\nHost: "] {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        let start = tokio::time::Instant::now();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        let elapsed = start.elapsed();
+        assert!((9..=11).contains(&elapsed.as_secs()), "{elapsed:?}");
+    }
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn monitors_do_not_use_up_the_rate_limit() {
     let world = World::new("monitors", &["--links-per-minute", "3", "--limit-loopback"]);

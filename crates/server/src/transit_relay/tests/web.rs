@@ -228,6 +228,21 @@ async fn a_web_socket_that_reads_nothing_stops_its_partner() {
     bulk::write_until_stuck(&mut one, &bytes).await;
 }
 
+#[tokio::test]
+async fn a_ping_directly_after_the_handshake_is_answered() {
+    let world = World::new().await;
+    let mut link = TcpStream::connect(world.web).await.unwrap();
+    let handshake = "GET / HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let ping = [0x89, 0x83, 0, 0, 0, 0, b'a', b'b', b'c'];
+    link.write_all(&[handshake.as_bytes(), &ping].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\x8a\x03abc") {
+        assert_ne!(link.read_buf(&mut answer).await.unwrap(), 0);
+    }
+}
+
 /// What an HTTP client gets.
 async fn page(world: &World, path: &str, headers: &str) -> String {
     let mut link = request(world, path, headers).await;
