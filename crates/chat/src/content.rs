@@ -1,6 +1,6 @@
 //! What is inside of an encrypted message (docs/chat-protocol.md "Content").
 //!
-//! Clients of the seed's time put a bare data message into the `body` of an envelope; later ones
+//! Clients of 2014 put a bare data message into the `body` of an envelope; later ones
 //! wrap it into a `Content`. Both are read, the latter is sent.
 
 mod data;

@@ -1,5 +1,5 @@
 //! The envelope of a message, as the server hands it to a device (docs/chat-protocol.md
-//! "Envelope"). Fields 1 to 7 are the seed's `IncomingPushMessageSignal`.
+//! "Envelope"). Fields 1 to 7 are the `IncomingPushMessageSignal` of 2014.
 
 use prost::Message;
 
@@ -25,7 +25,7 @@ pub struct Envelope {
     pub relay: Option<String>,
     /// When the sender says it was sent.
     pub timestamp: Timestamp,
-    /// An encrypted data message, from clients of the seed's time.
+    /// An encrypted data message, from clients of 2014.
     pub body: Option<Vec<u8>>,
     /// An encrypted content.
     pub content: Option<Vec<u8>>,
@@ -126,9 +126,9 @@ impl Envelope {
 pub enum EnvelopeKind {
     /// A [`crate::SignalMessage`].
     Ciphertext,
-    /// Of clients before the seed.
+    /// From clients before 2014.
     KeyExchange,
-    /// Of the seed: a data message that nobody encrypted. Never shown.
+    /// From clients of 2014: an unencrypted data message. Never shown.
     Plaintext,
     /// Only to report that something could not be decrypted.
     PlaintextContent,

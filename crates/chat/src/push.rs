@@ -85,7 +85,7 @@ pub struct PushError;
 /// The only version there is.
 const VERSION: u8 = 1;
 
-/// Bytes of the MAC, which is HMAC-SHA256 cut short, although the seed calls its key one for SHA-1.
+/// Bytes of the MAC, which is HMAC-SHA256 cut short, although the first API description calls its key an HMAC-SHA1 key.
 const TAG: usize = 10;
 
 /// Bytes of version, IV and MAC.

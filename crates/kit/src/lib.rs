@@ -6,7 +6,6 @@
 //! ```
 //! use wormhole_kit::{Input, Instant, Output, Session};
 //! /// Passes one input to a session and collects its outputs.
-//! /// Hands one input to a session and collects what it wants done.
 //! fn step<S: Session>(
 //!     session: &mut S,
 //!     now: Instant,

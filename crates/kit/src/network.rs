@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The network by which clients are counted: an IPv4 address (also if written as IPv6), or 64 bits of an IPv6
-/// address, which every IPv6 user has.
+/// The network by which clients are counted: an IPv4 address (also if written as IPv6), or the /64 prefix
+/// of an IPv6 address, the smallest network that a user gets.
 pub fn network(address: IpAddr) -> IpAddr {
     beginning(address, 64)
 }

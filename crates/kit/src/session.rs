@@ -64,7 +64,7 @@ pub enum Input<'a, C> {
     Committed,
 }
 
-/// An output of a session, in this order.
+/// An output of a session. Execute outputs in the order in which `poll` returns them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Output<A, E, C = Infallible> {
     /// Open a link to this address; answered by `Opened` or `Closed`.

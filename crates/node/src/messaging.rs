@@ -83,7 +83,7 @@ pub struct Messenger {
 /// The settings of a messenger.
 #[derive(Clone, Debug)]
 pub struct MessengerSettings {
-    /// Most bytes of decrypted messages in all filters together.
+    /// Maximum number of bytes of decrypted messages in all filters together.
     pub filter_bytes: usize,
     /// Time after which an unpolled filter expires.
     pub filter_timeout: Duration,

@@ -70,7 +70,7 @@ impl Node {
         hub::start(settings).await
     }
 
-    /// The address of the node for other nodes. Without an endpoint if it does not subscribe.
+    /// The address of the node for other nodes. It has no endpoint if the node does not listen.
     pub fn enode(&self) -> Enode {
         self.inner.enode
     }
@@ -186,8 +186,8 @@ impl Node {
         self.request(|reply| Command::RemovePeer(id, reply)).await
     }
 
-    /// Appearance at what this node sends to us alone from now on. Returns whether it is connected;
-    /// it need not be.
+    /// Accepts direct messages of this node from now on. Returns whether it is connected, which is not
+    /// required.
     ///
     /// # Errors
     /// The node has stopped.

@@ -126,10 +126,10 @@ impl Drop for PendingSlot {
     }
 }
 
-/// Most links that have not shaken hands. Each takes an open file, of which there may be a thousand.
+/// Maximum number of links that have not shaken hands. Each takes an open file, of which there may be a thousand.
 const MAX_PENDING: usize = 256;
 
-/// Most such links of one address.
+/// Maximum number of such links of one address.
 const MAX_PER_ADDRESS: usize = 64;
 
 /// How many times what one address may have its wider network may have. Of IPv4 both are the same.

@@ -89,10 +89,10 @@ pub struct RpcServer {
 pub struct RpcServerSettings {
     /// Which requests over HTTP and WebSocket are admitted.
     pub access: AccessRules,
-    /// Most open connections of admitted clients, per listener. Connections on which no request was admitted
+    /// Maximum number of open connections of admitted clients, per listener. Connections on which no request was admitted
     /// yet are limited apart; the oldest of them is closed when there are too many.
     pub max_connections: usize,
-    /// Most bytes of a request.
+    /// Maximum number of bytes of a request.
     pub max_request_bytes: u32,
     /// Time for running calls when the server is told to stop.
     pub drain: Duration,

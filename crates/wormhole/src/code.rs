@@ -215,7 +215,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The wormhole ended before.
+    /// The wormhole has ended.
     pub async fn server(&self) -> Result<MailboxUrl, Error> {
         self.wait(|status| status.server.clone()).await
     }
@@ -234,7 +234,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The wormhole ended before.
+    /// The wormhole has ended.
     pub async fn welcome(&self) -> Result<Welcome, Error> {
         self.wait(|status| status.welcome.clone()).await
     }
@@ -250,7 +250,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The wormhole ended before.
+    /// The wormhole has ended.
     pub async fn code(&self) -> Result<Code, Error> {
         self.wait(|status| status.code.clone()).await
     }
@@ -267,7 +267,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The wormhole ended before.
+    /// The wormhole has ended.
     pub async fn code_consumed(&self) -> Result<(), Error> {
         self.wait(|status| status.code_consumed.then_some(())).await
     }
@@ -285,7 +285,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The wormhole ended before.
+    /// The wormhole has ended.
     pub async fn key(&self) -> Result<Key, Error> {
         self.wait(|status| status.key.clone()).await
     }
@@ -302,7 +302,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The wormhole ended before, in particular with [`Error::WrongCode`].
+    /// The wormhole has ended, in particular with [`Error::WrongCode`].
     pub async fn verifier(&self) -> Result<Verifier, Error> {
         self.wait(|status| status.verifier).await
     }
@@ -319,7 +319,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The wormhole ended before.
+    /// The wormhole has ended.
     pub async fn versions(&self) -> Result<Value, Error> {
         self.wait(|status| status.versions.clone()).await
     }
@@ -431,7 +431,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The error with which the wormhole ended before.
+    /// The error with which the wormhole ended.
     pub async fn close(self) -> Result<Closed, Error> {
         self.close_in_mood(None).await
     }
@@ -447,7 +447,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The error with which the wormhole ended before.
+    /// The error with which the wormhole ended.
     pub async fn close_with_mood(self, mood: Mood) -> Result<Closed, Error> {
         self.close_in_mood(Some(mood)).await
     }

@@ -35,7 +35,7 @@ pub(crate) type Dialing = Pin<Box<dyn Future<Output = Result<Link, LinkFailure>>
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
-/// The way to other machines.
+/// How to reach other machines: directly, or through a proxy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Route {
     /// A SOCKS5 proxy, if nothing may go out directly.

@@ -336,7 +336,7 @@ impl Transfer {
         self.command(Command::ConfirmText);
     }
 
-    /// Accepts the offer, after [`Event::Offer`]. A text needs no destination: this confirms it.
+    /// Accepts the offer, after [`Event::Offer`]. For a text, the destination is ignored.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};

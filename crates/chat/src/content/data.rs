@@ -1,4 +1,4 @@
-//! Data messages: the seed's `PushMessageContent`, with the fields that came later.
+//! Data messages: the `PushMessageContent` of TextSecure's API of 2014, with the fields that came later.
 
 use super::proto::{AttachmentProto, DataProto, GroupProto};
 use super::{ContentError, bounded};
@@ -12,7 +12,7 @@ pub struct DataMessage {
     pub body: Option<String>,
     /// Files.
     pub attachments: Vec<AttachmentPointer>,
-    /// The group the message is for, in the form of the seed.
+    /// The group the message is for, in the form of 2014.
     pub group: Option<Group>,
     /// The sender has left the session and will begin another.
     pub end_session: bool,
@@ -24,7 +24,7 @@ pub struct DataMessage {
     pub expire_timer: Option<u32>,
     /// Opens the sender's profile.
     pub profile_key: Option<[u8; 32]>,
-    /// When it was sent. Clients of the seed's time leave it out.
+    /// When it was sent. Clients of 2014 leave it out.
     pub timestamp: Option<Timestamp>,
     /// The message needs a program that knows at least this.
     pub required_protocol_version: Option<u32>,
@@ -75,10 +75,10 @@ pub struct AttachmentPointer {
     pub content_type: Option<String>,
     /// Opens it.
     pub key: AttachmentKey,
-    /// Bytes of the plaintext; more than that is padding. Clients of the seed's time leave it out.
+    /// Bytes of the plaintext; more than that is padding. Clients of 2014 leave it out.
     pub size: Option<u32>,
     /// The SHA-256 of the blob. Without it, the server could swap the blob for another one with
-    /// the same key; clients of the seed's time leave it out.
+    /// the same key; clients of 2014 leave it out.
     pub digest: Option<[u8; 32]>,
     /// The name that the sender claims. Never use it as a path.
     pub file_name: Option<String>,
@@ -173,7 +173,7 @@ impl AttachmentPointer {
     }
 }
 
-/// A group in the form of the seed: its members say who belongs to it.
+/// A group in the form of 2014: its members say who belongs to it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Group {
     /// Names the group.

@@ -1,6 +1,6 @@
 //! Secretbox on libsodium, which has SIMD code for Salsa20 and picks it at run time.
 //!
-//! The one room of this crate with `unsafe`: two calls into C, each given whole slices.
+//! The only module of this crate with `unsafe`: two calls into C, each with whole slices.
 
 use std::sync::Once;
 

@@ -67,7 +67,7 @@ impl Inner {
     }
 }
 
-/// Most envelopes to decrypt at a time.
+/// Maximum number of envelopes to decrypt at a time.
 const BATCH: usize = 64;
 
 /// Shortest and longest time between two searches for expired filters.

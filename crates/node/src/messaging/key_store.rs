@@ -124,7 +124,7 @@ pub enum PasswordError {
     TooMany(#[from] TooManyKeys),
 }
 
-/// Most keys of one kind: some megabytes.
+/// Maximum number of keys of one kind: some megabytes.
 pub const MAX_KEYS: usize = 65_536;
 
 #[cfg(test)]

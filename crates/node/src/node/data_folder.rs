@@ -138,7 +138,7 @@ const SEEN: u8 = 1;
 /// Type of a record with an own envelope that is not sent yet.
 const OWN: u8 = 2;
 
-/// Most bytes of an envelope in the file: the largest that can be configured, and its fields.
+/// Maximum number of bytes of an envelope in the file: the largest that can be configured, and its fields.
 const MAX_RECORD: usize = MAX_SIZE_LIMIT + 64;
 
 #[cfg(all(test, unix))]

@@ -135,7 +135,7 @@ fn cost(envelope: &Envelope) -> usize {
 /// Bytes that an envelope takes in addition to its encoding.
 const OVERHEAD: usize = 160;
 
-/// Most bytes in the queue of one subscriber: about ten thousand envelopes of the usual size.
+/// Maximum number of bytes in the queue of one subscriber: about ten thousand envelopes of the usual size.
 const MAX_WAITING: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]

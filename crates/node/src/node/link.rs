@@ -372,7 +372,7 @@ const SHH: ProtocolId = ProtocolId(0);
 /// Bytes to read at a time.
 const READ_SIZE: usize = 16 * 1024;
 
-/// Most commands that wait for a link. The hub disconnects a peer whose queue is full.
+/// Maximum number of commands that wait for a link. The hub disconnects a peer whose queue is full.
 const MAX_COMMANDS: usize = 64;
 
 /// Time to connect.

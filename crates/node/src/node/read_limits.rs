@@ -82,7 +82,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Most addresses that are remembered.
+/// Maximum number of addresses that are remembered.
 const MAX_ADDRESSES: usize = 4096;
 
 #[cfg(test)]

@@ -31,9 +31,9 @@ pub struct Settings {
     pub static_peers: Vec<Enode>,
     /// Nodes whose direct messages are accepted. They count towards no limit.
     pub trusted: Vec<NodeId>,
-    /// Most peers at the same time. With discovery, half of them may be inbound, and the rest is outbound.
+    /// Maximum number of peers at the same time. With discovery, half of them may be inbound, and the rest is outbound.
     pub max_peers: usize,
-    /// Most peers at the same time from one address, or 64 bits of an IPv6 address; twice as many
+    /// Maximum number of peers at the same time from one address, or 64 bits of an IPv6 address; twice as many
     /// from 48 bits of one.
     pub max_peers_per_address: usize,
     /// The work that envelopes must have.
@@ -126,7 +126,7 @@ pub struct ArchiveSettings {
     pub min_work: Work,
     /// Envelopes are deleted after this time.
     pub max_age: Duration,
-    /// Most bytes of envelopes. The oldest ones are deleted first.
+    /// Maximum number of bytes of envelopes. The oldest ones are deleted first.
     pub max_bytes: u64,
 }
 

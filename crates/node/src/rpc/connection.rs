@@ -113,14 +113,14 @@ impl Calls {
     }
 }
 
-/// Most running calls of one connection. Further calls wait.
+/// Maximum number of running calls of one connection. Further calls wait.
 const MAX_CALLS: usize = 16;
 
-/// Most waiting requests of one connection. Reading pauses when there are more.
+/// Maximum number of waiting requests of one connection. Reading pauses when there are more.
 const MAX_WAITING: usize = 1024;
 
-/// Most bytes of waiting and running requests. Reading pauses when there are more.
+/// Maximum number of bytes of waiting and running requests. Reading pauses when there are more.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// Most outgoing messages that wait until the client reads.
+/// Maximum number of outgoing messages that wait until the client reads.
 const MAX_UNREAD: usize = 16;

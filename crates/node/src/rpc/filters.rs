@@ -107,5 +107,5 @@ fn parse(id: &str) -> Option<FilterId> {
     bytes.try_into().ok().map(FilterId)
 }
 
-/// Most bytes of messages in the response to one poll. The rest waits for the next poll.
+/// Maximum number of bytes of messages in the response to one poll. The rest waits for the next poll.
 const POLL_BYTES: usize = 2 * 1024 * 1024;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Quotas<I> {
     networks: Arc<Mutex<HashMap<IpAddr, Quota<I>>>>,
-    /// Most ids of one network.
+    /// Maximum number of ids of one network.
     limit: usize,
 }
 
@@ -108,7 +108,7 @@ fn forget_idle<I>(networks: &mut HashMap<IpAddr, Quota<I>>, now: Instant) {
 /// Pause between two checks which ids of a network still exist.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Most networks that are counted. When there are more, the idle ones are forgotten.
+/// Maximum number of networks that are counted. When there are more, the idle ones are forgotten.
 const MAX_NETWORKS: usize = 4096;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One client: executes its requests and writes the responses.
 //!
-//! The transport is elsewhere: see [`http`](super::http) and [`conversation`](super::conversation).
+//! The transport is elsewhere: see [`http`](super::http) and [`connection`](super::connection).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -115,7 +115,7 @@ impl ClientSession {
     }
 }
 
-/// Most requests in a batch.
+/// Maximum number of requests in a batch.
 const MAX_BATCH: usize = 100;
 
 /// Size of the responses to a batch, in bytes, from which on the remaining calls fail.

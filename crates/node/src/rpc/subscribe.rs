@@ -121,5 +121,5 @@ fn new_id() -> String {
     hex(&bytes)
 }
 
-/// Most subscriptions of one connection.
+/// Maximum number of subscriptions of one connection.
 const MAX_SUBSCRIPTIONS: usize = 256;

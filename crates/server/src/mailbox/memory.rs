@@ -1,9 +1,9 @@
 //! How much memory clients may make the server hold: those of one address, and all together.
 //!
-//! Counted is what a client decides about: messages that are being read, requests that wait for the
-//! store, answers and messages that wait to be taken. One address may hold so much and no more, and
-//! only as much as all others leave free: the more is held, the less anyone gets. A link may always
-//! hold [`ALWAYS`], whatever the others do, which is more than an ordinary rendezvous needs.
+//! It counts only what clients control: messages that are being read, requests that wait for the
+//! store, and answers and messages that wait until the client reads them. One address has a limit, and
+//! cannot use more than all others leave free. A link can always use [`ALWAYS`], which is more than an
+//! ordinary rendezvous needs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -16,7 +16,7 @@ pub enum Error {
     /// The wormhole was closed, or its runtime shut down.
     #[error("the wormhole is closed")]
     Closed,
-    /// The server deleted the code during a lost connection: it was lost for longer than the server keeps unused
+    /// The server deleted the code during a lost connection: the connection was lost for longer than the server keeps unused
     /// codes, or the server lost its data.
     #[error("the mailbox server has forgotten this code")]
     MailboxLost,

@@ -59,7 +59,7 @@ impl CodeInput {
     /// Waits for the server's first answer to [`refresh_nameplates`](Self::refresh_nameplates).
     ///
     /// # Errors
-    /// The wormhole ended before.
+    /// The wormhole has ended.
     pub async fn first_nameplates(&self) -> Result<Vec<Nameplate>, Error> {
         status::wait(&mut self.status.clone(), |status| status.nameplates.clone()).await
     }

@@ -47,7 +47,7 @@ impl Status {
 /// Waits until `look` returns a value.
 ///
 /// # Errors
-/// The wormhole ended before.
+/// The wormhole has ended.
 pub(super) async fn wait<T>(
     status: &mut watch::Receiver<Status>,
     look: impl Fn(&Status) -> Option<T>,

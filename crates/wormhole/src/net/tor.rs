@@ -1,7 +1,6 @@
 //! Tor: finds a running one by its control port or its SOCKS port, or starts one.
 //!
-//! All it yields is a SOCKS port. Circuits, onion services and the rest of Tor's business stay
-//! Tor's. (control-spec.txt)
+//! The result is a SOCKS port. Tor itself handles circuits and onion services. (control-spec.txt)
 
 mod control;
 mod launch;
@@ -22,7 +21,7 @@ use super::socks::Proxy;
 use control::Control;
 use launch::Launched;
 
-/// A way through Tor.
+/// A Tor proxy.
 ///
 /// ```no_run
 /// use wormhole::code::{Config, Wormhole};
@@ -89,7 +88,7 @@ impl Tor {
     /// takes from seconds to two minutes. It is stopped when the last copy of this is dropped.
     ///
     /// # Errors
-    /// There is no such program, or it gets nowhere.
+    /// The program is missing, or does not connect to the Tor network.
     pub async fn launch() -> Result<Self, TorError> {
         let (launched, address) = Launched::start().await?;
         let proxy = Proxy(address);

@@ -1,4 +1,4 @@
-//! Where the other side can connect to us, also when the chosen port cannot be had.
+//! Where the other side can connect to us, also when the chosen port is not available.
 
 use super::driver::{TransferDriver, TransferSession};
 use super::{Error, Event, Settings};

@@ -254,5 +254,5 @@ const CONNECT_TIME: Duration = Duration::from_secs(20);
 /// Silence that counts as the end of the reply.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Most bytes to fetch.
+/// Maximum number of bytes to fetch.
 const MAX_BYTES: usize = 64 * 1024 * 1024;

@@ -65,7 +65,7 @@ impl SentRequests {
     }
 }
 
-/// Most requests whose replies are not complete.
+/// Maximum number of requests whose replies are not complete.
 const MAX_REQUESTS: usize = 64;
 
 #[cfg(test)]

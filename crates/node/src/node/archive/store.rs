@@ -226,13 +226,13 @@ const SCHEMA: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
     (id INTEGER PRIMARY KEY, place BLOB NOT NULL UNIQUE, envelope BLOB NOT NULL); \
     PRAGMA user_version = 1;";
 
-/// Most jobs that wait for the thread.
+/// Maximum number of jobs that wait for the thread.
 const MAX_JOBS: usize = 4096;
 
-/// Most jobs that share a commit with the first one.
+/// Maximum number of jobs that share a commit with the first one.
 const BATCH: usize = 1023;
 
-/// Most rows that are read for one page.
+/// Maximum number of rows that are read for one page.
 const MAX_ROWS: usize = 1000;
 
 /// Bytes of envelopes after which a page is full.

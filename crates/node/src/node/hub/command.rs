@@ -175,5 +175,5 @@ fn answer<T>(reply: oneshot::Sender<T>, answer: T) {
     let _gone = reply.send(answer);
 }
 
-/// Most own envelopes that wait to be sent.
+/// Maximum number of own envelopes that wait to be sent.
 const MAX_WAITING: usize = 1024;

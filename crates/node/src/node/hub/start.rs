@@ -209,11 +209,11 @@ fn record_sequence() -> u64 {
     UnixTime::from(SystemTime::now()).as_secs()
 }
 
-/// Most waiting commands of handles.
+/// Maximum number of waiting commands of handles.
 const MAX_COMMANDS: usize = 256;
 
-/// Most waiting events of links. The bytes of their packets are limited apart.
+/// Maximum number of waiting events of links. The bytes of their packets are limited apart.
 const MAX_EVENTS: usize = 1024;
 
-/// Most discovered nodes that wait for the hub.
+/// Maximum number of discovered nodes that wait for the hub.
 const MAX_DISCOVERED: usize = 64;

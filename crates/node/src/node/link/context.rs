@@ -19,7 +19,7 @@ use crate::pending_links::PendingLinks;
 pub(in crate::node) struct LinkContext {
     pub(in crate::node) key: PrivateKey,
     listen_port: u16,
-    /// Most bytes of a message on links that open from now on.
+    /// Maximum number of bytes of a message on links that open from now on.
     max_message: AtomicUsize,
     pub(super) read_limits: ReadLimits,
     pub(super) events: mpsc::Sender<LinkEvent>,

@@ -96,10 +96,10 @@ pub(in crate::node) fn take_random<T>(from: &mut Vec<T>, rng: &mut impl RngCore)
     Some(from.swap_remove(index))
 }
 
-/// Most nodes that wait to be dialled.
+/// Maximum number of nodes that wait to be dialled.
 const MAX_WAITING: usize = 256;
 
-/// Most attempts that are remembered.
+/// Maximum number of attempts that are remembered.
 const MAX_ATTEMPTS: usize = 1024;
 
 /// Pause before the second attempt. As in go-ethereum.

@@ -182,10 +182,10 @@ pub(super) fn with_jitter(pause: Duration, rng: &mut impl RngCore) -> Duration {
     pause.mul_f64(1.0 + f64::from(rng.next_u32()) / f64::from(u32::MAX) / 4.0)
 }
 
-/// Most attempts to connect at the same time.
+/// Maximum number of attempts to connect at the same time.
 const MAX_DIALLING: usize = 16;
 
-/// Most static peers.
+/// Maximum number of static peers.
 const MAX_STATIC: usize = 1000;
 
 /// Pause before the second attempt.

@@ -166,7 +166,7 @@ const LONGEST_BAN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Faults are forgotten this long after the last one.
 const MEMORY: Duration = Duration::from_secs(25 * 60 * 60);
 
-/// Most nodes, most addresses and most wider networks that are remembered.
+/// Maximum number of nodes, most addresses and most wider networks that are remembered.
 const MAX_RECORDS: usize = 10_000;
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(super) struct PeerTable {
     peers: HashMap<NodeId, ConnectedPeer>,
     ids: HashMap<LinkId, NodeId>,
     limit: usize,
-    /// Most inbound peers. The others are outbound peers that discovery found.
+    /// Maximum number of inbound peers. The others are outbound peers that discovery found.
     inbound_limit: usize,
     limit_per_address: usize,
 }

@@ -112,7 +112,7 @@ impl Dir {
         }
     }
 
-    /// Whether it is that very file or folder which has the name.
+    /// Whether the name still refers to this file or folder.
     pub(super) fn has(&self, name: impl AsRef<OsStr>, identity: Identity) -> bool {
         // The types of these numbers differ between systems.
         #[allow(clippy::useless_conversion, trivial_numeric_casts, reason = "so they do here")]
