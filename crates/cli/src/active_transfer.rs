@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use wormhole::code::Nameplate;
 use wormhole::transfer::{Event, Transfer};
 
-use crate::console::{Console, Question, interrupted_by};
+use crate::console::{ANSWER_Y_OR_N, Console, Question, SLOW, interrupted_by};
 use crate::signals::Signal;
 use crate::{ask, explain, json};
 
@@ -89,7 +89,25 @@ impl<'d> ActiveTransfer<'d> {
             .context("cannot read standard input")
     }
 
-    /// Waits for something else while the transfer goes on.
+    /// Asks until the answer is yes or no; an empty answer means `default`. `None` if standard input has ended.
+    ///
+    /// # Errors
+    /// The transfer failed, a signal ended it, or standard input cannot be read.
+    pub(crate) async fn ask_yes_or_no(
+        &mut self,
+        question: &Question<'_>,
+        default: bool,
+    ) -> Result<Option<bool>> {
+        loop {
+            let Some(answer) = self.ask(question).await? else { return Ok(None) };
+            match ask::yes_or_no(&answer, default) {
+                None => self.console.screen.show(ANSWER_Y_OR_N),
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    /// Waits for `other` while the transfer goes on.
     ///
     /// # Errors
     /// The transfer failed, or a signal ended it.
@@ -217,9 +235,6 @@ const PEER_SILENT: Duration = Duration::from_secs(30);
 /// What is said then.
 const MAY_BE_GONE: &str = "Still no answer: the other side may be gone. The code is used up now; if the \
                            other side was restarted, press Ctrl-C and start again with a new code.";
-
-/// Waiting longer than this deserves a word, as in the Python command line.
-const SLOW: Duration = Duration::from_secs(1);
 
 /// A side that has started answers at once. One that has not answered for so long has not started, or
 /// uses another code.

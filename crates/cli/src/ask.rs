@@ -1,12 +1,12 @@
 //! Questions to the person at the keyboard, or to the script that answers on standard input.
 //!
-//! They are asked on a thread of their own, so that signals and the peer are heard meanwhile.
+//! A thread of its own reads the answer, so that signals and the transfer are handled meanwhile.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use crate::job_control::WhenContinued;
 
-/// Asks and gives the line that was typed, without its end; `None` when standard input has ended.
+/// Shows a prompt and returns the answer, without its line end; `None` if standard input has ended.
 ///
 /// # Errors
 /// Standard input cannot be read, or is not text.
@@ -35,9 +35,14 @@ fn read_line(prompt: &str) -> io::Result<Option<String>> {
     Ok((length > 0).then_some(answer))
 }
 
-/// Whether an answer means yes; nothing typed does, as in the Python command line.
-pub(crate) fn is_yes(answer: &str) -> bool {
-    answer.is_empty() || answer.starts_with(['y', 'Y'])
+/// Whether an answer means yes or no; an empty answer means `default`. `None` for anything else.
+pub(crate) fn yes_or_no(answer: &str, default: bool) -> Option<bool> {
+    match answer.trim_start().chars().next() {
+        None => Some(default),
+        Some('y' | 'Y') => Some(true),
+        Some('n' | 'N') => Some(false),
+        Some(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -45,8 +50,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn return_alone_means_yes_and_anything_but_y_means_no() {
-        assert!(is_yes("") && is_yes("y") && is_yes("Yes"));
-        assert!(!is_yes("n") && !is_yes("no") && !is_yes("what?"));
+    fn an_empty_answer_is_the_default_and_a_strange_one_is_no_answer() {
+        assert_eq!(
+            ["", "y", " Yes", "n", "NO"].map(|it| yes_or_no(it, true)),
+            [true, true, true, false, false].map(Some)
+        );
+        assert_eq!(yes_or_no("", false), Some(false));
+        assert_eq!(["maybe", "ok", "?"].map(|it| yes_or_no(it, true)), [None; 3]);
     }
 }

@@ -8,7 +8,7 @@ use wormhole::code::{Code, CodeInput, Nameplate};
 
 use crate::active_transfer::ActiveTransfer;
 use crate::code_prompt::{self, PROMPT, Typed};
-use crate::code_review::{Warning, is_agreed};
+use crate::code_review::Warning;
 use crate::console::Question;
 use crate::failure::Failure;
 use crate::request::code_or_link;
@@ -38,7 +38,7 @@ pub(crate) async fn ask_code(
         match parse(&line) {
             Ok(code) => {
                 let Some(warning) = Warning::about(&code) else { return choose(input, &code) };
-                if active.ask(&warning.question()).await?.is_some_and(|it| is_agreed(&it)) {
+                if active.ask_yes_or_no(&warning.question(), false).await? == Some(true) {
                     return choose(input, &code);
                 }
                 start = warning.suggestion.unwrap_or(line);

@@ -85,6 +85,7 @@ fn edit(
     let config = Config::builder()
         .behavior(Behavior::PreferTerm)
         .completion_type(CompletionType::List)
+        .completion_show_all_if_ambiguous(true)
         .build();
     let mut editor = match Editor::<CodeHelper, _>::with_history(config, MemHistory::new()) {
         Ok(editor) => editor,

@@ -70,15 +70,10 @@ pub(crate) async fn confirm(code: &Code, console: &mut Console) -> Result<()> {
     if console.is_json() || !asks_a_person() {
         return warning.show(console);
     }
-    match console.ask(&warning.question()).await? {
-        Some(answer) if is_agreed(&answer) => Ok(()),
-        _ => Err(warning.refused().into()),
+    match console.ask_yes_or_no(&warning.question(), false).await? {
+        Some(true) => Ok(()),
+        Some(false) | None => Err(warning.refused().into()),
     }
-}
-
-/// Whether the answer means to use the code all the same; nothing typed does not.
-pub(crate) fn is_agreed(answer: &str) -> bool {
-    answer.trim_start().starts_with(['y', 'Y'])
 }
 
 fn sentences(review: &Review) -> String {
@@ -185,11 +180,5 @@ mod tests {
     #[test]
     fn a_word_cannot_drive_the_terminal() {
         assert!(!question("7-\u{1b}[2J-revenge").contains('\u{1b}'));
-    }
-
-    #[test]
-    fn only_yes_uses_a_suspicious_code() {
-        assert!(is_agreed("y") && is_agreed(" Yes"));
-        assert!(!is_agreed("") && !is_agreed("no") && !is_agreed("ok"));
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! `active_transfer.rs` uses it for a transfer.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use wormhole::transfer::Event;
 
 use crate::failure::Failure;
@@ -74,6 +77,24 @@ impl Console {
         self.unless_interrupted(ask::line(prompt)).await?.context("cannot read standard input")
     }
 
+    /// Asks until the answer is yes or no; an empty answer means `default`. `None` if standard input has ended.
+    ///
+    /// # Errors
+    /// A signal came, or standard input cannot be read.
+    pub(crate) async fn ask_yes_or_no(
+        &mut self,
+        question: &Question<'_>,
+        default: bool,
+    ) -> Result<Option<bool>> {
+        loop {
+            let Some(answer) = self.ask(question).await? else { return Ok(None) };
+            match ask::yes_or_no(&answer, default) {
+                None => self.screen.show(ANSWER_Y_OR_N),
+                answer => return Ok(answer),
+            }
+        }
+    }
+
     /// Waits for `work`. A signal ends the waiting.
     ///
     /// # Errors
@@ -110,6 +131,23 @@ impl Console {
             Some(value) => self.report(&value),
             None => Ok(()),
         }
+    }
+
+    /// Waits for `work`, and shows `notice` if that takes more than a second. A signal ends the waiting.
+    ///
+    /// # Errors
+    /// A signal came.
+    pub(crate) async fn notice_if_slow<T>(
+        &mut self,
+        notice: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        tokio::pin!(work);
+        if let Ok(done) = self.unless_interrupted(timeout(SLOW, &mut work)).await? {
+            return Ok(done);
+        }
+        self.screen.show(notice);
+        self.unless_interrupted(work).await
     }
 
     /// The text of a prompt: empty if standard output carries JSON.
@@ -154,3 +192,9 @@ pub(crate) fn print_json(value: &Value) -> Result<()> {
     let line = printable::json(&value.to_string());
     screen::print(format!("{line}\n").as_bytes()).context("cannot write to standard output")
 }
+
+/// Asks for another answer.
+pub(crate) const ANSWER_Y_OR_N: &str = "Please answer with y or n.";
+
+/// Time after which a notice explains what takes long, as in the Python command line.
+pub(crate) const SLOW: Duration = Duration::from_secs(1);

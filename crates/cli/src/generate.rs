@@ -1,9 +1,11 @@
 //! The shell completions and manual pages, made from the same definition as the help.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use clap::builder::Resettable;
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
@@ -27,16 +29,46 @@ pub(crate) fn completions(shell: Shell) -> Result<()> {
 /// A page cannot be written.
 pub(crate) fn manual(directory: Option<&Path>) -> Result<()> {
     let Some(directory) = directory else {
-        let mut page = Vec::new();
-        clap_mangen::Man::new(pages()).render(&mut page).context("cannot make the page")?;
-        return screen::print(&page).context("cannot print the page");
+        let page = page(pages()).context("cannot make the page")?;
+        return screen::print(&page).context("cannot write to standard output");
     };
-    fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(pages(), directory))
-        .with_context(|| format!("cannot write pages into {}", directory.display()))?;
     let place = printable::path(directory);
-    screen::print(format!("Wrote {} manual pages into {place}\n", count(&pages())).as_bytes())
+    let written = fs::create_dir_all(directory).and_then(|()| write_pages(pages(), directory));
+    let count = written.with_context(|| format!("cannot write pages into {place}"))?;
+    screen::print(format!("Wrote {count} manual pages into {place}\n").as_bytes())
         .context("cannot write to standard output")
+}
+
+/// Writes the page of a command and those of its subcommands. Returns their number.
+fn write_pages(mut command: Command, directory: &Path) -> io::Result<usize> {
+    command.build();
+    let mut count = 1;
+    for subcommand in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+        count += write_pages(subcommand.clone(), directory)?;
+    }
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    fs::write(directory.join(format!("{name}.1")), page(command)?)?;
+    Ok(count)
+}
+
+/// One page, with the text below the options as it is in the help: examples keep their lines.
+fn page(mut command: Command) -> io::Result<Vec<u8>> {
+    let extra = command.get_after_help().map(ToString::to_string);
+    command = command.after_help(Resettable::Reset);
+    let man = clap_mangen::Man::new(command);
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    if let Some(extra) = extra {
+        let lines: Vec<_> = extra.lines().map(roff_line).collect();
+        page.extend(format!(".SH NOTES\n.nf\n{}\n.fi\n", lines.join("\n")).bytes());
+    }
+    Ok(page)
+}
+
+/// A line of text as the formatter of manual pages reads it.
+fn roff_line(line: &str) -> String {
+    let line = line.replace('\\', "\\e").replace('-', "\\-");
+    if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
 }
 
 /// What has a page: every command but `help`.
@@ -52,6 +84,15 @@ fn name_places(command: Command) -> Command {
         .mut_subcommands(name_places)
 }
 
-fn count(command: &Command) -> usize {
-    1 + command.get_subcommands().map(count).sum::<usize>()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_in_a_manual_page_keep_their_lines() {
+        let page = String::from_utf8(page(pages()).unwrap()).unwrap();
+        let (_, notes) = page.split_once(".SH NOTES\n.nf\n").unwrap();
+        assert!(notes.contains("\n  wormhole receive 7\\-guitarist\\-revenge\n"), "{notes}");
+        assert!(notes.ends_with("\n.fi\n"), "{notes}");
+    }
 }

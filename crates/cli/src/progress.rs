@@ -40,7 +40,10 @@ pub(crate) fn show(event: Event, active: &mut ActiveTransfer<'_>) -> Option<Even
 fn show_wormhole(event: code::Event, active: &mut ActiveTransfer<'_>) -> Option<code::Event> {
     match event {
         code::Event::Server(server) => active.name_server(server.to_string()),
-        code::Event::Welcome(message) => welcome(&message, active),
+        code::Event::Welcome(message) => {
+            welcome(&message, active);
+            show_proof_of_work(&message, active);
+        }
         code::Event::ServerLost => {
             active.console.screen.show("Lost the mailbox server, trying again..");
         }
@@ -59,6 +62,17 @@ fn welcome(welcome: &Welcome, active: &ActiveTransfer<'_>) {
     let lines: Vec<_> = motd.trim().lines().take(MAX_MOTD).map(printable::line).collect();
     let (server, lines) = (active.server(), lines.join("\n "));
     active.console.screen.show(&format!("Server (at {server}) says:\n {lines}"));
+}
+
+/// Announces a proof of work that the server requires and that can take long.
+fn show_proof_of_work(welcome: &Welcome, active: &ActiveTransfer<'_>) {
+    let required = welcome.permission_required.as_ref().and_then(|it| it.hashcash.as_ref());
+    if let Some(hashcash) = required.filter(|hashcash| hashcash.bits >= LONG_WORK) {
+        active.console.screen.show(&format!(
+            "The mailbox server requires a proof of work of {} bits: computing it..",
+            hashcash.bits
+        ));
+    }
 }
 
 /// Says how much went how fast which way; nothing about a text.
@@ -113,6 +127,9 @@ fn way(path: &Path) -> String {
 
 /// What is said while the two sides have agreed and the connection does not come about at once.
 pub(crate) const CONNECTING: &str = "Connecting to the other side..";
+
+/// Bits of a proof of work that can take more than a second.
+const LONG_WORK: u32 = 20;
 
 /// Fewer bytes than this say nothing about the speed of a connection.
 const MIN_RATED: u64 = 100_000;

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::request::{Output, ReceiveRequest, Servers, exists};
 use crate::screen::{self, Screen};
 use crate::stdout::DataOutput;
-use crate::{ask, ask_code, explain, json, printable, progress, units};
+use crate::{ask_code, explain, json, printable, progress, units};
 
 /// Receives what the code leads to.
 ///
@@ -92,6 +92,9 @@ async fn follow(
             }
             Event::Text(text) => {
                 active.cancel_notices();
+                if matches!(handler.output, Output::Named(_)) {
+                    active.console.screen.show(TEXT_NOT_IN_FILE);
+                }
                 receive_text(active, &text).await?;
             }
             Event::Connected(path) => {
@@ -277,9 +280,9 @@ impl OfferHandler {
         }
         let question =
             Question { prompt: "ok? (Y/n): ".to_owned(), about: "accept", answers: &["y", "n"] };
-        Ok(match active.ask(&question).await? {
-            Some(answer) if ask::is_yes(&answer) => Decision::Accept(destination),
-            Some(_) => Decision::Refuse(Failure::new("transfer rejected")),
+        Ok(match active.ask_yes_or_no(&question, true).await? {
+            Some(true) => Decision::Accept(destination),
+            Some(false) => Decision::Refuse(Failure::new("transfer rejected")),
             None => Decision::Refuse(nobody_answers()),
         })
     }
@@ -361,7 +364,8 @@ fn show_offer(offer: &Offer, target: Option<&Path>, screen: &Screen) {
     screen.show(&match offer {
         Offer::Directory { bytes, files, .. } => {
             let files = progress::files(*files);
-            format!("Receiving directory ({}, {files}) {into}", units::size(*bytes))
+            let form = if target.is_none() { " as a ZIP file" } else { "" };
+            format!("Receiving directory ({}, {files}) {into}{form}", units::size(*bytes))
         }
         Offer::File { size, .. } => format!("Receiving file ({}) {into}", units::size(*size)),
         Offer::Stream { .. } | Offer::Text(_) => format!("Receiving stream {into}"),
@@ -377,4 +381,5 @@ fn nobody_answers() -> Failure {
 
 /// What the sender is told, in the words that every client uses.
 const REJECTED: &str = "transfer rejected";
+const TEXT_NOT_IN_FILE: &str = "Note: -o is for files. This text goes to standard output:";
 const WAITING: &str = "Waiting for sender...";

@@ -211,7 +211,10 @@ async fn confirm(active: &mut ActiveTransfer<'_>, verifier: &Verifier) -> Result
         let matches = match answer.as_deref().map(str::to_ascii_lowercase).as_deref() {
             Some("yes" | "y") => true,
             Some("no" | "n") | None => false,
-            Some(_) => continue,
+            Some(_) => {
+                active.console.screen.show("Please answer with yes or no.");
+                continue;
+            }
         };
         if let Some(transfer) = active.transfer() {
             transfer.confirm_verifier(matches);

@@ -168,8 +168,7 @@ async fn decline(mut settings: Settings, console: &mut Console) -> Result<()> {
 async fn confirm(id: &str, console: &mut Console) -> Result<bool> {
     let prompt = format!("Really send public key '{id}'? (y/N): ");
     let question = Question { prompt, about: "accept", answers: &["y", "n"] };
-    let answer = console.ask(&question).await?;
-    Ok(answer.is_some_and(|answer| answer.starts_with(['y', 'Y'])))
+    Ok(console.ask_yes_or_no(&question, false).await?.unwrap_or(false))
 }
 
 /// The settings of this exchange: an application of its own, unless one is named.

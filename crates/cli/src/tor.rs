@@ -48,23 +48,23 @@ impl TorChoice {
         let tor = match self {
             Self::None => return Ok(None),
             Self::At(port) => {
-                console.screen.show(&format!(" using Tor via control port at {port}"));
+                console.screen.show(&format!("Using Tor through the control port at {port}."));
                 console.unless_interrupted(Tor::at_control_port(port)).await?
             }
             Self::Found => console.unless_interrupted(Tor::find()).await?.inspect(|tor| {
                 console.screen.show(match tor.source() {
                     TorSource::SocksPort(_) => {
-                        " unable to find default Tor control port, using SOCKS"
+                        "Using Tor through its SOCKS port: no control port was found."
                     }
                     TorSource::ControlPort(_) | TorSource::Launched => {
-                        " using Tor via default control port"
+                        "Using Tor through its default control port."
                     }
                     // A later way to find Tor.
-                    _ => " using Tor",
+                    _ => "Using Tor.",
                 });
             }),
             Self::Launched => {
-                console.screen.show(" launching a new Tor process, this may take a while..");
+                console.screen.show("Starting a Tor process; this can take a while..");
                 console.unless_interrupted(Tor::launch()).await?
             }
         };

@@ -1,8 +1,11 @@
 //! What is said when the command line was typed wrongly, and the help that was asked for.
 
 use std::ffi::OsString;
+use std::net::AddrParseError;
+use std::num::{ParseFloatError, ParseIntError};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::error::ErrorKind;
 
 use crate::failure::ErrorReport;
@@ -12,15 +15,13 @@ use crate::{console, json, screen};
 /// in the words of the parser behind our prefix. With `--json` the error is an event, too.
 pub(crate) fn show(refusal: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if !refusal.use_stderr() {
-        // A closed pipe is success: `wormhole --help | head -1`.
-        let _ = refusal.print();
-        return ExitCode::SUCCESS;
+        return show_help(refusal);
     }
     let report = report_of(refusal);
     if refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = refusal.print();
     } else {
-        let said = refusal.render().to_string();
+        let said = explained(refusal.render().to_string(), refusal);
         screen::show_error(said.strip_prefix("error: ").unwrap_or(&said).trim_end(), None);
     }
     if wants_json(arguments) {
@@ -28,6 +29,48 @@ pub(crate) fn show(refusal: &clap::Error, arguments: impl Iterator<Item = OsStri
         let _ = console::print_json(&json::error(&report));
     }
     report.exit_code()
+}
+
+/// Prints help or a version. A closed pipe is success: `wormhole --help | head -1`.
+fn show_help(help: &clap::Error) -> ExitCode {
+    match help.print().context("cannot write to standard output") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let report = ErrorReport::of(&error);
+            if let Some(message) = &report.message {
+                screen::show_error(message, None);
+            }
+            report.exit_code()
+        }
+    }
+}
+
+/// Explains a value that cannot be parsed. The texts of the standard library and of the parser describe only
+/// digits and ranges.
+fn explained(text: String, refusal: &clap::Error) -> String {
+    let Some(source) = std::error::Error::source(refusal) else { return text };
+    let source_text = source.to_string();
+    let explanation = if source.is::<ParseIntError>() {
+        "expected a whole number".to_owned()
+    } else if source.is::<ParseFloatError>() {
+        "expected a number, such as 0.2".to_owned()
+    } else if source.is::<AddrParseError>() {
+        let example = match source_text.contains("socket") {
+            true => "an address with a port, such as 127.0.0.1:8545",
+            false => "an IP address, such as 192.0.2.7",
+        };
+        format!("expected {example}")
+    } else if let Some((least, most)) =
+        source_text.split_once(" is not in ").and_then(|(_, range)| range.split_once(".."))
+    {
+        match most.trim_start_matches('=') {
+            "" | "18446744073709551615" => format!("expected a whole number, at least {least}"),
+            most => format!("expected a whole number from {least} to {most}"),
+        }
+    } else {
+        return text;
+    };
+    text.replacen(&source_text, &explanation, 1)
 }
 
 /// Whether `--json` is among the arguments: they could not be parsed, so this is only a look.
@@ -40,7 +83,7 @@ fn report_of(refusal: &clap::Error) -> ErrorReport {
     let (message, hint) = if refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         ("a command is missing".to_owned(), Some("try `wormhole --help`".to_owned()))
     } else {
-        sentence_and_tip(&refusal.render().to_string())
+        sentence_and_tip(&explained(refusal.render().to_string(), refusal))
     };
     ErrorReport { message: Some(message), hint, exit: 2, is_expected: false }
 }

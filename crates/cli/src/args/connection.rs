@@ -28,10 +28,10 @@ pub(crate) struct TorArgs {
     /// Use Tor for every connection
     #[arg(long, help_heading = CONNECTION)]
     pub(crate) tor: bool,
-    /// Start a Tor process instead of using a running one
+    /// Use Tor, and start a Tor process for it
     #[arg(long, help_heading = CONNECTION, conflicts_with = "tor_control_port")]
     pub(crate) launch_tor: bool,
-    /// Control port of the running Tor, such as tcp:127.0.0.1:9051
+    /// Use Tor, through the control port of a running Tor, such as tcp:127.0.0.1:9051
     #[arg(long, value_name = "ENDPOINT", help_heading = CONNECTION)]
     pub(crate) tor_control_port: Option<String>,
 }

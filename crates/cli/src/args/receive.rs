@@ -13,7 +13,8 @@ use super::{CodeArgs, ConnectionArgs};
     override_usage = "wormhole receive [OPTIONS] [CODE]",
     after_help = "\
 Without CODE, wormhole asks for it; Tab completes it. If the name exists, wormhole asks what to do,
-or refuses if standard input is not a terminal. --on-exists changes this. -o FILE replaces FILE."
+or refuses if standard input is not a terminal. --on-exists changes this. -o FILE replaces FILE.
+A directory arrives at -o - as a ZIP file. A text goes to standard output, also with -o FILE."
 )]
 pub(crate) struct ReceiveArgs {
     /// The code, or a wormhole-transfer: link
@@ -24,7 +25,7 @@ pub(crate) struct ReceiveArgs {
     pub(crate) only_text: bool,
     #[arg(long, help = "Accept files without asking [env: WORMHOLE_ACCEPT_FILE]")]
     pub(crate) accept_file: bool,
-    /// Where to write: a new name, an existing directory, or - for standard output
+    /// Where to write files: a new name, an existing directory, or - for standard output
     #[arg(short, long, value_name = "FILENAME|DIRNAME")]
     pub(crate) output_file: Option<PathBuf>,
     /// What to do if the name exists

@@ -62,7 +62,7 @@ pub(crate) struct PostArgs {
     #[arg(long, requires = "to")]
     pub(crate) uniform: bool,
     #[command(flatten)]
-    pub(crate) mark: MessageArgs,
+    pub(crate) message: MessageArgs,
     /// Wait until another node has received it; fail if it expires first
     #[arg(long)]
     pub(crate) wait: bool,
@@ -95,7 +95,7 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
     /// Stop after COUNT messages
-    #[arg(short = 'n', long, value_name = "COUNT")]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     #[command(flatten)]
     pub(crate) rpc: RpcArgs,
@@ -127,7 +127,7 @@ pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
     #[command(flatten)]
-    pub(crate) mark: MessageArgs,
+    pub(crate) message: MessageArgs,
     #[command(flatten)]
     pub(crate) rpc: RpcArgs,
 }
@@ -156,8 +156,12 @@ pub(crate) struct RpcArgs {
                 [default: http://127.0.0.1:8545]"
     )]
     pub(crate) rpc: Option<String>,
-    /// File whose first line is the token for the node
-    #[arg(long, value_name = "FILE", help_heading = NODE)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = NODE,
+        help = "File whose first line is the token for the node [env: WORMHOLE_WHISPER_TOKEN]"
+    )]
     pub(crate) token_file: Option<PathBuf>,
     /// Send keys to another computer even without TLS
     #[arg(long, help_heading = NODE)]

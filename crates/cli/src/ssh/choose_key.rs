@@ -77,7 +77,9 @@ async fn ask_which(keys: &[PathBuf], console: &mut Console) -> Result<usize> {
             .ok_or_else(|| Failure::new("no key was chosen").hint("set a file with -F"))?;
         match answer.trim().parse::<usize>() {
             Ok(index) if index < keys.len() => return Ok(index),
-            _ => {}
+            _ => console
+                .screen
+                .show(&format!("Please answer with a number from 0 to {}.", keys.len() - 1)),
         }
     }
 }

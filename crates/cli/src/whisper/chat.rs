@@ -1,13 +1,14 @@
-//! `whisper chat`: a room for everyone who has the password, line by line.
+//! `whisper chat`: posts the lines that are typed, and shows the messages of everyone with the same password.
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use serde_json::json;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use wormhole_node::PostState;
 use wormhole_node::remote::{MessageFilter, RemoteError, RemoteMessage};
@@ -15,22 +16,24 @@ use wormhole_node::shh::Topic;
 use wormhole_node::shh::filter::FilterKey;
 
 use super::node_connection::{NodeAddress, NodeConnection};
-use super::post::MessageOptions;
+use super::post::{COMPUTING, MessageOptions};
 use super::receiver::{Access, Messages, Receiver, ReceiverEvent};
 use super::{named, prompt, secret, topic, watch};
 use crate::args::ChatArgs;
-use crate::console::{Console, interrupted_by};
+use crate::console::{Console, SLOW, interrupted_by};
+use crate::failure::Failure;
 use crate::signals::Signal;
+use crate::terminal_mode::EditedMode;
 use crate::{printable, screen};
 
-/// Posts what is typed and prints what others say, until the input ends.
+/// Posts the lines that are typed and shows the messages of others, until the input ends.
 ///
 /// # Errors
-/// The node refuses, or a signal came.
+/// The node refuses, a line was not posted, or a signal came.
 pub(super) async fn run(args: ChatArgs, console: &mut Console) -> Result<()> {
     let topic = topic(&args.topic)?;
-    let mark = MessageOptions::new(&args.mark)?;
-    let (address, sign) = (NodeAddress::new(&args.rpc)?, mark.sign.clone());
+    let message = MessageOptions::new(&args.message)?;
+    let (address, sign) = (NodeAddress::new(&args.rpc)?, message.sign.clone());
     if args.password.password.is_none() && args.password.password_file.is_none() {
         // A missing node should be reported before a password is typed.
         let checked = console.unless_interrupted(NodeConnection::check(&address)).await?;
@@ -38,109 +41,168 @@ pub(super) async fn run(args: ChatArgs, console: &mut Console) -> Result<()> {
     }
     let key = FilterKey::Symmetric(secret::shared(args.password, console).await?);
     let receiver = Receiver::new(address, key, sign, MessageFilter::under(topic));
-    let options = ChatOptions { topic, mark };
-    let done = talk(&options, &named(topic, &args.topic), &receiver, console).await;
+    let options = ChatOptions { topic, message };
+    let done = chat(&options, &named(topic, &args.topic), &receiver, console).await;
     receiver.leave().await;
     done
 }
 
-/// How we speak.
+/// How our own messages are made.
 #[derive(Debug)]
 struct ChatOptions {
     topic: Topic,
-    mark: MessageOptions,
+    message: MessageOptions,
 }
 
-/// What is to be shown.
+/// Something to show.
 #[derive(Debug)]
 pub(super) enum ChatEvent {
-    /// Somebody else has said this.
-    ReceiverEvent(RemoteMessage),
-    /// The node is gone, or back.
+    /// A message of another participant.
+    Message(RemoteMessage),
+    /// The node is lost, or back.
     Node(ReceiverEvent),
-    /// A line was not posted, or no other node received it; the text says which, and why.
-    Unsaid(String),
+    /// Why a line is not posted yet.
+    Notice(String),
+    /// A line was not posted, or no other node received it. The text says which, and why.
+    NotPosted(String),
 }
 
 impl ChatEvent {
-    /// The line that people see.
+    /// The text for people.
     pub(super) fn line(&self) -> String {
         match self {
-            Self::ReceiverEvent(message) => {
+            Self::Message(message) => {
                 let mut opened = watch::opened(message);
-                opened.sent = said(opened.sent, now());
+                opened.sent = shown_time(opened.sent, now());
                 opened.line()
             }
             Self::Node(ReceiverEvent::Back(text) | ReceiverEvent::Lost(text))
-            | Self::Unsaid(text) => {
-                format!("{text}\n")
-            }
+            | Self::Notice(text)
+            | Self::NotPosted(text) => format!("{text}\n"),
             Self::Node(ReceiverEvent::Message(_)) => String::new(),
         }
     }
 
     fn print(&self, console: &Console) -> Result<()> {
         match self {
-            Self::ReceiverEvent(message) => watch::opened(message).print(console),
-            Self::Node(heard) => heard.report(console),
-            Self::Unsaid(why) => {
-                console.screen.show(self.line().trim_end());
-                console.report(&json!({ "event": "unsaid", "message": why }))
+            Self::Message(message) => watch::opened(message).print(console),
+            Self::Node(event) => event.report(console),
+            Self::Notice(text) => {
+                console.screen.show(text);
+                Ok(())
+            }
+            Self::NotPosted(text) => {
+                console.screen.show(text);
+                console.report(&json!({ "event": "unsaid", "message": text }))
             }
         }
     }
 }
 
-async fn talk(
+/// How the input at a terminal ended.
+#[derive(Debug)]
+pub(super) enum InputEnd {
+    /// Ctrl-D.
+    EndOfInput,
+    /// The terminal cannot be read.
+    Failed(io::Error),
+    /// Ctrl-C, which is only a key while a line is edited.
+    Interrupted,
+}
+
+/// The lines that are typed, and where messages are shown.
+struct Input {
+    lines: mpsc::Receiver<io::Result<String>>,
+    /// The end of the input at a terminal, which may come while earlier lines still wait to be posted.
+    end: Option<oneshot::Receiver<InputEnd>>,
+    /// Events that this task shows. `None` if the line editor shows them above its line.
+    to_show: Option<mpsc::Receiver<ChatEvent>>,
+    _terminal: Option<EditedMode>,
+}
+
+impl Input {
+    fn open(to_show: mpsc::Receiver<ChatEvent>, console: &Console) -> Self {
+        let to_show = match can_edit(console) {
+            true => match prompt::start(to_show) {
+                Ok((lines, end, terminal)) => {
+                    let (end, _terminal) = (Some(end), Some(terminal));
+                    return Self { lines, end, to_show: None, _terminal };
+                }
+                Err(to_show) => to_show,
+            },
+            false => to_show,
+        };
+        Self { lines: lines(), end: None, to_show: Some(to_show), _terminal: None }
+    }
+
+    /// The lines that nobody has taken.
+    fn rest(&mut self) -> impl Iterator<Item = String> {
+        std::iter::from_fn(|| self.lines.try_recv().ok()).flatten()
+    }
+}
+
+async fn chat(
     options: &ChatOptions,
     room: &str,
     receiver: &Receiver,
     console: &mut Console,
 ) -> Result<()> {
     let mut messages = console.unless_interrupted(receiver.begin()).await??;
-    console.screen.show(&format!("You are in {room}. Type a line to say it; Ctrl-D ends."));
+    console
+        .screen
+        .show(&format!("You are in {room}. Type a line to post it; Ctrl-D ends the chat."));
     let access = receiver.access().borrow().clone();
     if let Some(access) = access {
         access.connection.warn_if_alone(console).await?;
     }
-    let done = exchange(options, &mut messages, receiver, console).await;
+    let own = OwnMessages::default();
+    let (events, to_show) = mpsc::channel(1);
+    let mut input = Input::open(to_show, console);
+    let done =
+        exchange(options, &mut messages, &mut input, (&own, &events), receiver, console).await;
     messages.stop().await;
-    done
+    let not_posted: Vec<_> = own.take_pending().into_iter().chain(input.rest()).collect();
+    if not_posted.is_empty() {
+        return done;
+    }
+    if input.to_show.is_none() {
+        console.screen.end_prompt();
+    }
+    for line in not_posted {
+        let line = printable::line(&line);
+        ChatEvent::NotPosted(format!("This line was not posted: {line}")).print(console)?;
+    }
+    done.and(Err(Failure::new("the node is gone, and not every line was posted").into()))
 }
 
-/// Lets words go both ways until one way has come to its end.
+/// Posts lines and shows messages, until the input ends or the node refuses.
 async fn exchange(
     options: &ChatOptions,
     messages: &mut Messages<'_>,
+    input: &mut Input,
+    (own, events): (&OwnMessages, &mpsc::Sender<ChatEvent>),
     receiver: &Receiver,
     console: &mut Console,
 ) -> Result<()> {
-    let own = OwnMessages::default();
-    let (events, to_show) = mpsc::channel(1);
-    // A terminal shows what is heard by itself, above the line that is typed.
-    let (lines, mut to_show, _terminal) = match can_edit(console) {
-        true => match prompt::start(to_show) {
-            Ok((lines, terminal)) => (lines, None, Some(terminal)),
-            Err(to_show) => (lines(), Some(to_show), None),
-        },
-        false => (lines(), Some(to_show), None),
-    };
-    let hearing = hear(messages, &own, &events);
-    let saying = say(lines, options, &own, &events, receiver);
-    let checking = check(&own, &events, receiver);
-    tokio::pin!(hearing, saying, checking);
+    let Input { lines, end, to_show, _terminal } = input;
+    let receiving = forward_messages(messages, own, events);
+    let posting = post_lines(lines, options, own, events, receiver);
+    let checking = check_unsent(own, events, receiver);
+    let ending = end_of_input(end, receiver);
+    tokio::pin!(receiving, posting, checking, ending);
     loop {
         let next = async {
             tokio::select! {
                 biased;
-                Some(events) = next(&mut to_show) => Ok(Some(events)),
-                done = &mut hearing => done.map(|()| None),
-                done = &mut saying => done.map(|()| None),
+                Some(event) = next_event(to_show) => Ok(Some(event)),
+                done = &mut receiving => done.map(|()| None),
+                done = &mut posting => done.map(|()| None),
                 done = &mut checking => done.map(|()| None),
+                done = &mut ending => done.map(|()| None),
             }
         };
         match console.unless_interrupted(next).await {
-            Ok(Ok(Some(events))) => events.print(console)?,
+            Ok(Ok(Some(event))) => event.print(console)?,
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => {
                 if to_show.is_none() {
@@ -153,9 +215,26 @@ async fn exchange(
     }
 }
 
-/// When something was said, for a active: now, unless that is long ago. Senders round the time down, so
-/// that answers would look older than questions.
-const fn said(sent: u32, now: u32) -> u32 {
+/// Waits until the user ends the chat at the terminal. After Ctrl-D, earlier lines are still posted while the
+/// node is connected.
+async fn end_of_input(
+    end: &mut Option<oneshot::Receiver<InputEnd>>,
+    receiver: &Receiver,
+) -> Result<()> {
+    let Some(end) = end else { return pending().await };
+    match end.await {
+        Ok(InputEnd::Interrupted) => Err(interrupted_by(Signal::Interrupt).into()),
+        Ok(InputEnd::Failed(error)) => Err(error.into()),
+        Ok(InputEnd::EndOfInput) | Err(_) => {
+            drop(receiver.access().wait_for(Option::is_none).await);
+            Ok(())
+        }
+    }
+}
+
+/// The time to show for a message: now, unless it was sent long ago. Senders round times down, so answers would
+/// look older than questions.
+const fn shown_time(sent: u32, now: u32) -> u32 {
     if now.saturating_sub(sent) < JUST_NOW { now } else { sent }
 }
 
@@ -165,7 +244,7 @@ pub(super) fn now() -> u32 {
     u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// Whether somebody types at a terminal that can go back and forth.
+/// Whether input and output are a terminal that can move its cursor.
 fn can_edit(console: &Console) -> bool {
     !console.is_json()
         && !screen::is_plain()
@@ -173,15 +252,15 @@ fn can_edit(console: &Console) -> bool {
         && io::stdout().is_terminal()
 }
 
-async fn next(to_show: &mut Option<mpsc::Receiver<ChatEvent>>) -> Option<ChatEvent> {
+async fn next_event(to_show: &mut Option<mpsc::Receiver<ChatEvent>>) -> Option<ChatEvent> {
     match to_show {
         Some(to_show) => to_show.recv().await,
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }
 
 /// Forwards incoming messages. Ends only when the node refuses.
-async fn hear(
+async fn forward_messages(
     messages: &mut Messages<'_>,
     own: &OwnMessages,
     events: &mpsc::Sender<ChatEvent>,
@@ -190,43 +269,38 @@ async fn hear(
         match messages.next().await? {
             ReceiverEvent::Message(message) => {
                 if !own.take(&message.payload, &message.hash).await {
-                    events.send(ChatEvent::ReceiverEvent(message)).await?;
+                    events.send(ChatEvent::Message(message)).await?;
                 }
             }
-            heard @ (ReceiverEvent::Back(_) | ReceiverEvent::Lost(_)) => {
-                events.send(ChatEvent::Node(heard)).await?;
+            event @ (ReceiverEvent::Back(_) | ReceiverEvent::Lost(_)) => {
+                events.send(ChatEvent::Node(event)).await?;
             }
         }
     }
 }
 
-/// Says each line of the input. What the node refuses is not the end of the active.
-async fn say(
-    mut lines: mpsc::Receiver<io::Result<String>>,
+/// Posts each line of the input. If the node refuses a line, the chat continues.
+async fn post_lines(
+    lines: &mut mpsc::Receiver<io::Result<String>>,
     options: &ChatOptions,
     own: &OwnMessages,
     events: &mpsc::Sender<ChatEvent>,
     receiver: &Receiver,
 ) -> Result<()> {
     while let Some(line) = lines.recv().await {
-        let line = match line {
-            // The terminal makes no signal of Ctrl-C while a line is edited.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                return Err(interrupted_by(Signal::Interrupt).into());
-            }
-            line => line?,
-        };
+        let line = line?;
         if line.is_empty() {
             continue;
         }
         own.begin(line.as_bytes());
-        let posted = post(&line, options, receiver).await;
+        let posted = post(&line, options, events, receiver).await;
         own.end(posted.as_ref().ok(), &line);
         match posted {
             Ok(_) => {}
             Err(error @ RemoteError::Refused { .. }) => {
                 let why = receiver.address().explain(&error);
-                events.send(ChatEvent::Unsaid(format!("This was not posted: {why}"))).await?;
+                let text = format!("This line was not posted: {why}");
+                events.send(ChatEvent::NotPosted(text)).await?;
             }
             Err(error) => return Err(receiver.address().explain(&error).into()),
         }
@@ -234,22 +308,29 @@ async fn say(
     Ok(())
 }
 
-/// Posts a line. While the node is gone, waits until it is back.
+/// Posts a line. While the node is lost, waits until it is back.
 async fn post(
     line: &str,
     options: &ChatOptions,
+    events: &mpsc::Sender<ChatEvent>,
     receiver: &Receiver,
 ) -> Result<String, RemoteError> {
     let mut accesses = receiver.access();
+    let mut is_announced = false;
     loop {
-        let Some(access) = accesses.borrow_and_update().clone() else {
-            return Err(RemoteError::Closed);
+        let access = accesses.borrow_and_update().clone();
+        let Some(access) = access else {
+            if !std::mem::replace(&mut is_announced, true) {
+                let text =
+                    format!("This line waits until the node is back: {}", printable::line(line));
+                let _closed = events.send(ChatEvent::Notice(text)).await;
+            }
+            accesses.changed().await.map_err(|_| RemoteError::Closed)?;
+            continue;
         };
-        let mut posting = options.mark.blank(access.key, access.signer, options.topic);
-        posting.payload = line.as_bytes().to_vec();
-        match access.connection.post(&mut posting, options.mark.work).await {
+        match post_through(&access, line, options, events).await {
             Err(error) if error.may_post_again() => {
-                // `hear` reconnects. If it saw no loss, this connection is simply used again.
+                // `forward_messages` reconnects. If it saw no loss, this connection is used again.
                 let _either = timeout(RETRY, accesses.changed()).await;
             }
             posted => return posted,
@@ -257,8 +338,27 @@ async fn post(
     }
 }
 
+/// Posts a line through this connection. Shows why, if it takes long.
+async fn post_through(
+    access: &Access,
+    line: &str,
+    options: &ChatOptions,
+    events: &mpsc::Sender<ChatEvent>,
+) -> Result<String, RemoteError> {
+    let mut request =
+        options.message.blank(access.key.clone(), access.signer.clone(), options.topic);
+    request.payload = line.as_bytes().to_vec();
+    let posting = access.connection.post(&mut request, options.message.work);
+    tokio::pin!(posting);
+    if let Ok(posted) = timeout(SLOW, &mut posting).await {
+        return posted;
+    }
+    let _closed = events.send(ChatEvent::Notice(COMPUTING.to_owned())).await;
+    posting.await
+}
+
 /// Reports our own messages that expired before another node received them. Only our nodes can tell.
-async fn check(
+async fn check_unsent(
     own: &OwnMessages,
     events: &mpsc::Sender<ChatEvent>,
     receiver: &Receiver,
@@ -274,11 +374,11 @@ async fn check(
                 Ok(Some(PostState::Expired)) => {
                     own.forget_unsent(&hash);
                     let line = printable::line(&line);
-                    let text = format!("This expired before any other node received it: {line}");
-                    events.send(ChatEvent::Unsaid(text)).await?;
+                    let text = format!("This line expired before another node received it: {line}");
+                    events.send(ChatEvent::NotPosted(text)).await?;
                 }
                 Ok(_) => own.forget_unsent(&hash),
-                Err(error) if error.is_unknown_method() => std::future::pending().await,
+                Err(error) if error.is_unknown_method() => pending().await,
                 // The next round tries again.
                 Err(_) => {}
             }
@@ -286,54 +386,54 @@ async fn check(
     }
 }
 
-/// What we have said ourselves, and have not heard again yet.
+/// Our own messages that the node has not sent back to us yet.
 #[derive(Debug, Default)]
 struct OwnMessages {
-    said: Mutex<OwnState>,
+    state: Mutex<OwnState>,
     ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct OwnState {
-    /// What is being said, under a name that we do not know yet.
-    nameless: Option<Vec<u8>>,
-    names: Vec<String>,
+    /// The message that is being posted. Its hash is not known yet.
+    pending: Option<Vec<u8>>,
+    hashes: Vec<String>,
     /// Hashes and texts of messages that possibly no other node has received yet.
     unsent: VecDeque<(String, String)>,
 }
 
 impl OwnMessages {
-    /// This is being said from now on.
+    /// Notes that this message is being posted.
     fn begin(&self, payload: &[u8]) {
-        self.lock().nameless = Some(payload.to_owned());
+        self.lock().pending = Some(payload.to_owned());
     }
 
-    /// It has been said under this name, or not at all.
-    fn end(&self, name: Option<&String>, line: &str) {
-        let mut said = self.lock();
-        said.nameless = None;
-        said.names.extend(name.cloned());
-        said.unsent.extend(name.map(|name| (name.clone(), line.to_owned())));
-        if said.unsent.len() > MAX_UNSENT {
-            said.unsent.pop_front();
+    /// Notes that the message was posted with this hash, or not at all.
+    fn end(&self, hash: Option<&String>, line: &str) {
+        let mut state = self.lock();
+        state.pending = None;
+        state.hashes.extend(hash.cloned());
+        state.unsent.extend(hash.map(|hash| (hash.clone(), line.to_owned())));
+        if state.unsent.len() > MAX_UNSENT {
+            state.unsent.pop_front();
         }
-        drop(said);
+        drop(state);
         self.ended.notify_waiters();
     }
 
-    /// Whether a message is ours; it is so once. Waits only for the name of what is being said, if it
-    /// says the same.
-    async fn take(&self, payload: &[u8], name: &str) -> bool {
+    /// Whether an incoming message is one of ours; each of ours is found once. If it has the text of the message
+    /// that is being posted, waits for the hash of that one.
+    async fn take(&self, payload: &[u8], hash: &str) -> bool {
         loop {
-            // Made before the look, so that nothing slips between the two.
+            // Created before the check, so that no notification is missed.
             let ended = self.ended.notified();
             {
-                let mut said = self.lock();
-                if let Some(address) = said.names.iter().position(|own| own == name) {
-                    said.names.swap_remove(address);
+                let mut state = self.lock();
+                if let Some(index) = state.hashes.iter().position(|own| own == hash) {
+                    state.hashes.swap_remove(index);
                     return true;
                 }
-                if said.nameless.as_deref() != Some(payload) {
+                if state.pending.as_deref() != Some(payload) {
                     return false;
                 }
             }
@@ -341,22 +441,28 @@ impl OwnMessages {
         }
     }
 
+    /// The line whose posting was cancelled, if any.
+    fn take_pending(&self) -> Option<String> {
+        let pending = self.lock().pending.take()?;
+        Some(String::from_utf8_lossy(&pending).into_owned())
+    }
+
     /// Messages that possibly no other node has received yet.
     fn unsent(&self) -> Vec<(String, String)> {
         self.lock().unsent.iter().cloned().collect()
     }
 
-    /// Stops looking after a message.
-    fn forget_unsent(&self, name: &str) {
-        self.lock().unsent.retain(|(other, _)| other != name);
+    /// Stops checking a message.
+    fn forget_unsent(&self, hash: &str) {
+        self.lock().unsent.retain(|(other, _)| other != hash);
     }
 
     fn lock(&self) -> MutexGuard<'_, OwnState> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The lines of standard input, read on a thread that nobody has to wait for.
+/// The lines of standard input, read on a thread that the end of the program does not wait for.
 fn lines() -> mpsc::Receiver<io::Result<String>> {
     let (sender, lines) = mpsc::channel(1);
     tokio::task::spawn_blocking(move || {
@@ -375,11 +481,10 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Pause between two checks for unsent messages.
 const CHECK: Duration = Duration::from_secs(2);
 
-/// Most own messages that are checked.
+/// Maximum number of own messages that are checked.
 const MAX_UNSENT: usize = 256;
 
-/// Seconds within which something was said just now: the time for which it may be rounded, and on its
-/// way.
+/// Age in seconds up to which a message counts as sent now: rounding, and the time on its way.
 const JUST_NOW: u32 = 20;
 
 #[cfg(test)]
@@ -387,11 +492,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_just_now_is_said_now_and_what_was_missed_then() {
-        assert_eq!([said(100, 119), said(100, 120), said(100, 90)], [119, 100, 90]);
+    fn a_recent_message_shows_the_present_time_and_an_old_one_its_own() {
+        assert_eq!(
+            [shown_time(100, 119), shown_time(100, 120), shown_time(100, 90)],
+            [119, 100, 90]
+        );
     }
 
-    /// What comes of it at once.
+    /// The result, if it is ready at once.
     async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -401,7 +509,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_say_waits_for_no_name_of_ours() {
+    async fn messages_of_others_do_not_wait_for_the_hash_of_ours() {
         let own = OwnMessages::default();
         own.begin(b"mine");
         assert_eq!(at_once(own.take(b"theirs", "1")).await, Some(false));
@@ -412,7 +520,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_be_ours_is_held_back_until_its_name_is_known() {
+    async fn a_message_that_may_be_ours_waits_until_the_hash_is_known() {
         let own = OwnMessages::default();
         own.begin(b"hello");
         let (ours, theirs) = (own.take(b"hello", "1"), own.take(b"hello", "2"));
@@ -423,7 +531,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_not_posted_is_nobody_else_s_silence() {
+    async fn a_failed_post_does_not_hide_the_same_text_of_another() {
         let own = OwnMessages::default();
         own.begin(b"hello");
         let theirs = own.take(b"hello", "1");

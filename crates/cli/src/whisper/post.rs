@@ -25,19 +25,19 @@ use crate::failure::Failure;
 pub(super) async fn run(args: PostArgs, console: &mut Console) -> Result<()> {
     let topic = topic(&args.topic)?;
     let to = args.to.as_deref().map(public_key).transpose()?;
-    let mark = MessageOptions::new(&args.mark)?;
+    let message = MessageOptions::new(&args.message)?;
     let payload = payload(args.text, console).await?;
     let to = match to {
         Some(key) => To::One(key),
         None => To::All(secret::shared(args.password, console).await?),
     };
     let padding = if args.uniform { Padding::Uniform } else { Padding::Block };
-    let post = Post { topic, to, payload, padding, mark };
+    let post = Post { topic, to, payload, padding, message };
     let address = NodeAddress::new(&args.rpc)?;
     let connection = console.unless_interrupted(NodeConnection::connect(&address)).await?;
     let connection = connection.map_err(|error| address.explain(&error))?;
-    let ttl = post.mark.ttl;
-    let posted = console.unless_interrupted(post.post(&connection)).await;
+    let ttl = post.message.ttl;
+    let posted = console.notice_if_slow(COMPUTING, post.post(&connection)).await;
     connection.leave().await;
     let hash = posted?.map_err(|error| address.explain(&error))?;
     console.report(&json!({ "event": "posted", "hash": hash, "topic": topic.to_string() }))?;
@@ -106,7 +106,7 @@ struct Post {
     to: To,
     payload: Vec<u8>,
     padding: Padding,
-    mark: MessageOptions,
+    message: MessageOptions,
 }
 
 impl Post {
@@ -115,13 +115,13 @@ impl Post {
             To::All(key) => connection.add_symmetric_key(key).await?,
             To::One(key) => MessageKey::Public(*key),
         };
-        let signer = match &self.mark.sign {
+        let signer = match &self.message.sign {
             Some(key) => Some(connection.add_private_key(key).await?),
             None => None,
         };
-        let mut posting = self.mark.blank(to, signer, self.topic);
+        let mut posting = self.message.blank(to, signer, self.topic);
         (posting.payload, posting.padding) = (self.payload, self.padding);
-        connection.post(&mut posting, self.mark.work).await
+        connection.post(&mut posting, self.message.work).await
     }
 }
 
@@ -186,6 +186,10 @@ async fn payload(text: String, console: &mut Console) -> Result<Vec<u8>> {
 
 /// Time for the proof of work. The usual amount takes milliseconds.
 const WORK_TIME: Duration = Duration::from_secs(60);
+
+/// The notice while the node computes.
+pub(super) const COMPUTING: &str =
+    "The node is computing the proof of work; this takes at most 60 s..";
 
 /// Pause between two questions whether a message was sent.
 const LOOK: Duration = Duration::from_millis(500);

@@ -15,41 +15,50 @@ use rustyline::hint::Hinter;
 use rustyline::history::MemHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{ColorMode, Config, Context, Editor, Helper};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
-use super::chat::{ChatEvent, now};
+use super::chat::{ChatEvent, InputEnd, now};
 use super::show;
 use crate::line_editor::{Editing, Suspended, bind_suspend_key, redraw_when_continued, taken};
 use crate::terminal_mode::EditedMode;
 use crate::{job_control, screen};
 
-/// Reads lines and prints what comes from `events` above them, until either ends.
+/// The lines that are typed, the end of the input, and the guard that restores the mode of the terminal.
+type Started = (mpsc::Receiver<io::Result<String>>, oneshot::Receiver<InputEnd>, EditedMode);
+
+/// Reads lines and prints events above them, until either ends.
 ///
 /// # Errors
-/// The line editor does not start; `events` is as it was.
+/// The line editor does not start. Returns `events` unchanged.
 pub(super) fn start(
     events: mpsc::Receiver<ChatEvent>,
-) -> Result<(mpsc::Receiver<io::Result<String>>, EditedMode), mpsc::Receiver<ChatEvent>> {
+) -> Result<Started, mpsc::Receiver<ChatEvent>> {
     // Unless colours are forced, it says nothing of mere moves.
     let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).build();
     let Ok(mut editor) = Editor::<Line, _>::with_history(config, MemHistory::new()) else {
         return Err(events);
     };
-    let console = Arc::new(Shared::default());
-    editor.set_helper(Some(Line(Arc::clone(&console))));
+    let shared = Arc::new(Shared::default());
+    editor.set_helper(Some(Line(Arc::clone(&shared))));
     let (sender, lines) = mpsc::channel(MAX_LINES);
+    let (ended, end) = oneshot::channel();
     let terminal = EditedMode::new();
-    let read = Arc::clone(&console);
-    tokio::task::spawn_blocking(move || read_all(&mut editor, &read, &sender));
-    tokio::task::spawn_blocking(move || print_all(events, &console));
-    Ok((lines, terminal))
+    let read = Arc::clone(&shared);
+    tokio::task::spawn_blocking(move || {
+        // Nobody waits for the end if the chat has ended for another reason.
+        let _over = ended.send(read_all(&mut editor, &read, &sender));
+    });
+    tokio::task::spawn_blocking(move || print_all(events, &shared));
+    Ok((lines, end, terminal))
 }
 
+/// Reads lines until the input ends. Never waits for the lines to be posted: Ctrl-C must work meanwhile.
 fn read_all(
     editor: &mut Editor<Line, MemHistory>,
     shared: &Shared,
     sender: &mpsc::Sender<io::Result<String>>,
-) {
+) -> InputEnd {
     let suspended = Suspended::default();
     bind_suspend_key(editor, &suspended);
     let mut editing = Editing::default();
@@ -68,15 +77,18 @@ fn read_all(
         }
         editing = Editing::default();
         let line = match read {
-            Ok(line) => Ok(line),
-            Err(ReadlineError::Eof) => return,
-            Err(ReadlineError::Interrupted) => Err(io::ErrorKind::Interrupted.into()),
-            Err(ReadlineError::Io(error)) => Err(error),
-            Err(_) => Err(io::ErrorKind::Other.into()),
+            Ok(line) => line,
+            Err(ReadlineError::Eof) => return InputEnd::EndOfInput,
+            Err(ReadlineError::Interrupted) => return InputEnd::Interrupted,
+            Err(ReadlineError::Io(error)) => return InputEnd::Failed(error),
+            Err(_) => return InputEnd::Failed(io::ErrorKind::Other.into()),
         };
-        let is_last = line.is_err();
-        if sender.blocking_send(line).is_err() || is_last {
-            return;
+        match sender.try_send(Ok(line)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                let _gone = screen::print(TOO_MANY_LINES.as_bytes());
+            }
+            Err(TrySendError::Closed(_)) => return InputEnd::EndOfInput,
         }
     }
 }
@@ -239,8 +251,11 @@ impl Helper for Line {}
 /// What stands before the cursor.
 const PROMPT: &str = "> ";
 
-/// Lines that wait to be said.
-const MAX_LINES: usize = 16;
+/// Maximum number of lines that wait to be posted.
+const MAX_LINES: usize = 256;
+
+/// The message for a line beyond that.
+const TOO_MANY_LINES: &str = "This line was not posted: too many lines wait to be posted.\n";
 
 #[cfg(test)]
 mod tests {

@@ -73,7 +73,7 @@ impl Receiver {
         })
     }
 
-    /// The present connection, and later ones after a restart of the node.
+    /// The present connection, and later ones after a restart of the node. `None` while the node is lost.
     pub(super) fn access(&self) -> watch::Receiver<Option<Access>> {
         self.access.subscribe()
     }
@@ -188,6 +188,7 @@ impl Messages<'_> {
                 Ok(_) => {}
                 Err(error) if error.is_connection_lost() => {
                     self.backoff.lose();
+                    self.receiver.access.send_replace(None);
                     let address = &self.receiver.address;
                     return Ok(ReceiverEvent::Lost(format!(
                         "The node at {address} is gone ({error}). Trying again until it is back; \

@@ -71,13 +71,15 @@ fn a_directory_is_never_overwritten() {
 fn an_offer_is_accepted_or_refused_by_an_answer() {
     let world = World::new();
     world.write("sender/f", "x");
-    for (answer, exit) in [("n\n", 1), ("\n", 0)] {
+    for (answer, exit) in [("n\n", 1), ("maybe\nn\n", 1), ("\n", 0)] {
         let sender = world.send(&["f"]);
         let mut receiver = world.receive(&[&sender.code()]);
         receiver.wait_for_prompt("ok? (Y/n): ");
         receiver.type_in(answer);
         let (received, sent) = (receiver.end(), sender.end());
         assert_eq!((received.exit, sent.exit), (exit, exit), "{received}\n{sent}");
+        let asked_again = received.stderr.contains("Please answer with y or n.");
+        assert_eq!(asked_again, answer.contains("maybe"), "{received}");
     }
     assert_eq!(world.read("receiver/f"), b"x");
 }
@@ -103,6 +105,24 @@ fn an_output_file_is_replaced_and_an_output_directory_is_filled() {
     assert_eq!(world.read("receiver/taken"), b"new");
     world.transfer(&["f"], &["--accept-file", "-o", "dir"]);
     assert_eq!(world.read("receiver/dir/f"), b"new");
+}
+
+#[test]
+fn an_output_file_is_said_not_to_be_for_texts() {
+    let world = World::new();
+    let (_, received) = world.transfer(&["--text", "hello"], &["-o", "msg.txt"]);
+    assert_eq!(received.out(), "hello", "{received}");
+    assert!(received.stderr.contains("Note: -o is for files."), "{received}");
+    assert!(world.names("receiver").is_empty());
+}
+
+#[test]
+fn a_folder_at_standard_output_is_said_to_be_a_zip_file() {
+    let world = World::new();
+    world.write("sender/d/f", "x");
+    let (_, received) = world.transfer(&["d"], &["--accept-file", "-o", "-"]);
+    assert!(received.stdout.starts_with(b"PK"));
+    assert!(received.stderr.contains("to standard output as a ZIP file"), "{}", received.stderr);
 }
 
 #[test]

@@ -72,6 +72,18 @@ fn standard_input_and_output_that_cannot_be_used_are_refused() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    let world = World::new();
+    for arguments in ["--help", "--version", "man", "completions bash", "help send"] {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("\"$0\" {arguments} > /dev/full")]);
+        command.arg(world.command("receiver", &[]).get_program());
+        Running::start(command).end().failed(1, "cannot write to standard output: ");
+    }
+}
+
 #[test]
 fn a_timing_file_that_cannot_be_written_is_refused() {
     let world = World::new();

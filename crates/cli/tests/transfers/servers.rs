@@ -140,3 +140,13 @@ fn the_reason_is_shown_when_a_server_keeps_hanging_up() {
     assert_eq!(ended.stderr.matches("Lost the mailbox server").count(), 1, "{ended}");
     assert!(!ended.stderr.contains("is back"), "{ended}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_long_proof_of_work_for_the_server_is_announced() {
+    let world = World::with_mailbox_options(&["--hashcash-bits", "26"]);
+    let sender = world.send(&["--text", "x"]);
+    sender.wait_for("The mailbox server requires a proof of work of 26 bits: computing it..");
+    sender.signal("INT");
+    sender.end().failed(130, "interrupted");
+}

@@ -50,6 +50,20 @@ fn tab_completes_the_nameplate_and_then_the_words() {
 }
 
 #[test]
+fn tab_lists_the_words_if_there_are_several() {
+    let world = World::new();
+    let sender = world.send(&["--code", "4-armistice-baboon", "--text", "hello"]);
+    sender.code();
+    let mut receiver = in_terminal(&world, "receiver", "receive");
+    receiver.wait_for_prompt("Enter receive wormhole code: ");
+    receiver.type_in("4-arm\t");
+    receiver.wait_for_prompt("4-armadillo-");
+    receiver.wait_for_prompt("4-armistice-");
+    receiver.type_in("\x03");
+    receiver.end();
+}
+
+#[test]
 fn a_claimed_nameplate_has_to_be_finished() {
     let world = World::new();
     let sender = world.send(&["--code", "4-armistice-baboon", "--text", "hello"]);

@@ -192,7 +192,7 @@ fn a_line_that_is_refused_is_named_and_the_next_has_the_work_that_is_asked_for_b
     bob.wait_for_prompt("You are in lobby (0x");
     server.ask_for_work("2");
     bob.type_in("too cheap\n");
-    bob.wait_for_prompt("This was not posted: the node says: message rejected, PoW too low");
+    bob.wait_for_prompt("This line was not posted: the node says: message rejected, PoW too low");
     alice.type_in("dear\n");
     bob.wait_for_prompt("dear\n");
     server.ask_for_work("1");
@@ -250,6 +250,42 @@ fn a_talk_is_suspended_and_continued_with_what_was_typed() {
     shell.wait_for_times("$ ", 3);
     shell.type_in("echo status=$?=; stty -a | tr ' ;' '\\n\\n' | grep -x -e icanon -e isig\r");
     shell.wait_for_prompt("status=130=\r\nisig\r\nicanon\r\n");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_chat_can_be_ended_while_its_node_is_gone_and_names_the_lines_that_were_not_posted() {
+    for (key, exit) in [("\x03", 130), ("\x04", 1)] {
+        let folder = Folder::new();
+        let server = Server::start(&folder, ALONE);
+        let mut alice = in_terminal(&folder, &["chat", "--topic", "lobby", "--rpc", &server.http]);
+        alice.wait_for_prompt("> ");
+        server.process.signal("KILL");
+        server.process.end();
+        alice.wait_for_prompt("is gone");
+        alice.type_in("into the void\r");
+        alice.wait_for_prompt("This line waits until the node is back: into the void");
+        alice.type_in("and more\r");
+        alice.wait_for_prompt("you               and more");
+        alice.type_in(key);
+        let ended = alice.end();
+        assert_eq!(ended.exit, exit, "{ended}");
+        for line in ["into the void", "and more"] {
+            let expected = format!("This line was not posted: {line}");
+            assert!(ended.out().contains(&expected), "{ended}");
+        }
+    }
+}
+
+#[test]
+fn a_long_proof_of_work_is_announced() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, ALONE);
+    let post = ["post", "--topic", "lobby", "--rpc", &server.http, "--pow", "1e30", "hello"];
+    let post = whisper(&folder, &post);
+    post.wait_for("The node is computing the proof of work");
+    post.signal("INT");
+    post.end().failed(130, "interrupted");
 }
 
 /// Runs `wormhole whisper` in a terminal.
