@@ -205,8 +205,9 @@ impl<'d> ActiveTransfer<'d> {
     pub(crate) fn notice_if_unanswered(&mut self, notice: &str, nameplate: &Nameplate) {
         self.notice_if_slow(notice);
         let unanswered = format!(
-            "Nobody has answered at nameplate {nameplate} yet. Is the number right? If it is, the \
-             other side has not started yet, or this code has been used already: each code works once."
+            "Nobody is waiting with a code that begins with {nameplate}-. Is the number right? If it is, the other \
+             side has not started yet, or the code was used before: each code works only once. A code of \
+             `wormhole ssh invite` is for `wormhole ssh accept`."
         );
         self.notices.push_back((Instant::now() + UNANSWERED, unanswered));
     }

@@ -109,7 +109,7 @@ pub(crate) struct GlobalArgs {
         help = "Transit relay, used if no direct connection works [env: WORMHOLE_TRANSIT_HELPER]"
     )]
     pub(crate) transit_helper: Option<String>,
-    /// Configuration file to use instead of the default one
+    /// Configuration file [default: ~/.config/wormhole/config.toml]
     #[arg(long, value_name = "FILE", global = true, help_heading = GLOBAL)]
     pub(crate) config: Option<PathBuf>,
     /// Print one JSON event per line on standard output instead of messages
@@ -174,4 +174,7 @@ Examples:
   tar c src | wormhole send -          on the other side: wormhole receive -o - CODE | tar x
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
-Options override environment variables, which override the configuration file.";
+Options override environment variables, which override the configuration file. Keys of that file:
+appid, relay-url, transit-helper, code-length, verify, hide-progress, qr, accept-file, on-exists,
+max-entries, listen, listen-port and tor, as the options; and download-dir, the directory for
+received files.";

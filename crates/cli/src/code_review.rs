@@ -1,7 +1,6 @@
-//! A second look at a code before it is used: a mistyped one costs both people the whole code.
+//! Checks a code for typing errors before it is used: a wrong code cannot be used again.
 //!
-//! What looks wrong is decided by `wormhole::code::review`; this puts it into words, asks a person,
-//! and warns a script.
+//! `wormhole::code::review` finds the errors. This module explains them, asks a person, and warns a script.
 
 use anyhow::Result;
 use serde_json::json;
@@ -13,40 +12,51 @@ use crate::failure::Failure;
 use crate::printable;
 use crate::request::asks_a_person;
 
-/// What looks wrong about a code, in sentences; `None` for most codes.
+/// What looks wrong about a code.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Warning {
     sentences: String,
-    /// What was probably meant.
+    /// The code that was probably meant.
     pub(crate) suggestion: Option<String>,
 }
 
 impl Warning {
-    /// Looks at a code.
+    /// Checks a code. `None` if nothing looks wrong.
     pub(crate) fn about(code: &Code) -> Option<Self> {
         let review = code.review();
         if review.mistakes.is_empty() {
             return None;
         }
         let suggestion = review.suggestion.as_ref().map(ToString::to_string);
-        Some(Self { sentences: sentences(&review), suggestion })
+        Some(Self { sentences: sentences(code, &review), suggestion })
     }
 
-    /// The question whether to use the code all the same.
+    /// The question whether to use the code anyway.
     pub(crate) fn question(&self) -> Question<'static> {
-        let prompt = format!("{} Use it anyway? (y/N): ", self.sentences);
+        let prompt = format!("{} Use this code anyway? (y/N): ", self.sentences);
         Question { prompt, about: "use-code", answers: &["y", "n"] }
     }
 
-    /// Warns whoever is not there to be asked.
+    /// Shows the warning.
     ///
     /// # Errors
-    /// Standard output does not take the event.
+    /// Standard output cannot be written.
     pub(crate) fn show(&self, console: &Console) -> Result<()> {
         console.screen.show(&format!("wormhole: warning: {}", self.sentences));
         console.report(&json!({
             "event": "warning", "message": self.sentences, "suggestion": self.suggestion,
         }))
+    }
+
+    /// Asks whether to use the code, or shows the warning if there is no terminal.
+    async fn confirm(&self, console: &mut Console) -> Result<()> {
+        if console.is_json() || !asks_a_person() {
+            return self.show(console);
+        }
+        match console.ask_yes_or_no(&self.question(), false).await? {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(self.refused().into()),
+        }
     }
 
     /// The user does not want to use the code.
@@ -61,22 +71,30 @@ impl Warning {
     }
 }
 
-/// Asks whether a suspicious code is right, or warns about it where nobody can be asked.
+/// Asks whether to use a code that looks mistyped, or shows a warning if there is no terminal.
 ///
 /// # Errors
 /// The user does not want to use it, or a signal came.
 pub(crate) async fn confirm(code: &Code, console: &mut Console) -> Result<()> {
-    let Some(warning) = Warning::about(code) else { return Ok(()) };
-    if console.is_json() || !asks_a_person() {
-        return warning.show(console);
-    }
-    match console.ask_yes_or_no(&warning.question(), false).await? {
-        Some(true) => Ok(()),
-        Some(false) | None => Err(warning.refused().into()),
+    match Warning::about(code) {
+        Some(warning) => warning.confirm(console).await,
+        None => Ok(()),
     }
 }
 
-fn sentences(review: &Review) -> String {
+/// The same for a code that the user of this side has made up: words that resemble none of the list are intended.
+///
+/// # Errors
+/// The user does not want to use it, or a signal came.
+pub(crate) async fn confirm_new(code: &Code, console: &mut Console) -> Result<()> {
+    let is_intended = |mistake: &Mistake| matches!(mistake, Mistake::UnknownWord { nearest: None, .. });
+    if code.review().mistakes.iter().all(is_intended) {
+        return Ok(());
+    }
+    confirm(code, console).await
+}
+
+fn sentences(code: &Code, review: &Review) -> String {
     let suggestion = review.suggestion.as_ref().map(ToString::to_string);
     let meant = suggestion.map(|code| printable::line(&code));
     let did_you_mean = |start: &str| match &meant {
@@ -85,22 +103,23 @@ fn sentences(review: &Review) -> String {
     };
     let mistakes = review.mistakes.iter();
     let mut sentences: Vec<_> =
-        mistakes.filter_map(|doubt| sentence(doubt, &did_you_mean)).collect();
+        mistakes.filter_map(|mistake| sentence(code, mistake, &did_you_mean)).collect();
     sentences.extend(unlike_any_word(&review.mistakes));
     sentences.join(" ")
 }
 
-/// Says what is wrong, with the nearest right thing.
-fn sentence(doubt: &Mistake, did_you_mean: &impl Fn(&str) -> String) -> Option<String> {
-    Some(match doubt {
+/// Explains one error, and suggests a correction.
+fn sentence(code: &Code, mistake: &Mistake, did_you_mean: &impl Fn(&str) -> String) -> Option<String> {
+    Some(match mistake {
         Mistake::LeadingZero(nameplate) => did_you_mean(&format!(
             "The number of a code does not start with 0, but {nameplate} does"
         )),
         Mistake::MissingWord => did_you_mean("A word is missing"),
         Mistake::SwappedWords => did_you_mean("The words are in the wrong order"),
         Mistake::WrongPosition(word) => {
+            let position = position(code, word);
             let word = printable::line(word);
-            did_you_mean(&format!("A word is missing before '{word}'"))
+            format!("'{word}' cannot be the {position} word: is it mistyped, or is a word missing?")
         }
         Mistake::WrongSeparator => did_you_mean("The words are not separated by hyphens"),
         Mistake::UnknownWord { word, nearest: Some(nearest) } => {
@@ -111,12 +130,19 @@ fn sentence(doubt: &Mistake, did_you_mean: &impl Fn(&str) -> String) -> Option<S
     })
 }
 
-/// Names the words that resemble none of the list together: they are most often the user's own.
+/// The position of a word in the code, such as `second`.
+fn position(code: &Code, word: &str) -> String {
+    let index = code.password().expose().split('-').position(|it| it == word).unwrap_or_default();
+    let names = ["first", "second", "third", "fourth", "fifth", "sixth"];
+    names.get(index).map_or_else(|| format!("{}th", index + 1), ToString::to_string)
+}
+
+/// Names all words that resemble none of the list in one sentence: most often the user has chosen them.
 fn unlike_any_word(mistakes: &[Mistake]) -> Option<String> {
     let words: Vec<_> = mistakes
         .iter()
-        .filter_map(|doubt| {
-            let Mistake::UnknownWord { word, nearest: None } = doubt else { return None };
+        .filter_map(|mistake| {
+            let Mistake::UnknownWord { word, nearest: None } = mistake else { return None };
             Some(format!("'{}'", printable::line(word)))
         })
         .collect();
@@ -147,7 +173,7 @@ mod tests {
         assert_eq!(
             question("7-gutarist-Revenge"),
             "'gutarist' is not in the word list; did you mean 'guitarist'? \
-             'Revenge' is not in the word list; did you mean 'revenge'? Use it anyway? (y/N): "
+             'Revenge' is not in the word list; did you mean 'revenge'? Use this code anyway? (y/N): "
         );
     }
 
@@ -155,7 +181,7 @@ mod tests {
     fn words_of_one_s_own_are_named_once() {
         assert_eq!(
             question("7-xq-yz"),
-            "'xq', 'yz' are not in the word list. Use it anyway? (y/N): "
+            "'xq', 'yz' are not in the word list. Use this code anyway? (y/N): "
         );
     }
 
@@ -164,7 +190,7 @@ mod tests {
         assert_eq!(
             question("07-guitarist-revenge"),
             "The number of a code does not start with 0, but 07 does; did you mean \
-             7-guitarist-revenge? Use it anyway? (y/N): "
+             7-guitarist-revenge? Use this code anyway? (y/N): "
         );
         assert_eq!(
             question("7-revenge-guitarist"),
@@ -173,7 +199,7 @@ mod tests {
         );
         assert_eq!(
             question("7-revenge"),
-            "A word is missing before 'revenge'. Use it anyway? (y/N): "
+            "'revenge' cannot be the first word: is it mistyped, or is a word missing? Use this code anyway? (y/N): "
         );
     }
 

@@ -70,7 +70,7 @@ impl Config {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
             let reason = error.message().replace('\n', " ");
             Failure::new(format!("{}, line {line}: {reason}", path.display()))
-                .hint("docs/config.md lists the keys; each has the name of its option")
+                .hint("`wormhole --help` lists the keys")
         })?;
         if config.code_length.is_some_and(|words| !(1..=32).contains(&words)) {
             return Err(

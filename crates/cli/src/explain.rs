@@ -1,4 +1,4 @@
-//! What went wrong, in one sentence, and what to do about it in another.
+//! Explains errors of transfers: what happened, and what to do.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use wormhole::code;
 use wormhole::net::{LinkFailure, TlsFailure};
 use wormhole::transfer::{
-    Error, NegotiationFault, PeerMisbehaved, Unsendable, UnsendableReason, ZipPath,
+    Error, NegotiationFault, PeerMisbehaved, Settings, Unsendable, UnsendableReason, ZipPath,
 };
 use wormhole::transit::{self, RaceError};
 
@@ -14,8 +14,7 @@ use crate::failure::Failure;
 use crate::screen::Screen;
 use crate::{printable, units};
 
-/// The end of a transfer as an error of this program: a reader of ours that has had enough is one
-/// that makes no noise.
+/// The error of a transfer. If the reader of standard output has closed it, no message is shown.
 pub(crate) fn error(error: &Error, server: &str) -> anyhow::Error {
     if let Error::WriteFailed { why, .. } = error
         && why.kind == io::ErrorKind::BrokenPipe
@@ -25,7 +24,7 @@ pub(crate) fn error(error: &Error, server: &str) -> anyhow::Error {
     failure(error, server).into()
 }
 
-/// Why standard output did not take what was received.
+/// Explains why received data could not be written to standard output.
 pub(crate) fn output(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Failure::closed_pipe();
@@ -34,10 +33,10 @@ pub(crate) fn output(error: &io::Error) -> Failure {
     Failure::new(format!("cannot write to standard output: {said}"))
 }
 
-/// Names the files that did not arrive as they are here.
+/// Lists the files that changed while they were sent.
 ///
 /// # Errors
-/// There is one.
+/// There is at least one.
 pub(crate) fn changed(files: &[Unsendable], screen: &Screen) -> Result<()> {
     let name = |file: &Unsendable| {
         let outcome = match file.why {
@@ -69,10 +68,10 @@ pub(crate) fn changed(files: &[Unsendable], screen: &Screen) -> Result<()> {
         .into())
 }
 
-/// Names the files that the sender left out.
+/// Lists the files that the sender left out.
 ///
 /// # Errors
-/// There is one.
+/// There is at least one.
 pub(crate) fn omitted(files: &[ZipPath], unnamed: u64, screen: &Screen) -> Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     let rest = match u64::try_from(others.len()).unwrap_or(u64::MAX).saturating_add(unnamed) {
@@ -87,7 +86,7 @@ pub(crate) fn omitted(files: &[ZipPath], unnamed: u64, screen: &Screen) -> Resul
     .into())
 }
 
-/// Says what there is, and how much more.
+/// Shows the first lines, and the number of the others.
 fn list(lines: impl ExactSizeIterator<Item = String>, screen: &Screen) {
     let count = lines.len();
     for line in lines.take(MAX_LISTED) {
@@ -98,7 +97,7 @@ fn list(lines: impl ExactSizeIterator<Item = String>, screen: &Screen) {
     }
 }
 
-/// Puts the end of a transfer through the mailbox server `server` into words.
+/// Explains why a transfer through the mailbox server `server` failed.
 pub(crate) fn failure(error: &Error, server: &str) -> Failure {
     match error {
         Error::Code(error) => rendezvous(error, server),
@@ -107,7 +106,7 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
         Error::Interrupted { done, total } => {
             let all = total.map(|total| format!(" of {}", units::size(total))).unwrap_or_default();
             Failure::new(format!("the connection broke after {}{all}", units::size(*done)))
-                .hint("a code works once: start again with `wormhole send`")
+                .hint(NEW_CODE)
         }
         Error::NoConnection(error) => {
             let said = printable::line(&error.to_string());
@@ -146,7 +145,7 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
         Error::Unsendable(unsendable) => cannot_send(unsendable),
         Error::VerifierRejected => Failure::new("the verifiers differ: transfer abandoned")
             .hint("an attacker may be between you and the other side; try again with a longer code (-c 4)"),
-        // A path of our own may be long, and the reason is behind it.
+        // Not shortened: the reason is behind the path, which may be long.
         Error::WriteFailed { why, .. } => {
             let failure = Failure::new(printable::text(&error.to_string()));
             if why.kind == io::ErrorKind::FileTooLarge {
@@ -155,7 +154,7 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
                 failure
             }
         }
-        // These say it well themselves, and there is nothing to add.
+        // Their own text is complete.
         Error::Cancelled | Error::PeerGone | Error::PeerMisbehaved(_) => {
             Failure::new(printable::line(&error.to_string()))
         }
@@ -164,10 +163,14 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
     }
 }
 
-/// Puts the end of a rendezvous on the mailbox server `server` into words.
+/// Explains why two sides did not meet on the mailbox server `server`.
 pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
     let said = printable::line(&error.to_string());
     match error {
+        code::Error::ServerUnreachable(LinkFailure::NotAWebSocket(429)) => Failure::new(format!(
+            "the mailbox server {server} has refused the connection: too many connections from your address"
+        ))
+        .hint("try again in a minute"),
         code::Error::ServerUnreachable(why) => {
             let why_text = printable::line(&why.to_string());
             Failure::new(format!("the mailbox server {server} cannot be reached: {why_text}"))
@@ -177,14 +180,14 @@ pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
             "the mailbox server has forgotten this code: the connection to it was lost for longer than \
              it keeps unused codes, or it has lost its data",
         )
-        .hint("start again with `wormhole send` and tell the other side the new code"),
+        .hint(NEW_CODE),
         code::Error::WrongCode => Failure::new(
             "key confirmation failed: one side mistyped the code, or an attacker guessed a wrong code",
         )
-        .hint("a code works once: start again with `wormhole send`"),
+        .hint(NEW_CODE),
         code::Error::ServerRefused(text) if text.as_str() == CROWDED => {
             Failure::new("two other sides already use this code")
-                .hint("a code is for two sides, and works once: ask for a new code")
+                .hint("a code connects two sides, and works only once: use a new code")
         }
         code::Error::ApiMisuse(_)
         | code::Error::Closed
@@ -199,7 +202,7 @@ pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
 
 /// What to do about a mailbox server that cannot be reached.
 fn unreachable(why: &LinkFailure, server: &str) -> String {
-    // Some servers only hang up when they are called without the TLS that they expect.
+    // Some servers close the connection without an answer if they expect TLS.
     let hung_up =
         matches!(why, LinkFailure::Closed | LinkFailure::Io(io::ErrorKind::ConnectionReset));
     match (server.split_once("://"), why) {
@@ -213,14 +216,16 @@ fn unreachable(why: &LinkFailure, server: &str) -> String {
         _ => {}
     }
     let hint = match why {
-        LinkFailure::NotAWebSocket(429) => "try again in a minute",
         LinkFailure::NotAWebSocket(502..=504) => "try again later",
         LinkFailure::Tls(TlsFailure::Untrusted) => {
             "if the server uses a private certificate authority, set SSL_CERT_FILE to the \
              certificate of that authority"
         }
+        LinkFailure::NameNotFound(_) if is_default(server) => {
+            "is this computer online? --relay-url sets another server"
+        }
         LinkFailure::NameNotFound(_) => {
-            "is this computer online, and is the name in --relay-url right?"
+            "is this computer online, and is the name of the server right?"
         }
         LinkFailure::Tls(TlsFailure::Expired) => "is this computer's clock right?",
         LinkFailure::Tls(TlsFailure::NoRoots) => "install your system's CA certificates",
@@ -242,12 +247,21 @@ fn unreachable(why: &LinkFailure, server: &str) -> String {
     hint.to_owned()
 }
 
+/// Whether nobody has set the address of the mailbox server.
+fn is_default(server: &str) -> bool {
+    Settings::default().servers.iter().any(|url| server.contains(&url.to_string()))
+}
+
 fn cannot_send(unsendable: &Unsendable) -> Failure {
     let (path, why) = (printable::path(&unsendable.path), &unsendable.why);
     let failure = Failure::new(format!("cannot send '{path}': {why}"));
     match why {
         UnsendableReason::System(system) if system.kind == io::ErrorKind::NotFound => {
-            Failure::new(format!("cannot send '{path}': there is no such file or directory"))
+            let why = match unsendable.path.symlink_metadata() {
+                Ok(link) if link.is_symlink() => "it is a symbolic link whose target is missing",
+                _ => "there is no such file or directory",
+            };
+            Failure::new(format!("cannot send '{path}': {why}"))
         }
         UnsendableReason::NotAFile => {
             failure.hint("`wormhole send - < PATH` sends the data of a pipe or a device")
@@ -277,13 +291,16 @@ fn cannot_send(unsendable: &Unsendable) -> Failure {
     }
 }
 
-/// Files that are named one by one.
+/// What to do if a code cannot be used any more.
+const NEW_CODE: &str = "a code works only once: start again with a new code";
+
+/// Maximum number of files that are listed.
 const MAX_LISTED: usize = 10;
 
-/// What every mailbox server says to a third side.
+/// The error of every mailbox server for a third side.
 const CROWDED: &str = "crowded";
 
-/// What to do when the two have met and cannot connect.
+/// What to do if the two sides have met and cannot connect.
 const fn unconnected(error: &transit::Error) -> &'static str {
     match error {
         transit::Error::NotConnected { race: RaceError::NoWay, .. } => {
@@ -311,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_third_person_is_told_that_the_code_is_taken() {
+    fn a_third_side_learns_that_the_code_is_in_use() {
         let refused = code::Error::ServerRefused(code::ServerText::new("crowded"));
         let failure = rendezvous(&refused, "ws://h/v1").to_string();
         assert!(failure.contains("two other sides already use this code"), "{failure}");

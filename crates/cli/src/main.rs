@@ -109,7 +109,7 @@ async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
             let mut request = SendRequest::new(args, global, &config)?;
             let mut console = Console::new(global.json, timing, &request.shown)?;
             if let Some(code) = &request.settings.code {
-                code_review::confirm(code, &mut console).await?;
+                code_review::confirm_new(code, &mut console).await?;
             }
             request.settings.tor = tor.connect(&mut console).await?;
             send::run(request, &mut console).await.map_err(Failure::closed_output)?;

@@ -302,7 +302,12 @@ impl OfferHandler {
                 self.confirm(active, self.destination(transfer::OnExists::Overwrite)).await
             }
             OnExists::Rename => {
-                active.console.screen.show("The name exists: the new file gets a number.");
+                let name = printable::path(Path::new(target.file_name().unwrap_or_default()));
+                let what = if matches!(offer, Offer::Directory { .. }) { "folder" } else { "file" };
+                active
+                    .console
+                    .screen
+                    .show(&format!("'{name}' exists: the name of the new {what} gets a number."));
                 self.confirm(active, self.destination(transfer::OnExists::KeepBoth)).await
             }
             OnExists::Overwrite | OnExists::Refuse => {

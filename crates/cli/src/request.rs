@@ -1,6 +1,6 @@
-//! What the options mean together with the environment and the configuration file, checked.
+//! Checked requests, made of the options, the environment and the configuration file.
 //!
-//! Nothing here connects or touches the files to be sent; the SDK looks at those before it connects.
+//! Nothing here connects or opens the files to send; the SDK does that.
 
 use std::io::{self, IsTerminal as _};
 use std::num::NonZeroU8;
@@ -15,7 +15,7 @@ use wormhole::transit::{RelayHint, RelayPolicy, TcpHint};
 use crate::args::{CodeArgs, ConnectionArgs, DEBUG_MACHINES, GlobalArgs};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::{environment, shell};
+use crate::{environment, printable, shell};
 
 mod output;
 mod receive;
@@ -29,46 +29,77 @@ pub(crate) use output::{Output, exists, temporary_trouble};
 pub(crate) use receive::ReceiveRequest;
 pub(crate) use send::{Qr, SendRequest, What};
 
-/// The servers to use, where they are not the public ones, and the application.
+/// The servers and the application, if they are not the default.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Servers {
     /// The mailbox server.
-    pub(crate) relay_url: Option<String>,
-    /// The transit relay as it was typed; an empty one means none.
-    pub(crate) transit_helper: Option<String>,
+    pub(crate) relay_url: Option<Setting>,
+    /// The transit relay; an empty one means none.
+    pub(crate) transit_helper: Option<Setting>,
     /// The application id.
     pub(crate) appid: Option<String>,
 }
 
+/// A value, and where the user has set it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Setting {
+    /// The value as it was typed.
+    pub(crate) value: String,
+    /// An option, a variable, or a key of the configuration file; for error messages.
+    pub(crate) source: String,
+}
+
+impl Setting {
+    /// Options override variables, which override the configuration file.
+    ///
+    /// # Errors
+    /// The variable is not Unicode.
+    fn find(
+        flag: Option<&String>,
+        variable: &str,
+        (key, file): (&str, Option<&String>),
+    ) -> Result<Option<Self>> {
+        let set = |value: String, source: String| Some(Self { value, source });
+        Ok(match (flag, environment::text(variable)?, file) {
+            (Some(value), ..) => set(value.clone(), format!("--{key}")),
+            (None, Some(value), _) => set(value, variable.to_owned()),
+            (None, None, Some(value)) => {
+                set(value.clone(), format!("{key} in the configuration file"))
+            }
+            (None, None, None) => None,
+        })
+    }
+}
+
 impl Servers {
-    /// Flags beat the environment, which beats the file.
+    /// Reads the options, the environment and the configuration file.
     ///
     /// # Errors
     /// A variable is not Unicode.
     pub(crate) fn new(global: &GlobalArgs, config: &Config) -> Result<Self> {
-        let pick = |flag: &Option<String>, variable, file: &Option<String>| match flag {
-            Some(typed) => Ok(Some(typed.clone())),
-            None => environment::text(variable).map(|set| set.or_else(|| file.clone())),
-        };
         Ok(Self {
-            relay_url: pick(&global.relay_url, "WORMHOLE_RELAY_URL", &config.relay_url)?,
-            transit_helper: pick(
-                &global.transit_helper,
+            relay_url: Setting::find(
+                global.relay_url.as_ref(),
+                "WORMHOLE_RELAY_URL",
+                ("relay-url", config.relay_url.as_ref()),
+            )?,
+            transit_helper: Setting::find(
+                global.transit_helper.as_ref(),
                 "WORMHOLE_TRANSIT_HELPER",
-                &config.transit_helper,
+                ("transit-helper", config.transit_helper.as_ref()),
             )?,
             appid: global.appid.clone().or_else(|| config.appid.clone()),
         })
     }
 
-    /// The settings that follow, with everything else at its default.
+    /// Settings for a transfer with these servers; everything else has its default.
     ///
     /// # Errors
-    /// A server is not understood.
+    /// The address of a server is invalid.
     pub(crate) fn settings(&self) -> Result<Settings> {
         let mut settings = Settings::default();
         if let Some(url) = &self.relay_url {
-            settings.servers = vec![mailbox(url)?];
+            settings.servers = vec![mailbox(&url.value, &url.source)?];
         }
         if let Some(helper) = &self.transit_helper {
             settings.relays = relays(helper)?;
@@ -79,42 +110,42 @@ impl Servers {
         Ok(settings)
     }
 
-    /// A command for the other side, which must use the same servers: ready to be pasted.
+    /// A command for the other side, ready to be pasted. It names the servers, which must be the same.
     pub(crate) fn other_side<'a>(&'a self, rest: impl IntoIterator<Item = &'a str>) -> String {
         let mut words = vec!["wormhole".to_owned()];
         for (flag, value) in [
-            ("relay-url", &self.relay_url),
-            ("transit-helper", &self.transit_helper),
-            ("appid", &self.appid),
+            ("relay-url", self.relay_url.as_ref().map(|url| &url.value)),
+            ("transit-helper", self.transit_helper.as_ref().map(|helper| &helper.value)),
+            ("appid", self.appid.as_ref()),
         ] {
             // Before the command: the Python command line takes them only there.
-            words.extend(value.as_ref().map(|value| format!("--{flag}={value}")));
+            words.extend(value.map(|value| format!("--{flag}={value}")));
         }
         words.extend(rest.into_iter().map(str::to_owned));
         shell::join(words.iter().map(String::as_str))
     }
 }
 
-fn mailbox(url: &str) -> Result<MailboxUrl> {
+fn mailbox(url: &str, source: &str) -> Result<MailboxUrl> {
     url.parse().map_err(|error: MailboxUrlError| {
-        Failure::usage(format!("--relay-url {url:?}: {error}"))
+        Failure::usage(format!("{source}: {:?}: {error}", printable::line(url)))
             .hint("a mailbox server looks like wss://example.org/v1 or ws://192.0.2.1:4000/v1")
             .into()
     })
 }
 
-fn relays(helper: &str) -> Result<Vec<RelayHint>> {
-    if helper.is_empty() {
+fn relays(helper: &Setting) -> Result<Vec<RelayHint>> {
+    if helper.value.is_empty() {
         return Ok(Vec::new());
     }
-    let hint: TcpHint = helper.parse().map_err(|error| {
-        Failure::usage(format!("--transit-helper: {error}"))
+    let hint: TcpHint = helper.value.parse().map_err(|error| {
+        Failure::usage(format!("{}: {error}", helper.source))
             .hint("a transit relay looks like tcp:relay.example.org:4001")
     })?;
     Ok(vec![RelayHint::tcp(hint)])
 }
 
-/// Fills in what the options of the code and of the network say.
+/// Applies the options of the code and of the network.
 fn apply(settings: &mut Settings, code: &CodeArgs, connection: &ConnectionArgs, config: &Config) {
     settings.verify = code.verify || config.verify.unwrap_or(false);
     set_code_words(settings, code.code_length, config);
@@ -128,19 +159,19 @@ fn apply(settings: &mut Settings, code: &CodeArgs, connection: &ConnectionArgs, 
     };
 }
 
-/// Sets the length of a new code, if anybody said one.
+/// Sets the length of a new code, if the user has set one.
 pub(crate) fn set_code_words(settings: &mut Settings, typed: Option<u8>, config: &Config) {
     if let Some(words) = typed.or(config.code_length).and_then(NonZeroU8::new) {
         settings.code_words = words;
     }
 }
 
-/// How much is shown besides the messages.
+/// What is shown in addition to the messages.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Shown {
-    /// No progress bar.
+    /// Whether there is no progress bar.
     pub(crate) hide_progress: bool,
-    /// The machines to trace.
+    /// The machines of `--debug-state`.
     pub(crate) debug: Vec<String>,
 }
 
@@ -161,28 +192,28 @@ impl Shown {
     }
 }
 
-/// Reads a code, or a `wormhole-transfer:` link, which may name another mailbox server.
+/// Parses a code or a `wormhole-transfer:` link, which may name another mailbox server.
 ///
 /// # Errors
-/// It is neither; the exit code is 1, as the Python command line has it.
+/// The text is neither. The exit status is 1, as in the Python command line.
 pub(crate) fn code(typed: &str, settings: &mut Settings) -> Result<Code> {
     let uri = code_or_link(typed)?;
     if let Some(server) = &uri.rendezvous {
-        settings.servers = vec![mailbox(&with_path(server))?];
+        settings.servers = vec![mailbox(&with_path(server), "the server of the link")?];
     }
     Ok(uri.code)
 }
 
-/// The links leave out the path that every mailbox server has.
+/// Adds the path of mailbox servers, which links leave out.
 fn with_path(server: &str) -> String {
     let server = server.trim_end_matches('/');
     if server.ends_with("/v1") { server.to_owned() } else { format!("{server}/v1") }
 }
 
-/// Reads a code, or a `wormhole-transfer:` link; a code is a link without a server.
+/// Parses a code or a `wormhole-transfer:` link. A code becomes a link without a server.
 ///
 /// # Errors
-/// It is neither.
+/// The text is neither.
 pub(crate) fn code_or_link(typed: &str) -> Result<TransferUri, Failure> {
     if typed.starts_with(TransferUri::SCHEME) {
         return typed.parse().map_err(|error: UriError| Failure::new(error.to_string()));
@@ -197,7 +228,7 @@ pub(crate) fn code_or_link(typed: &str) -> Result<TransferUri, Failure> {
     Ok(TransferUri { code, rendezvous: None, peer_receives: false })
 }
 
-/// Whether a person sits at standard input.
+/// Whether standard input is a terminal, so that a person can answer.
 pub(crate) fn asks_a_person() -> bool {
     io::stdin().is_terminal()
 }

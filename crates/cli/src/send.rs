@@ -39,7 +39,11 @@ async fn follow(active: &mut ActiveTransfer<'_>, invitation: &Invitation) -> Res
         let Some(event) = progress::show(event, active) else { continue };
         match event {
             Event::Wormhole(code::Event::Code(code)) => invitation.show(&code, active.console),
-            Event::Wormhole(code::Event::CodeConsumed) => active.console.screen.show(CONSUMED),
+            Event::Wormhole(code::Event::CodeConsumed) => {
+                if !invitation.zero_mode {
+                    active.console.screen.show(CONSUMED);
+                }
+            }
             Event::Wormhole(code::Event::Verifier(verifier)) => {
                 active.cancel_notices();
                 if invitation.verify {
@@ -185,7 +189,8 @@ impl Invitation {
         if self.qr == Qr::Never {
             return;
         }
-        let rendezvous = self.servers.relay_url.as_ref().map(|url| without_path(url).to_owned());
+        let rendezvous =
+            self.servers.relay_url.as_ref().map(|url| without_path(&url.value).to_owned());
         let uri = TransferUri { code: code.clone(), rendezvous, peer_receives: false };
         let Some(lines) = qr::draw(&uri.to_string()) else { return };
         if self.qr == Qr::Always || console.screen.has_room_for(&lines) {

@@ -68,11 +68,14 @@ impl TorChoice {
                 console.unless_interrupted(Tor::launch()).await?
             }
         };
-        let tor =
-            tor.map_err(|error| Failure::new(format!("cannot use Tor: {error}")).hint(HINT))?;
-        Ok(Some(tor))
+        Ok(Some(tor.map_err(|error| {
+            let hint = if error == TorError::NotInstalled { INSTALL } else { HINT };
+            Failure::new(format!("cannot use Tor: {error}")).hint(hint)
+        })?))
     }
 }
+
+const INSTALL: &str = "install the package tor, or start Tor Browser and use --tor";
 
 const HINT: &str =
     "start Tor first, use --launch-tor, or set the address of Tor with --tor-control-port";

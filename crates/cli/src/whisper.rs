@@ -1,6 +1,6 @@
-//! `whisper`: messages through a gossiping network, by way of a node.
+//! The commands of `whisper`: messages through a network of nodes.
 //!
-//! Here is who does what; the parts are a file each. What a node does is not in this program.
+//! Each command has a file. The node itself is in the package `wormhole-node`.
 
 use anyhow::Result;
 use wormhole_node::devp2p::enode::Enode;
@@ -27,10 +27,10 @@ mod secret;
 mod show;
 mod watch;
 
-/// Does what was asked.
+/// Runs a command.
 ///
 /// # Errors
-/// It could not be done.
+/// The command failed.
 pub(crate) async fn run(command: WhisperCommand, console: &mut Console) -> Result<()> {
     match command {
         WhisperCommand::Archive(args) => archive::run(args, console).await,
@@ -50,7 +50,7 @@ pub(crate) async fn run(command: WhisperCommand, console: &mut Console) -> Resul
     }
 }
 
-/// Reads a topic: a word is hashed, `0x` and 8 digits are the topic itself.
+/// Parses a topic: a word is hashed, `0x` and 8 digits are the topic itself.
 fn topic(text: &str) -> Result<Topic, Failure> {
     let is_topic = |digits: &str| digits.len() == 8 && is_hex(digits);
     let refused = match text.strip_prefix("0x") {
@@ -58,13 +58,13 @@ fn topic(text: &str) -> Result<Topic, Failure> {
         None => text.is_empty(),
     };
     if refused {
-        return Err(Failure::usage(format!("{:?} is no topic", printable::line(text)))
+        return Err(Failure::usage(format!("{:?} is not a topic", printable::line(text)))
             .hint("a topic is any word, or 0x and 8 hexadecimal digits such as 0xdeadbeef"));
     }
     Ok(Topic::parse(text))
 }
 
-/// A topic as it was typed, and what it stands for.
+/// A topic as it was typed, with its hexadecimal form.
 fn named(topic: Topic, typed: &str) -> String {
     match typed.starts_with("0x") {
         true => topic.to_string(),
@@ -72,40 +72,40 @@ fn named(topic: Topic, typed: &str) -> String {
     }
 }
 
-/// Reads the public key of somebody else.
+/// Parses a public key.
 fn public_key(text: &str) -> Result<PublicKey, Failure> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok();
     let key = bytes.and_then(|bytes| PublicKey::from_sec1(&bytes).ok());
     key.ok_or_else(|| {
-        Failure::usage(format!("{:?} is no public key", printable::line(text))).hint(
+        Failure::usage(format!("{:?} is not a public key", printable::line(text))).hint(
             "a public key is 0x04 and 128 hexadecimal digits: `wormhole whisper keys` prints yours",
         )
     })
 }
 
-/// A public key as everyone writes it.
+/// A public key in hexadecimal form.
 fn written(key: &PublicKey) -> String {
     hex(&key.to_uncompressed())
 }
 
-/// Reads an amount of work.
+/// Parses an amount of proof of work.
 fn work(amount: f64, option: &str) -> Result<Work, Failure> {
     Work::new(amount).ok_or_else(|| {
-        Failure::usage(format!("{option} is a number that is not negative, such as 0.2"))
+        Failure::usage(format!("{option} must be a number that is not negative, such as 0.2"))
     })
 }
 
-/// Reads the address of a node.
+/// Parses the address of a node.
 fn enode(text: &str) -> Result<Enode, Failure> {
     let refused = |why: String| {
-        Failure::usage(format!("{:?} is no node: {why}", printable::line(text)))
+        Failure::usage(format!("{:?} is not a node: {why}", printable::line(text)))
             .hint("a node looks like enode://128-HEX-DIGITS@192.0.2.7:30303")
     };
     let enode = Enode::parse(text).map_err(|error| refused(error.to_string()))?;
     match enode.endpoint {
         Some(endpoint) if endpoint.tcp != 0 => Ok(enode),
-        _ => Err(refused("it does not say where it is".to_owned())),
+        _ => Err(refused("it has no address".to_owned())),
     }
 }
 

@@ -187,7 +187,7 @@ pub enum CodeError {
     #[error("code {0:?} contains spaces")]
     ContainsSpaces(String),
     /// The part before the first hyphen is not 1 to 40 ASCII digits.
-    #[error("{0:?} is not a number: a code begins with one, as in 4-purple-sausages")]
+    #[error("{0:?} is not a number: a code begins with a number")]
     NameplateNotNumeric(String),
     /// Nothing follows the nameplate.
     #[error("code is incomplete: the words after nameplate {0} are missing")]

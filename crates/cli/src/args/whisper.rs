@@ -17,7 +17,7 @@ pub(crate) struct WhisperArgs {
     pub(crate) command: WhisperCommand,
 }
 
-/// What to do with Whisper.
+/// The commands of `whisper`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum WhisperCommand {
     /// Make a key pair
@@ -55,7 +55,7 @@ pub(crate) struct PostArgs {
     pub(crate) topic: String,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
-    /// Encrypt for the owner of this public key instead
+    /// Encrypt for the owner of this public key, instead of with a password
     #[arg(long, value_name = "PUBKEY", conflicts_with_all = ["password", "password_file"])]
     pub(crate) to: Option<String>,
     /// Make it as long as a message for a password, so that nobody can see which kind it is
@@ -73,7 +73,7 @@ pub(crate) struct PostArgs {
     pub(crate) text: String,
 }
 
-/// How a message of our own is made.
+/// How to make a message.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct MessageArgs {
     /// Sign with this key of yours: its name, or its path
@@ -101,7 +101,7 @@ pub(crate) struct WatchArgs {
     pub(crate) rpc: RpcArgs,
 }
 
-/// What is read, and what opens it.
+/// Which messages to read, and how to decrypt them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReadingArgs {
     /// Topic: a word, or 0x and 8 hexadecimal digits
@@ -109,7 +109,7 @@ pub(crate) struct ReadingArgs {
     pub(crate) topic: String,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
-    /// Decrypt messages for this key of yours instead: its name, or its path
+    /// Decrypt with this private key of yours, instead of a password: its name, or its path
     #[arg(short, long, value_name = "KEY", conflicts_with_all = ["password", "password_file"])]
     pub(crate) key: Option<String>,
     /// Only messages that the owner of this public key has signed
@@ -132,8 +132,8 @@ pub(crate) struct ChatArgs {
     pub(crate) rpc: RpcArgs,
 }
 
-/// The password that everyone who reads a topic shares. Without these it is taken from the
-/// environment, or asked for.
+/// The password that all readers of a topic share. Without these options, it comes from the environment or a
+/// prompt.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct PasswordArgs {
     /// Password that all readers share; other users of this computer can see it in the list of
@@ -145,7 +145,7 @@ pub(crate) struct PasswordArgs {
     pub(crate) password_file: Option<PathBuf>,
 }
 
-/// The node that does the work.
+/// The node to use.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RpcArgs {
     #[arg(
@@ -163,7 +163,7 @@ pub(crate) struct RpcArgs {
         help = "File whose first line is the token for the node [env: WORMHOLE_WHISPER_TOKEN]"
     )]
     pub(crate) token_file: Option<PathBuf>,
-    /// Send keys to another computer even without TLS
+    /// Connect to another computer even without TLS: others can then read your keys and messages
     #[arg(long, help_heading = NODE)]
     pub(crate) allow_plain: bool,
 }
@@ -177,6 +177,9 @@ pub(crate) struct PeersArgs {
 
 /// Options of `whisper node`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+At a terminal, the last line shows the number of peers; the messages that the node holds; new messages
+per second; and the peers that were disconnected or banned because they violated the protocol.")]
 pub(crate) struct NodeArgs {
     /// Address to listen on for peers [default: 127.0.0.1:30303, or another port if that is in use]
     #[arg(long, value_name = "ADDRESS")]
@@ -235,7 +238,7 @@ const AFTER_HELP: &str = "\
 In Whisper, every node forwards every message, and only people with the key can read it.
 Post, watch and chat need a node that encrypts, signs and decrypts for them. Run your own
 (`wormhole whisper node --rpc 127.0.0.1:8545`, or `wormhole-server whisper --rpc 127.0.0.1:8545`),
-or use any node that offers the shh methods over JSON-RPC.
+or use any node that offers the Whisper methods (shh) over JSON-RPC.
 
 Examples:
   wormhole whisper post --topic lobby \"hello\"       asks for the password of the lobby

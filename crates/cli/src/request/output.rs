@@ -1,5 +1,4 @@
-//! Where what is received goes, checked before a code is used: the code would be lost with the first
-//! failure.
+//! The place for received files, checked before a code is used, because a failed transfer uses up the code.
 
 use std::io::{self, Write as _};
 use std::path::{self, Path, PathBuf};
@@ -24,7 +23,7 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// Understands `-o`, or else the configuration.
+    /// Reads `-o`, or else the configuration.
     pub(super) fn new(typed: Option<&Path>, config: &Config) -> Self {
         match typed {
             Some(path) if path.as_os_str() == "-" => Self::Stdout,
@@ -36,10 +35,10 @@ impl Output {
         }
     }
 
-    /// Makes sure that something can be written there.
+    /// Checks that a file can be written there.
     ///
     /// # Errors
-    /// Whatever is offered could not be written.
+    /// No file could be written.
     pub(super) fn check(&self, on_exists: OnExists) -> Result<(), Failure> {
         match self {
             Self::Into(directory) => check_directory(directory),
@@ -54,19 +53,20 @@ impl Output {
     }
 }
 
-/// Makes sure that standard output can be written, as far as that is known beforehand.
+/// Checks that standard output is open for writing.
 pub(super) fn check_stdout() -> Result<(), Failure> {
     DataOutput::check().map_err(|error| {
         Failure::new(format!("cannot write to standard output: {}", words(&error)))
     })
 }
 
-/// Makes sure that a file can be created in a directory, by creating one.
+/// Checks that a file can be created in a directory, by creating one.
 fn check_directory(directory: &Path) -> Result<(), Failure> {
     let shown = printable::path(directory);
     if !directory.is_dir() {
-        return Err(Failure::new(format!("there is no directory '{shown}' to receive into"))
-            .hint("make it, or choose another with -o or `download-dir`"));
+        return Err(Failure::new(format!("there is no directory '{shown}' to receive into")).hint(
+            "create it, or choose another with -o, or with download-dir in the configuration file",
+        ));
     }
     try_to_create_in(directory).map_err(|error| {
         Failure::new(format!("cannot write into the directory '{shown}': {}", words(&error)))
@@ -74,10 +74,10 @@ fn check_directory(directory: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Creates a file of one byte and removes it: only that shows whether there is permission, and room.
+/// Creates a file of one byte and removes it. Nothing else shows whether the permissions and the space suffice.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub(crate) fn try_to_create_in(directory: &Path) -> io::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let path = directory.join(format!(".wormhole-{}-{}.part", process::id(), now.as_nanos()));
@@ -87,7 +87,7 @@ pub(crate) fn try_to_create_in(directory: &Path) -> io::Result<()> {
     fs::remove_file(&path).and(written)
 }
 
-/// Makes sure that a file can get this name.
+/// Checks that a file can get this name.
 fn check_name(path: &Path, on_exists: OnExists) -> Result<(), Failure> {
     let shown = printable::path(path);
     match path.metadata() {
@@ -102,22 +102,21 @@ fn check_name(path: &Path, on_exists: OnExists) -> Result<(), Failure> {
     }
 }
 
-/// That a name is taken, and what can be done about it. A file can be replaced, by a file.
+/// The error for a name that exists. `can_replace`: a file could replace it.
 pub(crate) fn exists(target: &Path, can_replace: bool) -> Failure {
-    let target = printable::path(target);
+    let (is_folder, target) = (target.is_dir(), printable::path(target));
     if can_replace {
         Failure::new(format!("refusing to overwrite existing '{target}'"))
             .hint("use --on-exists rename or overwrite, or another name with -o")
     } else {
-        Failure::new(format!(
-            "refusing to overwrite existing '{target}': folders are never overwritten"
-        ))
-        .hint("use --on-exists rename, or another name with -o")
+        let why = if is_folder { "is never replaced" } else { "never replaces a file" };
+        Failure::new(format!("refusing to overwrite existing '{target}': a folder {why}"))
+            .hint("use --on-exists rename, or another name with -o")
     }
 }
 
-/// Why a stream that has to wait in a temporary file could not: the receiver's program may be one that
-/// takes no streams. `size` is the length of the stream, if that is known.
+/// Why a stream would not fit into a temporary file, which is needed if the receiver's program does not support
+/// streams. `size` is the length of the stream, if known.
 pub(crate) fn temporary_trouble(size: Option<u64>) -> Option<String> {
     let directory = env::temp_dir();
     let shown = printable::path(&directory);
@@ -147,12 +146,12 @@ fn ends_with_separator(path: &Path) -> bool {
     last.is_some_and(|byte| path::is_separator(char::from(*byte)))
 }
 
-/// The path from the root, so that whoever reads it finds it from anywhere.
+/// The absolute path, for messages.
 fn whole(path: &Path) -> PathBuf {
     path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The system's words, as they are said inside of a sentence.
+/// An error of the system as part of a sentence.
 fn words(error: &io::Error) -> String {
     printable::line(&error.to_string().to_lowercase())
 }

@@ -1,6 +1,6 @@
-//! `whisper archive`: what was posted while nobody watched, from a node that keeps it.
+//! `whisper archive`: fetches missed messages from a node with an archive.
 //!
-//! The node that asks is in this process, so the keys that open the messages stay here.
+//! A node in this process fetches them, so the keys that decrypt the messages stay here.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,10 +19,10 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
 
-/// Fetches, opens and prints.
+/// Fetches, decrypts and prints messages.
 ///
 /// # Errors
-/// The server is not there, or does not say that this is all.
+/// The node with the archive cannot be reached, or does not confirm that the list is complete.
 pub(super) async fn run(args: ArchiveArgs, console: &mut Console) -> Result<()> {
     let server = enode(&args.server)?;
     let since = SystemTime::now().checked_sub(duration(&args.since)?);
@@ -36,7 +36,7 @@ pub(super) async fn run(args: ArchiveArgs, console: &mut Console) -> Result<()> 
 
 async fn fetch(server: Enode, missed: &ArchiveQuery, key: &SymmetricKey) -> Result<ArchiveResult> {
     let mut settings = Settings::default();
-    // Nothing is passed on for the few seconds that this node lives.
+    // This node runs for a few seconds and forwards nothing.
     settings.light = true;
     settings.restrict_light = false;
     let node = Node::start(settings).await.map_err(|error| node::explain(&error))?;
@@ -45,7 +45,7 @@ async fn fetch(server: Enode, missed: &ArchiveQuery, key: &SymmetricKey) -> Resu
     Ok(result.map_err(|error| explain(&error))?)
 }
 
-/// Prints what opens and comes from whom it should.
+/// Prints the messages that can be decrypted and have the expected signer.
 fn show(result: &ArchiveResult, options: &ReadOptions, console: &Console) -> Result<()> {
     let messages = result.decrypt(options.criteria())?;
     for received in &messages {
@@ -61,26 +61,26 @@ fn show(result: &ArchiveResult, options: &ReadOptions, console: &Console) -> Res
         opened.print(console)?;
     }
     let (fetched, shown) = (result.envelopes.len(), messages.len());
-    let came = if fetched == 1 { "1 envelope".into() } else { format!("{fetched} envelopes") };
-    console.screen.show(&format!("{came} came, {shown} of them for you."));
+    let received = if fetched == 1 { "1 message".into() } else { format!("{fetched} messages") };
+    console.screen.show(&format!("Received {received}, {shown} of them for you."));
     match result.is_complete {
         true => Ok(()),
         false => Err(incomplete(fetched > 0).into()),
     }
 }
 
-fn incomplete(some_came: bool) -> Failure {
-    Failure::new("the server did not say that these are all").hint(match some_came {
-        true => "ask again, perhaps with a shorter --since",
-        false => "either its password is another one, or that node keeps no archive",
+fn incomplete(is_partial: bool) -> Failure {
+    Failure::new("the node did not confirm that the list is complete").hint(match is_partial {
+        true => "try again, perhaps with a shorter --since",
+        false => "is the password of the archive right, and does that node have an archive?",
     })
 }
 
 fn explain(error: &FetchArchiveError) -> Failure {
     match error {
         FetchArchiveError::Direct(DirectError::NotConnected) => {
-            Failure::new("the node that archives cannot be reached")
-                .hint("is its enode right, and the node running?")
+            Failure::new("the node with the archive cannot be reached")
+                .hint("is its enode address right, and is the node running?")
         }
         FetchArchiveError::AddPeer(_)
         | FetchArchiveError::Direct(_)
@@ -89,7 +89,7 @@ fn explain(error: &FetchArchiveError) -> Failure {
     }
 }
 
-/// Reads a time such as `90` (seconds), `15m`, `2h` or `1d`.
+/// Parses a time such as `90` (seconds), `15m`, `2h` or `1d`.
 fn duration(text: &str) -> Result<Duration, Failure> {
     let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
     let unit = units.into_iter().find(|(unit, _)| text.ends_with(*unit));
@@ -99,8 +99,8 @@ fn duration(text: &str) -> Result<Duration, Failure> {
     };
     let number = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
     number.map(|number| Duration::from_secs(number.into())).ok_or_else(|| {
-        Failure::usage(format!("--since {:?} is no time", printable::line(text)))
-            .hint("say 90, 15m, 2h or 1d")
+        Failure::usage(format!("--since {:?} is not a time", printable::line(text)))
+            .hint("use a number of seconds, or a number with m, h or d, such as 2h")
     })
 }
 
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_said_in_seconds_minutes_hours_or_days() {
+    fn times_are_in_seconds_minutes_hours_or_days() {
         let read = |text| duration(text).ok().map(|time| time.as_secs());
         assert_eq!(["90", "5s", "15m", "2h", "1d"].map(read), [90, 5, 900, 7200, 86_400].map(Some));
         for text in ["", "d", "-1", "1w", "1.5h", "99999999d"] {

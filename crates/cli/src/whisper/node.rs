@@ -1,5 +1,5 @@
-//! `whisper node`: a node in this process, with a line that says how it is, and JSON-RPC for others on
-//! this computer if they are to use it.
+//! `whisper node`: runs a node in this process, with a status line, and with JSON-RPC for other programs on this
+//! computer (`--rpc`).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,12 +20,12 @@ use super::{enode, work};
 use crate::args::NodeArgs;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::units;
+use crate::{printable, units};
 
 /// Runs a node until a signal comes.
 ///
 /// # Errors
-/// It does not start; or the signal.
+/// The node does not start, or a signal came.
 pub(super) async fn run(args: NodeArgs, console: &mut Console) -> Result<()> {
     let listener = match args.rpc {
         Some(address) => Some(RpcListener::open(address).await?),
@@ -38,16 +38,17 @@ pub(super) async fn run(args: NodeArgs, console: &mut Console) -> Result<()> {
     let own = node.enode().to_string();
     let url = listener.as_ref().map(|listener| listener.url.as_str());
     console.report(&json!({ "event": "node", "enode": own, "rpc": url }))?;
+    console.screen.show("Address of this node:");
     console.print(&format!("{own}\n"))?;
     let ip = node.enode().endpoint.map(|endpoint| endpoint.ip);
     if !says_where && ip.is_some_and(|ip| ip.is_loopback()) {
         let listen = if is_open { "" } else { "--listen 0.0.0.0:30303 " };
         console.screen.show(&format!(
-            "This address is of use on this computer alone; for others give {listen}--advertise IP."
+            "Only this computer can use this address. To let others connect: {listen}--advertise IP"
         ));
     }
     if let Some(url) = url {
-        console.screen.show(&format!("JSON-RPC for this computer is at {url}."));
+        console.screen.show(&format!("JSON-RPC for programs on this computer: {url}"));
     }
     let serving = listener.map(|listener| listener.serve(&node));
     let done = watch(&node, &peers, console).await;
@@ -59,7 +60,7 @@ pub(super) async fn run(args: NodeArgs, console: &mut Console) -> Result<()> {
     done
 }
 
-/// Where others on this computer can come in.
+/// A listener for JSON-RPC.
 #[derive(Debug)]
 struct RpcListener {
     listener: TcpListener,
@@ -69,23 +70,25 @@ struct RpcListener {
 impl RpcListener {
     async fn open(address: SocketAddr) -> Result<Self> {
         if !address.ip().to_canonical().is_loopback() {
-            return Err(Failure::usage(format!("whoever reaches {address} could use all keys"))
-                .hint(
-                    "--rpc takes addresses of this computer alone; `wormhole-server whisper` can \
+            return Err(Failure::usage(format!(
+                "anyone who can reach {address} could decrypt with the keys that clients send"
+            ))
+            .hint(
+                "--rpc takes addresses of this computer alone; `wormhole-server whisper` can \
                      ask others for a token",
-                )
-                .into());
+            )
+            .into());
         }
         let refused = |error: io::Error| {
-            Failure::new(format!("cannot listen at {address}: {}", error.kind()))
-                .hint("--rpc 127.0.0.1:0 takes any port that is free")
+            Failure::new(format!("cannot listen on {address}: {}", error.kind()))
+                .hint("--rpc 127.0.0.1:0 uses any free port")
         };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let url = format!("http://{}", listener.local_addr().map_err(refused)?);
         Ok(Self { listener, url })
     }
 
-    /// Serves a console at the node, in the background.
+    /// Serves JSON-RPC in a background task.
     fn serve(self, node: &Node) -> Serving {
         let messenger = Messenger::new(node.clone(), &MessengerSettings::default());
         let mut settings = RpcServerSettings::default();
@@ -101,7 +104,7 @@ impl RpcListener {
     }
 }
 
-/// A service under way.
+/// A running JSON-RPC server.
 #[derive(Debug)]
 struct Serving {
     stop: oneshot::Sender<()>,
@@ -109,17 +112,18 @@ struct Serving {
 }
 
 impl Serving {
-    /// Lets calls under way finish, but not for long.
+    /// Stops the server. Calls that are running may finish within a short time.
     async fn stop(self) {
         drop(self.stop);
-        // It panics only if something in it is broken, which it has said.
+        // A task fails only by a panic, which was reported.
         let _panicked = self.task.await;
     }
 }
 
-/// Starts it: where it was told to, or at the usual port, or at any if that is taken.
+/// Starts the node on the address of `--listen`, or on the usual port, or on any port if that one is in use.
 async fn start(args: NodeArgs, console: &Console) -> Result<Node> {
     let may_move = args.listen.is_none();
+    let data = args.data.clone();
     let mut settings = settings(args)?;
     let started = match Node::start(settings.clone()).await {
         Err(StartError::Listen(io::ErrorKind::AddrInUse)) if may_move => {
@@ -127,7 +131,7 @@ async fn start(args: NodeArgs, console: &Console) -> Result<Node> {
             let node = Node::start(settings).await;
             if let Ok(Some(endpoint)) = node.as_ref().map(|node| node.enode().endpoint) {
                 console.screen.show(&format!(
-                    "Port {} is taken; this node listens at {}.",
+                    "Port {} is in use; this node listens on {}.",
                     USUAL.port(),
                     endpoint.tcp
                 ));
@@ -136,7 +140,13 @@ async fn start(args: NodeArgs, console: &Console) -> Result<Node> {
         }
         started => started,
     };
-    started.map_err(|error| explain(&error).into())
+    started.map_err(|error| match (&error, data) {
+        (StartError::Data(why), Some(data)) => {
+            let data = printable::path(&data);
+            Failure::new(format!("cannot create or write the data folder {data}: {why}")).into()
+        }
+        _ => explain(&error).into(),
+    })
 }
 
 fn settings(args: NodeArgs) -> Result<Settings> {
@@ -154,7 +164,7 @@ fn settings(args: NodeArgs) -> Result<Settings> {
     Ok(settings)
 }
 
-/// Says how the node is, as long as it is, and once which of these peers are not there.
+/// Shows the status of the node until it stops, and once which of these peers are not connected.
 async fn watch(node: &Node, peers: &[Enode], console: &mut Console) -> Result<()> {
     let (mut last, mut next) = (None::<Status>, Instant::now());
     let mut patience = Some(next + PATIENCE);
@@ -163,9 +173,7 @@ async fn watch(node: &Node, peers: &[Enode], console: &mut Console) -> Result<()
             let here = console.unless_interrupted(node.peers()).await?;
             let here = here.map_err(|_| Failure::new("the node has stopped"))?;
             for peer in peers.iter().filter(|peer| here.iter().all(|other| other.id != peer.id)) {
-                console
-                    .screen
-                    .show(&format!("There is no answer of {peer} yet; it is tried again."));
+                console.screen.show(&format!("{peer} has not answered yet; trying again."));
             }
         }
         let status = console.unless_interrupted(node.status()).await?;
@@ -188,12 +196,12 @@ async fn watch(node: &Node, peers: &[Enode], console: &mut Console) -> Result<()
     }
 }
 
-/// Says that messages posted here reached no other node.
+/// Reports messages posted here that no other node has received.
 fn unsent_line(count: u64, peers: usize) -> String {
     let what = if count == 1 { "1 message".into() } else { format!("{count} messages") };
     let why = match peers {
-        0 => "this node has no peers; name one with --peer",
-        _ => "no peer took them",
+        0 => "this node has no peers; add one with --peer",
+        _ => "no peer accepted them",
     };
     format!("{what} posted here expired before another node received them: {why}.")
 }
@@ -206,20 +214,24 @@ fn event(status: &Status) -> serde_json::Value {
     })
 }
 
-/// `3 peers · 120 envelopes, 61.2 kB · 4 new/s · 1 cut, 0 banned`.
+/// `3 peers · 120 messages, 61.2 kB · 4 new per second · 1 disconnected, 0 banned`.
 fn line(status: &Status, new: u64) -> String {
     let bytes = units::size(u64::try_from(status.bytes).unwrap_or(u64::MAX));
     let peers = if status.peers == 1 { "1 peer".into() } else { format!("{} peers", status.peers) };
-    let (envelopes, cut, banned) = (status.envelopes, status.misbehaved, status.banned);
-    format!("{peers} · {envelopes} envelopes, {bytes} · {new} new/s · {cut} cut, {banned} banned")
+    let held = status.envelopes;
+    let held = if held == 1 { "1 message".into() } else { format!("{held} messages") };
+    let (disconnected, banned) = (status.misbehaved, status.banned);
+    format!(
+        "{peers} · {held}, {bytes} · {new} new per second · {disconnected} disconnected, {banned} banned"
+    )
 }
 
-/// Why there is no node, and what to do about it.
+/// Explains why a node does not start.
 pub(super) fn explain(error: &StartError) -> Failure {
-    let failure = Failure::new(format!("the node does not start: {error}"));
+    let failure = Failure::new(format!("cannot start the node: {error}"));
     match error {
-        StartError::Listen(_) => failure.hint("--listen 127.0.0.1:0 takes any port that is free"),
-        StartError::DataInUse => failure.hint("give each node a --data folder of its own"),
+        StartError::Listen(_) => failure.hint("--listen 127.0.0.1:0 uses any free port"),
+        StartError::DataInUse => failure.hint("use a different --data folder for each node"),
         StartError::Archive(_)
         | StartError::ArchiveWithoutData
         | StartError::Data(_)
@@ -228,14 +240,14 @@ pub(super) fn explain(error: &StartError) -> Failure {
     }
 }
 
-/// Where a node listens unless told otherwise.
+/// The default address of a node.
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 30303);
 
-/// Time for calls under way when a signal has come.
+/// Time for running calls after a signal.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Time after which it is said which peers do not answer.
+/// Time after which peers that do not answer are listed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Time between two looks.
+/// Time between two updates of the status.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! A node in another process, and the keys that it has been lent: we take them back when we leave.
+//! A connection to a node in another process. Sends keys to it, and asks it to delete them at the end.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::{environment, printable};
 
-/// The address of a node, and the token that it asks for.
+/// The address of a node, and the token for it.
 #[derive(Debug)]
 pub(super) struct NodeAddress {
     url: RemoteUrl,
@@ -32,7 +32,7 @@ impl NodeAddress {
     /// Reads the options.
     ///
     /// # Errors
-    /// The address is not valid, or keys would travel there without encryption.
+    /// The address is invalid, or keys would be sent without encryption.
     pub(super) fn new(args: &RpcArgs) -> Result<Self> {
         let (option, address) = match (&args.rpc, environment::text(VARIABLE)?) {
             (Some(address), _) => ("--rpc", address.clone()),
@@ -41,17 +41,19 @@ impl NodeAddress {
         };
         let url = RemoteUrl::parse(&address).map_err(|error| {
             Failure::usage(format!("{option} {:?}: {error}", printable::line(&address)))
-                .hint("a node's JSON-RPC looks like http://127.0.0.1:8545 or ws://127.0.0.1:8546")
+                .hint("the JSON-RPC address of a node looks like http://127.0.0.1:8545 or ws://127.0.0.1:8546")
         })?;
         if !url.is_private() && !args.allow_plain {
-            return Err(Failure::usage(format!("keys would travel to {url} for all to read"))
-                .hint("use https:// or wss://, a tunnel, or --allow-plain if the network is yours")
-                .into());
+            return Err(Failure::usage(format!(
+                "the connection to {url} is not encrypted: others could read what is sent"
+            ))
+            .hint("use https:// or wss:// or a tunnel; or --allow-plain, if you trust the network")
+            .into());
         }
         Ok(Self { url, token: secret::token(args.token_file.as_deref())? })
     }
 
-    /// Puts an error of the node into words.
+    /// Explains an error of the node.
     pub(super) fn explain(&self, error: &RemoteError) -> Failure {
         explain(error, &self.to_string())
     }
@@ -63,21 +65,21 @@ impl fmt::Display for NodeAddress {
     }
 }
 
-/// A node, and what it has been lent.
+/// A node, and our keys that it has.
 #[derive(Debug)]
 pub(super) struct NodeConnection {
     remote: RemoteNode,
-    lent: Arc<Mutex<Vec<MessageKey>>>,
-    /// Held for options by every request that hands over a key. Such a request is completed even if its
-    /// caller is cancelled, so that we know which keys to take back.
-    lending: Arc<RwLock<()>>,
+    keys: Arc<Mutex<Vec<MessageKey>>>,
+    /// Locked for reading by every request that sends a key. Such a request is completed even if its caller is
+    /// cancelled, so that we know which keys to delete.
+    sending: Arc<RwLock<()>>,
 }
 
 impl NodeConnection {
     /// Connects to the node.
     ///
     /// # Errors
-    /// It cannot be reached, or refuses us.
+    /// The node cannot be reached, or refuses the connection.
     pub(super) async fn connect(address: &NodeAddress) -> Result<Self, RemoteError> {
         let token = address.token.as_ref().map(|token| token.as_str());
         Ok(Self::new(RemoteNode::connect(&address.url, token).await?))
@@ -86,14 +88,14 @@ impl NodeConnection {
     /// Checks that there is a node at this address.
     ///
     /// # Errors
-    /// It cannot be reached, or refuses us.
+    /// The node cannot be reached, or refuses the connection.
     pub(super) async fn check(address: &NodeAddress) -> Result<(), RemoteError> {
         Self::connect(address).await?.remote.version().await.map(drop)
     }
 
     /// A node that has none of our keys yet.
     fn new(remote: RemoteNode) -> Self {
-        Self { remote, lent: Arc::default(), lending: Arc::default() }
+        Self { remote, keys: Arc::default(), sending: Arc::default() }
     }
 
     /// The node itself.
@@ -101,66 +103,66 @@ impl NodeConnection {
         &self.remote
     }
 
-    /// Lends a shared key.
+    /// Sends a symmetric key to the node.
     ///
     /// # Errors
-    /// The node does not take it.
+    /// The node does not accept it.
     pub(super) async fn add_symmetric_key(
         &self,
         key: &SymmetricKey,
     ) -> Result<MessageKey, RemoteError> {
         let (remote, key) = (self.remote.clone(), key.clone());
-        let lending = async move { remote.add_symmetric_key(&key).await };
-        self.lend(lending, MessageKey::Symmetric).await.map(MessageKey::Symmetric)
+        let sending = async move { remote.add_symmetric_key(&key).await };
+        self.send_key(sending, MessageKey::Symmetric).await.map(MessageKey::Symmetric)
     }
 
-    /// Lends a private key.
+    /// Sends a private key to the node.
     ///
     /// # Errors
-    /// The node does not take it.
+    /// The node does not accept it.
     pub(super) async fn add_private_key(
         &self,
         key: &PrivateKey,
     ) -> Result<RemoteKeyId, RemoteError> {
         let (remote, key) = (self.remote.clone(), key.clone());
-        let lending = async move { remote.add_private_key(&key).await };
-        self.lend(lending, MessageKey::Private).await
+        let sending = async move { remote.add_private_key(&key).await };
+        self.send_key(sending, MessageKey::Private).await
     }
 
-    async fn lend(
+    async fn send_key(
         &self,
-        lending: impl Future<Output = Result<RemoteKeyId, RemoteError>> + Send + 'static,
+        sending: impl Future<Output = Result<RemoteKeyId, RemoteError>> + Send + 'static,
         kind: fn(RemoteKeyId) -> MessageKey,
     ) -> Result<RemoteKeyId, RemoteError> {
-        let under_way = Arc::clone(&self.lending).read_owned().await;
-        let lent = Arc::clone(&self.lent);
-        let lending = tokio::spawn(async move {
-            let id = lending.await?;
-            lock(&lent).push(kind(id.clone()));
+        let under_way = Arc::clone(&self.sending).read_owned().await;
+        let keys = Arc::clone(&self.keys);
+        let sending = tokio::spawn(async move {
+            let id = sending.await?;
+            lock(&keys).push(kind(id.clone()));
             drop(under_way);
             Ok(id)
         });
         // A task fails only by a panic, which has been reported.
-        lending.await.unwrap_or(Err(RemoteError::Closed))
+        sending.await.unwrap_or(Err(RemoteError::Closed))
     }
 
-    /// Asks the node to forget the keys of an earlier connection, if it still has them.
+    /// Asks the node to delete the keys of an earlier connection.
     pub(super) async fn delete_keys_of(&self, earlier: &Self) {
-        let _all = earlier.lending.write().await;
-        let mut keys = std::mem::take(&mut *lock(&earlier.lent));
+        let _all = earlier.sending.write().await;
+        let mut keys = std::mem::take(&mut *lock(&earlier.keys));
         while let Some(key) = keys.pop() {
             match self.remote.forget(&key).await {
                 Ok(()) | Err(RemoteError::Refused { .. }) => {}
-                Err(_) => lock(&self.lent).push(key),
+                Err(_) => lock(&self.keys).push(key),
             }
         }
     }
 
-    /// Posts a message, with the work that the user asked for, or else as much as the node and its
-    /// peers ask for. Answers with the name of its envelope.
+    /// Posts a message, with the proof of work that the user has set, or else as much as the node and its peers
+    /// require. Returns the hash of the message.
     ///
     /// # Errors
-    /// It was not posted.
+    /// The message was not posted.
     pub(super) async fn post(
         &self,
         posting: &mut PostRequest,
@@ -175,13 +177,13 @@ impl NodeConnection {
 
     async fn recommended_work(&self) -> Result<Work, RemoteError> {
         let info = self.remote.info().await?;
-        // Not every node tells of its peers.
+        // Not every node lists its peers.
         let peers = self.remote.peers().await.unwrap_or_default();
         let of_peers = peers.iter().filter_map(|peer| peer.min_work);
         Ok(recommended_work(Work::new(info.min_pow).unwrap_or(Work::NONE), of_peers))
     }
 
-    /// Whether it says that it has no peers. Not every node says.
+    /// Whether the node reports that it has no peers. Not every node lists them.
     pub(super) async fn is_alone(&self) -> bool {
         self.remote.peers().await.is_ok_and(|peers| peers.is_empty())
     }
@@ -193,18 +195,18 @@ impl NodeConnection {
     pub(super) async fn warn_if_alone(&self, console: &mut Console) -> Result<()> {
         if console.unless_interrupted(self.is_alone()).await? {
             console.screen.show(
-                "The node has no peers yet: until it has one, only messages posted at this node arrive.",
+                "The node has no peers yet: until it has one, you only get messages that are posted at this node.",
             );
         }
         Ok(())
     }
 
-    /// Asks the node to forget our keys. A node that is gone has lost them anyway.
+    /// Asks the node to delete our keys. A node that was stopped has lost them anyway.
     pub(super) async fn leave(&self) {
         let forget = async {
-            let _all = self.lending.write().await;
-            let lent = std::mem::take(&mut *lock(&self.lent));
-            for key in &lent {
+            let _all = self.sending.write().await;
+            let keys = std::mem::take(&mut *lock(&self.keys));
+            for key in &keys {
                 let _gone = self.remote.forget(key).await;
             }
         };
@@ -216,13 +218,13 @@ fn lock(keys: &Mutex<Vec<MessageKey>>) -> MutexGuard<'_, Vec<MessageKey>> {
     keys.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Puts an error of the node at `shown` into words.
+/// Explains an error of the node at `shown`.
 fn explain(error: &RemoteError, shown: &str) -> Failure {
     match error {
         RemoteError::Unreachable(why) => {
             let hint = match why {
                 Unreachable::Tls => {
-                    "is the certificate for this name, and this computer's clock right?"
+                    "is the certificate for this name, and is this computer's clock right?"
                 }
                 Unreachable::Io(_) | Unreachable::NotHttp => {
                     "start one with `wormhole whisper node --rpc 127.0.0.1:8545` or \
@@ -232,8 +234,8 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
             Failure::new(format!("the node at {shown} cannot be reached: {why}")).hint(hint)
         }
         RemoteError::Rejected(401) => {
-            Failure::new(format!("the node at {shown} does not let us in"))
-                .hint("give its token with --token-file or WORMHOLE_WHISPER_TOKEN")
+            Failure::new(format!("the node at {shown} requires a token, and refused ours if there was one"))
+                .hint("set the right token with --token-file or WORMHOLE_WHISPER_TOKEN")
         }
         RemoteError::Rejected(403) => {
             Failure::new(format!("the node at {shown} does not accept this host name"))
@@ -248,11 +250,16 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
         ))
         .hint("is the port right? The RPC of a node is usually at 8545 (http) or 8546 (ws)"),
         _ if error.is_unknown_method() => {
-            Failure::new(format!("the node at {shown} does not offer this"))
-                .hint("it has to speak shh over JSON-RPC; peers needs admin, too")
+            Failure::new(format!("the node at {shown} does not support this method"))
+                .hint("its JSON-RPC must offer the Whisper methods (shh); `peers` also needs the admin methods")
         }
         RemoteError::Refused { message, .. } => {
-            Failure::new(format!("the node says: {}", printable::line(message)))
+            let failure = Failure::new(format!("the node says: {}", printable::line(message)));
+            match message {
+                text if text.contains("PoW too low") => failure.hint("use a larger --pow, or omit it"),
+                text if text.starts_with("lives for ") => failure.hint("use a smaller --ttl"),
+                _ => failure,
+            }
         }
         RemoteError::TimedOut => Failure::new(format!("the node at {shown} does not answer")),
         RemoteError::BadToken
@@ -263,13 +270,13 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
     }
 }
 
-/// Where the node is, if no option says so.
+/// The variable with the address of the node.
 const VARIABLE: &str = "WORMHOLE_WHISPER_RPC";
 
-/// Where the node is, if nothing says so.
+/// The default address of the node.
 const DEFAULT: &str = "http://127.0.0.1:8545";
 
-/// Time for a node to take back what it was lent.
+/// Time for a node to delete our keys.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -280,13 +287,13 @@ mod tests {
 
     use super::*;
 
-    /// Waits for a call at a node that is none.
+    /// Waits for a call, in place of a node.
     async fn call(node: &TcpListener) -> (TcpStream, Value) {
         let (mut link, _) = node.accept().await.unwrap();
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
-            link.read_buf(&mut heard).await.unwrap();
-            let text = String::from_utf8_lossy(&heard);
+            link.read_buf(&mut received).await.unwrap();
+            let text = String::from_utf8_lossy(&received);
             let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
             if let Ok(call) = serde_json::from_str(body) {
                 return (link, call);
@@ -303,23 +310,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_was_on_its_way_when_we_gave_up_is_taken_back() {
+    async fn a_key_whose_sending_was_cancelled_is_deleted() {
         let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = RemoteUrl::parse(&format!("http://{}", node.local_addr().unwrap())).unwrap();
         let remote = RemoteNode::connect(&url, None).await.unwrap();
         let connection = NodeConnection::new(remote);
         let key = SymmetricKey::from_password("hush");
-        let lending = tokio::select! {
+        let adding = tokio::select! {
             _ = connection.add_symmetric_key(&key) => panic!("nobody has answered"),
             called = call(&node) => called,
         };
-        assert_eq!(lending.1["method"], "shh_addSymKey");
+        assert_eq!(adding.1["method"], "shh_addSymKey");
         let answering = async {
-            answer(lending, json!("its name")).await;
-            let forgetting = call(&node).await;
-            assert_eq!(forgetting.1["method"], "shh_deleteSymKey");
-            assert_eq!(forgetting.1["params"], json!(["its name"]));
-            answer(forgetting, json!(true)).await;
+            answer(adding, json!("its name")).await;
+            let deleting = call(&node).await;
+            assert_eq!(deleting.1["method"], "shh_deleteSymKey");
+            assert_eq!(deleting.1["params"], json!(["its name"]));
+            answer(deleting, json!(true)).await;
         };
         let both = async { tokio::join!(connection.leave(), answering) };
         timeout(Duration::from_secs(60), both).await.expect("in time");

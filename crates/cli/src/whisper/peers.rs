@@ -1,4 +1,4 @@
-//! `whisper peers`: who is connected to a node.
+//! `whisper peers`: lists the peers of a node.
 
 use anyhow::Result;
 use serde_json::json;
@@ -8,10 +8,10 @@ use crate::args::PeersArgs;
 use crate::console::Console;
 use crate::printable;
 
-/// Prints a line for each peer: name, address, who called, software.
+/// Prints a line for each peer: id, direction, address, software.
 ///
 /// # Errors
-/// The node does not say.
+/// The node does not list its peers.
 pub(super) async fn run(args: PeersArgs, console: &mut Console) -> Result<()> {
     let address = NodeAddress::new(&args.rpc)?;
     let asking = async { NodeConnection::connect(&address).await?.remote().peers().await };
@@ -38,5 +38,5 @@ pub(super) async fn run(args: PeersArgs, console: &mut Console) -> Result<()> {
     Ok(())
 }
 
-/// Digits of a peer's name that are shown.
+/// Digits of a peer's id that are shown.
 const SHOWN: usize = 16;

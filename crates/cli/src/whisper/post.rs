@@ -1,6 +1,6 @@
-//! `whisper post`: one message, sealed and sent by the node.
+//! `whisper post`: posts one message through a node, which encrypts it and computes its proof of work.
 
-use std::io::{self, Read as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -18,10 +18,10 @@ use crate::args::{MessageArgs, PostArgs};
 use crate::console::Console;
 use crate::failure::Failure;
 
-/// Posts what was typed, and prints the name of its envelope.
+/// Posts a message and prints its hash.
 ///
 /// # Errors
-/// It was not posted.
+/// The message was not posted.
 pub(super) async fn run(args: PostArgs, console: &mut Console) -> Result<()> {
     let topic = topic(&args.topic)?;
     let to = args.to.as_deref().map(public_key).transpose()?;
@@ -41,14 +41,17 @@ pub(super) async fn run(args: PostArgs, console: &mut Console) -> Result<()> {
     connection.leave().await;
     let hash = posted?.map_err(|error| address.explain(&error))?;
     console.report(&json!({ "event": "posted", "hash": hash, "topic": topic.to_string() }))?;
+    if io::stdout().is_terminal() {
+        console.screen.show("Posted. Hash of the message:");
+    }
     console.print(&format!("{hash}\n"))?;
     if args.wait {
         return wait_until_sent(&hash, &connection, &address, console).await;
     }
     if console.unless_interrupted(connection.is_alone()).await? {
         console.screen.show(&format!(
-            "The node has no peers yet: other nodes get the message when it has one, unless it \
-             expires in {ttl} s before that. --wait waits for it."
+            "The node has no peers. The message leaves when one connects, or expires in {ttl} s. Use --wait to \
+             wait until another node has received it."
         ));
     }
     Ok(())
@@ -57,7 +60,7 @@ pub(super) async fn run(args: PostArgs, console: &mut Console) -> Result<()> {
 /// Waits until a peer of the node has received a message.
 ///
 /// # Errors
-/// The message expired before that, or the node cannot tell.
+/// The message expired before that, or the node does not know.
 async fn wait_until_sent(
     hash: &str,
     connection: &NodeConnection,
@@ -67,18 +70,18 @@ async fn wait_until_sent(
     if console.unless_interrupted(connection.is_alone()).await? {
         console
             .screen
-            .show("The node has no peers yet: waiting until it has one. Ctrl-C ends that.");
+            .show("The node has no peers: waiting for one. Ctrl-C stops waiting; the message stays at the node.");
     }
     loop {
         let state = console.unless_interrupted(connection.remote().post_state(hash)).await?;
         match state.map_err(|error| address.explain(&error))? {
-            Some(PostState::Waiting) => console.unless_interrupted(sleep(LOOK)).await?,
+            Some(PostState::Waiting) => console.unless_interrupted(sleep(CHECK)).await?,
             Some(PostState::Sent) => {
                 return console.report(&json!({ "event": "sent", "hash": hash }));
             }
             Some(PostState::Expired) => {
                 return Err(Failure::new("the message expired before any other node received it")
-                    .hint("`wormhole whisper peers` lists the peers of the node; --ttl sets how long a message lives")
+                    .hint("`wormhole whisper peers` lists the peers of the node; --ttl sets the lifetime of a message")
                     .into());
             }
             None => {
@@ -90,16 +93,16 @@ async fn wait_until_sent(
     }
 }
 
-/// Who shall be able to read a message.
+/// Who can decrypt a message.
 #[derive(Debug)]
 enum To {
-    /// All who have the password.
+    /// Everyone with the password.
     All(SymmetricKey),
-    /// The holder of this key.
+    /// The owner of this public key.
     One(PublicKey),
 }
 
-/// A message, and how it is to be made.
+/// A message, and how to make it.
 #[derive(Debug)]
 struct Post {
     topic: Topic,
@@ -125,21 +128,21 @@ impl Post {
     }
 }
 
-/// How a message of our own is made.
+/// The options of messages that we post.
 #[derive(Debug)]
 pub(super) struct MessageOptions {
-    /// The key that signs it, if any.
+    /// The key that signs messages, if any.
     pub(super) sign: Option<PrivateKey>,
     ttl: u32,
-    /// The work to be done for it, if not as much as others ask for.
+    /// The proof of work, if the user has set it. The default is what the nodes require.
     pub(super) work: Option<Work>,
 }
 
 impl MessageOptions {
-    /// Understands what was typed.
+    /// Checks the options.
     ///
     /// # Errors
-    /// Something is not as it should be, or there is no such key.
+    /// A value is invalid, or there is no such key.
     pub(super) fn new(args: &MessageArgs) -> Result<Self> {
         let sign = args.sign.as_deref().map(keys::find).transpose()?;
         let work = args.pow.map(|amount| work(amount, "--pow")).transpose()?;
@@ -161,7 +164,7 @@ impl MessageOptions {
     }
 }
 
-/// What is to be said: as typed, or from standard input without the end of its last line.
+/// The text of the message: the argument, or standard input without the end of its last line.
 async fn payload(text: String, console: &mut Console) -> Result<Vec<u8>> {
     if text != "-" {
         return Ok(text.into_bytes());
@@ -175,7 +178,7 @@ async fn payload(text: String, console: &mut Console) -> Result<Vec<u8>> {
     let mut bytes = bytes.context("cannot read standard input")?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_PAYLOAD) {
         return Err(Failure::new("the message is too large")
-            .hint("`wormhole send` is for files; Whisper is for words")
+            .hint("Whisper is for short texts: use `wormhole send` for files")
             .into());
     }
     if bytes.last() == Some(&b'\n') {
@@ -191,8 +194,8 @@ const WORK_TIME: Duration = Duration::from_secs(60);
 pub(super) const COMPUTING: &str =
     "The node is computing the proof of work; this takes at most 60 s..";
 
-/// Pause between two questions whether a message was sent.
-const LOOK: Duration = Duration::from_millis(500);
+/// Pause between two checks whether a message was sent.
+const CHECK: Duration = Duration::from_millis(500);
 
-/// Bytes of a message: what nodes take unless told otherwise.
+/// Maximum length of a message in bytes, which nodes accept by default.
 const MAX_PAYLOAD: u64 = 1 << 20;

@@ -1,8 +1,7 @@
-//! The line that is typed in `whisper chat` at a terminal: what others say is printed above it.
+//! The input line of `whisper chat` at a terminal. Messages are printed above it.
 //!
-//! A thread reads keys and blocks, another prints. The line editor has a printer of its own for
-//! this, with which it takes one key of those that come together, as when something is pasted, and
-//! leaves the rest for later; so the line is drawn anew here, from what the editor last showed.
+//! One thread reads keys, another prints. The line editor's own printer delays keys that arrive together, such
+//! as pasted text. Therefore this module draws the line again itself, from what the editor showed last.
 
 use std::borrow::Cow;
 use std::io;
@@ -34,7 +33,7 @@ type Started = (mpsc::Receiver<io::Result<String>>, oneshot::Receiver<InputEnd>,
 pub(super) fn start(
     events: mpsc::Receiver<ChatEvent>,
 ) -> Result<Started, mpsc::Receiver<ChatEvent>> {
-    // Unless colours are forced, it says nothing of mere moves.
+    // Without forced colours, the editor does not report moves of the cursor.
     let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).build();
     let Ok(mut editor) = Editor::<Line, _>::with_history(config, MemHistory::new()) else {
         return Err(events);
@@ -93,25 +92,25 @@ fn read_all(
     }
 }
 
-/// Shows what was typed, in its place, as what others say is shown.
+/// Replaces the typed line with the same text in the form of the messages of others.
 fn replace(typed: &str) {
-    // Up to where the prompt began; all from there on is free.
+    // Moves to the beginning of the prompt and erases everything below.
     let (row, _) = place(typed, columns());
     let mut text = format!("\x1b[{}A\r\x1b[J", row + 1);
     if !typed.is_empty() {
         text.push_str(&show::own(typed, now()));
     }
-    // Whoever closed it does not want to be told.
+    // If the terminal is gone, nobody reads it.
     let _gone = screen::print(text.as_bytes());
 }
 
 fn print_all(mut events: mpsc::Receiver<ChatEvent>, shared: &Shared) {
     while let Some(events) = events.blocking_recv() {
-        let said = events.line();
+        let message = events.line();
         let state = shared.settled();
         let text = match &*state {
-            State::Typing { line, pos } => above(&said, line, *pos, columns()),
-            State::Nothing | State::Taken => said,
+            State::Typing { line, pos } => above(&message, line, *pos, columns()),
+            State::Nothing | State::Entered => message,
         };
         if screen::print(text.as_bytes()).is_err() {
             return;
@@ -119,17 +118,17 @@ fn print_all(mut events: mpsc::Receiver<ChatEvent>, shared: &Shared) {
     }
 }
 
-/// What puts a message where the line begins that is typed, and the line below it.
-fn above(said: &str, line: &str, pos: usize, columns: usize) -> String {
+/// The output that puts a message in the place of the input line, and the input line below it.
+fn above(message: &str, line: &str, pos: usize, columns: usize) -> String {
     let (row, column) = place(line.get(..pos).unwrap_or(line), columns);
     let (last, end) = place(line, columns);
     let mut text = String::from("\r");
     if row > 0 {
         text.push_str(&format!("\x1b[{row}A"));
     }
-    text.push_str(&format!("\x1b[J{said}{PROMPT}{line}"));
+    text.push_str(&format!("\x1b[J{message}{PROMPT}{line}"));
     if end == 0 && last > 0 && !line.ends_with('\n') {
-        // A terminal waits with the next row for what comes on it.
+        // A terminal begins the next row only with the next character.
         text.push('\n');
     }
     if last > row {
@@ -142,7 +141,7 @@ fn above(said: &str, line: &str, pos: usize, columns: usize) -> String {
     text
 }
 
-/// The row and column to which a line goes that begins behind the prompt, as the editor counts.
+/// The row and column at the end of a line that begins behind the prompt, as the editor counts them.
 fn place(line: &str, columns: usize) -> (usize, usize) {
     let (mut row, mut column) = (0, PROMPT.len());
     for letter in line.chars() {
@@ -164,7 +163,7 @@ fn columns() -> usize {
     usize::from(columns).max(PROMPT.len() + 1)
 }
 
-/// What both threads know of the line.
+/// The state of the line, for both threads.
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
@@ -176,9 +175,9 @@ enum State {
     /// The cursor is at the beginning of a line.
     #[default]
     Nothing,
-    /// Return was pressed, and what was typed is about to be replaced.
-    Taken,
-    /// This is shown, with the cursor before this byte.
+    /// Return was pressed, and the line is about to be replaced.
+    Entered,
+    /// This text is shown, with the cursor before this byte.
     Typing { line: String, pos: usize },
 }
 
@@ -192,22 +191,22 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Notes what the editor is about to show.
+    /// Stores what the editor is about to show.
     fn show(&self, line: &str, pos: usize) {
         let mut state = self.lock();
-        if !matches!(*state, State::Taken) {
+        if !matches!(*state, State::Entered) {
             *state = State::Typing { line: line.to_owned(), pos };
         }
     }
 
-    /// Waits until nothing is about to be replaced.
+    /// Waits until no line is about to be replaced.
     fn settled(&self) -> MutexGuard<'_, State> {
-        let settled = self.changed.wait_while(self.lock(), |state| matches!(state, State::Taken));
+        let settled = self.changed.wait_while(self.lock(), |state| matches!(state, State::Entered));
         settled.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the line editor tells us of a line.
+/// Receives the changes of the line from the editor.
 struct Line(Arc<Shared>);
 
 impl Highlighter for Line {
@@ -232,12 +231,12 @@ impl Hinter for Line {
 }
 
 impl Validator for Line {
-    /// Return was pressed: every line is good.
+    /// Return was pressed. Every line is valid.
     fn validate(
         &self,
         _context: &mut ValidationContext<'_>,
     ) -> rustyline::Result<ValidationResult> {
-        self.0.set(State::Taken);
+        self.0.set(State::Entered);
         Ok(ValidationResult::Valid(None))
     }
 }
@@ -248,7 +247,7 @@ impl Completer for Line {
 
 impl Helper for Line {}
 
-/// What stands before the cursor.
+/// The text before the line.
 const PROMPT: &str = "> ";
 
 /// Maximum number of lines that wait to be posted.
@@ -262,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_goes_on_below_where_it_does_not_fit() {
+    fn a_long_line_continues_on_the_next_row() {
         assert_eq!(place("", 10), (0, 2));
         assert_eq!(place("1234567", 10), (0, 9));
         assert_eq!(place("12345678", 10), (1, 0));
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_takes_the_place_of_the_line_which_comes_below_it() {
+    fn a_message_takes_the_place_of_the_line_which_moves_below_it() {
         assert_eq!(above("hello\n", "hi", 2, 10), "\r\x1b[Jhello\n> hi\r\x1b[4C");
         // The cursor was on the first of two rows.
         let shown = above("hello\n", "1234567890", 1, 10);

@@ -1,4 +1,4 @@
-//! What is to be read, and what opens it: a shared key, or one of our own.
+//! Which messages to read, and the key that decrypts them.
 
 use anyhow::Result;
 use wormhole_node::devp2p::key::PublicKey;
@@ -9,24 +9,24 @@ use super::{keys, named, public_key, secret, topic};
 use crate::args::ReadingArgs;
 use crate::console::Console;
 
-/// What is to be read.
+/// Which messages to read.
 #[derive(Debug)]
 pub(super) struct ReadOptions {
-    /// Under which topic.
+    /// Their topic.
     pub(super) topic: Topic,
-    /// The topic as people know it.
+    /// The topic for people.
     pub(super) named: String,
-    /// What opens it.
+    /// The key that decrypts them.
     pub(super) key: FilterKey,
-    /// Who must have signed it, if it matters.
+    /// The key that must have signed them, if any.
     pub(super) from: Option<PublicKey>,
 }
 
 impl ReadOptions {
-    /// Understands what was typed; may ask for a password.
+    /// Checks the options; may ask for a password.
     ///
     /// # Errors
-    /// Something is not as it should be, or there is no key.
+    /// A value is invalid, or there is no key.
     pub(super) async fn new(args: ReadingArgs, console: &mut Console) -> Result<Self> {
         let topic = topic(&args.topic)?;
         let from = args.from.as_deref().map(public_key).transpose()?;
@@ -37,7 +37,7 @@ impl ReadOptions {
         Ok(Self { topic, named: named(topic, &args.topic), key, from })
     }
 
-    /// The same, as a node of our own wants to know it.
+    /// The same for a node in this process.
     pub(super) fn criteria(&self) -> Criteria {
         Criteria {
             key: self.key.clone(),

@@ -1,5 +1,5 @@
-//! Receives messages from a node over JSON-RPC, also across restarts of the node: reconnects, gives the
-//! node the keys again, and asks for the messages that it received meanwhile.
+//! Receives messages from a node over JSON-RPC, also across restarts of the node: reconnects, sends the
+//! keys again, and asks for the messages that it received meanwhile.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};

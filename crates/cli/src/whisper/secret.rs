@@ -1,4 +1,4 @@
-//! Where passwords come from: the command line, a file, the environment, or whoever sits there.
+//! Reads passwords: from the command line, a file, the environment or a prompt.
 
 use std::fs;
 use std::io::{self, IsTerminal as _};
@@ -16,10 +16,10 @@ use crate::job_control::{self, WhenContinued};
 use crate::terminal_mode::SavedMode;
 use crate::{environment, printable};
 
-/// The key of the password that all who read a topic share.
+/// The key of the password that all readers of a topic share.
 ///
 /// # Errors
-/// There is none to be had.
+/// No password was given, or it cannot be read.
 pub(super) async fn shared(args: PasswordArgs, console: &mut Console) -> Result<SymmetricKey> {
     let typed = args.password.map(Zeroizing::new);
     let password = match typed {
@@ -29,7 +29,7 @@ pub(super) async fn shared(args: PasswordArgs, console: &mut Console) -> Result<
                 file: args.password_file.as_deref(),
                 variable: "WORMHOLE_WHISPER_PASSWORD",
                 prompt: "Password: ",
-                hint: "give --password-file FILE, or WORMHOLE_WHISPER_PASSWORD in the environment",
+                hint: "use --password-file FILE, or set WORMHOLE_WHISPER_PASSWORD",
             };
             source.read(console).await?
         }
@@ -40,13 +40,13 @@ pub(super) async fn shared(args: PasswordArgs, console: &mut Console) -> Result<
 /// The key of the password of a node's archive.
 ///
 /// # Errors
-/// There is none to be had.
+/// No password was given, or it cannot be read.
 pub(super) async fn of_archive(file: Option<&Path>, console: &mut Console) -> Result<SymmetricKey> {
     let source = PasswordSource {
         file,
         variable: "WORMHOLE_ARCHIVE_PASSWORD",
         prompt: "Password of the archive: ",
-        hint: "give --server-password-file FILE, or WORMHOLE_ARCHIVE_PASSWORD in the environment",
+        hint: "use --server-password-file FILE, or set WORMHOLE_ARCHIVE_PASSWORD",
     };
     key(&source.read(console).await?)
 }
@@ -69,7 +69,7 @@ fn key(password: &str) -> Result<SymmetricKey> {
     Ok(SymmetricKey::from_password(password))
 }
 
-/// Where a password may be, other than on the command line.
+/// Sources of a password other than the command line.
 #[derive(Debug)]
 struct PasswordSource<'a> {
     file: Option<&'a Path>,
@@ -87,7 +87,7 @@ impl PasswordSource<'_> {
             return Ok(Zeroizing::new(password));
         }
         if console.is_json() || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-            return Err(Failure::usage("there is no password").hint(self.hint).into());
+            return Err(Failure::usage("no password was given").hint(self.hint).into());
         }
         let _mode = SavedMode::new();
         let prompt = self.prompt;
@@ -102,7 +102,7 @@ impl PasswordSource<'_> {
     }
 }
 
-/// Asks without showing what is typed.
+/// Asks for a password without showing it.
 fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
     let terminal = console::Term::stderr();
     terminal.write_str(prompt)?;

@@ -1,4 +1,4 @@
-//! Messages as people and programs are shown them.
+//! Shows messages, as text or as JSON.
 
 use anyhow::Result;
 use data_encoding::HEXLOWER;
@@ -11,20 +11,20 @@ use super::written;
 use crate::console::Console;
 use crate::printable;
 
-/// A message that was opened, here or by a node.
+/// A decrypted message.
 #[derive(Debug)]
 pub(super) struct Opened<'a> {
-    /// What was said.
+    /// The text.
     pub(super) payload: &'a [u8],
-    /// Who signed it.
+    /// The key that signed it, if any.
     pub(super) signer: Option<PublicKey>,
     /// Its topic.
     pub(super) topic: Topic,
-    /// Seconds since 1970 when it claims to have been made.
+    /// Time of sending according to the sender, in seconds since 1970.
     pub(super) sent: u32,
-    /// Seconds that it lives.
+    /// Lifetime in seconds.
     pub(super) ttl: u32,
-    /// The name of its envelope.
+    /// Its hash.
     pub(super) hash: &'a str,
 }
 
@@ -32,7 +32,7 @@ impl Opened<'_> {
     /// Prints it on standard output.
     ///
     /// # Errors
-    /// Standard output does not take it.
+    /// Standard output cannot be written.
     pub(super) fn print(&self, console: &Console) -> Result<()> {
         console.report(&json!({
             "event": "message",
@@ -47,31 +47,31 @@ impl Opened<'_> {
         console.print(&self.line())
     }
 
-    /// The line that people see.
+    /// The text for people.
     pub(super) fn line(&self) -> String {
         format!("{}  {}  {}\n", time(self.sent), who(self.signer.as_ref()), self.text())
     }
 
-    /// What was said, safe to show, its lines under one another.
+    /// The text, safe to show, with indented lines.
     fn text(&self) -> String {
         match std::str::from_utf8(self.payload) {
             Ok(text) => safe(text),
-            Err(_) => format!("({} bytes that are no text)", self.payload.len()),
+            Err(_) => format!("({} bytes that are not text)", self.payload.len()),
         }
     }
 }
 
-/// A line of our own, as those of others look.
+/// One of our own lines, in the form of the messages of others.
 pub(super) fn own(text: &str, now: u32) -> String {
     format!("{}  {:<16}  {}\n", time(now), "you", safe(text))
 }
 
-/// Text as a terminal may see it.
+/// Text without characters that control a terminal.
 fn safe(text: &str) -> String {
     printable::text(text.trim_end()).replace('\n', "\n    ")
 }
 
-/// Who signed, in as many digits as nobody can match by trying.
+/// The signer, in more digits than anyone can match by trying.
 fn who(signer: Option<&PublicKey>) -> String {
     match signer {
         Some(key) => {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_drive_a_terminal_is_shown_instead() {
+    fn control_characters_are_shown_escaped() {
         assert_eq!(opened(b"a\x1b[2Jb\nc\n").text(), "a\\u{1b}[2Jb\n    c");
         assert_eq!(opened(&[0xff, 0xfe]).text(), "(2 bytes that are no text)");
     }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signer_is_told_by_sixteen_digits() {
+    fn a_signer_is_shown_as_sixteen_digits() {
         let key = wormhole_node::new_key().public_key();
         assert_eq!(who(Some(&key)).len(), who(None).len());
         assert_eq!(own("hi", 0).find("hi"), opened(b"hi").line().find("hi"));

@@ -1,4 +1,4 @@
-//! `whisper watch`: the messages of a topic, one after another, until told to stop.
+//! `whisper watch`: prints the messages of a topic as they arrive.
 
 use anyhow::Result;
 use serde_json::json;
@@ -11,7 +11,7 @@ use super::show::Opened;
 use crate::args::WatchArgs;
 use crate::console::Console;
 
-/// Prints what comes.
+/// Prints messages until a signal comes or the count is reached.
 ///
 /// # Errors
 /// The node refuses, or a signal came.
@@ -19,7 +19,7 @@ pub(super) async fn run(args: WatchArgs, console: &mut Console) -> Result<()> {
     let options = ReadOptions::new(args.reading, console).await?;
     let mut wanted = MessageFilter::under(options.topic);
     wanted.signer = options.from;
-    // What trusted peers send to us alone is for us, too.
+    // Also messages that trusted peers send directly.
     wanted.direct = true;
     let receiver = Receiver::new(NodeAddress::new(&args.rpc)?, options.key.clone(), None, wanted);
     let done = follow(&receiver, &options, args.count, console).await;
@@ -57,13 +57,13 @@ async fn print_all(
                 opened(&message).print(console)?;
                 left = left.map(|left| left.saturating_sub(1));
             }
-            events @ (ReceiverEvent::Back(_) | ReceiverEvent::Lost(_)) => events.report(console)?,
+            event @ (ReceiverEvent::Back(_) | ReceiverEvent::Lost(_)) => event.report(console)?,
         }
     }
     Ok(())
 }
 
-/// A message of a node, to be shown.
+/// A message from a node, ready to show.
 pub(super) fn opened(message: &RemoteMessage) -> Opened<'_> {
     Opened {
         payload: &message.payload,

@@ -9,7 +9,7 @@ use crate::world::{Running, World};
 const FORGOTTEN: &str = "the mailbox server has forgotten this code";
 
 /// What a side says that uses the code afterwards.
-const NOBODY: &str = "Nobody has answered at nameplate 7 yet.";
+const NOBODY: &str = "Nobody is waiting with a code that begins with 7-.";
 
 /// A mailbox server that soon notices that a client is away, and soon forgets what nobody uses.
 const IMPATIENT: [&str; 8] =

@@ -35,6 +35,19 @@ fn both_can_be_kept() {
     assert_eq!(world.read("receiver/f.txt"), b"old");
     assert_eq!(world.read("receiver/f (1).txt"), b"new");
     assert!(received.stderr.contains("f (1).txt"), "{received}");
+    let note = "'f.txt' exists: the name of the new file gets a number.";
+    assert!(received.stderr.contains(note), "{received}");
+}
+
+#[test]
+fn a_folder_never_replaces_a_file() {
+    let world = World::new();
+    world.write("sender/d/new", "new");
+    world.write("receiver/f.txt", "old");
+    let sender = world.send(&["d"]);
+    let receive = ["--accept-file", "-o", "f.txt", "--on-exists", "overwrite", &sender.code()];
+    world.receive(&receive).end().failed(1, "a folder never replaces a file");
+    assert_eq!(world.read("receiver/f.txt"), b"old");
 }
 
 #[test]
@@ -61,7 +74,7 @@ fn a_directory_is_never_overwritten() {
     let sender = world.send(&["d"]);
     let received =
         world.receive(&["--accept-file", "--on-exists", "overwrite", &sender.code()]).end();
-    received.failed(1, "folders are never overwritten");
+    received.failed(1, "a folder is never replaced");
     assert!(!received.stderr.contains("use --on-exists rename or overwrite"), "{received}");
     assert_eq!(world.names("receiver/d"), ["old"]);
     assert_eq!(sender.end().exit, 1);
@@ -168,7 +181,8 @@ fn zero_mode_needs_no_code() {
     sender.wait_for("receive -0");
     let received = world.receive(&["-0"]).end();
     assert_eq!((received.out().as_str(), received.exit), ("hello", 0), "{received}");
-    assert_eq!(sender.end().exit, 0);
+    let sent = sender.end();
+    assert!(sent.exit == 0 && !sent.stderr.contains("code has been consumed"), "{sent}");
 }
 
 #[test]
@@ -177,6 +191,8 @@ fn a_code_of_our_own_and_a_long_one_work() {
     let sender = world.send(&["--code", "4-our-own", "--text", "hello"]);
     assert_eq!(sender.code(), "4-our-own");
     assert_eq!(world.receive(&["4-our-own"]).end().out(), "hello");
+    let sent = sender.end();
+    assert!(!sent.stderr.contains("not in the word list"), "{sent}");
     let sender = world.send(&["-c", "4", "--text", "hello"]);
     assert_eq!(sender.code().matches('-').count(), 4);
 }

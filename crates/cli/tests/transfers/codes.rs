@@ -15,7 +15,7 @@ fn a_mistyped_code_is_asked_about_and_not_used_up() {
     sender.code();
     let mut receiver = in_terminal(&world, "receiver", "receive 4-armistice-babon");
     receiver.wait_for_prompt(
-        "'babon' is not in the word list; did you mean 'baboon'? Use it anyway? (y/N): ",
+        "'babon' is not in the word list; did you mean 'baboon'? Use this code anyway? (y/N): ",
     );
     receiver.type_in("\r");
     let refused = receiver.end();
@@ -38,7 +38,7 @@ fn a_mistyped_code_at_the_prompt_is_offered_corrected() {
     receiver.wait_for_prompt("did you mean 4-armistice-baboon?");
     receiver.wait_for_prompt("code: 4-armistice-baboon");
     receiver.type_in("\x7f\x7fn\r");
-    receiver.wait_for_prompt("did you mean 'baboon'? Use it anyway? (y/N): ");
+    receiver.wait_for_prompt("did you mean 'baboon'? Use this code anyway? (y/N): ");
     receiver.type_in("n\r");
     receiver.wait_for_times("code: 4-armistice-baboon", 2);
     receiver.type_in("\r");
@@ -87,7 +87,7 @@ fn a_code_for_ssh_is_looked_at_too() {
     fs::create_dir_all(world.path("home/.ssh")).unwrap();
     world.write("home/.ssh/id.pub", KEY);
     let mut accept = in_terminal(&world, "sender", "ssh accept --yes 4-armistice-babon");
-    accept.wait_for_prompt("did you mean 'baboon'? Use it anyway? (y/N): ");
+    accept.wait_for_prompt("did you mean 'baboon'? Use this code anyway? (y/N): ");
     accept.type_in("n\r");
     assert_eq!(accept.end().exit, 1);
 }
@@ -97,7 +97,7 @@ fn a_nameplate_where_nobody_answers_is_named() {
     let world = World::new();
     let mut receiver = world.receive(&["77-armistice-baboon"]);
     receiver.wait_for("Waiting for sender...");
-    receiver.wait_for("Nobody has answered at nameplate 77 yet. Is the number right?");
+    receiver.wait_for("Nobody is waiting with a code that begins with 77-. Is the number right?");
     receiver.end_input();
     receiver.signal("INT");
     receiver.end().failed(130, "interrupted");

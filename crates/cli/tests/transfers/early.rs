@@ -72,6 +72,28 @@ fn standard_input_and_output_that_cannot_be_used_are_refused() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_whose_target_is_missing_is_named() {
+    let world = World::new();
+    std::os::unix::fs::symlink("nowhere", world.path("receiver/link")).unwrap();
+    run(&world, &["send", "link"]).failed(1, "it is a symbolic link whose target is missing");
+}
+
+#[test]
+fn a_wrong_address_is_reported_with_its_source() {
+    let world = World::new();
+    for (variable, value) in [("WORMHOLE_RELAY_URL", "junk"), ("WORMHOLE_TRANSIT_HELPER", "foo")] {
+        let mut command = world.command("receiver", &["receive", "4-x"]);
+        command.env(variable, value);
+        Running::start(command).end().failed(2, &format!("error: {variable}: "));
+    }
+    world.write("receiver/config.toml", "relay-url = \"junk\"\n");
+    let mut command = world.command("receiver", &["--config", "config.toml", "receive", "4-x"]);
+    command.env_remove("WORMHOLE_RELAY_URL");
+    Running::start(command).end().failed(2, "relay-url in the configuration file: \"junk\"");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn help_that_cannot_be_written_is_an_error() {

@@ -89,7 +89,7 @@ fn a_typing_error_is_explained_and_asked_again() {
     let mut receiver = in_terminal(&world, "receiver", "receive");
     receiver.wait_for_prompt("Enter receive wormhole code: ");
     receiver.type_in("four-armistice-baboon\r");
-    receiver.wait_for_prompt("\"four\" is not a number: a code begins with one");
+    receiver.wait_for_prompt("\"four\" is not a number: a code begins with a number");
     receiver.type_in("4-armistice-baboon\r");
     let received = receiver.end();
     assert!(received.exit == 0 && received.out().ends_with("hello\r\n"), "{received}");
@@ -113,7 +113,7 @@ fn a_text_cannot_drive_the_terminal() {
     let sender = world.send(&["--code", "4-our-own", "--text", "\u{1b}[31mred\u{202e}\n\ttabbed"]);
     sender.code();
     let mut receiver = in_terminal(&world, "receiver", "receive 4-our-own");
-    receiver.wait_for_prompt("Use it anyway? (y/N): ");
+    receiver.wait_for_prompt("Use this code anyway? (y/N): ");
     receiver.type_in("y\r");
     let received = receiver.end();
     assert!(received.out().ends_with("\\u{1b}[31mred\\u{202e}\r\n\ttabbed\r\n"), "{received}");
@@ -161,7 +161,7 @@ fn a_terminal_that_only_types_gets_no_escape_sequence() {
     let mut receiver = dumb("receiver", "receive");
     receiver.wait_for_prompt("Enter receive wormhole code: ");
     receiver.type_in("4-armistice-babon\r");
-    receiver.wait_for_prompt("did you mean 'baboon'? Use it anyway? (y/N): ");
+    receiver.wait_for_prompt("did you mean 'baboon'? Use this code anyway? (y/N): ");
     receiver.type_in("n\r");
     receiver.wait_for_times("Enter receive wormhole code: ", 2);
     receiver.type_in("4-armistice-baboon\r");

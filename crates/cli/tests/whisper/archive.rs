@@ -51,7 +51,7 @@ async fn what_was_said_while_nobody_watched_is_fetched_and_shown_safely() {
 #[tokio::test]
 async fn without_the_archive_s_password_nothing_comes() {
     let ended = fetch("wrong").await;
-    ended.failed(1, "did not say that these are all");
+    ended.failed(1, "did not confirm that the list is complete");
     assert!(ended.out().is_empty(), "{ended}");
-    assert!(ended.stderr.contains("password is another one, or that node keeps no archive"));
+    assert!(ended.stderr.contains("is the password of the archive right"));
 }

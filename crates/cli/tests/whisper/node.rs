@@ -33,7 +33,7 @@ fn the_usual_port_is_left_to_whoever_has_it_already() {
     // Whoever else may have it already is as good.
     let _taken = std::net::TcpListener::bind("127.0.0.1:30303");
     let node = Running::start(folder.command(&["whisper", "node"]));
-    node.wait_for("Port 30303 is taken; this node listens at ");
+    node.wait_for("Port 30303 is in use; this node listens on ");
     node.wait_for("enode://");
 }
 
@@ -41,9 +41,9 @@ fn the_usual_port_is_left_to_whoever_has_it_already() {
 fn a_node_at_all_addresses_says_that_its_own_is_for_this_computer() {
     let folder = Folder::new();
     let node = Running::start(folder.command(&["whisper", "node", "--listen", "[::]:0"]));
-    node.wait_for("for others give --advertise IP");
+    node.wait_for("To let others connect: --advertise IP");
     let node = Running::start(folder.command(&["whisper", "node", "--listen", "127.0.0.1:0"]));
-    node.wait_for("for others give --listen 0.0.0.0:30303 --advertise IP");
+    node.wait_for("To let others connect: --listen 0.0.0.0:30303 --advertise IP");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_peer_that_does_not_answer_is_named() {
     let peer = enode.to_string();
     let node = ["whisper", "node", "--listen", "127.0.0.1:0", "--peer", &peer];
     let node = Running::start(folder.command(&node));
-    node.wait_for(&format!("There is no answer of {peer} yet"));
+    node.wait_for(&format!("{peer} has not answered yet"));
 }
 
 #[test]

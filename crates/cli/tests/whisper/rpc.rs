@@ -312,7 +312,7 @@ fn a_message_for_which_there_is_nobody_yet_is_said_to_wait() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
     let posted = post(&folder, &server.http, &["--ttl", "20", "hello"]);
-    assert!(posted.stderr.contains("The node has no peers yet"), "{posted}");
+    assert!(posted.stderr.contains("The node has no peers."), "{posted}");
     assert!(posted.stderr.contains("expires in 20 s"), "{posted}");
 }
 
@@ -323,7 +323,7 @@ fn whoever_watches_at_a_node_without_peers_is_told_so() {
     let watch = ["whisper", "watch", "--topic", "lobby", "--rpc", &server.http, "-p", "hush"];
     let watch = Running::start(folder.command(&watch));
     watch.wait_for(
-        "The node has no peers yet: until it has one, only messages posted at this node arrive.",
+        "The node has no peers yet: until it has one, you only get messages that are posted at this node.",
     );
 }
 
@@ -488,7 +488,7 @@ fn a_node_without_peers_lets_its_own_clients_hear_and_says_what_nobody_else_will
     bob.wait_for_prompt("You are in lobby");
     alice.type_in("hello\n");
     bob.wait_for_prompt("hello\n");
-    alice.wait_for_prompt("This expired before any other node received it: hello\n");
+    alice.wait_for_prompt("This line expired before another node received it: hello\n");
     server
         .process
         .wait_for("a message posted here expired before it could be sent: this node has no");

@@ -36,7 +36,7 @@ pub enum HelperError {
         hint: String,
     },
     /// There is no `type:` at the start.
-    #[error("unparseable hint '{0}'")]
+    #[error("'{0}' is not a relay address")]
     Unparseable(String),
 }
 
@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn each_mistake_is_named_as_python_names_it() {
         let said = |text: &str| text.parse::<TcpHint>().expect_err(text).to_string();
-        assert_eq!(said("bad"), "unparseable hint 'bad'");
-        assert_eq!(said(":host:1"), "unparseable hint ':host:1'");
+        assert_eq!(said("bad"), "'bad' is not a relay address");
+        assert_eq!(said(":host:1"), "':host:1' is not a relay address");
         assert_eq!(said("udp:host:1"), "unknown hint type 'udp' in 'udp:host:1'");
         assert_eq!(said("tcp:host"), "unparseable TCP hint (need more colons) 'tcp:host'");
         assert_eq!(said("tcp:host:port"), "non-numeric port in TCP hint 'tcp:host:port'");
