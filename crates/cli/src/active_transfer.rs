@@ -15,20 +15,21 @@ use crate::console::{ANSWER_Y_OR_N, Console, Question, SLOW, interrupted_by};
 use crate::signals::Signal;
 use crate::{ask, explain, json};
 
-/// A transfer and the console it is followed from.
+/// A transfer that a command follows.
 #[derive(Debug)]
 pub(crate) struct ActiveTransfer<'d> {
-    /// Where it is shown.
+    /// Shows the events.
     pub(crate) console: &'d mut Console,
     transfer: Option<Transfer>,
     server: String,
+    /// Events that came while a question was open.
     waiting: VecDeque<Event>,
-    /// What is said when, if nothing happens before; soonest first.
+    /// Messages to show at these times unless an event comes first; the earliest is first.
     notices: VecDeque<(Instant, String)>,
 }
 
 impl<'d> ActiveTransfer<'d> {
-    /// Follows a transfer that has just begun, through the mailbox server called `server`.
+    /// Follows a new transfer through the mailbox server `server`.
     pub(crate) fn new(console: &'d mut Console, transfer: Transfer, server: String) -> Self {
         let connecting = format!("Connecting to the mailbox server {server}..");
         let (waiting, notices) = (VecDeque::new(), VecDeque::new());
@@ -37,21 +38,21 @@ impl<'d> ActiveTransfer<'d> {
         active
     }
 
-    /// The mailbox server has answered at this address.
-    pub(crate) fn name_server(&mut self, server: String) {
+    /// Stores the address at which the mailbox server has answered.
+    pub(crate) fn set_server(&mut self, server: String) {
         self.cancel_notices();
         self.server = server;
     }
 
-    /// What the mailbox server is called.
+    /// The address of the mailbox server.
     pub(crate) fn server(&self) -> &str {
         &self.server
     }
 
-    /// The next event; `None` when the transfer is over.
+    /// Waits for the next event. `None` at the end of the transfer.
     ///
     /// # Errors
-    /// The transfer failed, or a signal ended it; the other side has been told.
+    /// The transfer failed, or a signal ended it. The other side has been notified.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>> {
         match self.waiting.pop_front() {
             Some(event) => Ok(Some(event)),
@@ -78,7 +79,7 @@ impl<'d> ActiveTransfer<'d> {
         }
     }
 
-    /// Asks while the transfer goes on; what happens to it meanwhile is kept for [`ActiveTransfer::next`].
+    /// Asks while the transfer continues. [`ActiveTransfer::next`] returns the events that come meanwhile.
     ///
     /// # Errors
     /// The transfer failed, a signal ended it, or standard input cannot be read.
@@ -152,7 +153,7 @@ impl<'d> ActiveTransfer<'d> {
         Ok(Some(event))
     }
 
-    /// Tells the other side and gives the error to end with. A second signal does not wait.
+    /// Notifies the other side after a signal. Returns the error to end with. A second signal ends the waiting.
     pub(crate) async fn stop(&mut self, signal: Signal) -> anyhow::Error {
         self.console.screen.end_progress();
         if let Some(transfer) = self.transfer.take() {
@@ -164,11 +165,10 @@ impl<'d> ActiveTransfer<'d> {
         interrupted_by(signal).into()
     }
 
-    /// Ends the transfer as `outcome` says: if something failed here, the other side is told before this
-    /// program exits.
+    /// Returns `outcome`. If it is an error, notifies the other side first.
     ///
     /// # Errors
-    /// That of the outcome.
+    /// The error of `outcome`.
     pub(crate) async fn end<T>(&mut self, outcome: Result<T>) -> Result<T> {
         if outcome.is_err()
             && let Some(transfer) = self.transfer.take()
@@ -182,26 +182,25 @@ impl<'d> ActiveTransfer<'d> {
         outcome
     }
 
-    /// Waits until the transfer is over, whatever becomes of it.
+    /// Waits for the end of the transfer and ignores its result.
     pub(crate) async fn drain(&mut self) {
         while let Ok(Some(_)) = self.wait().await {}
     }
 
-    /// Says `notice` if no other notice is planned before [`SLOW`] has passed.
+    /// Shows `notice` after [`SLOW`], unless it is cancelled or replaced before.
     pub(crate) fn notice_if_slow(&mut self, notice: impl Into<String>) {
         self.notices = VecDeque::from([(Instant::now() + SLOW, notice.into())]);
     }
 
-    /// Says `notice` as [`ActiveTransfer::notice_if_slow`] does, and after a while that the other side may be
-    /// gone. The mailbox does not tell: a computer that lost its power looks like a person who thinks.
+    /// Does the same, and warns later that the other side may be gone. The mailbox server cannot distinguish a
+    /// computer without power from a person who thinks.
     pub(crate) fn notice_if_peer_is_silent(&mut self, notice: impl Into<String>) {
         self.notice_if_slow(notice);
         self.notices.push_back((Instant::now() + PEER_SILENT, MAY_BE_GONE.to_owned()));
     }
 
-    /// Says `notice` as [`ActiveTransfer::notice_if_slow`] does, and after a while that nothing comes under this
-    /// nameplate. It cannot know whether somebody else has claimed it: not every server says which
-    /// ones are in use.
+    /// Does the same, and warns later that nobody answers under this nameplate. Whether another person has
+    /// claimed it is unknown: not every server lists the nameplates in use.
     pub(crate) fn notice_if_unanswered(&mut self, notice: &str, nameplate: &Nameplate) {
         self.notice_if_slow(notice);
         let unanswered = format!(
@@ -212,12 +211,12 @@ impl<'d> ActiveTransfer<'d> {
         self.notices.push_back((Instant::now() + UNANSWERED, unanswered));
     }
 
-    /// What seemed slow has happened.
+    /// Cancels all notices.
     pub(crate) fn cancel_notices(&mut self) {
         self.notices.clear();
     }
 
-    /// The transfer, while it goes on.
+    /// The transfer, unless it has ended.
     pub(crate) fn transfer(&mut self) -> Option<&mut Transfer> {
         self.transfer.as_mut()
     }
@@ -230,13 +229,12 @@ async fn due(notice: Option<&(Instant, String)>) {
     }
 }
 
-/// How long the other side may say nothing before that is worth a word.
+/// Time without an answer of the other side before the warning.
 const PEER_SILENT: Duration = Duration::from_secs(30);
 
-/// What is said then.
+/// The warning.
 const MAY_BE_GONE: &str = "Still no answer: the other side may be gone. The code is used up now; if the \
                            other side was restarted, press Ctrl-C and start again with a new code.";
 
-/// A side that has started answers at once. One that has not answered for so long has not started, or
-/// uses another code.
+/// Time after which the other side has probably not started, or uses another code: it would answer at once.
 const UNANSWERED: Duration = Duration::from_secs(5);

@@ -1,8 +1,8 @@
-//! What may be typed: the options of every command, and from them the help, man page and completions.
+//! The options of every command, and from them the help, manual pages and completions.
 //!
-//! This is not what the options mean (`request.rs` checks and completes them, also from the
-//! environment: the parser takes an empty variable for one that is set). Names, short forms
-//! and environment variables are those of the Python 0.24 command line (docs/command-line.md).
+//! `request.rs` checks and completes them. It also reads the environment, because the parser treats an empty variable
+//! as set. Names, short forms and environment variables are those of the Python 0.24 command line
+//! (docs/command-line.md).
 
 use std::path::PathBuf;
 
@@ -47,30 +47,30 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// Reads a number of words for a code.
+/// Parses the number of words of a code.
 fn words(typed: &str) -> Result<u8, String> {
     let number = typed.parse().ok().filter(|number| (1..=32).contains(number));
-    number.ok_or_else(|| "a number from 1 to 32 is expected".to_owned())
+    number.ok_or_else(|| "expected a whole number from 1 to 32".to_owned())
 }
 
 impl Args {
     /// Reads the command line of this process.
     ///
     /// # Errors
-    /// It is wrong, or help was asked for; the error knows how to print itself.
+    /// It is wrong, or asks for help. The error can print itself.
     pub(crate) fn read() -> Result<Self, clap::Error> {
-        // Set here because the parser colours its texts wherever `CI` is set, whatever `TERM` says.
+        // Set here because the parser uses colours if `CI` is set, whatever `TERM` is.
         let color = if screen::is_plain() { ColorChoice::Never } else { ColorChoice::Auto };
-        let mut command = tidy(Self::command().color(color));
+        let mut command = hide_unused_options(Self::command().color(color));
         let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
 }
 
-/// Completes a command, and leaves out of the help of each what means nothing to it. It is taken
-/// there all the same: the Python command line takes these options before any command.
-pub(crate) fn tidy(mut command: clap::Command) -> clap::Command {
-    // From here on each command has the global options.
+/// Hides the global options in the help of commands that ignore them. They are still accepted there, because the
+/// Python command line accepts them before any command.
+pub(crate) fn hide_unused_options(mut command: clap::Command) -> clap::Command {
+    // This adds the global options to each command.
     command.build();
     command.mut_subcommands(|command| match command.get_name() {
         "completions" | "man" => hide(command, &[SERVERS, &["config", "dump_timing"]].concat()),
@@ -87,7 +87,7 @@ fn hide(command: clap::Command, names: &[&str]) -> clap::Command {
         .mut_args(|arg| if names.contains(&arg.get_id().as_str()) { arg.hide(true) } else { arg })
 }
 
-/// Options that may stand before or after the command.
+/// Options before or after the command.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct GlobalArgs {
     /// Application id, the same on both sides
@@ -123,7 +123,7 @@ pub(crate) struct GlobalArgs {
     help: Option<bool>,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Send a text message, files, directories or a stream
@@ -157,10 +157,10 @@ pub(crate) struct DoctorArgs {
     pub(crate) tor: TorArgs,
 }
 
-/// The options about the servers of Magic-Wormhole, and what goes with them.
+/// The options about Magic-Wormhole servers.
 const SERVERS: &[&str] = &["appid", "relay_url", "transit_helper"];
 
-/// Heading in the help of the options that every command takes.
+/// Heading in the help of the global options.
 const GLOBAL: &str = "Global options";
 
 const AFTER_HELP: &str = "\

@@ -1,4 +1,4 @@
-//! A code that is typed while the server is already connected, so that it can complete it.
+//! Asks for the code while the server is already connected, which allows completion.
 
 use std::io::{self, IsTerminal as _};
 
@@ -16,10 +16,10 @@ use crate::screen;
 use crate::signals::Signal;
 use crate::terminal_mode::EditedMode;
 
-/// Asks for the code and hands it over; gives its nameplate.
+/// Asks for the code and passes it to the transfer. Returns its nameplate.
 ///
 /// # Errors
-/// Nobody typed one, or standard input held something else.
+/// No code was typed, or standard input contains something else.
 pub(crate) async fn ask_code(
     active: &mut ActiveTransfer<'_>,
     mut input: CodeInput,
@@ -51,14 +51,14 @@ pub(crate) async fn ask_code(
     }
 }
 
-/// Reads a line as it comes, without editing it.
+/// Reads a line without an editor.
 async fn plain_line(active: &mut ActiveTransfer<'_>) -> Result<String> {
     let question = Question { prompt: PROMPT.to_owned(), about: "code", answers: &[] };
     let line = active.ask(&question).await?.ok_or_else(no_code)?;
     Ok(line.trim().to_owned())
 }
 
-/// Lets the user edit a line that begins with `start`.
+/// Reads a line with the line editor, which begins with `start`.
 async fn edited_line(
     active: &mut ActiveTransfer<'_>,
     input: CodeInput,
@@ -83,7 +83,7 @@ async fn edited_line(
     }
 }
 
-/// Chooses what completion has not chosen yet.
+/// Chooses the parts of the code that completion has not chosen.
 fn choose(mut input: CodeInput, code: &Code) -> Result<Nameplate> {
     if input.nameplate().is_none() {
         input.choose_nameplate(code.nameplate().clone())?;
@@ -92,7 +92,7 @@ fn choose(mut input: CodeInput, code: &Code) -> Result<Nameplate> {
     Ok(code.nameplate().clone())
 }
 
-/// Reads a code or a link. A link to another server comes too late: this one is connected.
+/// Parses a code or a link. A link to another server comes too late: the server is already connected.
 fn parse(line: &str) -> Result<Code, Failure> {
     let uri = code_or_link(line)?;
     match uri.rendezvous {

@@ -1,7 +1,6 @@
-//! Typing a code at a terminal, with completion on Tab: first the nameplates that wait on the
-//! server, then words.
+//! The prompt for a code at a terminal. Tab completes nameplates that are in use on the server, then words.
 //!
-//! This reads keys, and blocks; `ask_code.rs` runs it on a thread of its own
+//! It blocks; `ask_code.rs` runs it on a thread of its own
 //! (docs/codes.md "Completion").
 
 use std::cell::{Cell, RefCell};
@@ -24,26 +23,25 @@ use crate::{job_control, screen};
 pub(crate) enum Typed {
     /// A line that may be a code.
     Line {
-        /// What was typed, without blanks around it.
+        /// The line, without spaces around it.
         line: String,
         /// Whether Tab was used at all.
         used_tab: bool,
-        /// The code as far as it has been chosen while completing.
+        /// The parts of the code that completion has chosen.
         input: CodeInput,
     },
     /// Ctrl-C.
     Interrupted,
-    /// Ctrl-D, or the terminal went away.
+    /// Ctrl-D, or the terminal is gone.
     Ended,
 }
 
-/// The text before the cursor, as the Python command line has it.
+/// The prompt, as in the Python command line.
 pub(crate) const PROMPT: &str = "Enter receive wormhole code: ";
 
 /// Reads one line from the terminal, which begins with `start`.
 ///
-/// A nameplate that was claimed while completing cannot be changed any more: the line is asked for
-/// again until it starts with it. Must be called in the context of a tokio runtime.
+/// Completion claims the nameplate, which cannot be changed afterwards: asks again until the line starts with it. Must be called in the context of a tokio runtime.
 pub(crate) fn read(input: CodeInput, start: &str) -> Typed {
     let mut editing = Editing { line: start.to_owned(), pos: start.len() };
     let (mut input, mut used_tab) = (input, false);
@@ -76,7 +74,7 @@ pub(crate) fn read(input: CodeInput, start: &str) -> Typed {
     }
 }
 
-/// Lets the user edit one line, and gives back what completion needs.
+/// Lets the user edit one line. Returns the line and the state of completion.
 fn edit(
     helper: CodeHelper,
     editing: &Editing,
@@ -96,7 +94,7 @@ fn edit(
     let redraw = redraw_when_continued(&mut editor);
     let line = editor.readline_with_initial(PROMPT, editing.around_cursor());
     drop(redraw);
-    // Taking the helper out is not possible; leaving an empty one in its place is.
+    // The editor does not give its helper back, so an empty one stays in it.
     (line, editor.helper_mut().and_then(CodeHelper::take))
 }
 
@@ -120,7 +118,7 @@ impl CodeHelper {
         Some((self.input.take()?, self.used_tab.get()))
     }
 
-    /// Every way to go on with what has been typed; claims the nameplate once it is complete.
+    /// All completions of a text. Claims the nameplate when it is complete.
     fn completions(&self, typed: &str) -> Vec<String> {
         self.used_tab.set(true);
         let mut input = self.input.borrow_mut();
@@ -129,7 +127,7 @@ impl CodeHelper {
             if input.nameplate().is_some() {
                 return Vec::new();
             }
-            // The answer serves the next Tab: a list just arrived is better than a frozen prompt.
+            // The answer is for the next Tab. Waiting for it would freeze the prompt.
             input.refresh_nameplates();
             return input.complete_nameplate(typed);
         };
@@ -141,7 +139,7 @@ impl CodeHelper {
     }
 }
 
-/// Whether this nameplate is ours, now or before.
+/// Claims this nameplate, unless one is claimed. Returns whether it is ours.
 fn is_claimed(input: &mut CodeInput, typed: &str) -> bool {
     let Ok(nameplate) = Nameplate::parse(typed) else { return false };
     match input.nameplate() {
@@ -159,12 +157,13 @@ impl Completer for CodeHelper {
         pos: usize,
         _context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<String>)> {
-        let mut ways = line.get(..pos).map(|typed| self.completions(typed)).unwrap_or_default();
-        // The editor would ask before it shows more, and hear no Ctrl-C meanwhile.
-        if ways.len() > MAX_SHOWN {
-            ways.clear();
+        let mut completions =
+            line.get(..pos).map(|typed| self.completions(typed)).unwrap_or_default();
+        // The editor would ask before it shows more, and ignore Ctrl-C meanwhile.
+        if completions.len() > MAX_SHOWN {
+            completions.clear();
         }
-        Ok((0, ways))
+        Ok((0, completions))
     }
 }
 
@@ -176,7 +175,7 @@ impl Hinter for CodeHelper {
     type Hint = String;
 }
 
-/// Completions that are shown at once; with more, the next letter has to be typed first.
+/// Maximum number of completions that are listed. If there are more, type another letter first.
 const MAX_SHOWN: usize = 99;
 
 #[cfg(test)]
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn words_come_from_the_list_in_turn() {
+    fn words_are_completed_from_the_list() {
         with_helper(|helper| {
             assert_eq!(helper.completions("4-armi"), ["4-armistice-"]);
             assert_eq!(helper.completions("4-armistice-zu"), ["4-armistice-zulu"]);
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_nameplate_is_never_claimed() {
+    fn an_invalid_nameplate_is_not_claimed() {
         with_helper(|helper| {
             assert_eq!(helper.completions("x-"), Vec::<String>::new());
             assert_eq!(helper.completions("4-armi"), ["4-armistice-"]);

@@ -1,7 +1,6 @@
-//! The configuration file: what one would otherwise repeat on every command line.
+//! The configuration file (docs/config.md).
 //!
-//! It is not a place for secrets or codes. Flags beat environment variables, which beat this file,
-//! which beats the defaults; docs/config.md lists the keys.
+//! It contains no secrets. Options override environment variables, which override this file.
 
 use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
@@ -13,45 +12,45 @@ use wormhole::store::Profile;
 use crate::args::OnExists;
 use crate::failure::Failure;
 
-/// What the file may say. Every key is optional and named like its flag.
+/// The keys of the file. Every key is optional.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Application id both sides must share.
+    /// Application id, the same on both sides.
     pub(crate) appid: Option<String>,
     /// Mailbox server.
     pub(crate) relay_url: Option<String>,
     /// Transit relay, `tcp:HOST:PORT`.
     pub(crate) transit_helper: Option<String>,
-    /// Words in a new code.
+    /// Number of words in a new code.
     pub(crate) code_length: Option<u8>,
-    /// Compare verification strings every time.
+    /// Whether to compare verification strings.
     pub(crate) verify: Option<bool>,
-    /// Never show a progress bar.
+    /// Whether to show no progress bar.
     pub(crate) hide_progress: Option<bool>,
-    /// Whether to show a QR code; unset means where it fits.
+    /// Whether to show a QR code; unset: if there is enough space.
     pub(crate) qr: Option<bool>,
-    /// Accept files without asking.
+    /// Whether to accept files without asking.
     pub(crate) accept_file: Option<bool>,
-    /// What to do when a name is taken.
+    /// What to do if a name exists.
     pub(crate) on_exists: Option<OnExists>,
-    /// Most files and folders that a received folder may have.
+    /// Maximum number of files and folders in a received folder.
     pub(crate) max_entries: Option<u64>,
-    /// Directory for received files when no `--output-file` is given.
+    /// Directory for received files without `--output-file`.
     pub(crate) download_dir: Option<PathBuf>,
     /// Whether to accept connections from the other side.
     pub(crate) listen: Option<bool>,
-    /// Port to accept them on.
+    /// Port for these connections.
     pub(crate) listen_port: Option<u16>,
-    /// Whether to go through Tor.
+    /// Whether to use Tor.
     pub(crate) tor: Option<bool>,
 }
 
 impl Config {
-    /// Reads `explicit`, or else the usual file if there is one.
+    /// Reads `explicit`, or else the default file if it exists.
     ///
     /// # Errors
-    /// The file named on the command line is missing, or a file is not understood.
+    /// `explicit` is missing, or the file is invalid.
     pub(crate) fn load(explicit: Option<&Path>) -> Result<Self> {
         let usual = usual_path();
         let Some(path) = explicit.or(usual.as_deref()) else { return Ok(Self::default()) };
@@ -64,7 +63,7 @@ impl Config {
         }
     }
 
-    /// Understands the text of a file that came from `path`.
+    /// Parses the text of the file at `path`.
     fn parse(text: &str, path: &Path) -> Result<Self> {
         let mut config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
@@ -89,7 +88,7 @@ impl Config {
     }
 }
 
-/// The path with the home directory in place of a `~` at its beginning: no shell has replaced it.
+/// Replaces `~` at the beginning of a path with the home directory.
 fn without_tilde(path: PathBuf, home: Option<&Path>) -> Result<PathBuf, String> {
     let mut parts = path.components();
     match parts.next() {
@@ -100,14 +99,14 @@ fn without_tilde(path: PathBuf, home: Option<&Path>) -> Result<PathBuf, String> 
         Some(Component::Normal(first)) if first.as_encoded_bytes().starts_with(b"~") => {
             let (first, shown) = (first.to_string_lossy(), path.display());
             Err(format!(
-                "'{first}' in '{shown}' is not understood: write the whole path, or './' before it"
+                "'{first}' in '{shown}' is not supported: use an absolute path, or './' before it"
             ))
         }
         _ => Ok(path),
     }
 }
 
-/// Where the file is, if `--config` does not name another one.
+/// The path of the default file.
 pub(crate) fn usual_path() -> Option<PathBuf> {
     Profile::of_user().map(|profile| profile.settings_file())
 }
@@ -147,7 +146,7 @@ mod tests {
         assert_eq!(expand("~"), Ok(PathBuf::from("/home/me")));
         assert_eq!(expand("/a/~/b"), Ok(PathBuf::from("/a/~/b")));
         assert_eq!(expand("./~x"), Ok(PathBuf::from("./~x")));
-        assert!(expand("~bob/x").unwrap_err().starts_with("'~bob' in '~bob/x' is not understood"));
+        assert!(expand("~bob/x").unwrap_err().starts_with("'~bob' in '~bob/x' is not supported"));
         assert!(without_tilde(PathBuf::from("~/x"), None).is_err());
     }
 

@@ -125,7 +125,7 @@ impl Console {
     pub(crate) fn record(&mut self, event: &Event) -> Result<()> {
         self.trace.show(event, &self.screen);
         if !matches!(event, Event::Progress { .. }) {
-            self.timing.note(trace::describe(event).1, json!({}));
+            self.timing.add(trace::describe(event).1, json!({}));
         }
         match json::event(event) {
             Some(value) => self.report(&value),

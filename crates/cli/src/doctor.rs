@@ -1,7 +1,7 @@
-//! `doctor`: looks at everything a transfer needs, then makes some to itself.
+//! `doctor`: checks everything that a transfer needs, then runs test transfers.
 //!
-//! Both ends of those transfers live in this process and use the configured servers, so what works
-//! here works between two computers, except for what stands between them.
+//! Both sides of these transfers are in this process and use the configured servers. What works here also works
+//! between two computers, except for firewalls between them.
 
 use std::io;
 use std::net::IpAddr;
@@ -22,41 +22,41 @@ use crate::request::Servers;
 use crate::tor::TorChoice;
 use crate::{explain, printable, units};
 
-/// Checks everything and says what is wrong.
+/// Runs all checks and shows their results.
 ///
 /// # Errors
-/// Something does not work.
+/// A check failed.
 pub(crate) async fn run(servers: &Servers, tor: TorChoice, console: &mut Console) -> Result<()> {
     let mut settings = servers.settings()?;
     settings.tor = tor.connect(console).await?;
-    let mut checkup = Checkup { console, failed: 0 };
-    checkup.about()?;
-    let has_mailbox = checkup.mailbox(&settings).await?;
+    let mut checks = Checks { console, failed: 0 };
+    checks.about()?;
+    let has_mailbox = checks.mailbox(&settings).await?;
     if has_mailbox {
-        checkup.transfer("text", "a text arrives", greeting(), &settings).await?;
+        checks.transfer("text", "a text arrives", greeting(), &settings).await?;
         let mut direct = settings.clone();
         direct.relay = RelayPolicy::Never;
-        checkup.transfer("direct", "a direct transfer works", sample(), &direct).await?;
+        checks.transfer("direct", "a direct transfer works", sample(), &direct).await?;
     } else {
-        checkup.skip("text", NEEDS_MAILBOX)?;
-        checkup.skip("direct", NEEDS_MAILBOX)?;
+        checks.skip("text", NEEDS_MAILBOX)?;
+        checks.skip("direct", NEEDS_MAILBOX)?;
     }
-    checkup.relay(settings, has_mailbox).await?;
-    match checkup.failed {
+    checks.relay(settings, has_mailbox).await?;
+    match checks.failed {
         0 => Ok(()),
         1 => Err(Failure::new("one check failed").into()),
         failed => Err(Failure::new(format!("{failed} checks failed")).into()),
     }
 }
 
-/// What has been found so far.
+/// The checks, and the number that failed.
 #[derive(Debug)]
-struct Checkup<'d> {
+struct Checks<'d> {
     console: &'d mut Console,
     failed: u32,
 }
 
-impl Checkup<'_> {
+impl Checks<'_> {
     /// Shows the result of one check.
     fn note(&mut self, name: &str, result: Result<String, Failure>) -> Result<()> {
         match result {
@@ -69,7 +69,7 @@ impl Checkup<'_> {
         }
     }
 
-    /// Shows that a check was not made, which is no failure.
+    /// Shows that a check was skipped, which is not a failure.
     fn skip(&self, name: &str, why: &str) -> Result<()> {
         self.show("-     ", name, None, &format!("not tried: {why}"), None)
     }
@@ -91,7 +91,7 @@ impl Checkup<'_> {
         }))
     }
 
-    /// What this program is and what it was told.
+    /// Shows the version and the configuration file.
     fn about(&mut self) -> Result<()> {
         let (os, machine) = (std::env::consts::OS, std::env::consts::ARCH);
         self.note("version", Ok(format!("{}, {os} {machine}", env!("CARGO_PKG_VERSION"))))?;
@@ -101,7 +101,7 @@ impl Checkup<'_> {
         self.note("config", Ok(if found { path } else { format!("{path} (does not exist)") }))
     }
 
-    /// Whether the mailbox server answers, and how it sees us.
+    /// Checks the mailbox server, and shows our addresses. Returns whether it answers.
     async fn mailbox(&mut self, settings: &Settings) -> Result<bool> {
         let begun = Instant::now();
         let answer = greet(settings).await;
@@ -115,12 +115,12 @@ impl Checkup<'_> {
         Ok(welcome.is_some())
     }
 
-    /// Whether the relay can be reached, and then whether it does its work.
+    /// Checks whether the relay accepts connections, then sends something through it.
     async fn relay(&mut self, mut settings: Settings, has_mailbox: bool) -> Result<()> {
         if settings.relays.is_empty() {
             return self.skip("relay", "no relay is set (--transit-helper is empty)");
         }
-        // Through Tor only the SDK goes.
+        // Only the SDK can connect through Tor.
         if settings.tor.is_none() {
             match reach(&settings.relays).await {
                 Ok(relay) if !has_mailbox => {
@@ -136,7 +136,7 @@ impl Checkup<'_> {
         self.transfer("relay", "a transfer through the relay works", sample(), &settings).await
     }
 
-    /// Sends something to ourselves.
+    /// Runs a test transfer.
     async fn transfer(
         &mut self,
         name: &str,
@@ -158,7 +158,7 @@ impl Checkup<'_> {
     }
 }
 
-/// Connects to the mailbox server and leaves again; tells at which address it answered.
+/// Connects to the mailbox server and disconnects. Returns the address at which it answered.
 async fn greet(settings: &Settings) -> Result<(MailboxUrl, Welcome), Failure> {
     let wormhole = Wormhole::create(code::Config {
         app_id: settings.app_id.clone(),
@@ -174,17 +174,17 @@ async fn greet(settings: &Settings) -> Result<(MailboxUrl, Welcome), Failure> {
             Failure::new(format!("the mailbox server {servers} does not answer"))
         })?
         .map_err(|error| explain::rendezvous(&error, &servers(settings)))?;
-    // We said nothing, so there is nothing to leave behind.
+    // Nothing was stored on the server.
     let _closed = wormhole.close().await;
     Ok(answer)
 }
 
-/// Every address at which the mailbox server is looked for: all of them were tried in vain.
+/// All addresses of the mailbox server.
 fn servers(settings: &Settings) -> String {
     settings.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
 }
 
-/// Connects to the first relay that lets us, and leaves again; tells which one it was.
+/// Connects to the first relay that accepts a connection. Returns its address.
 async fn reach(relays: &[RelayHint]) -> Result<String, Failure> {
     let mut failure = Failure::new("no relay with a TCP address is configured");
     for address in relays.iter().flat_map(|relay| &relay.addresses) {
@@ -204,7 +204,7 @@ async fn reach(relays: &[RelayHint]) -> Result<String, Failure> {
     Err(failure)
 }
 
-/// What to do about a failed check; an advice to call the doctor helps nobody here.
+/// What to do about a failed check. Replaces the advice to run `wormhole doctor`.
 fn hint<'a>(check: &str, advice: &'a str) -> &'a str {
     match check {
         _ if !advice.contains("wormhole doctor") => advice,
@@ -219,7 +219,7 @@ fn hint<'a>(check: &str, advice: &'a str) -> &'a str {
     }
 }
 
-/// Our addresses, and the one the server sees.
+/// Our addresses, and the one that the server sees.
 fn addresses(welcome: Option<&Welcome>) -> String {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let ours: Vec<IpAddr> =
@@ -230,7 +230,7 @@ fn addresses(welcome: Option<&Welcome>) -> String {
     seen.map_or_else(|| list.clone(), |seen| format!("{list}; {}", meaning(seen, &ours)))
 }
 
-/// What it means for others that the server sees us at `seen`.
+/// Explains what the address that the server sees means for others.
 fn meaning(seen: IpAddr, ours: &[IpAddr]) -> String {
     let meaning = if seen.is_loopback() {
         "the server is on this computer, so this does not show whether others can reach you"
@@ -244,7 +244,7 @@ fn meaning(seen: IpAddr, ours: &[IpAddr]) -> String {
     format!("the server sees {seen}: {meaning}")
 }
 
-/// Whether an address means something in one network alone.
+/// Whether an address is valid only in one network.
 const fn is_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
@@ -256,7 +256,7 @@ fn address(seen: &YourAddress) -> Option<IpAddr> {
     seen.ipv4.map(IpAddr::V4).or_else(|| seen.ipv6.map(IpAddr::V6))
 }
 
-/// Sends something to ourselves and forgets it.
+/// Sends something to this process, which discards it.
 async fn loopback(outgoing: Outgoing, settings: &Settings) -> Result<Report, Error> {
     let mut sender = transfer::send(outgoing, settings.clone())?;
     let code = sender.code().await?;
@@ -279,16 +279,16 @@ fn sample() -> Outgoing {
     Outgoing::Stream { name: "doctor".to_owned(), reader: Box::new(zeros) }
 }
 
-/// Bytes in a transfer to ourselves: enough for several records, quick on a slow line.
+/// Bytes of a test transfer: enough for several records, quick on a slow line.
 const SAMPLE: u64 = 1_000_000;
 
-/// Time for one check. A relay on a slow line needs seconds, nothing needs a minute.
+/// Time for one check. A relay on a slow line needs seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Why nothing is transferred.
+/// Why a test transfer is skipped.
 const NEEDS_MAILBOX: &str = "it needs the mailbox server";
 
-/// What to do about a relay.
+/// What to do about a relay that does not work.
 const RELAY_HINT: &str = "is the relay running? --transit-helper sets another relay";
 
 #[cfg(test)]

@@ -1,38 +1,37 @@
-//! What the environment says, in the words the Python command line knows.
+//! Reads environment variables, with the values that the Python command line accepts.
 //!
-//! Not the names of the variables: whoever asks knows those. An empty variable is one that is not
-//! set.
+//! An empty variable counts as not set.
 
 use std::env;
 use std::ffi::OsString;
 
 use crate::failure::Failure;
 
-/// The text of a variable; `None` when it is not set.
+/// The text of a variable; `None` if it is not set.
 ///
 /// # Errors
-/// It is not Unicode; the command was called wrongly.
+/// It is not Unicode.
 pub(crate) fn text(name: &str) -> Result<Option<String>, Failure> {
     let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
     let unreadable = |_: OsString| Failure::usage(format!("{name} is not valid Unicode"));
     value.into_string().map(Some).map_err(unreadable)
 }
 
-/// The yes or no of a variable; `None` when it is not set.
+/// A variable with yes or no; `None` if it is not set.
 ///
 /// # Errors
-/// It is neither; the command was called wrongly.
+/// It is neither.
 pub(crate) fn flag(name: &str) -> Result<Option<bool>, Failure> {
     text(name)?.map(|value| truth(name, &value)).transpose()
 }
 
-/// Reads a yes or no, as Click does.
+/// Parses yes or no, as Click does.
 fn truth(name: &str, value: &str) -> Result<bool, Failure> {
     match value.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
         "0" | "false" | "f" | "no" | "n" | "off" | "" => Ok(false),
         _ => Err(Failure::usage(format!("{name} is neither yes nor no: {value:?}"))
-            .hint("it may be 1, true, t, yes, y or on, or 0, false, f, no, n or off")),
+            .hint("use 1, true, t, yes, y or on; or 0, false, f, no, n or off")),
     }
 }
 

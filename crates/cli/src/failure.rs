@@ -1,12 +1,12 @@
-//! Why a command did not succeed: one sentence, one hint, one exit code.
+//! Errors of commands: a message, a hint and an exit status.
 //!
-//! What the sentences say about transfers is in `explain.rs`; this is their common shape.
+//! `explain.rs` makes them for transfers.
 
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-/// A sentence for the user, what to do about it, and what the shell is told.
+/// An error with a message, a hint and an exit status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Failure {
     message: String,
@@ -16,38 +16,38 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Something failed; exit code 1.
+    /// A failure; exit status 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, exit: FAILED, is_expected: false }
     }
 
-    /// The command was typed wrongly; exit code 2.
+    /// Wrong usage; exit status 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, exit: USAGE, is_expected: false }
     }
 
-    /// A signal asked us to stop; the exit code of the shell for it, 128 + `number`.
+    /// A signal; exit status 128 + `number`, as in a shell.
     pub(crate) fn signal(message: impl Into<String>, number: u8) -> Self {
         Self { message: message.into(), hint: None, exit: 128 + number, is_expected: false }
     }
 
-    /// Says nothing to people: they have arranged for it. Programs and the shell are told.
+    /// Shows no message to people, who expect the error. Programs and the shell get it.
     fn silent(mut self) -> Self {
         self.is_expected = true;
         self
     }
 
-    /// Whoever read our output has closed it: they want no message, but not all has been received.
+    /// The reader of our output has closed it: no message, but a failure.
     pub(crate) fn closed_pipe() -> Self {
         Self::new("the reader of standard output has closed it before the end").silent()
     }
 
-    /// A transfer that ended because nobody reads our output has failed all the same.
+    /// Makes a transfer fail that ended because the reader of our output has closed it.
     pub(crate) fn closed_output(error: anyhow::Error) -> anyhow::Error {
         if is_broken_pipe(&error) { Self::closed_pipe().into() } else { error }
     }
 
-    /// Takes Ctrl-C for the end that was to come: of its exit code people are told nothing.
+    /// For commands that Ctrl-C normally ends: no message after it.
     pub(crate) fn expect_interrupt(error: anyhow::Error) -> anyhow::Error {
         match error.downcast::<Self>() {
             Ok(failure) => Self { is_expected: failure.exit == INTERRUPTED, ..failure }.into(),
@@ -55,12 +55,12 @@ impl Failure {
         }
     }
 
-    /// What the user can do about it.
+    /// The hint: what the user can do.
     pub(crate) fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// Adds what the user can do about it.
+    /// Adds a hint: what the user can do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -75,21 +75,21 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What is printed for an error and returned to the shell.
+/// What is printed for an error, and the exit status.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct ErrorReport {
-    /// One sentence; `None` where there is nobody left to tell.
+    /// The message; `None` if nobody reads it.
     pub(crate) message: Option<String>,
-    /// What to do about it.
+    /// What the user can do.
     pub(crate) hint: Option<String>,
     /// Exit status.
     pub(crate) exit: u8,
-    /// Whether people expect this and only programs are told.
+    /// Whether only programs get the message.
     pub(crate) is_expected: bool,
 }
 
 impl ErrorReport {
-    /// Judges an error. A closed pipe is no failure: whoever read us had enough.
+    /// Reports an error. A closed pipe is success: its reader needs no more.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if is_broken_pipe(error) {
             return Self { message: None, hint: None, exit: 0, is_expected: true };
@@ -109,7 +109,7 @@ impl ErrorReport {
     }
 }
 
-/// The sentence without the system's number for an error: the words before it say it already.
+/// The message without the number of a system error.
 fn plain(message: &str) -> String {
     match message.split_once(" (os error ") {
         Some((before, number)) => {
@@ -130,10 +130,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// Exit status after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Exit status of a transfer that failed.
+/// Exit status of a failure.
 const FAILED: u8 = 1;
 
-/// Exit status of a command that was typed wrongly.
+/// Exit status of wrong usage.
 const USAGE: u8 = 2;
 
 #[cfg(test)]
@@ -180,11 +180,11 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_that_was_to_come_is_nothing_to_talk_about() {
-        let judge = |failure: Failure| ErrorReport::of(&Failure::expect_interrupt(failure.into()));
-        let interrupt = judge(Failure::signal("interrupted", 2));
+    fn an_expected_interrupt_shows_no_message() {
+        let report = |failure: Failure| ErrorReport::of(&Failure::expect_interrupt(failure.into()));
+        let interrupt = report(Failure::signal("interrupted", 2));
         assert!(interrupt.is_expected && interrupt.exit == 130);
-        assert!(!judge(Failure::signal("terminated", 15)).is_expected);
-        assert!(!judge(Failure::new("gone")).is_expected);
+        assert!(!report(Failure::signal("terminated", 15)).is_expected);
+        assert!(!report(Failure::new("gone")).is_expected);
     }
 }

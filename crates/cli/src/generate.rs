@@ -15,15 +15,15 @@ use crate::{printable, screen};
 /// Prints the completion script for a shell.
 ///
 /// # Errors
-/// Standard output does not take it.
+/// Standard output cannot be written.
 pub(crate) fn completions(shell: Shell) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "wormhole", &mut script);
     screen::print(&script).context("cannot print the script")
 }
 
-/// Prints the manual page of the whole program, or writes one page per command into a directory,
-/// which is made if it is missing.
+/// Prints the manual page of the program, or writes one page per command into a directory, which is created if it
+/// is missing.
 ///
 /// # Errors
 /// A page cannot be written.
@@ -71,17 +71,17 @@ fn roff_line(line: &str) -> String {
     if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
 }
 
-/// What has a page: every command but `help`.
+/// The commands that have a page: all but `help`.
 fn pages() -> Command {
-    args::tidy(name_places(Args::command()))
+    args::hide_unused_options(name_subcommands(Args::command()))
 }
 
-/// Calls the place of a command COMMAND in each synopsis, as the help does.
-fn name_places(command: Command) -> Command {
+/// Names the argument for a subcommand COMMAND, as the help does.
+fn name_subcommands(command: Command) -> Command {
     command
         .disable_help_subcommand(true)
         .subcommand_value_name("COMMAND")
-        .mut_subcommands(name_places)
+        .mut_subcommands(name_subcommands)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Job control: what the shell does to us with Ctrl-Z, `fg` and `bg`.
+//! Job control: Ctrl-Z, `fg` and `bg`.
 //!
-//! The system stops and continues the process by itself. This module stops it where Ctrl-Z is only
-//! a key (while a line is edited), and draws prompts again once it is continued, because the shell
-//! has written over them and has changed the mode of the terminal.
+//! The system stops and continues the process. This module stops it while a line is edited, because Ctrl-Z is only
+//! a key then. After the process continues, it draws prompts again and sets the mode of the terminal again, because
+//! the shell has changed both.
 
 #[cfg(unix)]
 pub(crate) use unix::{WhenContinued, edit_keys_again, hide_keys_again, suspend, suspend_key};
@@ -13,12 +13,12 @@ pub(crate) use other::{WhenContinued, edit_keys_again, hide_keys_again, suspend,
 /// Systems without job control.
 #[cfg(not(unix))]
 mod other {
-    /// Never calls its function: nothing is ever continued.
+    /// Never calls its function: processes are not continued here.
     #[derive(Debug)]
     pub(crate) struct WhenContinued;
 
     impl WhenContinued {
-        /// Forgets the function.
+        /// Ignores the function.
         pub(crate) fn call(_action: impl FnMut() + Send + 'static) -> Self {
             Self
         }
@@ -62,7 +62,7 @@ mod unix {
     impl WhenContinued {
         /// Starts to watch. Must be called in the context of a tokio runtime.
         pub(crate) fn call(mut action: impl FnMut() + Send + 'static) -> Self {
-            // Where the signal cannot be watched, prompts are not drawn again, and still work.
+            // Without the signal, prompts are not drawn again, but still work.
             let Ok(mut continued) = signal(SignalKind::from_raw(SIGCONT)) else {
                 return Self(None);
             };
@@ -91,9 +91,9 @@ mod unix {
         };
         // Another thread may take the signal, so this one may run on for a moment before it stops.
         if rustix::process::kill_current_process_group(Signal::TSTP).is_ok() {
-            let deadline = Instant::now() + UNSTOPPED;
+            let deadline = Instant::now() + STOP_TIMEOUT;
             while !continued.load(Ordering::Acquire) && Instant::now() < deadline {
-                std::thread::sleep(GLANCE);
+                std::thread::sleep(CHECK);
             }
         }
         signal_hook::low_level::unregister(watch);
@@ -106,7 +106,7 @@ mod unix {
         (1..27).contains(&code).then(|| char::from(code + b'@'))
     }
 
-    /// Gives every key to the line editor again: the shell has set its own mode meanwhile.
+    /// Gives every key to the line editor again, after the shell has changed the mode.
     pub(crate) fn edit_keys_again() {
         change_mode(|mode| {
             mode.input_modes.remove(
@@ -125,12 +125,12 @@ mod unix {
         });
     }
 
-    /// Does not show what is typed, again: the shell has set its own mode meanwhile.
+    /// Hides typed text again, after the shell has changed the mode.
     pub(crate) fn hide_keys_again() {
         change_mode(|mode| mode.local_modes.remove(LocalModes::ECHO));
     }
 
-    /// Changes the mode of the terminal. One that is gone has no mode to change.
+    /// Changes the mode of the terminal. Ignores errors: the terminal may be gone.
     fn change_mode(change: impl FnOnce(&mut Termios)) {
         if let Ok(mut mode) = tcgetattr(stdin()) {
             change(&mut mode);
@@ -138,10 +138,10 @@ mod unix {
         }
     }
 
-    /// How long a process that asked to be stopped waits for that. One without a shell to continue
-    /// it (an orphaned process group) is never stopped.
-    const UNSTOPPED: Duration = Duration::from_millis(300);
+    /// Maximum time between the signal to stop and the stop. A process without a shell (an orphaned process group)
+    /// is never stopped.
+    const STOP_TIMEOUT: Duration = Duration::from_millis(300);
 
-    /// How often it looks whether it has been continued.
-    const GLANCE: Duration = Duration::from_millis(5);
+    /// Time between two checks whether the process has continued.
+    const CHECK: Duration = Duration::from_millis(5);
 }

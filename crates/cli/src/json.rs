@@ -1,4 +1,4 @@
-//! Events as JSON, one object per line; docs/json.md is the promise about them.
+//! Events as JSON, one object per line (docs/json.md).
 //!
 //! Numbers are bytes and seconds. Keys are added over time and never change their meaning.
 
@@ -10,7 +10,7 @@ use wormhole::transit::Path;
 
 use crate::failure::ErrorReport;
 
-/// The object for an event of the SDK; `None` for events this version does not know.
+/// The object for an event of the SDK; `None` if there is none for it.
 pub(crate) fn event(event: &Event) -> Option<Value> {
     Some(match event {
         Event::Wormhole(event) => return wormhole_event(event),
@@ -33,14 +33,14 @@ pub(crate) fn event(event: &Event) -> Option<Value> {
         }
         Event::AwaitingConfirmation => json!({"event": "awaiting-confirmation"}),
         Event::Done(report) => done(report),
-        // The prompt asks; a program is asked by `question`.
+        // A program gets a `question` instead.
         Event::CodeWanted(_) => return None,
         // A later event of the SDK.
         _ => return None,
     })
 }
 
-/// The object for an event of the wormhole. A program knows which server it named.
+/// The object for an event of the wormhole.
 fn wormhole_event(event: &code::Event) -> Option<Value> {
     Some(match event {
         code::Event::Welcome(welcome) => json!({"event": "welcome", "motd": welcome.motd}),
@@ -70,7 +70,7 @@ pub(crate) fn sending(offer: &Offer) -> Value {
     with_offer("sending", offer)
 }
 
-/// What is said before anything is connected: standard output takes what we print.
+/// The first event. It shows early whether standard output can be written.
 pub(crate) fn connecting(server: &str) -> Value {
     json!({"event": "connecting", "server": server})
 }
@@ -136,8 +136,8 @@ fn lost(lost: &MetadataLoss) -> Value {
     value
 }
 
-/// Adds a path under `path`. JSON is Unicode: where the path is not, `path_bytes` has its bytes as
-/// hexadecimal digits, and `path` is only good to be shown.
+/// Adds a path under `path`. JSON is Unicode: if the path is not, `path_bytes` has its bytes as hexadecimal digits,
+/// and `path` is only for display.
 pub(crate) fn add_path(event: &mut Value, path: &std::path::Path) {
     event["path"] = path.to_string_lossy().into();
     if path.to_str().is_none() {
@@ -146,14 +146,14 @@ pub(crate) fn add_path(event: &mut Value, path: &std::path::Path) {
     }
 }
 
-/// A file that did not arrive as it is here.
+/// A file that changed while it was sent.
 fn changed(unsendable: &Unsendable) -> Value {
     let mut changed = json!({"why": unsendable.why.to_string()});
     add_path(&mut changed, &unsendable.path);
     changed
 }
 
-/// How the data goes, in one word.
+/// `direct` or `relay`.
 fn via(path: &Path) -> &'static str {
     match path {
         Path::Accepted(_) | Path::Direct(_) => "direct",

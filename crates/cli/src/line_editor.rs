@@ -1,9 +1,7 @@
-//! What the line editor of the code prompt and of `whisper chat` needs to behave under job control:
-//! Ctrl-Z suspends, and `fg` shows the line again.
+//! Job control for the line editor: Ctrl-Z suspends the program, and `fg` shows the line again.
 //!
-//! The editor has a command of its own for Ctrl-Z, but it draws the line and takes the terminal
-//! again before the process has really stopped. So the key ends the editing instead: the terminal
-//! is as it was, the caller suspends, and edits the same line again.
+//! The editor's own command for Ctrl-Z takes the terminal again before the process has stopped. So here the key
+//! ends the editing, the caller suspends the process, and then edits the same line again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,10 +29,10 @@ impl Editing {
     }
 }
 
-/// The line that was edited when the suspend key was pressed.
+/// The line at the time when the suspend key was pressed.
 pub(crate) type Suspended = Arc<Mutex<Option<Editing>>>;
 
-/// Takes the line out, if the suspend key ended the editing.
+/// Takes the line, if the suspend key ended the editing.
 pub(crate) fn taken(suspended: &Suspended) -> Option<Editing> {
     suspended.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
@@ -66,15 +64,15 @@ impl ConditionalEventHandler for Suspend {
     }
 }
 
-/// Draws the line again when the process was stopped by another way than the suspend key, such as
-/// `kill -STOP`, and is continued. Must be called in the context of a tokio runtime.
+/// Draws the line again when the process continues after it was stopped without the suspend key, such as with
+/// `kill -STOP`. Must be called in the context of a tokio runtime.
 pub(crate) fn redraw_when_continued<H: Helper, I: History>(
     editor: &mut Editor<H, I>,
 ) -> Option<WhenContinued> {
     let mut printer = editor.create_external_printer().ok()?;
     Some(WhenContinued::call(move || {
         job_control::edit_keys_again();
-        // Printing nothing draws the line again. A terminal that is gone needs none.
+        // Printing nothing draws the line again. Errors are ignored: the terminal may be gone.
         let _gone = printer.print(String::new());
     }))
 }

@@ -1,7 +1,7 @@
-//! The `wormhole` command: arguments in, words and an exit code out.
+//! The program `wormhole`: reads arguments, calls the libraries, and prints text and an exit status.
 //!
-//! It knows no protocol: it checks what was typed (`args`, `config`, `request`), asks the SDK to do
-//! it, and turns events into lines of text.
+//! It contains no protocol: `args`, `config` and `request` check the input, the SDK does the work, and the other
+//! modules turn events into text.
 
 use std::process::ExitCode;
 
@@ -65,21 +65,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what went wrong, to people and to programs.
+/// Prints an error, for people and for programs.
 fn show_failure(report: &ErrorReport, is_json: bool) -> ExitCode {
     if let Some(message) = &report.message {
         if !report.is_expected {
             screen::show_error(message, report.hint.as_deref());
         }
         if is_json {
-            // Nobody is left to tell if this fails.
+            // If this fails, too, nobody reads our output.
             let _ = console::print_json(&json::error(report));
         }
     }
     report.exit_code()
 }
 
-/// Does what was asked.
+/// Runs a command.
 fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Completions { shell } => generate::completions(shell),
@@ -89,18 +89,18 @@ fn run(args: Args) -> Result<()> {
         | Command::Send(_)
         | Command::Ssh(_)
         | Command::Whisper(_)) => {
-            // One thread is enough, and starts fastest; disks and prompts have their own.
+            // One thread is enough and starts fastest. Disks and prompts have threads of their own.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let done = runtime.block_on(converse(command, &args.global));
-            // A prompt may still wait for a key.
+            let done = runtime.block_on(run_online(command, &args.global));
+            // A prompt may still wait for a key; the program does not.
             runtime.shutdown_background();
             done
         }
     }
 }
 
-/// Does what needs the network.
-async fn converse(command: Command, global: &GlobalArgs) -> Result<()> {
+/// Runs a command that needs the network.
+async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
     let config = Config::load(global.config.as_deref())?;
     let timing = Timing::new(global.dump_timing.clone())?;
     match command {

@@ -1,6 +1,6 @@
-//! How fast something goes, and how long the rest takes: averages over the last seconds.
+//! Measures the speed of a transfer and the remaining time: averages over the last seconds.
 //!
-//! It draws nothing and knows no clock; `screen.rs` shows what it finds.
+//! It has no clock and draws nothing; `screen.rs` does.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,21 +11,21 @@ use crate::units;
 #[derive(Debug)]
 pub(crate) struct Meter {
     total: Option<u64>,
-    /// When how much was done: the last [`WINDOW`], and one more before it.
+    /// Times and bytes of the last [`WINDOW`], and one sample before it.
     samples: VecDeque<(Instant, u64)>,
-    /// When anything was last done.
+    /// Time of the last progress.
     moved: Instant,
-    /// How much was done then.
+    /// Bytes that were done then.
     done: u64,
 }
 
 impl Meter {
-    /// Begins to measure a transfer of `total` bytes, or of an unknown number.
+    /// Measures a transfer of `total` bytes, or of an unknown number.
     pub(crate) fn new(now: Instant, total: Option<u64>) -> Self {
         Self { total, samples: VecDeque::from([(now, 0)]), moved: now, done: 0 }
     }
 
-    /// Takes note of how much is done now.
+    /// Adds a sample.
     pub(crate) fn observe(&mut self, now: Instant, done: u64) {
         if done != self.done {
             (self.moved, self.done) = (now, done);
@@ -41,7 +41,7 @@ impl Meter {
         }
     }
 
-    /// Bytes per second, on average; `None` at the very beginning.
+    /// Average bytes per second; `None` at the beginning.
     pub(crate) fn rate(&self, now: Instant) -> Option<u64> {
         let (at, before) = self.samples.front()?;
         let millis = now.saturating_duration_since(*at).as_millis();
@@ -52,24 +52,24 @@ impl Meter {
         u64::try_from(bytes * 1000 / millis).ok()
     }
 
-    /// Time that the rest takes if it goes on like this; `None` if nobody can know.
+    /// Remaining time at this speed; `None` if unknown.
     pub(crate) fn left(&self, now: Instant) -> Option<Duration> {
         let rest = self.total?.saturating_sub(self.done);
         let rate = self.rate(now).filter(|rate| *rate > 0)?;
         Some(Duration::from_secs(rest.div_ceil(rate)))
     }
 
-    /// For how long nothing has moved, if that is worth a word.
+    /// Time without progress, from [`STALLED`] on.
     pub(crate) fn stalled(&self, now: Instant) -> Option<Duration> {
         let is_complete = self.total == Some(self.done);
         let still = now.saturating_duration_since(self.moved);
         (still >= STALLED && !is_complete).then_some(still)
     }
 
-    /// Rate and time left, or what there is to say instead.
+    /// Speed and remaining time, or that the transfer is stalled.
     pub(crate) fn describe(&self, now: Instant) -> String {
         if let Some(still) = self.stalled(now) {
-            // What has no known end may only wait for whoever types it.
+            // A stream may wait for a person who types it.
             let word = if self.total.is_some() { "stalled" } else { "idle" };
             return format!("{word} for {}", units::left(still));
         }
@@ -82,16 +82,16 @@ impl Meter {
     }
 }
 
-/// The time over which rates are averaged: long enough to be calm, short enough to notice a change.
+/// The time over which speeds are averaged: long enough to be steady, short enough to show a change.
 const WINDOW: Duration = Duration::from_secs(15);
 
 /// Time between two samples.
 const SPACING: Duration = Duration::from_millis(500);
 
-/// No rate is told before this much time has passed.
+/// The speed is shown after this time.
 const MIN_MEASURED: Duration = Duration::from_millis(500);
 
-/// Nothing has moved for so long: the connection is stalled.
+/// A transfer without progress for this time is stalled.
 const STALLED: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,26 +1,24 @@
-//! Words from the peer, made safe to show on a terminal.
+//! Makes text of the peer safe to show on a terminal.
 //!
-//! A file name or a text may hold escape sequences that move the cursor, or marks that reverse the
-//! reading direction so that `gpj.exe` reads `exe.jpg`. They are shown, not obeyed. This does not
-//! make a name safe to create on disk; the SDK does.
+//! A file name or a text can contain escape sequences that move the cursor, or characters that reverse the reading
+//! direction, so that `gpj.exe` looks like `exe.jpg`. They are shown escaped. The SDK makes names safe for the disk.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use wormhole::is_deceptive;
 
-/// A path as it is, except for what a terminal would obey.
+/// A path without control characters.
 pub(crate) fn path(path: &Path) -> String {
     escaped(&path.to_string_lossy(), |_| false)
 }
 
-/// A text of several lines: line ends and tabs stay, the rest of what a terminal would obey is
-/// written out.
+/// A text of several lines without control characters, except for line ends and tabs.
 pub(crate) fn text(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// Words of the peer or of a server inside of a sentence of ours: one line, of bounded length.
+/// Text of the peer or of a server as part of our message: one line, of bounded length.
 pub(crate) fn line(words: &str) -> String {
     let flat = |c: char| if c.is_whitespace() { ' ' } else { c };
     let mut line: String = words.trim().chars().map(flat).take(MAX_LINE + 1).collect();
@@ -31,7 +29,7 @@ pub(crate) fn line(words: &str) -> String {
     text(&line)
 }
 
-/// JSON with what a terminal would obey written as JSON's own escapes: it says the same.
+/// The same JSON, with control characters as JSON escapes.
 pub(crate) fn json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
@@ -62,7 +60,7 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     out
 }
 
-/// Characters of somebody's words in a line.
+/// Maximum number of characters of such a text.
 const MAX_LINE: usize = 400;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What sender and receiver say in the same words.
+//! Messages that sender and receiver share.
 
 use wormhole::code::{self, Welcome};
 use wormhole::transfer::{Event, MetadataLoss, Report, Settings};
@@ -8,18 +8,18 @@ use crate::active_transfer::ActiveTransfer;
 use crate::screen::Screen;
 use crate::{printable, units};
 
-/// The mailbox server's name for people until it has answered: the address that is tried first.
+/// The address of the mailbox server that is tried first.
 pub(crate) fn server(settings: &Settings) -> String {
     settings.servers.first().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Says what sender and receiver say alike, and gives back an event that is for one of them.
-#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is is given back")]
+/// Shows an event that sender and receiver show in the same way. Returns any other event.
+#[expect(clippy::wildcard_enum_match_arm, reason = "returns every other event")]
 pub(crate) fn show(event: Event, active: &mut ActiveTransfer<'_>) -> Option<Event> {
     match event {
         Event::Wormhole(event) => return show_wormhole(event, active).map(Event::Wormhole),
         Event::ServerRetry { why, failures, pause } => {
-            // Each time half as often as before: it may go on for hours.
+            // Less and less often, because it can take hours.
             if failures.is_power_of_two() {
                 let (why, seconds) = (printable::line(&why.to_string()), pause.as_secs().max(1));
                 let line = format!("Still no mailbox server ({why}); next attempt in {seconds} s.");
@@ -36,10 +36,10 @@ pub(crate) fn show(event: Event, active: &mut ActiveTransfer<'_>) -> Option<Even
     None
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is is given back")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "returns every other event")]
 fn show_wormhole(event: code::Event, active: &mut ActiveTransfer<'_>) -> Option<code::Event> {
     match event {
-        code::Event::Server(server) => active.name_server(server.to_string()),
+        code::Event::Server(server) => active.set_server(server.to_string()),
         code::Event::Welcome(message) => {
             welcome(&message, active);
             show_proof_of_work(&message, active);
@@ -56,7 +56,7 @@ fn show_wormhole(event: code::Event, active: &mut ActiveTransfer<'_>) -> Option<
     None
 }
 
-/// Passes on what the server says to everybody.
+/// Shows the message of the day of the server.
 fn welcome(welcome: &Welcome, active: &ActiveTransfer<'_>) {
     let Some(motd) = welcome.motd.as_deref().filter(|motd| !motd.trim().is_empty()) else { return };
     let lines: Vec<_> = motd.trim().lines().take(MAX_MOTD).map(printable::line).collect();
@@ -75,14 +75,14 @@ fn show_proof_of_work(welcome: &Welcome, active: &ActiveTransfer<'_>) {
     }
 }
 
-/// Says how much went how fast which way; nothing about a text.
+/// Shows size, time, speed and path of a transfer; nothing for a text.
 pub(crate) fn summary(report: &Report, screen: &Screen) {
     let Some(path) = &report.path else { return };
     let size = units::size(report.bytes);
     let time = units::elapsed(report.elapsed);
     let rate = units::rate(report.bytes, report.elapsed).filter(|_| report.bytes >= MIN_RATED);
     let rate = rate.map(|rate| format!(" ({rate})")).unwrap_or_default();
-    screen.show(&format!("{size} in {time}{rate}, {}", way(path)));
+    screen.show(&format!("{size} in {time}{rate}, {}", route(path)));
 }
 
 /// A number of files.
@@ -90,7 +90,7 @@ pub(crate) fn files(count: u64) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
-/// Warns about permissions and times that the destination did not take.
+/// The warning about permissions and times that could not be set.
 pub(crate) fn lost(lost: &MetadataLoss) -> String {
     let what: Vec<_> = [
         (lost.permissions, "set the permissions of"),
@@ -112,7 +112,7 @@ pub(crate) fn lost(lost: &MetadataLoss) -> String {
     )
 }
 
-fn way(path: &Path) -> String {
+fn route(path: &Path) -> String {
     match path {
         Path::Relay(relay) => {
             let relay = relay.strip_prefix("tcp:").unwrap_or(relay);
@@ -125,14 +125,14 @@ fn way(path: &Path) -> String {
     }
 }
 
-/// What is said while the two sides have agreed and the connection does not come about at once.
+/// The notice while the connection takes long.
 pub(crate) const CONNECTING: &str = "Connecting to the other side..";
 
 /// Bits of a proof of work that can take more than a second.
 const LONG_WORK: u32 = 20;
 
-/// Fewer bytes than this say nothing about the speed of a connection.
+/// The speed is shown from this number of bytes on.
 const MIN_RATED: u64 = 100_000;
 
-/// Lines of a server's words to everybody that are shown.
+/// Maximum number of lines of the message of the day.
 const MAX_MOTD: usize = 24;

@@ -1,10 +1,10 @@
-//! A code as a picture that a phone can read.
+//! A code as a QR code.
 
 use qrcode::{Color, EcLevel, QrCode};
 
-/// Two rows of modules in each line of text, dark on light whatever the terminal's colours are.
+/// Draws a QR code with two rows of modules in each line of text.
 ///
-/// `None` when the text is too long for a QR code.
+/// `None` if the text is too long.
 pub(crate) fn draw(text: &str) -> Option<Vec<String>> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
     let width = code.width();
@@ -26,7 +26,7 @@ pub(crate) fn draw(text: &str) -> Option<Vec<String>> {
     Some((0..side).step_by(2).map(line).collect())
 }
 
-/// Modules of white around the code. The standard asks for four; two are read well and save room.
+/// Width of the white border in modules. The standard requires four; two work and need less space.
 const QUIET: usize = 2;
 
 #[cfg(test)]

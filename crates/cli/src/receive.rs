@@ -1,4 +1,4 @@
-//! `receive`: takes what is offered under a code, after asking.
+//! `receive`: receives what the sender offers, after asking.
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::screen::{self, Screen};
 use crate::stdout::DataOutput;
 use crate::{ask_code, explain, json, printable, progress, units};
 
-/// Receives what the code leads to.
+/// Receives a file, folder, text or stream.
 ///
 /// # Errors
-/// Nothing was received; the other side has been told where that was possible.
+/// The transfer failed. The other side was notified if possible.
 pub(crate) async fn run(request: ReceiveRequest, console: &mut Console) -> Result<()> {
     let ReceiveRequest {
         code,
@@ -49,7 +49,7 @@ pub(crate) async fn run(request: ReceiveRequest, console: &mut Console) -> Resul
     active.end(outcome).await
 }
 
-/// Follows the transfer to its end. `invitation` is for a code that is made here.
+/// Handles the events of the transfer. `invitation` is set if this side makes the code.
 async fn follow(
     active: &mut ActiveTransfer<'_>,
     handler: &OfferHandler,
@@ -117,17 +117,17 @@ async fn follow(
     explain::omitted(&omitted.0, omitted.1, &active.console.screen)
 }
 
-/// What is known of the code when the server answers.
+/// What is known about the code when the server answers.
 #[derive(Debug)]
 struct Wait {
-    /// Whether it is still to be typed.
+    /// Whether the user still has to type it.
     is_typed: bool,
-    /// The nameplate at which the sender is expected to be already.
+    /// The nameplate of a code whose sender should be waiting already.
     nameplate: Option<Nameplate>,
 }
 
 impl Wait {
-    /// Says after a while that the sender has not come.
+    /// Plans the notices for a sender who does not answer.
     fn announce(&self, active: &mut ActiveTransfer<'_>) {
         match &self.nameplate {
             Some(nameplate) => active.notice_if_unanswered(WAITING, nameplate),
@@ -137,13 +137,13 @@ impl Wait {
     }
 }
 
-/// The nameplate at which the sender is expected to be already.
+/// The nameplate of a code whose sender should be waiting already.
 fn nameplate(code: &CodeSource) -> Option<Nameplate> {
     let CodeSource::Code(code) = code else { return None };
     (code.to_string() != Code::ZERO).then(|| code.nameplate().clone())
 }
 
-/// Says where it is, and how fast it came.
+/// Shows where the data is, and the speed.
 fn done(report: &Report, screen: &mut Screen) {
     screen.end_progress();
     if let Some(path) = &report.written {
@@ -180,18 +180,18 @@ async fn receive_text(active: &mut ActiveTransfer<'_>, text: &str) -> Result<()>
     }
 }
 
-/// Prints a text, and nothing else, on standard output: exactly as it is into a pipe or a file; on a
-/// terminal what the terminal would obey is written out, and the line is ended.
+/// Prints a text on standard output: unchanged into a pipe or a file. On a terminal, escapes control characters and
+/// adds a line end.
 fn print_text(text: &str) -> io::Result<()> {
     if !io::stdout().is_terminal() {
-        return DataOutput::keep(text.as_bytes());
+        return DataOutput::write_and_flush(text.as_bytes());
     }
     let shown = printable::text(text);
     let end = if shown.ends_with('\n') { "" } else { "\n" };
     screen::print(format!("{shown}{end}").as_bytes())
 }
 
-/// Decides what becomes of an offer.
+/// Decides what to do with an offer.
 #[derive(Clone, Debug)]
 struct OfferHandler {
     only_text: bool,
@@ -200,7 +200,7 @@ struct OfferHandler {
     on_exists: OnExists,
 }
 
-/// What is done about an offer.
+/// The decision about an offer.
 #[derive(Debug)]
 enum Decision {
     Accept(Destination),
@@ -243,7 +243,7 @@ impl OfferHandler {
         }
     }
 
-    /// The same, with a name of our own if this system cannot hold the sender's.
+    /// The same, with a safe name if the sender's name is not allowed on this system.
     fn with_name_for(&self, offer: &Offer, screen: &Screen) -> Self {
         let mut handler = self.clone();
         if let (Output::Into(folder), Some(name)) = (&self.output, offer.name())
@@ -259,8 +259,7 @@ impl OfferHandler {
         handler
     }
 
-    /// What happens if the name is free now and taken when everything has come. Nobody can be asked
-    /// then, so both are kept.
+    /// What to do if the name appears during the transfer. Nobody can be asked then, so both files are kept.
     const fn on_exists_later(&self) -> transfer::OnExists {
         match self.on_exists {
             OnExists::Ask | OnExists::Rename => transfer::OnExists::KeepBoth,
@@ -269,7 +268,7 @@ impl OfferHandler {
         }
     }
 
-    /// Asks whether to take it, unless that is clear.
+    /// Asks whether to accept, unless `--accept-file` is set.
     async fn confirm(
         &self,
         active: &mut ActiveTransfer<'_>,
@@ -283,11 +282,11 @@ impl OfferHandler {
         Ok(match active.ask_yes_or_no(&question, true).await? {
             Some(true) => Decision::Accept(destination),
             Some(false) => Decision::Refuse(Failure::new("transfer rejected")),
-            None => Decision::Refuse(nobody_answers()),
+            None => Decision::Refuse(no_answer()),
         })
     }
 
-    /// Decides what to do about a name that is taken.
+    /// Decides what to do about a name that exists.
     async fn decide_existing(
         &self,
         active: &mut ActiveTransfer<'_>,
@@ -316,7 +315,7 @@ impl OfferHandler {
         }
     }
 
-    /// Lets the person choose; the answer is also the consent to receive.
+    /// Asks what to do about a name that exists. The answer also accepts or rejects the offer.
     async fn ask_exists(
         &self,
         active: &mut ActiveTransfer<'_>,
@@ -333,7 +332,7 @@ impl OfferHandler {
         let question = Question { prompt, about: "exists", answers };
         loop {
             let Some(answer) = active.ask(&question).await? else {
-                return Ok(Decision::Refuse(nobody_answers()));
+                return Ok(Decision::Refuse(no_answer()));
             };
             let on_exists = match answer.trim().to_ascii_lowercase().chars().next() {
                 Some('o') if can_replace => transfer::OnExists::Overwrite,
@@ -360,7 +359,7 @@ impl OfferHandler {
     }
 }
 
-/// Says what is offered and where it would go.
+/// Shows the offer and its destination.
 fn show_offer(offer: &Offer, target: Option<&Path>, screen: &Screen) {
     let into = target.and_then(Path::file_name).map_or_else(
         || "to standard output".to_owned(),
@@ -379,12 +378,12 @@ fn show_offer(offer: &Offer, target: Option<&Path>, screen: &Screen) {
     });
 }
 
-fn nobody_answers() -> Failure {
+fn no_answer() -> Failure {
     Failure::new("transfer rejected: standard input has ended, so nobody answers")
         .hint("--accept-file accepts files without asking")
 }
 
-/// What the sender is told, in the words that every client uses.
+/// The reason for the sender, in the text that every client uses.
 const REJECTED: &str = "transfer rejected";
 const TEXT_NOT_IN_FILE: &str = "Note: -o is for files. This text goes to standard output:";
 const WAITING: &str = "Waiting for sender...";

@@ -1,8 +1,7 @@
-//! The terminal as this program uses it: chatter and progress on standard error, what the user came
-//! for on standard output.
+//! The terminal: messages and progress on standard error, results on standard output.
 //!
-//! It does not know transfers; `progress.rs` puts their events into words. Nothing here fails because
-//! standard error is closed: whoever closed it does not want to be told.
+//! It does not know transfers; `progress.rs` turns their events into text. A closed standard error
+//! is ignored.
 
 use std::env;
 use std::ffi::OsStr;
@@ -21,20 +20,20 @@ pub(crate) struct Screen {
     shows_progress: bool,
     bar: Option<ProgressBar>,
     meter: Option<Meter>,
-    /// Whether it was said that nothing moves.
+    /// Whether the message about a stalled connection was shown.
     stall_was_shown: bool,
 }
 
 impl Screen {
     /// A screen that is silent (for `--json`) or not, with progress bars or not. There are never
-    /// bars where standard error is no terminal.
+    /// bars if standard error is not a terminal.
     pub(crate) fn new(is_quiet: bool, hide_progress: bool) -> Self {
         let shows_progress =
             !is_quiet && !hide_progress && io::stderr().is_terminal() && !is_plain();
         Self { is_quiet, shows_progress, bar: None, meter: None, stall_was_shown: false }
     }
 
-    /// Whether somebody is likely to read along.
+    /// Whether messages go to a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         !self.is_quiet && io::stderr().is_terminal()
     }
@@ -49,7 +48,7 @@ impl Screen {
         }
     }
 
-    /// Says one or more whole lines, above the progress bar if there is one.
+    /// Shows one or more lines, above the progress bar if there is one.
     pub(crate) fn show(&self, lines: &str) {
         if self.is_quiet {
             return;
@@ -60,7 +59,7 @@ impl Screen {
         }
     }
 
-    /// Whether a picture fits on the terminal together with what is said around it.
+    /// Whether a picture fits on the terminal together with the text around it.
     pub(crate) fn has_room_for(&self, lines: &[String]) -> bool {
         let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
         self.size().is_some_and(|(columns, rows)| {
@@ -68,8 +67,7 @@ impl Screen {
         })
     }
 
-    /// Shows a picture of block characters: white on black where colours are, so that a camera
-    /// reads it on any theme.
+    /// Shows a picture of block characters, white on black if there are colours, so that a camera can read it.
     pub(crate) fn show_picture(&self, lines: &[String]) {
         let (on, off) = if self.has_colours() { ("\x1b[97;40m", "\x1b[0m") } else { ("", "") };
         for line in lines {
@@ -77,8 +75,8 @@ impl Screen {
         }
     }
 
-    /// Makes room for a last word: takes the progress bar away, or starts a new line where the
-    /// cursor may stand behind a `^C`.
+    /// Prepares the last message: removes the progress bar, or starts a new line, because the cursor may be behind a
+    /// `^C`.
     pub(crate) fn end_line(&mut self) {
         if self.bar.is_some() {
             self.end_progress();
@@ -87,12 +85,12 @@ impl Screen {
         }
     }
 
-    /// Starts a new line behind a prompt that is left without an answer.
+    /// Starts a new line after a prompt without an answer.
     pub(crate) fn end_prompt(&self) {
         self.show("");
     }
 
-    /// The same text, standing out where colours are.
+    /// The same text, bold if there are colours.
     pub(crate) fn bold(&self, text: &str) -> String {
         if self.has_colours() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
@@ -103,7 +101,7 @@ impl Screen {
             && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
     }
 
-    /// Shows how far it is: `done` of `total` bytes, or of an unknown number.
+    /// Shows the progress: `done` of `total` bytes, or of an unknown number.
     pub(crate) fn show_progress(&mut self, done: u64, total: Option<u64>) {
         let now = Instant::now();
         let meter = self.meter.get_or_insert_with(|| Meter::new(now, total));
@@ -121,8 +119,7 @@ impl Screen {
         self.stall_was_shown = is_stalled;
     }
 
-    /// Shows how something is that goes on, on the last line; nothing where standard error is no
-    /// terminal.
+    /// Shows a status on the last line of a terminal.
     pub(crate) fn show_status(&mut self, line: &str) {
         if !self.shows_progress {
             return;
@@ -131,12 +128,12 @@ impl Screen {
         bar.set_message(line.to_owned());
     }
 
-    /// Takes the line away that [`Screen::show_status`] has shown.
+    /// Removes the line of [`Screen::show_status`].
     pub(crate) fn end_status(&mut self) {
         self.end_progress();
     }
 
-    /// Takes the progress bar away; what is said next takes its line.
+    /// Removes the progress bar.
     pub(crate) fn end_progress(&mut self) {
         self.meter = None;
         if let Some(bar) = self.bar.take() {
@@ -145,7 +142,7 @@ impl Screen {
     }
 }
 
-/// Whether the terminal understands no escape sequences, as `TERM` tells. On Windows nobody sets it.
+/// Whether the terminal does not support escape sequences, according to `TERM`, which Windows does not set.
 pub(crate) fn is_plain() -> bool {
     let is_listed = |term: &OsStr| PLAIN.iter().any(|plain| term.eq_ignore_ascii_case(plain));
     match env::var_os("TERM") {
@@ -154,7 +151,7 @@ pub(crate) fn is_plain() -> bool {
     }
 }
 
-/// Writes to standard error and forgets whether that worked.
+/// Writes to standard error and ignores errors.
 fn write_stderr(lines: &str) {
     let mut text = String::with_capacity(lines.len() + 1);
     text.push_str(lines);
@@ -162,7 +159,7 @@ fn write_stderr(lines: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Says an error and what to do about it, in the one form that all commands share.
+/// Shows an error and a hint, in the form that all commands share.
 pub(crate) fn show_error(message: &str, hint: Option<&str>) {
     write_stderr(&format!("wormhole: error: {message}"));
     if let Some(hint) = hint {
@@ -170,18 +167,17 @@ pub(crate) fn show_error(message: &str, hint: Option<&str>) {
     }
 }
 
-/// Writes what the user came for, and makes sure that it has arrived.
+/// Writes a result to standard output.
 ///
 /// # Errors
-/// Standard output does not take it; a closed pipe is `BrokenPipe`.
+/// Standard output cannot be written; a closed pipe is `BrokenPipe`.
 pub(crate) fn print(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()
 }
 
-/// A bar that leaves some of the line free: a `^C` that the terminal puts behind it must not begin a
-/// new one, on which the bar could not be found and taken away.
+/// A bar that leaves some of the line free: if a `^C` behind it began a new line, the bar could not be removed.
 fn new_bar(total: Option<u64>, columns: u16, has_colours: bool) -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
     let bar = ProgressBar::with_draw_target(total, target);
@@ -211,7 +207,7 @@ fn new_status() -> ProgressBar {
 fn with_our_units(style: ProgressStyle) -> ProgressStyle {
     type Out<'a> = &'a mut dyn std::fmt::Write;
     let put = |out: Out<'_>, text: &str| {
-        // A bar that cannot be drawn is no reason to stop.
+        // Errors of drawing are ignored.
         let _ = out.write_str(text);
     };
     style
@@ -227,13 +223,13 @@ fn with_our_units(style: ProgressStyle) -> ProgressStyle {
         })
 }
 
-/// Terminals that only type, as the line editor has them.
+/// Terminals without escape sequences, as the line editor lists them.
 const PLAIN: [&str; 4] = ["", "dumb", "cons25", "emacs"];
 
-/// Enough for the eye, and cheap on a serial line.
+/// Enough to look smooth, and cheap on a serial line.
 const REDRAWS_PER_SECOND: u8 = 10;
 
-/// Columns of a terminal that does not say.
+/// Columns of a terminal of unknown size.
 const USUAL_WIDTH: u16 = 80;
 
 /// Lines on the screen besides a picture: the offer, the code, the command and the progress.

@@ -1,4 +1,4 @@
-//! `send`: offers something under a code and follows it to the end.
+//! `send`: offers files, a text or a stream under a code, and sends them.
 
 use std::io::{self, IsTerminal as _, Read as _};
 
@@ -13,10 +13,10 @@ use crate::failure::Failure;
 use crate::request::{Qr, SendRequest, What, temporary_trouble};
 use crate::{explain, json, printable, progress, qr, stdin, units};
 
-/// Sends what was asked for.
+/// Sends files, a text or a stream.
 ///
 /// # Errors
-/// It did not arrive; the other side has been told where that was possible.
+/// The transfer failed. The other side was notified if possible.
 pub(crate) async fn run(request: SendRequest, console: &mut Console) -> Result<()> {
     let SendRequest { what, settings, servers, zero_mode, qr, .. } = request;
     let verify = settings.verify;
@@ -76,7 +76,7 @@ async fn follow(active: &mut ActiveTransfer<'_>, invitation: &Invitation) -> Res
     explain::changed(&changed, &active.console.screen)
 }
 
-/// Reads and asks until there is something to send. Nothing is connected yet.
+/// Prepares what to send; may ask for a text. Does not connect.
 async fn outgoing(what: What, console: &mut Console) -> Result<Outgoing> {
     Ok(match what {
         What::Paths(paths) => Outgoing::Paths(paths),
@@ -127,7 +127,7 @@ fn read_text() -> Result<String> {
     })
 }
 
-/// Says what is about to be sent, and what is not.
+/// Shows what will be sent, and the files that are left out.
 fn show_outgoing(transfer: &Transfer, console: &Console) -> Result<()> {
     for left_out in transfer.skipped().iter().take(MAX_SKIPPED) {
         console.screen.show(&format!("{left_out} (ignored)"));
@@ -160,7 +160,7 @@ fn length(text: &str) -> u64 {
     u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
-/// How the other side is told what to type.
+/// Shows the code and the command for the other side.
 #[derive(Debug)]
 struct Invitation {
     servers: crate::request::Servers,
@@ -184,7 +184,7 @@ impl Invitation {
         console.screen.show(&format!("On the other computer, please run:\n\n{command}\n"));
     }
 
-    /// Shows the QR code if it is wanted, or if nobody said and there is room for it and the rest.
+    /// Shows the QR code if the user wants it, or, without an option, if there is enough space.
     fn draw(&self, code: &Code, console: &Console) {
         if self.qr == Qr::Never {
             return;
@@ -199,12 +199,12 @@ impl Invitation {
     }
 }
 
-/// The links leave out the path that every mailbox server has.
+/// Removes the path of mailbox servers, which links leave out.
 fn without_path(url: &str) -> &str {
     url.strip_suffix("/v1").unwrap_or(url)
 }
 
-/// Asks whether both sides see the same verifier, until the answer is yes or no.
+/// Asks whether both sides show the same verifier.
 async fn confirm(active: &mut ActiveTransfer<'_>, verifier: &Verifier) -> Result<()> {
     let question = Question {
         prompt: format!("Verifier {verifier}. ok? (yes/no): "),
@@ -231,8 +231,8 @@ async fn confirm(active: &mut ActiveTransfer<'_>, verifier: &Verifier) -> Result
 const CONSUMED: &str = "Note: code has been consumed and can no longer be used.";
 const CONFIRMED: &str = "Confirmation received. Transfer complete.";
 
-/// Longest text, in bytes, that is read to be sent as a message: servers take no longer ones.
+/// Maximum length in bytes of a text from standard input; servers refuse longer messages.
 const MAX_TEXT: usize = 1 << 20;
 
-/// Files that are named when they are left out.
+/// Maximum number of left-out files that are listed.
 const MAX_SKIPPED: usize = 10;

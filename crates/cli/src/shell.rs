@@ -1,8 +1,8 @@
-//! A command line for the other side that can be pasted into a shell as it is.
+//! Quotes command lines, so that they can be pasted into a shell.
 
-/// One word, in quotes only where a POSIX shell would need them.
+/// One word, in quotes only if a POSIX shell needs them.
 ///
-/// PowerShell reads single quotes the same way, as long as there is none inside.
+/// PowerShell reads single quotes in the same way, unless there is one inside.
 pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

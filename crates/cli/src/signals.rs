@@ -1,14 +1,13 @@
-//! Requests to stop, from the keyboard or the system.
+//! Signals that ask the program to stop.
 //!
-//! While these are watched the process does not die of them: whoever watches tells the other side
-//! first.
+//! They do not end the process at once, so that it can notify the other side first.
 
 use std::io;
 
-/// Who asks us to stop.
+/// A signal to stop.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Signal {
-    /// The terminal is gone.
+    /// The terminal was closed.
     #[cfg(unix)]
     Hangup,
     /// Ctrl-C.
@@ -30,7 +29,7 @@ impl Signal {
         }
     }
 
-    /// What happened, as a sentence.
+    /// The message for the user.
     pub(crate) const fn sentence(self) -> &'static str {
         match self {
             #[cfg(unix)]
@@ -42,7 +41,7 @@ impl Signal {
     }
 }
 
-/// The signals from now on.
+/// Receives signals.
 #[cfg(unix)]
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -53,7 +52,7 @@ pub(crate) struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// Starts to watch.
+    /// Starts to receive signals.
     ///
     /// # Errors
     /// The system does not allow it.
@@ -61,8 +60,8 @@ impl Signals {
         use rustix::process::Signal as Number;
         use tokio::signal::unix::{SignalKind, signal};
 
-        // Beyond `ulimit -f` the system sends this before it lets a write fail. Whoever handles it
-        // lives to report the failure.
+        // The system sends this signal if a file grows beyond `ulimit -f`. Handled, the write fails with an error
+        // that can be reported.
         drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
@@ -81,14 +80,14 @@ impl Signals {
     }
 }
 
-/// The signals from now on: only Ctrl-C exists here.
+/// Receives signals: only Ctrl-C on this system.
 #[cfg(not(unix))]
 #[derive(Debug)]
 pub(crate) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    /// Starts to watch.
+    /// Starts to receive signals.
     ///
     /// # Errors
     /// Never here.

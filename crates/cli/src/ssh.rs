@@ -1,7 +1,7 @@
-//! `ssh invite` and `ssh accept`: one public key goes from one computer to `authorized_keys` of
-//! another (docs/command-line.md).
+//! `ssh invite` and `ssh accept`: send a public key to the `authorized_keys` of another computer
+//! (docs/command-line.md).
 //!
-//! Unlike the Python command line, the invited line is parsed and only a key is written.
+//! Unlike the Python command line, this parses the received line and writes only a valid key.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ mod authorized;
 mod choose_key;
 mod key;
 
-/// Invites somebody to log in here, and adds the key they send.
+/// Invites a person to log in here, and adds the key that they send.
 ///
 /// # Errors
 /// No key was added.
@@ -53,7 +53,7 @@ pub(crate) async fn invite(
     console.print(&format!("{outcome} type='{kind}' id='{id}' to '{}'\n", printable::path(&path)))
 }
 
-/// Says what the other side has to type, and adds the key that it sends.
+/// Shows the command for the other side, and adds the key that it sends.
 async fn take_key(
     active: &mut ActiveTransfer<'_>,
     servers: &Servers,
@@ -71,7 +71,7 @@ async fn take_key(
             let outcome = add(keys, &text);
             let Some(transfer) = active.transfer() else { continue };
             match outcome {
-                // Only now: the sender takes this for the permission to log in.
+                // Confirmed only now: afterwards the sender expects to be able to log in.
                 Ok(key) => {
                     transfer.confirm_text();
                     added = Some(key);
@@ -89,17 +89,17 @@ async fn take_key(
     added.ok_or_else(|| Failure::new("no key was received").into())
 }
 
-/// Adds the key that was sent, for good.
+/// Adds a received key.
 fn add(keys: &AuthorizedKeys, line: &str) -> Result<(PublicKey, Added)> {
     let key = PublicKey::parse(line)
         .map_err(|why| Failure::new(format!("the received text is not a public key: {why}")))?;
     keys.add(&key).map(|added| (key, added))
 }
 
-/// Sends one of our public keys to whoever invited us.
+/// Sends one of our public keys to the person who invited us.
 ///
 /// # Errors
-/// It was not sent.
+/// The key was not sent.
 pub(crate) async fn accept(
     args: AcceptArgs,
     servers: &Servers,
@@ -146,9 +146,9 @@ async fn wait_for_confirmation(
     Ok(())
 }
 
-/// Tells whoever invited us that no key will come: nothing is sent but that.
+/// Notifies the person who invited us that no key will come.
 async fn decline(mut settings: Settings, console: &mut Console) -> Result<()> {
-    // With that, nothing goes out before we say so.
+    // With this setting, the text is not sent before we confirm the verifier.
     settings.verify = true;
     let Ok(mut transfer) = transfer::send(Outgoing::Text(String::new()), settings) else {
         return Ok(());
@@ -160,7 +160,7 @@ async fn decline(mut settings: Settings, console: &mut Console) -> Result<()> {
             }
         }
     });
-    // It is a courtesy: whether it succeeds changes nothing here.
+    // Whether this succeeds changes nothing here.
     let _met = console.unless_interrupted(met).await?;
     console.unless_interrupted(transfer.cancel()).await
 }
@@ -171,7 +171,7 @@ async fn confirm(id: &str, console: &mut Console) -> Result<bool> {
     Ok(console.ask_yes_or_no(&question, false).await?.unwrap_or(false))
 }
 
-/// The settings of this exchange: an application of its own, unless one is named.
+/// The settings, with the application id for keys unless `--appid` is set.
 fn settings(servers: &Servers) -> Result<Settings> {
     let mut settings = servers.settings()?;
     if servers.appid.is_none() {
@@ -180,5 +180,5 @@ fn settings(servers: &Servers) -> Result<Settings> {
     Ok(settings)
 }
 
-/// How long whoever invited us is looked for to be told no.
+/// Time to notify the person who invited us.
 const DECLINING: Duration = Duration::from_secs(10);

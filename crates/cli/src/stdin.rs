@@ -1,11 +1,11 @@
-//! Standard input, looked at before anything is read from it.
+//! Checks standard input before it is read.
 //!
-//! Rust's own standard input takes a descriptor that cannot be read for one that has ended, and so
-//! would send nothing without a word.
+//! Rust treats a descriptor that cannot be read as the end of the input, so an empty stream would be sent without an
+//! error.
 
 use crate::failure::Failure;
 
-/// Makes sure that standard input can be read.
+/// Checks that standard input can be read.
 ///
 /// # Errors
 /// It is a directory, or open for writing only.
@@ -26,7 +26,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes sure that standard input can be read; here that is found out by reading.
+/// Checks nothing on this system; reading shows whether standard input can be read.
 ///
 /// # Errors
 /// Never here.
@@ -36,7 +36,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Bytes of standard input, if it is a file.
+/// Length of standard input in bytes, if it is a file.
 pub(crate) fn length() -> Option<u64> {
     metadata().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
 }

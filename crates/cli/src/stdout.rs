@@ -1,7 +1,6 @@
-//! What the user came for, on standard output: every byte as it is, and no error overlooked.
+//! Writes received data to standard output, and reports every error.
 //!
-//! Rust's own standard output takes a descriptor that cannot be written for one that nobody reads, and
-//! so loses what is written to it without a word.
+//! Rust's own standard output ignores errors of a descriptor that cannot be written.
 
 use std::io::{self, Write};
 
@@ -16,19 +15,19 @@ type Inner = std::fs::File;
 type Inner = io::Stdout;
 
 impl DataOutput {
-    /// Makes sure that standard output can be written, as far as that is known beforehand.
+    /// Checks that standard output is open for writing.
     ///
     /// # Errors
-    /// It cannot.
+    /// It is not.
     pub(crate) fn check() -> io::Result<()> {
         open().map(drop)
     }
 
-    /// Writes everything, to the disk if standard output is a file.
+    /// Writes everything, and flushes it to the disk if standard output is a file.
     ///
     /// # Errors
-    /// It is not all there.
-    pub(crate) fn keep(bytes: &[u8]) -> io::Result<()> {
+    /// Something could not be written.
+    pub(crate) fn write_and_flush(bytes: &[u8]) -> io::Result<()> {
         let mut output = Self::default();
         output.write_all(bytes)?;
         output.flush()
@@ -84,7 +83,7 @@ fn open() -> io::Result<Inner> {
     Ok(io::stdout())
 }
 
-/// A file on another computer, or on a disk that is full, may fail only now.
+/// A file on another computer or on a full disk may fail only now.
 #[cfg(unix)]
 fn sync(file: &Inner) -> io::Result<()> {
     use io::ErrorKind::{InvalidInput, Unsupported};

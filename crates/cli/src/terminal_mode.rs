@@ -2,13 +2,13 @@
 
 use std::io::{self, Write as _};
 
-/// Ends the line editor's hold on the terminal, also when the prompt is left by a signal.
+/// Restores the terminal after the line editor, also if a signal ends the prompt.
 pub(crate) struct EditedMode {
     _mode: SavedMode,
 }
 
 impl EditedMode {
-    /// Notes how the terminal is before the editor starts.
+    /// Saves the mode of the terminal before the editor starts.
     pub(crate) fn new() -> Self {
         Self { _mode: SavedMode::new() }
     }
@@ -16,12 +16,12 @@ impl EditedMode {
 
 impl Drop for EditedMode {
     fn drop(&mut self) {
-        // The editor has asked for marks around what is pasted. A terminal that is gone needs none.
+        // The editor has turned bracketed paste on. Errors are ignored: the terminal may be gone.
         let _gone = io::stderr().write_all(b"\x1b[?2004l");
     }
 }
 
-/// Puts the terminal back as it was.
+/// Restores the mode of the terminal when it is dropped.
 pub(crate) struct SavedMode {
     #[cfg(unix)]
     before: Option<rustix::termios::Termios>,
@@ -29,7 +29,7 @@ pub(crate) struct SavedMode {
 
 #[cfg(unix)]
 impl SavedMode {
-    /// Notes how it is.
+    /// Saves the present mode.
     pub(crate) fn new() -> Self {
         Self { before: rustix::termios::tcgetattr(rustix::stdio::stdin()).ok() }
     }
@@ -48,7 +48,7 @@ impl Drop for SavedMode {
 
 #[cfg(not(unix))]
 impl SavedMode {
-    /// Nothing can be noted here.
+    /// Saves nothing on this system.
     pub(crate) fn new() -> Self {
         Self {}
     }

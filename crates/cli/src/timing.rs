@@ -1,7 +1,7 @@
-//! What happened when, for `--dump-timing`: the same JSON list that the Python command line writes.
+//! `--dump-timing`: the times of events, in the JSON format of the Python command line.
 //!
-//! Each entry has `name`, `start` and `stop` (seconds since 1970) and `details`. Nothing secret is
-//! in it.
+//! Each entry has `name`, `start` and `stop` (seconds since 1970) and `details`. Nothing in it is
+//! secret.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-/// The list, if somebody wants it.
+/// The list, with `--dump-timing`.
 #[derive(Debug)]
 pub(crate) struct Timing {
     path: Option<PathBuf>,
@@ -19,10 +19,10 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// Notes nothing unless there is a file to write in the end.
+    /// Collects nothing if there is no path.
     ///
     /// # Errors
-    /// That file could not be written.
+    /// The file cannot be written.
     pub(crate) fn new(path: Option<PathBuf>) -> Result<Self> {
         if let Some(path) = &path {
             check_writable(path)
@@ -31,18 +31,18 @@ impl Timing {
         Ok(Self { path, entries: Vec::new() })
     }
 
-    /// Notes that `name` happened now.
-    pub(crate) fn note(&mut self, name: &str, details: Value) {
+    /// Adds an event that happened now.
+    pub(crate) fn add(&mut self, name: &str, details: Value) {
         if self.path.is_some() {
             let now = seconds_since_1970();
             self.entries.push(json!({"name": name, "start": now, "stop": now, "details": details}));
         }
     }
 
-    /// Writes the file, and says where it is.
+    /// Writes the file. Returns its path.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub(crate) fn write(&self) -> Result<Option<&Path>> {
         let Some(path) = &self.path else { return Ok(None) };
         let text = format!("{:#}\n", Value::Array(self.entries.clone()));
@@ -51,8 +51,7 @@ impl Timing {
     }
 }
 
-/// Opens the file as it will be opened in the end, and leaves everything as it was. What is no file, such
-/// as a pipe, is not opened in vain.
+/// Opens the file for writing and changes nothing. Does not open pipes and devices.
 fn check_writable(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(there) if there.is_file() => OpenOptions::new().write(true).open(path).map(drop),
@@ -75,9 +74,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_kept_when_nobody_asked() {
+    fn nothing_is_collected_without_a_path() {
         let mut timing = Timing::new(None).unwrap();
-        timing.note("code", json!({}));
+        timing.add("code", json!({}));
         assert!(timing.entries.is_empty());
         assert_eq!(timing.write().unwrap(), None);
     }
@@ -87,7 +86,7 @@ mod tests {
         let path =
             std::env::temp_dir().join(format!("wormhole-timing-{}.json", std::process::id()));
         let mut timing = Timing::new(Some(path.clone())).unwrap();
-        timing.note("transit connected", json!({"path": "direct"}));
+        timing.add("transit connected", json!({"path": "direct"}));
         timing.write().unwrap();
         let list: Vec<Value> = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         fs::remove_file(&path).unwrap();

@@ -1,4 +1,4 @@
-//! `--tor` and its relatives: which Tor to use, and the words about it.
+//! The options for Tor, and messages about it.
 
 use anyhow::Result;
 use wormhole::net::tor::{ControlPort, Tor, TorError, TorSource};
@@ -11,47 +11,47 @@ use crate::failure::Failure;
 /// Which Tor to use.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum TorChoice {
-    /// The one behind this control port.
-    At(ControlPort),
-    /// Whichever runs here.
-    Found,
-    /// One of our own.
-    Launched,
-    /// None: connect directly.
+    /// A running Tor, through this control port.
+    ControlPort(ControlPort),
+    /// A running Tor, found on its usual ports.
+    Running,
+    /// A new Tor process.
+    Launch,
+    /// No Tor.
     None,
 }
 
 impl TorChoice {
-    /// Any of the options asks for Tor; the Python command line ignores some without `--tor`.
+    /// Each of the options turns Tor on; the Python command line ignores some without `--tor`.
     ///
     /// # Errors
-    /// The control port is not understood.
+    /// The control port is invalid.
     pub(crate) fn new(args: &TorArgs, config: &Config) -> Result<Self> {
         if args.launch_tor {
-            return Ok(Self::Launched);
+            return Ok(Self::Launch);
         }
         if let Some(endpoint) = &args.tor_control_port {
             let port = endpoint.parse().map_err(|error: TorError| {
                 Failure::usage(format!("--tor-control-port: {error}"))
                     .hint("a control port looks like tcp:127.0.0.1:9051 or unix:/run/tor/control")
             })?;
-            return Ok(Self::At(port));
+            return Ok(Self::ControlPort(port));
         }
-        Ok(if args.tor || config.tor.unwrap_or(false) { Self::Found } else { Self::None })
+        Ok(if args.tor || config.tor.unwrap_or(false) { Self::Running } else { Self::None })
     }
 
-    /// Finds or starts it, and says so.
+    /// Connects to Tor or starts it, and shows which one is used.
     ///
     /// # Errors
-    /// There is none to be had.
+    /// Tor cannot be used.
     pub(crate) async fn connect(self, console: &mut Console) -> Result<Option<Tor>> {
         let tor = match self {
             Self::None => return Ok(None),
-            Self::At(port) => {
+            Self::ControlPort(port) => {
                 console.screen.show(&format!("Using Tor through the control port at {port}."));
                 console.unless_interrupted(Tor::at_control_port(port)).await?
             }
-            Self::Found => console.unless_interrupted(Tor::find()).await?.inspect(|tor| {
+            Self::Running => console.unless_interrupted(Tor::find()).await?.inspect(|tor| {
                 console.screen.show(match tor.source() {
                     TorSource::SocksPort(_) => {
                         "Using Tor through its SOCKS port: no control port was found."
@@ -63,7 +63,7 @@ impl TorChoice {
                     _ => "Using Tor.",
                 });
             }),
-            Self::Launched => {
+            Self::Launch => {
                 console.screen.show("Starting a Tor process; this can take a while..");
                 console.unless_interrupted(Tor::launch()).await?
             }

@@ -1,7 +1,7 @@
-//! `--debug-state`: what happened when, by the letters the Python command line uses.
+//! `--debug-state`: a trace of events, under the letters of the Python command line.
 //!
-//! The letters name its machines; each event is traced under the one it comes from. Codes,
-//! passwords, keys, texts and names are not shown, so that a trace can be pasted anywhere.
+//! Each letter stands for one of its state machines. Codes, passwords, keys, texts and names are not shown, so a
+//! trace can be published.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use wormhole::transfer::Event;
 
 use crate::screen::Screen;
 
-/// The machines to trace, and when that began.
+/// The machines to trace, and the start time.
 #[derive(Debug)]
 pub(crate) struct Trace {
     machines: Vec<String>,
@@ -18,7 +18,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Traces nothing when no machine is named.
+    /// Traces nothing if there are no machines.
     pub(crate) fn new(machines: Vec<String>) -> Self {
         Self { machines, start: Instant::now() }
     }
@@ -33,7 +33,7 @@ impl Trace {
     }
 }
 
-/// The machine an event comes from and its name, without anything secret.
+/// The machine of an event and the name of the event, without secrets.
 pub(crate) fn describe(event: &Event) -> (&'static str, &'static str) {
     match event {
         Event::Wormhole(event) => describe_wormhole(event),

@@ -1,6 +1,6 @@
 //! Sizes, rates and durations as people read them: decimal units, one digit after the point.
 //!
-//! Not for machines: JSON carries plain numbers of bytes and seconds.
+//! JSON contains plain numbers of bytes and seconds instead.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn scaled(bytes: u64) -> String {
     let mut unit: u128 = 1000;
     let mut names = ["kB", "MB", "GB", "TB", "PB", "EB"].into_iter();
     let mut name = names.next().unwrap_or_default();
-    // 999,950 bytes would read 1000.0 kB: round first, then choose the unit.
+    // Rounds first, then chooses the unit: otherwise 999,950 bytes would be 1000.0 kB.
     for next in names {
         if tenths(bytes, unit) < 10_000 {
             break;
@@ -35,7 +35,7 @@ fn tenths(bytes: u64, unit: u128) -> u128 {
     (u128::from(bytes) * 10 + unit / 2) / unit
 }
 
-/// Bytes per second over a time, `52.1 MB/s`; nothing sensible for less than a millisecond.
+/// Bytes per second over a time, `52.1 MB/s`; `None` for less than a millisecond.
 pub(crate) fn rate(bytes: u64, time: Duration) -> Option<String> {
     let millis = time.as_millis();
     if millis == 0 {

@@ -1,4 +1,4 @@
-//! What is said when the command line was typed wrongly, and the help that was asked for.
+//! Shows errors of the command line parser, and help.
 
 use std::ffi::OsString;
 use std::net::AddrParseError;
@@ -11,8 +11,8 @@ use clap::error::ErrorKind;
 use crate::failure::ErrorReport;
 use crate::{console, json, screen};
 
-/// Shows help and versions on standard output (exit 0), everything else on standard error (exit 2),
-/// in the words of the parser behind our prefix. With `--json` the error is an event, too.
+/// Shows help and versions on standard output (exit 0), and errors on standard error with our prefix (exit 2). With
+/// `--json`, prints the error as an event, too.
 pub(crate) fn show(refusal: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if !refusal.use_stderr() {
         return show_help(refusal);
@@ -25,7 +25,7 @@ pub(crate) fn show(refusal: &clap::Error, arguments: impl Iterator<Item = OsStri
         screen::show_error(said.strip_prefix("error: ").unwrap_or(&said).trim_end(), None);
     }
     if wants_json(arguments) {
-        // Nobody is left to tell if this fails.
+        // If this fails, too, nobody reads our output.
         let _ = console::print_json(&json::error(&report));
     }
     report.exit_code()
@@ -73,12 +73,12 @@ fn explained(text: String, refusal: &clap::Error) -> String {
     text.replacen(&source_text, &explanation, 1)
 }
 
-/// Whether `--json` is among the arguments: they could not be parsed, so this is only a look.
+/// Whether `--json` is one of the arguments, which could not be parsed.
 fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
     arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }
 
-/// The error as one sentence and one hint.
+/// The error as a message and a hint.
 fn report_of(refusal: &clap::Error) -> ErrorReport {
     let (message, hint) = if refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         ("a command is missing".to_owned(), Some("try `wormhole --help`".to_owned()))
@@ -88,7 +88,7 @@ fn report_of(refusal: &clap::Error) -> ErrorReport {
     ErrorReport { message: Some(message), hint, exit: 2, is_expected: false }
 }
 
-/// The first paragraph of what the parser says, on one line, and the tip that it gives.
+/// The first paragraph of the parser's text, on one line, and its tip.
 fn sentence_and_tip(said: &str) -> (String, Option<String>) {
     let said = said.strip_prefix("error: ").unwrap_or(said);
     let (first, rest) = said.split_once("\n\n").unwrap_or((said, ""));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parser_says_becomes_one_line() {
+    fn the_text_of_the_parser_becomes_one_line() {
         let said = "error: unexpected argument '--foo' found\n\n  tip: a similar argument exists: \
                     '--fo'\n\nUsage: wormhole";
         let expected = ("unexpected argument '--foo' found", "a similar argument exists: '--fo'");

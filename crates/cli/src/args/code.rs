@@ -1,6 +1,6 @@
 //! Options about the code and what is shown, for `send` and `receive`.
 
-/// How the code is made and checked, and how much is shown.
+/// Options of the code and of the output.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct CodeArgs {
     /// Use no code: the other side can be anyone
@@ -26,6 +26,6 @@ pub(crate) struct CodeArgs {
     pub(crate) debug_state: Option<Vec<String>>,
 }
 
-/// The names `--debug-state` knows, as the Python command line has them: boss, nameplate, mailbox,
+/// The machines of `--debug-state`, as in the Python command line: boss, nameplate, mailbox,
 /// send, order, key, sorted key, receive, rendezvous connector, lister, code, terminator.
 pub(crate) const DEBUG_MACHINES: &str = "B,N,M,S,O,K,SK,R,RC,L,C,T";

@@ -1,6 +1,6 @@
 //! Options about the network, for every command that uses it.
 
-/// Which ways the data may take.
+/// Options of the connection.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ConnectionArgs {
     /// Accept connections from the other side (the default)
@@ -22,7 +22,7 @@ pub(crate) struct ConnectionArgs {
     pub(crate) tor: TorArgs,
 }
 
-/// Whether and how to go through Tor.
+/// Options of Tor.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct TorArgs {
     /// Use Tor for every connection

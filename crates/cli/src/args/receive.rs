@@ -43,7 +43,7 @@ pub(crate) struct ReceiveArgs {
     pub(crate) connection: ConnectionArgs,
 }
 
-/// What happens when the name of what is offered is taken here.
+/// What to do if the offered name exists here.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OnExists {

@@ -13,7 +13,7 @@ pub(crate) struct SshArgs {
     pub(crate) command: SshCommand,
 }
 
-/// Which side of the exchange this is.
+/// The commands of `ssh`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SshCommand {
     /// Let another person log in here with their public key

@@ -1,4 +1,4 @@
-//! What to receive and where to put it, checked.
+//! A checked request to receive.
 
 use anyhow::Result;
 use wormhole::code::Code;
@@ -11,34 +11,34 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::{environment, shell};
 
-/// Everything `receive` needs to know.
+/// A checked request to receive.
 #[derive(Debug)]
 pub(crate) struct ReceiveRequest {
-    /// Where the code comes from.
+    /// The source of the code.
     pub(crate) code: CodeSource,
-    /// How.
+    /// Settings of the transfer.
     pub(crate) settings: Settings,
-    /// Through which servers; for the command that the other side is told.
+    /// The servers, for the command that is shown for the other side.
     pub(crate) servers: Servers,
     /// Whether files are refused.
     pub(crate) only_text: bool,
-    /// Whether files are taken without asking.
+    /// Whether files are accepted without asking.
     pub(crate) accept_file: bool,
-    /// Where they go.
+    /// The place for files.
     pub(crate) output: Output,
-    /// What to do when the name is taken.
+    /// What to do if the name exists.
     pub(crate) on_exists: OnExists,
     /// Why no file can be received, though a text can.
     pub(crate) warning: Option<Failure>,
-    /// What else to show.
+    /// Options of the output.
     pub(crate) shown: Shown,
 }
 
 impl ReceiveRequest {
-    /// Checks the options against each other and completes them.
+    /// Checks the options, and completes them from the environment and the configuration.
     ///
     /// # Errors
-    /// They contradict each other, or one is not understood.
+    /// They contradict each other, or a value is invalid.
     pub(crate) fn new(args: ReceiveArgs, global: &GlobalArgs, config: &Config) -> Result<Self> {
         if args.code_args.code_length.is_some() && !args.allocate {
             return Err(Failure::usage("must use --allocate with --code-length").into());
@@ -51,12 +51,12 @@ impl ReceiveRequest {
         if output == Output::Stdout && global.json {
             return Err(Failure::usage("--json and -o - cannot both use standard output").into());
         }
-        // A text may come, whatever else was said.
+        // A text needs standard output.
         check_stdout()?;
         let code = source(&args, &mut settings)?;
         let (on_exists, accept_file) = (on_exists(&args, config), accept_file(&args, config)?);
         let checked = if args.only_text { Ok(()) } else { output.check(on_exists) };
-        // Nobody chose this directory, and perhaps only a text will come.
+        // If the user did not choose the directory, perhaps only a text will come.
         let is_chosen = accept_file || args.output_file.is_some() || config.download_dir.is_some();
         let warning = match checked {
             Err(failure) if is_chosen => return Err(failure.into()),
@@ -76,7 +76,7 @@ impl ReceiveRequest {
     }
 }
 
-/// Whether files are taken without asking.
+/// Whether files are accepted without asking.
 fn accept_file(args: &ReceiveArgs, config: &Config) -> Result<bool> {
     if args.accept_file {
         return Ok(true);
@@ -97,8 +97,8 @@ fn source(args: &ReceiveArgs, settings: &mut Settings) -> Result<CodeSource> {
     }
 }
 
-/// Two codes are exit code 1 in the Python command line, not 2; most often they are one code with
-/// spaces where hyphens should be.
+/// The error for several codes: exit status 1, as in the Python command line. Most often they are one code with
+/// spaces instead of hyphens.
 fn too_many(words: &[String]) -> Failure {
     let (count, list) = (words.len(), words.join(", "));
     let message = format!("pass either no code or just one code; you passed {count}: {list}");
@@ -110,8 +110,8 @@ fn too_many(words: &[String]) -> Failure {
     Failure::new(message)
 }
 
-/// A path that names a file is there to be replaced, as in the Python command line. Otherwise ask,
-/// or refuse where there is nobody to ask.
+/// With `-o`, an existing file is replaced, as in the Python command line. Otherwise the user is asked; without a
+/// terminal, the offer is refused.
 fn on_exists(args: &ReceiveArgs, config: &Config) -> OnExists {
     args.on_exists
         .or_else(|| args.output_file.is_some().then_some(OnExists::Overwrite))

@@ -1,4 +1,4 @@
-//! What to send, checked.
+//! A checked request to send.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -13,20 +13,20 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::{environment, printable};
 
-/// Everything `send` needs to know.
+/// A checked request to send.
 #[derive(Debug)]
 pub(crate) struct SendRequest {
     /// What to send.
     pub(crate) what: What,
-    /// How.
+    /// Settings of the transfer.
     pub(crate) settings: Settings,
-    /// Through which servers; for the command that the other side is told.
+    /// The servers, for the command that is shown for the other side.
     pub(crate) servers: Servers,
-    /// Whether there is no code to tell.
+    /// Whether there is no code.
     pub(crate) zero_mode: bool,
     /// Whether to show a QR code.
     pub(crate) qr: Qr,
-    /// What else to show.
+    /// Options of the output.
     pub(crate) shown: Shown,
 }
 
@@ -41,26 +41,26 @@ pub(crate) enum What {
     Text(String),
     /// Standard input as a text.
     TextFromInput,
-    /// A text that is still to be asked for.
+    /// The text that the user types at a prompt.
     TextFromPrompt,
 }
 
 /// Whether to show a QR code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Qr {
-    /// Somebody asked for it.
+    /// The user wants it.
     Always,
-    /// On a terminal that has room for it.
+    /// On a terminal with enough space.
     WhereItFits,
-    /// Somebody asked not to.
+    /// The user does not want it.
     Never,
 }
 
 impl SendRequest {
-    /// Checks the options against each other and completes them.
+    /// Checks the options, and completes them from the environment and the configuration.
     ///
     /// # Errors
-    /// They contradict each other, or one is not understood.
+    /// They contradict each other, or a value is invalid.
     pub(crate) fn new(args: SendArgs, global: &GlobalArgs, config: &Config) -> Result<Self> {
         let servers = Servers::new(global, config)?;
         let mut settings = servers.settings()?;
@@ -131,5 +131,5 @@ impl Qr {
     }
 }
 
-/// What standard input is called when nobody says otherwise.
+/// The default name of standard input.
 const STREAM_NAME: &str = "stdin";

@@ -1,6 +1,6 @@
-//! The file of keys that may log in: found, checked for writing, appended to.
+//! Adds keys to a user's `authorized_keys`.
 //!
-//! This is not a parser of that file; only whether a key is already in it is looked up.
+//! Reads the file only to find out whether a key is in it already.
 
 #[cfg(unix)]
 mod place;
@@ -23,20 +23,20 @@ pub(crate) struct AuthorizedKeys {
     home: PathBuf,
 }
 
-/// What became of a key.
+/// The result of adding a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Added {
-    /// It is in the file now.
+    /// The key was added.
     Appended,
-    /// It was in the file before.
+    /// The key was in the file before.
     AlreadyThere,
 }
 
 impl AuthorizedKeys {
-    /// The file of `user`, or of whoever runs this.
+    /// The file of `user`, or of the present user.
     ///
     /// # Errors
-    /// There is no such user here.
+    /// There is no such user.
     pub(crate) fn of(user: Option<&str>) -> Result<Self> {
         let home = match user {
             None => etcetera::home_dir().ok(),
@@ -48,21 +48,21 @@ impl AuthorizedKeys {
         })
     }
 
-    /// Where the file is, or will be.
+    /// The path of the file.
     pub(crate) fn path(&self) -> PathBuf {
         self.directory().join("authorized_keys")
     }
 
-    /// Makes sure, before anyone is invited, that the key can be written: by opening the file, or by
-    /// creating another one in its place for a moment.
+    /// Checks, before anyone is invited, that the key can be written: opens the file, or creates and removes another
+    /// one in its place.
     ///
     /// # Errors
-    /// The file exists and cannot be written, or its directory cannot be.
+    /// The file or its directory cannot be written.
     pub(crate) fn check_writable(&self) -> Result<()> {
         place::check(&self.home).with_context(|| format!("cannot write {}", self.path().display()))
     }
 
-    /// Appends a key, making the directory (0700) and the file (0600) where they are missing.
+    /// Appends a key, creating the directory (0700) and the file (0600) if they are missing.
     ///
     /// # Errors
     /// The key was not added.
@@ -80,11 +80,11 @@ impl AuthorizedKeys {
         if present.lines().any(same) {
             return Ok(Added::AlreadyThere);
         }
-        // A last line without its end would swallow ours.
+        // Otherwise our key would become part of a last line without its end.
         let start = if present.is_empty() || present.ends_with('\n') { "" } else { "\n" };
         let line = format!("{start}{key}\n");
         file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
-            // Part of a line would swallow the next key. If this fails, too, nothing else will help.
+            // The next key must not become part of an incomplete line. If this fails, too, nothing helps.
             let _left = file.set_len(length);
         })?;
         Ok(Added::Appended)

@@ -1,5 +1,4 @@
-//! Which of our own public keys to send: the one that is named, the only one, or one that is asked
-//! for.
+//! Chooses the public key to send: the key of `-F`, the only key, or the answer to a question.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +14,7 @@ use crate::printable;
 /// Reads the key in `place`, a file or a directory; `None` is `~/.ssh`.
 ///
 /// # Errors
-/// What was named does not exist, there is no key, or the file holds something else, such as a private key.
+/// The path does not exist, there is no key, or the file contains something else, such as a private key.
 pub(crate) async fn choose(place: Option<&Path>, console: &mut Console) -> Result<PublicKey> {
     let named = place.is_some();
     let place = match place {
@@ -36,7 +35,7 @@ pub(crate) async fn choose(place: Option<&Path>, console: &mut Console) -> Resul
     })
 }
 
-/// The only `.pub` file of a directory, or the one somebody chooses.
+/// The only `.pub` file of a directory, or the one that the user chooses.
 async fn pick(directory: &Path, console: &mut Console) -> Result<PathBuf> {
     let mut keys = public_keys(directory).map_err(|error| {
         let place = printable::path(directory);
@@ -62,9 +61,9 @@ fn public_keys(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(keys)
 }
 
-/// Asks until the answer is one of the numbers; gives an index into `keys`.
+/// Asks for one of the keys. Returns an index into `keys`.
 async fn ask_which(keys: &[PathBuf], console: &mut Console) -> Result<usize> {
-    console.screen.show("Multiple public-keys found:");
+    console.screen.show("Your public keys:");
     for (number, key) in keys.iter().enumerate() {
         let name = key.file_name().map(Path::new).map(printable::path).unwrap_or_default();
         console.screen.show(&format!("  {number}: {name}"));

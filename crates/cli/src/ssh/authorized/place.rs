@@ -1,8 +1,7 @@
 //! Opens a user's `.ssh/authorized_keys`, for reading and appending.
 //!
-//! In a home that belongs to somebody else every step goes through the descriptor of the step
-//! before and follows no link: that somebody could point one at any file of the system, and we may
-//! be root. One's own links are followed, as sshd follows them.
+//! In the home of another user, each step starts at the open directory of the step before and follows no links:
+//! that user could link to any file of the system, and we may be root. Our own links are followed, as in sshd.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -14,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// A home directory, and whose it is.
+/// A home directory and its owner.
 struct Home {
     directory: File,
     uid: u32,
@@ -22,10 +21,10 @@ struct Home {
     is_foreign: bool,
 }
 
-/// Makes sure that the file can be written, or created where it is missing.
+/// Checks that the file can be written, or created if it is missing.
 ///
 /// # Errors
-/// It must not be written or created, or is not what it should be.
+/// It cannot, or it is not a regular file of that user.
 pub(super) fn check(home: &Path) -> io::Result<()> {
     let home = Home::open(home)?;
     if home.existing()?.is_some() {
@@ -37,7 +36,7 @@ pub(super) fn check(home: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a file of one byte and removes it: only that shows whether there is permission, and room.
+/// Creates a file of one byte and removes it. Nothing else shows whether permissions and space suffice.
 fn try_to_create_in(directory: &File) -> io::Result<()> {
     let name = format!(".wormhole-{}", std::process::id());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -47,11 +46,11 @@ fn try_to_create_in(directory: &File) -> io::Result<()> {
     written
 }
 
-/// Opens the file, making the directory (0700) and the file (0600) where they are missing. What root
-/// makes in another's home belongs to that user, or sshd could not read it.
+/// Opens the file, creating the directory (0700) and the file (0600) if they are missing. Files that root creates in
+/// the home of a user belong to that user, because sshd must be able to read them.
 ///
 /// # Errors
-/// It cannot be made, must not be written, or is not what it should be.
+/// The file cannot be created or written, or it is not a regular file of that user.
 pub(super) fn open_or_create(home: &Path) -> io::Result<File> {
     let home = Home::open(home)?;
     if let Some(file) = home.existing()? {
@@ -61,7 +60,7 @@ pub(super) fn open_or_create(home: &Path) -> io::Result<File> {
     let flags = APPEND | OFlags::CREATE | OFlags::EXCL;
     let file = File::from(openat(&directory, FILE, flags, Mode::RUSR | Mode::WUSR)?);
     home.give_to_owner(&file)?;
-    // Some file systems cannot promise that the names survive a loss of power.
+    // Some file systems do not support this.
     let _unsupported = directory.sync_all().and_then(|()| home.directory.sync_all());
     Ok(file)
 }
@@ -103,7 +102,7 @@ impl Home {
         Ok(directory)
     }
 
-    /// A hard link leads astray as well as a symbolic one, and has no flag against it.
+    /// Refuses hard links, which no flag of the system excludes.
     fn check(&self, file: &File) -> io::Result<()> {
         let metadata = file.metadata()?;
         let is_theirs = metadata.uid() == self.uid && metadata.nlink() == 1;
@@ -135,6 +134,6 @@ const FILE: &str = "authorized_keys";
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
-/// A pipe in the place of the file would keep us waiting for its other end.
+/// Without NONBLOCK, opening a pipe would wait for its other end.
 const APPEND: OFlags =
     OFlags::RDWR.union(OFlags::APPEND).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
