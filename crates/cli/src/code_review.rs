@@ -87,7 +87,8 @@ pub(crate) async fn confirm(code: &Code, console: &mut Console) -> Result<()> {
 /// # Errors
 /// The user does not want to use it, or a signal came.
 pub(crate) async fn confirm_new(code: &Code, console: &mut Console) -> Result<()> {
-    let is_intended = |mistake: &Mistake| matches!(mistake, Mistake::UnknownWord { nearest: None, .. });
+    let is_intended =
+        |mistake: &Mistake| matches!(mistake, Mistake::UnknownWord { nearest: None, .. });
     if code.review().mistakes.iter().all(is_intended) {
         return Ok(());
     }
@@ -109,7 +110,11 @@ fn sentences(code: &Code, review: &Review) -> String {
 }
 
 /// Explains one error, and suggests a correction.
-fn sentence(code: &Code, mistake: &Mistake, did_you_mean: &impl Fn(&str) -> String) -> Option<String> {
+fn sentence(
+    code: &Code,
+    mistake: &Mistake,
+    did_you_mean: &impl Fn(&str) -> String,
+) -> Option<String> {
     Some(match mistake {
         Mistake::LeadingZero(nameplate) => did_you_mean(&format!(
             "The number of a code does not start with 0, but {nameplate} does"

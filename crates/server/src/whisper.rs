@@ -70,7 +70,8 @@ impl ServiceConfig for Config {
         let ipc = self.ipc.as_deref().map(ipc::Ipc::listen).transpose()?;
         if listeners.is_empty() && !self.has_ipc() {
             tracing::info!(
-                "the Whisper node has no JSON-RPC address, so no client can use it: add --rpc 127.0.0.1:8545"
+                "the Whisper node has no JSON-RPC address, so no client can use it: add --rpc 127.0.0.1:8545 \
+                 (--whisper-rpc with `run`)"
             );
         }
         let messenger = start(&self).await?;
@@ -127,7 +128,9 @@ async fn start(config: &Config) -> Result<Messenger, ServerError> {
     let node = Node::start(settings).await.map_err(|e| ServerError::Whisper(e.to_string()))?;
     tracing::info!("whisper node listening on {}", node.enode());
     if everywhere {
-        tracing::info!("other machines cannot use this enode address; add --advertise IP");
+        tracing::info!(
+            "other machines cannot use this enode address; add --advertise IP (--whisper-advertise with `run`)"
+        );
     }
     Ok(Messenger::new(node, &messenger_settings))
 }

@@ -133,7 +133,10 @@ fn an_output_that_exists_as_a_directory_is_filled_and_any_other_is_a_name() {
 #[test]
 fn the_other_side_is_told_the_same_servers_where_python_takes_them() {
     let servers = Servers {
-        relay_url: Some("ws://h:4000/v1".to_owned()),
+        relay_url: Some(Setting {
+            value: "ws://h:4000/v1".to_owned(),
+            source: "--relay-url".to_owned(),
+        }),
         transit_helper: None,
         appid: Some("my app".to_owned()),
     };

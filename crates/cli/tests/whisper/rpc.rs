@@ -335,7 +335,7 @@ fn a_server_that_nobody_can_use_yet_says_what_it_needs() {
     command.args(["whisper", "--listen", "[::]:0"]).current_dir(&folder.0);
     let server = Running::start(command);
     server.wait_for("the Whisper node has no JSON-RPC address, so no client can use it: add --rpc 127.0.0.1:8545");
-    server.wait_for("give --advertise IP");
+    server.wait_for("add --advertise IP");
 }
 
 #[test]

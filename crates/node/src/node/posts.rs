@@ -23,7 +23,7 @@ impl UnsentPosts {
         match peers {
             0 => tracing::warn!(
                 "a message posted here expired before it could be sent: this node has no peers; \
-                 add one with --peer, or search for some with --bootnode"
+                 add a peer or a bootnode"
             ),
             peers => tracing::warn!(
                 peers,

@@ -42,8 +42,10 @@ impl ConfigFile {
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Text(format!("{}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let path = path.display();
+            ConfigError::Text(format!("cannot read the configuration file {path}: {error}"))
+        })?;
         let mut file = Self { path: path.to_owned(), entries: Vec::new() };
         let table = DeTable::parse(&text).map_err(|error| {
             let line = error.span().map(|span| line_of(&text, &span));

@@ -101,7 +101,8 @@ impl Owner {
                  (magic-wormhole-mailbox-server 0.4 to 0.8)"
             ),
             Self::Ours => {
-                "it is a database of this server already: name it with --mailbox-db".into()
+                "it is a database of this server already and needs no import: use it with --mailbox-db"
+                    .into()
             }
             Self::Usage => "it holds statistics, which need no import: name it with \
                             --mailbox-usage-db or --transit-relay-usage-db"
