@@ -19,7 +19,7 @@ use crate::{printable, screen};
 pub(crate) fn completions(shell: Shell) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "wormhole", &mut script);
-    screen::print(&script).context("cannot print the script")
+    screen::print(&script).context("cannot write to standard output")
 }
 
 /// Prints the manual page of the program, or writes one page per command into a directory, which is created if it

@@ -91,7 +91,7 @@ fn sender_and_next_receiver_are_told_when_a_receiver_was_killed_at_its_question(
     receiver.wait_for_prompt("ok? (Y/n): ");
     receiver.signal("KILL");
     let next = world.receive(&[&code]);
-    next.wait_for("this code has been used already");
+    next.wait_for("the code was used before");
     next.signal("INT");
     next.end().failed(130, "interrupted");
     sender.wait_for("the other side may be gone");

@@ -97,7 +97,12 @@ fn a_nameplate_where_nobody_answers_is_named() {
     let world = World::new();
     let mut receiver = world.receive(&["77-armistice-baboon"]);
     receiver.wait_for("Waiting for sender...");
-    receiver.wait_for("Nobody is waiting with a code that begins with 77-. Is the number right?");
+    let rest = receiver
+        .wait_for("Nobody is waiting with a code that begins with 77-. Is the number right?");
+    assert!(
+        rest.ends_with("A code of `wormhole ssh invite` is for `wormhole ssh accept`."),
+        "{rest}"
+    );
     receiver.end_input();
     receiver.signal("INT");
     receiver.end().failed(130, "interrupted");

@@ -67,11 +67,11 @@ fn a_server_that_is_called_with_the_wrong_scheme_is_tried_with_the_other() {
     let world = World::with_mailbox_options(&TLS);
     let address = world.mailbox_address();
     let ended = send_through(&world, &format!("ws://{address}/v1")).end();
-    expect(&ended, "the server speaks TLS here", &format!("try wss://{address}/v1"));
+    expect(&ended, "the server requires TLS here", &format!("try wss://{address}/v1"));
     let world = World::new();
     let address = world.mailbox_address();
     let ended = send_through(&world, &format!("wss://{address}/v1")).end();
-    expect(&ended, "the server does not speak TLS here", &format!("try ws://{address}/v1"));
+    expect(&ended, "the server does not use TLS here", &format!("try ws://{address}/v1"));
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn a_directory_that_is_missing_is_noticed_before_anything_connects() {
     command.env("WORMHOLE_RELAY_URL", "ws://127.0.0.1:9/v1");
     let ended = Running::start(command).end();
     ended.failed(1, "there is no directory");
-    assert!(ended.stderr.contains("wormhole: hint: make it"), "{ended}");
+    assert!(ended.stderr.contains("wormhole: hint: create it"), "{ended}");
 }
 
 #[test]
