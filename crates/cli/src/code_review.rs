@@ -199,12 +199,13 @@ mod tests {
         );
         assert_eq!(
             question("7-revenge-guitarist"),
-            "The words are in the wrong order; did you mean 7-guitarist-revenge? Use it anyway? \
-             (y/N): "
+            "The words are in the wrong order; did you mean 7-guitarist-revenge? Use this code \
+             anyway? (y/N): "
         );
         assert_eq!(
             question("7-revenge"),
-            "'revenge' cannot be the first word: is it mistyped, or is a word missing? Use this code anyway? (y/N): "
+            "'revenge' cannot be the first word: is it mistyped, or is a word missing? Use this \
+             code anyway? (y/N): "
         );
     }
 

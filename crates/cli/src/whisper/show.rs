@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn control_characters_are_shown_escaped() {
         assert_eq!(opened(b"a\x1b[2Jb\nc\n").text(), "a\\u{1b}[2Jb\n    c");
-        assert_eq!(opened(&[0xff, 0xfe]).text(), "(2 bytes that are no text)");
+        assert_eq!(opened(&[0xff, 0xfe]).text(), "(2 bytes that are not text)");
     }
 
     #[test]
