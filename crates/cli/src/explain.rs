@@ -155,7 +155,7 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
             }
         }
         // Their own text is complete.
-        Error::Cancelled | Error::PeerGone | Error::PeerMisbehaved(_) => {
+        Error::Cancelled | Error::NoThread | Error::PeerGone | Error::PeerMisbehaved(_) => {
             Failure::new(printable::line(&error.to_string()))
         }
         // Later errors of the SDK have no hint.
@@ -234,11 +234,14 @@ fn unreachable(why: &LinkFailure, server: &str) -> String {
         }
         LinkFailure::BadUrl(_)
         | LinkFailure::Closed
+        | LinkFailure::ClosedBecause(_)
         | LinkFailure::Io(_)
         | LinkFailure::MessageTooLong
+        | LinkFailure::PrivateAddress
         | LinkFailure::ProxyRefused(_)
         | LinkFailure::TimedOut
-        | LinkFailure::Tls(_) => {
+        | LinkFailure::Tls(_)
+        | LinkFailure::TlsExpected => {
             "try again later, or use another server with --relay-url; `wormhole doctor` shows details"
         }
         // A later error of the SDK.

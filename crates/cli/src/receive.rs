@@ -107,6 +107,7 @@ async fn follow(
             }
             Event::Accepted
             | Event::AwaitingConfirmation
+            | Event::PortTaken { .. }
             | Event::Progress { .. }
             | Event::ServerRetry { .. }
             | Event::Wormhole(_) => {}

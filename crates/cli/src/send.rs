@@ -39,10 +39,8 @@ async fn follow(active: &mut ActiveTransfer<'_>, invitation: &Invitation) -> Res
         let Some(event) = progress::show(event, active) else { continue };
         match event {
             Event::Wormhole(code::Event::Code(code)) => invitation.show(&code, active.console),
-            Event::Wormhole(code::Event::CodeConsumed) => {
-                if !invitation.zero_mode {
-                    active.console.screen.show(CONSUMED);
-                }
+            Event::Wormhole(code::Event::CodeConsumed) if !invitation.zero_mode => {
+                active.console.screen.show(CONSUMED);
             }
             Event::Wormhole(code::Event::Verifier(verifier)) => {
                 active.cancel_notices();
@@ -68,7 +66,13 @@ async fn follow(active: &mut ActiveTransfer<'_>, invitation: &Invitation) -> Res
                 progress::summary(&report, &active.console.screen);
                 changed = report.changed;
             }
-            Event::CodeWanted(_) | Event::Offer(_) | Event::Text(_) => {}
+            Event::CodeWanted(_)
+            | Event::Offer(_)
+            | Event::PortTaken { .. }
+            | Event::Progress { .. }
+            | Event::ServerRetry { .. }
+            | Event::Text(_)
+            | Event::Wormhole(_) => {}
             // Later events of the SDK need no answer.
             _ => {}
         }
