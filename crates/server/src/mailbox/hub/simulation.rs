@@ -271,6 +271,7 @@ impl Application<Wormhole<ChaCha8Rng>> for Talk {
             | Told::NameplateClaimed
             | Told::CodeConsumed
             | Told::Key(_) => {}
+            Told::Server(_) | Told::Dilation { .. } => panic!("unexpected event"),
             _ => panic!("unknown event"),
         }
         Vec::new()
