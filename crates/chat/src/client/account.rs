@@ -206,7 +206,7 @@ const MAX_ONE_TIME: usize = 2000;
 /// Sessions remembered that were begun without a one-time prekey.
 const MAX_BEGUN: usize = 50_000;
 
-/// The greatest id of a prekey: ids have 24 bits, and the seed's last-resort key is 0xffffff.
+/// The greatest id of a prekey: ids have 24 bits, and the last-resort key of clients of 2014 is 0xffffff.
 const MAX_ID: u32 = 0xff_fffe;
 
 /// Milliseconds after which the signed prekey is replaced.

@@ -1,4 +1,4 @@
-//! Data messages: the `PushMessageContent` of TextSecure's API of 2014, with the fields that came later.
+//! Data messages: the `PushMessageContent` of the API of 2014, with the fields that came later.
 
 use super::proto::{AttachmentProto, DataProto, GroupProto};
 use super::{ContentError, bounded};
