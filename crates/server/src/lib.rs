@@ -6,7 +6,7 @@
 //! its own: `mailbox`, `transit_relay` and `whisper`.
 //!
 //! The feature `fuzzing` makes the decoders of what clients send public, for the fuzz targets alone. They are no part
-//! of the interface and may change at any time.
+//! of the interface and may change at any time. The feature `testing` adds servers for the tests of other crates.
 
 mod allocator;
 mod backup;
@@ -26,6 +26,9 @@ mod mailbox;
 mod metrics;
 mod net;
 mod service;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod transit_relay;
 mod whisper;
 
