@@ -1,7 +1,12 @@
-//! Wormholes over real sockets, with a mailbox server and a Tor that fit into a test.
+//! Wormholes over real sockets and the real mailbox server.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
+mod connection;
 mod mailbox;
+mod nameplates;
+#[path = "../support/proxy.rs"]
+mod proxy;
 mod tor;
 mod wormholes;
+mod wrong_servers;

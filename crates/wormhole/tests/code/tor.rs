@@ -1,4 +1,5 @@
-//! Through Tor: a control port that tells of a SOCKS port, and a SOCKS port that works.
+//! Through Tor. A scripted control port names the port of a scripted SOCKS proxy, which connects to the real mailbox
+//! server whatever name it is asked for.
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -7,8 +8,7 @@ use wormhole::net::tor::{ControlPort, Tor, TorError, TorSource};
 
 use crate::mailbox::Mailbox;
 
-/// Starts both ports; the proxy connects to the mailbox server whatever it is asked for, and hands
-/// out the names it is asked for.
+/// Starts both ports, and returns the names that the proxy is asked for.
 async fn start(server: &Mailbox) -> (ControlPort, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let socks = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -22,7 +22,7 @@ async fn start(server: &Mailbox) -> (ControlPort, tokio::sync::mpsc::UnboundedRe
         }
     });
     let (names, asked) = tokio::sync::mpsc::unbounded_channel();
-    let mailbox = server.address;
+    let mailbox = server.proxy.address;
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = socks.accept().await {
             let mut start = [0; 3 + 5];

@@ -1,14 +1,11 @@
 //! What an application sees of its wormholes.
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use wormhole::code::{
     ApiMisuse, Closed, Code, Config, Delegate, Error, Key, Mood, Nameplate, Password, Verifier,
     Welcome, Wormhole,
 };
-use wormhole::net::LinkFailure;
 
 use crate::mailbox::Mailbox;
 
@@ -23,12 +20,11 @@ async fn pair(server: &Mailbox) -> (Wormhole, Wormhole) {
 
 #[tokio::test]
 async fn two_wormholes_share_a_key_and_exchange_messages() {
-    let server = Mailbox::start().await;
+    let server = Mailbox::with(&["--mailbox-motd", "hi"]).await;
     let versions = json!({"app": "test"});
     let alice = Wormhole::create(Config { app_versions: versions.clone(), ..server.config() });
     alice.allocate_code(Wormhole::CODE_WORDS).unwrap();
     let code = alice.code().await.unwrap();
-    assert_eq!(code.nameplate().as_str(), "7");
     let bob = Wormhole::create(server.config());
     bob.set_code(code).unwrap();
     assert_eq!(bob.welcome().await.unwrap().motd.as_deref(), Some("hi"));
@@ -60,7 +56,7 @@ async fn two_codes_give_an_error_on_both_sides() {
     assert_eq!(bob.receive_message().await, Err(Error::WrongCode));
     assert_eq!(bob.send_message(vec![]).await, Err(Error::WrongCode));
     assert_eq!(alice.close().await, Err(Error::WrongCode));
-    assert_eq!(server.hears("close").await["mood"], "scary");
+    assert_eq!(server.proxy.received("close").await["mood"], "scary");
 }
 
 #[tokio::test]
@@ -69,7 +65,7 @@ async fn a_lost_link_is_opened_again_and_loses_nothing() {
     let (alice, bob) = pair(&server).await;
     alice.send_message(b"before".to_vec()).await.unwrap();
     assert_eq!(bob.receive_message().await.unwrap(), b"before");
-    server.cut_all();
+    server.proxy.cut_all();
     alice.send_message(b"after".to_vec()).await.unwrap();
     assert_eq!(bob.receive_message().await.unwrap(), b"after");
     bob.send_message(b"answer".to_vec()).await.unwrap();
@@ -77,14 +73,15 @@ async fn a_lost_link_is_opened_again_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn dropping_a_wormhole_tells_the_server() {
+async fn dropping_a_wormhole_releases_its_nameplate_and_closes_its_mailbox() {
     let server = Mailbox::start().await;
     let alice = Wormhole::create(server.config());
     alice.allocate_code(Wormhole::CODE_WORDS).unwrap();
-    server.hears("open").await;
+    let nameplate = alice.code().await.unwrap().nameplate().clone();
+    server.proxy.received("open").await;
     drop(alice);
-    assert_eq!(server.hears("release").await["nameplate"], "7");
-    assert_eq!(server.hears("close").await["mood"], "lonely");
+    assert_eq!(server.proxy.received("release").await["nameplate"], nameplate.as_str());
+    assert_eq!(server.proxy.received("close").await["mood"], "lonely");
 }
 
 #[tokio::test]
@@ -99,24 +96,36 @@ async fn what_was_sent_before_closing_arrives() {
     for number in 0..8_u8 {
         assert_eq!(bob.receive_message().await.unwrap()[0], number);
     }
-    assert_eq!(server.hears("close").await["mood"], "errory");
+    assert_eq!(server.proxy.received("close").await["mood"], "errory");
 }
 
 #[tokio::test]
-async fn a_code_is_typed_with_the_servers_help() {
+async fn a_code_is_typed_with_the_nameplates_and_words_that_the_server_and_the_list_offer() {
     let server = Mailbox::start().await;
-    let wormhole = Wormhole::create(server.config());
-    let mut input = wormhole.input_code().unwrap();
+    let alice = Wormhole::create(server.config());
+    alice.set_code("7-guitarist-revenge".parse().unwrap()).unwrap();
+    server.proxy.received("open").await;
+    let bob = Wormhole::create(server.config());
+    let mut input = bob.input_code().unwrap();
     assert_eq!(input.choose_words(password("x")), Err(ApiMisuse::NameplateNotChosen.into()));
     input.refresh_nameplates();
-    assert_eq!(input.first_nameplates().await.unwrap().len(), 1);
+    assert_eq!(input.first_nameplates().await.unwrap(), [nameplate("7")]);
+    assert_eq!(input.nameplates(), [nameplate("7")]);
     assert_eq!(input.complete_nameplate(""), ["7-"]);
-    input.choose_nameplate(Nameplate::parse("7").unwrap()).unwrap();
-    server.hears("claim").await;
+    assert_eq!(input.complete_nameplate("8"), Vec::<String>::new());
+    input.choose_nameplate(nameplate("7")).unwrap();
+    assert_eq!(input.nameplate(), Some(&nameplate("7")));
+    let again = input.choose_nameplate(nameplate("8"));
+    assert_eq!(again, Err(ApiMisuse::CodeAlreadyChosen.into()));
     assert_eq!(input.complete_words("guit"), ["guitarist-"]);
     input.choose_words(password("guitarist-revenge")).unwrap();
-    assert_eq!(wormhole.code().await.unwrap().to_string(), "7-guitarist-revenge");
+    assert_eq!(bob.code().await.unwrap().to_string(), "7-guitarist-revenge");
     assert_eq!(input.choose_words(password("x")), Err(ApiMisuse::CodeAlreadyChosen.into()));
+    assert_eq!(bob.verifier().await.unwrap(), alice.verifier().await.unwrap());
+}
+
+fn nameplate(digits: &str) -> Nameplate {
+    Nameplate::parse(digits).unwrap()
 }
 
 fn password(words: &str) -> Password {
@@ -197,57 +206,10 @@ async fn a_delegate_is_told_everything_in_order() {
     assert_eq!(notes, ["code 4-x", "key", "verifier", "versions {}", "message [1]", "closed true"]);
 }
 
-/// How a wormhole ends whose server is at this URL.
-async fn end_at(url: &str) -> Error {
-    let wormhole =
-        Wormhole::create(Config { servers: vec![url.parse().unwrap()], ..Config::default() });
-    wormhole.welcome().await.unwrap_err()
-}
-
-/// A server that answers anything with these bytes.
-async fn answering(answer: &'static [u8]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}/v1", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut request = [0; 16];
-        stream.read_exact(&mut request).await.unwrap();
-        stream.write_all(answer).await.unwrap();
-        // Reads to the end, or closing would cut off the answer.
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    });
-    url
-}
-
-#[tokio::test]
-async fn a_server_that_cannot_be_reached_is_told_apart_by_why() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let closed = format!("ws://{}/v1", listener.local_addr().unwrap());
-    drop(listener);
-    let refused = LinkFailure::Io(std::io::ErrorKind::ConnectionRefused);
-    assert_eq!(end_at(&closed).await, Error::ServerUnreachable(refused));
-    let unknown = LinkFailure::NameNotFound("nobody.invalid".into());
-    assert_eq!(end_at("ws://nobody.invalid/v1").await, Error::ServerUnreachable(unknown));
-    let page = answering(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
-    assert_eq!(end_at(&page).await, Error::ServerUnreachable(LinkFailure::NotAWebSocket(404)));
-    let ssh = answering(b"SSH-2.0-OpenSSH_10.0\r\n\r\n").await;
-    assert_eq!(end_at(&ssh).await, Error::ServerUnreachable(LinkFailure::NotHttp));
-}
-
 #[tokio::test]
 async fn the_next_address_is_taken_when_the_first_is_dead() {
     let server = Mailbox::start().await;
     let mut config = server.config();
     config.servers.insert(0, "ws://127.0.0.1:1/v1".parse().unwrap());
     assert!(Wormhole::create(config).welcome().await.is_ok());
-}
-
-#[tokio::test]
-async fn closing_while_the_server_is_silent_ends_all_the_same() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}/v1", listener.local_addr().unwrap());
-    let config = Config { servers: vec![url.parse().unwrap()], ..Config::default() };
-    let wormhole = Wormhole::create(config);
-    wormhole.allocate_code(Wormhole::CODE_WORDS).unwrap();
-    assert!(wormhole.close().await.is_ok());
 }

@@ -284,8 +284,10 @@ async fn a_stream_becomes_a_file_under_the_name_it_was_given() {
 
 #[tokio::test]
 async fn a_relay_carries_what_may_not_go_directly() {
-    for relay in [servers::relay().await, servers::websocket_relay().await] {
-        let (mut settings, code) = settings().await;
+    for connect in [servers::relay, servers::websocket_relay] {
+        let servers = TestServers::start(&[]).await;
+        let (mut settings, code) = settings_for(&servers);
+        let relay = connect(&servers);
         settings.relay = RelayPolicy::Only;
         settings.relays = vec![relay];
         let (from, to) = (Folder::new(), Folder::new());
@@ -295,6 +297,7 @@ async fn a_relay_carries_what_may_not_go_directly() {
         assert!(!sent.unwrap().path.unwrap().is_direct());
         assert!(!received.unwrap().path.unwrap().is_direct());
         assert_eq!(std::fs::read(to.path().join("a")).unwrap(), [1; 500_000]);
+        assert!(servers.metric("transit_relay_bytes_total") >= 500_000);
     }
 }
 

@@ -1,4 +1,4 @@
-//! File transfer between two sides of ours, over loopback and servers of the tests' own.
+//! File transfer between two sides of the SDK, through the real mailbox server and transit relay.
 
 #![expect(
     clippy::expect_used,
@@ -10,9 +10,13 @@
 )]
 
 mod changes;
+mod decisions;
 mod endings;
 mod goods;
 mod liars;
+mod network;
+#[path = "../support/proxy.rs"]
+mod proxy;
 mod servers;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +29,7 @@ use wormhole::transfer::{
     self, CodeSource, Destination, Error, Event, Offer, OnExists, Outgoing, Report, Settings,
     Transfer,
 };
+use wormhole_server::testing::TestServers;
 
 /// A folder of a test's own, gone with it.
 pub(crate) struct Folder(PathBuf);
@@ -70,10 +75,21 @@ impl Drop for Folder {
     }
 }
 
-/// Settings for servers of the test's own, and a code.
+/// Settings for servers that run as long as the test, and a code.
 pub(crate) async fn settings() -> (Settings, Code) {
+    let servers = TestServers::start(&[]).await;
+    let settings = settings_for(&servers);
+    tokio::spawn(async move {
+        let _running = servers;
+        std::future::pending::<()>().await;
+    });
+    settings
+}
+
+/// Settings for these servers, without a relay, and a code.
+pub(crate) fn settings_for(servers: &TestServers) -> (Settings, Code) {
     let mut settings = Settings::default();
-    settings.servers = vec![servers::mailbox().await];
+    settings.servers = vec![servers::mailbox(servers)];
     settings.relays.clear();
     let code = Code::parse("4-purple-sausages").unwrap();
     settings.code = Some(code.clone());
