@@ -200,6 +200,10 @@ fn max_frame(text: &str) -> Result<usize, String> {
 /// Least value of `max-frame`, in bytes: room for every message of a key exchange.
 const MIN_MAX_FRAME: usize = 4096;
 
+/// Least value of `expiry-seconds` if several nodes share the database. Each node has a quarter of it to write that
+/// a mailbox is in use.
+const MIN_SHARED_EXPIRY: u64 = 30;
+
 impl ServiceConfig for Config {
     const ABOUT: About = About {
         name: "mailbox",
@@ -218,10 +222,12 @@ impl ServiceConfig for Config {
     fn check(&self) -> Result<(), (&'static str, String)> {
         self.db.check().map_err(|reason| ("db", reason.to_owned()))?;
         self.wake.check(&self.db).map_err(|reason| ("wake", reason.to_owned()))?;
-        if self.db.file().is_none() && self.prune_seconds >= self.expiry_seconds {
-            let reason = "must be less than expiry-seconds: otherwise another node may remove mailboxes \
-                          that clients of this node have open";
-            return Err(("prune-seconds", reason.into()));
+        if self.db.file().is_none() && self.expiry_seconds < MIN_SHARED_EXPIRY {
+            let reason = format!(
+                "must be at least {MIN_SHARED_EXPIRY} with PostgreSQL: otherwise another node may remove \
+                 mailboxes that clients of this node have open"
+            );
+            return Err(("expiry-seconds", reason));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! each link from the store's thread would cost more than storing its request.
 
 mod listeners;
+mod maintenance;
 mod queue;
 mod worker;
 

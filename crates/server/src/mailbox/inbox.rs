@@ -18,6 +18,8 @@ pub(super) enum Event {
     Answer(RequestId, Answer),
     /// Another link added a message to the open mailbox.
     Message(Arc<StoredMessage>),
+    /// Another node has removed the open mailbox.
+    Disconnect,
 }
 
 impl Event {
@@ -26,6 +28,7 @@ impl Event {
         match self {
             Self::Answer(_, answer) => answer.bytes(),
             Self::Message(stored) => stored.bytes(),
+            Self::Disconnect => 0,
         }
     }
 
@@ -182,7 +185,7 @@ mod tests {
             .iter()
             .map(|event| match event {
                 Event::Message(stored) => stored.message.body.len(),
-                Event::Answer(..) => 0,
+                Event::Answer(..) | Event::Disconnect => 0,
             })
             .collect();
         assert_eq!(lengths, [1, 2]);
@@ -204,7 +207,7 @@ mod tests {
         let (inbox, cx) = (inbox(1 << 20, 100_000), Context::from_waker(Waker::noop()));
         let replay = |bytes: usize| match message(bytes) {
             Event::Message(stored) => Event::Answer(request_id(), Answer::Opened(vec![stored])),
-            other @ Event::Answer(..) => other,
+            other @ (Event::Answer(..) | Event::Disconnect) => other,
         };
         inbox.push(replay(60_000));
         assert!(matches!(inbox.poll(&cx, true), Poll::Ready(Ok(_))));

@@ -191,6 +191,7 @@ impl Link {
             match event {
                 Event::Answer(id, answer) => self.client.handle_answer(now, id, &answer),
                 Event::Message(message) => self.client.handle_message(now, message),
+                Event::Disconnect => self.end_after_answers(websocket::CLOSE_GOING_AWAY),
             }
         }
         self.flush = true;

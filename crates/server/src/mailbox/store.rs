@@ -58,6 +58,16 @@ pub(super) trait Store: Debug + Send {
         listened: &mut dyn Iterator<Item = &MailboxName>,
     ) -> Result<Pruned, StoreError>;
 
+    /// Writes that these mailboxes are in use, if another node could remove them. Returns those that are gone.
+    ///
+    /// # Errors
+    /// Try again later.
+    fn keep_in_use(
+        &mut self,
+        now: Now,
+        names: &mut dyn Iterator<Item = &MailboxName>,
+    ) -> Result<Vec<MailboxName>, StoreError>;
+
     /// Reads messages that other nodes have added after these cursors, or some of them.
     ///
     /// # Errors

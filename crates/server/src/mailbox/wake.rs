@@ -7,6 +7,7 @@
 mod nats;
 mod postgres;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl WakeKey {
 pub(super) enum Changed {
     #[default]
     Nothing,
-    Mailboxes(Vec<WakeKey>),
+    Mailboxes(HashSet<WakeKey>),
     Everything,
 }
 
@@ -159,10 +160,9 @@ impl Changed {
             (_, Self::Everything) => *self = Self::Everything,
             (Self::Nothing, more @ Self::Mailboxes(_)) => *self = more,
             (Self::Mailboxes(keys), Self::Mailboxes(more)) => {
-                if keys.len() + more.len() > MAX_CHANGED {
+                keys.extend(more);
+                if keys.len() > MAX_CHANGED {
                     *self = Self::Everything;
-                } else {
-                    keys.extend(more);
                 }
             }
         }
@@ -182,14 +182,18 @@ pub(super) fn payloads<'a>(
     keys.chunks(MAX_KEYS).map(payload).collect()
 }
 
-/// What a text from another node tells; nothing if it is our own or malformed.
+/// What a text from another node tells; nothing if it is our own, malformed or too long.
 pub(super) fn parse(node: NodeId, payload: &str) -> Changed {
+    if payload.len() >= MAX_PAYLOAD {
+        return Changed::Nothing;
+    }
     let mut words = payload.split(' ');
     if words.next().is_none_or(|from| from == node.to_string()) {
         return Changed::Nothing;
     }
     let key = |word| u64::from_str_radix(word, 16).ok().map(WakeKey);
-    Changed::Mailboxes(words.filter_map(key).take(MAX_KEYS).collect())
+    let keys: HashSet<WakeKey> = words.filter_map(key).take(MAX_KEYS).collect();
+    if keys.is_empty() { Changed::Nothing } else { Changed::Mailboxes(keys) }
 }
 
 /// Name of the notifications, in PostgreSQL and in NATS.
@@ -201,7 +205,10 @@ pub(super) const POLL: Duration = Duration::from_secs(10);
 /// Pause before a node connects again, and between its looks at all open mailboxes meanwhile.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Keys in one text. PostgreSQL takes texts of less than 8,000 bytes.
+/// Texts of PostgreSQL's notifications are shorter than so many bytes.
+const MAX_PAYLOAD: usize = 8000;
+
+/// Keys in one text.
 const MAX_KEYS: usize = 400;
 
 /// Keys that may wait before everything is looked at instead.
@@ -228,20 +235,25 @@ mod tests {
     }
 
     #[test]
-    fn malformed_texts_are_ignored_and_long_ones_are_cut() {
+    fn malformed_and_long_texts_are_ignored() {
         for text in ["", "x", " ", "0 zz", "\u{0}"] {
-            let changed = parse(NodeId(1), text);
-            assert!(changed.is_nothing() || changed == Changed::Mailboxes(Vec::new()), "{text}");
+            assert_eq!(parse(NodeId(1), text), Changed::Nothing, "{text}");
         }
-        let Changed::Mailboxes(keys) = parse(NodeId(1), &" 1".repeat(5000)) else { panic!() };
+        let keys: String = (0..1000).map(|key| format!(" {key:x}")).collect();
+        let Changed::Mailboxes(keys) = parse(NodeId(1), &keys) else { panic!() };
         assert_eq!(keys.len(), MAX_KEYS);
+        assert_eq!(parse(NodeId(1), &" 1".repeat(4000)), Changed::Nothing);
     }
 
     #[test]
-    fn very_many_changes_become_everything() {
+    fn very_many_different_changes_become_everything() {
         let mut changed = Changed::Nothing;
-        for _ in 0..30 {
-            changed.merge(Changed::Mailboxes(vec![WakeKey(1); MAX_KEYS]));
+        for _ in 0..30_000 {
+            changed.merge(Changed::Mailboxes([WakeKey(1)].into()));
+        }
+        assert_eq!(changed, Changed::Mailboxes([WakeKey(1)].into()));
+        for key in 0..30_000 {
+            changed.merge(Changed::Mailboxes([WakeKey(key)].into()));
         }
         assert_eq!(changed, Changed::Everything);
     }

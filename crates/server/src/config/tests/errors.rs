@@ -146,7 +146,7 @@ fn nothing_to_serve_is_an_error() {
 fn addresses_of_databases_are_checked_and_passwords_are_not_shown() {
     let postgres = "postgresql://u:secret@127.0.0.1/d";
     let cases: [(&[&str], &str); 7] = [
-        (&["--db", postgres, "--prune-seconds", "660"], "[mailbox] prune-seconds: must be less"),
+        (&["--db", postgres, "--expiry-seconds", "29"], "[mailbox] expiry-seconds: must be at"),
         (&["--db", "mysql://u:secret@h/d"], "[mailbox] db: the address of a database must start"),
         (&["--db", "postgres://u:secret@h:x/d"], "[mailbox] db: the address is malformed"),
         (&["--db", "postgres://u:secret@h"], "[mailbox] db: the address must name a user and a"),

@@ -82,6 +82,15 @@ impl Listeners {
         }
     }
 
+    /// Removes all links of a mailbox and returns them.
+    pub(super) fn remove_all(&mut self, name: &MailboxName) -> Vec<Arc<Inbox>> {
+        let listeners = self.mailboxes.get(name).into_iter().flatten();
+        let links: Vec<Arc<Inbox>> =
+            listeners.map(|listener| Arc::clone(&listener.inbox)).collect();
+        links.iter().for_each(|link| self.remove(link.number()));
+        links
+    }
+
     fn add_mailbox(&mut self, name: MailboxName) -> Arc<MailboxName> {
         let key = self.by_key.is_some().then(|| WakeKey::of(&name));
         let name = Arc::new(name);

@@ -129,6 +129,7 @@ impl MailboxServer {
                         match event {
                             Event::Answer(id, answer) => client.handle_answer(time, id, &answer),
                             Event::Message(message) => client.handle_message(time, message),
+                            Event::Disconnect => panic!("no mailbox was removed"),
                         }
                     }
                 }

@@ -9,6 +9,7 @@ use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::server::{Answer, Refusal, Request};
 
 use super::listeners::{Delivery, Listeners};
+use super::maintenance::Schedule;
 use super::queue::{ClientRequest, Pending, Queue};
 use super::unix_now;
 use crate::ServerError;
@@ -39,26 +40,18 @@ pub(in crate::mailbox) struct Parts {
 pub(super) struct StoreWorker {
     pub(super) parts: Parts,
     pub(super) listeners: Listeners,
-    started: UnixTime,
-    next_prune: Instant,
+    pub(super) schedule: Schedule,
+    pub(super) started: UnixTime,
     /// When the next failure is logged.
     next_report: Instant,
-    /// Whether the database may have space to give back.
-    reclaiming: bool,
 }
 
 impl StoreWorker {
     pub(super) fn new(parts: Parts) -> Self {
-        let next_prune = Instant::now() + parts.prune_period;
+        let schedule = Schedule::new(&parts);
         let listeners = Listeners::new(parts.store.is_shared());
-        let mut worker = Self {
-            parts,
-            listeners,
-            started: unix_now(),
-            next_prune,
-            next_report: Instant::now(),
-            reclaiming: false,
-        };
+        let mut worker =
+            Self { parts, listeners, schedule, started: unix_now(), next_report: Instant::now() };
         worker.record_current();
         worker
     }
@@ -73,7 +66,7 @@ impl StoreWorker {
         deliveries: &mpsc::Sender<Vec<Delivery>>,
     ) -> Result<(), ServerError> {
         let mut last = 0;
-        while let Some(mut pending) = queue.take(self.next_task()) {
+        while let Some(mut pending) = queue.take(self.schedule.next_task()) {
             if is_gathering(pending.requests.len(), last) {
                 std::thread::sleep(GATHERING);
                 queue.take_more(&mut pending.requests);
@@ -84,18 +77,16 @@ impl StoreWorker {
                 return Err(error);
             }
             self.handle(pending, deliveries);
-            self.maintain();
+            self.maintain(|batch| {
+                let _ = deliveries.blocking_send(batch);
+            });
         }
         Ok(())
     }
 
-    /// When the thread has something to do even without requests.
-    fn next_task(&self) -> Instant {
-        if self.reclaiming { Instant::now() } else { self.next_prune }
-    }
-
     fn handle(&mut self, pending: Pending, deliveries: &mpsc::Sender<Vec<Delivery>>) {
-        self.catch_up(&pending.changed, |batch| {
+        let changed = self.schedule.admit(pending.changed, Instant::now());
+        self.catch_up(&changed, |batch| {
             let _ = deliveries.blocking_send(batch);
         });
         let mut requests = pending.requests;
@@ -112,23 +103,6 @@ impl StoreWorker {
         }
         if pending.release_memory {
             self.release_memory();
-        }
-    }
-
-    /// Does what is due: removes unused mailboxes, and gives their space back.
-    fn maintain(&mut self) {
-        if Instant::now() >= self.next_prune {
-            self.next_prune = Instant::now() + self.parts.prune_period;
-            self.prune();
-            self.reclaiming = true;
-        } else if self.reclaiming {
-            self.reclaiming = self.parts.store.reclaim().unwrap_or_else(|error| {
-                tracing::error!(%error, "could not return free database space to the file system");
-                false
-            });
-            if !self.reclaiming {
-                self.release_memory();
-            }
         }
     }
 
@@ -261,45 +235,10 @@ impl StoreWorker {
             .push(Delivery { inbox: request.inbox, event: Event::Answer(request.id, answer) });
     }
 
-    fn release_memory(&mut self) {
-        if let Err(error) = self.parts.store.release_memory() {
-            tracing::warn!(%error, "could not release the database's cache memory");
-        }
-        crate::allocator::release_unused();
-    }
-
-    fn prune(&mut self) {
-        self.listeners.shrink();
-        let expiry = self.parts.expiry;
-        let pruned = self.parts.store.prune(Now::read(), expiry, &mut self.listeners.mailboxes());
-        match pruned {
-            Ok(pruned) => {
-                tracing::debug!(mailboxes = pruned.mailboxes, "removed unused mailboxes");
-                self.record(&pruned.removed);
-            }
-            Err(error) => tracing::error!(%error, "could not remove unused mailboxes"),
-        }
-        self.record_current();
-    }
-
-    fn record(&mut self, usage: &[Usage]) {
+    pub(super) fn record(&mut self, usage: &[Usage]) {
         if let Some(log) = &mut self.parts.usage
             && !usage.is_empty()
             && let Err(error) = log.record(usage)
-        {
-            tracing::warn!(%error, "could not record statistics");
-        }
-    }
-
-    fn record_current(&mut self) {
-        if let Ok(counts) = self.parts.store.count() {
-            self.parts.counters.stored(counts.nameplates, counts.mailboxes);
-        }
-        let listeners = self.listeners.len();
-        if let Some(log) = &mut self.parts.usage
-            && let Err(error) = log
-                .record_current(self.started, unix_now(), listeners)
-                .and_then(|()| log.forget_oldest())
         {
             tracing::warn!(%error, "could not record statistics");
         }

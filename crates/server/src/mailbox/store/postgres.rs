@@ -295,6 +295,15 @@ impl Store for PostgresStore {
         self.prune_unused(now, expiry, &listened)
     }
 
+    fn keep_in_use(
+        &mut self,
+        now: Now,
+        names: &mut dyn Iterator<Item = &MailboxName>,
+    ) -> Result<Vec<MailboxName>, StoreError> {
+        let names: Vec<MailboxName> = names.cloned().collect();
+        self.touch(now, &names)
+    }
+
     fn messages_after(&mut self, cursors: &[Cursor]) -> Result<Found, StoreError> {
         self.persist(|store| {
             store.connection.run(async |session| load::read_after(session, cursors).await)

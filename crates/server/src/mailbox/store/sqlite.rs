@@ -204,6 +204,15 @@ impl Store for SqliteStore {
         Ok(Pruned { mailboxes, removed })
     }
 
+    /// Nobody else removes mailboxes.
+    fn keep_in_use(
+        &mut self,
+        _: Now,
+        _: &mut dyn Iterator<Item = &MailboxName>,
+    ) -> Result<Vec<MailboxName>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// Nobody else adds messages.
     fn messages_after(&mut self, _: &[Cursor]) -> Result<Found, StoreError> {
         Ok(Found { missed: Vec::new(), is_complete: true })

@@ -8,7 +8,7 @@ use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{CHANNEL, NodeId, POLL, RECONNECT, parse, payloads};
 use crate::mailbox::hub::Hub;
@@ -93,41 +93,54 @@ impl NatsPublisher {
 
 impl NatsListener {
     /// Forwards notifications. The client connects again by itself. Never ends.
-    pub(super) async fn run(mut self, hub: Hub) {
-        let Some(client) = connect(self.server.clone(), hub.clone()).await else {
+    pub(super) async fn run(self, hub: Hub) {
+        let Self { server, node, payloads } = self;
+        let Some(client) = connect(server, hub.clone()).await else {
             return look_without_notifications(&hub).await;
         };
-        loop {
+        // Publishing waits when the client's queue is full, and that must not keep the node from looking.
+        tokio::join!(publish(&client, payloads), receive(&client, node, &hub));
+    }
+}
+
+/// Publishes the notifications of this node while it is connected, and drops them while it is not.
+async fn publish(client: &Client, mut payloads: mpsc::Receiver<String>) {
+    while let Some(payload) = payloads.recv().await {
+        if client.connection_state() == State::Connected {
             // Fails only if the client has ended, which it does not do by itself.
-            if let Ok(notifications) = client.subscribe(CHANNEL).await {
-                self.forward(&client, notifications, &hub).await;
-            }
-            sleep(RECONNECT).await;
+            let _ = client.publish(CHANNEL, payload.into()).await;
         }
     }
+}
 
-    /// Forwards until the subscription ends.
-    async fn forward(&mut self, client: &Client, mut notifications: Subscriber, hub: &Hub) {
-        let mut next_look = Instant::now();
-        loop {
-            tokio::select! {
-                message = notifications.next() => match message {
-                    Some(message) => {
-                        let text = String::from_utf8_lossy(&message.payload);
-                        hub.look_at(parse(self.node, &text));
-                    }
-                    None => return,
-                },
-                Some(payload) = self.payloads.recv() => {
-                    if client.publish(CHANNEL, payload.into()).await.is_err() {
-                        return;
-                    }
+/// Receives the notifications of other nodes, and also looks without being notified. Never ends.
+async fn receive(client: &Client, node: NodeId, hub: &Hub) {
+    loop {
+        // Waits when the client's queue is full, that is, while it cannot connect.
+        if let Ok(Ok(notifications)) = timeout(RECONNECT, client.subscribe(CHANNEL)).await {
+            forward(client, notifications, node, hub).await;
+        }
+        hub.look_at_everything();
+        sleep(RECONNECT).await;
+    }
+}
+
+/// Forwards until the subscription ends.
+async fn forward(client: &Client, mut notifications: Subscriber, node: NodeId, hub: &Hub) {
+    let mut next_look = Instant::now();
+    loop {
+        tokio::select! {
+            message = notifications.next() => match message {
+                Some(message) => {
+                    let text = std::str::from_utf8(&message.payload).unwrap_or_default();
+                    hub.look_at(parse(node, text));
                 }
-                () = sleep_until(next_look) => {
-                    hub.look_at_everything();
-                    let connected = client.connection_state() == State::Connected;
-                    next_look = Instant::now() + if connected { POLL } else { RECONNECT };
-                }
+                None => return,
+            },
+            () = sleep_until(next_look) => {
+                hub.look_at_everything();
+                let connected = client.connection_state() == State::Connected;
+                next_look = Instant::now() + if connected { POLL } else { RECONNECT };
             }
         }
     }
@@ -146,7 +159,11 @@ async fn connect(server: ServerAddr, hub: Hub) -> Option<Client> {
     let problem = Mutex::new(String::new());
     let (server, options) = without_credentials(server);
     let options = options
+        // Other servers that this one names could be reached without TLS, and would get the password.
+        .ignore_discovered_servers()
         .name("wormhole-server")
+        .client_capacity(UNSENT)
+        .subscription_capacity(UNREAD)
         .retry_on_initial_connect()
         .reconnect_delay_callback(|_| RECONNECT)
         .ping_interval(PING)
@@ -177,7 +194,7 @@ fn without_credentials(server: ServerAddr) -> (ServerAddr, ConnectOptions) {
         (Ok(()), Ok(())) => ServerAddr::from_url(url).ok(),
         _ => None,
     };
-    let options = ConnectOptions::new();
+    let options = ConnectOptions::new().require_tls(server.tls_required());
     match (plain, user) {
         (Some(plain), Some(user)) => {
             (plain, options.user_and_password(user, password.unwrap_or_default()))
@@ -209,8 +226,11 @@ fn report(event: &Event, last_problem: &mut String) {
     }
 }
 
-/// Texts that may wait to be sent.
+/// Notifications that may wait to be sent, here and again in the client.
 const UNSENT: usize = 256;
+
+/// Notifications that may wait to be read. If there are more, the node looks at all open mailboxes.
+const UNREAD: usize = 256;
 
 /// Silence after which the connection is checked.
 const PING: Duration = Duration::from_secs(5);

@@ -168,10 +168,9 @@ pub(super) async fn find_long_nameplates(
     if counts.is_empty() {
         return Ok(());
     }
-    let tries = LONG_TRIES * counts.values().sum::<usize>();
-    let names: Vec<String> = (0..tries).map(|_| ShortNameplates::pick_long(&mut OsRng)).collect();
+    let names = long_nameplates(&counts);
     let mut lookup = Wanted::default();
-    for app in counts.keys() {
+    for (app, names) in &names {
         names.iter().for_each(|name| lookup.nameplate(app, name));
     }
     let nothing: &[&[u8]] = &[];
@@ -187,6 +186,17 @@ pub(super) async fn find_long_nameplates(
     }
     snapshot.long_nameplates = names;
     Ok(())
+}
+
+/// Random long nameplates for these numbers of allocations: several for each allocation, but no more than
+/// [`MAX_LONG_TRIES`] for the whole batch.
+fn long_nameplates(allocations: &HashMap<&str, usize>) -> HashMap<String, Vec<String>> {
+    let all = allocations.values().sum::<usize>().max(1);
+    let tries = (MAX_LONG_TRIES / all).clamp(1, LONG_TRIES);
+    let pick = |count: &usize| {
+        (0..tries * count).map(|_| ShortNameplates::pick_long(&mut OsRng)).collect()
+    };
+    allocations.iter().map(|(app, count)| ((*app).to_owned(), pick(count))).collect()
 }
 
 /// Reads the messages of mailboxes that the batch opens, and returns how many of its requests can be executed:
@@ -320,3 +330,22 @@ fn optional_text(row: &Row, column: usize) -> Result<Option<String>, SessionErro
 
 /// Random long nameplates that are looked up for each allocation.
 const LONG_TRIES: usize = 20;
+
+/// Random long nameplates that are looked up for all allocations of a batch.
+const MAX_LONG_TRIES: usize = 4000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_long_nameplates_looked_up_does_not_grow_with_the_number_of_applications() {
+        let apps: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+        let all: HashMap<&str, usize> = apps.iter().map(|app| (app.as_str(), 2)).collect();
+        let names = long_nameplates(&all);
+        assert!(names.len() == 500 && names.values().all(|names| names.len() >= 2));
+        assert!(names.values().map(Vec::len).sum::<usize>() <= MAX_LONG_TRIES);
+        let one = long_nameplates(&HashMap::from([("app", 1)]));
+        assert_eq!(one.get("app").map(Vec::len), Some(LONG_TRIES));
+    }
+}

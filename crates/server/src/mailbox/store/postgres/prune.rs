@@ -1,6 +1,9 @@
 //! Removing what nobody uses any more. Any number of nodes may do it: their transactions run one after the other.
 
+use std::collections::HashSet;
 use std::time::Duration;
+
+use tokio_postgres::Row;
 
 use super::PostgresStore;
 use super::load::{self, Wanted};
@@ -79,35 +82,45 @@ impl PostgresStore {
                 let before = snapshot.uptime - expiry.as_secs_f64();
                 let statement = &session.statements.unused_mailboxes;
                 let rows = session.query(statement, &[&before, &PRUNED_AT_ONCE]).await?;
-                let name = |row| -> Result<MailboxName, SessionError> {
-                    Ok(MailboxName { app: load::text(row, 0)?, mailbox: load::text(row, 1)? })
-                };
-                Ok((snapshot.uptime, rows.iter().map(name).collect::<Result<Vec<_>, _>>()?))
+                Ok((snapshot.uptime, rows.iter().map(read_name).collect::<Result<Vec<_>, _>>()?))
             },
             |_, found| Ok(found),
         )?;
         Ok((uptime, names))
     }
 
-    /// Writes that these mailboxes are used now.
-    fn touch(&mut self, now: Now, names: &[MailboxName]) -> Result<(), StoreError> {
+    /// Writes that these mailboxes are used now, and returns those that do not exist.
+    pub(super) fn touch(
+        &mut self,
+        now: Now,
+        names: &[MailboxName],
+    ) -> Result<Vec<MailboxName>, StoreError> {
+        let mut gone = Vec::new();
         for names in names.chunks(TOUCHED_AT_ONCE) {
-            let apps: Vec<&[u8]> = names.iter().map(|name| name.app.as_bytes()).collect();
-            let ids: Vec<&[u8]> = names.iter().map(|name| name.mailbox.as_bytes()).collect();
-            self.persist(|store| {
-                store.transact(
-                    &Wanted::default(),
-                    now,
-                    async |session, snapshot, _| {
-                        let statement = &session.statements.touch;
-                        session.query(statement, &[&apps, &ids, &snapshot.uptime]).await?;
-                        Ok(())
-                    },
-                    |_, ()| Ok(()),
-                )
-            })?;
+            let touched = self.persist(|store| store.touch_some(now, names))?;
+            gone.extend(names.iter().filter(|name| !touched.contains(name)).cloned());
         }
-        Ok(())
+        Ok(gone)
+    }
+
+    fn touch_some(
+        &mut self,
+        now: Now,
+        names: &[MailboxName],
+    ) -> Result<HashSet<MailboxName>, SessionError> {
+        let apps: Vec<&[u8]> = names.iter().map(|name| name.app.as_bytes()).collect();
+        let ids: Vec<&[u8]> = names.iter().map(|name| name.mailbox.as_bytes()).collect();
+        let (touched, _) = self.transact(
+            &Wanted::default(),
+            now,
+            async |session, snapshot, _| {
+                let statement = &session.statements.touch;
+                let rows = session.query(statement, &[&apps, &ids, &snapshot.uptime]).await?;
+                rows.iter().map(read_name).collect()
+            },
+            |_, touched| Ok(touched),
+        )?;
+        Ok(touched)
     }
 
     /// Drops what this node knows about mailboxes that other nodes have removed, and nodes that are gone.
@@ -136,6 +149,10 @@ impl PostgresStore {
         })?;
         Ok(())
     }
+}
+
+fn read_name(row: &Row) -> Result<MailboxName, SessionError> {
+    Ok(MailboxName { app: load::text(row, 0)?, mailbox: load::text(row, 1)? })
 }
 
 /// Mailboxes that one transaction removes because nobody uses them.

@@ -73,8 +73,8 @@ pub(super) struct Snapshot {
     pub(super) lists: HashMap<String, BTreeSet<String>>,
     /// The short nameplates of the applications that allocate.
     pub(super) short_nameplates: ShortNameplates,
-    /// Random long nameplates that were looked up, for applications without short ones.
-    pub(super) long_nameplates: Vec<String>,
+    /// Random long nameplates that were looked up, by application, for those that may run out of short ones.
+    pub(super) long_nameplates: HashMap<String, Vec<String>>,
     /// The messages of opened mailboxes, by the mailbox's key.
     pub(super) replays: HashMap<i64, Vec<Arc<StoredMessage>>>,
     pub(super) deleted_mailboxes: Vec<i64>,
@@ -91,7 +91,7 @@ impl Snapshot {
             mailboxes: HashMap::new(),
             lists: HashMap::new(),
             short_nameplates: ShortNameplates::default(),
-            long_nameplates: Vec::new(),
+            long_nameplates: HashMap::new(),
             replays: HashMap::new(),
             deleted_mailboxes: Vec::new(),
             new_messages: Vec::new(),
@@ -139,7 +139,7 @@ impl Tables for Snapshot {
         if let Some(short) = self.short_nameplates.pick(app, &mut OsRng) {
             return Ok(short);
         }
-        while let Some(name) = self.long_nameplates.pop() {
+        while let Some(name) = self.long_nameplates.get_mut(app).and_then(Vec::pop) {
             if self.nameplate_cell(app, &name).row.is_none() {
                 return Ok(name);
             }

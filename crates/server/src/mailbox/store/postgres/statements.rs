@@ -125,7 +125,7 @@ const UNUSED_MAILBOXES: &str = "SELECT app, id FROM wormhole_mailboxes
 const TOUCH: &str = "
     UPDATE wormhole_mailboxes AS box SET used = $3::double precision
     FROM unnest($1::bytea[], $2::bytea[]) AS named (app, id)
-    WHERE box.app = named.app AND box.id = named.id";
+    WHERE box.app = named.app AND box.id = named.id RETURNING box.app, box.id";
 
 const REMOVED_KEYS: &str = "SELECT known.key FROM unnest($1::bigint[]) AS known (key)
     WHERE NOT EXISTS (SELECT 1 FROM wormhole_mailboxes AS box WHERE box.key = known.key)";

@@ -1,0 +1,250 @@
+//! What the store's thread does from time to time: it keeps open mailboxes in use, removes unused ones, and looks for
+//! messages of other nodes.
+
+use std::time::{Duration, Instant};
+
+use super::listeners::Delivery;
+use super::unix_now;
+use super::worker::{Parts, StoreWorker};
+use crate::mailbox::inbox::Event;
+use crate::mailbox::store::Now;
+use crate::mailbox::wake::Changed;
+
+/// When each task is due.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    next_prune: Instant,
+    /// When to write that the open mailboxes are in use; nothing if no other node could remove them.
+    next_touch: Option<Instant>,
+    /// Whether unused mailboxes are being removed, a part in each turn.
+    pruning: bool,
+    /// Whether the database may have space to give back.
+    reclaiming: bool,
+    /// When it is allowed to look at all open mailboxes again.
+    next_look: Instant,
+    /// Whether to look at all open mailboxes as soon as it is allowed.
+    look_is_due: bool,
+}
+
+impl Schedule {
+    pub(super) fn new(parts: &Parts) -> Self {
+        let now = Instant::now();
+        let touch = || now + touch_period(parts.expiry);
+        Self {
+            next_prune: now + parts.prune_period,
+            next_touch: parts.store.is_shared().then(touch),
+            pruning: false,
+            reclaiming: false,
+            next_look: now,
+            look_is_due: false,
+        }
+    }
+
+    /// When the thread has something to do even without requests.
+    pub(super) fn next_task(&self) -> Instant {
+        if self.pruning || self.reclaiming {
+            return Instant::now();
+        }
+        let look = self.look_is_due.then_some(self.next_look);
+        let others = [self.next_touch, look].into_iter().flatten();
+        others.fold(self.next_prune, Instant::min)
+    }
+
+    /// Which mailboxes to look at now: all of them at most once in [`LOOK_PAUSE`], because anyone who can send
+    /// notifications could ask for it.
+    pub(super) fn admit(&mut self, changed: Changed, now: Instant) -> Changed {
+        self.look_is_due |= changed == Changed::Everything;
+        if self.look_is_due && now >= self.next_look {
+            self.look_is_due = false;
+            self.next_look = now + LOOK_PAUSE;
+            return Changed::Everything;
+        }
+        if changed == Changed::Everything { Changed::Nothing } else { changed }
+    }
+}
+
+impl StoreWorker {
+    /// Does what is due, and at most a part of a long task.
+    pub(super) fn maintain(&mut self, mut deliver: impl FnMut(Vec<Delivery>)) {
+        let now = Instant::now();
+        if self.schedule.next_touch.is_some_and(|time| now >= time) {
+            self.keep_in_use(&mut deliver);
+        }
+        if now >= self.schedule.next_prune {
+            self.schedule.next_prune = now + self.parts.prune_period;
+            self.listeners.shrink();
+            self.schedule.pruning = true;
+        }
+        if self.schedule.pruning {
+            self.prune();
+        } else if self.schedule.reclaiming {
+            self.reclaim();
+        }
+    }
+
+    /// Writes that the open mailboxes are in use. If another node has removed some of them, their links are
+    /// disconnected: the clients come back and open them again.
+    pub(super) fn keep_in_use(&mut self, deliver: &mut impl FnMut(Vec<Delivery>)) {
+        let touched = self.parts.store.keep_in_use(Now::read(), &mut self.listeners.mailboxes());
+        let pause = match touched {
+            Ok(gone) => {
+                let links = gone.iter().flat_map(|name| self.listeners.remove_all(name));
+                deliver(links.map(|inbox| Delivery { inbox, event: Event::Disconnect }).collect());
+                touch_period(self.parts.expiry)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "could not write that the open mailboxes are in use");
+                TOUCH_AGAIN
+            }
+        };
+        self.schedule.next_touch = Some(Instant::now() + pause);
+    }
+
+    fn prune(&mut self) {
+        let expiry = self.parts.expiry;
+        let pruned = self.parts.store.prune(Now::read(), expiry, &mut self.listeners.mailboxes());
+        self.schedule.pruning = false;
+        match pruned {
+            Ok(pruned) => {
+                tracing::debug!(mailboxes = pruned.mailboxes, "removed unused mailboxes");
+                self.record(&pruned.removed);
+            }
+            Err(error) => tracing::error!(%error, "could not remove unused mailboxes"),
+        }
+        self.schedule.reclaiming = true;
+        self.record_current();
+    }
+
+    fn reclaim(&mut self) {
+        let more = self.parts.store.reclaim().unwrap_or_else(|error| {
+            tracing::error!(%error, "could not return free database space to the file system");
+            false
+        });
+        self.schedule.reclaiming = more;
+        if !more {
+            self.release_memory();
+        }
+    }
+
+    pub(super) fn release_memory(&mut self) {
+        if let Err(error) = self.parts.store.release_memory() {
+            tracing::warn!(%error, "could not release the database's cache memory");
+        }
+        crate::allocator::release_unused();
+    }
+
+    pub(super) fn record_current(&mut self) {
+        if let Ok(counts) = self.parts.store.count() {
+            self.parts.counters.stored(counts.nameplates, counts.mailboxes);
+        }
+        let listeners = self.listeners.len();
+        if let Some(log) = &mut self.parts.usage
+            && let Err(error) = log
+                .record_current(self.started, unix_now(), listeners)
+                .and_then(|()| log.forget_oldest())
+        {
+            tracing::warn!(%error, "could not record statistics");
+        }
+    }
+}
+
+/// How often to write that the open mailboxes are in use, so that no other node removes them even if one or two
+/// attempts fail.
+fn touch_period(expiry: Duration) -> Duration {
+    (expiry / 4).max(TOUCH_AGAIN)
+}
+
+/// Pause after an attempt that failed.
+const TOUCH_AGAIN: Duration = Duration::from_secs(1);
+
+/// Time between two looks at all open mailboxes.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use wormhole_magic::mailbox::server::{Identity, Request};
+    use wormhole_testbed::{Durability, Postgres, installed_or_skip};
+
+    use super::*;
+    use crate::limits::Held;
+    use crate::mailbox::inbox::Inbox;
+    use crate::mailbox::memory::{Budget, Share};
+    use crate::mailbox::store::{
+        Command, DatabaseUrl, MailboxName, PostgresStore, Store, StoreLimits,
+    };
+    use crate::mailbox::wake::{NodeId, WakeKey};
+
+    fn open(url: &DatabaseUrl) -> PostgresStore {
+        PostgresStore::open(url, StoreLimits::default(), NodeId::random(), true).unwrap()
+    }
+
+    fn worker(store: PostgresStore) -> StoreWorker {
+        StoreWorker::new(Parts {
+            store: Box::new(store),
+            usage: None,
+            publisher: None,
+            counters: Arc::default(),
+            prune_period: Duration::from_secs(300),
+            expiry: Duration::from_secs(660),
+        })
+    }
+
+    /// Whether the link must disconnect.
+    fn is_disconnected(inbox: &Inbox) -> bool {
+        let polled = inbox.poll(&Context::from_waker(Waker::noop()), true);
+        let Poll::Ready(Ok(events)) = polled else { return false };
+        events.iter().any(|event| matches!(event, Event::Disconnect))
+    }
+
+    #[test]
+    fn links_of_a_mailbox_that_another_node_removed_are_disconnected() {
+        let started = Postgres::start(Durability::Process, None);
+        let Some(postgres) = installed_or_skip(started) else { return };
+        let url = DatabaseUrl::from(postgres.url("postgres"));
+        let (mut worker, mut other) = (worker(open(&url)), open(&url));
+        let who = Identity::new("app".into(), "side".into());
+        let names =
+            ["kept", "gone"].map(|id| MailboxName { app: "app".into(), mailbox: id.into() });
+        let budget = Arc::new(Budget::new(1 << 20, 1 << 20));
+        let inboxes = [1, 2].map(|number| {
+            let share = Share::new(Arc::clone(&budget), Arc::default());
+            Arc::new(Inbox::new(number, 1 << 20, share))
+        });
+        for (name, inbox) in names.iter().zip(&inboxes) {
+            let (mut request, address) =
+                (Request::Open(name.mailbox.clone()), Arc::<Held>::default());
+            let command = Command { who: &who, address: &address, request: &mut request };
+            worker.parts.store.apply(&mut [command], &[], Now::read()).unwrap();
+            worker.listeners.add(name.clone(), inbox, 0);
+        }
+        let mut deliver = |batch: Vec<Delivery>| batch.into_iter().for_each(Delivery::deliver);
+        worker.keep_in_use(&mut deliver);
+        assert!(!inboxes.iter().any(|inbox| is_disconnected(inbox)));
+        other.prune(Now::read(), Duration::ZERO, &mut std::iter::empty()).unwrap();
+        let (mut request, address) = (Request::Open("kept".into()), Arc::<Held>::default());
+        let command = Command { who: &who, address: &address, request: &mut request };
+        other.apply(&mut [command], &[], Now::read()).unwrap();
+        worker.keep_in_use(&mut deliver);
+        assert_eq!(inboxes.each_ref().map(|inbox| is_disconnected(inbox)), [false, true]);
+        assert_eq!(worker.listeners.len(), 1);
+    }
+
+    #[test]
+    fn all_mailboxes_are_looked_at_at_most_once_in_a_while_and_no_request_is_forgotten() {
+        let started = Postgres::start(Durability::Process, None);
+        let Some(postgres) = installed_or_skip(started) else { return };
+        let mut worker = worker(open(&DatabaseUrl::from(postgres.url("postgres"))));
+        let (schedule, start) = (&mut worker.schedule, Instant::now());
+        assert_eq!(schedule.admit(Changed::Everything, start), Changed::Everything);
+        assert_eq!(schedule.admit(Changed::Everything, start), Changed::Nothing);
+        let name = MailboxName { app: "app".into(), mailbox: "id".into() };
+        let one = Changed::Mailboxes([WakeKey::of(&name)].into());
+        assert_eq!(schedule.admit(one.clone(), start), one);
+        assert!(schedule.next_task() <= start + LOOK_PAUSE);
+        assert_eq!(schedule.admit(Changed::Nothing, start + LOOK_PAUSE), Changed::Everything);
+        assert_eq!(schedule.admit(Changed::Nothing, start + 2 * LOOK_PAUSE), Changed::Nothing);
+    }
+}
