@@ -271,8 +271,9 @@ impl Application<Wormhole<ChaCha8Rng>> for Talk {
             | Told::Nameplates(_)
             | Told::NameplateClaimed
             | Told::CodeConsumed
+            | Told::Server(_)
             | Told::Key(_) => {}
-            Told::Server(_) | Told::Dilation { .. } => panic!("unexpected event"),
+            Told::Dilation { .. } => panic!("unexpected event"),
             _ => panic!("unknown event"),
         }
         Vec::new()
