@@ -1,4 +1,4 @@
-//! Measures what messages cost: `cargo run --release -p wormhole-chat --example speed`.
+//! Measures the cost of messages: `cargo run --release -p wormhole-chat --example speed`.
 //!
 //! Each line is the median of 9 runs, in microseconds per operation.
 

@@ -1,18 +1,18 @@
-//! Who a session is with: an account and one of its devices.
+//! Addresses of sessions: an account and one of its devices.
 //!
-//! Phone numbers are names that change hands; sessions are never keyed by them.
+//! Phone numbers change owners, so no session is identified by one.
 
 use std::fmt;
 use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// An account, as the server named it.
+/// An account, identified by the id that the server assigned.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct AccountId([u8; 16]);
 
 impl AccountId {
-    /// Takes the 16 bytes of a UUID.
+    /// Creates an id from the 16 bytes of a UUID.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
@@ -38,7 +38,7 @@ impl fmt::Debug for AccountId {
 impl FromStr for AccountId {
     type Err = NotAnAccountId;
 
-    /// Reads the hyphenated form with its 36 characters, in either case.
+    /// Parses the hyphenated form of 36 characters, in upper or lower case.
     fn from_str(text: &str) -> Result<Self, NotAnAccountId> {
         if text.len() != HYPHENATED {
             return Err(NotAnAccountId);
@@ -47,7 +47,7 @@ impl FromStr for AccountId {
     }
 }
 
-/// The text is no UUID such as `9d0652a3-dcc3-4d11-975f-74d61598733f`.
+/// The text is not a UUID such as `9d0652a3-dcc3-4d11-975f-74d61598733f`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not an account id: expected a UUID with hyphens")]
 pub struct NotAnAccountId;
@@ -60,7 +60,7 @@ impl DeviceId {
     /// The device that registered the account.
     pub const PRIMARY: Self = Self(1);
 
-    /// Takes a number from 1 to 127.
+    /// Creates an id from a number from 1 to 127.
     pub fn new(number: u32) -> Option<Self> {
         u8::try_from(number).ok().filter(|number| (1..=MAX_DEVICE).contains(number)).map(Self)
     }
@@ -71,17 +71,18 @@ impl DeviceId {
     }
 }
 
-/// One device of one account: what a session is with.
+/// The address of a session: one device of one account.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Address {
-    /// Whose device it is.
+    /// The owner of the device.
     pub account: AccountId,
-    /// Which of the account's devices.
+    /// The device among those of the account.
     pub device: DeviceId,
 }
 
 impl Address {
-    /// Kind of id (0: account), UUID, device: 18 bytes, as messages bind it.
+    /// Encodes the id kind (0: account), the UUID and the device in 18 bytes, as messages
+    /// authenticate it.
     fn to_wire(self) -> [u8; ADDRESS] {
         let mut wire = [ACCOUNT; ADDRESS];
         let bytes = self.account.0.into_iter().chain([self.device.0]);
@@ -90,7 +91,7 @@ impl Address {
     }
 }
 
-/// From which device a message goes to which.
+/// The sending and the receiving device of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Route {
     /// The sender.
@@ -100,7 +101,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// Sender and recipient as messages bind them, 36 bytes.
+    /// Encodes sender and recipient in 36 bytes, as messages authenticate them.
     pub(crate) fn to_wire(self) -> [u8; ROUTE] {
         let mut wire = [0; ROUTE];
         let bytes = self.from.to_wire().into_iter().chain(self.to.to_wire());
@@ -109,19 +110,19 @@ impl Route {
     }
 }
 
-/// Characters of a UUID with hyphens.
+/// Length of a UUID with hyphens.
 const HYPHENATED: usize = 36;
 
-/// The highest device number that fits every client.
+/// The highest device number that all clients support.
 const MAX_DEVICE: u8 = 127;
 
 /// The kind byte of an account's id.
 const ACCOUNT: u8 = 0;
 
-/// Bytes of a device's address.
+/// Length of an encoded address.
 const ADDRESS: usize = 18;
 
-/// Bytes of two addresses.
+/// Length of two encoded addresses.
 pub(crate) const ROUTE: usize = 36;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Attachments: encrypted under a key of their own, stored where anyone may fetch them
+//! Attachments: each is encrypted with its own key and stored where anyone may fetch it
 //! (docs/chat-protocol.md "Attachments").
 //!
-//! A blob is `IV ‖ ciphertext ‖ MAC`. Both directions take pieces of any length, so that large
-//! files need no large memory.
+//! A blob is `IV ‖ ciphertext ‖ MAC`. Both directions accept pieces of any length, so large files
+//! need little memory.
 
 mod blocks;
 
@@ -18,19 +18,19 @@ use zeroize::Zeroizing;
 use crate::kdf::{halves, hmac, tag_matches};
 use blocks::{Decrypting, Encrypting};
 
-/// The keys of one attachment: 32 bytes for AES, 32 for HMAC.
+/// The keys of one attachment: 32 bytes for AES and 32 for HMAC.
 #[derive(Clone, Eq, PartialEq)]
 pub struct AttachmentKey(Secret<64>);
 
 impl AttachmentKey {
-    /// Draws a key. Use it for one attachment only.
+    /// Generates a key. Use it for one attachment only.
     pub fn random(rng: &mut impl CryptoRngCore) -> Self {
         let mut bytes = Zeroizing::new([0; 64]);
         rng.fill_bytes(&mut *bytes);
         Self(Secret::new(*bytes))
     }
 
-    /// Takes exactly 64 bytes.
+    /// Creates a key from exactly 64 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(|bytes| Self(Secret::new(bytes)))
     }
@@ -40,7 +40,7 @@ impl AttachmentKey {
         self.0.expose()
     }
 
-    /// The key for the cipher and the one for the MAC.
+    /// The AES key and the HMAC key.
     fn parts(&self) -> (Secret<32>, Secret<32>) {
         halves(self.0.expose())
     }
@@ -60,7 +60,7 @@ pub struct AttachmentSealer {
 }
 
 impl AttachmentSealer {
-    /// Begins a blob: writes its IV onto the end of `blob`.
+    /// Starts a blob: appends its IV to `blob`.
     pub fn new(key: &AttachmentKey, rng: &mut impl CryptoRngCore, blob: &mut Vec<u8>) -> Self {
         let mut iv = [0; 16];
         rng.fill_bytes(&mut iv);
@@ -75,14 +75,14 @@ impl AttachmentSealer {
         sealer
     }
 
-    /// Encrypts the next piece onto the end of `blob`.
+    /// Encrypts the next piece and appends it to `blob`.
     pub fn update(&mut self, piece: &[u8], blob: &mut Vec<u8>) {
         let start = blob.len();
         self.cipher.update(piece, blob);
         self.hash(blob.get(start..).unwrap_or_default());
     }
 
-    /// Ends the blob, and returns its digest for the pointer.
+    /// Finishes the blob and returns its digest for the pointer.
     pub fn finish(mut self, blob: &mut Vec<u8>) -> [u8; 32] {
         let start = blob.len();
         self.cipher.finish(blob);
@@ -113,20 +113,20 @@ pub struct AttachmentOpener {
     cipher: Option<Decrypting>,
     mac: Hmac<Sha256>,
     digest: Sha256,
-    /// What may still be the IV, or the MAC.
+    /// Bytes that may belong to the IV or the MAC.
     held: Vec<u8>,
 }
 
 impl AttachmentOpener {
-    /// Begins with a key.
+    /// Starts to decrypt with a key.
     pub fn new(key: &AttachmentKey) -> Self {
         let (cipher, mac) = key.parts();
         let (mac, digest) = (hmac(mac.expose()), Sha256::new());
         Self { key: cipher, cipher: None, mac, digest, held: Vec::new() }
     }
 
-    /// Decrypts the next piece of the blob onto the end of `plaintext`. None of it may be used
-    /// before [`AttachmentOpener::finish`] has said that it is genuine.
+    /// Decrypts the next piece of the blob and appends it to `plaintext`. Do not use any of it
+    /// before [`AttachmentOpener::finish`] has confirmed that the blob is authentic.
     pub fn update(&mut self, piece: &[u8], plaintext: &mut Vec<u8>) {
         self.digest.update(piece);
         self.held.extend(piece);
@@ -146,11 +146,11 @@ impl AttachmentOpener {
         }
     }
 
-    /// Ends the blob: writes the last of the plaintext, if the blob is genuine. `digest` is the
-    /// pointer's; leave it out only if the sender's client knew none.
+    /// Finishes the blob: appends the rest of the plaintext if the blob is authentic. `digest`
+    /// comes from the pointer; omit it only if the sender's client sent none.
     ///
     /// # Errors
-    /// The blob is not what the sender uploaded. Throw away what was written.
+    /// The blob is not what the sender uploaded. Discard the plaintext written so far.
     pub fn finish(
         self,
         digest: Option<&[u8; 32]>,
@@ -176,8 +176,8 @@ impl fmt::Debug for AttachmentOpener {
     }
 }
 
-/// Bytes to which a plaintext of `size` bytes should be filled up with zeros, so that its length
-/// says little.
+/// The size to which a plaintext of `size` bytes should be padded with zeros, so that its length
+/// reveals little.
 #[expect(
     clippy::as_conversions,
     clippy::cast_possible_truncation,
@@ -196,16 +196,16 @@ pub fn attachment_padding(size: u64) -> u64 {
     (padded as u64).max(size)
 }
 
-/// The blob is not what its pointer describes. One error for all reasons: which check failed would
-/// help whoever made it.
+/// The blob does not match its pointer. All reasons give the same error, because naming the failed
+/// check would help an attacker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum AttachmentError {
-    /// It was damaged, cut short, or replaced.
+    /// It was damaged, truncated or replaced.
     #[error("the attachment is not what its sender uploaded")]
     NotGenuine,
 }
 
-/// Bytes of the MAC at the end.
+/// Length of the MAC at the end.
 const MAC: usize = 32;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! AES-256-CBC with PKCS #7 padding: the cipher of messages, attachments and push payloads.
 //!
-//! It authenticates nothing. Whoever opens something must have checked its MAC before.
+//! It does not authenticate anything. Callers must check the MAC before they decrypt.
 
 use aes::Aes256;
 use cbc::cipher::block_padding::Pkcs7;
@@ -8,7 +8,7 @@ use cbc::cipher::{BlockDecryptMut, BlockEncryptMut, KeyIvInit};
 use wormhole_kit::Secret;
 use zeroize::Zeroizing;
 
-/// Encrypts `plaintext` onto the end of `output`.
+/// Encrypts `plaintext` and appends it to `output`.
 pub(crate) fn encrypt(key: &Secret<32>, iv: &[u8; 16], plaintext: &[u8], output: &mut Vec<u8>) {
     let start = output.len();
     output.resize(start + padded(plaintext.len()), 0);
@@ -18,7 +18,7 @@ pub(crate) fn encrypt(key: &Secret<32>, iv: &[u8; 16], plaintext: &[u8], output:
     debug_assert!(written.is_ok(), "the room was measured");
 }
 
-/// Decrypts, if the padding is right.
+/// Decrypts; `None` if the padding is invalid.
 pub(crate) fn decrypt(
     key: &Secret<32>,
     iv: &[u8; 16],
@@ -31,10 +31,10 @@ pub(crate) fn decrypt(
     Some(output)
 }
 
-/// Bytes of the ciphertext of `length` bytes: there is always padding.
+/// Length of the ciphertext of `length` bytes, including the padding, which is never empty.
 pub(crate) const fn padded(length: usize) -> usize {
     length - length % BLOCK + BLOCK
 }
 
-/// Bytes of a block of AES.
+/// Size of an AES block.
 const BLOCK: usize = 16;

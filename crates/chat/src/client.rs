@@ -1,28 +1,31 @@
-//! One device of a person: sends, receives, and keeps everything that must survive durable before
-//! anything depends on it.
+//! One device of a user: sends and receives messages, and makes all changes durable before anything
+//! depends on them.
 //!
-//! It knows no socket and no HTTP: it asks for [`Request`]s, which the service's interface maps to
-//! paths.
+//! It uses no socket and no HTTP: it outputs [`Request`]s, which the driver translates to the
+//! interface of the service.
 //!
-//! It has the verbs of a [`Session`](wormhole_kit::Session) and its rule that nothing depends on
-//! changes before they are committed, but not its inputs and outputs, for two reasons. A request and
-//! its answer are not bytes of a link: the driver may send two requests on different connections.
-//! And each step needs the wall clock and randomness, which a `Session` does not get.
+//! Like a [`Session`](wormhole_kit::Session), it is driven with `handle` and `poll`, and nothing
+//! depends on changes before they are committed. Its inputs and outputs differ, for two reasons. A
+//! request and its response are not bytes of one link: the driver may send two requests on
+//! different connections. And each step needs the wall clock and randomness, which a `Session` does
+//! not get.
 //!
 //! | input | output | next |
 //! |---|---|---|
-//! | `Send` | `Commit` (the text is in the outbox) | on `Committed`: `Accepted`; sealed or asking for keys |
+//! | `Send` | `Commit` (the text is in the outbox) | on `Committed`: `Accepted`; then encrypt, or
+//! request keys |
 //! | keys arrive | `Commit` (sessions and ciphertexts) | on `Committed`: `Request::Send` |
-//! | the server took it | `Commit` (out of the outbox) | on `Committed`: `Sent` |
-//! | other devices than we knew | `Commit` or `Request::Bundles` | sealed anew, five times at most |
-//! | no answer | | the same request again, later |
+//! | the server accepts the message | `Commit` (removed from the outbox) | on `Committed`: `Sent` |
+//! | the server reports a different list of devices | `Commit` or `Request::Bundles` | encrypt
+//! again, at most five times |
+//! | no response | | the same request again, later |
 //! | an envelope | `Commit` (session, prekeys, content) | on `Committed`: `Acknowledge`, `Received` |
-//! | an envelope that was read before, or cannot be read | `Acknowledge` | |
-//! | `AcceptIdentity` | `Commit` | what was blocked goes on |
+//! | an envelope that is a duplicate or cannot be read | `Acknowledge` | |
+//! | `AcceptIdentity` | `Commit` | blocked messages are sent |
 //!
-//! After a crash, [`Client::restore`] goes on from what was committed: a ciphertext that may have
-//! been sent is sent again as it is, so that no key is used twice, and the server knows it by its
-//! timestamp.
+//! After a crash, [`Client::restore`] continues from the committed state. A ciphertext that may
+//! have been sent is sent again unchanged, so no key is used twice, and the server recognises it by
+//! its timestamp.
 
 mod account;
 mod exchange;
@@ -48,7 +51,7 @@ use store::Peer;
 pub use exchange::{Publication, Request, RequestId, Response, SealedMessage};
 pub use store::{Changes, RestoreError, StoreKey};
 
-/// One device of a person.
+/// One device of a user.
 #[derive(Debug)]
 pub struct Client {
     us: Address,
@@ -56,132 +59,132 @@ pub struct Client {
     prekeys: PreKeys,
     peers: BTreeMap<AccountId, Peer>,
     sessions: BTreeMap<Address, SessionRecord>,
-    /// By timestamp, which names a message.
+    /// By timestamp, which identifies a message.
     outbox: BTreeMap<Timestamp, Outgoing>,
-    /// The timestamp of the last message that was written. No two are the same.
+    /// The timestamp of the last message that we sent. Each timestamp is used only once.
     last_written: Timestamp,
-    /// What each unanswered request was about.
-    asked: BTreeMap<RequestId, Asked>,
+    /// The purpose of each pending request.
+    pending: BTreeMap<RequestId, PendingRequest>,
     last_request: u64,
     last_commit: u64,
-    /// What waits for commits, in their order.
+    /// Outputs that wait for commits, in order.
     held: VecDeque<(CommitId, Vec<ClientOutput>)>,
     outputs: VecDeque<ClientOutput>,
 }
 
-/// Names a commit of one client. Later ones are greater.
+/// Identifies a commit of one client. The ids increase.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CommitId(u64);
 
-/// Names a delivered envelope for its acknowledgement; the driver chooses it.
+/// Identifies a delivered envelope for its acknowledgement; chosen by the driver.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Delivery(pub u64);
 
-/// What happens to a client.
+/// Inputs of a client.
 #[derive(Debug)]
 pub enum ClientInput {
     /// Send content to every device of an account.
     Send(AccountId, Content),
-    /// The person accepts this identity key for an account.
+    /// The user accepts this identity key for an account.
     AcceptIdentity(AccountId, PublicKey),
-    /// These changes, and all before them, are durable.
+    /// These changes and all earlier ones are durable.
     Committed(CommitId),
-    /// The server handed out an envelope.
+    /// The server delivered an envelope.
     Envelope(Delivery, Box<Envelope>),
-    /// The answer to a request.
+    /// The response to a request.
     Response(RequestId, Response),
-    /// Asks again for everything that has no answer: the connection is new.
+    /// A new connection is open: repeats all pending requests.
     Connected,
 }
 
-/// Outputs of a client, in this order.
+/// Outputs of a client. Process them in order.
 #[derive(Clone, Debug)]
 pub enum ClientOutput {
-    /// Make these changes durable, all or none, in the order of their ids; then say
+    /// Make these changes durable, all or none, in the order of their ids; then pass in
     /// [`ClientInput::Committed`]. If that fails, drop the client and restore it.
     Commit(CommitId, Changes),
-    /// Ask the server.
+    /// Send this request to the server.
     Request(RequestId, Request),
-    /// Tell the server that an envelope is done with.
+    /// Acknowledge an envelope to the server.
     Acknowledge(Delivery),
-    /// Tell the application.
+    /// Report this event to the application.
     Event(ClientEvent),
 }
 
 /// Events for the application.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientEvent {
-    /// A message is in the outbox, under this timestamp, and will not be lost.
+    /// A message with this timestamp is in the outbox and will not be lost.
     Accepted(Timestamp, AccountId),
-    /// Nothing is sent to the account before the person has accepted the new identity key.
+    /// Nothing is sent to the account until the user has accepted the new identity key.
     IdentityChanged(AccountId, PublicKey),
     /// A message cannot be sent.
     NotSent(Timestamp, SendError),
-    /// An envelope could not be read, and is lost.
+    /// An envelope could not be read and is lost.
     NotRead(Option<Address>, ReadError),
-    /// A message arrived. It is among the committed changes.
+    /// A message arrived. The committed changes include it.
     Received(Received),
-    /// The server has accepted a message for all devices.
+    /// The server has accepted a message for all devices of the recipient.
     Sent(Timestamp),
 }
 
-/// A message that arrived.
+/// A received message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Received {
     /// The device that sent it.
     pub from: Address,
-    /// When it was sent; together with the sender this names it.
+    /// When it was sent; identifies the message together with the sender.
     pub timestamp: Timestamp,
-    /// What it says.
+    /// Its content.
     pub content: Content,
-    /// Whether the sender has another identity key than the one that was accepted.
+    /// Whether the sender's identity key differs from the accepted one.
     pub identity_changed: bool,
 }
 
 /// Why a message cannot be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SendError {
-    /// The server's list of devices kept changing.
+    /// The server kept reporting different devices.
     #[error("the recipient's devices keep changing")]
     DevicesKeepChanging,
-    /// The account is gone, or has no device that can be written to.
-    #[error("the recipient has no device")]
+    /// The account does not exist, or has no device that can receive messages.
+    #[error("the recipient has no device that can receive messages")]
     NoDevice,
-    /// The server returned invalid keys: an attack, or a broken client.
-    #[error("the recipient's keys are not genuine")]
+    /// The server returned invalid keys: an attack, or a defective client.
+    #[error("the recipient's keys are invalid")]
     NotGenuine,
     /// The message is too long.
     #[error("the message is too long")]
     TooLong,
 }
 
-/// Why an envelope was not read.
+/// Why an envelope could not be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ReadError {
-    /// It is not encrypted for us, or was changed.
+    /// It was not encrypted for us, or was modified.
     #[error(transparent)]
     Decrypt(#[from] crate::session::DecryptError),
-    /// What was inside of it makes no sense.
-    #[error("the message makes no sense")]
+    /// Its decrypted content is invalid.
+    #[error("the message has invalid content")]
     Malformed,
-    /// Its envelope contains another time than the message itself.
-    #[error("the server gave the message another time")]
+    /// The timestamp of the envelope differs from that of the message.
+    #[error("the server changed the message's timestamp")]
     Misdated,
-    /// It is of a kind that this program does not read.
-    #[error("the message is of a kind that is not supported")]
+    /// It is of a kind that this program does not support.
+    #[error("this kind of message is not supported")]
     Unsupported,
 }
 
-/// What an unanswered request was about.
+/// The purpose of a pending request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Asked {
+enum PendingRequest {
     Bundles(AccountId),
     Send(Timestamp),
     Publish,
 }
 
 impl Client {
-    /// Takes one input in at time `now`.
+    /// Handles one input at time `now`.
     pub fn handle(&mut self, now: Timestamp, input: ClientInput, rng: &mut impl CryptoRngCore) {
         match input {
             ClientInput::Send(to, content) => self.send(now, to, &content),
@@ -190,28 +193,28 @@ impl Client {
             }
             ClientInput::Committed(id) => self.release(id),
             ClientInput::Envelope(delivery, envelope) => self.read(delivery, &envelope, rng),
-            ClientInput::Response(id, response) => self.answered(now, id, response, rng),
-            ClientInput::Connected => self.ask_again(now, rng),
+            ClientInput::Response(id, response) => self.handle_response(now, id, response, rng),
+            ClientInput::Connected => self.repeat_requests(now, rng),
         }
     }
 
-    /// Hands out the next thing to do.
+    /// Returns the next output.
     pub fn poll(&mut self) -> Option<ClientOutput> {
         self.outputs.pop_front()
     }
 
-    /// How many messages are in the outbox. Whoever has too many should wait.
+    /// Number of messages in the outbox. Callers should limit it.
     pub fn outbox_len(&self) -> usize {
         self.outbox.len()
     }
 
-    /// How long to wait before saying [`ClientInput::Connected`] again after the server did not
-    /// answer for the `attempt`th time.
+    /// How long to wait before passing in [`ClientInput::Connected`] again, after the server has
+    /// not responded `attempt` times.
     pub fn pause(attempt: u32) -> Duration {
         MAX_PAUSE.min(Duration::from_secs(1).saturating_mul(2_u32.saturating_pow(attempt)))
     }
 
-    /// Asks for changes to be made durable, and holds back what depends on them.
+    /// Outputs changes to commit, and holds back the outputs that depend on them.
     fn commit(&mut self, changes: Changes, then: Vec<ClientOutput>) {
         if changes.is_empty() {
             return self.after_commits(then);
@@ -222,7 +225,7 @@ impl Client {
         self.outputs.push_back(ClientOutput::Commit(id, changes));
     }
 
-    /// Holds outputs back until everything that changed so far is durable.
+    /// Holds outputs back until all changes so far are durable.
     fn after_commits(&mut self, outputs: Vec<ClientOutput>) {
         match self.held.back_mut() {
             Some((_, held)) => held.extend(outputs),
@@ -237,11 +240,11 @@ impl Client {
         }
     }
 
-    /// A request that is remembered until it is answered.
-    fn request(&mut self, asked: Asked, request: Request) -> ClientOutput {
+    /// Creates a request and remembers it until its response arrives.
+    fn request(&mut self, pending: PendingRequest, request: Request) -> ClientOutput {
         self.last_request += 1;
         let id = RequestId(self.last_request);
-        self.asked.insert(id, asked);
+        self.pending.insert(id, pending);
         ClientOutput::Request(id, request)
     }
 
@@ -249,33 +252,33 @@ impl Client {
         self.outputs.push_back(ClientOutput::Event(event));
     }
 
-    fn answered(
+    fn handle_response(
         &mut self,
         now: Timestamp,
         id: RequestId,
         response: Response,
         rng: &mut impl CryptoRngCore,
     ) {
-        // An answer to something that was asked again since, or before a crash, changes nothing.
-        match (self.asked.remove(&id), response) {
+        // Ignores responses to requests that were repeated since, or were sent before a crash.
+        match (self.pending.remove(&id), response) {
             (None, _) | (_, Response::Unavailable) => {}
-            (Some(Asked::Bundles(account)), response) => {
-                self.bundles_answered(now, account, response, rng);
+            (Some(PendingRequest::Bundles(account)), response) => {
+                self.handle_bundles(now, account, response, rng);
             }
-            (Some(Asked::Send(timestamp)), response) => {
-                self.send_answered(now, timestamp, response);
+            (Some(PendingRequest::Send(timestamp)), response) => {
+                self.handle_send_response(now, timestamp, response);
             }
-            (Some(Asked::Publish), response) => self.publish_answered(&response),
+            (Some(PendingRequest::Publish), response) => self.handle_publish_response(&response),
         }
     }
 
-    fn ask_again(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
-        self.asked.clear();
+    fn repeat_requests(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
+        self.pending.clear();
         self.publish_again(now, rng);
         let outbox: Vec<_> = self.outbox.keys().copied().collect();
-        outbox.into_iter().for_each(|timestamp| self.go_on(now, timestamp));
+        outbox.into_iter().for_each(|timestamp| self.advance(now, timestamp));
     }
 }
 
-/// The longest pause between two attempts.
+/// Maximum pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(300);

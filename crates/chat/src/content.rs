@@ -1,7 +1,7 @@
-//! What is inside of an encrypted message (docs/chat-protocol.md "Content").
+//! The content of an encrypted message (docs/chat-protocol.md "Content").
 //!
-//! Clients of 2014 put a bare data message into the `body` of an envelope; later ones
-//! wrap it into a `Content`. Both are read, the latter is sent.
+//! Clients of 2014 put a bare data message into the `body` of an envelope; later ones wrap it in
+//! a `Content`. This module reads both and writes the latter.
 
 mod data;
 mod proto;
@@ -18,52 +18,53 @@ pub use data::{AttachmentPlace, AttachmentPointer, DataMessage, Group, GroupChan
 /// The content of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Content {
-    /// Call signalling, which another part reads.
+    /// Call signalling, which this module does not decode.
     Call(Vec<u8>),
-    /// Text, attachments, and what goes with them.
+    /// Text, attachments and related fields.
     Data(Box<DataMessage>),
-    /// The recipient could not decrypt a message of ours, and says which.
+    /// The recipient could not decrypt one of our messages; this identifies it.
     DecryptionError(Vec<u8>),
-    /// Nothing: it only moves a session forward.
+    /// Empty: it only advances a session.
     Null,
-    /// Messages of ours were delivered, read or viewed.
+    /// Some of our messages were delivered, read or viewed.
     Receipt(Receipt),
     /// A group's sender key.
     SenderKeyDistribution(Vec<u8>),
-    /// From another device of our own account, which another part reads.
+    /// From another device of our own account; this module does not decode it.
     Sync(Vec<u8>),
-    /// Someone began or stopped writing.
+    /// Someone started or stopped typing.
     Typing(Typing),
-    /// Something newer than this program.
+    /// Content that this program does not know yet.
     Unknown,
 }
 
 impl Content {
-    /// Reads the plaintext of an envelope's `content`, without its padding.
+    /// Decodes the plaintext of an envelope's `content`, without its padding.
     ///
     /// # Errors
-    /// It is malformed. The sender's program is at fault; skip the message.
+    /// The content is malformed. The sender's program is defective; skip the message.
     pub fn decode(bytes: &[u8]) -> Result<Self, ContentError> {
         let proto = ContentProto::decode(checked(bytes)?).map_err(|_| ContentError::Malformed)?;
         proto.try_into()
     }
 
-    /// Reads the plaintext of an envelope's `body`, without its padding: a bare data message.
+    /// Decodes the plaintext of an envelope's `body`, without its padding: a bare data message.
     ///
     /// # Errors
-    /// As [`Content::decode`].
+    /// The same as [`Content::decode`].
     pub fn decode_body(bytes: &[u8]) -> Result<Self, ContentError> {
         let proto = Message::decode(checked(bytes)?).map_err(|_| ContentError::Malformed)?;
         DataMessage::from_proto(proto).map(|data| Self::Data(Box::new(data)))
     }
 
-    /// The plaintext for an envelope's `content`, still without padding.
+    /// Encodes the plaintext for an envelope's `content`, without padding.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(ContentProto::from(self).encode_to_vec())
     }
 
-    /// When the sender says it was sent. It must be the envelope's timestamp, or the server (which
-    /// writes the envelope) could give a message the place of another.
+    /// When the message was sent, according to the sender. It must be the envelope's timestamp;
+    /// otherwise the server, which writes the envelope, could give a message another place in the
+    /// conversation.
     pub fn timestamp(&self) -> Option<Timestamp> {
         match self {
             Self::Data(data) => data.timestamp,
@@ -79,44 +80,44 @@ impl Content {
     }
 }
 
-/// What became of messages.
+/// A report about messages that were delivered, read or viewed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Receipt {
     /// What happened.
     pub kind: ReceiptKind,
-    /// When the messages were sent, which names them.
+    /// When the messages were sent, which identifies them.
     pub timestamps: Vec<Timestamp>,
 }
 
-/// What a [`Receipt`] reports.
+/// The kind of a [`Receipt`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReceiptKind {
-    /// They arrived on a device.
+    /// The messages arrived on a device.
     Delivery,
-    /// They were shown.
+    /// The messages were displayed.
     Read,
-    /// Media in them was played.
+    /// Media in the messages was played.
     Viewed,
 }
 
-/// Someone writes, or stopped.
+/// Someone started or stopped typing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Typing {
     /// When.
     pub timestamp: Timestamp,
-    /// Whether they write now.
+    /// Whether they are typing now.
     pub started: bool,
-    /// In which group.
+    /// The group, if it is in one.
     pub group: Option<Vec<u8>>,
 }
 
 /// Why a plaintext could not be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ContentError {
-    /// The fields are not those of content.
+    /// The bytes are not valid content.
     #[error("malformed content")]
     Malformed,
-    /// A list in it is longer than anyone needs.
+    /// A list in it is longer than any client needs.
     #[error("content with a list of {0} entries")]
     TooMany(usize),
 }
@@ -125,7 +126,7 @@ fn checked(bytes: &[u8]) -> Result<&[u8], ContentError> {
     if bytes.len() > MAX_MESSAGE { Err(ContentError::Malformed) } else { Ok(bytes) }
 }
 
-/// Entries of any list in content at most.
+/// Maximum number of entries in any list of the content.
 const MAX_LIST: usize = 1024;
 
 fn bounded<T>(list: Vec<T>) -> Result<Vec<T>, ContentError> {

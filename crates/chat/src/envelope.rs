@@ -1,5 +1,5 @@
-//! The envelope of a message, as the server hands it to a device (docs/chat-protocol.md
-//! "Envelope"). Fields 1 to 7 are the `IncomingPushMessageSignal` of 2014.
+//! The envelope in which the server delivers a message to a device (docs/chat-protocol.md
+//! "Envelope"). Fields 1 to 7 are those of `IncomingPushMessageSignal` in clients of 2014.
 
 use prost::Message;
 
@@ -7,44 +7,44 @@ use crate::address::{AccountId, DeviceId};
 use crate::message::MAX_MESSAGE;
 use crate::time::Timestamp;
 
-/// A message with what the server knows about it. The server may lie in all of it; what the sender
-/// says is inside of the ciphertext.
+/// A message with the server's metadata. The server may lie in every field; only the ciphertext
+/// carries statements of the sender.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Envelope {
-    /// What `body` or `content` is.
+    /// The kind of message in `body` or `content`.
     pub kind: EnvelopeKind,
-    /// The sender's number, or account id; absent when the sender is sealed.
+    /// The sender's phone number or account id; absent if the sender is sealed.
     pub source: Option<String>,
     /// The sender's account.
     pub source_account: Option<AccountId>,
     /// The sender's device.
     pub source_device: Option<DeviceId>,
-    /// The sender's app.
+    /// The sender's app name.
     pub source_app: Option<String>,
-    /// The server the message came through, if it was not this one.
+    /// The server that forwarded the message, if it came from another one.
     pub relay: Option<String>,
-    /// When the sender says it was sent.
+    /// When the message was sent, according to the sender.
     pub timestamp: Timestamp,
     /// An encrypted data message, from clients of 2014.
     pub body: Option<Vec<u8>>,
-    /// An encrypted content.
+    /// Encrypted content.
     pub content: Option<Vec<u8>>,
-    /// Names the message for acknowledgement.
+    /// Identifies the message for acknowledgement.
     pub guid: Option<String>,
-    /// When the server took it.
+    /// When the server accepted the message.
     pub server_timestamp: Option<Timestamp>,
-    /// Which account of the device it is for.
+    /// The account of the device to which the message is addressed.
     pub destination: Option<AccountId>,
-    /// Which app of the device it is for.
+    /// The app of the device to which the message is addressed.
     pub destination_app: Option<String>,
     /// Whether it may wake the device.
     pub urgent: Option<bool>,
-    /// Whether it is not kept for devices that are away.
+    /// Whether the server discards the message if the device is offline.
     pub ephemeral: Option<bool>,
 }
 
 impl Envelope {
-    /// An envelope with nothing but its kind and timestamp.
+    /// Creates an envelope with only a kind and a timestamp.
     pub const fn new(kind: EnvelopeKind, timestamp: Timestamp) -> Self {
         Self {
             kind,
@@ -65,10 +65,10 @@ impl Envelope {
         }
     }
 
-    /// Reads an envelope. Empty fields count as absent.
+    /// Decodes an envelope. Empty fields count as absent.
     ///
     /// # Errors
-    /// It is malformed; the server is at fault.
+    /// The envelope is malformed; the server is defective.
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         if bytes.len() > MAX_ENVELOPE {
             return Err(EnvelopeError::TooLong(bytes.len()));
@@ -97,7 +97,7 @@ impl Envelope {
         })
     }
 
-    /// What is sent. Absent and empty fields are left out.
+    /// Encodes the envelope. Absent and empty fields are omitted.
     pub fn encode(&self) -> Vec<u8> {
         let proto = EnvelopeProto {
             kind: Some(self.kind.number()),
@@ -120,27 +120,26 @@ impl Envelope {
     }
 }
 
-/// What an envelope contains. The numbers are the wire's, which are not those of libsignal's
-/// messages.
+/// The kind of message in an envelope. The wire numbers differ from those of libsignal's messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EnvelopeKind {
     /// A [`crate::SignalMessage`].
     Ciphertext,
     /// From clients before 2014.
     KeyExchange,
-    /// From clients of 2014: an unencrypted data message. Never shown.
+    /// From clients of 2014: an unencrypted data message. Never displayed.
     Plaintext,
-    /// Only to report that something could not be decrypted.
+    /// A report that a message could not be decrypted.
     PlaintextContent,
     /// A [`crate::PreKeySignalMessage`].
     PreKeyBundle,
-    /// The server delivered a message of ours.
+    /// The server delivered one of our messages.
     Receipt,
-    /// A message under a group's sender key.
+    /// A message encrypted with a group's sender key.
     SenderKey,
-    /// Something newer than this program.
+    /// A kind that this program does not know yet.
     Unknown(u32),
-    /// A message whose sender only the recipient learns.
+    /// A message that reveals its sender only to the recipient.
     UnidentifiedSender,
 }
 
@@ -160,7 +159,7 @@ impl EnvelopeKind {
         }
     }
 
-    /// The reverse of [`EnvelopeKind::number`].
+    /// The inverse of [`EnvelopeKind::number`].
     pub const fn from_number(number: u32) -> Self {
         match number {
             1 => Self::Ciphertext,
@@ -176,13 +175,13 @@ impl EnvelopeKind {
     }
 }
 
-/// Why bytes are no envelope.
+/// Why bytes are not a valid envelope.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// The fields are not those of an envelope.
+    /// The bytes are not an envelope.
     #[error("malformed envelope")]
     Malformed,
-    /// It is longer than any envelope may be.
+    /// It is too long.
     #[error("an envelope of {0} bytes is too long")]
     TooLong(usize),
 }
@@ -223,12 +222,12 @@ struct EnvelopeProto {
     destination: Option<String>,
     #[prost(bool, optional, tag = "14")]
     urgent: Option<bool>,
-    // Ours, far from what others may come to use.
+    // Our own fields, with numbers far from those that others may assign.
     #[prost(string, optional, tag = "100")]
     source_app: Option<String>,
     #[prost(string, optional, tag = "101")]
     destination_app: Option<String>,
 }
 
-/// Bytes of an envelope at most: a message and its names.
+/// Maximum length of an envelope: a message and its metadata.
 pub const MAX_ENVELOPE: usize = MAX_MESSAGE + 4096;

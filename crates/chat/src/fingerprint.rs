@@ -1,5 +1,5 @@
-//! Safety numbers, which two people compare to be sure of each other's identity keys, and the
-//! tokens that a directory is asked with (docs/chat-protocol.md "Names").
+//! Safety numbers, which two people compare to verify each other's identity keys, and the tokens
+//! for queries to a directory (docs/chat-protocol.md "Names").
 
 use sha1::Sha1;
 use sha2::{Digest, Sha512};
@@ -9,13 +9,13 @@ use crate::key::PublicKey;
 
 /// One side of a safety number: an account and its identity key.
 ///
-/// The account's name must be the same on both sides and differ between services, or the same key
-/// in two services could be passed off as one person. Old clients use the phone number.
+/// Both sides must use the same name for the account, and names must differ between services;
+/// otherwise one key in two services could pass as one person. Old clients use the phone number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Computes the fingerprint: slow on purpose, about 3 ms.
+    /// Computes the fingerprint: deliberately slow, about 3 ms.
     pub fn new(name: &[u8], key: &PublicKey) -> Self {
         let key = key.encode();
         let first = Sha512::new().chain_update([0, 0]).chain_update(key).chain_update(name);
@@ -28,12 +28,12 @@ impl Fingerprint {
         Self(half)
     }
 
-    /// The 32 bytes that a scanned code compares.
+    /// The 32 bytes in a scanned code.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Whether a scanned code is the same, in constant time.
+    /// Compares with a scanned code, in constant time.
     pub fn matches(&self, scanned: &[u8; 32]) -> bool {
         self.0.ct_eq(scanned).into()
     }
@@ -48,15 +48,15 @@ impl Fingerprint {
     }
 }
 
-/// The 60 digits that both sides see.
+/// The 60 digits, the same on both sides.
 pub fn safety_number(ours: &Fingerprint, theirs: &Fingerprint) -> String {
     let mut sides = [ours.digits(), theirs.digits()];
     sides.sort_unstable();
     sides.concat()
 }
 
-/// What a directory is asked with instead of a phone number, 10 bytes. It hides nothing from the
-/// directory: there are few enough numbers to try them all.
+/// The 10 bytes that represent a phone number in a query to a directory. They hide nothing from the
+/// directory: it can try all phone numbers.
 pub fn directory_token(number: &str) -> [u8; 10] {
     let hash = Sha1::digest(number);
     let mut token = [0; 10];
@@ -64,5 +64,5 @@ pub fn directory_token(number: &str) -> [u8; 10] {
     token
 }
 
-/// How often a fingerprint is hashed. What deployed clients do.
+/// Number of hash iterations, the same as in deployed clients.
 const ITERATIONS: u32 = 5200;

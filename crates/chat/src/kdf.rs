@@ -1,4 +1,4 @@
-//! HKDF and HMAC over SHA-256, as every derivation of the messaging protocols uses them.
+//! HKDF and HMAC with SHA-256, the key derivation of all messaging protocols.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 use wormhole_kit::Secret;
 use zeroize::Zeroizing;
 
-/// Extracts from `input` under `salt` and expands to `N` bytes.
+/// Derives `N` bytes from `input` and `salt`.
 pub(crate) fn hkdf<const N: usize>(
     salt: &[u8; 32],
     input: &[u8],
@@ -19,7 +19,7 @@ pub(crate) fn hkdf<const N: usize>(
     output
 }
 
-/// Halves 64 bytes into two secrets.
+/// Splits 64 bytes into two secrets.
 pub(crate) fn halves(bytes: &[u8; 64]) -> (Secret<32>, Secret<32>) {
     let (mut left, mut right) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
     let (from_left, from_right) = bytes.split_at(32);
@@ -28,20 +28,20 @@ pub(crate) fn halves(bytes: &[u8; 64]) -> (Secret<32>, Secret<32>) {
     (Secret::new(*left), Secret::new(*right))
 }
 
-/// An HMAC-SHA256 under a key of any length, before its message.
+/// Starts an HMAC-SHA256 with a key of any length.
 pub(crate) fn hmac(key: &[u8]) -> Hmac<Sha256> {
-    // Never fails: HMAC takes keys of any length.
+    // This never fails: HMAC accepts keys of any length.
     <Hmac<Sha256> as Mac>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&[0; 64].into()))
 }
 
-/// The HMAC of `parts`, one after the other.
+/// The HMAC of the concatenated `parts`.
 pub(crate) fn tag(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = hmac(key);
     parts.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes().into()
 }
 
-/// Whether `expected` begins with the whole of `tag`, in constant time. An empty tag never holds.
+/// Whether `tag` is a prefix of `expected`, in constant time. An empty tag never matches.
 pub(crate) fn tag_matches(expected: &[u8; 32], tag: &[u8]) -> bool {
     let start = expected.get(..tag.len()).unwrap_or_default();
     !tag.is_empty() && start.len() == tag.len() && bool::from(start.ct_eq(tag))

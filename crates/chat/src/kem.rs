@@ -1,7 +1,7 @@
-//! Kyber-1024, round 3: the key encapsulation of PQXDH, as deployed clients speak it.
+//! Kyber-1024, round 3: the key encapsulation of PQXDH in deployed clients.
 //!
-//! It is not ML-KEM (FIPS 203), which hashes differently: one does not open what the other
-//! sealed. The arithmetic is `libcrux-ml-kem`'s; this file adds the type byte (PQXDH §2.1).
+//! It is not ML-KEM (FIPS 203), which hashes differently: the two cannot decrypt each other's
+//! ciphertexts. `libcrux-ml-kem` does the arithmetic; this file adds the type byte (PQXDH §2.1).
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use zeroize::{Zeroize, Zeroizing};
 pub struct KemPublicKey(Box<[u8; PUBLIC]>);
 
 impl KemPublicKey {
-    /// Reads what is sent: type byte `0x08`, then the key.
+    /// Decodes a public key: type byte `0x08`, then the key.
     ///
     /// # Errors
     /// The length or type is wrong, or a coefficient is out of range.
@@ -30,12 +30,12 @@ impl KemPublicKey {
         Ok(Self(Box::new(key.into())))
     }
 
-    /// What is sent, and signed: type byte, then the key.
+    /// Encodes the key for sending and signing: type byte, then the key.
     pub fn encode(&self) -> Vec<u8> {
         typed(&*self.0)
     }
 
-    /// Draws a secret for the holder of this key.
+    /// Generates a secret and encapsulates it for the owner of this key.
     pub fn encapsulate(&self, rng: &mut impl CryptoRngCore) -> (KemCiphertext, Secret<32>) {
         let mut random = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *random);
@@ -52,12 +52,12 @@ impl fmt::Debug for KemPublicKey {
     }
 }
 
-/// A secret, sealed for the holder of a [`KemPublicKey`].
+/// A secret, encapsulated for the owner of a [`KemPublicKey`].
 #[derive(Clone, Eq, PartialEq)]
 pub struct KemCiphertext(Box<[u8; CIPHERTEXT]>);
 
 impl KemCiphertext {
-    /// Reads what is sent: type byte `0x08`, then the ciphertext.
+    /// Decodes a ciphertext: type byte `0x08`, then the ciphertext.
     ///
     /// # Errors
     /// The length or type is wrong.
@@ -65,7 +65,7 @@ impl KemCiphertext {
         untyped(bytes).map(|bytes| Self(Box::new(*bytes)))
     }
 
-    /// What is sent: type byte, then the ciphertext.
+    /// Encodes the ciphertext: type byte, then the ciphertext.
     pub fn encode(&self) -> Vec<u8> {
         typed(&*self.0)
     }
@@ -77,7 +77,7 @@ impl fmt::Debug for KemCiphertext {
     }
 }
 
-/// Both halves of a key.
+/// A private key with its public key.
 #[derive(Clone, Eq, PartialEq)]
 pub struct KemKeyPair {
     private: Box<Zeroizing<[u8; PRIVATE]>>,
@@ -85,7 +85,7 @@ pub struct KemKeyPair {
 }
 
 impl KemKeyPair {
-    /// Draws a pair.
+    /// Generates a pair.
     pub fn random(rng: &mut impl CryptoRngCore) -> Self {
         let mut seed = Zeroizing::new([0; 64]);
         rng.fill_bytes(&mut *seed);
@@ -98,13 +98,13 @@ impl KemKeyPair {
         pair
     }
 
-    /// The public half.
+    /// The public key.
     pub const fn public(&self) -> &KemPublicKey {
         &self.public
     }
 
-    /// Opens what [`KemPublicKey::encapsulate`] sealed. What was not sealed for this key gives a
-    /// secret that nobody knows, so the first message does not decrypt.
+    /// Decapsulates the secret of [`KemPublicKey::encapsulate`]. A ciphertext for a different key
+    /// gives a pseudorandom secret, so the first message does not decrypt.
     pub fn decapsulate(&self, ciphertext: &KemCiphertext) -> Secret<32> {
         let mut private = MlKem1024PrivateKey::from(&**self.private);
         let ciphertext = MlKem1024Ciphertext::from(&*ciphertext.0);
@@ -113,15 +113,15 @@ impl KemKeyPair {
         Secret::new(secret)
     }
 
-    /// The private half, for storage and wherever else it must be written.
+    /// The private key, for storage and other uses that need its bytes.
     pub fn private_bytes(&self) -> &[u8; PRIVATE] {
         &self.private
     }
 
-    /// Puts a stored private half together again with its public half, which it contains.
+    /// Restores a pair from a stored private key, which includes the public key.
     ///
     /// # Errors
-    /// The length is wrong, or the public half inside has a coefficient out of range.
+    /// The length is wrong, or the included public key has a coefficient out of range.
     pub fn from_private_bytes(bytes: &[u8]) -> Result<Self, KemError> {
         let bytes: &[u8; PRIVATE] = bytes.try_into().map_err(|_| KemError::BadLength)?;
         let public = bytes.split_at(VECTOR).1.first_chunk().ok_or(KemError::BadLength)?;
@@ -140,17 +140,17 @@ impl fmt::Debug for KemKeyPair {
     }
 }
 
-/// Why a key or ciphertext was refused.
+/// Why a key or ciphertext was rejected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KemError {
-    /// Keys and ciphertexts have fixed lengths.
-    #[error("a key or ciphertext of the wrong length")]
+    /// The length is wrong.
+    #[error("a key or ciphertext has the wrong length")]
     BadLength,
-    /// A coefficient is not below the prime.
-    #[error("a public key that is not canonical")]
+    /// A coefficient is not less than the prime.
+    #[error("the public key is not canonical")]
     NotCanonical,
-    /// The type byte is not that of Kyber-1024.
-    #[error("the unknown type {0:#04x}")]
+    /// The type byte is not the one of Kyber-1024.
+    #[error("unknown key type {0:#04x}")]
     UnknownType(u8),
 }
 
@@ -173,16 +173,17 @@ fn wipe(key: &mut MlKem1024PrivateKey) {
 /// The type byte of Kyber-1024, round 3.
 const KYBER_1024: u8 = 0x08;
 
-/// Bytes of a public key.
+/// Length of a public key.
 const PUBLIC: usize = 1568;
 
-/// Bytes of a ciphertext.
+/// Length of a ciphertext.
 const CIPHERTEXT: usize = 1568;
 
-/// Bytes of a private key: secret vector, public key, its hash, and a secret for false ciphertexts.
+/// Length of a private key: secret vector, public key, its hash, and the secret for invalid
+/// ciphertexts.
 const PRIVATE: usize = 3168;
 
-/// Bytes of the secret vector that a private key starts with.
+/// Length of the secret vector at the start of a private key.
 const VECTOR: usize = 1536;
 
 #[cfg(test)]

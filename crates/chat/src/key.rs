@@ -1,7 +1,7 @@
-//! Curve25519 keys as messaging clients hold and send them: agreement and signatures.
+//! Curve25519 keys of messaging clients: key agreement and signatures.
 //!
-//! The arithmetic is `curve25519-dalek`'s. This file adds the encoding (a type byte before the
-//! u-coordinate) and refuses keys that must never be used (X3DH §2.1, XEdDSA §2).
+//! `curve25519-dalek` does the arithmetic. This file adds the encoding (a type byte before the
+//! u-coordinate) and rejects unsafe keys (X3DH §2.1, XEdDSA §2).
 
 mod xeddsa;
 
@@ -15,15 +15,15 @@ use zeroize::Zeroizing;
 
 pub use xeddsa::Signature;
 
-/// A u-coordinate that is canonical and not of low order.
+/// A public key: a canonical u-coordinate that is not of low order.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// Reads the 33 bytes that are sent: type byte `0x05`, then the u-coordinate.
+    /// Decodes a public key of 33 bytes: type byte `0x05`, then the u-coordinate.
     ///
     /// # Errors
-    /// The length or type is wrong, or the key must not be used. Refuse whatever contained it.
+    /// The length or type is wrong, or the key is unsafe. Reject the message that contains it.
     pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
         let bytes: &[u8; ENCODED_KEY] = bytes.try_into().map_err(|_| KeyError::BadLength)?;
         let [kind, u @ ..] = bytes;
@@ -33,10 +33,10 @@ impl PublicKey {
         Self::from_u(*u)
     }
 
-    /// Takes a bare u-coordinate, least significant byte first.
+    /// Creates a key from a u-coordinate in little-endian order.
     ///
     /// # Errors
-    /// It is not canonical, or of low order.
+    /// It is not canonical or is of low order.
     pub fn from_u(u: [u8; 32]) -> Result<Self, KeyError> {
         if !is_canonical(&u) {
             return Err(KeyError::NotCanonical);
@@ -47,7 +47,7 @@ impl PublicKey {
         Ok(Self(u))
     }
 
-    /// The 33 bytes that are sent.
+    /// Encodes the key in 33 bytes.
     pub fn encode(&self) -> [u8; ENCODED_KEY] {
         let mut bytes = [CURVE25519; ENCODED_KEY];
         let [_, u @ ..] = &mut bytes;
@@ -55,12 +55,12 @@ impl PublicKey {
         bytes
     }
 
-    /// The bare u-coordinate, least significant byte first.
+    /// The u-coordinate in little-endian order.
     pub const fn as_u(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Whether the holder of this key signed `message`.
+    /// Whether the owner of this key signed `message`.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
         xeddsa::verify(&self.0, message, signature)
     }
@@ -74,19 +74,19 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A clamped scalar.
+/// A private key: a clamped scalar.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PrivateKey(Secret<32>);
 
 impl PrivateKey {
-    /// Draws a key.
+    /// Generates a key.
     pub fn random(rng: &mut impl CryptoRngCore) -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *bytes);
         Self::from_secret(&Secret::new(*bytes))
     }
 
-    /// Takes any 32 bytes and clamps them.
+    /// Creates a key from any 32 bytes by clamping them.
     pub fn from_secret(secret: &Secret<32>) -> Self {
         let mut bytes = Zeroizing::new(*secret.expose());
         let [first, .., last] = &mut *bytes;
@@ -95,17 +95,17 @@ impl PrivateKey {
         Self(Secret::new(*bytes))
     }
 
-    /// The clamped bytes, least significant first.
+    /// The clamped bytes in little-endian order.
     pub const fn as_secret(&self) -> &Secret<32> {
         &self.0
     }
 
-    /// The public half.
+    /// Computes the public key.
     pub fn public_key(&self) -> PublicKey {
         PublicKey(MontgomeryPoint::mul_base_clamped(*self.0.expose()).0)
     }
 
-    /// Agrees on a secret with the holder of `peer`.
+    /// Computes the shared secret with the owner of `peer`.
     ///
     /// # Errors
     /// The result is all zeros, so the peer's key was of low order.
@@ -117,13 +117,13 @@ impl PrivateKey {
         Ok(Secret::new(*shared))
     }
 
-    /// Signs `message`. Any two signatures differ.
+    /// Signs `message`. Signatures are randomised.
     pub fn sign(&self, message: &[u8], rng: &mut impl CryptoRngCore) -> Signature {
         xeddsa::sign(self.0.expose(), message, rng)
     }
 }
 
-/// A private key with its public half, so that the latter is computed once.
+/// A private key with its public key, which is computed only once.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyPair {
     private: PrivateKey,
@@ -131,36 +131,36 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// Draws a pair.
+    /// Generates a pair.
     pub fn random(rng: &mut impl CryptoRngCore) -> Self {
         PrivateKey::random(rng).into()
     }
 
-    /// The private half.
+    /// The private key.
     pub const fn private(&self) -> &PrivateKey {
         &self.private
     }
 
-    /// The public half.
+    /// The public key.
     pub const fn public(&self) -> &PublicKey {
         &self.public
     }
 
-    /// As [`PrivateKey::agree`].
+    /// The same as [`PrivateKey::agree`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as [`PrivateKey::agree`].
     pub fn agree(&self, peer: &PublicKey) -> Result<Secret<32>, KeyError> {
         self.private.agree(peer)
     }
 
-    /// As [`PrivateKey::sign`].
+    /// The same as [`PrivateKey::sign`].
     pub fn sign(&self, message: &[u8], rng: &mut impl CryptoRngCore) -> Signature {
         self.private.sign(message, rng)
     }
 
-    /// Puts a stored pair together again. The halves are trusted to belong together: computing
-    /// the public half anew would cost more than all the rest of loading a session.
+    /// Restores a stored pair without checking that the keys belong together: computing the public
+    /// key again would cost more than the rest of loading a session.
     pub(crate) const fn from_stored(private: PrivateKey, public: PublicKey) -> Self {
         Self { private, public }
     }
@@ -172,37 +172,37 @@ impl From<PrivateKey> for KeyPair {
     }
 }
 
-/// Why a key was refused.
+/// Why a key was rejected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyError {
-    /// An encoded key has 33 bytes.
-    #[error("a public key of the wrong length")]
+    /// The length is not 33 bytes.
+    #[error("the public key has the wrong length")]
     BadLength,
-    /// Whoever sends such a key controls the shared secret.
-    #[error("a public key of low order")]
+    /// The sender of such a key would control the shared secret.
+    #[error("the public key is of low order")]
     LowOrder,
-    /// The u-coordinate is not below the field's prime.
-    #[error("a public key that is not canonical")]
+    /// The u-coordinate is not less than the prime of the field.
+    #[error("the public key is not canonical")]
     NotCanonical,
-    /// The type byte is not that of Curve25519.
-    #[error("a public key of the unknown type {0:#04x}")]
+    /// The type byte is not the one of Curve25519.
+    #[error("unknown public key type {0:#04x}")]
     UnknownType(u8),
 }
 
-/// Whether `u` is below 2^255 - 19.
+/// Whether `u` is less than 2^255 - 19.
 fn is_canonical(u: &[u8; 32]) -> bool {
     let [first, middle @ .., last] = u;
     *last < 0x7f || (*last == 0x7f && (*first < 0xed || middle.iter().any(|byte| *byte != 0xff)))
 }
 
-/// Bytes of an encoded public key.
+/// Length of an encoded public key.
 pub const ENCODED_KEY: usize = 33;
 
 /// The type byte of Curve25519 keys.
 const CURVE25519: u8 = 0x05;
 
-/// Every canonical u-coordinate whose order divides 8, on the curve or its twist
-/// (RFC 7748 §6.1 refers to them; `each_point_of_low_order_gives_zeros` checks the list).
+/// All canonical u-coordinates whose order divides 8, on the curve or its twist (RFC 7748 §6.1
+/// refers to them; `each_point_of_low_order_gives_zeros` checks the list).
 const LOW_ORDER: [[u8; 32]; 5] = [
     [0; 32],
     [

@@ -1,7 +1,7 @@
 //! End-to-end encrypted messaging without I/O, compatible with libsignal's versions 3 and 4.
 //!
-//! There is no socket, file, clock or randomness source in here. What must survive leaves as plain
-//! data. The protocols are those that Signal published; no code of theirs was read.
+//! This crate uses no socket, file, clock or randomness source of its own. Durable state leaves it
+//! as plain data. The protocols are the ones that Signal published; none of Signal's code was read.
 //!
 //! ```
 //! use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};

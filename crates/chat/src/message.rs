@@ -1,8 +1,7 @@
-//! The two messages of a session on the wire: `SignalMessage` and `PreKeySignalMessage`
+//! The two wire messages of a session: `SignalMessage` and `PreKeySignalMessage`
 //! (docs/chat-protocol.md "Messages").
 //!
-//! Decoding checks everything that needs no key. A MAC is checked with the keys of its message, by
-//! the session.
+//! Decoding checks everything that needs no key. The session checks the MAC with the message keys.
 
 use prost::Message;
 
@@ -14,7 +13,7 @@ use crate::key::{KeyError, PublicKey};
 use crate::ratchet::MessageKeys;
 use crate::x3dh::Version;
 
-/// A message of a session that both sides know.
+/// A message of a session that both sides have.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SignalMessage {
     pub(crate) version: Version,
@@ -22,16 +21,16 @@ pub struct SignalMessage {
     pub(crate) counter: u32,
     pub(crate) ciphertext: Vec<u8>,
     pub(crate) route: Option<[u8; ROUTE]>,
-    /// What the MAC is over, apart from the identities.
+    /// The MAC's input, apart from the identities.
     signed: Vec<u8>,
     mac: [u8; MAC],
 }
 
 impl SignalMessage {
-    /// Reads a whole message: version, fields, MAC.
+    /// Decodes a complete message: version, fields, MAC.
     ///
     /// # Errors
-    /// It is no message of versions 3 and 4. Drop it.
+    /// It is not a message of version 3 or 4. Discard it.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         let (signed, mac) = bytes.split_last_chunk().ok_or(MessageError::Malformed)?;
         let (version, fields) = split_version(signed, bytes.len())?;
@@ -54,7 +53,8 @@ impl SignalMessage {
         })
     }
 
-    /// Whether the sender knew `keys`, and meant exactly this message from `sender` to `recipient`.
+    /// Whether the MAC shows that a holder of `keys` sent exactly this message from `sender` to
+    /// `recipient`.
     pub(crate) fn is_authentic(
         &self,
         keys: &MessageKeys,
@@ -65,7 +65,7 @@ impl SignalMessage {
     }
 }
 
-/// What [`seal`] writes apart from the plaintext.
+/// The fields that [`seal`] writes in addition to the plaintext.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header<'a> {
     pub(crate) version: Version,
@@ -107,7 +107,7 @@ fn mac(keys: &MessageKeys, sender: &PublicKey, recipient: &PublicKey, signed: &[
     mac.finalize().into_bytes().into()
 }
 
-/// A message of a session that the recipient may not know yet, with what it takes to begin it.
+/// A message that can start a session: it carries the data that the recipient needs for that.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PreKeySignalMessage {
     pub(crate) version: Version,
@@ -121,10 +121,10 @@ pub struct PreKeySignalMessage {
 }
 
 impl PreKeySignalMessage {
-    /// Reads a whole message and the one inside.
+    /// Decodes a complete message and the inner one.
     ///
     /// # Errors
-    /// It is no message of versions 3 and 4. Drop it.
+    /// It is not a message of version 3 or 4. Discard it.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         let (version, fields) = split_version(bytes, bytes.len())?;
         let proto = PreKeyFields::decode(fields).map_err(|_| MessageError::Malformed)?;
@@ -154,7 +154,7 @@ impl PreKeySignalMessage {
         })
     }
 
-    /// Whom the sender claims to be. It is true once the message has been decrypted.
+    /// The sender's identity, as claimed. It is verified once the message has been decrypted.
     pub const fn identity(&self) -> &PublicKey {
         &self.identity
     }
@@ -164,23 +164,23 @@ impl PreKeySignalMessage {
         self.registration_id
     }
 
-    /// The one-time prekey of ours that the sender used.
+    /// The id of our one-time prekey that the sender used.
     pub const fn pre_key_id(&self) -> Option<u32> {
         self.pre_key_id
     }
 
-    /// The signed prekey of ours that the sender used.
+    /// The id of our signed prekey that the sender used.
     pub const fn signed_pre_key_id(&self) -> u32 {
         self.signed_pre_key_id
     }
 
-    /// The post-quantum prekey of ours that the sender used.
+    /// The id of our post-quantum prekey that the sender used.
     pub fn kem_pre_key_id(&self) -> Option<u32> {
         self.kem.as_ref().map(|(id, _)| *id)
     }
 }
 
-/// What [`seal_first`] writes around a message.
+/// The fields that [`seal_first`] adds around a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Opening<'a> {
     pub(crate) version: Version,
@@ -192,7 +192,7 @@ pub(crate) struct Opening<'a> {
     pub(crate) identity: &'a PublicKey,
 }
 
-/// Wraps a sealed message for someone who may not know the session yet.
+/// Wraps an encrypted message for a recipient who may not have the session yet.
 pub(crate) fn seal_first(opening: &Opening<'_>, message: Vec<u8>) -> Vec<u8> {
     let fields = PreKeyFields {
         pre_key_id: opening.pre_key_id,
@@ -207,16 +207,16 @@ pub(crate) fn seal_first(opening: &Opening<'_>, message: Vec<u8>) -> Vec<u8> {
     with_version(opening.version, &fields, 0)
 }
 
-/// A sealed message, and which of the two it is.
+/// An encrypted message and its kind.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ciphertext {
-    /// Which message the bytes are.
+    /// The kind of message in `bytes`.
     pub kind: CiphertextKind,
-    /// What is sent.
+    /// The bytes to send.
     pub bytes: Vec<u8>,
 }
 
-/// Which message a [`Ciphertext`] is.
+/// The kind of a [`Ciphertext`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CiphertextKind {
     /// A [`PreKeySignalMessage`].
@@ -225,28 +225,28 @@ pub enum CiphertextKind {
     Signal,
 }
 
-/// Why bytes are no message.
+/// Why bytes are not a valid message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MessageError {
-    /// A post-quantum ciphertext in it is unusable.
-    #[error("the message has an unusable ciphertext: {0}")]
+    /// A post-quantum ciphertext in it is invalid.
+    #[error("the message contains an invalid ciphertext: {0}")]
     BadCiphertext(#[from] KemError),
-    /// A key in it is unusable.
-    #[error("the message has an unusable key: {0}")]
+    /// A key in it is invalid.
+    #[error("the message contains an invalid key: {0}")]
     BadKey(#[from] KeyError),
-    /// A field is missing, or the bytes have no such structure at all.
+    /// A field is missing, or the bytes do not have the structure of a message.
     #[error("malformed message")]
     Malformed,
-    /// It is longer than any message may be.
+    /// It is too long.
     #[error("a message of {0} bytes is too long")]
     TooLong(usize),
-    /// Neither version 3 nor version 4.
+    /// It is neither version 3 nor version 4.
     #[error("unsupported message version {0}")]
     UnsupportedVersion(u8),
 }
 
-/// The message's version is the high half of the first byte; the low half is what the sender
-/// could speak at most, and nobody needs it.
+/// The message's version is the high half of the first byte; the low half is the sender's maximum
+/// version, which is not used.
 fn split_version(bytes: &[u8], length: usize) -> Result<(Version, &[u8]), MessageError> {
     if length > MAX_MESSAGE {
         return Err(MessageError::TooLong(length));
@@ -257,8 +257,8 @@ fn split_version(bytes: &[u8], length: usize) -> Result<(Version, &[u8]), Messag
     Ok((version, rest))
 }
 
-/// Writes the version in both halves of the first byte, as old clients demand, then the fields;
-/// leaves room for what follows.
+/// Writes the version in both halves of the first byte, as old clients require, then the fields;
+/// reserves space for the rest.
 fn with_version(version: Version, fields: &impl Message, room: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + fields.encoded_len() + room);
     bytes.push(version.number() * 0x11);
@@ -276,7 +276,7 @@ struct SignalFields {
     previous_counter: Option<u32>,
     #[prost(bytes = "vec", optional, tag = "4")]
     ciphertext: Option<Vec<u8>>,
-    // Tag 5 is the post-quantum ratchet's, which we do not speak yet.
+    // Tag 5 belongs to the post-quantum ratchet, which we do not support yet.
     #[prost(bytes = "vec", optional, tag = "6")]
     route: Option<Vec<u8>>,
 }
@@ -301,8 +301,8 @@ struct PreKeyFields {
     message: Option<Vec<u8>>,
 }
 
-/// Bytes of the MAC that are sent.
+/// Length of the MAC on the wire.
 const MAC: usize = 8;
 
-/// Maximum size of a message in bytes: the limit of the service.
+/// Maximum length of a message: the limit of the service.
 pub const MAX_MESSAGE: usize = 256 * 1024;

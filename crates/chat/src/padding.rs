@@ -2,10 +2,10 @@
 
 use zeroize::Zeroizing;
 
-/// Pads a plaintext so that its ciphertext has a multiple of 160 bytes.
+/// Pads a plaintext so that the length of its ciphertext is a multiple of 160 bytes.
 pub fn pad(plaintext: &[u8]) -> Zeroizing<Vec<u8>> {
     let length = (plaintext.len() + 1).next_multiple_of(STEP);
-    // One less than a multiple: the cipher adds a byte at least.
+    // One byte less than a multiple, because the cipher adds at least one byte.
     let length = if plaintext.len() + 1 < length { length - 1 } else { length + STEP - 1 };
     let mut padded = Zeroizing::new(Vec::with_capacity(length));
     padded.extend(plaintext);
@@ -14,17 +14,17 @@ pub fn pad(plaintext: &[u8]) -> Zeroizing<Vec<u8>> {
     padded
 }
 
-/// Takes the padding off, whatever length it was made for. `None` if there is none.
+/// Removes padding of any length. `None` if there is no padding.
 pub fn unpad(padded: &[u8]) -> Option<&[u8]> {
     let end = padded.iter().rposition(|byte| *byte != 0)?;
     let (plaintext, rest) = padded.split_at_checked(end)?;
     rest.first().filter(|byte| **byte == MARK).map(|_| plaintext)
 }
 
-/// Ends the plaintext.
+/// Marks the end of the plaintext.
 const MARK: u8 = 0x80;
 
-/// Lengths differ by this many bytes.
+/// Padded lengths are multiples of this number of bytes.
 const STEP: usize = 160;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Prekeys: what a device publishes so that others can write to it while it is away.
+//! Prekeys: keys that a device publishes so that others can write to it while it is offline.
 //!
-//! The private halves, the bundle that a server hands out, and the check that the bundle is the
-//! account's own (X3DH §2, PQXDH §2).
+//! This module has the private keys, the bundle that a server hands out, and the check that the
+//! bundle belongs to the account (X3DH §2, PQXDH §2).
 
 use rand_core::CryptoRngCore;
 
@@ -10,7 +10,7 @@ use crate::kem::{KemKeyPair, KemPublicKey};
 use crate::key::{KeyPair, PublicKey, Signature};
 use crate::time::Timestamp;
 
-/// A key for one session, then gone.
+/// A key for one session. It is deleted after use.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OneTimePreKey {
     /// Chosen by the device, below 2^24.
@@ -19,21 +19,21 @@ pub struct OneTimePreKey {
     pub pair: KeyPair,
 }
 
-/// The key every session of a week or so begins with.
+/// The key with which all sessions start for about a week.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SignedPreKey {
     /// Chosen by the device, below 2^24.
     pub id: u32,
     /// The key.
     pub pair: KeyPair,
-    /// By the identity key, over the 33 encoded bytes.
+    /// The identity key's signature of the 33 encoded bytes.
     pub signature: Signature,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
 }
 
 impl SignedPreKey {
-    /// Draws and signs a key.
+    /// Generates and signs a key.
     pub fn random(
         id: u32,
         identity: &KeyPair,
@@ -46,23 +46,23 @@ impl SignedPreKey {
     }
 }
 
-/// A post-quantum key: for one session, or for all sessions that find no other.
+/// A post-quantum key: for one session, or the last resort for all sessions without another.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KemPreKey {
     /// Chosen by the device, below 2^24.
     pub id: u32,
     /// The key.
     pub pair: KemKeyPair,
-    /// By the identity key, over the encoded bytes with their type.
+    /// The identity key's signature of the encoded bytes, including their type.
     pub signature: Signature,
-    /// Whether the key serves many sessions.
+    /// Whether the key may be used for many sessions.
     pub last_resort: bool,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
 }
 
 impl KemPreKey {
-    /// Draws and signs a key.
+    /// Generates and signs a key.
     pub fn random(
         id: u32,
         last_resort: bool,
@@ -76,28 +76,28 @@ impl KemPreKey {
     }
 }
 
-/// The keys of a device from the server. Nothing in them has been checked.
+/// The keys of a device, as received from the server and not yet verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PreKeyBundle {
-    /// Whose keys these are.
+    /// The device that owns the keys.
     pub device: DeviceId,
-    /// Changes when the device is set up anew.
+    /// Changes when the device is registered again.
     pub registration_id: u32,
     /// The account's identity key.
     pub identity: PublicKey,
     /// The signed prekey: id, key, signature.
     pub signed: (u32, PublicKey, Signature),
-    /// The one-time prekey, if the server had one left: id, key.
+    /// The one-time prekey, if the server has one left: id, key.
     pub one_time: Option<(u32, PublicKey)>,
-    /// The post-quantum prekey, if the device has any: id, key, signature.
+    /// The post-quantum prekey, if the device has one: id, key, signature.
     pub kem: Option<(u32, KemPublicKey, Signature)>,
 }
 
 impl PreKeyBundle {
-    /// Checks that the holder of the identity key signed the prekeys.
+    /// Checks that the owner of the identity key signed the prekeys.
     ///
     /// # Errors
-    /// A signature does not hold. Do not start a session.
+    /// A signature is invalid. Do not start a session.
     pub fn verify(self) -> Result<VerifiedBundle, BundleError> {
         let (_, key, signature) = &self.signed;
         if !self.identity.verify(&key.encode(), signature) {
@@ -112,19 +112,19 @@ impl PreKeyBundle {
     }
 }
 
-/// A bundle whose prekeys were signed by its identity key. Whether that identity is the right
-/// person's is another question.
+/// A bundle whose prekeys are signed by its identity key. This does not show that the identity key
+/// belongs to the expected person.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedBundle(PreKeyBundle);
 
 impl VerifiedBundle {
-    /// What was checked.
+    /// The verified bundle.
     pub const fn bundle(&self) -> &PreKeyBundle {
         &self.0
     }
 }
 
-/// Why a bundle was refused. Each means that the server, or someone on the way, changed it.
+/// Why a bundle was rejected. In each case the server, or someone in between, modified it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BundleError {
     /// The post-quantum prekey is not signed by the identity key.

@@ -1,4 +1,4 @@
-//! Profiles: names and pictures that only those with the profile key can read
+//! Profiles: names and pictures that only holders of the profile key can read
 //! (docs/chat-protocol.md "Profiles").
 
 use aes_gcm::aead::{Aead, KeyInit};
@@ -10,19 +10,19 @@ use zeroize::Zeroizing;
 use crate::address::AccountId;
 use crate::kdf::{hkdf, tag};
 
-/// Opens an account's profile. Its owner hands it to whom they talk to.
+/// Decrypts an account's profile. Its owner shares it with their contacts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ProfileKey(Secret<32>);
 
 impl ProfileKey {
-    /// Draws a key.
+    /// Generates a key.
     pub fn random(rng: &mut impl CryptoRngCore) -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *bytes);
         Self(Secret::new(*bytes))
     }
 
-    /// Takes the 32 bytes.
+    /// Creates a key from 32 bytes.
     pub const fn from_secret(secret: Secret<32>) -> Self {
         Self(secret)
     }
@@ -32,10 +32,10 @@ impl ProfileKey {
         &self.0
     }
 
-    /// Seals one field, filled up with zeros to the smallest of the field's lengths.
+    /// Encrypts one field, padded with zeros to the smallest permitted length.
     ///
     /// # Errors
-    /// The value is longer than the field may be.
+    /// The value is too long for the field.
     pub fn seal(
         &self,
         field: ProfileField,
@@ -51,10 +51,10 @@ impl ProfileKey {
         Ok([&nonce[..], &sealed.map_err(|_| ProfileError::TooLong(value.len()))?].concat())
     }
 
-    /// Opens one field. Zeros at its end were padding.
+    /// Decrypts one field. Zeros at the end are padding.
     ///
     /// # Errors
-    /// It was not sealed with this key, or was altered.
+    /// The field was encrypted with a different key, or modified.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, ProfileError> {
         let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(ProfileError::NotGenuine)?;
         let opened = self.cipher().decrypt(Nonce::from_slice(nonce), sealed);
@@ -64,14 +64,14 @@ impl ProfileKey {
         Ok(value)
     }
 
-    /// What lets others send to this account without saying who they are.
+    /// The key with which others can send to this account without revealing who they are.
     pub fn access_key(&self) -> AccessKey {
         let sealed = self.cipher().encrypt(&Nonce::default(), [0; 16].as_slice());
         let bytes = sealed.unwrap_or_default();
         AccessKey(Secret::new(bytes.first_chunk().copied().unwrap_or_default()))
     }
 
-    /// Names the profile's state on the server, in 64 hexadecimal digits.
+    /// Identifies the version of the profile on the server: 64 hexadecimal digits.
     pub fn version(&self, account: &AccountId) -> String {
         let info = [VERSION_INFO, account.as_bytes()].concat();
         let bytes = hkdf::<32>(&[0; 32], self.0.expose(), &info);
@@ -83,7 +83,7 @@ impl ProfileKey {
     }
 }
 
-/// What lets others send to an account without saying who they are.
+/// Permits sending to an account without revealing the sender.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AccessKey(Secret<16>);
 
@@ -93,16 +93,16 @@ impl AccessKey {
         self.0.expose()
     }
 
-    /// Shows others that the server knows the right key.
+    /// Shows others that the server has the right key.
     pub fn checksum(&self) -> [u8; 32] {
         tag(self.0.expose(), &[&[0; 32]])
     }
 }
 
-/// A field of a profile. Its length on the server tells only which of a few it is.
+/// A field of a profile. Its padded length is one of a few, so it reveals little.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ProfileField {
-    /// Text about oneself.
+    /// Text about the owner.
     About,
     /// One emoji.
     Emoji,
@@ -120,18 +120,18 @@ impl ProfileField {
     }
 }
 
-/// Why a field was not sealed or opened.
+/// Why a field could not be encrypted or decrypted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ProfileError {
-    /// It was not sealed with this key, or was altered.
-    #[error("the profile cannot be opened")]
+    /// It was encrypted with a different key, or modified.
+    #[error("the profile cannot be decrypted")]
     NotGenuine,
-    /// The field cannot hold so many bytes.
-    #[error("{0} bytes do not fit into the field")]
+    /// The value is too long for the field.
+    #[error("a value of {0} bytes is too long for this field")]
     TooLong(usize),
 }
 
-/// Ours: Signal's own versions need its zero-knowledge library.
+/// Our own derivation: Signal's needs its zero-knowledge library.
 const VERSION_INFO: &[u8] = b"wormhole profile version";
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What a push service may see: an envelope, sealed under the device's signaling key
-//! (docs/chat-protocol.md "Signaling key").
+//! Push payloads: envelopes encrypted with the device's signaling key, so that a push service
+//! cannot read them (docs/chat-protocol.md "Signaling key").
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::cipher;
 use crate::kdf::{tag, tag_matches};
 
-/// 32 bytes for AES, 20 bytes for the MAC: a secret between a device and its server.
+/// 32 bytes for AES and 20 bytes for the MAC: a secret shared by a device and its server.
 #[derive(Clone, Eq, PartialEq)]
 pub struct SignalingKey {
     cipher: Secret<32>,
@@ -18,7 +18,7 @@ pub struct SignalingKey {
 }
 
 impl SignalingKey {
-    /// Draws a key.
+    /// Generates a key.
     pub fn random(rng: &mut impl CryptoRngCore) -> Self {
         let (mut cipher, mut mac) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 20]));
         rng.fill_bytes(&mut *cipher);
@@ -26,7 +26,7 @@ impl SignalingKey {
         Self { cipher: Secret::new(*cipher), mac: Secret::new(*mac) }
     }
 
-    /// Takes exactly 52 bytes.
+    /// Creates a key from exactly 52 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let cipher = Secret::new(reader.array().ok()?);
@@ -39,7 +39,7 @@ impl SignalingKey {
         Zeroizing::new([&self.cipher.expose()[..], &self.mac.expose()[..]].concat())
     }
 
-    /// Seals an encoded envelope.
+    /// Encrypts an encoded envelope.
     pub fn seal(&self, envelope: &[u8], rng: &mut impl CryptoRngCore) -> Vec<u8> {
         let mut iv = [0; 16];
         rng.fill_bytes(&mut iv);
@@ -52,10 +52,10 @@ impl SignalingKey {
         payload
     }
 
-    /// Opens a payload.
+    /// Decrypts a payload.
     ///
     /// # Errors
-    /// It was not sealed with this key, or was altered.
+    /// The payload was encrypted with a different key, or modified.
     pub fn open(&self, payload: &[u8]) -> Result<Zeroizing<Vec<u8>>, PushError> {
         let (signed, mac) = payload.split_last_chunk::<TAG>().ok_or(PushError)?;
         if !tag_matches(&tag(self.mac.expose(), &[signed]), mac) {
@@ -76,17 +76,18 @@ impl fmt::Debug for SignalingKey {
     }
 }
 
-/// A payload was not sealed with this key, or was altered. Drop it; the message itself is still
-/// at the server.
+/// The payload was encrypted with a different key, or modified. Discard it; the server still has
+/// the message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the payload cannot be opened")]
+#[error("the push payload cannot be decrypted")]
 pub struct PushError;
 
-/// The only version there is.
+/// The only version.
 const VERSION: u8 = 1;
 
-/// Bytes of the MAC, which is HMAC-SHA256 cut short, although the first API description calls its key an HMAC-SHA1 key.
+/// Length of the MAC, a truncated HMAC-SHA256 (clients of 2014' name for its key mentions
+/// SHA-1).
 const TAG: usize = 10;
 
-/// Bytes of version, IV and MAC.
+/// Length of version, IV and MAC.
 const OVERHEAD: usize = 1 + 16 + TAG;

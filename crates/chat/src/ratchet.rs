@@ -1,10 +1,10 @@
-//! The Double Ratchet: which key a message is read or written with (Double Ratchet §3).
+//! The Double Ratchet: the key for each message (Double Ratchet §3).
 //!
-//! It encrypts nothing itself. Reading has two moves, so that nothing changes before the MAC has
-//! been checked: [`Ratchet::find`] computes on copies, [`Ratchet::commit`] assigns.
+//! It does not encrypt anything itself. Receiving has two steps, so that nothing changes before the
+//! MAC is verified: [`Ratchet::find`] computes on copies, and [`Ratchet::commit`] assigns them.
 //!
-//! As deployed clients do it, late messages of an earlier chain are read by advancing that chain,
-//! so `previous_counter` is sent but never needed.
+//! Like deployed clients, we read late messages of an earlier chain by advancing that chain, so
+//! `previous_counter` is sent but never used.
 
 mod chain;
 mod receiver;
@@ -22,29 +22,30 @@ pub(crate) use receiver::{MAX_SKIPPED, ReceiverChain, Skipped};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Ratchet {
     pub(crate) root: RootKey,
-    /// Our current ratchet key; the peer answers to it.
+    /// Our current ratchet key; the peer replies to it.
     pub(crate) ours: KeyPair,
-    /// The chain we send with.
+    /// Our sending chain.
     pub(crate) sender: ChainKey,
     /// The chains of the peer's latest ratchet keys, newest last.
     pub(crate) receivers: VecDeque<ReceiverChain>,
-    /// What our messages say about our chain before this one.
+    /// The length of our previous chain, for `previous_counter`.
     pub(crate) previous_counter: u32,
 }
 
-/// What reading a message would change. Hand it to [`Ratchet::commit`] once the MAC holds.
+/// The changes from receiving a message. Pass them to [`Ratchet::commit`] once the MAC is verified.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// The message comes later in a known chain: the chain after it, and what it skips.
+    /// The message comes later in a known chain: the chain after it, and the skipped messages.
     Advance { receiver: usize, chain: ChainKey, skipped: Skipped },
-    /// The message had been skipped.
+    /// The message was skipped before.
     Late { receiver: usize, position: usize },
     /// The peer has a new ratchet key: the root between the two new chains, and the first of them.
     Turn { root: RootKey, receiver: ReceiverChain },
 }
 
 impl Ratchet {
-    /// The initiator's ratchet after the key agreement: it turns to the responder's key at once.
+    /// Creates the initiator's ratchet after the key agreement, with a Diffie-Hellman step to the
+    /// responder's key.
     ///
     /// # Errors
     /// The responder's key is of low order.
@@ -58,12 +59,12 @@ impl Ratchet {
         Ok(Self { root, ours, sender, receivers: VecDeque::new(), previous_counter: 0 })
     }
 
-    /// The responder's ratchet after the key agreement: its first key is the signed prekey.
+    /// Creates the responder's ratchet after the key agreement: its first key is the signed prekey.
     pub(crate) const fn responder(root: RootKey, ours: KeyPair, sender: ChainKey) -> Self {
         Self { root, ours, sender, receivers: VecDeque::new(), previous_counter: 0 }
     }
 
-    /// Whether a message with this ratchet key belongs to a chain that we know.
+    /// Whether this ratchet key belongs to a known chain.
     pub(crate) fn knows(&self, theirs: &PublicKey) -> bool {
         self.position(theirs).is_some()
     }
@@ -75,16 +76,16 @@ impl Ratchet {
     /// The seed of our next message, and our chain after it.
     ///
     /// # Errors
-    /// The chain is at its end: the peer has not answered 2^32 - 1 messages.
+    /// The chain is exhausted: the peer has not replied to 2^32 - 1 messages.
     pub(crate) fn next(&self) -> Result<(MessageSeed, ChainKey), ChainEnded> {
         self.sender.step().ok_or(ChainEnded)
     }
 
-    /// Finds the seed of message `counter` under the peer's ratchet key. Changes nothing.
-    /// `limit` is how many messages it may skip.
+    /// Finds the seed of message `counter` under the peer's ratchet key. Changes nothing. It may
+    /// skip at most `limit` messages.
     ///
     /// # Errors
-    /// The message cannot be read with this ratchet.
+    /// The message cannot be decrypted with this ratchet.
     pub(crate) fn find(
         &self,
         theirs: &PublicKey,
@@ -105,7 +106,7 @@ impl Ratchet {
         Ok((Step::Turn { root, receiver }, seed))
     }
 
-    /// Makes a step. After a turn we have a new ratchet key of our own.
+    /// Applies a step. After a Diffie-Hellman step we have a new ratchet key of our own.
     ///
     /// # Errors
     /// The peer's key is of low order. Nothing has changed.
@@ -140,11 +141,11 @@ impl Ratchet {
 /// Why a ratchet has no key for a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum FindError {
-    /// It was read before, or was skipped so long ago that its key is gone.
+    /// It is a duplicate, or it was skipped so long ago that its key was deleted.
     Duplicate,
-    /// Its ratchet key is unusable.
+    /// Its ratchet key is invalid.
     Key(KeyError),
-    /// More messages would be skipped than allowed.
+    /// More messages would be skipped than permitted.
     TooFarAhead(u32),
 }
 
@@ -154,11 +155,12 @@ impl From<KeyError> for FindError {
     }
 }
 
-/// A chain gave all the keys it has.
+/// A chain has no keys left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ChainEnded;
 
-/// Receiving chains kept: late messages of older ratchet keys are lost. What deployed clients keep.
+/// Maximum number of receiving chains, the same as in deployed clients. Late messages of older
+/// ratchet keys are lost.
 pub(crate) const MAX_RECEIVERS: usize = 5;
 
 #[cfg(test)]

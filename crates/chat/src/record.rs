@@ -1,7 +1,8 @@
-//! Everything about one device of a peer: the session in use, earlier ones, and what they taught.
+//! The sessions with one device of a peer: the current one and archived ones.
 //!
-//! Several sessions exist when both sides began one at the same time, or one side lost its state.
-//! The one that decrypted last is used for sending, so both sides meet (Sesame §3.4).
+//! There are several sessions when both sides started one at the same time, or when one side lost
+//! its state. The session that decrypted last is used for sending, so both sides converge (Sesame
+//! §3.4).
 
 mod storage;
 
@@ -21,12 +22,12 @@ use crate::x3dh::{self, ChosenPreKeys, Version};
 
 pub use storage::StoredRecordError;
 
-/// Our own side of every session.
+/// Our own identity in every session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {
-    /// The account's identity key; all its devices share it.
+    /// The account's identity key, shared by all its devices.
     pub pair: KeyPair,
-    /// Drawn when this device was set up, 1 to 16380.
+    /// Chosen at random when this device was registered, 1 to 16380.
     pub registration_id: u32,
 }
 
@@ -36,11 +37,11 @@ pub struct SessionRecord {
     current: Option<Session>,
     /// Newest first.
     archived: VecDeque<Session>,
-    /// Whether the device ever had a post-quantum prekey: then it always has.
+    /// Whether the device ever had a post-quantum prekey: it must then always have one.
     had_post_quantum: bool,
 }
 
-/// The private halves of those prekeys that a first message names.
+/// Our prekeys to which a first message refers.
 #[derive(Clone, Copy, Debug)]
 pub struct NamedPreKeys<'a> {
     /// The key with [`PreKeySignalMessage::signed_pre_key_id`].
@@ -54,32 +55,32 @@ pub struct NamedPreKeys<'a> {
 /// A decrypted first message.
 #[derive(Debug, Eq, PartialEq)]
 pub struct FirstMessage {
-    /// What the peer wrote.
+    /// The plaintext.
     pub plaintext: Zeroizing<Vec<u8>>,
-    /// What has to happen to our prekeys, if the message began a session; together with storing
-    /// the record, or a replay would be read again.
+    /// How to change our prekeys, if the message started a session. Store that change in one
+    /// transaction with the record, or a replay would be accepted.
     pub used: Option<UsedPreKeys>,
 }
 
-/// Prekeys that began a session.
+/// The prekeys that started a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct UsedPreKeys {
     /// Delete this one-time prekey.
     pub one_time: Option<u32>,
     /// Delete this post-quantum prekey, unless it is the last resort.
     pub kem: Option<u32>,
-    /// The signed prekey, which stays.
+    /// The signed prekey, which is kept.
     pub signed: u32,
-    /// The initiator's base key. Where no prekey was deleted, remember the three and refuse
-    /// another message that would begin a session with them.
+    /// The initiator's base key. If no prekey was deleted, remember the two keys and this one, and
+    /// reject other messages that would start a session with them.
     pub base_key: PublicKey,
 }
 
 impl SessionRecord {
-    /// Begins a session with the device that a bundle describes, and puts it in use.
+    /// Starts a session with the device of a bundle and makes it the current one.
     ///
     /// # Errors
-    /// The bundle is unusable, or worse than what the device had before. Nothing has changed.
+    /// The bundle is invalid, or lacks protection that the device had before. Nothing has changed.
     pub fn initiate(
         &mut self,
         us: &Identity,
@@ -115,7 +116,7 @@ impl SessionRecord {
     /// Encrypts one message. Store the record before the message is sent.
     ///
     /// # Errors
-    /// There is no session to use. Nothing has changed.
+    /// There is no usable session. Nothing has changed.
     pub fn encrypt(
         &mut self,
         us: &Identity,
@@ -128,18 +129,18 @@ impl SessionRecord {
         session.encrypt(route, us.registration_id, plaintext)
     }
 
-    /// Decrypts a message of a session that we have. Store the record before the message is
+    /// Decrypts a message of an existing session. Store the record before the message is
     /// acknowledged.
     ///
     /// # Errors
-    /// The message cannot be read. Nothing has changed.
+    /// The message cannot be decrypted. Nothing has changed.
     pub fn decrypt(
         &mut self,
         route: Route,
         message: &SignalMessage,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
-        // A chain that is known belongs to one session: no other needs to be tried.
+        // A known chain belongs to exactly one session, so no other session is tried.
         if let Some(place) = self.find(|session| session.ratchet.knows(&message.ratchet_key)) {
             let session = self.at(place).ok_or(DecryptError::NoSession)?;
             let limit = session.jump_limit();
@@ -150,7 +151,7 @@ impl SessionRecord {
         self.decrypt_with_any(route, message, rng)
     }
 
-    /// The peer has a new ratchet key: it may be of any session.
+    /// The peer has a new ratchet key: the message may belong to any session.
     fn decrypt_with_any(
         &mut self,
         route: Route,
@@ -158,7 +159,8 @@ impl SessionRecord {
         rng: &mut impl CryptoRngCore,
     ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         let mut first_error = None;
-        // What is skipped in vain is shared by all, or a forged message would cost 41 jumps.
+        // All sessions share one budget of skipped messages; otherwise a forged message would cost
+        // 41 jumps.
         let mut archived_steps = MAX_ARCHIVED_STEPS;
         for place in self.places() {
             let Some(session) = self.at(place) else { continue };
@@ -182,12 +184,12 @@ impl SessionRecord {
         Err(first_error.unwrap_or(DecryptError::NoSession))
     }
 
-    /// Decrypts a message that may begin a session. `trusted` is the identity key that the sender
-    /// must have; `None` trusts whatever comes. Store the record, and what happened to our
-    /// prekeys, before the message is acknowledged.
+    /// Decrypts a message that may start a session. `trusted` is the identity key that the sender
+    /// must have; `None` trusts any key. Store the record and the changes of our prekeys before the
+    /// message is acknowledged.
     ///
     /// # Errors
-    /// The message cannot be read. Nothing has changed.
+    /// The message cannot be decrypted. Nothing has changed.
     pub fn decrypt_first(
         &mut self,
         us: &Identity,
@@ -234,32 +236,32 @@ impl SessionRecord {
         }
     }
 
-    /// Whether [`SessionRecord::encrypt`] would find a session.
+    /// Whether [`SessionRecord::encrypt`] would find a usable session.
     pub fn can_encrypt(&self, now: Timestamp) -> bool {
         self.current.as_ref().is_some_and(|session| !session.is_stale(now))
     }
 
-    /// Whether the peer has not answered the session in use yet.
+    /// Whether the peer has not yet replied in the current session.
     pub fn is_unanswered(&self) -> bool {
         self.current.as_ref().is_some_and(|session| session.pending.is_some())
     }
 
-    /// The peer's identity key in the session in use.
+    /// The peer's identity key in the current session.
     pub fn their_identity(&self) -> Option<&PublicKey> {
         self.current.as_ref().map(|session| &session.their_identity)
     }
 
-    /// The registration id of the peer's device in the session in use.
+    /// The registration id of the peer's device in the current session.
     pub fn their_registration_id(&self) -> Option<u32> {
         self.current.as_ref().map(|session| session.their_registration_id)
     }
 
-    /// Our ratchet key in the session in use: it changes when the session turns.
+    /// Our ratchet key in the current session: it changes with each Diffie-Hellman step.
     pub(crate) fn our_ratchet_key(&self) -> Option<PublicKey> {
         self.current.as_ref().map(|session| *session.ratchet.ours.public())
     }
 
-    /// Which agreement the session in use began with.
+    /// The key agreement with which the current session started.
     pub fn version(&self) -> Option<Version> {
         self.current.as_ref().map(|session| session.version)
     }
@@ -270,7 +272,7 @@ impl SessionRecord {
         self.current = Some(session);
     }
 
-    /// Puts an archived session in use again, because it has just decrypted something.
+    /// Makes an archived session the current one, because it has just decrypted a message.
     fn promote(&mut self, place: Place) {
         if let Place::Archived(index) = place
             && let Some(session) = self.archived.remove(index)
@@ -297,14 +299,14 @@ impl SessionRecord {
     }
 }
 
-/// Where a session is within its record.
+/// The place of a session in its record.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Current,
     Archived(usize),
 }
 
-/// The responder's session, before anything has been decrypted with it.
+/// Creates the responder's session, before anything is decrypted with it.
 fn respond(
     us: &Identity,
     message: &PreKeySignalMessage,
@@ -336,21 +338,22 @@ fn respond(
     })
 }
 
-/// Why a session was not begun.
+/// Why a session could not be started.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InitiateError {
-    /// A key of the bundle is unusable.
-    #[error("the bundle has an unusable key: {0}")]
+    /// A key of the bundle is invalid.
+    #[error("the bundle contains an invalid key: {0}")]
     BadKey(#[from] KeyError),
-    /// The device had a post-quantum prekey before and the bundle has none: someone took it out.
+    /// The device had a post-quantum prekey before, and the bundle has none: someone removed it.
     #[error("the bundle lacks the post-quantum prekey that this device has")]
     Downgrade,
 }
 
-/// Messages that a message with an unknown ratchet key may skip in all archived sessions together.
+/// Maximum number of messages that one with an unknown ratchet key may skip in all archived
+/// sessions together.
 const MAX_ARCHIVED_STEPS: u32 = 4 * MAX_JUMP;
 
-/// Sessions kept for late messages. What deployed clients keep.
+/// Maximum number of sessions kept for late messages, the same as in deployed clients.
 const MAX_ARCHIVED: usize = 40;
 
 #[cfg(test)]

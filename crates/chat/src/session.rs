@@ -1,6 +1,6 @@
-//! One session: a key agreement and the ratchet that grew from it.
+//! One session: a key agreement and its ratchet.
 //!
-//! A peer's device may have several; `record.rs` keeps them.
+//! There may be several sessions with one device of a peer; `record.rs` keeps them.
 
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
@@ -23,14 +23,14 @@ pub(crate) struct Session {
     pub(crate) our_identity: PublicKey,
     pub(crate) their_identity: PublicKey,
     pub(crate) their_registration_id: u32,
-    /// The initiator's base key. It names the session: no other has the same.
+    /// The initiator's base key. It is unique, so it identifies the session.
     pub(crate) base_key: PublicKey,
     pub(crate) ratchet: Ratchet,
-    /// What our messages must open with until the peer has answered one.
+    /// The fields that our messages must carry until the peer has replied.
     pub(crate) pending: Option<Pending>,
 }
 
-/// What the responder needs to begin the session.
+/// The data that the responder needs to start the session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Pending {
     pub(crate) pre_key_id: Option<u32>,
@@ -40,10 +40,10 @@ pub(crate) struct Pending {
 }
 
 impl Session {
-    /// Encrypts one message from our device with `registration_id`.
+    /// Encrypts one message. `registration_id` is our device's.
     ///
     /// # Errors
-    /// The session can send no more: begin another. Nothing has changed.
+    /// The session cannot send any more: start another. Nothing has changed.
     pub(crate) fn encrypt(
         &mut self,
         route: Route,
@@ -67,8 +67,8 @@ impl Session {
         Ok(self.opened_with(registration_id, bytes))
     }
 
-    /// Whether our first messages have been unanswered for so long that the prekeys they use may
-    /// be gone.
+    /// Whether our first messages have been unanswered for so long that the peer may have deleted
+    /// the prekeys that they use.
     pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
         self.pending.as_ref().is_some_and(|pending| now.since(pending.since) > MAX_UNANSWERED)
     }
@@ -89,10 +89,11 @@ impl Session {
         Ciphertext { kind: CiphertextKind::PreKey, bytes: message::seal_first(&opening, bytes) }
     }
 
-    /// Decrypts one message, skipping at most `limit` others. On success the peer has answered.
+    /// Decrypts one message, skipping at most `limit` others. Success shows that the peer has
+    /// replied.
     ///
     /// # Errors
-    /// The message is not of this session, or not new. Nothing has changed.
+    /// The message belongs to a different session, or is a duplicate. Nothing has changed.
     pub(crate) fn decrypt(
         &mut self,
         route: Route,
@@ -118,49 +119,49 @@ impl Session {
         Ok(plaintext)
     }
 
-    /// How many messages one message may skip: far more from another device of our own, which may
-    /// have sent for long without our being there.
+    /// How many messages one message may skip: many more from another device of our own, which may
+    /// have sent messages for a long time while we were offline.
     pub(crate) fn jump_limit(&self) -> u32 {
         if self.our_identity == self.their_identity { MAX_JUMP_OWN } else { MAX_JUMP }
     }
 }
 
-/// Why a message was not encrypted.
+/// Why a message could not be encrypted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum EncryptError {
-    /// There is no session that may still be used. Fetch a bundle and begin one.
+    /// There is no usable session. Fetch a bundle and start one.
     #[error("no session with this device")]
     NoSession,
-    /// The plaintext is longer than any message may be.
+    /// The plaintext is too long.
     #[error("a plaintext of {0} bytes is too long")]
     TooLong(usize),
 }
 
-/// Why a message was not decrypted. Nothing has changed.
+/// Why a message could not be decrypted. Nothing has changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DecryptError {
-    /// The message was altered, or is of a session that we do not have.
+    /// The message was modified, or belongs to a session that we do not have.
     #[error("the message cannot be decrypted")]
     BadMac,
-    /// The message was read before.
-    #[error("the message was read before")]
+    /// The message is a duplicate.
+    #[error("the message is a duplicate")]
     Duplicate,
-    /// The bytes are no message.
+    /// The bytes are not a valid message.
     #[error(transparent)]
     Malformed(#[from] MessageError),
-    /// The message was meant for another device, or comes from another.
-    #[error("the message was meant for another device")]
+    /// The message is for another device, or from another.
+    #[error("the message is for another device")]
     Misdelivered,
-    /// A prekey that the message was made with is gone, or never was.
-    #[error("the message uses a prekey that is gone")]
+    /// A prekey that the message uses was deleted or never existed.
+    #[error("the message uses a prekey that does not exist")]
     MissingPreKey,
     /// There is no session with the sender.
     #[error("no session with the sender")]
     NoSession,
-    /// The message claims to come after more missing ones than can be true.
-    #[error("the message comes after {0} missing ones, which is too many")]
+    /// The message skips more messages than permitted.
+    #[error("the message skips {0} others, which is too many")]
     TooFarAhead(u32),
-    /// The sender has another identity key than the one that is trusted.
+    /// The sender's identity key differs from the trusted one.
     #[error("the sender's identity key has changed")]
     UntrustedIdentity(PublicKey),
 }
@@ -181,15 +182,17 @@ impl From<KeyError> for DecryptError {
     }
 }
 
-/// Messages that one message may skip. What deployed clients allow.
+/// Maximum number of messages that one message may skip, the same as in deployed clients.
 pub(crate) const MAX_JUMP: u32 = 25_000;
 
-/// The same from our own devices. Deployed clients have no limit there, but the MAC can be checked
-/// after the jump only, so anyone could have us count to 2^32.
+/// The same for our own devices. Deployed clients have no limit there, but the MAC can only be
+/// checked after the jump, so anyone could make us count to 2^32.
 const MAX_JUMP_OWN: u32 = 1_000_000;
 
-/// Milliseconds that a session is used for sending without an answer. What deployed clients wait.
+/// Milliseconds for which a session is used for sending without a reply, the same as in deployed
+/// clients.
 const MAX_UNANSWERED: u64 = 30 * DAY;
 
-/// Bytes of a plaintext at most: together with the opening it fits [`message::MAX_MESSAGE`].
+/// Maximum length of a plaintext: together with the first-message fields it fits into
+/// [`message::MAX_MESSAGE`].
 const MAX_PLAINTEXT: usize = message::MAX_MESSAGE - 4096;

@@ -1,16 +1,15 @@
-//! Requests and responses on the WebSocket, in both directions (docs/chat-protocol.md
-//! "WebSocket").
+//! Requests and responses on the WebSocket, in both directions (docs/chat-protocol.md "WebSocket").
 //!
-//! One binary frame is one message. Who may ask for what is the service's concern.
+//! One binary frame is one message. Authorization is up to the service.
 
 use prost::Message;
 
-/// One frame.
+/// A message on the WebSocket.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum WebSocketMessage {
-    /// Either side asks.
+    /// A request of either side.
     Request(WebSocketRequest),
-    /// Either side answers.
+    /// A response of either side.
     Response(WebSocketResponse),
 }
 
@@ -19,36 +18,36 @@ pub enum WebSocketMessage {
 pub struct WebSocketRequest {
     /// `GET`, `PUT` and so on.
     pub verb: String,
-    /// Path and query.
+    /// Path and query of the URL.
     pub path: String,
-    /// What would be the body.
+    /// The body.
     pub body: Option<Vec<u8>>,
-    /// Named by the asker; the response repeats it. Without one there is no response.
+    /// Chosen by the requester and repeated in the response. Without an id there is no response.
     pub id: Option<u64>,
-    /// Names and values.
+    /// Header names and values.
     pub headers: Vec<(String, String)>,
 }
 
 /// A response, with the parts of an HTTP response.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct WebSocketResponse {
-    /// The request's.
+    /// The id of the request.
     pub id: u64,
-    /// 200 and so on.
+    /// The status code, such as 200.
     pub status: u16,
-    /// The reason that old clients expect.
+    /// The reason phrase, which old clients require.
     pub message: Option<String>,
-    /// What would be the body.
+    /// The body.
     pub body: Option<Vec<u8>>,
-    /// Names and values.
+    /// Header names and values.
     pub headers: Vec<(String, String)>,
 }
 
 impl WebSocketMessage {
-    /// Reads one binary frame.
+    /// Decodes one binary frame.
     ///
     /// # Errors
-    /// It is malformed. Close the socket with [`CLOSE_MALFORMED`].
+    /// The frame is malformed. Close the socket with [`CLOSE_MALFORMED`].
     pub fn decode(bytes: &[u8]) -> Result<Self, WebSocketError> {
         if bytes.len() > MAX_FRAME {
             return Err(WebSocketError::TooLong(bytes.len()));
@@ -61,7 +60,7 @@ impl WebSocketMessage {
         }
     }
 
-    /// The binary frame.
+    /// Encodes the message as a binary frame.
     pub fn encode(&self) -> Vec<u8> {
         let mut proto = MessageProto { kind: None, request: None, response: None };
         match self {
@@ -119,13 +118,13 @@ impl TryFrom<ResponseProto> for WebSocketResponse {
     }
 }
 
-/// Why a frame is no message.
+/// Why a frame is not a valid message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum WebSocketError {
-    /// The fields are not those of a message, or have characters that HTTP would not allow.
+    /// The bytes are not a message, or contain characters that HTTP does not permit.
     #[error("malformed frame")]
     Malformed,
-    /// It is longer than any frame may be.
+    /// It is too long.
     #[error("a frame of {0} bytes is too long")]
     TooLong(usize),
 }
@@ -134,8 +133,8 @@ const fn is_letter(byte: u8) -> bool {
     byte.is_ascii_uppercase()
 }
 
-/// Whether the text has no space, control or non-ASCII character, so that it cannot become two
-/// lines of anything.
+/// Whether the text has no space, control or non-ASCII character, so that it cannot inject another
+/// header line.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -197,26 +196,26 @@ struct ResponseProto {
     headers: Vec<String>,
 }
 
-/// The kind of a request.
+/// The type of a request.
 const REQUEST: u32 = 1;
 
-/// The kind of a response.
+/// The type of a response.
 const RESPONSE: u32 = 2;
 
-/// The close code for a frame that cannot be read.
+/// The close code for a malformed frame.
 pub const CLOSE_MALFORMED: u16 = 1018;
 
-/// Bytes of a frame at most.
+/// Maximum length of a frame.
 pub const MAX_FRAME: usize = 1024 * 1024;
 
-/// Characters of a verb at most.
+/// Maximum length of a verb.
 const MAX_VERB: usize = 16;
 
-/// Bytes of path and query at most.
+/// Maximum length of path and query in bytes.
 const MAX_PATH: usize = 8192;
 
-/// Headers of a message at most.
+/// Maximum number of headers of a message.
 const MAX_HEADERS: usize = 64;
 
-/// Bytes of all headers together at most.
+/// Maximum total length of all headers in bytes.
 const MAX_HEADER_BYTES: usize = 16 * 1024;

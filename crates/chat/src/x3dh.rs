@@ -1,7 +1,7 @@
-//! The first key agreement: X3DH, and PQXDH where the recipient has a post-quantum prekey
-//! (X3DH §3.3, PQXDH §3.3; docs/chat-protocol.md has the constants).
+//! The initial key agreement: X3DH, or PQXDH if the recipient has a post-quantum prekey (X3DH §3.3,
+//! PQXDH §3.3; docs/chat-protocol.md has the constants).
 //!
-//! Both sides hash the same shared secrets; only who knows which private half differs.
+//! Both sides hash the same shared secrets, but each side knows different private keys.
 
 use rand_core::CryptoRngCore;
 use wormhole_kit::Secret;
@@ -13,7 +13,7 @@ use crate::key::{KeyError, KeyPair, PublicKey};
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey, VerifiedBundle};
 use crate::ratchet::{ChainKey, RootKey};
 
-/// Which agreement a session began with. It never changes.
+/// The key agreement with which a session started. It never changes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Version {
     /// Version 3: X3DH.
@@ -23,7 +23,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The number in messages, 3 or 4.
+    /// The version number in messages, 3 or 4.
     pub const fn number(self) -> u8 {
         match self {
             Self::X3dh => 3,
@@ -31,7 +31,7 @@ impl Version {
         }
     }
 
-    /// The reverse of [`Version::number`].
+    /// The inverse of [`Version::number`].
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
             3 => Some(Self::X3dh),
@@ -41,7 +41,7 @@ impl Version {
     }
 }
 
-/// What both sides have in common afterwards.
+/// The result of the key agreement, which both sides share.
 #[derive(Debug)]
 pub(crate) struct Agreed {
     pub(crate) version: Version,
@@ -49,7 +49,7 @@ pub(crate) struct Agreed {
     pub(crate) chain: ChainKey,
 }
 
-/// The result for the initiator, which the responder needs as well.
+/// The initiator's result, including the data to send to the responder.
 #[derive(Debug)]
 pub(crate) struct Initiated {
     pub(crate) agreed: Agreed,
@@ -57,7 +57,7 @@ pub(crate) struct Initiated {
     pub(crate) kem: Option<(u32, KemCiphertext)>,
 }
 
-/// The responder's private keys that the initiator chose.
+/// The responder's private keys that the initiator selected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChosenPreKeys<'a> {
     pub(crate) signed: &'a SignedPreKey,
@@ -65,7 +65,7 @@ pub(crate) struct ChosenPreKeys<'a> {
     pub(crate) kem: Option<(&'a KemPreKey, &'a KemCiphertext)>,
 }
 
-/// The initiator's side.
+/// Runs the initiator's side.
 ///
 /// # Errors
 /// A key of the bundle is of low order.
@@ -93,7 +93,7 @@ pub(crate) fn initiate(
     Ok(Initiated { agreed: secrets.agree(version), base_key: *base.public(), kem })
 }
 
-/// The responder's side.
+/// Runs the responder's side.
 ///
 /// # Errors
 /// A key of the initiator is of low order.
@@ -121,12 +121,12 @@ pub(crate) fn respond(
     Ok(secrets.agree(version))
 }
 
-/// The shared secrets, one after the other.
+/// The concatenated shared secrets.
 struct Secrets(Zeroizing<Vec<u8>>);
 
 impl Secrets {
-    /// Begins with 32 bytes of `0xff`, which keeps the input apart from that of signatures
-    /// (X3DH §2.2, "F").
+    /// Starts with 32 bytes of `0xff`, which separates the input from that of signatures (X3DH
+    /// §2.2, "F").
     fn new() -> Self {
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRETS));
         bytes.extend([0xff; 32]);
@@ -147,7 +147,7 @@ impl Secrets {
     }
 }
 
-/// Bytes of the prefix, four agreements and one encapsulation.
+/// Length of the prefix, four agreements and one encapsulation.
 const MAX_SECRETS: usize = 6 * 32;
 
 const X3DH_INFO: &[u8] = b"WhisperText";

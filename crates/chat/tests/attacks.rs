@@ -1,5 +1,5 @@
-//! What an attacker may try, by its number in docs/chat-protocol.md "Attacks". Numbers 4 and 21
-//! are partly tested beside what they concern.
+//! Attacks, numbered as in docs/chat-protocol.md "Attacks". Unit tests cover parts of numbers 4 and
+//! 21.
 
 #![expect(
     clippy::disallowed_methods,
@@ -20,7 +20,7 @@ use wormhole_chat::{
     KeyPair, MessageError, PreKeySignalMessage, SessionRecord, Signature, Timestamp, safety_number,
 };
 
-/// Reads what cannot be read, and checks that nothing changed.
+/// Tries to read a message that must be rejected, and checks that nothing changed.
 fn refused(reader: &mut Person, from: wormhole_chat::Address, sent: &Ciphertext) -> DecryptError {
     let before = (reader.stored(from), reader.one_time.len(), reader.begun.len());
     let error = reader.read(from, sent).expect_err("it must be refused");
@@ -36,8 +36,8 @@ fn attack_1_no_flipped_bit_changes_the_state() {
         for bit in 0..sent.bytes.len() * 8 {
             let mut bad = sent.clone();
             bad.bytes[bit / 8] ^= 1 << (bit % 8);
-            // The low half of the first byte only says what the sender could speak at most. It is
-            // under the MAC all the same.
+            // The low half of the first byte only states the sender's maximum version. The MAC
+            // covers it all the same.
             refused(&mut bob, alice.address, &bad);
         }
         assert_eq!(bob.read(alice.address, &sent).unwrap(), b"a message");
@@ -52,7 +52,7 @@ fn attack_1_no_flipped_byte_of_a_first_message_changes_the_state() {
     for at in 0..sent.bytes.len() {
         let mut bad = sent.clone();
         bad.bytes[at] ^= 0x41;
-        // Its own fields have no MAC: what only the server could know better may be changed.
+        // The outer fields have no MAC: those that only the server could verify may be changed.
         if let Ok(text) = bob.clone().read(alice.address, &bad) {
             assert_eq!(text, b"a message", "byte {at}");
         } else {
@@ -109,7 +109,7 @@ fn attack_3_a_first_message_is_refused_after_its_session_is_gone() {
         alice.meet(&mut bob, with);
         let first = alice.write(bob.address, b"first");
         bob.read(alice.address, &first).unwrap();
-        // Bob forgets the session, but not his prekeys.
+        // Bob loses the session, but not his prekeys.
         bob.sessions.clear();
         assert_eq!(refused(&mut bob, alice.address, &first), expected);
     }
@@ -123,7 +123,7 @@ fn attack_3_a_last_resort_key_serves_each_base_key_once() {
     bob.read(alice.address, &first).unwrap();
     bob.sessions.clear();
     assert_eq!(refused(&mut bob, alice.address, &first), DecryptError::Duplicate);
-    // Another session with the same keys is welcome.
+    // Another session with the same keys is accepted.
     alice.meet(&mut bob, person::With { one_time: false, kem: true });
     let other = alice.write(bob.address, b"other");
     bob.read(alice.address, &other).unwrap();
@@ -132,7 +132,7 @@ fn attack_3_a_last_resort_key_serves_each_base_key_once() {
 #[test]
 fn attack_4_a_forged_counter_costs_no_more_than_a_bounded_time() {
     let (mut alice, mut bob) = talking(X3DH);
-    // Bob has as many archived sessions as there can be, which all have to be tried.
+    // Bob has the maximum number of archived sessions, and all of them must be tried.
     for _ in 0..40 {
         bob.meet(&mut alice, NO_ONE_TIME);
     }
@@ -142,9 +142,9 @@ fn attack_4_a_forged_counter_costs_no_more_than_a_bounded_time() {
         sent = alice.write(bob.address, b"a");
     }
     bob.read(alice.address, &first).unwrap();
-    // Bob's sessions change places by that: the known one is an archived one again.
+    // This reorders Bob's sessions: the known one is archived again.
     bob.meet(&mut alice, NO_ONE_TIME);
-    // In the chain that Bob knows, this skips 24 999 messages, the next two 25 000 and 25 001.
+    // In the chain that Bob knows, this skips 24 999 messages; the next two skip 25 000 and 25 001.
     assert_eq!(bob.clone().read(alice.address, &sent).unwrap(), b"a");
     let sent = alice.write(bob.address, b"a");
     assert_eq!(bob.clone().read(alice.address, &sent).unwrap(), b"a");
@@ -153,12 +153,12 @@ fn attack_4_a_forged_counter_costs_no_more_than_a_bounded_time() {
     assert!(matches!(refused(&mut bob, alice.address, &sent), DecryptError::TooFarAhead(_)));
     assert!(start.elapsed() < Duration::from_millis(20));
 
-    // The same with a ratchet key that nobody knows: tried with the session in use and archived
+    // The same with an unknown ratchet key: it is tried with the current session and the archived
     // ones, together at most 125 000 steps.
     let mut forged = sent.bytes.clone();
     let key = KeyPair::random(&mut bob.rng).public().encode();
     forged[3..36].copy_from_slice(&key);
-    // Counter 25 000 in its three bytes.
+    // Counter 25 000 encoded in three bytes.
     forged[37..40].copy_from_slice(&[0xa8, 0xc3, 0x01]);
     let forged = Ciphertext { kind: CiphertextKind::Signal, bytes: forged };
     let start = Instant::now();
@@ -184,7 +184,7 @@ fn attack_6_a_bundle_signed_by_another_identity_is_refused() {
     unsigned.kem.as_mut().unwrap().2 = Signature([0; 64]);
     assert_eq!(unsigned.verify(), Err(BundleError::BadKemPreKey));
 
-    // The signature of one kind of key is none for the other.
+    // A signature of one kind of key is not valid for the other kind.
     let mut confused = good;
     confused.kem.as_mut().unwrap().2 = confused.signed.2;
     assert_eq!(confused.verify(), Err(BundleError::BadKemPreKey));
@@ -203,10 +203,10 @@ fn attack_6_another_identity_is_not_trusted_until_it_is_accepted() {
     let error = bob.read_trusting(alice.address, &sent, Some(&known)).unwrap_err();
     assert_eq!(error, DecryptError::UntrustedIdentity(theirs));
     assert_eq!(bob.stored(alice.address), before);
-    // The talk with the real Alice goes on.
+    // The conversation with the real Alice continues.
     let sent_by_alice = alice.write(bob.address, b"still here");
     assert_eq!(bob.read(alice.address, &sent_by_alice).unwrap(), b"still here");
-    // Accepted, it is a session like any other.
+    // Once accepted, it is an ordinary session.
     assert!(bob.read_trusting(alice.address, &sent, Some(&theirs)).is_ok());
     assert_eq!(bob.sessions[&alice.address].their_identity(), Some(&theirs));
 }
@@ -221,7 +221,7 @@ fn attack_7_a_device_that_had_post_quantum_keys_is_not_downgraded() {
         let stripped = bob.bundle(X3DH).verify().unwrap();
         let before = alice.stored(bob.address);
         let record = alice.sessions.get_mut(&bob.address).unwrap();
-        // Also after all sessions were archived and the record was stored and loaded.
+        // This also holds after all sessions were archived and the record was stored and loaded.
         record.archive();
         let mut record = SessionRecord::decode(&record.encode()).unwrap();
         let result = record.initiate(&alice.identity, &stripped, alice.now, &mut alice.rng);
@@ -254,7 +254,7 @@ fn attack_8_a_message_for_one_account_is_refused_by_another_with_the_same_keys()
     let mut elsewhere = bob.clone();
     elsewhere.address = address(9);
     assert_eq!(refused(&mut elsewhere, alice.address, &sent), DecryptError::Misdelivered);
-    // Nor may the server name another sender.
+    // The server cannot name a different sender either.
     assert_eq!(refused(&mut bob, address(8), &sent), DecryptError::Misdelivered);
     assert_eq!(bob.read(alice.address, &sent).unwrap(), b"for the first account");
 }
@@ -291,7 +291,7 @@ fn attack_21_unusable_keys_in_messages_are_refused() {
 fn attack_21_a_message_is_what_it_is_under_its_mac_however_its_fields_are_written() {
     let (mut alice, mut bob) = talking(X3DH);
     let sent = alice.write(bob.address, b"a message");
-    // Another field before the MAC, a field twice: no MAC covers them.
+    // Another field before the MAC, and a repeated field: no MAC covers them.
     for field in [&b"\x7a\x01x"[..], b"\x10\x07"] {
         let mut bad = sent.clone();
         let end = bad.bytes.len() - 8;
@@ -333,13 +333,13 @@ fn attack_23_a_restored_backup_is_noticed_and_a_new_session_heals_it() {
     bob.read(alice.address, &sent).unwrap();
     let answer = bob.write(alice.address, b"answer");
     alice.read(bob.address, &answer).unwrap();
-    // Bob loses what happened since the backup, and uses a chain key a second time.
+    // Bob restores a backup, so he uses a chain key twice.
     bob.sessions = backup;
     let sent = alice.write(bob.address, b"after");
     assert_eq!(refused(&mut bob, alice.address, &sent), DecryptError::BadMac);
     let stale = bob.write(alice.address, b"stale");
     assert_eq!(alice.read(bob.address, &stale), Err(DecryptError::Duplicate));
-    // He begins anew; Alice follows, and can still read what is late.
+    // He starts a new session; Alice follows, and can still read late messages.
     bob.meet(&mut alice, X3DH);
     let fresh = bob.write(alice.address, b"fresh");
     assert_eq!(alice.read(bob.address, &fresh).unwrap(), b"fresh");
@@ -358,9 +358,9 @@ fn attack_23_forty_archived_sessions_are_kept() {
     for (first, _) in &sent {
         bob.read(alice.address, first).unwrap();
     }
-    // The first session was pushed out, and cannot be begun again.
+    // The first session was dropped and cannot be started again.
     assert_eq!(refused(&mut bob, alice.address, &sent[0].1), DecryptError::Duplicate);
-    // Each of these comes to the front, so that none is pushed out.
+    // Each of these becomes the current session, so none is dropped.
     for (_, second) in &sent[1..] {
         assert_eq!(bob.read(alice.address, second).unwrap(), b"second");
     }

@@ -1,7 +1,7 @@
-//! Conversations of clients through a server, with losses, repetitions and crashes.
+//! Conversations of clients through a server, with losses, duplicates and crashes.
 //!
-//! `WORMHOLE_CHAT_SEEDS=1000 cargo nextest run -p wormhole-chat --test conversations` plays more of
-//! them than the ordinary run does.
+//! `WORMHOLE_CHAT_SEEDS=1000 cargo nextest run -p wormhole-chat --test conversations` runs more of
+//! them than usual.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,7 +23,7 @@ use wormhole_chat::{
     Client, ClientEvent, ClientInput, Content, DataMessage, KeyPair, RestoreError, SendError,
 };
 
-/// Whatever was accepted is read exactly once on every device of the recipient.
+/// Every accepted message is read exactly once on every device of the recipient.
 fn check(world: &World, seed: u64) {
     let mut read: BTreeMap<_, usize> = BTreeMap::new();
     for device in &world.devices {
@@ -63,7 +63,7 @@ fn every_message_is_read_exactly_once_whatever_is_lost_and_whoever_crashes() {
             world.join(3, 1, &identities[2]);
             world.join(2, 2, &identities[1]);
         }
-        // From then on everything that is written is for all of them.
+        // From then on every message goes to all of them.
         (0..world.devices.len()).for_each(|which| world.run(which));
         for _ in 0..400 {
             world.step();
@@ -75,7 +75,7 @@ fn every_message_is_read_exactly_once_whatever_is_lost_and_whoever_crashes() {
     assert!(accepted > 300, "{accepted} messages in all");
 }
 
-/// Two people, of whom the second has published keys.
+/// Two people; the second one has published keys.
 fn two() -> World {
     let mut world = World::new(1);
     for account in [1, 2] {
@@ -101,7 +101,7 @@ fn attack_6_a_changed_identity_stops_sending_until_it_is_accepted() {
     world.settle();
     assert_eq!(world.devices[1].texts(), ["first"]);
 
-    // Bob sets his device up anew; or someone pretends to be him.
+    // Bob registers his device again, or someone impersonates him.
     world.devices.pop();
     let identity = KeyPair::random(&mut world.rng);
     world.join(2, 1, &identity);
@@ -116,7 +116,7 @@ fn attack_6_a_changed_identity_stops_sending_until_it_is_accepted() {
         world.server.devices.values().all(|device| format!("{device:?}").contains("queue: []"))
     );
 
-    // What he writes arrives, and says so.
+    // His messages arrive, marked as being from a new identity.
     let alice = world.devices[0].address.account;
     world.input(1, ClientInput::Send(alice, text("it is me")));
     world.run(1);
@@ -136,7 +136,7 @@ fn nothing_is_sent_before_it_is_durable() {
     world.input(0, ClientInput::Send(bob, text("first")));
     world.settle();
     world.input(0, ClientInput::Send(bob, text("second")));
-    // Two commits, and no request before they are done.
+    // Two commits, and no request before they are durable.
     let mut outputs = Vec::new();
     while let Some(output) = world.devices[0].poll() {
         outputs.push(format!("{output:?}"));

@@ -1,6 +1,6 @@
-//! Against npm's `@signalapp/libsignal-client`, which nobody here wrote, in a process of its own:
-//! 0.22.0 speaks X3DH alone, 0.72.1 PQXDH too. `scripts/peers` installs both; without
-//! `WORMHOLE_PEERS` these tests pass without having looked, except under `CI`.
+//! Interoperability with npm's `@signalapp/libsignal-client`, which runs in its own process: 0.22.0
+//! supports only X3DH, 0.72.1 also PQXDH. `scripts/peers` installs both; without `WORMHOLE_PEERS`
+//! these tests are skipped, except under `CI`.
 
 #![cfg(not(target_family = "wasm"))] // starts programs
 #![expect(
@@ -29,10 +29,10 @@ use wormhole_chat::{
 /// The last version without post-quantum keys.
 const X3DH_ONLY: &str = "0.22.0";
 
-/// The last version that takes sessions of both kinds.
+/// The last version that supports sessions of both kinds.
 const BOTH: &str = "0.72.1";
 
-/// Who the peer is to us, and we to it.
+/// Our address of the peer, and its address of us.
 const THEM: u8 = 2;
 
 /// A running peer.
@@ -43,7 +43,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Starts one, if its package is installed.
+    /// Starts a peer, if its package is installed.
     fn start(version: &str) -> Option<Self> {
         let modules = modules(version)?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/libsignal-peer.mjs");
@@ -55,7 +55,7 @@ impl Peer {
         Some(Self { child, requests, answers })
     }
 
-    /// Asks for something; `Err` is what the package says.
+    /// Sends a request; `Err` is the package's error.
     fn ask(&mut self, request: &Value) -> Result<Value, String> {
         writeln!(self.requests, "{request}").unwrap();
         let mut line = String::new();
@@ -85,7 +85,7 @@ impl Peer {
         }
     }
 
-    /// Hands our bundle over.
+    /// Passes our bundle to the peer.
     fn begin(&mut self, us: Address, bundle: &PreKeyBundle) {
         let (id, key, signature) = &bundle.signed;
         let mut json = json!({
@@ -157,7 +157,7 @@ fn number(value: &Value) -> u32 {
     value.as_u64().unwrap().try_into().unwrap()
 }
 
-/// Us and a peer, with a session that one of us has begun.
+/// Our device and a peer, with a session that one of them has started.
 fn met(version: &str, with: With, we_begin: bool) -> Option<(Person, Peer)> {
     let (mut us, mut peer) = (Person::new(1), Peer::start(version)?);
     if we_begin {
@@ -183,7 +183,7 @@ const KINDS: [(&str, With); 6] = [
 fn a_session_that_we_begin_is_understood() {
     for (version, with) in KINDS {
         let Some((mut us, mut peer)) = met(version, with, true) else { return };
-        // Two first messages, since the peer has not answered.
+        // Two first messages, because the peer has not replied.
         for text in [&b"first"[..], b""] {
             let sent = us.write(address(THEM), text);
             assert_eq!(sent.kind, CiphertextKind::PreKey);
@@ -238,12 +238,12 @@ fn five_hundred_messages_in_random_order_arrive_once_each() {
         let Some((mut us, mut peer)) = met(version, with, true) else { return };
         let (mut late, mut arrived) = (Vec::new(), Vec::new());
         for round in 0..25_u32 {
-            // Twenty are written, of which ten arrive only in the next round: each side keeps five
-            // chains of the other, so much later would be too late.
+            // Twenty messages are written, of which ten arrive only in the next round: each side
+            // keeps five chains of the other, so later messages would be lost.
             let mut sent: Vec<_> = (0..20_u32)
                 .map(|number| {
                     let text = (round * 20 + number).to_be_bytes().to_vec();
-                    // The peer can write once it has read something.
+                    // The peer can only write after it has read a message.
                     let ours = round == 0 || us.rng.next_u32().is_multiple_of(2);
                     let sent = match ours {
                         true => us.write(address(THEM), &text),
@@ -276,7 +276,7 @@ fn shuffle<T>(list: &mut [T], rng: &mut impl RngCore) {
 
 fn deliver(us: &mut Person, peer: &mut Peer, (ours, text, sent): &(bool, Vec<u8>, Ciphertext)) {
     let mut bad = sent.clone();
-    // In the message itself: what else there is in a first message has no MAC, and no effect once
+    // Inside the inner message: the other fields of a first message have no MAC, and no effect once
     // the session is known.
     let at = if sent.kind == CiphertextKind::PreKey { 130 } else { bad.bytes.len() - 12 };
     bad.bytes[at] ^= 1;
@@ -288,7 +288,7 @@ fn deliver(us: &mut Person, peer: &mut Peer, (ours, text, sent): &(bool, Vec<u8>
     }
 }
 
-/// A changed message or a replay.
+/// A modified message or a replay.
 fn refuse(us: &mut Person, peer: &mut Peer, ours: bool, sent: &Ciphertext) {
     if ours {
         peer.read(us.address, sent).unwrap_err();

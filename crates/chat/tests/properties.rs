@@ -1,4 +1,4 @@
-//! What holds for every conversation: order, repetition and loss do not matter.
+//! Properties of every conversation: order, duplicates and loss do not matter.
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,18 +13,18 @@ use wormhole_chat::{
     WebSocketRequest, WebSocketResponse,
 };
 
-/// What happens next between two people.
+/// The next step in a conversation of two people.
 #[derive(Clone, Debug)]
 enum Step {
     /// One of them writes.
     Write { by_alice: bool },
-    /// A message that is on its way arrives, and perhaps stays on its way to arrive again.
+    /// A message in transit arrives, and perhaps stays in transit to arrive again.
     Arrive { to_alice: bool, which: Index, again: bool },
-    /// A message that is on its way is lost.
+    /// A message in transit is lost.
     Lose { to_alice: bool, which: Index },
-    /// One of them begins a new session.
+    /// One of them starts a new session.
     Meet { by_alice: bool },
-    /// One of them stores and loads everything.
+    /// One of them stores and loads all state.
     Restart { alice: bool },
 }
 
@@ -40,7 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A message on its way: what was written, what was sent, and whether it has arrived before.
+/// A message in transit: the plaintext, the ciphertext, and whether it has arrived before.
 #[derive(Clone, Debug)]
 struct OnItsWay {
     text: Vec<u8>,
@@ -48,7 +48,7 @@ struct OnItsWay {
     arrived: bool,
 }
 
-/// Alice and Bob, each with what is on its way to them.
+/// Alice and Bob, each with the messages in transit to them.
 struct Talk {
     people: [Person; 2],
     to: [Vec<OnItsWay>; 2],

@@ -1,4 +1,4 @@
-//! The known answers of `vectors/chat`.
+//! The test vectors of `vectors/chat`.
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -16,7 +16,7 @@ use wormhole_chat::{
 };
 use wormhole_kit::Secret;
 
-/// Randomness that was written down, then zeros.
+/// A random number generator that returns fixed bytes, then zeros.
 #[derive(Default)]
 struct Script(VecDeque<u8>);
 
@@ -64,7 +64,7 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().unwrap()
 }
 
-/// The pair whose private key is one byte 32 times.
+/// The pair whose private key repeats one byte 32 times.
 fn pair(byte: u8) -> KeyPair {
     PrivateKey::from_secret(&Secret::new([byte; 32])).into()
 }
@@ -130,7 +130,7 @@ fn a_first_message_of_version_3_is_written_byte_by_byte_apart_from_its_addresses
         let case = case(with_one_time);
         let inner = hex(&case["signal_message"]);
         let whole = hex(&case["pre_key_signal_message"]);
-        // The vector has no addresses; everything up to the MAC is the same apart from them.
+        // The vector has no addresses; apart from them everything up to the MAC is the same.
         let ours =
             sent.bytes.windows(inner.len() - 8).any(|part| part == &inner[..inner.len() - 8]);
         assert!(ours, "the signal message without its MAC");

@@ -6,10 +6,10 @@ use cbc::cipher::{BlockDecryptMut, BlockEncryptMut, KeyIvInit};
 use wormhole_kit::Secret;
 use zeroize::Zeroizing;
 
-/// Encrypts pieces.
+/// Encrypts a plaintext that arrives in pieces.
 pub(super) struct Encrypting {
     cipher: cbc::Encryptor<Aes256>,
-    /// Less than a block.
+    /// Bytes of an incomplete block.
     rest: Zeroizing<Vec<u8>>,
 }
 
@@ -19,7 +19,7 @@ impl Encrypting {
         Self { cipher, rest: Zeroizing::new(Vec::with_capacity(BLOCK)) }
     }
 
-    /// Encrypts all whole blocks onto the end of `output`.
+    /// Encrypts all complete blocks and appends them to `output`.
     pub(super) fn update(&mut self, piece: &[u8], output: &mut Vec<u8>) {
         let start = output.len();
         output.reserve(self.rest.len() + piece.len());
@@ -34,7 +34,7 @@ impl Encrypting {
         output.truncate(whole);
     }
 
-    /// Pads and encrypts what is left.
+    /// Pads and encrypts the rest.
     pub(super) fn finish(mut self, output: &mut Vec<u8>) {
         let missing = BLOCK - self.rest.len();
         let padding = vec![u8::try_from(missing).unwrap_or_default(); missing];
@@ -42,10 +42,10 @@ impl Encrypting {
     }
 }
 
-/// Decrypts pieces.
+/// Decrypts a ciphertext that arrives in pieces.
 pub(super) struct Decrypting {
     cipher: cbc::Decryptor<Aes256>,
-    /// At most a block: it may be the last, whose padding must come off.
+    /// Up to one block, which may be the last: its padding must be removed.
     rest: Vec<u8>,
 }
 
@@ -55,7 +55,7 @@ impl Decrypting {
         Self { cipher, rest: Vec::with_capacity(BLOCK) }
     }
 
-    /// Decrypts all blocks but the last onto the end of `output`.
+    /// Decrypts all blocks except the last and appends them to `output`.
     pub(super) fn update(&mut self, piece: &[u8], output: &mut Vec<u8>) {
         let held = self.rest.len() + piece.len();
         let kept = if held == 0 { 0 } else { (held - 1) % BLOCK + 1 };
@@ -71,7 +71,8 @@ impl Decrypting {
         self.cipher.decrypt_blocks_inout_mut(blocks);
     }
 
-    /// Decrypts the last block and takes the padding off, if there is a whole block with padding.
+    /// Decrypts the last block and removes the padding, if the block is complete and padded
+    /// correctly.
     pub(super) fn finish(mut self) -> Option<Zeroizing<Vec<u8>>> {
         let mut last = Zeroizing::new(std::mem::take(&mut self.rest));
         if last.len() != BLOCK {
@@ -87,5 +88,5 @@ impl Decrypting {
     }
 }
 
-/// Bytes of a block of AES.
+/// Size of an AES block.
 const BLOCK: usize = 16;

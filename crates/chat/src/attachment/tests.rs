@@ -1,4 +1,4 @@
-//! Attachments in pieces, whole, and tampered with.
+//! Attachments in pieces, in one piece, and modified.
 
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
@@ -10,7 +10,7 @@ fn key() -> AttachmentKey {
     AttachmentKey::random(&mut ChaCha20Rng::seed_from_u64(1))
 }
 
-/// Seals `plaintext` in pieces of these lengths, then whatever is left.
+/// Encrypts `plaintext` in pieces of these lengths, then the rest in one piece.
 fn seal(plaintext: &[u8], pieces: &[usize]) -> (Vec<u8>, [u8; 32]) {
     let mut blob = Vec::new();
     let mut sealer = AttachmentSealer::new(&key(), &mut ChaCha20Rng::seed_from_u64(2), &mut blob);

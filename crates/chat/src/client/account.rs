@@ -1,4 +1,4 @@
-//! Our own prekeys: made, published, used and replaced (X3DH §4.5, §4.6).
+//! Our own prekeys: creating, publishing, using and replacing them (X3DH §4.5, §4.6).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use rand_core::CryptoRngCore;
 
 use super::exchange::{Publication, Request, Response};
 use super::store::{Changes, StoreKey};
-use super::{Asked, Client};
+use super::{Client, PendingRequest};
 use crate::address::Address;
 use crate::key::{KeyPair, PublicKey};
 use crate::message::PreKeySignalMessage;
@@ -14,20 +14,20 @@ use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey};
 use crate::record::{Identity, NamedPreKeys, UsedPreKeys};
 use crate::time::{DAY, Timestamp};
 
-/// Our prekeys, with their private halves.
+/// Our prekeys, including the private keys.
 #[derive(Debug, Default)]
 pub(super) struct PreKeys {
     pub(super) one_time: BTreeMap<u32, OneTimePreKey>,
     pub(super) signed: BTreeMap<u32, SignedPreKey>,
     pub(super) kem: BTreeMap<u32, KemPreKey>,
-    /// Sessions that were begun without a one-time prekey, so that none is begun twice.
+    /// Sessions that started without a one-time prekey, to reject replays.
     pub(super) begun: BTreeSet<(u32, Option<u32>, PublicKey)>,
-    /// Whether the server may not know the newest keys.
+    /// Whether the server may not have the newest keys.
     pub(super) unpublished: bool,
 }
 
 impl PreKeys {
-    /// The keys that a first message names.
+    /// The keys that a first message refers to.
     pub(super) fn named(&self, message: &PreKeySignalMessage) -> NamedPreKeys<'_> {
         NamedPreKeys {
             signed: self.signed.get(&message.signed_pre_key_id()),
@@ -36,7 +36,7 @@ impl PreKeys {
         }
     }
 
-    /// Deletes what was used. `None`, and nothing has changed, if this very session was begun
+    /// Deletes used prekeys. Returns `None` and changes nothing if this very session was started
     /// before.
     pub(super) fn used(&mut self, used: &UsedPreKeys, changes: &mut Changes) -> Option<()> {
         if let Some(id) = used.one_time {
@@ -59,7 +59,7 @@ impl PreKeys {
         Some(())
     }
 
-    /// Makes new keys: signed and last-resort ones if the newest are old, and one-time ones.
+    /// Creates new keys: signed and last-resort keys if the newest are old, and one-time keys.
     fn renew(
         &mut self,
         identity: &KeyPair,
@@ -94,7 +94,7 @@ impl PreKeys {
         changes.put(StoreKey::Unpublished, Vec::new());
     }
 
-    /// Deletes signed keys that no message on its way can use any more, but never the newest.
+    /// Deletes signed keys that no message in transit can use any more, but never the newest.
     fn expire(&mut self, now: Timestamp, changes: &mut Changes) {
         let newest = self.signed.last_key_value().map(|(id, _)| *id);
         self.signed.retain(|id, key| {
@@ -137,7 +137,7 @@ impl PreKeys {
 }
 
 impl Client {
-    /// A device that was just registered. It commits itself and publishes its first keys.
+    /// Creates a newly registered device. It commits its state and publishes its first keys.
     pub fn new(
         us: Address,
         identity: Identity,
@@ -151,12 +151,12 @@ impl Client {
         client
     }
 
-    /// Says how many one-time prekeys the server has left, so that more are made when they run
-    /// low, and the signed one is replaced when it is old. Say it once a day at least.
+    /// Reports how many one-time prekeys the server has left. Creates more when few are left, and
+    /// replaces the signed prekey when it is old. Call this at least once a day.
     pub fn keys_left(&mut self, now: Timestamp, count: usize, rng: &mut impl CryptoRngCore) {
         let newest = self.prekeys.signed.last_key_value();
         let is_old = newest.is_none_or(|(_, key)| now.since(key.created) >= ROTATION);
-        if count < FEW || is_old {
+        if count < REFILL_BELOW || is_old {
             self.renew_keys(now, Changes::default(), rng);
         }
     }
@@ -165,21 +165,22 @@ impl Client {
         self.prekeys.renew(&self.identity.pair, now, &mut changes, rng);
         self.commit(changes, Vec::new());
         if let Some(keys) = self.prekeys.publication(self.identity.pair.public()) {
-            let request = self.request(Asked::Publish, Request::Publish(Box::new(keys)));
+            let request = self.request(PendingRequest::Publish, Request::Publish(Box::new(keys)));
             self.after_commits(vec![request]);
         }
     }
 
-    /// Publishes keys again, if the server may not know the newest. They are new ones: if it does
-    /// know those that were sent before, it may have handed some out, and would do so twice.
+    /// Publishes keys again if the server may not have the newest. Creates new ones: if the server
+    /// did receive the previous ones, it may have handed some out, and would hand them out twice.
     pub(super) fn publish_again(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
         if self.prekeys.unpublished {
             self.renew_keys(now, Changes::default(), rng);
         }
     }
 
-    pub(super) fn publish_answered(&mut self, response: &Response) {
-        if *response == Response::Done && !self.asked.values().any(|asked| *asked == Asked::Publish)
+    pub(super) fn handle_publish_response(&mut self, response: &Response) {
+        if *response == Response::Done
+            && !self.pending.values().any(|pending| *pending == PendingRequest::Publish)
         {
             self.prekeys.unpublished = false;
             let mut changes = Changes::default();
@@ -189,28 +190,29 @@ impl Client {
     }
 }
 
-/// The id after the greatest one.
+/// The id after the greatest id in use.
 fn next(greatest: Option<u32>) -> u32 {
     greatest.map_or(1, |id| if id >= MAX_ID { 1 } else { id + 1 })
 }
 
-/// One-time prekeys made and published at a time.
+/// Number of one-time prekeys created and published at once.
 const BATCH: usize = 100;
 
-/// Fewer one-time prekeys than this at the server are few.
-const FEW: usize = 20;
+/// With fewer one-time prekeys than this at the server, we publish more.
+const REFILL_BELOW: usize = 20;
 
-/// One-time prekeys kept, of which the server has the newest.
+/// Maximum number of one-time prekeys kept. The server has the newest.
 const MAX_ONE_TIME: usize = 2000;
 
-/// Sessions remembered that were begun without a one-time prekey.
+/// Maximum number of remembered sessions that started without a one-time prekey.
 const MAX_BEGUN: usize = 50_000;
 
-/// The greatest id of a prekey: ids have 24 bits, and the last-resort key of clients of 2014 is 0xffffff.
+/// The greatest prekey id: ids have 24 bits, and 0xffffff is the last-resort key of the oldest
+/// clients.
 const MAX_ID: u32 = 0xff_fffe;
 
 /// Milliseconds after which the signed prekey is replaced.
 const ROTATION: u64 = 7 * DAY;
 
-/// Milliseconds that a replaced signed prekey can still be used.
+/// Milliseconds for which a replaced signed prekey can still be used.
 const LIFETIME: u64 = 37 * DAY;

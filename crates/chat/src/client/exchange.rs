@@ -1,4 +1,4 @@
-//! What a client asks the server, and what the server answers.
+//! Requests of a client and responses of the server.
 
 use crate::address::{AccountId, DeviceId};
 use crate::kem::KemPublicKey;
@@ -7,25 +7,25 @@ use crate::message::Ciphertext;
 use crate::prekey::PreKeyBundle;
 use crate::time::Timestamp;
 
-/// Names a request of one client.
+/// Identifies a request of one client.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RequestId(pub(super) u64);
 
-/// What a client asks.
+/// A request of a client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Request {
-    /// The keys of all devices of an account; answered by [`Response::Bundles`].
+    /// Fetch the keys of all devices of an account; the response is [`Response::Bundles`].
     Bundles(AccountId),
-    /// Replace our published keys; answered by [`Response::Done`].
+    /// Replace our published keys; the response is [`Response::Done`].
     Publish(Box<Publication>),
-    /// Deliver a message to all devices of an account or to none. The server must take the same
-    /// sender and timestamp once only.
+    /// Deliver a message to all devices of an account or to none. The server must accept each pair
+    /// of sender and timestamp only once.
     Send {
-        /// To whom.
+        /// The recipient.
         to: AccountId,
-        /// Names the message.
+        /// Identifies the message.
         timestamp: Timestamp,
-        /// One for each device that we know.
+        /// One message for each device that we know.
         messages: Vec<SealedMessage>,
     },
 }
@@ -35,13 +35,13 @@ pub enum Request {
 pub struct SealedMessage {
     /// The device.
     pub device: DeviceId,
-    /// What we believe its registration id to be.
+    /// The registration id that we expect it to have.
     pub registration_id: u32,
     /// The message.
     pub ciphertext: Ciphertext,
 }
 
-/// The public halves of our prekeys.
+/// Our public prekeys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Publication {
     /// Our identity key.
@@ -54,24 +54,24 @@ pub struct Publication {
     pub kem: (u32, KemPublicKey, Signature),
 }
 
-/// What the server answers.
+/// A response of the server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Response {
     /// The keys of all devices of an account.
     Bundles(Vec<PreKeyBundle>),
-    /// It is done.
+    /// The request succeeded.
     Done,
-    /// Nothing was delivered: the account has other devices.
+    /// Nothing was delivered: the list of devices does not match the account.
     Mismatched {
-        /// Devices that got no message.
+        /// Devices for which a message was missing.
         missing: Vec<DeviceId>,
-        /// Devices that are gone.
+        /// Devices that no longer exist.
         extra: Vec<DeviceId>,
     },
-    /// There is no such account.
+    /// The account does not exist.
     NotFound,
-    /// Nothing was delivered: these devices were set up anew.
+    /// Nothing was delivered: these devices were registered again.
     Stale(Vec<DeviceId>),
-    /// No answer, or one that means "later".
+    /// No response, or a temporary failure.
     Unavailable,
 }

@@ -14,7 +14,7 @@ use crate::record::SessionRecord;
 use crate::session::DecryptError;
 
 impl Client {
-    /// Reads an envelope. It is acknowledged whatever comes of it, or the server would hand it out
+    /// Reads an envelope. It is always acknowledged, because the server would otherwise deliver it
     /// for ever; but if it was read, only once that is durable.
     pub(super) fn read(
         &mut self,
@@ -31,11 +31,11 @@ impl Client {
                 changes.received.push(received.clone());
                 then.push(ClientOutput::Event(ClientEvent::Received(received)));
             }
-            // Read before, and the acknowledgement was lost.
+            // A duplicate: the acknowledgement was lost.
             Ok(None) | Err(ReadError::Decrypt(DecryptError::Duplicate)) => {}
             Err(error) => then.push(ClientOutput::Event(ClientEvent::NotRead(from, error))),
         }
-        // Also where nothing changed: an earlier copy may wait for its commit.
+        // Even without changes: an earlier copy may wait for its commit.
         self.commit(changes, then);
     }
 
@@ -65,7 +65,7 @@ impl Client {
         } else {
             self.decrypt(from, bytes, changes, rng)?
         };
-        // From here on the session has changed, whatever the plaintext is.
+        // From here on the session has changed, even if the plaintext is invalid.
         let plaintext = unpad(&plaintext).ok_or(ReadError::Malformed)?;
         let content = match envelope.content {
             Some(_) => Content::decode(plaintext),
@@ -95,7 +95,7 @@ impl Client {
         let plaintext = record.decrypt(route, &message, rng)?;
         changes.put_session(from, record);
         if record.our_ratchet_key() != before {
-            self.turned(from.account, changes);
+            self.count_ratchet_step(from.account, changes);
         }
         Ok(plaintext)
     }
@@ -118,7 +118,7 @@ impl Client {
         }
         changes.put_session(from, &record);
         if record.our_ratchet_key() != before {
-            self.turned(from.account, changes);
+            self.count_ratchet_step(from.account, changes);
         }
         self.sessions.insert(from, record);
         self.is_trusted(changes, from.account, *message.identity());

@@ -1,11 +1,11 @@
-//! Messages that the server has not accepted yet.
+//! Messages that the server has not yet accepted.
 
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use super::exchange::{Request, Response, SealedMessage};
 use super::store::{Changes, Peer};
-use super::{Asked, Client, ClientEvent, ClientOutput, SendError};
+use super::{Client, ClientEvent, ClientOutput, PendingRequest, SendError};
 use crate::address::{AccountId, Address, DeviceId, Route};
 use crate::content::Content;
 use crate::key::PublicKey;
@@ -21,11 +21,13 @@ pub(super) struct Outgoing {
     pub(super) to: AccountId,
     /// The padded content.
     pub(super) plaintext: Zeroizing<Vec<u8>>,
-    /// What may have been sent. It is sent again as it is until the server says what to change.
+    /// Ciphertexts that may have been sent. They are sent again unchanged until the server requires
+    /// a change.
     pub(super) sealed: Option<Vec<SealedMessage>>,
-    /// How often a session with the recipient has turned since. The recipient keeps few chains.
-    pub(super) turns: u8,
-    /// How often the server knew other devices.
+    /// Number of ratchet steps of sessions with the recipient since then. The recipient keeps only
+    /// a few chains.
+    pub(super) steps: u8,
+    /// Number of times the server reported different devices.
     pub(super) attempts: u32,
 }
 
@@ -38,26 +40,26 @@ impl Client {
             data.timestamp = Some(timestamp);
         }
         let plaintext = pad(&content.encode());
-        let outgoing = Outgoing { to, plaintext, sealed: None, turns: 0, attempts: 0 };
+        let outgoing = Outgoing { to, plaintext, sealed: None, steps: 0, attempts: 0 };
         self.outbox.insert(timestamp, outgoing);
         let mut changes = Changes::default();
         changes.put_last_written(timestamp);
         self.put_outgoing(&mut changes, timestamp);
         let accepted = ClientOutput::Event(ClientEvent::Accepted(timestamp, to));
         self.commit(changes, vec![accepted]);
-        self.go_on(now, timestamp);
+        self.advance(now, timestamp);
     }
 
-    /// Does the next thing for a message: sends what is sealed, seals it, or asks for keys.
-    pub(super) fn go_on(&mut self, now: Timestamp, timestamp: Timestamp) {
+    /// Continues with a message: sends its ciphertexts, encrypts it, or requests keys.
+    pub(super) fn advance(&mut self, now: Timestamp, timestamp: Timestamp) {
         let Some(outgoing) = self.outbox.get(&timestamp) else { return };
         let to = outgoing.to;
-        if self.asked.values().any(|asked| *asked == Asked::Send(timestamp)) {
+        if self.pending.values().any(|pending| *pending == PendingRequest::Send(timestamp)) {
             return;
         }
         if let Some(messages) = outgoing.sealed.clone() {
             let request = Request::Send { to, timestamp, messages };
-            let request = self.request(Asked::Send(timestamp), request);
+            let request = self.request(PendingRequest::Send(timestamp), request);
             return self.after_commits(vec![request]);
         }
         if self.peers.get(&to).is_some_and(|peer| peer.changed.is_some()) {
@@ -67,27 +69,27 @@ impl Client {
         let usable =
             |device: &DeviceId| self.can_encrypt(now, Address { account: to, device: *device });
         if devices.is_empty() || !devices.iter().all(usable) {
-            self.ask_for_bundles(to);
+            self.request_bundles(to);
         } else {
             self.seal(now, timestamp, &devices);
         }
     }
 
-    /// Goes on with everything for an account.
-    fn go_on_with(&mut self, now: Timestamp, account: AccountId) {
+    /// Continues with all messages for an account.
+    fn advance_account(&mut self, now: Timestamp, account: AccountId) {
         let waiting = self.outbox.iter().filter(|(_, outgoing)| outgoing.to == account);
         let waiting: Vec<_> = waiting.map(|(timestamp, _)| *timestamp).collect();
-        waiting.into_iter().for_each(|timestamp| self.go_on(now, timestamp));
+        waiting.into_iter().for_each(|timestamp| self.advance(now, timestamp));
     }
 
-    fn ask_for_bundles(&mut self, account: AccountId) {
-        if !self.asked.values().any(|asked| *asked == Asked::Bundles(account)) {
-            let request = self.request(Asked::Bundles(account), Request::Bundles(account));
+    fn request_bundles(&mut self, account: AccountId) {
+        if !self.pending.values().any(|pending| *pending == PendingRequest::Bundles(account)) {
+            let request = self.request(PendingRequest::Bundles(account), Request::Bundles(account));
             self.outputs.push_back(request);
         }
     }
 
-    /// The devices of an account that we have ever had a session with, ours excluded.
+    /// The devices of an account with which we have ever had a session, except our own device.
     fn devices(&self, account: AccountId) -> Vec<DeviceId> {
         let ours = |address: &Address| *address == self.us;
         let of_account = self.sessions.keys().filter(|address| address.account == account);
@@ -119,18 +121,18 @@ impl Client {
                 Err(EncryptError::TooLong(_)) => {
                     return self.give_up(timestamp, SendError::TooLong);
                 }
-                Err(EncryptError::NoSession) => return self.ask_for_bundles(to),
+                Err(EncryptError::NoSession) => return self.request_bundles(to),
             }
         }
         let Some(outgoing) = self.outbox.get_mut(&timestamp) else { return };
-        (outgoing.sealed, outgoing.turns) = (Some(messages.clone()), 0);
+        (outgoing.sealed, outgoing.steps) = (Some(messages.clone()), 0);
         self.put_outgoing(&mut changes, timestamp);
         let request = Request::Send { to, timestamp, messages };
-        let request = self.request(Asked::Send(timestamp), request);
+        let request = self.request(PendingRequest::Send(timestamp), request);
         self.commit(changes, vec![request]);
     }
 
-    pub(super) fn send_answered(
+    pub(super) fn handle_send_response(
         &mut self,
         now: Timestamp,
         timestamp: Timestamp,
@@ -141,9 +143,9 @@ impl Client {
         match response {
             Response::Done => self.sent(timestamp),
             Response::Mismatched { missing, extra } => {
-                self.seal_anew(now, timestamp, to, &extra, &missing);
+                self.encrypt_again(now, timestamp, to, &extra, &missing);
             }
-            Response::Stale(devices) => self.seal_anew(now, timestamp, to, &devices, &[]),
+            Response::Stale(devices) => self.encrypt_again(now, timestamp, to, &devices, &[]),
             Response::NotFound => self.give_up(timestamp, SendError::NoDevice),
             Response::Bundles(_) | Response::Unavailable => {}
         }
@@ -164,9 +166,9 @@ impl Client {
         self.commit(changes, vec![ClientOutput::Event(event)]);
     }
 
-    /// The server delivered nothing: what was sealed may be thrown away. Sessions with devices that
-    /// are gone or new are not used any more; the next bundles say which devices there are.
-    fn seal_anew(
+    /// The server delivered nothing, so the ciphertexts may be discarded. Sessions with removed or
+    /// replaced devices are no longer used; the next bundles list the current devices.
+    fn encrypt_again(
         &mut self,
         now: Timestamp,
         timestamp: Timestamp,
@@ -191,13 +193,13 @@ impl Client {
         self.put_outgoing(&mut changes, timestamp);
         self.commit(changes, Vec::new());
         if !missing.is_empty() || !gone.is_empty() {
-            self.ask_for_bundles(to);
+            self.request_bundles(to);
         } else {
-            self.go_on(now, timestamp);
+            self.advance(now, timestamp);
         }
     }
 
-    pub(super) fn bundles_answered(
+    pub(super) fn handle_bundles(
         &mut self,
         now: Timestamp,
         account: AccountId,
@@ -213,7 +215,7 @@ impl Client {
             | Response::Unavailable => Err(SendError::NoDevice),
         };
         match result {
-            Ok(()) => self.go_on_with(now, account),
+            Ok(()) => self.advance_account(now, account),
             Err(error) => {
                 let waiting = self
                     .outbox
@@ -225,8 +227,8 @@ impl Client {
         }
     }
 
-    /// Begins sessions with those devices that we cannot write to. All devices of an account have
-    /// its identity key; one with another key is refused together with the rest.
+    /// Starts sessions with those devices to which we cannot send yet. All devices of an account
+    /// share its identity key; if one has a different key, all bundles are rejected.
     fn begin(
         &mut self,
         now: Timestamp,
@@ -269,8 +271,8 @@ impl Client {
         if self.devices(account).is_empty() { Err(SendError::NoDevice) } else { Ok(()) }
     }
 
-    /// Whether an account may have this identity key: the first one that we see, or the accepted
-    /// one. Another one is noted, and stops sending.
+    /// Whether an account may have this identity key: the first one that we saw, or the accepted
+    /// one. A different key is recorded and blocks sending.
     pub(super) fn is_trusted(
         &mut self,
         changes: &mut Changes,
@@ -302,17 +304,18 @@ impl Client {
         changes.put_peer(account, &peer);
         self.peers.insert(account, peer);
         self.commit(changes, Vec::new());
-        self.go_on_with(now, account);
+        self.advance_account(now, account);
     }
 
-    /// Notes that a session with an account has turned. What was sealed several turns ago could not
-    /// be read any more, and is sealed anew when it is sent again; the server takes one of the two.
-    pub(super) fn turned(&mut self, account: AccountId, changes: &mut Changes) {
+    /// Records a ratchet step of a session with an account. A ciphertext that is several steps old
+    /// could not be decrypted any more, so it is encrypted again before it is sent again; the
+    /// server accepts only one of the two.
+    pub(super) fn count_ratchet_step(&mut self, account: AccountId, changes: &mut Changes) {
         for (timestamp, outgoing) in &mut self.outbox {
             if outgoing.to == account && outgoing.sealed.is_some() {
-                outgoing.turns += 1;
-                if outgoing.turns > MAX_TURNS {
-                    (outgoing.sealed, outgoing.turns) = (None, 0);
+                outgoing.steps += 1;
+                if outgoing.steps > MAX_STEPS {
+                    (outgoing.sealed, outgoing.steps) = (None, 0);
                 }
                 changes.put_outgoing(*timestamp, outgoing);
             }
@@ -326,8 +329,9 @@ impl Client {
     }
 }
 
-/// How often a message is sealed anew because the server knows other devices.
+/// How many times a message is encrypted again because the server reported different devices.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// Turns after which a sealed message is sealed anew: well below the chains that a peer keeps.
-const MAX_TURNS: u8 = 2;
+/// Ratchet steps after which a message is encrypted again: well below the number of chains that a
+/// peer keeps.
+const MAX_STEPS: u8 = 2;

@@ -1,4 +1,4 @@
-//! What must survive, as rows for any store that can write several at once
+//! Durable state, as rows for any store that can write several rows atomically
 //! (docs/chat-protocol.md "Stored rows").
 //!
 //! The values are secret: encrypt them before storing them.
@@ -17,21 +17,21 @@ use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey};
 use crate::record::{Identity, SessionRecord};
 use crate::time::Timestamp;
 
-/// What one step changes. All of it becomes durable, or none.
+/// The changes of one step. All become durable, or none.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// Rows to write (`Some`) and to delete (`None`), in this order.
     pub rows: Vec<(StoreKey, Option<Zeroizing<Vec<u8>>>)>,
-    /// Messages that arrived: the application's to store, in the same transaction.
+    /// Received messages: the application must store them in the same transaction.
     pub received: Vec<Received>,
 }
 
-/// Which row.
+/// The key of a row.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum StoreKey {
-    /// Who we are.
+    /// Our account and identity.
     Account,
-    /// A session that was begun without a one-time prekey of ours.
+    /// A session that started without one of our one-time prekeys.
     Begun {
         /// The signed prekey.
         signed: u32,
@@ -42,33 +42,33 @@ pub enum StoreKey {
     },
     /// A post-quantum prekey of ours.
     KemPreKey(u32),
-    /// The timestamp of the last message that was written.
+    /// The timestamp of the last message that we sent.
     LastWritten,
     /// A one-time prekey of ours.
     OneTimePreKey(u32),
-    /// A message that the server has not accepted yet.
+    /// A message that the server has not yet accepted.
     Outgoing(Timestamp),
-    /// What we know about an account.
+    /// Information about an account.
     Peer(AccountId),
-    /// The sessions with a device.
+    /// The sessions with one device.
     Session(Address),
     /// A signed prekey of ours.
     SignedPreKey(u32),
-    /// There if the server may not know our newest prekeys.
+    /// Present if the server may not have our newest prekeys.
     Unpublished,
 }
 
-/// What we know about an account.
+/// Information about an account.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Peer {
-    /// The first identity key that we saw, or the one that the person accepted.
+    /// The first identity key that we saw, or the one that the user accepted.
     pub(super) identity: PublicKey,
-    /// Another one that turned up since.
+    /// A different key that was seen since.
     pub(super) changed: Option<PublicKey>,
 }
 
 impl Changes {
-    /// Whether nothing has to be stored.
+    /// Whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.received.is_empty()
     }
@@ -133,7 +133,7 @@ impl Changes {
         let mut value = outgoing.to.as_bytes().to_vec();
         put_bytes(&mut value, &outgoing.plaintext);
         value.push(outgoing.sealed.is_some().into());
-        value.push(outgoing.turns);
+        value.push(outgoing.steps);
         for message in outgoing.sealed.iter().flatten() {
             value.push(message.device.number());
             value.extend(message.registration_id.to_be_bytes());
@@ -155,10 +155,10 @@ fn put_bytes(value: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 impl Client {
-    /// Goes on from the rows that were committed. Say [`super::ClientInput::Connected`] next.
+    /// Restores a client from the committed rows. Pass in [`super::ClientInput::Connected`] next.
     ///
     /// # Errors
-    /// The store is damaged, or was written by a newer program, or has no account.
+    /// The store is damaged, was written by a newer program, or has no account.
     pub fn restore(
         rows: impl IntoIterator<Item = (StoreKey, Zeroizing<Vec<u8>>)>,
     ) -> Result<Self, RestoreError> {
@@ -182,7 +182,7 @@ impl Client {
             sessions: Default::default(),
             outbox: Default::default(),
             last_written: Timestamp(0),
-            asked: Default::default(),
+            pending: Default::default(),
             last_request: 0,
             last_commit: 0,
             held: Default::default(),
@@ -229,17 +229,17 @@ impl Client {
     }
 }
 
-/// Why a client was not restored.
+/// Why a client could not be restored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RestoreError {
-    /// A row was changed or cut short.
+    /// A row was modified or truncated.
     #[error("the message store is damaged")]
     Damaged,
-    /// There is no account in it.
+    /// The store has no account.
     #[error("the message store has no account")]
     NoAccount,
-    /// A newer version of this program wrote it.
-    #[error("the message store has the unknown format {0}")]
+    /// A newer version of this program wrote the store.
+    #[error("unknown format {0} of the message store")]
     UnknownFormat(u8),
 }
 
@@ -297,7 +297,7 @@ fn read_outgoing(value: &mut Reader<'_>) -> Result<Outgoing, RestoreError> {
     let to = AccountId::from_bytes(value.array()?);
     let plaintext = Zeroizing::new(read_bytes(value)?.to_vec());
     let is_sealed = value.u8()? == 1;
-    let turns = value.u8()?;
+    let steps = value.u8()?;
     let mut messages = Vec::new();
     while !value.is_empty() {
         let device = read_device(value)?;
@@ -308,11 +308,11 @@ fn read_outgoing(value: &mut Reader<'_>) -> Result<Outgoing, RestoreError> {
         messages.push(SealedMessage { device, registration_id, ciphertext });
     }
     let sealed = is_sealed.then_some(messages);
-    Ok(Outgoing { to, plaintext, sealed, turns, attempts: 0 })
+    Ok(Outgoing { to, plaintext, sealed, steps, attempts: 0 })
 }
 
-/// The format that is written.
+/// The format that we write.
 const FORMAT: u8 = 1;
 
-/// Bytes of a post-quantum private key.
+/// Length of a post-quantum private key.
 const KEM_PRIVATE: usize = 3168;

@@ -1,32 +1,33 @@
-//! Data messages: the `PushMessageContent` of the API of 2014, with the fields that came later.
+//! Data messages: `PushMessageContent` of clients of 2014, with the fields that were added
+//! later.
 
 use super::proto::{AttachmentProto, DataProto, GroupProto};
 use super::{ContentError, bounded};
 use crate::attachment::AttachmentKey;
 use crate::time::Timestamp;
 
-/// Text, attachments, and what goes with them. Begin with [`DataMessage::default`].
+/// Text, attachments and related fields. Start with [`DataMessage::default`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct DataMessage {
     /// The text.
     pub body: Option<String>,
-    /// Files.
+    /// Attached files.
     pub attachments: Vec<AttachmentPointer>,
-    /// The group the message is for, in the form of 2014.
+    /// The group of the message, in the format of clients of 2014.
     pub group: Option<Group>,
-    /// The sender has left the session and will begin another.
+    /// The sender has discarded the session and will start another.
     pub end_session: bool,
     /// The message only sets `expire_timer`.
     pub expire_timer_update: bool,
-    /// The message only brings `profile_key`.
+    /// The message only carries `profile_key`.
     pub profile_key_update: bool,
-    /// Seconds after reading until the message must be gone; 0 and `None` mean never.
+    /// Seconds after reading until the message must be deleted; 0 and `None` mean never.
     pub expire_timer: Option<u32>,
-    /// Opens the sender's profile.
+    /// The key to the sender's profile.
     pub profile_key: Option<[u8; 32]>,
-    /// When it was sent. Clients of 2014 leave it out.
+    /// When the message was sent. Clients of 2014 omit it.
     pub timestamp: Option<Timestamp>,
-    /// The message needs a program that knows at least this.
+    /// The minimum protocol version that the recipient's program must support.
     pub required_protocol_version: Option<u32>,
 }
 
@@ -66,43 +67,43 @@ impl DataMessage {
     }
 }
 
-/// Where an attachment is, and how to open it.
+/// The location and the key of an attachment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AttachmentPointer {
-    /// Where it is.
+    /// The location.
     pub place: AttachmentPlace,
     /// The MIME type that the sender claims.
     pub content_type: Option<String>,
-    /// Opens it.
+    /// The key that decrypts it.
     pub key: AttachmentKey,
-    /// Bytes of the plaintext; more than that is padding. Clients of 2014 leave it out.
+    /// Size of the plaintext in bytes; the rest is padding. Clients of 2014 omit it.
     pub size: Option<u32>,
-    /// The SHA-256 of the blob. Without it, the server could swap the blob for another one with
-    /// the same key; clients of 2014 leave it out.
+    /// The SHA-256 of the blob. Without it, the server could swap the blob for another one with the
+    /// same key; clients of 2014 omit it.
     pub digest: Option<[u8; 32]>,
-    /// The name that the sender claims. Never use it as a path.
+    /// The file name that the sender claims. Never use it as a path.
     pub file_name: Option<String>,
-    /// 1: a voice message; 2: borderless; 8: a moving picture.
+    /// 1: a voice message; 2: borderless; 8: an animation.
     pub flags: u32,
-    /// Pixels across and down.
+    /// Width and height in pixels.
     pub dimensions: Option<(u32, u32)>,
-    /// Text under the file.
+    /// A caption.
     pub caption: Option<String>,
     /// When it was uploaded.
     pub uploaded: Option<Timestamp>,
 }
 
-/// Where an attachment is.
+/// The location of an attachment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AttachmentPlace {
     /// By number.
     Id(u64),
-    /// By key, in the numbered store.
+    /// By key, in the store with this number.
     Key(u32, String),
 }
 
 impl AttachmentPointer {
-    /// A pointer with the fields that every client should send.
+    /// Creates a pointer with the fields that every client should send.
     pub fn new(
         place: AttachmentPlace,
         key: AttachmentKey,
@@ -173,31 +174,31 @@ impl AttachmentPointer {
     }
 }
 
-/// A group in the form of 2014: its members say who belongs to it.
+/// A group in the format of clients of 2014: the message carries the list of members.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Group {
-    /// Names the group.
+    /// Identifies the group.
     pub id: Vec<u8>,
-    /// What the message means for the group.
+    /// The purpose of the message.
     pub change: GroupChange,
     /// The group's title.
     pub name: Option<String>,
-    /// Numbers or UUIDs.
+    /// Phone numbers or UUIDs.
     pub members: Vec<String>,
     /// The group's picture.
     pub avatar: Option<AttachmentPointer>,
 }
 
-/// What a message means for its group.
+/// The purpose of a message to a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum GroupChange {
-    /// Nothing: it is for its members.
+    /// An ordinary message to the members.
     Deliver,
-    /// The sender leaves.
+    /// The sender leaves the group.
     Quit,
-    /// Something newer than this program.
+    /// A purpose that this program does not know yet.
     Unknown,
-    /// Title, members or picture are these now.
+    /// The message sets the title, members or picture.
     Update,
 }
 

@@ -1,4 +1,4 @@
-//! The fields of content as they are on the wire.
+//! The protobuf messages of the content.
 
 use prost::Message;
 

@@ -1,4 +1,4 @@
-//! Content as others write it, and as we do.
+//! Content in the forms of other clients and of ours.
 
 use super::*;
 use crate::attachment::AttachmentKey;
@@ -80,7 +80,7 @@ fn attack_21_odd_protobuf_is_read_or_refused_and_never_upsets() {
     let known = b"\x0a\x04\x0a\x02hi";
     let unknown_field = [&known[..], b"\xf2\x3f\x01x"].concat();
     assert_eq!(Content::decode(&unknown_field), Content::decode(known));
-    // Of two, the last counts.
+    // If a field is repeated, the last value counts.
     let twice = Content::decode_body(b"\x0a\x02ho\x0a\x02hi");
     assert_eq!(twice, Content::decode_body(b"\x0a\x02hi"));
     let malformed = [

@@ -1,7 +1,8 @@
 //! Signatures by Curve25519 keys (XEdDSA §2.2 and §3).
 //!
-//! Ours have the sign bit 0, as the specification says, and every client accepts them. Older
-//! clients keep the sign of the Edwards key in the top bit of the signature; we accept theirs.
+//! Our signatures have the sign bit 0, as the specification requires, and all clients accept them.
+//! Older clients store the sign of the Edwards key in the top bit of the signature; we accept that,
+//! too.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 pub struct Signature(pub [u8; 64]);
 
 impl Signature {
-    /// Takes exactly 64 bytes.
+    /// Creates a signature from exactly 64 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
@@ -51,7 +52,7 @@ pub(super) fn sign(key: &[u8; 32], message: &[u8], rng: &mut impl CryptoRngCore)
     Signature(signature)
 }
 
-/// Whether the holder of `u` signed `message`. Only the canonical form of a signature passes.
+/// Whether the owner of `u` signed `message`. Only canonical signatures are valid.
 pub(super) fn verify(u: &[u8; 32], message: &[u8], signature: &Signature) -> bool {
     check(u, message, signature).is_some_and(|valid| valid)
 }
@@ -70,15 +71,15 @@ fn check(u: &[u8; 32], message: &[u8], signature: &Signature) -> Option<bool> {
     Some(expected.compress().as_bytes() == big_r)
 }
 
-/// The Edwards scalar of a Montgomery key, negated where its point would have the sign bit 1, and
-/// that point (XEdDSA §2.3).
+/// The Edwards scalar of a Montgomery key, negated if its point would have the sign bit 1, and the
+/// point (XEdDSA §2.3).
 fn edwards_pair(key: &[u8; 32]) -> (Scalar, [u8; 32]) {
     let mut a = Scalar::from_bytes_mod_order(*key);
     let mut public = EdwardsPoint::mul_base(&a).compress().to_bytes();
     let [.., last] = &mut public;
     let sign = *last >> 7;
     *last &= 0x7f;
-    // Without a branch: the sign says something about the key.
+    // Branch-free, because the sign reveals something about the key.
     let negated = -a;
     a = Scalar::conditional_select(&a, &negated, Choice::from(sign));
     (a, public)
@@ -93,7 +94,7 @@ fn scalar(hash: Sha512) -> Scalar {
     Scalar::from_bytes_mod_order_wide(&wide)
 }
 
-/// 2^256 - 2, least significant byte first: it separates nonces from everything else hashed.
+/// 2^256 - 2 in little-endian order: separates nonces from all other hash inputs.
 const HASH_1: [u8; 32] = [
     0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,

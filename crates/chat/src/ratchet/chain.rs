@@ -1,4 +1,5 @@
-//! The keys of the Double Ratchet: root, chains, messages (Double Ratchet §3.1, §5.2).
+//! The keys of the Double Ratchet: root keys, chain keys and message keys (Double Ratchet §3.1,
+//! §5.2).
 
 use ::hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -8,12 +9,12 @@ use zeroize::Zeroizing;
 use crate::kdf::{halves, hkdf, hmac};
 use crate::key::{KeyError, KeyPair, PublicKey};
 
-/// What all chains of a session grow from.
+/// The root key, from which all chains of a session are derived.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct RootKey(pub(crate) Secret<32>);
 
 impl RootKey {
-    /// One turn of the Diffie-Hellman ratchet: the next root and a new chain.
+    /// A step of the Diffie-Hellman ratchet: the next root key and a new chain.
     ///
     /// # Errors
     /// The peer's key is of low order.
@@ -28,7 +29,7 @@ impl RootKey {
     }
 }
 
-/// A key of a chain, and how many messages came before.
+/// A chain key and the number of messages before it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ChainKey {
     pub(crate) key: Secret<32>,
@@ -36,16 +37,16 @@ pub(crate) struct ChainKey {
 }
 
 impl ChainKey {
-    /// The seed of this message, and the key of the next one. `None` after 2^32 - 1 messages.
+    /// The seed of this message and the next chain key. `None` after 2^32 - 1 messages.
     pub(crate) fn step(&self) -> Option<(MessageSeed, Self)> {
         let index = self.index.checked_add(1)?;
-        // The key is hashed in once for both.
+        // Both derivations share the keyed hash state.
         let keyed = hmac(self.key.expose());
         let seed = MessageSeed(finish(keyed.clone(), MESSAGE));
         Some((seed, Self { key: finish(keyed, CHAIN), index }))
     }
 
-    /// As [`ChainKey::step`], for a message that nobody will read.
+    /// The same as [`ChainKey::step`], for a message whose keys are not needed.
     pub(crate) fn skip(&self) -> Option<Self> {
         let index = self.index.checked_add(1)?;
         Some(Self { key: finish(hmac(self.key.expose()), CHAIN), index })
@@ -57,12 +58,12 @@ fn finish(mut mac: Hmac<Sha256>, label: u8) -> Secret<32> {
     Secret::new(*Zeroizing::new(<[u8; 32]>::from(mac.finalize().into_bytes())))
 }
 
-/// What the keys of one message are derived from. Skipped messages are kept as seeds.
+/// The input for deriving the keys of one message. Skipped messages are stored as seeds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct MessageSeed(pub(crate) Secret<32>);
 
 impl MessageSeed {
-    /// The keys of the message.
+    /// Derives the keys of the message.
     pub(crate) fn keys(&self) -> MessageKeys {
         let okm = hkdf::<80>(&[0; 32], self.0.expose(), b"WhisperMessageKeys");
         let mut keys =
@@ -83,10 +84,10 @@ pub(crate) struct MessageKeys {
     pub(crate) iv: [u8; 16],
 }
 
-/// Input that gives a message's seed.
+/// HMAC input for a message's seed.
 const MESSAGE: u8 = 1;
 
-/// Input that gives the next chain key.
+/// HMAC input for the next chain key.
 const CHAIN: u8 = 2;
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! One receiving chain, with the seeds of the messages that were skipped (Double Ratchet §2.6).
+//! One receiving chain, with the seeds of skipped messages (Double Ratchet §2.6).
 
 use std::collections::VecDeque;
 
 use super::{ChainKey, FindError, MessageSeed, Step};
 use crate::key::PublicKey;
 
-/// Seeds of skipped messages by their counters, ascending.
+/// Seeds of skipped messages in ascending order of their counters.
 pub(crate) type Skipped = VecDeque<(u32, MessageSeed)>;
 
-/// What the peer sends with one of its ratchet keys.
+/// The messages of the peer under one of its ratchet keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ReceiverChain {
     pub(crate) theirs: PublicKey,
@@ -17,13 +17,13 @@ pub(crate) struct ReceiverChain {
 }
 
 impl ReceiverChain {
-    /// A chain of which nothing has been read.
+    /// Creates a chain of which no message has been received.
     pub(crate) const fn new(theirs: PublicKey, chain: ChainKey) -> Self {
         Self { theirs, chain, skipped: VecDeque::new() }
     }
 
-    /// Finds the seed of message `counter`, skipping at most `limit` messages. `receiver` is this
-    /// chain's own position, for the step.
+    /// Finds the seed of message `counter`, skipping at most `limit` messages. `receiver` is the
+    /// index of this chain, for the step.
     pub(super) fn find(
         &self,
         receiver: usize,
@@ -36,7 +36,7 @@ impl ReceiverChain {
         if jump > limit {
             return Err(FindError::TooFarAhead(jump));
         }
-        // Seeds that would be dropped again are not derived at all.
+        // Seeds that would be dropped at once are not derived.
         let kept_from = counter.saturating_sub(MAX_SKIPPED);
         let mut chain = None;
         let mut skipped = Skipped::new();
@@ -80,5 +80,5 @@ impl ReceiverChain {
     }
 }
 
-/// Seeds kept per chain; the oldest goes first. What deployed clients keep.
+/// Maximum number of seeds per chain, the same as in deployed clients; the oldest is dropped first.
 pub(crate) const MAX_SKIPPED: u32 = 2000;

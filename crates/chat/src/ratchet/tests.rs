@@ -17,7 +17,7 @@ fn pair(rng: &mut ChaCha20Rng) -> (Ratchet, Ratchet) {
     (alice, Ratchet::responder(root, prekey, chain))
 }
 
-/// The next message: its ratchet key, counter and seed.
+/// Creates the next message: its ratchet key, counter and seed.
 fn send(ratchet: &mut Ratchet) -> (PublicKey, u32, MessageSeed) {
     let (seed, chain) = ratchet.next().unwrap();
     let counter = ratchet.sender.index;
@@ -78,7 +78,7 @@ fn the_latest_five_chains_can_be_read() {
     for message in &late[2..] {
         receive(&mut bob, message, &mut rng).unwrap();
     }
-    // The chain is forgotten, so its key looks new, and gives a wrong seed.
+    // The chain was dropped, so its key looks new and gives a wrong seed.
     let (key, counter, seed) = &late[1];
     assert_ne!(bob.find(key, *counter, LIMIT).unwrap().1, *seed);
 }
@@ -90,7 +90,7 @@ fn attack_4_a_counter_too_far_ahead_is_refused() {
     let first = send(&mut alice);
     receive(&mut bob, &first, &mut rng).unwrap();
     let other = *KeyPair::random(&mut rng).public();
-    // Both in a known chain, where one message was read, and in a new one.
+    // Both in a known chain from which one message was read, and in a new one.
     for (key, counter) in [(first.0, LIMIT + 2), (first.0, u32::MAX), (other, LIMIT + 1)] {
         let error = bob.find(&key, counter, LIMIT).err();
         assert!(matches!(error, Some(FindError::TooFarAhead(ahead)) if ahead > LIMIT));

@@ -1,6 +1,6 @@
-//! How a record is stored (docs/chat-protocol.md "Stored records").
+//! The stored form of a record (docs/chat-protocol.md "Stored records").
 //!
-//! Not for the wire: the bytes are secret, and encrypt them before storing them.
+//! Do not send it: the bytes are secret. Encrypt them before storing them.
 
 use std::collections::VecDeque;
 
@@ -18,10 +18,10 @@ use crate::time::Timestamp;
 use crate::x3dh::Version;
 
 impl SessionRecord {
-    /// The bytes to store. The same record always gives the same bytes.
+    /// Encodes the record for storage. The same record always gives the same bytes.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let sessions = || self.current.iter().chain(&self.archived);
-        // Room for all of it, because a vector that grows leaves copies behind.
+        // Reserves the whole capacity, because a vector that grows leaves copies of secrets behind.
         let room = sessions().map(size).sum::<usize>() + 3;
         let mut out = Writer(Zeroizing::new(Vec::with_capacity(room)));
         out.u8(FORMAT);
@@ -32,10 +32,10 @@ impl SessionRecord {
         out.0
     }
 
-    /// Reads stored bytes.
+    /// Decodes stored bytes.
     ///
     /// # Errors
-    /// They are damaged, or of a newer version of this program.
+    /// They are damaged, or were written by a newer version of this program.
     pub fn decode(bytes: &[u8]) -> Result<Self, StoredRecordError> {
         let mut reader = Reader::new(bytes);
         let format = reader.u8()?;
@@ -57,14 +57,14 @@ impl SessionRecord {
     }
 }
 
-/// Why stored bytes are no record.
+/// Why stored bytes are not a valid record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StoredRecordError {
-    /// They were changed or cut short.
+    /// They were modified or truncated.
     #[error("damaged session record")]
     Damaged,
     /// A newer version of this program wrote them.
-    #[error("a session record of the unknown format {0}")]
+    #[error("unknown session record format {0}")]
     UnknownFormat(u8),
 }
 
@@ -86,13 +86,13 @@ impl From<KemError> for StoredRecordError {
     }
 }
 
-/// At least the bytes that a session takes.
+/// An upper bound for the encoded size of a session.
 fn size(session: &Session) -> usize {
     let skipped = session.ratchet.receivers.iter().map(|chain| chain.skipped.len()).sum::<usize>();
     FIXED + session.ratchet.receivers.len() * CHAIN + skipped * SEED
 }
 
-/// Writes fields into secret bytes.
+/// Appends fields to secret bytes.
 struct Writer(Zeroizing<Vec<u8>>);
 
 impl Writer {
@@ -249,17 +249,17 @@ fn pending(reader: &mut Reader<'_>) -> Result<Pending, StoredRecordError> {
     Ok(Pending { pre_key_id, signed_pre_key_id, kem, since })
 }
 
-/// The format that is written.
+/// The format that we write.
 const FORMAT: u8 = 1;
 
-/// At least the bytes of a session without its receiving chains.
+/// An upper bound for the size of a session without its receiving chains.
 const FIXED: usize = 2048;
 
-/// Bytes of a receiving chain without its skipped messages.
+/// Size of a receiving chain without its skipped messages.
 const CHAIN: usize = 70;
 
-/// Bytes of a skipped message.
+/// Size of a skipped message.
 const SEED: usize = 36;
 
-/// Bytes of an encoded post-quantum ciphertext.
+/// Size of an encoded post-quantum ciphertext.
 const CIPHERTEXT: usize = 1569;

@@ -9,7 +9,7 @@ use crate::kem::KemKeyPair;
 use crate::key::PrivateKey;
 use crate::ratchet::{ChainKey, RootKey};
 
-/// A record with everything that there can be in it.
+/// A record with every possible part.
 fn full() -> SessionRecord {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let mut record = SessionRecord::default();

@@ -1,4 +1,4 @@
-//! Agreements against those of two other implementations.
+//! Compares key agreements with two other implementations.
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! A device with everything it needs to talk to others, without any server between them.
+//! A device with everything it needs to exchange messages without a server.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -12,7 +12,7 @@ use wormhole_chat::{
     Route, SessionRecord, SignalMessage, SignedPreKey, Timestamp,
 };
 
-/// Which prekeys a bundle has besides the signed one.
+/// The optional prekeys of a bundle, in addition to the signed one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct With {
     pub(crate) one_time: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Person {
     pub(crate) address: Address,
     pub(crate) signed: SignedPreKey,
     pub(crate) one_time: BTreeMap<u32, OneTimePreKey>,
-    /// The last one-time prekey that was handed out.
+    /// The last one-time prekey in a bundle.
     pub(crate) given: u32,
     pub(crate) kem: KemPreKey,
     pub(crate) begun: BTreeSet<(u32, Option<u32>, PublicKey)>,
@@ -59,7 +59,7 @@ impl Person {
         }
     }
 
-    /// What the server would hand out; it would hand a one-time prekey out once.
+    /// The bundle that the server would hand out; it would hand out each one-time prekey only once.
     pub(crate) fn bundle(&self, with: With) -> PreKeyBundle {
         let one_time = self.one_time.first_key_value().filter(|_| with.one_time);
         let kem = &self.kem;
@@ -73,7 +73,7 @@ impl Person {
         }
     }
 
-    /// Begins a session with the next one-time prekey of the other that nobody got yet.
+    /// Starts a session with the other's next unused one-time prekey.
     pub(crate) fn meet(&mut self, other: &mut Self, with: With) {
         let mut bundle = other.bundle(with);
         if let Some(id) = other.given.checked_add(1).filter(|_| with.one_time) {
@@ -99,7 +99,7 @@ impl Person {
         self.try_write(to, text).unwrap()
     }
 
-    /// Reads, and does with the prekeys what has to be done.
+    /// Decrypts, and updates the prekeys as required.
     pub(crate) fn read(
         &mut self,
         from: Address,
@@ -150,7 +150,7 @@ impl Person {
         self.sessions.get(&peer).cloned().unwrap_or_default().encode().to_vec()
     }
 
-    /// Stores everything and loads it again.
+    /// Stores and loads all state.
     pub(crate) fn restart(&mut self) {
         for record in self.sessions.values_mut() {
             *record = SessionRecord::decode(&record.encode()).unwrap();
@@ -162,7 +162,7 @@ pub(crate) fn address(number: u8) -> Address {
     Address { account: AccountId::from_bytes([number; 16]), device: DeviceId::PRIMARY }
 }
 
-/// Two people in the middle of a talk: Alice has written, Bob has answered.
+/// Two people in a conversation: Alice has written, and Bob has replied.
 pub(crate) fn talking(with: With) -> (Person, Person) {
     let (mut alice, mut bob) = (Person::new(1), Person::new(2));
     alice.meet(&mut bob, with);

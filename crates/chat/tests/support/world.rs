@@ -1,5 +1,5 @@
-//! A server and any number of devices, with a network that loses and repeats, and devices that
-//! crash between any two steps. Everything follows from the seed.
+//! A server and any number of devices, with a network that loses and duplicates messages, and
+//! devices that crash between any two steps. The seed determines everything.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,17 +12,17 @@ use wormhole_chat::{
 };
 use zeroize::Zeroizing;
 
-/// What the server knows about a device.
+/// The server's state of a device.
 #[derive(Debug)]
 pub(crate) struct Registered {
     registration_id: u32,
     keys: Option<Publication>,
     queue: VecDeque<(Delivery, Envelope)>,
-    /// How often the first of the queue was passed over.
+    /// How often the first message of the queue was passed over.
     passed_over: u32,
 }
 
-/// Delivers a message to all devices of an account or none, once.
+/// Delivers a message to all devices of an account or to none, and only once.
 #[derive(Debug, Default)]
 pub(crate) struct Server {
     pub(crate) devices: BTreeMap<Address, Registered>,
@@ -44,7 +44,7 @@ impl Server {
             }
             Request::Bundles(account) => self.bundles(account),
             Request::Send { to, timestamp, messages } => {
-                // A device without keys cannot be written to, so it does not count yet.
+                // A device without keys cannot receive messages, so it does not count yet.
                 let is_known = |address: &Address, device: &Registered| {
                     address.account == to && device.keys.is_some()
                 };
@@ -115,23 +115,23 @@ impl Server {
     }
 }
 
-/// A device with its disk.
+/// A device with its storage.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) address: Address,
     client: Client,
-    /// What is durable.
+    /// The durable rows.
     store: BTreeMap<StoreKey, Zeroizing<Vec<u8>>>,
     pub(crate) inbox: Vec<Received>,
-    /// What is on its way to the client.
+    /// Inputs in transit to the client.
     inputs: VecDeque<ClientInput>,
     pub(crate) accepted: BTreeMap<Timestamp, (AccountId, String)>,
-    /// Texts that were handed to the client, and may or may not have become durable.
+    /// Texts that the client received, which may or may not be durable.
     tried: VecDeque<String>,
     pub(crate) events: Vec<ClientEvent>,
 }
 
-/// All of it.
+/// The whole simulation.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) server: Server,
@@ -139,7 +139,7 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) rng: ChaCha8Rng,
     written: u32,
-    /// Whether nothing bad happens any more.
+    /// Whether faults have stopped.
     calm: bool,
 }
 
@@ -175,7 +175,7 @@ impl World {
             tried: VecDeque::new(),
             events: Vec::new(),
         };
-        // The first commit is part of registering: without it there is no device.
+        // Registering includes the first commit: without it there is no device.
         let Some(ClientOutput::Commit(id, changes)) = device.client.poll() else { unreachable!() };
         device.apply(changes);
         device.inputs.push_back(ClientInput::Committed(id));
@@ -183,7 +183,7 @@ impl World {
         self.devices.len() - 1
     }
 
-    /// True once in `times`.
+    /// True with a probability of 1 in `times`.
     fn chance(&mut self, times: u32) -> bool {
         self.rng.next_u32().is_multiple_of(times)
     }
@@ -192,7 +192,7 @@ impl World {
         usize::try_from(self.rng.next_u64() % u64::try_from(length).unwrap()).unwrap()
     }
 
-    /// One random step of one random device.
+    /// Runs one random step of one random device.
     pub(crate) fn step(&mut self) {
         self.now.0 += 1 + u64::from(self.rng.next_u32() % 1000);
         let which = self.index(self.devices.len());
@@ -210,7 +210,7 @@ impl World {
         }
     }
 
-    /// Someone writes to somebody else.
+    /// A random person writes to another one.
     pub(crate) fn write(&mut self, which: usize) {
         let from = self.devices[which].address.account;
         let others: Vec<_> = self.devices.iter().map(|device| device.address.account).collect();
@@ -228,7 +228,7 @@ impl World {
         self.devices[which].client.handle(self.now, input, &mut self.rng);
     }
 
-    /// The server hands out one of the first few of a queue; it may do so again.
+    /// The server delivers one of the first messages of a queue, and may deliver it again.
     pub(crate) fn hand_out(&mut self, which: usize) {
         let address = self.devices[which].address;
         let late = self.chance(4);
@@ -243,7 +243,7 @@ impl World {
         }
     }
 
-    /// The device loses all that is not durable.
+    /// The device loses everything that is not durable.
     fn crash(&mut self, which: usize) {
         let device = &mut self.devices[which];
         let rows = device.store.iter().map(|(key, value)| (*key, value.clone()));
@@ -253,7 +253,7 @@ impl World {
         self.input(which, ClientInput::Connected);
     }
 
-    /// Does the next thing that a client wants done, or loses it on the way.
+    /// Executes the next output of a client, or loses it.
     fn output(&mut self, which: usize) {
         let Some(output) = self.devices[which].client.poll() else { return };
         let lost = !self.calm && self.chance(6);
@@ -288,7 +288,7 @@ impl World {
         }
     }
 
-    /// Lets everything arrive.
+    /// Delivers everything that is pending.
     pub(crate) fn settle(&mut self) {
         self.calm = true;
         for round in 0..200 {
@@ -306,7 +306,7 @@ impl World {
         }
     }
 
-    /// Everything that a device can do alone.
+    /// Runs all steps of a device that need no other device.
     pub(crate) fn run(&mut self, which: usize) {
         loop {
             let before = self.devices[which].inputs.len();

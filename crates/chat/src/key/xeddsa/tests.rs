@@ -1,4 +1,4 @@
-//! Signatures against those of another implementation, and against tampering.
+//! Compares signatures with another implementation, and rejects modified ones.
 
 use data_encoding::HEXLOWER;
 use rand_chacha::ChaCha20Rng;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::KeyPair;
 use super::*;
 
-/// Randomness that was written down.
+/// A random number generator that returns fixed bytes.
 struct Script(Vec<u8>);
 
 impl RngCore for Script {
@@ -96,7 +96,7 @@ fn every_flipped_bit_breaks_a_signature() {
 
 #[test]
 fn a_signature_whose_scalar_was_raised_by_the_order_is_refused() {
-    // The order of the base point, least significant byte first.
+    // The order of the base point in little-endian order.
     let order = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
     let order = HEXLOWER.decode(order.as_bytes()).unwrap();
     let mut rng = ChaCha20Rng::seed_from_u64(3);
