@@ -85,8 +85,8 @@ pub struct PushError;
 /// The only version.
 const VERSION: u8 = 1;
 
-/// Length of the MAC, a truncated HMAC-SHA256 (clients of 2014' name for its key mentions
-/// SHA-1).
+/// Length of the MAC, a truncated HMAC-SHA256 (the first API description calls its key
+/// an HMAC-SHA1 key).
 const TAG: usize = 10;
 
 /// Length of version, IV and MAC.

@@ -85,7 +85,7 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
 }
 
 /// A public key in hexadecimal form.
-fn written(key: &PublicKey) -> String {
+fn public_key_text(key: &PublicKey) -> String {
     hex(&key.to_uncompressed())
 }
 
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_public_key_reads_back_and_anything_else_is_refused() {
         let key = wormhole_node::new_key().public_key();
-        assert_eq!(public_key(&written(&key)).unwrap(), key);
+        assert_eq!(public_key(&public_key_text(&key)).unwrap(), key);
         assert!(public_key("0x04").is_err() && public_key("bob").is_err());
     }
 }

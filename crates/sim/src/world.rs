@@ -61,9 +61,9 @@ pub struct World<S: Session, V, A> {
     application: A,
     clients: Vec<Client<S>>,
     disks: Vec<Disk>,
-    links: BTreeMap<u64, Link>,
+    links: BTreeMap<u64, SimulatedLink>,
     /// Scheduled events, by time and then in the order of scheduling.
-    agenda: BTreeMap<(Instant, u64), Happening<S::Command, S::Changes>>,
+    agenda: BTreeMap<(Instant, u64), WorldEvent<S::Command, S::Changes>>,
     next_number: u64,
 }
 
@@ -75,7 +75,7 @@ struct Client<S> {
 }
 
 #[derive(Debug)]
-struct Link {
+struct SimulatedLink {
     client: usize,
     id: LinkId,
     /// Whether the link is open for the server.
@@ -96,7 +96,7 @@ struct Disk {
 }
 
 #[derive(Debug)]
-enum Happening<C, D> {
+enum WorldEvent<C, D> {
     Command(usize, C),
     /// A client, its number of crashes at the time of the commit, and the durable changes.
     Durable(usize, u32, D),
@@ -164,13 +164,13 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
 
     /// Schedules a command of a client's application.
     pub fn command(&mut self, client: usize, after: Duration, command: S::Command) {
-        self.plan(self.now + after, Happening::Command(client, command));
+        self.plan(self.now + after, WorldEvent::Command(client, command));
     }
 
     /// Schedules a crash of a client: its links break, and changes that are not durable are lost. Then
     /// [`Application::restore`] restarts it.
     pub fn crash(&mut self, client: usize, after: Duration) {
-        self.plan(self.now + after, Happening::Crash(client));
+        self.plan(self.now + after, WorldEvent::Crash(client));
     }
 
     /// Runs until nothing is left to do, or until the time limit.
@@ -192,51 +192,51 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
                     self.drive(client, |session, now| session.handle_timeout(now));
                 }
                 _ => {
-                    if let Some((_, happening)) = self.agenda.pop_first() {
-                        self.happen(happening);
+                    if let Some((_, event)) = self.agenda.pop_first() {
+                        self.handle(event);
                     }
                 }
             }
         }
     }
 
-    fn happen(&mut self, happening: Happening<S::Command, S::Changes>) {
-        match happening {
-            Happening::Command(client, command) => {
+    fn handle(&mut self, event: WorldEvent<S::Command, S::Changes>) {
+        match event {
+            WorldEvent::Command(client, command) => {
                 self.drive(client, |session, now| session.handle(now, Input::Command(command)));
             }
-            Happening::Durable(client, life, changes) => {
+            WorldEvent::Durable(client, life, changes) => {
                 if self.disks.get(client).is_some_and(|disk| disk.crashes == life) {
                     self.application.on_durable(client, changes);
                     let at = self.now + self.commit_time();
-                    self.plan(at, Happening::Committed(client, life));
+                    self.plan(at, WorldEvent::Committed(client, life));
                 }
             }
-            Happening::Committed(client, life) => {
+            WorldEvent::Committed(client, life) => {
                 if self.disks.get(client).is_some_and(|disk| disk.crashes == life) {
                     self.drive(client, |session, now| session.handle(now, Input::Committed));
                 }
             }
-            Happening::Crash(client) => self.on_crash(client),
-            Happening::Dialed(link) => self.on_dialed(link),
-            Happening::Refused(link) | Happening::ClientNotices(link) => {
+            WorldEvent::Crash(client) => self.on_crash(client),
+            WorldEvent::Dialed(link) => self.on_dialed(link),
+            WorldEvent::Refused(link) | WorldEvent::ClientNotices(link) => {
                 self.lose_at_client(link);
             }
-            Happening::ToServer(link, message) => {
+            WorldEvent::ToServer(link, message) => {
                 if self.is_whole(link) && self.links.get(&link).is_some_and(|link| link.at_server) {
                     self.server.received(self.now, link, &message);
                     self.listen_to_server();
                 }
             }
-            Happening::ToClient(link, message) => {
+            WorldEvent::ToClient(link, message) => {
                 if let Some((client, id)) = self.client_end(link).filter(|_| self.is_whole(link)) {
                     self.drive(client, |session, now| {
                         session.handle(now, Input::Bytes(id, &message))
                     });
                 }
             }
-            Happening::ServerNotices(link) => self.lose_at_server(link),
-            Happening::Restart => self.restart(),
+            WorldEvent::ServerNotices(link) => self.lose_at_server(link),
+            WorldEvent::Restart => self.restart(),
         }
     }
 
@@ -281,7 +281,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         let Some(disk) = self.disks.get_mut(client) else { return };
         disk.idle = disk.idle.max(done);
         let (at, crashes) = (disk.idle, disk.crashes);
-        self.plan(at, Happening::Durable(client, crashes, changes));
+        self.plan(at, WorldEvent::Durable(client, crashes, changes));
     }
 
     fn on_crash(&mut self, client: usize) {
@@ -296,7 +296,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
                 link.breaks = Some(self.now);
             }
             let notices = self.now + self.notice();
-            self.plan(notices, Happening::ServerNotices(link));
+            self.plan(notices, WorldEvent::ServerNotices(link));
         }
         if let Some(session) = self.application.restore(client)
             && let Some(at) = self.clients.get_mut(client)
@@ -308,7 +308,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
 
     /// The client of a link, if the link is open for the client.
     fn client_end(&self, link: u64) -> Option<(usize, LinkId)> {
-        let Link { client, id, .. } = self.links.get(&link)?;
+        let SimulatedLink { client, id, .. } = self.links.get(&link)?;
         let known = self.clients.get(*client)?.links.get(id) == Some(&link);
         known.then_some((*client, *id))
     }
@@ -327,7 +327,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
     fn dial(&mut self, client: usize, id: LinkId) {
         let link = self.number();
         let now = self.now;
-        let ends = Link {
+        let ends = SimulatedLink {
             client,
             id,
             at_server: false,
@@ -341,7 +341,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         }
         let refused = self.is_bad() && chance(&mut self.rng, self.weather.refused);
         let at = self.now + self.latency();
-        self.plan(at, if refused { Happening::Refused(link) } else { Happening::Dialed(link) });
+        self.plan(at, if refused { WorldEvent::Refused(link) } else { WorldEvent::Dialed(link) });
     }
 
     fn on_dialed(&mut self, link: u64) {
@@ -366,8 +366,8 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         }
         let client_notices = at + self.notice();
         let server_notices = at + self.notice();
-        self.plan(client_notices, Happening::ClientNotices(link));
-        self.plan(server_notices, Happening::ServerNotices(link));
+        self.plan(client_notices, WorldEvent::ClientNotices(link));
+        self.plan(server_notices, WorldEvent::ServerNotices(link));
     }
 
     fn is_whole(&self, link: u64) -> bool {
@@ -382,7 +382,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         let Some(link) = self.links.get_mut(&number) else { return };
         link.last_to_server = link.last_to_server.max(at);
         let at = link.last_to_server;
-        self.plan(at, Happening::ToServer(number, message));
+        self.plan(at, WorldEvent::ToServer(number, message));
     }
 
     /// Messages that were sent before still arrive.
@@ -391,7 +391,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         let Some(number) = client.links.remove(&id) else { return };
         let Some(link) = self.links.get(&number) else { return };
         if link.breaks.is_none() {
-            self.plan(link.last_to_server.max(self.now), Happening::ServerNotices(number));
+            self.plan(link.last_to_server.max(self.now), WorldEvent::ServerNotices(number));
         }
     }
 
@@ -405,12 +405,12 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
                     let Some(link) = self.links.get_mut(&number) else { continue };
                     link.last_to_client = link.last_to_client.max(at);
                     let at = link.last_to_client;
-                    self.plan(at, Happening::ToClient(number, message));
+                    self.plan(at, WorldEvent::ToClient(number, message));
                 }
                 Reply::Close(number) => {
                     let Some(link) = self.links.get(&number) else { continue };
-                    self.plan(link.last_to_client.max(at), Happening::ClientNotices(number));
-                    self.plan(self.now, Happening::ServerNotices(number));
+                    self.plan(link.last_to_client.max(at), WorldEvent::ClientNotices(number));
+                    self.plan(self.now, WorldEvent::ServerNotices(number));
                 }
             }
         }
@@ -434,7 +434,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
                     link.breaks = Some(self.now);
                 }
                 let notices = self.now + self.notice();
-                self.plan(notices, Happening::ClientNotices(link));
+                self.plan(notices, WorldEvent::ClientNotices(link));
             }
             self.lose_at_server(link);
         }
@@ -445,7 +445,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
     fn plan_restart(&mut self) {
         if let Some(life) = self.weather.server_life.filter(|_| self.is_bad()) {
             let at = self.now + around(&mut self.rng, life) + Duration::from_millis(100);
-            self.plan(at, Happening::Restart);
+            self.plan(at, WorldEvent::Restart);
         }
     }
 
@@ -468,9 +468,9 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         Duration::from_millis(below(&mut self.rng, 20))
     }
 
-    fn plan(&mut self, at: Instant, happening: Happening<S::Command, S::Changes>) {
+    fn plan(&mut self, at: Instant, event: WorldEvent<S::Command, S::Changes>) {
         let number = self.number();
-        self.agenda.insert((at, number), happening);
+        self.agenda.insert((at, number), event);
     }
 
     const fn number(&mut self) -> u64 {

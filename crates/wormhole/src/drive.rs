@@ -11,7 +11,7 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 use wormhole_kit::{Input, LinkId, Output, Session};
 
-use crate::net::{Dialing, Link, LinkEvent, LinkFailure, Links};
+use crate::net::{Dialing, LinkEvent, LinkFailure, Links, NetLink};
 
 /// A session with its links.
 pub(crate) struct Driver<S: Session, D> {
@@ -46,7 +46,7 @@ impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S
     }
 
     /// Adds an incoming link.
-    pub(crate) fn accept(&mut self, id: LinkId, link: Link) {
+    pub(crate) fn accept(&mut self, id: LinkId, link: NetLink) {
         self.links.insert(id, link);
         self.handle(|session, now| session.handle(now, Input::Opened(id)));
     }
@@ -56,7 +56,7 @@ impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S
     ///
     /// # Errors
     /// The link is closed.
-    pub(crate) async fn take(&mut self, id: LinkId) -> Result<Link, LinkFailure> {
+    pub(crate) async fn take(&mut self, id: LinkId) -> Result<NetLink, LinkFailure> {
         let (mut link, mut outbox) = self.links.take(id).ok_or(LinkFailure::Closed)?;
         poll_fn(|cx| link.poll_send(cx, &mut outbox)).await?;
         Ok(link)

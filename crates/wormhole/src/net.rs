@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use wormhole_magic::transit::Permit;
 
-pub(crate) use link::{Link, Outbox};
+pub(crate) use link::{NetLink, Outbox};
 pub(crate) use links::{LinkEvent, Links};
 pub use socks::SocksRefusal;
 pub(crate) use tcp_info::TcpInfo;
@@ -29,7 +29,7 @@ pub use websocket::CloseReason;
 pub(crate) use websocket::{Frames, WebSocket};
 
 /// A link being opened.
-pub(crate) type Dialing = Pin<Box<dyn Future<Output = Result<Link, LinkFailure>> + Send>>;
+pub(crate) type Dialing = Pin<Box<dyn Future<Output = Result<NetLink, LinkFailure>> + Send>>;
 
 /// A stream of bytes in both directions.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -47,7 +47,7 @@ use wormhole_magic::transit::{Address, Race, RaceSettings, RelaySide, Target};
 
 use crate::drive::Driver;
 use crate::net::tor::Tor;
-use crate::net::{Dialing, Frames, Link, LinkFailure, Route, WebSocket};
+use crate::net::{Dialing, Frames, LinkFailure, NetLink, Route, WebSocket};
 use listen::Listeners;
 pub use path::Path;
 pub use pipe::{Pipe, PipeError};
@@ -192,7 +192,7 @@ impl Transit {
                     return Ok(Pipe::new(link, role, key, received, path));
                 }
                 stream = listeners.accept() => {
-                    driver.accept(incoming.allocate(), Link::Tcp(stream));
+                    driver.accept(incoming.allocate(), NetLink::Tcp(stream));
                 }
             }
         }
@@ -203,11 +203,11 @@ fn dial(route: Route, address: Address) -> Dialing {
     Box::pin(async move {
         match address {
             Address::Tcp(endpoint) => {
-                route.connect(&endpoint.host, endpoint.port).await.map(Link::Tcp)
+                route.connect(&endpoint.host, endpoint.port).await.map(NetLink::Tcp)
             }
             Address::WebSocket(url) => {
                 let socket = WebSocket::connect(&url, &route, Frames::Binary, MAX_MESSAGE).await?;
-                Ok(Link::WebSocket(Box::new(socket)))
+                Ok(NetLink::WebSocket(Box::new(socket)))
             }
         }
     })

@@ -207,8 +207,8 @@ const MAX_ONE_TIME: usize = 2000;
 /// Maximum number of remembered sessions that started without a one-time prekey.
 const MAX_BEGUN: usize = 50_000;
 
-/// The greatest prekey id: ids have 24 bits, and 0xffffff is the last-resort key of the oldest
-/// clients.
+/// The greatest prekey id: ids have 24 bits, and 0xffffff is the last-resort key of
+/// clients of 2014.
 const MAX_ID: u32 = 0xff_fffe;
 
 /// Milliseconds after which the signed prekey is replaced.

@@ -11,15 +11,15 @@ use wormhole_node::devp2p::key::PrivateKey;
 use wormhole_node::{new_key, private_key};
 use zeroize::Zeroizing;
 
-use super::written;
+use super::public_key_text;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
 
-/// Makes a key pair and prints its public half.
+/// Creates a key pair and prints the public key.
 ///
 /// # Errors
-/// There is such a key already, or it cannot be written.
+/// A key with this name exists already, or the file cannot be written.
 pub(super) fn generate(name: &str, console: &Console) -> Result<()> {
     let (key_name, folder) = (key_name(name)?, folder()?);
     let path = folder.file(&key_name);
@@ -28,26 +28,26 @@ pub(super) fn generate(name: &str, console: &Console) -> Result<()> {
     let text = Zeroizing::new(format!("{}\n", HEXLOWER.encode(key.to_secret().expose())));
     match folder.create(&key_name, &text) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(Failure::new(format!("there is a key in {shown} already"))
-                .hint("give the new one another name: `wormhole whisper keygen NAME`")
+            return Err(Failure::new(format!("{shown} already contains a key"))
+                .hint("choose another name: `wormhole whisper keygen NAME`")
                 .into());
         }
-        written => written.with_context(|| format!("cannot write {shown}"))?,
+        created => created.with_context(|| format!("cannot write {shown}"))?,
     }
-    let public = written(&key.public_key());
+    let public = public_key_text(&key.public_key());
     console
         .screen
-        .show(&format!("Key written to {shown}. Others write to you with its public half:"));
+        .show(&format!("Key written to {shown}. Others need its public key to write to you:"));
     let mut event = json!({ "event": "key", "name": name, "public": public });
     crate::json::add_path(&mut event, &path);
     console.report(&event)?;
     console.print(&format!("{public}\n"))
 }
 
-/// Prints the names and public halves of all keys.
+/// Prints the names and public keys of all key pairs.
 ///
 /// # Errors
-/// One of them cannot be read.
+/// A key file cannot be read.
 pub(super) fn list(console: &Console) -> Result<()> {
     let folder = folder()?;
     let files = folder.files();
@@ -57,17 +57,17 @@ pub(super) fn list(console: &Console) -> Result<()> {
     }
     for file in files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        let public = written(&read(&file)?.public_key());
+        let public = public_key_text(&read(&file)?.public_key());
         console.report(&json!({ "event": "key", "name": name, "public": public }))?;
         console.print(&format!("{}  {public}\n", printable::line(&name)))?;
     }
     Ok(())
 }
 
-/// The key of that name, or in that file.
+/// Finds a private key by its name or by the path of its file.
 ///
 /// # Errors
-/// There is none.
+/// There is no such key.
 pub(super) fn find(text: &str) -> Result<PrivateKey> {
     let is_path = text.contains(['/', '\\']) || Path::new(text).extension().is_some();
     let path = if is_path { PathBuf::from(text) } else { folder()?.file(&key_name(text)?) };
@@ -85,20 +85,20 @@ fn read(path: &Path) -> Result<PrivateKey> {
     let text = read_key(path).with_context(|| format!("cannot read {shown}"))?;
     let key = private_key(text.trim().trim_start_matches("0x"));
     key.ok_or_else(|| {
-        Failure::new(format!("{shown} holds no private key"))
-            .hint("a private key is 64 hexadecimal digits in a file of its own")
+        Failure::new(format!("{shown} does not contain a private key"))
+            .hint("a key file contains 64 hexadecimal digits and nothing else")
             .into()
     })
 }
 
 fn key_name(text: &str) -> Result<KeyName> {
     text.parse().map_err(|_| {
-        let refused = format!("{:?} cannot be the name of a key", printable::line(text));
-        Failure::usage(refused).hint("a name is letters, digits, - and _").into()
+        let error = format!("{:?} is not a valid key name", printable::line(text));
+        Failure::usage(error).hint("a name consists of letters, digits, - and _").into()
     })
 }
 
-/// Where the keys are: `~/.local/share/wormhole/whisper`, or the directory for it on other systems.
+/// The directory of the keys: `~/.local/share/wormhole/whisper`, or its equivalent on other systems.
 fn folder() -> Result<KeyFolder> {
     let profile = Profile::of_user().context("cannot find your home directory")?;
     Ok(profile.keys("whisper"))

@@ -134,12 +134,12 @@ impl NodeConnection {
         sending: impl Future<Output = Result<RemoteKeyId, RemoteError>> + Send + 'static,
         kind: fn(RemoteKeyId) -> MessageKey,
     ) -> Result<RemoteKeyId, RemoteError> {
-        let under_way = Arc::clone(&self.sending).read_owned().await;
+        let guard = Arc::clone(&self.sending).read_owned().await;
         let keys = Arc::clone(&self.keys);
         let sending = tokio::spawn(async move {
             let id = sending.await?;
             lock(&keys).push(kind(id.clone()));
-            drop(under_way);
+            drop(guard);
             Ok(id)
         });
         // A task fails only by a panic, which has been reported.

@@ -68,7 +68,7 @@ fn read_all(
         if let Ok(typed) = &read {
             replace(typed);
         }
-        shared.set(State::Nothing);
+        shared.set(PromptState::Nothing);
         if let Some(line) = taken(&suspended) {
             editing = line;
             job_control::suspend();
@@ -109,8 +109,8 @@ fn print_all(mut events: mpsc::Receiver<ChatEvent>, shared: &Shared) {
         let message = events.line();
         let state = shared.settled();
         let text = match &*state {
-            State::Typing { line, pos } => above(&message, line, *pos, columns()),
-            State::Nothing | State::Entered => message,
+            PromptState::Typing { line, pos } => above(&message, line, *pos, columns()),
+            PromptState::Nothing | PromptState::Entered => message,
         };
         if screen::print(text.as_bytes()).is_err() {
             return;
@@ -166,12 +166,12 @@ fn columns() -> usize {
 /// The state of the line, for both threads.
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<PromptState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum PromptState {
     /// The cursor is at the beginning of a line.
     #[default]
     Nothing,
@@ -182,11 +182,11 @@ enum State {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PromptState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, state: State) {
+    fn set(&self, state: PromptState) {
         *self.lock() = state;
         self.changed.notify_all();
     }
@@ -194,14 +194,15 @@ impl Shared {
     /// Stores what the editor is about to show.
     fn show(&self, line: &str, pos: usize) {
         let mut state = self.lock();
-        if !matches!(*state, State::Entered) {
-            *state = State::Typing { line: line.to_owned(), pos };
+        if !matches!(*state, PromptState::Entered) {
+            *state = PromptState::Typing { line: line.to_owned(), pos };
         }
     }
 
     /// Waits until no line is about to be replaced.
-    fn settled(&self) -> MutexGuard<'_, State> {
-        let settled = self.changed.wait_while(self.lock(), |state| matches!(state, State::Entered));
+    fn settled(&self) -> MutexGuard<'_, PromptState> {
+        let settled =
+            self.changed.wait_while(self.lock(), |state| matches!(state, PromptState::Entered));
         settled.unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -236,7 +237,7 @@ impl Validator for Line {
         &self,
         _context: &mut ValidationContext<'_>,
     ) -> rustyline::Result<ValidationResult> {
-        self.0.set(State::Entered);
+        self.0.set(PromptState::Entered);
         Ok(ValidationResult::Valid(None))
     }
 }

@@ -7,7 +7,7 @@ use wormhole_node::devp2p::key::PublicKey;
 use wormhole_node::shh::Topic;
 use wormhole_node::{UnixTime, Utc, hex};
 
-use super::written;
+use super::public_key_text;
 use crate::console::Console;
 use crate::printable;
 
@@ -38,7 +38,7 @@ impl Opened<'_> {
             "event": "message",
             "text": std::str::from_utf8(self.payload).ok(),
             "payload": hex(self.payload),
-            "signer": self.signer.as_ref().map(written),
+            "signer": self.signer.as_ref().map(public_key_text),
             "topic": self.topic.to_string(),
             "sent": self.sent,
             "ttl": self.ttl,
@@ -113,6 +113,6 @@ mod tests {
         let key = wormhole_node::new_key().public_key();
         assert_eq!(who(Some(&key)).len(), who(None).len());
         assert_eq!(own("hi", 0).find("hi"), opened(b"hi").line().find("hi"));
-        assert!(written(&key)[4..].starts_with(&who(Some(&key))));
+        assert!(public_key_text(&key)[4..].starts_with(&who(Some(&key))));
     }
 }

@@ -32,5 +32,5 @@ fn a_file_that_holds_no_key_is_named() {
     let folder = Folder::new();
     std::fs::write(folder.0.join("x.key"), "hello").unwrap();
     let arguments = ["watch", "--topic", "mail", "--key", "x.key"];
-    folder.whisper(&arguments).failed(1, "x.key holds no private key");
+    folder.whisper(&arguments).failed(1, "x.key does not contain a private key");
 }

@@ -130,7 +130,7 @@ pub enum Event {
 #[non_exhaustive]
 pub enum RaceError {
     /// All targets failed, and no incoming connection is possible.
-    #[error("none of the {0} connection attempts worked")]
+    #[error("{}", describe_failures(*.0))]
     AllFailed(usize),
     /// The options of both sides have nothing in common.
     #[error("the options of both sides allow no connection")]
@@ -138,6 +138,14 @@ pub enum RaceError {
     /// No connection was established within this time.
     #[error("no connection after {} s", .0.as_secs())]
     TimedOut(Duration),
+}
+
+/// Describes that all connection attempts failed.
+fn describe_failures(attempts: usize) -> String {
+    match attempts {
+        1 => "the only connection attempt failed".to_owned(),
+        _ => format!("all {attempts} connection attempts failed"),
+    }
 }
 
 /// Finds a connection to the peer.

@@ -15,12 +15,12 @@ use crate::node::{Done, IS_CARRIER, IS_MAILBOX, Node};
 /// Joins the two mailbox links and the two carriers.
 #[derive(Default)]
 struct Switch {
-    links: BTreeMap<u64, Link>,
+    links: BTreeMap<u64, SimulatedLink>,
     replies: Vec<Reply>,
 }
 
 #[derive(Default)]
-struct Link {
+struct SimulatedLink {
     kind: Vec<u8>,
     partner: Option<u64>,
     /// Messages that wait for the partner.
@@ -46,7 +46,7 @@ impl Switch {
 
 impl Server for Switch {
     fn opened(&mut self, _: Instant, link: u64) {
-        self.links.insert(link, Link::default());
+        self.links.insert(link, SimulatedLink::default());
     }
 
     fn received(&mut self, _: Instant, link: u64, message: &[u8]) {

@@ -117,7 +117,7 @@ pub(super) async fn serve(
     serve_connection(service, Some(network), reading, out, writing, stopping).await;
 }
 
-type Link = WebSocketStream<TokioIo<Upgraded>>;
+type ServerWebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Signals from the reader of a connection to its writer.
 #[derive(Debug, Default)]
@@ -131,7 +131,10 @@ struct Signals {
 }
 
 /// Reads the next request. `None` when the connection ends.
-async fn read(reading: &mut stream::SplitStream<Link>, signals: &Signals) -> Option<Vec<u8>> {
+async fn read(
+    reading: &mut stream::SplitStream<ServerWebSocket>,
+    signals: &Signals,
+) -> Option<Vec<u8>> {
     loop {
         signals.waiting.store(true, Ordering::Relaxed);
         let message = reading.next().await?;
@@ -153,7 +156,7 @@ async fn read(reading: &mut stream::SplitStream<Link>, signals: &Signals) -> Opt
 
 /// Writes outgoing messages, pings the client, and sends the final close frame.
 async fn write(
-    mut writing: stream::SplitSink<Link, Message>,
+    mut writing: stream::SplitSink<ServerWebSocket, Message>,
     mut queue: mpsc::Receiver<String>,
     signals: &Signals,
 ) {

@@ -17,7 +17,7 @@ use super::publisher::{Publisher, Subscriber, Unread};
 use super::status::Status;
 use super::{Config, Delegate, Error, Incoming, Wormhole};
 use crate::drive::Driver;
-use crate::net::{Dialing, Frames, Link, Route, WebSocket};
+use crate::net::{Dialing, Frames, NetLink, Route, WebSocket};
 
 /// Starts a wormhole whose messages are read with `receive_message`.
 pub(super) fn start(config: Config) -> Wormhole {
@@ -110,7 +110,7 @@ async fn finish<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialin
 fn dial(url: MailboxUrl, route: Route) -> Dialing {
     Box::pin(async move {
         let socket = WebSocket::connect(url.as_str(), &route, Frames::Text, MAX_FRAME).await?;
-        Ok(Link::WebSocket(Box::new(socket)))
+        Ok(NetLink::WebSocket(Box::new(socket)))
     })
 }
 

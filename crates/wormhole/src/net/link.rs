@@ -12,14 +12,14 @@ use tokio::net::TcpStream;
 use super::{LinkFailure, WebSocket};
 
 /// One open link.
-pub(crate) enum Link {
+pub(crate) enum NetLink {
     /// Bytes in any pieces.
     Tcp(TcpStream),
     /// Whole messages.
     WebSocket(Box<WebSocket>),
 }
 
-impl Link {
+impl NetLink {
     /// Waits for bytes (for a WebSocket: one message) and puts them into the empty `buffer`.
     pub(crate) fn poll_receive(
         &mut self,

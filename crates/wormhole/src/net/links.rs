@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 use wormhole_kit::LinkId;
 
 use super::link::Outbox;
-use super::{Dialing, Link, LinkFailure};
+use super::{Dialing, LinkFailure, NetLink};
 
 /// What happened to a link.
 pub(crate) enum LinkEvent {
@@ -36,8 +36,8 @@ pub(crate) struct Links {
 
 enum Slot {
     Dialing(Dialing),
-    Open { link: Link, outbox: Outbox },
-    Closing { link: Link, outbox: Outbox, patience: Pin<Box<Sleep>> },
+    Open { link: NetLink, outbox: Outbox },
+    Closing { link: NetLink, outbox: Outbox, patience: Pin<Box<Sleep>> },
 }
 
 impl Links {
@@ -47,12 +47,12 @@ impl Links {
     }
 
     /// Adds an open link.
-    pub(crate) fn insert(&mut self, id: LinkId, link: Link) {
+    pub(crate) fn insert(&mut self, id: LinkId, link: NetLink) {
         self.slots.insert(id, Slot::Open { link, outbox: Outbox::default() });
     }
 
     /// Takes an open link out, with what has yet to be written to it.
-    pub(crate) fn take(&mut self, id: LinkId) -> Option<(Link, Outbox)> {
+    pub(crate) fn take(&mut self, id: LinkId) -> Option<(NetLink, Outbox)> {
         match self.slots.remove(&id)? {
             Slot::Open { link, outbox } => Some((link, outbox)),
             Slot::Dialing(_) | Slot::Closing { .. } => None,

@@ -17,7 +17,7 @@ use wormhole_magic::transit::record::{HEADER, record_length};
 use wormhole_magic::transit::{Opener, Sealer};
 
 use super::pipe::PipeError;
-use crate::net::{Link, LinkFailure, Outbox, TcpInfo};
+use crate::net::{LinkFailure, NetLink, Outbox, TcpInfo};
 use crate::transfer::carrier::{Carrier, CarrierMonitor};
 
 /// A pipe of records for its own thread.
@@ -34,18 +34,18 @@ pub(crate) struct BlockingPipe {
 impl BlockingPipe {
     /// Takes over a link. Must be called on the runtime that drives it.
     pub(super) fn new(
-        link: Link,
+        link: NetLink,
         sealer: Sealer,
         opener: Opener,
         received: Vec<u8>,
     ) -> io::Result<Self> {
         let stream = match link {
-            Link::Tcp(stream) => {
+            NetLink::Tcp(stream) => {
                 let stream = stream.into_std()?;
                 stream.set_nonblocking(false)?;
                 Stream::Tcp(stream)
             }
-            link @ Link::WebSocket(_) => Stream::Async(AsyncStream {
+            link @ NetLink::WebSocket(_) => Stream::Async(AsyncStream {
                 link,
                 outbox: Outbox::default(),
                 received: Vec::new(),
@@ -335,7 +335,7 @@ impl Stream {
 
 /// A link that only the runtime can drive, such as a WebSocket.
 struct AsyncStream {
-    link: Link,
+    link: NetLink,
     outbox: Outbox,
     received: Vec<u8>,
     patience: Option<Duration>,
@@ -431,7 +431,7 @@ mod tests {
             tokio::join!(WebSocket::connect(&url, &route, Frames::Binary, 1 << 16), async {
                 tokio_tungstenite::accept_async(listener.accept().await.unwrap().0).await
             },);
-        let (mut link, theirs) = (Link::WebSocket(Box::new(ours.unwrap())), theirs.unwrap());
+        let (mut link, theirs) = (NetLink::WebSocket(Box::new(ours.unwrap())), theirs.unwrap());
         // From here on the other end hears nothing, as if the cable had been pulled.
         let drop_all = SockFilter::new(0x06, 0, 0, 0);
         SockRef::from(theirs.get_ref()).attach_filter(&[drop_all]).unwrap();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use wormhole_magic::transit::{Address, Endpoint, Route};
 
-use crate::net::Link;
+use crate::net::NetLink;
 
 /// How two sides are connected. Displayed as in other clients: `->tcp:192.0.2.7:4000`.
 ///
@@ -30,13 +30,13 @@ pub enum Path {
 }
 
 impl Path {
-    pub(super) fn new(route: Route, link: &Link) -> Self {
+    pub(super) fn new(route: Route, link: &NetLink) -> Self {
         match route {
             Route::Direct(endpoint) => Self::Direct(endpoint),
             Route::Relay(address) => Self::Relay(self::address(&address)),
             Route::Accepted => Self::Accepted(match link {
-                Link::Tcp(stream) => stream.peer_addr().ok(),
-                Link::WebSocket(_) => None,
+                NetLink::Tcp(stream) => stream.peer_addr().ok(),
+                NetLink::WebSocket(_) => None,
             }),
         }
     }

@@ -10,11 +10,11 @@ use wormhole_magic::transit::{BadRecord, Opener, Role, Sealer, TransitKey};
 
 use super::blocking::BlockingPipe;
 use super::path::Path;
-use crate::net::{Link, LinkFailure, Outbox};
+use crate::net::{LinkFailure, NetLink, Outbox};
 
 /// A connection to the peer for records: whole encrypted messages, in order.
 pub struct Pipe {
-    link: Link,
+    link: NetLink,
     outbox: Outbox,
     sealer: Sealer,
     opener: Opener,
@@ -25,7 +25,7 @@ pub struct Pipe {
 
 impl Pipe {
     pub(super) fn new(
-        link: Link,
+        link: NetLink,
         role: Role,
         key: &TransitKey,
         received: Vec<u8>,
