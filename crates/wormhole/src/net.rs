@@ -1,6 +1,6 @@
-//! Links to other machines: TCP and WebSockets, TLS, SOCKS and Tor.
+//! Connections to other machines: TCP and WebSockets, TLS, SOCKS and Tor.
 //!
-//! Nothing in here knows what the bytes mean.
+//! This module does not interpret the bytes.
 
 mod link;
 mod links;
@@ -28,20 +28,20 @@ pub use tls::TlsFailure;
 pub use websocket::CloseReason;
 pub(crate) use websocket::{Frames, WebSocket};
 
-/// A link being opened.
+/// A link that is being opened.
 pub(crate) type Dialing = Pin<Box<dyn Future<Output = Result<NetLink, LinkFailure>> + Send>>;
 
-/// A stream of bytes in both directions.
+/// A bidirectional byte stream.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
 /// How to reach other machines: directly, or through a proxy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Route {
-    /// A SOCKS5 proxy, if nothing may go out directly.
+    /// A SOCKS5 proxy, if direct connections are not allowed.
     pub(crate) proxy: Option<socks::Proxy>,
-    /// Which addresses may be connected to. A proxy resolves names itself, so that nothing but the
-    /// name can be checked there, before this.
+    /// The addresses to which we may connect. A proxy resolves names itself, so with one only the
+    /// name is checked, before this.
     pub(crate) permit: Permit,
 }
 
@@ -49,7 +49,7 @@ impl Route {
     /// Opens a TCP link to `host`, a name or an address without brackets.
     ///
     /// # Errors
-    /// Says why it could not be opened.
+    /// The reason why the link could not be opened.
     pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, LinkFailure> {
         match self.proxy {
             Some(proxy) => proxy.connect(host, port).await,
@@ -62,48 +62,48 @@ impl Route {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkFailure {
-    /// Not a URL this program can follow.
+    /// The text is not a URL that this program supports.
     #[error("{0:?} is not a ws:// or wss:// URL")]
     BadUrl(String),
     /// The other end closed the link. Not always a failure.
     #[error("the link was closed")]
     Closed,
-    /// The other end closed the link, and says why.
+    /// The other end closed the link and gave a reason.
     #[error("the server closed the link: {0}")]
     ClosedBecause(CloseReason),
-    /// The operating system refused, or the network did.
+    /// An error of the operating system or the network.
     #[error("{}", describe(*.0))]
     Io(io::ErrorKind),
-    /// A frame longer than is allowed here arrived.
+    /// A frame exceeds the size limit.
     #[error("the server sent too much at once")]
     MessageTooLong,
     /// The name is unknown, or no name server could be asked.
     #[error("the name {0:?} could not be resolved")]
     NameNotFound(String),
-    /// Something answered, but not with a WebSocket: this HTTP status.
+    /// The answer is this HTTP status instead of a WebSocket.
     #[error("{}", describe_status(*.0))]
     NotAWebSocket(u16),
-    /// Something answered that does not speak HTTP or WebSocket properly.
+    /// The answer violates HTTP or the WebSocket protocol.
     #[error("the server violates the WebSocket protocol")]
     NotHttp,
-    /// Somebody else chose an address that only this computer or a private network can reach.
+    /// The peer named an address that only this computer or a private network can reach.
     #[error("not tried, because the other side named a private address")]
     PrivateAddress,
-    /// The SOCKS proxy would not connect us.
+    /// The SOCKS proxy refused the connection.
     #[error("the proxy refused: {0}")]
     ProxyRefused(#[from] SocksRefusal),
-    /// Nothing was heard for too long.
+    /// No data was received for too long.
     #[error("no answer in time")]
     TimedOut,
-    /// What answered speaks TLS, and was called without.
+    /// The server requires TLS, but we connected without it.
     #[error("the server requires TLS here: use wss://")]
     TlsExpected,
-    /// The server's certificate could not be accepted, or TLS failed otherwise.
+    /// The server's certificate was rejected, or TLS failed for another reason.
     #[error("TLS failed: {0}")]
     Tls(TlsFailure),
 }
 
-/// What an HTTP status instead of a WebSocket means.
+/// Describes an HTTP status received instead of a WebSocket.
 fn describe_status(status: u16) -> String {
     match status {
         429 => "too many connections from your address".to_owned(),
@@ -112,7 +112,7 @@ fn describe_status(status: u16) -> String {
     }
 }
 
-/// What happened, in words that mean something to people.
+/// Describes an I/O error for users.
 fn describe(kind: io::ErrorKind) -> String {
     use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof};
     if kind == ConnectionRefused {

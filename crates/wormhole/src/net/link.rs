@@ -1,4 +1,4 @@
-//! One link: a TCP stream of bytes, or a WebSocket of messages, polled alike.
+//! One link: a TCP byte stream or a WebSocket, with the same interface.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,14 +13,14 @@ use super::{LinkFailure, WebSocket};
 
 /// One open link.
 pub(crate) enum NetLink {
-    /// Bytes in any pieces.
+    /// A byte stream.
     Tcp(TcpStream),
-    /// Whole messages.
+    /// A stream of complete messages.
     WebSocket(Box<WebSocket>),
 }
 
 impl NetLink {
-    /// Waits for bytes (for a WebSocket: one message) and puts them into the empty `buffer`.
+    /// Waits for bytes (on a WebSocket, for one message) and puts them into the empty `buffer`.
     pub(crate) fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
@@ -32,7 +32,7 @@ impl NetLink {
         }
     }
 
-    /// Writes what waits in the outbox; ready once all of it is on its way.
+    /// Writes the contents of the outbox; ready once everything is written.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -44,7 +44,8 @@ impl NetLink {
         }
     }
 
-    /// A handle of the socket below a WebSocket, see [`WebSocket::socket`]. A TCP stream is its own.
+    /// A handle of the socket below a WebSocket, see [`WebSocket::socket`]. Empty for TCP, which
+    /// needs no second handle.
     pub(crate) fn inner_socket(&self) -> Weak<std::net::TcpStream> {
         match self {
             Self::Tcp(_) => Weak::new(),
@@ -52,7 +53,7 @@ impl NetLink {
         }
     }
 
-    /// Says goodbye and waits until the other end has heard it.
+    /// Closes the link and waits until the other end has confirmed that.
     pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx).map(|_| ()),
@@ -61,12 +62,12 @@ impl NetLink {
     }
 }
 
-/// What has yet to be written to a link. Its bound is the session's: a session asks for no more
-/// input while much of what it has sent is unanswered.
+/// Data waiting to be written to a link. The session bounds it: a session requests no more input
+/// while much of its output is unanswered.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     messages: VecDeque<Vec<u8>>,
-    /// Bytes of the first message that are written already (streams only).
+    /// Number of bytes of the first message that are already written (byte streams only).
     written: usize,
 }
 
@@ -76,12 +77,12 @@ impl Outbox {
         self.messages.push_back(message);
     }
 
-    /// Takes the next whole message.
+    /// Removes the next complete message.
     pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
         self.messages.pop_front()
     }
 
-    /// What is left of the first message; `None` when everything is written.
+    /// The unwritten rest of the first message; `None` when everything is written.
     fn front(&mut self) -> Option<&[u8]> {
         while self.messages.front().is_some_and(|message| self.written >= message.len()) {
             self.messages.pop_front();
@@ -120,5 +121,5 @@ fn poll_write(
     Poll::Ready(Ok(()))
 }
 
-/// Bytes read at once, unless the buffer has more room. Sessions exchange a few hundred.
+/// Bytes read at once, unless the buffer has more capacity. Sessions exchange a few hundred.
 const READ: usize = 4 << 10;

@@ -1,6 +1,7 @@
-//! The links of one session: being opened, open, or being closed.
+//! The links of one session: opening, open or closing.
 //!
-//! No tasks and no channels: whoever owns the links polls them, and gets one event at a time.
+//! There are no tasks and no channels: the owner of the links polls them and gets one event at a
+//! time.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -15,11 +16,11 @@ use wormhole_kit::LinkId;
 use super::link::Outbox;
 use super::{Dialing, LinkFailure, NetLink};
 
-/// What happened to a link.
+/// An event of a link.
 pub(crate) enum LinkEvent {
     /// The link is open.
     Opened(LinkId),
-    /// These bytes arrived. On a WebSocket, they are one message.
+    /// These bytes were received. On a WebSocket, they are one message.
     Received(LinkId, Vec<u8>),
     /// The link could not be opened, or was lost.
     Lost(LinkId, LinkFailure),
@@ -29,7 +30,8 @@ pub(crate) enum LinkEvent {
 #[derive(Default)]
 pub(crate) struct Links {
     slots: BTreeMap<LinkId, Slot>,
-    /// Whose turn it was last: the next one is looked at first, so that none is starved.
+    /// The link that had the last event: the search starts after it, so that every link gets its
+    /// turn.
     last: Option<LinkId>,
     spare: Vec<u8>,
 }
@@ -41,7 +43,7 @@ enum Slot {
 }
 
 impl Links {
-    /// Starts to open a link.
+    /// Starts opening a link.
     pub(crate) fn dial(&mut self, id: LinkId, dialing: Dialing) {
         self.slots.insert(id, Slot::Dialing(dialing));
     }
@@ -51,7 +53,7 @@ impl Links {
         self.slots.insert(id, Slot::Open { link, outbox: Outbox::default() });
     }
 
-    /// Takes an open link out, with what has yet to be written to it.
+    /// Removes an open link, with the data still to be written to it.
     pub(crate) fn take(&mut self, id: LinkId) -> Option<(NetLink, Outbox)> {
         match self.slots.remove(&id)? {
             Slot::Open { link, outbox } => Some((link, outbox)),
@@ -59,14 +61,14 @@ impl Links {
         }
     }
 
-    /// Queues bytes (for a WebSocket: one message). Nothing happens if the link is gone.
+    /// Queues bytes (on a WebSocket, one message). Does nothing if the link is closed.
     pub(crate) fn send(&mut self, id: LinkId, bytes: Vec<u8>) {
         if let Some(Slot::Open { outbox, .. }) = self.slots.get_mut(&id) {
             outbox.push(bytes);
         }
     }
 
-    /// Closes a link once everything queued is written; stops opening it if it was not open yet.
+    /// Closes a link once everything queued is written; cancels it if it is still opening.
     pub(crate) fn close(&mut self, id: LinkId) {
         if let Some(Slot::Open { link, outbox }) = self.slots.remove(&id) {
             let patience = Box::pin(sleep(LINGER));
@@ -74,7 +76,7 @@ impl Links {
         }
     }
 
-    /// Gives a buffer back that came with [`LinkEvent::Received`].
+    /// Returns the buffer of a [`LinkEvent::Received`] for reuse.
     pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
         if buffer.capacity() <= MAX_SPARE {
             buffer.clear();
@@ -96,11 +98,11 @@ impl Links {
         Poll::Pending
     }
 
-    /// Drops every link that is not closing and waits, but not for long, for those that are.
+    /// Drops every link that is not closing, and waits briefly for those that are.
     pub(crate) async fn finish(mut self) {
         self.slots.retain(|_, slot| matches!(slot, Slot::Closing { .. }));
         poll_fn(|cx| {
-            // Closing links report nothing, they just vanish.
+            // Closing links have no events; they are removed when they end.
             let _ = self.poll_next(cx);
             if self.slots.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -152,8 +154,8 @@ impl Links {
     }
 }
 
-/// How long a goodbye may take. One round trip is all it needs.
+/// Time limit for closing a link. One round trip is enough.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Largest buffer kept for the next read, in bytes.
+/// Maximum size in bytes of the buffer kept for the next read.
 const MAX_SPARE: usize = 64 << 10;

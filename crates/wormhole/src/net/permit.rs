@@ -1,7 +1,7 @@
-//! Which addresses may be connected to when somebody else has chosen them.
+//! The addresses to which we may connect when a peer chose them.
 //!
-//! A peer names relays and its own addresses. Without these rules it could make this computer
-//! connect to services that only this computer, or its local network, can reach.
+//! A peer names relays and its own addresses. Without these rules, it could make this computer
+//! connect to services that only this computer or its local network can reach.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,10 +11,10 @@ use wormhole_magic::transit::Permit;
 
 use super::LinkFailure;
 
-/// Keeps the addresses that the permit allows.
+/// Keeps only the permitted addresses.
 ///
 /// # Errors
-/// There are addresses, and none of them is allowed.
+/// There are addresses, but none is permitted.
 pub(super) fn filter(
     permit: Permit,
     mut addresses: Vec<SocketAddr>,
@@ -37,11 +37,11 @@ fn allows(permit: Permit, address: IpAddr, own: &[Network]) -> bool {
     }
 }
 
-/// A network that this computer has an address in.
+/// A network in which this computer has an address.
 #[derive(Clone, Copy, Debug)]
 struct Network {
     address: IpAddr,
-    /// Bits that all its addresses share.
+    /// Number of leading bits that all its addresses share.
     prefix: u32,
 }
 
@@ -61,18 +61,18 @@ impl Network {
     }
 }
 
-/// The networks of all interfaces; none if the system does not tell.
+/// The networks of all interfaces; empty if the system does not report them.
 fn own_networks() -> Vec<Network> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let networks = interfaces.into_iter().map(|interface| match interface.addr {
         IfAddr::V4(v4) => Network { address: v4.ip.into(), prefix: v4.prefixlen.into() },
         IfAddr::V6(v6) => Network { address: v6.ip.into(), prefix: v6.prefixlen.into() },
     });
-    // An interface without a network of its own has a prefix of 0, which would be everything.
+    // An interface without a network has prefix length 0, which would include every address.
     networks.filter(|network| network.prefix > 0).collect()
 }
 
-/// Addresses of one name that are tried, where a peer has chosen the name.
+/// Maximum number of addresses tried for a name that a peer chose.
 const MAX_ADDRESSES: usize = 8;
 
 #[cfg(test)]

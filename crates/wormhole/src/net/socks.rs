@@ -17,14 +17,14 @@ use super::{LinkFailure, tcp};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Proxy(pub(crate) SocketAddr);
 
-/// Why a proxy did not connect us.
+/// Why a proxy did not open a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocksRefusal {
     /// The proxy requires a password.
     #[error("it requires a password")]
     AuthenticationWanted,
-    /// The proxy reports a failure with this code.
+    /// The proxy reported a failure with this code.
     #[error("it failed (code {0})")]
     Failed(u8),
     /// The rules of the proxy forbid this address.
@@ -33,7 +33,7 @@ pub enum SocksRefusal {
     /// The name is longer than SOCKS permits (255 bytes).
     #[error("the name is too long for the proxy")]
     NameTooLong,
-    /// What answers does not use SOCKS5.
+    /// The program at the proxy's address does not use SOCKS5.
     #[error("it does not speak SOCKS5")]
     NotSocks,
     /// The host refused the connection.
@@ -51,10 +51,10 @@ impl Proxy {
     /// Connects to `host`, a name or an address without brackets, through the proxy.
     ///
     /// # Errors
-    /// The proxy does not answer, or refuses.
+    /// The proxy does not answer, or refuses the connection.
     pub(crate) async fn connect(self, host: &str, port: u16) -> Result<TcpStream, LinkFailure> {
         let target = (host, port).into_target_addr().map_err(|_| SocksRefusal::NameTooLong)?;
-        // Our own TCP connection, because it has a time limit and keepalive.
+        // This opens the TCP connection itself, to set a time limit and keepalive.
         let stream = tcp::connect(&self.0.ip().to_string(), self.0.port()).await?;
         let connecting = Socks5Stream::connect_with_socket(stream, target);
         let connected = timeout(CONNECT_TIMEOUT, connecting).await;

@@ -1,4 +1,5 @@
-//! Opens TCP links: every address of a name, both families, a moment apart (RFC 8305).
+//! Opens TCP connections: tries every address of a name, of both families, with short delays (RFC
+//! 8305).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,16 +18,16 @@ use super::{LinkFailure, permit};
 /// Connects to `host`, a name or an address without brackets.
 ///
 /// # Errors
-/// The name is unknown, or no address answered in [`CONNECT_TIMEOUT`].
+/// The name is unknown, or no address answered within [`CONNECT_TIMEOUT`].
 pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, LinkFailure> {
     connect_permitted(host, port, Permit::Anywhere).await
 }
 
-/// Connects as [`connect`] does, but to no address that `permit` forbids, whatever the name of the
-/// host resolves to.
+/// Connects like [`connect`], but not to addresses that `permit` forbids, whichever addresses the
+/// name resolves to.
 ///
 /// # Errors
-/// As [`connect`], or no address is permitted.
+/// The same as [`connect`], or no address is permitted.
 pub(crate) async fn connect_permitted(
     host: &str,
     port: u16,
@@ -39,12 +40,12 @@ pub(crate) async fn connect_permitted(
     Ok(stream)
 }
 
-/// Sets up a connection that was made or accepted.
+/// Configures a connection that was opened or accepted.
 pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
-    // Every protocol here writes whole messages; waiting for more of them only costs time.
+    // All our protocols write complete messages, so delaying small packets would only cost time.
     stream.set_nodelay(true)?;
-    // A program that only waits for a peer that lost its network would wait for ever. One that sends
-    // to it watches the acknowledgements (`tcp_info.rs`).
+    // Without keepalive, a program that only waits would never notice that its peer has lost its
+    // network. A program that sends checks the acknowledgements instead (`tcp_info.rs`).
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
     let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);
     #[cfg(not(windows))]
@@ -52,13 +53,13 @@ pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// Another handle of the socket, to ask the system about it once something else owns the stream.
+/// Another handle of the socket, for querying the system after something else has taken the stream.
 pub(super) fn duplicate(stream: &TcpStream) -> io::Result<std::net::TcpStream> {
     Ok(SockRef::from(stream).try_clone()?.into())
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, LinkFailure> {
-    // A literal address needs no name server, nor the thread that asking one takes.
+    // A literal address needs no name server, and no thread for the lookup.
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -67,7 +68,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, LinkFailure> 
     if found.is_empty() { Err(unknown()) } else { Ok(found) }
 }
 
-/// Alternates the two families, starting with that of the first address.
+/// Alternates the address families, starting with that of the first address.
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else { return addresses };
     let first_is_v6 = first.is_ipv6();
@@ -82,7 +83,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     mixed
 }
 
-/// Tries one address after the other, without waiting for the earlier ones to fail.
+/// Tries one address after another without waiting for earlier attempts to fail.
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
@@ -110,20 +111,20 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-/// How long all attempts together may take. Systems give up after one to two minutes; nobody who
-/// watches a terminal does.
+/// Time limit for all attempts together. Systems give up after one to two minutes, which is too
+/// long for a user at a terminal.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Head start of each address over the next (RFC 8305 section 5).
+/// Delay between the starts of two attempts (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Silence after which the system asks whether the other end is still there.
+/// Time without data after which the system sends a keepalive probe.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 
-/// Time between two such questions.
+/// Time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Questions without an answer that end a connection; Windows has a number of its own.
+/// Number of unanswered probes after which a connection ends; Windows uses its own number.
 #[cfg(not(windows))]
 const KEEPALIVE_PROBES: u32 = 3;
 

@@ -1,8 +1,8 @@
-//! What the operating system knows about a TCP connection: how much the other end has acknowledged,
-//! and for how long it has left something unanswered.
+//! The operating system's information about a TCP connection: how much the other end has
+//! acknowledged, and how long it has not answered.
 //!
-//! Only Linux tells. `TCP_USER_TIMEOUT` cannot take the place of this: it also ends a connection to
-//! a peer that is there and takes nothing for a while, such as one that writes into a pager.
+//! Only Linux reports this. `TCP_USER_TIMEOUT` is no substitute: it also ends a connection to a
+//! live peer that does not read for a while, such as one that writes into a pager.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use std::time::Duration;
 pub(crate) struct TcpInfo {
     /// Bytes that the other end has acknowledged since the connection was opened.
     pub(crate) acknowledged: u64,
-    /// Time since the other end was last heard of, if something waits for its answer.
+    /// Time since the last sign of the other end, if an answer is outstanding.
     pub(crate) unanswered: Option<Duration>,
 }
 
 impl TcpInfo {
-    /// Asks the system; `None` where it does not tell.
+    /// Queries the system; `None` if it does not report this.
     #[cfg(target_os = "linux")]
     pub(crate) fn of(stream: &TcpStream) -> Option<Self> {
         let info = system::tcp_info(stream)?;
-        // A peer whose buffer is full is asked about it from time to time, and answers. One question
-        // may be on its way at any moment, and another one lost.
+        // The system regularly probes a peer whose buffer is full, and the peer answers. One probe
+        // may be in transit and another one lost.
         let waits = info.tcpi_unacked > 0 || info.tcpi_probes > 2;
         let silence = Duration::from_millis(info.tcpi_last_ack_recv.into());
         Some(Self { acknowledged: info.tcpi_bytes_acked, unanswered: waits.then_some(silence) })
     }
 
-    /// Asks the system; `None` where it does not tell.
+    /// Queries the system; `None` if it does not report this.
     #[cfg(not(target_os = "linux"))]
     pub(crate) const fn of(_: &TcpStream) -> Option<Self> {
         None

@@ -1,6 +1,7 @@
-//! TLS towards servers, with the system's trusted certificates.
+//! TLS connections to servers, with the system's trusted certificates.
 //!
-//! Those are read on first use: most programs never need them, and reading takes milliseconds.
+//! The certificates are loaded on first use: most programs never need them, and loading takes
+//! milliseconds.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -13,31 +14,31 @@ use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore,
 
 use super::LinkFailure;
 
-/// Why no TLS link came about.
+/// Why a TLS connection could not be established.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFailure {
-    /// The certificate's time is over or has not begun, or the clock here is wrong.
+    /// The certificate has expired or is not yet valid, or the clock of this computer is wrong.
     #[error("the server's certificate has expired, or the clock here is wrong")]
     Expired,
-    /// The two programs have no version or cipher in common, or one of them is broken.
+    /// The handshake ended early: there is no common version or cipher, or a program is defective.
     #[error("the TLS handshake was interrupted")]
     Handshake,
     /// The system has no trusted certificates.
     #[error("this system has no trusted certificates")]
     NoRoots,
-    /// What answered does not speak TLS.
+    /// The server does not use TLS.
     #[error("the server does not use TLS here: use ws://")]
     NotTls,
-    /// Nobody we trust vouches for the certificate.
+    /// The certificate is not signed by a trusted authority.
     #[error("the server's certificate is not trusted")]
     Untrusted,
-    /// The certificate is for another name.
+    /// The certificate is for a different name.
     #[error("the server's certificate is for another name")]
     WrongName,
 }
 
-/// Wraps a stream in TLS and checks that the other end is `host`.
+/// Starts TLS on a stream and checks that the other end is `host`.
 pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     host: &str,
     stream: S,
@@ -65,7 +66,7 @@ fn load() -> Result<Arc<ClientConfig>, TlsFailure> {
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// Finds the reason inside an I/O error, where the TLS library puts it.
+/// Finds the TLS error inside an I/O error.
 fn failure(error: &io::Error) -> LinkFailure {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let Some(inner) = inner else { return error.kind().into() };

@@ -36,7 +36,7 @@ use launch::Launched;
 pub struct Tor {
     proxy: Proxy,
     source: TorSource,
-    /// Stops the process we started once nobody needs it.
+    /// Stops the process that we started when the last copy is dropped.
     _launched: Option<Arc<Launched>>,
 }
 
@@ -44,19 +44,19 @@ pub struct Tor {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum TorSource {
-    /// By its control port.
+    /// Through its control port.
     ControlPort(ControlPort),
     /// We started it.
     Launched,
-    /// Something listens where Tor's SOCKS port usually is.
+    /// A program listens on one of Tor's usual SOCKS ports.
     SocksPort(SocketAddr),
 }
 
 impl Tor {
-    /// Looks for a running Tor: at the usual control ports, then at the usual SOCKS ports.
+    /// Looks for a running Tor: first at the usual control ports, then at the usual SOCKS ports.
     ///
     /// # Errors
-    /// There is none.
+    /// No Tor was found.
     pub async fn find() -> Result<Self, TorError> {
         for port in ControlPort::usual() {
             if let Ok(tor) = Self::at_control_port(port).await {
@@ -73,10 +73,10 @@ impl Tor {
         Err(TorError::NotFound)
     }
 
-    /// Asks the Tor behind this control port.
+    /// Queries the Tor behind this control port.
     ///
     /// # Errors
-    /// It does not answer, does not let us in, or has no SOCKS port.
+    /// It does not answer, rejects us, or has no SOCKS port.
     pub async fn at_control_port(port: ControlPort) -> Result<Self, TorError> {
         let mut control = Control::connect(&port).await?;
         control.authenticate().await?;
@@ -84,8 +84,9 @@ impl Tor {
         Ok(Self { proxy, source: TorSource::ControlPort(port), _launched: None })
     }
 
-    /// Starts a `tor` of our own and waits until it has found its way into the network, which
-    /// takes from seconds to two minutes. It is stopped when the last copy of this is dropped.
+    /// Starts our own `tor` process and waits until it has connected to the Tor network, which
+    /// takes from seconds to two minutes. It is stopped when the last copy of this value is
+    /// dropped.
     ///
     /// # Errors
     /// The program is missing, or does not connect to the Tor network.
@@ -100,7 +101,7 @@ impl Tor {
         &self.source
     }
 
-    /// The SOCKS5 port through which everything goes.
+    /// The SOCKS5 port for all connections.
     pub const fn socks_port(&self) -> SocketAddr {
         self.proxy.0
     }
@@ -111,8 +112,7 @@ impl Tor {
     }
 }
 
-/// Where a Tor can be asked about itself: `tcp:HOST:PORT` or `unix:PATH`, as the reference client
-/// writes it.
+/// The control port of a Tor: `tcp:HOST:PORT` or `unix:PATH`, as in the reference client.
 ///
 /// ```
 /// use wormhole::net::tor::ControlPort;
@@ -127,17 +127,17 @@ impl Tor {
 pub enum ControlPort {
     /// A TCP port.
     Tcp {
-        /// A name or an address.
+        /// A host name or an address.
         host: String,
-        /// Its port.
+        /// The port number.
         port: u16,
     },
-    /// A socket in the file system.
+    /// A Unix socket.
     Unix(PathBuf),
 }
 
 impl ControlPort {
-    /// Where control ports usually are.
+    /// The usual control ports.
     fn usual() -> [Self; 3] {
         let tcp = |port| Self::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port };
         [Self::Unix(PathBuf::from("/var/run/tor/control")), tcp(9051), tcp(9151)]
@@ -154,7 +154,7 @@ impl FromStr for ControlPort {
             "unix" if !rest.is_empty() => Ok(Self::Unix(PathBuf::from(rest))),
             "tcp" => {
                 let (host, port) = rest.rsplit_once(':').ok_or_else(bad)?;
-                // Twisted writes `host=` and `port=` optionally, and escapes the colons of IPv6.
+                // Twisted permits the prefixes `host=` and `port=`, and escapes the colons of IPv6.
                 let host = host.strip_prefix("host=").unwrap_or(host).replace("\\:", ":");
                 let port = port.strip_prefix("port=").unwrap_or(port);
                 let host = host.trim_matches(['[', ']']);
@@ -177,40 +177,40 @@ impl fmt::Display for ControlPort {
     }
 }
 
-/// Why there is no way through Tor.
+/// Why Tor cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TorError {
-    /// Not the form of a control port.
+    /// The text is not a valid control port.
     #[error("{0:?} is neither tcp:HOST:PORT nor unix:PATH")]
     BadControlPort(String),
     /// The control port does not answer.
     #[error("Tor's control port {0} does not answer")]
     ControlPortSilent(ControlPort),
-    /// The Tor we started ended, or did not reach its network in time.
+    /// The Tor that we started exited, or did not connect to its network in time.
     #[error("Tor could not connect to its network")]
     NoNetwork,
-    /// Tor has no SOCKS port on TCP.
+    /// Tor has no SOCKS port over TCP.
     #[error("Tor has no SOCKS port")]
     NoSocksPort,
-    /// No Tor is running where one usually runs.
+    /// No Tor is running at the usual ports.
     #[error("no Tor was found on this machine")]
     NotFound,
-    /// There is no program called `tor`, or it cannot be started.
+    /// The program `tor` does not exist or cannot be started.
     #[error("the program tor cannot be started")]
     NotInstalled,
-    /// Tor wants a password, or a cookie that we may not read.
+    /// Tor requires a password, or a cookie that we may not read.
     #[error("Tor rejected the authentication")]
     NotLetIn,
-    /// What answers does not speak Tor's control protocol.
+    /// The program at the control port does not use Tor's control protocol.
     #[error("Tor's control port does not speak its protocol")]
     NotTor,
 }
 
-/// Where SOCKS ports usually are: of the system's Tor, and of Tor Browser's.
+/// The usual SOCKS ports: of the system's Tor and of Tor Browser.
 const SOCKS_PORTS: [u16; 2] = [9050, 9150];
 
-/// Timeouts with a port of this machine.
+/// Time limit for connections to a port of this computer.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

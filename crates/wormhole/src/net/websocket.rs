@@ -1,5 +1,5 @@
-//! Client WebSockets: opened over TCP or TLS, kept alive with pings, dropped when the other end
-//! falls silent.
+//! Client WebSockets over TCP or TLS, kept alive with pings, and closed when the other end stops
+//! answering.
 
 use std::fmt;
 use std::io;
@@ -24,12 +24,12 @@ use wormhole_kit::is_deceptive;
 use super::link::Outbox;
 use super::{Duplex, LinkFailure, Route, tcp, tls};
 
-/// Which kind of frames go out. Either kind is taken in.
+/// The kind of frames that we send. Both kinds are accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Frames {
-    /// Text: the mailbox protocol.
+    /// Text frames: the mailbox protocol.
     Text,
-    /// Binary: the transit relay.
+    /// Binary frames: the transit relay.
     Binary,
 }
 
@@ -39,16 +39,16 @@ pub(crate) struct WebSocket {
     socket: Option<Arc<std::net::TcpStream>>,
     frames: Frames,
     keepalive: Interval,
-    /// Whether anything came since the last ping.
+    /// Whether any data arrived since the last ping.
     heard: bool,
     said_goodbye: bool,
 }
 
 impl WebSocket {
-    /// Opens a WebSocket that takes messages of up to `max_message` bytes.
+    /// Opens a WebSocket that accepts messages of up to `max_message` bytes.
     ///
     /// # Errors
-    /// Says at which stage it failed.
+    /// The error says at which stage it failed.
     pub(crate) async fn connect(
         url: &str,
         route: &Route,
@@ -61,18 +61,18 @@ impl WebSocket {
         Ok(Self { socket, ..Self::over(stream, frames) })
     }
 
-    /// Takes over a stream on which the WebSocket is open.
+    /// Creates a WebSocket from a stream after the upgrade.
     fn over(stream: WebSocketStream<Box<dyn Duplex>>, frames: Frames) -> Self {
         let mut keepalive = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { stream, socket: None, frames, keepalive, heard: true, said_goodbye: false }
     }
 
-    /// The socket below TLS and WebSocket, to ask the system about it. It is weak, so that the
-    /// connection ends with the WebSocket, whoever else still looks at it.
+    /// The socket below TLS and WebSocket, for querying the system. The reference is weak, so the
+    /// connection ends with the WebSocket even if others still hold it.
     ///
-    /// There is no socket behind a SOCKS proxy such as Tor: our connection ends at the proxy, on
-    /// this computer, which acknowledges everything whether or not the path behind it works.
+    /// Behind a SOCKS proxy such as Tor there is no useful socket: our TCP connection ends at the
+    /// proxy on this computer, which acknowledges everything even if the path behind it fails.
     pub(super) fn socket(&self) -> Weak<std::net::TcpStream> {
         self.socket.as_ref().map(Arc::downgrade).unwrap_or_default()
     }
@@ -143,7 +143,7 @@ impl WebSocket {
                 let failure = reason.map_or(LinkFailure::Closed, LinkFailure::ClosedBecause);
                 return Poll::Ready(Err(failure));
             }
-            // Pongs prove life by having come. Pings are answered by the library.
+            // Receiving a pong is enough to show that the peer is alive. The library answers pings.
         }
     }
 
@@ -158,7 +158,7 @@ impl WebSocket {
             let Some(bytes) = outbox.pop() else { break };
             let message = match self.frames {
                 Frames::Binary => Message::Binary(Bytes::from(bytes)),
-                // Sessions that speak text put nothing but UTF-8 into the outbox.
+                // Sessions of text protocols only put UTF-8 into the outbox.
                 Frames::Text => Message::Text(Utf8Bytes::try_from(bytes).unwrap_or_default()),
             };
             Pin::new(&mut self.stream).start_send(message).map_err(failure)?;
@@ -166,7 +166,7 @@ impl WebSocket {
         Pin::new(&mut self.stream).poll_flush(cx).map_err(failure)
     }
 
-    /// Sends a goodbye and waits for the answer.
+    /// Sends a close frame and waits for the answer.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.said_goodbye {
             let said = ready!(Pin::new(&mut self.stream).poll_close(cx));
@@ -175,8 +175,8 @@ impl WebSocket {
             }
             self.said_goodbye = true;
         }
-        // Whatever still comes is read, or the system would answer it with a reset, which may
-        // overtake our last words.
+        // Reads remaining data; otherwise the system would answer it with a reset, which could
+        // overtake the last data that we sent.
         while let Some(Ok(message)) = ready!(Pin::new(&mut self.stream).poll_next(cx)) {
             if message.is_close() {
                 break;
@@ -185,10 +185,10 @@ impl WebSocket {
         Poll::Ready(())
     }
 
-    /// Pings from time to time; an error once a whole period passes without a sign of life.
+    /// Pings periodically; returns an error if nothing arrives for a whole period.
     fn poll_keepalive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkFailure>> {
         ready!(self.keepalive.poll_tick(cx));
-        // Arms the timer for the next tick.
+        // Starts the timer for the next tick.
         cx.waker().wake_by_ref();
         if !std::mem::take(&mut self.heard) {
             return Poll::Ready(Err(LinkFailure::TimedOut));
@@ -199,15 +199,15 @@ impl WebSocket {
     }
 }
 
-/// An open stream, and another handle of the socket below it.
+/// An open stream and a second handle of the socket below it.
 type Opened = (WebSocketStream<Box<dyn Duplex>>, Option<Arc<std::net::TcpStream>>);
 
-/// Why the other end closed a WebSocket, in its own words, made safe to show.
+/// The reason that the other end gave for closing a WebSocket, escaped for display.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CloseReason(String);
 
 impl CloseReason {
-    /// `None` if it gives no reason: it has no words, and a code that says that all is well.
+    /// `None` if there is no reason: no text, and a code for an ordinary close.
     fn new(code: u16, words: &str) -> Option<Self> {
         let safe = |c: char| if is_deceptive(c) { ' ' } else { c };
         let words: String = words.trim().chars().take(MAX_REASON).map(safe).collect();
@@ -226,7 +226,7 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// A TCP stream that notices whether the other end answers in TLS.
+/// A TCP stream that detects whether the other end answers with TLS.
 struct FirstByte {
     stream: TcpStream,
     is_first: bool,
@@ -248,7 +248,7 @@ impl AsyncRead for FirstByte {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         if std::mem::take(&mut self.is_first) {
-            // Types of TLS records: an alert, or a handshake.
+            // Types of TLS records: alert and handshake.
             let is_tls = matches!(buffer.filled().get(before), Some(0x15 | 0x16));
             self.is_tls.store(is_tls, Relaxed);
         }
@@ -301,17 +301,17 @@ fn failure(error: Error) -> LinkFailure {
     }
 }
 
-/// How long opening may take, name look-up, TCP, TLS and upgrade together.
+/// Time limit for opening a link: name lookup, TCP, TLS and upgrade together.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Pings this often, and gives up after as long without an answer. Translators of addresses forget
-/// idle links after some minutes; the reference client pings as often.
+/// Interval of the pings, and time limit for an answer. NAT devices drop idle connections after
+/// some minutes; the reference client uses the same interval.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
-/// Longest reason for closing that is kept, in characters.
+/// Maximum number of characters kept of a close reason.
 const MAX_REASON: usize = 123;
 
-/// First size of the read buffer, in bytes. It grows with longer messages.
+/// Initial size of the read buffer in bytes. It grows with longer messages.
 const BUFFER: usize = 4 << 10;
 
 #[cfg(test)]
@@ -332,7 +332,7 @@ mod tests {
         (WebSocket::over(stream, Frames::Text), theirs)
     }
 
-    /// Waits for a message as [`super::super::Links`] does: writing before reading.
+    /// Waits for a message like [`super::super::Links`]: writes before it reads.
     async fn receive(socket: &mut WebSocket) -> Result<Vec<u8>, LinkFailure> {
         let mut buffer = Vec::new();
         let received = poll_fn(|cx| {

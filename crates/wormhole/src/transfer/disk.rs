@@ -1,8 +1,8 @@
-//! The receiver's disk: where data waits until it is complete, and how it gets its name.
+//! The receiver's disk: stores data under a temporary name until it is complete, then renames it.
 //!
-//! Somebody else may be able to write in the destination (`/tmp`, a shared folder). So the destination
-//! is opened once, and everything below it is created, changed, renamed and removed relative to an open
-//! folder, without following links.
+//! Other users may be able to write in the destination (`/tmp`, a shared folder). So the
+//! destination is opened once, and everything below it is created, changed, renamed and removed
+//! relative to an open folder, without following links.
 
 #[cfg_attr(not(unix), path = "disk/portable.rs")]
 #[cfg_attr(unix, path = "disk/unix.rs")]

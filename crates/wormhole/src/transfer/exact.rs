@@ -11,26 +11,26 @@ use std::path::Path;
 use super::UnsendableReason;
 use super::source::system;
 
-/// A file, of which so many bytes were offered.
+/// A file from which a fixed number of bytes is read.
 pub(super) struct Exact<R = File> {
     reader: R,
     left: u64,
-    /// Whether the file was asked for one byte more than it should have.
+    /// Whether we tried to read one byte more than was offered.
     is_end_checked: bool,
 }
 
 impl<R: Read> Exact<R> {
-    /// Reads `size` bytes, from where the file stands.
+    /// Reads `size` bytes from the current position.
     pub(super) const fn new(reader: R, size: u64) -> Self {
         Self { reader, left: size, is_end_checked: false }
     }
 
-    /// Bytes that are still to be read.
+    /// Number of bytes still to be read.
     pub(super) const fn left(&self) -> u64 {
         self.left
     }
 
-    /// Reads some of the bytes that are left; none only if none are left or none fit.
+    /// Reads some of the remaining bytes; none only if none remain or the buffer is empty.
     ///
     /// # Errors
     /// The file has fewer bytes, or cannot be read.
@@ -47,7 +47,7 @@ impl<R: Read> Exact<R> {
         Ok(count)
     }
 
-    /// Once no byte is left, makes sure that the file ends there, too.
+    /// After the last byte, checks that the file ends there, too.
     ///
     /// # Errors
     /// The file has more bytes, or cannot be read.
@@ -63,8 +63,8 @@ impl<R: Read> Exact<R> {
 }
 
 impl Exact {
-    /// Whether the path leads to another file now than the one that is read. A file that is gone was
-    /// not replaced: its last contents are still in the open one.
+    /// Whether the path now refers to a different file. A deleted file was not replaced: the open
+    /// file still has its last contents.
     #[cfg(unix)]
     pub(super) fn is_replaced(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
@@ -93,8 +93,8 @@ fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Unsenda
     }
 }
 
-/// Opens what may have become anything since it was looked at: a pipe that nobody writes into does
-/// not keep us waiting.
+/// Opens a file that may have been replaced since it was checked. Opening a pipe does not wait for
+/// a writer.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -111,7 +111,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 /// Opens a regular file of which `size` bytes were offered.
 ///
 /// # Errors
-/// It cannot be read, or is something else by now.
+/// It cannot be read, or is no longer a regular file.
 pub(super) fn open_file(path: &Path, size: u64) -> Result<Exact, UnsendableReason> {
     let file = open(path).map_err(system)?;
     if !file.metadata().map_err(system)?.is_file() {
@@ -134,13 +134,13 @@ pub(super) fn check_size(file: &File, metadata: &Metadata) -> Result<(), Unsenda
     use std::os::unix::fs::{FileExt, MetadataExt};
 
     let size = metadata.len();
-    // The files of a kernel occupy no blocks; those of a disk do, unless they are empty or tiny.
+    // Kernel files occupy no blocks; files on a disk do, unless they are empty or tiny.
     if size > 0 && metadata.blocks() > 0 {
         return Ok(());
     }
     let has_byte = match file.read_at(&mut [0], size.saturating_sub(1)) {
         Ok(count) => count > 0,
-        // More may come, which is as bad.
+        // More bytes than the stated size are equally wrong.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => size == 0,
         Err(error) => return Err(system(error)),
     };
@@ -156,7 +156,7 @@ pub(super) const fn check_size(_: &File, _: &Metadata) -> Result<(), UnsendableR
 mod tests {
     use super::*;
 
-    /// Reads as the sender does: whole buffers, then the end.
+    /// Reads like the sender: whole buffers, then the end.
     fn drain(contents: &[u8], offered: u64, buffer: usize) -> Result<u64, UnsendableReason> {
         let mut file = Exact::new(contents, offered);
         let mut buffer = vec![0; buffer];

@@ -1,7 +1,7 @@
-//! SHA-256 of what is received, on another core when there is enough of it.
+//! Computes the SHA-256 of received data, on another core if there is enough data.
 //!
-//! A receiver opens, hashes and writes, which is more than a sender does; without the hash both
-//! take the same time. The bytes are copied for it, which costs a tenth of hashing them.
+//! A receiver decrypts, hashes and writes, which is more work than a sender has; without the hash
+//! both take the same time. Copying the bytes for the thread costs a tenth of hashing them.
 
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle, available_parallelism};
@@ -15,7 +15,7 @@ pub(super) enum Hasher {
     Beside(Beside),
 }
 
-/// A thread that hashes, and the chunk that is collected for it.
+/// A hashing thread, and the chunk that is being filled for it.
 pub(super) struct Beside {
     chunk: Vec<u8>,
     full: SyncSender<Vec<u8>>,
@@ -56,7 +56,7 @@ impl ContentHash for Hasher {
 }
 
 impl Beside {
-    /// Goes on with a hash on a thread of its own; `None` if there is no core for it.
+    /// Continues a hash on its own thread; `None` if there is no core for it.
     fn start(mut state: Sha256) -> Option<Self> {
         available_parallelism().ok().filter(|cores| cores.get() > 1)?;
         let (full, filled) = sync_channel::<Vec<u8>>(CHUNKS);
@@ -65,7 +65,7 @@ impl Beside {
             for mut chunk in filled {
                 Digest::update(&mut state, &chunk);
                 chunk.clear();
-                // At the end nobody takes it back.
+                // At the end, the receiver of the buffer may be gone.
                 let _last = emptied.send(chunk);
             }
             state
@@ -86,10 +86,10 @@ impl Beside {
         }
     }
 
-    /// Gives the chunk to the thread, waiting for it if it is behind, and goes on with another.
+    /// Passes the chunk to the thread, waiting if it is behind, and continues with another.
     fn hand_over(&mut self) {
         let next = self.empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK));
-        // A thread that is gone is noticed at the end.
+        // If the thread has ended, this is noticed at the end.
         let _gone = self.full.send(std::mem::replace(&mut self.chunk, next));
     }
 
@@ -100,13 +100,14 @@ impl Beside {
     }
 }
 
-/// Bytes after which a thread is worth its while.
+/// Number of bytes from which a thread saves time.
 const ENOUGH: usize = 1 << 20;
 
-/// Bytes handed over at once: they stay in the cache that cores share.
+/// Bytes per chunk: small enough for the cache that the cores share.
 const CHUNK: usize = 128 << 10;
 
-/// Chunks that wait for the thread. With those being filled and hashed, this bounds the memory.
+/// Maximum number of chunks waiting for the thread. With those being filled and hashed, this limits
+/// the memory.
 const CHUNKS: usize = 4;
 
 #[cfg(test)]

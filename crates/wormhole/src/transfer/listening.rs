@@ -4,8 +4,8 @@ use super::driver::{TransferDriver, TransferSession};
 use super::{Error, Event, Settings};
 use crate::transit::{self, Transit};
 
-/// Starts to listen on the chosen port before a code is used, so that its owner learns in time if it is
-/// taken. Without a chosen port there is nothing to learn, and this gives `None`.
+/// Starts listening on the chosen port before a code is used, so that the user learns in time if
+/// the port is taken. Returns `None` if no port was chosen.
 pub(super) async fn reserve<S: TransferSession>(
     driver: &mut TransferDriver<S>,
     settings: &Settings,
@@ -16,8 +16,8 @@ pub(super) async fn reserve<S: TransferSession>(
     open(driver, settings).await.map(Some)
 }
 
-/// Starts to listen. A port that cannot be had is no reason to give up: without it we can still connect
-/// to the other side, or both to a relay.
+/// Starts listening. If the port is not available, the transfer continues: we can still connect to
+/// the other side, or both sides to a relay.
 pub(super) async fn open<S: TransferSession>(
     driver: &mut TransferDriver<S>,
     settings: &Settings,

@@ -1,4 +1,4 @@
-//! A stream on its way to a peer that must know its length first: through a temporary file.
+//! Stores a stream in a temporary file, for a peer that must know its length first.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -9,7 +9,7 @@ use wormhole_disk::private;
 use super::source::{OpenFile, SendItem, system};
 use super::{Error, Unsendable, thread};
 
-/// Reads everything into a temporary file, which becomes the item to send.
+/// Reads the whole stream into a temporary file, which becomes the item to send.
 pub(super) async fn fill(name: String, reader: Box<dyn Read + Send>) -> Result<SendItem, Error> {
     let spooling = thread::start(move || {
         let (file, size) = copy(reader, &name)?;
@@ -37,7 +37,7 @@ fn copy(mut reader: Box<dyn Read + Send>, name: &str) -> Result<(File, u64), Err
     Ok((file, size))
 }
 
-/// A file that only we can read, and that is gone with its last handle.
+/// A file that only we can read, and that is deleted when its last handle is closed.
 fn temporary() -> io::Result<File> {
     let path = std::env::temp_dir().join(format!("wormhole-{:016x}", OsRng.next_u64()));
     let mut options = private::options();

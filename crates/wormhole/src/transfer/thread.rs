@@ -1,7 +1,7 @@
-//! Work that blocks, on a thread of its own.
+//! Blocking work on a separate thread.
 //!
-//! Not tokio's blocking pool: a runtime waits for that when it shuts down, and a thread that reads
-//! a terminal may never end.
+//! It does not use tokio's blocking pool: a runtime waits for that at shutdown, and a thread that
+//! reads a terminal may never end.
 
 use std::thread::Builder;
 
@@ -9,17 +9,17 @@ use tokio::sync::oneshot;
 
 use super::Error;
 
-/// The outcome of a thread, when it is there.
+/// The future result of a thread.
 pub(super) type Outcome<T> = oneshot::Receiver<Result<T, Error>>;
 
-/// Starts a thread. Dropping the outcome does not stop it.
+/// Starts a thread. Dropping the result does not stop it.
 pub(super) fn start<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Outcome<T> {
     let (sender, outcome) = oneshot::channel();
-    // If there is no thread to be had, the sender is dropped, which is an outcome, too.
+    // If no thread can be started, the sender is dropped, which the receiver notices.
     let _detached = Builder::new().name("wormhole data".to_owned()).spawn(move || {
-        // Nobody waits for a transfer that was given up.
+        // If the transfer was cancelled, nobody receives the result.
         let _unwanted = sender.send(work());
     });
     outcome

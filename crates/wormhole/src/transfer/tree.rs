@@ -1,6 +1,6 @@
-//! A directory that is to be sent: everything below it, looked at before anything is connected.
+//! A directory to send: everything in it, listed before anything is connected.
 //!
-//! Nothing is read yet, and no file stays open: a tree of a million files is a list.
+//! No contents are read yet, and no file stays open: a tree of a million files is only a list.
 
 use std::collections::BTreeSet;
 use std::fs::{DirEntry, Metadata};
@@ -15,17 +15,17 @@ use super::exact::examine;
 use super::source::system;
 use super::{Error, Unsendable, UnsendableReason};
 
-/// A directory, or several paths that are sent as one.
+/// A directory, or several paths that are sent as one directory.
 pub(super) struct Tree {
     name: String,
-    /// Of the directory itself; several paths have none.
+    /// Attributes of the directory itself; several paths have none.
     attributes: Option<Attributes>,
     pub(super) items: Vec<Item>,
-    /// Whether a file that changes while the tree is sent costs only itself.
+    /// Whether a file that changes during the transfer is omitted instead of failing everything.
     pub(super) tolerant: bool,
 }
 
-/// One file or folder: what it becomes, and where it is.
+/// One file or folder: its entry in the offer, and its path.
 pub(super) struct Item {
     pub(super) entry: Entry,
     pub(super) path: PathBuf,
@@ -43,7 +43,7 @@ impl Tree {
         Ok((Self { name, attributes, items: walk.items, tolerant: lenient }, walk.skipped))
     }
 
-    /// Several paths, side by side under their own names.
+    /// Several paths, each under its own name.
     pub(super) fn of_several(
         paths: &[PathBuf],
         lenient: bool,
@@ -64,8 +64,8 @@ impl Tree {
         Ok((tree, walk.skipped))
     }
 
-    /// The same without folders that are not empty, as they come about with their contents, and
-    /// without attributes of its own: what every client understands.
+    /// The same without non-empty folders, which are created with their contents, and without
+    /// attributes: the form that every client supports.
     pub(super) fn simplified(mut self) -> Self {
         self.attributes = None;
         let mut parents = BTreeSet::new();
@@ -80,7 +80,7 @@ impl Tree {
         self
     }
 
-    /// What the receiver is offered.
+    /// The offer to the receiver.
     pub(super) fn offer(&self) -> Offer {
         let sizes = self.items.iter().filter_map(|item| match item.entry.kind {
             EntryKind::File(size) => Some(size),
@@ -93,14 +93,14 @@ impl Tree {
     }
 }
 
-/// The name under which a path is offered: its last component as it was typed, so that a link
-/// keeps its own name.
+/// The name under which a path is offered: its last component as typed, so that a link keeps its
+/// own name.
 pub(super) fn name_of(path: &Path) -> Result<String, Unsendable> {
     let unsendable = |why| Unsendable { path: path.to_owned(), why };
     let resolved;
     let name = match path.file_name() {
         Some(name) => name,
-        // Such as `.` or `..`: the directory has a name, only not here.
+        // Paths such as `.` and `..`: the real path has the name.
         None => {
             resolved = path.canonicalize().map_err(|error| unsendable(system(error)))?;
             resolved.file_name().ok_or_else(|| unsendable(UnsendableReason::NoName))?
@@ -115,7 +115,7 @@ struct Walk {
     items: Vec<Item>,
     skipped: Vec<Unsendable>,
     lenient: bool,
-    /// The true paths of the folders we are in.
+    /// The real paths of the folders that contain the current one.
     inside: Vec<PathBuf>,
 }
 
@@ -124,7 +124,7 @@ impl Walk {
         Self { items: Vec::new(), skipped: Vec::new(), lenient, inside: Vec::new() }
     }
 
-    /// Adds a file or folder that was named itself, and is therefore never left out.
+    /// Adds a file or folder that the user named; it is never omitted.
     fn named_item(&mut self, path: &Path, name: &str) -> Result<(), Unsendable> {
         let unsendable = |why| Unsendable { path: path.to_owned(), why };
         let metadata = std::fs::metadata(path).map_err(|error| unsendable(system(error)))?;
@@ -140,7 +140,7 @@ impl Walk {
         self.add(path, name, &metadata, kind).map_err(unsendable)
     }
 
-    /// Adds what is in a folder that was named itself: what is in it may be left out, but not all.
+    /// Adds the contents of a folder that the user named: some of them may be omitted, but not all.
     fn named_folder(&mut self, path: &Path, prefix: &str) -> Result<(), Unsendable> {
         let opened = self.open_folder(path);
         let (true_path, listing) =
@@ -148,17 +148,17 @@ impl Walk {
         self.children(true_path, listing, prefix)
     }
 
-    /// Adds what is in a folder. Returns whether the folder can be sent.
+    /// Adds the contents of a folder. Returns whether the folder can be sent.
     fn folder(&mut self, path: &Path, prefix: &str) -> Result<bool, Unsendable> {
         let opened = self.open_folder(path);
         let Some((true_path, listing)) = self.allow(path, opened)? else { return Ok(false) };
         self.children(true_path, listing, prefix).map(|()| true)
     }
 
-    /// The true path of a folder, and what is in it in the order of names.
+    /// The real path of a folder, and its contents sorted by name.
     fn open_folder(&self, path: &Path) -> Result<(PathBuf, Vec<DirEntry>), UnsendableReason> {
         let true_path = path.canonicalize().map_err(system)?;
-        // Also a folder that holds the one we began with leads back here.
+        // A link to a parent of the starting folder is also a loop.
         if self.inside.iter().any(|inside| inside.starts_with(&true_path)) {
             return Err(UnsendableReason::ContainsItself);
         }
@@ -190,8 +190,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Adds a file, or a folder behind all that is in it: whoever unpacks it and sets permissions
-    /// at once can still write into the folder.
+    /// Adds a file, or a folder after its contents: a receiver that sets permissions immediately
+    /// can then still write into the folder.
     fn item(&mut self, path: &Path, name: &str, metadata: &Metadata) -> Result<(), Unsendable> {
         let kind = if metadata.is_dir() {
             if !self.folder(path, &format!("{name}/"))? {
@@ -228,7 +228,7 @@ impl Walk {
         self.allow(path, std::fs::metadata(path).map_err(system))
     }
 
-    /// Passes a success on, and a failure if it may not be left out.
+    /// Returns a success, or a failure if the file may not be omitted.
     fn allow<T>(
         &mut self,
         path: &Path,
@@ -250,7 +250,7 @@ impl Walk {
     }
 }
 
-/// What a file or folder has besides its contents.
+/// The attributes of a file or folder.
 pub(super) fn attributes(metadata: &Metadata) -> Attributes {
     Attributes { permissions: permissions(metadata), modified: modified(metadata) }
 }
@@ -261,7 +261,7 @@ fn permissions(metadata: &Metadata) -> u16 {
     u16::try_from(metadata.permissions().mode() & 0o777).unwrap_or(0o644)
 }
 
-/// What a Unix system would have.
+/// The mode that a Unix system would have.
 #[cfg(not(unix))]
 fn permissions(metadata: &Metadata) -> u16 {
     match (metadata.is_dir(), metadata.permissions().readonly()) {
@@ -271,7 +271,7 @@ fn permissions(metadata: &Metadata) -> u16 {
     }
 }
 
-/// Seconds since 1970, also before.
+/// Seconds since 1970; negative before.
 fn modified(metadata: &Metadata) -> i64 {
     let Ok(time) = metadata.modified() else { return 0 };
     match time.duration_since(SystemTime::UNIX_EPOCH) {

@@ -1,4 +1,4 @@
-//! Tor's control protocol, as much of it as asking for the SOCKS port takes (control-spec.txt).
+//! The parts of Tor's control protocol that are needed to find the SOCKS port (control-spec.txt).
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::super::{Duplex, tcp};
 use super::{ControlPort, LOCAL_TIMEOUT, TorError};
 
-/// A conversation with a Tor.
+/// A connection to a control port.
 pub(super) struct Control {
     stream: BufReader<Box<dyn Duplex>>,
 }
@@ -22,7 +22,7 @@ impl Control {
         Ok(Self { stream: BufReader::new(opened.ok_or_else(silent)?) })
     }
 
-    /// Shows that we may ask: without any proof, or with the cookie that Tor left in a file.
+    /// Authenticates: without a secret, or with the cookie in a file of Tor.
     pub(super) async fn authenticate(&mut self) -> Result<(), TorError> {
         let info = self.ask("PROTOCOLINFO 1").await?;
         let methods = info.iter().find_map(|line| line.strip_prefix("AUTH METHODS="));
@@ -41,7 +41,7 @@ impl Control {
         self.ask(&format!("AUTHENTICATE{proof}")).await.map(drop)
     }
 
-    /// Where Tor takes SOCKS connections over TCP.
+    /// The SOCKS port of Tor over TCP.
     pub(super) async fn socks_port(&mut self) -> Result<SocketAddr, TorError> {
         let lines = self.ask("GETINFO net/listeners/socks").await?;
         let value = lines.iter().find_map(|line| line.strip_prefix("net/listeners/socks="));
@@ -50,7 +50,7 @@ impl Control {
         addresses.next().ok_or(TorError::NoSocksPort)
     }
 
-    /// How far Tor has come into its network, in percent.
+    /// Tor's progress in connecting to its network, in percent.
     pub(super) async fn progress(&mut self) -> Result<u8, TorError> {
         let lines = self.ask("GETINFO status/bootstrap-phase").await?;
         let words = lines.iter().flat_map(|line| line.split(' '));
@@ -58,7 +58,7 @@ impl Control {
         progress.and_then(|percent| percent.parse().ok()).ok_or(TorError::NotTor)
     }
 
-    /// Asks something and reads the answer, line by line without its codes.
+    /// Sends a command and reads the lines of the reply, without their codes.
     async fn ask(&mut self, question: &str) -> Result<Vec<String>, TorError> {
         let answer = timeout(LOCAL_TIMEOUT, self.converse(question)).await;
         answer.map_err(|_| TorError::NotTor)?
@@ -101,8 +101,8 @@ async fn open(port: &ControlPort) -> Option<Box<dyn Duplex>> {
     }
 }
 
-/// Reads the cookie. Whatever is not of its length is not sent anywhere: the control port names
-/// the file, and could name any.
+/// Reads the cookie. A file of the wrong length is never sent: the control port names the file, and
+/// could name any file.
 async fn read_cookie(path: &Path) -> Result<[u8; 32], TorError> {
     let file = tokio::fs::File::open(path).await.map_err(|_| TorError::NotLetIn)?;
     let mut cookie = Vec::new();
@@ -110,7 +110,7 @@ async fn read_cookie(path: &Path) -> Result<[u8; 32], TorError> {
     cookie.try_into().map_err(|_| TorError::NotLetIn)
 }
 
-/// Takes a quoted string apart: quotes around it, backslashes before special characters.
+/// Parses a quoted string: quotes around it, and backslashes before special characters.
 fn unquote(text: &str) -> Option<String> {
     let mut rest = text.strip_prefix('"')?.chars();
     let mut plain = String::new();
@@ -123,17 +123,17 @@ fn unquote(text: &str) -> Option<String> {
     }
 }
 
-/// Longest line read, in bytes.
+/// Maximum length of a line in bytes.
 const MAX_LINE: u64 = 4 << 10;
 
-/// Most lines of one answer.
+/// Maximum number of lines in one reply.
 const MAX_LINES: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Converses with a Tor that gives these answers, whatever it is asked.
+    /// Queries a Tor that sends these replies to any commands.
     async fn talk(answers: &[&str]) -> Result<SocketAddr, TorError> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let serve = async {

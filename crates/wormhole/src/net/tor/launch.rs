@@ -1,4 +1,4 @@
-//! Starts a Tor of our own, in a folder of its own, and stops it.
+//! Starts and stops our own Tor process with its own directory.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use wormhole_disk::private;
 use super::control::Control;
 use super::{ControlPort, TorError};
 
-/// A `tor` process and its folder, both gone when this is dropped.
+/// A `tor` process and its directory. Both are removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Launched {
     process: Child,
@@ -21,7 +21,7 @@ pub(super) struct Launched {
 }
 
 impl Launched {
-    /// Starts the process and waits until it is connected; also yields its SOCKS port.
+    /// Starts the process and waits until it is connected. Also returns its SOCKS port.
     pub(super) async fn start() -> Result<(Self, SocketAddr), TorError> {
         let folder = std::env::temp_dir().join(format!("wormhole-tor-{:016x}", OsRng.next_u64()));
         private::create_new_directory(&folder).map_err(|_| TorError::NotInstalled)?;
@@ -42,7 +42,7 @@ impl Launched {
         Ok((launched, socks))
     }
 
-    /// Waits until Tor has written down which control port it took, and asks there.
+    /// Waits until Tor has written its control port to a file, and connects to it.
     async fn wait_for_control(&mut self, deadline: Instant) -> Result<Control, TorError> {
         loop {
             let written = tokio::fs::read_to_string(self.folder.join(CONTROL_FILE)).await;
@@ -57,7 +57,7 @@ impl Launched {
         }
     }
 
-    /// Tor tells nobody when it gets ahead; one has to look from time to time.
+    /// Tor does not report progress by itself, so we poll.
     async fn wait_a_little(&mut self, deadline: Instant) -> Result<(), TorError> {
         let ended = !matches!(self.process.try_wait(), Ok(None));
         if ended || Instant::now() >= deadline {
@@ -70,7 +70,7 @@ impl Launched {
 
 impl Drop for Launched {
     fn drop(&mut self) {
-        // It has ended already if this fails.
+        // If this fails, the process has already exited.
         let _ = self.process.kill();
         let _ = self.process.wait();
         remove(&self.folder);
@@ -84,7 +84,7 @@ fn spawn(folder: &Path) -> io::Result<Child> {
         .args(["--SocksPort", "auto", "--ControlPort", "auto", "--CookieAuthentication", "1"])
         .arg("--ControlPortWriteToFile")
         .arg(folder.join(CONTROL_FILE))
-        // Should we be killed, Tor goes, too.
+        // If we are killed, Tor exits, too.
         .args(["--__OwningControllerProcess", &std::process::id().to_string()])
         .args(["--ignore-missing-torrc", "-f"])
         .arg(folder.join("torrc"))
@@ -94,16 +94,16 @@ fn spawn(folder: &Path) -> io::Result<Child> {
         .spawn()
 }
 
-/// What cannot be removed is in the folder for temporary files, and goes with it.
+/// If removal fails, the directory stays in the folder for temporary files.
 fn remove(folder: &Path) {
     let _ = std::fs::remove_dir_all(folder);
 }
 
 const CONTROL_FILE: &str = "control-port";
 
-/// How long Tor may take to reach its network. The reference client waits without end; by then a
-/// person has given up.
+/// Time limit for Tor to connect to its network. The reference client waits without a limit, longer
+/// than users do.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How often to look how far Tor has come.
+/// Interval of the progress checks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

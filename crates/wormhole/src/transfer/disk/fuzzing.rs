@@ -1,6 +1,6 @@
-//! The fuzz target of unpacking: a zip of a hostile sender, on a real disk.
+//! The fuzz target for unpacking: the zip of a hostile sender, unpacked to a real disk.
 //!
-//! It exists with the feature `fuzzing` alone, and is not part of the interface.
+//! It exists only with the feature `fuzzing` and is not part of the public interface.
 
 #![expect(clippy::expect_used, reason = "a panic is how a fuzz target reports an error")]
 
@@ -12,10 +12,10 @@ use wormhole_magic::transfer::Attributes;
 
 use super::{Limits, Offered, OnExists, Part, Unpacker};
 
-/// The body of a fuzz target. A panic is an error that it found.
+/// The body of a fuzz target. It reports an error with a panic.
 pub type Body = fn(&[u8]);
 
-/// Every body with the name of its target and of its corpus.
+/// Every body with the name of its target and its corpus.
 pub const BODIES: &[(&str, Body)] = &[("sdk_unpack", sdk_unpack)];
 
 /// Unpacks a zip into a real folder. Nothing outside may change, and nothing may be left unless the

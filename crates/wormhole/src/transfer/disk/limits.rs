@@ -1,11 +1,11 @@
-//! How many files and folders a received directory may have.
+//! The maximum number of files and folders in a received directory.
 //!
-//! Each takes an inode and a block of the disk, whatever the sender says about bytes. Not the bytes
-//! themselves: [`ZipReader`](wormhole_magic::transfer::zip::ZipReader) counts those.
+//! Each takes an inode and a disk block, whatever size the sender claims. The bytes are counted by
+//! [`ZipReader`](wormhole_magic::transfer::zip::ZipReader).
 
 use super::part::DiskError;
 
-/// What has been created so far, and how much may be.
+/// The numbers of created entries and their limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     most: u64,
@@ -14,13 +14,14 @@ pub(crate) struct Limits {
     full: u64,
     /// Folders, and files without contents.
     empty: u64,
-    /// Of the empty ones, those that need no full ones; `None` if the user has set the limit.
+    /// The number of empty entries permitted without any full ones; `None` if the user has set the
+    /// limit.
     free: Option<u64>,
 }
 
 impl Limits {
-    /// For an offer of so many bytes, packed or unpacked, whichever is more. `most` is what the user
-    /// has allowed; it replaces both limits.
+    /// The limits for an offer of so many bytes: the packed or the unpacked size, whichever is
+    /// greater. `most` is the limit that the user chose; it replaces both limits.
     pub(crate) fn new(most: Option<u64>, offered: u64) -> Self {
         let free = FREE_ENTRIES.saturating_add(offered / BYTES_PER_ENTRY);
         Self {
@@ -32,7 +33,7 @@ impl Limits {
         }
     }
 
-    /// Checks the number of files that is offered, before anything is accepted.
+    /// Checks the offered number of files before anything is accepted.
     pub(crate) const fn check_offer(&self, files: u64) -> Result<(), DiskError> {
         if files > self.most { Err(DiskError::TooManyEntries(self.most)) } else { Ok(()) }
     }
@@ -42,7 +43,7 @@ impl Limits {
         self.entry()
     }
 
-    /// Counts a file that is complete, by its contents: without any it costs as much as a folder.
+    /// Counts a file that is complete, by its contents: an empty file costs as much as a folder.
     pub(super) fn file_end(&mut self, is_empty: bool) -> Result<(), DiskError> {
         if is_empty {
             return self.empty();
@@ -75,14 +76,15 @@ impl Limits {
     }
 }
 
-/// Files and folders that are created unless the user allows more.
+/// Maximum number of files and folders, unless the user permits more.
 const MOST_ENTRIES: u64 = 1_000_000;
 
-/// Folders and empty files that are created whatever was offered. Each file with contents pays for
-/// another one.
+/// Number of folders and empty files that are permitted for any offer. Each file with contents
+/// permits one more.
 const FREE_ENTRIES: u64 = 16_384;
 
-/// Bytes of the offer that pay for another folder or empty file: what a folder takes on most disks.
+/// Bytes of the offer that permit one more folder or empty file: the size of a folder on most
+/// disks.
 const BYTES_PER_ENTRY: u64 = 4096;
 
 #[cfg(test)]
@@ -118,7 +120,7 @@ mod tests {
         assert_eq!(folders(&mut limits), 10);
         limits.file().unwrap();
         assert!(matches!(limits.file_end(true), Err(DiskError::TooManyFolders(FREE_ENTRIES))));
-        // A full one is still welcome, and pays.
+        // A file with contents is still permitted, and permits another empty one.
         limits.file().unwrap();
         limits.file_end(false).unwrap();
         assert_eq!(folders(&mut limits), 1);

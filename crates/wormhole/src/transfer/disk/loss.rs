@@ -1,44 +1,44 @@
-//! Permissions and times that the destination did not take. Phones, FAT and some network and FUSE
-//! file systems refuse them; that is no reason to throw the contents away.
+//! Permissions and times that could not be set. Phones, FAT and some network and FUSE file systems
+//! reject them; that is no reason to discard the contents.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What could not be set on a file or folder that was received. The contents are complete.
+/// Metadata of received files and folders that could not be set. The contents are complete.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct MetadataLoss {
-    /// Files and folders without their permissions.
+    /// Number of files and folders without their permissions.
     pub permissions: u64,
-    /// Files and folders without the time of their last change.
+    /// Number of files and folders without their modification time.
     pub times: u64,
-    /// Files that the file system cannot be told to write to its disk.
+    /// Number of files on file systems that do not support flushing.
     pub unflushed: u64,
-    /// The first of them.
+    /// The path of the first one.
     pub path: PathBuf,
-    /// What the system said about the first of them.
+    /// The system's error for the first one.
     pub why: String,
 }
 
-/// What is lost so far.
+/// Collects the losses of a transfer.
 #[derive(Debug, Default)]
 pub(crate) struct Loss(Option<MetadataLoss>);
 
 impl Loss {
-    /// Takes note if permissions could not be set.
+    /// Records that permissions could not be set, if so.
     pub(super) fn permissions(&mut self, path: impl FnOnce() -> PathBuf, outcome: io::Result<()>) {
         self.note(path, outcome, |loss| &mut loss.permissions);
     }
 
-    /// Takes note if a time could not be set.
+    /// Records that a time could not be set, if so.
     pub(super) fn time(&mut self, path: impl FnOnce() -> PathBuf, outcome: io::Result<()>) {
         self.note(path, outcome, |loss| &mut loss.times);
     }
 
-    /// Takes note if a file system does not know how to flush.
+    /// Records that a file system does not support flushing, if so.
     ///
     /// # Errors
-    /// It knows, and something is lost.
+    /// The file system supports flushing, but it failed.
     pub(super) fn flush(&mut self, path: &Path, outcome: io::Result<()>) -> io::Result<()> {
         match outcome {
             Err(error) if !is_unsupported(&error) => Err(error),
@@ -49,7 +49,7 @@ impl Loss {
         }
     }
 
-    /// All of it; `None` if nothing was lost.
+    /// All losses; `None` if there are none.
     pub(crate) fn into_loss(self) -> Option<MetadataLoss> {
         self.0
     }
@@ -70,7 +70,7 @@ impl Loss {
     }
 }
 
-/// Whether a file system says that it does not do such a thing, rather than that it failed.
+/// Whether an error means that the file system does not support the operation.
 fn is_unsupported(error: &io::Error) -> bool {
     matches!(
         error.kind(),

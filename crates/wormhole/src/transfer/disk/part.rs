@@ -1,5 +1,5 @@
-//! A file or folder that is not complete yet: created private as `NAME.part`, given its name when
-//! everything has come, removed if that does not happen.
+//! An incomplete file or folder: created private as `NAME.part`, renamed when it is complete, and
+//! removed if it never is.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -14,57 +14,57 @@ use super::dir::{Access, Dir, Identity, Usual, is_private, set_permissions};
 use super::loss::Loss;
 use super::unpack::time;
 
-/// What to do when the destination exists. It is decided when the transfer begins and again when
-/// everything has come, as the name may be taken meanwhile.
+/// What to do if the destination exists. This is checked when the transfer begins and again when
+/// the data is complete, because the name may be taken meanwhile.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum OnExists {
-    /// Take the first free of `name (1)`, `name (2)`, ...
+    /// Use the first free name of `name (1)`, `name (2)`, ...
     KeepBoth,
-    /// Replace a file, once the new one is complete. A folder is never replaced, nor does a folder
-    /// replace anything: one that is there from the start is an error, and if one appears meanwhile
-    /// both are kept.
+    /// Replace a file once the new one is complete. A folder is never replaced and never replaces
+    /// anything: if one exists at the start, that is an error, and if one appears later, both are
+    /// kept.
     Overwrite,
-    /// End with an error and leave it alone.
+    /// Return an error and leave it unchanged.
     #[default]
     Refuse,
 }
 
-/// Why something cannot be created.
+/// Why a file or folder cannot be created.
 #[derive(Debug)]
 pub(crate) enum DiskError {
     /// The name is taken.
     Exists(PathBuf),
-    /// More files and folders than may be created.
+    /// The limit for files and folders is exceeded.
     TooManyEntries(u64),
-    /// More folders and empty files than an offer like this one pays for.
+    /// The limit for folders and empty files of such an offer is exceeded.
     TooManyFolders(u64),
-    /// The system refuses.
+    /// An error of the system.
     Write { path: PathBuf, error: io::Error },
-    /// The zip is refused.
+    /// The zip is invalid.
     Zip(ZipError),
 }
 
-/// The name that something gets when it is complete, and the one it has until then.
+/// The temporary and the final name of a file or folder.
 #[derive(Debug)]
 pub(crate) struct Part {
     destination: Dir,
-    /// The destination as the user wrote it.
+    /// The destination as the user typed it.
     folder: PathBuf,
     name: OsString,
     temporary: OsString,
     identity: Identity,
     on_exists: OnExists,
     usual: Usual,
-    /// Open, if it is a folder.
+    /// The open folder, if it is one.
     inside: Option<Dir>,
     is_complete: bool,
 }
 
-/// A file that is not complete yet.
+/// An incomplete file.
 #[derive(Debug)]
 pub(crate) struct PartFile {
-    /// Before the name, so that it is closed before it is removed.
+    /// This field comes before the name, so that the file is closed before it is removed.
     pub(crate) file: File,
     pub(crate) part: Part,
 }
@@ -73,7 +73,7 @@ impl Part {
     /// Creates a file for `target`.
     ///
     /// # Errors
-    /// It exists, or cannot be created.
+    /// The target exists, or the file cannot be created.
     pub(crate) fn file(target: &Path, on_exists: OnExists) -> Result<PartFile, DiskError> {
         let place = Place::open(target, on_exists, false)?;
         let created = place.first_free(|destination, name| {
@@ -88,15 +88,16 @@ impl Part {
     /// Creates a folder for `target`.
     ///
     /// # Errors
-    /// It exists, or cannot be created.
+    /// The target exists, or the folder cannot be created.
     pub(crate) fn folder(target: &Path, on_exists: OnExists) -> Result<Self, DiskError> {
         let place = Place::open(target, on_exists, true)?;
         let created = place.first_free(|destination, name| {
             destination.create_folder(name, Access::Private)?;
-            // Until this succeeds it may be somebody else's, put there in the meantime.
+            // Until this succeeds, it may be another user's folder that took its place.
             let opened = open_own(destination, name);
             if opened.is_err() {
-                // An empty folder is no loss, whosever it is; there is nothing else to try.
+                // Removing an empty folder loses nothing, whoever owns it; an error has no further
+                // remedy.
                 let _left = destination.remove_folder(name);
             }
             opened
@@ -106,31 +107,31 @@ impl Part {
         Ok(place.into_part(temporary, usual, identity, Some(inside)))
     }
 
-    /// The open folder, if it is one.
+    /// The open folder, if this is one.
     pub(super) const fn inside(&self) -> Option<&Dir> {
         self.inside.as_ref()
     }
 
-    /// The permissions that the system leaves of 0777 for what is created here.
+    /// The permissions that the system gives to a new file here when 0777 is requested.
     pub(crate) const fn usual(&self) -> u16 {
         self.usual.permissions
     }
 
-    /// The path it will have, for messages.
+    /// The final path, for messages.
     pub(crate) fn target(&self) -> PathBuf {
         self.folder.join(&self.name)
     }
 
-    /// Bytes that are free where it is; `None` if the system does not tell.
+    /// Free bytes on its file system; `None` if the system does not report them.
     pub(crate) fn free_space(&self) -> Option<u64> {
         self.destination.free_space()
     }
 
-    /// Gives it its name. Returns its path.
+    /// Renames it to its final name. Returns its path.
     ///
     /// # Errors
-    /// The name is taken and the user wants neither another one nor to replace what has it; or
-    /// somebody else has put something in its place.
+    /// The name is taken and the user chose neither another name nor replacing; or another user has
+    /// put something in its place.
     pub(crate) fn complete(&mut self) -> Result<PathBuf, DiskError> {
         let path = self.target();
         let replaced =
@@ -146,10 +147,10 @@ impl Part {
         Ok(self.folder.join(name))
     }
 
-    /// Waits until the name would survive a loss of power.
+    /// Waits until the name would survive a power failure.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The folder cannot be flushed.
     pub(super) fn flush_name(&self, path: &Path, loss: &mut Loss) -> Result<(), DiskError> {
         let flushed = loss.flush(path, self.destination.flush_names());
         flushed.map_err(|error| DiskError::Write { path: path.to_owned(), error })
@@ -178,11 +179,11 @@ impl Part {
 }
 
 impl PartFile {
-    /// Everything has come: gives the file what was offered with it, as far as the system would give
-    /// that to a new one, and its name. Returns its path, and what was lost.
+    /// Completes the file: sets the offered metadata, restricted to the permissions of a new file,
+    /// and renames it. Returns its path and the losses.
     ///
     /// # Errors
-    /// It cannot be flushed, or the name is taken.
+    /// The file cannot be flushed, or the name is taken.
     pub(crate) fn complete(
         self,
         attributes: Option<Attributes>,
@@ -210,7 +211,7 @@ impl Drop for Part {
         if self.is_complete {
             return;
         }
-        // If any of this fails there is nothing left to try.
+        // If any of this fails, there is no further remedy.
         if let Some(inside) = self.inside.take() {
             let _left = inside.clear();
             drop(inside);
@@ -223,7 +224,7 @@ impl Drop for Part {
     }
 }
 
-/// Where something is going to be created.
+/// The place where a file or folder will be created.
 struct Place {
     destination: Dir,
     folder: PathBuf,
@@ -232,7 +233,7 @@ struct Place {
 }
 
 impl Place {
-    /// Opens the folder of `target`, and looks whether the name is free as far as that is wanted.
+    /// Opens the folder of `target` and checks that the name is free, if that is required.
     fn open(target: &Path, on_exists: OnExists, is_folder: bool) -> Result<Self, DiskError> {
         let wrong = |error: io::Error| DiskError::Write { path: target.to_owned(), error };
         let name = target.file_name().ok_or_else(|| wrong(io::ErrorKind::InvalidInput.into()))?;
@@ -251,7 +252,7 @@ impl Place {
         Ok(Self { destination, folder, name, on_exists })
     }
 
-    /// Creates something under the first free name that shows it is not complete.
+    /// Creates a file or folder under the first free temporary name.
     fn first_free<T>(
         &self,
         create: impl Fn(&Dir, &OsStr) -> io::Result<T>,
@@ -291,8 +292,8 @@ impl Place {
     }
 }
 
-/// Opens a folder that was just created, and makes sure that nobody has put one of theirs in its
-/// place: then nobody else can create, move or see anything in it.
+/// Opens a newly created folder and checks that no other user has replaced it. After that, nobody
+/// else can create, move or see anything in it.
 fn open_own(destination: &Dir, name: &OsStr) -> io::Result<(Usual, Dir)> {
     let inside = destination.open_folder(name)?;
     let usual = inside.usual("new")?;
@@ -327,5 +328,5 @@ fn numbered(name: &OsStr, number: u32) -> OsString {
 
 const REPLACED: &str = "somebody else has put something in its place";
 
-/// Names tried before giving up.
+/// Maximum number of names to try.
 const MAX_NUMBER: u32 = 999;

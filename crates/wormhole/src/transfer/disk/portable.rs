@@ -1,7 +1,7 @@
-//! Folders by path, where the system has no descriptors for them.
+//! Folders by path, for systems without folder descriptors.
 //!
-//! Somebody who may write in the destination could put a link in the place of what we create there:
-//! SECURITY.md says so. There are no permissions here but one: whether a file may be changed.
+//! Another user who may write in the destination could replace our files with links; SECURITY.md
+//! documents this. The only permission here is whether a file is read-only.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,23 +15,23 @@ use super::loss::Loss;
 #[derive(Debug)]
 pub(super) struct Dir(PathBuf);
 
-/// Who may use what is created: the folder above decides that here.
+/// Who may access a new file or folder: here the parent folder decides.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Access {
-    /// Its owner alone.
+    /// Only its owner.
     Private,
-    /// Whoever the system lets use every new file or folder.
+    /// Everyone to whom the system grants access to new files or folders.
     Usual,
 }
 
-/// What a new file gets in a folder.
+/// The default permissions of a new file in a folder.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Usual {
-    /// What the system leaves of mode 0777: all, as it does not know them.
+    /// The permissions left of mode 0777: all, because the system has none.
     pub(super) permissions: u16,
 }
 
-/// Which file or folder it is: not known here.
+/// The identity of a file or folder: not known here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Identity;
 
@@ -59,22 +59,23 @@ impl Dir {
         }
     }
 
-    /// Opens a file in it, to change what is known about it.
+    /// Opens a file in it, to change its metadata.
     pub(super) fn open_file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         File::options().write(true).open(self.at(name))
     }
 
-    /// Creates a folder where there is nothing.
+    /// Creates a folder; an error if the name exists.
     pub(super) fn create_folder(&self, name: impl AsRef<OsStr>, _: Access) -> io::Result<()> {
         fs::create_dir(self.at(name))
     }
 
-    /// Creates a file where there is nothing.
+    /// Creates a file; an error if the name exists.
     pub(super) fn create_file(&self, name: impl AsRef<OsStr>, _: Access) -> io::Result<File> {
         File::create_new(self.at(name))
     }
 
-    /// What new files get here; a file called `name` could be created, and is not there.
+    /// The default permissions here; also checks that a file called `name` could be created and
+    /// does not exist.
     pub(super) fn usual(&self, name: impl AsRef<OsStr>) -> io::Result<Usual> {
         let path = self.at(name);
         drop(File::create_new(&path)?);
@@ -82,13 +83,13 @@ impl Dir {
         Ok(Usual { permissions: 0o777 })
     }
 
-    /// Whether it belongs to whoever owns the files that are created in it.
+    /// Whether its owner also owns the files that are created in it.
     #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "other systems know")]
     pub(super) const fn belongs_to(&self, _: Usual) -> io::Result<bool> {
         Ok(true)
     }
 
-    /// Whether there is something of that name, and if so whether it is a folder.
+    /// Whether the name exists, and if so whether it is a folder.
     pub(super) fn is_folder(&self, name: impl AsRef<OsStr>) -> io::Result<Option<bool>> {
         match fs::symlink_metadata(self.at(name)) {
             Ok(metadata) => Ok(Some(metadata.is_dir())),
@@ -97,23 +98,23 @@ impl Dir {
         }
     }
 
-    /// Whether something has the name; which one is not known here.
+    /// Whether the name exists; the identity is not known here.
     pub(super) fn has(&self, name: impl AsRef<OsStr>, _: Identity) -> bool {
         fs::symlink_metadata(self.at(name)).is_ok()
     }
 
-    /// Which folder this is.
+    /// The identity of this folder.
     #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "other systems know")]
     pub(super) const fn identity(&self) -> io::Result<Identity> {
         Ok(Identity)
     }
 
-    /// Renames, and replaces a file that has the new name.
+    /// Renames, replacing an existing file.
     pub(super) fn replace(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         fs::rename(self.at(from), self.at(to))
     }
 
-    /// Renames if nothing has the new name.
+    /// Renames, unless the new name exists.
     pub(super) fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         match self.is_folder(to)? {
             Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -144,8 +145,8 @@ impl Dir {
         Ok(())
     }
 
-    /// Waits until the files in it would survive a loss of power. What cannot be flushed is noted in
-    /// `loss`; the folder's `path` is for that.
+    /// Waits until the files in it would survive a power failure. Files that cannot be flushed are
+    /// recorded in `loss`, for which `path` is the folder's path.
     pub(super) fn flush_contents(
         &self,
         files: u64,
@@ -161,7 +162,7 @@ impl Dir {
             }
             match File::options().write(true).open(entry.path()) {
                 Ok(file) => loss.flush(&path, file.sync_all())?,
-                // A file that may not be changed cannot be opened for this: ordinary here.
+                // A read-only file cannot be opened for flushing: that is ordinary here.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
                 Err(error) => return Err(error),
             }
@@ -175,7 +176,7 @@ impl Dir {
         Ok(())
     }
 
-    /// The system tells when the room is used up.
+    /// Not known here: a write fails when the disk is full.
     #[expect(clippy::unused_self, reason = "other systems ask")]
     pub(super) const fn free_space(&self) -> Option<u64> {
         None
@@ -187,7 +188,7 @@ impl Dir {
         Ok(())
     }
 
-    /// A folder cannot be opened everywhere; its time is no loss.
+    /// A folder cannot be opened on every system, so a missing time is not recorded.
     #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "other systems do it")]
     pub(super) const fn set_modified(&self, _: SystemTime) -> io::Result<()> {
         Ok(())
@@ -199,14 +200,14 @@ impl Dir {
 }
 
 impl Identity {
-    /// Of an open file.
+    /// The metadata of an open file.
     #[expect(clippy::unnecessary_wraps, reason = "other systems know")]
     pub(super) const fn of(_: &File) -> io::Result<Self> {
         Ok(Self)
     }
 }
 
-/// Sets whether a file may be changed, from the permissions that other systems have.
+/// Sets whether a file is read-only, from Unix permissions.
 pub(super) fn set_permissions(file: &File, permissions: u16) -> io::Result<()> {
     let mut current = file.metadata()?.permissions();
     let readonly = permissions & 0o200 == 0;
@@ -217,7 +218,7 @@ pub(super) fn set_permissions(file: &File, permissions: u16) -> io::Result<()> {
     file.set_permissions(current)
 }
 
-/// Whether a file has permissions that have to be set in the end.
+/// Whether a file has permissions to set at the end.
 pub(super) const fn is_private(_: &File) -> bool {
     false
 }

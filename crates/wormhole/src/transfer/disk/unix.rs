@@ -1,7 +1,7 @@
-//! Open folders (Unix): each step goes through the descriptor of the folder above it and follows no
-//! link, so nobody who may write in one of them can lead us elsewhere.
+//! Open folders (Unix): each step uses the descriptor of the parent folder and follows no link, so
+//! other users with write access to a folder cannot redirect us.
 //!
-//! Names are single components; whoever calls has checked that.
+//! Names are single components; callers must check that.
 
 use std::ffi::OsStr;
 use std::fs::{File, FileTimes, Permissions};
@@ -18,29 +18,30 @@ use rustix::io::Errno;
 
 use super::loss::Loss;
 
-/// A folder that stays the same one, wherever it is moved and whatever takes its place.
+/// An open folder. It stays the same folder even if it is moved or its path is replaced.
 #[derive(Debug)]
 pub(super) struct Dir(File);
 
-/// Who may use what is created.
+/// Who may access a new file or folder.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Access {
-    /// Its owner alone.
+    /// Only its owner.
     Private,
-    /// Whoever the system lets use every new file or folder (the umask, or an ACL of the folder).
+    /// Everyone to whom the system grants access to new files or folders (through the umask or an
+    /// ACL of the folder).
     Usual,
 }
 
-/// What a new file gets in a folder.
+/// The default permissions of a new file in a folder.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Usual {
-    /// What the system leaves of mode 0777.
+    /// The permissions that the system leaves of mode 0777.
     pub(super) permissions: u16,
-    /// The user it belongs to.
+    /// The user who owns it.
     owner: u32,
 }
 
-/// Which file or folder it is, whatever it is called.
+/// The identity of a file or folder, independent of its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Identity {
     device: u64,
@@ -60,20 +61,20 @@ impl Dir {
         Ok(Self(openat(&self.0, name.as_ref(), flags, Mode::empty())?.into()))
     }
 
-    /// Opens a file in it, unless that is a link, to change what is known about it.
+    /// Opens a file in it, unless that is a link, to change its metadata.
     pub(super) fn open_file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
-        // A pipe in its place would keep us waiting for its other end.
+        // Opening a pipe in its place must not wait for a writer.
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(openat(&self.0, name.as_ref(), flags, Mode::empty())?.into())
     }
 
-    /// Creates a folder where there is nothing.
+    /// Creates a folder; an error if the name exists.
     pub(super) fn create_folder(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<()> {
         let mode = if access == Access::Private { 0o700 } else { 0o777 };
         Ok(mkdirat(&self.0, name.as_ref(), Mode::from_raw_mode(mode))?)
     }
 
-    /// Creates a file where there is nothing.
+    /// Creates a file; an error if the name exists.
     pub(super) fn create_file(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<File> {
         self.create(name.as_ref(), if access == Access::Private { 0o600 } else { 0o666 })
     }
@@ -83,8 +84,8 @@ impl Dir {
         Ok(openat(&self.0, name, flags, Mode::from_raw_mode(mode))?.into())
     }
 
-    /// What new files get here. It is found out with a file called `name` that is removed at once:
-    /// to ask for the umask means to change it, for every thread of the program.
+    /// The default permissions here, determined with a file called `name` that is removed at once:
+    /// reading the umask would require changing it for all threads of the program.
     pub(super) fn usual(&self, name: impl AsRef<OsStr>) -> io::Result<Usual> {
         let name = name.as_ref();
         let file = self.create(name, 0o777)?;
@@ -95,12 +96,12 @@ impl Dir {
         Ok(Usual { permissions, owner: metadata.uid() })
     }
 
-    /// Whether it belongs to whoever owns the files that are created in it.
+    /// Whether its owner also owns the files that are created in it.
     pub(super) fn belongs_to(&self, usual: Usual) -> io::Result<bool> {
         Ok(self.0.metadata()?.uid() == usual.owner)
     }
 
-    /// Whether there is something of that name, and if so whether it is a folder.
+    /// Whether the name exists, and if so whether it is a folder.
     pub(super) fn is_folder(&self, name: impl AsRef<OsStr>) -> io::Result<Option<bool>> {
         match statat(&self.0, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => {
@@ -122,22 +123,22 @@ impl Dir {
         })
     }
 
-    /// Which folder this is.
+    /// The identity of this folder.
     pub(super) fn identity(&self) -> io::Result<Identity> {
         Identity::of(&self.0)
     }
 
-    /// Renames, and replaces a file that has the new name.
+    /// Renames, replacing an existing file.
     pub(super) fn replace(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         Ok(renameat(&self.0, from, &self.0, to)?)
     }
 
-    /// Renames if nothing has the new name.
+    /// Renames, unless the new name exists.
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     pub(super) fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         use rustix::fs::{RenameFlags, renameat_with};
         match renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE) {
-            // Some file systems cannot do that in one step.
+            // Some file systems cannot do that atomically.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.link_new(from, to),
             outcome => Ok(outcome?),
         }
@@ -148,8 +149,8 @@ impl Dir {
         self.link_new(from, to)
     }
 
-    /// Gives a file a second name and takes the first one: that never replaces anything. Folders, and
-    /// files where there are no such links, are renamed after a look.
+    /// Adds a hard link with the new name and removes the old one, which never replaces anything.
+    /// Folders, and files on systems without hard links, are renamed after a check.
     fn link_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         match linkat(&self.0, from, &self.0, to, AtFlags::empty()) {
             Ok(()) => Ok(unlinkat(&self.0, from, AtFlags::empty())?),
@@ -169,13 +170,13 @@ impl Dir {
         Ok(unlinkat(&self.0, name.as_ref(), AtFlags::REMOVEDIR)?)
     }
 
-    /// Removes everything in it, also from folders that have been closed for writing.
+    /// Removes everything in it, including the contents of read-only folders.
     pub(super) fn clear(&self) -> io::Result<()> {
         self.clear_down_to(MAX_DEPTH)
     }
 
     fn clear_down_to(&self, depth: u32) -> io::Result<()> {
-        // If that is not allowed, the next step says so.
+        // If this fails, the next step reports the error.
         let _closed = self.0.set_permissions(Permissions::from_mode(0o700));
         for entry in rustix::fs::Dir::read_from(&self.0)? {
             let entry = entry?;
@@ -197,11 +198,12 @@ impl Dir {
         Ok(())
     }
 
-    /// Waits until everything in it would survive a loss of power; `files` says about how many files
-    /// that are. What cannot be flushed is noted in `loss`; the folder's `path` is for that.
+    /// Waits until everything in it would survive a power failure; `files` is the approximate
+    /// number of files. Files that cannot be flushed are recorded in `loss`, for which `path` is
+    /// the folder's path.
     ///
     /// # Errors
-    /// It cannot be written, or the file system cannot be told.
+    /// Flushing failed, or the file system does not support it.
     pub(super) fn flush_contents(
         &self,
         files: u64,
@@ -210,7 +212,7 @@ impl Dir {
     ) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if files > MANY {
-            // To write all that the file system holds back costs less than to ask for each file.
+            // Flushing the whole file system costs less than flushing each of many files.
             return Ok(rustix::fs::syncfs(&self.0)?);
         }
         let _also_few = files;
@@ -226,7 +228,8 @@ impl Dir {
             }
             let path = path.join(name);
             if self.is_folder(name)? != Some(true) {
-                // Its permissions may forbid us to open it: that is noted, and the others are flushed.
+                // Its permissions may prevent opening it: this is recorded, and the others are
+                // flushed.
                 loss.flush(&path, self.open_file(name).and_then(|file| file.sync_all()))?;
             } else if depth > 0 {
                 self.open_folder(name)?.flush_down_to(depth - 1, &path, loss)?;
@@ -235,35 +238,35 @@ impl Dir {
         self.0.sync_all()
     }
 
-    /// Waits until the names in it would survive a loss of power.
+    /// Waits until the names in it would survive a power failure.
     ///
     /// # Errors
-    /// It cannot be written, the file system cannot be told, or it is not readable.
+    /// Flushing failed or is not supported, or the folder is not readable.
     pub(super) fn flush_names(&self) -> io::Result<()> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         File::from(openat(&self.0, ".", flags, Mode::empty())?).sync_all()
     }
 
-    /// Bytes that are free here; `None` if the system does not tell.
+    /// Free bytes here; `None` if the system does not report them.
     pub(super) fn free_space(&self) -> Option<u64> {
         let system = fstatvfs(&self.0).ok()?;
         Some(system.f_bavail.saturating_mul(system.f_frsize))
     }
 
-    /// Sets its permissions, and keeps the bits that the folder above hands down to it.
+    /// Sets its permissions, keeping the bits inherited from the parent folder.
     pub(super) fn set_permissions(&self, permissions: u16) -> io::Result<()> {
         let handed_down = self.0.metadata()?.mode() & SET_GROUP;
         self.0.set_permissions(Permissions::from_mode(handed_down | u32::from(permissions)))
     }
 
-    /// Sets the time of its last change.
+    /// Sets its modification time.
     pub(super) fn set_modified(&self, modified: SystemTime) -> io::Result<()> {
         self.0.set_times(FileTimes::new().set_modified(modified))
     }
 }
 
 impl Identity {
-    /// Of an open file.
+    /// The metadata of an open file.
     pub(super) fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self { device: metadata.dev(), inode: metadata.ino() })
@@ -275,12 +278,12 @@ pub(super) fn set_permissions(file: &File, permissions: u16) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(u32::from(permissions & 0o777)))
 }
 
-/// Whether a file that was created private is so: some file systems have one mode for all files.
+/// Whether a file created as private is private: some file systems have one mode for all files.
 pub(super) fn is_private(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.mode() & 0o777 == 0o600)
 }
 
-/// How the destination is opened. It need not be readable for what is created in it.
+/// The access mode for opening the destination. It need not be readable for creating files in it.
 const DESTINATION: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(REACH);
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -289,12 +292,12 @@ const REACH: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const REACH: OFlags = OFlags::empty();
 
-/// `S_ISGID`: on a folder, what is created in it belongs to its group.
+/// `S_ISGID` on a folder: new files in it belong to its group.
 const SET_GROUP: u32 = 0o2000;
 
-/// Files above which the whole file system is written at once.
+/// Above this number of files, the whole file system is flushed at once.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MANY: u64 = 200;
 
-/// Folders within folders that are removed: more than were ever created.
+/// Maximum depth of folders that are removed: more than are ever created.
 const MAX_DEPTH: u32 = 256;

@@ -1,7 +1,7 @@
-//! Unpacks a zip while it arrives, into a folder that is private until it is complete.
+//! Unpacks a zip as it arrives, into a folder that is private until it is complete.
 //!
-//! Memory does not grow with the number of entries: what the zip has named before is looked up on the
-//! disk. Every folder is reached from the one above it, through no links.
+//! Memory use does not grow with the number of entries: duplicates are detected on the disk. Every
+//! folder is opened relative to its parent, without following links.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ use super::part::{DiskError, Part};
 #[derive(Debug)]
 pub(crate) struct Unpacker {
     reader: ZipReader,
-    /// Before the tree, so that it is closed before that is removed.
+    /// This field comes before the tree, so that the file is closed before the tree is removed.
     current: Option<Current>,
     tree: Tree,
     limits: Limits,
@@ -28,22 +28,22 @@ pub(crate) struct Unpacker {
     attributes: Option<Attributes>,
     closed: Closed,
     files: u64,
-    /// Files that the sender could not read to their end.
+    /// Files that the sender could not read completely.
     omitted: Vec<ZipPath>,
     omitted_bytes: usize,
     omitted_more: u64,
 }
 
-/// A folder that is complete.
+/// A complete folder.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
-    /// Where it is.
+    /// Its path.
     pub(crate) path: PathBuf,
-    /// Files that the sender could not read to their end: the first of them.
+    /// The first files that the sender could not read completely.
     pub(crate) omitted: Vec<ZipPath>,
-    /// How many more of those there are.
+    /// Number of further such files.
     pub(crate) omitted_more: u64,
-    /// What could not be set.
+    /// Metadata that could not be set.
     pub(crate) loss: Loss,
 }
 
@@ -55,19 +55,19 @@ struct Current {
     is_empty: bool,
 }
 
-/// What an offer says about the folder.
+/// The offered properties of the folder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offered {
-    /// Bytes of all files.
+    /// Total size of all files in bytes.
     pub(crate) bytes: u64,
-    /// How many files.
+    /// Number of files.
     pub(crate) files: u64,
-    /// Of the folder itself.
+    /// Metadata of the folder itself.
     pub(crate) attributes: Option<Attributes>,
 }
 
 impl Unpacker {
-    /// Unpacks into `part` what was offered.
+    /// Starts unpacking an offer into `part`.
     pub(crate) fn new(part: Part, offered: Offered, limits: Limits) -> Self {
         Self {
             reader: ZipReader::new(offered.bytes, offered.files),
@@ -84,10 +84,10 @@ impl Unpacker {
         }
     }
 
-    /// Takes the next bytes of the zip.
+    /// Processes the next bytes of the zip.
     ///
     /// # Errors
-    /// The zip is refused, or cannot be unpacked. Drop this, and nothing is left.
+    /// The zip is invalid, or cannot be unpacked. Drop this value to remove everything.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
         let mut input = bytes;
         while let Some(piece) = self.reader.next(&mut input).map_err(DiskError::Zip)? {
@@ -120,11 +120,11 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Everything has come: gives the folder its name. When this returns, it would survive a loss of
-    /// power.
+    /// Completes the folder and renames it. When this returns, the folder would survive a power
+    /// failure.
     ///
     /// # Errors
-    /// The zip is not complete, it cannot be written, or the name is taken.
+    /// The zip is incomplete, the folder cannot be written, or the name is taken.
     pub(crate) fn complete(self) -> Result<Unpacked, DiskError> {
         let Self { reader, mut tree, mut loss, attributes, closed, files, .. } = self;
         reader.finish().map_err(DiskError::Zip)?;
@@ -138,7 +138,7 @@ impl Unpacker {
             }
         }
         let permissions = attributes.map_or(0o777, |given| given.permissions) & usual;
-        // A folder that its owner cannot enter is closed last, from the inside out.
+        // Folders that their owner may not enter get their permissions last, innermost first.
         let is_closed = is_closed(permissions);
         let set_permissions = |tree: &Tree, loss: &mut Loss| {
             if let Some(inside) = tree.part.inside() {
@@ -148,7 +148,7 @@ impl Unpacker {
         if !is_closed {
             set_permissions(&tree, &mut loss);
         }
-        // Some systems do not rename a folder while anything in it is open.
+        // Some systems do not rename a folder while a file in it is open.
         tree.open.clear();
         let path = tree.part.complete()?;
         closed.apply(&mut tree, &mut loss);
@@ -170,7 +170,7 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Removes a file that its sender could not read to its end.
+    /// Removes a file that the sender could not read completely.
     fn omit(&mut self, path: ZipPath) -> Result<(), DiskError> {
         let (above, name) = split(&path);
         match self.tree.enter(&path, above, None)?.remove_file(name) {
@@ -189,7 +189,7 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Gives a file its permissions, as far as the system would give them to a new one.
+    /// Sets a file's permissions, restricted to those of a new file.
     fn allow_file(&mut self, path: &ZipPath, permissions: u16) -> Result<(), DiskError> {
         let usual = self.tree.part.usual();
         if permissions & usual == 0o666 & usual {
@@ -204,7 +204,7 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Gives a folder its time and permissions: nothing is created in it any more.
+    /// Sets a folder's time and permissions: nothing more is created in it.
     fn end_folder(
         &mut self,
         path: ZipPath,
@@ -231,8 +231,8 @@ impl Unpacker {
     }
 }
 
-/// The folder that is filled, and those in it that are open: the one used last and all above it.
-/// There are no more than a path may have components.
+/// The folder being filled, and its open subfolders: the one used last and all its parents. Their
+/// number is limited by the maximum depth of a path.
 #[derive(Debug)]
 struct Tree {
     open: Vec<(String, Dir)>,
@@ -240,7 +240,7 @@ struct Tree {
 }
 
 impl Tree {
-    /// The path an entry will have, for messages.
+    /// The final path of an entry, for messages.
     fn place(&self, path: &ZipPath) -> PathBuf {
         let mut place = self.part.target();
         place.extend(path.components());
@@ -274,8 +274,8 @@ impl Tree {
         }
     }
 
-    /// Opens a folder, after those above it, on behalf of the entry `path`. With `limits`, those that
-    /// are missing are created.
+    /// Opens a folder and its parents for the entry `path`. With `limits`, missing folders are
+    /// created.
     fn enter<'a>(
         &mut self,
         path: &ZipPath,
@@ -295,7 +295,7 @@ impl Tree {
         self.at(depth)
     }
 
-    /// The open folder that lies so deep.
+    /// The open folder at this depth.
     fn at(&self, depth: usize) -> Result<&Dir, DiskError> {
         let folder = match depth.checked_sub(1) {
             None => self.part.inside(),
@@ -305,8 +305,8 @@ impl Tree {
     }
 }
 
-/// Opens a folder, and creates it before if it is missing and there are limits for that. The outer
-/// error ends the transfer.
+/// Opens a folder. Creates it if it is missing and `limits` are given. The outer error ends the
+/// transfer.
 fn open_or_create(
     above: &Dir,
     name: &str,
@@ -325,8 +325,8 @@ fn open_or_create(
     }
 }
 
-/// Folders that not even their owner may enter or list in the end. They are closed when the rest is
-/// done, which takes their paths; of more than fit into a budget, the owner keeps these rights.
+/// Folders that even their owner may not enter or list. Their permissions are set at the end, which
+/// requires storing their paths; folders beyond the memory limit keep these rights for the owner.
 #[derive(Debug, Default)]
 struct Closed {
     folders: Vec<(ZipPath, u16)>,
@@ -334,7 +334,7 @@ struct Closed {
 }
 
 impl Closed {
-    /// Keeps one for later, if there is room for it.
+    /// Stores one for later, if there is room.
     fn keep(&mut self, path: ZipPath, permissions: u16) -> bool {
         self.bytes = self.bytes.saturating_add(path.as_str().len() + size_of::<(ZipPath, u16)>());
         let has_room = self.bytes <= MAX_KEPT;
@@ -344,7 +344,7 @@ impl Closed {
         has_room
     }
 
-    /// Closes them, from the inside out.
+    /// Sets their permissions, innermost first.
     fn apply(mut self, tree: &mut Tree, loss: &mut Loss) {
         self.folders.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
         for (path, permissions) in self.folders {
@@ -359,18 +359,18 @@ impl Closed {
     }
 }
 
-/// Whether these permissions keep a folder's owner from entering or listing it.
+/// Whether these permissions prevent the owner from entering or listing a folder.
 const fn is_closed(permissions: u16) -> bool {
     permissions & 0o500 != 0o500
 }
 
-/// The folders above an entry, and its name.
+/// The parent folders of an entry, and its name.
 fn split(path: &ZipPath) -> (impl Iterator<Item = &str>, &str) {
     let (above, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
     (above.split('/').filter(|name| !name.is_empty()), name)
 }
 
-/// A time that the system can represent, or 1970.
+/// The time, or 1970 if the system cannot represent it.
 pub(super) fn time(seconds: i64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     let epoch = SystemTime::UNIX_EPOCH;
@@ -378,5 +378,5 @@ pub(super) fn time(seconds: i64) -> SystemTime {
     time.unwrap_or(epoch)
 }
 
-/// Bytes of paths that are kept, of each kind.
+/// Maximum total bytes of stored paths, of each kind.
 const MAX_KEPT: usize = 1 << 20;
