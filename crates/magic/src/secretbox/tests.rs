@@ -1,3 +1,4 @@
+#[cfg(feature = "libsodium")]
 use proptest::prelude::*;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
@@ -46,8 +47,9 @@ fn the_nonce_is_fresh_for_every_message() {
     assert_ne!(first[..NONCE], second[..NONCE]);
 }
 
+// Without the feature there is only the portable code to compare.
+#[cfg(feature = "libsodium")]
 proptest! {
-    // Without the `libsodium` feature this compares the portable code with itself.
     #[test]
     fn every_backend_gives_the_same_bytes(
         key: [u8; 32], nonce: [u8; 24], plaintext: Vec<u8>, long in 0..200_000_usize,
