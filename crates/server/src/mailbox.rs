@@ -323,7 +323,8 @@ impl Mailbox {
             () = wake.run(hub.clone()) => {}
         }
         hub.close();
-        // Ends at once: all links are closed, so nothing is left to store.
+        // Nothing is left to store, but while PostgreSQL is not available the thread may be in the middle of its
+        // attempts, which can take ten seconds or more.
         let _ = tokio::task::spawn_blocking(move || storage.join()).await;
         Ok(())
     }

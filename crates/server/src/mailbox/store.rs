@@ -26,7 +26,7 @@ use crate::limits::Held;
 pub(super) use activity::Quota;
 pub(super) use clock::Now;
 pub(crate) use postgres::DatabaseUrl;
-pub(super) use postgres::PostgresStore;
+pub(super) use postgres::{PostgresStore, each_host};
 pub(crate) use sqlite::Imported;
 pub(super) use sqlite::{SqliteStore, backed_up, import, set_pragmas};
 

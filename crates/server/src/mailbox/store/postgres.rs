@@ -40,6 +40,7 @@ use session::{Session, SessionError};
 use snapshot::Snapshot;
 use uptime::UptimeClock;
 pub(crate) use url::DatabaseUrl;
+pub(in crate::mailbox) use url::each_host;
 
 /// A node's access to the shared database.
 #[derive(Debug)]

@@ -2,12 +2,15 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls};
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls, Socket};
 
 use super::{CHANNEL, NodeId, POLL, RECONNECT, parse};
 use crate::mailbox::hub::Hub;
+use crate::mailbox::store::each_host;
 
 /// Forwards notifications to the store's thread, and connects again when the connection is lost. Never ends.
 pub(super) async fn listen(config: &Config, node: NodeId, hub: Hub) {
@@ -31,8 +34,7 @@ async fn listen_once(
     hub: &Hub,
     is_down: &mut bool,
 ) -> Result<(), Error> {
-    let Ok(connected) = timeout(POLL, config.connect(NoTls)).await else { return Ok(()) };
-    let (client, mut connection) = connected?;
+    let Some((client, mut connection)) = connect(config).await? else { return Ok(()) };
     let forward = async {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(notification) = message? {
@@ -46,6 +48,21 @@ async fn listen_once(
         result = forward => result,
         result = watch => result,
     }
+}
+
+/// Connects to the first host that answers in time and accepts writes; `None` if the last one does not answer.
+async fn connect(
+    config: &Config,
+) -> Result<Option<(Client, Connection<Socket, NoTlsStream>)>, Error> {
+    let mut problem = Ok(None);
+    for host in each_host(config) {
+        problem = match timeout(CONNECT, host.connect(NoTls)).await {
+            Ok(Ok(connected)) => return Ok(Some(connected)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Ok(None),
+        };
+    }
+    problem
 }
 
 /// Subscribes, then checks the connection from time to time. Ends when it does not answer.
@@ -73,3 +90,6 @@ fn reason(error: Option<&Error>) -> String {
     let database = error.and_then(|error| error.as_db_error());
     database.map_or_else(|| "no connection".into(), |error| error.message().to_owned())
 }
+
+/// How long an attempt to connect to one host may take.
+const CONNECT: Duration = Duration::from_secs(5);

@@ -260,13 +260,14 @@ pub(super) async fn read_after(
     let ids: Vec<&[u8]> = cursors.iter().map(|cursor| cursor.name.mailbox.as_bytes()).collect();
     let after: Vec<i64> = cursors.iter().map(|cursor| cursor.after).collect();
     let statement = &session.statements.messages_after;
-    let rows = session.query(statement, &[&apps, &ids, &after, &most]).await?;
+    let rows = session.query(statement, &[&apps, &ids, &after, &most, &MESSAGE_OVERHEAD]).await?;
     let mut found: HashMap<i64, Vec<(i64, Arc<StoredMessage>)>> = HashMap::new();
     let mut bytes = 0;
     for row in &rows {
+        bytes += MESSAGE_OVERHEAD;
         let (cursor, position): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         let message = Arc::new(read_message(row)?);
-        bytes += message.message.body.len();
+        bytes += columns_length(row)?;
         found.entry(cursor).or_default().push((position, message));
     }
     let missed = (1..).zip(cursors).filter_map(|(number, cursor)| {
@@ -274,7 +275,14 @@ pub(super) async fn read_after(
         Some(Missed { name: Arc::clone(&cursor.name), messages })
     });
     // The statement stops only after so many bytes.
-    Ok(Found { missed: missed.collect(), is_complete: bytes < MAX_ANSWER_BYTES })
+    Ok(Found { missed: missed.collect(), is_complete: bytes < most })
+}
+
+/// Bytes of the text columns of a message.
+fn columns_length(row: &Row) -> Result<i64, SessionError> {
+    let lengths = (2..=5).map(|column| Ok(row.try_get::<_, &[u8]>(column)?.len()));
+    let length = lengths.sum::<Result<usize, SessionError>>()?;
+    Ok(i64::try_from(length).unwrap_or(i64::MAX))
 }
 
 /// A message; its text is in the columns 2 to 5 and the time of arrival in column 6.
@@ -327,6 +335,9 @@ fn optional_text(row: &Row, column: usize) -> Result<Option<String>, SessionErro
     let bytes: Option<&[u8]> = row.try_get(column)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }
+
+/// Bytes that a message takes in memory in addition to its text.
+const MESSAGE_OVERHEAD: i64 = 128;
 
 /// Random long nameplates that are looked up for each allocation.
 const LONG_TRIES: usize = 20;

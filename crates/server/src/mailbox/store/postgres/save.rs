@@ -36,19 +36,26 @@ pub(super) async fn save(
     let keys: [&(dyn ToSql + Sync); 1] = [deleted];
     let freed: [&(dyn ToSql + Sync); 2] = [&freed_apps, &freed_names];
     let node: [&(dyn ToSql + Sync); 3] = [&id.node, &id.batch, &server.uptime];
-    let server: [&(dyn ToSql + Sync); 4] =
-        [&server.uptime, &server.stored_bytes, &server.next_mailbox, &server.last_message];
+    let read = &snapshot.read_server;
+    let server: [&(dyn ToSql + Sync); 6] = [
+        &server.uptime,
+        &server.stored_bytes,
+        &server.next_mailbox,
+        &server.last_message,
+        &read.next_mailbox,
+        &read.last_message,
+    ];
     // All of them leave in this order before the first answer comes back. If one fails, PostgreSQL ignores the
     // others and rolls back.
     let results = tokio::join!(
         biased;
+        run(session, &statements.save_server, true, &server),
         run(session, &statements.delete_messages, !deleted.is_empty(), &keys),
         run(session, &statements.delete_mailboxes, !deleted.is_empty(), &keys),
         run(session, &statements.delete_nameplates, !freed_apps.is_empty(), &freed),
         save_nameplates(session, snapshot),
         save_mailboxes(session, snapshot),
         insert_messages(session, snapshot),
-        run(session, &statements.save_server, true, &server),
         run(session, &statements.save_node, true, &node),
         notify(session, channel, payloads),
         session.client.batch_execute("COMMIT"),

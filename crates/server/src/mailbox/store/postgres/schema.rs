@@ -45,10 +45,12 @@ pub(super) async fn upgrade(client: &mut Client) -> Result<(), SchemaError> {
 }
 
 /// The version that the last step makes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// Each step makes the next version from the one before.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [TABLES, SHORT_NAMEPLATES];
+
+const TABLES: &str = "
     CREATE TABLE wormhole_server ( -- one row: a transaction of any node locks it first
         only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
         version INTEGER NOT NULL,
@@ -108,7 +110,13 @@ const STEPS: [&str; 1] = ["
         PRIMARY KEY (mailbox, position)
     );
     ALTER TABLE wormhole_messages ALTER COLUMN body SET STORAGE EXTERNAL;
-"];
+";
+
+/// Each allocation reads the short nameplates of its application, and there may be many long ones.
+const SHORT_NAMEPLATES: &str = "
+    CREATE INDEX wormhole_short_nameplates ON wormhole_nameplates (app, name)
+        WHERE octet_length(name) <= 3;
+";
 
 /// Key of the advisory lock that one node holds while it creates or upgrades the tables.
 const UPGRADE_LOCK: i64 = 0x776f_726d_686f_6c65;

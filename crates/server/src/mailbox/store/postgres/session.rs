@@ -4,10 +4,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, Row, Statement};
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{Client, Config, NoTls, Row, Socket, Statement};
 
 use super::schema::{self, SchemaError};
 use super::statements::Statements;
+use super::url;
 
 /// A connection that is ready for batches.
 #[derive(Debug)]
@@ -52,8 +54,7 @@ impl SessionError {
 impl Session {
     /// Connects, and creates or upgrades the tables if needed.
     pub(super) async fn connect(config: &Config) -> Result<Self, SessionError> {
-        let (mut client, connection) =
-            within(CONNECT, async { Ok(config.connect(NoTls).await?) }).await?;
+        let (mut client, connection) = connect(config).await?;
         tokio::spawn(async move {
             // The client sees the same error.
             let _ = connection.await;
@@ -80,6 +81,20 @@ impl Session {
     pub(super) async fn roll_back(&self) -> Result<(), SessionError> {
         within(ROUND, async { Ok(self.client.batch_execute("ROLLBACK").await?) }).await
     }
+}
+
+/// Connects to the first host that answers in time and accepts writes.
+async fn connect(
+    config: &Config,
+) -> Result<(Client, tokio_postgres::Connection<Socket, NoTlsStream>), SessionError> {
+    let mut problem = SessionError::Failed("the address names no host".into());
+    for host in url::each_host(config) {
+        match within(CONNECT, async { Ok(host.connect(NoTls).await?) }).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => problem = error,
+        }
+    }
+    Err(problem)
 }
 
 /// Waits for an answer, but not for ever.
@@ -119,7 +134,7 @@ const RETRIED: [SqlState; 8] = [
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'";
 
-/// How long an attempt to connect may take.
+/// How long an attempt to connect to one host may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long PostgreSQL may take to answer one round of statements; more than its own limit for a statement.

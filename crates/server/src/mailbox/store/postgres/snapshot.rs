@@ -64,6 +64,8 @@ pub(super) struct NewRow {
 /// Everything that was read, with the changes.
 #[derive(Debug)]
 pub(super) struct Snapshot {
+    /// The row as it was read.
+    pub(super) read_server: ServerRow,
     pub(super) server: ServerRow,
     /// Seconds of `uptime` now, more exact than the row.
     pub(super) uptime: f64,
@@ -85,6 +87,7 @@ impl Snapshot {
     /// An empty snapshot.
     pub(super) fn new(server: ServerRow, uptime: f64) -> Self {
         Self {
+            read_server: server,
             server,
             uptime,
             nameplates: HashMap::new(),

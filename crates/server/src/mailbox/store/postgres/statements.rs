@@ -109,13 +109,14 @@ const REPLAYS: &str = "
 const MESSAGES_AFTER: &str = "
     SELECT cursor, position, side, phase, body, client_id, server_rx FROM (
         SELECT given.cursor, m.position, m.side, m.phase, m.body, m.client_id, m.server_rx,
-            octet_length(m.body) AS length,
-            sum(octet_length(m.body)) OVER (ORDER BY m.position) AS total
+            size.length, sum(size.length) OVER (ORDER BY m.position) AS total
         FROM unnest($1::bytea[], $2::bytea[], $3::bigint[])
             WITH ORDINALITY AS given (app, id, after, cursor)
         JOIN wormhole_mailboxes AS box ON box.app = given.app AND box.id = given.id
             AND box.last_message > given.after
         JOIN wormhole_messages AS m ON m.mailbox = box.key AND m.position > given.after
+        CROSS JOIN LATERAL (SELECT $5::bigint + octet_length(m.side) + octet_length(m.phase)
+            + octet_length(m.body) + octet_length(m.client_id) AS length) AS size
     ) AS found
     WHERE total - length < $4::bigint ORDER BY position";
 
@@ -137,8 +138,11 @@ const LAST_BATCH: &str = "SELECT batch FROM wormhole_nodes WHERE id = $1";
 const COUNT: &str = "SELECT (SELECT count(*) FROM wormhole_nameplates),
     (SELECT count(*) FROM wormhole_mailboxes)";
 
+/// Fails if another transaction has changed the row since this one read it, because the column must not be NULL.
+/// The lock prevents this already.
 const SAVE_SERVER: &str = "UPDATE wormhole_server
-    SET uptime = $1, stored_bytes = $2, next_mailbox = $3, last_message = $4";
+    SET uptime = CASE WHEN next_mailbox = $5 AND last_message = $6 THEN $1::double precision END,
+        stored_bytes = $2, next_mailbox = $3, last_message = $4";
 
 const SAVE_NODE: &str = "INSERT INTO wormhole_nodes (id, batch, used) VALUES ($1, $2, $3)
     ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, used = excluded.used";

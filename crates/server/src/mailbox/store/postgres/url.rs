@@ -59,6 +59,49 @@ impl DatabaseUrl {
     }
 }
 
+/// One configuration for each host, so that a host that accepts connections but does not answer cannot use up the
+/// time of the others.
+pub(in crate::mailbox) fn each_host(config: &Config) -> Vec<Config> {
+    let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
+    let ports = config.get_ports();
+    (0..hosts.len().max(addresses.len()))
+        .map(|number| {
+            let mut one = without_hosts(config);
+            match hosts.get(number) {
+                Some(Host::Tcp(name)) => one.host(name),
+                Some(Host::Unix(path)) => one.host_path(path),
+                None => &mut one,
+            };
+            if let Some(address) = addresses.get(number) {
+                one.hostaddr(*address);
+            }
+            // One port is for all hosts.
+            if let Some(port) = ports.get(number).or_else(|| ports.first()) {
+                one.port(*port);
+            }
+            one
+        })
+        .collect()
+}
+
+fn without_hosts(config: &Config) -> Config {
+    let mut one = Config::new();
+    one.user(config.get_user().unwrap_or_default())
+        .dbname(config.get_dbname().unwrap_or_default())
+        .options(SESSION_OPTIONS)
+        .application_name(config.get_application_name().unwrap_or_default())
+        .ssl_mode(config.get_ssl_mode())
+        .channel_binding(config.get_channel_binding())
+        .target_session_attrs(config.get_target_session_attrs())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_user_timeout(SILENCE)
+        .keepalives_idle(SILENCE);
+    if let Some(password) = config.get_password() {
+        one.password(password);
+    }
+    one
+}
+
 /// The database as it may be shown in logs and errors.
 pub(super) fn describe(config: &Config) -> String {
     let host = |host: &Host| match host {
@@ -112,5 +155,19 @@ mod tests {
         let url = DatabaseUrl::from("postgresql://u:secret@one:1,two:2/d".to_owned());
         let config = url.parse().unwrap();
         assert_eq!(describe(&config), "'d' of PostgreSQL at one, two");
+    }
+
+    #[test]
+    fn each_host_has_a_configuration_of_its_own() {
+        let url = DatabaseUrl::from("postgresql://u:secret@one:1,two:2/d".to_owned());
+        let configs = each_host(&url.parse().unwrap());
+        assert_eq!(configs.len(), 2);
+        for (config, (host, port)) in configs.iter().zip([("one", 1), ("two", 2)]) {
+            assert_eq!(config.get_hosts(), [Host::Tcp(host.into())]);
+            assert_eq!(config.get_ports(), [port]);
+            assert_eq!((config.get_user(), config.get_dbname()), (Some("u"), Some("d")));
+            assert_eq!(config.get_password(), Some(&b"secret"[..]));
+            assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        }
     }
 }
