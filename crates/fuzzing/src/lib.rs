@@ -3,7 +3,6 @@
 //!
 //! `tests/corpus.rs` replays the corpora through them as ordinary tests. For tests only.
 
-#![allow(missing_docs, reason = "each function is named after the data that it decodes")]
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,8 +1,8 @@
-//! The walls of the house: which package may use which, what a core must not reach, and what may
-//! enter from outside.
+//! The rules for dependencies: which package may use which, what a core must not use, and which
+//! external packages are allowed.
 //!
-//! Not about behaviour. These tests ask cargo and clippy themselves, so a wall that no longer
-//! stands is found by the tool that enforces it (ARCHITECTURE.md, "Crates and dependencies").
+//! Not about behaviour. These tests run cargo and clippy, so they also find a rule that cargo or
+//! clippy no longer enforces (ARCHITECTURE.md, "Crates and dependencies").
 
 #![cfg(not(target_family = "wasm"))] // starts programs
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
@@ -14,8 +14,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Who may use whom: our packages, each with those it may depend on outside of tests.
-const ARROWS: &[(&str, &[&str])] = &[
+/// Our packages, each with those of our packages that it may depend on outside of tests.
+const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("wormhole-disk", &[]),
     (
         "wormhole-fuzzing",
@@ -45,7 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const CORES: &[&str] = &["chat", "kit", "magic", "whisper"];
 
 /// What no core may depend on, even through others.
-const OUTSIDE: &[&str] =
+const RUNTIMES_AND_SYSTEM: &[&str] =
     &["async-std", "getrandom", "mio", "rustix", "smol", "socket2", "tokio", "tracing"];
 
 /// What no source of a core may import or name. Clippy can only forbid single items, and natively
@@ -63,7 +63,7 @@ const FORBIDDEN_PATHS: &[&str] = &[
 /// The files that may name `web_time`: they export `Instant` and `UnixTime` to every core.
 const EXPORTS_INSTANT: &[&str] = &["crates/kit/src/lib.rs", "crates/kit/src/time.rs"];
 
-/// Licences that let anyone use what we build. No copyleft.
+/// Licences that allow any use of our programs. No copyleft.
 const LICENCES: &[&str] = &[
     "0BSD",
     "Apache-2.0",
@@ -80,9 +80,9 @@ const LICENCES: &[&str] = &[
     "Zlib",
 ];
 
-/// One use of everything a core must not touch, each with what clippy must report on that line.
+/// One line for each forbidden item, with what clippy must report on that line.
 /// Natively both kinds of `Instant` are one type, which clippy reports by either name.
-const TRESPASSES: &[(&str, &str)] = &[
+const FORBIDDEN_LINES: &[(&str, &str)] = &[
     ("pub fn a() -> std::time::Instant { std::time::Instant::now() }", "time::Instant::now"),
     (
         "pub fn b() -> std::time::SystemTime { std::time::SystemTime::now() }",
@@ -178,6 +178,11 @@ fn is_allowed(expression: &str) -> bool {
     }
 }
 
+/// Whether a package may be published.
+fn is_published(package: &Value) -> bool {
+    !package["publish"].as_array().is_some_and(Vec::is_empty)
+}
+
 /// The parts of a version without zeros at the end: `1.89.0` is `1.89`.
 fn version(text: &str) -> Vec<u32> {
     let text = text.trim_end_matches(".0");
@@ -185,9 +190,10 @@ fn version(text: &str) -> Vec<u32> {
 }
 
 #[test]
-fn arrows_between_our_packages_point_down() {
-    let ours: BTreeSet<_> = ARROWS.iter().map(|(package, _)| (*package).to_owned()).collect();
-    for (package, allowed) in ARROWS {
+fn our_packages_use_only_their_allowed_dependencies() {
+    let ours: BTreeSet<_> =
+        ALLOWED_DEPENDENCIES.iter().map(|(package, _)| (*package).to_owned()).collect();
+    for (package, allowed) in ALLOWED_DEPENDENCIES {
         let used = dependencies(package, "1");
         let used: Vec<_> = used.intersection(&ours).collect();
         assert!(
@@ -198,8 +204,9 @@ fn arrows_between_our_packages_point_down() {
 }
 
 #[test]
-fn every_package_of_the_workspace_has_its_arrows_stated() {
-    let known: BTreeSet<_> = ARROWS.iter().map(|(package, _)| (*package).to_owned()).collect();
+fn the_allowed_dependencies_of_every_package_are_listed() {
+    let known: BTreeSet<_> =
+        ALLOWED_DEPENDENCIES.iter().map(|(package, _)| (*package).to_owned()).collect();
     let present: BTreeSet<_> = locked_packages()
         .iter()
         .filter(|package| package["source"].is_null())
@@ -212,7 +219,8 @@ fn every_package_of_the_workspace_has_its_arrows_stated() {
 fn a_core_depends_on_no_runtime_and_no_operating_system() {
     for core in CORES {
         let used = dependencies(&format!("wormhole-{core}"), "99");
-        let outside: Vec<_> = used.iter().filter(|name| OUTSIDE.contains(&name.as_str())).collect();
+        let outside: Vec<_> =
+            used.iter().filter(|name| RUNTIMES_AND_SYSTEM.contains(&name.as_str())).collect();
         assert!(outside.is_empty(), "wormhole-{core} reaches {outside:?}");
     }
 }
@@ -236,9 +244,9 @@ fn a_node_without_its_rpc_server_brings_no_http() {
 }
 
 #[test]
-fn clippy_stops_every_trespass_of_a_core() {
+fn clippy_reports_every_forbidden_line_in_a_core() {
     for core in CORES {
-        let probe = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("wall-{core}"));
+        let probe = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("rules-of-{core}"));
         fs::create_dir_all(probe.join("src")).unwrap();
         let rules = workspace().join("crates").join(core).join("clippy.toml");
         fs::copy(rules, probe.join("clippy.toml")).unwrap();
@@ -246,17 +254,17 @@ fn clippy_stops_every_trespass_of_a_core() {
                         [dependencies]\nweb-time = \"1\"\n";
         fs::write(probe.join("Cargo.toml"), manifest).unwrap();
         fs::copy(workspace().join("Cargo.lock"), probe.join("Cargo.lock")).unwrap();
-        let source: Vec<_> = TRESPASSES.iter().map(|(line, _)| *line).collect();
+        let source: Vec<_> = FORBIDDEN_LINES.iter().map(|(line, _)| *line).collect();
         fs::write(probe.join("src/lib.rs"), source.join("\n")).unwrap();
 
-        let (said, _) = cargo(&probe, &["clippy", "--offline", "--target-dir", "target"]);
-        let findings: Vec<_> = said.split("\n\n").collect();
-        for (number, (line, forbidden)) in (1..).zip(TRESPASSES) {
+        let (report, _) = cargo(&probe, &["clippy", "--offline", "--target-dir", "target"]);
+        let findings: Vec<_> = report.split("\n\n").collect();
+        for (number, (line, forbidden)) in (1..).zip(FORBIDDEN_LINES) {
             let (name, place) = (format!("{forbidden}`"), format!("src/lib.rs:{number}:"));
             let is_found = |text: &&str| text.contains(&name) && text.contains(&place);
             assert!(
                 findings.iter().any(is_found),
-                "crates/{core}/clippy.toml lets this pass: {line}\n{said}"
+                "crates/{core}/clippy.toml lets this pass: {line}\n{report}"
             );
         }
     }
@@ -322,7 +330,7 @@ fn no_dependency_wants_a_newer_compiler_than_we_promise() {
 fn every_package_that_can_be_published_says_what_a_registry_shows() {
     let ours = locked_packages().into_iter().filter(|package| package["source"].is_null());
     for package in ours {
-        if package["publish"].as_array().is_some_and(Vec::is_empty) {
+        if !is_published(&package) {
             continue;
         }
         for key in ["description", "license", "readme", "repository"] {
@@ -331,6 +339,24 @@ fn every_package_that_can_be_published_says_what_a_registry_shows() {
         for key in ["keywords", "categories"] {
             let count = package[key].as_array().map_or(0, Vec::len);
             assert!((1..=5).contains(&count), "{}: {count} {key}", package["name"]);
+        }
+    }
+}
+
+#[test]
+fn a_published_package_needs_no_unpublished_one() {
+    let packages = locked_packages();
+    let ours = || packages.iter().filter(|package| package["source"].is_null());
+    let unpublished = ours().filter(|package| !is_published(package));
+    let unpublished: BTreeSet<_> =
+        unpublished.map(|package| package["name"].as_str().unwrap()).collect();
+    assert!(unpublished.contains("wormhole-sim"), "{unpublished:?}");
+    for package in ours().filter(|package| is_published(package)) {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            // Cargo removes a development dependency without a version when it publishes a package.
+            let is_removed = dependency["kind"] == "dev" && dependency["req"] == "*";
+            let (user, used) = (&package["name"], dependency["name"].as_str().unwrap());
+            assert!(is_removed || !unpublished.contains(used), "{user} needs unpublished {used}");
         }
     }
 }
