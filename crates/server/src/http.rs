@@ -1,4 +1,5 @@
-//! The HTTP front of all services: hyper reads a request and writes the response, axum finds the page.
+//! The HTTP front of the mailbox, the relay and the monitor: hyper reads a request and writes the response, axum finds
+//! the page. The JSON-RPC server of the Whisper node has its own, in `wormhole-node`.
 //!
 //! A connection carries one request. Then it is closed, or it becomes a WebSocket: hyper returns the socket, and the
 //! service continues with the frames of [`websocket`]. The frame decoder is our own, because a library keeps buffers
@@ -22,7 +23,7 @@ use hyper::service::service_fn;
 use hyper::{StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-pub(crate) use acceptor::{Opened, WebSocketAcceptor};
+pub(crate) use acceptor::{AcceptedWebSocket, WebSocketAcceptor};
 pub(crate) use monitor::Monitor;
 pub(crate) use pages::Pages;
 

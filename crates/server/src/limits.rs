@@ -26,7 +26,7 @@ pub(crate) struct Allowance {
     pub(crate) links: u32,
     /// Links opened per minute.
     pub(crate) links_per_minute: u32,
-    /// How much an address may do of each [`Action`] per minute.
+    /// How much an address may do of each [`Action`] per minute. An action without an entry is refused.
     pub(crate) per_minute: Vec<u32>,
 }
 
@@ -92,14 +92,14 @@ struct Account {
     links: u32,
     /// Shared with everything that is counted there.
     held: Arc<Held>,
-    opened: Budget,
+    opened: MinuteBudget,
     /// One for each [`Action`].
-    actions: Box<[Budget]>,
+    actions: Box<[MinuteBudget]>,
 }
 
 /// A leaky bucket: an amount that was spent, and that is forgotten within a minute.
 #[derive(Clone, Copy, Debug)]
-struct Budget {
+struct MinuteBudget {
     spent: f64,
     at: Instant,
 }
@@ -199,14 +199,15 @@ impl Pass {
         }
     }
 
-    /// Spends this much of what the link's address may do of an action per minute. Returns whether it was allowed.
+    /// Spends this much of what the link's address may do of an action per minute. Returns whether it was allowed; an
+    /// action without an entry in [`Allowance::per_minute`] is not.
     pub(crate) fn spend(&self, action: Action, cost: f64, now: Instant) -> bool {
         let Some((id, _)) = self.account else { return true };
         let Action(index) = action;
-        let limit = self.limits.allowance.per_minute.get(index).copied().unwrap_or(0);
+        let Some(limit) = self.limits.allowance.per_minute.get(index) else { return false };
         let mut accounts = self.limits.lock();
         let budget = accounts.account(id, now).actions.get_mut(index);
-        budget.is_none_or(|budget| budget.spend(limit, cost, now))
+        budget.is_some_and(|budget| budget.spend(*limit, cost, now))
     }
 }
 
@@ -288,7 +289,7 @@ impl AccountTable {
 
 impl Account {
     fn new(actions: usize, now: Instant) -> Self {
-        let unspent = Budget { spent: 0.0, at: now };
+        let unspent = MinuteBudget { spent: 0.0, at: now };
         let actions = vec![unspent; actions].into();
         Self { links: 0, held: Arc::default(), opened: unspent, actions }
     }
@@ -304,7 +305,7 @@ impl Account {
     }
 }
 
-impl Budget {
+impl MinuteBudget {
     /// Spends `cost`, if `per_minute` allows it; 0 allows everything.
     fn spend(&mut self, per_minute: u32, cost: f64, now: Instant) -> bool {
         if per_minute == 0 {

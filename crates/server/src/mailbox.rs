@@ -43,7 +43,7 @@ use counters::Counters;
 pub(crate) use database::Database;
 use hub::{Failed, Hub, Parts};
 use link::Patience;
-use memory::Budget;
+use memory::MemoryBudget;
 use service::{Service, Settings};
 pub(crate) use store::Imported;
 use store::{PostgresStore, Quota, SqliteStore, Store, StoreLimits};
@@ -266,7 +266,7 @@ pub(crate) fn import<'a>(
 }
 
 /// An open database, and how nodes that share it notify each other.
-struct Opened {
+struct OpenedStore {
     store: Box<dyn Store>,
     /// Notifies other nodes, if the store does not do it with its commits.
     publisher: Option<NatsPublisher>,
@@ -342,7 +342,7 @@ impl Config {
     fn parts(&self, counters: &Arc<Counters>) -> Result<(Parts, WakeListener), ServerError> {
         let blur = Duration::from_secs(self.blur_usage);
         let log = |path: &PathBuf| UsageLog::open(path, blur, self.usage_bytes);
-        let Opened { store, publisher, listener } = self.open_store()?;
+        let OpenedStore { store, publisher, listener } = self.open_store()?;
         let parts = Parts {
             store,
             usage: self.usage_db.as_ref().map(log).transpose()?,
@@ -365,29 +365,33 @@ impl Config {
     }
 
     /// Opens the database that is configured, and prepares what other nodes need to be notified.
-    fn open_store(&self) -> Result<Opened, ServerError> {
+    fn open_store(&self) -> Result<OpenedStore, ServerError> {
         let limits = self.store_limits();
         let url = match &self.db {
             Database::File(path) => {
                 let store = Box::new(SqliteStore::open(path, limits)?);
-                return Ok(Opened { store, publisher: None, listener: WakeListener::InProcess });
+                return Ok(OpenedStore {
+                    store,
+                    publisher: None,
+                    listener: WakeListener::InProcess,
+                });
             }
             Database::Postgres(url) => url,
         };
         let node = NodeId::random();
         let (publisher, listener) = self.wake.prepare(url, node)?;
         let store = Box::new(PostgresStore::open(url, limits, node, publisher.is_none())?);
-        Ok(Opened { store, publisher, listener })
+        Ok(OpenedStore { store, publisher, listener })
     }
 
     /// Memory for clients: at least so much that the longest message can be read and a full mailbox
     /// shown, and for two addresses at a time.
-    fn budget(&self) -> Budget {
+    fn budget(&self) -> MemoryBudget {
         let shown = self.mailbox_bytes.saturating_add(self.mailbox_messages.saturating_mul(256));
         let longest = self.max_frame.saturating_mul(2);
         let least = longest.max(usize::try_from(shown).unwrap_or(usize::MAX).min(LARGEST_SHOWN));
         let per_address = self.memory_per_address.max(least);
-        Budget::new(per_address, self.memory_bytes.max(per_address.saturating_mul(2)))
+        MemoryBudget::new(per_address, self.memory_bytes.max(per_address.saturating_mul(2)))
     }
 
     fn limits(&self) -> Limits {

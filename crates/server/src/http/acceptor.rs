@@ -30,7 +30,7 @@ pub(crate) struct WebSocketAcceptor {
 
 /// A WebSocket whose handshake is complete.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct AcceptedWebSocket {
     pub(crate) upgraded: Upgraded,
     pub(crate) pass: Pass,
     /// Address of the client, perhaps as a proxy reported it.
@@ -58,7 +58,7 @@ impl WebSocketAcceptor {
         stream: TcpStream,
         peer: SocketAddr,
         candidate: Candidate,
-    ) -> Option<Opened> {
+    ) -> Option<AcceptedWebSocket> {
         let stream = match &self.tls {
             Some(tls) => tls.accept(stream).await.ok()?,
             None => Stream::Plain(stream),
@@ -67,7 +67,7 @@ impl WebSocketAcceptor {
         let arrival = Arrival { peer, candidate, admitted: OnceLock::new() };
         let upgraded = serve_request(stream, |request| self.answer(request, &arrival)).await?;
         let (pass, client) = arrival.admitted.into_inner()?;
-        Some(Opened { upgraded, pass, client })
+        Some(AcceptedWebSocket { upgraded, pass, client })
     }
 
     async fn answer(&self, request: Request, arrival: &Arrival) -> Response {

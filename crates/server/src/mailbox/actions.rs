@@ -6,18 +6,38 @@ use wormhole_magic::mailbox::server::{Refusal, Request};
 
 use crate::limits::{Action, Pass};
 
-/// Allocates or claims a nameplate.
-const CLAIM: Action = Action(0);
+/// What a client's requests do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum MailboxAction {
+    /// Allocates or claims a nameplate.
+    Claim,
+    /// Opens or closes a mailbox, or releases a nameplate.
+    OpenOrClose,
+    /// Adds a message, or lists the nameplates.
+    Add,
+}
 
-/// Opens or closes a mailbox, or releases a nameplate.
-const VISIT: Action = Action(1);
+impl MailboxAction {
+    const ALL: [Self; 3] = [Self::Claim, Self::OpenOrClose, Self::Add];
 
-/// Adds a message, or lists the nameplates.
-const ADD: Action = Action(2);
+    /// The place of the action in [`per_minute`].
+    const fn action(self) -> Action {
+        Action(match self {
+            Self::Claim => 0,
+            Self::OpenOrClose => 1,
+            Self::Add => 2,
+        })
+    }
+}
 
 /// How much an address may do of each action per minute; 0 is without limit.
 pub(super) fn per_minute(claims: u32, messages: u32) -> Vec<u32> {
-    vec![claims, claims.saturating_mul(VISITS_PER_CLAIM), messages]
+    let limit = |action| match action {
+        MailboxAction::Claim => claims,
+        MailboxAction::OpenOrClose => claims.saturating_mul(OPENED_OR_CLOSED_PER_CLAIM),
+        MailboxAction::Add => messages,
+    };
+    MailboxAction::ALL.map(limit).into()
 }
 
 /// Spends what a request costs.
@@ -26,18 +46,20 @@ pub(super) fn per_minute(claims: u32, messages: u32) -> Vec<u32> {
 /// The client's address has done too much; this is the answer to the request.
 pub(super) fn spend(pass: &Pass, request: &Request, now: Instant) -> Result<(), Refusal> {
     let (action, cost, refusal) = match request {
-        Request::Allocate | Request::Claim(_) => (CLAIM, 1.0, Refusal::TooManyClaims),
+        Request::Allocate | Request::Claim(_) => {
+            (MailboxAction::Claim, 1.0, Refusal::TooManyClaims)
+        }
         Request::Close { .. } | Request::Open(_) | Request::Release(_) => {
-            (VISIT, 1.0, Refusal::TooManyClaims)
+            (MailboxAction::OpenOrClose, 1.0, Refusal::TooManyClaims)
         }
         Request::Add { message, .. } => {
             let bytes = message.body.len() + message.id.len();
-            (ADD, cost_of_message(bytes), Refusal::TooManyMessages)
+            (MailboxAction::Add, cost_of_message(bytes), Refusal::TooManyMessages)
         }
-        Request::List => (ADD, cost_of_message(0), Refusal::TooManyMessages),
+        Request::List => (MailboxAction::Add, cost_of_message(0), Refusal::TooManyMessages),
         Request::Bind(..) => return Ok(()),
     };
-    if pass.spend(action, cost, now) { Ok(()) } else { Err(refusal) }
+    if pass.spend(action.action(), cost, now) { Ok(()) } else { Err(refusal) }
 }
 
 /// A message costs one, and one more for each full [`BYTES_PER_MESSAGE`].
@@ -46,7 +68,7 @@ fn cost_of_message(bytes: usize) -> f64 {
 }
 
 /// How often a mailbox may be opened or closed or a nameplate released for each claim: once each.
-const VISITS_PER_CLAIM: u32 = 3;
+const OPENED_OR_CLOSED_PER_CLAIM: u32 = 3;
 
 /// Bytes of a message that cost as much as another message.
 const BYTES_PER_MESSAGE: usize = 64 << 10;
@@ -67,23 +89,32 @@ mod tests {
     }
 
     #[test]
+    fn every_action_has_its_own_place_in_the_list_of_limits() {
+        for (place, action) in MailboxAction::ALL.into_iter().enumerate() {
+            assert_eq!(action.action(), Action(place), "{action:?}");
+        }
+        assert_eq!(per_minute(2, 5), [2, 6, 5]);
+    }
+
+    #[test]
     fn a_long_message_counts_as_several_and_the_longest_as_a_minutes_worth() {
         let now = Instant::now();
         let (pass, later) = (pass(0, 4, now), now + Duration::from_secs(60));
-        let may_add = |bytes, now| pass.spend(ADD, cost_of_message(bytes), now);
+        let may_add =
+            |bytes, now| pass.spend(MailboxAction::Add.action(), cost_of_message(bytes), now);
         assert!(may_add(2 * BYTES_PER_MESSAGE, now) && !may_add(BYTES_PER_MESSAGE, now));
         assert!(may_add(0, now) && !may_add(0, now));
         assert!(may_add(usize::MAX, later) && !may_add(0, later));
     }
 
     #[test]
-    fn visits_are_counted_apart_from_claims_but_not_without_limit() {
+    fn opening_and_closing_is_limited_separately_from_claims() {
         let now = Instant::now();
         let pass = pass(1, 0, now);
         assert_eq!(spend(&pass, &Request::Allocate, now), Ok(()));
         assert_eq!(spend(&pass, &Request::Allocate, now), Err(Refusal::TooManyClaims));
         let open = Request::Open("m".into());
-        for _ in 0..VISITS_PER_CLAIM {
+        for _ in 0..OPENED_OR_CLOSED_PER_CLAIM {
             assert_eq!(spend(&pass, &open, now), Ok(()));
         }
         assert_eq!(spend(&pass, &open, now), Err(Refusal::TooManyClaims));

@@ -151,11 +151,11 @@ mod tests {
     use wormhole_magic::mailbox::message::Welcome;
     use wormhole_magic::mailbox::server::{Client, NewMessage, Output};
 
-    use super::super::memory::Budget;
+    use super::super::memory::MemoryBudget;
     use super::*;
 
     fn inbox(limit: usize, memory: usize) -> Inbox {
-        let budget = Arc::new(Budget::new(memory, 10 * memory));
+        let budget = Arc::new(MemoryBudget::new(memory, 10 * memory));
         Inbox::new(1, limit, Share::new(budget, Arc::default()))
     }
 

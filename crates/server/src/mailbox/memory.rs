@@ -15,7 +15,7 @@ use crate::limits::Held;
 
 /// The bounds, and what is held by all together. Numbers are in bytes.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct MemoryBudget {
     per_address: usize,
     limit: usize,
     held: AtomicUsize,
@@ -26,12 +26,12 @@ pub(super) struct Budget {
 /// What one link, inbox or request holds; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Share {
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     address: Arc<Held>,
     bytes: usize,
 }
 
-impl Budget {
+impl MemoryBudget {
     pub(super) const fn new(per_address: usize, limit: usize) -> Self {
         Self { per_address, limit, held: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
@@ -49,7 +49,7 @@ impl Budget {
 
 impl Share {
     /// A share of nothing yet.
-    pub(super) const fn new(budget: Arc<Budget>, address: Arc<Held>) -> Self {
+    pub(super) const fn new(budget: Arc<MemoryBudget>, address: Arc<Held>) -> Self {
         Self { budget, address, bytes: 0 }
     }
 
@@ -82,7 +82,7 @@ impl Share {
     pub(super) fn grow(&mut self, bytes: usize, spare: usize) -> bool {
         let before = self.bytes;
         self.set(bytes);
-        let Budget { per_address, limit, held, .. } = &*self.budget;
+        let MemoryBudget { per_address, limit, held, .. } = &*self.budget;
         let address = self.address.memory.load(Ordering::Relaxed);
         let all = held.load(Ordering::Relaxed);
         let fits =
@@ -116,7 +116,7 @@ impl Drop for Share {
 
 /// Has memory given back to the system whenever clients have held much more than they do now, or there
 /// were many more of them. Never ends.
-pub(super) async fn give_back(budget: &Budget, counters: &Counters, hub: &Hub) {
+pub(super) async fn give_back(budget: &MemoryBudget, counters: &Counters, hub: &Hub) {
     let (mut turns, mut most_links) = (0_u8, 0);
     loop {
         tokio::time::sleep(GIVE_BACK_PERIOD).await;
@@ -158,14 +158,14 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    fn shares<const N: usize>(budget: &Arc<Budget>) -> [Share; N] {
+    fn shares<const N: usize>(budget: &Arc<MemoryBudget>) -> [Share; N] {
         let address: Arc<Held> = Arc::default();
         std::array::from_fn(|_| Share::new(Arc::clone(budget), Arc::clone(&address)))
     }
 
     #[test]
     fn one_address_has_its_part_however_many_links_it_has() {
-        let budget = Arc::new(Budget::new(8 * MIB, 100 * MIB));
+        let budget = Arc::new(MemoryBudget::new(8 * MIB, 100 * MIB));
         let mut links: [Share; 20] = shares(&budget);
         let granted = links.iter_mut().filter_map(|link| link.grow(MIB, 0).then_some(())).count();
         assert_eq!((granted, budget.held()), (8, 8 * MIB));
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_more_addresses_hold_something_the_less_each_gets_but_some_is_always_left() {
-        let budget = Arc::new(Budget::new(8 * MIB, 16 * MIB));
+        let budget = Arc::new(MemoryBudget::new(8 * MIB, 16 * MIB));
         let mut holders = Vec::new();
         for _ in 0..10 {
             let [mut share] = shares(&budget);
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_must_leave_room_for_others_of_its_address_gets_less() {
-        let budget = Arc::new(Budget::new(8 * MIB, 100 * MIB));
+        let budget = Arc::new(MemoryBudget::new(8 * MIB, 100 * MIB));
         let [mut one, mut two, mut three] = shares(&budget);
         assert!(one.grow(4 * MIB, 4 * MIB) && !one.grow(5 * MIB, 5 * MIB));
         assert!(two.grow(2 * MIB, 2 * MIB) && !two.grow(3 * MIB, 3 * MIB));
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_little_is_not_counted_and_always_granted() {
-        let budget = Arc::new(Budget::new(0, 0));
+        let budget = Arc::new(MemoryBudget::new(0, 0));
         let [mut one] = shares(&budget);
         assert!(one.grow(UNCOUNTED, 0) && budget.held() == 0);
         assert!(one.grow(ALWAYS, 0) && budget.held() == ALWAYS);

@@ -15,9 +15,9 @@ use super::counters::Counters;
 use super::hub::Hub;
 use super::inbox::Inbox;
 use super::link::{Link, Patience};
-use super::memory::{Budget, Share};
+use super::memory::{MemoryBudget, Share};
 use crate::host::{Host, accept};
-use crate::http::{Opened, WebSocketAcceptor};
+use crate::http::{AcceptedWebSocket, WebSocketAcceptor};
 use crate::limits::Pass;
 
 /// One running mailbox server.
@@ -28,7 +28,7 @@ pub(super) struct Service {
     pub(super) acceptor: WebSocketAcceptor,
     pub(super) settings: Settings,
     /// Memory for everything that is held for clients.
-    pub(super) budget: Arc<Budget>,
+    pub(super) budget: Arc<MemoryBudget>,
     pub(super) host: Host,
     pub(super) links: AtomicU64,
 }
@@ -84,7 +84,7 @@ impl Service {
             Some(async move {
                 // Boxed: opening a link needs more memory than the rest of its life.
                 let opened = Box::pin(service.acceptor.open(stream, address, candidate)).await;
-                let Some(Opened { upgraded, pass, client }) = opened else { return };
+                let Some(AcceptedWebSocket { upgraded, pass, client }) = opened else { return };
                 service.counters.opened();
                 let welcome = service.welcome(client);
                 let link = Link::new(Arc::clone(&service), pass, upgraded.stream, &welcome);

@@ -18,7 +18,7 @@ use super::link::{self, RelayLink};
 use super::pairing::Pairing;
 use super::pump::Tools;
 use crate::host;
-use crate::http::{Opened, WebSocketAcceptor};
+use crate::http::{AcceptedWebSocket, WebSocketAcceptor};
 use crate::limits::{Limits, Pass};
 
 /// The listener for plain links, and what every link needs.
@@ -72,7 +72,7 @@ impl WebListener {
             Some(async move {
                 // Boxed: opening a link needs more memory than the rest of its life.
                 let opened = Box::pin(web.acceptor.open(stream, address, candidate)).await;
-                if let Some(Opened { upgraded, pass, .. }) = opened {
+                if let Some(AcceptedWebSocket { upgraded, pass, .. }) = opened {
                     let listener = &web.listener;
                     listener.tasks.spawn(attend(RelayLink::web(upgraded), pass, listener.clone()));
                 }

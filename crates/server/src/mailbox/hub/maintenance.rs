@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::limits::Held;
     use crate::mailbox::inbox::Inbox;
-    use crate::mailbox::memory::{Budget, Share};
+    use crate::mailbox::memory::{MemoryBudget, Share};
     use crate::mailbox::store::{Command, DatabaseUrl, MailboxName, PostgresStore, StoreLimits};
     use crate::mailbox::wake::{NodeId, WakeKey};
 
@@ -206,7 +206,7 @@ mod tests {
         let who = Identity::new("app".into(), "side".into());
         let names =
             ["kept", "gone"].map(|id| MailboxName { app: "app".into(), mailbox: id.into() });
-        let budget = Arc::new(Budget::new(1 << 20, 1 << 20));
+        let budget = Arc::new(MemoryBudget::new(1 << 20, 1 << 20));
         let inboxes = [1, 2].map(|number| {
             let share = Share::new(Arc::clone(&budget), Arc::default());
             Arc::new(Inbox::new(number, 1 << 20, share))

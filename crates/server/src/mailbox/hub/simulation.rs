@@ -24,7 +24,7 @@ use wormhole_sim::{Application, End, Reply, Server, Simulation, Weather, World};
 use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
 use super::super::inbox::Event;
-use super::super::memory::Budget;
+use super::super::memory::MemoryBudget;
 use super::super::memory::Share;
 use super::super::store::{Counts, DatabaseUrl, PostgresStore, SqliteStore, Store, StoreLimits};
 use super::super::wake::{Changed, NodeId};
@@ -199,7 +199,7 @@ fn is_message(reply: &Reply) -> bool {
 impl Server for MailboxServer {
     fn opened(&mut self, _: Instant, link: u64) {
         let client = Client::new(&self.welcome, UnixTime::from_secs(1));
-        let share = Share::new(Arc::new(Budget::new(usize::MAX, usize::MAX)), Arc::default());
+        let share = Share::new(Arc::new(MemoryBudget::new(usize::MAX, usize::MAX)), Arc::default());
         self.links.insert(link, (client, Arc::new(Inbox::new(link, usize::MAX, share))));
         self.settle();
     }
