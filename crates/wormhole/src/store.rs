@@ -19,18 +19,15 @@ pub use keys::{InvalidKeyName, KeyFolder, KeyName, read_key};
 
 /// The directories of one user.
 ///
-/// ```
-/// use wormhole::store::{KeyName, Profile, read_key};
+/// ```no_run
+/// use wormhole::store::{KeyName, KeyProtocol, Profile, read_key};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let folder = std::env::temp_dir().join(format!("wormhole-{}-store-example", std::process::id()));
-/// let profile = Profile::below(folder.clone());
-/// let keys = profile.keys("whisper");
+/// let profile = Profile::of_user().ok_or("there is no home directory")?;
+/// let keys = profile.keys(KeyProtocol::Whisper);
 /// let name: KeyName = "work".parse()?;
 /// keys.create(&name, "0123456789abcdef\n")?;
-/// assert_eq!(keys.files()?, [keys.file(&name)]);
 /// assert_eq!(read_key(&keys.file(&name))?.trim(), "0123456789abcdef");
-/// # std::fs::remove_dir_all(folder)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -38,6 +35,23 @@ pub use keys::{InvalidKeyName, KeyFolder, KeyName, read_key};
 pub struct Profile {
     settings: PathBuf,
     data: PathBuf,
+}
+
+/// A protocol whose keys a profile can hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum KeyProtocol {
+    /// Whisper.
+    Whisper,
+}
+
+impl KeyProtocol {
+    /// The name of the directory with the keys.
+    const fn directory(self) -> &'static str {
+        match self {
+            Self::Whisper => "whisper",
+        }
+    }
 }
 
 impl Profile {
@@ -50,18 +64,13 @@ impl Profile {
         Some(Self { settings: settings.join("wormhole"), data: places.data_dir().join("wormhole") })
     }
 
-    /// A profile with everything in one directory.
-    pub fn below(directory: PathBuf) -> Self {
-        Self { settings: directory.clone(), data: directory }
-    }
-
     /// The file with the user's settings. It may not exist.
     pub fn settings_file(&self) -> PathBuf {
         self.settings.join("config.toml")
     }
 
-    /// The user's keys for one protocol, such as `whisper`.
-    pub fn keys(&self, protocol: &str) -> KeyFolder {
-        KeyFolder::new(self.data.join(protocol))
+    /// The user's keys for one protocol.
+    pub fn keys(&self, protocol: KeyProtocol) -> KeyFolder {
+        KeyFolder::new(self.data.join(protocol.directory()))
     }
 }

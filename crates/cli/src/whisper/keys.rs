@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use data_encoding::HEXLOWER;
 use serde_json::json;
-use wormhole::store::{KeyFolder, KeyName, Profile, read_key};
+use wormhole::store::{KeyFolder, KeyName, KeyProtocol, Profile, read_key};
 use wormhole_node::devp2p::key::PrivateKey;
 use wormhole_node::{new_key, private_key};
 use zeroize::Zeroizing;
@@ -101,5 +101,5 @@ fn key_name(text: &str) -> Result<KeyName> {
 /// The directory of the keys: `~/.local/share/wormhole/whisper`, or its equivalent on other systems.
 fn folder() -> Result<KeyFolder> {
     let profile = Profile::of_user().context("cannot find your home directory")?;
-    Ok(profile.keys("whisper"))
+    Ok(profile.keys(KeyProtocol::Whisper))
 }
