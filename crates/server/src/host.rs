@@ -1,7 +1,7 @@
 //! Starts the configured services, and stops them when a signal asks to.
 //!
-//! Every service gets a [`Host`], accepts connections through [`accept`] and limits them with [`Admission`]. All
-//! services are [prepared](Prepared) before the first one accepts connections, so that a failing start has no effect.
+//! Every service gets a [`Host`]. The mailbox and the relay accept connections through [`accept`] and limit them with
+//! [`Admission`]; the Whisper node has its own listeners and limits, in `wormhole-node`. All services are [prepared](Prepared) before the first one accepts connections, so that a failing start has no effect.
 
 mod accept;
 mod admission;

@@ -218,49 +218,49 @@ mod tests {
         ClientMessage::Close { mailbox: Some("m".into()), mood: Some(mood) }
     }
 
-    fn visit(phases: &[&str]) -> MailboxClient {
-        let mut visit = MailboxClient::new();
-        visit.on_found("m".into());
+    fn client_with(phases: &[&str]) -> MailboxClient {
+        let mut client = MailboxClient::new();
+        client.on_found("m".into());
         for phase in phases {
-            visit.add((*phase).into(), "00".into());
+            client.add((*phase).into(), "00".into());
         }
-        visit
+        client
     }
 
     #[test]
     fn messages_added_before_the_mailbox_is_known_are_sent_when_it_is() {
-        let mut visit = MailboxClient::new();
-        assert_eq!(visit.add("pake".into(), "00".into()), None);
-        assert_eq!(visit.on_found("m".into()), [open(), add("pake")]);
-        assert_eq!(visit.add("0".into(), "00".into()), Some(add("0")));
+        let mut client = MailboxClient::new();
+        assert_eq!(client.add("pake".into(), "00".into()), None);
+        assert_eq!(client.on_found("m".into()), [open(), add("pake")]);
+        assert_eq!(client.add("0".into(), "00".into()), Some(add("0")));
     }
 
     #[test]
     fn only_messages_not_seen_to_have_arrived_are_repeated_in_their_order() {
-        let mut visit = visit(&["pake", "version", "0", "1"]);
-        visit.on_echo("version");
-        visit.on_echo("no such phase");
-        assert_eq!(visit.resume(), [open(), add("pake"), add("0"), add("1")]);
-        assert_eq!(visit.unconfirmed_bytes(), 6);
+        let mut client = client_with(&["pake", "version", "0", "1"]);
+        client.on_echo("version");
+        client.on_echo("no such phase");
+        assert_eq!(client.resume(), [open(), add("pake"), add("0"), add("1")]);
+        assert_eq!(client.unconfirmed_bytes(), 6);
     }
 
     #[test]
     fn closing_is_repeated_until_it_is_confirmed_and_takes_unseen_messages_along() {
-        let mut visit = visit(&["0"]);
-        assert_eq!(visit.close(Mood::Happy, true), Some(close(Mood::Happy)));
-        assert_eq!(visit.resume(), [open(), add("0"), close(Mood::Happy)]);
-        visit.on_closed();
-        assert!(visit.is_left());
-        assert_eq!(visit.resume(), []);
+        let mut client = client_with(&["0"]);
+        assert_eq!(client.close(Mood::Happy, true), Some(close(Mood::Happy)));
+        assert_eq!(client.resume(), [open(), add("0"), close(Mood::Happy)]);
+        client.on_closed();
+        assert!(client.is_left());
+        assert_eq!(client.resume(), []);
     }
 
     #[test]
     fn a_mailbox_left_before_it_is_known_gets_no_message_that_a_peer_could_take_for_ours() {
-        let mut visit = MailboxClient::new();
-        visit.add("pake".into(), "00".into());
-        assert_eq!(visit.close(Mood::Lonely, false), None);
-        assert!(visit.is_left());
-        assert_eq!(visit.on_found("m".into()), [close(Mood::Lonely)]);
-        assert!(!visit.is_left());
+        let mut client = MailboxClient::new();
+        client.add("pake".into(), "00".into());
+        assert_eq!(client.close(Mood::Lonely, false), None);
+        assert!(client.is_left());
+        assert_eq!(client.on_found("m".into()), [close(Mood::Lonely)]);
+        assert!(!client.is_left());
     }
 }

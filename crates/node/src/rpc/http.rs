@@ -103,7 +103,10 @@ impl HttpConnection {
             router.call(request)
         });
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS);
         let link = TokioIo::new(TimeoutStream::new(stream, &cut));
         let link = http.serve_connection(link, answer).with_upgrades();
         tokio::pin!(link);
@@ -277,6 +280,12 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 
 /// Time for the head of a request, and between two requests of a connection.
 const HEADER_TIME: Duration = Duration::from_secs(30);
+
+/// Longest head of a request, in bytes: the least that hyper allows.
+const MAX_HEAD: usize = 8192;
+
+/// Most header lines of a request. Browsers send about 20.
+const MAX_HEADERS: usize = 64;
 
 /// Time for the body of a request.
 const BODY_TIME: Duration = Duration::from_secs(60);

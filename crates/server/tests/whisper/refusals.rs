@@ -154,6 +154,8 @@ async fn half_a_request_is_no_request_and_no_web_socket() {
         ("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}".to_owned(), "400"),
         (format!("GET / HTTP/1.1\r\n{host}\r\n"), "405"),
         (format!("POST / HTTP/1.1\r\n{host}content-length: 2\r\n\r\n{{}}"), "415"),
+        (format!("POST / HTTP/1.1\r\n{json}x: {}\r\n\r\n", "x".repeat(10_000)), "431"),
+        (format!("POST / HTTP/1.1\r\n{json}{}\r\n", "x: y\r\n".repeat(64)), "431"),
     ] {
         let mut link = TcpStream::connect(node.rpc).await.unwrap();
         link.write_all(request.as_bytes()).await.unwrap();

@@ -146,17 +146,17 @@ impl Stored {
 }
 
 fn core_settings(settings: &Settings) -> shh::node::Settings {
-    let mut core = shh::node::Settings::default();
-    core.requirements = Requirements::new(settings.min_work)
-        .with_limits(settings.max_envelope_bytes, settings.max_ttl);
-    core.pool_bytes = settings.pool_bytes;
-    core.light = settings.light;
-    core.restrict_light = settings.restrict_light;
-    core.strict_bloom = settings.strict_bloom;
-    core.serves_archive = settings.archive.is_some();
-    core.limits = settings.limits;
-    core.privacy = settings.privacy;
-    core
+    let requirements = Requirements::new(settings.min_work);
+    shh::node::Settings {
+        requirements: requirements.with_limits(settings.max_envelope_bytes, settings.max_ttl),
+        pool_bytes: settings.pool_bytes,
+        light: settings.light,
+        restrict_light: settings.restrict_light,
+        strict_bloom: settings.strict_bloom,
+        serves_archive: settings.archive.is_some(),
+        limits: settings.limits,
+        privacy: settings.privacy,
+    }
 }
 
 impl Hub {
