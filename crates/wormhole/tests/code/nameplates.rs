@@ -116,6 +116,7 @@ async fn a_wrong_code_is_found_after_the_key_exchange() {
     // Somebody is there: whether it is the right one shows only afterwards.
     assert!(alice.key().await.is_ok());
     assert_eq!(alice.versions().await, Err(Error::WrongCode));
+    assert_eq!(bob.verifier().await, Err(Error::WrongCode));
     assert_eq!(bob.close().await, Err(Error::WrongCode));
 }
 

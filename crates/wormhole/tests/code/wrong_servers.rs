@@ -1,8 +1,12 @@
-//! Scripted servers that do what no mailbox server does: they refuse, answer in another protocol, or say nothing.
+//! Scripted servers that do what no mailbox server does: they lie, refuse, answer in another protocol, or say
+//! nothing.
 
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use wormhole::code::{Config, Error, Wormhole};
+use tokio_tungstenite::accept_async;
+use tokio_tungstenite::tungstenite::Message;
+use wormhole::code::{Config, Error, ServerMisbehaved, Wormhole};
 use wormhole::net::LinkFailure;
 
 /// The error of a wormhole whose server is at this URL.
@@ -50,4 +54,70 @@ async fn closing_does_not_wait_for_a_silent_server() {
     let wormhole = Wormhole::create(config);
     wormhole.allocate_code(Wormhole::CODE_WORDS).unwrap();
     assert!(wormhole.close().await.is_ok());
+}
+
+/// A WebSocket server that sends these messages to its first client, whatever the client sends.
+async fn sending(messages: Vec<Message>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut socket = accept_async(listener.accept().await.unwrap().0).await.unwrap();
+        for message in messages {
+            socket.send(message).await.unwrap();
+        }
+        while let Some(Ok(_)) = socket.next().await {}
+    });
+    url
+}
+
+const WELCOME: &str = "{\"type\": \"welcome\", \"welcome\": {}}";
+
+/// The error of a wormhole that allocates a code at a server that sends these messages.
+async fn error_after(messages: &[&str]) -> Error {
+    let messages = messages.iter().map(|text| Message::text(*text)).collect();
+    let servers = vec![sending(messages).await.parse().unwrap()];
+    let wormhole = Wormhole::create(Config { servers, ..Config::default() });
+    wormhole.allocate_code(Wormhole::CODE_WORDS).unwrap();
+    wormhole.verifier().await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_server_whose_messages_are_malformed_is_blamed_for_it() {
+    for malformed in ["hello", "[]", "{}", "{\"type\": 1}", "{\"type\": \"allocated\"}"] {
+        let error = error_after(&[WELCOME, malformed]).await;
+        let is_malformed = matches!(error, Error::ServerMisbehaved(ServerMisbehaved::Malformed(_)));
+        assert!(is_malformed, "{malformed}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_nameplate_that_is_not_a_number_does_not_become_a_code() {
+    let allocated = "{\"type\": \"allocated\", \"nameplate\": \"7-rm -rf\"}";
+    let error = error_after(&[WELCOME, allocated]).await;
+    assert_eq!(error, Error::ServerMisbehaved(ServerMisbehaved::BadNameplate));
+}
+
+#[tokio::test]
+async fn a_proof_of_work_that_nobody_can_find_is_refused_instead_of_searched() {
+    let welcome = "{\"type\": \"welcome\", \"welcome\": {\"permission-required\": \
+                   {\"hashcash\": {\"bits\": 200, \"resource\": \"x\"}}}}";
+    let error = error_after(&[welcome]).await;
+    let is_impossible =
+        matches!(error, Error::ServerMisbehaved(ServerMisbehaved::ImpossibleDemand(_)));
+    assert!(is_impossible, "{error:?}");
+}
+
+#[tokio::test]
+async fn permissions_of_an_unknown_kind_are_reported() {
+    let welcome = "{\"type\": \"welcome\", \"welcome\": {\"permission-required\": \
+                   {\"passport\": {}}}}";
+    let error = error_after(&[welcome]).await;
+    assert_eq!(error, Error::ServerMisbehaved(ServerMisbehaved::UnknownPermissions));
+}
+
+#[tokio::test]
+async fn control_characters_in_a_servers_error_do_not_reach_the_user() {
+    let welcome = "{\"type\": \"welcome\", \"welcome\": {\"error\": \"go\\u001b[2Jaway\"}}";
+    let Error::Unwelcome(text) = error_after(&[welcome]).await else { panic!("it was welcome") };
+    assert_eq!(text.as_str(), "go [2Jaway");
 }

@@ -2,31 +2,31 @@
 
 use serde_json::{Value, json};
 use wormhole::code::{AppId, Config, Wormhole};
-use wormhole::transfer::{CodeSource, PeerMisbehaved, UnsafeName};
+use wormhole::transfer::{BadMessage, CodeSource, NegotiationFault, PeerMisbehaved, UnsafeName};
 use wormhole::transit::{
     Pipe, Role, Settings as TransitSettings, Transit, TransitInfo, TransitKey,
 };
 
 use super::*;
 
-/// A sender made by hand.
-struct Liar {
+/// A peer that sends whatever a test wants.
+pub(crate) struct Liar {
     wormhole: Wormhole,
 }
 
 impl Liar {
-    fn new(settings: &Settings, code: Code) -> Self {
+    pub(crate) fn new(settings: &Settings, code: Code) -> Self {
         let config = Config { servers: settings.servers.clone(), ..Config::default() };
         let wormhole = Wormhole::create(config);
         wormhole.set_code(code).unwrap();
         Self { wormhole }
     }
 
-    async fn say(&self, message: Value) {
+    pub(crate) async fn say(&self, message: Value) {
         self.wormhole.send_message(message.to_string().into_bytes()).await.unwrap();
     }
 
-    async fn hear(&self) -> Value {
+    pub(crate) async fn hear(&self) -> Value {
         serde_json::from_slice(&self.wormhole.receive_message().await.unwrap()).unwrap()
     }
 
@@ -44,9 +44,12 @@ impl Liar {
                 peer = Some(TransitInfo::decode(info));
             }
         }
-        let key = self.wormhole.key().await.unwrap().transit_key(&AppId::default());
-        let key = TransitKey::new(key);
-        transit.connect(Role::Sender, &key, &peer.unwrap()).await.unwrap()
+        transit.connect(Role::Sender, &self.key().await, &peer.unwrap()).await.unwrap()
+    }
+
+    /// The key of the data connection.
+    pub(crate) async fn key(&self) -> TransitKey {
+        TransitKey::new(self.wormhole.key().await.unwrap().transit_key(&AppId::default()))
     }
 }
 
@@ -200,4 +203,76 @@ async fn the_reason_for_a_broken_connection_is_heard_over_the_mailbox() {
     let (outcome, ()) = tokio::join!(finish(receiver, Some(destination)), send);
     assert_eq!(outcome.0, Err(Error::PeerRefused("changed my mind".into())));
     assert_eq!(to.names(), Vec::<String>::new());
+}
+
+/// The result of a receiver that accepts everything, from a sender that sends these messages.
+async fn receive_messages(messages: &[&[u8]]) -> (Result<Report, Error>, Vec<Event>) {
+    let (settings, code) = settings().await;
+    let to = Folder::new();
+    let liar = Liar::new(&settings, code.clone());
+    let receiver = transfer::receive(CodeSource::Code(code), settings);
+    for message in messages {
+        liar.wormhole.send_message(message.to_vec()).await.unwrap();
+    }
+    let outcome = finish(receiver, Some(to.destination(OnExists::Refuse))).await;
+    assert_eq!(to.names(), Vec::<String>::new());
+    outcome
+}
+
+#[tokio::test]
+async fn an_error_instead_of_an_offer_ends_the_transfer_with_its_text() {
+    let (outcome, _) = receive_messages(&[b"{\"error\": \"no such file\"}"]).await;
+    assert_eq!(outcome, Err(Error::PeerRefused("no such file".into())));
+}
+
+#[tokio::test]
+async fn messages_of_unknown_kinds_are_ignored() {
+    let (outcome, events) = receive_messages(&[
+        b"{\"later\": {\"a\": 1}}",
+        b"{}",
+        b"{\"offer\": {\"message\": \"hi\"}}",
+    ])
+    .await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::Text(text) if text == "hi")));
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_a_json_object_ends_the_transfer() {
+    for message in [&b"hello"[..], b"[]", b"\xff", b""] {
+        let (outcome, _) = receive_messages(&[message]).await;
+        let wrong = NegotiationFault::BadMessage(BadMessage::NotAnObject);
+        assert_eq!(outcome, Err(PeerMisbehaved::Negotiation(wrong).into()), "{message:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_offer_cannot_be_exchanged_for_another_one() {
+    let (outcome, _) = receive_messages(&[
+        b"{\"offer\": {\"file\": {\"filename\": \"a\", \"filesize\": 1}}}",
+        b"{\"offer\": {\"file\": {\"filename\": \"b\", \"filesize\": 2}}}",
+    ])
+    .await;
+    let wrong = PeerMisbehaved::Negotiation(NegotiationFault::SecondOffer);
+    assert_eq!(outcome, Err(wrong.into()));
+}
+
+#[tokio::test]
+async fn a_path_of_the_user_can_take_what_has_an_unsafe_name() {
+    let (settings, code) = settings().await;
+    let to = Folder::new();
+    let liar = Liar::new(&settings, code.clone());
+    let receiver = transfer::receive(CodeSource::Code(code), settings);
+    let send = async {
+        let offer = json!({ "file": { "filename": "../../etc/passwd", "filesize": 4 } });
+        let mut pipe = liar.connect(offer).await;
+        pipe.send_record(b"data").await.unwrap();
+        pipe.receive_record().await.unwrap()
+    };
+    let path = to.path().join("mine");
+    let destination = Destination::Path { path: path.clone(), on_exists: OnExists::Refuse };
+    let ((received, _), _ack) = tokio::join!(finish(receiver, Some(destination)), send);
+    assert_eq!(received.unwrap().written, Some(path.clone()));
+    assert_eq!(std::fs::read(path).unwrap(), b"data");
+    assert_eq!(to.names(), ["mine"]);
 }

@@ -14,6 +14,7 @@ mod decisions;
 mod endings;
 mod goods;
 mod liars;
+mod lying_receivers;
 mod network;
 #[path = "../support/proxy.rs"]
 mod proxy;
