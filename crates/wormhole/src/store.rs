@@ -64,6 +64,11 @@ impl Profile {
         Some(Self { settings: settings.join("wormhole"), data: places.data_dir().join("wormhole") })
     }
 
+    /// A profile with everything in one directory, for a program that keeps its own.
+    pub fn below(directory: PathBuf) -> Self {
+        Self { settings: directory.clone(), data: directory }
+    }
+
     /// The file with the user's settings. It may not exist.
     pub fn settings_file(&self) -> PathBuf {
         self.settings.join("config.toml")

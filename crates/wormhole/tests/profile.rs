@@ -5,7 +5,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use wormhole::store::{KeyName, Profile, read_key};
+use wormhole::store::{KeyName, KeyProtocol, Profile, read_key};
 
 /// A directory that is removed after the test.
 struct Folder(PathBuf);
@@ -28,31 +28,22 @@ fn name(text: &str) -> KeyName {
 }
 
 #[test]
-fn keys_of_different_protocols_have_different_files() {
-    let folder = Folder::new("protocols");
-    let profile = Profile::below(folder.0.clone());
-    let (one, other) = (profile.keys("one"), profile.keys("other"));
-    one.create(&name("same"), "key of one").unwrap();
-    other.create(&name("same"), "key of other").unwrap();
-    assert_eq!(*read_key(&one.file(&name("same"))).unwrap(), "key of one");
-    assert_eq!(*read_key(&other.file(&name("same"))).unwrap(), "key of other");
-    assert_eq!(one.files().unwrap(), [one.file(&name("same"))]);
-}
-
-#[test]
 fn looking_at_a_profile_creates_nothing() {
     let folder = Folder::new("nothing");
     let profile = Profile::below(folder.0.clone());
     assert_eq!(profile.settings_file(), folder.0.join("config.toml"));
-    assert_eq!(profile.keys("one").files().unwrap(), Vec::<PathBuf>::new());
+    assert_eq!(profile.keys(KeyProtocol::Whisper).files().unwrap(), Vec::<PathBuf>::new());
     assert!(!folder.0.exists());
 }
 
 #[test]
 fn a_second_profile_of_the_same_directory_finds_the_same_keys() {
     let folder = Folder::new("again");
-    Profile::below(folder.0.clone()).keys("one").create(&name("k"), "secret").unwrap();
-    let again = Profile::below(folder.0.clone()).keys("one");
+    Profile::below(folder.0.clone())
+        .keys(KeyProtocol::Whisper)
+        .create(&name("k"), "secret")
+        .unwrap();
+    let again = Profile::below(folder.0.clone()).keys(KeyProtocol::Whisper);
     assert_eq!(*read_key(&again.file(&name("k"))).unwrap(), "secret");
     assert_eq!(again.create(&name("k"), "other").unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert_eq!(*read_key(&again.file(&name("k"))).unwrap(), "secret");
@@ -61,7 +52,7 @@ fn a_second_profile_of_the_same_directory_finds_the_same_keys() {
 #[test]
 fn a_missing_key_and_a_key_that_is_not_text_are_different_errors() {
     let folder = Folder::new("unreadable");
-    let keys = Profile::below(folder.0.clone()).keys("one");
+    let keys = Profile::below(folder.0.clone()).keys(KeyProtocol::Whisper);
     keys.create(&name("text"), "text").unwrap();
     let missing = read_key(&keys.file(&name("missing"))).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
@@ -74,7 +65,7 @@ fn a_missing_key_and_a_key_that_is_not_text_are_different_errors() {
 fn a_file_where_the_directory_should_be_is_an_error_and_stays_as_it_is() {
     let folder = Folder::new("blocked");
     std::fs::write(&folder.0, "a file").unwrap();
-    let keys = Profile::below(folder.0.clone()).keys("one");
+    let keys = Profile::below(folder.0.clone()).keys(KeyProtocol::Whisper);
     assert!(keys.create(&name("k"), "secret").is_err());
     assert!(keys.files().is_err());
     assert_eq!(std::fs::read_to_string(&folder.0).unwrap(), "a file");
@@ -87,5 +78,5 @@ fn a_users_settings_and_keys_are_in_directories_named_after_the_program() {
     let Some(profile) = Profile::of_user() else { return };
     assert!(profile.settings_file().is_absolute());
     assert!(profile.settings_file().ends_with("wormhole/config.toml"));
-    assert!(profile.keys("whisper").path().ends_with("wormhole/whisper"));
+    assert!(profile.keys(KeyProtocol::Whisper).path().ends_with("wormhole/whisper"));
 }
