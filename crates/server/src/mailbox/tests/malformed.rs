@@ -20,7 +20,7 @@ async fn each_gets_an_error(world: &World, frames: Vec<Message>) {
 
 #[tokio::test]
 async fn frames_that_are_not_messages_get_an_error() {
-    let world = World::new("malformed", &["--max-frame", "1000"]);
+    let world = World::new("malformed", &["--max-frame", "4096"]);
     let text = ["", "x", "{", "[]", "[\"type\"]", "null", "\"type\"", "12", "{}", "{\"id\": 1}"];
     let mut frames: Vec<Message> = text.into_iter().map(Message::text).collect();
     frames.push(Message::binary(&b"\xff\xfe\x00"[..]));
