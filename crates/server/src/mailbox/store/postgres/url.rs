@@ -34,6 +34,10 @@ impl DatabaseUrl {
                 "the address of a database must start with postgresql://; an SQLite file has no ://",
             );
         }
+        // The driver knows fewer values than libpq, and would call the others malformed.
+        if ["require", "verify-ca", "verify-full"].iter().any(|mode| self.has_ssl_mode(mode)) {
+            return Err(NOT_ENCRYPTED);
+        }
         // The driver's error may quote a part of the password.
         let mut config: Config = self.0.parse().map_err(|_| MALFORMED)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
@@ -44,8 +48,7 @@ impl DatabaseUrl {
                         write postgresql://user@host/database");
         }
         if config.get_ssl_mode() == SslMode::Require {
-            return Err("sslmode=require is not possible: this server does not encrypt its \
-                        connections to PostgreSQL; use a private network or a tunnel");
+            return Err(NOT_ENCRYPTED);
         }
         config
             .ssl_mode(SslMode::Disable)
@@ -56,6 +59,11 @@ impl DatabaseUrl {
             .tcp_user_timeout(SILENCE)
             .keepalives_idle(SILENCE);
         Ok(config)
+    }
+
+    fn has_ssl_mode(&self, mode: &str) -> bool {
+        let parameters = self.0.rsplit_once('?').map_or("", |(_, parameters)| parameters);
+        parameters.split('&').any(|parameter| parameter.strip_prefix("sslmode=") == Some(mode))
     }
 }
 
@@ -113,6 +121,9 @@ pub(super) fn describe(config: &Config) -> String {
     format!("'{database}' of PostgreSQL at {}", hosts.join(", "))
 }
 
+const NOT_ENCRYPTED: &str = "this sslmode is not possible: this server does not encrypt its connections to \
+    PostgreSQL; use a private network or a tunnel";
+
 const MALFORMED: &str = "the address is malformed: it looks like \
     postgresql://user:password@host:5432/database, with special characters of the password \
     written as %XX";
@@ -142,6 +153,8 @@ mod tests {
             ("postgresql://u:secret@/d", "names no host"),
             ("postgresql://h", "a user and a database"),
             ("postgresql://u:secret@h/d?sslmode=require", "does not encrypt"),
+            ("postgresql://u:secret@h/d?a=b&sslmode=verify-full", "does not encrypt"),
+            ("postgresql://u:secret@h/d?sslmode=verify-ca", "does not encrypt"),
         ] {
             let url = DatabaseUrl::from(url.to_owned());
             let error = url.parse().unwrap_err();
