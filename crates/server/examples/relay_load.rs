@@ -221,7 +221,7 @@ impl Run {
     fn line(&self) -> String {
         let Self { mib_per_second, relay_cpu, own_cpu } = self;
         format!(
-            "{mib_per_second:.0} MiB/s, relay {relay_cpu:.2} CPU s/GiB, generator {own_cpu:.2} CPU s/GiB"
+            "{mib_per_second:.0} MiB/s; CPU per GiB: relay {relay_cpu:.2} s, load generator (the clients) {own_cpu:.2} s"
         )
     }
 }

@@ -46,7 +46,9 @@ fn main() -> Result<(), Failure> {
         reader.join().map_err(|_| "a reader panicked")??;
     }
     let rate = f64::from(RELAYED) / (node.cpu_seconds()? - before);
-    println!("relay of 512 bytes to 4 peers, a real node with sockets: {rate:.0} envelopes/s");
+    println!(
+        "relay of envelopes of 512 bytes to 4 peers, a real node with sockets: {rate:.0} envelopes/s"
+    );
     Ok(())
 }
 

@@ -20,7 +20,7 @@ fn main() {
         for bytes in [284, 64 * 1024] {
             if backend.is_available() {
                 let rate = rate(backend, bytes, Duration::from_secs_f64(seconds));
-                println!("nonces, {backend:?}, {bytes} bytes: {rate:.2} M/s");
+                println!("nonces tried, {backend:?}, {bytes} bytes: {rate:.2} M/s");
             }
         }
     }

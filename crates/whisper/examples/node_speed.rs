@@ -93,7 +93,7 @@ fn relay() {
     let rate = f64::from(RELAYED) / begin.elapsed().as_secs_f64();
     assert_eq!(node.pool().len(), envelopes.len());
     assert!(written > envelopes.len() * 4 * 512);
-    println!("relay of 512 bytes to 4 peers, RLPx included: {rate:.0} envelopes/s");
+    println!("relay of envelopes of 512 bytes to 4 peers, RLPx included: {rate:.0} envelopes/s");
 }
 
 /// Fills a node whose five peers know all envelopes, and compares the memory of the process with the size of
@@ -235,8 +235,11 @@ fn million() {
         longest = longest.max(begin.elapsed());
         total += begin.elapsed();
     }
-    println!("insertion, pool of a million, mean: {:.2} µs", total.as_secs_f64());
-    println!("insertion, pool of a million, longest: {:.1} ms", longest.as_secs_f64() * 1e3);
+    println!("insertion into a pool of a million envelopes, mean: {:.2} µs", total.as_secs_f64());
+    println!(
+        "insertion into a pool of a million envelopes, longest: {:.1} ms",
+        longest.as_secs_f64() * 1e3
+    );
     let (begin, mut longest) = (Instant::now(), Duration::ZERO);
     for second in 50..200 {
         loop {
@@ -250,9 +253,9 @@ fn million() {
     }
     let total = begin.elapsed().as_secs_f64();
     assert!(pool.is_empty());
-    println!("expiry, pool of a million, mean: {total:.2} µs");
+    println!("expiry, pool of a million envelopes, mean: {total:.2} µs");
     println!(
-        "expiry, pool of a million, longest step of 512: {:.1} ms",
+        "expiry, pool of a million envelopes, longest step of 512 envelopes: {:.1} ms",
         longest.as_secs_f64() * 1e3
     );
 }

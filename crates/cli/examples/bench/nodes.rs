@@ -25,7 +25,10 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let postgres = Postgres::start(Durability::Full, Some(Path::new(DISK)))
         .map_err(|missing| anyhow!("{missing:?}: run scripts/peers"))?;
     let head = ["clients", "exchanges/s", "p50, ms", "p99, ms", "errors", "CPU ms per exchange"];
-    let mut table = Table::new("Mailbox server: exchanges, one node with PostgreSQL", &head);
+    let mut table = Table::new(
+        "Mailbox server: complete exchanges of two clients, one node with PostgreSQL",
+        &head,
+    );
     for clients in [100, 1000] {
         let mut rounds = Vec::new();
         for run in 0..bench.arguments.runs() {

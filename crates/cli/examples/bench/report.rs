@@ -53,6 +53,8 @@ impl Report {
              shown\" is the time from the start of the sender until it prints the code.\n\
              - Files are on tmpfs, and output goes to a pipe (no progress bars). Every received \
              file is compared with the original.\n\
+             - \"This program to Python\" means that this program sends and Python receives. In rows \
+             with one name, one program does both.\n\
              - Unless a row says otherwise, this program uses our servers, and every other program \
              uses the Python servers.\n\
              - wormhole-rs does not unpack folders: its time for 10,000 files ends when it has \

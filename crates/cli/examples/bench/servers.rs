@@ -137,7 +137,10 @@ pub(crate) fn load(bench: &Bench, generator: &str, arguments: &[String]) -> Resu
 pub(crate) fn measure_mailboxes(bench: &Bench, report: &mut Report) -> Result<()> {
     let head =
         ["server", "clients", "exchanges/s", "p50, ms", "p99, ms", "errors", "CPU ms per exchange"];
-    let mut table = Table::new("Mailbox server: exchanges, database on disk", &head);
+    let mut table = Table::new(
+        "Mailbox server: complete exchanges of two clients (one code each), database on disk",
+        &head,
+    );
     for clients in [100, 1000] {
         let mut rounds = vec![Vec::new(); MAKERS.len()];
         for run in 0..bench.arguments.runs() {

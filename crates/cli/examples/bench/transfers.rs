@@ -271,10 +271,10 @@ fn table(bench: &Bench, case: Case, stacks: &[Stack], figures: &[Vec<Figures>]) 
             "relative time",
             "MiB/s",
             "code shown, s",
-            "CPU, s: sender",
-            "receiver",
-            "peak MiB: sender",
-            "receiver",
+            "sender CPU, s",
+            "receiver CPU, s",
+            "sender peak, MiB",
+            "receiver peak, MiB",
         ],
     );
     let of = |figures: &[Figures], what: fn(&Figures) -> f64| {

@@ -11,24 +11,31 @@ use crate::Bench;
 use crate::measure::{NEVER, Running, median};
 use crate::report::{Report, Table};
 
-/// What is measured, what it shall be, and what go-ethereum 1.9.7 did on such a machine.
+/// What is measured, the goal, and the result of go-ethereum 1.9.7 on a similar machine.
 const ROWS: &[[&str; 3]] = &[
-    ["nonces, Portable, 284 bytes", "≥ 2.5 M/s", "0.59 M/s"],
-    ["nonces, Avx2, 284 bytes", "≥ 4 M/s", "0.59 M/s"],
-    ["nonces, Avx512, 284 bytes", "≥ 12 M/s", "0.59 M/s"],
-    ["nonces, Portable, 65536 bytes", "the same", "pays per byte"],
-    ["nonces, Avx2, 65536 bytes", "the same", "pays per byte"],
-    ["nonces, Avx512, 65536 bytes", "the same", "pays per byte"],
-    ["relay of 512 bytes to 4 peers, RLPx included", "≥ 20,000 envelopes/s", "-"],
-    ["relay of 512 bytes to 4 peers, a real node with sockets", "≥ 20,000 envelopes/s", "-"],
+    ["nonces tried, Portable, 284 bytes", "≥ 2.5 M/s", "0.59 M/s"],
+    ["nonces tried, Avx2, 284 bytes", "≥ 4 M/s", "0.59 M/s"],
+    ["nonces tried, Avx512, 284 bytes", "≥ 12 M/s", "0.59 M/s"],
+    ["nonces tried, Portable, 65536 bytes", "as for 284 bytes", HASHES_ALL],
+    ["nonces tried, Avx2, 65536 bytes", "as for 284 bytes", HASHES_ALL],
+    ["nonces tried, Avx512, 65536 bytes", "as for 284 bytes", HASHES_ALL],
+    ["relay of envelopes of 512 bytes to 4 peers, RLPx included", "≥ 20,000 envelopes/s", "-"],
+    [
+        "relay of envelopes of 512 bytes to 4 peers, a real node with sockets",
+        "≥ 20,000 envelopes/s",
+        "-",
+    ],
     ["memory of a node with 5 peers, compared with the bytes in its pool", "≤ 2 x", "-"],
     ["1,000 filters on 1,000 envelopes with topics", "≤ 30 ms", "-"],
     ["1,000 filters on 1,000 envelopes without topics", "≤ 2,000 ms", "-"],
-    ["insertion, pool of a million, mean", "-", "-"],
-    ["insertion, pool of a million, longest", "≤ 5 ms", "-"],
-    ["expiry, pool of a million, mean", "-", "-"],
-    ["expiry, pool of a million, longest step of 512", "≤ 5 ms", "-"],
+    ["insertion into a pool of a million envelopes, mean", "-", "-"],
+    ["insertion into a pool of a million envelopes, longest", "≤ 5 ms", "-"],
+    ["expiry, pool of a million envelopes, mean", "-", "-"],
+    ["expiry, pool of a million envelopes, longest step of 512 envelopes", "≤ 5 ms", "-"],
 ];
+
+/// Why go-ethereum's speed for 284 bytes does not apply to larger envelopes.
+const HASHES_ALL: &str = "slower: hashes the whole envelope for each nonce";
 
 /// Measures Whisper on one processor core.
 ///
