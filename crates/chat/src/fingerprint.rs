@@ -1,5 +1,5 @@
 //! Safety numbers, which two people compare to verify each other's identity keys, and the tokens
-//! for queries to a directory (docs/chat-protocol.md "Names").
+//! for queries to a directory (docs/chat-protocol.md "Fingerprints and safety numbers").
 
 use sha1::Sha1;
 use sha2::{Digest, Sha512};
