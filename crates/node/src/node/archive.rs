@@ -1,5 +1,5 @@
 //! The archive that this node keeps for others, and the requests it has sent to the archives of other
-//! nodes (docs/whisper-protocol.md "Mail server").
+//! nodes (docs/whisper-protocol.md "Archive").
 
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};

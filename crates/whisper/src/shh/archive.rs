@@ -1,5 +1,5 @@
 //! Mail server: an archive of envelopes for readers that were offline (docs/whisper-protocol.md
-//! "Mail server").
+//! "Archive").
 //!
 //! The archive learns no more than any other node. A request is a message encrypted with the server's
 //! password, in an envelope that is sent to the server only; the answers are direct messages.

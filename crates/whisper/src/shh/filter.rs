@@ -1,5 +1,5 @@
 //! Filters: keys to try on envelopes, and the messages that they decrypted (docs/whisper-protocol.md "The
-//! journey of a message").
+//! path of a message").
 //!
 //! An envelope does not name its recipient. So each key is tried once on each envelope with one of its
 //! topics, however many filters share the key. Messages that wait to be polled are limited in bytes, and

@@ -1,4 +1,4 @@
-//! Fetches old envelopes from a mail server (docs/whisper-protocol.md "Mail server").
+//! Fetches old envelopes from a node with an archive (docs/whisper-protocol.md "Archive").
 //!
 //! The mail server sends them as direct envelopes. Some mail servers do not say when the reply is complete;
 //! then some seconds of silence are taken as its end.
