@@ -29,6 +29,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "wormhole-whisper",
         ],
     ),
+    ("wormhole-http", &[]),
     ("wormhole-kit", &[]),
     ("wormhole-chat", &["wormhole-kit"]),
     ("wormhole-magic", &["wormhole-kit"]),
@@ -36,7 +37,10 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("wormhole-testbed", &[]),
     ("wormhole", &["wormhole-disk", "wormhole-kit", "wormhole-magic"]),
     ("wormhole-node", &["wormhole-disk", "wormhole-kit", "wormhole-whisper"]),
-    ("wormhole-server", &["wormhole-disk", "wormhole-kit", "wormhole-magic", "wormhole-node"]),
+    (
+        "wormhole-server",
+        &["wormhole-disk", "wormhole-http", "wormhole-kit", "wormhole-magic", "wormhole-node"],
+    ),
     ("wormhole-cli", &["wormhole", "wormhole-node"]),
     ("wormhole-whisper", &["wormhole-kit"]),
 ];

@@ -2,11 +2,12 @@
 //!
 //! Not part of the interface of the library: only the fuzz targets and `wormhole-fuzzing` use it (feature `fuzzing`).
 
+use axum::response::IntoResponse;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY};
 use hyper::{Request, StatusCode};
+use wormhole_http::handshake;
 
 use crate::host::ProxyHeader;
-use crate::http::handshake;
 use crate::http::websocket::{self as frames, Decoder, Received};
 
 /// What a target does with its bytes. Panics are findings.
@@ -32,7 +33,7 @@ pub fn headers(bytes: &[u8]) {
     if let Ok(Some(accept)) = handshake::check(&request) {
         let keys = request.headers().get_all(SEC_WEBSOCKET_KEY).iter().count();
         assert_eq!(keys, 1, "an ambiguous handshake");
-        assert_eq!(accept.accept("Wormhole").status(), StatusCode::SWITCHING_PROTOCOLS);
+        assert_eq!(accept.into_response().status(), StatusCode::SWITCHING_PROTOCOLS);
     }
     for proxy in [ProxyHeader::XForwardedFor, ProxyHeader::XRealIp] {
         let address = proxy.address(request.headers());

@@ -1,15 +1,18 @@
 //! Opens WebSockets: speaks TLS and HTTP with new clients, and admits those that the limits allow.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use axum::response::IntoResponse;
 use hyper::StatusCode;
+use hyper::header::{HeaderValue, SERVER};
 use tokio::net::TcpStream;
+use wormhole_http::handshake::{self, AcceptKey};
+use wormhole_http::{Request, Response};
 
-use super::handshake::{self, AcceptKey};
-use super::{Pages, Request, Response, Upgraded, pages, serve_request};
+use super::{Pages, SETTINGS, Upgraded, pages};
 use crate::host::{Admission, Candidate};
 use crate::limits::Pass;
 use crate::net::{Stream, Tls};
@@ -65,7 +68,9 @@ impl WebSocketAcceptor {
         };
         let candidate = Mutex::new(Some(candidate));
         let arrival = Arrival { peer, candidate, admitted: OnceLock::new() };
-        let upgraded = serve_request(stream, |request| self.answer(request, &arrival)).await?;
+        // Draining does not end it early: the time of a request is limited anyway.
+        let answer = |request| self.answer(request, &arrival);
+        let upgraded = wormhole_http::serve(stream, &SETTINGS, pending(), answer).await?;
         let (pass, client) = arrival.admitted.into_inner()?;
         Some(AcceptedWebSocket { upgraded, pass, client })
     }
@@ -95,7 +100,10 @@ impl WebSocketAcceptor {
             Some(pass) => {
                 // A connection carries one request, so nothing else sets it.
                 let _first = arrival.admitted.set((pass, client));
-                accept.accept(self.server)
+                let mut response = accept.into_response();
+                let server = HeaderValue::from_static(self.server);
+                response.headers_mut().insert(SERVER, server);
+                response
             }
             None => (StatusCode::TOO_MANY_REQUESTS, "too many connections\n").into_response(),
         }

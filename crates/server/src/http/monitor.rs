@@ -1,5 +1,6 @@
 //! The listener for monitoring: `/metrics` and `/health` over plain HTTP, on a port of their own.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,11 +9,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Pages, pages, serve_request};
+use super::{Pages, SETTINGS, pages};
 use crate::ServerError;
 use crate::host::{Listening, accept};
 use crate::metrics::Metrics;
-use crate::net::{self, Stream};
+use crate::net;
 
 /// Serves monitors until it is dropped.
 #[derive(Debug)]
@@ -38,7 +39,8 @@ impl Monitor {
             let permit = Arc::clone(&permits).try_acquire_owned().ok()?;
             let pages = self.pages.clone();
             Some(async move {
-                serve_request(Stream::Plain(stream), |request| pages.answer(request)).await;
+                let answer = |request| pages.answer(request);
+                wormhole_http::serve(stream, &SETTINGS, pending(), answer).await;
                 drop(permit);
             })
         };

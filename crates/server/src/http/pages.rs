@@ -1,22 +1,19 @@
 //! Pages for people and monitors.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::header::{ALLOW, CONTENT_TYPE};
-use hyper::service::Service;
 use hyper::{Method, StatusCode};
-use hyper_util::service::TowerToHyperService;
+use wormhole_http::{Request, Response, Routes};
 
-use super::{Request, Response};
 use crate::metrics::Metrics;
 
 /// The pages of one listener.
-#[derive(Clone)]
-pub(crate) struct Pages(TowerToHyperService<Router>);
+#[derive(Clone, Debug)]
+pub(crate) struct Pages(Routes);
 
 impl Pages {
     /// These pages. For every other path the response says `missing`.
@@ -30,7 +27,7 @@ impl Pages {
                 }
             },
         );
-        Self(TowerToHyperService::new(router))
+        Self(Routes::new(router))
     }
 
     /// The pages of a service, and those for monitors.
@@ -46,16 +43,7 @@ impl Pages {
 
     /// The response to a request.
     pub(crate) async fn answer(&self, request: Request) -> Response {
-        match self.0.call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
-    }
-}
-
-impl fmt::Debug for Pages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pages").finish_non_exhaustive()
+        self.0.answer(request).await
     }
 }
 

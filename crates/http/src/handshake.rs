@@ -1,42 +1,65 @@
-//! The WebSocket handshake: which requests ask for a WebSocket, and what the responses are. (RFC 6455, section 4.2)
+//! The WebSocket handshake: which requests ask for a WebSocket, and what the responses are. Not the frames after it.
+//! (RFC 6455, section 4.2)
+//!
+//! ```
+//! use axum::response::IntoResponse;
+//! use wormhole_http::{Response, handshake};
+//!
+//! fn answer(request: &hyper::Request<()>) -> Response {
+//!     match handshake::check(request) {
+//!         Ok(Some(accept)) => accept.into_response(),
+//!         Ok(None) => "an ordinary request\n".into_response(),
+//!         Err(error) => error.into_response(),
+//!     }
+//! }
+//!
+//! assert_eq!(answer(&hyper::Request::new(())).status(), 200);
+//! ```
 
 use axum::response::IntoResponse;
 use data_encoding::BASE64;
 use hyper::header::{
     ALLOW, CONNECTION, HeaderMap, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, SERVER, UPGRADE,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{Method, Request, StatusCode, Version};
 use sha1::{Digest, Sha1};
 
-use super::Response;
+use crate::Response;
 
-/// What a valid handshake must be answered with.
+/// The answer to a valid handshake. As a response, it turns the connection into a WebSocket.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct AcceptKey(String);
+pub struct AcceptKey(String);
 
-/// Why a client that asks for a WebSocket cannot have one. (RFC 6455, section 4.2.1)
+/// Why a client that asks for a WebSocket cannot have one. As a response, it has the matching status. (RFC 6455,
+/// section 4.2.1)
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum BadHandshake {
+pub enum HandshakeError {
+    /// `Connection: Upgrade` is missing. Status 400.
     #[error("a WebSocket handshake needs the header Connection: Upgrade")]
     Connection,
+    /// `Sec-WebSocket-Key` is missing, repeated or invalid. Status 400.
     #[error("a WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64")]
     Key,
+    /// The method is not `GET`. Status 405.
     #[error("a WebSocket handshake is a GET request")]
     Method,
+    /// The request is one of HTTP/1.0. Status 505.
     #[error("a WebSocket handshake needs HTTP/1.1")]
     OldHttp,
+    /// `Upgrade: websocket` is missing. Status 400.
     #[error("a WebSocket handshake needs the header Upgrade: websocket")]
     Upgrade,
+    /// The version of WebSocket is not 13. Status 426.
     #[error("this server supports version 13 of WebSocket")]
     Version,
 }
 
-/// Looks for a handshake; `None` if the request is an ordinary one.
+/// Looks for a handshake; `None` if the request is an ordinary one. HTTP/1.0 has no upgrades: its handshakes are invalid.
 ///
 /// # Errors
-/// The request asks for a WebSocket, but not as it should.
-pub(crate) fn check<B>(request: &Request<B>) -> Result<Option<AcceptKey>, BadHandshake> {
+/// The request asks for a WebSocket, but the handshake is invalid. The error can be the response.
+pub fn check<B>(request: &Request<B>) -> Result<Option<AcceptKey>, HandshakeError> {
     let headers = request.headers();
     let is_upgrade = lists(headers, UPGRADE, "websocket");
     let keys: Vec<&str> = values(headers, SEC_WEBSOCKET_KEY).collect();
@@ -45,25 +68,25 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Option<AcceptKey>, BadHan
         return Ok(None);
     }
     if request.method() != Method::GET {
-        return Err(BadHandshake::Method);
+        return Err(HandshakeError::Method);
     }
     if request.version() != Version::HTTP_11 {
-        return Err(BadHandshake::OldHttp);
+        return Err(HandshakeError::OldHttp);
     }
     if !is_upgrade {
-        return Err(BadHandshake::Upgrade);
+        return Err(HandshakeError::Upgrade);
     }
     if !lists(headers, CONNECTION, "upgrade") {
-        return Err(BadHandshake::Connection);
+        return Err(HandshakeError::Connection);
     }
     if versions != ["13"] {
-        return Err(BadHandshake::Version);
+        return Err(HandshakeError::Version);
     }
     match keys[..] {
         [key] if BASE64.decode(key.as_bytes()).is_ok_and(|key| key.len() == 16) => {
             Ok(Some(AcceptKey::of(key)))
         }
-        _ => Err(BadHandshake::Key),
+        _ => Err(HandshakeError::Key),
     }
 }
 
@@ -83,20 +106,18 @@ impl AcceptKey {
     fn of(key: &str) -> Self {
         Self(BASE64.encode(&Sha1::new().chain_update(key).chain_update(GUID).finalize()))
     }
+}
 
-    /// The response that turns the connection into a WebSocket of this `server`.
-    pub(crate) fn accept(self, server: &'static str) -> Response {
-        let headers = [
-            (SERVER, server),
-            (UPGRADE, "websocket"),
-            (CONNECTION, "Upgrade"),
-            (SEC_WEBSOCKET_ACCEPT, &self.0),
-        ];
+/// The response that turns the connection into a WebSocket.
+impl IntoResponse for AcceptKey {
+    fn into_response(self) -> Response {
+        let headers =
+            [(UPGRADE, "websocket"), (CONNECTION, "Upgrade"), (SEC_WEBSOCKET_ACCEPT, &self.0)];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     }
 }
 
-impl IntoResponse for BadHandshake {
+impl IntoResponse for HandshakeError {
     fn into_response(self) -> Response {
         let text = format!("{self}\n");
         match self {
@@ -146,7 +167,7 @@ mod tests {
     #[test]
     fn a_valid_handshake_gets_the_accept_key_of_the_rfc() {
         let accept = check(&request("GET", Version::HTTP_11, &HANDSHAKE)).unwrap().unwrap();
-        let response = accept.accept("us");
+        let response = accept.into_response();
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
@@ -157,21 +178,21 @@ mod tests {
             check(&request(method, version, headers)).unwrap_err()
         };
         for method in ["HEAD", "POST"] {
-            assert_eq!(refusal(method, Version::HTTP_11, &HANDSHAKE), BadHandshake::Method);
+            assert_eq!(refusal(method, Version::HTTP_11, &HANDSHAKE), HandshakeError::Method);
         }
-        assert_eq!(refusal("GET", Version::HTTP_10, &HANDSHAKE), BadHandshake::OldHttp);
+        assert_eq!(refusal("GET", Version::HTTP_10, &HANDSHAKE), HandshakeError::OldHttp);
         let twice = [&HANDSHAKE[..], &HANDSHAKE[3..]].concat();
-        assert_eq!(refusal("GET", Version::HTTP_11, &twice), BadHandshake::Key);
+        assert_eq!(refusal("GET", Version::HTTP_11, &twice), HandshakeError::Key);
         let cases = [
-            ("upgrade", "", BadHandshake::Upgrade),
-            ("upgrade", "h2c", BadHandshake::Upgrade),
-            ("connection", "", BadHandshake::Connection),
-            ("connection", "keep-alive", BadHandshake::Connection),
-            ("sec-websocket-version", "8", BadHandshake::Version),
-            ("sec-websocket-version", "", BadHandshake::Version),
-            ("sec-websocket-key", "", BadHandshake::Key),
-            ("sec-websocket-key", "dGhl", BadHandshake::Key),
-            ("sec-websocket-key", "not base64, no key", BadHandshake::Key),
+            ("upgrade", "", HandshakeError::Upgrade),
+            ("upgrade", "h2c", HandshakeError::Upgrade),
+            ("connection", "", HandshakeError::Connection),
+            ("connection", "keep-alive", HandshakeError::Connection),
+            ("sec-websocket-version", "8", HandshakeError::Version),
+            ("sec-websocket-version", "", HandshakeError::Version),
+            ("sec-websocket-key", "", HandshakeError::Key),
+            ("sec-websocket-key", "dGhl", HandshakeError::Key),
+            ("sec-websocket-key", "not base64, no key", HandshakeError::Key),
         ];
         for (name, value, expected) in cases {
             let headers = with(name, value);

@@ -1,0 +1,108 @@
+//! Reads the body of a request within limits of size and time: as a whole, or in pieces.
+
+use std::time::Duration;
+
+use axum::BoxError;
+use axum::body::Bytes;
+use axum::response::IntoResponse;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::StatusCode;
+use hyper::body::Body;
+use tokio::time::timeout;
+
+use crate::Response;
+
+/// Why a body could not be read. As a response, it has the matching status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BodyError {
+    /// The connection ended before the body did, or its encoding is invalid. Status 400.
+    #[error("the request ended before its body")]
+    Incomplete,
+    /// The client sent it too slowly. Status 408.
+    #[error("the body of the request arrived too slowly")]
+    TooSlow,
+    /// It is longer than allowed. Status 413.
+    #[error("request is too large")]
+    TooLarge,
+}
+
+impl IntoResponse for BodyError {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Incomplete => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        };
+        (status, format!("{self}\n")).into_response()
+    }
+}
+
+/// Reads a whole body of at most `max_bytes` within `time`.
+///
+/// # Errors
+/// [`BodyError`]; it can be the response to the request. A body whose `Content-Length` is too large is refused before any
+/// of it is read.
+pub async fn read<B>(body: B, max_bytes: usize, time: Duration) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    let body = limited(body, max_bytes)?;
+    let whole = timeout(time, body.collect()).await.map_err(|_| BodyError::TooSlow)?;
+    Ok(whole.map_err(BodyError::of)?.to_bytes())
+}
+
+/// A body that is read in pieces, so that it need not fit into memory.
+#[derive(Debug)]
+pub struct Pieces<B> {
+    body: Limited<B>,
+    idle_time: Duration,
+}
+
+impl<B> Pieces<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    /// Reads a body of at most `max_bytes`, each piece of it within `idle_time`. There is no limit for the time of the
+    /// whole body.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`] if the `Content-Length` says so.
+    pub fn new(body: B, max_bytes: usize, idle_time: Duration) -> Result<Self, BodyError> {
+        Ok(Self { body: limited(body, max_bytes)?, idle_time })
+    }
+
+    /// The next piece; `None` at the end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`BodyError`]; it can be the response to the request. Nothing more can be read.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        loop {
+            let next = timeout(self.idle_time, self.body.frame()).await;
+            match next.map_err(|_| BodyError::TooSlow)? {
+                None => return Ok(None),
+                Some(frame) => match frame.map_err(BodyError::of)?.into_data() {
+                    Ok(piece) => return Ok(Some(piece)),
+                    // Trailers have no meaning here.
+                    Err(_) => {}
+                },
+            }
+        }
+    }
+}
+
+/// The body with a limit, unless its announced length is over the limit already.
+fn limited<B: Body>(body: B, max_bytes: usize) -> Result<Limited<B>, BodyError> {
+    let announced = body.size_hint().lower();
+    if usize::try_from(announced).is_ok_and(|announced| announced <= max_bytes) {
+        Ok(Limited::new(body, max_bytes))
+    } else {
+        Err(BodyError::TooLarge)
+    }
+}
+
+impl BodyError {
+    /// What an error of [`Limited`] means.
+    fn of(error: BoxError) -> Self {
+        if error.is::<LengthLimitError>() { Self::TooLarge } else { Self::Incomplete }
+    }
+}
