@@ -36,7 +36,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("wormhole-sim", &["wormhole-kit"]),
     ("wormhole-testbed", &[]),
     ("wormhole", &["wormhole-disk", "wormhole-kit", "wormhole-magic"]),
-    ("wormhole-node", &["wormhole-disk", "wormhole-kit", "wormhole-whisper"]),
+    ("wormhole-node", &["wormhole-disk", "wormhole-http", "wormhole-kit", "wormhole-whisper"]),
     (
         "wormhole-server",
         &["wormhole-disk", "wormhole-http", "wormhole-kit", "wormhole-magic", "wormhole-node"],

@@ -65,7 +65,6 @@ mod quotas;
 pub(crate) mod requests;
 mod session;
 mod subscribe;
-mod timeout_stream;
 #[cfg(unix)]
 mod unix_socket;
 mod web_socket;
@@ -156,9 +155,6 @@ impl RpcServer {
 
 /// The result of a call.
 type RpcResult = Result<Value, RpcError>;
-
-/// An HTTP response.
-type HttpResponse = axum::response::Response;
 
 /// The method failed for this reason.
 fn refused(why: impl Into<String>) -> RpcError {

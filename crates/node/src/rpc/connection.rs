@@ -28,17 +28,18 @@ pub(super) async fn serve_connection(
     reading: impl Stream<Item = Vec<u8>>,
     out: mpsc::Sender<String>,
     writing: impl Future<Output = ()>,
-    mut stopping: watch::Receiver<()>,
+    stopping: watch::Receiver<()>,
 ) {
     let subscriptions = Subscriptions::new(out.clone());
     let session = ClientSession::new(service, network).with_subscriptions(subscriptions);
     let mut calls = Calls::new(session, out);
-    tokio::pin!(reading, writing);
+    let stopped = stopped(stopping);
+    tokio::pin!(reading, writing, stopped);
     let mut draining = false;
     while !draining || calls.are_running() {
         tokio::select! {
             () = &mut writing => return,
-            () = stopped(&mut stopping), if !draining => draining = true,
+            () = &mut stopped, if !draining => draining = true,
             text = reading.next(), if !draining && calls.have_room() => match text {
                 Some(text) => calls.take(text),
                 None => return,
@@ -52,7 +53,7 @@ pub(super) async fn serve_connection(
 }
 
 /// Waits until the service stops.
-pub(super) async fn stopped(stopping: &mut watch::Receiver<()>) {
+pub(super) async fn stopped(mut stopping: watch::Receiver<()>) {
     // Nothing is ever sent; the sender is dropped.
     while stopping.changed().await.is_ok() {}
 }

@@ -1,4 +1,4 @@
-//! The listener: HTTP/1, connections that become WebSockets, and their limits. hyper reads requests and axum finds the
+//! The listener, and which requests of a connection are executed. `wormhole-http` serves the connection and axum finds the
 //! handler; the JSON-RPC dispatch is our own.
 //!
 //! A connection has no slot of its own before one of its requests was admitted. Until then a newer connection can
@@ -9,32 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Extension, Request};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures_util::FutureExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use futures_util::future::Shared;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
 use hyper::{Method, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
+use wormhole_http::handshake::{self, HandshakeError};
+use wormhole_http::{Requests, Response, Routes, Settings, Upgraded, WriteTimeout, body};
 use wormhole_kit::network;
 
 use super::access::{AccessDenied, PageOrigin};
 use super::connection::stopped;
 use super::connection_slots::{ClientConnection, ConnectionSlots};
 use super::session::ClientSession;
-use super::timeout_stream::{ForcedClose, TimeoutStream};
-use super::web_socket::{self, Handshake};
-use super::{HttpResponse, RpcServer};
-use crate::pending_links::{self, PendingLinks};
+use super::{RpcServer, web_socket};
+use crate::pending_links::{PendingLinks, PendingSlot};
 
 impl RpcServer {
     /// Serves HTTP and WebSocket until `stop` ends, then finishes running calls within the drain time of the settings.
@@ -43,26 +37,35 @@ impl RpcServer {
         let (running, stopping) = watch::channel(());
         let pending = PendingLinks::default();
         let slots = ConnectionSlots::new(self.settings.max_connections);
-        let router = router();
+        let routes = Routes::new(router());
         let (alive, mut over) = mpsc::channel::<()>(1);
         let (patient, impatient) = oneshot::channel::<()>();
-        let cut = impatient.shared();
+        let forced_close = impatient.shared();
         tokio::pin!(stop);
         loop {
             let (stream, address) = tokio::select! {
                 () = &mut stop => break,
                 accepted = accept(&listener) => accepted,
             };
-            let waiting = pending.enter(address.ip());
+            let slot = pending.enter(address.ip());
             let client = ClientConnection::new(slots.clone(), network(address.ip()), alive.clone());
             let connection = HttpConnection::new(self.clone(), client, stopping.clone());
-            tokio::spawn(connection.serve(stream, router.clone(), waiting, cut.clone()));
+            let served = connection.serve(stream, routes.clone(), slot);
+            tokio::spawn(unless_closed(served, forced_close.clone()));
         }
         drop((running, alive));
         if timeout(self.settings.drain, over.recv()).await.is_err() {
             drop(patient);
             let _all_gone = over.recv().await;
         }
+    }
+}
+
+/// Serves a connection until it ends or is closed by force.
+async fn unless_closed(served: impl Future<Output = ()>, forced_close: ForcedClose) {
+    tokio::select! {
+        () = served => {}
+        _ = forced_close => {}
     }
 }
 
@@ -74,6 +77,12 @@ fn router() -> Router {
     // The health page reveals nothing about the node, so monitors need no token.
     Router::new().route("/health", get("ok\n").fallback(answer)).fallback(answer)
 }
+
+/// Completes when all connections are to be closed, whatever they do: its sender is dropped.
+type ForcedClose = Shared<oneshot::Receiver<()>>;
+
+/// The stream of a client.
+pub(super) type ClientStream = WriteTimeout<TcpStream>;
 
 /// One connection of a client.
 #[derive(Clone)]
@@ -89,48 +98,43 @@ impl HttpConnection {
         Self { session, client: Arc::new(client), stopping }
     }
 
-    /// Serves the connection until it is closed, or becomes a WebSocket.
-    async fn serve(
-        mut self,
-        stream: TcpStream,
-        router: Router,
-        mut waiting: pending_links::PendingSlot,
-        cut: ForcedClose,
-    ) {
-        let (connection, router) = (self.clone(), TowerToHyperService::new(router));
-        let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(connection.clone());
-            router.call(request)
-        });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
-            .max_buf_size(MAX_HEAD)
-            .max_headers(MAX_HEADERS);
-        let link = TokioIo::new(TimeoutStream::new(stream, &cut));
-        let link = http.serve_connection(link, answer).with_upgrades();
-        tokio::pin!(link);
-        let Self { client, stopping, .. } = &mut self;
-        tokio::select! {
-            // An error ends the connection as well.
-            _ = &mut link => return,
-            () = waiting.evicted() => return,
-            // No call is running before a request was admitted.
-            () = stopped(stopping) => return,
-            () = client.taken() => drop(waiting),
-        }
-        tokio::select! {
-            _ = &mut link => return,
-            () = stopped(stopping) => link.as_mut().graceful_shutdown(),
-        }
-        tokio::select! {
-            _ = link => {}
-            _ = cut => {}
+    /// Serves the connection until it is closed.
+    async fn serve(self, stream: TcpStream, routes: Routes, slot: PendingSlot) {
+        let stream = WriteTimeout::new(stream, WRITE_TIME);
+        // Boxed, so that a WebSocket does not need the memory of the requests before it.
+        let upgraded = Box::pin(self.serve_requests(stream, routes, slot)).await;
+        if let Some(upgraded) = upgraded {
+            let service = self.session.service().clone();
+            web_socket::serve(upgraded, service, self.client.network, self.stopping.clone()).await;
         }
     }
 
+    /// Serves the connection until it is closed, or becomes a WebSocket.
+    async fn serve_requests(
+        &self,
+        stream: ClientStream,
+        routes: Routes,
+        mut slot: PendingSlot,
+    ) -> Option<Upgraded<ClientStream>> {
+        let answer = |mut request: wormhole_http::Request| {
+            request.extensions_mut().insert(self.clone());
+            routes.answer(request)
+        };
+        let stop = || stopped(self.stopping.clone());
+        let served = wormhole_http::serve(stream, &SETTINGS, stop(), answer);
+        tokio::pin!(served);
+        tokio::select! {
+            upgraded = &mut served => return upgraded,
+            () = slot.evicted() => return None,
+            // No call is running before a request was admitted.
+            () = stop() => return None,
+            () = self.client.taken() => drop(slot),
+        }
+        served.await
+    }
+
     /// Responds to one request, if it is admitted.
-    async fn answer(self, request: Request) -> HttpResponse {
+    async fn answer(self, request: Request) -> Response {
         let preflight = request.method() == Method::OPTIONS;
         let access = &self.session.service().settings.access;
         let PageOrigin(page) = match access.check(request.uri(), request.headers(), preflight) {
@@ -154,15 +158,13 @@ impl HttpConnection {
     }
 
     /// Handles an admitted request.
-    async fn handle(self, mut request: Request) -> HttpResponse {
+    async fn handle(self, request: Request) -> Response {
         let settings = &self.session.service().settings;
-        match web_socket::handshake(request.method(), request.version(), request.headers()) {
-            Handshake::None => {}
-            Handshake::Invalid(status, why) => return refused(status, why),
-            Handshake::Valid(accept) => {
-                self.become_web_socket(&mut request);
-                return web_socket::switching(&accept);
-            }
+        match handshake::check(&request) {
+            Ok(None) => {}
+            Ok(Some(accept)) => return accept.into_response(),
+            Err(HandshakeError::Method) => return wrong_method("open a WebSocket with GET\n"),
+            Err(error) => return error.into_response(),
         }
         let metrics = settings.metrics.as_ref().filter(|_| request.uri().path() == "/metrics");
         match (request.method(), metrics) {
@@ -172,45 +174,22 @@ impl HttpConnection {
                 let text = "the header \"Content-Type: application/json\" is missing\n";
                 plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
             }
-            _ => refused(StatusCode::METHOD_NOT_ALLOWED, "send JSON-RPC requests with POST\n"),
+            _ => wrong_method("send JSON-RPC requests with POST\n"),
         }
     }
 
-    fn become_web_socket(&self, request: &mut Request) {
-        let (service, stopping) = (self.session.service().clone(), self.stopping.clone());
-        let (upgrade, client) = (hyper::upgrade::on(request), Arc::clone(&self.client));
-        tokio::spawn(async move {
-            web_socket::serve(upgrade, service, client.network, stopping).await;
-        });
-    }
-
-    async fn reply(&self, request: Request) -> HttpResponse {
-        let text = match whole(request, self.session.service().settings.max_request_bytes).await {
+    async fn reply(&self, request: Request) -> Response {
+        let most = self.session.service().settings.max_request_bytes;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let text = match body::read(request.into_body(), most, BODY_TIME).await {
             Ok(text) => text,
-            Err(response) => return response,
+            Err(error) => return error.into_response(),
         };
         let mut answer = self.session.reply(&text).await.unwrap_or_default();
         if !answer.is_empty() {
             answer.push('\n');
         }
         ([(header::CONTENT_TYPE, JSON)], answer).into_response()
-    }
-}
-
-/// Reads the body of a request, within limits of size and time.
-async fn whole(request: Request, most: u32) -> Result<Bytes, HttpResponse> {
-    let body = request.into_body();
-    let too_large = || plain(StatusCode::PAYLOAD_TOO_LARGE, "request is too large\n");
-    // Refuses at once a body that is announced as too large.
-    if body.size_hint().lower() > u64::from(most) {
-        return Err(too_large());
-    }
-    let limit = usize::try_from(most).unwrap_or(usize::MAX);
-    match timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "")),
-        Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "")),
     }
 }
 
@@ -225,7 +204,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-fn denied(refusal: &AccessDenied) -> HttpResponse {
+fn denied(refusal: &AccessDenied) -> Response {
     let mut response = plain(refusal.status(), refusal.to_string());
     if *refusal == AccessDenied::Token {
         let bearer = HeaderValue::from_static("Bearer");
@@ -234,21 +213,15 @@ fn denied(refusal: &AccessDenied) -> HttpResponse {
     response
 }
 
-/// Refuses a request and says what the server supports.
-fn refused(status: StatusCode, why: &'static str) -> HttpResponse {
-    let mut response = plain(status, why);
-    let headers = response.headers_mut();
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("GET, OPTIONS, POST"));
-    }
-    if status == StatusCode::UPGRADE_REQUIRED {
-        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    }
+/// Refuses the method of a request and says which methods there are.
+fn wrong_method(why: &'static str) -> Response {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, why);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, OPTIONS, POST"));
     response
 }
 
 /// The response to a preflight request of a browser.
-fn preflight_response(to_a_page: bool) -> HttpResponse {
+fn preflight_response(to_a_page: bool) -> Response {
     let mut response = plain(StatusCode::NO_CONTENT, "");
     if to_a_page {
         let headers = response.headers_mut();
@@ -260,7 +233,7 @@ fn preflight_response(to_a_page: bool) -> HttpResponse {
     response
 }
 
-fn plain(status: StatusCode, text: impl Into<String>) -> HttpResponse {
+fn plain(status: StatusCode, text: impl Into<String>) -> Response {
     (status, text.into()).into_response()
 }
 
@@ -278,14 +251,12 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// Time for the head of a request, and between two requests of a connection.
-const HEADER_TIME: Duration = Duration::from_secs(30);
+/// How each connection is served.
+const SETTINGS: Settings =
+    Settings { head_time: Duration::from_secs(30), requests: Requests::Many };
 
-/// Longest head of a request, in bytes: the least that hyper allows.
-const MAX_HEAD: usize = 8192;
-
-/// Most header lines of a request. Browsers send about 20.
-const MAX_HEADERS: usize = 64;
+/// A client that reads nothing for this long is disconnected.
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
 
 /// Time for the body of a request.
 const BODY_TIME: Duration = Duration::from_secs(60);

@@ -12,9 +12,8 @@ use tokio::time::{sleep, timeout};
 
 use super::RpcServer;
 use super::connection::{outgoing_queue, serve_connection};
-use super::http::ACCEPT_PAUSE;
+use super::http::{ACCEPT_PAUSE, WRITE_TIME};
 use super::json_stream::JsonSplitter;
-use super::timeout_stream::WRITE_TIME;
 
 impl RpcServer {
     /// Serves a Unix socket until `stop` ends, then finishes running calls within the drain time of the

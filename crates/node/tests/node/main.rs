@@ -7,6 +7,7 @@ mod archive;
 mod hostile;
 mod peers;
 mod restart;
+mod rpc;
 mod talk;
 
 use std::time::{Duration, SystemTime};

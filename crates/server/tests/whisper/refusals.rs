@@ -45,7 +45,7 @@ async fn a_page_that_points_its_name_here_reads_nothing() {
     assert!(node.ask("GET /", &format!("{foreign}{upgrade}")).await.starts_with(refused));
     let mine = "host: mine.example\r\norigin: https://mine.example\r\n";
     let allowed = node.ask("OPTIONS /", mine).await;
-    assert!(allowed.contains("access-control-allow-origin: https://mine.example"), "{allowed}");
+    assert!(allowed.contains("Access-Control-Allow-Origin: https://mine.example"), "{allowed}");
 }
 
 #[tokio::test]
@@ -145,7 +145,8 @@ async fn half_a_request_is_no_request_and_no_web_socket() {
     for (request, status) in [
         (format!("GET / HTTP/1.1\r\n{whole}\r\n"), "101"),
         (format!("HEAD / HTTP/1.1\r\n{whole}\r\n"), "405"),
-        (format!("GET / HTTP/1.0\r\n{whole}\r\n"), "405"),
+        (format!("GET / HTTP/1.0\r\n{whole}\r\n"), "505"),
+        (format!("GET / HTTP/1.0\r\n{host}\r\n"), "405"),
         (format!("GET / HTTP/1.1\r\n{host}{upgrade}connection: close\r\n\r\n"), "400"),
         (format!("GET / HTTP/1.1\r\n{upgrade}connection: upgrade\r\n\r\n"), "400"),
         (format!("GET / HTTP/1.1\r\nhost: evil.example\r\n{whole}\r\n"), "400"),
