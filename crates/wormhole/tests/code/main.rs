@@ -7,6 +7,8 @@ mod mailbox;
 mod nameplates;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/tor.rs"]
+mod scripted_tor;
 mod tor;
 mod wormholes;
 mod wrong_servers;

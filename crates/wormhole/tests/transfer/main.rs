@@ -18,6 +18,7 @@ mod lying_receivers;
 mod network;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/servers.rs"]
 mod servers;
 
 use std::path::{Path, PathBuf};
@@ -90,7 +91,7 @@ pub(crate) async fn settings() -> (Settings, Code) {
 /// Settings for these servers, without a relay, and a code.
 pub(crate) fn settings_for(servers: &TestServers) -> (Settings, Code) {
     let mut settings = Settings::default();
-    settings.servers = vec![servers::mailbox(servers)];
+    settings.servers = vec![format!("ws://{}/v1", servers.mailbox()).parse().unwrap()];
     settings.relays.clear();
     let code = Code::parse("4-purple-sausages").unwrap();
     settings.code = Some(code.clone());

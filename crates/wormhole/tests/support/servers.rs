@@ -1,13 +1,7 @@
-//! The addresses of the servers of a test, as the settings of a client name them.
+//! The addresses of the relays of a test, as the settings of a client name them.
 
-use wormhole::code::MailboxUrl;
 use wormhole::transit::{Priority, RelayAddress, RelayHint, TcpHint};
 use wormhole_server::testing::TestServers;
-
-/// The mailbox server.
-pub(crate) fn mailbox(servers: &TestServers) -> MailboxUrl {
-    format!("ws://{}/v1", servers.mailbox()).parse().unwrap()
-}
 
 /// The transit relay, over TCP.
 pub(crate) fn relay(servers: &TestServers) -> RelayHint {

@@ -1,47 +1,19 @@
 //! Record pipes through the real transit relay.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use tokio::net::TcpListener;
 use wormhole::net::LinkFailure;
 use wormhole::transit::{
-    Error, Path, Pipe, PipeError, Priority, RaceError, RelayAddress, RelayHint, RelayPolicy, Role,
+    Error, Path, PipeError, Priority, RaceError, RelayAddress, RelayHint, RelayPolicy, Role,
     Secret, Settings, TcpHint, Transit, TransitInfo, TransitKey,
 };
 use wormhole_server::testing::TestServers;
 
-fn key() -> TransitKey {
-    TransitKey::new(Secret::new([9; 32]))
-}
-
-fn tcp(servers: &TestServers) -> RelayHint {
-    let address = servers.relay();
-    RelayHint::tcp(TcpHint::new(address.ip().to_string(), address.port()))
-}
-
-fn websocket(servers: &TestServers) -> RelayHint {
-    let url = format!("ws://{}/", servers.websocket_relay());
-    let address = RelayAddress::WebSocket { url, priority: Priority::default() };
-    RelayHint { name: None, addresses: vec![address] }
-}
-
-fn only(relays: Vec<RelayHint>) -> Settings {
-    Settings { policy: RelayPolicy::Only, relays, ..Settings::default() }
-}
-
-async fn connect(one: Settings, other: Settings) -> (Result<Pipe, Error>, Result<Pipe, Error>) {
-    let (one, other) = (Transit::new(one).unwrap(), Transit::new(other).unwrap());
-    let (for_one, for_other) = (other.info(), one.info());
-    let key = key();
-    tokio::join!(
-        one.connect(Role::Sender, &key, &for_one),
-        other.connect(Role::Receiver, &key, &for_other)
-    )
-}
+use crate::servers::{relay, websocket_relay};
+use crate::{connect, key, only};
 
 #[tokio::test]
 async fn records_of_any_size_pass_through_the_relay_in_both_directions() {
-    for hint in [tcp, websocket] {
+    for hint in [relay, websocket_relay] {
         let servers = TestServers::start(&[]).await;
         let settings = only(vec![hint(&servers)]);
         let (one, other) = connect(settings.clone(), settings).await;
@@ -81,7 +53,7 @@ async fn a_side_on_tcp_and_a_side_on_websocket_meet_at_one_relay() {
 #[tokio::test]
 async fn the_path_names_the_relay() {
     let servers = TestServers::start(&[]).await;
-    let settings = only(vec![tcp(&servers)]);
+    let settings = only(vec![relay(&servers)]);
     let (one, other) = connect(settings.clone(), settings).await;
     for pipe in [one.unwrap(), other.unwrap()] {
         assert_eq!(*pipe.path(), Path::Relay(format!("tcp:{}", servers.relay())));
@@ -92,7 +64,7 @@ async fn the_path_names_the_relay() {
 #[tokio::test]
 async fn closing_is_seen_through_the_relay() {
     let servers = TestServers::start(&[]).await;
-    let settings = only(vec![tcp(&servers)]);
+    let settings = only(vec![relay(&servers)]);
     let (one, other) = connect(settings.clone(), settings).await;
     let (mut one, mut other) = (one.unwrap(), other.unwrap());
     one.send_record(b"last").await.unwrap();
@@ -105,7 +77,7 @@ async fn closing_is_seen_through_the_relay() {
 #[tokio::test]
 async fn two_pairs_at_one_relay_do_not_mix() {
     let servers = TestServers::start(&[]).await;
-    let settings = only(vec![tcp(&servers)]);
+    let settings = only(vec![relay(&servers)]);
     let pair = async |byte: u8| {
         let key = TransitKey::new(Secret::new([byte; 32]));
         let one = Transit::new(settings.clone()).unwrap();
@@ -146,7 +118,7 @@ async fn a_relay_that_is_not_running_is_named_in_the_error() {
 async fn a_dead_relay_does_not_keep_two_sides_from_a_living_one() {
     let servers = TestServers::start(&[]).await;
     let dead = RelayHint::tcp(TcpHint::new("127.0.0.1", 1));
-    let settings = only(vec![dead, tcp(&servers)]);
+    let settings = only(vec![dead, relay(&servers)]);
     let (one, other) = connect(settings.clone(), settings).await;
     assert_eq!(*one.unwrap().path(), Path::Relay(format!("tcp:{}", servers.relay())));
     assert!(!other.unwrap().path().is_direct());
@@ -157,12 +129,12 @@ async fn a_side_that_refuses_relays_does_not_announce_or_use_them() {
     let servers = TestServers::start(&[]).await;
     let never = Settings {
         policy: RelayPolicy::Never,
-        relays: vec![tcp(&servers)],
+        relays: vec![relay(&servers)],
         listen: false,
         ..Settings::default()
     };
     assert_eq!(Transit::new(never.clone()).unwrap().info().hints, []);
-    let (one, other) = connect(never, only(vec![tcp(&servers)])).await;
+    let (one, other) = connect(never, only(vec![relay(&servers)])).await;
     let no_way = Error::NotConnected { race: RaceError::NoWay, relay: None, last: None };
     assert_eq!(one.map(drop), Err(no_way));
     drop(other);
@@ -172,8 +144,10 @@ async fn a_side_that_refuses_relays_does_not_announce_or_use_them() {
 #[tokio::test]
 async fn hints_survive_the_message_to_the_peer() {
     let servers = TestServers::start(&[]).await;
-    let settings =
-        Settings { relays: vec![tcp(&servers), websocket(&servers)], ..Settings::default() };
+    let settings = Settings {
+        relays: vec![relay(&servers), websocket_relay(&servers)],
+        ..Settings::default()
+    };
     let info = Transit::new(settings).unwrap().info();
     assert_eq!(TransitInfo::decode(&info.encode()), info);
 }
