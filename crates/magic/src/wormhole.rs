@@ -645,8 +645,9 @@ impl<R: RngCore + CryptoRng> Session for Wormhole<R> {
     }
 }
 
-/// Maximum size of a message in bytes. It is sent in hex in one frame.
-pub const MAX_MESSAGE: usize = 4 << 20;
+/// Maximum size of a message in bytes. It is sent in hex in one frame, and mailbox servers of this project accept frames
+/// of 4 MiB by default. The difference is for the rest of the frame.
+pub const MAX_MESSAGE: usize = (2 << 20) - (4 << 10);
 
 /// Time limit for closing. It needs one round trip, or three during a claim.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

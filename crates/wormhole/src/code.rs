@@ -82,6 +82,8 @@ pub struct Wormhole {
     incoming: Option<Incoming>,
     status: watch::Receiver<Status>,
     code_chosen: AtomicBool,
+    /// Size of our message with the versions in bytes.
+    versions_size: usize,
 }
 
 /// Received messages that have not been read.
@@ -94,6 +96,13 @@ struct Incoming {
 impl Wormhole {
     /// Default number of words of a code: 16 bits of secret, with one guess per code.
     pub const CODE_WORDS: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
+
+    /// Maximum size of a message in bytes.
+    ///
+    /// Messages are for negotiations, not for files: [`transit`](crate::transit) is faster and has no limit. Mailbox
+    /// servers accept this size by default; a server with a lower limit refuses longer messages with
+    /// [`Error::ServerRefused`].
+    pub const MAX_MESSAGE: usize = MAX_MESSAGE;
 
     /// Creates a wormhole and starts to connect to the mailbox server.
     ///
@@ -161,7 +170,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The code has already been chosen.
+    /// The code has already been chosen, or the versions of the configuration are too long.
     pub fn allocate_code(&self, words: NonZeroU8) -> Result<(), Error> {
         self.choose_code()?;
         self.command(Command::AllocateCode { words });
@@ -179,7 +188,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The code has already been chosen.
+    /// The code has already been chosen, or the versions of the configuration are too long.
     pub fn set_code(&self, code: Code) -> Result<(), Error> {
         self.choose_code()?;
         self.command(Command::SetCode(code));
@@ -198,7 +207,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The code has already been chosen.
+    /// The code has already been chosen, or the versions of the configuration are too long.
     pub fn input_code(&self) -> Result<CodeInput, Error> {
         self.choose_code()?;
         Ok(CodeInput::new(self.commands.clone(), self.status.clone()))
@@ -365,7 +374,7 @@ impl Wormhole {
     /// ```
     ///
     /// # Errors
-    /// The message is longer than 4 MiB, or the wormhole has ended.
+    /// The message is longer than [`MAX_MESSAGE`](Self::MAX_MESSAGE), or the wormhole has ended.
     pub async fn send_message(&self, message: Vec<u8>) -> Result<(), Error> {
         if message.len() > MAX_MESSAGE {
             return Err(ApiMisuse::MessageTooLong(message.len()).into());
@@ -459,6 +468,9 @@ impl Wormhole {
 
     /// Marks the code as chosen.
     fn choose_code(&self) -> Result<(), Error> {
+        if self.versions_size > MAX_MESSAGE {
+            return Err(ApiMisuse::VersionsTooLong(self.versions_size).into());
+        }
         match self.code_chosen.swap(true, Ordering::Relaxed) {
             false => Ok(()),
             true => Err(ApiMisuse::CodeAlreadyChosen.into()),

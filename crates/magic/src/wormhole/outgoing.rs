@@ -153,6 +153,7 @@ mod tests {
         for _ in 0..MAX_UNSENT / MAX_MESSAGE {
             assert_eq!(outgoing.push(vec![0; MAX_MESSAGE], 0), Ok(()));
         }
+        assert_eq!(outgoing.push(vec![0; MAX_UNSENT % MAX_MESSAGE], 0), Ok(()));
         assert_eq!(outgoing.push(vec![0], 0), Err(ApiMisuse::TooMuchUnsent));
         assert_eq!(Outgoing::new().push(vec![0], MAX_UNSENT), Err(ApiMisuse::TooMuchUnsent));
     }

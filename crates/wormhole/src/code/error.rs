@@ -1,7 +1,7 @@
 //! Errors of wormholes.
 
 use wormhole_magic::wormhole::{
-    self as core, PeerMisbehaved, ServerMisbehaved, ServerText, WormholeError,
+    self as core, MAX_MESSAGE, PeerMisbehaved, ServerMisbehaved, ServerText, WormholeError,
 };
 
 use crate::net::LinkFailure;
@@ -71,8 +71,8 @@ pub enum ApiMisuse {
     /// More bytes than can be derived (8160).
     #[error("cannot derive {0} bytes")]
     KeyTooLong(usize),
-    /// A message longer than 4 MiB.
-    #[error("a message of {0} bytes is too long")]
+    /// A message longer than [`Wormhole::MAX_MESSAGE`](super::Wormhole::MAX_MESSAGE).
+    #[error("a message of {0} bytes is too long: the limit is {MAX_MESSAGE} bytes")]
     MessageTooLong(usize),
     /// The words were given before the nameplate.
     #[error("the nameplate must be chosen first")]
@@ -83,6 +83,10 @@ pub enum ApiMisuse {
     /// Too many messages are waiting to be sent.
     #[error("too much is waiting to be sent")]
     TooMuchUnsent,
+    /// [`Config::app_versions`](super::Config::app_versions) is longer than
+    /// [`Wormhole::MAX_MESSAGE`](super::Wormhole::MAX_MESSAGE).
+    #[error("the versions have {0} bytes as JSON: the limit is {MAX_MESSAGE} bytes")]
+    VersionsTooLong(usize),
 }
 
 impl From<core::ApiMisuse> for ApiMisuse {

@@ -45,8 +45,16 @@ fn start_task(config: Config, subscriber: Subscriber, incoming: Option<Incoming>
     let (outgoing, outgoing_queue) = mpsc::channel(OUTGOING);
     let (sender, status) = watch::channel(Status::default());
     let publisher = Publisher { status: sender, subscriber };
+    let versions_size = config.app_versions.to_string().len();
     tokio::spawn(run(config, publisher, command_queue, outgoing_queue));
-    Wormhole { commands, outgoing, incoming, status, code_chosen: AtomicBool::new(false) }
+    Wormhole {
+        commands,
+        outgoing,
+        incoming,
+        status,
+        code_chosen: AtomicBool::new(false),
+        versions_size,
+    }
 }
 
 async fn run(

@@ -3,10 +3,12 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
 mod connection;
+mod limits;
 mod mailbox;
 mod nameplates;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod raw_peer;
 #[path = "../support/tor.rs"]
 mod scripted_tor;
 mod tor;
