@@ -21,7 +21,7 @@ use crate::host::{Host, Listening};
 pub struct TestServers {
     host: Host,
     listening: Vec<Listening>,
-    _running: JoinSet<()>,
+    running: JoinSet<()>,
 }
 
 impl TestServers {
@@ -49,7 +49,18 @@ impl TestServers {
                 drop(folder);
             });
         }
-        Self { host, listening, _running: running }
+        Self { host, listening, running }
+    }
+
+    /// Stops the servers like a signal, and waits until they have ended. Then others can use their database.
+    ///
+    /// # Panics
+    /// A server ended with an error.
+    pub async fn stop(mut self) {
+        self.host.draining.cancel();
+        while let Some(ended) = self.running.join_next().await {
+            ended.expect("a server ended with an error");
+        }
     }
 
     /// The address of the mailbox server.

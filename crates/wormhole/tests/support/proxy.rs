@@ -2,11 +2,12 @@
 //! links.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{accept_async, client_async};
 
@@ -19,6 +20,32 @@ pub(crate) struct Proxy {
     received: watch::Sender<Vec<Value>>,
     /// Every change cuts all links.
     network: watch::Sender<Network>,
+    /// The message that is lost next.
+    trap: Arc<Mutex<Option<Trap>>>,
+}
+
+/// A message of the mailbox protocol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lost {
+    /// From a client: its type, and its phase unless that is empty.
+    Request(&'static str, &'static str),
+    /// To a client: its type, and its phase unless that is empty.
+    Answer(&'static str, &'static str),
+}
+
+impl Lost {
+    fn matches(self, is_request: bool, message: &Value) -> bool {
+        let (expected, kind, phase) = match self {
+            Self::Request(kind, phase) => (is_request, kind, phase),
+            Self::Answer(kind, phase) => (!is_request, kind, phase),
+        };
+        expected && message["type"] == kind && (phase.is_empty() || message["phase"] == phase)
+    }
+}
+
+struct Trap {
+    lost: Lost,
+    sprung: oneshot::Sender<()>,
 }
 
 #[derive(Clone, Copy)]
@@ -36,6 +63,7 @@ impl Proxy {
             address: listener.local_addr().unwrap(),
             received: watch::Sender::default(),
             network: watch::Sender::new(Network { server, is_up: true }),
+            trap: Arc::default(),
         };
         let serving = proxy.clone();
         tokio::spawn(async move {
@@ -58,7 +86,15 @@ impl Proxy {
 
     /// Cuts every link, and connects new ones to another server.
     pub(crate) fn move_to(&self, server: SocketAddr) {
-        self.network.send_modify(|network| network.server = server);
+        self.network.send_replace(Network { server, is_up: true });
+    }
+
+    /// Does not pass on the next such message: instead, cuts every link and each new one, until
+    /// [`cut_all`](Self::cut_all) or [`move_to`](Self::move_to). Returns a future that waits for it.
+    pub(crate) fn lose(&self, lost: Lost) -> impl Future<Output = ()> + use<> {
+        let (sprung, waiting) = oneshot::channel();
+        *self.trap.lock().unwrap() = Some(Trap { lost, sprung });
+        async { waiting.await.unwrap() }
     }
 
     /// Waits until some client has sent a message of this type, and returns the first one.
@@ -83,19 +119,31 @@ impl Proxy {
                 message = client.next() => {
                     let Some(Ok(message)) = message else { return };
                     self.record(&message);
-                    if server.send(message).await.is_err() {
+                    if self.is_lost(true, &message) || server.send(message).await.is_err() {
                         return;
                     }
                 }
                 message = server.next() => {
                     let Some(Ok(message)) = message else { return };
-                    if client.send(message).await.is_err() {
+                    if self.is_lost(false, &message) || client.send(message).await.is_err() {
                         return;
                     }
                 }
                 _ = network.changed() => return,
             }
         }
+    }
+
+    /// Whether this message is the one to lose.
+    fn is_lost(&self, is_request: bool, message: &Message) -> bool {
+        let Message::Text(text) = message else { return false };
+        let message = serde_json::from_str(text).unwrap();
+        let is_it = |trap: &mut Trap| trap.lost.matches(is_request, &message);
+        let Some(trap) = self.trap.lock().unwrap().take_if(is_it) else { return false };
+        self.stay_down();
+        // The test may have ended.
+        let _ended = trap.sprung.send(());
+        true
     }
 
     fn record(&self, message: &Message) {
