@@ -119,7 +119,9 @@ impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S
     }
 
     fn handle(&mut self, input: impl FnOnce(&mut S, Instant) -> Result<(), S::Error>) {
-        if let Err(error) = input(&mut self.session, Instant::now()) {
+        // The clock of tokio, which also measures the deadlines; tests can pause it.
+        let now = tokio::time::Instant::now().into_std();
+        if let Err(error) = input(&mut self.session, now) {
             self.ended = Some(error);
         }
     }
@@ -132,3 +134,6 @@ async fn until(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ mod permit;
 mod socks;
 pub(crate) mod tcp;
 mod tcp_info;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tls;
 pub mod tor;
 mod websocket;

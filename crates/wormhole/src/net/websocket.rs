@@ -62,7 +62,7 @@ impl WebSocket {
     }
 
     /// Creates a WebSocket from a stream after the upgrade.
-    fn over(stream: WebSocketStream<Box<dyn Duplex>>, frames: Frames) -> Self {
+    pub(super) fn over(stream: WebSocketStream<Box<dyn Duplex>>, frames: Frames) -> Self {
         let mut keepalive = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { stream, socket: None, frames, keepalive, heard: true, said_goodbye: false }
