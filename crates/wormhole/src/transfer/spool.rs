@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::sync::Arc;
 
 use rand_core::{OsRng, RngCore};
 use wormhole_disk::private;
@@ -9,21 +10,33 @@ use wormhole_disk::private;
 use super::source::{OpenFile, SendItem, system};
 use super::{Error, Unsendable, thread};
 
-/// Reads the whole stream into a temporary file, which becomes the item to send.
+/// Reads the whole stream into a temporary file, which becomes the item to send. Dropping this future stops reading.
 pub(super) async fn fill(name: String, reader: Box<dyn Read + Send>) -> Result<SendItem, Error> {
+    // It exists as long as this future.
+    let wanted = Arc::new(());
+    let observer = Arc::downgrade(&wanted);
     let spooling = thread::start(move || {
-        let (file, size) = copy(reader, &name)?;
+        let (file, size) = copy(reader, &name, || observer.strong_count() > 0)?;
         Ok(SendItem::File(OpenFile { name, path: None, file, size, attributes: None }))
     });
-    spooling.await.unwrap_or(Err(Error::NoThread))
+    let outcome = spooling.await.unwrap_or(Err(Error::NoThread));
+    drop(wanted);
+    outcome
 }
 
-fn copy(mut reader: Box<dyn Read + Send>, name: &str) -> Result<(File, u64), Error> {
+fn copy(
+    mut reader: Box<dyn Read + Send>,
+    name: &str,
+    is_wanted: impl Fn() -> bool,
+) -> Result<(File, u64), Error> {
     let spool = |error: io::Error| Error::Spool { folder: std::env::temp_dir(), why: error.into() };
     let mut file = temporary().map_err(spool)?;
     let mut buffer = vec![0; BUFFER];
     let mut size = 0_u64;
     loop {
+        if !is_wanted() {
+            return Err(Error::Cancelled);
+        }
         let count = match reader.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,
