@@ -367,8 +367,8 @@ impl Transfer {
         self.command(Command::Reject(reason.to_owned()));
     }
 
-    /// Cancels the transfer and waits until the other side and the server have been notified, at most two
-    /// seconds.
+    /// Cancels the transfer. Waits until the other side and the server have been notified (at most three seconds), and
+    /// until a receiver has removed its incomplete files (at most ten seconds).
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};

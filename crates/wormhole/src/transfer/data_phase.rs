@@ -13,16 +13,18 @@ use super::thread::Outcome;
 use super::{Error, Event};
 
 impl<S: TransferSession> TransferDriver<S> {
-    /// Waits for a data thread and reports progress. If the application or the peer gives up, the connection is closed. A
-    /// sender's thread reports through `all_sent`.
+    /// Waits for a data thread and reports progress. If the application or the peer gives up, or the future is dropped,
+    /// the connection is closed; after that, the thread has `closing_time` to end. A sender's thread reports through
+    /// `all_sent`.
     pub(super) async fn run_data<T>(
         &mut self,
         mut thread: Outcome<T>,
         monitor: &impl CarrierMonitor,
         progress: &Progress,
         mut all_sent: Option<oneshot::Receiver<()>>,
+        closing_time: Duration,
     ) -> Result<T, Error> {
-        let is_sender = all_sent.is_some();
+        let connection = AbortOnDrop(monitor);
         let mut stage = Stage::Moving;
         let mut tick = interval(PROGRESS_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,11 +55,9 @@ impl<S: TransferSession> TransferDriver<S> {
                 }
             }
         };
-        monitor.abort();
+        drop(connection);
         self.tell_peer(&gave_up);
-        // A sender's thread may wait for a reader without data, such as a terminal. A receiver's thread removes what it has
-        // written, unless it waits for a full writer.
-        let _outcome = timeout(if is_sender { READER_TIME } else { CLEAN_UP_TIME }, thread).await;
+        let _outcome = timeout(closing_time, thread).await;
         Err(gave_up)
     }
 
@@ -89,6 +89,16 @@ impl<S: TransferSession> TransferDriver<S> {
             self.emit(Event::AwaitingConfirmation).await?;
         }
         Ok(())
+    }
+}
+
+/// Closes the connection of a data thread when the transfer no longer waits for the thread, also when the runtime ends:
+/// the thread must not continue the transfer alone.
+struct AbortOnDrop<'a, M: CarrierMonitor>(&'a M);
+
+impl<M: CarrierMonitor> Drop for AbortOnDrop<'_, M> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -153,11 +163,11 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// Time between two progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Time for the source of a sender that gave up.
-const READER_TIME: Duration = Duration::from_millis(500);
+/// Time for a reader or writer of the application. It may be blocked, such as a terminal or a full pipe.
+pub(super) const READER_TIME: Duration = Duration::from_millis(500);
 
-/// Time for a receiver that gave up to remove its files.
-const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
+/// Time to remove incomplete files.
+pub(super) const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use wormhole_magic::transfer::{DataReceiver, Offer, Receiver, ReceiverCommand, R
 use wormhole_magic::transit::{Role, TransitInfo};
 
 use super::carrier::{self, Carrier};
+use super::data_phase::{CLEAN_UP_TIME, READER_TIME};
 use super::driver::{Step, TransferDriver};
 use super::progress::Progress;
 use super::sink::{Sink, Written};
@@ -63,12 +64,13 @@ async fn receive_data(
     let start = Instant::now();
     let monitor = carrier.monitor().map_err(Error::pipe)?;
     let progress = Progress::of_receiver(&data);
+    let closing_time = if sink.is_writer() { READER_TIME } else { CLEAN_UP_TIME };
     let receiving = thread::start({
         let progress = progress.clone();
         move || bulk::receive(carrier, sink, data, &progress)
     });
     let Written { path: written, omitted, omitted_more, lost } =
-        driver.run_data(receiving, &monitor, &progress, None).await?;
+        driver.run_data(receiving, &monitor, &progress, None, closing_time).await?;
     let report = Report::new(progress.done(), start, Some(path));
     Ok(Report { written, omitted, omitted_more, lost, ..report })
 }

@@ -9,6 +9,7 @@ use wormhole_magic::transfer::{
 use wormhole_magic::transit::{Role, TransitInfo};
 
 use super::carrier::{self, Carrier};
+use super::data_phase::READER_TIME;
 use super::driver::{Step, TransferDriver};
 use super::progress::Progress;
 use super::source::SendItem;
@@ -121,6 +122,7 @@ async fn send_data(
         let notify = || sent.send(()).unwrap_or_default();
         move || bulk::send(carrier, item.into_source(), data, &progress, notify)
     });
-    let changed = driver.run_data(sending, &monitor, &progress, Some(all_sent)).await?;
+    let changed =
+        driver.run_data(sending, &monitor, &progress, Some(all_sent), READER_TIME).await?;
     Ok(Report { changed, ..Report::new(progress.done(), start, Some(path)) })
 }

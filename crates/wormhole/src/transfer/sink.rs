@@ -86,6 +86,11 @@ impl Sink {
         Ok(Self::File { file, attributes })
     }
 
+    /// Whether the data goes to a writer of the application.
+    pub(super) const fn is_writer(&self) -> bool {
+        matches!(self, Self::Writer(_))
+    }
+
     /// Writes the next bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         match self {
