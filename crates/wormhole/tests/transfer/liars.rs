@@ -31,7 +31,7 @@ impl Liar {
     }
 
     /// Offers something, and connects once that is accepted.
-    async fn connect(&self, offer: Value) -> Pipe {
+    pub(crate) async fn connect(&self, offer: Value) -> Pipe {
         let settings = TransitSettings { relays: Vec::new(), ..TransitSettings::default() };
         let transit = Transit::new(settings).unwrap();
         self.say(json!({ "transit": transit.info().encode() })).await;
@@ -45,6 +45,25 @@ impl Liar {
             }
         }
         transit.connect(Role::Sender, &self.key().await, &peer.unwrap()).await.unwrap()
+    }
+
+    /// Accepts the offer and connects. Returns the offer and the connection.
+    pub(crate) async fn accept(&self) -> (Value, Pipe) {
+        let settings = TransitSettings { relays: Vec::new(), ..TransitSettings::default() };
+        let transit = Transit::new(settings).unwrap();
+        let (mut peer, mut offer) = (None, None);
+        while peer.is_none() || offer.is_none() {
+            let mut message = self.hear().await;
+            if let Some(info) = message.get("transit") {
+                peer = Some(TransitInfo::decode(info));
+            }
+            offer = offer.or_else(|| message.get_mut("offer").map(Value::take));
+        }
+        self.say(json!({ "transit": transit.info().encode() })).await;
+        self.say(json!({ "answer": { "file_ack": "ok" } })).await;
+        let key = self.key().await;
+        let pipe = transit.connect(Role::Receiver, &key, &peer.unwrap()).await.unwrap();
+        (offer.unwrap(), pipe)
     }
 
     /// The key of the data connection.

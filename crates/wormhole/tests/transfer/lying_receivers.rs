@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use wormhole::transfer::{BadMessage, NegotiationFault, PeerMisbehaved};
-use wormhole::transit::{Pipe, Role, Settings as TransitSettings, Transit, TransitInfo};
+use wormhole::transit::Pipe;
 
 use super::liars::Liar;
 use super::*;
@@ -15,20 +15,7 @@ const CONTENTS: &[u8] = b"contents";
 
 /// Accepts the offer and connects; returns the connection once all contents have arrived.
 async fn receive_contents(liar: &Liar) -> Pipe {
-    let settings = TransitSettings { relays: Vec::new(), ..TransitSettings::default() };
-    let transit = Transit::new(settings).unwrap();
-    let (mut peer, mut is_offered) = (None, false);
-    while peer.is_none() || !is_offered {
-        let message = liar.hear().await;
-        is_offered |= message.get("offer").is_some();
-        if let Some(info) = message.get("transit") {
-            peer = Some(TransitInfo::decode(info));
-        }
-    }
-    liar.say(json!({ "transit": transit.info().encode() })).await;
-    liar.say(json!({ "answer": { "file_ack": "ok" } })).await;
-    let key = liar.key().await;
-    let mut pipe = transit.connect(Role::Receiver, &key, &peer.unwrap()).await.unwrap();
+    let (_, mut pipe) = liar.accept().await;
     let mut received = Vec::new();
     while received.len() < CONTENTS.len() {
         received.extend(pipe.receive_record().await.unwrap());

@@ -9,17 +9,38 @@
     reason = "a test may panic"
 )]
 
+mod cancellation;
 mod changes;
+#[cfg(target_os = "linux")]
+#[path = "../support/child.rs"]
+mod child;
+#[cfg(unix)]
+mod confirmation;
 mod decisions;
+#[cfg(target_os = "linux")]
+mod disk_errors;
 mod endings;
+#[cfg(unix)]
+mod folders;
 mod goods;
+mod held;
 mod liars;
 mod lying_receivers;
+#[cfg(target_os = "linux")]
+mod names;
 mod network;
+mod old_client;
+#[cfg(unix)]
+mod on_exists;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[path = "../support/servers.rs"]
 mod servers;
+#[cfg(target_os = "linux")]
+mod spool;
+mod streams;
+#[cfg(target_os = "linux")]
+mod unreadable;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +78,12 @@ impl Folder {
 
     /// The names of everything in it, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.0).unwrap();
+        Self::names_in(&self.0)
+    }
+
+    /// The names of everything in a folder, sorted.
+    pub(crate) fn names_in(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
             entry.unwrap().file_name().into_string().unwrap()
         };
@@ -151,6 +177,19 @@ pub(crate) async fn offer(transfer: &mut Transfer) -> Offer {
         }
     };
     timeout(PATIENCE, waiting).await.expect("no offer came")
+}
+
+/// Waits until the transfer reports this number of bytes.
+pub(crate) async fn progress(transfer: &mut Transfer, bytes: u64) {
+    let waiting = async {
+        loop {
+            let event = transfer.next().await.unwrap().unwrap();
+            if matches!(event, Event::Progress { done, .. } if done == bytes) {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("the bytes did not arrive");
 }
 
 pub(crate) fn path(path: &Path) -> Outgoing {
