@@ -1,4 +1,6 @@
-//! The real sessions on links in memory, with a paused clock: what takes minutes with real servers.
+//! The real session of a wormhole on links in memory, with a paused clock: what takes minutes with real servers.
+
+mod races;
 
 use std::time::Duration;
 
@@ -9,11 +11,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as TokioInstant;
 use tokio_tungstenite::tungstenite::Message;
 use wormhole_magic::mailbox::MailboxUrl;
-use wormhole_magic::transit::race::{Command as RaceCommand, Event as RaceEvent};
-use wormhole_magic::transit::{
-    Race, RaceError, RaceSettings, RelayHint, RelayPolicy, RelaySide, Role, Target, TcpHint,
-    TransitInfo, TransitKey,
-};
 use wormhole_magic::wormhole::{Command, Config, Event, Wormhole, WormholeError};
 
 use super::*;
@@ -281,70 +278,4 @@ async fn closing_waits_for_a_silent_server_for_two_seconds() {
     // Then one more second for the close frame.
     client.finish().await;
     assert_eq!(start.elapsed().as_secs(), 3);
-}
-
-/// A race of a sender for these relays.
-fn race(relays: &[&str]) -> (Driver<Race, Dial<Target>>, mpsc::UnboundedReceiver<Attempt<Target>>) {
-    let relay = |host: &&str| RelayHint::tcp(TcpHint::new(*host, 4001));
-    let settings = RaceSettings {
-        role: Role::Sender,
-        side: RelaySide([1; 8]),
-        relays: relays.iter().map(relay).collect(),
-        policy: RelayPolicy::Only,
-        listens: false,
-        tor: false,
-    };
-    let (dial, attempts) = dial();
-    let mut driver = Driver::new(Race::new(&key(), settings), dial);
-    driver.command(RaceCommand::Start(TransitInfo::default()));
-    (driver, attempts)
-}
-
-fn key() -> TransitKey {
-    TransitKey::new(wormhole_kit::Secret::new([9; 32]))
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_silent_relay_is_given_up_after_a_minute() {
-    let (mut race, mut attempts) = race(&["relay.example"]);
-    let start = TokioInstant::now();
-    let serve = async {
-        let _silent = attempts.recv().await.unwrap().open(Frames::Binary).await;
-        tokio::time::sleep(Duration::from_secs(600)).await;
-    };
-    let error = tokio::select! {
-        result = race.next() => result.unwrap_err(),
-        () = serve => panic!("it waits for ever"),
-    };
-    assert!(matches!(error, RaceError::TimedOut(_) | RaceError::AllFailed(1)), "{error:?}");
-    assert_eq!(start.elapsed().as_secs(), 60);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_relay_whose_peer_never_comes_loses_to_one_where_it_comes_later() {
-    let (mut race, mut attempts) = race(&["one.example", "two.example"]);
-    let serve = async {
-        let _silent = attempts.recv().await.unwrap().open(Frames::Binary).await;
-        let mut relay = attempts.recv().await.unwrap().open(Frames::Binary).await;
-        tokio::time::sleep(Duration::from_secs(50)).await;
-        let answer = [&b"ok\n"[..], &key().hello(Role::Receiver)].concat();
-        relay.send(Message::binary(answer)).await.unwrap();
-        std::future::pending::<()>().await;
-    };
-    let event = tokio::select! {
-        result = race.next() => result.unwrap(),
-        () = serve => panic!("it waits for ever"),
-    };
-    let RaceEvent::Connected { received, .. } = event;
-    assert_eq!(received, b"");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_relay_that_cannot_be_connected_ends_the_race_after_a_minute() {
-    let (mut race, mut attempts) = race(&["relay.example"]);
-    let start = TokioInstant::now();
-    let _half_open = attempts.try_recv();
-    assert!(race.next().await.is_err());
-    assert_eq!(start.elapsed().as_secs(), 60);
-    drop(attempts);
 }

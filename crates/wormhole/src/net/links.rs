@@ -159,3 +159,94 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Maximum size in bytes of the buffer kept for the next read.
 const MAX_SPARE: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::super::Frames;
+    use super::super::testing::link;
+    use super::*;
+
+    const ONE: LinkId = LinkId(0);
+    const OTHER: LinkId = LinkId(2);
+
+    async fn next(links: &mut Links) -> LinkEvent {
+        poll_fn(|cx| links.poll_next(cx)).await
+    }
+
+    #[tokio::test]
+    async fn a_link_with_much_data_does_not_hold_up_another() {
+        let mut links = Links::default();
+        let (mut busy, mut quiet) = (link(Frames::Text).await, link(Frames::Text).await);
+        links.insert(ONE, busy.0);
+        links.insert(OTHER, quiet.0);
+        for _ in 0..100 {
+            busy.1.send(Message::text("much")).await.unwrap();
+        }
+        quiet.1.send(Message::text("little")).await.unwrap();
+        let first = [next(&mut links).await, next(&mut links).await];
+        let is_quiet = |event: &LinkEvent| matches!(event, LinkEvent::Received(OTHER, _));
+        assert!(first.iter().any(is_quiet));
+    }
+
+    #[tokio::test]
+    async fn everything_that_was_queued_is_written_before_a_link_is_closed() {
+        let mut links = Links::default();
+        let (ours, mut theirs) = link(Frames::Text).await;
+        links.insert(ONE, ours);
+        links.send(ONE, b"one".to_vec());
+        links.send(ONE, b"two".to_vec());
+        links.close(ONE);
+        let read = async {
+            let mut received = Vec::new();
+            while let Some(Ok(message)) = theirs.next().await {
+                received.push(message);
+            }
+            received
+        };
+        let ((), received) = tokio::join!(links.finish(), read);
+        assert_eq!(received[..2], [Message::text("one"), Message::text("two")]);
+        assert!(received[2].is_close());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_whose_other_end_does_not_read_is_closed_after_a_second() {
+        let mut links = Links::default();
+        let (ours, _theirs) = link(Frames::Text).await;
+        links.insert(ONE, ours);
+        // More than the buffer holds.
+        links.send(ONE, vec![b'x'; 1 << 20]);
+        links.close(ONE);
+        let start = Instant::now();
+        links.finish().await;
+        assert_eq!(start.elapsed().as_secs(), 1);
+    }
+
+    #[tokio::test]
+    async fn closing_a_link_that_is_being_opened_cancels_the_attempt() {
+        let mut links = Links::default();
+        let (mut answer, answered) = oneshot::channel();
+        links.dial(ONE, Box::pin(async { answered.await.unwrap_or(Err(LinkFailure::Closed)) }));
+        links.close(ONE);
+        answer.closed().await;
+        assert!(links.take(ONE).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_lost_has_one_event_and_ignores_later_messages() {
+        let mut links = Links::default();
+        let (ours, theirs) = link(Frames::Text).await;
+        links.insert(ONE, ours);
+        drop(theirs);
+        let lost = next(&mut links).await;
+        assert!(matches!(lost, LinkEvent::Lost(ONE, _)));
+        links.send(ONE, b"too late".to_vec());
+        assert!(links.take(ONE).is_none());
+        let later = poll_fn(|cx| Poll::Ready(links.poll_next(cx).is_ready())).await;
+        assert!(!later);
+    }
+}

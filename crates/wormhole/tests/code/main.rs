@@ -1,6 +1,11 @@
 //! Wormholes over real sockets and the real mailbox server.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
 
 mod connection;
 mod half_open;

@@ -8,7 +8,7 @@ use wormhole::transfer::{self, CodeSource};
 use wormhole::transit::{self, RaceError, RelayPolicy};
 
 use super::*;
-use crate::proxy::Proxy;
+use crate::proxy::{Lost, Proxy};
 
 #[tokio::test]
 async fn a_sender_that_may_only_use_a_relay_and_a_receiver_that_may_not_find_no_way() {
@@ -123,6 +123,30 @@ async fn links_to_the_server_that_are_cut_during_the_negotiation_are_reopened() 
     let ((sent, _), (received, _)) = tokio::join!(finish(sender, None), receiving);
     assert!(sent.is_ok() && received.is_ok());
     assert_eq!(std::fs::read(to.path().join("a")).unwrap(), b"contents");
+}
+
+/// Sends a text while this message is lost with the link to the server.
+async fn send_text_despite(lost: Lost) {
+    let servers = TestServers::start(&[]).await;
+    let (proxy, settings, code) = proxied(&servers).await;
+    let happened = proxy.lose(lost);
+    let sender = transfer::send(Outgoing::Text("a".into()), settings.clone()).unwrap();
+    let receiver = transfer::receive(CodeSource::Code(code), settings);
+    let reopen = async {
+        happened.await;
+        proxy.cut_all();
+    };
+    let ((sent, _), (received, events), ()) =
+        tokio::join!(finish(sender, None), finish(receiver, None), reopen);
+    assert!(sent.is_ok() && received.is_ok(), "{lost:?}: {sent:?} {received:?}");
+    let texts = events.iter().filter(|event| matches!(event, Event::Text(_))).count();
+    assert_eq!(texts, 1, "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_text_arrives_once_when_its_message_is_lost_with_the_link_to_the_server() {
+    let requests = send_text_despite(Lost::Request("add", "0"));
+    tokio::join!(requests, send_text_despite(Lost::Answer("message", "0")));
 }
 
 /// A source that gives its second half when the test allows it.

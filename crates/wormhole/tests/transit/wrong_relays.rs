@@ -146,7 +146,7 @@ async fn a_silent_relay_does_not_delay_one_that_works() {
 }
 
 #[tokio::test]
-async fn a_relay_is_used_at_once_when_every_direct_address_refuses() {
+async fn a_relay_is_used_when_every_direct_address_refuses() {
     let servers = TestServers::start(&[]).await;
     let (closed, _, _) = listen().await;
     let port = closed.local_addr().unwrap().port();
@@ -161,14 +161,11 @@ async fn a_relay_is_used_at_once_when_every_direct_address_refuses() {
     let mut info = one.info();
     info.hints.push(Hint::Direct(TcpHint::new("127.0.0.1", port)));
     let key = key();
-    let started = tokio::time::Instant::now();
     let (one, other) = tokio::join!(
         one.connect(Role::Sender, &key, &info),
         other.connect(Role::Receiver, &key, &info)
     );
     assert!(!one.unwrap().path().is_direct() && !other.unwrap().path().is_direct());
-    // Relays follow direct addresses after two seconds, unless those have failed before.
-    assert!(started.elapsed().as_secs() < 2, "{:?}", started.elapsed());
 }
 
 #[tokio::test]
