@@ -373,7 +373,7 @@ impl Config {
                 return Ok(OpenedStore {
                     store,
                     publisher: None,
-                    listener: WakeListener::InProcess,
+                    listener: WakeListener::SingleNode,
                 });
             }
             Database::Postgres(url) => url,

@@ -80,7 +80,7 @@ impl WakeMethod {
 #[derive(Debug)]
 pub(super) enum WakeListener {
     /// There are no other nodes.
-    InProcess,
+    SingleNode,
     Nats(NatsListener),
     Postgres {
         config: Box<tokio_postgres::Config>,
@@ -92,7 +92,7 @@ impl WakeListener {
     /// Forwards notifications to the store's thread. Never ends.
     pub(super) async fn run(self, hub: Hub) {
         match self {
-            Self::InProcess => std::future::pending().await,
+            Self::SingleNode => std::future::pending().await,
             Self::Nats(listener) => listener.run(hub).await,
             Self::Postgres { config, node } => postgres::listen(&config, node, hub).await,
         }

@@ -189,10 +189,10 @@ pub(super) async fn find_long_nameplates(
 }
 
 /// Random long nameplates for these numbers of allocations: several for each allocation, but no more than
-/// [`MAX_LONG_TRIES`] for the whole batch.
+/// [`MAX_LOOKED_UP`] for the whole batch.
 fn long_nameplates(allocations: &HashMap<&str, usize>) -> HashMap<String, Vec<String>> {
     let all = allocations.values().sum::<usize>().max(1);
-    let tries = (MAX_LONG_TRIES / all).clamp(1, LONG_TRIES);
+    let tries = (MAX_LOOKED_UP / all).clamp(1, LOOKED_UP_PER_ALLOCATION);
     let pick = |count: &usize| {
         (0..tries * count).map(|_| ShortNameplates::pick_long(&mut OsRng)).collect()
     };
@@ -340,10 +340,10 @@ fn optional_text(row: &Row, column: usize) -> Result<Option<String>, SessionErro
 const MESSAGE_OVERHEAD: i64 = 128;
 
 /// Random long nameplates that are looked up for each allocation.
-const LONG_TRIES: usize = 20;
+const LOOKED_UP_PER_ALLOCATION: usize = 20;
 
 /// Random long nameplates that are looked up for all allocations of a batch.
-const MAX_LONG_TRIES: usize = 4000;
+const MAX_LOOKED_UP: usize = 4000;
 
 #[cfg(test)]
 mod tests {
@@ -355,8 +355,8 @@ mod tests {
         let all: HashMap<&str, usize> = apps.iter().map(|app| (app.as_str(), 2)).collect();
         let names = long_nameplates(&all);
         assert!(names.len() == 500 && names.values().all(|names| names.len() >= 2));
-        assert!(names.values().map(Vec::len).sum::<usize>() <= MAX_LONG_TRIES);
+        assert!(names.values().map(Vec::len).sum::<usize>() <= MAX_LOOKED_UP);
         let one = long_nameplates(&HashMap::from([("app", 1)]));
-        assert_eq!(one.get("app").map(Vec::len), Some(LONG_TRIES));
+        assert_eq!(one.get("app").map(Vec::len), Some(LOOKED_UP_PER_ALLOCATION));
     }
 }
