@@ -47,26 +47,22 @@ pub(super) trait Store: Debug + Send {
         now: Now,
     ) -> Result<Applied, StoreError>;
 
-    /// Removes the mailboxes that nobody has used for `expiry`. Those that are `listened` to count as used now.
+    /// Removes mailboxes that nobody has used for `expiry`. It may do a part of the work: call it again until
+    /// [`Pruned::is_complete`].
     ///
     /// # Errors
-    /// Try again later.
-    fn prune(
-        &mut self,
-        now: Now,
-        expiry: Duration,
-        listened: &mut dyn Iterator<Item = &MailboxName>,
-    ) -> Result<Pruned, StoreError>;
+    /// Start again later.
+    fn prune(&mut self, now: Now, expiry: Duration) -> Result<Pruned, StoreError>;
 
-    /// Writes that these mailboxes are in use, if another node could remove them. Returns those that are gone.
+    /// Writes that these mailboxes are in use. Returns those that other nodes have removed.
     ///
     /// # Errors
     /// Try again later.
     fn keep_in_use(
         &mut self,
         now: Now,
-        names: &mut dyn Iterator<Item = &MailboxName>,
-    ) -> Result<Vec<MailboxName>, StoreError>;
+        names: &[Arc<MailboxName>],
+    ) -> Result<Vec<Arc<MailboxName>>, StoreError>;
 
     /// Reads messages that other nodes have added after these cursors, or some of them.
     ///
@@ -217,6 +213,8 @@ pub(super) struct Pruned {
     pub(super) mailboxes: usize,
     /// What was removed, for the statistics.
     pub(super) removed: Vec<Usage>,
+    /// Whether all mailboxes have been looked at.
+    pub(super) is_complete: bool,
 }
 
 /// How much is stored.

@@ -55,8 +55,8 @@ impl Listeners {
     }
 
     /// The mailboxes that have listeners.
-    pub(super) fn mailboxes(&self) -> impl Iterator<Item = &MailboxName> {
-        self.mailboxes.keys().map(|name| &**name)
+    pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Arc<MailboxName>> {
+        self.mailboxes.keys()
     }
 
     /// Adds a link, which has received everything up to `position`. A link listens to one mailbox at a time.

@@ -1,13 +1,14 @@
 //! What the store's thread does from time to time: it keeps open mailboxes in use, removes unused ones, and looks for
 //! messages of other nodes.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::listeners::Delivery;
 use super::unix_now;
 use super::worker::{Parts, StoreWorker};
 use crate::mailbox::inbox::Event;
-use crate::mailbox::store::Now;
+use crate::mailbox::store::{MailboxName, Now, StoreError};
 use crate::mailbox::wake::Changed;
 
 /// When each task is due.
@@ -16,6 +17,8 @@ pub(super) struct Schedule {
     next_prune: Instant,
     /// When to write that the open mailboxes are in use; nothing if no other node could remove them.
     next_touch: Option<Instant>,
+    /// Open mailboxes of which it has not been written yet that they are in use; a part of them in each turn.
+    untouched: Vec<Arc<MailboxName>>,
     /// Whether unused mailboxes are being removed, a part in each turn.
     pruning: bool,
     /// Whether the database may have space to give back.
@@ -33,6 +36,7 @@ impl Schedule {
         Self {
             next_prune: now + parts.prune_period,
             next_touch: parts.store.is_shared().then(touch),
+            untouched: Vec::new(),
             pruning: false,
             reclaiming: false,
             next_look: now,
@@ -42,7 +46,7 @@ impl Schedule {
 
     /// When the thread has something to do even without requests.
     pub(super) fn next_task(&self) -> Instant {
-        if self.pruning || self.reclaiming {
+        if !self.untouched.is_empty() || self.pruning || self.reclaiming {
             return Instant::now();
         }
         let look = self.look_is_due.then_some(self.next_look);
@@ -65,52 +69,76 @@ impl Schedule {
 
 impl StoreWorker {
     /// Does what is due, and at most a part of a long task.
-    pub(super) fn maintain(&mut self, mut deliver: impl FnMut(Vec<Delivery>)) {
+    pub(super) fn maintain(&mut self, deliver: impl FnMut(Vec<Delivery>)) {
         let now = Instant::now();
-        if self.schedule.next_touch.is_some_and(|time| now >= time) {
-            self.keep_in_use(&mut deliver);
-        }
-        if now >= self.schedule.next_prune {
+        let is_prune_due = now >= self.schedule.next_prune;
+        if is_prune_due {
             self.schedule.next_prune = now + self.parts.prune_period;
-            self.listeners.shrink();
             self.schedule.pruning = true;
+            self.listeners.shrink();
         }
-        if self.schedule.pruning {
+        // Open mailboxes must not be removed, so the time of their use is written first.
+        if is_prune_due || self.schedule.next_touch.is_some_and(|time| now >= time) {
+            self.begin_touching();
+        }
+        if !self.schedule.untouched.is_empty() {
+            self.touch(deliver);
+        } else if self.schedule.pruning {
             self.prune();
         } else if self.schedule.reclaiming {
             self.reclaim();
         }
     }
 
-    /// Writes that the open mailboxes are in use. If another node has removed some of them, their links are
+    fn begin_touching(&mut self) {
+        self.schedule.untouched = self.listeners.mailboxes().cloned().collect();
+        self.schedule.next_touch = self.touch_after(touch_period(self.parts.expiry));
+    }
+
+    /// Writes that some of the open mailboxes are in use. If another node has removed some of them, their links are
     /// disconnected: the clients come back and open them again.
-    pub(super) fn keep_in_use(&mut self, deliver: &mut impl FnMut(Vec<Delivery>)) {
-        let touched = self.parts.store.keep_in_use(Now::read(), &mut self.listeners.mailboxes());
-        let pause = match touched {
+    fn touch(&mut self, mut deliver: impl FnMut(Vec<Delivery>)) {
+        let untouched = &mut self.schedule.untouched;
+        let some = untouched.split_off(untouched.len().saturating_sub(TOUCHED_AT_ONCE));
+        match self.parts.store.keep_in_use(Now::read(), &some) {
             Ok(gone) => {
                 let links = gone.iter().flat_map(|name| self.listeners.remove_all(name));
                 deliver(links.map(|inbox| Delivery { inbox, event: Event::Disconnect }).collect());
-                touch_period(self.parts.expiry)
             }
             Err(error) => {
                 tracing::debug!(%error, "could not write that the open mailboxes are in use");
-                TOUCH_AGAIN
+                self.schedule.untouched.clear();
+                self.schedule.next_touch = self.touch_after(TOUCH_AGAIN);
+                if self.schedule.pruning {
+                    self.end_pruning(Some(&error));
+                }
             }
-        };
-        self.schedule.next_touch = Some(Instant::now() + pause);
+        }
+    }
+
+    /// When to write again that the open mailboxes are in use.
+    fn touch_after(&self, pause: Duration) -> Option<Instant> {
+        self.parts.store.is_shared().then(|| Instant::now() + pause)
     }
 
     fn prune(&mut self) {
-        let expiry = self.parts.expiry;
-        let pruned = self.parts.store.prune(Now::read(), expiry, &mut self.listeners.mailboxes());
-        self.schedule.pruning = false;
-        match pruned {
+        match self.parts.store.prune(Now::read(), self.parts.expiry) {
             Ok(pruned) => {
                 tracing::debug!(mailboxes = pruned.mailboxes, "removed unused mailboxes");
                 self.record(&pruned.removed);
+                if pruned.is_complete {
+                    self.end_pruning(None);
+                }
             }
-            Err(error) => tracing::error!(%error, "could not remove unused mailboxes"),
+            Err(error) => self.end_pruning(Some(&error)),
         }
+    }
+
+    fn end_pruning(&mut self, error: Option<&StoreError>) {
+        if let Some(error) = error {
+            tracing::error!(%error, "could not remove unused mailboxes");
+        }
+        self.schedule.pruning = false;
         self.schedule.reclaiming = true;
         self.record_current();
     }
@@ -154,6 +182,9 @@ fn touch_period(expiry: Duration) -> Duration {
     (expiry / 4).max(TOUCH_AGAIN)
 }
 
+/// Mailboxes of which one turn writes that they are in use.
+const TOUCHED_AT_ONCE: usize = 1000;
+
 /// Pause after an attempt that failed.
 const TOUCH_AGAIN: Duration = Duration::from_secs(1);
 
@@ -162,7 +193,6 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
     use wormhole_magic::mailbox::server::{Identity, Request};
@@ -172,7 +202,7 @@ mod tests {
     use crate::limits::Held;
     use crate::mailbox::inbox::Inbox;
     use crate::mailbox::memory::{MemoryBudget, Share};
-    use crate::mailbox::store::{Command, DatabaseUrl, MailboxName, PostgresStore, StoreLimits};
+    use crate::mailbox::store::{Command, DatabaseUrl, PostgresStore, StoreLimits};
     use crate::mailbox::wake::{NodeId, WakeKey};
 
     fn open(url: &DatabaseUrl) -> PostgresStore {
@@ -219,10 +249,14 @@ mod tests {
             worker.listeners.add(name.clone(), inbox, 0);
         }
         let mut deliver = |batch: Vec<Delivery>| batch.into_iter().for_each(Delivery::deliver);
-        worker.keep_in_use(&mut deliver);
+        let mut touch = |worker: &mut StoreWorker| {
+            worker.begin_touching();
+            worker.touch(&mut deliver);
+        };
+        touch(&mut worker);
         assert!(!inboxes.iter().any(|inbox| is_disconnected(inbox)));
         postgres.execute("postgres", "DELETE FROM wormhole_mailboxes WHERE id = 'gone'");
-        worker.keep_in_use(&mut deliver);
+        touch(&mut worker);
         assert_eq!(inboxes.each_ref().map(|inbox| is_disconnected(inbox)), [false, true]);
         assert_eq!(worker.listeners.len(), 1);
     }

@@ -5,7 +5,7 @@
 //! keeps it for years. Addresses are never written to the database. After a restart nobody knows which
 //! addresses stored the bytes, so the first address that uses a mailbox again is charged for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -128,16 +128,16 @@ impl Activity {
         self.undo.push(Undo::Removed { key, entry, bytes });
     }
 
-    /// The keys of all mailboxes that this process knows.
-    pub(super) fn keys(&self) -> Vec<i64> {
-        self.mailboxes.keys().copied().collect()
-    }
-
-    /// Drops the charges for a mailbox that another process has removed.
-    pub(super) fn discard(&mut self, key: i64) {
-        for (owner, owned) in self.mailboxes.remove(&key).iter().flat_map(|entry| &entry.owners) {
-            owner.stored.fetch_sub(*owned, Ordering::Relaxed);
-        }
+    /// Drops the charges for mailboxes that other processes have removed: `present` are all keys after `after`,
+    /// up to `last`.
+    pub(super) fn discard_others(&mut self, after: i64, last: i64, present: &HashSet<i64>) {
+        self.mailboxes.retain(|key, entry| {
+            let is_removed = after < *key && *key <= last && !present.contains(key);
+            for (owner, owned) in entry.owners.iter().filter(|_| is_removed) {
+                owner.stored.fetch_sub(*owned, Ordering::Relaxed);
+            }
+            !is_removed
+        });
     }
 
     /// Whether nobody has used a mailbox for `expiry`. According to its row it was `updated` last, in

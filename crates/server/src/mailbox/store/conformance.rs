@@ -170,9 +170,17 @@ impl<'a> Scratch<'a> {
     }
 
     fn prune(&mut self, now: Now, listened: &[MailboxName]) -> Result<usize, StoreError> {
-        let pruned = self.store().prune(now, EXPIRY, &mut listened.iter())?;
-        self.removed.extend(pruned.removed);
-        Ok(pruned.mailboxes)
+        let listened: Vec<Arc<MailboxName>> = listened.iter().cloned().map(Arc::new).collect();
+        self.store().keep_in_use(now, &listened)?;
+        let mut mailboxes = 0;
+        loop {
+            let pruned = self.store().prune(now, EXPIRY)?;
+            self.removed.extend(pruned.removed);
+            mailboxes += pruned.mailboxes;
+            if pruned.is_complete {
+                return Ok(mailboxes);
+            }
+        }
     }
 
     /// What was removed since the last call.

@@ -21,20 +21,22 @@ mod statements;
 mod uptime;
 mod url;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::activity::Activity;
 use super::replay_cache::ReplayCache;
 use super::rules::Rules;
 use super::{
-    Applied, Command, Counts, Cursor, Found, MAX_ANSWER_BYTES, MailboxName, Missed, Now, Outcome,
-    Pruned, Store, StoreError, StoreLimits,
+    Applied, Command, Counts, Cursor, Found, MailboxName, Now, Pruned, Store, StoreError,
+    StoreLimits,
 };
 use crate::ServerError;
 use crate::mailbox::usage::Usage;
 use crate::mailbox::wake::{self, NodeId};
 use connection::Connection;
 use load::Wanted;
+use prune::PruneProgress;
 use save::{BatchId, Notification};
 use session::{Session, SessionError};
 use snapshot::Snapshot;
@@ -55,6 +57,8 @@ pub(in crate::mailbox) struct PostgresStore {
     activity: Activity,
     replays: ReplayCache,
     uptime: UptimeClock,
+    /// `None` unless the removal of unused mailboxes has begun and is not complete.
+    pruning: Option<PruneProgress>,
     #[cfg(test)]
     fail_next_commit: bool,
 }
@@ -77,6 +81,7 @@ impl PostgresStore {
             activity: Activity::new(Instant::now(), 0),
             replays: ReplayCache::default(),
             uptime: UptimeClock::default(),
+            pruning: None,
             #[cfg(test)]
             fail_next_commit: false,
         })
@@ -103,50 +108,58 @@ impl PostgresStore {
         }
     }
 
-    /// One transaction: reads what is `wanted`, lets `compute` change it, and commits.
-    fn transact<T>(
+    /// One transaction: reads the rows that are `wanted` and what `fetch` returns, lets `compute` change the rows, and
+    /// commits. Returns the result of `compute`, and what was removed.
+    fn transact<F, T>(
         &mut self,
         wanted: &Wanted<'_>,
         now: Now,
-        fetch: impl AsyncFnOnce(&Session, &mut Snapshot, &mut ReplayCache) -> Result<T, SessionError>,
-        compute: impl FnOnce(&mut Rules<'_, Snapshot>, T) -> Result<T, StoreError>,
+        fetch: impl AsyncFnOnce(&Session, &mut Snapshot, &mut ReplayCache) -> Result<F, SessionError>,
+        compute: impl FnOnce(&mut Rules<'_, Snapshot>, F) -> Result<T, StoreError>,
     ) -> Result<(T, Vec<Usage>), SessionError> {
-        let work = match self.read(wanted, now, fetch) {
-            Ok(work) => work,
-            Err(error) => {
-                self.abandon();
-                return Err(error);
-            }
+        let result = self.read(wanted, now, fetch).and_then(|(snapshot, fetched)| {
+            let (snapshot, value, removed) = self.compute(snapshot, fetched, compute)?;
+            self.commit(&snapshot)?;
+            Ok((value, removed))
+        });
+        match &result {
+            Ok(_) => self.activity.commit(),
+            Err(_) => self.abandon(),
+        }
+        result
+    }
+
+    /// One transaction that changes rows with statements of its own, without the rules.
+    fn transact_rows<T>(
+        &mut self,
+        now: Now,
+        execute: impl AsyncFnOnce(&Session, &Snapshot) -> Result<T, SessionError>,
+    ) -> Result<T, SessionError> {
+        let fetch = async |session: &Session, snapshot: &mut Snapshot, _: &mut ReplayCache| {
+            execute(session, snapshot).await
         };
-        let (snapshot, value) = work;
+        let (value, _) = self.transact(&Wanted::default(), now, fetch, |_, value| Ok(value))?;
+        Ok(value)
+    }
+
+    /// Lets `compute` change the rows.
+    fn compute<F, T>(
+        &mut self,
+        snapshot: Snapshot,
+        fetched: F,
+        compute: impl FnOnce(&mut Rules<'_, Snapshot>, F) -> Result<T, StoreError>,
+    ) -> Result<(Snapshot, T, Vec<Usage>), SessionError> {
         self.activity.set_stored(snapshot.server.stored_bytes.unsigned_abs());
         let (mut removed, limits) = (Vec::new(), self.limits);
         let activity = &mut self.activity;
         let mut rules = Rules { tables: snapshot, activity, limits, removed: &mut removed };
-        let result = compute(&mut rules, value);
+        let value = compute(&mut rules, fetched).map_err(|error| match error {
+            StoreError::Failed(reason) => SessionError::Failed(reason),
+            StoreError::Refused(refusal) => SessionError::Failed(refusal.to_string()),
+        })?;
         let mut snapshot = rules.tables;
-        let value = match result {
-            Ok(value) => value,
-            Err(error) => {
-                self.abandon();
-                return Err(match error {
-                    StoreError::Failed(reason) => SessionError::Failed(reason),
-                    StoreError::Refused(refusal) => SessionError::Failed(refusal.to_string()),
-                });
-            }
-        };
-        let stored = i64::try_from(self.activity.stored()).unwrap_or(i64::MAX);
-        snapshot.server.stored_bytes = stored;
-        match self.commit(&snapshot) {
-            Ok(()) => {
-                self.activity.commit();
-                Ok((value, removed))
-            }
-            Err(error) => {
-                self.abandon();
-                Err(error)
-            }
-        }
+        snapshot.server.stored_bytes = i64::try_from(self.activity.stored()).unwrap_or(i64::MAX);
+        Ok((snapshot, value, removed))
     }
 
     fn read<T>(
@@ -213,7 +226,7 @@ impl PostgresStore {
         now: Now,
     ) -> Result<Applied, SessionError> {
         let wanted = Wanted::by(commands, self.limits.hide_nameplates);
-        let (batch, removed) = self.transact(
+        let ((outcomes, missed), removed) = self.transact(
             &wanted,
             now,
             async |session, snapshot, replays| {
@@ -222,24 +235,19 @@ impl PostgresStore {
                 let Found { missed, is_complete } = load::read_after(session, &behind).await?;
                 // Listeners get all messages in order, so the missed ones go first.
                 let executed = if is_complete { executed } else { 0 };
-                Ok(Batch { executed, missed, outcomes: Vec::new() })
+                Ok((executed, missed))
             },
-            |rules, mut batch| {
-                let commands = commands.iter().take(batch.executed);
-                batch.outcomes = execute_all(rules, commands, now)?;
-                Ok(batch)
+            |rules, (executed, missed)| {
+                let outcomes =
+                    rules.execute_all(commands.iter().take(executed), |rules, command| {
+                        // A copy: the batch may have to be repeated.
+                        rules.execute(command.caller(now), &mut command.request.clone())
+                    })?;
+                Ok((outcomes, missed))
             },
         )?;
-        Ok(Applied { outcomes: batch.outcomes, removed, missed: batch.missed })
+        Ok(Applied { outcomes, removed, missed })
     }
-}
-
-/// What one attempt at a batch has found and done.
-#[derive(Debug)]
-struct Batch {
-    executed: usize,
-    missed: Vec<Missed>,
-    outcomes: Vec<Outcome>,
 }
 
 /// The cursors of mailboxes to which other nodes have added messages.
@@ -250,28 +258,6 @@ fn behind(cursors: &[Cursor], snapshot: &Snapshot) -> Vec<Cursor> {
         row.is_some_and(|row| row.last_message > cursor.after)
     };
     cursors.iter().filter(is_behind).cloned().collect()
-}
-
-fn execute_all<'a>(
-    rules: &mut Rules<'_, Snapshot>,
-    commands: impl Iterator<Item = &'a Command<'a>>,
-    now: Now,
-) -> Result<Vec<Outcome>, StoreError> {
-    let (mut outcomes, mut bytes) = (Vec::new(), 0);
-    for command in commands {
-        // A copy: the batch may have to be repeated.
-        let mut request = command.request.clone();
-        let outcome = match rules.execute(command.caller(now), &mut request) {
-            Err(StoreError::Refused(refusal)) => Outcome::refused(refusal),
-            result => result?,
-        };
-        bytes += outcome.bytes();
-        outcomes.push(outcome);
-        if bytes >= MAX_ANSWER_BYTES {
-            break;
-        }
-    }
-    Ok(outcomes)
 }
 
 impl Store for PostgresStore {
@@ -286,23 +272,16 @@ impl Store for PostgresStore {
         self.persist(|store| store.apply_once(commands, cursors, now))
     }
 
-    fn prune(
-        &mut self,
-        now: Now,
-        expiry: Duration,
-        listened: &mut dyn Iterator<Item = &MailboxName>,
-    ) -> Result<Pruned, StoreError> {
-        let listened: Vec<MailboxName> = listened.cloned().collect();
-        self.prune_unused(now, expiry, &listened)
+    fn prune(&mut self, now: Now, expiry: Duration) -> Result<Pruned, StoreError> {
+        self.prune_page(now, expiry)
     }
 
     fn keep_in_use(
         &mut self,
         now: Now,
-        names: &mut dyn Iterator<Item = &MailboxName>,
-    ) -> Result<Vec<MailboxName>, StoreError> {
-        let names: Vec<MailboxName> = names.cloned().collect();
-        self.touch(now, &names)
+        names: &[Arc<MailboxName>],
+    ) -> Result<Vec<Arc<MailboxName>>, StoreError> {
+        self.touch(now, names)
     }
 
     fn messages_after(&mut self, cursors: &[Cursor]) -> Result<Found, StoreError> {

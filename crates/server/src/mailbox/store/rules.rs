@@ -10,7 +10,7 @@ use wormhole_magic::mailbox::server::{Answer, NewMessage, Refusal, Request, Stor
 
 use super::activity::Activity;
 use super::records::{Joined, MAILBOX_ROW, Mailbox, Nameplate, size_of_message};
-use super::{Caller, Now, Outcome, StoreError, StoreLimits};
+use super::{Caller, MAX_ANSWER_BYTES, Now, Outcome, StoreError, StoreLimits};
 use crate::mailbox::usage::{Removal, Usage};
 
 /// The rows of an open transaction.
@@ -63,6 +63,28 @@ pub(super) struct Rules<'a, T> {
 }
 
 impl<T: Tables> Rules<'_, T> {
+    /// Executes requests in order until the answers have [`MAX_ANSWER_BYTES`], and returns one outcome for each
+    /// executed request. A refusal is an outcome, too.
+    pub(super) fn execute_all<C>(
+        &mut self,
+        commands: impl Iterator<Item = C>,
+        mut execute: impl FnMut(&mut Self, C) -> Result<Outcome, StoreError>,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let (mut outcomes, mut bytes) = (Vec::new(), 0);
+        for command in commands {
+            let outcome = match execute(self, command) {
+                Err(StoreError::Refused(refusal)) => Outcome::refused(refusal),
+                result => result?,
+            };
+            bytes += outcome.bytes();
+            outcomes.push(outcome);
+            if bytes >= MAX_ANSWER_BYTES {
+                break;
+            }
+        }
+        Ok(outcomes)
+    }
+
     /// Executes one request.
     pub(super) fn execute(
         &mut self,

@@ -10,6 +10,7 @@ mod schema;
 mod tables;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -19,8 +20,8 @@ use super::replay_cache::ReplayCache;
 use super::rules::Rules;
 use super::short_nameplates::ShortNameplates;
 use super::{
-    Applied, Command, Counts, Cursor, Found, MAX_ANSWER_BYTES, MailboxName, Now, Outcome, Pruned,
-    Store, StoreError, StoreLimits,
+    Applied, Command, Counts, Cursor, Found, MailboxName, Now, Pruned, Store, StoreError,
+    StoreLimits,
 };
 use crate::ServerError;
 use crate::mailbox::usage::Usage;
@@ -124,35 +125,10 @@ impl SqliteStore {
         Rules { tables, activity: &mut self.activity, limits, removed }
     }
 
-    fn execute_all(
-        &mut self,
-        commands: &mut [Command<'_>],
-        now: Now,
-    ) -> Result<Vec<Outcome>, StoreError> {
-        let (mut outcomes, mut bytes) = (Vec::with_capacity(commands.len()), 0);
-        let mut rules = self.rules();
-        for command in commands {
-            let outcome = match rules.execute(command.caller(now), command.request) {
-                Err(StoreError::Refused(refusal)) => Outcome::refused(refusal),
-                result => result?,
-            };
-            bytes += outcome.bytes();
-            outcomes.push(outcome);
-            if bytes >= MAX_ANSWER_BYTES {
-                break;
-            }
-        }
-        Ok(outcomes)
-    }
-
-    fn touch_listened(
-        &mut self,
-        listened: &mut dyn Iterator<Item = &MailboxName>,
-        now: Now,
-    ) -> Result<(), StoreError> {
+    fn touch(&mut self, names: &[Arc<MailboxName>], now: Now) -> Result<(), StoreError> {
         let sql = "UPDATE mailboxes SET updated = ? WHERE app = ? AND id = ? RETURNING key";
         let mut touch = self.database.prepare_cached(sql)?;
-        for name in listened {
+        for name in names {
             let row = params![now.wall.as_secs_f64(), name.app, name.mailbox];
             if let Some(key) = touch.query_row(row, |row| row.get(0)).optional()? {
                 self.activity.record_listening(key, now);
@@ -181,18 +157,16 @@ impl Store for SqliteStore {
         _: &[Cursor],
         now: Now,
     ) -> Result<Applied, StoreError> {
-        let (outcomes, removed) = self.transaction(|store| store.execute_all(commands, now))?;
+        let (outcomes, removed) = self.transaction(|store| {
+            store.rules().execute_all(commands.iter_mut(), |rules, command| {
+                rules.execute(command.caller(now), command.request)
+            })
+        })?;
         Ok(Applied { outcomes, removed, missed: Vec::new() })
     }
 
-    fn prune(
-        &mut self,
-        now: Now,
-        expiry: Duration,
-        listened: &mut dyn Iterator<Item = &MailboxName>,
-    ) -> Result<Pruned, StoreError> {
+    fn prune(&mut self, now: Now, expiry: Duration) -> Result<Pruned, StoreError> {
         let (mailboxes, removed) = self.transaction(|store| {
-            store.touch_listened(listened, now)?;
             let unused = |key, updated| store.activity.is_unused(key, updated, now, expiry);
             let unused = tables::select_mailboxes(&store.database, unused)?;
             for key in &unused {
@@ -201,15 +175,16 @@ impl Store for SqliteStore {
             }
             Ok(unused.len())
         })?;
-        Ok(Pruned { mailboxes, removed })
+        Ok(Pruned { mailboxes, removed, is_complete: true })
     }
 
-    /// Nobody else removes mailboxes.
+    /// Nobody else removes mailboxes, so none of them is gone without notice.
     fn keep_in_use(
         &mut self,
-        _: Now,
-        _: &mut dyn Iterator<Item = &MailboxName>,
-    ) -> Result<Vec<MailboxName>, StoreError> {
+        now: Now,
+        names: &[Arc<MailboxName>],
+    ) -> Result<Vec<Arc<MailboxName>>, StoreError> {
+        self.transaction(|store| store.touch(names, now))?;
         Ok(Vec::new())
     }
 

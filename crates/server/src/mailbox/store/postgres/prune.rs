@@ -1,6 +1,9 @@
 //! Removing what nobody uses any more. Any number of nodes may do it: their transactions run one after the other.
+//!
+//! The tables may be large, so each call looks at one page of mailboxes, in the order of their keys.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Row;
@@ -8,158 +11,188 @@ use tokio_postgres::Row;
 use super::PostgresStore;
 use super::load::{self, Wanted};
 use super::session::SessionError;
-use crate::mailbox::store::rules::Tables;
+use super::snapshot::Snapshot;
+use crate::mailbox::store::rules::{Rules, Tables};
 use crate::mailbox::store::{MailboxName, Now, Pruned, StoreError};
-use crate::mailbox::usage::Usage;
+
+/// How far the removal of unused mailboxes has got.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PruneProgress {
+    /// Mailboxes that were used last at this uptime or before it are removed.
+    unused_since: f64,
+    /// Key of the last mailbox that was looked at.
+    after: i64,
+}
+
+/// A part of the mailboxes.
+#[derive(Debug)]
+struct Page {
+    /// All keys in the page.
+    keys: HashSet<i64>,
+    /// The last one; `None` if no mailboxes follow.
+    last: Option<i64>,
+    unused: Vec<MailboxName>,
+}
 
 impl PostgresStore {
-    /// Removes the mailboxes that nobody has used for `expiry`. Those that are `listened` to count as used now.
-    pub(super) fn prune_unused(
-        &mut self,
-        now: Now,
-        expiry: Duration,
-        listened: &[MailboxName],
-    ) -> Result<Pruned, StoreError> {
-        self.touch(now, listened)?;
-        let (mut mailboxes, mut removed) = (0, Vec::new());
-        loop {
-            let (pruned, usage) = self.prune_some(now, expiry)?;
-            removed.extend(usage);
-            mailboxes += pruned;
-            if pruned == 0 {
-                break;
-            }
-        }
-        self.forget_removed(now)?;
-        Ok(Pruned { mailboxes, removed })
+    /// Looks at the next page and removes the mailboxes in it that nobody has used for `expiry`.
+    pub(super) fn prune_page(&mut self, now: Now, expiry: Duration) -> Result<Pruned, StoreError> {
+        let progress = match self.pruning.take() {
+            Some(progress) => progress,
+            None => self.begin_pruning(now, expiry)?,
+        };
+        let page = self.persist(|store| store.read_page(progress))?;
+        let (mailboxes, removed) = if page.unused.is_empty() {
+            (0, Vec::new())
+        } else {
+            self.persist(|store| store.remove_unused(now, expiry, &page.unused))?
+        };
+        // What this node knows about mailboxes that other nodes have removed.
+        let end = page.last.unwrap_or(i64::MAX);
+        self.activity.discard_others(progress.after, end, &page.keys);
+        self.pruning = page.last.map(|after| PruneProgress { after, ..progress });
+        Ok(Pruned { mailboxes, removed, is_complete: self.pruning.is_none() })
     }
 
-    /// Removes some unused mailboxes; returns how many.
-    fn prune_some(
-        &mut self,
-        now: Now,
-        expiry: Duration,
-    ) -> Result<(usize, Vec<Usage>), StoreError> {
-        let (_, names) = self.persist(|store| store.unused_mailboxes(now, expiry))?;
-        if names.is_empty() {
-            return Ok((0, Vec::new()));
-        }
-        self.persist(|store| {
-            let mut wanted = Wanted::default();
-            names.iter().for_each(|name| wanted.mailbox(&name.app, &name.mailbox));
-            let seconds = expiry.as_secs_f64();
-            store.transact(
-                &wanted,
-                now,
-                async |_, _, _| Ok(0),
-                |rules, _| {
-                    let uptime = rules.tables.uptime;
-                    let mut pruned = 0;
-                    for name in &names {
-                        let mailbox = rules.tables.mailbox(&name.app, &name.mailbox)?;
-                        // Another node may have used or removed it since it was selected.
-                        if let Some(mailbox) = mailbox.filter(|row| uptime - row.updated >= seconds)
-                        {
-                            rules.prune(&mailbox, now)?;
-                            pruned += 1;
-                        }
-                    }
-                    Ok(pruned)
-                },
-            )
+    /// Reads the shared clock, and removes the rows of nodes that are gone.
+    fn begin_pruning(&mut self, now: Now, expiry: Duration) -> Result<PruneProgress, StoreError> {
+        let uptime = self.persist(|store| {
+            store.transact_rows(now, async |session, snapshot| {
+                let before = snapshot.uptime - NODE_EXPIRY;
+                session.query(&session.statements.forget_nodes, &[&before]).await?;
+                Ok(snapshot.uptime)
+            })
+        })?;
+        Ok(PruneProgress { unused_since: uptime - expiry.as_secs_f64(), after: 0 })
+    }
+
+    fn read_page(&mut self, progress: PruneProgress) -> Result<Page, SessionError> {
+        let PruneProgress { unused_since, after } = progress;
+        self.connection.run(async |session| {
+            let statement = &session.statements.mailbox_page;
+            let rows = session.query(statement, &[&after, &unused_since, &PAGE]).await?;
+            read_page(&rows)
         })
     }
 
-    fn unused_mailboxes(
+    /// Removes those of these mailboxes that are still unused; returns how many, and what the statistics record.
+    fn remove_unused(
         &mut self,
         now: Now,
         expiry: Duration,
-    ) -> Result<(f64, Vec<MailboxName>), SessionError> {
-        let ((uptime, names), _) = self.transact(
-            &Wanted::default(),
-            now,
-            async |session, snapshot, _| {
-                let before = snapshot.uptime - expiry.as_secs_f64();
-                let statement = &session.statements.unused_mailboxes;
-                let rows = session.query(statement, &[&before, &PRUNED_AT_ONCE]).await?;
-                Ok((snapshot.uptime, rows.iter().map(read_name).collect::<Result<Vec<_>, _>>()?))
-            },
-            |_, found| Ok(found),
-        )?;
-        Ok((uptime, names))
+        names: &[MailboxName],
+    ) -> Result<(usize, Vec<crate::mailbox::usage::Usage>), SessionError> {
+        let mut wanted = Wanted::default();
+        names.iter().for_each(|name| wanted.mailbox(&name.app, &name.mailbox));
+        let remove = |rules: &mut Rules<'_, Snapshot>, ()| {
+            let mut removed = 0;
+            for name in names {
+                let mailbox = rules.tables.mailbox(&name.app, &name.mailbox)?;
+                let uptime = rules.tables.uptime;
+                // Another node may have used or removed it since it was read.
+                if let Some(mailbox) =
+                    mailbox.filter(|row| uptime - row.updated >= expiry.as_secs_f64())
+                {
+                    rules.prune(&mailbox, now)?;
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        };
+        self.transact(&wanted, now, async |_, _, _| Ok(()), remove)
     }
 
     /// Writes that these mailboxes are used now, and returns those that do not exist.
     pub(super) fn touch(
         &mut self,
         now: Now,
-        names: &[MailboxName],
-    ) -> Result<Vec<MailboxName>, StoreError> {
-        let mut gone = Vec::new();
-        for names in names.chunks(TOUCHED_AT_ONCE) {
-            let touched = self.persist(|store| store.touch_some(now, names))?;
-            gone.extend(names.iter().filter(|name| !touched.contains(name)).cloned());
-        }
-        Ok(gone)
-    }
-
-    fn touch_some(
-        &mut self,
-        now: Now,
-        names: &[MailboxName],
-    ) -> Result<HashSet<MailboxName>, SessionError> {
+        names: &[Arc<MailboxName>],
+    ) -> Result<Vec<Arc<MailboxName>>, StoreError> {
         let apps: Vec<&[u8]> = names.iter().map(|name| name.app.as_bytes()).collect();
         let ids: Vec<&[u8]> = names.iter().map(|name| name.mailbox.as_bytes()).collect();
-        let (touched, _) = self.transact(
-            &Wanted::default(),
-            now,
-            async |session, snapshot, _| {
+        let touched: HashSet<MailboxName> = self.persist(|store| {
+            store.transact_rows(now, async |session, snapshot| {
                 let statement = &session.statements.touch;
                 let rows = session.query(statement, &[&apps, &ids, &snapshot.uptime]).await?;
-                rows.iter().map(read_name).collect()
-            },
-            |_, touched| Ok(touched),
-        )?;
-        Ok(touched)
-    }
-
-    /// Drops what this node knows about mailboxes that other nodes have removed, and nodes that are gone.
-    fn forget_removed(&mut self, now: Now) -> Result<(), StoreError> {
-        let keys = self.activity.keys();
-        for keys in keys.chunks(TOUCHED_AT_ONCE) {
-            let removed: Vec<i64> = self.persist(|store| {
-                store.connection.run(async |session| {
-                    let rows = session.query(&session.statements.removed_keys, &[&keys]).await?;
-                    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
-                })
-            })?;
-            removed.into_iter().for_each(|key| self.activity.discard(key));
-        }
-        self.persist(|store| {
-            store.transact(
-                &Wanted::default(),
-                now,
-                async |session, snapshot, _| {
-                    let before = snapshot.uptime - NODE_EXPIRY;
-                    session.query(&session.statements.forget_nodes, &[&before]).await?;
-                    Ok(())
-                },
-                |_, ()| Ok(()),
-            )
+                rows.iter().map(|row| read_name(row, 0)).collect()
+            })
         })?;
-        Ok(())
+        Ok(names.iter().filter(|name| !touched.contains(&***name)).cloned().collect())
     }
 }
 
-fn read_name(row: &Row) -> Result<MailboxName, SessionError> {
-    Ok(MailboxName { app: load::text(row, 0)?, mailbox: load::text(row, 1)? })
+/// Reads a page of rows, and cuts it where its unused mailboxes have too many messages for one transaction.
+fn read_page(rows: &[Row]) -> Result<Page, SessionError> {
+    let mut page = Page { keys: HashSet::new(), last: None, unused: Vec::new() };
+    let mut messages = 0;
+    for row in rows {
+        let key = row.try_get(0)?;
+        page.keys.insert(key);
+        if row.try_get(1)? {
+            messages += row.try_get::<_, i64>(2)?;
+            page.unused.push(read_name(row, 3)?);
+        }
+        if messages >= MESSAGES_AT_ONCE {
+            page.last = Some(key);
+            return Ok(page);
+        }
+    }
+    if i64::try_from(rows.len()).is_ok_and(|length| length >= PAGE) {
+        page.last = rows.last().map(|row| row.try_get(0)).transpose()?;
+    }
+    Ok(page)
 }
 
-/// Mailboxes that one transaction removes because nobody uses them.
-const PRUNED_AT_ONCE: i64 = 1000;
+/// A name in two columns, of which this is the first.
+fn read_name(row: &Row, column: usize) -> Result<MailboxName, SessionError> {
+    Ok(MailboxName { app: load::text(row, column)?, mailbox: load::text(row, column + 1)? })
+}
 
-/// Mailboxes in one statement that keeps them in use.
-const TOUCHED_AT_ONCE: usize = 1000;
+/// Mailboxes that one call looks at.
+pub(super) const PAGE: i64 = 1000;
+
+/// Messages of unused mailboxes after which a page ends early.
+const MESSAGES_AT_ONCE: i64 = 10_000;
 
 /// Seconds of uptime after which the row of a node that is gone is removed.
 const NODE_EXPIRY: f64 = 86_400.0;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use wormhole_testbed::{Durability, Postgres, installed_or_skip};
+
+    use super::super::url::DatabaseUrl;
+    use super::*;
+    use crate::mailbox::store::StoreLimits;
+    use crate::mailbox::wake::NodeId;
+
+    #[test]
+    fn unused_mailboxes_are_removed_a_page_at_a_time() {
+        let started = Postgres::start(Durability::Process, None);
+        let Some(postgres) = installed_or_skip(started) else { return };
+        let url = DatabaseUrl::from(postgres.url("postgres"));
+        let (limits, node) = (StoreLimits::default(), NodeId::random());
+        let mut store = PostgresStore::open(&url, limits, node, true).unwrap();
+        // Every second mailbox is unused. Some of them have very many messages.
+        let fill = "UPDATE wormhole_server SET uptime = 1000, next_mailbox = 4000;
+            INSERT INTO wormhole_mailboxes (key, app, id, messages, bytes, last_message, used, crowded)
+            SELECT key, 'app', key::text::bytea, CASE WHEN key > 3000 THEN 5000 ELSE 0 END, 0, 0,
+                CASE WHEN key % 2 = 0 THEN 100 ELSE 900 END, false
+            FROM generate_series(1, 3010) AS key";
+        postgres.execute("postgres", fill);
+        let now = Now { monotonic: Instant::now(), ..Now::read() };
+        let mut pages = Vec::new();
+        loop {
+            let pruned = store.prune_page(now, Duration::from_secs(660)).unwrap();
+            pages.push(pruned.mailboxes);
+            if pruned.is_complete {
+                break;
+            }
+        }
+        assert_eq!(pages, [500, 500, 500, 2, 2, 1]);
+        let rest = "SELECT count(*), min(used) FROM wormhole_mailboxes";
+        assert_eq!(postgres.execute("postgres", rest), "1505|900");
+    }
+}

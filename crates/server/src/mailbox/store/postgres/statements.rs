@@ -12,9 +12,8 @@ pub(super) struct Statements {
     pub(super) lists: Statement,
     pub(super) replays: Statement,
     pub(super) messages_after: Statement,
-    pub(super) unused_mailboxes: Statement,
+    pub(super) mailbox_page: Statement,
     pub(super) touch: Statement,
-    pub(super) removed_keys: Statement,
     pub(super) forget_nodes: Statement,
     pub(super) last_batch: Statement,
     pub(super) count: Statement,
@@ -41,9 +40,8 @@ impl Statements {
             lists: client.prepare(LISTS).await?,
             replays: client.prepare(REPLAYS).await?,
             messages_after: client.prepare(MESSAGES_AFTER).await?,
-            unused_mailboxes: client.prepare(UNUSED_MAILBOXES).await?,
+            mailbox_page: client.prepare(MAILBOX_PAGE).await?,
             touch: client.prepare(TOUCH).await?,
-            removed_keys: client.prepare(REMOVED_KEYS).await?,
             forget_nodes: client.prepare(FORGET_NODES).await?,
             last_batch: client.prepare(LAST_BATCH).await?,
             count: client.prepare(COUNT).await?,
@@ -120,16 +118,18 @@ const MESSAGES_AFTER: &str = "
     ) AS found
     WHERE total - length < $4::bigint ORDER BY position";
 
-const UNUSED_MAILBOXES: &str = "SELECT app, id FROM wormhole_mailboxes
-    WHERE used <= $1::double precision LIMIT $2::bigint";
+/// The next mailboxes by key. The names are only needed if they are unused.
+const MAILBOX_PAGE: &str = "
+    SELECT key, is_unused, messages,
+        CASE WHEN is_unused THEN app END, CASE WHEN is_unused THEN id END
+    FROM wormhole_mailboxes
+    CROSS JOIN LATERAL (SELECT used <= $2::double precision AS is_unused) AS comparison
+    WHERE key > $1::bigint ORDER BY key LIMIT $3::bigint";
 
 const TOUCH: &str = "
     UPDATE wormhole_mailboxes AS box SET used = $3::double precision
     FROM unnest($1::bytea[], $2::bytea[]) AS named (app, id)
     WHERE box.app = named.app AND box.id = named.id RETURNING box.app, box.id";
-
-const REMOVED_KEYS: &str = "SELECT known.key FROM unnest($1::bigint[]) AS known (key)
-    WHERE NOT EXISTS (SELECT 1 FROM wormhole_mailboxes AS box WHERE box.key = known.key)";
 
 const FORGET_NODES: &str = "DELETE FROM wormhole_nodes WHERE used < $1::double precision";
 

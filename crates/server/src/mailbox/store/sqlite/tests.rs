@@ -72,7 +72,7 @@ fn after_a_restart_ages_count_from_the_start_whatever_the_rows_contain() {
             let monotonic = start + Duration::from_secs(after);
             let now = Now { wall: UnixTime::from_secs(1_000_000), monotonic };
             let expiry = Duration::from_secs(660);
-            scratch.store().prune(now, expiry, &mut std::iter::empty()).unwrap().mailboxes
+            scratch.store().prune(now, expiry).unwrap().mailboxes
         };
         assert_eq!(prune(100), 0, "clients have time to come back");
         // After that, a row that looks old is removed; one that looks young does not stay for ever.
