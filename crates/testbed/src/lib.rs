@@ -2,13 +2,13 @@
 //! port of the loopback address.
 //!
 //! `scripts/peers` installs the programs. They are looked for in the folder that `WORMHOLE_POSTGRES` names, or
-//! at the path that `WORMHOLE_NATS` names, then in `PATH`, then where Debian puts them. Without them, a test should
+//! at the path that `WORMHOLE_NATS` names, then in `PATH`, then where Debian installs them. Without them, a test should
 //! print the reason and skip; under `CI` it must fail ([`installed_or_skip`]).
 //!
-//! Each server runs under a small shell script. The script ends the server and removes its folder when the
-//! test ends, in whatever way: even a killed test closes the pipe that the script reads.
+//! A small shell script ends each server and removes its folder when the test ends, in whatever way: even a
+//! killed test closes the pipe that the script reads.
 
-#![expect(clippy::expect_used, reason = "a test without its server must fail")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test without its server must fail")]
 
 mod nats;
 mod postgres;

@@ -1,17 +1,24 @@
-//! A PostgreSQL server with a new, empty cluster.
+//! A PostgreSQL server with a new cluster.
+
+mod cluster;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+use rustix::process::Signal;
 
 use crate::NotInstalled;
-use crate::supervised::{Supervised, find_program, free_port, new_folder, wait_until};
+use crate::supervised::{Supervised, find_program, free_port, new_folder};
+use cluster::ServerUser;
 
 /// A running PostgreSQL server. Its superuser is `postgres` and needs no password.
 #[derive(Debug)]
 pub struct Postgres {
     programs: PathBuf,
     data: PathBuf,
+    user: Option<ServerUser>,
+    durability: Durability,
     port: u16,
     server: Supervised,
 }
@@ -30,37 +37,31 @@ impl Postgres {
     ///
     /// # Errors
     /// The programs are not installed.
+    ///
+    /// # Panics
+    /// The server does not start.
     pub fn start(durability: Durability, parent: Option<&Path>) -> Result<Self, NotInstalled> {
         let programs = find_programs().ok_or(NotInstalled("PostgreSQL"))?;
+        let user = ServerUser::needed();
         let folder = new_folder(parent, "postgres");
-        give_to_server_user(&folder);
-        let data = folder.join("data");
-        create_cluster(&programs, &data);
+        let data = cluster::create(&programs, &folder, user);
         let port = free_port();
-        let mut arguments = vec![
-            programs.join("postgres").display().to_string(),
-            format!("-D{}", data.display()),
-            format!("-p{port}"),
-            "-clisten_addresses=127.0.0.1".into(),
-            "-cunix_socket_directories=".into(),
-        ];
-        if durability == Durability::Process {
-            arguments.push("-cfsync=off".into());
+        let mut command = command(&programs, &data, user, durability, port);
+        let server = Supervised::start(&mut command, &folder, Signal::QUIT);
+        let mut postgres = Self { programs, data, user, durability, port, server };
+        for _ in 0..ATTEMPTS {
+            if postgres.wait() {
+                return Ok(postgres);
+            }
+            postgres.port = free_port();
+            postgres.run_again();
         }
-        let server = Supervised::start(as_server_user("sh"), &folder, "QUIT", &arguments);
-        let postgres = Self { programs, data, port, server };
-        postgres.wait();
-        Ok(postgres)
+        panic!("PostgreSQL cannot use any port");
     }
 
     /// The address of a database for clients.
     pub fn url(&self, database: &str) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
-    }
-
-    /// The port on the loopback address.
-    pub const fn port(&self) -> u16 {
-        self.port
     }
 
     /// Creates an empty database and returns its address.
@@ -88,11 +89,30 @@ impl Postgres {
     /// # Panics
     /// The configuration of the server cannot be changed.
     pub fn require_password_of(&self, user: &str) {
+        self.add_access_rule(&format!("host all {user} all scram-sha-256"));
+        self.execute("postgres", "SELECT pg_reload_conf()");
+    }
+
+    /// Makes the server demand TLS with this certificate and key, in PEM, and starts it again.
+    ///
+    /// # Panics
+    /// The server does not start.
+    pub fn use_tls(&mut self, certificate: &str, key: &str) {
+        cluster::write(&self.data.join("server.crt"), certificate, self.user);
+        cluster::write(&self.data.join("server.key"), key, self.user);
+        let path = self.data.join("postgresql.conf");
+        let settings = fs::read_to_string(&path).expect("no postgresql.conf");
+        fs::write(&path, settings + "ssl = on\n").expect("could not write postgresql.conf");
+        self.add_access_rule("hostnossl all all all reject");
+        self.crash();
+        self.start_again();
+    }
+
+    /// Adds a rule before the others.
+    fn add_access_rule(&self, rule: &str) {
         let path = self.data.join("pg_hba.conf");
         let rules = fs::read_to_string(&path).expect("no pg_hba.conf");
-        let rule = format!("host all {user} all scram-sha-256\n");
-        fs::write(&path, rule + &rules).expect("could not write pg_hba.conf");
-        self.execute("postgres", "SELECT pg_reload_conf()");
+        fs::write(&path, format!("{rule}\n{rules}")).expect("could not write pg_hba.conf");
     }
 
     /// Ends the server without warning, as a crash would.
@@ -101,32 +121,63 @@ impl Postgres {
     }
 
     /// Starts the server again, at the same address and with the data that it had.
+    ///
+    /// # Panics
+    /// The server does not start.
     pub fn start_again(&mut self) {
-        self.server.start_again();
-        self.wait();
+        for _ in 0..ATTEMPTS {
+            self.run_again();
+            // It ends at once if a connection of another program uses its port for a moment.
+            if self.wait() {
+                return;
+            }
+        }
+        panic!("PostgreSQL cannot start again");
     }
 
-    fn wait(&self) {
+    fn run_again(&mut self) {
+        let Self { programs, data, user, durability, port, server } = self;
+        server.start_again(&mut command(programs, data, *user, *durability, *port));
+    }
+
+    /// Waits until the server accepts connections. Returns false if it has ended because it cannot use its port.
+    fn wait(&mut self) -> bool {
         let status = self.data.join("postmaster.pid");
-        // The eighth line is the state of the server.
-        let ready = || {
+        // The first line is the process, the eighth line is the state of the server.
+        let ready = |pid: u32| {
             let text = fs::read_to_string(&status).unwrap_or_default();
-            text.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+            let mut lines = text.lines().map(str::trim);
+            lines.next() == Some(&*pid.to_string()) && lines.nth(6) == Some("ready")
         };
-        wait_until(&self.server, ready);
+        match self.server.wait_until(ready) {
+            Ok(()) => true,
+            Err(ended) => {
+                assert!(ended.0.contains("could not bind"), "PostgreSQL has ended: {}", ended.0);
+                false
+            }
+        }
     }
 }
 
-fn create_cluster(programs: &Path, data: &Path) {
-    let output = as_server_user(programs.join("initdb"))
-        .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale"])
-        .args(["--no-sync", "-D"])
-        .arg(data)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .output()
-        .expect("could not start initdb");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+fn command(
+    programs: &Path,
+    data: &Path,
+    user: Option<ServerUser>,
+    durability: Durability,
+    port: u16,
+) -> Command {
+    let mut command = Command::new(programs.join("postgres"));
+    command
+        .arg(format!("-D{}", data.display()))
+        .arg(format!("-p{port}"))
+        .args(["-clisten_addresses=127.0.0.1", "-cunix_socket_directories="]);
+    if durability == Durability::Process {
+        command.arg("-cfsync=off");
+    }
+    if let Some(user) = user {
+        user.run(&mut command);
+    }
+    command
 }
 
 /// The folder with `postgres`, `initdb` and `psql`.
@@ -144,28 +195,5 @@ fn find_programs() -> Option<PathBuf> {
     ["postgres", "psql"].iter().all(|name| folder.join(name).is_file()).then_some(folder)
 }
 
-/// PostgreSQL refuses to run as root; the package has a user for it.
-fn as_server_user(program: impl AsRef<Path>) -> Command {
-    if !is_root() {
-        return Command::new(program.as_ref());
-    }
-    let mut command = Command::new("runuser");
-    command.args(["-u", "postgres", "--"]).arg(program.as_ref());
-    command
-}
-
-fn give_to_server_user(folder: &Path) {
-    if is_root() {
-        let status = Command::new("chown").arg("postgres").arg(folder).status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "could not chown {}",
-            folder.display()
-        );
-    }
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().expect("could not start id");
-    id.stdout.trim_ascii() == b"0"
-}
+/// How often to start a server whose port is in use.
+const ATTEMPTS: u32 = 20;
