@@ -323,8 +323,7 @@ impl Mailbox {
             () = wake.run(hub.clone()) => {}
         }
         hub.close();
-        // Nothing is left to store, but while PostgreSQL is not available the thread may be in the middle of its
-        // attempts, which can take ten seconds or more.
+        // Nothing is left to store, so this takes at most a second or two, even if PostgreSQL does not answer.
         let _ = tokio::task::spawn_blocking(move || storage.join()).await;
         Ok(())
     }

@@ -51,7 +51,7 @@ impl Database {
     pub(super) fn check(&self) -> Result<(), &'static str> {
         match self {
             Self::File(_) => Ok(()),
-            Self::Postgres(url) => url.parse().map(drop),
+            Self::Postgres(url) => url.check(),
         }
     }
 }

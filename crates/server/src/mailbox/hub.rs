@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::server::{Identity, Request, RequestId};
 
@@ -30,6 +31,8 @@ use worker::StoreWorker;
 pub(super) struct Hub {
     queue: Arc<Queue>,
     records_clients: bool,
+    /// Ends what the store waits for.
+    stop: CancellationToken,
 }
 
 /// Gets the reason why the thread has ended early.
@@ -42,7 +45,11 @@ impl Hub {
     /// A task delivers the answers, so this must be called inside a tokio runtime.
     pub(super) fn start(parts: Parts) -> std::io::Result<(Self, JoinHandle<()>, Failed)> {
         let queue = Arc::new(Queue::default());
-        let hub = Self { queue: Arc::clone(&queue), records_clients: parts.usage.is_some() };
+        let hub = Self {
+            queue: Arc::clone(&queue),
+            records_clients: parts.usage.is_some(),
+            stop: parts.store.stop_signal(),
+        };
         let (deliveries, receiver) = mpsc::channel(UNDELIVERED_BATCHES);
         let thread = std::thread::Builder::new().name("mailbox store".into());
         let (fail, failed) = oneshot::channel();
@@ -99,9 +106,10 @@ impl Hub {
         self.queue.push(|pending| pending.release_memory = true);
     }
 
-    /// Ends the thread.
+    /// Ends the thread. It does not wait for a lost database any more.
     pub(super) fn close(&self) {
         self.queue.close();
+        self.stop.cancel();
     }
 }
 

@@ -18,6 +18,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use wormhole_magic::mailbox::server::{Answer, Identity, Refusal, Request, StoredMessage};
 
 use super::usage::Usage;
@@ -26,7 +27,7 @@ use crate::limits::Held;
 pub(super) use activity::Quota;
 pub(super) use clock::Now;
 pub(crate) use postgres::DatabaseUrl;
-pub(super) use postgres::{PostgresStore, each_host};
+pub(super) use postgres::{ConnectError, Connector, PostgresStore};
 pub(crate) use sqlite::Imported;
 pub(super) use sqlite::{SqliteStore, backed_up, import, set_pragmas};
 
@@ -72,6 +73,9 @@ pub(super) trait Store: Debug + Send {
 
     /// Whether other nodes use the same database.
     fn is_shared(&self) -> bool;
+
+    /// Cancel it when the server stops: from then on, the store does not wait for a lost database.
+    fn stop_signal(&self) -> CancellationToken;
 
     /// Counts what is stored.
     ///

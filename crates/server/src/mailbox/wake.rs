@@ -16,7 +16,7 @@ use sha1::{Digest, Sha1};
 
 use super::database::Database;
 use super::hub::Hub;
-use super::store::{DatabaseUrl, MailboxName};
+use super::store::{Connector, DatabaseUrl, MailboxName};
 use crate::ServerError;
 pub(super) use nats::NatsPublisher;
 use nats::{NatsListener, NatsUrl};
@@ -64,8 +64,8 @@ impl WakeMethod {
         let invalid = |reason: &str| ServerError::System(reason.into());
         match self {
             Self::Postgres => {
-                let config = Box::new(database.parse().map_err(invalid)?);
-                Ok((None, WakeListener::Postgres { config, node }))
+                let connector = database.connector().map_err(ServerError::System)?;
+                Ok((None, WakeListener::Postgres { connector: Box::new(connector), node }))
             }
             Self::Nats(url) => {
                 let server = url.parse().map_err(invalid)?;
@@ -83,7 +83,7 @@ pub(super) enum WakeListener {
     SingleNode,
     Nats(NatsListener),
     Postgres {
-        config: Box<tokio_postgres::Config>,
+        connector: Box<Connector>,
         node: NodeId,
     },
 }
@@ -94,7 +94,7 @@ impl WakeListener {
         match self {
             Self::SingleNode => std::future::pending().await,
             Self::Nats(listener) => listener.run(hub).await,
-            Self::Postgres { config, node } => postgres::listen(&config, node, hub).await,
+            Self::Postgres { connector, node } => postgres::listen(&connector, node, hub).await,
         }
     }
 }

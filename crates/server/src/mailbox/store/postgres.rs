@@ -11,6 +11,7 @@
 //! whether the transaction is durable.
 
 mod connection;
+mod connector;
 mod load;
 mod prune;
 mod save;
@@ -18,11 +19,14 @@ mod schema;
 mod session;
 mod snapshot;
 mod statements;
+mod tls;
 mod uptime;
 mod url;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::replay_cache::ReplayCache;
@@ -35,6 +39,7 @@ use crate::ServerError;
 use crate::mailbox::usage::Usage;
 use crate::mailbox::wake::{self, NodeId};
 use connection::Connection;
+pub(in crate::mailbox) use connector::{ConnectError, Connector};
 use load::Wanted;
 use prune::PruneProgress;
 use save::{BatchId, Notification};
@@ -42,7 +47,6 @@ use session::{Session, SessionError};
 use snapshot::Snapshot;
 use uptime::UptimeClock;
 pub(crate) use url::DatabaseUrl;
-pub(in crate::mailbox) use url::each_host;
 
 /// A node's access to the shared database.
 #[derive(Debug)]
@@ -292,6 +296,10 @@ impl Store for PostgresStore {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn stop_signal(&self) -> CancellationToken {
+        self.connection.stop_signal().clone()
     }
 
     fn count(&mut self) -> Result<Counts, StoreError> {

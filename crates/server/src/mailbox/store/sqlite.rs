@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::replay_cache::ReplayCache;
@@ -195,6 +196,11 @@ impl Store for SqliteStore {
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    /// The database is always there.
+    fn stop_signal(&self) -> CancellationToken {
+        CancellationToken::new()
     }
 
     fn count(&mut self) -> Result<Counts, StoreError> {

@@ -2,23 +2,21 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client, Error};
 
 use super::{CHANNEL, NodeId, POLL, RECONNECT, parse};
 use crate::mailbox::hub::Hub;
-use crate::mailbox::store::each_host;
+use crate::mailbox::store::{ConnectError, Connector};
 
 /// Forwards notifications to the store's thread, and connects again when the connection is lost. Never ends.
-pub(super) async fn listen(config: &Config, node: NodeId, hub: Hub) {
+pub(super) async fn listen(connector: &Connector, node: NodeId, hub: Hub) {
     let mut is_down = false;
     loop {
-        let result = listen_once(config, node, &hub, &mut is_down).await;
+        let result = listen_once(connector, node, &hub, &mut is_down).await;
         if !std::mem::replace(&mut is_down, true) {
-            let reason = reason(result.err().as_ref());
+            let reason = result.err().unwrap_or_else(|| "no connection".into());
             tracing::warn!(reason, "no notifications from PostgreSQL, connecting again");
         }
         // Until it is connected again, the node looks without being notified.
@@ -29,12 +27,15 @@ pub(super) async fn listen(config: &Config, node: NodeId, hub: Hub) {
 
 /// Listens until the connection is lost.
 async fn listen_once(
-    config: &Config,
+    connector: &Connector,
     node: NodeId,
     hub: &Hub,
     is_down: &mut bool,
-) -> Result<(), Error> {
-    let Some((client, mut connection)) = connect(config).await? else { return Ok(()) };
+) -> Result<(), String> {
+    let (client, mut connection) = connector.connect().await.map_err(|error| match error {
+        ConnectError::Silent => "the database does not answer".to_owned(),
+        ConnectError::Failed(error) => reason(&error),
+    })?;
     let forward = async {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(notification) = message? {
@@ -48,21 +49,7 @@ async fn listen_once(
         result = forward => result,
         result = watch => result,
     }
-}
-
-/// Connects to the first host that answers in time and accepts writes; `None` if the last one does not answer.
-async fn connect(
-    config: &Config,
-) -> Result<Option<(Client, Connection<Socket, NoTlsStream>)>, Error> {
-    let mut problem = Ok(None);
-    for host in each_host(config) {
-        problem = match timeout(CONNECT, host.connect(NoTls)).await {
-            Ok(Ok(connected)) => return Ok(Some(connected)),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Ok(None),
-        };
-    }
-    problem
+    .map_err(|error: Error| reason(&error))
 }
 
 /// Subscribes, then checks the connection from time to time. Ends when it does not answer.
@@ -85,11 +72,9 @@ async fn watch(client: &Client, hub: &Hub, is_down: &mut bool) -> Result<(), Err
     }
 }
 
-/// Why there are no notifications. An error of the database is shown, without its details.
-fn reason(error: Option<&Error>) -> String {
-    let database = error.and_then(|error| error.as_db_error());
-    database.map_or_else(|| "no connection".into(), |error| error.message().to_owned())
+/// Why there are no notifications. An error of the database is shown without its details.
+fn reason(error: &Error) -> String {
+    let database = error.as_db_error().map(|error| error.message().to_owned());
+    let cause = || std::error::Error::source(error).map(ToString::to_string);
+    database.or_else(cause).unwrap_or_else(|| "no connection".into())
 }
-
-/// How long an attempt to connect to one host may take.
-const CONNECT: Duration = Duration::from_secs(5);

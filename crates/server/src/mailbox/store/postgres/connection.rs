@@ -3,23 +3,26 @@
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
-use tokio_postgres::Config;
+use tokio_util::sync::CancellationToken;
 
+use super::connector::Connector;
 use super::save::BatchId;
 use super::session::{ROUND, Session, SessionError, within};
-use super::url::{self, DatabaseUrl};
+use super::url::DatabaseUrl;
 use crate::ServerError;
 use crate::mailbox::store::StoreError;
 
 /// A connection, or none while PostgreSQL is not available.
 #[derive(Debug)]
 pub(super) struct Connection {
-    config: Config,
+    connector: Connector,
     /// Runs the connection while the store's thread waits for it.
     runtime: Runtime,
     session: Option<Session>,
     /// If the last call failed because PostgreSQL was not available: when to try again.
     down_until: Option<Instant>,
+    /// Cancelled when the server stops: then nothing is worth waiting for.
+    stop: CancellationToken,
 }
 
 /// The attempts of one call.
@@ -38,15 +41,41 @@ impl Connection {
             path: path.into(),
             reason: reason.into(),
         };
-        let config = url.parse().map_err(|reason| error("of PostgreSQL", reason))?;
+        let connector = url.connector().map_err(|reason| error("of PostgreSQL", &reason))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| ServerError::System(error.to_string()))?;
         let session = runtime
-            .block_on(Session::connect(&config))
-            .map_err(|lost| error(&url::describe(&config), &lost.text()))?;
-        Ok(Self { config, runtime, session: Some(session), down_until: None })
+            .block_on(Session::connect(&connector))
+            .map_err(|lost| error(&connector.describe(), &lost.text()))?;
+        let stop = CancellationToken::new();
+        Ok(Self { connector, runtime, session: Some(session), down_until: None, stop })
+    }
+
+    /// Cancel it when the server stops.
+    pub(super) const fn stop_signal(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Waits for work to be done. When the server stops, not much longer.
+    fn block_on<T>(
+        &self,
+        work: impl Future<Output = Result<T, SessionError>>,
+    ) -> Result<T, SessionError> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                result = work => result,
+                () = stopped(&self.stop) => Err(SessionError::Lost("the server stops".into())),
+            }
+        })
+    }
+
+    /// Waits before the next attempt to connect.
+    fn pause(&self) {
+        self.runtime.block_on(async {
+            let _ = tokio::time::timeout(RETRY_PAUSE, self.stop.cancelled()).await;
+        });
     }
 
     /// Does something with PostgreSQL; connects first if needed.
@@ -56,7 +85,7 @@ impl Connection {
     ) -> Result<T, SessionError> {
         let session = match self.session.take() {
             Some(session) if !session.client.is_closed() => session,
-            _ => self.runtime.block_on(Session::connect(&self.config))?,
+            _ => self.block_on(Session::connect(&self.connector))?,
         };
         self.run_on(session, work)
     }
@@ -78,7 +107,7 @@ impl Connection {
         session: Session,
         work: impl AsyncFnOnce(&Session) -> Result<T, SessionError>,
     ) -> Result<T, SessionError> {
-        let result = self.runtime.block_on(within(ROUND, work(&session)));
+        let result = self.block_on(within(ROUND, work(&session)));
         if !matches!(result, Err(SessionError::Lost(_))) {
             self.session = Some(session);
         }
@@ -88,7 +117,7 @@ impl Connection {
     /// Ends a transaction that failed.
     pub(super) fn roll_back(&mut self) {
         let Some(session) = self.session.take() else { return };
-        if self.runtime.block_on(session.roll_back()).is_ok() {
+        if self.block_on(session.roll_back()).is_ok() {
             self.session = Some(session);
         }
     }
@@ -101,6 +130,9 @@ impl Connection {
     pub(super) fn begin_attempts(&self) -> Result<Attempts, StoreError> {
         let now = Instant::now();
         match self.down_until {
+            _ if self.stop.is_cancelled() && self.session.is_none() => {
+                Err(StoreError::Failed(AWAY.into()))
+            }
             Some(time) if now < time => Err(StoreError::Failed(AWAY.into())),
             Some(_) => Ok(Attempts { deadline: now, is_lost: true }),
             None => Ok(Attempts { deadline: now + PATIENCE, is_lost: false }),
@@ -125,16 +157,16 @@ impl Connection {
     /// Waits for the time of the next attempt.
     ///
     /// # Errors
-    /// There is none: clients have waited long enough.
+    /// There is none: clients have waited long enough, or the server stops.
     pub(super) fn wait(&mut self, attempts: &mut Attempts, reason: &str) -> Result<(), StoreError> {
         if !std::mem::replace(&mut attempts.is_lost, true) {
             tracing::warn!(reason, "lost the connection to PostgreSQL, connecting again");
         }
-        if Instant::now() >= attempts.deadline {
+        if Instant::now() >= attempts.deadline || self.stop.is_cancelled() {
             self.down_until = Some(Instant::now() + DOWN_PAUSE);
             return Err(StoreError::Failed(AWAY.into()));
         }
-        std::thread::sleep(RETRY_PAUSE);
+        self.pause();
         Ok(())
     }
 
@@ -157,8 +189,10 @@ impl Connection {
             match found {
                 Ok(Some(batch)) if batch == id.batch => return Ok(()),
                 Ok(_) => return Err(SessionError::Lost(reason)),
-                Err(SessionError::Lost(_)) if Instant::now() < deadline => {
-                    std::thread::sleep(RETRY_PAUSE);
+                Err(SessionError::Lost(_))
+                    if Instant::now() < deadline && !self.stop.is_cancelled() =>
+                {
+                    self.pause();
                 }
                 Err(error) => {
                     let unknown = format!("a commit may or may not be durable: {}", error.text());
@@ -168,6 +202,15 @@ impl Connection {
         }
     }
 }
+
+/// Waits until the server stops, and a little longer.
+async fn stopped(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(STOP_PATIENCE).await;
+}
+
+/// How long PostgreSQL may take for its answer to the work in progress when the server stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long clients wait for a lost PostgreSQL before their requests are refused.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -183,9 +226,37 @@ const AWAY: &str = "PostgreSQL is not available";
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
+    use super::super::PostgresStore;
     use super::*;
+    use crate::mailbox::store::{Store, StoreLimits};
+    use crate::mailbox::wake::NodeId;
+
+    #[test]
+    fn a_server_that_stops_does_not_wait_for_a_lost_postgresql() {
+        let started = Postgres::start(Durability::Process, None);
+        let Some(mut postgres) = installed_or_skip(started) else { return };
+        let url = DatabaseUrl::from(postgres.url("postgres"));
+        let (limits, node) = (StoreLimits::default(), NodeId::random());
+        let mut store = PostgresStore::open(&url, limits, node, true).unwrap();
+        let stop = store.stop_signal();
+        postgres.crash();
+        let (send, receive) = mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            // The first call waits for the next attempt until the server stops, the second one ends at once.
+            let results = [store.count(), store.count()];
+            send.send(results).unwrap();
+        });
+        let too_early = receive.recv_timeout(Duration::from_secs(1));
+        assert!(too_early.is_err(), "{too_early:?}");
+        stop.cancel();
+        let results = receive.recv_timeout(PATIENCE / 2).expect("it waits longer");
+        assert!(results.iter().all(|result| *result == Err(StoreError::Failed(AWAY.into()))));
+        waiting.join().unwrap();
+    }
 
     #[test]
     fn a_transaction_never_continues_on_another_connection() {

@@ -4,12 +4,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Config, NoTls, Row, Socket, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
+use super::connector::{ConnectError, Connector};
 use super::schema::{self, SchemaError};
 use super::statements::Statements;
-use super::url;
 
 /// A connection that is ready for batches.
 #[derive(Debug)]
@@ -53,8 +52,11 @@ impl SessionError {
 
 impl Session {
     /// Connects, and creates or upgrades the tables if needed.
-    pub(super) async fn connect(config: &Config) -> Result<Self, SessionError> {
-        let (mut client, connection) = connect(config).await?;
+    pub(super) async fn connect(connector: &Connector) -> Result<Self, SessionError> {
+        let (mut client, connection) = connector.connect().await.map_err(|error| match error {
+            ConnectError::Silent => SessionError::Lost(SILENT.into()),
+            ConnectError::Failed(error) => error.into(),
+        })?;
         tokio::spawn(async move {
             // The client sees the same error.
             let _ = connection.await;
@@ -83,26 +85,12 @@ impl Session {
     }
 }
 
-/// Connects to the first host that answers in time and accepts writes.
-async fn connect(
-    config: &Config,
-) -> Result<(Client, tokio_postgres::Connection<Socket, NoTlsStream>), SessionError> {
-    let mut problem = SessionError::Failed("the address names no host".into());
-    for host in url::each_host(config) {
-        match within(CONNECT, async { Ok(host.connect(NoTls).await?) }).await {
-            Ok(connected) => return Ok(connected),
-            Err(error) => problem = error,
-        }
-    }
-    Err(problem)
-}
-
 /// Waits for an answer, but not for ever.
 pub(super) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, SessionError>>,
 ) -> Result<T, SessionError> {
-    let silent = || SessionError::Lost("the database does not answer".into());
+    let silent = || SessionError::Lost(SILENT.into());
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(silent()))
 }
 
@@ -134,8 +122,7 @@ const RETRIED: [SqlState; 8] = [
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'";
 
-/// How long an attempt to connect to one host may take.
-const CONNECT: Duration = Duration::from_secs(5);
+const SILENT: &str = "the database does not answer";
 
 /// How long PostgreSQL may take to answer one round of statements; more than its own limit for a statement.
 pub(super) const ROUND: Duration = Duration::from_secs(20);

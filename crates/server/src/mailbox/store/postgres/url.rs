@@ -3,14 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, TargetSessionAttrs};
+
+use super::connector::Connector;
+use super::tls::Roots;
 
 /// An address as it was configured, such as `postgresql://user:password@host/database`.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct DatabaseUrl(String);
 
-/// The text is checked later, by [`DatabaseUrl::parse`]: an error of the command line would show it.
+/// The text is checked later, by [`DatabaseUrl::check`]: an error of the command line would show it.
 impl From<String> for DatabaseUrl {
     fn from(text: String) -> Self {
         Self(text)
@@ -24,22 +28,32 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// How the driver connects.
+    /// Checks the address.
     ///
     /// # Errors
-    /// What is wrong with the address, without its text.
-    pub(crate) fn parse(&self) -> Result<Config, &'static str> {
+    /// What is wrong with it, without its text.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        self.parse().map(drop)
+    }
+
+    /// Prepares to connect, and reads the certificates that it needs.
+    ///
+    /// # Errors
+    /// What is wrong with the address or a file, without the password.
+    pub(in crate::mailbox) fn connector(&self) -> Result<Connector, String> {
+        let (config, roots) = self.parse()?;
+        Connector::new(config, roots.as_ref())
+    }
+
+    fn parse(&self) -> Result<(Config, Option<Roots>), &'static str> {
         if !self.0.starts_with("postgresql://") && !self.0.starts_with("postgres://") {
             return Err(
                 "the address of a database must start with postgresql://; an SQLite file has no ://",
             );
         }
-        // The driver knows fewer values than libpq, and would call the others malformed.
-        if ["require", "verify-ca", "verify-full"].iter().any(|mode| self.has_ssl_mode(mode)) {
-            return Err(NOT_ENCRYPTED);
-        }
+        let (url, roots) = self.without_tls()?;
         // The driver's error may quote a part of the password.
-        let mut config: Config = self.0.parse().map_err(|_| MALFORMED)?;
+        let mut config: Config = url.parse().map_err(|_| MALFORMED)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err("the address names no host: write postgresql://user@host/database");
         }
@@ -47,29 +61,51 @@ impl DatabaseUrl {
             return Err("the address must name a user and a database: \
                         write postgresql://user@host/database");
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(NOT_ENCRYPTED);
+        let has_names = !config.get_hosts().is_empty()
+            && config.get_hosts().iter().all(|host| matches!(host, Host::Tcp(_)));
+        if roots.is_some() && !has_names {
+            return Err(
+                "this sslmode needs the name of a host, which the certificate must contain",
+            );
         }
         config
-            .ssl_mode(SslMode::Disable)
             .application_name("wormhole-server")
             .options(SESSION_OPTIONS)
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_user_timeout(SILENCE)
             .keepalives_idle(SILENCE);
-        Ok(config)
+        Ok((config, roots))
     }
 
-    fn has_ssl_mode(&self, mode: &str) -> bool {
-        let parameters = self.0.rsplit_once('?').map_or("", |(_, parameters)| parameters);
-        parameters.split('&').any(|parameter| parameter.strip_prefix("sslmode=") == Some(mode))
+    /// Takes the parameters for TLS out of the address, because the driver does not know all of them. Returns the
+    /// rest, and the certificates to trust; `None` means no encryption.
+    fn without_tls(&self) -> Result<(String, Option<Roots>), &'static str> {
+        let (address, parameters) = self.0.split_once('?').unwrap_or((&self.0, ""));
+        let (mut is_encrypted, mut file, mut others) = (false, None, Vec::new());
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("sslmode", "disable" | "prefer")) => is_encrypted = false,
+                Some(("sslmode", "require" | "verify-ca" | "verify-full")) => is_encrypted = true,
+                Some(("sslmode", _)) => return Err(UNKNOWN_MODE),
+                Some(("sslrootcert", path)) => {
+                    file = Some(percent_decode_str(path).decode_utf8().map_err(|_| MALFORMED)?);
+                }
+                _ => others.push(parameter),
+            }
+        }
+        let roots = match file {
+            Some(_) if !is_encrypted => return Err("sslrootcert needs sslmode=verify-full"),
+            Some(path) if path != "system" => Some(Roots::File(path.into_owned().into())),
+            _ => is_encrypted.then_some(Roots::System),
+        };
+        Ok((format!("{address}?{}", others.join("&")), roots))
     }
 }
 
 /// One configuration for each host, so that a host that accepts connections but does not answer cannot use up the
 /// time of the others.
-pub(in crate::mailbox) fn each_host(config: &Config) -> Vec<Config> {
+pub(super) fn each_host(config: &Config) -> Vec<Config> {
     let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
     let ports = config.get_ports();
     (0..hosts.len().max(addresses.len()))
@@ -110,19 +146,7 @@ fn without_hosts(config: &Config) -> Config {
     one
 }
 
-/// The database as it may be shown in logs and errors.
-pub(super) fn describe(config: &Config) -> String {
-    let host = |host: &Host| match host {
-        Host::Tcp(name) => name.clone(),
-        Host::Unix(path) => path.display().to_string(),
-    };
-    let hosts: Vec<String> = config.get_hosts().iter().map(host).collect();
-    let database = config.get_dbname().unwrap_or_default();
-    format!("'{database}' of PostgreSQL at {}", hosts.join(", "))
-}
-
-const NOT_ENCRYPTED: &str = "this sslmode is not possible: this server does not encrypt its connections to \
-    PostgreSQL; use a private network or a tunnel";
+const UNKNOWN_MODE: &str = "sslmode must be disable, require, verify-ca or verify-full";
 
 const MALFORMED: &str = "the address is malformed: it looks like \
     postgresql://user:password@host:5432/database, with special characters of the password \
@@ -152,12 +176,13 @@ mod tests {
             ("postgresql://u:secret@h:secret/d", "malformed"),
             ("postgresql://u:secret@/d", "names no host"),
             ("postgresql://h", "a user and a database"),
-            ("postgresql://u:secret@h/d?sslmode=require", "does not encrypt"),
-            ("postgresql://u:secret@h/d?a=b&sslmode=verify-full", "does not encrypt"),
-            ("postgresql://u:secret@h/d?sslmode=verify-ca", "does not encrypt"),
+            ("postgresql://u:secret@h/d?sslmode=secret", "sslmode must be"),
+            ("postgresql://u:secret@h/d?sslrootcert=/f", "needs sslmode=verify-full"),
+            ("postgresql://u:secret@%2Frun/d?sslmode=require", "needs the name of a host"),
+            ("postgresql://u:secret@/d?hostaddr=127.0.0.1&sslmode=require", "the name of a host"),
         ] {
             let url = DatabaseUrl::from(url.to_owned());
-            let error = url.parse().unwrap_err();
+            let error = url.check().unwrap_err();
             assert!(error.contains(reason) && !error.contains("secret"), "{error}");
             assert!(!format!("{url:?}").contains("secret"));
         }
@@ -166,14 +191,33 @@ mod tests {
     #[test]
     fn a_good_address_is_described_without_user_and_password() {
         let url = DatabaseUrl::from("postgresql://u:secret@one:1,two:2/d".to_owned());
-        let config = url.parse().unwrap();
-        assert_eq!(describe(&config), "'d' of PostgreSQL at one, two");
+        let connector = url.connector().unwrap();
+        assert_eq!(connector.describe(), "'d' of PostgreSQL at one, two");
+        assert!(!format!("{connector:?}").contains("secret"));
+    }
+
+    #[test]
+    fn each_mode_that_encrypts_checks_certificates() {
+        let roots = |parameters: &str| {
+            let url = format!("postgresql://u@h/d?{parameters}");
+            DatabaseUrl::from(url).parse().unwrap().1
+        };
+        for parameters in ["", "sslmode=disable", "connect_timeout=9&sslmode=prefer"] {
+            assert_eq!(roots(parameters), None, "{parameters}");
+        }
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let mode = format!("sslmode={mode}");
+            assert_eq!(roots(&mode), Some(Roots::System));
+            assert_eq!(roots(&format!("sslrootcert=system&{mode}")), Some(Roots::System));
+            let file = Some(Roots::File("/a b".into()));
+            assert_eq!(roots(&format!("{mode}&sslrootcert=/a%20b")), file);
+        }
     }
 
     #[test]
     fn each_host_has_a_configuration_of_its_own() {
         let url = DatabaseUrl::from("postgresql://u:secret@one:1,two:2/d".to_owned());
-        let configs = each_host(&url.parse().unwrap());
+        let configs = each_host(&url.parse().unwrap().0);
         assert_eq!(configs.len(), 2);
         for (config, (host, port)) in configs.iter().zip([("one", 1), ("two", 2)]) {
             assert_eq!(config.get_hosts(), [Host::Tcp(host.into())]);
