@@ -1,4 +1,4 @@
-//! Pairs of clients talk while nodes, or what nodes depend on, are killed at random moments.
+//! Pairs of clients talk while nodes, or what nodes depend on, are killed at random moments, or stopped for a while.
 //!
 //! Each message has an id of its own. Everything that any connection has received must be the beginning of the same
 //! list of messages: then nothing was lost, doubled or reordered, not even for a moment.
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, block_in_place};
@@ -21,6 +22,8 @@ use super::{Cluster, Wake};
 #[derive(Clone, Copy, Debug)]
 enum Victim {
     Node,
+    /// A node is not killed but stopped, until PostgreSQL has ended its transaction.
+    StoppedNode,
     Postgres,
     Nats,
 }
@@ -170,6 +173,7 @@ async fn run(mut cluster: Cluster, seed: u64, victim: Victim, kills: usize) {
         let number = usize::try_from(rng.next_u32()).unwrap() % cluster.nodes.len();
         block_in_place(|| match victim {
             Victim::Node => cluster.replace_node(number),
+            Victim::StoppedNode => stop_in_transaction(&cluster, number),
             Victim::Postgres => {
                 let postgres = cluster.postgres.as_mut().unwrap();
                 postgres.crash();
@@ -187,6 +191,31 @@ async fn run(mut cluster: Cluster, seed: u64, victim: Victim, kills: usize) {
     while let Some(pair) = pairs.join_next().await {
         pair.unwrap();
     }
+}
+
+/// Stops a node while it holds the lock of the database, and continues it when PostgreSQL has ended its
+/// transaction, so that the other nodes have continued.
+fn stop_in_transaction(cluster: &Cluster, number: usize) {
+    let (node, postgres) = (&cluster.nodes[number], cluster.postgres.as_ref().unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    let stopped = loop {
+        node.signal(Signal::STOP);
+        // Only a stopped node stays in this state for more than a moment.
+        let open = || postgres.execute("mailbox", IDLE_IN_TRANSACTION);
+        let first = open();
+        let is_stopped = |pid: &&str| open().lines().any(|other| other == *pid);
+        let found = first.lines().find(|pid| (0..LOOKS).all(|_| is_stopped(pid)));
+        if let Some(pid) = found {
+            break pid.to_owned();
+        }
+        node.signal(Signal::CONT);
+        assert!(Instant::now() < deadline, "the node was never stopped in a transaction");
+    };
+    while postgres.execute("mailbox", IDLE_IN_TRANSACTION).lines().any(|pid| pid == stopped) {
+        assert!(Instant::now() < deadline, "PostgreSQL does not end the transaction");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    node.signal(Signal::CONT);
 }
 
 /// Waits until the clients have got so many more messages stored.
@@ -211,6 +240,12 @@ async fn any_of_three_nodes_with_one_postgresql_is_killed_at_any_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_stopped_in_a_transaction_until_postgresql_has_ended_it() {
+    let Some(cluster) = Cluster::of_postgres(2, Wake::Postgres) else { return };
+    run(cluster, 6, Victim::StoppedNode, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_of_two_nodes_that_use_nats_is_killed_at_any_moment() {
     let Some(cluster) = Cluster::of_postgres(2, Wake::Nats) else { return };
     run(cluster, 3, Victim::Node, 30).await;
@@ -227,6 +262,13 @@ async fn nats_is_killed_and_comes_back() {
     let Some(cluster) = Cluster::of_postgres(2, Wake::Nats) else { return };
     run(cluster, 5, Victim::Nats, 10).await;
 }
+
+/// The nodes' connections to PostgreSQL that have begun a transaction and send nothing.
+const IDLE_IN_TRANSACTION: &str = "SELECT pid FROM pg_stat_activity
+    WHERE application_name = 'wormhole-server' AND state = 'idle in transaction'";
+
+/// How often a connection must be found idle, one time after the other, to belong to a stopped node.
+const LOOKS: usize = 3;
 
 /// Messages that each side adds to a mailbox.
 const MESSAGES: usize = 15;

@@ -15,6 +15,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use wormhole_testbed::{Durability, Nats, Postgres, installed_or_skip};
 
 /// A folder that is removed after the test.
@@ -50,6 +51,13 @@ impl Node {
             .find_map(|line| line.split_once(" listening on ").map(|(_, url)| url.to_owned()))
             .expect("the server did not start");
         Self { process, url }
+    }
+}
+
+impl Node {
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.unwrap(), signal).unwrap();
     }
 }
 
@@ -96,8 +104,26 @@ impl Cluster {
 
     /// So many nodes with one PostgreSQL database; `None` if a program is not installed.
     fn of_postgres(nodes: usize, wake: Wake) -> Option<Self> {
-        let postgres = installed_or_skip(Postgres::start(Durability::Process, None))?;
-        let mut arguments = vec!["--db".into(), postgres.create_database("mailbox")];
+        let postgres = installed_or_skip(Postgres::start(Durability::Full, None))?;
+        let url = postgres.create_database("mailbox");
+        Self::on(postgres, &url, nodes, wake)
+    }
+
+    /// So many nodes whose connections to PostgreSQL are encrypted.
+    fn with_tls(nodes: usize) -> Option<Self> {
+        let mut postgres = installed_or_skip(Postgres::start(Durability::Process, None))?;
+        postgres.use_tls(
+            include_str!("../../src/net/tls/test-certificate.pem"),
+            include_str!("../../src/net/tls/test-key.pem"),
+        );
+        let url = postgres.create_database("mailbox").replace("127.0.0.1", "localhost");
+        let roots = concat!(env!("CARGO_MANIFEST_DIR"), "/src/net/tls/test-certificate.pem");
+        let url = format!("{url}?sslmode=verify-full&sslrootcert={roots}");
+        Self::on(postgres, &url, nodes, Wake::Postgres)
+    }
+
+    fn on(postgres: Postgres, url: &str, nodes: usize, wake: Wake) -> Option<Self> {
+        let mut arguments = vec!["--db".into(), url.to_owned()];
         let nats = match wake {
             Wake::Postgres => None,
             Wake::Nats => {
