@@ -78,13 +78,10 @@ where
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
             let next = timeout(self.idle_time, self.body.frame()).await;
-            match next.map_err(|_| BodyError::TooSlow)? {
-                None => return Ok(None),
-                Some(frame) => match frame.map_err(BodyError::of)?.into_data() {
-                    Ok(piece) => return Ok(Some(piece)),
-                    // Trailers have no meaning here.
-                    Err(_) => {}
-                },
+            let Some(frame) = next.map_err(|_| BodyError::TooSlow)? else { return Ok(None) };
+            // Trailers have no meaning here.
+            if let Ok(piece) = frame.map_err(BodyError::of)?.into_data() {
+                return Ok(Some(piece));
             }
         }
     }
