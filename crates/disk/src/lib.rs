@@ -21,3 +21,13 @@
 
 pub mod durable;
 pub mod private;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The path with a suffix added to its name: `data` with `.part` is `data.part`.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}

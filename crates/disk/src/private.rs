@@ -3,12 +3,11 @@
 //! On Unix their modes are 0600 and 0700, whatever the umask is. On other systems they have the permissions of
 //! the directory above.
 
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::durable;
+use crate::{durable, with_suffix};
 
 /// Options with which a new file is readable by its owner only. An existing file keeps its permissions.
 pub fn options() -> OpenOptions {
@@ -28,13 +27,15 @@ pub fn create(path: &Path) -> io::Result<File> {
     options().write(true).create_new(true).open(path)
 }
 
-/// Creates an empty file for a database unless there is one, because `SQLite` would create it with the mode
-/// of the umask. The other files of an `SQLite` database get the mode of this one. Does nothing for `:memory:`.
+/// Creates an empty file unless there is something with this name. Useful before a library opens the file, which
+/// would create it with the mode of the umask.
 ///
-/// An error is not reported: it occurs again when the database is opened.
-pub fn create_if_missing(path: &Path) {
-    if path != Path::new(":memory:") {
-        let _exists = create(path);
+/// # Errors
+/// The file cannot be created.
+pub fn create_if_missing(path: &Path) -> io::Result<()> {
+    match create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -86,7 +87,7 @@ pub fn replace(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let part = beside(path, ".part");
+    let part = with_suffix(path, ".part");
     // A file with this name may be left over, or may belong to somebody else, who could then read the
     // content. So the file is always a new one.
     match fs::remove_file(&part) {
@@ -97,13 +98,6 @@ pub fn replace(
     write(&mut writer)?;
     writer.flush()?;
     durable::rename(&part, path)
-}
-
-/// The path with something added to its name.
-pub fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 #[cfg(test)]

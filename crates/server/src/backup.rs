@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use wormhole_disk::{durable, private};
+use wormhole_disk::{durable, private, with_suffix};
 
 use crate::config::Settings;
 use crate::database::SqlPath;
@@ -79,13 +79,13 @@ impl Item {
         if same_file(&self.from, &to) {
             return Err(error(&to, "this is the database itself: name another directory"));
         }
-        if std::fs::metadata(private::beside(&to, "-wal")).is_ok_and(|log| log.len() > 0) {
+        if std::fs::metadata(with_suffix(&to, "-wal")).is_ok_and(|log| log.len() > 0) {
             return Err(error(&to, "a server uses the directory of the copies: name another one"));
         }
-        let part = private::beside(&to, ".part");
+        let part = with_suffix(&to, ".part");
         // Remove an incomplete copy of an earlier attempt.
         let _ = std::fs::remove_file(&part);
-        private::create_if_missing(&part);
+        private::create_if_missing(&part).map_err(|cause| error(&part, &cause.to_string()))?;
         let copied = self.copy_and_rename(&part, &to);
         if copied.is_err() {
             // The error matters, not whether the incomplete copy could be removed.

@@ -2,8 +2,26 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ffi};
+use wormhole_disk::private;
+
+/// Whether this is the name of a database in memory, which has no file.
+pub(crate) fn is_in_memory(path: &Path) -> bool {
+    path == Path::new(":memory:")
+}
+
+/// Creates the file of a database unless there is one, because `SQLite` would create it with the mode of the umask. The
+/// other files of the database get the mode of this one.
+pub(crate) fn create_file(path: &Path) -> rusqlite::Result<()> {
+    if is_in_memory(path) {
+        return Ok(());
+    }
+    private::create_if_missing(path).map_err(|error| {
+        let code = ffi::Error::new(ffi::SQLITE_CANTOPEN);
+        rusqlite::Error::SqliteFailure(code, Some(error.to_string()))
+    })
+}
 
 /// A path as a parameter of a statement, such as `ATTACH ?`. On Unix a path may be any bytes, and `SQLite` uses them as
 /// they are. A conversion to Unicode would name another file.
@@ -29,4 +47,21 @@ pub(crate) fn is_over(database: &Connection, limit: u64) -> rusqlite::Result<boo
     let (pages, free, size): (u64, u64, u64) =
         (number("page_count")?, number("freelist_count")?, number("page_size")?);
     Ok(limit > 0 && pages.saturating_sub(free).saturating_mul(size) > limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_in_memory_leaves_no_file() {
+        create_file(":memory:".as_ref()).unwrap();
+        assert!(!Path::new(":memory:").exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_created_is_reported_with_the_error_of_the_system() {
+        let error = create_file("/no such directory/database".as_ref()).unwrap_err();
+        assert!(error.to_string().contains("No such file or directory"), "{error}");
+    }
 }

@@ -1,5 +1,7 @@
 //! Permissions of new files, and files that are replaced.
 
+use std::path::PathBuf;
+
 use super::*;
 
 /// A directory that is removed at the end.
@@ -33,9 +35,10 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_database_in_memory_leaves_no_file() {
-    create_if_missing(Path::new(":memory:"));
-    assert!(!Path::new(":memory:").exists());
+fn a_file_without_a_directory_cannot_be_created() {
+    let folder = Folder::new("nowhere");
+    let error = create_if_missing(&folder.0.join("none/file")).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 
 #[cfg(unix)]
@@ -46,11 +49,11 @@ fn new_files_are_private_and_existing_ones_keep_their_permissions() {
     let folder = Folder::new("modes");
     let (data, file) = (folder.0.join("above/data"), folder.0.join("above/data/mailbox.sqlite"));
     create_directory(&data).unwrap();
-    create_if_missing(&file);
+    create_if_missing(&file).unwrap();
     assert_eq!((mode(&data), mode(data.parent().unwrap()), mode(&file)), (0o700, 0o700, 0o600));
     fs::write(&file, "kept").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-    create_if_missing(&file);
+    create_if_missing(&file).unwrap();
     create_directory(&data).unwrap();
     assert_eq!((mode(&file), fs::read(&file).unwrap()), (0o640, b"kept".to_vec()));
 }

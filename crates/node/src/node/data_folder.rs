@@ -48,10 +48,10 @@ impl DataFolder {
     }
 
     /// Creates the file of the archive if needed, readable by its owner only, and returns its path.
-    pub(super) fn create_archive_file(&self) -> PathBuf {
+    pub(super) fn create_archive_file(&self) -> Result<PathBuf, StartError> {
         let path = self.path.join("archive.sqlite");
-        private::create_if_missing(&path);
-        path
+        let created = private::create_if_missing(&path);
+        created.map(|()| path).map_err(|error| StartError::Data(error.kind()))
     }
 
     /// The node's key. Creates one if there is none.
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_new_archive_is_readable_by_its_owner_only() {
         let path = std::env::temp_dir().join(format!("wormhole-{}-memory", std::process::id()));
-        let archive = DataFolder::open(&path).unwrap().create_archive_file();
+        let archive = DataFolder::open(&path).unwrap().create_archive_file().unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&archive)), (0o700, 0o600));
         fs::remove_dir_all(&path).unwrap();

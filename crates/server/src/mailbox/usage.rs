@@ -12,7 +12,7 @@ use wormhole_kit::UnixTime;
 
 use super::store::{backed_up, set_pragmas};
 use crate::ServerError;
-use crate::database::is_over;
+use crate::database::{create_file, is_over};
 
 /// The open database.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl UsageLog {
             path: path.display().to_string(),
             reason: error.to_string(),
         };
-        wormhole_disk::private::create_if_missing(path);
+        create_file(path).map_err(fail)?;
         let mut database = Connection::open(path).map_err(fail)?;
         set_pragmas(&database, "NORMAL").map_err(fail)?;
         upgrade(&mut database, path).map_err(fail)?;

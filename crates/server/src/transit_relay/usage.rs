@@ -16,7 +16,7 @@ use wormhole_magic::relay::{Record, Usage};
 
 use super::counters::Statistics;
 use crate::ServerError;
-use crate::database::is_over;
+use crate::database::{create_file, is_over};
 
 /// Writes records. [`UsageLog::close`] waits until all are on disk.
 #[derive(Debug)]
@@ -228,7 +228,7 @@ fn open_database(path: &Path) -> Result<Connection, ServerError> {
     let refused =
         |reason: String| ServerError::Database { path: path.display().to_string(), reason };
     let prepare = || -> rusqlite::Result<(Connection, i64)> {
-        wormhole_disk::private::create_if_missing(path);
+        create_file(path)?;
         let mut db = Connection::open(path)?;
         db.busy_timeout(BUSY_TIME)?;
         // With WAL, readers do not block writing.

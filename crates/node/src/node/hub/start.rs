@@ -130,7 +130,7 @@ impl Stored {
         };
         let archive = match (&settings.archive, &folder) {
             (Some(archive), Some(folder)) => {
-                Some(ArchiveStore::open(&folder.create_archive_file(), archive)?)
+                Some(ArchiveStore::open(&folder.create_archive_file()?, archive)?)
             }
             (Some(_), None) => return Err(StartError::ArchiveWithoutData),
             (None, _) => None,

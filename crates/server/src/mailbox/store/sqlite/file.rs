@@ -5,6 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use wormhole_disk::with_suffix;
+
+use crate::database::is_in_memory;
+
 /// The files of an open database.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
@@ -22,14 +26,11 @@ struct Watched {
 impl DatabaseFile {
     /// The files of a database that has just been opened.
     pub(super) fn new(path: &Path) -> Self {
-        // That is no file.
-        if path == Path::new(":memory:") {
+        if is_in_memory(path) {
             return Self { main: None, log: None };
         }
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
         let watch = |path: PathBuf| Watched { identity: identity(&path), path };
-        Self { main: Some(watch(path.into())), log: Some(watch(log.into())) }
+        Self { main: Some(watch(path.into())), log: Some(watch(with_suffix(path, "-wal"))) }
     }
 
     /// Whether both files are still there; the path of one that is not, if not. Two system calls.

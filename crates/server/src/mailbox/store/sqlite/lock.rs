@@ -8,8 +8,11 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use wormhole_disk::{private, with_suffix};
+
 use super::schema::database_error;
 use crate::ServerError;
+use crate::database::is_in_memory;
 
 /// The database is ours as long as this lives.
 #[derive(Debug)]
@@ -24,13 +27,12 @@ impl Lock {
     /// # Errors
     /// Another server uses it.
     pub(super) fn take(path: &Path) -> Result<Self, ServerError> {
-        if path == Path::new(":memory:") {
+        if is_in_memory(path) {
             return Ok(Self { file: None });
         }
-        let mut beside = path.as_os_str().to_owned();
-        beside.push("-lock");
-        wormhole_disk::private::create_if_missing(Path::new(&beside));
-        let file = File::options().write(true).open(&beside);
+        let file = with_suffix(path, "-lock");
+        let created = private::create_if_missing(&file);
+        let file = created.and_then(|()| File::options().write(true).open(&file));
         let file = file.map_err(|error| database_error(path, &error.to_string()))?;
         // A server that is just ending may still have it.
         let deadline = Instant::now() + PATIENCE;

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use wormhole_disk::with_suffix;
 
 use super::import::Owner;
 use crate::ServerError;
-use crate::database::SqlPath;
+use crate::database::{SqlPath, create_file};
 
 /// Opens the database of nameplates, mailboxes and messages.
 pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
@@ -25,7 +26,7 @@ pub(super) fn database_error(path: &Path, reason: &str) -> ServerError {
 /// Opens a database that `steps` have made: the first makes version 1, the next version 2, ...
 fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_URI;
-    wormhole_disk::private::create_if_missing(path);
+    create_file(path).map_err(say)?;
     let mut database = Connection::open_with_flags(path, flags).map_err(say)?;
     database.busy_timeout(BUSY_TIMEOUT).map_err(say)?;
     // The first counts for a file that is new, before its first page is written.
@@ -90,12 +91,10 @@ pub(in crate::mailbox) fn backed_up(
     path: &Path,
     version: usize,
 ) -> rusqlite::Result<PathBuf> {
-    let mut backup = path.as_os_str().to_owned();
-    backup.push(format!("-backup-v{version}"));
-    let backup = PathBuf::from(backup);
+    let backup = with_suffix(path, &format!("-backup-v{version}"));
     // A half-written copy of an earlier attempt is worth nothing.
     let _ = std::fs::remove_file(&backup);
-    wormhole_disk::private::create_if_missing(&backup);
+    create_file(&backup)?;
     database.execute("VACUUM INTO ?", [SqlPath(&backup)])?;
     Ok(backup)
 }
