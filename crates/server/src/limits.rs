@@ -26,13 +26,46 @@ pub(crate) struct Allowance {
     pub(crate) links: u32,
     /// Links opened per minute.
     pub(crate) links_per_minute: u32,
-    /// How much an address may do of each [`Action`] per minute. An action without an entry is refused.
-    pub(crate) per_minute: Vec<u32>,
+    /// The limits of the service's actions.
+    pub(crate) per_minute: PerMinute,
 }
 
-/// An action that is limited: its place in [`Allowance::per_minute`]. Each service names its own.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Action(pub(crate) usize);
+/// The actions of one service that are limited. Only [`limited_actions`] implements it, so that no action is missing.
+pub(crate) trait LimitedAction: Copy + Eq + 'static {
+    /// Every action.
+    const ALL: &'static [Self];
+
+    /// The place of the action in [`Self::ALL`].
+    fn index(self) -> Option<usize> {
+        Self::ALL.iter().position(|action| *action == self)
+    }
+}
+
+/// Defines the limited actions of a service: an enum without values.
+macro_rules! limited_actions {
+    ($(#[$of_enum:meta])* enum $name:ident { $($(#[$of_action:meta])* $action:ident,)+ }) => {
+        $(#[$of_enum])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        enum $name { $($(#[$of_action])* $action,)+ }
+
+        impl $crate::limits::LimitedAction for $name {
+            const ALL: &'static [Self] = &[$(Self::$action,)+];
+        }
+    };
+}
+
+pub(crate) use limited_actions;
+
+/// How much an address may do of each action of a service per minute. By default, a service has no limited actions.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct PerMinute(Vec<u32>);
+
+impl PerMinute {
+    /// The limit of each action; 0 is without limit. A `match` in `limit` does not compile if it misses an action.
+    pub(crate) fn new<A: LimitedAction>(limit: impl Fn(A) -> u32) -> Self {
+        Self(A::ALL.iter().map(|action| limit(*action)).collect())
+    }
+}
 
 /// Counts what each address does.
 #[derive(Debug)]
@@ -93,7 +126,7 @@ struct Account {
     /// Shared with everything that is counted there.
     held: Arc<Held>,
     opened: MinuteBudget,
-    /// One for each [`Action`].
+    /// One for each action of the service.
     actions: Box<[MinuteBudget]>,
 }
 
@@ -122,7 +155,7 @@ impl Limits {
         limit_loopback: bool,
         now: Instant,
     ) -> Self {
-        let actions = allowance.per_minute.len();
+        let actions = allowance.per_minute.0.len();
         let accounts = Accounts {
             key: RandomState::new(),
             since: now,
@@ -199,12 +232,12 @@ impl Pass {
         }
     }
 
-    /// Spends this much of what the link's address may do of an action per minute. Returns whether it was allowed; an
-    /// action without an entry in [`Allowance::per_minute`] is not.
-    pub(crate) fn spend(&self, action: Action, cost: f64, now: Instant) -> bool {
+    /// Spends this much of what the link's address may do of an action per minute. Returns whether it was allowed. An
+    /// action of another service than the one in [`Allowance::per_minute`] may be refused.
+    pub(crate) fn spend<A: LimitedAction>(&self, action: A, cost: f64, now: Instant) -> bool {
         let Some((id, _)) = self.account else { return true };
-        let Action(index) = action;
-        let Some(limit) = self.limits.allowance.per_minute.get(index) else { return false };
+        let Some(index) = action.index() else { return false };
+        let Some(limit) = self.limits.allowance.per_minute.0.get(index) else { return false };
         let mut accounts = self.limits.lock();
         let budget = accounts.account(id, now).actions.get_mut(index);
         budget.is_some_and(|budget| budget.spend(*limit, cost, now))

@@ -4,11 +4,21 @@ use std::net::Ipv6Addr;
 
 use super::*;
 
-const ONE: Action = Action(0);
-const OTHER: Action = Action(1);
+limited_actions! {
+    enum TestAction {
+        One,
+        Other,
+    }
+}
+
+const ONE: TestAction = TestAction::One;
+const OTHER: TestAction = TestAction::Other;
 
 fn limits(links: u32, one: u32, other: u32, loopback_too: bool) -> Arc<Limits> {
-    let per_minute = vec![one, other];
+    let per_minute = PerMinute::new(|action| match action {
+        TestAction::One => one,
+        TestAction::Other => other,
+    });
     let allowance = Allowance { links, per_minute, ..Allowance::default() };
     Arc::new(Limits::new(allowance, 0, loopback_too, Instant::now()))
 }
@@ -55,10 +65,11 @@ fn an_action_without_a_limit_is_always_allowed() {
 }
 
 #[test]
-fn an_action_that_the_allowance_does_not_list_is_refused() {
-    let (limits, now) = (limits(0, 0, 0, false), Instant::now());
+fn an_action_is_refused_if_the_service_has_no_limited_actions() {
+    let now = Instant::now();
+    let limits = Arc::new(Limits::new(Allowance::default(), 0, false, now));
     let pass = limits.admit(address("192.0.2.1"), now).unwrap();
-    assert!(!pass.spend(Action(2), 1.0, now));
+    assert!(!pass.spend(ONE, 1.0, now));
 }
 
 #[test]

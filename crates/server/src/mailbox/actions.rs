@@ -4,40 +4,27 @@ use std::time::Instant;
 
 use wormhole_magic::mailbox::server::{Refusal, Request};
 
-use crate::limits::{Action, Pass};
+use crate::limits::{Pass, PerMinute, limited_actions};
 
-/// What a client's requests do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum MailboxAction {
-    /// Allocates or claims a nameplate.
-    Claim,
-    /// Opens or closes a mailbox, or releases a nameplate.
-    OpenOrClose,
-    /// Adds a message, or lists the nameplates.
-    Add,
-}
-
-impl MailboxAction {
-    const ALL: [Self; 3] = [Self::Claim, Self::OpenOrClose, Self::Add];
-
-    /// The place of the action in [`per_minute`].
-    const fn action(self) -> Action {
-        Action(match self {
-            Self::Claim => 0,
-            Self::OpenOrClose => 1,
-            Self::Add => 2,
-        })
+limited_actions! {
+    /// What a client's requests do.
+    enum MailboxAction {
+        /// Adds a message, or lists the nameplates.
+        Add,
+        /// Allocates or claims a nameplate.
+        Claim,
+        /// Opens or closes a mailbox, or releases a nameplate.
+        OpenOrClose,
     }
 }
 
 /// How much an address may do of each action per minute; 0 is without limit.
-pub(super) fn per_minute(claims: u32, messages: u32) -> Vec<u32> {
-    let limit = |action| match action {
+pub(super) fn per_minute(claims: u32, messages: u32) -> PerMinute {
+    PerMinute::new(|action| match action {
+        MailboxAction::Add => messages,
         MailboxAction::Claim => claims,
         MailboxAction::OpenOrClose => claims.saturating_mul(OPENED_OR_CLOSED_PER_CLAIM),
-        MailboxAction::Add => messages,
-    };
-    MailboxAction::ALL.map(limit).into()
+    })
 }
 
 /// Spends what a request costs.
@@ -59,7 +46,7 @@ pub(super) fn spend(pass: &Pass, request: &Request, now: Instant) -> Result<(), 
         Request::List => (MailboxAction::Add, cost_of_message(0), Refusal::TooManyMessages),
         Request::Bind(..) => return Ok(()),
     };
-    if pass.spend(action.action(), cost, now) { Ok(()) } else { Err(refusal) }
+    if pass.spend(action, cost, now) { Ok(()) } else { Err(refusal) }
 }
 
 /// A message costs one, and one more for each full [`BYTES_PER_MESSAGE`].
@@ -89,19 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn every_action_has_its_own_place_in_the_list_of_limits() {
-        for (place, action) in MailboxAction::ALL.into_iter().enumerate() {
-            assert_eq!(action.action(), Action(place), "{action:?}");
-        }
-        assert_eq!(per_minute(2, 5), [2, 6, 5]);
-    }
-
-    #[test]
     fn a_long_message_counts_as_several_and_the_longest_as_a_minutes_worth() {
         let now = Instant::now();
         let (pass, later) = (pass(0, 4, now), now + Duration::from_secs(60));
-        let may_add =
-            |bytes, now| pass.spend(MailboxAction::Add.action(), cost_of_message(bytes), now);
+        let may_add = |bytes, now| pass.spend(MailboxAction::Add, cost_of_message(bytes), now);
         assert!(may_add(2 * BYTES_PER_MESSAGE, now) && !may_add(BYTES_PER_MESSAGE, now));
         assert!(may_add(0, now) && !may_add(0, now));
         assert!(may_add(usize::MAX, later) && !may_add(0, later));
