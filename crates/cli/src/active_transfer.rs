@@ -11,9 +11,10 @@ use tokio::time::{Instant, sleep_until};
 use wormhole::code::Nameplate;
 use wormhole::transfer::{Event, Transfer};
 
-use crate::console::{ANSWER_Y_OR_N, Console, Question, SLOW, interrupted_by};
+use crate::ask::{self, Ask};
+use crate::console::{Console, Question, SLOW, interrupted_by};
 use crate::signals::Signal;
-use crate::{ask, explain, json};
+use crate::{explain, json};
 
 /// A transfer that a command follows.
 #[derive(Debug)]
@@ -75,35 +76,6 @@ impl<'d> ActiveTransfer<'d> {
                         self.console.screen.show(&notice);
                     }
                 }
-            }
-        }
-    }
-
-    /// Asks while the transfer continues. [`ActiveTransfer::next`] returns the events that come meanwhile.
-    ///
-    /// # Errors
-    /// The transfer failed, a signal ended it, or standard input cannot be read.
-    pub(crate) async fn ask(&mut self, question: &Question<'_>) -> Result<Option<String>> {
-        self.console.report(&json::question(question.about, question.answers))?;
-        self.while_waiting_for(ask::line(self.console.prompt(question)))
-            .await?
-            .context("cannot read standard input")
-    }
-
-    /// Asks until the answer is yes or no; an empty answer means `default`. `None` if standard input has ended.
-    ///
-    /// # Errors
-    /// The transfer failed, a signal ended it, or standard input cannot be read.
-    pub(crate) async fn ask_yes_or_no(
-        &mut self,
-        question: &Question<'_>,
-        default: bool,
-    ) -> Result<Option<bool>> {
-        loop {
-            let Some(answer) = self.ask(question).await? else { return Ok(None) };
-            match ask::yes_or_no(&answer, default) {
-                None => self.console.screen.show(ANSWER_Y_OR_N),
-                answer => return Ok(answer),
             }
         }
     }
@@ -219,6 +191,20 @@ impl<'d> ActiveTransfer<'d> {
     /// The transfer, unless it has ended.
     pub(crate) fn transfer(&mut self) -> Option<&mut Transfer> {
         self.transfer.as_mut()
+    }
+}
+
+/// Questions while the transfer continues. [`ActiveTransfer::next`] returns the events that arrive meanwhile.
+impl Ask for ActiveTransfer<'_> {
+    async fn ask(&mut self, question: &Question<'_>) -> Result<Option<String>> {
+        self.console.report(&json::question(question.about, question.answers))?;
+        self.while_waiting_for(ask::line(self.console.prompt(question)))
+            .await?
+            .context("cannot read standard input")
+    }
+
+    fn show(&mut self, text: &str) {
+        self.console.screen.show(text);
     }
 }
 

@@ -4,7 +4,40 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
+use anyhow::Result;
+
+use crate::console::Question;
 use crate::job_control::WhenContinued;
+
+/// Asks the person at the keyboard, and handles what happens meanwhile.
+pub(crate) trait Ask {
+    /// Asks once. `None` if standard input has ended.
+    ///
+    /// # Errors
+    /// A signal came, standard input cannot be read, or the transfer that continues meanwhile failed.
+    async fn ask(&mut self, question: &Question<'_>) -> Result<Option<String>>;
+
+    /// Shows a line of text.
+    fn show(&mut self, text: &str);
+
+    /// Asks until the answer is yes or no; an empty answer means `default`. `None` if standard input has ended.
+    ///
+    /// # Errors
+    /// Those of [`Self::ask`].
+    async fn ask_yes_or_no(
+        &mut self,
+        question: &Question<'_>,
+        default: bool,
+    ) -> Result<Option<bool>> {
+        loop {
+            let Some(answer) = self.ask(question).await? else { return Ok(None) };
+            match yes_or_no(&answer, default) {
+                None => self.show("Please answer with y or n."),
+                answer => return Ok(answer),
+            }
+        }
+    }
+}
 
 /// Shows a prompt and returns the answer, without its line end; `None` if standard input has ended.
 ///
@@ -36,7 +69,7 @@ fn read_line(prompt: &str) -> io::Result<Option<String>> {
 }
 
 /// Whether an answer means yes or no; an empty answer means `default`. `None` for anything else.
-pub(crate) fn yes_or_no(answer: &str, default: bool) -> Option<bool> {
+fn yes_or_no(answer: &str, default: bool) -> Option<bool> {
     match answer.trim_start().chars().next() {
         None => Some(default),
         Some('y' | 'Y') => Some(true),

@@ -7,6 +7,7 @@ use wormhole::code::review::meant;
 use wormhole::code::{Code, CodeInput, Nameplate};
 
 use crate::active_transfer::ActiveTransfer;
+use crate::ask::Ask as _;
 use crate::code_prompt::{self, PROMPT, Typed};
 use crate::code_review::Warning;
 use crate::console::Question;

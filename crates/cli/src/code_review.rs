@@ -7,6 +7,7 @@ use serde_json::json;
 use wormhole::code::Code;
 use wormhole::code::review::{Mistake, Review};
 
+use crate::ask::Ask as _;
 use crate::console::{Console, Question};
 use crate::failure::Failure;
 use crate::printable;

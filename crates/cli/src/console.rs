@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use wormhole::transfer::Event;
 
+use crate::ask::{self, Ask};
 use crate::failure::Failure;
 use crate::request::Shown;
 use crate::screen::Screen;
 use crate::signals::{Signal, Signals};
 use crate::timing::Timing;
 use crate::trace::{self, Trace};
-use crate::{ask, json, printable, screen};
+use crate::{json, printable, screen};
 
 /// What every command uses to talk to the user, to programs and to the system.
 #[derive(Debug)]
@@ -65,34 +66,6 @@ impl Console {
             return Ok(());
         }
         screen::print(text.as_bytes()).context("cannot write to standard output")
-    }
-
-    /// Asks a question before there is a transfer. A signal ends the waiting.
-    ///
-    /// # Errors
-    /// A signal came, or standard input cannot be read.
-    pub(crate) async fn ask(&mut self, question: &Question<'_>) -> Result<Option<String>> {
-        self.report(&json::question(question.about, question.answers))?;
-        let prompt = self.prompt(question);
-        self.unless_interrupted(ask::line(prompt)).await?.context("cannot read standard input")
-    }
-
-    /// Asks until the answer is yes or no; an empty answer means `default`. `None` if standard input has ended.
-    ///
-    /// # Errors
-    /// A signal came, or standard input cannot be read.
-    pub(crate) async fn ask_yes_or_no(
-        &mut self,
-        question: &Question<'_>,
-        default: bool,
-    ) -> Result<Option<bool>> {
-        loop {
-            let Some(answer) = self.ask(question).await? else { return Ok(None) };
-            match ask::yes_or_no(&answer, default) {
-                None => self.screen.show(ANSWER_Y_OR_N),
-                answer => return Ok(answer),
-            }
-        }
     }
 
     /// Waits for `work`. A signal ends the waiting.
@@ -167,6 +140,19 @@ impl Console {
     }
 }
 
+/// Questions before there is a transfer. A signal ends the waiting.
+impl Ask for Console {
+    async fn ask(&mut self, question: &Question<'_>) -> Result<Option<String>> {
+        self.report(&json::question(question.about, question.answers))?;
+        let prompt = self.prompt(question);
+        self.unless_interrupted(ask::line(prompt)).await?.context("cannot read standard input")
+    }
+
+    fn show(&mut self, text: &str) {
+        self.screen.show(text);
+    }
+}
+
 /// A question to the user, or to the program that reads our JSON.
 #[derive(Debug)]
 pub(crate) struct Question<'a> {
@@ -192,9 +178,6 @@ pub(crate) fn print_json(value: &Value) -> Result<()> {
     let line = printable::json(&value.to_string());
     screen::print(format!("{line}\n").as_bytes()).context("cannot write to standard output")
 }
-
-/// Asks for another answer.
-pub(crate) const ANSWER_Y_OR_N: &str = "Please answer with y or n.";
 
 /// Time after which a notice explains what takes long, as in the Python command line.
 pub(crate) const SLOW: Duration = Duration::from_secs(1);

@@ -9,6 +9,7 @@ use wormhole::transfer::{self, CodeSource, Destination, Event, Offer, Report};
 
 use crate::active_transfer::ActiveTransfer;
 use crate::args::OnExists;
+use crate::ask::Ask as _;
 use crate::console::{Console, Question};
 use crate::failure::Failure;
 use crate::request::{Output, ReceiveRequest, Servers, exists};

@@ -8,6 +8,7 @@ use wormhole::code::{self, Code, Verifier};
 use wormhole::transfer::{self, Event, Offer, Outgoing, Transfer};
 
 use crate::active_transfer::ActiveTransfer;
+use crate::ask::Ask as _;
 use crate::console::{Console, Question};
 use crate::failure::Failure;
 use crate::request::{Qr, SendRequest, What, temporary_trouble};

@@ -13,6 +13,7 @@ use self::authorized::{Added, AuthorizedKeys};
 use self::key::PublicKey;
 use crate::active_transfer::ActiveTransfer;
 use crate::args::{AcceptArgs, InviteArgs};
+use crate::ask::Ask as _;
 use crate::config::Config;
 use crate::console::{Console, Question};
 use crate::failure::Failure;

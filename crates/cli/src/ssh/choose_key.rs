@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::key::PublicKey;
+use crate::ask::Ask as _;
 use crate::console::{Console, Question};
 use crate::failure::Failure;
 use crate::printable;
