@@ -1,14 +1,14 @@
 //! The mailbox server: hands out nameplates and passes messages between the sides of a mailbox.
 //!
-//! The rules for one client are in `wormhole_magic::mailbox::server`, without I/O. Here is what
-//! surrounds them: a [`link`] per client, one thread (the [`hub`]) that owns the [`store`] and makes
-//! many requests durable at once, and the [limits](crate::limits) that keep one client from harming others.
+//! The protocol rules for one client are in [`wormhole_magic::mailbox::server`], without I/O. This module adds a
+//! [`link`] for each client, one thread (the [`hub`]) that owns the [`store`] and stores many requests in one
+//! transaction, and [limits](crate::limits) that protect clients from each other.
 //!
 //! ```text
 //! socket ⇄ link ⇄ magic::mailbox::server::Client
 //!           │ requests                ▲ answers and messages, once durable
 //!           ▼                         │
-//!          hub: batch ─► store ─► commit ─► inboxes of the links concerned
+//!          hub: batch ─► store ─► commit ─► inboxes of the affected links
 //! ```
 
 mod actions;
@@ -42,7 +42,7 @@ use crate::service::{About, ServiceConfig, StoredFile};
 use counters::Counters;
 pub(crate) use database::Database;
 use hub::{Failed, Hub, Parts};
-use link::Patience;
+use link::LinkTimeouts;
 use memory::MemoryBudget;
 use service::{Service, Settings};
 pub(crate) use store::Imported;
@@ -50,7 +50,7 @@ use store::{PostgresStore, Quota, SqliteStore, Store, StoreLimits};
 use usage::UsageLog;
 use wake::{NatsPublisher, NodeId, WakeListener, WakeMethod};
 
-/// What can be configured about the mailbox server.
+/// The configuration of the mailbox server.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Config {
     /// Address to listen on
@@ -197,11 +197,11 @@ fn max_frame(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Least value of `max-frame`, in bytes: room for every message of a key exchange.
+/// Minimum value of `max-frame`, in bytes: enough for every message of a key exchange.
 const MIN_MAX_FRAME: usize = 4096;
 
-/// Least value of `expiry-seconds` if several nodes share the database. Each node has a quarter of it to write that
-/// a mailbox is in use.
+/// Minimum value of `expiry-seconds` if several nodes share the database. Each node has a quarter of this time to mark
+/// its open mailboxes as used.
 const MIN_SHARED_EXPIRY: u64 = 30;
 
 impl ServiceConfig for Config {
@@ -265,7 +265,7 @@ pub(crate) fn import<'a>(
     Ok((store::import(source, target, hub::unix_now())?, target))
 }
 
-/// An open database, and how nodes that share it notify each other.
+/// An open database, and the notifications between the nodes that share it.
 struct OpenedStore {
     store: Box<dyn Store>,
     /// Notifies other nodes, if the store does not do it with its commits.
@@ -284,7 +284,7 @@ struct Mailbox {
 }
 
 impl Mailbox {
-    /// Opens the database and starts the thread that owns it. Blocks meanwhile.
+    /// Opens the database and starts the thread that owns it. Blocks until then.
     fn start(config: &Config, host: Host) -> Result<Self, ServerError> {
         let counters = Arc::new(Counters::default());
         let (parts, listener) = config.parts(&counters)?;
@@ -311,7 +311,7 @@ impl Mailbox {
         Ok(Self { service, storage, failed, listener })
     }
 
-    /// Serves until drained: accepts nothing new then, but answers and stores what was asked.
+    /// Serves until the server drains. Then it accepts no new clients, but stores and answers all received requests.
     async fn run(self, listener: TcpListener) -> Result<(), ServerError> {
         let Self { service, storage, failed, listener: wake } = self;
         let (hub, counters) = (service.hub.clone(), Arc::clone(&service.counters));
@@ -319,7 +319,7 @@ impl Mailbox {
         tokio::select! {
             () = service.run(listener) => {}
             error = failure(failed) => return Err(error),
-            () = memory::give_back(&budget, &counters, &hub) => {}
+            () = memory::release_after_peaks(&budget, &counters, &hub) => {}
             () = wake.run(hub.clone()) => {}
         }
         hub.close();
@@ -329,7 +329,7 @@ impl Mailbox {
     }
 }
 
-/// Waits until the database is lost; for ever, if it is not.
+/// Waits until the database is lost, and returns the reason. If it is never lost, this never returns.
 async fn failure(failed: Failed) -> ServerError {
     match failed.await {
         Ok(error) => error,
@@ -363,7 +363,7 @@ impl Config {
         }
     }
 
-    /// Opens the database that is configured, and prepares what other nodes need to be notified.
+    /// Opens the configured database, and prepares notifications between nodes.
     fn open_store(&self) -> Result<OpenedStore, ServerError> {
         let limits = self.store_limits();
         let url = match &self.db {
@@ -383,13 +383,13 @@ impl Config {
         Ok(OpenedStore { store, publisher, listener })
     }
 
-    /// Memory for clients: at least so much that the longest message can be read and a full mailbox
-    /// shown, and for two addresses at a time.
+    /// The memory limits for clients. One address gets at least enough to send the longest message and to read a full
+    /// mailbox, and all addresses together at least twice as much.
     fn budget(&self) -> MemoryBudget {
-        let shown = self.mailbox_bytes.saturating_add(self.mailbox_messages.saturating_mul(256));
+        let replay = self.mailbox_bytes.saturating_add(self.mailbox_messages.saturating_mul(256));
+        let replay = usize::try_from(replay).unwrap_or(usize::MAX).min(MAX_REPLAY);
         let longest = self.max_frame.saturating_mul(2);
-        let least = longest.max(usize::try_from(shown).unwrap_or(usize::MAX).min(LARGEST_SHOWN));
-        let per_address = self.memory_per_address.max(least);
+        let per_address = self.memory_per_address.max(longest.max(replay));
         MemoryBudget::new(per_address, self.memory_bytes.max(per_address.saturating_mul(2)))
     }
 
@@ -412,7 +412,7 @@ impl Config {
             hashcash_bits: self.hashcash_bits,
             max_frame: self.max_frame,
             outgoing: self.outgoing_bytes,
-            patience: Patience {
+            timeouts: LinkTimeouts {
                 ping: Duration::from_secs(self.ping_seconds),
                 pong: Duration::from_secs(self.pong_seconds),
                 bind: Duration::from_secs(self.bind_seconds),
@@ -422,8 +422,8 @@ impl Config {
     }
 }
 
-/// Bytes of a full mailbox beyond which memory does not follow the configuration by itself.
-const LARGEST_SHOWN: usize = 64 << 20;
+/// Maximum size of a full mailbox, in bytes, for which the memory limits are raised automatically.
+const MAX_REPLAY: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! The transit relay: pairs connections by token and forwards data between them.
 //!
-//! The pairing rules are in `wormhole_magic::relay`; this module adds sockets. [`attend`] handles a connection until
-//! [`Pairing`] finds its partner; then the task of the later connection passes it to the task of the earlier one, which
-//! [forwards](pump) data until one of them closes. Spec: transit.rst "Relay"; behaviour of
+//! The pairing rules are in `wormhole_magic::relay`; this module adds sockets. [`serve_link`] handles a connection until
+//! [`Pairing`] finds its partner. Then the task of the later connection passes its connection to the task of the earlier
+//! one, which [forwards](pump) data until one side closes. Spec: transit.rst "Relay"; behaviour of
 //! magic-wormhole-transit-relay 0.5.0.
 
 mod counters;
@@ -35,7 +35,7 @@ use counters::Counters;
 use link::RelayLink;
 use listen::{Listener, WebListener};
 use pairing::{Paired, Pairing, Verdict};
-use pump::Tools;
+use pump::PumpContext;
 use usage::UsageLog;
 
 /// Configuration of the transit relay.
@@ -141,7 +141,7 @@ struct Service {
     limits: Arc<Limits>,
     trust_proxy: ProxyHeader,
     pairing: Arc<Pairing>,
-    tools: Arc<Tools>,
+    context: Arc<PumpContext>,
     usage: UsageLog,
 }
 
@@ -153,30 +153,30 @@ impl Service {
         let log = config.usage_log.as_deref();
         let usage = UsageLog::open(db, log, blur, config.usage_bytes)?;
         let pairing = Arc::new(Pairing::new(timeouts, Arc::clone(&counters), usage.recorder()));
-        let shown = Arc::clone(&pairing);
+        let observed = Arc::clone(&pairing);
         host.metrics.register("transit_relay", |registry| {
-            counters.register(registry, move || shown.waiting());
+            counters.register(registry, move || observed.waiting());
         });
         Ok(Self {
             limits: Arc::new(config.limits()),
             trust_proxy: config.trust_proxy,
-            tools: Arc::new(Tools::new(config.bytes_per_second, counters)),
+            context: Arc::new(PumpContext::new(config.bytes_per_second, counters)),
             host,
             pairing,
             usage,
         })
     }
 
-    /// Runs until drained: then it closes waiting connections, but lets pairs finish.
+    /// Runs until the server drains. Then it closes waiting connections, and waits until all pairs have ended.
     async fn run(self, tcp: TcpListener, web: Option<TcpListener>) {
         let tasks = TaskTracker::new();
         let listener = Listener {
             limits: Arc::clone(&self.limits),
             pairing: Arc::clone(&self.pairing),
-            tools: Arc::clone(&self.tools),
+            context: Arc::clone(&self.context),
             tasks: tasks.clone(),
         };
-        let refused = self.tools.counters.refused.clone();
+        let refused = self.context.counters.refused.clone();
         let acceptor = WebSocketAcceptor {
             server: listen::SERVER,
             // As in the Python relay.
@@ -186,9 +186,9 @@ impl Service {
             pages: Pages::of_service(listen::pages(), self.host.metrics),
         };
         let web_listener = WebListener { listener: listener.clone(), acceptor };
-        let statistics = tokio::spawn(keep_statistics(
+        let statistics = tokio::spawn(record_statistics(
             Arc::clone(&self.pairing),
-            Arc::clone(&self.tools.counters),
+            Arc::clone(&self.context.counters),
             self.usage.recorder(),
         ));
         let clock = tokio::spawn(Arc::clone(&self.pairing).run_deadlines());
@@ -205,13 +205,13 @@ impl Service {
         tasks.wait().await;
         clock.abort();
         statistics.abort();
-        self.usage.recorder().statistics(self.tools.counters.statistics(0));
+        self.usage.recorder().statistics(self.context.counters.statistics(0));
         self.usage.close().await;
     }
 }
 
 /// Handles a connection until it has closed or joined its partner's task.
-async fn attend(mut link: RelayLink, pass: Pass, listener: Listener) {
+async fn serve_link(mut link: RelayLink, pass: Pass, listener: Listener) {
     let (id, mut verdict) = listener.pairing.add_link();
     let mut early = Vec::new();
     let decided = loop {
@@ -219,7 +219,7 @@ async fn attend(mut link: RelayLink, pass: Pass, listener: Listener) {
             biased;
             verdict = &mut verdict => break verdict,
             read = link.read_early() => {
-                if let Err(Decided(bytes)) = listener.pairing.handle_read(id, read) {
+                if let Err(AlreadyDecided(bytes)) = listener.pairing.handle_read(id, read) {
                     early = bytes;
                     break verdict.await;
                 }
@@ -227,7 +227,7 @@ async fn attend(mut link: RelayLink, pass: Pass, listener: Listener) {
         }
     };
     match decided {
-        Ok(Verdict::Dismissed { farewell }) => Box::pin(link.finish(farewell)).await,
+        Ok(Verdict::Close { last_messages }) => Box::pin(link.finish(last_messages)).await,
         Ok(Verdict::Second { greeting, first }) => {
             // The partner's task waits for this.
             let _ = first.send(Paired { id, link, greeting, early, pass });
@@ -245,17 +245,17 @@ async fn attend(mut link: RelayLink, pass: Pass, listener: Listener) {
 
 /// Handles a pair.
 async fn relay(mut first: Paired, mut second: Paired, listener: Listener) {
-    let finished = pump::carry(&mut first, &mut second, &listener.tools).await;
-    listener.pairing.handle_end(first.id, second.id, finished.carried);
-    Box::pin(pump::part(first, second, finished.ending)).await;
+    let finished = pump::forward(&mut first, &mut second, &listener.context).await;
+    listener.pairing.handle_end(first.id, second.id, finished.forwarded);
+    Box::pin(pump::close_pair(first, second, finished.ending)).await;
 }
 
 /// The verdict on a connection was already sent; these bytes are for its partner.
 #[derive(Debug)]
-struct Decided(Vec<u8>);
+struct AlreadyDecided(Vec<u8>);
 
 /// Updates the `current` row periodically.
-async fn keep_statistics(
+async fn record_statistics(
     pairing: Arc<Pairing>,
     counters: Arc<Counters>,
     recorder: usage::Recorder,

@@ -1,122 +1,127 @@
-//! The server's end of WebSocket framing: decodes frames from bytes in any pieces, and encodes frames. No I/O.
+//! The server side of WebSocket framing: decodes the frames of clients, and encodes frames for them. No I/O.
 //! (RFC 6455, sections 5 and 7)
 //!
-//! Between messages a [`Decoder`] holds no buffer. It skips and reports a message over the limit, so that the sender
-//! gets an error instead of a closed connection. A caller can also take messages in parts. Libraries do not offer
-//! this, and they need more memory for idle connections.
+//! The received bytes may be split at any position. Between messages, a [`Decoder`] has no buffer. It skips and
+//! reports a message over the limit, so that the sender can get an error instead of a closed connection. A caller can
+//! also take a message in parts. Libraries do not offer this, and they need more memory for idle connections.
 
 use std::num::NonZeroUsize;
 
-/// Takes a client's frames apart.
+/// Decodes the frames of a client.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     limit: NonZeroUsize,
-    /// Whether text is taken, and not binary messages alone.
-    takes_text: bool,
-    /// Bytes of a header that is not whole yet, and how many of them have come.
+    /// Whether text messages are accepted in addition to binary messages.
+    accepts_text: bool,
+    /// The received bytes of an incomplete header.
     header: [u8; MAX_HEADER],
+    /// Number of received bytes in `header`.
     header_length: u8,
+    /// The frame whose payload is being received.
     payload: Option<Payload>,
-    /// What has come of a data message.
+    /// The received part of an incomplete data message.
     message: Vec<u8>,
     /// Whether a data message has begun and not ended.
-    inside: bool,
-    /// Whether that message is being passed over, and why.
-    passed_over: Option<PassedOver>,
-    /// What has come of a control frame.
+    in_message: bool,
+    /// Why the current message is being skipped; `None` if it is not.
+    skipped: Option<SkipReason>,
+    /// The received part of an incomplete control frame.
     control: Vec<u8>,
 }
 
-/// A frame whose header is known.
+/// A frame whose header has been received.
 #[derive(Clone, Copy, Debug)]
 struct Payload {
     opcode: u8,
+    /// Whether this is the last frame of its message.
     last: bool,
+    /// Number of bytes that have not been received yet.
     left: u64,
-    /// Its first byte is for the next byte.
+    /// The mask, rotated so that its first byte applies to the next payload byte.
     mask: [u8; 4],
 }
 
-/// Why a message is passed over.
+/// Why a message is skipped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum PassedOver {
-    /// It is longer than a message may be.
+enum SkipReason {
+    /// The caller skips it with [`Decoder::skip_message`].
+    Caller,
+    /// It is longer than the limit.
     TooLong,
-    /// It was not wanted.
-    Unwanted,
 }
 
-/// One thing that a client sent.
+/// A decoded message or control frame.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Received {
-    /// The client closes the link.
+    /// The client closes the connection.
     Close,
-    /// A message has ended whose content was dropped by [`Decoder::pass_over`].
-    Dropped,
-    /// A whole text or binary message.
+    /// A complete text or binary message.
     Message(Vec<u8>),
-    /// A message has ended that was longer than so many bytes; its content is gone.
+    /// The end of a message that was longer than this limit in bytes. Its content was dropped.
     Oversized(usize),
-    /// To be sent back as [`pong`].
+    /// A ping. The caller must answer with [`pong`] and this content.
     Ping(Vec<u8>),
-    /// A sign of life.
+    /// A pong. It only shows that the client is alive.
     Pong,
+    /// The end of a message whose content was dropped by [`Decoder::skip_message`].
+    Skipped,
 }
 
-/// The client does not speak WebSocket. The link cannot go on: nobody knows where the next frame
-/// begins.
+/// The bytes are not valid WebSocket frames. The connection must be closed, because the start of the next frame is
+/// unknown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("invalid WebSocket frame")]
-pub(crate) struct NotWebSocket;
+pub(crate) struct InvalidFrame;
 
 impl Decoder {
-    /// A decoder for messages of at most `limit` bytes, and of one byte in any case.
+    /// A decoder for messages of at most `limit` bytes; a limit of 0 counts as 1.
     pub(crate) const fn new(limit: usize) -> Self {
-        Self::of_kinds(limit, true)
+        Self::with_text(limit, true)
     }
 
-    /// The same for binary messages; whoever sends text is refused.
-    pub(crate) const fn of_binary(limit: usize) -> Self {
-        Self::of_kinds(limit, false)
+    /// A decoder for binary messages only: a text message is an error.
+    pub(crate) const fn binary_only(limit: usize) -> Self {
+        Self::with_text(limit, false)
     }
 
-    const fn of_kinds(limit: usize, takes_text: bool) -> Self {
+    const fn with_text(limit: usize, accepts_text: bool) -> Self {
         let limit = match NonZeroUsize::new(limit) {
             Some(limit) => limit,
             None => NonZeroUsize::MIN,
         };
         Self {
             limit,
-            takes_text,
+            accepts_text,
             header: [0; MAX_HEADER],
             header_length: 0,
             payload: None,
             message: Vec::new(),
-            inside: false,
-            passed_over: None,
+            in_message: false,
+            skipped: None,
             control: Vec::new(),
         }
     }
 
-    /// What is held of a message that is not whole yet, in bytes. The buffer may be twice as large.
-    pub(crate) const fn held(&self) -> usize {
+    /// Number of received bytes of an incomplete message. The capacity of the buffer may be twice as large.
+    pub(crate) const fn buffered(&self) -> usize {
         self.message.len()
     }
 
-    /// Drops what has come of a message that is not whole yet, and what is still to come of it.
-    pub(crate) fn pass_over(&mut self) {
-        self.passed_over = Some(PassedOver::Unwanted);
+    /// Drops the received part of an incomplete message, and skips the rest of it.
+    pub(crate) fn skip_message(&mut self) {
+        self.skipped = Some(SkipReason::Caller);
         self.message = Vec::new();
     }
 
-    /// Takes out what has come of a message that is not whole yet; only what comes after it will be
-    /// in the message. The limit counts from here.
+    /// Removes and returns the received part of an incomplete message. [`Received::Message`] will contain only the
+    /// bytes after it, and the limit applies to these bytes.
     pub(crate) fn take_part(&mut self) -> Option<Vec<u8>> {
         (!self.message.is_empty()).then(|| std::mem::take(&mut self.message))
     }
 
-    /// Takes bytes off the front of `input` until something is whole; nothing if all are taken.
-    pub(crate) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Received>, NotWebSocket> {
+    /// Removes bytes from the front of `input` and decodes them until a message or control frame is complete. Returns
+    /// `None` if `input` ends before that.
+    pub(crate) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Received>, InvalidFrame> {
         loop {
             let Some(mut payload) = self.payload.take() else {
                 if !self.read_header(input)? {
@@ -138,8 +143,8 @@ impl Decoder {
         }
     }
 
-    /// Collects a header; false if it is not whole yet.
-    fn read_header(&mut self, input: &mut &[u8]) -> Result<bool, NotWebSocket> {
+    /// Collects the bytes of a header; returns false while it is incomplete.
+    fn read_header(&mut self, input: &mut &[u8]) -> Result<bool, InvalidFrame> {
         loop {
             if let Some(payload) = self.parse_header()? {
                 self.header_length = 0;
@@ -147,20 +152,20 @@ impl Decoder {
                 return Ok(true);
             }
             let Some((byte, rest)) = input.split_first() else { return Ok(false) };
-            let place = self.header.get_mut(usize::from(self.header_length));
-            *place.ok_or(NotWebSocket)? = *byte;
+            let next = self.header.get_mut(usize::from(self.header_length));
+            *next.ok_or(InvalidFrame)? = *byte;
             self.header_length += 1;
             *input = rest;
         }
     }
 
-    fn parse_header(&self) -> Result<Option<Payload>, NotWebSocket> {
+    fn parse_header(&self) -> Result<Option<Payload>, InvalidFrame> {
         let header = self.header.get(..usize::from(self.header_length)).unwrap_or_default();
         let [first, second, extended @ ..] = header else { return Ok(None) };
         let (opcode, last) = (first & 0x0f, first & LAST != 0);
-        // Reserved bits are for extensions, and none was agreed upon; clients always mask.
+        // Reserved bits are only used by extensions, which this server does not support. Clients must use a mask.
         if first & 0x70 != 0 || second & 0x80 == 0 {
-            return Err(NotWebSocket);
+            return Err(InvalidFrame);
         }
         let (left, mask) = match (second & 0x7f, extended) {
             (126, [a, b, mask @ ..]) => (u64::from(u16::from_be_bytes([*a, *b])), mask),
@@ -172,27 +177,27 @@ impl Decoder {
         };
         let Some(mask) = mask.first_chunk() else { return Ok(None) };
         let expected = match opcode {
-            CONTINUATION => self.inside,
-            BINARY => !self.inside,
-            TEXT => !self.inside && self.takes_text,
+            CONTINUATION => self.in_message,
+            BINARY => !self.in_message,
+            TEXT => !self.in_message && self.accepts_text,
             CLOSE | PING | PONG => last && left <= MAX_CONTROL,
             _ => false,
         };
         if !expected || left > MAX_PAYLOAD {
-            return Err(NotWebSocket);
+            return Err(InvalidFrame);
         }
         Ok(Some(Payload { opcode, last, left, mask: *mask }))
     }
 
-    /// Unmasks bytes into where they belong.
+    /// Unmasks payload bytes and appends them to the message or control frame.
     fn take_payload(&mut self, payload: &mut Payload, bytes: &[u8]) {
         let is_control = payload.opcode >= CLOSE;
         if !is_control && self.message.len() + bytes.len() > self.limit.get() {
-            self.passed_over.get_or_insert(PassedOver::TooLong);
+            self.skipped.get_or_insert(SkipReason::TooLong);
             self.message = Vec::new();
         }
         payload.left -= u64::try_from(bytes.len()).unwrap_or(payload.left);
-        if !is_control && self.passed_over.is_some() {
+        if !is_control && self.skipped.is_some() {
             return;
         }
         let target = if is_control { &mut self.control } else { &mut self.message };
@@ -214,14 +219,14 @@ impl Decoder {
                 Some(Received::Pong)
             }
             _ => {
-                self.inside = !payload.last;
-                if self.inside {
+                self.in_message = !payload.last;
+                if self.in_message {
                     return None;
                 }
                 let message = std::mem::take(&mut self.message);
-                Some(match self.passed_over.take() {
-                    Some(PassedOver::TooLong) => Received::Oversized(self.limit.get()),
-                    Some(PassedOver::Unwanted) => Received::Dropped,
+                Some(match self.skipped.take() {
+                    Some(SkipReason::Caller) => Received::Skipped,
+                    Some(SkipReason::TooLong) => Received::Oversized(self.limit.get()),
                     None => Received::Message(message),
                 })
             }
@@ -229,10 +234,10 @@ impl Decoder {
     }
 }
 
-/// Takes a mask off. (RFC 6455, section 5.3)
+/// Removes the mask from payload bytes. (RFC 6455, section 5.3)
 fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
-    // In blocks: byte by byte would be half of all the work of a relay.
+    // In blocks: byte by byte, this would take half of a relay's processor time.
     let wide = [a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d];
     let (blocks, rest) = bytes.as_chunks_mut::<16>();
     for block in blocks {
@@ -248,7 +253,7 @@ pub(crate) fn text(out: &mut Vec<u8>, message: &str) {
     frame(out, LAST | TEXT, message.as_bytes());
 }
 
-/// Appends a part of a binary message: the `first` begins it, the `last` ends it.
+/// Appends one frame of a binary message. `first` and `last` mark its first and its last frame.
 pub(crate) fn part(out: &mut Vec<u8>, first: bool, last: bool, part: &[u8]) {
     let opcode = if first { BINARY } else { CONTINUATION };
     frame(out, if last { LAST | opcode } else { opcode }, part);
@@ -264,12 +269,12 @@ pub(crate) fn pong(out: &mut Vec<u8>, content: &[u8]) {
     frame(out, LAST | PONG, content);
 }
 
-/// Appends the end of the link. (RFC 6455, section 7.4.1)
+/// Appends a close frame. (RFC 6455, section 7.4.1)
 pub(crate) fn close(out: &mut Vec<u8>, code: u16) {
     frame(out, LAST | CLOSE, &code.to_be_bytes());
 }
 
-/// Appends a frame that begins with this byte: the opcode, with [`LAST`] or without.
+/// Appends a frame. `first` is its first byte: the opcode, and [`LAST`] for the last frame of a message.
 fn frame(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
     out.push(first);
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
@@ -287,11 +292,11 @@ fn frame(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// The link ends because it was meant to.
+/// Normal closure.
 pub(crate) const CLOSE_NORMAL: u16 = 1000;
-/// The link ends because the server stops; come back later.
+/// The server is shutting down; the client may reconnect later.
 pub(crate) const CLOSE_GOING_AWAY: u16 = 1001;
-/// The link ends because the other end does not speak WebSocket.
+/// The client violated the WebSocket protocol.
 pub(crate) const CLOSE_PROTOCOL_ERROR: u16 = 1002;
 
 /// Set on the last frame of a message.
@@ -304,13 +309,13 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// Longest header of a frame, in bytes.
+/// Maximum length of a frame header, in bytes.
 const MAX_HEADER: usize = 14;
 
-/// Longest payload of a control frame, in bytes.
+/// Maximum payload length of a control frame, in bytes.
 const MAX_CONTROL: u64 = 125;
 
-/// Longest payload that the protocol can express, in bytes.
+/// Maximum payload length that a frame header can contain, in bytes.
 const MAX_PAYLOAD: u64 = u64::MAX >> 1;
 
 #[cfg(test)]

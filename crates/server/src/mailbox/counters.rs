@@ -10,7 +10,7 @@ pub(super) struct Counters {
     links: Gauge,
     accepted: Counter,
     pub(super) refused: Counter,
-    cut: Counter,
+    unresponsive: Counter,
     frames: Counter,
     requests: Counter,
     commits: Counter,
@@ -36,8 +36,8 @@ impl Counters {
     }
 
     /// A connection was closed because its client did not read, did not answer pings or sent nothing.
-    pub(super) fn cut(&self) {
-        self.cut.inc();
+    pub(super) fn unresponsive(&self) {
+        self.unresponsive.inc();
     }
 
     /// A client sent a message.
@@ -57,7 +57,7 @@ impl Counters {
         self.mailboxes.set(i64::try_from(mailboxes).unwrap_or(i64::MAX));
     }
 
-    /// Shows them on the page of metrics.
+    /// Registers the metrics.
     pub(super) fn register(&self, registry: &mut Registry) {
         let gauges = [
             ("links", "Open WebSocket connections", &self.links),
@@ -73,7 +73,7 @@ impl Counters {
             (
                 "cut",
                 "Connections closed because the client did not read, answer or send",
-                &self.cut,
+                &self.unresponsive,
             ),
             ("frames", "Messages from clients", &self.frames),
             ("requests", "Requests that were stored durably", &self.requests),

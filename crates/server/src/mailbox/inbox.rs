@@ -1,7 +1,7 @@
 //! A queue from the store's thread to one link's task: answers, and messages for an open mailbox.
 //!
-//! It is bounded in bytes, for each link and for each address. A link whose queue overflows is
-//! disconnected, so that a slow reader cannot fill the memory.
+//! Its size in bytes is limited, per link and per address. A link whose queue overflows is disconnected, so that a slow
+//! reader cannot fill the memory.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -11,7 +11,7 @@ use wormhole_magic::mailbox::server::{Answer, RequestId, StoredMessage};
 use super::memory::Share;
 use crate::limits::Held;
 
-/// Something for the link.
+/// An event for the link.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     /// The store has answered.
@@ -23,7 +23,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// Approximate bytes in memory, as if no other link shared them.
+    /// Approximate size in memory, in bytes. A message that several links share counts for each of them.
     fn bytes(&self) -> usize {
         match self {
             Self::Answer(_, answer) => answer.bytes(),
@@ -32,8 +32,8 @@ impl Event {
         }
     }
 
-    /// Whether others decide how many of these arrive. Replays and other answers are limited by the client's
-    /// own requests.
+    /// Whether this is a message that was just added to the mailbox. Other clients can add any number of these, so their
+    /// size is limited. Replays and other answers are limited by the number of the client's own requests.
     const fn is_message(&self) -> bool {
         matches!(self, Self::Message(_) | Self::Answer(_, Answer::Added(_)))
     }
@@ -53,7 +53,7 @@ struct Pending {
     events: Vec<Event>,
     /// Bytes of the messages among the events.
     messages: usize,
-    /// Counts all events for the client's address.
+    /// Charges all events to the client's address.
     share: Share,
     bytes: usize,
     overflowed: bool,
@@ -65,8 +65,8 @@ struct Pending {
 pub(super) struct Overflowed;
 
 impl Inbox {
-    /// An inbox for `limit` bytes of messages, whose memory counts for its client's address. The `number` is
-    /// unique.
+    /// An inbox for `limit` bytes of new messages. Its memory is charged to the client's address. The `number` is the
+    /// unique number of the link.
     pub(super) fn new(number: u64, limit: usize, share: Share) -> Self {
         let address = Arc::clone(share.address());
         let pending = Pending {
@@ -80,7 +80,7 @@ impl Inbox {
         Self { number, limit, address, state: Mutex::new(pending) }
     }
 
-    /// Which inbox this is.
+    /// The unique number of the inbox and of its link.
     pub(super) const fn number(&self) -> u64 {
         self.number
     }
@@ -90,12 +90,12 @@ impl Inbox {
         &self.address
     }
 
-    /// Counts bytes in memory for the client's address until the result is dropped.
+    /// Charges bytes in memory to the client's address until the result is dropped.
     pub(super) fn share(&self, bytes: usize) -> Share {
-        self.lock().share.sibling(bytes)
+        self.lock().share.for_same_address(bytes)
     }
 
-    /// Puts an event in and wakes the link.
+    /// Adds an event and wakes the link's task.
     pub(super) fn push(&self, event: Event) {
         let mut state = self.lock();
         state.bytes = state.bytes.saturating_add(event.bytes());
@@ -103,7 +103,7 @@ impl Inbox {
             state.messages = state.messages.saturating_add(event.bytes());
         }
         let bytes = state.bytes;
-        if state.overflowed || state.messages > self.limit || !state.share.grow(bytes, 0) {
+        if state.overflowed || state.messages > self.limit || !state.share.try_resize(bytes, 0) {
             state.overflowed = true;
             state.events = Vec::new();
             state.share.set(0);
@@ -117,17 +117,17 @@ impl Inbox {
         }
     }
 
-    /// Takes out all events, if there are any and the link has `room` for them.
+    /// Returns and removes all events, if there are any and the link `has_room` for them.
     pub(super) fn poll(
         &self,
         cx: &Context<'_>,
-        room: bool,
+        has_room: bool,
     ) -> Poll<Result<Vec<Event>, Overflowed>> {
         let mut state = self.lock();
         if state.overflowed {
             return Poll::Ready(Err(Overflowed));
         }
-        if state.events.is_empty() || !room {
+        if state.events.is_empty() || !has_room {
             match &mut state.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
                 empty => *empty = Some(cx.waker().clone()),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn events_come_out_in_the_order_they_went_in_and_once() {
+    fn events_are_returned_once_and_in_order() {
         let (inbox, cx) = (inbox(10_000, 10_000), Context::from_waker(Waker::noop()));
         inbox.push(message(1));
         inbox.push(message(2));

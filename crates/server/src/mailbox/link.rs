@@ -1,7 +1,8 @@
-//! One client's link: moves bytes between the socket and the rules, and mail from the store.
+//! One client's link: passes frames between the socket and the protocol rules
+//! ([`wormhole_magic::mailbox::server`]), sends requests to the store, and handles answers and messages from it.
 //!
-//! Written as one `poll`, so that a link costs one small task, and several frames one system call:
-//! what was sent to the store is acknowledged together with its answer.
+//! It is one `poll` function, so that a link needs only one small task. Several frames are written with one system
+//! call: the `ack` of a request is sent together with the answer to it.
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
@@ -19,26 +20,26 @@ use wormhole_magic::mailbox::server::{Answer, Client, Output, Request, RequestId
 use super::actions;
 use super::hub::unix_now;
 use super::inbox::{Event, Inbox};
-use super::memory::{ALWAYS, Share};
+use super::memory::{GUARANTEED, Share};
 use super::service::Service;
 use crate::http::websocket::{self, Decoder, Received};
 use crate::limits::Pass;
 use crate::net::{Outgoing, Progress, Stream};
 
-/// How patient the server is with a link.
+/// The time limits of a link.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// Silence after which the client is pinged.
+pub(super) struct LinkTimeouts {
+    /// Silence after which the client is last_ping.
     pub(super) ping: Duration,
-    /// Silence after a ping until the link is cut.
+    /// Silence after a ping until the link is closed.
     pub(super) pong: Duration,
-    /// Time until the client has to say who it is; zero is any time.
+    /// Time until the client must have sent `bind`; zero means unlimited.
     pub(super) bind: Duration,
-    /// Time without a message until the link is cut, pongs or not; zero is any time.
+    /// Time without a message until the link is closed, even if the client answers pings; zero means unlimited.
     pub(super) idle: Duration,
 }
 
-/// A link that has become a WebSocket.
+/// A link whose WebSocket handshake is complete.
 #[derive(Debug)]
 pub(super) struct Link {
     service: Arc<Service>,
@@ -47,45 +48,45 @@ pub(super) struct Link {
     client: Client,
     stream: Stream,
     decoder: Decoder,
-    /// What the link holds of the memory of its address.
+    /// The memory of this link, charged to the client's address.
     share: Share,
-    /// A long message that is not whole yet.
+    /// The progress of a long incomplete message.
     partial: Option<Box<Partial>>,
     out: Outgoing,
-    /// Whether to write even though the store still owes answers.
+    /// Whether to write now, although the store has not yet answered all requests.
     flush: bool,
-    ending: Ending,
+    closing: Closing,
     opened: Instant,
-    /// When anything was heard last.
-    heard: Instant,
-    /// When a message was heard last.
-    spoken: Instant,
-    pinged: Instant,
+    /// When bytes were last received.
+    last_received: Instant,
+    /// When the last message was received.
+    last_message: Instant,
+    last_ping: Instant,
 }
 
-/// How far the end of a link is.
+/// Whether the link is closing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Ending {
-    /// Nobody thinks of it.
+enum Closing {
+    /// The link is not closing.
     No,
-    /// Once everything asked before is answered, with this code.
+    /// It sends a close frame with this code once all earlier requests have been answered.
     AfterAnswers(u16),
-    /// Once everything is written.
+    /// It closes once everything has been written.
     AfterWriting,
 }
 
-/// A long message that is not whole yet: how much has come, and how fast.
+/// The progress of a long incomplete message: the number of received bytes, and their rate.
 #[derive(Debug)]
 struct Partial {
     bytes: usize,
     progress: Progress,
 }
 
-/// The link is over.
-struct Over;
+/// The link has ended, and its task must return.
+struct LinkEnded;
 
 impl Link {
-    /// A link whose handshake is complete.
+    /// Creates a link after the WebSocket handshake.
     pub(super) fn new(
         service: Arc<Service>,
         pass: Pass,
@@ -94,7 +95,7 @@ impl Link {
     ) -> Self {
         let now = Instant::now();
         let share = service.new_share(&pass);
-        let inbox = Arc::new(service.new_inbox(share.sibling(0)));
+        let inbox = Arc::new(service.new_inbox(share.for_same_address(0)));
         Self {
             pass,
             inbox,
@@ -106,25 +107,25 @@ impl Link {
             service,
             out: Outgoing::default(),
             flush: true,
-            ending: Ending::No,
+            closing: Closing::No,
             opened: now,
-            heard: now,
-            spoken: now,
-            pinged: now,
+            last_received: now,
+            last_message: now,
+            last_ping: now,
         }
     }
 
-    /// Serves the client until one end closes the link, or until drained. `early` is what the client sent directly after
-    /// its handshake.
+    /// Serves the client until the link ends. When the server drains, the link first answers the requests that it has
+    /// received. `early` contains bytes that the client sent directly after its handshake.
     pub(super) async fn serve(mut self, early: Vec<u8>, draining: &CancellationToken) {
-        self.take_in(&early);
+        self.handle_bytes(&early);
         let tick = self.tick_period();
         let mut timer = std::pin::pin!(tokio::time::sleep(tick));
         tokio::select! {
             () = poll_fn(|cx| self.poll_on(cx, timer.as_mut(), tick)) => return,
             () = draining.cancelled() => {}
         }
-        self.end_after_answers(websocket::CLOSE_GOING_AWAY);
+        self.close_after_answers(websocket::CLOSE_GOING_AWAY);
         poll_fn(|cx| self.poll_on(cx, timer.as_mut(), tick)).await;
     }
 
@@ -137,7 +138,7 @@ impl Link {
         while timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(tokio::time::Instant::now() + tick);
             if self.tick(Instant::now()).is_err() {
-                self.service.counters().cut();
+                self.service.counters().unresponsive();
                 return Poll::Ready(());
             }
         }
@@ -145,45 +146,46 @@ impl Link {
             match self.step(cx) {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.rest();
+                    self.before_wait();
                     return Poll::Pending;
                 }
-                Err(Over) => return Poll::Ready(()),
+                Err(LinkEnded) => return Poll::Ready(()),
             }
         }
     }
 
-    /// Does what can be done now; false if nothing can.
-    fn step(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
-        let mut progress = self.take_mail(cx)?;
-        progress |= self.carry_out();
+    /// Handles everything that is ready; returns false if nothing was.
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<bool, LinkEnded> {
+        let mut progress = self.handle_events(cx)?;
+        progress |= self.handle_outputs();
         progress |= self.write(cx)?;
         progress |= self.read(cx)?;
         Ok(progress)
     }
 
-    /// Counts what is held while nothing can be done.
-    fn rest(&mut self) {
-        self.share.set(self.held());
+    /// Updates the memory count before the task waits.
+    fn before_wait(&mut self) {
+        self.share.set(self.memory());
         if self.out.is_idle() && !self.client.has_frames() {
             self.out.caught_up();
         }
     }
 
-    /// Bytes that the link holds for its client.
-    fn held(&self) -> usize {
-        self.decoder.held() + self.out.held() + self.client.held_bytes()
+    /// The memory that the link uses for its client, in bytes.
+    fn memory(&self) -> usize {
+        self.decoder.buffered() + self.out.buffered() + self.client.held_bytes()
     }
 
-    fn take_mail(&mut self, cx: &Context<'_>) -> Result<bool, Over> {
-        // What is on its way goes first; so the inbox's limit holds for all that waits.
-        let room = self.out.unsent() < HIGH_WATER && !self.client.has_frames();
-        let events = match self.inbox.poll(cx, room) {
+    /// Handles answers and messages from the store.
+    fn handle_events(&mut self, cx: &Context<'_>) -> Result<bool, LinkEnded> {
+        // Events stay in the inbox until earlier ones have been written. So the inbox's limit bounds all of them.
+        let has_room = self.out.unsent() < HIGH_WATER && !self.client.has_frames();
+        let events = match self.inbox.poll(cx, has_room) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(events)) => events,
             Poll::Ready(Err(_)) => {
-                self.service.counters().cut();
-                return Err(Over);
+                self.service.counters().unresponsive();
+                return Err(LinkEnded);
             }
         };
         let now = unix_now();
@@ -191,39 +193,40 @@ impl Link {
             match event {
                 Event::Answer(id, answer) => self.client.handle_answer(now, id, &answer),
                 Event::Message(message) => self.client.handle_message(now, message),
-                Event::Disconnect => self.end_after_answers(websocket::CLOSE_GOING_AWAY),
+                Event::Disconnect => self.close_after_answers(websocket::CLOSE_GOING_AWAY),
             }
         }
         self.flush = true;
         Ok(true)
     }
 
-    /// Hands requests to the store and frames to the socket, as long as the socket takes them.
-    fn carry_out(&mut self) -> bool {
+    /// Passes requests to the store and frames to the output buffer, until too many bytes are unsent.
+    fn handle_outputs(&mut self) -> bool {
         let mut progress = false;
         while self.out.unsent() < HIGH_WATER
             && let Some(output) = self.client.poll()
         {
             progress = true;
             match output {
-                Output::Request(id, request) => self.ask(id, request),
+                Output::Request(id, request) => self.submit(id, request),
                 Output::Frame(frame) => websocket::text(self.out.end(), &frame),
             }
         }
         if self.client.should_close() {
-            self.end_after_answers(websocket::CLOSE_NORMAL);
+            self.close_after_answers(websocket::CLOSE_NORMAL);
         }
-        if let Ending::AfterAnswers(code) = self.ending
+        if let Closing::AfterAnswers(code) = self.closing
             && self.client.unanswered() == 0
             && self.out.unsent() < HIGH_WATER
         {
             websocket::close(self.out.end(), code);
-            self.ending = Ending::AfterWriting;
+            self.closing = Closing::AfterWriting;
         }
         progress
     }
 
-    fn ask(&mut self, id: RequestId, request: Request) {
+    /// Sends a request to the store, unless it can be answered here.
+    fn submit(&mut self, id: RequestId, request: Request) {
         let answer = match actions::spend(&self.pass, &request, Instant::now()) {
             Err(refusal) => Some(Answer::Refused(refusal)),
             Ok(()) => {
@@ -233,14 +236,16 @@ impl Link {
         };
         match (answer, self.client.identity()) {
             (Some(answer), _) => self.client.handle_answer(unix_now(), id, &answer),
-            (None, Some(who)) => self.service.hub().request(&self.inbox, who, id, request),
-            // Only a client that has said who it is can ask for anything.
+            (None, Some(identity)) => {
+                self.service.hub().request(&self.inbox, identity, id, request);
+            }
+            // A client has no requests before its `bind`, which sets the identity.
             (None, None) => {}
         }
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
-        // Acknowledgements wait for the answers that follow them.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, LinkEnded> {
+        // The `ack` of a request waits for the answer to it.
         let corked = self.client.unanswered() > 0
             && !self.flush
             && self.out.unsent() < CORK
@@ -254,16 +259,16 @@ impl Link {
         }
         match written {
             Poll::Pending => Ok(false),
-            Poll::Ready(Err(_)) => Err(Over),
-            Poll::Ready(Ok(())) if self.out.is_idle() && self.ending == Ending::AfterWriting => {
-                Err(Over)
+            Poll::Ready(Err(_)) => Err(LinkEnded),
+            Poll::Ready(Ok(())) if self.out.is_idle() && self.closing == Closing::AfterWriting => {
+                Err(LinkEnded)
             }
             Poll::Ready(Ok(())) => Ok(true),
         }
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
-        if self.ending != Ending::No
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, LinkEnded> {
+        if self.closing != Closing::No
             || self.out.unsent() >= HIGH_WATER
             || !self.client.wants_input()
         {
@@ -273,98 +278,99 @@ impl Link {
         let mut buffer = ReadBuf::uninit(&mut space);
         match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Err(_)) => Err(Over),
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(Over),
+            Poll::Ready(Err(_)) => Err(LinkEnded),
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(LinkEnded),
             Poll::Ready(Ok(())) => {
-                self.heard = Instant::now();
-                self.take_in(buffer.filled());
+                self.last_received = Instant::now();
+                self.handle_bytes(buffer.filled());
                 Ok(true)
             }
         }
     }
 
-    /// Takes in bytes of the client.
-    fn take_in(&mut self, mut bytes: &[u8]) {
+    /// Decodes bytes from the client and handles the frames.
+    fn handle_bytes(&mut self, mut bytes: &[u8]) {
         let now = unix_now();
         loop {
             match self.decoder.next(&mut bytes) {
-                Ok(None) => return self.weigh_partial(),
+                Ok(None) => return self.count_partial(),
                 Ok(Some(Received::Message(message))) => {
-                    self.spoken = self.heard;
+                    self.last_message = self.last_received;
                     self.service.counters().frame();
                     self.client.handle_frame(now, &message);
                 }
                 Ok(Some(Received::Oversized(limit))) => {
-                    self.spoken = self.heard;
+                    self.last_message = self.last_received;
                     self.client.handle_oversized(now, limit);
                 }
-                Ok(Some(Received::Dropped)) => {
-                    self.spoken = self.heard;
+                Ok(Some(Received::Skipped)) => {
+                    self.last_message = self.last_received;
                     self.client.handle_dropped(now);
                 }
                 Ok(Some(Received::Ping(content))) => websocket::pong(self.out.end(), &content),
                 Ok(Some(Received::Pong)) => {}
                 Ok(Some(Received::Close)) => {
-                    self.end_after_answers(websocket::CLOSE_NORMAL);
+                    self.close_after_answers(websocket::CLOSE_NORMAL);
                     return;
                 }
                 Err(_) => {
-                    self.end_after_answers(websocket::CLOSE_PROTOCOL_ERROR);
+                    self.close_after_answers(websocket::CLOSE_PROTOCOL_ERROR);
                     return;
                 }
             }
         }
     }
 
-    /// Counts what has come of a message that is not whole yet, and drops it once there is no room.
-    fn weigh_partial(&mut self) {
-        let bytes = self.decoder.held();
-        if bytes <= ALWAYS {
+    /// Counts the received bytes of an incomplete message. Skips the message if there is no memory for it.
+    fn count_partial(&mut self) {
+        let bytes = self.decoder.buffered();
+        if bytes <= GUARANTEED {
             self.partial = None;
             return;
         }
-        // It leaves as much free as it takes: so all links of an address get something.
-        if self.share.grow(self.held(), bytes) {
-            let begun = || Box::new(Partial { bytes: 0, progress: Progress::new(self.heard) });
-            let partial = self.partial.get_or_insert_with(begun);
-            partial.progress.made(bytes.saturating_sub(partial.bytes), self.heard);
+        // The message must leave as many bytes free as it uses, so that the other links of the address get some.
+        if self.share.try_resize(self.memory(), bytes) {
+            let start =
+                || Box::new(Partial { bytes: 0, progress: Progress::new(self.last_received) });
+            let partial = self.partial.get_or_insert_with(start);
+            partial.progress.made(bytes.saturating_sub(partial.bytes), self.last_received);
             partial.bytes = bytes;
         } else {
             self.partial = None;
-            self.decoder.pass_over();
+            self.decoder.skip_message();
         }
     }
 
-    fn end_after_answers(&mut self, code: u16) {
-        if self.ending == Ending::No {
-            self.ending = Ending::AfterAnswers(code);
+    fn close_after_answers(&mut self, code: u16) {
+        if self.closing == Closing::No {
+            self.closing = Closing::AfterAnswers(code);
         }
     }
 
-    /// Looks after silent links.
-    fn tick(&mut self, now: Instant) -> Result<(), Over> {
-        let patience = self.service.patience();
+    /// Ends a link that exceeds a time limit, and pings a silent client.
+    fn tick(&mut self, now: Instant) -> Result<(), LinkEnded> {
+        let timeouts = self.service.timeouts();
         let exceeded = |since: Instant, limit: Duration| {
             !limit.is_zero() && now.saturating_duration_since(since) >= limit
         };
-        let unbound = self.client.identity().is_none() && exceeded(self.opened, patience.bind);
-        let dead = exceeded(self.heard, patience.ping + patience.pong);
+        let unbound = self.client.identity().is_none() && exceeded(self.opened, timeouts.bind);
+        let dead = exceeded(self.last_received, timeouts.ping + timeouts.pong);
         let stuck = self.out.is_stuck(now)
             || self.partial.as_ref().is_some_and(|partial| partial.progress.is_stuck(now));
-        if stuck || unbound || dead || exceeded(self.spoken, patience.idle) {
-            return Err(Over);
+        if stuck || unbound || dead || exceeded(self.last_message, timeouts.idle) {
+            return Err(LinkEnded);
         }
-        if exceeded(self.heard.max(self.pinged), patience.ping) {
-            self.pinged = now;
+        if exceeded(self.last_received.max(self.last_ping), timeouts.ping) {
+            self.last_ping = now;
             websocket::ping(self.out.end());
             self.flush = true;
         }
         Ok(())
     }
 
-    /// How often to look: often enough for each limit, seldom enough to cost nothing.
+    /// Interval between two calls of [`Link::tick`]: short enough for each time limit, long enough to cost nothing.
     fn tick_period(&self) -> Duration {
-        let Patience { ping, pong, bind, idle } = self.service.patience();
+        let LinkTimeouts { ping, pong, bind, idle } = self.service.timeouts();
         let limits = [ping, pong, bind, idle].into_iter().filter(|limit| !limit.is_zero());
         (limits.min().unwrap_or(MAX_TICK) / 2).clamp(MIN_TICK, MAX_TICK)
     }
@@ -377,13 +383,13 @@ impl Drop for Link {
     }
 }
 
-/// Unsent bytes beyond which the link makes no more: its client has to read first.
+/// Number of unsent bytes at which the link stops to produce and read more, until its client has read some.
 const HIGH_WATER: usize = 64 << 10;
 
-/// Unsent bytes beyond which they are not held back any longer.
+/// Number of unsent bytes at which output no longer waits for further answers.
 const CORK: usize = 8 << 10;
 
-/// Bytes read at once, on the stack.
+/// Number of bytes to read at once, on the stack.
 const READ_SIZE: usize = 8 << 10;
 
 const MIN_TICK: Duration = Duration::from_millis(20);

@@ -1,9 +1,9 @@
-//! How much memory clients may make the server hold: those of one address, and all together.
+//! Limits the memory that the server uses for clients: for the clients of one address, and for all clients together.
 //!
-//! It counts only what clients control: messages that are being read, requests that wait for the
-//! store, and answers and messages that wait until the client reads them. One address has a limit, and
-//! cannot use more than all others leave free. A link can always use [`ALWAYS`], which is more than an
-//! ordinary rendezvous needs.
+//! It counts only data that clients control: messages that are being received, requests that wait for the store, and
+//! answers and messages that wait until the client reads them. The memory of one address has a fixed limit. It also
+//! must not exceed the memory that is still free for all clients. Each link can always use [`GUARANTEED`] bytes, more
+//! than an ordinary exchange needs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,17 +13,17 @@ use super::counters::Counters;
 use super::hub::Hub;
 use crate::limits::Held;
 
-/// The bounds, and what is held by all together. Numbers are in bytes.
+/// The memory limits, and the memory in use for all clients together. All numbers are in bytes.
 #[derive(Debug)]
 pub(super) struct MemoryBudget {
     per_address: usize,
     limit: usize,
-    held: AtomicUsize,
-    /// The most that was held since somebody asked.
+    used: AtomicUsize,
+    /// The maximum of `used` since the last call of [`MemoryBudget::take_peak`].
     peak: AtomicUsize,
 }
 
-/// What one link, inbox or request holds; given back when dropped.
+/// The memory of one link, inbox or request. Dropping it subtracts its bytes.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Arc<MemoryBudget>,
@@ -33,41 +33,41 @@ pub(super) struct Share {
 
 impl MemoryBudget {
     pub(super) const fn new(per_address: usize, limit: usize) -> Self {
-        Self { per_address, limit, held: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
+        Self { per_address, limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
 
-    /// What all clients together hold now.
-    pub(super) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+    /// The memory in use for all clients together.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 
-    /// The most that was held since the last call.
+    /// The maximum of [`MemoryBudget::used`] since the last call.
     pub(super) fn take_peak(&self) -> usize {
-        self.peak.swap(self.held(), Ordering::Relaxed)
+        self.peak.swap(self.used(), Ordering::Relaxed)
     }
 }
 
 impl Share {
-    /// A share of nothing yet.
+    /// Creates an empty share.
     pub(super) const fn new(budget: Arc<MemoryBudget>, address: Arc<Held>) -> Self {
         Self { budget, address, bytes: 0 }
     }
 
-    /// Another one of the same address, for something that is in memory already.
-    pub(super) fn sibling(&self, bytes: usize) -> Self {
+    /// Creates another share of the same address, for `bytes` that are already in use.
+    pub(super) fn for_same_address(&self, bytes: usize) -> Self {
         let mut share = Self::new(Arc::clone(&self.budget), Arc::clone(&self.address));
         share.set(bytes);
         share
     }
 
-    /// Whose it is.
+    /// The address that is charged.
     pub(super) const fn address(&self) -> &Arc<Held> {
         &self.address
     }
 
-    /// Counts what is in memory already.
+    /// Sets the size of this share. It never fails, because the memory is already in use.
     pub(super) fn set(&mut self, bytes: usize) {
-        // Almost always both are nothing, and nothing is to be done.
+        // Almost always, the old and the new size are 0, and no counter changes.
         let bytes = if bytes <= UNCOUNTED { 0 } else { bytes };
         if bytes > self.bytes {
             self.add(bytes.saturating_sub(self.bytes));
@@ -77,34 +77,35 @@ impl Share {
         self.bytes = bytes;
     }
 
-    /// Makes it `bytes`, if there is room for that and for as much again as `spare`; changes nothing
-    /// if not.
-    pub(super) fn grow(&mut self, bytes: usize, spare: usize) -> bool {
+    /// Changes the size of this share to `bytes` and returns true if the address then has `spare` more bytes free, and
+    /// does not use more than what is free for all clients. Up to [`GUARANTEED`] bytes are always allowed. Otherwise,
+    /// changes nothing and returns false.
+    pub(super) fn try_resize(&mut self, bytes: usize, spare: usize) -> bool {
         let before = self.bytes;
         self.set(bytes);
-        let MemoryBudget { per_address, limit, held, .. } = &*self.budget;
+        let MemoryBudget { per_address, limit, used, .. } = &*self.budget;
         let address = self.address.memory.load(Ordering::Relaxed);
-        let all = held.load(Ordering::Relaxed);
+        let all = used.load(Ordering::Relaxed);
         let fits =
             address.saturating_add(spare) <= *per_address && all.saturating_add(address) <= *limit;
-        if !fits && bytes > ALWAYS {
+        if !fits && bytes > GUARANTEED {
             self.set(before);
             return false;
         }
         true
     }
 
-    // These numbers guard no other memory.
+    // `Relaxed` is enough: no other memory is read depending on these numbers.
 
     fn add(&self, more: usize) {
         self.address.memory.fetch_add(more, Ordering::Relaxed);
-        let held = self.budget.held.fetch_add(more, Ordering::Relaxed).saturating_add(more);
-        self.budget.peak.fetch_max(held, Ordering::Relaxed);
+        let used = self.budget.used.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+        self.budget.peak.fetch_max(used, Ordering::Relaxed);
     }
 
     fn subtract(&self, less: usize) {
         self.address.memory.fetch_sub(less, Ordering::Relaxed);
-        self.budget.held.fetch_sub(less, Ordering::Relaxed);
+        self.budget.used.fetch_sub(less, Ordering::Relaxed);
     }
 }
 
@@ -114,42 +115,42 @@ impl Drop for Share {
     }
 }
 
-/// Has memory given back to the system whenever clients have held much more than they do now, or there
-/// were many more of them. Never ends.
-pub(super) async fn give_back(budget: &MemoryBudget, counters: &Counters, hub: &Hub) {
-    let (mut turns, mut most_links) = (0_u8, 0);
+/// Makes the store's thread return unused memory to the system after clients have used much more memory than now, or
+/// after many links have been closed. Never ends.
+pub(super) async fn release_after_peaks(budget: &MemoryBudget, counters: &Counters, hub: &Hub) {
+    let (mut releases, mut most_links) = (0_u8, 0);
     loop {
-        tokio::time::sleep(GIVE_BACK_PERIOD).await;
+        tokio::time::sleep(RELEASE_PERIOD).await;
         let (peak, links) = (budget.take_peak(), counters.links());
         most_links = links.max(most_links);
-        if peak.saturating_sub(budget.held()) >= WORTH_GIVING_BACK
-            || most_links.saturating_sub(links) >= MANY_LINKS
+        if peak.saturating_sub(budget.used()) >= MIN_FREED_BYTES
+            || most_links.saturating_sub(links) >= MIN_CLOSED_LINKS
         {
-            (turns, most_links) = (TURNS, links);
+            (releases, most_links) = (RELEASES_PER_PEAK, links);
         }
-        if let Some(left) = turns.checked_sub(1) {
-            turns = left;
+        if let Some(left) = releases.checked_sub(1) {
+            releases = left;
             hub.release_memory();
         }
     }
 }
 
-/// How often memory is given back after a peak: what was under way then is freed a little later.
-const TURNS: u8 = 3;
+/// Number of times that memory is released after a peak: data that is still in use at first is freed a little later.
+const RELEASES_PER_PEAK: u8 = 3;
 
-/// How often it is looked whether there is memory to give back.
-const GIVE_BACK_PERIOD: Duration = Duration::from_secs(2);
+/// Interval between two checks for a peak.
+const RELEASE_PERIOD: Duration = Duration::from_secs(2);
 
-/// Freed bytes that justify trimming the heap.
-const WORTH_GIVING_BACK: usize = 1 << 20;
+/// Number of freed bytes that justifies trimming the heap.
+const MIN_FREED_BYTES: usize = 1 << 20;
 
-/// Links whose memory is worth as much.
-const MANY_LINKS: u64 = 256;
+/// Number of closed links that justifies trimming the heap.
+const MIN_CLOSED_LINKS: u64 = 256;
 
-/// Bytes that any link may hold at any time: a message of 16 KiB and what goes with it.
-pub(super) const ALWAYS: usize = 20 << 10;
+/// Number of bytes that every link may always use: enough for a message of 16 KiB and its overhead.
+pub(super) const GUARANTEED: usize = 20 << 10;
 
-/// Bytes that are not worth counting: as much as an idle link takes anyway.
+/// Shares up to this number of bytes count as empty: an idle link needs about as much anyway.
 const UNCOUNTED: usize = 4 << 10;
 
 #[cfg(test)]
@@ -164,52 +165,54 @@ mod tests {
     }
 
     #[test]
-    fn one_address_has_its_part_however_many_links_it_has() {
+    fn one_address_has_one_limit_for_all_its_links() {
         let budget = Arc::new(MemoryBudget::new(8 * MIB, 100 * MIB));
         let mut links: [Share; 20] = shares(&budget);
-        let granted = links.iter_mut().filter_map(|link| link.grow(MIB, 0).then_some(())).count();
-        assert_eq!((granted, budget.held()), (8, 8 * MIB));
+        let granted =
+            links.iter_mut().filter_map(|link| link.try_resize(MIB, 0).then_some(())).count();
+        assert_eq!((granted, budget.used()), (8, 8 * MIB));
         let [mut stranger] = shares(&budget);
-        assert!(stranger.grow(8 * MIB, 0), "another address is not affected");
+        assert!(stranger.try_resize(8 * MIB, 0), "another address is not affected");
         drop((links, stranger));
-        assert_eq!(budget.held(), 0);
+        assert_eq!(budget.used(), 0);
         assert_eq!((budget.take_peak(), budget.take_peak()), (16 * MIB, 0));
     }
 
     #[test]
-    fn the_more_addresses_hold_something_the_less_each_gets_but_some_is_always_left() {
+    fn each_new_address_gets_less_memory_but_never_less_than_the_guaranteed_bytes() {
         let budget = Arc::new(MemoryBudget::new(8 * MIB, 16 * MIB));
-        let mut holders = Vec::new();
+        let mut shares_of_addresses = Vec::new();
         for _ in 0..10 {
             let [mut share] = shares(&budget);
-            let got = (0..8 * MIB).step_by(MIB / 64).rev().find(|bytes| share.grow(*bytes, 0));
-            holders.push((got.unwrap(), share));
+            let got =
+                (0..8 * MIB).step_by(MIB / 64).rev().find(|bytes| share.try_resize(*bytes, 0));
+            shares_of_addresses.push((got.unwrap(), share));
         }
-        let got: Vec<usize> = holders.iter().map(|(got, _)| got / (MIB / 64)).collect();
+        let got: Vec<usize> = shares_of_addresses.iter().map(|(got, _)| got / (MIB / 64)).collect();
         assert!(got.is_sorted_by(|one, next| one >= next) && got[0] == 511, "{got:?}");
-        assert!(budget.held() < 16 * MIB);
+        assert!(budget.used() < 16 * MIB);
         let [mut last] = shares(&budget);
-        assert!(last.grow(ALWAYS, 0));
+        assert!(last.try_resize(GUARANTEED, 0));
     }
 
     #[test]
-    fn what_must_leave_room_for_others_of_its_address_gets_less() {
+    fn a_share_that_must_leave_bytes_free_for_its_address_gets_less() {
         let budget = Arc::new(MemoryBudget::new(8 * MIB, 100 * MIB));
         let [mut one, mut two, mut three] = shares(&budget);
-        assert!(one.grow(4 * MIB, 4 * MIB) && !one.grow(5 * MIB, 5 * MIB));
-        assert!(two.grow(2 * MIB, 2 * MIB) && !two.grow(3 * MIB, 3 * MIB));
-        assert!(!three.grow(2 * MIB, 2 * MIB) && three.grow(MIB, MIB));
-        assert_eq!(budget.held(), 7 * MIB);
+        assert!(one.try_resize(4 * MIB, 4 * MIB) && !one.try_resize(5 * MIB, 5 * MIB));
+        assert!(two.try_resize(2 * MIB, 2 * MIB) && !two.try_resize(3 * MIB, 3 * MIB));
+        assert!(!three.try_resize(2 * MIB, 2 * MIB) && three.try_resize(MIB, MIB));
+        assert_eq!(budget.used(), 7 * MIB);
     }
 
     #[test]
-    fn a_little_is_not_counted_and_always_granted() {
+    fn small_shares_are_not_counted_and_guaranteed_bytes_are_always_allowed() {
         let budget = Arc::new(MemoryBudget::new(0, 0));
         let [mut one] = shares(&budget);
-        assert!(one.grow(UNCOUNTED, 0) && budget.held() == 0);
-        assert!(one.grow(ALWAYS, 0) && budget.held() == ALWAYS);
-        assert!(!one.grow(ALWAYS + 1, 0) && budget.held() == ALWAYS);
+        assert!(one.try_resize(UNCOUNTED, 0) && budget.used() == 0);
+        assert!(one.try_resize(GUARANTEED, 0) && budget.used() == GUARANTEED);
+        assert!(!one.try_resize(GUARANTEED + 1, 0) && budget.used() == GUARANTEED);
         drop(one);
-        assert_eq!(budget.held(), 0);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -14,7 +14,7 @@ use wormhole_magic::mailbox::message::{HashcashDemand, PermissionRequired, Welco
 use super::counters::Counters;
 use super::hub::Hub;
 use super::inbox::Inbox;
-use super::link::{Link, Patience};
+use super::link::{Link, LinkTimeouts};
 use super::memory::{MemoryBudget, Share};
 use crate::host::{Host, accept};
 use crate::http::{AcceptedWebSocket, WebSocketAcceptor};
@@ -27,24 +27,25 @@ pub(super) struct Service {
     pub(super) counters: Arc<Counters>,
     pub(super) acceptor: WebSocketAcceptor,
     pub(super) settings: Settings,
-    /// Memory for everything that is held for clients.
+    /// The memory limits for client data.
     pub(super) budget: Arc<MemoryBudget>,
     pub(super) host: Host,
     pub(super) links: AtomicU64,
 }
 
-/// What links need to know of the configuration.
+/// The part of the configuration that links use.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// What every client is told, apart from what concerns it alone.
+    /// The welcome message, without the fields that differ between clients: the client's address and the proof of
+    /// work.
     pub(super) welcome: Welcome,
-    /// Bits of work to show before binding; 0 is none.
+    /// Proof of work in bits that a client must provide before `bind`; 0 means none.
     pub(super) hashcash_bits: u32,
-    /// Longest message, in bytes.
+    /// Maximum length of a message, in bytes.
     pub(super) max_frame: usize,
-    /// Bytes of messages that may wait for a client to read them.
+    /// Maximum number of bytes of new messages that wait for one client.
     pub(super) outgoing: usize,
-    pub(super) patience: Patience,
+    pub(super) timeouts: LinkTimeouts,
 }
 
 impl Service {
@@ -60,8 +61,8 @@ impl Service {
         self.settings.max_frame
     }
 
-    pub(super) const fn patience(&self) -> Patience {
-        self.settings.patience
+    pub(super) const fn timeouts(&self) -> LinkTimeouts {
+        self.settings.timeouts
     }
 
     /// An inbox for a new link.
@@ -70,7 +71,7 @@ impl Service {
         Inbox::new(number, self.settings.outgoing, share)
     }
 
-    /// A share, of nothing yet, of the memory for a link's address.
+    /// An empty memory share for the address of a new link.
     pub(super) fn new_share(&self, pass: &Pass) -> Share {
         Share::new(Arc::clone(&self.budget), Arc::clone(pass.held()))
     }
@@ -82,7 +83,7 @@ impl Service {
             let candidate = self.acceptor.candidate(address)?;
             let service = Arc::clone(&self);
             Some(async move {
-                // Boxed: opening a link needs more memory than the rest of its life.
+                // Boxed: opening a link needs more memory than serving it.
                 let opened = Box::pin(service.acceptor.open(stream, address, candidate)).await;
                 let Some(AcceptedWebSocket { upgraded, pass, client }) = opened else { return };
                 service.counters.opened();
@@ -100,7 +101,7 @@ impl Service {
         let mut welcome = self.settings.welcome.clone();
         welcome.your_address = Some(YourAddress::new(client.ip(), client.port()));
         if self.settings.hashcash_bits > 0 {
-            // A resource of its own for every link: no stamp can be used twice or made in advance.
+            // Each link gets a different resource, so no stamp can be used twice or computed in advance.
             let resource = format!("wormhole-{:016x}", OsRng.next_u64());
             let mut ways = PermissionRequired::default();
             ways.hashcash = Some(HashcashDemand::new(self.settings.hashcash_bits, resource));
@@ -117,5 +118,5 @@ pub(super) fn pages() -> Router {
         .route("/v1", get("Wormhole mailbox: this address is for WebSocket clients\n"))
 }
 
-/// What the server calls itself.
+/// The value of the `Server` header.
 pub(super) const SERVER: &str = concat!("Wormhole Mailbox ", env!("CARGO_PKG_VERSION"));

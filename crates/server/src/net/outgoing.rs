@@ -37,11 +37,11 @@ impl Outgoing {
     }
 
     /// Number of stored bytes, including sent ones that have not been removed yet.
-    pub(crate) const fn held(&self) -> usize {
+    pub(crate) const fn buffered(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether written bytes are still here or in the stream.
+    /// Whether a write has begun and its bytes are still in this buffer or in the stream.
     pub(crate) const fn is_behind(&self) -> bool {
         self.unflushed
     }
@@ -90,8 +90,8 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    /// Reports that no more data waits for the client anywhere. Without this, a client that reads one buffer per minute
-    /// would seem to catch up each time.
+    /// Ends the measurement of the client's speed: no more data waits for the client, here or elsewhere. This is not
+    /// automatic, because a client that reads one buffer per minute would seem to catch up each time.
     pub(crate) const fn caught_up(&mut self) {
         self.progress = None;
     }
@@ -116,13 +116,13 @@ mod tests {
     use super::*;
     use crate::net::{PACE, PATIENCE};
 
-    /// Writes once; the stream has room.
+    /// Writes once; the stream has free space.
     async fn write(out: &mut Outgoing, stream: &mut DuplexStream, now: Instant) {
         poll_fn(|cx| out.poll_write(cx, Pin::new(stream), now)).await.unwrap();
     }
 
     #[tokio::test]
-    async fn what_is_sent_is_forgotten_even_if_something_always_waits() {
+    async fn sent_bytes_are_removed_even_if_more_bytes_always_wait() {
         let (mut stream, mut client) = tokio::io::duplex(1024);
         let (mut out, now) = (Outgoing::new(vec![0; 8 << 10]), Instant::now());
         for turn in 0..10_000_usize {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_takes_a_byte_now_and_then_is_stuck() {
+    async fn a_client_that_reads_one_byte_per_second_is_stuck() {
         let (mut stream, mut client) = tokio::io::duplex(1);
         let (mut out, start) = (Outgoing::new(vec![0; 1000]), Instant::now());
         assert!(!out.is_stuck(start + PATIENCE), "nothing was tried yet");
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_takes_one_buffer_now_and_then_is_stuck_while_more_waits() {
+    async fn a_client_that_reads_one_buffer_every_ten_seconds_is_stuck_while_more_waits() {
         let (mut stream, mut client) = tokio::io::duplex(64 << 10);
         let (mut out, start) = (Outgoing::new(Vec::new()), Instant::now());
         let mut read = vec![0; 64 << 10];
@@ -180,9 +180,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_stream_has_not_passed_on_is_waited_for() {
+    async fn bytes_that_the_stream_has_buffered_count_as_waiting() {
         let (stream, mut client) = tokio::io::duplex(10);
-        // Takes everything at once, as TLS does, and passes on what the client has room for.
+        // Accepts all bytes at once, as TLS does, and sends only as many as the client can receive.
         let mut stream = BufWriter::with_capacity(1000, stream);
         let (mut out, start) = (Outgoing::new(vec![7; 100]), Instant::now());
         let mut poll = |out: &mut Outgoing| {

@@ -16,9 +16,9 @@ use crate::metrics::Reading;
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pairs: Gauge,
-    carried: Counter,
-    /// Bytes of pairs that have ended.
-    settled: AtomicU64,
+    forwarded: Counter,
+    /// Forwarded bytes of the pairs that have ended.
+    bytes_of_ended: AtomicU64,
     pub(super) refused: Counter,
     ended: Family<MoodLabel, Counter>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Statistics {
     pub(super) connected: u64,
     /// Links that wait for a partner.
     pub(super) waiting: u64,
-    /// Bytes carried by pairs that have not ended.
+    /// Forwarded bytes of the pairs that have not ended.
     pub(super) incomplete_bytes: u64,
 }
 
@@ -48,8 +48,8 @@ impl Counters {
     }
 
     /// One link of a pair received bytes from the other.
-    pub(super) fn carried(&self, bytes: u64) {
-        self.carried.inc_by(bytes);
+    pub(super) fn forwarded(&self, bytes: u64) {
+        self.forwarded.inc_by(bytes);
     }
 
     /// A pair or a single link has ended.
@@ -57,7 +57,7 @@ impl Counters {
         if usage.mood == Mood::Happy {
             self.pairs.dec();
         }
-        self.settled.fetch_add(usage.bytes, Ordering::Relaxed);
+        self.bytes_of_ended.fetch_add(usage.bytes, Ordering::Relaxed);
         self.ended.get_or_create(&label(usage.mood)).inc();
     }
 
@@ -73,13 +73,13 @@ impl Counters {
             connected: pairs.saturating_mul(2),
             waiting: u64::try_from(waiting).unwrap_or(u64::MAX),
             incomplete_bytes: self
-                .carried
+                .forwarded
                 .get()
-                .saturating_sub(self.settled.load(Ordering::Relaxed)),
+                .saturating_sub(self.bytes_of_ended.load(Ordering::Relaxed)),
         }
     }
 
-    /// Shows them on the page of metrics. `waiting` reads the number of links without a partner.
+    /// Registers the metrics. `waiting` returns the number of links without a partner.
     pub(super) fn register(
         &self,
         registry: &mut Registry,
@@ -92,14 +92,14 @@ impl Counters {
             "Connections that wait for a partner",
             Reading::gauge(waiting),
         );
-        registry.register("bytes", "Bytes relayed", self.carried.clone());
+        registry.register("bytes", "Bytes relayed", self.forwarded.clone());
         registry.register(
             "refused",
             "Connections refused because of a limit",
             self.refused.clone(),
         );
         for mood in Mood::ALL {
-            // So that every mood is on the page from the start.
+            // The metrics page then shows every mood from the start.
             drop(self.ended.get_or_create(&label(mood)));
         }
         registry.register(
@@ -122,8 +122,8 @@ mod tests {
         let counters = Counters::default();
         counters.paired();
         counters.paired();
-        counters.carried(100);
-        counters.carried(10);
+        counters.forwarded(100);
+        counters.forwarded(10);
         let statistics = Statistics { connected: 4, waiting: 3, incomplete_bytes: 110 };
         assert_eq!(counters.statistics(3), statistics);
         let (total, waiting) = (Duration::from_secs(1), Some(Duration::ZERO));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_names_every_mood() {
+    fn the_metrics_page_shows_every_mood() {
         let (counters, metrics) = (Counters::default(), Metrics::default());
         metrics.register("relay", |registry| counters.register(registry, || 7));
         let usage = Usage { total: Duration::ZERO, waiting: None, bytes: 0, mood: Mood::Impatient };

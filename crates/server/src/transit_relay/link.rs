@@ -1,6 +1,6 @@
 //! A connection of a client: plain TCP, or a WebSocket whose binary messages contain the bytes.
 //!
-//! This file handles its beginning and its end; [`super::pump`] handles the rest. A silent connection has no
+//! This file reads the first data and closes connections; [`super::pump`] does the rest. A silent connection has no
 //! buffer.
 
 use std::future::poll_fn;
@@ -36,37 +36,38 @@ impl RelayLink {
 
     /// Reads data before there is a partner. `None` if the client has closed.
     ///
-    /// Dropping the future loses nothing.
+    /// No data is lost if the future is dropped.
     ///
     /// # Errors
     /// The connection is lost.
     pub(super) async fn read_early(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self {
-            Self::Tcp(stream) => read_little(stream).await,
+            Self::Tcp(stream) => read_some(stream).await,
             Self::WebSocket(socket) => {
                 let first = lock(socket).expects_request();
                 let part = poll_fn(|cx| lock(socket).poll_part(cx)).await;
-                let words = |bytes: Vec<u8>| if first { as_line(&bytes) } else { bytes };
-                Ok(part.map(|part| words(part.bytes)))
+                let data = |bytes: Vec<u8>| if first { as_line(&bytes) } else { bytes };
+                Ok(part.map(|part| data(part.bytes)))
             }
         }
     }
 
-    /// Sends the messages of `farewell` and closes the connection.
-    pub(super) async fn finish(self, farewell: Vec<Vec<u8>>) {
-        let goodbye = async {
+    /// Sends these messages and closes the connection.
+    pub(super) async fn finish(self, last_messages: Vec<Vec<u8>>) {
+        let send_and_close = async {
             match &self {
-                Self::Tcp(stream) => write_all(stream, &farewell.concat(), || {}).await?,
-                // Closing it sends them.
+                Self::Tcp(stream) => write_all(stream, &last_messages.concat(), || {}).await?,
+                // `close` sends them.
                 Self::WebSocket(socket) => {
                     let mut socket = lock(socket);
-                    farewell.into_iter().for_each(|words| socket.push(&Part::whole(words)));
+                    last_messages.into_iter().for_each(|bytes| socket.push(&Part::complete(bytes)));
                 }
             }
             self.close().await
         };
-        // The connection is over, whether or not the client receives this.
-        let _: Result<io::Result<()>, _> = tokio::time::timeout(PARTING_TIME, goodbye).await;
+        // The connection ends, whether or not the client receives the messages.
+        let _: Result<io::Result<()>, _> =
+            tokio::time::timeout(CLOSE_TIMEOUT, send_and_close).await;
     }
 
     /// Closes our direction and waits until the client has closed its own; its data is discarded.
@@ -78,7 +79,7 @@ impl RelayLink {
             Self::Tcp(stream) => {
                 limit_unread(stream);
                 SockRef::from(stream).shutdown(Shutdown::Write)?;
-                while let Some(_unread) = read_little(stream).await? {}
+                while let Some(_unread) = read_some(stream).await? {}
             }
             Self::WebSocket(socket) => {
                 limit_unread(lock(socket).tcp());
@@ -103,8 +104,8 @@ impl RelayLink {
 
 /// Enables keepalive, to detect clients that vanished on a connection that may be silent for hours.
 pub(super) fn keep_alive(stream: &TcpStream) {
-    let often = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
-    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&often) {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&keepalive) {
         tracing::debug!(%error, "could not turn on TCP keepalive");
     }
 }
@@ -122,19 +123,19 @@ pub(super) async fn readable(stream: &TcpStream) -> io::Result<()> {
     poll_fn(|cx| stream.poll_read_ready(cx)).await
 }
 
-/// Writes everything, and calls `taken` whenever the system accepts some of it. Only one task may
+/// Writes all bytes, and calls `on_progress` whenever the system accepts some of them. Only one task may
 /// write at a time.
 pub(super) async fn write_all(
     stream: &TcpStream,
     mut bytes: &[u8],
-    taken: impl Fn(),
+    on_progress: impl Fn(),
 ) -> io::Result<()> {
     while !bytes.is_empty() {
         poll_fn(|cx| stream.poll_write_ready(cx)).await?;
         match stream.try_write(bytes) {
             Ok(count) => {
                 bytes = bytes.get(count..).unwrap_or_default();
-                taken();
+                on_progress();
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -165,7 +166,7 @@ fn limit_unread(stream: &TcpStream) {
 }
 
 /// Reads the next few bytes; allocates no buffer while there are none. `None` at the end.
-async fn read_little(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
+async fn read_some(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     loop {
         readable(stream).await?;
         let mut buffer = [0; MAX_LINE];
@@ -178,16 +179,16 @@ async fn read_little(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The first message as a line: with a newline at the end, and without any inside, which would end the line
-/// too early.
+/// The first message as a line with one newline at the end. If the message contains another newline, the line is empty,
+/// which is invalid.
 fn as_line(message: &[u8]) -> Vec<u8> {
     let line = message.strip_suffix(b"\n").unwrap_or(message);
-    let whole = if line.contains(&b'\n') { b"" } else { line };
-    [whole, b"\n"].concat()
+    let line = if line.contains(&b'\n') { b"" } else { line };
+    [line, b"\n"].concat()
 }
 
-/// Time for a client to close after us.
-const PARTING_TIME: Duration = Duration::from_secs(2);
+/// Time limit for a client to close the connection after the relay has closed its direction.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the system keeps bytes for a client that does not read after we have closed.
 #[cfg(any(target_os = "android", target_os = "linux"))]
@@ -204,13 +205,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_one_line_with_or_without_its_newline() {
+    fn a_newline_is_added_unless_the_message_ends_with_one() {
         assert_eq!(as_line(b"please relay"), b"please relay\n");
         assert_eq!(as_line(b"please relay\n"), b"please relay\n");
     }
 
     #[test]
-    fn a_message_of_several_lines_is_no_line() {
+    fn a_message_of_several_lines_becomes_an_invalid_line() {
         assert_eq!(as_line(b"please relay\nearly\n"), b"\n");
         assert_eq!(as_line(b"\n\n"), b"\n");
     }

@@ -1,7 +1,7 @@
 //! The listeners of the relay: plain TCP links, and WebSockets. Each link is admitted if the limits of its client address
 //! allow it.
 //!
-//! [`super::attend`] takes over an admitted link.
+//! [`super::serve_link`] then handles the link.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attend;
 use super::link::{self, RelayLink};
 use super::pairing::Pairing;
-use super::pump::Tools;
+use super::pump::PumpContext;
+use super::serve_link;
 use crate::host;
 use crate::http::{AcceptedWebSocket, WebSocketAcceptor};
 use crate::limits::{Limits, Pass};
 
-/// The listener for plain links, and what every link needs.
+/// The listener for plain links, and the state that all links share.
 #[derive(Clone, Debug)]
 pub(super) struct Listener {
     pub(super) limits: Arc<Limits>,
     pub(super) pairing: Arc<Pairing>,
-    pub(super) tools: Arc<Tools>,
+    pub(super) context: Arc<PumpContext>,
     /// The tasks of all links.
     pub(super) tasks: TaskTracker,
 }
@@ -37,7 +37,7 @@ impl Listener {
         let serve = |stream: TcpStream, address: SocketAddr| {
             let pass = self.admit(address.ip())?;
             link::keep_alive(&stream);
-            Some(attend(RelayLink::Tcp(stream), pass, self.clone()))
+            Some(serve_link(RelayLink::Tcp(stream), pass, self.clone()))
         };
         host::accept(listener, draining, self.tasks.clone(), serve).await;
     }
@@ -46,7 +46,7 @@ impl Listener {
     fn admit(&self, address: IpAddr) -> Option<Pass> {
         let pass = self.limits.admit(address, Instant::now());
         if pass.is_none() {
-            self.tools.counters.refused();
+            self.context.counters.refused();
         }
         pass
     }
@@ -70,11 +70,15 @@ impl WebListener {
             link::keep_alive(&stream);
             let web = Arc::clone(&web);
             Some(async move {
-                // Boxed: opening a link needs more memory than the rest of its life.
+                // Boxed: opening a link needs more memory than serving it.
                 let opened = Box::pin(web.acceptor.open(stream, address, candidate)).await;
                 if let Some(AcceptedWebSocket { upgraded, pass, .. }) = opened {
                     let listener = &web.listener;
-                    listener.tasks.spawn(attend(RelayLink::web(upgraded), pass, listener.clone()));
+                    listener.tasks.spawn(serve_link(
+                        RelayLink::web(upgraded),
+                        pass,
+                        listener.clone(),
+                    ));
                 }
             })
         };
@@ -87,5 +91,5 @@ pub(super) fn pages() -> Router {
     Router::new().route("/", get("Wormhole transit relay: for WebSocket clients\n"))
 }
 
-/// What the relay calls itself.
+/// The value of the `Server` header.
 pub(super) const SERVER: &str = concat!("Wormhole Transit Relay ", env!("CARGO_PKG_VERSION"));

@@ -11,10 +11,10 @@ use tokio::sync::{Notify, oneshot};
 use wormhole_kit::{Input, LinkId, LinkIds, Output, Session};
 use wormhole_magic::relay::{Command, Event, Relay, Timeouts};
 
-use super::Decided;
+use super::AlreadyDecided;
 use super::counters::Counters;
 use super::link::RelayLink;
-use super::pump::Carried;
+use super::pump::Forwarded;
 use super::usage::Recorder;
 use crate::limits::Pass;
 
@@ -47,7 +47,7 @@ struct Waiting {
 
 #[derive(Debug)]
 enum Decision {
-    Dismissed,
+    Close,
     First(oneshot::Receiver<Paired>),
     Second(oneshot::Sender<Paired>),
 }
@@ -55,10 +55,10 @@ enum Decision {
 /// The result for a connection.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Send these messages, if any, and close.
-    Dismissed {
-        /// Messages, usually none or one.
-        farewell: Vec<Vec<u8>>,
+    /// Send these messages, usually none or one, and close.
+    Close {
+        /// The messages.
+        last_messages: Vec<Vec<u8>>,
     },
     /// The later connection will be passed to this task; send the greeting and forward data.
     First {
@@ -87,7 +87,7 @@ pub(super) struct Paired {
     pub(super) greeting: Vec<Vec<u8>>,
     /// Data that was already read, for the partner.
     pub(super) early: Vec<u8>,
-    /// Its place in the limits of its address while it is open.
+    /// Counts the connection for the limits of its address while it is open.
     #[expect(dead_code, reason = "dropped with the link")]
     pub(super) pass: Pass,
 }
@@ -122,11 +122,11 @@ impl Pairing {
         &self,
         id: LinkId,
         read: io::Result<Option<Vec<u8>>>,
-    ) -> Result<(), Decided> {
+    ) -> Result<(), AlreadyDecided> {
         let mut state = self.lock();
         let bytes = read.ok().flatten();
         if !state.waiting_links.contains_key(&id) {
-            return Err(Decided(bytes.unwrap_or_default()));
+            return Err(AlreadyDecided(bytes.unwrap_or_default()));
         }
         match bytes {
             Some(bytes) => self.apply(&mut state, Input::Bytes(id, &bytes)),
@@ -139,10 +139,10 @@ impl Pairing {
     }
 
     /// Handles the end of a pair, with the number of forwarded bytes.
-    pub(super) fn handle_end(&self, first: LinkId, second: LinkId, carried: Carried) {
+    pub(super) fn handle_end(&self, first: LinkId, second: LinkId, forwarded: Forwarded) {
         let mut state = self.lock();
-        self.apply(&mut state, Input::Command(Command::Carried(first, carried.from_first)));
-        self.apply(&mut state, Input::Command(Command::Carried(second, carried.from_second)));
+        self.apply(&mut state, Input::Command(Command::Carried(first, forwarded.from_first)));
+        self.apply(&mut state, Input::Command(Command::Carried(second, forwarded.from_second)));
         self.apply(&mut state, Input::Closed(first));
     }
 
@@ -156,7 +156,7 @@ impl Pairing {
         self.lock().relay.waiting()
     }
 
-    /// Handles deadlines, for ever.
+    /// Handles deadlines. Never ends.
     pub(super) async fn run_deadlines(self: Arc<Self>) {
         loop {
             let deadline = self.lock().relay.deadline();
@@ -201,7 +201,7 @@ impl Pairing {
                         waiting.messages.push(bytes);
                     }
                 }
-                Output::Close(id) => decided.extend(state.decide(id, Decision::Dismissed)),
+                Output::Close(id) => decided.extend(state.decide(id, Decision::Close)),
                 Output::Event(Event::Paired { first, second }) => {
                     let (to_first, from_second) = oneshot::channel();
                     decided.extend(state.decide(first, Decision::First(from_second)));
@@ -234,7 +234,7 @@ impl Waiting {
     /// Sends the verdict to the task of the connection. If the task has ended, so has the connection.
     fn deliver(self) {
         let verdict = match self.decision {
-            None | Some(Decision::Dismissed) => Verdict::Dismissed { farewell: self.messages },
+            None | Some(Decision::Close) => Verdict::Close { last_messages: self.messages },
             Some(Decision::First(second)) => Verdict::First { greeting: self.messages, second },
             Some(Decision::Second(first)) => Verdict::Second { greeting: self.messages, first },
         };

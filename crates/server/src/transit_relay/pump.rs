@@ -1,12 +1,12 @@
 //! Forwards the data of a pair in both directions until one side closes.
 //!
-//! It reads no more than the other side accepts: a slow reader slows its partner down and uses no memory. Two TCP
-//! connections are joined inside the kernel if possible ([`splice`]), others by copying. A silent pair has no buffer
-//! and no pipe.
+//! It reads no more than the other side accepts: a slow reader slows its partner down and uses no memory. Between two
+//! TCP connections, data is forwarded inside the kernel if possible ([`splice`]), otherwise by copying. A silent pair
+//! has no buffer and no pipe.
 //!
 //! When one side has closed, the other side receives the last bytes, and its own data is read and discarded, because
-//! many programs do not read while they cannot write. [`ending`] limits the time for that: a side that makes progress
-//! has more time.
+//! many programs do not read while they cannot write. [`ending`] limits the time for that; a side that makes progress
+//! gets more time.
 
 mod copy;
 mod ending;
@@ -29,9 +29,9 @@ use super::rate::RateLimit;
 use ending::Ending;
 use web::End;
 
-/// The shared state of all pairs.
+/// The context that all pairs share: limits, metrics and pipes.
 #[derive(Debug)]
-pub(super) struct Tools {
+pub(super) struct PumpContext {
     /// Zero means unlimited.
     bytes_per_second: u64,
     /// How long a pair may last after one side has closed.
@@ -43,7 +43,7 @@ pub(super) struct Tools {
 
 /// Number of forwarded bytes of a pair.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Carried {
+pub(super) struct Forwarded {
     /// From the first link to the second.
     pub(super) from_first: u64,
     /// From the second link to the first.
@@ -53,19 +53,18 @@ pub(super) struct Carried {
 /// Why a direction stopped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stopped {
-    /// The source has ended, and all its data was forwarded. The pair is over.
+    /// The source has ended, and all its data was forwarded. The pair ends.
     SourceEnded,
-    /// The other side does not accept data any more. The opposite direction may still have its last
-    /// data.
+    /// The other side does not accept data any more. The opposite direction may still have unsent data of it.
     SinkGone,
-    /// The source has ended, and the other side did not accept the last bytes in time. The pair is over.
+    /// The source has ended, and the other side did not accept the last bytes in time. The pair ends.
     TimedOut,
 }
 
 /// The shared state of the two directions of a pair.
 #[derive(Debug)]
 struct Pair<'a> {
-    tools: &'a Tools,
+    context: &'a PumpContext,
     rate: Option<Mutex<RateLimit>>,
     ending: Ending,
 }
@@ -80,11 +79,11 @@ struct Meter<'a> {
 /// A finished pair.
 #[derive(Debug)]
 pub(super) struct Finished {
-    pub(super) carried: Carried,
+    pub(super) forwarded: Forwarded,
     pub(super) ending: Ending,
 }
 
-impl Tools {
+impl PumpContext {
     /// Creates the state of a relay. A `bytes_per_second` of zero means unlimited.
     pub(super) fn new(bytes_per_second: u64, counters: Arc<Counters>) -> Self {
         Self {
@@ -112,14 +111,14 @@ impl Tools {
     #[cfg(test)]
     pub(super) fn copy_always(&self) {
         #[cfg(target_os = "linux")]
-        self.pipes.give_up();
+        self.pipes.disable();
     }
 }
 
 impl Meter<'_> {
     /// Maximum number of bytes between two pauses.
-    fn piece(&self) -> usize {
-        let fair = self.pair.tools.bytes_per_second / PIECES_PER_SECOND;
+    fn max_piece(&self) -> usize {
+        let fair = self.pair.context.bytes_per_second / PIECES_PER_SECOND;
         let fair = usize::try_from(fair).unwrap_or(MAX_PIECE).clamp(MIN_PIECE, MAX_PIECE);
         if self.pair.rate.is_some() { fair } else { MAX_PIECE }
     }
@@ -128,20 +127,19 @@ impl Meter<'_> {
     fn count(&self, bytes: usize) -> u64 {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.pair.tools.counters.carried(bytes);
+        self.pair.context.counters.forwarded(bytes);
         bytes
     }
 
-    /// When to continue after these bytes.
-    fn until_paid(&self, bytes: u64) -> Option<Instant> {
+    /// When to continue after these bytes; `None` means at once.
+    fn pause_after(&self, bytes: u64) -> Option<Instant> {
         let mut rate = self.pair.rate.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        rate.carried(bytes, Instant::now())
+        rate.forwarded(bytes, Instant::now())
     }
 
     /// Counts forwarded bytes of the `source`, and pauses if the rate is too high.
-    async fn carried(&self, bytes: usize, source: End<'_>) {
-        let pause = self.until_paid(self.count(bytes));
-        if let Some(until) = pause {
+    async fn count_and_pause(&self, bytes: usize, source: End<'_>) {
+        if let Some(until) = self.pause_after(self.count(bytes)) {
             if source.has_closed() {
                 self.pair.ending.begin();
                 self.pair.ending.progress(until.into());
@@ -151,18 +149,18 @@ impl Meter<'_> {
         }
     }
 
-    /// Records that the other side accepted bytes of the `source`. After the end of the source only this counts,
-    /// because a half-closed connection may still accept bytes itself.
-    fn taken(&self, source: End<'_>) {
+    /// Records that the other side accepted bytes of the `source`. After the end of the source, only this counts as
+    /// progress: bytes in the other direction do not, because a half-closed connection may still accept them.
+    fn record_progress(&self, source: End<'_>) {
         let ending = &self.pair.ending;
         if ending.has_begun() && source.has_closed() {
             ending.progress(Instant::now().into());
         }
     }
 
-    /// Waits for the `write` of the source's bytes: without a limit while the source is open, and until the [`Ending`] is
-    /// over after it has ended. The write reports [progress](Self::taken).
-    async fn hand_on<E>(
+    /// Waits for the `write` of the source's bytes. There is no time limit while the source is open; after it has ended,
+    /// [`Ending`] limits the time. The write reports [progress](Self::record_progress).
+    async fn write_within_limit<E>(
         &self,
         source: End<'_>,
         write: impl Future<Output = Result<(), E>>,
@@ -182,53 +180,57 @@ impl Meter<'_> {
     }
 }
 
-/// Sends the greetings and forwards data until the pair is over. Then the connections must be
-/// [closed](part).
-pub(super) async fn carry(first: &mut Paired, second: &mut Paired, tools: &Tools) -> Finished {
-    let limited = tools.bytes_per_second > 0;
-    let rate = limited.then(|| Mutex::new(RateLimit::new(tools.bytes_per_second, Instant::now())));
-    let pair = Pair { tools, rate, ending: Ending::new(tools.last_bytes) };
+/// Sends the greetings and forwards data until the pair ends. Then the caller must [close](close_pair) the connections.
+pub(super) async fn forward(
+    first: &mut Paired,
+    second: &mut Paired,
+    context: &PumpContext,
+) -> Finished {
+    let limited = context.bytes_per_second > 0;
+    let rate =
+        limited.then(|| Mutex::new(RateLimit::new(context.bytes_per_second, Instant::now())));
+    let pair = Pair { context, rate, ending: Ending::new(context.last_bytes) };
     let meter = || Meter { pair: &pair, bytes: AtomicU64::new(0) };
     let (there, back) = (meter(), meter());
-    let to_first = first.words(&mut second.early, &back);
-    let to_second = second.words(&mut first.early, &there);
+    let to_first = first.first_messages(&mut second.early, &back);
+    let to_second = second.first_messages(&mut first.early, &there);
     let ends = (End::of(&first.link), End::of(&second.link));
     if let (RelayLink::Tcp(one), RelayLink::Tcp(two)) = (&first.link, &second.link) {
         // An error occurs again when data is forwarded.
         let _: io::Result<()> = link::write_all(one, &to_first.concat(), || {}).await;
         let _: io::Result<()> = link::write_all(two, &to_second.concat(), || {}).await;
-        let (there, back) = (carry_tcp(one, two, &there), carry_tcp(two, one, &back));
-        until_over(there, back, ends, &pair.ending).await;
+        let (there, back) = (forward_tcp(one, two, &there), forward_tcp(two, one, &back));
+        run_until_closed(there, back, ends, &pair.ending).await;
     } else {
         let (one, two) = ends;
         let both = async {
             one.greet(to_first).await;
             two.greet(to_second).await;
-            let (there, back) = (web::carry(one, two, &there), web::carry(two, one, &back));
-            until_over(there, back, ends, &pair.ending).await;
+            let (there, back) = (web::forward(one, two, &there), web::forward(two, one, &back));
+            run_until_closed(there, back, ends, &pair.ending).await;
         };
         // Boxed, so that pairs of plain connections do not need its memory.
         Box::pin(both).await;
     }
-    let carried =
-        Carried { from_first: there.bytes.into_inner(), from_second: back.bytes.into_inner() };
-    Finished { carried, ending: pair.ending }
+    let forwarded =
+        Forwarded { from_first: there.bytes.into_inner(), from_second: back.bytes.into_inner() };
+    Finished { forwarded, ending: pair.ending }
 }
 
 impl Paired {
     /// The first messages for this side: its greeting, then its partner's early data.
-    fn words(&mut self, early: &mut Vec<u8>, meter: &Meter<'_>) -> Vec<Vec<u8>> {
-        let mut words = std::mem::take(&mut self.greeting);
+    fn first_messages(&mut self, early: &mut Vec<u8>, meter: &Meter<'_>) -> Vec<Vec<u8>> {
+        let mut messages = std::mem::take(&mut self.greeting);
         if !early.is_empty() {
             meter.count(early.len());
-            words.push(std::mem::take(early));
+            messages.push(std::mem::take(early));
         }
-        words
+        messages
     }
 }
 
-/// Closes both connections. Sent data still arrives, unless the time is over.
-pub(super) async fn part(first: Paired, second: Paired, ending: Ending) {
+/// Closes both connections. Sent data still arrives, unless the time limit has been exceeded.
+pub(super) async fn close_pair(first: Paired, second: Paired, ending: Ending) {
     if ending.is_over() {
         first.link.reset();
         second.link.reset();
@@ -238,7 +240,7 @@ pub(super) async fn part(first: Paired, second: Paired, ending: Ending) {
 }
 
 /// Runs both directions until one has ended and the other one cannot continue.
-async fn until_over(
+async fn run_until_closed(
     there: impl Future<Output = Stopped>,
     back: impl Future<Output = Stopped>,
     (first, second): (End<'_>, End<'_>),
@@ -255,17 +257,17 @@ async fn until_over(
     }
 }
 
-/// Forwards the last data of a closed connection to the `survivor`, and discards the survivor's own data: it may
-/// write before it reads.
-async fn last_bytes(carry: impl Future<Output = Stopped>, survivor: End<'_>, ending: &Ending) {
+/// Forwards the last data of a closed connection to the side that is still open, and discards that side's own data: it
+/// may write before it reads.
+async fn last_bytes(forward: impl Future<Output = Stopped>, open_side: End<'_>, ending: &Ending) {
     let both = async {
         let discard = async {
-            survivor.discard().await;
-            // It has closed its direction, but may still be reading.
+            open_side.discard().await;
+            // This side has closed its own direction, but may still be reading.
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            _ = carry => {}
+            _ = forward => {}
             () = discard => {}
         }
     };
@@ -273,7 +275,7 @@ async fn last_bytes(carry: impl Future<Output = Stopped>, survivor: End<'_>, end
 }
 
 /// Forwards one direction between plain connections.
-async fn carry_tcp(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> Stopped {
+async fn forward_tcp(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> Stopped {
     loop {
         if link::readable(source).await.is_err() {
             return Stopped::SourceEnded;
@@ -288,7 +290,7 @@ async fn carry_tcp(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> S
 /// Moves all available data.
 #[cfg(target_os = "linux")]
 async fn burst(source: &TcpStream, sink: &TcpStream, meter: &Meter<'_>) -> Result<(), Stopped> {
-    match meter.pair.tools.pipes.lease() {
+    match meter.pair.context.pipes.lease() {
         Some(pipe) => splice::burst(source, sink, pipe, meter).await,
         None => copy::burst(source, sink, meter).await,
     }
@@ -309,7 +311,7 @@ const MIN_PIECE: usize = 4 << 10;
 /// Number of pieces per second of a pair with a rate limit.
 const PIECES_PER_SECOND: u64 = 8;
 
-/// How long a pair may last after one side has closed. A side that accepts nothing for so long is gone too, and the
-/// system buffers at most a few megabytes per connection, which take minutes on a slow connection.
+/// How long a pair may last after one side has closed. A side that accepts nothing for 30 seconds has vanished too. The
+/// system buffers at most a few megabytes per connection; sending them takes minutes on a slow connection.
 const LAST_BYTES: ending::Limits =
     ending::Limits { silence: Duration::from_secs(30), total: Duration::from_secs(600) };

@@ -1,4 +1,4 @@
-//! The relay on real sockets: every answer, every kind of pair, every limit.
+//! Tests the relay with real sockets: every answer, every kind of pair, every limit.
 
 mod answers;
 mod bulk;
@@ -50,7 +50,7 @@ impl World {
         Self::with(&config(), Timeouts::default(), |_| {})
     }
 
-    /// Speaks TLS with WebSockets.
+    /// A relay with TLS for WebSocket clients.
     fn with_tls() -> Self {
         Self::start(&config(), Timeouts::default(), Some(crate::net::testing::tls()), |_| {})
     }
@@ -79,26 +79,26 @@ impl World {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Opens a link that says `words`.
-    async fn saying(&self, words: &str) -> TcpStream {
+    /// Opens a link and sends `text`.
+    async fn connect_and_send(&self, text: &str) -> TcpStream {
         let mut link = self.connect().await;
-        link.write_all(words.as_bytes()).await.unwrap();
+        link.write_all(text.as_bytes()).await.unwrap();
         link
     }
 
-    /// Opens a link that waits on a token; returns when the relay has it.
+    /// Opens a link that waits for a partner. Returns when the relay has received its line.
     async fn waiting(&self, line: &str) -> TcpStream {
         let before = self.waiting_links();
-        let link = self.saying(line).await;
+        let link = self.connect_and_send(line).await;
         self.until(|world| world.waiting_links() > before).await;
         link
     }
 
     async fn pair(&self) -> (TcpStream, TcpStream) {
-        let mut one = self.saying(&line("1")).await;
-        let mut two = self.saying(&line("2")).await;
+        let mut one = self.connect_and_send(&line("1")).await;
+        let mut two = self.connect_and_send(&line("2")).await;
         for link in [&mut one, &mut two] {
-            assert_eq!(heard(link, 3).await, b"ok\n");
+            assert_eq!(receive(link, 3).await, b"ok\n");
         }
         (one, two)
     }
@@ -118,14 +118,14 @@ impl World {
         self.metric(&format!("transit_relay_ended_total{{mood=\"{mood}\"}}"))
     }
 
-    /// Waits until something can be seen from outside.
+    /// Waits until `condition` is true.
     async fn until(&self, condition: impl Fn(&Self) -> bool) {
         while !condition(self) {
             tokio::task::yield_now().await;
         }
     }
 
-    /// Drains and waits for the end.
+    /// Drains the relay and waits until it has stopped.
     async fn stop(self) {
         self.host.draining.cancel();
         self.running.await.unwrap();
@@ -136,25 +136,25 @@ fn line(side: &str) -> String {
     format!("please relay {} for side {}\n", "a".repeat(64), side.repeat(16))
 }
 
-async fn heard(link: &mut TcpStream, count: usize) -> Vec<u8> {
+async fn receive(link: &mut TcpStream, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     link.read_exact(&mut bytes).await.unwrap();
     bytes
 }
 
-/// All that comes until the relay closes.
-async fn heard_to_the_end(link: &mut TcpStream) -> Vec<u8> {
+/// Receives bytes until the relay closes the link.
+async fn receive_to_end(link: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     link.read_to_end(&mut bytes).await.unwrap();
     bytes
 }
 
-/// Bytes that do not repeat in step with any buffer.
+/// Bytes with a pattern that is not aligned to any buffer size.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| u8::try_from((i / 251 + i) % 253).unwrap()).collect()
 }
 
-/// A directory of its own for a test, gone afterwards.
+/// A temporary directory of one test, removed when dropped.
 struct Directory(PathBuf);
 
 impl Directory {

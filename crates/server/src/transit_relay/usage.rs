@@ -47,7 +47,7 @@ struct Writer {
     db: Option<Connection>,
     log: Option<LogFile>,
     rebooted: UnixTime,
-    /// Bytes of each of them; 0 is any number.
+    /// Maximum size of each of them in bytes; 0 means unlimited.
     limit: u64,
 }
 
@@ -60,8 +60,7 @@ struct LogFile {
 }
 
 impl UsageLog {
-    /// Opens or creates the database and the log that are configured. Neither becomes larger than `limit` bytes; 0 is any
-    /// number.
+    /// Opens or creates the configured database and log. Neither becomes larger than `limit` bytes; 0 means unlimited.
     ///
     /// # Errors
     /// One of them cannot be opened.
@@ -110,15 +109,15 @@ impl UsageLog {
 impl Recorder {
     /// Records the end of a pair or connection, now.
     pub(super) fn record(&self, usage: Usage) {
-        self.hand_in(|now, blur| Entry::Usage(usage.record(now, blur)));
+        self.send(|now, blur| Entry::Usage(usage.record(now, blur)));
     }
 
     /// Records the current statistics.
     pub(super) fn statistics(&self, statistics: Statistics) {
-        self.hand_in(|now, _| Entry::Statistics(statistics, now));
+        self.send(|now, _| Entry::Statistics(statistics, now));
     }
 
-    fn hand_in(&self, entry: impl FnOnce(UnixTime, Duration) -> Entry) {
+    fn send(&self, entry: impl FnOnce(UnixTime, Duration) -> Entry) {
         let Some(queue) = &self.queue else { return };
         match queue.try_send(entry(SystemTime::now().into(), self.blur)) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
@@ -176,7 +175,7 @@ impl Writer {
             };
         }
         transaction.commit()?;
-        // The space is used again for new rows.
+        // New rows reuse the space.
         while is_over(db, self.limit)? && db.execute(DELETE_OLDEST_TENTH, [])? > 0 {}
         Ok(())
     }
@@ -251,7 +250,7 @@ fn open_database(path: &Path) -> Result<Connection, ServerError> {
 /// Maximum number of waiting entries: some seconds of a busy relay.
 const MAX_QUEUE: usize = 4096;
 
-/// How long readers of the statistics may lock the database.
+/// How long to wait while readers of the statistics lock the database.
 const BUSY_TIME: Duration = Duration::from_secs(5);
 
 /// Version of the tables, as in the Python relay.

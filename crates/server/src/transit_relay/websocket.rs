@@ -1,8 +1,8 @@
 //! A WebSocket whose binary messages contain the data of a connection.
 //!
-//! Only the first message, the request to relay, is read as a whole. All others are forwarded in parts as they arrive,
-//! so that long messages need no more memory than a plain connection; a library would not do that. Spec: RFC 6455; the
-//! framing is in [`crate::http::websocket`].
+//! Only the first message, the request to relay, is collected before it is handled. All others are forwarded in parts as
+//! they arrive, so that long messages need no more memory than a plain connection. Libraries do not offer this. Spec:
+//! RFC 6455; the framing is in [`crate::http::websocket`].
 //!
 //! There is no minimum speed ([`Outgoing::is_stuck`] is not used): as on a plain link, a client that reads slowly only
 //! slows its partner.
@@ -25,21 +25,21 @@ use crate::net::{Outgoing, Stream};
 pub(super) struct WebSocket {
     stream: Stream,
     decoder: Decoder,
-    /// Received bytes; the first `taken` have been decoded.
+    /// Received bytes; the first `decoded` have been decoded.
     read: Vec<u8>,
-    taken: usize,
+    decoded: usize,
     /// Whether the first message has been received.
-    asked: bool,
+    has_request: bool,
     /// Whether no more data will arrive.
     ended: bool,
     out: Outgoing,
     /// Whether an outgoing message has begun but not ended.
-    inside: bool,
+    in_message: bool,
     /// The pong to send.
     pong: Option<Vec<u8>>,
 }
 
-/// A part of a message, or a whole one.
+/// A part of a message, or a complete message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Part {
     pub(super) bytes: Vec<u8>,
@@ -48,8 +48,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// A whole message.
-    pub(super) const fn whole(bytes: Vec<u8>) -> Self {
+    /// A complete message.
+    pub(super) const fn complete(bytes: Vec<u8>) -> Self {
         Self { bytes, last: true }
     }
 }
@@ -59,13 +59,13 @@ impl WebSocket {
     pub(super) fn new(Upgraded { stream, early }: Upgraded) -> Self {
         Self {
             stream,
-            decoder: Decoder::of_binary(MAX_PART),
+            decoder: Decoder::binary_only(MAX_PART),
             read: early,
-            taken: 0,
-            asked: false,
+            decoded: 0,
+            has_request: false,
             ended: false,
             out: Outgoing::default(),
-            inside: false,
+            in_message: false,
             pong: None,
         }
     }
@@ -80,21 +80,21 @@ impl WebSocket {
         self.out.unsent()
     }
 
-    /// Waits for the next part: for the first message, the whole message. `None` at the end: the connection has closed,
-    /// failed, or sent text, which the Python relay does not accept either.
+    /// Waits for the next part; the first message is returned as one part. `None` at the end: the connection was closed,
+    /// or failed, or the client sent text, which the Python relay does not accept either.
     ///
     /// Also sends waiting bytes.
     pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Part>> {
         // Errors of sending are reported to senders. Received data can still be read.
         let _sent: Poll<io::Result<()>> = self.poll_send(cx);
         loop {
-            if let Some(part) = self.part_at_hand() {
+            if let Some(part) = self.received_part() {
                 return Poll::Ready(Some(part));
             }
             if self.ended {
                 return Poll::Ready(None);
             }
-            // What was read directly after the handshake may be a ping.
+            // The bytes that were received together with the handshake may contain a ping.
             let _sent: Poll<io::Result<()>> = self.poll_send(cx);
             let mut space = [MaybeUninit::uninit(); MAX_PART];
             let mut buffer = ReadBuf::uninit(&mut space);
@@ -108,7 +108,7 @@ impl WebSocket {
             let mut bytes = buffer.filled();
             let part = self.decode(&mut bytes);
             self.read = bytes.to_vec();
-            // Send a new answer at once.
+            // Send a new pong at once.
             let _sent: Poll<io::Result<()>> = self.poll_send(cx);
             if part.is_some() {
                 return Poll::Ready(part);
@@ -117,15 +117,15 @@ impl WebSocket {
     }
 
     /// The next part, if it has already been received.
-    pub(super) fn part_at_hand(&mut self) -> Option<Part> {
+    pub(super) fn received_part(&mut self) -> Option<Part> {
         let read = std::mem::take(&mut self.read);
-        let mut left = read.get(self.taken..).unwrap_or_default();
+        let mut left = read.get(self.decoded..).unwrap_or_default();
         let part = self.decode(&mut left);
-        (self.read, self.taken) = match left.len() {
+        (self.read, self.decoded) = match left.len() {
             0 => (Vec::new(), 0),
             left => {
-                let taken = read.len().saturating_sub(left);
-                (read, taken)
+                let decoded = read.len().saturating_sub(left);
+                (read, decoded)
             }
         };
         part
@@ -135,21 +135,21 @@ impl WebSocket {
     fn decode(&mut self, input: &mut &[u8]) -> Option<Part> {
         while !self.ended {
             let part = match self.decoder.next(input) {
-                Ok(Some(Received::Message(bytes))) => Part::whole(bytes),
+                Ok(Some(Received::Message(bytes))) => Part::complete(bytes),
                 // Only the first message can be too long, and then it is not a valid line.
-                Ok(Some(Received::Oversized(_) | Received::Dropped)) => Part::whole(Vec::new()),
+                Ok(Some(Received::Oversized(_) | Received::Skipped)) => Part::complete(Vec::new()),
                 Ok(Some(Received::Ping(content))) => {
                     self.pong = Some(content);
                     continue;
                 }
                 Ok(Some(Received::Pong)) => continue,
-                Ok(None) if !self.asked => return None,
+                Ok(None) if !self.has_request => return None,
                 Ok(None) => {
                     return self.decoder.take_part().map(|bytes| Part { bytes, last: false });
                 }
                 Ok(Some(Received::Close)) | Err(_) => break,
             };
-            self.asked = true;
+            self.has_request = true;
             return Some(part);
         }
         self.ended = true;
@@ -159,13 +159,13 @@ impl WebSocket {
 
     /// Whether the next part is the first message.
     pub(super) const fn expects_request(&self) -> bool {
-        !self.asked
+        !self.has_request
     }
 
     /// Queues a part. It uses memory until it is sent.
     pub(super) fn push(&mut self, part: &Part) {
-        websocket::part(self.out.end(), !self.inside, part.last, &part.bytes);
-        self.inside = !part.last;
+        websocket::part(self.out.end(), !self.in_message, part.last, &part.bytes);
+        self.in_message = !part.last;
     }
 
     /// Queues the close frame.

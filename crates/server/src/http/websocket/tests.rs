@@ -1,4 +1,4 @@
-//! Behaviour of the decoder under good, bad and cut bytes.
+//! Tests of the decoder with valid, invalid and truncated input.
 
 use proptest::prelude::*;
 
@@ -17,8 +17,8 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Everything that comes out when the bytes go in in pieces of `size`.
-fn decode(limit: usize, bytes: &[u8], size: usize) -> Result<Vec<Received>, NotWebSocket> {
+/// Decodes `bytes` in pieces of `size` bytes.
+fn decode(limit: usize, bytes: &[u8], size: usize) -> Result<Vec<Received>, InvalidFrame> {
     let mut decoder = Decoder::new(limit);
     let mut all = Vec::new();
     for mut piece in bytes.chunks(size) {
@@ -40,7 +40,7 @@ fn frames_of_every_length_are_written_and_read() {
 }
 
 #[test]
-fn a_message_in_fragments_is_put_together_around_control_frames() {
+fn fragments_of_a_message_are_joined_even_with_control_frames_between_them() {
     let mut bytes = masked(0x01, b"one ");
     bytes.extend(masked(0x89, b"ping"));
     bytes.extend(masked(0x00, b"two "));
@@ -50,7 +50,7 @@ fn a_message_in_fragments_is_put_together_around_control_frames() {
 }
 
 #[test]
-fn a_message_over_the_limit_is_passed_over_and_the_next_is_read() {
+fn a_message_over_the_limit_is_skipped_and_the_next_one_is_decoded() {
     let mut bytes = masked(0x81, &[b'x'; 1000]);
     bytes.extend(masked(0x01, &[b'x'; 90]));
     bytes.extend(masked(0x80, &[b'x'; 20]));
@@ -61,23 +61,22 @@ fn a_message_over_the_limit_is_passed_over_and_the_next_is_read() {
 }
 
 #[test]
-fn a_message_can_be_passed_over_before_it_is_whole() {
+fn an_incomplete_message_can_be_skipped() {
     let bytes = [masked(0x01, &[b'x'; 50]), masked(0x80, &[b'x'; 70])].concat();
     let next = masked(0x81, b"next");
     let mut decoder = Decoder::new(100);
     assert_eq!(decoder.next(&mut &bytes[..40]), Ok(None));
-    let held = decoder.held();
-    assert!(held > 0);
-    decoder.pass_over();
-    assert_eq!((decoder.held(), decoder.message.capacity()), (0, 0));
-    assert_eq!(decoder.next(&mut &bytes[40..]), Ok(Some(Received::Dropped)));
+    assert!(decoder.buffered() > 0);
+    decoder.skip_message();
+    assert_eq!((decoder.buffered(), decoder.message.capacity()), (0, 0));
+    assert_eq!(decoder.next(&mut &bytes[40..]), Ok(Some(Received::Skipped)));
     assert_eq!(decoder.next(&mut &next[..]), Ok(Some(Received::Message(b"next".into()))));
 }
 
 #[test]
-fn parts_of_a_message_can_be_taken_before_it_is_whole() {
+fn parts_of_an_incomplete_message_can_be_taken() {
     let bytes = [masked(0x02, &[b'x'; 150]), masked(0x80, &[b'y'; 70])].concat();
-    let mut decoder = Decoder::of_binary(100);
+    let mut decoder = Decoder::binary_only(100);
     let (mut parts, mut end) = (Vec::new(), Vec::new());
     assert_eq!(decoder.take_part(), None);
     for mut piece in bytes.chunks(60) {
@@ -95,7 +94,7 @@ fn parts_of_a_message_can_be_taken_before_it_is_whole() {
 }
 
 #[test]
-fn parts_are_put_together_again_by_whoever_reads_them() {
+fn parts_are_frames_of_one_message() {
     let mut out = Vec::new();
     part(&mut out, true, false, b"one ");
     part(&mut out, false, false, b"two ");
@@ -106,9 +105,9 @@ fn parts_are_put_together_again_by_whoever_reads_them() {
 }
 
 #[test]
-fn where_only_binary_messages_are_taken_text_is_refused() {
-    let mut decoder = Decoder::of_binary(100);
-    assert_eq!(decoder.next(&mut &masked(0x81, b"x")[..]), Err(NotWebSocket));
+fn a_text_message_is_an_error_if_only_binary_messages_are_accepted() {
+    let mut decoder = Decoder::binary_only(100);
+    assert_eq!(decoder.next(&mut &masked(0x81, b"x")[..]), Err(InvalidFrame));
 }
 
 #[test]
@@ -120,7 +119,7 @@ fn a_giant_header_reserves_no_memory() {
 }
 
 #[test]
-fn an_idle_decoder_holds_no_memory() {
+fn an_idle_decoder_uses_no_memory() {
     let mut decoder = Decoder::new(1000);
     let bytes = [masked(0x8a, b"pong"), masked(0x81, b"text")].concat();
     let mut input = bytes.as_slice();
@@ -130,13 +129,13 @@ fn an_idle_decoder_holds_no_memory() {
 }
 
 #[test]
-fn what_breaks_the_framing_is_refused() {
+fn invalid_frames_are_errors() {
     let unmasked = vec![0x81, 0x01, b'x'];
     let reserved_bit = masked(0xc1, b"x");
     let reserved_opcode = masked(0x83, b"x");
     let fragmented_control = masked(0x09, b"x");
     let long_control = masked(0x89, &[0; 126]);
-    let continuation_of_nothing = masked(0x80, b"x");
+    let continuation_without_start = masked(0x80, b"x");
     let message_inside_message = [masked(0x01, b"x"), masked(0x81, b"x")].concat();
     let negative_length = vec![0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     for bytes in [
@@ -145,11 +144,11 @@ fn what_breaks_the_framing_is_refused() {
         reserved_opcode,
         fragmented_control,
         long_control,
-        continuation_of_nothing,
+        continuation_without_start,
         message_inside_message,
         negative_length,
     ] {
-        assert_eq!(decode(1000, &bytes, 100), Err(NotWebSocket), "{bytes:x?}");
+        assert_eq!(decode(1000, &bytes, 100), Err(InvalidFrame), "{bytes:x?}");
     }
 }
 

@@ -19,11 +19,13 @@ pub(super) async fn burst(
     sink: &TcpStream,
     meter: &Meter<'_>,
 ) -> Result<(), Stopped> {
-    let mut buffer = vec![0; BUFFER.min(meter.piece())];
+    let mut buffer = vec![0; BUFFER.min(meter.max_piece())];
     while let Some(piece) = read_now(source, &mut buffer)? {
         let from = End::Tcp(source);
-        meter.hand_on(from, link::write_all(sink, piece, || meter.taken(from))).await?;
-        meter.carried(piece.len(), from).await;
+        meter
+            .write_within_limit(from, link::write_all(sink, piece, || meter.record_progress(from)))
+            .await?;
+        meter.count_and_pause(piece.len(), from).await;
         // A busy pair must not block its thread.
         tokio::task::consume_budget().await;
     }

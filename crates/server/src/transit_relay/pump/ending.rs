@@ -15,7 +15,7 @@ pub(in crate::transit_relay) struct Limits {
     pub(in crate::transit_relay) total: Duration,
 }
 
-/// The end of a pair: not begun, begun, or over.
+/// The time in which a pair ends: not begun, begun, or over.
 #[derive(Debug)]
 pub(in crate::transit_relay) struct Ending {
     limits: Limits,
@@ -53,7 +53,7 @@ impl Ending {
         self.has_begun() && self.deadline() <= Instant::now()
     }
 
-    /// Begins, unless it has begun, and waits for `work` until the time is over; `None` then.
+    /// Begins, unless it has begun, and waits for `work`; `None` if the time is over before `work` has finished.
     pub(super) async fn limit<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         loop {
@@ -82,28 +82,28 @@ mod tests {
     const LIMITS: Limits =
         Limits { silence: Duration::from_secs(30), total: Duration::from_secs(600) };
 
-    async fn taken_every(pause: Duration) -> Duration {
+    async fn time_with_progress_every(pause: Duration) -> Duration {
         let (ending, start) = (Ending::new(LIMITS), Instant::now());
-        let taking = async {
+        let progressing = async {
             loop {
                 tokio::time::sleep(pause).await;
                 ending.progress(Instant::now());
             }
         };
-        assert_eq!(ending.limit::<()>(taking).await, None);
+        assert_eq!(ending.limit::<()>(progressing).await, None);
         assert!(ending.is_over());
         start.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_over_after_a_silence_or_after_a_long_time() {
+    async fn it_is_over_after_30_seconds_of_silence_or_600_seconds_in_total() {
         let about = |elapsed: Duration| (elapsed.as_secs_f64() / 10.0).round() * 10.0;
-        assert_eq!(about(taken_every(Duration::from_secs(3600)).await), 30.0);
-        assert_eq!(about(taken_every(Duration::from_secs(29)).await), 600.0);
+        assert_eq!(about(time_with_progress_every(Duration::from_secs(3600)).await), 30.0);
+        assert_eq!(about(time_with_progress_every(Duration::from_secs(29)).await), 600.0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_that_the_relay_makes_is_no_silence() {
+    async fn a_pause_of_the_relay_does_not_count_as_silence() {
         let (ending, pause) = (Ending::new(LIMITS), Duration::from_secs(100));
         ending.begin();
         ending.progress(Instant::now() + pause);

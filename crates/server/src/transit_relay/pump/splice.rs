@@ -22,8 +22,8 @@ use super::{MAX_PIECE, Meter, Stopped, copy};
 pub(super) struct Pipes {
     idle: Mutex<Vec<Pipe>>,
     open: AtomicUsize,
-    /// Set when the system does not support splicing of sockets.
-    useless: AtomicBool,
+    /// Whether pipes are not used, because the system does not support splicing of sockets.
+    disabled: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(super) struct Lease<'a> {
 impl Pipes {
     /// Leases an empty pipe; `None` if too many are in use, or there are no descriptors.
     pub(super) fn lease(&self) -> Option<Lease<'_>> {
-        if self.useless.load(Ordering::Relaxed) {
+        if self.disabled.load(Ordering::Relaxed) {
             return None;
         }
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -52,8 +52,8 @@ impl Pipes {
     }
 
     /// Stops leasing pipes.
-    pub(super) fn give_up(&self) {
-        self.useless.store(true, Ordering::Relaxed);
+    pub(super) fn disable(&self) {
+        self.disabled.store(true, Ordering::Relaxed);
     }
 
     fn create(&self) -> Option<Pipe> {
@@ -68,7 +68,7 @@ impl Pipes {
         None
     }
 
-    fn take_back(&self, pipe: Pipe) {
+    fn put_back(&self, pipe: Pipe) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(pipe);
@@ -81,8 +81,8 @@ impl Pipes {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         match self.pipe.take() {
-            Some(pipe) if self.left == 0 => self.pipes.take_back(pipe),
-            // The rest of the data belongs to one pair and must never reach another.
+            Some(pipe) if self.left == 0 => self.pipes.put_back(pipe),
+            // The data in the pipe belongs to this pair and must never reach another one.
             _ => {
                 self.pipes.open.fetch_sub(1, Ordering::Relaxed);
             }
@@ -92,10 +92,10 @@ impl Drop for Lease<'_> {
 
 impl Lease<'_> {
     /// Fills the empty pipe with available data. `None` if there is none yet.
-    fn fill(&mut self, source: &TcpStream, most: usize) -> io::Result<Option<usize>> {
+    fn fill(&mut self, source: &TcpStream, max: usize) -> io::Result<Option<usize>> {
         let Some(pipe) = &self.pipe else { return Ok(None) };
         let moved = source.try_io(Interest::READABLE, || {
-            Ok(splice(source, None, &pipe.writer, None, most, FLAGS)?)
+            Ok(splice(source, None, &pipe.writer, None, max, FLAGS)?)
         });
         match moved {
             Ok(count) => {
@@ -107,9 +107,9 @@ impl Lease<'_> {
         }
     }
 
-    /// Empties the pipe, waiting for the other side if necessary, and calls `taken` whenever it accepts
+    /// Empties the pipe, waiting for the other side if necessary, and calls `on_progress` whenever it accepts
     /// data.
-    async fn empty(&mut self, sink: &TcpStream, taken: impl Fn()) -> io::Result<()> {
+    async fn empty(&mut self, sink: &TcpStream, on_progress: impl Fn()) -> io::Result<()> {
         let Some(pipe) = &self.pipe else { return Ok(()) };
         while self.left > 0 {
             let left = self.left;
@@ -120,7 +120,7 @@ impl Lease<'_> {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => self.left = left.saturating_sub(count),
             }
-            taken();
+            on_progress();
         }
         Ok(())
     }
@@ -136,21 +136,21 @@ pub(super) async fn burst(
     mut pipe: Lease<'_>,
     meter: &Meter<'_>,
 ) -> Result<(), Stopped> {
-    let most = meter.piece();
+    let max = meter.max_piece();
     loop {
-        let count = match pipe.fill(source, most) {
+        let count = match pipe.fill(source, max) {
             Ok(Some(0)) => return Err(Stopped::SourceEnded),
             Ok(Some(count)) => count,
             Ok(None) => return Ok(()),
             Err(error) if is_unsupported(&error) => {
-                pipe.pipes.give_up();
+                pipe.pipes.disable();
                 return copy::burst(source, sink, meter).await;
             }
             Err(_) => return Err(Stopped::SourceEnded),
         };
         let from = End::Tcp(source);
-        meter.hand_on(from, pipe.empty(sink, || meter.taken(from))).await?;
-        meter.carried(count, from).await;
+        meter.write_within_limit(from, pipe.empty(sink, || meter.record_progress(from))).await?;
+        meter.count_and_pause(count, from).await;
         // A busy pair must not block its thread.
         tokio::task::consume_budget().await;
     }

@@ -21,7 +21,7 @@ pub(super) enum End<'a> {
 }
 
 /// Forwards one direction.
-pub(super) async fn carry(source: End<'_>, sink: End<'_>, meter: &Meter<'_>) -> Stopped {
+pub(super) async fn forward(source: End<'_>, sink: End<'_>, meter: &Meter<'_>) -> Stopped {
     loop {
         let mut next = match source.next().await {
             Ok(part) => Some(part),
@@ -32,16 +32,18 @@ pub(super) async fn carry(source: End<'_>, sink: End<'_>, meter: &Meter<'_>) -> 
         while let Some(part) = next {
             count += part.bytes.len();
             sink.add(&mut bytes, part);
-            next = source.next_at_hand();
+            next = source.next_received();
         }
         // Boxed, because it contains timers and usually nothing waits.
-        if let Err(stopped) =
-            Box::pin(meter.hand_on(source, sink.send(&bytes, || meter.taken(source)))).await
+        if let Err(stopped) = Box::pin(
+            meter.write_within_limit(source, sink.send(&bytes, || meter.record_progress(source))),
+        )
+        .await
         {
             return stopped;
         }
         drop(bytes);
-        meter.carried(count, source).await;
+        meter.count_and_pause(count, source).await;
         tokio::task::consume_budget().await;
     }
 }
@@ -67,7 +69,7 @@ impl<'a> End<'a> {
                 if let Some(bytes) = copy::read_now(stream, &mut buffer)? {
                     let count = bytes.len();
                     buffer.truncate(count);
-                    return Ok(Part::whole(buffer));
+                    return Ok(Part::complete(buffer));
                 }
             },
         }
@@ -85,31 +87,31 @@ impl<'a> End<'a> {
     pub(super) async fn closed(self) {
         // Unread bytes make a connection readable all the time, so there is no event to wait for.
         while !self.has_closed() {
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(CLOSED_CHECK_PERIOD).await;
         }
     }
 
     /// Reads and discards data until the client has closed.
     pub(super) async fn discard(self) {
         while self.next().await.is_ok() {
-            while self.next_at_hand().is_some() {}
+            while self.next_received().is_some() {}
             tokio::task::consume_budget().await;
         }
     }
 
     /// The next part, if it has already been received.
-    fn next_at_hand(self) -> Option<Part> {
+    fn next_received(self) -> Option<Part> {
         match self {
-            Self::WebSocket(socket) => link::lock(socket).part_at_hand(),
+            Self::WebSocket(socket) => link::lock(socket).received_part(),
             Self::Tcp(_) => None,
         }
     }
 
     /// Sends the first messages. An error occurs again when data is forwarded.
-    pub(super) async fn greet(self, words: Vec<Vec<u8>>) {
+    pub(super) async fn greet(self, messages: Vec<Vec<u8>>) {
         let mut bytes = Vec::new();
-        for message in words {
-            self.add(&mut bytes, Part::whole(message));
+        for message in messages {
+            self.add(&mut bytes, Part::complete(message));
         }
         let _: io::Result<()> = self.send(&bytes, || {}).await;
     }
@@ -123,11 +125,11 @@ impl<'a> End<'a> {
         }
     }
 
-    /// Sends the output and waits until the system has accepted it; calls `taken` whenever it accepts
+    /// Sends the output and waits until the system has accepted it; calls `on_progress` whenever it accepts
     /// some of it.
-    async fn send(self, bytes: &[u8], taken: impl Fn()) -> io::Result<()> {
+    async fn send(self, bytes: &[u8], on_progress: impl Fn()) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => link::write_all(stream, bytes, taken).await,
+            Self::Tcp(stream) => link::write_all(stream, bytes, on_progress).await,
             Self::WebSocket(socket) => {
                 let mut left = link::lock(socket).unsent();
                 let send = |cx: &mut Context<'_>| {
@@ -136,7 +138,7 @@ impl<'a> End<'a> {
                         (socket.poll_send(cx), socket.unsent())
                     };
                     if now_left < left {
-                        taken();
+                        on_progress();
                     }
                     left = now_left;
                     sent
@@ -148,4 +150,4 @@ impl<'a> End<'a> {
 }
 
 /// Time between two checks whether the client of a connection that is not being read has closed.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const CLOSED_CHECK_PERIOD: Duration = Duration::from_secs(1);

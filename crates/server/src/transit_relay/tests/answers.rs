@@ -1,28 +1,28 @@
-//! What the relay says, and whom it closes.
+//! Tests the answers of the relay, and which links it closes.
 
 use super::*;
 
 #[tokio::test]
-async fn both_links_of_a_pair_hear_ok_and_then_each_other() {
+async fn both_links_of_a_pair_receive_ok_and_then_the_data_of_each_other() {
     let world = World::new().await;
     let (mut one, mut two) = world.pair().await;
     one.write_all(b"ping").await.unwrap();
-    assert_eq!(heard(&mut two, 4).await, b"ping");
+    assert_eq!(receive(&mut two, 4).await, b"ping");
     two.write_all(b"pong").await.unwrap();
-    assert_eq!(heard(&mut one, 4).await, b"pong");
+    assert_eq!(receive(&mut one, 4).await, b"pong");
 }
 
 #[tokio::test]
-async fn a_link_of_the_old_form_meets_one_of_the_new() {
+async fn a_link_with_the_old_handshake_is_paired_with_one_with_the_new_handshake() {
     let world = World::new().await;
     let mut one = world.waiting(&format!("please relay {}\n", "a".repeat(64))).await;
-    let mut two = world.saying(&line("2")).await;
-    assert_eq!(heard(&mut one, 3).await, b"ok\n");
-    assert_eq!(heard(&mut two, 3).await, b"ok\n");
+    let mut two = world.connect_and_send(&line("2")).await;
+    assert_eq!(receive(&mut one, 3).await, b"ok\n");
+    assert_eq!(receive(&mut two, 3).await, b"ok\n");
 }
 
 #[tokio::test]
-async fn the_line_may_come_byte_by_byte() {
+async fn the_line_may_arrive_byte_by_byte() {
     let world = World::new().await;
     let mut one = world.waiting(&line("1")).await;
     let mut two = world.connect().await;
@@ -31,41 +31,41 @@ async fn the_line_may_come_byte_by_byte() {
         two.write_all(&[byte]).await.unwrap();
         tokio::task::yield_now().await;
     }
-    assert_eq!(heard(&mut one, 3).await, b"ok\n");
-    assert_eq!(heard(&mut two, 3).await, b"ok\n");
+    assert_eq!(receive(&mut one, 3).await, b"ok\n");
+    assert_eq!(receive(&mut two, 3).await, b"ok\n");
 }
 
 #[tokio::test]
-async fn a_wrong_line_is_answered_and_closed() {
+async fn an_invalid_line_gets_an_answer_and_the_link_is_closed() {
     let world = World::new().await;
-    let mut link = world.saying("GET / HTTP/1.1\r\nHost: relay\r\n\r\n").await;
-    assert_eq!(heard_to_the_end(&mut link).await, b"bad handshake\n");
+    let mut link = world.connect_and_send("GET / HTTP/1.1\r\nHost: relay\r\n\r\n").await;
+    assert_eq!(receive_to_end(&mut link).await, b"bad handshake\n");
     world.until(|world| world.ended("errory") == 1).await;
 }
 
 #[tokio::test]
-async fn a_line_without_an_end_is_answered_although_more_was_sent() {
+async fn a_line_without_an_end_gets_an_answer_even_if_more_was_sent() {
     let world = World::new().await;
-    let mut link = world.saying(&"x".repeat(20_000)).await;
-    assert_eq!(heard_to_the_end(&mut link).await, b"bad handshake\n");
+    let mut link = world.connect_and_send(&"x".repeat(20_000)).await;
+    assert_eq!(receive_to_end(&mut link).await, b"bad handshake\n");
 }
 
 #[tokio::test]
-async fn data_before_the_partner_is_impatient() {
+async fn data_before_the_partner_has_connected_is_impatient() {
     let world = World::new().await;
     let mut link = world.waiting(&line("1")).await;
     link.write_all(b"transit sender").await.unwrap();
-    assert_eq!(heard_to_the_end(&mut link).await, b"impatient\n");
+    assert_eq!(receive_to_end(&mut link).await, b"impatient\n");
     world.until(|world| world.ended("impatient") == 1).await;
     assert_eq!(world.waiting_links(), 0);
 }
 
 #[tokio::test]
-async fn data_right_behind_the_second_line_reaches_the_first() {
+async fn data_directly_after_the_second_line_is_forwarded_to_the_first_link() {
     let world = World::new().await;
     let mut one = world.waiting(&line("1")).await;
-    let _two = world.saying(&(line("2") + "early")).await;
-    assert_eq!(heard(&mut one, 8).await, b"ok\nearly");
+    let _two = world.connect_and_send(&(line("2") + "early")).await;
+    assert_eq!(receive(&mut one, 8).await, b"ok\nearly");
 }
 
 #[tokio::test]
@@ -73,15 +73,15 @@ async fn a_second_link_of_one_side_waits_too_and_is_closed_when_the_first_is_pai
     let world = World::new().await;
     let mut one = world.waiting(&line("1")).await;
     let mut again = world.waiting(&line("1")).await;
-    let mut two = world.saying(&line("2")).await;
-    assert_eq!(heard(&mut one, 3).await, b"ok\n");
-    assert_eq!(heard(&mut two, 3).await, b"ok\n");
-    assert_eq!(heard_to_the_end(&mut again).await, b"");
+    let mut two = world.connect_and_send(&line("2")).await;
+    assert_eq!(receive(&mut one, 3).await, b"ok\n");
+    assert_eq!(receive(&mut two, 3).await, b"ok\n");
+    assert_eq!(receive_to_end(&mut again).await, b"");
     world.until(|world| world.ended("redundant") == 1).await;
 }
 
 #[tokio::test]
-async fn a_link_that_leaves_before_its_partner_comes_is_forgotten() {
+async fn a_link_that_closes_before_it_has_a_partner_is_removed() {
     let world = World::new().await;
     drop(world.waiting(&line("1")).await);
     world.until(|world| world.ended("lonely") == 1).await;
@@ -89,7 +89,7 @@ async fn a_link_that_leaves_before_its_partner_comes_is_forgotten() {
 }
 
 #[tokio::test]
-async fn what_was_sent_before_closing_arrives_before_the_end() {
+async fn data_sent_before_closing_arrives_before_the_end() {
     let world = World::new().await;
     let (mut one, mut two) = world.pair().await;
     let bytes = pattern(3 << 20);
@@ -97,34 +97,34 @@ async fn what_was_sent_before_closing_arrives_before_the_end() {
     let sender = tokio::spawn(async move {
         one.write_all(&sent).await.unwrap();
     });
-    assert!(heard_to_the_end(&mut two).await == bytes);
+    assert!(receive_to_end(&mut two).await == bytes);
     sender.await.unwrap();
     world.until(|world| world.ended("happy") == 1).await;
 }
 
 #[tokio::test]
-async fn an_answer_in_the_other_direction_does_not_cost_the_last_bytes() {
+async fn unread_data_in_the_other_direction_does_not_discard_the_last_bytes() {
     let world = World::new().await;
     let (mut one, mut two) = world.pair().await;
-    // The relay has bytes for the leaving side; closing must not turn into a reset of the other.
-    two.write_all(b"unread by the one who leaves").await.unwrap();
-    one.write_all(b"last words").await.unwrap();
+    // The relay has bytes for the side that closes. This must not reset the connection of the other side.
+    two.write_all(b"unread by the side that closes").await.unwrap();
+    one.write_all(b"last bytes").await.unwrap();
     drop(one);
     let mut bytes = Vec::new();
-    // Whether the end comes as a close or a reset is the system's choice: we left data unread.
+    // Because data was not read, the system may close or reset the connection.
     let _ = two.read_to_end(&mut bytes).await;
-    assert_eq!(bytes, b"last words");
+    assert_eq!(bytes, b"last bytes");
 }
 
 #[tokio::test]
-async fn draining_sends_the_waiting_away_and_lets_pairs_finish() {
+async fn draining_closes_waiting_links_and_lets_pairs_finish() {
     let world = World::new().await;
     let (mut one, mut two) = world.pair().await;
     let mut lonely = world.waiting(&line("1")).await;
     world.host.draining.cancel();
-    assert_eq!(heard_to_the_end(&mut lonely).await, b"");
+    assert_eq!(receive_to_end(&mut lonely).await, b"");
     one.write_all(b"still here").await.unwrap();
-    assert_eq!(heard(&mut two, 10).await, b"still here");
+    assert_eq!(receive(&mut two, 10).await, b"still here");
     assert!(!world.running.is_finished());
     drop((one, two));
     world.stop().await;

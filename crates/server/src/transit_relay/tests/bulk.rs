@@ -1,4 +1,4 @@
-//! Much data, slow readers, dying senders; spliced and copied.
+//! Tests with much data, slow readers and broken connections, with splicing and with copying.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use super::*;
 /// A relay that splices (where the system can) and one that copies.
 fn both_ways() -> [World; 2] {
     let start = |adjust: fn(&mut Service)| World::with(&config(), Timeouts::default(), adjust);
-    [start(|_| {}), start(|service| service.tools.copy_always())]
+    [start(|_| {}), start(|service| service.context.copy_always())]
 }
 
-/// Writes until nothing has been taken for a while. Returns the number of bytes taken.
+/// Writes until no bytes have been accepted for a while. Returns the number of accepted bytes.
 pub(super) async fn write_until_stuck(link: &mut TcpStream, bytes: &[u8]) -> usize {
-    let mut taken = 0;
-    while let Ok(count) = tokio::time::timeout(STUCK, link.write(&bytes[taken..])).await {
-        taken += count.unwrap();
-        assert!(taken < bytes.len(), "the relay took everything");
+    let mut accepted = 0;
+    while let Ok(count) = tokio::time::timeout(STUCK, link.write(&bytes[accepted..])).await {
+        accepted += count.unwrap();
+        assert!(accepted < bytes.len(), "the relay accepted all bytes");
     }
-    taken
+    accepted
 }
 
 #[tokio::test]
@@ -29,12 +29,12 @@ async fn every_byte_arrives_in_both_directions_at_once() {
         let bytes = pattern(5 << 20);
         let exchange = |link: TcpStream, bytes: Vec<u8>| async move {
             let (mut reader, mut writer) = link.into_split();
-            let mut heard = vec![0; bytes.len()];
+            let mut received = vec![0; bytes.len()];
             let (read, written) =
-                tokio::join!(reader.read_exact(&mut heard), writer.write_all(&bytes));
+                tokio::join!(reader.read_exact(&mut received), writer.write_all(&bytes));
             read.unwrap();
             written.unwrap();
-            (heard, reader, writer)
+            (received, reader, writer)
         };
         let mut reversed = bytes.clone();
         reversed.reverse();
@@ -51,40 +51,40 @@ async fn a_slow_reader_stops_its_partner_instead_of_filling_memory() {
     for world in both_ways() {
         let (mut one, mut two) = world.pair().await;
         let bytes = pattern(64 << 20);
-        let taken = write_until_stuck(&mut one, &bytes).await;
-        assert_eq!(heard(&mut two, taken).await, bytes[..taken]);
-        // And once it reads, the stream goes on.
+        let accepted = write_until_stuck(&mut one, &bytes).await;
+        assert_eq!(receive(&mut two, accepted).await, bytes[..accepted]);
+        // Once the partner reads, the relay accepts data again.
         one.write_all(b"more").await.unwrap();
-        assert_eq!(heard(&mut two, 4).await, b"more");
+        assert_eq!(receive(&mut two, 4).await, b"more");
     }
 }
 
 #[tokio::test]
-async fn a_slow_reader_gets_everything_after_the_sender_has_left() {
+async fn a_slow_reader_receives_all_data_after_the_sender_has_closed() {
     for world in both_ways() {
         let (mut one, mut two) = world.pair().await;
         let bytes = pattern(64 << 20);
-        let taken = write_until_stuck(&mut one, &bytes).await;
+        let accepted = write_until_stuck(&mut one, &bytes).await;
         drop(one);
-        assert!(heard_to_the_end(&mut two).await == bytes[..taken]);
+        assert!(receive_to_end(&mut two).await == bytes[..accepted]);
     }
 }
 
 #[tokio::test]
-async fn a_side_that_dies_in_mid_transfer_takes_the_other_with_it() {
+async fn a_reset_of_one_link_closes_the_other_link() {
     for world in both_ways() {
         let (mut one, mut two) = world.pair().await;
         one.write_all(&pattern(100_000)).await.unwrap();
-        heard(&mut two, 100_000).await;
+        receive(&mut two, 100_000).await;
         SockRef::from(&one).set_linger(Some(Duration::ZERO)).unwrap();
         drop(one);
-        assert_eq!(heard_to_the_end(&mut two).await, b"");
+        assert_eq!(receive_to_end(&mut two).await, b"");
         world.until(|world| world.ended("happy") == 1).await;
     }
 }
 
 #[tokio::test]
-async fn a_reader_that_dies_stops_the_sender() {
+async fn a_reset_of_the_reader_closes_the_link_of_the_sender() {
     for world in both_ways() {
         let (mut one, two) = world.pair().await;
         SockRef::from(&two).set_linger(Some(Duration::ZERO)).unwrap();
@@ -96,7 +96,7 @@ async fn a_reader_that_dies_stops_the_sender() {
 }
 
 #[tokio::test]
-async fn pairs_do_not_mix() {
+async fn data_of_different_pairs_is_not_mixed() {
     let world = World::new().await;
     let mut pairs = Vec::new();
     for _ in 0..8 {
@@ -108,7 +108,7 @@ async fn pairs_do_not_mix() {
             let bytes = vec![seed; 2 << 20];
             let sent = bytes.clone();
             let sender = tokio::spawn(async move { one.write_all(&sent).await });
-            assert!(heard_to_the_end(&mut two).await == bytes);
+            assert!(receive_to_end(&mut two).await == bytes);
             sender.await.unwrap().unwrap();
         }));
     }
@@ -117,5 +117,5 @@ async fn pairs_do_not_mix() {
     }
 }
 
-/// Silence that means a full path: every buffer on it is on this machine.
+/// If nothing is accepted for this time, all buffers are full: they are all on this machine.
 const STUCK: Duration = Duration::from_millis(300);

@@ -1,4 +1,4 @@
-//! The usage records.
+//! Tests of the usage records.
 
 use rusqlite::Connection;
 use wormhole_magic::relay::{Mood, Usage};
@@ -22,25 +22,25 @@ fn rows(path: &Path) -> Vec<Row> {
     rows.query_map([], row).unwrap().map(Result::unwrap).collect()
 }
 
-/// A pair of 14 bytes and one bad handshake.
-async fn use_it(world: &World) {
+/// Opens a pair that exchanges 14 bytes, and a link with a bad handshake.
+async fn use_relay(world: &World) {
     let (mut one, mut two) = world.pair().await;
     one.write_all(b"there").await.unwrap();
-    assert_eq!(heard(&mut two, 5).await, b"there");
+    assert_eq!(receive(&mut two, 5).await, b"there");
     two.write_all(b"and back.").await.unwrap();
-    assert_eq!(heard(&mut one, 9).await, b"and back.");
+    assert_eq!(receive(&mut one, 9).await, b"and back.");
     drop((one, two));
-    heard_to_the_end(&mut world.saying("hello\n").await).await;
+    receive_to_end(&mut world.connect_and_send("hello\n").await).await;
     world.until(|world| world.ended("happy") == 1 && world.ended("errory") == 1).await;
 }
 
 #[tokio::test]
-async fn a_pair_is_one_row_and_a_failed_link_another() {
+async fn a_pair_and_a_failed_link_are_one_row_each() {
     let directory = Directory::new("rows");
     let path = directory.0.join("usage.sqlite");
     let config = Config { usage_db: Some(path.clone()), ..config() };
     let world = World::with(&config, Timeouts::default(), |_| {});
-    use_it(&world).await;
+    use_relay(&world).await;
     world.stop().await;
     let rows = rows(&path);
     assert_eq!(rows.len(), 2, "{rows:?}");
@@ -51,13 +51,13 @@ async fn a_pair_is_one_row_and_a_failed_link_another() {
 }
 
 #[tokio::test]
-async fn the_current_row_tells_the_last_state() {
+async fn the_current_row_has_the_last_state() {
     let directory = Directory::new("current");
     let path = directory.0.join("usage.sqlite");
     let config = Config { usage_db: Some(path.clone()), ..config() };
     for _restart in 0..2 {
         let world = World::with(&config, Timeouts::default(), |_| {});
-        use_it(&world).await;
+        use_relay(&world).await;
         world.stop().await;
     }
     let db = Connection::open(&path).unwrap();
@@ -78,7 +78,7 @@ async fn blurred_records_have_round_times_and_sizes() {
     let path = directory.0.join("usage.sqlite");
     let config = Config { usage_db: Some(path.clone()), blur_usage: 3600, ..config() };
     let world = World::with(&config, Timeouts::default(), |_| {});
-    use_it(&world).await;
+    use_relay(&world).await;
     world.stop().await;
     for row in rows(&path) {
         assert!(row.0 % 3600.0 == 0.0, "{row:?}");
@@ -92,7 +92,7 @@ async fn the_log_has_one_json_object_per_line() {
     let path = directory.0.join("usage.jsonl");
     let config = Config { usage_log: Some(path.clone()), ..config() };
     let world = World::with(&config, Timeouts::default(), |_| {});
-    use_it(&world).await;
+    use_relay(&world).await;
     world.stop().await;
     let text = std::fs::read_to_string(&path).unwrap();
     let mut moods: Vec<_> = text
@@ -105,7 +105,7 @@ async fn the_log_has_one_json_object_per_line() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused_at_the_start() {
+async fn a_file_that_is_not_a_database_is_rejected_at_startup() {
     let directory = Directory::new("garbage");
     let path = directory.0.join("usage.sqlite");
     std::fs::write(&path, "this is not a database, but long enough to be taken for one".repeat(99))
@@ -117,12 +117,12 @@ async fn a_file_that_is_no_database_is_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn files_that_are_too_large_lose_their_oldest_records() {
+async fn the_oldest_records_of_files_that_are_too_large_are_removed() {
     let directory = Directory::new("limit");
     let (db, lines) = (directory.0.join("usage.sqlite"), directory.0.join("usage.jsonl"));
     let limit = 100_000;
     let log = UsageLog::open(Some(&db), Some(&lines), Duration::ZERO, limit).unwrap();
-    // Not more than the queue holds.
+    // Fewer records than the queue can contain.
     for bytes in 0..4000 {
         let usage = Usage { total: Duration::ZERO, waiting: None, bytes, mood: Mood::Happy };
         log.recorder().record(usage);

@@ -1,5 +1,5 @@
-//! What becomes of a pair after one of its links has gone: the other side neither waits for ever nor
-//! loses what it was sent.
+//! Tests of pairs in which one side has closed: the other side is closed in time, and still receives all data that was
+//! sent to it.
 
 use std::time::{Duration, Instant};
 
@@ -8,21 +8,21 @@ use tokio::io::AsyncWrite;
 
 use super::*;
 
-/// One relay per way of carrying bytes between plain links, with this limit on the last bytes.
+/// A relay that splices and one that copies, with this time limit for the last bytes.
 fn both_ways(limit: Duration) -> [World; 2] {
     let start = |splices: bool| {
         World::with(&config(), Timeouts::default(), |service| {
-            let tools = Arc::get_mut(&mut service.tools).unwrap();
-            tools.last_bytes_within(limit);
+            let context = Arc::get_mut(&mut service.context).unwrap();
+            context.last_bytes_within(limit);
             if !splices {
-                tools.copy_always();
+                context.copy_always();
             }
         })
     };
     [start(true), start(false)]
 }
 
-/// Opens a pair whose two sides both send and do not read, until nothing moves any more.
+/// Opens a pair in which both sides send and neither reads, until the relay accepts no more data.
 async fn stuck_pair(world: &World) -> (TcpStream, TcpStream) {
     let (mut one, mut two) = world.pair().await;
     let bytes = pattern(64 << 20);
@@ -31,7 +31,7 @@ async fn stuck_pair(world: &World) -> (TcpStream, TcpStream) {
     (one, two)
 }
 
-/// Writes everything, which must not take as long as the relay would wait.
+/// Writes all bytes, and fails if this takes too long.
 async fn write_in_time(link: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
     tokio::time::timeout(SOON, link.write_all(bytes)).await.expect("the relay reads on").unwrap();
 }
@@ -42,10 +42,10 @@ async fn until_ended(world: &World) {
 }
 
 #[tokio::test]
-async fn a_survivor_that_reads_only_after_it_has_written_is_read_from() {
+async fn an_open_side_can_write_all_its_data_before_it_reads() {
     for world in both_ways(Duration::from_secs(3600)) {
         let (one, mut two) = stuck_pair(&world).await;
-        // Its unread bytes turn this into a reset.
+        // The system resets the connection, because data was not read.
         drop(one);
         write_in_time(&mut two, &pattern(32 << 20)).await;
         drop(two);
@@ -54,44 +54,44 @@ async fn a_survivor_that_reads_only_after_it_has_written_is_read_from() {
 }
 
 #[tokio::test]
-async fn a_survivor_gets_what_had_reached_the_relay_after_it_has_written() {
+async fn an_open_side_that_writes_first_still_receives_the_data_in_the_relay() {
     for world in both_ways(Duration::from_secs(3600)) {
         let (mut one, mut two) = world.pair().await;
         let bytes = pattern(64 << 20);
         bulk::write_until_stuck(&mut one, &bytes).await;
         drop(one);
-        // The relay finds out by writing to a link that nobody has any more.
+        // The relay notices the closed link when it writes to it.
         write_in_time(&mut two, &pattern(32 << 20)).await;
-        let mut heard = Vec::new();
-        // Whether the end comes as a close or a reset is the system's choice.
-        let _ = two.read_to_end(&mut heard).await;
-        assert!(bytes.starts_with(&heard) && heard.len() > 1 << 20, "{}", heard.len());
+        let mut received = Vec::new();
+        // The system may close or reset the connection.
+        let _ = two.read_to_end(&mut received).await;
+        assert!(bytes.starts_with(&received) && received.len() > 1 << 20, "{}", received.len());
     }
 }
 
-/// Opens a pair whose first side has sent more than the second reads, and ended in an orderly way.
-async fn left_alone(world: &World) -> TcpStream {
+/// Opens a pair whose first side sends more than the second reads, and then closes normally.
+async fn first_side_closed(world: &World) -> TcpStream {
     let (mut one, mut two) = world.pair().await;
-    // So little that the end is not stuck with the system of the sender.
+    // So small that the sender's system can send the end of the data.
     SockRef::from(&one).set_send_buffer_size(64 << 10).unwrap();
     bulk::write_until_stuck(&mut one, &pattern(64 << 20)).await;
-    heard(&mut two, 1 << 20).await;
+    receive(&mut two, 1 << 20).await;
     two
 }
 
 #[tokio::test]
-async fn a_survivor_that_neither_reads_nor_writes_is_closed_in_time() {
+async fn an_open_side_that_neither_reads_nor_writes_is_closed_in_time() {
     for world in both_ways(Duration::from_millis(200)) {
-        let _two = left_alone(&world).await;
+        let _two = first_side_closed(&world).await;
         until_ended(&world).await;
-        tokio::time::timeout(SOON, world.stop()).await.expect("nothing is left of the pair");
+        tokio::time::timeout(SOON, world.stop()).await.expect("the pair has ended");
     }
 }
 
 #[tokio::test]
-async fn a_survivor_that_reads_too_slowly_is_closed_in_time() {
+async fn an_open_side_that_reads_too_slowly_is_closed_in_time() {
     for world in both_ways(Duration::from_secs(2)) {
-        let mut two = left_alone(&world).await;
+        let mut two = first_side_closed(&world).await;
         let (start, mut buffer) = (Instant::now(), vec![0; 4 << 10]);
         while world.ended("happy") == 0 && start.elapsed() < SOON {
             let _ = two.read(&mut buffer).await;
@@ -102,14 +102,14 @@ async fn a_survivor_that_reads_too_slowly_is_closed_in_time() {
 }
 
 #[tokio::test]
-async fn a_survivor_that_reads_slowly_but_steadily_gets_everything() {
+async fn an_open_side_that_reads_slowly_but_steadily_receives_all_data() {
     let silence = Duration::from_millis(1500);
     for splices in [true, false] {
         let world = World::with(&config(), Timeouts::default(), |service| {
-            let tools = Arc::get_mut(&mut service.tools).unwrap();
-            tools.silent_for(silence);
+            let context = Arc::get_mut(&mut service.context).unwrap();
+            context.silent_for(silence);
             if !splices {
-                tools.copy_always();
+                context.copy_always();
             }
         });
         let (mut one, mut two) = world.pair().await;
@@ -117,51 +117,51 @@ async fn a_survivor_that_reads_slowly_but_steadily_gets_everything() {
         let bytes = pattern(64 << 20);
         let sent = bulk::write_until_stuck(&mut one, &bytes).await;
         SockRef::from(&one).shutdown(std::net::Shutdown::Write).unwrap();
-        // It takes several times as long as the silence that ends a pair.
-        let (start, mut heard) = (Instant::now(), Vec::new());
+        // Reading takes several times as long as the silence after which a pair ends.
+        let (start, mut received) = (Instant::now(), Vec::new());
         let mut piece = vec![0; sent / 60];
         while let Ok(count @ 1..) = two.read(&mut piece).await {
-            heard.extend_from_slice(&piece[..count]);
+            received.extend_from_slice(&piece[..count]);
             tokio::time::sleep(Duration::from_millis(80)).await;
         }
         assert!(start.elapsed() > 2 * silence, "{:?}", start.elapsed());
-        assert!(heard == bytes[..sent], "{} of {sent}", heard.len());
+        assert!(received == bytes[..sent], "{} of {sent}", received.len());
     }
 }
 
 #[tokio::test]
-async fn a_pair_whose_pace_is_limited_keeps_its_last_bytes() {
+async fn a_pair_with_a_rate_limit_does_not_lose_its_last_bytes() {
     let config = Config { bytes_per_second: 16 << 10, ..config() };
     let world = World::with(&config, Timeouts::default(), |service| {
-        Arc::get_mut(&mut service.tools).unwrap().silent_for(Duration::from_millis(100));
+        Arc::get_mut(&mut service.context).unwrap().silent_for(Duration::from_millis(100));
     });
     let (mut one, mut two) = world.pair().await;
     let bytes = pattern(64 << 10);
     one.write_all(&bytes).await.unwrap();
     drop(one);
-    // Each pause of the relay is longer than the silence that ends a pair.
-    assert!(heard_to_the_end(&mut two).await == bytes);
+    // Each pause of the relay is longer than the silence after which a pair ends.
+    assert!(receive_to_end(&mut two).await == bytes);
 }
 
 #[tokio::test]
-async fn the_bytes_of_a_half_closed_link_arrive_although_its_partner_is_still_sending() {
+async fn data_of_a_half_closed_link_arrives_even_if_its_partner_is_still_sending() {
     for world in both_ways(Duration::from_secs(3600)) {
         let (mut one, mut two) = world.pair().await;
         let bytes = pattern(64 << 20);
-        let taken = bulk::write_until_stuck(&mut one, &bytes).await;
+        let accepted = bulk::write_until_stuck(&mut one, &bytes).await;
         SockRef::from(&one).shutdown(std::net::Shutdown::Write).unwrap();
-        // The other direction still works while the last bytes are on their way.
+        // The other direction still works while the last bytes are being sent.
         two.write_all(b"answer").await.unwrap();
-        assert_eq!(heard(&mut one, 6).await, b"answer");
-        assert!(heard_to_the_end(&mut two).await == bytes[..taken]);
+        assert_eq!(receive(&mut one, 6).await, b"answer");
+        assert!(receive_to_end(&mut two).await == bytes[..accepted]);
     }
 }
 
 #[tokio::test]
-async fn a_pair_whose_pace_is_limited_ends_in_time_too() {
+async fn a_pair_with_a_rate_limit_ends_in_time() {
     let config = Config { bytes_per_second: 2048, ..config() };
     let world = World::with(&config, Timeouts::default(), |service| {
-        Arc::get_mut(&mut service.tools).unwrap().last_bytes_within(Duration::from_millis(200));
+        Arc::get_mut(&mut service.context).unwrap().last_bytes_within(Duration::from_millis(200));
     });
     let (mut one, _two) = world.pair().await;
     one.write_all(&pattern(64 << 10)).await.unwrap();
@@ -170,7 +170,7 @@ async fn a_pair_whose_pace_is_limited_ends_in_time_too() {
 }
 
 #[tokio::test]
-async fn links_that_do_not_close_after_their_partner_are_reset_in_time() {
+async fn links_that_stay_open_after_their_partner_has_closed_are_reset_in_time() {
     for world in both_ways(Duration::from_millis(200)) {
         let (one, mut two) = world.pair().await;
         drop(one);
@@ -182,19 +182,19 @@ async fn links_that_do_not_close_after_their_partner_are_reset_in_time() {
 }
 
 #[tokio::test]
-async fn a_web_socket_that_survives_is_read_from_and_closed_in_time() {
+async fn an_open_web_socket_is_read_and_closed_in_time() {
     let limits = [(Duration::from_secs(3600), true), (Duration::from_millis(200), false)];
     for (limit, writes) in limits {
         let world = World::with(&config(), Timeouts::default(), |service| {
-            Arc::get_mut(&mut service.tools).unwrap().last_bytes_within(limit);
+            Arc::get_mut(&mut service.context).unwrap().last_bytes_within(limit);
         });
         let mut one = world.waiting(&line("1")).await;
-        let mut two = world.web_saying(&line("2")).await;
-        assert_eq!(heard(&mut one, 3).await, b"ok\n");
+        let mut two = world.web_connect_and_send(&line("2")).await;
+        assert_eq!(receive(&mut one, 3).await, b"ok\n");
         let bytes = pattern(64 << 20);
         SockRef::from(&one).set_send_buffer_size(64 << 10).unwrap();
         bulk::write_until_stuck(&mut one, &bytes).await;
-        // A message of a terabyte, masked with zeros, that nobody reads either.
+        // The start of a message of a terabyte, masked with zeros. Its partner does not read it.
         let header = [&[0x82, 0xff][..], &(1_u64 << 40).to_be_bytes(), &[0; 4]].concat();
         two.get_mut().write_all(&header).await.unwrap();
         if writes {
@@ -204,7 +204,7 @@ async fn a_web_socket_that_survives_is_read_from_and_closed_in_time() {
             drop(two);
             until_ended(&world).await;
         } else {
-            heard(two.get_mut(), 1 << 20).await;
+            receive(two.get_mut(), 1 << 20).await;
             drop(one);
             until_ended(&world).await;
             tokio::time::timeout(SOON, world.stop()).await.expect("nothing is left of the pair");
@@ -212,5 +212,5 @@ async fn a_web_socket_that_survives_is_read_from_and_closed_in_time() {
     }
 }
 
-/// Far less than the hour that the relay would wait, and far more than any of this takes.
+/// Much shorter than the hour that the relay would wait, and much longer than any step of the tests.
 const SOON: Duration = Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! WebSocket clients, among themselves and with plain ones.
+//! Tests of pairs of two WebSocket clients, and of a WebSocket and a plain client.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -16,19 +16,19 @@ impl World {
         client_async(format!("ws://{}/any/path", self.web), stream).await.unwrap().0
     }
 
-    pub(super) async fn web_saying(&self, words: &str) -> Client {
+    pub(super) async fn web_connect_and_send(&self, text: &str) -> Client {
         let mut link = self.web().await;
-        say(&mut link, words).await;
+        send_message(&mut link, text).await;
         link
     }
 }
 
-async fn say(link: &mut Client, words: impl AsRef<[u8]>) {
-    let message = Message::Binary(Bytes::copy_from_slice(words.as_ref()));
+async fn send_message(link: &mut Client, bytes: impl AsRef<[u8]>) {
+    let message = Message::Binary(Bytes::copy_from_slice(bytes.as_ref()));
     link.send(message).await.unwrap();
 }
 
-/// The next binary message; `None` once the relay has closed as it should.
+/// The next binary message; `None` once the relay has closed the WebSocket normally.
 async fn message(link: &mut Client) -> Option<Vec<u8>> {
     let message = link.next().await.unwrap().unwrap();
     if let Message::Close(frame) = &message {
@@ -40,15 +40,15 @@ async fn message(link: &mut Client) -> Option<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn two_web_sockets_are_paired_and_messages_keep_their_bounds() {
+async fn two_web_sockets_are_paired_and_message_boundaries_are_kept() {
     let world = World::new().await;
-    let mut one = world.web_saying(&line("1")).await;
-    let mut two = world.web_saying(line("2").trim_end()).await;
+    let mut one = world.web_connect_and_send(&line("1")).await;
+    let mut two = world.web_connect_and_send(line("2").trim_end()).await;
     for link in [&mut one, &mut two] {
         assert_eq!(message(link).await.unwrap(), b"ok\n");
     }
-    say(&mut one, "first").await;
-    say(&mut one, "second").await;
+    send_message(&mut one, "first").await;
+    send_message(&mut one, "second").await;
     assert_eq!(message(&mut two).await.unwrap(), b"first");
     assert_eq!(message(&mut two).await.unwrap(), b"second");
     one.close(None).await.unwrap();
@@ -59,80 +59,80 @@ async fn two_web_sockets_are_paired_and_messages_keep_their_bounds() {
 async fn a_plain_link_that_waits_is_paired_with_a_web_socket() {
     let world = World::new().await;
     let mut one = world.waiting(&line("1")).await;
-    let mut two = world.web_saying(&line("2")).await;
-    assert_eq!(heard(&mut one, 3).await, b"ok\n");
+    let mut two = world.web_connect_and_send(&line("2")).await;
+    assert_eq!(receive(&mut one, 3).await, b"ok\n");
     assert_eq!(message(&mut two).await.unwrap(), b"ok\n");
     one.write_all(b"plain").await.unwrap();
     assert_eq!(message(&mut two).await.unwrap(), b"plain");
-    say(&mut two, "web").await;
-    assert_eq!(heard(&mut one, 3).await, b"web");
+    send_message(&mut two, "web").await;
+    assert_eq!(receive(&mut one, 3).await, b"web");
     drop(one);
     assert_eq!(message(&mut two).await, None);
 }
 
 #[tokio::test]
-async fn a_web_socket_that_waits_hears_ok_alone_and_then_what_came_early() {
+async fn a_waiting_web_socket_receives_ok_and_early_data_as_two_messages() {
     let world = World::new().await;
-    let mut one = world.web_saying(&line("1")).await;
+    let mut one = world.web_connect_and_send(&line("1")).await;
     world.until(|world| world.waiting_links() == 1).await;
-    let mut two = world.saying(&(line("2") + "early")).await;
+    let mut two = world.connect_and_send(&(line("2") + "early")).await;
     assert_eq!(message(&mut one).await.unwrap(), b"ok\n");
     assert_eq!(message(&mut one).await.unwrap(), b"early");
-    assert_eq!(heard(&mut two, 3).await, b"ok\n");
+    assert_eq!(receive(&mut two, 3).await, b"ok\n");
     one.close(None).await.unwrap();
-    assert_eq!(heard_to_the_end(&mut two).await, b"");
+    assert_eq!(receive_to_end(&mut two).await, b"");
 }
 
 #[tokio::test]
-async fn much_data_passes_between_a_plain_link_and_a_web_socket() {
+async fn much_data_is_forwarded_between_a_plain_link_and_a_web_socket() {
     let world = World::new().await;
     let mut one = world.waiting(&line("1")).await;
-    let mut two = world.web_saying(&line("2")).await;
-    assert_eq!(heard(&mut one, 3).await, b"ok\n");
+    let mut two = world.web_connect_and_send(&line("2")).await;
+    assert_eq!(receive(&mut one, 3).await, b"ok\n");
     assert_eq!(message(&mut two).await.unwrap(), b"ok\n");
     let bytes = pattern(3 << 20);
-    say(&mut two, &bytes[..2 << 20]).await;
-    say(&mut two, &bytes[2 << 20..]).await;
-    assert!(heard(&mut one, bytes.len()).await == bytes);
+    send_message(&mut two, &bytes[..2 << 20]).await;
+    send_message(&mut two, &bytes[2 << 20..]).await;
+    assert!(receive(&mut one, bytes.len()).await == bytes);
     let sent = bytes.clone();
     let sender = tokio::spawn(async move { one.write_all(&sent).await });
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     while let Some(piece) = message(&mut two).await {
-        heard.extend(piece);
+        received.extend(piece);
     }
-    assert!(heard == bytes);
+    assert!(received == bytes);
     sender.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_message_is_passed_on_before_it_is_whole_however_long_it_is() {
+async fn a_message_of_any_length_is_forwarded_before_it_is_complete() {
     let world = World::new().await;
     let mut one = world.waiting(&line("1")).await;
-    let mut two = world.web_saying(&line("2")).await;
-    assert_eq!(heard(&mut one, 3).await, b"ok\n");
+    let mut two = world.web_connect_and_send(&line("2")).await;
+    assert_eq!(receive(&mut one, 3).await, b"ok\n");
     assert_eq!(message(&mut two).await.unwrap(), b"ok\n");
-    // One of a terabyte, masked with zeros.
+    // The start of a message of a terabyte, masked with zeros.
     let header = [&[0x82, 0xff][..], &(1_u64 << 40).to_be_bytes(), &[0; 4]].concat();
     two.get_mut().write_all(&header).await.unwrap();
     let bytes = pattern(100_000);
     for _ in 0..60 {
         two.get_mut().write_all(&bytes).await.unwrap();
-        assert_eq!(heard(&mut one, bytes.len()).await, bytes);
+        assert_eq!(receive(&mut one, bytes.len()).await, bytes);
     }
 }
 
 #[tokio::test]
-async fn long_messages_keep_their_bounds_and_their_order() {
+async fn boundaries_and_order_of_long_messages_are_kept() {
     let world = World::new().await;
-    let mut one = world.web_saying(&line("1")).await;
-    let mut two = world.web_saying(&line("2")).await;
+    let mut one = world.web_connect_and_send(&line("1")).await;
+    let mut two = world.web_connect_and_send(&line("2")).await;
     for link in [&mut one, &mut two] {
         assert_eq!(message(link).await.unwrap(), b"ok\n");
     }
     let lengths = [0, 1, 70_000, 65_536, 6 << 20, 3, 65_522, 200_000];
     let sender = tokio::spawn(async move {
         for length in lengths {
-            say(&mut one, pattern(length)).await;
+            send_message(&mut one, pattern(length)).await;
         }
         one
     });
@@ -144,43 +144,43 @@ async fn long_messages_keep_their_bounds_and_their_order() {
 }
 
 #[tokio::test]
-async fn signs_of_life_are_answered_between_the_parts_of_a_message() {
+async fn pings_are_answered_between_the_parts_of_a_message() {
     let world = World::new().await;
-    let mut one = world.web_saying(&line("1")).await;
-    // While it waits for its partner:
+    let mut one = world.web_connect_and_send(&line("1")).await;
+    // A ping while the link waits for its partner.
     one.send(Message::Ping("early".into())).await.unwrap();
     assert_eq!(one.next().await.unwrap().unwrap(), Message::Pong("early".into()));
-    let mut two = world.saying(&line("2")).await;
+    let mut two = world.connect_and_send(&line("2")).await;
     assert_eq!(message(&mut one).await.unwrap(), b"ok\n");
-    assert_eq!(heard(&mut two, 3).await, b"ok\n");
-    // And in the middle of a message of its own, with its partner saying something, too.
+    assert_eq!(receive(&mut two, 3).await, b"ok\n");
+    // A ping in the middle of a message, while the partner sends data, too.
     one.get_mut().write_all(&[0x02, 0x83, 0, 0, 0, 0, b'o', b'n', b'e']).await.unwrap();
     one.send(Message::Ping("late".into())).await.unwrap();
-    assert_eq!(heard(&mut two, 3).await, b"one");
+    assert_eq!(receive(&mut two, 3).await, b"one");
     two.write_all(b"two").await.unwrap();
-    let said = [one.next().await.unwrap().unwrap(), one.next().await.unwrap().unwrap()];
-    assert!(said.contains(&Message::Pong("late".into())), "{said:?}");
-    assert!(said.contains(&Message::Binary("two".into())), "{said:?}");
+    let received = [one.next().await.unwrap().unwrap(), one.next().await.unwrap().unwrap()];
+    assert!(received.contains(&Message::Pong("late".into())), "{received:?}");
+    assert!(received.contains(&Message::Binary("two".into())), "{received:?}");
 }
 
 #[tokio::test]
-async fn over_tls_a_late_reader_gets_everything_and_the_close() {
+async fn with_tls_a_late_reader_receives_all_data_and_the_close_frame() {
     let world = World::with_tls();
     for count in 1..=24 {
         let mut one = world.waiting(&line("1")).await;
         let stream = testing::connect(testing::narrow(world.web).await).await;
         let (mut two, _) = client_async("wss://relay/", stream).await.unwrap();
         two.send(Message::Binary(line("2").into())).await.unwrap();
-        assert_eq!(heard(&mut one, 3).await, b"ok\n");
+        assert_eq!(receive(&mut one, 3).await, b"ok\n");
         let bytes = pattern(count * 16_000);
         one.write_all(&bytes).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let mut heard = Vec::new();
-        while heard.len() < 3 + bytes.len() {
+        let mut received = Vec::new();
+        while received.len() < 3 + bytes.len() {
             let next = tokio::time::timeout(Duration::from_secs(10), two.next()).await.unwrap();
-            heard.extend(next.unwrap().unwrap().into_data());
+            received.extend(next.unwrap().unwrap().into_data());
         }
-        assert!(heard[3..] == bytes);
+        assert!(received[3..] == bytes);
         drop(one);
         let end = two.next().await.unwrap().unwrap();
         assert!(matches!(end, Message::Close(Some(frame)) if frame.code == CloseCode::Normal));
@@ -188,28 +188,28 @@ async fn over_tls_a_late_reader_gets_everything_and_the_close() {
 }
 
 #[tokio::test]
-async fn wrong_first_messages_are_answered_and_closed() {
+async fn invalid_first_messages_get_an_answer_and_the_link_is_closed() {
     let world = World::new().await;
     for words in
         ["hello", "", "\n", &(line("1") + &line("1")), &"x".repeat(5000), &"x".repeat(500_000)]
     {
-        let mut link = world.web_saying(words).await;
+        let mut link = world.web_connect_and_send(words).await;
         assert_eq!(message(&mut link).await.unwrap(), b"bad handshake\n");
         assert_eq!(message(&mut link).await, None);
     }
 }
 
 #[tokio::test]
-async fn a_second_message_before_the_partner_is_impatient() {
+async fn a_second_message_before_the_partner_has_connected_is_impatient() {
     let world = World::new().await;
-    let mut link = world.web_saying(&line("1")).await;
-    say(&mut link, "early").await;
+    let mut link = world.web_connect_and_send(&line("1")).await;
+    send_message(&mut link, "early").await;
     assert_eq!(message(&mut link).await.unwrap(), b"impatient\n");
     assert_eq!(message(&mut link).await, None);
 }
 
 #[tokio::test]
-async fn text_ends_the_link() {
+async fn a_text_message_closes_the_link() {
     let world = World::new().await;
     let mut link = world.web().await;
     link.send(Message::text(line("1"))).await.unwrap();
@@ -218,11 +218,11 @@ async fn text_ends_the_link() {
 }
 
 #[tokio::test]
-async fn a_web_socket_that_reads_nothing_stops_its_partner() {
+async fn a_web_socket_that_does_not_read_stops_its_partner() {
     let world = World::new().await;
     let mut one = world.waiting(&line("1")).await;
-    let mut two = world.web_saying(&line("2")).await;
-    assert_eq!(heard(&mut one, 3).await, b"ok\n");
+    let mut two = world.web_connect_and_send(&line("2")).await;
+    assert_eq!(receive(&mut one, 3).await, b"ok\n");
     assert_eq!(message(&mut two).await.unwrap(), b"ok\n");
     let bytes = pattern(64 << 20);
     bulk::write_until_stuck(&mut one, &bytes).await;
@@ -243,10 +243,10 @@ async fn a_ping_directly_after_the_handshake_is_answered() {
     }
 }
 
-/// What an HTTP client gets.
+/// The response to an HTTP request.
 async fn page(world: &World, path: &str, headers: &str) -> String {
     let mut link = request(world, path, headers).await;
-    String::from_utf8(heard_to_the_end(&mut link).await).unwrap()
+    String::from_utf8(receive_to_end(&mut link).await).unwrap()
 }
 
 async fn request(world: &World, path: &str, headers: &str) -> TcpStream {
@@ -263,23 +263,23 @@ async fn a_monitor_sees_health_and_metrics() {
     let metrics = page(&world, "/metrics", "").await;
     assert!(metrics.contains("\nwormhole_transit_relay_pairs 0\n"), "{metrics}");
     assert!(page(&world, "/other", "").await.starts_with("HTTP/1.1 404 "));
-    // None of them was a link.
+    // None of these requests counts as a link.
     assert_eq!(world.ended("empty"), 0);
 }
 
 #[tokio::test]
-async fn a_proxy_is_believed_only_if_it_is_configured() {
+async fn only_the_configured_proxy_header_is_used() {
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Real-IP: 192.0.2.";
     for trust_proxy in [ProxyHeader::Off, ProxyHeader::XForwardedFor, ProxyHeader::XRealIp] {
         let config = Config { links_per_address: 1, trust_proxy, ..config() };
         let world = World::with(&config, Timeouts::default(), |_| {});
         let mut first = request(&world, "/", &format!("{upgrade}1\r\n")).await;
-        assert_eq!(heard(&mut first, 12).await, b"HTTP/1.1 101");
+        assert_eq!(receive(&mut first, 12).await, b"HTTP/1.1 101");
         let same = page(&world, "/", &format!("{upgrade}1\r\n")).await;
         assert!(same.starts_with("HTTP/1.1 429 "), "{same}");
         let mut other = request(&world, "/", &format!("{upgrade}2\r\n")).await;
-        let admitted = heard(&mut other, 12).await == b"HTTP/1.1 101";
+        let admitted = receive(&mut other, 12).await == b"HTTP/1.1 101";
         assert_eq!(admitted, trust_proxy == ProxyHeader::XRealIp);
     }
 }
