@@ -29,7 +29,7 @@ use crate::net::{Outgoing, Progress, Stream};
 /// The time limits of a link.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LinkTimeouts {
-    /// Silence after which the client is last_ping.
+    /// Silence after which the server sends a ping.
     pub(super) ping: Duration,
     /// Silence after a ping until the link is closed.
     pub(super) pong: Duration,
