@@ -3,8 +3,7 @@
 //!
 //! Every key is declared once, as a field of a `clap::Args` struct: [`Common`] here, the others in the folders of
 //! their services. These structs define the flags of the command of each service, the prefixed flags of `run` and
-//! `config`, the environment variables and the keys of the file. Which services there are is in
-//! [the table](crate::service::SERVICES).
+//! `config`, the environment variables and the keys of the file. [`SERVICES`] lists the services.
 
 mod error;
 mod file;
@@ -161,15 +160,27 @@ fn command_with_all_flags() -> Command {
         .max_term_width(80)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(all("run", "Start all services that the configuration enables"))
-        .subcommands(SERVICES.iter().map(one))
-        .subcommand(all("config", "Print the effective configuration as a TOML file"))
-        .subcommand(all("backup", "Copy the databases, even while they are in use").arg(directory))
-        .subcommand(all("import", "Import a database of the Python mailbox server").arg(file))
+        .subcommand(command_for_all_services(
+            "run",
+            "Start all services that the configuration enables",
+        ))
+        .subcommands(SERVICES.iter().map(service_command))
+        .subcommand(command_for_all_services(
+            "config",
+            "Print the effective configuration as a TOML file",
+        ))
+        .subcommand(
+            command_for_all_services("backup", "Copy the databases, even while they are in use")
+                .arg(directory),
+        )
+        .subcommand(
+            command_for_all_services("import", "Import a database of the Python mailbox server")
+                .arg(file),
+        )
 }
 
 /// The command that runs one service.
-fn one(service: &Service) -> Command {
+fn service_command(service: &Service) -> Command {
     let about = service.about();
     let command = Command::new(about.name)
         .about(format!("Start {}", about.noun))
@@ -180,7 +191,7 @@ fn one(service: &Service) -> Command {
 }
 
 /// A command with the flags of all services.
-fn all(name: &'static str, about: &'static str) -> Command {
+fn command_for_all_services(name: &'static str, about: &'static str) -> Command {
     let data = Arg::new("data")
         .long("data")
         .value_name("DIR")
@@ -228,7 +239,7 @@ fn switches() -> impl Iterator<Item = Arg> {
         Arg::new(about.name)
             .long(about.name)
             .value_name("BOOL")
-            .env(format!("WORMHOLE_SERVER_{}", layers::shout(about.name)))
+            .env(format!("WORMHOLE_SERVER_{}", layers::variable_name(about.name)))
             .default_value(if about.is_default { "true" } else { "false" })
             .help(format!("Whether to start {}", about.noun))
             .value_parser(clap::value_parser!(bool))
@@ -246,7 +257,7 @@ fn serve_one(name: &str, given: &ArgMatches) -> Result<Action, ConfigError> {
     Ok(Action::Serve(settings))
 }
 
-/// The settings for a command about all enabled services.
+/// The settings for a command that uses all enabled services.
 fn settings_of_all(given: &ArgMatches) -> Result<Settings, ConfigError> {
     let file = ConfigFile::load(given)?;
     let data = given.get_one::<PathBuf>("data").cloned().unwrap_or_default();

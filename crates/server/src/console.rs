@@ -1,4 +1,4 @@
-//! Prints on standard output and standard error. Not for the log (`logging`).
+//! Prints results on standard output and errors on standard error. Log lines are written by `logging`.
 
 use std::io::{self, Write as _};
 

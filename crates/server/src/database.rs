@@ -41,7 +41,7 @@ impl ToSql for SqlPath<'_> {
     }
 }
 
-/// Whether the rows of a database take more than this many bytes; 0 is any number.
+/// Whether the rows of a database use more than `limit` bytes. Always false if `limit` is 0, which means unlimited.
 pub(crate) fn is_over(database: &Connection, limit: u64) -> rusqlite::Result<bool> {
     let number = |name| database.pragma_query_value(None, name, |row| row.get(0));
     let (pages, free, size): (u64, u64, u64) =

@@ -1,12 +1,12 @@
 //! The Wormhole servers as a library: a mailbox server, a transit relay and a Whisper node, alone or together in one
 //! process.
 //!
-//! The binary `wormhole-server` calls [`run`] with its arguments; everything else is inside. `service` is the table
-//! of services, `host` starts and stops them, `config` reads their configuration, and each of them is in a folder of
-//! its own: `mailbox`, `transit_relay` and `whisper`.
+//! The binary `wormhole-server` only calls [`run`] with its arguments. `service` is the table of services, `host` starts
+//! and stops them, `config` reads their configuration, and each service has its own folder: `mailbox`, `transit_relay`
+//! and `whisper`.
 //!
-//! The feature `fuzzing` makes the decoders of what clients send public, for the fuzz targets alone. They are no part
-//! of the interface and may change at any time. The feature `testing` adds servers for the tests of other crates.
+//! The feature `fuzzing` makes the decoders of client data public for the fuzz targets. They are not part of the public
+//! interface and may change at any time. The feature `testing` adds servers for the tests of other crates.
 
 mod allocator;
 mod backup;

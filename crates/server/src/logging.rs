@@ -56,7 +56,7 @@ fn has_colours() -> bool {
     std::io::stderr().is_terminal() && !is_dumb && !is_set("NO_COLOR")
 }
 
-/// Libraries that would log whole requests, with keys and texts in them.
+/// Libraries that would log complete requests, including keys and texts.
 const TALKATIVE: [&str; 8] = [
     "async_nats=warn",
     "jsonrpsee=warn",

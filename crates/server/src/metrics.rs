@@ -1,6 +1,6 @@
 //! The metrics of all services of the process, for Prometheus.
 //!
-//! They contain numbers only, and nothing that names a user, a mailbox or an address. docs/self-hosting.md lists them.
+//! They contain only numbers, and no names of users, mailboxes or addresses. docs/self-hosting.md lists them.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ impl Metrics {
     /// `Content-Type` of the page.
     pub(crate) const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
-    /// Metrics of no service yet. If they have a listener of their own, the ports of the services do not serve them.
+    /// Creates an empty set of metrics. If they have a separate listener, the ports of the services do not serve them.
     pub(crate) fn new(has_listener: bool) -> Self {
         Self { registry: Mutex::new(Registry::with_prefix(PREFIX)), has_listener }
     }
@@ -56,7 +56,7 @@ impl Default for Metrics {
     }
 }
 
-/// A metric that is counted elsewhere and read whenever somebody reads the page.
+/// A metric whose value is read from a function whenever the page is requested.
 pub(crate) struct Reading {
     is_counter: bool,
     read: Box<dyn Fn() -> u64 + Send + Sync>,

@@ -1,6 +1,6 @@
-//! A Whisper node, and the JSON-RPC through which clients use it.
+//! A Whisper node, and the JSON-RPC server through which clients use it.
 //!
-//! `wormhole-node` implements both. This module adds configuration, metrics, start and stop.
+//! `wormhole-node` implements both. This module adds configuration and metrics, and starts and stops the node.
 
 mod config;
 mod counters;
@@ -98,8 +98,8 @@ impl ServiceConfig for Config {
     }
 }
 
-/// Runs until drained: calls may finish within half of the drain time, then the node disconnects from its peers and
-/// saves its state, whatever its clients do.
+/// Runs until the server drains. Then calls may finish within half of the drain time. After that, the node disconnects
+/// from its peers and saves its state, even if clients are still connected.
 async fn run(
     messenger: Messenger,
     mut rpc_tasks: JoinSet<()>,

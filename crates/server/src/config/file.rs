@@ -1,7 +1,6 @@
 //! The TOML file: one section per service, the keys of the process at the top.
 //!
-//! Values are passed on as text, so that they mean the same in all sources. Every key has its line, for
-//! errors.
+//! Values are passed on as text, so that they have the same meaning in all sources. Errors contain the line of the key.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::ConfigError;
 use crate::service::SERVICES;
 
-/// A configuration file, or none.
+/// The keys of the configuration file; none if there is no file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConfigFile {
     path: PathBuf,

@@ -11,10 +11,10 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use super::error::{ConfigError, flag_of, reason};
 use super::file::ConfigFile;
 
-/// The keys of a service, and the names of their flags.
+/// The keys of one section, and the prefix of their flags.
 #[derive(Debug)]
 pub(crate) struct Section {
-    /// Table in the file; empty for the top.
+    /// Name of the table in the file; empty for the keys at the top.
     name: &'static str,
     /// Prefix of the flags.
     prefix: String,
@@ -38,14 +38,14 @@ impl Section {
         Self { name, prefix: prefix.into(), keys }
     }
 
-    /// The flags, with their prefix and their environment variables.
+    /// The command line flags of the keys, with their prefix and their environment variables.
     pub(crate) fn arguments(&self) -> impl Iterator<Item = Arg> {
         self.keys.iter().map(|key| {
             let long = long(key);
             let variable = if self.name.is_empty() {
-                format!("WORMHOLE_SERVER_{}", shout(long))
+                format!("WORMHOLE_SERVER_{}", variable_name(long))
             } else {
-                format!("WORMHOLE_SERVER_{}_{}", shout(self.name), shout(long))
+                format!("WORMHOLE_SERVER_{}_{}", variable_name(self.name), variable_name(long))
             };
             let heading = match (self.name, self.prefix.as_str()) {
                 ("", _) => Some("Process"),
@@ -196,7 +196,7 @@ pub(super) fn value_name(key: &Arg) -> String {
 }
 
 /// The name of the environment variable for a flag.
-pub(super) fn shout(name: &str) -> String {
+pub(super) fn variable_name(name: &str) -> String {
     name.replace('-', "_").to_uppercase()
 }
 

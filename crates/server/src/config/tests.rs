@@ -1,4 +1,4 @@
-//! Behaviour of the layers, on the real keys.
+//! Tests how flags, environment, file and defaults are combined, with the real keys.
 
 mod errors;
 mod pages;
@@ -28,10 +28,10 @@ fn refusal(given: &[&str]) -> String {
     read(arguments(given)).unwrap_err().to_string()
 }
 
-/// A file that is gone at the end of the test.
-struct Written(PathBuf);
+/// A temporary file, removed when dropped.
+struct TemporaryFile(PathBuf);
 
-impl Written {
+impl TemporaryFile {
     fn new(name: &str, text: &str) -> Self {
         let path = std::env::temp_dir().join(format!("wormhole-{}-{name}", std::process::id()));
         std::fs::write(&path, text).unwrap();
@@ -43,14 +43,14 @@ impl Written {
     }
 }
 
-impl Drop for Written {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
 #[test]
-fn the_flags_of_the_issue_are_understood() {
+fn the_command_of_one_service_configures_only_this_service() {
     let one = settings(&["mailbox", "--listen", "127.0.0.1:4000", "--db", "mailbox.sqlite"]);
     assert_eq!(one.service::<mailbox::Config>().unwrap().listen.to_string(), "127.0.0.1:4000");
     assert!(one.service::<transit_relay::Config>().is_none());
@@ -61,7 +61,7 @@ fn the_flags_of_the_issue_are_understood() {
 
 #[test]
 fn a_flag_overrides_the_file_and_the_file_overrides_the_default() {
-    let file = Written::new(
+    let file = TemporaryFile::new(
         "layers.toml",
         "drain-seconds = 3\n[mailbox]\nlisten = \"127.0.0.1:1\"\ndb = \"from-file\"\n",
     );
@@ -75,7 +75,7 @@ fn a_flag_overrides_the_file_and_the_file_overrides_the_default() {
 
 #[test]
 fn run_serves_what_the_file_enables_below_the_data_directory() {
-    let file = Written::new("run.toml", "[transit-relay]\nenabled = false\n");
+    let file = TemporaryFile::new("run.toml", "[transit-relay]\nenabled = false\n");
     let data = std::env::temp_dir();
     let data = data.to_str().unwrap();
     let all = settings(&["run", "--data", data, "--config", file.path()]);
@@ -89,7 +89,7 @@ fn run_serves_what_the_file_enables_below_the_data_directory() {
 }
 
 #[test]
-fn the_printed_configuration_reads_back_as_itself() {
+fn reading_the_printed_configuration_prints_it_again() {
     let first = printed(&[
         "config",
         "--mailbox-listen",
@@ -108,7 +108,7 @@ fn the_printed_configuration_reads_back_as_itself() {
     ] {
         assert!(first.contains(line), "{line} is not in {first}");
     }
-    let file = Written::new("printed.toml", &first);
+    let file = TemporaryFile::new("printed.toml", &first);
     assert_eq!(printed(&["config", "--config", file.path()]), first);
 }
 
@@ -132,11 +132,11 @@ fn the_printed_configuration_has_defaults_commented_out() {
 }
 
 #[test]
-fn every_default_of_the_printed_configuration_can_be_used_as_it_stands() {
+fn every_default_of_the_printed_configuration_can_be_read() {
     let text = printed(&["config"]);
     let has_default = |line: &&str| {
         let value = line.split_once(" = ").map(|(_, value)| value.trim_matches(['"', '[', ']']));
-        // What has no default shows a word in capitals.
+        // A key without a default has a placeholder in capitals.
         line.starts_with(|c: char| c.is_ascii_lowercase())
             && !value.is_some_and(|value| value.chars().all(|c| c.is_ascii_uppercase()))
             || line.starts_with('[')
@@ -146,7 +146,7 @@ fn every_default_of_the_printed_configuration_can_be_used_as_it_stands() {
         .map(|line| line.strip_prefix('#').unwrap_or(line))
         .filter(|line| has_default(line))
         .collect();
-    let file = Written::new("defaults.toml", &lines.join("\n"));
+    let file = TemporaryFile::new("defaults.toml", &lines.join("\n"));
     let read_back = printed(&["config", "--config", file.path()]);
     let plain = |text: &str| -> Vec<String> {
         text.lines().map(|line| line.trim_start_matches('#').to_owned()).collect()

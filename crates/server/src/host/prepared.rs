@@ -1,4 +1,4 @@
-//! A service between its start and its first connection.
+//! A service that is ready to accept its first connection.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,35 +8,35 @@ use tokio::net::TcpListener;
 
 use crate::ServerError;
 
-/// A service whose sockets listen and whose files are open, but that accepts nothing yet.
+/// A service whose sockets listen and whose files are open, but that accepts no connections yet.
 pub(crate) struct Prepared {
     pub(crate) listening: Vec<Listening>,
-    /// Serves until drained.
+    /// Serves until the server has drained.
     pub(crate) run: Pin<Box<dyn Future<Output = Result<(), ServerError>> + Send>>,
-    /// What the service still has to write when its drain time is over, as a part of a sentence in the log; it gets
-    /// more time for that. `None` if it may be aborted then.
+    /// The log message if the service could not write all its data in time. A service with such a message gets
+    /// additional time after the drain time; a service with `None` is aborted.
     pub(crate) unwritten: Option<&'static str>,
 }
 
 /// A socket that listens.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Listening {
-    /// What clients find there.
+    /// The service at this socket, for the log.
     pub(crate) what: &'static str,
     pub(crate) url: String,
-    /// `None` if the system does not say.
+    /// `None` if the system reports an error.
     pub(crate) address: Option<SocketAddr>,
 }
 
 impl Listening {
-    /// The address of the listener takes the place of `{}` in `url`.
+    /// Creates the log entry of a listener. `{}` in `url` is replaced by its address.
     pub(crate) fn new(what: &'static str, url: &str, listener: &TcpListener) -> Self {
         let address = listener.local_addr().ok();
         let shown = address.map_or_else(|| "an unknown address".to_owned(), |it| it.to_string());
         Self { what, url: url.replace("{}", &shown), address }
     }
 
-    /// Logs where clients can connect from now on.
+    /// Logs the address at which clients can connect.
     pub(crate) fn announce(&self) {
         tracing::info!("{} listening on {}", self.what, self.url);
     }

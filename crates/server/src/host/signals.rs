@@ -11,7 +11,7 @@ pub(crate) enum Signal {
     Stop,
 }
 
-/// Receives signals from its creation on, so that none is missed between two calls of `next`.
+/// Receives all signals after its creation, including those between two calls of `next`.
 #[cfg(unix)]
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -42,7 +42,7 @@ impl Signals {
     }
 }
 
-/// Listens for signals; where there is only one, for that.
+/// Listens for Ctrl-C, the only signal on this system.
 #[cfg(not(unix))]
 #[derive(Debug)]
 pub(crate) struct Signals;

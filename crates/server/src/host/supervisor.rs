@@ -13,10 +13,10 @@ use crate::config::Settings;
 use crate::http::Monitor;
 use crate::service::AnyConfig;
 
-/// Runs the services until a signal asks to stop, and drains them.
+/// Runs the services until a signal stops them, and drains them.
 ///
 /// # Errors
-/// A service could not start or go on.
+/// A service could not start, or ended with an error.
 pub(crate) fn serve(settings: Settings) -> Result<(), ServerError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if settings.common.threads > 0 {
@@ -65,7 +65,7 @@ async fn run(settings: Settings) -> Result<(), ServerError> {
                     host.draining.cancel();
                 }
             },
-            () = expired(deadline) => if services.overtime() == Overtime::Over {
+            () = expired(deadline) => if services.on_deadline() == DrainDeadline::Last {
                 return Ok(());
             },
         }
@@ -89,17 +89,19 @@ struct Services {
     running: JoinSet<Result<(), ServerError>>,
     /// Services that may be aborted after the deadline.
     abortable: Vec<AbortHandle>,
-    /// What the other services may still have to write.
+    /// The log messages of the other services, which get additional time to write their data.
     unwritten: Vec<&'static str>,
     deadline: Option<Instant>,
-    is_overtime: bool,
+    first_deadline_passed: bool,
 }
 
-/// The result of a deadline.
+/// A deadline that has passed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Overtime {
-    Begins,
-    Over,
+enum DrainDeadline {
+    /// Some services have additional time.
+    First,
+    /// All services must stop.
+    Last,
 }
 
 impl Services {
@@ -109,7 +111,7 @@ impl Services {
             abortable: Vec::new(),
             unwritten: Vec::new(),
             deadline: None,
-            is_overtime: false,
+            first_deadline_passed: false,
         };
         for Prepared { listening, run, unwritten } in prepared {
             listening.iter().for_each(super::Listening::announce);
@@ -131,19 +133,19 @@ impl Services {
         })
     }
 
-    /// Aborts services at the first deadline, and gives the others until a second one.
-    fn overtime(&mut self) -> Overtime {
-        if std::mem::replace(&mut self.is_overtime, true) {
-            self.unwritten.iter().for_each(|what| tracing::warn!("{what}"));
-            return Overtime::Over;
+    /// Handles a deadline. The first one aborts services, except for those that get additional time.
+    fn on_deadline(&mut self) -> DrainDeadline {
+        if std::mem::replace(&mut self.first_deadline_passed, true) {
+            self.unwritten.iter().for_each(|message| tracing::warn!("{message}"));
+            return DrainDeadline::Last;
         }
         self.abortable.drain(..).for_each(|service| service.abort());
-        self.deadline = self.deadline.map(|deadline| deadline + OVERTIME);
-        Overtime::Begins
+        self.deadline = self.deadline.map(|deadline| deadline + WRITE_TIME);
+        DrainDeadline::First
     }
 }
 
-/// Waits for the deadline; for ever, if there is none.
+/// Waits for the deadline. Never ends if there is none.
 async fn expired(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -161,4 +163,4 @@ fn reload_certificate(host: &Host) {
 }
 
 /// Additional time after the drain time for a service that must still write.
-const OVERTIME: Duration = Duration::from_secs(15);
+const WRITE_TIME: Duration = Duration::from_secs(15);

@@ -7,7 +7,7 @@ use wormhole_magic::mailbox::server::{Refusal, Request};
 use crate::limits::{Pass, PerMinute, limited_actions};
 
 limited_actions! {
-    /// What a client's requests do.
+    /// The kinds of actions that are limited.
     enum MailboxAction {
         /// Adds a message, or lists the nameplates.
         Add,
@@ -18,7 +18,7 @@ limited_actions! {
     }
 }
 
-/// How much an address may do of each action per minute; 0 is without limit.
+/// The limits of one address per minute, for each action; 0 means unlimited.
 pub(super) fn per_minute(claims: u32, messages: u32) -> PerMinute {
     PerMinute::new(|action| match action {
         MailboxAction::Add => messages,
@@ -27,10 +27,10 @@ pub(super) fn per_minute(claims: u32, messages: u32) -> PerMinute {
     })
 }
 
-/// Spends what a request costs.
+/// Spends the cost of a request.
 ///
 /// # Errors
-/// The client's address has done too much; this is the answer to the request.
+/// The client's address has exceeded a limit. The error is the answer to the request.
 pub(super) fn spend(pass: &Pass, request: &Request, now: Instant) -> Result<(), Refusal> {
     let (action, cost, refusal) = match request {
         Request::Allocate | Request::Claim(_) => {
@@ -49,15 +49,15 @@ pub(super) fn spend(pass: &Pass, request: &Request, now: Instant) -> Result<(), 
     if pass.spend(action, cost, now) { Ok(()) } else { Err(refusal) }
 }
 
-/// A message costs one, and one more for each full [`BYTES_PER_MESSAGE`].
+/// The cost of a message: one, and one more for each full [`BYTES_PER_MESSAGE`].
 fn cost_of_message(bytes: usize) -> f64 {
     1.0 + f64::from(u32::try_from(bytes / BYTES_PER_MESSAGE).unwrap_or(u32::MAX))
 }
 
-/// How often a mailbox may be opened or closed or a nameplate released for each claim: once each.
+/// For each allowed claim, a client may open a mailbox, close it, and release the nameplate.
 const OPENED_OR_CLOSED_PER_CLAIM: u32 = 3;
 
-/// Bytes of a message that cost as much as another message.
+/// Number of bytes of a message that cost as much as another message.
 const BYTES_PER_MESSAGE: usize = 64 << 10;
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_counts_as_several_and_the_longest_as_a_minutes_worth() {
+    fn a_long_message_counts_as_several_messages_but_at_most_as_the_limit_of_a_minute() {
         let now = Instant::now();
         let (pass, later) = (pass(0, 4, now), now + Duration::from_secs(60));
         let may_add = |bytes, now| pass.spend(MailboxAction::Add, cost_of_message(bytes), now);

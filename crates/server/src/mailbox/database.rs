@@ -1,5 +1,5 @@
-//! Where the mailbox server keeps its data, as it is configured: one SQLite file, or a PostgreSQL database that
-//! several nodes share.
+//! The configured database of the mailbox server: an SQLite file, or a PostgreSQL database that several nodes can
+//! share.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use super::store::DatabaseUrl;
 /// The value of the key `db`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Database {
-    /// An SQLite file of this node alone.
+    /// An SQLite file, which only this node uses.
     File(PathBuf),
     /// A PostgreSQL database, which other nodes may use at the same time.
     Postgres(DatabaseUrl),
 }
 
-/// Text with a scheme is an address, everything else is a path. [`Database::check`] finds out whether the address
-/// is valid: an error of the command line parser would show its password.
+/// Text with a scheme is an address, everything else is a path. [`Database::check`] checks the address later, because an
+/// error of the command line parser would show its password.
 impl From<OsString> for Database {
     fn from(value: OsString) -> Self {
         match value.to_str() {
@@ -29,7 +29,7 @@ impl From<OsString> for Database {
 }
 
 impl Database {
-    /// Puts a file with a relative path below this directory.
+    /// Makes the path of a file relative to this directory, unless it is absolute.
     pub(super) fn place(&mut self, directory: &Path) {
         if let Self::File(path) = self {
             *path = directory.join(&*path);

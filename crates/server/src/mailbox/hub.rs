@@ -1,9 +1,9 @@
 //! The links' access to the store, which one thread owns.
 //!
-//! The thread takes all requests that wait and makes them durable in one transaction, then it answers. While one
-//! batch is written to the disk the next one gathers, so a busier server needs fewer writes
-//! per request. What a batch delivers goes to the links' threads in one piece: waking
-//! each link from the store's thread would cost more than storing its request.
+//! The thread takes all waiting requests as one batch, stores them in one transaction, and then answers them. While one
+//! batch is written to disk, requests for the next batch accumulate, so a busier server needs fewer writes per request.
+//! All answers and messages of a batch are passed to the links' threads at once: waking each link from the store's
+//! thread would cost more than storing its request.
 
 mod listeners;
 mod maintenance;
@@ -31,16 +31,16 @@ use worker::StoreWorker;
 pub(super) struct Hub {
     queue: Arc<Queue>,
     records_clients: bool,
-    /// Ends what the store waits for.
+    /// Interrupts the store while it waits for a lost database.
     stop: CancellationToken,
 }
 
-/// Gets the reason why the thread has ended early.
+/// Receives the reason if the thread has ended early.
 pub(super) type Failed = oneshot::Receiver<ServerError>;
 
 impl Hub {
-    /// Starts the thread. It ends after [`Hub::close`], once all earlier requests are done, or when
-    /// the database is lost: then the receiver gets the reason.
+    /// Starts the thread. It ends after [`Hub::close`], once all earlier requests have been handled. It also ends when
+    /// the database is lost; then the receiver gets the reason.
     ///
     /// A task delivers the answers, so this must be called inside a tokio runtime.
     pub(super) fn start(parts: Parts) -> std::io::Result<(Self, JoinHandle<()>, Failed)> {
@@ -74,17 +74,17 @@ impl Hub {
     pub(super) fn request(
         &self,
         inbox: &Arc<Inbox>,
-        who: &Arc<Identity>,
+        client: &Arc<Identity>,
         id: RequestId,
         request: Request,
     ) {
         let share = inbox.share(request.bytes());
-        let (inbox, who) = (Arc::clone(inbox), Arc::clone(who));
-        let request = ClientRequest { inbox, who, id, request, share };
+        let (inbox, client) = (Arc::clone(inbox), Arc::clone(client));
+        let request = ClientRequest { inbox, client, id, request, share };
         self.queue.push(|pending| pending.requests.push(request));
     }
 
-    /// Removes a link from the listeners. It makes no more requests.
+    /// Removes a link from the listeners. It must make no more requests.
     pub(super) fn disconnect(&self, link: u64) {
         self.queue.push(|pending| pending.disconnected.push(link));
     }
@@ -101,27 +101,27 @@ impl Hub {
         self.look_at(Changed::Everything);
     }
 
-    /// Makes the store give unused memory back to the system.
+    /// Makes the store's thread return unused memory to the system.
     pub(super) fn release_memory(&self) {
         self.queue.push(|pending| pending.release_memory = true);
     }
 
-    /// Ends the thread. It does not wait for a lost database any more.
+    /// Ends the thread once it has handled all waiting requests. It then no longer waits for a lost database.
     pub(super) fn close(&self) {
         self.queue.close();
         self.stop.cancel();
     }
 }
 
-/// Puts the events of each batch into the inboxes. It runs on the links' threads, so one wake-up
-/// of another thread is enough for all of them.
+/// Puts the events of each batch into the inboxes. It runs on the links' threads, so the store's thread wakes only one
+/// task per batch.
 async fn deliver(mut batches: mpsc::Receiver<Vec<Delivery>>) {
     while let Some(batch) = batches.recv().await {
         batch.into_iter().for_each(Delivery::deliver);
     }
 }
 
-/// Batches that may wait to be delivered before the store's thread waits for the links.
+/// Number of batches that may wait to be delivered. If there are more, the store's thread waits.
 const UNDELIVERED_BATCHES: usize = 2;
 
 /// The current time for records and frames.

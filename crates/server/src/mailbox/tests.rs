@@ -1,7 +1,7 @@
-//! The mailbox server on real sockets, from its clients' point of view.
+//! Tests the mailbox server with real sockets, from the point of view of its clients.
 //!
-//! Every word of every error is tested at `wormhole_magic::mailbox::server`; here is what takes
-//! more than one client, or a socket, a clock or a restart.
+//! The error messages are tested in `wormhole_magic::mailbox::server`. The tests here need several clients, a socket, a
+//! clock or a restart.
 
 mod conversation;
 mod limits;
@@ -26,7 +26,7 @@ use super::*;
 use crate::host::testing;
 use crate::net::Tls;
 
-/// A folder of a test's own, gone with it.
+/// A temporary folder of one test, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -44,7 +44,7 @@ impl Drop for Folder {
     }
 }
 
-/// A server on loopback, with a folder of its own.
+/// A server on loopback, with its own temporary folder.
 struct World {
     folder: Folder,
     options: Vec<String>,
@@ -66,7 +66,7 @@ impl World {
         Self::start(Folder::new(name), options, None)
     }
 
-    /// Starts one that speaks TLS.
+    /// Starts a server with TLS.
     fn with_tls(name: &str) -> Self {
         Self::start(Folder::new(name), &[], Some(crate::net::testing::tls()))
     }
@@ -85,7 +85,7 @@ impl World {
         Self { folder, options, address, host, running }
     }
 
-    /// Drains the server and starts it again on the same files.
+    /// Drains the server and starts it again with the same files.
     async fn restarted(self) -> Self {
         self.host.draining.cancel();
         self.running.await.unwrap().unwrap();
@@ -98,15 +98,15 @@ impl World {
         self.running.await.unwrap().unwrap();
     }
 
-    /// A client that has been greeted.
-    async fn greeted(&self) -> Peer {
+    /// A client that has received the welcome message.
+    async fn connected(&self) -> Peer {
         Peer::connect(self.address).await.unwrap()
     }
 
-    /// A client that has bound as this side.
+    /// A client that has sent `bind` with this side.
     async fn bound(&self, side: &str) -> Peer {
-        let mut peer = self.greeted().await;
-        peer.say(json!({"type": "bind", "appid": "app", "side": side})).await;
+        let mut peer = self.connected().await;
+        peer.send_json(json!({"type": "bind", "appid": "app", "side": side})).await;
         peer.expect("ack").await;
         peer
     }
@@ -119,7 +119,7 @@ impl World {
         value.unwrap().parse().unwrap()
     }
 
-    /// Waits until a number can be seen from outside.
+    /// Waits until a metric has this value.
     async fn until(&self, name: &str, value: u64) {
         while self.metric(name) != value {
             tokio::task::yield_now().await;
@@ -139,11 +139,11 @@ impl Peer {
         let (link, _) =
             tokio_tungstenite::client_async(format!("ws://{address}/v1"), stream).await?;
         let mut peer = Self { link, welcome: Value::Null };
-        peer.welcome = peer.hear().await["welcome"].clone();
+        peer.welcome = peer.receive().await["welcome"].clone();
         Ok(peer)
     }
 
-    async fn say(&mut self, message: Value) {
+    async fn send_json(&mut self, message: Value) {
         self.send(Message::text(message.to_string())).await;
     }
 
@@ -151,8 +151,8 @@ impl Peer {
         self.link.send(message).await.unwrap();
     }
 
-    /// The next frame, which the server stamps with its time.
-    async fn hear(&mut self) -> Value {
+    /// The next frame, without the server's time.
+    async fn receive(&mut self) -> Value {
         let message = self.link.next().await.unwrap().unwrap();
         assert!(message.is_text(), "{message:?}");
         let mut frame: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
@@ -163,46 +163,46 @@ impl Peer {
 
     /// The next frame, which must be of this type.
     async fn expect(&mut self, kind: &str) -> Value {
-        let frame = self.hear().await;
+        let frame = self.receive().await;
         assert_eq!(frame["type"], kind, "{frame}");
         frame
     }
 
-    /// What a message gets, after its acknowledgement.
-    async fn ask(&mut self, message: Value, kind: &str) -> Value {
-        self.say(message).await;
+    /// Sends a message, and returns the answer after its `ack`. The answer must be of this type.
+    async fn request(&mut self, message: Value, kind: &str) -> Value {
+        self.send_json(message).await;
         self.expect("ack").await;
         self.expect(kind).await
     }
 
-    /// Asserts that a message is acknowledged and refused with these words.
-    async fn refused(&mut self, message: Value, words: &str) {
-        let error = self.ask(message.clone(), "error").await;
-        assert_eq!(error, json!({"type": "error", "error": words, "orig": message}));
+    /// Asserts that a message is acknowledged and answered with this error.
+    async fn assert_refused(&mut self, message: Value, error: &str) {
+        let answer = self.request(message.clone(), "error").await;
+        assert_eq!(answer, json!({"type": "error", "error": error, "orig": message}));
     }
 
     async fn claim(&mut self, nameplate: &str) -> String {
         let claim = json!({"type": "claim", "nameplate": nameplate});
-        self.ask(claim, "claimed").await["mailbox"].as_str().unwrap().to_owned()
+        self.request(claim, "claimed").await["mailbox"].as_str().unwrap().to_owned()
     }
 
     async fn open(&mut self, mailbox: &str) {
-        self.say(json!({"type": "open", "mailbox": mailbox})).await;
+        self.send_json(json!({"type": "open", "mailbox": mailbox})).await;
         self.expect("ack").await;
     }
 
     /// Adds a message and waits for its echo.
     async fn add(&mut self, phase: &str) {
-        self.ask(json!({"type": "add", "phase": phase, "body": "00"}), "message").await;
+        self.request(json!({"type": "add", "phase": phase, "body": "00"}), "message").await;
     }
 
-    /// The phase of the next message of anyone.
+    /// Receives a message, and returns its phase.
     async fn phase(&mut self) -> String {
         self.expect("message").await["phase"].as_str().unwrap().to_owned()
     }
 
-    /// Everything until the server closes the link; the last is the code it gave, if any.
-    async fn end(mut self) -> (Vec<Value>, Option<u16>) {
+    /// All frames until the server closes the link, and its close code, if any.
+    async fn receive_to_end(mut self) -> (Vec<Value>, Option<u16>) {
         let mut frames = Vec::new();
         while let Some(Ok(message)) = self.link.next().await {
             if let Message::Close(Some(close)) = message {
@@ -215,9 +215,9 @@ impl Peer {
         (frames, None)
     }
 
-    /// Shows that the link is alive.
+    /// Checks that the server still answers.
     async fn ping(&mut self) {
-        let pong = self.ask(json!({"type": "ping", "ping": 1}), "pong").await;
+        let pong = self.request(json!({"type": "ping", "ping": 1}), "pong").await;
         assert_eq!(pong["pong"], 1);
     }
 }

@@ -1,8 +1,8 @@
 //! The statistics database: which nameplates and mailboxes existed, and how they ended.
 //!
 //! Its tables are those of magic-wormhole-mailbox-server 0.8.0 (version 2), so that monitoring
-//! tools for that server continue to work. The server itself does not need these rows: they are flushed to the
-//! disk from time to time, and a row that cannot be written is lost. (mailbox protocol, "Pruning / usage")
+//! tools for that server continue to work. The server itself does not need these rows: they are flushed to disk from
+//! time to time, and a row that cannot be written is lost. (mailbox protocol, "Pruning / usage")
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use wormhole_kit::UnixTime;
 
-use super::store::{backed_up, set_pragmas};
+use super::store::{back_up, set_pragmas};
 use crate::ServerError;
 use crate::database::{create_file, is_over};
 
@@ -19,7 +19,7 @@ use crate::database::{create_file, is_over};
 pub(super) struct UsageLog {
     database: Connection,
     blur: Duration,
-    /// Bytes that the file may have before the oldest rows are removed; 0 is any number.
+    /// Size in bytes at which the oldest rows are removed; 0 means unlimited.
     limit: u64,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct SideHistory {
 pub(super) enum Removal {
     /// All its sides released or closed it.
     Closed,
-    /// Nobody used it for a long time.
+    /// It was unused for a long time.
     Pruned,
 }
 
@@ -134,7 +134,7 @@ impl UsageLog {
         Ok(Self { database, blur, limit })
     }
 
-    /// Writes the rows, all or none.
+    /// Writes all rows in one transaction.
     pub(super) fn record(&mut self, rows: &[Usage]) -> rusqlite::Result<()> {
         let transaction = self.database.transaction()?;
         for row in rows {
@@ -143,9 +143,8 @@ impl UsageLog {
         transaction.commit()
     }
 
-    /// Removes the oldest tenth of all rows if the file is as large as it may be. The space is used
-    /// again for new rows.
-    pub(super) fn forget_oldest(&mut self) -> rusqlite::Result<()> {
+    /// Removes the oldest tenth of all rows if the file has reached its maximum size. New rows reuse the space.
+    pub(super) fn remove_oldest(&mut self) -> rusqlite::Result<()> {
         if !is_over(&self.database, self.limit)? {
             return Ok(());
         }
@@ -220,7 +219,7 @@ fn write_row(database: &Connection, row: &Usage, blur: Duration) -> rusqlite::Re
     .map(drop)
 }
 
-/// Brings the file to version 2.
+/// Creates the tables of version 2, or upgrades an older file to them.
 fn upgrade(database: &mut Connection, path: &Path) -> rusqlite::Result<()> {
     let has_version = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'version'";
     let exists: bool = database.query_row(has_version, [], |row| row.get(0))?;
@@ -230,7 +229,7 @@ fn upgrade(database: &mut Connection, path: &Path) -> rusqlite::Result<()> {
         0
     };
     if exists && !database.table_exists(None, "current")? {
-        // Both databases of the reference have a version.
+        // Both databases of the reference server have a table `version`.
         let reason = "not a database of statistics".to_owned();
         return Err(rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
@@ -241,7 +240,7 @@ fn upgrade(database: &mut Connection, path: &Path) -> rusqlite::Result<()> {
         return Ok(());
     }
     if version == 1 {
-        backed_up(database, path, version)?;
+        back_up(database, path, version)?;
     }
     let transaction = database.transaction()?;
     if version == 0 {
@@ -251,7 +250,7 @@ fn upgrade(database: &mut Connection, path: &Path) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// The tables as they are in every version.
+/// The statements that create version 1.
 const VERSION_1: &str = "
     CREATE TABLE version (version INTEGER);
     INSERT INTO version VALUES (1);
@@ -281,7 +280,7 @@ const VERSION_1: &str = "
     CREATE INDEX mailboxes_result_idx ON mailboxes (result);
 ";
 
-/// What version 2 adds.
+/// The statements that upgrade version 1 to version 2.
 const VERSION_2: &str = "
     CREATE TABLE client_versions (
         app_id VARCHAR,
@@ -384,7 +383,7 @@ mod tests {
         for batch in 0..40 {
             let rows: Vec<Usage> = (0..100).map(|row| client(100 * batch + row)).collect();
             log.record(&rows).unwrap();
-            log.forget_oldest().unwrap();
+            log.remove_oldest().unwrap();
         }
         let (oldest, newest): (f64, f64) = log
             .database

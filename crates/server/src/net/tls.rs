@@ -85,7 +85,7 @@ impl fmt::Debug for Tls {
 /// Time limit for the TLS handshake: ten round trips of a bad connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A certificate for tests of what speaks TLS.
+/// A certificate and connections for tests with TLS.
 #[cfg(test)]
 pub(crate) mod testing {
     use tokio_rustls::TlsConnector;
@@ -99,13 +99,13 @@ pub(crate) mod testing {
         Files { certificate: folder.join("test-certificate.pem"), key: folder.join("test-key.pem") }
     }
 
-    /// The server's part, for a server called `localhost`.
+    /// The certificate of a server with the name `localhost`.
     pub(crate) fn tls() -> Tls {
         let acceptor = Arc::new(RwLock::new(files().load().unwrap()));
         Tls { files: Arc::new(files()), acceptor }
     }
 
-    /// Shakes hands as a client that trusts it.
+    /// Performs the handshake as a client that trusts the certificate.
     pub(crate) async fn connect(stream: TcpStream) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         let certificate = CertificateDer::from_pem_file(files().certificate).unwrap();
@@ -115,7 +115,7 @@ pub(crate) mod testing {
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
 
-    /// A connection whose path is narrow: the system holds little for a client that does not read.
+    /// A connection with small buffers: the system stores only little data for a client that does not read.
     pub(crate) async fn narrow(address: std::net::SocketAddr) -> TcpStream {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unusable_files_are_named() {
+    fn errors_name_the_unusable_file() {
         let folder = std::env::temp_dir().join(format!("wormhole-tls-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let (certificate, key) = (folder.join("chain.pem"), folder.join("key.pem"));

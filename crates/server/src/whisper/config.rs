@@ -183,7 +183,8 @@ impl Config {
         settings.data.clone_from(&self.data);
         settings.cover = (self.cover > 0).then_some(Cover::every(Duration::from_secs(self.cover)));
         if let Some(path) = &self.archive_password_file {
-            let mut archive = ArchiveSettings::new(SymmetricKey::from_password(&word(path)?));
+            let mut archive =
+                ArchiveSettings::new(SymmetricKey::from_password(&read_secret(path)?));
             archive.max_age = Duration::from_secs(self.archive_days.saturating_mul(DAY));
             archive.max_bytes = self.archive_bytes;
             archive.min_work = settings.min_work;
@@ -192,8 +193,8 @@ impl Config {
         Ok(settings)
     }
 
-    /// The limits for other nodes. The burst stays as it is, because nodes send their whole pool when they
-    /// connect.
+    /// The limits for other nodes. The burst is at least the default, because nodes send all messages of their pool when
+    /// they connect.
     fn limits(&self) -> Limits {
         let mut limits = Limits::default();
         let (messages, bytes) = (self.peer_messages_per_second, self.peer_bytes_per_second);
@@ -225,7 +226,7 @@ impl Config {
             access = access.with_origin(origin);
         }
         if let Some(path) = &self.rpc_token_file {
-            access = access.with_token(&word(path)?);
+            access = access.with_token(&read_secret(path)?);
         }
         let mut settings = RpcServerSettings::default();
         settings.access = access;
@@ -238,12 +239,12 @@ impl Config {
 }
 
 /// Reads the secret from the first line of a file.
-fn word(path: &Path) -> Result<Zeroizing<String>, ServerError> {
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, ServerError> {
     let refused = |why: &str| ServerError::Whisper(format!("{}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refused(&error.to_string()))?;
     let text = Zeroizing::new(text);
     match secret_word(&text) {
-        Some(word) => Ok(Zeroizing::new(word.to_owned())),
+        Some(read_secret) => Ok(Zeroizing::new(read_secret.to_owned())),
         None => Err(refused("the first line is empty")),
     }
 }
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn other_nodes_may_send_what_they_are_allowed_and_an_address_twice_that() {
+    fn an_address_may_send_twice_as_much_as_a_node() {
         assert_eq!(config(&[]).limits(), Limits::default());
         let messages = ["--peer-messages-per-second", "150000"];
         let bytes = ["--peer-bytes-per-second", "1000000"];
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_of_a_file_is_the_one_that_readers_of_the_same_file_have() {
+    fn the_password_is_the_first_line_of_the_file_including_spaces() {
         let path = std::env::temp_dir().join(format!("wormhole-password-{}", std::process::id()));
         std::fs::write(&path, " let me in \nand nobody else\n").unwrap();
         let node = config(&["--archive-password-file", path.to_str().unwrap()]).node();

@@ -9,12 +9,12 @@ use wormhole_node::messaging::{Messenger, MessengerStatus};
 
 use crate::metrics::Reading;
 
-/// The state of the node and its messenger a moment ago; `None` at the start.
+/// The last state of the node and its messenger; `None` at the start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counters(Arc<Mutex<Option<(Status, MessengerStatus)>>>);
 
 impl Counters {
-    /// Reads the state of the node from time to time, until the node has stopped.
+    /// Reads the state of the node once per second, until the node has stopped.
     pub(super) async fn update(&self, messenger: &Messenger) {
         let mut ticks = tokio::time::interval(PERIOD);
         loop {
@@ -25,7 +25,7 @@ impl Counters {
         }
     }
 
-    /// Shows them on the page of metrics.
+    /// Registers the metrics.
     pub(super) fn register(&self, registry: &mut Registry) {
         let gauge = |read: Read| Reading::gauge(self.reader(read));
         let counter = |read: Read| Reading::counter(self.reader(read));
@@ -84,5 +84,5 @@ fn size(number: usize) -> u64 {
 /// Reads one number.
 type Read = fn(&Status, &MessengerStatus) -> u64;
 
-/// How often the state of the node is read.
+/// Interval at which the state of the node is read.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! The Unix socket: a file that only its owner may open, and that is gone afterwards.
+//! The Unix socket of the JSON-RPC server: only its owner can open its file, and the file is removed when the server
+//! stops.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
@@ -20,7 +21,7 @@ pub(super) struct Ipc {
 }
 
 impl Ipc {
-    /// Starts listening. A socket that nobody listens on any more is replaced.
+    /// Starts listening. Replaces a socket on which no process listens any more.
     pub(super) fn listen(path: &Path) -> Result<Self, ServerError> {
         let listen = || -> io::Result<Self> {
             check(path)?;
@@ -30,7 +31,7 @@ impl Ipc {
         ipc.map_err(|error| ServerError::Whisper(format!("{}: {error}", path.display())))
     }
 
-    /// Serves until told to stop.
+    /// Serves until `stop` completes.
     pub(super) async fn serve(
         mut self,
         service: &RpcServer,
@@ -44,12 +45,16 @@ impl Ipc {
 
 impl Drop for Ipc {
     fn drop(&mut self) {
-        // Whoever comes next removes it otherwise.
+        // If this fails, the next server replaces the file.
         let _left_behind = fs::remove_file(&self.path);
     }
 }
 
-/// Refuses a path at which there is something that somebody may still want.
+/// Checks that the path can be used.
+///
+/// # Errors
+/// Something exists at the path, and it is not a socket on which no process listens any more. It may be a file of the
+/// user, or the socket of a running server.
 fn check(path: &Path) -> io::Result<()> {
     let file = match path.symlink_metadata() {
         Ok(file) => file,
@@ -63,8 +68,8 @@ fn check(path: &Path) -> io::Result<()> {
     Err(ErrorKind::AddrInUse.into())
 }
 
-/// Binds in a folder that nobody else can enter, and lets the socket out once nobody else can open
-/// it: a socket gets its permissions only after its file is there.
+/// Binds the socket in a private temporary folder, sets its permissions, and then moves it to its path. Otherwise others
+/// could open the socket between its creation and the change of its permissions.
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder =
@@ -78,7 +83,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         Ok(listener)
     };
     let bound = bind();
-    // It holds nothing but what could not be renamed.
+    // The folder is empty, unless renaming failed.
     let _left_behind = fs::remove_dir_all(&folder);
     bound
 }
@@ -89,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// An empty folder, gone with the test.
+    /// An empty temporary folder, removed when dropped.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -109,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_else_may_open_it_from_its_first_moment_on() {
+    async fn only_the_owner_can_open_the_socket_from_its_first_moment() {
         let folder = Folder::new("ipc-moment");
         let path = folder.0.join("node.ipc");
         for _ in 0..200 {
@@ -129,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_socket_is_replaced_and_nothing_else_is() {
+    async fn only_a_socket_without_listener_is_replaced() {
         let folder = Folder::new("ipc-dead");
         let path = folder.0.join("node.ipc");
         drop(UnixListener::bind(&path).unwrap());

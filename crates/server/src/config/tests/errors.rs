@@ -1,16 +1,16 @@
-//! What a wrong configuration is answered with: the file, the line, the section, the key, and what to do.
+//! Tests of configuration errors: they name the file, the line, the section and the key, and say what to do.
 
 use super::*;
 
-/// The error about a file with these lines, without the path.
-fn about(name: &str, text: &str) -> String {
-    let file = Written::new(name, text);
+/// The error for a file with this text, without the path.
+fn error_for(name: &str, text: &str) -> String {
+    let file = TemporaryFile::new(name, text);
     let error = refusal(&["config", "--config", file.path()]);
     error.strip_prefix(file.path()).unwrap_or(&error).trim_start().to_owned()
 }
 
 #[test]
-fn a_wrong_value_is_named_with_its_line_section_and_key() {
+fn the_error_for_an_invalid_value_names_line_section_and_key() {
     let cases = [
         (
             "threads = 1\n\n[mailbox]\nlisten = \"nowhere\"\n",
@@ -74,13 +74,13 @@ fn a_wrong_value_is_named_with_its_line_section_and_key() {
         ),
     ];
     for (number, (text, expected)) in cases.into_iter().enumerate() {
-        let error = about(&format!("value-{number}.toml"), text);
+        let error = error_for(&format!("value-{number}.toml"), text);
         assert!(error.starts_with(expected), "{error}");
     }
 }
 
 #[test]
-fn an_unknown_key_is_named_with_the_one_that_was_meant() {
+fn the_error_for_an_unknown_key_suggests_a_similar_key() {
     let cases = [
         (
             "[mailbox]\nlistne = \"[::]:1\"\n",
@@ -98,22 +98,22 @@ fn an_unknown_key_is_named_with_the_one_that_was_meant() {
         ),
     ];
     for (number, (text, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(about(&format!("key-{number}.toml"), text), expected);
+        assert_eq!(error_for(&format!("key-{number}.toml"), text), expected);
     }
 }
 
 #[test]
-fn what_is_not_toml_is_named_with_its_line() {
-    let error = about("syntax.toml", "threads = 1\n[mailbox]\nlisten = [::]:4000\n");
+fn the_error_for_invalid_toml_names_the_line() {
+    let error = error_for("syntax.toml", "threads = 1\n[mailbox]\nlisten = [::]:4000\n");
     assert!(error.starts_with("line 3: "), "{error}");
-    let error = about("twice.toml", "threads = 1\nthreads = 2\n");
+    let error = error_for("twice.toml", "threads = 1\nthreads = 2\n");
     assert!(error.starts_with("line 2: "), "{error}");
     assert!(refusal(&["mailbox", "--config", "/nonexistent/x.toml"]).contains("x.toml: "));
 }
 
 #[test]
-fn keys_that_do_not_go_together_are_named() {
-    let file = Written::new("tls.toml", "\ntls-key = \"k.pem\"\n");
+fn the_error_for_an_invalid_combination_names_a_key() {
+    let file = TemporaryFile::new("tls.toml", "\ntls-key = \"k.pem\"\n");
     let error = refusal(&["mailbox", "--config", file.path()]);
     let expected = "line 2: tls-key: tls-certificate and tls-key are needed together";
     assert_eq!(error, format!("{} {expected}", file.path()));
@@ -121,24 +121,26 @@ fn keys_that_do_not_go_together_are_named() {
     assert_eq!(error, "tls-certificate: tls-certificate and tls-key are needed together");
     let error = refusal(&["whisper", "--min-pow=-1"]);
     assert!(error.contains("min-pow"), "{error}");
-    let file = Written::new("rpc.toml", "[whisper]\nrpc = \"0.0.0.0:8545\"\n");
+    let file = TemporaryFile::new("rpc.toml", "[whisper]\nrpc = \"0.0.0.0:8545\"\n");
     let error = refusal(&["whisper", "--config", file.path()]);
     assert!(error.contains("line 2: [whisper] rpc: "), "{error}");
 }
 
 #[test]
-fn a_wrong_flag_is_named_and_an_unreadable_log_level_is_not_ignored() {
+fn errors_name_an_invalid_flag_and_an_invalid_log_level() {
     assert!(refusal(&["mailbox", "--listen", "nowhere"]).contains("--listen"));
     assert!(refusal(&["mailbox", "--log-level", "[nonsense"]).contains("--log-level"));
     settings(&["mailbox", "--log-level", "warn,wormhole_server::mailbox=debug"]);
 }
 
 #[test]
-fn nothing_to_serve_is_an_error() {
+fn disabling_all_services_is_an_error() {
     let error = refusal(&["run", "--mailbox", "false", "--transit-relay", "false"]);
     assert!(error.starts_with("nothing to serve: "), "{error}");
-    let file =
-        Written::new("none.toml", "[mailbox]\nenabled = false\n[transit-relay]\nenabled = false\n");
+    let file = TemporaryFile::new(
+        "none.toml",
+        "[mailbox]\nenabled = false\n[transit-relay]\nenabled = false\n",
+    );
     assert!(refusal(&["run", "--config", file.path()]).starts_with("nothing to serve: "));
 }
 

@@ -1,4 +1,4 @@
-//! Help fits on a screen, and says what is true.
+//! Tests that each help page fits on a screen and is correct.
 
 use super::super::help;
 use super::*;
@@ -20,7 +20,7 @@ fn help_of_every_command_fits_on_a_screen() {
 }
 
 #[test]
-fn every_command_has_a_page_and_every_flag_on_it_is_one_with_that_default() {
+fn every_command_has_a_help_page_with_correct_flags_and_defaults() {
     let command = command();
     for subcommand in command.get_subcommands() {
         let name = subcommand.get_name();
@@ -48,7 +48,7 @@ fn every_command_has_a_page_and_every_flag_on_it_is_one_with_that_default() {
 }
 
 #[test]
-fn all_flags_are_one_flag_away() {
+fn every_help_page_names_the_flag_that_shows_all_flags() {
     for (name, page) in help::pages() {
         assert!(page.contains(&format!("wormhole-server {name} --help-all")), "{page}");
         let all = printed(&[name, "--help-all"]);

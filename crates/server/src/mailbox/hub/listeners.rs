@@ -1,6 +1,6 @@
-//! Which links of this node listen to which mailbox, and how far each of them has got.
+//! Which links of this node listen to which mailbox, and the position up to which each link has received messages.
 //!
-//! All of it is forgotten when the process ends: clients that come back open their mailbox again.
+//! This is not stored: after a restart, clients open their mailboxes again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ pub(super) struct Listeners {
 #[derive(Debug)]
 struct Listener {
     inbox: Arc<Inbox>,
-    /// Position of the last message that the link has received. It gets each later one once, in order.
+    /// Position of the last message that the link has received. It receives each later message once, in order.
     received: i64,
 }
 
-/// An event on its way to a link.
+/// An event for a link.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) inbox: Arc<Inbox>,
@@ -49,7 +49,7 @@ impl Listeners {
         Self { by_key: is_shared.then(HashMap::new), ..Self::default() }
     }
 
-    /// Number of listening links.
+    /// The number of listening links.
     pub(super) fn len(&self) -> usize {
         self.by_link.len()
     }
@@ -149,14 +149,14 @@ impl Listeners {
         }
     }
 
-    /// How far the slowest listener of a mailbox has got; `None` if nobody listens.
+    /// The position up to which all listeners of a mailbox have received messages; `None` if it has no listeners.
     pub(super) fn cursor(&self, name: &MailboxName) -> Option<Cursor> {
         let (name, listeners) = self.mailboxes.get_key_value(name)?;
         let after = listeners.iter().map(|listener| listener.received).min()?;
         Some(Cursor { name: Arc::clone(name), after })
     }
 
-    /// Gives unused memory back.
+    /// Frees unused memory.
     pub(super) fn shrink(&mut self) {
         self.mailboxes.shrink_to(2 * self.mailboxes.len());
         self.by_link.shrink_to(2 * self.by_link.len());

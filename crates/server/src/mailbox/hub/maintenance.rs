@@ -169,7 +169,7 @@ impl StoreWorker {
         if let Some(log) = &mut self.parts.usage
             && let Err(error) = log
                 .record_current(self.started, unix_now(), listeners)
-                .and_then(|()| log.forget_oldest())
+                .and_then(|()| log.remove_oldest())
         {
             tracing::warn!(%error, "could not record statistics");
         }

@@ -1,4 +1,4 @@
-//! What waits for the store's thread.
+//! The queue of requests and notifications for the store's thread.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,16 +16,16 @@ pub(super) struct Queue {
     changed: Condvar,
 }
 
-/// Everything that has arrived since the thread looked last.
+/// All items that the thread has not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// In order of arrival.
     pub(super) requests: Vec<ClientRequest>,
-    /// Numbers of links that have ended. Their requests, if any, came before.
+    /// Numbers of links that have ended. They have made no requests since then.
     pub(super) disconnected: Vec<u64>,
     /// Mailboxes to which other nodes may have added messages.
     pub(super) changed: Changed,
-    /// Whether to give memory back to the system.
+    /// Whether to return unused memory to the system.
     pub(super) release_memory: bool,
     closed: bool,
 }
@@ -34,12 +34,12 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct ClientRequest {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) who: Arc<Identity>,
+    pub(super) client: Arc<Identity>,
     pub(super) id: RequestId,
     pub(super) request: Request,
     #[expect(
         dead_code,
-        reason = "memory that counts for the client's address until it is dropped"
+        reason = "memory that is charged to the client's address until it is dropped"
     )]
     pub(super) share: Share,
 }
@@ -54,7 +54,7 @@ impl Pending {
 }
 
 impl Queue {
-    /// Adds something, and wakes the thread if nothing was waiting before.
+    /// Adds an item, and wakes the thread if the queue was empty.
     pub(super) fn push(&self, add: impl FnOnce(&mut Pending)) {
         let mut pending = self.lock();
         let was_empty = pending.is_empty();
@@ -65,13 +65,14 @@ impl Queue {
         }
     }
 
-    /// Ends the thread once everything that waits is done.
+    /// Ends the thread once it has handled all waiting items.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
     }
 
-    /// Takes everything that waits, or nothing at `deadline`; `None` once the queue is closed and empty.
+    /// Waits for items and takes all of them. Returns an empty value at `deadline`, and `None` once the queue is closed
+    /// and empty.
     pub(super) fn take(&self, deadline: Instant) -> Option<Pending> {
         let mut pending = self.lock();
         loop {

@@ -1,10 +1,9 @@
-//! The whole mailbox protocol in a bad network: two wormholes, as the SDK runs them, and the real
-//! rules and stores of the server, on virtual time. Without a socket, a disk or a thread for SQLite; with a real
-//! database for several nodes that share PostgreSQL.
+//! Simulates the complete mailbox protocol in an unreliable network: two wormholes as the SDK runs them, and the
+//! server's real protocol rules and stores, with virtual time. With SQLite, it uses no socket, disk or thread. With
+//! PostgreSQL, several nodes share a real database.
 //!
-//! The property: both sides get the same key, and each message arrives once and in order; or
-//! somebody is told a clear reason why not. A failing seed is printed; seeds that found a bug are
-//! tests of their own at the bottom.
+//! The property: both sides get the same key, and each message arrives once and in order; or at least one side gets an
+//! error that explains why not. A failing seed is printed. For a seed that finds a bug, add a test at the bottom.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU8;
@@ -19,7 +18,9 @@ use wormhole_magic::key::Verifier;
 use wormhole_magic::mailbox::message::HashcashDemand;
 use wormhole_magic::mailbox::server::{Client, Output};
 use wormhole_magic::mailbox::{MailboxUrl, Welcome};
-use wormhole_magic::wormhole::{Closed, Command, Config, Event as Told, Wormhole, WormholeError};
+use wormhole_magic::wormhole::{
+    Closed, Command, Config, Event as WormholeEvent, Wormhole, WormholeError,
+};
 use wormhole_sim::{Application, End, Reply, Server, Simulation, Weather, World};
 use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
@@ -33,9 +34,9 @@ use super::*;
 
 /// The databases of the simulated nodes.
 enum Stores {
-    /// Of one node: a new one for each seed.
+    /// One node; a new database for each seed.
     Sqlite,
-    /// Of up to three nodes with one database, which is emptied for each seed.
+    /// Up to three nodes with one database, which is emptied for each seed.
     Postgres { postgres: Postgres, connections: Vec<Box<dyn Store>> },
 }
 
@@ -54,7 +55,7 @@ impl Stores {
         Some(Self::Postgres { postgres, connections })
     }
 
-    /// The empty stores of one to three nodes, or of one if there is only SQLite.
+    /// The empty stores of one to three nodes; with SQLite, of one node.
     fn take(&mut self, seed: u64) -> Vec<Box<dyn Store>> {
         match self {
             Self::Sqlite => {
@@ -71,7 +72,7 @@ impl Stores {
         }
     }
 
-    /// Takes the stores back.
+    /// Takes the stores back for the next seed.
     fn put(&mut self, stores: impl Iterator<Item = Box<dyn Store>>) {
         if let Self::Postgres { connections, .. } = self {
             connections.extend(stores);
@@ -79,13 +80,13 @@ impl Stores {
     }
 }
 
-/// The server: the rules per link, and the store's worker of each node, without the threads between them.
+/// The server: the protocol rules for each link, and the store's worker of each node, without the threads between them.
 struct MailboxServer {
     nodes: Vec<StoreWorker>,
     welcome: Welcome,
     links: BTreeMap<u64, (Client, Arc<Inbox>)>,
-    /// Decides when the server repeats and reorders messages, as the protocol lets it.
-    mischief: ChaCha8Rng,
+    /// Decides when the server repeats or reorders messages, as the protocol permits.
+    faults: ChaCha8Rng,
     replies: VecDeque<Reply>,
 }
 
@@ -109,12 +110,12 @@ impl MailboxServer {
             nodes: stores.into_iter().map(|store| StoreWorker::new(parts(store))).collect(),
             welcome,
             links: BTreeMap::new(),
-            mischief: ChaCha8Rng::seed_from_u64(seed ^ 1),
+            faults: ChaCha8Rng::seed_from_u64(seed ^ 1),
             replies: VecDeque::new(),
         }
     }
 
-    /// Lets requests and answers go back and forth until all links are quiet.
+    /// Passes requests and answers between links and stores until there are no more.
     fn settle(&mut self) {
         let time = UnixTime::from_secs(1);
         let mut quiet = false;
@@ -139,9 +140,9 @@ impl MailboxServer {
                             self.replies.push_back(Reply::Send(*number, frame.into_bytes()));
                         }
                         Output::Request(id, request) => {
-                            let who = Arc::clone(client.identity().unwrap());
+                            let client = Arc::clone(client.identity().unwrap());
                             let (inbox, share) = (Arc::clone(inbox), inbox.share(0));
-                            let request = ClientRequest { inbox, who, id, request, share };
+                            let request = ClientRequest { inbox, client, id, request, share };
                             requests[node_of(*number, self.nodes.len())].push(request);
                         }
                     }
@@ -157,7 +158,7 @@ impl MailboxServer {
                     quiet = false;
                 }
             }
-            // What notifications make the nodes do.
+            // With notifications, the nodes would do this, too.
             if self.nodes.len() > 1 && !quiet {
                 for node in &mut self.nodes {
                     node.catch_up(&Changed::Everything, |deliveries| {
@@ -166,20 +167,20 @@ impl MailboxServer {
                 }
             }
         }
-        self.make_mischief();
+        self.repeat_and_reorder();
     }
 
-    /// Repeats some messages and swaps some neighbours: clients must not depend on either.
-    fn make_mischief(&mut self) {
+    /// Repeats some messages and swaps some adjacent ones: clients must accept both.
+    fn repeat_and_reorder(&mut self) {
         let mut replies: Vec<_> = std::mem::take(&mut self.replies).into();
         for at in 1..replies.len() {
             let (one, other) = (&replies[at - 1], &replies[at]);
-            if is_message(one) && is_message(other) && self.mischief.next_u32().is_multiple_of(4) {
+            if is_message(one) && is_message(other) && self.faults.next_u32().is_multiple_of(4) {
                 replies.swap(at - 1, at);
             }
         }
         for reply in replies {
-            if is_message(&reply) && self.mischief.next_u32().is_multiple_of(8) {
+            if is_message(&reply) && self.faults.next_u32().is_multiple_of(8) {
                 self.replies.push_back(reply.clone());
             }
             self.replies.push_back(reply);
@@ -187,7 +188,7 @@ impl MailboxServer {
     }
 }
 
-/// The node that a link leads to.
+/// The node to which a link is connected.
 fn node_of(link: u64, nodes: usize) -> usize {
     usize::try_from(link).unwrap() % nodes
 }
@@ -228,52 +229,52 @@ impl Server for MailboxServer {
     }
 }
 
-/// What one side saw.
+/// The events that one side has received.
 #[derive(Debug, Default)]
-struct Seen {
+struct Observed {
     code: Option<Code>,
     verifier: Option<Verifier>,
     messages: Vec<Vec<u8>>,
     end: Option<Result<Closed, WormholeError>>,
 }
 
-/// Two applications that each say three things at once and three more once they know their peer,
-/// and the application of a stranger, if there is one.
+/// Two applications, each of which sends three messages at once and three more after the peer's version message. There
+/// may be a third application, which uses another code with the same nameplate.
 #[derive(Debug, Default)]
-struct Talk(Vec<Seen>);
+struct Conversation(Vec<Observed>);
 
-impl Application<Wormhole<ChaCha8Rng>> for Talk {
-    fn on_event(&mut self, client: usize, event: Told) -> Vec<(usize, Command)> {
-        let seen = &mut self.0[client];
-        assert!(seen.end.is_none(), "nothing is told after the end: {event:?}");
+impl Application<Wormhole<ChaCha8Rng>> for Conversation {
+    fn on_event(&mut self, client: usize, event: WormholeEvent) -> Vec<(usize, Command)> {
+        let observed = &mut self.0[client];
+        assert!(observed.end.is_none(), "event after the end: {event:?}");
         match event {
-            Told::Code(code) => {
-                seen.code = Some(code.clone());
-                // Whoever has the code tells the other.
+            WormholeEvent::Code(code) => {
+                observed.code = Some(code.clone());
+                // The side that has the code gives it to the other one.
                 let other = 1 - client.min(1);
                 if client < 2 && self.0[other].code.is_none() {
                     return vec![(other, Command::SetCode(code))];
                 }
             }
-            Told::Verifier(verifier) => {
-                assert_eq!(seen.verifier.replace(verifier), None, "there is one verifier");
+            WormholeEvent::Verifier(verifier) => {
+                assert_eq!(observed.verifier.replace(verifier), None, "there is one verifier");
             }
-            Told::Version(_) => {
-                assert!(seen.messages.is_empty(), "versions come before messages");
+            WormholeEvent::Version(_) => {
+                assert!(observed.messages.is_empty(), "versions come before messages");
                 return (3..6).map(|n| (client, Command::Send(vec![n]))).collect();
             }
-            Told::Message(message) => seen.messages.push(message),
-            Told::Closed(closed) => seen.end = Some(Ok(closed)),
-            Told::Welcome(_)
-            | Told::ServerLost
-            | Told::ServerFound
-            | Told::ServerRetry { .. }
-            | Told::Nameplates(_)
-            | Told::NameplateClaimed
-            | Told::CodeConsumed
-            | Told::Server(_)
-            | Told::Key(_) => {}
-            Told::Dilation { .. } => panic!("unexpected event"),
+            WormholeEvent::Message(message) => observed.messages.push(message),
+            WormholeEvent::Closed(closed) => observed.end = Some(Ok(closed)),
+            WormholeEvent::Welcome(_)
+            | WormholeEvent::ServerLost
+            | WormholeEvent::ServerFound
+            | WormholeEvent::ServerRetry { .. }
+            | WormholeEvent::Nameplates(_)
+            | WormholeEvent::NameplateClaimed
+            | WormholeEvent::CodeConsumed
+            | WormholeEvent::Server(_)
+            | WormholeEvent::Key(_) => {}
+            WormholeEvent::Dilation { .. } => panic!("unexpected event"),
             _ => panic!("unknown event"),
         }
         Vec::new()
@@ -284,79 +285,83 @@ impl Application<Wormhole<ChaCha8Rng>> for Talk {
     }
 }
 
-type TalkWorld = World<Wormhole<ChaCha8Rng>, MailboxServer, Talk>;
+type ConversationWorld = World<Wormhole<ChaCha8Rng>, MailboxServer, Conversation>;
 
-fn join(world: &mut TalkWorld, rng: &mut ChaCha8Rng) -> usize {
+fn join(world: &mut ConversationWorld, rng: &mut ChaCha8Rng) -> usize {
     let url: MailboxUrl = "ws://server/v1".parse().unwrap();
-    // The first link must come about or it is an error; some patience leaves more to test.
+    // The wormhole fails if its first attempts to connect fail. With six attempts, more conversations are complete.
     let config = Config { servers: vec![url; 6], ..Config::default() };
     let session = Wormhole::new(config, world.now(), ChaCha8Rng::seed_from_u64(rng.next_u64()));
     world.join(session)
 }
 
-fn some(rng: &mut ChaCha8Rng, most_ms: u64) -> Duration {
+fn random_delay(rng: &mut ChaCha8Rng, most_ms: u64) -> Duration {
     Duration::from_millis(rng.next_u64() % most_ms)
 }
 
-/// How a conversation is varied besides the weather.
+/// The differences between conversations, in addition to the network conditions.
 #[derive(Default)]
-struct Plot {
-    /// The code is agreed upon, and the server need not allocate a nameplate.
+struct Scenario {
+    /// Both sides know the code in advance, so that the server does not allocate a nameplate.
     agreed: bool,
-    /// Both close in the middle of bad weather instead of after it.
-    impatient: bool,
-    /// A stranger tries another code on the same nameplate.
-    stranger: bool,
-    /// Zero bits of work that the server demands.
+    /// Both sides close while the network is still unreliable, instead of afterwards.
+    closes_early: bool,
+    /// A third side tries another code with the same nameplate.
+    third_side: bool,
+    /// The proof of work that the server demands, in bits.
     bits: u32,
 }
 
-fn run(seed: u64, plot: &Plot, stores: &mut Stores) -> TalkWorld {
+fn run(seed: u64, scenario: &Scenario, stores: &mut Stores) -> ConversationWorld {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
     let weather = Weather::any(rng);
-    let server = MailboxServer::new(seed, plot.bits, stores.take(seed));
-    let application = Talk((0..3).map(|_| Seen::default()).collect());
+    let server = MailboxServer::new(seed, scenario.bits, stores.take(seed));
+    let application = Conversation((0..3).map(|_| Observed::default()).collect());
     let mut world = World::new(Simulation { seed, weather, server, application });
     for client in [join(&mut world, rng), join(&mut world, rng)] {
         for number in 0..3 {
             world.command(client, Duration::ZERO, Command::Send(vec![number]));
         }
-        let close = if plot.impatient { some(rng, 40_000) } else { Duration::from_secs(600) };
+        let close = if scenario.closes_early {
+            random_delay(rng, 40_000)
+        } else {
+            Duration::from_secs(600)
+        };
         world.command(client, close, Command::Close(None));
     }
-    if plot.agreed {
-        world.command(0, some(rng, 5_000), Command::SetCode("4-right".parse().unwrap()));
+    if scenario.agreed {
+        world.command(0, random_delay(rng, 5_000), Command::SetCode("4-right".parse().unwrap()));
     } else {
-        world.command(0, some(rng, 5_000), Command::AllocateCode { words: NonZeroU8::MIN });
+        world.command(0, random_delay(rng, 5_000), Command::AllocateCode { words: NonZeroU8::MIN });
     }
-    if plot.stranger {
-        let stranger = join(&mut world, rng);
+    if scenario.third_side {
+        let third_side = join(&mut world, rng);
         let wrong = Command::SetCode("4-wrong".parse().unwrap());
-        world.command(stranger, some(rng, 20_000), wrong);
-        world.command(stranger, some(rng, 60_000), Command::Close(None));
+        world.command(third_side, random_delay(rng, 20_000), wrong);
+        world.command(third_side, random_delay(rng, 60_000), Command::Close(None));
     }
     assert_eq!(world.run(Duration::from_secs(24 * 3600)), End::Quiet, "seed {seed} hangs");
     world
 }
 
-/// Messages are numbered as they are said.
+/// Checks that no message is missing before the last one that was received. Messages contain their numbers.
 fn check_messages(seed: u64, messages: &[Vec<u8>]) {
     let expected: Vec<_> = (0..6).map(|number| vec![number]).take(messages.len()).collect();
     assert_eq!(messages, expected, "seed {seed}");
 }
 
-/// Both sides agree on a key and get each message once and in order, or somebody is told why not.
+/// Checks that both sides have the same key and received each message once and in order, or that a side got an error.
 fn check_conversations(seeds: std::ops::Range<u64>, stores: &mut Stores) {
     let (mut complete, count) = (0, seeds.end - seeds.start);
     for seed in seeds {
-        let impatient = seed % 3 == 0;
+        let closes_early = seed % 3 == 0;
         let bits = if seed % 10 == 0 { 4 } else { 0 };
-        let mut world = run(seed, &Plot { impatient, bits, ..Plot::default() }, stores);
+        let mut world = run(seed, &Scenario { closes_early, bits, ..Scenario::default() }, stores);
         let sides = &world.application().0[..2];
         for side in sides {
             check_messages(seed, &side.messages);
             match side.end.as_ref().unwrap_or_else(|| panic!("seed {seed}: no end")) {
-                Ok(closed) => assert!(impatient || closed.confirmed, "seed {seed}"),
+                Ok(closed) => assert!(closes_early || closed.confirmed, "seed {seed}"),
                 Err(error) => {
                     assert_eq!(*error, WormholeError::ServerUnreachable, "seed {seed}");
                 }
@@ -368,18 +373,18 @@ fn check_conversations(seeds: std::ops::Range<u64>, stores: &mut Stores) {
         }
         let all = sides.iter().all(|side| side.messages.len() == 6);
         let failed = sides.iter().any(|side| side.end.as_ref().is_some_and(Result::is_err));
-        assert!(all || failed || impatient, "seed {seed}: messages are missing: {sides:?}");
+        assert!(all || failed || closes_early, "seed {seed}: messages are missing: {sides:?}");
         complete += u64::from(all);
         put_back(&mut world, stores);
     }
-    assert!(10 * complete > 6 * count, "the weather is too bad to learn anything: {complete}");
+    assert!(10 * complete > 6 * count, "the network is too unreliable for this test: {complete}");
 }
 
-/// Nothing is left in the database once both sides have closed.
-fn check_leftovers(seeds: std::ops::Range<u64>, stores: &mut Stores) {
+/// Checks that the database is empty once both sides have closed.
+fn check_empty_database(seeds: std::ops::Range<u64>, stores: &mut Stores) {
     for seed in seeds {
-        // An allocation whose answer is lost is made again; the first one is left to be pruned.
-        let mut world = run(seed, &Plot { agreed: true, ..Plot::default() }, stores);
+        // With an allocated code, a nameplate could remain: if the answer to `allocate` is lost, the client repeats it.
+        let mut world = run(seed, &Scenario { agreed: true, ..Scenario::default() }, stores);
         let failed = world.application().0[..2].iter().any(|side| !matches!(side.end, Some(Ok(_))));
         let count = world.server_mut().nodes[0].parts.store.count().unwrap();
         assert!(failed || count == Counts { nameplates: 0, mailboxes: 0 }, "seed {seed}");
@@ -387,13 +392,14 @@ fn check_leftovers(seeds: std::ops::Range<u64>, stores: &mut Stores) {
     }
 }
 
-/// A stranger with another code costs one attempt at most, and never receives a message.
-fn check_strangers(seeds: std::ops::Range<u64>, stores: &mut Stores) {
+/// Checks that a third side with another code never receives a message, and that the others then fail only with the
+/// expected errors.
+fn check_third_side(seeds: std::ops::Range<u64>, stores: &mut Stores) {
     for seed in seeds {
-        let plot = Plot { agreed: true, stranger: true, ..Plot::default() };
-        let mut world = run(seed, &plot, stores);
-        let [one, other, stranger] = &world.application().0[..] else { panic!() };
-        assert!(stranger.messages.is_empty() && stranger.verifier.is_none(), "seed {seed}");
+        let scenario = Scenario { agreed: true, third_side: true, ..Scenario::default() };
+        let mut world = run(seed, &scenario, stores);
+        let [one, other, third_side] = &world.application().0[..] else { panic!() };
+        assert!(third_side.messages.is_empty() && third_side.verifier.is_none(), "seed {seed}");
         for side in [one, other] {
             check_messages(seed, &side.messages);
             let end = side.end.as_ref().unwrap_or_else(|| panic!("seed {seed}: no end"));
@@ -412,29 +418,29 @@ fn check_strangers(seeds: std::ops::Range<u64>, stores: &mut Stores) {
     }
 }
 
-fn put_back(world: &mut TalkWorld, stores: &mut Stores) {
+fn put_back(world: &mut ConversationWorld, stores: &mut Stores) {
     stores.put(world.server_mut().nodes.drain(..).map(|node| node.parts.store));
 }
 
 #[test]
-fn two_sides_agree_and_every_message_arrives_once_or_somebody_is_told_why() {
+fn both_sides_agree_and_every_message_arrives_once_or_a_side_gets_an_error() {
     check_conversations(0..1000, &mut Stores::Sqlite);
 }
 
 #[test]
-fn nothing_is_left_at_the_server_once_both_sides_have_closed() {
-    check_leftovers(1000..1100, &mut Stores::Sqlite);
+fn the_database_is_empty_once_both_sides_have_closed() {
+    check_empty_database(1000..1100, &mut Stores::Sqlite);
 }
 
 #[test]
-fn a_stranger_with_another_code_costs_one_attempt_at_most_and_never_hears_a_message() {
-    check_strangers(2000..2200, &mut Stores::Sqlite);
+fn a_third_side_with_another_code_never_receives_a_message() {
+    check_third_side(2000..2200, &mut Stores::Sqlite);
 }
 
 #[test]
-fn several_nodes_with_postgresql_behave_like_one_with_sqlite() {
+fn several_nodes_with_postgresql_behave_like_one_node_with_sqlite() {
     let Some(mut stores) = Stores::of_postgres() else { return };
     check_conversations(3000..3024, &mut stores);
-    check_leftovers(4000..4006, &mut stores);
-    check_strangers(5000..5008, &mut stores);
+    check_empty_database(4000..4006, &mut stores);
+    check_third_side(5000..5008, &mut stores);
 }

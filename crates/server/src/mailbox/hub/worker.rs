@@ -21,17 +21,17 @@ use crate::mailbox::store::{
 use crate::mailbox::usage::{ClientVersion, Usage, UsageLog};
 use crate::mailbox::wake::{Changed, NatsPublisher};
 
-/// What the thread is started with.
+/// The parts with which the thread starts.
 #[derive(Debug)]
 pub(in crate::mailbox) struct Parts {
     pub(in crate::mailbox) store: Box<dyn Store>,
     pub(in crate::mailbox) usage: Option<UsageLog>,
     pub(in crate::mailbox) counters: Arc<Counters>,
-    /// Notifies other nodes, if the store does not do it with its commits.
+    /// Notifies other nodes; `None` if the store does this with its commits, or if there are no other nodes.
     pub(in crate::mailbox) publisher: Option<NatsPublisher>,
-    /// How often unused mailboxes are removed.
+    /// Interval between two removals of unused mailboxes.
     pub(in crate::mailbox) prune_period: Duration,
-    /// How long a mailbox may be unused.
+    /// Time after which an unused mailbox is removed.
     pub(in crate::mailbox) expiry: Duration,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct StoreWorker {
     pub(super) listeners: Listeners,
     pub(super) schedule: Schedule,
     pub(super) started: UnixTime,
-    /// When the next failure is logged.
+    /// The time from which the next failure is logged.
     next_report: Instant,
 }
 
@@ -59,7 +59,7 @@ impl StoreWorker {
     /// Serves until the queue is closed.
     ///
     /// # Errors
-    /// The database is lost. All waiting requests have been refused.
+    /// The database is lost. All waiting requests were answered with [`Refusal::Unavailable`].
     pub(super) fn run(
         mut self,
         queue: &Queue,
@@ -67,8 +67,8 @@ impl StoreWorker {
     ) -> Result<(), ServerError> {
         let mut last = 0;
         while let Some(mut pending) = queue.take(self.schedule.next_task()) {
-            if is_gathering(pending.requests.len(), last) {
-                std::thread::sleep(GATHERING);
+            if should_wait_for_more(pending.requests.len(), last) {
+                std::thread::sleep(BATCH_DELAY);
                 queue.take_more(&mut pending.requests);
             }
             last = pending.requests.len();
@@ -97,7 +97,7 @@ impl StoreWorker {
             // Clients need not wait for the statistics.
             self.record(&usage);
         }
-        // Only now: an earlier request may have added one of these links.
+        // After the requests, because one of them may have added one of these links.
         for link in pending.disconnected {
             self.listeners.remove(link);
         }
@@ -106,8 +106,8 @@ impl StoreWorker {
         }
     }
 
-    /// Serves one batch: makes it durable, and returns what to deliver and what to record. Requests that are
-    /// not part of the batch stay in `requests`.
+    /// Stores one batch. Returns the events to deliver and the statistics to record. Requests that are not part of the
+    /// batch stay in `requests`.
     pub(super) fn serve(
         &mut self,
         requests: &mut Vec<ClientRequest>,
@@ -137,7 +137,7 @@ impl StoreWorker {
         }
     }
 
-    /// Logs that a batch failed, but not for each batch while a database is away.
+    /// Logs that a batch failed, but at most once per [`REPORT_PAUSE`].
     fn report_failure(&mut self, error: &StoreError) {
         let now = Instant::now();
         if now >= self.next_report {
@@ -146,9 +146,9 @@ impl StoreWorker {
         }
     }
 
-    /// Reads what other nodes have added to these mailboxes, and delivers it in batches of limited size.
+    /// Reads the messages that other nodes have added to these mailboxes, and delivers them in batches of limited size.
     pub(super) fn catch_up(&mut self, changed: &Changed, mut deliver: impl FnMut(Vec<Delivery>)) {
-        for names in self.listeners.changed(changed).chunks(MAILBOXES_AT_ONCE) {
+        for names in self.listeners.changed(changed).chunks(MAILBOXES_PER_QUERY) {
             loop {
                 let cursors: Vec<Cursor> =
                     names.iter().filter_map(|name| self.listeners.cursor(name)).collect();
@@ -178,7 +178,7 @@ impl StoreWorker {
         }
     }
 
-    /// Tells the other nodes which mailboxes have new messages.
+    /// Notifies the other nodes which mailboxes have new messages.
     fn notify_others(&self, batch: &[ClientRequest], outcomes: &[Outcome]) {
         let Some(publisher) = &self.parts.publisher else { return };
         let added = batch.iter().zip(outcomes).filter_map(|(request, outcome)| {
@@ -193,7 +193,7 @@ impl StoreWorker {
         publisher.publish(added.iter());
     }
 
-    /// The cursors of all mailboxes that a batch adds to, if other nodes may have added to them too.
+    /// The cursors of all mailboxes to which a batch adds messages, if other nodes may have added messages to them too.
     fn cursors(&self, requests: &[ClientRequest]) -> Vec<Cursor> {
         if !self.parts.store.is_shared() {
             return Vec::new();
@@ -209,7 +209,7 @@ impl StoreWorker {
         cursors.into_values().collect()
     }
 
-    /// Sends the outcome of one request to all links that it concerns.
+    /// Sends the outcome of one request to all affected links.
     fn answer(&mut self, request: ClientRequest, outcome: Outcome, deliveries: &mut Vec<Delivery>) {
         let link = request.inbox.number();
         let answer = match (outcome, &request.request) {
@@ -246,27 +246,27 @@ impl StoreWorker {
 }
 
 fn command(request: &mut ClientRequest) -> Command<'_> {
-    let ClientRequest { who, inbox, request, .. } = request;
-    Command { who, address: inbox.address(), request }
+    let ClientRequest { client, inbox, request, .. } = request;
+    Command { who: client, address: inbox.address(), request }
 }
 
 fn name_of(request: &ClientRequest, mailbox: &str) -> MailboxName {
-    MailboxName { app: request.who.app.clone(), mailbox: mailbox.into() }
+    MailboxName { app: request.client.app.clone(), mailbox: mailbox.into() }
 }
 
-/// What the statistics record about a client that has just said who it is.
+/// The statistics about a client that has sent `bind`.
 fn client_version(request: &ClientRequest, now: Now) -> Option<Usage> {
     let Request::Bind(implementation, version) = &request.request else { return None };
     Some(Usage::Client(ClientVersion {
-        app: request.who.app.clone(),
-        side: request.who.side.clone(),
+        app: request.client.app.clone(),
+        side: request.client.side.clone(),
         connected: now.wall,
         implementation: implementation.clone(),
         version: version.clone(),
     }))
 }
 
-/// Answers that none of these requests was executed.
+/// Answers each of these requests with [`Refusal::Unavailable`]: none was executed.
 fn refuse_all(requests: Vec<ClientRequest>) -> Vec<Delivery> {
     let refuse = |request: ClientRequest| {
         let answer = Answer::Refused(Refusal::Unavailable);
@@ -275,37 +275,36 @@ fn refuse_all(requests: Vec<ClientRequest>) -> Vec<Delivery> {
     requests.into_iter().map(refuse).collect()
 }
 
-/// Whether more requests must be on their way: the clients that got answers from the `last` batch are about to
-/// send their next requests. If only a few are here yet, waiting a little longer saves a
-/// write to the disk.
-const fn is_gathering(here: usize, last: usize) -> bool {
-    here < last / GATHERED
+/// Whether to wait for more requests before the next batch. The clients that got answers from the last batch will soon
+/// send their next requests. If only a few of them are `waiting`, a short delay saves a write to disk.
+const fn should_wait_for_more(waiting: usize, last_batch: usize) -> bool {
+    waiting < last_batch / MIN_BATCH_DIVISOR
 }
 
-/// Part of the last batch below which the next one is still gathering.
-const GATHERED: usize = 4;
+/// The next batch waits for more requests while it has fewer than the last batch divided by this number.
+const MIN_BATCH_DIVISOR: usize = 4;
 
 /// Time between two log lines about failed batches.
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Mailboxes that are looked at with one query.
-const MAILBOXES_AT_ONCE: usize = 1000;
+/// Maximum number of mailboxes in one query for new messages.
+const MAILBOXES_PER_QUERY: usize = 1000;
 
-/// How long a batch may gather: usually less than a write to the disk takes.
-const GATHERING: Duration = Duration::from_micros(500);
+/// How long a batch waits for more requests: usually less than a write to disk takes.
+const BATCH_DELAY: Duration = Duration::from_micros(500);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_few_after_a_large_batch_wait_for_the_others() {
-        for (here, last) in [(1, 8), (1, 100), (24, 100)] {
-            assert!(is_gathering(here, last), "{here} after {last}");
+    fn a_few_requests_after_a_large_batch_wait_for_more() {
+        for (waiting, last) in [(1, 8), (1, 100), (24, 100)] {
+            assert!(should_wait_for_more(waiting, last), "{waiting} after {last}");
         }
-        // One client alone never waits, nor does a batch that is about as large as the last.
-        for (here, last) in [(1, 0), (1, 1), (1, 7), (2, 8), (25, 100), (100, 100), (200, 100)] {
-            assert!(!is_gathering(here, last), "{here} after {last}");
+        // A single client never waits, and neither does a batch that is about as large as the last one.
+        for (waiting, last) in [(1, 0), (1, 1), (1, 7), (2, 8), (25, 100), (100, 100), (200, 100)] {
+            assert!(!should_wait_for_more(waiting, last), "{waiting} after {last}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What this process knows about the mailboxes that were used since it started: when each was used last,
-//! and which client addresses are charged for its bytes.
+//! Information in memory about the mailboxes that were used since the start of the process: when each of them was last
+//! used, and which client addresses are charged for its bytes.
 //!
-//! The times come from the monotonic clock, so a wall clock that jumps neither removes a mailbox too soon nor
-//! keeps it for years. Addresses are never written to the database. After a restart nobody knows which
-//! addresses stored the bytes, so the first address that uses a mailbox again is charged for it.
+//! The times come from the monotonic clock. So if the wall clock jumps, a mailbox is neither removed too soon nor kept
+//! for years. Addresses are never written to the database. After a restart, it is unknown which addresses stored the
+//! bytes, so the first address that uses a mailbox again is charged for all of them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use wormhole_magic::mailbox::server::Refusal;
 use super::clock::Now;
 use crate::limits::Held;
 
-/// How many bytes may be stored. 0 is any number.
+/// Maximum number of stored bytes; 0 means unlimited.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::mailbox) struct Quota {
     /// For all clients of one address.
@@ -24,14 +24,14 @@ pub(in crate::mailbox) struct Quota {
     pub(in crate::mailbox) database: u64,
 }
 
-/// The mailboxes in use, by their key, and the total of stored bytes.
+/// The mailboxes that were used since the start, by their key, and the total of stored bytes.
 #[derive(Debug)]
 pub(super) struct Activity {
     started: Instant,
     mailboxes: HashMap<i64, Entry>,
-    /// Bytes of everything in the database, in use or not.
+    /// Bytes of all mailboxes in the database, including those without an entry here.
     stored: u64,
-    /// How to revert the changes of the open transaction.
+    /// Changes of the open transaction, to be reverted if it fails.
     undo: Vec<Undo>,
 }
 
@@ -49,12 +49,12 @@ enum Undo {
 }
 
 impl Activity {
-    /// Starts without entries for a database that holds `stored` bytes.
+    /// Starts without entries, for a database with `stored` bytes.
     pub(super) fn new(started: Instant, stored: u64) -> Self {
         Self { started, mailboxes: HashMap::new(), stored, undo: Vec::new() }
     }
 
-    /// Sets the total, where other processes change it too.
+    /// Sets the total, for a database that other processes change, too.
     pub(super) const fn set_stored(&mut self, bytes: u64) {
         self.stored = bytes;
     }
@@ -64,9 +64,9 @@ impl Activity {
         self.stored
     }
 
-    /// Checks whether this address may store `bytes` more. An address may store as much as it leaves free,
-    /// and [`ALWAYS`] while the reserve lasts: however many addresses fill the database, a new address
-    /// can still store what an ordinary rendezvous needs.
+    /// Checks whether this address may store `bytes` more. An address may store at most as many bytes as then remain
+    /// free. While the reserve lasts, it may store [`GUARANTEED`] bytes in any case: even if many addresses fill the
+    /// database, a new address can still store what an ordinary exchange needs.
     pub(super) fn check_quota(
         &self,
         address: &Held,
@@ -81,19 +81,19 @@ impl Activity {
             return Ok(());
         }
         let with_reserve = quota.database.saturating_add(quota.database / PARTS_PER_RESERVE);
-        if own <= ALWAYS && self.stored.saturating_add(bytes) <= with_reserve {
+        if own <= GUARANTEED && self.stored.saturating_add(bytes) <= with_reserve {
             return Ok(());
         }
         Err(Refusal::StorageFull)
     }
 
-    /// Records that this address uses a mailbox that holds `bytes`.
+    /// Records that this address uses a mailbox of `bytes`. If no address is known for the mailbox, this one is charged.
     pub(super) fn record_use(&mut self, key: i64, bytes: u64, address: &Arc<Held>, now: Now) {
-        let adopt = || {
+        let charge_all = || {
             address.stored.fetch_add(bytes, Ordering::Relaxed);
             Entry { used: now.monotonic, owners: vec![(Arc::clone(address), bytes)] }
         };
-        self.mailboxes.entry(key).or_insert_with(adopt).used = now.monotonic;
+        self.mailboxes.entry(key).or_insert_with(charge_all).used = now.monotonic;
     }
 
     /// Records that a link listens to a mailbox.
@@ -118,7 +118,7 @@ impl Activity {
         }
     }
 
-    /// Removes a mailbox that held `bytes`, and the charges for it.
+    /// Removes a mailbox of `bytes`, and the charges for it.
     pub(super) fn remove(&mut self, key: i64, bytes: u64) {
         let entry = self.mailboxes.remove(&key);
         for (owner, owned) in entry.iter().flat_map(|entry| &entry.owners) {
@@ -128,8 +128,8 @@ impl Activity {
         self.undo.push(Undo::Removed { key, entry, bytes });
     }
 
-    /// Drops the charges for mailboxes that other processes have removed: `present` are all keys after `after`,
-    /// up to `last`.
+    /// Drops the charges for mailboxes that other processes have removed. `present` contains all keys that exist after
+    /// `after`, up to `last`.
     pub(super) fn discard_others(&mut self, after: i64, last: i64, present: &HashSet<i64>) {
         self.mailboxes.retain(|key, entry| {
             let is_removed = after < *key && *key <= last && !present.contains(key);
@@ -140,18 +140,18 @@ impl Activity {
         });
     }
 
-    /// Whether nobody has used a mailbox for `expiry`. According to its row it was `updated` last, in
-    /// seconds since 1970.
+    /// Whether a mailbox has been unused for `expiry`. `updated` is the time of last use in its row, in seconds since
+    /// 1970.
     pub(super) fn is_unused(&self, key: i64, updated: f64, now: Now, expiry: Duration) -> bool {
         let since = |earlier| now.monotonic.saturating_duration_since(earlier);
         match self.mailboxes.get(&key) {
             Some(entry) => since(entry.used) >= expiry,
-            // Nobody has used it since the start. The time in the row may be from a wall clock that was set
-            // since then, so it counts only after clients have had the time to come back.
+            // The mailbox has not been used since the start. The wall clock may have been set after the time in the row
+            // was written. So this time is used only after clients have had time to reconnect.
             None => {
                 let age = now.wall.as_secs_f64() - updated;
                 since(self.started) >= expiry
-                    || (age >= expiry.as_secs_f64() && since(self.started) >= COMING_BACK)
+                    || (age >= expiry.as_secs_f64() && since(self.started) >= RECONNECT_TIME)
             }
         }
     }
@@ -194,16 +194,16 @@ impl Activity {
     }
 }
 
-/// How long after a start clients may take to come back: twice the longest pause between two attempts of
-/// the usual clients.
-const COMING_BACK: Duration = Duration::from_secs(120);
+/// Time that clients have to reconnect after a start: twice the longest pause between two connection attempts of known
+/// clients.
+const RECONNECT_TIME: Duration = Duration::from_secs(120);
 
-/// Bytes that an address may have stored although the database is full, while the reserve lasts.
-const ALWAYS: u64 = 64 << 10;
+/// Number of bytes that an address may store even if the database is full, while the reserve lasts.
+const GUARANTEED: u64 = 64 << 10;
 
-/// The reserve is the limit of the database divided by this. With the default limit it is
-/// enough for 2,048 addresses that store all they may, and for far more ordinary ones.
+/// The reserve is the limit of the database divided by this number. With the default limit, it is enough for 2,048
+/// addresses that store [`GUARANTEED`] bytes each, and for many more that store less.
 const PARTS_PER_RESERVE: u64 = 8;
 
-/// Number of unused entries below which memory is not given back.
+/// Number of unused entries below which the table is not shrunk.
 const SLACK: usize = 1000;

@@ -7,9 +7,9 @@ use wormhole_kit::UnixTime;
 /// The same point in time on the wall clock and on the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::mailbox) struct Now {
-    /// For times that are stored or sent. Operators and time servers set this clock forward and back.
+    /// The wall clock, for times that are stored or sent. It may jump, because operators and time servers set it.
     pub(in crate::mailbox) wall: UnixTime,
-    /// For measuring how long something has lasted.
+    /// The monotonic clock, for measuring durations.
     pub(in crate::mailbox) monotonic: Instant,
 }
 

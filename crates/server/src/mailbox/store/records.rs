@@ -1,6 +1,6 @@
-//! Nameplates and mailboxes as both back ends keep them. Each has at most two sides, which are part of the record.
+//! Nameplates and mailboxes as both back ends store them. Each has at most two sides, which are part of the record.
 //!
-//! Nothing here reads or writes a database.
+//! This module does not access a database.
 
 use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::server::{NewMessage, Refusal, StoredMessage};
@@ -11,7 +11,7 @@ use crate::mailbox::usage::SideHistory;
 /// One side of a nameplate or mailbox.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Side {
-    /// The client's name for itself.
+    /// The name that the client has chosen for itself.
     pub(super) name: String,
     /// When it joined, in seconds since 1970.
     pub(super) added: f64,
@@ -21,11 +21,11 @@ pub(super) struct Side {
     pub(super) mood: Option<String>,
 }
 
-/// The two sides. A third side never gets in, and its attempts change nothing for the two.
+/// The two sides. A third side is always rejected, and its attempts do not affect the first two.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Sides(pub(super) [Option<Side>; 2]);
 
-/// Whether a side was new.
+/// Whether a side has joined before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Joined {
     /// It had joined before.
@@ -55,7 +55,7 @@ impl Sides {
         Ok(Joined::Now)
     }
 
-    /// Marks a side as gone; returns false if it never joined.
+    /// Marks a side as inactive; returns false if it never joined.
     pub(super) fn leave(&mut self, name: &str, mood: Option<String>) -> bool {
         let Some(side) = self.0.iter_mut().flatten().find(|side| side.name == name) else {
             return false;
@@ -95,7 +95,7 @@ impl Sides {
 /// A nameplate in use. Its application and name are its key.
 #[derive(Clone, Debug)]
 pub(super) struct Nameplate {
-    /// Id of the mailbox that it leads to.
+    /// Id of its mailbox.
     pub(super) mailbox: String,
     /// The sides that claimed it.
     pub(super) sides: Sides,
@@ -104,7 +104,7 @@ pub(super) struct Nameplate {
 }
 
 impl Nameplate {
-    /// A nameplate that nobody has claimed yet.
+    /// A nameplate without sides.
     pub(super) fn new(mailbox: &str) -> Self {
         Self { mailbox: mailbox.into(), sides: Sides::default(), crowded: false }
     }
@@ -118,13 +118,13 @@ impl Nameplate {
 /// A mailbox.
 #[derive(Clone, Debug)]
 pub(super) struct Mailbox {
-    /// Its number in the database, once it is written.
+    /// Its number in the database; `None` if it has not been written yet.
     pub(super) key: Option<i64>,
-    /// The application it belongs to.
+    /// Its application.
     pub(super) app: String,
     /// Its name within the application.
     pub(super) id: String,
-    /// The nameplate it was created for.
+    /// The nameplate for which it was created.
     pub(super) nameplate: Option<String>,
     /// The sides that have opened it.
     pub(super) sides: Sides,
@@ -132,16 +132,16 @@ pub(super) struct Mailbox {
     pub(super) messages: i64,
     /// Bytes of all messages.
     pub(super) bytes: i64,
-    /// When it was used last, in the back end's own unit.
+    /// When it was last used, in seconds of the back end's own clock.
     pub(super) updated: f64,
-    /// Position of the last message, where the back end records it.
+    /// Position of the last message, if the back end records it.
     pub(super) last_message: i64,
     /// Whether a third side was refused. Only the statistics need this.
     pub(super) crowded: bool,
 }
 
 impl Mailbox {
-    /// An empty mailbox that is not written yet.
+    /// An empty mailbox that has not been written yet.
     pub(super) fn new(app: &str, id: &str, nameplate: Option<&str>) -> Self {
         Self {
             key: None,
@@ -157,12 +157,15 @@ impl Mailbox {
         }
     }
 
-    /// Approximate bytes that it takes in the database, with everything that belongs to it.
+    /// Approximate size in the database, in bytes, including its messages.
     pub(super) const fn size(&self) -> u64 {
         size_of_mailboxes(1, self.messages, self.bytes)
     }
 
-    /// Counts one more message, if the mailbox may hold it.
+    /// Counts one more message.
+    ///
+    /// # Errors
+    /// The mailbox would exceed a limit.
     pub(super) fn count(
         &mut self,
         stored: &StoredMessage,
@@ -177,7 +180,7 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Whether it is long enough to share one replay between its readers.
+    /// Whether it is so large that its readers should share the memory of their replays.
     pub(super) const fn is_long(&self) -> bool {
         self.bytes >= LONG
     }
@@ -188,29 +191,30 @@ impl Mailbox {
     }
 }
 
-/// Bytes of a message's names and content.
+/// Size of a message's fields, in bytes.
 fn content_bytes(stored: &StoredMessage) -> i64 {
     let NewMessage { phase, body, id, .. } = &stored.message;
     let bytes = stored.side.len() + phase.len() + body.len() + id.len();
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Approximate bytes that a message takes in the database.
+/// Approximate size of a message in the database, in bytes.
 pub(super) fn size_of_message(stored: &StoredMessage) -> u64 {
     MESSAGE_ROW + content_bytes(stored).unsigned_abs()
 }
 
-/// Approximate bytes of so many mailboxes that hold so many messages of so many bytes.
+/// Approximate size in the database, in bytes, of this number of mailboxes with this number of messages. `bytes` is the
+/// total size of the messages' fields.
 pub(super) const fn size_of_mailboxes(mailboxes: i64, messages: i64, bytes: i64) -> u64 {
     let rows = mailboxes.unsigned_abs() * MAILBOX_ROW + messages.unsigned_abs() * MESSAGE_ROW;
     rows.saturating_add(bytes.unsigned_abs())
 }
 
-/// Bytes of an empty mailbox, including its nameplate and the indices.
+/// Size of an empty mailbox in bytes, including its nameplate and the indices.
 pub(super) const MAILBOX_ROW: u64 = 1 << 10;
 
-/// Bytes of a message in addition to its names and content.
+/// Size of a message in bytes, in addition to its fields.
 const MESSAGE_ROW: u64 = 64;
 
-/// Bytes from which a mailbox is long.
+/// Size in bytes at which a mailbox counts as long.
 const LONG: i64 = 64 << 10;

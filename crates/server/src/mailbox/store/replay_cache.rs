@@ -1,15 +1,14 @@
 //! Long replays that are still being sent, so that the next reader shares their memory.
 //!
-//! Without this cache, every link that opens a full mailbox and does not read would hold its own copy.
-//! The cache holds weak references only: a message that no link needs any more is read from the
-//! database again.
+//! Without this cache, every link that opens a full mailbox and does not read would have its own copy in memory.
+//! The cache contains only weak references: a message that no link needs any more is read from the database again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use wormhole_magic::mailbox::server::StoredMessage;
 
-/// The long mailboxes that were read lately, by their key.
+/// The long mailboxes that were read recently, by their key.
 #[derive(Debug, Default)]
 pub(super) struct ReplayCache {
     replays: HashMap<i64, Vec<Weak<StoredMessage>>>,
@@ -18,12 +17,12 @@ pub(super) struct ReplayCache {
 }
 
 impl ReplayCache {
-    /// Takes out the messages of a mailbox that are still in memory, by position.
+    /// Removes and returns the messages of a mailbox, in their order. Those that are still in memory can be upgraded.
     pub(super) fn take(&mut self, mailbox: i64) -> Vec<Weak<StoredMessage>> {
         self.replays.remove(&mailbox).unwrap_or_default()
     }
 
-    /// Remembers the messages of a mailbox for as long as a link holds them.
+    /// Caches the messages of a mailbox for as long as a link needs them.
     pub(super) fn put(&mut self, mailbox: i64, messages: &[Arc<StoredMessage>]) {
         if self.replays.len() >= self.sweep_at {
             self.replays
@@ -33,16 +32,16 @@ impl ReplayCache {
         self.replays.insert(mailbox, messages.iter().map(Arc::downgrade).collect());
     }
 
-    /// Forgets a removed mailbox: SQLite may use its key again.
-    pub(super) fn forget(&mut self, mailbox: i64) {
+    /// Removes the entry of a removed mailbox, because SQLite may reuse its key.
+    pub(super) fn remove(&mut self, mailbox: i64) {
         self.replays.remove(&mailbox);
     }
 
-    /// Forgets everything, because messages of a failed transaction may be here.
+    /// Removes all entries, because they may contain messages of a failed transaction.
     pub(super) fn clear(&mut self) {
         self.replays.clear();
     }
 }
 
-/// Number of mailboxes below which no sweep is worthwhile.
+/// Minimum number of new mailboxes between two sweeps.
 const MIN_SWEEP: usize = 64;

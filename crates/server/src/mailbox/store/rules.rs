@@ -1,7 +1,7 @@
-//! What each request changes: who may claim, open, add and close. Written once for both back ends.
+//! The rules of each request: which requests are allowed, and what they change. Both back ends use them.
 //!
-//! A refused request leaves no trace, except that the statistics count a third side. Nothing here knows which
-//! links listen to a mailbox. (mailbox protocol, "Nameplates / crowding", "Pruning / usage")
+//! A refused request changes nothing, except that the statistics record a third side. The rules do not know which links
+//! listen to a mailbox. (mailbox protocol, "Nameplates / crowding", "Pruning / usage")
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ pub(super) trait Tables {
     fn nameplate(&mut self, app: &str, name: &str) -> Result<Option<Nameplate>, StoreError>;
     /// Writes a new or changed nameplate.
     fn save_nameplate(&mut self, app: &str, name: &str, row: &Nameplate) -> Result<(), StoreError>;
-    /// Frees a nameplate if it leads to this mailbox.
+    /// Removes a nameplate if it belongs to this mailbox.
     fn delete_nameplate(&mut self, app: &str, name: &str, mailbox: &str) -> Result<(), StoreError>;
-    /// Picks a nameplate that is free, as short as possible.
+    /// Picks a free nameplate, as short as possible.
     fn pick_nameplate(&mut self, app: &str) -> Result<String, StoreError>;
     /// The nameplates in use, sorted; at most [`super::MAX_LISTED`].
     fn list(&mut self, app: &str) -> Result<Vec<String>, StoreError>;
@@ -29,13 +29,13 @@ pub(super) trait Tables {
     fn mailbox(&mut self, app: &str, id: &str) -> Result<Option<Mailbox>, StoreError>;
     /// Writes a new or changed mailbox, except for the counts of its messages, and sets its key.
     fn save_mailbox(&mut self, row: &mut Mailbox) -> Result<(), StoreError>;
-    /// The time of use that is written into a mailbox which is used now.
+    /// The value to store as the time of last use of a mailbox that is used now.
     fn use_time(&self, now: Now) -> f64;
-    /// Whether the time of last use in the row is too old to be kept as it is.
-    fn is_worth_touching(&self, row: &Mailbox, now: Now) -> bool;
-    /// Writes that a third side was refused, if that is not in the row yet.
+    /// Whether the stored time of last use is so old that it must be updated.
+    fn needs_touch(&self, row: &Mailbox, now: Now) -> bool;
+    /// Records in the row that a third side was refused.
     fn mark_mailbox_crowded(&mut self, row: &Mailbox) -> Result<(), StoreError>;
-    /// Writes that a third side was refused, if that is not in the row yet.
+    /// Records in the row that a third side was refused.
     fn mark_nameplate_crowded(
         &mut self,
         app: &str,
@@ -44,7 +44,7 @@ pub(super) trait Tables {
     ) -> Result<(), StoreError>;
     /// Removes a mailbox and its messages.
     fn delete_mailbox(&mut self, row: &Mailbox) -> Result<(), StoreError>;
-    /// Appends a message that the mailbox has counted already, and returns the message's position.
+    /// Appends a message, which `row` has already counted, and returns the message's position.
     fn append(&mut self, row: &Mailbox, message: &Arc<StoredMessage>) -> Result<i64, StoreError>;
     /// All messages of a mailbox, oldest first.
     fn replay(&mut self, row: &Mailbox) -> Result<Vec<Arc<StoredMessage>>, StoreError>;
@@ -52,13 +52,13 @@ pub(super) trait Tables {
     fn last_position(&self) -> i64;
 }
 
-/// One open transaction.
+/// The rules, applied to the tables of an open transaction.
 #[derive(Debug)]
 pub(super) struct Rules<'a, T> {
     pub(super) tables: T,
     pub(super) activity: &'a mut Activity,
     pub(super) limits: StoreLimits,
-    /// What was removed, for the statistics.
+    /// Removed nameplates and mailboxes, for the statistics.
     pub(super) removed: &'a mut Vec<Usage>,
 }
 
@@ -119,7 +119,7 @@ impl<T: Tables> Rules<'_, T> {
         Ok(name)
     }
 
-    /// Claims a nameplate and joins its mailbox, creating both if needed; returns the mailbox's id.
+    /// Claims a nameplate and joins its mailbox; creates both if needed. Returns the mailbox's id.
     fn claim(&mut self, by: Caller<'_>, name: &str) -> Result<String, StoreError> {
         let (who, now) = (by.who, by.now.wall);
         let Some(mut nameplate) = self.tables.nameplate(&who.app, name)? else {
@@ -146,7 +146,7 @@ impl<T: Tables> Rules<'_, T> {
         Ok(nameplate.mailbox)
     }
 
-    /// Releases a nameplate. An unknown one counts as released already.
+    /// Releases a nameplate. An unknown nameplate counts as released.
     fn release(&mut self, by: Caller<'_>, name: &str) -> Result<(), StoreError> {
         let who = by.who;
         let Some(mut nameplate) = self.tables.nameplate(&who.app, name)? else {
@@ -161,7 +161,7 @@ impl<T: Tables> Rules<'_, T> {
         self.remove_nameplate(&who.app, name, &nameplate, by.now, Removal::Closed)
     }
 
-    /// Joins a mailbox, creating it if needed, and returns its messages.
+    /// Joins a mailbox, creates it if needed, and returns its messages.
     fn open(&mut self, by: Caller<'_>, id: &str) -> Result<Outcome, StoreError> {
         let who = by.who;
         let mut mailbox =
@@ -202,8 +202,8 @@ impl<T: Tables> Rules<'_, T> {
 
     /// Leaves a mailbox. The last side to leave removes the mailbox and its nameplate.
     ///
-    /// A side that never joined counts as having joined just now. So a client that does not know whether its
-    /// `close` arrived may repeat it.
+    /// A side that never joined joins first. So a client that does not know whether its `close` has arrived can repeat
+    /// it.
     fn close(&mut self, by: Caller<'_>, id: &str, mood: Option<String>) -> Result<(), StoreError> {
         let who = by.who;
         let mut mailbox =
@@ -234,7 +234,7 @@ impl<T: Tables> Rules<'_, T> {
         self.remove_mailbox(mailbox, now, Removal::Pruned)
     }
 
-    /// Writes that a side has joined a mailbox or come back to it.
+    /// Writes that a side has joined a mailbox, or joined it again.
     fn enter(
         &mut self,
         mailbox: &mut Mailbox,
@@ -245,11 +245,8 @@ impl<T: Tables> Rules<'_, T> {
         if known.is_none() {
             self.activity.check_quota(by.address, MAILBOX_ROW, self.limits.quota)?;
         }
-        // Coming back changes only the time of last use, and that need not be exact.
-        if joined == Joined::Now
-            || known.is_none()
-            || self.tables.is_worth_touching(mailbox, by.now)
-        {
+        // Joining again changes only the time of last use, which need not be exact.
+        if joined == Joined::Now || known.is_none() || self.tables.needs_touch(mailbox, by.now) {
             mailbox.updated = self.tables.use_time(by.now);
             self.tables.save_mailbox(mailbox)?;
         }
@@ -265,7 +262,7 @@ impl<T: Tables> Rules<'_, T> {
         let (who, now) = (by.who, by.now.wall);
         let mut mailbox = Mailbox::new(&who.app, &random_mailbox_id(), Some(name));
         let mut nameplate = Nameplate::new(&mailbox.id);
-        // Both are new, so they have room for a side.
+        // Both are new, so another side can join.
         let _ = (mailbox.sides.join(&who.side, now), nameplate.sides.join(&who.side, now));
         self.enter(&mut mailbox, Joined::Now, by)?;
         self.tables.save_nameplate(&who.app, name, &nameplate)?;
@@ -301,7 +298,7 @@ impl<T: Tables> Rules<'_, T> {
     }
 }
 
-/// An id that nobody can guess: 13 letters and digits.
+/// A random id that cannot be guessed: 13 letters and digits.
 fn random_mailbox_id() -> String {
     let mut bytes = [0; 8];
     OsRng.fill_bytes(&mut bytes);

@@ -1,4 +1,4 @@
-//! Which short nameplates are free, so that codes stay easy to say.
+//! Which short nameplates are free, so that new codes are short.
 //!
 //! This is a summary of the table of nameplates: searching the table itself for a free number would read
 //! up to 999 rows for each allocation.
@@ -53,7 +53,7 @@ impl ShortNameplates {
         })
     }
 
-    /// How many short nameplates are free.
+    /// The number of free short nameplates.
     pub(super) fn free(&self, app: &str) -> usize {
         let taken = self.apps.get(app).map_or(0, |taken| taken.count);
         (LONG_FIRST - 1).saturating_sub(taken)
@@ -90,8 +90,8 @@ impl TakenNumbers {
     }
 }
 
-/// The number of a nameplate that [`ShortNameplates::pick`] could return. `07` is another nameplate than `7`,
-/// and it is never picked.
+/// The number of a nameplate, if [`ShortNameplates::pick`] could return it. `07` is a different nameplate than `7`, and
+/// is never picked.
 fn short(name: &str) -> Option<usize> {
     let number = name.parse().ok()?;
     let picked = (1..LONG_FIRST).contains(&number) && !name.starts_with(['0', '+']);
@@ -104,7 +104,7 @@ fn below(count: u32, rng: &mut impl RngCore) -> Option<usize> {
     usize::try_from(number).ok()
 }
 
-/// Shorter numbers are used first.
+/// The ranges of short numbers. Shorter numbers are used first.
 const SHORT: [RangeInclusive<usize>; 3] = [1..=9, 10..=99, 100..=999];
 
 /// The first number that is too long to be in the summary.
@@ -113,7 +113,7 @@ const LONG_FIRST: usize = 1000;
 /// Count of the numbers of four to six digits.
 const LONG_COUNT: u32 = 999_000;
 
-/// Number of words that hold one bit for each short number.
+/// Number of words for one bit per short number.
 const WORDS: usize = LONG_FIRST / 64 + 1;
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shorter_nameplates_are_used_up_first_and_each_is_picked_once() {
+    fn shorter_nameplates_are_picked_first_and_each_only_once() {
         let (mut nameplates, mut rng) = (ShortNameplates::default(), ChaCha8Rng::seed_from_u64(1));
         let picked: Vec<usize> = std::iter::from_fn(|| {
             let name = nameplates.pick("app", &mut rng)?;
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn applications_do_not_share_nameplates_and_unused_ones_take_no_memory() {
+    fn applications_have_separate_nameplates_and_unused_applications_need_no_memory() {
         let (mut nameplates, mut rng) = (ShortNameplates::default(), ChaCha8Rng::seed_from_u64(1));
         for number in 1..10 {
             nameplates.mark_taken("one", &number.to_string());

@@ -1,6 +1,6 @@
-//! The store in one SQLite file that belongs to this process alone.
+//! The store in one SQLite file, which only this process uses.
 //!
-//! Each batch is one transaction, so a thousand requests cost one write to the disk.
+//! Each batch is one transaction, so a thousand requests cost one write to disk.
 
 mod file;
 mod import;
@@ -30,7 +30,7 @@ use file::DatabaseFile;
 pub(crate) use import::Imported;
 pub(in crate::mailbox) use import::import;
 use lock::Lock;
-pub(in crate::mailbox) use schema::{backed_up, set_pragmas};
+pub(in crate::mailbox) use schema::{back_up, set_pragmas};
 use tables::SqliteTables;
 
 /// The open database.
@@ -71,7 +71,7 @@ impl SqliteStore {
             fail_next_commit: false,
             lock,
         };
-        store.learn_nameplates().map_err(bad)?;
+        store.load_short_nameplates().map_err(bad)?;
         Ok(store)
     }
 
@@ -79,7 +79,7 @@ impl SqliteStore {
         Ok(self.database.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)?)
     }
 
-    /// Makes the transaction durable and returns what it removed.
+    /// Makes the transaction durable and returns the nameplates and mailboxes that it removed.
     fn commit(&mut self) -> Result<Vec<Usage>, StoreError> {
         #[cfg(test)]
         if std::mem::take(&mut self.fail_next_commit) {
@@ -90,7 +90,7 @@ impl SqliteStore {
         Ok(std::mem::take(&mut self.removed))
     }
 
-    /// Runs `work` in a transaction: all of it is durable afterwards, or nothing has changed.
+    /// Runs `work` in a transaction. Afterwards, all its changes are durable, or none was made.
     fn transaction<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
@@ -112,7 +112,7 @@ impl SqliteStore {
         if !self.database.is_autocommit() {
             self.database.execute_batch("ROLLBACK")?;
         }
-        self.learn_nameplates()
+        self.load_short_nameplates()
     }
 
     fn rules(&mut self) -> Rules<'_, SqliteTables<'_>> {
@@ -138,7 +138,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn learn_nameplates(&mut self) -> Result<(), StoreError> {
+    fn load_short_nameplates(&mut self) -> Result<(), StoreError> {
         let mut short_nameplates = ShortNameplates::default();
         let mut statement = self.database.prepare("SELECT app, name FROM nameplates")?;
         let mut rows = statement.query([])?;
@@ -179,7 +179,7 @@ impl Store for SqliteStore {
         Ok(Pruned { mailboxes, removed, is_complete: true })
     }
 
-    /// Nobody else removes mailboxes, so none of them is gone without notice.
+    /// Finds no removed mailboxes, because no other process removes any.
     fn keep_in_use(
         &mut self,
         now: Now,
@@ -189,7 +189,7 @@ impl Store for SqliteStore {
         Ok(Vec::new())
     }
 
-    /// Nobody else adds messages.
+    /// Finds nothing: no other process adds messages.
     fn messages_after(&mut self, _: &[Cursor]) -> Result<Found, StoreError> {
         Ok(Found { missed: Vec::new(), is_complete: true })
     }
@@ -229,7 +229,7 @@ impl Store for SqliteStore {
     }
 }
 
-/// The text of SQLite's error names tables and files, never values.
+/// The text of an SQLite error contains names of tables and files, but never values.
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failed(error.to_string())

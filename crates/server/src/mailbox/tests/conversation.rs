@@ -1,12 +1,12 @@
-//! Two sides, and a third that would like to be one of them.
+//! Tests with two sides, and with a third side that is rejected.
 
 use super::*;
 
 #[tokio::test]
-async fn the_welcome_says_what_was_configured_and_where_the_client_is() {
+async fn the_welcome_contains_the_configured_texts_and_the_address_of_the_client() {
     let options = ["--motd", "hello", "--advertise-version", "1.2", "--signal-error", "no"];
     let world = World::new("welcome", &options);
-    let peer = world.greeted().await;
+    let peer = world.connected().await;
     let port = peer.link.get_ref().local_addr().unwrap().port();
     let expected = json!({"motd": "hello", "current_cli_version": "1.2", "error": "no",
         "your-address": {"port": port, "ipv4": "127.0.0.1"}});
@@ -15,38 +15,38 @@ async fn the_welcome_says_what_was_configured_and_where_the_client_is() {
 }
 
 #[tokio::test]
-async fn two_sides_meet_and_both_see_every_message_once() {
+async fn two_sides_with_one_nameplate_receive_every_message_once() {
     let world = World::new("meet", &[]);
     let mut one = world.bound("one").await;
-    let allocated = one.ask(json!({"type": "allocate"}), "allocated").await;
+    let allocated = one.request(json!({"type": "allocate"}), "allocated").await;
     let nameplate = allocated["nameplate"].as_str().unwrap();
     let mailbox = one.claim(nameplate).await;
     one.open(&mailbox).await;
     let add = json!({"type": "add", "phase": "pake", "body": "00ff", "id": "ab"});
-    let echo = one.ask(add, "message").await;
+    let echo = one.request(add, "message").await;
     assert!(echo["server_rx"].as_f64().unwrap() > 1.6e9);
     let mut two = world.bound("two").await;
     assert_eq!(two.claim(nameplate).await, mailbox);
     two.open(&mailbox).await;
-    assert_eq!(two.hear().await, echo);
+    assert_eq!(two.receive().await, echo);
     two.add("version").await;
     assert_eq!(one.phase().await, "version");
     for peer in [&mut one, &mut two] {
-        peer.ask(json!({"type": "release"}), "released").await;
+        peer.request(json!({"type": "release"}), "released").await;
     }
     for peer in [&mut one, &mut two] {
-        peer.ask(json!({"type": "close", "mood": "happy"}), "closed").await;
+        peer.request(json!({"type": "close", "mood": "happy"}), "closed").await;
     }
-    one.say(json!({"type": "list"})).await;
+    one.send_json(json!({"type": "list"})).await;
     one.expect("ack").await;
-    assert_eq!(one.hear().await, json!({"type": "nameplates", "nameplates": []}));
+    assert_eq!(one.receive().await, json!({"type": "nameplates", "nameplates": []}));
     world.stop().await;
 }
 
 #[tokio::test]
-async fn a_client_may_say_everything_at_once() {
+async fn a_client_can_send_all_its_messages_at_once() {
     let world = World::new("pipeline", &[]);
-    let mut one = world.greeted().await;
+    let mut one = world.connected().await;
     for message in [
         json!({"type": "bind", "appid": "app", "side": "one"}),
         json!({"type": "open", "mailbox": "m"}),
@@ -55,11 +55,11 @@ async fn a_client_may_say_everything_at_once() {
         json!({"type": "add", "phase": "1", "body": ""}),
         json!({"type": "close"}),
     ] {
-        one.say(message).await;
+        one.send_json(message).await;
     }
     let mut kinds = Vec::new();
     while kinds.last() != Some(&json!("closed")) {
-        kinds.push(one.hear().await["type"].clone());
+        kinds.push(one.receive().await["type"].clone());
     }
     let expected =
         ["ack", "ack", "ack", "message", "ack", "pong", "ack", "message", "ack", "closed"];
@@ -68,7 +68,7 @@ async fn a_client_may_say_everything_at_once() {
 }
 
 #[tokio::test]
-async fn a_third_side_is_crowded_out_and_harms_neither_of_the_two() {
+async fn a_third_side_is_rejected_and_does_not_affect_the_first_two() {
     let world = World::new("third", &[]);
     let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
     let mailbox = one.claim("4").await;
@@ -76,13 +76,13 @@ async fn a_third_side_is_crowded_out_and_harms_neither_of_the_two() {
     one.open(&mailbox).await;
     two.open(&mailbox).await;
     let mut three = world.bound("three").await;
-    three.refused(json!({"type": "claim", "nameplate": "4"}), "crowded").await;
-    three.refused(json!({"type": "open", "mailbox": mailbox}), "crowded").await;
+    three.assert_refused(json!({"type": "claim", "nameplate": "4"}), "crowded").await;
+    three.assert_refused(json!({"type": "open", "mailbox": mailbox}), "crowded").await;
     let add = json!({"type": "add", "phase": "pake", "body": "00"});
-    three.refused(add, "must open mailbox before adding").await;
-    three.refused(json!({"type": "close", "mailbox": mailbox}), "crowded").await;
-    three.ask(json!({"type": "release", "nameplate": "4"}), "released").await;
-    // Both come back, as after a lost link, and find everything as it was.
+    three.assert_refused(add, "must open mailbox before adding").await;
+    three.assert_refused(json!({"type": "close", "mailbox": mailbox}), "crowded").await;
+    three.request(json!({"type": "release", "nameplate": "4"}), "released").await;
+    // Both connect again, as after a lost link, and find their mailbox unchanged.
     drop((one, two));
     let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
     assert_eq!(one.claim("4").await, mailbox);
@@ -95,7 +95,7 @@ async fn a_third_side_is_crowded_out_and_harms_neither_of_the_two() {
 }
 
 #[tokio::test]
-async fn links_of_one_side_share_its_seat_and_all_hear() {
+async fn links_of_one_side_count_as_one_side_and_all_receive_messages() {
     let world = World::new("same-side", &[]);
     let (mut one, mut again) = (world.bound("one").await, world.bound("one").await);
     let mut two = world.bound("two").await;
@@ -109,48 +109,48 @@ async fn links_of_one_side_share_its_seat_and_all_hear() {
 }
 
 #[tokio::test]
-async fn a_link_that_has_closed_its_mailbox_hears_no_more_of_it() {
+async fn a_link_that_has_closed_its_mailbox_receives_no_more_messages() {
     let world = World::new("deaf", &[]);
     let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
     one.open("m").await;
     two.open("m").await;
-    one.ask(json!({"type": "close", "mood": "happy"}), "closed").await;
+    one.request(json!({"type": "close", "mood": "happy"}), "closed").await;
     two.add("0").await;
     one.ping().await;
     world.stop().await;
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_list_names_no_nameplates() {
+async fn with_disallow_list_the_list_of_nameplates_is_empty() {
     let world = World::new("unlisted", &["--disallow-list"]);
     let mut one = world.bound("one").await;
     one.claim("4").await;
-    let list = one.ask(json!({"type": "list"}), "nameplates").await;
+    let list = one.request(json!({"type": "list"}), "nameplates").await;
     assert_eq!(list["nameplates"], json!([]));
     world.stop().await;
     let world = World::new("listed", &[]);
     let mut one = world.bound("one").await;
     one.claim("44").await;
-    let list = one.ask(json!({"type": "list"}), "nameplates").await;
+    let list = one.request(json!({"type": "list"}), "nameplates").await;
     assert_eq!(list["nameplates"], json!([{"id": "44"}]));
     world.stop().await;
 }
 
 #[tokio::test]
-async fn visits_are_recorded_in_the_tables_of_the_reference() {
+async fn usage_is_recorded_in_the_tables_of_the_reference_server() {
     let folder = Folder::new("records");
     let path = folder.0.join("usage.sqlite");
     let usage = path.to_str().unwrap();
     let world = World::new("usage", &["--usage-db", usage, "--blur-usage", "100000"]);
-    let mut one = world.greeted().await;
+    let mut one = world.connected().await;
     let version = json!(["python", "0.24.0"]);
     let bind = json!({"type": "bind", "appid": "app", "side": "one", "client_version": version});
-    one.say(bind).await;
+    one.send_json(bind).await;
     one.expect("ack").await;
     let mailbox = one.claim("4").await;
     one.open(&mailbox).await;
-    one.ask(json!({"type": "release"}), "released").await;
-    one.ask(json!({"type": "close", "mood": "scary"}), "closed").await;
+    one.request(json!({"type": "release"}), "released").await;
+    one.request(json!({"type": "close", "mood": "scary"}), "closed").await;
     drop(one);
     world.stop().await;
     let database = rusqlite::Connection::open(&path).unwrap();
@@ -165,7 +165,7 @@ async fn visits_are_recorded_in_the_tables_of_the_reference() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_the_records() {
+async fn clients_do_not_wait_for_usage_records() {
     let folder = Folder::new("slow-records");
     let path = folder.0.join("usage.sqlite");
     let world = World::new("slow-usage", &["--usage-db", path.to_str().unwrap()]);
@@ -173,9 +173,9 @@ async fn nobody_waits_for_the_records() {
     one.open("m").await;
     one.ping().await;
     let other = rusqlite::Connection::open(&path).unwrap();
-    // The server's record of the mailbox waits for this, for five seconds by default.
+    // The server cannot write its record of the mailbox during this transaction; it retries for five seconds.
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let closed = one.ask(json!({"type": "close", "mood": "happy"}), "closed");
+    let closed = one.request(json!({"type": "close", "mood": "happy"}), "closed");
     tokio::time::timeout(Duration::from_secs(3), closed).await.unwrap();
     other.execute_batch("ROLLBACK").unwrap();
     drop((one, other));
@@ -186,16 +186,16 @@ async fn nobody_waits_for_the_records() {
 }
 
 #[tokio::test]
-async fn unused_mailboxes_are_pruned_while_listened_ones_stay() {
+async fn unused_mailboxes_are_removed_but_not_those_with_listeners() {
     let world = World::new("prune", &["--prune-seconds", "1", "--expiry-seconds", "3"]);
     let mut one = world.bound("one").await;
     one.claim("1").await;
-    let kept = one.ask(json!({"type": "allocate"}), "allocated").await["nameplate"].clone();
+    let kept = one.request(json!({"type": "allocate"}), "allocated").await["nameplate"].clone();
     let mut two = world.bound("one").await;
     let mailbox = two.claim(kept.as_str().unwrap()).await;
     two.open(&mailbox).await;
     let expected = json!([{"id": kept}]);
-    while one.ask(json!({"type": "list"}), "nameplates").await["nameplates"] != expected {}
+    while one.request(json!({"type": "list"}), "nameplates").await["nameplates"] != expected {}
     two.add("0").await;
     world.stop().await;
 }

@@ -1,16 +1,16 @@
-//! Whatever a client sends, it gets an error for it and keeps its link.
+//! Tests of invalid messages: the client gets an error and stays connected.
 
 use super::*;
 
-/// Sends each frame and asserts that it gets one error and that the link lives on.
+/// Sends each frame, and asserts that it gets one error and that the link stays open.
 async fn each_gets_an_error(world: &World, frames: Vec<Message>) {
     let mut peer = world.bound("one").await;
     for frame in frames {
         let shown = format!("{frame:?}").chars().take(100).collect::<String>();
         peer.send(frame).await;
-        let mut reply = peer.hear().await;
+        let mut reply = peer.receive().await;
         if reply["type"] == "ack" {
-            reply = peer.hear().await;
+            reply = peer.receive().await;
         }
         assert_eq!(reply["type"], "error", "{shown}: {reply}");
         assert!(reply.get("orig").is_some());
@@ -61,12 +61,12 @@ async fn every_field_of_the_wrong_type_gets_an_error() {
 }
 
 #[tokio::test]
-async fn messages_in_binary_frames_are_understood() {
+async fn messages_in_binary_frames_are_accepted() {
     let world = World::new("binary", &[]);
     let mut peer = world.bound("one").await;
     peer.send(Message::binary(&b"{\"type\":\"ping\",\"ping\":5}"[..])).await;
     peer.expect("ack").await;
-    assert_eq!(peer.hear().await["pong"], 5);
+    assert_eq!(peer.receive().await["pong"], 5);
     world.stop().await;
 }
 
@@ -78,18 +78,18 @@ async fn a_websocket_ping_is_answered_and_a_close_is_returned() {
     let pong = peer.link.next().await.unwrap().unwrap();
     assert_eq!(pong, Message::Pong(b"abc".as_slice().into()));
     peer.link.close(None).await.unwrap();
-    assert_eq!(peer.end().await.1, Some(1000));
+    assert_eq!(peer.receive_to_end().await.1, Some(1000));
     world.until("links", 0).await;
     world.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_asked_before_a_close_is_done_and_answered() {
+async fn requests_before_a_close_frame_are_executed_and_answered() {
     let world = World::new("close", &[]);
     let mut peer = world.bound("one").await;
-    peer.say(json!({"type": "claim", "nameplate": "4"})).await;
+    peer.send_json(json!({"type": "claim", "nameplate": "4"})).await;
     peer.link.close(None).await.unwrap();
-    let (frames, code) = peer.end().await;
+    let (frames, code) = peer.receive_to_end().await;
     let kinds: Vec<&Value> = frames.iter().map(|frame| &frame["type"]).collect();
     assert_eq!(kinds, ["ack", "claimed"]);
     assert_eq!(code, Some(1000));
@@ -97,13 +97,13 @@ async fn what_is_asked_before_a_close_is_done_and_answered() {
 }
 
 #[tokio::test]
-async fn who_does_not_speak_websocket_is_told_so_and_closed() {
+async fn a_client_that_violates_the_websocket_protocol_gets_an_error_and_is_disconnected() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let world = World::new("protocol", &[]);
     let mut peer = world.bound("one").await;
     // An unmasked frame: only servers send those.
     peer.link.get_mut().write_all(&[0x81, 1, b'x']).await.unwrap();
-    assert_eq!(peer.end().await.1, Some(1002));
+    assert_eq!(peer.receive_to_end().await.1, Some(1002));
     let mut stream = TcpStream::connect(world.address).await.unwrap();
     stream.write_all(b"please relay aaaa\n\n").await.unwrap();
     let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! Requests that are not for a WebSocket: pages for people and monitors.
+//! Tests of HTTP requests that do not open a WebSocket: pages for people and monitors, and invalid requests.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -13,7 +13,7 @@ async fn request(world: &World, head: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_root_is_the_page_of_the_reference() {
+async fn the_root_page_is_that_of_the_reference_server() {
     let world = World::new("root", &[]);
     let page = request(&world, "GET / HTTP/1.1").await;
     assert!(page.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain"), "{page}");
@@ -22,7 +22,7 @@ async fn the_root_is_the_page_of_the_reference() {
 }
 
 #[tokio::test]
-async fn health_and_metrics_are_there_for_monitors() {
+async fn health_and_metrics_can_be_requested() {
     let world = World::new("health", &[]);
     let _peer = world.bound("one").await;
     assert!(request(&world, "GET /health HTTP/1.1").await.ends_with("\r\n\r\nok\n"));
@@ -81,7 +81,7 @@ async fn an_invalid_handshake_is_refused_with_the_right_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_never_complete_is_closed_after_ten_seconds() {
+async fn an_incomplete_request_is_closed_after_ten_seconds() {
     let world = World::new("slow", &[]);
     for begun in ["", "GET / HTTP/1.1\r\nHost: "] {
         let mut stream = TcpStream::connect(world.address).await.unwrap();
@@ -101,7 +101,7 @@ async fn monitors_do_not_use_up_the_rate_limit() {
         assert!(request(&world, "GET /health HTTP/1.1").await.ends_with("\r\n\r\nok\n"));
         assert!(request(&world, "GET /metrics HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
     }
-    let peers = [world.greeted().await, world.greeted().await, world.greeted().await];
+    let peers = [world.connected().await, world.connected().await, world.connected().await];
     assert!(Peer::connect(world.address).await.is_err());
     assert!(request(&world, "GET /health HTTP/1.1").await.ends_with("\r\n\r\nok\n"));
     drop(peers);

@@ -1,10 +1,10 @@
-//! Long messages that are begun and not ended.
+//! Tests of long messages that are never completed.
 
 use tokio::io::AsyncWriteExt;
 
 use super::*;
 
-/// A message of about `bytes` that is answered by a pong, as it is on the wire.
+/// The frame of a `ping` message of about `bytes`, which the server answers with `pong`.
 fn long_message(bytes: usize) -> Vec<u8> {
     let text = json!({"type": "ping", "ping": "x".repeat(bytes)}).to_string();
     let length = u64::try_from(text.len()).unwrap().to_be_bytes();
@@ -12,7 +12,7 @@ fn long_message(bytes: usize) -> Vec<u8> {
     [&[0x81, 0xff], &length[..], &[0; 4], text.as_bytes()].concat()
 }
 
-/// Room for two of the longest messages of an address.
+/// One address can have two of the longest messages in memory.
 const OPTIONS: [&str; 8] = [
     "--max-frame",
     "100000",
@@ -25,25 +25,26 @@ const OPTIONS: [&str; 8] = [
 ];
 
 #[tokio::test]
-async fn a_long_message_for_which_there_is_no_room_gets_an_error_and_others_their_answer() {
+async fn a_long_message_without_memory_for_it_gets_an_error_and_others_are_accepted() {
     let options = OPTIONS;
     let world = World::new("no-room", &options);
     let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
     let message = long_message(90_000);
     let (begin, end) = message.split_at(80_000);
     one.link.get_mut().write_all(begin).await.unwrap();
-    // The others have what the first leaves free. When it has come is not to be seen from outside.
-    let words = loop {
+    // The other links can use what the first message leaves free. Repeat this until the server has received the first
+    // message, which cannot be observed.
+    let error = loop {
         two.link.get_mut().write_all(&long_message(70_000)).await.unwrap();
-        let answer = two.hear().await;
+        let answer = two.receive().await;
         match answer["type"].as_str() {
             Some("error") => break answer["error"].clone(),
             _ => two.expect("pong").await,
         };
     };
     assert!(
-        words.as_str().unwrap().starts_with("no memory left for a message of this length"),
-        "{words}"
+        error.as_str().unwrap().starts_with("no memory left for a message of this length"),
+        "{error}"
     );
     two.ping().await;
     two.link.get_mut().write_all(&long_message(30_000)).await.unwrap();
@@ -59,7 +60,7 @@ async fn a_long_message_for_which_there_is_no_room_gets_an_error_and_others_thei
 }
 
 #[tokio::test]
-async fn who_leaves_in_the_middle_of_a_message_gives_back_its_room() {
+async fn a_client_that_disconnects_during_a_message_frees_its_memory() {
     let world = World::new("left", &OPTIONS);
     let mut two = world.bound("two").await;
     for _ in 0..10 {
@@ -75,7 +76,7 @@ async fn who_leaves_in_the_middle_of_a_message_gives_back_its_room() {
 }
 
 #[tokio::test]
-async fn unfinished_messages_of_one_address_do_not_shorten_those_of_another() {
+async fn incomplete_messages_of_one_address_do_not_limit_those_of_another() {
     let world = World::new("strangers", &[]);
     let mut held = Vec::new();
     for side in 0..23 {
@@ -93,7 +94,7 @@ async fn unfinished_messages_of_one_address_do_not_shorten_those_of_another() {
     stranger.link.get_mut().write_all(&long_message(4_000_000)).await.unwrap();
     stranger.expect("ack").await;
     stranger.expect("pong").await;
-    // Those of the busy address still get what a rendezvous needs.
+    // Links of the busy address still get the memory that an ordinary exchange needs.
     let mut peer = world.bound("one more").await;
     peer.link.get_mut().write_all(&long_message(15_000)).await.unwrap();
     peer.expect("ack").await;

@@ -1,4 +1,4 @@
-//! Stopping and starting again on the same files. The sudden kind is in `tests/nodes/kill.rs`.
+//! Tests of a clean restart with the same files. `tests/nodes/kill.rs` kills the server instead.
 
 use super::*;
 
@@ -10,13 +10,13 @@ async fn a_restart_loses_nothing() {
     one.open(&mailbox).await;
     one.add("pake").await;
     two.claim("4").await;
-    two.ask(json!({"type": "release"}), "released").await;
+    two.request(json!({"type": "release"}), "released").await;
     let world = world.restarted().await;
-    assert_eq!(one.end().await.1, Some(1001));
-    assert_eq!(two.end().await.1, Some(1001));
+    assert_eq!(one.receive_to_end().await.1, Some(1001));
+    assert_eq!(two.receive_to_end().await.1, Some(1001));
     let (mut one, mut two) = (world.bound("one").await, world.bound("two").await);
     assert_eq!(one.claim("4").await, mailbox);
-    two.refused(json!({"type": "claim", "nameplate": "4"}), "reclaimed").await;
+    two.assert_refused(json!({"type": "claim", "nameplate": "4"}), "reclaimed").await;
     two.open(&mailbox).await;
     assert_eq!(two.phase().await, "pake");
     one.open(&mailbox).await;
@@ -27,21 +27,21 @@ async fn a_restart_loses_nothing() {
 }
 
 #[tokio::test]
-async fn draining_answers_what_was_asked_and_takes_no_more() {
+async fn draining_answers_received_requests_and_accepts_no_more() {
     let world = World::new("drain", &[]);
     let mut one = world.bound("one").await;
     one.open("m").await;
     one.ping().await;
     for phase in 0..20 {
         let add = json!({"type": "add", "phase": phase.to_string(), "body": "00"});
-        one.say(add).await;
+        one.send_json(add).await;
     }
     one.expect("ack").await;
     one.expect("message").await;
     world.host.draining.cancel();
-    let (frames, code) = one.end().await;
+    let (frames, code) = one.receive_to_end().await;
     assert_eq!(code, Some(1001));
-    // Every acknowledged message was shown, which is to say stored.
+    // Every acknowledged message was stored and delivered.
     let count = |kind: &str| frames.iter().filter(|frame| frame["type"] == kind).count();
     assert_eq!(count("ack"), count("message"));
     world.running.await.unwrap().unwrap();

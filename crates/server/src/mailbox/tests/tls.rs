@@ -1,13 +1,13 @@
-//! What TLS keeps back when the socket is full gets through all the same.
+//! Tests that data which TLS buffers while the socket is full is sent later.
 
 use super::*;
 use crate::net::testing;
 
-/// How long everything may take to arrive that is on its way.
+/// Time limit for the arrival of sent data.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A client that asks for all messages, and perhaps closes, but does not read for a while. Returns
-/// the number of messages that came, and the code at the end.
+/// A client that requests all messages, and perhaps closes, but does not read for a while. Returns the number of
+/// received messages, and the close code.
 async fn late_reader(address: SocketAddr, count: usize, closes: bool) -> (usize, Option<u16>) {
     let stream = testing::connect(testing::narrow(address).await).await;
     let request = format!("wss://{address}/v1");
@@ -36,7 +36,7 @@ async fn late_reader(address: SocketAddr, count: usize, closes: bool) -> (usize,
 }
 
 #[tokio::test]
-async fn a_client_that_reads_late_gets_the_last_answers_and_the_close() {
+async fn a_client_that_reads_late_receives_the_last_answers_and_the_close_frame() {
     let world = World::with_tls("late");
     let stream = TcpStream::connect(world.address).await.unwrap();
     let stream = testing::connect(stream).await;
@@ -48,7 +48,7 @@ async fn a_client_that_reads_late_gets_the_last_answers_and_the_close() {
     ] {
         writer.send(Message::text(message.to_string())).await.unwrap();
     }
-    // At some of these sizes the last bytes find the socket full.
+    // At some of these sizes, the socket is full before the last bytes.
     for count in 1..=24 {
         let body = "ab".repeat(8_000);
         let add = json!({"type": "add", "phase": count.to_string(), "body": body});

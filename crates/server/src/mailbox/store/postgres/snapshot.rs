@@ -173,7 +173,7 @@ impl Tables for Snapshot {
         self.uptime
     }
 
-    fn is_worth_touching(&self, row: &Mailbox, _: Now) -> bool {
+    fn needs_touch(&self, row: &Mailbox, _: Now) -> bool {
         self.uptime - row.updated >= TOUCH_AFTER
     }
 

@@ -1,7 +1,7 @@
-//! Notices that the database is not where it was any more: removed, or replaced by another file.
+//! Detects that the database file was removed, moved or replaced.
 //!
-//! The system goes on writing to a file that has lost its name, and everything in it is gone when the
-//! process ends. So nothing may be acknowledged that went there.
+//! The operating system continues to write to a file that has been deleted, and its content is lost when the process
+//! ends. So the server must not acknowledge anything that was written to such a file.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub(super) struct DatabaseFile {
 #[derive(Debug)]
 struct Watched {
     path: PathBuf,
-    /// Which file it is; not known before it exists.
+    /// The identity of the file; `None` until the file exists.
     identity: Option<Identity>,
 }
 
@@ -33,7 +33,10 @@ impl DatabaseFile {
         Self { main: Some(watch(path.into())), log: Some(watch(with_suffix(path, "-wal"))) }
     }
 
-    /// Whether both files are still there; the path of one that is not, if not. Two system calls.
+    /// Checks that both files are still in place, with two system calls.
+    ///
+    /// # Errors
+    /// The path of a file that was removed or replaced.
     pub(super) fn check(&mut self) -> Result<(), PathBuf> {
         [&mut self.main, &mut self.log].into_iter().flatten().try_for_each(Watched::check)
     }
@@ -53,7 +56,7 @@ impl Watched {
     }
 }
 
-/// Device and number of a file.
+/// Device and inode number of a file.
 #[cfg(unix)]
 type Identity = (u64, u64);
 
@@ -63,7 +66,7 @@ fn identity(path: &Path) -> Option<Identity> {
     std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
-/// That there is a file. Elsewhere an open file cannot be removed or replaced.
+/// On other systems, only the existence of the file is checked: an open file cannot be removed or replaced.
 #[cfg(not(unix))]
 type Identity = ();
 

@@ -1,7 +1,7 @@
 //! Reads the database of the Python mailbox server, magic-wormhole-mailbox-server (schema version 1).
 //!
-//! One transaction: everything is imported or nothing. The source is only read. Everything imported counts
-//! as used now, so that clients have the usual time to come back.
+//! The import is one transaction: it imports the complete database, or nothing. It only reads the source. Imported
+//! mailboxes count as used at the time of the import, so that clients have the usual time to reconnect.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::schema;
 use crate::ServerError;
 use crate::database::SqlPath;
 
-/// How much was imported.
+/// The numbers of imported rows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Imported {
     pub(crate) nameplates: usize,
@@ -21,21 +21,21 @@ pub(crate) struct Imported {
     pub(crate) messages: usize,
 }
 
-/// Whose database a file is.
+/// The program that created a database file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Owner {
-    /// The Python mailbox server, and the version of its tables.
+    /// The Python mailbox server, with this version of its tables.
     Python(i64),
     /// This server.
     Ours,
-    /// Statistics of one of the Python servers, which this server uses as they are.
+    /// One of the servers, for its statistics. This server and the Python servers use the same tables.
     Usage,
     /// Another program.
     Unknown,
 }
 
 impl Owner {
-    /// Finds out by the tables of `schema` (`main` or an attached database).
+    /// Detects the program from the tables in `schema` (`main` or an attached database).
     pub(super) fn of(database: &Connection, schema: &str) -> rusqlite::Result<Self> {
         let has = |table: &str| database.table_exists(Some(schema), table);
         if has("nameplate_sides")? && has("mailbox_sides")? && has("version")? {
@@ -53,7 +53,7 @@ impl Owner {
     }
 }
 
-/// Imports `source` into the database `target`, which is made if there is none and must be empty.
+/// Imports `source` into the database `target`, which must be empty. Creates `target` if it does not exist.
 pub(in crate::mailbox) fn import(
     source: &Path,
     target: &Path,
@@ -63,7 +63,7 @@ pub(in crate::mailbox) fn import(
         return Err(schema::database_error(source, "there is no such file"));
     }
     let failed = |error: rusqlite::Error| schema::database_error(source, &error.to_string());
-    // Before the target is created.
+    // This is checked before the target is created.
     let owner = owner_of(source).map_err(failed)?;
     if !matches!(owner, Owner::Python(1)) {
         return Err(schema::database_error(source, &owner.why_not()));
@@ -85,9 +85,9 @@ pub(in crate::mailbox) fn import(
     imported
 }
 
-/// Finds out whose database a file is.
+/// Detects the program that created a database file.
 fn owner_of(path: &Path) -> rusqlite::Result<Owner> {
-    // Not read-only: a log that a killed server left has to be read, which writes to its index.
+    // Not read-only: if a killed server has left a log, reading it writes to its index.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Owner::of(&Connection::open_with_flags(path, flags)?, "main")
 }
@@ -129,11 +129,11 @@ fn copy(database: &mut Connection, now: UnixTime) -> rusqlite::Result<Imported> 
     Ok(imported)
 }
 
-/// Python's third side of a mailbox or nameplate was turned away: here that is a mark in the row. A mailbox
-/// that was made for a nameplate which has been given back has an empty name in its place.
+/// The Python server stores rejected third sides as rows; here, the column `crowded` records them. If the nameplate of a
+/// mailbox was released, the column `nameplate` is an empty text.
 const MAILBOXES: &str = "
     WITH sides AS (
-        SELECT *, row_number() OVER (PARTITION BY mailbox_id ORDER BY added, rowid) AS seat
+        SELECT *, row_number() OVER (PARTITION BY mailbox_id ORDER BY added, rowid) AS side_number
         FROM source.mailbox_sides
     )
     INSERT INTO main.mailboxes (
@@ -155,16 +155,16 @@ const MAILBOXES: &str = "
             FROM source.messages AS m WHERE m.app_id = box.app_id AND m.mailbox_id = box.id
         ),
         ?,
-        EXISTS (SELECT 1 FROM sides WHERE mailbox_id = box.id AND seat > 2),
+        EXISTS (SELECT 1 FROM sides WHERE mailbox_id = box.id AND side_number > 2),
         one.side, one.added, one.opened, one.mood, two.side, two.added, two.opened, two.mood
     FROM source.mailboxes AS box
-    LEFT JOIN sides AS one ON one.mailbox_id = box.id AND one.seat = 1
-    LEFT JOIN sides AS two ON two.mailbox_id = box.id AND two.seat = 2
+    LEFT JOIN sides AS one ON one.mailbox_id = box.id AND one.side_number = 1
+    LEFT JOIN sides AS two ON two.mailbox_id = box.id AND two.side_number = 2
     WHERE box.app_id IS NOT NULL AND box.id IS NOT NULL";
 
 const NAMEPLATES: &str = "
     WITH sides AS (
-        SELECT *, row_number() OVER (PARTITION BY nameplates_id ORDER BY added, rowid) AS seat
+        SELECT *, row_number() OVER (PARTITION BY nameplates_id ORDER BY added, rowid) AS side_number
         FROM source.nameplate_sides
     )
     INSERT INTO main.nameplates (
@@ -172,15 +172,15 @@ const NAMEPLATES: &str = "
     )
     SELECT
         plate.app_id, plate.name, plate.mailbox_id,
-        EXISTS (SELECT 1 FROM sides WHERE nameplates_id = plate.id AND seat > 2),
+        EXISTS (SELECT 1 FROM sides WHERE nameplates_id = plate.id AND side_number > 2),
         one.side, one.added, one.claimed, two.side, two.added, two.claimed
     FROM source.nameplates AS plate
     JOIN main.mailboxes AS box ON box.app = plate.app_id AND box.id = plate.mailbox_id
-    LEFT JOIN sides AS one ON one.nameplates_id = plate.id AND one.seat = 1
-    LEFT JOIN sides AS two ON two.nameplates_id = plate.id AND two.seat = 2
+    LEFT JOIN sides AS one ON one.nameplates_id = plate.id AND one.side_number = 1
+    LEFT JOIN sides AS two ON two.nameplates_id = plate.id AND two.side_number = 2
     WHERE plate.name IS NOT NULL";
 
-/// The id of a message has lost its JSON type there: it is text, or missing.
+/// The Python database stores the id of a message without its JSON type: as text, or as NULL.
 const MESSAGES: &str = "
     INSERT INTO main.messages (mailbox, number, side, phase, body, server_rx, id)
     SELECT

@@ -1,7 +1,7 @@
-//! Keeps a second server away from a database. Other programs may read it.
+//! Prevents two servers from using the same database. Other programs may read it.
 //!
-//! A file beside the database is locked, not the database: `SQLite` has locks of its own there, which closing
-//! another handle of the same file would release.
+//! The lock is on a separate file (`FILE-lock`), not on the database file: there it would conflict with `SQLite`'s own
+//! locks, because closing any handle of a file releases all locks that the process has on it.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::schema::database_error;
 use crate::ServerError;
 use crate::database::is_in_memory;
 
-/// The database is ours as long as this lives.
+/// The lock of a database. Dropping it unlocks the database.
 #[derive(Debug)]
 pub(super) struct Lock {
     #[expect(dead_code, reason = "unlocked when dropped; absent for a database in memory")]
@@ -34,12 +34,12 @@ impl Lock {
         let created = private::create_if_missing(&file);
         let file = created.and_then(|()| File::options().write(true).open(&file));
         let file = file.map_err(|error| database_error(path, &error.to_string()))?;
-        // A server that is just ending may still have it.
-        let deadline = Instant::now() + PATIENCE;
+        // A server that is just shutting down may still have the lock.
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self { file: Some(file) }),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(LOOK_AGAIN),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(RETRY_PAUSE),
                 Err(TryLockError::WouldBlock) => {
                     let reason = "in use by another process: stop that server first";
                     return Err(database_error(path, reason));
@@ -52,8 +52,8 @@ impl Lock {
     }
 }
 
-/// How long a server that is just ending may still hold the lock.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long to wait for a server that is just shutting down.
+const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How often to look whether it has gone.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Interval between two attempts to take the lock.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);

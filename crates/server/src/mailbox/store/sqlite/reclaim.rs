@@ -1,4 +1,4 @@
-//! Gives the space of removed rows back to the file system, in small steps.
+//! Returns the space of removed rows to the file system, in small steps.
 
 use rusqlite::Connection;
 
@@ -6,9 +6,9 @@ use super::SqliteStore;
 use crate::mailbox::store::StoreError;
 
 impl SqliteStore {
-    /// Gives some of the unused pages back; returns false when few are left.
+    /// Removes some of the unused pages from the database; returns false when only few are left.
     ///
-    /// The file gets shorter only after the last step.
+    /// The file becomes smaller only after the last step.
     pub(super) fn reclaim_pages(&self) -> Result<bool, StoreError> {
         let free: u32 =
             self.database.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
@@ -23,23 +23,23 @@ impl SqliteStore {
         Ok(!done)
     }
 
-    /// Moves the log into the file, which gets shorter then.
+    /// Moves the write-ahead log into the database file, which then becomes smaller.
     fn truncate_log(&self) -> Result<(), StoreError> {
         Ok(self.database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
     }
 }
 
-/// Cuts so many unused pages off the end.
+/// Removes this number of unused pages from the database.
 fn free_pages(database: &Connection, pages: u32) -> rusqlite::Result<()> {
     let mut statement = database.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut rows = statement.query([])?;
-    // Each step frees one.
+    // Each step removes one page.
     while rows.next()?.is_some() {}
     Ok(())
 }
 
-/// Unused pages that stay for later requests: 4 MiB.
+/// Number of unused pages that are kept for later requests: 4 MiB.
 const KEPT: u32 = 1024;
 
-/// Pages that are given back in one step. Requests wait during a step.
+/// Number of pages that are removed in one call. Requests wait during a call.
 const STEP: u32 = 2048;

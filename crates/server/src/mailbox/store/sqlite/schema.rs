@@ -1,7 +1,7 @@
-//! Making, checking and upgrading the database file.
+//! Creates, checks and upgrades the database file.
 //!
-//! A new file gets its tables in one transaction: it has all of them or none. An upgrade first
-//! copies the file to `FILE-backup-vN`, then runs every step in one transaction.
+//! The tables of a new file are created in one transaction. An upgrade first copies the file to `FILE-backup-vN`, and
+//! then runs all steps in one transaction.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,47 +23,48 @@ pub(super) fn database_error(path: &Path, reason: &str) -> ServerError {
     ServerError::Database { path: path.display().to_string(), reason: reason.into() }
 }
 
-/// Opens a database that `steps` have made: the first makes version 1, the next version 2, ...
+/// Opens a database, and creates or upgrades it with `steps`: the first one creates version 1, the second one upgrades
+/// to version 2, and so on.
 fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_URI;
-    create_file(path).map_err(say)?;
-    let mut database = Connection::open_with_flags(path, flags).map_err(say)?;
-    database.busy_timeout(BUSY_TIMEOUT).map_err(say)?;
+    create_file(path).map_err(text_of_error)?;
+    let mut database = Connection::open_with_flags(path, flags).map_err(text_of_error)?;
+    database.busy_timeout(BUSY_TIMEOUT).map_err(text_of_error)?;
     // The first counts for a file that is new, before its first page is written.
     let set = database
         .pragma_update(None, "auto_vacuum", "INCREMENTAL")
         .and_then(|()| set_pragmas(&database, "FULL"));
-    set.map_err(say)?;
+    set.map_err(text_of_error)?;
     database.set_prepared_statement_cache_capacity(STATEMENTS);
     let version = database.pragma_query_value(None, "user_version", |row| row.get(0));
-    let version: usize = version.map_err(say)?;
+    let version: usize = version.map_err(text_of_error)?;
     if version > steps.len() {
         return Err(format!("made by a newer version of this server (schema {version})"));
     }
-    if version == 0 && has_tables(&database).map_err(say)? {
-        return Err(match Owner::of(&database, "main").map_err(say)? {
+    if version == 0 && has_tables(&database).map_err(text_of_error)? {
+        return Err(match Owner::of(&database, "main").map_err(text_of_error)? {
             Owner::Python(_) => PYTHON.into(),
             Owner::Ours | Owner::Usage | Owner::Unknown => "not a database of this server".into(),
         });
     }
     if version > 0 && version < steps.len() {
-        backed_up(&database, path, version).map_err(say)?;
+        back_up(&database, path, version).map_err(text_of_error)?;
     }
     let upgrade = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
-    let upgrade = upgrade.map_err(say)?;
+    let upgrade = upgrade.map_err(text_of_error)?;
     for step in steps.iter().skip(version) {
-        upgrade.execute_batch(step).map_err(say)?;
+        upgrade.execute_batch(step).map_err(text_of_error)?;
     }
-    upgrade.pragma_update(None, "user_version", steps.len()).map_err(say)?;
-    upgrade.commit().map_err(say)?;
-    if let Err(error) = make_shrinkable(&database) {
+    upgrade.pragma_update(None, "user_version", steps.len()).map_err(text_of_error)?;
+    upgrade.commit().map_err(text_of_error)?;
+    if let Err(error) = enable_incremental_vacuum(&database) {
         tracing::warn!(%error, "could not compact the database: the file will not shrink until the next start succeeds");
     }
     Ok(database)
 }
 
-/// Rewrites a file of an earlier version once, so that it can give space back.
-fn make_shrinkable(database: &Connection) -> rusqlite::Result<()> {
+/// Enables incremental vacuum, so that the file can become smaller. This rewrites a file of an earlier version once.
+fn enable_incremental_vacuum(database: &Connection) -> rusqlite::Result<()> {
     let kind: i64 = database.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
     if kind != INCREMENTAL {
         tracing::info!("rewriting the database so that it can shrink");
@@ -72,8 +73,9 @@ fn make_shrinkable(database: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Chooses write-ahead logging: one sequential write per transaction, flushed (`FULL`) or not
-/// (`NORMAL`) before the commit returns. Either way a killed process loses nothing.
+/// Enables write-ahead logging: one sequential write per transaction. If `synchronous` is `FULL`, the write is flushed to
+/// disk before the commit returns. If it is `NORMAL`, a power failure can lose recent transactions. A killed process
+/// loses nothing in both cases.
 pub(in crate::mailbox) fn set_pragmas(
     database: &Connection,
     synchronous: &str,
@@ -85,8 +87,8 @@ pub(in crate::mailbox) fn set_pragmas(
     database.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
 }
 
-/// Copies the database before an upgrade and returns where to.
-pub(in crate::mailbox) fn backed_up(
+/// Copies the database before an upgrade. Returns the path of the copy.
+pub(in crate::mailbox) fn back_up(
     database: &Connection,
     path: &Path,
     version: usize,
@@ -104,17 +106,17 @@ fn has_tables(database: &Connection) -> rusqlite::Result<bool> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn say(error: rusqlite::Error) -> String {
+fn text_of_error(error: rusqlite::Error) -> String {
     error.to_string()
 }
 
-/// What makes each version out of the one before.
+/// The SQL statements that upgrade each version to the next one. The first creates version 1.
 const STEPS: [&str; 1] = ["
     CREATE TABLE nameplates (
         app TEXT NOT NULL,
         name TEXT NOT NULL,
         mailbox TEXT NOT NULL,
-        crowded INTEGER NOT NULL DEFAULT 0, -- a third side was turned away
+        crowded INTEGER NOT NULL DEFAULT 0, -- a third side was refused
         side_1 TEXT,
         added_1 REAL, -- seconds since 1970
         claimed_1 INTEGER,
@@ -127,7 +129,7 @@ const STEPS: [&str; 1] = ["
         key INTEGER PRIMARY KEY,
         app TEXT NOT NULL,
         id TEXT NOT NULL,
-        nameplate TEXT, -- the one it was made for, in use or not
+        nameplate TEXT, -- the one for which it was created, even if released
         messages INTEGER NOT NULL DEFAULT 0,
         bytes INTEGER NOT NULL DEFAULT 0,
         updated REAL NOT NULL, -- seconds since 1970
@@ -154,33 +156,33 @@ const STEPS: [&str; 1] = ["
     ) WITHOUT ROWID;
 "];
 
-/// What to do with a database of the Python server.
+/// The error for a database of the Python server.
 const PYTHON: &str = "a database of the Python mailbox server: import it into a new one with \
      `wormhole-server import FILE`";
 
-/// How long another program may hold the file. Readers never do.
+/// How long to wait while another program locks the database. Readers do not lock it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Prepared statements kept: more than there are.
+/// Capacity of the cache of prepared statements: more than there are.
 const STATEMENTS: usize = 64;
 
-/// Page cache, in KiB (SQLite's way to say KiB is a negative number).
+/// Size of the page cache: 8 MiB. For SQLite, a negative number is a size in KiB.
 const CACHE_KIB: i64 = -8192;
 
-/// Pages in the log before they are moved into the database: 16 MiB.
+/// Number of pages in the log at which they are moved into the database: 16 MiB.
 const CHECKPOINT_PAGES: i64 = 4096;
 
-/// Bytes that the log's file keeps once its pages have been moved.
+/// Maximum size of the log file in bytes once its pages have been moved.
 const LOG_BYTES: i64 = 16 << 20;
 
-/// SQLite's number for a file that gives space back when told to.
+/// SQLite's value for `auto_vacuum = INCREMENTAL`.
 const INCREMENTAL: i64 = 2;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A file name that is free again at the end of the test, with everything beside it.
+    /// A temporary folder for a database, removed when dropped.
     struct Scratch(PathBuf);
 
     impl Scratch {
@@ -202,7 +204,7 @@ mod tests {
         }
     }
 
-    /// Expects that nobody but us may read anything that is there.
+    /// Asserts that only the owner can read the files in the folder.
     #[cfg(unix)]
     fn assert_private(scratch: &Scratch) {
         use std::os::unix::fs::PermissionsExt as _;
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_could_not_shrink_is_rewritten_and_keeps_its_rows() {
+    fn a_file_without_incremental_vacuum_is_rewritten_and_keeps_its_rows() {
         let scratch = Scratch::new("shrinkable");
         let old = Connection::open(scratch.file()).unwrap();
         old.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_others_and_of_the_future_are_refused_with_a_reason() {
+    fn files_of_other_programs_and_newer_versions_are_rejected_with_a_reason() {
         let scratch = Scratch::new("others");
         let python = Connection::open(scratch.file()).unwrap();
         python.execute_batch("CREATE TABLE version (version INTEGER)").unwrap();
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_of_the_python_server_is_refused_with_the_command_that_imports_it() {
+    fn the_error_for_a_database_of_the_python_server_names_the_import_command() {
         let scratch = Scratch::new("python");
         let python = Connection::open(scratch.file()).unwrap();
         let tables = "CREATE TABLE version (version INTEGER); INSERT INTO version VALUES (1);
@@ -307,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn others_may_read_while_the_database_is_open() {
+    fn other_programs_can_read_while_the_database_is_open() {
         let scratch = Scratch::new("read");
         let ours = open(&scratch.file()).unwrap();
         let insert = "INSERT INTO nameplates (app, name, mailbox) VALUES ('a', '1', 'm')";
@@ -315,7 +317,7 @@ mod tests {
         let reader = Connection::open(scratch.file()).unwrap();
         let count = || reader.query_row("SELECT count(*) FROM nameplates", [], |row| row.get(0));
         assert_eq!(count(), Ok(1));
-        // A reader in the middle of reading does not keep the server from writing.
+        // The server can write while another program has an open read transaction.
         reader.execute_batch("BEGIN").unwrap();
         assert_eq!(count(), Ok(1));
         ours.execute("UPDATE nameplates SET crowded = 1", []).unwrap();

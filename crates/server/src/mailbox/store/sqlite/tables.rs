@@ -118,7 +118,7 @@ impl Tables for SqliteTables<'_> {
         now.wall.as_secs_f64()
     }
 
-    fn is_worth_touching(&self, row: &Mailbox, now: Now) -> bool {
+    fn needs_touch(&self, row: &Mailbox, now: Now) -> bool {
         !(0.0..TOUCH_AFTER).contains(&(now.wall.as_secs_f64() - row.updated))
     }
 
@@ -144,7 +144,7 @@ impl Tables for SqliteTables<'_> {
             let sql = "DELETE FROM messages WHERE mailbox = ?";
             self.database.prepare_cached(sql)?.execute([key])?;
         }
-        self.replays.forget(key);
+        self.replays.remove(key);
         self.database.prepare_cached("DELETE FROM mailboxes WHERE key = ?")?.execute([key])?;
         Ok(())
     }
@@ -178,7 +178,7 @@ impl Tables for SqliteTables<'_> {
             WHERE mailbox = ? ORDER BY number";
         let mut statement = self.database.prepare_cached(sql)?;
         let messages = statement.query_map([row.key], |row| {
-            // Single messages are never removed, so the same position holds the same message.
+            // Single messages are never removed, so each position always has the same message.
             if let Some(stored) = in_memory.next().and_then(|message| message.upgrade()) {
                 return Ok(stored);
             }
@@ -220,14 +220,14 @@ pub(super) fn select_mailboxes(
     chosen.collect()
 }
 
-/// Approximate bytes of all mailboxes.
+/// Approximate size of all mailboxes, in bytes.
 pub(super) fn stored_bytes(database: &Connection) -> Result<u64> {
     let sql = "SELECT count(*), total(messages), total(bytes) FROM mailboxes";
     // SQLite's totals are floating point.
     let sums = database.query_row(sql, [], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, f64>(1)?, row.get::<_, f64>(2)?))
     });
-    sums.map(|(count, messages, bytes)| size_of_mailboxes(count, whole(messages), whole(bytes)))
+    sums.map(|(count, messages, bytes)| size_of_mailboxes(count, to_i64(messages), to_i64(bytes)))
 }
 
 /// Reads both sides, the first from column `at`, without moods.
@@ -260,7 +260,7 @@ fn read_mailbox(row: &Row<'_>) -> Result<Mailbox> {
     })
 }
 
-/// Inserts a mailbox that has at most one side yet.
+/// Inserts a new mailbox, which has at most one side.
 fn insert_mailbox(database: &Connection, row: &mut Mailbox) -> Result<()> {
     let sql = "INSERT INTO mailboxes
         (app, id, nameplate, updated, side_1, added_1, opened_1) VALUES (?, ?, ?, ?, ?, ?, ?)";
@@ -279,9 +279,9 @@ fn insert_mailbox(database: &Connection, row: &mut Mailbox) -> Result<()> {
 }
 
 #[expect(clippy::as_conversions, reason = "casts from floating point saturate")]
-const fn whole(number: f64) -> i64 {
+const fn to_i64(number: f64) -> i64 {
     number as i64
 }
 
-/// Seconds after which a returning side is worth writing down. Far below the expiry of a mailbox.
+/// Seconds after which the time of last use is updated when a side joins again. Much less than the expiry of a mailbox.
 const TOUCH_AFTER: f64 = 30.0;

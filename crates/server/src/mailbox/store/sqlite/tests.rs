@@ -1,4 +1,4 @@
-//! What only the SQLite store does: ages after a restart, giving space back, watching its file.
+//! Tests of the SQLite store only: expiry after a restart, returning space, and detecting a removed file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use wormhole_magic::mailbox::server::{Identity, NewMessage, Request};
 
 use super::*;
 
-/// A store in a folder of its own that is removed at the end of the test.
+/// A store in a temporary folder, which is removed when this is dropped.
 struct Scratch {
     folder: PathBuf,
     store: Option<SqliteStore>,
@@ -61,7 +61,7 @@ fn add(phase: &str, body: String) -> Request {
 }
 
 #[test]
-fn after_a_restart_ages_count_from_the_start_whatever_the_rows_contain() {
+fn after_a_restart_expiry_is_counted_from_the_start_even_if_the_clock_was_set() {
     for written in [3e9, 100.0] {
         let mut scratch = Scratch::new(&format!("restarted-{written}"));
         scratch.batch(vec![Request::Claim("1".into())]);
@@ -74,15 +74,15 @@ fn after_a_restart_ages_count_from_the_start_whatever_the_rows_contain() {
             let expiry = Duration::from_secs(660);
             scratch.store().prune(now, expiry).unwrap().mailboxes
         };
-        assert_eq!(prune(100), 0, "clients have time to come back");
-        // After that, a row that looks old is removed; one that looks young does not stay for ever.
+        assert_eq!(prune(100), 0, "clients have time to reconnect");
+        // After that, a row with an old time is removed. A row with a time in the future is removed after the expiry.
         assert_eq!(prune(300), usize::from(written < 1e6));
         assert_eq!(prune(700), usize::from(written > 1e6));
     }
 }
 
 #[test]
-fn the_file_gets_shorter_after_its_contents_were_removed() {
+fn the_file_becomes_smaller_after_its_rows_were_removed() {
     let mut scratch = Scratch::new("shorter");
     scratch.batch(vec![Request::Open("a".into())]);
     scratch.batch((0..400).map(|_| add(&"x".repeat(100_000), "00".into())).collect());
@@ -99,7 +99,7 @@ fn the_file_gets_shorter_after_its_contents_were_removed() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_is_removed_or_replaced_is_noticed() {
+fn a_removed_or_replaced_file_is_detected() {
     for replaced in [false, true] {
         let mut scratch = Scratch::new(&format!("gone-{replaced}"));
         let path = scratch.folder.join("mailbox.sqlite");

@@ -1,11 +1,11 @@
-//! The import, from tables as the Python server makes them. `tests/interop` of the command line has the
-//! real one.
+//! Tests the import with tables like those of the Python server. `crates/cli/tests/interop` imports a database that
+//! the Python server has created.
 
 use std::path::PathBuf;
 
 use super::*;
 
-/// A folder of a test's own, gone with it.
+/// A temporary folder of one test, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -67,7 +67,7 @@ fn rows(path: &Path, sql: &str) -> Vec<String> {
 }
 
 #[test]
-fn nameplates_mailboxes_and_messages_are_there_in_their_order() {
+fn nameplates_mailboxes_and_messages_are_imported_in_order() {
     let folder = Folder::new("both");
     let (path, python) = folder.python();
     let batch = "
@@ -97,7 +97,7 @@ fn nameplates_mailboxes_and_messages_are_there_in_their_order() {
 }
 
 #[test]
-fn a_released_nameplate_stays_released_and_a_third_side_stays_out() {
+fn a_released_nameplate_stays_released_and_a_third_side_stays_rejected() {
     let folder = Folder::new("released");
     let (path, python) = folder.python();
     let batch = "
@@ -116,7 +116,7 @@ fn a_released_nameplate_stays_released_and_a_third_side_stays_out() {
 }
 
 #[test]
-fn what_is_imported_counts_as_used_now() {
+fn imported_mailboxes_count_as_used_now() {
     let folder = Folder::new("age");
     let (path, python) = folder.python();
     python.execute_batch("INSERT INTO mailboxes VALUES ('app', 'box', 1.0, 0)").unwrap();
@@ -127,7 +127,7 @@ fn what_is_imported_counts_as_used_now() {
 }
 
 #[test]
-fn files_that_cannot_be_imported_are_refused_with_what_to_do() {
+fn errors_for_files_that_cannot_be_imported_say_what_to_do() {
     let folder = Folder::new("refused");
     let refusal = |path: &Path| import(path, &folder.target(), NOW).unwrap_err().to_string();
     assert!(refusal(&folder.0.join("none")).contains("there is no such file"));
@@ -176,7 +176,7 @@ fn a_path_that_is_not_unicode_can_be_imported() {
 }
 
 #[test]
-fn a_database_that_is_not_empty_is_left_alone() {
+fn a_database_that_is_not_empty_is_not_changed() {
     let folder = Folder::new("full");
     let (path, python) = folder.python();
     python.execute_batch("INSERT INTO mailboxes VALUES ('app', 'box', 1.0, 0)").unwrap();
@@ -188,7 +188,7 @@ fn a_database_that_is_not_empty_is_left_alone() {
 }
 
 #[test]
-fn a_database_that_a_server_uses_is_left_alone() {
+fn a_database_that_a_server_uses_is_not_changed() {
     let folder = Folder::new("locked");
     let (path, python) = folder.python();
     drop(python);
