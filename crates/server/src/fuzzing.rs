@@ -1,6 +1,7 @@
-//! The decoders of what clients send, as the fuzz targets call them, with what must hold for every input.
+//! The bodies of the server's fuzz targets: they decode data from clients, and check properties that must hold for every
+//! input.
 //!
-//! Not part of the interface of the library: only the fuzz targets and `wormhole-fuzzing` use it (feature `fuzzing`).
+//! They are not part of the public interface: only the fuzz targets and `wormhole-fuzzing` use them (feature `fuzzing`).
 
 use axum::response::IntoResponse;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY};
@@ -10,7 +11,7 @@ use wormhole_http::handshake;
 use crate::host::ProxyHeader;
 use crate::http::websocket::{self as frames, Decoder, Received};
 
-/// What a target does with its bytes. Panics are findings.
+/// The body of a fuzz target. It panics if it finds an error.
 pub type Body = fn(&[u8]);
 
 /// Every body with the name of its target and corpus.
@@ -56,13 +57,14 @@ fn last_lines(headers: &HeaderMap) -> HeaderMap {
     last
 }
 
-/// A client's frames, in any pieces: the same messages come out, none over the limit.
+/// Checks that frames are decoded to the same messages however the bytes are split, and that no message exceeds the
+/// limit.
 pub fn websocket(bytes: &[u8]) {
     let Some((piece, bytes)) = bytes.split_first() else { return };
     let piece = usize::from(*piece) + 1;
-    let whole = decode(bytes, bytes.len().max(1));
-    assert_eq!(decode(bytes, piece), whole);
-    for received in &whole.0 {
+    let at_once = decode(bytes, bytes.len().max(1));
+    assert_eq!(decode(bytes, piece), at_once);
+    for received in &at_once.0 {
         match received {
             Received::Message(message) => assert!(message.len() <= LIMIT),
             Received::Ping(content) => {
@@ -76,7 +78,7 @@ pub fn websocket(bytes: &[u8]) {
     }
 }
 
-/// Everything that came, and whether it ended as no WebSocket.
+/// Decodes all frames. Returns what was received, and whether decoding ended with an error.
 fn decode(bytes: &[u8], piece: usize) -> (Vec<Received>, bool) {
     let mut decoder = Decoder::new(LIMIT);
     let mut all = Vec::new();
@@ -92,8 +94,8 @@ fn decode(bytes: &[u8], piece: usize) -> (Vec<Received>, bool) {
     (all, false)
 }
 
-/// Longest message taken, in bytes.
+/// Maximum length of a message, in bytes.
 const LIMIT: usize = 200;
 
-/// Most header lines: a request has no more.
+/// Maximum number of header lines, as in a request.
 const MAX_LINES: usize = 64;

@@ -1,13 +1,13 @@
 //! Limits for the clients of one address: connections at the same time, and actions per minute.
 //!
-//! Each service names its own actions and says how much of each an address may do ([`Allowance`]).
+//! Each service defines its own actions and their limits per address ([`Allowance`]). Time is an argument.
 //!
-//! Addresses are not kept. They are counted under a keyed hash. The key is only in memory, and is replaced every day
-//! together with the counts, so a hash cannot be matched with anything later. Time is an argument.
+//! Addresses are not stored: the counts are indexed by a keyed hash of the address. The key exists only in memory. It is
+//! replaced every day, and the counts are then reset, so hashes of different days cannot be linked.
 //!
-//! The number of accounts is limited. IPv6 networks, which anyone may have by the thousand, are counted separately, and
-//! share the account of the wider network around them when there are too many. So nobody can lock others out by using
-//! many networks.
+//! The number of counted addresses is limited. One person can have thousands of IPv6 networks, so these have a separate
+//! table. If it is full, new networks are counted together with all overflow of their wider network. So nobody can lock
+//! overflow out by using many networks.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use wormhole_kit::{network, wider_network};
 
-/// What an address may do. 0 is always without limit.
+/// The limits of one address; 0 means unlimited.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Allowance {
     /// Links open at the same time.
@@ -35,7 +35,7 @@ pub(crate) trait LimitedAction: Copy + Eq + 'static {
     /// Every action.
     const ALL: &'static [Self];
 
-    /// The place of the action in [`Self::ALL`].
+    /// The index of the action in [`Self::ALL`].
     fn index(self) -> Option<usize> {
         Self::ALL.iter().position(|action| *action == self)
     }
@@ -56,61 +56,61 @@ macro_rules! limited_actions {
 
 pub(crate) use limited_actions;
 
-/// How much an address may do of each action of a service per minute. By default, a service has no limited actions.
+/// The limits of one address per minute, for each action of a service. By default, a service has no limited actions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct PerMinute(Vec<u32>);
 
 impl PerMinute {
-    /// The limit of each action; 0 is without limit. A `match` in `limit` does not compile if it misses an action.
+    /// Sets the limit of each action; 0 means unlimited. A `match` in `limit` does not compile if it misses an action.
     pub(crate) fn new<A: LimitedAction>(limit: impl Fn(A) -> u32) -> Self {
         Self(A::ALL.iter().map(|action| limit(*action)).collect())
     }
 }
 
-/// Counts what each address does.
+/// Counts the links and actions of each address.
 #[derive(Debug)]
 pub(crate) struct Limits {
     allowance: Allowance,
     max_links: u32,
     limit_loopback: bool,
-    accounts: Mutex<Accounts>,
+    counts: Mutex<AllCounts>,
 }
 
 #[derive(Debug)]
-struct Accounts {
+struct AllCounts {
     key: RandomState,
     since: Instant,
     /// Grows with each new key.
     generation: u64,
     /// Links of all addresses.
     links: u32,
-    /// Accounts of IPv6 networks of the size that a household has.
-    narrow: AccountTable,
-    /// Accounts of IPv4 addresses, and of wider IPv6 networks whose members found no room in `narrow`.
-    wide: AccountTable,
-    /// Shared by all networks that found no room in `wide`.
-    others: Account,
+    /// The counts of IPv6 networks of the size that a household has (/64).
+    by_network: CountTable,
+    /// The counts of IPv4 addresses, and of wider IPv6 networks, for networks that `by_network` had no space for.
+    by_wider_network: CountTable,
+    /// The counts of all networks that `by_wider_network` had no space for.
+    overflow: AddressCounts,
     /// Number of actions.
     actions: usize,
 }
 
-/// The accounts of networks of one size.
+/// The counts of networks of one size.
 #[derive(Debug, Default)]
-struct AccountTable {
-    accounts: HashMap<u64, Account>,
-    /// When unused accounts were last searched for.
+struct CountTable {
+    entries: HashMap<u64, AddressCounts>,
+    /// When unused entries were last removed.
     swept: Option<Instant>,
 }
 
-/// Which account counts a link.
+/// Identifies the counts that include a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum AccountId {
-    Narrow(u64),
-    Others,
-    Wide(u64),
+enum CountsId {
+    Network(u64),
+    Overflow,
+    WiderNetwork(u64),
 }
 
-/// Bytes that the server holds for the clients of one address. A service that limits them counts them.
+/// The memory and storage in use for the clients of one address, in bytes. The services that limit them count them.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     /// In memory.
@@ -119,36 +119,37 @@ pub(crate) struct Held {
     pub(crate) stored: AtomicU64,
 }
 
-/// What one address has done in the last minute, and what it has now.
+/// The counts of one address: its open links, its memory and storage, and its recent actions.
 #[derive(Clone, Debug)]
-struct Account {
+struct AddressCounts {
     links: u32,
-    /// Shared with everything that is counted there.
-    held: Arc<Held>,
+    /// Shared with the owners of the memory and storage.
+    usage: Arc<Held>,
     opened: MinuteBudget,
     /// One for each action of the service.
     actions: Box<[MinuteBudget]>,
 }
 
-/// A leaky bucket: an amount that was spent, and that is forgotten within a minute.
+/// A leaky bucket: the amount that was spent recently. It drains within a minute.
 #[derive(Clone, Copy, Debug)]
 struct MinuteBudget {
     spent: f64,
     at: Instant,
 }
 
-/// One admitted link. Dropping it makes room for another one.
+/// The permit of one admitted link. Dropping it permits another link.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(crate) struct LinkPermit {
     limits: Arc<Limits>,
-    /// The account and its generation; `None` if the address is not limited.
-    account: Option<(AccountId, u64)>,
-    held: Arc<Held>,
+    /// The counts of the address, and their generation; `None` if the address is not limited.
+    counts: Option<(CountsId, u64)>,
+    usage: Arc<Held>,
 }
 
 impl Limits {
-    /// An `allowance` for each address, and `max_links` for all addresses together. Loopback addresses are limited only
-    /// with `limit_loopback`: all clients of a proxy on the same machine would share one account.
+    /// Creates limits with an `allowance` for each address, and `max_links` for all addresses together. Loopback
+    /// addresses are limited only with `limit_loopback`, because all clients of a proxy on the same machine would be
+    /// counted as one address.
     pub(crate) fn new(
         allowance: Allowance,
         max_links: u32,
@@ -156,183 +157,189 @@ impl Limits {
         now: Instant,
     ) -> Self {
         let actions = allowance.per_minute.0.len();
-        let accounts = Accounts {
+        let counts = AllCounts {
             key: RandomState::new(),
             since: now,
             generation: 0,
             links: 0,
-            narrow: AccountTable::default(),
-            wide: AccountTable::default(),
-            others: Account::new(actions, now),
+            by_network: CountTable::default(),
+            by_wider_network: CountTable::default(),
+            overflow: AddressCounts::new(actions, now),
             actions,
         };
-        Self { allowance, max_links, limit_loopback, accounts: Mutex::new(accounts) }
+        Self { allowance, max_links, limit_loopback, counts: Mutex::new(counts) }
     }
 
-    /// Admits a link, if there is room.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Pass> {
+    /// Admits a link if the limits allow it.
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<LinkPermit> {
         let exempt = address.to_canonical().is_loopback() && !self.limit_loopback;
         self.admit_unless_full(address, !exempt, now)
     }
 
-    /// Admits a link that came through a proxy, if there is room. No address is exempt: a loopback address is the
-    /// proxy's own, and means that the proxy did not report the client's.
-    pub(crate) fn admit_forwarded(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Pass> {
+    /// Admits a link that came through a proxy, if the limits allow it. No address is exempt: a loopback address is the
+    /// address of the proxy, which then did not report the address of the client.
+    pub(crate) fn admit_forwarded(
+        self: &Arc<Self>,
+        address: IpAddr,
+        now: Instant,
+    ) -> Option<LinkPermit> {
         self.admit_unless_full(address, true, now)
     }
 
-    /// Admits a link. The bytes that the server holds for an address are always counted, links and actions only if they
-    /// are limited.
+    /// Admits a link if the limits allow it. Memory and storage are counted for all addresses, links and actions only
+    /// for addresses that are limited.
     fn admit_unless_full(
         self: &Arc<Self>,
         address: IpAddr,
         is_limited: bool,
         now: Instant,
-    ) -> Option<Pass> {
-        let mut accounts = self.lock();
-        if self.max_links > 0 && accounts.links >= self.max_links {
+    ) -> Option<LinkPermit> {
+        let mut all = self.lock();
+        if self.max_links > 0 && all.links >= self.max_links {
             return None;
         }
-        let (id, generation) = accounts.id(address, now);
-        let account = accounts.account(id, now);
+        let (id, generation) = all.id(address, now);
+        let counts = all.counts(id, now);
         if is_limited {
             let Allowance { links, links_per_minute, .. } = self.allowance;
-            if (links > 0 && account.links >= links)
-                || !account.opened.spend(links_per_minute, 1.0, now)
+            if (links > 0 && counts.links >= links)
+                || !counts.opened.spend(links_per_minute, 1.0, now)
             {
                 return None;
             }
-            account.links += 1;
+            counts.links += 1;
         }
-        let held = Arc::clone(&account.held);
-        accounts.links += 1;
-        let account = is_limited.then_some((id, generation));
-        Some(Pass { limits: Arc::clone(self), account, held })
+        let usage = Arc::clone(&counts.usage);
+        all.links += 1;
+        let counts = is_limited.then_some((id, generation));
+        Some(LinkPermit { limits: Arc::clone(self), counts, usage })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Accounts> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, AllCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pass {
-    /// What the server holds for the clients of the link's address.
-    pub(crate) const fn held(&self) -> &Arc<Held> {
-        &self.held
+impl LinkPermit {
+    /// The memory and storage in use for the clients of the link's address.
+    pub(crate) const fn usage(&self) -> &Arc<Held> {
+        &self.usage
     }
 
-    /// Does not count the link as one of those per minute: it only asked whether the server works.
-    pub(crate) fn forgive_entry(&self) {
-        let Some((id, generation)) = self.account else { return };
-        let mut accounts = self.limits.lock();
-        if accounts.generation == generation
-            && let Some(account) = accounts.known(id)
+    /// Does not count this link towards `links_per_minute`: it was only a health check.
+    pub(crate) fn refund_link(&self) {
+        let Some((id, generation)) = self.counts else { return };
+        let mut all = self.limits.lock();
+        if all.generation == generation
+            && let Some(counts) = all.existing(id)
         {
-            account.opened.spent = (account.opened.spent - 1.0).max(0.0);
+            counts.opened.spent = (counts.opened.spent - 1.0).max(0.0);
         }
     }
 
-    /// Spends this much of what the link's address may do of an action per minute. Returns whether it was allowed. An
-    /// action of another service than the one in [`Allowance::per_minute`] may be refused.
+    /// Spends `cost` of the address's limit for an action. Returns whether it was allowed. An action of another service
+    /// than the one in [`Allowance::per_minute`] may be refused.
     pub(crate) fn spend<A: LimitedAction>(&self, action: A, cost: f64, now: Instant) -> bool {
-        let Some((id, _)) = self.account else { return true };
+        let Some((id, _)) = self.counts else { return true };
         let Some(index) = action.index() else { return false };
         let Some(limit) = self.limits.allowance.per_minute.0.get(index) else { return false };
-        let mut accounts = self.limits.lock();
-        let budget = accounts.account(id, now).actions.get_mut(index);
+        let mut all = self.limits.lock();
+        let budget = all.counts(id, now).actions.get_mut(index);
         budget.is_some_and(|budget| budget.spend(*limit, cost, now))
     }
 }
 
-impl Drop for Pass {
+impl Drop for LinkPermit {
     fn drop(&mut self) {
-        let mut accounts = self.limits.lock();
-        accounts.links = accounts.links.saturating_sub(1);
-        let Some((id, generation)) = self.account else { return };
-        if accounts.generation == generation
-            && let Some(account) = accounts.known(id)
+        let mut all = self.limits.lock();
+        all.links = all.links.saturating_sub(1);
+        let Some((id, generation)) = self.counts else { return };
+        if all.generation == generation
+            && let Some(counts) = all.existing(id)
         {
-            account.links = account.links.saturating_sub(1);
+            counts.links = counts.links.saturating_sub(1);
         }
     }
 }
 
-impl Accounts {
-    /// The account of an address, and its generation. Replaces the key and all counts when a day is over.
-    fn id(&mut self, address: IpAddr, now: Instant) -> (AccountId, u64) {
+impl AllCounts {
+    /// Identifies the counts of an address, and returns their generation. Replaces the key and resets all counts after a
+    /// day.
+    fn id(&mut self, address: IpAddr, now: Instant) -> (CountsId, u64) {
         if now.saturating_duration_since(self.since) >= KEY_LIFE {
             self.key = RandomState::new();
             self.since = now;
             self.generation += 1;
-            self.narrow.accounts.clear();
-            self.wide.accounts.clear();
-            self.others = Account::new(self.actions, now);
+            self.by_network.entries.clear();
+            self.by_wider_network.entries.clear();
+            self.overflow = AddressCounts::new(self.actions, now);
         }
         let address = address.to_canonical();
-        let narrow = self.key.hash_one(network(address));
-        let wide = self.key.hash_one(wider_network(address));
-        let id = if address.is_ipv6() && self.narrow.account(narrow, self.actions, now).is_some() {
-            AccountId::Narrow(narrow)
-        } else if self.wide.account(wide, self.actions, now).is_some() {
-            AccountId::Wide(wide)
+        let hash = self.key.hash_one(network(address));
+        let wider = self.key.hash_one(wider_network(address));
+        let actions = self.actions;
+        let id = if address.is_ipv6() && self.by_network.entry(hash, actions, now).is_some() {
+            CountsId::Network(hash)
+        } else if self.by_wider_network.entry(wider, actions, now).is_some() {
+            CountsId::WiderNetwork(wider)
         } else {
-            AccountId::Others
+            CountsId::Overflow
         };
         (id, self.generation)
     }
 
-    /// An account. If it is new and there is no room for it, the account of all others.
-    fn account(&mut self, id: AccountId, now: Instant) -> &mut Account {
-        let account = match id {
-            AccountId::Narrow(hash) => self.narrow.account(hash, self.actions, now),
-            AccountId::Others => None,
-            AccountId::Wide(hash) => self.wide.account(hash, self.actions, now),
+    /// The counts with this id. If they no longer exist and their table is full, the overflow.
+    fn counts(&mut self, id: CountsId, now: Instant) -> &mut AddressCounts {
+        let counts = match id {
+            CountsId::Network(hash) => self.by_network.entry(hash, self.actions, now),
+            CountsId::Overflow => None,
+            CountsId::WiderNetwork(hash) => self.by_wider_network.entry(hash, self.actions, now),
         };
-        account.unwrap_or(&mut self.others)
+        counts.unwrap_or(&mut self.overflow)
     }
 
-    /// An account, if it exists.
-    fn known(&mut self, id: AccountId) -> Option<&mut Account> {
+    /// The counts with this id, if they exist.
+    fn existing(&mut self, id: CountsId) -> Option<&mut AddressCounts> {
         match id {
-            AccountId::Narrow(hash) => self.narrow.accounts.get_mut(&hash),
-            AccountId::Others => Some(&mut self.others),
-            AccountId::Wide(hash) => self.wide.accounts.get_mut(&hash),
+            CountsId::Network(hash) => self.by_network.entries.get_mut(&hash),
+            CountsId::Overflow => Some(&mut self.overflow),
+            CountsId::WiderNetwork(hash) => self.by_wider_network.entries.get_mut(&hash),
         }
     }
 }
 
-impl AccountTable {
-    /// The account of a network; `None` if it is new and there is no room for it.
-    fn account(&mut self, hash: u64, actions: usize, now: Instant) -> Option<&mut Account> {
-        if self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&hash) {
-            // Searching all of them takes a while.
+impl CountTable {
+    /// The counts of a network; `None` if they are new and the table is full.
+    fn entry(&mut self, hash: u64, actions: usize, now: Instant) -> Option<&mut AddressCounts> {
+        if self.entries.len() >= MAX_ENTRIES && !self.entries.contains_key(&hash) {
+            // Searching all entries takes a while.
             let since = self.swept.map(|swept| now.saturating_duration_since(swept));
             if since.is_some_and(|since| since < SWEEP_PERIOD) {
                 return None;
             }
             self.swept = Some(now);
-            self.accounts.retain(|_, account| account.is_used(now));
-            if self.accounts.len() >= MAX_ACCOUNTS {
+            self.entries.retain(|_, counts| counts.is_used(now));
+            if self.entries.len() >= MAX_ENTRIES {
                 return None;
             }
         }
-        Some(self.accounts.entry(hash).or_insert_with(|| Account::new(actions, now)))
+        Some(self.entries.entry(hash).or_insert_with(|| AddressCounts::new(actions, now)))
     }
 }
 
-impl Account {
+impl AddressCounts {
     fn new(actions: usize, now: Instant) -> Self {
         let unspent = MinuteBudget { spent: 0.0, at: now };
         let actions = vec![unspent; actions].into();
-        Self { links: 0, held: Arc::default(), opened: unspent, actions }
+        Self { links: 0, usage: Arc::default(), opened: unspent, actions }
     }
 
-    /// Whether it counts anything, so that removing it would forgive something.
+    /// Whether any count is not zero, so that the counts must not be removed.
     fn is_used(&self, now: Instant) -> bool {
-        let Self { links, held, opened, actions } = self;
+        let Self { links, usage, opened, actions } = self;
         *links > 0
-            // Somebody else counts something there.
-            || Arc::strong_count(held) > 1
+            // Memory or storage is still counted there.
+            || Arc::strong_count(usage) > 1
             || opened.is_used(now)
             || actions.iter().any(|budget| budget.is_used(now))
     }
@@ -364,11 +371,11 @@ const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Shortest time between two searches for unused accounts.
+/// Minimum time between two searches for unused entries.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
-/// Most accounts in a table. When it is full, unused accounts are removed. About 20 MB.
-const MAX_ACCOUNTS: usize = 100_000;
+/// Maximum number of entries in a table, about 20 MB. If it is full, unused entries are removed.
+const MAX_ENTRIES: usize = 100_000;
 
 #[cfg(test)]
 mod tests;

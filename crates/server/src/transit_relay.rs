@@ -29,7 +29,7 @@ use wormhole_magic::relay::Timeouts;
 use crate::ServerError;
 use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
 use crate::http::{Pages, WebSocketAcceptor};
-use crate::limits::{Allowance, Limits, Pass};
+use crate::limits::{Allowance, Limits, LinkPermit};
 use crate::service::{About, ServiceConfig, StoredFile};
 use counters::Counters;
 use link::RelayLink;
@@ -211,7 +211,7 @@ impl Service {
 }
 
 /// Handles a connection until it has closed or joined its partner's task.
-async fn serve_link(mut link: RelayLink, pass: Pass, listener: Listener) {
+async fn serve_link(mut link: RelayLink, permit: LinkPermit, listener: Listener) {
     let (id, mut verdict) = listener.pairing.add_link();
     let mut early = Vec::new();
     let decided = loop {
@@ -230,11 +230,11 @@ async fn serve_link(mut link: RelayLink, pass: Pass, listener: Listener) {
         Ok(Verdict::Close { last_messages }) => Box::pin(link.finish(last_messages)).await,
         Ok(Verdict::Second { greeting, first }) => {
             // The partner's task waits for this.
-            let _ = first.send(Paired { id, link, greeting, early, pass });
+            let _ = first.send(Paired { id, link, greeting, early, permit });
         }
         Ok(Verdict::First { greeting, second }) => {
             let Ok(second) = second.await else { return };
-            let first = Paired { id, link, greeting, early, pass };
+            let first = Paired { id, link, greeting, early, permit };
             // In a new task, because a silent pair must not keep the memory of this one.
             listener.tasks.clone().spawn(relay(first, second, listener));
         }

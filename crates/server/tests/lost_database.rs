@@ -1,5 +1,5 @@
-//! The real binary, whose database file is taken away: it says so, acknowledges nothing that would be
-//! lost, and ends with an error.
+//! Tests the real binary when its database file is removed: it reports this, acknowledges nothing that would be lost,
+//! and ends with an error.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-/// Says something, and waits for an answer of this type.
-async fn ask(link: &mut WebSocketStream<TcpStream>, message: &Value, kind: &str) -> Value {
+/// Sends a message, and waits for an answer of this type.
+async fn request(link: &mut WebSocketStream<TcpStream>, message: &Value, kind: &str) -> Value {
     link.send(Message::text(message.to_string())).await.unwrap();
     loop {
         let text = link.next().await.unwrap().unwrap().into_text().unwrap();
@@ -27,7 +27,7 @@ async fn ask(link: &mut WebSocketStream<TcpStream>, message: &Value, kind: &str)
 }
 
 #[tokio::test]
-async fn a_server_whose_database_is_removed_refuses_what_it_cannot_keep_and_stops() {
+async fn a_server_whose_database_is_removed_refuses_requests_and_stops() {
     let unique = format!("wormhole-lost-database-{}", std::process::id());
     let folder = std::env::temp_dir().join(unique);
     std::fs::create_dir(&folder).unwrap();
@@ -45,17 +45,20 @@ async fn a_server_whose_database_is_removed_refuses_what_it_cannot_keep_and_stop
     let address = url.strip_prefix("ws://").unwrap().strip_suffix("/v1").unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut link, _) = tokio_tungstenite::client_async(&url, stream).await.unwrap();
-    ask(&mut link, &json!({"type": "bind", "appid": "app", "side": "one"}), "ack").await;
-    ask(&mut link, &json!({"type": "claim", "nameplate": "4"}), "claimed").await;
+    request(&mut link, &json!({"type": "bind", "appid": "app", "side": "one"}), "ack").await;
+    request(&mut link, &json!({"type": "claim", "nameplate": "4"}), "claimed").await;
 
     std::fs::remove_file(&db).unwrap();
-    let refusal = ask(&mut link, &json!({"type": "release"}), "error").await;
+    let refusal = request(&mut link, &json!({"type": "release"}), "error").await;
     assert_eq!(refusal["error"], "the server cannot store this now, try again later");
     assert_eq!(process.wait().unwrap().code(), Some(1));
-    let said: Vec<String> = lines.collect();
+    let logged: Vec<String> = lines.collect();
     let reason = "the file was removed or replaced while the server was using it";
-    assert!(said.iter().any(|line| line.contains(" ERROR ") && line.contains(reason)), "{said:?}");
-    let last = said.last().unwrap();
+    assert!(
+        logged.iter().any(|line| line.contains(" ERROR ") && line.contains(reason)),
+        "{logged:?}"
+    );
+    let last = logged.last().unwrap();
     assert!(
         last.starts_with("wormhole-server: error: database ") && last.ends_with(reason),
         "{last}"

@@ -1,4 +1,4 @@
-//! The real binary under clients that want it to run out of memory, measured from outside.
+//! Tests that clients cannot make the real binary use too much memory.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A server process with a folder of its own; both are gone when it is dropped.
+/// A server process with its own folder. Dropping it kills the process and removes the folder.
 struct Server {
     process: Child,
     address: String,
@@ -36,7 +36,7 @@ impl Server {
         Self { process, address, folder }
     }
 
-    /// A WebSocket that has not said anything yet, and has read nothing but the handshake.
+    /// Opens a WebSocket, and reads only the start of the response to the handshake.
     fn connect(&self) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream
@@ -51,7 +51,7 @@ impl Server {
         stream
     }
 
-    /// What the process has in memory now, in MiB.
+    /// The resident memory of the process, in MiB.
     fn resident(&self) -> u64 {
         let status = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(status).expect("the server is gone");
@@ -59,12 +59,12 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
-    /// Looks again and again until the process has at most so much in memory.
+    /// Waits until the process has at most this much resident memory.
     fn until_at_most(&self, mebibytes: u64) {
         let start = Instant::now();
         while self.resident() > mebibytes {
             let resident = self.resident();
-            assert!(start.elapsed() < DEADLINE, "{resident} MiB are still there");
+            assert!(start.elapsed() < DEADLINE, "{resident} MiB are still in use");
             std::thread::park_timeout(Duration::from_millis(50));
         }
     }
@@ -84,10 +84,10 @@ fn frame(text: &str) -> Vec<u8> {
     [&[0x81, 0xff], &length[..], &[0; 4], text.as_bytes()].concat()
 }
 
-/// Three times, many links each send this and do not read; then they go.
+/// Repeats three times: many links send these bytes, do not read, and then close.
 fn three_rounds(name: &str, sent: &[u8]) {
     let server = Server::start(name);
-    // The first link makes the server load what every link needs.
+    // The first link makes the server load data that all links share.
     drop(server.connect());
     let start = server.resident();
     for round in 0..3 {
@@ -105,20 +105,20 @@ fn three_rounds(name: &str, sent: &[u8]) {
 }
 
 #[test]
-fn long_wrong_messages_that_nobody_reads_the_answer_of_take_little_and_leave_nothing() {
+fn unread_answers_to_long_invalid_messages_use_limited_memory_and_free_it() {
     let id = "x".repeat((4 << 20) - 100);
     three_rounds("wrong", &frame(&format!(r#"{{"type":"nonsense","id":"{id}"}}"#)));
 }
 
 #[test]
-fn long_messages_that_are_never_whole_take_what_one_address_may_have_and_leave_nothing() {
+fn long_incomplete_messages_use_limited_memory_and_free_it() {
     let id = "x".repeat((4 << 20) - 100);
-    let whole = frame(&format!(r#"{{"type":"nonsense","id":"{id}"}}"#));
-    three_rounds("unfinished", whole.split_last().unwrap().1);
+    let complete = frame(&format!(r#"{{"type":"nonsense","id":"{id}"}}"#));
+    three_rounds("unfinished", complete.split_last().unwrap().1);
 }
 
 #[test]
-fn messages_to_a_reader_that_does_not_read_take_little_and_leave_nothing() {
+fn messages_for_a_client_that_does_not_read_use_limited_memory_and_free_it() {
     let bind = frame(r#"{"type":"bind","appid":"a","side":"s"}"#);
     let open = frame(r#"{"type":"open","mailbox":"m"}"#);
     let body = "ab".repeat(1 << 20);
@@ -126,11 +126,11 @@ fn messages_to_a_reader_that_does_not_read_take_little_and_leave_nothing() {
     three_rounds("replays", &[bind, open, add].concat());
 }
 
-/// Enough that each could take as much as one message to exceed the bound several times.
+/// Number of links: so many that one message of each together would exceed the bound several times.
 const LINKS: usize = 64;
 
-/// What one address may take, in MiB, and what it takes to handle that.
+/// The limit of one address, and the overhead, in MiB.
 const BOUND: u64 = 32 + 48;
 
-/// How long memory may take to go back to the system.
+/// Time limit for returning memory to the system.
 const DEADLINE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The real binary as an operator meets it: exit codes, what it logs when, backup and import.
+//! Tests the real binary from the point of view of an operator: exit codes, log lines, backup and import.
 
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-/// A folder that is gone after the test.
+/// A temporary folder of one test, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -42,7 +42,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end.
+/// Runs a command until it ends.
 fn run(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
@@ -64,12 +64,12 @@ impl Server {
         Self { process, log }
     }
 
-    /// Where a service listens, from the log.
+    /// The address of a service, from the log.
     fn listens(&mut self, service: &str) -> String {
         self.listens_any(&[service])
     }
 
-    /// Where the next of these services listens.
+    /// The address of the first of these services in the log.
     fn listens_any(&mut self, services: &[&str]) -> String {
         loop {
             let mut line = String::new();
@@ -98,16 +98,16 @@ impl Peer {
         let address = url.strip_prefix("ws://").unwrap().strip_suffix("/v1").unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
         let mut peer = Self(tokio_tungstenite::client_async(url, stream).await.unwrap().0);
-        peer.ask(json!({"type": "bind", "appid": "app", "side": side}), "ack").await;
+        peer.request(json!({"type": "bind", "appid": "app", "side": side}), "ack").await;
         peer
     }
 
-    async fn ask(&mut self, message: Value, kind: &str) -> Value {
+    async fn request(&mut self, message: Value, kind: &str) -> Value {
         self.0.send(Message::text(message.to_string())).await.unwrap();
-        self.hear(kind).await
+        self.expect(kind).await
     }
 
-    async fn hear(&mut self, kind: &str) -> Value {
+    async fn expect(&mut self, kind: &str) -> Value {
         loop {
             let message = self.0.next().await.unwrap().unwrap();
             let frame: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
@@ -120,23 +120,23 @@ impl Peer {
 
     async fn claim(&mut self, nameplate: &str) -> String {
         let claim = json!({"type": "claim", "nameplate": nameplate});
-        self.ask(claim, "claimed").await["mailbox"].as_str().unwrap().to_owned()
+        self.request(claim, "claimed").await["mailbox"].as_str().unwrap().to_owned()
     }
 
     /// Opens a mailbox and returns the first message in it.
     async fn open(&mut self, mailbox: &str) -> Value {
-        self.ask(json!({"type": "open", "mailbox": mailbox}), "message").await
+        self.request(json!({"type": "open", "mailbox": mailbox}), "message").await
     }
 
     async fn add(&mut self, phase: &str) {
-        self.ask(json!({"type": "add", "phase": phase, "body": "00ff"}), "message").await;
+        self.request(json!({"type": "add", "phase": phase, "body": "00ff"}), "message").await;
     }
 }
 
 const LOOPBACK: [&str; 2] = ["--mailbox-listen", "127.0.0.1:0"];
 
-/// Two clients, one of which has come and gone, meet at the server.
-async fn go_on(url: &str, mailbox: &str) {
+/// Two clients, one of which has connected before, meet at the server.
+async fn continue_exchange(url: &str, mailbox: &str) {
     let (mut one, mut two) = (Peer::bound(url, "one").await, Peer::bound(url, "two").await);
     assert_eq!(one.claim("4").await, mailbox);
     assert_eq!(two.claim("4").await, mailbox);
@@ -144,7 +144,7 @@ async fn go_on(url: &str, mailbox: &str) {
     assert_eq!((&message["side"], &message["phase"]), (&json!("one"), &json!("pake")));
     two.add("version").await;
     assert_eq!(one.open(mailbox).await["phase"], "pake");
-    assert_eq!(one.hear("message").await["phase"], "version");
+    assert_eq!(one.expect("message").await["phase"], "version");
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn without_a_service_the_exit_code_is_two() {
 }
 
 #[test]
-fn a_wrong_configuration_is_exit_code_two_and_names_where_it_is_wrong() {
+fn an_invalid_configuration_ends_with_exit_code_two_and_names_the_line() {
     let folder = Folder::new("wrong");
     let file = folder.path("server.toml");
     std::fs::write(&file, "[mailbox]\nmax-links = \"many\"\n").unwrap();
@@ -205,7 +205,7 @@ fn output_that_cannot_be_written_is_an_error_and_not_a_panic() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_server_whose_log_cannot_be_written_goes_on() {
+fn a_server_whose_log_cannot_be_written_continues() {
     let folder = Folder::new("full");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let db = folder.path("relay.sqlite");
@@ -224,7 +224,7 @@ fn a_server_whose_log_cannot_be_written_goes_on() {
 }
 
 #[test]
-fn what_config_prints_is_a_configuration() {
+fn the_output_of_config_is_a_valid_configuration() {
     let folder = Folder::new("printed");
     let file = folder.path("server.toml");
     let printed = run(&["config"]).stdout;
@@ -233,7 +233,7 @@ fn what_config_prints_is_a_configuration() {
 }
 
 #[test]
-fn a_server_that_cannot_start_does_not_say_that_it_listens() {
+fn a_server_that_cannot_start_does_not_log_that_it_listens() {
     let folder = Folder::new("unusable");
     let db = folder.path("relay.sqlite");
     let tables = "CREATE TABLE version (version INTEGER); CREATE TABLE nameplate_sides (x);
@@ -244,12 +244,12 @@ fn a_server_that_cannot_start_does_not_say_that_it_listens() {
     let text = stderr(&output);
     assert!(text.contains("wormhole-server import"), "{text}");
     assert!(!text.contains("listening"), "{text}");
-    // The same for a relay whose usage database cannot be made.
+    // The same for a relay whose usage database cannot be created.
     let output =
         run(&["transit-relay", "--listen", "127.0.0.1:0", "--usage-db", &folder.path("none/x")]);
     assert_eq!(output.status.code(), Some(1));
     assert!(!stderr(&output).contains("listening"));
-    // The same for a service whose neighbour cannot start.
+    // The same for a service if another service cannot start.
     let data = folder.path("data");
     let relay_db = ["--transit-relay-usage-db", "none/x", "--transit-relay-listen", "127.0.0.1:0"];
     let output = run(&[&["run", "--data", &data][..], &LOOPBACK, &relay_db].concat());
@@ -258,7 +258,7 @@ fn a_server_that_cannot_start_does_not_say_that_it_listens() {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_running_server_has_everything_that_was_acknowledged() {
+async fn a_backup_of_a_running_server_contains_all_acknowledged_messages() {
     let folder = Folder::new("backup");
     let (data, copies) = (folder.path("data"), folder.path("copies"));
     let usage = ["--mailbox-usage-db", "usage.sqlite"];
@@ -274,26 +274,26 @@ async fn a_copy_of_a_running_server_has_everything_that_was_acknowledged() {
     one.add("pake").await;
     let copy = [&["backup", "--data", &data, "--transit-relay", "false"][..], &usage, &[&copies]];
     let copy = copy.concat();
-    // The second time replaces the copies of the first.
+    // The second backup replaces the copies of the first.
     for _ in 0..2 {
         let output = run(&copy);
         assert!(output.status.success(), "{}", stderr(&output));
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("mailbox.sqlite (") && text.contains("usage.sqlite ("), "{text}");
     }
-    // Both go on, each with its own.
+    // The server and a server with the copy continue, each with its own database.
     one.add("after").await;
     let serve = [&["run", "--data", &copies, "--transit-relay", "false"][..], &LOOPBACK, &usage];
     let mut restored = Server::start(&serve.concat());
     let restored_url = restored.listens("mailbox");
-    go_on(&restored_url, &mailbox).await;
+    continue_exchange(&restored_url, &mailbox).await;
     let output = run(&copy);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("name another one"), "{}", stderr(&output));
 }
 
 #[test]
-fn a_backup_of_nothing_fails() {
+fn a_backup_without_databases_fails() {
     let folder = Folder::new("nothing");
     let output = run(&["backup", "--data", &folder.path("data"), &folder.path("copies")]);
     assert_eq!(output.status.code(), Some(1));
@@ -305,7 +305,7 @@ fn a_backup_of_nothing_fails() {
 }
 
 #[tokio::test]
-async fn clients_of_the_python_server_go_on_after_the_import() {
+async fn clients_of_the_python_server_continue_after_the_import() {
     let folder = Folder::new("import");
     let (data, python) = (folder.path("data"), folder.path("relay.sqlite"));
     python_database(Path::new(&python));
@@ -316,7 +316,7 @@ async fn clients_of_the_python_server_go_on_after_the_import() {
     let serve = [&["run", "--data", &data, "--transit-relay", "false"][..], &LOOPBACK].concat();
     let mut server = Server::start(&serve);
     let url = server.listens("mailbox");
-    go_on(&url, "box").await;
+    continue_exchange(&url, "box").await;
 }
 
 /// A database of the Python server with one waiting client.
@@ -348,7 +348,7 @@ fn python_database(path: &Path) {
 }
 
 #[test]
-fn one_database_serves_one_server() {
+fn two_servers_cannot_use_the_same_database() {
     let folder = Folder::new("twice");
     let data = folder.path("data");
     let serve = [&["run", "--data", &data, "--transit-relay", "false"][..], &LOOPBACK].concat();
@@ -359,7 +359,7 @@ fn one_database_serves_one_server() {
     assert!(stderr(&output).contains("in use by another process"), "{}", stderr(&output));
 }
 
-/// What a page of a listener says.
+/// The response for a page of a listener.
 fn page(address: &str, path: &str) -> String {
     let mut link = std::net::TcpStream::connect(address).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -370,7 +370,7 @@ fn page(address: &str, path: &str) -> String {
 }
 
 #[test]
-fn metrics_that_have_a_listener_are_served_there_and_nowhere_else() {
+fn metrics_with_a_separate_listener_are_served_only_there() {
     let folder = Folder::new("metrics");
     let mut server = Server::start(&[
         "run",

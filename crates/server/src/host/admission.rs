@@ -1,8 +1,8 @@
-//! Decides which connections a service serves, and under which client address each of them is counted.
+//! Decides which connections a service accepts, and for which client address each of them is counted.
 //!
-//! Without a proxy the client address is known when the connection is accepted, and limits apply from the first byte.
-//! Behind a proxy it is known only after the head of the request; until then one limit applies to all such
-//! connections together.
+//! Without a proxy, the client address is known when the connection is accepted, and the limits apply at once. Behind a
+//! proxy, it is known only after the head of the request. Until then, one limit applies to all these connections
+//! together.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Once};
@@ -12,7 +12,7 @@ use hyper::header::HeaderMap;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{Limits, Pass};
+use crate::limits::{Limits, LinkPermit};
 
 /// The header in which a proxy reports the client's address.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
@@ -34,24 +34,25 @@ pub(crate) struct Admission {
     proxy: ProxyHeader,
     pending: Arc<Semaphore>,
     refused: Counter,
-    /// Whether the operator knows about a proxy whose header is ignored.
+    /// Ensures that the operator is warned only once about a proxy whose header is ignored.
     warned: Arc<Once>,
 }
 
-/// A connection that is not served yet.
+/// A connection whose request has not been received yet.
 #[derive(Debug)]
 pub(crate) enum Candidate {
-    /// Counted under the address of the connection.
-    Admitted(Pass),
-    /// To be counted when its request is known, or to be told that there is no room.
+    /// It is counted for the address of the connection.
+    Admitted(LinkPermit),
+    /// It is counted or refused once its request has been received: it comes from a proxy, or the limits of its address
+    /// are exceeded.
     Pending {
         #[expect(dead_code, reason = "one of the pending connections until it is dropped")]
-        permit: OwnedSemaphorePermit,
+        slot: OwnedSemaphorePermit,
     },
 }
 
 impl Admission {
-    /// Counts the connections that it refuses.
+    /// Creates an admission that counts refused connections in `refused`.
     pub(crate) fn new(limits: Arc<Limits>, proxy: ProxyHeader, refused: Counter) -> Self {
         let pending = Arc::new(Semaphore::new(MAX_PENDING));
         Self { limits, proxy, pending, refused, warned: Arc::new(Once::new()) }
@@ -65,27 +66,27 @@ impl Admission {
 
     fn candidate(&self, peer: SocketAddr, now: Instant) -> Option<Candidate> {
         if self.proxy == ProxyHeader::Off
-            && let Some(pass) = self.limits.admit(peer.ip(), now)
+            && let Some(permit) = self.limits.admit(peer.ip(), now)
         {
-            return Some(Candidate::Admitted(pass));
+            return Some(Candidate::Admitted(permit));
         }
-        let permit = Arc::clone(&self.pending).try_acquire_owned().ok()?;
-        Some(Candidate::Pending { permit })
+        let slot = Arc::clone(&self.pending).try_acquire_owned().ok()?;
+        Some(Candidate::Pending { slot })
     }
 
-    /// Admits a connection whose request is known, if there is room.
+    /// Admits a connection whose request has been received, if the limits allow it.
     pub(crate) fn admit(
         &self,
         candidate: Candidate,
         client: SocketAddr,
         now: Instant,
-    ) -> Option<Pass> {
-        let pass = match candidate {
-            Candidate::Admitted(pass) => Some(pass),
+    ) -> Option<LinkPermit> {
+        let permit = match candidate {
+            Candidate::Admitted(permit) => Some(permit),
             Candidate::Pending { .. } if self.proxy == ProxyHeader::Off => None,
             Candidate::Pending { .. } => self.limits.admit_forwarded(client.ip(), now),
         };
-        self.count(pass)
+        self.count(permit)
     }
 
     /// Counts a refused connection.
@@ -104,7 +105,7 @@ impl Admission {
         self.proxy.address(headers).unwrap_or(peer)
     }
 
-    /// Whether a proxy on this machine reports addresses that nobody uses.
+    /// Whether a proxy on this machine reports client addresses, but its header is not configured.
     fn ignores_proxy(&self, headers: &HeaderMap, peer: SocketAddr) -> bool {
         self.proxy == ProxyHeader::Off
             && peer.ip().to_canonical().is_loopback()
@@ -113,8 +114,8 @@ impl Admission {
 }
 
 impl ProxyHeader {
-    /// The address in the header, if there is a valid one. If there are several, the last one counts: the nearest proxy
-    /// has added it, and the client may have sent all others.
+    /// The address in the header, if it is valid. If there are several, the last one is used: the nearest proxy has added
+    /// it, and the client may have sent all others.
     pub(crate) fn address(self, headers: &HeaderMap) -> Option<SocketAddr> {
         match self {
             Self::Off => None,
@@ -139,7 +140,7 @@ fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     std::str::from_utf8(value.as_bytes()).ok().map(str::trim)
 }
 
-/// Parses what proxies write: an address, perhaps in brackets, perhaps with a port.
+/// Parses an address as proxies write it: with or without brackets, with or without a port.
 fn parse_address(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -150,7 +151,7 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
 const IGNORED_PROXY: &str = "a proxy on this machine reports the addresses of clients, but trust-proxy is off: all its \
     clients are exempt from the limits on connections and rates, and share the memory and storage of one address";
 
-/// Connections that may be in their handshake before their client address is known.
+/// Maximum number of connections whose client address is not known yet.
 const MAX_PENDING: usize = 4096;
 
 #[cfg(test)]
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_proxy_a_link_is_counted_before_it_has_said_anything() {
+    fn without_a_proxy_a_link_is_counted_before_its_first_byte() {
         let (admission, now) = (admission(ProxyHeader::Off), Instant::now());
         let first = admission.accept(link("192.0.2.1"), now);
         assert!(matches!(first, Some(Candidate::Admitted(_))));
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn links_whose_address_is_not_known_yet_are_limited_together() {
+    fn links_with_unknown_client_address_have_a_common_limit() {
         let (admission, now) = (admission(ProxyHeader::XRealIp), Instant::now());
         let mut waiting: Vec<Candidate> =
             (0..MAX_PENDING).map(|_| admission.accept(link("127.0.0.1"), now).unwrap()).collect();
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_proxy_nobody_is_exempt_as_loopback() {
+    fn behind_a_proxy_loopback_addresses_are_limited() {
         let (admission, now) = (admission(ProxyHeader::XForwardedFor), Instant::now());
         let admit = || {
             let candidate = admission.accept(link("127.0.0.1"), now).unwrap();
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_on_this_machine_without_trust_proxy_is_a_mistake() {
+    fn a_proxy_on_this_machine_without_trust_proxy_is_detected() {
         let (local, remote) = (link("127.0.0.1"), link("192.0.2.1"));
         let reported = headers(&[("x-real-ip", "192.0.2.2")]);
         let off = admission(ProxyHeader::Off);
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_the_nearest_proxy_counts() {
+    fn the_address_that_the_nearest_proxy_has_added_is_used() {
         let name = "x-forwarded-for";
         let cases = [
             (vec![(name, "6.6.6.6, 192.0.2.1")], Some("192.0.2.1:0")),

@@ -14,20 +14,20 @@ use wormhole_http::{Request, Response};
 
 use super::{Pages, SETTINGS, Upgraded, pages};
 use crate::host::{Admission, Candidate};
-use crate::limits::Pass;
+use crate::limits::LinkPermit;
 use crate::net::{Stream, Tls};
 
 /// Opens the WebSockets of one service.
 #[derive(Debug)]
 pub(crate) struct WebSocketAcceptor {
-    /// What the server calls itself.
+    /// The value of the `Server` header.
     pub(crate) server: &'static str,
-    /// The path of WebSockets; `None` is every path.
+    /// The path of WebSockets; `None` means every path.
     pub(crate) path: Option<&'static str>,
-    /// The certificate; without one the listener is plain.
+    /// The certificate; without one, connections do not use TLS.
     pub(crate) tls: Option<Tls>,
     pub(crate) admission: Admission,
-    /// What a browser or a monitor gets.
+    /// The pages for browsers and monitors.
     pub(crate) pages: Pages,
 }
 
@@ -35,17 +35,17 @@ pub(crate) struct WebSocketAcceptor {
 #[derive(Debug)]
 pub(crate) struct AcceptedWebSocket {
     pub(crate) upgraded: Upgraded,
-    pub(crate) pass: Pass,
-    /// Address of the client, perhaps as a proxy reported it.
+    pub(crate) permit: LinkPermit,
+    /// Address of the client: the one that a trusted proxy has reported, or that of the connection.
     pub(crate) client: SocketAddr,
 }
 
 /// A connection until its request is answered.
 #[derive(Debug)]
-struct Arrival {
+struct PendingConnection {
     peer: SocketAddr,
     candidate: Mutex<Option<Candidate>>,
-    admitted: OnceLock<(Pass, SocketAddr)>,
+    admitted: OnceLock<(LinkPermit, SocketAddr)>,
 }
 
 impl WebSocketAcceptor {
@@ -54,7 +54,7 @@ impl WebSocketAcceptor {
         self.admission.accept(peer, Instant::now())
     }
 
-    /// Serves a connection until it is a WebSocket. `None` if it never becomes one: then it is closed after the
+    /// Serves a connection until it is a WebSocket. `None` if it does not become one; then it was closed after the
     /// response.
     pub(crate) async fn open(
         &self,
@@ -67,39 +67,44 @@ impl WebSocketAcceptor {
             None => Stream::Plain(stream),
         };
         let candidate = Mutex::new(Some(candidate));
-        let arrival = Arrival { peer, candidate, admitted: OnceLock::new() };
-        // Draining does not end it early: the time of a request is limited anyway.
-        let answer = |request| self.answer(request, &arrival);
+        let connection = PendingConnection { peer, candidate, admitted: OnceLock::new() };
+        // Draining does not interrupt the request, because its time is limited anyway.
+        let answer = |request| self.answer(request, &connection);
         let upgraded = wormhole_http::serve(stream, &SETTINGS, pending(), answer).await?;
-        let (pass, client) = arrival.admitted.into_inner()?;
-        Some(AcceptedWebSocket { upgraded, pass, client })
+        let (permit, client) = connection.admitted.into_inner()?;
+        Some(AcceptedWebSocket { upgraded, permit, client })
     }
 
-    async fn answer(&self, request: Request, arrival: &Arrival) -> Response {
+    async fn answer(&self, request: Request, connection: &PendingConnection) -> Response {
         match handshake::check(&request) {
             Err(bad) => bad.into_response(),
             Ok(Some(accept)) if self.path.is_none_or(|path| path == request.uri().path()) => {
-                self.admit(&request, accept, arrival)
+                self.admit(&request, accept, connection)
             }
             Ok(_) => {
                 if pages::is_for_monitors(request.uri().path()) {
-                    arrival.forgive_entry();
+                    connection.refund_link();
                 }
                 self.pages.answer(request).await
             }
         }
     }
 
-    /// Accepts a handshake, if there is room for the client.
-    fn admit(&self, request: &Request, accept: AcceptKey, arrival: &Arrival) -> Response {
-        let client = self.admission.client_address(request.headers(), arrival.peer);
-        let candidate = arrival.candidate.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let pass =
+    /// Accepts a handshake, if the limits allow it.
+    fn admit(
+        &self,
+        request: &Request,
+        accept: AcceptKey,
+        connection: &PendingConnection,
+    ) -> Response {
+        let client = self.admission.client_address(request.headers(), connection.peer);
+        let candidate = connection.candidate.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let permit =
             candidate.and_then(|candidate| self.admission.admit(candidate, client, Instant::now()));
-        match pass {
-            Some(pass) => {
-                // A connection carries one request, so nothing else sets it.
-                let _first = arrival.admitted.set((pass, client));
+        match permit {
+            Some(permit) => {
+                // A connection has only one request, so this is set only once.
+                let _first = connection.admitted.set((permit, client));
                 let mut response = accept.into_response();
                 let server = HeaderValue::from_static(self.server);
                 response.headers_mut().insert(SERVER, server);
@@ -110,12 +115,12 @@ impl WebSocketAcceptor {
     }
 }
 
-impl Arrival {
-    /// Does not count the connection as one of those per minute.
-    fn forgive_entry(&self) {
+impl PendingConnection {
+    /// Does not count this connection towards `links_per_minute`.
+    fn refund_link(&self) {
         let candidate = self.candidate.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Candidate::Admitted(pass)) = &*candidate {
-            pass.forgive_entry();
+        if let Some(Candidate::Admitted(permit)) = &*candidate {
+            permit.refund_link();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The listener for monitoring: `/metrics` and `/health` over plain HTTP, on a port of their own.
+//! The listener for monitoring: `/metrics` and `/health` over plain HTTP, on a separate port.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -31,11 +31,11 @@ impl Monitor {
         Ok(Self { listener, pages: Pages::new(pages::for_monitors(metrics), missing) })
     }
 
-    /// Responds to requests, for ever.
+    /// Responds to requests. Never ends.
     pub(crate) async fn run(self) {
         let permits = Arc::new(Semaphore::new(MAX_REQUESTS));
         let serve = |stream: TcpStream, _| {
-            // Connections that arrive while all permits are taken are closed.
+            // A connection is closed if no permit is free.
             let permit = Arc::clone(&permits).try_acquire_owned().ok()?;
             let pages = self.pages.clone();
             Some(async move {
@@ -48,7 +48,7 @@ impl Monitor {
     }
 }
 
-/// Most requests at the same time. A monitor needs one.
+/// Maximum number of requests at the same time. A monitor needs one.
 const MAX_REQUESTS: usize = 32;
 
 #[cfg(test)]
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_and_health_have_a_listener_of_their_own() {
+    async fn the_monitor_serves_metrics_and_health_on_its_own_port() {
         let metrics = Arc::new(Metrics::new(true));
         metrics.register("test", |registry| {
             registry.register("a", "Things", Reading::counter(|| 3));

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 pub(crate) struct Pages(Routes);
 
 impl Pages {
-    /// These pages. For every other path the response says `missing`.
+    /// Creates pages. The response for every other path is `missing`.
     pub(super) fn new(pages: Router, missing: &'static str) -> Self {
         let router = pages.method_not_allowed_fallback(|| async { only_get() }).fallback(
             move |method: Method| async move {
@@ -47,7 +47,7 @@ impl Pages {
     }
 }
 
-/// The pages that monitors read.
+/// The pages for monitors.
 pub(super) fn for_monitors(metrics: Arc<Metrics>) -> Router {
     let metrics = move || {
         let page = metrics.render();
@@ -56,8 +56,8 @@ pub(super) fn for_monitors(metrics: Arc<Metrics>) -> Router {
     Router::new().route("/health", get(HEALTHY)).route("/metrics", get(metrics))
 }
 
-/// Whether monitors ask for this path, every few seconds. These requests must not use up what the limits allow to the
-/// clients of an address.
+/// Whether monitors request this path. They do so every few seconds, so these requests must not count for the limits of
+/// their address.
 pub(super) fn is_for_monitors(path: &str) -> bool {
     matches!(path, "/health" | "/metrics")
 }

@@ -1,4 +1,4 @@
-//! How addresses are counted, and what happens when there are too many.
+//! Tests how addresses are counted, also if there are too many.
 
 use std::net::Ipv6Addr;
 
@@ -28,7 +28,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 #[test]
-fn an_address_has_its_number_of_links_and_others_have_theirs() {
+fn the_number_of_links_is_limited_for_each_address() {
     let (limits, now) = (limits(2, 0, 0, false), Instant::now());
     let first = limits.admit(address("192.0.2.1"), now).unwrap();
     let _second = limits.admit(address("::ffff:192.0.2.1"), now).unwrap();
@@ -47,11 +47,11 @@ fn one_ipv6_network_counts_as_one_address() {
 }
 
 #[test]
-fn actions_are_counted_apart_and_forgiven_in_a_minute() {
+fn actions_are_counted_separately_and_for_one_minute() {
     let (limits, now) = (limits(0, 2, 1, false), Instant::now());
-    let pass = limits.admit(address("192.0.2.1"), now).unwrap();
-    assert_eq!([(); 3].map(|()| pass.spend(ONE, 1.0, now)), [true, true, false]);
-    assert_eq!([(); 2].map(|()| pass.spend(OTHER, 1.0, now)), [true, false]);
+    let permit = limits.admit(address("192.0.2.1"), now).unwrap();
+    assert_eq!([(); 3].map(|()| permit.spend(ONE, 1.0, now)), [true, true, false]);
+    assert_eq!([(); 2].map(|()| permit.spend(OTHER, 1.0, now)), [true, false]);
     let again = limits.admit(address("192.0.2.1"), now).unwrap();
     assert!(!again.spend(ONE, 1.0, now + MINUTE / 4));
     assert!(again.spend(ONE, 1.0, now + MINUTE));
@@ -60,28 +60,28 @@ fn actions_are_counted_apart_and_forgiven_in_a_minute() {
 #[test]
 fn an_action_without_a_limit_is_always_allowed() {
     let (limits, now) = (limits(0, 0, 1, false), Instant::now());
-    let pass = limits.admit(address("192.0.2.1"), now).unwrap();
-    assert!((0..1000).all(|_| pass.spend(ONE, 1.0, now)));
+    let permit = limits.admit(address("192.0.2.1"), now).unwrap();
+    assert!((0..1000).all(|_| permit.spend(ONE, 1.0, now)));
 }
 
 #[test]
 fn an_action_is_refused_if_the_service_has_no_limited_actions() {
     let now = Instant::now();
     let limits = Arc::new(Limits::new(Allowance::default(), 0, false, now));
-    let pass = limits.admit(address("192.0.2.1"), now).unwrap();
-    assert!(!pass.spend(ONE, 1.0, now));
+    let permit = limits.admit(address("192.0.2.1"), now).unwrap();
+    assert!(!permit.spend(ONE, 1.0, now));
 }
 
 #[test]
-fn an_action_that_costs_more_than_a_minute_has_is_allowed_once_a_minute() {
+fn an_action_that_costs_more_than_the_limit_is_allowed_once_per_minute() {
     let (limits, now) = (limits(0, 4, 0, false), Instant::now());
-    let pass = limits.admit(address("192.0.2.1"), now).unwrap();
-    assert!(pass.spend(ONE, 1e9, now) && !pass.spend(ONE, 1.0, now));
-    assert!(pass.spend(ONE, 1e9, now + MINUTE));
+    let permit = limits.admit(address("192.0.2.1"), now).unwrap();
+    assert!(permit.spend(ONE, 1e9, now) && !permit.spend(ONE, 1.0, now));
+    assert!(permit.spend(ONE, 1e9, now + MINUTE));
 }
 
 #[test]
-fn opening_links_is_limited_per_minute_too() {
+fn opening_links_is_limited_per_minute() {
     let allowance = Allowance { links_per_minute: 2, ..Allowance::default() };
     let now = Instant::now();
     let limits = Arc::new(Limits::new(allowance, 0, false, now));
@@ -91,9 +91,9 @@ fn opening_links_is_limited_per_minute_too() {
     assert!(limits.admit(address("192.0.2.1"), now + MINUTE / 2).is_some());
 }
 
-/// Admits links of more networks than there are accounts for; all are kept open.
-fn fill(limits: &Arc<Limits>, now: Instant, network: impl Fn(u32) -> IpAddr) -> Vec<Pass> {
-    let count = u32::try_from(MAX_ACCOUNTS).unwrap();
+/// Admits as many links of different networks as a table has entries. All links stay open.
+fn fill(limits: &Arc<Limits>, now: Instant, network: impl Fn(u32) -> IpAddr) -> Vec<LinkPermit> {
+    let count = u32::try_from(MAX_ENTRIES).unwrap();
     (0..count).map(|number| limits.admit(network(number), now).unwrap()).collect()
 }
 
@@ -108,21 +108,21 @@ fn customer(number: u32) -> IpAddr {
 }
 
 #[test]
-fn a_client_with_a_hundred_thousand_ipv6_networks_locks_nobody_out() {
+fn a_client_with_a_hundred_thousand_ipv6_networks_does_not_lock_others_out() {
     let (limits, now) = (limits(1, 0, 0, false), Instant::now());
     let _passes = fill(&limits, now, household);
-    assert_eq!(limits.lock().narrow.accounts.len(), MAX_ACCOUNTS);
-    assert!(limits.admit(household(1), now).is_none(), "those that are known stay limited");
+    assert_eq!(limits.lock().by_network.entries.len(), MAX_ENTRIES);
+    assert!(limits.admit(household(1), now).is_none(), "known networks stay limited");
     let _ipv4 = limits.admit(address("192.0.2.1"), now).unwrap();
     assert!(limits.admit(address("192.0.2.1"), now).is_none());
-    // Newcomers share what one address has with those in the same wider network, no others.
+    // New networks are counted together with those of the same wider network.
     let _ipv6 = limits.admit(address("2001:db8::1"), now).unwrap();
     assert!(limits.admit(address("2001:db8:0:1::1"), now).is_none());
     assert!(limits.admit(address("2001:db8:1::1"), now).is_some());
 }
 
 #[test]
-fn addresses_without_room_share_one_account() {
+fn if_the_tables_are_full_new_addresses_are_counted_together() {
     let (limits, now) = (limits(1, 1, 0, false), Instant::now());
     let _passes = fill(&limits, now, household);
     let wide = fill(&limits, now, customer);
@@ -133,23 +133,23 @@ fn addresses_without_room_share_one_account() {
     assert!(limits.admit(address("192.0.2.2"), now).is_some());
     drop(wide);
     assert!(limits.admit(address("192.0.2.1"), now + SWEEP_PERIOD).is_some());
-    assert_eq!(limits.lock().wide.accounts.len(), 1);
+    assert_eq!(limits.lock().by_wider_network.entries.len(), 1);
 }
 
 #[test]
-fn unused_accounts_are_searched_for_once_a_second() {
+fn unused_entries_are_removed_at_most_once_per_second() {
     let (limits, now) = (limits(1, 0, 0, false), Instant::now());
-    let mut passes = fill(&limits, now, |number| IpAddr::from((number << 4).to_be_bytes()));
+    let mut permits = fill(&limits, now, |number| IpAddr::from((number << 4).to_be_bytes()));
     let id = |now| limits.lock().id(address("192.0.2.1"), now).0;
-    assert_eq!(id(now), AccountId::Others);
-    passes.truncate(1000);
-    assert_eq!(id(now), AccountId::Others, "searched twice in a second");
-    assert!(matches!(id(now + SWEEP_PERIOD), AccountId::Wide(_)));
-    assert_eq!(limits.lock().wide.accounts.len(), 1001);
+    assert_eq!(id(now), CountsId::Overflow);
+    permits.truncate(1000);
+    assert_eq!(id(now), CountsId::Overflow, "searched twice in a second");
+    assert!(matches!(id(now + SWEEP_PERIOD), CountsId::WiderNetwork(_)));
+    assert_eq!(limits.lock().by_wider_network.entries.len(), 1001);
 }
 
 #[test]
-fn loopback_is_limited_only_if_asked_for() {
+fn loopback_is_limited_only_if_configured() {
     let now = Instant::now();
     let exempt = limits(1, 1, 1, false);
     let _first = exempt.admit(address("127.0.0.1"), now).unwrap();
@@ -161,12 +161,12 @@ fn loopback_is_limited_only_if_asked_for() {
 }
 
 #[test]
-fn nothing_of_an_address_is_kept_beyond_a_day() {
+fn the_hashes_and_counts_of_a_day_are_not_used_on_the_next() {
     let (limits, now) = (limits(1, 0, 0, false), Instant::now());
     let yesterday = limits.admit(address("192.0.2.1"), now).unwrap();
-    let hashes: Vec<u64> = limits.lock().wide.accounts.keys().copied().collect();
+    let hashes: Vec<u64> = limits.lock().by_wider_network.entries.keys().copied().collect();
     let _today = limits.admit(address("192.0.2.1"), now + KEY_LIFE).unwrap();
-    assert!(hashes.iter().all(|hash| !limits.lock().wide.accounts.contains_key(hash)));
+    assert!(hashes.iter().all(|hash| !limits.lock().by_wider_network.entries.contains_key(hash)));
     drop(yesterday);
     assert!(limits.admit(address("192.0.2.1"), now + KEY_LIFE).is_none());
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use wormhole_magic::mailbox::server::{Refusal, Request};
 
-use crate::limits::{Pass, PerMinute, limited_actions};
+use crate::limits::{LinkPermit, PerMinute, limited_actions};
 
 limited_actions! {
     /// The kinds of actions that are limited.
@@ -31,7 +31,7 @@ pub(super) fn per_minute(claims: u32, messages: u32) -> PerMinute {
 ///
 /// # Errors
 /// The client's address has exceeded a limit. The error is the answer to the request.
-pub(super) fn spend(pass: &Pass, request: &Request, now: Instant) -> Result<(), Refusal> {
+pub(super) fn spend(permit: &LinkPermit, request: &Request, now: Instant) -> Result<(), Refusal> {
     let (action, cost, refusal) = match request {
         Request::Allocate | Request::Claim(_) => {
             (MailboxAction::Claim, 1.0, Refusal::TooManyClaims)
@@ -46,7 +46,7 @@ pub(super) fn spend(pass: &Pass, request: &Request, now: Instant) -> Result<(), 
         Request::List => (MailboxAction::Add, cost_of_message(0), Refusal::TooManyMessages),
         Request::Bind(..) => return Ok(()),
     };
-    if pass.spend(action, cost, now) { Ok(()) } else { Err(refusal) }
+    if permit.spend(action, cost, now) { Ok(()) } else { Err(refusal) }
 }
 
 /// The cost of a message: one, and one more for each full [`BYTES_PER_MESSAGE`].
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::limits::{Allowance, Limits};
 
-    fn pass(claims: u32, messages: u32, now: Instant) -> Pass {
+    fn permit(claims: u32, messages: u32, now: Instant) -> LinkPermit {
         let per_minute = per_minute(claims, messages);
         let allowance = Allowance { per_minute, ..Allowance::default() };
         let limits = Arc::new(Limits::new(allowance, 0, false, now));
@@ -78,8 +78,8 @@ mod tests {
     #[test]
     fn a_long_message_counts_as_several_messages_but_at_most_as_the_limit_of_a_minute() {
         let now = Instant::now();
-        let (pass, later) = (pass(0, 4, now), now + Duration::from_secs(60));
-        let may_add = |bytes, now| pass.spend(MailboxAction::Add, cost_of_message(bytes), now);
+        let (permit, later) = (permit(0, 4, now), now + Duration::from_secs(60));
+        let may_add = |bytes, now| permit.spend(MailboxAction::Add, cost_of_message(bytes), now);
         assert!(may_add(2 * BYTES_PER_MESSAGE, now) && !may_add(BYTES_PER_MESSAGE, now));
         assert!(may_add(0, now) && !may_add(0, now));
         assert!(may_add(usize::MAX, later) && !may_add(0, later));
@@ -88,14 +88,14 @@ mod tests {
     #[test]
     fn opening_and_closing_is_limited_separately_from_claims() {
         let now = Instant::now();
-        let pass = pass(1, 0, now);
-        assert_eq!(spend(&pass, &Request::Allocate, now), Ok(()));
-        assert_eq!(spend(&pass, &Request::Allocate, now), Err(Refusal::TooManyClaims));
+        let permit = permit(1, 0, now);
+        assert_eq!(spend(&permit, &Request::Allocate, now), Ok(()));
+        assert_eq!(spend(&permit, &Request::Allocate, now), Err(Refusal::TooManyClaims));
         let open = Request::Open("m".into());
         for _ in 0..OPENED_OR_CLOSED_PER_CLAIM {
-            assert_eq!(spend(&pass, &open, now), Ok(()));
+            assert_eq!(spend(&permit, &open, now), Ok(()));
         }
-        assert_eq!(spend(&pass, &open, now), Err(Refusal::TooManyClaims));
-        assert_eq!(spend(&pass, &Request::List, now), Ok(()), "messages are not limited");
+        assert_eq!(spend(&permit, &open, now), Err(Refusal::TooManyClaims));
+        assert_eq!(spend(&permit, &Request::List, now), Ok(()), "messages are not limited");
     }
 }

@@ -23,7 +23,7 @@ use super::inbox::{Event, Inbox};
 use super::memory::{GUARANTEED, Share};
 use super::service::Service;
 use crate::http::websocket::{self, Decoder, Received};
-use crate::limits::Pass;
+use crate::limits::LinkPermit;
 use crate::net::{Outgoing, Progress, Stream};
 
 /// The time limits of a link.
@@ -43,7 +43,7 @@ pub(super) struct LinkTimeouts {
 #[derive(Debug)]
 pub(super) struct Link {
     service: Arc<Service>,
-    pass: Pass,
+    permit: LinkPermit,
     inbox: Arc<Inbox>,
     client: Client,
     stream: Stream,
@@ -89,15 +89,15 @@ impl Link {
     /// Creates a link after the WebSocket handshake.
     pub(super) fn new(
         service: Arc<Service>,
-        pass: Pass,
+        permit: LinkPermit,
         stream: Stream,
         welcome: &Welcome,
     ) -> Self {
         let now = Instant::now();
-        let share = service.new_share(&pass);
+        let share = service.new_share(&permit);
         let inbox = Arc::new(service.new_inbox(share.for_same_address(0)));
         Self {
-            pass,
+            permit,
             inbox,
             client: Client::new(welcome, unix_now()),
             stream,
@@ -227,7 +227,7 @@ impl Link {
 
     /// Sends a request to the store, unless it can be answered here.
     fn submit(&mut self, id: RequestId, request: Request) {
-        let answer = match actions::spend(&self.pass, &request, Instant::now()) {
+        let answer = match actions::spend(&self.permit, &request, Instant::now()) {
             Err(refusal) => Some(Answer::Refused(refusal)),
             Ok(()) => {
                 let is_recorded = self.service.hub().records_clients();

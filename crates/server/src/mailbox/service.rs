@@ -18,7 +18,7 @@ use super::link::{Link, LinkTimeouts};
 use super::memory::{MemoryBudget, Share};
 use crate::host::{Host, accept};
 use crate::http::{AcceptedWebSocket, WebSocketAcceptor};
-use crate::limits::Pass;
+use crate::limits::LinkPermit;
 
 /// One running mailbox server.
 #[derive(Debug)]
@@ -72,8 +72,8 @@ impl Service {
     }
 
     /// An empty memory share for the address of a new link.
-    pub(super) fn new_share(&self, pass: &Pass) -> Share {
-        Share::new(Arc::clone(&self.budget), Arc::clone(pass.held()))
+    pub(super) fn new_share(&self, permit: &LinkPermit) -> Share {
+        Share::new(Arc::clone(&self.budget), Arc::clone(permit.usage()))
     }
 
     /// Accepts connections until draining begins, then waits until all links have ended.
@@ -85,10 +85,10 @@ impl Service {
             Some(async move {
                 // Boxed: opening a link needs more memory than serving it.
                 let opened = Box::pin(service.acceptor.open(stream, address, candidate)).await;
-                let Some(AcceptedWebSocket { upgraded, pass, client }) = opened else { return };
+                let Some(AcceptedWebSocket { upgraded, permit, client }) = opened else { return };
                 service.counters.opened();
                 let welcome = service.welcome(client);
-                let link = Link::new(Arc::clone(&service), pass, upgraded.stream, &welcome);
+                let link = Link::new(Arc::clone(&service), permit, upgraded.stream, &welcome);
                 link.serve(upgraded.early, &service.host.draining).await;
             })
         };

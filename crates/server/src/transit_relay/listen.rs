@@ -19,7 +19,7 @@ use super::pump::PumpContext;
 use super::serve_link;
 use crate::host;
 use crate::http::{AcceptedWebSocket, WebSocketAcceptor};
-use crate::limits::{Limits, Pass};
+use crate::limits::{Limits, LinkPermit};
 
 /// The listener for plain links, and the state that all links share.
 #[derive(Clone, Debug)]
@@ -35,20 +35,20 @@ impl Listener {
     /// Accepts plain links until draining begins.
     pub(super) async fn accept(&self, listener: TcpListener, draining: CancellationToken) {
         let serve = |stream: TcpStream, address: SocketAddr| {
-            let pass = self.admit(address.ip())?;
+            let permit = self.admit(address.ip())?;
             link::keep_alive(&stream);
-            Some(serve_link(RelayLink::Tcp(stream), pass, self.clone()))
+            Some(serve_link(RelayLink::Tcp(stream), permit, self.clone()))
         };
         host::accept(listener, draining, self.tasks.clone(), serve).await;
     }
 
     /// Admits a link by its address, or counts it as refused.
-    fn admit(&self, address: IpAddr) -> Option<Pass> {
-        let pass = self.limits.admit(address, Instant::now());
-        if pass.is_none() {
+    fn admit(&self, address: IpAddr) -> Option<LinkPermit> {
+        let permit = self.limits.admit(address, Instant::now());
+        if permit.is_none() {
             self.context.counters.refused();
         }
-        pass
+        permit
     }
 }
 
@@ -72,11 +72,11 @@ impl WebListener {
             Some(async move {
                 // Boxed: opening a link needs more memory than serving it.
                 let opened = Box::pin(web.acceptor.open(stream, address, candidate)).await;
-                if let Some(AcceptedWebSocket { upgraded, pass, .. }) = opened {
+                if let Some(AcceptedWebSocket { upgraded, permit, .. }) = opened {
                     let listener = &web.listener;
                     listener.tasks.spawn(serve_link(
                         RelayLink::web(upgraded),
-                        pass,
+                        permit,
                         listener.clone(),
                     ));
                 }

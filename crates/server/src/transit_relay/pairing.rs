@@ -16,7 +16,7 @@ use super::counters::Counters;
 use super::link::RelayLink;
 use super::pump::Forwarded;
 use super::usage::Recorder;
-use crate::limits::Pass;
+use crate::limits::LinkPermit;
 
 /// Finds the partner of each connection.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(super) enum Verdict {
         /// Receives the partner.
         second: oneshot::Receiver<Paired>,
     },
-    /// Pass the connection to the task of the earlier one.
+    /// LinkPermit the connection to the task of the earlier one.
     Second {
         /// The answer, and the data that the partner has already sent, one message each.
         greeting: Vec<Vec<u8>>,
@@ -89,7 +89,7 @@ pub(super) struct Paired {
     pub(super) early: Vec<u8>,
     /// Counts the connection for the limits of its address while it is open.
     #[expect(dead_code, reason = "dropped with the link")]
-    pub(super) pass: Pass,
+    pub(super) permit: LinkPermit,
 }
 
 impl Pairing {

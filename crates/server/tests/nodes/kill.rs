@@ -1,7 +1,8 @@
-//! Pairs of clients talk while nodes, or what nodes depend on, are killed at random moments, or stopped for a while.
+//! Pairs of clients exchange messages while nodes, or servers on which nodes depend, are killed at random moments, or
+//! stopped for a while.
 //!
-//! Each message has an id of its own. Everything that any connection has received must be the beginning of the same
-//! list of messages: then nothing was lost, doubled or reordered, not even for a moment.
+//! Each message has a unique id. The messages that any connection has received must be the beginning of the same list:
+//! then no message was lost, duplicated or reordered at any time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,7 +19,7 @@ use tokio::time::sleep;
 use super::peer::Peer;
 use super::{Cluster, Wake};
 
-/// What is killed.
+/// The process that is killed.
 #[derive(Clone, Copy, Debug)]
 enum Victim {
     Node,
@@ -28,7 +29,7 @@ enum Victim {
     Nats,
 }
 
-/// What all clients of a test share.
+/// The state that all clients of a test share.
 #[derive(Clone)]
 struct World {
     seed: u64,
@@ -51,7 +52,7 @@ struct Side {
     attempts: usize,
     /// Its own messages that were echoed, in order.
     echoed: Vec<String>,
-    /// What each of its connections has received, in order.
+    /// The messages that each of its connections has received, in order.
     views: Vec<Vec<String>>,
 }
 
@@ -69,11 +70,11 @@ impl Side {
         }
     }
 
-    /// Adds [`MESSAGES`], waits until the other side has done the same, and closes the mailbox. All of this on as
-    /// many connections as it takes.
-    async fn talk(mut self) -> Self {
+    /// Adds [`MESSAGES`], waits until the other side has done the same, and closes the mailbox. Opens a new connection
+    /// whenever one is lost.
+    async fn exchange_all(mut self) -> Self {
         while self.exchange().await.is_none() {
-            // The node is gone. Another one, or its successor, will answer.
+            // The node was killed. Another node, or its replacement, will answer.
             sleep(RETRY).await;
         }
         while self.close().await.is_none() {
@@ -82,7 +83,7 @@ impl Side {
         self
     }
 
-    /// Adds what is missing on one connection, and reads until both sides are done.
+    /// Adds the missing messages on one connection, and reads until both sides have added all.
     async fn exchange(&mut self) -> Option<()> {
         let mut peer = self.connect().await?;
         let mailbox = peer.enter(&self.nameplate).await?;
@@ -130,11 +131,11 @@ impl Side {
     }
 }
 
-/// Both sides of a pair fill one mailbox after the other, until the test ends.
+/// Both sides of a pair exchange messages in one mailbox after another, until the test ends.
 async fn converse(world: World, pair: u64) {
     for round in 0.. {
         let side = |number| Side::new(&world, pair, round, number);
-        let (one, other) = tokio::join!(side(1).talk(), side(2).talk());
+        let (one, other) = tokio::join!(side(1).exchange_all(), side(2).exchange_all());
         check(&world, [&one, &other]);
         if world.is_ending.load(Ordering::Relaxed) {
             return;
@@ -142,7 +143,7 @@ async fn converse(world: World, pair: u64) {
     }
 }
 
-/// Compares everything that both sides were told.
+/// Compares the messages that both sides have received.
 fn check(world: &World, sides: [&Side; 2]) {
     let seed = world.seed;
     let views: Vec<&Vec<String>> = sides.iter().flat_map(|side| &side.views).collect();
@@ -157,7 +158,7 @@ fn check(world: &World, sides: [&Side; 2]) {
     }
 }
 
-/// Lets clients talk, and kills something `kills` times.
+/// Lets clients exchange messages, and kills a victim `kills` times.
 async fn run(mut cluster: Cluster, seed: u64, victim: Victim, kills: usize) {
     let (urls, receiver) = watch::channel(cluster.urls());
     let world = World { seed, urls: receiver, echoed: Arc::default(), is_ending: Arc::default() };
@@ -167,7 +168,7 @@ async fn run(mut cluster: Cluster, seed: u64, victim: Victim, kills: usize) {
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for _ in 0..kills {
-        // A random moment in the middle of the work.
+        // A random moment while clients exchange messages.
         let more = 1 + usize::try_from(rng.next_u32()).unwrap() % MOST_BETWEEN_KILLS;
         wait_for_echoes(&world, more).await;
         let number = usize::try_from(rng.next_u32()).unwrap() % cluster.nodes.len();
@@ -193,8 +194,8 @@ async fn run(mut cluster: Cluster, seed: u64, victim: Victim, kills: usize) {
     }
 }
 
-/// Stops a node while it holds the lock of the database, and continues it when PostgreSQL has ended its
-/// transaction, so that the other nodes have continued.
+/// Stops a node while it has the lock of the database. Continues it when PostgreSQL has ended its transaction, so that
+/// the other nodes have continued before.
 fn stop_in_transaction(cluster: &Cluster, number: usize) {
     let (node, postgres) = (&cluster.nodes[number], cluster.postgres.as_ref().unwrap());
     let deadline = Instant::now() + PATIENCE;
@@ -218,7 +219,7 @@ fn stop_in_transaction(cluster: &Cluster, number: usize) {
     node.signal(Signal::CONT);
 }
 
-/// Waits until the clients have got so many more messages stored.
+/// Waits until this many more messages of the clients have been stored.
 async fn wait_for_echoes(world: &World, more: usize) {
     let enough = world.echoed.load(Ordering::Relaxed) + more;
     let deadline = Instant::now() + PATIENCE;
@@ -273,17 +274,17 @@ const LOOKS: usize = 3;
 /// Messages that each side adds to a mailbox.
 const MESSAGES: usize = 15;
 
-/// What the last message of a side ends with.
+/// The end of the id of each side's last message.
 const DONE: &str = "done";
 
 /// Pairs of clients.
 const PAIRS: u64 = 4;
 
-/// Messages that are stored between two kills, at most.
+/// Maximum number of messages that are stored between two kills.
 const MOST_BETWEEN_KILLS: usize = 60;
 
 /// Pause before a client connects again.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// How long all clients together may make no progress.
+/// Maximum time in which no client makes progress.
 const PATIENCE: Duration = Duration::from_secs(60);

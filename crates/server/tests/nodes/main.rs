@@ -1,5 +1,5 @@
-//! The real binary with each of its databases: one node with SQLite, and several nodes that share a PostgreSQL
-//! database. Nodes and databases are killed at random moments, and nothing that a client was told is lost.
+//! Tests the real binary with each of its databases: one node with SQLite, and several nodes that share a PostgreSQL
+//! database. Nodes and databases are killed at random moments, and no acknowledged message is lost.
 //!
 //! The tests with PostgreSQL and NATS start real servers (`wormhole-testbed`).
 
@@ -18,7 +18,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use wormhole_testbed::{Durability, Nats, Postgres, installed_or_skip};
 
-/// A folder that is removed after the test.
+/// A temporary folder, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -81,14 +81,14 @@ enum Wake {
     Nats,
 }
 
-/// Nodes with everything that they need.
+/// Nodes, and the servers and files that they need.
 struct Cluster {
     nodes: Vec<Node>,
-    /// What each node is started with.
+    /// The arguments with which each node is started.
     arguments: Vec<String>,
     postgres: Option<Postgres>,
     nats: Option<Nats>,
-    /// Dropped last, when nobody uses it any more.
+    /// Dropped last, when the nodes do not use it any more.
     _folder: Option<Folder>,
 }
 
@@ -102,7 +102,7 @@ impl Cluster {
         Self { nodes, arguments, postgres: None, nats: None, _folder: Some(folder) }
     }
 
-    /// So many nodes with one PostgreSQL database; `None` if a program is not installed.
+    /// A number of nodes with one PostgreSQL database; `None` if a program is not installed.
     fn of_postgres(nodes: usize, wake: Wake) -> Option<Self> {
         let postgres = installed_or_skip(Postgres::start(Durability::Full, None))?;
         let url = postgres.create_database("mailbox");
@@ -138,7 +138,7 @@ impl Cluster {
 
     /// Kills a node and starts another one in its place.
     fn replace_node(&mut self, number: usize) {
-        // SQLite allows one node at a time, so the old one must be gone first.
+        // Only one node at a time can use an SQLite database, so the old one must end first.
         let _ = self.nodes[number].process.kill();
         let _ = self.nodes[number].process.wait();
         self.nodes[number] = Node::start(&self.arguments);

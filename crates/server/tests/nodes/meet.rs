@@ -1,4 +1,4 @@
-//! Clients of different nodes meet, and nodes get on with what fails around them.
+//! Tests clients of different nodes, and nodes while PostgreSQL or NATS is unavailable.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::peer::Peer;
 use super::{Cluster, Wake};
 
-/// Two clients that have one mailbox open, each at a node of its own.
+/// Two clients that have the same mailbox open, each at a different node.
 async fn two_clients(cluster: &Cluster) -> (Peer, Peer) {
     let mut one = Peer::bound(&cluster.nodes[0].url, "one").await.unwrap();
     let mut other = Peer::bound(&cluster.nodes[1].url, "other").await.unwrap();
@@ -23,8 +23,8 @@ async fn two_clients(cluster: &Cluster) -> (Peer, Peer) {
     (one, other)
 }
 
-/// One client adds messages, and both get each of them. Without notifications, the other node would find about one
-/// of them each time that it looks by itself.
+/// One client adds messages, and both receive each of them. Without notifications, the other node would find about one
+/// message per periodic check.
 async fn talk(one: &mut Peer, other: &mut Peer, messages: usize) {
     let start = Instant::now();
     for number in 0..messages {
@@ -34,7 +34,7 @@ async fn talk(one: &mut Peer, other: &mut Peer, messages: usize) {
             assert_eq!(peer.message().await.unwrap(), id);
         }
     }
-    let unnotified = LOOKS_EVERY * u32::try_from(messages).unwrap();
+    let unnotified = CHECK_PERIOD * u32::try_from(messages).unwrap();
     assert!(start.elapsed() < unnotified / 3, "{messages} messages took {:?}", start.elapsed());
 }
 
@@ -47,7 +47,7 @@ async fn clients_of_different_nodes_meet_through_postgresql() {
 }
 
 #[tokio::test]
-async fn connections_to_postgresql_are_encrypted_also_those_for_notifications() {
+async fn connections_to_postgresql_for_requests_and_notifications_are_encrypted() {
     let Some(cluster) = Cluster::with_tls(2) else { return };
     let (mut one, mut other) = two_clients(&cluster).await;
     talk(&mut one, &mut other, 20).await;
@@ -58,13 +58,13 @@ async fn connections_to_postgresql_are_encrypted_also_those_for_notifications() 
 }
 
 #[tokio::test]
-async fn clients_of_different_nodes_meet_through_nats_and_also_without_it() {
+async fn clients_of_different_nodes_meet_with_and_without_nats() {
     let Some(mut cluster) = Cluster::of_postgres(2, Wake::Nats) else { return };
     let (mut one, mut other) = two_clients(&cluster).await;
     talk(&mut one, &mut other, 20).await;
     cluster.nats.as_mut().unwrap().stop();
-    // Without notifications, a message is found within a second or two, also by a node that has more to publish
-    // than the client of NATS would keep.
+    // Without notifications, a message is found within a second or two. This also holds for a node that publishes more
+    // notifications than its NATS client can queue.
     for number in 0..UNPUBLISHED {
         let id = number.to_string();
         one.add(&id).await.unwrap();
@@ -78,7 +78,7 @@ async fn clients_of_different_nodes_meet_through_nats_and_also_without_it() {
 }
 
 #[tokio::test]
-async fn a_nameplate_that_one_node_allocates_is_taken_at_all_nodes() {
+async fn a_nameplate_that_one_node_allocates_is_in_use_at_all_nodes() {
     let Some(cluster) = Cluster::of_postgres(3, Wake::Postgres) else { return };
     let mut taken = Vec::new();
     for number in 0..9 {
@@ -96,7 +96,7 @@ async fn a_nameplate_that_one_node_allocates_is_taken_at_all_nodes() {
 }
 
 #[tokio::test]
-async fn while_postgresql_is_away_clients_get_a_clear_error_and_then_everything_works_again() {
+async fn while_postgresql_is_unavailable_clients_get_an_error_and_afterwards_everything_works() {
     let Some(mut cluster) = Cluster::of_postgres(2, Wake::Postgres) else { return };
     let (mut one, mut other) = two_clients(&cluster).await;
     cluster.postgres.as_mut().unwrap().crash();
@@ -132,8 +132,8 @@ async fn answer(peer: &mut Peer) -> Value {
     }
 }
 
-/// More messages than a node's queues of notifications can hold.
+/// More messages than a node's queues of notifications can contain.
 const UNPUBLISHED: usize = 600;
 
-/// How often a node looks at its open mailboxes without being notified.
-const LOOKS_EVERY: Duration = Duration::from_secs(10);
+/// Interval at which a node checks its open mailboxes without notifications.
+const CHECK_PERIOD: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-/// A connection that has bound. Each method returns `None` if the connection is lost.
+/// A connection that has sent `bind`. Each method returns `None` if the connection is lost.
 pub(crate) struct Peer(WebSocketStream<TcpStream>);
 
 impl Peer {
@@ -49,7 +49,7 @@ impl Peer {
         self.hear(kind).await
     }
 
-    /// Claims a nameplate, and opens the mailbox that it leads to.
+    /// Claims a nameplate, and opens its mailbox.
     pub(crate) async fn enter(&mut self, nameplate: &str) -> Option<String> {
         let claim = json!({"type": "claim", "nameplate": nameplate});
         let mailbox = self.ask(&claim, "claimed").await?["mailbox"].as_str()?.to_owned();
@@ -68,5 +68,5 @@ impl Peer {
     }
 }
 
-/// How long a server may be silent. Longer than it may wait for its database.
+/// Maximum time without a frame from a server: longer than it may wait for its database.
 const PATIENCE: Duration = Duration::from_secs(40);

@@ -1,4 +1,4 @@
-//! What an operator sees when a node cannot use its database.
+//! Tests the errors of a node that cannot use its database.
 
 use std::net::TcpListener;
 
@@ -18,7 +18,7 @@ fn failure(url: &str) -> String {
 }
 
 #[test]
-fn a_node_that_cannot_reach_postgresql_says_so_and_ends() {
+fn a_node_that_cannot_reach_postgresql_ends_with_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -29,7 +29,7 @@ fn a_node_that_cannot_reach_postgresql_says_so_and_ends() {
 }
 
 #[test]
-fn wrong_databases_and_passwords_are_named_and_passwords_are_not_shown() {
+fn errors_explain_wrong_databases_and_passwords_and_show_no_passwords() {
     let started = Postgres::start(Durability::Process, None);
     let Some(postgres) = installed_or_skip(started) else { return };
     let line = failure(&postgres.url("nothing"));
@@ -49,7 +49,7 @@ fn wrong_databases_and_passwords_are_named_and_passwords_are_not_shown() {
 }
 
 #[tokio::test]
-async fn a_node_refuses_to_work_with_tables_that_a_newer_version_has_changed() {
+async fn a_node_does_not_start_with_tables_of_a_newer_version() {
     let Some(cluster) = Cluster::of_postgres(1, Wake::Postgres) else { return };
     let mut peer = Peer::bound(&cluster.nodes[0].url, "one").await.unwrap();
     let postgres = cluster.postgres.as_ref().unwrap();

@@ -1,4 +1,4 @@
-//! Clients that ask for work without end, and others beside them.
+//! Tests that clients with endless proof of work do not block other clients.
 
 #![cfg(unix)]
 
@@ -10,12 +10,12 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::*;
 
-/// More posts than there are processors.
+/// A number of posts that is larger than the number of processors.
 fn many() -> usize {
     available_parallelism().unwrap().get() + 1
 }
 
-/// A message with more work than anybody can do, in as much time as can be asked for.
+/// A call with an impossible proof of work and the maximum time for it.
 fn endless(key: &Value) -> String {
     let message = json!([{
         "symKeyID": key, "topic": "0x01020304", "powTarget": 1e30, "powTime": u32::MAX, "ttl": 3600,
@@ -35,7 +35,7 @@ impl Link {
         Self { lines: BufReader::new(reading).lines(), writing }
     }
 
-    /// Asks for something, and then for the version: its answer shows that the first is under way.
+    /// Sends a call, and then requests the version. The answer shows that the first call has begun.
     async fn begin(&mut self, call: &str) {
         let version = r#"{"jsonrpc":"2.0","id":"begun","method":"shh_version"}"#;
         self.writing.write_all(format!("{call}\n{version}\n").as_bytes()).await.unwrap();
@@ -44,7 +44,7 @@ impl Link {
     }
 }
 
-/// An honest message reaches its filter.
+/// Checks that an ordinary message reaches its filter in time.
 async fn gets_through(node: &Node, key: &Value) {
     let wanted = json!([{ "symKeyID": key, "topics": ["0x01020304"] }]);
     let filter = node.call("shh_newMessageFilter", wanted).await;
@@ -58,11 +58,11 @@ async fn gets_through(node: &Node, key: &Value) {
     tokio::time::timeout(BOUND, stretched).await.expect("in a bounded time");
 }
 
-/// Far less than what each of the others asks for.
+/// Time limit for ordinary calls: much less than the endless calls take.
 const BOUND: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn posts_without_end_of_many_links_keep_no_honest_post_waiting() {
+async fn endless_posts_of_many_links_do_not_delay_ordinary_posts() {
     let folder = Folder::new("fair");
     let path = folder.path("rpc.sock");
     let node = Node::start(&["--ipc", &path]);
@@ -79,13 +79,13 @@ async fn posts_without_end_of_many_links_keep_no_honest_post_waiting() {
 }
 
 #[tokio::test]
-async fn posts_without_end_of_one_link_keep_only_that_link_waiting() {
+async fn endless_posts_of_one_link_delay_only_this_link() {
     let folder = Folder::new("alone");
     let path = folder.path("rpc.sock");
     let node = Node::start(&["--ipc", &path]);
     let key = node.call("shh_newSymKey", json!([])).await;
     let mut link = Link::open(&path).await;
-    // Far more than may be under way, and than may wait.
+    // Many more calls than may run or wait.
     let calls = endless(&key).repeat(3000);
     let writing = link.writing.write_all(calls.as_bytes());
     tokio::select! {
@@ -95,56 +95,56 @@ async fn posts_without_end_of_one_link_keep_only_that_link_waiting() {
     gets_through(&node, &key).await;
 }
 
-/// Milliseconds for which the process has used processors.
+/// The processor time of the process, in milliseconds.
 #[cfg(target_os = "linux")]
-fn worked(node: &Node) -> u64 {
+fn cpu_milliseconds(node: &Node) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.process.id())).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     let ticks = |place: usize| fields.split(' ').nth(place).unwrap().parse::<u64>().unwrap();
     (ticks(11) + ticks(12)) * 10
 }
 
-/// Waits until the process does next to nothing.
+/// Waits until the process uses almost no processor time.
 #[cfg(target_os = "linux")]
-async fn rests(node: &Node) {
+async fn until_idle(node: &Node) {
     until(async || {
-        let before = worked(node);
+        let before = cpu_milliseconds(node);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        worked(node) - before < 150
+        cpu_milliseconds(node) - before < 150
     })
     .await;
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_work_of_a_client_ends_when_it_leaves() {
+async fn the_work_of_a_client_ends_when_it_disconnects() {
     let folder = Folder::new("leaves");
     let path = folder.path("rpc.sock");
     let node = Node::start(&["--ipc", &path]);
     let key = node.call("shh_newSymKey", json!([])).await;
     let call = endless(&key);
-    let busy = async |before: u64| until(async || worked(&node) > before + 500).await;
+    let busy = async |before: u64| until(async || cpu_milliseconds(&node) > before + 500).await;
 
     let mut link = Link::open(&path).await;
     link.begin(&call).await;
-    busy(worked(&node)).await;
+    busy(cpu_milliseconds(&node)).await;
     drop(link);
-    rests(&node).await;
+    until_idle(&node).await;
 
     let mut link = TcpStream::connect(node.rpc).await.unwrap();
     let head = "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     let request = format!("{head}content-length: {}\r\n\r\n{call}", call.len());
     link.write_all(request.as_bytes()).await.unwrap();
-    busy(worked(&node)).await;
+    busy(cpu_milliseconds(&node)).await;
     drop(link);
-    rests(&node).await;
+    until_idle(&node).await;
 
     let url = format!("ws://{}", node.rpc);
     let link = TcpStream::connect(node.rpc).await.unwrap();
     let (mut link, _) = tokio_tungstenite::client_async(url, link).await.unwrap();
     let message = tokio_tungstenite::tungstenite::Message::text(call);
     futures_util::SinkExt::send(&mut link, message).await.unwrap();
-    busy(worked(&node)).await;
+    busy(cpu_milliseconds(&node)).await;
     drop(link);
-    rests(&node).await;
+    until_idle(&node).await;
 }

@@ -1,17 +1,17 @@
-//! Clients that ask for more than they should have.
+//! Tests of clients that request more than the limits allow.
 
 use super::*;
 
-/// As many as there may be.
+/// Maximum number of filters.
 const FILTERS: usize = 10_000;
 
-/// A request, as often as it fits into a batch.
+/// A batch with `count` copies of a request.
 fn batch(method: &str, params: &Value, count: usize) -> String {
     let call = |id| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
     Value::from((0..count).map(call).collect::<Vec<_>>()).to_string()
 }
 
-/// Makes as many filters as there may be, for a key and a topic.
+/// Creates the maximum number of filters, for a key and a topic.
 async fn make_filters(node: &Node, wanted: &Value) {
     for _ in 0..FILTERS / 100 {
         let made = node.send(&batch("shh_newMessageFilter", wanted, 100)).await;
@@ -20,7 +20,7 @@ async fn make_filters(node: &Node, wanted: &Value) {
     }
 }
 
-/// A number of the page of metrics.
+/// A number from the metrics page.
 async fn counted(node: &Node, name: &str) -> u64 {
     let page = node.ask("GET /metrics", "host: localhost\r\n").await;
     let line =
@@ -30,7 +30,7 @@ async fn counted(node: &Node, name: &str) -> u64 {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn ten_thousand_filters_hold_no_more_than_all_of_them_may() {
+async fn ten_thousand_filters_do_not_exceed_their_common_memory_limit() {
     let node = Node::start(&["--min-peers", "0", "--min-pow", "0"]);
     let key = node.call("shh_newSymKey", json!([])).await;
     let wanted = json!([{ "symKeyID": key, "topics": ["0x01020304"] }]);
@@ -42,7 +42,7 @@ async fn ten_thousand_filters_hold_no_more_than_all_of_them_may() {
     let message = json!([{
         "symKeyID": key, "topic": "0x01020304", "payload": payload, "powTarget": 0.0, "powTime": 1,
     }]);
-    // Copied into every filter these would be eight gigabytes.
+    // With a copy in every filter, these messages would need eight gigabytes.
     for _ in 0..2 {
         let posted = node.send(&batch("shh_post", &message, 100)).await;
         assert!(posted.as_array().unwrap().iter().all(|one| one["result"].is_string()));
@@ -53,7 +53,7 @@ async fn ten_thousand_filters_hold_no_more_than_all_of_them_may() {
 }
 
 #[tokio::test]
-async fn filters_that_nobody_polls_end() {
+async fn filters_that_are_not_polled_expire() {
     let node = Node::start(&["--filter-seconds", "1"]);
     let key = node.call("shh_newSymKey", json!([])).await;
     make_filters(&node, &json!([{ "symKeyID": key, "topics": ["0x01020304"] }])).await;
@@ -61,7 +61,7 @@ async fn filters_that_nobody_polls_end() {
 }
 
 #[tokio::test]
-async fn a_huge_batch_is_refused_as_a_whole() {
+async fn a_batch_over_the_limit_is_rejected_completely() {
     let node = Node::start(&[]);
     let key = node.call("shh_newSymKey", json!([])).await;
     let wanted = json!([{ "symKeyID": key, "topics": ["0x01020304"] }]);
@@ -73,7 +73,7 @@ async fn a_huge_batch_is_refused_as_a_whole() {
         larger.len()
     );
     assert!(node.ask("POST /", &head).await.starts_with("HTTP/1.1 413 "));
-    // The first look after that shows it.
+    // The state is read once per second.
     until(async || counted(&node, "filters").await != u64::MAX).await;
     assert_eq!(counted(&node, "filters").await, 0);
     let one = node.send(&batch("shh_newMessageFilter", &wanted, 1)).await;

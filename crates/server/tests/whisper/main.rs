@@ -1,4 +1,4 @@
-//! The real binary as a Whisper node: two of them, and clients that speak JSON-RPC to them.
+//! Tests the real binary as a Whisper node: two nodes, and JSON-RPC clients.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
@@ -26,7 +26,7 @@ struct Node {
     process: Child,
     rpc: SocketAddr,
     enode: String,
-    /// What it has logged since it listens.
+    /// Its log lines since it has started to listen.
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -55,13 +55,13 @@ impl Node {
         Self { process, rpc: rpc.unwrap(), enode: enode.unwrap(), log }
     }
 
-    /// Waits for a line of the log in which all of these occur.
+    /// Waits for a log line that contains all these words.
     async fn logged(&self, words: &[&str]) {
         let says = |line: &String| words.iter().all(|word| line.contains(word));
         until(async || self.log.lock().unwrap().iter().any(says)).await;
     }
 
-    /// Megabytes of memory that the process has.
+    /// The memory of the process, in megabytes.
     #[cfg(target_os = "linux")]
     fn megabytes(&self) -> u64 {
         let status = format!("/proc/{}/status", self.process.id());
@@ -70,7 +70,7 @@ impl Node {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
-    /// Sends bytes as they are, and reads to the end of the link.
+    /// Sends these bytes, and reads until the link is closed.
     async fn raw(&self, request: &str) -> String {
         let mut link = TcpStream::connect(self.rpc).await.unwrap();
         link.write_all(request.as_bytes()).await.unwrap();
@@ -97,7 +97,7 @@ impl Node {
         body.to_owned()
     }
 
-    /// Sends a request without a body, with these headers, and returns all of the answer.
+    /// Sends a request without a body, with these headers, and returns the complete response.
     async fn ask(&self, line: &str, headers: &str) -> String {
         self.raw(&format!("{line} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n")).await
     }
@@ -126,7 +126,7 @@ impl Drop for Node {
     }
 }
 
-/// A folder of a test's own, gone with it.
+/// A temporary folder of one test, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -137,7 +137,7 @@ impl Folder {
         Self(path)
     }
 
-    /// The path of something in it.
+    /// The path of a file in the folder.
     fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
     }
@@ -149,7 +149,7 @@ impl Drop for Folder {
     }
 }
 
-/// A file with the token `hush`, gone with the test.
+/// A file with the token `hush`, removed when dropped.
 struct Token(PathBuf);
 
 impl Token {
@@ -171,17 +171,17 @@ impl Drop for Token {
     }
 }
 
-/// Waits until something is so, looking at it again and again.
-async fn until(mut look: impl AsyncFnMut() -> bool) {
+/// Repeats a check until it returns true.
+async fn until(mut check: impl AsyncFnMut() -> bool) {
     let looking = async {
-        while !look().await {
+        while !check().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(PATIENCE, looking).await.expect("in time");
 }
 
-/// Polls a filter until there is something in it.
+/// Polls a filter until it has messages.
 async fn poll(node: &Node, filter: &Value) -> Vec<Value> {
     let mut messages = Vec::new();
     until(async || {
@@ -193,7 +193,7 @@ async fn poll(node: &Node, filter: &Value) -> Vec<Value> {
     messages
 }
 
-/// Longer than anything here takes on a busy machine.
+/// Time limit: longer than any step of these tests on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn two_processes_exchange_a_message_with_a_shared_key() {
     let message = &messages[0];
     assert_eq!((&message["payload"], &message["hash"]), (&json!("0x6869"), &hash));
     assert_eq!((&message["topic"], &message["ttl"]), (&json!("0x01020304"), &json!(60)));
-    // When it was made is told to ten seconds.
+    // The time of its creation is rounded to ten seconds.
     assert!(message["timestamp"].as_u64().unwrap().is_multiple_of(10), "{message}");
     assert_eq!(alice.call("shh_version", json!([])).await, "6.0");
 }

@@ -1,8 +1,8 @@
-//! What nodes pass on to one another, and what not.
+//! Tests which messages nodes forward to each other.
 
 use super::*;
 
-/// Posts a text under a topic with a key, and returns the name of its envelope.
+/// Posts a text with a topic and a key, and returns the hash of its envelope.
 async fn post(node: &Node, key: &Value, more: Value) -> Value {
     let mut message = json!({
         "symKeyID": key, "topic": "0x01020304", "payload": "0x6869", "powTarget": 0.2, "powTime": 10,
@@ -13,7 +13,7 @@ async fn post(node: &Node, key: &Value, more: Value) -> Value {
     node.call("shh_post", json!([message])).await
 }
 
-/// A filter for all that a key opens.
+/// Creates a filter for all messages that the key decrypts.
 async fn filter(node: &Node, key: &Value, direct: bool) -> Value {
     let wanted = json!([{ "symKeyID": key, "topics": ["0x01020304"], "allowP2P": direct }]);
     node.call("shh_newMessageFilter", wanted).await
@@ -28,7 +28,7 @@ async fn connected(node: &Node, peers: &str) {
 }
 
 #[tokio::test]
-async fn a_light_node_hears_others_says_its_own_and_passes_nothing_on() {
+async fn a_light_node_receives_messages_and_sends_its_own_but_forwards_none() {
     let light = Node::start(&["--light", "--min-peers", "2"]);
     let alice = Node::start(&["--peer", &light.enode]);
     let bob = Node::start(&["--peer", &light.enode]);
@@ -38,12 +38,12 @@ async fn a_light_node_hears_others_says_its_own_and_passes_nothing_on() {
     let of_alice = post(&alice, &key(&alice).await, json!({})).await;
     assert_eq!(poll(&light, &at_light).await[0]["hash"], of_alice);
     let own = post(&light, &key(&light).await, json!({})).await;
-    let heard = poll(&bob, &at_bob).await;
-    assert_eq!((heard.len(), &heard[0]["hash"]), (1, &own));
+    let received = poll(&bob, &at_bob).await;
+    assert_eq!((received.len(), &received[0]["hash"]), (1, &own));
 }
 
 #[tokio::test]
-async fn a_direct_message_reaches_one_peer_that_trusts_and_nobody_else() {
+async fn a_direct_message_reaches_only_the_peer_that_trusts_the_sender() {
     let alice = Node::start(&[]);
     let (bob, carol) =
         (Node::start(&["--peer", &alice.enode]), Node::start(&["--peer", &alice.enode]));
@@ -54,14 +54,14 @@ async fn a_direct_message_reaches_one_peer_that_trusts_and_nobody_else() {
     let direct = filter(&alice, &shared, true).await;
     let usual = filter(&alice, &shared, false).await;
     let at_carol = filter(&carol, &key(&carol).await, true).await;
-    // It needs no work: nobody passes it on.
+    // It needs no proof of work, because it is not forwarded.
     let more = json!({ "targetPeer": alice.enode, "powTarget": 0.0 });
     let sent = post(&bob, &key(&bob).await, more).await;
     assert_eq!(poll(&alice, &direct).await[0]["hash"], sent);
     let known = post(&alice, &shared, json!({})).await;
     assert_eq!(poll(&alice, &usual).await[0]["hash"], known);
-    let heard = poll(&carol, &at_carol).await;
-    assert_eq!((heard.len(), &heard[0]["hash"]), (1, &known));
+    let received = poll(&carol, &at_carol).await;
+    assert_eq!((received.len(), &received[0]["hash"]), (1, &known));
 
     let stranger = Node::start(&[]);
     let message = json!([{

@@ -1,9 +1,9 @@
-//! Who is not let in, and what is not done.
+//! Tests of calls and clients that are rejected.
 
 use super::*;
 
 #[tokio::test]
-async fn what_cannot_be_done_is_refused_in_the_words_that_clients_know() {
+async fn error_messages_are_those_that_clients_expect() {
     let node = Node::start(&["--min-peers", "0"]);
     let cases = [
         ("shh_bogus", json!([]), "the method shh_bogus does not exist/is not available"),
@@ -32,7 +32,7 @@ async fn what_cannot_be_done_is_refused_in_the_words_that_clients_know() {
 }
 
 #[tokio::test]
-async fn a_page_that_points_its_name_here_reads_nothing() {
+async fn a_web_page_of_another_host_or_origin_is_rejected() {
     let node = Node::start(&["--rpc-origin", "https://mine.example", "--rpc-host", "mine.example"]);
     let refused = "HTTP/1.1 403 ";
     let rebound = node.ask("POST /", "host: evil.example:8545\r\n").await;
@@ -49,7 +49,7 @@ async fn a_page_that_points_its_name_here_reads_nothing() {
 }
 
 #[tokio::test]
-async fn without_the_token_nothing_is_told() {
+async fn without_the_token_only_health_is_available() {
     let token = Token::new("refusals");
     let node = Node::start(&["--rpc-token-file", token.path()]);
     let without = node.ask("GET /metrics", "host: localhost\r\n").await;
@@ -59,14 +59,14 @@ async fn without_the_token_nothing_is_told() {
     let right = "host: localhost\r\nauthorization: Bearer hush\r\n";
     let page = node.ask("GET /metrics", right).await;
     assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
-    // Only whether it is there, to whoever asks.
+    // Without a token, everyone can see whether the node is running, but nothing else.
     let health = node.ask("GET /health", "host: node.example\r\n").await;
     assert!(health.starts_with("HTTP/1.1 200 ") && health.ends_with("\r\n\r\nok\n"), "{health}");
     assert!(node.ask("POST /health", "host: localhost\r\n").await.starts_with("HTTP/1.1 401 "));
 }
 
 #[tokio::test]
-async fn an_address_that_others_reach_needs_a_token() {
+async fn an_address_that_other_machines_can_reach_needs_a_token() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wormhole-server"));
     command.args(["whisper", "--listen", "127.0.0.1:0", "--rpc", "0.0.0.0:0"]);
     let output = command.output().unwrap();
@@ -75,7 +75,7 @@ async fn an_address_that_others_reach_needs_a_token() {
 }
 
 #[tokio::test]
-async fn requests_that_are_none_are_refused_and_the_node_lives() {
+async fn invalid_requests_are_rejected_and_the_node_continues() {
     let node = Node::start(&[]);
     let bodies = [
         ("{", -32700),
@@ -109,7 +109,7 @@ async fn requests_that_are_none_are_refused_and_the_node_lives() {
 }
 
 #[tokio::test]
-async fn every_id_comes_back_as_it_was_written_and_notifications_are_carried_out() {
+async fn every_id_is_returned_unchanged_and_notifications_are_executed() {
     let node = Node::start(&[]);
     for id in ["1", "-1", "1.50", "1e3", "123456789012345678901234567890", "\"x\"", "null"] {
         let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"shh_version"}}"#);
@@ -135,22 +135,22 @@ async fn every_id_comes_back_as_it_was_written_and_notifications_are_carried_out
 }
 
 #[tokio::test]
-async fn half_a_request_is_no_request_and_no_web_socket() {
+async fn incomplete_requests_and_handshakes_are_rejected() {
     let node = Node::start(&[]);
     let upgrade = "upgrade: websocket\r\nsec-websocket-version: 13\r\n\
                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let host = "host: localhost\r\n";
-    let whole = format!("{host}{upgrade}connection: upgrade\r\n");
+    let complete = format!("{host}{upgrade}connection: upgrade\r\n");
     let json = format!("{host}content-type: application/json\r\n");
     for (request, status) in [
-        (format!("GET / HTTP/1.1\r\n{whole}\r\n"), "101"),
-        (format!("HEAD / HTTP/1.1\r\n{whole}\r\n"), "405"),
-        (format!("GET / HTTP/1.0\r\n{whole}\r\n"), "505"),
+        (format!("GET / HTTP/1.1\r\n{complete}\r\n"), "101"),
+        (format!("HEAD / HTTP/1.1\r\n{complete}\r\n"), "405"),
+        (format!("GET / HTTP/1.0\r\n{complete}\r\n"), "505"),
         (format!("GET / HTTP/1.0\r\n{host}\r\n"), "405"),
         (format!("GET / HTTP/1.1\r\n{host}{upgrade}connection: close\r\n\r\n"), "400"),
         (format!("GET / HTTP/1.1\r\n{upgrade}connection: upgrade\r\n\r\n"), "400"),
-        (format!("GET / HTTP/1.1\r\nhost: evil.example\r\n{whole}\r\n"), "400"),
-        (format!("GET / HTTP/1.1\r\n{whole}host: evil.example\r\n\r\n"), "400"),
+        (format!("GET / HTTP/1.1\r\nhost: evil.example\r\n{complete}\r\n"), "400"),
+        (format!("GET / HTTP/1.1\r\n{complete}host: evil.example\r\n\r\n"), "400"),
         (format!("POST / HTTP/1.1\r\n{json}{host}content-length: 2\r\n\r\n{{}}"), "400"),
         ("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}".to_owned(), "400"),
         (format!("GET / HTTP/1.1\r\n{host}\r\n"), "405"),

@@ -1,4 +1,4 @@
-//! Links that stay: WebSocket and the Unix socket.
+//! Tests of permanent connections: WebSocket and the Unix socket.
 
 use wormhole_node::remote::{MessageFilter, MessageKey, PostRequest, RemoteNode, RemoteUrl};
 use wormhole_node::shh::Topic;
@@ -11,7 +11,7 @@ async fn connect(node: &Node) -> RemoteNode {
 }
 
 #[tokio::test]
-async fn a_message_for_one_alone_comes_by_itself_and_says_who_signed() {
+async fn an_asymmetric_message_is_pushed_with_its_signer() {
     let alice = Node::start(&[]);
     let bob = Node::start(&["--peer", &alice.enode]);
     let (at_alice, at_bob) = (connect(&alice).await, connect(&bob).await);
@@ -34,7 +34,7 @@ async fn a_message_for_one_alone_comes_by_itself_and_says_who_signed() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_unix_socket_serves_values_one_after_the_other() {
+async fn requests_on_a_unix_socket_are_answered_one_after_the_other() {
     use std::os::unix::fs::PermissionsExt;
     use tokio::io::{AsyncBufReadExt, BufReader};
     use tokio::net::UnixStream;
@@ -74,7 +74,7 @@ async fn a_unix_socket_serves_values_one_after_the_other() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_node_that_is_told_to_stop_stops_and_comes_back_as_itself() {
+async fn a_stopped_node_keeps_its_identity_after_a_restart() {
     let folder = Folder::new("again");
     let data = ["--data", &folder.path("data")];
     let mut node = Node::start(&data);
