@@ -112,7 +112,7 @@ enum CountsId {
 
 /// The memory and storage in use for the clients of one address, in bytes. The services that limit them count them.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct AddressUsage {
     /// In memory.
     pub(crate) memory: AtomicUsize,
     /// In a database.
@@ -124,7 +124,7 @@ pub(crate) struct Held {
 struct AddressCounts {
     links: u32,
     /// Shared with the owners of the memory and storage.
-    usage: Arc<Held>,
+    usage: Arc<AddressUsage>,
     opened: MinuteBudget,
     /// One for each action of the service.
     actions: Box<[MinuteBudget]>,
@@ -143,7 +143,7 @@ pub(crate) struct LinkPermit {
     limits: Arc<Limits>,
     /// The counts of the address, and their generation; `None` if the address is not limited.
     counts: Option<(CountsId, u64)>,
-    usage: Arc<Held>,
+    usage: Arc<AddressUsage>,
 }
 
 impl Limits {
@@ -222,7 +222,7 @@ impl Limits {
 
 impl LinkPermit {
     /// The memory and storage in use for the clients of the link's address.
-    pub(crate) const fn usage(&self) -> &Arc<Held> {
+    pub(crate) const fn usage(&self) -> &Arc<AddressUsage> {
         &self.usage
     }
 

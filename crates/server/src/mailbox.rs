@@ -48,7 +48,7 @@ use service::{Service, Settings};
 pub(crate) use store::Imported;
 use store::{PostgresStore, Quota, SqliteStore, Store, StoreLimits};
 use usage::UsageLog;
-use wake::{NatsPublisher, NodeId, WakeListener, WakeMethod};
+use wake::{NatsPublisher, NodeId, NotificationListener, NotificationMethod};
 
 /// The configuration of the mailbox server.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,7 +65,7 @@ pub(crate) struct Config {
     /// How nodes with one PostgreSQL database notify each other of new messages: `postgres`, or the
     /// address of a NATS server, as `nats://HOST:PORT`; all nodes need the same value
     #[arg(long, value_name = "postgres|URL", default_value = "postgres")]
-    pub(crate) wake: WakeMethod,
+    pub(crate) wake: NotificationMethod,
 
     /// Database for usage records
     #[arg(long, value_name = "FILE")]
@@ -270,7 +270,7 @@ struct OpenedStore {
     store: Box<dyn Store>,
     /// Notifies other nodes, if the store does not do it with its commits.
     publisher: Option<NatsPublisher>,
-    listener: WakeListener,
+    listener: NotificationListener,
 }
 
 /// A mailbox server with its storage, before it accepts clients.
@@ -280,7 +280,7 @@ struct Mailbox {
     /// The thread that owns the database.
     storage: JoinHandle<()>,
     failed: Failed,
-    listener: WakeListener,
+    listener: NotificationListener,
 }
 
 impl Mailbox {
@@ -338,7 +338,10 @@ async fn failure(failed: Failed) -> ServerError {
 }
 
 impl Config {
-    fn parts(&self, counters: &Arc<Counters>) -> Result<(Parts, WakeListener), ServerError> {
+    fn parts(
+        &self,
+        counters: &Arc<Counters>,
+    ) -> Result<(Parts, NotificationListener), ServerError> {
         let blur = Duration::from_secs(self.blur_usage);
         let log = |path: &PathBuf| UsageLog::open(path, blur, self.usage_bytes);
         let OpenedStore { store, publisher, listener } = self.open_store()?;
@@ -372,7 +375,7 @@ impl Config {
                 return Ok(OpenedStore {
                     store,
                     publisher: None,
-                    listener: WakeListener::SingleNode,
+                    listener: NotificationListener::SingleNode,
                 });
             }
             Database::Postgres(url) => url,

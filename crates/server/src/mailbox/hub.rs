@@ -89,16 +89,16 @@ impl Hub {
         self.queue.push(|pending| pending.disconnected.push(link));
     }
 
-    /// Delivers messages that other nodes have added to these mailboxes.
-    pub(super) fn look_at(&self, changed: Changed) {
+    /// Reads and delivers messages that other nodes have added to these mailboxes.
+    pub(super) fn fetch_changed(&self, changed: Changed) {
         if !changed.is_nothing() {
             self.queue.push(|pending| pending.changed.merge(changed));
         }
     }
 
-    /// Delivers messages that other nodes have added to any mailbox.
-    pub(super) fn look_at_everything(&self) {
-        self.look_at(Changed::Everything);
+    /// Reads and delivers messages that other nodes have added to any mailbox.
+    pub(super) fn fetch_all(&self) {
+        self.fetch_changed(Changed::Everything);
     }
 
     /// Makes the store's thread return unused memory to the system.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use wormhole_magic::mailbox::server::{Answer, RequestId, StoredMessage};
 
 use super::memory::Share;
-use crate::limits::Held;
+use crate::limits::AddressUsage;
 
 /// An event for the link.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Event {
 pub(super) struct Inbox {
     number: u64,
     limit: usize,
-    address: Arc<Held>,
+    address: Arc<AddressUsage>,
     state: Mutex<Pending>,
 }
 
@@ -86,7 +86,7 @@ impl Inbox {
     }
 
     /// The address of the client.
-    pub(super) const fn address(&self) -> &Arc<Held> {
+    pub(super) const fn address(&self) -> &Arc<AddressUsage> {
         &self.address
     }
 

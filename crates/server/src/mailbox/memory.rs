@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::counters::Counters;
 use super::hub::Hub;
-use crate::limits::Held;
+use crate::limits::AddressUsage;
 
 /// The memory limits, and the memory in use for all clients together. All numbers are in bytes.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct MemoryBudget {
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Arc<MemoryBudget>,
-    address: Arc<Held>,
+    address: Arc<AddressUsage>,
     bytes: usize,
 }
 
@@ -49,7 +49,7 @@ impl MemoryBudget {
 
 impl Share {
     /// Creates an empty share.
-    pub(super) const fn new(budget: Arc<MemoryBudget>, address: Arc<Held>) -> Self {
+    pub(super) const fn new(budget: Arc<MemoryBudget>, address: Arc<AddressUsage>) -> Self {
         Self { budget, address, bytes: 0 }
     }
 
@@ -61,7 +61,7 @@ impl Share {
     }
 
     /// The address that is charged.
-    pub(super) const fn address(&self) -> &Arc<Held> {
+    pub(super) const fn address(&self) -> &Arc<AddressUsage> {
         &self.address
     }
 
@@ -160,7 +160,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn shares<const N: usize>(budget: &Arc<MemoryBudget>) -> [Share; N] {
-        let address: Arc<Held> = Arc::default();
+        let address: Arc<AddressUsage> = Arc::default();
         std::array::from_fn(|_| Share::new(Arc::clone(budget), Arc::clone(&address)))
     }
 

@@ -1,9 +1,9 @@
-//! What the mailbox server stores: one trait for the protocol's requests, and its two back ends.
+//! The storage of the mailbox server: one trait for the protocol's requests, and its two back ends.
 //!
-//! A [`Store`] executes a whole batch of requests in one transaction. When [`Store::apply`] returns, everything
-//! in it is durable and clients may be answered; when it fails, nothing has changed. Which links
-//! listen to a mailbox is not known here. The rules are written once, in [`rules`]; a back end only reads and
-//! writes rows. (mailbox protocol, "Nameplates / crowding", "Pruning / usage")
+//! A [`Store`] executes a batch of requests in one transaction. When [`Store::apply`] returns, all changes are durable
+//! and the clients may be answered. If it fails, nothing has changed. A store does not know which links listen to a
+//! mailbox. Both back ends use the same [`rules`], and only read and write rows. (mailbox protocol,
+//! "Nameplates / crowding", "Pruning / usage")
 
 mod activity;
 mod clock;
@@ -23,7 +23,7 @@ use wormhole_magic::mailbox::server::{Answer, Identity, Refusal, Request, Stored
 
 use super::usage::Usage;
 use crate::ServerError;
-use crate::limits::Held;
+use crate::limits::AddressUsage;
 pub(super) use activity::Quota;
 pub(super) use clock::Now;
 pub(crate) use postgres::DatabaseUrl;
@@ -40,7 +40,7 @@ pub(super) trait Store: Debug + Send {
     /// executed, or one such message is returned.
     ///
     /// # Errors
-    /// Nothing has changed, as far as can be known; refuse all requests.
+    /// The batch failed; refuse all requests. Nothing has changed, unless the result of the commit is unknown.
     fn apply(
         &mut self,
         commands: &mut [Command<'_>],
@@ -48,7 +48,7 @@ pub(super) trait Store: Debug + Send {
         now: Now,
     ) -> Result<Applied, StoreError>;
 
-    /// Removes mailboxes that nobody has used for `expiry`. It may do a part of the work: call it again until
+    /// Removes mailboxes that have been unused for `expiry`. One call may do only a part of the work: repeat it until
     /// [`Pruned::is_complete`].
     ///
     /// # Errors
@@ -69,7 +69,7 @@ pub(super) trait Store: Debug + Send {
     ///
     /// # Errors
     /// Try again later.
-    fn messages_after(&mut self, cursors: &[Cursor]) -> Result<Found, StoreError>;
+    fn messages_after(&mut self, cursors: &[Cursor]) -> Result<FetchedMessages, StoreError>;
 
     /// Whether other nodes use the same database.
     fn is_shared(&self) -> bool;
@@ -86,16 +86,16 @@ pub(super) trait Store: Debug + Send {
     /// Checks that the database is still the one that was opened.
     ///
     /// # Errors
-    /// It is not, so whatever is committed from now on would be lost. The server must stop.
+    /// It is not, so all later commits would be lost. The server must stop.
     fn check(&mut self) -> Result<(), ServerError>;
 
-    /// Gives some unused space back to the file system; returns whether there may be more.
+    /// Returns some unused space to the file system. Returns whether there may be more.
     ///
     /// # Errors
     /// The space stays in use.
     fn reclaim(&mut self) -> Result<bool, StoreError>;
 
-    /// Gives the memory of caches back.
+    /// Frees the memory of caches.
     ///
     /// # Errors
     /// The memory stays in use.
@@ -106,39 +106,39 @@ pub(super) trait Store: Debug + Send {
     fn fail_next_commit(&mut self);
 }
 
-/// How much a mailbox and the whole database may hold, and whether anyone may see what is there.
+/// The size limits of mailboxes and of the database, and whether `list` shows the nameplates.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StoreLimits {
-    /// Number of messages in a mailbox; 0 is any number.
+    /// Maximum number of messages in a mailbox; 0 means unlimited.
     pub(super) messages: u64,
-    /// Bytes of all names and contents in a mailbox; 0 is any number.
+    /// Maximum size of all messages in a mailbox, in bytes; 0 means unlimited.
     pub(super) bytes: u64,
-    /// Bytes of everything.
+    /// Maximum number of stored bytes, per address and in total.
     pub(super) quota: Quota,
     /// Whether `list` returns an empty list.
     pub(super) hide_nameplates: bool,
 }
 
-/// A client's request, with what the store needs to know about the client.
+/// A client's request, with the identity and the address of the client.
 #[derive(Debug)]
 pub(super) struct Command<'a> {
-    pub(super) who: &'a Identity,
-    pub(super) address: &'a Arc<Held>,
-    /// The store may take the contents out, but only when it executes the request.
+    pub(super) client: &'a Identity,
+    pub(super) address: &'a Arc<AddressUsage>,
+    /// The store may move the contents out of the request, but only when it executes the request.
     pub(super) request: &'a mut Request,
 }
 
 impl<'a> Command<'a> {
     const fn caller(&self, now: Now) -> Caller<'a> {
-        Caller { who: self.who, address: self.address, now }
+        Caller { client: self.client, address: self.address, now }
     }
 }
 
 /// The side that makes a request, its address, and the time.
 #[derive(Clone, Copy, Debug)]
 struct Caller<'a> {
-    who: &'a Identity,
-    address: &'a Arc<Held>,
+    client: &'a Identity,
+    address: &'a Arc<AddressUsage>,
     now: Now,
 }
 
@@ -149,7 +149,7 @@ pub(super) struct MailboxName {
     pub(super) mailbox: String,
 }
 
-/// How far the listeners of a mailbox have got.
+/// The position up to which the listeners of a mailbox have received messages.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
     pub(super) name: Arc<MailboxName>,
@@ -159,38 +159,38 @@ pub(super) struct Cursor {
 
 /// Messages of one mailbox that other nodes have added, with their positions, in order.
 #[derive(Debug)]
-pub(super) struct Missed {
+pub(super) struct NewMessages {
     pub(super) name: Arc<MailboxName>,
     pub(super) messages: Vec<(i64, Arc<StoredMessage>)>,
 }
 
 /// Messages that other nodes have added.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) missed: Vec<Missed>,
-    /// Whether these are all.
+pub(super) struct FetchedMessages {
+    pub(super) mailboxes: Vec<NewMessages>,
+    /// Whether these are all messages after the cursors.
     pub(super) is_complete: bool,
 }
 
-/// What a durable batch has done.
+/// The results of a durable batch.
 #[derive(Debug)]
 pub(super) struct Applied {
     /// One for each executed request, in order.
     pub(super) outcomes: Vec<Outcome>,
     /// Nameplates and mailboxes that were removed, for the statistics.
     pub(super) removed: Vec<Usage>,
-    /// Messages of other nodes, which come before those of this batch.
-    pub(super) missed: Vec<Missed>,
+    /// Messages of other nodes. They must be delivered before those of this batch.
+    pub(super) from_other_nodes: Vec<NewMessages>,
 }
 
 /// The result of one request.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The client gets this answer and nobody else needs to know.
+    /// The client gets this answer; other clients are not affected.
     Answer(Answer),
-    /// All listeners of the mailbox get this message. Positions grow from message to message.
+    /// All listeners of the mailbox get this message. Each message has a larger position than the one before it.
     Added { position: i64, message: Arc<StoredMessage> },
-    /// The client gets these messages, and from now on those after `position`.
+    /// The client gets these messages now, and all messages after `position` later.
     Opened { position: i64, messages: Vec<Arc<StoredMessage>> },
 }
 
@@ -200,7 +200,7 @@ impl Outcome {
         Self::Answer(Answer::Refused(refusal))
     }
 
-    /// Approximate bytes that it takes in memory.
+    /// Approximate size in memory, in bytes.
     fn bytes(&self) -> usize {
         match self {
             Self::Answer(answer) => answer.bytes(),
@@ -210,18 +210,18 @@ impl Outcome {
     }
 }
 
-/// What pruning has done.
+/// The results of pruning.
 #[derive(Debug)]
 pub(super) struct Pruned {
-    /// How many mailboxes were removed.
+    /// Number of removed mailboxes.
     pub(super) mailboxes: usize,
-    /// What was removed, for the statistics.
+    /// Removed nameplates and mailboxes, for the statistics.
     pub(super) removed: Vec<Usage>,
-    /// Whether all mailboxes have been looked at.
+    /// Whether all mailboxes have been checked.
     pub(super) is_complete: bool,
 }
 
-/// How much is stored.
+/// Numbers of stored nameplates and mailboxes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Counts {
     pub(super) nameplates: u64,
@@ -231,7 +231,7 @@ pub(super) struct Counts {
 /// Why a request or a batch was not executed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum StoreError {
-    /// The protocol does not allow this request. The batch goes on without it.
+    /// The protocol does not allow this request. The rest of the batch is executed.
     #[error("{0}")]
     Refused(Refusal),
     /// The database failed, so the whole batch failed.
@@ -245,13 +245,13 @@ impl From<Refusal> for StoreError {
     }
 }
 
-/// Bytes of answers that end a batch: they stay in memory until they are delivered.
+/// Size of answers in bytes at which a batch ends early: answers stay in memory until they are delivered.
 pub(super) const MAX_ANSWER_BYTES: usize = 4 << 20;
 
-/// Nameplates that a list contains at most: many times what a person looks at.
+/// Maximum number of nameplates in a list: far more than a person reads.
 const MAX_LISTED: i64 = 1000;
 
-/// Random attempts to find a free long nameplate, as in the reference.
+/// Number of random attempts to find a free long nameplate, as in the reference server.
 const LONG_TRIES: usize = 1000;
 
 #[cfg(test)]

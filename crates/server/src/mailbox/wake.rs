@@ -1,8 +1,8 @@
-//! Telling other nodes that a mailbox has new messages.
+//! Notifies other nodes that a mailbox has new messages.
 //!
-//! A wake-up carries no messages, only short hashes of mailbox names: a node that has listeners for one of them
-//! reads the new messages from the shared database. A lost wake-up loses nothing, because a node also
-//! looks at all its open mailboxes after every new connection, and every [`POLL`].
+//! A notification contains no messages, only short hashes of mailbox names: a node that has listeners for one of them
+//! reads the new messages from the shared database. If a notification is lost, no message is lost: a node also checks
+//! all its open mailboxes after each reconnection, and once per [`POLL`] interval.
 
 mod nats;
 mod postgres;
@@ -23,22 +23,22 @@ use nats::{NatsListener, NatsUrl};
 
 /// The value of the key `wake`: how nodes that share a database notify each other.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum WakeMethod {
+pub(crate) enum NotificationMethod {
     /// Through the database itself, with `LISTEN` and `NOTIFY`.
     Postgres,
     /// Through this NATS server.
     Nats(NatsUrl),
 }
 
-/// [`WakeMethod::check`] finds out whether an address is valid: an error of the command line parser would show its
+/// [`NotificationMethod::check`] finds out whether an address is valid: an error of the command line parser would show its
 /// password.
-impl From<String> for WakeMethod {
+impl From<String> for NotificationMethod {
     fn from(text: String) -> Self {
         if text == "postgres" { Self::Postgres } else { Self::Nats(NatsUrl::from(text)) }
     }
 }
 
-impl WakeMethod {
+impl NotificationMethod {
     /// Checks the value without connecting.
     ///
     /// # Errors
@@ -55,22 +55,22 @@ impl WakeMethod {
         Ok(())
     }
 
-    /// The two ends of the method. Without a publisher, the store notifies other nodes with its commits.
+    /// Creates the publisher and the listener. Without a publisher, the store notifies other nodes with its commits.
     pub(super) fn prepare(
         &self,
         database: &DatabaseUrl,
         node: NodeId,
-    ) -> Result<(Option<NatsPublisher>, WakeListener), ServerError> {
+    ) -> Result<(Option<NatsPublisher>, NotificationListener), ServerError> {
         let invalid = |reason: &str| ServerError::System(reason.into());
         match self {
             Self::Postgres => {
                 let connector = database.connector().map_err(ServerError::System)?;
-                Ok((None, WakeListener::Postgres { connector: Box::new(connector), node }))
+                Ok((None, NotificationListener::Postgres { connector: Box::new(connector), node }))
             }
             Self::Nats(url) => {
                 let server = url.parse().map_err(invalid)?;
                 let (publisher, listener) = nats::connect_later(server, node);
-                Ok((Some(publisher), WakeListener::Nats(listener)))
+                Ok((Some(publisher), NotificationListener::Nats(listener)))
             }
         }
     }
@@ -78,7 +78,7 @@ impl WakeMethod {
 
 /// Receives the notifications of other nodes.
 #[derive(Debug)]
-pub(super) enum WakeListener {
+pub(super) enum NotificationListener {
     /// There are no other nodes.
     SingleNode,
     Nats(NatsListener),
@@ -88,7 +88,7 @@ pub(super) enum WakeListener {
     },
 }
 
-impl WakeListener {
+impl NotificationListener {
     /// Forwards notifications to the store's thread. Never ends.
     pub(super) async fn run(self, hub: Hub) {
         match self {
@@ -99,17 +99,17 @@ impl WakeListener {
     }
 }
 
-/// Which node this is, among those that share a database. Random, and new at each start.
+/// Identifies a node among those that share a database. Random, and new at each start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct NodeId(u64);
 
 impl NodeId {
-    /// A new node.
+    /// Creates a random id.
     pub(super) fn random() -> Self {
         Self(OsRng.next_u64())
     }
 
-    /// The number as databases can hold it.
+    /// The number as a signed integer, for databases.
     pub(super) const fn number(self) -> i64 {
         self.0.cast_signed()
     }
@@ -121,15 +121,15 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// A hash of a mailbox name. Different names may have the same.
+/// A short hash of a mailbox name. Different names may have the same hash.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct WakeKey(u64);
+pub(super) struct MailboxHash(u64);
 
-impl WakeKey {
-    /// The key of a mailbox.
+impl MailboxHash {
+    /// The hash of a mailbox name.
     pub(super) fn of(name: &MailboxName) -> Self {
         let mut hash = Sha1::new();
-        // The length keeps two names with the same text apart.
+        // With the length, `ab` + `c` and `a` + `bc` have different hashes.
         hash.update(u64::try_from(name.app.len()).unwrap_or_default().to_be_bytes());
         hash.update(&name.app);
         hash.update(&name.mailbox);
@@ -138,22 +138,22 @@ impl WakeKey {
     }
 }
 
-/// What to look at.
+/// The mailboxes that may have new messages.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) enum Changed {
     #[default]
     Nothing,
-    Mailboxes(HashSet<WakeKey>),
+    Mailboxes(HashSet<MailboxHash>),
     Everything,
 }
 
 impl Changed {
-    /// Whether there is nothing to look at.
+    /// Whether no mailbox may have new messages.
     pub(super) const fn is_nothing(&self) -> bool {
         matches!(self, Self::Nothing)
     }
 
-    /// Adds more. Very many mailboxes become everything.
+    /// Adds more mailboxes. If there are too many, all mailboxes must be checked.
     pub(super) fn merge(&mut self, more: Self) {
         match (&mut *self, more) {
             (_, Self::Nothing) | (Self::Everything, _) => {}
@@ -169,20 +169,20 @@ impl Changed {
     }
 }
 
-/// The texts that tell other nodes about these mailboxes.
+/// The payloads of the notifications for these mailboxes.
 pub(super) fn payloads<'a>(
     node: NodeId,
     changed: impl Iterator<Item = &'a MailboxName>,
 ) -> Vec<String> {
-    let keys: Vec<WakeKey> = changed.map(WakeKey::of).collect();
-    let payload = |keys: &[WakeKey]| {
-        let keys: String = keys.iter().map(|WakeKey(key)| format!(" {key:016x}")).collect();
+    let keys: Vec<MailboxHash> = changed.map(MailboxHash::of).collect();
+    let payload = |keys: &[MailboxHash]| {
+        let keys: String = keys.iter().map(|MailboxHash(key)| format!(" {key:016x}")).collect();
         format!("{node}{keys}")
     };
     keys.chunks(MAX_KEYS).map(payload).collect()
 }
 
-/// What a text from another node tells; nothing if it is our own, malformed or too long.
+/// Parses the payload of a notification. Returns [`Changed::Nothing`] if it is from this node, malformed or too long.
 pub(super) fn parse(node: NodeId, payload: &str) -> Changed {
     if payload.len() >= MAX_PAYLOAD {
         return Changed::Nothing;
@@ -191,27 +191,27 @@ pub(super) fn parse(node: NodeId, payload: &str) -> Changed {
     if words.next().is_none_or(|from| from == node.to_string()) {
         return Changed::Nothing;
     }
-    let key = |word| u64::from_str_radix(word, 16).ok().map(WakeKey);
-    let keys: HashSet<WakeKey> = words.filter_map(key).take(MAX_KEYS).collect();
+    let key = |word| u64::from_str_radix(word, 16).ok().map(MailboxHash);
+    let keys: HashSet<MailboxHash> = words.filter_map(key).take(MAX_KEYS).collect();
     if keys.is_empty() { Changed::Nothing } else { Changed::Mailboxes(keys) }
 }
 
-/// Name of the notifications, in PostgreSQL and in NATS.
+/// The channel of the notifications in PostgreSQL, and the subject in NATS.
 pub(super) const CHANNEL: &str = "wormhole_mailbox";
 
-/// How often a node looks at all its open mailboxes although no wake-up came.
+/// Interval at which a node checks all its open mailboxes even without notifications.
 pub(super) const POLL: Duration = Duration::from_secs(10);
 
-/// Pause before a node connects again, and between its looks at all open mailboxes meanwhile.
+/// Pause before a node connects again. Until then, it checks all open mailboxes in the same interval.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Texts of PostgreSQL's notifications are shorter than so many bytes.
+/// PostgreSQL requires the payload of a notification to be shorter than this, in bytes.
 const MAX_PAYLOAD: usize = 8000;
 
-/// Keys in one text.
+/// Maximum number of hashes in one payload.
 const MAX_KEYS: usize = 400;
 
-/// Keys that may wait before everything is looked at instead.
+/// Maximum number of waiting hashes. If there are more, all mailboxes are checked instead.
 const MAX_CHANGED: usize = 10_000;
 
 #[cfg(test)]
@@ -223,19 +223,19 @@ mod tests {
     }
 
     #[test]
-    fn other_nodes_learn_which_mailboxes_have_changed() {
+    fn a_parsed_payload_contains_the_changed_mailboxes() {
         let (one, other) = (NodeId(1), NodeId(u64::MAX));
         let names: Vec<MailboxName> = (0..1000).map(|n| name("app", &n.to_string())).collect();
         let payloads = payloads(one, names.iter());
         assert!(payloads.len() == 3 && payloads.iter().all(|payload| payload.len() < 8000));
         let mut changed = Changed::Nothing;
         payloads.iter().for_each(|payload| changed.merge(parse(other, payload)));
-        assert_eq!(changed, Changed::Mailboxes(names.iter().map(WakeKey::of).collect()));
+        assert_eq!(changed, Changed::Mailboxes(names.iter().map(MailboxHash::of).collect()));
         assert_eq!(parse(one, &payloads[0]), Changed::Nothing);
     }
 
     #[test]
-    fn malformed_and_long_texts_are_ignored() {
+    fn malformed_and_long_payloads_are_ignored() {
         for text in ["", "x", " ", "0 zz", "\u{0}"] {
             assert_eq!(parse(NodeId(1), text), Changed::Nothing, "{text}");
         }
@@ -246,20 +246,20 @@ mod tests {
     }
 
     #[test]
-    fn very_many_different_changes_become_everything() {
+    fn too_many_changed_mailboxes_become_everything() {
         let mut changed = Changed::Nothing;
         for _ in 0..30_000 {
-            changed.merge(Changed::Mailboxes([WakeKey(1)].into()));
+            changed.merge(Changed::Mailboxes([MailboxHash(1)].into()));
         }
-        assert_eq!(changed, Changed::Mailboxes([WakeKey(1)].into()));
+        assert_eq!(changed, Changed::Mailboxes([MailboxHash(1)].into()));
         for key in 0..30_000 {
-            changed.merge(Changed::Mailboxes([WakeKey(key)].into()));
+            changed.merge(Changed::Mailboxes([MailboxHash(key)].into()));
         }
         assert_eq!(changed, Changed::Everything);
     }
 
     #[test]
-    fn names_that_read_the_same_have_different_keys() {
-        assert_ne!(WakeKey::of(&name("ab", "c")), WakeKey::of(&name("a", "bc")));
+    fn names_with_the_same_concatenation_have_different_hashes() {
+        assert_ne!(MailboxHash::of(&name("ab", "c")), MailboxHash::of(&name("a", "bc")));
     }
 }

@@ -9,7 +9,7 @@ use wormhole_magic::mailbox::server::StoredMessage;
 
 use crate::mailbox::inbox::{Event, Inbox};
 use crate::mailbox::store::{Cursor, MailboxName};
-use crate::mailbox::wake::{Changed, WakeKey};
+use crate::mailbox::wake::{Changed, MailboxHash};
 
 /// The listening links of all mailboxes.
 #[derive(Debug, Default)]
@@ -17,8 +17,8 @@ pub(super) struct Listeners {
     mailboxes: HashMap<Arc<MailboxName>, Vec<Listener>>,
     /// The mailbox of each listening link.
     by_link: HashMap<u64, Arc<MailboxName>>,
-    /// Finds the mailboxes of a wake-up, if other nodes send any. Two mailboxes may have one key.
-    by_key: Option<HashMap<WakeKey, Vec<Arc<MailboxName>>>>,
+    /// Finds the mailboxes of a notification; `None` if there are no other nodes. Two mailboxes may have the same hash.
+    by_key: Option<HashMap<MailboxHash, Vec<Arc<MailboxName>>>>,
 }
 
 /// One link that has a mailbox open.
@@ -44,7 +44,7 @@ impl Delivery {
 }
 
 impl Listeners {
-    /// No listeners yet. Wake-ups are understood only if other nodes share the store.
+    /// Creates an empty set. Notifications are handled only if other nodes share the store.
     pub(super) fn new(is_shared: bool) -> Self {
         Self { by_key: is_shared.then(HashMap::new), ..Self::default() }
     }
@@ -92,7 +92,7 @@ impl Listeners {
     }
 
     fn add_mailbox(&mut self, name: MailboxName) -> Arc<MailboxName> {
-        let key = self.by_key.is_some().then(|| WakeKey::of(&name));
+        let key = self.by_key.is_some().then(|| MailboxHash::of(&name));
         let name = Arc::new(name);
         if let (Some(by_key), Some(key)) = (&mut self.by_key, key) {
             by_key.entry(key).or_default().push(Arc::clone(&name));
@@ -103,7 +103,7 @@ impl Listeners {
     fn remove_mailbox(&mut self, name: &MailboxName) {
         self.mailboxes.remove(name);
         let Some(by_key) = &mut self.by_key else { return };
-        let key = WakeKey::of(name);
+        let key = MailboxHash::of(name);
         if let Some(names) = by_key.get_mut(&key) {
             names.retain(|other| **other != *name);
             if names.is_empty() {

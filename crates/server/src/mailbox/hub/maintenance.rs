@@ -1,5 +1,5 @@
-//! What the store's thread does from time to time: it keeps open mailboxes in use, removes unused ones, and looks for
-//! messages of other nodes.
+//! Periodic tasks of the store's thread: it marks open mailboxes as used, removes unused ones, and reads messages of
+//! other nodes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,18 +15,18 @@ use crate::mailbox::wake::Changed;
 #[derive(Debug)]
 pub(super) struct Schedule {
     next_prune: Instant,
-    /// When to write that the open mailboxes are in use; nothing if no other node could remove them.
+    /// When to mark the open mailboxes as used; `None` if no other node could remove them.
     next_touch: Option<Instant>,
-    /// Open mailboxes of which it has not been written yet that they are in use; a part of them in each turn.
+    /// Open mailboxes that must still be marked as used; each turn marks some of them.
     untouched: Vec<Arc<MailboxName>>,
-    /// Whether unused mailboxes are being removed, a part in each turn.
+    /// Whether unused mailboxes are being removed; each turn removes some of them.
     pruning: bool,
-    /// Whether the database may have space to give back.
+    /// Whether the database may have unused space to return.
     reclaiming: bool,
-    /// When it is allowed to look at all open mailboxes again.
-    next_look: Instant,
-    /// Whether to look at all open mailboxes as soon as it is allowed.
-    look_is_due: bool,
+    /// The earliest time to check all open mailboxes for new messages again.
+    next_fetch: Instant,
+    /// Whether to check all open mailboxes for new messages at `next_fetch`.
+    is_fetch_due: bool,
 }
 
 impl Schedule {
@@ -39,28 +39,28 @@ impl Schedule {
             untouched: Vec::new(),
             pruning: false,
             reclaiming: false,
-            next_look: now,
-            look_is_due: false,
+            next_fetch: now,
+            is_fetch_due: false,
         }
     }
 
-    /// When the thread has something to do even without requests.
+    /// When the next task is due.
     pub(super) fn next_task(&self) -> Instant {
         if !self.untouched.is_empty() || self.pruning || self.reclaiming {
             return Instant::now();
         }
-        let look = self.look_is_due.then_some(self.next_look);
+        let look = self.is_fetch_due.then_some(self.next_fetch);
         let others = [self.next_touch, look].into_iter().flatten();
         others.fold(self.next_prune, Instant::min)
     }
 
-    /// Which mailboxes to look at now: all of them at most once in [`LOOK_PAUSE`], because anyone who can send
-    /// notifications could ask for it.
+    /// Returns the mailboxes to check for new messages now. All mailboxes are checked at most once per [`FETCH_PAUSE`],
+    /// because anyone client can send notifications could request it.
     pub(super) fn admit(&mut self, changed: Changed, now: Instant) -> Changed {
-        self.look_is_due |= changed == Changed::Everything;
-        if self.look_is_due && now >= self.next_look {
-            self.look_is_due = false;
-            self.next_look = now + LOOK_PAUSE;
+        self.is_fetch_due |= changed == Changed::Everything;
+        if self.is_fetch_due && now >= self.next_fetch {
+            self.is_fetch_due = false;
+            self.next_fetch = now + FETCH_PAUSE;
             return Changed::Everything;
         }
         if changed == Changed::Everything { Changed::Nothing } else { changed }
@@ -68,7 +68,7 @@ impl Schedule {
 }
 
 impl StoreWorker {
-    /// Does what is due, and at most a part of a long task.
+    /// Runs the due tasks; of a long task only a part.
     pub(super) fn maintain(&mut self, deliver: impl FnMut(Vec<Delivery>)) {
         let now = Instant::now();
         let is_prune_due = now >= self.schedule.next_prune;
@@ -77,7 +77,7 @@ impl StoreWorker {
             self.schedule.pruning = true;
             self.listeners.shrink();
         }
-        // Open mailboxes must not be removed, so the time of their use is written first.
+        // Open mailboxes must not be removed, so they are marked as used first.
         if is_prune_due || self.schedule.next_touch.is_some_and(|time| now >= time) {
             self.begin_touching();
         }
@@ -95,8 +95,8 @@ impl StoreWorker {
         self.schedule.next_touch = self.touch_after(touch_period(self.parts.expiry));
     }
 
-    /// Writes that some of the open mailboxes are in use. If another node has removed some of them, their links are
-    /// disconnected: the clients come back and open them again.
+    /// Marks some of the open mailboxes as used. If another node has removed some of them, their links are disconnected:
+    /// the clients connect again and open them again.
     fn touch(&mut self, mut deliver: impl FnMut(Vec<Delivery>)) {
         let untouched = &mut self.schedule.untouched;
         let some = untouched.split_off(untouched.len().saturating_sub(TOUCHED_AT_ONCE));
@@ -116,7 +116,7 @@ impl StoreWorker {
         }
     }
 
-    /// When to write again that the open mailboxes are in use.
+    /// The next time to mark the open mailboxes as used.
     fn touch_after(&self, pause: Duration) -> Option<Instant> {
         self.parts.store.is_shared().then(|| Instant::now() + pause)
     }
@@ -176,20 +176,20 @@ impl StoreWorker {
     }
 }
 
-/// How often to write that the open mailboxes are in use, so that no other node removes them even if one or two
-/// attempts fail.
+/// Interval at which open mailboxes are marked as used, so that no other node removes them even if one or two attempts
+/// fail.
 fn touch_period(expiry: Duration) -> Duration {
     (expiry / 4).max(TOUCH_AGAIN)
 }
 
-/// Mailboxes of which one turn writes that they are in use.
+/// Number of mailboxes that one turn marks as used.
 const TOUCHED_AT_ONCE: usize = 1000;
 
 /// Pause after an attempt that failed.
 const TOUCH_AGAIN: Duration = Duration::from_secs(1);
 
-/// Time between two looks at all open mailboxes.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Minimum time between two checks of all open mailboxes.
+const FETCH_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -199,11 +199,11 @@ mod tests {
     use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
     use super::*;
-    use crate::limits::Held;
+    use crate::limits::AddressUsage;
     use crate::mailbox::inbox::Inbox;
     use crate::mailbox::memory::{MemoryBudget, Share};
     use crate::mailbox::store::{Command, DatabaseUrl, PostgresStore, StoreLimits};
-    use crate::mailbox::wake::{NodeId, WakeKey};
+    use crate::mailbox::wake::{MailboxHash, NodeId};
 
     fn open(url: &DatabaseUrl) -> PostgresStore {
         PostgresStore::open(url, StoreLimits::default(), NodeId::random(), true).unwrap()
@@ -233,7 +233,7 @@ mod tests {
         let Some(postgres) = installed_or_skip(started) else { return };
         let url = DatabaseUrl::from(postgres.url("postgres"));
         let mut worker = worker(open(&url));
-        let who = Identity::new("app".into(), "side".into());
+        let client = Identity::new("app".into(), "side".into());
         let names =
             ["kept", "gone"].map(|id| MailboxName { app: "app".into(), mailbox: id.into() });
         let budget = Arc::new(MemoryBudget::new(1 << 20, 1 << 20));
@@ -243,8 +243,8 @@ mod tests {
         });
         for (name, inbox) in names.iter().zip(&inboxes) {
             let (mut request, address) =
-                (Request::Open(name.mailbox.clone()), Arc::<Held>::default());
-            let command = Command { who: &who, address: &address, request: &mut request };
+                (Request::Open(name.mailbox.clone()), Arc::<AddressUsage>::default());
+            let command = Command { client: &client, address: &address, request: &mut request };
             worker.parts.store.apply(&mut [command], &[], Now::read()).unwrap();
             worker.listeners.add(name.clone(), inbox, 0);
         }
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mailboxes_are_looked_at_at_most_once_in_a_while_and_no_request_is_forgotten() {
+    fn all_mailboxes_are_checked_at_most_once_per_second_and_no_request_is_lost() {
         let started = Postgres::start(Durability::Process, None);
         let Some(postgres) = installed_or_skip(started) else { return };
         let mut worker = worker(open(&DatabaseUrl::from(postgres.url("postgres"))));
@@ -270,10 +270,10 @@ mod tests {
         assert_eq!(schedule.admit(Changed::Everything, start), Changed::Everything);
         assert_eq!(schedule.admit(Changed::Everything, start), Changed::Nothing);
         let name = MailboxName { app: "app".into(), mailbox: "id".into() };
-        let one = Changed::Mailboxes([WakeKey::of(&name)].into());
+        let one = Changed::Mailboxes([MailboxHash::of(&name)].into());
         assert_eq!(schedule.admit(one.clone(), start), one);
-        assert!(schedule.next_task() <= start + LOOK_PAUSE);
-        assert_eq!(schedule.admit(Changed::Nothing, start + LOOK_PAUSE), Changed::Everything);
-        assert_eq!(schedule.admit(Changed::Nothing, start + 2 * LOOK_PAUSE), Changed::Nothing);
+        assert!(schedule.next_task() <= start + FETCH_PAUSE);
+        assert_eq!(schedule.admit(Changed::Nothing, start + FETCH_PAUSE), Changed::Everything);
+        assert_eq!(schedule.admit(Changed::Nothing, start + 2 * FETCH_PAUSE), Changed::Nothing);
     }
 }

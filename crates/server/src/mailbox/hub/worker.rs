@@ -16,7 +16,7 @@ use crate::ServerError;
 use crate::mailbox::counters::Counters;
 use crate::mailbox::inbox::Event;
 use crate::mailbox::store::{
-    Applied, Command, Cursor, MailboxName, Missed, Now, Outcome, Store, StoreError,
+    Applied, Command, Cursor, MailboxName, NewMessages, Now, Outcome, Store, StoreError,
 };
 use crate::mailbox::usage::{ClientVersion, Usage, UsageLog};
 use crate::mailbox::wake::{Changed, NatsPublisher};
@@ -115,7 +115,7 @@ impl StoreWorker {
         let (now, cursors) = (Now::read(), self.cursors(requests));
         let mut commands: Vec<Command<'_>> = requests.iter_mut().map(command).collect();
         match self.parts.store.apply(&mut commands, &cursors, now) {
-            Ok(Applied { outcomes, removed: mut usage, missed }) => {
+            Ok(Applied { outcomes, removed: mut usage, from_other_nodes }) => {
                 self.parts.counters.committed(outcomes.len());
                 let rest = requests.split_off(outcomes.len());
                 let batch = std::mem::replace(requests, rest);
@@ -124,7 +124,7 @@ impl StoreWorker {
                 }
                 self.notify_others(&batch, &outcomes);
                 let mut deliveries = Vec::with_capacity(2 * batch.len());
-                self.send_missed(&missed, &mut deliveries);
+                self.deliver_new_messages(&from_other_nodes, &mut deliveries);
                 for (request, outcome) in batch.into_iter().zip(outcomes) {
                     self.answer(request, outcome, &mut deliveries);
                 }
@@ -152,26 +152,26 @@ impl StoreWorker {
             loop {
                 let cursors: Vec<Cursor> =
                     names.iter().filter_map(|name| self.listeners.cursor(name)).collect();
-                let found = match self.parts.store.messages_after(&cursors) {
-                    Ok(found) => found,
+                let fetched = match self.parts.store.messages_after(&cursors) {
+                    Ok(fetched) => fetched,
                     Err(error) => {
-                        // The node looks again soon: it is notified, or its connection is replaced.
+                        // The node tries again soon: after a notification, or after it has reconnected.
                         tracing::debug!(%error, "could not read messages of other nodes");
                         return;
                     }
                 };
                 let mut deliveries = Vec::new();
-                self.send_missed(&found.missed, &mut deliveries);
+                self.deliver_new_messages(&fetched.mailboxes, &mut deliveries);
                 deliver(deliveries);
-                if found.is_complete {
+                if fetched.is_complete {
                     break;
                 }
             }
         }
     }
 
-    fn send_missed(&mut self, missed: &[Missed], deliveries: &mut Vec<Delivery>) {
-        for Missed { name, messages } in missed {
+    fn deliver_new_messages(&mut self, mailboxes: &[NewMessages], deliveries: &mut Vec<Delivery>) {
+        for NewMessages { name, messages } in mailboxes {
             for (position, message) in messages {
                 self.listeners.send(name, *position, message, None, deliveries);
             }
@@ -247,7 +247,7 @@ impl StoreWorker {
 
 fn command(request: &mut ClientRequest) -> Command<'_> {
     let ClientRequest { client, inbox, request, .. } = request;
-    Command { who: client, address: inbox.address(), request }
+    Command { client, address: inbox.address(), request }
 }
 
 fn name_of(request: &ClientRequest, mailbox: &str) -> MailboxName {

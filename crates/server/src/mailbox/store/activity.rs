@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use wormhole_magic::mailbox::server::Refusal;
 
 use super::clock::Now;
-use crate::limits::Held;
+use crate::limits::AddressUsage;
 
 /// Maximum number of stored bytes; 0 means unlimited.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,12 +39,12 @@ pub(super) struct Activity {
 struct Entry {
     used: Instant,
     /// The addresses that are charged, with the bytes of each; rarely more than two.
-    owners: Vec<(Arc<Held>, u64)>,
+    owners: Vec<(Arc<AddressUsage>, u64)>,
 }
 
 #[derive(Debug)]
 enum Undo {
-    Charged { key: i64, address: Arc<Held>, bytes: u64 },
+    Charged { key: i64, address: Arc<AddressUsage>, bytes: u64 },
     Removed { key: i64, entry: Option<Entry>, bytes: u64 },
 }
 
@@ -69,7 +69,7 @@ impl Activity {
     /// database, a new address can still store what an ordinary exchange needs.
     pub(super) fn check_quota(
         &self,
-        address: &Held,
+        address: &AddressUsage,
         bytes: u64,
         quota: Quota,
     ) -> Result<(), Refusal> {
@@ -88,7 +88,13 @@ impl Activity {
     }
 
     /// Records that this address uses a mailbox of `bytes`. If no address is known for the mailbox, this one is charged.
-    pub(super) fn record_use(&mut self, key: i64, bytes: u64, address: &Arc<Held>, now: Now) {
+    pub(super) fn record_use(
+        &mut self,
+        key: i64,
+        bytes: u64,
+        address: &Arc<AddressUsage>,
+        now: Now,
+    ) {
         let charge_all = || {
             address.stored.fetch_add(bytes, Ordering::Relaxed);
             Entry { used: now.monotonic, owners: vec![(Arc::clone(address), bytes)] }
@@ -103,7 +109,7 @@ impl Activity {
     }
 
     /// Charges this address for `bytes` that it adds to a mailbox.
-    pub(super) fn charge(&mut self, key: i64, bytes: u64, address: &Arc<Held>, now: Now) {
+    pub(super) fn charge(&mut self, key: i64, bytes: u64, address: &Arc<AddressUsage>, now: Now) {
         self.undo.push(Undo::Charged { key, address: Arc::clone(address), bytes });
         self.stored = self.stored.saturating_add(bytes);
         address.stored.fetch_add(bytes, Ordering::Relaxed);
@@ -180,7 +186,7 @@ impl Activity {
         }
     }
 
-    fn discharge(&mut self, key: i64, address: &Arc<Held>, bytes: u64) {
+    fn discharge(&mut self, key: i64, address: &Arc<AddressUsage>, bytes: u64) {
         self.stored = self.stored.saturating_sub(bytes);
         address.stored.fetch_sub(bytes, Ordering::Relaxed);
         let Some(entry) = self.mailboxes.get_mut(&key) else { return };

@@ -1,5 +1,5 @@
-//! How every store must behave: who gets in, what stays, what the statistics record. Each case is a
-//! test of its own on each back end.
+//! Tests that every store must pass: admission of sides, storage of messages, and statistics. Each case is a separate
+//! test on each back end.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "any other answer fails the test")]
 
@@ -40,15 +40,15 @@ mod scratch;
 
 use scratch::*;
 
-/// Where a case keeps its data.
+/// A back end for the cases.
 trait Backend {
-    /// A database of its own for a case. The same name means the same database.
+    /// Opens the database with this name; creates it if needed. Each case uses different names.
     fn open(&self, name: &str, limits: StoreLimits) -> Box<dyn Store>;
     /// Removes the database.
     fn remove(&self, name: &str);
 }
 
-/// A SQLite file in a folder of its own.
+/// SQLite files in temporary folders.
 struct Sqlite;
 
 impl Sqlite {
@@ -76,7 +76,7 @@ struct Postgresql {
 }
 
 impl Postgresql {
-    /// A new server; `None` if it is not installed.
+    /// Starts a new server; `None` if PostgreSQL is not installed.
     fn start() -> Option<Self> {
         let postgres = installed_or_skip(Postgres::start(Durability::Process, None))?;
         Some(Self { postgres, databases: RefCell::default() })

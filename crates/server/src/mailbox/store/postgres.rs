@@ -1,11 +1,11 @@
-//! The store in a PostgreSQL database that any number of nodes share.
+//! The store in a PostgreSQL database, which several nodes can share.
 //!
-//! A batch costs two round trips, or three if it replays messages: read and lock, then write and
-//! commit. Every transaction first locks the one row of `wormhole_server`, so transactions of all nodes run one
-//! after the other, as they do in SQLite, and messages have one order for all nodes.
+//! A batch needs two round trips, or three if it replays messages: read and lock, then write and commit. Every
+//! transaction first locks the only row of `wormhole_server`. So the transactions of all nodes run one after the other,
+//! as they do in SQLite, and messages have the same order for all nodes.
 //!
-//! These limits hold for all nodes together: messages and bytes of a mailbox, bytes of the database, expiry. How
-//! much one address stores is counted by each node for itself, because addresses are never written.
+//! The limits for mailboxes, the limit for the database and the expiry apply to all nodes together. Each node counts
+//! separately how much one address stores, because addresses are never written to the database.
 //!
 //! A lost connection is replaced. If it is lost during a commit, the row of this node in `wormhole_nodes` shows
 //! whether the transaction is durable.
@@ -32,7 +32,7 @@ use super::activity::Activity;
 use super::replay_cache::ReplayCache;
 use super::rules::Rules;
 use super::{
-    Applied, Command, Counts, Cursor, Found, MailboxName, Now, Pruned, Store, StoreError,
+    Applied, Command, Counts, Cursor, FetchedMessages, MailboxName, Now, Pruned, Store, StoreError,
     StoreLimits,
 };
 use crate::ServerError;
@@ -91,8 +91,8 @@ impl PostgresStore {
         })
     }
 
-    /// Repeats an attempt on new connections while the connection is lost, as long as clients should wait.
-    fn persist<T>(
+    /// Repeats `attempt` on a new connection while the connection is lost, until the time limit for clients.
+    fn retry_while_lost<T>(
         &mut self,
         mut attempt: impl FnMut(&mut Self) -> Result<T, SessionError>,
     ) -> Result<T, StoreError> {
@@ -133,7 +133,7 @@ impl PostgresStore {
         result
     }
 
-    /// One transaction that changes rows with statements of its own, without the rules.
+    /// One transaction that changes rows directly with SQL statements, without the rules.
     fn transact_rows<T>(
         &mut self,
         now: Now,
@@ -189,7 +189,7 @@ impl PostgresStore {
         result
     }
 
-    /// Writes and commits; when it returns an error, nothing is durable as far as can be known.
+    /// Writes and commits. After an error, nothing is durable, unless the result of the commit is unknown.
     fn commit(&mut self, snapshot: &Snapshot) -> Result<(), SessionError> {
         #[cfg(test)]
         if std::mem::take(&mut self.fail_next_commit) {
@@ -216,7 +216,7 @@ impl PostgresStore {
         wake::payloads(self.node, changed)
     }
 
-    /// Forgets what a failed transaction has changed.
+    /// Reverts the changes of a failed transaction.
     fn abandon(&mut self) {
         self.activity.roll_back();
         self.replays.clear();
@@ -230,27 +230,28 @@ impl PostgresStore {
         now: Now,
     ) -> Result<Applied, SessionError> {
         let wanted = Wanted::by(commands, self.limits.hide_nameplates);
-        let ((outcomes, missed), removed) = self.transact(
+        let ((outcomes, from_other_nodes), removed) = self.transact(
             &wanted,
             now,
             async |session, snapshot, replays| {
                 let executed = load::read_replays(session, commands, replays, snapshot).await?;
                 let behind = behind(cursors, snapshot);
-                let Found { missed, is_complete } = load::read_after(session, &behind).await?;
-                // Listeners get all messages in order, so the missed ones go first.
+                let FetchedMessages { mailboxes: from_other_nodes, is_complete } =
+                    load::read_after(session, &behind).await?;
+                // Listeners receive all messages in order, so the messages of other nodes are delivered first.
                 let executed = if is_complete { executed } else { 0 };
-                Ok((executed, missed))
+                Ok((executed, from_other_nodes))
             },
-            |rules, (executed, missed)| {
+            |rules, (executed, from_other_nodes)| {
                 let outcomes =
                     rules.execute_all(commands.iter().take(executed), |rules, command| {
                         // A copy: the batch may have to be repeated.
                         rules.execute(command.caller(now), &mut command.request.clone())
                     })?;
-                Ok((outcomes, missed))
+                Ok((outcomes, from_other_nodes))
             },
         )?;
-        Ok(Applied { outcomes, removed, missed })
+        Ok(Applied { outcomes, removed, from_other_nodes })
     }
 }
 
@@ -271,9 +272,9 @@ impl Store for PostgresStore {
         cursors: &[Cursor],
         now: Now,
     ) -> Result<Applied, StoreError> {
-        let most = commands.len().min(MAX_COMMANDS);
-        let commands = commands.get(..most).unwrap_or_default();
-        self.persist(|store| store.apply_once(commands, cursors, now))
+        let count = commands.len().min(MAX_COMMANDS);
+        let commands = commands.get(..count).unwrap_or_default();
+        self.retry_while_lost(|store| store.apply_once(commands, cursors, now))
     }
 
     fn prune(&mut self, now: Now, expiry: Duration) -> Result<Pruned, StoreError> {
@@ -288,8 +289,8 @@ impl Store for PostgresStore {
         self.touch(now, names)
     }
 
-    fn messages_after(&mut self, cursors: &[Cursor]) -> Result<Found, StoreError> {
-        self.persist(|store| {
+    fn messages_after(&mut self, cursors: &[Cursor]) -> Result<FetchedMessages, StoreError> {
+        self.retry_while_lost(|store| {
             store.connection.run(async |session| load::read_after(session, cursors).await)
         })
     }
@@ -303,7 +304,7 @@ impl Store for PostgresStore {
     }
 
     fn count(&mut self) -> Result<Counts, StoreError> {
-        self.persist(|store| {
+        self.retry_while_lost(|store| {
             store.connection.run(async |session| {
                 let row = session.client.query_one(&session.statements.count, &[]).await?;
                 let number = |column| row.try_get(column).map(i64::unsigned_abs);
@@ -312,17 +313,17 @@ impl Store for PostgresStore {
         })
     }
 
-    /// A lost database comes back, so this never fails.
+    /// Never fails, because the store reconnects to a lost database.
     fn check(&mut self) -> Result<(), ServerError> {
         Ok(())
     }
 
-    /// PostgreSQL's autovacuum does this.
+    /// Does nothing: PostgreSQL's autovacuum does this.
     fn reclaim(&mut self) -> Result<bool, StoreError> {
         Ok(false)
     }
 
-    /// The caches are PostgreSQL's.
+    /// Does nothing: PostgreSQL manages its own caches.
     fn release_memory(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -333,5 +334,5 @@ impl Store for PostgresStore {
     }
 }
 
-/// Requests in one transaction.
+/// Maximum number of requests in one transaction.
 const MAX_COMMANDS: usize = 1000;

@@ -103,7 +103,7 @@ impl<T: Tables> Rules<'_, T> {
                 Answer::Closed
             }
             Request::List if self.limits.hide_nameplates => Answer::Nameplates(Vec::new()),
-            Request::List => Answer::Nameplates(self.tables.list(&by.who.app)?),
+            Request::List => Answer::Nameplates(self.tables.list(&by.client.app)?),
             Request::Open(mailbox) => return self.open(by, mailbox),
             Request::Release(nameplate) => {
                 self.release(by, nameplate)?;
@@ -114,59 +114,61 @@ impl<T: Tables> Rules<'_, T> {
 
     /// Picks a free nameplate, as short as possible, and claims it.
     fn allocate(&mut self, by: Caller<'_>) -> Result<String, StoreError> {
-        let name = self.tables.pick_nameplate(&by.who.app)?;
+        let name = self.tables.pick_nameplate(&by.client.app)?;
         self.create_nameplate(by, &name)?;
         Ok(name)
     }
 
     /// Claims a nameplate and joins its mailbox; creates both if needed. Returns the mailbox's id.
     fn claim(&mut self, by: Caller<'_>, name: &str) -> Result<String, StoreError> {
-        let (who, now) = (by.who, by.now.wall);
-        let Some(mut nameplate) = self.tables.nameplate(&who.app, name)? else {
+        let (client, now) = (by.client, by.now.wall);
+        let Some(mut nameplate) = self.tables.nameplate(&client.app, name)? else {
             return self.create_nameplate(by, name);
         };
         let mut mailbox = self
             .tables
-            .mailbox(&who.app, &nameplate.mailbox)?
-            .unwrap_or_else(|| Mailbox::new(&who.app, &nameplate.mailbox, Some(name)));
-        if nameplate.sides.find(&who.side).is_some_and(|side| !side.active) {
+            .mailbox(&client.app, &nameplate.mailbox)?
+            .unwrap_or_else(|| Mailbox::new(&client.app, &nameplate.mailbox, Some(name)));
+        if nameplate.sides.find(&client.side).is_some_and(|side| !side.active) {
             return Err(Refusal::Reclaimed.into());
         }
         let (Ok(claimed), Ok(joined)) =
-            (nameplate.sides.join(&who.side, now), mailbox.sides.join(&who.side, now))
+            (nameplate.sides.join(&client.side, now), mailbox.sides.join(&client.side, now))
         else {
-            self.tables.mark_nameplate_crowded(&who.app, name, &nameplate)?;
+            self.tables.mark_nameplate_crowded(&client.app, name, &nameplate)?;
             self.tables.mark_mailbox_crowded(&mailbox)?;
             return Err(Refusal::Crowded.into());
         };
         self.enter(&mut mailbox, joined, by)?;
         if claimed == Joined::Now {
-            self.tables.save_nameplate(&who.app, name, &nameplate)?;
+            self.tables.save_nameplate(&client.app, name, &nameplate)?;
         }
         Ok(nameplate.mailbox)
     }
 
     /// Releases a nameplate. An unknown nameplate counts as released.
     fn release(&mut self, by: Caller<'_>, name: &str) -> Result<(), StoreError> {
-        let who = by.who;
-        let Some(mut nameplate) = self.tables.nameplate(&who.app, name)? else {
+        let client = by.client;
+        let Some(mut nameplate) = self.tables.nameplate(&client.app, name)? else {
             return Ok(());
         };
-        if !nameplate.sides.leave(&who.side, None) {
+        if !nameplate.sides.leave(&client.side, None) {
             return Ok(());
         }
         if nameplate.sides.any_active() {
-            return self.tables.save_nameplate(&who.app, name, &nameplate);
+            return self.tables.save_nameplate(&client.app, name, &nameplate);
         }
-        self.remove_nameplate(&who.app, name, &nameplate, by.now, Removal::Closed)
+        self.remove_nameplate(&client.app, name, &nameplate, by.now, Removal::Closed)
     }
 
     /// Joins a mailbox, creates it if needed, and returns its messages.
     fn open(&mut self, by: Caller<'_>, id: &str) -> Result<Outcome, StoreError> {
-        let who = by.who;
-        let mut mailbox =
-            self.tables.mailbox(&who.app, id)?.unwrap_or_else(|| Mailbox::new(&who.app, id, None));
-        let Ok(joined) = mailbox.sides.join(&who.side, by.now.wall) else {
+        let client = by.client;
+        let mut mailbox = self
+            .tables
+            .mailbox(&client.app, id)?
+            .unwrap_or_else(|| Mailbox::new(&client.app, id, None));
+        let Ok(joined) = mailbox.sides.join(&client.side, by.now.wall) else {
             self.tables.mark_mailbox_crowded(&mailbox)?;
             return Err(Refusal::Crowded.into());
         };
@@ -183,10 +185,10 @@ impl<T: Tables> Rules<'_, T> {
         id: &str,
         message: NewMessage,
     ) -> Result<Outcome, StoreError> {
-        let who = by.who;
-        let mut mailbox = self.tables.mailbox(&who.app, id)?.ok_or(Refusal::NotOpen)?;
-        mailbox.sides.find(&who.side).ok_or(Refusal::NotOpen)?;
-        let stored = StoredMessage::new(who.side.clone(), message, by.now.wall);
+        let client = by.client;
+        let mut mailbox = self.tables.mailbox(&client.app, id)?.ok_or(Refusal::NotOpen)?;
+        mailbox.sides.find(&client.side).ok_or(Refusal::NotOpen)?;
+        let stored = StoredMessage::new(client.side.clone(), message, by.now.wall);
         self.activity.check_quota(by.address, size_of_message(&stored), self.limits.quota)?;
         let before = mailbox.size();
         mailbox.count(&stored, self.limits)?;
@@ -205,20 +207,22 @@ impl<T: Tables> Rules<'_, T> {
     /// A side that never joined joins first. So a client that does not know whether its `close` has arrived can repeat
     /// it.
     fn close(&mut self, by: Caller<'_>, id: &str, mood: Option<String>) -> Result<(), StoreError> {
-        let who = by.who;
-        let mut mailbox =
-            self.tables.mailbox(&who.app, id)?.unwrap_or_else(|| Mailbox::new(&who.app, id, None));
-        if mailbox.sides.join(&who.side, by.now.wall).is_err() {
+        let client = by.client;
+        let mut mailbox = self
+            .tables
+            .mailbox(&client.app, id)?
+            .unwrap_or_else(|| Mailbox::new(&client.app, id, None));
+        if mailbox.sides.join(&client.side, by.now.wall).is_err() {
             self.tables.mark_mailbox_crowded(&mailbox)?;
             return Err(Refusal::Crowded.into());
         }
-        mailbox.sides.leave(&who.side, mood);
+        mailbox.sides.leave(&client.side, mood);
         if mailbox.sides.any_active() {
             return self.tables.save_mailbox(&mut mailbox);
         }
         if let Some(name) = mailbox.nameplate.clone() {
             // As in the reference, a nameplate that its claimants never released is not in the statistics.
-            self.tables.delete_nameplate(&who.app, &name, &mailbox.id)?;
+            self.tables.delete_nameplate(&client.app, &name, &mailbox.id)?;
         }
         self.remove_mailbox(&mailbox, by.now, Removal::Closed)
     }
@@ -259,13 +263,13 @@ impl<T: Tables> Rules<'_, T> {
     }
 
     fn create_nameplate(&mut self, by: Caller<'_>, name: &str) -> Result<String, StoreError> {
-        let (who, now) = (by.who, by.now.wall);
-        let mut mailbox = Mailbox::new(&who.app, &random_mailbox_id(), Some(name));
+        let (client, now) = (by.client, by.now.wall);
+        let mut mailbox = Mailbox::new(&client.app, &random_mailbox_id(), Some(name));
         let mut nameplate = Nameplate::new(&mailbox.id);
         // Both are new, so another side can join.
-        let _ = (mailbox.sides.join(&who.side, now), nameplate.sides.join(&who.side, now));
+        let _ = (mailbox.sides.join(&client.side, now), nameplate.sides.join(&client.side, now));
         self.enter(&mut mailbox, Joined::Now, by)?;
-        self.tables.save_nameplate(&who.app, name, &nameplate)?;
+        self.tables.save_nameplate(&client.app, name, &nameplate)?;
         Ok(nameplate.mailbox)
     }
 

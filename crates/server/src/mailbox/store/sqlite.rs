@@ -21,7 +21,7 @@ use super::replay_cache::ReplayCache;
 use super::rules::Rules;
 use super::short_nameplates::ShortNameplates;
 use super::{
-    Applied, Command, Counts, Cursor, Found, MailboxName, Now, Pruned, Store, StoreError,
+    Applied, Command, Counts, Cursor, FetchedMessages, MailboxName, Now, Pruned, Store, StoreError,
     StoreLimits,
 };
 use crate::ServerError;
@@ -163,7 +163,7 @@ impl Store for SqliteStore {
                 rules.execute(command.caller(now), command.request)
             })
         })?;
-        Ok(Applied { outcomes, removed, missed: Vec::new() })
+        Ok(Applied { outcomes, removed, from_other_nodes: Vec::new() })
     }
 
     fn prune(&mut self, now: Now, expiry: Duration) -> Result<Pruned, StoreError> {
@@ -190,8 +190,8 @@ impl Store for SqliteStore {
     }
 
     /// Finds nothing: no other process adds messages.
-    fn messages_after(&mut self, _: &[Cursor]) -> Result<Found, StoreError> {
-        Ok(Found { missed: Vec::new(), is_complete: true })
+    fn messages_after(&mut self, _: &[Cursor]) -> Result<FetchedMessages, StoreError> {
+        Ok(FetchedMessages { mailboxes: Vec::new(), is_complete: true })
     }
 
     fn is_shared(&self) -> bool {

@@ -14,7 +14,7 @@ use super::{CHANNEL, NodeId, POLL, RECONNECT, parse, payloads};
 use crate::mailbox::hub::Hub;
 use crate::mailbox::store::MailboxName;
 
-/// The address of a NATS server as it was configured. Its password is never shown.
+/// The configured address of a NATS server. Its password is never shown.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct NatsUrl(String);
 
@@ -75,15 +75,15 @@ impl fmt::Debug for NatsListener {
     }
 }
 
-/// The two ends for one node. Nothing is connected before the listener runs.
+/// Creates the publisher and the listener of one node. The listener connects when it runs.
 pub(super) fn connect_later(server: ServerAddr, node: NodeId) -> (NatsPublisher, NatsListener) {
     let (sender, payloads) = mpsc::channel(UNSENT);
     (NatsPublisher { node, payloads: sender }, NatsListener { server, node, payloads })
 }
 
 impl NatsPublisher {
-    /// Tells the other nodes which mailboxes have new messages. If too many notifications wait to be sent, the rest
-    /// is dropped: the other nodes look without being notified, too.
+    /// Notifies the other nodes which mailboxes have new messages. If too many notifications wait to be sent, the rest
+    /// is dropped: other nodes also check their mailboxes without notifications.
     pub(in crate::mailbox) fn publish<'a>(&self, changed: impl Iterator<Item = &'a MailboxName>) {
         for payload in payloads(self.node, changed) {
             let _ = self.payloads.try_send(payload);
@@ -96,9 +96,9 @@ impl NatsListener {
     pub(super) async fn run(self, hub: Hub) {
         let Self { server, node, payloads } = self;
         let Some(client) = connect(server, hub.clone()).await else {
-            return look_without_notifications(&hub).await;
+            return fetch_without_notifications(&hub).await;
         };
-        // Publishing waits when the client's queue is full, and that must not keep the node from looking.
+        // Publishing waits when the client's queue is full. This must not delay the node's own checks.
         tokio::join!(publish(&client, payloads), receive(&client, node, &hub));
     }
 }
@@ -107,49 +107,49 @@ impl NatsListener {
 async fn publish(client: &Client, mut payloads: mpsc::Receiver<String>) {
     while let Some(payload) = payloads.recv().await {
         if client.connection_state() == State::Connected {
-            // Fails only if the client has ended, which it does not do by itself.
+            // This fails only if the client has ended, and it does not end by itself.
             let _ = client.publish(CHANNEL, payload.into()).await;
         }
     }
 }
 
-/// Receives the notifications of other nodes, and also looks without being notified. Never ends.
+/// Receives the notifications of other nodes, and also checks all mailboxes periodically. Never ends.
 async fn receive(client: &Client, node: NodeId, hub: &Hub) {
     loop {
-        // Waits when the client's queue is full, that is, while it cannot connect.
+        // Subscribing waits when the client's queue is full, that is, while the client cannot connect.
         if let Ok(Ok(notifications)) = timeout(RECONNECT, client.subscribe(CHANNEL)).await {
             forward(client, notifications, node, hub).await;
         }
-        hub.look_at_everything();
+        hub.fetch_all();
         sleep(RECONNECT).await;
     }
 }
 
-/// Forwards until the subscription ends.
+/// Forwards notifications until the subscription ends.
 async fn forward(client: &Client, mut notifications: Subscriber, node: NodeId, hub: &Hub) {
-    let mut next_look = Instant::now();
+    let mut next_fetch = Instant::now();
     loop {
         tokio::select! {
             message = notifications.next() => match message {
                 Some(message) => {
                     let text = std::str::from_utf8(&message.payload).unwrap_or_default();
-                    hub.look_at(parse(node, text));
+                    hub.fetch_changed(parse(node, text));
                 }
                 None => return,
             },
-            () = sleep_until(next_look) => {
-                hub.look_at_everything();
+            () = sleep_until(next_fetch) => {
+                hub.fetch_all();
                 let connected = client.connection_state() == State::Connected;
-                next_look = Instant::now() + if connected { POLL } else { RECONNECT };
+                next_fetch = Instant::now() + if connected { POLL } else { RECONNECT };
             }
         }
     }
 }
 
-/// What a node does when it can receive no notifications at all.
-async fn look_without_notifications(hub: &Hub) {
+/// Checks all mailboxes periodically, for a node that cannot receive notifications. Never ends.
+async fn fetch_without_notifications(hub: &Hub) {
     loop {
-        hub.look_at_everything();
+        hub.fetch_all();
         sleep(RECONNECT).await;
     }
 }
@@ -159,7 +159,7 @@ async fn connect(server: ServerAddr, hub: Hub) -> Option<Client> {
     let problem = Mutex::new(String::new());
     let (server, options) = without_credentials(server);
     let options = options
-        // Other servers that this one names could be reached without TLS, and would get the password.
+        // Otherwise the server could name other servers, and the client would send them the password, perhaps without TLS.
         .ignore_discovered_servers()
         .name("wormhole-server")
         .client_capacity(UNSENT)
@@ -171,14 +171,14 @@ async fn connect(server: ServerAddr, hub: Hub) -> Option<Client> {
             report(&event, &mut problem.lock().unwrap_or_else(PoisonError::into_inner));
             if matches!(event, Event::Connected | Event::SlowConsumer(_)) {
                 // Notifications may have been lost.
-                hub.look_at_everything();
+                hub.fetch_all();
             }
             std::future::ready(())
         });
     match options.connect(server).await {
         Ok(client) => Some(client),
         Err(error) => {
-            // Cannot happen for a valid address, because the first attempt is made in the background.
+            // This cannot happen for a valid address, because the first attempt to connect is made in the background.
             tracing::error!(%error, "cannot use NATS; messages of other nodes arrive up to a second late");
             None
         }
@@ -203,7 +203,7 @@ fn without_credentials(server: ServerAddr) -> (ServerAddr, ConnectOptions) {
     }
 }
 
-/// Logs what happens to the connection, and a repeated problem only once.
+/// Logs events of the connection; a repeated problem only once.
 fn report(event: &Event, last_problem: &mut String) {
     let problem = match event {
         Event::Connected => {
@@ -226,10 +226,10 @@ fn report(event: &Event, last_problem: &mut String) {
     }
 }
 
-/// Notifications that may wait to be sent, here and again in the client.
+/// Maximum number of notifications that wait to be sent, here and again in the client.
 const UNSENT: usize = 256;
 
-/// Notifications that may wait to be read. If there are more, the node looks at all open mailboxes.
+/// Maximum number of notifications that wait to be read. If there are more, the node checks all open mailboxes.
 const UNREAD: usize = 256;
 
 /// Silence after which the connection is checked.
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_cannot_work_is_refused_with_a_reason_that_hides_the_password() {
+    fn errors_for_invalid_addresses_explain_the_reason_and_hide_the_password() {
         for (url, reason) in [
             ("http://u:secret@h", "starts with nats://"),
             ("nats://u:secret@h:port", "malformed"),

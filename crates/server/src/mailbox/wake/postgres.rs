@@ -1,4 +1,4 @@
-//! Notifications through PostgreSQL: `LISTEN` on a connection of its own. The store sends `NOTIFY` with each commit.
+//! Notifications through PostgreSQL: `LISTEN` on a separate connection. The store sends `NOTIFY` with each commit.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -19,8 +19,8 @@ pub(super) async fn listen(connector: &Connector, node: NodeId, hub: Hub) {
             let reason = result.err().unwrap_or_else(|| "no connection".into());
             tracing::warn!(reason, "no notifications from PostgreSQL, connecting again");
         }
-        // Until it is connected again, the node looks without being notified.
-        hub.look_at_everything();
+        // Until it is connected again, the node checks all mailboxes periodically.
+        hub.fetch_all();
         sleep(RECONNECT).await;
     }
 }
@@ -39,7 +39,7 @@ async fn listen_once(
     let forward = async {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(notification) = message? {
-                hub.look_at(parse(node, notification.payload()));
+                hub.fetch_changed(parse(node, notification.payload()));
             }
         }
         Ok(())
@@ -52,7 +52,7 @@ async fn listen_once(
     .map_err(|error: Error| reason(&error))
 }
 
-/// Subscribes, then checks the connection from time to time. Ends when it does not answer.
+/// Subscribes, and then checks the connection and all mailboxes periodically. Ends if the connection does not answer.
 async fn watch(client: &Client, hub: &Hub, is_down: &mut bool) -> Result<(), Error> {
     let subscribe = format!("LISTEN {CHANNEL}");
     let mut statement = subscribe.as_str();
@@ -64,10 +64,10 @@ async fn watch(client: &Client, hub: &Hub, is_down: &mut bool) -> Result<(), Err
         if std::mem::take(is_down) {
             tracing::info!("PostgreSQL sends notifications again");
         }
-        // Messages may have come while nobody listened, or a notification may have been lost.
-        hub.look_at_everything();
+        // Other nodes may have added messages while this node did not listen, or a notification may have been lost.
+        hub.fetch_all();
         sleep(POLL).await;
-        // From now on, an empty statement only checks the connection.
+        // After the subscription, an empty statement only checks the connection.
         statement = "";
     }
 }

@@ -1,15 +1,15 @@
-//! Nameplates: who meets in which mailbox, and which nameplates are free.
+//! Tests of nameplates: the sides that share a mailbox, and free nameplates.
 
 use super::*;
 
 cases! {
     two_sides_that_claim_one_nameplate_meet_in_one_mailbox,
-    applications_do_not_see_one_another,
-    a_third_side_is_turned_away_and_the_two_may_still_come_back,
-    the_statistics_remember_a_third_side,
+    applications_have_separate_nameplates_and_mailboxes,
+    a_third_side_is_rejected_and_both_sides_can_reconnect,
+    the_statistics_record_a_third_side,
     a_side_that_released_a_nameplate_cannot_claim_it_again_while_it_is_in_use,
-    releasing_what_one_does_not_have_changes_nothing,
-    allocated_nameplates_are_claimed_short_and_listed_as_strings,
+    releasing_a_nameplate_without_a_claim_changes_nothing,
+    allocated_nameplates_are_claimed_and_short,
     beyond_999_nameplates_longer_ones_are_picked,
 }
 
@@ -23,7 +23,7 @@ fn two_sides_that_claim_one_nameplate_meet_in_one_mailbox(backend: &dyn Backend)
     assert_eq!(scratch.count(), (1, 1));
 }
 
-fn applications_do_not_see_one_another(backend: &dyn Backend) {
+fn applications_have_separate_nameplates_and_mailboxes(backend: &dyn Backend) {
     let mut scratch = Scratch::new(backend, "apps");
     let mailbox = scratch.claim("one", "4", 1.0).unwrap();
     let stranger = Identity::new("other".into(), "one".into());
@@ -34,7 +34,7 @@ fn applications_do_not_see_one_another(backend: &dyn Backend) {
     assert_eq!(scratch.list("other"), Ok(vec!["4".into()]));
 }
 
-fn a_third_side_is_turned_away_and_the_two_may_still_come_back(backend: &dyn Backend) {
+fn a_third_side_is_rejected_and_both_sides_can_reconnect(backend: &dyn Backend) {
     let mut scratch = Scratch::new(backend, "third");
     let mailbox = scratch.claim("one", "4", 1.0).unwrap();
     scratch.claim("two", "4", 2.0).unwrap();
@@ -43,12 +43,12 @@ fn a_third_side_is_turned_away_and_the_two_may_still_come_back(backend: &dyn Bac
     assert_eq!(scratch.close("three", &mailbox, "errory", 3.0), Err(CROWDED));
     let not_open = StoreError::Refused(Refusal::NotOpen);
     assert_eq!(scratch.add("three", &mailbox, "pake", 3.0), Err(not_open));
-    // The reference would refuse both of them from here on.
+    // The reference server would now refuse both of them.
     assert_eq!(scratch.claim("one", "4", 4.0), Ok(mailbox.clone()));
     assert_eq!(scratch.open("two", &mailbox, 4.0), Ok(Vec::new()));
     scratch.add("one", &mailbox, "pake", 5.0).unwrap();
     assert_eq!(scratch.open("two", &mailbox, 6.0), Ok(vec!["pake".into()]));
-    // Nor does the third keep the nameplate or the mailbox from being given back.
+    // The third side also does not prevent the removal of the nameplate and the mailbox.
     scratch.release("one", "4", 7.0);
     scratch.release("two", "4", 7.0);
     scratch.close("one", &mailbox, "happy", 8.0).unwrap();
@@ -56,7 +56,7 @@ fn a_third_side_is_turned_away_and_the_two_may_still_come_back(backend: &dyn Bac
     assert_eq!(scratch.count(), (0, 0));
 }
 
-fn the_statistics_remember_a_third_side(backend: &dyn Backend) {
+fn the_statistics_record_a_third_side(backend: &dyn Backend) {
     let mut scratch = Scratch::new(backend, "crowded");
     let mailbox = scratch.claim("one", "4", 1.0).unwrap();
     scratch.claim("two", "4", 2.0).unwrap();
@@ -88,7 +88,7 @@ fn a_side_that_released_a_nameplate_cannot_claim_it_again_while_it_is_in_use(
     assert_ne!(scratch.claim("one", "4", 5.0), Ok(mailbox));
 }
 
-fn releasing_what_one_does_not_have_changes_nothing(backend: &dyn Backend) {
+fn releasing_a_nameplate_without_a_claim_changes_nothing(backend: &dyn Backend) {
     let mut scratch = Scratch::new(backend, "release");
     scratch.release("one", "4", 1.0);
     scratch.claim("one", "4", 1.0).unwrap();
@@ -97,7 +97,7 @@ fn releasing_what_one_does_not_have_changes_nothing(backend: &dyn Backend) {
     assert_eq!(scratch.list("app"), Ok(vec!["4".into()]));
 }
 
-fn allocated_nameplates_are_claimed_short_and_listed_as_strings(backend: &dyn Backend) {
+fn allocated_nameplates_are_claimed_and_short(backend: &dyn Backend) {
     let mut scratch = Scratch::new(backend, "allocate");
     let mut names: Vec<String> =
         (0..12).map(|n| scratch.allocate(&n.to_string(), 1.0).unwrap()).collect();

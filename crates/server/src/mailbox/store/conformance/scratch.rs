@@ -1,4 +1,4 @@
-//! A store of one case, and one method for each request.
+//! The store of one case, with a method for each request.
 
 use super::*;
 
@@ -24,19 +24,19 @@ impl<'a> Scratch<'a> {
         self.store.as_mut().unwrap().as_mut()
     }
 
-    /// Starts again on what the database holds.
+    /// Opens the store again with the same database.
     pub(super) fn reopen(&mut self, limits: StoreLimits) {
         self.store = None;
         self.store = Some(self.backend.open(&self.name, limits));
     }
 
-    /// Executes one request in a batch of its own.
+    /// Executes one request in a separate batch.
     pub(super) fn execute(
         &mut self,
         by: Caller<'_>,
         mut request: Request,
     ) -> Result<Outcome, StoreError> {
-        let command = Command { who: by.who, address: by.address, request: &mut request };
+        let command = Command { client: by.client, address: by.address, request: &mut request };
         let applied = self.store().apply(&mut [command], &[], by.now)?;
         self.removed.extend(applied.removed);
         match applied.outcomes.into_iter().next().unwrap() {
@@ -52,9 +52,9 @@ impl<'a> Scratch<'a> {
         requests: Vec<Request>,
         at: f64,
     ) -> Result<(), StoreError> {
-        let (who, mut requests) = (who(side), requests);
-        let by = caller(&who, at);
-        let command = |request| Command { who: by.who, address: by.address, request };
+        let (identity, mut requests) = (identity(side), requests);
+        let by = caller(&identity, at);
+        let command = |request| Command { client: by.client, address: by.address, request };
         let mut commands: Vec<Command<'_>> = requests.iter_mut().map(command).collect();
         let mut commands = &mut commands[..];
         while !commands.is_empty() {
@@ -66,7 +66,7 @@ impl<'a> Scratch<'a> {
     }
 
     pub(super) fn claim(&mut self, side: &str, name: &str, at: f64) -> Result<String, StoreError> {
-        self.claim_by(caller(&who(side), at), name)
+        self.claim_by(caller(&identity(side), at), name)
     }
 
     pub(super) fn claim_by(&mut self, by: Caller<'_>, name: &str) -> Result<String, StoreError> {
@@ -77,7 +77,7 @@ impl<'a> Scratch<'a> {
     }
 
     pub(super) fn allocate(&mut self, side: &str, at: f64) -> Result<String, StoreError> {
-        self.allocate_by(caller(&who(side), at))
+        self.allocate_by(caller(&identity(side), at))
     }
 
     pub(super) fn allocate_by(&mut self, by: Caller<'_>) -> Result<String, StoreError> {
@@ -88,8 +88,8 @@ impl<'a> Scratch<'a> {
     }
 
     pub(super) fn list(&mut self, app: &str) -> Result<Vec<String>, StoreError> {
-        let who = Identity::new(app.into(), "anyone".into());
-        match self.execute(caller(&who, 1.0), Request::List)? {
+        let identity = Identity::new(app.into(), "anyone".into());
+        match self.execute(caller(&identity, 1.0), Request::List)? {
             Outcome::Answer(Answer::Nameplates(names)) => Ok(names),
             other => panic!("{other:?}"),
         }
@@ -101,7 +101,7 @@ impl<'a> Scratch<'a> {
         id: &str,
         at: f64,
     ) -> Result<Vec<String>, StoreError> {
-        let messages = self.open_by(caller(&who(side), at), id)?;
+        let messages = self.open_by(caller(&identity(side), at), id)?;
         Ok(messages.iter().map(|stored| stored.message.phase.clone()).collect())
     }
 
@@ -124,7 +124,7 @@ impl<'a> Scratch<'a> {
         at: f64,
     ) -> Result<(), StoreError> {
         let message = NewMessage::new(phase.into(), "00".into(), "null".into());
-        self.add_by(caller(&who(side), at), id, message)
+        self.add_by(caller(&identity(side), at), id, message)
     }
 
     pub(super) fn add_by(
@@ -143,7 +143,7 @@ impl<'a> Scratch<'a> {
         mood: &str,
         at: f64,
     ) -> Result<(), StoreError> {
-        self.close_by(caller(&who(side), at), id, Some(mood.into()))
+        self.close_by(caller(&identity(side), at), id, Some(mood.into()))
     }
 
     pub(super) fn close_by(
@@ -156,7 +156,7 @@ impl<'a> Scratch<'a> {
     }
 
     pub(super) fn release(&mut self, side: &str, name: &str, at: f64) {
-        self.execute(caller(&who(side), at), Request::Release(name.into())).unwrap();
+        self.execute(caller(&identity(side), at), Request::Release(name.into())).unwrap();
     }
 
     pub(super) fn prune(
@@ -177,7 +177,7 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    /// What was removed since the last call.
+    /// The nameplates and mailboxes that were removed since the last call.
     pub(super) fn usage(&mut self) -> Vec<Usage> {
         std::mem::take(&mut self.removed)
     }
@@ -195,7 +195,7 @@ impl Drop for Scratch<'_> {
     }
 }
 
-pub(super) fn who(side: &str) -> Identity {
+pub(super) fn identity(side: &str) -> Identity {
     Identity::new("app".into(), side.into())
 }
 
@@ -203,7 +203,7 @@ pub(super) fn time(seconds: f64) -> UnixTime {
     UnixTime::from_secs_f64(seconds)
 }
 
-/// So many seconds after the beginning on both clocks.
+/// This number of seconds after the start on both clocks.
 pub(super) fn at(seconds: f64) -> Now {
     set_clock(seconds, seconds)
 }
@@ -215,9 +215,9 @@ pub(super) fn set_clock(wall: f64, monotonic: f64) -> Now {
 }
 
 /// A side at the usual address.
-pub(super) fn caller(who: &Identity, seconds: f64) -> Caller<'_> {
-    static ADDRESS: LazyLock<Arc<Held>> = LazyLock::new(Arc::default);
-    Caller { who, address: &ADDRESS, now: at(seconds) }
+pub(super) fn caller(identity: &Identity, seconds: f64) -> Caller<'_> {
+    static ADDRESS: LazyLock<Arc<AddressUsage>> = LazyLock::new(Arc::default);
+    Caller { client: identity, address: &ADDRESS, now: at(seconds) }
 }
 
 pub(super) const EXPIRY: Duration = Duration::from_secs(660);
@@ -246,11 +246,11 @@ pub(super) fn with_quota<'a>(
 /// Adds a message of 10,000 bytes from an address.
 pub(super) fn fill(
     scratch: &mut Scratch<'_>,
-    address: &Arc<Held>,
+    address: &Arc<AddressUsage>,
     id: &str,
 ) -> Result<(), StoreError> {
-    let who = who(id);
-    let by = Caller { address, ..caller(&who, 1.0) };
+    let identity = identity(id);
+    let by = Caller { address, ..caller(&identity, 1.0) };
     scratch.open_by(by, id)?;
     let message = NewMessage::new("0".into(), "a".repeat(10_000), "null".into());
     scratch.add_by(by, id, message).map(drop)
@@ -259,7 +259,7 @@ pub(super) fn fill(
 /// Adds messages until one is refused.
 pub(super) fn fill_up(
     scratch: &mut Scratch<'_>,
-    address: &Arc<Held>,
+    address: &Arc<AddressUsage>,
     id: &str,
 ) -> (usize, StoreError) {
     let refused = (0..1000).find_map(|n| Some((n, fill(scratch, address, id).err()?)));

@@ -1,4 +1,4 @@
-//! The connection of a store, which is replaced when it is lost, and how long clients wait for that.
+//! The connection of a store, which is replaced when it is lost, and the time limits for this.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub(super) struct Connection {
     /// Runs the connection while the store's thread waits for it.
     runtime: Runtime,
     session: Option<Session>,
-    /// If the last call failed because PostgreSQL was not available: when to try again.
+    /// When to try again; set if the last call failed because PostgreSQL was not available.
     down_until: Option<Instant>,
     /// Cancelled when the server stops: then nothing is worth waiting for.
     stop: CancellationToken,
@@ -28,7 +28,7 @@ pub(super) struct Connection {
 /// The attempts of one call.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    /// Until when to repeat them.
+    /// Time until which attempts are repeated.
     deadline: Instant,
     /// Whether an attempt of this call or of an earlier one has failed.
     is_lost: bool,
@@ -78,7 +78,7 @@ impl Connection {
         });
     }
 
-    /// Does something with PostgreSQL; connects first if needed.
+    /// Runs an operation on the connection; connects first if needed.
     pub(super) fn run<T>(
         &mut self,
         work: impl AsyncFnOnce(&Session) -> Result<T, SessionError>,
@@ -90,8 +90,8 @@ impl Connection {
         self.run_on(session, work)
     }
 
-    /// Does something in a transaction that has begun. It never happens on another connection: there, each statement
-    /// would be a transaction of its own, without the lock.
+    /// Runs an operation in the open transaction. It never reconnects: on a new connection, each statement would be a
+    /// separate transaction without the lock.
     pub(super) fn continue_with<T>(
         &mut self,
         work: impl AsyncFnOnce(&Session) -> Result<T, SessionError>,
@@ -122,7 +122,7 @@ impl Connection {
         }
     }
 
-    /// Begins a call. Its attempts may be repeated for [`PATIENCE`]. If the last call has failed, there is one attempt
+    /// Begins a call. Its attempts may be repeated for [`CLIENT_WAIT`]. If the last call has failed, there is one attempt
     /// every [`DOWN_PAUSE`].
     ///
     /// # Errors
@@ -131,11 +131,11 @@ impl Connection {
         let now = Instant::now();
         match self.down_until {
             _ if self.stop.is_cancelled() && self.session.is_none() => {
-                Err(StoreError::Failed(AWAY.into()))
+                Err(StoreError::Failed(NOT_AVAILABLE.into()))
             }
-            Some(time) if now < time => Err(StoreError::Failed(AWAY.into())),
+            Some(time) if now < time => Err(StoreError::Failed(NOT_AVAILABLE.into())),
             Some(_) => Ok(Attempts { deadline: now, is_lost: true }),
-            None => Ok(Attempts { deadline: now + PATIENCE, is_lost: false }),
+            None => Ok(Attempts { deadline: now + CLIENT_WAIT, is_lost: false }),
         }
     }
 
@@ -147,36 +147,36 @@ impl Connection {
         }
     }
 
-    /// Ends a call that has failed. If PostgreSQL refuses connections, the next attempt is not at once.
+    /// Ends a call that has failed. If there is no connection, the next attempt is delayed.
     pub(super) fn failed(&mut self) {
         if self.session.is_none() {
             self.down_until = Some(Instant::now() + DOWN_PAUSE);
         }
     }
 
-    /// Waits for the time of the next attempt.
+    /// Waits until the next attempt.
     ///
     /// # Errors
-    /// There is none: clients have waited long enough, or the server stops.
+    /// There is no next attempt: the time limit for clients is over, or the server is stopping.
     pub(super) fn wait(&mut self, attempts: &mut Attempts, reason: &str) -> Result<(), StoreError> {
         if !std::mem::replace(&mut attempts.is_lost, true) {
             tracing::warn!(reason, "lost the connection to PostgreSQL, connecting again");
         }
         if Instant::now() >= attempts.deadline || self.stop.is_cancelled() {
             self.down_until = Some(Instant::now() + DOWN_PAUSE);
-            return Err(StoreError::Failed(AWAY.into()));
+            return Err(StoreError::Failed(NOT_AVAILABLE.into()));
         }
         self.pause();
         Ok(())
     }
 
-    /// Finds out whether a transaction is durable whose answer was lost.
+    /// Finds out whether a transaction was committed after the answer to its commit was lost.
     pub(super) fn was_committed(
         &mut self,
         id: BatchId,
         reason: String,
     ) -> Result<(), SessionError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + CLIENT_WAIT;
         loop {
             let found = self.run(async |session| {
                 session.client.batch_execute("BEGIN").await?;
@@ -212,17 +212,17 @@ async fn stopped(stop: &CancellationToken) {
 /// How long PostgreSQL may take for its answer to the work in progress when the server stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long clients wait for a lost PostgreSQL before their requests are refused.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long clients wait for a lost connection before their requests are refused.
+const CLIENT_WAIT: Duration = Duration::from_secs(10);
 
 /// Pause between two attempts to connect.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Pause between two attempts to connect once clients do not wait for them any more.
+/// Pause between two attempts to connect after the time limit for clients.
 const DOWN_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why requests fail without an attempt.
-const AWAY: &str = "PostgreSQL is not available";
+/// The error of requests while PostgreSQL is not available.
+const NOT_AVAILABLE: &str = "PostgreSQL is not available";
 
 #[cfg(test)]
 mod tests {
@@ -253,8 +253,10 @@ mod tests {
         let too_early = receive.recv_timeout(Duration::from_secs(1));
         assert!(too_early.is_err(), "{too_early:?}");
         stop.cancel();
-        let results = receive.recv_timeout(PATIENCE / 2).expect("it waits longer");
-        assert!(results.iter().all(|result| *result == Err(StoreError::Failed(AWAY.into()))));
+        let results = receive.recv_timeout(CLIENT_WAIT / 2).expect("it waits longer");
+        assert!(
+            results.iter().all(|result| *result == Err(StoreError::Failed(NOT_AVAILABLE.into())))
+        );
         waiting.join().unwrap();
     }
 
@@ -268,7 +270,7 @@ mod tests {
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE application_name = 'wormhole-server'";
         postgres.execute("postgres", end);
-        // The first attempt finds the connection closed, the second one finds none.
+        // In the first attempt, the connection is closed; in the second one, there is none.
         for _ in 0..2 {
             let create = "CREATE TABLE outside ()";
             let result = connection

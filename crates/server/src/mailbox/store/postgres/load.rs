@@ -1,4 +1,4 @@
-//! Reads everything that a batch needs, in one or two round trips.
+//! Reads all rows that a batch needs, in one or two round trips.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,27 +15,27 @@ use crate::mailbox::store::records::{Mailbox, Nameplate, Side, Sides};
 use crate::mailbox::store::replay_cache::ReplayCache;
 use crate::mailbox::store::short_nameplates::ShortNameplates;
 use crate::mailbox::store::{
-    Command, Cursor, Found, MAX_ANSWER_BYTES, MAX_LISTED, MailboxName, Missed,
+    Command, Cursor, FetchedMessages, MAX_ANSWER_BYTES, MAX_LISTED, MailboxName, NewMessages,
 };
 
-/// The names that a batch asks for, as parallel columns.
+/// The names that a batch uses, as parallel columns.
 #[derive(Debug, Default)]
 pub(super) struct Wanted<'a> {
     nameplate_apps: Vec<&'a [u8]>,
     nameplate_names: Vec<&'a [u8]>,
     mailbox_apps: Vec<&'a [u8]>,
     mailbox_ids: Vec<&'a [u8]>,
-    /// Applications that allocate a nameplate, once for each time.
+    /// Applications that allocate a nameplate, once for each allocation.
     allocating: Vec<&'a str>,
     listed: Vec<&'a [u8]>,
 }
 
 impl<'a> Wanted<'a> {
-    /// What these requests need.
+    /// The names that these requests use.
     pub(super) fn by(commands: &'a [Command<'_>], hide_nameplates: bool) -> Self {
         let mut wanted = Self::default();
         for command in commands {
-            let app = &command.who.app;
+            let app = &command.client.app;
             match &*command.request {
                 Request::Claim(name) | Request::Release(name) => wanted.nameplate(app, name),
                 Request::Open(id)
@@ -63,7 +63,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// What the first round of a transaction has read.
+/// The rows that the first round trip of a transaction has read.
 #[derive(Debug)]
 pub(super) struct FirstRound {
     pub(super) version: i32,
@@ -74,7 +74,7 @@ pub(super) struct FirstRound {
     lists: Vec<Row>,
 }
 
-/// Starts a transaction, waits for the other nodes, and reads the rows of these names.
+/// Starts a transaction, waits until no other node has one, and reads the rows of these names.
 pub(super) async fn begin(
     session: &Session,
     wanted: &Wanted<'_>,
@@ -88,7 +88,7 @@ pub(super) async fn begin(
         [nameplate_apps, nameplate_names, mailbox_apps, mailbox_ids];
     let (short, listed): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 2]) =
         ([&allocating], [&wanted.listed, &MAX_LISTED]);
-    // All of them leave in this order before the first answer comes back.
+    // All statements are sent in this order before the first result arrives.
     let (begun, server, nameplates, mailboxes, short_names, lists) = tokio::join!(
         biased;
         session.client.batch_execute("BEGIN"),
@@ -188,8 +188,8 @@ pub(super) async fn find_long_nameplates(
     Ok(())
 }
 
-/// Random long nameplates for these numbers of allocations: several for each allocation, but no more than
-/// [`MAX_LOOKED_UP`] for the whole batch.
+/// Random long nameplates for these numbers of allocations: several for each allocation, but at most
+/// [`MAX_LOOKED_UP`] for the batch.
 fn long_nameplates(allocations: &HashMap<&str, usize>) -> HashMap<String, Vec<String>> {
     let all = allocations.values().sum::<usize>().max(1);
     let tries = (MAX_LOOKED_UP / all).clamp(1, LOOKED_UP_PER_ALLOCATION);
@@ -199,8 +199,8 @@ fn long_nameplates(allocations: &HashMap<&str, usize>) -> HashMap<String, Vec<St
     allocations.iter().map(|(app, count)| ((*app).to_owned(), pick(count))).collect()
 }
 
-/// Reads the messages of mailboxes that the batch opens, and returns how many of its requests can be executed:
-/// a batch with large answers is cut.
+/// Reads the messages of mailboxes that the batch opens. Returns how many of its requests can be executed: a batch with
+/// large answers ends early.
 pub(super) async fn read_replays(
     session: &Session,
     commands: &[Command<'_>],
@@ -210,7 +210,7 @@ pub(super) async fn read_replays(
     let (mut keys, mut bytes, mut executed) = (Vec::new(), 0, commands.len());
     for (number, command) in commands.iter().enumerate() {
         let Request::Open(id) = &*command.request else { continue };
-        let name = MailboxName { app: command.who.app.clone(), mailbox: id.clone() };
+        let name = MailboxName { app: command.client.app.clone(), mailbox: id.clone() };
         let stored = snapshot.mailboxes.get(&name).and_then(|cell| cell.row.as_ref());
         let Some(row) = stored.filter(|row| row.messages > 0) else { continue };
         keys.extend(row.key.filter(|key| !keys.contains(key)));
@@ -228,7 +228,7 @@ pub(super) async fn read_replays(
         keys.iter().map(|key| (*key, cache.take(*key).into_iter())).collect();
     for row in &rows {
         let key: i64 = row.try_get(0)?;
-        // Single messages are never removed, so the same position holds the same message.
+        // Single messages are never removed, so each position always has the same message.
         let known = in_memory.get_mut(&key).and_then(Iterator::next);
         let message = match known.and_then(|message| message.upgrade()) {
             Some(message) => message,
@@ -247,20 +247,21 @@ pub(super) async fn read_replays(
     Ok(executed)
 }
 
-/// Reads what other nodes have added after these cursors: up to [`MAX_ANSWER_BYTES`], but at least one message.
+/// Reads messages that other nodes have added after these cursors: up to [`MAX_ANSWER_BYTES`], but at least one.
 pub(super) async fn read_after(
     session: &Session,
     cursors: &[Cursor],
-) -> Result<Found, SessionError> {
+) -> Result<FetchedMessages, SessionError> {
     if cursors.is_empty() {
-        return Ok(Found { missed: Vec::new(), is_complete: true });
+        return Ok(FetchedMessages { mailboxes: Vec::new(), is_complete: true });
     }
-    let most = i64::try_from(MAX_ANSWER_BYTES).unwrap_or(i64::MAX);
+    let max_bytes = i64::try_from(MAX_ANSWER_BYTES).unwrap_or(i64::MAX);
     let apps: Vec<&[u8]> = cursors.iter().map(|cursor| cursor.name.app.as_bytes()).collect();
     let ids: Vec<&[u8]> = cursors.iter().map(|cursor| cursor.name.mailbox.as_bytes()).collect();
     let after: Vec<i64> = cursors.iter().map(|cursor| cursor.after).collect();
     let statement = &session.statements.messages_after;
-    let rows = session.query(statement, &[&apps, &ids, &after, &most, &MESSAGE_OVERHEAD]).await?;
+    let rows =
+        session.query(statement, &[&apps, &ids, &after, &max_bytes, &MESSAGE_OVERHEAD]).await?;
     let mut found: HashMap<i64, Vec<(i64, Arc<StoredMessage>)>> = HashMap::new();
     let mut bytes = 0;
     for row in &rows {
@@ -270,15 +271,15 @@ pub(super) async fn read_after(
         bytes += columns_length(row)?;
         found.entry(cursor).or_default().push((position, message));
     }
-    let missed = (1..).zip(cursors).filter_map(|(number, cursor)| {
+    let mailboxes = (1..).zip(cursors).filter_map(|(number, cursor)| {
         let messages = found.remove(&number)?;
-        Some(Missed { name: Arc::clone(&cursor.name), messages })
+        Some(NewMessages { name: Arc::clone(&cursor.name), messages })
     });
-    // The statement stops only after so many bytes.
-    Ok(Found { missed: missed.collect(), is_complete: bytes < most })
+    // The statement returns messages until their size reaches `max_bytes`, so a larger size means that there may be more.
+    Ok(FetchedMessages { mailboxes: mailboxes.collect(), is_complete: bytes < max_bytes })
 }
 
-/// Bytes of the text columns of a message.
+/// Size of the text columns of a message, in bytes.
 fn columns_length(row: &Row) -> Result<i64, SessionError> {
     let lengths = (2..=5).map(|column| Ok(row.try_get::<_, &[u8]>(column)?.len()));
     let length = lengths.sum::<Result<usize, SessionError>>()?;
@@ -336,13 +337,13 @@ fn optional_text(row: &Row, column: usize) -> Result<Option<String>, SessionErro
     Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }
 
-/// Bytes that a message takes in memory in addition to its text.
+/// Size of a message in memory in bytes, in addition to its text.
 const MESSAGE_OVERHEAD: i64 = 128;
 
-/// Random long nameplates that are looked up for each allocation.
+/// Number of random long nameplates that are looked up for each allocation.
 const LOOKED_UP_PER_ALLOCATION: usize = 20;
 
-/// Random long nameplates that are looked up for all allocations of a batch.
+/// Maximum number of random long nameplates that are looked up for a batch.
 const MAX_LOOKED_UP: usize = 4000;
 
 #[cfg(test)]

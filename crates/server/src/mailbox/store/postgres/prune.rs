@@ -1,6 +1,6 @@
-//! Removing what nobody uses any more. Any number of nodes may do it: their transactions run one after the other.
+//! Removes unused mailboxes. Several nodes may do this at the same time: their transactions run one after the other.
 //!
-//! The tables may be large, so each call looks at one page of mailboxes, in the order of their keys.
+//! The tables may be large, so each call checks one page of mailboxes, in the order of their keys.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,48 +15,48 @@ use super::snapshot::Snapshot;
 use crate::mailbox::store::rules::{Rules, Tables};
 use crate::mailbox::store::{MailboxName, Now, Pruned, StoreError};
 
-/// How far the removal of unused mailboxes has got.
+/// The progress of the removal of unused mailboxes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PruneProgress {
-    /// Mailboxes that were used last at this uptime or before it are removed.
+    /// Mailboxes that were last used at this uptime or before are removed.
     unused_since: f64,
-    /// Key of the last mailbox that was looked at.
+    /// Key of the last mailbox that was checked.
     after: i64,
 }
 
-/// A part of the mailboxes.
+/// Some mailboxes with consecutive keys.
 #[derive(Debug)]
 struct Page {
     /// All keys in the page.
     keys: HashSet<i64>,
-    /// The last one; `None` if no mailboxes follow.
+    /// The last key; `None` if no mailboxes follow.
     last: Option<i64>,
     unused: Vec<MailboxName>,
 }
 
 impl PostgresStore {
-    /// Looks at the next page and removes the mailboxes in it that nobody has used for `expiry`.
+    /// Reads the next page, and removes those of its mailboxes that have been unused for `expiry`.
     pub(super) fn prune_page(&mut self, now: Now, expiry: Duration) -> Result<Pruned, StoreError> {
         let progress = match self.pruning.take() {
             Some(progress) => progress,
             None => self.begin_pruning(now, expiry)?,
         };
-        let page = self.persist(|store| store.read_page(progress))?;
+        let page = self.retry_while_lost(|store| store.read_page(progress))?;
         let (mailboxes, removed) = if page.unused.is_empty() {
             (0, Vec::new())
         } else {
-            self.persist(|store| store.remove_unused(now, expiry, &page.unused))?
+            self.retry_while_lost(|store| store.remove_unused(now, expiry, &page.unused))?
         };
-        // What this node knows about mailboxes that other nodes have removed.
+        // Remove the charges of this node for mailboxes that other nodes have removed.
         let end = page.last.unwrap_or(i64::MAX);
         self.activity.discard_others(progress.after, end, &page.keys);
         self.pruning = page.last.map(|after| PruneProgress { after, ..progress });
         Ok(Pruned { mailboxes, removed, is_complete: self.pruning.is_none() })
     }
 
-    /// Reads the shared clock, and removes the rows of nodes that are gone.
+    /// Reads the shared clock, and removes the rows of nodes that have stopped.
     fn begin_pruning(&mut self, now: Now, expiry: Duration) -> Result<PruneProgress, StoreError> {
-        let uptime = self.persist(|store| {
+        let uptime = self.retry_while_lost(|store| {
             store.transact_rows(now, async |session, snapshot| {
                 let before = snapshot.uptime - NODE_EXPIRY;
                 session.query(&session.statements.forget_nodes, &[&before]).await?;
@@ -75,7 +75,7 @@ impl PostgresStore {
         })
     }
 
-    /// Removes those of these mailboxes that are still unused; returns how many, and what the statistics record.
+    /// Removes those of these mailboxes that are still unused. Returns their number, and the records for the statistics.
     fn remove_unused(
         &mut self,
         now: Now,
@@ -89,7 +89,7 @@ impl PostgresStore {
             for name in names {
                 let mailbox = rules.tables.mailbox(&name.app, &name.mailbox)?;
                 let uptime = rules.tables.uptime;
-                // Another node may have used or removed it since it was read.
+                // Another node may have used or removed the mailbox since it was read.
                 if let Some(mailbox) =
                     mailbox.filter(|row| uptime - row.updated >= expiry.as_secs_f64())
                 {
@@ -102,7 +102,7 @@ impl PostgresStore {
         self.transact(&wanted, now, async |_, _, _| Ok(()), remove)
     }
 
-    /// Writes that these mailboxes are used now, and returns those that do not exist.
+    /// Marks these mailboxes as used now. Returns those that do not exist.
     pub(super) fn touch(
         &mut self,
         now: Now,
@@ -110,7 +110,7 @@ impl PostgresStore {
     ) -> Result<Vec<Arc<MailboxName>>, StoreError> {
         let apps: Vec<&[u8]> = names.iter().map(|name| name.app.as_bytes()).collect();
         let ids: Vec<&[u8]> = names.iter().map(|name| name.mailbox.as_bytes()).collect();
-        let touched: HashSet<MailboxName> = self.persist(|store| {
+        let touched: HashSet<MailboxName> = self.retry_while_lost(|store| {
             store.transact_rows(now, async |session, snapshot| {
                 let statement = &session.statements.touch;
                 let rows = session.query(statement, &[&apps, &ids, &snapshot.uptime]).await?;
@@ -121,7 +121,7 @@ impl PostgresStore {
     }
 }
 
-/// Reads a page of rows, and cuts it where its unused mailboxes have too many messages for one transaction.
+/// Reads a page of rows. The page ends early if its unused mailboxes have too many messages for one transaction.
 fn read_page(rows: &[Row]) -> Result<Page, SessionError> {
     let mut page = Page { keys: HashSet::new(), last: None, unused: Vec::new() };
     let mut messages = 0;
@@ -143,18 +143,18 @@ fn read_page(rows: &[Row]) -> Result<Page, SessionError> {
     Ok(page)
 }
 
-/// A name in two columns, of which this is the first.
+/// Reads a name from two columns; `column` is the first.
 fn read_name(row: &Row, column: usize) -> Result<MailboxName, SessionError> {
     Ok(MailboxName { app: load::text(row, column)?, mailbox: load::text(row, column + 1)? })
 }
 
-/// Mailboxes that one call looks at.
+/// Maximum number of mailboxes in a page.
 pub(super) const PAGE: i64 = 1000;
 
-/// Messages of unused mailboxes after which a page ends early.
+/// Number of messages in unused mailboxes at which a page ends early.
 const MESSAGES_AT_ONCE: i64 = 10_000;
 
-/// Seconds of uptime after which the row of a node that is gone is removed.
+/// Seconds of uptime after which the row of a stopped node is removed.
 const NODE_EXPIRY: f64 = 86_400.0;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Writes what a batch has changed and commits it, in one round trip.
+//! Writes the changes of a batch and commits them, in one round trip.
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Statement};
@@ -7,7 +7,7 @@ use super::session::{Session, SessionError};
 use super::snapshot::{NameplateKey, Snapshot};
 use crate::mailbox::store::records::{Mailbox, Nameplate, Side};
 
-/// Which node writes, and the number of its transaction.
+/// Identifies a transaction: the node, and the number of its transaction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BatchId {
     pub(super) node: i64,
@@ -21,7 +21,7 @@ pub(super) struct Notification<'a> {
     pub(super) payloads: &'a [String],
 }
 
-/// Writes and commits. After an error the transaction may or may not be durable.
+/// Writes and commits. After an error, it is unknown whether the transaction is durable.
 pub(super) async fn save(
     session: &Session,
     snapshot: &Snapshot,
@@ -45,8 +45,8 @@ pub(super) async fn save(
         &read.next_mailbox,
         &read.last_message,
     ];
-    // All of them leave in this order before the first answer comes back. If one fails, PostgreSQL ignores the
-    // others and rolls back.
+    // All statements are sent in this order before the first result arrives. If one fails, PostgreSQL ignores the others
+    // and rolls back.
     let results = tokio::join!(
         biased;
         run(session, &statements.save_server, true, &server),
@@ -86,7 +86,7 @@ async fn notify(session: &Session, channel: &str, payloads: &[String]) -> Result
     Ok(())
 }
 
-/// Nameplates that the database has and that are free now.
+/// Stored nameplates that this batch has freed.
 fn freed_nameplates(snapshot: &Snapshot) -> (Vec<&[u8]>, Vec<&[u8]>) {
     let freed = snapshot.nameplates.iter().filter(|(_, cell)| cell.is_stored && cell.row.is_none());
     freed.map(|((app, name), _)| (app.as_bytes(), name.as_bytes())).unzip()

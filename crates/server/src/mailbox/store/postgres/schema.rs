@@ -1,4 +1,4 @@
-//! Creating and upgrading the tables in PostgreSQL.
+//! Creates and upgrades the tables in PostgreSQL.
 //!
 //! Names, contents and ids are `bytea`: they come from clients and may contain the character U+0000, which
 //! PostgreSQL's text cannot hold.
@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Error};
 /// Why the tables cannot be used.
 #[derive(Debug)]
 pub(super) enum SchemaError {
-    /// PostgreSQL refused.
+    /// PostgreSQL returned an error.
     Database(Error),
     /// A newer server has upgraded the tables to this version.
     Newer(i32),
@@ -20,7 +20,7 @@ impl From<Error> for SchemaError {
     }
 }
 
-/// Brings the tables to [`VERSION`]. Any number of nodes may do this at the same time.
+/// Creates the tables, or upgrades them to [`VERSION`]. Several nodes may do this at the same time.
 pub(super) async fn upgrade(client: &mut Client) -> Result<(), SchemaError> {
     let transaction = client.transaction().await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&UPGRADE_LOCK]).await?;
@@ -44,10 +44,10 @@ pub(super) async fn upgrade(client: &mut Client) -> Result<(), SchemaError> {
     Ok(transaction.commit().await?)
 }
 
-/// The version that the last step makes.
+/// The version after the last step.
 pub(super) const VERSION: i32 = 2;
 
-/// Each step makes the next version from the one before.
+/// The SQL statements that upgrade each version to the next one. The first creates version 1.
 const STEPS: [&str; 2] = [TABLES, SHORT_NAMEPLATES];
 
 const TABLES: &str = "

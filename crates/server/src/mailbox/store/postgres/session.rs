@@ -17,12 +17,12 @@ pub(super) struct Session {
     pub(super) statements: Statements,
 }
 
-/// Why PostgreSQL did not do something.
+/// Why a database operation failed.
 #[derive(Debug)]
 pub(super) enum SessionError {
     /// The connection is lost or the server is not ready: try again on a new connection.
     Lost(String),
-    /// It cannot be done.
+    /// The operation failed, and repeating it would not help.
     Failed(String),
 }
 
@@ -33,7 +33,7 @@ impl From<tokio_postgres::Error> for SessionError {
             return Self::Lost(cause.unwrap_or_else(|| error.to_string()));
         };
         let text = format!("{} ({})", database.message(), database.code().code());
-        // Details may quote values, so they are left out.
+        // The details of the error may contain values, so the text does not include them.
         match database.code() {
             code if RETRIED.contains(code) || code.code().starts_with("08") => Self::Lost(text),
             _ => Self::Failed(text),
@@ -58,7 +58,7 @@ impl Session {
             ConnectError::Failed(error) => error.into(),
         })?;
         tokio::spawn(async move {
-            // The client sees the same error.
+            // The client gets the same error.
             let _ = connection.await;
         });
         within(ROUND, async {
@@ -85,7 +85,7 @@ impl Session {
     }
 }
 
-/// Waits for an answer, but not for ever.
+/// Waits for the result of `work`, with a time limit.
 pub(super) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, SessionError>>,
@@ -101,12 +101,12 @@ fn schema_error(error: SchemaError) -> SessionError {
     }
 }
 
-/// What to do when another node has upgraded the tables.
+/// The error after another node has upgraded the tables.
 pub(super) fn newer(version: i32) -> String {
     format!("the tables were made by a newer version of this server (schema {version}): upgrade it")
 }
 
-/// The server is starting, stopping or busy, or another node holds the lock.
+/// Errors after which an operation is retried: the server is starting, stopping or busy, or another node has the lock.
 const RETRIED: [SqlState; 8] = [
     SqlState::ADMIN_SHUTDOWN,
     SqlState::CANNOT_CONNECT_NOW,
@@ -118,7 +118,7 @@ const RETRIED: [SqlState; 8] = [
     SqlState::TOO_MANY_CONNECTIONS,
 ];
 
-/// A commit returns when it is on the disk, whatever the default of the database is.
+/// A commit returns when it is on disk, even if the database has another default.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'";
 

@@ -1,4 +1,4 @@
-//! The rows that one batch needs, read at its start, and what the batch changes.
+//! The rows that one batch needs, read at its start, and the changes of the batch.
 //!
 //! Reading everything first and writing everything last costs a few round trips for any number of
 //! requests. The rules see these rows as tables.
@@ -17,7 +17,7 @@ use crate::mailbox::store::{MAX_LISTED, MailboxName, Now, StoreError};
 /// The row that every transaction locks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ServerRow {
-    /// Seconds during which nodes have run, as of this transaction.
+    /// The shared clock in seconds (`uptime`), as of this transaction.
     pub(super) uptime: f64,
     pub(super) stored_bytes: i64,
     pub(super) next_mailbox: i64,
@@ -30,7 +30,7 @@ pub(super) type NameplateKey = (String, String);
 /// A row with its history in this transaction.
 #[derive(Debug)]
 pub(super) struct Cell<T> {
-    /// What it is now; nothing if it was removed.
+    /// The current row; `None` if it was removed.
     pub(super) row: Option<T>,
     /// Whether the database has a row for it.
     pub(super) is_stored: bool,
@@ -231,5 +231,5 @@ impl Tables for Snapshot {
     }
 }
 
-/// Seconds after which a returning side is worth writing down. Far below the expiry of a mailbox.
+/// Seconds after which the time of last use is updated when a side joins again. Much less than the expiry of a mailbox.
 const TOUCH_AFTER: f64 = 30.0;

@@ -29,7 +29,7 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    /// Prepares all of them.
+    /// Prepares all statements.
     #[expect(clippy::cognitive_complexity, reason = "one line for each statement")]
     pub(super) async fn prepare(client: &Client) -> Result<Self, Error> {
         Ok(Self {
@@ -58,11 +58,11 @@ impl Statements {
     }
 }
 
-/// Only one transaction of all nodes gets past this at a time.
+/// Locks the row of the server: only one transaction of all nodes can have this lock at a time.
 const LOCK: &str = "SELECT version, uptime, stored_bytes, next_mailbox, last_message
     FROM wormhole_server FOR UPDATE";
 
-/// The named nameplates, and those that lead to named mailboxes.
+/// The nameplates with these names, and those of the mailboxes with these names.
 const NAMEPLATES: &str = "
     SELECT plate.app, plate.name, plate.mailbox, plate.crowded,
         plate.side_1, plate.added_1, plate.claimed_1, plate.side_2, plate.added_2, plate.claimed_2
@@ -75,7 +75,7 @@ const NAMEPLATES: &str = "
     JOIN wormhole_mailboxes AS box ON box.app = named.app AND box.id = named.id
     JOIN wormhole_nameplates AS plate ON plate.app = box.app AND plate.name = box.nameplate";
 
-/// The mailboxes that named nameplates lead to, and the named mailboxes.
+/// The mailboxes of the nameplates with these names, and the mailboxes with these names.
 const MAILBOXES: &str = "
     SELECT box.key, box.app, box.id, box.nameplate, box.messages, box.bytes, box.last_message,
         box.used, box.crowded, box.side_1, box.added_1, box.opened_1, box.mood_1,
@@ -138,8 +138,8 @@ const LAST_BATCH: &str = "SELECT batch FROM wormhole_nodes WHERE id = $1";
 const COUNT: &str = "SELECT (SELECT count(*) FROM wormhole_nameplates),
     (SELECT count(*) FROM wormhole_mailboxes)";
 
-/// Fails if another transaction has changed the row since this one read it, because the column must not be NULL.
-/// The lock prevents this already.
+/// Fails if another transaction has changed the row since this one read it: then a column would become NULL. The lock
+/// prevents this already.
 const SAVE_SERVER: &str = "UPDATE wormhole_server
     SET uptime = CASE WHEN next_mailbox = $5 AND last_message = $6 THEN $1::double precision END,
         stored_bytes = $2, next_mailbox = $3, last_message = $4";

@@ -1,12 +1,12 @@
-//! A clock that all nodes share and that nobody can set: how long nodes have run.
+//! A clock that all nodes share and that cannot be set: the time during which at least one node was running.
 //!
-//! It decides when a mailbox expires. A node advances it by the time that its own monotonic clock has measured
-//! since it saw the value last, and only if the value has not changed since then. So it never runs faster
-//! than real time however many nodes advance it, and it stands still while no node runs.
+//! It decides when a mailbox expires. A node advances the stored value by the time that its own monotonic clock has
+//! measured since the node last read the value, and only if the value has not changed since then. So the clock never
+//! runs faster than real time, even if many nodes advance it, and it stops while no node is running.
 
 use std::time::{Duration, Instant};
 
-/// What a node knows about the shared clock.
+/// The last value of the shared clock that a node has read, and when.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct UptimeClock {
     seen: Option<(f64, Instant)>,
@@ -29,7 +29,7 @@ impl UptimeClock {
     }
 }
 
-/// Time after which the stored value is advanced. Far below the expiry of a mailbox.
+/// Time after which the stored value is advanced. Much less than the expiry of a mailbox.
 const STEP: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_that_share_the_clock_do_not_advance_it_faster_than_time_passes() {
+    fn several_nodes_do_not_advance_the_clock_faster_than_real_time() {
         let (mut clocks, mut stored) = ([UptimeClock::default(); 3], 0.0);
         let start = Instant::now();
         for second in 0..1000 {
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_stands_still_while_no_node_runs() {
+    fn the_clock_stops_while_no_node_is_running() {
         let start = Instant::now();
         let (stored, _) = UptimeClock::default().advance(70.0, start);
         let mut next = UptimeClock::default();

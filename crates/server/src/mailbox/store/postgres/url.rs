@@ -10,7 +10,7 @@ use tokio_postgres::config::{Host, TargetSessionAttrs};
 use super::connector::Connector;
 use super::tls::Roots;
 
-/// An address as it was configured, such as `postgresql://user:password@host/database`.
+/// A configured address, such as `postgresql://user:password@host/database`.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct DatabaseUrl(String);
 
@@ -78,7 +78,7 @@ impl DatabaseUrl {
         Ok((config, roots))
     }
 
-    /// Takes the parameters for TLS out of the address, because the driver does not know all of them. Returns the
+    /// Removes the parameters for TLS from the address, because the driver does not support all of them. Returns the
     /// rest, and the certificates to trust; `None` means no encryption.
     fn without_tls(&self) -> Result<(String, Option<Roots>), &'static str> {
         let (address, parameters) = self.0.split_once('?').unwrap_or((&self.0, ""));
@@ -152,7 +152,7 @@ const MALFORMED: &str = "the address is malformed: it looks like \
     postgresql://user:password@host:5432/database, with special characters of the password \
     written as %XX";
 
-/// Every statement of ours finds its rows through an index, also before the tables were analyzed. A node that
+/// Every statement of this server finds its rows through an index, even before the tables were analyzed. A node that
 /// hangs in a transaction must not block the others for long.
 const SESSION_OPTIONS: &str = "-c statement_timeout=15s -c lock_timeout=15s \
     -c idle_in_transaction_session_timeout=5s -c default_transaction_isolation=read\\ committed \
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_cannot_work_is_refused_with_a_reason_that_hides_the_password() {
+    fn errors_for_invalid_addresses_explain_the_reason_and_hide_the_password() {
         for (url, reason) in [
             ("mysql://u:secret@h/d", "must start with postgresql://"),
             ("postgresql://u:secret@h/d?secret=1", "malformed"),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_address_is_described_without_user_and_password() {
+    fn a_valid_address_is_described_without_user_and_password() {
         let url = DatabaseUrl::from("postgresql://u:secret@one:1,two:2/d".to_owned());
         let connector = url.connector().unwrap();
         assert_eq!(connector.describe(), "'d' of PostgreSQL at one, two");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn each_host_has_a_configuration_of_its_own() {
+    fn each_host_has_its_own_configuration() {
         let url = DatabaseUrl::from("postgresql://u:secret@one:1,two:2/d".to_owned());
         let configs = each_host(&url.parse().unwrap().0);
         assert_eq!(configs.len(), 2);

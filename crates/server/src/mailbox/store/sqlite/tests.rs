@@ -37,8 +37,8 @@ impl Scratch {
 
     /// Executes requests of one side in one batch.
     fn batch(&mut self, mut requests: Vec<Request>) {
-        let (who, address) = (Identity::new("app".into(), "one".into()), Arc::default());
-        let command = |request| Command { who: &who, address: &address, request };
+        let (client, address) = (Identity::new("app".into(), "one".into()), Arc::default());
+        let command = |request| Command { client: &client, address: &address, request };
         let mut commands: Vec<Command<'_>> = requests.iter_mut().map(command).collect();
         let mut commands = &mut commands[..];
         while !commands.is_empty() {
