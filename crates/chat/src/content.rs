@@ -118,7 +118,7 @@ pub enum ContentError {
     #[error("malformed content")]
     Malformed,
     /// A list in it is longer than any client needs.
-    #[error("content with a list of {0} entries")]
+    #[error("content has a list of {0} entries, which is too long")]
     TooMany(usize),
 }
 

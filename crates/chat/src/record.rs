@@ -345,7 +345,9 @@ pub enum InitiateError {
     #[error("the bundle contains an invalid key: {0}")]
     BadKey(#[from] KeyError),
     /// The device had a post-quantum prekey before, and the bundle has none: someone removed it.
-    #[error("the bundle lacks the post-quantum prekey that this device has")]
+    #[error(
+        "the bundle has no post-quantum prekey, although earlier bundles of this device had one"
+    )]
     Downgrade,
 }
 

@@ -187,14 +187,27 @@ pub enum CodeError {
     #[error("code {0:?} contains spaces")]
     ContainsSpaces(String),
     /// The part before the first hyphen is not 1 to 40 ASCII digits.
-    #[error("{0:?} is not a number: a code begins with a number")]
+    #[error("{}", describe_number(.0))]
     NameplateNotNumeric(String),
     /// Nothing follows the nameplate.
-    #[error("code is incomplete: the words after nameplate {0} are missing")]
+    #[error("code is incomplete: the words after the number {0} are missing")]
     NoPassword(Nameplate),
     /// The part after the nameplate is too long: this many bytes.
     #[error("code is too long ({0} bytes)")]
     PasswordTooLong(usize),
+}
+
+/// Why the text before the first hyphen is not a number. Word processors replace hyphens with dashes that look alike.
+fn describe_number(text: &str) -> String {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let other_dash = |c: char| {
+        matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}')
+    };
+    if rest.len() < text.len() && rest.starts_with(other_dash) {
+        format!("{text:?} has no hyphen (-) after its number, but another kind of dash")
+    } else {
+        format!("{text:?} is not a number: a code begins with a number")
+    }
 }
 
 /// The mailbox server rejects longer ones (server-protocol.md).

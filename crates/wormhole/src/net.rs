@@ -68,10 +68,10 @@ pub enum LinkFailure {
     #[error("{0:?} is not a ws:// or wss:// URL")]
     BadUrl(String),
     /// The other end closed the link. Not always a failure.
-    #[error("the link was closed")]
+    #[error("the connection was closed")]
     Closed,
     /// The other end closed the link and gave a reason.
-    #[error("the server closed the link: {0}")]
+    #[error("the server closed the connection: {0}")]
     ClosedBecause(CloseReason),
     /// An error of the operating system or the network.
     #[error("{}", describe(*.0))]
@@ -89,10 +89,10 @@ pub enum LinkFailure {
     #[error("the server violates the WebSocket protocol")]
     NotHttp,
     /// The peer named an address that only this computer or a private network can reach.
-    #[error("not tried, because the other side named a private address")]
+    #[error("not tried, because the other side gave a private address")]
     PrivateAddress,
     /// The SOCKS proxy refused the connection.
-    #[error("the proxy refused: {0}")]
+    #[error("the proxy reports: {0}")]
     ProxyRefused(#[from] SocksRefusal),
     /// No data was received for too long.
     #[error("no answer in time")]
@@ -120,7 +120,7 @@ fn describe(kind: io::ErrorKind) -> String {
     if kind == ConnectionRefused {
         "connection refused".to_owned()
     } else if matches!(kind, BrokenPipe | ConnectionReset | UnexpectedEof) {
-        "the connection was cut".to_owned()
+        "the connection was lost".to_owned()
     } else {
         kind.to_string()
     }

@@ -248,9 +248,9 @@ fn details(relay: Option<&String>, last: Option<&(String, LinkFailure)>) -> Stri
             format!(" (the relay {address}: {failure})")
         }
         (Some(relay), Some((address, failure))) => {
-            format!(" ({address}: {failure}; nobody came to the relay {relay})")
+            format!(" ({address}: {failure}; the other side did not connect to the relay {relay})")
         }
-        (Some(relay), None) => format!(" (nobody came to the relay {relay})"),
+        (Some(relay), None) => format!(" (the other side did not connect to the relay {relay})"),
         (None, Some((address, failure))) => format!(" ({address}: {failure})"),
         (None, None) => String::new(),
     }

@@ -83,16 +83,16 @@ pub enum UriError {
     #[error(transparent)]
     Code(#[from] CodeError),
     /// An escape does not decode to UTF-8.
-    #[error("URI is not UTF-8 after decoding")]
+    #[error("the link is damaged: it is not UTF-8 after decoding")]
     NotUtf8,
     /// It does not start with `wormhole-transfer:`.
-    #[error("URI does not start with wormhole-transfer:")]
+    #[error("the link does not start with wormhole-transfer:")]
     OtherScheme,
     /// A version other than 0.
-    #[error("URI has unknown version {0:?}")]
+    #[error("the link has the unknown version {0:?}: it may be for a newer program")]
     OtherVersion(String),
     /// An unknown field or role.
-    #[error("URI has unknown field {0:?}")]
+    #[error("the link has the unknown field {0:?}: it may be for a newer program")]
     UnknownField(String),
 }
 

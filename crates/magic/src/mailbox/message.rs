@@ -23,7 +23,7 @@ pub enum MalformedMessage {
     #[error("not a message of the mailbox protocol")]
     Shape,
     /// Longer than [`MAX_FRAME`].
-    #[error("a message of {0} bytes")]
+    #[error("a message of {0} bytes, which is too long")]
     TooLong(usize),
 }
 

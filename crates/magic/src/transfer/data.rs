@@ -34,7 +34,7 @@ pub enum DataError {
         offered: u64,
     },
     /// The receiver's data differs from what was sent.
-    #[error("the receiver has other data than was sent")]
+    #[error("the receiver got different data than was sent")]
     WrongHash,
     /// More bytes arrived than offered.
     #[error("{offered} bytes were offered and {sent} sent")]

@@ -27,7 +27,7 @@ pub enum TransferError {
     #[error("refused")]
     Rejected,
     /// The verifiers differ, according to our user: there is a man in the middle.
-    #[error("the verifiers differ")]
+    #[error("the verification strings differ")]
     VerifierRejected,
 }
 
@@ -67,13 +67,13 @@ pub enum PeerMisbehaved {
     #[error("the other side is sending, too")]
     BothSend,
     /// A second, different offer.
-    #[error("a second offer")]
+    #[error("it sent a second offer")]
     SecondOffer,
     /// It sends too many messages.
     #[error("it sent too many messages")]
     TooManyMessages,
     /// An answer for a text to the offer of a file, or the other way round.
-    #[error("an answer to something else")]
+    #[error("it sent an answer of the wrong kind")]
     WrongAnswer,
 }
 

@@ -40,7 +40,7 @@ pub(super) enum HandshakeError {
     #[error("wrong handshake")]
     WrongHello,
     /// Neither `go` nor `nevermind`.
-    #[error("wrong verdict")]
+    #[error("expected `go` or `nevermind` after the handshake")]
     WrongVerdict,
 }
 

@@ -57,7 +57,7 @@ pub enum ApiMisuse {
     #[error("the code is already chosen")]
     CodeAlreadyChosen,
     /// A message longer than [`MAX_MESSAGE`](super::MAX_MESSAGE).
-    #[error("a message of {0} bytes")]
+    #[error("a message of {0} bytes is too long")]
     MessageTooLong(usize),
     /// The password was given before the nameplate.
     #[error("the nameplate must be chosen first")]

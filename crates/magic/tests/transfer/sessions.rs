@@ -219,7 +219,7 @@ fn a_sender_that_is_refused_or_gets_a_wrong_answer_ends() {
         (
             Message::Answer(Answer::Text),
             PeerMisbehaved::WrongAnswer.into(),
-            Some("an answer to something else"),
+            Some("it sent an answer of the wrong kind"),
         ),
         (
             Message::Offer(file()),

@@ -117,7 +117,7 @@ pub struct TooManyKeys;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PasswordError {
     /// The runtime is shutting down.
-    #[error("no thread for the password")]
+    #[error("key of the password was not computed: the node is stopping")]
     NoThread,
     /// The limit is reached; remove keys first.
     #[error(transparent)]

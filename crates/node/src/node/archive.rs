@@ -61,7 +61,9 @@ impl Archive {
         let Some(server) = &mut self.server else { return };
         let lost = !server.store.keep(envelope);
         if lost && !server.is_overloaded {
-            tracing::warn!("the archive is too slow: some envelopes are not stored");
+            tracing::warn!(
+                "envelopes arrive faster than the archive can write them: some are not stored"
+            );
         }
         server.is_overloaded = lost;
     }

@@ -11,13 +11,13 @@ pub enum StartError {
     #[error("archive: {0}")]
     Archive(String),
     /// An archive is configured, but no data folder for it.
-    #[error("the archive needs a data folder: set `data`")]
+    #[error("the archive needs a data directory: set `data`")]
     ArchiveWithoutData,
     /// The data folder, or a file in it, cannot be read or written.
-    #[error("data folder: {0}")]
+    #[error("cannot read or write the data directory: {0}")]
     Data(io::ErrorKind),
     /// Another node uses the data folder.
-    #[error("data folder is in use by another node")]
+    #[error("data directory is in use by another node")]
     DataInUse,
     /// The listening address cannot be used.
     #[error("cannot listen: {0}")]
@@ -87,7 +87,7 @@ pub enum ArchiveError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MineError {
     /// The runtime is shutting down.
-    #[error("no thread for the proof of work")]
+    #[error("proof of work was not computed: the node is stopping")]
     NoThread,
     /// The time was too short.
     #[error("proof of work was not found in the given time, after {tried} tries")]

@@ -220,7 +220,7 @@ impl Hub {
         if let Some(info) = self.peers.link_info(peer) {
             match error {
                 PeerError::BothLight | PeerError::NoStatusInTime(_) => {
-                    tracing::debug!(%peer, %error, "peer is not useful");
+                    tracing::debug!(%peer, %error, "disconnecting a peer that cannot exchange messages with this node");
                 }
                 PeerError::OversizedPacket { .. }
                 | PeerError::InvalidEnvelope(EnvelopeError::TooLarge { .. }) => {

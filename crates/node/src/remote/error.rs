@@ -86,10 +86,10 @@ pub enum Unreachable {
     #[error("{0}")]
     Io(io::ErrorKind),
     /// The server does not use HTTP.
-    #[error("it does not speak HTTP")]
+    #[error("the program at this address is not an HTTP server")]
     NotHttp,
     /// The TLS handshake failed.
-    #[error("no trusted TLS")]
+    #[error("its TLS certificate is not trusted, or the TLS handshake failed")]
     Tls,
 }
 

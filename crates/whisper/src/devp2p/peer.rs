@@ -462,7 +462,7 @@ pub enum PeerMisbehaved {
     #[error("malformed message: {0}")]
     Malformed(#[from] RlpError),
     /// The message has or claims this size.
-    #[error("message of {0} bytes")]
+    #[error("message of {0} bytes is too long")]
     MessageTooLong(usize),
     /// The first message had this code instead of Hello.
     #[error("message {0:#x} before hello")]

@@ -40,7 +40,7 @@ pub enum SnappyError {
     #[error("not a snappy block")]
     Malformed,
     /// The message would have this many bytes.
-    #[error("snappy block of {0} bytes")]
+    #[error("snappy block of {0} bytes is too long")]
     TooLong(usize),
 }
 

@@ -114,13 +114,13 @@ pub enum RequestError {
     #[error("request ends before its start")]
     EndsBeforeStart,
     /// Less work than the server requires.
-    #[error("work of {}, which is too little", .0.as_f64())]
+    #[error("proof of work {} is below the minimum", .0.as_f64())]
     TooLittleWork(Work),
     /// Encrypted with another password, or not a message.
     #[error("request cannot be decrypted with the server's password")]
     Unreadable,
     /// The payload has this many bytes: neither 8, nor 72 or more.
-    #[error("request of {0} bytes")]
+    #[error("request has the wrong length ({0} bytes)")]
     WrongLength(usize),
 }
 

@@ -375,14 +375,14 @@ pub enum EnvelopeError {
         limit: usize,
     },
     /// Less work than we require now or required recently.
-    #[error("work of {}, which is too little", .0.as_f64())]
+    #[error("proof of work {} is below the minimum", .0.as_f64())]
     TooLittleWork(Work),
     /// Less work than we require now, but enough until recently.
-    #[error("work of {}, which is too little now", .0.as_f64())]
+    #[error("proof of work {} is below the minimum, which was raised recently", .0.as_f64())]
     TooLittleWorkNow(Work),
     /// Less work than we require, but only because the sent time is in the future by our clock. It may be
     /// valid by the clock of the peer that forwarded it.
-    #[error("work of {}, which is too little before the new minimum applies", .0.as_f64())]
+    #[error("proof of work {} is below the minimum, but the sent time is in the future: an earlier minimum may apply", .0.as_f64())]
     TooLittleWorkYet(Work),
 }
 

@@ -206,16 +206,16 @@ fn bloom(bytes: &[u8]) -> Result<Bloom, PacketError> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PacketError {
     /// A Bloom filter of the wrong length.
-    #[error("bloom filter of {0} bytes")]
+    #[error("bloom filter has {0} bytes instead of 64")]
     BloomLength(usize),
     /// Invalid RLP, or unexpected items.
     #[error(transparent)]
     Malformed(#[from] RlpError),
     /// The required work is negative, infinite or not a number.
-    #[error("requires an impossible proof of work")]
+    #[error("required proof of work is negative, infinite or not a number")]
     NotAWork,
     /// The peer uses this version of Whisper.
-    #[error("whisper version {0}")]
+    #[error("unsupported Whisper version {0}")]
     UnsupportedVersion(u64),
 }
 

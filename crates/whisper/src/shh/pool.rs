@@ -242,7 +242,7 @@ pub enum PoolError {
     #[error("already known")]
     Known(Option<Slot>),
     /// The pool is full of envelopes with at least as much work.
-    #[error("pool is full of envelopes with as much work")]
+    #[error("pool is full, and all its envelopes have at least as much proof of work")]
     PoolFull,
 }
 

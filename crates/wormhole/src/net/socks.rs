@@ -25,7 +25,7 @@ pub enum SocksRefusal {
     #[error("it requires a password")]
     AuthenticationWanted,
     /// The proxy reported a failure with this code.
-    #[error("it failed (code {0})")]
+    #[error("a general failure (SOCKS5 code {0})")]
     Failed(u8),
     /// The rules of the proxy forbid this address.
     #[error("it does not allow this address")]
@@ -34,16 +34,16 @@ pub enum SocksRefusal {
     #[error("the name is too long for the proxy")]
     NameTooLong,
     /// The program at the proxy's address does not use SOCKS5.
-    #[error("it does not speak SOCKS5")]
+    #[error("the answer is not SOCKS5")]
     NotSocks,
     /// The host refused the connection.
-    #[error("connection refused by the other end")]
+    #[error("the destination refused the connection")]
     Refused,
     /// The proxy answered with a code that SOCKS5 does not define.
     #[error("it gave an unknown answer")]
     UnknownAnswer,
     /// The host or its network cannot be reached.
-    #[error("the other end cannot be reached")]
+    #[error("the destination cannot be reached")]
     Unreachable,
 }
 

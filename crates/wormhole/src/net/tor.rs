@@ -200,10 +200,10 @@ pub enum TorError {
     #[error("the program tor cannot be started")]
     NotInstalled,
     /// Tor requires a password, or a cookie that we may not read.
-    #[error("Tor rejected the authentication")]
+    #[error("the control port of Tor requires a password, or a cookie file that you cannot read")]
     NotLetIn,
     /// The program at the control port does not use Tor's control protocol.
-    #[error("Tor's control port does not speak its protocol")]
+    #[error("the program at this address is not a Tor control port")]
     NotTor,
 }
 

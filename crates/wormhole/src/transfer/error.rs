@@ -42,7 +42,7 @@ pub enum Error {
         available: u64,
     },
     /// The system cannot start another thread.
-    #[error("the system is out of threads")]
+    #[error("cannot start a thread: the limit of the system is reached")]
     NoThread,
     /// There is nothing to send.
     #[error("nothing to send")]
@@ -68,7 +68,9 @@ pub enum Error {
         why: SystemError,
     },
     /// The text is too long for a message; send it as a file.
-    #[error("the text needs {bytes} bytes as a message, and the limit is {most}")]
+    #[error(
+        "the text is too long: it needs {bytes} bytes as a message, and a message may have at most {most}"
+    )]
     TextTooLong {
         /// Size of the message in bytes: a control character needs six, for example.
         bytes: usize,
@@ -80,17 +82,17 @@ pub enum Error {
     Unsendable(#[from] Unsendable),
     /// The offered folder exceeds this number of files and folders, the limit of
     /// [`Settings::max_entries`](super::Settings::max_entries).
-    #[error("more than {0} files and folders are offered")]
+    #[error("the offered directory has more than {0} files and directories")]
     TooManyEntries(u64),
     /// The offered folder has more folders and empty files than this number, which is all that an offer
     /// of so few bytes and other files may have unless
     /// [`Settings::max_entries`](super::Settings::max_entries) says otherwise.
     #[error(
-        "more than {0} folders and empty files are offered, which is too many for the size and the other files"
+        "the offered directory has more than {0} directories and empty files, too many for its size"
     )]
     TooManyFolders(u64),
     /// The verifiers differ, according to the user: there is a man in the middle.
-    #[error("the verifiers differ")]
+    #[error("the verification strings differ")]
     VerifierRejected,
     /// The destination cannot be written.
     #[error("cannot write {}: {why}", .path.display())]
@@ -120,9 +122,11 @@ impl Error {
                 "not enough space on the receiving side"
             }
             Self::WriteFailed { .. } => "the receiving side could not write the file",
-            Self::Spool { .. } => "the sending side has no room for what it offered",
+            Self::Spool { .. } => {
+                "the sending side has no space for a temporary copy of the stream"
+            }
             Self::TooManyEntries(_) | Self::TooManyFolders(_) => {
-                "too many files or folders for the receiving side"
+                "too many files or directories for the receiving side"
             }
             Self::Unsendable(_) => "the sending side could not read what it offered",
             Self::Interrupted { .. } => "the connection failed",
@@ -184,7 +188,7 @@ pub enum PeerMisbehaved {
         why: UnsafeName,
     },
     /// The receiver's data differs from what was sent.
-    #[error("it received different data")]
+    #[error("its data differs from what was sent")]
     WrongHash,
     /// More or fewer bytes arrived than offered.
     #[error("it offered {offered} bytes and sent {sent}")]

@@ -90,7 +90,7 @@ struct Current {
 
 /// A file had more or fewer bytes than its entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a file of {said} bytes had {had}")]
+#[error("a file has {had} bytes instead of the announced {said}")]
 pub struct SizeChanged {
     /// Bytes of the entry.
     pub said: u64,

@@ -326,7 +326,7 @@ fn numbered(name: &OsStr, number: u32) -> OsString {
     join_name(stem, &format!(" ({number})"), extension).into()
 }
 
-const REPLACED: &str = "somebody else has put something in its place";
+const REPLACED: &str = "another program has put something else at this path";
 
 /// Maximum number of names to try.
 const MAX_NUMBER: u32 = 999;
