@@ -29,7 +29,7 @@ pub(crate) fn run(settings: &Settings, target: &Path) -> Result<String, ServerEr
     let items = items(settings);
     for (number, item) in items.iter().enumerate() {
         if items.iter().take(number).any(|earlier| earlier.name == item.name) {
-            let reason = "two databases have this name: back them up one by one";
+            let reason = "two databases have the same file name: rename one, so that the copies do not overwrite each other";
             return Err(error(&item.name, reason));
         }
     }
@@ -77,10 +77,13 @@ impl Item {
         let folder = to.parent().unwrap_or(target);
         private::create_directory(folder).map_err(|cause| error(folder, &cause.to_string()))?;
         if same_file(&self.from, &to) {
-            return Err(error(&to, "this is the database itself: name another directory"));
+            return Err(error(&to, "this is the database itself: choose another directory"));
         }
         if std::fs::metadata(with_suffix(&to, "-wal")).is_ok_and(|log| log.len() > 0) {
-            return Err(error(&to, "a server uses the directory of the copies: name another one"));
+            return Err(error(
+                &to,
+                "a running server uses this directory: choose another one for the copies",
+            ));
         }
         let part = with_suffix(&to, ".part");
         // Remove an incomplete copy of an earlier attempt.

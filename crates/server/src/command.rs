@@ -44,7 +44,8 @@ fn report(result: Result<String, ServerError>) -> ExitCode {
 /// Imports a database of the Python mailbox server.
 fn import(settings: &Settings, source: &Path) -> Result<String, ServerError> {
     let Some(mailbox) = settings.service::<mailbox::Config>() else {
-        return Err(ServerError::System("the configuration disables the mailbox".into()));
+        let reason = "the mailbox server is disabled; set enabled = true in [mailbox], or use --mailbox true";
+        return Err(ServerError::Import(reason));
     };
     let (imported, target) = mailbox::import(mailbox, source)?;
     Ok(format!(

@@ -51,7 +51,7 @@ pub(crate) struct Common {
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
 
-    /// Seconds that connections have to finish after SIGTERM
+    /// After SIGTERM, wait at most this many seconds for open connections to finish
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) drain_seconds: u64,
 }
@@ -163,19 +163,29 @@ fn command_with_all_flags() -> Command {
         .subcommand(command_for_all_services(
             "run",
             "Start all services that the configuration enables",
+            "",
         ))
         .subcommands(SERVICES.iter().map(service_command))
         .subcommand(command_for_all_services(
             "config",
             "Print the effective configuration as a TOML file",
+            "",
         ))
         .subcommand(
-            command_for_all_services("backup", "Copy the databases, even while they are in use")
-                .arg(directory),
+            command_for_all_services(
+                "backup",
+                "Copy the databases, even while they are in use",
+                " DIR",
+            )
+            .arg(directory),
         )
         .subcommand(
-            command_for_all_services("import", "Import a database of the Python mailbox server")
-                .arg(file),
+            command_for_all_services(
+                "import",
+                "Import a database of the Python mailbox server",
+                " FILE",
+            )
+            .arg(file),
         )
 }
 
@@ -184,23 +194,25 @@ fn service_command(service: &Service) -> Command {
     let about = service.about();
     let command = Command::new(about.name)
         .about(format!("Start {}", about.noun))
+        .override_usage(format!("wormhole-server {} [OPTIONS]", about.name))
         .args(general())
         .args(service.section().arguments())
         .args(common().arguments());
     about.hidden.iter().fold(command, |command, id| command.mut_arg(id, |flag| flag.hide(true)))
 }
 
-/// A command with the flags of all services.
-fn command_for_all_services(name: &'static str, about: &'static str) -> Command {
+/// A command with the options of all services. `argument` ends its usage line.
+fn command_for_all_services(name: &'static str, about: &'static str, argument: &str) -> Command {
     let data = Arg::new("data")
         .long("data")
         .value_name("DIR")
         .env("WORMHOLE_SERVER_DATA")
         .default_value(".")
-        .help("Directory for the databases that are configured with a relative path")
+        .help("Directory from which relative paths of databases and other files start")
         .value_parser(clap::value_parser!(PathBuf));
     Command::new(name)
         .about(about)
+        .override_usage(format!("wormhole-server {name} [OPTIONS]{argument}"))
         .args(general())
         .arg(data)
         .args(common().arguments())
@@ -211,7 +223,7 @@ fn command_for_all_services(name: &'static str, about: &'static str) -> Command 
                 .flat_map(|service| service.prefixed_section().arguments().collect::<Vec<_>>()),
         )
         .after_help(
-            "A flag is named after the section of the configuration and its key: \
+            "An option is named after the section of the configuration and its key: \
              --mailbox-max-frame is max-frame in [mailbox].",
         )
 }
@@ -222,11 +234,11 @@ fn general() -> [Arg; 2] {
         .long("config")
         .value_name("FILE")
         .env("WORMHOLE_SERVER_CONFIG")
-        .help("TOML file with keys that `wormhole-server config` prints")
+        .help("TOML configuration file; `wormhole-server config` prints every key")
         .value_parser(clap::value_parser!(PathBuf));
     let help_all = Arg::new("help-all")
         .long("help-all")
-        .help("Print help with every flag")
+        .help("Print help with every option")
         .action(ArgAction::SetTrue)
         .exclusive(true);
     [config, help_all]
@@ -253,7 +265,7 @@ fn serve_one(name: &str, given: &ArgMatches) -> Result<Action, ConfigError> {
     let service = Service::named(name)
         .ok_or_else(|| ConfigError::Text(format!("there is no service '{name}'")))?;
     settings.services.push(service.resolve(&service.section(), given, &file)?);
-    settings.check(&file)?;
+    settings.check(given, &file, Service::section)?;
     Ok(Action::Serve(settings))
 }
 
@@ -270,7 +282,7 @@ fn settings_of_all(given: &ArgMatches) -> Result<Settings, ConfigError> {
             settings.services.push(config);
         }
     }
-    settings.check(&file)?;
+    settings.check(given, &file, Service::prefixed_section)?;
     if settings.services.is_empty() {
         return Err(ConfigError::Text(nothing_enabled()));
     }
@@ -310,18 +322,28 @@ impl Settings {
         })
     }
 
-    /// Checks combinations of keys.
-    fn check(&self, file: &ConfigFile) -> Result<(), ConfigError> {
-        let together = "tls-certificate and tls-key are needed together";
+    /// Checks combinations of keys. `section` returns the keys of a service with the options of this command.
+    fn check(
+        &self,
+        given: &ArgMatches,
+        file: &ConfigFile,
+        section: fn(&Service) -> Section,
+    ) -> Result<(), ConfigError> {
+        let together = "set both tls-certificate and tls-key, or neither";
         match (&self.common.tls_certificate, &self.common.tls_key) {
-            (Some(_), None) => return Err(common().refuse(file, "tls-certificate", together)),
-            (None, Some(_)) => return Err(common().refuse(file, "tls-key", together)),
+            (Some(_), None) => {
+                return Err(common().refuse(given, file, "tls-certificate", together));
+            }
+            (None, Some(_)) => return Err(common().refuse(given, file, "tls-key", together)),
             _ => {}
         }
         for config in &self.services {
-            if let Err((key, problem)) = config.check() {
-                return Err(file.refuse(config.about().name, key, &problem));
-            }
+            let Err((key, problem)) = config.check() else { continue };
+            let name = config.about().name;
+            return Err(match Service::named(name) {
+                Some(service) => section(service).refuse(given, file, key, &problem),
+                None => file.refuse(name, key, &problem),
+            });
         }
         Ok(())
     }
@@ -342,8 +364,8 @@ fn nothing_enabled() -> String {
 const PREFACE: &str = "\
 # Configuration of wormhole-server, to be read with --config FILE.
 #
-# A key behind a # has its default. To change it, remove the # and edit the value.
-# A value in capitals, such as \"FILE\", only shows what kind of value belongs there: the key has no default.
+# A commented-out key has the default value that it shows. To change it, remove the # and edit the value.
+# A value in capitals, such as \"FILE\", only shows the kind of value: such a key is not set by default.
 ";
 
 #[cfg(test)]

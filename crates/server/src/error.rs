@@ -19,6 +19,9 @@ pub(crate) enum ServerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Nothing can be imported.
+    #[error("cannot import: {0}")]
+    Import(&'static str),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
     Listen {

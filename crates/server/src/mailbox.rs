@@ -67,7 +67,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "postgres|URL", default_value = "postgres")]
     pub(crate) wake: NotificationMethod,
 
-    /// Database for usage records
+    /// SQLite file for usage statistics; without it, none are stored
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_db: Option<PathBuf>,
 
@@ -87,15 +87,15 @@ pub(crate) struct Config {
     #[arg(long, value_name = "TEXT")]
     pub(crate) signal_error: Option<String>,
 
-    /// Version of the command line client that clients should recommend
+    /// Version of the command line client that the server announces to clients as the current one
     #[arg(long, value_name = "VERSION")]
     pub(crate) advertise_version: Option<String>,
 
-    /// Do not list the nameplates in use
+    /// Do not tell clients which nameplates are in use
     #[arg(long)]
     pub(crate) disallow_list: bool,
 
-    /// Proof of work in bits that a client must show first; 0 means none
+    /// Bits of proof of work (hashcash) that a client must compute before `bind`; 0 means none
     #[arg(long, value_name = "BITS", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(hashcash::MAX_BITS)))]
     pub(crate) hashcash_bits: u32,
@@ -120,7 +120,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "N", default_value_t = 120)]
     pub(crate) claims_per_minute: u32,
 
-    /// Maximum number of messages that one address may add per minute; each full 64 KiB of a message count as another one; 0 means unlimited
+    /// Maximum number of messages that one address may add per minute; each full 64 KiB of a message counts as one more message; 0 means unlimited
     #[arg(long, value_name = "N", default_value_t = 2400)]
     pub(crate) messages_per_minute: u32,
 
@@ -157,7 +157,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub(crate) stored_bytes: u64,
 
-    /// Maximum bytes that wait for one client; beyond that, the client is disconnected
+    /// Maximum bytes queued for a client that reads too slowly; beyond that, the client is disconnected
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20)]
     pub(crate) outgoing_bytes: usize,
 
@@ -166,16 +166,16 @@ pub(crate) struct Config {
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) ping_seconds: u64,
 
-    /// Seconds that a client has to answer a ping
+    /// Disconnect a client that does not answer a ping within this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) pong_seconds: u64,
 
-    /// Seconds that a new client has to send `bind`; 0 means unlimited
+    /// Disconnect a new client that does not send `bind` within this many seconds; 0 means unlimited
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) bind_seconds: u64,
 
-    /// Seconds that a client may stay connected without sending a message; 0 means unlimited
+    /// Disconnect a client that has not sent a message for this many seconds; 0 means unlimited
     #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60)]
     pub(crate) idle_seconds: u64,
 
@@ -257,9 +257,7 @@ pub(crate) fn import<'a>(
     let Some(target) = config.db.file() else {
         return Err(ServerError::Database {
             path: "of PostgreSQL".into(),
-            reason:
-                "only an SQLite file can be the target of an import; name one with --mailbox-db"
-                    .into(),
+            reason: "an import needs an SQLite file as its target; set it with --mailbox-db".into(),
         });
     };
     Ok((store::import(source, target, hub::unix_now())?, target))

@@ -49,7 +49,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen_ws: Option<SocketAddr>,
 
-    /// Database for usage records
+    /// SQLite file for usage statistics; without it, none are stored
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_db: Option<PathBuf>,
 
@@ -57,15 +57,15 @@ pub(crate) struct Config {
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_log: Option<PathBuf>,
 
-    /// Bytes of the usage database, and of the file of usage records, before the oldest records are removed; 0 is any number
+    /// Maximum size in bytes of the usage database and of the usage log, each; the oldest records are removed first; 0 means unlimited
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub(crate) usage_bytes: u64,
 
-    /// Round recorded times down to a multiple of this many seconds, and recorded sizes up
+    /// Round recorded times down to a multiple of this many seconds; if it is not 0, also round recorded sizes up to a multiple of at least 10 kB
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) blur_usage: u64,
 
-    /// Seconds that a client may wait for its partner; 0 means unlimited
+    /// Seconds that a client may wait for the other client; 0 means unlimited
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub(crate) waiting_limit: u64,
 
@@ -85,7 +85,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "HEADER", value_enum, default_value_t = ProxyHeader::Off)]
     pub(crate) trust_proxy: ProxyHeader,
 
-    /// Maximum bytes per second of a pair, both directions together; 0 means unlimited
+    /// Maximum bytes per second between two connected clients, both directions together; 0 means unlimited
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub(crate) bytes_per_second: u64,
 }

@@ -184,6 +184,32 @@ fn a_number_out_of_range_is_explained() {
     }
 }
 
+#[test]
+fn every_error_of_the_command_line_has_the_same_prefix_and_an_explanation() {
+    let listen = "wormhole-server: error: invalid value '4000' for '--listen <ADDRESS>': expected an address with a \
+                  port, such as 127.0.0.1:4000 or [::]:4000\n";
+    let url =
+        "wormhole-server: error: --db: the address of a database must start with postgresql://";
+    let missing = "wormhole-server: error: cannot read the configuration file nosuch: No such file or directory\n";
+    for (arguments, expected) in [
+        (&["mailbox", "--listen", "4000"][..], listen),
+        (&["mailbox", "--db", "http://x/y"], url),
+        (&["run", "--config", "nosuch"], missing),
+        (&["foo"], "wormhole-server: error: unrecognized subcommand 'foo'\n"),
+        (
+            &["mailbox", "--nosuch"],
+            "wormhole-server: error: unexpected argument '--nosuch' found\n",
+        ),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let text = stderr(&output);
+        assert!(text.starts_with(expected), "{text}");
+    }
+    let text = stderr(&run(&["mailbox", "--nosuch"]));
+    assert!(text.contains("Usage: wormhole-server mailbox [OPTIONS]\n"), "{text}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn output_that_cannot_be_written_is_an_error_and_not_a_panic() {

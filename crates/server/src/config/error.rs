@@ -25,17 +25,13 @@ impl ConfigError {
     /// Prints the error, or the requested help. Returns the exit code: 2 for a wrong configuration.
     pub(crate) fn exit(&self) -> ExitCode {
         match self {
-            Self::Usage(error) if error.kind() == ErrorKind::ValueValidation => {
-                let text = error.render().to_string();
-                let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-                console::print_error(&match std::error::Error::source(error.as_ref()) {
-                    Some(source) => text.replacen(&source.to_string(), &explain(source), 1),
-                    None => text.to_owned(),
-                });
-                ExitCode::from(2)
-            }
             Self::Usage(error) if error.use_stderr() => {
-                let _unwritable = error.print();
+                let text = error.render().to_string();
+                match text.strip_prefix("error: ") {
+                    Some(text) => console::print_error(explained(error, text).trim_end()),
+                    // The help of a command without arguments.
+                    None => drop(error.print()),
+                }
                 ExitCode::from(2)
             }
             // Help or the version.
@@ -85,32 +81,47 @@ pub(super) fn reason(error: &clap::Error, value_name: &str) -> String {
     if error.kind() == ErrorKind::ArgumentConflict {
         return "the key takes one value, not a list".to_owned();
     }
-    let expected = match value_name {
-        "ADDRESS" => "expected an address with a port, such as 127.0.0.1:4000 or [::]:4000",
-        "BITS" | "BYTES" | "DAYS" | "N" | "SECONDS" => "expected a whole number",
-        "BOOL" => "expected true or false",
-        "IP" => "expected an IP address without a port",
-        _ => "",
-    };
-    let source = std::error::Error::source(error).map(explain).unwrap_or_default();
-    match (expected, source.as_str()) {
-        ("", "") => format!("'{value}' is not valid here"),
-        // Such as a range of numbers.
-        (_, source) if expected.is_empty() || source.starts_with("expected") => {
-            format!("'{value}' is not valid here: {source}")
-        }
-        (expected, _) => format!("'{value}' is not valid here: {expected}"),
+    let source = std::error::Error::source(error).map(|source| explain(source, value_name));
+    match source {
+        None => format!("'{value}' is not valid here"),
+        Some(source) => format!("'{value}' is not valid here: {source}"),
     }
 }
 
-/// Explains why a value cannot be parsed. The texts of the standard library and of clap say only what is wrong with
-/// the digits.
-fn explain(source: &(dyn std::error::Error + 'static)) -> String {
-    let text = source.to_string();
-    if source.is::<std::num::ParseIntError>() {
-        return "expected a whole number".to_owned();
+/// The text of the parser, with a better explanation of a wrong value.
+fn explained(error: &clap::Error, text: &str) -> String {
+    match (error.kind(), std::error::Error::source(error)) {
+        (ErrorKind::ValueValidation, Some(source)) => {
+            // Such as `--listen <ADDRESS>`.
+            let name = match error.get(ContextKind::InvalidArg) {
+                Some(ContextValue::String(name)) => name.as_str(),
+                _ => "",
+            };
+            let value_name = name.split(['<', '>']).nth(1).unwrap_or_default();
+            text.replacen(&source.to_string(), &explain(source, value_name), 1)
+        }
+        _ => text.to_owned(),
     }
-    let Some((_, range)) = text.split_once(" is not in ") else { return text };
+}
+
+/// Explains why a value cannot be parsed, and what is expected. The texts of the standard library and of clap say only
+/// what is wrong with the characters.
+fn explain(source: &(dyn std::error::Error + 'static), value_name: &str) -> String {
+    let text = source.to_string();
+    if text.starts_with("expected") {
+        return text;
+    }
+    let Some((_, range)) = text.split_once(" is not in ") else {
+        return match value_name {
+            "ADDRESS" => "expected an address with a port, such as 127.0.0.1:4000 or [::]:4000",
+            "BITS" | "BYTES" | "DAYS" | "N" | "SECONDS" => "expected a whole number",
+            "BOOL" => "expected true or false",
+            "IP" => "expected an IP address without a port",
+            "POW" => "expected a number, such as 0.2",
+            _ => &text,
+        }
+        .to_owned();
+    };
     match range.split_once("..") {
         Some((least, "" | "18446744073709551615")) => {
             format!("expected a whole number, at least {least}")

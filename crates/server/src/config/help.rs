@@ -1,5 +1,5 @@
-//! Help that fits on one screen: for each command the flags that most people need, in groups.
-//! `--help-all` shows every flag.
+//! Help that fits on one screen: for each command the options that most people need, in groups.
+//! `--help-all` shows every option.
 
 use clap::Command;
 
@@ -45,10 +45,10 @@ fn switch(about: About) -> String {
 const RUN: &str = "\
 Start all services that the configuration enables
 
-Usage: wormhole-server run [FLAGS]
+Usage: wormhole-server run [OPTIONS]
 
 Configuration:
-  --config FILE                      file with keys that `config` prints
+  --config FILE                      TOML file; `config` prints every key
   --data DIR                         directory of the databases [default: .]
 Services:
 ";
@@ -59,33 +59,33 @@ TLS and logs:
   --tls-certificate FILE, --tls-key FILE
   --log-level LEVEL                  [default: info]
 
-All flags: wormhole-server run --help-all    All keys: wormhole-server config
+All options: wormhole-server run --help-all    All keys: wormhole-server config
 ";
 
 const CONFIG: &str = "\
 Print the effective configuration as a TOML file: every key, its meaning and its
 value. Keys that have their default are commented out.
 
-Usage: wormhole-server config [FLAGS] > wormhole-server.toml
+Usage: wormhole-server config [OPTIONS] > wormhole-server.toml
 
-  --config FILE    begin with this file
+  --config FILE    read this configuration file first
   --data DIR       directory of the databases [default: .]
-  All flags of `run` work, too, and change the printed file.
+  All options of `run` work, too, and change the printed file.
 
-All flags: wormhole-server config --help-all
+All options: wormhole-server config --help-all
 ";
 
 const BACKUP: &str = "\
 Copy the databases into a directory, even while a server uses them. Start a
 server from the copy with: wormhole-server run --data DIR
 
-Usage: wormhole-server backup [FLAGS] DIR
+Usage: wormhole-server backup [OPTIONS] DIR
 
   --config FILE    the file that the server was started with, if any
   --data DIR       directory of the databases [default: .]
-  Use the flags of the running server, so that the same databases are copied.
+  Use the options of the running server, so that the same databases are copied.
 
-All flags: wormhole-server backup --help-all
+All options: wormhole-server backup --help-all
 ";
 
 const IMPORT: &str = "\
@@ -94,11 +94,11 @@ mailbox server (magic-wormhole-mailbox-server), such as relay.sqlite. Stop that
 server first. The file is not changed. The usage database needs no import:
 set it with --mailbox-usage-db.
 
-Usage: wormhole-server import [FLAGS] FILE
+Usage: wormhole-server import [OPTIONS] FILE
 
   --config FILE        the file that the new server will be started with, if any
   --data DIR           directory of the databases [default: .]
   --mailbox-db FILE    database to import into [default: mailbox.sqlite]
 
-All flags: wormhole-server import --help-all
+All options: wormhole-server import --help-all
 ";

@@ -42,18 +42,13 @@ impl Section {
     pub(crate) fn arguments(&self) -> impl Iterator<Item = Arg> {
         self.keys.iter().map(|key| {
             let long = long(key);
-            let variable = if self.name.is_empty() {
-                format!("WORMHOLE_SERVER_{}", variable_name(long))
-            } else {
-                format!("WORMHOLE_SERVER_{}_{}", variable_name(self.name), variable_name(long))
-            };
             let heading = match (self.name, self.prefix.as_str()) {
                 ("", _) => Some("Process"),
                 (_, "") => None,
                 (name, _) => Some(name),
             };
             let flag = key.clone().id(self.id(key)).long(format!("{}{long}", self.prefix));
-            flag.env(variable).hide_env_values(true).help_heading(heading)
+            flag.env(self.variable(key)).hide_env_values(true).help_heading(heading)
         })
     }
 
@@ -104,9 +99,32 @@ impl Section {
         Ok(())
     }
 
-    /// An error about a combination of keys.
-    pub(super) fn refuse(&self, file: &ConfigFile, key: &str, problem: &str) -> ConfigError {
-        file.refuse(self.name, key, problem)
+    /// An error about the value of `name`, which names the option, the variable or the line that the user wrote.
+    pub(super) fn refuse(
+        &self,
+        given: &ArgMatches,
+        file: &ConfigFile,
+        name: &str,
+        problem: &str,
+    ) -> ConfigError {
+        let key = self.keys.iter().find(|key| long(key) == name);
+        match key.and_then(|key| Some((key, given.value_source(&self.id(key))?))) {
+            Some((_, ValueSource::CommandLine)) => {
+                ConfigError::Text(format!("--{}{name}: {problem}", self.prefix))
+            }
+            Some((key, ValueSource::EnvVariable)) => {
+                ConfigError::Text(format!("environment variable {}: {problem}", self.variable(key)))
+            }
+            _ => file.refuse(self.name, name, problem),
+        }
+    }
+
+    /// The environment variable for a key.
+    fn variable(&self, key: &Arg) -> String {
+        let names = [self.name, long(key)].into_iter().filter(|name| !name.is_empty());
+        names.fold("WORMHOLE_SERVER".to_owned(), |variable, name| {
+            format!("{variable}_{}", variable_name(name))
+        })
     }
 
     fn layer(&self, key: &Arg, given: &ArgMatches, file: &ConfigFile) -> Layer {
@@ -195,7 +213,7 @@ pub(super) fn value_name(key: &Arg) -> String {
     key.get_value_names().into_iter().flatten().map(ToString::to_string).collect()
 }
 
-/// The name of the environment variable for a flag.
+/// The part of an environment variable's name for a section or a key: upper case, with underscores.
 pub(super) fn variable_name(name: &str) -> String {
     name.replace('-', "_").to_uppercase()
 }

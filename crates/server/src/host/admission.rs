@@ -148,8 +148,8 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     text.parse().ok().or_else(without_port)
 }
 
-const IGNORED_PROXY: &str = "a proxy on this machine reports the addresses of clients, but trust-proxy is off: all its \
-    clients are exempt from the limits on connections and rates, and share the memory and storage of one address";
+const IGNORED_PROXY: &str = "a proxy on this machine sends the addresses of clients, but trust-proxy is off, so the limits per address \
+    do not work for its clients: set trust-proxy to the header that the proxy sets";
 
 /// Maximum number of connections whose client address is not known yet.
 const MAX_PENDING: usize = 4096;

@@ -57,21 +57,27 @@ impl Tls {
 
 impl Files {
     fn load(&self) -> Result<TlsAcceptor, ServerError> {
-        let about = |path: &PathBuf, reason: String| {
-            ServerError::Tls(format!("{}: {reason}", path.display()))
+        let about = |key: &str, path: &PathBuf, reason: String| {
+            // The certificate reader wraps errors of the system in one of its own.
+            let reason = reason.trim_start_matches("I/O error: ");
+            ServerError::Tls(format!("{key} {}: {reason}", path.display()))
         };
         let chain = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| about(&self.certificate, error.to_string()))?;
+            .map_err(|error| about("tls-certificate", &self.certificate, error.to_string()))?;
         if chain.is_empty() {
-            return Err(about(&self.certificate, "holds no certificate".into()));
+            return Err(about(
+                "tls-certificate",
+                &self.certificate,
+                "contains no certificate".into(),
+            ));
         }
         let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| about(&self.key, error.to_string()))?;
+            .map_err(|error| about("tls-key", &self.key, error.to_string()))?;
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .map_err(|error| about(&self.certificate, error.to_string()))?;
+            .map_err(|error| about("tls-certificate", &self.certificate, error.to_string()))?;
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }
@@ -138,7 +144,7 @@ mod tests {
         let problem = || files.load().map(|_| ()).unwrap_err().to_string();
         assert!(problem().contains("chain.pem"));
         std::fs::write(&certificate, "no certificate\n").unwrap();
-        assert!(problem().ends_with("chain.pem: holds no certificate"));
+        assert!(problem().ends_with("chain.pem: contains no certificate"));
         let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         std::fs::write(&certificate, pem).unwrap();
         assert!(problem().contains("key.pem"));

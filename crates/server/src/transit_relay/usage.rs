@@ -242,7 +242,9 @@ fn open_database(path: &Path) -> Result<Connection, ServerError> {
     };
     match prepare() {
         Ok((db, VERSION)) => Ok(db),
-        Ok((_, version)) => Err(refused(format!("has version {version}, not {VERSION}"))),
+        Ok((_, version)) => Err(refused(format!(
+            "has version {version}, but this server supports only version {VERSION}: use another file"
+        ))),
         Err(error) => Err(refused(error.to_string())),
     }
 }

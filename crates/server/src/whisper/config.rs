@@ -56,7 +56,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) filter_seconds: u64,
 
-    /// Node to begin the search for other nodes with; turns discovery on; may be repeated
+    /// Node at which the search for other nodes starts; turns discovery on; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) bootnode: Vec<Enode>,
 
@@ -64,7 +64,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) peer: Vec<Enode>,
 
-    /// Node whose direct messages are accepted; may be repeated
+    /// Node that may send peer-to-peer messages, which are only for this node and are not forwarded; may be repeated
     #[arg(long, value_name = "ENODE", value_parser = node)]
     pub(crate) trusted: Vec<Enode>,
 
@@ -84,7 +84,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) min_peers: usize,
 
-    /// Proof of work that messages must have
+    /// Minimum proof of work of messages
     #[arg(long, value_name = "POW", default_value_t = Work::DEFAULT_MINIMUM.as_f64())]
     pub(crate) min_pow: f64,
 
@@ -96,13 +96,14 @@ pub(crate) struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_POOL_BYTES)]
     pub(crate) pool_bytes: usize,
 
-    /// Messages per second that the node accepts from a peer (twice that from one address); it sends 10 % less to each peer
+    /// Maximum number of messages per second from one peer. All peers at one address together may send twice as many. The
+    /// node itself sends at most 90 % of this to each peer
     #[arg(long, value_name = "N", default_value_t = 2_000,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) peer_messages_per_second: u32,
 
-    /// Bytes of messages per second that the node accepts from a peer (twice that from one address); it
-    /// sends 10 % less to each peer
+    /// Maximum bytes of messages per second from one peer. All peers at one address together may send twice as much. The
+    /// node itself sends at most 90 % of this to each peer
     #[arg(long, value_name = "BYTES", default_value_t = 4_194_304,
           value_parser = clap::value_parser!(u32).range(65_536..))]
     pub(crate) peer_bytes_per_second: u32,
@@ -148,7 +149,7 @@ impl Config {
             Some((key, address)) if self.rpc_token_file.is_none() => Err((
                 key,
                 format!(
-                    "anyone who can reach {address} could use all keys: set rpc-token-file, or listen on 127.0.0.1"
+                    "anyone who can reach {address} could use the keys of all clients: set rpc-token-file, or listen on 127.0.0.1"
                 ),
             )),
             _ => Ok(()),
@@ -183,8 +184,10 @@ impl Config {
         settings.data.clone_from(&self.data);
         settings.cover = (self.cover > 0).then_some(Cover::every(Duration::from_secs(self.cover)));
         if let Some(path) = &self.archive_password_file {
-            let mut archive =
-                ArchiveSettings::new(SymmetricKey::from_password(&read_secret(path)?));
+            let mut archive = ArchiveSettings::new(SymmetricKey::from_password(&read_secret(
+                "archive-password-file",
+                path,
+            )?));
             archive.max_age = Duration::from_secs(self.archive_days.saturating_mul(DAY));
             archive.max_bytes = self.archive_bytes;
             archive.min_work = settings.min_work;
@@ -226,7 +229,7 @@ impl Config {
             access = access.with_origin(origin);
         }
         if let Some(path) = &self.rpc_token_file {
-            access = access.with_token(&read_secret(path)?);
+            access = access.with_token(&read_secret("rpc-token-file", path)?);
         }
         let mut settings = RpcServerSettings::default();
         settings.access = access;
@@ -239,8 +242,8 @@ impl Config {
 }
 
 /// Reads the secret from the first line of a file.
-fn read_secret(path: &Path) -> Result<Zeroizing<String>, ServerError> {
-    let refused = |why: &str| ServerError::Whisper(format!("{}: {why}", path.display()));
+fn read_secret(key: &str, path: &Path) -> Result<Zeroizing<String>, ServerError> {
+    let refused = |why: &str| ServerError::Whisper(format!("{key} {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refused(&error.to_string()))?;
     let text = Zeroizing::new(text);
     match secret_word(&text) {

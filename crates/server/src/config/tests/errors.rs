@@ -1,4 +1,5 @@
-//! Tests of configuration errors: they name the file, the line, the section and the key, and say what to do.
+//! Tests of configuration errors: they name the file, the line, the section and the key, or the option, and say what to
+//! do.
 
 use super::*;
 
@@ -115,15 +116,19 @@ fn the_error_for_invalid_toml_names_the_line() {
 fn the_error_for_an_invalid_combination_names_a_key() {
     let file = TemporaryFile::new("tls.toml", "\ntls-key = \"k.pem\"\n");
     let error = refusal(&["mailbox", "--config", file.path()]);
-    let expected = "line 2: tls-key: tls-certificate and tls-key are needed together";
+    let expected = "line 2: tls-key: set both tls-certificate and tls-key, or neither";
     assert_eq!(error, format!("{} {expected}", file.path()));
     let error = refusal(&["mailbox", "--tls-certificate", "c.pem"]);
-    assert_eq!(error, "tls-certificate: tls-certificate and tls-key are needed together");
+    assert_eq!(error, "--tls-certificate: set both tls-certificate and tls-key, or neither");
     let error = refusal(&["whisper", "--min-pow=-1"]);
     assert!(error.contains("min-pow"), "{error}");
     let file = TemporaryFile::new("rpc.toml", "[whisper]\nrpc = \"0.0.0.0:8545\"\n");
     let error = refusal(&["whisper", "--config", file.path()]);
     assert!(error.contains("line 2: [whisper] rpc: "), "{error}");
+    let error = refusal(&["whisper", "--rpc", "0.0.0.0:8545"]);
+    assert!(error.starts_with("--rpc: "), "{error}");
+    let error = refusal(&["run", "--whisper", "true", "--whisper-rpc", "0.0.0.0:8545"]);
+    assert!(error.starts_with("--whisper-rpc: "), "{error}");
 }
 
 #[test]
@@ -148,13 +153,13 @@ fn disabling_all_services_is_an_error() {
 fn addresses_of_databases_are_checked_and_passwords_are_not_shown() {
     let postgres = "postgresql://u:secret@127.0.0.1/d";
     let cases: [(&[&str], &str); 7] = [
-        (&["--db", postgres, "--expiry-seconds", "29"], "[mailbox] expiry-seconds: must be at"),
-        (&["--db", "mysql://u:secret@h/d"], "[mailbox] db: the address of a database must start"),
-        (&["--db", "postgres://u:secret@h:x/d"], "[mailbox] db: the address is malformed"),
-        (&["--db", "postgres://u:secret@h"], "[mailbox] db: the address must name a user and a"),
-        (&["--wake", "nats://u:secret@h"], "[mailbox] wake: NATS connects nodes that share a"),
-        (&["--db", postgres, "--wake", "http://u:secret@h"], "[mailbox] wake: the value must be"),
-        (&["--db", postgres, "--wake", "secret"], "[mailbox] wake: the value must be postgres, or"),
+        (&["--db", postgres, "--expiry-seconds", "29"], "--expiry-seconds: must be at"),
+        (&["--db", "mysql://u:secret@h/d"], "--db: the address of a database must start"),
+        (&["--db", "postgres://u:secret@h:x/d"], "--db: the address is malformed"),
+        (&["--db", "postgres://u:secret@h"], "--db: the address must name a user and a"),
+        (&["--wake", "nats://u:secret@h"], "--wake: NATS connects nodes that share a"),
+        (&["--db", postgres, "--wake", "http://u:secret@h"], "--wake: the value must be"),
+        (&["--db", postgres, "--wake", "secret"], "--wake: the value must be postgres, or"),
     ];
     for (flags, expected) in cases {
         let error = refusal(&[&["mailbox"], flags].concat());

@@ -106,7 +106,7 @@ impl StoreWorker {
                 deliver(links.map(|inbox| Delivery { inbox, event: Event::Disconnect }).collect());
             }
             Err(error) => {
-                tracing::debug!(%error, "could not write that the open mailboxes are in use");
+                tracing::debug!(%error, "could not update the last-use times of open mailboxes");
                 self.schedule.untouched.clear();
                 self.schedule.next_touch = self.touch_after(TOUCH_AGAIN);
                 if self.schedule.pruning {

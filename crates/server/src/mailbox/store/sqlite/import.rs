@@ -104,7 +104,7 @@ impl Owner {
                 "it is a database of this server already and needs no import: use it with --mailbox-db"
                     .into()
             }
-            Self::Usage => "it holds statistics, which need no import: name it with \
+            Self::Usage => "it is a usage database, which needs no import: use it with \
                             --mailbox-usage-db or --transit-relay-usage-db"
                 .into(),
             Self::Unknown => "not a database of the Python mailbox server".into(),

@@ -39,7 +39,9 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     let version = database.pragma_query_value(None, "user_version", |row| row.get(0));
     let version: usize = version.map_err(text_of_error)?;
     if version > steps.len() {
-        return Err(format!("made by a newer version of this server (schema {version})"));
+        return Err(format!(
+            "made by a newer version of this server (schema {version}): upgrade the server"
+        ));
     }
     if version == 0 && has_tables(&database).map_err(text_of_error)? {
         return Err(match Owner::of(&database, "main").map_err(text_of_error)? {
@@ -58,7 +60,7 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, String> {
     upgrade.pragma_update(None, "user_version", steps.len()).map_err(text_of_error)?;
     upgrade.commit().map_err(text_of_error)?;
     if let Err(error) = enable_incremental_vacuum(&database) {
-        tracing::warn!(%error, "could not compact the database: the file will not shrink until the next start succeeds");
+        tracing::warn!(%error, "could not compact the database: its file does not shrink; the next start tries again");
     }
     Ok(database)
 }
