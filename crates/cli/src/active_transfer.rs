@@ -177,8 +177,8 @@ impl<'d> ActiveTransfer<'d> {
         self.notice_if_slow(notice);
         let unanswered = format!(
             "Nobody is waiting with a code that begins with {nameplate}-. Is the number right? If it is, the other \
-             side has not started yet, or the code was used before: each code works only once. A code of \
-             `wormhole ssh invite` is for `wormhole ssh accept`."
+             side has not started yet, or the code was used before: each code works only once. If the code \
+             came from `wormhole ssh invite`, use `wormhole ssh accept`."
         );
         self.notices.push_back((Instant::now() + UNANSWERED, unanswered));
     }

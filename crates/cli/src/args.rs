@@ -176,5 +176,5 @@ Examples:
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
 Options override environment variables, which override the configuration file. Keys of that file:
 appid, relay-url, transit-helper, code-length, verify, hide-progress, qr, accept-file, on-exists,
-max-entries, listen, listen-port and tor, as the options; and download-dir, the directory for
-received files.";
+max-entries, listen, listen-port and tor mean the same as the options of these names. download-dir
+is the directory for received files.";

@@ -67,7 +67,9 @@ impl Warning {
             Some(code) => {
                 failure.hint(format!("run the command again with {}", printable::line(code)))
             }
-            None => failure.hint("ask for the code again, and run the command with it"),
+            None => {
+                failure.hint("ask the other person for the code, and run the command again with it")
+            }
         }
     }
 }

@@ -6,11 +6,12 @@ use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use wormhole::store::Profile;
 
 use crate::args::OnExists;
 use crate::failure::Failure;
+use crate::printable;
 
 /// The keys of the file. Every key is optional.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
@@ -22,7 +23,8 @@ pub(crate) struct Config {
     pub(crate) relay_url: Option<String>,
     /// Transit relay, `tcp:HOST:PORT`.
     pub(crate) transit_helper: Option<String>,
-    /// Number of words in a new code.
+    /// Number of words in a new code, from 1 to 32.
+    #[serde(default, deserialize_with = "words")]
     pub(crate) code_length: Option<u8>,
     /// Whether to compare verification strings.
     pub(crate) verify: Option<bool>,
@@ -34,7 +36,7 @@ pub(crate) struct Config {
     pub(crate) accept_file: Option<bool>,
     /// What to do if a name exists.
     pub(crate) on_exists: Option<OnExists>,
-    /// Maximum number of files and folders in a received folder.
+    /// Maximum number of files and directories in a received directory.
     pub(crate) max_entries: Option<u64>,
     /// Directory for received files without `--output-file`.
     pub(crate) download_dir: Option<PathBuf>,
@@ -67,15 +69,10 @@ impl Config {
     fn parse(text: &str, path: &Path) -> Result<Self> {
         let mut config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
-            let reason = error.message().replace('\n', " ");
-            Failure::new(format!("{}, line {line}: {reason}", path.display()))
-                .hint("`wormhole --help` lists the keys")
+            let (reason, hint) = explain(text, &error);
+            let failure = Failure::new(format!("{}, line {line}: {reason}", path.display()));
+            hint.into_iter().fold(failure, Failure::hint)
         })?;
-        if config.code_length.is_some_and(|words| !(1..=32).contains(&words)) {
-            return Err(
-                Failure::new(format!("{}: code-length must be 1 to 32", path.display())).into()
-            );
-        }
         let home = etcetera::home_dir().ok();
         config.download_dir =
             match config.download_dir.take() {
@@ -86,6 +83,60 @@ impl Config {
             };
         Ok(config)
     }
+}
+
+/// Parses the number of words of a code.
+fn words<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u8>, D::Error> {
+    let number = u8::deserialize(value)?;
+    match number {
+        1..=32 => Ok(Some(number)),
+        _ => Err(serde::de::Error::custom("out of range")),
+    }
+}
+
+/// Explains an error of the parser: names the key, the value and what is expected, without the type names of Rust. Also
+/// returns a hint.
+fn explain(text: &str, error: &toml::de::Error) -> (String, Option<&'static str>) {
+    let reason = error.message().replace('\n', " ");
+    if let Some(rest) = reason.strip_prefix("unknown field `") {
+        let key = rest.split('`').next().unwrap_or_default();
+        return (
+            format!("unknown key '{}'", printable::line(key)),
+            Some("`wormhole --help` lists the keys"),
+        );
+    }
+    let span = error.span().unwrap_or_default();
+    let key = key_before(text, span.start);
+    let Some(expected) = expected(key).filter(|_| text.parse::<toml::Table>().is_ok()) else {
+        // It is not TOML.
+        return (reason, None);
+    };
+    let value = text.get(span).unwrap_or_default().lines().next().unwrap_or_default();
+    (format!("{key} = {}: expected {expected}", printable::line(value)), None)
+}
+
+/// The values that a key may have; `None` for unknown keys.
+fn expected(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "appid" | "download-dir" | "relay-url" | "transit-helper" => "a text in quotes",
+        "accept-file" | "hide-progress" | "listen" | "qr" | "tor" | "verify" => "true or false",
+        "code-length" => "a whole number from 1 to 32",
+        "listen-port" => "a whole number from 0 to 65535",
+        "max-entries" => "a whole number",
+        "on-exists" => "\"ask\", \"overwrite\", \"rename\" or \"refuse\"",
+        _ => return None,
+    })
+}
+
+/// The key in the line of the value at `offset`.
+fn key_before(text: &str, offset: usize) -> &str {
+    let before = text.get(..offset).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(start..).unwrap_or_default();
+    line.split(['=', '\n'])
+        .next()
+        .unwrap_or_default()
+        .trim_matches([' ', '\t', '\r', '"', '\'', '[', ']'])
 }
 
 /// Replaces `~` at the beginning of a path with the home directory.
@@ -99,7 +150,8 @@ fn without_tilde(path: PathBuf, home: Option<&Path>) -> Result<PathBuf, String> 
         Some(Component::Normal(first)) if first.as_encoded_bytes().starts_with(b"~") => {
             let (first, shown) = (first.to_string_lossy(), path.display());
             Err(format!(
-                "'{first}' in '{shown}' is not supported: use an absolute path, or './' before it"
+                "'{shown}': only ~/, your own home directory, is supported; use an absolute path, or './{shown}' if \
+                 the directory is really called '{first}'"
             ))
         }
         _ => Ok(path),
@@ -146,14 +198,42 @@ mod tests {
         assert_eq!(expand("~"), Ok(PathBuf::from("/home/me")));
         assert_eq!(expand("/a/~/b"), Ok(PathBuf::from("/a/~/b")));
         assert_eq!(expand("./~x"), Ok(PathBuf::from("./~x")));
-        assert!(expand("~bob/x").unwrap_err().starts_with("'~bob' in '~bob/x' is not supported"));
+        assert!(expand("~bob/x").unwrap_err().starts_with("'~bob/x': only ~/"));
         assert!(without_tilde(PathBuf::from("~/x"), None).is_err());
     }
 
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let error = parse("qr = true\nrelay = 1").unwrap_err().to_string();
-        assert!(error.starts_with("config.toml, line 2: unknown field `relay`"), "{error}");
+        assert_eq!(error, "config.toml, line 2: unknown key 'relay'");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_key_and_what_is_expected() {
+        for (text, message) in [
+            ("code-length = \"a\"", "code-length = \"a\": expected a whole number from 1 to 32"),
+            ("code-length = 33", "code-length = 33: expected a whole number from 1 to 32"),
+            ("code-length = 999", "code-length = 999: expected a whole number from 1 to 32"),
+            ("listen-port = 99999", "listen-port = 99999: expected a whole number from 0 to 65535"),
+            ("max-entries = -1", "max-entries = -1: expected a whole number"),
+            ("tor = \"yes\"", "tor = \"yes\": expected true or false"),
+            ("appid = 5", "appid = 5: expected a text in quotes"),
+            (
+                "on-exists = \"burn\"",
+                "on-exists = \"burn\": expected \"ask\", \"overwrite\", \"rename\" or \"refuse\"",
+            ),
+        ] {
+            let error =
+                parse(&format!("qr = true\n{text}\nverify = true")).unwrap_err().to_string();
+            assert_eq!(error, format!("config.toml, line 2: {message}"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_gets_the_error_of_the_parser() {
+        let error = parse("qr = true\ncode-length 3").unwrap_err().to_string();
+        assert!(error.starts_with("config.toml, line 2: "), "{error}");
+        assert!(!error.contains("expected a whole number"), "{error}");
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Checks<'_> {
                 Ok(format!("{what}: {} in {millis} ms{way}", units::size(report.bytes)))
             }
             Ok(Err(error)) => Err(explain::failure(&error, &servers(settings))),
-            Err(_) => Err(Failure::new(format!("nothing happened for {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(Failure::new(format!("no result within {} s", PATIENCE.as_secs()))),
         };
         self.note(name, result)
     }
@@ -235,11 +235,11 @@ fn meaning(seen: IpAddr, ours: &[IpAddr]) -> String {
     let meaning = if seen.is_loopback() {
         "the server is on this computer, so this does not show whether others can reach you"
     } else if !ours.contains(&seen) {
-        "you are behind NAT: others can reach you only through a forwarded --listen-port"
+        "you are behind NAT: others can reach you only if your router forwards a port to this computer (set it with --listen-port)"
     } else if is_local(seen) {
-        "you can be reached directly from its network"
+        "computers in the network of the server can reach you directly"
     } else {
-        "you can be reached directly"
+        "others can reach you directly"
     };
     format!("the server sees {seen}: {meaning}")
 }

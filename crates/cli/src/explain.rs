@@ -130,20 +130,20 @@ pub(crate) fn failure(error: &Error, server: &str) -> Failure {
         Error::Spool { folder, why } => {
             let folder = printable::path(folder);
             Failure::new(format!("cannot store standard input in '{folder}': {why}"))
-                .hint("free some space there, or choose another folder with TMPDIR")
+                .hint("free some space there, or choose another directory with TMPDIR")
         }
         Error::TextTooLong { .. } => Failure::new(error.to_string())
             .hint("send it as a file: `wormhole send -` reads any length"),
         Error::TooManyEntries(most) => {
-            Failure::new(format!("the offered folder has more than {most} files and folders"))
+            Failure::new(format!("the offered directory has more than {most} files and directories"))
                 .hint("use --max-entries NUMBER to receive it anyway")
         }
         Error::TooManyFolders(most) => Failure::new(format!(
-            "the offered folder has more than {most} folders and empty files, more than its size and its other files justify"
+            "the offered directory has suspiciously many directories and empty files for its size: more than {most}"
         ))
         .hint("use --max-entries NUMBER to receive it anyway"),
         Error::Unsendable(unsendable) => cannot_send(unsendable),
-        Error::VerifierRejected => Failure::new("the verifiers differ: transfer abandoned")
+        Error::VerifierRejected => Failure::new("the verification strings differ: transfer cancelled")
             .hint("an attacker may be between you and the other side; try again with a longer code (-c 4)"),
         // Not shortened: the reason is behind the path, which may be long.
         Error::WriteFailed { why, .. } => {
@@ -279,11 +279,11 @@ fn cannot_send(unsendable: &Unsendable) -> Failure {
         UnsendableReason::UnknownSize => failure
             .hint("`wormhole send - --name NAME < PATH` sends the contents at the time of reading"),
         UnsendableReason::Grew => failure.hint(
-            "`wormhole send - --name NAME < PATH` sends the contents at the time of reading; in a folder, \
+            "`wormhole send - --name NAME < PATH` sends the contents at the time of reading; in a directory, \
              --ignore-unsendable-files sends the other files",
         ),
         UnsendableReason::Shrank => {
-            failure.hint("in a folder, --ignore-unsendable-files sends the other files")
+            failure.hint("in a directory, --ignore-unsendable-files sends the other files")
         }
         UnsendableReason::ContainsItself
         | UnsendableReason::NoName
@@ -307,7 +307,7 @@ const CROWDED: &str = "crowded";
 const fn unconnected(error: &transit::Error) -> &'static str {
     match error {
         transit::Error::NotConnected { race: RaceError::NoWay, .. } => {
-            "--relay-only, --no-relay and --no-listen of both sides exclude every connection: use fewer"
+            "the options --relay-only, --no-relay and --no-listen that the two sides used leave no way to connect: remove one"
         }
         transit::Error::NotConnected { last: Some((_, LinkFailure::PrivateAddress)), .. } => {
             "if you trust the relay of the other side, add it with --transit-helper"

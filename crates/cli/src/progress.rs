@@ -22,13 +22,13 @@ pub(crate) fn show(event: Event, active: &mut ActiveTransfer<'_>) -> Option<Even
             // Less and less often, because it can take hours.
             if failures.is_power_of_two() {
                 let (why, seconds) = (printable::line(&why.to_string()), pause.as_secs().max(1));
-                let line = format!("Still no mailbox server ({why}); next attempt in {seconds} s.");
+                let line = format!("The mailbox server still cannot be reached ({why}); next attempt in {seconds} s.");
                 active.console.screen.show(&line);
             }
         }
         Event::PortTaken { port, kind } => active.console.screen.show(&format!(
             "Note: cannot listen on port {port} ({kind}). The transfer continues, but the other side \
-             cannot connect directly to this one."
+             cannot connect directly to this computer."
         )),
         Event::Progress { done, total } => active.console.screen.show_progress(done, total),
         other => return Some(other),
@@ -45,9 +45,11 @@ fn show_wormhole(event: code::Event, active: &mut ActiveTransfer<'_>) -> Option<
             show_proof_of_work(&message, active);
         }
         code::Event::ServerLost => {
-            active.console.screen.show("Lost the mailbox server, trying again..");
+            active.console.screen.show("Lost the connection to the mailbox server; reconnecting..");
         }
-        code::Event::ServerFound => active.console.screen.show("The mailbox server is back."),
+        code::Event::ServerFound => {
+            active.console.screen.show("Reconnected to the mailbox server.")
+        }
         code::Event::Key(_) => {
             active.notice_if_peer_is_silent("Key established, waiting for confirmation...");
         }
@@ -93,19 +95,23 @@ pub(crate) fn files(count: u64) -> String {
 /// The warning about permissions and times that could not be set.
 pub(crate) fn lost(lost: &MetadataLoss) -> String {
     let what: Vec<_> = [
-        (lost.permissions, "set the permissions of"),
-        (lost.times, "set the time of"),
-        (lost.unflushed, "flush"),
+        (lost.permissions, "set the permissions of", ""),
+        (lost.times, "set the time of", ""),
+        (lost.unflushed, "flush", " to the disk"),
     ]
     .iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, what)| match count {
-        1 => format!("{what} 1 file or folder"),
-        count => format!("{what} {count} files or folders"),
+    .filter(|(count, ..)| *count > 0)
+    .map(|(count, verb, rest)| match count {
+        1 => format!("{verb} 1 file or directory{rest}"),
+        count => format!("{verb} {count} files or directories{rest}"),
     })
     .collect();
+    let consequence = match lost.unflushed {
+        0 => "The contents are complete.",
+        _ => "All data was received, but it may be lost if this computer crashes now.",
+    };
     format!(
-        "warning: could not {}, such as '{}': {}. The contents are complete.",
+        "warning: could not {}, such as '{}': {}. {consequence}",
         what.join(" and "),
         printable::path(&lost.path),
         printable::line(&lost.why),

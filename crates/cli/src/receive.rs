@@ -83,7 +83,9 @@ async fn follow(
             Event::Wormhole(code::Event::Verifier(verifier)) => {
                 active.cancel_notices();
                 if verify {
-                    active.console.screen.show(&format!("Verifier {verifier}."));
+                    active.console.screen.show(&format!(
+                        "Verification string: {verifier}. Compare it with the one that the sender sees."
+                    ));
                 }
                 active.notice_if_peer_is_silent("Waiting for the sender's offer..");
             }
@@ -279,8 +281,11 @@ impl OfferHandler {
         if self.accept_file {
             return Ok(Decision::Accept(destination));
         }
-        let question =
-            Question { prompt: "ok? (Y/n): ".to_owned(), about: "accept", answers: &["y", "n"] };
+        let question = Question {
+            prompt: "Receive it? (Y/n): ".to_owned(),
+            about: "accept",
+            answers: &["y", "n"],
+        };
         Ok(match active.ask_yes_or_no(&question, true).await? {
             Some(true) => Decision::Accept(destination),
             Some(false) => Decision::Refuse(Failure::new("transfer rejected")),
@@ -304,7 +309,8 @@ impl OfferHandler {
             }
             OnExists::Rename => {
                 let name = printable::path(Path::new(target.file_name().unwrap_or_default()));
-                let what = if matches!(offer, Offer::Directory { .. }) { "folder" } else { "file" };
+                let what =
+                    if matches!(offer, Offer::Directory { .. }) { "directory" } else { "file" };
                 active
                     .console
                     .screen

@@ -10,7 +10,7 @@ use wormhole::code::review::meant;
 use wormhole::code::uri::{TransferUri, UriError};
 use wormhole::code::{AppId, Code, MailboxUrl, MailboxUrlError};
 use wormhole::transfer::Settings;
-use wormhole::transit::{RelayHint, RelayPolicy, TcpHint};
+use wormhole::transit::{HelperError, RelayHint, RelayPolicy, TcpHint};
 
 use crate::args::{CodeArgs, ConnectionArgs, DEBUG_MACHINES, GlobalArgs};
 use crate::config::Config;
@@ -139,8 +139,20 @@ fn relays(helper: &Setting) -> Result<Vec<RelayHint>> {
         return Ok(Vec::new());
     }
     let hint: TcpHint = helper.value.parse().map_err(|error| {
-        Failure::usage(format!("{}: {error}", helper.source))
-            .hint("a transit relay looks like tcp:relay.example.org:4001")
+        // The errors are texts of the Python client; the hints explain them.
+        let advice = match error {
+            HelperError::NeedMoreColons(_) => {
+                "the port is missing: a transit relay looks like tcp:relay.example.org:4001"
+            }
+            HelperError::NonFloatPriority(_) => {
+                "the priority must be a number: tcp:relay.example.org:4001:priority=2.5"
+            }
+            HelperError::NonNumericPort(_) => {
+                "the port must be a number from 1 to 65535: tcp:relay.example.org:4001"
+            }
+            _ => "a transit relay looks like tcp:relay.example.org:4001",
+        };
+        Failure::usage(format!("{}: {error}", helper.source)).hint(advice)
     })?;
     Ok(vec![RelayHint::tcp(hint)])
 }
@@ -183,7 +195,9 @@ impl Shown {
             debug.iter().filter(|name| !known(name)).map(String::as_str).collect();
         if !unknown.is_empty() {
             let names = unknown.join(" ");
-            return Err(Failure::usage(format!("cannot debug unknown machines: {names}")).into());
+            return Err(Failure::usage(format!("--debug-state: unknown machines: {names}"))
+                .hint(format!("use some of {DEBUG_MACHINES}"))
+                .into());
         }
         Ok(Self {
             hide_progress: code.hide_progress || config.hide_progress.unwrap_or(false),
@@ -216,7 +230,9 @@ fn with_path(server: &str) -> String {
 /// The text is neither.
 pub(crate) fn code_or_link(typed: &str) -> Result<TransferUri, Failure> {
     if typed.starts_with(TransferUri::SCHEME) {
-        return typed.parse().map_err(|error: UriError| Failure::new(error.to_string()));
+        return typed.parse().map_err(|error: UriError| {
+            Failure::new(error.to_string()).hint("use the code alone, such as 7-guitarist-revenge")
+        });
     }
     let code = Code::parse(typed).map_err(|error| {
         let hint = match meant(typed) {

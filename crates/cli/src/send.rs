@@ -93,8 +93,8 @@ async fn outgoing(what: What, console: &mut Console) -> Result<Outgoing> {
             }
             if let Some(trouble) = temporary_trouble(stdin::length()) {
                 console.screen.show(&format!(
-                    "Note: {trouble}. Only a receiver with this program can receive the stream \
-                     without a temporary file here; TMPDIR sets another folder for the file."
+                    "Note: {trouble}. If the receiver uses another program, the stream must first be stored in a \
+                     temporary file here, which will probably fail. To avoid this, set TMPDIR to another directory."
                 ));
             }
             Outgoing::Stream { name, reader: Box::new(io::stdin()) }
@@ -135,7 +135,7 @@ fn read_text() -> Result<String> {
 /// Shows what will be sent, and the files that are left out.
 fn show_outgoing(transfer: &Transfer, console: &Console) -> Result<()> {
     for left_out in transfer.skipped().iter().take(MAX_SKIPPED) {
-        console.screen.show(&format!("{left_out} (ignored)"));
+        console.screen.show(&format!("skipped: {left_out}"));
     }
     if let Some(more) = transfer.skipped().len().checked_sub(MAX_SKIPPED).filter(|more| *more > 0) {
         console.screen.show(&format!("and {more} more"));
@@ -209,10 +209,12 @@ fn without_path(url: &str) -> &str {
     url.strip_suffix("/v1").unwrap_or(url)
 }
 
-/// Asks whether both sides show the same verifier.
+/// Asks whether both sides show the same verification string.
 async fn confirm(active: &mut ActiveTransfer<'_>, verifier: &Verifier) -> Result<()> {
     let question = Question {
-        prompt: format!("Verifier {verifier}. ok? (yes/no): "),
+        prompt: format!(
+            "Verification string: {verifier}. Does the receiver see the same one? (yes/no): "
+        ),
         about: "verifier",
         answers: &["yes", "no"],
     };

@@ -99,8 +99,8 @@ fn work(amount: f64, option: &str) -> Result<Work, Failure> {
 /// Parses the address of a node.
 fn enode(text: &str) -> Result<Enode, Failure> {
     let refused = |why: String| {
-        Failure::usage(format!("{:?} is not a node: {why}", printable::line(text)))
-            .hint("a node looks like enode://128-HEX-DIGITS@192.0.2.7:30303")
+        Failure::usage(format!("{:?} is not the address of a node: {why}", printable::line(text)))
+            .hint("such an address looks like enode://128-HEX-DIGITS@192.0.2.7:30303")
     };
     let enode = Enode::parse(text).map_err(|error| refused(error.to_string()))?;
     match enode.endpoint {

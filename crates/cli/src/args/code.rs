@@ -3,10 +3,10 @@
 /// Options of the code and of the output.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct CodeArgs {
-    /// Use no code: the other side can be anyone
+    /// Use no code: anyone who uses -0 on the same mailbox server can be the other side
     #[arg(short = '0')]
     pub(crate) zero_mode: bool,
-    /// Number of words in the code
+    /// Number of words in a new code
     #[arg(short, long, value_name = "NUMWORDS", value_parser = super::words)]
     pub(crate) code_length: Option<u8>,
     /// Compare a verification string with the other side
@@ -15,7 +15,9 @@ pub(crate) struct CodeArgs {
     /// Show no progress bar
     #[arg(long)]
     pub(crate) hide_progress: bool,
-    /// Print a trace without secrets, of everything or some of B,N,M,S,O,K,SK,R,RC,L,C,T
+    /// Print a protocol trace without secrets; MACHINES selects parts of the protocol: B boss, N
+    /// nameplate, M mailbox, S send, O order, K key, SK sorted key, R receive, RC rendezvous
+    /// connector, L lister, C code, T terminator
     #[arg(
         long,
         value_name = "MACHINES",

@@ -14,12 +14,17 @@ use super::{CodeArgs, ConnectionArgs};
     after_help = "\
 Without CODE, wormhole asks for it; Tab completes it. If the name exists, wormhole asks what to do,
 or refuses if standard input is not a terminal. --on-exists changes this. -o FILE replaces FILE.
-A directory arrives at -o - as a ZIP file. A text goes to standard output, also with -o FILE."
+With -o -, a directory is written as a ZIP file. A text always goes to standard output, even with
+-o FILE.",
+    mut_arg("code_length", |option| option.help("Number of words in the code that --allocate makes"))
 )]
 pub(crate) struct ReceiveArgs {
     /// The code, or a wormhole-transfer: link
     #[arg(value_name = "CODE", conflicts_with_all = ["allocate", "zero_mode"])]
-    pub(crate) code: Vec<String>,
+    pub(crate) code: Option<String>,
+    /// Words after the code, so that the error can explain the mistake
+    #[arg(hide = true)]
+    pub(crate) more_words: Vec<String>,
     /// Accept only texts, and refuse files
     #[arg(short = 't', long)]
     pub(crate) only_text: bool,
@@ -31,7 +36,7 @@ pub(crate) struct ReceiveArgs {
     /// What to do if the name exists
     #[arg(long, value_name = "ACTION")]
     pub(crate) on_exists: Option<OnExists>,
-    /// Maximum number of files and folders in a received folder [default: 1000000]
+    /// Maximum number of files and directories in a received directory [default: 1000000]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_entries: Option<u64>,
     /// Make a code for the sender, instead of asking for one

@@ -10,9 +10,9 @@ use super::{CodeArgs, ConnectionArgs};
 #[command(
     override_usage = "wormhole send [OPTIONS] [WHAT]...",
     after_help = "\
-Without WHAT and --text, wormhole asks for a text. Several paths arrive as one directory. - sends
-standard input, of any length. Without --qr and --no-qr, a QR code is shown if the terminal has
-room for it."
+Without WHAT and --text, wormhole asks for a text. Several paths arrive as one directory. The
+argument - sends standard input, of any length. Without --qr and --no-qr, a QR code is shown if the
+terminal has room for it."
 )]
 pub(crate) struct SendArgs {
     /// Files or directories to send, or - for standard input

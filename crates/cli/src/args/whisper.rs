@@ -58,12 +58,13 @@ pub(crate) struct PostArgs {
     /// Encrypt for the owner of this public key, instead of with a password
     #[arg(long, value_name = "PUBKEY", conflicts_with_all = ["password", "password_file"])]
     pub(crate) to: Option<String>,
-    /// Make it as long as a message for a password, so that nobody can see which kind it is
+    /// Pad the message to the length of one that is encrypted with a password, so that others
+    /// cannot distinguish the two kinds
     #[arg(long, requires = "to")]
     pub(crate) uniform: bool,
     #[command(flatten)]
     pub(crate) message: MessageArgs,
-    /// Wait until another node has received it; fail if it expires first
+    /// Wait until another node has received the message; fail if the message expires first
     #[arg(long)]
     pub(crate) wait: bool,
     #[command(flatten)]
@@ -76,10 +77,10 @@ pub(crate) struct PostArgs {
 /// How to make a message.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct MessageArgs {
-    /// Sign with this key of yours: its name, or its path
+    /// Sign with your key pair KEY: a name from `wormhole whisper keys`, or a key file
     #[arg(long, value_name = "KEY")]
     pub(crate) sign: Option<String>,
-    /// Lifetime of the message
+    /// Lifetime of each message
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TTL,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ttl: u32,
@@ -109,10 +110,11 @@ pub(crate) struct ReadingArgs {
     pub(crate) topic: String,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
-    /// Decrypt with this private key of yours, instead of a password: its name, or its path
+    /// Decrypt with your private key KEY instead of a password: a name from `wormhole whisper
+    /// keys`, or a key file
     #[arg(short, long, value_name = "KEY", conflicts_with_all = ["password", "password_file"])]
     pub(crate) key: Option<String>,
-    /// Only messages that the owner of this public key has signed
+    /// Show only messages that are signed with the key pair of this public key
     #[arg(long, value_name = "PUBKEY")]
     pub(crate) from: Option<String>,
 }
@@ -136,8 +138,8 @@ pub(crate) struct ChatArgs {
 /// prompt.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct PasswordArgs {
-    /// Password that all readers share; other users of this computer can see it in the list of
-    /// processes, but not in `WORMHOLE_WHISPER_PASSWORD`
+    /// Password that all readers share. Other users of this computer can see it in the process
+    /// list: prefer --password-file or the variable `WORMHOLE_WHISPER_PASSWORD`
     #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_file")]
     pub(crate) password: Option<String>,
     /// File whose first line is the password
@@ -152,7 +154,7 @@ pub(crate) struct RpcArgs {
         long,
         value_name = "URL",
         help_heading = NODE,
-        help = "JSON-RPC of the node, http or ws [env: WORMHOLE_WHISPER_RPC] \
+        help = "JSON-RPC URL of the node: http, https, ws or wss [env: WORMHOLE_WHISPER_RPC] \
                 [default: http://127.0.0.1:8545]"
     )]
     pub(crate) rpc: Option<String>,
@@ -160,7 +162,8 @@ pub(crate) struct RpcArgs {
         long,
         value_name = "FILE",
         help_heading = NODE,
-        help = "File whose first line is the token for the node [env: WORMHOLE_WHISPER_TOKEN]"
+        help = "File whose first line is the token for the node; without this option, the token is the value of the \
+                variable WORMHOLE_WHISPER_TOKEN, if it is set"
     )]
     pub(crate) token_file: Option<PathBuf>,
     /// Connect to another computer even without TLS: others can then read your keys and messages
@@ -178,8 +181,9 @@ pub(crate) struct PeersArgs {
 /// Options of `whisper node`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-At a terminal, the last line shows the number of peers; the messages that the node holds; new messages
-per second; and the peers that were disconnected or banned because they violated the protocol.")]
+At a terminal, the last line shows the number of peers, the number and size of the messages in
+memory, new messages per second, and how many peers were disconnected or banned because they
+violated the protocol.")]
 pub(crate) struct NodeArgs {
     /// Address to listen on for peers [default: 127.0.0.1:30303, or another port if that is in use]
     #[arg(long, value_name = "ADDRESS")]
@@ -190,16 +194,16 @@ pub(crate) struct NodeArgs {
     /// Search for peers
     #[arg(long)]
     pub(crate) discovery: bool,
-    /// Node to begin the search for peers with
+    /// Node at which the search for peers starts
     #[arg(long, value_name = "ENODE")]
     pub(crate) bootnode: Vec<String>,
-    /// Node to stay connected with
+    /// Node to stay connected to
     #[arg(long, value_name = "ENODE")]
     pub(crate) peer: Vec<String>,
     /// Maximum number of peers
     #[arg(long, value_name = "COUNT", default_value_t = Settings::DEFAULT_MAX_PEERS)]
     pub(crate) max_peers: usize,
-    /// Proof of work that messages must have
+    /// Minimum proof of work of messages
     #[arg(long, value_name = "WORK", default_value_t = Work::DEFAULT_MINIMUM.as_f64())]
     pub(crate) min_pow: f64,
     /// Do not forward messages of other nodes
@@ -208,7 +212,7 @@ pub(crate) struct NodeArgs {
     /// Serve JSON-RPC on this loopback address, for the other commands and any client
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) rpc: Option<SocketAddr>,
-    /// Folder in which the node stores its key and its messages
+    /// Directory in which the node stores its key and its messages
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 }
@@ -220,8 +224,8 @@ pub(crate) struct ArchiveArgs {
     /// Node with the archive
     #[arg(long, value_name = "ENODE")]
     pub(crate) server: String,
-    /// File whose first line is the password of the archive; the default is the value of
-    /// `WORMHOLE_ARCHIVE_PASSWORD`, or a prompt
+    /// File whose first line is the password of the archive; without this option, it is the value of
+    /// the variable `WORMHOLE_ARCHIVE_PASSWORD`; without it, wormhole asks
     #[arg(long, value_name = "FILE")]
     pub(crate) server_password_file: Option<PathBuf>,
     /// How far back: a number of seconds, or a number with m, h or d
@@ -235,7 +239,8 @@ pub(crate) struct ArchiveArgs {
 const NODE: &str = "Node options";
 
 const AFTER_HELP: &str = "\
-In Whisper, every node forwards every message, and only people with the key can read it.
+In Whisper, nodes forward every message, and only people with its password or private key can
+read it.
 Post, watch and chat need a node that encrypts, signs and decrypts for them. Run your own
 (`wormhole whisper node --rpc 127.0.0.1:8545`, or `wormhole-server whisper --rpc 127.0.0.1:8545`),
 or use any node that offers the Whisper methods (shh) over JSON-RPC.

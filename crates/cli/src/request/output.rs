@@ -110,7 +110,7 @@ pub(crate) fn exists(target: &Path, can_replace: bool) -> Failure {
             .hint("use --on-exists rename or overwrite, or another name with -o")
     } else {
         let why = if is_folder { "is never replaced" } else { "never replaces a file" };
-        Failure::new(format!("refusing to overwrite existing '{target}': a folder {why}"))
+        Failure::new(format!("refusing to overwrite existing '{target}': a directory {why}"))
             .hint("use --on-exists rename, or another name with -o")
     }
 }

@@ -1,5 +1,7 @@
 //! A checked request to receive.
 
+use std::iter;
+
 use anyhow::Result;
 use wormhole::code::Code;
 use wormhole::transfer::{CodeSource, Settings};
@@ -89,17 +91,20 @@ fn source(args: &ReceiveArgs, settings: &mut Settings) -> Result<CodeSource> {
     if args.code_args.zero_mode {
         return Ok(CodeSource::Code(super::code(Code::ZERO, settings)?));
     }
-    match args.code.as_slice() {
-        [] if args.allocate => Ok(CodeSource::Allocate),
-        [] => Ok(CodeSource::Input),
-        [code] => Ok(CodeSource::Code(super::code(code, settings)?)),
-        words => Err(too_many(words).into()),
+    match &args.code {
+        None if args.allocate => Ok(CodeSource::Allocate),
+        None => Ok(CodeSource::Input),
+        Some(code) if args.more_words.is_empty() => {
+            Ok(CodeSource::Code(super::code(code, settings)?))
+        }
+        Some(code) => Err(too_many(code, &args.more_words).into()),
     }
 }
 
 /// The error for several codes: exit status 1, as in the Python command line. Most often they are one code with
 /// spaces instead of hyphens.
-fn too_many(words: &[String]) -> Failure {
+fn too_many(first: &str, more: &[String]) -> Failure {
+    let words: Vec<&str> = iter::once(first).chain(more.iter().map(String::as_str)).collect();
     let (count, list) = (words.len(), words.join(", "));
     let message = format!("pass either no code or just one code; you passed {count}: {list}");
     let joined = words.join("-");

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result};
 
 use super::key::PublicKey;
 use crate::failure::Failure;
+use crate::printable;
 
 /// One user's `authorized_keys`.
 #[derive(Debug)]
@@ -43,8 +44,14 @@ impl AuthorizedKeys {
             Some(user) => home_of(user),
         };
         home.map(|home| Self { home }).ok_or_else(|| {
-            let whose = user.map_or_else(|| "your".to_owned(), |user| format!("{user}'s"));
-            Failure::new(format!("cannot find {whose} home directory")).into()
+            let why = match user {
+                None => "cannot find your home directory: set HOME".to_owned(),
+                Some(user) => format!(
+                    "there is no user '{}' on this computer, or the user has no home directory",
+                    printable::line(user)
+                ),
+            };
+            Failure::new(why).into()
         })
     }
 

@@ -85,7 +85,9 @@ fn explain(error: &FetchArchiveError) -> Failure {
         FetchArchiveError::AddPeer(_)
         | FetchArchiveError::Direct(_)
         | FetchArchiveError::Mine(_)
-        | FetchArchiveError::Stopped(_) => Failure::new(format!("the archive: {error}")),
+        | FetchArchiveError::Stopped(_) => {
+            Failure::new(format!("cannot request messages from the archive: {error}"))
+        }
     }
 }
 

@@ -71,11 +71,11 @@ impl RpcListener {
     async fn open(address: SocketAddr) -> Result<Self> {
         if !address.ip().to_canonical().is_loopback() {
             return Err(Failure::usage(format!(
-                "anyone who can reach {address} could decrypt with the keys that clients send"
+                "--rpc {address} is not a loopback address: anyone who can reach it could use the keys of your clients"
             ))
             .hint(
-                "--rpc takes addresses of this computer alone; `wormhole-server whisper` can \
-                     ask others for a token",
+                "use a loopback address such as 127.0.0.1:8545; for clients on other computers, run \
+                 `wormhole-server whisper`, which can require a token",
             )
             .into());
         }
@@ -143,7 +143,7 @@ async fn start(args: NodeArgs, console: &Console) -> Result<Node> {
     started.map_err(|error| match (&error, data) {
         (StartError::Data(why), Some(data)) => {
             let data = printable::path(&data);
-            Failure::new(format!("cannot create or write the data folder {data}: {why}")).into()
+            Failure::new(format!("cannot create or write the data directory {data}: {why}")).into()
         }
         _ => explain(&error).into(),
     })
@@ -198,12 +198,15 @@ async fn watch(node: &Node, peers: &[Enode], console: &mut Console) -> Result<()
 
 /// Reports messages posted here that no other node has received.
 fn unsent_line(count: u64, peers: usize) -> String {
-    let what = if count == 1 { "1 message".into() } else { format!("{count} messages") };
-    let why = match peers {
-        0 => "this node has no peers; add one with --peer",
-        _ => "no peer accepted them",
+    let (what, them) = match count {
+        1 => ("1 message".to_owned(), "it"),
+        count => (format!("{count} messages"), "them"),
     };
-    format!("{what} posted here expired before another node received them: {why}.")
+    let why = match peers {
+        0 => "this node has no peers; add one with --peer".to_owned(),
+        _ => format!("no peer accepted {them}"),
+    };
+    format!("{what} posted here expired before another node received {them}: {why}.")
 }
 
 fn event(status: &Status) -> serde_json::Value {
@@ -231,7 +234,7 @@ pub(super) fn explain(error: &StartError) -> Failure {
     let failure = Failure::new(format!("cannot start the node: {error}"));
     match error {
         StartError::Listen(_) => failure.hint("--listen 127.0.0.1:0 uses any free port"),
-        StartError::DataInUse => failure.hint("use a different --data folder for each node"),
+        StartError::DataInUse => failure.hint("use a different --data directory for each node"),
         StartError::Archive(_)
         | StartError::ArchiveWithoutData
         | StartError::Data(_)

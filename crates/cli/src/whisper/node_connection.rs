@@ -228,13 +228,13 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
                 }
                 Unreachable::Io(_) | Unreachable::NotHttp => {
                     "start one with `wormhole whisper node --rpc 127.0.0.1:8545` or \
-                     `wormhole-server whisper --rpc 127.0.0.1:8545`, or name another with --rpc"
+                     `wormhole-server whisper --rpc 127.0.0.1:8545`, or choose another node with --rpc"
                 }
             };
             Failure::new(format!("the node at {shown} cannot be reached: {why}")).hint(hint)
         }
         RemoteError::Rejected(401) => {
-            Failure::new(format!("the node at {shown} requires a token, and refused ours if there was one"))
+            Failure::new(format!("the node at {shown} requires a token: none was set, or the token is wrong"))
                 .hint("set the right token with --token-file or WORMHOLE_WHISPER_TOKEN")
         }
         RemoteError::Rejected(403) => {

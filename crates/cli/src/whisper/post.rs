@@ -50,8 +50,8 @@ pub(super) async fn run(args: PostArgs, console: &mut Console) -> Result<()> {
     }
     if console.unless_interrupted(connection.is_alone()).await? {
         console.screen.show(&format!(
-            "The node has no peers. The message leaves when one connects, or expires in {ttl} s. Use --wait to \
-             wait until another node has received it."
+            "The node has no peers. It sends the message when a peer connects; the message expires in {ttl} s. Use \
+             --wait to wait until another node has received it."
         ));
     }
     Ok(())

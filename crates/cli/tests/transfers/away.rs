@@ -64,7 +64,7 @@ fn two_that_had_met_before_the_server_lost_its_data_both_end() {
     world.write("sender/f", "x");
     let sender = world.send(&["f"]);
     let receiver = world.receive(&[&sender.code()]);
-    receiver.wait_for_prompt("ok? (Y/n): ");
+    receiver.wait_for_prompt("Receive it? (Y/n): ");
     world.make_mailbox_forget();
     sender.end().failed(1, FORGOTTEN);
     receiver.end().failed(1, FORGOTTEN);
@@ -76,7 +76,7 @@ fn a_server_that_was_restarted_with_its_data_loses_nobody() {
     let sender = world.send(&["--text", "x"]);
     let code = sender.code();
     world.restart_mailbox();
-    sender.wait_for("The mailbox server is back.");
+    sender.wait_for("Reconnected to the mailbox server.");
     assert_eq!(world.receive(&[&code]).end().out(), "x");
     assert_eq!(sender.end().exit, 0);
 }
@@ -88,7 +88,7 @@ fn sender_and_next_receiver_are_told_when_a_receiver_was_killed_at_its_question(
     let sender = world.send(&["f"]);
     let code = sender.code();
     let receiver = world.receive(&[&code]);
-    receiver.wait_for_prompt("ok? (Y/n): ");
+    receiver.wait_for_prompt("Receive it? (Y/n): ");
     receiver.signal("KILL");
     let next = world.receive(&[&code]);
     next.wait_for("the code was used before");

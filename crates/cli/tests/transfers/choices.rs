@@ -87,7 +87,7 @@ fn an_offer_is_accepted_or_refused_by_an_answer() {
     for (answer, exit) in [("n\n", 1), ("maybe\nn\n", 1), ("\n", 0)] {
         let sender = world.send(&["f"]);
         let mut receiver = world.receive(&[&sender.code()]);
-        receiver.wait_for_prompt("ok? (Y/n): ");
+        receiver.wait_for_prompt("Receive it? (Y/n): ");
         receiver.type_in(answer);
         let (received, sent) = (receiver.end(), sender.end());
         assert_eq!((received.exit, sent.exit), (exit, exit), "{received}\n{sent}");
@@ -153,8 +153,11 @@ fn verified_transfers_show_the_same_verifier_and_wait_for_yes() {
     let world = World::new();
     let mut sender = world.send(&["--verify", "--text", "hello"]);
     let receiver = world.receive(&["--verify", &sender.code()]);
-    let theirs = receiver.wait_for("Verifier ");
-    sender.wait_for_prompt(&format!("Verifier {theirs} ok? (yes/no): "));
+    let theirs = receiver.wait_for("Verification string: ");
+    let theirs = theirs.strip_suffix(". Compare it with the one that the sender sees.").unwrap();
+    sender.wait_for_prompt(&format!(
+        "Verification string: {theirs}. Does the receiver see the same one? (yes/no): "
+    ));
     sender.type_in("yes\n");
     let received = receiver.end();
     assert_eq!(received.out(), "hello", "{received}");
@@ -168,9 +171,9 @@ fn a_wrong_verifier_ends_both_sides() {
     let world = World::new();
     let mut sender = world.send(&["--verify", "--text", "hello"]);
     let receiver = world.receive(&["--verify", &sender.code()]);
-    sender.wait_for_prompt("ok? (yes/no): ");
+    sender.wait_for_prompt("see the same one? (yes/no): ");
     sender.type_in("no\n");
-    sender.end().failed(1, "the verifiers differ");
+    sender.end().failed(1, "the verification strings differ");
     receiver.end().failed(1, "rejected verification check");
 }
 

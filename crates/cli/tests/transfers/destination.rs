@@ -79,7 +79,7 @@ fn a_safe_name_is_offered_before_anything_is_accepted() {
     let sender = offer_stream(&world, "a/b", "5-purple-sausages");
     let mut receiver = world.receive(&["5-purple-sausages"]);
     receiver.wait_for_prompt("saving the data as 'a_b'.");
-    receiver.wait_for_prompt("Receiving stream into: 'a_b'\nok? (Y/n): ");
+    receiver.wait_for_prompt("Receiving stream into: 'a_b'\nReceive it? (Y/n): ");
     receiver.type_in("n\n");
     receiver.end().failed(1, "transfer rejected");
     assert!(!sender.join().unwrap());
@@ -139,7 +139,7 @@ fn a_folder_with_more_entries_than_wanted_is_refused_before_it_is_sent() {
     }
     let sender = world.send(&["d"]);
     let received = world.receive(&["--accept-file", "--max-entries", "2", &sender.code()]).end();
-    received.failed(1, "the offered folder has more than 2 files and folders");
+    received.failed(1, "the offered directory has more than 2 files and directories");
     assert!(received.stderr.contains("--max-entries NUMBER"), "{received}");
     sender.end().failed(1, "too many files or folders for the receiving side");
     assert!(world.names("receiver").is_empty());

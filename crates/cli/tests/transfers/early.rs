@@ -130,7 +130,7 @@ fn a_text_that_does_not_fit_is_refused() {
     sender.type_in("\u{1b}".repeat(400_000));
     sender.end_input();
     let ended = sender.end();
-    ended.failed(1, "the text needs 2400024 bytes as a message, and the limit is 2000000");
+    ended.failed(1, "the text is too long: it needs 2400024 bytes as a message, and a message may have at most 2000000");
     assert!(ended.stderr.contains("send it as a file"), "{ended}");
 }
 

@@ -137,11 +137,11 @@ fn a_question_is_asked_again_after_it_was_suspended() {
     sender.code();
     let mut shell = shell(&world);
     shell.type_in("wormhole receive 4-armistice-baboon\r");
-    shell.wait_for_prompt("ok? (Y/n): ");
+    shell.wait_for_prompt("Receive it? (Y/n): ");
     shell.type_in("\x1a");
     shell.wait_for_prompt("Stopped");
     shell.type_in("fg\r");
-    shell.wait_for_times("ok? (Y/n): ", 2);
+    shell.wait_for_times("Receive it? (Y/n): ", 2);
     shell.type_in("y\r");
     shell.wait_for_prompt("Received file written to: ");
     assert_eq!(sender.end().exit, 0);

@@ -165,7 +165,7 @@ fn a_terminal_that_only_types_gets_no_escape_sequence() {
     receiver.type_in("n\r");
     receiver.wait_for_times("Enter receive wormhole code: ", 2);
     receiver.type_in("4-armistice-baboon\r");
-    receiver.wait_for_prompt("ok? (Y/n): ");
+    receiver.wait_for_prompt("Receive it? (Y/n): ");
     receiver.type_in("y\r");
     let (received, sent) = (receiver.end(), sender.end());
     assert_eq!((received.exit, sent.exit), (0, 0), "{received}{sent}");

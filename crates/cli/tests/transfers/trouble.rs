@@ -92,7 +92,7 @@ fn a_receiver_that_is_interrupted_at_the_question_tells_the_sender() {
     world.write("sender/f", "x");
     let sender = world.send(&["f"]);
     let receiver = world.receive(&[&sender.code()]);
-    receiver.wait_for_prompt("ok? (Y/n): ");
+    receiver.wait_for_prompt("Receive it? (Y/n): ");
     receiver.signal("INT");
     receiver.end().failed(130, "interrupted");
     let sent = sender.end();
@@ -253,7 +253,7 @@ fn a_destination_that_vanishes_fails_on_both_sides() {
     std::fs::create_dir(world.path("receiver/dir")).unwrap();
     let sender = world.send(&["f"]);
     let mut receiver = world.receive(&["-o", "dir/f", &sender.code()]);
-    receiver.wait_for_prompt("ok? (Y/n): ");
+    receiver.wait_for_prompt("Receive it? (Y/n): ");
     std::fs::remove_dir(world.path("receiver/dir")).unwrap();
     receiver.type_in("y\n");
     receiver.end().failed(1, "cannot write");

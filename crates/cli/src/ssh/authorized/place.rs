@@ -109,7 +109,9 @@ impl Home {
         if metadata.is_file() && (is_theirs || !self.is_foreign) {
             Ok(())
         } else {
-            Err(io::Error::other("it is not a regular file that belongs only to that user"))
+            Err(io::Error::other(
+                "it is not a regular file, belongs to another user, or has hard links",
+            ))
         }
     }
 
