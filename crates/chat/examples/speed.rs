@@ -16,8 +16,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::{
     AccountId, Address, AttachmentKey, AttachmentSealer, Ciphertext, CiphertextKind, DeviceId,
-    Identity, KemPreKey, KeyPair, NamedPreKeys, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
-    Route, SessionRecord, SignalMessage, SignedPreKey, Timestamp,
+    Identity, KemPreKey, KeyPair, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
+    ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignedPreKey, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp(1_600_000_000_000);
@@ -67,7 +67,7 @@ impl Side {
         }
         let message = PreKeySignalMessage::decode(&sent.bytes).unwrap();
         let (signed, one_time) = (Some(&self.signed), Some(&self.one_time));
-        let keys = NamedPreKeys { signed, one_time, kem: Some(&self.kem) };
+        let keys = ReferencedPreKeys { signed, one_time, kem: Some(&self.kem) };
         let us = &self.identity;
         black_box(self.record.decrypt_first(us, route, &message, keys, None, rng).unwrap());
     }

@@ -158,13 +158,13 @@ impl AttachmentOpener {
     ) -> Result<(), AttachmentError> {
         let found: [u8; 32] = self.digest.finalize().into();
         if digest.is_some_and(|digest| !bool::from(digest.ct_eq(&found))) {
-            return Err(AttachmentError::NotGenuine);
+            return Err(AttachmentError::NotAuthentic);
         }
         let mac: [u8; 32] = self.mac.finalize().into_bytes().into();
         if self.held.len() != MAC || !tag_matches(&mac, &self.held) {
-            return Err(AttachmentError::NotGenuine);
+            return Err(AttachmentError::NotAuthentic);
         }
-        let last = self.cipher.and_then(Decrypting::finish).ok_or(AttachmentError::NotGenuine)?;
+        let last = self.cipher.and_then(Decrypting::finish).ok_or(AttachmentError::NotAuthentic)?;
         plaintext.extend(last.iter());
         Ok(())
     }
@@ -202,7 +202,7 @@ pub fn attachment_padding(size: u64) -> u64 {
 pub enum AttachmentError {
     /// It was damaged, truncated or replaced.
     #[error("the attachment is not what its sender uploaded")]
-    NotGenuine,
+    NotAuthentic,
 }
 
 /// Length of the MAC at the end.

@@ -152,7 +152,7 @@ pub enum SendError {
     NoDevice,
     /// The server returned invalid keys: an attack, or a defective client.
     #[error("the recipient's keys are invalid")]
-    NotGenuine,
+    NotAuthentic,
     /// The message is too long.
     #[error("the message is too long")]
     TooLong,
@@ -169,7 +169,7 @@ pub enum ReadError {
     Malformed,
     /// The timestamp of the envelope differs from that of the message.
     #[error("the server changed the message's timestamp")]
-    Misdated,
+    TimestampMismatch,
     /// It is of a kind that this program does not support.
     #[error("this kind of message is not supported")]
     Unsupported,

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_of_the_key_gets_the_secret_and_nobody_else() {
+    fn only_the_holder_of_the_key_gets_the_secret() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let (pair, other) = (KemKeyPair::random(&mut rng), KemKeyPair::random(&mut rng));
         let public = KemPublicKey::decode(&pair.public().encode()).unwrap();

@@ -6,7 +6,7 @@
 //! ```
 //! use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 //! use wormhole_chat::{
-//!     Address, DeviceId, Identity, KeyPair, NamedPreKeys, PreKeyBundle, PreKeySignalMessage, Route,
+//!     Address, DeviceId, Identity, KeyPair, ReferencedPreKeys, PreKeyBundle, PreKeySignalMessage, Route,
 //!     SessionRecord, SignedPreKey, Timestamp,
 //! };
 //!
@@ -37,7 +37,7 @@
 //!
 //! // Bob reads it.
 //! let message = PreKeySignalMessage::decode(&sent.bytes)?;
-//! let keys = NamedPreKeys { signed: Some(&signed), one_time: None, kem: None };
+//! let keys = ReferencedPreKeys { signed: Some(&signed), one_time: None, kem: None };
 //! let mut sessions = SessionRecord::default();
 //! let read = sessions.decrypt_first(&theirs, route, &message, keys, None, &mut rng)?;
 //! assert_eq!(*read.plaintext, b"hello");
@@ -94,7 +94,7 @@ pub use prekey::{
 pub use profile::{AccessKey, ProfileError, ProfileField, ProfileKey};
 pub use push::{PushError, SignalingKey};
 pub use record::{
-    FirstMessage, Identity, InitiateError, NamedPreKeys, SessionRecord, StoredRecordError,
+    FirstMessage, Identity, InitiateError, ReferencedPreKeys, SessionRecord, StoredRecordError,
     UsedPreKeys,
 };
 pub use session::{DecryptError, EncryptError};

@@ -56,9 +56,9 @@ impl ProfileKey {
     /// # Errors
     /// The field was encrypted with a different key, or modified.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, ProfileError> {
-        let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(ProfileError::NotGenuine)?;
+        let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(ProfileError::NotAuthentic)?;
         let opened = self.cipher().decrypt(Nonce::from_slice(nonce), sealed);
-        let mut value = Zeroizing::new(opened.map_err(|_| ProfileError::NotGenuine)?);
+        let mut value = Zeroizing::new(opened.map_err(|_| ProfileError::NotAuthentic)?);
         let end = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         value.truncate(end);
         Ok(value)
@@ -125,7 +125,7 @@ impl ProfileField {
 pub enum ProfileError {
     /// It was encrypted with a different key, or modified.
     #[error("the profile cannot be decrypted")]
-    NotGenuine,
+    NotAuthentic,
     /// The value is too long for the field.
     #[error("a value of {0} bytes is too long for this field")]
     TooLong(usize),
@@ -142,20 +142,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_has_one_of_few_lengths_and_opens_with_its_key_alone() {
+    fn a_field_has_one_of_few_lengths_and_opens_only_with_its_key() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let (key, other) = (ProfileKey::random(&mut rng), ProfileKey::random(&mut rng));
         for (value, length) in [(&b""[..], 81), (b"Alice\0Smith", 81), (&[b'a'; 54], 285)] {
             let mut sealed = key.seal(ProfileField::Name, value, &mut rng).unwrap();
             assert_eq!(sealed.len(), length);
             assert_eq!(*key.open(&sealed).unwrap(), value);
-            assert_eq!(other.open(&sealed), Err(ProfileError::NotGenuine));
+            assert_eq!(other.open(&sealed), Err(ProfileError::NotAuthentic));
             sealed[20] ^= 1;
-            assert_eq!(key.open(&sealed), Err(ProfileError::NotGenuine));
+            assert_eq!(key.open(&sealed), Err(ProfileError::NotAuthentic));
         }
         let long = key.seal(ProfileField::Name, &[1; 258], &mut rng);
         assert_eq!(long, Err(ProfileError::TooLong(258)));
-        assert_eq!(key.open(&[]), Err(ProfileError::NotGenuine));
+        assert_eq!(key.open(&[]), Err(ProfileError::NotAuthentic));
     }
 
     #[test]

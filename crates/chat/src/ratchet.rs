@@ -39,8 +39,9 @@ pub(crate) enum Step {
     Advance { receiver: usize, chain: ChainKey, skipped: Skipped },
     /// The message was skipped before.
     Late { receiver: usize, position: usize },
-    /// The peer has a new ratchet key: the root between the two new chains, and the first of them.
-    Turn { root: RootKey, receiver: ReceiverChain },
+    /// The peer has a new ratchet key: the root key after the first of the two Diffie-Hellman steps, and the new
+    /// receiving chain.
+    DhRatchet { root: RootKey, receiver: ReceiverChain },
 }
 
 impl Ratchet {
@@ -55,7 +56,7 @@ impl Ratchet {
         rng: &mut impl CryptoRngCore,
     ) -> Result<Self, KeyError> {
         let ours = KeyPair::random(rng);
-        let (root, sender) = root.turn(&ours, theirs)?;
+        let (root, sender) = root.dh_step(&ours, theirs)?;
         Ok(Self { root, ours, sender, receivers: VecDeque::new(), previous_counter: 0 })
     }
 
@@ -99,11 +100,11 @@ impl Ratchet {
         if counter > limit {
             return Err(FindError::TooFarAhead(counter));
         }
-        let (root, chain) = self.root.turn(&self.ours, theirs)?;
+        let (root, chain) = self.root.dh_step(&self.ours, theirs)?;
         let mut receiver = ReceiverChain::new(*theirs, chain);
         let (step, seed) = receiver.find(0, counter, limit)?;
         receiver.commit(step);
-        Ok((Step::Turn { root, receiver }, seed))
+        Ok((Step::DhRatchet { root, receiver }, seed))
     }
 
     /// Applies a step. After a Diffie-Hellman step we have a new ratchet key of our own.
@@ -121,9 +122,9 @@ impl Ratchet {
                     receiver.commit(step);
                 }
             }
-            Step::Turn { root, receiver } => {
+            Step::DhRatchet { root, receiver } => {
                 let ours = KeyPair::random(rng);
-                let (root, sender) = root.turn(&ours, &receiver.theirs)?;
+                let (root, sender) = root.dh_step(&ours, &receiver.theirs)?;
                 self.previous_counter = self.sender.index.saturating_sub(1);
                 self.root = root;
                 self.ours = ours;

@@ -16,7 +16,7 @@ use crate::key::{KeyError, KeyPair, PublicKey};
 use crate::message::{Ciphertext, PreKeySignalMessage, SignalMessage};
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey, VerifiedBundle};
 use crate::ratchet::Ratchet;
-use crate::session::{DecryptError, EncryptError, MAX_JUMP, Pending, Session};
+use crate::session::{DecryptError, EncryptError, MAX_SKIP, Pending, Session};
 use crate::time::Timestamp;
 use crate::x3dh::{self, ChosenPreKeys, Version};
 
@@ -43,7 +43,7 @@ pub struct SessionRecord {
 
 /// Our prekeys to which a first message refers.
 #[derive(Clone, Copy, Debug)]
-pub struct NamedPreKeys<'a> {
+pub struct ReferencedPreKeys<'a> {
     /// The key with [`PreKeySignalMessage::signed_pre_key_id`].
     pub signed: Option<&'a SignedPreKey>,
     /// The key with [`PreKeySignalMessage::pre_key_id`].
@@ -143,7 +143,7 @@ impl SessionRecord {
         // A known chain belongs to exactly one session, so no other session is tried.
         if let Some(place) = self.find(|session| session.ratchet.knows(&message.ratchet_key)) {
             let session = self.at(place).ok_or(DecryptError::NoSession)?;
-            let limit = session.jump_limit();
+            let limit = session.skip_limit();
             let plaintext = session.decrypt(route, message, limit, rng)?;
             self.promote(place);
             return Ok(plaintext);
@@ -165,8 +165,8 @@ impl SessionRecord {
         for place in self.places() {
             let Some(session) = self.at(place) else { continue };
             let limit = match place {
-                Place::Current => session.jump_limit(),
-                Place::Archived(_) => session.jump_limit().min(archived_steps),
+                Place::Current => session.skip_limit(),
+                Place::Archived(_) => session.skip_limit().min(archived_steps),
             };
             match session.decrypt(route, message, limit, rng) {
                 Ok(plaintext) => {
@@ -195,7 +195,7 @@ impl SessionRecord {
         us: &Identity,
         route: Route,
         message: &PreKeySignalMessage,
-        prekeys: NamedPreKeys<'_>,
+        prekeys: ReferencedPreKeys<'_>,
         trusted: Option<&PublicKey>,
         rng: &mut impl CryptoRngCore,
     ) -> Result<FirstMessage, DecryptError> {
@@ -209,13 +209,13 @@ impl SessionRecord {
         });
         if let Some(place) = known {
             let session = self.at(place).ok_or(DecryptError::NoSession)?;
-            let limit = session.jump_limit();
+            let limit = session.skip_limit();
             let plaintext = session.decrypt(route, &message.message, limit, rng)?;
             self.promote(place);
             return Ok(FirstMessage { plaintext, used: None });
         }
         let mut session = respond(us, message, prekeys)?;
-        let limit = session.jump_limit();
+        let limit = session.skip_limit();
         let plaintext = session.decrypt(route, &message.message, limit, rng)?;
         self.had_post_quantum |= session.version == Version::Pqxdh;
         self.put_in_use(session);
@@ -310,7 +310,7 @@ enum Place {
 fn respond(
     us: &Identity,
     message: &PreKeySignalMessage,
-    prekeys: NamedPreKeys<'_>,
+    prekeys: ReferencedPreKeys<'_>,
 ) -> Result<Session, DecryptError> {
     let signed = prekeys.signed.filter(|key| key.id == message.signed_pre_key_id);
     let signed = signed.ok_or(DecryptError::MissingPreKey)?;
@@ -353,7 +353,7 @@ pub enum InitiateError {
 
 /// Maximum number of messages that one with an unknown ratchet key may skip in all archived
 /// sessions together.
-const MAX_ARCHIVED_STEPS: u32 = 4 * MAX_JUMP;
+const MAX_ARCHIVED_STEPS: u32 = 4 * MAX_SKIP;
 
 /// Maximum number of sessions kept for late messages, the same as in deployed clients.
 const MAX_ARCHIVED: usize = 40;

@@ -110,7 +110,7 @@ impl Session {
             return Err(DecryptError::BadMac);
         }
         if message.route.is_some_and(|wire| wire != route.to_wire()) {
-            return Err(DecryptError::Misdelivered);
+            return Err(DecryptError::WrongParties);
         }
         let plaintext = cipher::decrypt(&keys.cipher, &keys.iv, &message.ciphertext)
             .ok_or(DecryptError::BadMac)?;
@@ -121,8 +121,8 @@ impl Session {
 
     /// How many messages one message may skip: many more from another device of our own, which may
     /// have sent messages for a long time while we were offline.
-    pub(crate) fn jump_limit(&self) -> u32 {
-        if self.our_identity == self.their_identity { MAX_JUMP_OWN } else { MAX_JUMP }
+    pub(crate) fn skip_limit(&self) -> u32 {
+        if self.our_identity == self.their_identity { MAX_SKIP_OWN_DEVICE } else { MAX_SKIP }
     }
 }
 
@@ -149,9 +149,9 @@ pub enum DecryptError {
     /// The bytes are not a valid message.
     #[error(transparent)]
     Malformed(#[from] MessageError),
-    /// The message is for another device, or from another.
+    /// The sender or the recipient in the message is not that of this session.
     #[error("the message is for another device")]
-    Misdelivered,
+    WrongParties,
     /// A prekey that the message uses was deleted or never existed.
     #[error("the message uses a prekey that does not exist")]
     MissingPreKey,
@@ -183,11 +183,11 @@ impl From<KeyError> for DecryptError {
 }
 
 /// Maximum number of messages that one message may skip, the same as in deployed clients.
-pub(crate) const MAX_JUMP: u32 = 25_000;
+pub(crate) const MAX_SKIP: u32 = 25_000;
 
 /// The same for our own devices. Deployed clients have no limit there, but the MAC can only be
 /// checked after the jump, so anyone could make us count to 2^32.
-const MAX_JUMP_OWN: u32 = 1_000_000;
+const MAX_SKIP_OWN_DEVICE: u32 = 1_000_000;
 
 /// Milliseconds for which a session is used for sending without a reply, the same as in deployed
 /// clients.

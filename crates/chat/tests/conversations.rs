@@ -51,7 +51,7 @@ fn check(world: &World, seed: u64) {
 }
 
 #[test]
-fn every_message_is_read_exactly_once_whatever_is_lost_and_whoever_crashes() {
+fn every_message_is_read_exactly_once_despite_losses_and_crashes() {
     let seeds = std::env::var("WORMHOLE_CHAT_SEEDS").ok().and_then(|text| text.parse().ok());
     let (mut conversations, mut accepted) = (0, 0);
     for seed in 0..seeds.unwrap_or(30) {
@@ -95,7 +95,7 @@ fn text(body: &str) -> Content {
 }
 
 #[test]
-fn attack_6_a_changed_identity_stops_sending_until_it_is_accepted() {
+fn a_changed_identity_stops_sending_until_it_is_accepted() {
     let mut world = two();
     let bob = world.devices[1].address.account;
     world.input(0, ClientInput::Send(bob, text("first")));

@@ -9,8 +9,8 @@ use rand_core::{CryptoRng, RngCore};
 use serde_json::Value;
 use wormhole_chat::{
     AccountId, Address, AttachmentKey, AttachmentOpener, AttachmentSealer, DeviceId, Envelope,
-    EnvelopeKind, Fingerprint, Identity, KeyPair, NamedPreKeys, OneTimePreKey, PreKeyBundle,
-    PreKeySignalMessage, PrivateKey, ProfileField, ProfileKey, PublicKey, Route, SessionRecord,
+    EnvelopeKind, Fingerprint, Identity, KeyPair, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
+    PrivateKey, ProfileField, ProfileKey, PublicKey, ReferencedPreKeys, Route, SessionRecord,
     SignalingKey, Signature, SignedPreKey, Timestamp, attachment_padding, directory_token,
     safety_number,
 };
@@ -96,7 +96,8 @@ fn a_first_message_of_version_3_is_read() {
         assert_eq!(message.identity(), pair(0x11).public());
         let us = Identity { pair: pair(0x33), registration_id: 222 };
         let (signed, one_time) = (signed(), OneTimePreKey { id: 31337, pair: pair(0x55) });
-        let keys = NamedPreKeys { signed: Some(&signed), one_time: Some(&one_time), kem: None };
+        let keys =
+            ReferencedPreKeys { signed: Some(&signed), one_time: Some(&one_time), kem: None };
         let mut record = SessionRecord::default();
         let mut rng = Script::of(&[7; 32]);
         let read = record.decrypt_first(&us, route(), &message, keys, None, &mut rng).unwrap();

@@ -1,7 +1,7 @@
-//! A transfer that a command follows: its events in order, and meanwhile signals, questions and notices about
-//! what takes long.
+//! Follows a running transfer for a command: returns its events in order, and meanwhile handles signals, asks
+//! questions, and shows a notice if something takes long.
 //!
-//! It decides nothing; `send.rs`, `receive.rs` and `ssh.rs` do.
+//! It makes no decisions: `send.rs`, `receive.rs` and `ssh.rs` make them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -171,7 +171,7 @@ impl<'d> ActiveTransfer<'d> {
         self.notices.push_back((Instant::now() + PEER_SILENT, MAY_BE_GONE.to_owned()));
     }
 
-    /// Does the same, and warns later that nobody answers under this nameplate. Whether another person has
+    /// Does the same, and shows a warning later if no other client uses this nameplate. Whether another person has
     /// claimed it is unknown: not every server lists the nameplates in use.
     pub(crate) fn notice_if_unanswered(&mut self, notice: &str, nameplate: &Nameplate) {
         self.notice_if_slow(notice);

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, Result};
-use wormhole::code::review::meant;
+use wormhole::code::review::guess_code;
 use wormhole::code::{Code, CodeInput, Nameplate};
 
 use crate::active_transfer::ActiveTransfer;
@@ -46,7 +46,7 @@ pub(crate) async fn ask_code(
             }
             Err(failure) => {
                 screen::show_error(&failure.to_string(), failure.advice());
-                start = meant(&line).map(|code| code.to_string()).unwrap_or_default();
+                start = guess_code(&line).map(|code| code.to_string()).unwrap_or_default();
             }
         }
     }

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_cannot_drive_the_terminal() {
+    fn control_characters_in_a_word_are_escaped() {
         assert!(!question("7-\u{1b}[2J-revenge").contains('\u{1b}'));
     }
 }

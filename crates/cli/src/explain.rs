@@ -306,7 +306,7 @@ const CROWDED: &str = "crowded";
 /// What to do if the two sides have met and cannot connect.
 const fn unconnected(error: &transit::Error) -> &'static str {
     match error {
-        transit::Error::NotConnected { race: RaceError::NoWay, .. } => {
+        transit::Error::NotConnected { race: RaceError::NoCommonMethod, .. } => {
             "the options --relay-only, --no-relay and --no-listen that the two sides used leave no way to connect: remove one"
         }
         transit::Error::NotConnected { last: Some((_, LinkFailure::PrivateAddress)), .. } => {

@@ -78,7 +78,7 @@ impl std::error::Error for Failure {}
 /// What is printed for an error, and the exit status.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct ErrorReport {
-    /// The message; `None` if nobody reads it.
+    /// The message; `None` if it is not shown.
     pub(crate) message: Option<String>,
     /// What the user can do.
     pub(crate) hint: Option<String>,

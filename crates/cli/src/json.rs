@@ -1,6 +1,6 @@
 //! Events as JSON, one object per line (docs/json.md).
 //!
-//! Numbers are bytes and seconds. Keys are added over time and never change their meaning.
+//! Numbers are bytes and seconds. Later versions may add keys, but never change the meaning of existing ones.
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use wormhole::transit::Path;
 
 use crate::failure::ErrorReport;
 
-/// The object for an event of the SDK; `None` if there is none for it.
+/// The JSON object for an event of the SDK; `None` for events that are not reported.
 pub(crate) fn event(event: &Event) -> Option<Value> {
     Some(match event {
         Event::Wormhole(event) => return wormhole_event(event),

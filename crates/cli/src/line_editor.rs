@@ -1,7 +1,7 @@
 //! Job control for the line editor: Ctrl-Z suspends the program, and `fg` shows the line again.
 //!
-//! The editor's own command for Ctrl-Z takes the terminal again before the process has stopped. So here the key
-//! ends the editing, the caller suspends the process, and then edits the same line again.
+//! rustyline's own Ctrl-Z command sets the terminal to raw mode again before the process has stopped. So here
+//! Ctrl-Z ends the editing, the caller suspends the process, and then edits the same line again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

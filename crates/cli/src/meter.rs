@@ -1,6 +1,6 @@
 //! Measures the speed of a transfer and the remaining time: averages over the last seconds.
 //!
-//! It has no clock and draws nothing; `screen.rs` does.
+//! Time is an argument, and `screen.rs` displays the results.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -100,7 +100,7 @@ mod tests {
 
     const TICK: Duration = Duration::from_millis(100);
 
-    /// Observes `rate` bytes per second for so many seconds, in ticks and with this jitter.
+    /// Observes `rate` bytes per second for this number of seconds, in ticks and with this jitter.
     fn run(meter: &mut Meter, now: &mut Instant, done: &mut u64, rate: u64, seconds: u64) {
         for tick in 0..seconds * 10 {
             *now += TICK;

@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_too_long_for_a_code_gives_none() {
+    fn a_text_that_is_too_long_for_a_qr_code_gives_no_picture() {
         assert_eq!(draw(&"x".repeat(10_000)), None);
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _};
 use std::num::NonZeroU8;
 
 use anyhow::Result;
-use wormhole::code::review::meant;
+use wormhole::code::review::guess_code;
 use wormhole::code::uri::{TransferUri, UriError};
 use wormhole::code::{AppId, Code, MailboxUrl, MailboxUrlError};
 use wormhole::transfer::Settings;
@@ -235,7 +235,7 @@ pub(crate) fn code_or_link(typed: &str) -> Result<TransferUri, Failure> {
         });
     }
     let code = Code::parse(typed).map_err(|error| {
-        let hint = match meant(typed) {
+        let hint = match guess_code(typed) {
             Some(code) => format!("did you mean {}?", shell::quote(&code.to_string())),
             None => "a code looks like 7-guitarist-revenge".to_owned(),
         };

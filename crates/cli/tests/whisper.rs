@@ -1,5 +1,5 @@
 //! The commands of `whisper` as people run them: processes on this machine, their outputs and exit
-//! codes, and a peer that nobody here wrote (`whisper/npm.rs`).
+//! codes, and an independent implementation (`whisper/npm.rs`).
 //!
 //! What the network side of a node does is tested in the SDK; what is said before any node is asked
 //! is in `cmd.rs`.
@@ -47,7 +47,7 @@ impl Folder {
         Self(folder)
     }
 
-    /// Our command with a home of its own and nothing from ours.
+    /// Our command with a temporary home directory and without our environment.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wormhole"));
         command
@@ -91,7 +91,7 @@ fn interrupted(running: Running) {
     assert!(ended.exit == 130 && !ended.stderr.contains("error"), "{ended}");
 }
 
-/// The packages of npm with peers that nobody here wrote, if `scripts/peers` has installed them.
+/// The npm packages with independent implementations, if `scripts/peers` has installed them.
 fn npm_packages() -> Option<PathBuf> {
     let Some(peers) = std::env::var_os("WORMHOLE_PEERS") else {
         assert!(std::env::var_os("CI").is_none(), "WORMHOLE_PEERS is not set: run scripts/peers");

@@ -1,14 +1,15 @@
 //! The fuzz targets of messaging.
 //!
-//! If a decoder only gets decrypted data, the body first encrypts the bytes with the key.
+//! If a decoder normally receives decrypted data, the target encrypts the fuzzer's bytes first, so that
+//! decryption succeeds.
 
 use std::sync::LazyLock;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::{
-    AccountId, Address, Content, DeviceId, Envelope, Identity, KemPreKey, KeyPair, NamedPreKeys,
-    OneTimePreKey, PreKeyBundle, PreKeySignalMessage, Route, SessionRecord, SignalMessage,
+    AccountId, Address, Content, DeviceId, Envelope, Identity, KemPreKey, KeyPair, OneTimePreKey,
+    PreKeyBundle, PreKeySignalMessage, ReferencedPreKeys, Route, SessionRecord, SignalMessage,
     SignalingKey, SignedPreKey, Timestamp, WebSocketMessage, pad, unpad,
 };
 
@@ -48,7 +49,7 @@ pub fn envelope(bytes: &[u8]) {
 pub fn pre_key_signal_message(bytes: &[u8]) {
     let Ok(message) = PreKeySignalMessage::decode(bytes) else { return };
     let (reader, mut rng) = (&*READER, rng());
-    let keys = NamedPreKeys {
+    let keys = ReferencedPreKeys {
         signed: Some(&reader.signed),
         one_time: Some(&reader.one_time),
         kem: Some(&reader.kem),

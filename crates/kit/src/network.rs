@@ -6,16 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The network by which clients are counted: an IPv4 address (also if written as IPv6), or the /64 prefix
 /// of an IPv6 address, the smallest network that a user gets.
 pub fn network(address: IpAddr) -> IpAddr {
-    beginning(address, 64)
+    prefix(address, 64)
 }
 
 /// The network around [`network`]: 48 bits of an IPv6 address, usually the maximum for one customer of a
 /// provider.
 pub fn wider_network(address: IpAddr) -> IpAddr {
-    beginning(address, 48)
+    prefix(address, 48)
 }
 
-fn beginning(address: IpAddr, bits: u32) -> IpAddr {
+fn prefix(address: IpAddr, bits: u32) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let rest = u128::MAX.checked_shr(bits).unwrap_or_default();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_64_bits_of_an_address_is_one() {
+    fn addresses_of_one_64_bit_prefix_count_as_one_network() {
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2:ffff::"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("192.0.2.7"), "192.0.2.7");

@@ -60,7 +60,7 @@ impl UnixTime {
 
     /// This time, rounded down to a multiple of `step`; unchanged when `step` is zero.
     #[must_use]
-    pub fn blurred(self, step: Duration) -> Self {
+    pub fn rounded_down(self, step: Duration) -> Self {
         let rest = self.0.checked_rem_euclid(micros(step)).unwrap_or(0);
         Self(self.0.saturating_sub(rest))
     }
@@ -127,11 +127,11 @@ mod tests {
     #[test]
     fn blurring_rounds_down_to_the_step() {
         let time = UnixTime::from_secs_f64(1234.5);
-        assert_eq!(time.blurred(Duration::from_secs(100)), UnixTime::from_secs(1200));
-        assert_eq!(time.blurred(Duration::from_millis(200)), UnixTime::from_secs_f64(1234.4));
-        assert_eq!(time.blurred(Duration::ZERO), time);
+        assert_eq!(time.rounded_down(Duration::from_secs(100)), UnixTime::from_secs(1200));
+        assert_eq!(time.rounded_down(Duration::from_millis(200)), UnixTime::from_secs_f64(1234.4));
+        assert_eq!(time.rounded_down(Duration::ZERO), time);
         let before_1970 = UnixTime::from_secs(-1);
-        assert_eq!(before_1970.blurred(Duration::from_secs(100)), UnixTime::from_secs(-100));
+        assert_eq!(before_1970.rounded_down(Duration::from_secs(100)), UnixTime::from_secs(-100));
     }
 
     #[test]

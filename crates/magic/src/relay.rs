@@ -1,8 +1,8 @@
 //! The transit relay: pairs connections, answers them, and reports usage.
 //!
-//! No sockets and no bulk data: the server passes received bytes until two connections are paired, and then forwards
-//! the data itself ([`Command::Carried`] reports the number of bytes). Spec: transit.rst "Relay"; behaviour of
-//! magic-wormhole-transit-relay 0.5.0.
+//! No sockets and no bulk data: the server passes received bytes to this session until two connections are
+//! paired. Then the server forwards the data itself, and reports the number of bytes with
+//! [`Command::Carried`]. Spec: transit.rst "Relay"; behaviour of magic-wormhole-transit-relay 0.5.0.
 //!
 //! ```
 //! use wormhole_kit::{Input, Instant, LinkId, Output, Session};

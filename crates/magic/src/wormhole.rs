@@ -85,8 +85,8 @@ pub struct Wormhole<R> {
     greeted: bool,
     /// Whether the application knows that the connection is lost.
     loss_reported: bool,
-    /// Whether we asked the server for the contents of the mailbox, and it has not yet shown that the earlier
-    /// contents still exist.
+    /// Whether we have reopened the mailbox on a new connection, and the server has not yet sent any of its
+    /// earlier contents.
     mailbox_looks_empty: bool,
     ending: Ending,
     outputs: VecDeque<Output<MailboxUrl, Event>>,
@@ -255,8 +255,8 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
         }
     }
 
-    /// The server has sent the whole mailbox. If it was empty, our claim is gone as well, and the nameplate may
-    /// belong to others now, so we send nothing.
+    /// The server has sent the whole mailbox. If the mailbox was empty, the server has lost it and our claim
+    /// to the nameplate. Other clients may use the nameplate now, so we send nothing.
     fn on_pong(&mut self) -> Result<(), WormholeError> {
         if std::mem::take(&mut self.mailbox_looks_empty) && matches!(self.ending, Ending::Running) {
             self.nameplate.abandon();
@@ -365,7 +365,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
 
     fn on_message(&mut self, message: PeerMessage) -> Result<(), WormholeError> {
         let is_ours = message.side == self.side;
-        if self.mailbox.shows_that_it_is_kept(is_ours) {
+        if self.mailbox.proves_mailbox_survived(is_ours) {
             self.mailbox_looks_empty = false;
         }
         if is_ours {
@@ -551,7 +551,7 @@ impl<R: RngCore + CryptoRng> Wormhole<R> {
     fn end_if_done(&mut self, now: Instant) {
         let Ending::Closing { mood, give_up } = self.ending else { return };
         let confirmed =
-            self.nameplate.is_done() && self.mailbox.is_left() && !self.nameplate.is_pending();
+            self.nameplate.is_done() && self.mailbox.is_closed() && !self.nameplate.is_pending();
         if confirmed || now >= give_up {
             self.close_link();
             self.emit(Event::Closed(Closed { mood, confirmed }));
@@ -641,7 +641,7 @@ impl<R: RngCore + CryptoRng> Session for Wormhole<R> {
 
     /// False while a megabyte of messages has not reached the server yet.
     fn wants_input(&self) -> bool {
-        self.waiting_bytes() < ENOUGH_UNSENT
+        self.waiting_bytes() < MAX_UNSENT
     }
 }
 
@@ -655,8 +655,9 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time limit for closing when messages have not reached the server yet: enough to reconnect.
 pub const CLOSE_TIMEOUT_UNDELIVERED: Duration = Duration::from_secs(10);
 
-/// Bytes of waiting messages from which on [`Session::wants_input`] returns false.
-const ENOUGH_UNSENT: usize = 1 << 20;
+/// [`Session::wants_input`] returns false while at least this many bytes of messages have not reached the
+/// server.
+const MAX_UNSENT: usize = 1 << 20;
 
 /// Errors of a claim that are permanent.
 const FINAL_REFUSALS: [&str; 2] = ["crowded", "reclaimed"];

@@ -9,7 +9,7 @@
 //!                     ├── listener: accepts connections     ├── peers: who is connected, dialled or banned
 //!                     ├── link: one task per connection     ├── discovery: finds nodes over UDP
 //!                     ├── envelopes: subscribers            ├── archive: envelopes in SQLite, on its own thread
-//!                     ├── cover: meaningless envelopes      ├── pressure: raises the minimum work under load
+//!                     ├── cover: dummy envelopes            ├── min_work_control: raises the minimum work under load
 //!                     └── data_folder: state that survives a restart
 //!  mine: proof of work on worker threads                    messaging: keys, filters and messages of this process
 //!  remote: client of another node's JSON-RPC                rpc: JSON-RPC server
@@ -77,5 +77,5 @@ pub use node::{
     fetch_archive,
 };
 pub use post_state::PostState;
-pub use text::{hex, new_key, private_key, secret_word};
+pub use text::{hex, new_key, private_key, secret_line};
 pub use work::recommended_work;

@@ -9,10 +9,10 @@ use wormhole_whisper::shh::{Draft, Envelope, Miner, Work};
 use super::scheduler::{Requester, SCHEDULER};
 use crate::MineError;
 
-/// Searches a nonce that gives an envelope at least `target` work, or without a target the best one within
-/// `time`. Dropping the future stops the search. At most as many searches run at the same time as there are
-/// processors. Searches take turns of some milliseconds; `time` counts only the turns of this search, not its
-/// waiting.
+/// Searches for a nonce that gives an envelope at least `target` work. Without a target, returns the best
+/// nonce found within `time`. Dropping the future stops the search. At most as many searches run at the same
+/// time as there are processors. Searches take turns of some milliseconds; `time` counts only the turns of
+/// this search, not its waiting.
 ///
 /// # Errors
 /// The target was not reached in time.
@@ -24,7 +24,7 @@ pub async fn mine(
     mine_for(Requester::OWNER, draft, target, time).await
 }
 
-/// Like [`mine`], in the turns of this client.
+/// Like [`mine`], scheduled as work of this client.
 pub(super) async fn mine_for(
     requester: Requester,
     draft: Draft,

@@ -20,13 +20,13 @@ mod error;
 mod hub;
 mod link;
 mod listener;
+mod min_work_control;
 mod net;
 mod peers;
-mod posts;
-mod pressure;
 mod read_limits;
 mod settings;
 mod status;
+mod unsent_posts;
 
 pub use archive::{
     ArchiveQuery, ArchiveReply, ArchiveResult, FetchArchiveError, archive_request, fetch_archive,

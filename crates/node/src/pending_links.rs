@@ -1,8 +1,9 @@
-//! Links that have not shaken hands yet, and how few of them there may be.
+//! Limits the number of links that have not completed their handshake.
 //!
-//! Whoever opens links and says nothing takes the slot of others of its kind: when there is no
-//! room, the oldest such link goes of the network that has most of them. An honest peer needs a
-//! fraction of a second, so ten thousand silent links do not keep it out.
+//! An attacker could open many links and send nothing. So a new link always gets a slot: if its address has
+//! too many such links, the oldest of them is closed; otherwise, if all slots are in use, the oldest link of
+//! the network with the most such links is closed. An honest peer completes its handshake in a fraction of a
+//! second, so ten thousand silent links do not keep it out.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -19,10 +20,10 @@ pub(super) struct PendingLinks(Arc<Mutex<Slots>>);
 #[derive(Debug, Default)]
 struct Slots {
     next: u64,
-    /// In the order in which they came.
+    /// In the order in which they were opened.
     waiting: BTreeMap<u64, Waiting>,
     per_address: HashMap<IpAddr, usize>,
-    per_wider: HashMap<IpAddr, usize>,
+    per_wider_network: HashMap<IpAddr, usize>,
 }
 
 /// A link that has not shaken hands yet.
@@ -30,24 +31,25 @@ struct Slots {
 struct Waiting {
     address: IpAddr,
     wider: IpAddr,
-    /// Dropping it sends the link away.
+    /// Dropping it closes the link.
     _keep: oneshot::Sender<()>,
 }
 
 impl PendingLinks {
-    /// Takes a slot, at the expense of the oldest of those who have most if there is no room.
+    /// Takes a slot. If there is no room, the oldest link of the network with the most such links loses its
+    /// slot.
     pub(super) fn enter(&self, address: IpAddr) -> PendingSlot {
         let (keep, evicted) = oneshot::channel();
         let (address, wider) = (network(address), wider_network(address));
         let mut slots = self.lock();
-        if let Some(number) = slots.in_the_way(address, wider) {
+        if let Some(number) = slots.find_victim(address, wider) {
             slots.leave(number);
         }
         let number = slots.next;
         slots.next += 1;
         slots.waiting.insert(number, Waiting { address, wider, _keep: keep });
         *slots.per_address.entry(address).or_default() += 1;
-        *slots.per_wider.entry(wider).or_default() += 1;
+        *slots.per_wider_network.entry(wider).or_default() += 1;
         PendingSlot { pending: self.clone(), number, evicted }
     }
 
@@ -64,10 +66,12 @@ impl PendingLinks {
 }
 
 impl Slots {
-    /// The link that goes if there is no room for one more from there. Looks at every link once.
-    fn in_the_way(&self, address: IpAddr, wider: IpAddr) -> Option<u64> {
+    /// The link to evict if there is no room for another link from this address; `None` if there is room.
+    /// Takes time proportional to the number of links.
+    fn find_victim(&self, address: IpAddr, wider: IpAddr) -> Option<u64> {
         let of_address = count(&self.per_address, &address) >= MAX_PER_ADDRESS;
-        let of_wider = count(&self.per_wider, &wider) >= WIDER * MAX_PER_ADDRESS;
+        let of_wider =
+            count(&self.per_wider_network, &wider) >= WIDER_NETWORK_FACTOR * MAX_PER_ADDRESS;
         if !of_address && !of_wider && self.waiting.len() < MAX_PENDING {
             return None;
         }
@@ -75,19 +79,19 @@ impl Slots {
             (!of_address || it.address == address) && (!of_wider || it.wider == wider)
         };
         let waiting = self.waiting.iter().filter(|(_, it)| may_go(it));
-        let first = waiting.max_by_key(|(number, it)| (self.crowd(it), Reverse(**number)));
+        let first = waiting.max_by_key(|(number, it)| (self.link_counts(it), Reverse(**number)));
         first.map(|(number, _)| *number)
     }
 
-    /// How many others there are of the same wider network, and of the same address.
-    fn crowd(&self, it: &Waiting) -> (usize, usize) {
-        (count(&self.per_wider, &it.wider), count(&self.per_address, &it.address))
+    /// The number of links from the same wider network and from the same address, including this one.
+    fn link_counts(&self, it: &Waiting) -> (usize, usize) {
+        (count(&self.per_wider_network, &it.wider), count(&self.per_address, &it.address))
     }
 
     fn leave(&mut self, number: u64) {
         let Some(Waiting { address, wider, .. }) = self.waiting.remove(&number) else { return };
-        discount(&mut self.per_address, &address);
-        discount(&mut self.per_wider, &wider);
+        decrement(&mut self.per_address, &address);
+        decrement(&mut self.per_wider_network, &wider);
     }
 }
 
@@ -95,7 +99,7 @@ fn count(of: &HashMap<IpAddr, usize>, key: &IpAddr) -> usize {
     of.get(key).copied().unwrap_or_default()
 }
 
-fn discount(of: &mut HashMap<IpAddr, usize>, key: &IpAddr) {
+fn decrement(of: &mut HashMap<IpAddr, usize>, key: &IpAddr) {
     if let Some(count) = of.get_mut(key) {
         *count = count.saturating_sub(1);
         if *count == 0 {
@@ -113,7 +117,7 @@ pub(super) struct PendingSlot {
 }
 
 impl PendingSlot {
-    /// Waits until somebody else needs the slot.
+    /// Waits until another link takes the slot: then this link must be closed.
     pub(super) async fn evicted(&mut self) {
         // Nothing is ever sent; the sender is dropped.
         let _dropped = (&mut self.evicted).await;
@@ -129,11 +133,11 @@ impl Drop for PendingSlot {
 /// Maximum number of links that have not shaken hands. Each takes an open file, of which there may be a thousand.
 const MAX_PENDING: usize = 256;
 
-/// Maximum number of such links of one address.
+/// Maximum number of links of one address that have not completed their handshake.
 const MAX_PER_ADDRESS: usize = 64;
 
-/// How many times what one address may have its wider network may have. Of IPv4 both are the same.
-const WIDER: usize = 2;
+/// A wider network (IPv6) may have this many times as many links as one address. For IPv4, both are the same.
+const WIDER_NETWORK_FACTOR: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -168,7 +172,7 @@ mod tests {
         drop(stay);
         assert_eq!(pending.len(), 0);
         let slots = pending.lock();
-        assert!(slots.per_address.is_empty() && slots.per_wider.is_empty());
+        assert!(slots.per_address.is_empty() && slots.per_wider_network.is_empty());
     }
 
     /// One of the networks of one customer.
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_addresses_that_fill_all_places_send_none_but_their_own_away() {
+    fn addresses_that_fill_all_slots_evict_only_their_own_links() {
         let pending = PendingLinks::default();
         let mut honest = pending.enter(address(99));
         let mut silent: Vec<_> =
@@ -198,6 +202,6 @@ mod tests {
         assert!(silent[0].evicted().now_or_never().is_some());
         drop(honest);
         silent.extend((0..10_000).map(|number| pending.enter(house(number))));
-        assert_eq!(pending.len(), WIDER * MAX_PER_ADDRESS);
+        assert_eq!(pending.len(), WIDER_NETWORK_FACTOR * MAX_PER_ADDRESS);
     }
 }

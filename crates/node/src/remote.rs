@@ -196,11 +196,11 @@ impl RemoteNode {
         MessageStream::start(self, wanted.to_json(key)).await
     }
 
-    /// The stored messages that `key` decrypts. Only our own node returns any.
+    /// The stored messages that `key` decrypts. Other nodes, such as go-ethereum, return none.
     ///
     /// # Errors
     /// The node is unreachable, or rejects the call.
-    pub async fn held(
+    pub async fn stored_messages(
         &self,
         key: &MessageKey,
         wanted: &MessageFilter,

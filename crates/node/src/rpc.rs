@@ -88,12 +88,12 @@ pub struct RpcServer {
 pub struct RpcServerSettings {
     /// Which requests over HTTP and WebSocket are admitted.
     pub access: AccessRules,
-    /// Maximum number of open connections of admitted clients, per listener. Connections on which no request was admitted
-    /// yet are limited apart; the oldest of them is closed when there are too many.
+    /// Maximum number of open connections of admitted clients, per listener. Connections without an admitted
+    /// request have a separate limit: when there are too many, the oldest one is closed.
     pub max_connections: usize,
     /// Maximum number of bytes of a request.
     pub max_request_bytes: u32,
-    /// Time for running calls when the server is told to stop.
+    /// Time that running calls get when the server stops.
     pub drain: Duration,
     /// The page at `/metrics`, if there should be one.
     pub metrics: Option<Metrics>,
@@ -163,7 +163,7 @@ fn refused(why: impl Into<String>) -> RpcError {
 
 /// The method does not exist.
 fn unknown(method: &str) -> RpcError {
-    // The name comes back, but no more than this much of it.
+    // The error contains the name, but at most this much of it.
     let name: String = method.chars().take(MAX_NAME).collect();
     RpcError::new(METHOD_NOT_FOUND, format!("the method {name} does not exist/is not available"))
 }

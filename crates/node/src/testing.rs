@@ -113,5 +113,5 @@ pub fn tcp_address(node: &Enode) -> SocketAddr {
     node.endpoint.unwrap().tcp_address()
 }
 
-/// Longer than anything here takes.
+/// Time limit for everything that a test waits for.
 const TIMEOUT: Duration = Duration::from_secs(60);

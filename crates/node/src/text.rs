@@ -22,9 +22,9 @@ pub fn private_key(digits: &str) -> Option<PrivateKey> {
 /// end. `None` if it is empty.
 ///
 /// ```
-/// assert_eq!(wormhole_node::secret_word("let me in\nand others\n"), Some("let me in"));
+/// assert_eq!(wormhole_node::secret_line("let me in\nand others\n"), Some("let me in"));
 /// ```
-pub fn secret_word(text: &str) -> Option<&str> {
+pub fn secret_line(text: &str) -> Option<&str> {
     text.lines().next().filter(|line| !line.is_empty())
 }
 
@@ -47,7 +47,7 @@ mod tests {
             ("\nhush\n", None),
             ("\r\n", None),
         ] {
-            assert_eq!(secret_word(text), word, "{text:?}");
+            assert_eq!(secret_line(text), word, "{text:?}");
         }
     }
 }

@@ -7,10 +7,10 @@
 //! Like TCP, a link keeps the order of its messages and can only lose the last ones. The [`Server`] simulates anything
 //! else that a protocol allows, such as repeated messages.
 
+mod conditions;
 mod server;
-mod weather;
 mod world;
 
+pub use conditions::NetworkConditions;
 pub use server::{Reply, Server};
-pub use weather::Weather;
 pub use world::{Application, End, Simulation, World};

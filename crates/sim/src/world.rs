@@ -1,4 +1,4 @@
-//! The simulated world: its clock, its links, and their ends.
+//! The simulated world: its clock, its links, and the endpoints of the links.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use wormhole_kit::{Input, Instant, LinkId, Output, Session};
 
-use crate::weather::{Weather, around, below, chance};
+use crate::conditions::{NetworkConditions, around, below, chance};
 use crate::{Reply, Server};
 
 /// The applications of the clients. They receive every event.
@@ -43,7 +43,7 @@ pub struct Simulation<V, A> {
     /// Seed of all random decisions.
     pub seed: u64,
     /// Quality of the network.
-    pub weather: Weather,
+    pub network: NetworkConditions,
     /// The server.
     pub server: V,
     /// The applications.
@@ -56,7 +56,7 @@ pub struct World<S: Session, V, A> {
     start: Instant,
     now: Instant,
     rng: ChaCha8Rng,
-    weather: Weather,
+    network: NetworkConditions,
     server: V,
     application: A,
     clients: Vec<Client<S>>,
@@ -120,7 +120,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
             start,
             now: start,
             rng: ChaCha8Rng::seed_from_u64(simulation.seed),
-            weather: simulation.weather,
+            network: simulation.network,
             server: simulation.server,
             application: simulation.application,
             clients: Vec::new(),
@@ -295,7 +295,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
             if let Some(link) = self.links.get_mut(&link) {
                 link.breaks = Some(self.now);
             }
-            let notices = self.now + self.notice();
+            let notices = self.now + self.detection_time();
             self.plan(notices, WorldEvent::ServerNotices(link));
         }
         if let Some(session) = self.application.restore(client)
@@ -339,14 +339,14 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         if let Some(client) = self.clients.get_mut(client) {
             client.links.insert(id, link);
         }
-        let refused = self.is_bad() && chance(&mut self.rng, self.weather.refused);
+        let refused = self.is_bad() && chance(&mut self.rng, self.network.refused);
         let at = self.now + self.latency();
         self.plan(at, if refused { WorldEvent::Refused(link) } else { WorldEvent::Dialed(link) });
     }
 
     fn on_dialed(&mut self, link: u64) {
         let Some((client, id)) = self.client_end(link) else { return };
-        let life = self.weather.link_life.filter(|_| self.is_bad());
+        let life = self.network.link_life.filter(|_| self.is_bad());
         if let Some(life) = life {
             let breaks = self.now + around(&mut self.rng, life);
             self.break_link(link, breaks);
@@ -364,8 +364,8 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
         if let Some(link) = self.links.get_mut(&link) {
             link.breaks = Some(at);
         }
-        let client_notices = at + self.notice();
-        let server_notices = at + self.notice();
+        let client_notices = at + self.detection_time();
+        let server_notices = at + self.detection_time();
         self.plan(client_notices, WorldEvent::ClientNotices(link));
         self.plan(server_notices, WorldEvent::ServerNotices(link));
     }
@@ -433,7 +433,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
                 if let Some(link) = self.links.get_mut(&link) {
                     link.breaks = Some(self.now);
                 }
-                let notices = self.now + self.notice();
+                let notices = self.now + self.detection_time();
                 self.plan(notices, WorldEvent::ClientNotices(link));
             }
             self.lose_at_server(link);
@@ -443,7 +443,7 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
     }
 
     fn plan_restart(&mut self) {
-        if let Some(life) = self.weather.server_life.filter(|_| self.is_bad()) {
+        if let Some(life) = self.network.server_uptime.filter(|_| self.is_bad()) {
             let at = self.now + around(&mut self.rng, life) + Duration::from_millis(100);
             self.plan(at, WorldEvent::Restart);
         }
@@ -452,16 +452,16 @@ impl<S: Session, V: Server, A: Application<S>> World<S, V, A> {
     // ---- randomness and time ----
 
     fn is_bad(&self) -> bool {
-        self.now < self.start + self.weather.clears_up
+        self.now < self.start + self.network.reliable_after
     }
 
     fn latency(&mut self) -> Duration {
-        let most = if self.is_bad() { self.weather.latency } else { FINE_LATENCY };
+        let most = if self.is_bad() { self.network.latency } else { FINE_LATENCY };
         most * u32::try_from(below(&mut self.rng, 1000)).unwrap_or(0) / 1000
     }
 
-    fn notice(&mut self) -> Duration {
-        self.weather.notice * u32::try_from(below(&mut self.rng, 1000)).unwrap_or(0) / 1000
+    fn detection_time(&mut self) -> Duration {
+        self.network.detection_time * u32::try_from(below(&mut self.rng, 1000)).unwrap_or(0) / 1000
     }
 
     fn commit_time(&mut self) -> Duration {

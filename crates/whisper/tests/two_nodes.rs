@@ -129,7 +129,7 @@ impl Side {
                 NodeOutput::Opened(_) => {}
                 NodeOutput::ArchiveComplete { .. }
                 | NodeOutput::ArchiveRequest { .. }
-                | NodeOutput::ClockDoubted
+                | NodeOutput::ClockMayBeWrong
                 | NodeOutput::Flooded
                 | NodeOutput::PoolFull
                 | NodeOutput::Unsent(_) => panic!("{output:?}"),

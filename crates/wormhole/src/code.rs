@@ -288,7 +288,7 @@ impl Wormhole {
     /// # use wormhole::code::{Error, Wormhole};
     /// # async fn example(wormhole: Wormhole) -> Result<(), Error> {
     /// let _key = wormhole.key().await?;
-    /// println!("somebody is there, with the same code or another");
+    /// println!("another client uses the nameplate, with the same code or another");
     /// # Ok(())
     /// # }
     /// ```

@@ -1,5 +1,5 @@
-//! Private delivery between people who share a code: files, directories, texts and streams, messages
-//! of an application's own, and connections.
+//! Encrypted transfer between two people who share a code: files, directories, texts and streams. Also for
+//! applications: messages, and encrypted connections.
 //!
 //! | module | for |
 //! |---|---|
@@ -18,8 +18,8 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), wormhole::transfer::Error> {
-//! let what = Outgoing::Paths(vec!["photo.jpg".into()]);
-//! let mut transfer = transfer::send(what, Settings::default())?;
+//! let outgoing = Outgoing::Paths(vec!["photo.jpg".into()]);
+//! let mut transfer = transfer::send(outgoing, Settings::default())?;
 //! println!("on the other computer: wormhole receive {}", transfer.code().await?);
 //! transfer.done().await?;
 //! # Ok(())

@@ -39,14 +39,14 @@
 //! ```
 
 mod archive;
-mod bulk;
 pub(crate) mod carrier;
 mod data_phase;
+mod data_thread;
 mod disk;
 mod driver;
 mod error;
 mod event;
-mod exact;
+mod exact_reader;
 mod hasher;
 mod listening;
 mod progress;

@@ -91,7 +91,7 @@ impl Default for Settings {
     }
 }
 
-/// A future connection. It already listens, so that the peer can be told the port.
+/// A future connection. It already listens, because the hints for the peer contain the port.
 #[derive(Debug)]
 pub struct Transit {
     settings: Settings,

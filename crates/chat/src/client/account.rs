@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::key::{KeyPair, PublicKey};
 use crate::message::PreKeySignalMessage;
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey};
-use crate::record::{Identity, NamedPreKeys, UsedPreKeys};
+use crate::record::{Identity, ReferencedPreKeys, UsedPreKeys};
 use crate::time::{DAY, Timestamp};
 
 /// Our prekeys, including the private keys.
@@ -21,41 +21,41 @@ pub(super) struct PreKeys {
     pub(super) signed: BTreeMap<u32, SignedPreKey>,
     pub(super) kem: BTreeMap<u32, KemPreKey>,
     /// Sessions that started without a one-time prekey, to reject replays.
-    pub(super) begun: BTreeSet<(u32, Option<u32>, PublicKey)>,
+    pub(super) sessions_without_one_time_prekey: BTreeSet<(u32, Option<u32>, PublicKey)>,
     /// Whether the server may not have the newest keys.
     pub(super) unpublished: bool,
 }
 
 impl PreKeys {
     /// The keys that a first message refers to.
-    pub(super) fn named(&self, message: &PreKeySignalMessage) -> NamedPreKeys<'_> {
-        NamedPreKeys {
+    pub(super) fn named(&self, message: &PreKeySignalMessage) -> ReferencedPreKeys<'_> {
+        ReferencedPreKeys {
             signed: self.signed.get(&message.signed_pre_key_id()),
             one_time: message.pre_key_id().and_then(|id| self.one_time.get(&id)),
             kem: message.kem_pre_key_id().and_then(|id| self.kem.get(&id)),
         }
     }
 
-    /// Deletes used prekeys. Returns `None` and changes nothing if this very session was started
-    /// before.
-    pub(super) fn used(&mut self, used: &UsedPreKeys, changes: &mut Changes) -> Option<()> {
+    /// Deletes the used one-time prekey, or remembers the session if none was used. Returns `None` and
+    /// changes nothing if the same message already started a session.
+    pub(super) fn record_use(&mut self, used: &UsedPreKeys, changes: &mut Changes) -> Option<()> {
         if let Some(id) = used.one_time {
             self.one_time.remove(&id);
             changes.delete(StoreKey::OneTimePreKey(id));
             return Some(());
         }
-        let begun = (used.signed, used.kem, used.base_key);
-        if self.begun.contains(&begun) {
+        let session = (used.signed, used.kem, used.base_key);
+        if self.sessions_without_one_time_prekey.contains(&session) {
             return None;
         }
-        if self.begun.len() >= MAX_BEGUN
-            && let Some((signed, kem, base_key)) = self.begun.pop_first()
+        if self.sessions_without_one_time_prekey.len() >= MAX_SESSIONS_WITHOUT_ONE_TIME_PREKEY
+            && let Some((signed, kem, base_key)) = self.sessions_without_one_time_prekey.pop_first()
         {
-            changes.delete(StoreKey::Begun { signed, kem, base_key });
+            changes.delete(StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key });
         }
-        self.begun.insert(begun);
-        let (signed, kem, base_key) = begun;
-        changes.put(StoreKey::Begun { signed, kem, base_key }, Vec::new());
+        self.sessions_without_one_time_prekey.insert(session);
+        let (signed, kem, base_key) = session;
+        changes.put(StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key }, Vec::new());
         Some(())
     }
 
@@ -113,11 +113,11 @@ impl PreKeys {
             keep
         });
         let signed = &self.signed;
-        self.begun.retain(|(id, kem, base_key)| {
+        self.sessions_without_one_time_prekey.retain(|(id, kem, base_key)| {
             let keep = signed.contains_key(id);
             if !keep {
                 let (signed, kem, base_key) = (*id, *kem, *base_key);
-                changes.delete(StoreKey::Begun { signed, kem, base_key });
+                changes.delete(StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key });
             }
             keep
         });
@@ -205,7 +205,7 @@ const REFILL_BELOW: usize = 20;
 const MAX_ONE_TIME: usize = 2000;
 
 /// Maximum number of remembered sessions that started without a one-time prekey.
-const MAX_BEGUN: usize = 50_000;
+const MAX_SESSIONS_WITHOUT_ONE_TIME_PREKEY: usize = 50_000;
 
 /// The greatest prekey id: ids have 24 bits, and 0xffffff is the last-resort key of
 /// clients of 2014.

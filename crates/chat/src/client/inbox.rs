@@ -73,7 +73,7 @@ impl Client {
         };
         let content = content.map_err(|_| ReadError::Malformed)?;
         if content.timestamp().is_some_and(|inner| inner != envelope.timestamp) {
-            return Err(ReadError::Misdated);
+            return Err(ReadError::TimestampMismatch);
         }
         let peer = self.peers.get(&from.account);
         let identity = self.sessions.get(&from).and_then(SessionRecord::their_identity);
@@ -114,7 +114,7 @@ impl Client {
         let before = record.our_ratchet_key();
         let first = record.decrypt_first(&self.identity, route, &message, named, None, rng)?;
         if let Some(used) = first.used {
-            self.prekeys.used(&used, changes).ok_or(DecryptError::Duplicate)?;
+            self.prekeys.record_use(&used, changes).ok_or(DecryptError::Duplicate)?;
         }
         changes.put_session(from, &record);
         if record.our_ratchet_key() != before {

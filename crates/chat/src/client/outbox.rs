@@ -238,7 +238,7 @@ impl Client {
     ) -> Result<(), SendError> {
         let identity = bundles.first().ok_or(SendError::NoDevice)?.identity;
         if bundles.iter().any(|bundle| bundle.identity != identity) {
-            return Err(SendError::NotGenuine);
+            return Err(SendError::NotAuthentic);
         }
         let mut changes = Changes::default();
         if !self.is_trusted(&mut changes, account, identity) {
@@ -258,11 +258,11 @@ impl Client {
             if address == self.us || self.can_encrypt(now, address) {
                 continue;
             }
-            let bundle = bundle.verify().map_err(|_| SendError::NotGenuine)?;
+            let bundle = bundle.verify().map_err(|_| SendError::NotAuthentic)?;
             let mut record = self.sessions.get(&address).cloned().unwrap_or_default();
-            let begun = record.initiate(&self.identity, &bundle, now, rng);
-            begun.map_err(|error| match error {
-                InitiateError::BadKey(_) | InitiateError::Downgrade => SendError::NotGenuine,
+            let initiated = record.initiate(&self.identity, &bundle, now, rng);
+            initiated.map_err(|error| match error {
+                InitiateError::BadKey(_) | InitiateError::Downgrade => SendError::NotAuthentic,
             })?;
             changes.put_session(address, &record);
             self.sessions.insert(address, record);

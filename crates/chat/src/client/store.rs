@@ -32,7 +32,7 @@ pub enum StoreKey {
     /// Our account and identity.
     Account,
     /// A session that started without one of our one-time prekeys.
-    Begun {
+    SessionWithoutOneTimePreKey {
         /// The signed prekey.
         signed: u32,
         /// The post-quantum prekey.
@@ -194,8 +194,8 @@ impl Client {
         let prekeys = &mut self.prekeys;
         match key {
             StoreKey::Account => return Ok(()),
-            StoreKey::Begun { signed, kem, base_key } => {
-                prekeys.begun.insert((signed, kem, base_key));
+            StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key } => {
+                prekeys.sessions_without_one_time_prekey.insert((signed, kem, base_key));
             }
             StoreKey::KemPreKey(id) => {
                 prekeys.kem.insert(id, read_kem(id, value)?);

@@ -18,7 +18,7 @@ impl RootKey {
     ///
     /// # Errors
     /// The peer's key is of low order.
-    pub(crate) fn turn(
+    pub(crate) fn dh_step(
         &self,
         ours: &KeyPair,
         theirs: &PublicKey,

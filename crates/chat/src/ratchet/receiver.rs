@@ -75,7 +75,7 @@ impl ReceiverChain {
             Step::Late { position, .. } => {
                 self.skipped.remove(position);
             }
-            Step::Turn { .. } => {}
+            Step::DhRatchet { .. } => {}
         }
     }
 }

@@ -84,7 +84,7 @@ fn the_latest_five_chains_can_be_read() {
 }
 
 #[test]
-fn attack_4_a_counter_too_far_ahead_is_refused() {
+fn a_counter_too_far_ahead_is_refused() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let (mut alice, mut bob) = pair(&mut rng);
     let first = send(&mut alice);

@@ -8,8 +8,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::{
     AccountId, Address, Ciphertext, CiphertextKind, DecryptError, DeviceId, EncryptError, Identity,
-    KemPreKey, KeyPair, NamedPreKeys, OneTimePreKey, PreKeyBundle, PreKeySignalMessage, PublicKey,
-    Route, SessionRecord, SignalMessage, SignedPreKey, Timestamp,
+    KemPreKey, KeyPair, OneTimePreKey, PreKeyBundle, PreKeySignalMessage, PublicKey,
+    ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignedPreKey, Timestamp,
 };
 
 /// The optional prekeys of a bundle, in addition to the signed one.
@@ -32,7 +32,7 @@ pub(crate) struct Person {
     /// The last one-time prekey in a bundle.
     pub(crate) given: u32,
     pub(crate) kem: KemPreKey,
-    pub(crate) begun: BTreeSet<(u32, Option<u32>, PublicKey)>,
+    pub(crate) sessions_without_one_time_prekey: BTreeSet<(u32, Option<u32>, PublicKey)>,
     pub(crate) sessions: BTreeMap<Address, SessionRecord>,
     pub(crate) now: Timestamp,
     pub(crate) rng: ChaCha20Rng,
@@ -51,7 +51,7 @@ impl Person {
             signed: SignedPreKey::random(1, &identity.pair, now, &mut rng),
             kem: KemPreKey::random(1, true, &identity.pair, now, &mut rng),
             given: 0,
-            begun: BTreeSet::new(),
+            sessions_without_one_time_prekey: BTreeSet::new(),
             sessions: BTreeMap::new(),
             identity,
             now,
@@ -121,7 +121,7 @@ impl Person {
             return record.decrypt(route, &message, &mut self.rng).map(|text| text.to_vec());
         }
         let message = PreKeySignalMessage::decode(&sent.bytes)?;
-        let named = NamedPreKeys {
+        let named = ReferencedPreKeys {
             signed: Some(&self.signed),
             one_time: message.pre_key_id().and_then(|id| self.one_time.get(&id)),
             kem: Some(&self.kem),
@@ -135,7 +135,11 @@ impl Person {
                     self.one_time.remove(&id);
                 }
                 None => {
-                    if !self.begun.insert((used.signed, used.kem, used.base_key)) {
+                    if !self.sessions_without_one_time_prekey.insert((
+                        used.signed,
+                        used.kem,
+                        used.base_key,
+                    )) {
                         return Err(DecryptError::Duplicate);
                     }
                 }

@@ -18,7 +18,7 @@ pub(crate) struct Registered {
     registration_id: u32,
     keys: Option<Publication>,
     queue: VecDeque<(Delivery, Envelope)>,
-    /// How often the first message of the queue was passed over.
+    /// How often the first message of the queue was skipped.
     passed_over: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What typed words come to mean.
+//! Tests how command lines become requests.
 
 use clap::Parser as _;
 
@@ -131,7 +131,7 @@ fn an_output_that_exists_as_a_directory_is_filled_and_any_other_is_a_name() {
 }
 
 #[test]
-fn the_other_side_is_told_the_same_servers_where_python_takes_them() {
+fn the_command_for_the_other_side_has_the_servers_where_python_accepts_them() {
     let servers = Servers {
         relay_url: Some(Setting {
             value: "ws://h:4000/v1".to_owned(),

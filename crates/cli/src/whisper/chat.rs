@@ -135,7 +135,7 @@ impl Input {
         Self { lines: lines(), end: None, to_show: Some(to_show), _terminal: None }
     }
 
-    /// The lines that nobody has taken.
+    /// The lines that have not been posted.
     fn rest(&mut self) -> impl Iterator<Item = String> {
         std::iter::from_fn(|| self.lines.try_recv().ok()).flatten()
     }

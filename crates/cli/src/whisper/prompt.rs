@@ -118,7 +118,7 @@ fn print_all(mut events: mpsc::Receiver<ChatEvent>, shared: &Shared) {
     }
 }
 
-/// The output that puts a message in the place of the input line, and the input line below it.
+/// The output that replaces the input line by a message, and shows the input line below it.
 fn above(message: &str, line: &str, pos: usize, columns: usize) -> String {
     let (row, column) = place(line.get(..pos).unwrap_or(line), columns);
     let (last, end) = place(line, columns);

@@ -111,7 +111,7 @@ impl Receiver {
         let Some(Access { connection, key, .. }) = self.access.borrow().clone() else {
             return Ok(VecDeque::new());
         };
-        let held = connection.remote().held(&key, &self.wanted).await?;
+        let held = connection.remote().stored_messages(&key, &self.wanted).await?;
         let is_ours = |message: &RemoteMessage| message.sent.saturating_add(ROUNDED) >= self.begun;
         Ok(held.into_iter().filter(is_ours).collect())
     }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use wormhole_node::secret_word;
+use wormhole_node::secret_line;
 use wormhole_node::shh::SymmetricKey;
 use zeroize::Zeroizing;
 
@@ -113,7 +113,7 @@ fn first_line(file: &Path) -> Result<Zeroizing<String>> {
     let shown = printable::path(file);
     let text = fs::read_to_string(file).map(Zeroizing::new);
     let text = text.with_context(|| format!("cannot read {shown}"))?;
-    match secret_word(&text) {
+    match secret_line(&text) {
         Some(word) => Ok(Zeroizing::new(word.to_owned())),
         None => Err(Failure::new(format!("the first line of {shown} is empty")).into()),
     }

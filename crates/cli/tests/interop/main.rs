@@ -1,4 +1,4 @@
-//! Ours against programs that nobody here wrote, in both directions, through our servers and
+//! Tests our programs with those of other authors, in both directions, through our servers and
 //! through theirs.
 //!
 //! This is not where behaviour is specified; the scenarios (`scenario.rs`) are what two

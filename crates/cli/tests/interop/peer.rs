@@ -1,4 +1,4 @@
-//! The programs that must agree: how each is told to send and to receive, and where it is odd.
+//! The programs that must work together: their commands for sending and receiving, and their peculiarities.
 //!
 //! What a peer cannot do is stated here once and asserted as such, so that a new release which can
 //! do it is noticed.
@@ -54,7 +54,7 @@ pub(crate) enum What<'a> {
     Text(&'a str),
 }
 
-/// How both sides are told to behave.
+/// Options of both sides.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Manner {
     /// Use the relay alone.
@@ -70,7 +70,7 @@ pub(crate) struct Manner {
 }
 
 impl Peer {
-    /// How it is told to send.
+    /// The command for sending.
     pub(crate) fn send(self, site: &Site, what: What<'_>, manner: Manner) -> Line {
         let mut arguments = self.global_arguments(site);
         arguments.push("send".into());
@@ -96,7 +96,7 @@ impl Peer {
         Line { program: self.program(site), arguments }
     }
 
-    /// How it is told to receive.
+    /// The command for receiving.
     pub(crate) fn receive(self, site: &Site, code: &str, manner: Manner) -> Line {
         let mut arguments = self.global_arguments(site);
         arguments.push("receive".into());

@@ -1,4 +1,4 @@
-//! A world of its own for one test: a folder, a network with nothing but loopback, and a pair of
+//! The environment of one test: a folder, a network with nothing but loopback, and a pair of
 //! servers, ours or the reference's.
 //!
 //! Not a container: processes and most files are shared with the machine. The network has to be

@@ -11,12 +11,12 @@ const FORGOTTEN: &str = "the mailbox server has forgotten this code";
 /// What a side says that uses the code afterwards.
 const NOBODY: &str = "Nobody is waiting with a code that begins with 7-.";
 
-/// A mailbox server that soon notices that a client is away, and soon forgets what nobody uses.
+/// A mailbox server that quickly disconnects silent clients, and quickly removes unused mailboxes.
 const IMPATIENT: [&str; 8] =
     ["--ping-seconds", "1", "--pong-seconds", "1", "--prune-seconds", "1", "--expiry-seconds", "2"];
 
 #[test]
-fn a_sender_that_slept_for_too_long_ends_and_its_receiver_is_told() {
+fn a_sender_that_slept_for_too_long_ends_and_its_receiver_gets_an_error() {
     let world = World::with_mailbox_options(&IMPATIENT);
     let sender = world.send(&["--code", "7-a-b", "--text", "x"]);
     sender.code();
@@ -32,7 +32,7 @@ fn a_sender_that_slept_for_too_long_ends_and_its_receiver_is_told() {
 }
 
 #[test]
-fn a_receiver_that_comes_long_after_such_a_sender_is_told_as_well() {
+fn a_receiver_that_starts_long_after_such_a_sender_gets_an_error_too() {
     let mut world = World::with_mailbox_options(&IMPATIENT[..6]);
     let sender = world.send(&["--code", "7-a-b", "--text", "x"]);
     sender.code();
@@ -71,7 +71,7 @@ fn two_that_had_met_before_the_server_lost_its_data_both_end() {
 }
 
 #[test]
-fn a_server_that_was_restarted_with_its_data_loses_nobody() {
+fn clients_of_a_restarted_server_with_its_data_reconnect() {
     let mut world = World::new();
     let sender = world.send(&["--text", "x"]);
     let code = sender.code();
@@ -82,7 +82,7 @@ fn a_server_that_was_restarted_with_its_data_loses_nobody() {
 }
 
 #[test]
-fn sender_and_next_receiver_are_told_when_a_receiver_was_killed_at_its_question() {
+fn sender_and_next_receiver_get_an_error_if_a_receiver_was_killed_at_its_question() {
     let world = World::new();
     world.write("sender/f", "x");
     let sender = world.send(&["f"]);

@@ -46,7 +46,7 @@ fn a_folder_never_replaces_a_file() {
     world.write("receiver/f.txt", "old");
     let sender = world.send(&["d"]);
     let receive = ["--accept-file", "-o", "f.txt", "--on-exists", "overwrite", &sender.code()];
-    world.receive(&receive).end().failed(1, "a folder never replaces a file");
+    world.receive(&receive).end().failed(1, "a directory never replaces a file");
     assert_eq!(world.read("receiver/f.txt"), b"old");
 }
 
@@ -74,7 +74,7 @@ fn a_directory_is_never_overwritten() {
     let sender = world.send(&["d"]);
     let received =
         world.receive(&["--accept-file", "--on-exists", "overwrite", &sender.code()]).end();
-    received.failed(1, "a folder is never replaced");
+    received.failed(1, "a directory is never replaced");
     assert!(!received.stderr.contains("use --on-exists rename or overwrite"), "{received}");
     assert_eq!(world.names("receiver/d"), ["old"]);
     assert_eq!(sender.end().exit, 1);
@@ -98,7 +98,7 @@ fn an_offer_is_accepted_or_refused_by_an_answer() {
 }
 
 #[test]
-fn an_offer_that_nobody_answers_is_refused() {
+fn an_unanswered_offer_is_refused() {
     let world = World::new();
     world.write("sender/f", "x");
     let sender = world.send(&["f"]);

@@ -93,14 +93,14 @@ fn a_code_for_ssh_is_looked_at_too() {
 }
 
 #[test]
-fn a_nameplate_where_nobody_answers_is_named() {
+fn an_unanswered_nameplate_is_named() {
     let world = World::new();
     let mut receiver = world.receive(&["77-armistice-baboon"]);
     receiver.wait_for("Waiting for sender...");
     let rest = receiver
         .wait_for("Nobody is waiting with a code that begins with 77-. Is the number right?");
     assert!(
-        rest.ends_with("A code of `wormhole ssh invite` is for `wormhole ssh accept`."),
+        rest.ends_with("If the code came from `wormhole ssh invite`, use `wormhole ssh accept`."),
         "{rest}"
     );
     receiver.end_input();

@@ -141,7 +141,7 @@ fn a_folder_with_more_entries_than_wanted_is_refused_before_it_is_sent() {
     let received = world.receive(&["--accept-file", "--max-entries", "2", &sender.code()]).end();
     received.failed(1, "the offered directory has more than 2 files and directories");
     assert!(received.stderr.contains("--max-entries NUMBER"), "{received}");
-    sender.end().failed(1, "too many files or folders for the receiving side");
+    sender.end().failed(1, "too many files or directories for the receiving side");
     assert!(world.names("receiver").is_empty());
     world.transfer(&["d"], &["--accept-file", "--max-entries", "3"]);
     assert_eq!(world.names("receiver/d").len(), 3);

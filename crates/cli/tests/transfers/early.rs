@@ -34,7 +34,7 @@ fn a_destination_that_cannot_be_written_is_refused() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_that_nobody_chose_is_good_enough_for_a_text() {
+fn a_text_needs_no_usable_download_directory() {
     let world = World::new();
     let sender = world.send(&["--text", "hello"]);
     let receive = |arguments: &[&str]| {

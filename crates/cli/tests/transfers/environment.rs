@@ -2,7 +2,7 @@
 
 use crate::world::{Ended, Running, World};
 
-/// Receives a file with a variable set and nobody there to be asked.
+/// Receives a file with a variable set, without a terminal.
 fn receive_with(world: &World, variable: &str, value: &str) -> Ended {
     let sender = world.send(&["f"]);
     let code = sender.code();

@@ -45,7 +45,7 @@ fn what_standard_output_does_not_take_fails_on_both_sides() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn events_that_nobody_can_read_end_the_transfer_on_both_sides() {
+fn a_closed_reader_of_events_ends_the_transfer_on_both_sides() {
     let world = World::new();
     let sender = world.send(&["--text", "hello"]);
     let script = "\"$0\" --json receive \"$1\" > /dev/full; echo $? >&2; \
@@ -83,7 +83,7 @@ fn a_reader_that_is_gone_gets_no_message_and_the_sender_learns_that_the_text_was
 
 #[cfg(unix)]
 #[test]
-fn a_transfer_that_ends_as_nobody_reads_its_events_has_failed() {
+fn a_transfer_whose_events_cannot_be_written_has_failed() {
     let world = World::new();
     world.write("receiver/f", "x");
     let script = "{ \"$0\" --json send --code \"$1\" f; echo $? > status; } | { read line; }";

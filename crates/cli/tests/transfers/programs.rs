@@ -241,7 +241,7 @@ fn the_doctor_tells_a_mailbox_that_is_down_once_and_looks_at_the_relay_all_the_s
 }
 
 #[test]
-fn the_doctor_does_not_miss_a_relay_that_nobody_wants() {
+fn the_doctor_skips_a_relay_that_is_turned_off() {
     let world = World::new();
     let command = world.command("sender", &["--transit-helper", "", "doctor"]);
     let ended = Running::start(command).end();
@@ -278,7 +278,7 @@ fn completions_exist_for_every_shell() {
 
 #[cfg(unix)]
 #[test]
-fn a_path_that_is_not_unicode_is_told_by_its_bytes() {
+fn a_path_that_is_not_unicode_is_shown_by_its_bytes() {
     use std::os::unix::ffi::OsStringExt as _;
 
     let world = World::new();

@@ -1,4 +1,4 @@
-//! What goes wrong: codes, servers, people who give up.
+//! Tests of failures: wrong codes, unreachable servers, and cancelled transfers.
 
 use crate::world::{Running, World};
 

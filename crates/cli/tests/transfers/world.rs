@@ -304,7 +304,7 @@ impl Running {
         assert!(self.says_within(PATIENCE, mark), "no {mark:?}");
     }
 
-    /// Waits until `mark` was said so many times.
+    /// Waits until `mark` was printed this number of times.
     pub(crate) fn wait_for_times(&self, mark: &str, times: usize) {
         let enough = |said: &str| said.matches(mark).count() >= times;
         assert!(self.is_within(PATIENCE, enough), "{mark:?} was not said {times} times");

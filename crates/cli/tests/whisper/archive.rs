@@ -38,7 +38,7 @@ async fn fetch(archive_password: &'static str) -> world::Ended {
 }
 
 #[tokio::test]
-async fn what_was_said_while_nobody_watched_is_fetched_and_shown_safely() {
+async fn messages_from_the_archive_are_fetched_and_shown_safely() {
     let ended = fetch("let me in").await;
     assert_eq!(ended.exit, 0, "{ended}");
     let out = ended.out();

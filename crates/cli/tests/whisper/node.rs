@@ -28,7 +28,7 @@ fn a_node_keeps_its_name_with_its_data() {
 }
 
 #[test]
-fn the_usual_port_is_left_to_whoever_has_it_already() {
+fn another_port_is_used_if_the_default_port_is_in_use() {
     let folder = Folder::new();
     // Whoever else may have it already is as good.
     let _taken = std::net::TcpListener::bind("127.0.0.1:30303");

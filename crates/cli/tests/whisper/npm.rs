@@ -1,4 +1,4 @@
-//! Nodes against npm `@ethereumjs/devp2p` 10, whose `RLPx` nobody here wrote: it calls us, and we call
+//! Nodes against npm `@ethereumjs/devp2p` 10, whose `RLPx` is an independent implementation: it calls us, and we call
 //! it. `scripts/peers` installs it; without `WORMHOLE_PEERS` these tests pass without having looked,
 //! except under `CI`.
 
@@ -121,7 +121,7 @@ async fn we_call_it_and_envelopes_go_both_ways() {
 }
 
 #[tokio::test]
-async fn what_it_sends_to_us_alone_is_heard_once_we_trust_it() {
+async fn its_direct_messages_are_accepted_once_we_trust_it() {
     let Some((mut peer, enode)) = Peer::listen() else { return };
     let node = our_node(|settings| settings.static_peers = vec![enode]).await;
     connected(&node).await;
@@ -132,7 +132,7 @@ async fn what_it_sends_to_us_alone_is_heard_once_we_trust_it() {
         sealed("for you alone", Topic::default(), &key).await,
     ];
     peer.send(DIRECT, ignored.encoded());
-    // What comes behind it has come after it.
+    // Later messages arrive after it.
     peer.send(MESSAGES, &encode_messages([told.encoded()]));
     assert_eq!(hear(&mut heard).await, (told.clone(), false));
     node.trust(NodeId(enode.id.0)).await.unwrap();
@@ -141,7 +141,7 @@ async fn what_it_sends_to_us_alone_is_heard_once_we_trust_it() {
 }
 
 #[test]
-fn a_peer_that_breaks_the_protocol_is_told_so_and_cut() {
+fn a_peer_that_breaks_the_protocol_gets_the_reason_and_is_disconnected() {
     let folder = Folder::new();
     let (node, enode) = folder.node(&[]);
     let Some(mut peer) = Peer::dial(&enode) else { return };

@@ -1,4 +1,4 @@
-//! Posting, watching and talking by way of a node of `wormhole-server whisper`, over HTTP and over a
+//! Posting, watching and talking through a node of `wormhole-server whisper`, over HTTP and over a
 //! WebSocket, and npm `web3-shh` on the same node.
 
 use std::io::{Read as _, Write as _};
@@ -111,7 +111,7 @@ fn what_is_posted_at_one_node_is_watched_at_another() {
 }
 
 #[test]
-fn what_is_sealed_for_one_key_is_read_with_it_and_says_who_signed() {
+fn a_message_for_a_key_is_read_with_it_and_shows_its_signer() {
     let folder = Folder::new();
     let server = Server::start(&folder, ALONE);
     let reader = folder.whisper(&["keygen", "reader"]).out();
@@ -146,7 +146,7 @@ async fn what_is_sealed_for_one_key_is_as_long_as_for_a_password_if_it_shall_be_
 }
 
 #[test]
-fn a_room_is_a_line_for_each_and_nobody_hears_himself() {
+fn a_chat_shows_each_message_once_and_no_own_messages() {
     let folder = Folder::new();
     let server = Server::start(&folder, ALONE);
     let chat = |url: &str| whisper(&folder, &["chat", "--topic", "lobby", "--rpc", url]);
@@ -308,7 +308,7 @@ fn shell_line(folder: &Folder, line: &str) -> Running {
 }
 
 #[test]
-fn a_message_for_which_there_is_nobody_yet_is_said_to_wait() {
+fn posting_without_peers_prints_that_the_message_waits() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
     let posted = post(&folder, &server.http, &["--ttl", "20", "hello"]);
@@ -317,7 +317,7 @@ fn a_message_for_which_there_is_nobody_yet_is_said_to_wait() {
 }
 
 #[test]
-fn whoever_watches_at_a_node_without_peers_is_told_so() {
+fn watching_at_a_node_without_peers_prints_a_note() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
     let watch = ["whisper", "watch", "--topic", "lobby", "--rpc", &server.http, "-p", "hush"];
@@ -328,7 +328,7 @@ fn whoever_watches_at_a_node_without_peers_is_told_so() {
 }
 
 #[test]
-fn a_server_that_nobody_can_use_yet_says_what_it_needs() {
+fn a_server_without_json_rpc_or_public_address_says_what_to_add() {
     let folder = Folder::new();
     let server = Path::new(env!("CARGO_BIN_EXE_wormhole")).with_file_name("wormhole-server");
     let mut command = Command::new(server);
@@ -478,7 +478,7 @@ fn whoever_watches_or_talks_misses_nothing_when_the_node_is_killed_and_started_a
 }
 
 #[test]
-fn a_node_without_peers_lets_its_own_clients_hear_and_says_what_nobody_else_will() {
+fn a_node_without_peers_delivers_to_its_own_clients_and_reports_unsent_messages() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
     let chat = ["chat", "--topic", "lobby", "--rpc", &server.web_socket];
@@ -499,7 +499,7 @@ fn a_node_without_peers_lets_its_own_clients_hear_and_says_what_nobody_else_will
 }
 
 #[test]
-fn whoever_waits_until_a_message_is_sent_is_told_when_a_peer_has_it() {
+fn waiting_until_a_message_is_sent_ends_when_a_peer_has_it() {
     let folder = Folder::new();
     let far = Server::start(&folder, &[]);
     let near = Server::start(&folder, &[]);

@@ -91,19 +91,19 @@ impl Code {
     /// Finds separators other than hyphens, if that explains more words.
     fn review_separators(&self) -> Option<Review> {
         let text = self.to_string();
-        let tidy = tidied(&text);
+        let tidy = normalized(&text);
         if tidy.matches('-').count() <= text.matches('-').count() {
             return None;
         }
         let meant = Self::parse(&tidy).ok()?;
-        let suggestion = meant.review().best(meant)?;
+        let suggestion = meant.review().best_suggestion(meant)?;
         Some(Review { mistakes: vec![Mistake::WrongSeparator], suggestion: Some(suggestion) })
     }
 }
 
 impl Review {
     /// The suggestion, or `reviewed` if it has no mistakes.
-    fn best(self, reviewed: Code) -> Option<Code> {
+    fn best_suggestion(self, reviewed: Code) -> Option<Code> {
         if self.mistakes.is_empty() { Some(reviewed) } else { self.suggestion }
     }
 }
@@ -112,24 +112,24 @@ impl Review {
 /// full-width digits, or quotation marks.
 ///
 /// ```
-/// use wormhole_magic::code::review::meant;
+/// use wormhole_magic::code::review::guess_code;
 ///
-/// let code = meant("“7 – Guitarist – Revenge”").unwrap();
+/// let code = guess_code("“7 – Guitarist – Revenge”").unwrap();
 /// assert_eq!(code.to_string(), "7-guitarist-revenge");
-/// assert_eq!(meant("what?"), None);
+/// assert_eq!(guess_code("what?"), None);
 /// ```
-pub fn meant(typed: &str) -> Option<Code> {
+pub fn guess_code(typed: &str) -> Option<Code> {
     if typed.len() > MAX_TYPED {
         return None;
     }
-    let code = Code::parse(&tidied(typed)).ok()?;
+    let code = Code::parse(&normalized(typed)).ok()?;
     let review = code.review();
     let words_are_unknown = review.suggestion.is_none() && !review.mistakes.is_empty();
-    if words_are_unknown { Some(code) } else { review.best(code) }
+    if words_are_unknown { Some(code) } else { review.best_suggestion(code) }
 }
 
 /// Normalises a text: hyphens between its parts, plain lower-case characters.
-fn tidied(text: &str) -> String {
+fn normalized(text: &str) -> String {
     let plain: String = text.nfkc().filter(|c| !is_invisible(*c)).collect();
     let is_edge = |c: char| is_separator(c) || QUOTES.contains(c) || ",;:!?.".contains(c);
     let lower = plain.trim_matches(is_edge).to_lowercase();
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_code_is_corrected_where_it_is_clear() {
+    fn invalid_codes_are_corrected_if_the_correction_is_clear() {
         for text in [
             "7–guitarist–revenge",
             "7 guitarist revenge",
@@ -330,12 +330,15 @@ mod tests {
             "«07 - Guitarist - Revnege»",
             "7\u{200b}-guitarist\u{ad}-revenge\u{feff}",
         ] {
-            let code = meant(text).map(|code| code.to_string());
+            let code = guess_code(text).map(|code| code.to_string());
             assert_eq!(code.as_deref(), Some("7-guitarist-revenge"), "{text}");
         }
-        assert_eq!(meant("4 our own").map(|code| code.to_string()).as_deref(), Some("4-our-own"));
+        assert_eq!(
+            guess_code("4 our own").map(|code| code.to_string()).as_deref(),
+            Some("4-our-own")
+        );
         for text in ["", "guitarist-revenge", "7", "0", "-", &"7 ".repeat(300)] {
-            assert_eq!(meant(text), None, "{text}");
+            assert_eq!(guess_code(text), None, "{text}");
         }
     }
 

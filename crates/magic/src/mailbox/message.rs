@@ -1,7 +1,8 @@
 //! The messages between a client and the mailbox server, one JSON object per text frame.
 //!
-//! This module only defines their format. Unknown keys and message types are ignored, so that the protocol can be
-//! extended; missing or mistyped required keys are errors. (mailbox protocol, "Messages")
+//! This module only defines their format. Unknown keys and message types are ignored, so that the protocol
+//! can be extended. A required key that is missing or has a value of the wrong type is an error. (mailbox
+//! protocol, "Messages")
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -336,7 +337,7 @@ impl Mood {
 
 /// The server's first message to each client. (mailbox protocol, "Welcome")
 ///
-/// All fields are optional, so a mistyped one counts as absent.
+/// All fields are optional; a value of the wrong type counts as absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Welcome {

@@ -1,4 +1,4 @@
-//! The relay's behaviour, row by row of its table.
+//! Tests each row of the relay's state table.
 
 use proptest::prelude::*;
 
@@ -71,7 +71,7 @@ fn ended(total: u64, mood: Mood) -> Output<Infallible, Event> {
 }
 
 #[test]
-fn two_sides_of_a_token_are_paired_and_told_ok() {
+fn two_sides_with_one_token_are_paired_and_get_ok() {
     let mut world = World::new();
     assert_eq!(world.add_or_match(ONE, &line("a", "1")), []);
     assert_eq!(world.relay.waiting(), 1);
@@ -101,7 +101,7 @@ fn different_tokens_wait_apart() {
 }
 
 #[test]
-fn a_second_link_of_the_same_side_waits_beside_the_first_and_loses_when_the_partner_comes() {
+fn a_second_link_of_the_same_side_waits_too_and_is_closed_when_the_other_side_connects() {
     let mut world = World::new();
     world.add_or_match(ONE, &line("a", "1"));
     assert_eq!(world.add_or_match(TWO, &line("a", "1")), []);
@@ -133,7 +133,7 @@ fn a_pair_leaves_its_token_free_for_another() {
 }
 
 #[test]
-fn a_wrong_line_is_told_so_and_closed() {
+fn an_invalid_handshake_gets_an_answer_and_is_closed() {
     let mut world = World::new();
     let expected = [send(ONE, "bad handshake\n"), Output::Close(ONE), ended(0, Mood::Errory)];
     assert_eq!(world.add_or_match(ONE, "GET / HTTP/1.1\r\nHost: relay\r\n\r\n"), expected);

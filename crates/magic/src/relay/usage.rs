@@ -78,7 +78,7 @@ impl Usage {
     /// 1 MB, to 1 MB below 1 GB, to 100 MB above.
     pub fn record(&self, finished: UnixTime, blur: Duration) -> Record {
         Record {
-            started: finished.saturating_sub(self.total).blurred(blur),
+            started: finished.saturating_sub(self.total).rounded_down(blur),
             total_time: self.total.as_secs_f64(),
             waiting_time: self.waiting.map(|time| time.as_secs_f64()),
             total_bytes: if blur.is_zero() { self.bytes } else { blurred_size(self.bytes) },

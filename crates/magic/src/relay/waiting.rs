@@ -25,7 +25,7 @@ pub(super) enum MatchResult {
 }
 
 impl WaitingList {
-    /// An empty room.
+    /// An empty list.
     pub(super) const fn new() -> Self {
         Self { by_token: BTreeMap::new(), count: 0 }
     }

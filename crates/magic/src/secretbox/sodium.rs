@@ -54,7 +54,7 @@ pub(super) fn open(
     status == 0
 }
 
-/// Lets libsodium look at the processor; without it the slow portable code is used.
+/// Lets libsodium detect the processor's features; without this call, libsodium uses its slow portable code.
 #[expect(unsafe_code, reason = "libsodium is C")]
 fn initialize() {
     static ONCE: Once = Once::new();

@@ -59,7 +59,7 @@ fn a_point_encoded_another_way_is_refused() {
 }
 
 #[test]
-fn what_is_no_point_is_refused() {
+fn bytes_that_are_not_a_point_are_rejected() {
     let mut bytes = [0; 32];
     bytes[0] = 2;
     assert_eq!(refusal(&message(bytes)), PakeError::NotAPoint);

@@ -13,9 +13,9 @@ pub enum TransferAbility {
     /// The receiver accepts [`Offer::Stream`](super::Offer::Stream): an unknown number of data records,
     /// ended by an empty one.
     Stream,
-    /// The receiver accepts zip entries for folders that are not empty, and
-    /// [`Attributes`](super::Attributes) in the offer of a directory. They transfer the permissions and times of all
-    /// folders. wormhole-william takes every entry for a file and fails.
+    /// The receiver accepts zip entries for folders that are not empty, and [`Attributes`](super::Attributes)
+    /// in the offer of a directory. They transfer the permissions and times of all folders. wormhole-william
+    /// treats every entry as a file and fails.
     Folders,
     /// The receiver accepts [`Attributes`](super::Attributes) in the offer of a single file.
     Attributes,

@@ -1,7 +1,7 @@
 //! The links of a transfer session.
 //!
-//! The mailbox link transports messages (one JSON object each); the carrier link transports data records. The session
-//! does not know the kind of carrier, which may be a transit connection or something else.
+//! The mailbox link transports messages (one JSON object each); the data link transports data records. The
+//! session does not know what the data link is: a transit connection, or something else.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -51,7 +51,7 @@ pub enum Offer {
 
 impl Offer {
     /// Bytes to be transferred over transit; `None` for a text and for unknown sizes.
-    pub const fn carried(&self) -> Option<u64> {
+    pub const fn transfer_size(&self) -> Option<u64> {
         match self {
             Self::Directory { zip_size, .. } => Some(*zip_size),
             Self::File { size, .. } => Some(*size),
@@ -60,7 +60,7 @@ impl Offer {
     }
 
     /// Bytes needed on the receiver's disk; `None` for unknown sizes.
-    pub const fn unpacked(&self) -> Option<u64> {
+    pub const fn unpacked_size(&self) -> Option<u64> {
         match self {
             Self::Directory { bytes, .. } => Some(*bytes),
             Self::File { size, .. } => Some(*size),

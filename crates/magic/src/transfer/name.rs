@@ -71,7 +71,7 @@ pub enum UnsafeName {
     /// `.` or `..`.
     #[error("it is the name of a folder (. or ..)")]
     Dots,
-    /// Nothing at all.
+    /// The name is empty.
     #[error("it is empty")]
     Empty,
     /// A forbidden character: NUL, and on Windows control characters and `<>:"|?*`.

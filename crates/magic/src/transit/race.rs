@@ -134,7 +134,7 @@ pub enum RaceError {
     AllFailed(usize),
     /// The options of both sides have nothing in common.
     #[error("the options of both sides allow no connection")]
-    NoWay,
+    NoCommonMethod,
     /// No connection was established within this time.
     #[error("no connection after {} s", .0.as_secs())]
     TimedOut(Duration),
@@ -222,7 +222,7 @@ impl Race {
         let plan = Plan::new(now, &self.settings, peer);
         if plan.is_empty() && self.links.is_empty() && !self.settings.listens {
             self.state = RaceState::Ended;
-            return Err(RaceError::NoWay);
+            return Err(RaceError::NoCommonMethod);
         }
         self.state = RaceState::Racing { plan, ends: now + RACE_TIMEOUT };
         self.advance(now)
@@ -281,7 +281,7 @@ impl Race {
                 && !racer.handshake.as_ref().is_some_and(Handshake::hello_received)
         });
         let strangers: Vec<_> = strangers.map(|(link, racer)| (racer.give_up, *link)).collect();
-        if strangers.len() >= MAX_STRANGERS
+        if strangers.len() >= MAX_UNAUTHENTICATED
             && let Some((_, link)) = strangers.into_iter().min()
         {
             self.drop_link(link);
@@ -299,7 +299,7 @@ impl Race {
             self.outputs.push_back(Output::Send(link, say));
         }
         match outcome {
-            Ok(Some(received)) => self.win(link, received),
+            Ok(Some(received)) => self.choose(link, received),
             Ok(None) => {}
             Err(_) => self.drop_link(link),
         }
@@ -307,7 +307,7 @@ impl Race {
 
     /// The handshake of a connection is complete. A sender chooses the first such
     /// connection.
-    fn win(&mut self, link: LinkId, received: Vec<u8>) {
+    fn choose(&mut self, link: LinkId, received: Vec<u8>) {
         let Some(racer) = self.links.remove(&link) else { return };
         if self.settings.role == Role::Sender {
             self.outputs.push_back(Output::Send(link, GO.to_vec()));
@@ -402,12 +402,12 @@ impl std::fmt::Debug for Race {
 /// Time limit for a connection from the first attempt to the decision, as in the Python client.
 const LINK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Time limit for the race. The Python client uses twice as much; half of ours is enough if the peer is there, and users
-/// wait for it.
+/// Time limit for the race: half of the Python client's. If the peer is there, half of this time is enough,
+/// and the user is waiting.
 const RACE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Maximum number of unauthenticated incoming connections. The peer needs one for each of our addresses.
-const MAX_STRANGERS: usize = 64;
+const MAX_UNAUTHENTICATED: usize = 64;
 
 #[cfg(test)]
 mod tests;

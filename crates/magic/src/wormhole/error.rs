@@ -88,7 +88,7 @@ pub enum PeerMisbehaved {
     PhaseMissing(u64),
     /// Too many messages arrived before the key was known or a gap was filled.
     #[error("too many messages are out of order")]
-    TooMuchOutOfTurn,
+    TooManyEarlyMessages,
     /// The version message is not valid JSON.
     #[error("the version message is malformed")]
     VersionMalformed,
@@ -98,7 +98,9 @@ impl PeerMisbehaved {
     const fn mood(self) -> Mood {
         match self {
             Self::Forged | Self::NotHex | Self::Pake(_) | Self::PakeMalformed => Mood::Scary,
-            Self::PhaseMissing(_) | Self::TooMuchOutOfTurn | Self::VersionMalformed => Mood::Errory,
+            Self::PhaseMissing(_) | Self::TooManyEarlyMessages | Self::VersionMalformed => {
+                Mood::Errory
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use data_encoding::HEXLOWER_PERMISSIVE;
 
 use super::error::{PeerMisbehaved, WormholeError};
-use super::order::{Order, Phase};
+use super::order::{MessageOrder, Phase};
 use crate::key::{Key, Verifier};
 use crate::mailbox::PeerMessage;
 use crate::secretbox;
@@ -28,7 +28,7 @@ pub(super) struct Inbox {
     state: InboxState,
     /// Encrypted messages, oldest first.
     sealed: VecDeque<PeerMessage>,
-    order: Order,
+    order: MessageOrder,
 }
 
 #[derive(Debug)]
@@ -53,7 +53,11 @@ pub(super) enum Opened {
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        Self { state: InboxState::ExpectPeer, sealed: VecDeque::new(), order: Order::default() }
+        Self {
+            state: InboxState::ExpectPeer,
+            sealed: VecDeque::new(),
+            order: MessageOrder::default(),
+        }
     }
 
     /// Handles a message of another side; returns the content of the peer's `pake`.
@@ -88,7 +92,7 @@ impl Inbox {
         }
         let bytes = self.sealed.iter().map(|kept| kept.body.len()).sum::<usize>();
         if self.sealed.len() >= MAX_SEALED || bytes + message.body.len() > MAX_SEALED_BYTES {
-            return Err(PeerMisbehaved::TooMuchOutOfTurn);
+            return Err(PeerMisbehaved::TooManyEarlyMessages);
         }
         self.sealed.push_back(message);
         Ok(())

@@ -20,7 +20,7 @@ use crate::mailbox::{ClientMessage, Mood};
 /// | Open | resume | open, add.. | Open |
 /// | Open | close | close | Closing |
 /// | Closing | resume | [open, add..], close | Closing |
-/// | Closing | closed | | Left |
+/// | Closing | closed | | Closed |
 #[derive(Debug)]
 pub(super) struct MailboxClient {
     state: MailboxState,
@@ -40,7 +40,7 @@ enum MailboxState {
     Unwanted { mood: Mood },
     Open { mailbox: String },
     Closing { mailbox: String, mood: Mood },
-    Left,
+    Closed,
 }
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl MailboxClient {
         match self.state {
             MailboxState::Unknown => self.state = MailboxState::Open { mailbox },
             MailboxState::Unwanted { mood } => self.state = MailboxState::Closing { mailbox, mood },
-            MailboxState::Open { .. } | MailboxState::Closing { .. } | MailboxState::Left => {
+            MailboxState::Open { .. } | MailboxState::Closing { .. } | MailboxState::Closed => {
                 return Vec::new();
             }
         }
@@ -104,7 +104,7 @@ impl MailboxClient {
 
     /// Whether a message on a new connection proves that the server kept the mailbox. The peer may have added its
     /// message to a new mailbox with the same name.
-    pub(super) const fn shows_that_it_is_kept(&self, is_ours: bool) -> bool {
+    pub(super) const fn proves_mailbox_survived(&self, is_ours: bool) -> bool {
         is_ours || !self.has_ours
     }
 
@@ -118,7 +118,7 @@ impl MailboxClient {
         let open = match self.state {
             MailboxState::Unknown => false,
             MailboxState::Open { .. } => true,
-            MailboxState::Unwanted { .. } | MailboxState::Closing { .. } | MailboxState::Left => {
+            MailboxState::Unwanted { .. } | MailboxState::Closing { .. } | MailboxState::Closed => {
                 return None;
             }
         };
@@ -158,7 +158,7 @@ impl MailboxClient {
                 self.state = MailboxState::Closing { mailbox: mailbox.clone(), mood };
                 Some(ClientMessage::Close { mailbox: Some(mailbox), mood: Some(mood) })
             }
-            MailboxState::Unwanted { .. } | MailboxState::Closing { .. } | MailboxState::Left => {
+            MailboxState::Unwanted { .. } | MailboxState::Closing { .. } | MailboxState::Closed => {
                 None
             }
         }
@@ -173,14 +173,14 @@ impl MailboxClient {
 
     /// The server rejects our requests, so give up.
     pub(super) fn abandon(&mut self) {
-        self.state = MailboxState::Left;
+        self.state = MailboxState::Closed;
         self.unconfirmed.clear();
         self.unconfirmed_bytes = 0;
     }
 
-    /// Whether nothing of ours is left at the server, apart from the nameplate.
-    pub(super) const fn is_left(&self) -> bool {
-        matches!(self.state, MailboxState::Left | MailboxState::Unwanted { .. })
+    /// Whether the server stores nothing of ours in the mailbox (the nameplate is separate).
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self.state, MailboxState::Closed | MailboxState::Unwanted { .. })
     }
 
     /// The messages to send on a new connection. The peer ignores repeated ones by their phases.
@@ -188,7 +188,7 @@ impl MailboxClient {
         let open = |mailbox: &String| ClientMessage::Open { mailbox: mailbox.clone() };
         let adds = self.unconfirmed.iter().map(Added::message);
         match &self.state {
-            MailboxState::Unknown | MailboxState::Unwanted { .. } | MailboxState::Left => {
+            MailboxState::Unknown | MailboxState::Unwanted { .. } | MailboxState::Closed => {
                 Vec::new()
             }
             MailboxState::Open { mailbox } => std::iter::once(open(mailbox)).chain(adds).collect(),
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(client.close(Mood::Happy, true), Some(close(Mood::Happy)));
         assert_eq!(client.resume(), [open(), add("0"), close(Mood::Happy)]);
         client.on_closed();
-        assert!(client.is_left());
+        assert!(client.is_closed());
         assert_eq!(client.resume(), []);
     }
 
@@ -259,8 +259,8 @@ mod tests {
         let mut client = MailboxClient::new();
         client.add("pake".into(), "00".into());
         assert_eq!(client.close(Mood::Lonely, false), None);
-        assert!(client.is_left());
+        assert!(client.is_closed());
         assert_eq!(client.on_found("m".into()), [close(Mood::Lonely)]);
-        assert!(!client.is_left());
+        assert!(!client.is_closed());
     }
 }

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_the_server_never_heard_of_is_closed_at_once() {
+    fn a_claim_that_was_never_sent_is_closed_at_once() {
         let mut nameplate = NameplateClaim::new();
         nameplate.claim(four());
         nameplate.close(false);

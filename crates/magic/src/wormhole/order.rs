@@ -39,16 +39,16 @@ fn parse_number(text: &str) -> Option<u64> {
     text.parse::<u64>().ok().filter(|number| number.to_string() == text)
 }
 
-/// The messages that arrived before their turn.
+/// The received messages that wait for earlier ones.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(super) struct MessageOrder {
     version: Option<Vec<u8>>,
     has_version: bool,
     numbered: Sequence<MAX_WAITING>,
     dilation: Sequence<MAX_DILATION_WAITING>,
 }
 
-impl Order {
+impl MessageOrder {
     /// Whether this message, or another with the same phase, has arrived before.
     pub(super) fn has(&self, phase: Phase) -> bool {
         match phase {
@@ -112,7 +112,7 @@ impl<const LIMIT: usize> Sequence<LIMIT> {
             return Err(PeerMisbehaved::PhaseMissing(self.next));
         }
         if self.waiting_bytes + message.len() > LIMIT {
-            return Err(PeerMisbehaved::TooMuchOutOfTurn);
+            return Err(PeerMisbehaved::TooManyEarlyMessages);
         }
         self.waiting_bytes += message.len();
         self.waiting.insert(number, message);
@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    fn drain(order: &mut Order) -> Vec<Phase> {
+    fn drain(order: &mut MessageOrder) -> Vec<Phase> {
         std::iter::from_fn(|| order.next()).map(|(phase, _)| phase).collect()
     }
 
@@ -154,7 +154,7 @@ mod tests {
             arrivals in Just((0..20_u64).chain(0..20).collect::<Vec<_>>()).prop_shuffle(),
             version_at in 0..40_usize,
         ) {
-            let mut order = Order::default();
+            let mut order = MessageOrder::default();
             let mut out = Vec::new();
             for (at, number) in arrivals.into_iter().enumerate() {
                 if at == version_at {
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_message_far_ahead_is_an_error_that_names_the_missing_one() {
         for kind in [Phase::Number, Phase::Dilation] {
-            let mut order = Order::default();
+            let mut order = MessageOrder::default();
             assert_eq!(order.put(kind(MAX_GAP), vec![]), Ok(()));
             let ahead = order.put(kind(MAX_GAP + 1), vec![]);
             assert_eq!(ahead, Err(PeerMisbehaved::PhaseMissing(0)));
@@ -218,10 +218,10 @@ mod tests {
         let number: fn(u64) -> Phase = Phase::Number;
         let limits = [(number, MAX_WAITING), (Phase::Dilation, MAX_DILATION_WAITING)];
         for (kind, limit) in limits {
-            let mut order = Order::default();
+            let mut order = MessageOrder::default();
             assert_eq!(order.put(kind(1), vec![0; limit]), Ok(()));
             let more = order.put(kind(2), vec![0]);
-            assert_eq!(more, Err(PeerMisbehaved::TooMuchOutOfTurn));
+            assert_eq!(more, Err(PeerMisbehaved::TooManyEarlyMessages));
         }
     }
 }

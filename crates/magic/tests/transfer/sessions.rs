@@ -186,7 +186,7 @@ fn a_sender_that_waits_for_the_verifier_keeps_messages_until_it_has_made_the_off
 }
 
 #[test]
-fn another_verifier_ends_it_and_the_peer_is_told() {
+fn a_different_verifier_ends_the_transfer_and_the_peer_gets_an_error() {
     let mut sender = Driven::new(Sender::new(true));
     sender.command(SenderCommand::PeerAbilities(Abilities::all())).unwrap();
     let outcome = sender.command(SenderCommand::ConfirmVerifier(false));
@@ -343,7 +343,7 @@ fn a_connection_that_never_opens_ends_it() {
 }
 
 #[test]
-fn a_peer_that_gives_up_while_data_flows_is_heard_and_one_that_does_after_the_end_is_not() {
+fn an_error_of_the_peer_counts_during_the_data_phase_and_not_after_the_end() {
     let mut sender = sending();
     sender.hear(&transit()).unwrap();
     sender.hear(&Message::Offer(file())).unwrap();

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use wormhole_kit::Instant;
 use wormhole_magic::transfer::{Abilities, Offer, PeerName, TransferAbility, TransferError};
-use wormhole_sim::{Application, End, Reply, Server, Simulation, Weather, World};
+use wormhole_sim::{Application, End, NetworkConditions, Reply, Server, Simulation, World};
 
 use crate::node::{Done, IS_CARRIER, IS_MAILBOX, Node};
 
@@ -114,12 +114,12 @@ fn offers(size: usize) -> [(Offer, Vec<u8>); 4] {
 /// Runs a transfer; returns how the sender and the receiver ended.
 fn run(
     seed: u64,
-    weather: Weather,
+    network: NetworkConditions,
     (offer, source): (Offer, Vec<u8>),
     [sender, receiver]: [Abilities; 2],
 ) -> [Option<Result<Done, TransferError>>; 2] {
     let (server, application) = (Switch::default(), Ends::default());
-    let mut world = World::new(Simulation { seed, weather, server, application });
+    let mut world = World::new(Simulation { seed, network, server, application });
     world.join(Node::sender(offer, source, receiver));
     // A program without an ability does not look for it in others.
     let known = TransferAbility::ALL.into_iter().filter(|it| sender.has(*it) && receiver.has(*it));
@@ -145,7 +145,8 @@ fn with_every_set_of_abilities_everything_arrives() {
                 for (offer, source) in offers(size) {
                     let case = format!("{offer:?} from {sender:?} to {receiver:?}");
                     let parts = (offer, source.clone());
-                    let ends = run(number, Weather::fine(), parts, [sender, receiver]);
+                    let ends =
+                        run(number, NetworkConditions::latency_only(), parts, [sender, receiver]);
                     let expected = [Some(Ok(Done::Sent)), Some(Ok(Done::Received(source)))];
                     assert_eq!(ends, expected, "{case}");
                 }
@@ -159,10 +160,10 @@ fn on_a_bad_network_no_sender_believes_in_more_than_arrived() {
     let (mut good, mut bad) = (0, 0);
     for seed in 0..400 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let weather = Weather::any(&mut rng);
+        let network = NetworkConditions::random(&mut rng);
         for (offer, source) in offers(777).into_iter().take(3) {
             let all = [Abilities::all(); 2];
-            let [sent, received] = run(seed, weather.clone(), (offer, source.clone()), all);
+            let [sent, received] = run(seed, network.clone(), (offer, source.clone()), all);
             if let Some(Ok(Done::Received(content))) = &received {
                 assert_eq!(*content, source, "seed {seed}");
             }

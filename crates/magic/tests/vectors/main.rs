@@ -145,7 +145,7 @@ fn cases(part: &Value) -> &[Value] {
     cases
 }
 
-/// Chance that is none: gives out these bytes, then zeros.
+/// A predictable source of random bytes: returns these bytes, then zeros.
 struct Fixed(Vec<u8>);
 
 impl RngCore for Fixed {

@@ -1,4 +1,4 @@
-//! The word list: which word stands for which byte, in both places.
+//! Tests the word list: which word represents which byte, at odd and even positions.
 
 use std::num::NonZeroU8;
 

@@ -10,13 +10,13 @@ use wormhole_magic::wormhole::{
 
 use crate::client::{Peer, TestClient, code, pake_body};
 
-/// What the mailbox is told about a wormhole's end: the moods of its `close` messages.
+/// The moods of the `close` messages that a wormhole sent.
 fn moods(client: &mut TestClient) -> Vec<Value> {
     client.sent().into_iter().filter(|m| m["type"] == "close").map(|m| m["mood"].clone()).collect()
 }
 
 #[test]
-fn a_server_that_does_not_speak_the_protocol_is_left() {
+fn a_server_that_violates_the_protocol_is_disconnected() {
     for frame in [
         &b"hello"[..],
         b"",
@@ -76,7 +76,7 @@ fn a_nameplate_that_is_no_number_is_not_allocated() {
 }
 
 #[test]
-fn a_server_that_does_not_want_us_is_told_nothing() {
+fn nothing_is_sent_to_a_server_that_rejects_us() {
     let mut client = TestClient::with_servers(&["ws://one/v1", "ws://two/v1"]);
     client.command(Command::SetCode(code()));
     client.open_link();
@@ -228,17 +228,17 @@ fn a_flood_before_the_key_is_cut_off() {
     for number in 0..300 {
         client.deliver("stranger", &number.to_string(), "00");
     }
-    assert_eq!(client.error, Some(PeerMisbehaved::TooMuchOutOfTurn.into()));
+    assert_eq!(client.error, Some(PeerMisbehaved::TooManyEarlyMessages.into()));
     let mut client = TestClient::in_mailbox(&code());
     let megabytes = "00".repeat(4 << 20);
     for number in 0..9 {
         client.deliver("stranger", &number.to_string(), &megabytes);
     }
-    assert_eq!(client.error, Some(PeerMisbehaved::TooMuchOutOfTurn.into()));
+    assert_eq!(client.error, Some(PeerMisbehaved::TooManyEarlyMessages.into()));
 }
 
 #[test]
-fn nothing_is_heard_or_said_after_an_error() {
+fn nothing_is_received_or_sent_after_an_error() {
     let (mut client, peer) = TestClient::with_peer();
     client.deliver(&peer.side, "0", "no hex");
     client.sent();

@@ -233,7 +233,7 @@ fn no_work_is_done_where_none_is_an_offer_too() {
 }
 
 #[test]
-fn demands_that_nobody_can_meet_are_an_error() {
+fn impossible_requirements_of_a_server_are_an_error() {
     let unknown = json!({"captcha": {}});
     let endless = json!({"hashcash": {"bits": 60, "resource": "here"}});
     for (demand, expected) in [

@@ -66,7 +66,7 @@ impl TestClient {
         client
     }
 
-    /// With a confirmed key, shared with the peer that comes along. Nothing to look at is left.
+    /// Returns a wormhole with a confirmed key and its peer. All earlier outputs have been taken.
     pub(crate) fn with_peer() -> (Self, Peer) {
         let code = code();
         let mut client = Self::in_mailbox(&code);

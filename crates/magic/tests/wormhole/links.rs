@@ -276,7 +276,7 @@ fn a_new_link_to_a_mailbox_with_contents_repeats_no_claim() {
 }
 
 #[test]
-fn a_lost_mailbox_is_reported_and_a_stranger_at_its_nameplate_neither_crowded_nor_told() {
+fn a_lost_mailbox_is_reported_and_a_new_owner_of_its_nameplate_is_not_disturbed() {
     let mut client = back_with_contents();
     let link = client.link();
     client.receive(json!({"type": "pong"}));

@@ -15,7 +15,7 @@ use wormhole_magic::key::Verifier;
 use wormhole_magic::mailbox::server::{Answer, Client, Output, Request, StoredMessage};
 use wormhole_magic::mailbox::{MailboxUrl, Welcome};
 use wormhole_magic::wormhole::{Command, Config, Event, Wormhole, WormholeError};
-use wormhole_sim::{Application, End, Reply, Server, Simulation, Weather, World};
+use wormhole_sim::{Application, End, NetworkConditions, Reply, Server, Simulation, World};
 
 /// A server of one application, whose store keeps everything across restarts.
 #[derive(Default)]
@@ -172,10 +172,13 @@ impl Application<Wormhole<ChaCha8Rng>> for Conversation {
     }
 }
 
-fn run(seed: u64, weather: Weather) -> World<Wormhole<ChaCha8Rng>, MailboxServer, Conversation> {
+fn run(
+    seed: u64,
+    network: NetworkConditions,
+) -> World<Wormhole<ChaCha8Rng>, MailboxServer, Conversation> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (server, application) = (MailboxServer::default(), Conversation::default());
-    let mut world = World::new(Simulation { seed, weather, server, application });
+    let mut world = World::new(Simulation { seed, network, server, application });
     for _ in 0..2 {
         let url: MailboxUrl = "ws://server/v1".parse().unwrap();
         // The first link must open, or it is an error: on a bad network that takes several attempts.
@@ -192,7 +195,7 @@ fn run(seed: u64, weather: Weather) -> World<Wormhole<ChaCha8Rng>, MailboxServer
 
 #[test]
 fn two_wormholes_exchange_messages_and_leave_nothing_at_the_server() {
-    let world = run(1, Weather::fine());
+    let world = run(1, NetworkConditions::latency_only());
     let [one, other] = &world.application().0;
     assert!(one.verifier.is_some() && one.verifier == other.verifier);
     for side in [one, other] {
@@ -206,8 +209,8 @@ fn two_wormholes_exchange_messages_and_leave_nothing_at_the_server() {
 fn on_a_bad_network_every_message_arrives_once_and_in_order_or_a_side_fails() {
     let mut complete = 0;
     for seed in 0..100 {
-        let weather = Weather::any(&mut ChaCha8Rng::seed_from_u64(seed));
-        let world = run(seed, weather);
+        let network = NetworkConditions::random(&mut ChaCha8Rng::seed_from_u64(seed));
+        let world = run(seed, network);
         let sides = &world.application().0;
         let unreachable = Some(Err(WormholeError::ServerUnreachable));
         let has_failed = sides.iter().any(|side| side.end == unreachable);

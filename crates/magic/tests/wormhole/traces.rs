@@ -288,7 +288,7 @@ impl Dilation {
             .collect()
     }
 
-    /// Our wormhole in the place of the other side; `peer` has yet to send its version.
+    /// Replaces the other side by our wormhole; `peer` has not sent its version yet.
     fn connect(peer: &str) -> (TestClient, Peer) {
         let code = crate::client::code();
         let mut client = TestClient::in_mailbox(&code);
@@ -367,7 +367,7 @@ fn dilation_messages_wait_for_the_version_and_for_earlier_ones_but_not_for_other
 }
 
 #[test]
-fn a_dilation_message_opens_under_the_key_of_its_own_phase_alone() {
+fn a_dilation_message_opens_only_with_the_key_of_its_own_phase() {
     for trace in DILATIONS {
         let dilation = Dilation::read(trace);
         for side in &dilation.sides {

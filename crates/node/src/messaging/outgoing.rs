@@ -124,7 +124,7 @@ impl Messenger {
         let ttl = if message.ttl == 0 { DEFAULT_TTL } else { message.ttl };
         if ttl > self.max_ttl {
             let limit = self.max_ttl;
-            return Err(PostError::from(EnvelopeError::LivesTooLong { ttl, limit }).into());
+            return Err(PostError::from(EnvelopeError::TtlTooLong { ttl, limit }).into());
         }
         let limit = self.check(work, direct_to).await?;
         let topic = message.topic;

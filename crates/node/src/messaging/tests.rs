@@ -1,4 +1,4 @@
-//! Two desks at two nodes on this machine.
+//! Two messengers at two nodes on this machine.
 
 use std::time::SystemTime;
 
@@ -142,7 +142,7 @@ fn busy(messenger: &Messenger) -> std::sync::mpsc::Sender<()> {
     std::thread::spawn(move || {
         let _filters = lock(&inner.filters);
         locked.send(()).unwrap();
-        // Not for ever, so that whoever waits for the lock fails.
+        // Not for ever, so that code that waits for the lock fails.
         let _dropped: Result<(), _> = released.recv_timeout(MINUTE);
     });
     is_locked.recv().unwrap();
@@ -172,7 +172,7 @@ async fn a_subscriber_waits_for_no_lock_and_loses_nothing_when_it_gives_up() {
 }
 
 #[tokio::test]
-async fn ten_thousand_filters_are_the_most() {
+async fn the_limit_of_filters_is_ten_thousand() {
     let node = Node::start(Settings::loopback()).await.unwrap();
     let messenger = Messenger::new(node, &MessengerSettings::default());
     for _ in 0..filter::MAX_FILTERS {

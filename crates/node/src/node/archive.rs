@@ -94,7 +94,7 @@ impl Archive {
         }
     }
 
-    /// Whether another request may be sent now.
+    /// Checks whether another request may be sent now.
     pub(super) fn can_request(&mut self) -> Result<(), DirectError> {
         self.requests.have_room()
     }

@@ -1,4 +1,4 @@
-//! Warns that a clock is wrong, perhaps that of this computer, at most once in a minute.
+//! Warns, at most once per minute, that a clock is wrong: perhaps that of this computer.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Cover traffic: meaningless envelopes that look like those of others, so that a real message posted
-//! here does not stand out (go-ethereum's "Achieving Darkness").
+//! Cover traffic: dummy envelopes that look like those of other nodes, so that a real message posted here
+//! does not stand out (go-ethereum's "Achieving Darkness").
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Drafts of own envelopes, with a rounded time so that they do not reveal the second in which they were
 //! made.
 //!
-//! Cover envelopes are made in the same way and with the same work, so that nobody can tell them from
+//! Cover envelopes are made in the same way and with the same work, so that nobody can distinguish them from
 //! real ones.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(crate) fn rounded_draft(now: UnixTime, ttl: u32, topic: Topic, data: Vec<u8>
     // A longer TTL would compensate for that, but would look different, and is not what clients asked
     // for.
     let step = MAX_STEP.min(ttl / SHARE);
-    Draft::new(now.blurred(Duration::from_secs(step.into())), ttl, topic, data)
+    Draft::new(now.rounded_down(Duration::from_secs(step.into())), ttl, topic, data)
 }
 
 /// Times are rounded down to a multiple of this many seconds, or of fewer for a short TTL. Clocks differ

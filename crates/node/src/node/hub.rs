@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! links, discovery, Node handles ──► hub ──► core (shh::Node) ──► hub ──► links, archive, streams of envelopes
-//!                                     └──► peers, archive, cover, pressure: state that no other part touches
+//!                                     └──► peers, archive, cover, min_work_control: state that no other part touches
 //! ```
 //!
 //! All channels are bounded, and the hub waits for none of its senders: a link that does not take its
@@ -31,9 +31,9 @@ use super::cover::CoverTraffic;
 use super::data_folder::DataFolder;
 use super::envelopes::Broadcast;
 use super::link::{self, LinkCommand, LinkContext, LinkEvent};
+use super::min_work_control::MinWorkControl;
 use super::peers::{LinkDecision, OpenedLink, Peers};
-use super::posts::UnsentPosts;
-use super::pressure::Pressure;
+use super::unsent_posts::UnsentPosts;
 use super::{MineError, Node};
 use crate::recommended_work;
 
@@ -50,7 +50,7 @@ struct Hub {
     peers: Peers,
     archive: Archive,
     cover: Option<CoverTraffic>,
-    pressure: Pressure,
+    min_work_control: MinWorkControl,
     broadcast: Broadcast,
     unsent: UnsentPosts,
     waiters: ConnectWaiters,
@@ -106,7 +106,7 @@ impl Hub {
     fn handle_timeout(&mut self) {
         let now = Instant::now();
         self.core.handle_timeout(now, SystemTime::now().into(), &mut OsRng);
-        if let Some(work) = self.pressure.relax(now, self.core.pool().bytes()) {
+        if let Some(work) = self.min_work_control.lower_if_calm(now, self.core.pool().bytes()) {
             self.core.set_min_work(now, work);
         }
         if let Some(cover) = self.cover.as_mut().filter(|cover| cover.is_due(now)) {
@@ -189,18 +189,18 @@ impl Hub {
                 NodeOutput::ArchiveComplete { peer, request, last } => {
                     self.archive.completed(peer, request, last);
                 }
-                NodeOutput::ClockDoubted => {
+                NodeOutput::ClockMayBeWrong => {
                     self.clock_warning
                         .log(now, "envelopes of most peers appear to be from the future");
                 }
                 NodeOutput::Flooded => {
                     let demanded = self.core.requirements().min_work();
-                    let raised = self.pressure.flooded(now, demanded);
+                    let raised = self.min_work_control.flooded(now, demanded);
                     raised.into_iter().for_each(|work| self.core.set_min_work(now, work));
                 }
                 NodeOutput::PoolFull => {
                     let demanded = self.core.requirements().min_work();
-                    let raised = self.pressure.pool_full(now, demanded);
+                    let raised = self.min_work_control.pool_full(now, demanded);
                     raised.into_iter().for_each(|work| self.core.set_min_work(now, work));
                 }
                 NodeOutput::Unsent(hash) => self.unsent.add(hash, self.core.peers().count()),
@@ -254,7 +254,8 @@ impl Hub {
         was_connected
     }
 
-    /// Hands out an envelope that the core has accepted.
+    /// Delivers an envelope that the core has accepted to subscribers; unless it is a direct one, also to the
+    /// cover traffic model and the archive.
     fn deliver(&mut self, envelope: &Envelope, direct: bool) {
         self.broadcast.publish(envelope, direct);
         if direct {

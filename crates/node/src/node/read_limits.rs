@@ -1,5 +1,5 @@
-//! Limits the bytes that links read: per link, and per address for all its links together, so that a new
-//! link does not bring a new allowance.
+//! Limits the rate at which links read: per link, and per address for all its links together, so that opening
+//! another link does not raise the limit.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -53,15 +53,15 @@ pub struct Settings {
     pub strict_bloom: bool,
     /// Limits on what peers may send.
     pub limits: Limits,
-    /// What hides which envelopes are own ones.
+    /// Measures that hide which envelopes were created by this node.
     pub privacy: Privacy,
-    /// Meaningless envelopes that hide when real ones are sent.
+    /// Cover traffic: dummy envelopes that hide when real ones are sent.
     pub cover: Option<Cover>,
     /// The folder for the key, the envelopes and the archive. Without it, a restart loses them.
     pub data: Option<PathBuf>,
     /// The node's key, instead of the one in the folder.
     pub key: Option<PrivateKey>,
-    /// The archive for readers who were offline, if there is to be one. Needs `data`.
+    /// The archive for readers that were offline; `None` for no archive. Needs `data`.
     pub archive: Option<ArchiveSettings>,
 }
 
@@ -111,7 +111,7 @@ pub struct Cover {
 }
 
 impl Cover {
-    /// One envelope in this time, on average.
+    /// Sends one dummy envelope per `mean_interval` on average.
     pub const fn every(mean_interval: Duration) -> Self {
         Self { mean_interval }
     }

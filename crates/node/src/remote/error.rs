@@ -179,7 +179,7 @@ mod tests {
     use super::super::{RemoteNode, RemoteUrl};
     use super::*;
 
-    /// What comes of a call to someone who says this to whoever comes, and then nothing.
+    /// The error of a call to a server that sends this text to each client, and then nothing.
     async fn called(scheme: &str, says: &'static str) -> RemoteError {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whatever_is_there_is_told_from_what_is_not() {
+    async fn each_kind_of_connection_failure_has_its_own_error() {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         // The last of its kind wants certificates of the system before it calls anyone.
         for scheme in ["http", "https", "ws"] {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_says_nothing_is_not_waited_for_for_ever() {
+    async fn a_silent_server_times_out() {
         for scheme in ["http", "https", "ws"] {
             assert_eq!(called(scheme, "").await, RemoteError::TimedOut, "{scheme}");
         }

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_none_is_refused() {
+    fn an_invalid_message_is_rejected() {
         let hash = format!("0x{}", "ab".repeat(32));
         for value in [
             json!(null),

@@ -22,9 +22,9 @@ pub struct MessageStream {
 #[derive(Debug)]
 enum Source {
     /// The node sends them.
-    Told(Subscription<Value>),
+    Pushed(Subscription<Value>),
     /// They are polled from this filter.
-    Asked { filter: String, waiting: VecDeque<Value> },
+    Polled { filter: String, waiting: VecDeque<Value> },
 }
 
 impl MessageStream {
@@ -32,7 +32,7 @@ impl MessageStream {
         let source = match &*remote.transport {
             Transport::Http(_) => {
                 let filter = remote.call("shh_newMessageFilter", [criteria]).await?;
-                Source::Asked { filter, waiting: VecDeque::new() }
+                Source::Polled { filter, waiting: VecDeque::new() }
             }
             Transport::WebSocket(client) => {
                 let mut params = ArrayParams::new();
@@ -40,7 +40,7 @@ impl MessageStream {
                     params.insert(argument).map_err(|_| RemoteError::Malformed)?;
                 }
                 let subscribed = client.subscribe("shh_subscribe", params, "shh_unsubscribe").await;
-                Source::Told(subscribed.map_err(error::of_client)?)
+                Source::Pushed(subscribed.map_err(error::of_client)?)
             }
         };
         Ok(Self { remote: remote.clone(), source })
@@ -52,7 +52,7 @@ impl MessageStream {
     /// The stream has ended: the node is gone, or messages were read too slowly.
     pub async fn next(&mut self) -> Result<RemoteMessage, RemoteError> {
         let value = match &mut self.source {
-            Source::Told(subscription) => match subscription.next().await {
+            Source::Pushed(subscription) => match subscription.next().await {
                 Some(value) => value.map_err(|_| RemoteError::Malformed)?,
                 None => {
                     return Err(match subscription.close_reason() {
@@ -61,7 +61,7 @@ impl MessageStream {
                     });
                 }
             },
-            Source::Asked { filter, waiting } => loop {
+            Source::Polled { filter, waiting } => loop {
                 if let Some(value) = waiting.pop_front() {
                     break value;
                 }
@@ -82,10 +82,10 @@ impl MessageStream {
     /// The node is gone.
     pub async fn stop(self) -> Result<(), RemoteError> {
         match self.source {
-            Source::Told(subscription) => {
+            Source::Pushed(subscription) => {
                 subscription.unsubscribe().await.map_err(error::of_client)
             }
-            Source::Asked { filter, .. } => {
+            Source::Polled { filter, .. } => {
                 let arguments = [Value::from(filter)];
                 let _deleted: bool = self.remote.call("shh_deleteMessageFilter", arguments).await?;
                 Ok(())

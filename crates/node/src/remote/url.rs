@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_travel_on_this_machine_or_sealed_and_no_other_way() {
+    fn keys_are_sent_only_to_this_machine_or_over_tls() {
         for (text, private) in [
             ("http://127.0.0.1:8545", true),
             ("ws://localhost:8546", true),

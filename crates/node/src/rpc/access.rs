@@ -1,8 +1,9 @@
-//! Which requests are admitted. Above all, web pages in a browser on this computer are not.
+//! Decides which requests are admitted. Above all, it rejects requests of web pages in a browser on this
+//! computer.
 //!
-//! Any web page can send requests to this computer. With a host name that it points here (DNS rebinding), it
-//! can read the responses as well. So the `Host` of a request must be an IP address, `localhost` or a
-//! configured name, and the `Origin` of a request from a page must be configured.
+//! Any web page can send requests to this computer. If it uses a host name that resolves to this computer
+//! (DNS rebinding), it can read the responses as well. So the `Host` of a request must be an IP address,
+//! `localhost` or a configured name, and the `Origin` of a request from a page must be configured.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -65,7 +66,7 @@ impl AccessRules {
         let host = only(headers, HOST)?.ok_or(AccessDenied::NoHost)?;
         let authority = uri.authority().map(|authority| authority.as_str());
         let named = [host.to_str().ok(), authority.or(Some("localhost"))];
-        if !named.into_iter().all(|name| name.is_some_and(|name| self.knows(name))) {
+        if !named.into_iter().all(|name| name.is_some_and(|name| self.is_allowed_host(name))) {
             return Err(AccessDenied::Host);
         }
         let page = match only(headers, ORIGIN)? {
@@ -80,13 +81,13 @@ impl AccessRules {
             }
         };
         // Browsers send no token in a preflight request.
-        if !preflight && !self.shown(only(headers, AUTHORIZATION)?) {
+        if !preflight && !self.has_valid_token(only(headers, AUTHORIZATION)?) {
             return Err(AccessDenied::Token);
         }
         Ok(PageOrigin(page))
     }
 
-    fn knows(&self, host: &str) -> bool {
+    fn is_allowed_host(&self, host: &str) -> bool {
         let name = without_port(host).to_ascii_lowercase();
         let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
         address.unwrap_or(&name).parse::<IpAddr>().is_ok()
@@ -94,7 +95,7 @@ impl AccessRules {
             || self.hosts.contains(&name)
     }
 
-    fn shown(&self, header: Option<&HeaderValue>) -> bool {
+    fn has_valid_token(&self, header: Option<&HeaderValue>) -> bool {
         let Some(token) = &self.token else { return true };
         let shown = header.and_then(|header| header.as_bytes().split_at_checked(BEARER.len()));
         // Compares digests, in constant time.
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_comes_in_only_if_it_was_named() {
+    fn a_web_page_is_admitted_only_if_its_origin_is_configured() {
         let asked = [("host", "localhost"), ("origin", "https://a.example")];
         assert_eq!(verdict(&AccessRules::default(), &asked), Err(AccessDenied::Origin));
         let null = [("host", "localhost"), ("origin", "null")];

@@ -118,5 +118,5 @@ impl ClientSession {
 /// Maximum number of requests in a batch.
 const MAX_BATCH: usize = 100;
 
-/// Size of the responses to a batch, in bytes, from which on the remaining calls fail.
+/// Once the responses to a batch have this size in bytes, its remaining calls fail.
 const MAX_RESPONSE: usize = 16 * 1024 * 1024;

@@ -32,7 +32,7 @@ async fn request(request: &ArchiveRequest, key: &SymmetricKey) -> Envelope {
 }
 
 #[tokio::test]
-async fn a_reader_who_was_away_is_sent_what_it_missed_even_after_a_restart() {
+async fn an_archive_sends_missed_messages_even_after_a_restart() {
     let folder = Folder::new("archive");
     let password = SymmetricKey::random(&mut OsRng);
     let mail = server(&folder, &password).await;
@@ -119,7 +119,7 @@ async fn all_that_was_missed_is_there_when_the_server_is_done_and_opens() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_there_before_stays_and_others_do_not_speak_for_it() {
+async fn an_existing_peer_stays_and_only_the_asked_server_can_complete_a_request() {
     let folder = Folder::new("stays");
     let password = SymmetricKey::random(&mut OsRng);
     let mail = server(&folder, &password).await;
@@ -172,7 +172,7 @@ async fn a_server_that_asks_for_more_work_than_usual_is_given_it() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_peer_is_told_when_it_is_there() {
+async fn waiting_for_a_peer_ends_when_it_connects() {
     let (one, two) = (start(quick()).await, start(quick()).await);
     let waiting = one.wait_connected(two.id());
     let calling = async { two.add_peer(one.enode()).await.unwrap() };
@@ -189,7 +189,7 @@ async fn whoever_waits_for_a_peer_is_told_when_it_is_there() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_know_the_password_is_told_nothing() {
+async fn requests_with_a_wrong_password_are_not_answered() {
     let folder = Folder::new("password");
     let password = SymmetricKey::random(&mut OsRng);
     let mail = server(&folder, &password).await;

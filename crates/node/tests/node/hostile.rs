@@ -66,7 +66,7 @@ async fn a_frame_with_a_wrong_mac_cuts_the_peer_and_bans_it() {
 }
 
 #[tokio::test]
-async fn a_peer_that_says_anything_before_its_status_or_something_malformed_is_cut() {
+async fn a_peer_that_sends_a_packet_before_its_status_or_a_malformed_one_is_disconnected() {
     let node = start(quick()).await;
     let mut early = TestPeer::connect(&node.enode()).await;
     early.send(packet::MESSAGES, &[0xc0]).await;
@@ -114,7 +114,7 @@ async fn a_flood_is_dropped_and_the_pool_stays_within_its_bound() {
 }
 
 #[tokio::test]
-async fn bytes_beyond_the_limit_are_read_later_and_cost_nobody_a_link() {
+async fn bytes_beyond_the_limit_are_read_later_and_close_no_link() {
     let mut settings = quick();
     settings.limits.bytes_per_peer.per_second = 2_000_000.0;
     settings.limits.bytes_per_peer.burst = 1_000_000.0;
@@ -122,7 +122,7 @@ async fn bytes_beyond_the_limit_are_read_later_and_cost_nobody_a_link() {
     let mut peer = TestPeer::connect_with_status(&node.enode()).await;
     let begin = Instant::now();
     for _ in 0..5 {
-        // Nothing that anybody knows, which takes no time of its own.
+        // An unknown message code, whose handling takes no time.
         peer.send(50, &[0; 1_000_000]).await;
     }
     let sealed = sealed("at last", &SymmetricKey::random(&mut OsRng), None).await;
@@ -137,7 +137,7 @@ async fn bytes_beyond_the_limit_are_read_later_and_cost_nobody_a_link() {
 }
 
 #[tokio::test]
-async fn a_peer_whose_clock_is_wrong_is_cut_and_not_banned() {
+async fn a_peer_whose_clock_is_wrong_is_disconnected_and_not_banned() {
     let node = start(quick()).await;
     let mut peer = TestPeer::connect_with_status(&node.enode()).await;
     let early = SystemTime::now() + Duration::from_secs(30);
@@ -151,7 +151,7 @@ async fn a_peer_whose_clock_is_wrong_is_cut_and_not_banned() {
 }
 
 #[tokio::test]
-async fn a_peer_that_says_too_much_at_once_is_cut_and_not_banned() {
+async fn a_peer_that_sends_too_much_at_once_is_disconnected_and_not_banned() {
     let node = start(quick()).await;
     let mut random = vec![0; 1_800_000];
     OsRng.fill_bytes(&mut random);
@@ -191,7 +191,7 @@ async fn peers_that_die_in_the_middle_of_a_packet_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_peer_that_reads_only_once_it_has_said_all_is_heard() {
+async fn a_peer_that_reads_only_after_it_has_sent_everything_is_served() {
     let mut settings = quick();
     settings.min_work = Work::NONE;
     let node = start(settings).await;

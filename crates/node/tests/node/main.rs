@@ -62,7 +62,7 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     timeout(PATIENCE, found).await.expect("in time")
 }
 
-/// Waits until a node has at least so many peers.
+/// Waits until a node has at least this number of peers.
 async fn connected(node: &Node, count: usize) {
     until(async || (node.status().await.unwrap().peers >= count).then_some(())).await;
 }

@@ -39,7 +39,7 @@ async fn the_key_and_the_envelopes_are_there_after_a_restart() {
     let envelope = sealed("kept", &key, None).await;
     node.post(envelope.clone()).await.unwrap();
     hear(&mut heard).await;
-    // The node hears its own envelope at once, and takes it into its pool a little later.
+    // Subscribers get an own envelope at once; the node adds it to its pool a little later.
     until(async || node.status().await.ok().filter(|status| status.envelopes == 1)).await;
     let in_use = Node::start(settings.clone()).await.unwrap_err();
     assert_eq!(in_use, StartError::DataInUse);

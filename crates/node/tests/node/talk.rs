@@ -37,7 +37,7 @@ async fn a_signed_symmetric_message_goes_around_through_a_node_that_cannot_read_
 }
 
 #[tokio::test]
-async fn an_asymmetric_message_opens_for_its_reader_alone() {
+async fn only_the_recipient_can_decrypt_an_asymmetric_message() {
     let alice = start(quick()).await;
     let bob = start_beside(&alice).await;
     let (reader, other) = (PrivateKey::random(&mut OsRng), PrivateKey::random(&mut OsRng));
@@ -52,7 +52,7 @@ async fn an_asymmetric_message_opens_for_its_reader_alone() {
 }
 
 #[tokio::test]
-async fn a_direct_message_without_work_is_heard_from_a_trusted_peer_alone() {
+async fn a_direct_message_without_work_is_accepted_only_from_a_trusted_peer() {
     let alice = start(quick()).await;
     let bob = start_beside(&alice).await;
     let key = SymmetricKey::random(&mut OsRng);
@@ -62,7 +62,7 @@ async fn a_direct_message_without_work_is_heard_from_a_trusted_peer_alone() {
     let mut heard = bob.envelopes();
 
     alice.send_direct(bob.id(), direct.clone()).await.unwrap();
-    // What comes after it through the pool shows that it was passed over.
+    // A later envelope arrives first, so the direct message was ignored.
     let hash = alice.post(sealed("loud", &key, None).await).await.unwrap();
     assert_eq!(hear(&mut heard).await.0.hash(), hash);
 
@@ -89,12 +89,12 @@ async fn what_a_node_does_not_ask_for_is_not_sent_to_it() {
     .await;
     let (mut said, mut heard) = (alice.envelopes(), bob.envelopes());
     let unwanted = alice.post(sealed("not for bob", &key, None).await).await.unwrap();
-    // Whoever was to be told has been told by then.
+    // By then, the envelope has been sent to every peer that wants it.
     assert_eq!(hear(&mut said).await.0.hash(), unwanted);
     let wanted = envelope_about(Topic([9, 9, 9, 9]), key.seal(&[0; 256], &mut OsRng)).await;
     let wanted = alice.post(wanted).await.unwrap();
     assert_eq!(hear(&mut heard).await.0.hash(), wanted);
-    // Once it asks for everything it is told what it missed.
+    // Once it asks for everything, it receives the envelope that it missed.
     bob.set_bloom_filter(Bloom::FULL).await.unwrap();
     assert_eq!(hear(&mut heard).await.0.hash(), unwanted);
     alice.stop().await;
@@ -151,7 +151,7 @@ async fn cover_traffic_flows_without_anybody_posting() {
 }
 
 #[tokio::test]
-async fn ten_mebibytes_pass_between_those_who_trust_each_other_and_cost_the_others_nothing() {
+async fn ten_mebibytes_pass_between_trusted_peers_and_other_peers_stay_connected() {
     let mut settings = quick();
     settings.min_work = Work::NONE;
     settings.max_envelope_bytes = 10 << 20;
@@ -166,7 +166,7 @@ async fn ten_mebibytes_pass_between_those_who_trust_each_other_and_cost_the_othe
     let large = Draft::new(SystemTime::now().into(), 50, TOPIC, data).finish(0);
     one.post(large.clone()).await.unwrap();
     assert!(hear(&mut heard).await.0 == large);
-    // What comes after it reaches everyone, and it has cost nobody a link.
+    // A later envelope reaches every node, and no link was closed.
     let mut heard = ordinary.envelopes();
     let small = sealed("small", &SymmetricKey::random(&mut OsRng), None).await;
     two.post(small.clone()).await.unwrap();

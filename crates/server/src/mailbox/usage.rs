@@ -178,7 +178,7 @@ impl UsageLog {
 }
 
 fn write_row(database: &Connection, row: &Usage, blur: Duration) -> rusqlite::Result<()> {
-    let blurred = |seconds: f64| UnixTime::from_secs_f64(seconds).blurred(blur).as_secs_f64();
+    let blurred = |seconds: f64| UnixTime::from_secs_f64(seconds).rounded_down(blur).as_secs_f64();
     match row {
         Usage::Client(client) => {
             let sql = "INSERT INTO client_versions

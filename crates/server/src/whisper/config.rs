@@ -11,7 +11,7 @@ use wormhole_node::shh::node::{DEFAULT_POOL_BYTES, Limits};
 use wormhole_node::shh::rate::Rate;
 use wormhole_node::shh::requirements::{DEFAULT_MAX_SIZE, MAX_SIZE_LIMIT};
 use wormhole_node::shh::{SymmetricKey, Work};
-use wormhole_node::{ArchiveSettings, Cover, Settings, secret_word};
+use wormhole_node::{ArchiveSettings, Cover, Settings, secret_line};
 use zeroize::Zeroizing;
 
 use crate::ServerError;
@@ -246,7 +246,7 @@ fn read_secret(key: &str, path: &Path) -> Result<Zeroizing<String>, ServerError>
     let refused = |why: &str| ServerError::Whisper(format!("{key} {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refused(&error.to_string()))?;
     let text = Zeroizing::new(text);
-    match secret_word(&text) {
+    match secret_line(&text) {
         Some(read_secret) => Ok(Zeroizing::new(read_secret.to_owned())),
         None => Err(refused("the first line is empty")),
     }

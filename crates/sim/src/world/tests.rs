@@ -117,23 +117,23 @@ impl Application<Counter> for Log {
     fn on_error(&mut self, _: usize, (): ()) {}
 }
 
-fn world(seed: u64, weather: Weather) -> World<Counter, Echo, Log> {
+fn world(seed: u64, network: NetworkConditions) -> World<Counter, Echo, Log> {
     let simulation =
-        Simulation { seed, weather, server: Echo::default(), application: Log::default() };
+        Simulation { seed, network, server: Echo::default(), application: Log::default() };
     let mut world = World::new(simulation);
     world.join(Counter::new());
     world.join(Counter::new());
     world
 }
 
-fn any_weather(seed: u64) -> Weather {
-    Weather::any(&mut ChaCha8Rng::seed_from_u64(seed))
+fn random_conditions(seed: u64) -> NetworkConditions {
+    NetworkConditions::random(&mut ChaCha8Rng::seed_from_u64(seed))
 }
 
 #[test]
 fn clients_that_try_again_come_to_an_end_in_any_weather() {
     for seed in 0..200 {
-        let mut world = world(seed, any_weather(seed));
+        let mut world = world(seed, random_conditions(seed));
         assert_eq!(world.run(Duration::from_secs(600)), End::Quiet, "seed {seed}");
         for client in 0..2 {
             let counted: Vec<_> =
@@ -146,7 +146,7 @@ fn clients_that_try_again_come_to_an_end_in_any_weather() {
 #[test]
 fn the_same_seed_gives_the_same_world() {
     let run = |seed| {
-        let mut world = world(seed, any_weather(seed));
+        let mut world = world(seed, random_conditions(seed));
         world.run(Duration::from_secs(600));
         (world.now() - world.start, world.application.0)
     };
@@ -157,7 +157,7 @@ fn the_same_seed_gives_the_same_world() {
 #[test]
 fn every_link_the_server_sees_opened_it_sees_closed_once() {
     for seed in 0..200 {
-        let mut world = world(seed, any_weather(seed));
+        let mut world = world(seed, random_conditions(seed));
         world.run(Duration::from_secs(600));
         assert_eq!(world.server().links, 0, "seed {seed}");
     }
@@ -166,7 +166,7 @@ fn every_link_the_server_sees_opened_it_sees_closed_once() {
 #[test]
 fn bad_weather_breaks_links_and_restarts_servers() {
     let restarts = (0..50).map(|seed| {
-        let mut world = world(seed, any_weather(seed));
+        let mut world = world(seed, random_conditions(seed));
         world.run(Duration::from_secs(600));
         world.server().restarts
     });

@@ -362,7 +362,7 @@ impl Discovery {
         *count = count.saturating_add(nodes.len());
         let complete = *count >= BUCKET_SIZE;
         let fresh = fresh.filter_map(Neighbor::from_enode);
-        for node in fresh.filter(|node| may_mention(from.ip(), node.endpoint.ip)) {
+        for node in fresh.filter(|node| may_announce(from.ip(), node.endpoint.ip)) {
             // For known nodes, our own address is more reliable.
             let node = self.table.find(&node.id).copied().unwrap_or(node);
             if let Some(lookup) = self.lookup.as_mut().filter(|_| node.id != self.id) {
@@ -413,7 +413,7 @@ impl Discovery {
 
     fn send_neighbors(&mut self, wall: u64, to: SocketAddr, target: &NodeId) {
         let mut nodes = self.table.closest(&target.digest(), BUCKET_SIZE);
-        nodes.retain(|node| may_mention(to.ip(), node.endpoint.ip));
+        nodes.retain(|node| may_announce(to.ip(), node.endpoint.ip));
         let nodes: Vec<_> = nodes.iter().map(|node| node.to_enode()).collect();
         let expiration = expiration(wall);
         if nodes.is_empty() {
@@ -456,13 +456,13 @@ impl Neighbor {
     }
 }
 
-/// Whether a node at `teller` may mention a node at `told`: addresses of local networks are useless
-/// outside of them.
-fn may_mention(teller: IpAddr, told: IpAddr) -> bool {
-    match scope(told) {
+/// Whether a node at `source` may announce a node at `announced`: addresses of local networks are useless
+/// outside of these networks.
+fn may_announce(source: IpAddr, announced: IpAddr) -> bool {
+    match scope(announced) {
         Scope::Unusable => false,
-        Scope::Loopback => scope(teller) == Scope::Loopback,
-        Scope::Private => matches!(scope(teller), Scope::Loopback | Scope::Private),
+        Scope::Loopback => scope(source) == Scope::Loopback,
+        Scope::Private => matches!(scope(source), Scope::Loopback | Scope::Private),
         Scope::Global => true,
     }
 }

@@ -5,8 +5,8 @@
 //!
 //! **Do not rely on this encryption.** devp2p's design is broken: both directions use the same key stream, so
 //! anyone who knows the data of one direction can decrypt the other, and forwarded envelopes are public. It
-//! prevents injection by outsiders and casual eavesdropping; messages are secret because they are encrypted
-//! themselves.
+//! protects against casual eavesdropping and against data that outsiders inject. Messages are secret because
+//! Whisper encrypts each of them end to end.
 
 mod frame;
 mod handshake;

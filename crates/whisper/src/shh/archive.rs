@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_opens_with_the_password_and_names_who_signed_it() {
+    fn a_request_opens_with_the_password_and_contains_its_signer() {
         let mut rng = ChaCha12Rng::seed_from_u64(1);
         let (key, other) = (SymmetricKey::random(&mut rng), SymmetricKey::random(&mut rng));
         let reader = PrivateKey::random(&mut rng);

@@ -37,7 +37,7 @@ pub struct Draft {
 
 impl Draft {
     /// Creates a draft that is sent at `now` and expires after `ttl` seconds. Both are public: use a
-    /// [blurred](UnixTime::blurred) time if the exact time is sensitive.
+    /// [rounded](UnixTime::rounded_down) time if the exact time is sensitive.
     pub fn new(now: UnixTime, ttl: u32, topic: Topic, data: Vec<u8>) -> Self {
         Self { expiry: whole_seconds(now).saturating_add(ttl), ttl, topic, data }
     }
@@ -201,10 +201,7 @@ impl Envelope {
             });
         }
         if self.ttl > requirements.max_ttl() {
-            return Err(EnvelopeError::LivesTooLong {
-                ttl: self.ttl,
-                limit: requirements.max_ttl(),
-            });
+            return Err(EnvelopeError::TtlTooLong { ttl: self.ttl, limit: requirements.max_ttl() });
         }
         Ok(ValidEnvelope { envelope: self, work })
     }
@@ -345,7 +342,7 @@ pub enum EnvelopeError {
     },
     /// The lifetime exceeds our limit. go-ethereum has no such limit.
     #[error("lives for {ttl} s, more than {limit} s")]
-    LivesTooLong {
+    TtlTooLong {
         /// Lifetime in seconds.
         ttl: u32,
         /// Maximum lifetime in seconds.
@@ -394,7 +391,7 @@ impl EnvelopeError {
         match self {
             Self::Expired { .. }
             | Self::FromTheFuture { .. }
-            | Self::LivesTooLong { .. }
+            | Self::TtlTooLong { .. }
             | Self::NotWantedAnyMore(_)
             | Self::NoTtl
             | Self::TooLittleWorkNow(_)
@@ -426,7 +423,7 @@ impl EnvelopeError {
             | Self::FromTheFuture { .. }
             | Self::LongExpired { .. }
             | Self::TooLittleWorkYet(_) => true,
-            Self::LivesTooLong { .. }
+            Self::TtlTooLong { .. }
             | Self::NoTtl
             | Self::NotWanted(_)
             | Self::NotWantedAnyMore(_)

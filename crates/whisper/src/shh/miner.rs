@@ -12,7 +12,7 @@ mod simd;
 
 use keccak::portable;
 
-/// Searches the nonce of one envelope.
+/// Searches for the nonce of one envelope.
 ///
 /// ```
 /// use wormhole_whisper::shh::{Draft, Miner, Topic};
@@ -57,7 +57,7 @@ pub struct Best {
 }
 
 impl Miner {
-    /// Searches the first nonce whose hash has at least `bits` leading zero bits.
+    /// Searches for the first nonce whose hash has at least `bits` leading zero bits.
     pub fn new(draft: &Draft, bits: u32) -> Self {
         Self::with_aim(draft, Aim::Bits(bits))
     }

@@ -229,7 +229,7 @@ impl Node {
     }
 
     /// The stored envelopes with these topics, including our own ones that have not been sent yet.
-    pub fn held<'a>(&'a self, topics: &'a [Topic]) -> impl Iterator<Item = &'a Envelope> {
+    pub fn pool_envelopes<'a>(&'a self, topics: &'a [Topic]) -> impl Iterator<Item = &'a Envelope> {
         let pool = self.pool.from(Slot(0)).filter_map(|(_, valid)| valid);
         let all = self.outbox.iter().chain(pool).map(ValidEnvelope::envelope);
         all.filter(|envelope| topics.contains(&envelope.topic()))
@@ -399,7 +399,7 @@ impl Node {
             }
             let Err(error) = self.handle_envelope(now, wall, id, envelope) else { continue };
             if error.is_early() && self.peers.record_early(now, &id) {
-                self.emit_once(NodeOutput::ClockDoubted);
+                self.emit_once(NodeOutput::ClockMayBeWrong);
             }
             if error.is_misbehaviour() {
                 fault = fault.or(Some(error));

@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_an_answer_reads_back_and_what_is_none_is_ignored() {
+    fn archive_complete_round_trips_and_invalid_ones_are_ignored() {
         let request = EnvelopeHash([7; 32]);
         for last in [None, Some(EnvelopeHash([8; 32]))] {
             let body = encode_archive_complete(request, last);

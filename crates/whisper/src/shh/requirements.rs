@@ -114,7 +114,7 @@ impl Requirements {
         at(now, &self.forgiven).is_some_and(|old| old.bloom.matches(topic))
     }
 
-    /// Keeps the current values, and earlier ones that are still valid, as accepted and as tolerated values.
+    /// Keeps the current values, and earlier ones that are still valid, as tolerated and as forgiven values.
     fn keep_current(&mut self, now: Instant) {
         for (past, time) in [(&mut self.tolerated, TOLERANCE), (&mut self.forgiven, FORGIVENESS)] {
             let (mut min_work, mut bloom) = (self.min_work, self.bloom);

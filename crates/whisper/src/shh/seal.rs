@@ -141,7 +141,8 @@ pub const SYMMETRIC_OVERHEAD: usize = TAG + NONCE;
 /// Additional bytes of a message encrypted by [`seal_for`].
 pub const ASYMMETRIC_OVERHEAD: usize = ecies::OVERHEAD;
 
-/// Iterations of PBKDF2. Not 65536: go-ethereum transposed two digits, and all implementations followed.
+/// Iterations of PBKDF2. Not 65536: go-ethereum swapped two digits, and all implementations copied that
+/// number.
 const ITERATIONS: u32 = 65_356;
 
 /// Size of the nonce at the end, in bytes.

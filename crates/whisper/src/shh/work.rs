@@ -4,8 +4,8 @@
 
 use std::cmp::Ordering;
 
-/// 2 to the power of the leading zero bits of an envelope's hash, divided by its size in bytes and its lifetime in seconds.
-/// Never negative and never NaN.
+/// The proof of work of an envelope: 2 to the power of the number of leading zero bits of its hash, divided
+/// by its size in bytes and by its lifetime in seconds. Never negative and never NaN.
 #[derive(Clone, Copy, Debug)]
 pub struct Work(f64);
 

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_cannot_pile_up_messages_that_nobody_reads() {
+    fn the_number_of_unread_messages_is_limited() {
         let (mut sender, mut events) = queue();
         for _ in 0..100_000 {
             sender.send(Event::Message(Vec::new()), None);

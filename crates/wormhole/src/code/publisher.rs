@@ -63,7 +63,7 @@ impl Publisher {
             Subscriber::Messages { queue, unread } => {
                 if let Event::Message(message) = event {
                     if unread.add(message.len()) > MAX_UNREAD {
-                        return Err(PeerMisbehaved::TooMuchOutOfTurn.into());
+                        return Err(PeerMisbehaved::TooManyEarlyMessages.into());
                     }
                     // Nobody reads any more: the wormhole is about to be closed.
                     let _unread = queue.send(message);

@@ -106,7 +106,7 @@ impl Tor {
         self.proxy.0
     }
 
-    /// The way, for whoever opens links.
+    /// The route for connections through this proxy.
     pub(crate) const fn route(&self) -> Route {
         Route { proxy: Some(self.proxy), permit: Permit::Anywhere }
     }
@@ -201,7 +201,7 @@ pub enum TorError {
     NotInstalled,
     /// Tor requires a password, or a cookie that we may not read.
     #[error("the control port of Tor requires a password, or a cookie file that you cannot read")]
-    NotLetIn,
+    AuthenticationFailed,
     /// The program at the control port does not use Tor's control protocol.
     #[error("the program at this address is not a Tor control port")]
     NotTor,

@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn last_words_arrive_before_the_goodbye() {
+    async fn queued_messages_are_sent_before_the_close_frame() {
         let (mut socket, theirs) = open().await;
         let mut theirs = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
         let mut outbox = Outbox::default();

@@ -1,15 +1,15 @@
-//! A tree as the zip it is sent as: files are opened one at a time, when it is their turn.
+//! The zip of a directory, created while it is sent: files are opened one at a time.
 //!
-//! The length of the zip was offered before any file was read. A file that has become longer is sent
-//! up to the length it had. A file that cannot be read to that length is either the end of the
-//! transfer, or filled up with zeros and left out of the zip's table of contents, so that the other
-//! files arrive ([`Tree::tolerant`]).
+//! The length of the zip was offered before any file was read. If a file has become longer, only its offered
+//! length is sent. If a file cannot be read completely, the transfer ends; with [`Tree::tolerant`], the rest
+//! of the file is filled with zeros and the file is omitted from the zip's central directory, so that the
+//! other files still arrive.
 
 use std::path::PathBuf;
 
 use wormhole_magic::transfer::zip::{EntryKind, ZipWriter};
 
-use super::exact::{Exact, open_file};
+use super::exact_reader::{ExactReader, open_file};
 use super::tree::{Item, Tree};
 use super::{Unsendable, UnsendableReason};
 
@@ -17,7 +17,7 @@ use super::{Unsendable, UnsendableReason};
 pub(super) struct Archive {
     items: std::vec::IntoIter<Item>,
     writer: Option<ZipWriter>,
-    /// Headers that have yet to be handed out.
+    /// Zip headers that have not been returned yet.
     pending: Vec<u8>,
     handed_out: usize,
     current: Option<Current>,
@@ -33,8 +33,8 @@ struct Current {
 
 enum Data {
     /// From the file.
-    File(Exact),
-    /// The file could not be read to its end: so many zeros in the place of the rest.
+    File(ExactReader),
+    /// The file could not be read completely: this number of zeros replaces the rest.
     Zeros(u64),
 }
 
@@ -71,7 +71,7 @@ impl Archive {
         Ok(filled)
     }
 
-    /// Takes what there is of headers, else of the current file.
+    /// Copies pending headers or, if there are none, data of the current file into `room`.
     fn step(&mut self, room: &mut [u8]) -> Result<usize, Unsendable> {
         let pending = self.pending.get(self.handed_out..).unwrap_or_default();
         if !pending.is_empty() {
@@ -105,7 +105,8 @@ impl Archive {
         self.step_of_file(room)
     }
 
-    /// Goes on to the next entry, or to the table of contents. Returns whether there was either.
+    /// Starts the next entry, or the central directory after the last entry. Returns false at the end of the
+    /// zip.
     fn advance(&mut self) -> Result<bool, Unsendable> {
         self.end_file()?;
         let Some(writer) = &mut self.writer else { return Ok(false) };
@@ -144,7 +145,7 @@ impl Archive {
         }
     }
 
-    /// Notes that a file does not arrive as it is.
+    /// Records that a file could not be sent unchanged.
     ///
     /// # Errors
     /// That must end the transfer.
@@ -166,7 +167,7 @@ fn zeros(left: &mut u64, room: &mut [u8]) -> usize {
     count
 }
 
-/// The zip got another length than was offered; it cannot be completed.
+/// The zip would have a different length than offered, so it cannot be completed.
 const fn broken(path: PathBuf) -> Unsendable {
     Unsendable { path, why: UnsendableReason::Shrank }
 }

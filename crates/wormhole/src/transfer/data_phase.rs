@@ -163,7 +163,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// Time between two progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Time for a reader or writer of the application. It may be blocked, such as a terminal or a full pipe.
+/// Time limit for the thread of a reader or writer of the application. It may be blocked: by a terminal, for example, or by
+/// a full pipe.
 pub(super) const READER_TIME: Duration = Duration::from_millis(500);
 
 /// Time to remove incomplete files.

@@ -16,7 +16,7 @@ pub enum Error {
     /// The application cancelled it.
     #[error("cancelled")]
     Cancelled,
-    /// The wormhole failed, or somebody guessed the code.
+    /// The wormhole failed: for example, the other side used a wrong code.
     #[error(transparent)]
     Code(#[from] code::Error),
     /// The destination exists and must not be replaced.
@@ -84,9 +84,9 @@ pub enum Error {
     /// [`Settings::max_entries`](super::Settings::max_entries).
     #[error("the offered directory has more than {0} files and directories")]
     TooManyEntries(u64),
-    /// The offered folder has more folders and empty files than this number, which is all that an offer
-    /// of so few bytes and other files may have unless
-    /// [`Settings::max_entries`](super::Settings::max_entries) says otherwise.
+    /// The offered folder has more folders and empty files than this limit, which depends on the offered
+    /// bytes and the number of other files. [`Settings::max_entries`](super::Settings::max_entries) replaces
+    /// it.
     #[error(
         "the offered directory has more than {0} directories and empty files, too many for its size"
     )]

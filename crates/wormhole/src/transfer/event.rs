@@ -111,7 +111,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of something that began at `start` and is done now.
+    /// Creates the report of a transfer of `bytes` that began at `start` and ends now.
     pub(super) fn new(bytes: u64, start: Instant, path: Option<Path>) -> Self {
         let elapsed = start.elapsed();
         Self {

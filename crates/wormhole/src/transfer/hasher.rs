@@ -1,7 +1,7 @@
 //! Computes the SHA-256 of received data, on another core if there is enough data.
 //!
-//! A receiver decrypts, hashes and writes, which is more work than a sender has; without the hash
-//! both take the same time. Copying the bytes for the thread costs a tenth of hashing them.
+//! A receiver decrypts, hashes and writes, so it would be slower than the sender; with the hash on another
+//! core, both take the same time. Copying the bytes for the thread costs a tenth of hashing them.
 
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle, available_parallelism};
@@ -12,11 +12,11 @@ use wormhole_magic::transfer::ContentHash;
 /// Hashes bytes in order.
 pub(super) enum Hasher {
     Here { state: Sha256, seen: usize },
-    Beside(Beside),
+    HashThread(HashThread),
 }
 
 /// A hashing thread, and the chunk that is being filled for it.
-pub(super) struct Beside {
+pub(super) struct HashThread {
     chunk: Vec<u8>,
     full: SyncSender<Vec<u8>>,
     empty: Receiver<Vec<u8>>,
@@ -36,26 +36,26 @@ impl ContentHash for Hasher {
                 Digest::update(state, bytes);
                 let before = std::mem::replace(seen, seen.saturating_add(bytes.len()));
                 if before < ENOUGH && *seen >= ENOUGH {
-                    let beside = Beside::start(state.clone());
+                    let beside = HashThread::start(state.clone());
                     if let Some(beside) = beside {
-                        *self = Self::Beside(beside);
+                        *self = Self::HashThread(beside);
                     }
                 }
             }
-            Self::Beside(beside) => beside.update(bytes),
+            Self::HashThread(beside) => beside.update(bytes),
         }
     }
 
     fn finish(self) -> Option<[u8; 32]> {
         let state = match self {
             Self::Here { state, .. } => state,
-            Self::Beside(beside) => beside.finish()?,
+            Self::HashThread(beside) => beside.finish()?,
         };
         Some(state.finalize().into())
     }
 }
 
-impl Beside {
+impl HashThread {
     /// Continues a hash on its own thread; `None` if there is no core for it.
     fn start(mut state: Sha256) -> Option<Self> {
         available_parallelism().ok().filter(|cores| cores.get() > 1)?;

@@ -11,7 +11,8 @@ use super::driver::{Step, TransferDriver};
 use super::progress::Progress;
 use super::sink::{Sink, Written};
 use super::{
-    CodeSource, Command, Destination, Error, Event, Report, Settings, bulk, listening, thread,
+    CodeSource, Command, Destination, Error, Event, Report, Settings, data_thread, listening,
+    thread,
 };
 use crate::transit::{Path, Transit};
 
@@ -23,7 +24,7 @@ pub(super) async fn run(
 ) -> Result<Report, Error> {
     let transit = listening::reserve(driver, settings).await?;
     driver.choose_code(code, settings).await?;
-    let mut reception = Reception { driver, settings, transit };
+    let mut reception = Negotiation { driver, settings, transit };
     let offer = reception.wait_for_offer().await?;
     if let Offer::Text(text) = offer {
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
@@ -45,7 +46,7 @@ pub(super) async fn run(
     receive_data(driver, sink, data, carrier, path).await
 }
 
-/// The connection is open: waits until the session hands out the data phase.
+/// Waits for the session's [`DataReceiver`] after the connection has been opened.
 async fn wait_for_data(driver: &mut TransferDriver<Receiver>) -> Result<DataReceiver, Error> {
     loop {
         if let Step::Event(ReceiverEvent::ReceiveData(data)) = driver.next().await? {
@@ -67,7 +68,7 @@ async fn receive_data(
     let closing_time = if sink.is_writer() { READER_TIME } else { CLEAN_UP_TIME };
     let receiving = thread::start({
         let progress = progress.clone();
-        move || bulk::receive(carrier, sink, data, &progress)
+        move || data_thread::receive(carrier, sink, data, &progress)
     });
     let Written { path: written, omitted, omitted_more, lost } =
         driver.run_data(receiving, &monitor, &progress, None, closing_time).await?;
@@ -75,15 +76,15 @@ async fn receive_data(
     Ok(Report { written, omitted, omitted_more, lost, ..report })
 }
 
-/// A receiver before there is a connection.
-struct Reception<'a> {
+/// A receiver that is not connected to the sender yet.
+struct Negotiation<'a> {
     driver: &'a mut TransferDriver<Receiver>,
     settings: &'a Settings,
-    /// Where we listen: from the start if a port was chosen, else once the sender needs it.
+    /// Our listener: opened at the start if a port was chosen, otherwise when the sender's hints arrive.
     transit: Option<Transit>,
 }
 
-impl Reception<'_> {
+impl Negotiation<'_> {
     async fn wait_for_offer(&mut self) -> Result<Offer, Error> {
         loop {
             let step = self.next().await?;
@@ -93,7 +94,8 @@ impl Reception<'_> {
         }
     }
 
-    /// Waits for the user's decision: where to put it; a text was put somewhere already.
+    /// Waits for the user's decision. Returns the destination; `None` for a text, which has already been
+    /// delivered.
     async fn wait_for_decision(&mut self, is_text: bool) -> Result<Option<Destination>, Error> {
         loop {
             match self.next().await? {
@@ -107,7 +109,7 @@ impl Reception<'_> {
         }
     }
 
-    /// Waits until the sender has said how it can be reached.
+    /// Waits for the sender's hints.
     async fn wait_for_address(&mut self) -> Result<TransitInfo, Error> {
         loop {
             if let Step::Connect(sender) = self.next().await? {
@@ -116,7 +118,7 @@ impl Reception<'_> {
         }
     }
 
-    /// Waits for the next step, and tells the sender how we can be reached as soon as it asks.
+    /// Waits for the next step, and sends our hints when the session requests them.
     async fn next(&mut self) -> Result<Step<ReceiverEvent>, Error> {
         let step = self.driver.next().await?;
         if matches!(step, Step::Event(ReceiverEvent::TransitWanted)) {
@@ -127,7 +129,7 @@ impl Reception<'_> {
         Ok(step)
     }
 
-    /// Listens, if we do not yet.
+    /// Opens the listener, unless it is open already.
     async fn open_transit(&mut self) -> Result<Transit, Error> {
         match self.transit.take() {
             Some(transit) => Ok(transit),

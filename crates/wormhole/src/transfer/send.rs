@@ -13,7 +13,9 @@ use super::data_phase::READER_TIME;
 use super::driver::{Step, TransferDriver};
 use super::progress::Progress;
 use super::source::SendItem;
-use super::{CodeSource, Command, Error, Event, Report, Settings, bulk, listening, spool, thread};
+use super::{
+    CodeSource, Command, Error, Event, Report, Settings, data_thread, listening, spool, thread,
+};
 use crate::transit::Path;
 
 type Driver = TransferDriver<Sender>;
@@ -53,8 +55,8 @@ pub(super) async fn run(
     send_data(driver, item, data, carrier, path).await
 }
 
-/// Waits until the peer is there with the same code, and the user agrees that it is the peer. Returns
-/// what the peer's program can do.
+/// Waits until the peer has connected with the same code and, if required, the user has confirmed the
+/// verifier. Returns the peer's abilities.
 async fn wait_for_peer(driver: &mut Driver) -> Result<Abilities, Error> {
     loop {
         match driver.next().await? {
@@ -67,7 +69,7 @@ async fn wait_for_peer(driver: &mut Driver) -> Result<Abilities, Error> {
     }
 }
 
-/// Changes the item into what the peer's program can take.
+/// Adapts the item to the peer's abilities.
 async fn adapt(item: SendItem, peer: Abilities, driver: &mut Driver) -> Result<SendItem, Error> {
     Ok(match item {
         SendItem::Stream { name, reader } if !peer.has(TransferAbility::Stream) => {
@@ -87,7 +89,7 @@ async fn wait_until_accepted(driver: &mut Driver) -> Result<(), Error> {
     driver.emit(Event::Accepted).await
 }
 
-/// Waits until the receiver has said how it can be reached.
+/// Waits for the receiver's hints.
 async fn wait_for_address(driver: &mut Driver) -> Result<TransitInfo, Error> {
     loop {
         if let Step::Connect(receiver) = driver.next().await? {
@@ -96,7 +98,7 @@ async fn wait_for_address(driver: &mut Driver) -> Result<TransitInfo, Error> {
     }
 }
 
-/// The connection is open: waits until the session hands out the data phase.
+/// Waits for the session's [`DataSender`] after the connection has been opened.
 async fn wait_for_data(driver: &mut Driver) -> Result<DataSender, Error> {
     loop {
         if let Step::Event(SenderEvent::SendData(data)) = driver.next().await? {
@@ -120,7 +122,7 @@ async fn send_data(
         let progress = progress.clone();
         // Nobody waits for it any more when the transfer was given up.
         let notify = || sent.send(()).unwrap_or_default();
-        move || bulk::send(carrier, item.into_source(), data, &progress, notify)
+        move || data_thread::send(carrier, item.into_source(), data, &progress, notify)
     });
     let changed =
         driver.run_data(sending, &monitor, &progress, Some(all_sent), READER_TIME).await?;

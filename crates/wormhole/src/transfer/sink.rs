@@ -51,7 +51,7 @@ impl Sink {
             };
         };
         // One of the two sizes of an offer may be wrong.
-        let needed = offer.unpacked().unwrap_or(0).max(offer.carried().unwrap_or(0));
+        let needed = offer.unpacked_size().unwrap_or(0).max(offer.transfer_size().unwrap_or(0));
         match offer {
             Offer::Directory { bytes, files, attributes, .. } => {
                 let limits = Limits::new(most, needed);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use wormhole_magic::transfer::{Attributes, Message, Offer, PeerName};
 
 use super::archive::Archive;
-use super::exact::{self, Exact};
+use super::exact_reader::{self, ExactReader};
 use super::tree::{self, Tree};
 use super::{Error, Outgoing, Unsendable, UnsendableReason};
 
@@ -61,7 +61,7 @@ impl SendItem {
         if !metadata.is_file() && !is_disk(&metadata) {
             return Err(unsendable(UnsendableReason::NotAFile).into());
         }
-        let file = exact::open(path).map_err(|error| unsendable(system(error)))?;
+        let file = exact_reader::open(path).map_err(|error| unsendable(system(error)))?;
         let size = size_of(&file).map_err(unsendable)?;
         let name = tree::name_of(path)?;
         let attributes = metadata.is_file().then(|| tree::attributes(&metadata));
@@ -86,7 +86,7 @@ impl SendItem {
     pub(super) fn into_source(self) -> Source {
         match self {
             Self::File(OpenFile { name, path, file, size, .. }) => {
-                Source::File { name, path, file: Exact::new(file, size) }
+                Source::File { name, path, file: ExactReader::new(file, size) }
             }
             Self::Stream { name, reader } => Source::Stream { name, reader },
             Self::Text(_) => Source::Stream { name: String::new(), reader: Box::new(io::empty()) },
@@ -105,7 +105,7 @@ fn check_text(text: &str) -> Result<(), Error> {
 fn size_of(file: &File) -> Result<u64, UnsendableReason> {
     let metadata = file.metadata().map_err(system)?;
     if metadata.is_file() {
-        return exact::check_size(file, &metadata).map(|()| metadata.len());
+        return exact_reader::check_size(file, &metadata).map(|()| metadata.len());
     }
     if is_disk(&metadata) {
         let mut file = file;
@@ -128,7 +128,7 @@ const fn is_disk(_: &std::fs::Metadata) -> bool {
 
 /// The bytes to send.
 pub(super) enum Source {
-    File { name: String, path: Option<PathBuf>, file: Exact },
+    File { name: String, path: Option<PathBuf>, file: ExactReader },
     Stream { name: String, reader: Box<dyn Read + Send> },
     Tree(Box<Archive>),
 }
@@ -177,7 +177,7 @@ impl Source {
 
 /// Fills the buffer, or reads to the end of the file: before the last byte is returned, it is certain that the file
 /// ends there.
-fn read_file(file: &mut Exact, buffer: &mut [u8]) -> Result<usize, UnsendableReason> {
+fn read_file(file: &mut ExactReader, buffer: &mut [u8]) -> Result<usize, UnsendableReason> {
     let mut filled = 0;
     while let Some(room) = buffer.get_mut(filled..)
         && !room.is_empty()

@@ -11,7 +11,7 @@ use wormhole_magic::transfer::name::join_name;
 use wormhole_magic::transfer::zip::{Entry, EntryKind, ZipPath, ZipWriter};
 use wormhole_magic::transfer::{Attributes, Offer, PeerName};
 
-use super::exact::examine;
+use super::exact_reader::examine;
 use super::source::system;
 use super::{Error, Unsendable, UnsendableReason};
 

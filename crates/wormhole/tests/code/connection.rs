@@ -1,4 +1,4 @@
-//! The connection to the mailbox server: what the server demands, what is lost with it, and how it comes back.
+//! Tests of the connection to the mailbox server: requirements of the server, lost connections, and reconnections.
 
 use std::time::Duration;
 

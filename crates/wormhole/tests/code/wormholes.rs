@@ -145,7 +145,7 @@ async fn misuse_is_an_error_of_the_call_and_does_no_harm() {
     assert!(wormhole.close().await.unwrap().confirmed);
 }
 
-/// Writes down what it is told.
+/// Records the calls.
 struct Log(mpsc::UnboundedSender<String>);
 
 impl Log {

@@ -98,7 +98,7 @@ async fn a_nameplate_that_is_not_a_number_does_not_become_a_code() {
 }
 
 #[tokio::test]
-async fn a_proof_of_work_that_nobody_can_find_is_refused_instead_of_searched() {
+async fn an_impossible_proof_of_work_is_rejected_without_a_search() {
     let welcome = "{\"type\": \"welcome\", \"welcome\": {\"permission-required\": \
                    {\"hashcash\": {\"bits\": 200, \"resource\": \"x\"}}}}";
     let error = error_after(&[welcome]).await;

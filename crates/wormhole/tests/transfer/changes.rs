@@ -37,7 +37,7 @@ async fn a_single_file_that_grew_or_shrank_fails_on_both_sides_at_every_size() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_replaced_arrives_as_it_was_and_its_sender_is_told() {
+async fn the_old_content_of_a_replaced_file_arrives_and_its_sender_is_notified() {
     let (settings, code) = settings().await;
     let (from, to) = (Folder::new(), Folder::new());
     let file = from.file("a", b"old");

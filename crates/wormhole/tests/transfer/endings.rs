@@ -22,7 +22,7 @@ async fn an_existing_file_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn an_existing_file_is_replaced_when_told() {
+async fn an_existing_file_is_replaced_if_the_receiver_chooses_that() {
     let (settings, code) = settings().await;
     let (from, to) = (Folder::new(), Folder::new());
     let file = from.file("a", b"new");
@@ -35,7 +35,7 @@ async fn an_existing_file_is_replaced_when_told() {
 }
 
 #[tokio::test]
-async fn both_files_are_kept_when_told() {
+async fn keep_both_keeps_both_files() {
     let (settings, code) = settings().await;
     let (from, to) = (Folder::new(), Folder::new());
     let file = from.file("a.txt", b"new");

@@ -207,7 +207,7 @@ async fn a_zip_that_leads_elsewhere_or_is_damaged_is_refused() {
 }
 
 #[tokio::test]
-async fn the_reason_for_a_broken_connection_is_heard_over_the_mailbox() {
+async fn the_reason_for_a_broken_connection_arrives_through_the_mailbox() {
     let (settings, code) = settings().await;
     let to = Folder::new();
     let liar = Liar::new(&settings, code.clone());

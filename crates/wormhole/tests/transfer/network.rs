@@ -25,7 +25,7 @@ async fn a_sender_that_may_only_use_a_relay_and_a_receiver_that_may_not_find_no_
         tokio::join!(finish(sender, None), finish(receiver, Some(destination)));
     for outcome in [sent, received] {
         let is_no_way = |error: &Error| {
-            let race = RaceError::NoWay;
+            let race = RaceError::NoCommonMethod;
             let expected = transit::Error::NotConnected { race, relay: None, last: None };
             *error == Error::NoConnection(expected) || matches!(error, Error::PeerRefused(_))
         };

@@ -54,7 +54,7 @@ async fn with_no_way_to_the_peer_connecting_fails_at_once() {
     let outcome = silent.connect(Role::Sender, &key(), &TransitInfo::default()).await;
     assert_eq!(
         outcome.map(drop),
-        Err(Error::NotConnected { race: RaceError::NoWay, relay: None, last: None })
+        Err(Error::NotConnected { race: RaceError::NoCommonMethod, relay: None, last: None })
     );
 }
 
@@ -73,7 +73,7 @@ async fn our_address_stays_with_us_when_only_a_relay_may_be_used() {
 }
 
 #[tokio::test]
-async fn a_stranger_on_the_port_is_turned_away_and_the_peer_still_gets_in() {
+async fn a_connection_without_the_key_is_closed_and_the_peer_can_still_connect() {
     let (one, other) = (Transit::new(direct()).unwrap(), Transit::new(direct()).unwrap());
     let info = one.info();
     let Some(Hint::Direct(TcpHint { endpoint, .. })) = info.hints.first().cloned() else {

@@ -135,7 +135,7 @@ async fn a_side_that_refuses_relays_does_not_announce_or_use_them() {
     };
     assert_eq!(Transit::new(never.clone()).unwrap().info().hints, []);
     let (one, other) = connect(never, only(vec![relay(&servers)])).await;
-    let no_way = Error::NotConnected { race: RaceError::NoWay, relay: None, last: None };
+    let no_way = Error::NotConnected { race: RaceError::NoCommonMethod, relay: None, last: None };
     assert_eq!(one.map(drop), Err(no_way));
     drop(other);
     assert_eq!(servers.metric("transit_relay_bytes_total"), 0);

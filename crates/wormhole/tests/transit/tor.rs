@@ -200,7 +200,7 @@ async fn asked_for(hints: Vec<Hint>) -> Vec<String> {
     let peer = TransitInfo { abilities: Vec::new(), hints };
     let outcome = Transit::new(settings).unwrap().connect(Role::Sender, &key(), &peer).await;
     let Err(Error::NotConnected { race, .. }) = outcome else { panic!("connected") };
-    assert!(matches!(race, RaceError::AllFailed(_) | RaceError::NoWay), "{race:?}");
+    assert!(matches!(race, RaceError::AllFailed(_) | RaceError::NoCommonMethod), "{race:?}");
     let mut hosts = Vec::new();
     while let Ok(host) = asked.try_recv() {
         hosts.push(host);
@@ -234,7 +234,7 @@ async fn onion_addresses_are_not_looked_up_without_tor() {
     let hints = vec![Hint::Tor(TcpHint::new("peer.onion", 1))];
     let peer = TransitInfo { abilities: Vec::new(), hints };
     let outcome = Transit::new(settings).unwrap().connect(Role::Sender, &key(), &peer).await;
-    let no_way = Error::NotConnected { race: RaceError::NoWay, relay: None, last: None };
+    let no_way = Error::NotConnected { race: RaceError::NoCommonMethod, relay: None, last: None };
     assert_eq!(outcome.map(drop), Err(no_way));
 }
 

@@ -253,7 +253,7 @@ async fn a_side_that_only_permits_a_relay_does_not_call_the_peer() {
     let (listener, peer) = listen().await;
     let hidden = crate::only(Vec::new());
     let outcome = Transit::new(hidden).unwrap().connect(Role::Sender, &key(), &peer).await;
-    let no_way = Error::NotConnected { race: RaceError::NoWay, relay: None, last: None };
+    let no_way = Error::NotConnected { race: RaceError::NoCommonMethod, relay: None, last: None };
     assert_eq!(outcome.map(drop), Err(no_way));
     let called = tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
     assert!(called.is_err());

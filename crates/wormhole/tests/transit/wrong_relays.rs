@@ -174,7 +174,7 @@ async fn a_peer_that_announces_no_relay_ability_is_not_expected_at_a_relay() {
     let transit = Transit::new(only(vec![hint])).unwrap();
     let peer = TransitInfo { abilities: vec![Ability::DirectTcp], hints: Vec::new() };
     let outcome = transit.connect(Role::Sender, &key(), &peer).await;
-    let no_way = Error::NotConnected { race: RaceError::NoWay, relay: None, last: None };
+    let no_way = Error::NotConnected { race: RaceError::NoCommonMethod, relay: None, last: None };
     assert_eq!(outcome.map(drop), Err(no_way));
     let called = tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
     assert!(called.is_err());

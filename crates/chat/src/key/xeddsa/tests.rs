@@ -70,7 +70,7 @@ fn both_kinds_of_signatures_hold() {
 }
 
 #[test]
-fn a_signature_holds_for_its_message_and_key_alone() {
+fn a_signature_is_valid_only_for_its_message_and_key() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     for _ in 0..64 {
         let (pair, other) = (KeyPair::random(&mut rng), KeyPair::random(&mut rng));

@@ -1,6 +1,6 @@
-//! Opens a user's `.ssh/authorized_keys` where files have no owners that we know.
+//! Opens a user's `.ssh/authorized_keys` on systems without Unix file owners.
 //!
-//! On these systems it is always one's own.
+//! On these systems it is always the file of the user who runs the program.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -1,4 +1,4 @@
-//! Tests of `authorized_keys` in a home of their own.
+//! Tests of `authorized_keys` in a temporary home directory.
 
 use std::path::Path;
 

@@ -38,7 +38,7 @@ fn every_message_of_a_client_survives_encoding() {
 }
 
 #[test]
-fn a_server_may_say_words_we_do_not_know() {
+fn unknown_messages_of_a_server_are_accepted() {
     assert_eq!(server(&json!({"type": "hologram", "x": [1]})), Ok(ServerMessage::Unknown));
     assert_eq!(
         server(&json!({"type": "claimed", "mailbox": "m", "colour": 3, "server_tx": 1.5})),
@@ -140,7 +140,7 @@ fn permissions_are_written_with_exactly_the_agreed_keys() {
 }
 
 #[test]
-fn an_ipv4_address_in_ipv6_clothes_is_shown_as_ipv4() {
+fn an_ipv4_mapped_address_is_shown_as_ipv4() {
     let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
     assert_eq!(
         serde_json::to_value(YourAddress::new(mapped, 9)).unwrap(),

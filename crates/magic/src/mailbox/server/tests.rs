@@ -1,4 +1,4 @@
-//! Every rule and every word of the reference, on one link, with the store played by hand.
+//! Tests every rule and every error message of the reference server, for one client, with a simulated store.
 
 use serde_json::{Value, json};
 
@@ -533,7 +533,7 @@ fn a_message_comes_before_the_answers_that_the_store_gives_after_it() {
 }
 
 #[test]
-fn a_client_far_ahead_of_the_store_is_not_listened_to() {
+fn input_pauses_while_too_many_requests_are_unanswered() {
     let mut client = bound();
     for _ in 0..MAX_UNANSWERED {
         assert!(client.wants_input());

@@ -54,7 +54,7 @@ impl DataReceiver {
     /// Starts to receive the offered data. With `reports`, the sender wants progress
     /// reports.
     pub fn new(offer: &Offer, reports: bool, now: Instant) -> Self {
-        let offered = offer.carried();
+        let offered = offer.transfer_size();
         Self {
             offered,
             hash: Sha256::new(),

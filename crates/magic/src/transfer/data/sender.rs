@@ -52,7 +52,7 @@ impl DataSender {
     /// Starts to send the offered data to a peer with these abilities.
     pub fn new(offer: &Offer, peer: Abilities) -> Self {
         Self {
-            offered: offer.carried(),
+            offered: offer.transfer_size(),
             peer,
             hash: Sha256::new(),
             sent: 0,

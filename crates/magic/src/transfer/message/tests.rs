@@ -1,4 +1,4 @@
-//! Messages as peers write them, and as they should not.
+//! Tests of valid messages of several clients, and of invalid messages.
 
 use super::*;
 use crate::transit::{Ability, Hint, RelayHint, TcpHint};
@@ -96,7 +96,7 @@ fn wrong_types_in_any_field_are_refused() {
 }
 
 #[test]
-fn an_offer_nobody_knows_is_answered_in_the_usual_words() {
+fn an_unknown_offer_is_rejected_with_the_usual_text() {
     let unknown = decode(r#"{"offer": {"torrent": {}}}"#).expect_err("unknown offer");
     assert_eq!(unknown.reply(), "unknown offer type");
     let json = r#"{"offer": {"directory": {"mode": "tarball", "dirname": "a"}}}"#;

@@ -6,7 +6,7 @@ use wormhole_kit::{Reader, TooShort, UnixTime, Utc};
 
 use super::{
     CENTRAL, END, END_64, EXTRA_TIMESTAMP, EXTRA_ZIP64, FLAG_UTF8, LOCAL, LOCATOR_64, OMISSION,
-    STORED, wide,
+    STORED, to_u64,
 };
 
 /// The header before the data of a file.
@@ -143,7 +143,7 @@ impl Extra {
             let Ok(field) = reader.take(usize::from(length)) else { break };
             let mut field = Reader::new(field);
             if id == EXTRA_ZIP64 {
-                for value in saturated.iter_mut().filter(|value| ***value == SATURATED) {
+                for value in saturated.iter_mut().filter(|value| ***value == ZIP64_MARKER) {
                     if let Ok(wide) = field.u64_le() {
                         **value = wide;
                     }
@@ -171,10 +171,12 @@ pub(super) struct Fields<'a> {
 
 /// Writes the header before the data of an entry.
 pub(super) fn write_local(fields: Fields<'_>, out: &mut Vec<u8>) {
-    let wide = is_wide(fields.size);
+    let wide = needs_zip64(fields.size);
     out.extend(LOCAL.to_le_bytes());
     write_common(fields, wide, out);
-    out.extend(narrow_16(if wide { EXTRA_TIME + EXTRA_SIZES } else { EXTRA_TIME }).to_le_bytes());
+    out.extend(
+        to_u16_or_marker(if wide { EXTRA_TIME + EXTRA_SIZES } else { EXTRA_TIME }).to_le_bytes(),
+    );
     out.extend(fields.name);
     write_timestamp(fields.modified, out);
     if wide {
@@ -184,32 +186,38 @@ pub(super) fn write_local(fields: Fields<'_>, out: &mut Vec<u8>) {
 
 /// Writes an entry of the central directory.
 pub(super) fn write_central(fields: Fields<'_>, mode: u32, offset: u64, out: &mut Vec<u8>) {
-    write_line(CENTRAL, fields, mode, offset, out);
+    write_directory_entry(CENTRAL, fields, mode, offset, out);
 }
 
 /// Writes the same fields as [`write_central`], with a signature that only this program knows.
 pub(super) fn write_omission(fields: Fields<'_>, mode: u32, offset: u64, out: &mut Vec<u8>) {
-    write_line(OMISSION, fields, mode, offset, out);
+    write_directory_entry(OMISSION, fields, mode, offset, out);
 }
 
-fn write_line(signature: u32, fields: Fields<'_>, mode: u32, offset: u64, out: &mut Vec<u8>) {
+fn write_directory_entry(
+    signature: u32,
+    fields: Fields<'_>,
+    mode: u32,
+    offset: u64,
+    out: &mut Vec<u8>,
+) {
     let mut wide = Vec::new();
-    if is_wide(fields.size) {
+    if needs_zip64(fields.size) {
         wide.extend([fields.size, fields.size]);
     }
-    if is_wide(offset) {
+    if needs_zip64(offset) {
         wide.push(offset);
     }
     out.extend(signature.to_le_bytes());
     out.extend([version(!wide.is_empty()), MADE_BY_UNIX]);
     write_common(fields, !wide.is_empty(), out);
     let extra = EXTRA_TIME + if wide.is_empty() { 0 } else { 4 + 8 * wide.len() };
-    out.extend(narrow_16(extra).to_le_bytes());
+    out.extend(to_u16_or_marker(extra).to_le_bytes());
     // No comment, first disk, no internal attributes.
     out.extend([0; 6]);
     let is_folder = if fields.name.ends_with(b"/") { ATTRIBUTE_FOLDER } else { 0 };
     out.extend(((mode << 16) | is_folder).to_le_bytes());
-    out.extend(narrow_32(offset).to_le_bytes());
+    out.extend(to_u32_or_marker(offset).to_le_bytes());
     out.extend(fields.name);
     write_timestamp(fields.modified, out);
     if !wide.is_empty() {
@@ -222,7 +230,7 @@ fn write_line(signature: u32, fields: Fields<'_>, mode: u32, offset: u64, out: &
 pub(super) fn write_end(entries: u64, size: u64, offset: u64, is_64: bool, out: &mut Vec<u8>) {
     if is_64 {
         out.extend(END_64.to_le_bytes());
-        out.extend(wide(END_64_FIXED - 12).to_le_bytes());
+        out.extend(to_u64(END_64_FIXED - 12).to_le_bytes());
         out.extend([VERSION_64, MADE_BY_UNIX, VERSION_64, 0]);
         out.extend([0; 8]);
         for value in [entries, entries, size, offset] {
@@ -238,19 +246,19 @@ pub(super) fn write_end(entries: u64, size: u64, offset: u64, is_64: bool, out: 
     out.extend([0; 4]);
     out.extend(count);
     out.extend(count);
-    out.extend(narrow_32(size).to_le_bytes());
-    out.extend(narrow_32(offset).to_le_bytes());
+    out.extend(to_u32_or_marker(size).to_le_bytes());
+    out.extend(to_u32_or_marker(offset).to_le_bytes());
     out.extend([0; 2]);
 }
 
 /// Number of bytes that [`write_local`] writes.
 pub(super) const fn local_length(name: usize, size: u64) -> usize {
-    LOCAL_FIXED + name + EXTRA_TIME + if is_wide(size) { EXTRA_SIZES } else { 0 }
+    LOCAL_FIXED + name + EXTRA_TIME + if needs_zip64(size) { EXTRA_SIZES } else { 0 }
 }
 
 /// Number of bytes that [`write_central`] writes.
 pub(super) const fn central_length(name: usize, size: u64, offset: u64) -> usize {
-    let wide = if is_wide(size) { 16 } else { 0 } + if is_wide(offset) { 8 } else { 0 };
+    let wide = if needs_zip64(size) { 16 } else { 0 } + if needs_zip64(offset) { 8 } else { 0 };
     CENTRAL_FIXED + name + EXTRA_TIME + if wide == 0 { 0 } else { 4 + wide }
 }
 
@@ -261,8 +269,8 @@ pub(super) const fn end_length(entries: u64, size: u64, offset: u64) -> usize {
 }
 
 /// Whether a number does not fit into 32 bits (the maximum value refers to the ZIP64 field).
-pub(super) const fn is_wide(value: u64) -> bool {
-    value >= SATURATED
+pub(super) const fn needs_zip64(value: u64) -> bool {
+    value >= ZIP64_MARKER
 }
 
 /// Writes version, flags, method, time, CRC, sizes and the name's length.
@@ -272,9 +280,9 @@ fn write_common(fields: Fields<'_>, wide: bool, out: &mut Vec<u8>) {
     out.extend(STORED.to_le_bytes());
     out.extend(dos_time(fields.modified).to_le_bytes());
     out.extend(fields.crc.to_le_bytes());
-    out.extend(narrow_32(fields.size).to_le_bytes());
-    out.extend(narrow_32(fields.size).to_le_bytes());
-    out.extend(narrow_16(fields.name.len()).to_le_bytes());
+    out.extend(to_u32_or_marker(fields.size).to_le_bytes());
+    out.extend(to_u32_or_marker(fields.size).to_le_bytes());
+    out.extend(to_u16_or_marker(fields.name.len()).to_le_bytes());
 }
 
 fn write_timestamp(modified: i64, out: &mut Vec<u8>) {
@@ -286,25 +294,25 @@ fn write_timestamp(modified: i64, out: &mut Vec<u8>) {
 
 fn write_wide(values: &[u64], out: &mut Vec<u8>) {
     out.extend(EXTRA_ZIP64.to_le_bytes());
-    out.extend(narrow_16(8 * values.len()).to_le_bytes());
+    out.extend(to_u16_or_marker(8 * values.len()).to_le_bytes());
     out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
 }
 
 /// Whether a number does not fit into the plain end.
 pub(super) const fn needs_end_64(entries: u64, size: u64, offset: u64) -> bool {
-    entries >= 0xffff || is_wide(size) || is_wide(offset)
+    entries >= 0xffff || needs_zip64(size) || needs_zip64(offset)
 }
 
 const fn version(wide: bool) -> u8 {
     if wide { VERSION_64 } else { 20 }
 }
 
-fn narrow_32(value: u64) -> u32 {
+fn to_u32_or_marker(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 /// Names have at most [`super::path::MAX_PATH`] bytes, and extra fields are far shorter.
-fn narrow_16(value: usize) -> u16 {
+fn to_u16_or_marker(value: usize) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }
 
@@ -324,7 +332,7 @@ fn dos_time(seconds: i64) -> u32 {
 }
 
 /// A 32-bit field with this value refers to the ZIP64 extra field.
-const SATURATED: u64 = 0xffff_ffff;
+const ZIP64_MARKER: u64 = 0xffff_ffff;
 
 const MADE_BY_UNIX: u8 = 3;
 const VERSION_64: u8 = 45;

@@ -15,11 +15,11 @@ use super::header::{
 use super::path::{MAX_PATH, UnsafePath, ZipPath};
 use super::{
     CENTRAL, DEFLATED, END, END_64, FLAG_ENCRYPTED, LOCAL, LOCATOR_64, OMISSION, STORED, TYPE_FILE,
-    TYPE_FOLDER, TYPE_MASK, wide,
+    TYPE_FOLDER, TYPE_MASK, to_u64,
 };
 use crate::transfer::PeerName;
-use data::{Body, Held, Range};
-use table::Table;
+use data::{DataLocation, FileData, InputBuffer};
+use table::DirectoryCheck;
 
 /// An output of the reader.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ pub enum ZipError {
     WrongChecksum(ZipPath),
     /// Its central directory does not match its contents.
     #[error("its central directory does not match its contents")]
-    WrongTable,
+    WrongCentralDirectory,
 }
 
 impl From<TooShort> for ZipError {
@@ -110,14 +110,14 @@ impl From<TooShort> for ZipError {
 /// | `ExpectHeader` | local header of a file | File | `InFile` |
 /// | `InFile` | data | Data | same |
 /// | `InFile` | the end of the data | `FileEnd` | `ExpectHeader` |
-/// | `ExpectHeader` | central header | Permissions | `InTable` |
+/// | `ExpectHeader` | central header | Permissions | `InCentralDirectory` |
 /// | `ExpectHeader` | omission | Omitted | same |
-/// | `InTable` | central header | Permissions | same |
-/// | `InTable` | the end | | Ended |
+/// | `InCentralDirectory` | central header | Permissions | same |
+/// | `InCentralDirectory` | the end | | Ended |
 pub struct ZipReader {
     state: ReaderState,
-    held: Held,
-    table: Table,
+    held: InputBuffer,
+    table: DirectoryCheck,
     /// Remaining bytes of files.
     allowance: u64,
     offered: u64,
@@ -128,8 +128,8 @@ pub struct ZipReader {
 
 enum ReaderState {
     ExpectHeader,
-    InFile(Box<Body>),
-    InTable,
+    InFile(Box<FileData>),
+    InCentralDirectory,
     Ended,
 }
 
@@ -140,8 +140,8 @@ impl ZipReader {
     pub fn new(offered: u64, files: u64) -> Self {
         Self {
             state: ReaderState::ExpectHeader,
-            held: Held::default(),
-            table: Table::default(),
+            held: InputBuffer::default(),
+            table: DirectoryCheck::default(),
             allowance: offered,
             offered,
             files_left: files,
@@ -167,17 +167,20 @@ impl ZipReader {
             match (&self.state, signature) {
                 (ReaderState::ExpectHeader, LOCAL) => return self.on_local(input),
                 (ReaderState::ExpectHeader, OMISSION) => return self.on_omission(input),
-                (ReaderState::ExpectHeader | ReaderState::InTable, CENTRAL) => {
+                (ReaderState::ExpectHeader | ReaderState::InCentralDirectory, CENTRAL) => {
                     return self.on_central(input);
                 }
-                (ReaderState::ExpectHeader | ReaderState::InTable, END_64 | LOCATOR_64 | END) => {
+                (
+                    ReaderState::ExpectHeader | ReaderState::InCentralDirectory,
+                    END_64 | LOCATOR_64 | END,
+                ) => {
                     if !self.on_end(signature, input)? {
                         return Ok(None);
                     }
                 }
                 (ReaderState::Ended, _) => return Err(ZipError::Trailing),
-                (ReaderState::InTable | ReaderState::InFile(_), LOCAL) => {
-                    return Err(ZipError::WrongTable);
+                (ReaderState::InCentralDirectory | ReaderState::InFile(_), LOCAL) => {
+                    return Err(ZipError::WrongCentralDirectory);
                 }
                 _ => return Err(ZipError::Damaged),
             }
@@ -192,9 +195,9 @@ impl ZipReader {
         match self.state {
             ReaderState::Ended if self.held.is_empty() => Ok(()),
             ReaderState::Ended => Err(ZipError::Trailing),
-            ReaderState::ExpectHeader | ReaderState::InFile(_) | ReaderState::InTable => {
-                Err(ZipError::Truncated)
-            }
+            ReaderState::ExpectHeader
+            | ReaderState::InFile(_)
+            | ReaderState::InCentralDirectory => Err(ZipError::Truncated),
         }
     }
 
@@ -219,7 +222,7 @@ impl ZipReader {
         }
         self.files_left =
             self.files_left.checked_sub(1).ok_or(ZipError::TooManyFiles(self.files))?;
-        self.state = ReaderState::InFile(Box::new(Body::new(&header, path.clone())));
+        self.state = ReaderState::InFile(Box::new(FileData::new(&header, path.clone())));
         Ok(Some(Piece::File { path, modified }))
     }
 
@@ -231,7 +234,7 @@ impl ZipReader {
         if let Some(range) = body.next(&mut self.held, input)? {
             let left = self
                 .allowance
-                .checked_sub(wide(range.len()))
+                .checked_sub(to_u64(range.len()))
                 .ok_or(ZipError::Bomb(self.offered))?;
             self.allowance = left;
             return Ok(Some(Piece::Data(self.resolve(&range))));
@@ -245,10 +248,10 @@ impl ZipReader {
         Ok(Some(Piece::FileEnd))
     }
 
-    fn resolve<'s>(&'s self, range: &Range<'s>) -> &'s [u8] {
+    fn resolve<'s>(&'s self, range: &DataLocation<'s>) -> &'s [u8] {
         match &self.state {
             ReaderState::InFile(body) => body.slice(range, &self.held),
-            ReaderState::ExpectHeader | ReaderState::InTable | ReaderState::Ended => &[],
+            ReaderState::ExpectHeader | ReaderState::InCentralDirectory | ReaderState::Ended => &[],
         }
     }
 
@@ -266,7 +269,7 @@ impl ZipReader {
         let Some(header) = self.line(input)? else { return Ok(None) };
         let path = parse_path(&header.name)?;
         if header.name.ends_with(b"/") {
-            return Err(ZipError::WrongTable);
+            return Err(ZipError::WrongCentralDirectory);
         }
         self.table.omit(&header.name, header.crc, header.size)?;
         Ok(Some(Piece::Omitted(path)))
@@ -274,7 +277,7 @@ impl ZipReader {
 
     fn on_central(&mut self, input: &mut &[u8]) -> Result<Option<Piece<'static>>, ZipError> {
         let Some(header) = self.line(input)? else { return Ok(None) };
-        self.state = ReaderState::InTable;
+        self.state = ReaderState::InCentralDirectory;
         let path = parse_path(&header.name)?;
         self.table.list(&header.name, header.crc, header.size)?;
         let is_folder = header.name.ends_with(b"/");
@@ -307,17 +310,17 @@ impl ZipReader {
         let Some(record) = self.held.gather(length, input) else { return Ok(false) };
         match signature {
             END_64 if end_64_entries(record)? != self.table.listed() => {
-                return Err(ZipError::WrongTable);
+                return Err(ZipError::WrongCentralDirectory);
             }
             END => {
                 let stated = end_entries(record)?;
                 let fits = stated == self.table.listed() || stated == u64::from(u16::MAX);
                 if !fits || !self.table.is_complete() {
-                    return Err(ZipError::WrongTable);
+                    return Err(ZipError::WrongCentralDirectory);
                 }
                 self.state = ReaderState::Ended;
             }
-            _ => self.state = ReaderState::InTable,
+            _ => self.state = ReaderState::InCentralDirectory,
         }
         self.held.consume(length);
         Ok(true)

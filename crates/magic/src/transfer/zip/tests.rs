@@ -1,11 +1,11 @@
-//! Zips of ours and of other programs, whole, in pieces, and tampered with.
+//! Tests with zips of this and of other programs: complete, in pieces, and modified.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::transfer::PeerName;
 
-fn wide(length: usize) -> u64 {
+fn to_u64(length: usize) -> u64 {
     u64::try_from(length).unwrap()
 }
 
@@ -52,7 +52,7 @@ fn unpack_files<'a>(
 }
 
 fn file(path: &str, data: &[u8]) -> (Entry, Vec<u8>) {
-    let size = wide(data.len());
+    let size = to_u64(data.len());
     let path = ZipPath::parse(path).unwrap();
     let kind = EntryKind::File(size);
     (Entry { path, permissions: 0o640, modified: 1_700_000_001, kind }, data.to_vec())
@@ -93,7 +93,7 @@ const FROM_WILLIAM: &[u8] = include_bytes!("../../../../../vectors/magic/zip-wil
 fn what_is_written_is_read_and_has_the_length_that_was_announced() {
     let entries = sample();
     let zip = zip(&entries);
-    assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), wide(zip.len()));
+    assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), to_u64(zip.len()));
     let tree = unpack([&zip[..]], 1 << 20).unwrap();
     assert_eq!(tree.folders, ["sub/empty"]);
     for ((entry, data), (path, unpacked, modified)) in
@@ -109,7 +109,7 @@ fn what_is_written_is_read_and_has_the_length_that_was_announced() {
 #[test]
 fn an_empty_folder_is_a_zip_without_entries() {
     let zip = zip(&[]);
-    assert_eq!(ZipWriter::length([]), wide(zip.len()));
+    assert_eq!(ZipWriter::length([]), to_u64(zip.len()));
     assert_eq!(unpack([&zip[..]], 0), Ok(Tree::default()));
 }
 
@@ -247,14 +247,14 @@ fn a_table_of_contents_that_differs_is_refused() {
     let table = original.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
     let (contents, table) = original.split_at(table);
     let other_name = [contents, &replace(table, b"bb", b"cc")].concat();
-    assert_eq!(unpack([&other_name[..]], 100), Err(ZipError::WrongTable));
+    assert_eq!(unpack([&other_name[..]], 100), Err(ZipError::WrongCentralDirectory));
     let twice = [contents, &replace(table, b"bb", b"aa")].concat();
-    assert_eq!(unpack([&twice[..]], 100), Err(ZipError::WrongTable));
+    assert_eq!(unpack([&twice[..]], 100), Err(ZipError::WrongCentralDirectory));
     let second = table[1..].windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap() + 1;
     let missing = [contents, &table[second..]].concat();
-    assert_eq!(unpack([&missing[..]], 100), Err(ZipError::WrongTable));
+    assert_eq!(unpack([&missing[..]], 100), Err(ZipError::WrongCentralDirectory));
     let repeated = [contents, &table[..second], table].concat();
-    assert_eq!(unpack([&repeated[..]], 100), Err(ZipError::WrongTable));
+    assert_eq!(unpack([&repeated[..]], 100), Err(ZipError::WrongCentralDirectory));
 }
 
 #[test]
@@ -275,10 +275,10 @@ fn damaged_compression_is_refused() {
 }
 
 #[test]
-fn more_than_65535_entries_need_and_get_the_wide_end() {
+fn more_than_65535_entries_use_the_zip64_end_record() {
     let entries: Vec<_> = (0..70_000).map(|n| file(&format!("d/{n}"), b"")).collect();
     let zip = zip(&entries);
-    assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), wide(zip.len()));
+    assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), to_u64(zip.len()));
     assert!(zip.windows(4).any(|bytes| bytes == b"PK\x06\x06"));
     assert_eq!(unpack([&zip[..]], 0).unwrap().files.len(), 70_000);
 }
@@ -304,11 +304,11 @@ fn a_file_of_more_than_4_gib_is_written_and_read_with_wide_sizes() {
     let (mut writer, mut reader) = (ZipWriter::new(), ZipReader::new(size + 3, 2));
     let (mut written, mut unpacked, mut table) = (0_u64, 0_u64, Vec::new());
     let mut feed = |bytes: &[u8]| {
-        written += wide(bytes.len());
+        written += to_u64(bytes.len());
         let mut input = bytes;
         while let Some(piece) = reader.next(&mut input).unwrap() {
             if let Piece::Data(data) = piece {
-                unpacked += wide(data.len());
+                unpacked += to_u64(data.len());
             }
         }
     };
@@ -318,10 +318,10 @@ fn a_file_of_more_than_4_gib_is_written_and_read_with_wide_sizes() {
         feed(&header);
         let EntryKind::File(mut left) = entry.kind else { panic!("a file") };
         while left > 0 {
-            let part = &chunk[..usize::try_from(left.min(wide(chunk.len()))).unwrap()];
+            let part = &chunk[..usize::try_from(left.min(to_u64(chunk.len()))).unwrap()];
             writer.data(part);
             feed(part);
-            left -= wide(part.len());
+            left -= to_u64(part.len());
         }
     }
     writer.finish(&mut table).unwrap();
@@ -337,7 +337,7 @@ fn a_file_that_changed_its_size_cannot_be_completed() {
     let mut zip = Vec::new();
     writer.begin(file("a", b"abc").0, &mut zip).unwrap();
     writer.data(b"ab");
-    assert_eq!(writer.end(&mut zip), Err(write::SizeChanged { said: 3, had: 2 }));
+    assert_eq!(writer.end(&mut zip), Err(write::SizeChanged { announced: 3, actual: 2 }));
 }
 
 /// A zip of which the entries with these numbers are omitted.
@@ -361,7 +361,7 @@ fn an_omitted_file_leaves_the_length_as_it_was_and_is_named_to_the_reader() {
     let entries = sample();
     for omitted in [&[0][..], &[1], &[4], &[0, 1, 3, 4]] {
         let zip = zip_without(&entries, omitted);
-        assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), wide(zip.len()));
+        assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), to_u64(zip.len()));
         for size in [1, 3, zip.len()] {
             let tree = unpack(zip.chunks(size), 1 << 20).unwrap();
             let names = omitted.iter().map(|number| entries[*number].0.path.as_str().to_owned());
@@ -380,7 +380,7 @@ fn omissions_may_cross_the_number_of_entries_that_needs_the_wide_end() {
     let entries: Vec<_> = (0..0xffff).map(|n| file(&format!("d/{n}"), b"")).collect();
     for omitted in [&[7][..], &[]] {
         let zip = zip_without(&entries, omitted);
-        assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), wide(zip.len()));
+        assert_eq!(ZipWriter::length(entries.iter().map(|(entry, _)| entry)), to_u64(zip.len()));
         assert_eq!(unpack([&zip[..]], 0).unwrap().omitted.len(), omitted.len());
     }
 }
@@ -391,12 +391,12 @@ fn what_did_not_come_cannot_be_omitted_and_what_is_listed_cannot_either() {
     let at = zip.windows(4).position(|bytes| bytes == b"PK\x06\x09").unwrap();
     let (contents, rest) = zip.split_at(at);
     let other = [contents, &replace(rest, b"aa", b"cc")].concat();
-    assert_eq!(unpack([&other[..]], 100), Err(ZipError::WrongTable));
+    assert_eq!(unpack([&other[..]], 100), Err(ZipError::WrongCentralDirectory));
     let listed = [contents, &replace(rest, b"aa", b"bb")].concat();
-    assert_eq!(unpack([&listed[..]], 100), Err(ZipError::WrongTable));
+    assert_eq!(unpack([&listed[..]], 100), Err(ZipError::WrongCentralDirectory));
     let second = rest[1..].windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap() + 1;
     let twice = [contents, &rest[..second], rest].concat();
-    assert_eq!(unpack([&twice[..]], 100), Err(ZipError::WrongTable));
+    assert_eq!(unpack([&twice[..]], 100), Err(ZipError::WrongCentralDirectory));
 }
 
 #[test]
@@ -443,13 +443,13 @@ fn deflated(name: &str, data: &[u8]) -> Vec<u8> {
     zip.extend(DESCRIPTOR.to_le_bytes());
     zip.extend(crc.to_le_bytes());
     zip.extend(sizes.concat());
-    let offset = wide(zip.len());
+    let offset = to_u64(zip.len());
     zip.extend(CENTRAL.to_le_bytes());
     zip.extend([20, 3]);
     zip.extend(common(crc, sizes));
     zip.extend([0; 14]);
     zip.extend(name.as_bytes());
-    let size = wide(zip.len()) - offset;
+    let size = to_u64(zip.len()) - offset;
     header::write_end(1, size, offset, false, &mut zip);
     zip
 }

@@ -8,11 +8,11 @@
 //! central directory. The size remains as announced.
 
 use super::header::{
-    Fields, central_length, end_length, is_wide, local_length, needs_end_64, write_central,
+    Fields, central_length, end_length, local_length, needs_end_64, needs_zip64, write_central,
     write_end, write_local, write_omission,
 };
 use super::path::ZipPath;
-use super::{DESCRIPTOR, FLAG_DESCRIPTOR, TYPE_FILE, TYPE_FOLDER, wide};
+use super::{DESCRIPTOR, FLAG_DESCRIPTOR, TYPE_FILE, TYPE_FOLDER, to_u64};
 
 /// A file or folder to be written.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -90,12 +90,12 @@ struct Current {
 
 /// A file had more or fewer bytes than its entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a file has {had} bytes instead of the announced {said}")]
+#[error("a file has {actual} bytes instead of the announced {announced}")]
 pub struct SizeChanged {
-    /// Bytes of the entry.
-    pub said: u64,
-    /// Bytes that came.
-    pub had: u64,
+    /// Size that the entry announced, in bytes.
+    pub announced: u64,
+    /// Bytes of data that were written.
+    pub actual: u64,
 }
 
 impl ZipWriter {
@@ -109,11 +109,11 @@ impl ZipWriter {
         let (mut offset, mut central, mut count) = (0_u64, 0_u64, 0_u64);
         for entry in entries {
             let (name, size) = (entry.name().len(), entry.size());
-            central += wide(central_length(name, size, offset));
-            offset += wide(local_length(name, size)) + size + descriptor_length(entry);
+            central += to_u64(central_length(name, size, offset));
+            offset += to_u64(local_length(name, size)) + size + descriptor_length(entry);
             count += 1;
         }
-        offset + central + wide(end_length(count, central, offset))
+        offset + central + to_u64(end_length(count, central, offset))
     }
 
     /// Begins an entry: appends its header to `out`. The data of a file follows.
@@ -125,7 +125,7 @@ impl ZipWriter {
         let start = self.offset;
         let before = out.len();
         write_local(fields(&entry, &entry.name(), 0), out);
-        self.offset += wide(out.len() - before);
+        self.offset += to_u64(out.len() - before);
         self.current = Some(Current { entry, start, crc: crc32fast::Hasher::new(), seen: 0 });
         Ok(())
     }
@@ -134,8 +134,8 @@ impl ZipWriter {
     pub fn data(&mut self, bytes: &[u8]) {
         if let Some(current) = &mut self.current {
             current.crc.update(bytes);
-            current.seen += wide(bytes.len());
-            self.offset += wide(bytes.len());
+            current.seen += to_u64(bytes.len());
+            self.offset += to_u64(bytes.len());
         }
     }
 
@@ -167,13 +167,13 @@ impl ZipWriter {
             return Ok(None);
         };
         if seen != entry.size() {
-            return Err(SizeChanged { said: entry.size(), had: seen });
+            return Err(SizeChanged { announced: entry.size(), actual: seen });
         }
         let crc = crc.finalize();
         if entry.has_descriptor() {
             let before = out.len();
             write_descriptor(crc, seen, out);
-            self.offset += wide(out.len() - before);
+            self.offset += to_u64(out.len() - before);
         }
         let name = entry.name();
         Ok(Some(Line { entry, name, crc, start }))
@@ -186,12 +186,12 @@ impl ZipWriter {
     /// directory beyond that.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), SizeChanged> {
         self.end(out)?;
-        let (size, moved) = (wide(self.central.len()), wide(self.omissions.len()));
+        let (size, moved) = (to_u64(self.central.len()), to_u64(self.omissions.len()));
         // Use the announced form, even if fewer entries would fit into the plain one.
         let is_64 = needs_end_64(self.entries + self.omitted, size + moved, self.offset);
         let offset = self.offset + moved;
         if !is_64 && needs_end_64(self.entries, size, offset) {
-            return Err(SizeChanged { said: self.offset, had: offset });
+            return Err(SizeChanged { announced: self.offset, actual: offset });
         }
         out.append(&mut self.omissions);
         out.append(&mut self.central);
@@ -217,13 +217,13 @@ fn write_descriptor(crc: u32, size: u64, out: &mut Vec<u8>) {
     out.extend(DESCRIPTOR.to_le_bytes());
     out.extend(crc.to_le_bytes());
     match u32::try_from(size) {
-        Ok(narrow) if !is_wide(size) => out.extend([narrow.to_le_bytes(); 2].concat()),
+        Ok(narrow) if !needs_zip64(size) => out.extend([narrow.to_le_bytes(); 2].concat()),
         _ => out.extend([size.to_le_bytes(); 2].concat()),
     }
 }
 
 const fn descriptor_length(entry: &Entry) -> u64 {
-    match (entry.has_descriptor(), is_wide(entry.size())) {
+    match (entry.has_descriptor(), needs_zip64(entry.size())) {
         (false, _) => 0,
         (true, false) => 16,
         (true, true) => 24,

@@ -1,4 +1,4 @@
-//! Races between two sides, and against time.
+//! Tests of races between two sides, and of their time limits.
 
 use wormhole_kit::{LinkIds, Secret};
 
@@ -149,8 +149,8 @@ fn sides_that_allow_nothing_in_common_do_not_wait_for_one_another() {
     };
     let direct_only =
         TransitInfo { abilities: vec![Ability::DirectTcp], hints: vec![direct("theirs")] };
-    assert_eq!(meet(RelayPolicy::Never, true, relay_only.clone()), Err(RaceError::NoWay));
-    assert_eq!(meet(RelayPolicy::Only, false, direct_only.clone()), Err(RaceError::NoWay));
+    assert_eq!(meet(RelayPolicy::Never, true, relay_only.clone()), Err(RaceError::NoCommonMethod));
+    assert_eq!(meet(RelayPolicy::Only, false, direct_only.clone()), Err(RaceError::NoCommonMethod));
     assert_eq!(meet(RelayPolicy::Auto, true, relay_only), Ok(()));
     assert_eq!(meet(RelayPolicy::Auto, true, direct_only), Ok(()));
     // One that does not say what it can do may be able to do anything.
@@ -171,7 +171,7 @@ fn the_relay_that_was_lost_is_named() {
 }
 
 #[test]
-fn a_race_that_nobody_can_join_does_not_wait_in_vain() {
+fn a_race_without_possible_connections_ends_at_once() {
     let now = now();
     let relays = vec![relay("r", 0.0)];
     let mut racer = race(RaceSettings { relays, listens: false, ..settings(Role::Sender) });
@@ -181,7 +181,7 @@ fn a_race_that_nobody_can_join_does_not_wait_in_vain() {
     assert_eq!(dialed(&mut racer), ["r"]);
     assert_eq!(racer.handle(now, Input::Closed(LinkId(2))), Err(RaceError::AllFailed(2)));
     let mut nowhere = race(RaceSettings { listens: false, ..settings(Role::Sender) });
-    assert_eq!(start(&mut nowhere, now, vec![]), Err(RaceError::NoWay));
+    assert_eq!(start(&mut nowhere, now, vec![]), Err(RaceError::NoCommonMethod));
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_relayed_link_asks_the_relay_first() {
 }
 
 #[test]
-fn a_stranger_is_dropped_and_the_race_goes_on() {
+fn a_link_without_the_key_is_closed_and_the_race_continues() {
     let now = now();
     let mut racer = race(settings(Role::Receiver));
     assert_eq!(start(&mut racer, now, vec![]), Ok(()));
@@ -317,7 +317,7 @@ fn a_stranger_is_dropped_and_the_race_goes_on() {
 }
 
 #[test]
-fn many_strangers_do_not_keep_the_peer_out() {
+fn many_links_without_the_key_do_not_prevent_the_connection_of_the_peer() {
     let now = now();
     let mut racer = race(settings(Role::Sender));
     let mut ids = LinkIds::incoming();
@@ -325,7 +325,7 @@ fn many_strangers_do_not_keep_the_peer_out() {
         assert_eq!(racer.handle(now, Input::Opened(ids.allocate())), Ok(()));
     }
     let link = ids.allocate();
-    assert!(racer.links.len() <= MAX_STRANGERS);
+    assert!(racer.links.len() <= MAX_UNAUTHENTICATED);
     assert_eq!(racer.handle(now, Input::Opened(link)), Ok(()));
     let hello = key().hello(Role::Receiver);
     assert_eq!(racer.handle(now, Input::Bytes(link, &hello)), Ok(()));

@@ -42,7 +42,7 @@ impl Hub {
             }
             Command::WaitConnected(id, reply) => self.wait_connected(id, reply),
             Command::PoolEnvelopes(topics, reply) => {
-                answer(reply, self.core.held(&topics).cloned().collect());
+                answer(reply, self.core.pool_envelopes(&topics).cloned().collect());
             }
             Command::Peers(reply) => answer(reply, self.peers()),
             Command::Post(envelope, reply) => answer(reply, self.post(envelope)),
@@ -68,7 +68,7 @@ impl Hub {
                 answer(reply, ());
             }
             Command::SetMinWork(work, reply) => {
-                self.pressure.set_usual(work);
+                self.min_work_control.set_usual(work);
                 self.core.set_min_work(Instant::now(), work);
                 answer(reply, ());
             }

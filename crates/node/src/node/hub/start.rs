@@ -24,8 +24,8 @@ use super::super::cover::CoverTraffic;
 use super::super::data_folder::DataFolder;
 use super::super::envelopes::Broadcast;
 use super::super::link::{LinkContext, LinkEvent};
+use super::super::min_work_control::MinWorkControl;
 use super::super::peers::Peers;
-use super::super::pressure::Pressure;
 use super::super::{Settings, StartError, discovery, listener};
 use super::{ClockWarning, ConnectWaiters, Hub, Inputs, Node, UnsentPosts};
 
@@ -181,7 +181,7 @@ impl Hub {
             peers,
             archive: Archive::new(archive, settings.archive.clone()),
             cover: settings.cover.map(|cover| CoverTraffic::new(cover, now)),
-            pressure: Pressure::new(settings.min_work, settings.pool_bytes),
+            min_work_control: MinWorkControl::new(settings.min_work, settings.pool_bytes),
             broadcast,
             unsent: UnsentPosts::default(),
             waiters: ConnectWaiters::default(),
@@ -212,7 +212,7 @@ fn record_sequence() -> u64 {
 /// Maximum number of waiting commands of handles.
 const MAX_COMMANDS: usize = 256;
 
-/// Maximum number of waiting events of links. The bytes of their packets are limited apart.
+/// Maximum number of waiting events of links. The bytes of their packets have a separate limit.
 const MAX_EVENTS: usize = 1024;
 
 /// Maximum number of discovered nodes that wait for the hub.

@@ -111,10 +111,10 @@ impl WriteQueue {
     }
 }
 
-/// Bytes of replies in the queue from which on the link stops reading.
+/// The link stops reading while the queue has at least this many bytes of replies.
 const MAX_REPLIES: usize = 64 * 1024;
 
-/// Bytes in the queue, without messages, from which on the link takes no more commands.
+/// The link accepts no commands while the queue has at least this many bytes, not counting messages.
 const MAX_BYTES: usize = 256 * 1024;
 
 /// A peer that reads nothing for this long is disconnected. As in go-ethereum.

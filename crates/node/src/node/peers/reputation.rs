@@ -28,7 +28,7 @@ struct Faults {
 }
 
 impl Reputation {
-    /// Records that somebody at `address` broke the protocol. `id` is known only after the handshake.
+    /// Records that a peer at `address` broke the protocol. `id` is known only after the handshake.
     /// Returns for how long the node, or its address, is banned.
     pub(super) fn record_fault(
         &self,

@@ -1,4 +1,4 @@
-//! The words in which go-ethereum refuses arguments.
+//! The error messages of go-ethereum for invalid arguments.
 
 use super::*;
 

@@ -21,7 +21,7 @@ use wormhole_magic::mailbox::{MailboxUrl, Welcome};
 use wormhole_magic::wormhole::{
     Closed, Command, Config, Event as WormholeEvent, Wormhole, WormholeError,
 };
-use wormhole_sim::{Application, End, Reply, Server, Simulation, Weather, World};
+use wormhole_sim::{Application, End, NetworkConditions, Reply, Server, Simulation, World};
 use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
 use super::super::inbox::Event;
@@ -314,10 +314,10 @@ struct Scenario {
 
 fn run(seed: u64, scenario: &Scenario, stores: &mut Stores) -> ConversationWorld {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-    let weather = Weather::any(rng);
+    let network = NetworkConditions::random(rng);
     let server = MailboxServer::new(seed, scenario.bits, stores.take(seed));
     let application = Conversation((0..3).map(|_| Observed::default()).collect());
-    let mut world = World::new(Simulation { seed, weather, server, application });
+    let mut world = World::new(Simulation { seed, network, server, application });
     for client in [join(&mut world, rng), join(&mut world, rng)] {
         for number in 0..3 {
             world.command(client, Duration::ZERO, Command::Send(vec![number]));

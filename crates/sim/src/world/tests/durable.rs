@@ -154,7 +154,7 @@ fn saw_undurable(seed: u64, is_hasty: bool) -> bool {
     let server =
         Witness { echo: Echo::default(), durable: Rc::clone(&durable), saw_undurable: false };
     let application = Store { is_hasty, durable: Rc::clone(&durable), restarts: 0 };
-    let simulation = Simulation { seed, weather: any_weather(seed), server, application };
+    let simulation = Simulation { seed, network: random_conditions(seed), server, application };
     let mut world = World::new(simulation);
     let client = world.join(Ledger::restore(is_hasty, 0));
     for number in 1..4 {

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn nearer_nodes_that_are_heard_of_are_asked_first() {
+    fn nearer_known_nodes_are_asked_first() {
         let mut lookup = Lookup::new(NodeId([0; 64]), []);
         assert!(lookup.is_done());
         let mut nodes: Vec<_> = (1..40).map(node).collect();

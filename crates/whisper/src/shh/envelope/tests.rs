@@ -97,7 +97,7 @@ fn a_ttl_of_zero_or_too_long_is_rejected_but_not_misbehaviour() {
     let limit = super::super::requirements::DEFAULT_MAX_TTL;
     assert!(check(envelope(0, limit)).is_ok());
     let refusal = check(envelope(0, limit + 1)).unwrap_err();
-    assert_eq!(refusal, EnvelopeError::LivesTooLong { ttl: limit + 1, limit });
+    assert_eq!(refusal, EnvelopeError::TtlTooLong { ttl: limit + 1, limit });
     assert!(!refusal.is_misbehaviour() && !EnvelopeError::NoTtl.is_misbehaviour());
 }
 

@@ -54,7 +54,7 @@ pub enum NodeOutput {
     },
     /// Envelopes of most peers appear to be from the future: our clock may be slow, so that we reject valid
     /// ones.
-    ClockDoubted,
+    ClockMayBeWrong,
     /// For a minute, more envelopes have arrived than may be forwarded to a peer: raise the minimum work.
     Flooded,
     /// A valid envelope was dropped because the pool is full: raise the minimum work.

@@ -76,8 +76,8 @@ impl Default for Limits {
 pub struct Privacy {
     /// Mean of the random delay of our own envelopes; zero for no delay.
     pub mean_delay: Duration,
-    /// Number of peers required before our own envelopes are sent. A single peer would know that all we send is
-    /// our own.
+    /// Number of peers required before our own envelopes are sent. A node with a single peer has nothing else
+    /// to send, so that peer would know that every envelope is ours.
     pub min_peers: usize,
     /// Whether an own envelope is first sent to one peer only. See `stems`.
     pub stem: bool,
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_envelopes_wait_as_long_as_told_on_average() {
+    fn own_envelopes_wait_the_configured_time_on_average() {
         let privacy = Privacy { mean_delay: Duration::from_secs(1), ..Privacy::default() };
         let mut rng = ChaCha12Rng::seed_from_u64(1);
         let total: Duration = (0..10_000).map(|_| privacy.delay(&mut rng)).sum();

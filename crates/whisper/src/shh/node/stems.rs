@@ -1,8 +1,9 @@
 //! Own envelopes that have been sent to one peer only.
 //!
 //! If a node sends its own envelope to all peers at once, each of them can guess who created it. So the node
-//! sends it to one random peer first, and to the others when it comes back from the network, as if it had been
-//! received then, or after a timeout. (The idea is Dandelion's; packets do not show it.)
+//! sends it to one random peer first. When the envelope comes back from the network, or after a timeout, the
+//! node forwards it to all other peers like an envelope that it has just received. (The idea comes from
+//! Dandelion; the packet format is unchanged.)
 
 use wormhole_kit::Instant;
 

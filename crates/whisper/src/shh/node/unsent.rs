@@ -1,5 +1,5 @@
 //! Own envelopes that are in the pool but have not been received by any peer. If one of them expires, the
-//! application must be told.
+//! node notifies the application.
 
 use super::super::{envelope::EnvelopeHash, peer::Peer, pool::Slot};
 

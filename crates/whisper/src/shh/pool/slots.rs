@@ -158,5 +158,5 @@ fn part(hash: &EnvelopeHash) -> usize {
 /// Number of maps.
 const PARTS: usize = 1 << 12;
 
-/// Number of slots in a chunk: small enough to be added in no time.
+/// Number of slots in a chunk: small enough that adding one takes negligible time.
 const CHUNK: usize = 1024;

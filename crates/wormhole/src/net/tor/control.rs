@@ -36,7 +36,7 @@ impl Control {
             let cookie = read_cookie(Path::new(&path.ok_or(TorError::NotTor)?)).await?;
             format!(" {}", HEXLOWER.encode(&cookie))
         } else {
-            return Err(TorError::NotLetIn);
+            return Err(TorError::AuthenticationFailed);
         };
         self.ask(&format!("AUTHENTICATE{proof}")).await.map(drop)
     }
@@ -78,7 +78,7 @@ impl Control {
             let text = rest.get(1..).unwrap_or_default().trim_end();
             match code {
                 "250" => lines.push(text.to_owned()),
-                "515" => return Err(TorError::NotLetIn),
+                "515" => return Err(TorError::AuthenticationFailed),
                 _ => return Err(TorError::NotTor),
             }
             if last {
@@ -104,10 +104,10 @@ async fn open(port: &ControlPort) -> Option<Box<dyn Duplex>> {
 /// Reads the cookie. A file of the wrong length is never sent: the control port names the file, and
 /// could name any file.
 async fn read_cookie(path: &Path) -> Result<[u8; 32], TorError> {
-    let file = tokio::fs::File::open(path).await.map_err(|_| TorError::NotLetIn)?;
+    let file = tokio::fs::File::open(path).await.map_err(|_| TorError::AuthenticationFailed)?;
     let mut cookie = Vec::new();
-    file.take(33).read_to_end(&mut cookie).await.map_err(|_| TorError::NotLetIn)?;
-    cookie.try_into().map_err(|_| TorError::NotLetIn)
+    file.take(33).read_to_end(&mut cookie).await.map_err(|_| TorError::AuthenticationFailed)?;
+    cookie.try_into().map_err(|_| TorError::AuthenticationFailed)
 }
 
 /// Parses a quoted string: quotes around it, and backslashes before special characters.
@@ -162,13 +162,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tor_that_wants_a_password_is_told_apart_from_what_is_no_tor() {
+    async fn authentication_errors_and_non_tor_servers_are_distinguished() {
         let password = "250-PROTOCOLINFO 1\r\n250-AUTH METHODS=HASHEDPASSWORD\r\n250 OK\r\n";
-        assert_eq!(talk(&[password]).await, Err(TorError::NotLetIn));
+        assert_eq!(talk(&[password]).await, Err(TorError::AuthenticationFailed));
         let cookie =
             "250-AUTH METHODS=COOKIE,SAFECOOKIE COOKIEFILE=\"/no/such \\\"file\\\"\"\r\n250 OK\r\n";
-        assert_eq!(talk(&[cookie]).await, Err(TorError::NotLetIn));
-        assert_eq!(talk(&[OPEN, "515 no\r\n"]).await, Err(TorError::NotLetIn));
+        assert_eq!(talk(&[cookie]).await, Err(TorError::AuthenticationFailed));
+        assert_eq!(talk(&[OPEN, "515 no\r\n"]).await, Err(TorError::AuthenticationFailed));
         assert_eq!(talk(&["HTTP/1.1 400 Bad Request\r\n"]).await, Err(TorError::NotTor));
         assert_eq!(
             talk(&[OPEN, "250 OK\r\n", "250-net/listeners/socks=\r\n250 OK\r\n"]).await,

@@ -8,34 +8,38 @@ use super::part::DiskError;
 /// The numbers of created entries and their limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    most: u64,
+    max_entries: u64,
     created: u64,
     /// Files with contents.
-    full: u64,
+    nonempty_files: u64,
     /// Folders, and files without contents.
-    empty: u64,
-    /// The number of empty entries permitted without any full ones; `None` if the user has set the
+    empty_entries: u64,
+    /// The number of empty entries permitted without any files that have contents; `None` if the user has set the
     /// limit.
-    free: Option<u64>,
+    base_empty_entries: Option<u64>,
 }
 
 impl Limits {
-    /// The limits for an offer of so many bytes: the packed or the unpacked size, whichever is
-    /// greater. `most` is the limit that the user chose; it replaces both limits.
-    pub(crate) fn new(most: Option<u64>, offered: u64) -> Self {
+    /// The limits for an offer of `offered` bytes: the zip's size or the unpacked size, whichever is greater.
+    /// `max_entries` is the limit that the user chose; it replaces both limits.
+    pub(crate) fn new(max_entries: Option<u64>, offered: u64) -> Self {
         let free = FREE_ENTRIES.saturating_add(offered / BYTES_PER_ENTRY);
         Self {
-            most: most.unwrap_or(MOST_ENTRIES),
+            max_entries: max_entries.unwrap_or(MOST_ENTRIES),
             created: 0,
-            full: 0,
-            empty: 0,
-            free: most.is_none().then_some(free),
+            nonempty_files: 0,
+            empty_entries: 0,
+            base_empty_entries: max_entries.is_none().then_some(free),
         }
     }
 
     /// Checks the offered number of files before anything is accepted.
     pub(crate) const fn check_offer(&self, files: u64) -> Result<(), DiskError> {
-        if files > self.most { Err(DiskError::TooManyEntries(self.most)) } else { Ok(()) }
+        if files > self.max_entries {
+            Err(DiskError::TooManyEntries(self.max_entries))
+        } else {
+            Ok(())
+        }
     }
 
     /// Counts a file that is about to be created.
@@ -48,7 +52,7 @@ impl Limits {
         if is_empty {
             return self.empty();
         }
-        self.full += 1;
+        self.nonempty_files += 1;
         Ok(())
     }
 
@@ -59,17 +63,19 @@ impl Limits {
     }
 
     fn empty(&mut self) -> Result<(), DiskError> {
-        let most = self.free.map_or(u64::MAX, |free| free.saturating_add(self.full));
-        if self.empty >= most {
+        let most = self
+            .base_empty_entries
+            .map_or(u64::MAX, |free| free.saturating_add(self.nonempty_files));
+        if self.empty_entries >= most {
             return Err(DiskError::TooManyFolders(most));
         }
-        self.empty += 1;
+        self.empty_entries += 1;
         Ok(())
     }
 
     const fn entry(&mut self) -> Result<(), DiskError> {
-        if self.created >= self.most {
-            return Err(DiskError::TooManyEntries(self.most));
+        if self.created >= self.max_entries {
+            return Err(DiskError::TooManyEntries(self.max_entries));
         }
         self.created += 1;
         Ok(())

@@ -176,7 +176,7 @@ impl Unpacker {
         match self.tree.enter(&path, above, None)?.remove_file(name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(DiskError::Zip(ZipError::WrongTable));
+                return Err(DiskError::Zip(ZipError::WrongCentralDirectory));
             }
             Err(error) => return Err(self.tree.error(&path, error)),
         }
@@ -268,7 +268,7 @@ impl Tree {
         let (above, name) = split(path);
         match self.enter(path, above, None)?.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(DiskError::Zip(ZipError::WrongTable))
+                Err(DiskError::Zip(ZipError::WrongCentralDirectory))
             }
             outcome => Ok(outcome),
         }
@@ -319,7 +319,7 @@ fn open_or_create(
             Ok(created.and_then(|()| above.open_folder(name)))
         }
         (Err(error), None) if error.kind() == io::ErrorKind::NotFound => {
-            Err(DiskError::Zip(ZipError::WrongTable))
+            Err(DiskError::Zip(ZipError::WrongCentralDirectory))
         }
         (outcome, _) => Ok(outcome),
     }

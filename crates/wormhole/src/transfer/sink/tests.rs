@@ -1,5 +1,5 @@
-//! What is received gets its name only when it is complete, and nobody who may write in the
-//! destination can lead it elsewhere.
+//! Tests that received data gets its final name only when it is complete, and that other users with write
+//! access to the destination cannot redirect it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -155,7 +155,7 @@ fn a_file_is_private_until_it_is_complete_and_then_like_any_new_file() {
 }
 
 #[test]
-fn nothing_runs_as_somebody_else_and_nothing_is_open_to_more_than_the_umask_leaves() {
+fn received_files_have_no_setuid_bits_and_no_permissions_beyond_the_umask() {
     let root = Root::new();
     let (usual, _) = usual(&root);
     let mut sink = root.open(&directory("d", 2, 2, None), OnExists::Refuse).unwrap();
@@ -176,7 +176,7 @@ fn nothing_runs_as_somebody_else_and_nothing_is_open_to_more_than_the_umask_leav
 
 /// The order is one that our own sender never uses: a folder before what is in it.
 #[test]
-fn folders_that_nobody_may_enter_are_filled_and_closed_at_the_end() {
+fn folders_without_permissions_are_filled_and_get_their_permissions_at_the_end() {
     let root = Root::new();
     let attributes = Some(Attributes { permissions: 0o055, modified: 1_000_000_000 });
     let mut sink = root.open(&directory("d", 2, 2, attributes), OnExists::Refuse).unwrap();
@@ -282,7 +282,7 @@ fn a_name_that_is_taken_again_and_again_is_not_given_up() {
     assert_eq!(path, root.at("f (50)"));
 }
 
-/// Somebody who may write in the destination moves what we create out of the way and puts a link to
+/// Another user with write access to the destination moves what we create out of the way and puts a link to
 /// another folder there, as fast as possible.
 fn attack(root: &Root, victim: &Path, part: &str, stop: &AtomicBool) {
     let (part, aside) = (root.at(part), root.at("aside"));
@@ -297,7 +297,7 @@ fn attack(root: &Root, victim: &Path, part: &str, stop: &AtomicBool) {
 }
 
 #[test]
-fn nothing_is_written_outside_whoever_replaces_what_is_not_complete() {
+fn nothing_is_written_outside_even_if_incomplete_files_are_replaced() {
     let (root, victim) = (Root::new(), Root::new());
     fs::write(victim.at("precious"), "kept").unwrap();
     let before = mode(&victim.0);

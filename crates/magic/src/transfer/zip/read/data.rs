@@ -1,39 +1,37 @@
-//! The data of one file: finding its end, unpacking it, checking its sum.
+//! Reads the data of one file: finds its end, decompresses it, and checks its CRC.
 
 use miniz_oxide::inflate::stream::{InflateState, inflate};
 use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 use wormhole_kit::Reader;
 
 use super::super::header::LocalHeader;
-use super::super::{DEFLATED, DESCRIPTOR, FLAG_DESCRIPTOR, wide};
+use super::super::{DEFLATED, DESCRIPTOR, FLAG_DESCRIPTOR, to_u64};
 use super::{ZipError, ZipPath};
 
-/// Bytes taken off the input that are not used up yet: the start of a header of which more has to
-/// come, or data about to be handed out.
+/// Buffered input: the start of an incomplete header, or data that will be returned next.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct InputBuffer {
     bytes: Vec<u8>,
-    /// Bytes at the front that were handed out, and are dropped at the next call.
-    lent: usize,
+    /// Number of bytes at the front that were returned to the caller; the next call drops them.
+    returned: usize,
 }
 
-impl Held {
+impl InputBuffer {
     pub(super) const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Drops what was handed out.
+    /// Drops the bytes that were returned.
     pub(super) fn release(&mut self) {
-        let lent = std::mem::take(&mut self.lent);
-        self.consume(lent);
+        let returned = std::mem::take(&mut self.returned);
+        self.consume(returned);
     }
 
     pub(super) fn consume(&mut self, count: usize) {
         self.bytes.drain(..count.min(self.bytes.len()));
     }
 
-    /// The first `count` bytes, moved here from the input as far as needed; `None` until enough
-    /// have come.
+    /// The first `count` bytes; takes the missing ones from the input. `None` if the input has too few.
     pub(super) fn gather(&mut self, count: usize, input: &mut &[u8]) -> Option<&[u8]> {
         let missing = count.saturating_sub(self.bytes.len()).min(input.len());
         let (taken, rest) = input.split_at_checked(missing)?;
@@ -48,64 +46,64 @@ impl Held {
     }
 }
 
-/// Where the bytes that were just produced are.
-pub(super) enum Range<'a> {
+/// The location of the bytes that the reader returns next.
+pub(super) enum DataLocation<'a> {
     /// In the input itself.
     Input(&'a [u8]),
-    /// At the front of what is held.
-    Held(usize),
+    /// At the front of the input buffer.
+    Buffered(usize),
     /// In the buffer that is unpacked into.
     Unpacked(usize),
 }
 
-impl Range<'_> {
+impl DataLocation<'_> {
     pub(super) const fn len(&self) -> usize {
         match self {
             Self::Input(bytes) => bytes.len(),
-            Self::Held(length) | Self::Unpacked(length) => *length,
+            Self::Buffered(length) | Self::Unpacked(length) => *length,
         }
     }
 }
 
-/// The data of one file, on its way.
-pub(super) struct Body {
+/// The data of the file that is being read.
+pub(super) struct FileData {
     path: ZipPath,
-    form: Form,
+    form: DataKind,
     crc: crc32fast::Hasher,
     size: u64,
-    /// Bytes as they stand in the zip.
+    /// Number of compressed bytes read so far.
     packed: u64,
     /// CRC and sizes from the header, if they are not in a descriptor.
-    stated: Option<(u32, u64, u64)>,
+    expected: Option<(u32, u64, u64)>,
     complete: bool,
 }
 
-enum Form {
-    /// So many more bytes.
+enum DataKind {
+    /// Stored, with this number of bytes left.
     Stored { left: u64 },
-    /// Nobody knows how many: up to a descriptor that fits.
+    /// Stored, with an unknown length: ends at a matching data descriptor.
     Scanned,
-    /// Compressed; it knows its end.
+    /// Compressed; the compressed stream marks its own end.
     Deflated { state: Box<InflateState>, output: Vec<u8>, ended: bool },
 }
 
-impl Body {
+impl FileData {
     pub(super) fn new(header: &LocalHeader, path: ZipPath) -> Self {
         let has_descriptor = header.flags & FLAG_DESCRIPTOR != 0;
         let form = if header.method == DEFLATED {
             let state = InflateState::new_boxed(DataFormat::Raw);
-            Form::Deflated { state, output: vec![0; UNPACK], ended: false }
+            DataKind::Deflated { state, output: vec![0; UNPACK], ended: false }
         } else if has_descriptor && header.size == 0 {
-            Form::Scanned
+            DataKind::Scanned
         } else {
-            Form::Stored { left: header.size }
+            DataKind::Stored { left: header.size }
         };
-        let stated = (!has_descriptor).then_some((header.crc, header.size, header.compressed));
+        let expected = (!has_descriptor).then_some((header.crc, header.size, header.compressed));
         let crc = crc32fast::Hasher::new();
-        Self { path, form, crc, size: 0, packed: 0, stated, complete: false }
+        Self { path, form, crc, size: 0, packed: 0, expected, complete: false }
     }
 
-    /// Whether all of it has come and was right.
+    /// Whether the file is complete and its CRC is correct.
     pub(super) const fn is_complete(&self) -> bool {
         self.complete
     }
@@ -116,39 +114,39 @@ impl Body {
     }
 
     /// The bytes of a range.
-    pub(super) fn slice<'a>(&'a self, range: &Range<'a>, held: &'a Held) -> &'a [u8] {
+    pub(super) fn slice<'a>(&'a self, range: &DataLocation<'a>, held: &'a InputBuffer) -> &'a [u8] {
         match (range, &self.form) {
-            (Range::Input(bytes), _) => bytes,
-            (Range::Held(length), _) => held.bytes.get(..*length).unwrap_or_default(),
-            (Range::Unpacked(length), Form::Deflated { output, .. }) => {
+            (DataLocation::Input(bytes), _) => bytes,
+            (DataLocation::Buffered(length), _) => held.bytes.get(..*length).unwrap_or_default(),
+            (DataLocation::Unpacked(length), DataKind::Deflated { output, .. }) => {
                 output.get(..*length).unwrap_or_default()
             }
-            (Range::Unpacked(_), Form::Stored { .. } | Form::Scanned) => &[],
+            (DataLocation::Unpacked(_), DataKind::Stored { .. } | DataKind::Scanned) => &[],
         }
     }
 
     /// Produces the next bytes; `None` when more input is needed, or when it is complete.
     pub(super) fn next<'a>(
         &mut self,
-        held: &mut Held,
+        held: &mut InputBuffer,
         input: &mut &'a [u8],
-    ) -> Result<Option<Range<'a>>, ZipError> {
+    ) -> Result<Option<DataLocation<'a>>, ZipError> {
         let range = match &mut self.form {
-            Form::Stored { left } => next_stored(left, held, input),
-            Form::Scanned => return self.next_scanned(held, input),
-            Form::Deflated { state, output, ended: false } => {
+            DataKind::Stored { left } => next_stored(left, held, input),
+            DataKind::Scanned => return self.next_scanned(held, input),
+            DataKind::Deflated { state, output, ended: false } => {
                 let step = unpack(state, output, held, input)?;
                 self.packed += step.packed;
-                if let Form::Deflated { ended, .. } = &mut self.form {
+                if let DataKind::Deflated { ended, .. } = &mut self.form {
                     *ended = step.ended;
                 }
                 match step.unpacked {
                     0 if !step.ended => return Ok(None),
                     0 => None,
-                    count => Some(Range::Unpacked(count)),
+                    count => Some(DataLocation::Unpacked(count)),
                 }
             }
-            Form::Deflated { .. } => None,
+            DataKind::Deflated { .. } => None,
         };
         let Some(range) = range else {
             if self.has_ended() {
@@ -156,43 +154,44 @@ impl Body {
             }
             return Ok(None);
         };
-        if !matches!(range, Range::Unpacked(_)) {
-            self.packed += wide(range.len());
+        if !matches!(range, DataLocation::Unpacked(_)) {
+            self.packed += to_u64(range.len());
         }
-        self.note(&range, held);
+        self.count_bytes(&range, held);
         Ok(Some(range))
     }
 
     const fn has_ended(&self) -> bool {
         match self.form {
-            Form::Stored { left } => left == 0,
-            Form::Deflated { ended, .. } => ended,
-            Form::Scanned => false,
+            DataKind::Stored { left } => left == 0,
+            DataKind::Deflated { ended, .. } => ended,
+            DataKind::Scanned => false,
         }
     }
 
-    /// Counts bytes that are about to be handed out. What is held of them is lent.
-    fn note(&mut self, range: &Range<'_>, held: &mut Held) {
+    /// Adds bytes that will be returned to the CRC and to the size. Bytes in the buffer are marked as
+    /// returned.
+    fn count_bytes(&mut self, range: &DataLocation<'_>, held: &mut InputBuffer) {
         let bytes = match range {
-            Range::Input(bytes) => bytes,
-            Range::Held(length) => {
-                held.lent = *length;
+            DataLocation::Input(bytes) => bytes,
+            DataLocation::Buffered(length) => {
+                held.returned = *length;
                 held.bytes.get(..*length).unwrap_or_default()
             }
-            Range::Unpacked(length) => match &self.form {
-                Form::Deflated { output, .. } => output.get(..*length).unwrap_or_default(),
-                Form::Stored { .. } | Form::Scanned => &[],
+            DataLocation::Unpacked(length) => match &self.form {
+                DataKind::Deflated { output, .. } => output.get(..*length).unwrap_or_default(),
+                DataKind::Stored { .. } | DataKind::Scanned => &[],
             },
         };
         self.crc.update(bytes);
-        self.size += wide(bytes.len());
+        self.size += to_u64(bytes.len());
     }
 
-    /// Compares with the header, or with the descriptor once that is there.
-    fn check(&mut self, held: &mut Held, input: &mut &[u8]) -> Result<(), ZipError> {
+    /// Compares CRC and sizes with the header, or with the descriptor once it has arrived.
+    fn check(&mut self, held: &mut InputBuffer, input: &mut &[u8]) -> Result<(), ZipError> {
         let crc = self.crc.clone().finalize();
-        let right = if let Some(stated) = self.stated {
-            stated == (crc, self.size, self.packed)
+        let right = if let Some(expected) = self.expected {
+            expected == (crc, self.size, self.packed)
         } else {
             let Some(bytes) = held.gather(DESCRIPTOR_MAX, input) else { return Ok(()) };
             let length = descriptor_length(bytes, crc, self.packed, self.size);
@@ -206,23 +205,23 @@ impl Body {
         Ok(())
     }
 
-    /// Hands out what cannot be the start of the descriptor, or finds the descriptor.
+    /// Returns the bytes that cannot be the start of a descriptor, or finds the descriptor.
     ///
-    /// A file may contain what looks like a descriptor; one that has the right CRC and length of
-    /// all bytes before it does not come about by chance.
+    /// A file may contain bytes that look like a descriptor. But it is practically impossible that such bytes
+    /// also have the correct CRC and length of all bytes before them by chance.
     fn next_scanned<'a>(
         &mut self,
-        held: &mut Held,
+        held: &mut InputBuffer,
         input: &mut &'a [u8],
-    ) -> Result<Option<Range<'a>>, ZipError> {
+    ) -> Result<Option<DataLocation<'a>>, ZipError> {
         if held.is_empty() {
             let free = candidate(input);
             if free > 0 {
                 let (range, rest) = input.split_at_checked(free).unwrap_or_default();
                 *input = rest;
-                let range = Range::Input(range);
-                self.packed += wide(range.len());
-                self.note(&range, held);
+                let range = DataLocation::Input(range);
+                self.packed += to_u64(range.len());
+                self.count_bytes(&range, held);
                 return Ok(Some(range));
             }
         }
@@ -234,23 +233,27 @@ impl Body {
             return Ok(None);
         }
         let free = bytes.get(1..).map_or(1, |rest| 1 + candidate(rest));
-        let range = Range::Held(free);
-        self.packed += wide(range.len());
-        self.note(&range, held);
+        let range = DataLocation::Buffered(free);
+        self.packed += to_u64(range.len());
+        self.count_bytes(&range, held);
         Ok(Some(range))
     }
 }
 
-fn next_stored<'a>(left: &mut u64, held: &Held, input: &mut &'a [u8]) -> Option<Range<'a>> {
+fn next_stored<'a>(
+    left: &mut u64,
+    held: &InputBuffer,
+    input: &mut &'a [u8],
+) -> Option<DataLocation<'a>> {
     let limit = usize::try_from(*left).unwrap_or(usize::MAX);
     let range = if held.is_empty() {
         let (taken, rest) = input.split_at_checked(limit.min(input.len()))?;
         *input = rest;
-        Range::Input(taken)
+        DataLocation::Input(taken)
     } else {
-        Range::Held(limit.min(held.bytes.len()))
+        DataLocation::Buffered(limit.min(held.bytes.len()))
     };
-    *left -= wide(range.len());
+    *left -= to_u64(range.len());
     (range.len() > 0).then_some(range)
 }
 
@@ -264,7 +267,7 @@ struct Step {
 fn unpack(
     state: &mut InflateState,
     output: &mut [u8],
-    held: &mut Held,
+    held: &mut InputBuffer,
     input: &mut &[u8],
 ) -> Result<Step, ZipError> {
     let from_held = !held.is_empty();
@@ -281,7 +284,7 @@ fn unpack(
     } else {
         *input = input.get(result.bytes_consumed..).unwrap_or_default();
     }
-    Ok(Step { packed: wide(result.bytes_consumed), unpacked: result.bytes_written, ended })
+    Ok(Step { packed: to_u64(result.bytes_consumed), unpacked: result.bytes_written, ended })
 }
 
 /// Where a descriptor could start in `bytes`; their length if nowhere.
@@ -302,8 +305,8 @@ fn candidate(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// Bytes of the descriptor at the start of `bytes` if it states these values, in any of the forms
-/// that are in use: with or without a signature, sizes of 32 or 64 bits.
+/// Length of the descriptor at the start of `bytes`, if it has these values, in any of the four known forms:
+/// with or without a signature, with sizes of 32 or 64 bits.
 fn descriptor_length(bytes: &[u8], crc: u32, packed: u64, size: u64) -> Option<usize> {
     signed_descriptor(bytes, crc, packed, size)
         .or_else(|| plain_descriptor(bytes, crc, packed, size))

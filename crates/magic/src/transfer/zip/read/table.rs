@@ -1,52 +1,57 @@
-//! What came out of a zip so far, to be compared with its table of contents.
+//! Checks that the entries of a zip match its central directory.
 //!
-//! It keeps no paths: a zip may have millions of entries, in any order. Two sums over the hashes of
-//! all entries are equal only if the same entries came and were listed, whatever their order. A sender
-//! could make two sums meet on purpose, which gains nothing: it wrote both halves of the zip, and
-//! whoever unpacks looks up each listed entry where it was created.
+//! It stores no paths, because a zip may have millions of entries, in any order. It compares two sums of
+//! hashes: one over the received entries, one over the entries of the central directory. Except for
+//! deliberate collisions, they are equal only if the entries are the same. A sender that creates a collision
+//! gains nothing: it wrote both the entries and the directory, and the code that unpacks opens each listed
+//! entry where it was created.
 
 use sha2::{Digest, Sha256};
 
 use super::ZipError;
 
-/// The entries that have come, and the lines of the table of contents.
+/// The received entries, and the entries of the central directory.
 #[derive(Default)]
-pub(super) struct Table {
-    came: Sum,
+pub(super) struct DirectoryCheck {
+    received: Sum,
     listed: Sum,
 }
 
-impl Table {
-    /// Counts an entry that has come. `name` is as in the zip: a folder's ends with `/`.
+impl DirectoryCheck {
+    /// Adds a received entry. `name` is as in the zip: a folder's ends with `/`.
     pub(super) fn add(&mut self, name: &[u8], crc: u32, size: u64) {
-        self.came.add(name, crc, size);
+        self.received.add(name, crc, size);
     }
 
-    /// Takes back a file that its sender could not read to its end.
+    /// Removes a file that its sender could not read completely.
     ///
     /// # Errors
     /// No entry is left to take back.
     pub(super) fn omit(&mut self, name: &[u8], crc: u32, size: u64) -> Result<(), ZipError> {
-        self.came.remove(name, crc, size).ok_or(ZipError::WrongTable)
+        self.received.remove(name, crc, size).ok_or(ZipError::WrongCentralDirectory)
     }
 
-    /// Counts a line of the table of contents.
+    /// Adds an entry of the central directory.
     ///
     /// # Errors
     /// There are more lines than entries.
     pub(super) fn list(&mut self, name: &[u8], crc: u32, size: u64) -> Result<(), ZipError> {
         self.listed.add(name, crc, size);
-        if self.listed.entries > self.came.entries { Err(ZipError::WrongTable) } else { Ok(()) }
+        if self.listed.entries > self.received.entries {
+            Err(ZipError::WrongCentralDirectory)
+        } else {
+            Ok(())
+        }
     }
 
-    /// Lines so far.
+    /// Number of entries of the central directory so far.
     pub(super) const fn listed(&self) -> u64 {
         self.listed.entries
     }
 
-    /// Whether the table of contents lists what has come.
+    /// Whether the central directory matches the received entries.
     pub(super) fn is_complete(&self) -> bool {
-        self.came == self.listed
+        self.received == self.listed
     }
 }
 

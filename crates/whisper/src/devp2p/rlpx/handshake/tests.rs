@@ -168,7 +168,7 @@ fn two_of_us_connect() {
 }
 
 #[test]
-fn a_packet_is_cut_only_when_it_is_whole() {
+fn a_packet_is_split_off_only_when_it_is_complete() {
     let vectors = vectors();
     let recipient = geth_recipient(&vectors["keys"]);
     for case in vectors["auth"].as_array().unwrap() {

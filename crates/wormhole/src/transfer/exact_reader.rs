@@ -12,14 +12,14 @@ use super::UnsendableReason;
 use super::source::system;
 
 /// A file from which a fixed number of bytes is read.
-pub(super) struct Exact<R = File> {
+pub(super) struct ExactReader<R = File> {
     reader: R,
     left: u64,
     /// Whether we tried to read one byte more than was offered.
     is_end_checked: bool,
 }
 
-impl<R: Read> Exact<R> {
+impl<R: Read> ExactReader<R> {
     /// Reads `size` bytes from the current position.
     pub(super) const fn new(reader: R, size: u64) -> Self {
         Self { reader, left: size, is_end_checked: false }
@@ -62,7 +62,7 @@ impl<R: Read> Exact<R> {
     }
 }
 
-impl Exact {
+impl ExactReader {
     /// Whether the path now refers to a different file. A deleted file was not replaced: the open
     /// file still has its last contents.
     #[cfg(unix)]
@@ -112,12 +112,12 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// It cannot be read, or is no longer a regular file.
-pub(super) fn open_file(path: &Path, size: u64) -> Result<Exact, UnsendableReason> {
+pub(super) fn open_file(path: &Path, size: u64) -> Result<ExactReader, UnsendableReason> {
     let file = open(path).map_err(system)?;
     if !file.metadata().map_err(system)?.is_file() {
         return Err(UnsendableReason::NotAFile);
     }
-    Ok(Exact::new(file, size))
+    Ok(ExactReader::new(file, size))
 }
 
 /// Checks that a regular file can be read and has as many bytes as its metadata says.
@@ -158,7 +158,7 @@ mod tests {
 
     /// Reads like the sender: whole buffers, then the end.
     fn drain(contents: &[u8], offered: u64, buffer: usize) -> Result<u64, UnsendableReason> {
-        let mut file = Exact::new(contents, offered);
+        let mut file = ExactReader::new(contents, offered);
         let mut buffer = vec![0; buffer];
         let mut sum = 0;
         while file.left() > 0 {

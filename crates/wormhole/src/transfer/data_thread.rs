@@ -1,4 +1,5 @@
-//! The data phase, on a thread that may block: read, hash, encrypt, send; and the reverse.
+//! Runs the data phase on a blocking thread: a sender reads, hashes, encrypts and sends; a receiver does the
+//! reverse.
 //!
 //! The core decides what comes next and what is valid ([`DataSender`], [`DataReceiver`]).
 

@@ -7,8 +7,8 @@ use wormhole_whisper::shh::Work;
 
 /// Decides when the demanded work changes. Methods return the new work, if it changes.
 #[derive(Debug)]
-pub(super) struct Pressure {
-    /// The work that is demanded without pressure.
+pub(super) struct MinWorkControl {
+    /// The configured work, which is demanded when there is no flood.
     usual: Work,
     /// Bytes of memory for envelopes.
     pool_bytes: usize,
@@ -16,19 +16,19 @@ pub(super) struct Pressure {
     changed: Option<Instant>,
 }
 
-impl Pressure {
-    /// No pressure yet.
+impl MinWorkControl {
+    /// Starts with the configured work.
     pub(super) const fn new(usual: Work, pool_bytes: usize) -> Self {
         Self { usual, pool_bytes, is_raised: false, changed: None }
     }
 
-    /// The owner has set the work that is demanded without pressure.
+    /// The owner has set the work that is demanded when there is no flood.
     pub(super) const fn set_usual(&mut self, work: Work) {
         self.usual = work;
         self.is_raised = false;
     }
 
-    /// For a minute, more envelopes have come than this node may send to a peer.
+    /// For a minute, more envelopes have arrived than this node may send to a peer.
     pub(super) fn flooded(&mut self, now: Instant, demanded: Work) -> Option<Work> {
         self.raise(now, demanded, MAX_FLOOD_FACTOR)
     }
@@ -38,9 +38,9 @@ impl Pressure {
         self.raise(now, demanded, f64::INFINITY)
     }
 
-    /// Returns to the usual work when there has been no pressure for a while. `bytes` is the present
+    /// Returns to the usual work when there has been no flood for a while. `bytes` is the present
     /// size of the pool.
-    pub(super) fn relax(&mut self, now: Instant, bytes: usize) -> Option<Work> {
+    pub(super) fn lower_if_calm(&mut self, now: Instant, bytes: usize) -> Option<Work> {
         if !self.is_raised || self.has_changed_within(now, CALM) || bytes >= self.pool_bytes / 2 {
             return None;
         }
@@ -71,7 +71,7 @@ impl Pressure {
     }
 }
 
-/// Time between two raises: peers are told, and have ten seconds to comply.
+/// Time between two raises: peers are notified, and have ten seconds to comply.
 const RAISE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// How many times the usual work is demanded during a flood that fits into the pool. More would exclude
@@ -91,11 +91,12 @@ mod tests {
 
     #[test]
     fn a_flood_doubles_the_work_up_to_eight_times_the_usual() {
-        let (mut pressure, mut now) = (Pressure::new(work(0.2), 1000), Instant::now());
+        let (mut min_work_control, mut now) =
+            (MinWorkControl::new(work(0.2), 1000), Instant::now());
         let mut demanded = work(0.2);
         let mut raised = Vec::new();
         for _ in 0..9 {
-            if let Some(work) = pressure.flooded(now, demanded) {
+            if let Some(work) = min_work_control.flooded(now, demanded) {
                 demanded = work;
                 raised.push(work.as_f64());
             }
@@ -103,35 +104,35 @@ mod tests {
         }
         assert_eq!(raised, [0.4, 0.8, 1.6]);
         // A full pool has no such bound.
-        assert_eq!(pressure.pool_full(now, demanded), Some(work(3.2)));
+        assert_eq!(min_work_control.pool_full(now, demanded), Some(work(3.2)));
     }
 
     #[test]
     fn peers_have_time_to_comply_before_the_next_raise() {
-        let (mut pressure, now) = (Pressure::new(Work::NONE, 1000), Instant::now());
-        assert_eq!(pressure.pool_full(now, Work::NONE), Some(Work::DEFAULT_MINIMUM));
+        let (mut min_work_control, now) = (MinWorkControl::new(Work::NONE, 1000), Instant::now());
+        assert_eq!(min_work_control.pool_full(now, Work::NONE), Some(Work::DEFAULT_MINIMUM));
         let early = now + RAISE_INTERVAL - Duration::from_millis(1);
-        assert_eq!(pressure.pool_full(early, Work::DEFAULT_MINIMUM), None);
+        assert_eq!(min_work_control.pool_full(early, Work::DEFAULT_MINIMUM), None);
         let later = now + RAISE_INTERVAL;
-        assert_eq!(pressure.pool_full(later, Work::DEFAULT_MINIMUM), Some(work(0.4)));
+        assert_eq!(min_work_control.pool_full(later, Work::DEFAULT_MINIMUM), Some(work(0.4)));
     }
 
     #[test]
     fn the_work_falls_when_it_is_calm_and_the_pool_is_half_empty() {
-        let (mut pressure, now) = (Pressure::new(work(0.2), 1000), Instant::now());
-        assert_eq!(pressure.relax(now, 0), None);
-        pressure.pool_full(now, work(0.2));
-        assert_eq!(pressure.relax(now + RAISE_INTERVAL, 0), None);
-        assert_eq!(pressure.relax(now + CALM, 500), None);
-        assert_eq!(pressure.relax(now + CALM, 499), Some(work(0.2)));
-        assert_eq!(pressure.relax(now + 2 * CALM, 0), None);
+        let (mut min_work_control, now) = (MinWorkControl::new(work(0.2), 1000), Instant::now());
+        assert_eq!(min_work_control.lower_if_calm(now, 0), None);
+        min_work_control.pool_full(now, work(0.2));
+        assert_eq!(min_work_control.lower_if_calm(now + RAISE_INTERVAL, 0), None);
+        assert_eq!(min_work_control.lower_if_calm(now + CALM, 500), None);
+        assert_eq!(min_work_control.lower_if_calm(now + CALM, 499), Some(work(0.2)));
+        assert_eq!(min_work_control.lower_if_calm(now + 2 * CALM, 0), None);
     }
 
     #[test]
     fn what_the_owner_sets_is_not_changed_when_it_is_calm() {
-        let (mut pressure, now) = (Pressure::new(work(0.2), 1000), Instant::now());
-        pressure.pool_full(now, work(0.2));
-        pressure.set_usual(work(5.0));
-        assert_eq!(pressure.relax(now + CALM, 0), None);
+        let (mut min_work_control, now) = (MinWorkControl::new(work(0.2), 1000), Instant::now());
+        min_work_control.pool_full(now, work(0.2));
+        min_work_control.set_usual(work(5.0));
+        assert_eq!(min_work_control.lower_if_calm(now + CALM, 0), None);
     }
 }

@@ -18,7 +18,7 @@ struct MemoryCarrier {
     batch: Vec<Vec<u8>>,
     room: Vec<u8>,
     record: Vec<u8>,
-    /// A record that has arrived while nobody received.
+    /// A record that arrived before it was requested.
     arrived: Option<Vec<u8>>,
 }
 

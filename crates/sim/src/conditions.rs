@@ -6,7 +6,7 @@ use rand_core::RngCore;
 
 /// The quality of the network. Probabilities are in thousandths.
 #[derive(Clone, Debug)]
-pub struct Weather {
+pub struct NetworkConditions {
     /// Maximum latency; each message takes a random time up to that.
     pub latency: Duration,
     /// Probability that a link cannot be opened.
@@ -14,37 +14,38 @@ pub struct Weather {
     /// Average life of a link before it breaks; `None` if links do not break.
     pub link_life: Option<Duration>,
     /// Maximum time until an end notices that its link is broken.
-    pub notice: Duration,
+    pub detection_time: Duration,
     /// Average time between restarts of the server; `None` for no restarts.
-    pub server_life: Option<Duration>,
+    pub server_uptime: Option<Duration>,
     /// After this time, links are fast and do not break, so that everything that can succeed
     /// does.
-    pub clears_up: Duration,
+    pub reliable_after: Duration,
 }
 
-impl Weather {
+impl NetworkConditions {
     /// A network with latency only.
-    pub const fn fine() -> Self {
+    pub const fn latency_only() -> Self {
         Self {
             latency: Duration::from_millis(100),
             refused: 0,
             link_life: None,
-            notice: Duration::from_millis(100),
-            server_life: None,
-            clears_up: Duration::ZERO,
+            detection_time: Duration::from_millis(100),
+            server_uptime: None,
+            reliable_after: Duration::ZERO,
         }
     }
 
     /// A random quality, for half a minute.
-    pub fn any(rng: &mut impl RngCore) -> Self {
-        let some = |rng: &mut dyn RngCore, most: u64| Duration::from_millis(below(rng, most) + 1);
+    pub fn random(rng: &mut impl RngCore) -> Self {
+        let random_duration =
+            |rng: &mut dyn RngCore, max: u64| Duration::from_millis(below(rng, max) + 1);
         Self {
-            latency: some(rng, 2_000),
+            latency: random_duration(rng, 2_000),
             refused: u32::try_from(below(rng, 400)).unwrap_or(0),
-            link_life: chance(rng, 800).then(|| some(rng, 10_000)),
-            notice: some(rng, 5_000),
-            server_life: chance(rng, 300).then(|| some(rng, 20_000)),
-            clears_up: Duration::from_secs(30),
+            link_life: chance(rng, 800).then(|| random_duration(rng, 10_000)),
+            detection_time: random_duration(rng, 5_000),
+            server_uptime: chance(rng, 300).then(|| random_duration(rng, 20_000)),
+            reliable_after: Duration::from_secs(30),
         }
     }
 }
