@@ -172,7 +172,7 @@ async fn a_flood_before_the_key_exchange_ends_the_wormhole() {
     for number in 0..400 {
         peer.add_bytes(&number.to_string(), b"x").await;
     }
-    assert_eq!(alice.key().await.unwrap_err(), PeerMisbehaved::TooMuchOutOfTurn.into());
+    assert_eq!(alice.key().await.unwrap_err(), PeerMisbehaved::TooManyEarlyMessages.into());
 }
 
 #[tokio::test]
