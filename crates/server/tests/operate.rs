@@ -315,7 +315,7 @@ async fn a_backup_of_a_running_server_contains_all_acknowledged_messages() {
     continue_exchange(&restored_url, &mailbox).await;
     let output = run(&copy);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("name another one"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("choose another one"), "{}", stderr(&output));
 }
 
 #[test]
