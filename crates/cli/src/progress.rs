@@ -48,7 +48,7 @@ fn show_wormhole(event: code::Event, active: &mut ActiveTransfer<'_>) -> Option<
             active.console.screen.show("Lost the connection to the mailbox server; reconnecting..");
         }
         code::Event::ServerFound => {
-            active.console.screen.show("Reconnected to the mailbox server.")
+            active.console.screen.show("Reconnected to the mailbox server.");
         }
         code::Event::Key(_) => {
             active.notice_if_peer_is_silent("Key established, waiting for confirmation...");

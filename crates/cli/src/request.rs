@@ -140,7 +140,7 @@ fn relays(helper: &Setting) -> Result<Vec<RelayHint>> {
     }
     let hint: TcpHint = helper.value.parse().map_err(|error| {
         // The errors are texts of the Python client; the hints explain them.
-        let advice = match error {
+        let advice = match &error {
             HelperError::NeedMoreColons(_) => {
                 "the port is missing: a transit relay looks like tcp:relay.example.org:4001"
             }
@@ -150,7 +150,11 @@ fn relays(helper: &Setting) -> Result<Vec<RelayHint>> {
             HelperError::NonNumericPort(_) => {
                 "the port must be a number from 1 to 65535: tcp:relay.example.org:4001"
             }
-            _ => "a transit relay looks like tcp:relay.example.org:4001",
+            HelperError::InvalidHost(_)
+            | HelperError::InvalidIpv6(_)
+            | HelperError::UnknownType { .. }
+            | HelperError::Unparseable(_)
+            | _ => "a transit relay looks like tcp:relay.example.org:4001",
         };
         Failure::usage(format!("{}: {error}", helper.source)).hint(advice)
     })?;
