@@ -67,7 +67,7 @@ pub(super) enum Verdict {
         /// Receives the partner.
         second: oneshot::Receiver<Paired>,
     },
-    /// LinkPermit the connection to the task of the earlier one.
+    /// Pass the connection to the task of the earlier one.
     Second {
         /// The answer, and the data that the partner has already sent, one message each.
         greeting: Vec<Vec<u8>>,
