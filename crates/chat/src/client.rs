@@ -12,12 +12,10 @@
 //!
 //! | input | output | next |
 //! |---|---|---|
-//! | `Send` | `Commit` (the text is in the outbox) | on `Committed`: `Accepted`; then encrypt, or
-//! request keys |
+//! | `Send` | `Commit` (content to the outbox) | on `Committed`: `Accepted`; encrypt or request keys |
 //! | keys arrive | `Commit` (sessions and ciphertexts) | on `Committed`: `Request::Send` |
 //! | the server accepts the message | `Commit` (removed from the outbox) | on `Committed`: `Sent` |
-//! | the server reports a different list of devices | `Commit` or `Request::Bundles` | encrypt
-//! again, at most five times |
+//! | the server reports other devices | `Commit` or `Request::Bundles` | encrypt again, at most 5 times |
 //! | no response | | the same request again, later |
 //! | an envelope | `Commit` (session, prekeys, content) | on `Committed`: `Acknowledge`, `Received` |
 //! | an envelope that is a duplicate or cannot be read | `Acknowledge` | |

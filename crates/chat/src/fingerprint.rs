@@ -1,5 +1,6 @@
 //! Safety numbers, which two people compare to verify each other's identity keys, and the tokens
-//! for queries to a directory (docs/chat-protocol.md "Fingerprints and safety numbers").
+//! that represent phone numbers in queries to a directory of users (docs/chat-protocol.md
+//! "Fingerprints and safety numbers").
 
 use sha1::Sha1;
 use sha2::{Digest, Sha512};

@@ -1,4 +1,4 @@
-//! HKDF and HMAC with SHA-256, the key derivation of all messaging protocols.
+//! HKDF and HMAC with SHA-256, the key derivation of every protocol in this crate.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};

@@ -1,7 +1,9 @@
-//! End-to-end encrypted messaging without I/O, compatible with libsignal's versions 3 and 4.
+//! End-to-end encrypted messaging without I/O, compatible with libsignal's session versions 3
+//! (X3DH) and 4 (PQXDH).
 //!
-//! This crate uses no socket, file, clock or randomness source of its own. Durable state leaves it
-//! as plain data. The protocols are the ones that Signal published; none of Signal's code was read.
+//! This crate uses no socket, file, clock or randomness source of its own. State that must survive
+//! a restart is returned as plain data, and the caller stores it. The protocols are the ones that Signal
+//! published; none of Signal's code was read.
 //!
 //! ```
 //! use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};

@@ -1,4 +1,4 @@
-//! Asks for the code while the server is already connected, which allows completion.
+//! Asks for the code after connecting to the server, so that Tab can complete nameplates.
 
 use std::io::{self, IsTerminal as _};
 

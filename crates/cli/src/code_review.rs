@@ -1,4 +1,5 @@
-//! Checks a code for typing errors before it is used: a wrong code cannot be used again.
+//! Checks a code for typing errors before it is used: one wrong word uses up the code, and both sides need
+//! a new one.
 //!
 //! `wormhole::code::review` finds the errors. This module explains them, asks a person, and warns a script.
 

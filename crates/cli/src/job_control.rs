@@ -1,8 +1,8 @@
 //! Job control: Ctrl-Z, `fg` and `bg`.
 //!
-//! The system stops and continues the process. This module stops it while a line is edited, because Ctrl-Z is only
-//! a key then. After the process continues, it draws prompts again and sets the mode of the terminal again, because
-//! the shell has changed both.
+//! Usually the system stops and continues the process. While a line is edited, Ctrl-Z is only a key, so this module
+//! stops the process. After the process continues, the module draws prompts again and sets the mode of the terminal
+//! again, because the shell has changed both.
 
 #[cfg(unix)]
 pub(crate) use unix::{WhenContinued, edit_keys_again, hide_keys_again, suspend, suspend_key};

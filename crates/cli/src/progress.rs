@@ -1,4 +1,4 @@
-//! Messages that sender and receiver share.
+//! Shows the events that `send` and `receive` display in the same way.
 
 use wormhole::code::{self, Welcome};
 use wormhole::transfer::{Event, MetadataLoss, Report, Settings};

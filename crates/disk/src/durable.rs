@@ -1,4 +1,4 @@
-//! Names of files that survive a power failure.
+//! Renames files so that the new name survives a power failure.
 
 use std::fs::{self, File};
 use std::io;

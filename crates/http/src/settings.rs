@@ -1,4 +1,4 @@
-//! How a connection is served, and what every connection is limited to.
+//! The settings of a connection, and the limits of every connection.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Wormhole codes: a nameplate, which the server sees, and a password, which it does not
 //! (docs/codes.md).
 //!
-//! Modules `mailbox` and `spake2` claim the nameplate and turn the code into a key.
+//! [`wormhole`](crate::wormhole) claims the nameplate, and [`spake2`](crate::spake2) turns the code into a key.
 
 use std::{fmt, num::NonZeroU8, str::FromStr};
 

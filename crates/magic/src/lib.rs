@@ -1,6 +1,10 @@
 //! The Magic Wormhole protocols without I/O: codes, mailbox, transit, file transfer, and the relay.
 //!
 //! This crate uses no sockets, files, clocks or operating system randomness; the caller provides them.
+//!
+//! Comments cite the specifications by file name. client-protocol.md, server-protocol.md, dilation-protocol.md and
+//! file-transfer-protocol.md are in <https://github.com/magic-wormhole/magic-wormhole-protocols>; transit.rst is
+//! docs/transit.rst in <https://github.com/magic-wormhole/magic-wormhole>.
 
 mod app_id;
 pub mod code;

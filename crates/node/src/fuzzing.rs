@@ -1,6 +1,6 @@
 //! What the fuzz targets call: the decoders for bytes of JSON-RPC clients and of other nodes.
 //!
-//! It exists with the feature `fuzzing` alone, for the fuzz targets in `wormhole-fuzzing`. It is not part of
+//! It exists only with the feature `fuzzing`, for the fuzz targets in `wormhole-fuzzing`. It is not part of
 //! the public interface and changes without notice.
 
 use serde_json::Value;

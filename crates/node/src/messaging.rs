@@ -1,7 +1,7 @@
 //! Sends and receives messages through a node: keys, filters, subscriptions, and posting.
 //!
-//! A [`Messenger`] decrypts the envelopes that a [`Node`] accepts. It knows no protocol of clients; the
-//! JSON-RPC server is built on top of it.
+//! A [`Messenger`] decrypts the envelopes that a [`Node`] accepts. It does not depend on JSON-RPC:
+//! the JSON-RPC server is built on top of it.
 //!
 //! ```text
 //!  Node::envelopes ──► delivery: a task that tries the keys of all filters, on threads that may block

@@ -1,5 +1,5 @@
-//! A client of a node in another process over JSON-RPC: this node, go-ethereum, or any other with `shh_*`
-//! (go-ethereum's whisper/whisperv6/api.go).
+//! A JSON-RPC client for a Whisper node in another process: the node of this package, go-ethereum, or any other with
+//! the `shh_*` methods (go-ethereum's whisper/whisperv6/api.go).
 //!
 //! That node encrypts, signs and mines for us, so it learns our keys and messages: use your own node, on this machine
 //! or over TLS. A [`Node`](super::Node) in this process needs no such trust.

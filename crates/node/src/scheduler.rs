@@ -1,9 +1,10 @@
 //! Shares the processors fairly between clients.
 //!
-//! Proof of work and password keys need much processor time. At most as many of these jobs run at a time as
-//! there are processors, and each only for a short turn. Turns rotate first between networks, then between the
-//! connections of a network, then between the jobs of a connection. A client with very much work delays only
-//! itself: before the next turn of another client, every client gets at most one turn.
+//! Proof of work, and deriving keys from passwords, need much processor time. At most as many of these jobs run at a
+//! time as there are processors, and each only for a short turn. Turns rotate first between networks, then between the
+//! connections of a network, then between the jobs of a connection. A client with very much work delays mainly itself:
+//! while a network waits for its turn, every other network gets at most one turn. The same applies to the connections of
+//! a network.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

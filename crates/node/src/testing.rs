@@ -1,7 +1,7 @@
-//! A peer for tests of nodes, here and in other crates: `RLPx` of the core on a TCP socket, which sends
-//! whatever the test wants. It panics where a test should fail.
+//! A peer for tests of nodes, here and in other crates. It runs the protocol core `devp2p::peer` on a TCP socket,
+//! and sends whatever the test wants. It panics where a test should fail.
 //!
-//! It exists with the feature `testing` alone. It is not part of the public interface and changes
+//! It exists only with the feature `testing`. It is not part of the public interface and changes
 //! without notice.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a failed test panics")]

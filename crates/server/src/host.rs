@@ -1,7 +1,9 @@
 //! Starts the configured services, and stops them when a signal asks to.
 //!
 //! Every service gets a [`Host`]. The mailbox and the relay accept connections through [`accept`] and limit them with
-//! [`Admission`]; the Whisper node has its own listeners and limits, in `wormhole-node`. All services are [prepared](Prepared) before the first one accepts connections, so that a failing start has no effect.
+//! [`Admission`]; the Whisper node has its own listeners and limits, in `wormhole-node`. All services are
+//! [prepared](Prepared) before the first one accepts connections, so that the mailbox and the relay have not accepted a
+//! connection when a service cannot start.
 
 mod accept;
 mod admission;

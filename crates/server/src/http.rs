@@ -1,4 +1,5 @@
-//! The pages and WebSockets of the mailbox, the relay and the monitor, on top of `wormhole-http`.
+//! The pages and WebSockets of the mailbox and the relay, and the listener for metrics (`metrics-listen`), on top of
+//! `wormhole-http`.
 //!
 //! A connection carries one request. Then it is closed, or it becomes a WebSocket, and the service continues with the
 //! frames of [`websocket`]. The frame decoder is our own, because a library keeps buffers for each connection, and most

@@ -6,8 +6,9 @@
 //! replaced every day, and the counts are then reset, so hashes of different days cannot be linked.
 //!
 //! The number of counted addresses is limited. One person can have thousands of IPv6 networks, so these have a separate
-//! table. If it is full, new networks are counted together with all overflow of their wider network. So nobody can lock
-//! overflow out by using many networks.
+//! table, with one entry for each /64 network. If it is full, a new /64 network is counted together with the other new
+//! ones of its /48 network, in the table of the IPv4 addresses. So a person who fills the table with the /64 networks of
+//! a few /48 networks does not lock out other clients.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;

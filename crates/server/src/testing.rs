@@ -1,7 +1,7 @@
 //! A mailbox server and a transit relay inside the process of a test, for tests of other crates: the same code as the
 //! program, on free loopback ports, with a database in a temporary directory.
 //!
-//! It exists with the feature `testing` alone. It is not part of the public interface and changes without notice.
+//! It exists only with the feature `testing`. It is not part of the public interface and changes without notice.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test without its server must fail")]
 

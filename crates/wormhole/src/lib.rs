@@ -1,5 +1,5 @@
-//! Encrypted transfer between two people who share a code: files, directories, texts and streams. Also for
-//! applications: messages, and encrypted connections.
+//! Encrypted transfer between two people who share a code: files, directories, texts and streams.
+//! Applications can also exchange their own messages, and open encrypted connections.
 //!
 //! | module | for |
 //! |---|---|

@@ -20,8 +20,8 @@
 //! }
 //! ```
 //!
-//! All progress is reported as [`Event`]s. Read them until there are no more: the transfer finally closes its
-//! mailbox at the server.
+//! All progress is reported as [`Event`]s. After [`Event::Done`] the transfer still closes its mailbox at the server, so
+//! read events until [`Transfer::next`] returns `None`. [`Transfer::done`] does this.
 //!
 //! ```no_run
 //! use wormhole::transfer::{Error, Event, Transfer};
@@ -196,7 +196,7 @@ impl Transfer {
         &self.skipped
     }
 
-    /// Waits for the next event; `None` after [`Event::Done`] or an error.
+    /// Waits for the next event; `None` when the transfer has ended, after [`Event::Done`] or an error.
     ///
     /// ```no_run
     /// # use wormhole::transfer::{Error, Transfer};

@@ -1,5 +1,5 @@
 //! The connection to the mailbox server: opens it, waits for the welcome, provides proof of work if required, and
-//! reopens it with growing pauses when it is lost.
+//! reopens it with exponential backoff when it is lost.
 //!
 //! It does not interpret later messages.
 
