@@ -140,25 +140,22 @@ fn relays(helper: &Setting) -> Result<Vec<RelayHint>> {
     }
     let hint: TcpHint = helper.value.parse().map_err(|error| {
         // The errors are texts of the Python client; the hints explain them.
-        let advice = match &error {
-            HelperError::NeedMoreColons(_) => {
-                "the port is missing: a transit relay looks like tcp:relay.example.org:4001"
-            }
-            HelperError::NonFloatPriority(_) => {
-                "the priority must be a number: tcp:relay.example.org:4001:priority=2.5"
-            }
-            HelperError::NonNumericPort(_) => {
-                "the port must be a number from 1 to 65535: tcp:relay.example.org:4001"
-            }
-            HelperError::InvalidHost(_)
-            | HelperError::InvalidIpv6(_)
-            | HelperError::UnknownType { .. }
-            | HelperError::Unparseable(_)
-            | _ => "a transit relay looks like tcp:relay.example.org:4001",
-        };
-        Failure::usage(format!("{}: {error}", helper.source)).hint(advice)
+        Failure::usage(format!("{}: {error}", helper.source)).hint(relay_advice(&error))
     })?;
     Ok(vec![RelayHint::tcp(hint)])
+}
+
+/// What to write instead of a transit relay that cannot be parsed.
+const fn relay_advice(error: &HelperError) -> &'static str {
+    if matches!(error, HelperError::NeedMoreColons(_)) {
+        "the port is missing: a transit relay looks like tcp:relay.example.org:4001"
+    } else if matches!(error, HelperError::NonFloatPriority(_)) {
+        "the priority must be a number: tcp:relay.example.org:4001:priority=2.5"
+    } else if matches!(error, HelperError::NonNumericPort(_)) {
+        "the port must be a number from 1 to 65535: tcp:relay.example.org:4001"
+    } else {
+        "a transit relay looks like tcp:relay.example.org:4001"
+    }
 }
 
 /// Applies the options of the code and of the network.
