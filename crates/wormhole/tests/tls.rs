@@ -147,8 +147,8 @@ async fn a_server_that_does_not_complete_the_handshake_is_reported() {
                 b"HTTP/1.1 400 Bad Request\r\n\r\n",
                 "TLS failed: the server does not use TLS here: use ws://",
             ),
-            (b"", "the connection was cut"),
-            (b"\x16\x03\x03\x01\x00half", "the connection was cut"),
+            (b"", "the connection was lost"),
+            (b"\x16\x03\x03\x01\x00half", "the connection was lost"),
         ] {
             let expected = format!("the mailbox server cannot be reached: {text}");
             assert_eq!(after_hello(answer).await, expected);

@@ -152,15 +152,15 @@ async fn closed_because(code: CloseCode, reason: &str) -> LinkFailure {
 #[tokio::test]
 async fn the_reason_in_a_close_frame_is_shown() {
     let failure = closed_because(CloseCode::Policy, "too many claims").await;
-    assert_eq!(failure.to_string(), "the server closed the link: too many claims");
+    assert_eq!(failure.to_string(), "the server closed the connection: too many claims");
     let failure = closed_because(CloseCode::Error, "").await;
-    assert_eq!(failure.to_string(), "the server closed the link: code 1011");
+    assert_eq!(failure.to_string(), "the server closed the connection: code 1011");
 }
 
 #[tokio::test]
 async fn control_characters_in_the_reason_for_closing_do_not_reach_the_user() {
     let failure = closed_because(CloseCode::Normal, "bye\u{1b}[2J\u{202e}now").await;
-    assert_eq!(failure.to_string(), "the server closed the link: bye [2J now");
+    assert_eq!(failure.to_string(), "the server closed the connection: bye [2J now");
 }
 
 #[tokio::test]

@@ -42,16 +42,6 @@ async fn until(transfer: &mut Transfer, is_wanted: impl Fn(&code::Event) -> bool
     timeout(PATIENCE, waiting).await.expect("the event did not come");
 }
 
-/// Waits until nothing is left in a folder. Incomplete data is removed by a thread of the receiver.
-async fn until_empty(folder: &Folder) {
-    let waiting = async {
-        while !folder.names().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, waiting).await.expect("incomplete data is left");
-}
-
 #[tokio::test]
 async fn a_side_that_is_dropped_before_its_peer_comes_leaves_the_server_and_frees_the_code() {
     let servers = TestServers::start(&[]).await;

@@ -210,7 +210,7 @@ async fn a_folder_with_more_entries_than_the_application_allows_is_refused() {
     let (sent, received) =
         transfer(path(&tree), to.destination(OnExists::Refuse), settings, code).await;
     assert_eq!(received, Err(Error::TooManyEntries(2)));
-    let reason = "too many files or folders for the receiving side";
+    let reason = "too many files or directories for the receiving side";
     assert_eq!(sent, Err(Error::PeerRefused(reason.into())));
     assert_eq!(to.names(), Vec::<String>::new());
 }

@@ -135,7 +135,8 @@ async fn dropping_either_side_halfway_tells_the_other_and_leaves_nothing() {
             outcome
         };
         assert_eq!(other, Err(Error::PeerRefused("transfer cancelled".into())), "{drop_sender}");
-        assert_eq!(to.names(), Vec::<String>::new());
+        // The peer may be notified before the receiver has removed its files.
+        until_empty(&to).await;
     }
 }
 

@@ -196,5 +196,15 @@ pub(crate) fn path(path: &Path) -> Outgoing {
     Outgoing::Paths(vec![path.to_owned()])
 }
 
+/// Waits until nothing is left in a folder. Incomplete data is removed by a thread of the receiver.
+pub(crate) async fn until_empty(folder: &Folder) {
+    let waiting = async {
+        while !folder.names().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("incomplete data is left");
+}
+
 /// No step takes this long, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -47,6 +47,6 @@ fn a_stream_that_cannot_be_spooled_fails_with_the_folder_and_the_reason() {
             tokio::join!(finish(sender, None), old_client::reason_without_offer(&client));
         let Err(Error::Spool { folder, why }) = sent else { panic!("{sent:?}") };
         assert_eq!((folder, why.kind), (std::env::temp_dir(), io::ErrorKind::FileTooLarge));
-        assert_eq!(reason, "the sending side has no room for what it offered");
+        assert_eq!(reason, "the sending side has no space for a temporary copy of the stream");
     });
 }

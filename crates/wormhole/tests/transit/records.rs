@@ -171,7 +171,7 @@ async fn sending_to_a_peer_that_has_left_ends_with_an_error() {
             break error;
         }
     };
-    assert_eq!(error.to_string(), "the connection was cut");
+    assert_eq!(error.to_string(), "the connection was lost");
 }
 
 #[tokio::test]

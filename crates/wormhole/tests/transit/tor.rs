@@ -87,16 +87,16 @@ async fn one_side_behind_tor_meets_the_other_side_at_the_relay() {
 #[tokio::test]
 async fn each_refusal_of_the_proxy_is_described_in_the_error() {
     for (code, refusal, text) in [
-        (1, SocksRefusal::Failed(1), "the proxy refused: it failed (code 1)"),
-        (2, SocksRefusal::Forbidden, "the proxy refused: it does not allow this address"),
-        (3, SocksRefusal::Unreachable, "the proxy refused: the other end cannot be reached"),
-        (4, SocksRefusal::Unreachable, "the proxy refused: the other end cannot be reached"),
-        (5, SocksRefusal::Refused, "the proxy refused: connection refused by the other end"),
-        (6, SocksRefusal::Unreachable, "the proxy refused: the other end cannot be reached"),
-        (7, SocksRefusal::Failed(7), "the proxy refused: it failed (code 7)"),
-        (8, SocksRefusal::Failed(8), "the proxy refused: it failed (code 8)"),
-        (9, SocksRefusal::UnknownAnswer, "the proxy refused: it gave an unknown answer"),
-        (255, SocksRefusal::UnknownAnswer, "the proxy refused: it gave an unknown answer"),
+        (1, SocksRefusal::Failed(1), "the proxy reports: a general failure (SOCKS5 code 1)"),
+        (2, SocksRefusal::Forbidden, "the proxy reports: it does not allow this address"),
+        (3, SocksRefusal::Unreachable, "the proxy reports: the destination cannot be reached"),
+        (4, SocksRefusal::Unreachable, "the proxy reports: the destination cannot be reached"),
+        (5, SocksRefusal::Refused, "the proxy reports: the destination refused the connection"),
+        (6, SocksRefusal::Unreachable, "the proxy reports: the destination cannot be reached"),
+        (7, SocksRefusal::Failed(7), "the proxy reports: a general failure (SOCKS5 code 7)"),
+        (8, SocksRefusal::Failed(8), "the proxy reports: a general failure (SOCKS5 code 8)"),
+        (9, SocksRefusal::UnknownAnswer, "the proxy reports: it gave an unknown answer"),
+        (255, SocksRefusal::UnknownAnswer, "the proxy reports: it gave an unknown answer"),
     ] {
         let failure = failure(answering([5, code, 0, 1, 0, 0, 0, 0, 0, 0]).await).await;
         assert_eq!(failure, LinkFailure::ProxyRefused(refusal), "{code}");
@@ -112,8 +112,8 @@ async fn the_error_of_the_connection_names_relay_and_proxy() {
     let error = transit.connect(Role::Sender, &key(), &peer).await.map(drop).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the only connection attempt failed (the relay tcp:relay.invalid:4001: the proxy refused: \
-         connection refused by the other end)"
+        "the only connection attempt failed (the relay tcp:relay.invalid:4001: the proxy reports: \
+         the destination refused the connection)"
     );
 }
 
@@ -134,7 +134,7 @@ async fn greeting_with(answer: &'static [u8]) -> Tor {
 async fn a_proxy_that_demands_a_password_is_reported() {
     for greeting in [&[5, 2][..], &[5, 255]] {
         let failure = failure(greeting_with(greeting).await).await;
-        assert_eq!(failure.to_string(), "the proxy refused: it requires a password");
+        assert_eq!(failure.to_string(), "the proxy reports: it requires a password");
     }
 }
 
@@ -142,7 +142,7 @@ async fn a_proxy_that_demands_a_password_is_reported() {
 async fn a_program_that_is_no_proxy_is_reported() {
     for greeting in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"SSH-2.0-x\r\n", &[4, 0]] {
         let failure = failure(greeting_with(greeting).await).await;
-        assert_eq!(failure.to_string(), "the proxy refused: it does not speak SOCKS5");
+        assert_eq!(failure.to_string(), "the proxy reports: the answer is not SOCKS5");
     }
 }
 
@@ -151,7 +151,7 @@ async fn a_proxy_that_closes_the_connection_at_any_point_is_a_lost_link() {
     for answer in [&b""[..], b"\x05", b"\x05\x00", b"\x05\x00\x00\x01\x00\x00"] {
         let failure = failure_after(answer).await;
         assert_eq!(failure, LinkFailure::Io(ErrorKind::UnexpectedEof), "{answer:?}");
-        assert_eq!(failure.to_string(), "the connection was cut");
+        assert_eq!(failure.to_string(), "the connection was lost");
     }
 }
 

@@ -112,7 +112,7 @@ async fn a_relay_that_closes_the_connection_is_named_with_the_reason() {
     let (outcome, ()) = tokio::join!(through(vec![hint]), serve);
     assert_eq!(
         outcome.map(drop).unwrap_err().to_string(),
-        format!("the only connection attempt failed (the relay {name}: the link was closed)")
+        format!("the only connection attempt failed (the relay {name}: the connection was closed)")
     );
 }
 
@@ -218,7 +218,7 @@ async fn a_websocket_relay_that_gives_a_reason_for_closing_is_quoted() {
         while let Some(Ok(_)) = socket.next().await {}
     })
     .await;
-    assert_eq!(failure.to_string(), "the server closed the link: too busy");
+    assert_eq!(failure.to_string(), "the server closed the connection: too busy");
 }
 
 #[tokio::test]
