@@ -287,7 +287,10 @@ fn dies_halfway(pair: Pair, dying: Role) {
 /// The verifier a program has shown.
 fn verifier(end: &Finished) -> String {
     let both = format!("{}{}", end.stdout, end.stderr);
-    let (_, rest) = both.split_once("erifier ").expect("a verifier is shown");
+    let (_, rest) = ["Verification string: ", "erifier "]
+        .iter()
+        .find_map(|label| both.split_once(label))
+        .expect("a verifier is shown");
     rest.chars()
         .skip_while(|c| !c.is_ascii_hexdigit())
         .take_while(char::is_ascii_hexdigit)
