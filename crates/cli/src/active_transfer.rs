@@ -172,13 +172,17 @@ impl<'d> ActiveTransfer<'d> {
     }
 
     /// Does the same, and shows a warning later if no other client uses this nameplate. Whether another person has
-    /// claimed it is unknown: not every server lists the nameplates in use.
-    pub(crate) fn notice_if_unanswered(&mut self, notice: &str, nameplate: &Nameplate) {
+    /// claimed it is unknown: not every server lists the nameplates in use. The warning ends with `advice`.
+    pub(crate) fn notice_if_unanswered(
+        &mut self,
+        notice: &str,
+        nameplate: &Nameplate,
+        advice: &str,
+    ) {
         self.notice_if_slow(notice);
         let unanswered = format!(
             "Nobody is waiting with a code that begins with {nameplate}-. Is the number right? If it is, the other \
-             side has not started yet, or the code was used before: each code works only once. If the code \
-             came from `wormhole ssh invite`, use `wormhole ssh accept`."
+             side has not started yet, or the code was used before: each code works only once. {advice}"
         );
         self.notices.push_back((Instant::now() + UNANSWERED, unanswered));
     }

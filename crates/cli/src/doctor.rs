@@ -235,7 +235,7 @@ fn meaning(seen: IpAddr, ours: &[IpAddr]) -> String {
     let meaning = if seen.is_loopback() {
         "the server is on this computer, so this does not show whether others can reach you"
     } else if !ours.contains(&seen) {
-        "you are behind NAT: others can reach you only if your router forwards a port to this computer (set it with --listen-port)"
+        "you are behind NAT: others can reach you only if your router forwards a port to this computer; set that port with --listen-port"
     } else if is_local(seen) {
         "computers in the network of the server can reach you directly"
     } else {

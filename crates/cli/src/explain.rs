@@ -177,8 +177,8 @@ pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
                 .hint(unreachable(why, server))
         }
         code::Error::MailboxLost => Failure::new(
-            "the mailbox server has forgotten this code: the connection to it was lost for longer than \
-             it keeps unused codes, or it has lost its data",
+            "the mailbox server has forgotten this code: either the connection was lost for longer than the \
+             server keeps unused codes, or the server has lost its data",
         )
         .hint(NEW_CODE),
         code::Error::WrongCode => Failure::new(
@@ -186,7 +186,7 @@ pub(crate) fn rendezvous(error: &code::Error, server: &str) -> Failure {
         )
         .hint(NEW_CODE),
         code::Error::ServerRefused(text) if text.as_str() == CROWDED => {
-            Failure::new("two other sides already use this code")
+            Failure::new("two other programs already use this code")
                 .hint("a code connects two sides, and works only once: use a new code")
         }
         code::Error::ApiMisuse(_)
@@ -307,7 +307,7 @@ const CROWDED: &str = "crowded";
 const fn unconnected(error: &transit::Error) -> &'static str {
     match error {
         transit::Error::NotConnected { race: RaceError::NoCommonMethod, .. } => {
-            "the options --relay-only, --no-relay and --no-listen that the two sides used leave no way to connect: remove one"
+            "at least one side must allow more connections: remove --relay-only, --no-relay or --no-listen, whichever was used"
         }
         transit::Error::NotConnected { last: Some((_, LinkFailure::PrivateAddress)), .. } => {
             "if you trust the relay of the other side, add it with --transit-helper"
@@ -334,6 +334,6 @@ mod tests {
     fn a_third_side_learns_that_the_code_is_in_use() {
         let refused = code::Error::ServerRefused(code::ServerText::new("crowded"));
         let failure = rendezvous(&refused, "ws://h/v1").to_string();
-        assert!(failure.contains("two other sides already use this code"), "{failure}");
+        assert!(failure.contains("two other programs already use this code"), "{failure}");
     }
 }

@@ -72,7 +72,7 @@ async fn follow(
         match event {
             Event::CodeWanted(input) => {
                 let nameplate = ask_code::ask_code(active, input).await?;
-                active.notice_if_unanswered(WAITING, &nameplate);
+                active.notice_if_unanswered(WAITING, &nameplate, OTHER_COMMAND);
             }
             Event::Wormhole(code::Event::Code(code)) => {
                 if let Some(servers) = invitation {
@@ -134,7 +134,7 @@ impl Wait {
     /// Plans the notices for a sender who does not answer.
     fn announce(&self, active: &mut ActiveTransfer<'_>) {
         match &self.nameplate {
-            Some(nameplate) => active.notice_if_unanswered(WAITING, nameplate),
+            Some(nameplate) => active.notice_if_unanswered(WAITING, nameplate, OTHER_COMMAND),
             None if !self.is_typed => active.notice_if_slow(WAITING),
             None => {}
         }
@@ -395,3 +395,5 @@ fn no_answer() -> Failure {
 const REJECTED: &str = "transfer rejected";
 const TEXT_NOT_IN_FILE: &str = "Note: -o is for files. This text goes to standard output:";
 const WAITING: &str = "Waiting for sender...";
+const OTHER_COMMAND: &str =
+    "If the code came from `wormhole ssh invite`, use `wormhole ssh accept`.";

@@ -46,12 +46,12 @@ pub(crate) async fn invite(
     let mut active = ActiveTransfer::new(console, transfer, server);
     let outcome = take_key(&mut active, servers, &keys).await;
     let (key, added) = active.end(outcome).await?;
-    let outcome = match added {
-        Added::Appended => "Appended key",
-        Added::AlreadyThere => "Already there: key",
-    };
-    let (kind, id, path) = (key.kind(), printable::text(key.id()), keys.path());
-    console.print(&format!("{outcome} type='{kind}' id='{id}' to '{}'\n", printable::path(&path)))
+    let path = keys.path();
+    let (kind, id, path) = (key.kind(), printable::text(key.id()), printable::path(&path));
+    console.print(&match added {
+        Added::Appended => format!("Appended key type='{kind}' id='{id}' to '{path}'\n"),
+        Added::AlreadyThere => format!("The key type='{kind}' id='{id}' is already in '{path}'\n"),
+    })
 }
 
 /// Shows the command for the other side, and adds the key that it sends.
@@ -138,7 +138,11 @@ async fn wait_for_confirmation(
 ) -> Result<()> {
     while let Some(event) = active.next().await? {
         if matches!(event, Event::Wormhole(code::Event::Server(_))) {
-            active.notice_if_unanswered("Waiting for the other side...", nameplate);
+            active.notice_if_unanswered(
+                "Waiting for the other side...",
+                nameplate,
+                "If the code came from `wormhole send`, use `wormhole receive`.",
+            );
         }
         if matches!(event, Event::Wormhole(code::Event::Key(_) | code::Event::ServerLost)) {
             active.cancel_notices();

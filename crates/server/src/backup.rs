@@ -70,8 +70,8 @@ impl Item {
     fn copy(&self, target: &Path) -> Result<u64, ServerError> {
         let to = target.join(&self.name);
         if !self.from.is_file() {
-            let reason = "there is no such file: give the flags that the server was started with, \
-                          --data and --config above all";
+            let reason = "there is no such file: use the same options as the running server, \
+                          especially --data and --config";
             return Err(error(&self.from, reason));
         }
         let folder = to.parent().unwrap_or(target);

@@ -208,7 +208,7 @@ fn command_for_all_services(name: &'static str, about: &'static str, argument: &
         .value_name("DIR")
         .env("WORMHOLE_SERVER_DATA")
         .default_value(".")
-        .help("Directory from which relative paths of databases and other files start")
+        .help("Base directory for relative paths of databases and other files")
         .value_parser(clap::value_parser!(PathBuf));
     Command::new(name)
         .about(about)

@@ -58,12 +58,12 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
 
     /// Database for nameplates, mailboxes and messages: an SQLite file, or the address of a
-    /// PostgreSQL database that several nodes can share, as `postgresql://USER:PASSWORD@HOST/DATABASE`
+    /// PostgreSQL database that several mailbox servers can share, as `postgresql://USER:PASSWORD@HOST/DATABASE`
     #[arg(long, value_name = "FILE|URL", default_value = "mailbox.sqlite")]
     pub(crate) db: Database,
 
-    /// How nodes with one PostgreSQL database notify each other of new messages: `postgres`, or the
-    /// address of a NATS server, as `nats://HOST:PORT`; all nodes need the same value
+    /// How mailbox servers that share a PostgreSQL database notify each other of new messages: `postgres`, or
+    /// the address of a NATS server, as `nats://HOST:PORT`; all of them need the same value
     #[arg(long, value_name = "postgres|URL", default_value = "postgres")]
     pub(crate) wake: NotificationMethod,
 
@@ -87,7 +87,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "TEXT")]
     pub(crate) signal_error: Option<String>,
 
-    /// Version of the command line client that the server announces to clients as the current one
+    /// Current version of the command line client, as the server announces it to clients
     #[arg(long, value_name = "VERSION")]
     pub(crate) advertise_version: Option<String>,
 
@@ -224,8 +224,8 @@ impl ServiceConfig for Config {
         self.wake.check(&self.db).map_err(|reason| ("wake", reason.to_owned()))?;
         if self.db.file().is_none() && self.expiry_seconds < MIN_SHARED_EXPIRY {
             let reason = format!(
-                "must be at least {MIN_SHARED_EXPIRY} with PostgreSQL: otherwise another node may remove \
-                 mailboxes that clients of this node have open"
+                "must be at least {MIN_SHARED_EXPIRY} with PostgreSQL: otherwise another mailbox server may \
+                 remove mailboxes that clients of this one have open"
             );
             return Err(("expiry-seconds", reason));
         }

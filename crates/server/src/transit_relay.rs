@@ -61,7 +61,7 @@ pub(crate) struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub(crate) usage_bytes: u64,
 
-    /// Round recorded times down to a multiple of this many seconds; if it is not 0, also round recorded sizes up to a multiple of at least 10 kB
+    /// Round recorded times down to a multiple of this many seconds; if it is not 0, also round recorded sizes up: to a multiple of 10 kB below 1 MB, of 1 MB below 1 GB, and of 100 MB above
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) blur_usage: u64,
 

@@ -13,7 +13,8 @@ use super::{CodeArgs, ConnectionArgs};
     override_usage = "wormhole receive [OPTIONS] [CODE]",
     after_help = "\
 Without CODE, wormhole asks for it; Tab completes it. If the name exists, wormhole asks what to do,
-or refuses if standard input is not a terminal. --on-exists changes this. -o FILE replaces FILE.
+or refuses if standard input is not a terminal. An existing FILE of -o FILE is overwritten.
+--on-exists changes all this.
 With -o -, a directory is written as a ZIP file. A text always goes to standard output, even with
 -o FILE.",
     mut_arg("code_length", |option| option.help("Number of words in the code that --allocate makes"))

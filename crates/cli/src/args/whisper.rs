@@ -34,7 +34,7 @@ pub(crate) enum WhisperCommand {
     Node(NodeArgs),
     /// List the peers of a node
     Peers(PeersArgs),
-    /// Fetch messages that you missed from a node with an archive
+    /// Ask a node with an archive for the messages that you missed
     Archive(ArchiveArgs),
 }
 
@@ -58,8 +58,8 @@ pub(crate) struct PostArgs {
     /// Encrypt for the owner of this public key, instead of with a password
     #[arg(long, value_name = "PUBKEY", conflicts_with_all = ["password", "password_file"])]
     pub(crate) to: Option<String>,
-    /// Pad the message to the length of one that is encrypted with a password, so that others
-    /// cannot distinguish the two kinds
+    /// With --to: pad the message to the length that it would have with a password, so that the
+    /// length does not show which of the two is used
     #[arg(long, requires = "to")]
     pub(crate) uniform: bool,
     #[command(flatten)]
@@ -224,8 +224,8 @@ pub(crate) struct ArchiveArgs {
     /// Node with the archive
     #[arg(long, value_name = "ENODE")]
     pub(crate) server: String,
-    /// File whose first line is the password of the archive; without this option, it is the value of
-    /// the variable `WORMHOLE_ARCHIVE_PASSWORD`; without it, wormhole asks
+    /// File whose first line is the password of the archive; without this option, wormhole uses
+    /// the variable `WORMHOLE_ARCHIVE_PASSWORD`, and asks if that is not set
     #[arg(long, value_name = "FILE")]
     pub(crate) server_password_file: Option<PathBuf>,
     /// How far back: a number of seconds, or a number with m, h or d
@@ -239,8 +239,8 @@ pub(crate) struct ArchiveArgs {
 const NODE: &str = "Node options";
 
 const AFTER_HELP: &str = "\
-In Whisper, nodes forward every message, and only people with its password or private key can
-read it.
+In Whisper, nodes forward every message. Only people who have the password of a message, or the
+private key that it is encrypted for, can read it.
 Post, watch and chat need a node that encrypts, signs and decrypts for them. Run your own
 (`wormhole whisper node --rpc 127.0.0.1:8545`, or `wormhole-server whisper --rpc 127.0.0.1:8545`),
 or use any node that offers the Whisper methods (shh) over JSON-RPC.

@@ -43,7 +43,9 @@ impl ReceiveRequest {
     /// They contradict each other, or a value is invalid.
     pub(crate) fn new(args: ReceiveArgs, global: &GlobalArgs, config: &Config) -> Result<Self> {
         if args.code_args.code_length.is_some() && !args.allocate {
-            return Err(Failure::usage("must use --allocate with --code-length").into());
+            return Err(Failure::usage("--code-length needs --allocate")
+                .hint("without --allocate, the sender's program makes the code")
+                .into());
         }
         let servers = Servers::new(global, config)?;
         let mut settings = servers.settings()?;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -26,7 +27,7 @@ pub(crate) async fn choose(place: Option<&Path>, console: &mut Console) -> Resul
         let place = printable::path(&place);
         return Err(Failure::usage(format!("--key-file: '{place}' does not exist")).into());
     }
-    let file = if place.is_dir() { pick(&place, console).await? } else { place };
+    let file = if !named || place.is_dir() { pick(&place, console).await? } else { place };
     let shown = printable::path(&file);
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;
     PublicKey::parse(&text).map_err(|why| {
@@ -54,8 +55,12 @@ async fn pick(directory: &Path, console: &mut Console) -> Result<PathBuf> {
     })
 }
 
-fn public_keys(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
+/// The public keys in a directory; none if it does not exist.
+fn public_keys(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?.collect::<Result<Vec<_>, _>>()?,
+    };
     let mut keys: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
     keys.retain(|path| path.extension() == Some(OsStr::new("pub")) && path.is_file());
     keys.sort_unstable();

@@ -143,6 +143,12 @@ async fn start(args: NodeArgs, console: &Console) -> Result<Node> {
     started.map_err(|error| match (&error, data) {
         (StartError::Data(why), Some(data)) => {
             let data = printable::path(&data);
+            // The text of this kind is "entity not found".
+            let why = if *why == io::ErrorKind::NotFound {
+                "no such file or directory".to_owned()
+            } else {
+                why.to_string()
+            };
             Failure::new(format!("cannot create or write the data directory {data}: {why}")).into()
         }
         _ => explain(&error).into(),

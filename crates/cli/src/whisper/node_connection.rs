@@ -257,7 +257,7 @@ fn explain(error: &RemoteError, shown: &str) -> Failure {
             let failure = Failure::new(format!("the node says: {}", printable::line(message)));
             match message {
                 text if text.contains("PoW too low") => failure.hint("use a larger --pow, or omit it"),
-                text if text.starts_with("lives for ") => failure.hint("use a smaller --ttl"),
+                text if text.contains("more than the limit of") => failure.hint("use a smaller --ttl"),
                 _ => failure,
             }
         }

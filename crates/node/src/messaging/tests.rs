@@ -107,7 +107,7 @@ async fn a_message_that_cannot_be_sent_is_refused_with_a_reason() {
             .await
             .unwrap_err()
             .to_string()
-            .starts_with("lives for 4294967295 s")
+            .starts_with("lifetime of 4294967295 s")
     );
     let large = messenger.post(message(reader(), &[0; 1 << 20])).await.unwrap_err().to_string();
     assert!(large.ends_with("more than 1048560"), "{large}");

@@ -16,8 +16,11 @@ pub(super) fn short(mut command: Command) -> Command {
 /// Help with every flag of a command.
 pub(super) fn all(mut command: Command, name: &str) -> String {
     command.build();
-    let command = command.find_subcommand_mut(name);
-    command.map(|command| command.render_long_help().to_string()).unwrap_or_default()
+    let Some(command) = command.find_subcommand(name) else { return String::new() };
+    // clap's own text promises a summary for `-h` only; here, `--help` prints it as well.
+    let about = "Print the most important options";
+    let mut command = command.clone().mut_arg("help", |help| help.help(about).long_help(about));
+    command.render_long_help().to_string()
 }
 
 /// The pages, at most 23 lines of 80 columns: a screen with its prompt.
@@ -48,7 +51,7 @@ Start all services that the configuration enables
 Usage: wormhole-server run [OPTIONS]
 
 Configuration:
-  --config FILE                      TOML file; `config` prints every key
+  --config FILE                      TOML file; see `wormhole-server config`
   --data DIR                         directory of the databases [default: .]
 Services:
 ";

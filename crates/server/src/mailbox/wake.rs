@@ -48,7 +48,7 @@ impl NotificationMethod {
         url.parse()?;
         if database.file().is_some() {
             return Err(
-                "NATS connects nodes that share a PostgreSQL database; with an SQLite file, \
+                "NATS connects mailbox servers that share a PostgreSQL database; with an SQLite file, \
                         leave this key out",
             );
         }

@@ -341,7 +341,7 @@ pub enum EnvelopeError {
         seconds: u32,
     },
     /// The lifetime exceeds our limit. go-ethereum has no such limit.
-    #[error("lives for {ttl} s, more than {limit} s")]
+    #[error("lifetime of {ttl} s, more than the limit of {limit} s")]
     TtlTooLong {
         /// Lifetime in seconds.
         ttl: u32,
@@ -355,7 +355,7 @@ pub enum EnvelopeError {
         seconds: u32,
     },
     /// The lifetime is zero, for which go-ethereum computes infinite work.
-    #[error("lives for 0 s")]
+    #[error("lifetime of 0 s")]
     NoTtl,
     /// Our Bloom filter does not match this topic, and did not match it recently.
     #[error("topic {0} is not in our bloom filter")]

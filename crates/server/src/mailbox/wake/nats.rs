@@ -179,7 +179,7 @@ async fn connect(server: ServerAddr, hub: Hub) -> Option<Client> {
         Ok(client) => Some(client),
         Err(error) => {
             // This cannot happen for a valid address, because the first attempt to connect is made in the background.
-            tracing::error!(%error, "cannot use NATS; messages of other nodes arrive up to a second late");
+            tracing::error!(%error, "cannot use NATS; messages of other mailbox servers arrive up to a second late");
             None
         }
     }
@@ -220,7 +220,7 @@ fn report(event: &Event, last_problem: &mut String) {
     if problem != *last_problem {
         tracing::warn!(
             problem,
-            "NATS; until it works, messages of other nodes arrive up to a second late"
+            "problem with NATS; until it is solved, messages of other mailbox servers arrive up to a second late"
         );
         *last_problem = problem;
     }
