@@ -174,7 +174,7 @@ pub(crate) fn interrupted_by(signal: Signal) -> Failure {
 /// # Errors
 /// Standard output cannot be written.
 pub(crate) fn print_json(value: &Value) -> Result<()> {
-    // A terminal must not obey what the other side has sent.
+    // A terminal must not execute control sequences from the other side.
     let line = printable::json(&value.to_string());
     screen::print(format!("{line}\n").as_bytes()).context("cannot write to standard output")
 }

@@ -145,7 +145,7 @@ impl Services {
     }
 }
 
-/// Waits for the deadline. Never ends if there is none.
+/// Waits until the deadline; waits for ever without one.
 async fn expired(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,

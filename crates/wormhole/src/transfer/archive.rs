@@ -71,7 +71,7 @@ impl Archive {
         Ok(filled)
     }
 
-    /// Copies pending headers or, if there are none, data of the current file into `room`.
+    /// Copies pending headers into `room`. Without pending headers, copies data of the current file.
     fn step(&mut self, room: &mut [u8]) -> Result<usize, Unsendable> {
         let pending = self.pending.get(self.handed_out..).unwrap_or_default();
         if !pending.is_empty() {

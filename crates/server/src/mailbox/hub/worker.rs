@@ -21,7 +21,7 @@ use crate::mailbox::store::{
 use crate::mailbox::usage::{ClientVersion, Usage, UsageLog};
 use crate::mailbox::wake::{Changed, NatsPublisher};
 
-/// The parts with which the thread starts.
+/// Everything that the thread needs.
 #[derive(Debug)]
 pub(in crate::mailbox) struct Parts {
     pub(in crate::mailbox) store: Box<dyn Store>,

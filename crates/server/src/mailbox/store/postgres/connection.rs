@@ -270,7 +270,7 @@ mod tests {
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE application_name = 'wormhole-server'";
         postgres.execute("postgres", end);
-        // In the first attempt, the connection is closed; in the second one, there is none.
+        // The first attempt finds the connection closed, the second one finds no connection.
         for _ in 0..2 {
             let create = "CREATE TABLE outside ()";
             let result = connection
