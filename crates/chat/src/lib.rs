@@ -64,6 +64,7 @@ mod profile;
 mod push;
 mod ratchet;
 mod record;
+pub mod service;
 mod session;
 mod time;
 mod websocket;

@@ -139,8 +139,9 @@ fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// With the space that clients expect: they compare `X-Signal-Key: true` as a whole.
 fn join(headers: &[(String, String)]) -> Vec<String> {
-    headers.iter().map(|(name, value)| format!("{name}:{value}")).collect()
+    headers.iter().map(|(name, value)| format!("{name}: {value}")).collect()
 }
 
 fn split(lines: Vec<String>) -> Result<Vec<(String, String)>, WebSocketError> {
