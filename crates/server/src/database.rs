@@ -1,10 +1,20 @@
 //! What the SQLite databases of all services have in common.
 
+mod file;
+mod lock;
+mod reclaim;
+mod schema;
+
 use std::path::Path;
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ffi};
 use wormhole_disk::private;
+
+pub(crate) use file::DatabaseFile;
+pub(crate) use lock::Lock;
+pub(crate) use reclaim::reclaim;
+pub(crate) use schema::{Schema, back_up, database_error, open, set_pragmas};
 
 /// Whether this is the name of a database in memory, which has no file.
 pub(crate) fn is_in_memory(path: &Path) -> bool {

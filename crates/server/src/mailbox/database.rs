@@ -30,7 +30,7 @@ impl From<OsString> for Database {
 
 impl Database {
     /// Makes the path of a file relative to this directory, unless it is absolute.
-    pub(super) fn place(&mut self, directory: &Path) {
+    pub(crate) fn place(&mut self, directory: &Path) {
         if let Self::File(path) = self {
             *path = directory.join(&*path);
         }

@@ -29,7 +29,7 @@ pub(super) use clock::Now;
 pub(crate) use postgres::DatabaseUrl;
 pub(super) use postgres::{ConnectError, Connector, PostgresStore};
 pub(crate) use sqlite::Imported;
-pub(super) use sqlite::{SqliteStore, back_up, import, set_pragmas};
+pub(super) use sqlite::{SqliteStore, import};
 
 /// A back end.
 pub(super) trait Store: Debug + Send {

@@ -10,9 +10,8 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use wormhole_kit::UnixTime;
 
-use super::store::{back_up, set_pragmas};
 use crate::ServerError;
-use crate::database::{create_file, is_over};
+use crate::database::{back_up, create_file, is_over, set_pragmas};
 
 /// The open database.
 #[derive(Debug)]

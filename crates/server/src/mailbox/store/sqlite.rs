@@ -2,11 +2,8 @@
 //!
 //! Each batch is one transaction, so a thousand requests cost one write to disk.
 
-mod file;
 mod import;
-mod lock;
-mod reclaim;
-mod schema;
+mod migrations;
 mod tables;
 
 use std::path::Path;
@@ -25,12 +22,10 @@ use super::{
     StoreLimits,
 };
 use crate::ServerError;
+use crate::database::{self, DatabaseFile, Lock};
 use crate::mailbox::usage::Usage;
-use file::DatabaseFile;
 pub(crate) use import::Imported;
 pub(in crate::mailbox) use import::import;
-use lock::Lock;
-pub(in crate::mailbox) use schema::{back_up, set_pragmas};
 use tables::SqliteTables;
 
 /// The open database.
@@ -55,8 +50,8 @@ impl SqliteStore {
     /// Opens the database, creating or upgrading it if needed.
     pub(in crate::mailbox) fn open(path: &Path, limits: StoreLimits) -> Result<Self, ServerError> {
         let lock = Lock::take(path)?;
-        let database = schema::open(path)?;
-        let bad = |error: StoreError| schema::database_error(path, &error.to_string());
+        let database = migrations::open(path)?;
+        let bad = |error: StoreError| database::database_error(path, &error.to_string());
         let stored = tables::stored_bytes(&database).map_err(|error| bad(error.into()))?;
         let mut store = Self {
             database,
@@ -212,11 +207,11 @@ impl Store for SqliteStore {
 
     fn check(&mut self) -> Result<(), ServerError> {
         let reason = "the file was removed or replaced while the server was using it";
-        self.file.check().map_err(|path| schema::database_error(&path, reason))
+        self.file.check().map_err(|path| database::database_error(&path, reason))
     }
 
     fn reclaim(&mut self) -> Result<bool, StoreError> {
-        self.reclaim_pages()
+        Ok(database::reclaim(&self.database)?)
     }
 
     fn release_memory(&mut self) -> Result<(), StoreError> {

@@ -8,10 +8,9 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use wormhole_kit::UnixTime;
 
-use super::lock::Lock;
-use super::schema;
+use super::migrations;
 use crate::ServerError;
-use crate::database::SqlPath;
+use crate::database::{Lock, SqlPath, database_error};
 
 /// The numbers of imported rows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,20 +59,20 @@ pub(in crate::mailbox) fn import(
     now: UnixTime,
 ) -> Result<Imported, ServerError> {
     if !source.is_file() {
-        return Err(schema::database_error(source, "there is no such file"));
+        return Err(database_error(source, "there is no such file"));
     }
-    let failed = |error: rusqlite::Error| schema::database_error(source, &error.to_string());
+    let failed = |error: rusqlite::Error| database_error(source, &error.to_string());
     // This is checked before the target is created.
     let owner = owner_of(source).map_err(failed)?;
     if !matches!(owner, Owner::Python(1)) {
-        return Err(schema::database_error(source, &owner.why_not()));
+        return Err(database_error(source, &owner.why_not()));
     }
     let _lock = Lock::take(target)?;
     let is_new = !target.exists();
-    let mut database = schema::open(target)?;
-    if !is_empty(&database).map_err(|error| schema::database_error(target, &error.to_string()))? {
+    let mut database = migrations::open(target)?;
+    if !is_empty(&database).map_err(|error| database_error(target, &error.to_string()))? {
         let reason = "it holds mailboxes already; name a new file with --mailbox-db";
-        return Err(schema::database_error(target, reason));
+        return Err(database_error(target, reason));
     }
     let attached = database.execute("ATTACH ? AS source", [SqlPath(source)]);
     let imported = attached.and_then(|_| copy(&mut database, now)).map_err(failed);

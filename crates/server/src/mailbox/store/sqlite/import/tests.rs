@@ -139,7 +139,7 @@ fn errors_for_files_that_cannot_be_imported_say_what_to_do() {
     Connection::open(&other).unwrap().execute_batch("CREATE TABLE x (y)").unwrap();
     assert!(refusal(&other).contains("not a database of the Python mailbox server"));
     let ours = folder.0.join("ours.sqlite");
-    drop(schema::open(&ours).unwrap());
+    drop(migrations::open(&ours).unwrap());
     assert!(refusal(&ours).contains("--mailbox-db"));
     let usage = folder.0.join("usage.sqlite");
     let tables = "CREATE TABLE version (version INTEGER); CREATE TABLE current (rebooted INTEGER)";

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use wormhole_disk::{private, with_suffix};
 
+use super::is_in_memory;
 use super::schema::database_error;
 use crate::ServerError;
-use crate::database::is_in_memory;
 
 /// The lock of a database. Dropping it unlocks the database.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     #[expect(dead_code, reason = "unlocked when dropped; absent for a database in memory")]
     file: Option<File>,
 }
@@ -26,7 +26,7 @@ impl Lock {
     ///
     /// # Errors
     /// Another server uses it.
-    pub(super) fn take(path: &Path) -> Result<Self, ServerError> {
+    pub(crate) fn take(path: &Path) -> Result<Self, ServerError> {
         if is_in_memory(path) {
             return Ok(Self { file: None });
         }

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use wormhole_disk::with_suffix;
 
-use crate::database::is_in_memory;
+use super::is_in_memory;
 
 /// The files of an open database.
 #[derive(Debug)]
-pub(super) struct DatabaseFile {
+pub(crate) struct DatabaseFile {
     main: Option<Watched>,
     log: Option<Watched>,
 }
@@ -25,7 +25,7 @@ struct Watched {
 
 impl DatabaseFile {
     /// The files of a database that has just been opened.
-    pub(super) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         if is_in_memory(path) {
             return Self { main: None, log: None };
         }
@@ -37,7 +37,7 @@ impl DatabaseFile {
     ///
     /// # Errors
     /// The path of a file that was removed or replaced.
-    pub(super) fn check(&mut self) -> Result<(), PathBuf> {
+    pub(crate) fn check(&mut self) -> Result<(), PathBuf> {
         [&mut self.main, &mut self.log].into_iter().flatten().try_for_each(Watched::check)
     }
 }
