@@ -11,8 +11,7 @@ use std::num::NonZeroUsize;
 #[derive(Debug)]
 pub(crate) struct Decoder {
     limit: NonZeroUsize,
-    /// Whether text messages are accepted in addition to binary messages.
-    accepts_text: bool,
+    text: Text,
     /// The received bytes of an incomplete header.
     header: [u8; MAX_HEADER],
     /// Number of received bytes in `header`.
@@ -41,6 +40,15 @@ struct Payload {
     mask: [u8; 4],
 }
 
+/// What happens to text messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Text {
+    Accepted,
+    Ignored,
+    /// They end the connection.
+    Refused,
+}
+
 /// Why a message is skipped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum SkipReason {
@@ -63,7 +71,7 @@ pub(crate) enum Received {
     Ping(Vec<u8>),
     /// A pong. It only shows that the client is alive.
     Pong,
-    /// The end of a message whose content was dropped by [`Decoder::skip_message`].
+    /// The end of a message whose content was dropped by [`Decoder::skip_message`], or of a text message that is ignored.
     Skipped,
 }
 
@@ -76,22 +84,27 @@ pub(crate) struct InvalidFrame;
 impl Decoder {
     /// A decoder for messages of at most `limit` bytes; a limit of 0 counts as 1.
     pub(crate) const fn new(limit: usize) -> Self {
-        Self::with_text(limit, true)
+        Self::with_text(limit, Text::Accepted)
     }
 
     /// A decoder for binary messages only: a text message is an error.
     pub(crate) const fn binary_only(limit: usize) -> Self {
-        Self::with_text(limit, false)
+        Self::with_text(limit, Text::Refused)
     }
 
-    const fn with_text(limit: usize, accepts_text: bool) -> Self {
+    /// A decoder for binary messages that ignores text messages.
+    pub(crate) const fn ignoring_text(limit: usize) -> Self {
+        Self::with_text(limit, Text::Ignored)
+    }
+
+    const fn with_text(limit: usize, text: Text) -> Self {
         let limit = match NonZeroUsize::new(limit) {
             Some(limit) => limit,
             None => NonZeroUsize::MIN,
         };
         Self {
             limit,
-            accepts_text,
+            text,
             header: [0; MAX_HEADER],
             header_length: 0,
             payload: None,
@@ -148,6 +161,9 @@ impl Decoder {
         loop {
             if let Some(payload) = self.parse_header()? {
                 self.header_length = 0;
+                if payload.opcode == TEXT && self.text == Text::Ignored {
+                    self.skip_message();
+                }
                 self.payload = Some(payload);
                 return Ok(true);
             }
@@ -179,7 +195,7 @@ impl Decoder {
         let expected = match opcode {
             CONTINUATION => self.in_message,
             BINARY => !self.in_message,
-            TEXT => !self.in_message && self.accepts_text,
+            TEXT => !self.in_message && self.text != Text::Refused,
             CLOSE | PING | PONG => last && left <= MAX_CONTROL,
             _ => false,
         };

@@ -168,3 +168,14 @@ proptest! {
         let _ = decode(64, &bytes, 13);
     }
 }
+
+#[test]
+fn text_can_be_ignored() {
+    let mut decoder = Decoder::ignoring_text(4);
+    // Longer than a message may be, in two frames, and then a binary message.
+    let frames = [&[0x01, 0x84, 0, 0, 0, 0][..], b"text", &[0x80, 0x81, 0, 0, 0, 0], b"!"].concat();
+    let frames = [&frames[..], &[0x82, 0x81, 0, 0, 0, 0, 7]].concat();
+    let mut input = &frames[..];
+    assert_eq!(decoder.next(&mut input), Ok(Some(Received::Skipped)));
+    assert_eq!(decoder.next(&mut input), Ok(Some(Received::Message(vec![7]))));
+}
