@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::{self, Action, Settings};
-use crate::{ServerError, allocator, backup, console, host, logging, mailbox, net};
+use crate::{ServerError, allocator, backup, console, host, logging, mailbox, messaging, net};
 
 /// Runs the program `wormhole-server` with these arguments, the first of which is its name. Returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let settings = match config::read(arguments) {
         Ok(Action::Serve(settings)) => settings,
+        Ok(Action::App(command)) => return report(messaging::run_app_command(&command)),
         Ok(Action::Print(text)) => return report(Ok(text)),
         Ok(Action::Backup(settings, target)) => return report(backup::run(&settings, &target)),
         Ok(Action::Import(settings, source)) => return report(import(&settings, &source)),

@@ -14,11 +14,12 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use wormhole_disk::private;
 
 use crate::logging;
 use crate::logging::LogFormat;
+use crate::messaging::AppCommand;
 use crate::service::{AnyConfig, SERVICES, Service, ServiceConfig};
 pub(crate) use error::ConfigError;
 pub(crate) use file::ConfigFile;
@@ -69,6 +70,8 @@ pub(crate) struct Settings {
 /// The action of a command line.
 #[derive(Debug)]
 pub(crate) enum Action {
+    /// Change or list the apps of the messaging service.
+    App(AppCommand),
     /// Copy the databases of these services into this directory.
     Backup(Settings, PathBuf),
     /// Import a database of the Python mailbox server into the mailbox of these settings.
@@ -92,10 +95,11 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Acti
         let error = command().error(clap::error::ErrorKind::MissingSubcommand, "no command given");
         return Err(error.into());
     };
-    if given.get_flag("help-all") {
+    if name != "app" && given.get_flag("help-all") {
         return Ok(Action::Print(help::all(command_with_all_flags(), name)));
     }
     match name {
+        "app" => Ok(Action::App(AppCommand::from_arg_matches(given)?)),
         "backup" => {
             let directory = given.get_one::<PathBuf>("directory").cloned().unwrap_or_default();
             Ok(Action::Backup(settings_of_all(given)?, directory))
@@ -155,7 +159,7 @@ fn command_with_all_flags() -> Command {
         .help("Database of the Python mailbox server, such as relay.sqlite")
         .value_parser(clap::value_parser!(PathBuf));
     Command::new("wormhole-server")
-        .about("A mailbox server, a transit relay and a Whisper node")
+        .about("A mailbox server, a transit relay, a Whisper node and a messaging service")
         .version(env!("CARGO_PKG_VERSION"))
         .max_term_width(80)
         .subcommand_required(true)
@@ -166,6 +170,10 @@ fn command_with_all_flags() -> Command {
             "",
         ))
         .subcommands(SERVICES.iter().map(service_command))
+        .subcommand(
+            AppCommand::augment_args(Command::new("app"))
+                .about("Add, list and change the apps of the messaging service"),
+        )
         .subcommand(command_for_all_services(
             "config",
             "Print the effective configuration as a TOML file",

@@ -10,13 +10,14 @@ use clap::{ArgMatches, Args};
 
 use crate::config::{ConfigError, ConfigFile, Section};
 use crate::host::{Host, Prepared};
-use crate::{ServerError, mailbox, transit_relay, whisper};
+use crate::{ServerError, mailbox, messaging, transit_relay, whisper};
 
 /// All services, in the order of the help and of the start.
-pub(crate) static SERVICES: [Service; 3] = [
+pub(crate) static SERVICES: [Service; 4] = [
     Service::of::<mailbox::Config>(),
     Service::of::<transit_relay::Config>(),
     Service::of::<whisper::Config>(),
+    Service::of::<messaging::Config>(),
 ];
 
 /// How a service appears on the command line and in the configuration file.

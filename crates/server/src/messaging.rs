@@ -1,0 +1,257 @@
+//! The messaging service: accounts, keys and message queues for the users of many apps. (docs/chat-service.md)
+//!
+//! A client registers a phone number in an app and publishes keys. Other clients take the keys, start a session with
+//! them, and send encrypted messages, which wait in the queue of each device until that device has received them.
+//!
+//! `api` has the paths and the JSON, `server` the listener and `socket` the WebSockets; all of them ask `storage`, whose
+//! thread owns the database.
+
+mod api;
+mod apps;
+mod base64;
+mod blobs;
+mod codes;
+mod gauges;
+mod limits;
+mod secrets;
+mod server;
+mod service;
+mod signed_url;
+mod socket;
+mod sockets;
+mod storage;
+mod store;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::net::TcpListener;
+use wormhole_chat::service::AppName;
+use wormhole_http::Routes;
+
+use crate::ServerError;
+use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
+use crate::limits::{Allowance, Limits, PerMinute};
+use crate::mailbox::Database;
+use crate::service::{About, ServiceConfig, StoredFile};
+pub(crate) use apps::{AppCommand, run as run_app_command};
+use blobs::Blobs;
+use codes::CodeSender;
+use gauges::Gauges;
+use limits::RateLimits;
+use server::Front;
+use service::{Service, Settings};
+use sockets::Sockets;
+use storage::{Failed, Parts, Storage};
+use store::{Expiry, SqliteStore};
+
+/// The configuration of the messaging service.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Config {
+    /// Address for clients
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:4080")]
+    pub(crate) listen: SocketAddr,
+
+    /// Database file
+    #[arg(long, value_name = "FILE", default_value = "messaging.sqlite")]
+    pub(crate) db: Database,
+
+    /// Directory for attachments
+    #[arg(long, value_name = "DIR", default_value = "blobs")]
+    pub(crate) blobs: PathBuf,
+
+    /// Maximum size of all attachments in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 30)]
+    pub(crate) blob_bytes: u64,
+
+    /// Days after which an attachment is removed
+    #[arg(long, value_name = "DAYS", default_value_t = 45,
+          value_parser = clap::value_parser!(u64).range(1..=3650))]
+    pub(crate) blob_days: u64,
+
+    /// Address of the service for clients, such as `https://example.org`, if it is behind a proxy
+    #[arg(long, value_name = "URL", value_parser = public_url)]
+    pub(crate) public_url: Option<String>,
+
+    /// How verification codes are sent
+    #[arg(long, value_name = "PROVIDER", value_enum, default_value_t = CodeSender::Console)]
+    pub(crate) sms: CodeSender,
+
+    /// App of clients that send no app name; without it, they cannot register
+    #[arg(long, value_name = "APP")]
+    pub(crate) default_app: Option<AppName>,
+
+    /// Answer 417 if a registered number is registered again, instead of replacing its devices
+    #[arg(long)]
+    pub(crate) reject_registered: bool,
+
+    /// Header that contains the client's address; the proxy must set it on every request
+    #[arg(long, value_name = "HEADER", value_enum, default_value_t = ProxyHeader::Off)]
+    pub(crate) trust_proxy: ProxyHeader,
+
+    /// Maximum number of open connections; 0 means unlimited
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_links: u32,
+
+    /// Maximum number of open connections of one address (IPv6: one /64 network); 0 means unlimited
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) links_per_address: u32,
+
+    /// Maximum number of new connections of one address per minute; 0 means unlimited
+    #[arg(long, value_name = "N", default_value_t = 6000)]
+    pub(crate) links_per_minute: u32,
+
+    /// Also apply the limits per address to loopback addresses
+    #[arg(long)]
+    pub(crate) limit_loopback: bool,
+
+    /// Days after which a message that its device has not fetched is removed
+    #[arg(long, value_name = "DAYS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..=3650))]
+    pub(crate) message_days: u64,
+}
+
+/// Parses `public-url`, and removes a slash at its end.
+fn public_url(text: &str) -> Result<String, String> {
+    let is_url = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+    let url = text.trim_end_matches('/');
+    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains(['?', '#']);
+    if is_url && is_plain {
+        Ok(url.to_owned())
+    } else {
+        Err("expected http:// or https:// and the name of a host".to_owned())
+    }
+}
+
+impl ServiceConfig for Config {
+    const ABOUT: About = About {
+        name: "messaging",
+        noun: "the messaging service",
+        is_default: false,
+        help: include_str!("messaging/help.txt"),
+        addresses: "  --messaging-listen ADDRESS         [default: [::]:4080]\n",
+        hidden: &[],
+    };
+
+    fn place_files(&mut self, data: &Path) {
+        self.db.place(data);
+        self.blobs = data.join(&self.blobs);
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        match self.db.file() {
+            Some(_) => Ok(()),
+            None => Err(("db", "the messaging service needs an SQLite file".to_owned())),
+        }
+    }
+
+    fn files(&self) -> Vec<StoredFile> {
+        let file = |path: &Path| StoredFile { path: path.to_owned(), is_database: true };
+        self.db.file().map(file).into_iter().collect()
+    }
+
+    async fn prepare(self, host: Host) -> Result<Prepared, ServerError> {
+        let listener = crate::net::listen(self.listen)?;
+        let url = if host.tls.is_some() { "https://{}" } else { "http://{}" };
+        let listening = Listening::new("messaging", url, &listener);
+        // Opening a database may take seconds. If the task panics, the process ends anyway.
+        let messaging = tokio::task::spawn_blocking(move || Messaging::start(&self, host))
+            .await
+            .map_err(|error| ServerError::System(error.to_string()))??;
+        Ok(Prepared::new(vec![listening], messaging.run(listener)))
+    }
+}
+
+/// A messaging service with its storage, before it accepts clients.
+#[derive(Debug)]
+struct Messaging {
+    front: Arc<Front>,
+    /// The thread that owns the database.
+    storage: std::thread::JoinHandle<()>,
+    failed: Failed,
+    /// How long attachments are kept.
+    blob_age: Duration,
+}
+
+impl Messaging {
+    /// Opens the database and starts the thread that owns it. Blocks meanwhile.
+    fn start(config: &Config, host: Host) -> Result<Self, ServerError> {
+        let sockets = Arc::new(Sockets::default());
+        let path = config.db.file().unwrap_or_else(|| Path::new("messaging.sqlite"));
+        let (woken, gauges) = (Arc::clone(&sockets), Gauges::default());
+        let parts = Parts {
+            store: Box::new(SqliteStore::open(path)?),
+            expiry: config.expiry(),
+            notify: Box::new(move |devices| woken.notify(devices)),
+            gauges: gauges.clone(),
+        };
+        let (storage, thread, failed) =
+            Storage::start(parts).map_err(|error| ServerError::System(error.to_string()))?;
+        let blobs = Blobs::open(&config.blobs, config.blob_bytes).map_err(|error| {
+            ServerError::System(format!("directory {}: {error}", config.blobs.display()))
+        })?;
+        let refused = Counter::default();
+        host.metrics.register("messaging", |registry| {
+            registry.register("refused_links", "Connections refused by limits", refused.clone());
+            gauges.register(registry, Arc::clone(&sockets));
+        });
+        let tls = host.tls.clone();
+        let service = Arc::new(Service {
+            storage,
+            sockets,
+            limits: RateLimits::new(Instant::now()),
+            blobs: Arc::new(blobs),
+            codes: config.sms,
+            settings: Settings {
+                default_app: config.default_app.clone(),
+                public_url: config.public_url.clone(),
+                rejects_registered: config.reject_registered,
+            },
+            host,
+        });
+        let front = Arc::new(Front {
+            routes: Routes::new(api::router(Arc::clone(&service))),
+            admission: Admission::new(config.limits(), config.trust_proxy, refused),
+            tls,
+            service,
+        });
+        let blob_age = Duration::from_secs(config.blob_days * 24 * 60 * 60);
+        Ok(Self { front, storage: thread, failed, blob_age })
+    }
+
+    /// Serves until drained.
+    async fn run(self, listener: TcpListener) -> Result<(), ServerError> {
+        let Self { front, storage, failed, blob_age } = self;
+        let handle = front.service.storage.clone();
+        let blobs = Arc::clone(&front.service.blobs);
+        tokio::select! {
+            () = front.run(listener) => {}
+            Ok(error) = failed => return Err(error),
+            () = blobs::expire(blobs, blob_age) => {}
+        }
+        handle.close();
+        // Every request has been answered, so the thread ends at once.
+        let _ended = tokio::task::spawn_blocking(move || storage.join()).await;
+        Ok(())
+    }
+}
+
+impl Config {
+    const fn expiry(&self) -> Expiry {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let days = Duration::from_secs(self.message_days * 24 * 60 * 60);
+        Expiry { messages: days, sent: DAY, codes: DAY }
+    }
+
+    fn limits(&self) -> Arc<Limits> {
+        let allowance = Allowance {
+            links: self.links_per_address,
+            links_per_minute: self.links_per_minute,
+            per_minute: PerMinute::default(),
+        };
+        Arc::new(Limits::new(allowance, self.max_links, self.limit_loopback, Instant::now()))
+    }
+}

@@ -1,0 +1,105 @@
+//! The HTTP API: paths, JSON and status codes. (docs/chat-service.md)
+//!
+//! Requests inside of a WebSocket go through the same router.
+
+mod accounts;
+mod attachments;
+mod attributes;
+mod auth;
+mod blob_io;
+mod devices;
+mod directory;
+mod error;
+mod json;
+mod key_json;
+mod keys;
+mod message_json;
+mod messages;
+mod openapi;
+
+use std::sync::Arc;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+pub(super) use auth::{AppCredentials, Authenticated, Credentials, Principal};
+pub(super) use error::ApiError;
+
+use hyper::{StatusCode, Uri};
+
+use json::{Json, Nothing};
+
+use super::service::Service;
+use wormhole_http::Response;
+
+/// The address of the client, or its proxy's report of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientAddress(pub(super) IpAddr);
+
+/// The scheme and the host with which the client has reached the service, such as `https://example.org`.
+#[derive(Clone, Debug)]
+pub(super) struct BaseUrl(pub(super) Arc<str>);
+
+/// All paths.
+pub(super) fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .merge(accounts::routes())
+        .merge(attachments::routes())
+        .merge(devices::routes())
+        .merge(directory::routes())
+        .merge(keys::routes())
+        .merge(messages::routes())
+        .route("/v1/keepalive", get(keepalive))
+        .route("/openapi.json", get(openapi::document))
+        .fallback(|| async { ApiError::not_found("no such path") })
+        .method_not_allowed_fallback(method_not_allowed)
+        // The limits of single paths, which are closer to them, take precedence.
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(service)
+}
+
+/// A path of the API without a slash at its end. Clients differ in whether they write one.
+pub(super) fn without_trailing_slash(path_and_query: &str) -> Cow<'_, str> {
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path_and_query, None),
+    };
+    match (path.strip_suffix('/'), query) {
+        (None | Some(""), _) => Cow::Borrowed(path_and_query),
+        (Some(path), None) => Cow::Borrowed(path),
+        (Some(path), Some(query)) => Cow::Owned(format!("{path}?{query}")),
+    }
+}
+
+/// The same for the address of a request.
+pub(super) fn remove_trailing_slash(uri: &mut Uri) {
+    let shortened = uri.path_and_query().map(|it| without_trailing_slash(it.as_str()));
+    if let Some(shortened) = shortened.and_then(|shortened| shortened.parse().ok()) {
+        *uri = shortened;
+    }
+}
+
+/// Answers, so that a client knows that its connection works.
+#[utoipa::path(
+    get, path = "/v1/keepalive", tag = "connection",
+    responses((status = 200, description = "the connection works", body = Nothing))
+)]
+async fn keepalive() -> Json<Nothing> {
+    Json(Nothing {})
+}
+
+async fn method_not_allowed() -> Response {
+    let message = "this path has other methods";
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "bad_method", message).into_response()
+}
+
+/// The content type of every answer. With a `charset` parameter, deployed clients do not recognise it.
+const JSON: &str = "application/json";
+
+/// Longest body of a request, in bytes. Attachments have their own limit.
+const MAX_BODY: usize = 1 << 20;

@@ -1,0 +1,279 @@
+//! Attachments: allocated by an account, then uploaded to and downloaded from signed addresses.
+//!
+//! There are two ways. In the seed's, the client gets a number and an address for `PUT`. In the later one, which was made
+//! for Amazon S3, the client gets the fields of a form for `POST`, and downloads without credentials: the id is a secret
+//! in the encrypted message.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Extension;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Multipart, Path, Query, Request, State};
+use axum::response::IntoResponse;
+use axum::routing::{Router, get, post};
+use hyper::{HeaderMap, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use wormhole_chat::Timestamp;
+use wormhole_http::Response;
+
+use super::blob_io::{download, form_text, upload};
+use super::json::{Json, Nothing};
+use super::{ApiError, Authenticated, BaseUrl};
+use crate::messaging::blobs::BlobName;
+use crate::messaging::limits::Action;
+use crate::messaging::secrets;
+use crate::messaging::service::Service;
+use crate::messaging::signed_url::Permission;
+use crate::messaging::storage::unix_now;
+use crate::messaging::store::Found;
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// The paths of this module.
+pub(super) fn routes() -> Router<Arc<Service>> {
+    let uploads = Router::new()
+        .route("/attachments", post(upload_form))
+        .route("/attachments/{id}", get(fetch).put(store))
+        // They have a limit of their own.
+        .layer(DefaultBodyLimit::disable());
+    Router::new()
+        .route("/v1/attachments", get(allocate))
+        .route("/v1/attachments/{id}", get(locate))
+        .route("/v2/attachments/form/upload", get(form))
+        .merge(uploads)
+}
+
+/// An address for an upload.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Allocation {
+    id: u64,
+    /// The same, for clients whose numbers are too small.
+    id_string: String,
+    location: String,
+}
+
+/// An address for a download.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Location {
+    location: String,
+}
+
+/// The fields of a form for an upload, with the names that Amazon S3 uses.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Form {
+    attachment_id: u64,
+    attachment_id_string: String,
+    key: String,
+    credential: String,
+    acl: String,
+    algorithm: String,
+    date: String,
+    policy: String,
+    signature: String,
+}
+
+/// What makes an address valid.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Signed {
+    expires: u64,
+    signature: String,
+}
+
+/// Allocates an attachment.
+#[utoipa::path(
+    get, path = "/v1/attachments", tag = "attachments", security(("device" = [])),
+    responses(
+        (status = 200, description = "`PUT` the encrypted file to `location`", body = Allocation),
+        (status = 401, description = "wrong credentials"),
+        (status = 413, description = "too many attachments"),
+    )
+)]
+pub(super) async fn allocate(
+    State(service): State<Arc<Service>>,
+    Extension(base): Extension<BaseUrl>,
+    Authenticated(found): Authenticated,
+) -> Answer<Allocation> {
+    limit(&service, &found)?;
+    let id = random_id();
+    let location = location(&service, &base, Permission::Upload, id);
+    Ok(Json(Allocation { id, id_string: id.to_string(), location }))
+}
+
+/// Where an attachment can be downloaded.
+#[utoipa::path(
+    get, path = "/v1/attachments/{id}", tag = "attachments", security(("device" = [])),
+    params(("id" = u64, Path, description = "the `id` of the attachment")),
+    responses(
+        (status = 200, description = "`GET` the encrypted file from `location`", body = Location),
+        (status = 401, description = "wrong credentials"),
+        (status = 404, description = "no such attachment"),
+        (status = 413, description = "too many attachments"),
+    )
+)]
+pub(super) async fn locate(
+    State(service): State<Arc<Service>>,
+    Extension(base): Extension<BaseUrl>,
+    Path(id): Path<String>,
+    Authenticated(found): Authenticated,
+) -> Answer<Location> {
+    limit(&service, &found)?;
+    let not_found = || ApiError::not_found("no such attachment");
+    let id = parse_id(&id).ok_or_else(not_found)?;
+    if !service.blobs.exists(&BlobName::allocated(id)) {
+        return Err(not_found());
+    }
+    Ok(Json(Location { location: location(&service, &base, Permission::Download, id) }))
+}
+
+/// Allocates an attachment that is uploaded as a form. The file is posted to `/attachments/` together with the other
+/// fields, and downloaded from `/attachments/KEY`.
+#[utoipa::path(
+    get, path = "/v2/attachments/form/upload", tag = "attachments", security(("device" = [])),
+    responses(
+        (status = 200, description = "the fields of the form", body = Form),
+        (status = 401, description = "wrong credentials"),
+        (status = 413, description = "too many attachments"),
+    )
+)]
+pub(super) async fn form(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+) -> Answer<Form> {
+    limit(&service, &found)?;
+    let (id, expires) = (random_id(), expiry());
+    let name = BlobName::of_form(id);
+    let signature = service.blobs.key.sign(Permission::Upload, name.as_str(), expires);
+    Ok(Json(Form {
+        attachment_id: id,
+        attachment_id_string: id.to_string(),
+        key: id.to_string(),
+        credential: "wormhole".into(),
+        acl: "private".into(),
+        algorithm: "WORMHOLE-HMAC-SHA256".into(),
+        date: expires.0.to_string(),
+        policy: expires.0.to_string(),
+        signature,
+    }))
+}
+
+/// Stores an attachment, once.
+pub(super) async fn store(
+    State(service): State<Arc<Service>>,
+    Path(id): Path<String>,
+    signed: Result<Query<Signed>, QueryRejection>,
+    request: Request,
+) -> Result<Json<Nothing>, ApiError> {
+    let name = BlobName::allocated(parse_id(&id).ok_or_else(not_allowed)?);
+    let Query(Signed { expires, signature }) = signed.map_err(|_| not_allowed())?;
+    check(&service, Permission::Upload, &name, Timestamp(expires), &signature)?;
+    upload(&service, name, request.into_body().into_data_stream()).await?;
+    Ok(Json(Nothing {}))
+}
+
+/// Stores an attachment that is sent as a form. The file must be the last field.
+pub(super) async fn upload_form(
+    State(service): State<Arc<Service>>,
+    mut form: Multipart,
+) -> Result<Json<Nothing>, ApiError> {
+    let (mut key, mut policy, mut signature) = (None, None, None);
+    for _ in 0..MAX_FIELDS {
+        let field = form.next_field().await.map_err(|_| bad_form())?.ok_or_else(bad_form)?;
+        match field.name() {
+            Some("key") => key = Some(form_text(field).await?),
+            Some("policy") => policy = Some(form_text(field).await?),
+            Some("x-amz-signature") => signature = Some(form_text(field).await?),
+            Some("file") => {
+                let id = key.as_deref().and_then(parse_id).ok_or_else(not_allowed)?;
+                let name = BlobName::of_form(id);
+                let expires: u64 =
+                    policy.and_then(|policy| policy.parse().ok()).ok_or_else(not_allowed)?;
+                let signature = signature.ok_or_else(not_allowed)?;
+                check(&service, Permission::Upload, &name, Timestamp(expires), &signature)?;
+                upload(&service, name, field).await?;
+                return Ok(Json(Nothing {}));
+            }
+            _ => drop(form_text(field).await?),
+        }
+    }
+    Err(bad_form())
+}
+
+/// Sends an attachment, or a part of it. Without a signature, only one that was uploaded as a form.
+pub(super) async fn fetch(
+    State(service): State<Arc<Service>>,
+    Path(id): Path<String>,
+    query: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id = parse_id(&id).ok_or_else(|| ApiError::not_found("no such attachment"))?;
+    let name = if query.query().is_none_or(str::is_empty) {
+        let name = BlobName::of_form(id);
+        // Does not tell whether there is an allocated one.
+        service.blobs.exists(&name).then_some(name).ok_or_else(not_allowed)?
+    } else {
+        let name = BlobName::allocated(id);
+        let signed = Query::try_from_uri(&query).map_err(|_| not_allowed())?;
+        let Query(Signed { expires, signature }) = signed;
+        check(&service, Permission::Download, &name, Timestamp(expires), &signature)?;
+        name
+    };
+    download(&service, name, &headers).await.map(IntoResponse::into_response)
+}
+
+/// Positive as a signed number: some languages have no others.
+fn random_id() -> u64 {
+    u64::from_be_bytes(secrets::random()) >> 1
+}
+
+/// Parses an id as the server writes it.
+fn parse_id(text: &str) -> Option<u64> {
+    let id: u64 = text.parse().ok()?;
+    (id.to_string() == text).then_some(id)
+}
+
+fn limit(service: &Service, found: &Found) -> Result<(), ApiError> {
+    let account = found.account.id;
+    service.limits.spend(Action::Attachment, account, 1, Instant::now()).map_err(ApiError::too_many)
+}
+
+fn location(service: &Service, base: &BaseUrl, permission: Permission, id: u64) -> String {
+    let (name, expires) = (BlobName::allocated(id), expiry());
+    let signature = service.blobs.key.sign(permission, name.as_str(), expires);
+    let base = service.settings.public_url.as_deref().unwrap_or(&base.0);
+    format!("{base}/attachments/{id}?expires={}&signature={signature}", expires.0)
+}
+
+fn check(
+    service: &Service,
+    permission: Permission,
+    name: &BlobName,
+    expires: Timestamp,
+    signature: &str,
+) -> Result<(), ApiError> {
+    let is_allowed =
+        service.blobs.key.allows(permission, name.as_str(), expires, signature, unix_now());
+    if is_allowed { Ok(()) } else { Err(not_allowed()) }
+}
+
+fn expiry() -> Timestamp {
+    Timestamp(unix_now().0.saturating_add(URL_LIFE))
+}
+
+fn not_allowed() -> ApiError {
+    let message = "the address is not signed for this, or has expired";
+    ApiError::new(StatusCode::FORBIDDEN, "not_allowed", message)
+}
+
+fn bad_form() -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "bad_form", "the form is malformed or has no file")
+}
+
+/// How long an address is valid, in milliseconds.
+const URL_LIFE: u64 = 60 * 60 * 1000;
+
+/// Most fields of a form. Clients send nine.
+const MAX_FIELDS: usize = 20;

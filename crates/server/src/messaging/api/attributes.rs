@@ -1,0 +1,241 @@
+//! The JSON of accounts, and the checks of its values.
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use wormhole_chat::service::PhoneNumber;
+use wormhole_chat::{DeviceId, Timestamp};
+
+use super::ApiError;
+use super::json::{Base64, Number};
+use crate::messaging::store::{Account, NewDevice, TokenHash};
+
+/// What a client says about its device. Unknown fields are ignored.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct AccountAttributes {
+    /// 52 bytes in base64: envelopes for this device are encrypted with it.
+    #[schema(value_type = Option<String>)]
+    signaling_key: Option<Base64>,
+    /// Chosen at random when the client is installed; at most 16383.
+    #[schema(value_type = u32)]
+    registration_id: Number,
+    /// Whether the client opens a WebSocket to fetch its messages. Clients that do not say so do.
+    fetches_messages: Option<bool>,
+    /// The name of the device, usually encrypted.
+    name: Option<String>,
+    supports_sms: Option<bool>,
+    voice: Option<bool>,
+    video: Option<bool>,
+    capabilities: Option<Map<String, Value>>,
+    /// Whether others find the account with its number.
+    pub(super) discoverable_by_phone_number: Option<bool>,
+}
+
+/// The name of a device.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeviceName {
+    pub(super) device_name: String,
+}
+
+/// How a device is woken.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PushRegistration {
+    pub(super) apn_registration_id: Option<String>,
+    pub(super) voip_registration_id: Option<String>,
+    pub(super) gcm_registration_id: Option<String>,
+    /// Whether the client also opens a WebSocket.
+    pub(super) web_socket_channel: Option<bool>,
+}
+
+/// An account.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Registered {
+    /// The id of the account.
+    uuid: String,
+    number: String,
+    /// The app of the account.
+    app: String,
+    /// Always false: the server has no storage service.
+    storage_capable: bool,
+}
+
+/// How a device is woken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Channel {
+    Apn,
+    Gcm,
+}
+
+impl AccountAttributes {
+    /// The columns of the client's first device, with these credentials.
+    ///
+    /// # Errors
+    /// A value is not allowed.
+    pub(super) fn device(
+        &self,
+        password: TokenHash,
+        salt: [u8; 16],
+    ) -> Result<NewDevice, ApiError> {
+        let registration_id = self.registration_id.to_u32().filter(|id| *id <= MAX_REGISTRATION_ID);
+        let signaling_key = self.signaling_key.as_ref().map(|Base64(key)| key.clone());
+        let signaling_key = signaling_key.filter(|key| !key.is_empty());
+        if signaling_key.as_ref().is_some_and(|key| key.len() != SIGNALING_KEY) {
+            return Err(ApiError::invalid("signalingKey must have 52 bytes"));
+        }
+        Ok(NewDevice {
+            number: DeviceId::PRIMARY,
+            password,
+            salt,
+            registration_id: registration_id
+                .ok_or_else(|| ApiError::invalid("registrationId must be at most 16383"))?,
+            signaling_key,
+            name: self.name.clone().map(check_name).transpose()?,
+            fetches_messages: self.fetches_messages.unwrap_or(true),
+            push: None,
+            attributes: self.shown()?,
+            created: Timestamp(0),
+            last_seen: Timestamp(0),
+        })
+    }
+
+    /// What other clients see, as a JSON object.
+    fn shown(&self) -> Result<String, ApiError> {
+        let mut shown = Map::new();
+        let flags =
+            [("voice", self.voice), ("video", self.video), ("supportsSms", self.supports_sms)];
+        for (name, _) in flags.into_iter().filter(|(_, flag)| *flag == Some(true)) {
+            shown.insert(name.to_owned(), Value::Bool(true));
+        }
+        if let Some(capabilities) = &self.capabilities {
+            shown.insert("capabilities".to_owned(), Value::Object(capabilities.clone()));
+        }
+        let shown = Value::Object(shown).to_string();
+        if shown.len() > MAX_ATTRIBUTES {
+            return Err(ApiError::invalid("the capabilities are too long"));
+        }
+        Ok(shown)
+    }
+}
+
+impl Registered {
+    /// The account as the client sees it.
+    pub(super) fn new(account: &Account) -> Self {
+        Self {
+            uuid: account.id.to_string(),
+            number: account.number.to_string(),
+            app: account.app_name.to_string(),
+            storage_capable: false,
+        }
+    }
+}
+
+/// Parses the number of a path.
+pub(super) fn parse_number(text: &str) -> Result<PhoneNumber, ApiError> {
+    text.parse()
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "bad_number", format!("{error}")))
+}
+
+/// Parses a code as it is displayed: six digits, perhaps with hyphens or spaces.
+pub(super) fn parse_code(text: &str) -> Option<u32> {
+    let is_separator = |c: char| matches!(c, '-' | ' ');
+    let digits: String = text.chars().filter(|c| !is_separator(*c)).collect();
+    let is_code = digits.len() == CODE_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_code { digits.parse().ok() } else { None }
+}
+
+/// Parses the name of a push channel.
+pub(super) fn parse_channel(text: &str) -> Result<Channel, ApiError> {
+    match text {
+        "apn" => Ok(Channel::Apn),
+        "gcm" | "gms" | "fcm" => Ok(Channel::Gcm),
+        _ => Err(ApiError::not_found("unknown push channel: use apn or gcm")),
+    }
+}
+
+/// Checks the name of a device.
+pub(super) fn check_name(name: String) -> Result<String, ApiError> {
+    if name.len() <= MAX_NAME { Ok(name) } else { Err(ApiError::invalid("the name is too long")) }
+}
+
+/// Checks the id that a push service has assigned.
+pub(super) fn check_push_id(id: Option<String>) -> Result<String, ApiError> {
+    match id {
+        Some(id) if (1..=MAX_PUSH_ID).contains(&id.len()) => Ok(id),
+        _ => Err(ApiError::invalid("the registration id is missing or too long")),
+    }
+}
+
+/// The day of a time: when a device was seen is recorded no more precisely.
+pub(super) const fn day(time: Timestamp) -> Timestamp {
+    Timestamp(time.0 - time.0 % DAY)
+}
+
+/// Milliseconds of a day.
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
+const CODE_DIGITS: usize = 6;
+
+/// Registration ids have 14 bits.
+const MAX_REGISTRATION_ID: u32 = 0x3fff;
+
+/// Length of a signaling key, in bytes.
+const SIGNALING_KEY: usize = 52;
+
+/// Longest name of a device, in bytes. Encrypted names have 225.
+const MAX_NAME: usize = 512;
+
+/// Longest push id, in bytes. Google's have about 160.
+const MAX_PUSH_ID: usize = 4096;
+
+/// Longest JSON of what other clients see, in bytes.
+const MAX_ATTRIBUTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_read_as_it_is_displayed() {
+        for text in ["123456", "123-456", "123 456"] {
+            assert_eq!(parse_code(text), Some(123_456));
+        }
+        for bad in ["", "12345", "1234567", "12345a", "+12345", "１２３４５６"] {
+            assert_eq!(parse_code(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn attributes_of_old_and_new_clients_are_read() {
+        let read = |json: &str| {
+            let attributes: AccountAttributes = serde_json::from_str(json).unwrap();
+            attributes.device(TokenHash([0; 32]), [0; 16])
+        };
+        // The seed's form, in which the id is text.
+        let seed =
+            read(r#"{"signalingKey":"","supportsSms":false,"registrationId":"14"}"#).unwrap();
+        assert_eq!(
+            (seed.registration_id, seed.signaling_key, seed.attributes.as_str()),
+            (14, None, "{}")
+        );
+        // The form of the npm client.
+        let npm = read(
+            r#"{"supportsSms":false,"fetchesMessages":true,"registrationId":16383,
+                "unrestrictedUnidentifiedAccess":false,"capabilities":{"uuid":true}}"#,
+        );
+        assert_eq!(npm.unwrap().attributes, r#"{"capabilities":{"uuid":true}}"#);
+        assert!(read(r#"{"registrationId":16384}"#).is_err());
+        assert!(read(r#"{"registrationId":1,"signalingKey":"AAAA"}"#).is_err());
+        let long = format!(r#"{{"registrationId":1,"name":"{}"}}"#, "x".repeat(513));
+        assert!(read(&long).is_err());
+    }
+
+    #[test]
+    fn the_time_of_the_last_visit_is_rounded_to_a_day() {
+        assert_eq!(day(Timestamp(DAY * 3 + 5)), Timestamp(DAY * 3));
+    }
+}

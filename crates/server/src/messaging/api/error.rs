@@ -1,0 +1,93 @@
+//! Errors of the API: a status code and a JSON object `{"error": CODE, "message": TEXT}`.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+
+use super::JSON;
+use crate::messaging::store::StoreError;
+use wormhole_http::Response;
+
+/// A request that is not executed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct ApiError {
+    status: StatusCode,
+    /// Never changes, so that programs can compare it.
+    code: &'static str,
+    /// For people.
+    message: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// An error with this status code.
+    pub(in crate::messaging) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, code, message: message.into(), retry_after: None }
+    }
+
+    /// The credentials are missing or wrong. Does not say which, so that nobody can find out who has an account.
+    pub(in crate::messaging) fn bad_credentials() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "bad_credentials", "missing or wrong credentials")
+    }
+
+    /// The app's name or token is missing or wrong.
+    pub(in crate::messaging) fn bad_package() -> Self {
+        let message = "X-PKG-NAME or X-PKG-TOKEN is missing or wrong";
+        Self::new(StatusCode::UNAUTHORIZED, "bad_package", message)
+    }
+
+    /// The body is not the JSON that this request needs. (seed: "415 badly formatted JSON")
+    pub(in crate::messaging) fn bad_json(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_json", reason)
+    }
+
+    /// A value has the right type, but is not allowed.
+    pub(in crate::messaging) fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", reason)
+    }
+
+    /// There is no such thing.
+    pub(in crate::messaging) fn not_found(message: &'static str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// The body is longer than any valid one. Not 413: that means "too many requests".
+    pub(in crate::messaging) fn too_large() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "too_large", "the body is too long")
+    }
+
+    /// Too many requests. The status is 413, which all clients know. (docs/chat-service.md "Limits")
+    pub(in crate::messaging) fn too_many(retry_after: Duration) -> Self {
+        let message = "too many requests; try again later";
+        let error = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "rate_limited", message);
+        Self { retry_after: Some(retry_after), ..error }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(_: StoreError) -> Self {
+        let message = "the database is not available; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "error": self.code, "message": self.message });
+        let mut response = (self.status, [(CONTENT_TYPE, JSON)], body.to_string()).into_response();
+        if let Some(pause) = self.retry_after {
+            let seconds = pause.as_secs_f64().ceil();
+            if let Ok(value) = HeaderValue::from_str(&format!("{seconds}")) {
+                response.headers_mut().insert(RETRY_AFTER, value);
+            }
+        }
+        response
+    }
+}

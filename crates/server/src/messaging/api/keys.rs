@@ -1,0 +1,161 @@
+//! Prekeys: published by a device, and taken by others that start a session with it.
+//!
+//! One path has two shapes of body and answer. The seed's shape (of 2014) has unsigned keys and a key of last resort;
+//! later clients sign one key and may add post-quantum keys. An answer has both shapes, so each client finds its own.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Path, State};
+use axum::routing::{Router, get, put};
+use hyper::StatusCode;
+use wormhole_chat::service::Destination;
+use wormhole_chat::{DeviceId, Timestamp};
+
+use super::auth::parse_device;
+use super::json::{Json, Nothing};
+use super::key_json::{Bundles, KeyCount, PublishedKeys, SignedKeyJson, identity_of};
+use super::{ApiError, Authenticated};
+use crate::messaging::limits::Action;
+use crate::messaging::service::Service;
+use crate::messaging::store::{Account, BundleRequest, KeySet, Rows};
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// The paths of this module.
+pub(super) fn routes() -> Router<Arc<Service>> {
+    Router::new()
+        .route("/v2/keys", put(publish).get(count))
+        .route("/v2/keys/signed", put(publish_signed).get(signed))
+        .route("/v2/keys/{destination}", get(take_of_primary))
+        .route("/v2/keys/{destination}/{device}", get(take))
+}
+
+/// Publishes the keys of a device. The one-time keys of each kind in the body replace those published earlier.
+#[utoipa::path(
+    put, path = "/v2/keys", tag = "keys", request_body = PublishedKeys, security(("device" = [])),
+    responses(
+        (status = 200, description = "the keys are published", body = Nothing),
+        (status = 401, description = "wrong credentials"),
+        (status = 415, description = "the body is malformed"),
+        (status = 422, description = "a key or a signature is invalid"),
+    )
+)]
+pub(super) async fn publish(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+    Json(published): Json<PublishedKeys>,
+) -> Answer<Nothing> {
+    let identity = published.identity()?;
+    let keys = published.check(&identity)?;
+    let is_primary = found.device.device.number == DeviceId::PRIMARY;
+    let (id, device, identity) = (found.account.id, found.device.key, identity.encode().to_vec());
+    let work = move |rows: &mut dyn Rows, _: Timestamp| {
+        let Some(account) = rows.account(id)? else { return Ok(Err(ApiError::bad_credentials())) };
+        if account.identity.as_ref() != Some(&identity) {
+            // All devices of an account have the same identity key, which the first one chooses.
+            if !is_primary {
+                return Ok(Err(ApiError::invalid("the identity key is not that of the account")));
+            }
+            rows.update_account(&Account { identity: Some(identity.clone()), ..account })?;
+        }
+        rows.put_keys(device, &keys).map(Ok)
+    };
+    service.storage.execute(work).await??;
+    Ok(Json(Nothing {}))
+}
+
+/// How many one-time keys are left.
+#[utoipa::path(
+    get, path = "/v2/keys", tag = "keys", security(("device" = [])),
+    responses((status = 200, description = "the numbers", body = KeyCount), (status = 401, description = "wrong credentials"))
+)]
+pub(super) async fn count(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+) -> Answer<KeyCount> {
+    let device = found.device.key;
+    let [count, pq_count] = service.storage.execute(move |rows, _| rows.count_keys(device)).await?;
+    Ok(Json(KeyCount { count, pq_count }))
+}
+
+/// Replaces the signed prekey.
+#[utoipa::path(
+    put, path = "/v2/keys/signed", tag = "keys", request_body = SignedKeyJson, security(("device" = [])),
+    responses(
+        (status = 200, description = "the key is published", body = Nothing),
+        (status = 422, description = "the account has no identity key yet, or the signature is invalid"),
+    )
+)]
+pub(super) async fn publish_signed(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+    Json(key): Json<SignedKeyJson>,
+) -> Answer<Nothing> {
+    let identity = found.account.identity.as_deref().and_then(identity_of);
+    let identity = identity.ok_or_else(|| ApiError::invalid("publish an identity key first"))?;
+    let keys = KeySet { signed: Some(key.check_curve(&identity)?), ..KeySet::default() };
+    let device = found.device.key;
+    service.storage.execute(move |rows, _| rows.put_keys(device, &keys)).await?;
+    Ok(Json(Nothing {}))
+}
+
+/// The signed prekey of the device that asks.
+#[utoipa::path(
+    get, path = "/v2/keys/signed", tag = "keys", security(("device" = [])),
+    responses((status = 200, description = "the key", body = SignedKeyJson), (status = 404, description = "there is none"))
+)]
+pub(super) async fn signed(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+) -> Answer<SignedKeyJson> {
+    let device = found.device.key;
+    let key = service.storage.execute(move |rows, _| rows.signed_key(device)).await?;
+    let key = key.ok_or_else(|| ApiError::not_found("no signed prekey is published"))?;
+    Ok(Json(SignedKeyJson::from(&key)))
+}
+
+/// The keys of an account's first device.
+pub(super) async fn take_of_primary(
+    state: State<Arc<Service>>,
+    authenticated: Authenticated,
+    Path(destination): Path<String>,
+) -> Answer<Bundles> {
+    take(state, authenticated, Path((destination, DeviceId::PRIMARY.number().to_string()))).await
+}
+
+/// Takes keys with which sessions with an account's devices can be started.
+#[utoipa::path(
+    get, path = "/v2/keys/{destination}/{device}", tag = "keys", security(("device" = [])),
+    params(
+        ("destination" = String, Path, description = "an account id, a phone number, or NUMBER@APP"),
+        ("device" = String, Path, description = "the number of a device, or `*` for all"),
+    ),
+    responses(
+        (status = 200, description = "the keys", body = Bundles),
+        (status = 400, description = "the destination is malformed"),
+        (status = 401, description = "wrong credentials"),
+        (status = 404, description = "no such account, or no such device with keys"),
+        (status = 413, description = "keys of this device were requested too often"),
+    )
+)]
+pub(super) async fn take(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+    Path((destination, device)): Path<(String, String)>,
+) -> Answer<Bundles> {
+    let destination: Destination = destination.parse().map_err(|error| {
+        ApiError::new(StatusCode::BAD_REQUEST, "bad_destination", format!("{error}"))
+    })?;
+    let not_found = || ApiError::not_found("no such account, or no such device with keys");
+    let device = match device.as_str() {
+        "*" => None,
+        number => Some(parse_device(number).ok_or_else(not_found)?),
+    };
+    let owner = (found.account.id, &destination, device);
+    let limit = service.limits.spend(Action::PreKeys, owner, 1, Instant::now());
+    limit.map_err(ApiError::too_many)?;
+    let request = BundleRequest { destination, device };
+    let bundle = service.storage.take_bundle(request).await?.ok_or_else(not_found)?;
+    Bundles::new(&bundle).map(Json).ok_or_else(not_found)
+}

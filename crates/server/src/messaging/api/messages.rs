@@ -1,0 +1,189 @@
+//! Messages: sent to all devices of an account, fetched and acknowledged by each device.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use axum::routing::{Router, delete, get, put};
+use hyper::StatusCode;
+use wormhole_chat::service::{Destination, Mismatch};
+use wormhole_chat::{DeviceId, Envelope, Timestamp};
+
+use super::json::{Json, Nothing};
+use super::message_json::{
+    MismatchedDevices, Queue, QueuedMessage, SentJson, StaleDevices, Submitted,
+};
+use super::{ApiError, Authenticated};
+use crate::messaging::limits::Action;
+use crate::messaging::service::Service;
+use crate::messaging::store::{
+    Acknowledgement, Found, PageRequest, Sender, Sent, Submission, Which,
+};
+use wormhole_http::Response;
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// The paths of this module.
+pub(super) fn routes() -> Router<Arc<Service>> {
+    Router::new()
+        .route("/v1/messages", get(fetch))
+        .route("/v1/messages/{destination}", put(send))
+        .route("/v1/messages/uuid/{guid}", delete(acknowledge_guid))
+        .route("/v1/messages/{source}/{timestamp}", delete(acknowledge_sent))
+}
+
+/// Sends a message to all devices of an account, or to none.
+#[utoipa::path(
+    put, path = "/v1/messages/{destination}", tag = "messages", request_body = Submitted, security(("device" = [])),
+    params(("destination" = String, Path, description = "an account id, a phone number, or NUMBER@APP")),
+    responses(
+        (status = 200, description = "the message is stored", body = SentJson),
+        (status = 400, description = "the destination is malformed"),
+        (status = 401, description = "wrong credentials"),
+        (status = 403, description = "the app delivers messages between its own users itself"),
+        (status = 404, description = "no such account, or it has no device with keys"),
+        (status = 409, description = "the devices are not those of the account", body = MismatchedDevices),
+        (status = 410, description = "devices were registered again", body = StaleDevices),
+        (status = 413, description = "too many messages"),
+        (status = 415, description = "the body is malformed"),
+        (status = 422, description = "a value is not allowed"),
+    )
+)]
+pub(super) async fn send(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+    Path(destination): Path<String>,
+    Json(submitted): Json<Submitted>,
+) -> Result<Response, ApiError> {
+    let destination: Destination = destination.parse().map_err(|error| {
+        ApiError::new(StatusCode::BAD_REQUEST, "bad_destination", format!("{error}"))
+    })?;
+    if submitted.names_relay() {
+        return Err(ApiError::not_found("this server does not forward messages to other servers"));
+    }
+    let messages = submitted.messages()?;
+    let (now, account) = (Instant::now(), found.account.id);
+    let limit = service.limits.spend(Action::Message, (account, &destination), 1, now);
+    limit.map_err(ApiError::too_many)?;
+    let kib = u32::try_from(submitted.bytes().div_ceil(1024)).unwrap_or(u32::MAX);
+    let limit = service.limits.spend(Action::InboundKib, &destination, kib, now);
+    limit.map_err(ApiError::too_many)?;
+    let submission = Submission {
+        sender: sender(&found),
+        destination,
+        timestamp: submitted.timestamp()?,
+        messages,
+        is_ephemeral: submitted.online,
+        is_urgent: submitted.urgent,
+    };
+    answer(service.storage.send(submission).await?)
+}
+
+fn sender(found: &Found) -> Sender {
+    Sender {
+        account: found.account.clone(),
+        device_key: found.device.key,
+        device: found.device.device.number,
+        app: found.app.clone(),
+    }
+}
+
+fn answer(sent: Sent) -> Result<Response, ApiError> {
+    let numbers = |devices: Vec<DeviceId>| devices.into_iter().map(DeviceId::number).collect();
+    match sent {
+        Sent::Stored { needs_sync, .. } => Ok(Json(SentJson { needs_sync }).into_response()),
+        Sent::Mismatched(Mismatch::Devices { missing, extra }) => {
+            let body = MismatchedDevices {
+                missing_devices: numbers(missing),
+                extra_devices: numbers(extra),
+            };
+            Ok((StatusCode::CONFLICT, Json(body)).into_response())
+        }
+        Sent::Mismatched(Mismatch::Stale(devices)) => {
+            let body = StaleDevices { stale_devices: numbers(devices) };
+            Ok((StatusCode::GONE, Json(body)).into_response())
+        }
+        Sent::NotFound => Err(ApiError::not_found(
+            "no such account, or it has no device that can receive messages",
+        )),
+        Sent::RefusedIntraApp => {
+            let message = "this app delivers messages between its own users itself";
+            Err(ApiError::new(StatusCode::FORBIDDEN, "intra_app", message))
+        }
+        Sent::QueueFull => Err(ApiError::too_many(QUEUE_FULL_PAUSE)),
+    }
+}
+
+/// The next messages of the device's queue. They stay there until they are acknowledged.
+#[utoipa::path(
+    get, path = "/v1/messages", tag = "messages", security(("device" = [])),
+    responses((status = 200, description = "the oldest messages", body = Queue), (status = 401, description = "wrong credentials"))
+)]
+pub(super) async fn fetch(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+) -> Answer<Queue> {
+    let request = PageRequest {
+        device: found.device.key,
+        after: i64::MIN,
+        max_messages: MAX_PAGE_MESSAGES,
+        max_bytes: MAX_PAGE_BYTES,
+    };
+    let page = service.storage.messages(request).await?;
+    let envelopes = page.messages.iter().filter_map(|(_, bytes)| Envelope::decode(bytes).ok());
+    let messages = envelopes.map(QueuedMessage::from).collect();
+    Ok(Json(Queue { messages, more: page.has_more }))
+}
+
+/// Removes a message from the device's queue.
+#[utoipa::path(
+    delete, path = "/v1/messages/uuid/{guid}", tag = "messages", security(("device" = [])),
+    params(("guid" = String, Path, description = "the `guid` of the message")),
+    responses((status = 200, description = "the message is not in the queue any more", body = Nothing), (status = 400, description = "malformed guid"))
+)]
+pub(super) async fn acknowledge_guid(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+    Path(guid): Path<String>,
+) -> Answer<Nothing> {
+    let guid: wormhole_chat::AccountId = guid.parse().map_err(|_| bad_request("malformed guid"))?;
+    acknowledge(&service, &found, Which::Guid(*guid.as_bytes())).await
+}
+
+/// Removes a message from the device's queue.
+#[utoipa::path(
+    delete, path = "/v1/messages/{source}/{timestamp}", tag = "messages", security(("device" = [])),
+    params(
+        ("source" = String, Path, description = "the number or the account id of the sender"),
+        ("timestamp" = u64, Path, description = "the `timestamp` of the message"),
+    ),
+    responses((status = 200, description = "the message is not in the queue any more", body = Nothing), (status = 400, description = "malformed timestamp"))
+)]
+pub(super) async fn acknowledge_sent(
+    State(service): State<Arc<Service>>,
+    Authenticated(found): Authenticated,
+    Path((source, timestamp)): Path<(String, String)>,
+) -> Answer<Nothing> {
+    let timestamp = timestamp.parse().map_err(|_| bad_request("malformed timestamp"))?;
+    acknowledge(&service, &found, Which::Sent(source, Timestamp(timestamp))).await
+}
+
+async fn acknowledge(service: &Service, found: &Found, message: Which) -> Answer<Nothing> {
+    let acknowledgement = Acknowledgement { device: found.device.key, message };
+    service.storage.acknowledge(acknowledgement).await?;
+    Ok(Json(Nothing {}))
+}
+
+fn bad_request(message: &'static str) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message)
+}
+
+/// When a sender may try again after the recipient's queue was full.
+const QUEUE_FULL_PAUSE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Most messages in one answer.
+const MAX_PAGE_MESSAGES: u32 = 100;
+
+/// Bytes after which an answer ends.
+const MAX_PAGE_BYTES: usize = 1 << 20;

@@ -1,0 +1,81 @@
+//! The description of the API as an OpenAPI 3.1 document: served at `/openapi.json`, and stored as docs/openapi.json.
+
+use std::sync::LazyLock;
+
+use axum::response::IntoResponse;
+use hyper::header::CONTENT_TYPE;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use wormhole_http::Response;
+
+use super::JSON;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Wormhole messaging service",
+        version = "1",
+        description = "Accounts, keys and encrypted messages for the users of several apps. Every error has a JSON body `{\"error\": CODE, \"message\": TEXT}`. Attachments are uploaded to and downloaded from the addresses that the server returns. See docs/chat-service.md.",
+        contact(),
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        super::accounts::request_code,
+        super::accounts::confirm_code,
+        super::accounts::set_attributes,
+        super::accounts::delete_signaling_key,
+        super::accounts::set_name,
+        super::accounts::whoami,
+        super::accounts::delete_account,
+        super::accounts::set_push_id,
+        super::accounts::delete_push_id,
+        super::attachments::allocate,
+        super::attachments::locate,
+        super::attachments::form,
+        super::devices::list,
+        super::devices::remove,
+        super::directory::intersect,
+        super::directory::look_up,
+        super::keys::publish,
+        super::keys::count,
+        super::keys::publish_signed,
+        super::keys::signed,
+        super::keys::take,
+        super::keepalive,
+        super::messages::send,
+        super::messages::fetch,
+        super::messages::acknowledge_guid,
+        super::messages::acknowledge_sent,
+    ),
+    modifiers(&Credentials),
+)]
+struct Description;
+
+/// Adds how clients prove who they are.
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let device = "the number or the account id, with or without `.DEVICE`, and the password";
+        let device = HttpBuilder::new().scheme(HttpAuthScheme::Basic).description(Some(device));
+        components.add_security_scheme("device", SecurityScheme::Http(device.build()));
+        let app = "the token of the app whose name is in `X-PKG-NAME`; optional in the default app";
+        let app = ApiKeyValue::with_description("X-PKG-TOKEN", app);
+        components.add_security_scheme("app", SecurityScheme::ApiKey(ApiKey::Header(app)));
+    }
+}
+
+/// The document.
+pub(super) async fn document() -> Response {
+    ([(CONTENT_TYPE, JSON)], DOCUMENT.as_str()).into_response()
+}
+
+static DOCUMENT: LazyLock<String> =
+    LazyLock::new(|| match Description::openapi().to_pretty_json() {
+        Ok(json) => json + "\n",
+        Err(error) => {
+            tracing::error!(%error, "the OpenAPI document cannot be written");
+            "{}\n".to_owned()
+        }
+    });

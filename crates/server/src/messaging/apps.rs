@@ -1,0 +1,134 @@
+//! The command `wormhole-server app`: the apps whose users may use the service, and their tokens.
+//!
+//! It writes to the database directly, also while a server uses it. A server reads an app again for each request, so a
+//! change has an effect at once.
+
+use std::path::PathBuf;
+
+use data_encoding::HEXLOWER;
+use wormhole_chat::service::AppName;
+
+use super::secrets;
+use super::store::{App, IntraApp, Rows, SqliteStore, StoreError, TokenHash};
+use crate::ServerError;
+
+/// A command about apps.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AppCommand {
+    /// Database file of the messaging service
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "messaging.sqlite",
+        env = "WORMHOLE_SERVER_MESSAGING_DB"
+    )]
+    db: PathBuf,
+
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum What {
+    /// Add an app; prints its name and its token, which is shown only once
+    Add {
+        name: AppName,
+        /// Messages between users of this app
+        #[arg(long, value_enum, default_value_t = Policy::All)]
+        policy: Policy,
+    },
+    /// List the apps: name, policy and number of valid tokens
+    List,
+    /// Create another token; the previous one stays valid until the next `rotate`
+    Rotate { name: AppName },
+    /// Make a token of an app invalid, or all of them
+    Revoke {
+        name: AppName,
+        /// The token; without it, all tokens of the app
+        token: Option<String>,
+    },
+}
+
+/// What happens to messages between users of the same app.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+enum Policy {
+    /// They are delivered
+    All,
+    /// They are refused: the app delivers them itself
+    InterOnly,
+}
+
+/// Executes a command. Returns what it prints.
+///
+/// # Errors
+/// The database cannot be used, or the command does not fit what is in it.
+pub(crate) fn run(command: &AppCommand) -> Result<String, ServerError> {
+    let failed =
+        |reason: String| ServerError::Database { path: command.db.display().to_string(), reason };
+    let mut store = SqliteStore::open_shared(&command.db)?;
+    let result = store.edit(|rows| command.what.execute(rows));
+    result.map_err(|StoreError(reason)| failed(reason))?.map_err(failed)
+}
+
+impl What {
+    /// Returns what to print, or why it cannot be done.
+    fn execute(&self, rows: &mut dyn Rows) -> Result<Result<String, String>, StoreError> {
+        let missing = |name: &AppName| Err(format!("there is no app '{name}'"));
+        match self {
+            Self::Add { name, policy } => {
+                let intra = match policy {
+                    Policy::All => IntraApp::Carried,
+                    Policy::InterOnly => IntraApp::Refused,
+                };
+                let Some(key) = rows.insert_app(name, intra)? else {
+                    return Ok(Err(format!("there is already an app '{name}'")));
+                };
+                add_token(rows, App { key, name: name.clone(), intra, tokens: Vec::new() })
+            }
+            Self::List => Ok(Ok(rows.apps()?.iter().map(line).collect())),
+            Self::Rotate { name } => match rows.app(name)? {
+                Some(app) => add_token(rows, app),
+                None => Ok(missing(name)),
+            },
+            Self::Revoke { name, token } => {
+                let Some(mut app) = rows.app(name)? else { return Ok(missing(name)) };
+                let before = app.tokens.len();
+                match token {
+                    Some(token) => {
+                        let hash = TokenHash::of(&[], token.as_bytes());
+                        app.tokens.retain(|valid| !valid.matches(&hash));
+                        if app.tokens.len() == before {
+                            return Ok(Err("this is not a valid token of the app".to_owned()));
+                        }
+                    }
+                    None => app.tokens.clear(),
+                }
+                rows.update_app(&app)?;
+                Ok(Ok(format!("{name}: revoked {}\n", before - app.tokens.len())))
+            }
+        }
+    }
+}
+
+/// Gives an app a new token and returns the line with it. At most two tokens are valid.
+fn add_token(rows: &mut dyn Rows, mut app: App) -> Result<Result<String, String>, StoreError> {
+    let token = HEXLOWER.encode(&secrets::random::<TOKEN_BYTES>());
+    app.tokens.insert(0, TokenHash::of(&[], token.as_bytes()));
+    app.tokens.truncate(MAX_TOKENS);
+    rows.update_app(&app)?;
+    Ok(Ok(format!("{} {token}\n", app.name)))
+}
+
+fn line(app: &App) -> String {
+    let policy = match app.intra {
+        IntraApp::Carried => "all",
+        IntraApp::Refused => "inter-only",
+    };
+    format!("{} {policy} {}\n", app.name, app.tokens.len())
+}
+
+/// Random bytes of a token.
+const TOKEN_BYTES: usize = 32;
+
+/// Tokens of an app that are valid at the same time.
+const MAX_TOKENS: usize = 2;

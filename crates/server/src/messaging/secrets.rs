@@ -1,0 +1,53 @@
+//! Secrets of clients: passwords, app tokens and verification codes. Only hashes are stored.
+//!
+//! Passwords and tokens are random and have at least 128 bits, so a slow hash would not protect them better; it would
+//! only make each request expensive. Hashes are compared in constant time.
+
+use rand_core::{OsRng, RngCore};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use wormhole_chat::AccountId;
+
+use super::store::TokenHash;
+
+impl TokenHash {
+    /// The hash of a secret with a salt, which is empty for random tokens.
+    pub(super) fn of(salt: &[u8], secret: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(salt).chain_update(secret).finalize().into())
+    }
+
+    /// Compares in constant time.
+    pub(super) fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+/// Random bytes.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    OsRng.fill_bytes(&mut bytes);
+    bytes
+}
+
+/// The id of a new account: a random UUID. (RFC 9562, section 5.4)
+pub(super) fn account_id() -> AccountId {
+    let mut bytes: [u8; 16] = random();
+    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
+    *version = *version & 0x0f | 0x40;
+    *variant = *variant & 0x3f | 0x80;
+    AccountId::from_bytes(bytes)
+}
+
+/// A random code of six digits, 100000 to 999999.
+pub(super) fn verification_code() -> u32 {
+    // The remainder of 64 bits makes no number more likely than another by more than 1 in 10^13.
+    let number = OsRng.next_u64() % u64::from(CODES);
+    FIRST_CODE + u32::try_from(number).unwrap_or_default()
+}
+
+/// The least code: six digits without a zero in front.
+const FIRST_CODE: u32 = 100_000;
+
+/// Number of codes.
+const CODES: u32 = 900_000;

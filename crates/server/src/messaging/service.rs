@@ -1,0 +1,37 @@
+//! Everything that requests share.
+
+use std::sync::Arc;
+
+use wormhole_chat::service::AppName;
+
+use super::blobs::Blobs;
+use super::codes::CodeSender;
+use super::limits::RateLimits;
+use super::sockets::Sockets;
+use super::storage::Storage;
+use crate::host::Host;
+
+/// The running service.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) storage: Storage,
+    /// Devices that are connected to this node.
+    pub(super) sockets: Arc<Sockets>,
+    pub(super) limits: RateLimits,
+    pub(super) blobs: Arc<Blobs>,
+    /// Sends verification codes.
+    pub(super) codes: CodeSender,
+    pub(super) settings: Settings,
+    pub(super) host: Host,
+}
+
+/// What the operator has configured.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// The app of clients that send no headers.
+    pub(super) default_app: Option<AppName>,
+    /// Where clients reach the service, without a slash at the end. `None`: at the host that they name.
+    pub(super) public_url: Option<String>,
+    /// Whether a number that is registered in an app cannot be registered there again.
+    pub(super) rejects_registered: bool,
+}

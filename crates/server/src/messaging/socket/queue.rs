@@ -1,0 +1,120 @@
+//! The messages of a device on their way to its client.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand_core::OsRng;
+use wormhole_chat::{SignalingKey, WebSocketMessage, WebSocketRequest, WebSocketResponse};
+
+use super::io::FrameIo;
+use super::{MAX_UNCONFIRMED, Registration, Socket};
+use crate::messaging::store::{DeviceKey, Found, Page, PageRequest};
+
+/// What is known of a device's queue.
+#[derive(Debug)]
+pub(super) struct DeviceQueue {
+    registration: Registration,
+    device: DeviceKey,
+    /// Encrypts envelopes, if the device has one.
+    signaling_key: Option<SignalingKey>,
+    /// Position of the last message that was sent.
+    sent: i64,
+    /// Positions of messages that the client has not confirmed, by request.
+    unconfirmed: BTreeMap<u64, i64>,
+    last_request: u64,
+    /// Whether the queue may have messages after `sent`.
+    may_have_more: bool,
+    is_reading: bool,
+    /// Whether the client knows that it has got everything that was stored before it connected.
+    is_announced: bool,
+}
+
+impl DeviceQueue {
+    /// The queue of a device, of which nothing is sent yet.
+    pub(super) fn new(registration: Registration, found: &Found) -> Self {
+        let key = found.device.device.signaling_key.as_deref();
+        Self {
+            registration,
+            device: found.device.key,
+            signaling_key: key.and_then(SignalingKey::from_slice),
+            sent: i64::MIN,
+            unconfirmed: BTreeMap::new(),
+            last_request: 0,
+            may_have_more: true,
+            is_reading: false,
+            is_announced: false,
+        }
+    }
+
+    pub(super) const fn device(&self) -> DeviceKey {
+        self.device
+    }
+
+    /// Where other tasks wake the socket.
+    pub(super) fn socket(&self) -> Arc<Socket> {
+        Arc::clone(self.registration.socket())
+    }
+
+    /// Something was stored.
+    pub(super) const fn may_have_more(&mut self) {
+        self.may_have_more = true;
+    }
+
+    /// What to read next, if anything and if the client has confirmed enough.
+    pub(super) fn next_page(&mut self) -> Option<PageRequest> {
+        let room = MAX_UNCONFIRMED.saturating_sub(self.unconfirmed.len());
+        // In large steps: each page costs a request to the database.
+        if !self.may_have_more || self.is_reading || room < MAX_UNCONFIRMED / 2 {
+            return None;
+        }
+        self.may_have_more = false;
+        self.is_reading = true;
+        Some(PageRequest {
+            device: self.device,
+            after: self.sent,
+            max_messages: u32::try_from(room).unwrap_or(u32::MAX),
+            max_bytes: MAX_PAGE_BYTES,
+        })
+    }
+
+    /// Sends the messages that were read.
+    pub(super) fn deliver(&mut self, page: Page, io: &mut FrameIo) {
+        self.is_reading = false;
+        self.may_have_more |= page.has_more;
+        for (position, envelope) in page.messages {
+            self.sent = position;
+            let (body, is_sealed) = match &self.signaling_key {
+                Some(key) => (key.seal(&envelope, &mut OsRng), "true"),
+                None => (envelope, "false"),
+            };
+            let id = self.send(io, "/api/v1/message", Some(body), is_sealed);
+            self.unconfirmed.insert(id, position);
+        }
+        if !self.may_have_more && !self.is_announced {
+            self.is_announced = true;
+            self.send(io, "/api/v1/queue/empty", None, "false");
+        }
+    }
+
+    fn send(&mut self, io: &mut FrameIo, path: &str, body: Option<Vec<u8>>, sealed: &str) -> u64 {
+        self.last_request += 1;
+        io.send(&WebSocketMessage::Request(WebSocketRequest {
+            verb: "PUT".into(),
+            path: path.into(),
+            body,
+            id: Some(self.last_request),
+            headers: vec![("X-Signal-Key".into(), sealed.into())],
+        }));
+        self.last_request
+    }
+
+    /// The position of the message that the client has confirmed. A message that it refuses stays in the queue until the
+    /// client connects again.
+    pub(super) fn confirmed(&mut self, response: &WebSocketResponse) -> Option<i64> {
+        let position = self.unconfirmed.remove(&response.id)?;
+        (200..300).contains(&response.status).then_some(position)
+    }
+}
+
+/// Bytes after which a page ends.
+const MAX_PAGE_BYTES: usize = 256 << 10;

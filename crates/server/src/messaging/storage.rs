@@ -1,0 +1,295 @@
+//! The requests' access to the store, which one thread owns.
+//!
+//! The thread takes all requests that wait and executes them in one transaction, then it answers. While one
+//! transaction is written to the disk the next one gathers, so a busier server needs fewer writes per request.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use wormhole_chat::Timestamp;
+
+use super::gauges::Gauges;
+use super::store::{
+    Acknowledged, Acknowledgement, Bundle, BundleRequest, DeviceKey, Expiry, Found, Job, Login,
+    Page, PageRequest, Reply, Rows, Sent, Store, StoreError, Submission, Turn, Work,
+};
+use crate::ServerError;
+
+/// A handle to the thread that owns the store.
+#[derive(Clone, Debug)]
+pub(super) struct Storage {
+    queue: Arc<Queue>,
+}
+
+/// What the thread needs.
+pub(super) struct Parts {
+    pub(super) store: Box<dyn Store>,
+    pub(super) expiry: Expiry,
+    /// Is called with devices that have new messages, after each transaction.
+    pub(super) notify: Notify,
+    pub(super) gauges: Gauges,
+}
+
+/// What is called with devices.
+pub(super) type Notify = Box<dyn Fn(&[DeviceKey]) + Send>;
+
+/// Gets the reason why the thread has ended early.
+pub(super) type Failed = oneshot::Receiver<ServerError>;
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    turn: Turn,
+    is_closed: bool,
+}
+
+impl Storage {
+    /// Starts the thread. It ends after [`Storage::close`], once all earlier requests are done, or when the database is
+    /// lost: then the receiver gets the reason.
+    pub(super) fn start(parts: Parts) -> std::io::Result<(Self, JoinHandle<()>, Failed)> {
+        let queue = Arc::new(Queue::default());
+        let storage = Self { queue: Arc::clone(&queue) };
+        let (fail, failed) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("messaging store".into());
+        let handle = thread.spawn(move || {
+            if let Err(error) = run(parts, &queue) {
+                tracing::error!(%error, "the messaging service stops because its database is lost");
+                queue.refuse_all();
+                // If the service has ended already, nobody needs the reason.
+                let _ended = fail.send(error);
+            }
+        })?;
+        Ok((storage, handle, failed))
+    }
+
+    /// Ends the thread, once all earlier requests are done.
+    pub(super) fn close(&self) {
+        self.queue.lock().is_closed = true;
+        self.queue.changed.notify_one();
+    }
+
+    /// Finds the devices that a login may mean.
+    pub(super) async fn find(&self, login: Login) -> Result<Vec<Found>, StoreError> {
+        self.request(login, |turn| &mut turn.logins).await
+    }
+
+    /// Takes keys of devices, with which sessions can be started.
+    pub(super) async fn take_bundle(
+        &self,
+        request: BundleRequest,
+    ) -> Result<Option<Bundle>, StoreError> {
+        self.request(request, |turn| &mut turn.bundles).await
+    }
+
+    /// Stores a message for all devices of an account.
+    pub(super) async fn send(&self, submission: Submission) -> Result<Sent, StoreError> {
+        self.request(submission, |turn| &mut turn.submissions).await
+    }
+
+    /// Removes a received message.
+    pub(super) async fn acknowledge(
+        &self,
+        acknowledgement: Acknowledgement,
+    ) -> Result<Acknowledged, StoreError> {
+        self.request(acknowledgement, |turn| &mut turn.acknowledgements).await
+    }
+
+    /// Reads messages of a device's queue.
+    pub(super) async fn messages(&self, page: PageRequest) -> Result<Page, StoreError> {
+        self.request(page, |turn| &mut turn.pages).await
+    }
+
+    /// Executes rare work in a transaction. It may be called more than once, and only the last call counts.
+    pub(super) async fn execute<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let work = Box::new(TypedWork { work, value: None, reply });
+        self.queue.push(|turn| turn.work.push(work))?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    async fn request<Q, A>(
+        &self,
+        request: Q,
+        list: impl FnOnce(&mut Turn) -> &mut Vec<Job<Q, A>>,
+    ) -> Result<A, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(|turn| list(turn).push(Job { request, answer: None, reply }))?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+/// Work with a result of a certain type.
+struct TypedWork<F, T> {
+    work: F,
+    value: Option<T>,
+    reply: Reply<T>,
+}
+
+impl<F, T> fmt::Debug for TypedWork<F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypedWork").finish_non_exhaustive()
+    }
+}
+
+impl<F, T> Work for TypedWork<F, T>
+where
+    F: FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn execute(&mut self, rows: &mut dyn Rows, now: Timestamp) -> Result<(), StoreError> {
+        self.value = Some((self.work)(rows, now)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
+        let Self { value, reply, .. } = *self;
+        let missing = || StoreError("the request was not executed".into());
+        // A client that has gone needs no answer.
+        let _gone = reply.send(result.and_then(|()| value.ok_or_else(missing)));
+    }
+}
+
+impl Queue {
+    /// Adds a request, and wakes the thread if nothing was waiting before.
+    fn push(&self, add: impl FnOnce(&mut Turn)) -> Result<(), StoreError> {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return Err(closed());
+        }
+        let was_empty = waiting.turn.is_empty();
+        add(&mut waiting.turn);
+        drop(waiting);
+        if was_empty {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes all requests, or none at `deadline`; `None` once the queue is closed and empty.
+    fn take(&self, deadline: Instant) -> Option<Turn> {
+        let mut waiting = self.lock();
+        loop {
+            if !waiting.turn.is_empty() {
+                return Some(std::mem::take(&mut waiting.turn));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if waiting.is_closed || left.is_zero() {
+                return (!waiting.is_closed).then(Turn::default);
+            }
+            let woken = self.changed.wait_timeout(waiting, left);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Refuses what waits, and all later requests.
+    fn refuse_all(&self) {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        let turn = std::mem::take(&mut waiting.turn);
+        drop(waiting);
+        turn.finish(&Err(closed()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Executes turns until the queue is closed.
+///
+/// # Errors
+/// The database is lost.
+fn run(mut parts: Parts, queue: &Queue) -> Result<(), ServerError> {
+    parts.count();
+    let mut next_care = Instant::now() + CARE_PERIOD;
+    while let Some(turn) = queue.take(next_care) {
+        if !turn.is_empty() {
+            parts.execute(turn)?;
+        }
+        if Instant::now() >= next_care {
+            parts.store.check()?;
+            let has_more = parts.prune();
+            next_care = Instant::now() + if has_more { Duration::ZERO } else { CARE_PERIOD };
+        }
+    }
+    Ok(())
+}
+
+impl Parts {
+    /// Executes a turn and answers everybody.
+    ///
+    /// # Errors
+    /// The database is lost, so nothing was executed.
+    fn execute(&mut self, mut turn: Turn) -> Result<(), ServerError> {
+        if let Err(error) = self.store.check() {
+            turn.finish(&Err(closed()));
+            return Err(error);
+        }
+        let result = self.store.apply(&mut turn, unix_now());
+        if let Err(error) = &result {
+            tracing::warn!(%error, "requests of the messaging service failed");
+        }
+        let devices = if result.is_ok() { with_new_messages(&turn) } else { Vec::new() };
+        turn.finish(&result);
+        (self.notify)(&devices);
+        Ok(())
+    }
+
+    /// Removes some of what has expired. Returns whether there may be more.
+    fn prune(&mut self) -> bool {
+        let has_more = self.store.prune(self.expiry, unix_now()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "could not remove expired messages");
+            false
+        });
+        if !has_more {
+            self.count();
+        }
+        has_more
+    }
+
+    /// Counts what is stored, for the page of metrics.
+    fn count(&mut self) {
+        match self.store.count() {
+            Ok(counts) => self.gauges.set(counts),
+            Err(error) => tracing::warn!(%error, "could not count what is stored"),
+        }
+    }
+}
+
+/// Devices for which a turn has stored messages or receipts.
+fn with_new_messages(turn: &Turn) -> Vec<DeviceKey> {
+    let sent = turn.submissions.iter().filter_map(|job| match &job.answer {
+        Some(Sent::Stored { devices, .. }) => Some(devices),
+        _ => None,
+    });
+    let receipts = turn.acknowledgements.iter().filter_map(|job| job.answer.as_ref());
+    let devices = sent.chain(receipts.map(|acknowledged| &acknowledged.receipts));
+    devices.flatten().copied().collect()
+}
+
+/// The time on the wall clock, for what is stored and sent.
+pub(super) fn unix_now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+}
+
+fn closed() -> StoreError {
+    StoreError("the service is shutting down".into())
+}
+
+/// Time between two checks of the database and removals of what has expired.
+const CARE_PERIOD: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

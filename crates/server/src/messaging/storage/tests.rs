@@ -1,0 +1,210 @@
+//! Many clients and one thread, with a real database.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use tokio::task::JoinSet;
+use wormhole_chat::service::Destination;
+use wormhole_chat::{DeviceId, EnvelopeKind};
+
+use super::*;
+use crate::messaging::secrets;
+use crate::messaging::store::{
+    Account, App, IntraApp, KeyKind, KeySet, NewAccount, NewDevice, NewMessage, OneTimeKey, Sender,
+    SignedKey, SqliteStore, TokenHash, Which,
+};
+
+/// A running thread, in a folder that is removed at the end of the test.
+struct Running {
+    folder: PathBuf,
+    storage: Storage,
+    thread: Option<JoinHandle<()>>,
+    failed: Option<Failed>,
+    /// Gets the devices that have new messages.
+    notified: mpsc::Receiver<DeviceKey>,
+}
+
+impl Running {
+    fn start(name: &str, prepare: impl FnOnce(&mut SqliteStore)) -> Self {
+        let name = format!("wormhole-storage-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut store = SqliteStore::open(&folder.join("messaging.sqlite")).unwrap();
+        prepare(&mut store);
+        let day = Duration::from_secs(24 * 3600);
+        let (sender, notified) = mpsc::channel();
+        let notify = move |devices: &[DeviceKey]| {
+            devices.iter().for_each(|device| sender.send(*device).unwrap_or_default());
+        };
+        let parts = Parts {
+            store: Box::new(store),
+            expiry: Expiry { messages: day, sent: day, codes: day },
+            notify: Box::new(notify),
+            gauges: Gauges::default(),
+        };
+        let (storage, thread, failed) = Storage::start(parts).unwrap();
+        Self { folder, storage, thread: Some(thread), failed: Some(failed), notified }
+    }
+
+    /// Ends the thread, after all earlier requests.
+    fn stop(&mut self) {
+        self.storage.close();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.storage.close();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Creates an account with one device that has published keys.
+fn register(rows: &mut dyn Rows, app: &App, number: &str) -> Result<Sender, StoreError> {
+    let account: Account = rows.insert_account(&NewAccount {
+        id: secrets::account_id(),
+        app: app.key,
+        number: number.parse().unwrap(),
+        is_default: true,
+        created: Timestamp(1),
+    })?;
+    let device_key = rows.insert_device(account.key, &new_device())?;
+    let key = |id: u8| vec![id; 33];
+    let one_time =
+        |id: u8| OneTimeKey { kind: KeyKind::Curve, id: id.into(), key: key(id), signature: None };
+    let keys = KeySet {
+        signed: Some(SignedKey { id: 1, key: key(1), signature: vec![1; 64] }),
+        curve: Some((1..=KEYS).map(one_time).collect()),
+        ..KeySet::default()
+    };
+    rows.put_keys(device_key, &keys)?;
+    Ok(Sender { account, device_key, device: DeviceId::PRIMARY, app: app.clone() })
+}
+
+fn new_device() -> NewDevice {
+    NewDevice {
+        number: DeviceId::PRIMARY,
+        password: TokenHash([1; 32]),
+        salt: [1; 16],
+        registration_id: 1,
+        signaling_key: None,
+        name: None,
+        fetches_messages: true,
+        push: None,
+        attributes: "{}".into(),
+        created: Timestamp(1),
+        last_seen: Timestamp(1),
+    }
+}
+
+/// Creates two accounts in an app.
+async fn two_people(storage: &Storage) -> [Sender; 2] {
+    let work = |rows: &mut dyn Rows, _: Timestamp| {
+        let (name, intra) = ("com.a".parse().unwrap(), IntraApp::Carried);
+        let key = rows.insert_app(&name, intra)?.unwrap();
+        let app = App { key, name, intra, tokens: Vec::new() };
+        Ok([register(rows, &app, "+14155550101")?, register(rows, &app, "+14155550102")?])
+    };
+    storage.execute(work).await.unwrap()
+}
+
+fn write(from: &Sender, to: &Sender, timestamp: u64) -> Submission {
+    let message = NewMessage {
+        kind: EnvelopeKind::Ciphertext,
+        device: DeviceId::PRIMARY,
+        registration_id: Some(1),
+        body: None,
+        content: Some(b"content".into()),
+    };
+    Submission {
+        sender: from.clone(),
+        destination: Destination::Account(to.account.id),
+        timestamp: Timestamp(timestamp),
+        messages: vec![message],
+        is_ephemeral: false,
+        is_urgent: true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_one_time_key_goes_to_one_of_many_clients() {
+    let running = Running::start("keys", |_| {});
+    let [alice, _] = two_people(&running.storage).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..2 * KEYS {
+        let (storage, id) = (running.storage.clone(), alice.account.id);
+        let request = BundleRequest { destination: Destination::Account(id), device: None };
+        clients.spawn(async move { storage.take_bundle(request).await });
+    }
+    let bundles = clients.join_all().await.into_iter();
+    let mut devices = bundles.map(|bundle| bundle.unwrap().unwrap().devices.remove(0));
+    let mut ids: Vec<u32> = devices.by_ref().filter_map(|it| it.one_time).map(|it| it.id).collect();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(1..=KEYS.into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_many_clients_are_stored_and_their_device_is_notified() {
+    let mut running = Running::start("messages", |_| {});
+    let [alice, bob] = two_people(&running.storage).await;
+    let mut clients = JoinSet::new();
+    for timestamp in 0..100 {
+        let (storage, submission) = (running.storage.clone(), write(&alice, &bob, timestamp));
+        clients.spawn(async move { storage.send(submission).await });
+    }
+    let stored = Sent::Stored { needs_sync: false, devices: vec![bob.device_key] };
+    assert!(clients.join_all().await.into_iter().all(|sent| sent.as_ref() == Ok(&stored)));
+    let device = bob.device_key;
+    let request = PageRequest { device, after: 0, max_messages: 1000, max_bytes: usize::MAX };
+    let page = running.storage.messages(request).await.unwrap();
+    assert_eq!(page.messages.len(), 100);
+    for (position, _) in page.messages {
+        let message = Which::Position(position);
+        running.storage.acknowledge(Acknowledgement { device, message }).await.unwrap();
+    }
+    assert_eq!(running.storage.messages(request).await, Ok(Page::default()));
+    running.stop();
+    let notified: Vec<DeviceKey> = running.notified.try_iter().collect();
+    let count = |device| notified.iter().filter(|it| **it == device).count();
+    assert_eq!((count(bob.device_key), count(alice.device_key)), (100, 100));
+}
+
+#[tokio::test]
+async fn a_failed_commit_is_an_error_and_the_next_one_succeeds() {
+    let running = Running::start("failed", |store| store.fail_next_commit());
+    let insert = |rows: &mut dyn Rows, _: Timestamp| {
+        rows.insert_app(&"com.a".parse().unwrap(), IntraApp::Carried)
+    };
+    assert!(running.storage.execute(insert).await.is_err());
+    // The name is still free.
+    assert!(running.storage.execute(insert).await.unwrap().is_some());
+    assert_eq!(running.storage.execute(insert).await, Ok(None));
+}
+
+#[tokio::test]
+async fn after_the_end_of_the_thread_requests_are_refused() {
+    let mut running = Running::start("closed", |_| {});
+    let [alice, bob] = two_people(&running.storage).await;
+    assert!(running.storage.send(write(&alice, &bob, 1)).await.is_ok());
+    running.stop();
+    let late = running.storage.send(write(&alice, &bob, 2)).await;
+    assert_eq!(late, Err(closed()));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_stored_in_a_file_that_was_removed() {
+    let mut running = Running::start("removed", |_| {});
+    let [alice, bob] = two_people(&running.storage).await;
+    std::fs::remove_file(running.folder.join("messaging.sqlite")).unwrap();
+    for timestamp in [1, 2] {
+        let sent = running.storage.send(write(&alice, &bob, timestamp)).await;
+        assert_eq!(sent, Err(closed()));
+    }
+    let error = running.failed.take().unwrap().await.unwrap();
+    assert!(error.to_string().contains("removed or replaced"), "{error}");
+}
+
+/// Number of one-time keys of each device.
+const KEYS: u8 = 20;

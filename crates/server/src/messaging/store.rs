@@ -1,0 +1,95 @@
+//! What the messaging service stores: one trait for a back end, and the requests of the service.
+//!
+//! A [`Store`] executes everything that waits in one transaction, a [`Turn`]. When [`Store::apply`] returns, all of it is
+//! durable and clients may be answered; when it fails, nothing has changed. What many clients do all the time
+//! (authenticate, send, receive, acknowledge, fetch keys) waits in lists, so that a back end can execute a whole list with
+//! few statements. Everything else is a [`Work`]: code that reads and writes rows through [`Rows`]. So the rules
+//! are written once, and a back end contains only statements.
+
+#[cfg(test)]
+mod conformance;
+mod rows;
+mod rules;
+mod sqlite;
+mod tables;
+mod turn;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use wormhole_chat::Timestamp;
+
+use crate::ServerError;
+pub(super) use rows::{
+    Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, KeyKind, KeySet, LastResortKey,
+    NewAccount, NewDevice, OneTimeKey, PendingCode, PushId, Rows, SignedKey, TokenHash,
+};
+pub(super) use sqlite::SqliteStore;
+pub(super) use turn::{
+    Acknowledged, Acknowledgement, Bundle, BundleRequest, DeviceBundle, Found, Job, Login,
+    LoginName, NewMessage, Page, PageRequest, Reply, Sender, Sent, Submission, Turn, Which, Work,
+};
+
+/// A back end.
+pub(super) trait Store: Debug + Send {
+    /// Executes a turn in one transaction, and fills in the answers.
+    ///
+    /// # Errors
+    /// Nothing has changed, as far as can be known. Answer all requests with "unavailable".
+    fn apply(&mut self, turn: &mut Turn, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Removes some of what has expired. Returns whether there may be more.
+    ///
+    /// # Errors
+    /// Try again later.
+    fn prune(&mut self, expiry: Expiry, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Counts what is stored.
+    ///
+    /// # Errors
+    /// Try again later.
+    fn count(&mut self) -> Result<Counts, StoreError>;
+
+    /// Checks that the database is still the one that was opened.
+    ///
+    /// # Errors
+    /// It is not, so whatever is committed from now on would be lost. The server must stop.
+    fn check(&mut self) -> Result<(), ServerError>;
+
+    /// Makes the next transaction fail.
+    #[cfg(test)]
+    fn fail_next_commit(&mut self);
+}
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expiry {
+    /// Messages that their device does not fetch.
+    pub(super) messages: Duration,
+    /// The memory of which messages were sent, for senders that repeat a request.
+    pub(super) sent: Duration,
+    /// Verification codes.
+    pub(super) codes: Duration,
+}
+
+/// How much is stored.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Counts {
+    pub(super) accounts: u64,
+    pub(super) devices: u64,
+    pub(super) messages: u64,
+}
+
+/// Most messages that wait for one device.
+pub(super) const MAX_QUEUED_MESSAGES: u64 = 10_000;
+
+/// Most bytes of envelopes that wait for one device.
+pub(super) const MAX_QUEUED_BYTES: u64 = 64 << 20;
+
+/// How long an ephemeral message waits for a device that is just connecting.
+const EPHEMERAL_LIFE: Duration = Duration::from_secs(10);
+
+/// The database failed, so nothing of the turn has happened.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("database: {0}")]
+pub(super) struct StoreError(pub(super) String);

@@ -1,0 +1,147 @@
+//! How every back end must behave. Each case runs on each back end.
+
+mod durability;
+mod fixture;
+mod keys;
+mod limits;
+mod logins;
+mod receiving;
+mod rows;
+mod sending;
+
+use std::path::PathBuf;
+
+use super::{SqliteStore, Store};
+
+/// Where a case keeps its data.
+trait Backend {
+    /// A database of its own for a case. The same name means the same database.
+    fn open(&self, name: &str) -> Box<dyn Store>;
+
+    /// Removes the database.
+    fn remove(&self, name: &str);
+}
+
+/// A SQLite file in a folder of its own.
+struct Sqlite;
+
+impl Sqlite {
+    fn folder(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("wormhole-messaging-{}-{name}", std::process::id()))
+    }
+}
+
+impl Backend for Sqlite {
+    fn open(&self, name: &str) -> Box<dyn Store> {
+        let folder = Self::folder(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        Box::new(SqliteStore::open(&folder.join("messaging.sqlite")).unwrap())
+    }
+
+    fn remove(&self, name: &str) {
+        let _ = std::fs::remove_dir_all(Self::folder(name));
+    }
+}
+
+/// Makes tests of the cases, for each back end. A case gets an empty store.
+macro_rules! cases {
+    ($($module:ident { $($case:ident,)* })*) => {
+        mod sqlite {
+            $($(
+                #[test]
+                fn $case() {
+                    super::run(&super::Sqlite, stringify!($case), super::$module::$case);
+                }
+            )*)*
+        }
+    };
+}
+
+/// A case.
+type Case = fn(&mut fixture::Fixture<'_>);
+
+/// Runs a case on a back end.
+fn run(backend: &dyn Backend, name: &str, case: Case) {
+    case(&mut fixture::Fixture::new(backend, name));
+}
+
+cases! {
+    rows {
+        apps_are_created_once_and_updated,
+        a_verification_code_is_replaced_and_removed,
+        accounts_are_found_by_id_and_by_number,
+        one_account_of_each_number_is_its_default,
+        what_may_change_in_an_account_is_written,
+        a_directory_token_finds_discoverable_accounts_in_all_apps,
+        devices_are_read_as_they_were_written,
+        an_updated_device_keeps_its_key_its_keys_and_its_messages,
+        the_key_of_a_deleted_device_is_never_used_again,
+        a_deleted_device_takes_its_messages_and_keys_along,
+        a_deleted_account_takes_its_devices_along,
+        only_the_parts_of_a_key_set_that_are_given_are_replaced,
+        keys_of_a_device_that_does_not_exist_are_ignored,
+    }
+    logins {
+        a_login_by_number_finds_the_device_in_each_app,
+        a_login_by_account_finds_the_device_of_that_account,
+        a_login_that_names_an_app_finds_nothing_elsewhere,
+    }
+    keys {
+        one_turn_gives_the_last_one_time_key_to_one_of_ten_askers,
+        two_turns_give_the_last_one_time_key_to_one_asker,
+        one_time_keys_are_given_in_the_order_of_their_ids,
+        a_bundle_contains_what_the_device_has_published,
+        a_kyber_key_of_last_resort_is_given_when_no_other_is_left,
+        a_request_for_all_devices_gets_those_that_messages_must_be_addressed_to,
+        a_device_without_keys_and_a_stranger_have_no_bundle,
+    }
+    sending {
+        a_message_arrives_with_all_that_the_service_knows_about_it,
+        a_destination_is_an_account_or_a_number_or_a_number_in_an_app,
+        a_change_of_an_account_counts_for_the_next_message,
+        a_message_goes_to_all_devices_or_to_none,
+        a_wrong_list_of_devices_is_reported_before_a_stale_device,
+        a_device_that_is_registered_again_makes_its_sessions_stale,
+        devices_that_cannot_receive_need_no_message,
+        an_account_without_devices_that_can_receive_is_not_found,
+        an_account_sends_to_its_own_other_devices,
+        a_repeated_submission_is_stored_once,
+        a_repeated_submission_succeeds_even_if_the_recipient_has_changed,
+        another_timestamp_sender_or_destination_is_another_submission,
+        a_refused_submission_may_be_repeated,
+        messages_inside_an_app_follow_its_policy,
+        the_sender_learns_whether_it_has_other_devices,
+    }
+    receiving {
+        a_page_ends_at_its_limits_and_says_whether_more_is_waiting,
+        a_long_message_is_a_page_of_its_own,
+        a_message_is_acknowledged_by_its_position,
+        a_message_is_acknowledged_by_its_guid,
+        a_message_is_acknowledged_by_its_sender_and_timestamp,
+        a_message_is_acknowledged_once,
+        nobody_acknowledges_the_messages_of_others,
+        all_devices_of_the_sender_get_a_receipt,
+        receipts_and_own_messages_have_no_receipt,
+        a_sender_that_was_deleted_gets_no_receipt,
+        a_turn_acknowledges_before_it_stores_and_reads_last,
+        an_ephemeral_message_does_not_wait_for_long,
+    }
+    limits {
+        a_queue_has_room_for_a_number_of_messages,
+        a_queue_has_room_for_a_number_of_bytes,
+        a_full_queue_of_one_device_refuses_the_message_for_all,
+        a_sender_with_a_full_queue_gets_no_receipt,
+        expired_messages_are_removed,
+        pruning_is_done_in_steps,
+        a_forgotten_submission_is_stored_again,
+        expired_codes_are_removed,
+    }
+    durability {
+        what_was_committed_survives_a_restart,
+        a_failed_turn_changes_nothing_and_answers_with_errors,
+        a_device_of_a_failed_turn_does_not_exist,
+        sizes_of_queues_are_right_after_a_failed_turn,
+        positions_are_never_used_again,
+        rows_are_counted,
+    }
+}

@@ -1,0 +1,340 @@
+//! A store with some people, for the cases.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::oneshot;
+use wormhole_chat::service::Destination;
+use wormhole_chat::{AccountId, DeviceId, Envelope, EnvelopeKind, Timestamp};
+
+use super::Backend;
+use crate::messaging::secrets;
+use crate::messaging::store::{
+    Account, AccountKey, Acknowledged, Acknowledgement, App, Bundle, BundleRequest, DeviceKey,
+    Expiry, Found, IntraApp, Job, KeyKind, KeySet, LastResortKey, Login, NewAccount, NewDevice,
+    NewMessage, OneTimeKey, Page, PageRequest, Rows, Sender, Sent, SignedKey, Store, StoreError,
+    Submission, TokenHash, Turn, Which, Work,
+};
+
+/// A store that is removed at the end of the case, and the time.
+pub(super) struct Fixture<'a> {
+    backend: &'a dyn Backend,
+    name: String,
+    store: Option<Box<dyn Store>>,
+    pub(super) now: Timestamp,
+}
+
+/// An account with its app and its devices.
+#[derive(Clone, Debug)]
+pub(super) struct Person {
+    pub(super) account: Account,
+    pub(super) app: App,
+    pub(super) devices: Vec<(DeviceKey, DeviceId)>,
+}
+
+impl Person {
+    /// The first device.
+    pub(super) fn device(&self) -> DeviceKey {
+        self.devices[0].0
+    }
+
+    pub(super) fn id(&self) -> Destination {
+        Destination::Account(self.account.id)
+    }
+
+    pub(super) fn sender(&self, device: usize) -> Sender {
+        let (device_key, device) = self.devices[device];
+        Sender { account: self.account.clone(), device_key, device, app: self.app.clone() }
+    }
+
+    /// A message from the first device.
+    pub(super) fn write(&self, to: &Self, timestamp: u64) -> Submission {
+        let devices: Vec<u32> = to.devices.iter().map(|it| it.1.number().into()).collect();
+        self.write_to(to.id(), &devices, timestamp)
+    }
+
+    /// A message from the first device to these devices.
+    pub(super) fn write_to(&self, to: Destination, devices: &[u32], timestamp: u64) -> Submission {
+        let messages = devices.iter().map(|device| message(*device)).collect();
+        Submission {
+            sender: self.sender(0),
+            destination: to,
+            timestamp: Timestamp(timestamp),
+            messages,
+            is_ephemeral: false,
+            is_urgent: true,
+        }
+    }
+}
+
+impl<'a> Fixture<'a> {
+    pub(super) fn new(backend: &'a dyn Backend, name: &str) -> Self {
+        let store = Some(backend.open(name));
+        Self { backend, name: name.into(), store, now: Timestamp(1_700_000_000_000) }
+    }
+
+    pub(super) fn store(&mut self) -> &mut dyn Store {
+        self.store.as_mut().unwrap().as_mut()
+    }
+
+    /// Starts again on what the database contains.
+    pub(super) fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some(self.backend.open(&self.name));
+    }
+
+    /// Executes a turn.
+    pub(super) fn apply(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        let now = self.now;
+        self.store().apply(turn, now)
+    }
+
+    /// Executes requests of one kind in one turn, and returns the answers.
+    fn all<Q, A>(
+        &mut self,
+        requests: Vec<Q>,
+        list: impl Fn(&mut Turn) -> &mut Vec<Job<Q, A>>,
+    ) -> Vec<A> {
+        let mut turn = Turn::default();
+        *list(&mut turn) = requests.into_iter().map(job).collect();
+        self.apply(&mut turn).unwrap();
+        list(&mut turn).drain(..).map(|job| job.answer.unwrap()).collect()
+    }
+
+    /// Reads and writes rows in a turn.
+    pub(super) fn rows<T: Send + 'static>(
+        &mut self,
+        work: impl FnMut(&mut dyn Rows) -> Result<T, StoreError> + Send + 'static,
+    ) -> T {
+        let (mut turn, result) = (Turn::default(), Arc::default());
+        turn.work.push(Box::new(Closure(work, Arc::clone(&result))));
+        self.apply(&mut turn).unwrap();
+        let value = result.lock().unwrap().take();
+        value.unwrap()
+    }
+
+    pub(super) fn find(&mut self, login: Login) -> Vec<Found> {
+        self.all(vec![login], |turn| &mut turn.logins).remove(0)
+    }
+
+    pub(super) fn bundles(&mut self, requests: Vec<BundleRequest>) -> Vec<Option<Bundle>> {
+        self.all(requests, |turn| &mut turn.bundles)
+    }
+
+    /// Takes keys of one device, or of all.
+    pub(super) fn bundle(&mut self, of: &Destination, device: Option<u32>) -> Option<Bundle> {
+        let device = device.map(device_id);
+        self.bundles(vec![BundleRequest { destination: of.clone(), device }]).remove(0)
+    }
+
+    pub(super) fn send(&mut self, submission: Submission) -> Sent {
+        self.send_all(vec![submission]).remove(0)
+    }
+
+    pub(super) fn send_all(&mut self, submissions: Vec<Submission>) -> Vec<Sent> {
+        self.all(submissions, |turn| &mut turn.submissions)
+    }
+
+    pub(super) fn acknowledge(&mut self, device: DeviceKey, message: Which) -> Vec<DeviceKey> {
+        let Acknowledged { receipts } = self
+            .all(vec![Acknowledgement { device, message }], |turn| &mut turn.acknowledgements)
+            .remove(0);
+        receipts
+    }
+
+    pub(super) fn page(&mut self, request: PageRequest) -> Page {
+        self.all(vec![request], |turn| &mut turn.pages).remove(0)
+    }
+
+    /// Everything that waits for a device.
+    pub(super) fn queue(&mut self, device: DeviceKey) -> Vec<(i64, Envelope)> {
+        let page = self.page(everything(device));
+        assert!(!page.has_more);
+        let decode =
+            |(position, envelope): (i64, Vec<u8>)| (position, Envelope::decode(&envelope).unwrap());
+        page.messages.into_iter().map(decode).collect()
+    }
+
+    /// The timestamps of everything that waits for a device.
+    pub(super) fn timestamps(&mut self, device: DeviceKey) -> Vec<u64> {
+        self.queue(device).into_iter().map(|(_, envelope)| envelope.timestamp.0).collect()
+    }
+
+    /// Removes everything that has expired; returns the number of steps.
+    pub(super) fn prune(&mut self, expiry: Expiry) -> usize {
+        let (now, mut steps) = (self.now, 1);
+        while self.store().prune(expiry, now).unwrap() {
+            steps += 1;
+        }
+        steps
+    }
+
+    /// Creates an app.
+    pub(super) fn app(&mut self, name: &str, intra: IntraApp) -> App {
+        let name = name.parse().unwrap();
+        self.rows(move |rows| {
+            let key = rows.insert_app(&name, intra)?.unwrap();
+            Ok(App { key, name: name.clone(), intra, tokens: Vec::new() })
+        })
+    }
+
+    /// Creates an account with a device that has published keys.
+    pub(super) fn person(&mut self, app: &App, number: &str) -> Person {
+        let account = new_account(app, number);
+        let account = self.rows(move |rows| rows.insert_account(&account));
+        let mut person = Person { account, app: app.clone(), devices: Vec::new() };
+        self.device(&mut person, new_device(1));
+        person
+    }
+
+    /// Creates two persons in two apps.
+    pub(super) fn two_people(&mut self) -> [Person; 2] {
+        ["com.a", "com.b"].map(|name| {
+            let app = self.app(name, IntraApp::Carried);
+            let number = if name == "com.a" { ALICE } else { BOB };
+            self.person(&app, number)
+        })
+    }
+
+    /// Creates a device that has published keys.
+    pub(super) fn device(&mut self, person: &mut Person, device: NewDevice) -> DeviceKey {
+        let key = self.device_without_keys(person, device);
+        self.put_keys(key, some_keys());
+        key
+    }
+
+    pub(super) fn device_without_keys(
+        &mut self,
+        person: &mut Person,
+        device: NewDevice,
+    ) -> DeviceKey {
+        let (account, number): (AccountKey, _) = (person.account.key, device.number);
+        let key = self.rows(move |rows| rows.insert_device(account, &device));
+        person.devices.push((key, number));
+        key
+    }
+
+    pub(super) fn put_keys(&mut self, device: DeviceKey, keys: KeySet) {
+        self.rows(move |rows| rows.put_keys(device, &keys));
+    }
+}
+
+impl Drop for Fixture<'_> {
+    fn drop(&mut self) {
+        self.store = None;
+        self.backend.remove(&self.name);
+    }
+}
+
+/// Work whose result a case reads.
+pub(super) struct Closure<F, T>(pub(super) F, pub(super) Arc<Mutex<Option<T>>>);
+
+impl<F, T> std::fmt::Debug for Closure<F, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Closure")
+    }
+}
+
+impl<F, T> Work for Closure<F, T>
+where
+    F: FnMut(&mut dyn Rows) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn execute(&mut self, rows: &mut dyn Rows, _: Timestamp) -> Result<(), StoreError> {
+        *self.1.lock().unwrap() = Some((self.0)(rows)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, _: Result<(), StoreError>) {}
+}
+
+/// A request without a client.
+pub(super) fn job<Q, A>(request: Q) -> Job<Q, A> {
+    Job { request, answer: None, reply: oneshot::channel().0 }
+}
+
+/// An account that becomes the default of its number.
+pub(super) fn new_account(app: &App, number: &str) -> NewAccount {
+    NewAccount {
+        id: AccountId::from_bytes(secrets::random()),
+        app: app.key,
+        number: number.parse().unwrap(),
+        is_default: true,
+        created: Timestamp(5),
+    }
+}
+
+/// A device that fetches its messages. Its registration id is ten times its number.
+pub(super) fn new_device(number: u32) -> NewDevice {
+    NewDevice {
+        number: device_id(number),
+        password: TokenHash([7; 32]),
+        salt: [8; 16],
+        registration_id: number * 10,
+        signaling_key: None,
+        name: None,
+        fetches_messages: true,
+        push: None,
+        attributes: "{}".into(),
+        created: Timestamp(5),
+        last_seen: Timestamp(6),
+    }
+}
+
+/// A signed prekey, and nothing else.
+pub(super) fn some_keys() -> KeySet {
+    KeySet { signed: Some(signed_key(1)), ..KeySet::default() }
+}
+
+pub(super) fn signed_key(id: u32) -> SignedKey {
+    SignedKey { id, key: key_bytes(id, 33), signature: vec![9; 64] }
+}
+
+pub(super) fn last_resort_key(id: u32) -> LastResortKey {
+    LastResortKey { id, key: key_bytes(id, 33) }
+}
+
+pub(super) fn curve_key(id: u32) -> OneTimeKey {
+    OneTimeKey { kind: KeyKind::Curve, id, key: key_bytes(id, 33), signature: None }
+}
+
+pub(super) fn kyber_key(id: u32) -> OneTimeKey {
+    let SignedKey { key, signature, .. } = kyber_signed_key(id);
+    OneTimeKey { kind: KeyKind::Kyber, id, key, signature: Some(signature) }
+}
+
+pub(super) fn kyber_signed_key(id: u32) -> SignedKey {
+    SignedKey { id, key: key_bytes(id, 1569), signature: vec![10; 64] }
+}
+
+/// Bytes that are different for each id.
+fn key_bytes(id: u32, length: usize) -> Vec<u8> {
+    id.to_be_bytes().into_iter().cycle().take(length).collect()
+}
+
+/// A message that shows which device it is for.
+pub(super) fn message(device: u32) -> NewMessage {
+    NewMessage {
+        kind: EnvelopeKind::Ciphertext,
+        device: device_id(device),
+        registration_id: Some(device * 10),
+        body: None,
+        content: Some(format!("for device {device}").into_bytes()),
+    }
+}
+
+pub(super) fn device_id(number: u32) -> DeviceId {
+    DeviceId::new(number).unwrap()
+}
+
+/// Asks for everything that waits for a device.
+pub(super) fn everything(device: DeviceKey) -> PageRequest {
+    PageRequest { device, after: 0, max_messages: u32::MAX, max_bytes: usize::MAX }
+}
+
+/// The answer to a submission that was stored for these devices, by a sender with one device.
+pub(super) fn stored(devices: &[DeviceKey]) -> Sent {
+    Sent::Stored { needs_sync: false, devices: devices.to_vec() }
+}
+
+pub(super) const ALICE: &str = "+14155550101";
+pub(super) const BOB: &str = "+14155550102";

@@ -1,0 +1,141 @@
+//! How much is kept, and for how long.
+
+use std::time::Duration;
+
+use wormhole_chat::Timestamp;
+
+use super::fixture::{ALICE, BOB, Fixture, Person, message, new_device, stored};
+use crate::messaging::store::{
+    Expiry, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, NewMessage, PendingCode, Sent, Submission,
+    TokenHash, Which,
+};
+
+/// Everything stays for an hour.
+const HOUR: Expiry = {
+    let hour = Duration::from_secs(3600);
+    Expiry { messages: hour, sent: hour, codes: hour }
+};
+
+const HOUR_MILLISECONDS: u64 = 3_600_000;
+
+/// Fills the queue of a person's first device with messages that have the timestamps from 1.
+fn fill(fixture: &mut Fixture<'_>, from: &Person, to: &Person) {
+    let submissions = (1..=MAX_QUEUED_MESSAGES).map(|timestamp| from.write(to, timestamp));
+    let sent = fixture.send_all(submissions.collect());
+    assert!(sent.iter().all(|sent| matches!(sent, Sent::Stored { .. })));
+}
+
+pub(super) fn a_queue_has_room_for_a_number_of_messages(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    fill(fixture, &alice, &bob);
+    assert_eq!(fixture.send(alice.write(&bob, 0)), Sent::QueueFull);
+    // The limit also holds after a restart.
+    fixture.reopen();
+    assert_eq!(fixture.send(alice.write(&bob, 0)), Sent::QueueFull);
+    // A repeated submission needs no room.
+    assert_eq!(fixture.send(alice.write(&bob, 1)), stored(&[]));
+    fixture.acknowledge(bob.device(), Which::Sent(ALICE.into(), Timestamp(1)));
+    let two = fixture.send_all(vec![alice.write(&bob, 0), alice.write(&bob, u64::MAX)]);
+    assert_eq!(two, [stored(&[bob.device()]), Sent::QueueFull]);
+}
+
+pub(super) fn a_queue_has_room_for_a_number_of_bytes(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    let length = 1 << 18;
+    let long = |timestamp| {
+        let content = Some(vec![0; length]);
+        let messages = vec![NewMessage { content, ..message(1) }];
+        Submission { messages, ..alice.write(&bob, timestamp) }
+    };
+    let count = MAX_QUEUED_BYTES / u64::try_from(length).unwrap();
+    for timestamp in 1..count {
+        assert_eq!(fixture.send(long(timestamp)), stored(&[bob.device()]));
+    }
+    assert_eq!(fixture.send(long(count)), Sent::QueueFull);
+    // A short one has room.
+    assert_eq!(fixture.send(alice.write(&bob, 0)), stored(&[bob.device()]));
+    fixture.acknowledge(bob.device(), Which::Sent(ALICE.into(), Timestamp(1)));
+    assert_eq!(fixture.send(long(count)), stored(&[bob.device()]));
+}
+
+pub(super) fn a_full_queue_of_one_device_refuses_the_message_for_all(fixture: &mut Fixture<'_>) {
+    let [alice, mut bob] = fixture.two_people();
+    fill(fixture, &alice, &bob);
+    let second = fixture.device(&mut bob, new_device(2));
+    assert_eq!(fixture.send(alice.write(&bob, 0)), Sent::QueueFull);
+    assert_eq!(fixture.queue(second), []);
+    fixture.acknowledge(bob.device(), Which::Sent(ALICE.into(), Timestamp(1)));
+    assert_eq!(fixture.send(alice.write(&bob, 0)), stored(&[bob.device(), second]));
+}
+
+pub(super) fn a_sender_with_a_full_queue_gets_no_receipt(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    fixture.send(alice.write(&bob, 5));
+    fill(fixture, &bob, &alice);
+    let sent = Which::Sent(ALICE.into(), Timestamp(5));
+    assert_eq!(fixture.acknowledge(bob.device(), sent), []);
+    assert_eq!(fixture.queue(bob.device()), []);
+    let counts = fixture.store().count().unwrap();
+    assert_eq!(counts.messages, MAX_QUEUED_MESSAGES);
+}
+
+pub(super) fn expired_messages_are_removed(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    fixture.send(alice.write(&bob, 1));
+    fixture.send(bob.write(&alice, 1));
+    fixture.now.0 += HOUR_MILLISECONDS;
+    fixture.send(alice.write(&bob, 2));
+    fixture.prune(HOUR);
+    assert_eq!(fixture.timestamps(bob.device()), [1, 2]);
+    fixture.now.0 += 1;
+    fixture.prune(HOUR);
+    assert_eq!(fixture.timestamps(bob.device()), [2]);
+    assert_eq!(fixture.queue(alice.device()), []);
+    assert_eq!(fixture.store().count().unwrap().messages, 1);
+}
+
+pub(super) fn pruning_is_done_in_steps(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    fill(fixture, &alice, &bob);
+    fixture.send(bob.write(&alice, 1));
+    fixture.now.0 += HOUR_MILLISECONDS + 1;
+    assert!(fixture.prune(HOUR) >= 10);
+    assert_eq!(fixture.store().count().unwrap().messages, 0);
+    // There is room again.
+    assert_eq!(fixture.send(alice.write(&bob, 0)), stored(&[bob.device()]));
+    assert_eq!(fixture.timestamps(bob.device()), [0]);
+}
+
+pub(super) fn a_forgotten_submission_is_stored_again(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    let expiry = Expiry { messages: Duration::MAX, ..HOUR };
+    fixture.send(alice.write(&bob, 1));
+    fixture.now.0 += HOUR_MILLISECONDS;
+    fixture.send(alice.write(&bob, 2));
+    fixture.prune(expiry);
+    assert_eq!(fixture.send(alice.write(&bob, 1)), stored(&[]));
+    fixture.now.0 += 1;
+    fixture.prune(expiry);
+    assert_eq!(fixture.send(alice.write(&bob, 1)), stored(&[bob.device()]));
+    assert_eq!(fixture.send(alice.write(&bob, 2)), stored(&[]));
+    assert_eq!(fixture.timestamps(bob.device()), [1, 2, 1]);
+}
+
+pub(super) fn expired_codes_are_removed(fixture: &mut Fixture<'_>) {
+    let put = |fixture: &mut Fixture<'_>, number: &'static str| {
+        let code = PendingCode { hash: TokenHash([1; 32]), sent: fixture.now, attempts: 0 };
+        fixture.rows(move |rows| rows.put_pending_code(&number.parse().unwrap(), Some(&code)));
+    };
+    let exists = |fixture: &mut Fixture<'_>, number: &'static str| {
+        fixture.rows(move |rows| rows.pending_code(&number.parse().unwrap())).is_some()
+    };
+    put(fixture, ALICE);
+    fixture.now.0 += HOUR_MILLISECONDS;
+    put(fixture, BOB);
+    fixture.prune(HOUR);
+    assert!(exists(fixture, ALICE));
+    fixture.now.0 += 1;
+    fixture.prune(HOUR);
+    assert!(!exists(fixture, ALICE));
+    assert!(exists(fixture, BOB));
+}

@@ -1,0 +1,244 @@
+//! The rows of the database, and the operations on single rows that rare requests are made of.
+
+use std::fmt;
+
+use wormhole_chat::service::{AppName, PhoneNumber};
+use wormhole_chat::{AccountId, DeviceId, Timestamp};
+
+use super::StoreError;
+
+/// Operations on rows, inside the transaction of a turn. Each returns what the database contains, and decides nothing.
+pub(in crate::messaging) trait Rows {
+    /// The app with this name.
+    fn app(&mut self, name: &AppName) -> Result<Option<App>, StoreError>;
+
+    /// All apps, by name.
+    fn apps(&mut self) -> Result<Vec<App>, StoreError>;
+
+    /// Creates an app; `None` if the name is taken.
+    fn insert_app(&mut self, name: &AppName, intra: IntraApp)
+    -> Result<Option<AppKey>, StoreError>;
+
+    /// Writes the policy and the token hashes of an app.
+    fn update_app(&mut self, app: &App) -> Result<(), StoreError>;
+
+    /// The code that a number has to confirm. Other transactions that read it wait for the end of this one.
+    fn pending_code(&mut self, number: &PhoneNumber) -> Result<Option<PendingCode>, StoreError>;
+
+    /// Writes the code of a number; `None` removes it.
+    fn put_pending_code(
+        &mut self,
+        number: &PhoneNumber,
+        code: Option<&PendingCode>,
+    ) -> Result<(), StoreError>;
+
+    /// The account with this id.
+    fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError>;
+
+    /// The accounts of a number, at most one in each app, the oldest first.
+    fn accounts_of(&mut self, number: &PhoneNumber) -> Result<Vec<Account>, StoreError>;
+
+    /// Creates an account. Its number is not registered in its app yet. If it becomes the default of its number,
+    /// no other account is the default any more.
+    fn insert_account(&mut self, account: &NewAccount) -> Result<Account, StoreError>;
+
+    /// Writes the columns that may change: identity key, discoverability, default. If the account becomes the
+    /// default of its number, no other account is the default any more.
+    fn update_account(&mut self, account: &Account) -> Result<(), StoreError>;
+
+    /// Removes an account with its devices, keys and messages. If it was the default of its number, the number has
+    /// no default.
+    fn delete_account(&mut self, account: AccountKey) -> Result<(), StoreError>;
+
+    /// Discoverable accounts whose number has one of these directory tokens.
+    fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Result<Vec<Account>, StoreError>;
+
+    /// The devices of an account, in the order of their numbers.
+    fn devices(&mut self, account: AccountKey) -> Result<Vec<Device>, StoreError>;
+
+    /// Creates a device. Its number is free.
+    fn insert_device(
+        &mut self,
+        account: AccountKey,
+        device: &NewDevice,
+    ) -> Result<DeviceKey, StoreError>;
+
+    /// Writes all columns of a device, except for its key and its number.
+    fn update_device(&mut self, key: DeviceKey, device: &NewDevice) -> Result<(), StoreError>;
+
+    /// Removes a device with its keys and messages.
+    fn delete_device(&mut self, device: DeviceKey) -> Result<(), StoreError>;
+
+    /// Replaces the parts of a device's published keys that are not `None`. Nothing happens if the device does not
+    /// exist any more. Keys have the length of their kind.
+    fn put_keys(&mut self, device: DeviceKey, keys: &KeySet) -> Result<(), StoreError>;
+
+    /// The number of one-time keys that are left, of each kind.
+    fn count_keys(&mut self, device: DeviceKey) -> Result<[u64; 2], StoreError>;
+
+    /// The signed prekey of a device.
+    fn signed_key(&mut self, device: DeviceKey) -> Result<Option<SignedKey>, StoreError>;
+}
+
+/// The row of an app.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(in crate::messaging) struct AppKey(pub(super) i64);
+
+/// The row of an account.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(in crate::messaging) struct AccountKey(pub(super) i64);
+
+/// The row of a device. A new device never gets the key of an old one.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(in crate::messaging) struct DeviceKey(pub(super) i64);
+
+/// An app whose users may use the service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct App {
+    pub(in crate::messaging) key: AppKey,
+    pub(in crate::messaging) name: AppName,
+    pub(in crate::messaging) intra: IntraApp,
+    /// At most two, the newest first, so that an app can change its token without an interruption.
+    pub(in crate::messaging) tokens: Vec<TokenHash>,
+}
+
+/// What happens to a message between two users of the same app.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum IntraApp {
+    /// It is delivered.
+    Carried,
+    /// It is refused: the app delivers such messages itself.
+    Refused,
+}
+
+/// SHA-256 of a secret. The secrets are random and long, so no salt and no slow hash is needed.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(in crate::messaging) struct TokenHash(pub(in crate::messaging) [u8; 32]);
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(…)")
+    }
+}
+
+/// A verification code that was sent to a number.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct PendingCode {
+    pub(in crate::messaging) hash: TokenHash,
+    pub(in crate::messaging) sent: Timestamp,
+    /// Wrong codes that were entered since.
+    pub(in crate::messaging) attempts: u32,
+}
+
+/// An account that is to be created.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct NewAccount {
+    pub(in crate::messaging) id: AccountId,
+    pub(in crate::messaging) app: AppKey,
+    pub(in crate::messaging) number: PhoneNumber,
+    /// Whether messages to the bare number go to this account.
+    pub(in crate::messaging) is_default: bool,
+    pub(in crate::messaging) created: Timestamp,
+}
+
+/// A number in an app.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct Account {
+    pub(in crate::messaging) key: AccountKey,
+    pub(in crate::messaging) id: AccountId,
+    pub(in crate::messaging) app: AppKey,
+    pub(in crate::messaging) app_name: AppName,
+    pub(in crate::messaging) number: PhoneNumber,
+    /// Whether messages to the bare number go to this account. True for one account of each number.
+    pub(in crate::messaging) is_default: bool,
+    /// Whether others find the account with its number.
+    pub(in crate::messaging) is_discoverable: bool,
+    /// The 33 bytes of the identity key, once it is published.
+    pub(in crate::messaging) identity: Option<Vec<u8>>,
+}
+
+/// A device with its row.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct Device {
+    pub(in crate::messaging) key: DeviceKey,
+    pub(in crate::messaging) device: NewDevice,
+    /// Whether it has published a signed prekey or, from clients of 2014, a key of last resort.
+    pub(in crate::messaging) has_keys: bool,
+}
+
+/// The columns of a device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct NewDevice {
+    pub(in crate::messaging) number: DeviceId,
+    /// SHA-256 of salt and password.
+    pub(in crate::messaging) password: TokenHash,
+    pub(in crate::messaging) salt: [u8; 16],
+    pub(in crate::messaging) registration_id: u32,
+    /// The 52 bytes with which envelopes for this device are encrypted.
+    pub(in crate::messaging) signaling_key: Option<Vec<u8>>,
+    /// Encrypted by the client, as it was sent.
+    pub(in crate::messaging) name: Option<String>,
+    /// Whether the device fetches its messages itself.
+    pub(in crate::messaging) fetches_messages: bool,
+    pub(in crate::messaging) push: Option<PushId>,
+    /// Attributes that clients show each other, as a JSON object: `voice`, `video`, `supportsSms`, `capabilities`.
+    pub(in crate::messaging) attributes: String,
+    pub(in crate::messaging) created: Timestamp,
+    /// The day on which the device was last seen.
+    pub(in crate::messaging) last_seen: Timestamp,
+}
+
+/// How a device is woken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum PushId {
+    /// Apple: the ids for notifications and for calls.
+    Apn { id: String, voip: Option<String> },
+    /// Google.
+    Gcm(String),
+}
+
+/// The two kinds of one-time keys.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(in crate::messaging) enum KeyKind {
+    /// X25519, 33 bytes.
+    Curve,
+    /// Kyber-1024, 1569 bytes, always signed.
+    Kyber,
+}
+
+/// A published key with a signature.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct SignedKey {
+    pub(in crate::messaging) id: u32,
+    pub(in crate::messaging) key: Vec<u8>,
+    pub(in crate::messaging) signature: Vec<u8>,
+}
+
+/// A key that is given to one asker only.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct OneTimeKey {
+    pub(in crate::messaging) kind: KeyKind,
+    pub(in crate::messaging) id: u32,
+    pub(in crate::messaging) key: Vec<u8>,
+    /// Of Kyber keys.
+    pub(in crate::messaging) signature: Option<Vec<u8>>,
+}
+
+/// A key without a signature that is given out when no one-time key is left, from clients of 2014.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct LastResortKey {
+    pub(in crate::messaging) id: u32,
+    pub(in crate::messaging) key: Vec<u8>,
+}
+
+/// The published keys of a device. `None` leaves a part as it is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::messaging) struct KeySet {
+    pub(in crate::messaging) signed: Option<SignedKey>,
+    pub(in crate::messaging) last_resort: Option<LastResortKey>,
+    pub(in crate::messaging) kyber_last_resort: Option<SignedKey>,
+    /// Replace all one-time keys of this kind.
+    pub(in crate::messaging) curve: Option<Vec<OneTimeKey>>,
+    /// Replace all one-time keys of this kind.
+    pub(in crate::messaging) kyber: Option<Vec<OneTimeKey>>,
+}

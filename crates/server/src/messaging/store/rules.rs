@@ -1,0 +1,72 @@
+//! What a turn does, for all back ends: who gets which key, who gets which message, and what is answered.
+//!
+//! Each kind of request is executed for all waiting clients at once, so that a back end needs few statements. Requests
+//! of one kind see the effects of those before them.
+
+mod bundles;
+mod envelope;
+mod lookup;
+mod receipts;
+mod submissions;
+
+use std::time::Duration;
+
+use wormhole_chat::Timestamp;
+
+use super::tables::Tables;
+use super::turn::{Found, Job, Login, Page, PageRequest, Turn};
+use super::{EPHEMERAL_LIFE, StoreError};
+
+/// Executes a turn and fills in the answers.
+///
+/// # Errors
+/// The database failed: roll the transaction back.
+pub(super) fn execute<T: Tables>(
+    tables: &mut T,
+    turn: &mut Turn,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for work in &mut turn.work {
+        work.execute(tables, now)?;
+    }
+    find(tables, &mut turn.logins)?;
+    bundles::take(tables, &mut turn.bundles)?;
+    receipts::acknowledge(tables, &mut turn.acknowledgements, now)?;
+    submissions::accept(tables, &mut turn.submissions, now)?;
+    read(tables, &mut turn.pages, now)
+}
+
+fn find(tables: &mut dyn Tables, jobs: &mut [Job<Login, Vec<Found>>]) -> Result<(), StoreError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let logins: Vec<&Login> = jobs.iter().map(|job| &job.request).collect();
+    let found = tables.find(&logins)?;
+    answer(jobs, found);
+    Ok(())
+}
+
+fn read(
+    tables: &mut dyn Tables,
+    jobs: &mut [Job<PageRequest, Page>],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let requests: Vec<PageRequest> = jobs.iter().map(|job| job.request).collect();
+    let pages = tables.pages(&requests, before(now, EPHEMERAL_LIFE))?;
+    answer(jobs, pages);
+    Ok(())
+}
+
+/// Fills in an answer for each job.
+fn answer<Q, A>(jobs: &mut [Job<Q, A>], answers: impl IntoIterator<Item = A>) {
+    jobs.iter_mut().zip(answers).for_each(|(job, answer)| job.answer = Some(answer));
+}
+
+/// The time so long before `now`.
+pub(super) fn before(now: Timestamp, duration: Duration) -> Timestamp {
+    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Timestamp(now.0.saturating_sub(milliseconds))
+}

@@ -1,0 +1,58 @@
+//! Completes envelopes: what the service says about a message, for messages of people and for receipts alike.
+
+use uuid::{Builder, Uuid};
+use wormhole_chat::{DeviceId, Envelope, Timestamp};
+
+use crate::messaging::secrets;
+use crate::messaging::store::Account;
+use crate::messaging::store::tables::{RecipientDevice, StoredMessage};
+
+/// The device that sends a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    pub(super) account: &'a Account,
+    pub(super) device: DeviceId,
+}
+
+impl<'a> Source<'a> {
+    /// Adds the sender, the recipient, an id and the time to an envelope with a message, and encodes it for the queue
+    /// of a device.
+    pub(super) fn send(
+        self,
+        envelope: Envelope,
+        to: &Account,
+        device: &RecipientDevice,
+        now: Timestamp,
+    ) -> StoredMessage<'a> {
+        let guid = new_guid();
+        let envelope = Envelope {
+            // Some clients cannot read an envelope without a number.
+            source: Some(self.account.number.to_string()),
+            source_account: Some(self.account.id),
+            source_device: Some(self.device),
+            source_app: Some(self.account.app_name.to_string()),
+            guid: Some(guid.to_string()),
+            server_timestamp: Some(now),
+            destination: Some(to.id),
+            destination_app: Some(to.app_name.to_string()),
+            ..envelope
+        };
+        StoredMessage {
+            device: device.key,
+            guid: guid.into_bytes(),
+            kind: envelope.kind,
+            source: self.account.id,
+            source_number: &self.account.number,
+            source_device: self.device,
+            timestamp: envelope.timestamp,
+            server_timestamp: now,
+            is_ephemeral: envelope.ephemeral.unwrap_or_default(),
+            envelope: envelope.encode(),
+        }
+    }
+}
+
+/// The id of a new message.
+fn new_guid() -> Uuid {
+    Builder::from_random_bytes(secrets::random()).into_uuid()
+}

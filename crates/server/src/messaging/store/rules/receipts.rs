@@ -1,0 +1,121 @@
+//! Removes acknowledged messages, and tells their senders.
+
+use std::collections::HashMap;
+
+use wormhole_chat::service::Destination;
+use wormhole_chat::{AccountId, Envelope, EnvelopeKind, Timestamp};
+
+use super::envelope::Source;
+use super::lookup::{Queues, devices_of, distinct};
+use crate::messaging::store::tables::{
+    Owner, RecipientDevice, StoredMessage, Tables, TakenMessage,
+};
+use crate::messaging::store::{Account, Acknowledged, Acknowledgement, DeviceKey, Job, StoreError};
+
+/// Executes all acknowledgements.
+pub(super) fn acknowledge(
+    tables: &mut dyn Tables,
+    jobs: &mut [Job<Acknowledgement, Acknowledged>],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
+    let taken = tables.take_messages(&requests)?;
+    let receipts = Receipts::of(&taken, &requests);
+    let facts = Facts::read(tables, &receipts)?;
+    let devices = receipts.0.iter().flatten().flat_map(|receipt| facts.recipients(receipt));
+    let mut queues = Queues::of(tables, devices.map(|(_, device)| device.key))?;
+    let (mut messages, mut answers) = (Vec::new(), Vec::new());
+    for receipt in &receipts.0 {
+        let mut written: Vec<_> =
+            receipt.iter().flat_map(|receipt| facts.write(receipt, now)).collect();
+        // A sender that fetches nothing gets no more receipts.
+        queues.admit_some(&mut written);
+        answers.push(Acknowledged { receipts: written.iter().map(|it| it.device).collect() });
+        messages.append(&mut written);
+    }
+    tables.insert_messages(&messages)?;
+    super::answer(jobs, answers);
+    Ok(())
+}
+
+/// A receipt that is due.
+#[derive(Clone, Copy, Debug)]
+struct Receipt {
+    /// The device that has received the message.
+    device: DeviceKey,
+    /// The sender of the message.
+    to: AccountId,
+    timestamp: Timestamp,
+}
+
+/// For each acknowledgement, the receipt that is due.
+#[derive(Debug)]
+struct Receipts(Vec<Option<Receipt>>);
+
+impl Receipts {
+    /// A receipt has no receipt.
+    fn of(taken: &[Option<TakenMessage>], requests: &[&Acknowledgement]) -> Self {
+        let receipt = |(taken, request): (&Option<TakenMessage>, &&Acknowledgement)| {
+            let TakenMessage { kind, source, timestamp } = (*taken)?;
+            let is_receipt = kind == EnvelopeKind::Receipt;
+            let receipt = Receipt { device: request.device, to: source, timestamp };
+            (!is_receipt).then_some(receipt)
+        };
+        Self(taken.iter().zip(requests).map(receipt).collect())
+    }
+}
+
+/// What must be known to write receipts.
+#[derive(Debug)]
+struct Facts {
+    /// Of the devices that have received messages.
+    owners: HashMap<DeviceKey, Owner>,
+    /// The senders, with their devices.
+    senders: HashMap<AccountId, (Account, Vec<RecipientDevice>)>,
+}
+
+impl Facts {
+    fn read(tables: &mut dyn Tables, receipts: &Receipts) -> Result<Self, StoreError> {
+        let receipts = || receipts.0.iter().flatten();
+        let devices = distinct(receipts().map(|receipt| receipt.device));
+        let owners = tables.owners(&devices)?;
+        let owners = devices.into_iter().zip(owners);
+        let owners = owners.filter_map(|(key, owner)| Some((key, owner?))).collect();
+        let accounts = distinct(receipts().map(|receipt| receipt.to));
+        let destinations: Vec<_> = accounts.into_iter().map(Destination::Account).collect();
+        let accounts = tables.resolve(&destinations.iter().collect::<Vec<_>>())?;
+        let accounts: Vec<Account> = accounts.into_iter().flatten().collect();
+        let mut devices = devices_of(tables, accounts.iter().map(|account| account.key))?;
+        let senders = accounts.into_iter().map(|account| {
+            let devices = devices.remove(&account.key).unwrap_or_default();
+            (account.id, (account, devices))
+        });
+        Ok(Self { owners, senders: senders.collect() })
+    }
+
+    /// All devices of the sender, unless the message came from the own account.
+    fn recipients(&self, receipt: &Receipt) -> impl Iterator<Item = (&Account, &RecipientDevice)> {
+        let owner = self.owners.get(&receipt.device);
+        let is_own = owner.is_some_and(|owner| owner.account.id == receipt.to);
+        let sender = self.senders.get(&receipt.to).filter(|_| !is_own);
+        sender
+            .into_iter()
+            .flat_map(|(account, devices)| devices.iter().map(move |device| (account, device)))
+    }
+
+    /// The messages of a receipt, for all devices of the sender.
+    fn write(&self, receipt: &Receipt, now: Timestamp) -> Vec<StoredMessage<'_>> {
+        let Some(Owner { account, device }) = self.owners.get(&receipt.device) else {
+            return Vec::new();
+        };
+        let source = Source { account, device: *device };
+        let write = |(to, device): (&Account, &RecipientDevice)| {
+            let envelope = Envelope::new(EnvelopeKind::Receipt, receipt.timestamp);
+            source.send(Envelope { urgent: Some(false), ..envelope }, to, device, now)
+        };
+        self.recipients(receipt).map(write).collect()
+    }
+}

@@ -1,0 +1,216 @@
+//! The rows of apps, verification codes and accounts.
+
+use std::str::FromStr;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, OptionalExtension, Params, Result, Row, params};
+use wormhole_chat::service::{AppName, Destination, PhoneNumber};
+use wormhole_chat::{AccountId, Timestamp, directory_token};
+
+use crate::messaging::store::{
+    Account, AccountKey, App, AppKey, IntraApp, NewAccount, PendingCode, TokenHash,
+};
+
+/// The columns of an account `a` in an app `p`.
+macro_rules! account_columns {
+    () => {
+        "a.key, a.id, a.app, p.name, a.number, a.is_default, a.is_discoverable, a.identity"
+    };
+}
+
+/// The columns of an app `p`.
+macro_rules! app_columns {
+    () => {
+        "p.key, p.name, p.refuses_intra, p.token_1, p.token_2"
+    };
+}
+
+/// A statement that reads accounts with their apps.
+macro_rules! select_accounts {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            account_columns!(),
+            " FROM accounts a JOIN apps p ON p.key = a.app ",
+            $condition
+        )
+    };
+}
+
+/// A statement that reads apps.
+macro_rules! select_apps {
+    ($condition:literal) => {
+        concat!("SELECT ", app_columns!(), " FROM apps p ", $condition)
+    };
+}
+
+pub(super) use {account_columns, app_columns};
+
+pub(super) fn app(database: &Connection, name: &AppName) -> Result<Option<App>> {
+    let mut statement = database.prepare_cached(select_apps!("WHERE p.name = ?"))?;
+    statement.query_row([name.as_str()], |row| read_app(row, 0)).optional()
+}
+
+pub(super) fn apps(database: &Connection) -> Result<Vec<App>> {
+    let mut statement = database.prepare_cached(select_apps!("ORDER BY p.name"))?;
+    statement.query_map([], |row| read_app(row, 0))?.collect()
+}
+
+pub(super) fn insert_app(
+    database: &Connection,
+    name: &AppName,
+    intra: IntraApp,
+) -> Result<Option<AppKey>> {
+    let sql = "INSERT INTO apps (name, refuses_intra) VALUES (?, ?)
+        ON CONFLICT DO NOTHING RETURNING key";
+    let row = params![name.as_str(), intra == IntraApp::Refused];
+    database.prepare_cached(sql)?.query_row(row, |row| row.get(0).map(AppKey)).optional()
+}
+
+pub(super) fn update_app(database: &Connection, app: &App) -> Result<()> {
+    let sql = "UPDATE apps SET refuses_intra = ?, token_1 = ?, token_2 = ? WHERE key = ?";
+    let mut tokens = app.tokens.iter().map(|token| token.0);
+    let row = params![app.intra == IntraApp::Refused, tokens.next(), tokens.next(), app.key.0];
+    database.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+pub(super) fn pending_code(
+    database: &Connection,
+    number: &PhoneNumber,
+) -> Result<Option<PendingCode>> {
+    let sql = "SELECT hash, sent, attempts FROM pending_codes WHERE number = ?";
+    let read = |row: &Row<'_>| {
+        Ok(PendingCode { hash: TokenHash(row.get(0)?), sent: time(row, 1)?, attempts: row.get(2)? })
+    };
+    database.prepare_cached(sql)?.query_row([number.as_str()], read).optional()
+}
+
+pub(super) fn put_pending_code(
+    database: &Connection,
+    number: &PhoneNumber,
+    code: Option<&PendingCode>,
+) -> Result<()> {
+    let Some(code) = code else {
+        let sql = "DELETE FROM pending_codes WHERE number = ?";
+        return database.prepare_cached(sql)?.execute([number.as_str()]).map(drop);
+    };
+    let sql = "REPLACE INTO pending_codes (number, hash, sent, attempts) VALUES (?, ?, ?, ?)";
+    let row = params![number.as_str(), code.hash.0, stored(code.sent), code.attempts];
+    database.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+pub(super) fn account(database: &Connection, id: AccountId) -> Result<Option<Account>> {
+    one(database, select_accounts!("WHERE a.id = ?"), [id.as_bytes()])
+}
+
+pub(super) fn accounts_of(database: &Connection, number: &PhoneNumber) -> Result<Vec<Account>> {
+    let sql = select_accounts!("WHERE a.number = ? ORDER BY a.key");
+    database
+        .prepare_cached(sql)?
+        .query_map([number.as_str()], |row| read_account(row, 0))?
+        .collect()
+}
+
+pub(super) fn resolve(database: &Connection, destination: &Destination) -> Result<Option<Account>> {
+    match destination {
+        Destination::Account(id) => account(database, *id),
+        Destination::Number(number) => {
+            let sql = select_accounts!("WHERE a.number = ? AND a.is_default");
+            one(database, sql, [number.as_str()])
+        }
+        Destination::NumberInApp(number, app) => {
+            let sql = select_accounts!("WHERE a.number = ? AND p.name = ?");
+            one(database, sql, [number.as_str(), app.as_str()])
+        }
+    }
+}
+
+pub(super) fn account_at(database: &Connection, key: AccountKey) -> Result<Option<Account>> {
+    one(database, select_accounts!("WHERE a.key = ?"), [key.0])
+}
+
+pub(super) fn accounts_with_token(database: &Connection, token: &[u8; 10]) -> Result<Vec<Account>> {
+    let sql = select_accounts!("WHERE a.token = ? AND a.is_discoverable ORDER BY a.key");
+    database.prepare_cached(sql)?.query_map([token], |row| read_account(row, 0))?.collect()
+}
+
+pub(super) fn insert_account(database: &Connection, new: &NewAccount) -> Result<AccountKey> {
+    if new.is_default {
+        clear_default(database, &new.number)?;
+    }
+    let sql = "INSERT INTO accounts (id, app, number, token, is_default, created)
+        VALUES (?, ?, ?, ?, ?, ?)";
+    let (number, token) = (new.number.as_str(), directory_token(new.number.as_str()));
+    let created = stored(new.created);
+    let row = params![new.id.as_bytes(), new.app.0, number, token, new.is_default, created];
+    database.prepare_cached(sql)?.insert(row).map(AccountKey)
+}
+
+pub(super) fn update_account(database: &Connection, account: &Account) -> Result<()> {
+    if account.is_default {
+        clear_default(database, &account.number)?;
+    }
+    let sql = "UPDATE accounts SET is_default = ?, is_discoverable = ?, identity = ? WHERE key = ?";
+    let (is_default, is_discoverable) = (account.is_default, account.is_discoverable);
+    let row = params![is_default, is_discoverable, account.identity, account.key.0];
+    database.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+fn clear_default(database: &Connection, number: &PhoneNumber) -> Result<()> {
+    let sql = "UPDATE accounts SET is_default = 0 WHERE number = ? AND is_default";
+    database.prepare_cached(sql)?.execute([number.as_str()]).map(drop)
+}
+
+/// Removes the row of an account.
+pub(super) fn delete_account(database: &Connection, key: AccountKey) -> Result<()> {
+    database.prepare_cached("DELETE FROM accounts WHERE key = ?")?.execute([key.0]).map(drop)
+}
+
+fn one(database: &Connection, sql: &str, params: impl Params) -> Result<Option<Account>> {
+    database.prepare_cached(sql)?.query_row(params, |row| read_account(row, 0)).optional()
+}
+
+/// Reads an account, whose first column is `first`.
+pub(super) fn read_account(row: &Row<'_>, first: usize) -> Result<Account> {
+    Ok(Account {
+        key: AccountKey(row.get(first)?),
+        id: account_id(row, first + 1)?,
+        app: AppKey(row.get(first + 2)?),
+        app_name: parse(row, first + 3)?,
+        number: parse(row, first + 4)?,
+        is_default: row.get(first + 5)?,
+        is_discoverable: row.get(first + 6)?,
+        identity: row.get(first + 7)?,
+    })
+}
+
+/// Reads an app, whose first column is `first`.
+pub(super) fn read_app(row: &Row<'_>, first: usize) -> Result<App> {
+    let refuses: bool = row.get(first + 2)?;
+    let tokens: [Option<[u8; 32]>; 2] = [row.get(first + 3)?, row.get(first + 4)?];
+    Ok(App {
+        key: AppKey(row.get(first)?),
+        name: parse(row, first + 1)?,
+        intra: if refuses { IntraApp::Refused } else { IntraApp::Carried },
+        tokens: tokens.into_iter().flatten().map(TokenHash).collect(),
+    })
+}
+
+pub(super) fn account_id(row: &Row<'_>, column: usize) -> Result<AccountId> {
+    row.get(column).map(AccountId::from_bytes)
+}
+
+/// Reads a name or a number. Only valid ones are stored.
+fn parse<T: FromStr>(row: &Row<'_>, column: usize) -> Result<T> {
+    let invalid = |_| Error::InvalidColumnType(column, "name or number".into(), Type::Text);
+    row.get_ref(column)?.as_str()?.parse().map_err(invalid)
+}
+
+/// A time as it is stored. Clients may choose any 64 bits.
+pub(super) const fn stored(time: Timestamp) -> i64 {
+    time.0.cast_signed()
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
+    row.get(column).map(|time: i64| Timestamp(time.cast_unsigned()))
+}

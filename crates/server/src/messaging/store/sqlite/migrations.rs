@@ -1,0 +1,113 @@
+//! The tables, and their earlier versions.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::ServerError;
+use crate::database::{self, Schema};
+
+/// Opens the database; creates or upgrades it if needed.
+pub(super) fn open(path: &Path) -> Result<Connection, ServerError> {
+    let refusal = |_: &Connection| Ok("not a database of the messaging service".into());
+    database::open(path, Schema { steps: &STEPS, table: "one_time_keys", refusal })
+}
+
+/// What creates each version from the one before. Times are milliseconds since 1970.
+const STEPS: [&str; 1] = ["
+    CREATE TABLE counters (
+        key INTEGER PRIMARY KEY CHECK (key = 1),
+        position INTEGER NOT NULL, -- of the newest message that was ever stored
+        messages INTEGER NOT NULL -- that are stored now
+    );
+    INSERT INTO counters VALUES (1, 0, 0);
+    CREATE TABLE apps (
+        key INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        refuses_intra INTEGER NOT NULL, -- whether it delivers between its own users itself
+        token_1 BLOB, -- SHA-256, the newest first
+        token_2 BLOB
+    );
+    CREATE TABLE pending_codes (
+        number TEXT PRIMARY KEY,
+        hash BLOB NOT NULL,
+        sent INTEGER NOT NULL,
+        attempts INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX pending_codes_sent ON pending_codes (sent);
+    CREATE TABLE accounts (
+        key INTEGER PRIMARY KEY AUTOINCREMENT,
+        id BLOB NOT NULL UNIQUE, -- 16 bytes
+        app INTEGER NOT NULL, -- key of its app
+        number TEXT NOT NULL,
+        token BLOB NOT NULL, -- of the number, in the directory
+        is_default INTEGER NOT NULL,
+        is_discoverable INTEGER NOT NULL DEFAULT 1,
+        identity BLOB,
+        created INTEGER NOT NULL,
+        UNIQUE (number, app)
+    );
+    CREATE UNIQUE INDEX accounts_default ON accounts (number) WHERE is_default;
+    CREATE INDEX accounts_token ON accounts (token) WHERE is_discoverable;
+    CREATE TABLE devices (
+        key INTEGER PRIMARY KEY AUTOINCREMENT,
+        account INTEGER NOT NULL, -- key of its account
+        number INTEGER NOT NULL,
+        password BLOB NOT NULL, -- SHA-256 of salt and password
+        salt BLOB NOT NULL,
+        registration_id INTEGER NOT NULL,
+        has_keys INTEGER NOT NULL DEFAULT 0, -- a signed prekey or a key of last resort
+        fetches_messages INTEGER NOT NULL,
+        apn TEXT,
+        voip TEXT,
+        gcm TEXT,
+        signaling_key BLOB,
+        name TEXT,
+        attributes TEXT NOT NULL, -- JSON
+        created INTEGER NOT NULL,
+        last_seen INTEGER NOT NULL,
+        UNIQUE (account, number)
+    );
+    CREATE TABLE device_keys (
+        device INTEGER PRIMARY KEY,
+        signed_id INTEGER,
+        signed_key BLOB,
+        signed_signature BLOB,
+        last_resort_id INTEGER,
+        last_resort_key BLOB,
+        kyber_id INTEGER, -- of last resort
+        kyber_key BLOB,
+        kyber_signature BLOB
+    );
+    CREATE TABLE one_time_keys (
+        device INTEGER NOT NULL,
+        kind INTEGER NOT NULL, -- 0: X25519, 1: Kyber-1024
+        id INTEGER NOT NULL,
+        public_key BLOB NOT NULL,
+        signature BLOB,
+        PRIMARY KEY (device, kind, id)
+    ) WITHOUT ROWID;
+    CREATE TABLE messages (
+        device INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        server_timestamp INTEGER NOT NULL,
+        is_ephemeral INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        guid BLOB NOT NULL,
+        source BLOB NOT NULL, -- id of the sender's account
+        source_number TEXT NOT NULL,
+        source_device INTEGER NOT NULL,
+        timestamp INTEGER NOT NULL, -- 64 bits of the sender, as a signed number
+        envelope BLOB NOT NULL,
+        PRIMARY KEY (device, position)
+    ) WITHOUT ROWID;
+    CREATE TABLE sent (
+        key INTEGER PRIMARY KEY, -- in the order of acceptance
+        device INTEGER NOT NULL, -- of the sender
+        account INTEGER NOT NULL, -- of the recipient
+        timestamp INTEGER NOT NULL,
+        accepted INTEGER NOT NULL,
+        -- Clients send the current time, so most rows are added at the end.
+        UNIQUE (timestamp, device, account)
+    );
+"];

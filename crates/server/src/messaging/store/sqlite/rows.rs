@@ -1,0 +1,206 @@
+//! The operations on rows and the statements of a turn, inside of an open transaction.
+
+use rusqlite::Connection;
+use wormhole_chat::service::{AppName, Destination, PhoneNumber};
+use wormhole_chat::{AccountId, Timestamp};
+
+use super::cache::Cache;
+use super::counters::{Counters, QueueSizes};
+use super::{accounts, devices, keys, queues};
+use crate::messaging::store::tables::{
+    Owner, PublishedKeys, QueueSize, RecipientDevice, StoredMessage, SubmissionKey, Tables,
+    TakenMessage, WantedKeys,
+};
+use crate::messaging::store::{
+    Account, AccountKey, Acknowledgement, App, AppKey, Device, DeviceKey, Found, IntraApp, KeySet,
+    Login, NewAccount, NewDevice, OneTimeKey, Page, PageRequest, PendingCode, Rows, SignedKey,
+    StoreError,
+};
+
+type Stored<T> = Result<T, StoreError>;
+
+/// The tables.
+#[derive(Debug)]
+pub(super) struct SqliteTables<'a> {
+    pub(super) database: &'a Connection,
+    pub(super) counters: &'a mut Counters,
+    pub(super) queues: &'a mut QueueSizes,
+    pub(super) cache: &'a mut Cache,
+}
+
+impl Rows for SqliteTables<'_> {
+    fn app(&mut self, name: &AppName) -> Stored<Option<App>> {
+        Ok(accounts::app(self.database, name)?)
+    }
+
+    fn apps(&mut self) -> Stored<Vec<App>> {
+        Ok(accounts::apps(self.database)?)
+    }
+
+    fn insert_app(&mut self, name: &AppName, intra: IntraApp) -> Stored<Option<AppKey>> {
+        Ok(accounts::insert_app(self.database, name, intra)?)
+    }
+
+    fn update_app(&mut self, app: &App) -> Stored<()> {
+        Ok(accounts::update_app(self.database, app)?)
+    }
+
+    fn pending_code(&mut self, number: &PhoneNumber) -> Stored<Option<PendingCode>> {
+        Ok(accounts::pending_code(self.database, number)?)
+    }
+
+    fn put_pending_code(&mut self, number: &PhoneNumber, code: Option<&PendingCode>) -> Stored<()> {
+        Ok(accounts::put_pending_code(self.database, number, code)?)
+    }
+
+    fn account(&mut self, id: AccountId) -> Stored<Option<Account>> {
+        Ok(accounts::account(self.database, id)?)
+    }
+
+    fn accounts_of(&mut self, number: &PhoneNumber) -> Stored<Vec<Account>> {
+        Ok(accounts::accounts_of(self.database, number)?)
+    }
+
+    fn insert_account(&mut self, account: &NewAccount) -> Stored<Account> {
+        self.cache.clear();
+        let key = accounts::insert_account(self.database, account)?;
+        let missing = || StoreError("the app of a new account does not exist".into());
+        accounts::account_at(self.database, key)?.ok_or_else(missing)
+    }
+
+    fn update_account(&mut self, account: &Account) -> Stored<()> {
+        self.cache.clear();
+        Ok(accounts::update_account(self.database, account)?)
+    }
+
+    fn delete_account(&mut self, account: AccountKey) -> Stored<()> {
+        for device in devices::recipients(self.database, account)? {
+            self.delete_device(device.key)?;
+        }
+        self.cache.clear();
+        Ok(accounts::delete_account(self.database, account)?)
+    }
+
+    fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Stored<Vec<Account>> {
+        let mut found = Vec::new();
+        for token in tokens {
+            found.extend(accounts::accounts_with_token(self.database, token)?);
+        }
+        Ok(found)
+    }
+
+    fn devices(&mut self, account: AccountKey) -> Stored<Vec<Device>> {
+        Ok(devices::devices(self.database, account)?)
+    }
+
+    fn insert_device(&mut self, account: AccountKey, device: &NewDevice) -> Stored<DeviceKey> {
+        self.cache.forget_account(account);
+        Ok(devices::insert(self.database, account, device)?)
+    }
+
+    fn update_device(&mut self, key: DeviceKey, device: &NewDevice) -> Stored<()> {
+        self.cache.forget_device(key);
+        Ok(devices::update(self.database, key, device)?)
+    }
+
+    fn delete_device(&mut self, device: DeviceKey) -> Stored<()> {
+        self.counters.remove_messages(queues::delete(self.database, device)?);
+        self.queues.forget(device);
+        self.cache.forget_device(device);
+        keys::delete(self.database, device)?;
+        Ok(devices::delete(self.database, device)?)
+    }
+
+    fn put_keys(&mut self, device: DeviceKey, keys: &KeySet) -> Stored<()> {
+        self.cache.forget_device(device);
+        Ok(keys::put(self.database, device, keys)?)
+    }
+
+    fn count_keys(&mut self, device: DeviceKey) -> Stored<[u64; 2]> {
+        Ok(keys::count(self.database, device)?)
+    }
+
+    fn signed_key(&mut self, device: DeviceKey) -> Stored<Option<SignedKey>> {
+        Ok(keys::published(self.database, device)?.signed)
+    }
+}
+
+impl Tables for SqliteTables<'_> {
+    fn find(&mut self, logins: &[&Login]) -> Stored<Vec<Vec<Found>>> {
+        each(logins, |login| devices::find(self.database, login))
+    }
+
+    fn resolve(&mut self, destinations: &[&Destination]) -> Stored<Vec<Option<Account>>> {
+        each(destinations, |destination| self.cache.resolve(self.database, destination))
+    }
+
+    fn recipients(&mut self, accounts: &[AccountKey]) -> Stored<Vec<Vec<RecipientDevice>>> {
+        each(accounts, |account| self.cache.recipients(self.database, *account))
+    }
+
+    fn published_keys(&mut self, devices: &[DeviceKey]) -> Stored<Vec<PublishedKeys>> {
+        each(devices, |device| keys::published(self.database, *device))
+    }
+
+    fn take_one_time_keys(&mut self, wanted: &[WantedKeys]) -> Stored<Vec<Vec<OneTimeKey>>> {
+        each(wanted, |wanted| keys::take(self.database, wanted))
+    }
+
+    fn take_messages(
+        &mut self,
+        acknowledgements: &[&Acknowledgement],
+    ) -> Stored<Vec<Option<TakenMessage>>> {
+        each(acknowledgements, |acknowledgement| {
+            let taken = queues::take(self.database, acknowledgement)?;
+            Ok(taken.map(|(message, bytes)| {
+                self.counters.remove_messages(1);
+                self.queues.remove(acknowledgement.device, bytes);
+                message
+            }))
+        })
+    }
+
+    fn owners(&mut self, devices: &[DeviceKey]) -> Stored<Vec<Option<Owner>>> {
+        each(devices, |device| self.cache.owner(self.database, *device))
+    }
+
+    fn queue_sizes(&mut self, devices: &[DeviceKey]) -> Stored<Vec<QueueSize>> {
+        each(devices, |device| self.queues.of(self.database, *device))
+    }
+
+    fn insert_messages(&mut self, messages: &[StoredMessage<'_>]) -> Stored<()> {
+        for message in messages {
+            queues::insert(self.database, self.counters.add_message(), message)?;
+            self.queues.add(message.device, message.bytes());
+        }
+        Ok(())
+    }
+
+    fn were_sent(&mut self, submissions: &[SubmissionKey]) -> Stored<Vec<bool>> {
+        each(submissions, |submission| queues::was_sent(self.database, submission))
+    }
+
+    fn insert_sent(&mut self, submissions: &[SubmissionKey], now: Timestamp) -> Stored<()> {
+        for submission in submissions {
+            queues::insert_sent(self.database, submission, now)?;
+        }
+        Ok(())
+    }
+
+    fn pages(&mut self, pages: &[PageRequest], oldest_ephemeral: Timestamp) -> Stored<Vec<Page>> {
+        each(pages, |request| {
+            let read = queues::page(self.database, request, oldest_ephemeral)?;
+            for (position, bytes) in read.outdated {
+                queues::delete_one(self.database, request.device, position)?;
+                self.counters.remove_messages(1);
+                self.queues.remove(request.device, bytes);
+            }
+            Ok(read.page)
+        })
+    }
+}
+
+/// Executes a statement for each entry of a list.
+fn each<T, R>(list: &[T], execute: impl FnMut(&T) -> rusqlite::Result<R>) -> Stored<Vec<R>> {
+    Ok(list.iter().map(execute).collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,166 @@
+//! The statements of a turn, each for a whole list of requests, and the rows that they read and write.
+//!
+//! A back end implements them next to [`Rows`]; [`super::rules`] decides what they are used for. Each list of results
+//! has the order of the list of arguments.
+
+use wormhole_chat::service::{Destination, PhoneNumber};
+use wormhole_chat::{AccountId, DeviceId, EnvelopeKind, Timestamp};
+
+use super::StoreError;
+use super::rows::{
+    Account, AccountKey, DeviceKey, KeyKind, LastResortKey, OneTimeKey, Rows, SignedKey,
+};
+use super::turn::{Acknowledgement, Found, Login, Page, PageRequest};
+
+/// The statements, inside the transaction of a turn. None of them decides anything.
+pub(super) trait Tables: Rows {
+    /// The devices that each login may mean.
+    fn find(&mut self, logins: &[&Login]) -> Result<Vec<Vec<Found>>, StoreError>;
+
+    /// The account that each destination means.
+    fn resolve(
+        &mut self,
+        destinations: &[&Destination],
+    ) -> Result<Vec<Option<Account>>, StoreError>;
+
+    /// The devices of each account, in the order of their numbers.
+    fn recipients(
+        &mut self,
+        accounts: &[AccountKey],
+    ) -> Result<Vec<Vec<RecipientDevice>>, StoreError>;
+
+    /// The published keys of each device, without one-time keys.
+    fn published_keys(&mut self, devices: &[DeviceKey]) -> Result<Vec<PublishedKeys>, StoreError>;
+
+    /// Removes one-time keys, for each entry those with the lowest ids, and returns them in the order of their ids. No
+    /// two entries have the same device and the same kind.
+    fn take_one_time_keys(
+        &mut self,
+        wanted: &[WantedKeys],
+    ) -> Result<Vec<Vec<OneTimeKey>>, StoreError>;
+
+    /// Removes messages from the queues of devices. If several entries name the same message, only one gets it; if
+    /// several messages have the same sender and timestamp, an entry gets the oldest.
+    fn take_messages(
+        &mut self,
+        acknowledgements: &[&Acknowledgement],
+    ) -> Result<Vec<Option<TakenMessage>>, StoreError>;
+
+    /// The account and the number of each device.
+    fn owners(&mut self, devices: &[DeviceKey]) -> Result<Vec<Option<Owner>>, StoreError>;
+
+    /// How much waits for each device.
+    fn queue_sizes(&mut self, devices: &[DeviceKey]) -> Result<Vec<QueueSize>, StoreError>;
+
+    /// Adds messages to queues. Each gets a position after all positions that its device has ever seen.
+    fn insert_messages(&mut self, messages: &[StoredMessage<'_>]) -> Result<(), StoreError>;
+
+    /// Which submissions were stored before.
+    fn were_sent(&mut self, submissions: &[SubmissionKey]) -> Result<Vec<bool>, StoreError>;
+
+    /// Remembers submissions that are stored now.
+    fn insert_sent(
+        &mut self,
+        submissions: &[SubmissionKey],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Reads messages in the order of their positions. Skips, and may remove, ephemeral messages that were accepted
+    /// before `oldest_ephemeral`.
+    fn pages(
+        &mut self,
+        pages: &[PageRequest],
+        oldest_ephemeral: Timestamp,
+    ) -> Result<Vec<Page>, StoreError>;
+}
+
+/// What must be known of a device to send it messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct RecipientDevice {
+    pub(super) key: DeviceKey,
+    pub(super) number: DeviceId,
+    pub(super) registration_id: u32,
+    /// Whether it has published a signed prekey or a key of last resort.
+    pub(super) has_keys: bool,
+    /// Whether it fetches messages itself or has a push id.
+    pub(super) is_reachable: bool,
+}
+
+impl RecipientDevice {
+    /// Whether a message to the account must be addressed to this device.
+    pub(super) const fn is_enabled(&self) -> bool {
+        self.has_keys && self.is_reachable
+    }
+}
+
+/// The keys of a device that are not used up.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct PublishedKeys {
+    pub(super) signed: Option<SignedKey>,
+    pub(super) last_resort: Option<LastResortKey>,
+    pub(super) kyber_last_resort: Option<SignedKey>,
+}
+
+/// So many one-time keys of a device are wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct WantedKeys {
+    pub(super) device: DeviceKey,
+    pub(super) kind: KeyKind,
+    pub(super) count: u32,
+}
+
+/// A message that was removed from a queue.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct TakenMessage {
+    pub(super) kind: EnvelopeKind,
+    pub(super) source: AccountId,
+    pub(super) timestamp: Timestamp,
+}
+
+/// Whose a device is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Owner {
+    pub(super) account: Account,
+    pub(super) device: DeviceId,
+}
+
+/// How much waits for a device.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct QueueSize {
+    pub(super) messages: u64,
+    /// Of envelopes.
+    pub(super) bytes: u64,
+}
+
+/// A message for the queue of one device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct StoredMessage<'a> {
+    pub(super) device: DeviceKey,
+    pub(super) guid: [u8; 16],
+    pub(super) kind: EnvelopeKind,
+    pub(super) source: AccountId,
+    pub(super) source_number: &'a PhoneNumber,
+    pub(super) source_device: DeviceId,
+    /// The sender's.
+    pub(super) timestamp: Timestamp,
+    /// When the message was accepted.
+    pub(super) server_timestamp: Timestamp,
+    pub(super) is_ephemeral: bool,
+    /// Encoded.
+    pub(super) envelope: Vec<u8>,
+}
+
+impl StoredMessage<'_> {
+    /// What the message counts in the size of its queue.
+    pub(super) fn bytes(&self) -> u64 {
+        u64::try_from(self.envelope.len()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Identifies a submission.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct SubmissionKey {
+    pub(super) sender: DeviceKey,
+    pub(super) destination: AccountKey,
+    pub(super) timestamp: Timestamp,
+}

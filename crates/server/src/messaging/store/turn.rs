@@ -1,0 +1,228 @@
+//! Everything that waits for the store, in lists of one kind.
+
+use std::fmt;
+
+use tokio::sync::oneshot;
+use wormhole_chat::service::{AppName, Destination, Mismatch, PhoneNumber};
+use wormhole_chat::{AccountId, DeviceId, EnvelopeKind, Timestamp};
+
+use super::StoreError;
+use super::rows::{Account, App, Device, DeviceKey, LastResortKey, OneTimeKey, Rows, SignedKey};
+
+/// Everything that one transaction executes, in this order.
+#[derive(Debug, Default)]
+pub(in crate::messaging) struct Turn {
+    pub(in crate::messaging) work: Vec<Box<dyn Work>>,
+    pub(in crate::messaging) logins: Vec<Job<Login, Vec<Found>>>,
+    pub(in crate::messaging) bundles: Vec<Job<BundleRequest, Option<Bundle>>>,
+    pub(in crate::messaging) acknowledgements: Vec<Job<Acknowledgement, Acknowledged>>,
+    pub(in crate::messaging) submissions: Vec<Job<Submission, Sent>>,
+    pub(in crate::messaging) pages: Vec<Job<PageRequest, Page>>,
+}
+
+/// A request, its answer once it is executed, and who waits for the answer.
+#[derive(Debug)]
+pub(in crate::messaging) struct Job<Q, A> {
+    pub(in crate::messaging) request: Q,
+    pub(in crate::messaging) answer: Option<A>,
+    pub(in crate::messaging) reply: Reply<A>,
+}
+
+/// Who waits for an answer.
+pub(in crate::messaging) type Reply<A> = oneshot::Sender<Result<A, StoreError>>;
+
+/// A rare request: code that reads and writes rows.
+pub(in crate::messaging) trait Work: fmt::Debug + Send {
+    /// Reads and writes rows. A back end may call it again if its transaction has to be repeated.
+    fn execute(&mut self, rows: &mut dyn Rows, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Answers, after the end of the transaction.
+    fn finish(self: Box<Self>, result: Result<(), StoreError>);
+}
+
+/// The account and the device that a client claims to be. The answer has a device for each account with this name; the
+/// caller checks the password and the app's token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct Login {
+    pub(in crate::messaging) name: LoginName,
+    pub(in crate::messaging) device: DeviceId,
+    /// Only an account in this app, if the client names one.
+    pub(in crate::messaging) app: Option<AppName>,
+}
+
+/// How a client names its account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum LoginName {
+    Account(AccountId),
+    /// In any app: the password shows which one.
+    Number(PhoneNumber),
+}
+
+/// What the database contains for a [`Login`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct Found {
+    pub(in crate::messaging) account: Account,
+    pub(in crate::messaging) device: Device,
+    /// The app of the account.
+    pub(in crate::messaging) app: App,
+}
+
+/// A request for keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct BundleRequest {
+    pub(in crate::messaging) destination: Destination,
+    /// `None` asks for all devices that can receive messages.
+    pub(in crate::messaging) device: Option<DeviceId>,
+}
+
+/// The keys of some devices of an account. Each one-time key in it is given to nobody else.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct Bundle {
+    pub(in crate::messaging) account: Account,
+    /// Devices with keys, in the order of their numbers.
+    pub(in crate::messaging) devices: Vec<DeviceBundle>,
+}
+
+/// The keys of one device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct DeviceBundle {
+    pub(in crate::messaging) device: DeviceId,
+    pub(in crate::messaging) registration_id: u32,
+    pub(in crate::messaging) signed: Option<SignedKey>,
+    /// The one with the lowest id.
+    pub(in crate::messaging) one_time: Option<OneTimeKey>,
+    pub(in crate::messaging) last_resort: Option<LastResortKey>,
+    /// A one-time key, or else the key of last resort.
+    pub(in crate::messaging) kyber: Option<SignedKey>,
+}
+
+/// A message to all devices of an account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct Submission {
+    pub(in crate::messaging) sender: Sender,
+    pub(in crate::messaging) destination: Destination,
+    /// With the sender and the destination, identifies the message: it is stored only once.
+    pub(in crate::messaging) timestamp: Timestamp,
+    pub(in crate::messaging) messages: Vec<NewMessage>,
+    /// Whether only devices with an open socket get it.
+    pub(in crate::messaging) is_ephemeral: bool,
+    pub(in crate::messaging) is_urgent: bool,
+}
+
+/// Who sends a message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct Sender {
+    pub(in crate::messaging) account: Account,
+    pub(in crate::messaging) device_key: DeviceKey,
+    pub(in crate::messaging) device: DeviceId,
+    pub(in crate::messaging) app: App,
+}
+
+/// A message for one device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct NewMessage {
+    pub(in crate::messaging) kind: EnvelopeKind,
+    pub(in crate::messaging) device: DeviceId,
+    /// The registration id that the sender knows.
+    pub(in crate::messaging) registration_id: Option<u32>,
+    /// Field 6 of the envelope.
+    pub(in crate::messaging) body: Option<Vec<u8>>,
+    /// Field 8 of the envelope.
+    pub(in crate::messaging) content: Option<Vec<u8>>,
+}
+
+/// What became of a [`Submission`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum Sent {
+    /// It is stored, now or by an earlier request.
+    Stored {
+        /// Whether the sender has other devices.
+        needs_sync: bool,
+        /// Devices that have new messages.
+        devices: Vec<DeviceKey>,
+    },
+    /// Nothing is stored.
+    Mismatched(Mismatch),
+    /// There is no such account, or it has no device that can receive messages.
+    NotFound,
+    /// The recipient's app delivers messages between its own users.
+    RefusedIntraApp,
+    /// Too much waits for a device of the recipient.
+    QueueFull,
+}
+
+/// A device has received a message: it is removed, and its sender gets a receipt.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct Acknowledgement {
+    pub(in crate::messaging) device: DeviceKey,
+    pub(in crate::messaging) message: Which,
+}
+
+/// How a client names a message of its queue.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum Which {
+    /// By its position.
+    Position(i64),
+    /// By the id that the server has chosen.
+    Guid([u8; 16]),
+    /// By the sender's number or account, and its timestamp.
+    Sent(String, Timestamp),
+}
+
+/// What became of an [`Acknowledgement`].
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::messaging) struct Acknowledged {
+    /// Devices that have a receipt now.
+    pub(in crate::messaging) receipts: Vec<DeviceKey>,
+}
+
+/// Messages of a device's queue are asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct PageRequest {
+    pub(in crate::messaging) device: DeviceKey,
+    /// Only messages after this position.
+    pub(in crate::messaging) after: i64,
+    pub(in crate::messaging) max_messages: u32,
+    /// At least one message is returned, however long it is.
+    pub(in crate::messaging) max_bytes: usize,
+}
+
+/// The next messages of a device, in order.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::messaging) struct Page {
+    /// Positions, and encoded envelopes.
+    pub(in crate::messaging) messages: Vec<(i64, Vec<u8>)>,
+    /// Whether more are waiting.
+    pub(in crate::messaging) has_more: bool,
+}
+
+impl Turn {
+    /// Whether nothing waits.
+    pub(in crate::messaging) fn is_empty(&self) -> bool {
+        self.work.is_empty()
+            && self.logins.is_empty()
+            && self.bundles.is_empty()
+            && self.acknowledgements.is_empty()
+            && self.submissions.is_empty()
+            && self.pages.is_empty()
+    }
+
+    /// Answers everybody, after the transaction has ended with this result.
+    pub(in crate::messaging) fn finish(self, result: &Result<(), StoreError>) {
+        self.work.into_iter().for_each(|work| work.finish(result.clone()));
+        finish(self.logins, result);
+        finish(self.bundles, result);
+        finish(self.acknowledgements, result);
+        finish(self.submissions, result);
+        finish(self.pages, result);
+    }
+}
+
+fn finish<Q, A>(jobs: Vec<Job<Q, A>>, result: &Result<(), StoreError>) {
+    for job in jobs {
+        let missing = || StoreError("the request was not executed".into());
+        let answer = result.clone().and_then(|()| job.answer.ok_or_else(missing));
+        // A client that has gone needs no answer.
+        let _gone = job.reply.send(answer);
+    }
+}

@@ -1,0 +1,139 @@
+//! Prekeys, in the shape of the seed and in that of later clients.
+
+use data_encoding::BASE64_NOPAD;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde_json::{Value, json};
+use wormhole_chat::KeyPair;
+
+use crate::client::Client;
+use crate::server::Server;
+
+const ALICE: &str = "+14155550101";
+const BOB: &str = "+14155550102";
+
+/// Keys of a device, as JSON of later clients.
+pub(crate) fn keys(seed: u64, one_time: u32) -> Value {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let identity = KeyPair::random(&mut rng);
+    let encode = |bytes: &[u8]| BASE64_NOPAD.encode(bytes);
+    let signed = KeyPair::random(&mut rng);
+    let signature = identity.sign(&signed.public().encode(), &mut rng);
+    let pre_keys: Vec<Value> = (1..=one_time)
+        .map(|id| json!({"keyId": id, "publicKey": encode(&KeyPair::random(&mut rng).public().encode())}))
+        .collect();
+    json!({
+        "identityKey": encode(&identity.public().encode()),
+        "signedPreKey": {"keyId": 7, "publicKey": encode(&signed.public().encode()), "signature": encode(&signature.0)},
+        "preKeys": pre_keys,
+    })
+}
+
+#[test]
+fn each_one_time_key_is_given_out_once_and_then_none() {
+    let server = Server::start(&[]);
+    let (alice, bob) =
+        (Client::register(&server, ALICE, None), Client::register(&server, BOB, None));
+    let published = keys(1, 2);
+    bob.put("/v2/keys/", &published.to_string()).expect(200);
+    assert_eq!(bob.get("/v2/keys").expect(200), json!({"count": 2, "pqCount": 0}));
+    let taken: Vec<Value> =
+        (0..3).map(|_| alice.get(&format!("/v2/keys/{BOB}/*")).expect(200)).collect();
+    for (number, bundle) in taken.iter().enumerate() {
+        assert_eq!(bundle["identityKey"], published["identityKey"]);
+        assert_eq!(bundle["uuid"], bob.uuid.as_str());
+        let device = &bundle["devices"][0];
+        assert_eq!((&device["deviceId"], &device["registrationId"]), (&json!(1), &json!(1001)));
+        assert_eq!(device["signedPreKey"], published["signedPreKey"]);
+        assert_eq!(device["preKey"], published["preKeys"].get(number).cloned().unwrap_or_default());
+    }
+    assert_eq!(bob.get("/v2/keys/").expect(200)["count"], 0);
+    assert_eq!(bob.get("/v2/keys/signed").expect(200), published["signedPreKey"]);
+}
+
+#[test]
+fn the_seed_publishes_and_takes_unsigned_keys() {
+    let server = Server::start(&[]);
+    let (alice, bob) =
+        (Client::register(&server, ALICE, None), Client::register(&server, BOB, None));
+    let published = keys(1, 2);
+    let identity = &published["identityKey"];
+    let key = |id: u32, number: usize| json!({"keyId": id, "publicKey": published["preKeys"][number]["publicKey"], "identityKey": identity});
+    let seed = json!({"lastResortKey": key(0x00ff_ffff, 0), "keys": [key(5, 1)]});
+    bob.put("/v2/keys/", &seed.to_string()).expect(200);
+    for expected in [5, 0x00ff_ffff, 0x00ff_ffff] {
+        let taken = alice.get(&format!("/v2/keys/{BOB}/1")).expect(200);
+        let [key] = taken["keys"].as_array().unwrap().as_slice() else { panic!("{taken}") };
+        assert_eq!((&key["keyId"], &key["identityKey"]), (&json!(expected), identity));
+        assert_eq!((&key["deviceId"], &key["registrationId"]), (&json!(1), &json!(1001)));
+        assert_eq!(taken["devices"], json!([]));
+    }
+}
+
+#[test]
+fn a_last_resort_key_that_is_no_key_is_ignored() {
+    let server = Server::start(&[]);
+    let (alice, bob) =
+        (Client::register(&server, ALICE, None), Client::register(&server, BOB, None));
+    let mut published = keys(1, 0);
+    published["lastResortKey"] = json!({"keyId": 2_147_483_647_u32, "publicKey": "NDI="});
+    bob.put("/v2/keys", &published.to_string()).expect(200);
+    let device = &alice.get(&format!("/v2/keys/{}/1", bob.uuid)).expect(200)["devices"][0];
+    assert_eq!(device["preKey"], Value::Null);
+}
+
+#[test]
+fn keys_and_signatures_are_checked() {
+    let server = Server::start(&[]);
+    let bob = Client::register(&server, BOB, None);
+    let put = |change: &dyn Fn(&mut Value)| {
+        let mut published = keys(1, 1);
+        change(&mut published);
+        bob.put("/v2/keys", &published.to_string()).status
+    };
+    let other = keys(2, 1);
+    assert_eq!(put(&|_| {}), 200);
+    assert_eq!(put(&|keys| keys["identityKey"] = other["identityKey"].clone()), 422);
+    assert_eq!(
+        put(&|keys| keys["signedPreKey"]["signature"] = other["signedPreKey"]["signature"].clone()),
+        422
+    );
+    assert_eq!(put(&|keys| keys["identityKey"] = Value::Null), 422);
+    assert_eq!(put(&|keys| keys["preKeys"][0]["publicKey"] = json!("BQ")), 422);
+    // A point of low order, and a wrong type.
+    let mut low = [0; 33];
+    low[0] = 5;
+    assert_eq!(
+        put(&|keys| keys["preKeys"][0]["publicKey"] = json!(BASE64_NOPAD.encode(&low))),
+        422
+    );
+    low[0] = 6;
+    assert_eq!(
+        put(&|keys| keys["preKeys"][0]["publicKey"] = json!(BASE64_NOPAD.encode(&low))),
+        422
+    );
+    assert_eq!(put(&|keys| keys["preKeys"][0]["keyId"] = json!(4_294_967_296_u64)), 422);
+    assert_eq!(put(&|keys| keys["preKeys"] = json!(vec![keys["preKeys"][0].clone(); 101])), 422);
+    assert_eq!(put(&|keys| keys["preKeys"] = json!("text")), 415);
+    assert_eq!(put(&|keys| keys["signedPreKey"] = json!({"keyId": 1})), 415);
+}
+
+#[test]
+fn keys_of_nobody_are_not_found_and_asking_again_and_again_is_limited() {
+    let server = Server::start(&[]);
+    let (alice, bob) =
+        (Client::register(&server, ALICE, None), Client::register(&server, BOB, None));
+    alice.get(&format!("/v2/keys/{BOB}/*")).expect(404);
+    bob.put("/v2/keys", &keys(1, 100).to_string()).expect(200);
+    for missing in
+        ["+14155550199/1", &format!("{BOB}/2"), &format!("{BOB}/0"), &format!("{BOB}/1e0")]
+    {
+        assert_eq!(alice.get(&format!("/v2/keys/{missing}")).status, 404, "{missing}");
+    }
+    alice.get("/v2/keys/nobody/1").expect(400);
+    // Six at once, of which the first request used one.
+    let statuses: Vec<u16> =
+        (0..6).map(|_| alice.get(&format!("/v2/keys/{BOB}/*")).status).collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 413]);
+    assert_eq!(bob.get("/v2/keys").expect(200)["count"], 95);
+}

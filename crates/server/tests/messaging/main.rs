@@ -1,0 +1,15 @@
+//! The messaging service: the real binary, asked over HTTP and WebSocket as clients do it.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+#![expect(clippy::indexing_slicing, reason = "JSON values do not panic")]
+
+mod accounts;
+mod attachments;
+mod client;
+mod compat;
+mod keys;
+mod messages;
+mod npm_client;
+mod openapi;
+mod server;
+mod socket;
