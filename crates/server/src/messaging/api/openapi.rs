@@ -1,4 +1,4 @@
-//! The description of the API as an OpenAPI 3.1 document: served at `/openapi.json`, and stored as docs/openapi.json.
+//! The description of the API, in the format `OpenAPI` 3.1: served at `/openapi.json`, and stored as docs/openapi.json.
 
 use std::sync::LazyLock;
 
