@@ -59,7 +59,10 @@ impl Content {
 
     /// Encodes the plaintext for an envelope's `content`, without padding.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(ContentProto::from(self).encode_to_vec())
+        let mut proto = ContentProto::from(self);
+        let bytes = Zeroizing::new(proto.encode_to_vec());
+        proto.wipe();
+        bytes
     }
 
     /// When the message was sent, according to the sender. It must be the envelope's timestamp;

@@ -202,7 +202,7 @@ pub const ENCODED_KEY: usize = 33;
 const CURVE25519: u8 = 0x05;
 
 /// All canonical u-coordinates whose order divides 8, on the curve or its twist (RFC 7748 §6.1
-/// refers to them; `each_point_of_low_order_gives_zeros` checks the list).
+/// refers to them; `attack_21_each_point_of_low_order_gives_zeros_and_is_refused` checks the list).
 const LOW_ORDER: [[u8; 32]; 5] = [
     [0; 32],
     [
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn each_point_of_low_order_gives_zeros_and_is_refused() {
+    fn attack_21_each_point_of_low_order_gives_zeros_and_is_refused() {
         for u in LOW_ORDER {
             assert_eq!(private(7).agree(&PublicKey(u)), Err(KeyError::LowOrder));
             assert_eq!(PublicKey::from_u(u), Err(KeyError::LowOrder));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_u_coordinate_from_the_prime_upwards_is_refused() {
+    fn attack_21_a_u_coordinate_from_the_prime_upwards_is_refused() {
         let mut u = [0xff; 32];
         u[31] = 0x7f;
         for low in 0xed..=0xff {

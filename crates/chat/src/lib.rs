@@ -61,6 +61,7 @@ mod message;
 mod padding;
 mod prekey;
 mod profile;
+mod provisioning;
 mod push;
 mod ratchet;
 mod record;
@@ -95,6 +96,7 @@ pub use prekey::{
     BundleError, KemPreKey, OneTimePreKey, PreKeyBundle, SignedPreKey, VerifiedBundle,
 };
 pub use profile::{AccessKey, ProfileError, ProfileField, ProfileKey};
+pub use provisioning::{ProvisionMessage, ProvisioningError};
 pub use push::{PushError, SignalingKey};
 pub use record::{
     FirstMessage, Identity, InitiateError, ReferencedPreKeys, SessionRecord, StoredRecordError,

@@ -306,3 +306,6 @@ const MAC: usize = 8;
 
 /// Maximum length of a message: the limit of the service.
 pub const MAX_MESSAGE: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -236,6 +236,27 @@ impl SessionRecord {
         }
     }
 
+    /// Deletes all sessions, because the device was removed from its account. The record still knows whether the device
+    /// had post-quantum keys: the server could otherwise remove a device and add it again without them.
+    pub(crate) fn delete_sessions(&mut self) {
+        self.current = None;
+        self.archived.clear();
+    }
+
+    /// Whether there is a session, perhaps an archived one.
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.current.is_some() || !self.archived.is_empty()
+    }
+
+    /// The user has accepted this identity key. It may belong to another program, which has no post-quantum keys, so
+    /// only sessions with this key count.
+    pub(crate) fn accept_identity(&mut self, identity: &PublicKey) {
+        let mut sessions = self.current.iter().chain(&self.archived);
+        self.had_post_quantum = sessions.any(|session| {
+            session.their_identity == *identity && session.version == Version::Pqxdh
+        });
+    }
+
     /// Whether [`SessionRecord::encrypt`] would find a usable session.
     pub fn can_encrypt(&self, now: Timestamp) -> bool {
         self.current.as_ref().is_some_and(|session| !session.is_stale(now))

@@ -33,7 +33,7 @@ fn refused(reader: &mut Person, from: wormhole_chat::Address, sent: &Ciphertext)
 }
 
 #[test]
-fn no_flipped_bit_changes_the_state() {
+fn attack_1_no_flipped_bit_changes_the_state() {
     for with in [X3DH, PQXDH] {
         let (mut alice, mut bob) = talking(with);
         let sent = alice.write(bob.address, b"a message");
@@ -49,7 +49,7 @@ fn no_flipped_bit_changes_the_state() {
 }
 
 #[test]
-fn no_flipped_byte_of_a_first_message_changes_the_state() {
+fn attack_1_no_flipped_byte_of_a_first_message_changes_the_state() {
     let (mut alice, mut bob) = (Person::new(1), Person::new(2));
     alice.meet(&mut bob, PQXDH);
     let sent = alice.write(bob.address, b"a message");
@@ -67,7 +67,7 @@ fn no_flipped_byte_of_a_first_message_changes_the_state() {
 }
 
 #[test]
-fn a_cut_message_changes_nothing() {
+fn attack_1_a_cut_message_changes_nothing() {
     for with in [X3DH, PQXDH] {
         let (mut alice, mut bob) = (Person::new(1), Person::new(2));
         alice.meet(&mut bob, with);
@@ -80,7 +80,7 @@ fn a_cut_message_changes_nothing() {
 }
 
 #[test]
-fn a_replay_is_a_duplicate_also_after_a_restart() {
+fn attack_2_a_replay_is_a_duplicate_also_after_a_restart() {
     for with in [X3DH, PQXDH, NO_ONE_TIME] {
         let (mut alice, mut bob) = (Person::new(1), Person::new(2));
         alice.meet(&mut bob, with);
@@ -105,7 +105,7 @@ fn a_replay_is_a_duplicate_also_after_a_restart() {
 }
 
 #[test]
-fn a_first_message_is_refused_after_its_session_is_gone() {
+fn attack_3_a_first_message_is_refused_after_its_session_is_gone() {
     for (with, expected) in
         [(X3DH, DecryptError::MissingPreKey), (NO_ONE_TIME, DecryptError::Duplicate)]
     {
@@ -120,7 +120,7 @@ fn a_first_message_is_refused_after_its_session_is_gone() {
 }
 
 #[test]
-fn a_last_resort_key_serves_each_base_key_once() {
+fn attack_3_a_last_resort_key_serves_each_base_key_once() {
     let (mut alice, mut bob) = (Person::new(1), Person::new(2));
     alice.meet(&mut bob, person::With { one_time: false, kem: true });
     let first = alice.write(bob.address, b"first");
@@ -134,7 +134,7 @@ fn a_last_resort_key_serves_each_base_key_once() {
 }
 
 #[test]
-fn a_forged_counter_costs_no_more_than_a_bounded_time() {
+fn attack_4_a_forged_counter_costs_no_more_than_a_bounded_time() {
     let (mut alice, mut bob) = talking(X3DH);
     // Bob has the maximum number of archived sessions, and all of them must be tried.
     for _ in 0..40 {
@@ -171,7 +171,7 @@ fn a_forged_counter_costs_no_more_than_a_bounded_time() {
 }
 
 #[test]
-fn a_bundle_signed_by_another_identity_is_refused() {
+fn attack_6_a_bundle_signed_by_another_identity_is_refused() {
     let (bob, mallory) = (Person::new(2), Person::new(3));
     let good = bob.bundle(PQXDH);
     assert!(good.clone().verify().is_ok());
@@ -195,7 +195,7 @@ fn a_bundle_signed_by_another_identity_is_refused() {
 }
 
 #[test]
-fn another_identity_is_not_trusted_until_it_is_accepted() {
+fn attack_6_another_identity_is_not_trusted_until_it_is_accepted() {
     let (mut alice, mut bob) = talking(X3DH);
     let known = *alice.identity.pair.public();
     let mut mallory = Person::new(3);
@@ -216,7 +216,7 @@ fn another_identity_is_not_trusted_until_it_is_accepted() {
 }
 
 #[test]
-fn a_device_that_had_post_quantum_keys_is_not_downgraded() {
+fn attack_7_a_device_that_had_post_quantum_keys_is_not_downgraded() {
     for receives_only in [false, true] {
         let (mut alice, mut bob) = talking(PQXDH);
         if receives_only {
@@ -235,7 +235,7 @@ fn a_device_that_had_post_quantum_keys_is_not_downgraded() {
 }
 
 #[test]
-fn a_message_with_a_changed_version_is_rejected() {
+fn attack_7_a_message_with_a_changed_version_is_rejected() {
     let (mut alice, mut bob) = talking(PQXDH);
     let mut sent = alice.write(bob.address, b"a message");
     assert_eq!(sent.bytes[0], 0x44);
@@ -251,7 +251,7 @@ fn a_message_with_a_changed_version_is_rejected() {
 }
 
 #[test]
-fn a_message_for_one_account_is_refused_by_another_with_the_same_keys() {
+fn attack_8_a_message_for_one_account_is_refused_by_another_with_the_same_keys() {
     let (mut alice, mut bob) = (Person::new(1), Person::new(2));
     alice.meet(&mut bob, PQXDH);
     let sent = alice.write(bob.address, b"for the first account");
@@ -264,7 +264,7 @@ fn a_message_for_one_account_is_refused_by_another_with_the_same_keys() {
 }
 
 #[test]
-fn the_same_key_under_two_names_has_two_safety_numbers() {
+fn attack_8_the_same_key_under_two_names_has_two_safety_numbers() {
     let (alice, bob) = (Person::new(1), Person::new(2));
     let ours = Fingerprint::new(b"alice@app.one", alice.identity.pair.public());
     let key = bob.identity.pair.public();
@@ -273,7 +273,7 @@ fn the_same_key_under_two_names_has_two_safety_numbers() {
 }
 
 #[test]
-fn unusable_keys_in_messages_are_refused() {
+fn attack_21_unusable_keys_in_messages_are_refused() {
     let (mut alice, mut bob) = talking(X3DH);
     let sent = alice.write(bob.address, b"a message");
     let key_error = |error: KeyError| DecryptError::from(MessageError::from(error));
@@ -292,7 +292,7 @@ fn unusable_keys_in_messages_are_refused() {
 }
 
 #[test]
-fn a_message_is_what_it_is_under_its_mac_however_its_fields_are_written() {
+fn attack_21_a_message_is_what_it_is_under_its_mac_however_its_fields_are_written() {
     let (mut alice, mut bob) = talking(X3DH);
     let sent = alice.write(bob.address, b"a message");
     // Another field before the MAC, and a repeated field: no MAC covers them.
@@ -307,7 +307,7 @@ fn a_message_is_what_it_is_under_its_mac_however_its_fields_are_written() {
 }
 
 #[test]
-fn simultaneous_initiation_converges_within_two_messages() {
+fn attack_23_simultaneous_initiation_converges_within_two_messages() {
     for with in [X3DH, PQXDH, NO_ONE_TIME] {
         let (mut alice, mut bob) = (Person::new(1), Person::new(2));
         alice.meet(&mut bob, with);
@@ -328,7 +328,7 @@ fn simultaneous_initiation_converges_within_two_messages() {
 }
 
 #[test]
-fn a_restored_backup_is_noticed_and_a_new_session_heals_it() {
+fn attack_23_a_restored_backup_is_noticed_and_a_new_session_heals_it() {
     let (mut alice, mut bob) = talking(X3DH);
     let backup = bob.sessions.clone();
     let lost = bob.write(alice.address, b"lost");
@@ -352,7 +352,7 @@ fn a_restored_backup_is_noticed_and_a_new_session_heals_it() {
 }
 
 #[test]
-fn forty_archived_sessions_are_kept() {
+fn attack_23_forty_archived_sessions_are_kept() {
     let (mut alice, mut bob) = (Person::new(1), Person::new(2));
     let mut sent = Vec::new();
     for _ in 0..42 {
@@ -382,7 +382,7 @@ fn an_unanswered_session_is_used_for_thirty_days() {
 }
 
 #[test]
-fn random_bytes_are_no_message() {
+fn attack_1_random_bytes_are_no_message() {
     let (alice, mut bob) = talking(X3DH);
     let mut runner = TestRunner::new(Config::with_cases(500));
     let bytes = proptest::collection::vec(proptest::num::u8::ANY, 0..200);

@@ -95,7 +95,7 @@ fn text(body: &str) -> Content {
 }
 
 #[test]
-fn a_changed_identity_stops_sending_until_it_is_accepted() {
+fn attack_6_a_changed_identity_stops_sending_until_it_is_accepted() {
     let mut world = two();
     let bob = world.devices[1].address.account;
     world.input(0, ClientInput::Send(bob, text("first")));
@@ -128,6 +128,56 @@ fn a_changed_identity_stops_sending_until_it_is_accepted() {
     world.input(0, ClientInput::AcceptIdentity(bob, *identity.public()));
     world.settle();
     assert_eq!(world.devices[1].texts(), ["second"]);
+}
+
+#[test]
+fn attack_7_a_device_that_comes_back_without_post_quantum_keys_is_refused() {
+    let mut world = World::new(1);
+    let [alices, bobs] = [0; 2].map(|_| KeyPair::random(&mut world.rng));
+    world.join(1, 1, &alices);
+    let first = world.join(2, 1, &bobs);
+    world.join(2, 2, &bobs);
+    (0..3).for_each(|which| world.run(which));
+    let bob = world.devices[first].address;
+    world.input(0, ClientInput::Send(bob.account, text("first")));
+    world.settle();
+    // The server removes Bob's first device from the account, and adds it again without post-quantum keys.
+    let removed = world.server.devices.remove(&bob).unwrap();
+    world.input(0, ClientInput::Send(bob.account, text("second")));
+    world.run(0);
+    world.server.devices.insert(bob, removed);
+    world.server.strips_post_quantum_keys = true;
+    world.input(0, ClientInput::Send(bob.account, text("third")));
+    world.run(0);
+    let refused =
+        |event: &&ClientEvent| matches!(event, ClientEvent::NotSent(_, SendError::NotAuthentic));
+    assert_eq!(world.devices[0].events.iter().filter(refused).count(), 1);
+}
+
+#[test]
+fn attack_9_a_device_of_our_own_account_needs_our_identity() {
+    let mut world = two();
+    let (alice, identity) = (world.devices[0].address, KeyPair::random(&mut world.rng));
+    // The server invents a second device of Alice's account, and hands out only its keys.
+    let foreign = world.join(1, 2, &identity);
+    world.run(foreign);
+    let own = world.server.devices.remove(&alice).unwrap();
+    world.input(0, ClientInput::Send(alice.account, text("to my other devices")));
+    world.run(0);
+    let changed = ClientEvent::IdentityChanged(alice.account, *identity.public());
+    assert!(world.devices[0].events.contains(&changed));
+    // Nobody can accept them.
+    world.input(0, ClientInput::AcceptIdentity(alice.account, *identity.public()));
+    world.run(0);
+    assert_eq!(world.devices[0].outbox_len(), 1);
+    // The device cannot write to her either.
+    world.server.devices.insert(alice, own);
+    world.server.devices.remove(&world.devices[foreign].address);
+    world.input(foreign, ClientInput::Send(alice.account, text("from your other device")));
+    world.run(foreign);
+    world.hand_out(0);
+    world.run(0);
+    assert!(world.devices[0].inbox.is_empty());
 }
 
 #[test]

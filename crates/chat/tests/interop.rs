@@ -234,8 +234,13 @@ fn sessions_begun_at_the_same_moment_become_one() {
 
 #[test]
 fn five_hundred_messages_in_random_order_arrive_once_each() {
-    for (version, with) in [(X3DH_ONLY, X3DH), (BOTH, PQXDH)] {
-        let Some((mut us, mut peer)) = met(version, with, true) else { return };
+    for (version, with, we_begin) in [
+        (X3DH_ONLY, X3DH, true),
+        (X3DH_ONLY, X3DH, false),
+        (BOTH, PQXDH, true),
+        (BOTH, PQXDH, false),
+    ] {
+        let Some((mut us, mut peer)) = met(version, with, we_begin) else { return };
         let (mut late, mut arrived) = (Vec::new(), Vec::new());
         for round in 0..25_u32 {
             // Twenty messages are written, of which ten arrive only in the next round: each side
@@ -243,8 +248,9 @@ fn five_hundred_messages_in_random_order_arrive_once_each() {
             let mut sent: Vec<_> = (0..20_u32)
                 .map(|number| {
                     let text = (round * 20 + number).to_be_bytes().to_vec();
-                    // The peer can only write after it has read a message.
-                    let ours = round == 0 || us.rng.next_u32().is_multiple_of(2);
+                    // The side that did not begin can only write after it has read a message.
+                    let coin = us.rng.next_u32().is_multiple_of(2);
+                    let ours = if round == 0 { we_begin } else { coin };
                     let sent = match ours {
                         true => us.write(address(THEM), &text),
                         false => peer.write(us.address, &text),

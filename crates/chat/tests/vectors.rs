@@ -10,9 +10,9 @@ use serde_json::Value;
 use wormhole_chat::{
     AccountId, Address, AttachmentKey, AttachmentOpener, AttachmentSealer, DeviceId, Envelope,
     EnvelopeKind, Fingerprint, Identity, KeyPair, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
-    PrivateKey, ProfileField, ProfileKey, PublicKey, ReferencedPreKeys, Route, SessionRecord,
-    SignalingKey, Signature, SignedPreKey, Timestamp, attachment_padding, directory_token,
-    safety_number,
+    PrivateKey, ProfileField, ProfileKey, ProvisionMessage, PublicKey, ReferencedPreKeys, Route,
+    SessionRecord, SignalingKey, Signature, SignedPreKey, Timestamp, attachment_padding,
+    directory_token, safety_number,
 };
 use wormhole_kit::Secret;
 
@@ -177,7 +177,7 @@ fn a_push_payload_is_sealed_and_opened() {
 }
 
 #[test]
-fn every_flipped_bit_closes_a_push_payload() {
+fn attack_13_every_flipped_bit_closes_a_push_payload() {
     let push = &file("misc")["push"];
     let key = SignalingKey::from_slice(&base64(&push["signaling_key_base64"])).unwrap();
     let payload = key.seal(b"envelope", &mut Script::default());
@@ -187,6 +187,35 @@ fn every_flipped_bit_closes_a_push_payload() {
         assert!(key.open(&bad).is_err());
         assert!(key.open(&payload[..bit / 8]).is_err());
     }
+}
+
+#[test]
+fn a_provisioning_message_is_sealed_and_opened() {
+    let case = &file("misc")["provisioning"];
+    let private = PrivateKey::from_secret(&Secret::new(array(&hex(&case["device_private"]))));
+    let (device, envelope) = (KeyPair::from(private), hex(&case["envelope"]));
+    let message = ProvisionMessage::open(&device, &envelope).unwrap();
+    assert_eq!(message.identity, pair(0x11));
+    assert_eq!(message.number.as_deref(), Some("+14152222222"));
+    assert_eq!(message.code, "123456");
+    assert_eq!(message.account, None);
+    // The sender's ephemeral key and the IV of the vector.
+    let random = [&[0x88; 32][..], &envelope[39..55]].concat();
+    assert_eq!(message.seal(device.public(), &mut Script::of(&random)).unwrap(), envelope);
+}
+
+#[test]
+fn attack_13_every_flipped_bit_closes_a_provisioning_envelope() {
+    let case = &file("misc")["provisioning"];
+    let private = PrivateKey::from_secret(&Secret::new(array(&hex(&case["device_private"]))));
+    let (device, envelope) = (KeyPair::from(private), hex(&case["envelope"]));
+    for bit in 0..envelope.len() * 8 {
+        let mut bad = envelope.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(ProvisionMessage::open(&device, &bad).is_err(), "bit {bit}");
+        assert!(ProvisionMessage::open(&device, &envelope[..bit / 8]).is_err());
+    }
+    assert!(ProvisionMessage::open(&pair(0x66), &envelope).is_err());
 }
 
 #[test]

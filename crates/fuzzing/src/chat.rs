@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::{
     AccountId, Address, Content, DeviceId, Envelope, Identity, KemPreKey, KeyPair, OneTimePreKey,
-    PreKeyBundle, PreKeySignalMessage, ReferencedPreKeys, Route, SessionRecord, SignalMessage,
-    SignalingKey, SignedPreKey, Timestamp, WebSocketMessage, pad, unpad,
+    PreKeyBundle, PreKeySignalMessage, ProvisionMessage, ReferencedPreKeys, Route, SessionRecord,
+    SignalMessage, SignalingKey, SignedPreKey, Timestamp, WebSocketMessage, pad, unpad,
 };
 
 use crate::Body;
@@ -20,6 +20,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("chat_content", content),
     ("chat_envelope", envelope),
     ("chat_pre_key_signal_message", pre_key_signal_message),
+    ("chat_provisioning", provisioning),
     ("chat_push_payload", push_payload),
     ("chat_session_record", session_record),
     ("chat_signal_message", signal_message),
@@ -57,6 +58,16 @@ pub fn pre_key_signal_message(bytes: &[u8]) {
     let (mut record, us) = (reader.record.clone(), &reader.identity);
     if record.decrypt_first(us, ROUTE, &message, keys, None, &mut rng).is_err() {
         assert_eq!(record, reader.record);
+    }
+}
+
+/// A provisioning envelope, and the message in an authentic one.
+pub fn provisioning(bytes: &[u8]) {
+    let device = &READER.identity.pair;
+    let opened = ProvisionMessage::open(device, bytes).ok();
+    for message in [opened, ProvisionMessage::decode(bytes)].into_iter().flatten() {
+        let envelope = message.seal(device.public(), &mut rng()).expect("the key is good");
+        assert_eq!(ProvisionMessage::open(device, &envelope), Ok(message));
     }
 }
 

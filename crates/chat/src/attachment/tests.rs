@@ -52,7 +52,7 @@ proptest! {
 }
 
 #[test]
-fn a_damaged_or_shortened_blob_is_refused_with_and_without_a_digest() {
+fn attack_12_a_damaged_or_shortened_blob_is_refused_with_and_without_a_digest() {
     let (blob, digest) = seal(b"a file", &[]);
     for at in 0..blob.len() {
         let mut bad = blob.clone();
@@ -64,7 +64,7 @@ fn a_damaged_or_shortened_blob_is_refused_with_and_without_a_digest() {
 }
 
 #[test]
-fn another_blob_with_the_same_key_is_refused_by_its_digest() {
+fn attack_12_another_blob_with_the_same_key_is_refused_by_its_digest() {
     let (_, digest) = seal(b"a file", &[]);
     let (other, _) = seal(b"b file", &[]);
     assert!(open(&other, &[], None).is_ok());

@@ -112,7 +112,10 @@ impl Client {
         let named = self.prekeys.named(&message);
         let mut record = self.sessions.get(&from).cloned().unwrap_or_default();
         let before = record.our_ratchet_key();
-        let first = record.decrypt_first(&self.identity, route, &message, named, None, rng)?;
+        // Our own devices have our identity key. Of others, a new key is read and reported.
+        let ours = self.identity.pair.public();
+        let trusted = Some(ours).filter(|_| from.account == self.us.account);
+        let first = record.decrypt_first(&self.identity, route, &message, named, trusted, rng)?;
         if let Some(used) = first.used {
             self.prekeys.record_use(&used, changes).ok_or(DecryptError::Duplicate)?;
         }

@@ -92,8 +92,9 @@ impl Client {
     /// The devices of an account with which we have ever had a session, except our own device.
     fn devices(&self, account: AccountId) -> Vec<DeviceId> {
         let ours = |address: &Address| *address == self.us;
-        let of_account = self.sessions.keys().filter(|address| address.account == account);
-        of_account.filter(|address| !ours(address)).map(|address| address.device).collect()
+        let of_account = self.sessions.iter().filter(|(address, _)| address.account == account);
+        let others = of_account.filter(|(address, record)| !ours(address) && record.has_sessions());
+        others.map(|(address, _)| address.device).collect()
     }
 
     fn can_encrypt(&self, now: Timestamp, address: Address) -> bool {
@@ -248,9 +249,7 @@ impl Client {
         let current: Vec<_> = bundles.iter().map(|bundle| bundle.device).collect();
         for device in self.devices(account) {
             if !current.contains(&device) {
-                let address = Address { account, device };
-                self.sessions.remove(&address);
-                changes.delete_session(address);
+                self.delete_sessions(Address { account, device }, &mut changes);
             }
         }
         for bundle in bundles {
@@ -271,16 +270,25 @@ impl Client {
         if self.devices(account).is_empty() { Err(SendError::NoDevice) } else { Ok(()) }
     }
 
+    fn delete_sessions(&mut self, address: Address, changes: &mut Changes) {
+        if let Some(record) = self.sessions.get_mut(&address) {
+            record.delete_sessions();
+            changes.put_session(address, record);
+        }
+    }
+
     /// Whether an account may have this identity key: the first one that we saw, or the accepted
-    /// one. A different key is recorded and blocks sending.
+    /// one. A different key is recorded and blocks sending. All our own devices have our key.
     pub(super) fn is_trusted(
         &mut self,
         changes: &mut Changes,
         account: AccountId,
         identity: PublicKey,
     ) -> bool {
+        let first =
+            if account == self.us.account { *self.identity.pair.public() } else { identity };
         let peer = self.peers.entry(account);
-        let peer = peer.or_insert(Peer { identity, changed: None });
+        let peer = peer.or_insert(Peer { identity: first, changed: None });
         let trusted = peer.identity == identity;
         let is_news = !trusted && peer.changed != Some(identity);
         if is_news {
@@ -299,9 +307,19 @@ impl Client {
         account: AccountId,
         identity: PublicKey,
     ) {
+        if account == self.us.account {
+            return;
+        }
         let peer = Peer { identity, changed: None };
         let mut changes = Changes::default();
         changes.put_peer(account, &peer);
+        let is_new = self.peers.get(&account).is_none_or(|peer| peer.identity != identity);
+        for (address, record) in &mut self.sessions {
+            if is_new && address.account == account {
+                record.accept_identity(&identity);
+                changes.put_session(*address, record);
+            }
+        }
         self.peers.insert(account, peer);
         self.commit(changes, Vec::new());
         self.advance_account(now, account);

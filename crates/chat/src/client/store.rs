@@ -82,12 +82,15 @@ impl Changes {
     }
 
     pub(super) fn put_account(&mut self, us: Address, identity: &Identity) {
-        let mut value = vec![FORMAT];
-        value.extend(us.account.as_bytes());
-        value.push(us.device.number());
-        value.extend(identity.pair.private().as_secret().expose());
-        value.extend(identity.registration_id.to_be_bytes());
-        self.put(StoreKey::Account, value);
+        // In one piece, because a vector that grows leaves copies of secrets behind.
+        let value = [
+            &[FORMAT][..],
+            us.account.as_bytes(),
+            &[us.device.number()],
+            identity.pair.private().as_secret().expose(),
+            &identity.registration_id.to_be_bytes(),
+        ];
+        self.put(StoreKey::Account, value.concat());
     }
 
     pub(super) fn put_last_written(&mut self, timestamp: Timestamp) {
@@ -96,10 +99,6 @@ impl Changes {
 
     pub(super) fn put_session(&mut self, address: Address, record: &SessionRecord) {
         self.rows.push((StoreKey::Session(address), Some(record.encode())));
-    }
-
-    pub(super) fn delete_session(&mut self, address: Address) {
-        self.delete(StoreKey::Session(address));
     }
 
     pub(super) fn put_one_time(&mut self, key: &OneTimePreKey) {
@@ -130,7 +129,11 @@ impl Changes {
     }
 
     pub(super) fn put_outgoing(&mut self, timestamp: Timestamp, outgoing: &Outgoing) {
-        let mut value = outgoing.to.as_bytes().to_vec();
+        let messages = outgoing.sealed.iter().flatten();
+        let sealed: usize = messages.map(|message| 10 + message.ciphertext.bytes.len()).sum();
+        // In one piece: see above.
+        let mut value = Vec::with_capacity(22 + outgoing.plaintext.len() + sealed);
+        value.extend(outgoing.to.as_bytes());
         put_bytes(&mut value, &outgoing.plaintext);
         value.push(outgoing.sealed.is_some().into());
         value.push(outgoing.steps);

@@ -5,6 +5,7 @@ use super::proto::{AttachmentProto, DataProto, GroupProto};
 use super::{ContentError, bounded};
 use crate::attachment::AttachmentKey;
 use crate::time::Timestamp;
+use zeroize::Zeroizing;
 
 /// Text, attachments and related fields. Start with [`DataMessage::default`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -132,7 +133,7 @@ impl AttachmentPointer {
             (Some(id), None) => AttachmentPlace::Id(id),
             (None, None) => return Err(ContentError::Malformed),
         };
-        let key = AttachmentKey::from_slice(&proto.key.unwrap_or_default());
+        let key = AttachmentKey::from_slice(&Zeroizing::new(proto.key.unwrap_or_default()));
         Ok(Self {
             place,
             content_type: proto.content_type,

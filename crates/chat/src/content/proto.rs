@@ -1,6 +1,7 @@
 //! The protobuf messages of the content.
 
 use prost::Message;
+use zeroize::Zeroize;
 
 #[derive(Clone, Message)]
 pub(super) struct ContentProto {
@@ -20,6 +21,17 @@ pub(super) struct ContentProto {
     pub(super) sender_key_distribution: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "8")]
     pub(super) decryption_error: Option<Vec<u8>>,
+}
+
+impl ContentProto {
+    /// Overwrites the text and the keys.
+    pub(super) fn wipe(&mut self) {
+        let Some(data) = &mut self.data else { return };
+        data.body.zeroize();
+        data.profile_key.zeroize();
+        let avatar = data.group.as_mut().and_then(|group| group.avatar.as_mut());
+        data.attachments.iter_mut().chain(avatar).for_each(|pointer| pointer.key.zeroize());
+    }
 }
 
 #[derive(Clone, Message)]

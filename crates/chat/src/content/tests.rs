@@ -76,7 +76,7 @@ fn every_kind_reads_as_it_was_written() {
 }
 
 #[test]
-fn unusual_protobuf_is_read_or_rejected_without_panic() {
+fn attack_21_unusual_protobuf_is_read_or_rejected_without_panic() {
     let known = b"\x0a\x04\x0a\x02hi";
     let unknown_field = [&known[..], b"\xf2\x3f\x01x"].concat();
     assert_eq!(Content::decode(&unknown_field), Content::decode(known));

@@ -37,7 +37,7 @@ fn receive(
 }
 
 #[test]
-fn after_a_jump_the_latest_2000_skipped_messages_can_be_read() {
+fn attack_4_after_a_jump_the_latest_2000_skipped_messages_can_be_read() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let (mut alice, mut bob) = pair(&mut rng);
     let sent: Vec<_> = (0..2100).map(|_| send(&mut alice)).collect();
@@ -51,7 +51,7 @@ fn after_a_jump_the_latest_2000_skipped_messages_can_be_read() {
 }
 
 #[test]
-fn later_skips_push_out_the_oldest() {
+fn attack_4_later_skips_push_out_the_oldest() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let (mut alice, mut bob) = pair(&mut rng);
     let sent: Vec<_> = (0..2011).map(|_| send(&mut alice)).collect();
@@ -63,7 +63,7 @@ fn later_skips_push_out_the_oldest() {
 }
 
 #[test]
-fn the_latest_five_chains_can_be_read() {
+fn attack_4_the_latest_five_chains_can_be_read() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let (mut alice, mut bob) = pair(&mut rng);
     let mut late = Vec::new();
@@ -84,7 +84,7 @@ fn the_latest_five_chains_can_be_read() {
 }
 
 #[test]
-fn a_counter_too_far_ahead_is_refused() {
+fn attack_4_a_counter_too_far_ahead_is_refused() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let (mut alice, mut bob) = pair(&mut rng);
     let first = send(&mut alice);

@@ -7,6 +7,7 @@ use super::*;
 use crate::kem::KemKeyPair;
 use crate::key::{PrivateKey, Signature};
 use crate::message::PreKeySignalMessage;
+use crate::ratchet::Ratchet;
 use crate::time::Timestamp;
 
 fn hex(value: &Value) -> Vec<u8> {
@@ -74,4 +75,11 @@ fn pqxdh_agrees_with_libsignal() {
     assert_eq!(agreed.version, Version::Pqxdh);
     assert_eq!(agreed.root.0.expose(), &array(&file["root"]));
     assert_eq!(agreed.chain.key.expose(), &array(&file["chain"]));
+
+    let text = include_str!("../../../../vectors/chat/spqr_wire.json");
+    let file: Value = serde_json::from_str(text).unwrap();
+    let first = &message.message;
+    let ratchet = Ratchet::responder(agreed.root, signed.pair, agreed.chain);
+    let (_, seed) = ratchet.find(&first.ratchet_key, first.counter, 0).unwrap();
+    assert_eq!(seed.0.expose(), &array(&file["messages"][0]["dr_seed"]));
 }

@@ -28,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) devices: BTreeMap<Address, Registered>,
     taken: BTreeSet<(Address, Timestamp)>,
     last_delivery: u64,
+    /// Whether it attacks: it hands out no post-quantum keys.
+    pub(crate) strips_post_quantum_keys: bool,
 }
 
 impl Server {
@@ -92,6 +94,7 @@ impl Server {
     }
 
     fn bundles(&mut self, account: AccountId) -> Response {
+        let strips = self.strips_post_quantum_keys;
         let devices = self.devices.iter_mut().filter(|(address, _)| address.account == account);
         let bundles: Vec<_> = devices
             .filter_map(|(address, device)| {
@@ -102,7 +105,7 @@ impl Server {
                     identity: keys.identity,
                     signed: keys.signed,
                     one_time: keys.one_time.pop(),
-                    kem: Some(keys.kem.clone()),
+                    kem: Some(keys.kem.clone()).filter(|_| !strips),
                 })
             })
             .collect();
@@ -356,6 +359,10 @@ impl Device {
             self.accepted.insert(*timestamp, (*to, text));
         }
         self.events.push(event);
+    }
+
+    pub(crate) fn outbox_len(&self) -> usize {
+        self.client.outbox_len()
     }
 
     pub(crate) fn poll(&mut self) -> Option<ClientOutput> {

@@ -83,7 +83,7 @@ fn a_signature_is_valid_only_for_its_message_and_key() {
 }
 
 #[test]
-fn every_flipped_bit_breaks_a_signature() {
+fn attack_21_every_flipped_bit_breaks_a_signature() {
     let mut rng = ChaCha20Rng::seed_from_u64(2);
     let pair = KeyPair::random(&mut rng);
     let signature = pair.sign(b"message", &mut rng);
@@ -95,7 +95,7 @@ fn every_flipped_bit_breaks_a_signature() {
 }
 
 #[test]
-fn a_signature_whose_scalar_was_raised_by_the_order_is_refused() {
+fn attack_21_a_signature_whose_scalar_was_raised_by_the_order_is_refused() {
     // The order of the base point in little-endian order.
     let order = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
     let order = HEXLOWER.decode(order.as_bytes()).unwrap();
