@@ -185,7 +185,10 @@ impl Messaging {
         let parts = Parts {
             store: Box::new(SqliteStore::open(path)?),
             expiry: config.expiry(),
-            notify: Box::new(move |devices| woken.notify(devices)),
+            notify: Box::new(move |changes| {
+                woken.notify(&changes.new_messages);
+                woken.close(&changes.removed);
+            }),
             gauges: gauges.clone(),
         };
         let (storage, thread, failed) =

@@ -27,7 +27,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-pub(super) use auth::{AppCredentials, Authenticated, Credentials, Principal};
+pub(super) use auth::{AppCredentials, Authenticated, Credentials, Current, Principal};
 pub(super) use error::ApiError;
 
 use hyper::{StatusCode, Uri};

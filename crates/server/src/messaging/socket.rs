@@ -20,7 +20,7 @@ use wormhole_chat::{CLOSE_MALFORMED, WebSocketMessage, WebSocketResponse};
 use super::api::Principal;
 use super::server::{Front, Opener};
 use super::sockets::{Registration, Socket};
-use super::store::{Acknowledgement, Page, StoreError, Which};
+use super::store::{Acknowledgement, Delivery, StoreError, Which};
 use crate::http::Upgraded;
 use crate::http::websocket::{self, Received};
 use crate::limits::LinkPermit;
@@ -54,7 +54,7 @@ enum Done {
     /// A message is removed from the queue, or stays there because the database is not available.
     Acknowledged(Result<(), StoreError>),
     /// More of the queue has been read.
-    Page(Result<Page, StoreError>),
+    Page(Result<Option<Delivery>, StoreError>),
     /// A request of the client is answered; without an id, there is no answer.
     Request(Option<WebSocketResponse>),
 }
@@ -83,7 +83,7 @@ impl DeviceSocket {
         let queue = match &opener.principal {
             Principal::Device(found) => {
                 let registration = front.service.sockets.register(found.device.key);
-                Some(DeviceQueue::new(registration, found))
+                Some(DeviceQueue::new(registration, found.device.key))
             }
             Principal::Nobody => None,
         };
@@ -198,12 +198,14 @@ impl DeviceSocket {
                     self.io.send(&WebSocketMessage::Response(response));
                 }
             }
-            Done::Page(Ok(page)) => {
+            Done::Page(Ok(Some(delivery))) => {
                 if let Some(queue) = &mut self.queue {
-                    queue.deliver(page, &mut self.io);
+                    queue.deliver(delivery, &mut self.io);
                 }
                 self.read_queue();
             }
+            // The device was removed before its socket was registered.
+            Done::Page(Ok(None)) => self.end(CLOSE_DISPLACED),
             // The client connects again and gets everything that is still in the queue.
             Done::Acknowledged(Err(_)) | Done::Page(Err(_)) => self.end(CLOSE_FAILED),
         }

@@ -13,8 +13,8 @@ use wormhole_chat::Timestamp;
 
 use super::gauges::Gauges;
 use super::store::{
-    Acknowledged, Acknowledgement, Bundle, BundleRequest, DeviceKey, Expiry, Found, Job, Login,
-    Page, PageRequest, Reply, Rows, Sent, Store, StoreError, Submission, Turn, Work,
+    Acknowledged, Acknowledgement, BundleRequest, Delivery, DeviceKey, Expiry, Found, Job, Login,
+    PageRequest, Reply, Rows, Sent, Store, StoreError, Submission, Taken, Turn, Work,
 };
 use crate::ServerError;
 
@@ -28,13 +28,22 @@ pub(super) struct Storage {
 pub(super) struct Parts {
     pub(super) store: Box<dyn Store>,
     pub(super) expiry: Expiry,
-    /// Is called with devices that have new messages, after each transaction.
+    /// Is called after each transaction.
     pub(super) notify: Notify,
     pub(super) gauges: Gauges,
 }
 
-/// What is called with devices.
-pub(super) type Notify = Box<dyn Fn(&[DeviceKey]) + Send>;
+/// What open sockets must know of a transaction.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Devices that have new messages.
+    pub(super) new_messages: Vec<DeviceKey>,
+    /// Devices that do not exist any more.
+    pub(super) removed: Vec<DeviceKey>,
+}
+
+/// What is called with the changes.
+pub(super) type Notify = Box<dyn Fn(&Changes) + Send>;
 
 /// Gets the reason why the thread has ended early.
 pub(super) type Failed = oneshot::Receiver<ServerError>;
@@ -82,10 +91,7 @@ impl Storage {
     }
 
     /// Takes keys of devices, with which sessions can be started.
-    pub(super) async fn take_bundle(
-        &self,
-        request: BundleRequest,
-    ) -> Result<Option<Bundle>, StoreError> {
+    pub(super) async fn take_bundle(&self, request: BundleRequest) -> Result<Taken, StoreError> {
         self.request(request, |turn| &mut turn.bundles).await
     }
 
@@ -102,8 +108,8 @@ impl Storage {
         self.request(acknowledgement, |turn| &mut turn.acknowledgements).await
     }
 
-    /// Reads messages of a device's queue.
-    pub(super) async fn messages(&self, page: PageRequest) -> Result<Page, StoreError> {
+    /// Reads messages of a device's queue; `None` if there is no such device.
+    pub(super) async fn messages(&self, page: PageRequest) -> Result<Option<Delivery>, StoreError> {
         self.request(page, |turn| &mut turn.pages).await
     }
 
@@ -240,9 +246,9 @@ impl Parts {
         if let Err(error) = &result {
             tracing::warn!(%error, "requests of the messaging service failed");
         }
-        let devices = if result.is_ok() { with_new_messages(&turn) } else { Vec::new() };
+        let changes = if result.is_ok() { Changes::of(&turn) } else { Changes::default() };
         turn.finish(&result);
-        (self.notify)(&devices);
+        (self.notify)(&changes);
         Ok(())
     }
 
@@ -267,15 +273,18 @@ impl Parts {
     }
 }
 
-/// Devices for which a turn has stored messages or receipts.
-fn with_new_messages(turn: &Turn) -> Vec<DeviceKey> {
-    let sent = turn.submissions.iter().filter_map(|job| match &job.answer {
-        Some(Sent::Stored { devices, .. }) => Some(devices),
-        _ => None,
-    });
-    let receipts = turn.acknowledgements.iter().filter_map(|job| job.answer.as_ref());
-    let devices = sent.chain(receipts.map(|acknowledged| &acknowledged.receipts));
-    devices.flatten().copied().collect()
+impl Changes {
+    /// What a turn has stored and removed.
+    fn of(turn: &Turn) -> Self {
+        let sent = turn.submissions.iter().filter_map(|job| match &job.answer {
+            Some(Sent::Stored { devices, .. }) => Some(devices),
+            _ => None,
+        });
+        let receipts = turn.acknowledgements.iter().filter_map(|job| job.answer.as_ref());
+        let devices = sent.chain(receipts.map(|acknowledged| &acknowledged.receipts));
+        let new_messages = devices.flatten().copied().collect();
+        Self { new_messages, removed: turn.removed.clone() }
+    }
 }
 
 /// The time on the wall clock, for what is stored and sent.

@@ -26,8 +26,9 @@ pub(super) use rows::{
 };
 pub(super) use sqlite::SqliteStore;
 pub(super) use turn::{
-    Acknowledged, Acknowledgement, Bundle, BundleRequest, DeviceBundle, Found, Job, Login,
-    LoginName, NewMessage, Page, PageRequest, Reply, Sender, Sent, Submission, Turn, Which, Work,
+    Acknowledged, Acknowledgement, Asker, Bundle, BundleRequest, Delivery, DeviceBundle, Found,
+    Job, Login, LoginName, NewMessage, Page, PageRequest, Reply, Sender, Sent, Submission, Taken,
+    Turn, Which, Work,
 };
 
 /// A back end.

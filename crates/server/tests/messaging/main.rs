@@ -13,3 +13,4 @@ mod npm_client;
 mod openapi;
 mod server;
 mod socket;
+mod takeover;

@@ -16,13 +16,13 @@ use super::attributes::{
     check_push_id, day, parse_channel, parse_code, parse_number,
 };
 use super::json::{Json, Nothing};
-use super::{ApiError, AppCredentials, Authenticated, ClientAddress, Credentials};
+use super::{ApiError, AppCredentials, Authenticated, ClientAddress, Credentials, Current};
 use crate::messaging::codes::Transport;
 use crate::messaging::limits::Action;
 use crate::messaging::secrets;
 use crate::messaging::service::Service;
 use crate::messaging::store::{
-    Account, App, DeviceKey, Found, LoginName, NewAccount, NewDevice, PendingCode, PushId, Rows,
+    Account, App, Device, Found, LoginName, NewAccount, NewDevice, PendingCode, PushId, Rows,
     StoreError, TokenHash,
 };
 
@@ -141,9 +141,7 @@ pub(super) async fn confirm_code(
         device: attributes.device(TokenHash::of(&salt, credentials.password.as_bytes()), salt)?,
     };
     let register = move |rows: &mut dyn Rows, now: Timestamp| registration.register(rows, now);
-    let result = service.storage.execute(register).await?;
-    let (account, replaced) = result?;
-    service.sockets.close(&replaced);
+    let account = service.storage.execute(register).await??;
     Ok(Json(Registered::new(&account)))
 }
 
@@ -160,16 +158,13 @@ struct Registration {
     device: NewDevice,
 }
 
-/// The account, and the devices that it had before.
-type RegisteredAccount = Result<(Account, Vec<DeviceKey>), ApiError>;
-
 impl Registration {
     /// Uses up the code and creates the account, or replaces its devices.
     fn register(
         &self,
         rows: &mut dyn Rows,
         now: Timestamp,
-    ) -> Result<RegisteredAccount, StoreError> {
+    ) -> Result<Result<Account, ApiError>, StoreError> {
         let name = self.app.as_ref().map(|app| &app.name).or(self.default_app.as_ref());
         let app = name.map(|name| rows.app(name)).transpose()?.flatten();
         let is_allowed = |app: &App| self.app.as_ref().is_none_or(|given| given.match_app(app));
@@ -179,7 +174,6 @@ impl Registration {
             return Ok(Err(ApiError::new(StatusCode::FORBIDDEN, "bad_code", message)));
         }
         let accounts = rows.accounts_of(&self.number)?;
-        let mut replaced = Vec::new();
         let account = match accounts.iter().find(|account| account.app == app.key) {
             Some(_) if self.rejects_registered => {
                 let message = "the number is already registered";
@@ -192,7 +186,6 @@ impl Registration {
             Some(account) => {
                 for device in rows.devices(account.key)? {
                     rows.delete_device(device.key)?;
-                    replaced.push(device.key);
                 }
                 let account = Account { identity: None, is_discoverable: true, ..account.clone() };
                 rows.update_account(&account)?;
@@ -208,7 +201,7 @@ impl Registration {
         };
         let device = NewDevice { created: now, last_seen: day(now), ..self.device.clone() };
         rows.insert_device(account.key, &device)?;
-        Ok(Ok((account, replaced)))
+        Ok(Ok(account))
     }
 
     /// Whether the code is right. A right code is removed, a wrong one counted.
@@ -247,12 +240,10 @@ pub(super) async fn set_attributes(
     if let (DeviceId::PRIMARY, Some(is_discoverable)) =
         (stored.number, attributes.discoverable_by_phone_number)
     {
-        let id = found.account.id;
-        let work = move |rows: &mut dyn Rows, _: Timestamp| match rows.account(id)? {
-            Some(account) => rows.update_account(&Account { is_discoverable, ..account }),
-            None => Ok(()),
+        let work = move |rows: &mut dyn Rows, Current { account, .. }| {
+            rows.update_account(&Account { is_discoverable, ..account }).map(Ok)
         };
-        service.storage.execute(work).await?;
+        service.execute_for(&found, work).await?;
     }
     let change = move |device: &mut NewDevice| {
         *device = NewDevice {
@@ -316,9 +307,7 @@ pub(super) async fn delete_account(
     if found.device.device.number != DeviceId::PRIMARY {
         return Err(ApiError::bad_credentials());
     }
-    let account = found.account.clone();
-    let work = move |rows: &mut dyn Rows, _: Timestamp| {
-        let devices = rows.devices(account.key)?;
+    let work = move |rows: &mut dyn Rows, Current { account, .. }| {
         rows.delete_account(account.key)?;
         // Another account of the number receives what is sent to the bare number.
         let mut others = rows.accounts_of(&account.number)?;
@@ -326,11 +315,9 @@ pub(super) async fn delete_account(
             next.is_default = true;
             rows.update_account(next)?;
         }
-        Ok(devices.iter().map(|device| device.key).collect::<Vec<_>>())
+        Ok(Ok(Json(Nothing {})))
     };
-    let devices = service.storage.execute(work).await?;
-    service.sockets.close(&devices);
-    Ok(Json(Nothing {}))
+    service.execute_for(&found, work).await
 }
 
 /// Sets how the device is woken. Clients call the second channel `gcm`, `gms` or `fcm`.
@@ -395,21 +382,15 @@ impl Service {
     /// Changes a device as it is now: another request may have changed it since this one was authenticated.
     async fn change_device(
         &self,
-        found: &Found,
+        found: &Arc<Found>,
         mut change: impl FnMut(&mut NewDevice) + Send + 'static,
     ) -> Answer<Nothing> {
-        let (account, key) = (found.account.key, found.device.key);
-        let work = move |rows: &mut dyn Rows, _: Timestamp| {
-            let devices = rows.devices(account)?;
-            let Some(current) = devices.into_iter().find(|device| device.key == key) else {
-                return Ok(Err(ApiError::bad_credentials()));
-            };
-            let mut device = current.device;
+        let work = move |rows: &mut dyn Rows, Current { device, .. }| {
+            let Device { key, mut device, .. } = device;
             change(&mut device);
-            rows.update_device(key, &device).map(Ok)
+            rows.update_device(key, &device).map(|()| Ok(Json(Nothing {})))
         };
-        self.storage.execute(work).await??;
-        Ok(Json(Nothing {}))
+        self.execute_for(found, work).await
     }
 }
 

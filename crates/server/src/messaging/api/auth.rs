@@ -4,14 +4,16 @@ use axum::extract::FromRequestParts;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request;
 use std::sync::Arc;
-use wormhole_chat::DeviceId;
 use wormhole_chat::service::AppName;
+use wormhole_chat::{DeviceId, Timestamp};
 use zeroize::Zeroizing;
 
 use super::ApiError;
 use crate::messaging::base64;
 use crate::messaging::service::Service;
-use crate::messaging::store::{App, Found, Login, LoginName, TokenHash};
+use crate::messaging::store::{
+    Account, App, Device, Found, Login, LoginName, Rows, StoreError, TokenHash,
+};
 
 /// The device that sent a request.
 #[derive(Clone, Debug)]
@@ -142,6 +144,35 @@ impl Service {
             Some(app) if !app.match_app(&found.app) => Err(ApiError::bad_package()),
             _ => Ok(Arc::new(found)),
         }
+    }
+}
+
+/// The rows of a device that has sent a request, in a transaction that executes it.
+#[derive(Debug)]
+pub(in crate::messaging) struct Current {
+    pub(in crate::messaging) account: Account,
+    pub(in crate::messaging) device: Device,
+}
+
+impl Service {
+    /// Reads and writes rows for a device that has sent a request.
+    ///
+    /// # Errors
+    /// The device was removed since it was authenticated, the work returned an error, or the database is not
+    /// available.
+    pub(in crate::messaging) async fn execute_for<T: Send + 'static>(
+        &self,
+        found: &Arc<Found>,
+        mut work: impl FnMut(&mut dyn Rows, Current) -> Result<Result<T, ApiError>, StoreError>
+        + Send
+        + 'static,
+    ) -> Result<T, ApiError> {
+        let found = Arc::clone(found);
+        let work = move |rows: &mut dyn Rows, _: Timestamp| match found.current(rows)? {
+            Some((account, device)) => work(rows, Current { account, device }),
+            None => Ok(Err(ApiError::bad_credentials())),
+        };
+        self.storage.execute(work).await?
     }
 }
 

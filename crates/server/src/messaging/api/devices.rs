@@ -6,11 +6,11 @@ use axum::extract::{Path, State};
 use axum::routing::{Router, delete, get};
 use serde::Serialize;
 use utoipa::ToSchema;
-use wormhole_chat::{DeviceId, Timestamp};
+use wormhole_chat::DeviceId;
 
 use super::auth::parse_device;
 use super::json::{Json, Nothing};
-use super::{ApiError, Authenticated};
+use super::{ApiError, Authenticated, Current};
 use crate::messaging::service::Service;
 use crate::messaging::store::{Device, Rows};
 
@@ -60,8 +60,8 @@ pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<Devices> {
-    let account = found.account.key;
-    let devices = service.storage.execute(move |rows, _| rows.devices(account)).await?;
+    let work = |rows: &mut dyn Rows, Current { account, .. }| rows.devices(account.key).map(Ok);
+    let devices = service.execute_for(&found, work).await?;
     Ok(Json(Devices { devices: devices.into_iter().map(ListedDevice::from).collect() }))
 }
 
@@ -92,15 +92,12 @@ pub(super) async fn remove(
         let message = "the first device is removed together with the account";
         return Err(ApiError::new(hyper::StatusCode::FORBIDDEN, "first_device", message));
     }
-    let account = found.account.key;
-    let work = move |rows: &mut dyn Rows, _: Timestamp| {
-        let devices = rows.devices(account)?;
+    let work = move |rows: &mut dyn Rows, Current { account, .. }| {
+        let devices = rows.devices(account.key)?;
         let Some(device) = devices.iter().find(|it| it.device.number == number) else {
             return Ok(Err(not_found()));
         };
-        rows.delete_device(device.key).map(|()| Ok(device.key))
+        rows.delete_device(device.key).map(|()| Ok(Json(Nothing {})))
     };
-    let removed = service.storage.execute(work).await??;
-    service.sockets.close(&[removed]);
-    Ok(Json(Nothing {}))
+    service.execute_for(&found, work).await
 }

@@ -9,16 +9,16 @@ use std::time::Instant;
 use axum::extract::{Path, State};
 use axum::routing::{Router, get, put};
 use hyper::StatusCode;
+use wormhole_chat::DeviceId;
 use wormhole_chat::service::Destination;
-use wormhole_chat::{DeviceId, Timestamp};
 
 use super::auth::parse_device;
 use super::json::{Json, Nothing};
 use super::key_json::{Bundles, KeyCount, PublishedKeys, SignedKeyJson, identity_of};
-use super::{ApiError, Authenticated};
+use super::{ApiError, Authenticated, Current};
 use crate::messaging::limits::Action;
 use crate::messaging::service::Service;
-use crate::messaging::store::{Account, BundleRequest, KeySet, Rows};
+use crate::messaging::store::{Account, Asker, BundleRequest, KeySet, Rows, Taken};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -48,21 +48,18 @@ pub(super) async fn publish(
 ) -> Answer<Nothing> {
     let identity = published.identity()?;
     let keys = published.check(&identity)?;
-    let is_primary = found.device.device.number == DeviceId::PRIMARY;
-    let (id, device, identity) = (found.account.id, found.device.key, identity.encode().to_vec());
-    let work = move |rows: &mut dyn Rows, _: Timestamp| {
-        let Some(account) = rows.account(id)? else { return Ok(Err(ApiError::bad_credentials())) };
+    let identity = identity.encode().to_vec();
+    let work = move |rows: &mut dyn Rows, Current { account, device }| {
         if account.identity.as_ref() != Some(&identity) {
             // All devices of an account have the same identity key, which the first one chooses.
-            if !is_primary {
+            if device.device.number != DeviceId::PRIMARY {
                 return Ok(Err(ApiError::invalid("the identity key is not that of the account")));
             }
             rows.update_account(&Account { identity: Some(identity.clone()), ..account })?;
         }
-        rows.put_keys(device, &keys).map(Ok)
+        rows.put_keys(device.key, &keys).map(|()| Ok(Json(Nothing {})))
     };
-    service.storage.execute(work).await??;
-    Ok(Json(Nothing {}))
+    service.execute_for(&found, work).await
 }
 
 /// How many one-time keys are left.
@@ -74,8 +71,8 @@ pub(super) async fn count(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<KeyCount> {
-    let device = found.device.key;
-    let [count, pq_count] = service.storage.execute(move |rows, _| rows.count_keys(device)).await?;
+    let work = |rows: &mut dyn Rows, Current { device, .. }| rows.count_keys(device.key).map(Ok);
+    let [count, pq_count] = service.execute_for(&found, work).await?;
     Ok(Json(KeyCount { count, pq_count }))
 }
 
@@ -92,12 +89,19 @@ pub(super) async fn publish_signed(
     Authenticated(found): Authenticated,
     Json(key): Json<SignedKeyJson>,
 ) -> Answer<Nothing> {
-    let identity = found.account.identity.as_deref().and_then(identity_of);
+    // A WebSocket may be older than the identity key.
+    let read = |_: &mut dyn Rows, Current { account, .. }| Ok(Ok(account.identity));
+    let encoded = service.execute_for(&found, read).await?;
+    let identity = encoded.as_deref().and_then(identity_of);
     let identity = identity.ok_or_else(|| ApiError::invalid("publish an identity key first"))?;
     let keys = KeySet { signed: Some(key.check_curve(&identity)?), ..KeySet::default() };
-    let device = found.device.key;
-    service.storage.execute(move |rows, _| rows.put_keys(device, &keys)).await?;
-    Ok(Json(Nothing {}))
+    let work = move |rows: &mut dyn Rows, Current { account, device }| {
+        if account.identity != encoded {
+            return Ok(Err(ApiError::invalid("the identity key has just changed")));
+        }
+        rows.put_keys(device.key, &keys).map(|()| Ok(Json(Nothing {})))
+    };
+    service.execute_for(&found, work).await
 }
 
 /// The signed prekey of the device that asks.
@@ -109,8 +113,8 @@ pub(super) async fn signed(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<SignedKeyJson> {
-    let device = found.device.key;
-    let key = service.storage.execute(move |rows, _| rows.signed_key(device)).await?;
+    let work = |rows: &mut dyn Rows, Current { device, .. }| rows.signed_key(device.key).map(Ok);
+    let key = service.execute_for(&found, work).await?;
     let key = key.ok_or_else(|| ApiError::not_found("no signed prekey is published"))?;
     Ok(Json(SignedKeyJson::from(&key)))
 }
@@ -155,7 +159,11 @@ pub(super) async fn take(
     let owner = (found.account.id, &destination, device);
     let limit = service.limits.spend(Action::PreKeys, owner, 1, Instant::now());
     limit.map_err(ApiError::too_many)?;
-    let request = BundleRequest { destination, device };
-    let bundle = service.storage.take_bundle(request).await?.ok_or_else(not_found)?;
-    Bundles::new(&bundle).map(Json).ok_or_else(not_found)
+    let asker = Asker { account: found.account.key, device: found.device.key };
+    let request = BundleRequest { asker, destination, device };
+    match service.storage.take_bundle(request).await? {
+        Taken::Bundle(bundle) => Bundles::new(&bundle).map(Json).ok_or_else(not_found),
+        Taken::NotFound => Err(not_found()),
+        Taken::UnknownAsker => Err(ApiError::bad_credentials()),
+    }
 }

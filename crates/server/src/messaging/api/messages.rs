@@ -18,7 +18,7 @@ use super::{ApiError, Authenticated};
 use crate::messaging::limits::Action;
 use crate::messaging::service::Service;
 use crate::messaging::store::{
-    Acknowledgement, Found, PageRequest, Sender, Sent, Submission, Which,
+    Acknowledgement, Delivery, Found, PageRequest, Sender, Sent, Submission, Which,
 };
 use wormhole_http::Response;
 
@@ -112,6 +112,7 @@ fn answer(sent: Sent) -> Result<Response, ApiError> {
             Err(ApiError::new(StatusCode::FORBIDDEN, "intra_app", message))
         }
         Sent::QueueFull => Err(ApiError::too_many(QUEUE_FULL_PAUSE)),
+        Sent::UnknownSender => Err(ApiError::bad_credentials()),
     }
 }
 
@@ -130,7 +131,8 @@ pub(super) async fn fetch(
         max_messages: MAX_PAGE_MESSAGES,
         max_bytes: MAX_PAGE_BYTES,
     };
-    let page = service.storage.messages(request).await?;
+    let delivery = service.storage.messages(request).await?;
+    let Delivery { page, .. } = delivery.ok_or_else(ApiError::bad_credentials)?;
     let envelopes = page.messages.iter().filter_map(|(_, bytes)| Envelope::decode(bytes).ok());
     let messages = envelopes.map(QueuedMessage::from).collect();
     Ok(Json(Queue { messages, more: page.has_more }))

@@ -8,15 +8,13 @@ use wormhole_chat::{SignalingKey, WebSocketMessage, WebSocketRequest, WebSocketR
 
 use super::io::FrameIo;
 use super::{MAX_UNCONFIRMED, Registration, Socket};
-use crate::messaging::store::{DeviceKey, Found, Page, PageRequest};
+use crate::messaging::store::{Delivery, DeviceKey, PageRequest};
 
 /// What is known of a device's queue.
 #[derive(Debug)]
 pub(super) struct DeviceQueue {
     registration: Registration,
     device: DeviceKey,
-    /// Encrypts envelopes, if the device has one.
-    signaling_key: Option<SignalingKey>,
     /// Position of the last message that was sent.
     sent: i64,
     /// Positions of messages that the client has not confirmed, by request.
@@ -31,12 +29,10 @@ pub(super) struct DeviceQueue {
 
 impl DeviceQueue {
     /// The queue of a device, of which nothing is sent yet.
-    pub(super) fn new(registration: Registration, found: &Found) -> Self {
-        let key = found.device.device.signaling_key.as_deref();
+    pub(super) const fn new(registration: Registration, device: DeviceKey) -> Self {
         Self {
             registration,
-            device: found.device.key,
-            signaling_key: key.and_then(SignalingKey::from_slice),
+            device,
             sent: i64::MIN,
             unconfirmed: BTreeMap::new(),
             last_request: 0,
@@ -78,12 +74,15 @@ impl DeviceQueue {
     }
 
     /// Sends the messages that were read.
-    pub(super) fn deliver(&mut self, page: Page, io: &mut FrameIo) {
+    pub(super) fn deliver(&mut self, delivery: Delivery, io: &mut FrameIo) {
+        let Delivery { page, signaling_key } = delivery;
+        // The device may have got another key since it has connected.
+        let signaling_key = signaling_key.as_deref().and_then(SignalingKey::from_slice);
         self.is_reading = false;
         self.may_have_more |= page.has_more;
         for (position, envelope) in page.messages {
             self.sent = position;
-            let (body, is_sealed) = match &self.signaling_key {
+            let (body, is_sealed) = match &signaling_key {
                 Some(key) => (key.seal(&envelope, &mut OsRng), "true"),
                 None => (envelope, "false"),
             };

@@ -10,8 +10,8 @@ use wormhole_chat::{DeviceId, EnvelopeKind};
 use super::*;
 use crate::messaging::secrets;
 use crate::messaging::store::{
-    Account, App, IntraApp, KeyKind, KeySet, NewAccount, NewDevice, NewMessage, OneTimeKey, Sender,
-    SignedKey, SqliteStore, TokenHash, Which,
+    Account, App, Asker, IntraApp, KeyKind, KeySet, NewAccount, NewDevice, NewMessage, OneTimeKey,
+    Sender, SignedKey, SqliteStore, TokenHash, Which,
 };
 
 /// A running thread, in a folder that is removed at the end of the test.
@@ -22,6 +22,8 @@ struct Running {
     failed: Option<Failed>,
     /// Gets the devices that have new messages.
     notified: mpsc::Receiver<DeviceKey>,
+    /// Gets the devices that were removed.
+    removed: mpsc::Receiver<DeviceKey>,
 }
 
 impl Running {
@@ -33,8 +35,13 @@ impl Running {
         prepare(&mut store);
         let day = Duration::from_secs(24 * 3600);
         let (sender, notified) = mpsc::channel();
-        let notify = move |devices: &[DeviceKey]| {
-            devices.iter().for_each(|device| sender.send(*device).unwrap_or_default());
+        let (removals, removed) = mpsc::channel();
+        let notify = move |changes: &Changes| {
+            let send = |sender: &mpsc::Sender<DeviceKey>, devices: &[DeviceKey]| {
+                devices.iter().for_each(|device| sender.send(*device).unwrap_or_default());
+            };
+            send(&sender, &changes.new_messages);
+            send(&removals, &changes.removed);
         };
         let parts = Parts {
             store: Box::new(store),
@@ -43,7 +50,7 @@ impl Running {
             gauges: Gauges::default(),
         };
         let (storage, thread, failed) = Storage::start(parts).unwrap();
-        Self { folder, storage, thread: Some(thread), failed: Some(failed), notified }
+        Self { folder, storage, thread: Some(thread), failed: Some(failed), notified, removed }
     }
 
     /// Ends the thread, after all earlier requests.
@@ -130,15 +137,19 @@ fn write(from: &Sender, to: &Sender, timestamp: u64) -> Submission {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_one_time_key_goes_to_one_of_many_clients() {
     let running = Running::start("keys", |_| {});
-    let [alice, _] = two_people(&running.storage).await;
+    let [alice, bob] = two_people(&running.storage).await;
+    let asker = Asker { account: bob.account.key, device: bob.device_key };
     let mut clients = JoinSet::new();
     for _ in 0..2 * KEYS {
         let (storage, id) = (running.storage.clone(), alice.account.id);
-        let request = BundleRequest { destination: Destination::Account(id), device: None };
+        let request = BundleRequest { asker, destination: Destination::Account(id), device: None };
         clients.spawn(async move { storage.take_bundle(request).await });
     }
     let bundles = clients.join_all().await.into_iter();
-    let mut devices = bundles.map(|bundle| bundle.unwrap().unwrap().devices.remove(0));
+    let mut devices = bundles.map(|taken| match taken.unwrap() {
+        Taken::Bundle(mut bundle) => bundle.devices.remove(0),
+        other => panic!("{other:?}"),
+    });
     let mut ids: Vec<u32> = devices.by_ref().filter_map(|it| it.one_time).map(|it| it.id).collect();
     ids.sort_unstable();
     assert!(ids.into_iter().eq(1..=KEYS.into()));
@@ -157,17 +168,32 @@ async fn messages_of_many_clients_are_stored_and_their_device_is_notified() {
     assert!(clients.join_all().await.into_iter().all(|sent| sent.as_ref() == Ok(&stored)));
     let device = bob.device_key;
     let request = PageRequest { device, after: 0, max_messages: 1000, max_bytes: usize::MAX };
-    let page = running.storage.messages(request).await.unwrap();
+    let page = running.storage.messages(request).await.unwrap().unwrap().page;
     assert_eq!(page.messages.len(), 100);
     for (position, _) in page.messages {
         let message = Which::Position(position);
         running.storage.acknowledge(Acknowledgement { device, message }).await.unwrap();
     }
-    assert_eq!(running.storage.messages(request).await, Ok(Page::default()));
+    assert_eq!(running.storage.messages(request).await, Ok(Some(Delivery::default())));
     running.stop();
     let notified: Vec<DeviceKey> = running.notified.try_iter().collect();
     let count = |device| notified.iter().filter(|it| **it == device).count();
     assert_eq!((count(bob.device_key), count(alice.device_key)), (100, 100));
+}
+
+#[tokio::test]
+async fn the_removal_of_a_device_is_reported_even_if_its_client_has_gone() {
+    let mut running = Running::start("gone", |_| {});
+    let [alice, _] = two_people(&running.storage).await;
+    let device = alice.device_key;
+    let remove = move |rows: &mut dyn Rows, _: Timestamp| rows.delete_device(device);
+    let mut request = Box::pin(running.storage.execute(remove));
+    // The client sends its request and leaves before the answer.
+    let first = std::future::poll_fn(|cx| std::task::Poll::Ready(request.as_mut().poll(cx))).await;
+    drop(first);
+    drop(request);
+    running.stop();
+    assert_eq!(running.removed.try_iter().collect::<Vec<_>>(), [device]);
 }
 
 #[tokio::test]

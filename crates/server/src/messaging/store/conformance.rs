@@ -78,6 +78,7 @@ cases! {
         the_key_of_a_deleted_device_is_never_used_again,
         a_deleted_device_takes_its_messages_and_keys_along,
         a_deleted_account_takes_its_devices_along,
+        a_turn_names_the_devices_that_it_has_removed,
         only_the_parts_of_a_key_set_that_are_given_are_replaced,
         keys_of_a_device_that_does_not_exist_are_ignored,
     }
@@ -94,6 +95,7 @@ cases! {
         a_kyber_key_of_last_resort_is_given_when_no_other_is_left,
         a_request_for_all_devices_gets_those_that_messages_must_be_addressed_to,
         a_device_without_keys_and_a_stranger_have_no_bundle,
+        a_removed_device_gets_no_keys,
     }
     sending {
         a_message_arrives_with_all_that_the_service_knows_about_it,
@@ -105,6 +107,7 @@ cases! {
         devices_that_cannot_receive_need_no_message,
         an_account_without_devices_that_can_receive_is_not_found,
         an_account_sends_to_its_own_other_devices,
+        a_removed_device_sends_nothing,
         a_repeated_submission_is_stored_once,
         a_repeated_submission_succeeds_even_if_the_recipient_has_changed,
         another_timestamp_sender_or_destination_is_another_submission,
@@ -115,6 +118,7 @@ cases! {
     receiving {
         a_page_ends_at_its_limits_and_says_whether_more_is_waiting,
         a_long_message_is_a_page_of_its_own,
+        a_delivery_has_the_signaling_key_of_now,
         a_message_is_acknowledged_by_its_position,
         a_message_is_acknowledged_by_its_guid,
         a_message_is_acknowledged_by_its_sender_and_timestamp,

@@ -69,6 +69,9 @@ pub(in crate::messaging) trait Rows {
     /// Removes a device with its keys and messages.
     fn delete_device(&mut self, device: DeviceKey) -> Result<(), StoreError>;
 
+    /// The devices that this transaction has removed so far, alone or with their accounts.
+    fn removed_devices(&mut self) -> Vec<DeviceKey>;
+
     /// Replaces the parts of a device's published keys that are not `None`. Nothing happens if the device does not
     /// exist any more. Keys have the length of their kind.
     fn put_keys(&mut self, device: DeviceKey, keys: &KeySet) -> Result<(), StoreError>;

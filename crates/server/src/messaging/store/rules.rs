@@ -9,13 +9,15 @@ mod lookup;
 mod receipts;
 mod submissions;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use wormhole_chat::Timestamp;
 
-use super::tables::Tables;
-use super::turn::{Found, Job, Login, Page, PageRequest, Turn};
-use super::{EPHEMERAL_LIFE, StoreError};
+use super::tables::{Reader, Tables};
+use super::turn::{Delivery, Found, Job, Login, Page, PageRequest, Turn};
+use super::{DeviceKey, EPHEMERAL_LIFE, StoreError};
+use lookup::distinct;
 
 /// Executes a turn and fills in the answers.
 ///
@@ -29,6 +31,7 @@ pub(super) fn execute<T: Tables>(
     for work in &mut turn.work {
         work.execute(tables, now)?;
     }
+    turn.removed = tables.removed_devices();
     find(tables, &mut turn.logins)?;
     bundles::take(tables, &mut turn.bundles)?;
     receipts::acknowledge(tables, &mut turn.acknowledgements, now)?;
@@ -48,15 +51,22 @@ fn find(tables: &mut dyn Tables, jobs: &mut [Job<Login, Vec<Found>>]) -> Result<
 
 fn read(
     tables: &mut dyn Tables,
-    jobs: &mut [Job<PageRequest, Page>],
+    jobs: &mut [Job<PageRequest, Option<Delivery>>],
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if jobs.is_empty() {
         return Ok(());
     }
     let requests: Vec<PageRequest> = jobs.iter().map(|job| job.request).collect();
+    let devices = distinct(requests.iter().map(|request| request.device));
+    let readers = tables.readers(&devices)?;
+    let readers: HashMap<DeviceKey, Option<Reader>> = devices.into_iter().zip(readers).collect();
     let pages = tables.pages(&requests, before(now, EPHEMERAL_LIFE))?;
-    answer(jobs, pages);
+    let deliver = |(page, request): (Page, &PageRequest)| {
+        let Reader { signaling_key } = readers.get(&request.device).cloned().flatten()?;
+        Some(Delivery { page, signaling_key })
+    };
+    answer(jobs, pages.into_iter().zip(&requests).map(deliver));
     Ok(())
 }
 

@@ -131,6 +131,7 @@ impl SqliteStore {
             counters: &mut self.counters,
             queues: &mut self.queues,
             cache: &mut self.cache,
+            removed: Vec::new(),
         }
     }
 }

@@ -65,6 +65,9 @@ pub(super) trait Tables: Rows {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// What must be known of each device to deliver messages to it; `None` if it does not exist.
+    fn readers(&mut self, devices: &[DeviceKey]) -> Result<Vec<Option<Reader>>, StoreError>;
+
     /// Reads messages in the order of their positions. Skips, and may remove, ephemeral messages that were accepted
     /// before `oldest_ephemeral`.
     fn pages(
@@ -122,6 +125,13 @@ pub(super) struct TakenMessage {
 pub(super) struct Owner {
     pub(super) account: Account,
     pub(super) device: DeviceId,
+}
+
+/// What must be known of a device to deliver messages to it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Reader {
+    /// The 52 bytes with which its envelopes are encrypted.
+    pub(super) signaling_key: Option<Vec<u8>>,
 }
 
 /// How much waits for a device.

@@ -7,17 +7,21 @@ use wormhole_chat::service::{AppName, Destination, Mismatch, PhoneNumber};
 use wormhole_chat::{AccountId, DeviceId, EnvelopeKind, Timestamp};
 
 use super::StoreError;
-use super::rows::{Account, App, Device, DeviceKey, LastResortKey, OneTimeKey, Rows, SignedKey};
+use super::rows::{
+    Account, AccountKey, App, Device, DeviceKey, LastResortKey, OneTimeKey, Rows, SignedKey,
+};
 
 /// Everything that one transaction executes, in this order.
 #[derive(Debug, Default)]
 pub(in crate::messaging) struct Turn {
     pub(in crate::messaging) work: Vec<Box<dyn Work>>,
     pub(in crate::messaging) logins: Vec<Job<Login, Vec<Found>>>,
-    pub(in crate::messaging) bundles: Vec<Job<BundleRequest, Option<Bundle>>>,
+    pub(in crate::messaging) bundles: Vec<Job<BundleRequest, Taken>>,
     pub(in crate::messaging) acknowledgements: Vec<Job<Acknowledgement, Acknowledged>>,
     pub(in crate::messaging) submissions: Vec<Job<Submission, Sent>>,
-    pub(in crate::messaging) pages: Vec<Job<PageRequest, Page>>,
+    pub(in crate::messaging) pages: Vec<Job<PageRequest, Option<Delivery>>>,
+    /// The devices that the turn has removed. Their sockets must be closed once it is committed.
+    pub(in crate::messaging) removed: Vec<DeviceKey>,
 }
 
 /// A request, its answer once it is executed, and who waits for the answer.
@@ -67,12 +71,43 @@ pub(in crate::messaging) struct Found {
     pub(in crate::messaging) app: App,
 }
 
+impl Found {
+    /// The account and the device as they are now. `None` if the device was removed since it was found: a request may
+    /// take long, and a WebSocket stays open for days.
+    pub(in crate::messaging) fn current(
+        &self,
+        rows: &mut dyn Rows,
+    ) -> Result<Option<(Account, Device)>, StoreError> {
+        let devices = rows.devices(self.account.key)?;
+        let device = devices.into_iter().find(|device| device.key == self.device.key);
+        Ok(rows.account(self.account.id)?.zip(device))
+    }
+}
+
 /// A request for keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct BundleRequest {
+    pub(in crate::messaging) asker: Asker,
     pub(in crate::messaging) destination: Destination,
     /// `None` asks for all devices that can receive messages.
     pub(in crate::messaging) device: Option<DeviceId>,
+}
+
+/// The device that asks for keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::messaging) struct Asker {
+    pub(in crate::messaging) account: AccountKey,
+    pub(in crate::messaging) device: DeviceKey,
+}
+
+/// What became of a [`BundleRequest`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::messaging) enum Taken {
+    Bundle(Bundle),
+    /// There is no such account, or no such device with keys.
+    NotFound,
+    /// The device that asks does not exist any more.
+    UnknownAsker,
 }
 
 /// The keys of some devices of an account. Each one-time key in it is given to nobody else.
@@ -149,6 +184,8 @@ pub(in crate::messaging) enum Sent {
     RefusedIntraApp,
     /// Too much waits for a device of the recipient.
     QueueFull,
+    /// The device that sends does not exist any more.
+    UnknownSender,
 }
 
 /// A device has received a message: it is removed, and its sender gets a receipt.
@@ -187,7 +224,15 @@ pub(in crate::messaging) struct PageRequest {
     pub(in crate::messaging) max_bytes: usize,
 }
 
-/// The next messages of a device, in order.
+/// The next messages of a device that exists.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::messaging) struct Delivery {
+    pub(in crate::messaging) page: Page,
+    /// The 52 bytes with which envelopes for the device are encrypted now.
+    pub(in crate::messaging) signaling_key: Option<Vec<u8>>,
+}
+
+/// The next messages of a queue, in order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(in crate::messaging) struct Page {
     /// Positions, and encoded envelopes.

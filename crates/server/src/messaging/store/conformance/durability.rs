@@ -9,8 +9,8 @@ use super::fixture::{
     stored,
 };
 use crate::messaging::store::{
-    Acknowledgement, BundleRequest, Counts, Job, KeySet, Login, LoginName, MAX_QUEUED_MESSAGES,
-    Reply, Rows, StoreError, Turn, Which,
+    Acknowledgement, Counts, Job, KeySet, Login, LoginName, MAX_QUEUED_MESSAGES, Reply, Rows,
+    StoreError, Turn, Which,
 };
 
 pub(super) fn what_was_committed_survives_a_restart(fixture: &mut Fixture<'_>) {
@@ -55,7 +55,7 @@ pub(super) fn a_failed_turn_changes_nothing_and_answers_with_errors(fixture: &mu
     let account = new_account(&bob.app, CAROL);
     let insert = move |rows: &mut dyn Rows| rows.insert_account(&account);
     turn.work.push(Box::new(Closure(insert, Arc::default())));
-    let request = BundleRequest { destination: bob.id(), device: None };
+    let request = fixture.ask(&bob.id(), None);
     let (bundle, no_bundle) = awaited(request);
     let which = Which::Position(queue[0].0);
     let acknowledgement = Acknowledgement { device: bob.device(), message: which };

@@ -9,10 +9,10 @@ use wormhole_chat::{AccountId, DeviceId, Envelope, EnvelopeKind, Timestamp};
 use super::Backend;
 use crate::messaging::secrets;
 use crate::messaging::store::{
-    Account, AccountKey, Acknowledged, Acknowledgement, App, Bundle, BundleRequest, DeviceKey,
-    Expiry, Found, IntraApp, Job, KeyKind, KeySet, LastResortKey, Login, NewAccount, NewDevice,
-    NewMessage, OneTimeKey, Page, PageRequest, Rows, Sender, Sent, SignedKey, Store, StoreError,
-    Submission, TokenHash, Turn, Which, Work,
+    Account, AccountKey, Acknowledged, Acknowledgement, App, Asker, Bundle, BundleRequest,
+    Delivery, DeviceKey, Expiry, Found, IntraApp, Job, KeyKind, KeySet, LastResortKey, Login,
+    NewAccount, NewDevice, NewMessage, OneTimeKey, Page, PageRequest, Rows, Sender, Sent,
+    SignedKey, Store, StoreError, Submission, Taken, TokenHash, Turn, Which, Work,
 };
 
 /// A store that is removed at the end of the case, and the time.
@@ -20,6 +20,8 @@ pub(super) struct Fixture<'a> {
     backend: &'a dyn Backend,
     name: String,
     store: Option<Box<dyn Store>>,
+    /// The first device that was created.
+    asker: Option<Asker>,
     pub(super) now: Timestamp,
 }
 
@@ -69,7 +71,8 @@ impl Person {
 impl<'a> Fixture<'a> {
     pub(super) fn new(backend: &'a dyn Backend, name: &str) -> Self {
         let store = Some(backend.open(name));
-        Self { backend, name: name.into(), store, now: Timestamp(1_700_000_000_000) }
+        let now = Timestamp(1_700_000_000_000);
+        Self { backend, name: name.into(), store, asker: None, now }
     }
 
     pub(super) fn store(&mut self) -> &mut dyn Store {
@@ -116,14 +119,29 @@ impl<'a> Fixture<'a> {
         self.all(vec![login], |turn| &mut turn.logins).remove(0)
     }
 
-    pub(super) fn bundles(&mut self, requests: Vec<BundleRequest>) -> Vec<Option<Bundle>> {
+    pub(super) fn take(&mut self, requests: Vec<BundleRequest>) -> Vec<Taken> {
         self.all(requests, |turn| &mut turn.bundles)
+    }
+
+    pub(super) fn bundles(&mut self, requests: Vec<BundleRequest>) -> Vec<Option<Bundle>> {
+        let bundle = |taken| match taken {
+            Taken::Bundle(bundle) => Some(bundle),
+            Taken::NotFound => None,
+            Taken::UnknownAsker => panic!("the device that asks does not exist"),
+        };
+        self.take(requests).into_iter().map(bundle).collect()
+    }
+
+    /// A request of the first device that was created.
+    pub(super) fn ask(&self, of: &Destination, device: Option<u32>) -> BundleRequest {
+        let (asker, device) = (self.asker.unwrap(), device.map(device_id));
+        BundleRequest { asker, destination: of.clone(), device }
     }
 
     /// Takes keys of one device, or of all.
     pub(super) fn bundle(&mut self, of: &Destination, device: Option<u32>) -> Option<Bundle> {
-        let device = device.map(device_id);
-        self.bundles(vec![BundleRequest { destination: of.clone(), device }]).remove(0)
+        let request = self.ask(of, device);
+        self.bundles(vec![request]).remove(0)
     }
 
     pub(super) fn send(&mut self, submission: Submission) -> Sent {
@@ -142,6 +160,10 @@ impl<'a> Fixture<'a> {
     }
 
     pub(super) fn page(&mut self, request: PageRequest) -> Page {
+        self.deliver(request).map(|delivery| delivery.page).unwrap_or_default()
+    }
+
+    pub(super) fn deliver(&mut self, request: PageRequest) -> Option<Delivery> {
         self.all(vec![request], |turn| &mut turn.pages).remove(0)
     }
 
@@ -210,6 +232,7 @@ impl<'a> Fixture<'a> {
         let (account, number): (AccountKey, _) = (person.account.key, device.number);
         let key = self.rows(move |rows| rows.insert_device(account, &device));
         person.devices.push((key, number));
+        self.asker.get_or_insert(Asker { account, device: key });
         key
     }
 

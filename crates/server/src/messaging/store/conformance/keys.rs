@@ -7,7 +7,7 @@ use super::fixture::{
     new_device, signed_key,
 };
 use crate::messaging::store::{
-    Bundle, BundleRequest, DeviceBundle, KeySet, NewDevice, OneTimeKey, PushId,
+    Bundle, BundleRequest, DeviceBundle, KeySet, NewDevice, OneTimeKey, PushId, Taken,
 };
 
 /// A person with one device that has these one-time keys.
@@ -23,28 +23,33 @@ fn one_time(bundles: Vec<Option<Bundle>>) -> Vec<Option<OneTimeKey>> {
     bundles.into_iter().map(|bundle| bundle.unwrap().devices.remove(0).one_time).collect()
 }
 
-fn ask(of: &Person, times: usize) -> Vec<BundleRequest> {
-    vec![BundleRequest { destination: of.id(), device: Some(device_id(1)) }; times]
+fn ask(fixture: &Fixture<'_>, of: &Person, times: usize) -> Vec<BundleRequest> {
+    vec![fixture.ask(&of.id(), Some(1)); times]
+}
+
+fn take(fixture: &mut Fixture<'_>, of: &Person, times: usize) -> Vec<Option<Bundle>> {
+    let requests = ask(fixture, of, times);
+    fixture.bundles(requests)
 }
 
 pub(super) fn one_turn_gives_the_last_one_time_key_to_one_of_ten_askers(fixture: &mut Fixture<'_>) {
     let bob = with_keys(fixture, &[6]);
-    let keys = one_time(fixture.bundles(ask(&bob, 10)));
+    let keys = one_time(take(fixture, &bob, 10));
     assert_eq!(keys[0], Some(curve_key(6)));
     assert!(keys[1..].iter().all(Option::is_none));
 }
 
 pub(super) fn two_turns_give_the_last_one_time_key_to_one_asker(fixture: &mut Fixture<'_>) {
     let bob = with_keys(fixture, &[6]);
-    assert_eq!(one_time(fixture.bundles(ask(&bob, 1))), [Some(curve_key(6))]);
-    assert_eq!(one_time(fixture.bundles(ask(&bob, 1))), [None]);
+    assert_eq!(one_time(take(fixture, &bob, 1)), [Some(curve_key(6))]);
+    assert_eq!(one_time(take(fixture, &bob, 1)), [None]);
 }
 
 pub(super) fn one_time_keys_are_given_in_the_order_of_their_ids(fixture: &mut Fixture<'_>) {
     let ids = [30, 10, 20, 50, 40];
     let bob = with_keys(fixture, &ids);
-    let mut given = one_time(fixture.bundles(ask(&bob, 2)));
-    given.extend(one_time(fixture.bundles(ask(&bob, 3))));
+    let mut given = one_time(take(fixture, &bob, 2));
+    given.extend(one_time(take(fixture, &bob, 3)));
     let expected: BTreeSet<u32> = ids.into();
     let expected: Vec<_> = expected.into_iter().map(|id| Some(curve_key(id))).collect();
     assert_eq!(given, expected);
@@ -86,7 +91,7 @@ pub(super) fn a_kyber_key_of_last_resort_is_given_when_no_other_is_left(fixture:
         ..KeySet::default()
     };
     fixture.put_keys(bob.device(), keys);
-    let bundles = fixture.bundles(ask(&bob, 3));
+    let bundles = take(fixture, &bob, 3);
     let kyber: Vec<u32> =
         bundles.into_iter().map(|it| it.unwrap().devices[0].kyber.as_ref().unwrap().id).collect();
     assert_eq!(kyber, [6, 4, 4]);
@@ -112,6 +117,16 @@ pub(super) fn a_request_for_all_devices_gets_those_that_messages_must_be_address
     for (device, expected) in [(2, &[2][..]), (4, &[]), (5, &[5]), (6, &[])] {
         assert_eq!(numbers(fixture.bundle(&bob.id(), Some(device))), expected);
     }
+}
+
+pub(super) fn a_removed_device_gets_no_keys(fixture: &mut Fixture<'_>) {
+    let bob = with_keys(fixture, &[6]);
+    let requests = ask(fixture, &bob, 1);
+    let device = requests[0].asker.device;
+    fixture.rows(move |rows| rows.delete_device(device));
+    assert_eq!(fixture.take(requests), [Taken::UnknownAsker]);
+    let device = bob.device();
+    assert_eq!(fixture.rows(move |rows| rows.count_keys(device)), [1, 0]);
 }
 
 pub(super) fn a_device_without_keys_and_a_stranger_have_no_bundle(fixture: &mut Fixture<'_>) {

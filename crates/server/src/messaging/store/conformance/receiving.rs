@@ -6,7 +6,7 @@ use wormhole_chat::{Envelope, EnvelopeKind, Timestamp};
 
 use super::fixture::{ALICE, BOB, Fixture, Person, device_id, everything, job, new_device};
 use crate::messaging::store::{
-    Acknowledgement, DeviceKey, EPHEMERAL_LIFE, PageRequest, Submission, Turn, Which,
+    Acknowledgement, DeviceKey, EPHEMERAL_LIFE, NewDevice, PageRequest, Submission, Turn, Which,
 };
 
 /// Alice has sent Bob messages with these timestamps.
@@ -52,6 +52,21 @@ pub(super) fn a_long_message_is_a_page_of_its_own(fixture: &mut Fixture<'_>) {
     assert_eq!((page.messages.len(), page.has_more), (1, true));
     let page = fixture.page(PageRequest { after: page.messages[0].0, ..request });
     assert_eq!((page.messages.len(), page.has_more), (1, false));
+}
+
+pub(super) fn a_delivery_has_the_signaling_key_of_now(fixture: &mut Fixture<'_>) {
+    let [_, bob] = with_messages(fixture, &[1]);
+    let key = bob.device();
+    let read = |fixture: &mut Fixture<'_>| {
+        fixture.deliver(everything(key)).map(|delivery| delivery.signaling_key)
+    };
+    assert_eq!(read(fixture), Some(None));
+    let signaling_key = Some(vec![3; 52]);
+    let device = NewDevice { signaling_key: signaling_key.clone(), ..new_device(1) };
+    fixture.rows(move |rows| rows.update_device(key, &device));
+    assert_eq!(read(fixture), Some(signaling_key));
+    fixture.rows(move |rows| rows.delete_device(key));
+    assert_eq!(read(fixture), None);
 }
 
 pub(super) fn a_message_is_acknowledged_by_its_position(fixture: &mut Fixture<'_>) {
@@ -192,7 +207,7 @@ pub(super) fn a_turn_acknowledges_before_it_stores_and_reads_last(fixture: &mut 
     turn.submissions.push(job(bob.write(&alice, 3)));
     turn.acknowledgements.push(job(acknowledgement));
     fixture.apply(&mut turn).unwrap();
-    let pages = turn.pages.into_iter().map(|job| job.answer.unwrap().messages);
+    let pages = turn.pages.into_iter().map(|job| job.answer.unwrap().unwrap().page.messages);
     let timestamps: Vec<Vec<u64>> = pages
         .map(|page| page.iter().map(|it| Envelope::decode(&it.1).unwrap().timestamp.0).collect())
         .collect();

@@ -1,14 +1,16 @@
 //! Single rows: what is written is read again, and what belongs together is removed together.
 
+use std::sync::Arc;
+
 use wormhole_chat::{Timestamp, directory_token};
 
 use super::fixture::{
-    ALICE, BOB, Fixture, curve_key, kyber_key, kyber_signed_key, last_resort_key, new_account,
-    new_device, signed_key,
+    ALICE, BOB, Closure, Fixture, curve_key, kyber_key, kyber_signed_key, last_resort_key,
+    new_account, new_device, signed_key,
 };
 use crate::messaging::store::{
-    Account, Counts, Device, IntraApp, KeySet, NewAccount, NewDevice, PendingCode, PushId,
-    TokenHash, Which,
+    Account, Counts, Device, IntraApp, KeySet, NewAccount, NewDevice, PendingCode, PushId, Rows,
+    StoreError, TokenHash, Turn, Which,
 };
 
 pub(super) fn apps_are_created_once_and_updated(fixture: &mut Fixture<'_>) {
@@ -184,6 +186,25 @@ pub(super) fn a_deleted_device_takes_its_messages_and_keys_along(fixture: &mut F
     let position = fixture.queue(first)[0].0;
     assert_eq!(fixture.acknowledge(key, Which::Position(position)), []);
 }
+
+pub(super) fn a_turn_names_the_devices_that_it_has_removed(fixture: &mut Fixture<'_>) {
+    let [alice, mut bob] = fixture.two_people();
+    let second = fixture.device(&mut bob, new_device(2));
+    let removed = |fixture: &mut Fixture<'_>, work: Removal| {
+        let mut turn = Turn::default();
+        turn.work.push(Box::new(Closure(work, Arc::default())));
+        fixture.apply(&mut turn).unwrap();
+        turn.removed
+    };
+    let (account, device) = (bob.account.key, alice.device());
+    let of_account = removed(fixture, Box::new(move |rows| rows.delete_account(account)));
+    assert_eq!(of_account, [bob.device(), second]);
+    let alone = removed(fixture, Box::new(move |rows| rows.delete_device(device)));
+    assert_eq!(alone, [device]);
+    assert_eq!(removed(fixture, Box::new(|_| Ok(()))), []);
+}
+
+type Removal = Box<dyn FnMut(&mut dyn Rows) -> Result<(), StoreError> + Send>;
 
 pub(super) fn a_deleted_account_takes_its_devices_along(fixture: &mut Fixture<'_>) {
     let [alice, mut bob] = fixture.two_people();

@@ -220,6 +220,22 @@ pub(super) fn an_account_sends_to_its_own_other_devices(fixture: &mut Fixture<'_
     assert_eq!(send(fixture, &alice, &[1], 5), devices_differ(&[], &[1]));
 }
 
+pub(super) fn a_removed_device_sends_nothing(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = alice_and_bob(fixture, 1);
+    let (account, old) = (alice.account.key, alice.device());
+    // As a second registration does it: the account stays.
+    fixture.rows(move |rows| {
+        rows.delete_device(old)?;
+        rows.insert_device(account, &new_device(1))
+    });
+    assert_eq!(fixture.send(alice.write(&bob, 1)), Sent::UnknownSender);
+    assert_eq!(
+        fixture.send(alice.write_to("+14155550109".parse().unwrap(), &[1], 2)),
+        Sent::UnknownSender
+    );
+    assert_waiting(fixture, &bob, 0);
+}
+
 pub(super) fn a_repeated_submission_is_stored_once(fixture: &mut Fixture<'_>) {
     let [alice, bob] = alice_and_bob(fixture, 1);
     let submission = alice.write(&bob, 1);

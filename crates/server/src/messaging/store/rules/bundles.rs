@@ -5,38 +5,75 @@ use std::collections::{BTreeMap, HashMap};
 use super::lookup::{devices_of, distinct};
 use crate::messaging::store::tables::{PublishedKeys, RecipientDevice, Tables, WantedKeys};
 use crate::messaging::store::{
-    Account, Bundle, BundleRequest, DeviceBundle, DeviceKey, Job, KeyKind, OneTimeKey, SignedKey,
-    StoreError,
+    Account, AccountKey, Asker, Bundle, BundleRequest, DeviceBundle, DeviceKey, Job, KeyKind,
+    OneTimeKey, SignedKey, StoreError, Taken,
 };
 
 /// Answers all requests for keys.
 pub(super) fn take(
     tables: &mut dyn Tables,
-    jobs: &mut [Job<BundleRequest, Option<Bundle>>],
+    jobs: &mut [Job<BundleRequest, Taken>],
 ) -> Result<(), StoreError> {
     if jobs.is_empty() {
         return Ok(());
     }
     let destinations: Vec<_> = jobs.iter().map(|job| &job.request.destination).collect();
     let accounts = tables.resolve(&destinations)?;
-    let known = accounts.iter().flatten().map(|account| account.key);
+    let askers = jobs.iter().map(|job| job.request.asker.account);
+    let known = accounts.iter().flatten().map(|account| account.key).chain(askers);
     let devices = devices_of(tables, known)?;
-    let asked = |(job, account): (&Job<BundleRequest, _>, Option<Account>)| {
-        let account = account?;
-        let devices = devices.get(&account.key).map_or(&[][..], Vec::as_slice);
-        let devices = select(&job.request, devices);
-        (!devices.is_empty()).then_some((account, devices))
-    };
-    let asked: Vec<_> = jobs.iter().zip(accounts).map(asked).collect();
-    let selected = asked.iter().flatten().flat_map(|(_, devices)| devices);
-    let mut keys = Keys::take(tables, selected.map(|device| device.key))?;
-    let bundles = asked.into_iter().map(|asked| {
-        let (account, devices) = asked?;
-        let devices = devices.iter().map(|device| keys.bundle(device)).collect();
-        Some(Bundle { account, devices })
-    });
-    super::answer(jobs, bundles);
+    let choose =
+        |(job, account): (&Job<BundleRequest, _>, _)| Choice::make(&job.request, account, &devices);
+    let choices: Vec<Choice> = jobs.iter().zip(accounts).map(choose).collect();
+    let mut keys = Keys::take(tables, choices.iter().flat_map(Choice::devices))?;
+    super::answer(jobs, choices.into_iter().map(|choice| choice.answer(&mut keys)));
     Ok(())
+}
+
+/// Whose keys a request gets.
+#[derive(Debug)]
+enum Choice {
+    Devices(Account, Vec<RecipientDevice>),
+    NotFound,
+    UnknownAsker,
+}
+
+impl Choice {
+    fn make(
+        request: &BundleRequest,
+        account: Option<Account>,
+        devices: &HashMap<AccountKey, Vec<RecipientDevice>>,
+    ) -> Self {
+        let of = |account| devices.get(&account).map_or(&[][..], Vec::as_slice);
+        let Asker { account: asker, device } = request.asker;
+        if !of(asker).iter().any(|it| it.key == device) {
+            return Self::UnknownAsker;
+        }
+        let Some(account) = account else { return Self::NotFound };
+        match select(request, of(account.key)) {
+            devices if devices.is_empty() => Self::NotFound,
+            devices => Self::Devices(account, devices),
+        }
+    }
+
+    fn devices(&self) -> impl Iterator<Item = DeviceKey> + Clone {
+        let devices = match self {
+            Self::Devices(_, devices) => devices.as_slice(),
+            Self::NotFound | Self::UnknownAsker => &[],
+        };
+        devices.iter().map(|device| device.key)
+    }
+
+    fn answer(self, keys: &mut Keys) -> Taken {
+        match self {
+            Self::Devices(account, devices) => {
+                let devices = devices.iter().map(|device| keys.bundle(device)).collect();
+                Taken::Bundle(Bundle { account, devices })
+            }
+            Self::NotFound => Taken::NotFound,
+            Self::UnknownAsker => Taken::UnknownAsker,
+        }
+    }
 }
 
 /// The devices whose keys are asked for: one that has keys, or all that messages must be addressed to.

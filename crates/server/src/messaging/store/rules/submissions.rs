@@ -28,6 +28,7 @@ pub(super) fn accept(
     let mut answers = Vec::with_capacity(submissions.len());
     for (submission, account) in submissions {
         answers.push(match account {
+            _ if !acceptance.knows_sender(submission) => Sent::UnknownSender,
             Some(account) => acceptance.accept(submission, account),
             None => Sent::NotFound,
         });
@@ -72,6 +73,12 @@ impl<'a> Acceptance<'a> {
             keys.into_iter().zip(were_sent).filter_map(|(key, was_sent)| was_sent.then_some(key));
         let (messages, remembered) = (Vec::new(), Vec::new());
         Ok(Self { now, devices, queues, sent: sent.collect(), messages, remembered })
+    }
+
+    /// Whether the sending device still exists.
+    fn knows_sender(&self, Submission { sender, .. }: &Submission) -> bool {
+        let devices = self.devices.get(&sender.account.key);
+        devices.into_iter().flatten().any(|device| device.key == sender.device_key)
     }
 
     fn accept(&mut self, submission: &'a Submission, account: &Account) -> Sent {

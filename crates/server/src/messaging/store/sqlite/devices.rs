@@ -5,7 +5,7 @@ use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
 use wormhole_chat::DeviceId;
 
 use super::accounts::{account_columns, app_columns, read_account, read_app, stored, time};
-use crate::messaging::store::tables::{Owner, RecipientDevice};
+use crate::messaging::store::tables::{Owner, Reader, RecipientDevice};
 use crate::messaging::store::{
     AccountKey, Device, DeviceKey, Found, Login, LoginName, NewDevice, PushId, TokenHash,
 };
@@ -99,6 +99,12 @@ pub(super) fn owner(database: &Connection, device: DeviceKey) -> Result<Option<O
     let read = |row: &Row<'_>| {
         Ok(Owner { account: read_account(row, 0)?, device: device_id(row, ACCOUNT_COLUMNS)? })
     };
+    database.prepare_cached(sql)?.query_row([device.0], read).optional()
+}
+
+pub(super) fn reader(database: &Connection, device: DeviceKey) -> Result<Option<Reader>> {
+    let sql = "SELECT signaling_key FROM devices WHERE key = ?";
+    let read = |row: &Row<'_>| Ok(Reader { signaling_key: row.get(0)? });
     database.prepare_cached(sql)?.query_row([device.0], read).optional()
 }
 

@@ -8,7 +8,7 @@ use super::cache::Cache;
 use super::counters::{Counters, QueueSizes};
 use super::{accounts, devices, keys, queues};
 use crate::messaging::store::tables::{
-    Owner, PublishedKeys, QueueSize, RecipientDevice, StoredMessage, SubmissionKey, Tables,
+    Owner, PublishedKeys, QueueSize, Reader, RecipientDevice, StoredMessage, SubmissionKey, Tables,
     TakenMessage, WantedKeys,
 };
 use crate::messaging::store::{
@@ -26,6 +26,8 @@ pub(super) struct SqliteTables<'a> {
     pub(super) counters: &'a mut Counters,
     pub(super) queues: &'a mut QueueSizes,
     pub(super) cache: &'a mut Cache,
+    /// Devices that this transaction has removed.
+    pub(super) removed: Vec<DeviceKey>,
 }
 
 impl Rows for SqliteTables<'_> {
@@ -108,7 +110,13 @@ impl Rows for SqliteTables<'_> {
         self.queues.forget(device);
         self.cache.forget_device(device);
         keys::delete(self.database, device)?;
-        Ok(devices::delete(self.database, device)?)
+        devices::delete(self.database, device)?;
+        self.removed.push(device);
+        Ok(())
+    }
+
+    fn removed_devices(&mut self) -> Vec<DeviceKey> {
+        self.removed.clone()
     }
 
     fn put_keys(&mut self, device: DeviceKey, keys: &KeySet) -> Stored<()> {
@@ -185,6 +193,10 @@ impl Tables for SqliteTables<'_> {
             queues::insert_sent(self.database, submission, now)?;
         }
         Ok(())
+    }
+
+    fn readers(&mut self, devices: &[DeviceKey]) -> Stored<Vec<Option<Reader>>> {
+        each(devices, |device| devices::reader(self.database, *device))
     }
 
     fn pages(&mut self, pages: &[PageRequest], oldest_ephemeral: Timestamp) -> Stored<Vec<Page>> {
