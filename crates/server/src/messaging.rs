@@ -129,7 +129,7 @@ fn public_url(text: &str) -> Result<String, String> {
 impl ServiceConfig for Config {
     const ABOUT: About = About {
         name: "messaging",
-        noun: "the messaging service",
+        noun: "a messaging service",
         is_default: false,
         help: include_str!("messaging/help.txt"),
         addresses: "  --messaging-listen ADDRESS         [default: [::]:4080]\n",

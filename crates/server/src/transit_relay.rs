@@ -96,9 +96,7 @@ impl ServiceConfig for Config {
         noun: "the transit relay",
         is_default: true,
         help: include_str!("transit_relay/help.txt"),
-        addresses: "  --transit-relay-listen ADDRESS     [default: [::]:4001]
-  --transit-relay-listen-ws ADDRESS  for WebSocket clients
-",
+        addresses: "  --transit-relay-listen ADDRESS     [default: [::]:4001]\n",
         hidden: &[],
     };
 

@@ -29,9 +29,7 @@ impl ServiceConfig for Config {
         noun: "a Whisper node",
         is_default: false,
         help: include_str!("whisper/help.txt"),
-        addresses: "  --whisper-listen ADDRESS           for other nodes [default: [::]:30303]
-  --whisper-rpc ADDRESS              for clients of the node
-",
+        addresses: "  --whisper-listen ADDRESS           [default: [::]:30303]\n",
         // Its JSON-RPC has no TLS.
         hidden: &["tls_certificate", "tls_key"],
     };

@@ -95,7 +95,8 @@ fn the_error_for_an_unknown_key_suggests_a_similar_key() {
         ("mailbox = true\n", "line 1: mailbox: this is a section: write [mailbox]"),
         (
             "\n[mailboxes]\n",
-            "line 2: [mailboxes]: unknown section; the sections are mailbox, transit-relay, whisper",
+            "line 2: [mailboxes]: unknown section; the sections are mailbox, transit-relay, whisper, \
+             messaging",
         ),
     ];
     for (number, (text, expected)) in cases.into_iter().enumerate() {
