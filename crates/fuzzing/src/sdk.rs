@@ -1,5 +1,12 @@
-//! The fuzz target of the SDK.
+//! The fuzz targets of the SDK.
 //!
-//! The library contains it, because the decoder is not part of its interface.
+//! The library contains them, because the decoders are not part of its interface.
 
-pub use wormhole::fuzzing::{BODIES, sdk_unpack};
+pub use wormhole::chat::store::fuzzing::sdk_chat_store;
+pub use wormhole::fuzzing::sdk_unpack;
+
+use crate::Body;
+
+/// Every body with the name of its target and of its corpus.
+pub const BODIES: &[(&str, Body)] =
+    &[("sdk_chat_store", sdk_chat_store), ("sdk_unpack", sdk_unpack)];

@@ -35,7 +35,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("wormhole-magic", &["wormhole-kit"]),
     ("wormhole-sim", &["wormhole-kit"]),
     ("wormhole-testbed", &[]),
-    ("wormhole", &["wormhole-disk", "wormhole-kit", "wormhole-magic"]),
+    ("wormhole", &["wormhole-chat", "wormhole-disk", "wormhole-kit", "wormhole-magic"]),
     ("wormhole-node", &["wormhole-disk", "wormhole-http", "wormhole-kit", "wormhole-whisper"]),
     (
         "wormhole-server",
@@ -159,6 +159,16 @@ fn dependencies(package: &str, depth: &str) -> BTreeSet<String> {
     names.filter(|name| *name != package).map(str::to_owned).collect()
 }
 
+/// The packages that the SDK uses without its feature `chat`.
+fn dependencies_without_chat() -> BTreeSet<String> {
+    let arguments = "tree --locked --quiet --package wormhole --no-default-features \
+                     --edges normal,build --prefix none --format {p}";
+    let arguments: Vec<_> = arguments.split_whitespace().collect();
+    let (text, success) = cargo(&workspace(), &arguments);
+    assert!(success, "{text}");
+    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
 /// Every package of the lock file, as cargo describes it.
 fn locked_packages() -> Vec<Value> {
     let (text, success) =
@@ -230,12 +240,16 @@ fn a_core_depends_on_no_runtime_and_no_operating_system() {
 }
 
 #[test]
-fn the_sdk_alone_brings_no_json_rpc_and_no_database() {
-    let used = dependencies("wormhole", "99");
-    let unwanted = ["hyper", "jsonrpsee", "rusqlite", "libsqlite3-sys", "wormhole-whisper"];
-    let is_unwanted = |name: &&String| unwanted.iter().any(|it| name.starts_with(it));
-    let found: Vec<_> = used.iter().filter(is_unwanted).collect();
-    assert!(found.is_empty(), "wormhole reaches {found:?}");
+fn the_sdk_brings_no_json_rpc_and_without_chat_no_database() {
+    let found = |used: BTreeSet<String>, unwanted: &[&str]| {
+        let is_unwanted = |name: &&String| unwanted.iter().any(|it| name.starts_with(it));
+        used.iter().filter(is_unwanted).cloned().collect::<Vec<_>>()
+    };
+    let everything = found(dependencies("wormhole", "99"), &["jsonrpsee", "wormhole-whisper"]);
+    assert!(everything.is_empty(), "wormhole reaches {everything:?}");
+    let unwanted = ["argon2", "hyper", "libsqlite3-sys", "rusqlite", "wormhole-chat"];
+    let without_chat = found(dependencies_without_chat(), &unwanted);
+    assert!(without_chat.is_empty(), "without chat, wormhole reaches {without_chat:?}");
 }
 
 #[test]

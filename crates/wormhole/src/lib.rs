@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`transfer`] | sending and receiving as the `wormhole` command does |
 //! | [`code`] | from a code to a shared key and an exchange of messages |
+//! | `chat` (feature `chat`) | encrypted messages between the users of apps |
 //! | [`transit`] | one encrypted connection between two sides that share a key |
 //! | [`net`] | errors of connections, and Tor |
 //! | [`store`] | the profile: where the user's own keys and settings are |
@@ -28,6 +29,8 @@
 
 #![warn(clippy::exhaustive_enums)]
 
+#[cfg(feature = "chat")]
+pub mod chat;
 pub mod code;
 mod drive;
 pub mod net;

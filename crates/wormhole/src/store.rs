@@ -4,10 +4,11 @@
 //! |---|---|---|---|
 //! | settings | `~/.config/wormhole/config.toml` | `~/Library/Application Support/wormhole/config.toml` | `%APPDATA%\wormhole\config.toml` |
 //! | keys | `~/.local/share/wormhole/PROTOCOL/NAME.key` | `~/Library/Application Support/wormhole/PROTOCOL/NAME.key` | `%APPDATA%\wormhole\PROTOCOL\NAME.key` |
+//! | message stores | `~/.local/share/wormhole/chat/NAME/` | `~/Library/Application Support/wormhole/chat/NAME/` | `%APPDATA%\wormhole\chat\NAME\` |
 //!
 //! On Linux, `XDG_CONFIG_HOME` and `XDG_DATA_HOME` replace `~/.config` and `~/.local/share`.
 //!
-//! This knows neither the format of the settings nor that of a key: each protocol encodes its own keys as text.
+//! This knows the format neither of the settings nor of a key or a message store: each protocol encodes its own keys as text.
 
 mod keys;
 
@@ -72,6 +73,11 @@ impl Profile {
     /// The file with the user's settings. It may not exist.
     pub fn settings_file(&self) -> PathBuf {
         self.settings.join("config.toml")
+    }
+
+    /// The directory of a message store. It may not exist.
+    pub fn chat(&self, name: &KeyName) -> PathBuf {
+        self.data.join("chat").join(name.to_string())
     }
 
     /// The user's keys for one protocol.

@@ -10,13 +10,13 @@ use std::str::FromStr;
 use wormhole_disk::private;
 use zeroize::Zeroizing;
 
-/// The name of a key: letters, digits, `-` and `_`. So it is also a safe name of a file.
+/// The name of a key or a message store: letters, digits, `-` and `_`. So it is also a safe name of a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyName(String);
 
-/// This text cannot be the name of a key.
+/// This text cannot be the name of a key or a message store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a name of a key consists of letters, digits, - and _")]
+#[error("a name consists of letters, digits, - and _")]
 #[non_exhaustive]
 pub struct InvalidKeyName;
 

@@ -12,12 +12,6 @@ use wormhole_magic::transfer::Attributes;
 
 use super::{Limits, Offered, OnExists, Part, Unpacker};
 
-/// The body of a fuzz target. It reports an error with a panic.
-pub type Body = fn(&[u8]);
-
-/// Every body with the name of its target and its corpus.
-pub const BODIES: &[(&str, Body)] = &[("sdk_unpack", sdk_unpack)];
-
 /// Unpacks a zip into a real folder. Nothing outside may change, and nothing may be left unless the
 /// whole zip is valid. The first byte says whether the rest is a zip, or the description of one.
 pub fn sdk_unpack(bytes: &[u8]) {

@@ -1,0 +1,84 @@
+//! The keys of the client's rows as bytes.
+//!
+//! Each is a byte for its kind, and then its fields: integers of 4 or 8 bytes, big-endian, accounts as the bytes of
+//! their UUIDs, public keys without their type.
+
+use wormhole_chat::{AccountId, Address, DeviceId, PublicKey, StoreKey, Timestamp};
+use wormhole_kit::Reader;
+
+use super::StoreError;
+
+/// Encodes a key.
+pub(super) fn encode(key: &StoreKey) -> Vec<u8> {
+    match key {
+        StoreKey::Account => vec![ACCOUNT],
+        StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key } => {
+            let kem = kem.map(u32::to_be_bytes);
+            let mut bytes = vec![SESSION_WITHOUT_ONE_TIME_PRE_KEY];
+            bytes.extend(signed.to_be_bytes());
+            bytes.extend(base_key.as_u());
+            bytes.extend(kem.iter().flatten());
+            bytes
+        }
+        StoreKey::KemPreKey(id) => with(KEM_PRE_KEY, &id.to_be_bytes()),
+        StoreKey::LastWritten => vec![LAST_WRITTEN],
+        StoreKey::OneTimePreKey(id) => with(ONE_TIME_PRE_KEY, &id.to_be_bytes()),
+        StoreKey::Outgoing(timestamp) => with(OUTGOING, &timestamp.0.to_be_bytes()),
+        StoreKey::Peer(account) => with(PEER, account.as_bytes()),
+        StoreKey::Session(address) => {
+            let mut bytes = with(SESSION, address.account.as_bytes());
+            bytes.push(address.device.number());
+            bytes
+        }
+        StoreKey::SignedPreKey(id) => with(SIGNED_PRE_KEY, &id.to_be_bytes()),
+        StoreKey::Unpublished => vec![UNPUBLISHED],
+    }
+}
+
+fn with(kind: u8, field: &[u8]) -> Vec<u8> {
+    [&[kind], field].concat()
+}
+
+/// Decodes a key.
+///
+/// # Errors
+/// `UnknownFormat` if it is of an unknown kind, otherwise `Damaged`.
+pub(super) fn decode(bytes: &[u8]) -> Result<StoreKey, StoreError> {
+    let mut reader = Reader::new(bytes);
+    let key = match reader.u8()? {
+        ACCOUNT => StoreKey::Account,
+        SESSION_WITHOUT_ONE_TIME_PRE_KEY => StoreKey::SessionWithoutOneTimePreKey {
+            signed: reader.u32_be()?,
+            base_key: PublicKey::from_u(reader.array()?).map_err(|_| StoreError::Damaged)?,
+            kem: if reader.is_empty() { None } else { Some(reader.u32_be()?) },
+        },
+        KEM_PRE_KEY => StoreKey::KemPreKey(reader.u32_be()?),
+        LAST_WRITTEN => StoreKey::LastWritten,
+        ONE_TIME_PRE_KEY => StoreKey::OneTimePreKey(reader.u32_be()?),
+        OUTGOING => StoreKey::Outgoing(Timestamp(u64::from_be_bytes(reader.array()?))),
+        PEER => StoreKey::Peer(AccountId::from_bytes(reader.array()?)),
+        SESSION => StoreKey::Session(decode_address(&mut reader)?),
+        SIGNED_PRE_KEY => StoreKey::SignedPreKey(reader.u32_be()?),
+        UNPUBLISHED => StoreKey::Unpublished,
+        _ => return Err(StoreError::UnknownFormat),
+    };
+    if reader.is_empty() { Ok(key) } else { Err(StoreError::Damaged) }
+}
+
+/// Reads an account and a device.
+pub(super) fn decode_address(reader: &mut Reader<'_>) -> Result<Address, StoreError> {
+    let account = AccountId::from_bytes(reader.array()?);
+    let device = DeviceId::new(reader.u8()?.into()).ok_or(StoreError::Damaged)?;
+    Ok(Address { account, device })
+}
+
+const ACCOUNT: u8 = 1;
+const SESSION_WITHOUT_ONE_TIME_PRE_KEY: u8 = 2;
+const KEM_PRE_KEY: u8 = 3;
+const LAST_WRITTEN: u8 = 4;
+const ONE_TIME_PRE_KEY: u8 = 5;
+const OUTGOING: u8 = 6;
+const PEER: u8 = 7;
+const SESSION: u8 = 8;
+const SIGNED_PRE_KEY: u8 = 9;
+const UNPUBLISHED: u8 = 10;

@@ -1,0 +1,194 @@
+//! What is written is read again, and hidden on the disk.
+
+use std::collections::BTreeMap;
+
+use data_encoding::HEXLOWER as HEX;
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn what_is_committed_is_there_after_reopening() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    assert_eq!(store.registration(), Ok(None));
+    let contacts = vec![contact(2), contact(1)];
+    let mut commit = row(StoreKey::Session(address(1)), Some(b"session"));
+    commit.changes.extend(received(vec![message(1, "one"), message(2, "two")]).changes);
+    commit.registration = Some(registration());
+    commit.contacts.clone_from(&contacts);
+    commit.settings = setting("colour", b"green").settings;
+    assert_eq!(store.commit(&commit), Ok(vec![ReceivedId(1), ReceivedId(2)]));
+    drop(store);
+
+    let store = folder.open().unwrap();
+    assert_eq!(store.registration(), Ok(Some(registration())));
+    assert_eq!(store.contacts().unwrap(), [contacts[1].clone(), contacts[0].clone()]);
+    assert_eq!(store.contact(account(2)), Ok(Some(contacts[0].clone())));
+    assert_eq!(store.contact(account(3)), Ok(None));
+    assert_eq!(store.setting("colour").unwrap().unwrap().as_slice(), b"green");
+    assert_eq!(store.setting("other"), Ok(None));
+    let rows = store.client_rows().unwrap();
+    assert_eq!(rows, [(StoreKey::Session(address(1)), Zeroizing::new(b"session".to_vec()))]);
+    assert_eq!(store.received_count(), 2);
+    let first = store.received_after(None).unwrap().unwrap();
+    assert_eq!(first, (ReceivedId(1), message(1, "one")));
+    let second = store.received_after(Some(first.0)).unwrap().unwrap();
+    assert_eq!(second, (ReceivedId(2), message(2, "two")));
+    assert_eq!(store.received_after(Some(second.0)), Ok(None));
+}
+
+#[test]
+fn an_id_of_a_received_message_is_never_used_again() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    let ids = store.commit(&received(vec![message(1, "one"), message(2, "two")])).unwrap();
+    let taken = Commit { taken: ids, ..Commit::default() };
+    assert_eq!(store.commit(&taken), Ok(vec![]));
+    assert_eq!(store.received_after(None), Ok(None));
+    drop(store);
+    let mut store = folder.open().unwrap();
+    assert_eq!(store.commit(&received(vec![message(3, "three")])), Ok(vec![ReceivedId(3)]));
+}
+
+#[test]
+fn a_name_of_a_setting_that_is_too_long_changes_nothing() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    let mut commit = setting(&"x".repeat(65), b"value");
+    commit.registration = Some(registration());
+    assert_eq!(store.commit(&commit), Err(StoreError::SettingNameTooLong));
+    assert_eq!(store.registration(), Ok(None));
+    drop(store);
+    folder.open().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_can_read_the_files() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    store.commit(&setting("colour", b"green")).unwrap();
+    assert_eq!(mode(&folder.0), 0o700);
+    assert!(folder.files().len() >= 4, "database, log, lock and key file");
+    for file in folder.files() {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn no_file_contains_what_was_stored() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    let mut commit = received(vec![message(1, "a secret text")]);
+    commit.registration = Some(registration());
+    commit.contacts = vec![contact(1)];
+    commit.settings = setting("colour", b"bright green").settings;
+    commit.changes.extend(row(StoreKey::Peer(account(7)), Some(b"a private key")).changes);
+    store.commit(&commit).unwrap();
+    let account = account(7);
+    let secrets: [&[u8]; 8] = [
+        b"a secret text",
+        b"+14155550123",
+        b"com.example",
+        b"chat.example",
+        b"colour",
+        b"bright green",
+        b"a private key",
+        account.as_bytes(),
+    ];
+    for file in folder.files() {
+        let bytes = std::fs::read(file).unwrap();
+        for secret in secrets {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{secret:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_secret_is_printed() {
+    let folder = Folder::new();
+    let store = folder.create();
+    let key = HEX.encode(store.master.secret().expose());
+    let texts = [
+        format!("{store:?}"),
+        format!("{:?}", registration()),
+        format!("{:?}", Protection::Passphrase("a secret passphrase".to_owned().into())),
+    ];
+    for text in texts {
+        for secret in ["a secret", "+1415", "token", "password\"", &key] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_client_is_encoded_without_loss() {
+    let public = *KeyPair::random(&mut OsRng).public();
+    for key in [
+        StoreKey::Account,
+        StoreKey::SessionWithoutOneTimePreKey { signed: 1, kem: Some(2), base_key: public },
+        StoreKey::SessionWithoutOneTimePreKey { signed: 1, kem: None, base_key: public },
+        StoreKey::KemPreKey(3),
+        StoreKey::LastWritten,
+        StoreKey::OneTimePreKey(3),
+        StoreKey::Outgoing(Timestamp(4)),
+        StoreKey::Peer(account(5)),
+        StoreKey::Session(address(5)),
+        StoreKey::SignedPreKey(3),
+        StoreKey::Unpublished,
+    ] {
+        let bytes = state_key::encode(&key);
+        assert_eq!(state_key::decode(&bytes), Ok(key));
+        assert_eq!(state_key::decode(&[&bytes[..], &[0]].concat()), Err(StoreError::Damaged));
+        assert!(state_key::decode(&bytes[..bytes.len() - 1]).is_err());
+    }
+    assert_eq!(state_key::decode(&[99]), Err(StoreError::UnknownFormat));
+}
+
+/// A step of the property test.
+#[derive(Clone, Debug)]
+enum Step {
+    Set(u8, Option<Vec<u8>>),
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let value = proptest::option::weighted(0.7, proptest::collection::vec(any::<u8>(), 0..300));
+    let step = prop_oneof![
+        9 => (0_u8..12, value).prop_map(|(key, value)| Step::Set(key, value)),
+        1 => Just(Step::Reopen),
+    ];
+    proptest::collection::vec(proptest::collection::vec(step, 1..6), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn the_store_holds_what_a_map_would_hold(commits in steps()) {
+        let folder = Folder::new();
+        let mut store = folder.create();
+        let mut map = BTreeMap::new();
+        for steps in commits {
+            let mut commit = Commit::default();
+            for step in &steps {
+                let Step::Set(key, value) = step else { continue };
+                let key = StoreKey::OneTimePreKey((*key).into());
+                commit.changes.extend(row(key, value.as_deref()).changes);
+                match value {
+                    Some(value) => map.insert(key, value.clone()),
+                    None => map.remove(&key),
+                };
+            }
+            store.commit(&commit).unwrap();
+            if steps.iter().any(|step| matches!(step, Step::Reopen)) {
+                drop(store);
+                store = folder.open().unwrap();
+            }
+            let rows = store.client_rows().unwrap().into_iter();
+            let rows = rows.map(|(key, value)| (key, value.to_vec()));
+            prop_assert_eq!(rows.collect::<BTreeMap<_, _>>(), map.clone());
+        }
+    }
+}
