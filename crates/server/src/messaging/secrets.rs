@@ -1,4 +1,4 @@
-//! Secrets of clients: passwords, app tokens and verification codes. Only hashes are stored.
+//! Secrets of clients: passwords, app tokens and verification codes. Of passwords and tokens, only hashes are stored.
 //!
 //! Passwords and tokens are random and have at least 128 bits, so a slow hash would not protect them better; it would
 //! only make each request expensive. Hashes are compared in constant time.
@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 
 use wormhole_chat::AccountId;
 
-use super::store::TokenHash;
+use super::store::{TokenHash, VerificationCode};
 
 impl TokenHash {
     /// The hash of a secret with a salt, which is empty for random tokens.
@@ -19,6 +19,13 @@ impl TokenHash {
 
     /// Compares in constant time.
     pub(super) fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl VerificationCode {
+    /// Compares in constant time.
+    pub(super) fn matches(self, other: Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }

@@ -23,6 +23,7 @@ use crate::ServerError;
 pub(super) use rows::{
     Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, KeyKind, KeySet, LastResortKey,
     NewAccount, NewDevice, OneTimeKey, PendingCode, PushId, Rows, SignedKey, TokenHash,
+    VerificationCode,
 };
 pub(super) use sqlite::SqliteStore;
 pub(super) use turn::{
@@ -81,7 +82,7 @@ pub(super) struct Counts {
     pub(super) messages: u64,
 }
 
-/// Most messages that wait for one device.
+/// Most messages that wait for one device. A sender has at most as much in a queue as is left for all others.
 pub(super) const MAX_QUEUED_MESSAGES: u64 = 10_000;
 
 /// Most bytes of envelopes that wait for one device.
@@ -89,6 +90,9 @@ pub(super) const MAX_QUEUED_BYTES: u64 = 64 << 20;
 
 /// How long an ephemeral message waits for a device that is just connecting.
 const EPHEMERAL_LIFE: Duration = Duration::from_secs(10);
+
+/// How long a linked device stays silent before messages need not be addressed to it any more.
+const SILENCE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The database failed, so nothing of the turn has happened.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

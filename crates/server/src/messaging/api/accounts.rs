@@ -23,7 +23,7 @@ use crate::messaging::secrets;
 use crate::messaging::service::Service;
 use crate::messaging::store::{
     Account, App, Device, Found, LoginName, NewAccount, NewDevice, PendingCode, PushId, Rows,
-    StoreError, TokenHash,
+    StoreError, TokenHash, VerificationCode,
 };
 
 type Answer<T> = Result<Json<T>, ApiError>;
@@ -87,15 +87,14 @@ pub(super) async fn request_code(
             .and_then(|()| limits.spend(Action::VoiceCodePerDay, &number, 1, now)),
     }
     .map_err(ApiError::too_many)?;
-    let code = secrets::verification_code();
-    let hash = hash_code(&number, code);
+    let code = VerificationCode(secrets::verification_code());
     let recipient = number.clone();
     let store = move |rows: &mut dyn Rows, now: Timestamp| {
-        let pending = PendingCode { hash, sent: now, attempts: 0 };
+        let pending = PendingCode { code, sent: now, attempts: 0 };
         rows.put_pending_code(&number, Some(&pending))
     };
     service.storage.execute(store).await?;
-    service.codes.send(transport, &recipient, code);
+    service.codes.send(transport, &recipient, code.0);
     Ok(Json(Nothing {}))
 }
 
@@ -132,12 +131,13 @@ pub(super) async fn confirm_code(
     limit.map_err(ApiError::too_many)?;
     let salt = secrets::random();
     let registration = Registration {
-        code: parse_code(&code).map(|code| hash_code(&number, code)),
+        code: parse_code(&code).map(VerificationCode),
         number,
         app: AppCredentials::from_headers(&headers)?,
         default_app: service.settings.default_app.clone(),
         rejects_registered: service.settings.rejects_registered,
         id: secrets::account_id(),
+        is_discoverable: attributes.discoverable_by_phone_number,
         device: attributes.device(TokenHash::of(&salt, credentials.password.as_bytes()), salt)?,
     };
     let register = move |rows: &mut dyn Rows, now: Timestamp| registration.register(rows, now);
@@ -148,7 +148,7 @@ pub(super) async fn confirm_code(
 /// A request to confirm a code.
 struct Registration {
     /// `None` if the text is not a code.
-    code: Option<TokenHash>,
+    code: Option<VerificationCode>,
     number: PhoneNumber,
     app: Option<AppCredentials>,
     default_app: Option<AppName>,
@@ -156,6 +156,8 @@ struct Registration {
     /// The id of the account if it is new.
     id: AccountId,
     device: NewDevice,
+    /// Whether others find the account with its number, if the client says so.
+    is_discoverable: Option<bool>,
 }
 
 impl Registration {
@@ -187,7 +189,9 @@ impl Registration {
                 for device in rows.devices(account.key)? {
                     rows.delete_device(device.key)?;
                 }
-                let account = Account { identity: None, is_discoverable: true, ..account.clone() };
+                let is_discoverable = self.is_discoverable.unwrap_or(account.is_discoverable);
+                let account =
+                    Account { identity: None, is_discoverable, verified: now, ..account.clone() };
                 rows.update_account(&account)?;
                 account
             }
@@ -196,6 +200,8 @@ impl Registration {
                 app: app.key,
                 number: self.number.clone(),
                 is_default: accounts.is_empty(),
+                is_discoverable: self.is_discoverable.unwrap_or(true),
+                shows_app: false,
                 created: now,
             })?,
         };
@@ -208,7 +214,7 @@ impl Registration {
     fn use_code(&self, rows: &mut dyn Rows, now: Timestamp) -> Result<bool, StoreError> {
         let Some(mut pending) = rows.pending_code(&self.number)? else { return Ok(false) };
         let is_valid = now.since(pending.sent) < CODE_LIFE && pending.attempts < MAX_ATTEMPTS;
-        let matches = self.code.is_some_and(|code| code.matches(&pending.hash));
+        let matches = self.code.is_some_and(|code| code.matches(pending.code));
         if is_valid && !matches {
             pending.attempts += 1;
             rows.put_pending_code(&self.number, Some(&pending))?;
@@ -392,11 +398,6 @@ impl Service {
         };
         self.execute_for(found, work).await
     }
-}
-
-/// The hash of a code. It is short, so the number makes equal codes look different.
-fn hash_code(number: &PhoneNumber, code: u32) -> TokenHash {
-    TokenHash::of(number.as_str().as_bytes(), &code.to_be_bytes())
 }
 
 /// How long a code is valid, in milliseconds.

@@ -9,8 +9,10 @@ use wormhole_chat::{DeviceId, Timestamp};
 use zeroize::Zeroizing;
 
 use super::ApiError;
+use super::attributes::day;
 use crate::messaging::base64;
 use crate::messaging::service::Service;
+use crate::messaging::storage::unix_now;
 use crate::messaging::store::{
     Account, App, Device, Found, Login, LoginName, Rows, StoreError, TokenHash,
 };
@@ -140,10 +142,20 @@ impl Service {
             stored.password.matches(&TokenHash::of(&stored.salt, password.as_bytes()))
         });
         let found = found.ok_or_else(ApiError::bad_credentials)?;
-        match app {
-            Some(app) if !app.match_app(&found.app) => Err(ApiError::bad_package()),
-            _ => Ok(Arc::new(found)),
+        if app.is_some_and(|app| !app.match_app(&found.app)) {
+            return Err(ApiError::bad_package());
         }
+        self.see(&found).await?;
+        Ok(Arc::new(found))
+    }
+
+    /// Records that a device was seen today, once a day.
+    async fn see(&self, found: &Found) -> Result<(), ApiError> {
+        let (device, today) = (found.device.key, day(unix_now()));
+        if found.device.device.last_seen < today {
+            self.storage.execute(move |rows, _| rows.see_device(device, today)).await?;
+        }
+        Ok(())
     }
 }
 

@@ -55,6 +55,12 @@ pub(super) async fn publish(
             if device.device.number != DeviceId::PRIMARY {
                 return Ok(Err(ApiError::invalid("the identity key is not that of the account")));
             }
+            // What was signed with the previous identity key is useless, on all devices.
+            if account.identity.is_some() {
+                for device in rows.devices(account.key)? {
+                    rows.delete_keys(device.key)?;
+                }
+            }
             rows.update_account(&Account { identity: Some(identity.clone()), ..account })?;
         }
         rows.put_keys(device.key, &keys).map(|()| Ok(Json(Nothing {})))

@@ -74,6 +74,8 @@ fn register(rows: &mut dyn Rows, app: &App, number: &str) -> Result<Sender, Stor
         app: app.key,
         number: number.parse().unwrap(),
         is_default: true,
+        is_discoverable: true,
+        shows_app: false,
         created: Timestamp(1),
     })?;
     let device_key = rows.insert_device(account.key, &new_device())?;
@@ -148,7 +150,7 @@ async fn each_one_time_key_goes_to_one_of_many_clients() {
     let bundles = clients.join_all().await.into_iter();
     let mut devices = bundles.map(|taken| match taken.unwrap() {
         Taken::Bundle(mut bundle) => bundle.devices.remove(0),
-        other => panic!("{other:?}"),
+        Taken::NotFound | Taken::UnknownAsker => panic!("no keys"),
     });
     let mut ids: Vec<u32> = devices.by_ref().filter_map(|it| it.one_time).map(|it| it.id).collect();
     ids.sort_unstable();

@@ -42,8 +42,8 @@ pub(in crate::messaging) trait Rows {
     /// no other account is the default any more.
     fn insert_account(&mut self, account: &NewAccount) -> Result<Account, StoreError>;
 
-    /// Writes the columns that may change: identity key, discoverability, default. If the account becomes the
-    /// default of its number, no other account is the default any more.
+    /// Writes the columns that may change: identity key, what the directory shows, default, and when the number was
+    /// verified. If the account becomes the default of its number, no other account is the default any more.
     fn update_account(&mut self, account: &Account) -> Result<(), StoreError>;
 
     /// Removes an account with its devices, keys and messages. If it was the default of its number, the number has
@@ -66,6 +66,9 @@ pub(in crate::messaging) trait Rows {
     /// Writes all columns of a device, except for its key and its number.
     fn update_device(&mut self, key: DeviceKey, device: &NewDevice) -> Result<(), StoreError>;
 
+    /// Records the day on which a device was seen, if it is later than the recorded one.
+    fn see_device(&mut self, device: DeviceKey, day: Timestamp) -> Result<(), StoreError>;
+
     /// Removes a device with its keys and messages.
     fn delete_device(&mut self, device: DeviceKey) -> Result<(), StoreError>;
 
@@ -75,6 +78,9 @@ pub(in crate::messaging) trait Rows {
     /// Replaces the parts of a device's published keys that are not `None`. Nothing happens if the device does not
     /// exist any more. Keys have the length of their kind.
     fn put_keys(&mut self, device: DeviceKey, keys: &KeySet) -> Result<(), StoreError>;
+
+    /// Removes everything that a device has published. It gets no messages until it publishes keys again.
+    fn delete_keys(&mut self, device: DeviceKey) -> Result<(), StoreError>;
 
     /// The number of one-time keys that are left, of each kind.
     fn count_keys(&mut self, device: DeviceKey) -> Result<[u64; 2], StoreError>;
@@ -124,10 +130,22 @@ impl fmt::Debug for TokenHash {
     }
 }
 
+/// Six digits that prove that somebody reads what is sent to a number. Never shown in a log.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(in crate::messaging) struct VerificationCode(pub(in crate::messaging) u32);
+
+impl fmt::Debug for VerificationCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VerificationCode(…)")
+    }
+}
+
 /// A verification code that was sent to a number.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct PendingCode {
-    pub(in crate::messaging) hash: TokenHash,
+    /// Not hashed: whoever reads the hash of one of 900,000 codes knows the code.
+    pub(in crate::messaging) code: VerificationCode,
+    /// When the code was made. It may have been sent again since.
     pub(in crate::messaging) sent: Timestamp,
     /// Wrong codes that were entered since.
     pub(in crate::messaging) attempts: u32,
@@ -141,6 +159,11 @@ pub(in crate::messaging) struct NewAccount {
     pub(in crate::messaging) number: PhoneNumber,
     /// Whether messages to the bare number go to this account.
     pub(in crate::messaging) is_default: bool,
+    /// Whether others find the account with its number.
+    pub(in crate::messaging) is_discoverable: bool,
+    /// Whether others who find it learn its app.
+    pub(in crate::messaging) shows_app: bool,
+    /// This is also when the number was verified.
     pub(in crate::messaging) created: Timestamp,
 }
 
@@ -156,6 +179,10 @@ pub(in crate::messaging) struct Account {
     pub(in crate::messaging) is_default: bool,
     /// Whether others find the account with its number.
     pub(in crate::messaging) is_discoverable: bool,
+    /// Whether others who find it learn its app.
+    pub(in crate::messaging) shows_app: bool,
+    /// When the owner last proved to have the number.
+    pub(in crate::messaging) verified: Timestamp,
     /// The 33 bytes of the identity key, once it is published.
     pub(in crate::messaging) identity: Option<Vec<u8>>,
 }

@@ -33,7 +33,7 @@ pub(super) fn execute<T: Tables>(
     }
     turn.removed = tables.removed_devices();
     find(tables, &mut turn.logins)?;
-    bundles::take(tables, &mut turn.bundles)?;
+    bundles::take(tables, &mut turn.bundles, now)?;
     receipts::acknowledge(tables, &mut turn.acknowledgements, now)?;
     submissions::accept(tables, &mut turn.submissions, now)?;
     read(tables, &mut turn.pages, now)

@@ -6,11 +6,11 @@
 use wormhole_chat::service::{Destination, PhoneNumber};
 use wormhole_chat::{AccountId, DeviceId, EnvelopeKind, Timestamp};
 
-use super::StoreError;
 use super::rows::{
     Account, AccountKey, DeviceKey, KeyKind, LastResortKey, OneTimeKey, Rows, SignedKey,
 };
 use super::turn::{Acknowledgement, Found, Login, Page, PageRequest};
+use super::{SILENCE, StoreError};
 
 /// The statements, inside the transaction of a turn. None of them decides anything.
 pub(super) trait Tables: Rows {
@@ -49,8 +49,8 @@ pub(super) trait Tables: Rows {
     /// The account and the number of each device.
     fn owners(&mut self, devices: &[DeviceKey]) -> Result<Vec<Option<Owner>>, StoreError>;
 
-    /// How much waits for each device.
-    fn queue_sizes(&mut self, devices: &[DeviceKey]) -> Result<Vec<QueueSize>, StoreError>;
+    /// How much waits for devices, in all and from one sender.
+    fn queue_sizes(&mut self, queues: &[SenderQueue]) -> Result<Vec<QueueSize>, StoreError>;
 
     /// Adds messages to queues. Each gets a position after all positions that its device has ever seen.
     fn insert_messages(&mut self, messages: &[StoredMessage<'_>]) -> Result<(), StoreError>;
@@ -68,8 +68,8 @@ pub(super) trait Tables: Rows {
     /// What must be known of each device to deliver messages to it; `None` if it does not exist.
     fn readers(&mut self, devices: &[DeviceKey]) -> Result<Vec<Option<Reader>>, StoreError>;
 
-    /// Reads messages in the order of their positions. Skips, and may remove, ephemeral messages that were accepted
-    /// before `oldest_ephemeral`.
+    /// Reads messages in the order of their positions. Skips ephemeral messages that were accepted before
+    /// `oldest_ephemeral`, and does not read them; [`super::Store::prune`] removes them.
     fn pages(
         &mut self,
         pages: &[PageRequest],
@@ -87,12 +87,17 @@ pub(super) struct RecipientDevice {
     pub(super) has_keys: bool,
     /// Whether it fetches messages itself or has a push id.
     pub(super) is_reachable: bool,
+    /// The day on which it was last seen.
+    pub(super) last_seen: Timestamp,
 }
 
 impl RecipientDevice {
-    /// Whether a message to the account must be addressed to this device.
-    pub(super) const fn is_enabled(&self) -> bool {
-        self.has_keys && self.is_reachable
+    /// Whether a message to the account must be addressed to this device. A linked device that is silent for long is
+    /// left out until it comes back.
+    pub(super) fn is_enabled(&self, now: Timestamp) -> bool {
+        let is_silent = u128::from(now.since(self.last_seen)) > SILENCE.as_millis();
+        let is_forgotten = self.number != DeviceId::PRIMARY && is_silent;
+        self.has_keys && self.is_reachable && !is_forgotten
     }
 }
 
@@ -118,6 +123,8 @@ pub(super) struct TakenMessage {
     pub(super) kind: EnvelopeKind,
     pub(super) source: AccountId,
     pub(super) timestamp: Timestamp,
+    /// As in [`StoredMessage`].
+    pub(super) is_to_number: bool,
 }
 
 /// Whose a device is.
@@ -134,9 +141,23 @@ pub(super) struct Reader {
     pub(super) signaling_key: Option<Vec<u8>>,
 }
 
+/// A queue, and somebody who has sent to it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct SenderQueue {
+    pub(super) device: DeviceKey,
+    pub(super) source: AccountId,
+}
+
 /// How much waits for a device.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct QueueSize {
+    pub(super) all: Waiting,
+    pub(super) from_sender: Waiting,
+}
+
+/// Messages in a queue.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Waiting {
     pub(super) messages: u64,
     /// Of envelopes.
     pub(super) bytes: u64,
@@ -156,6 +177,8 @@ pub(super) struct StoredMessage<'a> {
     /// When the message was accepted.
     pub(super) server_timestamp: Timestamp,
     pub(super) is_ephemeral: bool,
+    /// Whether the sender has named the recipient by its number. Otherwise the receipt does not contain the number.
+    pub(super) is_to_number: bool,
     /// Encoded.
     pub(super) envelope: Vec<u8>,
 }
@@ -173,4 +196,7 @@ pub(super) struct SubmissionKey {
     pub(super) sender: DeviceKey,
     pub(super) destination: AccountKey,
     pub(super) timestamp: Timestamp,
+    /// 64 bits of a hash of what is sent and of the devices that get it. So neither another message of the same
+    /// millisecond is taken for a repetition, nor one to a recipient that was registered again.
+    pub(super) content: i64,
 }

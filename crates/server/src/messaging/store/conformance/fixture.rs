@@ -71,8 +71,7 @@ impl Person {
 impl<'a> Fixture<'a> {
     pub(super) fn new(backend: &'a dyn Backend, name: &str) -> Self {
         let store = Some(backend.open(name));
-        let now = Timestamp(1_700_000_000_000);
-        Self { backend, name: name.into(), store, asker: None, now }
+        Self { backend, name: name.into(), store, asker: None, now: NOW }
     }
 
     pub(super) fn store(&mut self) -> &mut dyn Store {
@@ -282,6 +281,8 @@ pub(super) fn new_account(app: &App, number: &str) -> NewAccount {
         app: app.key,
         number: number.parse().unwrap(),
         is_default: true,
+        is_discoverable: true,
+        shows_app: false,
         created: Timestamp(5),
     }
 }
@@ -299,7 +300,7 @@ pub(super) fn new_device(number: u32) -> NewDevice {
         push: None,
         attributes: "{}".into(),
         created: Timestamp(5),
-        last_seen: Timestamp(6),
+        last_seen: NOW,
     }
 }
 
@@ -358,6 +359,9 @@ pub(super) fn everything(device: DeviceKey) -> PageRequest {
 pub(super) fn stored(devices: &[DeviceKey]) -> Sent {
     Sent::Stored { needs_sync: false, devices: devices.to_vec() }
 }
+
+/// The time at the start of each case.
+pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 pub(super) const ALICE: &str = "+14155550101";
 pub(super) const BOB: &str = "+14155550102";

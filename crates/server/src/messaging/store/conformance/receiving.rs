@@ -6,7 +6,8 @@ use wormhole_chat::{Envelope, EnvelopeKind, Timestamp};
 
 use super::fixture::{ALICE, BOB, Fixture, Person, device_id, everything, job, new_device};
 use crate::messaging::store::{
-    Acknowledgement, DeviceKey, EPHEMERAL_LIFE, NewDevice, PageRequest, Submission, Turn, Which,
+    Acknowledgement, DeviceKey, EPHEMERAL_LIFE, Expiry, NewDevice, PageRequest, Submission, Turn,
+    Which,
 };
 
 /// Alice has sent Bob messages with these timestamps.
@@ -152,7 +153,8 @@ pub(super) fn all_devices_of_the_sender_get_a_receipt(fixture: &mut Fixture<'_>)
     for device in devices {
         let [(_, receipt)] = &fixture.queue(device)[..] else { panic!("not one receipt") };
         let expected = Envelope {
-            source: Some(BOB.into()),
+            // Alice has written to the id, and does not learn the number.
+            source: Some(bob.account.id.to_string()),
             source_account: Some(bob.account.id),
             source_device: Some(device_id(2)),
             source_app: Some("com.b".into()),
@@ -168,6 +170,20 @@ pub(super) fn all_devices_of_the_sender_get_a_receipt(fixture: &mut Fixture<'_>)
     }
     // The other device has not received it yet.
     assert_eq!(fixture.timestamps(bob.device()), [7]);
+}
+
+pub(super) fn a_receipt_has_the_number_if_the_sender_knows_it(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    let id = bob.account.id.to_string();
+    for (timestamp, to, expected) in [(1, BOB, BOB), (2, &id, &id), (3, "+14155550102@com.b", BOB)]
+    {
+        fixture.send(alice.write_to(to.parse().unwrap(), &[1], timestamp));
+        let position = fixture.queue(bob.device())[0].0;
+        fixture.acknowledge(bob.device(), Which::Position(position));
+        let (position, receipt) = fixture.queue(alice.device()).remove(0);
+        assert_eq!(receipt.source.as_deref(), Some(expected));
+        fixture.acknowledge(alice.device(), Which::Position(position));
+    }
 }
 
 pub(super) fn receipts_and_own_messages_have_no_receipt(fixture: &mut Fixture<'_>) {
@@ -229,7 +245,10 @@ pub(super) fn an_ephemeral_message_does_not_wait_for_long(fixture: &mut Fixture<
     let page = fixture.page(request);
     assert_eq!((page.messages.len(), page.has_more), (2, false));
     assert_eq!(fixture.timestamps(bob.device()), [1, 3]);
+    let day = Duration::from_secs(24 * 3600);
+    fixture.prune(Expiry { messages: day, sent: day, codes: day });
     assert_eq!(fixture.store().count().unwrap().messages, 2);
+    assert_eq!(fixture.timestamps(bob.device()), [1, 3]);
 }
 
 fn wait(fixture: &mut Fixture<'_>, duration: Duration) {

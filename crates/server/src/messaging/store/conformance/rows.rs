@@ -5,12 +5,12 @@ use std::sync::Arc;
 use wormhole_chat::{Timestamp, directory_token};
 
 use super::fixture::{
-    ALICE, BOB, Closure, Fixture, curve_key, kyber_key, kyber_signed_key, last_resort_key,
+    ALICE, BOB, Closure, Fixture, NOW, curve_key, kyber_key, kyber_signed_key, last_resort_key,
     new_account, new_device, signed_key,
 };
 use crate::messaging::store::{
     Account, Counts, Device, IntraApp, KeySet, NewAccount, NewDevice, PendingCode, PushId, Rows,
-    StoreError, TokenHash, Turn, Which,
+    Sent, StoreError, TokenHash, Turn, VerificationCode, Which,
 };
 
 pub(super) fn apps_are_created_once_and_updated(fixture: &mut Fixture<'_>) {
@@ -31,7 +31,10 @@ pub(super) fn apps_are_created_once_and_updated(fixture: &mut Fixture<'_>) {
 }
 
 pub(super) fn a_verification_code_is_replaced_and_removed(fixture: &mut Fixture<'_>) {
-    let code = |attempts| PendingCode { hash: TokenHash([1; 32]), sent: Timestamp(9), attempts };
+    let code = |attempts| {
+        let code = VerificationCode(999_999);
+        PendingCode { code, sent: Timestamp(9), attempts }
+    };
     for stored in [Some(code(0)), Some(code(1)), None] {
         let written = stored.clone();
         fixture.rows(move |rows| rows.put_pending_code(&ALICE.parse().unwrap(), written.as_ref()));
@@ -185,6 +188,35 @@ pub(super) fn a_deleted_device_takes_its_messages_and_keys_along(fixture: &mut F
     assert_eq!(fixture.timestamps(first), [1]);
     let position = fixture.queue(first)[0].0;
     assert_eq!(fixture.acknowledge(key, Which::Position(position)), []);
+}
+
+pub(super) fn the_last_day_of_a_device_only_grows(fixture: &mut Fixture<'_>) {
+    let [_, bob] = fixture.two_people();
+    let (account, device) = (bob.account.key, bob.device());
+    for (day, expected) in [(5, NOW.0), (NOW.0 + 7, NOW.0 + 7), (NOW.0, NOW.0 + 7)] {
+        fixture.rows(move |rows| rows.see_device(device, Timestamp(day)));
+        let [found] = fixture.rows(move |rows| rows.devices(account)).try_into().unwrap();
+        assert_eq!(found.device.last_seen.0, expected);
+    }
+}
+
+pub(super) fn a_device_that_withdraws_its_keys_gets_no_messages(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = fixture.two_people();
+    let device = bob.device();
+    let curve = Some(vec![curve_key(1)]);
+    fixture.put_keys(device, KeySet { curve, ..KeySet::default() });
+    fixture.send(alice.write(&bob, 1));
+    fixture.rows(move |rows| rows.delete_keys(device));
+    assert_eq!(fixture.rows(move |rows| rows.count_keys(device)), [0, 0]);
+    assert_eq!(fixture.rows(move |rows| rows.signed_key(device)), None);
+    assert_eq!(fixture.bundle(&bob.id(), Some(1)), None);
+    assert_eq!(fixture.send(alice.write(&bob, 2)), Sent::NotFound);
+    // What was sent before waits.
+    assert_eq!(fixture.timestamps(device), [1]);
+    let signed = Some(signed_key(5));
+    fixture.put_keys(device, KeySet { signed: signed.clone(), ..KeySet::default() });
+    let bundle = fixture.bundle(&bob.id(), Some(1)).unwrap();
+    assert_eq!((&bundle.devices[0].signed, &bundle.devices[0].one_time), (&signed, &None));
 }
 
 pub(super) fn a_turn_names_the_devices_that_it_has_removed(fixture: &mut Fixture<'_>) {

@@ -7,7 +7,7 @@ use super::fixture::{
     ALICE, BOB, Fixture, Person, curve_key, device_id, message, new_device, some_keys, stored,
 };
 use crate::messaging::store::{
-    Account, DeviceKey, IntraApp, KeySet, NewDevice, NewMessage, PushId, Sent, Submission,
+    Account, DeviceKey, IntraApp, KeySet, NewDevice, NewMessage, PushId, SILENCE, Sent, Submission,
 };
 
 /// Alice with one device, and Bob with these.
@@ -194,6 +194,23 @@ pub(super) fn devices_that_cannot_receive_need_no_message(fixture: &mut Fixture<
     assert_eq!(send(fixture, &[1, 4], 4), missing(&[3]));
 }
 
+pub(super) fn a_linked_device_that_was_not_seen_for_a_month_needs_no_message(
+    fixture: &mut Fixture<'_>,
+) {
+    let [alice, bob] = alice_and_bob(fixture, 2);
+    let both = stored(&[bob.devices[0].0, bob.devices[1].0]);
+    fixture.now.0 += u64::try_from(SILENCE.as_millis()).unwrap();
+    assert_eq!(fixture.send(alice.write(&bob, 1)), both);
+    fixture.now.0 += 1;
+    assert_eq!(fixture.send(alice.write(&bob, 2)), devices_differ(&[], &[2]));
+    assert_eq!(fixture.bundle(&bob.id(), None).unwrap().devices.len(), 1);
+    assert_eq!(fixture.send(alice.write_to(bob.id(), &[1], 2)), stored(&[bob.device()]));
+    // It comes back.
+    let (second, now) = (bob.devices[1].0, fixture.now);
+    fixture.rows(move |rows| rows.see_device(second, now));
+    assert_eq!(fixture.send(alice.write(&bob, 3)), both);
+}
+
 pub(super) fn an_account_without_devices_that_can_receive_is_not_found(fixture: &mut Fixture<'_>) {
     let [alice, bob] = alice_and_bob(fixture, 1);
     let key = bob.device();
@@ -280,6 +297,47 @@ pub(super) fn another_timestamp_sender_or_destination_is_another_submission(
         assert_eq!(devices.len(), 1);
     }
     assert_eq!(fixture.timestamps(bob.device()), [1, 2, u64::MAX, 1, 1]);
+}
+
+pub(super) fn another_content_is_another_submission(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = alice_and_bob(fixture, 1);
+    let first = alice.write(&bob, 1);
+    let with = |message| Submission { messages: vec![message], ..first.clone() };
+    let text = |text: &str| Some(text.as_bytes().to_vec());
+    let others = [
+        with(NewMessage { content: text("other"), ..message(1) }),
+        with(NewMessage { body: text("for device 1"), content: None, ..message(1) }),
+        with(NewMessage { kind: EnvelopeKind::PreKeyBundle, ..message(1) }),
+    ];
+    for submission in others.iter().chain([&first]) {
+        assert_eq!(fixture.send(submission.clone()), stored(&[bob.device()]));
+        assert_eq!(fixture.send(submission.clone()), stored(&[]));
+    }
+    assert_waiting(fixture, &bob, 4);
+}
+
+pub(super) fn a_recipient_that_was_registered_again_gets_the_message_again(
+    fixture: &mut Fixture<'_>,
+) {
+    let [alice, bob] = alice_and_bob(fixture, 1);
+    let submission = alice.write(&bob, 1);
+    fixture.send(submission.clone());
+    let (account, old) = (bob.account.key, bob.device());
+    let new = fixture.rows(move |rows| {
+        rows.delete_device(old)?;
+        let new = rows.insert_device(account, &new_device(1))?;
+        rows.put_keys(new, &some_keys()).map(|()| new)
+    });
+    assert_eq!(fixture.send(submission.clone()), stored(&[new]));
+    assert_eq!(fixture.send(submission), stored(&[]));
+}
+
+pub(super) fn an_ephemeral_submission_is_not_remembered(fixture: &mut Fixture<'_>) {
+    let [alice, bob] = alice_and_bob(fixture, 1);
+    let ephemeral = Submission { is_ephemeral: true, ..alice.write(&bob, 1) };
+    assert_eq!(fixture.send(ephemeral), stored(&[bob.device()]));
+    // The sender has learned that the recipient is offline.
+    assert_eq!(fixture.send(alice.write(&bob, 1)), stored(&[bob.device()]));
 }
 
 pub(super) fn a_refused_submission_may_be_repeated(fixture: &mut Fixture<'_>) {

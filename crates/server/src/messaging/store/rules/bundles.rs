@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use wormhole_chat::Timestamp;
+
 use super::lookup::{devices_of, distinct};
 use crate::messaging::store::tables::{PublishedKeys, RecipientDevice, Tables, WantedKeys};
 use crate::messaging::store::{
@@ -13,6 +15,7 @@ use crate::messaging::store::{
 pub(super) fn take(
     tables: &mut dyn Tables,
     jobs: &mut [Job<BundleRequest, Taken>],
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     if jobs.is_empty() {
         return Ok(());
@@ -22,8 +25,9 @@ pub(super) fn take(
     let askers = jobs.iter().map(|job| job.request.asker.account);
     let known = accounts.iter().flatten().map(|account| account.key).chain(askers);
     let devices = devices_of(tables, known)?;
-    let choose =
-        |(job, account): (&Job<BundleRequest, _>, _)| Choice::make(&job.request, account, &devices);
+    let choose = |(job, account): (&Job<BundleRequest, _>, _)| {
+        Choice::make(&job.request, account, &devices, now)
+    };
     let choices: Vec<Choice> = jobs.iter().zip(accounts).map(choose).collect();
     let mut keys = Keys::take(tables, choices.iter().flat_map(Choice::devices))?;
     super::answer(jobs, choices.into_iter().map(|choice| choice.answer(&mut keys)));
@@ -43,6 +47,7 @@ impl Choice {
         request: &BundleRequest,
         account: Option<Account>,
         devices: &HashMap<AccountKey, Vec<RecipientDevice>>,
+        now: Timestamp,
     ) -> Self {
         let of = |account| devices.get(&account).map_or(&[][..], Vec::as_slice);
         let Asker { account: asker, device } = request.asker;
@@ -50,7 +55,7 @@ impl Choice {
             return Self::UnknownAsker;
         }
         let Some(account) = account else { return Self::NotFound };
-        match select(request, of(account.key)) {
+        match select(request, of(account.key), now) {
             devices if devices.is_empty() => Self::NotFound,
             devices => Self::Devices(account, devices),
         }
@@ -77,10 +82,14 @@ impl Choice {
 }
 
 /// The devices whose keys are asked for: one that has keys, or all that messages must be addressed to.
-fn select(request: &BundleRequest, devices: &[RecipientDevice]) -> Vec<RecipientDevice> {
+fn select(
+    request: &BundleRequest,
+    devices: &[RecipientDevice],
+    now: Timestamp,
+) -> Vec<RecipientDevice> {
     let is_asked = |device: &&RecipientDevice| match request.device {
         Some(number) => device.number == number && device.has_keys,
-        None => device.is_enabled(),
+        None => device.is_enabled(now),
     };
     devices.iter().filter(is_asked).copied().collect()
 }

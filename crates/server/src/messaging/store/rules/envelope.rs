@@ -12,9 +12,20 @@ use crate::messaging::store::tables::{RecipientDevice, StoredMessage};
 pub(super) struct Source<'a> {
     pub(super) account: &'a Account,
     pub(super) device: DeviceId,
+    /// Whether the recipient learns the number of the sender.
+    pub(super) shows_number: bool,
 }
 
 impl<'a> Source<'a> {
+    /// The name of the sender. It is never empty, because some clients cannot read such an envelope.
+    fn name(self) -> String {
+        if self.shows_number {
+            self.account.number.to_string()
+        } else {
+            self.account.id.to_string()
+        }
+    }
+
     /// Adds the sender, the recipient, an id and the time to an envelope with a message, and encodes it for the queue
     /// of a device.
     pub(super) fn send(
@@ -26,8 +37,7 @@ impl<'a> Source<'a> {
     ) -> StoredMessage<'a> {
         let guid = new_guid();
         let envelope = Envelope {
-            // Some clients cannot read an envelope without a number.
-            source: Some(self.account.number.to_string()),
+            source: Some(self.name()),
             source_account: Some(self.account.id),
             source_device: Some(self.device),
             source_app: Some(self.account.app_name.to_string()),
@@ -47,6 +57,7 @@ impl<'a> Source<'a> {
             timestamp: envelope.timestamp,
             server_timestamp: now,
             is_ephemeral: envelope.ephemeral.unwrap_or_default(),
+            is_to_number: false,
             envelope: envelope.encode(),
         }
     }

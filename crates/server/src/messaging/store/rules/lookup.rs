@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::messaging::store::tables::{QueueSize, RecipientDevice, StoredMessage, Tables};
+use crate::messaging::store::tables::{
+    QueueSize, RecipientDevice, SenderQueue, StoredMessage, Tables, Waiting,
+};
 use crate::messaging::store::{
     AccountKey, DeviceKey, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, StoreError,
 };
@@ -20,26 +22,25 @@ pub(super) fn devices_of(
 
 /// How much waits for devices, and what this turn adds.
 #[derive(Debug, Default)]
-pub(super) struct Queues(HashMap<DeviceKey, QueueSize>);
+pub(super) struct Queues {
+    all: HashMap<DeviceKey, Waiting>,
+    by_sender: HashMap<SenderQueue, Waiting>,
+}
 
 impl Queues {
-    /// Reads the sizes of the queues of these devices.
+    /// Reads the sizes of these queues.
     pub(super) fn of(
         tables: &mut dyn Tables,
-        devices: impl IntoIterator<Item = DeviceKey>,
+        queues: impl IntoIterator<Item = SenderQueue>,
     ) -> Result<Self, StoreError> {
-        let devices = distinct(devices);
-        let sizes = tables.queue_sizes(&devices)?;
-        Ok(Self(devices.into_iter().zip(sizes).collect()))
-    }
-
-    /// Whether there is room for all of these messages. If so, counts them. Each is for another device.
-    pub(super) fn admit_all(&mut self, messages: &[StoredMessage<'_>]) -> bool {
-        let has_room = messages.iter().all(|message| self.has_room(message));
-        if has_room {
-            messages.iter().for_each(|message| self.add(message));
+        let queues = distinct(queues);
+        let sizes = tables.queue_sizes(&queues)?;
+        let mut read = Self::default();
+        for (queue, QueueSize { all, from_sender }) in queues.into_iter().zip(sizes) {
+            read.all.insert(queue.device, all);
+            read.by_sender.insert(queue, from_sender);
         }
-        has_room
+        Ok(read)
     }
 
     /// Removes messages for which there is no room, and counts the others.
@@ -53,17 +54,28 @@ impl Queues {
         });
     }
 
-    fn has_room(&self, message: &StoredMessage<'_>) -> bool {
-        let size = self.0.get(&message.device).copied().unwrap_or_default();
-        let bytes = size.bytes.saturating_add(message.bytes());
-        size.messages < MAX_QUEUED_MESSAGES && bytes <= MAX_QUEUED_BYTES
+    /// Whether a message still fits. One sender alone cannot fill a queue: it gets at most as much room as it leaves to
+    /// all others.
+    pub(super) fn has_room(&self, message: &StoredMessage<'_>) -> bool {
+        let all = self.all.get(&message.device).copied().unwrap_or_default();
+        let own = self.by_sender.get(&queue_of(message)).copied().unwrap_or_default();
+        let messages = MAX_QUEUED_MESSAGES.saturating_sub(all.messages);
+        let bytes = MAX_QUEUED_BYTES.saturating_sub(all.bytes);
+        own.messages < messages && own.bytes.saturating_add(message.bytes()) <= bytes
     }
 
     fn add(&mut self, message: &StoredMessage<'_>) {
-        let size = self.0.entry(message.device).or_default();
-        size.messages += 1;
-        size.bytes += message.bytes();
+        let all = self.all.entry(message.device).or_default();
+        let own = self.by_sender.entry(queue_of(message)).or_default();
+        for waiting in [all, own] {
+            waiting.messages += 1;
+            waiting.bytes += message.bytes();
+        }
     }
+}
+
+const fn queue_of(message: &StoredMessage<'_>) -> SenderQueue {
+    SenderQueue { device: message.device, source: message.source }
 }
 
 /// Each value once, in a fixed order.

@@ -8,7 +8,7 @@ use wormhole_chat::{AccountId, Envelope, EnvelopeKind, Timestamp};
 use super::envelope::Source;
 use super::lookup::{Queues, devices_of, distinct};
 use crate::messaging::store::tables::{
-    Owner, RecipientDevice, StoredMessage, Tables, TakenMessage,
+    Owner, RecipientDevice, SenderQueue, StoredMessage, Tables, TakenMessage,
 };
 use crate::messaging::store::{Account, Acknowledged, Acknowledgement, DeviceKey, Job, StoreError};
 
@@ -25,8 +25,8 @@ pub(super) fn acknowledge(
     let taken = tables.take_messages(&requests)?;
     let receipts = Receipts::of(&taken, &requests);
     let facts = Facts::read(tables, &receipts)?;
-    let devices = receipts.0.iter().flatten().flat_map(|receipt| facts.recipients(receipt));
-    let mut queues = Queues::of(tables, devices.map(|(_, device)| device.key))?;
+    let devices = receipts.0.iter().flatten().flat_map(|receipt| facts.queues(receipt));
+    let mut queues = Queues::of(tables, devices)?;
     let (mut messages, mut answers) = (Vec::new(), Vec::new());
     for receipt in &receipts.0 {
         let mut written: Vec<_> =
@@ -49,6 +49,8 @@ struct Receipt {
     /// The sender of the message.
     to: AccountId,
     timestamp: Timestamp,
+    /// Whether the sender knows the number of the recipient already.
+    shows_number: bool,
 }
 
 /// For each acknowledgement, the receipt that is due.
@@ -59,10 +61,10 @@ impl Receipts {
     /// A receipt has no receipt.
     fn of(taken: &[Option<TakenMessage>], requests: &[&Acknowledgement]) -> Self {
         let receipt = |(taken, request): (&Option<TakenMessage>, &&Acknowledgement)| {
-            let TakenMessage { kind, source, timestamp } = (*taken)?;
-            let is_receipt = kind == EnvelopeKind::Receipt;
-            let receipt = Receipt { device: request.device, to: source, timestamp };
-            (!is_receipt).then_some(receipt)
+            let TakenMessage { kind, source: to, timestamp, is_to_number } = (*taken)?;
+            let receipt =
+                Receipt { device: request.device, to, timestamp, shows_number: is_to_number };
+            (kind != EnvelopeKind::Receipt).then_some(receipt)
         };
         Self(taken.iter().zip(requests).map(receipt).collect())
     }
@@ -106,12 +108,20 @@ impl Facts {
             .flat_map(|(account, devices)| devices.iter().map(move |device| (account, device)))
     }
 
+    /// The queues that a receipt goes to.
+    fn queues(&self, receipt: &Receipt) -> impl Iterator<Item = SenderQueue> {
+        let owner = self.owners.get(&receipt.device).map(|owner| owner.account.id);
+        let queue = |(device, source): (DeviceKey, AccountId)| SenderQueue { device, source };
+        let devices = self.recipients(receipt).map(|(_, device)| device.key);
+        devices.filter_map(move |device| Some(queue((device, owner?))))
+    }
+
     /// The messages of a receipt, for all devices of the sender.
     fn write(&self, receipt: &Receipt, now: Timestamp) -> Vec<StoredMessage<'_>> {
         let Some(Owner { account, device }) = self.owners.get(&receipt.device) else {
             return Vec::new();
         };
-        let source = Source { account, device: *device };
+        let source = Source { account, device: *device, shows_number: receipt.shows_number };
         let write = |(to, device): (&Account, &RecipientDevice)| {
             let envelope = Envelope::new(EnvelopeKind::Receipt, receipt.timestamp);
             source.send(Envelope { urgent: Some(false), ..envelope }, to, device, now)

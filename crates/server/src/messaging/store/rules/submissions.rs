@@ -2,12 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use wormhole_chat::service::{CurrentDevice, Mismatch, Recipient, check_recipients};
-use wormhole_chat::{Envelope, Timestamp};
+use sha2::{Digest, Sha256};
+use wormhole_chat::service::{CurrentDevice, Destination, Mismatch, Recipient, check_recipients};
+use wormhole_chat::{DeviceId, Envelope, Timestamp};
 
 use super::envelope::Source;
 use super::lookup::{Queues, devices_of};
-use crate::messaging::store::tables::{RecipientDevice, StoredMessage, SubmissionKey, Tables};
+use crate::messaging::store::tables::{
+    RecipientDevice, SenderQueue, StoredMessage, SubmissionKey, Tables,
+};
 use crate::messaging::store::{
     Account, AccountKey, IntraApp, Job, NewMessage, Sent, StoreError, Submission,
 };
@@ -24,12 +27,12 @@ pub(super) fn accept(
     let destinations: Vec<_> = jobs.iter().map(|job| &job.request.destination).collect();
     let accounts = tables.resolve(&destinations)?;
     let submissions: Vec<_> = jobs.iter().map(|job| &job.request).zip(&accounts).collect();
-    let mut acceptance = Acceptance::new(tables, &submissions, now)?;
+    let (mut acceptance, keys) = Acceptance::new(tables, &submissions, now)?;
     let mut answers = Vec::with_capacity(submissions.len());
-    for (submission, account) in submissions {
+    for ((submission, account), key) in submissions.into_iter().zip(keys) {
         answers.push(match account {
             _ if !acceptance.knows_sender(submission) => Sent::UnknownSender,
-            Some(account) => acceptance.accept(submission, account),
+            Some(account) => acceptance.accept(submission, account, key),
             None => Sent::NotFound,
         });
     }
@@ -53,26 +56,37 @@ struct Acceptance<'a> {
     remembered: Vec<SubmissionKey>,
 }
 
+/// What identifies each submission; `None` if it is not remembered.
+type Keys = Vec<Option<SubmissionKey>>;
+
 impl<'a> Acceptance<'a> {
     fn new(
         tables: &mut dyn Tables,
         submissions: &[(&'a Submission, &Option<Account>)],
         now: Timestamp,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<(Self, Keys), StoreError> {
         let accounts = || submissions.iter().filter_map(|(_, account)| account.as_ref());
         let senders = submissions.iter().map(|(submission, _)| submission.sender.account.key);
         let devices = devices_of(tables, senders.chain(accounts().map(|account| account.key)))?;
-        let recipients = accounts().filter_map(|account| devices.get(&account.key)).flatten();
-        let queues = Queues::of(tables, recipients.map(|device| device.key))?;
-        let key = |(submission, account): &(&Submission, &Option<Account>)| {
-            account.as_ref().map(|account| identify(submission, account))
+        let of = |account: &Option<Account>| {
+            let devices = account.as_ref().and_then(|account| devices.get(&account.key));
+            devices.map_or(&[][..], Vec::as_slice)
         };
-        let keys: Vec<SubmissionKey> = submissions.iter().filter_map(key).collect();
-        let were_sent = tables.were_sent(&keys)?;
+        let queues = submissions.iter().flat_map(|(submission, account)| {
+            let source = submission.sender.account.id;
+            of(account).iter().map(move |device| SenderQueue { device: device.key, source })
+        });
+        let queues = Queues::of(tables, queues)?;
+        let key = |(submission, account): &(&Submission, &Option<Account>)| {
+            identify(submission, account.as_ref()?, of(account))
+        };
+        let keys: Keys = submissions.iter().map(key).collect();
+        let known: Vec<SubmissionKey> = keys.iter().flatten().copied().collect();
+        let were_sent = tables.were_sent(&known)?;
         let sent =
-            keys.into_iter().zip(were_sent).filter_map(|(key, was_sent)| was_sent.then_some(key));
-        let (messages, remembered) = (Vec::new(), Vec::new());
-        Ok(Self { now, devices, queues, sent: sent.collect(), messages, remembered })
+            known.into_iter().zip(were_sent).filter_map(|(key, was_sent)| was_sent.then_some(key));
+        let (sent, messages, remembered) = (sent.collect(), Vec::new(), Vec::new());
+        Ok((Self { now, devices, queues, sent, messages, remembered }, keys))
     }
 
     /// Whether the sending device still exists.
@@ -81,13 +95,17 @@ impl<'a> Acceptance<'a> {
         devices.into_iter().flatten().any(|device| device.key == sender.device_key)
     }
 
-    fn accept(&mut self, submission: &'a Submission, account: &Account) -> Sent {
+    fn accept(
+        &mut self,
+        submission: &'a Submission,
+        account: &Account,
+        key: Option<SubmissionKey>,
+    ) -> Sent {
         if is_refused(submission, account) {
             return Sent::RefusedIntraApp;
         }
-        let key = identify(submission, account);
         let needs_sync = !self.others(submission, submission.sender.account.key).is_empty();
-        if self.sent.contains(&key) {
+        if key.is_some_and(|key| self.sent.contains(&key)) {
             return Sent::Stored { needs_sync, devices: Vec::new() };
         }
         let recipients = self.others(submission, account.key);
@@ -98,21 +116,39 @@ impl<'a> Acceptance<'a> {
             return Sent::Mismatched(mismatch);
         }
         let messages = self.build(submission, account, &recipients);
-        if !self.queues.admit_all(&messages) {
-            return Sent::QueueFull;
-        }
+        let Some(messages) = self.admit(messages, &recipients) else { return Sent::QueueFull };
         let devices = messages.iter().map(|message| message.device).collect();
         self.messages.extend(messages);
-        self.sent.insert(key);
-        self.remembered.push(key);
+        self.sent.extend(key);
+        self.remembered.extend(key);
         Sent::Stored { needs_sync, devices }
+    }
+
+    /// The messages for which there is room, once they are counted. A linked device whose queue is full is left out, so
+    /// that an abandoned one does not keep messages from the others. `None` if the first device has no room, or none.
+    fn admit(
+        &mut self,
+        mut messages: Vec<StoredMessage<'a>>,
+        recipients: &[RecipientDevice],
+    ) -> Option<Vec<StoredMessage<'a>>> {
+        let primary = recipients.iter().find(|device| device.number == DeviceId::PRIMARY);
+        let is_primary = |message: &&StoredMessage<'_>| {
+            primary.is_some_and(|primary| primary.key == message.device)
+        };
+        let has_room =
+            messages.iter().filter(is_primary).all(|message| self.queues.has_room(message));
+        let was_empty = messages.is_empty();
+        if has_room {
+            self.queues.admit_some(&mut messages);
+        }
+        (has_room && was_empty == messages.is_empty()).then_some(messages)
     }
 
     /// The devices of an account that can receive messages, without the sending device.
     fn others(&self, submission: &Submission, account: AccountKey) -> Vec<RecipientDevice> {
         let is_other = |device: &&RecipientDevice| device.key != submission.sender.device_key;
         let devices = self.devices.get(&account).into_iter().flatten();
-        devices.filter(|device| device.is_enabled()).filter(is_other).copied().collect()
+        devices.filter(|device| device.is_enabled(self.now)).filter(is_other).copied().collect()
     }
 
     /// One message for each device. The recipients are checked already.
@@ -123,7 +159,9 @@ impl<'a> Acceptance<'a> {
         recipients: &[RecipientDevice],
     ) -> Vec<StoredMessage<'a>> {
         let sender = &submission.sender;
-        let source = Source { account: &sender.account, device: sender.device };
+        let (account, device) = (&sender.account, sender.device);
+        let source = Source { account, device, shows_number: true };
+        let is_to_number = !matches!(submission.destination, Destination::Account(_));
         let build = |message: &NewMessage| {
             let device = recipients.iter().find(|device| device.number == message.device)?;
             let envelope = Envelope {
@@ -133,7 +171,8 @@ impl<'a> Acceptance<'a> {
                 ephemeral: submission.is_ephemeral.then_some(true),
                 ..Envelope::new(message.kind, submission.timestamp)
             };
-            Some(source.send(envelope, to, device, self.now))
+            let message = source.send(envelope, to, device, self.now);
+            Some(StoredMessage { is_to_number, ..message })
         };
         submission.messages.iter().filter_map(build).collect()
     }
@@ -165,10 +204,35 @@ fn check(submission: &Submission, recipients: &[RecipientDevice]) -> Result<(), 
     check_recipients(&current, &addressed)
 }
 
-fn identify(submission: &Submission, account: &Account) -> SubmissionKey {
-    SubmissionKey {
+/// What identifies a submission. `None` for an ephemeral one, which is worth nothing by the time it is repeated.
+fn identify(
+    submission: &Submission,
+    account: &Account,
+    devices: &[RecipientDevice],
+) -> Option<SubmissionKey> {
+    let key = SubmissionKey {
         sender: submission.sender.device_key,
         destination: account.key,
         timestamp: submission.timestamp,
+        content: hash(&submission.messages, devices),
+    };
+    (!submission.is_ephemeral).then_some(key)
+}
+
+/// Hashes messages and the rows of the devices that they are for.
+fn hash(messages: &[NewMessage], devices: &[RecipientDevice]) -> i64 {
+    let mut hash = Sha256::new();
+    for message in messages {
+        let device = devices.iter().find(|device| device.number == message.device);
+        hash.update([message.device.number()]);
+        hash.update(device.map_or(0, |device| device.key.0).to_be_bytes());
+        hash.update(message.kind.number().to_be_bytes());
+        for part in [&message.body, &message.content] {
+            let part = part.as_deref().unwrap_or_default();
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(part);
+        }
     }
+    let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = hash.finalize().into();
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }

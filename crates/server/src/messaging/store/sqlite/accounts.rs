@@ -9,12 +9,14 @@ use wormhole_chat::{AccountId, Timestamp, directory_token};
 
 use crate::messaging::store::{
     Account, AccountKey, App, AppKey, IntraApp, NewAccount, PendingCode, TokenHash,
+    VerificationCode,
 };
 
 /// The columns of an account `a` in an app `p`.
 macro_rules! account_columns {
     () => {
-        "a.key, a.id, a.app, p.name, a.number, a.is_default, a.is_discoverable, a.identity"
+        "a.key, a.id, a.app, p.name, a.number, a.is_default, a.is_discoverable, a.shows_app,
+        a.verified, a.identity"
     };
 }
 
@@ -78,9 +80,10 @@ pub(super) fn pending_code(
     database: &Connection,
     number: &PhoneNumber,
 ) -> Result<Option<PendingCode>> {
-    let sql = "SELECT hash, sent, attempts FROM pending_codes WHERE number = ?";
+    let sql = "SELECT code, sent, attempts FROM pending_codes WHERE number = ?";
     let read = |row: &Row<'_>| {
-        Ok(PendingCode { hash: TokenHash(row.get(0)?), sent: time(row, 1)?, attempts: row.get(2)? })
+        let code = VerificationCode(row.get(0)?);
+        Ok(PendingCode { code, sent: time(row, 1)?, attempts: row.get(2)? })
     };
     database.prepare_cached(sql)?.query_row([number.as_str()], read).optional()
 }
@@ -94,8 +97,8 @@ pub(super) fn put_pending_code(
         let sql = "DELETE FROM pending_codes WHERE number = ?";
         return database.prepare_cached(sql)?.execute([number.as_str()]).map(drop);
     };
-    let sql = "REPLACE INTO pending_codes (number, hash, sent, attempts) VALUES (?, ?, ?, ?)";
-    let row = params![number.as_str(), code.hash.0, stored(code.sent), code.attempts];
+    let sql = "REPLACE INTO pending_codes (number, code, sent, attempts) VALUES (?, ?, ?, ?)";
+    let row = params![number.as_str(), code.code.0, stored(code.sent), code.attempts];
     database.prepare_cached(sql)?.execute(row).map(drop)
 }
 
@@ -138,11 +141,19 @@ pub(super) fn insert_account(database: &Connection, new: &NewAccount) -> Result<
     if new.is_default {
         clear_default(database, &new.number)?;
     }
-    let sql = "INSERT INTO accounts (id, app, number, token, is_default, created)
-        VALUES (?, ?, ?, ?, ?, ?)";
-    let (number, token) = (new.number.as_str(), directory_token(new.number.as_str()));
-    let created = stored(new.created);
-    let row = params![new.id.as_bytes(), new.app.0, number, token, new.is_default, created];
+    let sql = "INSERT INTO accounts (id, app, number, token, is_default, is_discoverable,
+            shows_app, created, verified)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)";
+    let row = params![
+        new.id.as_bytes(),
+        new.app.0,
+        new.number.as_str(),
+        directory_token(new.number.as_str()),
+        new.is_default,
+        new.is_discoverable,
+        new.shows_app,
+        stored(new.created),
+    ];
     database.prepare_cached(sql)?.insert(row).map(AccountKey)
 }
 
@@ -150,9 +161,17 @@ pub(super) fn update_account(database: &Connection, account: &Account) -> Result
     if account.is_default {
         clear_default(database, &account.number)?;
     }
-    let sql = "UPDATE accounts SET is_default = ?, is_discoverable = ?, identity = ? WHERE key = ?";
-    let (is_default, is_discoverable) = (account.is_default, account.is_discoverable);
-    let row = params![is_default, is_discoverable, account.identity, account.key.0];
+    let sql = "UPDATE accounts SET is_default = ?, is_discoverable = ?, shows_app = ?,
+            verified = ?, identity = ?
+        WHERE key = ?";
+    let row = params![
+        account.is_default,
+        account.is_discoverable,
+        account.shows_app,
+        stored(account.verified),
+        account.identity,
+        account.key.0,
+    ];
     database.prepare_cached(sql)?.execute(row).map(drop)
 }
 
@@ -180,7 +199,9 @@ pub(super) fn read_account(row: &Row<'_>, first: usize) -> Result<Account> {
         number: parse(row, first + 4)?,
         is_default: row.get(first + 5)?,
         is_discoverable: row.get(first + 6)?,
-        identity: row.get(first + 7)?,
+        shows_app: row.get(first + 7)?,
+        verified: time(row, first + 8)?,
+        identity: row.get(first + 9)?,
     })
 }
 

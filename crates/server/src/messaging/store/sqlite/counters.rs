@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, Result, params};
+use rusqlite::{Connection, Result, Row, params};
+use wormhole_chat::AccountId;
 
 use crate::messaging::store::DeviceKey;
-use crate::messaging::store::tables::QueueSize;
+use crate::messaging::store::tables::{QueueSize, SenderQueue, Waiting};
 
 /// The row `counters`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,50 +54,94 @@ impl Counters {
 
 /// The sizes of the queues that were used recently. A queue that is not here is counted when it is needed.
 #[derive(Debug, Default)]
-pub(super) struct QueueSizes(HashMap<DeviceKey, QueueSize>);
+pub(super) struct QueueSizes {
+    queues: HashMap<DeviceKey, SizeBySender>,
+    /// Senders in all queues.
+    senders: usize,
+}
+
+/// How much waits for a device, from each sender.
+#[derive(Debug, Default)]
+struct SizeBySender {
+    all: Waiting,
+    from: HashMap<AccountId, Waiting>,
+}
 
 impl QueueSizes {
     /// The size of a queue.
-    pub(super) fn of(&mut self, database: &Connection, device: DeviceKey) -> Result<QueueSize> {
-        if let Some(size) = self.0.get(&device) {
-            return Ok(*size);
+    pub(super) fn of(&mut self, database: &Connection, queue: SenderQueue) -> Result<QueueSize> {
+        let SenderQueue { device, source } = queue;
+        if !self.queues.contains_key(&device) {
+            let counted = SizeBySender::count(database, device)?;
+            if self.queues.len() >= MAX_QUEUES || self.senders >= MAX_QUEUES {
+                self.clear();
+            }
+            self.senders += counted.from.len();
+            self.queues.insert(device, counted);
         }
-        let sql = "SELECT count(*), coalesce(sum(length(envelope)), 0) FROM messages
-            WHERE device = ?";
-        let size = database.prepare_cached(sql)?.query_row([device.0], |row| {
-            Ok(QueueSize { messages: row.get(0)?, bytes: row.get(1)? })
-        })?;
-        if self.0.len() >= MAX_QUEUES {
-            self.0.clear();
-        }
-        self.0.insert(device, size);
-        Ok(size)
+        Ok(self.queues.get(&device).map_or_else(QueueSize::default, |size| QueueSize {
+            all: size.all,
+            from_sender: size.from.get(&source).copied().unwrap_or_default(),
+        }))
     }
 
-    pub(super) fn add(&mut self, device: DeviceKey, bytes: u64) {
-        if let Some(size) = self.0.get_mut(&device) {
-            size.messages += 1;
-            size.bytes += bytes;
+    pub(super) fn add(&mut self, queue: SenderQueue, bytes: u64) {
+        let Some(size) = self.queues.get_mut(&queue.device) else { return };
+        let senders = size.from.len();
+        let own = size.from.entry(queue.source).or_default();
+        for waiting in [&mut size.all, own] {
+            waiting.messages += 1;
+            waiting.bytes += bytes;
         }
+        self.senders += size.from.len() - senders;
     }
 
-    pub(super) fn remove(&mut self, device: DeviceKey, bytes: u64) {
-        if let Some(size) = self.0.get_mut(&device) {
-            size.messages = size.messages.saturating_sub(1);
-            size.bytes = size.bytes.saturating_sub(bytes);
+    pub(super) fn remove(&mut self, queue: SenderQueue, bytes: u64) {
+        let Some(size) = self.queues.get_mut(&queue.device) else { return };
+        let Some(own) = size.from.get_mut(&queue.source) else { return };
+        for waiting in [&mut size.all, &mut *own] {
+            waiting.messages = waiting.messages.saturating_sub(1);
+            waiting.bytes = waiting.bytes.saturating_sub(bytes);
+        }
+        if own.messages == 0 {
+            size.from.remove(&queue.source);
+            self.senders = self.senders.saturating_sub(1);
         }
     }
 
     /// Forgets one queue.
     pub(super) fn forget(&mut self, device: DeviceKey) {
-        self.0.remove(&device);
+        if let Some(size) = self.queues.remove(&device) {
+            self.senders = self.senders.saturating_sub(size.from.len());
+        }
     }
 
     /// Forgets all queues.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.queues.clear();
+        self.senders = 0;
     }
 }
 
-/// Most queues whose sizes are kept, about 8 MiB.
+impl SizeBySender {
+    fn count(database: &Connection, device: DeviceKey) -> Result<Self> {
+        let sql = "SELECT source, count(*), sum(length(envelope)) FROM messages
+            WHERE device = ? GROUP BY source";
+        let mut statement = database.prepare_cached(sql)?;
+        let read = |row: &Row<'_>| {
+            let waiting = Waiting { messages: row.get(1)?, bytes: row.get(2)? };
+            Ok((row.get(0).map(AccountId::from_bytes)?, waiting))
+        };
+        let mut counted = Self::default();
+        for row in statement.query_map([device.0], read)? {
+            let (source, waiting) = row?;
+            counted.all.messages += waiting.messages;
+            counted.all.bytes += waiting.bytes;
+            counted.from.insert(source, waiting);
+        }
+        Ok(counted)
+    }
+}
+
+/// Most queues whose sizes are kept, and most senders in them, about 16 MiB.
 const MAX_QUEUES: usize = 1 << 17;

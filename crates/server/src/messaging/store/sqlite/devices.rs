@@ -2,7 +2,7 @@
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
-use wormhole_chat::DeviceId;
+use wormhole_chat::{DeviceId, Timestamp};
 
 use super::accounts::{account_columns, app_columns, read_account, read_app, stored, time};
 use crate::messaging::store::tables::{Owner, Reader, RecipientDevice};
@@ -74,7 +74,7 @@ pub(super) fn recipients(
     account: AccountKey,
 ) -> Result<Vec<RecipientDevice>> {
     let sql = "SELECT key, number, registration_id, has_keys,
-            fetches_messages OR apn IS NOT NULL OR gcm IS NOT NULL
+            fetches_messages OR apn IS NOT NULL OR gcm IS NOT NULL, last_seen
         FROM devices WHERE account = ? ORDER BY number";
     let read = |row: &Row<'_>| {
         Ok(RecipientDevice {
@@ -83,6 +83,7 @@ pub(super) fn recipients(
             registration_id: row.get(2)?,
             has_keys: row.get(3)?,
             is_reachable: row.get(4)?,
+            last_seen: time(row, 5)?,
         })
     };
     database.prepare_cached(sql)?.query_map([account.0], read)?.collect()
@@ -160,6 +161,12 @@ pub(super) fn update(database: &Connection, key: DeviceKey, device: &NewDevice) 
     database.prepare_cached(sql)?.execute(row).map(drop)
 }
 
+/// Records a later day.
+pub(super) fn see(database: &Connection, key: DeviceKey, day: Timestamp) -> Result<()> {
+    let sql = "UPDATE devices SET last_seen = ?1 WHERE key = ?2 AND last_seen < ?1";
+    database.prepare_cached(sql)?.execute([stored(day), key.0]).map(drop)
+}
+
 /// Removes the row of a device.
 pub(super) fn delete(database: &Connection, key: DeviceKey) -> Result<()> {
     database.prepare_cached("DELETE FROM devices WHERE key = ?")?.execute([key.0]).map(drop)
@@ -203,7 +210,7 @@ fn device_id(row: &Row<'_>, column: usize) -> Result<DeviceId> {
 }
 
 /// Number of columns of an account.
-const ACCOUNT_COLUMNS: usize = 8;
+const ACCOUNT_COLUMNS: usize = 10;
 
 /// Number of columns of a device.
 const DEVICE_COLUMNS: usize = 15;

@@ -114,6 +114,13 @@ pub(super) fn count(database: &Connection, device: DeviceKey) -> Result<[u64; 2]
     Ok([count(KeyKind::Curve)?, count(KeyKind::Kyber)?])
 }
 
+/// Removes all keys of a device, which stays.
+pub(super) fn withdraw(database: &Connection, device: DeviceKey) -> Result<()> {
+    delete(database, device)?;
+    let sql = "UPDATE devices SET has_keys = 0 WHERE key = ?";
+    database.prepare_cached(sql)?.execute([device.0]).map(drop)
+}
+
 /// Removes all keys of a device.
 pub(super) fn delete(database: &Connection, device: DeviceKey) -> Result<()> {
     for sql in

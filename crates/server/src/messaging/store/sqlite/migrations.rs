@@ -30,7 +30,7 @@ const STEPS: [&str; 1] = ["
     );
     CREATE TABLE pending_codes (
         number TEXT PRIMARY KEY,
-        hash BLOB NOT NULL,
+        code INTEGER NOT NULL,
         sent INTEGER NOT NULL,
         attempts INTEGER NOT NULL
     ) WITHOUT ROWID;
@@ -42,9 +42,11 @@ const STEPS: [&str; 1] = ["
         number TEXT NOT NULL,
         token BLOB NOT NULL, -- of the number, in the directory
         is_default INTEGER NOT NULL,
-        is_discoverable INTEGER NOT NULL DEFAULT 1,
+        is_discoverable INTEGER NOT NULL,
+        shows_app INTEGER NOT NULL,
         identity BLOB,
         created INTEGER NOT NULL,
+        verified INTEGER NOT NULL, -- when its owner last proved to have the number
         UNIQUE (number, app)
     );
     CREATE UNIQUE INDEX accounts_default ON accounts (number) WHERE is_default;
@@ -92,6 +94,7 @@ const STEPS: [&str; 1] = ["
         position INTEGER NOT NULL,
         server_timestamp INTEGER NOT NULL,
         is_ephemeral INTEGER NOT NULL,
+        is_to_number INTEGER NOT NULL, -- how the sender has named the recipient
         kind INTEGER NOT NULL,
         guid BLOB NOT NULL,
         source BLOB NOT NULL, -- id of the sender's account
@@ -101,13 +104,17 @@ const STEPS: [&str; 1] = ["
         envelope BLOB NOT NULL,
         PRIMARY KEY (device, position)
     ) WITHOUT ROWID;
+    CREATE INDEX messages_guid ON messages (device, guid);
+    CREATE INDEX messages_timestamp ON messages (device, timestamp);
+    CREATE INDEX messages_ephemeral ON messages (server_timestamp) WHERE is_ephemeral;
     CREATE TABLE sent (
         key INTEGER PRIMARY KEY, -- in the order of acceptance
         device INTEGER NOT NULL, -- of the sender
         account INTEGER NOT NULL, -- of the recipient
         timestamp INTEGER NOT NULL,
+        content INTEGER NOT NULL, -- 64 bits of a hash
         accepted INTEGER NOT NULL,
         -- Clients send the current time, so most rows are added at the end.
-        UNIQUE (timestamp, device, account)
+        UNIQUE (timestamp, device, account, content)
     );
 "];

@@ -6,7 +6,7 @@ use wormhole_chat::Timestamp;
 use super::accounts::stored;
 use super::rows::SqliteTables;
 use crate::messaging::store::rules::before;
-use crate::messaging::store::{DeviceKey, Expiry, StoreError};
+use crate::messaging::store::{DeviceKey, EPHEMERAL_LIFE, Expiry, StoreError};
 
 impl SqliteTables<'_> {
     /// Removes some of what has expired. Searches the queues of some devices `after` this one; returns the last device
@@ -19,8 +19,25 @@ impl SqliteTables<'_> {
     ) -> std::result::Result<(Option<DeviceKey>, bool), StoreError> {
         let codes = delete_codes(self.database, before(now, expiry.codes))?;
         let sent = delete_sent(self.database, before(now, expiry.sent))?;
+        let ephemeral = self.prune_ephemeral(before(now, EPHEMERAL_LIFE))?;
         let next = self.prune_queues(before(now, expiry.messages), after)?;
-        Ok((next, next.is_some() || codes == MAX_ROWS || sent == MAX_ROWS))
+        Ok((next, next.is_some() || [codes, sent, ephemeral].contains(&MAX_ROWS)))
+    }
+
+    /// Removes ephemeral messages that nobody has read in time.
+    fn prune_ephemeral(&mut self, oldest: Timestamp) -> Result<usize> {
+        let mut statement = self.database.prepare_cached(FIND_EPHEMERAL)?;
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let rows = statement.query_map(params![stored(oldest), MAX_ROWS], read)?;
+        let rows: Vec<(i64, i64)> = rows.collect::<Result<_>>()?;
+        let sql = "DELETE FROM messages WHERE device = ? AND position = ?";
+        let mut delete = self.database.prepare_cached(sql)?;
+        for (device, position) in &rows {
+            delete.execute([device, position])?;
+            self.counters.remove_messages(1);
+            self.queues.forget(DeviceKey(*device));
+        }
+        Ok(rows.len())
     }
 
     fn prune_queues(
@@ -104,6 +121,10 @@ fn delete_sent(database: &Connection, oldest: Timestamp) -> Result<usize> {
     }
     database.prepare_cached("DELETE FROM sent WHERE key <= ?")?.execute([last])
 }
+
+/// Finds old ephemeral messages.
+pub(super) const FIND_EPHEMERAL: &str = "SELECT device, position FROM messages
+    WHERE is_ephemeral AND server_timestamp < ? ORDER BY server_timestamp LIMIT ?";
 
 /// Most rows of one table that a step removes.
 const MAX_ROWS: usize = 1000;

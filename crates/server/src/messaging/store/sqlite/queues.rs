@@ -13,7 +13,7 @@ macro_rules! take_message {
         concat!(
             "DELETE FROM messages WHERE device = ?1 AND ",
             $condition,
-            " RETURNING kind, source, timestamp, length(envelope)"
+            " RETURNING kind, source, timestamp, is_to_number, length(envelope)"
         )
     };
 }
@@ -23,14 +23,15 @@ pub(super) fn insert(
     position: i64,
     message: &StoredMessage<'_>,
 ) -> Result<()> {
-    let sql = "INSERT INTO messages (device, position, server_timestamp, is_ephemeral, kind, guid,
-            source, source_number, source_device, timestamp, envelope)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT INTO messages (device, position, server_timestamp, is_ephemeral,
+            is_to_number, kind, guid, source, source_number, source_device, timestamp, envelope)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let row = params![
         message.device.0,
         position,
         stored(message.server_timestamp),
         message.is_ephemeral,
+        message.is_to_number,
         message.kind.number(),
         message.guid,
         message.source.as_bytes(),
@@ -52,33 +53,35 @@ pub(super) fn take(
         Which::Position(position) => {
             take_one(database, take_message!("position = ?2"), params![device, position])
         }
-        Which::Guid(guid) => {
-            let sql = take_message!(
-                "position = (SELECT position FROM messages WHERE device = ?1 AND guid = ?2
-                ORDER BY position LIMIT 1)"
-            );
-            take_one(database, sql, params![device, guid])
-        }
+        Which::Guid(guid) => take_one(database, TAKE_BY_GUID, params![device, guid]),
         Which::Sent(source, timestamp) => match source.parse::<AccountId>() {
             Ok(source) => {
-                let sql = take_message!(
-                    "position = (SELECT position FROM messages
-                    WHERE device = ?1 AND source = ?2 AND timestamp = ?3
-                    ORDER BY position LIMIT 1)"
-                );
-                take_one(database, sql, params![device, source.as_bytes(), stored(*timestamp)])
+                let row = params![device, source.as_bytes(), stored(*timestamp)];
+                take_one(database, TAKE_BY_ACCOUNT, row)
             }
             Err(_) => {
-                let sql = take_message!(
-                    "position = (SELECT position FROM messages
-                    WHERE device = ?1 AND source_number = ?2 AND timestamp = ?3
-                    ORDER BY position LIMIT 1)"
-                );
-                take_one(database, sql, params![device, source, stored(*timestamp)])
+                let row = params![device, source, stored(*timestamp)];
+                take_one(database, TAKE_BY_NUMBER, row)
             }
         },
     }
 }
+
+// Without the names of the indexes, SQLite searches the whole queue, because it is in the order of positions already.
+pub(super) const TAKE_BY_GUID: &str = take_message!(
+    "position = (SELECT position FROM messages INDEXED BY messages_guid
+    WHERE device = ?1 AND guid = ?2 ORDER BY position LIMIT 1)"
+);
+
+pub(super) const TAKE_BY_ACCOUNT: &str = take_message!(
+    "position = (SELECT position FROM messages INDEXED BY messages_timestamp
+    WHERE device = ?1 AND source = ?2 AND timestamp = ?3 ORDER BY position LIMIT 1)"
+);
+
+pub(super) const TAKE_BY_NUMBER: &str = take_message!(
+    "position = (SELECT position FROM messages INDEXED BY messages_timestamp
+    WHERE device = ?1 AND source_number = ?2 AND timestamp = ?3 ORDER BY position LIMIT 1)"
+);
 
 fn take_one(
     database: &Connection,
@@ -90,17 +93,11 @@ fn take_one(
             kind: EnvelopeKind::from_number(row.get(0)?),
             source: account_id(row, 1)?,
             timestamp: time(row, 2)?,
+            is_to_number: row.get(3)?,
         };
-        Ok((message, row.get(3)?))
+        Ok((message, row.get(4)?))
     };
     database.prepare_cached(sql)?.query_row(params, read).optional()
-}
-
-/// A page, and the old ephemeral messages before its end with their lengths: position and bytes.
-#[derive(Debug, Default)]
-pub(super) struct Read {
-    pub(super) page: Page,
-    pub(super) outdated: Vec<(i64, u64)>,
 }
 
 /// Reads messages of a queue, without ephemeral messages that were accepted before `oldest_ephemeral`.
@@ -108,35 +105,28 @@ pub(super) fn page(
     database: &Connection,
     request: &PageRequest,
     oldest_ephemeral: Timestamp,
-) -> Result<Read> {
+) -> Result<Page> {
     let sql = "SELECT position, is_ephemeral AND server_timestamp < ?, envelope FROM messages
         WHERE device = ? AND position > ? ORDER BY position";
     let mut statement = database.prepare_cached(sql)?;
     let first = params![stored(oldest_ephemeral), request.device.0, request.after];
     let mut rows = statement.query(first)?;
-    let (mut read, mut bytes) = (Read::default(), 0_usize);
+    let (mut page, mut bytes) = (Page::default(), 0_usize);
     while let Some(row) = rows.next()? {
-        let (position, envelope) = (row.get(0)?, row.get_ref(2)?.as_blob()?);
         if row.get(1)? {
-            read.outdated.push((position, u64::try_from(envelope.len()).unwrap_or(u64::MAX)));
             continue;
         }
-        let messages = read.page.messages.len();
+        let (position, envelope) = (row.get(0)?, row.get_ref(2)?.as_blob()?);
+        let messages = page.messages.len();
         bytes = bytes.saturating_add(envelope.len());
         let is_full = messages >= usize::try_from(request.max_messages).unwrap_or(usize::MAX);
         if is_full || (messages > 0 && bytes > request.max_bytes) {
-            read.page.has_more = true;
+            page.has_more = true;
             break;
         }
-        read.page.messages.push((position, envelope.to_vec()));
+        page.messages.push((position, envelope.to_vec()));
     }
-    Ok(read)
-}
-
-/// Removes one message.
-pub(super) fn delete_one(database: &Connection, device: DeviceKey, position: i64) -> Result<()> {
-    let sql = "DELETE FROM messages WHERE device = ? AND position = ?";
-    database.prepare_cached(sql)?.execute([device.0, position]).map(drop)
+    Ok(page)
 }
 
 /// Removes a whole queue, and returns the number of its messages.
@@ -147,8 +137,9 @@ pub(super) fn delete(database: &Connection, device: DeviceKey) -> Result<u64> {
 }
 
 pub(super) fn was_sent(database: &Connection, key: &SubmissionKey) -> Result<bool> {
-    let sql = "SELECT 1 FROM sent WHERE device = ? AND account = ? AND timestamp = ?";
-    let row = [key.sender.0, key.destination.0, stored(key.timestamp)];
+    let sql = "SELECT 1 FROM sent WHERE device = ? AND account = ? AND timestamp = ?
+        AND content = ?";
+    let row = [key.sender.0, key.destination.0, stored(key.timestamp), key.content];
     database.prepare_cached(sql)?.exists(row)
 }
 
@@ -157,7 +148,8 @@ pub(super) fn insert_sent(
     key: &SubmissionKey,
     now: Timestamp,
 ) -> Result<()> {
-    let sql = "INSERT INTO sent (device, account, timestamp, accepted) VALUES (?, ?, ?, ?)";
-    let row = [key.sender.0, key.destination.0, stored(key.timestamp), stored(now)];
+    let sql = "INSERT INTO sent (device, account, timestamp, content, accepted)
+        VALUES (?, ?, ?, ?, ?)";
+    let row = [key.sender.0, key.destination.0, stored(key.timestamp), key.content, stored(now)];
     database.prepare_cached(sql)?.execute(row).map(drop)
 }

@@ -8,8 +8,8 @@ use super::cache::Cache;
 use super::counters::{Counters, QueueSizes};
 use super::{accounts, devices, keys, queues};
 use crate::messaging::store::tables::{
-    Owner, PublishedKeys, QueueSize, Reader, RecipientDevice, StoredMessage, SubmissionKey, Tables,
-    TakenMessage, WantedKeys,
+    Owner, PublishedKeys, QueueSize, Reader, RecipientDevice, SenderQueue, StoredMessage,
+    SubmissionKey, Tables, TakenMessage, WantedKeys,
 };
 use crate::messaging::store::{
     Account, AccountKey, Acknowledgement, App, AppKey, Device, DeviceKey, Found, IntraApp, KeySet,
@@ -105,6 +105,11 @@ impl Rows for SqliteTables<'_> {
         Ok(devices::update(self.database, key, device)?)
     }
 
+    fn see_device(&mut self, device: DeviceKey, day: Timestamp) -> Stored<()> {
+        self.cache.forget_device(device);
+        Ok(devices::see(self.database, device, day)?)
+    }
+
     fn delete_device(&mut self, device: DeviceKey) -> Stored<()> {
         self.counters.remove_messages(queues::delete(self.database, device)?);
         self.queues.forget(device);
@@ -122,6 +127,11 @@ impl Rows for SqliteTables<'_> {
     fn put_keys(&mut self, device: DeviceKey, keys: &KeySet) -> Stored<()> {
         self.cache.forget_device(device);
         Ok(keys::put(self.database, device, keys)?)
+    }
+
+    fn delete_keys(&mut self, device: DeviceKey) -> Stored<()> {
+        self.cache.forget_device(device);
+        Ok(keys::withdraw(self.database, device)?)
     }
 
     fn count_keys(&mut self, device: DeviceKey) -> Stored<[u64; 2]> {
@@ -161,8 +171,9 @@ impl Tables for SqliteTables<'_> {
         each(acknowledgements, |acknowledgement| {
             let taken = queues::take(self.database, acknowledgement)?;
             Ok(taken.map(|(message, bytes)| {
+                let (device, source) = (acknowledgement.device, message.source);
                 self.counters.remove_messages(1);
-                self.queues.remove(acknowledgement.device, bytes);
+                self.queues.remove(SenderQueue { device, source }, bytes);
                 message
             }))
         })
@@ -172,14 +183,15 @@ impl Tables for SqliteTables<'_> {
         each(devices, |device| self.cache.owner(self.database, *device))
     }
 
-    fn queue_sizes(&mut self, devices: &[DeviceKey]) -> Stored<Vec<QueueSize>> {
-        each(devices, |device| self.queues.of(self.database, *device))
+    fn queue_sizes(&mut self, queues: &[SenderQueue]) -> Stored<Vec<QueueSize>> {
+        each(queues, |queue| self.queues.of(self.database, *queue))
     }
 
     fn insert_messages(&mut self, messages: &[StoredMessage<'_>]) -> Stored<()> {
         for message in messages {
             queues::insert(self.database, self.counters.add_message(), message)?;
-            self.queues.add(message.device, message.bytes());
+            let queue = SenderQueue { device: message.device, source: message.source };
+            self.queues.add(queue, message.bytes());
         }
         Ok(())
     }
@@ -200,15 +212,7 @@ impl Tables for SqliteTables<'_> {
     }
 
     fn pages(&mut self, pages: &[PageRequest], oldest_ephemeral: Timestamp) -> Stored<Vec<Page>> {
-        each(pages, |request| {
-            let read = queues::page(self.database, request, oldest_ephemeral)?;
-            for (position, bytes) in read.outdated {
-                queues::delete_one(self.database, request.device, position)?;
-                self.counters.remove_messages(1);
-                self.queues.remove(request.device, bytes);
-            }
-            Ok(read.page)
-        })
+        each(pages, |request| queues::page(self.database, request, oldest_ephemeral))
     }
 }
 

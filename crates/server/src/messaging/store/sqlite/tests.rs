@@ -67,6 +67,26 @@ fn every_commit_is_flushed_to_the_disk() {
 /// SQLite's number for `synchronous = FULL`.
 const FULL: i64 = 2;
 
+#[test]
+fn messages_are_found_by_their_guid_and_their_timestamp_without_a_search() {
+    let folder = Folder::new("indexes");
+    let store = folder.open();
+    let cases = [
+        (queues::TAKE_BY_GUID, "messages_guid (device=? AND guid=?)"),
+        (queues::TAKE_BY_ACCOUNT, "messages_timestamp (device=? AND timestamp=?)"),
+        (queues::TAKE_BY_NUMBER, "messages_timestamp (device=? AND timestamp=?)"),
+        (prune::FIND_EPHEMERAL, "messages_ephemeral (server_timestamp<?)"),
+    ];
+    for (sql, expected) in cases {
+        let mut statement = store.database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let columns = statement.parameter_count();
+        let plan =
+            statement.query_map(rusqlite::params_from_iter(vec![1; columns]), |row| row.get(3));
+        let plan: Vec<String> = plan.unwrap().map(Result::unwrap).collect();
+        assert!(plan.iter().any(|step| step.contains(expected)), "{plan:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_that_is_removed_is_noticed() {
@@ -82,7 +102,7 @@ fn a_file_that_is_removed_is_noticed() {
 fn the_file_gets_shorter_after_messages_have_expired() {
     let folder = Folder::new("shorter");
     let mut store = folder.open();
-    let insert = "INSERT INTO messages VALUES (1, ?, 0, 0, 1, x'00', x'00', '', 1, 0, ?)";
+    let insert = "INSERT INTO messages VALUES (1, ?, 0, 0, 0, 1, x'00', x'00', '', 1, 0, ?)";
     for position in 1..=400 {
         store.database.execute(insert, params![position, vec![1_u8; 100_000]]).unwrap();
     }
