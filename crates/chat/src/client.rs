@@ -30,6 +30,7 @@ mod exchange;
 mod inbox;
 mod outbox;
 mod store;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -48,6 +49,7 @@ use store::Peer;
 
 pub use exchange::{Publication, Request, RequestId, Response, SealedMessage};
 pub use store::{Changes, RestoreError, StoreKey};
+pub use view::KnownIdentity;
 
 /// One device of a user.
 #[derive(Debug)]
@@ -151,6 +153,9 @@ pub enum SendError {
     /// The server returned invalid keys: an attack, or a defective client.
     #[error("the recipient's keys are invalid")]
     NotAuthentic,
+    /// The server will never deliver it, for example because the app delivers messages between its own users itself.
+    #[error("the server refuses to deliver this message")]
+    Refused,
     /// The message is too long.
     #[error("the message is too long")]
     TooLong,

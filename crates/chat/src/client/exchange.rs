@@ -70,6 +70,8 @@ pub enum Response {
     },
     /// The account does not exist.
     NotFound,
+    /// The request will never succeed.
+    Refused,
     /// Nothing was delivered: these devices were registered again.
     Stale(Vec<DeviceId>),
     /// No response, or a temporary failure.

@@ -148,6 +148,7 @@ impl Client {
             }
             Response::Stale(devices) => self.encrypt_again(now, timestamp, to, &devices, &[]),
             Response::NotFound => self.give_up(timestamp, SendError::NoDevice),
+            Response::Refused => self.give_up(timestamp, SendError::Refused),
             Response::Bundles(_) | Response::Unavailable => {}
         }
     }
@@ -209,6 +210,7 @@ impl Client {
     ) {
         let result = match response {
             Response::Bundles(bundles) => self.begin(now, account, bundles, rng),
+            Response::Refused => Err(SendError::Refused),
             Response::Done
             | Response::Mismatched { .. }
             | Response::NotFound

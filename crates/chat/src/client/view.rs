@@ -1,0 +1,43 @@
+//! What a caller can ask a client, without changing it.
+
+use super::Client;
+use crate::address::{AccountId, Address};
+use crate::key::PublicKey;
+use crate::time::Timestamp;
+
+/// The identity keys of another account.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KnownIdentity {
+    /// The first key that we saw, or the one that the user has accepted.
+    pub accepted: PublicKey,
+    /// A different key that was seen since. Nothing is sent until the user accepts it.
+    pub changed: Option<PublicKey>,
+}
+
+impl Client {
+    /// Our own account and device.
+    pub const fn address(&self) -> Address {
+        self.us
+    }
+
+    /// Our own identity key.
+    pub const fn identity(&self) -> &PublicKey {
+        self.identity.pair.public()
+    }
+
+    /// The identity keys of another account; `None` if we know none.
+    pub fn identity_of(&self, account: AccountId) -> Option<KnownIdentity> {
+        let peer = self.peers.get(&account)?;
+        Some(KnownIdentity { accepted: peer.identity, changed: peer.changed })
+    }
+
+    /// The messages that the server has not accepted yet, and their recipients, in the order in which they were written.
+    pub fn outbox(&self) -> impl Iterator<Item = (Timestamp, AccountId)> {
+        self.outbox.iter().map(|(timestamp, outgoing)| (*timestamp, outgoing.to))
+    }
+
+    /// Whether prekeys of ours may not be at the server yet. While that is so, its count of them means nothing.
+    pub const fn is_publishing(&self) -> bool {
+        self.prekeys.unpublished
+    }
+}
