@@ -40,6 +40,8 @@ use crate::service::{About, ServiceConfig, StoredFile};
 pub(crate) use apps::{AppCommand, run as run_app_command};
 use blobs::Blobs;
 use codes::CodeSender;
+#[cfg(feature = "testing")]
+pub(crate) use codes::sent_code;
 use gauges::Gauges;
 use limits::RateLimits;
 use server::Front;

@@ -1,5 +1,5 @@
-//! A mailbox server and a transit relay inside the process of a test, for tests of other crates: the same code as the
-//! program, on free loopback ports, with a database in a temporary directory.
+//! Servers inside the process of a test, for tests of other crates: the same code as the program, on free loopback ports,
+//! with databases in a temporary directory.
 //!
 //! It exists only with the feature `testing`. It is not part of the public interface and changes without notice.
 
@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rand_core::{OsRng, RngCore};
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{self, Action};
 use crate::host::{Host, Listening};
+use crate::messaging::{run_app_command, sent_code};
 
 /// Running servers. They end with this value, or with the runtime of the test.
 #[derive(Debug)]
@@ -32,7 +33,11 @@ impl TestServers {
     pub async fn start(options: &[&str]) -> Self {
         let folder = Arc::new(Folder::new());
         let data = folder.0.display().to_string();
-        let arguments = ["wormhole-server", "run", "--data", &data].into_iter().chain(LOOPBACK);
+        let is_given =
+            |flag: &str| options.iter().any(|option| option.split('=').next() == Some(flag));
+        let listen = LISTEN.into_iter().filter(|flag| !is_given(flag));
+        let listen = listen.flat_map(|flag| [flag, "127.0.0.1:0"]);
+        let arguments = ["wormhole-server", "run", "--data", &data].into_iter().chain(listen);
         let arguments = arguments.chain(options.iter().copied()).map(OsString::from);
         let settings = match config::read(arguments) {
             Ok(Action::Serve(settings)) => settings,
@@ -87,6 +92,14 @@ impl TestServers {
         self.address("transit relay", "ws")
     }
 
+    /// The address of the messaging service, which runs with the option `--messaging true`.
+    ///
+    /// # Panics
+    /// It is not running.
+    pub fn messaging(&self) -> SocketAddr {
+        self.address("messaging", "http")
+    }
+
     /// A number from the metrics page, by its name without `wormhole_`.
     ///
     /// # Panics
@@ -112,6 +125,24 @@ impl TestServers {
     }
 }
 
+/// Executes `wormhole-server app` with the database of a messaging service. Returns what it prints.
+///
+/// # Panics
+/// The command fails.
+pub fn app_command(database: &Path, arguments: &[&str]) -> String {
+    let start = ["wormhole-server".into(), "app".into(), "--db".into(), database.into()];
+    let arguments = start.into_iter().chain(arguments.iter().copied().map(OsString::from));
+    match config::read(arguments) {
+        Ok(Action::App(command)) => run_app_command(&command).expect("the command fails"),
+        other => panic!("this is no command about apps: {other:?}"),
+    }
+}
+
+/// The last verification code that a messaging service in this process has sent to a number.
+pub fn verification_code(number: &str) -> Option<String> {
+    sent_code(number).map(|code| format!("{code:06}"))
+}
+
 /// A temporary directory, removed when the last server has ended.
 #[derive(Debug)]
 struct Folder(PathBuf);
@@ -130,12 +161,10 @@ impl Drop for Folder {
     }
 }
 
-/// Free ports of the loopback address.
-const LOOPBACK: [&str; 6] = [
+/// Addresses of the servers. Unless a test chooses one, it is a free port of the loopback address.
+const LISTEN: [&str; 4] = [
     "--mailbox-listen",
-    "127.0.0.1:0",
+    "--messaging-listen",
     "--transit-relay-listen",
-    "127.0.0.1:0",
     "--transit-relay-listen-ws",
-    "127.0.0.1:0",
 ];
