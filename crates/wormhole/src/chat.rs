@@ -1,9 +1,42 @@
-//! End-to-end encrypted messages between the users of several apps.
+//! End-to-end encrypted messages between the users of several apps, through a messaging service.
 //!
-//! | module | for |
+//! | type | for |
 //! |---|---|
-//! | [`store`] | everything that a device must not lose, encrypted on the disk |
+//! | [`store::Store`] | everything that a device must not lose, encrypted on the disk |
+//! | [`Account`] | registering a number, without a connection |
+//! | [`Client`] | sending and receiving |
 //!
-//! The protocol is in `wormhole-chat`, without I/O.
+//! The protocol is in `wormhole-chat`, without I/O; docs/chat-protocol.md describes it, and docs/chat-service.md the service.
+//! A message is in the store before it is sent, and a received message is in the store before the server is told that it
+//! arrived. So nothing is lost or duplicated when the program is killed at any moment.
+//!
+//! Not yet: several devices of one account, and groups.
 
+mod account;
+mod attachment;
+mod client;
+mod driver;
+mod error;
+mod message;
+mod server;
+mod service;
 pub mod store;
+
+pub use account::{Account, AccountState};
+pub use client::{Client, Messages, Options, Progress, RouteHook, SentMessage};
+pub use error::{
+    AttachmentError, Ended, IdentityError, NotSent, OpenError, RegisterError, RequestError,
+    SendError,
+};
+pub use message::{Attachment, Event, Me, Message, ReceivedMessage, Route, SafetyNumber};
+pub use server::{
+    AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,
+};
+pub use store::{Contact, ReceivedId};
+pub use wormhole_chat::service::{AppName, Destination, PhoneNumber};
+pub use wormhole_chat::{AccountId, Address, DeviceId, PublicKey, ReadError, Timestamp};
+
+/// A contact of which we know only the account.
+const fn contact(account: AccountId) -> Contact {
+    Contact { account, number: None, app: None, name: None, verified: None, is_default: false }
+}

@@ -2,6 +2,8 @@
 //!
 //! This module does not interpret the bytes.
 
+#[cfg(feature = "chat")]
+pub(crate) mod http;
 mod link;
 mod links;
 mod permit;

@@ -42,7 +42,7 @@ mod archive;
 pub(crate) mod carrier;
 mod data_phase;
 mod data_thread;
-mod disk;
+pub(crate) mod disk;
 mod driver;
 mod error;
 mod event;

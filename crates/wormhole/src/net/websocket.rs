@@ -14,7 +14,9 @@ use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -55,7 +57,21 @@ impl WebSocket {
         frames: Frames,
         max_message: usize,
     ) -> Result<Self, LinkFailure> {
-        let opening = Self::open(url, route, max_message);
+        Self::connect_with(url, &[], route, frames, max_message).await
+    }
+
+    /// Opens a WebSocket like [`WebSocket::connect`], with further headers in the request.
+    ///
+    /// # Errors
+    /// The error says at which stage it failed.
+    pub(crate) async fn connect_with(
+        url: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        route: &Route,
+        frames: Frames,
+        max_message: usize,
+    ) -> Result<Self, LinkFailure> {
+        let opening = Self::open(url, headers, route, max_message);
         let opened = timeout(OPEN_TIMEOUT, opening).await.map_err(|_| LinkFailure::TimedOut)?;
         let (stream, socket) = opened?;
         Ok(Self { socket, ..Self::over(stream, frames) })
@@ -77,7 +93,12 @@ impl WebSocket {
         self.socket.as_ref().map(Arc::downgrade).unwrap_or_default()
     }
 
-    async fn open(text: &str, route: &Route, max_message: usize) -> Result<Opened, LinkFailure> {
+    async fn open(
+        text: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        route: &Route,
+        max_message: usize,
+    ) -> Result<Opened, LinkFailure> {
         let bad_url = || LinkFailure::BadUrl(text.to_owned());
         let url = Url::parse(text).map_err(|_| bad_url())?;
         let host = match url.host().ok_or_else(bad_url)? {
@@ -109,7 +130,9 @@ impl WebSocket {
             .write_buffer_size(0)
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
-        let opened = client_async_with_config(url.as_str(), stream, Some(config)).await;
+        let mut request = url.as_str().into_client_request().map_err(failure)?;
+        request.headers_mut().extend(headers.iter().cloned());
+        let opened = client_async_with_config(request, stream, Some(config)).await;
         opened.map(|(stream, _response)| (stream, socket)).map_err(|error| {
             if speaks_tls.load(Relaxed) { LinkFailure::TlsExpected } else { failure(error) }
         })

@@ -19,14 +19,14 @@ use std::path::Path;
 
 pub use loss::MetadataLoss;
 pub use part::OnExists;
+pub(crate) use part::{DiskError, Part};
 pub(super) use {
     limits::Limits,
-    part::{Part, PartFile},
+    part::PartFile,
     unpack::{Offered, Unpacker},
 };
 
 use super::{Error, PeerMisbehaved};
-use part::DiskError;
 
 impl From<DiskError> for Error {
     fn from(error: DiskError) -> Self {

@@ -1,0 +1,294 @@
+//! The account in a store: registering a number, and confirming it with a code.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
+
+use data_encoding::BASE64URL_NOPAD;
+use rand_core::{OsRng, RngCore};
+use wormhole_chat::service::PhoneNumber;
+use wormhole_chat::{
+    Address, Client as Core, ClientInput, ClientOutput, DeviceId, Identity, KeyPair, Request,
+    Response, Timestamp,
+};
+use zeroize::Zeroizing;
+
+use super::error::RegisterError;
+use super::message::Me;
+use super::server::{Network, Server, Token, Transport};
+use super::service::{Attributes, Service};
+use super::store::{App, Commit, Registration, Store, StoreError};
+use super::{AppCredentials, RequestError};
+
+/// A store and the account in it, without a connection.
+///
+/// ```no_run
+/// use wormhole::chat::store::{Protection, Store};
+/// use wormhole::chat::{Account, Client, Message, Network, Options, Server, Transport};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::create("profile".as_ref(), &Protection::KeyFile)?;
+/// let account = Account::new(store, Network::default());
+/// let server = Server::new("https://chat.example.org".parse()?);
+/// account.register(&server, &"+14155550101".parse()?, Transport::Sms).await?;
+/// account.verify("123-456").await?;
+///
+/// let client = Client::open(account, Options::default()).await?;
+/// let mut sent = client.send(&"+14155550102".parse()?, Message::text("hello")).await?;
+/// sent.on_server().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Account {
+    pub(super) store: SharedStore,
+    pub(super) network: Network,
+}
+
+/// Whether a store has an account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum AccountState {
+    /// No code was requested.
+    New,
+    /// A code was requested for this number and is not confirmed yet.
+    Pending(PhoneNumber),
+    /// The number is registered.
+    Registered(Box<Me>),
+}
+
+impl Account {
+    /// The account in this store.
+    pub fn new(store: Store, network: Network) -> Self {
+        Self { store: SharedStore(Arc::new(Mutex::new(store))), network }
+    }
+
+    /// Whether there is an account.
+    ///
+    /// # Errors
+    /// The store is damaged or cannot be read.
+    pub async fn state(&self) -> Result<AccountState, StoreError> {
+        let registration = self.store.run(|store| store.registration()).await?;
+        let Some(registration) = registration else { return Ok(AccountState::New) };
+        Ok(match Me::of(&registration) {
+            None => AccountState::Pending(number(&registration)?),
+            Some(me) => AccountState::Registered(Box::new(me)),
+        })
+    }
+
+    /// Asks the server to send a verification code to a number.
+    ///
+    /// # Errors
+    /// The store has an account already, or the server does not send a code.
+    pub async fn register(
+        &self,
+        server: &Server,
+        number: &PhoneNumber,
+        transport: Transport,
+    ) -> Result<(), RegisterError> {
+        let service = Service::new(server, &self.network)?;
+        if let AccountState::Registered(_) = self.state().await? {
+            return Err(RegisterError::AlreadyRegistered);
+        }
+        let registration = Registration {
+            server: server.url.to_string(),
+            app: server.app.as_ref().map(|app| App {
+                name: app.name.to_string(),
+                token: Zeroizing::new(app.token.expose().to_owned()),
+            }),
+            number: number.to_string(),
+            password: password(),
+            registration_id: OsRng.next_u32() % MAX_REGISTRATION_ID + 1,
+            account: None,
+        };
+        let commit = Commit { registration: Some(registration), ..Commit::default() };
+        self.store.run(move |store| store.commit(&commit)).await?;
+        Ok(service.request_code(number, transport).await?)
+    }
+
+    /// Confirms the verification code, and publishes the keys of the new account.
+    ///
+    /// # Errors
+    /// `WrongCode`: try again, at most five times. `NotRequested`: register first. Otherwise the server cannot be reached
+    /// or refuses the registration.
+    pub async fn verify(&self, code: &str) -> Result<Me, RegisterError> {
+        let registration = self.store.run(|store| store.registration()).await?;
+        let mut registration = registration.ok_or(RegisterError::NotRequested)?;
+        if registration.account.is_some() {
+            return Err(RegisterError::AlreadyRegistered);
+        }
+        let service = service_of(&registration, &self.network)?;
+        let account = confirm(&service, code, registration.registration_id).await?;
+        let address = Address { account, device: DeviceId::PRIMARY };
+        registration.account = Some(address);
+        let me = Me::of(&registration).ok_or(RegisterError::NotRequested)?;
+        self.create(&service, registration, address).await?;
+        Ok(me)
+    }
+
+    /// Stores the new account with its keys, and publishes them.
+    async fn create(
+        &self,
+        service: &Service,
+        registration: Registration,
+        address: Address,
+    ) -> Result<(), StoreError> {
+        let registration_id = registration.registration_id;
+        let identity = Identity { pair: KeyPair::random(&mut OsRng), registration_id };
+        let mut core = Core::new(address, identity, now(), &mut OsRng);
+        let mut registration = Some(registration);
+        while let Some(output) = core.poll() {
+            match output {
+                ClientOutput::Commit(id, changes) => {
+                    let registration = registration.take();
+                    let commit =
+                        Commit { changes: vec![changes], registration, ..Commit::default() };
+                    self.store.run(move |store| store.commit(&commit)).await?;
+                    core.handle(now(), ClientInput::Committed(id), &mut OsRng);
+                }
+                ClientOutput::Request(id, Request::Publish(keys)) => {
+                    // If this fails, the client publishes them when it is opened.
+                    let response = match service.publish(&keys).await {
+                        Ok(()) => Response::Done,
+                        Err(_) => Response::Unavailable,
+                    };
+                    core.handle(now(), ClientInput::Response(id, response), &mut OsRng);
+                }
+                ClientOutput::Acknowledge(_)
+                | ClientOutput::Event(_)
+                | ClientOutput::Request(_, Request::Bundles(_) | Request::Send { .. }) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Confirms a code. If it was used already, the answer to an earlier attempt may have been lost.
+async fn confirm(
+    service: &Service,
+    code: &str,
+    registration_id: u32,
+) -> Result<wormhole_chat::AccountId, RegisterError> {
+    let digits: String = code.chars().filter(|c| !matches!(c, '-' | ' ')).collect();
+    if digits.is_empty() || digits.len() > MAX_CODE || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(RegisterError::WrongCode);
+    }
+    let attributes = Attributes { registration_id, fetches_messages: true };
+    match service.confirm_code(&digits, &attributes).await {
+        Ok(registered) => Ok(registered.uuid),
+        Err(RequestError::Refused(403)) => {
+            service.whoami().await.map(|me| me.uuid).map_err(|_| RegisterError::WrongCode)
+        }
+        Err(RequestError::Refused(417)) => Err(RegisterError::NumberTaken),
+        // The account does not exist yet, so the credentials cannot be wrong.
+        Err(RequestError::CredentialsRefused) => Err(RequestError::AppRefused.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The service, asked with the credentials of a registration.
+///
+/// # Errors
+/// The stored values cannot be used.
+pub(super) fn service_of(
+    registration: &Registration,
+    network: &Network,
+) -> Result<Service, RequestError> {
+    let unusable = RequestError::NotAService;
+    let url = registration.server.parse().map_err(|_| unusable.clone())?;
+    let app = registration.app.as_ref().map(|app| {
+        let name = app.name.parse().map_err(|_| unusable.clone())?;
+        let token: Token = app.token.parse().map_err(|_| unusable.clone())?;
+        Ok::<_, RequestError>(AppCredentials { name, token })
+    });
+    let server = Server { url, app: app.transpose()? };
+    let user = match registration.account {
+        Some(Address { account, device }) => format!("{account}.{}", device.number()),
+        None => registration.number.clone(),
+    };
+    Service::new(&server, network)?.with_credentials(&user, &registration.password)
+}
+
+impl Me {
+    /// The account of a registration, if it is complete.
+    pub(super) fn of(registration: &Registration) -> Option<Self> {
+        let app = registration.app.as_ref();
+        Some(Self {
+            address: registration.account?,
+            number: number(registration).ok()?,
+            app: app.and_then(|app| app.name.parse().ok()),
+            server: registration.server.clone(),
+        })
+    }
+}
+
+fn number(registration: &Registration) -> Result<PhoneNumber, StoreError> {
+    registration.number.parse().map_err(|_| StoreError::Damaged)
+}
+
+/// A store that is used on blocking threads only.
+#[derive(Clone, Debug)]
+pub(super) struct SharedStore(Arc<Mutex<Store>>);
+
+impl SharedStore {
+    /// A reference that does not keep the store open.
+    pub(super) fn downgrade(&self) -> WeakStore {
+        WeakStore(Arc::downgrade(&self.0))
+    }
+
+    /// Does something with the store on a blocking thread.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> T {
+        let store = Arc::clone(&self.0);
+        let running = tokio::task::spawn_blocking(move || {
+            // A transaction that was interrupted by a panic has no effect.
+            work(&mut store.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        match running.await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down, and drops this future as well.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// A store that is used while its client runs.
+#[derive(Clone, Debug)]
+pub(super) struct WeakStore(Weak<Mutex<Store>>);
+
+impl WeakStore {
+    /// Does something with the store on a blocking thread. `None` if the client has ended.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Option<T> {
+        let store = SharedStore(self.0.upgrade()?);
+        Some(store.run(work).await)
+    }
+}
+
+/// The time now.
+pub(super) fn now() -> Timestamp {
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(elapsed.as_millis().try_into().unwrap_or(u64::MAX))
+}
+
+/// A random password.
+fn password() -> Zeroizing<String> {
+    let mut bytes = Zeroizing::new([0; PASSWORD]);
+    OsRng.fill_bytes(&mut *bytes);
+    Zeroizing::new(BASE64URL_NOPAD.encode(&*bytes))
+}
+
+/// Random bytes of a password.
+const PASSWORD: usize = 18;
+
+/// The highest registration id. Deployed clients use 14 bits without the highest values.
+const MAX_REGISTRATION_ID: u32 = 16380;
+
+/// Most digits of a verification code. Ours have six.
+const MAX_CODE: usize = 12;

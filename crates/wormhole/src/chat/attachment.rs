@@ -1,0 +1,47 @@
+//! Attached files: encrypted while they are uploaded, checked and decrypted while they are downloaded.
+//!
+//! Neither needs the whole file in memory. The key is only in the message, so the server sees neither the content nor the
+//! name. (docs/chat-protocol.md "Attachments")
+
+mod download;
+mod upload;
+
+use hyper::Request;
+use url::{Position, Url};
+use wormhole_magic::transit::Permit;
+
+use super::RequestError;
+use super::service::Service;
+use crate::net::Route;
+use crate::net::http::{HttpBody, HttpClient, HttpResponse, Origin};
+
+pub(super) use download::download;
+pub(super) use upload::upload;
+
+/// Sends a request to an address that the server has named, without our credentials.
+async fn send_to(
+    service: &Service,
+    location: &str,
+    mut request: Request<HttpBody>,
+) -> Result<HttpResponse, RequestError> {
+    let url = Url::parse(location).map_err(|_| RequestError::NotAService)?;
+    let origin = Origin::of(&url).ok_or(RequestError::NotAService)?;
+    let path = &url[Position::BeforePath..Position::AfterQuery];
+    *request.uri_mut() = path.parse().map_err(|_| RequestError::NotAService)?;
+    let own = service.http();
+    if origin == *own.origin() {
+        return Ok(own.send(request).await?);
+    }
+    if own.origin().uses_tls() && !origin.uses_tls() {
+        return Err(RequestError::NotAService);
+    }
+    // The server could name an address in our own network.
+    let route = Route { permit: Permit::PublicOrOwnNetwork, ..service.route().clone() };
+    Ok(HttpClient::new(origin, route).send(request).await?)
+}
+
+/// Pieces of a file between a connection and a thread.
+const PIECES: usize = 4;
+
+/// The body of an error, in place of the one that is not read.
+const ERROR: &[u8] = br#"{"error":""}"#;

@@ -1,0 +1,215 @@
+//! Downloads a file. After a lost connection, it continues where it was.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_RANGE, RANGE};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use wormhole_chat::{
+    AttachmentError as CipherError, AttachmentOpener, AttachmentPlace, AttachmentPointer,
+    Client as Core,
+};
+use zeroize::Zeroizing;
+
+use super::{ERROR, PIECES, send_to};
+use crate::chat::RequestError;
+use crate::chat::error::AttachmentError;
+use crate::chat::service::Service;
+use crate::net::http::{self, HttpResponse};
+use crate::transfer::OnExists;
+use crate::transfer::disk::{DiskError, Part};
+
+/// A piece of the blob; `None` after the last one.
+type Piece = Option<Bytes>;
+
+/// Downloads a file to `target`. If the returned future is dropped, no file is left.
+///
+/// # Errors
+/// There is no file at `target`.
+pub(in crate::chat) async fn download(
+    service: &Service,
+    pointer: &AttachmentPointer,
+    target: &Path,
+    on_exists: OnExists,
+) -> Result<PathBuf, AttachmentError> {
+    let (pieces, receiver) = mpsc::channel(PIECES);
+    let (file, path) = (pointer.clone(), target.to_owned());
+    let writing = spawn_blocking(move || write(&file, &path, on_exists, receiver));
+    let fetched = fetch(service, pointer, &pieces).await;
+    drop(pieces);
+    let written = writing.await.map_err(|_| failed(target, io::ErrorKind::Other))?;
+    // If the file could not be written, the download has ended because of that.
+    match (written, fetched) {
+        (Ok(Some(path)), _) => Ok(path),
+        (Err(error), _) | (Ok(None), Err(error)) => Err(error),
+        (Ok(None), Ok(())) => Err(AttachmentError::NotAuthentic),
+    }
+}
+
+/// Fetches the blob, with several requests if necessary.
+async fn fetch(
+    service: &Service,
+    pointer: &AttachmentPointer,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<(), AttachmentError> {
+    let (mut received, mut attempt) = (0, 0);
+    loop {
+        let before = received;
+        match fetch_rest(service, pointer, &mut received, pieces).await {
+            Err(AttachmentError::Request(error)) if error.is_temporary() => {
+                if received > before {
+                    attempt = 0;
+                }
+                if attempt >= MAX_ATTEMPTS {
+                    return Err(error.into());
+                }
+                sleep(error.retry_after().unwrap_or_else(|| Core::pause(attempt))).await;
+                attempt += 1;
+            }
+            Err(AttachmentError::Request(RequestError::NotFound)) => {
+                return Err(AttachmentError::Expired);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Fetches what follows the first `received` bytes.
+async fn fetch_rest(
+    service: &Service,
+    pointer: &AttachmentPointer,
+    received: &mut u64,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<(), AttachmentError> {
+    let location = locate(service, &pointer.place).await?;
+    let mut request = Request::get("/");
+    if *received > 0 {
+        request = request.header(RANGE, format!("bytes={received}-"));
+    }
+    let request = request.body(http::body(Bytes::new())).map_err(|_| RequestError::NotAService)?;
+    let mut response = send_to(service, &location, request).await?;
+    let mut skip = match response.status {
+        200 => *received,
+        206 if starts_at(&response, *received) => 0,
+        206 => return Err(RequestError::NotAService.into()),
+        // The connection was lost after the last byte.
+        416 if *received > 0 => return finish(pieces).await,
+        status => return Err(RequestError::of_status(status, None, ERROR).into()),
+    };
+    while let Some(mut piece) = response.piece().await.map_err(RequestError::from)? {
+        let skipped = piece.len().min(usize::try_from(skip).unwrap_or(usize::MAX));
+        let piece = piece.split_off(skipped);
+        skip -= u64::try_from(skipped).unwrap_or(skip);
+        *received += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        if *received > MAX_BLOB {
+            return Err(AttachmentError::TooLarge);
+        }
+        // If the thread has ended, its result says why.
+        if !piece.is_empty() && pieces.send(Some(piece)).await.is_err() {
+            return Ok(());
+        }
+    }
+    finish(pieces).await
+}
+
+async fn finish(pieces: &mpsc::Sender<Piece>) -> Result<(), AttachmentError> {
+    // If the thread has ended, its result says why.
+    let _ended = pieces.send(None).await;
+    Ok(())
+}
+
+fn starts_at(response: &HttpResponse, position: u64) -> bool {
+    let range = response.headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+    range.is_some_and(|range| range.starts_with(&format!("bytes {position}-")))
+}
+
+async fn locate(service: &Service, place: &AttachmentPlace) -> Result<String, AttachmentError> {
+    match place {
+        AttachmentPlace::Id(id) => Ok(service.locate(*id).await?.location),
+        AttachmentPlace::Key(_, key) => {
+            let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if key.len() <= MAX_KEY && key.bytes().all(is_safe) {
+                Ok(service.posted_attachment(key))
+            } else {
+                Err(AttachmentError::Expired)
+            }
+        }
+    }
+}
+
+/// Decrypts the pieces into a private file with a temporary name, which gets its name when everything is checked. `None` if
+/// the pieces end too early.
+fn write(
+    pointer: &AttachmentPointer,
+    target: &Path,
+    on_exists: OnExists,
+    mut pieces: mpsc::Receiver<Piece>,
+) -> Result<Option<PathBuf>, AttachmentError> {
+    let mut part = Part::file(target, on_exists)?;
+    let mut opener = AttachmentOpener::new(&pointer.key);
+    let mut plaintext = Zeroizing::new(Vec::new());
+    let mut left = pointer.size.map_or(u64::MAX, u64::from);
+    loop {
+        match pieces.blocking_recv() {
+            None => return Ok(None),
+            Some(Some(piece)) => opener.update(&piece, &mut plaintext),
+            Some(None) => break,
+        }
+        append(&mut part.file, &mut plaintext, &mut left).map_err(|kind| failed(target, kind))?;
+    }
+    opener.finish(pointer.digest.as_ref(), &mut plaintext)?;
+    append(&mut part.file, &mut plaintext, &mut left).map_err(|kind| failed(target, kind))?;
+    if pointer.size.is_some() && left > 0 {
+        return Err(AttachmentError::NotAuthentic);
+    }
+    let (path, _) = part.complete(None)?;
+    Ok(Some(path))
+}
+
+/// Writes the plaintext, without the padding after the first `left` bytes.
+fn append(file: &mut File, plaintext: &mut Vec<u8>, left: &mut u64) -> Result<(), io::ErrorKind> {
+    let length = plaintext.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+    let written = file.write_all(plaintext.get(..length).unwrap_or_default());
+    *left -= u64::try_from(length).unwrap_or(*left);
+    plaintext.clear();
+    written.map_err(|error| error.kind())
+}
+
+fn failed(path: &Path, kind: io::ErrorKind) -> AttachmentError {
+    AttachmentError::WriteFailed(path.to_owned(), kind)
+}
+
+impl From<CipherError> for AttachmentError {
+    fn from(error: CipherError) -> Self {
+        match error {
+            CipherError::NotAuthentic => Self::NotAuthentic,
+        }
+    }
+}
+
+impl From<DiskError> for AttachmentError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Exists(path) => Self::Exists(path),
+            DiskError::Write { path, error } => Self::WriteFailed(path, error.kind()),
+            // These concern folders.
+            DiskError::TooManyEntries(_) | DiskError::TooManyFolders(_) | DiskError::Zip(_) => {
+                Self::TooLarge
+            }
+        }
+    }
+}
+
+/// Longest blob, in bytes. Servers limit it to about 100 MiB.
+const MAX_BLOB: u64 = 128 << 20;
+
+/// Longest key of a place, in bytes.
+const MAX_KEY: usize = 256;
+
+/// How many requests may fail one after the other.
+const MAX_ATTEMPTS: u32 = 5;

@@ -1,0 +1,392 @@
+//! The handle of a client: what an application calls.
+
+mod messages;
+mod sent;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::sleep;
+use wormhole_chat::service::Destination;
+use wormhole_chat::{
+    AccountId, AttachmentPointer, Client as Core, Content, DataMessage, Fingerprint, PublicKey,
+    RestoreError, Timestamp, safety_number,
+};
+
+use super::account::{Account, WeakStore, service_of};
+use super::driver::{Driver, Signals, Start};
+use super::error::{AttachmentError, Ended, IdentityError, OpenError, SendError};
+use super::message::{Attachment, Me, Message, Route, SafetyNumber};
+use super::service::Service;
+use super::store::{Contact, ReceivedId};
+use super::{RequestError, attachment};
+use crate::transfer::OnExists;
+pub use messages::Messages;
+pub use sent::{Progress, SentMessage};
+
+/// A client of one account. It connects in the background, and reconnects by itself.
+///
+/// This is a handle that can be cloned. When the last one is dropped, the client finishes writing to its store and ends.
+#[derive(Clone)]
+pub struct Client {
+    me: Arc<Me>,
+    options: Arc<Options>,
+    store: WeakStore,
+    service: Arc<Service>,
+    signals: Arc<Signals>,
+    tasks: mpsc::Sender<super::driver::Task>,
+}
+
+/// Options of a client.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// Decides who delivers the messages to an account. An app that delivers the messages between its own users itself
+    /// returns [`Route::Own`] for them. The default is this server for all.
+    pub route: Option<RouteHook>,
+}
+
+/// Decides who delivers the messages to an account.
+pub type RouteHook = Box<dyn Fn(&Contact) -> Route + Send + Sync>;
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("route", &self.route.is_some()).finish()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("address", &self.me.address).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Starts a client for a registered account. Sends what is in the outbox.
+    ///
+    /// # Errors
+    /// The account is not registered, or the store cannot be used.
+    pub async fn open(account: Account, options: Options) -> Result<Self, OpenError> {
+        let Account { store, network } = account;
+        let stored = store.run(|store| {
+            let unread = store.received_count();
+            Ok::<_, OpenError>((
+                store.registration()?,
+                store.client_rows()?,
+                store.contacts()?,
+                unread,
+            ))
+        });
+        let (registration, rows, contacts, unread) = stored.await?;
+        let registration = registration.ok_or(OpenError::NotRegistered)?;
+        let me = Arc::new(Me::of(&registration).ok_or(OpenError::NotRegistered)?);
+        let service = service_of(&registration, &network).map_err(|_| RestoreError::Damaged)?;
+        let service = Arc::new(service);
+        let (sender, tasks) = mpsc::channel(MAX_TASKS);
+        let weak = store.downgrade();
+        let signals = Arc::new(Signals {
+            events: broadcast::Sender::new(MAX_EVENTS),
+            news: watch::Sender::default(),
+            up_to_date: watch::Sender::default(),
+            ended: watch::Sender::default(),
+        });
+        let start = Start {
+            core: Core::restore(rows)?,
+            store,
+            service: Arc::clone(&service),
+            contacts,
+            unread,
+            signals: Arc::clone(&signals),
+            tasks,
+        };
+        tokio::spawn(Driver::new(start).run());
+        Ok(Self { me, options: Arc::new(options), store: weak, service, signals, tasks: sender })
+    }
+
+    /// Our account.
+    pub fn me(&self) -> &Me {
+        &self.me
+    }
+
+    /// The messages that have arrived and are not [`done`](Self::done), and then those that arrive.
+    pub fn messages(&self) -> Messages {
+        Messages::new(self.store.clone(), &self.signals)
+    }
+
+    /// The application has stored or shown this message, and does not want to get it again.
+    ///
+    /// # Errors
+    /// The client has ended. Then the application gets the message again.
+    pub async fn done(&self, id: ReceivedId) -> Result<(), Ended> {
+        self.ask(move |driver, reply| driver.take(id, reply)).await
+    }
+
+    /// Puts a message into the outbox. When this returns, the message survives a crash, and is sent as soon as the server
+    /// can be reached. Files are uploaded before that.
+    ///
+    /// # Errors
+    /// The message is not in the outbox.
+    pub async fn send(&self, to: &Destination, message: Message) -> Result<SentMessage, SendError> {
+        if message.text.is_empty() && message.files.is_empty() {
+            return Err(SendError::Empty);
+        }
+        let contact = self.resolve(to).await?;
+        let account = contact.account;
+        let route = self.options.route.as_ref().map(|route| route(&contact));
+        if route.unwrap_or_default() == Route::Own {
+            return Err(SendError::OwnRoute(account));
+        }
+        let mut attachments = Vec::new();
+        for file in &message.files {
+            attachments.push(self.upload(file).await?);
+        }
+        let body = Some(message.text);
+        let content =
+            Content::Data(Box::new(DataMessage { body, attachments, ..DataMessage::default() }));
+        if content.encode().len() > MAX_CONTENT {
+            return Err(SendError::TooLong);
+        }
+        let (reply, accepted) = oneshot::channel();
+        self.ask(move |driver, answer: oneshot::Sender<_>| {
+            let _gone = answer.send(driver.send(account, content, reply));
+        })
+        .await??;
+        let accepted = accepted.await.map_err(|_| self.ended());
+        let (timestamp, progress) = accepted?;
+        Ok(SentMessage::new(timestamp, account, progress))
+    }
+
+    /// The account that a destination means. Asks the server if it is not known yet.
+    ///
+    /// # Errors
+    /// There is no such account, or the server cannot be asked.
+    pub async fn resolve(&self, to: &Destination) -> Result<Contact, SendError> {
+        let wanted = to.clone();
+        let known = self.query(move |driver| find(driver, &wanted)).await?;
+        if let Some(contact) = known {
+            return Ok(contact);
+        }
+        let resolved = match (self.service.bundles(to).await, to) {
+            (Ok(resolved), _) => resolved,
+            (Err(RequestError::NotFound), _) => return Err(SendError::NoSuchRecipient(to.clone())),
+            (Err(error), _) => return Err(error.into()),
+        };
+        let (number, is_default) = match to {
+            Destination::Account(_) => (None, false),
+            Destination::Number(number) => (Some(number.to_string()), true),
+            Destination::NumberInApp(number, _) => (Some(number.to_string()), false),
+        };
+        let app = resolved.app.as_ref().map(ToString::to_string);
+        let account = resolved.account;
+        let contact = Contact { number, app, is_default, ..super::contact(account) };
+        let learned = self.query(move |driver| {
+            driver.resolved(resolved, contact.clone());
+            driver.contacts().get(&account).cloned().unwrap_or(contact)
+        });
+        Ok(learned.await?)
+    }
+
+    /// Everybody with whom we have exchanged messages.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn contacts(&self) -> Result<Vec<Contact>, Ended> {
+        self.query(|driver| driver.contacts().values().cloned().collect()).await
+    }
+
+    /// Sets the name that the user gives to an account.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn name_contact(
+        &self,
+        account: AccountId,
+        name: Option<String>,
+    ) -> Result<(), Ended> {
+        self.edit(account, move |contact| contact.name = name).await
+    }
+
+    /// The messages that the server does not have yet, and their recipients, oldest first.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn outbox(&self) -> Result<Vec<(Timestamp, AccountId)>, Ended> {
+        self.query(|driver| driver.core().outbox().collect()).await
+    }
+
+    /// The safety number that we share with an account. If the account has a new identity key, it is that of the new key.
+    ///
+    /// # Errors
+    /// We have not exchanged messages with the account, or the client has ended.
+    pub async fn safety_number(&self, account: AccountId) -> Result<SafetyNumber, IdentityError> {
+        let ours = self.me.address.account;
+        let keys = self.query(move |driver| {
+            let identity = driver.core().identity_of(account)?;
+            let verified = driver.contacts().get(&account).and_then(|contact| contact.verified);
+            Some((*driver.core().identity(), identity, verified))
+        });
+        let (our_key, identity, verified) = keys.await?.ok_or(IdentityError::Unknown)?;
+        let key = identity.changed.unwrap_or(identity.accepted);
+        Ok(SafetyNumber {
+            digits: safety_number(&fingerprint(ours, &our_key), &fingerprint(account, &key)),
+            key,
+            is_verified: verified == Some(key),
+            is_new: identity.changed.is_some(),
+        })
+    }
+
+    /// Compares the digits that the other person sees with ours, and remembers that they are equal. Spaces are ignored. A
+    /// new identity key must still be accepted.
+    ///
+    /// # Errors
+    /// `Mismatch` if they differ: warn the user.
+    pub async fn verify_safety_number(
+        &self,
+        account: AccountId,
+        digits: &str,
+    ) -> Result<(), IdentityError> {
+        let ours = self.safety_number(account).await?;
+        let theirs: String = digits.chars().filter(|c| !c.is_whitespace()).collect();
+        if theirs != ours.digits {
+            return Err(IdentityError::Mismatch);
+        }
+        Ok(self.edit(account, move |contact| contact.verified = Some(ours.key)).await?)
+    }
+
+    /// Accepts the new identity key of an account. Messages that have waited for this are sent.
+    ///
+    /// # Errors
+    /// The account has another key now, or the client has ended.
+    pub async fn accept_identity(
+        &self,
+        account: AccountId,
+        key: PublicKey,
+    ) -> Result<(), IdentityError> {
+        let (durable, committed) = oneshot::channel();
+        let accepted = self.query(move |driver| driver.accept(account, key, durable)).await?;
+        committed.await.map_err(|_| self.ended())?;
+        if accepted { Ok(()) } else { Err(IdentityError::NotCurrent) }
+    }
+
+    /// Downloads an attached file to `target`. The file has this name only when it is complete and what its sender
+    /// uploaded. Returns its path, which differs if `on_exists` permits that.
+    ///
+    /// # Errors
+    /// There is no file at `target`.
+    pub async fn download(
+        &self,
+        file: &Attachment,
+        target: &Path,
+        on_exists: OnExists,
+    ) -> Result<PathBuf, AttachmentError> {
+        attachment::download(&self.service, &file.0, target, on_exists).await
+    }
+
+    /// Ends the client, and waits until it has written everything and closed its connection. Other handles cannot be used
+    /// any more.
+    pub async fn close(self) {
+        let mut ended = self.signals.ended.subscribe();
+        let _ended = self.tasks.send(Box::new(Driver::close)).await;
+        // The sender is in this handle.
+        let _closed = ended.wait_for(Option::is_some).await;
+    }
+
+    async fn upload(&self, file: &Path) -> Result<AttachmentPointer, SendError> {
+        let mut attempt = 0;
+        loop {
+            match attachment::upload(&self.service, file).await {
+                Err(SendError::Request(error)) if error.is_temporary() && attempt < MAX_UPLOADS => {
+                    let pause = error.retry_after().unwrap_or_else(|| Core::pause(attempt));
+                    sleep(pause.min(MAX_UPLOAD_PAUSE)).await;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn edit(
+        &self,
+        account: AccountId,
+        change: impl FnOnce(&mut Contact) + Send + 'static,
+    ) -> Result<(), Ended> {
+        self.ask(move |driver, reply| {
+            let known = driver.contacts().get(&account).cloned();
+            let mut contact = known.unwrap_or_else(|| super::contact(account));
+            change(&mut contact);
+            driver.save(contact, reply);
+        })
+        .await
+    }
+
+    async fn query<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Driver) -> T + Send + 'static,
+    ) -> Result<T, Ended> {
+        self.ask(move |driver, reply: oneshot::Sender<T>| {
+            let _gone = reply.send(work(driver));
+        })
+        .await
+    }
+
+    /// Does something in the task of the client, which answers at once or later.
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Driver, oneshot::Sender<T>) + Send + 'static,
+    ) -> Result<T, Ended> {
+        let (reply, answer) = oneshot::channel();
+        let task = Box::new(move |driver: &mut Driver| work(driver, reply));
+        self.tasks.send(task).await.map_err(|_| self.ended())?;
+        answer.await.map_err(|_| self.ended())
+    }
+
+    fn ended(&self) -> Ended {
+        self.signals.ended.borrow().clone().unwrap_or(Ended::Closed)
+    }
+}
+
+/// The contact that a destination means, if we know it.
+fn find(driver: &Driver, wanted: &Destination) -> Option<Contact> {
+    let contacts = driver.contacts();
+    let mut all = contacts.values();
+    match wanted {
+        Destination::Account(account) => {
+            let known = || driver.core().identity_of(*account).map(|_| super::contact(*account));
+            contacts.get(account).cloned().or_else(known)
+        }
+        Destination::Number(number) => all
+            .find(|contact| {
+                contact.is_default && contact.number.as_deref() == Some(number.as_str())
+            })
+            .cloned(),
+        Destination::NumberInApp(number, app) => all
+            .find(|contact| {
+                contact.number.as_deref() == Some(number.as_str())
+                    && contact.app.as_deref() == Some(app.as_str())
+            })
+            .cloned(),
+    }
+}
+
+/// One side of a safety number. The name makes it different from those of other services.
+fn fingerprint(account: AccountId, key: &PublicKey) -> Fingerprint {
+    Fingerprint::new(format!("wormhole:{account}").as_bytes(), key)
+}
+
+/// Most requests of handles that wait for the task.
+const MAX_TASKS: usize = 64;
+
+/// Most events that are kept for a slow application. Messages are not among them.
+const MAX_EVENTS: usize = 256;
+
+/// Longest content of a message, in bytes. The ciphertext must have less than 256 KiB.
+const MAX_CONTENT: usize = 128 << 10;
+
+/// How often an upload is repeated.
+const MAX_UPLOADS: u32 = 3;
+
+/// Longest pause between two uploads.
+const MAX_UPLOAD_PAUSE: Duration = Duration::from_secs(30);

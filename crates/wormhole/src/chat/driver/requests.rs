@@ -1,0 +1,243 @@
+//! The client's requests on their way to the server.
+//!
+//! Requests about one account are sent one after the other, so messages keep their order. A request that fails for a
+//! reason that may pass is not repeated here: after a pause, the client is told that there is a new connection, and makes
+//! all requests again that have no response. It knows which ciphertexts can still be used.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use rand_core::{OsRng, RngCore};
+use tokio::time::{Instant, sleep_until};
+use wormhole_chat::service::Destination;
+use wormhole_chat::{AccountId, Client as Core, PreKeyBundle, Request, RequestId, Response};
+
+use crate::chat::RequestError;
+use crate::chat::service::{Resolved, Service};
+
+/// The requests of a client that have no response yet.
+pub(super) struct Requests {
+    service: Arc<Service>,
+    queues: BTreeMap<Lane, VecDeque<(RequestId, Request)>>,
+    /// Lanes with a running request.
+    busy: BTreeSet<Lane>,
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
+    /// Lanes in which a request has failed. Their later requests wait, to keep the order of messages.
+    failed: BTreeSet<Lane>,
+    /// Lanes that the server has asked us to slow down.
+    held: BTreeMap<Lane, Instant>,
+    /// When the client makes its requests again.
+    retry: Option<Instant>,
+    /// How often it did that without success.
+    attempt: u32,
+    /// Keys that came with the answer to which account a number belongs.
+    fetched: BTreeMap<AccountId, (Instant, Vec<PreKeyBundle>)>,
+}
+
+/// Requests of one lane are sent one after the other.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Lane {
+    Account(AccountId),
+    OwnKeys,
+}
+
+/// A request with its result.
+pub(super) struct Finished {
+    lane: Lane,
+    id: RequestId,
+    result: Result<Response, RequestError>,
+}
+
+impl Requests {
+    pub(super) fn new(service: Arc<Service>) -> Self {
+        Self {
+            service,
+            queues: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            running: FuturesUnordered::new(),
+            failed: BTreeSet::new(),
+            held: BTreeMap::new(),
+            retry: None,
+            attempt: 0,
+            fetched: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a request.
+    pub(super) fn push(&mut self, id: RequestId, request: Request) {
+        let lane = match &request {
+            Request::Bundles(account) | Request::Send { to: account, .. } => {
+                Lane::Account(*account)
+            }
+            Request::Publish(_) => Lane::OwnKeys,
+        };
+        self.queues.entry(lane).or_default().push_back((id, request));
+    }
+
+    /// Remembers keys for the next request for them.
+    pub(super) fn keep(&mut self, resolved: Resolved) {
+        self.fetched.retain(|_, (since, _)| since.elapsed() < FETCHED_TIME);
+        if self.fetched.len() < MAX_FETCHED {
+            self.fetched.insert(resolved.account, (Instant::now(), resolved.bundles));
+        }
+    }
+
+    /// Sends the next request of each lane, if not too many are running.
+    pub(super) fn start(&mut self) {
+        let now = Instant::now();
+        if self.retry.is_some_and(|at| at <= now) {
+            return;
+        }
+        self.held.retain(|_, until| *until > now);
+        while self.running.len() < MAX_RUNNING {
+            let is_free = |lane: &Lane| {
+                let waits = self.failed.contains(lane) || self.held.contains_key(lane);
+                !waits && !self.busy.contains(lane)
+            };
+            let Some(lane) = self.queues.keys().copied().find(is_free) else { return };
+            let Some(queue) = self.queues.get_mut(&lane) else { return };
+            let next = queue.pop_front();
+            if queue.is_empty() {
+                self.queues.remove(&lane);
+            }
+            if let Some((id, request)) = next {
+                self.busy.insert(lane);
+                self.execute(lane, id, request);
+            }
+        }
+    }
+
+    fn execute(&mut self, lane: Lane, id: RequestId, request: Request) {
+        if let Request::Bundles(account) = request
+            && let Some((since, bundles)) = self.fetched.remove(&account)
+            && since.elapsed() < FETCHED_TIME
+        {
+            let result = Ok(Response::Bundles(bundles));
+            return self.running.push(Box::pin(async move { Finished { lane, id, result } }));
+        }
+        let service = Arc::clone(&self.service);
+        self.running.push(Box::pin(async move {
+            let result = answer(&service, request).await;
+            Finished { lane, id, result }
+        }));
+    }
+
+    /// Waits for the next result. `None`: something can be done that had to wait.
+    pub(super) async fn next(&mut self) -> Option<Finished> {
+        let due = self.due();
+        tokio::select! {
+            Some(finished) = self.running.next() => Some(finished),
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
+            else => std::future::pending().await,
+        }
+    }
+
+    /// The response for the client, and why there is none from the server.
+    pub(super) fn finish(
+        &mut self,
+        finished: Finished,
+    ) -> (RequestId, Response, Option<RequestError>) {
+        let Finished { lane, id, result } = finished;
+        self.busy.remove(&lane);
+        let is_about_account = lane != Lane::OwnKeys;
+        match result {
+            Ok(response) => {
+                self.attempt = 0;
+                (id, response, None)
+            }
+            Err(RequestError::NotFound) if is_about_account => (id, Response::NotFound, None),
+            Err(RequestError::Refused(_)) if is_about_account => (id, Response::Refused, None),
+            Err(error) => {
+                self.pause(lane, &error);
+                (id, Response::Unavailable, Some(error))
+            }
+        }
+    }
+
+    fn pause(&mut self, lane: Lane, error: &RequestError) {
+        let now = Instant::now();
+        self.failed.insert(lane);
+        let at = if let Some(pause) = error.retry_after() {
+            let until = now + pause;
+            self.held.insert(lane, until);
+            until
+        } else {
+            let at = now + pause(self.attempt, error);
+            if self.retry.is_none() {
+                self.attempt = self.attempt.saturating_add(1);
+            }
+            at
+        };
+        self.retry = Some(self.retry.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// The server can be reached again.
+    pub(super) fn connected(&mut self) {
+        if self.retry.is_some() {
+            self.retry = Some(Instant::now());
+        }
+    }
+
+    /// When something can be done that has to wait.
+    fn due(&self) -> Option<Instant> {
+        let retry = self.retry.filter(|_| self.running.is_empty());
+        let waits = |lane: &Lane| self.queues.contains_key(lane) && !self.failed.contains(lane);
+        let waiting = self.held.iter().filter(|(lane, _)| waits(lane));
+        retry.into_iter().chain(waiting.map(|(_, until)| *until)).min()
+    }
+
+    /// Whether the client must make its requests again. Then all that have not been sent are dropped.
+    pub(super) fn take_retry(&mut self) -> bool {
+        let is_due = self.retry.is_some_and(|at| at <= Instant::now()) && self.running.is_empty();
+        if is_due {
+            self.retry = None;
+            self.failed.clear();
+            self.queues.clear();
+        }
+        is_due
+    }
+}
+
+/// How long to wait before the next attempt. Random, so that clients do not return all at once.
+pub(super) fn pause(attempt: u32, error: &RequestError) -> Duration {
+    let pause = match error {
+        RequestError::AppRefused | RequestError::CredentialsRefused => LONG_PAUSE,
+        RequestError::Link(_)
+        | RequestError::NotAService
+        | RequestError::NotFound
+        | RequestError::Refused(_)
+        | RequestError::TooMany(_)
+        | RequestError::Unavailable(_) => Core::pause(attempt),
+    };
+    let share = f64::from(OsRng.next_u32()) / f64::from(u32::MAX);
+    pause.mul_f64(0.5 + share / 2.0)
+}
+
+async fn answer(service: &Service, request: Request) -> Result<Response, RequestError> {
+    match request {
+        Request::Bundles(account) => {
+            let resolved = service.bundles(&Destination::Account(account)).await?;
+            let is_right = resolved.account == account;
+            is_right.then_some(Response::Bundles(resolved.bundles)).ok_or(RequestError::NotAService)
+        }
+        Request::Publish(keys) => service.publish(&keys).await.map(|()| Response::Done),
+        Request::Send { to, timestamp, messages } => service.send(to, timestamp, &messages).await,
+    }
+}
+
+/// Most requests that run at the same time.
+const MAX_RUNNING: usize = 4;
+
+/// How long fetched keys are kept for the client.
+const FETCHED_TIME: Duration = Duration::from_secs(60);
+
+/// Most accounts whose fetched keys are kept.
+const MAX_FETCHED: usize = 64;
+
+/// The pause after an error that does not pass by itself.
+const LONG_PAUSE: Duration = Duration::from_secs(300);

@@ -1,0 +1,207 @@
+//! Messages as the application sends and receives them.
+
+use std::path::PathBuf;
+
+use wormhole_chat::service::{AppName, PhoneNumber};
+use wormhole_chat::{
+    AccountId, Address, AttachmentPointer, Content, DeviceId, PublicKey, ReadError, Received,
+    Timestamp,
+};
+use wormhole_kit::is_deceptive;
+use wormhole_magic::transfer::PeerName;
+
+use super::RequestError;
+use super::store::{Contact, ReceivedId};
+
+/// A message to send. Start with [`Message::text`].
+///
+/// ```
+/// use wormhole::chat::Message;
+///
+/// let message = Message::text("the photo").with_file("photo.jpg");
+/// assert_eq!(message.files.len(), 1);
+/// ```
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Message {
+    /// The text; may be empty if there are files.
+    pub text: String,
+    /// Files to attach, of at most 100 MiB each.
+    pub files: Vec<PathBuf>,
+}
+
+impl Message {
+    /// A message with this text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), files: Vec::new() }
+    }
+
+    /// The same message with one more file.
+    #[must_use]
+    pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.files.push(path.into());
+        self
+    }
+}
+
+/// A message from another account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ReceivedMessage {
+    /// Pass it to [`Client::done`](super::Client::done) when the message is stored or shown.
+    pub id: ReceivedId,
+    /// Who sent it.
+    pub from: Contact,
+    /// The sender's device.
+    pub device: DeviceId,
+    /// When it was sent, according to the sender. Identifies the message together with the sender.
+    pub timestamp: Timestamp,
+    /// The text.
+    pub text: Option<String>,
+    /// The attached files, which are still on the server.
+    pub files: Vec<Attachment>,
+    /// Whether the sender's identity key differs from the accepted one: it may be somebody else who has taken over the
+    /// number.
+    pub identity_changed: bool,
+}
+
+impl ReceivedMessage {
+    /// What the application sees of a message.
+    pub(crate) fn new(id: ReceivedId, received: Received, from: Contact) -> Self {
+        let Received { from: address, timestamp, content, identity_changed } = received;
+        let (text, pointers) = match content {
+            Content::Data(data) => (data.body, data.attachments),
+            // Others are not stored.
+            Content::Call(_)
+            | Content::DecryptionError(_)
+            | Content::Null
+            | Content::Receipt(_)
+            | Content::SenderKeyDistribution(_)
+            | Content::Sync(_)
+            | Content::Typing(_)
+            | Content::Unknown => (None, Vec::new()),
+        };
+        let files = pointers.into_iter().map(Attachment).collect();
+        Self { id, from, device: address.device, timestamp, text, files, identity_changed }
+    }
+
+    /// Whether a message has something that a person can see.
+    pub(crate) fn is_visible(received: &Received) -> bool {
+        match &received.content {
+            Content::Data(data) => data.body.is_some() || !data.attachments.is_empty(),
+            Content::Call(_)
+            | Content::DecryptionError(_)
+            | Content::Null
+            | Content::Receipt(_)
+            | Content::SenderKeyDistribution(_)
+            | Content::Sync(_)
+            | Content::Typing(_)
+            | Content::Unknown => false,
+        }
+    }
+}
+
+/// A file that is attached to a message. [`Client::download`](super::Client::download) gets it from the server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attachment(pub(crate) AttachmentPointer);
+
+impl Attachment {
+    /// The name that the sender wants the file to have. Its `Display` is safe to show.
+    pub fn name(&self) -> Option<PeerName> {
+        self.0.file_name.as_ref().map(PeerName::new)
+    }
+
+    /// A similar name that is safe in any folder: no path, and no characters that hide its extension or other parts.
+    pub fn file_name(&self) -> String {
+        let shown = |c: char| if is_deceptive(c) { '_' } else { c };
+        let wanted = self.0.file_name.as_deref().unwrap_or("attachment");
+        let wanted: String = wanted.chars().map(shown).collect();
+        PeerName::new(wanted.trim_start_matches('.')).to_safe_name().into_owned()
+    }
+
+    /// The MIME type that the sender claims, such as `image/jpeg`.
+    pub fn content_type(&self) -> Option<&str> {
+        self.0.content_type.as_deref()
+    }
+
+    /// The size in bytes that the sender claims.
+    pub fn size(&self) -> Option<u64> {
+        self.0.size.map(u64::from)
+    }
+}
+
+/// What happens in a client.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The client is connected to the server.
+    Connected,
+    /// The client is not connected, and tries again.
+    Disconnected(RequestError),
+    /// The identity key of an account has changed. Nothing is sent to it until the new key is accepted.
+    IdentityChanged {
+        /// Whose.
+        account: AccountId,
+        /// The new key.
+        key: PublicKey,
+    },
+    /// A message has arrived.
+    Message(Box<ReceivedMessage>),
+    /// A message could not be read and is lost.
+    NotRead {
+        /// Who sent it.
+        from: Option<Address>,
+        /// Why.
+        why: ReadError,
+    },
+    /// A message of ours was removed from the outbox, because it cannot be sent.
+    NotSent {
+        /// Which.
+        timestamp: Timestamp,
+        /// Why.
+        why: wormhole_chat::SendError,
+    },
+    /// The server has a message of ours.
+    Sent(Timestamp),
+    /// All messages that had waited at the server have arrived.
+    UpToDate,
+}
+
+/// Who delivers the messages to an account.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Route {
+    /// The application itself.
+    Own,
+    /// This server.
+    #[default]
+    Wormhole,
+}
+
+/// The safety number of two accounts. Both see the same digits; if they do not, somebody else may read their messages.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SafetyNumber {
+    /// 60 digits.
+    pub digits: String,
+    /// The identity key of the other account.
+    pub key: PublicKey,
+    /// Whether the user has compared these digits.
+    pub is_verified: bool,
+    /// Whether this key is a new one, which waits for [`Client::accept_identity`](super::Client::accept_identity).
+    pub is_new: bool,
+}
+
+/// Our account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Me {
+    /// The account and this device.
+    pub address: Address,
+    /// Its phone number.
+    pub number: PhoneNumber,
+    /// Its app; `None` if it is the server's default app.
+    pub app: Option<AppName>,
+    /// The address of the server.
+    pub server: String,
+}

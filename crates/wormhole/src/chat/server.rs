@@ -1,0 +1,224 @@
+//! Which messaging service an account uses, in which app, and how to reach it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use hyper::header::HeaderValue;
+use url::Url;
+use wormhole_chat::service::AppName;
+use zeroize::Zeroizing;
+
+use crate::net::http::Origin;
+use crate::net::tor::Tor;
+
+/// A messaging service, and the app in which the account is registered.
+///
+/// ```
+/// use wormhole::chat::Server;
+///
+/// let server = Server::new("https://chat.example.org".parse()?);
+/// assert!(server.app.is_none());
+/// # Ok::<(), wormhole::chat::NotAServerUrl>(())
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Server {
+    /// The address of the service.
+    pub url: ServerUrl,
+    /// The app. `None`: the server's default app, if it has one.
+    pub app: Option<AppCredentials>,
+}
+
+impl Server {
+    /// A server, in its default app.
+    pub const fn new(url: ServerUrl) -> Self {
+        Self { url, app: None }
+    }
+
+    /// The same server in this app.
+    #[must_use]
+    pub fn with_app(self, name: AppName, token: Token) -> Self {
+        Self { app: Some(AppCredentials { name, token }), ..self }
+    }
+}
+
+/// The name of an app and one of its tokens, which the operator of the server has given to its developer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct AppCredentials {
+    /// Such as `com.example.chat`.
+    pub name: AppName,
+    /// Proves that the program belongs to the app.
+    pub token: Token,
+}
+
+/// The token of an app. It is wiped when it is dropped, and `Debug` does not show it.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Token(Zeroizing<String>);
+
+impl Token {
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Token {
+    type Err = NotAToken;
+
+    fn from_str(text: &str) -> Result<Self, NotAToken> {
+        let is_token = (1..=MAX_TOKEN).contains(&text.len()) && HeaderValue::from_str(text).is_ok();
+        if is_token { Ok(Self(Zeroizing::new(text.to_owned()))) } else { Err(NotAToken) }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// The text cannot be the token of an app.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not an app token: expected the text that `wormhole-server app add` has printed")]
+#[non_exhaustive]
+pub struct NotAToken;
+
+/// The address of a messaging service, such as `https://chat.example.org`.
+///
+/// Use `http` only on your own computer: without TLS, others on the way can read the password and take the account over.
+/// They still could not read messages.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServerUrl(Url);
+
+impl ServerUrl {
+    /// The URL of the WebSocket.
+    pub(crate) fn websocket(&self) -> String {
+        let url = self.endpoint("/v1/websocket/");
+        match url.strip_prefix("http") {
+            Some(rest) => format!("ws{rest}"),
+            None => url,
+        }
+    }
+
+    /// The server.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        Origin::of(&self.0)
+    }
+
+    /// The path of a request on the server.
+    pub(crate) fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.0.path().trim_end_matches('/'))
+    }
+
+    fn endpoint(&self, path: &str) -> String {
+        format!("{}{path}", self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = NotAServerUrl;
+
+    fn from_str(text: &str) -> Result<Self, NotAServerUrl> {
+        let url = Url::parse(text).map_err(|_| NotAServerUrl)?;
+        let is_plain = url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        if text.len() <= MAX_URL && is_plain && Origin::of(&url).is_some() {
+            Ok(Self(url))
+        } else {
+            Err(NotAServerUrl)
+        }
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+/// The text is not the address of a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not the address of a server: expected a URL such as https://chat.example.org")]
+#[non_exhaustive]
+pub struct NotAServerUrl;
+
+/// How the user gets the verification code.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Transport {
+    /// A text message.
+    #[default]
+    Sms,
+    /// A call.
+    Voice,
+}
+
+impl Transport {
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Sms => "sms",
+            Self::Voice => "voice",
+        }
+    }
+}
+
+/// How to reach the server.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Network {
+    /// Use Tor for all connections, and hide our address from the server.
+    pub tor: Option<Tor>,
+}
+
+/// Longest URL of a server, in bytes.
+const MAX_URL: usize = 1024;
+
+/// Longest token, in bytes. Ours have 64.
+const MAX_TOKEN: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_websocket_has_the_same_address_as_the_server() {
+        for (url, websocket, path) in [
+            ("https://example.org", "wss://example.org/v1/websocket/", "/v1/x"),
+            ("http://[::1]:4080/", "ws://[::1]:4080/v1/websocket/", "/v1/x"),
+            ("https://example.org/chat/", "wss://example.org/chat/v1/websocket/", "/chat/v1/x"),
+        ] {
+            let url: ServerUrl = url.parse().unwrap();
+            assert_eq!((url.websocket().as_str(), url.path("/v1/x").as_str()), (websocket, path));
+            assert_eq!(url.to_string().parse(), Ok(url));
+        }
+    }
+
+    #[test]
+    fn only_plain_http_urls_are_servers() {
+        let long = format!("https://example.org/{}", "a".repeat(MAX_URL));
+        for bad in [
+            "",
+            "example.org",
+            "ws://example.org",
+            "https://",
+            "https://a:b@example.org",
+            "https://example.org/?a=b",
+            "https://example.org/#a",
+            "file:///etc",
+            &long,
+        ] {
+            assert_eq!(bad.parse::<ServerUrl>(), Err(NotAServerUrl), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_shown_and_cannot_add_headers() {
+        let token: Token = "0123456789abcdef".parse().unwrap();
+        assert_eq!(format!("{token:?}"), "Token(…)");
+        for bad in ["", "a\nb", "a\r\nX-PKG-NAME: other", "a\0"] {
+            assert_eq!(bad.parse::<Token>(), Err(NotAToken), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The JSON of requests and answers. (docs/chat-service.md "Requests")
+//!
+//! Unknown fields are ignored. Numbers out of range, malformed keys and malformed ids make an answer invalid.
+
+use std::fmt;
+
+use data_encoding::{BASE64, BASE64_NOPAD};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wormhole_chat::service::AppName;
+use wormhole_chat::{
+    AccountId, CiphertextKind, DeviceId, KemPublicKey, PreKeyBundle, PublicKey, Publication,
+    Response, SealedMessage, Signature, Timestamp,
+};
+
+use crate::chat::RequestError;
+
+/// What we say about our device.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Attributes {
+    pub(crate) registration_id: u32,
+    pub(crate) fetches_messages: bool,
+}
+
+/// Our account.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Registered {
+    #[serde(deserialize_with = "parsed")]
+    pub(crate) uuid: AccountId,
+}
+
+/// How many one-time prekeys the server has left.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct KeyCount {
+    pub(crate) count: usize,
+}
+
+/// Where an attachment can be uploaded.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Allocation {
+    pub(crate) id: u64,
+    pub(crate) location: String,
+}
+
+/// Where an attachment can be downloaded.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Located {
+    pub(crate) location: String,
+}
+
+/// The server has done it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Accepted {}
+
+/// An error.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Failure {
+    pub(super) error: String,
+}
+
+/// The devices of a message are not those of the account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+pub(super) struct Mismatched {
+    missing_devices: Vec<u32>,
+    extra_devices: Vec<u32>,
+}
+
+impl From<Mismatched> for Response {
+    fn from(devices: Mismatched) -> Self {
+        let Mismatched { missing_devices, extra_devices } = devices;
+        Self::Mismatched { missing: known(missing_devices), extra: known(extra_devices) }
+    }
+}
+
+/// Devices that were registered again.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stale {
+    stale_devices: Vec<u32>,
+}
+
+impl From<Stale> for Response {
+    fn from(Stale { stale_devices }: Stale) -> Self {
+        Self::Stale(known(stale_devices))
+    }
+}
+
+/// Without numbers that no device can have.
+fn known(devices: Vec<u32>) -> Vec<DeviceId> {
+    devices.into_iter().filter_map(DeviceId::new).collect()
+}
+
+/// A message to all devices of an account.
+#[derive(Debug, Serialize)]
+pub(super) struct MessageJson {
+    messages: Vec<PartJson>,
+    timestamp: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PartJson {
+    #[serde(rename = "type")]
+    kind: u8,
+    destination_device_id: u8,
+    destination_registration_id: u32,
+    content: String,
+}
+
+impl MessageJson {
+    pub(super) fn new(timestamp: Timestamp, messages: &[SealedMessage]) -> Self {
+        let part = |message: &SealedMessage| PartJson {
+            kind: match message.ciphertext.kind {
+                CiphertextKind::Signal => 1,
+                CiphertextKind::PreKey => 3,
+            },
+            destination_device_id: message.device.number(),
+            destination_registration_id: message.registration_id,
+            content: BASE64.encode(&message.ciphertext.bytes),
+        };
+        Self { messages: messages.iter().map(part).collect(), timestamp: timestamp.0 }
+    }
+}
+
+/// Keys that we publish.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeysJson {
+    identity_key: Base64,
+    signed_pre_key: SignedKeyJson,
+    pre_keys: Vec<KeyJson>,
+    pq_last_resort_pre_key: SignedKeyJson,
+}
+
+impl From<&Publication> for KeysJson {
+    fn from(keys: &Publication) -> Self {
+        let (id, key, signature) = &keys.signed;
+        let signed_pre_key = SignedKeyJson::new(*id, &key.encode(), signature);
+        let (id, key, signature) = &keys.kem;
+        let one_time = keys.one_time.iter();
+        Self {
+            identity_key: Base64(keys.identity.encode().to_vec()),
+            signed_pre_key,
+            pre_keys: one_time
+                .map(|(id, key)| KeyJson { key_id: *id, public_key: Base64(key.encode().to_vec()) })
+                .collect(),
+            pq_last_resort_pre_key: SignedKeyJson::new(*id, &key.encode(), signature),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyJson {
+    key_id: u32,
+    public_key: Base64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SignedKeyJson {
+    key_id: u32,
+    public_key: Base64,
+    signature: Base64,
+}
+
+impl SignedKeyJson {
+    fn new(key_id: u32, key: &[u8], signature: &Signature) -> Self {
+        Self { key_id, public_key: Base64(key.to_vec()), signature: Base64(signature.0.to_vec()) }
+    }
+
+    fn signature(&self) -> Option<Signature> {
+        self.signature.0.as_slice().try_into().ok().map(Signature)
+    }
+}
+
+/// The keys of all devices of an account.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Bundles {
+    #[serde(deserialize_with = "parsed")]
+    uuid: AccountId,
+    #[serde(default)]
+    app: Option<String>,
+    identity_key: Base64,
+    devices: Vec<DeviceKeys>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DeviceKeys {
+    device_id: u32,
+    registration_id: u32,
+    signed_pre_key: SignedKeyJson,
+    pre_key: Option<KeyJson>,
+    pq_pre_key: Option<SignedKeyJson>,
+}
+
+/// The account that a destination means, and its keys. Their signatures are not verified yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    pub(crate) account: AccountId,
+    pub(crate) app: Option<AppName>,
+    pub(crate) bundles: Vec<PreKeyBundle>,
+}
+
+impl Bundles {
+    /// The keys; `None` if one of them is malformed.
+    pub(super) fn check(&self) -> Option<Resolved> {
+        let identity = PublicKey::decode(&self.identity_key.0).ok()?;
+        let bundles = self.devices.iter().map(|device| device.bundle(identity));
+        let app = self.app.as_deref().map(str::parse).transpose().ok()?;
+        Some(Resolved { account: self.uuid, app, bundles: bundles.collect::<Option<_>>()? })
+    }
+}
+
+impl DeviceKeys {
+    fn bundle(&self, identity: PublicKey) -> Option<PreKeyBundle> {
+        let signed = &self.signed_pre_key;
+        let curve = |key: &Base64| PublicKey::decode(&key.0).ok();
+        let one_time = |key: &KeyJson| Some((key.key_id, curve(&key.public_key)?));
+        let kem = |key: &SignedKeyJson| {
+            let public = KemPublicKey::decode(&key.public_key.0).ok()?;
+            Some((key.key_id, public, key.signature()?))
+        };
+        Some(PreKeyBundle {
+            device: DeviceId::new(self.device_id)?,
+            registration_id: self.registration_id,
+            identity,
+            signed: (signed.key_id, curve(&signed.public_key)?, signed.signature()?),
+            one_time: match &self.pre_key {
+                Some(key) => Some(one_time(key)?),
+                None => None,
+            },
+            kem: match &self.pq_pre_key {
+                Some(key) => Some(kem(key)?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// Bytes in base64: read with or without padding, written without.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Base64(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl Visitor<'_> for TextVisitor {
+            type Value = Base64;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text in base64")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Base64, E> {
+                let digits = text.trim_end_matches('=');
+                BASE64_NOPAD.decode(digits.as_bytes()).map(Base64).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+impl Serialize for Base64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_NOPAD.encode(&self.0))
+    }
+}
+
+/// An account id.
+fn parsed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AccountId, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+/// The body of a request.
+pub(super) fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, RequestError> {
+    // Our types have only fields that JSON can represent.
+    serde_json::to_vec(value).map_err(|_| RequestError::NotAService)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "9d0652a3-dcc3-4d11-975f-74d61598733f";
+
+    fn bundles(device: &str) -> Option<Resolved> {
+        let key = BASE64_NOPAD.encode(&[&[5][..], &[9; 32]].concat());
+        let device = device.replace("KEY", &key).replace("SIGNATURE", &BASE64.encode(&[7; 64]));
+        let text = format!(
+            r#"{{"uuid":"{ID}","app":"com.example","identityKey":"{key}","devices":[{device}],"keys":[]}}"#
+        );
+        serde_json::from_str::<Bundles>(&text).ok()?.check()
+    }
+
+    const SIGNED: &str = r#"{"keyId":1,"publicKey":"KEY","signature":"SIGNATURE"}"#;
+
+    #[test]
+    fn keys_are_read_with_and_without_one_time_keys() {
+        for (rest, one_time) in [
+            ("", None),
+            (r#","preKey":null"#, None),
+            (r#","preKey":{"keyId":7,"publicKey":"KEY"}"#, Some(7)),
+        ] {
+            let device =
+                format!(r#"{{"deviceId":1,"registrationId":2,"signedPreKey":{SIGNED}{rest}}}"#);
+            let resolved = bundles(&device).unwrap();
+            assert_eq!(resolved.account.to_string(), ID);
+            let bundle = &resolved.bundles[0];
+            assert_eq!(bundle.one_time.as_ref().map(|(id, _)| *id), one_time);
+            assert_eq!((bundle.device, bundle.registration_id), (DeviceId::PRIMARY, 2));
+        }
+    }
+
+    #[test]
+    fn malformed_keys_are_refused() {
+        let short = r#"{"keyId":1,"publicKey":"KEY","signature":"AAAA"}"#;
+        for device in [
+            format!(r#"{{"deviceId":0,"registrationId":2,"signedPreKey":{SIGNED}}}"#),
+            format!(r#"{{"deviceId":128,"registrationId":2,"signedPreKey":{SIGNED}}}"#),
+            format!(r#"{{"deviceId":1,"registrationId":-2,"signedPreKey":{SIGNED}}}"#),
+            format!(r#"{{"deviceId":1,"registrationId":2,"signedPreKey":{short}}}"#),
+            format!(
+                r#"{{"deviceId":1,"registrationId":2,"signedPreKey":{SIGNED},"pqPreKey":{SIGNED}}}"#
+            ),
+            format!(
+                r#"{{"deviceId":1,"registrationId":2,"signedPreKey":{SIGNED},"preKey":{{"keyId":1,"publicKey":"!"}}}}"#
+            ),
+            "{}".to_owned(),
+        ] {
+            assert!(bundles(&device).is_none(), "{device}");
+        }
+    }
+
+    #[test]
+    fn devices_that_cannot_exist_are_ignored() {
+        let mismatched: Mismatched =
+            serde_json::from_str(r#"{"missingDevices":[0,1,127,128,4294967295]}"#).unwrap();
+        let expected = Response::Mismatched {
+            missing: [1, 127].into_iter().filter_map(DeviceId::new).collect(),
+            extra: Vec::new(),
+        };
+        assert_eq!(Response::from(mismatched), expected);
+    }
+}

@@ -1,0 +1,283 @@
+//! An HTTP client for one server: requests with short bodies or files, and answers within limits of size and time.
+//! (RFC 9112)
+//!
+//! It follows no redirects and keeps no cookies, and does not know what the requests mean.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{HOST, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+use url::{Host, Url};
+
+use super::{Duplex, LinkFailure, Route, tls};
+
+/// The body of a request.
+pub(crate) type HttpBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A client of one server. It keeps a few connections open for further requests.
+#[derive(Debug)]
+pub(crate) struct HttpClient {
+    origin: Origin,
+    route: Route,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// The server that a URL names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Origin {
+    uses_tls: bool,
+    /// A name or an address without brackets.
+    host: String,
+    port: u16,
+    /// As the header `Host` has it.
+    authority: String,
+}
+
+impl Origin {
+    /// Whether connections use TLS.
+    pub(crate) const fn uses_tls(&self) -> bool {
+        self.uses_tls
+    }
+
+    /// The server of an `http` or `https` URL; `None` for other URLs.
+    pub(crate) fn of(url: &Url) -> Option<Self> {
+        let (uses_tls, default_port) = match url.scheme() {
+            "http" => (false, 80),
+            "https" => (true, 443),
+            _ => return None,
+        };
+        let host = match url.host()? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        let authority = match url.port() {
+            Some(port) => format!("{}:{port}", url.host_str()?),
+            None => url.host_str()?.to_owned(),
+        };
+        Some(Self { uses_tls, host, port: url.port().unwrap_or(default_port), authority })
+    }
+}
+
+/// A complete answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct HttpAnswer {
+    pub(crate) status: u16,
+    /// How long the server asks us to wait.
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// An answer whose body has not been read yet. Its connection closes when it is dropped.
+#[derive(Debug)]
+pub(crate) struct HttpResponse {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    connection: Connection,
+}
+
+/// Why a request has no complete answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum HttpFailure {
+    /// There is no connection, or it was lost.
+    Link(LinkFailure),
+    /// The answer is not HTTP.
+    NotHttp,
+    /// The answer exceeds its limit.
+    TooLong,
+}
+
+impl From<LinkFailure> for HttpFailure {
+    fn from(failure: LinkFailure) -> Self {
+        Self::Link(failure)
+    }
+}
+
+/// A connection that waits for a request.
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// An open connection and the task that reads from it and writes to it.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<HttpBody>,
+    task: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl HttpClient {
+    /// A client that has no connections yet.
+    pub(crate) const fn new(origin: Origin, route: Route) -> Self {
+        Self { origin, route, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// The server.
+    pub(crate) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Sends a request and reads an answer of at most `limit` bytes. The path of the request must be relative. If the server
+    /// has closed a connection that was idle, the request is sent again, so executing it twice must do no harm.
+    ///
+    /// # Errors
+    /// There is no complete answer in time. The server may have executed the request.
+    pub(crate) async fn request(
+        &self,
+        request: hyper::Request<Bytes>,
+        limit: usize,
+    ) -> Result<HttpAnswer, HttpFailure> {
+        let answered = async { self.answer(request).await?.read(self, limit).await };
+        timeout(REQUEST_TIME, answered).await.map_err(|_| LinkFailure::TimedOut)?
+    }
+
+    async fn answer(&self, request: hyper::Request<Bytes>) -> Result<HttpResponse, HttpFailure> {
+        while let Some(connection) = self.take_idle() {
+            if let Ok(response) = self.exchange(connection, request.clone().map(body)).await {
+                return Ok(response);
+            }
+        }
+        self.send(request.map(body)).await
+    }
+
+    /// Sends a request on a new connection and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// There is no answer. The server may have executed the request.
+    pub(crate) async fn send(
+        &self,
+        request: hyper::Request<HttpBody>,
+    ) -> Result<HttpResponse, HttpFailure> {
+        let opened = timeout(CONNECT_TIME, self.connect()).await;
+        let connection = opened.map_err(|_| LinkFailure::TimedOut)??;
+        self.exchange(connection, request).await
+    }
+
+    async fn exchange(
+        &self,
+        mut connection: Connection,
+        mut request: hyper::Request<HttpBody>,
+    ) -> Result<HttpResponse, HttpFailure> {
+        let host = HeaderValue::from_str(&self.origin.authority);
+        request.headers_mut().insert(HOST, host.map_err(|_| HttpFailure::NotHttp)?);
+        let response = connection.sender.send_request(request).await;
+        let (head, body) = response.map_err(|error| failure(&error))?.into_parts();
+        let (status, headers) = (head.status.as_u16(), head.headers);
+        Ok(HttpResponse { status, headers, body, connection })
+    }
+
+    async fn connect(&self) -> Result<Connection, HttpFailure> {
+        let Origin { uses_tls, host, port, .. } = &self.origin;
+        let tcp = self.route.connect(host, *port).await?;
+        let stream: Box<dyn Duplex> =
+            if *uses_tls { Box::new(tls::connect(host, tcp).await?) } else { Box::new(tcp) };
+        let opened = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = opened.map_err(|error| failure(&error))?;
+        // Its errors reach the request.
+        let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+        Ok(Connection { sender, task })
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|it| it.since.elapsed() < IDLE_TIME && !it.connection.sender.is_closed());
+        idle.pop().map(|it| it.connection)
+    }
+
+    fn put_back(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+}
+
+impl HttpResponse {
+    /// Reads the whole body, at most `limit` bytes.
+    async fn read(self, client: &HttpClient, limit: usize) -> Result<HttpAnswer, HttpFailure> {
+        let (status, retry_after) = (self.status, retry_after(&self.headers));
+        let read = Limited::new(self.body, limit).collect().await;
+        let body = read.map_err(|error| match error.downcast_ref::<hyper::Error>() {
+            Some(error) => failure(error),
+            None if error.is::<LengthLimitError>() => HttpFailure::TooLong,
+            None => HttpFailure::NotHttp,
+        })?;
+        client.put_back(self.connection);
+        Ok(HttpAnswer { status, retry_after, body: body.to_bytes().to_vec() })
+    }
+
+    /// The next piece of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// The connection is lost, or nothing arrives in time.
+    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, HttpFailure> {
+        loop {
+            let frame = timeout(PIECE_TIME, self.body.frame()).await;
+            let Some(frame) = frame.map_err(|_| LinkFailure::TimedOut)? else { return Ok(None) };
+            let frame = frame.map_err(|error| failure(&error))?;
+            // Ignores headers at the end of the body.
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+}
+
+/// A body in memory.
+pub(crate) fn body(bytes: Bytes) -> HttpBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn failure(error: &hyper::Error) -> HttpFailure {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(error) = inner.downcast_ref::<io::Error>() {
+            return HttpFailure::Link(error.kind().into());
+        }
+        source = inner.source();
+    }
+    if error.is_parse() { HttpFailure::NotHttp } else { HttpFailure::Link(LinkFailure::Closed) }
+}
+
+/// `Retry-After` in seconds. The other form, a date, is rare, and then the caller chooses the pause.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}
+
+/// Time limit for a request, from the connection to the end of the answer.
+const REQUEST_TIME: Duration = Duration::from_secs(60);
+
+/// Time limit for opening a connection, with TLS.
+const CONNECT_TIME: Duration = Duration::from_secs(30);
+
+/// Time limit for the next piece of a long body.
+const PIECE_TIME: Duration = Duration::from_secs(60);
+
+/// How long a connection is kept without requests. Servers close theirs after a minute or more.
+const IDLE_TIME: Duration = Duration::from_secs(50);
+
+/// Most connections that are kept without requests.
+const MAX_IDLE: usize = 4;
+
+/// Longest pause that a server can ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Servers that are away, refuse or are full.
+
+use wormhole::chat::{Event, Message, NotSent, Progress, RequestError};
+use wormhole_server::testing::app_command;
+
+use crate::world::{World, next_event, next_message, say, soon};
+
+#[tokio::test]
+async fn messages_wait_for_a_server_that_is_away_also_over_a_restart_of_the_client() {
+    let mut world = World::new().await;
+    let alice = world.register("+14155550501", 0).await;
+    let bob = world.register("+14155550502", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let mut messages = b.messages();
+    say(&a, &bob.destination(), "zero").await;
+    world.stop().await;
+    let sent = a.send(&bob.destination(), Message::text("one")).await.unwrap();
+    assert_eq!(sent.progress(), Progress::Waiting);
+    a.close().await;
+    let a = alice.open().await;
+    let mut sent = a.send(&bob.destination(), Message::text("two")).await.unwrap();
+    assert_eq!(a.outbox().await.unwrap().len(), 2);
+    world.start().await;
+    soon(sent.on_server()).await.unwrap();
+    for text in ["zero", "one", "two"] {
+        assert_eq!(next_message(&mut messages).await.text.as_deref(), Some(text));
+    }
+    assert_eq!(a.outbox().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_client_reconnects_when_the_server_restarts() {
+    let mut world = World::new().await;
+    let alice = world.register("+14155550503", 0).await;
+    let bob = world.register("+14155550504", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let mut messages = b.messages();
+    for round in 0..3 {
+        next_event(&mut messages, |event| *event == Event::UpToDate).await;
+        say(&a, &bob.destination(), &round.to_string()).await;
+        assert_eq!(next_message(&mut messages).await.text, Some(round.to_string()));
+        world.stop().await;
+        next_event(&mut messages, |event| matches!(event, Event::Disconnected(_))).await;
+        world.start().await;
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_app_token_stops_messages_without_losing_them() {
+    let mut world = World::new().await;
+    let alice = world.register("+14155550505", 0).await;
+    let bob = world.register("+14155550506", 1).await;
+    let a = alice.open().await;
+    say(&a, &bob.destination(), "before").await;
+    app_command(&world.database(), &["revoke", "com.one"]);
+    let mut sent = a.send(&bob.destination(), Message::text("after")).await.unwrap();
+    let refused = soon(sent.on_server()).await.unwrap_err();
+    assert_eq!(refused, NotSent::Refused(RequestError::AppRefused));
+    assert_eq!(a.outbox().await.unwrap().len(), 1);
+    // The socket notices it at the next connection.
+    let mut events = a.messages();
+    world.stop().await;
+    world.start().await;
+    let refused = Event::Disconnected(RequestError::AppRefused);
+    next_event(&mut events, |event| *event == refused).await;
+}
+
+#[tokio::test]
+async fn a_message_within_an_app_that_delivers_them_itself_is_not_sent() {
+    let world = World::new().await;
+    let token = app_command(&world.database(), &["add", "com.three", "--policy", "inter-only"]);
+    let token = token.trim().split_once(' ').unwrap().1.parse().unwrap();
+    let server = wormhole::chat::Server::new(world.server(0).url)
+        .with_app("com.three".parse().unwrap(), token);
+    let mut clients = Vec::new();
+    for number in ["+14155550507", "+14155550508"] {
+        let person =
+            crate::world::Person { folder: crate::world::Folder::new(), number: number.to_owned() };
+        let account = person.account();
+        let transport = wormhole::chat::Transport::Sms;
+        account.register(&server, &number.parse().unwrap(), transport).await.unwrap();
+        let code = wormhole_server::testing::verification_code(number).unwrap();
+        account.verify(&code).await.unwrap();
+        drop(account);
+        clients.push((person.open().await, person));
+    }
+    let to = clients[1].1.destination();
+    let mut sent = clients[0].0.send(&to, Message::text("hello")).await.unwrap();
+    let refused = soon(sent.on_server()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the server refuses to deliver this message");
+    assert_eq!(clients[0].0.outbox().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn messages_that_the_server_delays_arrive_in_order() {
+    let world = World::new().await;
+    let alice = world.register("+14155550510", 0).await;
+    let bob = world.register("+14155550511", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let mut last = None;
+    // More than the server takes at once. It answers 413 with `Retry-After` to the others.
+    for number in 0..64 {
+        let message = Message::text(number.to_string());
+        last = Some(a.send(&bob.destination(), message).await.unwrap());
+    }
+    soon(last.unwrap().on_server()).await.unwrap();
+    let mut messages = b.messages();
+    for number in 0..64 {
+        assert_eq!(next_message(&mut messages).await.text, Some(number.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_who_is_gone_is_reported() {
+    let world = World::new().await;
+    let alice = world.register("+14155550509", 0).await;
+    let a = alice.open().await;
+    let nobody = "9d0652a3-dcc3-4d11-975f-74d61598733f".parse().unwrap();
+    assert!(a.send(&nobody, Message::text("hello")).await.is_err());
+}

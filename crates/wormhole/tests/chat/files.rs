@@ -1,0 +1,136 @@
+//! Attached files.
+
+use std::path::Path;
+
+use rand_core::{OsRng, RngCore};
+use wormhole::chat::{AttachmentError, Message, SendError};
+use wormhole::transfer::OnExists;
+
+use crate::world::{World, next_message, soon};
+
+/// Creates a file with random content.
+fn create(path: &Path, size: usize) -> Vec<u8> {
+    let mut content = vec![0; size];
+    OsRng.fill_bytes(&mut content);
+    std::fs::write(path, &content).unwrap();
+    content
+}
+
+#[tokio::test]
+async fn files_arrive_with_their_content_in_both_directions() {
+    let world = World::new().await;
+    let alice = world.register("+14155550201", 0).await;
+    let bob = world.register("+14155550202", 1).await;
+    let people = [(alice.open().await, &alice), (bob.open().await, &bob)];
+    for (size, from, to) in [(1 << 20, 0, 1), (0, 1, 0), (100_000, 1, 0)] {
+        let ((sender, ours), (recipient, theirs)) = (&people[from], &people[to]);
+        let path = ours.folder.0.join("photo.jpg");
+        let content = create(&path, size);
+        let message = Message::text("look").with_file(&path);
+        let mut sent = soon(sender.send(&theirs.destination(), message)).await.unwrap();
+        soon(sent.on_server()).await.unwrap();
+        let received = next_message(&mut recipient.messages()).await;
+        assert_eq!(received.text.as_deref(), Some("look"));
+        let file = &received.files[0];
+        assert_eq!(file.size(), Some(u64::try_from(size).unwrap()));
+        assert_eq!(
+            (file.file_name().as_str(), file.content_type()),
+            ("photo.jpg", Some("image/jpeg"))
+        );
+        let target = theirs.folder.0.join(file.file_name());
+        let path = soon(recipient.download(file, &target, OnExists::KeepBoth)).await.unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), content);
+        recipient.done(received.id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_changed_at_the_server_does_not_appear() {
+    let mut world = World::new().await;
+    let alice = world.register("+14155550203", 0).await;
+    let bob = world.register("+14155550204", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let path = alice.folder.0.join("a");
+    create(&path, 50_000);
+    soon(a.send(&bob.destination(), Message::text("").with_file(&path))).await.unwrap();
+    let received = next_message(&mut b.messages()).await;
+    let blob = files_below(&world.folder.0.join("blobs"))
+        .into_iter()
+        .find(|it| std::fs::metadata(it).unwrap().len() > 50_000);
+    let blob = blob.unwrap();
+    let mut bytes = std::fs::read(&blob).unwrap();
+    bytes[20_000] ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    let target = bob.folder.0.join("a");
+    let failed = soon(b.download(&received.files[0], &target, OnExists::Refuse)).await;
+    assert_eq!(failed, Err(AttachmentError::NotAuthentic));
+    std::fs::remove_file(&blob).unwrap();
+    let failed = soon(b.download(&received.files[0], &target, OnExists::Refuse)).await;
+    assert_eq!(failed, Err(AttachmentError::Expired));
+    let names: Vec<_> = std::fs::read_dir(&bob.folder.0).unwrap().collect();
+    assert_eq!(names.len(), 1, "only the store is there: {names:?}");
+    world.stop().await;
+}
+
+/// All files in a directory and below.
+fn files_below(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read_or_overwritten_are_named() {
+    let world = World::new().await;
+    let alice = world.register("+14155550205", 0).await;
+    let bob = world.register("+14155550206", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let missing = alice.folder.0.join("missing");
+    let message = Message::text("").with_file(&missing);
+    let failed = a.send(&bob.destination(), message).await.unwrap_err();
+    assert_eq!(failed, SendError::File(missing, std::io::ErrorKind::NotFound));
+    let folder = Message::text("").with_file(&alice.folder.0);
+    assert!(matches!(a.send(&bob.destination(), folder).await, Err(SendError::File(..))));
+    let path = alice.folder.0.join("large");
+    std::fs::File::create(&path).unwrap().set_len(101 << 20).unwrap();
+    let failed = a.send(&bob.destination(), Message::text("").with_file(&path)).await.unwrap_err();
+    assert_eq!(failed, SendError::FileTooLarge(path.clone()));
+
+    create(&path, 10);
+    a.send(&bob.destination(), Message::text("").with_file(&path)).await.unwrap();
+    let received = next_message(&mut b.messages()).await;
+    let target = bob.folder.0.join("large");
+    std::fs::write(&target, "mine").unwrap();
+    let failed = soon(b.download(&received.files[0], &target, OnExists::Refuse)).await;
+    assert_eq!(failed, Err(AttachmentError::Exists(target.clone())));
+    assert_eq!(std::fs::read(&target).unwrap(), b"mine");
+}
+
+#[tokio::test]
+async fn an_interrupted_download_leaves_nothing() {
+    let world = World::new().await;
+    let alice = world.register("+14155550207", 0).await;
+    let bob = world.register("+14155550208", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let path = alice.folder.0.join("a");
+    create(&path, 5 << 20);
+    soon(a.send(&bob.destination(), Message::text("").with_file(&path))).await.unwrap();
+    let received = next_message(&mut b.messages()).await;
+    let target = bob.folder.0.join("a");
+    {
+        let download = b.download(&received.files[0], &target, OnExists::Refuse);
+        tokio::pin!(download);
+        let part = bob.folder.0.join("a.part");
+        while !part.exists() {
+            tokio::select! {
+                done = &mut download => panic!("too fast: {done:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    soon(async {
+        while std::fs::read_dir(&bob.folder.0).unwrap().count() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}

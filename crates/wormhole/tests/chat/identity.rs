@@ -1,0 +1,71 @@
+//! Identity keys that change, and safety numbers.
+
+use wormhole::chat::{Event, IdentityError, Message, NotSent, Progress};
+
+use crate::world::{World, next_event, next_message, say, soon};
+
+#[tokio::test]
+async fn both_sides_see_the_same_safety_number() {
+    let world = World::new().await;
+    let alice = world.register("+14155550401", 0).await;
+    let bob = world.register("+14155550402", 1).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let (for_alice, for_bob) = (a.me().address.account, b.me().address.account);
+    assert_eq!(a.safety_number(for_bob).await, Err(IdentityError::Unknown));
+    say(&a, &bob.destination(), "hello").await;
+    next_message(&mut b.messages()).await;
+    let ours = a.safety_number(for_bob).await.unwrap();
+    let theirs = b.safety_number(for_alice).await.unwrap();
+    assert_eq!(ours.digits, theirs.digits);
+    assert_eq!((ours.digits.len(), ours.is_verified, ours.is_new), (60, false, false));
+    let wrong = "0".repeat(60);
+    assert_eq!(a.verify_safety_number(for_bob, &wrong).await, Err(IdentityError::Mismatch));
+    let spaced: Vec<_> = theirs.digits.as_bytes().chunks(5).map(String::from_utf8_lossy).collect();
+    a.verify_safety_number(for_bob, &spaced.join(" ")).await.unwrap();
+    a.close().await;
+    // The mark is stored.
+    let a = alice.open().await;
+    assert!(a.safety_number(for_bob).await.unwrap().is_verified);
+    assert!(!b.safety_number(for_alice).await.unwrap().is_verified);
+}
+
+#[tokio::test]
+async fn a_changed_identity_stops_messages_until_it_is_accepted() {
+    let world = World::new().await;
+    let alice = world.register("+14155550403", 0).await;
+    let bob = world.register("+14155550404", 1).await;
+    let a = alice.open().await;
+    let mut events = a.messages();
+    say(&a, &bob.destination(), "before").await;
+    let account = a.resolve(&bob.destination()).await.unwrap().account;
+    let before = a.safety_number(account).await.unwrap();
+    a.verify_safety_number(account, &before.digits).await.unwrap();
+
+    // Bob registers again on a new phone.
+    let bob = world.register("+14155550404", 1).await;
+    let mut sent = a.send(&bob.destination(), Message::text("after")).await.unwrap();
+    let blocked = soon(sent.on_server()).await.unwrap_err();
+    let NotSent::IdentityChanged(key) = blocked else { panic!("{blocked}") };
+    let event =
+        next_event(&mut events, |event| matches!(event, Event::IdentityChanged { .. })).await;
+    assert_eq!(event, Event::IdentityChanged { account, key });
+    let after = a.safety_number(account).await.unwrap();
+    assert!(after.is_new && !after.is_verified && after.digits != before.digits);
+    assert_eq!(after.key, key);
+
+    // It still waits after a restart.
+    a.close().await;
+    let a = alice.open().await;
+    let mut second = a.send(&bob.destination(), Message::text("waits, too")).await.unwrap();
+    assert_eq!(soon(second.on_server()).await, Err(NotSent::IdentityChanged(key)));
+    assert_eq!(a.outbox().await.unwrap().len(), 2);
+    assert_eq!(a.accept_identity(account, before.key).await, Err(IdentityError::NotCurrent));
+    a.accept_identity(account, key).await.unwrap();
+    soon(second.on_server()).await.unwrap();
+    assert_eq!(second.progress(), Progress::OnServer);
+    let b = bob.open().await;
+    let mut messages = b.messages();
+    assert_eq!(next_message(&mut messages).await.text.as_deref(), Some("after"));
+    assert_eq!(next_message(&mut messages).await.text.as_deref(), Some("waits, too"));
+    assert!(!a.safety_number(account).await.unwrap().is_new);
+}

@@ -1,0 +1,167 @@
+//! A messaging service with two apps, and people with clients.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rand_core::{OsRng, RngCore};
+use tokio::time::timeout;
+use wormhole::chat::store::{Protection, Store};
+use wormhole::chat::{
+    Account, Client, Destination, Event, Message, Messages, Network, Options, ReceivedMessage,
+    Server, Transport,
+};
+use wormhole_server::testing::{TestServers, app_command, verification_code};
+
+/// A directory that is removed with this value.
+#[derive(Debug)]
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("wormhole-chat-{:016x}", OsRng.next_u64()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A messaging service that can be restarted.
+pub(crate) struct World {
+    pub(crate) folder: Folder,
+    servers: Option<TestServers>,
+    pub(crate) address: std::net::SocketAddr,
+    apps: Vec<(String, String)>,
+}
+
+impl World {
+    /// A service with the apps `com.one` and `com.two`.
+    pub(crate) async fn new() -> Self {
+        let folder = Folder::new();
+        let apps = ["com.one", "com.two"].map(|name| {
+            let printed = app_command(&folder.0.join("messaging.sqlite"), &["add", name]);
+            let (name, token) = printed.trim().split_once(' ').unwrap();
+            (name.to_owned(), token.to_owned())
+        });
+        let servers = serve(&folder.0, "127.0.0.1:0").await;
+        Self { folder, address: servers.messaging(), servers: Some(servers), apps: apps.into() }
+    }
+
+    /// Stops the service.
+    pub(crate) async fn stop(&mut self) {
+        self.servers.take().unwrap().stop().await;
+    }
+
+    /// Starts the service again, at the same address.
+    pub(crate) async fn start(&mut self) {
+        self.servers = Some(serve(&self.folder.0, &self.address.to_string()).await);
+    }
+
+    /// The database of the service.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.0.join("messaging.sqlite")
+    }
+
+    /// The service, in one of the apps.
+    pub(crate) fn server(&self, app: usize) -> Server {
+        let (name, token) = &self.apps[app];
+        let server = Server::new(format!("http://{}", self.address).parse().unwrap());
+        server.with_app(name.parse().unwrap(), token.parse().unwrap())
+    }
+
+    /// A new account, and the directory of its store.
+    pub(crate) async fn register(&self, number: &str, app: usize) -> Person {
+        let person = Person { folder: Folder::new(), number: number.to_owned() };
+        let account = person.account();
+        account
+            .register(&self.server(app), &number.parse().unwrap(), Transport::Sms)
+            .await
+            .unwrap();
+        account.verify(&verification_code(number).unwrap()).await.unwrap();
+        person
+    }
+}
+
+async fn serve(folder: &Path, address: &str) -> TestServers {
+    let (database, blobs) = (folder.join("messaging.sqlite"), folder.join("blobs"));
+    let options = [
+        "--mailbox=false",
+        "--transit-relay=false",
+        "--messaging=true",
+        &format!("--messaging-db={}", database.display()),
+        &format!("--messaging-blobs={}", blobs.display()),
+        &format!("--messaging-listen={address}"),
+    ];
+    TestServers::start(&options).await
+}
+
+/// A person with an account in a store.
+pub(crate) struct Person {
+    pub(crate) folder: Folder,
+    pub(crate) number: String,
+}
+
+impl Person {
+    /// The account. Creates the store if there is none.
+    pub(crate) fn account(&self) -> Account {
+        let path = self.folder.0.join("store");
+        let store = match Store::protection(&path).unwrap() {
+            None => Store::create(&path, &Protection::KeyFile),
+            Some(_) => Store::open(&path, None),
+        };
+        Account::new(store.unwrap(), Network::default())
+    }
+
+    /// A running client.
+    pub(crate) async fn open(&self) -> Client {
+        Client::open(self.account(), Options::default()).await.unwrap()
+    }
+
+    /// How others write to this person.
+    pub(crate) fn destination(&self) -> Destination {
+        self.number.parse().unwrap()
+    }
+}
+
+/// Waits for something that must happen.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), what).await.unwrap()
+}
+
+/// The next message.
+pub(crate) async fn next_message(messages: &mut Messages) -> ReceivedMessage {
+    soon(async {
+        loop {
+            if let Event::Message(message) = messages.next().await.unwrap() {
+                return *message;
+            }
+        }
+    })
+    .await
+}
+
+/// The next event that satisfies a condition.
+pub(crate) async fn next_event(
+    messages: &mut Messages,
+    condition: impl Fn(&Event) -> bool,
+) -> Event {
+    soon(async {
+        loop {
+            let event = messages.next().await.unwrap();
+            if condition(&event) {
+                return event;
+            }
+        }
+    })
+    .await
+}
+
+/// Sends a text, and waits until the server has it.
+pub(crate) async fn say(from: &Client, to: &Destination, text: &str) {
+    let mut sent = from.send(to, Message::text(text)).await.unwrap();
+    soon(sent.on_server()).await.unwrap();
+}
