@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use accept::accept;
-pub(crate) use admission::{Admission, Candidate, ProxyHeader};
+pub(crate) use admission::{Admission, Candidate, PendingSlot, ProxyHeader};
 pub(crate) use prepared::{Listening, Prepared};
 pub(crate) use supervisor::serve;
 

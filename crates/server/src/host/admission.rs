@@ -45,10 +45,15 @@ pub(crate) enum Candidate {
     Admitted(LinkPermit),
     /// It is counted or refused once its request has been received: it comes from a proxy, or the limits of its address
     /// are exceeded.
-    Pending {
-        #[expect(dead_code, reason = "one of the pending connections until it is dropped")]
-        slot: OwnedSemaphorePermit,
-    },
+    Pending(PendingSlot),
+}
+
+/// One of the connections that are not counted for any address. Whoever refuses one must keep it until the connection is
+/// closed: otherwise, the number of refused connections would have no limit.
+#[derive(Debug)]
+pub(crate) struct PendingSlot {
+    #[expect(dead_code, reason = "one of the pending connections until it is dropped")]
+    permit: OwnedSemaphorePermit,
 }
 
 impl Admission {
@@ -70,23 +75,34 @@ impl Admission {
         {
             return Some(Candidate::Admitted(permit));
         }
-        let slot = Arc::clone(&self.pending).try_acquire_owned().ok()?;
-        Some(Candidate::Pending { slot })
+        let permit = Arc::clone(&self.pending).try_acquire_owned().ok()?;
+        Some(Candidate::Pending(PendingSlot { permit }))
     }
 
-    /// Admits a connection whose request has been received, if the limits allow it.
+    /// Admits a connection whose request has been received.
+    ///
+    /// # Errors
+    /// The limits do not allow it. The connection must be closed after the response.
     pub(crate) fn admit(
         &self,
         candidate: Candidate,
         client: SocketAddr,
         now: Instant,
-    ) -> Option<LinkPermit> {
-        let permit = match candidate {
-            Candidate::Admitted(permit) => Some(permit),
-            Candidate::Pending { .. } if self.proxy == ProxyHeader::Off => None,
-            Candidate::Pending { .. } => self.limits.admit_forwarded(client.ip(), now),
-        };
-        self.count(permit)
+    ) -> Result<LinkPermit, PendingSlot> {
+        match candidate {
+            Candidate::Admitted(permit) => Ok(permit),
+            Candidate::Pending(slot) if self.proxy == ProxyHeader::Off => {
+                self.refused.inc();
+                Err(slot)
+            }
+            Candidate::Pending(slot) => self.admit_another(client, now).ok_or(slot),
+        }
+    }
+
+    /// Admits one more client of a proxy's connection, if the limits allow it. If not, the connection must be closed after
+    /// the response.
+    pub(crate) fn admit_another(&self, client: SocketAddr, now: Instant) -> Option<LinkPermit> {
+        self.count(self.limits.admit_forwarded(client.ip(), now))
     }
 
     /// Counts a refused connection.
@@ -177,7 +193,10 @@ mod tests {
         let first = admission.accept(link("192.0.2.1"), now);
         assert!(matches!(first, Some(Candidate::Admitted(_))));
         let second = admission.accept(link("192.0.2.1"), now).unwrap();
-        assert!(admission.admit(second, link("192.0.2.1"), now).is_none());
+        let slot = admission.admit(second, link("192.0.2.1"), now).unwrap_err();
+        assert_eq!(admission.pending.available_permits(), MAX_PENDING - 1, "until it is closed");
+        drop(slot);
+        assert_eq!(admission.pending.available_permits(), MAX_PENDING);
         drop(first);
         assert!(matches!(admission.accept(link("192.0.2.1"), now), Some(Candidate::Admitted(_))));
     }
@@ -189,7 +208,7 @@ mod tests {
             (0..MAX_PENDING).map(|_| admission.accept(link("127.0.0.1"), now).unwrap()).collect();
         assert!(admission.accept(link("127.0.0.1"), now).is_none());
         let candidate = waiting.pop().unwrap();
-        assert!(admission.admit(candidate, link("192.0.2.1"), now).is_some());
+        assert!(admission.admit(candidate, link("192.0.2.1"), now).is_ok());
         assert!(admission.accept(link("127.0.0.1"), now).is_some());
     }
 
@@ -201,7 +220,7 @@ mod tests {
             admission.admit(candidate, link("127.0.0.1"), now)
         };
         let _first = admit().unwrap();
-        assert!(admit().is_none());
+        assert!(admit().is_err());
     }
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {

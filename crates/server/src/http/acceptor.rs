@@ -13,7 +13,7 @@ use wormhole_http::handshake::{self, AcceptKey};
 use wormhole_http::{Request, Response};
 
 use super::{Pages, SETTINGS, Upgraded, pages};
-use crate::host::{Admission, Candidate};
+use crate::host::{Admission, Candidate, PendingSlot};
 use crate::limits::LinkPermit;
 use crate::net::{Stream, Tls};
 
@@ -46,6 +46,8 @@ struct PendingConnection {
     peer: SocketAddr,
     candidate: Mutex<Option<Candidate>>,
     admitted: OnceLock<(LinkPermit, SocketAddr)>,
+    /// Of a refused connection, until it is closed.
+    refused: OnceLock<PendingSlot>,
 }
 
 impl WebSocketAcceptor {
@@ -67,7 +69,8 @@ impl WebSocketAcceptor {
             None => Stream::Plain(stream),
         };
         let candidate = Mutex::new(Some(candidate));
-        let connection = PendingConnection { peer, candidate, admitted: OnceLock::new() };
+        let (admitted, refused) = (OnceLock::new(), OnceLock::new());
+        let connection = PendingConnection { peer, candidate, admitted, refused };
         // Draining does not interrupt the request, because its time is limited anyway.
         let answer = |request| self.answer(request, &connection);
         let upgraded = wormhole_http::serve(stream, &SETTINGS, pending(), answer).await?;
@@ -99,18 +102,23 @@ impl WebSocketAcceptor {
     ) -> Response {
         let client = self.admission.client_address(request.headers(), connection.peer);
         let candidate = connection.candidate.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let permit =
-            candidate.and_then(|candidate| self.admission.admit(candidate, client, Instant::now()));
-        match permit {
-            Some(permit) => {
-                // A connection has only one request, so this is set only once.
+        let admitted =
+            candidate.map(|candidate| self.admission.admit(candidate, client, Instant::now()));
+        // A connection has only one request, so each of these is set only once.
+        match admitted {
+            Some(Ok(permit)) => {
                 let _first = connection.admitted.set((permit, client));
                 let mut response = accept.into_response();
                 let server = HeaderValue::from_static(self.server);
                 response.headers_mut().insert(SERVER, server);
                 response
             }
-            None => (StatusCode::TOO_MANY_REQUESTS, "too many connections\n").into_response(),
+            refused => {
+                if let Some(Err(slot)) = refused {
+                    let _first = connection.refused.set(slot);
+                }
+                (StatusCode::TOO_MANY_REQUESTS, "too many connections\n").into_response()
+            }
         }
     }
 }

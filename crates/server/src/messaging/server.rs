@@ -1,11 +1,12 @@
 //! The listener: HTTP connections with many requests each, of which some become WebSockets.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::response::IntoResponse;
 use hyper::StatusCode;
+use hyper::header::{CONNECTION, HeaderValue};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
@@ -33,11 +34,20 @@ pub(super) struct Front {
 /// A connection until it ends or becomes a WebSocket.
 struct Arrival {
     peer: SocketAddr,
-    candidate: Mutex<Option<Candidate>>,
-    /// Set by the first request.
-    permit: OnceLock<Option<LinkPermit>>,
+    counted: Mutex<Counted>,
     /// Set by the request that opens a WebSocket.
     socket: OnceLock<Opener>,
+}
+
+/// For which client a connection is counted.
+#[derive(Debug)]
+enum Counted {
+    /// For the one that has sent the latest request. A proxy sends requests of several clients on one connection.
+    Client(IpAddr, LinkPermit),
+    /// For none any more, and it is about to be closed. It keeps its place until then.
+    Refused(Option<Candidate>),
+    /// For none before the first request.
+    Unknown(Candidate),
 }
 
 /// The client that opens a WebSocket.
@@ -86,13 +96,14 @@ impl Front {
             Some(tls) => tls.accept(stream).await.ok()?,
             None => Stream::Plain(stream),
         };
-        let candidate = Mutex::new(Some(candidate));
-        let arrival = Arrival { peer, candidate, permit: OnceLock::new(), socket: OnceLock::new() };
+        let counted = Mutex::new(Counted::Unknown(candidate));
+        let arrival = Arrival { peer, counted, socket: OnceLock::new() };
         let answer = |request| self.answer(request, &arrival);
         let stop = self.service.host.draining.cancelled();
         let upgraded = wormhole_http::serve(stream, &SETTINGS, stop, answer).await?;
         let opener = arrival.socket.into_inner()?;
-        let permit = arrival.permit.into_inner().flatten()?;
+        let counted = arrival.counted.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Counted::Client(_, permit) = counted else { return None };
         let upgraded = Upgraded { stream: upgraded.stream, early: upgraded.early };
         Some(DeviceSocket::new(Arc::clone(self), opener, permit, upgraded))
     }
@@ -100,7 +111,7 @@ impl Front {
     async fn answer(&self, mut request: Request, arrival: &Arrival) -> Response {
         let client = self.admission.client_address(request.headers(), arrival.peer);
         if !arrival.admit(&self.admission, client) {
-            return (StatusCode::TOO_MANY_REQUESTS, "too many connections\n").into_response();
+            return too_many_connections();
         }
         let address = ClientAddress(client.ip());
         let base = self.base_url(&request);
@@ -159,14 +170,34 @@ impl Front {
 }
 
 impl Arrival {
-    /// Counts the connection under the client's address, at its first request.
+    /// Counts the connection for this client. False if the limits do not allow it.
     fn admit(&self, admission: &Admission, client: SocketAddr) -> bool {
-        let permit = self.permit.get_or_init(|| {
-            let candidate = self.candidate.lock().unwrap_or_else(PoisonError::into_inner).take();
-            admission.admit(candidate?, client, Instant::now())
-        });
-        permit.is_some()
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let next = match std::mem::replace(&mut *counted, Counted::Refused(None)) {
+            Counted::Client(address, permit) if address == client.ip() => {
+                Counted::Client(address, permit)
+            }
+            Counted::Client(_, earlier) => match admission.admit_another(client, now) {
+                Some(permit) => Counted::Client(client.ip(), permit),
+                None => Counted::Refused(Some(Candidate::Admitted(earlier))),
+            },
+            Counted::Unknown(candidate) => match admission.admit(candidate, client, now) {
+                Ok(permit) => Counted::Client(client.ip(), permit),
+                Err(slot) => Counted::Refused(Some(Candidate::Pending(slot))),
+            },
+            refused @ Counted::Refused(_) => refused,
+        };
+        *counted = next;
+        matches!(*counted, Counted::Client(..))
     }
+}
+
+/// The last answer on a connection: if it stayed open, it would be one that is not counted.
+fn too_many_connections() -> Response {
+    let message = "too many connections from this address";
+    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", message);
+    ([(CONNECTION, HeaderValue::from_static("close"))], error).into_response()
 }
 
 /// Many requests on each connection, which may be idle for a minute.

@@ -7,6 +7,7 @@ mod accounts;
 mod attachments;
 mod client;
 mod compat;
+mod connections;
 mod keys;
 mod messages;
 mod npm_client;
