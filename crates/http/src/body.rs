@@ -1,5 +1,8 @@
-//! Reads the body of a request within limits of size and time: as a whole, or in pieces.
+//! Reads the body of a request within limits of size and time: as a whole, or in pieces. Also changes the pieces of an
+//! answer.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::BoxError;
@@ -7,7 +10,7 @@ use axum::body::Bytes;
 use axum::response::IntoResponse;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::StatusCode;
-use hyper::body::Body;
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
 use crate::Response;
@@ -84,6 +87,41 @@ where
                 return Ok(Some(piece));
             }
         }
+    }
+}
+
+/// A response whose body is sent in pieces that `change` returns. It must not change their length.
+pub fn map_pieces<F>(response: Response, change: F) -> Response
+where
+    F: FnMut(Bytes) -> Bytes + Send + Unpin + 'static,
+{
+    response.map(|body| axum::body::Body::new(Mapped { body, change }))
+}
+
+/// A body with changed pieces.
+struct Mapped<F> {
+    body: axum::body::Body,
+    change: F,
+}
+
+impl<F: FnMut(Bytes) -> Bytes + Unpin> Body for Mapped<F> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        frame.map_ok(|frame| frame.map_data(&mut self.change))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

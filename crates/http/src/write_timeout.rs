@@ -1,5 +1,5 @@
-//! A stream whose writes fail when the client reads nothing for too long. Without it, a connection would wait for such
-//! a client for ever.
+//! A stream whose writes fail when the client reads too slowly. Without it, a connection would wait for such a client for
+//! ever.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,38 +7,68 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
-/// A stream whose writes fail when they are blocked for too long.
+/// A stream whose writes fail when the client reads too slowly: less than 8 KiB per second while something waits for it.
 #[derive(Debug)]
 pub struct WriteTimeout<S> {
     stream: S,
     time: Duration,
-    /// Completes when the current write has been blocked for too long.
-    blocked: Option<Pin<Box<Sleep>>>,
+    /// How long writes were blocked, minus the time that the accepted bytes may take.
+    delay: Duration,
+    blocked: Option<Blocked>,
+}
+
+/// A write that the stream does not accept yet.
+#[derive(Debug)]
+struct Blocked {
+    since: Instant,
+    /// Completes when the client has become too slow.
+    end: Pin<Box<Sleep>>,
 }
 
 impl<S> WriteTimeout<S> {
-    /// A stream whose writes may be blocked for this long. Every accepted byte starts the time again.
+    /// A stream whose client may be this far behind: its writes may be blocked for this long, and for another second for
+    /// each 8 KiB that it accepts. Time in which nothing waits for the client does not count.
     pub const fn new(stream: S, time: Duration) -> Self {
-        Self { stream, time, blocked: None }
+        Self { stream, time, delay: Duration::ZERO, blocked: None }
     }
 
-    /// The result of a write; an error if writing has been blocked for too long.
+    /// The stream, without a limit.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
+    /// The result of a write; an error if the client reads too slowly.
     fn in_time<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.blocked = None;
-            return written;
+        let Poll::Ready(result) = written else {
+            let left = self.time.saturating_sub(self.delay);
+            let blocked = self.blocked.get_or_insert_with(|| Blocked {
+                since: Instant::now(),
+                end: Box::pin(sleep(left)),
+            });
+            ready!(blocked.end.as_mut().poll(context));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        };
+        if let Some(blocked) = self.blocked.take() {
+            self.delay = self.delay.saturating_add(blocked.since.elapsed());
         }
-        let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(self.time)));
-        ready!(blocked.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        if !self.delay.is_zero() {
+            let bytes = u64::try_from(result.as_ref().map_or(0, bytes)).unwrap_or(u64::MAX);
+            let allowed = Duration::from_nanos(bytes.saturating_mul(NANOS_PER_BYTE));
+            self.delay = self.delay.saturating_sub(allowed);
+        }
+        Poll::Ready(result)
     }
 }
+
+/// The time for one byte at the least rate, 8 KiB per second.
+const NANOS_PER_BYTE: u64 = 1_000_000_000 / (8 << 10);
 
 impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
@@ -50,7 +80,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     }
 }
 
-/// Flushing and closing a TCP socket never block.
+/// Flushing and closing a TCP socket never block, but a TLS stream still has bytes to send then.
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -58,7 +88,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.in_time(context, written)
+        self.in_time(context, written, |count| *count)
     }
 
     fn poll_write_vectored(
@@ -67,7 +97,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.in_time(context, written)
+        self.in_time(context, written, |count| *count)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -75,11 +105,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.in_time(context, flushed, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let closed = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.in_time(context, closed, |()| 0)
     }
 }
 
@@ -93,18 +125,53 @@ mod tests {
     const TIME: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_reads_nothing_is_disconnected_and_a_slow_one_is_not() {
+    async fn a_client_that_reads_nothing_is_disconnected() {
         let (ours, mut theirs) = duplex(1);
         let mut stream = WriteTimeout::new(ours, TIME);
         let begun = Instant::now();
-        let slow = async {
-            for _ in 0..3 {
-                sleep(TIME / 2).await;
-                theirs.read_u8().await.unwrap();
-            }
+        let late = async {
+            sleep(TIME / 2).await;
+            theirs.read_u8().await.unwrap();
         };
-        let (written, ()) = tokio::join!(stream.write_all(b"abcdefgh"), slow);
+        let (written, ()) = tokio::join!(stream.write_all(b"abc"), late);
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed(), TIME / 2 * 3 + TIME);
+        // A single byte is worth almost nothing.
+        assert_eq!(begun.elapsed().as_secs(), TIME.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_gets_everything_but_not_a_slower_one() {
+        for (pause, is_fast_enough) in [(1800, true), (2200, false)] {
+            let (ours, mut theirs) = duplex(16 << 10);
+            let mut stream = WriteTimeout::new(ours, TIME);
+            let read = async {
+                let mut piece = vec![0; 16 << 10];
+                for _ in 0..1000 {
+                    sleep(Duration::from_millis(pause)).await;
+                    if theirs.read_exact(&mut piece).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let write = async {
+                let result = stream.write_all(&vec![0; 1000 * (16 << 10)]).await;
+                drop(stream);
+                result
+            };
+            let (written, ()) = tokio::join!(write, read);
+            assert_eq!(written.is_ok(), is_fast_enough, "{pause} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_between_writes_do_not_count() {
+        let (ours, mut theirs) = duplex(1);
+        let mut stream = WriteTimeout::new(ours, TIME);
+        for _ in 0..10 {
+            stream.write_all(b"a").await.unwrap();
+            stream.flush().await.unwrap();
+            sleep(TIME * 10).await;
+            theirs.read_u8().await.unwrap();
+        }
     }
 }

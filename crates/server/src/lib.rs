@@ -23,6 +23,7 @@ mod http;
 mod limits;
 mod logging;
 mod mailbox;
+mod memory;
 mod messaging;
 mod metrics;
 mod net;

@@ -13,6 +13,7 @@ mod blobs;
 mod codes;
 mod gauges;
 mod limits;
+mod memory;
 mod secrets;
 mod server;
 mod service;
@@ -36,6 +37,7 @@ use crate::ServerError;
 use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
 use crate::limits::{Allowance, Limits, PerMinute};
 use crate::mailbox::Database;
+use crate::memory::MemoryBudget;
 use crate::service::{About, ServiceConfig, StoredFile};
 pub(crate) use apps::{AppCommand, run as run_app_command};
 use blobs::Blobs;
@@ -109,6 +111,15 @@ pub(crate) struct Config {
     /// Also apply the limits per address to loopback addresses
     #[arg(long)]
     pub(crate) limit_loopback: bool,
+
+    /// Maximum memory in bytes for the clients of one address: requests that the server is reading, and answers that wait
+    /// for a client to read them
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    pub(crate) memory_per_address: usize,
+
+    /// Maximum memory in bytes for all clients together
+    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
+    pub(crate) memory_bytes: usize,
 
     /// Days after which a message that its device has not fetched is removed
     #[arg(long, value_name = "DAYS", default_value_t = 30,
@@ -220,6 +231,7 @@ impl Messaging {
         let front = Arc::new(Front {
             routes: Routes::new(api::router(Arc::clone(&service))),
             admission: Admission::new(config.limits(), config.trust_proxy, refused),
+            budget: Arc::new(config.budget()),
             tls,
             service,
         });
@@ -251,6 +263,12 @@ impl Config {
         Expiry { messages: days, sent: DAY, codes: DAY }
     }
 
+    /// One address gets at least enough for some of the longest requests, and all addresses together twice as much.
+    fn budget(&self) -> MemoryBudget {
+        let per_address = self.memory_per_address.max(MIN_MEMORY);
+        MemoryBudget::new(per_address, self.memory_bytes.max(per_address.saturating_mul(2)))
+    }
+
     fn limits(&self) -> Arc<Limits> {
         let allowance = Allowance {
             links: self.links_per_address,
@@ -260,3 +278,6 @@ impl Config {
         Arc::new(Limits::new(allowance, self.max_links, self.limit_loopback, Instant::now()))
     }
 }
+
+/// The least memory for one address, in bytes: four of the longest requests.
+const MIN_MEMORY: usize = 4 << 20;

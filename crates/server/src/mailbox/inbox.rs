@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use wormhole_magic::mailbox::server::{Answer, RequestId, StoredMessage};
 
-use super::memory::Share;
 use crate::limits::AddressUsage;
+use crate::memory::Share;
 
 /// An event for the link.
 #[derive(Clone, Debug)]
@@ -151,8 +151,8 @@ mod tests {
     use wormhole_magic::mailbox::message::Welcome;
     use wormhole_magic::mailbox::server::{Client, NewMessage, Output};
 
-    use super::super::memory::MemoryBudget;
     use super::*;
+    use crate::memory::MemoryBudget;
 
     fn inbox(limit: usize, memory: usize) -> Inbox {
         let budget = Arc::new(MemoryBudget::new(memory, 10 * memory));

@@ -20,10 +20,10 @@ use wormhole_magic::mailbox::server::{Answer, Client, Output, Request, RequestId
 use super::actions;
 use super::hub::unix_now;
 use super::inbox::{Event, Inbox};
-use super::memory::{GUARANTEED, Share};
 use super::service::Service;
 use crate::http::websocket::{self, Decoder, Received};
 use crate::limits::LinkPermit;
+use crate::memory::{GUARANTEED, Share};
 use crate::net::{Outgoing, Progress, Stream};
 
 /// The time limits of a link.

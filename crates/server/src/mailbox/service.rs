@@ -15,10 +15,10 @@ use super::counters::Counters;
 use super::hub::Hub;
 use super::inbox::Inbox;
 use super::link::{Link, LinkTimeouts};
-use super::memory::{MemoryBudget, Share};
 use crate::host::{Host, accept};
 use crate::http::{AcceptedWebSocket, WebSocketAcceptor};
 use crate::limits::LinkPermit;
+use crate::memory::{MemoryBudget, Share};
 
 /// One running mailbox server.
 #[derive(Debug)]

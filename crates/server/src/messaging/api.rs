@@ -7,6 +7,7 @@ mod attachments;
 mod attributes;
 mod auth;
 mod blob_io;
+mod body;
 mod devices;
 mod directory;
 mod error;
@@ -58,8 +59,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/openapi.json", get(openapi::document))
         .fallback(|| async { ApiError::not_found("no such path") })
         .method_not_allowed_fallback(method_not_allowed)
-        // The limits of single paths, which are closer to them, take precedence.
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        // `body` has the limits of all bodies but attachments.
+        .layer(DefaultBodyLimit::disable())
         .with_state(service)
 }
 
@@ -99,7 +100,7 @@ async fn method_not_allowed() -> Response {
 }
 
 /// The content type of every answer. With a `charset` parameter, deployed clients do not recognise it.
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// Longest body of a request, in bytes. Attachments have their own limit.
 const MAX_BODY: usize = 1 << 20;

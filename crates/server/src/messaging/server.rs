@@ -11,14 +11,16 @@ use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use wormhole_http::handshake;
-use wormhole_http::{Request, Requests, Response, Routes, Settings};
+use wormhole_http::{Request, Requests, Response, Routes, Settings, WriteTimeout};
 
 use super::api::{self, ApiError, AppCredentials, BaseUrl, ClientAddress, Credentials, Principal};
+use super::memory::RequestMemory;
 use super::service::Service;
 use super::socket::DeviceSocket;
 use crate::host::{Admission, Candidate, accept};
 use crate::http::Upgraded;
-use crate::limits::LinkPermit;
+use crate::limits::{AddressUsage, LinkPermit};
+use crate::memory::{MemoryBudget, Share};
 use crate::net::{Stream, Tls};
 
 /// The service behind its listener.
@@ -28,6 +30,8 @@ pub(super) struct Front {
     /// Every path of the API.
     pub(super) routes: Routes,
     pub(super) admission: Admission,
+    /// Limits the memory of clients.
+    pub(super) budget: Arc<MemoryBudget>,
     pub(super) tls: Option<Tls>,
 }
 
@@ -45,7 +49,10 @@ enum Counted {
     /// For the one that has sent the latest request. A proxy sends requests of several clients on one connection.
     Client(IpAddr, LinkPermit),
     /// For none any more, and it is about to be closed. It keeps its place until then.
-    Refused(Option<Candidate>),
+    Refused(
+        #[expect(dead_code, reason = "one of the connections until it is dropped")]
+        Option<Candidate>,
+    ),
     /// For none before the first request.
     Unknown(Candidate),
 }
@@ -100,19 +107,21 @@ impl Front {
         let arrival = Arrival { peer, counted, socket: OnceLock::new() };
         let answer = |request| self.answer(request, &arrival);
         let stop = self.service.host.draining.cancelled();
+        let stream = WriteTimeout::new(stream, WRITE_TIME);
         let upgraded = wormhole_http::serve(stream, &SETTINGS, stop, answer).await?;
         let opener = arrival.socket.into_inner()?;
         let counted = arrival.counted.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Counted::Client(_, permit) = counted else { return None };
-        let upgraded = Upgraded { stream: upgraded.stream, early: upgraded.early };
+        // A WebSocket has limits of its own.
+        let upgraded = Upgraded { stream: upgraded.stream.into_inner(), early: upgraded.early };
         Some(DeviceSocket::new(Arc::clone(self), opener, permit, upgraded))
     }
 
     async fn answer(&self, mut request: Request, arrival: &Arrival) -> Response {
         let client = self.admission.client_address(request.headers(), arrival.peer);
-        if !arrival.admit(&self.admission, client) {
+        let Some(usage) = arrival.admit(&self.admission, client) else {
             return too_many_connections();
-        }
+        };
         let address = ClientAddress(client.ip());
         let base = self.base_url(&request);
         api::remove_trailing_slash(request.uri_mut());
@@ -131,7 +140,9 @@ impl Front {
             Ok(_) => {
                 request.extensions_mut().insert(address);
                 request.extensions_mut().insert(base);
-                self.routes.answer(request).await
+                let memory = RequestMemory::new(Share::new(Arc::clone(&self.budget), usage));
+                request.extensions_mut().insert(memory.clone());
+                memory.count_answer(self.routes.answer(request).await)
             }
         }
     }
@@ -170,8 +181,9 @@ impl Front {
 }
 
 impl Arrival {
-    /// Counts the connection for this client. False if the limits do not allow it.
-    fn admit(&self, admission: &Admission, client: SocketAddr) -> bool {
+    /// Counts the connection for this client, and returns what the client's address uses. `None` if the limits do not
+    /// allow another connection.
+    fn admit(&self, admission: &Admission, client: SocketAddr) -> Option<Arc<AddressUsage>> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let next = match std::mem::replace(&mut *counted, Counted::Refused(None)) {
@@ -189,7 +201,10 @@ impl Arrival {
             refused @ Counted::Refused(_) => refused,
         };
         *counted = next;
-        matches!(*counted, Counted::Client(..))
+        match &*counted {
+            Counted::Client(_, permit) => Some(Arc::clone(permit.usage())),
+            Counted::Refused(_) | Counted::Unknown(_) => None,
+        }
     }
 }
 
@@ -203,3 +218,6 @@ fn too_many_connections() -> Response {
 /// Many requests on each connection, which may be idle for a minute.
 const SETTINGS: Settings =
     Settings { head_time: Duration::from_secs(60), requests: Requests::Many };
+
+/// How far a client may be behind with reading.
+const WRITE_TIME: Duration = Duration::from_secs(60);

@@ -65,3 +65,55 @@ fn a_connection_of_a_proxy_is_counted_for_each_of_its_clients() {
     other.read_to_string(&mut refused).expect("the connection stays open");
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
 }
+
+/// Begins a request with this many of the bytes that it announces.
+fn begin_request(server: &Server, authorization: &str, announced: usize, sent: usize) -> TcpStream {
+    let mut stream = connect(server);
+    let head = format!(
+        "PUT /v1/accounts/code/1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\n\
+         Content-Length: {announced}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // The server may refuse it before it has read everything.
+    let _sent = stream.write_all(&vec![b' '; sent]);
+    stream
+}
+
+#[test]
+fn bodies_that_never_end_use_limited_memory() {
+    let server = Server::start(&["--memory-per-address", "4194304"]);
+    let mut client = server.client();
+    client.log_in("+14155550101", "password-of-alice", None);
+    let authorization = &client.headers[0].1;
+    let part = |sent| begin_request(&server, authorization, BODY, sent);
+    let waiting: Vec<_> = (0..10).map(|_| part(BODY - 1)).collect();
+    // Four of them fit, so at least six are refused.
+    let (sender, answers) = std::sync::mpsc::channel();
+    for mut stream in waiting.iter().map(|stream| stream.try_clone().unwrap()) {
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            let mut start = [0; 12];
+            if stream.read_exact(&mut start).is_ok() {
+                let _ended = sender.send(String::from_utf8_lossy(&start).into_owned());
+            }
+        });
+    }
+    for _ in 0..6 {
+        let answer = answers.recv_timeout(Duration::from_secs(20)).expect("it uses more memory");
+        assert_eq!(answer, "HTTP/1.1 413");
+    }
+    // A short request is possible nevertheless, and a long one after the others have ended.
+    assert_eq!(client.put("/v1/accounts/code/1", "no JSON").status, 415);
+    for stream in &waiting {
+        // Those that were refused are closed already.
+        let _closed = stream.shutdown(std::net::Shutdown::Both);
+    }
+    let mut start = [0; 12];
+    while start != *b"HTTP/1.1 415" {
+        let mut stream = begin_request(&server, authorization, BODY, BODY);
+        stream.read_exact(&mut start).unwrap();
+    }
+}
+
+/// The longest body, in bytes.
+const BODY: usize = 1 << 20;

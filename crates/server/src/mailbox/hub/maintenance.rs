@@ -201,9 +201,9 @@ mod tests {
     use super::*;
     use crate::limits::AddressUsage;
     use crate::mailbox::inbox::Inbox;
-    use crate::mailbox::memory::{MemoryBudget, Share};
     use crate::mailbox::store::{Command, DatabaseUrl, PostgresStore, StoreLimits};
     use crate::mailbox::wake::{MailboxHash, NodeId};
+    use crate::memory::{MemoryBudget, Share};
 
     fn open(url: &DatabaseUrl) -> PostgresStore {
         PostgresStore::open(url, StoreLimits::default(), NodeId::random(), true).unwrap()

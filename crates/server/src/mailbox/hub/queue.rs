@@ -6,8 +6,8 @@ use std::time::Instant;
 use wormhole_magic::mailbox::server::{Identity, Request, RequestId};
 
 use crate::mailbox::inbox::Inbox;
-use crate::mailbox::memory::Share;
 use crate::mailbox::wake::Changed;
+use crate::memory::Share;
 
 /// A queue with many senders and the store's thread as its receiver.
 #[derive(Debug, Default)]

@@ -25,12 +25,11 @@ use wormhole_sim::{Application, End, NetworkConditions, Reply, Server, Simulatio
 use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
 use super::super::inbox::Event;
-use super::super::memory::MemoryBudget;
-use super::super::memory::Share;
 use super::super::store::{Counts, DatabaseUrl, PostgresStore, SqliteStore, Store, StoreLimits};
 use super::super::wake::{Changed, NodeId};
 use super::listeners::Listeners;
 use super::*;
+use crate::memory::{MemoryBudget, Share};
 
 /// The databases of the simulated nodes.
 enum Stores {

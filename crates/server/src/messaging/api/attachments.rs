@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Multipart, Path, Query, Request, State};
+use axum::extract::{Multipart, Path, Query, Request, State};
 use axum::response::IntoResponse;
 use axum::routing::{Router, get, post};
 use hyper::{HeaderMap, StatusCode, Uri};
@@ -33,16 +33,12 @@ type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
-    let uploads = Router::new()
-        .route("/attachments", post(upload_form))
-        .route("/attachments/{id}", get(fetch).put(store))
-        // They have a limit of their own.
-        .layer(DefaultBodyLimit::disable());
     Router::new()
         .route("/v1/attachments", get(allocate))
         .route("/v1/attachments/{id}", get(locate))
         .route("/v2/attachments/form/upload", get(form))
-        .merge(uploads)
+        .route("/attachments", post(upload_form))
+        .route("/attachments/{id}", get(fetch).put(store))
 }
 
 /// An address for an upload.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::response::IntoResponse;
 use hyper::StatusCode;
@@ -10,7 +9,7 @@ use hyper::header::CONTENT_TYPE;
 use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ApiError, JSON};
+use super::{ApiError, JSON, body};
 use crate::messaging::base64;
 use wormhole_http::Response;
 
@@ -21,14 +20,8 @@ pub(super) struct Json<T>(pub(super) T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                ApiError::too_large()
-            } else {
-                ApiError::new(StatusCode::BAD_REQUEST, "bad_body", "the body is not complete")
-            }
-        })?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let body = body::read(request).await?;
         // Without this check, an array of the values of an object would be the same as the object.
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(ApiError::bad_json("expected a JSON object"));
