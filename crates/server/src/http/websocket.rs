@@ -120,6 +120,11 @@ impl Decoder {
         self.message.len()
     }
 
+    /// Whether no message or control frame has begun that is not complete.
+    pub(crate) const fn is_between_messages(&self) -> bool {
+        self.header_length == 0 && self.payload.is_none() && !self.in_message
+    }
+
     /// Drops the received part of an incomplete message, and skips the rest of it.
     pub(crate) fn skip_message(&mut self) {
         self.skipped = Some(SkipReason::Caller);

@@ -15,16 +15,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use wormhole_chat::{CLOSE_MALFORMED, WebSocketMessage, WebSocketResponse};
+use wormhole_chat::{CLOSE_MALFORMED, WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
 use super::api::Principal;
+use super::memory::{OutOfMemory, RequestMemory};
 use super::server::{Front, Opener};
 use super::sockets::{Registration, Socket};
 use super::store::{Acknowledgement, Delivery, StoreError, Which};
 use crate::http::Upgraded;
 use crate::http::websocket::{self, Received};
 use crate::limits::LinkPermit;
-use io::FrameIo;
+use crate::memory::Share;
+use io::{Event, FrameIo};
 use queue::DeviceQueue;
 
 /// A WebSocket whose client is known.
@@ -41,8 +43,8 @@ pub(super) struct DeviceSocket {
     tasks: FuturesUnordered<Task>,
     /// Requests of the client among the tasks.
     requests: usize,
-    /// When the client last sent something.
-    heard: Instant,
+    /// Memory for the part of the queue that is being read.
+    page_bytes: usize,
     is_ending: bool,
 }
 
@@ -66,7 +68,7 @@ enum Woken {
     Displaced,
     Done(Done),
     Draining,
-    Received(Vec<Received>),
+    Io(Event),
     Tick,
     /// The connection has ended.
     Ended,
@@ -87,15 +89,16 @@ impl DeviceSocket {
             }
             Principal::Nobody => None,
         };
+        let share = Share::new(Arc::clone(&front.budget), Arc::clone(permit.usage()));
         Self {
             front,
             opener,
             permit,
-            io: FrameIo::new(upgraded),
+            io: FrameIo::new(upgraded, share),
             queue,
             tasks: FuturesUnordered::new(),
             requests: 0,
-            heard: Instant::now(),
+            page_bytes: 0,
             is_ending: false,
         }
     }
@@ -109,7 +112,7 @@ impl DeviceSocket {
         loop {
             let can_read = !self.is_ending && self.requests < MAX_REQUESTS;
             let woken = tokio::select! {
-                received = self.io.next(can_read) => received.map_or(Woken::Ended, Woken::Received),
+                event = self.io.next(can_read) => event.map_or(Woken::Ended, Woken::Io),
                 Some(done) = self.tasks.next() => Woken::Done(done),
                 () = socket.changed.notified() => Woken::Changed,
                 () = socket.displaced.cancelled(), if !self.is_ending => Woken::Displaced,
@@ -139,17 +142,16 @@ impl DeviceSocket {
             Woken::Done(done) => self.finish(done),
             Woken::Draining => self.end(websocket::CLOSE_GOING_AWAY),
             Woken::Ended => return false,
-            Woken::Received(received) => {
-                if !received.is_empty() {
-                    self.heard = Instant::now();
-                }
-                received.into_iter().for_each(|received| self.receive(received));
+            Woken::Io(Event::OutOfMemory) => self.end(CLOSE_TRY_LATER),
+            Woken::Io(Event::Received(received)) => {
+                self.receive(received);
                 self.read_queue();
             }
+            Woken::Io(Event::Room) => self.read_queue(),
             Woken::Tick => {
-                let now = Instant::now();
-                let is_silent = now.saturating_duration_since(self.heard) >= MAX_SILENCE;
-                return !is_silent && !self.io.is_stuck(now);
+                // There may have been no memory for it.
+                self.read_queue();
+                return !self.io.is_stuck(now());
             }
         }
         true
@@ -165,15 +167,26 @@ impl DeviceSocket {
             Received::Pong | Received::Skipped => {}
             Received::Oversized(_) => self.end(CLOSE_TOO_LONG),
             Received::Message(bytes) => match WebSocketMessage::decode(&bytes) {
-                Ok(WebSocketMessage::Request(request)) => {
-                    let task = request::answer(&self.front, &self.opener, request);
-                    self.requests += 1;
-                    self.tasks.push(Box::pin(async { Done::Request(task.await) }));
-                }
+                Ok(WebSocketMessage::Request(request)) => self.answer(request),
                 Ok(WebSocketMessage::Response(response)) => self.confirm(&response),
                 Err(_) => self.end(CLOSE_MALFORMED),
             },
         }
+    }
+
+    /// Starts to answer a request.
+    fn answer(&mut self, request: WebSocketRequest) {
+        if !self.io.reserve(REQUEST_BYTES) {
+            if let Some(response) = request::refuse(request.id, OutOfMemory.into()) {
+                self.io.send(&WebSocketMessage::Response(response));
+            }
+            return;
+        }
+        let body = request.body.as_ref().map_or(0, Vec::len);
+        let memory = RequestMemory::new(self.io.share(body));
+        let task = request::answer(&self.front, &self.opener, memory, request);
+        self.requests += 1;
+        self.tasks.push(Box::pin(async { Done::Request(task.await) }));
     }
 
     /// The client has stored a message, or refuses it for now.
@@ -194,11 +207,13 @@ impl DeviceSocket {
             Done::Acknowledged(Ok(())) => {}
             Done::Request(response) => {
                 self.requests = self.requests.saturating_sub(1);
+                self.io.release(REQUEST_BYTES);
                 if let Some(response) = response {
                     self.io.send(&WebSocketMessage::Response(response));
                 }
             }
             Done::Page(Ok(Some(delivery))) => {
+                self.io.release(std::mem::take(&mut self.page_bytes));
                 if let Some(queue) = &mut self.queue {
                     queue.deliver(delivery, &mut self.io);
                 }
@@ -216,8 +231,12 @@ impl DeviceSocket {
         if self.is_ending || self.io.is_full() {
             return;
         }
-        let page = self.queue.as_mut().and_then(DeviceQueue::next_page);
-        let Some(page) = page else { return };
+        let Some(queue) = self.queue.as_mut().filter(|queue| queue.can_read()) else { return };
+        // With little memory, there are small steps.
+        let mut sizes = [MAX_PAGE_BYTES, MIN_PAGE_BYTES].into_iter();
+        let Some(bytes) = sizes.find(|bytes| self.io.reserve(*bytes)) else { return };
+        self.page_bytes = bytes;
+        let page = queue.next_page(bytes);
         let front = Arc::clone(&self.front);
         self.tasks
             .push(Box::pin(async move { Done::Page(front.service.storage.messages(page).await) }));
@@ -232,6 +251,11 @@ impl DeviceSocket {
     }
 }
 
+/// The clock of the runtime, so that tests can change the time.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Another socket of the same device has been opened, or the device does not exist any more.
 const CLOSE_DISPLACED: u16 = 4409;
 
@@ -241,14 +265,29 @@ const CLOSE_TOO_LONG: u16 = 1009;
 /// The database is not available. (RFC 6455, section 7.4.1)
 const CLOSE_FAILED: u16 = 1011;
 
+/// The address of the client uses too much memory. (RFC 6455, section 11.7)
+const CLOSE_TRY_LATER: u16 = 1013;
+
 /// Most messages that are sent before the client confirms one.
 const MAX_UNCONFIRMED: usize = 256;
 
 /// Most requests of a client at the same time. It may send more, but they are not read.
 const MAX_REQUESTS: usize = 16;
 
+/// Memory that a request needs, in addition to its body and to a long answer.
+const REQUEST_BYTES: usize = 8 << 10;
+
+/// Bytes after which a part of the queue ends.
+const MAX_PAGE_BYTES: usize = 256 << 10;
+
+/// The same if the address of the client uses much memory.
+const MIN_PAGE_BYTES: usize = 8 << 10;
+
 /// Silence after which the connection is closed. Clients send something every 55 s.
 const MAX_SILENCE: Duration = Duration::from_secs(90);
 
 /// How often silent and slow clients are looked for.
 const TICK: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests;

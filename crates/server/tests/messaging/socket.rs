@@ -4,6 +4,7 @@ mod crash;
 mod credentials;
 mod delivery;
 mod frames;
+mod limits;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -78,15 +78,21 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl ApiError {
+    /// The status, the JSON, and the value of `Retry-After`, in seconds.
+    pub(in crate::messaging) fn into_parts(self) -> (StatusCode, String, Option<String>) {
+        let body = serde_json::json!({ "error": self.code, "message": self.message });
+        let seconds = |pause: Duration| format!("{}", pause.as_secs_f64().ceil());
+        (self.status, body.to_string(), self.retry_after.map(seconds))
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({ "error": self.code, "message": self.message });
-        let mut response = (self.status, [(CONTENT_TYPE, JSON)], body.to_string()).into_response();
-        if let Some(pause) = self.retry_after {
-            let seconds = pause.as_secs_f64().ceil();
-            if let Ok(value) = HeaderValue::from_str(&format!("{seconds}")) {
-                response.headers_mut().insert(RETRY_AFTER, value);
-            }
+        let (status, body, retry_after) = self.into_parts();
+        let mut response = (status, [(CONTENT_TYPE, JSON)], body).into_response();
+        if let Some(value) = retry_after.and_then(|seconds| HeaderValue::from_str(&seconds).ok()) {
+            response.headers_mut().insert(RETRY_AFTER, value);
         }
         response
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use axum::routing::{Router, delete, get, put};
@@ -16,6 +17,7 @@ use super::message_json::{
 };
 use super::{ApiError, Authenticated};
 use crate::messaging::limits::Action;
+use crate::messaging::memory::RequestMemory;
 use crate::messaging::service::Service;
 use crate::messaging::store::{
     Acknowledgement, Delivery, Found, PageRequest, Sender, Sent, Submission, Which,
@@ -123,8 +125,10 @@ fn answer(sent: Sent) -> Result<Response, ApiError> {
 )]
 pub(super) async fn fetch(
     State(service): State<Arc<Service>>,
+    Extension(memory): Extension<RequestMemory>,
     Authenticated(found): Authenticated,
 ) -> Answer<Queue> {
+    memory.resize(PAGE_MEMORY)?;
     let request = PageRequest {
         device: found.device.key,
         after: i64::MIN,
@@ -187,5 +191,8 @@ const QUEUE_FULL_PAUSE: std::time::Duration = std::time::Duration::from_secs(60)
 /// Most messages in one answer.
 const MAX_PAGE_MESSAGES: u32 = 100;
 
-/// Bytes after which an answer ends.
-const MAX_PAGE_BYTES: usize = 1 << 20;
+/// Bytes of envelopes after which an answer ends. As JSON, it must fit into a frame of a WebSocket.
+const MAX_PAGE_BYTES: usize = 512 << 10;
+
+/// Memory for an answer, in bytes.
+const PAGE_MEMORY: usize = 1 << 20;

@@ -56,21 +56,27 @@ impl DeviceQueue {
         self.may_have_more = true;
     }
 
-    /// What to read next, if anything and if the client has confirmed enough.
-    pub(super) fn next_page(&mut self) -> Option<PageRequest> {
-        let room = MAX_UNCONFIRMED.saturating_sub(self.unconfirmed.len());
+    /// How many messages may be sent before the client confirms one.
+    fn room(&self) -> usize {
+        MAX_UNCONFIRMED.saturating_sub(self.unconfirmed.len())
+    }
+
+    /// Whether there may be something to read, and the client has confirmed enough.
+    pub(super) fn can_read(&self) -> bool {
         // In large steps: each page costs a request to the database.
-        if !self.may_have_more || self.is_reading || room < MAX_UNCONFIRMED / 2 {
-            return None;
-        }
+        self.may_have_more && !self.is_reading && self.room() >= MAX_UNCONFIRMED / 2
+    }
+
+    /// What to read next: a page that ends after so many bytes.
+    pub(super) fn next_page(&mut self, max_bytes: usize) -> PageRequest {
         self.may_have_more = false;
         self.is_reading = true;
-        Some(PageRequest {
+        PageRequest {
             device: self.device,
             after: self.sent,
-            max_messages: u32::try_from(room).unwrap_or(u32::MAX),
-            max_bytes: MAX_PAGE_BYTES,
-        })
+            max_messages: u32::try_from(self.room()).unwrap_or(u32::MAX),
+            max_bytes,
+        }
     }
 
     /// Sends the messages that were read.
@@ -114,6 +120,3 @@ impl DeviceQueue {
         (200..300).contains(&response.status).then_some(position)
     }
 }
-
-/// Bytes after which a page ends.
-const MAX_PAGE_BYTES: usize = 256 << 10;

@@ -5,36 +5,53 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::http::response::Parts;
 use hyper::{Method, StatusCode, Uri};
-use wormhole_chat::{WebSocketRequest, WebSocketResponse};
+use wormhole_chat::{MAX_FRAME, WebSocketRequest, WebSocketResponse};
 
-use crate::messaging::api::without_trailing_slash;
+use crate::messaging::api::{ApiError, JSON, without_trailing_slash};
+use crate::messaging::memory::RequestMemory;
 use crate::messaging::server::{Front, Opener};
-use wormhole_http::Response;
 
 /// Answers a request. The client is always the one that opened the socket: headers cannot change that, and all but the
 /// content type are ignored. `None` if the client wants no answer.
 pub(super) fn answer(
     front: &Arc<Front>,
     opener: &Opener,
+    memory: RequestMemory,
     request: WebSocketRequest,
 ) -> impl Future<Output = Option<WebSocketResponse>> + Send + use<> {
     let (front, id) = (Arc::clone(front), request.id);
     let Opener { principal, address, base } = opener;
     let (principal, address, base) = (principal.clone(), *address, base.clone());
     async move {
-        let response = match convert(request) {
-            Some(mut request) => {
-                request.extensions_mut().insert(principal);
-                request.extensions_mut().insert(address);
-                request.extensions_mut().insert(base);
-                let response = front.routes.answer(request).await;
-                summarise(id?, response).await
-            }
-            None => error(id?, StatusCode::BAD_REQUEST),
+        let Some(mut request) = convert(request) else {
+            let message = "invalid method, path or content type";
+            return refuse(id, ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message));
         };
-        Some(response)
+        request.extensions_mut().insert(principal);
+        request.extensions_mut().insert(address);
+        request.extensions_mut().insert(base);
+        // Until the answer waits for the client.
+        request.extensions_mut().insert(memory.clone());
+        let (parts, body) = front.routes.answer(request).await.into_parts();
+        let id = id?;
+        match to_bytes(body, MAX_ANSWER).await {
+            Ok(body) => Some(summarise(id, &parts, body.to_vec())),
+            Err(_) => {
+                refuse(Some(id), ApiError::new(StatusCode::BAD_REQUEST, "too_large", TOO_LONG))
+            }
+        }
     }
+}
+
+/// The answer to a request that is not executed, if the client wants one.
+pub(super) fn refuse(id: Option<u64>, error: ApiError) -> Option<WebSocketResponse> {
+    let (status, body, retry_after) = error.into_parts();
+    let content_type = (CONTENT_TYPE.as_str().to_owned(), JSON.to_owned());
+    let pause = retry_after.map(|seconds| (RETRY_AFTER.as_str().to_owned(), seconds));
+    let headers = [Some(content_type), pause].into_iter().flatten().collect();
+    Some(response(id?, status, headers, body.into_bytes()))
 }
 
 /// The request as HTTP. `None` if the method or the path is not valid there.
@@ -54,28 +71,27 @@ fn convert(request: WebSocketRequest) -> Option<Request> {
 }
 
 /// The answer as a message of the socket.
-async fn summarise(id: u64, response: Response) -> WebSocketResponse {
-    let (parts, body) = response.into_parts();
-    let Ok(body) = to_bytes(body, MAX_ANSWER).await else {
-        return error(id, StatusCode::INTERNAL_SERVER_ERROR);
-    };
+fn summarise(id: u64, parts: &Parts, body: Vec<u8>) -> WebSocketResponse {
     let text = |name: HeaderName| {
         let value = parts.headers.get(&name)?.to_str().ok()?;
         Some((name.as_str().to_owned(), value.to_owned()))
     };
-    WebSocketResponse {
-        body: Some(body.to_vec()),
-        headers: [CONTENT_TYPE, RETRY_AFTER].into_iter().filter_map(text).collect(),
-        ..error(id, parts.status)
-    }
+    let headers = [CONTENT_TYPE, RETRY_AFTER].into_iter().filter_map(text).collect();
+    response(id, parts.status, headers, body)
 }
 
-/// An answer without a body.
-fn error(id: u64, status: StatusCode) -> WebSocketResponse {
+fn response(
+    id: u64,
+    status: StatusCode,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+) -> WebSocketResponse {
     let message = status.canonical_reason().unwrap_or("Unknown").to_owned();
     let status = status.as_u16();
-    WebSocketResponse { id, status, message: Some(message), body: None, headers: Vec::new() }
+    WebSocketResponse { id, status, message: Some(message), body: Some(body), headers }
 }
 
-/// Longest body of an answer, in bytes.
-const MAX_ANSWER: usize = 1 << 20;
+const TOO_LONG: &str = "the answer is too long for a WebSocket: ask for less, or over HTTP";
+
+/// Longest body of an answer, in bytes: a client refuses a longer frame.
+const MAX_ANSWER: usize = MAX_FRAME - 4096;
