@@ -36,6 +36,7 @@
 pub mod body;
 mod connection;
 pub mod handshake;
+mod pace;
 mod routes;
 mod settings;
 mod write_timeout;
@@ -43,6 +44,7 @@ mod write_timeout;
 /// A response with any body.
 pub use axum::response::Response;
 pub use connection::{Upgraded, serve};
+pub use pace::Pace;
 pub use routes::Routes;
 pub use settings::{MAX_HEAD_BYTES, MAX_HEADERS, Requests, Settings};
 pub use write_timeout::WriteTimeout;

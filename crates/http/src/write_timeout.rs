@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::Pace;
+
 /// A stream whose writes fail when the client reads too slowly: less than 8 KiB per second while something waits for it.
 #[derive(Debug)]
 pub struct WriteTimeout<S> {
     stream: S,
-    time: Duration,
-    /// How long writes were blocked, minus the time that the accepted bytes may take.
-    delay: Duration,
+    pace: Pace,
     blocked: Option<Blocked>,
 }
 
@@ -31,7 +31,7 @@ impl<S> WriteTimeout<S> {
     /// A stream whose client may be this far behind: its writes may be blocked for this long, and for another second for
     /// each 8 KiB that it accepts. Time in which nothing waits for the client does not count.
     pub const fn new(stream: S, time: Duration) -> Self {
-        Self { stream, time, delay: Duration::ZERO, blocked: None }
+        Self { stream, pace: Pace::new(time), blocked: None }
     }
 
     /// The stream, without a limit.
@@ -47,7 +47,7 @@ impl<S> WriteTimeout<S> {
         bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
         let Poll::Ready(result) = written else {
-            let left = self.time.saturating_sub(self.delay);
+            let left = self.pace.left();
             let blocked = self.blocked.get_or_insert_with(|| Blocked {
                 since: Instant::now(),
                 end: Box::pin(sleep(left)),
@@ -55,20 +55,11 @@ impl<S> WriteTimeout<S> {
             ready!(blocked.end.as_mut().poll(context));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         };
-        if let Some(blocked) = self.blocked.take() {
-            self.delay = self.delay.saturating_add(blocked.since.elapsed());
-        }
-        if !self.delay.is_zero() {
-            let bytes = u64::try_from(result.as_ref().map_or(0, bytes)).unwrap_or(u64::MAX);
-            let allowed = Duration::from_nanos(bytes.saturating_mul(NANOS_PER_BYTE));
-            self.delay = self.delay.saturating_sub(allowed);
-        }
+        let waited = self.blocked.take().map_or(Duration::ZERO, |blocked| blocked.since.elapsed());
+        self.pace.waited(waited, result.as_ref().map_or(0, bytes));
         Poll::Ready(result)
     }
 }
-
-/// The time for one byte at the least rate, 8 KiB per second.
-const NANOS_PER_BYTE: u64 = 1_000_000_000 / (8 << 10);
 
 impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(

@@ -121,6 +121,12 @@ impl Admission {
         self.proxy.address(headers).unwrap_or(peer)
     }
 
+    /// Whether a trusted proxy reports that the client uses TLS.
+    pub(crate) fn is_forwarded_https(&self, headers: &HeaderMap) -> bool {
+        let scheme = last(headers, "x-forwarded-proto");
+        self.proxy != ProxyHeader::Off && scheme.is_some_and(|it| it.eq_ignore_ascii_case("https"))
+    }
+
     /// Whether a proxy on this machine reports client addresses, but its header is not configured.
     fn ignores_proxy(&self, headers: &HeaderMap, peer: SocketAddr) -> bool {
         self.proxy == ProxyHeader::Off

@@ -6,7 +6,6 @@ mod accounts;
 mod attachments;
 mod attributes;
 mod auth;
-mod blob_io;
 mod body;
 mod devices;
 mod directory;
@@ -25,12 +24,14 @@ use std::net::IpAddr;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
 pub(super) use auth::{AppCredentials, Authenticated, Credentials, Current, Principal};
 pub(super) use error::ApiError;
 
+use hyper::header::{ALLOW, CONTENT_TYPE, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{StatusCode, Uri};
 
 use json::{Json, Nothing};
@@ -59,9 +60,28 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/openapi.json", get(openapi::document))
         .fallback(|| async { ApiError::not_found("no such path") })
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(map_response(with_json_error))
         // `body` has the limits of all bodies but attachments.
         .layer(DefaultBodyLimit::disable())
         .with_state(service)
+}
+
+/// The answer, in which an error of a library is JSON like all others.
+pub(super) async fn with_json_error(response: Response) -> Response {
+    let status = response.status();
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|value| value == JSON);
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let code = if status.is_server_error() { "internal" } else { "bad_request" };
+    let message = status.canonical_reason().unwrap_or("the request is not valid");
+    let mut error = ApiError::new(status, code, message).into_response();
+    for name in [ALLOW, UPGRADE, SEC_WEBSOCKET_VERSION] {
+        if let Some(value) = response.headers().get(&name) {
+            error.headers_mut().insert(name, value.clone());
+        }
+    }
+    error
 }
 
 /// A path of the API without a slash at its end. Clients differ in whether they write one.

@@ -25,6 +25,8 @@ pub(super) enum Action {
     ConfirmCode,
     /// An account: an attachment is allocated or fetched.
     Attachment,
+    /// An account: bytes of attachments are uploaded, in KiB.
+    AttachmentKib,
     /// An account: a number is looked up in the directory.
     Contact,
     /// An account and a device of another one: keys are fetched.
@@ -51,6 +53,8 @@ impl Action {
             Self::VoiceCodePerDay => (10.0, 10.0 / DAY_MINUTES),
             Self::CodePerAddress => (1000.0, 1000.0),
             Self::Attachment => (50.0, 50.0),
+            // A GiB, and another one in an hour.
+            Self::AttachmentKib => (1_048_576.0, 17_477.0),
             Self::Contact => (50_000.0, 50_000.0),
             Self::PreKeys => (6.0, 0.1),
             Self::Message => (60.0, 60.0),
@@ -160,6 +164,17 @@ mod tests {
         let limits = RateLimits::new(start);
         assert_eq!(limits.spend(Action::Attachment, 1, 60, start), Ok(()));
         assert!(limits.spend(Action::Attachment, 1, 60, start).is_err());
+    }
+
+    #[test]
+    fn an_account_uploads_a_gibibyte_at_once() {
+        let start = Instant::now();
+        let limits = RateLimits::new(start);
+        for _ in 0..10 {
+            assert_eq!(limits.spend(Action::AttachmentKib, "a", 100 << 10, start), Ok(()));
+        }
+        assert!(limits.spend(Action::AttachmentKib, "a", 100 << 10, start).is_err());
+        assert_eq!(limits.spend(Action::AttachmentKib, "b", 100 << 10, start), Ok(()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::response::IntoResponse;
 use hyper::StatusCode;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderValue};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
@@ -126,7 +126,7 @@ impl Front {
         let base = self.base_url(&request);
         api::remove_trailing_slash(request.uri_mut());
         match handshake::check(&request) {
-            Err(bad) => bad.into_response(),
+            Err(bad) => api::with_json_error(bad.into_response()).await,
             Ok(Some(accept)) if request.uri().path() == "/v1/websocket" => {
                 match self.principal(&request).await {
                     Ok(principal) => {
@@ -147,9 +147,16 @@ impl Front {
         }
     }
 
+    /// How the client has reached the service. What is not the name of a host does not become part of an address.
     fn base_url(&self, request: &Request) -> BaseUrl {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let host = request.headers().get(hyper::header::HOST).and_then(|host| host.to_str().ok());
+        let headers = request.headers();
+        let is_secure = self.tls.is_some() || self.admission.is_forwarded_https(headers);
+        let scheme = if is_secure { "https" } else { "http" };
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.filter(|host| {
+            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]_".contains(&byte);
+            !host.is_empty() && host.bytes().all(is_allowed)
+        });
         BaseUrl(format!("{scheme}://{}", host.unwrap_or("localhost")).into())
     }
 

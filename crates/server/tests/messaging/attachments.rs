@@ -1,5 +1,9 @@
 //! Attachments: the seed's way, and the later one with a form.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::client::{Answer, Client};
@@ -130,3 +134,125 @@ fn a_form_is_posted_and_its_key_downloads_the_file() {
     upload(&alice, &put, b"content").expect(403);
     alice.get(&format!("/v1/attachments/{}", text("key"))).expect(404);
 }
+
+/// Begins an upload of 10 bytes and sends 9 of them.
+fn begin_upload(server: &Server, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head =
+        format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n123456789");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+/// Waits until so many uploads have begun.
+fn until_begun(server: &Server, uploads: usize) {
+    let incoming = server.folder().join("blobs/incoming");
+    while std::fs::read_dir(&incoming).unwrap().count() < uploads {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_attachment_is_uploaded_once_at_a_time() {
+    let server = Server::start(&[]);
+    let alice = Client::register(&server, ALICE, None);
+    let allocation = alice.get("/v1/attachments").expect(200);
+    let to = path(&allocation["location"]);
+    let mut first = begin_upload(&server, &to);
+    until_begun(&server, 1);
+    assert_eq!(upload(&alice, &to, b"second").expect(409)["error"], "uploading");
+    first.write_all(b"0").unwrap();
+    let mut start = [0; 12];
+    first.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    assert_eq!(upload(&alice, &to, b"third").expect(409)["error"], "exists");
+}
+
+#[test]
+fn a_half_written_upload_is_forgotten_when_the_client_or_the_server_ends() {
+    for is_killed in [false, true] {
+        let mut server = Server::start(&["--blob-bytes", "14"]);
+        let mut alice = Client::register(&server, ALICE, None);
+        let allocation = alice.get("/v1/attachments").expect(200);
+        let to = path(&allocation["location"]);
+        let half = begin_upload(&server, &to);
+        until_begun(&server, 1);
+        if is_killed {
+            server = server.restart();
+            alice = alice.at(&server);
+        }
+        drop(half);
+        alice.get(&format!("/v1/attachments/{}", allocation["id"])).expect(404);
+        // The space of the half is free again.
+        let other = path(&alice.get("/v1/attachments").expect(200)["location"]);
+        while upload(&alice, &other, &[0; 6]).status != 200 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn slow_uploads_do_not_stop_others() {
+    let server = Server::start(&[]);
+    let mut slow = Vec::new();
+    for account in 0..ACCOUNTS {
+        let client = Client::register(&server, &format!("+1415555{:04}", 3000 + account), None);
+        for _ in 0..50 {
+            let to = path(&client.get("/v1/attachments").expect(200)["location"]);
+            slow.push(begin_upload(&server, &to));
+        }
+    }
+    until_begun(&server, slow.len());
+    let alice = Client::register(&server, ALICE, None);
+    let to = path(&alice.get("/v1/attachments").expect(200)["location"]);
+    let mut quick = begin_upload(&server, &to);
+    quick.write_all(b"0").unwrap();
+    let mut start = [0; 12];
+    quick.read_exact(&mut start).expect("the upload waits for the slow ones");
+    assert_eq!(&start, b"HTTP/1.1 200");
+}
+
+#[test]
+fn an_attachment_has_at_most_100_mebibytes() {
+    let server = Server::start(&[]);
+    let alice = Client::register(&server, ALICE, None);
+    let to = path(&alice.get("/v1/attachments").expect(200)["location"]);
+    let announced = format!(
+        "PUT {to} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        LONGEST + 1
+    );
+    assert_eq!(alice.send(announced.as_bytes()).expect(400)["error"], "too_large");
+    upload(&alice, &to, &vec![7; LONGEST]).expect(200);
+}
+
+#[test]
+fn a_form_whose_file_does_not_begin_is_refused() {
+    let server = Server::start(&[]);
+    let head = "POST /attachments/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000000\r\n\r\n";
+    let long = "y".repeat(50_000);
+    let field = |name: &str| {
+        format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\nvalue\r\n")
+    };
+    for body in [
+        format!("--x\r\nX-Header: {long}{long}{long}"),
+        format!("{long}{long}{long}"),
+        field("other").repeat(3000),
+    ] {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        // The server does not read everything.
+        let _sent = stream.write_all(body.as_bytes());
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).expect("the server waits for more");
+        assert_eq!(&start, b"HTTP/1.1 400");
+    }
+}
+
+/// With their uploads, more than the threads of the server's pool.
+const ACCOUNTS: u32 = 11;
+
+/// The longest attachment, in bytes.
+const LONGEST: usize = 100 << 20;

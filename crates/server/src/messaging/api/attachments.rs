@@ -4,30 +4,39 @@
 //! for Amazon S3, the client gets the fields of a form for `POST`, and downloads without credentials: the id is a secret
 //! in the encrypted message.
 
+mod download;
+mod form;
+mod upload;
+
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Multipart, Path, Query, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::response::IntoResponse;
 use axum::routing::{Router, get, post};
+use hyper::body::Body as _;
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use wormhole_chat::Timestamp;
 use wormhole_http::Response;
 
-use super::blob_io::{download, form_text, upload};
 use super::json::{Json, Nothing};
 use super::{ApiError, Authenticated, BaseUrl};
-use crate::messaging::blobs::BlobName;
+use crate::messaging::blobs::{BlobName, PIECE};
 use crate::messaging::limits::Action;
+use crate::messaging::memory::RequestMemory;
 use crate::messaging::secrets;
 use crate::messaging::service::Service;
 use crate::messaging::signed_url::Permission;
 use crate::messaging::storage::unix_now;
 use crate::messaging::store::Found;
+use download::download;
+use form::{Fields, UploadForm};
+use upload::{AllowedUpload, check_length, upload};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -76,6 +85,9 @@ pub(super) struct Form {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Signed {
     expires: u64,
+    /// For which account an upload is counted. Empty in a download.
+    #[serde(default)]
+    owner: String,
     signature: String,
 }
 
@@ -95,7 +107,8 @@ pub(super) async fn allocate(
 ) -> Answer<Allocation> {
     limit(&service, &found)?;
     let id = random_id();
-    let location = location(&service, &base, Permission::Upload, id);
+    let owner = owner(&service, &found);
+    let location = location(&service, &base, Permission::Upload, id, &owner);
     Ok(Json(Allocation { id, id_string: id.to_string(), location }))
 }
 
@@ -119,10 +132,10 @@ pub(super) async fn locate(
     limit(&service, &found)?;
     let not_found = || ApiError::not_found("no such attachment");
     let id = parse_id(&id).ok_or_else(not_found)?;
-    if !service.blobs.exists(&BlobName::allocated(id)) {
+    if !service.blobs.exists(BlobName::allocated(id)).await {
         return Err(not_found());
     }
-    Ok(Json(Location { location: location(&service, &base, Permission::Download, id) }))
+    Ok(Json(Location { location: location(&service, &base, Permission::Download, id, "") }))
 }
 
 /// Allocates an attachment that is uploaded as a form. The file is posted to `/attachments/` together with the other
@@ -140,14 +153,14 @@ pub(super) async fn form(
     Authenticated(found): Authenticated,
 ) -> Answer<Form> {
     limit(&service, &found)?;
-    let (id, expires) = (random_id(), expiry());
+    let (id, expires, owner) = (random_id(), expiry(), owner(&service, &found));
     let name = BlobName::of_form(id);
-    let signature = service.blobs.key.sign(Permission::Upload, name.as_str(), expires);
+    let signature = service.blobs.key.sign(Permission::Upload, name.as_str(), expires, &owner);
     Ok(Json(Form {
         attachment_id: id,
         attachment_id_string: id.to_string(),
         key: id.to_string(),
-        credential: "wormhole".into(),
+        credential: owner,
         acl: "private".into(),
         algorithm: "WORMHOLE-HMAC-SHA256".into(),
         date: expires.0.to_string(),
@@ -159,64 +172,69 @@ pub(super) async fn form(
 /// Stores an attachment, once.
 pub(super) async fn store(
     State(service): State<Arc<Service>>,
+    Extension(memory): Extension<RequestMemory>,
     Path(id): Path<String>,
     signed: Result<Query<Signed>, QueryRejection>,
     request: Request,
 ) -> Result<Json<Nothing>, ApiError> {
     let name = BlobName::allocated(parse_id(&id).ok_or_else(not_allowed)?);
-    let Query(Signed { expires, signature }) = signed.map_err(|_| not_allowed())?;
-    check(&service, Permission::Upload, &name, Timestamp(expires), &signature)?;
-    upload(&service, name, request.into_body().into_data_stream()).await?;
+    let Query(signed) = signed.map_err(|_| not_allowed())?;
+    check(&service, Permission::Upload, &name, &signed)?;
+    check_length(request.body().size_hint().lower())?;
+    let allowed = AllowedUpload { name, owner: signed.owner, memory };
+    upload(&service, allowed, request.into_body().into_data_stream()).await?;
     Ok(Json(Nothing {}))
 }
 
 /// Stores an attachment that is sent as a form. The file must be the last field.
 pub(super) async fn upload_form(
     State(service): State<Arc<Service>>,
-    mut form: Multipart,
+    Extension(memory): Extension<RequestMemory>,
+    request: Request,
 ) -> Result<Json<Nothing>, ApiError> {
-    let (mut key, mut policy, mut signature) = (None, None, None);
-    for _ in 0..MAX_FIELDS {
-        let field = form.next_field().await.map_err(|_| bad_form())?.ok_or_else(bad_form)?;
-        match field.name() {
-            Some("key") => key = Some(form_text(field).await?),
-            Some("policy") => policy = Some(form_text(field).await?),
-            Some("x-amz-signature") => signature = Some(form_text(field).await?),
-            Some("file") => {
-                let id = key.as_deref().and_then(parse_id).ok_or_else(not_allowed)?;
-                let name = BlobName::of_form(id);
-                let expires: u64 =
-                    policy.and_then(|policy| policy.parse().ok()).ok_or_else(not_allowed)?;
-                let signature = signature.ok_or_else(not_allowed)?;
-                check(&service, Permission::Upload, &name, Timestamp(expires), &signature)?;
-                upload(&service, name, field).await?;
-                return Ok(Json(Nothing {}));
-            }
-            _ => drop(form_text(field).await?),
+    let mut form = UploadForm::new(request).await?;
+    let (mut fields, deadline, in_file) =
+        (Fields::default(), form.deadline(), Arc::clone(&form.in_file));
+    loop {
+        let field = form.next().await?;
+        if field.name() != Some("file") {
+            fields.read(field, deadline).await?;
+            continue;
         }
+        in_file.store(true, Ordering::Relaxed);
+        let Fields { key, credential, policy, signature } = fields;
+        let name = BlobName::of_form(parse_id(&key).ok_or_else(not_allowed)?);
+        let expires = policy.parse().map_err(|_| not_allowed())?;
+        let signed = Signed { expires, owner: credential, signature };
+        check(&service, Permission::Upload, &name, &signed)?;
+        upload(&service, AllowedUpload { name, owner: signed.owner, memory }, field).await?;
+        return Ok(Json(Nothing {}));
     }
-    Err(bad_form())
 }
 
 /// Sends an attachment, or a part of it. Without a signature, only one that was uploaded as a form.
 pub(super) async fn fetch(
     State(service): State<Arc<Service>>,
+    Extension(memory): Extension<RequestMemory>,
     Path(id): Path<String>,
     query: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = parse_id(&id).ok_or_else(|| ApiError::not_found("no such attachment"))?;
-    let name = if query.query().is_none_or(str::is_empty) {
-        let name = BlobName::of_form(id);
-        // Does not tell whether there is an allocated one.
-        service.blobs.exists(&name).then_some(name).ok_or_else(not_allowed)?
-    } else {
+    let is_signed = query.query().is_some_and(|query| query.contains("signature="));
+    let name = if is_signed {
         let name = BlobName::allocated(id);
         let signed = Query::try_from_uri(&query).map_err(|_| not_allowed())?;
-        let Query(Signed { expires, signature }) = signed;
-        check(&service, Permission::Download, &name, Timestamp(expires), &signature)?;
+        let Query(signed) = signed;
+        check(&service, Permission::Download, &name, &signed)?;
         name
+    } else {
+        let name = BlobName::of_form(id);
+        // Does not tell whether there is an allocated one.
+        let exists = service.blobs.exists(name.clone()).await;
+        exists.then_some(name).ok_or_else(not_allowed)?
     };
+    memory.resize(PIECE)?;
     download(&service, name, &headers).await.map(IntoResponse::into_response)
 }
 
@@ -236,22 +254,34 @@ fn limit(service: &Service, found: &Found) -> Result<(), ApiError> {
     service.limits.spend(Action::Attachment, account, 1, Instant::now()).map_err(ApiError::too_many)
 }
 
-fn location(service: &Service, base: &BaseUrl, permission: Permission, id: u64) -> String {
+/// The account, without revealing it to others who see the address.
+fn owner(service: &Service, found: &Found) -> String {
+    service.blobs.key.pseudonym(found.account.id.as_bytes())
+}
+
+fn location(
+    service: &Service,
+    base: &BaseUrl,
+    permission: Permission,
+    id: u64,
+    owner: &str,
+) -> String {
     let (name, expires) = (BlobName::allocated(id), expiry());
-    let signature = service.blobs.key.sign(permission, name.as_str(), expires);
+    let signature = service.blobs.key.sign(permission, name.as_str(), expires, owner);
     let base = service.settings.public_url.as_deref().unwrap_or(&base.0);
-    format!("{base}/attachments/{id}?expires={}&signature={signature}", expires.0)
+    let owner = if owner.is_empty() { String::new() } else { format!("&owner={owner}") };
+    format!("{base}/attachments/{id}?expires={}{owner}&signature={signature}", expires.0)
 }
 
 fn check(
     service: &Service,
     permission: Permission,
     name: &BlobName,
-    expires: Timestamp,
-    signature: &str,
+    Signed { expires, owner, signature }: &Signed,
 ) -> Result<(), ApiError> {
+    let (key, expires) = (&service.blobs.key, Timestamp(*expires));
     let is_allowed =
-        service.blobs.key.allows(permission, name.as_str(), expires, signature, unix_now());
+        unix_now() < expires && key.allows(permission, name.as_str(), expires, owner, signature);
     if is_allowed { Ok(()) } else { Err(not_allowed()) }
 }
 
@@ -264,12 +294,10 @@ fn not_allowed() -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, "not_allowed", message)
 }
 
-fn bad_form() -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "bad_form", "the form is malformed or has no file")
+fn unavailable() -> ApiError {
+    let message = "the storage for attachments is not available; try again later";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
 }
 
 /// How long an address is valid, in milliseconds.
 const URL_LIFE: u64 = 60 * 60 * 1000;
-
-/// Most fields of a form. Clients send nine.
-const MAX_FIELDS: usize = 20;

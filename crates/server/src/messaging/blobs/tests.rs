@@ -1,0 +1,126 @@
+//! Attachments in a directory of their own.
+
+use std::fs;
+
+use super::*;
+
+/// A folder that is removed after the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let unique = format!("wormhole-blobs-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(unique);
+        let _left = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn open(&self, max_bytes: u64) -> Arc<Blobs> {
+        Arc::new(Blobs::open(&self.0, max_bytes).unwrap())
+    }
+
+    fn incoming(&self) -> usize {
+        fs::read_dir(self.0.join(INCOMING)).unwrap().count()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left = fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn store(blobs: &Arc<Blobs>, id: u64, pieces: &[&'static [u8]]) -> Result<(), UploadError> {
+    let mut upload = blobs.begin(BlobName::allocated(id)).await?;
+    for piece in pieces {
+        upload = upload.write(vec![Bytes::from_static(piece)]).await?;
+    }
+    upload.finish().await
+}
+
+async fn content(blobs: &Arc<Blobs>, id: u64) -> Option<Vec<u8>> {
+    let (mut reader, length) = blobs.read(BlobName::allocated(id)).await.ok()?;
+    let mut content = Vec::new();
+    while let Some((piece, rest)) = reader.next().await.unwrap() {
+        content.extend_from_slice(&piece);
+        reader = rest;
+    }
+    assert_eq!(u64::try_from(content.len()).unwrap(), length);
+    Some(content)
+}
+
+#[tokio::test]
+async fn an_upload_is_stored_once_and_only_if_it_is_complete() {
+    let folder = Folder::new("once");
+    let blobs = folder.open(100);
+    store(&blobs, 7, &[b"one ", b"blob"]).await.unwrap();
+    assert_eq!(content(&blobs, 7).await.unwrap(), b"one blob");
+    let again = blobs.begin(BlobName::allocated(7)).await;
+    assert!(matches!(again, Err(UploadError::Exists)), "before anything is written");
+    let half = blobs.begin(BlobName::allocated(8)).await.unwrap();
+    let half = half.write(vec![Bytes::from_static(b"half")]).await.unwrap();
+    let second = blobs.begin(BlobName::allocated(8)).await;
+    assert!(matches!(second, Err(UploadError::Arriving)));
+    drop(half);
+    assert_eq!(content(&blobs, 8).await, None);
+    store(&blobs, 8, &[b"whole"]).await.unwrap();
+    while folder.incoming() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn uploads_in_progress_count() {
+    let folder = Folder::new("progress");
+    let blobs = folder.open(10);
+    let begin = async |id| blobs.begin(BlobName::allocated(id)).await.unwrap();
+    let six = || vec![Bytes::from_static(b"123456")];
+    let first = begin(1).await.write(six()).await.unwrap();
+    assert!(matches!(begin(2).await.write(six()).await, Err(UploadError::Full)));
+    drop(first);
+    let first = begin(1).await.write(six()).await.unwrap();
+    // Counting the directory meanwhile changes nothing.
+    blobs.remove_older(SystemTime::now(), Duration::from_secs(100)).unwrap();
+    assert!(matches!(begin(2).await.write(six()).await, Err(UploadError::Full)));
+    first.finish().await.unwrap();
+    assert!(matches!(begin(2).await.write(six()).await, Err(UploadError::Full)));
+}
+
+#[tokio::test]
+async fn the_storage_has_a_limit_that_a_restart_knows_and_expiry_frees() {
+    let folder = Folder::new("limit");
+    store(&folder.open(10), 1, &[b"12345678"]).await.unwrap();
+    let blobs = folder.open(10);
+    assert!(matches!(store(&blobs, 2, &[b"123"]).await, Err(UploadError::Full)));
+    let later = SystemTime::now() + Duration::from_secs(100);
+    blobs.remove_older(later, Duration::from_secs(99)).unwrap();
+    assert_eq!(content(&blobs, 1).await, None);
+    store(&blobs, 2, &[b"123"]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_attachments_are_removed_at_the_start() {
+    let folder = Folder::new("start");
+    let blobs = folder.open(10);
+    store(&blobs, 1, &[b"1"]).await.unwrap();
+    let old = SystemTime::now() - Duration::from_secs(100);
+    let file = File::options().write(true).open(blobs.path(&BlobName::allocated(1))).unwrap();
+    file.set_modified(old).unwrap();
+    let expiring = tokio::spawn(expire(Arc::clone(&blobs), Duration::from_secs(99)));
+    while blobs.exists(BlobName::allocated(1)).await {
+        tokio::task::yield_now().await;
+    }
+    assert!(!expiring.is_finished());
+    expiring.abort();
+}
+
+#[tokio::test]
+async fn a_part_is_read() {
+    let folder = Folder::new("part");
+    let blobs = folder.open(100);
+    store(&blobs, 1, &[b"0123456789"]).await.unwrap();
+    let (reader, _) = blobs.read(BlobName::allocated(1)).await.unwrap();
+    let (piece, rest) = reader.part(3, 4).next().await.unwrap().unwrap();
+    assert_eq!(&piece[..], b"3456");
+    assert!(rest.next().await.unwrap().is_none());
+}
