@@ -19,7 +19,8 @@ fn send(from: &Client, timestamp: u64) -> u16 {
 fn without_its_database_the_service_answers_503_and_then_recovers() {
     let server = Server::start(&[]);
     let (alice, bob) = (with_keys(&server, ALICE, 1), with_keys(&server, BOB, 2));
-    let mut accepted: Vec<u64> = (1..=5).filter(|timestamp| send(&alice, *timestamp) == 200).collect();
+    let mut accepted: Vec<u64> =
+        (1..=5).filter(|timestamp| send(&alice, *timestamp) == 200).collect();
     assert_eq!(accepted.len(), 5);
     // Another program locks the database for longer than the server waits.
     let other = rusqlite::Connection::open(server.folder().join("messaging.sqlite")).unwrap();
@@ -46,7 +47,8 @@ fn without_its_database_the_service_answers_503_and_then_recovers() {
     accepted.dedup();
     let queue = bob.get("/v1/messages").expect(200);
     let timestamp = |message: &Value| message["timestamp"].as_u64().unwrap();
-    let mut stored: Vec<u64> = queue["messages"].as_array().unwrap().iter().map(timestamp).collect();
+    let mut stored: Vec<u64> =
+        queue["messages"].as_array().unwrap().iter().map(timestamp).collect();
     stored.sort_unstable();
     assert_eq!(stored, accepted, "each message once");
     assert!(server.log().iter().any(|line| line.contains(" WARN ")), "the operator is told");

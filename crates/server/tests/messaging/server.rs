@@ -148,6 +148,14 @@ impl Server {
         self.address.replace("127.0.0.1", "https://localhost")
     }
 
+    /// The address for monitors.
+    pub(crate) fn metrics(&self) -> String {
+        self.lines.wait(|_, line| {
+            let (_, url) = line.split_once("metrics listening on http://")?;
+            url.trim().strip_suffix("/metrics").map(ToOwned::to_owned)
+        })
+    }
+
     /// A folder that exists as long as the test.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder.0

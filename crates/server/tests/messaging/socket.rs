@@ -23,7 +23,7 @@ const ALICE: &str = "+14155550101";
 const BOB: &str = "+14155550102";
 
 /// An open WebSocket.
-struct Socket {
+pub(crate) struct Socket {
     stream: WebSocketStream<TcpStream>,
     /// Requests of the server that arrived while the client waited for an answer.
     waiting: VecDeque<WebSocketRequest>,
@@ -40,7 +40,7 @@ enum Arrival {
 
 impl Socket {
     /// Opens a WebSocket of a device, with the credentials in the address.
-    async fn open(server: &Server, client: &Client) -> Self {
+    pub(crate) async fn open(server: &Server, client: &Client) -> Self {
         Self::connect(&server.address, client).await.unwrap()
     }
 
@@ -83,7 +83,7 @@ impl Socket {
     }
 
     /// The next request of the server.
-    async fn request(&mut self) -> WebSocketRequest {
+    pub(crate) async fn request(&mut self) -> WebSocketRequest {
         if let Some(request) = self.waiting.pop_front() {
             return request;
         }
