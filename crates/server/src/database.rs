@@ -1,7 +1,11 @@
-//! What the SQLite databases of all services have in common.
+//! What the databases of all services have in common: the configured address, SQLite files, connections to PostgreSQL,
+//! and notifications between servers that share a database.
 
+mod address;
 mod file;
 mod lock;
+pub(crate) mod notifications;
+pub(crate) mod postgres;
 mod reclaim;
 mod schema;
 
@@ -11,6 +15,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ffi};
 use wormhole_disk::private;
 
+pub(crate) use address::Database;
 pub(crate) use file::DatabaseFile;
 pub(crate) use lock::Lock;
 pub(crate) use reclaim::reclaim;

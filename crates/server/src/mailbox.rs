@@ -13,7 +13,6 @@
 
 mod actions;
 mod counters;
-mod database;
 mod hub;
 mod inbox;
 mod link;
@@ -35,20 +34,20 @@ use wormhole_magic::mailbox::hashcash;
 use wormhole_magic::mailbox::message::Welcome;
 
 use crate::ServerError;
+use crate::database::Database;
+use crate::database::notifications::{Listener, NodeId, NotificationMethod, Publisher};
 use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
 use crate::http::{Pages, WebSocketAcceptor};
 use crate::limits::{Allowance, Limits};
 use crate::memory::MemoryBudget;
 use crate::service::{About, ServiceConfig, StoredFile};
 use counters::Counters;
-pub(crate) use database::Database;
 use hub::{Failed, Hub, Parts};
 use link::LinkTimeouts;
 use service::{Service, Settings};
 pub(crate) use store::Imported;
 use store::{PostgresStore, Quota, SqliteStore, Store, StoreLimits};
 use usage::UsageLog;
-use wake::{NatsPublisher, NodeId, NotificationListener, NotificationMethod};
 
 /// The configuration of the mailbox server.
 #[derive(Clone, Debug, clap::Args)]
@@ -267,8 +266,9 @@ pub(crate) fn import<'a>(
 struct OpenedStore {
     store: Box<dyn Store>,
     /// Notifies other nodes, if the store does not do it with its commits.
-    publisher: Option<NatsPublisher>,
-    listener: NotificationListener,
+    publisher: Option<Publisher>,
+    /// `None`: there are no other nodes.
+    listener: Option<Listener>,
 }
 
 /// A mailbox server with its storage, before it accepts clients.
@@ -278,7 +278,7 @@ struct Mailbox {
     /// The thread that owns the database.
     storage: JoinHandle<()>,
     failed: Failed,
-    listener: NotificationListener,
+    listener: Option<Listener>,
 }
 
 impl Mailbox {
@@ -318,12 +318,20 @@ impl Mailbox {
             () = service.run(listener) => {}
             error = failure(failed) => return Err(error),
             () = memory::release_after_peaks(&budget, &counters, &hub) => {}
-            () = wake.run(hub.clone()) => {}
+            () = listen(wake, hub.clone()) => {}
         }
         hub.close();
         // Nothing is left to store, so this takes at most a second or two, even if PostgreSQL does not answer.
         let _ = tokio::task::spawn_blocking(move || storage.join()).await;
         Ok(())
+    }
+}
+
+/// Forwards the notifications of other nodes to the store's thread. Never ends.
+async fn listen(listener: Option<Listener>, hub: Hub) {
+    match listener {
+        Some(listener) => listener.run(hub).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -336,10 +344,7 @@ async fn failure(failed: Failed) -> ServerError {
 }
 
 impl Config {
-    fn parts(
-        &self,
-        counters: &Arc<Counters>,
-    ) -> Result<(Parts, NotificationListener), ServerError> {
+    fn parts(&self, counters: &Arc<Counters>) -> Result<(Parts, Option<Listener>), ServerError> {
         let blur = Duration::from_secs(self.blur_usage);
         let log = |path: &PathBuf| UsageLog::open(path, blur, self.usage_bytes);
         let OpenedStore { store, publisher, listener } = self.open_store()?;
@@ -370,18 +375,16 @@ impl Config {
         let url = match &self.db {
             Database::File(path) => {
                 let store = Box::new(SqliteStore::open(path, limits)?);
-                return Ok(OpenedStore {
-                    store,
-                    publisher: None,
-                    listener: NotificationListener::SingleNode,
-                });
+                return Ok(OpenedStore { store, publisher: None, listener: None });
             }
             Database::Postgres(url) => url,
         };
         let node = NodeId::random();
-        let (publisher, listener) = self.wake.prepare(url, node)?;
+        let (publisher, listener) = self.wake.prepare(url, node, wake::CHANNEL)?;
+        // With PostgreSQL, notifications are a part of the store's commits.
+        let publisher = (self.wake != NotificationMethod::Postgres).then_some(publisher);
         let store = Box::new(PostgresStore::open(url, limits, node, publisher.is_none())?);
-        Ok(OpenedStore { store, publisher, listener })
+        Ok(OpenedStore { store, publisher, listener: Some(listener) })
     }
 
     /// The memory limits for clients. One address gets at least enough to send the longest message and to read a full

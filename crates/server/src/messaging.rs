@@ -34,9 +34,9 @@ use wormhole_chat::service::AppName;
 use wormhole_http::Routes;
 
 use crate::ServerError;
+use crate::database::Database;
 use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
 use crate::limits::{Allowance, Limits, PerMinute};
-use crate::mailbox::Database;
 use crate::memory::MemoryBudget;
 use crate::service::{About, ServiceConfig, StoredFile};
 pub(crate) use apps::{AppCommand, run as run_app_command};

@@ -26,8 +26,7 @@ use crate::ServerError;
 use crate::limits::AddressUsage;
 pub(super) use activity::Quota;
 pub(super) use clock::Now;
-pub(crate) use postgres::DatabaseUrl;
-pub(super) use postgres::{ConnectError, Connector, PostgresStore};
+pub(super) use postgres::PostgresStore;
 pub(crate) use sqlite::Imported;
 pub(super) use sqlite::{SqliteStore, import};
 

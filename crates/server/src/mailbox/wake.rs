@@ -2,122 +2,40 @@
 //!
 //! A notification contains no messages, only short hashes of mailbox names: a node that has listeners for one of them
 //! reads the new messages from the shared database. If a notification is lost, no message is lost: a node also checks
-//! all its open mailboxes after each reconnection, and once per [`POLL`] interval.
-
-mod nats;
-mod postgres;
+//! all its open mailboxes after each reconnection, and every 10 seconds.
 
 use std::collections::HashSet;
-use std::fmt;
-use std::time::Duration;
 
-use rand_core::{OsRng, RngCore};
 use sha1::{Digest, Sha1};
 
-use super::database::Database;
 use super::hub::Hub;
-use super::store::{Connector, DatabaseUrl, MailboxName};
-use crate::ServerError;
-pub(super) use nats::NatsPublisher;
-use nats::{NatsListener, NatsUrl};
+use super::store::MailboxName;
+use crate::database::notifications::{NodeId, Publisher, Receiver, payloads};
 
-/// The value of the key `wake`: how nodes that share a database notify each other.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum NotificationMethod {
-    /// Through the database itself, with `LISTEN` and `NOTIFY`.
-    Postgres,
-    /// Through this NATS server.
-    Nats(NatsUrl),
+/// Notifies the other nodes, if the store does not do it with its commits.
+pub(super) fn publish<'a>(publisher: &Publisher, changed: impl Iterator<Item = &'a MailboxName>) {
+    publisher.publish(entries(changed));
 }
 
-/// [`NotificationMethod::check`] finds out whether an address is valid: an error of the command line parser would show its
-/// password.
-impl From<String> for NotificationMethod {
-    fn from(text: String) -> Self {
-        if text == "postgres" { Self::Postgres } else { Self::Nats(NatsUrl::from(text)) }
-    }
+/// The payloads of the notifications for these mailboxes.
+pub(super) fn payloads_of<'a>(
+    node: NodeId,
+    changed: impl Iterator<Item = &'a MailboxName>,
+) -> Vec<String> {
+    payloads(node, entries(changed))
 }
 
-impl NotificationMethod {
-    /// Checks the value without connecting.
-    ///
-    /// # Errors
-    /// What is wrong with it, without its text.
-    pub(super) fn check(&self, database: &Database) -> Result<(), &'static str> {
-        let Self::Nats(url) = self else { return Ok(()) };
-        url.parse()?;
-        if database.file().is_some() {
-            return Err(
-                "NATS connects mailbox servers that share a PostgreSQL database; with an SQLite file, \
-                        leave this key out",
-            );
-        }
-        Ok(())
-    }
-
-    /// Creates the publisher and the listener. Without a publisher, the store notifies other nodes with its commits.
-    pub(super) fn prepare(
-        &self,
-        database: &DatabaseUrl,
-        node: NodeId,
-    ) -> Result<(Option<NatsPublisher>, NotificationListener), ServerError> {
-        let invalid = |reason: &str| ServerError::System(reason.into());
-        match self {
-            Self::Postgres => {
-                let connector = database.connector().map_err(ServerError::System)?;
-                Ok((None, NotificationListener::Postgres { connector: Box::new(connector), node }))
-            }
-            Self::Nats(url) => {
-                let server = url.parse().map_err(invalid)?;
-                let (publisher, listener) = nats::connect_later(server, node);
-                Ok((Some(publisher), NotificationListener::Nats(listener)))
-            }
-        }
-    }
+fn entries<'a>(changed: impl Iterator<Item = &'a MailboxName>) -> impl Iterator<Item = String> {
+    changed.map(|name| format!("{:016x}", MailboxHash::of(name).0))
 }
 
-/// Receives the notifications of other nodes.
-#[derive(Debug)]
-pub(super) enum NotificationListener {
-    /// There are no other nodes.
-    SingleNode,
-    Nats(NatsListener),
-    Postgres {
-        connector: Box<Connector>,
-        node: NodeId,
-    },
-}
-
-impl NotificationListener {
-    /// Forwards notifications to the store's thread. Never ends.
-    pub(super) async fn run(self, hub: Hub) {
-        match self {
-            Self::SingleNode => std::future::pending().await,
-            Self::Nats(listener) => listener.run(hub).await,
-            Self::Postgres { connector, node } => postgres::listen(&connector, node, hub).await,
-        }
-    }
-}
-
-/// Identifies a node among those that share a database. Random, and new at each start.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct NodeId(u64);
-
-impl NodeId {
-    /// Creates a random id.
-    pub(super) fn random() -> Self {
-        Self(OsRng.next_u64())
+impl Receiver for Hub {
+    fn receive(&self, entries: &[&str]) {
+        self.fetch_changed(parse(entries));
     }
 
-    /// The number as a signed integer, for databases.
-    pub(super) const fn number(self) -> i64 {
-        self.0.cast_signed()
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+    fn check_all(&self) {
+        self.fetch_all();
     }
 }
 
@@ -169,47 +87,15 @@ impl Changed {
     }
 }
 
-/// The payloads of the notifications for these mailboxes.
-pub(super) fn payloads<'a>(
-    node: NodeId,
-    changed: impl Iterator<Item = &'a MailboxName>,
-) -> Vec<String> {
-    let keys: Vec<MailboxHash> = changed.map(MailboxHash::of).collect();
-    let payload = |keys: &[MailboxHash]| {
-        let keys: String = keys.iter().map(|MailboxHash(key)| format!(" {key:016x}")).collect();
-        format!("{node}{keys}")
-    };
-    keys.chunks(MAX_KEYS).map(payload).collect()
-}
-
-/// Parses the payload of a notification. Returns [`Changed::Nothing`] if it is from this node, malformed or too long.
-pub(super) fn parse(node: NodeId, payload: &str) -> Changed {
-    if payload.len() >= MAX_PAYLOAD {
-        return Changed::Nothing;
-    }
-    let mut words = payload.split(' ');
-    if words.next().is_none_or(|from| from == node.to_string()) {
-        return Changed::Nothing;
-    }
-    let key = |word| u64::from_str_radix(word, 16).ok().map(MailboxHash);
-    let keys: HashSet<MailboxHash> = words.filter_map(key).take(MAX_KEYS).collect();
+/// The mailboxes that a notification names. Invalid entries are ignored.
+fn parse(entries: &[&str]) -> Changed {
+    let key = |entry: &&str| u64::from_str_radix(entry, 16).ok().map(MailboxHash);
+    let keys: HashSet<MailboxHash> = entries.iter().filter_map(key).collect();
     if keys.is_empty() { Changed::Nothing } else { Changed::Mailboxes(keys) }
 }
 
 /// The channel of the notifications in PostgreSQL, and the subject in NATS.
 pub(super) const CHANNEL: &str = "wormhole_mailbox";
-
-/// Interval at which a node checks all its open mailboxes even without notifications.
-pub(super) const POLL: Duration = Duration::from_secs(10);
-
-/// Pause before a node connects again. Until then, it checks all open mailboxes in the same interval.
-const RECONNECT: Duration = Duration::from_secs(1);
-
-/// PostgreSQL requires the payload of a notification to be shorter than this, in bytes.
-const MAX_PAYLOAD: usize = 8000;
-
-/// Maximum number of hashes in one payload.
-const MAX_KEYS: usize = 400;
 
 /// Maximum number of waiting hashes. If there are more, all mailboxes are checked instead.
 const MAX_CHANGED: usize = 10_000;
@@ -223,26 +109,19 @@ mod tests {
     }
 
     #[test]
-    fn a_parsed_payload_contains_the_changed_mailboxes() {
-        let (one, other) = (NodeId(1), NodeId(u64::MAX));
+    fn a_parsed_notification_contains_the_changed_mailboxes() {
         let names: Vec<MailboxName> = (0..1000).map(|n| name("app", &n.to_string())).collect();
-        let payloads = payloads(one, names.iter());
-        assert!(payloads.len() == 3 && payloads.iter().all(|payload| payload.len() < 8000));
+        let entries: Vec<String> = entries(names.iter()).collect();
+        let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
         let mut changed = Changed::Nothing;
-        payloads.iter().for_each(|payload| changed.merge(parse(other, payload)));
+        entries.chunks(100).for_each(|entries| changed.merge(parse(entries)));
         assert_eq!(changed, Changed::Mailboxes(names.iter().map(MailboxHash::of).collect()));
-        assert_eq!(parse(one, &payloads[0]), Changed::Nothing);
     }
 
     #[test]
-    fn malformed_and_long_payloads_are_ignored() {
-        for text in ["", "x", " ", "0 zz", "\u{0}"] {
-            assert_eq!(parse(NodeId(1), text), Changed::Nothing, "{text}");
-        }
-        let keys: String = (0..1000).map(|key| format!(" {key:x}")).collect();
-        let Changed::Mailboxes(keys) = parse(NodeId(1), &keys) else { panic!() };
-        assert_eq!(keys.len(), MAX_KEYS);
-        assert_eq!(parse(NodeId(1), &" 1".repeat(4000)), Changed::Nothing);
+    fn malformed_entries_are_ignored() {
+        assert_eq!(parse(&["", "zz", "\u{0}", "11111111111111111"]), Changed::Nothing);
+        assert_eq!(parse(&["", "1", "zz"]), Changed::Mailboxes([MailboxHash(1)].into()));
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn addresses_of_databases_are_checked_and_passwords_are_not_shown() {
         (&["--db", "mysql://u:secret@h/d"], "--db: the address of a database must start"),
         (&["--db", "postgres://u:secret@h:x/d"], "--db: the address is malformed"),
         (&["--db", "postgres://u:secret@h"], "--db: the address must name a user and a"),
-        (&["--wake", "nats://u:secret@h"], "--wake: NATS connects mailbox servers that share a"),
+        (&["--wake", "nats://u:secret@h"], "--wake: NATS connects servers that share a"),
         (&["--db", postgres, "--wake", "http://u:secret@h"], "--wake: the value must be"),
         (&["--db", postgres, "--wake", "secret"], "--wake: the value must be postgres, or"),
     ];

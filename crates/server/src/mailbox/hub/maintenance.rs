@@ -199,10 +199,12 @@ mod tests {
     use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
     use super::*;
+    use crate::database::notifications::NodeId;
+    use crate::database::postgres::DatabaseUrl;
     use crate::limits::AddressUsage;
     use crate::mailbox::inbox::Inbox;
-    use crate::mailbox::store::{Command, DatabaseUrl, PostgresStore, StoreLimits};
-    use crate::mailbox::wake::{MailboxHash, NodeId};
+    use crate::mailbox::store::{Command, PostgresStore, StoreLimits};
+    use crate::mailbox::wake::MailboxHash;
     use crate::memory::{MemoryBudget, Share};
 
     fn open(url: &DatabaseUrl) -> PostgresStore {

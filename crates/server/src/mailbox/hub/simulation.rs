@@ -25,10 +25,12 @@ use wormhole_sim::{Application, End, NetworkConditions, Reply, Server, Simulatio
 use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
 use super::super::inbox::Event;
-use super::super::store::{Counts, DatabaseUrl, PostgresStore, SqliteStore, Store, StoreLimits};
-use super::super::wake::{Changed, NodeId};
+use super::super::store::{Counts, PostgresStore, SqliteStore, Store, StoreLimits};
+use super::super::wake::Changed;
 use super::listeners::Listeners;
 use super::*;
+use crate::database::notifications::NodeId;
+use crate::database::postgres::DatabaseUrl;
 use crate::memory::{MemoryBudget, Share};
 
 /// The databases of the simulated nodes.

@@ -13,13 +13,14 @@ use super::maintenance::Schedule;
 use super::queue::{ClientRequest, Pending, Queue};
 use super::unix_now;
 use crate::ServerError;
+use crate::database::notifications::Publisher;
 use crate::mailbox::counters::Counters;
 use crate::mailbox::inbox::Event;
 use crate::mailbox::store::{
     Applied, Command, Cursor, MailboxName, NewMessages, Now, Outcome, Store, StoreError,
 };
 use crate::mailbox::usage::{ClientVersion, Usage, UsageLog};
-use crate::mailbox::wake::{Changed, NatsPublisher};
+use crate::mailbox::wake::{self, Changed};
 
 /// Everything that the thread needs.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(in crate::mailbox) struct Parts {
     pub(in crate::mailbox) usage: Option<UsageLog>,
     pub(in crate::mailbox) counters: Arc<Counters>,
     /// Notifies other nodes; `None` if the store does this with its commits, or if there are no other nodes.
-    pub(in crate::mailbox) publisher: Option<NatsPublisher>,
+    pub(in crate::mailbox) publisher: Option<Publisher>,
     /// Interval between two removals of unused mailboxes.
     pub(in crate::mailbox) prune_period: Duration,
     /// Time after which an unused mailbox is removed.
@@ -190,7 +191,7 @@ impl StoreWorker {
             }
         });
         let added: HashSet<MailboxName> = added.collect();
-        publisher.publish(added.iter());
+        wake::publish(publisher, added.iter());
     }
 
     /// The cursors of all mailboxes to which a batch adds messages, if other nodes may have added messages to them too.

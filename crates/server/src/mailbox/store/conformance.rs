@@ -15,8 +15,9 @@ use wormhole_magic::mailbox::server::NewMessage;
 use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
 use super::*;
+use crate::database::notifications::NodeId;
+use crate::database::postgres::DatabaseUrl;
 use crate::mailbox::usage::{Removal, SideHistory};
-use crate::mailbox::wake::NodeId;
 
 /// Declares the cases of a file: one test for each of them on each back end.
 macro_rules! cases {

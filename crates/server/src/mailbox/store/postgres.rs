@@ -10,18 +10,16 @@
 //! A lost connection is replaced. If it is lost during a commit, the row of this node in `wormhole_nodes` shows
 //! whether the transaction is durable.
 
-mod connection;
-mod connector;
 mod load;
 mod prune;
 mod save;
 mod schema;
-mod session;
 mod snapshot;
 mod statements;
-mod tls;
 mod uptime;
-mod url;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,22 +34,26 @@ use super::{
     StoreLimits,
 };
 use crate::ServerError;
+use crate::database::notifications::NodeId;
+use crate::database::postgres::{
+    self, Connection, DatabaseUrl, SessionError, Statements as _, retry_while_lost,
+};
 use crate::mailbox::usage::Usage;
-use crate::mailbox::wake::{self, NodeId};
-use connection::Connection;
-pub(in crate::mailbox) use connector::{ConnectError, Connector};
+use crate::mailbox::wake;
 use load::Wanted;
 use prune::PruneProgress;
 use save::{BatchId, Notification};
-use session::{Session, SessionError};
 use snapshot::Snapshot;
+use statements::Statements;
 use uptime::UptimeClock;
-pub(crate) use url::DatabaseUrl;
+
+/// A connection with the statements of the mailbox server.
+type Session = postgres::Session<Statements>;
 
 /// A node's access to the shared database.
 #[derive(Debug)]
 pub(in crate::mailbox) struct PostgresStore {
-    connection: Connection,
+    connection: Connection<Statements>,
     node: NodeId,
     /// Number of the last transaction of this node.
     batch: i64,
@@ -94,22 +96,9 @@ impl PostgresStore {
     /// Repeats `attempt` on a new connection while the connection is lost, until the time limit for clients.
     fn retry_while_lost<T>(
         &mut self,
-        mut attempt: impl FnMut(&mut Self) -> Result<T, SessionError>,
+        attempt: impl FnMut(&mut Self) -> Result<T, SessionError>,
     ) -> Result<T, StoreError> {
-        let mut attempts = self.connection.begin_attempts()?;
-        loop {
-            match attempt(self) {
-                Ok(value) => {
-                    self.connection.succeeded(&attempts);
-                    return Ok(value);
-                }
-                Err(SessionError::Lost(reason)) => self.connection.wait(&mut attempts, &reason)?,
-                Err(SessionError::Failed(reason)) => {
-                    self.connection.failed();
-                    return Err(StoreError::Failed(reason));
-                }
-            }
-        }
+        retry_while_lost(self, |store| &mut store.connection, attempt).map_err(StoreError::Failed)
     }
 
     /// One transaction: reads the rows that are `wanted` and what `fetch` returns, lets `compute` change the rows, and
@@ -175,8 +164,8 @@ impl PostgresStore {
         let (mut clock, mut replays) = (self.uptime, std::mem::take(&mut self.replays));
         let result = self.connection.run(async |session| {
             let mut first = load::begin(session, wanted).await?;
-            if first.version != schema::VERSION {
-                return Err(SessionError::Failed(session::newer(first.version)));
+            if first.version != Statements::TABLES.version() {
+                return Err(SessionError::Failed(postgres::newer(first.version)));
             }
             let (stored, uptime) = clock.advance(first.server.uptime, now.monotonic);
             first.server.uptime = stored;
@@ -203,7 +192,9 @@ impl PostgresStore {
             .connection
             .continue_with(async |session| save::save(session, snapshot, id, notification).await);
         match result {
-            Err(SessionError::Lost(reason)) => self.connection.was_committed(id, reason),
+            Err(SessionError::Lost(reason)) => self
+                .connection
+                .check_commit(reason, async |session| was_committed(session, id).await),
             result => result,
         }
     }
@@ -213,7 +204,7 @@ impl PostgresStore {
             let row = cell.row.as_ref()?;
             snapshot.new_messages.iter().any(|new| Some(new.mailbox) == row.key).then_some(name)
         });
-        wake::payloads(self.node, changed)
+        wake::payloads_of(self.node, changed)
     }
 
     /// Reverts the changes of a failed transaction.
@@ -253,6 +244,17 @@ impl PostgresStore {
         )?;
         Ok(Applied { outcomes, removed, from_other_nodes })
     }
+}
+
+/// Whether a transaction is durable whose answer was lost.
+async fn was_committed(session: &Session, id: BatchId) -> Result<bool, SessionError> {
+    session.client.batch_execute("BEGIN").await?;
+    // Waits until the lost transaction has ended.
+    session.query(&session.statements.lock, &[]).await?;
+    let rows = session.query(&session.statements.last_batch, &[&id.node]).await?;
+    session.client.batch_execute("COMMIT").await?;
+    let last = rows.first().map(|row| row.try_get::<_, i64>(0)).transpose()?;
+    Ok(last == Some(id.batch))
 }
 
 /// The cursors of mailboxes to which other nodes have added messages.

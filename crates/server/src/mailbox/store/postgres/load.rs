@@ -9,8 +9,8 @@ use tokio_postgres::types::ToSql;
 use wormhole_kit::UnixTime;
 use wormhole_magic::mailbox::server::{NewMessage, Request, StoredMessage};
 
-use super::session::{Session, SessionError};
 use super::snapshot::{Cell, ServerRow, Snapshot};
+use super::{Session, SessionError};
 use crate::mailbox::store::records::{Mailbox, Nameplate, Side, Sides};
 use crate::mailbox::store::replay_cache::ReplayCache;
 use crate::mailbox::store::short_nameplates::ShortNameplates;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 use super::PostgresStore;
+use super::SessionError;
 use super::load::{self, Wanted};
-use super::session::SessionError;
 use super::snapshot::Snapshot;
 use crate::mailbox::store::rules::{Rules, Tables};
 use crate::mailbox::store::{MailboxName, Now, Pruned, StoreError};
@@ -163,10 +163,10 @@ mod tests {
 
     use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
-    use super::super::url::DatabaseUrl;
     use super::*;
+    use crate::database::notifications::NodeId;
+    use crate::database::postgres::DatabaseUrl;
     use crate::mailbox::store::StoreLimits;
-    use crate::mailbox::wake::NodeId;
 
     #[test]
     fn unused_mailboxes_are_removed_a_page_at_a_time() {

@@ -3,8 +3,8 @@
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Statement};
 
-use super::session::{Session, SessionError};
 use super::snapshot::{NameplateKey, Snapshot};
+use super::{Session, SessionError};
 use crate::mailbox::store::records::{Mailbox, Nameplate, Side};
 
 /// Identifies a transaction: the node, and the number of its transaction.

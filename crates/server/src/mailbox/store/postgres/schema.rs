@@ -1,54 +1,10 @@
-//! Creates and upgrades the tables in PostgreSQL.
+//! The tables in PostgreSQL.
 //!
 //! Names, contents and ids are `bytea`: they come from clients and may contain the character U+0000, which
 //! PostgreSQL's text cannot hold.
 
-use tokio_postgres::{Client, Error};
-
-/// Why the tables cannot be used.
-#[derive(Debug)]
-pub(super) enum SchemaError {
-    /// PostgreSQL returned an error.
-    Database(Error),
-    /// A newer server has upgraded the tables to this version.
-    Newer(i32),
-}
-
-impl From<Error> for SchemaError {
-    fn from(error: Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-/// Creates the tables, or upgrades them to [`VERSION`]. Several nodes may do this at the same time.
-pub(super) async fn upgrade(client: &mut Client) -> Result<(), SchemaError> {
-    let transaction = client.transaction().await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&UPGRADE_LOCK]).await?;
-    let exists = "SELECT to_regclass('wormhole_server') IS NOT NULL";
-    let version: i32 = if transaction.query_one(exists, &[]).await?.try_get(0)? {
-        let row = transaction.query_one("SELECT version FROM wormhole_server", &[]).await?;
-        row.try_get(0)?
-    } else {
-        0
-    };
-    if version > VERSION {
-        return Err(SchemaError::Newer(version));
-    }
-    if version == VERSION {
-        return Ok(());
-    }
-    for step in STEPS.iter().skip(usize::try_from(version).unwrap_or_default()) {
-        transaction.batch_execute(step).await?;
-    }
-    transaction.execute("UPDATE wormhole_server SET version = $1", &[&VERSION]).await?;
-    Ok(transaction.commit().await?)
-}
-
-/// The version after the last step.
-pub(super) const VERSION: i32 = 2;
-
 /// The SQL statements that upgrade each version to the next one. The first creates version 1.
-const STEPS: [&str; 2] = [TABLES, SHORT_NAMEPLATES];
+pub(super) const STEPS: [&str; 2] = [TABLES, SHORT_NAMEPLATES];
 
 const TABLES: &str = "
     CREATE TABLE wormhole_server ( -- one row: a transaction of any node locks it first
@@ -117,6 +73,3 @@ const SHORT_NAMEPLATES: &str = "
     CREATE INDEX wormhole_short_nameplates ON wormhole_nameplates (app, name)
         WHERE octet_length(name) <= 3;
 ";
-
-/// Key of the advisory lock that one node holds while it creates or upgrades the tables.
-const UPGRADE_LOCK: i64 = 0x776f_726d_686f_6c65;

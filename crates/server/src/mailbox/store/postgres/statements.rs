@@ -2,6 +2,9 @@
 
 use tokio_postgres::{Client, Error, Statement};
 
+use super::schema;
+use crate::database::postgres::{self, Tables};
+
 /// All prepared statements.
 #[derive(Debug)]
 pub(super) struct Statements {
@@ -28,10 +31,11 @@ pub(super) struct Statements {
     pub(super) notify: Statement,
 }
 
-impl Statements {
-    /// Prepares all statements.
+impl postgres::Statements for Statements {
+    const TABLES: Tables = Tables { main: "wormhole_server", steps: &schema::STEPS };
+
     #[expect(clippy::cognitive_complexity, reason = "one line for each statement")]
-    pub(super) async fn prepare(client: &Client) -> Result<Self, Error> {
+    async fn prepare(client: &Client) -> Result<Self, Error> {
         Ok(Self {
             lock: client.prepare(LOCK).await?,
             nameplates: client.prepare(NAMEPLATES).await?,

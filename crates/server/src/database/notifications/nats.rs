@@ -10,9 +10,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{CHANNEL, NodeId, POLL, RECONNECT, parse, payloads};
-use crate::mailbox::hub::Hub;
-use crate::mailbox::store::MailboxName;
+use super::{NodeId, POLL, RECONNECT, Receiver, Subscription, UNSENT, parse};
 
 /// The configured address of a NATS server. Its password is never shown.
 #[derive(Clone, Eq, PartialEq)]
@@ -55,107 +53,96 @@ impl NatsUrl {
     }
 }
 
-/// Notifies the other nodes.
-#[derive(Clone, Debug)]
-pub(in crate::mailbox) struct NatsPublisher {
-    node: NodeId,
-    payloads: mpsc::Sender<String>,
-}
-
 /// Connects to NATS, and forwards notifications in both directions.
-pub(in crate::mailbox) struct NatsListener {
-    server: ServerAddr,
-    node: NodeId,
-    payloads: mpsc::Receiver<String>,
+pub(crate) struct NatsListener {
+    pub(super) server: ServerAddr,
+    pub(super) subscription: Subscription,
 }
 
 impl fmt::Debug for NatsListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsListener").field("node", &self.node).finish_non_exhaustive()
-    }
-}
-
-/// Creates the publisher and the listener of one node. The listener connects when it runs.
-pub(super) fn connect_later(server: ServerAddr, node: NodeId) -> (NatsPublisher, NatsListener) {
-    let (sender, payloads) = mpsc::channel(UNSENT);
-    (NatsPublisher { node, payloads: sender }, NatsListener { server, node, payloads })
-}
-
-impl NatsPublisher {
-    /// Notifies the other nodes which mailboxes have new messages. If too many notifications wait to be sent, the rest
-    /// is dropped: other nodes also check their mailboxes without notifications.
-    pub(in crate::mailbox) fn publish<'a>(&self, changed: impl Iterator<Item = &'a MailboxName>) {
-        for payload in payloads(self.node, changed) {
-            let _ = self.payloads.try_send(payload);
-        }
+        f.debug_struct("NatsListener")
+            .field("node", &self.subscription.node)
+            .finish_non_exhaustive()
     }
 }
 
 impl NatsListener {
     /// Forwards notifications. The client connects again by itself. Never ends.
-    pub(super) async fn run(self, hub: Hub) {
-        let Self { server, node, payloads } = self;
-        let Some(client) = connect(server, hub.clone()).await else {
-            return fetch_without_notifications(&hub).await;
+    pub(super) async fn run(self, receiver: impl Receiver) {
+        let Subscription { node, channel, payloads } = self.subscription;
+        let Some(client) = connect(self.server, receiver.clone()).await else {
+            return check_without_notifications(&receiver).await;
         };
         // Publishing waits when the client's queue is full. This must not delay the node's own checks.
-        tokio::join!(publish(&client, payloads), receive(&client, node, &hub));
+        tokio::join!(
+            publish(&client, channel, payloads),
+            receive(&client, channel, node, &receiver)
+        );
     }
 }
 
 /// Publishes the notifications of this node while it is connected, and drops them while it is not.
-async fn publish(client: &Client, mut payloads: mpsc::Receiver<String>) {
+async fn publish(client: &Client, channel: &'static str, mut payloads: mpsc::Receiver<String>) {
     while let Some(payload) = payloads.recv().await {
         if client.connection_state() == State::Connected {
             // This fails only if the client has ended, and it does not end by itself.
-            let _ = client.publish(CHANNEL, payload.into()).await;
+            let _ = client.publish(channel, payload.into()).await;
         }
     }
 }
 
-/// Receives the notifications of other nodes, and also checks all mailboxes periodically. Never ends.
-async fn receive(client: &Client, node: NodeId, hub: &Hub) {
+/// Receives the notifications of other nodes, and also checks everything periodically. Never ends.
+async fn receive(client: &Client, channel: &'static str, node: NodeId, receiver: &impl Receiver) {
     loop {
         // Subscribing waits when the client's queue is full, that is, while the client cannot connect.
-        if let Ok(Ok(notifications)) = timeout(RECONNECT, client.subscribe(CHANNEL)).await {
-            forward(client, notifications, node, hub).await;
+        if let Ok(Ok(notifications)) = timeout(RECONNECT, client.subscribe(channel)).await {
+            forward(client, notifications, node, receiver).await;
         }
-        hub.fetch_all();
+        receiver.check_all();
         sleep(RECONNECT).await;
     }
 }
 
 /// Forwards notifications until the subscription ends.
-async fn forward(client: &Client, mut notifications: Subscriber, node: NodeId, hub: &Hub) {
-    let mut next_fetch = Instant::now();
+async fn forward(
+    client: &Client,
+    mut notifications: Subscriber,
+    node: NodeId,
+    receiver: &impl Receiver,
+) {
+    let mut next_check = Instant::now();
     loop {
         tokio::select! {
             message = notifications.next() => match message {
                 Some(message) => {
                     let text = std::str::from_utf8(&message.payload).unwrap_or_default();
-                    hub.fetch_changed(parse(node, text));
+                    let entries = parse(node, text);
+                    if !entries.is_empty() {
+                        receiver.receive(&entries);
+                    }
                 }
                 None => return,
             },
-            () = sleep_until(next_fetch) => {
-                hub.fetch_all();
+            () = sleep_until(next_check) => {
+                receiver.check_all();
                 let connected = client.connection_state() == State::Connected;
-                next_fetch = Instant::now() + if connected { POLL } else { RECONNECT };
+                next_check = Instant::now() + if connected { POLL } else { RECONNECT };
             }
         }
     }
 }
 
-/// Checks all mailboxes periodically, for a node that cannot receive notifications. Never ends.
-async fn fetch_without_notifications(hub: &Hub) {
+/// Checks everything periodically, for a node that cannot receive notifications. Never ends.
+async fn check_without_notifications(receiver: &impl Receiver) {
     loop {
-        hub.fetch_all();
+        receiver.check_all();
         sleep(RECONNECT).await;
     }
 }
 
 /// A client that connects in the background, and again whenever the connection is lost.
-async fn connect(server: ServerAddr, hub: Hub) -> Option<Client> {
+async fn connect(server: ServerAddr, receiver: impl Receiver) -> Option<Client> {
     let problem = Mutex::new(String::new());
     let (server, options) = without_credentials(server);
     let options = options
@@ -171,7 +158,7 @@ async fn connect(server: ServerAddr, hub: Hub) -> Option<Client> {
             report(&event, &mut problem.lock().unwrap_or_else(PoisonError::into_inner));
             if matches!(event, Event::Connected | Event::SlowConsumer(_)) {
                 // Notifications may have been lost.
-                hub.fetch_all();
+                receiver.check_all();
             }
             std::future::ready(())
         });
@@ -179,7 +166,7 @@ async fn connect(server: ServerAddr, hub: Hub) -> Option<Client> {
         Ok(client) => Some(client),
         Err(error) => {
             // This cannot happen for a valid address, because the first attempt to connect is made in the background.
-            tracing::error!(%error, "cannot use NATS; messages of other mailbox servers arrive up to a second late");
+            tracing::error!(%error, "cannot use NATS; messages of other servers arrive up to a second late");
             None
         }
     }
@@ -220,16 +207,13 @@ fn report(event: &Event, last_problem: &mut String) {
     if problem != *last_problem {
         tracing::warn!(
             problem,
-            "problem with NATS; until it is solved, messages of other mailbox servers arrive up to a second late"
+            "problem with NATS; until it is solved, messages of other servers arrive up to a second late"
         );
         *last_problem = problem;
     }
 }
 
-/// Maximum number of notifications that wait to be sent, here and again in the client.
-const UNSENT: usize = 256;
-
-/// Maximum number of notifications that wait to be read. If there are more, the node checks all open mailboxes.
+/// Maximum number of notifications that wait to be read. If there are more, the node checks everything.
 const UNREAD: usize = 256;
 
 /// Silence after which the connection is checked.

@@ -6,19 +6,17 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::connector::Connector;
-use super::save::BatchId;
-use super::session::{ROUND, Session, SessionError, within};
+use super::session::{ROUND, Session, SessionError, Statements, within};
 use super::url::DatabaseUrl;
 use crate::ServerError;
-use crate::mailbox::store::StoreError;
 
 /// A connection, or none while PostgreSQL is not available.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection<S> {
     connector: Connector,
     /// Runs the connection while the store's thread waits for it.
     runtime: Runtime,
-    session: Option<Session>,
+    session: Option<Session<S>>,
     /// When to try again; set if the last call failed because PostgreSQL was not available.
     down_until: Option<Instant>,
     /// Cancelled when the server stops: then nothing is worth waiting for.
@@ -27,16 +25,16 @@ pub(super) struct Connection {
 
 /// The attempts of one call.
 #[derive(Debug)]
-pub(super) struct Attempts {
+pub(crate) struct Attempts {
     /// Time until which attempts are repeated.
     deadline: Instant,
     /// Whether an attempt of this call or of an earlier one has failed.
     is_lost: bool,
 }
 
-impl Connection {
+impl<S: Statements> Connection<S> {
     /// Connects, and creates or upgrades the tables if needed.
-    pub(super) fn open(url: &DatabaseUrl) -> Result<Self, ServerError> {
+    pub(crate) fn open(url: &DatabaseUrl) -> Result<Self, ServerError> {
         let error = |path: &str, reason: &str| ServerError::Database {
             path: path.into(),
             reason: reason.into(),
@@ -54,7 +52,7 @@ impl Connection {
     }
 
     /// Cancel it when the server stops.
-    pub(super) const fn stop_signal(&self) -> &CancellationToken {
+    pub(crate) const fn stop_signal(&self) -> &CancellationToken {
         &self.stop
     }
 
@@ -79,9 +77,9 @@ impl Connection {
     }
 
     /// Runs an operation on the connection; connects first if needed.
-    pub(super) fn run<T>(
+    pub(crate) fn run<T>(
         &mut self,
-        work: impl AsyncFnOnce(&Session) -> Result<T, SessionError>,
+        work: impl AsyncFnOnce(&Session<S>) -> Result<T, SessionError>,
     ) -> Result<T, SessionError> {
         let session = match self.session.take() {
             Some(session) if !session.client.is_closed() => session,
@@ -92,9 +90,9 @@ impl Connection {
 
     /// Runs an operation in the open transaction. It never reconnects: on a new connection, each statement would be a
     /// separate transaction without the lock.
-    pub(super) fn continue_with<T>(
+    pub(crate) fn continue_with<T>(
         &mut self,
-        work: impl AsyncFnOnce(&Session) -> Result<T, SessionError>,
+        work: impl AsyncFnOnce(&Session<S>) -> Result<T, SessionError>,
     ) -> Result<T, SessionError> {
         match self.session.take() {
             Some(session) if !session.client.is_closed() => self.run_on(session, work),
@@ -104,8 +102,8 @@ impl Connection {
 
     fn run_on<T>(
         &mut self,
-        session: Session,
-        work: impl AsyncFnOnce(&Session) -> Result<T, SessionError>,
+        session: Session<S>,
+        work: impl AsyncFnOnce(&Session<S>) -> Result<T, SessionError>,
     ) -> Result<T, SessionError> {
         let result = self.block_on(within(ROUND, work(&session)));
         if !matches!(result, Err(SessionError::Lost(_))) {
@@ -115,7 +113,7 @@ impl Connection {
     }
 
     /// Ends a transaction that failed.
-    pub(super) fn roll_back(&mut self) {
+    pub(crate) fn roll_back(&mut self) {
         let Some(session) = self.session.take() else { return };
         if self.block_on(session.roll_back()).is_ok() {
             self.session = Some(session);
@@ -127,20 +125,18 @@ impl Connection {
     ///
     /// # Errors
     /// The next attempt is not due.
-    pub(super) fn begin_attempts(&self) -> Result<Attempts, StoreError> {
+    pub(crate) fn begin_attempts(&self) -> Result<Attempts, NotAvailable> {
         let now = Instant::now();
         match self.down_until {
-            _ if self.stop.is_cancelled() && self.session.is_none() => {
-                Err(StoreError::Failed(NOT_AVAILABLE.into()))
-            }
-            Some(time) if now < time => Err(StoreError::Failed(NOT_AVAILABLE.into())),
+            _ if self.stop.is_cancelled() && self.session.is_none() => Err(NotAvailable),
+            Some(time) if now < time => Err(NotAvailable),
             Some(_) => Ok(Attempts { deadline: now, is_lost: true }),
             None => Ok(Attempts { deadline: now + CLIENT_WAIT, is_lost: false }),
         }
     }
 
     /// Ends a call that has succeeded.
-    pub(super) fn succeeded(&mut self, attempts: &Attempts) {
+    pub(crate) fn succeeded(&mut self, attempts: &Attempts) {
         self.down_until = None;
         if attempts.is_lost {
             tracing::info!("connected to PostgreSQL again");
@@ -148,7 +144,7 @@ impl Connection {
     }
 
     /// Ends a call that has failed. If there is no connection, the next attempt is delayed.
-    pub(super) fn failed(&mut self) {
+    pub(crate) fn failed(&mut self) {
         if self.session.is_none() {
             self.down_until = Some(Instant::now() + DOWN_PAUSE);
         }
@@ -158,37 +154,36 @@ impl Connection {
     ///
     /// # Errors
     /// There is no next attempt: the time limit for clients is over, or the server is stopping.
-    pub(super) fn wait(&mut self, attempts: &mut Attempts, reason: &str) -> Result<(), StoreError> {
+    pub(crate) fn wait(
+        &mut self,
+        attempts: &mut Attempts,
+        reason: &str,
+    ) -> Result<(), NotAvailable> {
         if !std::mem::replace(&mut attempts.is_lost, true) {
             tracing::warn!(reason, "lost the connection to PostgreSQL, connecting again");
         }
         if Instant::now() >= attempts.deadline || self.stop.is_cancelled() {
             self.down_until = Some(Instant::now() + DOWN_PAUSE);
-            return Err(StoreError::Failed(NOT_AVAILABLE.into()));
+            return Err(NotAvailable);
         }
         self.pause();
         Ok(())
     }
 
-    /// Finds out whether a transaction was committed after the answer to its commit was lost.
-    pub(super) fn was_committed(
+    /// Finds out with `was_committed` whether a transaction was committed after the answer to its commit was lost.
+    ///
+    /// # Errors
+    /// It was not, for this `reason`, or nobody knows.
+    pub(crate) fn check_commit(
         &mut self,
-        id: BatchId,
         reason: String,
+        was_committed: impl AsyncFn(&Session<S>) -> Result<bool, SessionError>,
     ) -> Result<(), SessionError> {
         let deadline = Instant::now() + CLIENT_WAIT;
         loop {
-            let found = self.run(async |session| {
-                session.client.batch_execute("BEGIN").await?;
-                // Waits until the lost transaction has ended.
-                session.query(&session.statements.lock, &[]).await?;
-                let rows = session.query(&session.statements.last_batch, &[&id.node]).await?;
-                session.client.batch_execute("COMMIT").await?;
-                Ok(rows.first().map(|row| row.try_get::<_, i64>(0)).transpose()?)
-            });
-            match found {
-                Ok(Some(batch)) if batch == id.batch => return Ok(()),
-                Ok(_) => return Err(SessionError::Lost(reason)),
+            match self.run(&was_committed) {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(SessionError::Lost(reason)),
                 Err(SessionError::Lost(_))
                     if Instant::now() < deadline && !self.stop.is_cancelled() =>
                 {
@@ -198,6 +193,34 @@ impl Connection {
                     let unknown = format!("a commit may or may not be durable: {}", error.text());
                     return Err(SessionError::Failed(unknown));
                 }
+            }
+        }
+    }
+}
+
+/// Calls `attempt` of a store again while its connection is lost, until the time limit for clients.
+///
+/// # Errors
+/// Why it has failed.
+pub(crate) fn retry_while_lost<C, S: Statements, T>(
+    store: &mut C,
+    connection: impl Fn(&mut C) -> &mut Connection<S>,
+    mut attempt: impl FnMut(&mut C) -> Result<T, SessionError>,
+) -> Result<T, String> {
+    let not_available = |error: NotAvailable| error.to_string();
+    let mut attempts = connection(store).begin_attempts().map_err(not_available)?;
+    loop {
+        match attempt(store) {
+            Ok(value) => {
+                connection(store).succeeded(&attempts);
+                return Ok(value);
+            }
+            Err(SessionError::Lost(reason)) => {
+                connection(store).wait(&mut attempts, &reason).map_err(not_available)?;
+            }
+            Err(SessionError::Failed(reason)) => {
+                connection(store).failed();
+                return Err(reason);
             }
         }
     }
@@ -213,7 +236,7 @@ async fn stopped(stop: &CancellationToken) {
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long clients wait for a lost connection before their requests are refused.
-const CLIENT_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const CLIENT_WAIT: Duration = Duration::from_secs(10);
 
 /// Pause between two attempts to connect.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -221,51 +244,24 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between two attempts to connect after the time limit for clients.
 const DOWN_PAUSE: Duration = Duration::from_secs(1);
 
-/// The error of requests while PostgreSQL is not available.
-const NOT_AVAILABLE: &str = "PostgreSQL is not available";
+/// PostgreSQL does not answer, so requests cannot be executed now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("PostgreSQL is not available")]
+pub(crate) struct NotAvailable;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
-    use super::super::PostgresStore;
+    use super::super::session::NoStatements;
     use super::*;
-    use crate::mailbox::store::{Store, StoreLimits};
-    use crate::mailbox::wake::NodeId;
-
-    #[test]
-    fn a_server_that_stops_does_not_wait_for_a_lost_postgresql() {
-        let started = Postgres::start(Durability::Process, None);
-        let Some(mut postgres) = installed_or_skip(started) else { return };
-        let url = DatabaseUrl::from(postgres.url("postgres"));
-        let (limits, node) = (StoreLimits::default(), NodeId::random());
-        let mut store = PostgresStore::open(&url, limits, node, true).unwrap();
-        let stop = store.stop_signal();
-        postgres.crash();
-        let (send, receive) = mpsc::channel();
-        let waiting = std::thread::spawn(move || {
-            // The first call waits for the next attempt until the server stops, the second one ends at once.
-            let results = [store.count(), store.count()];
-            send.send(results).unwrap();
-        });
-        let too_early = receive.recv_timeout(Duration::from_secs(1));
-        assert!(too_early.is_err(), "{too_early:?}");
-        stop.cancel();
-        let results = receive.recv_timeout(CLIENT_WAIT / 2).expect("it waits longer");
-        assert!(
-            results.iter().all(|result| *result == Err(StoreError::Failed(NOT_AVAILABLE.into())))
-        );
-        waiting.join().unwrap();
-    }
 
     #[test]
     fn a_transaction_never_continues_on_another_connection() {
         let started = Postgres::start(Durability::Process, None);
         let Some(postgres) = installed_or_skip(started) else { return };
         let url = DatabaseUrl::from(postgres.url("postgres"));
-        let mut connection = Connection::open(&url).unwrap();
+        let mut connection = Connection::<NoStatements>::open(&url).unwrap();
         connection.run(async |session| Ok(session.client.batch_execute("BEGIN").await?)).unwrap();
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE application_name = 'wormhole-server'";

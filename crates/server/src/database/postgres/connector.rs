@@ -15,17 +15,17 @@ use super::url;
 
 /// Everything that is needed to connect.
 #[derive(Clone)]
-pub(in crate::mailbox) struct Connector {
+pub(crate) struct Connector {
     config: Config,
     tls: Tls,
 }
 
 /// A connection, which must be polled while its [`Client`] is used.
-pub(in crate::mailbox) type Driver = tokio_postgres::Connection<Socket, TlsLink>;
+pub(crate) type Driver = tokio_postgres::Connection<Socket, TlsLink>;
 
 /// Why no host could be used.
 #[derive(Debug)]
-pub(in crate::mailbox) enum ConnectError {
+pub(crate) enum ConnectError {
     /// The last host has not answered in time.
     Silent,
     /// The last host refused, or could not be reached.
@@ -44,7 +44,7 @@ impl Connector {
     }
 
     /// Connects to the first host that answers in time and accepts writes.
-    pub(in crate::mailbox) async fn connect(&self) -> Result<(Client, Driver), ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<(Client, Driver), ConnectError> {
         let mut problem = ConnectError::Silent;
         for host in url::each_host(&self.config) {
             match timeout(CONNECT, host.connect(self.tls.clone())).await {
@@ -82,8 +82,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 mod tests {
     use wormhole_testbed::{Durability, Postgres, installed_or_skip};
 
-    use super::super::connection::Connection;
+    use super::super::session::NoStatements;
     use super::super::url::DatabaseUrl;
+
+    type Connection = super::super::connection::Connection<NoStatements>;
 
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/net/tls");
 
@@ -108,8 +110,8 @@ mod tests {
         assert!(reason.ends_with("server does not support TLS"), "{reason}");
 
         postgres.use_tls(
-            include_str!("../../../net/tls/test-certificate.pem"),
-            include_str!("../../../net/tls/test-key.pem"),
+            include_str!("../../net/tls/test-certificate.pem"),
+            include_str!("../../net/tls/test-key.pem"),
         );
         for mode in ["require", "verify-ca", "verify-full"] {
             let trusted = at(&postgres, "localhost", &format!("{trusting}&sslmode={mode}"));

@@ -1,4 +1,4 @@
-//! One connection to PostgreSQL with its prepared statements.
+//! One connection to PostgreSQL, with the prepared statements of a service.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,19 +7,27 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::connector::{ConnectError, Connector};
-use super::schema::{self, SchemaError};
-use super::statements::Statements;
+use super::tables::{self, Tables, TablesError};
+
+/// The prepared statements of a service.
+pub(crate) trait Statements: Sized {
+    /// The tables that they use.
+    const TABLES: Tables;
+
+    /// Prepares all statements.
+    async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error>;
+}
 
 /// A connection that is ready for batches.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) client: Client,
-    pub(super) statements: Statements,
+pub(crate) struct Session<S> {
+    pub(crate) client: Client,
+    pub(crate) statements: S,
 }
 
 /// Why a database operation failed.
 #[derive(Debug)]
-pub(super) enum SessionError {
+pub(crate) enum SessionError {
     /// The connection is lost or the server is not ready: try again on a new connection.
     Lost(String),
     /// The operation failed, and repeating it would not help.
@@ -43,14 +51,14 @@ impl From<tokio_postgres::Error> for SessionError {
 
 impl SessionError {
     /// The text for an operator.
-    pub(super) fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         match self {
             Self::Lost(text) | Self::Failed(text) => text,
         }
     }
 }
 
-impl Session {
+impl<S: Statements> Session<S> {
     /// Connects, and creates or upgrades the tables if needed.
     pub(super) async fn connect(connector: &Connector) -> Result<Self, SessionError> {
         let (mut client, connection) = connector.connect().await.map_err(|error| match error {
@@ -63,15 +71,15 @@ impl Session {
         });
         within(ROUND, async {
             client.batch_execute(DURABLE).await?;
-            schema::upgrade(&mut client).await.map_err(schema_error)?;
-            let statements = Statements::prepare(&client).await?;
+            tables::upgrade(&mut client, &S::TABLES).await.map_err(tables_error)?;
+            let statements = S::prepare(&client).await?;
             Ok(Self { client, statements })
         })
         .await
     }
 
     /// Runs a query with parameters.
-    pub(super) async fn query(
+    pub(crate) async fn query(
         &self,
         statement: &Statement,
         parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
@@ -94,15 +102,15 @@ pub(super) async fn within<T>(
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(silent()))
 }
 
-fn schema_error(error: SchemaError) -> SessionError {
+fn tables_error(error: TablesError) -> SessionError {
     match error {
-        SchemaError::Database(error) => error.into(),
-        SchemaError::Newer(version) => SessionError::Failed(newer(version)),
+        TablesError::Database(error) => error.into(),
+        TablesError::Newer(version) => SessionError::Failed(newer(version)),
     }
 }
 
 /// The error after another node has upgraded the tables.
-pub(super) fn newer(version: i32) -> String {
+pub(crate) fn newer(version: i32) -> String {
     format!("the tables were made by a newer version of this server (schema {version}): upgrade it")
 }
 
@@ -126,3 +134,17 @@ const SILENT: &str = "the database does not answer";
 
 /// How long PostgreSQL may take to answer one round of statements; more than its own limit for a statement.
 pub(super) const ROUND: Duration = Duration::from_secs(20);
+
+/// No statements and no tables, for tests of connections.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct NoStatements;
+
+#[cfg(test)]
+impl Statements for NoStatements {
+    const TABLES: Tables = Tables { main: "nothing", steps: &[] };
+
+    async fn prepare(_: &Client) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self)
+    }
+}

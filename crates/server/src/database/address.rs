@@ -1,10 +1,9 @@
-//! The configured database of the mailbox server: an SQLite file, or a PostgreSQL database that several nodes can
-//! share.
+//! The configured database of a service: an SQLite file, or a PostgreSQL database that several nodes can share.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::store::DatabaseUrl;
+use super::postgres::DatabaseUrl;
 
 /// The value of the key `db`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,7 +47,7 @@ impl Database {
     ///
     /// # Errors
     /// What is wrong with it, without its text.
-    pub(super) fn check(&self) -> Result<(), &'static str> {
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
         match self {
             Self::File(_) => Ok(()),
             Self::Postgres(url) => url.check(),

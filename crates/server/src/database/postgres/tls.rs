@@ -107,7 +107,7 @@ impl TlsConnect<Socket> for Handshake {
 }
 
 /// An encrypted connection to PostgreSQL.
-pub(in crate::mailbox) struct TlsLink(TlsStream<Socket>);
+pub(crate) struct TlsLink(TlsStream<Socket>);
 
 impl tls::TlsStream for TlsLink {
     fn channel_binding(&self) -> ChannelBinding {

@@ -40,7 +40,7 @@ impl DatabaseUrl {
     ///
     /// # Errors
     /// What is wrong with the address or a file, without the password.
-    pub(in crate::mailbox) fn connector(&self) -> Result<Connector, String> {
+    pub(crate) fn connector(&self) -> Result<Connector, String> {
         let (config, roots) = self.parse()?;
         Connector::new(config, roots.as_ref())
     }
