@@ -35,6 +35,7 @@ use wormhole_http::Routes;
 
 use crate::ServerError;
 use crate::database::Database;
+use crate::database::notifications::{Listener, NodeId, NotificationMethod, Publisher};
 use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
 use crate::limits::{Allowance, Limits, PerMinute};
 use crate::memory::MemoryBudget;
@@ -48,9 +49,9 @@ use gauges::Gauges;
 use limits::RateLimits;
 use server::Front;
 use service::{Service, Settings};
-use sockets::Sockets;
+use sockets::{CHANNEL, Sockets};
 use storage::{Failed, Parts, Storage};
-use store::{Expiry, SqliteStore};
+use store::{Expiry, PostgresStore, SqliteStore, Store};
 
 /// The configuration of the messaging service.
 #[derive(Clone, Debug, clap::Args)]
@@ -59,11 +60,17 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:4080")]
     pub(crate) listen: SocketAddr,
 
-    /// Database file
-    #[arg(long, value_name = "FILE", default_value = "messaging.sqlite")]
+    /// Database for accounts, keys and messages: an SQLite file, or the address of a PostgreSQL database that several
+    /// messaging servers can share, as `postgresql://USER:PASSWORD@HOST/DATABASE`
+    #[arg(long, value_name = "FILE|URL", default_value = "messaging.sqlite")]
     pub(crate) db: Database,
 
-    /// Directory for attachments
+    /// How messaging servers that share a PostgreSQL database notify each other of new messages: `postgres`, or
+    /// the address of a NATS server, as `nats://HOST:PORT`; all of them need the same value
+    #[arg(long, value_name = "postgres|URL", default_value = "postgres")]
+    pub(crate) wake: NotificationMethod,
+
+    /// Directory for attachments; servers that share a database need a directory that they share, too
     #[arg(long, value_name = "DIR", default_value = "blobs")]
     pub(crate) blobs: PathBuf,
 
@@ -155,10 +162,8 @@ impl ServiceConfig for Config {
     }
 
     fn check(&self) -> Result<(), (&'static str, String)> {
-        match self.db.file() {
-            Some(_) => Ok(()),
-            None => Err(("db", "the messaging service needs an SQLite file".to_owned())),
-        }
+        self.db.check().map_err(|reason| ("db", reason.to_owned()))?;
+        self.wake.check(&self.db).map_err(|reason| ("wake", reason.to_owned()))
     }
 
     fn files(&self) -> Vec<StoredFile> {
@@ -178,6 +183,13 @@ impl ServiceConfig for Config {
     }
 }
 
+/// An open database, and the notifications between the nodes that share it, if there can be several.
+struct OpenedStore {
+    store: Box<dyn Store>,
+    publisher: Option<Publisher>,
+    listener: Option<Listener>,
+}
+
 /// A messaging service with its storage, before it accepts clients.
 #[derive(Debug)]
 struct Messaging {
@@ -185,6 +197,7 @@ struct Messaging {
     /// The thread that owns the database.
     storage: std::thread::JoinHandle<()>,
     failed: Failed,
+    listener: Option<Listener>,
     /// How long attachments are kept.
     blob_age: Duration,
 }
@@ -192,11 +205,11 @@ struct Messaging {
 impl Messaging {
     /// Opens the database and starts the thread that owns it. Blocks meanwhile.
     fn start(config: &Config, host: Host) -> Result<Self, ServerError> {
-        let sockets = Arc::new(Sockets::default());
-        let path = config.db.file().unwrap_or_else(|| Path::new("messaging.sqlite"));
+        let OpenedStore { store, publisher, listener } = config.open_store()?;
+        let sockets = Arc::new(Sockets::with_publisher(publisher));
         let (woken, gauges) = (Arc::clone(&sockets), Gauges::default());
         let parts = Parts {
-            store: Box::new(SqliteStore::open(path)?),
+            store,
             expiry: config.expiry(),
             notify: Box::new(move |changes| {
                 woken.notify(&changes.new_messages);
@@ -236,18 +249,20 @@ impl Messaging {
             service,
         });
         let blob_age = Duration::from_secs(config.blob_days * 24 * 60 * 60);
-        Ok(Self { front, storage: thread, failed, blob_age })
+        Ok(Self { front, storage: thread, failed, listener, blob_age })
     }
 
     /// Serves until drained.
     async fn run(self, listener: TcpListener) -> Result<(), ServerError> {
-        let Self { front, storage, failed, blob_age } = self;
+        let Self { front, storage, failed, listener: other_nodes, blob_age } = self;
+        let sockets = Arc::clone(&front.service.sockets);
         let handle = front.service.storage.clone();
         let blobs = Arc::clone(&front.service.blobs);
         tokio::select! {
             () = front.run(listener) => {}
             Ok(error) = failed => return Err(error),
             () = blobs::expire(blobs, blob_age) => {}
+            () = listen(other_nodes, sockets) => {}
         }
         handle.close();
         // Every request has been answered, so the thread ends at once.
@@ -256,7 +271,29 @@ impl Messaging {
     }
 }
 
+/// Forwards the notifications of other nodes to the sockets of this one. Never ends.
+async fn listen(listener: Option<Listener>, sockets: Arc<Sockets>) {
+    match listener {
+        Some(listener) => listener.run(sockets).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Config {
+    /// Opens the configured database, and prepares notifications between nodes.
+    fn open_store(&self) -> Result<OpenedStore, ServerError> {
+        let url = match &self.db {
+            Database::File(path) => {
+                let store = Box::new(SqliteStore::open(path)?);
+                return Ok(OpenedStore { store, publisher: None, listener: None });
+            }
+            Database::Postgres(url) => url,
+        };
+        let (publisher, listener) = self.wake.prepare(url, NodeId::random(), CHANNEL)?;
+        let store = Box::new(PostgresStore::open(url)?);
+        Ok(OpenedStore { store, publisher: Some(publisher), listener: Some(listener) })
+    }
+
     const fn expiry(&self) -> Expiry {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let days = Duration::from_secs(self.message_days * 24 * 60 * 60);

@@ -61,8 +61,8 @@ impl NotificationMethod {
         channel: &'static str,
     ) -> Result<(Publisher, Listener), ServerError> {
         let invalid = |reason: &str| ServerError::System(reason.into());
-        let (sender, payloads) = mpsc::channel(UNSENT);
-        let subscription = Subscription { node, channel, payloads };
+        let (sender, entries) = mpsc::channel(MAX_UNSENT);
+        let subscription = Subscription { node, channel, entries };
         let listener = match self {
             Self::Postgres => {
                 let connector = database.connector().map_err(ServerError::System)?;
@@ -73,23 +73,20 @@ impl NotificationMethod {
                 Listener::Nats(Box::new(NatsListener { server, subscription }))
             }
         };
-        Ok((Publisher { node, payloads: sender }, listener))
+        Ok((Publisher(sender), listener))
     }
 }
 
 /// Notifies the other nodes.
 #[derive(Clone, Debug)]
-pub(crate) struct Publisher {
-    node: NodeId,
-    payloads: mpsc::Sender<String>,
-}
+pub(crate) struct Publisher(mpsc::Sender<String>);
 
 impl Publisher {
-    /// Sends these entries, which contain no space and at most [`MAX_ENTRY`] bytes. If too many notifications wait to be
-    /// sent, the rest is dropped: other nodes also check without notifications.
+    /// Sends these entries, which contain no space and at most [`MAX_ENTRY`] bytes. If too many wait to be sent, the rest is
+    /// dropped: other nodes also check without notifications.
     pub(crate) fn publish(&self, entries: impl Iterator<Item = String>) {
-        for payload in payloads(self.node, entries) {
-            let _ = self.payloads.try_send(payload);
+        for entry in entries {
+            let _ = self.0.try_send(entry);
         }
     }
 }
@@ -129,7 +126,7 @@ pub(crate) struct Subscription {
     /// The channel in PostgreSQL, and the subject in NATS.
     channel: &'static str,
     /// To be sent.
-    payloads: mpsc::Receiver<String>,
+    entries: mpsc::Receiver<String>,
 }
 
 /// Identifies a node among those that share a database. Random, and new at each start.
@@ -151,6 +148,15 @@ impl NodeId {
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Subscription {
+    /// Waits for entries to be sent, and returns them as payloads; none once there is no publisher.
+    async fn next(&mut self) -> Vec<String> {
+        let mut entries = Vec::new();
+        self.entries.recv_many(&mut entries, MAX_SENT).await;
+        payloads(self.node, entries.into_iter())
     }
 }
 
@@ -179,8 +185,11 @@ pub(crate) const POLL: Duration = Duration::from_secs(10);
 /// Pause before a node connects again. Until then, it checks everything in the same interval.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Maximum number of notifications that wait to be sent.
-const UNSENT: usize = 256;
+/// Maximum number of entries that wait to be sent, about 4 MiB.
+const MAX_UNSENT: usize = 1 << 16;
+
+/// Maximum number of entries that are sent at once.
+const MAX_SENT: usize = 16 * MAX_ENTRIES;
 
 /// PostgreSQL requires the payload of a notification to be shorter than this, in bytes.
 const MAX_PAYLOAD: usize = 8000;

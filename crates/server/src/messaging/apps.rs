@@ -3,26 +3,25 @@
 //! It writes to the database directly, also while a server uses it. A server reads an app again for each request, so a
 //! change has an effect at once.
 
-use std::path::PathBuf;
-
 use data_encoding::HEXLOWER;
 use wormhole_chat::service::AppName;
 
 use super::secrets;
-use super::store::{App, IntraApp, Rows, SqliteStore, StoreError, TokenHash};
+use super::store::{App, IntraApp, PostgresStore, Rows, SqliteStore, StoreError, TokenHash};
 use crate::ServerError;
+use crate::database::Database;
 
 /// A command about apps.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AppCommand {
-    /// Database file of the messaging service
+    /// Database of the messaging service: a file, or the address of a PostgreSQL database
     #[arg(
         long,
-        value_name = "FILE",
+        value_name = "FILE|URL",
         default_value = "messaging.sqlite",
         env = "WORMHOLE_SERVER_MESSAGING_DB"
     )]
-    db: PathBuf,
+    db: Database,
 
     #[command(subcommand)]
     what: What,
@@ -63,10 +62,17 @@ enum Policy {
 /// # Errors
 /// The database cannot be used, or the command does not fit what is in it.
 pub(crate) fn run(command: &AppCommand) -> Result<String, ServerError> {
-    let failed =
-        |reason: String| ServerError::Database { path: command.db.display().to_string(), reason };
-    let mut store = SqliteStore::open_shared(&command.db)?;
-    let result = store.edit(|rows| command.what.execute(rows));
+    let path = match &command.db {
+        Database::File(path) => path.display().to_string(),
+        Database::Postgres(_) => "of PostgreSQL".to_owned(),
+    };
+    let failed = |reason: String| ServerError::Database { path: path.clone(), reason };
+    command.db.check().map_err(|reason| failed(reason.to_owned()))?;
+    let execute = |rows: &mut dyn Rows| command.what.execute(rows);
+    let result = match &command.db {
+        Database::File(path) => SqliteStore::open_shared(path)?.edit(execute),
+        Database::Postgres(url) => PostgresStore::open(url)?.edit(execute),
+    };
     result.map_err(|StoreError(reason)| failed(reason))?.map_err(failed)
 }
 

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use wormhole_chat::Timestamp;
 
 use super::gauges::Gauges;
@@ -22,6 +23,8 @@ use crate::ServerError;
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
     queue: Arc<Queue>,
+    /// Ends waiting for a lost database.
+    stop: CancellationToken,
 }
 
 /// What the thread needs.
@@ -65,7 +68,7 @@ impl Storage {
     /// lost: then the receiver gets the reason.
     pub(super) fn start(parts: Parts) -> std::io::Result<(Self, JoinHandle<()>, Failed)> {
         let queue = Arc::new(Queue::default());
-        let storage = Self { queue: Arc::clone(&queue) };
+        let storage = Self { queue: Arc::clone(&queue), stop: parts.store.stop_signal() };
         let (fail, failed) = oneshot::channel();
         let thread = std::thread::Builder::new().name("messaging store".into());
         let handle = thread.spawn(move || {
@@ -79,8 +82,9 @@ impl Storage {
         Ok((storage, handle, failed))
     }
 
-    /// Ends the thread, once all earlier requests are done.
+    /// Ends the thread, once all earlier requests are done. It then no longer waits for a lost database.
     pub(super) fn close(&self) {
+        self.stop.cancel();
         self.queue.lock().is_closed = true;
         self.queue.changed.notify_one();
     }

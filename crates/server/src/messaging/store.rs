@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod postgres;
 mod rows;
 mod rules;
 mod sqlite;
@@ -17,9 +18,11 @@ mod turn;
 use std::fmt::Debug;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use wormhole_chat::Timestamp;
 
 use crate::ServerError;
+pub(super) use postgres::PostgresStore;
 pub(super) use rows::{
     Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, KeyKind, KeySet, LastResortKey,
     NewAccount, NewDevice, OneTimeKey, PendingCode, PushId, Rows, SignedKey, TokenHash,
@@ -57,6 +60,11 @@ pub(super) trait Store: Debug + Send {
     /// # Errors
     /// It is not, so whatever is committed from now on would be lost. The server must stop.
     fn check(&mut self) -> Result<(), ServerError>;
+
+    /// Cancel it when the server stops: then the store no longer waits for a lost database.
+    fn stop_signal(&self) -> CancellationToken {
+        CancellationToken::new()
+    }
 
     /// Makes the next transaction fail.
     #[cfg(test)]

@@ -25,6 +25,8 @@ pub(crate) struct Server {
     process: Child,
     pub(crate) address: String,
     arguments: Vec<String>,
+    /// The database, for commands about apps.
+    database: String,
     lines: Arc<Lines>,
     folder: Arc<Folder>,
     /// Lines with codes that a test has read.
@@ -59,22 +61,34 @@ impl Server {
     /// Starts a server with the app `com.example.one` for clients without headers.
     pub(crate) fn start(options: &[&str]) -> Self {
         let options = [&["--default-app", "com.example.one"], options].concat();
-        Self::start_with(&options, &["com.example.one"])
+        Self::start_with(None, &options, &["com.example.one"])
+    }
+
+    /// The same with this PostgreSQL database.
+    pub(crate) fn start_on(database: &str, options: &[&str]) -> Self {
+        let options = [&["--default-app", "com.example.one"], options].concat();
+        Self::start_with(Some(database), &options, &["com.example.one"])
+    }
+
+    /// Starts another server with the same database and the same attachments.
+    pub(crate) fn another_node(&self) -> Self {
+        Self::run(self.arguments.clone(), self.database.clone(), Arc::clone(&self.folder))
     }
 
     /// Starts a server without apps.
     pub(crate) fn start_without_default_app() -> Self {
-        Self::start_with(&[], &[])
+        Self::start_with(None, &[], &[])
     }
 
-    fn start_with(options: &[&str], apps: &[&str]) -> Self {
+    fn start_with(database: Option<&str>, options: &[&str], apps: &[&str]) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let unique = format!("wormhole-messaging-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(unique);
         std::fs::create_dir(&path).unwrap();
         let folder = Arc::new(Folder(path));
-        let database = folder.0.join("messaging.sqlite").display().to_string();
+        let file = || folder.0.join("messaging.sqlite").display().to_string();
+        let database = database.map_or_else(file, str::to_owned);
         let mut arguments = vec!["messaging".to_owned(), "--listen".into(), "127.0.0.1:0".into()];
         arguments.extend(["--db".into(), database.clone()]);
         arguments.extend(["--blobs".into(), folder.0.join("blobs").display().to_string()]);
@@ -82,10 +96,10 @@ impl Server {
         for app in apps {
             add_app(&database, app);
         }
-        Self::run(arguments, folder)
+        Self::run(arguments, database, folder)
     }
 
-    fn run(arguments: Vec<String>, folder: Arc<Folder>) -> Self {
+    fn run(arguments: Vec<String>, database: String, folder: Arc<Folder>) -> Self {
         let mut process = command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Lines::default());
         let (stderr, reader) = (process.stderr.take().unwrap(), Arc::clone(&lines));
@@ -99,13 +113,14 @@ impl Server {
             let (_, url) = line.split_once("messaging listening on http")?;
             url.trim().split_once("://").map(|(_, address)| address.to_owned())
         });
-        Self { process, address, arguments, lines, folder, used_codes: Mutex::default() }
+        let used_codes = Mutex::default();
+        Self { process, address, arguments, database, lines, folder, used_codes }
     }
 
     /// Kills the server and starts it again with the same database.
     pub(crate) fn restart(mut self) -> Self {
         self.kill();
-        Self::run(self.arguments.clone(), Arc::clone(&self.folder))
+        self.another_node()
     }
 
     pub(crate) fn kill(&mut self) {
@@ -135,12 +150,12 @@ impl Server {
 
     /// Adds an app and returns its token.
     pub(crate) fn add_app(&self, name: &str) -> String {
-        add_app(&self.database(), name)
+        add_app(&self.database, name)
     }
 
     /// Runs a command about apps and returns what it prints.
     pub(crate) fn app(&self, arguments: &[&str]) -> String {
-        app(&self.database(), arguments)
+        app(&self.database, arguments)
     }
 
     /// The address for clients that use TLS, with the name in the certificate.
@@ -159,10 +174,6 @@ impl Server {
     /// A folder that exists as long as the test.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder.0
-    }
-
-    fn database(&self) -> String {
-        self.folder.0.join("messaging.sqlite").display().to_string()
     }
 
     /// The next code that was sent to a number: each call returns another one.

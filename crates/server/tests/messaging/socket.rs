@@ -5,6 +5,7 @@ mod credentials;
 mod delivery;
 mod frames;
 mod limits;
+mod nodes;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -7,10 +7,9 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{NodeId, POLL, RECONNECT, Receiver, Subscription, UNSENT, parse};
+use super::{NodeId, POLL, RECONNECT, Receiver, Subscription, parse};
 
 /// The configured address of a NATS server. Its password is never shown.
 #[derive(Clone, Eq, PartialEq)]
@@ -70,24 +69,28 @@ impl fmt::Debug for NatsListener {
 impl NatsListener {
     /// Forwards notifications. The client connects again by itself. Never ends.
     pub(super) async fn run(self, receiver: impl Receiver) {
-        let Subscription { node, channel, payloads } = self.subscription;
-        let Some(client) = connect(self.server, receiver.clone()).await else {
+        let Self { server, subscription } = self;
+        let (node, channel) = (subscription.node, subscription.channel);
+        let Some(client) = connect(server, receiver.clone()).await else {
             return check_without_notifications(&receiver).await;
         };
         // Publishing waits when the client's queue is full. This must not delay the node's own checks.
-        tokio::join!(
-            publish(&client, channel, payloads),
-            receive(&client, channel, node, &receiver)
-        );
+        tokio::join!(publish(&client, subscription), receive(&client, channel, node, &receiver));
     }
 }
 
 /// Publishes the notifications of this node while it is connected, and drops them while it is not.
-async fn publish(client: &Client, channel: &'static str, mut payloads: mpsc::Receiver<String>) {
-    while let Some(payload) = payloads.recv().await {
+async fn publish(client: &Client, mut subscription: Subscription) {
+    loop {
+        let payloads = subscription.next().await;
+        if payloads.is_empty() {
+            return;
+        }
         if client.connection_state() == State::Connected {
-            // This fails only if the client has ended, and it does not end by itself.
-            let _ = client.publish(channel, payload.into()).await;
+            for payload in payloads {
+                // This fails only if the client has ended, and it does not end by itself.
+                let _ = client.publish(subscription.channel, payload.into()).await;
+            }
         }
     }
 }
@@ -212,6 +215,9 @@ fn report(event: &Event, last_problem: &mut String) {
         *last_problem = problem;
     }
 }
+
+/// Maximum number of notifications that wait in the client to be sent.
+const UNSENT: usize = 256;
 
 /// Maximum number of notifications that wait to be read. If there are more, the node checks everything.
 const UNREAD: usize = 256;

@@ -4,11 +4,11 @@
 use std::future::poll_fn;
 use std::pin::pin;
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Error};
 
-use super::{NodeId, POLL, RECONNECT, Receiver, Subscription, parse};
+use super::{POLL, RECONNECT, Receiver, Subscription, parse};
 use crate::database::postgres::{ConnectError, Connector};
 
 /// Forwards notifications, and connects again when the connection is lost. Never ends.
@@ -41,8 +41,7 @@ async fn listen_once(
         ConnectError::Silent => "the database does not answer".to_owned(),
         ConnectError::Failed(error) => reason(&error),
     })?;
-    let Subscription { node, channel, payloads } = subscription;
-    let (node, channel): (NodeId, _) = (*node, *channel);
+    let node = subscription.node;
     let forward = async {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(notification) = message? {
@@ -54,7 +53,7 @@ async fn listen_once(
         }
         Ok(())
     };
-    let watch = watch(&client, channel, payloads, receiver, is_down);
+    let watch = watch(&client, subscription, receiver, is_down);
     let (forward, watch) = (pin!(forward), pin!(watch));
     tokio::select! {
         result = forward => result,
@@ -67,12 +66,12 @@ async fn listen_once(
 /// connection does not answer.
 async fn watch(
     client: &Client,
-    channel: &str,
-    payloads: &mut mpsc::Receiver<String>,
+    subscription: &mut Subscription,
     receiver: &impl Receiver,
     is_down: &mut bool,
 ) -> Result<(), Error> {
     // Nothing is lost if a notification is not on the disk.
+    let channel = subscription.channel;
     let begin = format!("SET synchronous_commit = off; LISTEN {channel}");
     let Some(begun) = answered(client.batch_execute(&begin)).await else { return Ok(()) };
     begun?;
@@ -82,28 +81,20 @@ async fn watch(
     if std::mem::take(is_down) {
         tracing::info!("PostgreSQL sends notifications again");
     }
-    let (mut next_check, mut unsent) = (Instant::now(), Vec::new());
+    let (mut next_check, mut has_publisher) = (Instant::now(), true);
     loop {
-        let is_due = tokio::select! {
-            () = sleep_until(next_check) => true,
-            Some(payload) = payloads.recv() => {
-                unsent.push(payload);
-                while let Ok(payload) = payloads.try_recv() {
-                    unsent.push(payload);
-                }
-                false
+        let payloads = tokio::select! {
+            () = sleep_until(next_check) => Vec::new(),
+            payloads = subscription.next(), if has_publisher => {
+                has_publisher = !payloads.is_empty();
+                payloads
             }
         };
-        let answer = if is_due {
-            // An empty statement checks the connection.
-            answered(client.batch_execute("")).await
-        } else {
-            let sent = answered(client.execute(&notify, &[&channel, &unsent])).await;
-            unsent.clear();
-            sent.map(|sent| sent.map(drop))
-        };
-        let Some(answer) = answer else { return Ok(()) };
-        answer?;
+        let is_due = Instant::now() >= next_check;
+        // Without payloads, the statement only checks the connection.
+        let row: [&(dyn ToSql + Sync); 2] = [&channel, &payloads];
+        let Some(sent) = answered(client.execute(&notify, &row)).await else { return Ok(()) };
+        sent?;
         if is_due {
             // Other nodes may have changed something while this node did not listen, or a notification may have been lost.
             receiver.check_all();

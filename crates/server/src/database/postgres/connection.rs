@@ -46,7 +46,7 @@ impl<S: Statements> Connection<S> {
             .map_err(|error| ServerError::System(error.to_string()))?;
         let session = runtime
             .block_on(Session::connect(&connector))
-            .map_err(|lost| error(&connector.describe(), &lost.text()))?;
+            .map_err(|lost| error(&connector.describe(), &lost.to_string()))?;
         let stop = CancellationToken::new();
         Ok(Self { connector, runtime, session: Some(session), down_until: None, stop })
     }
@@ -190,7 +190,7 @@ impl<S: Statements> Connection<S> {
                     self.pause();
                 }
                 Err(error) => {
-                    let unknown = format!("a commit may or may not be durable: {}", error.text());
+                    let unknown = format!("a commit may or may not be durable: {}", error);
                     return Err(SessionError::Failed(unknown));
                 }
             }

@@ -26,11 +26,13 @@ pub(crate) struct Session<S> {
 }
 
 /// Why a database operation failed.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum SessionError {
     /// The connection is lost or the server is not ready: try again on a new connection.
+    #[error("{0}")]
     Lost(String),
     /// The operation failed, and repeating it would not help.
+    #[error("{0}")]
     Failed(String),
 }
 
@@ -45,15 +47,6 @@ impl From<tokio_postgres::Error> for SessionError {
         match database.code() {
             code if RETRIED.contains(code) || code.code().starts_with("08") => Self::Lost(text),
             _ => Self::Failed(text),
-        }
-    }
-}
-
-impl SessionError {
-    /// The text for an operator.
-    pub(crate) fn text(self) -> String {
-        match self {
-            Self::Lost(text) | Self::Failed(text) => text,
         }
     }
 }

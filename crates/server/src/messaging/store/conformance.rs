@@ -5,13 +5,19 @@ mod fixture;
 mod keys;
 mod limits;
 mod logins;
+mod nodes;
 mod receiving;
 mod rows;
 mod sending;
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::{SqliteStore, Store};
+use wormhole_testbed::{Durability, Postgres, installed_or_skip};
+
+use super::{PostgresStore, SqliteStore, Store};
+use crate::database::postgres::DatabaseUrl;
 
 /// Where a case keeps its data.
 trait Backend {
@@ -43,6 +49,36 @@ impl Backend for Sqlite {
     }
 }
 
+/// A PostgreSQL server with a database for each case.
+struct Postgresql {
+    postgres: Postgres,
+    databases: RefCell<HashSet<String>>,
+}
+
+impl Postgresql {
+    /// Starts a new server; `None` if PostgreSQL is not installed.
+    fn start() -> Option<Self> {
+        let postgres = installed_or_skip(Postgres::start(Durability::Process, None))?;
+        Some(Self { postgres, databases: RefCell::default() })
+    }
+}
+
+impl Backend for Postgresql {
+    fn open(&self, name: &str) -> Box<dyn Store> {
+        // PostgreSQL shortens longer names.
+        let name: String = name.chars().take(60).collect();
+        if self.databases.borrow_mut().insert(name.clone()) {
+            self.postgres.create_database(&name);
+        }
+        let url = DatabaseUrl::from(self.postgres.url(&name));
+        Box::new(PostgresStore::open(&url).unwrap())
+    }
+
+    fn remove(&self, _: &str) {
+        // All databases are removed with the server.
+    }
+}
+
 /// Makes tests of the cases, for each back end. A case gets an empty store.
 macro_rules! cases {
     ($($module:ident { $($case:ident,)* })*) => {
@@ -51,6 +87,16 @@ macro_rules! cases {
                 #[test]
                 fn $case() {
                     super::run(&super::Sqlite, stringify!($case), super::$module::$case);
+                }
+            )*)*
+        }
+
+        mod postgresql {
+            $($(
+                #[test]
+                fn $case() {
+                    let Some(backend) = super::Postgresql::start() else { return };
+                    super::run(&backend, stringify!($case), super::$module::$case);
                 }
             )*)*
         }

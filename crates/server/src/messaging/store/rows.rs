@@ -101,6 +101,18 @@ pub(in crate::messaging) struct AccountKey(pub(super) i64);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(in crate::messaging) struct DeviceKey(pub(super) i64);
 
+impl DeviceKey {
+    /// The key in a notification for other nodes, at most 16 characters.
+    pub(in crate::messaging) fn to_text(self) -> String {
+        format!("{:x}", self.0)
+    }
+
+    /// Reads what [`to_text`](Self::to_text) has written.
+    pub(in crate::messaging) fn parse(text: &str) -> Option<Self> {
+        i64::from_str_radix(text, 16).ok().filter(|key| *key >= 0).map(Self)
+    }
+}
+
 /// An app whose users may use the service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) struct App {

@@ -1,4 +1,4 @@
-//! A server that is killed again and again while clients send and receive.
+//! Servers that are killed again and again while clients send and receive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,8 +25,8 @@ type Sent = (String, String, u64);
 /// What the clients have done.
 struct World {
     clients: Vec<Client>,
-    /// Where the server runs now.
-    address: watch::Receiver<String>,
+    /// Where the servers run now.
+    addresses: watch::Receiver<Vec<String>>,
     /// Messages that the server has accepted.
     accepted: Mutex<BTreeSet<Sent>>,
     /// How often each message arrived.
@@ -65,12 +65,13 @@ impl World {
 impl Sender {
     /// Connects again whenever the connection ends.
     async fn run(mut self) {
-        let mut address = self.world.address.clone();
-        loop {
-            let current = address.borrow_and_update().clone();
-            if let Ok(socket) = Socket::connect(&current, &self.world.clients[self.number]).await {
+        let mut addresses = self.world.addresses.clone();
+        for attempt in 0.. {
+            let current = addresses.borrow_and_update().clone();
+            let address = &current[(self.number + attempt) % current.len()];
+            if let Ok(socket) = Socket::connect(address, &self.world.clients[self.number]).await {
                 self.serve(socket).await;
-            } else if address.changed().await.is_err() {
+            } else if current.len() == 1 && addresses.changed().await.is_err() {
                 return;
             }
         }
@@ -159,17 +160,19 @@ impl Sender {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accepted_messages_arrive_although_the_server_is_killed() {
-    let mut server = Server::start(&[]);
+    kill_while_clients_send(vec![Server::start(&[])], kills()).await;
+}
+
+/// Kills servers with one database at random moments, and starts them again.
+pub(super) async fn kill_while_clients_send(mut servers: Vec<Server>, kills: u32) {
     let numbers = ["+14155550101", "+14155550102", "+14155550103"];
-    let clients: Vec<_> = numbers
-        .into_iter()
-        .zip(1..)
-        .map(|(number, seed)| with_keys(&server, number, seed))
-        .collect();
-    let (moved, address) = watch::channel(server.address.clone());
+    let register = |(number, seed)| with_keys(&servers[0], number, seed);
+    let clients = numbers.into_iter().zip(1..).map(register).collect();
+    let urls = |servers: &[Server]| servers.iter().map(|server| server.address.clone()).collect();
+    let (moved, addresses) = watch::channel(urls(&servers));
     let world = Arc::new(World {
         clients,
-        address,
+        addresses,
         accepted: Mutex::default(),
         arrived: Mutex::default(),
         progress: AtomicU64::new(0),
@@ -186,13 +189,15 @@ async fn accepted_messages_arrive_although_the_server_is_killed() {
         .map(|sender| tokio::spawn(sender.run()))
         .collect();
     let mut rng = ChaCha20Rng::seed_from_u64(11);
-    let kills = kills();
     for _ in 0..kills {
         let more = 1 + u64::from(rng.next_u32() % 40);
         world.wait(world.progress.load(Ordering::SeqCst) + more).await;
         tokio::time::sleep(Duration::from_micros(u64::from(rng.next_u32() % 5000))).await;
-        server = tokio::task::block_in_place(|| server.restart());
-        moved.send_replace(server.address.clone());
+        let killed = usize::try_from(rng.next_u32()).unwrap() % servers.len();
+        let server = servers.remove(killed);
+        let server = tokio::task::block_in_place(|| server.restart());
+        servers.insert(killed, server);
+        moved.send_replace(urls(&servers));
     }
     world.is_ending.store(true, Ordering::SeqCst);
     while !world.missing().is_empty() {

@@ -1,0 +1,116 @@
+//! Two stores with one PostgreSQL database, at the same time.
+
+use std::collections::BTreeSet;
+
+use super::fixture::{Fixture, Person, curve_key, everything, job};
+use super::{Backend, Postgresql};
+use crate::messaging::store::{
+    Acknowledgement, DeviceKey, KeySet, Sent, Store, Taken, Turn, Which,
+};
+use wormhole_chat::Timestamp;
+
+/// What one node does in each of its turns: everybody sends to everybody, confirms what has arrived and takes keys.
+fn turn(people: &[Person], number: u64, arrived: &[(DeviceKey, Vec<i64>)]) -> Turn {
+    let mut turn = Turn::default();
+    for (from, to) in people.iter().flat_map(|from| people.iter().map(move |to| (from, to))) {
+        if from.account.key != to.account.key {
+            turn.submissions.push(job(from.write(to, number)));
+        }
+    }
+    for (device, positions) in arrived {
+        turn.acknowledgements.extend(positions.iter().map(|position| {
+            job(Acknowledgement { device: *device, message: Which::Position(*position) })
+        }));
+    }
+    turn.pages.extend(people.iter().map(|person| job(everything(person.device()))));
+    turn
+}
+
+/// Executes turns until each message of this node is sent. Returns how many were accepted, and the receipts.
+fn run(store: &mut dyn Store, people: &[Person], first: u64) -> (usize, usize) {
+    let (mut accepted, mut receipts, mut arrived) = (0, 0, Vec::new());
+    for number in first..first + TURNS {
+        let mut turn = turn(people, number, &arrived);
+        store.apply(&mut turn, Timestamp(1_700_000_000_000)).unwrap();
+        let is_stored =
+            |sent: &Sent| matches!(sent, Sent::Stored { devices, .. } if devices.len() == 1);
+        accepted +=
+            turn.submissions.iter().filter(|it| it.answer.as_ref().is_some_and(is_stored)).count();
+        let acknowledged = turn.acknowledgements.iter().filter_map(|job| job.answer.as_ref());
+        receipts += acknowledged.map(|answer| answer.receipts.len()).sum::<usize>();
+        arrived.clear();
+        for job in turn.pages {
+            let page = job.answer.unwrap().unwrap().page;
+            let positions = page.messages.iter().map(|(position, _)| *position).collect();
+            arrived.push((job.request.device, positions));
+        }
+    }
+    (accepted, receipts)
+}
+
+#[test]
+fn turns_of_two_nodes_run_at_the_same_time_without_waiting_for_each_other_in_a_circle() {
+    let Some(backend) = Postgresql::start() else { return };
+    let name = "two_nodes";
+    let mut fixture = Fixture::new(&backend, name);
+    let [alice, bob] = fixture.two_people();
+    let more = (103..=106).map(|number| fixture.person(&bob.app, &format!("+14155550{number}")));
+    let mut people: Vec<Person> = more.collect();
+    people.extend([alice, bob]);
+    let reversed: Vec<Person> = people.iter().rev().cloned().collect();
+    let mut other = backend.open(name);
+    let (one, two) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| run(other.as_mut(), &reversed, 1_000_000));
+        (run(fixture.store(), &people, 1), other.join().unwrap())
+    });
+    let all = people.len() * (people.len() - 1) * usize::try_from(TURNS).unwrap();
+    assert_eq!((one.0, two.0), (all, all));
+    // Each message has one receipt, from the node that removed it, or is still waiting.
+    let mut waiting = 0;
+    for person in &people {
+        let queue = fixture.queue(person.device());
+        let positions: BTreeSet<i64> = queue.iter().map(|(position, _)| *position).collect();
+        assert_eq!(positions.len(), queue.len());
+        waiting +=
+            queue.iter().filter(|it| it.1.kind != wormhole_chat::EnvelopeKind::Receipt).count();
+    }
+    assert_eq!(one.1 + two.1 + waiting, 2 * all);
+    let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'two_nodes'";
+    assert_eq!(backend.postgres.execute("postgres", sql), "0");
+}
+
+#[test]
+fn two_nodes_give_each_one_time_key_to_one_asker() {
+    let Some(backend) = Postgresql::start() else { return };
+    let name = "two_nodes_keys";
+    let mut fixture = Fixture::new(&backend, name);
+    let [_, bob] = fixture.two_people();
+    let curve = Some((1..=200).map(curve_key).collect());
+    fixture.put_keys(bob.device(), KeySet { curve, ..KeySet::default() });
+    let request = fixture.ask(&bob.id(), None);
+    let take = |store: &mut dyn Store| -> Vec<u32> {
+        let mut ids = Vec::new();
+        for _ in 0..50 {
+            let jobs = vec![job(request.clone()), job(request.clone()), job(request.clone())];
+            let mut turn = Turn { bundles: jobs, ..Turn::default() };
+            store.apply(&mut turn, Timestamp(1_700_000_000_000)).unwrap();
+            for job in turn.bundles {
+                let Some(Taken::Bundle(mut bundle)) = job.answer else { panic!("no bundle") };
+                ids.extend(bundle.devices.remove(0).one_time.map(|key| key.id));
+            }
+        }
+        ids
+    };
+    let mut other = backend.open(name);
+    let mut ids = std::thread::scope(|scope| {
+        let other = scope.spawn(|| take(other.as_mut()));
+        let mut ids = take(fixture.store());
+        ids.extend(other.join().unwrap());
+        ids
+    });
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=200).collect::<Vec<u32>>());
+}
+
+/// How many turns each node executes.
+const TURNS: u64 = 60;

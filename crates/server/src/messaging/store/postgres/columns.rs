@@ -1,0 +1,185 @@
+//! Reads the columns of a row, one after the other.
+
+use std::str::FromStr;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+use wormhole_chat::{AccountId, DeviceId, Timestamp};
+
+use crate::database::postgres::SessionError;
+use crate::messaging::store::{
+    Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, NewDevice, PushId, SignedKey,
+    TokenHash,
+};
+
+pub(super) type Read<T> = Result<T, SessionError>;
+
+/// The columns of a row that are not read yet.
+#[derive(Debug)]
+pub(super) struct Columns<'a> {
+    row: &'a Row,
+    next: usize,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) const fn of(row: &'a Row) -> Self {
+        Self { row, next: 0 }
+    }
+
+    /// The next value.
+    pub(super) fn value<T: FromSql<'a>>(&mut self) -> Read<T> {
+        let column = self.next;
+        self.next += 1;
+        self.row.try_get(column).map_err(|error| SessionError::Failed(error.to_string()))
+    }
+
+    /// A number that was stored as a larger one.
+    pub(super) fn number<T: TryFrom<i64>>(&mut self) -> Read<T> {
+        T::try_from(self.value()?).map_err(|_| self.invalid("number"))
+    }
+
+    /// The index of an entry in a list of parameters: PostgreSQL counts from 1.
+    pub(super) fn index(&mut self) -> Read<usize> {
+        Ok(self.number::<usize>()?.saturating_sub(1))
+    }
+
+    pub(super) fn time(&mut self) -> Read<Timestamp> {
+        self.value().map(|time: i64| Timestamp(time.cast_unsigned()))
+    }
+
+    /// Bytes of a fixed length.
+    pub(super) fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
+        let bytes: &[u8] = self.value()?;
+        bytes.try_into().map_err(|_| self.invalid("length"))
+    }
+
+    fn optional_array<const N: usize>(&mut self) -> Read<Option<[u8; N]>> {
+        let bytes: Option<&[u8]> = self.value()?;
+        bytes.map(|bytes| bytes.try_into().map_err(|_| self.invalid("length"))).transpose()
+    }
+
+    pub(super) fn account_id(&mut self) -> Read<AccountId> {
+        self.array().map(AccountId::from_bytes)
+    }
+
+    pub(super) fn device_id(&mut self) -> Read<DeviceId> {
+        let number: i32 = self.value()?;
+        let id = u32::try_from(number).ok().and_then(DeviceId::new);
+        id.ok_or_else(|| self.invalid("device"))
+    }
+
+    /// A name or a number. Only valid ones are stored.
+    fn parsed<T: FromStr>(&mut self) -> Read<T> {
+        let text: &str = self.value()?;
+        text.parse().map_err(|_| self.invalid("name or number"))
+    }
+
+    /// Text of a client, which is stored as bytes.
+    fn text(&mut self) -> Read<Option<String>> {
+        let bytes: Option<Vec<u8>> = self.value()?;
+        bytes.map(String::from_utf8).transpose().map_err(|_| self.invalid("text"))
+    }
+
+    /// The columns of [`account_columns`].
+    pub(super) fn account(&mut self) -> Read<Account> {
+        Ok(Account {
+            key: AccountKey(self.value()?),
+            id: self.account_id()?,
+            app: AppKey(self.value()?),
+            app_name: self.parsed()?,
+            number: self.parsed()?,
+            is_default: self.value()?,
+            is_discoverable: self.value()?,
+            shows_app: self.value()?,
+            verified: self.time()?,
+            identity: self.value()?,
+        })
+    }
+
+    /// The columns of [`app_columns`].
+    pub(super) fn app(&mut self) -> Read<App> {
+        let (key, name, refuses): (_, _, bool) =
+            (AppKey(self.value()?), self.parsed()?, self.value()?);
+        let tokens = [self.optional_array()?, self.optional_array()?];
+        let tokens = tokens.into_iter().flatten().map(TokenHash).collect();
+        let intra = if refuses { IntraApp::Refused } else { IntraApp::Carried };
+        Ok(App { key, name, intra, tokens })
+    }
+
+    /// The columns of [`device_columns`].
+    pub(super) fn device(&mut self) -> Read<Device> {
+        let key = DeviceKey(self.value()?);
+        let has_keys = self.value()?;
+        let device = NewDevice {
+            number: self.device_id()?,
+            password: TokenHash(self.array()?),
+            salt: self.array()?,
+            registration_id: self.number()?,
+            signaling_key: self.value()?,
+            name: self.text()?,
+            fetches_messages: self.value()?,
+            push: self.push()?,
+            attributes: self.text()?.unwrap_or_default(),
+            created: self.time()?,
+            last_seen: self.time()?,
+        };
+        Ok(Device { key, device, has_keys })
+    }
+
+    fn push(&mut self) -> Read<Option<PushId>> {
+        let (apn, voip, gcm) = (self.text()?, self.text()?, self.text()?);
+        Ok(match (apn, gcm) {
+            (Some(id), _) => Some(PushId::Apn { id, voip }),
+            (None, gcm) => gcm.map(PushId::Gcm),
+        })
+    }
+
+    /// Id, key and signature, if there is a key.
+    pub(super) fn signed_key(&mut self) -> Read<Option<SignedKey>> {
+        let (id, key, signature) = (self.value()?, self.value()?, self.value()?);
+        let id = self.optional_id(id)?;
+        Ok(match (id, key, signature) {
+            (Some(id), Some(key), Some(signature)) => Some(SignedKey { id, key, signature }),
+            _ => None,
+        })
+    }
+
+    /// The id of a key that may be missing.
+    pub(super) fn optional_id(&self, id: Option<i64>) -> Read<Option<u32>> {
+        id.map(u32::try_from).transpose().map_err(|_| self.invalid("id"))
+    }
+
+    fn invalid(&self, what: &str) -> SessionError {
+        SessionError::Failed(format!("column {} contains no valid {what}", self.next))
+    }
+}
+
+/// The columns of an account `a` in an app `p`.
+macro_rules! account_columns {
+    () => {
+        "a.key, a.id, a.app, p.name, a.number, a.is_default, a.is_discoverable, a.shows_app,
+        a.verified, a.identity"
+    };
+}
+
+/// The columns of an app `p`.
+macro_rules! app_columns {
+    () => {
+        "p.key, p.name, p.refuses_intra, p.token_1, p.token_2"
+    };
+}
+
+/// The columns of a device `d`.
+macro_rules! device_columns {
+    () => {
+        "d.key, d.has_keys, d.number, d.password, d.salt, d.registration_id, d.signaling_key, d.name,
+        d.fetches_messages, d.apn, d.voip, d.gcm, d.attributes, d.created, d.last_seen"
+    };
+}
+
+pub(super) use {account_columns, app_columns, device_columns};
+
+/// A time as it is stored. Clients may choose any 64 bits.
+pub(super) const fn stored(time: Timestamp) -> i64 {
+    time.0.cast_signed()
+}

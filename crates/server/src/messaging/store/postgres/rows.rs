@@ -1,0 +1,313 @@
+//! The operations on single rows. Their transactions run alone, so nothing else needs to be locked.
+
+use std::time::Duration;
+
+use tokio_postgres::types::ToSql;
+use wormhole_chat::service::{AppName, PhoneNumber};
+use wormhole_chat::{AccountId, Timestamp, directory_token};
+
+use super::columns::{Columns, stored};
+use super::transaction::{PostgresTables, Stored};
+use crate::messaging::store::rules::before;
+use crate::messaging::store::{
+    Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, KeyKind, KeySet, NewAccount,
+    NewDevice, OneTimeKey, PendingCode, PushId, Rows, SignedKey, StoreError, VerificationCode,
+};
+
+impl Rows for PostgresTables<'_> {
+    fn app(&mut self, name: &AppName) -> Stored<Option<App>> {
+        Ok(self.read(|it| &it.app, &[&name.as_str()], |it| it.app())?.pop())
+    }
+
+    fn apps(&mut self) -> Stored<Vec<App>> {
+        self.read(|it| &it.apps, &[], |it| it.app())
+    }
+
+    fn insert_app(&mut self, name: &AppName, intra: IntraApp) -> Stored<Option<AppKey>> {
+        let row: [&(dyn ToSql + Sync); 2] = [&name.as_str(), &(intra == IntraApp::Refused)];
+        Ok(self.read(|it| &it.insert_app, &row, |it| it.value().map(AppKey))?.pop())
+    }
+
+    fn update_app(&mut self, app: &App) -> Stored<()> {
+        let mut tokens = app.tokens.iter().map(|token| token.0.as_slice());
+        let (first, second) = (tokens.next(), tokens.next());
+        let refuses = app.intra == IntraApp::Refused;
+        self.query(|it| &it.update_app, &[&app.key.0, &refuses, &first, &second]).map(drop)
+    }
+
+    fn pending_code(&mut self, number: &PhoneNumber) -> Stored<Option<PendingCode>> {
+        let read = |columns: &mut Columns<'_>| {
+            let (code, sent) = (VerificationCode(columns.number()?), columns.time()?);
+            Ok(PendingCode { code, sent, attempts: columns.number()? })
+        };
+        Ok(self.read(|it| &it.code, &[&number.as_str()], read)?.pop())
+    }
+
+    fn put_pending_code(&mut self, number: &PhoneNumber, code: Option<&PendingCode>) -> Stored<()> {
+        let number = number.as_str();
+        let Some(code) = code else {
+            return self.query(|it| &it.delete_code, &[&number]).map(drop);
+        };
+        let (digits, attempts) = (i64::from(code.code.0), i64::from(code.attempts));
+        let row: [&(dyn ToSql + Sync); 4] = [&number, &digits, &stored(code.sent), &attempts];
+        self.query(|it| &it.put_code, &row).map(drop)
+    }
+
+    fn account(&mut self, id: AccountId) -> Stored<Option<Account>> {
+        Ok(self.read(|it| &it.account, &[&id.as_bytes().as_slice()], |it| it.account())?.pop())
+    }
+
+    fn accounts_of(&mut self, number: &PhoneNumber) -> Stored<Vec<Account>> {
+        self.read(|it| &it.accounts_of, &[&number.as_str()], |it| it.account())
+    }
+
+    fn insert_account(&mut self, account: &NewAccount) -> Stored<Account> {
+        self.change_accounts();
+        if account.is_default {
+            self.clear_default(&account.number)?;
+        }
+        let (id, number) = (account.id.as_bytes().as_slice(), account.number.as_str());
+        let (token, created) = (directory_token(number), stored(account.created));
+        let (app, token) = (account.app.0, token.as_slice());
+        let row: [&(dyn ToSql + Sync); 8] = [
+            &id,
+            &app,
+            &number,
+            &token,
+            &account.is_default,
+            &account.is_discoverable,
+            &account.shows_app,
+            &created,
+        ];
+        let keys: Vec<i64> = self.read(|it| &it.insert_account, &row, |it| it.value())?;
+        let key = keys.first().copied();
+        let found = self.read(|it| &it.account_at, &[&key], |it| it.account())?.pop();
+        found.ok_or_else(|| StoreError("the app of a new account does not exist".into()))
+    }
+
+    fn update_account(&mut self, account: &Account) -> Stored<()> {
+        self.change_accounts();
+        if account.is_default {
+            self.clear_default(&account.number)?;
+        }
+        let verified = stored(account.verified);
+        let row: [&(dyn ToSql + Sync); 6] = [
+            &account.key.0,
+            &account.is_default,
+            &account.is_discoverable,
+            &account.shows_app,
+            &verified,
+            &account.identity,
+        ];
+        self.query(|it| &it.update_account, &row).map(drop)
+    }
+
+    fn delete_account(&mut self, account: AccountKey) -> Stored<()> {
+        self.change_accounts();
+        let devices = self.devices(account)?;
+        self.delete_devices(&devices.iter().map(|device| device.key.0).collect::<Vec<_>>())?;
+        self.query(|it| &it.delete_account, &[&account.0]).map(drop)
+    }
+
+    fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Stored<Vec<Account>> {
+        let tokens: Vec<&[u8]> = tokens.iter().map(<[u8; 10]>::as_slice).collect();
+        self.read(|it| &it.accounts_with_tokens, &[&tokens], |it| it.account())
+    }
+
+    fn devices(&mut self, account: AccountKey) -> Stored<Vec<Device>> {
+        self.read(|it| &it.devices, &[&account.0], |it| it.device())
+    }
+
+    fn insert_device(&mut self, account: AccountKey, device: &NewDevice) -> Stored<DeviceKey> {
+        self.change_accounts();
+        let columns = DeviceColumns::of(device);
+        let number = i32::from(device.number.number());
+        let key: [&(dyn ToSql + Sync); 2] = [&account.0, &number];
+        let row = [&key[..], &columns.parameters()].concat();
+        let mut keys = self.read(|it| &it.insert_device, &row, |it| it.value().map(DeviceKey))?;
+        keys.pop().ok_or_else(|| StoreError("a new device has no key".into()))
+    }
+
+    fn update_device(&mut self, key: DeviceKey, device: &NewDevice) -> Stored<()> {
+        self.change_accounts();
+        let columns = DeviceColumns::of(device);
+        let key: [&(dyn ToSql + Sync); 1] = [&key.0];
+        self.query(|it| &it.update_device, &[&key[..], &columns.parameters()].concat()).map(drop)
+    }
+
+    fn see_device(&mut self, device: DeviceKey, day: Timestamp) -> Stored<()> {
+        let row: [&(dyn ToSql + Sync); 2] = [&device.0, &stored(day)];
+        let earlier = self.read(|it| &it.see_device, &row, |it| it.time())?;
+        // What nodes remember of a device that is seen often is recent enough for a day.
+        if earlier.iter().any(|earlier| *earlier < before(day, LONG_AGO)) {
+            self.change_accounts();
+        }
+        Ok(())
+    }
+
+    fn delete_device(&mut self, device: DeviceKey) -> Stored<()> {
+        self.change_accounts();
+        self.delete_devices(&[device.0])
+    }
+
+    fn removed_devices(&mut self) -> Vec<DeviceKey> {
+        self.removed.clone()
+    }
+
+    fn put_keys(&mut self, device: DeviceKey, keys: &KeySet) -> Stored<()> {
+        self.change_accounts();
+        if !self.put_device_keys(device, keys)? {
+            return Ok(());
+        }
+        for (kind, keys) in [(KeyKind::Curve, &keys.curve), (KeyKind::Kyber, &keys.kyber)] {
+            if let Some(keys) = keys {
+                self.replace_one_time_keys(device, kind, keys)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_keys(&mut self, device: DeviceKey) -> Stored<()> {
+        self.change_accounts();
+        let devices = [device.0];
+        self.query(|it| &it.delete_device_keys, &[&devices.as_slice()])?;
+        self.query(|it| &it.delete_one_time_keys, &[&devices.as_slice()])?;
+        self.query(|it| &it.set_has_keys, &[&device.0, &false]).map(drop)
+    }
+
+    fn count_keys(&mut self, device: DeviceKey) -> Stored<[u64; 2]> {
+        let read = |columns: &mut Columns<'_>| Ok([columns.number()?, columns.number()?]);
+        Ok(self.read(|it| &it.count_keys, &[&device.0], read)?.pop().unwrap_or_default())
+    }
+
+    fn signed_key(&mut self, device: DeviceKey) -> Stored<Option<SignedKey>> {
+        let read = |columns: &mut Columns<'_>| {
+            columns.index()?;
+            columns.signed_key()
+        };
+        Ok(self.read(|it| &it.published_keys, &[&vec![device.0]], read)?.pop().flatten())
+    }
+}
+
+impl PostgresTables<'_> {
+    fn clear_default(&mut self, number: &PhoneNumber) -> Stored<()> {
+        self.query(|it| &it.clear_default, &[&number.as_str()]).map(drop)
+    }
+
+    /// Removes devices with their keys and messages.
+    fn delete_devices(&mut self, devices: &[i64]) -> Stored<()> {
+        self.removed.extend(devices.iter().copied().map(DeviceKey));
+        self.query(|it| &it.delete_devices, &[&devices])?;
+        self.query(|it| &it.delete_queues, &[&devices])?;
+        self.query(|it| &it.delete_messages, &[&devices])?;
+        self.query(|it| &it.delete_device_keys, &[&devices])?;
+        self.query(|it| &it.delete_one_time_keys, &[&devices]).map(drop)
+    }
+
+    /// Returns whether the device exists.
+    fn put_device_keys(&mut self, device: DeviceKey, keys: &KeySet) -> Stored<bool> {
+        let (signed, kyber) = (keys.signed.as_ref(), keys.kyber_last_resort.as_ref());
+        let last_resort = keys.last_resort.as_ref();
+        let row: [&(dyn ToSql + Sync); 9] = [
+            &device.0,
+            &signed.map(|key| i64::from(key.id)),
+            &signed.map(|key| key.key.as_slice()),
+            &signed.map(|key| key.signature.as_slice()),
+            &last_resort.map(|key| i64::from(key.id)),
+            &last_resort.map(|key| key.key.as_slice()),
+            &kyber.map(|key| i64::from(key.id)),
+            &kyber.map(|key| key.key.as_slice()),
+            &kyber.map(|key| key.signature.as_slice()),
+        ];
+        let has_keys: Vec<bool> = self.read(|it| &it.put_device_keys, &row, |it| it.value())?;
+        let Some(has_keys) = has_keys.first() else { return Ok(false) };
+        self.query(|it| &it.set_has_keys, &[&device.0, has_keys])?;
+        Ok(true)
+    }
+
+    fn replace_one_time_keys(
+        &mut self,
+        device: DeviceKey,
+        kind: KeyKind,
+        keys: &[OneTimeKey],
+    ) -> Stored<()> {
+        let kind = kind_number(kind);
+        self.query(|it| &it.delete_keys_of_kind, &[&device.0, &kind])?;
+        let ids: Vec<i64> = keys.iter().map(|key| key.id.into()).collect();
+        let public: Vec<&[u8]> = keys.iter().map(|key| key.key.as_slice()).collect();
+        let signatures: Vec<Option<&[u8]>> =
+            keys.iter().map(|key| key.signature.as_deref()).collect();
+        let row: [&(dyn ToSql + Sync); 5] = [&device.0, &kind, &ids, &public, &signatures];
+        self.query(|it| &it.insert_one_time_keys, &row).map(drop)
+    }
+}
+
+/// The columns of a device as they are stored, except for its key, its account and its number.
+struct DeviceColumns<'a> {
+    password: &'a [u8],
+    salt: &'a [u8],
+    registration_id: i64,
+    signaling_key: Option<&'a [u8]>,
+    name: Option<&'a [u8]>,
+    fetches_messages: bool,
+    apn: Option<&'a [u8]>,
+    voip: Option<&'a [u8]>,
+    gcm: Option<&'a [u8]>,
+    attributes: &'a [u8],
+    created: i64,
+    last_seen: i64,
+}
+
+impl<'a> DeviceColumns<'a> {
+    fn of(device: &'a NewDevice) -> Self {
+        let (apn, voip, gcm) = match &device.push {
+            None => (None, None, None),
+            Some(PushId::Apn { id, voip }) => {
+                (Some(id.as_bytes()), voip.as_ref().map(String::as_bytes), None)
+            }
+            Some(PushId::Gcm(id)) => (None, None, Some(id.as_bytes())),
+        };
+        Self {
+            password: &device.password.0,
+            salt: &device.salt,
+            registration_id: device.registration_id.into(),
+            signaling_key: device.signaling_key.as_deref(),
+            name: device.name.as_ref().map(String::as_bytes),
+            fetches_messages: device.fetches_messages,
+            apn,
+            voip,
+            gcm,
+            attributes: device.attributes.as_bytes(),
+            created: stored(device.created),
+            last_seen: stored(device.last_seen),
+        }
+    }
+
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 12] {
+        [
+            &self.password,
+            &self.salt,
+            &self.registration_id,
+            &self.signaling_key,
+            &self.name,
+            &self.fetches_messages,
+            &self.apn,
+            &self.voip,
+            &self.gcm,
+            &self.attributes,
+            &self.created,
+            &self.last_seen,
+        ]
+    }
+}
+
+/// After so long, all nodes must know at once that a device is seen again.
+const LONG_AGO: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A kind as it is stored.
+pub(super) const fn kind_number(kind: KeyKind) -> i16 {
+    match kind {
+        KeyKind::Curve => 0,
+        KeyKind::Kyber => 1,
+    }
+}
