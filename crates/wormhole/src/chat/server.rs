@@ -119,7 +119,7 @@ impl FromStr for ServerUrl {
     type Err = NotAServerUrl;
 
     fn from_str(text: &str) -> Result<Self, NotAServerUrl> {
-        let url = Url::parse(text).map_err(|_| NotAServerUrl)?;
+        let url = Url::parse(text.trim_end_matches('/')).map_err(|_| NotAServerUrl)?;
         let is_plain = url.query().is_none()
             && url.fragment().is_none()
             && url.username().is_empty()
