@@ -34,7 +34,9 @@ pub use server::{
 };
 pub use store::{Contact, ReceivedId};
 pub use wormhole_chat::service::{AppName, Destination, PhoneNumber};
-pub use wormhole_chat::{AccountId, Address, DeviceId, PublicKey, ReadError, Timestamp};
+pub use wormhole_chat::{
+    AccountId, Address, DeviceId, PublicKey, ReadError, SendError as SendFailure, Timestamp,
+};
 
 /// A contact of which we know only the account.
 const fn contact(account: AccountId) -> Contact {

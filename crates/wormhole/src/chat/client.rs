@@ -1,5 +1,6 @@
 //! The handle of a client: what an application calls.
 
+mod identity;
 mod messages;
 mod sent;
 
@@ -12,14 +13,13 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{
-    AccountId, AttachmentPointer, Client as Core, Content, DataMessage, Fingerprint, PublicKey,
-    RestoreError, Timestamp, safety_number,
+    AccountId, AttachmentPointer, Client as Core, Content, DataMessage, RestoreError, Timestamp,
 };
 
 use super::account::{Account, WeakStore, service_of};
 use super::driver::{Driver, Signals, Start};
-use super::error::{AttachmentError, Ended, IdentityError, OpenError, SendError};
-use super::message::{Attachment, Me, Message, Route, SafetyNumber};
+use super::error::{AttachmentError, Ended, OpenError, SendError};
+use super::message::{Attachment, Me, Message, Route};
 use super::service::Service;
 use super::store::{Contact, ReceivedId};
 use super::{RequestError, attachment};
@@ -217,60 +217,6 @@ impl Client {
         self.query(|driver| driver.core().outbox().collect()).await
     }
 
-    /// The safety number that we share with an account. If the account has a new identity key, it is that of the new key.
-    ///
-    /// # Errors
-    /// We have not exchanged messages with the account, or the client has ended.
-    pub async fn safety_number(&self, account: AccountId) -> Result<SafetyNumber, IdentityError> {
-        let ours = self.me.address.account;
-        let keys = self.query(move |driver| {
-            let identity = driver.core().identity_of(account)?;
-            let verified = driver.contacts().get(&account).and_then(|contact| contact.verified);
-            Some((*driver.core().identity(), identity, verified))
-        });
-        let (our_key, identity, verified) = keys.await?.ok_or(IdentityError::Unknown)?;
-        let key = identity.changed.unwrap_or(identity.accepted);
-        Ok(SafetyNumber {
-            digits: safety_number(&fingerprint(ours, &our_key), &fingerprint(account, &key)),
-            key,
-            is_verified: verified == Some(key),
-            is_new: identity.changed.is_some(),
-        })
-    }
-
-    /// Compares the digits that the other person sees with ours, and remembers that they are equal. Spaces are ignored. A
-    /// new identity key must still be accepted.
-    ///
-    /// # Errors
-    /// `Mismatch` if they differ: warn the user.
-    pub async fn verify_safety_number(
-        &self,
-        account: AccountId,
-        digits: &str,
-    ) -> Result<(), IdentityError> {
-        let ours = self.safety_number(account).await?;
-        let theirs: String = digits.chars().filter(|c| !c.is_whitespace()).collect();
-        if theirs != ours.digits {
-            return Err(IdentityError::Mismatch);
-        }
-        Ok(self.edit(account, move |contact| contact.verified = Some(ours.key)).await?)
-    }
-
-    /// Accepts the new identity key of an account. Messages that have waited for this are sent.
-    ///
-    /// # Errors
-    /// The account has another key now, or the client has ended.
-    pub async fn accept_identity(
-        &self,
-        account: AccountId,
-        key: PublicKey,
-    ) -> Result<(), IdentityError> {
-        let (durable, committed) = oneshot::channel();
-        let accepted = self.query(move |driver| driver.accept(account, key, durable)).await?;
-        committed.await.map_err(|_| self.ended())?;
-        if accepted { Ok(()) } else { Err(IdentityError::NotCurrent) }
-    }
-
     /// Downloads an attached file to `target`. The file has this name only when it is complete and what its sender
     /// uploaded. Returns its path, which differs if `on_exists` permits that.
     ///
@@ -369,11 +315,6 @@ fn find(driver: &Driver, wanted: &Destination) -> Option<Contact> {
             })
             .cloned(),
     }
-}
-
-/// One side of a safety number. The name makes it different from those of other services.
-fn fingerprint(account: AccountId, key: &PublicKey) -> Fingerprint {
-    Fingerprint::new(format!("wormhole:{account}").as_bytes(), key)
 }
 
 /// Most requests of handles that wait for the task.

@@ -7,6 +7,7 @@
 mod commits;
 mod requests;
 mod socket;
+mod tasks;
 mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,14 +16,14 @@ use std::sync::Arc;
 use rand_core::OsRng;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wormhole_chat::{
-    AccountId, Changes, Client as Core, ClientEvent, ClientInput, ClientOutput, Content, Delivery,
-    Envelope, EnvelopeKind, PublicKey, ReadError, Timestamp,
+    AccountId, Changes, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, Envelope,
+    EnvelopeKind, ReadError, Timestamp,
 };
 
 use super::account::{SharedStore, now};
-use super::error::{Ended, SendError};
+use super::error::Ended;
 use super::message::{Event, ReceivedMessage};
-use super::service::{KeyCount, Resolved, Service};
+use super::service::{KeyCount, Service};
 use super::store::{Contact, StoreError};
 use super::{Progress, RequestError};
 use commits::{Commits, Durable};
@@ -303,8 +304,11 @@ impl Driver {
             }
             ClientEvent::NotRead(from, why) => self.emit(Event::NotRead { from, why }),
             ClientEvent::NotSent(timestamp, error) => {
-                if let Some((_, progress)) = self.sending.remove(&timestamp) {
+                if let Some((account, progress)) = self.sending.remove(&timestamp) {
                     progress.send_replace(Progress::Failed(error));
+                    if error == wormhole_chat::SendError::NoDevice {
+                        self.forget_number(account);
+                    }
                 }
                 self.emit(Event::NotSent { timestamp, why: error });
             }
@@ -343,94 +347,6 @@ impl Driver {
     }
 }
 
-/// What handles of the client ask for.
-impl Driver {
-    /// The client's state.
-    pub(super) const fn core(&self) -> &Core {
-        &self.core
-    }
-
-    pub(super) const fn contacts(&self) -> &BTreeMap<AccountId, Contact> {
-        &self.contacts
-    }
-
-    /// Puts a message into the outbox, and answers when it is durable.
-    pub(super) fn send(
-        &mut self,
-        to: AccountId,
-        content: Content,
-        reply: oneshot::Sender<Sending>,
-    ) -> Result<(), SendError> {
-        if self.core.outbox_len() >= MAX_OUTBOX {
-            return Err(SendError::OutboxFull);
-        }
-        self.accepting.push_back(reply);
-        self.input(ClientInput::Send(to, content));
-        Ok(())
-    }
-
-    /// Accepts a new identity key, and answers when that is durable. False if the account has another key.
-    pub(super) fn accept(
-        &mut self,
-        account: AccountId,
-        key: PublicKey,
-        reply: oneshot::Sender<()>,
-    ) -> bool {
-        let known = self.core.identity_of(account);
-        let is_new = known.is_some_and(|identity| identity.changed == Some(key));
-        let is_accepted = known.is_some_and(|it| it.accepted == key && it.changed.is_none());
-        if is_new {
-            self.input(ClientInput::AcceptIdentity(account, key));
-            self.set_progress(account, &Progress::Waiting);
-            self.process_outputs();
-        }
-        self.commits.reply(reply);
-        is_new || is_accepted
-    }
-
-    /// Stores a contact, and answers when it is durable.
-    pub(super) fn save(&mut self, contact: Contact, reply: oneshot::Sender<()>) {
-        self.contacts.insert(contact.account, contact.clone());
-        self.commits.add_contact(contact);
-        self.commits.reply(reply);
-    }
-
-    /// Removes a received message, and answers when that is durable.
-    pub(super) fn take(&mut self, id: super::ReceivedId, reply: oneshot::Sender<()>) {
-        self.commits.add_taken(id);
-        self.commits.reply(reply);
-    }
-
-    /// Ends the client when everything that handles have asked for is done.
-    pub(super) fn close(&mut self) {
-        self.tasks.close();
-    }
-
-    /// Remembers which account a number belongs to, and its keys.
-    pub(super) fn resolved(&mut self, resolved: Resolved, contact: Contact) {
-        self.requests.keep(resolved);
-        self.learn(contact);
-    }
-
-    /// Adds what the server says about an account to the contact.
-    fn learn(&mut self, news: Contact) {
-        let known = self.contacts.get(&news.account);
-        let contact = match known {
-            None => news,
-            Some(known) => Contact {
-                is_default: news.is_default || (known.is_default && known.number == news.number),
-                number: news.number.or_else(|| known.number.clone()),
-                app: news.app.or_else(|| known.app.clone()),
-                ..known.clone()
-            },
-        };
-        if known != Some(&contact) {
-            self.contacts.insert(contact.account, contact.clone());
-            self.commits.add_contact(contact);
-        }
-    }
-}
-
 /// The sender of an envelope, as the server describes it.
 fn source(envelope: &Envelope) -> Option<Contact> {
     let number = envelope.source.as_ref().and_then(|source| source.parse().ok());
@@ -443,9 +359,6 @@ fn source(envelope: &Envelope) -> Option<Contact> {
         ..super::contact(envelope.source_account?)
     })
 }
-
-/// Most messages in the outbox.
-const MAX_OUTBOX: usize = 10_000;
 
 /// Changes that may wait for the store before we stop reading messages.
 const MAX_COMMITS: usize = 256;

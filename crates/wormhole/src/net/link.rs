@@ -82,6 +82,12 @@ impl Outbox {
         self.messages.pop_front()
     }
 
+    /// Number of messages that are not completely written.
+    #[cfg(feature = "chat")]
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
     /// The unwritten rest of the first message; `None` when everything is written.
     fn front(&mut self) -> Option<&[u8]> {
         while self.messages.front().is_some_and(|message| self.written >= message.len()) {

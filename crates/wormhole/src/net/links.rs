@@ -68,6 +68,15 @@ impl Links {
         }
     }
 
+    /// Number of messages that wait to be written to an open link.
+    #[cfg(feature = "chat")]
+    pub(crate) fn queued(&self, id: LinkId) -> usize {
+        match self.slots.get(&id) {
+            Some(Slot::Open { outbox, .. }) => outbox.len(),
+            Some(Slot::Dialing(_) | Slot::Closing { .. }) | None => 0,
+        }
+    }
+
     /// Closes a link once everything queued is written; cancels it if it is still opening.
     pub(crate) fn close(&mut self, id: LinkId) {
         if let Some(Slot::Open { link, outbox }) = self.slots.remove(&id) {

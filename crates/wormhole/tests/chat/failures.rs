@@ -1,9 +1,11 @@
 //! Servers that are away, refuse or are full.
 
-use wormhole::chat::{Event, Message, NotSent, Progress, RequestError};
+use wormhole::chat::{
+    Event, Message, NotSent, Progress, RequestError, SendError, SendFailure, Server, Transport,
+};
 use wormhole_server::testing::app_command;
 
-use crate::world::{World, next_event, next_message, say, soon};
+use crate::world::{Folder, Person, World, next_event, next_message, register, say, soon};
 
 #[tokio::test]
 async fn messages_wait_for_a_server_that_is_away_also_over_a_restart_of_the_client() {
@@ -70,18 +72,10 @@ async fn a_message_within_an_app_that_delivers_them_itself_is_not_sent() {
     let world = World::new().await;
     let token = app_command(&world.database(), &["add", "com.three", "--policy", "inter-only"]);
     let token = token.trim().split_once(' ').unwrap().1.parse().unwrap();
-    let server = wormhole::chat::Server::new(world.server(0).url)
-        .with_app("com.three".parse().unwrap(), token);
+    let server = Server::new(world.server(0).url).with_app("com.three".parse().unwrap(), token);
     let mut clients = Vec::new();
     for number in ["+14155550507", "+14155550508"] {
-        let person =
-            crate::world::Person { folder: crate::world::Folder::new(), number: number.to_owned() };
-        let account = person.account();
-        let transport = wormhole::chat::Transport::Sms;
-        account.register(&server, &number.parse().unwrap(), transport).await.unwrap();
-        let code = wormhole_server::testing::verification_code(number).unwrap();
-        account.verify(&code).await.unwrap();
-        drop(account);
+        let person = register(number, &server).await;
         clients.push((person.open().await, person));
     }
     let to = clients[1].1.destination();
@@ -108,6 +102,27 @@ async fn messages_that_the_server_delays_arrive_in_order() {
     for number in 0..64 {
         assert_eq!(next_message(&mut messages).await.text, Some(number.to_string()));
     }
+}
+
+#[tokio::test]
+async fn a_number_without_a_device_is_looked_up_again() {
+    let world = World::new().await;
+    let alice = world.register("+14155550512", 0).await;
+    let bob = world.register("+14155550513", 1).await;
+    let a = alice.open().await;
+    say(&a, &bob.destination(), "before").await;
+    // Registers again, with a program that publishes no keys.
+    let service = Server::new(world.server(1).url);
+    let other = Folder::new();
+    let account = Person { folder: other, number: bob.number.clone() }.account();
+    account.register(&service, &bob.number.parse().unwrap(), Transport::Sms).await.unwrap();
+    world.confirm_without_keys(&bob.number, 1).await;
+    let mut sent = a.send(&bob.destination(), Message::text("after")).await.unwrap();
+    let failed = soon(sent.on_server()).await.unwrap_err();
+    assert_eq!(failed, NotSent::Failed(SendFailure::NoDevice));
+    assert_eq!(failed.to_string(), "the recipient has no device that can receive messages");
+    let again = a.send(&bob.destination(), Message::text("again")).await.unwrap_err();
+    assert_eq!(again, SendError::NoSuchRecipient(bob.destination()));
 }
 
 #[tokio::test]

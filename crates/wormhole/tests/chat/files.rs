@@ -6,7 +6,8 @@ use rand_core::{OsRng, RngCore};
 use wormhole::chat::{AttachmentError, Message, SendError};
 use wormhole::transfer::OnExists;
 
-use crate::world::{World, next_message, soon};
+use crate::proxy::Proxy;
+use crate::world::{World, next_message, register, soon};
 
 /// Creates a file with random content.
 fn create(path: &Path, size: usize) -> Vec<u8> {
@@ -103,6 +104,28 @@ async fn files_that_cannot_be_read_or_overwritten_are_named() {
     let failed = soon(b.download(&received.files[0], &target, OnExists::Refuse)).await;
     assert_eq!(failed, Err(AttachmentError::Exists(target.clone())));
     assert_eq!(std::fs::read(&target).unwrap(), b"mine");
+}
+
+#[tokio::test]
+async fn a_download_continues_after_a_lost_connection() {
+    const SIZE: usize = 3 << 20;
+    let world = World::new().await;
+    let proxy = Proxy::start(world.address).await;
+    let alice = world.register("+14155550209", 0).await;
+    let bob = register("+14155550210", &world.server_at(proxy.address, 1)).await;
+    let (a, b) = (alice.open().await, bob.open().await);
+    let path = alice.folder.0.join("a");
+    let content = create(&path, SIZE);
+    soon(a.send(&bob.destination(), Message::text("").with_file(&path))).await.unwrap();
+    let received = next_message(&mut b.messages()).await;
+    proxy.cut_after(1 << 20);
+    let target = bob.folder.0.join("a");
+    soon(b.download(&received.files[0], &target, OnExists::Refuse)).await.unwrap();
+    assert_eq!(std::fs::read(target).unwrap(), content);
+    assert!(proxy.has_cut());
+    // What had arrived was not sent again, except for what was on its way.
+    let carried = proxy.carried();
+    assert!(carried < u64::try_from(SIZE + SIZE / 4).unwrap(), "{carried}");
 }
 
 #[tokio::test]

@@ -8,5 +8,6 @@ mod failures;
 mod files;
 mod identity;
 mod kills;
+mod proxy;
 mod registration;
 mod world;

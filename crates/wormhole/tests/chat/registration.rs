@@ -91,6 +91,18 @@ async fn a_wrong_app_token_is_reported() {
 }
 
 #[tokio::test]
+async fn secrets_and_numbers_are_not_in_the_debug_form() {
+    let world = World::new().await;
+    let alice = world.register("+14155550306", 0).await;
+    let (server, account) = (world.server(0), alice.account());
+    let me = account.state().await.unwrap();
+    let before = format!("{server:?} {account:?} {me:?}");
+    let client = Client::open(account, Options::default()).await.unwrap();
+    let shown = format!("{before} {client:?} {:?}", client.me());
+    assert!(shown.contains("Token(…)") && !shown.contains("4155550306"), "{shown}");
+}
+
+#[tokio::test]
 async fn an_address_without_a_service_is_reported() {
     let mut world = World::new().await;
     world.stop().await;

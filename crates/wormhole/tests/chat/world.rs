@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use rand_core::{OsRng, RngCore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wormhole::chat::store::{Protection, Store};
 use wormhole::chat::{
@@ -68,22 +71,48 @@ impl World {
 
     /// The service, in one of the apps.
     pub(crate) fn server(&self, app: usize) -> Server {
+        self.server_at(self.address, app)
+    }
+
+    /// The service behind a proxy with this address.
+    pub(crate) fn server_at(&self, address: std::net::SocketAddr, app: usize) -> Server {
         let (name, token) = &self.apps[app];
-        let server = Server::new(format!("http://{}", self.address).parse().unwrap());
+        let server = Server::new(format!("http://{address}").parse().unwrap());
         server.with_app(name.parse().unwrap(), token.parse().unwrap())
+    }
+
+    /// Confirms the code of a number as a program that publishes no keys.
+    pub(crate) async fn confirm_without_keys(&self, number: &str, app: usize) {
+        let (name, token) = &self.apps[app];
+        let code = verification_code(number).unwrap();
+        let login = BASE64.encode(format!("{number}:another password").as_bytes());
+        let body = r#"{"registrationId":1}"#;
+        let request = format!(
+            "PUT /v1/accounts/code/{code} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+             Authorization: Basic {login}\r\nX-PKG-NAME: {name}\r\nX-PKG-TOKEN: {token}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// A new account, and the directory of its store.
     pub(crate) async fn register(&self, number: &str, app: usize) -> Person {
-        let person = Person { folder: Folder::new(), number: number.to_owned() };
-        let account = person.account();
-        account
-            .register(&self.server(app), &number.parse().unwrap(), Transport::Sms)
-            .await
-            .unwrap();
-        account.verify(&verification_code(number).unwrap()).await.unwrap();
-        person
+        register(number, &self.server(app)).await
     }
+}
+
+/// A new account at this server.
+pub(crate) async fn register(number: &str, server: &Server) -> Person {
+    let person = Person { folder: Folder::new(), number: number.to_owned() };
+    let account = person.account();
+    account.register(server, &number.parse().unwrap(), Transport::Sms).await.unwrap();
+    account.verify(&verification_code(number).unwrap()).await.unwrap();
+    person
 }
 
 async fn serve(folder: &Path, address: &str) -> TestServers {

@@ -134,6 +134,10 @@ impl Socket {
 
     fn handle(&mut self, link: LinkId, event: LinkEvent) -> Option<SocketEvent> {
         match event {
+            // The server sends requests and does not read our responses.
+            LinkEvent::Received(..) if self.links.queued(link) > MAX_QUEUED => {
+                Some(self.misbehaved(link))
+            }
             LinkEvent::Received(_, bytes) => {
                 let message = WebSocketMessage::decode(&bytes);
                 self.links.recycle(bytes);
@@ -144,15 +148,17 @@ impl Socket {
                     }
                     // The answer to a keep-alive: that it arrived is enough.
                     Ok(WebSocketMessage::Response(_)) => None,
-                    Err(_) => {
-                        self.links.close(link);
-                        Some(self.lost(RequestError::NotAService))
-                    }
+                    Err(_) => Some(self.misbehaved(link)),
                 }
             }
             LinkEvent::Lost(_, failure) => Some(self.lost(failure.into())),
             LinkEvent::Opened(_) => None,
         }
+    }
+
+    fn misbehaved(&mut self, link: LinkId) -> SocketEvent {
+        drop(self.links.take(link));
+        self.lost(RequestError::NotAService)
     }
 
     fn keep_alive(&mut self, link: LinkId) {
@@ -185,6 +191,9 @@ fn open(service: Arc<Service>) -> Opening {
         }
     })
 }
+
+/// Most responses that wait to be written. Our server sends at most 256 messages before it gets a response.
+const MAX_QUEUED: usize = 1024;
 
 /// The interval of keep-alives. Servers close connections that are silent for a minute or more.
 const KEEPALIVE: Duration = Duration::from_secs(45);
