@@ -207,5 +207,40 @@ async fn a_client_that_reads_late_gets_everything() {
     until_waiting(&bob, &[]).await;
 }
 
+#[tokio::test]
+async fn a_full_queue_is_read_slowly_and_completely() {
+    let server = Server::start(&[]);
+    let bob = with_keys(&server, BOB, 2);
+    let (mut stored, mut is_full) = (Vec::new(), false);
+    let text = "x".repeat(200_000);
+    for sender in 0..7 {
+        let from = with_keys(&server, &format!("+1415555{:04}", 2000 + sender), 100 + sender);
+        for number in 0..MESSAGES_OF_A_SENDER {
+            let timestamp = 1 + sender * MESSAGES_OF_A_SENDER + number;
+            let body = message(&text, timestamp).to_string();
+            match from.put(&format!("/v1/messages/{BOB}"), &body).status {
+                200 => stored.push(timestamp),
+                413 => is_full = true,
+                status => panic!("{status}"),
+            }
+        }
+    }
+    assert!(is_full, "the queue holds {} messages", stored.len());
+    let mut socket = Socket::open(&server, &bob).await;
+    let mut received = Vec::new();
+    while received.len() < stored.len() {
+        let (id, envelope) = socket.message().await;
+        received.push(envelope.timestamp.0);
+        socket.answer(id, 200).await;
+        // Other work of the client.
+        assert_eq!(socket.ask("GET", "/v1/keepalive", "").await.status, 200);
+    }
+    socket.expect_empty().await;
+    assert_eq!(received, stored);
+    until_waiting(&bob, &[]).await;
+    let again = with_keys(&server, "+14155552999", 99);
+    send(&again, BOB, "there is room again", 1);
+}
+
 /// As many as one account may send to another at once.
 const MESSAGES_OF_A_SENDER: u64 = 55;

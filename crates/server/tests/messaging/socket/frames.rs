@@ -35,14 +35,24 @@ fn a_malformed_frame_closes_the_connection_with_1018() {
     let close = [&[0x88, 2][..], &1018_u16.to_be_bytes()].concat();
     let injection = request("GET", "/v1/keepalive\r\nHost:", "", Some(1)).encode();
     let no_path = request("GET", "", "", Some(1)).encode();
+    let [in_name, in_value] =
+        [("X\r\nHost", "evil"), ("X", "y\r\nHost: evil")].map(|(name, value)| {
+            let mut frame = request("GET", "/v1/keepalive", "", Some(1));
+            if let WebSocketMessage::Request(request) = &mut frame {
+                request.headers = vec![(name.to_owned(), value.to_owned())];
+            }
+            frame.encode()
+        });
     // Garbage, nothing, a message of unknown type, one without a request, an endless length.
-    let frames: [&[u8]; 7] = [
+    let frames: [&[u8]; 9] = [
         b"garbage",
         b"",
         &[8, 3],
         &[8, 1],
         &[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f],
         &injection,
+        &in_name,
+        &in_value,
         &no_path,
     ];
     for frame in frames {
