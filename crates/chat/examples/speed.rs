@@ -1,6 +1,6 @@
 //! Measures the cost of messages: `cargo run --release -p wormhole-chat --example speed`.
 //!
-//! Each line is the median of 9 runs, in microseconds per operation.
+//! Each line is the median of 9 runs, in microseconds per operation. The last line has the same as JSON, for scripts/bench.
 
 #![expect(
     clippy::disallowed_macros,
@@ -73,8 +73,21 @@ impl Side {
     }
 }
 
-/// Prints the median of 9 runs of `count` operations each.
-fn measure(name: &str, count: u32, mut run: impl FnMut(u32)) {
+/// The results so far, by their keys in the JSON.
+#[derive(Default)]
+struct Results(serde_json::Map<String, serde_json::Value>);
+
+impl Results {
+    /// Prints the median of 9 runs of `count` operations each, and keeps it.
+    fn measure(&mut self, key: &str, name: &str, count: u32, run: impl FnMut(u32)) {
+        let median = measure(count, run);
+        println!("{name:<44} {median:>9.2} µs");
+        self.0.insert(key.to_owned(), median.into());
+    }
+}
+
+/// The median of 9 runs of `count` operations each, in microseconds per operation.
+fn measure(count: u32, mut run: impl FnMut(u32)) -> f64 {
     let mut times: Vec<_> = (0..9)
         .map(|_| {
             let start = Instant::now();
@@ -83,7 +96,7 @@ fn measure(name: &str, count: u32, mut run: impl FnMut(u32)) {
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    println!("{name:<44} {:>9.2} µs", times.get(4).unwrap());
+    *times.get(4).unwrap()
 }
 
 fn main() {
@@ -92,10 +105,12 @@ fn main() {
     let [from, to] = [from, to].map(|account| Address { account, device: DeviceId::PRIMARY });
     let (there, back) = (Route { from, to }, Route { from: to, to: from });
 
+    let mut results = Results::default();
     for kem in [false, true] {
-        let name = if kem { "PQXDH" } else { "X3DH" };
+        let (key, name) = if kem { ("pqxdh", "PQXDH") } else { ("x3dh", "X3DH") };
         let (mut alice, bob) = (Side::new(&mut rng), Side::new(&mut rng));
-        measure(&format!("{name}: check a bundle, begin, encrypt"), 100, |count| {
+        let begin = format!("{name}: check a bundle, begin, encrypt");
+        results.measure(&format!("{key}_begin"), &begin, 100, |count| {
             for _ in 0..count {
                 alice.record = SessionRecord::default();
                 let bundle = bob.bundle(kem).verify().unwrap();
@@ -105,7 +120,8 @@ fn main() {
         });
         let sent = alice.write(there);
         let mut bob = bob;
-        measure(&format!("{name}: decrypt a first message"), 100, |count| {
+        let receive = format!("{name}: decrypt a first message");
+        results.measure(&format!("{key}_receive"), &receive, 100, |count| {
             for _ in 0..count {
                 bob.record = SessionRecord::default();
                 bob.read(there, &sent, &mut rng);
@@ -117,15 +133,15 @@ fn main() {
         let answer = bob.write(back);
         alice.read(back, &answer, &mut rng);
         let mut sent = Vec::new();
-        measure("encrypt 256 B", 2000, |count| {
+        results.measure("encrypt", "encrypt 256 B", 2000, |count| {
             sent.extend((0..count).map(|_| alice.write(there)));
         });
         let mut next = sent.iter();
-        measure("decrypt 256 B", 2000, |count| {
+        results.measure("decrypt", "decrypt 256 B", 2000, |count| {
             let batch = usize::try_from(count).unwrap();
             next.by_ref().take(batch).for_each(|sent| bob.read(there, sent, &mut rng));
         });
-        measure("encrypt and decrypt 256 B with a DH step", 200, |count| {
+        results.measure("dh_step", "encrypt and decrypt 256 B with a DH step", 200, |count| {
             for _ in 0..count / 2 {
                 let sent = alice.write(there);
                 bob.read(there, &sent, &mut rng);
@@ -133,7 +149,7 @@ fn main() {
                 alice.read(back, &sent, &mut rng);
             }
         });
-        measure("store and load a record", 2000, |count| {
+        results.measure("store", "store and load a record", 2000, |count| {
             for _ in 0..count {
                 black_box(SessionRecord::decode(&bob.record.encode()).unwrap());
             }
@@ -141,7 +157,7 @@ fn main() {
     }
 
     let (key, file) = (AttachmentKey::random(&mut rng), vec![7; 1 << 20]);
-    measure("seal 1 MiB of an attachment", 20, |count| {
+    results.measure("attachment", "seal 1 MiB of an attachment", 20, |count| {
         for _ in 0..count {
             let mut blob = Vec::with_capacity(2 << 20);
             let mut sealer = AttachmentSealer::new(&key, &mut rng, &mut blob);
@@ -149,4 +165,5 @@ fn main() {
             black_box(sealer.finish(&mut blob));
         }
     });
+    println!("{}", serde_json::Value::Object(results.0));
 }

@@ -54,7 +54,7 @@ fn check(world: &World, seed: u64) {
 fn every_message_is_read_exactly_once_despite_losses_and_crashes() {
     let seeds = std::env::var("WORMHOLE_CHAT_SEEDS").ok().and_then(|text| text.parse().ok());
     let (mut conversations, mut accepted) = (0, 0);
-    for seed in 0..seeds.unwrap_or(30) {
+    for seed in 0..seeds.unwrap_or(100) {
         let mut world = World::new(seed);
         let identities: Vec<_> = (0..3).map(|_| KeyPair::random(&mut world.rng)).collect();
         world.join(1, 1, &identities[0]);

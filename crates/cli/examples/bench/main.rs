@@ -10,6 +10,7 @@
 //! machine. The programs take turns, so that noise affects all of them. Only ratios within one table
 //! matter: do not add figures of another machine.
 
+mod chat;
 mod measure;
 mod network;
 mod nodes;
@@ -46,7 +47,7 @@ struct Arguments {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "transfers,memory,mailbox,nodes,relay,whisper"
+        default_value = "transfers,memory,mailbox,nodes,relay,whisper,chat"
     )]
     only: Vec<String>,
 
@@ -121,6 +122,9 @@ impl Bench {
         }
         if self.arguments.wants("whisper") {
             whisper::measure(self, &mut report)?;
+        }
+        if self.arguments.wants("chat") {
+            chat::measure(self, &mut report)?;
         }
         let text = report.finish()?;
         println!("{text}");

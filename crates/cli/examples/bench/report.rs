@@ -58,7 +58,10 @@ impl Report {
              - Unless a row says otherwise, this program uses our servers, and every other program \
              uses the Python servers.\n\
              - wormhole-rs does not unpack folders: its time for 10,000 files ends when it has \
-             written a tar file.\n",
+             written a tar file.\n\
+             - A message of our messaging service is complete when its sender has the receipt: the \
+             message and the receipt are each stored on the disk, delivered, confirmed and removed. \
+             ejabberd's clients send no receipts. The load generators run on the same cores.\n",
             machine()
         );
         Self { introduction, tables: Vec::new() }

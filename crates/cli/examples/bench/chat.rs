@@ -1,0 +1,205 @@
+//! Messaging: the cost of encryption, and the service under load, compared with libsignal-client, vodozemac and ejabberd.
+
+mod ejabberd;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use serde_json::Value;
+use wormhole_testbed::{Durability, Postgres};
+
+use crate::Bench;
+use crate::measure::median;
+use crate::network::is_real_root;
+use crate::report::{Report, Table};
+use crate::servers::{figures, load, number};
+use ejabberd::Offline;
+
+/// Measures everything about messaging.
+///
+/// # Errors
+/// A program failed.
+pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
+    measure_encryption(bench, report)?;
+    if !is_real_root() {
+        eprintln!(
+            "skipped the messaging service: PostgreSQL and ejabberd need users of their own here"
+        );
+        return Ok(());
+    }
+    let postgres = Postgres::start(Durability::Full, Some(Path::new(DISK)));
+    let postgres = postgres.map_err(|missing| anyhow!("{missing:?}: run scripts/peers"))?;
+    measure_messages(bench, report, &postgres)?;
+    measure_requests(bench, report)?;
+    measure_idle(bench, report)
+}
+
+/// The operations of a session, in each implementation.
+fn measure_encryption(bench: &Bench, report: &mut Report) -> Result<()> {
+    let script = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(SCRIPTS).join(name);
+    let mut rounds = [Vec::new(), Vec::new(), Vec::new()];
+    for run in 0..bench.arguments.runs() {
+        eprintln!("encryption, run {}", run + 1);
+        let mut libsignal = Command::new("node");
+        libsignal.arg(script("libsignal_speed.mjs"));
+        libsignal.arg(bench.arguments.peers.join("libsignal-0.72.1/node_modules"));
+        let mut vodozemac = Command::new(bench.arguments.peers.join("venv-chat/bin/python"));
+        vodozemac.arg(script("vodozemac_speed.py"));
+        let ours = Command::new(bench.binary("examples/speed"));
+        for (command, rounds) in [ours, libsignal, vodozemac].into_iter().zip(&mut rounds) {
+            rounds.push(run_program(command)?);
+        }
+    }
+    let head = [
+        "operation, µs",
+        "this program",
+        "libsignal-client 0.72.1, from node",
+        "vodozemac 0.10, from Python",
+    ];
+    let mut table = Table::new("Messages of 256 bytes: encryption, one core", &head);
+    for (key, name) in OPERATIONS {
+        let mut cells = vec![name.to_owned()];
+        cells.extend(rounds.iter().map(|rounds| match median_of(rounds, key) {
+            value if value.is_nan() => "-".to_owned(),
+            value => format!("{value:.1}"),
+        }));
+        table.row(cells);
+    }
+    report.add(table);
+    Ok(())
+}
+
+/// Runs a program and returns the JSON that it prints.
+fn run_program(mut command: Command) -> Result<Value> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {errors}");
+    figures(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn median_of(rounds: &[Value], key: &str) -> f64 {
+    median(&rounds.iter().map(|figures| number(figures, key)).collect::<Vec<_>>())
+}
+
+/// Messages that are stored before the sender is told so, and what ejabberd does that comes closest.
+fn measure_messages(bench: &Bench, report: &mut Report, postgres: &Postgres) -> Result<()> {
+    let head = [
+        "service",
+        "messages/s",
+        "CPU µs per message",
+        "half load: accepted, p50 and p99, ms",
+        "delivered, p50 and p99, ms",
+    ];
+    let mut table = Table::new(
+        "Messaging service: messages of 256 bytes between two devices, stored, delivered and confirmed",
+        &head,
+    );
+    let count = bench.arguments.scaled(40_000);
+    let services = [("this program, SQLite", None), ("this program, PostgreSQL", Some(postgres))];
+    for (name, postgres) in services {
+        let (mut full, mut half) = (Vec::new(), Vec::new());
+        for run in 0..bench.arguments.runs() {
+            eprintln!("{name}, run {}", run + 1);
+            let database =
+                |kind: &str| postgres.map(|it| it.create_database(&format!("chat_{kind}_{run}")));
+            let messages = format!("--messages={count}");
+            full.push(load_service(bench, database("full"), &["messages", &messages])?);
+            let rate = median_of(&full, "messages_per_s") / 2.0;
+            let arguments = [
+                "messages",
+                &format!("--messages={:.0}", rate * 5.0),
+                &format!("--rate={rate:.0}"),
+            ];
+            half.push(load_service(bench, database("half"), &arguments)?);
+        }
+        let pair = |kind: &str| {
+            let of = |share: &str| median_of(&half, &format!("{kind}_{share}_ms"));
+            format!("{:.1}; {:.1}", of("p50"), of("p99"))
+        };
+        table.row(vec![
+            name.to_owned(),
+            format!("{:.0}", median_of(&full, "messages_per_s")),
+            format!("{:.0}", median_of(&full, "server_cpu_us_per_message")),
+            pair("accepted"),
+            pair("delivered"),
+        ]);
+    }
+    for offline in [Offline::Mnesia, Offline::Postgres(postgres.create_database("ejabberd"))] {
+        table.row(ejabberd::measure_stored(bench, &offline)?);
+    }
+    table.row(ejabberd::measure_online(bench)?);
+    report.add(table);
+    Ok(())
+}
+
+/// Keys and attachments, for which ejabberd has no counterpart in the same form.
+fn measure_requests(bench: &Bench, report: &mut Report) -> Result<()> {
+    let (mut bundles, mut attachments) = (Vec::new(), Vec::new());
+    let requests = format!("--requests={}", bench.arguments.scaled(20_000));
+    let count = format!("--count={}", bench.arguments.scaled(32).max(2));
+    for run in 0..bench.arguments.runs() {
+        eprintln!("keys and attachments, run {}", run + 1);
+        bundles.push(load_service(bench, None, &["bundles", &requests])?);
+        attachments.push(load_service(bench, None, &["attachments", &count])?);
+    }
+    let head = ["what", "measured"];
+    let mut table = Table::new("Messaging service: keys and attachments", &head);
+    let mut row = |what: &str, rounds: &[Value], key: &str, unit: &str| {
+        table.row(vec![what.to_owned(), format!("{:.0} {unit}", median_of(rounds, key))]);
+    };
+    row("keys of a device, requests", &bundles, "bundles_per_s", "per second");
+    row("keys of a device, CPU of the server", &bundles, "server_cpu_us_per_bundle", "µs");
+    row("attachments of 64 MiB, upload", &attachments, "up_mib_per_s", "MiB/s");
+    row("attachments of 64 MiB, download", &attachments, "down_mib_per_s", "MiB/s");
+    report.add(table);
+    Ok(())
+}
+
+fn measure_idle(bench: &Bench, report: &mut Report) -> Result<()> {
+    let count = bench.arguments.scaled(15_000);
+    eprintln!("{count} idle sockets");
+    let ours = load_service(bench, None, &["idle", &format!("--sockets={count}")])?;
+    let theirs = ejabberd::measure_idle(bench, count)?;
+    let head = ["service", "connections", "memory of each, KiB"];
+    let mut table = Table::new("Messaging service: idle authenticated connections", &head);
+    for (name, figures, key) in
+        [("this program", ours, "kib_per_socket"), ("ejabberd", theirs, "kib_per_connection")]
+    {
+        let kib = format!("{:.1}", number(&figures, key));
+        table.row(vec![name.to_owned(), count.to_string(), kib]);
+    }
+    report.add(table);
+    Ok(())
+}
+
+/// Runs the load generator with a new server and an empty database.
+fn load_service(bench: &Bench, database: Option<String>, arguments: &[&str]) -> Result<Value> {
+    let folder = bench.disk.join("messaging");
+    fs::create_dir_all(&folder)?;
+    let mut all: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    all.push(format!("--server={}", bench.binary("wormhole-server").display()));
+    all.push(format!("--folder={}", folder.display()));
+    all.extend(database.map(|url| format!("--db={url}")));
+    let output = load(bench, "messaging_load", &all);
+    fs::remove_dir_all(&folder)?;
+    figures(&output?)
+}
+
+/// The keys in the figures of each implementation, and their names.
+const OPERATIONS: [(&str, &str); 7] = [
+    ("encrypt", "encrypt"),
+    ("decrypt", "decrypt"),
+    ("dh_step", "encrypt and decrypt, with a Diffie-Hellman step"),
+    ("x3dh_begin", "X3DH: check keys, begin a session, encrypt"),
+    ("x3dh_receive", "X3DH: decrypt a first message"),
+    ("pqxdh_begin", "PQXDH: check keys, begin a session, encrypt"),
+    ("pqxdh_receive", "PQXDH: decrypt a first message"),
+];
+
+/// The folder of the scripts that measure other implementations.
+const SCRIPTS: &str = "examples/bench/chat";
+
+/// A folder on a disk that the users `postgres` and `ejabberd` can reach.
+const DISK: &str = "/var/tmp";
