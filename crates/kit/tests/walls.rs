@@ -39,7 +39,14 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("wormhole-node", &["wormhole-disk", "wormhole-http", "wormhole-kit", "wormhole-whisper"]),
     (
         "wormhole-server",
-        &["wormhole-disk", "wormhole-http", "wormhole-kit", "wormhole-magic", "wormhole-node"],
+        &[
+            "wormhole-chat",
+            "wormhole-disk",
+            "wormhole-http",
+            "wormhole-kit",
+            "wormhole-magic",
+            "wormhole-node",
+        ],
     ),
     ("wormhole-cli", &["wormhole", "wormhole-node"]),
     ("wormhole-whisper", &["wormhole-kit"]),
