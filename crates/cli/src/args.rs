@@ -11,6 +11,7 @@ use clap_complete::Shell;
 
 use crate::screen;
 
+pub(crate) mod chat;
 mod code;
 mod connection;
 mod receive;
@@ -74,6 +75,8 @@ pub(crate) fn hide_unused_options(mut command: clap::Command) -> clap::Command {
     command.build();
     command.mut_subcommands(|command| match command.get_name() {
         "completions" | "man" => hide(command, &[SERVERS, &["config", "dump_timing"]].concat()),
+        "chat" => hide(command, SERVERS)
+            .mut_subcommands(|command| hide(command, &[SERVERS, &["dump_timing"]].concat())),
         "whisper" => hide(command, SERVERS).mut_subcommands(|command| match command.get_name() {
             "keygen" | "keys" => hide(command, &[SERVERS, &["dump_timing"]].concat()),
             _ => hide(command, SERVERS),
@@ -136,6 +139,8 @@ pub(crate) enum Command {
     Ssh(SshArgs),
     /// Post and read messages through a network of Whisper nodes
     Whisper(WhisperArgs),
+    /// Exchange encrypted messages through a messaging server
+    Chat(chat::ChatArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use wormhole::transfer::CodeSource;
 
+use crate::args::chat::ChatCommand;
 use crate::args::{Args, Command, GlobalArgs, SshCommand};
 use crate::config::Config;
 use crate::console::Console;
@@ -20,6 +21,7 @@ mod active_transfer;
 mod args;
 mod ask;
 mod ask_code;
+mod chat;
 mod code_prompt;
 mod code_review;
 mod config;
@@ -39,6 +41,7 @@ mod qr;
 mod receive;
 mod request;
 mod screen;
+mod secret;
 mod send;
 mod shell;
 mod signals;
@@ -84,7 +87,8 @@ fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { dir } => generate::manual(dir.as_deref()),
-        command @ (Command::Doctor(_)
+        command @ (Command::Chat(_)
+        | Command::Doctor(_)
         | Command::Receive(_)
         | Command::Send(_)
         | Command::Ssh(_)
@@ -152,6 +156,19 @@ async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
             whisper::run(args.command, &mut console).await?;
             console.finish()
         }
+        Command::Chat(args) => run_chat(args.command, global, &config, timing).await,
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
+}
+
+/// Runs a command of `chat`.
+async fn run_chat(
+    command: ChatCommand,
+    global: &GlobalArgs,
+    config: &Config,
+    timing: Timing,
+) -> Result<()> {
+    let mut console = Console::new(global.json, timing, &Shown::default())?;
+    chat::run(command, config, &mut console).await?;
+    console.finish()
 }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use wormhole_node::{UnixTime, Utc};
+
 /// A number of bytes: `1 Byte`, `18 Bytes`, `300.4 kB`, `21.0 MB`, as the Python command line.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
@@ -67,6 +69,13 @@ pub(crate) fn left(time: Duration) -> String {
 fn clock(time: Duration) -> String {
     let unit = if time.as_secs() < 3600 { "min" } else { "h" };
     format!("{} {unit}", left(time))
+}
+
+/// A time in seconds since 1970, with its zone: `2026-11-25 14:03:07 UTC`.
+pub(crate) fn time(seconds: u64) -> String {
+    let Utc { year, month, day, hour, minute, second } =
+        UnixTime::from_secs(seconds.try_into().unwrap_or(i64::MAX)).utc();
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
 #[cfg(test)]

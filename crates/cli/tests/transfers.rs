@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 #![expect(clippy::indexing_slicing, reason = "tests may panic")]
 
+#[expect(dead_code, reason = "the tests of chat use more of it")]
 #[path = "transfers/world.rs"]
 mod world;
 

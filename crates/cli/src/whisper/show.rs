@@ -4,12 +4,12 @@ use anyhow::Result;
 use data_encoding::HEXLOWER;
 use serde_json::json;
 use wormhole_node::devp2p::key::PublicKey;
+use wormhole_node::hex;
 use wormhole_node::shh::Topic;
-use wormhole_node::{UnixTime, Utc, hex};
 
 use super::public_key_text;
 use crate::console::Console;
-use crate::printable;
+use crate::{printable, units};
 
 /// A decrypted message.
 #[derive(Debug)]
@@ -49,7 +49,12 @@ impl Opened<'_> {
 
     /// The text for people.
     pub(super) fn line(&self) -> String {
-        format!("{}  {}  {}\n", time(self.sent), who(self.signer.as_ref()), self.text())
+        format!(
+            "{}  {}  {}\n",
+            units::time(self.sent.into()),
+            who(self.signer.as_ref()),
+            self.text()
+        )
     }
 
     /// The text, safe to show, with indented lines.
@@ -63,7 +68,7 @@ impl Opened<'_> {
 
 /// One of our own lines, in the form of the messages of others.
 pub(super) fn own(text: &str, now: u32) -> String {
-    format!("{}  {:<16}  {}\n", time(now), "you", safe(text))
+    format!("{}  {:<16}  {}\n", units::time(now.into()), "you", safe(text))
 }
 
 /// Text without characters that control a terminal.
@@ -80,12 +85,6 @@ fn who(signer: Option<&PublicKey>) -> String {
         }
         None => "unsigned        ".to_owned(),
     }
-}
-
-/// A time with its zone: `2026-11-25 14:03:07 UTC`.
-fn time(seconds: u32) -> String {
-    let Utc { year, month, day, hour, minute, second } = UnixTime::from_secs(seconds.into()).utc();
-    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
 #[cfg(test)]
@@ -105,7 +104,7 @@ mod tests {
 
     #[test]
     fn times_carry_their_zone() {
-        assert_eq!(time(1_575_000_000), "2019-11-29 04:00:00 UTC");
+        assert_eq!(units::time(1_575_000_000), "2019-11-29 04:00:00 UTC");
     }
 
     #[test]

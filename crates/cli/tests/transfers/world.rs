@@ -294,6 +294,25 @@ impl Running {
         }
     }
 
+    /// What follows the last `mark` in either output, up to the end of its line.
+    pub(crate) fn last_after(&self, mark: &str) -> String {
+        self.wait_for(mark);
+        let said = self.output.said.lock().unwrap();
+        let whole = [said.stderr.as_slice(), &said.stdout].map(String::from_utf8_lossy);
+        let found = whole.iter().find_map(|text| text.rsplit_once(mark));
+        found.unwrap().1.lines().next().unwrap_or_default().trim().to_owned()
+    }
+
+    /// Whether the process runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Kills the process, unless it has ended.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+    }
+
     /// The code that a sender shows.
     pub(crate) fn code(&self) -> String {
         self.wait_for("Wormhole code is: ")

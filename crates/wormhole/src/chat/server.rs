@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use hyper::header::HeaderValue;
-use url::Url;
+use url::{Host, Url};
 use wormhole_chat::service::AppName;
 use zeroize::Zeroizing;
 
@@ -98,6 +98,17 @@ impl ServerUrl {
             Some(rest) => format!("ws{rest}"),
             None => url,
         }
+    }
+
+    /// Whether nobody between here and the server can read the password: it uses TLS, or is on this computer.
+    pub fn is_private(&self) -> bool {
+        let is_local = match self.0.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        is_local || self.0.scheme() == "https"
     }
 
     /// The server.

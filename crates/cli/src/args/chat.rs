@@ -1,0 +1,237 @@
+//! Options of the commands of `chat`.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+
+use super::TorArgs;
+
+/// Options of `chat`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct ChatArgs {
+    #[command(subcommand)]
+    pub(crate) command: ChatCommand,
+}
+
+/// The commands of `chat`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChatCommand {
+    /// Register a phone number: the server sends a code to it
+    Register(RegisterArgs),
+    /// Complete the registration with the code
+    Verify(VerifyArgs),
+    /// Send a text and files
+    Send(SendArgs),
+    /// Show the messages that have arrived
+    Receive(ReceiveArgs),
+    /// List the people with whom you have exchanged messages, or name one of them
+    Contacts(ContactsArgs),
+    /// Show the safety number that you share with a person, and compare it
+    Safety(SafetyArgs),
+    /// Show your account, or change what protects it on this computer
+    Config(ConfigArgs),
+}
+
+/// Which account, and how to reach its server.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AccountArgs {
+    /// Name of the account on this computer
+    #[arg(long, value_name = "NAME", default_value = "default", help_heading = ACCOUNT)]
+    pub(crate) account: String,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = ACCOUNT,
+        help = "File whose first line is the passphrase of the account; without this option, the passphrase is the \
+                value of the variable WORMHOLE_CHAT_PASSPHRASE, or is asked for if it is needed"
+    )]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// Options of `chat register`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "wormhole chat register [OPTIONS] --server <URL> <+NUMBER>",
+    after_help = REGISTER_HELP
+)]
+pub(crate) struct RegisterArgs {
+    /// Your phone number with its country code, such as +14155550101
+    #[arg(value_name = "+NUMBER")]
+    pub(crate) number: String,
+    #[arg(long, value_name = "URL", help = "Messaging server, such as https://chat.example.org")]
+    pub(crate) server: String,
+    /// App to register in, such as com.example.one [default: the default app of the server]
+    #[arg(long, value_name = "APP")]
+    pub(crate) app: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "app",
+        help = "File whose first line is the token of the app; without this option, the token is the value of the \
+                variable WORMHOLE_CHAT_TOKEN"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Get the code by a call instead of a text message
+    #[arg(long)]
+    pub(crate) voice: bool,
+    /// Protect the account with a passphrase, and ask for it
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub(crate) ask_passphrase: bool,
+    /// Connect to another computer even without TLS: others can then read your password and who writes to whom
+    #[arg(long)]
+    pub(crate) allow_plain: bool,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
+}
+
+/// Options of `chat verify`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "wormhole chat verify [OPTIONS] <CODE>")]
+pub(crate) struct VerifyArgs {
+    /// The code that the server has sent, such as 123-456
+    #[arg(value_name = "CODE")]
+    pub(crate) code: String,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
+}
+
+/// Options of `chat send`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "wormhole chat send [OPTIONS] <WHO> [TEXT|-]",
+    after_help = WHO_HELP
+)]
+pub(crate) struct SendArgs {
+    /// Recipient
+    #[arg(value_name = "WHO")]
+    pub(crate) who: String,
+    /// Text of the message, or - for standard input
+    #[arg(value_name = "TEXT|-", required_unless_present = "file", allow_hyphen_values = true)]
+    pub(crate) text: Option<String>,
+    /// File to attach, at most 100 MiB; repeat the option for several files
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) file: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
+}
+
+/// Options of `chat receive`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "wormhole chat receive [OPTIONS]",
+    after_help = "\
+Each message is shown once. If the program is killed while it shows a message, the next command
+shows this message again; with --json, it has the same `id`."
+)]
+pub(crate) struct ReceiveArgs {
+    /// Wait for more messages, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Directory for attached files [default: download-dir of the configuration file, or the current
+    /// directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
+}
+
+/// Options of `chat contacts`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "wormhole chat contacts [OPTIONS] [WHO --name <NAME>]")]
+pub(crate) struct ContactsArgs {
+    /// The person to name
+    #[arg(value_name = "WHO", requires = "name")]
+    pub(crate) who: Option<String>,
+    /// Your own name for this person, which you can then use as WHO; an empty name removes it
+    #[arg(long, value_name = "NAME", requires = "who")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
+}
+
+/// Options of `chat safety`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "wormhole chat safety [OPTIONS] <WHO>",
+    after_help = SAFETY_HELP
+)]
+pub(crate) struct SafetyArgs {
+    /// The other person
+    #[arg(value_name = "WHO")]
+    pub(crate) who: String,
+    /// Compare: with DIGITS, or ask whether the other person sees the same number. If it is the same,
+    /// remember that, and accept a new identity key
+    #[arg(long, value_name = "DIGITS", num_args = 0..=1, conflicts_with = "accept")]
+    pub(crate) verify: Option<Option<String>>,
+    /// Accept a new identity key without comparing
+    #[arg(long)]
+    pub(crate) accept: bool,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
+}
+
+/// Options of `chat config`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "wormhole chat config [OPTIONS]")]
+pub(crate) struct ConfigArgs {
+    /// What protects the keys and messages on this computer from now on
+    #[arg(long, value_name = "PROTECTION")]
+    pub(crate) protect: Option<ProtectWith>,
+    /// With --protect passphrase: file whose first line is the new passphrase
+    #[arg(long, value_name = "FILE", requires = "protect")]
+    pub(crate) new_passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+}
+
+/// What protects an account.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ProtectWith {
+    KeyFile,
+    Passphrase,
+}
+
+/// Heading in the help of the options about the account.
+const ACCOUNT: &str = "Account options";
+
+const AFTER_HELP: &str = "\
+Messages are encrypted on your computer for the devices of the recipient. The server forwards them
+and cannot read them.
+
+Examples:
+  wormhole chat register +14155550101 --server https://chat.example.org
+  wormhole chat verify 123-456
+  wormhole chat send +14155550102 \"hello\"
+  wormhole chat receive --follow
+
+Only one command at a time can use an account.";
+
+const REGISTER_HELP: &str = "\
+Without a passphrase, a key file next to the data protects the account: everyone who can read your
+files can read it. With --passphrase-file, --ask-passphrase or WORMHOLE_CHAT_PASSPHRASE, every
+command needs the passphrase.";
+
+const WHO_HELP: &str = "\
+WHO is a phone number, a phone number in an app such as +14155550102@com.example.two, an account id,
+or a name that you have given with `wormhole chat contacts`.
+The message is on the disk before it is sent. If the server cannot be reached, the command tries
+again until Ctrl-C; the message then stays in the outbox, and the next `wormhole chat send` or
+`receive --follow` sends it.";
+
+const SAFETY_HELP: &str = "\
+Both people see the same number unless somebody else reads their messages. Compare it over another
+way, such as a call. It changes when one of them registers again, for example on a new phone.
+Until you accept the new identity key with --verify or --accept, nothing is sent to this person.";

@@ -1,0 +1,43 @@
+//! The commands of `chat`: end-to-end encrypted messages through a messaging server.
+//!
+//! Each command has a file. The SDK (`wormhole::chat`) does the work.
+
+use anyhow::Result;
+
+use crate::args::chat::ChatCommand;
+use crate::config::Config;
+use crate::console::Console;
+use crate::failure::Failure;
+
+mod contacts;
+mod explain;
+mod profile;
+mod receive;
+mod register;
+mod safety;
+mod send;
+mod settings;
+mod show;
+mod who;
+
+/// Runs a command.
+///
+/// # Errors
+/// The command failed.
+pub(crate) async fn run(
+    command: ChatCommand,
+    config: &Config,
+    console: &mut Console,
+) -> Result<()> {
+    match command {
+        ChatCommand::Config(args) => settings::run(args, console).await,
+        ChatCommand::Contacts(args) => contacts::run(args, config, console).await,
+        ChatCommand::Receive(args) => {
+            receive::run(args, config, console).await.map_err(Failure::expect_interrupt)
+        }
+        ChatCommand::Register(args) => register::register(args, config, console).await,
+        ChatCommand::Safety(args) => safety::run(args, config, console).await,
+        ChatCommand::Send(args) => send::run(args, config, console).await,
+        ChatCommand::Verify(args) => register::verify(args, config, console).await,
+    }
+}

@@ -1,0 +1,154 @@
+//! The account on this computer: where its store is, and what opens it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use tokio::task::spawn_blocking;
+use wormhole::chat::store::{Passphrase, Protection, ProtectionKind, Store, StoreError};
+use wormhole::chat::{Account, Client, Network, Options};
+use wormhole::store::{KeyName, Profile};
+use zeroize::Zeroizing;
+
+use super::explain;
+use crate::args::TorArgs;
+use crate::args::chat::AccountArgs;
+use crate::config::Config;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::printable;
+use crate::secret::PasswordSource;
+use crate::tor::TorChoice;
+
+/// The directory of an account. It may not exist.
+///
+/// # Errors
+/// The name is invalid, or there is no home directory.
+pub(super) fn directory(args: &AccountArgs) -> Result<PathBuf> {
+    let name: KeyName = args.account.parse().map_err(|error| {
+        Failure::usage(format!("--account {:?}: {error}", printable::line(&args.account)))
+    })?;
+    let profile = Profile::of_user().ok_or_else(|| Failure::new("there is no home directory"))?;
+    Ok(profile.chat(&name))
+}
+
+/// Opens the store of an account.
+///
+/// # Errors
+/// There is no account, another command uses it, or the passphrase is missing or wrong.
+pub(super) async fn open(args: &AccountArgs, console: &mut Console) -> Result<Store> {
+    let directory = directory(args)?;
+    let explain = |error: &StoreError| explain::store(error, args);
+    let kind = Store::protection(&directory).map_err(|error| explain(&error))?;
+    let passphrase = match kind {
+        Some(ProtectionKind::Passphrase) => Some(passphrase(args).read(console).await?),
+        _ => None,
+    };
+    let opened = spawn_blocking(move || {
+        let passphrase = passphrase.map(Passphrase::from);
+        Store::open(&directory, passphrase.as_ref())
+    });
+    let opened = console.unless_interrupted(opened).await?.context("cannot open the account")?;
+    opened.map_err(|error| explain(&error).into())
+}
+
+/// Opens the store of an account, or creates it. A passphrase protects a new one if one is given.
+///
+/// # Errors
+/// Those of [`open`], or the store cannot be created.
+pub(super) async fn open_or_create(
+    args: &AccountArgs,
+    asks_passphrase: bool,
+    console: &mut Console,
+) -> Result<Store> {
+    let directory = directory(args)?;
+    let kind = Store::protection(&directory).map_err(|error| explain::store(&error, args))?;
+    if kind.is_some() {
+        return open(args, console).await;
+    }
+    let given = match passphrase(args).without_asking()? {
+        None if asks_passphrase => Some(new_passphrase(None, console).await?),
+        given => given.map(not_empty).transpose()?,
+    };
+    let protection = match given {
+        Some(passphrase) => Protection::Passphrase(passphrase.into()),
+        None => Protection::KeyFile,
+    };
+    let created = spawn_blocking(move || Store::create(&directory, &protection));
+    let created =
+        console.unless_interrupted(created).await?.context("cannot create the account")?;
+    created.map_err(|error| explain::store(&error, args).into())
+}
+
+/// Opens an account and starts its client, which connects to the server.
+///
+/// # Errors
+/// Those of [`open`]; the number is not registered; or Tor cannot be used.
+pub(super) async fn client(
+    args: &AccountArgs,
+    tor: &TorArgs,
+    config: &Config,
+    console: &mut Console,
+) -> Result<Client> {
+    let account = account(open(args, console).await?, tor, config, console).await?;
+    let opened = console.unless_interrupted(Client::open(account, Options::default())).await?;
+    opened.map_err(|error| explain::open(&error, args).into())
+}
+
+/// The account in a store, with the network to use.
+///
+/// # Errors
+/// Tor cannot be used.
+pub(super) async fn account(
+    store: Store,
+    tor: &TorArgs,
+    config: &Config,
+    console: &mut Console,
+) -> Result<Account> {
+    let mut network = Network::default();
+    network.tor = TorChoice::new(tor, config)?.connect(console).await?;
+    Ok(Account::new(store, network))
+}
+
+/// A new passphrase, from a file, or typed twice.
+///
+/// # Errors
+/// It cannot be read, is empty, or was typed differently.
+pub(super) async fn new_passphrase(
+    file: Option<&std::path::Path>,
+    console: &mut Console,
+) -> Result<Zeroizing<String>> {
+    if let Some(file) = file {
+        return crate::secret::first_line(file);
+    }
+    let source = |prompt| PasswordSource {
+        file: None,
+        name: "new passphrase",
+        variable: "",
+        prompt,
+        hint: "use a terminal, or a file whose first line is the passphrase",
+    };
+    let first = not_empty(source("New passphrase: ").ask(console).await?)?;
+    let second = source("The same passphrase again: ").ask(console).await?;
+    if first == second {
+        Ok(first)
+    } else {
+        Err(Failure::usage("the passphrases differ: nothing has changed").into())
+    }
+}
+
+fn passphrase(args: &AccountArgs) -> PasswordSource<'_> {
+    PasswordSource {
+        file: args.passphrase_file.as_deref(),
+        name: "passphrase",
+        variable: "WORMHOLE_CHAT_PASSPHRASE",
+        prompt: "Passphrase: ",
+        hint: "use --passphrase-file FILE, or set WORMHOLE_CHAT_PASSPHRASE",
+    }
+}
+
+fn not_empty(passphrase: Zeroizing<String>) -> Result<Zeroizing<String>> {
+    if passphrase.is_empty() {
+        return Err(Failure::usage("the passphrase is empty").into());
+    }
+    Ok(passphrase)
+}

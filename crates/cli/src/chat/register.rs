@@ -1,0 +1,94 @@
+//! `chat register` and `chat verify`: a phone number becomes an account.
+
+use anyhow::Result;
+use serde_json::json;
+use wormhole::chat::{AppName, PhoneNumber, Server, ServerUrl, Token, Transport};
+
+use super::{explain, profile};
+use crate::args::chat::{RegisterArgs, VerifyArgs};
+use crate::config::Config;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::secret::first_line;
+use crate::{environment, printable};
+
+/// Asks the server to send a code.
+///
+/// # Errors
+/// A value is invalid, the account exists, or the server sends no code.
+pub(super) async fn register(
+    args: RegisterArgs,
+    config: &Config,
+    console: &mut Console,
+) -> Result<()> {
+    let number: PhoneNumber = args
+        .number
+        .parse()
+        .map_err(|error| Failure::usage(format!("{:?}: {error}", printable::line(&args.number))))?;
+    let server = server(&args)?;
+    let transport = if args.voice { Transport::Voice } else { Transport::Sms };
+    let store = profile::open_or_create(&args.account, args.ask_passphrase, console).await?;
+    let account = profile::account(store, &args.tor, config, console).await?;
+    let requested = account.register(&server, &number, transport);
+    let requested = console.unless_interrupted(requested).await?;
+    requested.map_err(|error| explain::register(&error, &args.account))?;
+    console.report(&json!({
+        "event": "chat-code-requested", "number": number.as_str(), "server": server.url.to_string(),
+    }))?;
+    let way = if args.voice { "a call" } else { "a text message" };
+    console.screen.show(&format!(
+        "The server sends a code to {number} by {way}. Confirm it: wormhole chat verify CODE"
+    ));
+    Ok(())
+}
+
+/// Confirms the code.
+///
+/// # Errors
+/// The code is wrong, or the server cannot be reached.
+pub(super) async fn verify(args: VerifyArgs, config: &Config, console: &mut Console) -> Result<()> {
+    let store = profile::open(&args.account, console).await?;
+    let account = profile::account(store, &args.tor, config, console).await?;
+    let me = console.unless_interrupted(account.verify(&args.code)).await?;
+    let me = me.map_err(|error| explain::register(&error, &args.account))?;
+    let id = me.address.account.to_string();
+    console.report(&json!({
+        "event": "chat-registered", "number": me.number.to_string(), "account": id,
+        "server": me.server,
+        "app": me.app.as_ref().map(ToString::to_string),
+    }))?;
+    console.screen.show(&format!("{} is registered. Your account id:", me.number));
+    console.print(&format!("{id}\n"))
+}
+
+/// The server and the app of the options.
+fn server(args: &RegisterArgs) -> Result<Server> {
+    let url: ServerUrl = args.server.parse().map_err(|error| {
+        Failure::usage(format!("--server {:?}: {error}", printable::line(&args.server)))
+    })?;
+    if !url.is_private() && !args.allow_plain {
+        return Err(Failure::usage(format!(
+            "the connection to {url} is not encrypted: others could read your password"
+        ))
+        .hint("use https://; or --allow-plain, if you trust the network")
+        .into());
+    }
+    let server = Server::new(url);
+    let Some(app) = &args.app else { return Ok(server) };
+    let name: AppName = app
+        .parse()
+        .map_err(|error| Failure::usage(format!("--app {:?}: {error}", printable::line(app))))?;
+    let token = match &args.token_file {
+        Some(file) => first_line(file)?,
+        None => environment::text(TOKEN)?.map(Into::into).ok_or_else(|| {
+            Failure::usage(format!("the token of the app {name} is missing")).hint(format!(
+                "use --token-file FILE, or set {TOKEN}; `wormhole-server app add` prints the token"
+            ))
+        })?,
+    };
+    let token: Token = token.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+    Ok(server.with_app(name, token))
+}
+
+/// The variable with the token of the app.
+const TOKEN: &str = "WORMHOLE_CHAT_TOKEN";

@@ -1,0 +1,82 @@
+//! `chat config`: the account on this computer, and what protects it.
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+use wormhole::chat::store::{Protection, ProtectionKind, Registration, Store};
+
+use super::{explain, profile};
+use crate::args::chat::{ConfigArgs, ProtectWith};
+use crate::console::Console;
+use crate::json::add_path;
+use crate::printable;
+
+/// Shows the account, after changing its protection if the user wants that.
+///
+/// # Errors
+/// The account cannot be opened or changed.
+pub(super) async fn run(args: ConfigArgs, console: &mut Console) -> Result<()> {
+    let mut store = profile::open(&args.account, console).await?;
+    if let Some(protect) = args.protect {
+        let protection = match protect {
+            ProtectWith::KeyFile => Protection::KeyFile,
+            ProtectWith::Passphrase => {
+                let file = args.new_passphrase_file.as_deref();
+                Protection::Passphrase(profile::new_passphrase(file, console).await?.into())
+            }
+        };
+        let changing = spawn_blocking(move || {
+            let changed = store.set_protection(&protection);
+            (store, changed)
+        });
+        // Not interrupted: the user must know which passphrase is valid.
+        let (kept, changed) = changing.await.context("cannot change the protection")?;
+        changed.map_err(|error| explain::store(&error, &args.account))?;
+        store = kept;
+    }
+    show(&store, &args, console)
+}
+
+fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
+    let explain = |error| explain::store(&error, &args.account);
+    let directory = profile::directory(&args.account)?;
+    let registration = store.registration().map_err(explain)?;
+    let protection = match Store::protection(&directory).map_err(explain)? {
+        Some(ProtectionKind::Passphrase) => "passphrase",
+        _ => "key-file",
+    };
+    let mut value = json!({
+        "event": "chat-account", "protection": protection, "waiting": store.received_count(),
+    });
+    add_path(&mut value, &directory);
+    add_registration(&mut value, registration.as_ref());
+    console.report(&value)?;
+    let mut text = registration.as_ref().map(describe).unwrap_or_default();
+    text += &format!("directory   {}\n", printable::path(&directory));
+    text += &format!("protection  {protection}\n");
+    text += &format!("waiting     {} received messages\n", store.received_count());
+    console.print(&text)
+}
+
+fn add_registration(value: &mut Value, registration: Option<&Registration>) {
+    let account = registration.and_then(|it| it.account).map(|it| it.account.to_string());
+    let app = registration.and_then(|it| it.app.as_ref()).map(|app| app.name.as_str());
+    value["account"] = account.into();
+    value["app"] = app.into();
+    value["number"] = registration.map(|it| it.number.as_str()).into();
+    value["server"] = registration.map(|it| it.server.as_str()).into();
+}
+
+fn describe(registration: &Registration) -> String {
+    let line = |name: &str, value: &str| format!("{name:<12}{}\n", printable::line(value));
+    let app = registration.app.as_ref().map_or("(default)", |app| &app.name);
+    let account = registration.account.map(|address| address.account.to_string());
+    let account = account.as_deref().unwrap_or("not confirmed yet: wormhole chat verify CODE");
+    [
+        line("number", &registration.number),
+        line("app", app),
+        line("server", &registration.server),
+        line("account", account),
+    ]
+    .concat()
+}

@@ -1,0 +1,19 @@
+//! The commands of `chat` as people run them: processes, a real server.
+//!
+//! What is printed before a server is asked is in `cmd.rs`.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+#![expect(clippy::indexing_slicing, reason = "tests may panic")]
+
+#[expect(dead_code, reason = "the tests of transfers use more of it")]
+#[path = "transfers/world.rs"]
+mod world;
+
+#[path = "chat/commands.rs"]
+mod commands;
+#[path = "chat/identity.rs"]
+mod identity;
+#[path = "chat/kills.rs"]
+mod kills;
+#[path = "chat/service.rs"]
+mod service;

@@ -1,0 +1,147 @@
+//! Two people in two apps: every command, and its errors.
+
+use crate::service::{ALICE, BOB, Service, texts};
+
+#[test]
+fn two_people_in_two_apps_exchange_texts_and_files() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.two");
+    let content: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    std::fs::write(alice.path("photo.jpg"), &content).unwrap();
+    alice.succeed(&["send", BOB, "hello\x1b[2J\nsecond line"]);
+    alice.succeed(&["send", &format!("{BOB}@com.example.two"), "--file", "photo.jpg", "a photo"]);
+    let received = bob.succeed(&["receive"]);
+    let from = format!("UTC  {ALICE}@com.example.one: ");
+    assert!(
+        received.contains(&format!("{from}hello\\u{{1b}}[2J\n    second line\n")),
+        "{received}"
+    );
+    assert!(
+        received.contains(&format!("{from}a photo\n    file: ./photo.jpg (300.0 kB)\n")),
+        "{received}"
+    );
+    assert!(std::fs::read(bob.path("photo.jpg")).unwrap() == content, "another file");
+    let again = bob.run(&["receive"]);
+    assert!(again.stdout.is_empty() && again.stderr.contains("No new messages."), "{again}");
+
+    // An answer, from standard input, to a name.
+    bob.succeed(&["contacts", ALICE, "--name", "Alice"]);
+    let mut sending = bob.start(&["send", "Alice", "-"]);
+    sending.type_in("from a pipe\n");
+    sending.end_input();
+    let sent = sending.end();
+    assert_eq!(sent.exit, 0, "{sent}");
+    let messages = alice.messages();
+    assert_eq!(texts(&messages), ["from a pipe"]);
+    assert_eq!(messages[0]["from"]["number"], BOB);
+    assert_eq!(messages[0]["from"]["app"], "com.example.two");
+    assert_eq!(messages[0]["identity_changed"], false);
+    let contacts = bob.succeed(&["contacts"]);
+    assert!(contacts.contains(&format!("  Alice ({ALICE}@com.example.one)\n")), "{contacts}");
+}
+
+#[test]
+fn a_message_arrives_while_the_other_side_follows() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    let following = bob.start(&["receive", "--follow", "--json", "--to", "."]);
+    following.wait_for(r#""event":"chat-up-to-date"#);
+    std::fs::write(alice.path("a.txt"), "content").unwrap();
+    alice.succeed(&["send", BOB, "now", "-f", "a.txt"]);
+    following.wait_for(r#""text":"now""#);
+    let second = bob.run(&["send", ALICE, "hello"]);
+    assert_eq!(second.exit, 1);
+    assert!(second.stderr.contains("another `wormhole chat` command uses the account"), "{second}");
+    following.signal("INT");
+    let ended = following.end();
+    assert_eq!(ended.exit, 130, "{ended}");
+    assert_eq!(std::fs::read(bob.path("a.txt")).unwrap(), b"content");
+}
+
+#[test]
+fn the_safety_number_is_the_same_on_both_sides_and_can_be_verified() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.succeed(&["send", BOB, "hello"]);
+    assert_eq!(bob.messages().len(), 1);
+    let number = alice.succeed(&["safety", BOB]);
+    assert_eq!(bob.succeed(&["safety", ALICE]), number);
+    assert_eq!(number.split_whitespace().map(str::len).collect::<Vec<_>>(), [5; 12]);
+    let wrong = alice.run(&["safety", BOB, "--verify", &"0".repeat(60)]);
+    assert_eq!(wrong.exit, 1, "{wrong}");
+    alice.succeed(&["safety", BOB, "--verify", &number]);
+    assert!(alice.succeed(&["contacts"]).contains("  verified\n"));
+    let mut asking = bob.start(&["safety", ALICE, "--verify"]);
+    asking.type_in("y\n");
+    let asked = asking.end();
+    assert!(asked.exit == 0 && asked.stderr.contains("is verified"), "{asked}");
+}
+
+#[test]
+fn a_wrong_code_can_be_corrected_and_a_number_registered_once() {
+    let service = Service::new();
+    let alice = service.person("alice");
+    let register = ["register", ALICE, "--server", &service.url];
+    alice.succeed(&register);
+    let pending = alice.succeed(&["config"]);
+    assert!(pending.contains("account     not confirmed yet"), "{pending}");
+    let early = alice.run(&["send", BOB, "hello"]);
+    assert!(early.exit == 1 && early.stderr.contains("wormhole chat verify CODE"), "{early}");
+    let code = service.code(ALICE);
+    let wrong = if code == "000-000" { "111-111" } else { "000-000" };
+    let refused = alice.run(&["verify", wrong]);
+    assert!(refused.exit == 1 && refused.stderr.contains("code is wrong"), "{refused}");
+    let id = alice.succeed(&["verify", &code]);
+    let shown = alice.succeed(&["config"]);
+    assert!(shown.contains(&format!("account     {id}")), "{shown}");
+    let again = alice.run(&register);
+    assert!(again.exit == 1 && again.stderr.contains("--account NAME"), "{again}");
+}
+
+#[test]
+fn a_passphrase_protects_the_account_and_can_be_changed() {
+    let service = Service::new();
+    let alice = service.person("alice").with_variable("WORMHOLE_CHAT_PASSPHRASE", "first");
+    alice.register(&service, ALICE, "com.example.one");
+    assert!(alice.succeed(&["config"]).contains("protection  passphrase\n"));
+    let nobody = service.person("alice");
+    let without = nobody.run(&["receive"]);
+    assert!(without.exit == 2 && without.stderr.contains("no passphrase was given"), "{without}");
+    let wrong = service.person("alice").with_variable("WORMHOLE_CHAT_PASSPHRASE", "wrong");
+    let refused = wrong.run(&["receive"]);
+    assert!(refused.exit == 1 && refused.stderr.contains("the passphrase is wrong"), "{refused}");
+    std::fs::write(alice.path("new"), "second\n").unwrap();
+    let change = ["config", "--protect", "passphrase", "--new-passphrase-file", "new"];
+    alice.succeed(&change);
+    assert_eq!(alice.run(&["receive"]).exit, 1);
+    nobody.succeed(&["receive", "--passphrase-file", "new"]);
+    nobody.succeed(&["config", "--passphrase-file", "new", "--protect", "key-file"]);
+    nobody.succeed(&["receive"]);
+}
+
+#[test]
+fn a_message_to_an_unknown_number_or_without_a_server_is_explained() {
+    let mut service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let unknown = alice.run(&["send", "+14155550199", "hello"]);
+    assert!(unknown.exit == 1 && unknown.stderr.contains("is not registered"), "{unknown}");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.succeed(&["send", BOB, "first"]);
+    service.stop();
+    let unreachable = bob.run(&["receive"]);
+    assert!(
+        unreachable.exit == 1 && unreachable.stderr.contains("cannot be reached"),
+        "{unreachable}"
+    );
+    let waiting = alice.start(&["send", BOB, "second"]);
+    waiting.wait_for_prompt("Not sent yet: ");
+    waiting.signal("INT");
+    let ended = waiting.end();
+    assert!(ended.exit == 130 && ended.stderr.contains("is in the outbox"), "{ended}");
+    service.resume();
+    alice.succeed(&["send", BOB, "third"]);
+    assert_eq!(texts(&bob.messages()), ["first", "second", "third"]);
+}
