@@ -40,11 +40,12 @@ use crate::host::{Admission, Host, Listening, Prepared, ProxyHeader};
 use crate::limits::{Allowance, Limits, PerMinute};
 use crate::memory::MemoryBudget;
 use crate::service::{About, ServiceConfig, StoredFile};
+use api::Fetching;
 pub(crate) use apps::{AppCommand, run as run_app_command};
 use blobs::Blobs;
-use codes::CodeSender;
 #[cfg(feature = "testing")]
 pub(crate) use codes::sent_code;
+use codes::{CodeProvider, CodeSender};
 use gauges::Gauges;
 use limits::RateLimits;
 use server::Front;
@@ -88,8 +89,8 @@ pub(crate) struct Config {
     pub(crate) public_url: Option<String>,
 
     /// How verification codes are sent
-    #[arg(long, value_name = "PROVIDER", value_enum, default_value_t = CodeSender::Console)]
-    pub(crate) sms: CodeSender,
+    #[arg(long, value_name = "PROVIDER", value_enum, default_value_t = CodeProvider::Console)]
+    pub(crate) sms: CodeProvider,
 
     /// App of clients that send no app name; without it, they cannot register
     #[arg(long, value_name = "APP")]
@@ -207,6 +208,8 @@ impl Messaging {
     fn start(config: &Config, host: Host) -> Result<Self, ServerError> {
         let OpenedStore { store, publisher, listener } = config.open_store()?;
         let sockets = Arc::new(Sockets::with_publisher(publisher));
+        let system = |error: std::io::Error| ServerError::System(error.to_string());
+        let limits = Arc::new(RateLimits::new(config.limit_loopback));
         let (woken, gauges) = (Arc::clone(&sockets), Gauges::default());
         let parts = Parts {
             store,
@@ -216,9 +219,9 @@ impl Messaging {
                 woken.close(&changes.removed);
             }),
             gauges: gauges.clone(),
+            limits: Arc::clone(&limits),
         };
-        let (storage, thread, failed) =
-            Storage::start(parts).map_err(|error| ServerError::System(error.to_string()))?;
+        let (storage, thread, failed) = Storage::start(parts).map_err(system)?;
         let blobs = Blobs::open(&config.blobs, config.blob_bytes).map_err(|error| {
             ServerError::System(format!("directory {}: {error}", config.blobs.display()))
         })?;
@@ -231,9 +234,10 @@ impl Messaging {
         let service = Arc::new(Service {
             storage,
             sockets,
-            limits: RateLimits::new(Instant::now()),
+            limits,
             blobs: Arc::new(blobs),
-            codes: config.sms,
+            codes: CodeSender::start(config.sms).map_err(system)?,
+            fetching: Fetching::default(),
             settings: Settings {
                 default_app: config.default_app.clone(),
                 public_url: config.public_url.clone(),
@@ -260,7 +264,10 @@ impl Messaging {
         let blobs = Arc::clone(&front.service.blobs);
         tokio::select! {
             () = front.run(listener) => {}
-            Ok(error) = failed => return Err(error),
+            failed = failed => {
+                let panicked = |_| ServerError::System("the thread of the database ended".into());
+                return Err(failed.unwrap_or_else(panicked));
+            }
             () = blobs::expire(blobs, blob_age) => {}
             () = listen(other_nodes, sockets) => {}
         }
@@ -297,7 +304,9 @@ impl Config {
     const fn expiry(&self) -> Expiry {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let days = Duration::from_secs(self.message_days * 24 * 60 * 60);
-        Expiry { messages: days, sent: DAY, codes: DAY }
+        // Ten times as long as a code is valid.
+        let codes = Duration::from_secs(100 * 60);
+        Expiry { messages: days, sent: DAY, codes }
     }
 
     /// One address gets at least enough for some of the longest requests, and all addresses together twice as much.

@@ -3,6 +3,7 @@
 //! Requests inside of a WebSocket go through the same router.
 
 mod accounts;
+mod app;
 mod attachments;
 mod attributes;
 mod auth;
@@ -16,6 +17,8 @@ mod keys;
 mod message_json;
 mod messages;
 mod openapi;
+mod push;
+mod registration;
 
 use std::sync::Arc;
 
@@ -28,8 +31,10 @@ use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-pub(super) use auth::{AppCredentials, Authenticated, Credentials, Current, Principal};
+pub(super) use app::{AppCredentials, AppProof};
+pub(super) use auth::{Authenticated, Credentials, Current, Principal};
 pub(super) use error::ApiError;
+pub(super) use messages::Fetching;
 
 use hyper::header::{ALLOW, CONTENT_TYPE, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{StatusCode, Uri};
@@ -56,6 +61,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(directory::routes())
         .merge(keys::routes())
         .merge(messages::routes())
+        .merge(push::routes())
+        .merge(registration::routes())
         .route("/v1/keepalive", get(keepalive))
         .route("/openapi.json", get(openapi::document))
         .fallback(|| async { ApiError::not_found("no such path") })

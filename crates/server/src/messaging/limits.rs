@@ -1,40 +1,61 @@
-//! How often a number, an account or an address may do something.
+//! How often a number, an account or a network may do something.
 //!
 //! Each limit is a bucket that holds a burst and refills evenly (the generic cell rate algorithm, so that frequent
-//! refused requests do not slow the refill). Buckets are kept in memory, by a keyed hash of their owner; their number
-//! is limited.
+//! refused requests do not slow the refill). Buckets are kept in memory, by a keyed hash of their owner.
+//!
+//! Each action has a table of its own with a limited number of buckets. When it is full, the buckets that were not used
+//! for longest are forgotten. So whoever fills a table gets a few more attempts, but keeps nobody else from his.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use wormhole_kit::network;
 
 /// An action with a limit. The comments say whose bucket it is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Action {
-    /// A number: a code by SMS.
-    SmsCode,
-    /// A number: a code by voice.
-    VoiceCode,
-    /// A number: a code by voice, within a day.
-    VoiceCodePerDay,
-    /// An address: codes of any kind.
-    CodePerAddress,
-    /// A number: an attempt to confirm a code.
-    ConfirmCode,
     /// An account: an attachment is allocated or fetched.
     Attachment,
     /// An account: bytes of attachments are uploaded, in KiB.
     AttachmentKib,
-    /// An account: a number is looked up in the directory.
+    /// A network: codes of any kind.
+    CodePerNetwork,
+    /// A number and a network: an attempt to confirm a code.
+    ConfirmCode,
+    /// An account: a number is looked up in the directory, or a stranger's name elsewhere.
     Contact,
-    /// An account and a device of another one: keys are fetched.
-    PreKeys,
-    /// An account and another one: a message is sent.
-    Message,
+    /// A network: a request to the directory.
+    ContactPerNetwork,
+    /// A name and a network: a wrong password.
+    FailedLogin,
     /// An account: bytes are received, in KiB.
     InboundKib,
+    /// An account and a sender: bytes are received, in KiB. A sender gets a quarter of what the recipient may get.
+    InboundKibFromSender,
+    /// An account and another one: a message is sent.
+    Message,
+    /// An account and a device of another one: keys are fetched.
+    PreKeys,
+    /// A number: a code by SMS.
+    SmsCode,
+    /// A number: a code by SMS, within a day.
+    SmsCodePerDay,
+    /// A number: a code by voice.
+    VoiceCode,
+    /// A number: a code by voice, within a day.
+    VoiceCodePerDay,
+    /// A device: its keys, attributes, name or push id are written.
+    Write,
+    /// A number: a wrong code was entered.
+    WrongCode,
+    /// A number and a network: a wrong code was entered.
+    WrongCodeFromNetwork,
+    /// A network: a wrong code was entered for any number.
+    WrongCodePerNetwork,
 }
 
 /// A bucket: how much at once, and how much per minute in the long run.
@@ -45,22 +66,41 @@ struct Rate {
 }
 
 impl Action {
-    /// The limits of deployed servers. (docs/chat-service.md "Limits")
+    /// The limits of deployed servers, and some of our own. (docs/chat-service.md "Limits")
     const fn rate(self) -> Rate {
         let (burst, per_minute) = match self {
-            Self::SmsCode | Self::ConfirmCode => (2.0, 2.0),
-            Self::VoiceCode => (2.0, 0.5),
-            Self::VoiceCodePerDay => (10.0, 10.0 / DAY_MINUTES),
-            Self::CodePerAddress => (1000.0, 1000.0),
             Self::Attachment => (50.0, 50.0),
             // A GiB, and another one in an hour.
             Self::AttachmentKib => (1_048_576.0, 17_477.0),
+            Self::CodePerNetwork => (1000.0, 1000.0),
+            Self::ConfirmCode | Self::SmsCode => (2.0, 2.0),
             Self::Contact => (50_000.0, 50_000.0),
-            Self::PreKeys => (6.0, 0.1),
-            Self::Message => (60.0, 60.0),
+            Self::ContactPerNetwork => (200.0, 100.0 / HOUR),
+            Self::FailedLogin => (20.0, 6.0),
             Self::InboundKib => (131_072.0, 118.0),
+            Self::InboundKibFromSender => (32_768.0, 29.5),
+            Self::Message => (60.0, 60.0),
+            Self::PreKeys => (6.0, 0.1),
+            Self::SmsCodePerDay | Self::WrongCode => (50.0, 50.0 / DAY),
+            Self::VoiceCode => (2.0, 0.5),
+            Self::VoiceCodePerDay | Self::WrongCodeFromNetwork => (10.0, 10.0 / DAY),
+            Self::Write => (60.0, 30.0),
+            Self::WrongCodePerNetwork => (100.0, 2.0),
         };
         Rate { burst, per_minute }
+    }
+}
+
+impl Rate {
+    /// When a bucket will be full again after `amount` is taken out of it.
+    ///
+    /// # Errors
+    /// It does not hold so much. Returns the time until it does.
+    fn take(self, full_at: Instant, amount: u32, now: Instant) -> Result<Instant, Duration> {
+        let seconds = |amount: f64| Duration::from_secs_f64(amount * 60.0 / self.per_minute);
+        let full_at = full_at.max(now) + seconds(amount.into());
+        let limit = now + seconds(self.burst);
+        if full_at > limit { Err(full_at - limit) } else { Ok(full_at) }
     }
 }
 
@@ -68,21 +108,23 @@ impl Action {
 #[derive(Debug)]
 pub(super) struct RateLimits {
     key: RandomState,
-    buckets: Mutex<Buckets>,
+    buckets: Mutex<HashMap<Action, Buckets>>,
+    /// Whether clients on this computer are limited as a network.
+    limit_loopback: bool,
 }
 
-#[derive(Debug)]
+/// The buckets of one action.
+#[derive(Debug, Default)]
 struct Buckets {
-    /// When each bucket will be full again. A full bucket is not stored.
-    full_at: HashMap<u64, Instant>,
-    /// When full buckets were last removed.
-    swept: Instant,
+    /// When each bucket will be full again.
+    used: HashMap<u64, Instant>,
+    /// Buckets that were not used since `used` was last full.
+    unused: HashMap<u64, Instant>,
 }
 
 impl RateLimits {
-    pub(super) fn new(now: Instant) -> Self {
-        let buckets = Buckets { full_at: HashMap::new(), swept: now };
-        Self { key: RandomState::new(), buckets: Mutex::new(buckets) }
+    pub(super) fn new(limit_loopback: bool) -> Self {
+        Self { key: RandomState::new(), buckets: Mutex::default(), limit_loopback }
     }
 
     /// Takes `amount` out of the bucket of an owner.
@@ -96,52 +138,98 @@ impl RateLimits {
         amount: u32,
         now: Instant,
     ) -> Result<(), Duration> {
-        let Rate { burst, per_minute } = action.rate();
-        let seconds = |amount: f64| Duration::from_secs_f64(amount * 60.0 / per_minute);
+        self.with_bucket(action, owner, now, |bucket, rate| {
+            *bucket = rate.take(*bucket, amount, now)?;
+            Ok(())
+        })
+    }
+
+    /// Checks that a bucket is not empty, but takes nothing: of some actions, only the failed ones count.
+    ///
+    /// # Errors
+    /// The bucket is empty. Returns the time until it is not.
+    pub(super) fn check(
+        &self,
+        action: Action,
+        owner: impl Hash,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        self.with_bucket(action, owner, now, |bucket, rate| rate.take(*bucket, 1, now).map(drop))
+    }
+
+    fn with_bucket<T>(
+        &self,
+        action: Action,
+        owner: impl Hash,
+        now: Instant,
+        change: impl FnOnce(&mut Instant, Rate) -> Result<T, Duration>,
+    ) -> Result<T, Duration> {
+        let owner = self.key.hash_one((action, owner));
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.bucket(self.key.hash_one((action, owner)), now);
-        let full_at = (*bucket).max(now) + seconds(amount.into());
-        let limit = now + seconds(burst.max(amount.into()));
-        if full_at > limit {
-            return Err(full_at - limit);
-        }
-        *bucket = full_at;
-        Ok(())
+        let bucket = buckets.entry(action).or_default().bucket(owner, now);
+        change(bucket, action.rate())
+    }
+
+    /// The owner of the buckets of a client's network; `None` if it has no limits of its own.
+    pub(super) fn network(&self, client: IpAddr) -> Option<IpAddr> {
+        let client = client.to_canonical();
+        (self.limit_loopback || !client.is_loopback()).then(|| network(client))
     }
 }
 
 impl Buckets {
-    /// The bucket with this key. When there are too many, all new owners share one.
-    fn bucket(&mut self, key: u64, now: Instant) -> &mut Instant {
-        let is_full = self.full_at.len() >= MAX_BUCKETS && !self.full_at.contains_key(&key);
-        if is_full && now.saturating_duration_since(self.swept) >= SWEEP_PERIOD {
-            self.swept = now;
-            self.full_at.retain(|_, full_at| *full_at > now);
+    /// The bucket of an owner.
+    fn bucket(&mut self, owner: u64, now: Instant) -> &mut Instant {
+        if !self.used.contains_key(&owner) && self.used.len() >= MAX_BUCKETS {
+            self.unused = std::mem::take(&mut self.used);
         }
-        let is_full = self.full_at.len() >= MAX_BUCKETS && !self.full_at.contains_key(&key);
-        self.full_at.entry(if is_full { SHARED } else { key }).or_insert(now)
+        let unused = &mut self.unused;
+        self.used.entry(owner).or_insert_with(|| unused.remove(&owner).unwrap_or(now))
     }
 }
 
-const DAY_MINUTES: f64 = 24.0 * 60.0;
+/// Limits for requests that are executed together.
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    pub(super) limits: Arc<RateLimits>,
+    pub(super) now: Instant,
+}
 
-/// Most buckets, about 64 MiB.
-const MAX_BUCKETS: usize = 1 << 20;
+impl Budget {
+    /// Takes `amount` out of the bucket of an owner.
+    ///
+    /// # Errors
+    /// The bucket does not hold so much. Returns the time until it does; nothing is taken.
+    pub(super) fn spend(
+        &self,
+        action: Action,
+        owner: impl Hash,
+        amount: u32,
+    ) -> Result<(), Duration> {
+        self.limits.spend(action, owner, amount, self.now)
+    }
+}
 
-/// Least time between two searches for full buckets.
-const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+/// Minutes of a day.
+const DAY: f64 = 24.0 * 60.0;
 
-/// The key of the bucket of all owners that found no room.
-const SHARED: u64 = 0;
+/// Minutes of an hour.
+const HOUR: f64 = 60.0;
+
+/// Most buckets of one action that were used lately. As many that were not are kept. About 6 MiB for both.
+const MAX_BUCKETS: usize = 1 << 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn limits() -> (RateLimits, Instant) {
+        (RateLimits::new(false), Instant::now())
+    }
+
     #[test]
     fn a_burst_is_allowed_and_then_the_rate() {
-        let start = Instant::now();
-        let limits = RateLimits::new(start);
+        let (limits, start) = limits();
         let spend = |owner: &str, after: f64| {
             let now = start + Duration::from_secs_f64(after);
             limits.spend(Action::SmsCode, owner, 1, now)
@@ -159,17 +247,26 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_above_the_burst_needs_a_full_bucket() {
-        let start = Instant::now();
-        let limits = RateLimits::new(start);
-        assert_eq!(limits.spend(Action::Attachment, 1, 60, start), Ok(()));
-        assert!(limits.spend(Action::Attachment, 1, 60, start).is_err());
+    fn more_than_the_burst_is_never_allowed() {
+        let (limits, start) = limits();
+        assert!(limits.spend(Action::Attachment, 1, 51, start).is_err());
+        assert_eq!(limits.spend(Action::Attachment, 1, 50, start), Ok(()));
+    }
+
+    #[test]
+    fn a_check_takes_nothing() {
+        let (limits, start) = limits();
+        let check = || limits.check(Action::VoiceCodePerDay, "a", start);
+        for _ in 0..20 {
+            assert_eq!(check(), Ok(()));
+        }
+        assert_eq!(limits.spend(Action::VoiceCodePerDay, "a", 10, start), Ok(()));
+        assert!(check().is_err());
     }
 
     #[test]
     fn an_account_uploads_a_gibibyte_at_once() {
-        let start = Instant::now();
-        let limits = RateLimits::new(start);
+        let (limits, start) = limits();
         for _ in 0..10 {
             assert_eq!(limits.spend(Action::AttachmentKib, "a", 100 << 10, start), Ok(()));
         }
@@ -179,11 +276,36 @@ mod tests {
 
     #[test]
     fn actions_and_owners_have_buckets_of_their_own() {
-        let start = Instant::now();
-        let limits = RateLimits::new(start);
+        let (limits, start) = limits();
         let spend = |action| limits.spend(action, "a", 2, start);
         assert_eq!(spend(Action::SmsCode), Ok(()));
         assert!(spend(Action::SmsCode).is_err());
         assert_eq!(spend(Action::ConfirmCode), Ok(()));
+    }
+
+    #[test]
+    fn nobody_is_refused_because_others_have_used_up_the_buckets() {
+        let (limits, start) = limits();
+        for owner in 0..4 * MAX_BUCKETS {
+            assert_eq!(limits.spend(Action::SmsCode, owner, 2, start), Ok(()));
+        }
+        // Those who came last are still limited.
+        assert!(limits.spend(Action::SmsCode, 4 * MAX_BUCKETS - 1, 1, start).is_err());
+        let buckets = limits.buckets.lock().unwrap();
+        let Buckets { used, unused } = &buckets[&Action::SmsCode];
+        assert!(used.len() + unused.len() <= 2 * MAX_BUCKETS);
+    }
+
+    #[test]
+    fn a_client_is_counted_with_its_network_and_loopback_if_wanted() {
+        let network = |limit_loopback, address: &str| {
+            RateLimits::new(limit_loopback).network(address.parse().unwrap())
+        };
+        assert_eq!(network(false, "2001:db8::1:2:3:4"), network(false, "2001:db8::5:6:7:8"));
+        assert_ne!(network(false, "2001:db8::1"), network(false, "2001:db8:0:1::1"));
+        assert_eq!(network(false, "::ffff:192.0.2.1"), network(false, "192.0.2.1"));
+        assert_eq!(network(false, "127.0.0.1"), None);
+        assert_eq!(network(false, "::ffff:127.0.0.1"), None);
+        assert!(network(true, "127.0.0.1").is_some());
     }
 }

@@ -46,6 +46,11 @@ pub(super) fn account_id() -> AccountId {
     AccountId::from_bytes(bytes)
 }
 
+/// A registration id for a device whose client has chosen none: 1 to 16380.
+pub(super) fn registration_id() -> u32 {
+    OsRng.next_u32() % 16_380 + 1
+}
+
 /// A random code of six digits, 100000 to 999999.
 pub(super) fn verification_code() -> u32 {
     // The remainder of 64 bits makes no number more likely than another by more than 1 in 10^13.

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use wormhole_http::handshake;
 use wormhole_http::{Request, Requests, Response, Routes, Settings, WriteTimeout};
 
-use super::api::{self, ApiError, AppCredentials, BaseUrl, ClientAddress, Credentials, Principal};
+use super::api::{self, ApiError, AppProof, BaseUrl, ClientAddress, Credentials, Principal};
 use super::memory::RequestMemory;
 use super::service::Service;
 use super::socket::DeviceSocket;
@@ -61,6 +61,8 @@ enum Counted {
 #[derive(Debug)]
 pub(super) struct Opener {
     pub(super) principal: Principal,
+    /// How the client has proven that it may use its app.
+    pub(super) app: Arc<AppProof>,
     pub(super) address: ClientAddress,
     pub(super) base: BaseUrl,
 }
@@ -128,10 +130,10 @@ impl Front {
         match handshake::check(&request) {
             Err(bad) => api::with_json_error(bad.into_response()).await,
             Ok(Some(accept)) if request.uri().path() == "/v1/websocket" => {
-                match self.principal(&request).await {
-                    Ok(principal) => {
+                match self.principal(&request, address).await {
+                    Ok((principal, app)) => {
                         // The connection carries no request after this one, so nothing else sets it.
-                        let _first = arrival.socket.set(Opener { principal, address, base });
+                        let _first = arrival.socket.set(Opener { principal, app, address, base });
                         accept.into_response()
                     }
                     Err(error) => error.into_response(),
@@ -161,7 +163,11 @@ impl Front {
     }
 
     /// Who opens a WebSocket: credentials are in the address or in a header. Without any, it is nobody.
-    async fn principal(&self, request: &Request) -> Result<Principal, ApiError> {
+    async fn principal(
+        &self,
+        request: &Request,
+        ClientAddress(client): ClientAddress,
+    ) -> Result<(Principal, Arc<AppProof>), ApiError> {
         let query = request.uri().query().unwrap_or_default();
         let query: SocketQuery = axum::extract::Query::try_from_uri(request.uri())
             .map(|axum::extract::Query(query)| query)
@@ -170,20 +176,22 @@ impl Front {
                 |error| if query.is_empty() { Ok(SocketQuery::default()) } else { Err(error) },
             )?;
         let headers = request.headers();
+        // Some clients cannot send the headers of an app here.
+        let app = Arc::new(AppProof::from_headers(headers, AppProof::NotNeeded)?);
         let credentials = match (query.login, query.password) {
             (Some(login), Some(password)) => {
                 let restore = |text: &str| text.replace(' ', "+");
                 Credentials::parse(&restore(&login), &restore(&password))
             }
             (None, None) if !headers.contains_key(hyper::header::AUTHORIZATION) => {
-                return Ok(Principal::Nobody);
+                return Ok((Principal::Nobody, app));
             }
             (None, None) => Credentials::from_headers(headers),
             _ => None,
         };
         let credentials = credentials.ok_or_else(ApiError::bad_credentials)?;
-        let app = AppCredentials::from_headers(headers)?;
-        self.service.authenticate(credentials, app).await.map(Principal::Device)
+        let found = self.service.authenticate(credentials, &app, client).await?;
+        Ok((Principal::Device(found), app))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Everything that requests share.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use wormhole_chat::service::AppName;
 
+use super::api::Fetching;
 use super::blobs::Blobs;
 use super::codes::CodeSender;
-use super::limits::RateLimits;
+use super::limits::{Budget, RateLimits};
 use super::sockets::Sockets;
 use super::storage::Storage;
 use crate::host::Host;
@@ -17,12 +19,20 @@ pub(super) struct Service {
     pub(super) storage: Storage,
     /// Devices that are connected to this node.
     pub(super) sockets: Arc<Sockets>,
-    pub(super) limits: RateLimits,
+    pub(super) limits: Arc<RateLimits>,
     pub(super) blobs: Arc<Blobs>,
     /// Sends verification codes.
     pub(super) codes: CodeSender,
+    pub(super) fetching: Fetching,
     pub(super) settings: Settings,
     pub(super) host: Host,
+}
+
+impl Service {
+    /// The limits of those who ask now.
+    pub(super) fn budget(&self) -> Budget {
+        Budget { limits: Arc::clone(&self.limits), now: Instant::now() }
+    }
 }
 
 /// What the operator has configured.

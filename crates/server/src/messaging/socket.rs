@@ -17,11 +17,11 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use wormhole_chat::{CLOSE_MALFORMED, WebSocketMessage, WebSocketRequest, WebSocketResponse};
 
-use super::api::Principal;
+use super::api::{ApiError, Principal};
 use super::memory::{OutOfMemory, RequestMemory};
 use super::server::{Front, Opener};
 use super::sockets::{Registration, Socket};
-use super::store::{Acknowledgement, Delivery, StoreError, Which};
+use super::store::{Acknowledgement, Delivery, Found, StoreError, Which};
 use crate::http::Upgraded;
 use crate::http::websocket::{self, Received};
 use crate::limits::LinkPermit;
@@ -45,6 +45,8 @@ pub(super) struct DeviceSocket {
     requests: usize,
     /// Memory for the part of the queue that is being read.
     page_bytes: usize,
+    /// When the device and its app were last read from the database.
+    checked: Instant,
     is_ending: bool,
 }
 
@@ -55,6 +57,8 @@ type Task = Pin<Box<dyn Future<Output = Done> + Send>>;
 enum Done {
     /// A message is removed from the queue, or stays there because the database is not available.
     Acknowledged(Result<(), StoreError>),
+    /// The device and its app have been read again.
+    Checked(Result<Arc<Found>, ApiError>),
     /// More of the queue has been read.
     Page(Result<Option<Delivery>, StoreError>),
     /// A request of the client is answered; without an id, there is no answer.
@@ -99,6 +103,7 @@ impl DeviceSocket {
             tasks: FuturesUnordered::new(),
             requests: 0,
             page_bytes: 0,
+            checked: now(),
             is_ending: false,
         }
     }
@@ -151,6 +156,7 @@ impl DeviceSocket {
             Woken::Tick => {
                 // There may have been no memory for it.
                 self.read_queue();
+                self.check_again(now());
                 return !self.io.is_stuck(now());
             }
         }
@@ -205,6 +211,10 @@ impl DeviceSocket {
     fn finish(&mut self, done: Done) {
         match done {
             Done::Acknowledged(Ok(())) => {}
+            Done::Checked(Ok(found)) => self.opener.principal = Principal::Device(found),
+            Done::Checked(Err(error)) if error.is_unauthorized() => self.end(CLOSE_UNAUTHORIZED),
+            // The database is not available now.
+            Done::Checked(Err(_)) => {}
             Done::Request(response) => {
                 self.requests = self.requests.saturating_sub(1);
                 self.io.release(REQUEST_BYTES);
@@ -242,6 +252,20 @@ impl DeviceSocket {
             .push(Box::pin(async move { Done::Page(front.service.storage.messages(page).await) }));
     }
 
+    /// Now and then, reads the device and its app again: a token may have been revoked.
+    fn check_again(&mut self, now: Instant) {
+        let Principal::Device(found) = &self.opener.principal else { return };
+        if self.is_ending || now.saturating_duration_since(self.checked) < CHECK_PERIOD {
+            return;
+        }
+        self.checked = now;
+        let (front, found) = (Arc::clone(&self.front), Arc::clone(found));
+        let app = Arc::clone(&self.opener.app);
+        self.tasks.push(Box::pin(async move {
+            Done::Checked(front.service.check_again(&found, &app).await)
+        }));
+    }
+
     /// Closes the connection once everything is answered and written.
     fn end(&mut self, code: u16) {
         if !self.is_ending {
@@ -258,6 +282,9 @@ fn now() -> Instant {
 
 /// Another socket of the same device has been opened, or the device does not exist any more.
 const CLOSE_DISPLACED: u16 = 4409;
+
+/// The device may not use its app any more; it must log in again.
+const CLOSE_UNAUTHORIZED: u16 = 4401;
 
 /// The client sent a frame that is too long. (RFC 6455, section 7.4.1)
 const CLOSE_TOO_LONG: u16 = 1009;
@@ -285,6 +312,9 @@ const MIN_PAGE_BYTES: usize = 8 << 10;
 
 /// Silence after which the connection is closed. Clients send something every 55 s.
 const MAX_SILENCE: Duration = Duration::from_secs(90);
+
+/// How long a revoked token of an app stays valid on an open WebSocket.
+const CHECK_PERIOD: Duration = Duration::from_secs(60);
 
 /// How often silent and slow clients are looked for.
 const TICK: Duration = Duration::from_secs(15);

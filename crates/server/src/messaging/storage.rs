@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use wormhole_chat::Timestamp;
 
 use super::gauges::Gauges;
+use super::limits::{Budget, RateLimits};
 use super::store::{
     Acknowledged, Acknowledgement, BundleRequest, Delivery, DeviceKey, Expiry, Found, Job, Login,
     PageRequest, Reply, Rows, Sent, Store, StoreError, Submission, Taken, Turn, Work,
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     /// Is called after each transaction.
     pub(super) notify: Notify,
     pub(super) gauges: Gauges,
+    pub(super) limits: Arc<RateLimits>,
 }
 
 /// What open sockets must know of a transaction.
@@ -72,6 +74,8 @@ impl Storage {
         let (fail, failed) = oneshot::channel();
         let thread = std::thread::Builder::new().name("messaging store".into());
         let handle = thread.spawn(move || {
+            // If the thread panics, nobody must wait for it.
+            let _end = RefuseAll(&queue);
             if let Err(error) = run(parts, &queue) {
                 tracing::error!(%error, "the messaging service stops because its database is lost");
                 queue.refuse_all();
@@ -191,7 +195,7 @@ impl Queue {
         let mut waiting = self.lock();
         loop {
             if !waiting.turn.is_empty() {
-                return Some(std::mem::take(&mut waiting.turn));
+                return Some(waiting.turn.take());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if waiting.is_closed || left.is_zero() {
@@ -213,6 +217,15 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses all requests when it is dropped.
+struct RefuseAll<'a>(&'a Queue);
+
+impl Drop for RefuseAll<'_> {
+    fn drop(&mut self) {
+        self.0.refuse_all();
     }
 }
 
@@ -246,6 +259,7 @@ impl Parts {
             turn.finish(&Err(closed()));
             return Err(error);
         }
+        turn.budget = Some(Budget { limits: Arc::clone(&self.limits), now: Instant::now() });
         let result = self.store.apply(&mut turn, unix_now());
         if let Err(error) = &result {
             tracing::warn!(%error, "requests of the messaging service failed");

@@ -118,6 +118,76 @@ fn one_number_in_two_apps_is_two_accounts() {
 }
 
 #[test]
+fn an_account_outside_of_the_default_app_needs_the_headers_of_its_app() {
+    let server = Server::start(&[]);
+    let token = server.add_app("com.example.two");
+    let with = Client::register(&server, ALICE, Some(("com.example.two", &token)));
+    let mut without = with.clone();
+    without.headers.truncate(1);
+    assert_eq!(without.get("/v1/accounts/whoami").expect(401)["error"], "bad_package");
+    with.get("/v1/accounts/whoami").expect(200);
+    // The seed's requests for attachments have none.
+    without.get("/v1/attachments/").expect(200);
+    // The same number and password in the default app is another account.
+    let one = Client::register(&server, ALICE, None);
+    assert_eq!(without.get("/v1/accounts/whoami").expect(200)["uuid"], one.uuid.as_str());
+    server.app(&["revoke", "com.example.two"]);
+    with.get("/v1/attachments/").expect(401);
+}
+
+#[test]
+fn wrong_passwords_are_limited_for_each_name() {
+    let server = Server::start(&[]);
+    let alice = Client::register(&server, ALICE, None);
+    let mut guesser = server.client();
+    guesser.log_in(ALICE, "wrong", None);
+    let statuses: Vec<u16> = (0..30).map(|_| guesser.get("/v1/accounts/whoami").status).collect();
+    assert!(statuses[..20].iter().all(|status| *status == 401), "{statuses:?}");
+    assert!(statuses.contains(&413), "{statuses:?}");
+    // Another name has a limit of its own.
+    let mut by_id = server.client();
+    by_id.log_in(&alice.uuid, &alice.password, None);
+    by_id.get("/v1/accounts/whoami").expect(200);
+}
+
+#[test]
+fn attributes_that_are_not_sent_stay() {
+    let server = Server::start(&[]);
+    let alice = Client::register(&server, ALICE, None);
+    alice.put("/v1/accounts/name", r#"{"deviceName":"phone"}"#).expect(200);
+    alice.put("/v1/accounts/attributes", r#"{"voice":true}"#).expect(200);
+    let devices = alice.get("/v1/devices").expect(200);
+    assert_eq!(devices["devices"][0]["name"], "phone");
+    let day: u64 = 24 * 60 * 60 * 1000;
+    let seen = devices["devices"][0]["lastSeen"].as_u64().unwrap();
+    assert!(seen > 0 && seen.is_multiple_of(day), "{seen}");
+}
+
+#[test]
+fn the_directory_shows_apps_only_if_the_owner_wants_it() {
+    let server = Server::start(&[]);
+    let (alice, bob) =
+        (Client::register(&server, ALICE, None), Client::register(&server, "+14155550102", None));
+    let token = data_encoding::BASE64_NOPAD.encode(&wormhole_chat::directory_token("+14155550102"));
+    // However often a token is sent, it is answered once.
+    let ask = || {
+        let body = json!({"contacts": [token, token, token]}).to_string();
+        alice.put("/v1/directory/tokens", &body).expect(200)["contacts"].clone()
+    };
+    let attributes = |json: &str| bob.put("/v1/accounts/attributes", json).expect(200);
+    assert_eq!(ask(), json!([{"token": token, "apps": []}]));
+    attributes(r#"{"showAppInDirectory":true}"#);
+    assert_eq!(ask(), json!([{"token": token, "apps": ["com.example.one"]}]));
+    attributes(r#"{"discoverableByPhoneNumber":false}"#);
+    assert_eq!(ask(), json!([]));
+    // A second registration does not undo it.
+    Client::register(&server, "+14155550102", None);
+    assert_eq!(ask(), json!([]));
+    let many = json!({"contacts": vec![&token; 50_001]}).to_string();
+    assert_eq!(alice.put("/v1/directory/tokens", &many).expect(400)["error"], "too_large");
+}
+
+#[test]
 fn an_app_has_two_tokens_at_most_and_a_revoked_one_is_refused() {
     let server = Server::start(&[]);
     let first = server.add_app("com.example.two");

@@ -131,9 +131,40 @@ fn keys_of_nobody_are_not_found_and_asking_again_and_again_is_limited() {
         assert_eq!(alice.get(&format!("/v2/keys/{missing}")).status, 404, "{missing}");
     }
     alice.get("/v2/keys/nobody/1").expect(400);
-    // Six at once, of which the first request used one.
+    // Six at once, however they are spelled. What was not found costs nothing.
+    let names = ["*", "1"].map(|device| [BOB, &bob.uuid].map(|who| format!("{who}/{device}")));
+    let names = names.as_flattened().iter().cycle().take(7);
     let statuses: Vec<u16> =
-        (0..6).map(|_| alice.get(&format!("/v2/keys/{BOB}/*")).status).collect();
-    assert_eq!(statuses, [200, 200, 200, 200, 200, 413]);
-    assert_eq!(bob.get("/v2/keys").expect(200)["count"], 95);
+        names.map(|name| alice.get(&format!("/v2/keys/{name}")).status).collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 413]);
+    assert_eq!(bob.get("/v2/keys").expect(200)["count"], 94);
+}
+
+#[test]
+fn a_new_identity_key_withdraws_what_was_signed_with_the_previous_one() {
+    let server = Server::start(&[]);
+    let (alice, bob) =
+        (Client::register(&server, ALICE, None), Client::register(&server, BOB, None));
+    bob.put("/v2/keys", &keys(1, 3).to_string()).expect(200);
+    let mut other = keys(2, 0);
+    let signed = other["signedPreKey"].take();
+    other.as_object_mut().unwrap().remove("preKeys");
+    bob.put("/v2/keys", &other.to_string()).expect(200);
+    assert_eq!(bob.get("/v2/keys").expect(200)["count"], 0);
+    alice.get(&format!("/v2/keys/{BOB}/1")).expect(404);
+    bob.put("/v2/keys/signed", &signed.to_string()).expect(200);
+    let bundle = alice.get(&format!("/v2/keys/{BOB}/1")).expect(200);
+    assert_eq!(bundle["identityKey"], other["identityKey"]);
+    assert_eq!(bundle["devices"][0]["signedPreKey"], signed);
+    assert_eq!(bundle["devices"][0]["preKey"], Value::Null);
+}
+
+#[test]
+fn a_device_writes_only_so_often() {
+    let server = Server::start(&[]);
+    let bob = Client::register(&server, BOB, None);
+    let published = keys(1, 1).to_string();
+    let first = (0..100).find(|_| bob.put("/v2/keys", &published).status == 413);
+    assert!(first.is_some_and(|first| first >= 60), "{first:?}");
+    bob.get("/v2/keys").expect(200);
 }

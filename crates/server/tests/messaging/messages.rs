@@ -100,7 +100,7 @@ fn wrong_devices_get_409_and_registered_again_410_and_nothing_is_delivered() {
 #[test]
 fn bodies_that_are_no_messages_are_refused() {
     let server = Server::start(&[]);
-    let (alice, _bob) = (with_keys(&server, ALICE, 1), with_keys(&server, BOB, 2));
+    let (alice, bob) = (with_keys(&server, ALICE, 1), with_keys(&server, BOB, 2));
     let to_bob = |body: &str| alice.put(&format!("/v1/messages/{BOB}"), body).status;
     for malformed in [
         "",
@@ -124,6 +124,19 @@ fn bodies_that_are_no_messages_are_refused() {
         to_bob(&body.to_string())
     };
     assert_eq!((of(limit), of(limit + 1)), (200, 422));
+    let of_both = |body: usize, content: usize| {
+        let encode = |bytes: usize| json!(data_encoding::BASE64.encode(&vec![0; bytes]));
+        let mut message = message("", 3000);
+        message["messages"][0]["body"] = encode(body);
+        message["messages"][0]["content"] = encode(content);
+        to_bob(&message.to_string())
+    };
+    assert_eq!((of_both(limit - 9, 9), of_both(limit - 9, 10)), (200, 422));
+    // The longest ones do not hide those that follow.
+    assert_eq!(bob.get("/v1/messages").expect(200)["messages"].as_array().unwrap().len(), 1);
+    let guid = bob.get("/v1/messages").expect(200)["messages"][0]["guid"].clone();
+    bob.delete(&format!("/v1/messages/uuid/{}", guid.as_str().unwrap())).expect(200);
+    assert_eq!(bob.get("/v1/messages").expect(200)["messages"].as_array().unwrap().len(), 1);
     let message = message("hello", 1).to_string();
     assert_eq!(alice.put("/v1/messages/+14155550199", &message).status, 404);
     assert_eq!(alice.put("/v1/messages/nobody", &message).status, 400);

@@ -9,6 +9,7 @@ use wormhole_chat::{DeviceId, Timestamp};
 
 use super::ApiError;
 use super::json::{Base64, Number};
+use crate::messaging::secrets;
 use crate::messaging::store::{Account, NewDevice, TokenHash};
 
 /// What a client says about its device. Unknown fields are ignored.
@@ -18,10 +19,10 @@ pub(super) struct AccountAttributes {
     /// 52 bytes in base64: envelopes for this device are encrypted with it.
     #[schema(value_type = Option<String>)]
     signaling_key: Option<Base64>,
-    /// Chosen at random when the client is installed; at most 16383.
-    #[schema(value_type = u32)]
-    registration_id: Number,
-    /// Whether the client opens a WebSocket to fetch its messages. Clients that do not say so do.
+    /// Chosen at random when the client is installed: 1 to 16383. Without one, the server chooses.
+    #[schema(value_type = Option<u32>)]
+    registration_id: Option<Number>,
+    /// Whether the client opens a WebSocket to fetch its messages. New devices that do not say so do.
     fetches_messages: Option<bool>,
     /// The name of the device, usually encrypted.
     name: Option<String>,
@@ -29,8 +30,23 @@ pub(super) struct AccountAttributes {
     voice: Option<bool>,
     video: Option<bool>,
     capabilities: Option<Map<String, Value>>,
-    /// Whether others find the account with its number.
-    pub(super) discoverable_by_phone_number: Option<bool>,
+    /// Whether others find the account with its number. New accounts that do not say so are found.
+    discoverable_by_phone_number: Option<bool>,
+    /// Whether others who find the account learn in which app it is. New accounts that do not say so show nothing.
+    show_app_in_directory: Option<bool>,
+}
+
+/// What a client has said about its device and its account. What it has not said stays as it is.
+#[derive(Clone, Debug)]
+pub(super) struct Attributes {
+    registration_id: Option<u32>,
+    signaling_key: Option<Vec<u8>>,
+    name: Option<String>,
+    fetches_messages: Option<bool>,
+    /// What other clients see, as a JSON object.
+    shown: String,
+    pub(super) is_discoverable: Option<bool>,
+    pub(super) shows_app: Option<bool>,
 }
 
 /// The name of a device.
@@ -72,34 +88,28 @@ pub(super) enum Channel {
 }
 
 impl AccountAttributes {
-    /// The columns of the client's first device, with these credentials.
+    /// The attributes, once each is checked.
     ///
     /// # Errors
     /// A value is not allowed.
-    pub(super) fn device(
-        &self,
-        password: TokenHash,
-        salt: [u8; 16],
-    ) -> Result<NewDevice, ApiError> {
-        let registration_id = self.registration_id.to_u32().filter(|id| *id <= MAX_REGISTRATION_ID);
+    pub(super) fn check(&self) -> Result<Attributes, ApiError> {
+        let id = self.registration_id.unwrap_or_default().to_u32();
+        let id = id.filter(|id| *id <= MAX_REGISTRATION_ID);
+        let id = id.ok_or_else(|| ApiError::invalid("registrationId must be at most 16383"))?;
         let signaling_key = self.signaling_key.as_ref().map(|Base64(key)| key.clone());
         let signaling_key = signaling_key.filter(|key| !key.is_empty());
         if signaling_key.as_ref().is_some_and(|key| key.len() != SIGNALING_KEY) {
             return Err(ApiError::invalid("signalingKey must have 52 bytes"));
         }
-        Ok(NewDevice {
-            number: DeviceId::PRIMARY,
-            password,
-            salt,
-            registration_id: registration_id
-                .ok_or_else(|| ApiError::invalid("registrationId must be at most 16383"))?,
+        Ok(Attributes {
+            // Nobody compares 0, which some clients send by chance.
+            registration_id: Some(id).filter(|id| *id > 0),
             signaling_key,
             name: self.name.clone().map(check_name).transpose()?,
-            fetches_messages: self.fetches_messages.unwrap_or(true),
-            push: None,
-            attributes: self.shown()?,
-            created: Timestamp(0),
-            last_seen: Timestamp(0),
+            fetches_messages: self.fetches_messages,
+            shown: self.shown()?,
+            is_discoverable: self.discoverable_by_phone_number,
+            shows_app: self.show_app_in_directory,
         })
     }
 
@@ -119,6 +129,46 @@ impl AccountAttributes {
             return Err(ApiError::invalid("the capabilities are too long"));
         }
         Ok(shown)
+    }
+}
+
+impl Attributes {
+    /// The columns of a new device with this password. The time is missing.
+    pub(super) fn new_device(&self, number: DeviceId, password: &str) -> NewDevice {
+        let salt = secrets::random();
+        let mut device = NewDevice {
+            number,
+            password: TokenHash::of(&salt, password.as_bytes()),
+            salt,
+            registration_id: secrets::registration_id(),
+            signaling_key: None,
+            name: None,
+            fetches_messages: true,
+            push: None,
+            attributes: String::new(),
+            created: Timestamp(0),
+            last_seen: Timestamp(0),
+        };
+        self.apply_to_device(&mut device);
+        device
+    }
+
+    /// Changes a device.
+    pub(super) fn apply_to_device(&self, device: &mut NewDevice) {
+        let attributes = self.clone();
+        device.attributes = attributes.shown;
+        device.registration_id = attributes.registration_id.unwrap_or(device.registration_id);
+        device.signaling_key = attributes.signaling_key.or_else(|| device.signaling_key.take());
+        device.name = attributes.name.or_else(|| device.name.take());
+        device.fetches_messages = attributes.fetches_messages.unwrap_or(device.fetches_messages);
+    }
+
+    /// Changes an account; returns whether anything is different.
+    pub(super) fn apply_to_account(&self, account: &mut Account) -> bool {
+        let before = (account.is_discoverable, account.shows_app);
+        account.is_discoverable = self.is_discoverable.unwrap_or(account.is_discoverable);
+        account.shows_app = self.shows_app.unwrap_or(account.shows_app);
+        before != (account.is_discoverable, account.shows_app)
     }
 }
 
@@ -213,7 +263,7 @@ mod tests {
     fn attributes_of_old_and_new_clients_are_read() {
         let read = |json: &str| {
             let attributes: AccountAttributes = serde_json::from_str(json).unwrap();
-            attributes.device(TokenHash([0; 32]), [0; 16])
+            attributes.check().map(|checked| checked.new_device(DeviceId::PRIMARY, "password"))
         };
         // The seed's form, in which the id is text.
         let seed =
@@ -229,9 +279,35 @@ mod tests {
         );
         assert_eq!(npm.unwrap().attributes, r#"{"capabilities":{"uuid":true}}"#);
         assert!(read(r#"{"registrationId":16384}"#).is_err());
+        // Without an id, or with one that nobody compares, the server chooses one.
+        for none in ["{}", r#"{"registrationId":0}"#] {
+            assert!((1..=16380).contains(&read(none).unwrap().registration_id), "{none}");
+        }
         assert!(read(r#"{"registrationId":1,"signalingKey":"AAAA"}"#).is_err());
         let long = format!(r#"{{"registrationId":1,"name":"{}"}}"#, "x".repeat(513));
         assert!(read(&long).is_err());
+    }
+
+    #[test]
+    fn what_a_client_does_not_say_stays() {
+        let read = |json: &str| -> Attributes {
+            serde_json::from_str::<AccountAttributes>(json).unwrap().check().unwrap()
+        };
+        let key = "A".repeat(69) + "A";
+        let all = format!(
+            r#"{{"registrationId":7,"name":"n","fetchesMessages":false,"signalingKey":"{key}"}}"#
+        );
+        let mut device = read(&all).new_device(DeviceId::PRIMARY, "password");
+        let before = device.clone();
+        read("{}").apply_to_device(&mut device);
+        assert_eq!(device, before);
+        read(r#"{"registrationId":8,"name":"m","fetchesMessages":true}"#)
+            .apply_to_device(&mut device);
+        assert_eq!((device.registration_id, device.fetches_messages), (8, true));
+        assert_eq!(
+            (device.name.as_deref(), &device.signaling_key),
+            (Some("m"), &before.signaling_key)
+        );
     }
 
     #[test]

@@ -1,20 +1,24 @@
-//! Who sends a request: `Authorization: Basic` for the device, `X-PKG-NAME` and `X-PKG-TOKEN` for its app.
+//! Who sends a request: `Authorization: Basic` for the device, and the headers of its app.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::FromRequestParts;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request;
-use std::sync::Arc;
-use wormhole_chat::service::AppName;
 use wormhole_chat::{DeviceId, Timestamp};
+use wormhole_kit::network;
 use zeroize::Zeroizing;
 
-use super::ApiError;
 use super::attributes::day;
+use super::{ApiError, AppProof, ClientAddress};
 use crate::messaging::base64;
+use crate::messaging::limits::Action;
 use crate::messaging::service::Service;
 use crate::messaging::storage::unix_now;
 use crate::messaging::store::{
-    Account, App, Device, Found, Login, LoginName, Rows, StoreError, TokenHash,
+    Account, Device, Found, Login, LoginName, Rows, StoreError, TokenHash,
 };
 
 /// The device that sent a request.
@@ -35,13 +39,6 @@ pub(in crate::messaging) struct Credentials {
     pub(in crate::messaging) name: LoginName,
     pub(in crate::messaging) device: DeviceId,
     pub(in crate::messaging) password: Zeroizing<String>,
-}
-
-/// An app's name and token, as headers have them.
-#[derive(Debug)]
-pub(in crate::messaging) struct AppCredentials {
-    pub(in crate::messaging) name: AppName,
-    token: TokenHash,
 }
 
 impl Credentials {
@@ -88,65 +85,59 @@ pub(in crate::messaging) fn parse_device(text: &str) -> Option<DeviceId> {
     if is_number { DeviceId::new(text.parse().ok()?) } else { None }
 }
 
-impl AppCredentials {
-    /// Reads the headers of the seed, or those of the Platform API with the same meaning. `None` if there are none.
-    ///
-    /// # Errors
-    /// They are incomplete, malformed or sent twice.
-    pub(in crate::messaging) fn from_headers(
-        headers: &HeaderMap,
-    ) -> Result<Option<Self>, ApiError> {
-        let value = |names: [&str; 2]| {
-            let mut values = names.into_iter().flat_map(|name| headers.get_all(name));
-            match (values.next(), values.next()) {
-                (None, _) => Ok(None),
-                (Some(value), None) => {
-                    value.to_str().map(Some).map_err(|_| ApiError::bad_package())
-                }
-                (Some(_), Some(_)) => Err(ApiError::bad_package()),
-            }
-        };
-        match (value(["x-pkg-name", "x-app-id"])?, value(["x-pkg-token", "x-app-token"])?) {
-            (None, None) => Ok(None),
-            (Some(name), Some(token)) => {
-                let name = name.parse().map_err(|_| ApiError::bad_package())?;
-                Ok(Some(Self { name, token: TokenHash::of(&[], token.as_bytes()) }))
-            }
-            _ => Err(ApiError::bad_package()),
-        }
-    }
-
-    /// Whether the token is one of the app's.
-    pub(in crate::messaging) fn match_app(&self, app: &App) -> bool {
-        let matches = app.tokens.iter().map(|token| token.matches(&self.token));
-        // All tokens are compared, so that the time does not depend on which one matches.
-        self.name == app.name && matches.fold(false, |any, one| any | one)
-    }
-}
-
 impl Service {
-    /// Finds the device with these credentials, in the app with these credentials if there are any.
+    /// Finds the device with these credentials, in the app with these credentials.
     ///
     /// # Errors
-    /// Either is wrong, or the database is not available.
+    /// Either is wrong, there were too many wrong passwords, or the database is not available.
     pub(in crate::messaging) async fn authenticate(
         &self,
         credentials: Credentials,
-        app: Option<AppCredentials>,
+        app: &AppProof,
+        client: IpAddr,
     ) -> Result<Arc<Found>, ApiError> {
         let Credentials { name, device, password } = credentials;
-        let login = Login { name, device, app: app.as_ref().map(|app| app.name.clone()) };
+        let (owner, now) = ((name.clone(), network(client)), Instant::now());
+        let limit = self.limits.check(Action::FailedLogin, &owner, now);
+        limit.map_err(ApiError::too_many)?;
+        let login = Login { name, device, app: app.name().cloned() };
         let candidates = self.storage.find(login).await?;
-        let found = candidates.into_iter().find(|found| {
+        let mut matching = candidates.into_iter().filter(|found| {
             let stored = &found.device.device;
             stored.password.matches(&TokenHash::of(&stored.salt, password.as_bytes()))
         });
-        let found = found.ok_or_else(ApiError::bad_credentials)?;
-        if app.is_some_and(|app| !app.match_app(&found.app)) {
-            return Err(ApiError::bad_package());
-        }
+        let Some(first) = matching.next() else {
+            // Concurrent attempts may have emptied the bucket since it was checked.
+            let _empty = self.limits.spend(Action::FailedLogin, &owner, 1, now);
+            return Err(ApiError::bad_credentials());
+        };
+        // The same password may be used in several apps.
+        let mut matching = [first].into_iter().chain(matching);
+        let found = matching.find(|found| self.accepts(app, &found.app));
+        let found = found.ok_or_else(ApiError::bad_package)?;
         self.see(&found).await?;
         Ok(Arc::new(found))
+    }
+
+    /// The device of an open WebSocket as it is now.
+    ///
+    /// # Errors
+    /// It does not exist any more, it may not use its app any more, or the database is not available.
+    pub(in crate::messaging) async fn check_again(
+        &self,
+        found: &Found,
+        app: &AppProof,
+    ) -> Result<Arc<Found>, ApiError> {
+        let name = LoginName::Account(found.account.id);
+        let login = Login { name, device: found.device.device.number, app: None };
+        let candidates = self.storage.find(login).await?;
+        let same = candidates.into_iter().find(|it| it.device.key == found.device.key);
+        let same = same.ok_or_else(ApiError::bad_credentials)?;
+        if !self.accepts(app, &same.app) {
+            return Err(ApiError::bad_package());
+        }
+        self.see(&same).await?;
+        Ok(Arc::new(same))
     }
 
     /// Records that a device was seen today, once a day.
@@ -156,6 +147,18 @@ impl Service {
             self.storage.execute(move |rows, _| rows.see_device(device, today)).await?;
         }
         Ok(())
+    }
+}
+
+impl Service {
+    /// Counts a request for somebody who does not exist as a search in the directory, so that nobody finds out faster
+    /// in this way which numbers are registered. Returns the error to answer.
+    pub(in crate::messaging) fn count_stranger(&self, found: &Found, error: ApiError) -> ApiError {
+        if !error.is_not_found() {
+            return error;
+        }
+        let limit = self.budget().spend(Action::Contact, found.account.id, 1);
+        limit.map_or_else(ApiError::too_many, |()| error)
     }
 }
 
@@ -188,6 +191,21 @@ impl Service {
     }
 }
 
+impl Service {
+    /// The same for a request that writes what the device says about itself, which is limited.
+    pub(in crate::messaging) async fn write_for<T: Send + 'static>(
+        &self,
+        found: &Arc<Found>,
+        work: impl FnMut(&mut dyn Rows, Current) -> Result<Result<T, ApiError>, StoreError>
+        + Send
+        + 'static,
+    ) -> Result<T, ApiError> {
+        let limit = self.limits.spend(Action::Write, found.device.key, 1, Instant::now());
+        limit.map_err(ApiError::too_many)?;
+        self.execute_for(found, work).await
+    }
+}
+
 impl FromRequestParts<Arc<Service>> for Authenticated {
     type Rejection = ApiError;
 
@@ -202,8 +220,13 @@ impl FromRequestParts<Arc<Service>> for Authenticated {
         }
         let credentials =
             Credentials::from_headers(&parts.headers).ok_or_else(ApiError::bad_credentials)?;
-        let app = AppCredentials::from_headers(&parts.headers)?;
-        service.authenticate(credentials, app).await.map(Self)
+        // The seed's requests for attachments have no headers.
+        let is_attachment = parts.uri.path().starts_with("/v1/attachments");
+        let otherwise = if is_attachment { AppProof::NotNeeded } else { AppProof::Default };
+        let app = AppProof::from_headers(&parts.headers, otherwise)?;
+        let client = parts.extensions.get().map(|ClientAddress(address)| *address);
+        let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        service.authenticate(credentials, &app, client).await.map(Self)
     }
 }
 

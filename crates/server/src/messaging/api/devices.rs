@@ -86,7 +86,7 @@ pub(super) async fn remove(
     let number = parse_device(&device).ok_or_else(not_found)?;
     let own = found.device.device.number;
     if own != DeviceId::PRIMARY && own != number {
-        return Err(ApiError::bad_credentials());
+        return Err(ApiError::first_device_only());
     }
     if number == DeviceId::PRIMARY {
         let message = "the first device is removed together with the account";

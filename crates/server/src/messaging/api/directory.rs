@@ -1,9 +1,10 @@
 //! The directory: which of the numbers in a client's address book are registered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::routing::{Router, get, put};
 use hyper::StatusCode;
@@ -12,11 +13,11 @@ use utoipa::ToSchema;
 use wormhole_chat::directory_token;
 
 use super::json::Json;
-use super::{ApiError, Authenticated};
+use super::{ApiError, Authenticated, ClientAddress};
 use crate::messaging::base64;
 use crate::messaging::limits::Action;
 use crate::messaging::service::Service;
-use crate::messaging::store::{Account, Device, Rows};
+use crate::messaging::store::{Account, Device, Rows, StoreError};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -43,7 +44,7 @@ pub(super) struct Contacts {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Contact {
     token: String,
-    /// The apps in which the number is registered.
+    /// The apps in which the number is registered, as far as its owner shows them.
     apps: Vec<String>,
     #[serde(flatten)]
     abilities: Abilities,
@@ -66,7 +67,7 @@ pub(super) struct Abilities {
     put, path = "/v1/directory/tokens", tag = "directory", request_body = Tokens, security(("device" = [])),
     responses(
         (status = 200, description = "the registered numbers", body = Contacts),
-        (status = 400, description = "a token is malformed"),
+        (status = 400, description = "a token is malformed, or there are more than 50,000"),
         (status = 401, description = "wrong credentials"),
         (status = 413, description = "too many numbers were looked up"),
         (status = 415, description = "the body is malformed"),
@@ -74,11 +75,16 @@ pub(super) struct Abilities {
 )]
 pub(super) async fn intersect(
     State(service): State<Arc<Service>>,
+    Extension(ClientAddress(client)): Extension<ClientAddress>,
     Authenticated(found): Authenticated,
     Json(Tokens { contacts }): Json<Tokens>,
 ) -> Answer<Contacts> {
-    let tokens = contacts.iter().map(|text| parse_token(text)).collect::<Result<Vec<_>, _>>()?;
-    let contacts = find(&service, &found.account, tokens).await?;
+    if contacts.len() > MAX_TOKENS {
+        return Err(ApiError::too_large());
+    }
+    let tokens = contacts.iter().map(|text| parse_token(text)).collect::<Result<_, _>>()?;
+    limit(&service, &found.account, client, contacts.len())?;
+    let contacts = find(&service, tokens).await?;
     Ok(Json(Contacts { contacts }))
 }
 
@@ -94,51 +100,68 @@ pub(super) async fn intersect(
 )]
 pub(super) async fn look_up(
     State(service): State<Arc<Service>>,
+    Extension(ClientAddress(client)): Extension<ClientAddress>,
     Path(token): Path<String>,
     Authenticated(found): Authenticated,
 ) -> Answer<Contact> {
-    let contacts = find(&service, &found.account, vec![parse_token(&token)?]).await?;
+    let token = parse_token(&token)?;
+    limit(&service, &found.account, client, 1)?;
+    let contacts = find(&service, BTreeSet::from([token])).await?;
     let contact = contacts.into_iter().next();
     contact.map(Json).ok_or_else(|| ApiError::not_found("the number is not registered"))
 }
 
-async fn find(
+/// Limits how many numbers an account looks up, and how often clients of one network ask.
+fn limit(
     service: &Service,
     asker: &Account,
-    tokens: Vec<[u8; 10]>,
-) -> Result<Vec<Contact>, ApiError> {
-    let amount = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-    let limit = service.limits.spend(Action::Contact, asker.id, amount, Instant::now());
-    limit.map_err(ApiError::too_many)?;
-    let accounts =
-        service.storage.execute(move |rows, _| rows.accounts_with_tokens(&tokens)).await?;
-    let abilities = abilities(service, &accounts).await?;
-    let mut contacts: BTreeMap<[u8; 10], Contact> = BTreeMap::new();
-    for (account, abilities) in accounts.iter().zip(abilities) {
-        let token = directory_token(account.number.as_str());
-        let contact = contacts.entry(token).or_insert_with(|| Contact {
-            token: base64::encode_key(&token),
-            apps: Vec::new(),
-            abilities: Abilities::default(),
-        });
-        contact.apps.push(account.app_name.to_string());
-        contact.abilities.add(abilities);
+    client: IpAddr,
+    tokens: usize,
+) -> Result<(), ApiError> {
+    let budget = service.budget();
+    if let Some(network) = budget.limits.network(client) {
+        let limit = budget.spend(Action::ContactPerNetwork, network, 1);
+        limit.map_err(ApiError::too_many)?;
     }
-    Ok(contacts.into_values().collect())
+    let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+    budget.spend(Action::Contact, asker.id, tokens).map_err(ApiError::too_many)
 }
 
-/// What each account can do. In steps, so that other requests do not wait for all of them.
-async fn abilities(service: &Service, accounts: &[Account]) -> Result<Vec<Abilities>, ApiError> {
-    let mut all = Vec::new();
-    for step in accounts.chunks(STEP) {
-        let keys: Vec<_> = step.iter().map(|account| account.key).collect();
+/// Reads in steps, so that other requests do not wait for all of them. Each number is read once.
+async fn find(service: &Service, tokens: BTreeSet<[u8; 10]>) -> Result<Vec<Contact>, ApiError> {
+    let tokens: Vec<[u8; 10]> = tokens.into_iter().collect();
+    let mut contacts = Contacts { contacts: Vec::new() };
+    for step in tokens.chunks(STEP) {
+        let step = step.to_vec();
         let read = move |rows: &mut dyn Rows, _| {
-            keys.iter().map(|key| Ok(Abilities::of(&rows.devices(*key)?))).collect()
+            let accounts = rows.accounts_with_tokens(&step)?.into_iter();
+            let with_abilities = accounts.map(|account| {
+                let abilities = Abilities::of(&rows.devices(account.key)?);
+                Ok((account, abilities))
+            });
+            with_abilities.collect::<Result<Vec<_>, StoreError>>()
         };
-        let step: Vec<Abilities> = service.storage.execute(read).await?;
-        all.extend(step);
+        contacts.add(service.storage.execute(read).await?);
     }
-    Ok(all)
+    Ok(contacts.contacts)
+}
+
+impl Contacts {
+    /// Adds accounts; those of one number become one contact.
+    fn add(&mut self, accounts: Vec<(Account, Abilities)>) {
+        let mut contacts: BTreeMap<[u8; 10], Contact> = BTreeMap::new();
+        for (account, abilities) in accounts {
+            let token = directory_token(account.number.as_str());
+            let contact = contacts.entry(token).or_insert_with(|| Contact {
+                token: base64::encode_key(&token),
+                apps: Vec::new(),
+                abilities: Abilities::default(),
+            });
+            contact.apps.extend(account.shows_app.then(|| account.app_name.to_string()));
+            contact.abilities.add(abilities);
+        }
+        self.contacts.extend(contacts.into_values());
+    }
 }
 
 impl Abilities {
@@ -159,5 +182,8 @@ fn parse_token(text: &str) -> Result<[u8; 10], ApiError> {
     base64::decode_array(text).ok_or_else(malformed)
 }
 
-/// Accounts whose devices are read at once.
+/// Numbers that are read at once.
 const STEP: usize = 200;
+
+/// Most numbers in a request.
+const MAX_TOKENS: usize = 50_000;

@@ -48,9 +48,37 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_json", reason)
     }
 
+    /// Only the first device may do this.
+    pub(in crate::messaging) fn first_device_only() -> Self {
+        let message = "only the first device may do this";
+        Self::new(StatusCode::UNAUTHORIZED, "first_device", message)
+    }
+
+    /// A verification code could not be sent.
+    pub(in crate::messaging) fn not_sent() -> Self {
+        let message = "the code could not be sent; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    /// Its status code.
+    #[cfg(test)]
+    pub(in crate::messaging) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// A value has the right type, but is not allowed.
     pub(in crate::messaging) fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", reason)
+    }
+
+    /// Whether the credentials are the reason.
+    pub(in crate::messaging) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
+    /// Whether there is no such thing.
+    pub(in crate::messaging) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
     }
 
     /// There is no such thing.

@@ -4,7 +4,6 @@
 //! later clients sign one key and may add post-quantum keys. An answer has both shapes, so each client finds its own.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{Path, State};
 use axum::routing::{Router, get, put};
@@ -16,7 +15,6 @@ use super::auth::parse_device;
 use super::json::{Json, Nothing};
 use super::key_json::{Bundles, KeyCount, PublishedKeys, SignedKeyJson, identity_of};
 use super::{ApiError, Authenticated, Current};
-use crate::messaging::limits::Action;
 use crate::messaging::service::Service;
 use crate::messaging::store::{Account, Asker, BundleRequest, KeySet, Rows, Taken};
 
@@ -65,7 +63,7 @@ pub(super) async fn publish(
         }
         rows.put_keys(device.key, &keys).map(|()| Ok(Json(Nothing {})))
     };
-    service.execute_for(&found, work).await
+    service.write_for(&found, work).await
 }
 
 /// How many one-time keys are left.
@@ -107,7 +105,7 @@ pub(super) async fn publish_signed(
         }
         rows.put_keys(device.key, &keys).map(|()| Ok(Json(Nothing {})))
     };
-    service.execute_for(&found, work).await
+    service.write_for(&found, work).await
 }
 
 /// The signed prekey of the device that asks.
@@ -162,14 +160,12 @@ pub(super) async fn take(
         "*" => None,
         number => Some(parse_device(number).ok_or_else(not_found)?),
     };
-    let owner = (found.account.id, &destination, device);
-    let limit = service.limits.spend(Action::PreKeys, owner, 1, Instant::now());
-    limit.map_err(ApiError::too_many)?;
     let asker = Asker { account: found.account.key, device: found.device.key };
     let request = BundleRequest { asker, destination, device };
     match service.storage.take_bundle(request).await? {
         Taken::Bundle(bundle) => Bundles::new(&bundle).map(Json).ok_or_else(not_found),
-        Taken::NotFound => Err(not_found()),
+        Taken::Limited(pause) => Err(ApiError::too_many(pause)),
+        Taken::NotFound => Err(service.count_stranger(&found, not_found())),
         Taken::UnknownAsker => Err(ApiError::bad_credentials()),
     }
 }

@@ -1,7 +1,7 @@
 //! Messages: sent to all devices of an account, fetched and acknowledged by each device.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -16,11 +16,10 @@ use super::message_json::{
     MismatchedDevices, Queue, QueuedMessage, SentJson, StaleDevices, Submitted,
 };
 use super::{ApiError, Authenticated};
-use crate::messaging::limits::Action;
 use crate::messaging::memory::RequestMemory;
 use crate::messaging::service::Service;
 use crate::messaging::store::{
-    Acknowledgement, Delivery, Found, PageRequest, Sender, Sent, Submission, Which,
+    Acknowledgement, Delivery, DeviceKey, Found, PageRequest, Sender, Sent, Submission, Which,
 };
 use wormhole_http::Response;
 
@@ -65,12 +64,6 @@ pub(super) async fn send(
         return Err(ApiError::not_found("this server does not forward messages to other servers"));
     }
     let messages = submitted.messages()?;
-    let (now, account) = (Instant::now(), found.account.id);
-    let limit = service.limits.spend(Action::Message, (account, &destination), 1, now);
-    limit.map_err(ApiError::too_many)?;
-    let kib = u32::try_from(submitted.bytes().div_ceil(1024)).unwrap_or(u32::MAX);
-    let limit = service.limits.spend(Action::InboundKib, &destination, kib, now);
-    limit.map_err(ApiError::too_many)?;
     let submission = Submission {
         sender: sender(&found),
         destination,
@@ -79,7 +72,8 @@ pub(super) async fn send(
         is_ephemeral: submitted.online,
         is_urgent: submitted.urgent,
     };
-    answer(service.storage.send(submission).await?)
+    let sent = service.storage.send(submission).await?;
+    answer(sent).map_err(|error| service.count_stranger(&found, error))
 }
 
 fn sender(found: &Found) -> Sender {
@@ -106,6 +100,7 @@ fn answer(sent: Sent) -> Result<Response, ApiError> {
             let body = StaleDevices { stale_devices: numbers(devices) };
             Ok((StatusCode::GONE, Json(body)).into_response())
         }
+        Sent::Limited(pause) => Err(ApiError::too_many(pause)),
         Sent::NotFound => Err(ApiError::not_found(
             "no such account, or it has no device that can receive messages",
         )),
@@ -121,7 +116,11 @@ fn answer(sent: Sent) -> Result<Response, ApiError> {
 /// The next messages of the device's queue. They stay there until they are acknowledged.
 #[utoipa::path(
     get, path = "/v1/messages", tag = "messages", security(("device" = [])),
-    responses((status = 200, description = "the oldest messages", body = Queue), (status = 401, description = "wrong credentials"))
+    responses(
+        (status = 200, description = "the oldest messages", body = Queue),
+        (status = 401, description = "wrong credentials"),
+        (status = 413, description = "another request of this device is not answered yet"),
+    )
 )]
 pub(super) async fn fetch(
     State(service): State<Arc<Service>>,
@@ -129,6 +128,7 @@ pub(super) async fn fetch(
     Authenticated(found): Authenticated,
 ) -> Answer<Queue> {
     memory.resize(PAGE_MEMORY)?;
+    let _turn = service.fetching.begin(found.device.key)?;
     let request = PageRequest {
         device: found.device.key,
         after: i64::MIN,
@@ -137,9 +137,18 @@ pub(super) async fn fetch(
     };
     let delivery = service.storage.messages(request).await?;
     let Delivery { page, .. } = delivery.ok_or_else(ApiError::bad_credentials)?;
-    let envelopes = page.messages.iter().filter_map(|(_, bytes)| Envelope::decode(bytes).ok());
-    let messages = envelopes.map(QueuedMessage::from).collect();
-    Ok(Json(Queue { messages, more: page.has_more }))
+    let (mut messages, more) = (Vec::new(), page.has_more);
+    for (position, bytes) in page.messages {
+        match Envelope::decode(&bytes) {
+            Ok(envelope) => messages.push(QueuedMessage::from(envelope)),
+            Err(error) => {
+                // It would stay the first of the queue for ever.
+                tracing::error!(%error, "a stored envelope cannot be read, and is removed");
+                acknowledge(&service, &found, Which::Position(position)).await?;
+            }
+        }
+    }
+    Ok(Json(Queue { messages, more }))
 }
 
 /// Removes a message from the device's queue.
@@ -181,12 +190,36 @@ async fn acknowledge(service: &Service, found: &Found, message: Which) -> Answer
     Ok(Json(Nothing {}))
 }
 
+/// Devices whose queues are being fetched over HTTP, each once: an answer may have half a mebibyte.
+#[derive(Debug, Default)]
+pub(in crate::messaging) struct Fetching(Mutex<HashSet<DeviceKey>>);
+
+/// Ends the fetching when it is dropped.
+struct Fetch<'a>(&'a Fetching, DeviceKey);
+
+impl Fetching {
+    fn begin(&self, device: DeviceKey) -> Result<Fetch<'_>, ApiError> {
+        let is_first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(device);
+        is_first.then(|| Fetch(self, device)).ok_or_else(|| ApiError::too_many(FETCH_PAUSE))
+    }
+}
+
+impl Drop for Fetch<'_> {
+    fn drop(&mut self) {
+        let Self(Fetching(devices), device) = self;
+        devices.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
+    }
+}
+
 fn bad_request(message: &'static str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message)
 }
 
 /// When a sender may try again after the recipient's queue was full.
 const QUEUE_FULL_PAUSE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// When a device may fetch its messages again while another request does it.
+const FETCH_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Most messages in one answer.
 const MAX_PAGE_MESSAGES: u32 = 100;

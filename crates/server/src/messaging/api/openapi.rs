@@ -20,15 +20,15 @@ use super::JSON;
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
-        super::accounts::request_code,
-        super::accounts::confirm_code,
+        super::registration::request_code,
+        super::registration::confirm_code,
         super::accounts::set_attributes,
         super::accounts::delete_signaling_key,
         super::accounts::set_name,
         super::accounts::whoami,
         super::accounts::delete_account,
-        super::accounts::set_push_id,
-        super::accounts::delete_push_id,
+        super::push::set_push_id,
+        super::push::delete_push_id,
         super::attachments::allocate,
         super::attachments::locate,
         super::attachments::form,
@@ -60,7 +60,7 @@ impl Modify for Credentials {
         let device = "the number or the account id, with or without `.DEVICE`, and the password";
         let device = HttpBuilder::new().scheme(HttpAuthScheme::Basic).description(Some(device));
         components.add_security_scheme("device", SecurityScheme::Http(device.build()));
-        let app = "the token of the app whose name is in `X-PKG-NAME`; optional in the default app";
+        let app = "the token of the app whose name is in `X-PKG-NAME`; needed unless the account is in the default app";
         let app = ApiKeyValue::with_description("X-PKG-TOKEN", app);
         components.add_security_scheme("app", SecurityScheme::ApiKey(ApiKey::Header(app)));
     }

@@ -22,7 +22,7 @@ pub(super) fn answer(
     request: WebSocketRequest,
 ) -> impl Future<Output = Option<WebSocketResponse>> + Send + use<> {
     let (front, id) = (Arc::clone(front), request.id);
-    let Opener { principal, address, base } = opener;
+    let Opener { principal, address, base, .. } = opener;
     let (principal, address, base) = (principal.clone(), *address, base.clone());
     async move {
         let Some(mut request) = convert(request) else {

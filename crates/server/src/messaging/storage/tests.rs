@@ -48,6 +48,7 @@ impl Running {
             expiry: Expiry { messages: day, sent: day, codes: day },
             notify: Box::new(notify),
             gauges: Gauges::default(),
+            limits: Arc::new(RateLimits::new(false)),
         };
         let (storage, thread, failed) = Storage::start(parts).unwrap();
         Self { folder, storage, thread: Some(thread), failed: Some(failed), notified, removed }
@@ -139,18 +140,24 @@ fn write(from: &Sender, to: &Sender, timestamp: u64) -> Submission {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_one_time_key_goes_to_one_of_many_clients() {
     let running = Running::start("keys", |_| {});
-    let [alice, bob] = two_people(&running.storage).await;
-    let asker = Asker { account: bob.account.key, device: bob.device_key };
+    let [alice, _] = two_people(&running.storage).await;
+    let app = alice.app.clone();
+    let register = move |rows: &mut dyn Rows, _: Timestamp| -> Result<Vec<Sender>, StoreError> {
+        (0..10).map(|number| register(rows, &app, &format!("+1415555020{number}"))).collect()
+    };
+    // One account may take only a few keys of a device.
+    let askers = running.storage.execute(register).await.unwrap();
     let mut clients = JoinSet::new();
-    for _ in 0..2 * KEYS {
+    for Sender { account, device_key, .. } in askers.iter().cycle().take(2 * usize::from(KEYS)) {
         let (storage, id) = (running.storage.clone(), alice.account.id);
+        let asker = Asker { account: account.key, device: *device_key };
         let request = BundleRequest { asker, destination: Destination::Account(id), device: None };
         clients.spawn(async move { storage.take_bundle(request).await });
     }
     let bundles = clients.join_all().await.into_iter();
     let mut devices = bundles.map(|taken| match taken.unwrap() {
         Taken::Bundle(mut bundle) => bundle.devices.remove(0),
-        Taken::NotFound | Taken::UnknownAsker => panic!("no keys"),
+        Taken::Limited(_) | Taken::NotFound | Taken::UnknownAsker => panic!("no keys"),
     });
     let mut ids: Vec<u32> = devices.by_ref().filter_map(|it| it.one_time).map(|it| it.id).collect();
     ids.sort_unstable();
@@ -162,16 +169,16 @@ async fn messages_of_many_clients_are_stored_and_their_device_is_notified() {
     let mut running = Running::start("messages", |_| {});
     let [alice, bob] = two_people(&running.storage).await;
     let mut clients = JoinSet::new();
-    for timestamp in 0..100 {
+    for timestamp in 0..MESSAGES {
         let (storage, submission) = (running.storage.clone(), write(&alice, &bob, timestamp));
         clients.spawn(async move { storage.send(submission).await });
     }
     let stored = Sent::Stored { needs_sync: false, devices: vec![bob.device_key] };
     assert!(clients.join_all().await.into_iter().all(|sent| sent.as_ref() == Ok(&stored)));
     let device = bob.device_key;
-    let request = PageRequest { device, after: 0, max_messages: 1000, max_bytes: usize::MAX };
+    let request = PageRequest { device, after: 0, max_messages: 1000, max_bytes: 1 << 20 };
     let page = running.storage.messages(request).await.unwrap().unwrap().page;
-    assert_eq!(page.messages.len(), 100);
+    assert_eq!(page.messages.len(), 60);
     for (position, _) in page.messages {
         let message = Which::Position(position);
         running.storage.acknowledge(Acknowledgement { device, message }).await.unwrap();
@@ -180,7 +187,7 @@ async fn messages_of_many_clients_are_stored_and_their_device_is_notified() {
     running.stop();
     let notified: Vec<DeviceKey> = running.notified.try_iter().collect();
     let count = |device| notified.iter().filter(|it| **it == device).count();
-    assert_eq!((count(bob.device_key), count(alice.device_key)), (100, 100));
+    assert_eq!((count(bob.device_key), count(alice.device_key)), (60, 60));
 }
 
 #[tokio::test]
@@ -196,6 +203,73 @@ async fn the_removal_of_a_device_is_reported_even_if_its_client_has_gone() {
     drop(request);
     running.stop();
     assert_eq!(running.removed.try_iter().collect::<Vec<_>>(), [device]);
+}
+
+#[tokio::test]
+async fn a_sender_is_limited_however_it_spells_the_recipient() {
+    let running = Running::start("spelling", |_| {});
+    let [alice, bob] = two_people(&running.storage).await;
+    let spellings =
+        [bob.account.id.to_string(), "+14155550102".into(), "+14155550102@com.a".into()];
+    for timestamp in 0..=MESSAGES {
+        let spelling = &spellings[usize::try_from(timestamp % 3).unwrap()];
+        let destination = spelling.parse().unwrap();
+        let submission = Submission { destination, ..write(&alice, &bob, timestamp) };
+        let sent = running.storage.send(submission).await.unwrap();
+        assert_eq!(matches!(sent, Sent::Limited(_)), timestamp == MESSAGES, "{sent:?}");
+    }
+    let asker = Asker { account: alice.account.key, device: alice.device_key };
+    for number in 0..=6 {
+        let device = [None, Some(DeviceId::PRIMARY)][number % 2];
+        let destination = spellings[number % 3].parse().unwrap();
+        let request = BundleRequest { asker, destination, device };
+        let taken = running.storage.take_bundle(request).await.unwrap();
+        assert_eq!(matches!(taken, Taken::Limited(_)), number == 6, "{taken:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_stored_costs_its_recipient_nothing() {
+    let running = Running::start("budget", |_| {});
+    let [alice, bob] = two_people(&running.storage).await;
+    let long = |timestamp, device: u32| {
+        let mut submission = write(&alice, &bob, timestamp);
+        submission.messages[0].content = Some(vec![1; 10 << 20]);
+        submission.messages[0].device = DeviceId::new(device).unwrap();
+        submission
+    };
+    for timestamp in 0..10 {
+        let sent = running.storage.send(long(timestamp, 2)).await.unwrap();
+        assert!(matches!(sent, Sent::Mismatched(_)));
+    }
+    // A sender gets 32 MiB, and then there is room for others.
+    for timestamp in 10..14 {
+        let sent = running.storage.send(long(timestamp, 1)).await.unwrap();
+        assert_eq!(matches!(sent, Sent::Limited(_)), timestamp == 13, "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn if_the_thread_panics_all_requests_are_refused() {
+    let mut running = Running::start("panic", |_| {});
+    let panics = |_: &mut dyn Rows, _: Timestamp| -> Result<(), StoreError> { panic!("a test") };
+    assert!(running.storage.execute(panics).await.is_err());
+    assert!(running.thread.take().unwrap().join().is_err());
+    assert!(running.storage.execute(|rows, _| rows.apps()).await.is_err());
+    assert!(running.failed.take().unwrap().await.is_err());
+}
+
+#[test]
+fn pages_that_are_too_long_together_wait_for_the_next_transaction() {
+    let job = |max_bytes| {
+        let device = DeviceKey::default();
+        let request = PageRequest { device, after: 0, max_messages: 1, max_bytes };
+        Job { request, answer: None, reply: oneshot::channel().0 }
+    };
+    let mut waiting = Turn::default();
+    waiting.pages.extend([6 << 20, 6 << 20, 6 << 20, usize::MAX, 1].map(job));
+    let mut count = || waiting.take().pages.len();
+    assert_eq!([count(), count(), count(), count(), count()], [2, 1, 1, 1, 0]);
 }
 
 #[tokio::test]
@@ -233,6 +307,9 @@ async fn nothing_is_stored_in_a_file_that_was_removed() {
     let error = running.failed.take().unwrap().await.unwrap();
     assert!(error.to_string().contains("removed or replaced"), "{error}");
 }
+
+/// Number of messages: as many as one account may send to another at once.
+const MESSAGES: u64 = 60;
 
 /// Number of one-time keys of each device.
 const KEYS: u8 = 20;

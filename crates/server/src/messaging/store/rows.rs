@@ -98,7 +98,7 @@ pub(in crate::messaging) struct AppKey(pub(super) i64);
 pub(in crate::messaging) struct AccountKey(pub(super) i64);
 
 /// The row of a device. A new device never gets the key of an old one.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(in crate::messaging) struct DeviceKey(pub(super) i64);
 
 impl DeviceKey {

@@ -33,9 +33,9 @@ pub(super) fn execute<T: Tables>(
     }
     turn.removed = tables.removed_devices();
     find(tables, &mut turn.logins)?;
-    bundles::take(tables, &mut turn.bundles, now)?;
+    bundles::take(tables, &mut turn.bundles, turn.budget.as_ref(), now)?;
     receipts::acknowledge(tables, &mut turn.acknowledgements, now)?;
-    submissions::accept(tables, &mut turn.submissions, now)?;
+    submissions::accept(tables, &mut turn.submissions, turn.budget.as_ref(), now)?;
     read(tables, &mut turn.pages, now)
 }
 

@@ -1,6 +1,7 @@
 //! Everything that waits for the store, in lists of one kind.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use wormhole_chat::service::{AppName, Destination, Mismatch, PhoneNumber};
@@ -10,6 +11,7 @@ use super::StoreError;
 use super::rows::{
     Account, AccountKey, App, Device, DeviceKey, LastResortKey, OneTimeKey, Rows, SignedKey,
 };
+use crate::messaging::limits::Budget;
 
 /// Everything that one transaction executes, in this order.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub(in crate::messaging) struct Turn {
     pub(in crate::messaging) acknowledgements: Vec<Job<Acknowledgement, Acknowledged>>,
     pub(in crate::messaging) submissions: Vec<Job<Submission, Sent>>,
     pub(in crate::messaging) pages: Vec<Job<PageRequest, Option<Delivery>>>,
+    /// The limits of those who wait; `None` without limits.
+    pub(in crate::messaging) budget: Option<Budget>,
     /// The devices that the turn has removed. Their sockets must be closed once it is committed.
     pub(in crate::messaging) removed: Vec<DeviceKey>,
 }
@@ -55,7 +59,7 @@ pub(in crate::messaging) struct Login {
 }
 
 /// How a client names its account.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(in crate::messaging) enum LoginName {
     Account(AccountId),
     /// In any app: the password shows which one.
@@ -104,6 +108,8 @@ pub(in crate::messaging) struct Asker {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::messaging) enum Taken {
     Bundle(Bundle),
+    /// The keys of a device were requested too often. They may be requested again after this time.
+    Limited(Duration),
     /// There is no such account, or no such device with keys.
     NotFound,
     /// The device that asks does not exist any more.
@@ -178,6 +184,9 @@ pub(in crate::messaging) enum Sent {
     },
     /// Nothing is stored.
     Mismatched(Mismatch),
+    /// The sender has sent too much to the recipient, or too much was sent to the recipient. It may be repeated after
+    /// this time.
+    Limited(Duration),
     /// There is no such account, or it has no device that can receive messages.
     NotFound,
     /// The recipient's app delivers messages between its own users.
@@ -242,6 +251,23 @@ pub(in crate::messaging) struct Page {
 }
 
 impl Turn {
+    /// Removes and returns what one transaction should execute: everything, except for pages that together may be too
+    /// long. They wait for the next one.
+    pub(in crate::messaging) fn take(&mut self) -> Self {
+        let mut turn = std::mem::take(self);
+        let mut bytes = 0_usize;
+        let fit = turn.pages.iter().take_while(|job| {
+            bytes = bytes.saturating_add(job.request.max_bytes);
+            bytes <= MAX_PAGE_BYTES
+        });
+        // One page is always read, however long it may be.
+        let count = fit.count().max(1);
+        if turn.pages.len() > count {
+            self.pages = turn.pages.split_off(count);
+        }
+        turn
+    }
+
     /// Whether nothing waits.
     pub(in crate::messaging) fn is_empty(&self) -> bool {
         self.work.is_empty()
@@ -271,3 +297,6 @@ fn finish<Q, A>(jobs: Vec<Job<Q, A>>, result: &Result<(), StoreError>) {
         let _gone = job.reply.send(answer);
     }
 }
+
+/// Most bytes of all pages that one transaction reads. All of them are in memory at the same time.
+const MAX_PAGE_BYTES: usize = 16 << 20;

@@ -81,8 +81,13 @@ async fn the_app_of_the_headers_must_be_the_app_of_the_account() {
         Socket::try_open(&server.address, "", &headers).await
     };
     assert!(open("com.example.two", &token).await.is_ok());
+    // Some clients cannot send headers here.
+    let without = [("Authorization", basic.as_str())];
+    assert!(Socket::try_open(&server.address, "", &without).await.is_ok());
     assert_eq!(refusal(open("com.example.two", "wrong").await), 401);
     assert_eq!(refusal(open("com.example.one", &token).await), 401);
+    server.app(&["revoke", "com.example.two"]);
+    assert_eq!(refusal(Socket::try_open(&server.address, "", &without).await), 401);
 }
 
 #[tokio::test]

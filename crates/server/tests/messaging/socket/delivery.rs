@@ -123,6 +123,25 @@ async fn envelopes_are_encrypted_for_a_device_with_a_signaling_key() {
     let request = socket.request().await;
     assert_eq!(request.headers, sealed("false"));
     assert!(Envelope::decode(&request.body.unwrap()).is_ok());
+    // The key is the device's of now, not that of when the socket was opened.
+    socket.expect_empty().await;
+    bob.put("/v1/accounts/attributes", &attributes.to_string()).expect(200);
+    send(&alice, BOB, "again", 2);
+    assert_eq!(socket.request().await.headers, sealed("true"));
+}
+
+#[tokio::test]
+async fn a_socket_that_is_older_than_the_identity_key_publishes_signed_keys() {
+    let server = Server::start(&[]);
+    let bob = Client::register(&server, BOB, None);
+    let mut socket = Socket::open(&server, &bob).await;
+    socket.expect_empty().await;
+    let mut published = crate::keys::keys(2, 1);
+    let signed = published["signedPreKey"].to_string();
+    bob.put("/v2/keys", &published.take().to_string()).expect(200);
+    assert_eq!(socket.ask("PUT", "/v2/keys/signed", &signed).await.status, 200);
+    let other = crate::keys::keys(3, 1)["signedPreKey"].to_string();
+    assert_eq!(socket.ask("PUT", "/v2/keys/signed", &other).await.status, 422);
 }
 
 #[tokio::test]

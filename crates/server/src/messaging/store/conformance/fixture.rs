@@ -126,6 +126,7 @@ impl<'a> Fixture<'a> {
         let bundle = |taken| match taken {
             Taken::Bundle(bundle) => Some(bundle),
             Taken::NotFound => None,
+            Taken::Limited(_) => panic!("there is no limit"),
             Taken::UnknownAsker => panic!("the device that asks does not exist"),
         };
         self.take(requests).into_iter().map(bundle).collect()

@@ -1,10 +1,12 @@
 //! Hands out keys. A one-time key goes to exactly one of those who ask.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use wormhole_chat::Timestamp;
 
 use super::lookup::{devices_of, distinct};
+use crate::messaging::limits::{Action, Budget};
 use crate::messaging::store::tables::{PublishedKeys, RecipientDevice, Tables, WantedKeys};
 use crate::messaging::store::{
     Account, AccountKey, Asker, Bundle, BundleRequest, DeviceBundle, DeviceKey, Job, KeyKind,
@@ -15,6 +17,7 @@ use crate::messaging::store::{
 pub(super) fn take(
     tables: &mut dyn Tables,
     jobs: &mut [Job<BundleRequest, Taken>],
+    budget: Option<&Budget>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if jobs.is_empty() {
@@ -26,7 +29,7 @@ pub(super) fn take(
     let known = accounts.iter().flatten().map(|account| account.key).chain(askers);
     let devices = devices_of(tables, known)?;
     let choose = |(job, account): (&Job<BundleRequest, _>, _)| {
-        Choice::make(&job.request, account, &devices, now)
+        Choice::make(&job.request, account, &devices, now).within(budget, job.request.asker)
     };
     let choices: Vec<Choice> = jobs.iter().zip(accounts).map(choose).collect();
     let mut keys = Keys::take(tables, choices.iter().flat_map(Choice::devices))?;
@@ -38,6 +41,7 @@ pub(super) fn take(
 #[derive(Debug)]
 enum Choice {
     Devices(Account, Vec<RecipientDevice>),
+    Limited(Duration),
     NotFound,
     UnknownAsker,
 }
@@ -61,10 +65,20 @@ impl Choice {
         }
     }
 
+    /// Limits how often an account takes keys of the same device, however it spells the request.
+    fn within(self, budget: Option<&Budget>, Asker { account, .. }: Asker) -> Self {
+        let spend = |device| match budget {
+            Some(budget) => budget.spend(Action::PreKeys, (account, device), 1),
+            None => Ok(()),
+        };
+        let limit = self.devices().try_for_each(spend);
+        limit.map_or_else(Self::Limited, |()| self)
+    }
+
     fn devices(&self) -> impl Iterator<Item = DeviceKey> + Clone {
         let devices = match self {
             Self::Devices(_, devices) => devices.as_slice(),
-            Self::NotFound | Self::UnknownAsker => &[],
+            Self::Limited(_) | Self::NotFound | Self::UnknownAsker => &[],
         };
         devices.iter().map(|device| device.key)
     }
@@ -75,6 +89,7 @@ impl Choice {
                 let devices = devices.iter().map(|device| keys.bundle(device)).collect();
                 Taken::Bundle(Bundle { account, devices })
             }
+            Self::Limited(pause) => Taken::Limited(pause),
             Self::NotFound => Taken::NotFound,
             Self::UnknownAsker => Taken::UnknownAsker,
         }

@@ -1,6 +1,7 @@
 //! Accepts messages: to all devices of an account or to none, and each submission only once.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wormhole_chat::service::{CurrentDevice, Destination, Mismatch, Recipient, check_recipients};
@@ -8,6 +9,7 @@ use wormhole_chat::{DeviceId, Envelope, Timestamp};
 
 use super::envelope::Source;
 use super::lookup::{Queues, devices_of};
+use crate::messaging::limits::{Action, Budget};
 use crate::messaging::store::tables::{
     RecipientDevice, SenderQueue, StoredMessage, SubmissionKey, Tables,
 };
@@ -19,6 +21,7 @@ use crate::messaging::store::{
 pub(super) fn accept(
     tables: &mut dyn Tables,
     jobs: &mut [Job<Submission, Sent>],
+    budget: Option<&Budget>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if jobs.is_empty() {
@@ -27,7 +30,7 @@ pub(super) fn accept(
     let destinations: Vec<_> = jobs.iter().map(|job| &job.request.destination).collect();
     let accounts = tables.resolve(&destinations)?;
     let submissions: Vec<_> = jobs.iter().map(|job| &job.request).zip(&accounts).collect();
-    let (mut acceptance, keys) = Acceptance::new(tables, &submissions, now)?;
+    let (mut acceptance, keys) = Acceptance::new(tables, &submissions, budget, now)?;
     let mut answers = Vec::with_capacity(submissions.len());
     for ((submission, account), key) in submissions.into_iter().zip(keys) {
         answers.push(match account {
@@ -46,6 +49,7 @@ pub(super) fn accept(
 #[derive(Debug)]
 struct Acceptance<'a> {
     now: Timestamp,
+    budget: Option<&'a Budget>,
     /// Of senders and recipients.
     devices: HashMap<AccountKey, Vec<RecipientDevice>>,
     queues: Queues,
@@ -63,6 +67,7 @@ impl<'a> Acceptance<'a> {
     fn new(
         tables: &mut dyn Tables,
         submissions: &[(&'a Submission, &Option<Account>)],
+        budget: Option<&'a Budget>,
         now: Timestamp,
     ) -> Result<(Self, Keys), StoreError> {
         let accounts = || submissions.iter().filter_map(|(_, account)| account.as_ref());
@@ -86,7 +91,7 @@ impl<'a> Acceptance<'a> {
         let sent =
             known.into_iter().zip(were_sent).filter_map(|(key, was_sent)| was_sent.then_some(key));
         let (sent, messages, remembered) = (sent.collect(), Vec::new(), Vec::new());
-        Ok((Self { now, devices, queues, sent, messages, remembered }, keys))
+        Ok((Self { now, budget, devices, queues, sent, messages, remembered }, keys))
     }
 
     /// Whether the sending device still exists.
@@ -101,6 +106,9 @@ impl<'a> Acceptance<'a> {
         account: &Account,
         key: Option<SubmissionKey>,
     ) -> Sent {
+        if let Err(pause) = self.limit_messages(submission, account) {
+            return Sent::Limited(pause);
+        }
         if is_refused(submission, account) {
             return Sent::RefusedIntraApp;
         }
@@ -116,12 +124,30 @@ impl<'a> Acceptance<'a> {
             return Sent::Mismatched(mismatch);
         }
         let messages = self.build(submission, account, &recipients);
+        if let Err(pause) = self.limit_bytes(submission, account) {
+            return Sent::Limited(pause);
+        }
         let Some(messages) = self.admit(messages, &recipients) else { return Sent::QueueFull };
         let devices = messages.iter().map(|message| message.device).collect();
         self.messages.extend(messages);
         self.sent.extend(key);
         self.remembered.extend(key);
         Sent::Stored { needs_sync, devices }
+    }
+
+    /// Limits how often an account sends to another one.
+    fn limit_messages(&self, submission: &Submission, to: &Account) -> Result<(), Duration> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        budget.spend(Action::Message, (submission.sender.account.key, to.key), 1)
+    }
+
+    /// Limits how much an account receives, once everything else is checked: what is not stored costs nothing.
+    fn limit_bytes(&self, submission: &Submission, to: &Account) -> Result<(), Duration> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        let kib = u32::try_from(submission.bytes().div_ceil(1024)).unwrap_or(u32::MAX);
+        let pair = (submission.sender.account.key, to.key);
+        budget.spend(Action::InboundKibFromSender, pair, kib)?;
+        budget.spend(Action::InboundKib, to.key, kib)
     }
 
     /// The messages for which there is room, once they are counted. A linked device whose queue is full is left out, so
@@ -202,6 +228,14 @@ fn check(submission: &Submission, recipients: &[RecipientDevice]) -> Result<(), 
     let current: Vec<CurrentDevice> = recipients.iter().map(current).collect();
     let addressed: Vec<Recipient> = submission.messages.iter().map(recipient).collect();
     check_recipients(&current, &addressed)
+}
+
+impl Submission {
+    /// Bytes of all messages.
+    fn bytes(&self) -> usize {
+        let parts = self.messages.iter().flat_map(|message| [&message.body, &message.content]);
+        parts.flatten().map(Vec::len).sum()
+    }
 }
 
 /// What identifies a submission. `None` for an ephemeral one, which is worth nothing by the time it is repeated.

@@ -1,0 +1,190 @@
+//! Codes and registrations on a real database, with a clock and networks of our own.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::*;
+use crate::messaging::limits::RateLimits;
+use crate::messaging::store::{IntraApp, SqliteStore};
+
+/// A database with two apps, in a folder that is removed at the end of the test.
+struct Fixture {
+    folder: PathBuf,
+    store: SqliteStore,
+    budget: Budget,
+    now: Timestamp,
+}
+
+impl Fixture {
+    fn new(name: &str) -> Self {
+        let name = format!("wormhole-registration-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut store = SqliteStore::open(&folder.join("messaging.sqlite")).unwrap();
+        for app in ["com.a", "com.b"] {
+            let add =
+                |rows: &mut dyn Rows| rows.insert_app(&app.parse().unwrap(), IntraApp::Carried);
+            store.edit(add).unwrap().unwrap();
+        }
+        let budget = Budget { limits: RateLimits::new(false).into(), now: Instant::now() };
+        Self { folder, store, budget, now: Timestamp(1_700_000_000_000) }
+    }
+
+    /// Asks for a code. If there is none, `new` is sent.
+    fn ask(&mut self, new: u32) -> u32 {
+        let now = self.now;
+        let choose = |rows: &mut dyn Rows| choose(rows, &number(), VerificationCode(new), now);
+        self.store.edit(choose).unwrap().0
+    }
+
+    /// Enters a code in a network; returns the status of a refusal.
+    fn enter(&mut self, code: u32, network: &str) -> Result<Account, u16> {
+        self.register(code, network, "com.a", "{}")
+    }
+
+    fn register(
+        &mut self,
+        code: u32,
+        network: &str,
+        app: &str,
+        json: &str,
+    ) -> Result<Account, u16> {
+        let attributes: AccountAttributes = serde_json::from_str(json).unwrap();
+        let attributes = attributes.check().unwrap();
+        let registration = Registration {
+            code: Some(VerificationCode(code)),
+            guesses: Guesses { budget: self.budget.clone(), address: network.parse().unwrap() },
+            number: number(),
+            app: None,
+            default_app: Some(app.parse().unwrap()),
+            rejects_registered: false,
+            id: secrets::account_id(),
+            device: attributes.new_device(DeviceId::PRIMARY, "password"),
+            attributes,
+        };
+        let now = self.now;
+        let result = self.store.edit(|rows| registration.register(rows, now)).unwrap();
+        result.map_err(|error| error.status().as_u16())
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        self.now.0 += u64::try_from(duration.as_millis()).unwrap();
+        self.budget.now += duration;
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn number() -> PhoneNumber {
+    "+14155550101".parse().unwrap()
+}
+
+/// One of many networks.
+fn other(number: usize) -> String {
+    format!("198.51.100.{number}")
+}
+
+const HOME: &str = "192.0.2.1";
+const RIGHT: u32 = 123_456;
+const WRONG: u32 = 654_321;
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[test]
+fn a_code_that_is_valid_is_sent_again_instead_of_another() {
+    let mut fixture = Fixture::new("again");
+    assert_eq!(fixture.ask(RIGHT), RIGHT);
+    fixture.wait(9 * MINUTE);
+    assert_eq!(fixture.ask(WRONG), RIGHT);
+    // It is valid for ten minutes after it was last sent.
+    fixture.wait(9 * MINUTE);
+    assert!(fixture.enter(RIGHT, HOME).is_ok());
+    assert_eq!(fixture.ask(222_222), 222_222);
+    fixture.wait(10 * MINUTE);
+    assert_eq!(fixture.enter(222_222, HOME), Err(403));
+    assert_eq!(fixture.ask(333_333), 333_333);
+}
+
+#[test]
+fn a_code_is_useless_after_ten_wrong_ones_even_if_it_was_sent_again() {
+    let mut fixture = Fixture::new("ten");
+    fixture.ask(RIGHT);
+    for attempt in 0..10 {
+        assert_eq!(fixture.ask(WRONG), RIGHT);
+        assert_eq!(fixture.enter(WRONG, &other(attempt)), Err(403));
+    }
+    assert_eq!(fixture.enter(RIGHT, HOME), Err(403));
+    // The owner asks for another one.
+    assert_eq!(fixture.ask(222_222), 222_222);
+    assert!(fixture.enter(222_222, HOME).is_ok());
+}
+
+#[test]
+fn a_network_guesses_ten_times_a_day_and_keeps_nobody_else_from_registering() {
+    let mut fixture = Fixture::new("network");
+    for attempt in 0..10 {
+        // Each code is given up before ten guesses.
+        fixture.wait(10 * MINUTE);
+        fixture.ask(200_000 + attempt);
+        assert_eq!(fixture.enter(WRONG, HOME), Err(403));
+    }
+    // The last code is still valid.
+    let right = fixture.ask(RIGHT);
+    assert_eq!(fixture.enter(right, HOME), Err(413));
+    assert!(fixture.enter(right, &other(1)).is_ok());
+    fixture.wait(DAY);
+    fixture.ask(RIGHT);
+    assert!(fixture.enter(RIGHT, HOME).is_ok());
+}
+
+#[test]
+fn all_networks_together_guess_fifty_times_a_day() {
+    let mut fixture = Fixture::new("all");
+    let mut statuses = Vec::new();
+    for attempt in 0..60 {
+        fixture.ask(RIGHT + u32::try_from(attempt).unwrap());
+        statuses.push(fixture.enter(WRONG, &other(attempt)).unwrap_err());
+    }
+    let allowed = statuses.iter().filter(|status| **status == 403).count();
+    assert_eq!(allowed, 50);
+    assert!(statuses.ends_with(&[413; 10]));
+}
+
+#[test]
+fn a_bare_number_means_the_first_app_unless_it_was_verified_long_ago() {
+    let mut fixture = Fixture::new("default");
+    let register = |fixture: &mut Fixture, app: &str| {
+        fixture.ask(RIGHT);
+        fixture.register(RIGHT, HOME, app, "{}").unwrap()
+    };
+    let first = register(&mut fixture, "com.a");
+    assert!(first.is_default);
+    fixture.wait(TRUST_IN_NUMBER);
+    assert!(!register(&mut fixture, "com.b").is_default);
+    // The owner of the first account proves again that the number is theirs.
+    let again = register(&mut fixture, "com.a");
+    assert_eq!((again.key, again.verified, again.is_default), (first.key, fixture.now, true));
+    fixture.wait(TRUST_IN_NUMBER + MINUTE);
+    assert!(register(&mut fixture, "com.b").is_default);
+    let accounts = fixture.store.edit(|rows| rows.accounts_of(&number())).unwrap();
+    assert_eq!(accounts.iter().filter(|account| account.is_default).count(), 1);
+}
+
+#[test]
+fn a_second_registration_keeps_what_the_owner_decided_about_the_directory() {
+    let mut fixture = Fixture::new("directory");
+    let mut register = |json: &str| {
+        fixture.ask(RIGHT);
+        let account = fixture.register(RIGHT, HOME, "com.a", json).unwrap();
+        (account.is_discoverable, account.shows_app)
+    };
+    assert_eq!(register("{}"), (true, false));
+    let hidden = r#"{"discoverableByPhoneNumber":false,"showAppInDirectory":true}"#;
+    assert_eq!(register(hidden), (false, true));
+    assert_eq!(register("{}"), (false, true));
+    assert_eq!(register(r#"{"discoverableByPhoneNumber":true}"#), (true, true));
+}
