@@ -16,7 +16,7 @@ use super::gauges::Gauges;
 use super::limits::{Budget, RateLimits};
 use super::store::{
     Acknowledged, Acknowledgement, BundleRequest, Delivery, DeviceKey, Expiry, Found, Job, Login,
-    PageRequest, Reply, Rows, Sent, Store, StoreError, Submission, Taken, Turn, Work,
+    PageRequest, ReadRows, Reply, Rows, Sent, Store, StoreError, Submission, Taken, Turn, Work,
 };
 use crate::ServerError;
 
@@ -121,14 +121,33 @@ impl Storage {
         self.request(page, |turn| &mut turn.pages).await
     }
 
-    /// Executes rare work in a transaction. It may be called more than once, and only the last call counts.
+    /// Executes rare work in a transaction that excludes those of other nodes. It may be called more than once, and only
+    /// the last call counts.
     pub(super) async fn execute<T: Send + 'static>(
         &self,
         work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.execute_in(work, |turn| &mut turn.work).await
+    }
+
+    /// Reads rows in a transaction that other nodes need not wait for. It may be called more than once, and only the last
+    /// call counts.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        mut read: impl FnMut(&mut dyn ReadRows) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let read = move |rows: &mut dyn Rows, _: Timestamp| read(rows);
+        self.execute_in(read, |turn| &mut turn.reads).await
+    }
+
+    async fn execute_in<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut dyn Rows, Timestamp) -> Result<T, StoreError> + Send + 'static,
+        list: impl FnOnce(&mut Turn) -> &mut Vec<Box<dyn Work>>,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let work = Box::new(TypedWork { work, value: None, reply });
-        self.queue.push(|turn| turn.work.push(work))?;
+        self.queue.push(|turn| list(turn).push(work))?;
         answer.await.map_err(|_| closed())?
     }
 

@@ -3,8 +3,8 @@
 //! A [`Store`] executes everything that waits in one transaction, a [`Turn`]. When [`Store::apply`] returns, all of it is
 //! durable and clients may be answered; when it fails, nothing has changed. What many clients do all the time
 //! (authenticate, send, receive, acknowledge, fetch keys) waits in lists, so that a back end can execute a whole list with
-//! few statements. Everything else is a [`Work`]: code that reads and writes rows through [`Rows`]. So the rules
-//! are written once, and a back end contains only statements.
+//! few statements. Everything else is a [`Work`]: code that reads and writes rows through [`Rows`], or only
+//! reads them through [`ReadRows`]. So the rules are written once, and a back end contains only statements.
 
 #[cfg(test)]
 mod conformance;
@@ -25,7 +25,7 @@ use crate::ServerError;
 pub(super) use postgres::PostgresStore;
 pub(super) use rows::{
     Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, KeyKind, KeySet, LastResortKey,
-    NewAccount, NewDevice, OneTimeKey, PendingCode, PushId, Rows, SignedKey, TokenHash,
+    NewAccount, NewDevice, OneTimeKey, PendingCode, PushId, ReadRows, Rows, SignedKey, TokenHash,
     VerificationCode,
 };
 pub(super) use sqlite::SqliteStore;

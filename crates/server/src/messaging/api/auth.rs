@@ -18,7 +18,7 @@ use crate::messaging::limits::Action;
 use crate::messaging::service::Service;
 use crate::messaging::storage::unix_now;
 use crate::messaging::store::{
-    Account, Device, Found, Login, LoginName, Rows, StoreError, TokenHash,
+    Account, Device, Found, Login, LoginName, ReadRows, Rows, StoreError, TokenHash,
 };
 
 /// The device that sent a request.
@@ -189,9 +189,21 @@ impl Service {
         };
         self.storage.execute(work).await?
     }
-}
 
-impl Service {
+    /// The same for a request that only reads.
+    pub(in crate::messaging) async fn read_for<T: Send + 'static>(
+        &self,
+        found: &Arc<Found>,
+        mut read: impl FnMut(&mut dyn ReadRows, Current) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let found = Arc::clone(found);
+        let read = move |rows: &mut dyn ReadRows| match found.current(rows)? {
+            Some((account, device)) => read(rows, Current { account, device }).map(Some),
+            None => Ok(None),
+        };
+        self.storage.read(read).await?.ok_or_else(ApiError::bad_credentials)
+    }
+
     /// The same for a request that writes what the device says about itself, which is limited.
     pub(in crate::messaging) async fn write_for<T: Send + 'static>(
         &self,

@@ -12,7 +12,7 @@ use super::auth::parse_device;
 use super::json::{Json, Nothing};
 use super::{ApiError, Authenticated, Current};
 use crate::messaging::service::Service;
-use crate::messaging::store::{Device, Rows};
+use crate::messaging::store::{Device, ReadRows, Rows};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -60,8 +60,8 @@ pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<Devices> {
-    let work = |rows: &mut dyn Rows, Current { account, .. }| rows.devices(account.key).map(Ok);
-    let devices = service.execute_for(&found, work).await?;
+    let read = |rows: &mut dyn ReadRows, Current { account, .. }| rows.devices(account.key);
+    let devices = service.read_for(&found, read).await?;
     Ok(Json(Devices { devices: devices.into_iter().map(ListedDevice::from).collect() }))
 }
 

@@ -17,7 +17,7 @@ use super::{ApiError, Authenticated, ClientAddress};
 use crate::messaging::base64;
 use crate::messaging::limits::Action;
 use crate::messaging::service::Service;
-use crate::messaging::store::{Account, Device, Rows, StoreError};
+use crate::messaging::store::{Account, Device, ReadRows, StoreError};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -133,7 +133,7 @@ async fn find(service: &Service, tokens: BTreeSet<[u8; 10]>) -> Result<Vec<Conta
     let mut contacts = Contacts { contacts: Vec::new() };
     for step in tokens.chunks(STEP) {
         let step = step.to_vec();
-        let read = move |rows: &mut dyn Rows, _| {
+        let read = move |rows: &mut dyn ReadRows| {
             let accounts = rows.accounts_with_tokens(&step)?.into_iter();
             let with_abilities = accounts.map(|account| {
                 let abilities = Abilities::of(&rows.devices(account.key)?);
@@ -141,7 +141,7 @@ async fn find(service: &Service, tokens: BTreeSet<[u8; 10]>) -> Result<Vec<Conta
             });
             with_abilities.collect::<Result<Vec<_>, StoreError>>()
         };
-        contacts.add(service.storage.execute(read).await?);
+        contacts.add(service.storage.read(read).await?);
     }
     Ok(contacts.contacts)
 }

@@ -16,7 +16,7 @@ use super::json::{Json, Nothing};
 use super::key_json::{Bundles, KeyCount, PublishedKeys, SignedKeyJson, identity_of};
 use super::{ApiError, Authenticated, Current};
 use crate::messaging::service::Service;
-use crate::messaging::store::{Account, Asker, BundleRequest, KeySet, Rows, Taken};
+use crate::messaging::store::{Account, Asker, BundleRequest, KeySet, ReadRows, Rows, Taken};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -75,8 +75,8 @@ pub(super) async fn count(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<KeyCount> {
-    let work = |rows: &mut dyn Rows, Current { device, .. }| rows.count_keys(device.key).map(Ok);
-    let [count, pq_count] = service.execute_for(&found, work).await?;
+    let read = |rows: &mut dyn ReadRows, Current { device, .. }| rows.count_keys(device.key);
+    let [count, pq_count] = service.read_for(&found, read).await?;
     Ok(Json(KeyCount { count, pq_count }))
 }
 
@@ -94,8 +94,8 @@ pub(super) async fn publish_signed(
     Json(key): Json<SignedKeyJson>,
 ) -> Answer<Nothing> {
     // A WebSocket may be older than the identity key.
-    let read = |_: &mut dyn Rows, Current { account, .. }| Ok(Ok(account.identity));
-    let encoded = service.execute_for(&found, read).await?;
+    let read = |_: &mut dyn ReadRows, Current { account, .. }| Ok(account.identity);
+    let encoded = service.read_for(&found, read).await?;
     let identity = encoded.as_deref().and_then(identity_of);
     let identity = identity.ok_or_else(|| ApiError::invalid("publish an identity key first"))?;
     let keys = KeySet { signed: Some(key.check_curve(&identity)?), ..KeySet::default() };
@@ -117,8 +117,8 @@ pub(super) async fn signed(
     State(service): State<Arc<Service>>,
     Authenticated(found): Authenticated,
 ) -> Answer<SignedKeyJson> {
-    let work = |rows: &mut dyn Rows, Current { device, .. }| rows.signed_key(device.key).map(Ok);
-    let key = service.execute_for(&found, work).await?;
+    let read = |rows: &mut dyn ReadRows, Current { device, .. }| rows.signed_key(device.key);
+    let key = service.read_for(&found, read).await?;
     let key = key.ok_or_else(|| ApiError::not_found("no signed prekey is published"))?;
     Ok(Json(SignedKeyJson::from(&key)))
 }

@@ -2,9 +2,10 @@
 //!
 //! A turn is one transaction (read committed), and each statement executes a whole list. Turns of several nodes run at the same time:
 //!
-//! - A turn with [`Work`](super::Work) is rare and runs alone: it locks the table `messaging_server` exclusively. All other turns lock it in a
-//!   mode that only excludes such turns. So accounts, devices and published keys never change during a turn without work, and what
-//!   a node remembers of them is right if their version has not changed since.
+//! - A turn that may change accounts, devices or published keys ([`Turn::work`]) is rare and runs alone: it locks the table
+//!   `messaging_server` exclusively. All other turns, also those that read accounts ([`Turn::reads`]), lock it in a mode that only
+//!   excludes such turns. So accounts, devices and published keys never change during such a turn, and what a node remembers of
+//!   them is right if their version has not changed since.
 //! - One-time keys are removed with `SKIP LOCKED`: two turns never wait for, or get, the same key.
 //! - The other rows that a turn decides on are messages and the queues that they are in. A turn first removes the messages that
 //!   were acknowledged, then locks all queues that it changes, in the order of their devices, and then reads which submissions were

@@ -7,14 +7,35 @@ use wormhole_chat::{AccountId, DeviceId, Timestamp};
 
 use super::StoreError;
 
-/// Operations on rows, inside the transaction of a turn. Each returns what the database contains, and decides nothing.
-pub(in crate::messaging) trait Rows {
+/// Reading rows, inside the transaction of a turn. Each operation returns what the database contains, and decides nothing.
+pub(in crate::messaging) trait ReadRows {
     /// The app with this name.
     fn app(&mut self, name: &AppName) -> Result<Option<App>, StoreError>;
 
     /// All apps, by name.
     fn apps(&mut self) -> Result<Vec<App>, StoreError>;
 
+    /// The account with this id.
+    fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError>;
+
+    /// The accounts of a number, at most one in each app, the oldest first.
+    fn accounts_of(&mut self, number: &PhoneNumber) -> Result<Vec<Account>, StoreError>;
+
+    /// Discoverable accounts whose number has one of these directory tokens.
+    fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Result<Vec<Account>, StoreError>;
+
+    /// The devices of an account, in the order of their numbers.
+    fn devices(&mut self, account: AccountKey) -> Result<Vec<Device>, StoreError>;
+
+    /// The number of one-time keys that are left, of each kind.
+    fn count_keys(&mut self, device: DeviceKey) -> Result<[u64; 2], StoreError>;
+
+    /// The signed prekey of a device.
+    fn signed_key(&mut self, device: DeviceKey) -> Result<Option<SignedKey>, StoreError>;
+}
+
+/// Reading and writing rows, inside the transaction of a turn that runs alone.
+pub(in crate::messaging) trait Rows: ReadRows {
     /// Creates an app; `None` if the name is taken.
     fn insert_app(&mut self, name: &AppName, intra: IntraApp)
     -> Result<Option<AppKey>, StoreError>;
@@ -32,12 +53,6 @@ pub(in crate::messaging) trait Rows {
         code: Option<&PendingCode>,
     ) -> Result<(), StoreError>;
 
-    /// The account with this id.
-    fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError>;
-
-    /// The accounts of a number, at most one in each app, the oldest first.
-    fn accounts_of(&mut self, number: &PhoneNumber) -> Result<Vec<Account>, StoreError>;
-
     /// Creates an account. Its number is not registered in its app yet. If it becomes the default of its number,
     /// no other account is the default any more.
     fn insert_account(&mut self, account: &NewAccount) -> Result<Account, StoreError>;
@@ -49,12 +64,6 @@ pub(in crate::messaging) trait Rows {
     /// Removes an account with its devices, keys and messages. If it was the default of its number, the number has
     /// no default.
     fn delete_account(&mut self, account: AccountKey) -> Result<(), StoreError>;
-
-    /// Discoverable accounts whose number has one of these directory tokens.
-    fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Result<Vec<Account>, StoreError>;
-
-    /// The devices of an account, in the order of their numbers.
-    fn devices(&mut self, account: AccountKey) -> Result<Vec<Device>, StoreError>;
 
     /// Creates a device. Its number is free.
     fn insert_device(
@@ -81,12 +90,6 @@ pub(in crate::messaging) trait Rows {
 
     /// Removes everything that a device has published. It gets no messages until it publishes keys again.
     fn delete_keys(&mut self, device: DeviceKey) -> Result<(), StoreError>;
-
-    /// The number of one-time keys that are left, of each kind.
-    fn count_keys(&mut self, device: DeviceKey) -> Result<[u64; 2], StoreError>;
-
-    /// The signed prekey of a device.
-    fn signed_key(&mut self, device: DeviceKey) -> Result<Option<SignedKey>, StoreError>;
 }
 
 /// The row of an app.

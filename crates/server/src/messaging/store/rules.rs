@@ -32,6 +32,9 @@ pub(super) fn execute<T: Tables>(
         work.execute(tables, now)?;
     }
     turn.removed = tables.removed_devices();
+    for read in &mut turn.reads {
+        read.execute(tables, now)?;
+    }
     find(tables, &mut turn.logins)?;
     bundles::take(tables, &mut turn.bundles, turn.budget.as_ref(), now)?;
     receipts::acknowledge(tables, &mut turn.acknowledgements, now)?;

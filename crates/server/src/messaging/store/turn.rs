@@ -9,14 +9,18 @@ use wormhole_chat::{AccountId, DeviceId, EnvelopeKind, Timestamp};
 
 use super::StoreError;
 use super::rows::{
-    Account, AccountKey, App, Device, DeviceKey, LastResortKey, OneTimeKey, Rows, SignedKey,
+    Account, AccountKey, App, Device, DeviceKey, LastResortKey, OneTimeKey, ReadRows, Rows,
+    SignedKey,
 };
 use crate::messaging::limits::Budget;
 
 /// Everything that one transaction executes, in this order.
 #[derive(Debug, Default)]
 pub(in crate::messaging) struct Turn {
+    /// Changes accounts, devices or published keys, and so runs alone.
     pub(in crate::messaging) work: Vec<Box<dyn Work>>,
+    /// Only reads, so turns of other nodes may run at the same time.
+    pub(in crate::messaging) reads: Vec<Box<dyn Work>>,
     pub(in crate::messaging) logins: Vec<Job<Login, Vec<Found>>>,
     pub(in crate::messaging) bundles: Vec<Job<BundleRequest, Taken>>,
     pub(in crate::messaging) acknowledgements: Vec<Job<Acknowledgement, Acknowledged>>,
@@ -80,7 +84,7 @@ impl Found {
     /// take long, and a WebSocket stays open for days.
     pub(in crate::messaging) fn current(
         &self,
-        rows: &mut dyn Rows,
+        rows: &mut dyn ReadRows,
     ) -> Result<Option<(Account, Device)>, StoreError> {
         let devices = rows.devices(self.account.key)?;
         let device = devices.into_iter().find(|device| device.key == self.device.key);
@@ -271,6 +275,7 @@ impl Turn {
     /// Whether nothing waits.
     pub(in crate::messaging) fn is_empty(&self) -> bool {
         self.work.is_empty()
+            && self.reads.is_empty()
             && self.logins.is_empty()
             && self.bundles.is_empty()
             && self.acknowledgements.is_empty()
@@ -280,7 +285,8 @@ impl Turn {
 
     /// Answers everybody, after the transaction has ended with this result.
     pub(in crate::messaging) fn finish(self, result: &Result<(), StoreError>) {
-        self.work.into_iter().for_each(|work| work.finish(result.clone()));
+        let work = self.work.into_iter().chain(self.reads);
+        work.for_each(|work| work.finish(result.clone()));
         finish(self.logins, result);
         finish(self.bundles, result);
         finish(self.acknowledgements, result);

@@ -1,11 +1,14 @@
 //! Two stores with one PostgreSQL database, at the same time.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
-use super::fixture::{Fixture, Person, curve_key, everything, job};
+use super::fixture::{Closure, Fixture, Person, curve_key, everything, job};
 use super::{Backend, Postgresql};
 use crate::messaging::store::{
-    Acknowledgement, DeviceKey, KeySet, Sent, Store, Taken, Turn, Which,
+    Acknowledgement, Device, DeviceKey, KeySet, Rows, Sent, Store, StoreError, Taken, Turn, Which,
+    Work,
 };
 use wormhole_chat::Timestamp;
 
@@ -49,7 +52,7 @@ fn run(store: &mut dyn Store, people: &[Person], first: u64) -> (usize, usize) {
 }
 
 #[test]
-fn turns_of_two_nodes_run_at_the_same_time_without_waiting_for_each_other_in_a_circle() {
+fn turns_of_two_nodes_run_at_the_same_time_without_deadlocks() {
     let Some(backend) = Postgresql::start() else { return };
     let name = "two_nodes";
     let mut fixture = Fixture::new(&backend, name);
@@ -111,6 +114,48 @@ fn two_nodes_give_each_one_time_key_to_one_asker() {
     ids.sort_unstable();
     assert_eq!(ids, (1..=200).collect::<Vec<u32>>());
 }
+
+#[test]
+fn nodes_read_accounts_at_the_same_time() {
+    let Some(backend) = Postgresql::start() else { return };
+    let name = "two_nodes_read";
+    let mut fixture = Fixture::new(&backend, name);
+    let [alice, _] = fixture.two_people();
+    let mut other = backend.open(name);
+    let (started, has_started) = mpsc::channel();
+    let (finish, may_finish) = mpsc::channel();
+    let key = alice.account.key;
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            let read = move |rows: &mut dyn Rows| {
+                started.send(()).unwrap();
+                may_finish.recv_timeout(PATIENCE).unwrap();
+                rows.devices(key)
+            };
+            read_devices(other.as_mut(), read)
+        });
+        has_started.recv_timeout(PATIENCE).unwrap();
+        let devices = read_devices(fixture.store(), move |rows| rows.devices(key));
+        finish.send(()).unwrap();
+        assert_eq!(devices.len(), 1);
+        assert_eq!(reading.join().unwrap(), devices);
+    });
+}
+
+/// Executes a turn that only reads.
+fn read_devices(
+    store: &mut dyn Store,
+    read: impl FnMut(&mut dyn Rows) -> Result<Vec<Device>, StoreError> + Send + 'static,
+) -> Vec<Device> {
+    let devices = Arc::new(Mutex::new(None));
+    let reads: Vec<Box<dyn Work>> = vec![Box::new(Closure(read, Arc::clone(&devices)))];
+    let mut turn = Turn { reads, ..Turn::default() };
+    store.apply(&mut turn, Timestamp(1_700_000_000_000)).unwrap();
+    devices.lock().unwrap().take().unwrap()
+}
+
+/// After this time, a node waits for another one.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many turns each node executes.
 const TURNS: u64 = 60;

@@ -11,10 +11,11 @@ use super::transaction::{PostgresTables, Stored};
 use crate::messaging::store::rules::before;
 use crate::messaging::store::{
     Account, AccountKey, App, AppKey, Device, DeviceKey, IntraApp, KeyKind, KeySet, NewAccount,
-    NewDevice, OneTimeKey, PendingCode, PushId, Rows, SignedKey, StoreError, VerificationCode,
+    NewDevice, OneTimeKey, PendingCode, PushId, ReadRows, Rows, SignedKey, StoreError,
+    VerificationCode,
 };
 
-impl Rows for PostgresTables<'_> {
+impl ReadRows for PostgresTables<'_> {
     fn app(&mut self, name: &AppName) -> Stored<Option<App>> {
         Ok(self.read(|it| &it.app, &[&name.as_str()], |it| it.app())?.pop())
     }
@@ -23,6 +24,38 @@ impl Rows for PostgresTables<'_> {
         self.read(|it| &it.apps, &[], |it| it.app())
     }
 
+    fn account(&mut self, id: AccountId) -> Stored<Option<Account>> {
+        Ok(self.read(|it| &it.account, &[&id.as_bytes().as_slice()], |it| it.account())?.pop())
+    }
+
+    fn accounts_of(&mut self, number: &PhoneNumber) -> Stored<Vec<Account>> {
+        self.read(|it| &it.accounts_of, &[&number.as_str()], |it| it.account())
+    }
+
+    fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Stored<Vec<Account>> {
+        let tokens: Vec<&[u8]> = tokens.iter().map(<[u8; 10]>::as_slice).collect();
+        self.read(|it| &it.accounts_with_tokens, &[&tokens], |it| it.account())
+    }
+
+    fn devices(&mut self, account: AccountKey) -> Stored<Vec<Device>> {
+        self.read(|it| &it.devices, &[&account.0], |it| it.device())
+    }
+
+    fn count_keys(&mut self, device: DeviceKey) -> Stored<[u64; 2]> {
+        let read = |columns: &mut Columns<'_>| Ok([columns.number()?, columns.number()?]);
+        Ok(self.read(|it| &it.count_keys, &[&device.0], read)?.pop().unwrap_or_default())
+    }
+
+    fn signed_key(&mut self, device: DeviceKey) -> Stored<Option<SignedKey>> {
+        let read = |columns: &mut Columns<'_>| {
+            columns.index()?;
+            columns.signed_key()
+        };
+        Ok(self.read(|it| &it.published_keys, &[&vec![device.0]], read)?.pop().flatten())
+    }
+}
+
+impl Rows for PostgresTables<'_> {
     fn insert_app(&mut self, name: &AppName, intra: IntraApp) -> Stored<Option<AppKey>> {
         let row: [&(dyn ToSql + Sync); 2] = [&name.as_str(), &(intra == IntraApp::Refused)];
         Ok(self.read(|it| &it.insert_app, &row, |it| it.value().map(AppKey))?.pop())
@@ -51,14 +84,6 @@ impl Rows for PostgresTables<'_> {
         let (digits, attempts) = (i64::from(code.code.0), i64::from(code.attempts));
         let row: [&(dyn ToSql + Sync); 4] = [&number, &digits, &stored(code.sent), &attempts];
         self.query(|it| &it.put_code, &row).map(drop)
-    }
-
-    fn account(&mut self, id: AccountId) -> Stored<Option<Account>> {
-        Ok(self.read(|it| &it.account, &[&id.as_bytes().as_slice()], |it| it.account())?.pop())
-    }
-
-    fn accounts_of(&mut self, number: &PhoneNumber) -> Stored<Vec<Account>> {
-        self.read(|it| &it.accounts_of, &[&number.as_str()], |it| it.account())
     }
 
     fn insert_account(&mut self, account: &NewAccount) -> Stored<Account> {
@@ -107,15 +132,6 @@ impl Rows for PostgresTables<'_> {
         let devices = self.devices(account)?;
         self.delete_devices(&devices.iter().map(|device| device.key.0).collect::<Vec<_>>())?;
         self.query(|it| &it.delete_account, &[&account.0]).map(drop)
-    }
-
-    fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Stored<Vec<Account>> {
-        let tokens: Vec<&[u8]> = tokens.iter().map(<[u8; 10]>::as_slice).collect();
-        self.read(|it| &it.accounts_with_tokens, &[&tokens], |it| it.account())
-    }
-
-    fn devices(&mut self, account: AccountKey) -> Stored<Vec<Device>> {
-        self.read(|it| &it.devices, &[&account.0], |it| it.device())
     }
 
     fn insert_device(&mut self, account: AccountKey, device: &NewDevice) -> Stored<DeviceKey> {
@@ -173,19 +189,6 @@ impl Rows for PostgresTables<'_> {
         self.query(|it| &it.delete_device_keys, &[&devices.as_slice()])?;
         self.query(|it| &it.delete_one_time_keys, &[&devices.as_slice()])?;
         self.query(|it| &it.set_has_keys, &[&device.0, &false]).map(drop)
-    }
-
-    fn count_keys(&mut self, device: DeviceKey) -> Stored<[u64; 2]> {
-        let read = |columns: &mut Columns<'_>| Ok([columns.number()?, columns.number()?]);
-        Ok(self.read(|it| &it.count_keys, &[&device.0], read)?.pop().unwrap_or_default())
-    }
-
-    fn signed_key(&mut self, device: DeviceKey) -> Stored<Option<SignedKey>> {
-        let read = |columns: &mut Columns<'_>| {
-            columns.index()?;
-            columns.signed_key()
-        };
-        Ok(self.read(|it| &it.published_keys, &[&vec![device.0]], read)?.pop().flatten())
     }
 }
 

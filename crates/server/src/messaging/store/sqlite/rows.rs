@@ -13,8 +13,8 @@ use crate::messaging::store::tables::{
 };
 use crate::messaging::store::{
     Account, AccountKey, Acknowledgement, App, AppKey, Device, DeviceKey, Found, IntraApp, KeySet,
-    Login, NewAccount, NewDevice, OneTimeKey, Page, PageRequest, PendingCode, Rows, SignedKey,
-    StoreError,
+    Login, NewAccount, NewDevice, OneTimeKey, Page, PageRequest, PendingCode, ReadRows, Rows,
+    SignedKey, StoreError,
 };
 
 type Stored<T> = Result<T, StoreError>;
@@ -30,7 +30,7 @@ pub(super) struct SqliteTables<'a> {
     pub(super) removed: Vec<DeviceKey>,
 }
 
-impl Rows for SqliteTables<'_> {
+impl ReadRows for SqliteTables<'_> {
     fn app(&mut self, name: &AppName) -> Stored<Option<App>> {
         Ok(accounts::app(self.database, name)?)
     }
@@ -39,6 +39,36 @@ impl Rows for SqliteTables<'_> {
         Ok(accounts::apps(self.database)?)
     }
 
+    fn account(&mut self, id: AccountId) -> Stored<Option<Account>> {
+        Ok(accounts::account(self.database, id)?)
+    }
+
+    fn accounts_of(&mut self, number: &PhoneNumber) -> Stored<Vec<Account>> {
+        Ok(accounts::accounts_of(self.database, number)?)
+    }
+
+    fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Stored<Vec<Account>> {
+        let mut found = Vec::new();
+        for token in tokens {
+            found.extend(accounts::accounts_with_token(self.database, token)?);
+        }
+        Ok(found)
+    }
+
+    fn devices(&mut self, account: AccountKey) -> Stored<Vec<Device>> {
+        Ok(devices::devices(self.database, account)?)
+    }
+
+    fn count_keys(&mut self, device: DeviceKey) -> Stored<[u64; 2]> {
+        Ok(keys::count(self.database, device)?)
+    }
+
+    fn signed_key(&mut self, device: DeviceKey) -> Stored<Option<SignedKey>> {
+        Ok(keys::published(self.database, device)?.signed)
+    }
+}
+
+impl Rows for SqliteTables<'_> {
     fn insert_app(&mut self, name: &AppName, intra: IntraApp) -> Stored<Option<AppKey>> {
         Ok(accounts::insert_app(self.database, name, intra)?)
     }
@@ -53,14 +83,6 @@ impl Rows for SqliteTables<'_> {
 
     fn put_pending_code(&mut self, number: &PhoneNumber, code: Option<&PendingCode>) -> Stored<()> {
         Ok(accounts::put_pending_code(self.database, number, code)?)
-    }
-
-    fn account(&mut self, id: AccountId) -> Stored<Option<Account>> {
-        Ok(accounts::account(self.database, id)?)
-    }
-
-    fn accounts_of(&mut self, number: &PhoneNumber) -> Stored<Vec<Account>> {
-        Ok(accounts::accounts_of(self.database, number)?)
     }
 
     fn insert_account(&mut self, account: &NewAccount) -> Stored<Account> {
@@ -81,18 +103,6 @@ impl Rows for SqliteTables<'_> {
         }
         self.cache.clear();
         Ok(accounts::delete_account(self.database, account)?)
-    }
-
-    fn accounts_with_tokens(&mut self, tokens: &[[u8; 10]]) -> Stored<Vec<Account>> {
-        let mut found = Vec::new();
-        for token in tokens {
-            found.extend(accounts::accounts_with_token(self.database, token)?);
-        }
-        Ok(found)
-    }
-
-    fn devices(&mut self, account: AccountKey) -> Stored<Vec<Device>> {
-        Ok(devices::devices(self.database, account)?)
     }
 
     fn insert_device(&mut self, account: AccountKey, device: &NewDevice) -> Stored<DeviceKey> {
@@ -132,14 +142,6 @@ impl Rows for SqliteTables<'_> {
     fn delete_keys(&mut self, device: DeviceKey) -> Stored<()> {
         self.cache.forget_device(device);
         Ok(keys::withdraw(self.database, device)?)
-    }
-
-    fn count_keys(&mut self, device: DeviceKey) -> Stored<[u64; 2]> {
-        Ok(keys::count(self.database, device)?)
-    }
-
-    fn signed_key(&mut self, device: DeviceKey) -> Stored<Option<SignedKey>> {
-        Ok(keys::published(self.database, device)?.signed)
     }
 }
 
