@@ -43,17 +43,17 @@ struct Arrival {
     socket: OnceLock<Opener>,
 }
 
-/// For which client a connection is counted.
+/// Whose limit a connection counts towards.
 #[derive(Debug)]
 enum Counted {
-    /// For the one that has sent the latest request. A proxy sends requests of several clients on one connection.
+    /// That of the client that has sent the latest request. A proxy sends requests of several clients on one connection.
     Client(IpAddr, LinkPermit),
-    /// For none any more, and it is about to be closed. It keeps its place until then.
+    /// Refused: closes after this response. It counts as a new connection until then.
     Refused(
         #[expect(dead_code, reason = "one of the connections until it is dropped")]
         Option<Candidate>,
     ),
-    /// For none before the first request.
+    /// No request yet.
     Unknown(Candidate),
 }
 
@@ -149,7 +149,7 @@ impl Front {
         }
     }
 
-    /// How the client has reached the service. What is not the name of a host does not become part of an address.
+    /// How the client has reached the service. Ignores a malformed `Host` header.
     fn base_url(&self, request: &Request) -> BaseUrl {
         let headers = request.headers();
         let is_secure = self.tls.is_some() || self.admission.is_forwarded_https(headers);
@@ -162,19 +162,14 @@ impl Front {
         BaseUrl(format!("{scheme}://{}", host.unwrap_or("localhost")).into())
     }
 
-    /// Who opens a WebSocket: credentials are in the address or in a header. Without any, it is nobody.
+    /// Who opens a WebSocket: credentials are in the address or in a header. Without credentials: [`Principal::Nobody`].
     async fn principal(
         &self,
         request: &Request,
         ClientAddress(client): ClientAddress,
     ) -> Result<(Principal, Arc<AppProof>), ApiError> {
-        let query = request.uri().query().unwrap_or_default();
-        let query: SocketQuery = axum::extract::Query::try_from_uri(request.uri())
-            .map(|axum::extract::Query(query)| query)
-            .map_err(|_| ApiError::bad_credentials())
-            .or_else(
-                |error| if query.is_empty() { Ok(SocketQuery::default()) } else { Err(error) },
-            )?;
+        let query = axum::extract::Query::<SocketQuery>::try_from_uri(request.uri());
+        let axum::extract::Query(query) = query.map_err(|_| ApiError::bad_credentials())?;
         let headers = request.headers();
         // Some clients cannot send the headers of an app here.
         let app = Arc::new(AppProof::from_headers(headers, AppProof::NotNeeded)?);

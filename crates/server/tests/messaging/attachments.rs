@@ -1,4 +1,4 @@
-//! Attachments: the seed's way, and the later one with a form.
+//! Attachments: the way of clients of 2014, and the later one with a form.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

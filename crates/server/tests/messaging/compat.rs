@@ -1,4 +1,4 @@
-//! What the seed's specification and deployed clients disagree about, or write differently: one test for each, in the
+//! What the specification of 2014 and deployed clients disagree about, or write differently: one test for each, in the
 //! order of docs/chat-service.md "Differences between clients". What concerns only the WebSocket is in socket/.
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD};
@@ -62,7 +62,7 @@ fn gcm_has_three_names() {
     for channel in ["gcm", "gms", "fcm"] {
         let path = format!("/v1/accounts/{channel}/");
         alice.put(&path, r#"{"gcmRegistrationId":"id"}"#).expect(200);
-        // As in the seed, with the fields of both channels.
+        // As clients of 2014 do, with the fields of both channels.
         let both = r#"{"apnRegistrationId":"","gcmRegistrationId":"id"}"#;
         alice.put(&path, both).expect(200);
     }
@@ -86,16 +86,16 @@ fn a_code_is_sent_by_sms_or_voice_and_credentials_do_not_matter() {
 }
 
 #[test]
-fn keys_of_the_seed_and_of_later_clients_have_the_same_path() {
+fn keys_of_clients_of_2014_and_of_later_ones_have_the_same_path() {
     let server = Server::start(&[]);
     let (alice, bob) = (with_keys(&server, ALICE, 1), Client::register(&server, BOB, None));
     let published = keys(2, 2);
     let identity = &published["identityKey"];
     let key = |id: Value, number: usize| json!({"keyId": id, "publicKey": published["preKeys"][number]["publicKey"], "identityKey": identity});
-    // The id of the last key is hexadecimal in the seed, which JSON allows only as text.
-    let seed = json!({"lastResortKey": key(json!("0xFFFFFF"), 0), "keys": [key(json!("5"), 1)]});
-    bob.put("/v2/keys/", &seed.to_string()).expect(200);
-    let unquoted = seed.to_string().replace("\"0xFFFFFF\"", "0xFFFFFF");
+    // The id of the last key of clients of 2014 is hexadecimal, which JSON allows only as text.
+    let old = json!({"lastResortKey": key(json!("0xFFFFFF"), 0), "keys": [key(json!("5"), 1)]});
+    bob.put("/v2/keys/", &old.to_string()).expect(200);
+    let unquoted = old.to_string().replace("\"0xFFFFFF\"", "0xFFFFFF");
     bob.put("/v2/keys/", &unquoted).expect(415);
     let fetch = || alice.get(&format!("/v2/keys/{BOB}/*?relay=")).expect(200);
     let ids = |bundle: &Value| (bundle["keys"][0]["keyId"].clone(), bundle["devices"].clone());
@@ -114,11 +114,11 @@ fn keys_come_with_the_registration_id_and_the_identity_key() {
     let published = keys(2, 2);
     let mut last = published["preKeys"][0].clone();
     last["identityKey"] = published["identityKey"].clone();
-    let seed = json!({"lastResortKey": last, "keys": []});
-    bob.put("/v2/keys/", &seed.to_string()).expect(200);
+    let old = json!({"lastResortKey": last, "keys": []});
+    bob.put("/v2/keys/", &old.to_string()).expect(200);
     let old = alice.get(&format!("/v2/keys/{BOB}/1")).expect(200);
     assert_eq!(old["keys"][0]["registrationId"], 1001);
-    // The seed's answer has the public key twice.
+    // The answer for clients of 2014 has the public key twice.
     assert_eq!(old["keys"][0]["identityKey"], published["identityKey"]);
     assert_ne!(old["keys"][0]["publicKey"], published["identityKey"]);
     bob.put("/v2/keys", &published.to_string()).expect(200);
@@ -301,7 +301,7 @@ fn an_attachment_has_its_id_as_a_number_and_as_text() {
     let server = Server::start(&[]);
     let alice = Client::register(&server, ALICE, None);
     let mut raw = alice;
-    // The seed has no word before these credentials.
+    // Clients of 2014 send no word before these credentials.
     let value = raw.headers[0].1.trim_start_matches("Basic ").to_owned();
     raw.headers[0].1 = value;
     let allocation = raw.get("/v1/attachments/").expect(200);

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::server::Server;
 
@@ -109,7 +109,9 @@ fn bodies_that_never_end_use_limited_memory() {
         let _closed = stream.shutdown(std::net::Shutdown::Both);
     }
     let mut start = [0; 12];
+    let deadline = Instant::now() + Duration::from_secs(20);
     while start != *b"HTTP/1.1 415" {
+        assert!(Instant::now() < deadline, "the memory of closed connections is still in use");
         let mut stream = begin_request(&server, authorization, BODY, BODY);
         stream.read_exact(&mut start).unwrap();
     }

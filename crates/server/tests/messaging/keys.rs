@@ -1,4 +1,4 @@
-//! Prekeys, in the shape of the seed and in that of later clients.
+//! Prekeys, in the shape of clients of 2014 and in that of later ones.
 
 use data_encoding::BASE64_NOPAD;
 use rand_chacha::ChaCha20Rng;
@@ -52,15 +52,15 @@ fn each_one_time_key_is_given_out_once_and_then_none() {
 }
 
 #[test]
-fn the_seed_publishes_and_takes_unsigned_keys() {
+fn clients_of_2014_publish_and_take_unsigned_keys() {
     let server = Server::start(&[]);
     let (alice, bob) =
         (Client::register(&server, ALICE, None), Client::register(&server, BOB, None));
     let published = keys(1, 2);
     let identity = &published["identityKey"];
     let key = |id: u32, number: usize| json!({"keyId": id, "publicKey": published["preKeys"][number]["publicKey"], "identityKey": identity});
-    let seed = json!({"lastResortKey": key(0x00ff_ffff, 0), "keys": [key(5, 1)]});
-    bob.put("/v2/keys/", &seed.to_string()).expect(200);
+    let old = json!({"lastResortKey": key(0x00ff_ffff, 0), "keys": [key(5, 1)]});
+    bob.put("/v2/keys/", &old.to_string()).expect(200);
     for expected in [5, 0x00ff_ffff, 0x00ff_ffff] {
         let taken = alice.get(&format!("/v2/keys/{BOB}/1")).expect(200);
         let [key] = taken["keys"].as_array().unwrap().as_slice() else { panic!("{taken}") };

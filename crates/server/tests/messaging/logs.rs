@@ -42,7 +42,7 @@ async fn the_log_has_no_numbers_tokens_keys_or_content() {
     alice.put(&format!("/v1/messages/{BOB}"), &sent).expect(200);
     bob.get("/v1/messages").expect(200);
     let token_of_bob = BASE64URL_NOPAD.encode(&wormhole_chat::directory_token(BOB));
-    alice.get(&format!("/v1/directory/{token_of_bob}"));
+    alice.get(&format!("/v1/directory/{token_of_bob}")).expect(200);
     // Mistakes are logged most easily.
     alice.put("/v1/messages/nobody", &sent).expect(400);
     alice.put(&format!("/v1/messages/{BOB}"), &sent[..sent.len() - 1]).expect(415);
@@ -59,7 +59,7 @@ async fn the_log_has_no_numbers_tokens_keys_or_content() {
     drop(socket);
     alice.delete("/v1/accounts/me").expect(200);
     let (_, signature) = location.split_once("signature=").unwrap();
-    let key = published["identityKey"].as_str().unwrap_or("BQ").to_owned();
+    let key = published["identityKey"].as_str().unwrap().to_owned();
     let secrets = [
         ALICE,
         BOB,
@@ -86,7 +86,7 @@ async fn the_log_has_no_numbers_tokens_keys_or_content() {
     let log = server.log();
     assert!(log.iter().any(|line| line.contains(" listening on ")), "{log:?}");
     for line in &log {
-        for secret in secrets.iter().filter(|secret| secret.len() > 2) {
+        for secret in secrets {
             assert!(!line.contains(secret), "{secret} in {line}");
         }
     }

@@ -15,7 +15,7 @@ pub(in crate::messaging) struct AppCredentials {
 }
 
 impl AppCredentials {
-    /// Reads the headers of the seed, or those of the Platform API with the same meaning. `None` if there are none.
+    /// Reads the headers of 2014, or those of the Platform API with the same meaning. `None` if there are none.
     ///
     /// # Errors
     /// They are incomplete, malformed or sent twice.
@@ -55,7 +55,7 @@ impl AppCredentials {
 pub(in crate::messaging) enum AppProof {
     /// By the app's name and token.
     Credentials(AppCredentials),
-    /// Not at all, where the seed has no headers and clients cannot send any: any app that has a valid token.
+    /// Not at all, where the API of 2014 has no headers and clients cannot send any: any app that has a valid token.
     NotNeeded,
     /// It names none, so it uses the default app.
     Default,

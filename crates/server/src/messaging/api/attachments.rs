@@ -1,6 +1,6 @@
 //! Attachments: allocated by an account, then uploaded to and downloaded from signed addresses.
 //!
-//! There are two ways. In the seed's, the client gets a number and an address for `PUT`. In the later one, which was made
+//! There are two ways. In that of clients of 2014, the client gets a number and an address for `PUT`. In the later one, which was made
 //! for Amazon S3, the client gets the fields of a form for `POST`, and downloads without credentials: the id is a secret
 //! in the encrypted message.
 

@@ -265,11 +265,11 @@ mod tests {
             let attributes: AccountAttributes = serde_json::from_str(json).unwrap();
             attributes.check().map(|checked| checked.new_device(DeviceId::PRIMARY, "password"))
         };
-        // The seed's form, in which the id is text.
-        let seed =
+        // The form of clients of 2014, in which the id is text.
+        let old =
             read(r#"{"signalingKey":"","supportsSms":false,"registrationId":"14"}"#).unwrap();
         assert_eq!(
-            (seed.registration_id, seed.signaling_key, seed.attributes.as_str()),
+            (old.registration_id, old.signaling_key, old.attributes.as_str()),
             (14, None, "{}")
         );
         // The form of the npm client.

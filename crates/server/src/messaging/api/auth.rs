@@ -42,7 +42,7 @@ pub(in crate::messaging) struct Credentials {
 }
 
 impl Credentials {
-    /// Parses the value of `Authorization`. The word `Basic` may be missing, as in the seed's attachment requests.
+    /// Parses the value of `Authorization`. The word `Basic` may be missing, as in the attachment requests of clients of 2014.
     pub(in crate::messaging) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(AUTHORIZATION).into_iter();
         let value = values.next()?.to_str().ok()?.trim();
@@ -232,7 +232,7 @@ impl FromRequestParts<Arc<Service>> for Authenticated {
         }
         let credentials =
             Credentials::from_headers(&parts.headers).ok_or_else(ApiError::bad_credentials)?;
-        // The seed's requests for attachments have no headers.
+        // The requests for attachments of clients of 2014 have no headers.
         let is_attachment = parts.uri.path().starts_with("/v1/attachments");
         let otherwise = if is_attachment { AppProof::NotNeeded } else { AppProof::Default };
         let app = AppProof::from_headers(&parts.headers, otherwise)?;

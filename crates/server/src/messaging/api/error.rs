@@ -43,7 +43,7 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "bad_package", message)
     }
 
-    /// The body is not the JSON that this request needs. (seed: "415 badly formatted JSON")
+    /// The body is not the JSON that this request needs.
     pub(in crate::messaging) fn bad_json(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_json", reason)
     }

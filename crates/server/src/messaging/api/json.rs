@@ -58,7 +58,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 #[derive(Clone, Copy, Debug, Default, Serialize, utoipa::ToSchema)]
 pub(super) struct Nothing {}
 
-/// A number that some clients send as text, also in hexadecimal (`"0xFFFFFF"`, as in the seed).
+/// A number that some clients send as text, also in hexadecimal (`"0xFFFFFF"`, as clients of 2014 do).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Number(pub(super) u64);
 

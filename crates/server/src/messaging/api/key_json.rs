@@ -11,7 +11,7 @@ use crate::messaging::store::{
     Bundle, DeviceBundle, KeyKind, KeySet, LastResortKey, OneTimeKey, SignedKey,
 };
 
-/// Keys in either shape. (seed "Registering prekeys"; docs/chat-service.md "Keys")
+/// Keys in either shape. (docs/chat-service.md "Keys")
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PublishedKeys {
@@ -25,7 +25,7 @@ pub(super) struct PublishedKeys {
     pq_last_resort_pre_key: Option<SignedKeyJson>,
     /// Given out when no one-time key is left, to clients of 2014.
     last_resort_key: Option<KeyJson>,
-    /// One-time keys in the seed's shape, each with the identity key.
+    /// One-time keys in the shape of clients of 2014, each with the identity key.
     keys: Option<Vec<KeyJson>>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct KeyJson {
     /// 33 bytes in base64, the first one is 5.
     #[schema(value_type = String)]
     public_key: Base64,
-    /// Only in the seed's shape.
+    /// Only in the shape of clients of 2014.
     #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     identity_key: Option<Base64>,
@@ -77,8 +77,8 @@ pub(super) struct Bundles {
     identity_key: String,
     /// Devices with a signed prekey.
     devices: Vec<DeviceKeys>,
-    /// The seed's shape: the unsigned key of each device that has one.
-    keys: Vec<SeedKey>,
+    /// The shape of clients of 2014: the unsigned key of each device that has one.
+    keys: Vec<UnsignedKey>,
 }
 
 /// The keys of one device.
@@ -93,10 +93,10 @@ struct DeviceKeys {
     pq_pre_key: Option<SignedKeyJson>,
 }
 
-/// The key of one device in the seed's shape.
+/// The key of one device in the shape of clients of 2014.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct SeedKey {
+struct UnsignedKey {
     device_id: u8,
     key_id: u32,
     public_key: String,
@@ -105,7 +105,7 @@ struct SeedKey {
 }
 
 impl PublishedKeys {
-    /// The identity key: at the top, or in the seed's shape in each key.
+    /// The identity key: at the top, or in the shape of clients of 2014 in each key.
     pub(super) fn identity(&self) -> Result<PublicKey, ApiError> {
         let of_last = self.last_resort_key.iter().chain(self.keys.iter().flatten());
         let mut in_keys = of_last.filter_map(|key| key.identity_key.as_ref());
@@ -213,8 +213,8 @@ impl Bundles {
     pub(super) fn new(bundle: &Bundle) -> Option<Self> {
         let identity = base64::encode_key(bundle.account.identity.as_deref()?);
         let devices: Vec<_> = bundle.devices.iter().filter_map(DeviceKeys::new).collect();
-        let seed_key = |device| SeedKey::new(device, &identity);
-        let keys: Vec<_> = bundle.devices.iter().filter_map(seed_key).collect();
+        let unsigned_key = |device| UnsignedKey::new(device, &identity);
+        let keys: Vec<_> = bundle.devices.iter().filter_map(unsigned_key).collect();
         if devices.is_empty() && keys.is_empty() {
             return None;
         }
@@ -248,7 +248,7 @@ impl DeviceKeys {
     }
 }
 
-impl SeedKey {
+impl UnsignedKey {
     fn new(device: &DeviceBundle, identity: &str) -> Option<Self> {
         let (key_id, key) = unsigned_key(device)?;
         Some(Self {

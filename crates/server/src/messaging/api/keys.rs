@@ -1,6 +1,6 @@
 //! Prekeys: published by a device, and taken by others that start a session with it.
 //!
-//! One path has two shapes of body and answer. The seed's shape (of 2014) has unsigned keys and a key of last resort;
+//! One path has two shapes of body and answer. That of clients of 2014 has unsigned keys and a key of last resort;
 //! later clients sign one key and may add post-quantum keys. An answer has both shapes, so each client finds its own.
 
 use std::sync::Arc;

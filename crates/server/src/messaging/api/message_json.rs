@@ -14,7 +14,7 @@ use crate::messaging::store::NewMessage;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Submitted {
     messages: Vec<SubmittedMessage>,
-    /// Milliseconds since 1970. In the seed, each message has its own.
+    /// Milliseconds since 1970. From clients of 2014, each message has its own.
     #[schema(value_type = Option<u64>)]
     timestamp: Option<Number>,
     /// Whether only devices that are connected get the message.
@@ -219,15 +219,15 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_the_seed_have_text_for_numbers_and_a_timestamp_each() {
-        let seed = read(
+    fn messages_of_clients_of_2014_have_text_for_numbers_and_a_timestamp_each() {
+        let old = read(
             r#"{"messages":[{"type":"1","destinationDeviceId":"1","destinationRegistrationId":"5",
                 "body":"AAAA","timestamp":"1600000000000"}]}"#,
         );
-        assert_eq!(seed.timestamp(), Ok(Timestamp(1_600_000_000_000)));
-        let [message] = seed.messages().unwrap().try_into().unwrap();
+        assert_eq!(old.timestamp(), Ok(Timestamp(1_600_000_000_000)));
+        let [message] = old.messages().unwrap().try_into().unwrap();
         assert_eq!((message.registration_id, message.body), (Some(5), Some(vec![0; 3])));
-        assert!(seed.urgent && !seed.online);
+        assert!(old.urgent && !old.online);
     }
 
     #[test]

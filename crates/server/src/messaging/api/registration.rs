@@ -31,7 +31,7 @@ type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The paths of this module.
 pub(super) fn routes() -> Router<Arc<Service>> {
-    // The seed has "acccounts" in one place; clients were written after it.
+    // The specification of 2014 has "acccounts" in one place; clients were written after it.
     let confirm = || put(confirm_code);
     Router::new()
         .route("/v1/accounts/{transport}/code/{number}", get(request_code))

@@ -78,7 +78,7 @@ fn answer<Q, A>(jobs: &mut [Job<Q, A>], answers: impl IntoIterator<Item = A>) {
     jobs.iter_mut().zip(answers).for_each(|(job, answer)| job.answer = Some(answer));
 }
 
-/// The time so long before `now`.
+/// Subtracts a duration from a time.
 pub(super) fn before(now: Timestamp, duration: Duration) -> Timestamp {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Timestamp(now.0.saturating_sub(milliseconds))

@@ -127,7 +127,7 @@ pub(super) struct TakenMessage {
     pub(super) is_to_number: bool,
 }
 
-/// Whose a device is.
+/// The account that owns a device, and the number that the device has in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Owner {
     pub(super) account: Account,

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::{Fuse, FusedFuture, FutureExt};
 use futures_util::{Stream, StreamExt};
 use hyper::StatusCode;
 use tokio::time::timeout;
@@ -64,17 +64,16 @@ pub(super) async fn upload<E>(
     let mut arriving =
         Arriving { service, owner: &owner, left: MAX_ATTACHMENT, uncounted: 0, pace };
     let mut idle = Some(service.blobs.begin(name).await?);
-    // At most one write.
-    let mut writing = FuturesUnordered::new();
+    let mut writing = pin!(Fuse::terminated());
     let (mut batch, mut writing_bytes, mut has_ended) = (Batch::default(), 0, false);
     loop {
         if let Some(upload) = idle.take_if(|_| batch.bytes > 0) {
             let Batch { pieces, bytes } = std::mem::take(&mut batch);
             writing_bytes = bytes;
-            writing.push(upload.write(pieces));
+            writing.set(upload.write(pieces).fuse());
         }
         tokio::select! {
-            Some(written) = writing.next(), if !writing.is_empty() => {
+            written = &mut writing, if !writing.is_terminated() => {
                 idle = Some(written?);
                 writing_bytes = 0;
             }
