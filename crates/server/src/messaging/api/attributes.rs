@@ -266,8 +266,7 @@ mod tests {
             attributes.check().map(|checked| checked.new_device(DeviceId::PRIMARY, "password"))
         };
         // The form of clients of 2014, in which the id is text.
-        let old =
-            read(r#"{"signalingKey":"","supportsSms":false,"registrationId":"14"}"#).unwrap();
+        let old = read(r#"{"signalingKey":"","supportsSms":false,"registrationId":"14"}"#).unwrap();
         assert_eq!(
             (old.registration_id, old.signaling_key, old.attributes.as_str()),
             (14, None, "{}")
