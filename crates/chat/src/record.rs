@@ -16,7 +16,7 @@ use crate::key::{KeyError, KeyPair, PublicKey};
 use crate::message::{Ciphertext, PreKeySignalMessage, SignalMessage};
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey, VerifiedBundle};
 use crate::ratchet::Ratchet;
-use crate::session::{DecryptError, EncryptError, MAX_SKIP, Pending, Session};
+use crate::session::{DecryptError, EncryptError, MAX_SKIP_FIRST, Pending, Session};
 use crate::time::Timestamp;
 use crate::x3dh::{self, ChosenPreKeys, Version};
 
@@ -143,7 +143,7 @@ impl SessionRecord {
         // A known chain belongs to exactly one session, so no other session is tried.
         if let Some(place) = self.find(|session| session.ratchet.knows(&message.ratchet_key)) {
             let session = self.at(place).ok_or(DecryptError::NoSession)?;
-            let limit = session.skip_limit();
+            let limit = session.skip_limit(route);
             let plaintext = session.decrypt(route, message, limit, rng)?;
             self.promote(place);
             return Ok(plaintext);
@@ -165,8 +165,8 @@ impl SessionRecord {
         for place in self.places() {
             let Some(session) = self.at(place) else { continue };
             let limit = match place {
-                Place::Current => session.skip_limit(),
-                Place::Archived(_) => session.skip_limit().min(archived_steps),
+                Place::Current => session.skip_limit(route),
+                Place::Archived(_) => session.skip_limit(route).min(archived_steps),
             };
             match session.decrypt(route, message, limit, rng) {
                 Ok(plaintext) => {
@@ -185,7 +185,7 @@ impl SessionRecord {
     }
 
     /// Decrypts a message that may start a session. `trusted` is the identity key that the sender
-    /// must have; `None` trusts any key. Store the record and the changes of our prekeys before the
+    /// must have; `None` trusts any key, except ours from another account. Store the record and the changes of our prekeys before the
     /// message is acknowledged.
     ///
     /// # Errors
@@ -199,7 +199,9 @@ impl SessionRecord {
         trusted: Option<&PublicKey>,
         rng: &mut impl CryptoRngCore,
     ) -> Result<FirstMessage, DecryptError> {
-        if trusted.is_some_and(|trusted| *trusted != message.identity) {
+        let is_ours = message.identity == *us.pair.public();
+        let claims_ours = is_ours && route.from.account != route.to.account;
+        if claims_ours || trusted.is_some_and(|trusted| *trusted != message.identity) {
             return Err(DecryptError::UntrustedIdentity(message.identity));
         }
         let known = self.find(|session| {
@@ -209,14 +211,13 @@ impl SessionRecord {
         });
         if let Some(place) = known {
             let session = self.at(place).ok_or(DecryptError::NoSession)?;
-            let limit = session.skip_limit();
+            let limit = session.skip_limit(route);
             let plaintext = session.decrypt(route, &message.message, limit, rng)?;
             self.promote(place);
             return Ok(FirstMessage { plaintext, used: None });
         }
         let mut session = respond(us, message, prekeys)?;
-        let limit = session.skip_limit();
-        let plaintext = session.decrypt(route, &message.message, limit, rng)?;
+        let plaintext = session.decrypt(route, &message.message, MAX_SKIP_FIRST, rng)?;
         self.had_post_quantum |= session.version == Version::Pqxdh;
         self.put_in_use(session);
         let used = UsedPreKeys {
@@ -251,10 +252,15 @@ impl SessionRecord {
     /// The user has accepted this identity key. It may belong to another program, which has no post-quantum keys, so
     /// only sessions with this key count.
     pub(crate) fn accept_identity(&mut self, identity: &PublicKey) {
-        let mut sessions = self.current.iter().chain(&self.archived);
-        self.had_post_quantum = sessions.any(|session| {
-            session.their_identity == *identity && session.version == Version::Pqxdh
-        });
+        self.had_post_quantum = self.is_post_quantum(identity);
+    }
+
+    /// Whether a session with this identity key has post-quantum protection.
+    pub(crate) fn is_post_quantum(&self, identity: &PublicKey) -> bool {
+        self.current
+            .iter()
+            .chain(&self.archived)
+            .any(|session| session.their_identity == *identity && session.version == Version::Pqxdh)
     }
 
     /// Whether [`SessionRecord::encrypt`] would find a usable session.
@@ -374,7 +380,7 @@ pub enum InitiateError {
 
 /// Maximum number of messages that one with an unknown ratchet key may skip in all archived
 /// sessions together.
-const MAX_ARCHIVED_STEPS: u32 = 4 * MAX_SKIP;
+const MAX_ARCHIVED_STEPS: u32 = 2_000;
 
 /// Maximum number of sessions kept for late messages, the same as in deployed clients.
 const MAX_ARCHIVED: usize = 40;

@@ -119,10 +119,14 @@ impl Session {
         Ok(plaintext)
     }
 
-    /// How many messages one message may skip: many more from another device of our own, which may
-    /// have sent messages for a long time while we were offline.
-    pub(crate) fn skip_limit(&self) -> u32 {
-        if self.our_identity == self.their_identity { MAX_SKIP_OWN_DEVICE } else { MAX_SKIP }
+    /// How many messages one message may skip: many more from another device of our own account, which may
+    /// have sent messages for a long time while we were offline. Only a session that has decrypted a message is known
+    /// to be with such a device: until then, its identity key is what the sender claims.
+    pub(crate) fn skip_limit(&self, route: Route) -> u32 {
+        let is_ours = route.from.account == route.to.account
+            && self.our_identity == self.their_identity
+            && !self.ratchet.receivers.is_empty();
+        if is_ours { MAX_SKIP_OWN_DEVICE } else { MAX_SKIP }
     }
 }
 
@@ -183,9 +187,12 @@ impl From<KeyError> for DecryptError {
 }
 
 /// Maximum number of messages that one message may skip, the same as in deployed clients.
-pub(crate) const MAX_SKIP: u32 = 25_000;
+const MAX_SKIP: u32 = 25_000;
 
-/// The same for our own devices. Deployed clients have no limit there, but the MAC can only be
+/// Maximum number of messages that the message which starts a session may skip. Anyone can claim any identity key in it.
+pub(crate) const MAX_SKIP_FIRST: u32 = 2_000;
+
+/// Maximum for a message of another device of our own. Deployed clients have no limit there, but the MAC can only be
 /// checked after the jump, so anyone could make us count to 2^32.
 const MAX_SKIP_OWN_DEVICE: u32 = 1_000_000;
 

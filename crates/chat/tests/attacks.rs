@@ -158,7 +158,7 @@ fn attack_4_a_forged_counter_costs_no_more_than_a_bounded_time() {
     assert!(start.elapsed() < Duration::from_millis(20));
 
     // The same with an unknown ratchet key: it is tried with the current session and the archived
-    // ones, together at most 125 000 steps.
+    // ones, together at most 27 000 steps.
     let mut forged = sent.bytes.clone();
     let key = KeyPair::random(&mut bob.rng).public().encode();
     forged[3..36].copy_from_slice(&key);
@@ -168,6 +168,30 @@ fn attack_4_a_forged_counter_costs_no_more_than_a_bounded_time() {
     let start = Instant::now();
     refused(&mut bob, alice.address, &forged);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn attack_4_a_message_with_our_own_identity_from_another_account_is_refused_at_once() {
+    let (mut alice, mut bob) = (Person::new(1), Person::new(2));
+    alice.meet(&mut bob, X3DH);
+    let mut forged = alice.write(bob.address, b"a message");
+    let theirs = alice.identity.pair.public().encode();
+    let at = forged.bytes.windows(theirs.len()).position(|bytes| bytes == theirs).unwrap();
+    let ours = *bob.identity.pair.public();
+    forged.bytes.splice(at..at + theirs.len(), ours.encode());
+    let error = refused(&mut bob, alice.address, &forged);
+    assert_eq!(error, DecryptError::UntrustedIdentity(ours));
+}
+
+#[test]
+fn attack_4_the_message_that_starts_a_session_skips_few_others() {
+    let (mut alice, mut bob) = (Person::new(1), Person::new(2));
+    alice.meet(&mut bob, X3DH);
+    let sent: Vec<_> = (0..2_002).map(|_| alice.write(bob.address, b"a")).collect();
+    let error = refused(&mut bob, alice.address, &sent[2_001]);
+    assert_eq!(error, DecryptError::TooFarAhead(2_001));
+    assert_eq!(bob.read(alice.address, &sent[2_000]).unwrap(), b"a");
+    assert_eq!(bob.read(alice.address, &sent[2_001]).unwrap(), b"a");
 }
 
 #[test]

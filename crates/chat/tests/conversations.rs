@@ -18,9 +18,12 @@ mod world;
 
 use std::collections::BTreeMap;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use world::World;
 use wormhole_chat::{
-    Client, ClientEvent, ClientInput, Content, DataMessage, KeyPair, RestoreError, SendError,
+    Client, ClientEvent, ClientInput, Content, DataMessage, DeviceId, KeyPair, PreKeyBundle,
+    RestoreError, SendError, StoreKey,
 };
 
 /// Every accepted message is read exactly once on every device of the recipient.
@@ -152,6 +155,100 @@ fn attack_7_a_device_that_comes_back_without_post_quantum_keys_is_refused() {
     let refused =
         |event: &&ClientEvent| matches!(event, ClientEvent::NotSent(_, SendError::NotAuthentic));
     assert_eq!(world.devices[0].events.iter().filter(refused).count(), 1);
+}
+
+/// The errors of messages that a device could not send.
+fn not_sent(world: &World, which: usize) -> Vec<SendError> {
+    let events = world.devices[which].events.iter();
+    let errors = events.filter_map(|event| match event {
+        ClientEvent::NotSent(_, error) => Some(*error),
+        _ => None,
+    });
+    errors.collect()
+}
+
+/// Adds a copy of the first device, without its signature.
+fn add_unsigned_device(bundles: &mut Vec<PreKeyBundle>) {
+    let mut invented = bundles[0].clone();
+    invented.device = DeviceId::new(2).unwrap();
+    invented.signed.1 = *KeyPair::random(&mut ChaCha8Rng::seed_from_u64(9)).public();
+    bundles.push(invented);
+}
+
+#[test]
+fn attack_6_a_rejected_bundle_does_not_lose_the_first_identity_key() {
+    let mut world = two();
+    let bob = world.devices[1].address.account;
+    world.server.edits_bundles = Some(add_unsigned_device);
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.run(0);
+    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic]);
+    world.server.edits_bundles = None;
+    world.input(0, ClientInput::Send(bob, text("second")));
+    world.settle();
+    assert_eq!(world.devices[1].texts(), ["second"]);
+
+    // After a restart, another key is a changed key.
+    world.crash(0);
+    world.devices.pop();
+    let identity = KeyPair::random(&mut world.rng);
+    world.join(2, 1, &identity);
+    world.run(1);
+    world.input(0, ClientInput::Send(bob, text("third")));
+    world.run(0);
+    let changed = ClientEvent::IdentityChanged(bob, *identity.public());
+    assert!(world.devices[0].events.contains(&changed));
+    assert_eq!(world.devices[0].outbox_len(), 1);
+}
+
+#[test]
+fn attack_6_a_session_without_a_stored_identity_key_keeps_its_key() {
+    let mut world = two();
+    let bob = world.devices[1].address.account;
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.settle();
+    let rows = world.devices[0].rows().iter();
+    let rows = rows.filter(|(key, _)| !matches!(key, StoreKey::Peer(_)));
+    let restored = Client::restore(rows.map(|(key, value)| (*key, value.clone()))).unwrap();
+    assert!(restored.identity_of(bob).is_some());
+}
+
+#[test]
+fn attack_7_no_device_of_an_account_with_post_quantum_keys_may_lack_them() {
+    let mut world = World::new(1);
+    let [alices, bobs] = [0; 2].map(|_| KeyPair::random(&mut world.rng));
+    world.join(1, 1, &alices);
+    let bob = world.join(2, 1, &bobs);
+    (0..2).for_each(|which| world.run(which));
+    let bob = world.devices[bob].address.account;
+    // A copy of the first device, with a signed prekey that really is Bob's.
+    world.server.edits_bundles = Some(|bundles| {
+        let mut invented = bundles[0].clone();
+        invented.device = DeviceId::new(2).unwrap();
+        bundles.push(invented);
+    });
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.run(0);
+    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic]);
+    world.server.edits_bundles = None;
+    world.input(0, ClientInput::Send(bob, text("second")));
+    world.settle();
+    world.crash(0);
+    // A device of its own, from which the server takes the post-quantum key.
+    let second = world.join(2, 2, &bobs);
+    world.run(second);
+    world.server.edits_bundles = Some(|bundles| bundles[1].kem = None);
+    world.input(0, ClientInput::Send(bob, text("third")));
+    world.run(0);
+    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic; 2]);
+    // The same if it names only that device.
+    world.server.edits_bundles = Some(|bundles| {
+        bundles.remove(0);
+        bundles[0].kem = None;
+    });
+    world.input(0, ClientInput::Send(bob, text("fourth")));
+    world.run(0);
+    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic; 3]);
 }
 
 #[test]

@@ -125,6 +125,7 @@ impl Client {
         }
         self.sessions.insert(from, record);
         self.is_trusted(changes, from.account, *message.identity());
+        self.note_post_quantum(from, changes);
         Ok(first.plaintext)
     }
 }

@@ -1,5 +1,7 @@
 //! Messages that the server has not yet accepted.
 
+use std::collections::BTreeSet;
+
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
@@ -10,7 +12,7 @@ use crate::address::{AccountId, Address, DeviceId, Route};
 use crate::content::Content;
 use crate::key::PublicKey;
 use crate::padding::pad;
-use crate::prekey::PreKeyBundle;
+use crate::prekey::{PreKeyBundle, VerifiedBundle};
 use crate::record::InitiateError;
 use crate::session::EncryptError;
 use crate::time::Timestamp;
@@ -230,8 +232,7 @@ impl Client {
         }
     }
 
-    /// Starts sessions with those devices to which we cannot send yet. All devices of an account
-    /// share its identity key; if one has a different key, all bundles are rejected.
+    /// Starts sessions with those devices to which we cannot send yet. What has changed is committed also after an error.
     fn begin(
         &mut self,
         now: Timestamp,
@@ -239,37 +240,91 @@ impl Client {
         bundles: Vec<PreKeyBundle>,
         rng: &mut impl CryptoRngCore,
     ) -> Result<(), SendError> {
-        let identity = bundles.first().ok_or(SendError::NoDevice)?.identity;
-        if bundles.iter().any(|bundle| bundle.identity != identity) {
-            return Err(SendError::NotAuthentic);
-        }
+        let bundles = self.verify_bundles(account, bundles)?;
+        let identity = bundles.first().ok_or(SendError::NoDevice)?.bundle().identity;
         let mut changes = Changes::default();
         if !self.is_trusted(&mut changes, account, identity) {
             self.commit(changes, Vec::new());
             return Ok(());
         }
-        let current: Vec<_> = bundles.iter().map(|bundle| bundle.device).collect();
-        for device in self.devices(account) {
-            if !current.contains(&device) {
-                self.delete_sessions(Address { account, device }, &mut changes);
-            }
+        let started = self.start_sessions(now, account, &bundles, &mut changes, rng);
+        self.commit(changes, Vec::new());
+        started?;
+        if self.devices(account).is_empty() { Err(SendError::NoDevice) } else { Ok(()) }
+    }
+
+    /// Verifies the bundles of all devices of an account, before anything depends on one of them. All devices share the
+    /// account's identity key, and each has its own signed prekey; otherwise the server invented one.
+    fn verify_bundles(
+        &self,
+        account: AccountId,
+        bundles: Vec<PreKeyBundle>,
+    ) -> Result<Vec<VerifiedBundle>, SendError> {
+        let identity = bundles.first().ok_or(SendError::NoDevice)?.identity;
+        let claims_ours = account != self.us.account && identity == *self.identity.pair.public();
+        let signed: BTreeSet<_> = bundles.iter().map(|bundle| bundle.signed.1).collect();
+        let devices: BTreeSet<_> = bundles.iter().map(|bundle| bundle.device).collect();
+        let is_unique = signed.len() == bundles.len() && devices.len() == bundles.len();
+        let is_shared = bundles.iter().all(|bundle| bundle.identity == identity);
+        if claims_ours || !is_unique || !is_shared || bundles.len() > MAX_DEVICES {
+            return Err(SendError::NotAuthentic);
         }
+        let verified = bundles.into_iter().map(PreKeyBundle::verify).collect::<Result<_, _>>();
+        verified.map_err(|_| SendError::NotAuthentic)
+    }
+
+    /// Starts all missing sessions, or none.
+    fn start_sessions(
+        &mut self,
+        now: Timestamp,
+        account: AccountId,
+        bundles: &[VerifiedBundle],
+        changes: &mut Changes,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<(), SendError> {
+        let lacks_kem = |bundle: &VerifiedBundle| bundle.bundle().kem.is_none();
+        let had_kem = self.peers.get(&account).is_some_and(|peer| peer.had_post_quantum);
+        let has_kem = had_kem || !bundles.iter().all(lacks_kem);
+        if has_kem && bundles.iter().any(lacks_kem) {
+            return Err(SendError::NotAuthentic);
+        }
+        let mut started = Vec::new();
         for bundle in bundles {
-            let address = Address { account, device: bundle.device };
+            let address = Address { account, device: bundle.bundle().device };
             if address == self.us || self.can_encrypt(now, address) {
                 continue;
             }
-            let bundle = bundle.verify().map_err(|_| SendError::NotAuthentic)?;
             let mut record = self.sessions.get(&address).cloned().unwrap_or_default();
-            let initiated = record.initiate(&self.identity, &bundle, now, rng);
+            let initiated = record.initiate(&self.identity, bundle, now, rng);
             initiated.map_err(|error| match error {
                 InitiateError::BadKey(_) | InitiateError::Downgrade => SendError::NotAuthentic,
             })?;
+            started.push((address, record));
+        }
+        let current: Vec<_> = bundles.iter().map(|bundle| bundle.bundle().device).collect();
+        for device in self.devices(account) {
+            if !current.contains(&device) {
+                self.delete_sessions(Address { account, device }, changes);
+            }
+        }
+        for (address, record) in started {
             changes.put_session(address, &record);
             self.sessions.insert(address, record);
+            self.note_post_quantum(address, changes);
         }
-        self.commit(changes, Vec::new());
-        if self.devices(account).is_empty() { Err(SendError::NoDevice) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// Remembers that an account has post-quantum prekeys, if a session with its accepted identity key shows that.
+    pub(super) fn note_post_quantum(&mut self, address: Address, changes: &mut Changes) {
+        if let (Some(peer), Some(record)) =
+            (self.peers.get_mut(&address.account), self.sessions.get(&address))
+            && !peer.had_post_quantum
+            && record.is_post_quantum(&peer.identity)
+        {
+            peer.had_post_quantum = true;
+            changes.put_peer(address.account, peer);
+        }
     }
 
     fn delete_sessions(&mut self, address: Address, changes: &mut Changes) {
@@ -290,7 +345,7 @@ impl Client {
         let first =
             if account == self.us.account { *self.identity.pair.public() } else { identity };
         let peer = self.peers.entry(account);
-        let peer = peer.or_insert(Peer { identity: first, changed: None });
+        let peer = peer.or_insert_with(|| Peer::new(first));
         let trusted = peer.identity == identity;
         let is_news = !trusted && peer.changed != Some(identity);
         if is_news {
@@ -312,16 +367,19 @@ impl Client {
         if account == self.us.account {
             return;
         }
-        let peer = Peer { identity, changed: None };
         let mut changes = Changes::default();
-        changes.put_peer(account, &peer);
-        let is_new = self.peers.get(&account).is_none_or(|peer| peer.identity != identity);
+        let known = self.peers.get(&account).filter(|peer| peer.identity == identity);
+        let is_new = known.is_none();
+        let mut peer = Peer::new(identity);
+        peer.had_post_quantum = known.is_some_and(|peer| peer.had_post_quantum);
         for (address, record) in &mut self.sessions {
             if is_new && address.account == account {
                 record.accept_identity(&identity);
+                peer.had_post_quantum |= record.is_post_quantum(&identity);
                 changes.put_session(*address, record);
             }
         }
+        changes.put_peer(account, &peer);
         self.peers.insert(account, peer);
         self.commit(changes, Vec::new());
         self.advance_account(now, account);
@@ -351,6 +409,9 @@ impl Client {
 
 /// How many times a message is encrypted again because the server reported different devices.
 const MAX_ATTEMPTS: u32 = 5;
+
+/// Maximum number of devices of an account. Each one costs an encryption and a row for every message.
+const MAX_DEVICES: usize = 16;
 
 /// Ratchet steps after which a message is encrypted again: well below the number of chains that a
 /// peer keeps.

@@ -65,6 +65,14 @@ pub(super) struct Peer {
     pub(super) identity: PublicKey,
     /// A different key that was seen since.
     pub(super) changed: Option<PublicKey>,
+    /// Whether a device with the accepted key ever had a post-quantum prekey: then every device must have one.
+    pub(super) had_post_quantum: bool,
+}
+
+impl Peer {
+    pub(super) const fn new(identity: PublicKey) -> Self {
+        Self { identity, changed: None, had_post_quantum: false }
+    }
 }
 
 impl Changes {
@@ -124,6 +132,7 @@ impl Changes {
 
     pub(super) fn put_peer(&mut self, account: AccountId, peer: &Peer) {
         let mut value = peer.identity.as_u().to_vec();
+        value.push(peer.had_post_quantum.into());
         value.extend(peer.changed.iter().flat_map(|key| *key.as_u()));
         self.put(StoreKey::Peer(account), value);
     }
@@ -173,6 +182,7 @@ impl Client {
         for (key, value) in &rows {
             client.restore_row(*key, &mut Reader::new(value))?;
         }
+        client.pin_session_keys();
         Ok(client)
     }
 
@@ -190,6 +200,16 @@ impl Client {
             last_commit: 0,
             held: Default::default(),
             outputs: Default::default(),
+        }
+    }
+
+    /// A session without a row for its account: its key is the first that we saw. Without this, a key that
+    /// the server names later would count as the first.
+    fn pin_session_keys(&mut self) {
+        for (address, record) in &self.sessions {
+            if let Some(identity) = record.their_identity() {
+                self.peers.entry(address.account).or_insert_with(|| Peer::new(*identity));
+            }
         }
     }
 
@@ -211,9 +231,7 @@ impl Client {
                 self.outbox.insert(timestamp, read_outgoing(value)?);
             }
             StoreKey::Peer(account) => {
-                let identity = read_key(value)?;
-                let changed = if value.is_empty() { None } else { Some(read_key(value)?) };
-                self.peers.insert(account, Peer { identity, changed });
+                self.peers.insert(account, read_peer(value)?);
             }
             StoreKey::Session(address) => {
                 let bytes = value.take(value.rest().len())?;
@@ -276,6 +294,21 @@ fn read_pair(value: &mut Reader<'_>) -> Result<KeyPair, RestoreError> {
 
 fn read_key(value: &mut Reader<'_>) -> Result<PublicKey, RestoreError> {
     PublicKey::from_u(value.array()?).map_err(|_| RestoreError::Damaged)
+}
+
+fn read_peer(value: &mut Reader<'_>) -> Result<Peer, RestoreError> {
+    let mut peer = Peer::new(read_key(value)?);
+    peer.had_post_quantum = read_flag(value)?;
+    peer.changed = if value.is_empty() { None } else { Some(read_key(value)?) };
+    Ok(peer)
+}
+
+fn read_flag(value: &mut Reader<'_>) -> Result<bool, RestoreError> {
+    match value.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(RestoreError::Damaged),
+    }
 }
 
 fn read_time(value: &mut Reader<'_>) -> Result<Timestamp, RestoreError> {

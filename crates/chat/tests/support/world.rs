@@ -30,6 +30,8 @@ pub(crate) struct Server {
     last_delivery: u64,
     /// Whether it attacks: it hands out no post-quantum keys.
     pub(crate) strips_post_quantum_keys: bool,
+    /// How it changes the bundles that it hands out.
+    pub(crate) edits_bundles: Option<fn(&mut Vec<PreKeyBundle>)>,
 }
 
 impl Server {
@@ -96,7 +98,7 @@ impl Server {
     fn bundles(&mut self, account: AccountId) -> Response {
         let strips = self.strips_post_quantum_keys;
         let devices = self.devices.iter_mut().filter(|(address, _)| address.account == account);
-        let bundles: Vec<_> = devices
+        let mut bundles: Vec<_> = devices
             .filter_map(|(address, device)| {
                 let keys = device.keys.as_mut()?;
                 Some(PreKeyBundle {
@@ -109,6 +111,9 @@ impl Server {
                 })
             })
             .collect();
+        if let Some(edit) = self.edits_bundles {
+            edit(&mut bundles);
+        }
         let exists = self.devices.keys().any(|address| address.account == account);
         match bundles.is_empty() {
             false => Response::Bundles(bundles),
@@ -247,7 +252,7 @@ impl World {
     }
 
     /// The device loses everything that is not durable.
-    fn crash(&mut self, which: usize) {
+    pub(crate) fn crash(&mut self, which: usize) {
         let device = &mut self.devices[which];
         let rows = device.store.iter().map(|(key, value)| (*key, value.clone()));
         device.client = Client::restore(rows).unwrap();
