@@ -165,6 +165,10 @@ pub enum DecryptError {
     /// The message skips more messages than permitted.
     #[error("the message skips {0} others, which is too many")]
     TooFarAhead(u32),
+    /// So many sessions started with the same signed prekey and without a one-time prekey that no more can be
+    /// remembered.
+    #[error("too many sessions started without a one-time prekey")]
+    TooManySessions,
     /// The sender's identity key differs from the trusted one.
     #[error("the sender's identity key has changed")]
     UntrustedIdentity(PublicKey),

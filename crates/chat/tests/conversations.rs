@@ -278,6 +278,44 @@ fn attack_9_a_device_of_our_own_account_needs_our_identity() {
 }
 
 #[test]
+fn prekeys_that_the_server_hands_out_survive_publications_that_fail() {
+    let mut world = two();
+    let bob = world.devices[1].address.account;
+    world.server.is_down = true;
+    world.keys_left(1, 0);
+    for _ in 0..40 {
+        world.run(1);
+        world.crash(1);
+    }
+    world.run(1);
+    let is_one_time = |key: &&StoreKey| matches!(key, StoreKey::OneTimePreKey(_));
+    assert!(world.devices[1].rows().keys().filter(is_one_time).count() <= 1_100);
+    world.server.is_down = false;
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.run(0);
+    world.hand_out(1);
+    world.run(1);
+    assert_eq!(world.devices[1].texts(), ["first"]);
+    // The server gets the newest keys after all.
+    world.settle();
+    assert!(!world.devices[1].rows().contains_key(&StoreKey::Unpublished));
+}
+
+#[test]
+fn the_signed_prekey_of_a_device_that_was_offline_for_long_still_works() {
+    let mut world = two();
+    let bob = world.devices[1].address.account;
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.run(0);
+    world.now.0 += 40 * 24 * 60 * 60 * 1000;
+    world.keys_left(1, 100);
+    world.run(1);
+    world.hand_out(1);
+    world.run(1);
+    assert_eq!(world.devices[1].texts(), ["first"]);
+}
+
+#[test]
 fn nothing_is_sent_before_it_is_durable() {
     let mut world = two();
     let bob = world.devices[1].address.account;

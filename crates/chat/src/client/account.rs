@@ -12,6 +12,7 @@ use crate::key::{KeyPair, PublicKey};
 use crate::message::PreKeySignalMessage;
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey};
 use crate::record::{Identity, ReferencedPreKeys, UsedPreKeys};
+use crate::session::DecryptError;
 use crate::time::{DAY, Timestamp};
 
 /// Our prekeys, including the private keys.
@@ -20,10 +21,19 @@ pub(super) struct PreKeys {
     pub(super) one_time: BTreeMap<u32, OneTimePreKey>,
     pub(super) signed: BTreeMap<u32, SignedPreKey>,
     pub(super) kem: BTreeMap<u32, KemPreKey>,
-    /// Sessions that started without a one-time prekey, to reject replays.
-    pub(super) sessions_without_one_time_prekey: BTreeSet<(u32, Option<u32>, PublicKey)>,
-    /// Whether the server may not have the newest keys.
-    pub(super) unpublished: bool,
+    /// Sessions that started without a one-time prekey, to reject replays: by signed prekey, the post-quantum prekey and
+    /// the base key. They are kept as long as the signed prekey.
+    pub(super) sessions_without_one_time_prekey: BTreeMap<u32, BTreeSet<(Option<u32>, PublicKey)>>,
+    /// The keys that the server is known to have, if it may not have the newest.
+    pub(super) confirmed: Option<Confirmed>,
+}
+
+/// The greatest ids of the last publication that the server confirmed; 0 if there was none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Confirmed {
+    pub(super) one_time: u32,
+    pub(super) signed: u32,
+    pub(super) kem: u32,
 }
 
 impl PreKeys {
@@ -36,30 +46,36 @@ impl PreKeys {
         }
     }
 
-    /// Deletes the used one-time prekey, or remembers the session if none was used. Returns `None` and
-    /// changes nothing if the same message already started a session.
-    pub(super) fn record_use(&mut self, used: &UsedPreKeys, changes: &mut Changes) -> Option<()> {
+    /// Deletes the used one-time prekey, or remembers the session if none was used.
+    ///
+    /// # Errors
+    /// The same message already started a session, or there are too many to remember. Nothing has changed.
+    pub(super) fn record_use(
+        &mut self,
+        used: &UsedPreKeys,
+        changes: &mut Changes,
+    ) -> Result<(), DecryptError> {
         if let Some(id) = used.one_time {
             self.one_time.remove(&id);
             changes.delete(StoreKey::OneTimePreKey(id));
-            return Some(());
+            return Ok(());
         }
-        let session = (used.signed, used.kem, used.base_key);
-        if self.sessions_without_one_time_prekey.contains(&session) {
-            return None;
+        let (signed, kem, base_key) = (used.signed, used.kem, used.base_key);
+        let sessions = self.sessions_without_one_time_prekey.entry(signed).or_default();
+        if sessions.contains(&(kem, base_key)) {
+            return Err(DecryptError::Duplicate);
         }
-        if self.sessions_without_one_time_prekey.len() >= MAX_SESSIONS_WITHOUT_ONE_TIME_PREKEY
-            && let Some((signed, kem, base_key)) = self.sessions_without_one_time_prekey.pop_first()
-        {
-            changes.delete(StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key });
+        // None is forgotten in favour of another, or its first message could be replayed.
+        if sessions.len() >= MAX_SESSIONS_WITHOUT_ONE_TIME_PREKEY {
+            return Err(DecryptError::TooManySessions);
         }
-        self.sessions_without_one_time_prekey.insert(session);
-        let (signed, kem, base_key) = session;
+        sessions.insert((kem, base_key));
         changes.put(StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key }, Vec::new());
-        Some(())
+        Ok(())
     }
 
-    /// Creates new keys: signed and last-resort keys if the newest are old, and one-time keys.
+    /// Creates new keys: signed and last-resort keys if the newest are old, and one-time keys, unless too many are
+    /// unconfirmed already. Keys that the server may still hand out stay.
     fn renew(
         &mut self,
         identity: &KeyPair,
@@ -67,6 +83,8 @@ impl PreKeys {
         changes: &mut Changes,
         rng: &mut impl CryptoRngCore,
     ) {
+        let confirmed = self.confirmed.unwrap_or_else(|| self.newest());
+        self.confirmed = Some(confirmed);
         let newest = self.signed.last_key_value();
         if newest.is_none_or(|(_, key)| now.since(key.created) >= ROTATION) {
             let id = next(self.signed.last_key_value().map(|(id, _)| *id));
@@ -77,50 +95,59 @@ impl PreKeys {
             let key = KemPreKey::random(id, true, identity, now, rng);
             changes.put_kem(&key);
             self.kem.insert(id, key);
-            self.expire(now, changes);
+            self.expire(now, confirmed, changes);
         }
-        for _ in 0..BATCH {
+        let unconfirmed = self.one_time.range(confirmed.one_time.saturating_add(1)..).count();
+        let room = if unconfirmed < MAX_UNCONFIRMED { BATCH } else { 0 };
+        for _ in 0..room {
             let id = next(self.one_time.last_key_value().map(|(id, _)| *id));
             let key = OneTimePreKey { id, pair: KeyPair::random(rng) };
             changes.put_one_time(&key);
             self.one_time.insert(id, key);
         }
-        while self.one_time.len() > MAX_ONE_TIME
-            && let Some((id, _)) = self.one_time.pop_first()
-        {
-            changes.delete(StoreKey::OneTimePreKey(id));
-        }
-        self.unpublished = true;
-        changes.put(StoreKey::Unpublished, Vec::new());
+        self.delete_oldest_one_time(confirmed, changes);
+        changes.put_confirmed(confirmed);
     }
 
-    /// Deletes signed keys that no message in transit can use any more, but never the newest.
-    fn expire(&mut self, now: Timestamp, changes: &mut Changes) {
-        let newest = self.signed.last_key_value().map(|(id, _)| *id);
-        self.signed.retain(|id, key| {
-            let keep = Some(*id) == newest || now.since(key.created) < LIFETIME;
-            if !keep {
-                changes.delete(StoreKey::SignedPreKey(*id));
-            }
-            keep
-        });
-        let newest = self.kem.last_key_value().map(|(id, _)| *id);
-        self.kem.retain(|id, key| {
-            let keep = Some(*id) == newest || now.since(key.created) < LIFETIME;
-            if !keep {
-                changes.delete(StoreKey::KemPreKey(*id));
-            }
-            keep
-        });
-        let signed = &self.signed;
-        self.sessions_without_one_time_prekey.retain(|(id, kem, base_key)| {
-            let keep = signed.contains_key(id);
-            if !keep {
-                let (signed, kem, base_key) = (*id, *kem, *base_key);
+    /// The greatest ids.
+    fn newest(&self) -> Confirmed {
+        Confirmed {
+            one_time: self.one_time.last_key_value().map_or(0, |(id, _)| *id),
+            signed: self.signed.last_key_value().map_or(0, |(id, _)| *id),
+            kem: self.kem.last_key_value().map_or(0, |(id, _)| *id),
+        }
+    }
+
+    /// Deletes the oldest one-time keys above the maximum, but none of the last confirmed publication or a later one.
+    fn delete_oldest_one_time(&mut self, confirmed: Confirmed, changes: &mut Changes) {
+        let published = confirmed.one_time.saturating_sub(BATCH_IDS);
+        while self.one_time.len() > MAX_ONE_TIME
+            && let Some(oldest) = self.one_time.first_entry()
+            && *oldest.key() <= published
+        {
+            let (id, _) = oldest.remove_entry();
+            changes.delete(StoreKey::OneTimePreKey(id));
+        }
+    }
+
+    /// Deletes signed keys that no message in transit can use any more: those that were replaced long ago, but never
+    /// the newest that the server is known to have.
+    fn expire(&mut self, now: Timestamp, confirmed: Confirmed, changes: &mut Changes) {
+        let created = self.signed.iter().map(|(id, key)| (*id, key.created));
+        for id in replaced(created, now).filter(|id| *id < confirmed.signed).collect::<Vec<_>>() {
+            self.signed.remove(&id);
+            changes.delete(StoreKey::SignedPreKey(id));
+            let sessions = self.sessions_without_one_time_prekey.remove(&id).unwrap_or_default();
+            for (kem, base_key) in sessions {
+                let signed = id;
                 changes.delete(StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key });
             }
-            keep
-        });
+        }
+        let created = self.kem.iter().map(|(id, key)| (*id, key.created));
+        for id in replaced(created, now).filter(|id| *id < confirmed.kem).collect::<Vec<_>>() {
+            self.kem.remove(&id);
+            changes.delete(StoreKey::KemPreKey(id));
+        }
     }
 
     fn publication(&self, identity: &PublicKey) -> Option<Publication> {
@@ -170,10 +197,10 @@ impl Client {
         }
     }
 
-    /// Publishes keys again if the server may not have the newest. Creates new ones: if the server
+    /// Publishes keys again if the server may not have the newest. Creates new ones a few times: if the server
     /// did receive the previous ones, it may have handed some out, and would hand them out twice.
     pub(super) fn publish_again(&mut self, now: Timestamp, rng: &mut impl CryptoRngCore) {
-        if self.prekeys.unpublished {
+        if self.prekeys.confirmed.is_some() {
             self.renew_keys(now, Changes::default(), rng);
         }
     }
@@ -182,12 +209,23 @@ impl Client {
         if *response == Response::Done
             && !self.pending.values().any(|pending| *pending == PendingRequest::Publish)
         {
-            self.prekeys.unpublished = false;
+            self.prekeys.confirmed = None;
             let mut changes = Changes::default();
             changes.delete(StoreKey::Unpublished);
             self.commit(changes, Vec::new());
         }
     }
+}
+
+/// The ids of keys whose successor is old. A key is in use until it has a successor, however long that takes.
+fn replaced(
+    created: impl Iterator<Item = (u32, Timestamp)>,
+    now: Timestamp,
+) -> impl Iterator<Item = u32> {
+    let keys: Vec<_> = created.collect();
+    let successors: Vec<_> = keys.iter().skip(1).map(|(_, created)| *created).collect();
+    let pairs = keys.into_iter().zip(successors);
+    pairs.filter(move |(_, next)| now.since(*next) >= LIFETIME).map(|((id, _), _)| id)
 }
 
 /// The id after the greatest id in use.
@@ -198,14 +236,20 @@ fn next(greatest: Option<u32>) -> u32 {
 /// Number of one-time prekeys created and published at once.
 const BATCH: usize = 100;
 
+/// The same, for computing with ids.
+const BATCH_IDS: u32 = 100;
+
+/// With this many unconfirmed one-time prekeys, the newest are published again instead of new ones.
+const MAX_UNCONFIRMED: usize = 1000;
+
 /// With fewer one-time prekeys than this at the server, we publish more.
 const REFILL_BELOW: usize = 20;
 
-/// Maximum number of one-time prekeys kept. The server has the newest.
+/// Maximum number of one-time prekeys kept, except those that the server may still hand out.
 const MAX_ONE_TIME: usize = 2000;
 
-/// Maximum number of remembered sessions that started without a one-time prekey.
-const MAX_SESSIONS_WITHOUT_ONE_TIME_PREKEY: usize = 50_000;
+/// Maximum number of remembered sessions that started with the same signed prekey and without a one-time prekey.
+const MAX_SESSIONS_WITHOUT_ONE_TIME_PREKEY: usize = 20_000;
 
 /// The greatest prekey id: ids have 24 bits, and 0xffffff is the last-resort key of
 /// clients of 2014.
@@ -216,3 +260,31 @@ const ROTATION: u64 = 7 * DAY;
 
 /// Milliseconds for which a replaced signed prekey can still be used.
 const LIFETIME: u64 = 37 * DAY;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attack_3_no_remembered_session_is_forgotten_in_favour_of_others() {
+        let mut prekeys = PreKeys::default();
+        let mut changes = Changes::default();
+        let used = |number: u32, signed: u32| {
+            let mut bytes = [7; 32];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            let base_key = PublicKey::from_u(bytes).unwrap();
+            UsedPreKeys { one_time: None, kem: None, signed, base_key }
+        };
+        for number in 0..20_000 {
+            assert_eq!(prekeys.record_use(&used(number, 1), &mut changes), Ok(()));
+        }
+        let full = Err(DecryptError::TooManySessions);
+        assert_eq!(prekeys.record_use(&used(20_000, 1), &mut changes), full);
+        for number in 0..20_000 {
+            let replayed = prekeys.record_use(&used(number, 1), &mut changes);
+            assert_eq!(replayed, Err(DecryptError::Duplicate));
+        }
+        // The next signed prekey has room of its own.
+        assert_eq!(prekeys.record_use(&used(20_000, 2), &mut changes), Ok(()));
+    }
+}

@@ -117,7 +117,7 @@ impl Client {
         let trusted = Some(ours).filter(|_| from.account == self.us.account);
         let first = record.decrypt_first(&self.identity, route, &message, named, trusted, rng)?;
         if let Some(used) = first.used {
-            self.prekeys.record_use(&used, changes).ok_or(DecryptError::Duplicate)?;
+            self.prekeys.record_use(&used, changes)?;
         }
         changes.put_session(from, &record);
         if record.our_ratchet_key() != before {

@@ -6,6 +6,7 @@
 use wormhole_kit::{Reader, Secret, TooShort};
 use zeroize::Zeroizing;
 
+use super::account::Confirmed;
 use super::exchange::SealedMessage;
 use super::outbox::Outgoing;
 use super::{Client, PreKeys, Received};
@@ -130,6 +131,11 @@ impl Changes {
         self.put(StoreKey::KemPreKey(key.id), value.concat());
     }
 
+    pub(super) fn put_confirmed(&mut self, confirmed: Confirmed) {
+        let Confirmed { one_time, signed, kem } = confirmed;
+        self.put(StoreKey::Unpublished, [one_time, signed, kem].map(u32::to_be_bytes).concat());
+    }
+
     pub(super) fn put_peer(&mut self, account: AccountId, peer: &Peer) {
         let mut value = peer.identity.as_u().to_vec();
         value.push(peer.had_post_quantum.into());
@@ -218,7 +224,8 @@ impl Client {
         match key {
             StoreKey::Account => return Ok(()),
             StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key } => {
-                prekeys.sessions_without_one_time_prekey.insert((signed, kem, base_key));
+                let sessions = prekeys.sessions_without_one_time_prekey.entry(signed).or_default();
+                sessions.insert((kem, base_key));
             }
             StoreKey::KemPreKey(id) => {
                 prekeys.kem.insert(id, read_kem(id, value)?);
@@ -244,7 +251,10 @@ impl Client {
                 let created = read_time(value)?;
                 prekeys.signed.insert(id, SignedPreKey { id, pair, signature, created });
             }
-            StoreKey::Unpublished => prekeys.unpublished = true,
+            StoreKey::Unpublished => {
+                let [one_time, signed, kem] = [value.u32_be()?, value.u32_be()?, value.u32_be()?];
+                prekeys.confirmed = Some(Confirmed { one_time, signed, kem });
+            }
         }
         if value.is_empty() { Ok(()) } else { Err(RestoreError::Damaged) }
     }

@@ -38,6 +38,6 @@ impl Client {
 
     /// Whether prekeys of ours may not be at the server yet. While that is so, its count of them means nothing.
     pub const fn is_publishing(&self) -> bool {
-        self.prekeys.unpublished
+        self.prekeys.confirmed.is_some()
     }
 }

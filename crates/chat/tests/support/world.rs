@@ -30,6 +30,8 @@ pub(crate) struct Server {
     last_delivery: u64,
     /// Whether it attacks: it hands out no post-quantum keys.
     pub(crate) strips_post_quantum_keys: bool,
+    /// Whether it answers nothing.
+    pub(crate) is_down: bool,
     /// How it changes the bundles that it hands out.
     pub(crate) edits_bundles: Option<fn(&mut Vec<PreKeyBundle>)>,
 }
@@ -41,6 +43,9 @@ impl Server {
     }
 
     fn answer(&mut self, from: Address, request: Request) -> Response {
+        if self.is_down {
+            return Response::Unavailable;
+        }
         match request {
             Request::Publish(keys) => {
                 self.devices.get_mut(&from).unwrap().keys = Some(*keys);
@@ -234,6 +239,11 @@ impl World {
 
     pub(crate) fn input(&mut self, which: usize, input: ClientInput) {
         self.devices[which].client.handle(self.now, input, &mut self.rng);
+    }
+
+    /// The server reports how many one-time prekeys of a device it has.
+    pub(crate) fn keys_left(&mut self, which: usize, count: usize) {
+        self.devices[which].client.keys_left(self.now, count, &mut self.rng);
     }
 
     /// The server delivers one of the first messages of a queue, and may deliver it again.
