@@ -40,5 +40,13 @@ pub use wormhole_chat::{
 
 /// A contact of which we know only the account.
 const fn contact(account: AccountId) -> Contact {
-    Contact { account, number: None, app: None, name: None, verified: None, is_default: false }
+    Contact {
+        account,
+        number: None,
+        app: None,
+        name: None,
+        verified: None,
+        is_default: false,
+        is_in_app: false,
+    }
 }

@@ -162,31 +162,33 @@ impl Client {
     /// The account that a destination means. Asks the server if it is not known yet.
     ///
     /// # Errors
-    /// There is no such account, or the server cannot be asked.
+    /// There is no such account, a known number has another account now (`NumberMoved`), or the server cannot be asked.
     pub async fn resolve(&self, to: &Destination) -> Result<Contact, SendError> {
         let wanted = to.clone();
         let known = self.query(move |driver| find(driver, &wanted)).await?;
         if let Some(contact) = known {
             return Ok(contact);
         }
-        let resolved = match (self.service.bundles(to).await, to) {
-            (Ok(resolved), _) => resolved,
-            (Err(RequestError::NotFound), _) => return Err(SendError::NoSuchRecipient(to.clone())),
-            (Err(error), _) => return Err(error.into()),
+        let answer = match self.service.bundles(to).await {
+            Ok(answer) => answer,
+            Err(RequestError::NotFound) => return Err(SendError::NoSuchRecipient(to.clone())),
+            Err(error) => return Err(error.into()),
         };
-        let (number, is_default) = match to {
-            Destination::Account(_) => (None, false),
-            Destination::Number(number) => (Some(number.to_string()), true),
-            Destination::NumberInApp(number, _) => (Some(number.to_string()), false),
-        };
-        let app = resolved.app.as_ref().map(ToString::to_string);
-        let account = resolved.account;
-        let contact = Contact { number, app, is_default, ..super::contact(account) };
-        let learned = self.query(move |driver| {
-            driver.resolved(resolved, contact.clone());
-            driver.contacts().get(&account).cloned().unwrap_or(contact)
-        });
-        Ok(learned.await?)
+        let asked = to.clone();
+        self.query(move |driver| driver.resolved(&asked, answer)).await?
+    }
+
+    /// The user accepts that a number belongs to another account now, after [`SendError::NumberMoved`].
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn accept_number(
+        &self,
+        number: &Destination,
+        account: AccountId,
+    ) -> Result<(), Ended> {
+        let number = number.clone();
+        self.ask(move |driver, reply| driver.bind(&number, account, reply)).await
     }
 
     /// Everybody with whom we have exchanged messages.
@@ -194,7 +196,7 @@ impl Client {
     /// # Errors
     /// The client has ended.
     pub async fn contacts(&self) -> Result<Vec<Contact>, Ended> {
-        self.query(|driver| driver.contacts().values().cloned().collect()).await
+        self.query(|driver| driver.contacts().all().cloned().collect()).await
     }
 
     /// Sets the name that the user gives to an account.
@@ -260,7 +262,7 @@ impl Client {
         change: impl FnOnce(&mut Contact) + Send + 'static,
     ) -> Result<(), Ended> {
         self.ask(move |driver, reply| {
-            let known = driver.contacts().get(&account).cloned();
+            let known = driver.contacts().get(account).cloned();
             let mut contact = known.unwrap_or_else(|| super::contact(account));
             change(&mut contact);
             driver.save(contact, reply);
@@ -296,25 +298,13 @@ impl Client {
 
 /// The contact that a destination means, if we know it.
 fn find(driver: &Driver, wanted: &Destination) -> Option<Contact> {
-    let contacts = driver.contacts();
-    let mut all = contacts.values();
-    match wanted {
+    let known = driver.contacts().find(wanted).cloned();
+    known.or_else(|| match wanted {
         Destination::Account(account) => {
-            let known = || driver.core().identity_of(*account).map(|_| super::contact(*account));
-            contacts.get(account).cloned().or_else(known)
+            driver.core().identity_of(*account).map(|_| super::contact(*account))
         }
-        Destination::Number(number) => all
-            .find(|contact| {
-                contact.is_default && contact.number.as_deref() == Some(number.as_str())
-            })
-            .cloned(),
-        Destination::NumberInApp(number, app) => all
-            .find(|contact| {
-                contact.number.as_deref() == Some(number.as_str())
-                    && contact.app.as_deref() == Some(app.as_str())
-            })
-            .cloned(),
-    }
+        Destination::Number(_) | Destination::NumberInApp(..) => None,
+    })
 }
 
 /// Most requests of handles that wait for the task.

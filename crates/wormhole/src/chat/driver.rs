@@ -5,6 +5,7 @@
 //! inputs of this state machine are responses and commits, not bytes of links.
 
 mod commits;
+mod contacts;
 mod requests;
 mod socket;
 mod tasks;
@@ -27,6 +28,7 @@ use super::service::{KeyCount, Service};
 use super::store::{Contact, StoreError};
 use super::{Progress, RequestError};
 use commits::{Commits, Durable};
+use contacts::Contacts;
 use requests::{Finished, Requests};
 use socket::{Incoming, RequestOrigin, Socket, SocketEvent};
 use upkeep::Upkeep;
@@ -59,7 +61,7 @@ pub(super) struct Driver {
     requests: Requests,
     socket: Socket,
     upkeep: Upkeep,
-    contacts: BTreeMap<AccountId, Contact>,
+    contacts: Contacts,
     /// Messages that wait to be accepted by the client, oldest first.
     accepting: VecDeque<oneshot::Sender<Sending>>,
     /// Messages in the outbox that were written since the start.
@@ -107,7 +109,7 @@ impl Driver {
             requests: Requests::new(Arc::clone(&service)),
             socket: Socket::new(Arc::clone(&service)),
             upkeep: Upkeep::new(service),
-            contacts: contacts.into_iter().map(|contact| (contact.account, contact)).collect(),
+            contacts: Contacts::new(contacts),
             accepting: VecDeque::new(),
             sending: BTreeMap::new(),
             deliveries: BTreeMap::new(),
@@ -217,8 +219,9 @@ impl Driver {
         let senders = changes.received.iter().map(|received| received.from.account);
         let source = self.source.take();
         if let Some(source) = source.filter(|it| senders.into_iter().any(|from| from == it.account))
+            && let Some(contact) = self.contacts.with_hint(source)
         {
-            self.learn(source);
+            self.put(contact);
         }
         changes
     }
@@ -307,7 +310,7 @@ impl Driver {
                 if let Some((account, progress)) = self.sending.remove(&timestamp) {
                     progress.send_replace(Progress::Failed(error));
                     if error == wormhole_chat::SendError::NoDevice {
-                        self.forget_number(account);
+                        self.contacts.set_unreachable(account);
                     }
                 }
                 self.emit(Event::NotSent { timestamp, why: error });

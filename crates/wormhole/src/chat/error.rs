@@ -155,6 +155,19 @@ pub enum SendError {
     /// Nobody is registered under this number or id.
     #[error("{0} is not registered at this server")]
     NoSuchRecipient(Destination),
+    /// The server says that a known number belongs to another account now. Nothing is sent until the user accepts that
+    /// with [`Client::accept_number`](super::Client::accept_number).
+    #[error(
+        "{number} belongs to another account now: it may be somebody else. Ask the person before you accept it"
+    )]
+    NumberMoved {
+        /// The number.
+        number: Destination,
+        /// The account that it belonged to.
+        from: AccountId,
+        /// The account that it belongs to now, according to the server.
+        to: AccountId,
+    },
     /// The outbox is full.
     #[error("too many messages wait for the server: try again when it can be reached")]
     OutboxFull,

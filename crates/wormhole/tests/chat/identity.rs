@@ -1,6 +1,6 @@
 //! Identity keys that change, and safety numbers.
 
-use wormhole::chat::{Event, IdentityError, Message, NotSent, Progress};
+use wormhole::chat::{Event, IdentityError, Message, NotSent, Progress, SendError, SendFailure};
 
 use crate::world::{World, next_event, next_message, say, soon};
 
@@ -68,4 +68,31 @@ async fn a_changed_identity_stops_messages_until_it_is_accepted() {
     assert_eq!(next_message(&mut messages).await.text.as_deref(), Some("after"));
     assert_eq!(next_message(&mut messages).await.text.as_deref(), Some("waits, too"));
     assert!(!a.safety_number(account).await.unwrap().is_new);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_another_account_of_a_number_until_the_user_accepts_it() {
+    let world = World::new().await;
+    let alice = world.register("+14155550405", 0).await;
+    let bob = world.register("+14155550406", 1).await;
+    let number = bob.destination();
+    let a = alice.open().await;
+    say(&a, &number, "before").await;
+    let from = a.resolve(&number).await.unwrap().account;
+    world.delete(&bob).await;
+    let mallory = world.register("+14155550406", 1).await;
+    let mut sent = a.send(&number, Message::text("for Bob")).await.unwrap();
+    let failed = soon(sent.on_server()).await;
+    assert_eq!(failed, Err(NotSent::Failed(SendFailure::NoDevice)));
+    let m = mallory.open().await;
+    let to = m.me().address.account;
+    let moved = SendError::NumberMoved { number: number.clone(), from, to };
+    assert_eq!(a.send(&number, Message::text("for Bob, too")).await.unwrap_err(), moved);
+    a.accept_number(&number, to).await.unwrap();
+    a.close().await;
+    // It is stored.
+    let a = alice.open().await;
+    say(&a, &number, "for the new owner").await;
+    let received = next_message(&mut m.messages()).await;
+    assert_eq!(received.text.as_deref(), Some("for the new owner"));
 }

@@ -93,11 +93,33 @@ impl World {
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
+        self.request(&request).await;
+    }
+
+    /// Deletes the account of a person whose client is not running.
+    pub(crate) async fn delete(&self, person: &Person) {
+        let store = Store::open(&person.folder.0.join("store"), None).unwrap();
+        let registration = store.registration().unwrap().unwrap();
+        let (app, address) = (registration.app.unwrap(), registration.account.unwrap());
+        let user =
+            format!("{}.{}:{}", address.account, address.device.number(), *registration.password);
+        let request = format!(
+            "DELETE /v1/accounts/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+             Authorization: Basic {}\r\nX-PKG-NAME: {}\r\nX-PKG-TOKEN: {}\r\n\r\n",
+            BASE64.encode(user.as_bytes()),
+            app.name,
+            *app.token
+        );
+        self.request(&request).await;
+    }
+
+    /// Sends a request that must succeed.
+    async fn request(&self, request: &str) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
     }
 
     /// A new account, and the directory of its store.

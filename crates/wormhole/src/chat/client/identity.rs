@@ -16,7 +16,7 @@ impl Client {
         let ours = self.me.address.account;
         let keys = self.query(move |driver| {
             let identity = driver.core().identity_of(account)?;
-            let verified = driver.contacts().get(&account).and_then(|contact| contact.verified);
+            let verified = driver.contacts().get(account).and_then(|contact| contact.verified);
             Some((*driver.core().identity(), identity, verified))
         });
         let (our_key, identity, verified) = keys.await?.ok_or(IdentityError::Unknown)?;

@@ -1,10 +1,10 @@
 //! What handles of the client ask the task for.
 
-use std::collections::BTreeMap;
-
 use tokio::sync::oneshot;
+use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, Client as Core, ClientInput, Content, PublicKey};
 
+use super::contacts::Contacts;
 use super::{Driver, Sending};
 use crate::chat::Progress;
 use crate::chat::error::SendError;
@@ -17,7 +17,7 @@ impl Driver {
         &self.core
     }
 
-    pub(in crate::chat) const fn contacts(&self) -> &BTreeMap<AccountId, Contact> {
+    pub(in crate::chat) const fn contacts(&self) -> &Contacts {
         &self.contacts
     }
 
@@ -57,8 +57,7 @@ impl Driver {
 
     /// Stores a contact, and answers when it is durable.
     pub(in crate::chat) fn save(&mut self, contact: Contact, reply: oneshot::Sender<()>) {
-        self.contacts.insert(contact.account, contact.clone());
-        self.commits.add_contact(contact);
+        self.put(contact);
         self.commits.reply(reply);
     }
 
@@ -73,38 +72,40 @@ impl Driver {
         self.tasks.close();
     }
 
-    /// Remembers which account a number belongs to, and its keys.
-    pub(in crate::chat) fn resolved(&mut self, resolved: Resolved, contact: Contact) {
-        self.requests.keep(resolved);
-        self.learn(contact);
+    /// Remembers which account a destination means, and its keys.
+    ///
+    /// # Errors
+    /// The answer is about something else, or a known number has another account now.
+    pub(in crate::chat) fn resolved(
+        &mut self,
+        to: &Destination,
+        answer: Resolved,
+    ) -> Result<Contact, SendError> {
+        let contact = self.contacts.resolved(to, &answer)?;
+        self.requests.keep(answer);
+        if self.contacts.get(contact.account) != Some(&contact) {
+            self.put(contact.clone());
+        }
+        Ok(contact)
     }
 
-    /// An account that cannot receive messages any more. Its number may have another account now: the next message to it asks
-    /// the server again.
-    pub(super) fn forget_number(&mut self, account: AccountId) {
-        if let Some(contact) = self.contacts.get_mut(&account) {
-            (contact.number, contact.is_default) = (None, false);
-            self.commits.add_contact(contact.clone());
+    /// Binds a number to an account, and answers when that is durable.
+    pub(in crate::chat) fn bind(
+        &mut self,
+        number: &Destination,
+        account: AccountId,
+        reply: oneshot::Sender<()>,
+    ) {
+        for contact in self.contacts.rebind(number, account) {
+            self.put(contact);
         }
+        self.commits.reply(reply);
     }
 
-    /// Adds what the server says about an account to the contact.
-    pub(super) fn learn(&mut self, news: Contact) {
-        let known = self.contacts.get(&news.account);
-        let contact = match known {
-            None => news,
-            Some(known) => Contact {
-                is_default: news.is_default
-                    || known.is_default && (news.number.is_none() || known.number == news.number),
-                number: news.number.or_else(|| known.number.clone()),
-                app: news.app.or_else(|| known.app.clone()),
-                ..known.clone()
-            },
-        };
-        if known != Some(&contact) {
-            self.contacts.insert(contact.account, contact.clone());
-            self.commits.add_contact(contact);
-        }
+    /// Changes a contact.
+    pub(super) fn put(&mut self, contact: Contact) {
+        self.contacts.insert(contact.clone());
+        self.commits.add_contact(contact);
     }
 }
 

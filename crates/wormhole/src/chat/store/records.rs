@@ -45,7 +45,8 @@ pub struct App {
 pub struct Contact {
     /// The account.
     pub account: AccountId,
-    /// The phone number, according to the server.
+    /// The phone number, according to the server. Only a hint, for display, unless `is_default` or `is_in_app` is set:
+    /// anybody may have put it into a message.
     pub number: Option<String>,
     /// The app, according to the server.
     pub app: Option<String>,
@@ -53,6 +54,8 @@ pub struct Contact {
     pub name: Option<String>,
     /// Whether the number without an app led to this account when the server was asked.
     pub is_default: bool,
+    /// Whether the number in this app led to this account when the server was asked.
+    pub is_in_app: bool,
     /// The identity key whose safety number the user has compared.
     pub verified: Option<PublicKey>,
 }
@@ -118,7 +121,7 @@ impl Contact {
             value.push(text.is_some().into());
             text.iter().for_each(|text| put_text(&mut value, text));
         }
-        value.push(self.is_default.into());
+        value.push(u8::from(self.is_default) | u8::from(self.is_in_app) << 1);
         value.push(self.verified.is_some().into());
         value.extend(self.verified.iter().flat_map(|key| *key.as_u()));
         value
@@ -130,11 +133,15 @@ impl Contact {
         let number = read_optional(&mut reader, read_text)?;
         let app = read_optional(&mut reader, read_text)?;
         let name = read_optional(&mut reader, read_text)?;
-        let is_default = read_flag(&mut reader)?;
+        // Earlier versions wrote only the first bit.
+        let (is_default, is_in_app) = match reader.u8()? {
+            flags @ 0..=3 => (flags & 1 != 0, flags & 2 != 0),
+            _ => return Err(StoreError::Damaged),
+        };
         let verified = read_optional(&mut reader, |reader| {
             PublicKey::from_u(reader.array()?).map_err(|_| StoreError::Damaged)
         })?;
-        end(&reader, Self { account, number, app, name, is_default, verified })
+        end(&reader, Self { account, number, app, name, is_default, is_in_app, verified })
     }
 }
 

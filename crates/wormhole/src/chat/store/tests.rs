@@ -114,6 +114,7 @@ fn contact(number: u8) -> Contact {
         app: None,
         name: Some("Bob".into()),
         is_default: true,
+        is_in_app: true,
         verified: Some(*KeyPair::random(&mut OsRng).public()),
     }
 }
