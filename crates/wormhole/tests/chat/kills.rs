@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand_core::{OsRng, RngCore};
 use tokio::runtime::{Builder, Runtime};
-use wormhole::chat::{Event, Message};
+use wormhole::chat::{AccountId, Event, Message, ReceivedId, ReceivedMessage, Timestamp};
 
 use crate::world::{Person, World, next_message, say};
 
@@ -38,8 +38,26 @@ fn send_until_killed(person: &Person, to: &Person, next: &mut u32) {
     runtime.shutdown_timeout(Duration::from_secs(10));
 }
 
+/// A message that the application has stored.
+#[derive(Debug)]
+struct Taken {
+    id: ReceivedId,
+    from: AccountId,
+    timestamp: Timestamp,
+    text: String,
+}
+
+/// What an application does: it stores the message with its id, and ignores one that it has.
+fn store(message: &ReceivedMessage, taken: &mut Vec<Taken>) {
+    let ReceivedMessage { id, ref from, timestamp, ref text, .. } = *message;
+    if !taken.iter().any(|it| it.id == id) {
+        let text = text.clone().unwrap_or_default();
+        taken.push(Taken { id, from: from.account, timestamp, text });
+    }
+}
+
 /// Opens a client, and takes messages until it is killed. What the application has stored is in `taken`.
-fn receive_until_killed(person: &Person, taken: &mut Vec<(u64, String)>) {
+fn receive_until_killed(person: &Person, taken: &mut Vec<Taken>) {
     let runtime = runtime();
     runtime.block_on(killed(
         async {
@@ -47,11 +65,7 @@ fn receive_until_killed(person: &Person, taken: &mut Vec<(u64, String)>) {
             let mut messages = client.messages();
             loop {
                 if let Ok(Event::Message(message)) = messages.next().await {
-                    // An application stores the message with its id, and ignores one that it has.
-                    let text = message.text.clone().unwrap_or_default();
-                    if !taken.iter().any(|(id, _)| *id == message.id.0) {
-                        taken.push((message.id.0, text));
-                    }
+                    store(&message, taken);
                     client.done(message.id).await.unwrap();
                 }
             }
@@ -84,22 +98,20 @@ fn no_message_is_lost_or_duplicated_by_kills_of_both_clients() {
         let b = bob.open().await;
         say(&a, &bob.destination(), "last").await;
         let mut messages = b.messages();
-        while taken.last().is_none_or(|(_, text)| text != "last") {
+        while taken.last().is_none_or(|last| last.text != "last") {
             let message = next_message(&mut messages).await;
-            if !taken.iter().any(|(id, _)| *id == message.id.0) {
-                taken.push((message.id.0, message.text.clone().unwrap_or_default()));
-            }
+            store(&message, &mut taken);
             b.done(message.id).await.unwrap();
         }
     });
-    let texts: Vec<_> = taken.iter().map(|(_, text)| text.clone()).collect();
-    let distinct: BTreeSet<_> = texts.iter().cloned().collect();
-    // A send that was killed before it returned may have happened: then the same number was sent again.
-    let mut doubled = texts.clone();
-    doubled.dedup();
-    assert_eq!(distinct.len(), doubled.len(), "{texts:?}");
+    // A send that was killed before it returned may have happened: then the same number was sent again, with another
+    // timestamp.
+    let messages: BTreeSet<_> = taken.iter().map(|it| (it.from, it.timestamp)).collect();
+    assert_eq!(messages.len(), taken.len(), "duplicated: {taken:?}");
+    let numbers: Vec<u32> = taken.iter().filter_map(|it| it.text.parse().ok()).collect();
+    assert!(numbers.is_sorted(), "out of order: {numbers:?}");
     for number in 0..next {
-        assert!(distinct.contains(&number.to_string()), "{number} of {next} is lost");
+        assert!(numbers.contains(&number), "{number} of {next} is lost");
     }
     drop(world);
 }
