@@ -1,7 +1,8 @@
 //! Servers that are away, refuse or are full.
 
 use wormhole::chat::{
-    Event, Message, NotSent, Progress, RequestError, SendError, SendFailure, Server, Transport,
+    Destination, Event, Message, NotSent, Progress, RequestError, SendError, SendFailure, Server,
+    Transport,
 };
 use wormhole_server::testing::app_command;
 
@@ -126,10 +127,25 @@ async fn a_number_without_a_device_is_looked_up_again() {
 }
 
 #[tokio::test]
-async fn a_recipient_who_is_gone_is_reported() {
+async fn an_unknown_account_is_reported() {
     let world = World::new().await;
     let alice = world.register("+14155550509", 0).await;
     let a = alice.open().await;
-    let nobody = "9d0652a3-dcc3-4d11-975f-74d61598733f".parse().unwrap();
-    assert!(a.send(&nobody, Message::text("hello")).await.is_err());
+    let nobody: Destination = "9d0652a3-dcc3-4d11-975f-74d61598733f".parse().unwrap();
+    let error = a.send(&nobody, Message::text("hello")).await.unwrap_err();
+    assert_eq!(error, SendError::NoSuchRecipient(nobody));
+}
+
+#[tokio::test]
+async fn a_deleted_account_is_reported() {
+    let world = World::new().await;
+    let alice = world.register("+14155550514", 0).await;
+    let bob = world.register("+14155550515", 1).await;
+    let a = alice.open().await;
+    say(&a, &bob.destination(), "hello").await;
+    world.delete(&bob).await;
+    let mut sent = a.send(&bob.destination(), Message::text("too late")).await.unwrap();
+    let error = soon(sent.on_server()).await;
+    assert_eq!(error, Err(NotSent::Failed(SendFailure::NoDevice)));
+    assert_eq!(a.outbox().await.unwrap(), []);
 }
