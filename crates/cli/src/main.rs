@@ -130,20 +130,7 @@ async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
             receive::run(request, &mut console).await.map_err(Failure::closed_output)?;
             console.finish()
         }
-        Command::Ssh(args) => {
-            let servers = Servers::new(global, &config)?;
-            let mut console = Console::new(global.json, timing, &Shown::default())?;
-            let done = match args.command {
-                SshCommand::Invite(args) => {
-                    ssh::invite(args, &servers, &config, &mut console).await
-                }
-                SshCommand::Accept(args) => {
-                    ssh::accept(args, &servers, &config, &mut console).await
-                }
-            };
-            done.map_err(Failure::closed_output)?;
-            console.finish()
-        }
+        Command::Ssh(args) => run_ssh(args.command, global, &config, timing).await,
         Command::Doctor(args) => {
             let servers = Servers::new(global, &config)?;
             let mut console = Console::new(global.json, timing, &Shown::default())?;
@@ -159,6 +146,23 @@ async fn run_online(command: Command, global: &GlobalArgs) -> Result<()> {
         Command::Chat(args) => run_chat(args.command, global, &config, timing).await,
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
+}
+
+/// Runs a command of `ssh`.
+async fn run_ssh(
+    command: SshCommand,
+    global: &GlobalArgs,
+    config: &Config,
+    timing: Timing,
+) -> Result<()> {
+    let servers = Servers::new(global, config)?;
+    let mut console = Console::new(global.json, timing, &Shown::default())?;
+    let done = match command {
+        SshCommand::Invite(args) => ssh::invite(args, &servers, config, &mut console).await,
+        SshCommand::Accept(args) => ssh::accept(args, &servers, config, &mut console).await,
+    };
+    done.map_err(Failure::closed_output)?;
+    console.finish()
 }
 
 /// Runs a command of `chat`.

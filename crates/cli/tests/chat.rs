@@ -1,4 +1,4 @@
-//! The commands of `chat` as people run them: processes, a real server.
+//! The commands of `chat` as people run them: processes, a real server, and a client that nobody here wrote.
 //!
 //! What is printed before a server is asked is in `cmd.rs`.
 
@@ -15,5 +15,7 @@ mod commands;
 mod identity;
 #[path = "chat/kills.rs"]
 mod kills;
+#[path = "chat/npm_client.rs"]
+mod npm_client;
 #[path = "chat/service.rs"]
 mod service;

@@ -53,10 +53,11 @@ impl Receiver<'_> {
         }
         loop {
             let event = console.unless_interrupted(messages.next()).await?;
-            match event.map_err(|error| explain::ended(&error))? {
+            let event = event.map_err(|error| explain::ended(&error))?;
+            match &event {
                 Event::Message(message) => {
                     is_empty = false;
-                    self.show(&message, console).await?;
+                    self.show(message, console).await?;
                 }
                 Event::UpToDate if self.follows => {
                     console.report(&json!({"event": "chat-up-to-date"}))?;
@@ -68,7 +69,7 @@ impl Receiver<'_> {
                     return Ok(());
                 }
                 Event::Disconnected(why) => {
-                    self.disconnected(&why, &mut is_lost, console)?;
+                    self.disconnected(why, &mut is_lost, console)?;
                 }
                 Event::Connected if is_lost => {
                     is_lost = false;
@@ -76,10 +77,10 @@ impl Receiver<'_> {
                     console.report(&json!({"event": "chat-connected"}))?;
                 }
                 Event::Connected => {}
-                other @ (Event::IdentityChanged { .. }
+                Event::IdentityChanged { .. }
                 | Event::NotRead { .. }
                 | Event::NotSent { .. }
-                | Event::Sent(_)) => self.other(&other, console).await?,
+                | Event::Sent(_) => self.other(&event, console).await?,
                 // Later events of the SDK.
                 _ => {}
             }
