@@ -1,4 +1,4 @@
-//! Interoperability with the PyPI packages X3DH and XEdDSA, which run in their own process. `scripts/peers` installs them; without
+//! Interoperability with Python's packages X3DH and XEdDSA, which run in their own process. `scripts/peers` installs them; without
 //! `WORMHOLE_PEERS` these tests are skipped, except under `CI`.
 
 #![cfg(not(target_family = "wasm"))] // starts programs
