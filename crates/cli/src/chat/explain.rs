@@ -92,6 +92,8 @@ pub(super) fn send(error: &SendError) -> Failure {
     match error {
         SendError::Request(error) => request(error),
         SendError::TooLong => too_long(),
+        SendError::NumberMoved { to, .. } => Failure::new(plain(error))
+            .hint(format!("if the person confirms it, write to the new account: {to}")),
         SendError::Ended(_)
         | SendError::Empty
         | SendError::File(..)

@@ -68,9 +68,10 @@ pub(super) fn number(contact: &Contact) -> Option<String> {
     })
 }
 
-/// What a command accepts as `WHO` for this contact.
+/// What a command accepts as `WHO` for this contact. A number that is only known from an envelope may be somebody else's.
 pub(super) fn argument(contact: &Contact) -> String {
-    number(contact).unwrap_or_else(|| contact.account.to_string())
+    let number = number(contact).filter(|_| contact.is_in_app);
+    number.unwrap_or_else(|| contact.account.to_string())
 }
 
 #[cfg(test)]
@@ -87,6 +88,7 @@ mod tests {
             name: None,
             verified: None,
             is_default: false,
+            is_in_app: false,
         };
         assert_eq!(label(&contact), "+1415\\u{1b}[2J@one ");
         contact.name = Some("Bob\u{202e}".into());
