@@ -19,7 +19,7 @@
 //! | no response | | the same request again, later |
 //! | an envelope | `Commit` (session, prekeys, content) | on `Committed`: `Acknowledge`, `Received` |
 //! | an envelope that is a duplicate or cannot be read | `Acknowledge` | |
-//! | `AcceptIdentity` | `Commit` | blocked messages are sent |
+//! | `AcceptIdentity`, `RefuseIdentity` | `Commit` | blocked messages are sent |
 //!
 //! After a crash, [`Client::restore`] continues from the committed state. A ciphertext that may
 //! have been sent is sent again unchanged, so no key is used twice, and the server recognises it by
@@ -87,6 +87,8 @@ pub enum ClientInput {
     Send(AccountId, Content),
     /// The user accepts this identity key for an account.
     AcceptIdentity(AccountId, PublicKey),
+    /// The user refuses this changed identity key for an account, and keeps the accepted one.
+    RefuseIdentity(AccountId, PublicKey),
     /// These changes and all earlier ones are durable.
     Committed(CommitId),
     /// The server delivered an envelope.
@@ -194,6 +196,9 @@ impl Client {
             ClientInput::AcceptIdentity(account, identity) => {
                 self.accept_identity(now, account, identity);
             }
+            ClientInput::RefuseIdentity(account, identity) => {
+                self.refuse_identity(now, account, identity);
+            }
             ClientInput::Committed(id) => self.release(id),
             ClientInput::Envelope(delivery, envelope) => self.read(delivery, &envelope, rng),
             ClientInput::Response(id, response) => self.handle_response(now, id, response, rng),
@@ -269,7 +274,7 @@ impl Client {
                 self.handle_bundles(now, account, response, rng);
             }
             (Some(PendingRequest::Send(timestamp)), response) => {
-                self.handle_send_response(now, timestamp, response);
+                self.handle_send_response(timestamp, response);
             }
             (Some(PendingRequest::Publish), response) => self.handle_publish_response(&response),
         }

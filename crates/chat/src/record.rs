@@ -15,7 +15,7 @@ use crate::address::Route;
 use crate::key::{KeyError, KeyPair, PublicKey};
 use crate::message::{Ciphertext, PreKeySignalMessage, SignalMessage};
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey, VerifiedBundle};
-use crate::ratchet::Ratchet;
+use crate::ratchet::{MAX_SKIPPED, Ratchet};
 use crate::session::{DecryptError, EncryptError, MAX_SKIP_FIRST, Pending, Session};
 use crate::time::Timestamp;
 use crate::x3dh::{self, ChosenPreKeys, Version};
@@ -146,6 +146,7 @@ impl SessionRecord {
             let limit = session.skip_limit(route);
             let plaintext = session.decrypt(route, message, limit, rng)?;
             self.promote(place);
+            self.limit_skipped();
             return Ok(plaintext);
         }
         self.decrypt_with_any(route, message, rng)
@@ -171,6 +172,7 @@ impl SessionRecord {
             match session.decrypt(route, message, limit, rng) {
                 Ok(plaintext) => {
                     self.promote(place);
+                    self.limit_skipped();
                     return Ok(plaintext);
                 }
                 Err(error) => {
@@ -214,12 +216,14 @@ impl SessionRecord {
             let limit = session.skip_limit(route);
             let plaintext = session.decrypt(route, &message.message, limit, rng)?;
             self.promote(place);
+            self.limit_skipped();
             return Ok(FirstMessage { plaintext, used: None });
         }
         let mut session = respond(us, message, prekeys)?;
         let plaintext = session.decrypt(route, &message.message, MAX_SKIP_FIRST, rng)?;
         self.had_post_quantum |= session.version == Version::Pqxdh;
         self.put_in_use(session);
+        self.limit_skipped();
         let used = UsedPreKeys {
             one_time: message.pre_key_id,
             kem: message.kem_pre_key_id(),
@@ -227,6 +231,18 @@ impl SessionRecord {
             base_key: message.base_key,
         };
         Ok(FirstMessage { plaintext, used: Some(used) })
+    }
+
+    /// Deletes the oldest seeds of skipped messages above the maximum of a record, first those of archived sessions.
+    fn limit_skipped(&mut self) {
+        let mut room = usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX);
+        for session in self.current.iter_mut().chain(&mut self.archived) {
+            for chain in session.ratchet.receivers.iter_mut().rev() {
+                let excess = chain.skipped.len().saturating_sub(room);
+                chain.skipped.drain(..excess);
+                room -= chain.skipped.len();
+            }
+        }
     }
 
     /// Archives the current session. Its late messages can still be decrypted.
@@ -253,6 +269,14 @@ impl SessionRecord {
     /// only sessions with this key count.
     pub(crate) fn accept_identity(&mut self, identity: &PublicKey) {
         self.had_post_quantum = self.is_post_quantum(identity);
+    }
+
+    /// The user has refused this identity key: its sessions are deleted, and the newest other one is used.
+    pub(crate) fn refuse_identity(&mut self, identity: &PublicKey) {
+        self.archived.retain(|session| session.their_identity != *identity);
+        if self.their_identity() == Some(identity) {
+            self.current = self.archived.pop_front();
+        }
     }
 
     /// Whether a session with this identity key has post-quantum protection.

@@ -134,6 +134,73 @@ fn attack_6_a_changed_identity_stops_sending_until_it_is_accepted() {
 }
 
 #[test]
+fn attack_6_a_refused_identity_does_not_end_the_conversation() {
+    let mut world = two();
+    let bob = world.devices[1].address.account;
+    world.input(0, ClientInput::Send(bob, text("first")));
+    world.settle();
+    let accepted = world.devices[0].identity_of(bob).unwrap().accepted;
+    // Someone else writes in his name.
+    let registered = world.server.devices.remove(&world.devices[1].address).unwrap();
+    let real = world.devices.pop().unwrap();
+    let identity = KeyPair::random(&mut world.rng);
+    world.join(2, 1, &identity);
+    world.run(1);
+    let alice = world.devices[0].address.account;
+    world.input(1, ClientInput::Send(alice, text("it is me")));
+    world.run(1);
+    world.hand_out(0);
+    world.run(0);
+    let changed = ClientEvent::IdentityChanged(bob, *identity.public());
+    assert!(world.devices[0].events.contains(&changed));
+    world.input(0, ClientInput::Send(bob, text("second")));
+    world.run(0);
+
+    // Alice refuses the key: what she wrote goes to the real Bob only, also after a restart.
+    world.server.devices.insert(real.address, registered);
+    let forger = std::mem::replace(&mut world.devices[1], real);
+    world.input(0, ClientInput::RefuseIdentity(bob, *identity.public()));
+    world.run(0);
+    world.crash(0);
+    let known = world.devices[0].identity_of(bob).unwrap();
+    assert_eq!((known.accepted, known.changed), (accepted, None));
+    world.settle();
+    assert_eq!(world.devices[1].texts(), ["first", "second"]);
+    // The forger is not read any more, and there is no second event.
+    world.devices.push(forger);
+    world.devices[0].events.clear();
+    world.input(2, ClientInput::Send(alice, text("really")));
+    world.run(2);
+    world.hand_out(0);
+    world.run(0);
+    assert!(!world.devices[0].events.contains(&changed));
+    assert_eq!(world.devices[0].texts(), ["it is me"]);
+    // If the server names the refused key, sending fails.
+    world.devices.remove(1);
+    world.server.devices.remove(&world.devices[1].address);
+    world.join(2, 1, &identity);
+    world.run(2);
+    world.input(0, ClientInput::Send(bob, text("third")));
+    world.run(0);
+    assert_eq!(not_sent(&world, 0), [SendError::NotAuthentic]);
+}
+
+#[test]
+fn attack_2_a_server_that_names_no_device_does_not_make_us_encrypt_twice() {
+    let mut world = two();
+    let bob = world.devices[1].address.account;
+    world.server.lies_about_devices = true;
+    world.input(0, ClientInput::Send(bob, text("pay 100")));
+    for _ in 0..3 {
+        world.run(0);
+        world.input(0, ClientInput::Connected);
+    }
+    world.server.lies_about_devices = false;
+    world.settle();
+    assert_eq!(world.devices[1].texts(), ["pay 100"]);
+}
+
+#[test]
 fn attack_7_a_device_that_comes_back_without_post_quantum_keys_is_refused() {
     let mut world = World::new(1);
     let [alices, bobs] = [0; 2].map(|_| KeyPair::random(&mut world.rng));

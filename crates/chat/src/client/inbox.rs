@@ -109,6 +109,9 @@ impl Client {
     ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         let message = PreKeySignalMessage::decode(bytes)?;
         let route = Route { from, to: self.us };
+        if self.is_refused(from.account, message.identity()) {
+            return Err(DecryptError::UntrustedIdentity(*message.identity()));
+        }
         let named = self.prekeys.named(&message);
         let mut record = self.sessions.get(&from).cloned().unwrap_or_default();
         let before = record.our_ratchet_key();

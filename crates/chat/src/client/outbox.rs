@@ -135,20 +135,18 @@ impl Client {
         self.commit(changes, vec![request]);
     }
 
-    pub(super) fn handle_send_response(
-        &mut self,
-        now: Timestamp,
-        timestamp: Timestamp,
-        response: Response,
-    ) {
+    pub(super) fn handle_send_response(&mut self, timestamp: Timestamp, response: Response) {
         let Some(outgoing) = self.outbox.get(&timestamp) else { return };
         let to = outgoing.to;
         match response {
             Response::Done => self.sent(timestamp),
-            Response::Mismatched { missing, extra } => {
-                self.encrypt_again(now, timestamp, to, &extra, &missing);
+            // It names no reason to encrypt again, which could deliver the message twice.
+            Response::Mismatched { missing, extra } if missing.is_empty() && extra.is_empty() => {}
+            Response::Mismatched { extra, .. } => {
+                self.encrypt_again(timestamp, to, &extra);
             }
-            Response::Stale(devices) => self.encrypt_again(now, timestamp, to, &devices, &[]),
+            Response::Stale(devices) if devices.is_empty() => {}
+            Response::Stale(devices) => self.encrypt_again(timestamp, to, &devices),
             Response::NotFound => self.give_up(timestamp, SendError::NoDevice),
             Response::Refused => self.give_up(timestamp, SendError::Refused),
             Response::Bundles(_) | Response::Unavailable => {}
@@ -172,14 +170,7 @@ impl Client {
 
     /// The server delivered nothing, so the ciphertexts may be discarded. Sessions with removed or
     /// replaced devices are no longer used; the next bundles list the current devices.
-    fn encrypt_again(
-        &mut self,
-        now: Timestamp,
-        timestamp: Timestamp,
-        to: AccountId,
-        gone: &[DeviceId],
-        missing: &[DeviceId],
-    ) {
+    fn encrypt_again(&mut self, timestamp: Timestamp, to: AccountId, gone: &[DeviceId]) {
         let Some(outgoing) = self.outbox.get_mut(&timestamp) else { return };
         outgoing.sealed = None;
         outgoing.attempts += 1;
@@ -196,11 +187,7 @@ impl Client {
         }
         self.put_outgoing(&mut changes, timestamp);
         self.commit(changes, Vec::new());
-        if !missing.is_empty() || !gone.is_empty() {
-            self.request_bundles(to);
-        } else {
-            self.advance(now, timestamp);
-        }
+        self.request_bundles(to);
     }
 
     pub(super) fn handle_bundles(
@@ -242,6 +229,9 @@ impl Client {
     ) -> Result<(), SendError> {
         let bundles = self.verify_bundles(account, bundles)?;
         let identity = bundles.first().ok_or(SendError::NoDevice)?.bundle().identity;
+        if self.is_refused(account, &identity) {
+            return Err(SendError::NotAuthentic);
+        }
         let mut changes = Changes::default();
         if !self.is_trusted(&mut changes, account, identity) {
             self.commit(changes, Vec::new());
@@ -372,6 +362,9 @@ impl Client {
         let is_new = known.is_none();
         let mut peer = Peer::new(identity);
         peer.had_post_quantum = known.is_some_and(|peer| peer.had_post_quantum);
+        if let Some(known) = self.peers.get(&account) {
+            peer.refused = known.refused.iter().filter(|key| **key != identity).copied().collect();
+        }
         for (address, record) in &mut self.sessions {
             if is_new && address.account == account {
                 record.accept_identity(&identity);
@@ -383,6 +376,38 @@ impl Client {
         self.peers.insert(account, peer);
         self.commit(changes, Vec::new());
         self.advance_account(now, account);
+    }
+
+    /// Keeps the accepted identity key of an account. Messages with the refused key are rejected from now on, and
+    /// sending fails while the server names it.
+    pub(super) fn refuse_identity(
+        &mut self,
+        now: Timestamp,
+        account: AccountId,
+        identity: PublicKey,
+    ) {
+        let Some(peer) = self.peers.get_mut(&account) else { return };
+        if peer.changed != Some(identity) {
+            return;
+        }
+        peer.changed = None;
+        peer.refused.truncate(MAX_REFUSED - 1);
+        peer.refused.insert(0, identity);
+        let mut changes = Changes::default();
+        changes.put_peer(account, peer);
+        for (address, record) in &mut self.sessions {
+            if address.account == account {
+                record.refuse_identity(&identity);
+                changes.put_session(*address, record);
+            }
+        }
+        self.commit(changes, Vec::new());
+        self.advance_account(now, account);
+    }
+
+    /// Whether the user has refused this identity key of an account.
+    pub(super) fn is_refused(&self, account: AccountId, identity: &PublicKey) -> bool {
+        self.peers.get(&account).is_some_and(|peer| peer.refused.contains(identity))
     }
 
     /// Records a ratchet step of a session with an account. A ciphertext that is several steps old
@@ -412,6 +437,9 @@ const MAX_ATTEMPTS: u32 = 5;
 
 /// Maximum number of devices of an account. Each one costs an encryption and a row for every message.
 const MAX_DEVICES: usize = 16;
+
+/// Maximum number of refused identity keys that are remembered for each account; the oldest is dropped first.
+const MAX_REFUSED: usize = 8;
 
 /// Ratchet steps after which a message is encrypted again: well below the number of chains that a
 /// peer keeps.

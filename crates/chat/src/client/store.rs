@@ -66,13 +66,15 @@ pub(super) struct Peer {
     pub(super) identity: PublicKey,
     /// A different key that was seen since.
     pub(super) changed: Option<PublicKey>,
+    /// Changed keys that the user has refused, newest first.
+    pub(super) refused: Vec<PublicKey>,
     /// Whether a device with the accepted key ever had a post-quantum prekey: then every device must have one.
     pub(super) had_post_quantum: bool,
 }
 
 impl Peer {
-    pub(super) const fn new(identity: PublicKey) -> Self {
-        Self { identity, changed: None, had_post_quantum: false }
+    pub(super) fn new(identity: PublicKey) -> Self {
+        Self { identity, changed: None, refused: Vec::new(), had_post_quantum: false }
     }
 }
 
@@ -139,7 +141,10 @@ impl Changes {
     pub(super) fn put_peer(&mut self, account: AccountId, peer: &Peer) {
         let mut value = peer.identity.as_u().to_vec();
         value.push(peer.had_post_quantum.into());
-        value.extend(peer.changed.iter().flat_map(|key| *key.as_u()));
+        value.push(peer.changed.is_some().into());
+        value.push(u8::try_from(peer.refused.len()).unwrap_or(u8::MAX));
+        let keys = peer.changed.iter().chain(&peer.refused);
+        value.extend(keys.flat_map(|key| *key.as_u()));
         self.put(StoreKey::Peer(account), value);
     }
 
@@ -147,11 +152,12 @@ impl Changes {
         let messages = outgoing.sealed.iter().flatten();
         let sealed: usize = messages.map(|message| 10 + message.ciphertext.bytes.len()).sum();
         // In one piece: see above.
-        let mut value = Vec::with_capacity(22 + outgoing.plaintext.len() + sealed);
+        let mut value = Vec::with_capacity(26 + outgoing.plaintext.len() + sealed);
         value.extend(outgoing.to.as_bytes());
         put_bytes(&mut value, &outgoing.plaintext);
         value.push(outgoing.sealed.is_some().into());
         value.push(outgoing.steps);
+        value.extend(outgoing.attempts.to_be_bytes());
         for message in outgoing.sealed.iter().flatten() {
             value.push(message.device.number());
             value.extend(message.registration_id.to_be_bytes());
@@ -309,7 +315,10 @@ fn read_key(value: &mut Reader<'_>) -> Result<PublicKey, RestoreError> {
 fn read_peer(value: &mut Reader<'_>) -> Result<Peer, RestoreError> {
     let mut peer = Peer::new(read_key(value)?);
     peer.had_post_quantum = read_flag(value)?;
-    peer.changed = if value.is_empty() { None } else { Some(read_key(value)?) };
+    let has_changed = read_flag(value)?;
+    let refused = value.u8()?;
+    peer.changed = if has_changed { Some(read_key(value)?) } else { None };
+    peer.refused = (0..refused).map(|_| read_key(value)).collect::<Result<_, _>>()?;
     Ok(peer)
 }
 
@@ -344,6 +353,7 @@ fn read_outgoing(value: &mut Reader<'_>) -> Result<Outgoing, RestoreError> {
     let plaintext = Zeroizing::new(read_bytes(value)?.to_vec());
     let is_sealed = value.u8()? == 1;
     let steps = value.u8()?;
+    let attempts = value.u32_be()?;
     let mut messages = Vec::new();
     while !value.is_empty() {
         let device = read_device(value)?;
@@ -354,7 +364,7 @@ fn read_outgoing(value: &mut Reader<'_>) -> Result<Outgoing, RestoreError> {
         messages.push(SealedMessage { device, registration_id, ciphertext });
     }
     let sealed = is_sealed.then_some(messages);
-    Ok(Outgoing { to, plaintext, sealed, steps, attempts: 0 })
+    Ok(Outgoing { to, plaintext, sealed, steps, attempts })
 }
 
 /// The format that we write.

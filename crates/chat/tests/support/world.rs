@@ -8,7 +8,8 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use wormhole_chat::{
     AccountId, Address, CiphertextKind, Client, ClientEvent, ClientInput, ClientOutput, CommitId,
     Content, DataMessage, Delivery, DeviceId, Envelope, EnvelopeKind, Identity, KeyPair,
-    PreKeyBundle, Publication, Received, Request, RequestId, Response, StoreKey, Timestamp,
+    KnownIdentity, PreKeyBundle, Publication, Received, Request, RequestId, Response, StoreKey,
+    Timestamp,
 };
 use zeroize::Zeroizing;
 
@@ -32,6 +33,8 @@ pub(crate) struct Server {
     pub(crate) strips_post_quantum_keys: bool,
     /// Whether it answers nothing.
     pub(crate) is_down: bool,
+    /// Whether it delivers messages and answers that the devices differ, without naming any.
+    pub(crate) lies_about_devices: bool,
     /// How it changes the bundles that it hands out.
     pub(crate) edits_bundles: Option<fn(&mut Vec<PreKeyBundle>)>,
 }
@@ -94,6 +97,10 @@ impl Server {
                     let address = Address { account: to, device: message.device };
                     let delivery = Delivery(self.last_delivery);
                     self.devices.get_mut(&address).unwrap().queue.push_back((delivery, envelope));
+                }
+                if self.lies_about_devices {
+                    self.taken.clear();
+                    return Response::Mismatched { missing: Vec::new(), extra: Vec::new() };
                 }
                 Response::Done
             }
@@ -390,6 +397,10 @@ impl Device {
             other => panic!("{other:?}"),
         });
         bodies.collect()
+    }
+
+    pub(crate) fn identity_of(&self, account: AccountId) -> Option<KnownIdentity> {
+        self.client.identity_of(account)
     }
 
     /// The durable rows.
