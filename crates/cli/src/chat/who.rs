@@ -90,7 +90,7 @@ mod tests {
             is_default: false,
             is_in_app: false,
         };
-        assert_eq!(label(&contact), "+1415\\u{1b}[2J@one ");
+        assert_eq!(label(&contact), "+1415\\u{1b}[2J@one");
         contact.name = Some("Bob\u{202e}".into());
         assert!(label(&contact).starts_with("Bob\\u{202e} ("));
         (contact.number, contact.name) = (None, None);
