@@ -1,4 +1,4 @@
-//! Measures the cost of messages: `cargo run --release -p wormhole-chat --example speed`.
+//! Measures the cost of messages: `cargo run --release -p wormhole-chat --features fast-x25519 --example speed`.
 //!
 //! Each line is the median of 9 runs, in microseconds per operation. The last line has the same as JSON, for scripts/bench.
 

@@ -1,13 +1,13 @@
 //! Curve25519 keys of messaging clients: key agreement and signatures.
 //!
-//! `curve25519-dalek` does the arithmetic. This file adds the encoding (a type byte before the
+//! `curve25519-dalek` and `graviola` do the arithmetic. This file adds the encoding (a type byte before the
 //! u-coordinate) and rejects unsafe keys (X3DH §2.1, XEdDSA §2).
 
+mod x25519;
 mod xeddsa;
 
 use std::fmt;
 
-use curve25519_dalek::MontgomeryPoint;
 use rand_core::CryptoRngCore;
 use subtle::ConstantTimeEq;
 use wormhole_kit::Secret;
@@ -102,7 +102,7 @@ impl PrivateKey {
 
     /// Computes the public key.
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(MontgomeryPoint::mul_base_clamped(*self.0.expose()).0)
+        PublicKey(x25519::public_key(self.0.expose()))
     }
 
     /// Computes the shared secret with the owner of `peer`.
@@ -110,7 +110,7 @@ impl PrivateKey {
     /// # Errors
     /// The result is all zeros, so the peer's key was of low order.
     pub fn agree(&self, peer: &PublicKey) -> Result<Secret<32>, KeyError> {
-        let shared = Zeroizing::new(MontgomeryPoint(peer.0).mul_clamped(*self.0.expose()).0);
+        let shared = x25519::agree(self.0.expose(), &peer.0);
         if bool::from(shared.ct_eq(&[0; 32])) {
             return Err(KeyError::LowOrder);
         }
