@@ -44,7 +44,16 @@ impl Content {
     /// # Errors
     /// The content is malformed. The sender's program is defective; skip the message.
     pub fn decode(bytes: &[u8]) -> Result<Self, ContentError> {
-        let proto = ContentProto::decode(checked(bytes)?).map_err(|_| ContentError::Malformed)?;
+        Self::decode_stored(checked(bytes)?)
+    }
+
+    /// Decodes the result of [`Content::encode`]. Its length is not limited: it can be longer than the plaintext that
+    /// arrived, because it has fields that the sender left out.
+    ///
+    /// # Errors
+    /// The bytes are damaged.
+    pub fn decode_stored(bytes: &[u8]) -> Result<Self, ContentError> {
+        let proto = ContentProto::decode(bytes).map_err(|_| ContentError::Malformed)?;
         proto.try_into()
     }
 

@@ -119,3 +119,40 @@ fn an_attachment_without_a_place_or_key_is_refused() {
         assert_eq!(Content::decode_body(bytes), Err(ContentError::Malformed));
     }
 }
+
+/// A protobuf field with text, whose length takes 3 bytes.
+fn long_field(tag: u8, value: &[u8]) -> Vec<u8> {
+    let byte = |shift: u32| u8::try_from(value.len() >> shift & 0x7f).unwrap();
+    [&[tag, byte(0) | 0x80, byte(7) | 0x80, byte(14)], value].concat()
+}
+
+#[test]
+fn content_of_the_maximum_length_can_be_stored_although_it_grows() {
+    let key = [&[0x1a, 64][..], &[7; 64]].concat();
+    let with_cdn_key = [&[0x12, 69][..], &key, &[0x7a, 1, b'k']].concat();
+    let lacks_cdn = with_cdn_key.repeat(1024);
+    let lacks_group_kind: &[u8] = b"\x1a\x03\x0a\x01x";
+    let lacks_group_id: &[u8] = b"\x1a\x02\x10\x02";
+    let avatar = [&[0x1a, 71, 0x2a, 69], &with_cdn_key[2..]].concat();
+    for length in [MAX_MESSAGE - 1, MAX_MESSAGE] {
+        let text = |room: usize| vec![b'a'; length - room];
+        let mut cases = vec![
+            // A bare data message: the wrapper is added.
+            Content::decode_body(&long_field(0x0a, &text(4))),
+            // The time and the kind of typing.
+            Content::decode(&long_field(0x32, &long_field(0x1a, &text(8)))),
+        ];
+        for fields in [&lacks_cdn, lacks_group_kind, lacks_group_id, b"\x1a\x00", &avatar] {
+            let data = [fields, &long_field(0x0a, &text(8 + fields.len()))].concat();
+            cases.push(Content::decode(&long_field(0x0a, &data)));
+        }
+        for content in cases {
+            let content = content.unwrap();
+            let stored = content.encode();
+            assert!(stored.len() > length, "{}", stored.len());
+            assert_eq!(Content::decode_stored(&stored), Ok(content));
+        }
+    }
+    let too_long = long_field(0x0a, &long_field(0x0a, &vec![b'a'; MAX_MESSAGE - 7]));
+    assert_eq!(Content::decode(&too_long), Err(ContentError::Malformed));
+}

@@ -162,7 +162,7 @@ pub(super) fn decode_received(value: &[u8]) -> Result<Received, StoreError> {
     let from = decode_address(&mut reader)?;
     let timestamp = Timestamp(u64::from_be_bytes(reader.array()?));
     let identity_changed = read_flag(&mut reader)?;
-    let content = Content::decode(reader.rest()).map_err(|_| StoreError::Damaged)?;
+    let content = Content::decode_stored(reader.rest()).map_err(|_| StoreError::Damaged)?;
     Ok(Received { from, timestamp, content, identity_changed })
 }
 
