@@ -17,7 +17,7 @@ use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::{
     AccountId, Address, AttachmentKey, AttachmentSealer, Ciphertext, CiphertextKind, DeviceId,
     Identity, KemPreKey, KeyPair, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
-    ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignedPreKey, Timestamp,
+    ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignedPreKey, Timestamp, Trust,
 };
 
 const NOW: Timestamp = Timestamp(1_600_000_000_000);
@@ -69,7 +69,7 @@ impl Side {
         let (signed, one_time) = (Some(&self.signed), Some(&self.one_time));
         let keys = ReferencedPreKeys { signed, one_time, kem: Some(&self.kem) };
         let us = &self.identity;
-        black_box(self.record.decrypt_first(us, route, &message, keys, None, rng).unwrap());
+        black_box(self.record.decrypt_first(us, route, &message, keys, Trust::Any, rng).unwrap());
     }
 }
 

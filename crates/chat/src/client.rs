@@ -27,8 +27,10 @@
 
 mod account;
 mod exchange;
+mod identity;
 mod inbox;
 mod outbox;
+mod sessions;
 mod store;
 mod view;
 
@@ -45,6 +47,7 @@ use crate::record::{Identity, SessionRecord};
 use crate::time::Timestamp;
 use account::PreKeys;
 use outbox::Outgoing;
+use sessions::ArchivedRows;
 use store::Peer;
 
 pub use exchange::{Publication, Request, RequestId, Response, SealedMessage};
@@ -59,6 +62,7 @@ pub struct Client {
     prekeys: PreKeys,
     peers: BTreeMap<AccountId, Peer>,
     sessions: BTreeMap<Address, SessionRecord>,
+    archived_rows: ArchivedRows,
     /// By timestamp, which identifies a message.
     outbox: BTreeMap<Timestamp, Outgoing>,
     /// The timestamp of the last message that we sent. Each timestamp is used only once.

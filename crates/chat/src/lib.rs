@@ -9,7 +9,7 @@
 //! use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 //! use wormhole_chat::{
 //!     Address, DeviceId, Identity, KeyPair, ReferencedPreKeys, PreKeyBundle, PreKeySignalMessage, Route,
-//!     SessionRecord, SignedPreKey, Timestamp,
+//!     SessionRecord, SignedPreKey, Timestamp, Trust,
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,7 +41,7 @@
 //! let message = PreKeySignalMessage::decode(&sent.bytes)?;
 //! let keys = ReferencedPreKeys { signed: Some(&signed), one_time: None, kem: None };
 //! let mut sessions = SessionRecord::default();
-//! let read = sessions.decrypt_first(&theirs, route, &message, keys, None, &mut rng)?;
+//! let read = sessions.decrypt_first(&theirs, route, &message, keys, Trust::Any, &mut rng)?;
 //! assert_eq!(*read.plaintext, b"hello");
 //! # Ok(())
 //! # }
@@ -100,7 +100,7 @@ pub use provisioning::{ProvisionMessage, ProvisioningError};
 pub use push::{PushError, SignalingKey};
 pub use record::{
     FirstMessage, Identity, InitiateError, ReferencedPreKeys, SessionRecord, StoredRecordError,
-    UsedPreKeys,
+    Trust, UsedPreKeys,
 };
 pub use session::{DecryptError, EncryptError};
 pub use time::Timestamp;

@@ -70,6 +70,11 @@ impl Ratchet {
         self.position(theirs).is_some()
     }
 
+    /// Number of skipped messages whose seeds are kept.
+    pub(crate) fn skipped_len(&self) -> usize {
+        self.receivers.iter().map(|receiver| receiver.skipped.len()).sum()
+    }
+
     fn position(&self, theirs: &PublicKey) -> Option<usize> {
         self.receivers.iter().rposition(|chain| chain.theirs == *theirs)
     }

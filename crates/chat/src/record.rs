@@ -4,6 +4,7 @@
 //! its state. The session that decrypted last is used for sending, so both sides converge (Sesame
 //! §3.4).
 
+mod archive;
 mod storage;
 
 use std::collections::VecDeque;
@@ -15,11 +16,12 @@ use crate::address::Route;
 use crate::key::{KeyError, KeyPair, PublicKey};
 use crate::message::{Ciphertext, PreKeySignalMessage, SignalMessage};
 use crate::prekey::{KemPreKey, OneTimePreKey, SignedPreKey, VerifiedBundle};
-use crate::ratchet::{MAX_SKIPPED, Ratchet};
+use crate::ratchet::Ratchet;
 use crate::session::{DecryptError, EncryptError, MAX_SKIP_FIRST, Pending, Session};
 use crate::time::Timestamp;
 use crate::x3dh::{self, ChosenPreKeys, Version};
 
+pub(crate) use storage::ArchivedRow;
 pub use storage::StoredRecordError;
 
 /// Our own identity in every session.
@@ -39,6 +41,17 @@ pub struct SessionRecord {
     archived: VecDeque<Session>,
     /// Whether the device ever had a post-quantum prekey: it must then always have one.
     had_post_quantum: bool,
+}
+
+/// The identity keys that the sender of a first message may have. Our own key from another account is never accepted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trust<'a> {
+    /// Any key.
+    Any,
+    /// Only this key.
+    Only(&'a PublicKey),
+    /// Any key. But a session with another key than this one never displaces an archived session with this key.
+    Prefer(&'a PublicKey),
 }
 
 /// Our prekeys to which a first message refers.
@@ -110,6 +123,7 @@ impl SessionRecord {
             pending: Some(pending),
         };
         self.put_in_use(session);
+        self.limit_archived(Some(&theirs.identity));
         Ok(())
     }
 
@@ -146,7 +160,6 @@ impl SessionRecord {
             let limit = session.skip_limit(route);
             let plaintext = session.decrypt(route, message, limit, rng)?;
             self.promote(place);
-            self.limit_skipped();
             return Ok(plaintext);
         }
         self.decrypt_with_any(route, message, rng)
@@ -172,7 +185,6 @@ impl SessionRecord {
             match session.decrypt(route, message, limit, rng) {
                 Ok(plaintext) => {
                     self.promote(place);
-                    self.limit_skipped();
                     return Ok(plaintext);
                 }
                 Err(error) => {
@@ -186,9 +198,8 @@ impl SessionRecord {
         Err(first_error.unwrap_or(DecryptError::NoSession))
     }
 
-    /// Decrypts a message that may start a session. `trusted` is the identity key that the sender
-    /// must have; `None` trusts any key, except ours from another account. Store the record and the changes of our prekeys before the
-    /// message is acknowledged.
+    /// Decrypts a message that may start a session. Store the record and the changes of our prekeys before the message is
+    /// acknowledged.
     ///
     /// # Errors
     /// The message cannot be decrypted. Nothing has changed.
@@ -198,12 +209,13 @@ impl SessionRecord {
         route: Route,
         message: &PreKeySignalMessage,
         prekeys: ReferencedPreKeys<'_>,
-        trusted: Option<&PublicKey>,
+        trust: Trust<'_>,
         rng: &mut impl CryptoRngCore,
     ) -> Result<FirstMessage, DecryptError> {
         let is_ours = message.identity == *us.pair.public();
         let claims_ours = is_ours && route.from.account != route.to.account;
-        if claims_ours || trusted.is_some_and(|trusted| *trusted != message.identity) {
+        let is_wrong = matches!(trust, Trust::Only(trusted) if *trusted != message.identity);
+        if claims_ours || is_wrong {
             return Err(DecryptError::UntrustedIdentity(message.identity));
         }
         let known = self.find(|session| {
@@ -216,14 +228,16 @@ impl SessionRecord {
             let limit = session.skip_limit(route);
             let plaintext = session.decrypt(route, &message.message, limit, rng)?;
             self.promote(place);
-            self.limit_skipped();
             return Ok(FirstMessage { plaintext, used: None });
         }
         let mut session = respond(us, message, prekeys)?;
         let plaintext = session.decrypt(route, &message.message, MAX_SKIP_FIRST, rng)?;
         self.had_post_quantum |= session.version == Version::Pqxdh;
         self.put_in_use(session);
-        self.limit_skipped();
+        self.limit_archived(match trust {
+            Trust::Any => None,
+            Trust::Only(key) | Trust::Prefer(key) => Some(key),
+        });
         let used = UsedPreKeys {
             one_time: message.pre_key_id,
             kem: message.kem_pre_key_id(),
@@ -231,26 +245,6 @@ impl SessionRecord {
             base_key: message.base_key,
         };
         Ok(FirstMessage { plaintext, used: Some(used) })
-    }
-
-    /// Deletes the oldest seeds of skipped messages above the maximum of a record, first those of archived sessions.
-    fn limit_skipped(&mut self) {
-        let mut room = usize::try_from(MAX_SKIPPED).unwrap_or(usize::MAX);
-        for session in self.current.iter_mut().chain(&mut self.archived) {
-            for chain in session.ratchet.receivers.iter_mut().rev() {
-                let excess = chain.skipped.len().saturating_sub(room);
-                chain.skipped.drain(..excess);
-                room -= chain.skipped.len();
-            }
-        }
-    }
-
-    /// Archives the current session. Its late messages can still be decrypted.
-    pub fn archive(&mut self) {
-        if let Some(session) = self.current.take() {
-            self.archived.push_front(session);
-            self.archived.truncate(MAX_ARCHIVED);
-        }
     }
 
     /// Deletes all sessions, because the device was removed from its account. The record still knows whether the device
@@ -315,21 +309,6 @@ impl SessionRecord {
     /// The key agreement with which the current session started.
     pub fn version(&self) -> Option<Version> {
         self.current.as_ref().map(|session| session.version)
-    }
-
-    fn put_in_use(&mut self, session: Session) {
-        self.archive();
-        self.had_post_quantum |= session.version == Version::Pqxdh;
-        self.current = Some(session);
-    }
-
-    /// Makes an archived session the current one, because it has just decrypted a message.
-    fn promote(&mut self, place: Place) {
-        if let Place::Archived(index) = place
-            && let Some(session) = self.archived.remove(index)
-        {
-            self.put_in_use(session);
-        }
     }
 
     fn places(&self) -> impl Iterator<Item = Place> + use<> {
@@ -405,9 +384,6 @@ pub enum InitiateError {
 /// Maximum number of messages that one with an unknown ratchet key may skip in all archived
 /// sessions together.
 const MAX_ARCHIVED_STEPS: u32 = 2_000;
-
-/// Maximum number of sessions kept for late messages, the same as in deployed clients.
-const MAX_ARCHIVED: usize = 40;
 
 #[cfg(test)]
 mod tests;

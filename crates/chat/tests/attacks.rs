@@ -276,6 +276,21 @@ fn attack_7_a_device_that_had_post_quantum_keys_is_not_downgraded() {
 }
 
 #[test]
+fn attack_7_a_delayed_message_of_a_weaker_session_does_not_bring_it_back() {
+    let (mut alice, mut bob) = talking(X3DH);
+    let held_back = alice.write(bob.address, b"held back");
+    alice.meet(&mut bob, PQXDH);
+    let sent = alice.write(bob.address, b"post-quantum");
+    bob.read(alice.address, &sent).unwrap();
+    assert_eq!(bob.read(alice.address, &held_back).unwrap(), b"held back");
+    assert_eq!(bob.write(alice.address, b"answer").bytes[0], 0x44);
+    // Later ones can still be read, and are recognised.
+    let stored = bob.stored(alice.address);
+    assert_eq!(refused(&mut bob, alice.address, &held_back), DecryptError::Duplicate);
+    assert_eq!(bob.stored(alice.address), stored);
+}
+
+#[test]
 fn attack_7_a_message_with_a_changed_version_is_rejected() {
     let (mut alice, mut bob) = talking(PQXDH);
     let mut sent = alice.write(bob.address, b"a message");

@@ -349,6 +349,7 @@ fn prekeys_that_the_server_hands_out_survive_publications_that_fail() {
     let mut world = two();
     let bob = world.devices[1].address.account;
     world.server.is_down = true;
+    world.now.0 += 60 * 60 * 1000;
     world.keys_left(1, 0);
     for _ in 0..40 {
         world.run(1);

@@ -11,7 +11,7 @@ use wormhole_chat::{
     AccountId, Address, AttachmentKey, AttachmentOpener, AttachmentSealer, DeviceId, Envelope,
     EnvelopeKind, Fingerprint, Identity, KeyPair, OneTimePreKey, PreKeyBundle, PreKeySignalMessage,
     PrivateKey, ProfileField, ProfileKey, ProvisionMessage, PublicKey, ReferencedPreKeys, Route,
-    SessionRecord, SignalingKey, Signature, SignedPreKey, Timestamp, attachment_padding,
+    SessionRecord, SignalingKey, Signature, SignedPreKey, Timestamp, Trust, attachment_padding,
     directory_token, safety_number,
 };
 use wormhole_kit::Secret;
@@ -100,7 +100,8 @@ fn a_first_message_of_version_3_is_read() {
             ReferencedPreKeys { signed: Some(&signed), one_time: Some(&one_time), kem: None };
         let mut record = SessionRecord::default();
         let mut rng = Script::of(&[7; 32]);
-        let read = record.decrypt_first(&us, route(), &message, keys, None, &mut rng).unwrap();
+        let read =
+            record.decrypt_first(&us, route(), &message, keys, Trust::Any, &mut rng).unwrap();
         assert_eq!(*read.plaintext, b"hello wormhole");
         let used = read.used.unwrap();
         assert_eq!(used.one_time, with_one_time.then_some(31337));

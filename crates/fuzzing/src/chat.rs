@@ -10,7 +10,7 @@ use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::{
     AccountId, Address, Content, DeviceId, Envelope, Identity, KemPreKey, KeyPair, OneTimePreKey,
     PreKeyBundle, PreKeySignalMessage, ProvisionMessage, ReferencedPreKeys, Route, SessionRecord,
-    SignalMessage, SignalingKey, SignedPreKey, Timestamp, WebSocketMessage, pad, unpad,
+    SignalMessage, SignalingKey, SignedPreKey, Timestamp, Trust, WebSocketMessage, pad, unpad,
 };
 
 use crate::Body;
@@ -56,7 +56,7 @@ pub fn pre_key_signal_message(bytes: &[u8]) {
         kem: Some(&reader.kem),
     };
     let (mut record, us) = (reader.record.clone(), &reader.identity);
-    if record.decrypt_first(us, ROUTE, &message, keys, None, &mut rng).is_err() {
+    if record.decrypt_first(us, ROUTE, &message, keys, Trust::Any, &mut rng).is_err() {
         assert_eq!(record, reader.record);
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct PreKeys {
     pub(super) sessions_without_one_time_prekey: BTreeMap<u32, BTreeSet<(Option<u32>, PublicKey)>>,
     /// The keys that the server is known to have, if it may not have the newest.
     pub(super) confirmed: Option<Confirmed>,
+    /// When keys were made last, since the program was started.
+    renewed: Option<Timestamp>,
 }
 
 /// The greatest ids of the last publication that the server confirmed; 0 if there was none.
@@ -85,28 +87,41 @@ impl PreKeys {
     ) {
         let confirmed = self.confirmed.unwrap_or_else(|| self.newest());
         self.confirmed = Some(confirmed);
-        let newest = self.signed.last_key_value();
-        if newest.is_none_or(|(_, key)| now.since(key.created) >= ROTATION) {
-            let id = next(self.signed.last_key_value().map(|(id, _)| *id));
-            let key = SignedPreKey::random(id, identity, now, rng);
+        self.renewed = Some(now);
+        if self.are_old(now)
+            && let (Some(signed), Some(kem)) = (next(&self.signed), next(&self.kem))
+        {
+            let key = SignedPreKey::random(signed, identity, now, rng);
             changes.put_signed(&key);
-            self.signed.insert(id, key);
-            let id = next(self.kem.last_key_value().map(|(id, _)| *id));
-            let key = KemPreKey::random(id, true, identity, now, rng);
+            self.signed.insert(signed, key);
+            let key = KemPreKey::random(kem, true, identity, now, rng);
             changes.put_kem(&key);
-            self.kem.insert(id, key);
+            self.kem.insert(kem, key);
             self.expire(now, confirmed, changes);
         }
         let unconfirmed = self.one_time.range(confirmed.one_time.saturating_add(1)..).count();
         let room = if unconfirmed < MAX_UNCONFIRMED { BATCH } else { 0 };
         for _ in 0..room {
-            let id = next(self.one_time.last_key_value().map(|(id, _)| *id));
+            let Some(id) = next(&self.one_time) else { break };
             let key = OneTimePreKey { id, pair: KeyPair::random(rng) };
             changes.put_one_time(&key);
             self.one_time.insert(id, key);
         }
         self.delete_oldest_one_time(confirmed, changes);
         changes.put_confirmed(confirmed);
+    }
+
+    /// Whether the signed prekey must be replaced. A key from the future was made while the clock was wrong.
+    fn are_old(&self, now: Timestamp) -> bool {
+        self.signed.last_key_value().is_none_or(|(_, key)| {
+            now.since(key.created) >= ROTATION || key.created.since(now) >= DAY
+        })
+    }
+
+    /// Whether new one-time keys may be made because the server has few. Without a pause, the server could make us
+    /// replace all keys again and again.
+    fn may_refill(&self, now: Timestamp) -> bool {
+        self.renewed.is_none_or(|last| now < last || now.since(last) >= REFILL_PAUSE)
     }
 
     /// The greatest ids.
@@ -178,12 +193,11 @@ impl Client {
         client
     }
 
-    /// Reports how many one-time prekeys the server has left. Creates more when few are left, and
+    /// Reports how many one-time prekeys the server has left. Creates more when few are left, at most once per hour, and
     /// replaces the signed prekey when it is old. Call this at least once a day.
     pub fn keys_left(&mut self, now: Timestamp, count: usize, rng: &mut impl CryptoRngCore) {
-        let newest = self.prekeys.signed.last_key_value();
-        let is_old = newest.is_none_or(|(_, key)| now.since(key.created) >= ROTATION);
-        if count < REFILL_BELOW || is_old {
+        let has_few = count < REFILL_BELOW && self.prekeys.may_refill(now);
+        if has_few || self.prekeys.are_old(now) {
             self.renew_keys(now, Changes::default(), rng);
         }
     }
@@ -217,20 +231,26 @@ impl Client {
     }
 }
 
-/// The ids of keys whose successor is old. A key is in use until it has a successor, however long that takes.
+/// The ids of keys that were replaced long ago. A key is in use until it has a successor, however long that takes. The newest
+/// keys are never among them: if the clock is wrong for a moment, it must not delete keys that are in use.
 fn replaced(
-    created: impl Iterator<Item = (u32, Timestamp)>,
+    created: impl DoubleEndedIterator<Item = (u32, Timestamp)>,
     now: Timestamp,
 ) -> impl Iterator<Item = u32> {
-    let keys: Vec<_> = created.collect();
-    let successors: Vec<_> = keys.iter().skip(1).map(|(_, created)| *created).collect();
-    let pairs = keys.into_iter().zip(successors);
-    pairs.filter(move |(_, next)| now.since(*next) >= LIFETIME).map(|((id, _), _)| id)
+    // From the newest to the oldest. A successor that was made while the clock was ahead does not count.
+    let ids = created.rev().scan(None, |earliest: &mut Option<Timestamp>, (id, created)| {
+        let replaced = *earliest;
+        *earliest = Some(replaced.map_or(created, |at| at.min(created)));
+        Some((id, replaced))
+    });
+    let is_over = move |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) >= LIFETIME);
+    ids.skip(MIN_KEPT).filter(move |(_, replaced)| is_over(*replaced)).map(|(id, _)| id)
 }
 
-/// The id after the greatest id in use.
-fn next(greatest: Option<u32>) -> u32 {
-    greatest.map_or(1, |id| if id >= MAX_ID { 1 } else { id + 1 })
+/// The id after the greatest one. `None`: there are no more ids. It would take decades to use them all.
+fn next<T>(keys: &BTreeMap<u32, T>) -> Option<u32> {
+    let greatest = keys.last_key_value().map_or(0, |(id, _)| *id);
+    (greatest < MAX_ID).then(|| greatest + 1)
 }
 
 /// Number of one-time prekeys created and published at once.
@@ -244,6 +264,12 @@ const MAX_UNCONFIRMED: usize = 1000;
 
 /// With fewer one-time prekeys than this at the server, we publish more.
 const REFILL_BELOW: usize = 20;
+
+/// Milliseconds between two times that more one-time prekeys are made because the server has few.
+const REFILL_PAUSE: u64 = DAY / 24;
+
+/// Number of signed prekeys that are always kept. With one per week, 7 are in use, and a wrong clock adds one.
+const MIN_KEPT: usize = 8;
 
 /// Maximum number of one-time prekeys kept, except those that the server may still hand out.
 const MAX_ONE_TIME: usize = 2000;
@@ -263,7 +289,11 @@ const LIFETIME: u64 = 37 * DAY;
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
     use super::*;
+    use crate::address::{AccountId, DeviceId};
 
     #[test]
     fn attack_3_no_remembered_session_is_forgotten_in_favour_of_others() {
@@ -286,5 +316,76 @@ mod tests {
         }
         // The next signed prekey has room of its own.
         assert_eq!(prekeys.record_use(&used(20_000, 2), &mut changes), Ok(()));
+    }
+
+    /// A client that has made its first keys, and the time.
+    fn client() -> (Client, Timestamp, ChaCha8Rng) {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let us = Address { account: AccountId::from_bytes([1; 16]), device: DeviceId::PRIMARY };
+        let identity = Identity { pair: KeyPair::random(&mut rng), registration_id: 1 };
+        let now = Timestamp(1_600_000_000_000);
+        let mut client = Client::new(us, identity, now, &mut rng);
+        client.handle_publish_response(&Response::Unavailable);
+        client.pending.clear();
+        client.handle_publish_response(&Response::Done);
+        (client, now, rng)
+    }
+
+    #[test]
+    fn a_server_that_always_needs_prekeys_gets_new_ones_once_per_hour() {
+        let (mut client, now, mut rng) = client();
+        let newest = |client: &Client| client.prekeys.newest().one_time;
+        for minute in 1..60 {
+            client.keys_left(Timestamp(now.0 + minute * 60_000), 0, &mut rng);
+        }
+        assert_eq!(newest(&client), 100);
+        client.keys_left(Timestamp(now.0 + 60 * 60_000), 0, &mut rng);
+        assert_eq!(newest(&client), 200);
+        // The clock was set back.
+        client.keys_left(Timestamp(now.0 - DAY), 0, &mut rng);
+        assert_eq!(newest(&client), 300);
+    }
+
+    #[test]
+    fn no_prekey_is_replaced_when_all_ids_are_used() {
+        let (mut client, now, mut rng) = client();
+        let mut key = client.prekeys.one_time.pop_last().unwrap().1;
+        key.id = MAX_ID - 1;
+        client.prekeys.one_time.insert(key.id, key);
+        client.keys_left(Timestamp(now.0 + DAY), 0, &mut rng);
+        assert_eq!(client.prekeys.newest().one_time, MAX_ID);
+        assert_eq!(client.prekeys.one_time.len(), 101);
+        client.keys_left(Timestamp(now.0 + 2 * DAY), 0, &mut rng);
+        assert_eq!(client.prekeys.one_time.len(), 101);
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_for_a_moment_deletes_no_signed_prekey_that_is_in_use() {
+        let (mut client, start, mut rng) = client();
+        let mut now = start;
+        let mut step = |client: &mut Client, to: u64| {
+            client.keys_left(Timestamp(to), 100, &mut rng);
+            client.pending.clear();
+            client.handle_publish_response(&Response::Done);
+        };
+        for _ in 0..12 {
+            now.0 += 7 * DAY;
+            step(&mut client, now.0);
+        }
+        let kept: Vec<_> = client.prekeys.signed.keys().copied().collect();
+        assert_eq!(kept, [6, 7, 8, 9, 10, 11, 12, 13]);
+        step(&mut client, now.0 + 365 * DAY);
+        let in_use: Vec<_> = client.prekeys.signed.keys().copied().collect();
+        // Number 7 was replaced 35 days ago.
+        assert_eq!(in_use, [7, 8, 9, 10, 11, 12, 13, 14]);
+        // The clock is right again: the key from the future is replaced.
+        step(&mut client, now.0 + 1);
+        assert_eq!(client.prekeys.signed.last_key_value().unwrap().1.created.0, now.0 + 1);
+        assert!(client.prekeys.signed.contains_key(&13));
+        // The keys are deleted later, although one was made in the future.
+        for week in 1..8 {
+            step(&mut client, now.0 + 7 * DAY * week + 1);
+        }
+        assert_eq!(client.prekeys.signed.len(), 8);
     }
 }

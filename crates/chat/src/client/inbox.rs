@@ -10,7 +10,7 @@ use crate::content::Content;
 use crate::envelope::{Envelope, EnvelopeKind};
 use crate::message::{PreKeySignalMessage, SignalMessage};
 use crate::padding::unpad;
-use crate::record::SessionRecord;
+use crate::record::{SessionRecord, Trust};
 use crate::session::DecryptError;
 
 impl Client {
@@ -93,8 +93,9 @@ impl Client {
         let record = self.sessions.get_mut(&from).ok_or(DecryptError::NoSession)?;
         let before = record.our_ratchet_key();
         let plaintext = record.decrypt(route, &message, rng)?;
-        changes.put_session(from, record);
-        if record.our_ratchet_key() != before {
+        let has_stepped = record.our_ratchet_key() != before;
+        self.store_session(from, changes);
+        if has_stepped {
             self.count_ratchet_step(from.account, changes);
         }
         Ok(plaintext)
@@ -116,17 +117,21 @@ impl Client {
         let mut record = self.sessions.get(&from).cloned().unwrap_or_default();
         let before = record.our_ratchet_key();
         // Our own devices have our identity key. Of others, a new key is read and reported.
-        let ours = self.identity.pair.public();
-        let trusted = Some(ours).filter(|_| from.account == self.us.account);
-        let first = record.decrypt_first(&self.identity, route, &message, named, trusted, rng)?;
+        let trust = match self.peers.get(&from.account) {
+            _ if from.account == self.us.account => Trust::Only(self.identity.pair.public()),
+            Some(peer) => Trust::Prefer(&peer.identity),
+            None => Trust::Any,
+        };
+        let first = record.decrypt_first(&self.identity, route, &message, named, trust, rng)?;
         if let Some(used) = first.used {
             self.prekeys.record_use(&used, changes)?;
         }
-        changes.put_session(from, &record);
-        if record.our_ratchet_key() != before {
+        let has_stepped = record.our_ratchet_key() != before;
+        self.sessions.insert(from, record);
+        self.store_session(from, changes);
+        if has_stepped {
             self.count_ratchet_step(from.account, changes);
         }
-        self.sessions.insert(from, record);
         self.is_trusted(changes, from.account, *message.identity());
         self.note_post_quantum(from, changes);
         Ok(first.plaintext)

@@ -1,19 +1,14 @@
 //! Messages that the server has not yet accepted.
 
-use std::collections::BTreeSet;
-
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use super::exchange::{Request, Response, SealedMessage};
-use super::store::{Changes, Peer};
+use super::store::Changes;
 use super::{Client, ClientEvent, ClientOutput, PendingRequest, SendError};
 use crate::address::{AccountId, Address, DeviceId, Route};
 use crate::content::Content;
-use crate::key::PublicKey;
 use crate::padding::pad;
-use crate::prekey::{PreKeyBundle, VerifiedBundle};
-use crate::record::InitiateError;
 use crate::session::EncryptError;
 use crate::time::Timestamp;
 
@@ -78,7 +73,7 @@ impl Client {
     }
 
     /// Continues with all messages for an account.
-    fn advance_account(&mut self, now: Timestamp, account: AccountId) {
+    pub(super) fn advance_account(&mut self, now: Timestamp, account: AccountId) {
         let waiting = self.outbox.iter().filter(|(_, outgoing)| outgoing.to == account);
         let waiting: Vec<_> = waiting.map(|(timestamp, _)| *timestamp).collect();
         waiting.into_iter().for_each(|timestamp| self.advance(now, timestamp));
@@ -89,21 +84,6 @@ impl Client {
             let request = self.request(PendingRequest::Bundles(account), Request::Bundles(account));
             self.outputs.push_back(request);
         }
-    }
-
-    /// The devices of an account with which we have ever had a session, except our own device.
-    fn devices(&self, account: AccountId) -> Vec<DeviceId> {
-        let ours = |address: &Address| *address == self.us;
-        let of_account = self.sessions.iter().filter(|(address, _)| address.account == account);
-        let others = of_account.filter(|(address, record)| !ours(address) && record.has_sessions());
-        others.map(|(address, _)| address.device).collect()
-    }
-
-    fn can_encrypt(&self, now: Timestamp, address: Address) -> bool {
-        let pinned = self.peers.get(&address.account).map(|peer| &peer.identity);
-        self.sessions
-            .get(&address)
-            .is_some_and(|record| record.can_encrypt(now) && record.their_identity() == pinned)
     }
 
     fn seal(&mut self, now: Timestamp, timestamp: Timestamp, devices: &[DeviceId]) {
@@ -119,7 +99,7 @@ impl Client {
             match record.encrypt(&self.identity, route, &plaintext, now) {
                 Ok(ciphertext) => {
                     messages.push(SealedMessage { device: *device, registration_id, ciphertext });
-                    changes.put_session(address, record);
+                    changes.put_session(address, record, &mut self.archived_rows);
                 }
                 Err(EncryptError::TooLong(_)) => {
                     return self.give_up(timestamp, SendError::TooLong);
@@ -182,7 +162,7 @@ impl Client {
             let address = Address { account: to, device: *device };
             if let Some(record) = self.sessions.get_mut(&address) {
                 record.archive();
-                changes.put_session(address, record);
+                changes.put_session(address, record, &mut self.archived_rows);
             }
         }
         self.put_outgoing(&mut changes, timestamp);
@@ -219,197 +199,6 @@ impl Client {
         }
     }
 
-    /// Starts sessions with those devices to which we cannot send yet. What has changed is committed also after an error.
-    fn begin(
-        &mut self,
-        now: Timestamp,
-        account: AccountId,
-        bundles: Vec<PreKeyBundle>,
-        rng: &mut impl CryptoRngCore,
-    ) -> Result<(), SendError> {
-        let bundles = self.verify_bundles(account, bundles)?;
-        let identity = bundles.first().ok_or(SendError::NoDevice)?.bundle().identity;
-        if self.is_refused(account, &identity) {
-            return Err(SendError::NotAuthentic);
-        }
-        let mut changes = Changes::default();
-        if !self.is_trusted(&mut changes, account, identity) {
-            self.commit(changes, Vec::new());
-            return Ok(());
-        }
-        let started = self.start_sessions(now, account, &bundles, &mut changes, rng);
-        self.commit(changes, Vec::new());
-        started?;
-        if self.devices(account).is_empty() { Err(SendError::NoDevice) } else { Ok(()) }
-    }
-
-    /// Verifies the bundles of all devices of an account, before anything depends on one of them. All devices share the
-    /// account's identity key, and each has its own signed prekey; otherwise the server invented one.
-    fn verify_bundles(
-        &self,
-        account: AccountId,
-        bundles: Vec<PreKeyBundle>,
-    ) -> Result<Vec<VerifiedBundle>, SendError> {
-        let identity = bundles.first().ok_or(SendError::NoDevice)?.identity;
-        let claims_ours = account != self.us.account && identity == *self.identity.pair.public();
-        let signed: BTreeSet<_> = bundles.iter().map(|bundle| bundle.signed.1).collect();
-        let devices: BTreeSet<_> = bundles.iter().map(|bundle| bundle.device).collect();
-        let is_unique = signed.len() == bundles.len() && devices.len() == bundles.len();
-        let is_shared = bundles.iter().all(|bundle| bundle.identity == identity);
-        if claims_ours || !is_unique || !is_shared || bundles.len() > MAX_DEVICES {
-            return Err(SendError::NotAuthentic);
-        }
-        let verified = bundles.into_iter().map(PreKeyBundle::verify).collect::<Result<_, _>>();
-        verified.map_err(|_| SendError::NotAuthentic)
-    }
-
-    /// Starts all missing sessions, or none.
-    fn start_sessions(
-        &mut self,
-        now: Timestamp,
-        account: AccountId,
-        bundles: &[VerifiedBundle],
-        changes: &mut Changes,
-        rng: &mut impl CryptoRngCore,
-    ) -> Result<(), SendError> {
-        let lacks_kem = |bundle: &VerifiedBundle| bundle.bundle().kem.is_none();
-        let had_kem = self.peers.get(&account).is_some_and(|peer| peer.had_post_quantum);
-        let has_kem = had_kem || !bundles.iter().all(lacks_kem);
-        if has_kem && bundles.iter().any(lacks_kem) {
-            return Err(SendError::NotAuthentic);
-        }
-        let mut started = Vec::new();
-        for bundle in bundles {
-            let address = Address { account, device: bundle.bundle().device };
-            if address == self.us || self.can_encrypt(now, address) {
-                continue;
-            }
-            let mut record = self.sessions.get(&address).cloned().unwrap_or_default();
-            let initiated = record.initiate(&self.identity, bundle, now, rng);
-            initiated.map_err(|error| match error {
-                InitiateError::BadKey(_) | InitiateError::Downgrade => SendError::NotAuthentic,
-            })?;
-            started.push((address, record));
-        }
-        let current: Vec<_> = bundles.iter().map(|bundle| bundle.bundle().device).collect();
-        for device in self.devices(account) {
-            if !current.contains(&device) {
-                self.delete_sessions(Address { account, device }, changes);
-            }
-        }
-        for (address, record) in started {
-            changes.put_session(address, &record);
-            self.sessions.insert(address, record);
-            self.note_post_quantum(address, changes);
-        }
-        Ok(())
-    }
-
-    /// Remembers that an account has post-quantum prekeys, if a session with its accepted identity key shows that.
-    pub(super) fn note_post_quantum(&mut self, address: Address, changes: &mut Changes) {
-        if let (Some(peer), Some(record)) =
-            (self.peers.get_mut(&address.account), self.sessions.get(&address))
-            && !peer.had_post_quantum
-            && record.is_post_quantum(&peer.identity)
-        {
-            peer.had_post_quantum = true;
-            changes.put_peer(address.account, peer);
-        }
-    }
-
-    fn delete_sessions(&mut self, address: Address, changes: &mut Changes) {
-        if let Some(record) = self.sessions.get_mut(&address) {
-            record.delete_sessions();
-            changes.put_session(address, record);
-        }
-    }
-
-    /// Whether an account may have this identity key: the first one that we saw, or the accepted
-    /// one. A different key is recorded and blocks sending. All our own devices have our key.
-    pub(super) fn is_trusted(
-        &mut self,
-        changes: &mut Changes,
-        account: AccountId,
-        identity: PublicKey,
-    ) -> bool {
-        let first =
-            if account == self.us.account { *self.identity.pair.public() } else { identity };
-        let peer = self.peers.entry(account);
-        let peer = peer.or_insert_with(|| Peer::new(first));
-        let trusted = peer.identity == identity;
-        let is_news = !trusted && peer.changed != Some(identity);
-        if is_news {
-            peer.changed = Some(identity);
-        }
-        changes.put_peer(account, peer);
-        if is_news {
-            self.event(ClientEvent::IdentityChanged(account, identity));
-        }
-        trusted
-    }
-
-    pub(super) fn accept_identity(
-        &mut self,
-        now: Timestamp,
-        account: AccountId,
-        identity: PublicKey,
-    ) {
-        if account == self.us.account {
-            return;
-        }
-        let mut changes = Changes::default();
-        let known = self.peers.get(&account).filter(|peer| peer.identity == identity);
-        let is_new = known.is_none();
-        let mut peer = Peer::new(identity);
-        peer.had_post_quantum = known.is_some_and(|peer| peer.had_post_quantum);
-        if let Some(known) = self.peers.get(&account) {
-            peer.refused = known.refused.iter().filter(|key| **key != identity).copied().collect();
-        }
-        for (address, record) in &mut self.sessions {
-            if is_new && address.account == account {
-                record.accept_identity(&identity);
-                peer.had_post_quantum |= record.is_post_quantum(&identity);
-                changes.put_session(*address, record);
-            }
-        }
-        changes.put_peer(account, &peer);
-        self.peers.insert(account, peer);
-        self.commit(changes, Vec::new());
-        self.advance_account(now, account);
-    }
-
-    /// Keeps the accepted identity key of an account. Messages with the refused key are rejected from now on, and
-    /// sending fails while the server names it.
-    pub(super) fn refuse_identity(
-        &mut self,
-        now: Timestamp,
-        account: AccountId,
-        identity: PublicKey,
-    ) {
-        let Some(peer) = self.peers.get_mut(&account) else { return };
-        if peer.changed != Some(identity) {
-            return;
-        }
-        peer.changed = None;
-        peer.refused.truncate(MAX_REFUSED - 1);
-        peer.refused.insert(0, identity);
-        let mut changes = Changes::default();
-        changes.put_peer(account, peer);
-        for (address, record) in &mut self.sessions {
-            if address.account == account {
-                record.refuse_identity(&identity);
-                changes.put_session(*address, record);
-            }
-        }
-        self.commit(changes, Vec::new());
-        self.advance_account(now, account);
-    }
-
-    /// Whether the user has refused this identity key of an account.
-    pub(super) fn is_refused(&self, account: AccountId, identity: &PublicKey) -> bool {
-        self.peers.get(&account).is_some_and(|peer| peer.refused.contains(identity))
-    }
-
     /// Records a ratchet step of a session with an account. A ciphertext that is several steps old
     /// could not be decrypted any more, so it is encrypted again before it is sent again; the
     /// server accepts only one of the two.
@@ -434,12 +223,6 @@ impl Client {
 
 /// How many times a message is encrypted again because the server reported different devices.
 const MAX_ATTEMPTS: u32 = 5;
-
-/// Maximum number of devices of an account. Each one costs an encryption and a row for every message.
-const MAX_DEVICES: usize = 16;
-
-/// Maximum number of refused identity keys that are remembered for each account; the oldest is dropped first.
-const MAX_REFUSED: usize = 8;
 
 /// Ratchet steps after which a message is encrypted again: well below the number of chains that a
 /// peer keeps.

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::account::Confirmed;
 use super::exchange::SealedMessage;
 use super::outbox::Outgoing;
+use super::sessions::ArchivedRows;
 use super::{Client, PreKeys, Received};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::kem::KemKeyPair;
@@ -51,12 +52,19 @@ pub enum StoreKey {
     Outgoing(Timestamp),
     /// Information about an account.
     Peer(AccountId),
-    /// The sessions with one device.
+    /// The current session with one device.
     Session(Address),
     /// A signed prekey of ours.
     SignedPreKey(u32),
     /// Present if the server may not have our newest prekeys.
     Unpublished,
+    /// An archived session with one device.
+    ArchivedSession {
+        /// The device.
+        address: Address,
+        /// Greater for sessions that were archived later.
+        number: u64,
+    },
 }
 
 /// Information about an account.
@@ -108,8 +116,17 @@ impl Changes {
         self.put(StoreKey::LastWritten, timestamp.0.to_be_bytes().to_vec());
     }
 
-    pub(super) fn put_session(&mut self, address: Address, record: &SessionRecord) {
-        self.rows.push((StoreKey::Session(address), Some(record.encode())));
+    /// Stores the current session with a device, and those archived ones that have changed.
+    pub(super) fn put_session(
+        &mut self,
+        address: Address,
+        record: &SessionRecord,
+        stored: &mut ArchivedRows,
+    ) {
+        self.rows.push((StoreKey::Session(address), Some(record.encode_current())));
+        record.update_rows(stored.entry(address).or_default(), |number, value| {
+            self.rows.push((StoreKey::ArchivedSession { address, number }, value));
+        });
     }
 
     pub(super) fn put_one_time(&mut self, key: &OneTimePreKey) {
@@ -178,14 +195,15 @@ fn put_bytes(value: &mut Vec<u8>, bytes: &[u8]) {
     value.extend(bytes);
 }
 
+/// A row with its value.
+type StoredRow = (StoreKey, Zeroizing<Vec<u8>>);
+
 impl Client {
     /// Restores a client from the committed rows. Pass in [`super::ClientInput::Connected`] next.
     ///
     /// # Errors
     /// The store is damaged, was written by a newer program, or has no account.
-    pub fn restore(
-        rows: impl IntoIterator<Item = (StoreKey, Zeroizing<Vec<u8>>)>,
-    ) -> Result<Self, RestoreError> {
+    pub fn restore(rows: impl IntoIterator<Item = StoredRow>) -> Result<Self, RestoreError> {
         let rows: Vec<_> = rows.into_iter().collect();
         let account = rows.iter().find(|(key, _)| *key == StoreKey::Account);
         let (_, account) = account.ok_or(RestoreError::NoAccount)?;
@@ -194,6 +212,7 @@ impl Client {
         for (key, value) in &rows {
             client.restore_row(*key, &mut Reader::new(value))?;
         }
+        client.restore_archived(&rows)?;
         client.pin_session_keys();
         Ok(client)
     }
@@ -205,6 +224,7 @@ impl Client {
             prekeys: PreKeys::default(),
             peers: Default::default(),
             sessions: Default::default(),
+            archived_rows: Default::default(),
             outbox: Default::default(),
             last_written: Timestamp(0),
             pending: Default::default(),
@@ -213,6 +233,22 @@ impl Client {
             held: Default::default(),
             outputs: Default::default(),
         }
+    }
+
+    /// Adds the archived sessions to their records, oldest first.
+    fn restore_archived(&mut self, rows: &[StoredRow]) -> Result<(), RestoreError> {
+        let archived = rows.iter().filter_map(|(key, value)| match key {
+            StoreKey::ArchivedSession { address, number } => Some((*address, *number, value)),
+            _ => None,
+        });
+        let mut archived: Vec<_> = archived.collect();
+        archived.sort_unstable_by_key(|(address, number, _)| (*address, *number));
+        for (address, number, value) in archived {
+            let record = self.sessions.get_mut(&address).ok_or(RestoreError::Damaged)?;
+            let row = record.add_archived(number, value).map_err(|_| RestoreError::Damaged)?;
+            self.archived_rows.entry(address).or_default().push(row);
+        }
+        Ok(())
     }
 
     /// A session without a row for its account: its key is the first that we saw. Without this, a key that
@@ -228,7 +264,8 @@ impl Client {
     fn restore_row(&mut self, key: StoreKey, value: &mut Reader<'_>) -> Result<(), RestoreError> {
         let prekeys = &mut self.prekeys;
         match key {
-            StoreKey::Account => return Ok(()),
+            // These are restored separately.
+            StoreKey::Account | StoreKey::ArchivedSession { .. } => return Ok(()),
             StoreKey::SessionWithoutOneTimePreKey { signed, kem, base_key } => {
                 let sessions = prekeys.sessions_without_one_time_prekey.entry(signed).or_default();
                 sessions.insert((kem, base_key));

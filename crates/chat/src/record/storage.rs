@@ -3,11 +3,13 @@
 //! Do not send it: the bytes are secret. Encrypt them before storing them.
 
 use std::collections::VecDeque;
+use std::iter::once;
 
 use wormhole_kit::{Reader, Secret, TooShort};
 use zeroize::Zeroizing;
 
-use super::{MAX_ARCHIVED, SessionRecord};
+use super::SessionRecord;
+use super::archive::MAX_ARCHIVED;
 use crate::kem::{KemCiphertext, KemError};
 use crate::key::{KeyError, KeyPair, PrivateKey, PublicKey};
 use crate::ratchet::{
@@ -20,16 +22,62 @@ use crate::x3dh::Version;
 impl SessionRecord {
     /// Encodes the record for storage. The same record always gives the same bytes.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let sessions = || self.current.iter().chain(&self.archived);
-        // Reserves the whole capacity, because a vector that grows leaves copies of secrets behind.
-        let room = sessions().map(size).sum::<usize>() + 3;
-        let mut out = Writer(Zeroizing::new(Vec::with_capacity(room)));
-        out.u8(FORMAT);
-        out.u8(u8::from(self.current.is_some()) | u8::from(self.had_post_quantum) << 1);
-        out.count(sessions().count());
-        sessions().for_each(|session| out.session(session));
-        debug_assert!(out.0.len() <= room, "the record outgrew its room");
-        out.0
+        encode(self.flags(), self.current.iter().chain(&self.archived))
+    }
+
+    /// Encodes the record without its archived sessions, which have rows of their own.
+    pub(crate) fn encode_current(&self) -> Zeroizing<Vec<u8>> {
+        encode(self.flags(), self.current.iter())
+    }
+
+    fn flags(&self) -> u8 {
+        u8::from(self.current.is_some()) | u8::from(self.had_post_quantum) << 1
+    }
+
+    /// Updates the rows of the archived sessions. Reports each changed row with its new value, and `None` for a row to
+    /// delete. Rows of newer sessions have greater numbers.
+    pub(crate) fn update_rows(
+        &self,
+        rows: &mut Vec<ArchivedRow>,
+        mut report: impl FnMut(u64, Option<Zeroizing<Vec<u8>>>),
+    ) {
+        let mut unused = rows.iter().map(|row| row.number).max().map_or(0, |number| number + 1);
+        let mut kept: Vec<ArchivedRow> = Vec::with_capacity(self.archived.len());
+        for session in self.archived.iter().rev() {
+            let after = kept.last().map(|row| row.number);
+            let stored = rows.iter().find(|row| row.is_of(session) && Some(row.number) > after);
+            let number = stored.map_or(unused, |row| row.number);
+            let row = ArchivedRow::new(number, session);
+            if stored != Some(&row) {
+                report(number, Some(encode(0, once(session))));
+            }
+            unused = unused.max(number + 1);
+            kept.push(row);
+        }
+        for old in rows.iter().filter(|old| !kept.iter().any(|row| row.number == old.number)) {
+            report(old.number, None);
+        }
+        *rows = kept;
+    }
+
+    /// Adds an archived session from its row, which has this number. It is newer than all that were added before.
+    ///
+    /// # Errors
+    /// The bytes are damaged, or the record has too many sessions.
+    pub(crate) fn add_archived(
+        &mut self,
+        number: u64,
+        bytes: &[u8],
+    ) -> Result<ArchivedRow, StoredRecordError> {
+        let mut row = Self::decode(bytes)?;
+        let session = row.archived.pop_front().filter(|_| row == Self::default());
+        let session = session.ok_or(StoredRecordError::Damaged)?;
+        if self.archived.len() > MAX_ARCHIVED {
+            return Err(StoredRecordError::Damaged);
+        }
+        let row = ArchivedRow::new(number, &session);
+        self.archived.push_front(session);
+        Ok(row)
     }
 
     /// Decodes stored bytes.
@@ -50,7 +98,7 @@ impl SessionRecord {
         }
         let current = if flags & 1 == 1 { archived.pop_front() } else { None };
         let lacks_current = flags & 1 == 1 && current.is_none();
-        if flags > 3 || lacks_current || archived.len() > MAX_ARCHIVED || !reader.is_empty() {
+        if flags > 3 || lacks_current || archived.len() > MAX_ARCHIVED + 1 || !reader.is_empty() {
             return Err(StoredRecordError::Damaged);
         }
         Ok(Self { current, archived, had_post_quantum: flags & 2 == 2 })
@@ -86,10 +134,53 @@ impl From<KemError> for StoredRecordError {
     }
 }
 
+/// What is in the store for an archived session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct ArchivedRow {
+    number: u64,
+    /// Our ratchet key. It is random, so it identifies the session, and changes with each Diffie-Hellman step.
+    ratchet_key: PublicKey,
+    /// Each message that was decrypted since changes one of these two.
+    counters: u64,
+    skipped: usize,
+}
+
+impl ArchivedRow {
+    fn new(number: u64, session: &Session) -> Self {
+        let ratchet = &session.ratchet;
+        let counters = ratchet.receivers.iter().map(|receiver| u64::from(receiver.chain.index));
+        Self {
+            number,
+            ratchet_key: *ratchet.ours.public(),
+            counters: counters.sum(),
+            skipped: ratchet.skipped_len(),
+        }
+    }
+
+    fn is_of(&self, session: &Session) -> bool {
+        self.ratchet_key == *session.ratchet.ours.public()
+    }
+}
+
+fn encode<'a>(
+    flags: u8,
+    sessions: impl Iterator<Item = &'a Session> + Clone,
+) -> Zeroizing<Vec<u8>> {
+    // Reserves the whole capacity, because a vector that grows leaves copies of secrets behind.
+    let room = sessions.clone().map(size).sum::<usize>() + 3;
+    let mut out = Writer(Zeroizing::new(Vec::with_capacity(room)));
+    out.u8(FORMAT);
+    out.u8(flags);
+    out.count(sessions.clone().count());
+    sessions.for_each(|session| out.session(session));
+    debug_assert!(out.0.len() <= room, "the record outgrew its room");
+    out.0
+}
+
 /// An upper bound for the encoded size of a session.
 fn size(session: &Session) -> usize {
-    let skipped = session.ratchet.receivers.iter().map(|chain| chain.skipped.len()).sum::<usize>();
-    FIXED + session.ratchet.receivers.len() * CHAIN + skipped * SEED
+    let ratchet = &session.ratchet;
+    FIXED + ratchet.receivers.len() * CHAIN + ratchet.skipped_len() * SEED
 }
 
 /// Appends fields to secret bytes.

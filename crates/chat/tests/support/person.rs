@@ -9,7 +9,7 @@ use rand_chacha::rand_core::SeedableRng;
 use wormhole_chat::{
     AccountId, Address, Ciphertext, CiphertextKind, DecryptError, DeviceId, EncryptError, Identity,
     KemPreKey, KeyPair, OneTimePreKey, PreKeyBundle, PreKeySignalMessage, PublicKey,
-    ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignedPreKey, Timestamp,
+    ReferencedPreKeys, Route, SessionRecord, SignalMessage, SignedPreKey, Timestamp, Trust,
 };
 
 /// The optional prekeys of a bundle, in addition to the signed one.
@@ -126,9 +126,10 @@ impl Person {
             one_time: message.pre_key_id().and_then(|id| self.one_time.get(&id)),
             kem: Some(&self.kem),
         };
+        let trust = trusted.map_or(Trust::Any, Trust::Only);
         let mut copy = record.clone();
         let first =
-            copy.decrypt_first(&self.identity, route, &message, named, trusted, &mut self.rng)?;
+            copy.decrypt_first(&self.identity, route, &message, named, trust, &mut self.rng)?;
         if let Some(used) = first.used {
             match used.one_time {
                 Some(id) => {

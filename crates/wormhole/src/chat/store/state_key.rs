@@ -32,6 +32,12 @@ pub(super) fn encode(key: &StoreKey) -> Vec<u8> {
         }
         StoreKey::SignedPreKey(id) => with(SIGNED_PRE_KEY, &id.to_be_bytes()),
         StoreKey::Unpublished => vec![UNPUBLISHED],
+        StoreKey::ArchivedSession { address, number } => {
+            let mut bytes = with(ARCHIVED_SESSION, address.account.as_bytes());
+            bytes.push(address.device.number());
+            bytes.extend(number.to_be_bytes());
+            bytes
+        }
     }
 }
 
@@ -60,6 +66,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StoreKey, StoreError> {
         SESSION => StoreKey::Session(decode_address(&mut reader)?),
         SIGNED_PRE_KEY => StoreKey::SignedPreKey(reader.u32_be()?),
         UNPUBLISHED => StoreKey::Unpublished,
+        ARCHIVED_SESSION => StoreKey::ArchivedSession {
+            address: decode_address(&mut reader)?,
+            number: u64::from_be_bytes(reader.array()?),
+        },
         _ => return Err(StoreError::UnknownFormat),
     };
     if reader.is_empty() { Ok(key) } else { Err(StoreError::Damaged) }
@@ -82,3 +92,4 @@ const PEER: u8 = 7;
 const SESSION: u8 = 8;
 const SIGNED_PRE_KEY: u8 = 9;
 const UNPUBLISHED: u8 = 10;
+const ARCHIVED_SESSION: u8 = 11;

@@ -137,6 +137,7 @@ fn every_key_of_the_client_is_encoded_without_loss() {
         StoreKey::Session(address(5)),
         StoreKey::SignedPreKey(3),
         StoreKey::Unpublished,
+        StoreKey::ArchivedSession { address: address(5), number: u64::MAX },
     ] {
         let bytes = state_key::encode(&key);
         assert_eq!(state_key::decode(&bytes), Ok(key));

@@ -1,0 +1,176 @@
+//! The sessions with the devices of other accounts: starting them, storing them, and how much one account can make us keep.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand_core::CryptoRngCore;
+
+use super::store::Changes;
+use super::{Client, SendError};
+use crate::address::{AccountId, Address, DeviceId};
+use crate::prekey::{PreKeyBundle, VerifiedBundle};
+use crate::record::{ArchivedRow, InitiateError};
+use crate::time::Timestamp;
+
+/// What is in the store for the archived sessions of each device, oldest first.
+pub(super) type ArchivedRows = BTreeMap<Address, Vec<ArchivedRow>>;
+
+impl Client {
+    /// The devices of an account with which we have ever had a session, except our own device.
+    pub(super) fn devices(&self, account: AccountId) -> Vec<DeviceId> {
+        let ours = |address: &Address| *address == self.us;
+        let of_account = self.sessions.iter().filter(|(address, _)| address.account == account);
+        let others = of_account.filter(|(address, record)| !ours(address) && record.has_sessions());
+        others.map(|(address, _)| address.device).collect()
+    }
+
+    pub(super) fn can_encrypt(&self, now: Timestamp, address: Address) -> bool {
+        let pinned = self.peers.get(&address.account).map(|peer| &peer.identity);
+        self.sessions
+            .get(&address)
+            .is_some_and(|record| record.can_encrypt(now) && record.their_identity() == pinned)
+    }
+
+    /// Starts sessions with those devices to which we cannot send yet. What has changed is committed also after an error.
+    pub(super) fn begin(
+        &mut self,
+        now: Timestamp,
+        account: AccountId,
+        bundles: Vec<PreKeyBundle>,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<(), SendError> {
+        let bundles = self.verify_bundles(account, bundles)?;
+        let identity = bundles.first().ok_or(SendError::NoDevice)?.bundle().identity;
+        if self.is_refused(account, &identity) {
+            return Err(SendError::NotAuthentic);
+        }
+        let mut changes = Changes::default();
+        if !self.is_trusted(&mut changes, account, identity) {
+            self.commit(changes, Vec::new());
+            return Ok(());
+        }
+        let started = self.start_sessions(now, account, &bundles, &mut changes, rng);
+        self.commit(changes, Vec::new());
+        started?;
+        if self.devices(account).is_empty() { Err(SendError::NoDevice) } else { Ok(()) }
+    }
+
+    /// Verifies the bundles of all devices of an account, before anything depends on one of them. All devices share the
+    /// account's identity key, and each has its own signed prekey; otherwise the server invented one.
+    fn verify_bundles(
+        &self,
+        account: AccountId,
+        bundles: Vec<PreKeyBundle>,
+    ) -> Result<Vec<VerifiedBundle>, SendError> {
+        let identity = bundles.first().ok_or(SendError::NoDevice)?.identity;
+        let claims_ours = account != self.us.account && identity == *self.identity.pair.public();
+        let signed: BTreeSet<_> = bundles.iter().map(|bundle| bundle.signed.1).collect();
+        let devices: BTreeSet<_> = bundles.iter().map(|bundle| bundle.device).collect();
+        let is_unique = signed.len() == bundles.len() && devices.len() == bundles.len();
+        let is_shared = bundles.iter().all(|bundle| bundle.identity == identity);
+        if claims_ours || !is_unique || !is_shared || bundles.len() > MAX_DEVICES {
+            return Err(SendError::NotAuthentic);
+        }
+        let verified = bundles.into_iter().map(PreKeyBundle::verify).collect::<Result<_, _>>();
+        verified.map_err(|_| SendError::NotAuthentic)
+    }
+
+    /// Starts all missing sessions, or none.
+    fn start_sessions(
+        &mut self,
+        now: Timestamp,
+        account: AccountId,
+        bundles: &[VerifiedBundle],
+        changes: &mut Changes,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<(), SendError> {
+        let lacks_kem = |bundle: &VerifiedBundle| bundle.bundle().kem.is_none();
+        let had_kem = self.peers.get(&account).is_some_and(|peer| peer.had_post_quantum);
+        let has_kem = had_kem || !bundles.iter().all(lacks_kem);
+        if has_kem && bundles.iter().any(lacks_kem) {
+            return Err(SendError::NotAuthentic);
+        }
+        let mut started = Vec::new();
+        for bundle in bundles {
+            let address = Address { account, device: bundle.bundle().device };
+            if address == self.us || self.can_encrypt(now, address) {
+                continue;
+            }
+            let mut record = self.sessions.get(&address).cloned().unwrap_or_default();
+            let initiated = record.initiate(&self.identity, bundle, now, rng);
+            initiated.map_err(|error| match error {
+                InitiateError::BadKey(_) | InitiateError::Downgrade => SendError::NotAuthentic,
+            })?;
+            started.push((address, record));
+        }
+        let current: Vec<_> = bundles.iter().map(|bundle| bundle.bundle().device).collect();
+        for device in self.devices(account) {
+            if !current.contains(&device) {
+                self.delete_sessions(Address { account, device }, changes);
+            }
+        }
+        for (address, record) in started {
+            self.sessions.insert(address, record);
+            self.store_session(address, changes);
+            self.note_post_quantum(address, changes);
+        }
+        Ok(())
+    }
+
+    fn delete_sessions(&mut self, address: Address, changes: &mut Changes) {
+        if let Some(record) = self.sessions.get_mut(&address) {
+            record.delete_sessions();
+            changes.put_session(address, record, &mut self.archived_rows);
+        }
+    }
+
+    /// Applies the limits of an account to its sessions, and stores what has changed: those with this device, and those
+    /// that became smaller.
+    pub(super) fn store_session(&mut self, address: Address, changes: &mut Changes) {
+        let mut changed = self.limit_account(address.account);
+        changed.insert(address);
+        for address in changed {
+            if let Some(record) = self.sessions.get(&address) {
+                changes.put_session(address, record, &mut self.archived_rows);
+            }
+        }
+    }
+
+    /// Deletes what an account exceeds its limits by, from the devices with the most. Otherwise an account with many devices
+    /// could make us keep much. Returns the devices whose records have changed.
+    fn limit_account(&mut self, account: AccountId) -> BTreeSet<Address> {
+        let accepted = self.peers.get(&account).map(|peer| peer.identity);
+        let first = Address { account, device: DeviceId::PRIMARY };
+        let of_account = self.sessions.range_mut(first..);
+        let mut records: Vec<_> =
+            of_account.take_while(|(address, _)| address.account == account).collect();
+        let mut changed = BTreeSet::new();
+        loop {
+            let total = records.iter().map(|(_, record)| record.archived_len()).sum::<usize>();
+            let most = records.iter_mut().max_by_key(|(_, record)| record.archived_len());
+            let Some((address, record)) = most.filter(|_| total > MAX_ARCHIVED) else { break };
+            record.drop_archived(accepted.as_ref());
+            changed.insert(**address);
+        }
+        let share = MAX_SKIPPED / records.len().max(1);
+        loop {
+            let total = records.iter().map(|(_, record)| record.skipped_len()).sum::<usize>();
+            let most = records.iter_mut().max_by_key(|(_, record)| record.skipped_len());
+            let Some((address, record)) = most.filter(|_| total > MAX_SKIPPED) else { break };
+            let excess = total - MAX_SKIPPED;
+            // The most that a device has is above the share, because the total is too much.
+            let kept = record.skipped_len().saturating_sub(excess).max(share);
+            record.limit_skipped(kept);
+            changed.insert(**address);
+        }
+        changed
+    }
+}
+
+/// Maximum number of devices of an account. Each one costs an encryption and a row for every message.
+const MAX_DEVICES: usize = 16;
+
+/// Maximum number of archived sessions with all devices of an account. One device has at most 40 or 41.
+const MAX_ARCHIVED: usize = 80;
+
+/// Maximum number of skipped messages of all devices of an account, the same as for one device.
+const MAX_SKIPPED: usize = 2000;

@@ -1,0 +1,246 @@
+//! What a client stores for its sessions: how much one message changes, and how much one account can make it keep.
+
+#[path = "support/person.rs"]
+mod person;
+
+use std::collections::BTreeMap;
+
+use person::{Person, address};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use wormhole_chat::{
+    Address, Ciphertext, CiphertextKind, Client, ClientEvent, ClientInput, ClientOutput, Content,
+    DataMessage, Delivery, DeviceId, Envelope, EnvelopeKind, PreKeyBundle, Publication, Request,
+    StoreKey, Timestamp, pad,
+};
+use zeroize::Zeroizing;
+
+type Rows = BTreeMap<StoreKey, Zeroizing<Vec<u8>>>;
+
+/// A client, its rows, and the keys that it has published.
+struct Bob {
+    client: Client,
+    rows: Rows,
+    keys: Option<Publication>,
+    now: Timestamp,
+    rng: ChaCha20Rng,
+    /// The texts and the errors of the messages that arrived.
+    texts: Vec<String>,
+    errors: usize,
+    /// The rows that the last step has written.
+    written: Vec<StoreKey>,
+}
+
+impl Bob {
+    fn new() -> Self {
+        let person = Person::new(2);
+        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        let now = person.now;
+        let client = Client::new(person.address, person.identity, now, &mut rng);
+        let rows = Rows::new();
+        let mut bob = Self {
+            client,
+            rows,
+            keys: None,
+            now,
+            rng,
+            texts: Vec::new(),
+            errors: 0,
+            written: Vec::new(),
+        };
+        bob.run();
+        bob
+    }
+
+    /// Stores what the client wants to be stored.
+    fn run(&mut self) {
+        self.written.clear();
+        while let Some(output) = self.client.poll() {
+            match output {
+                ClientOutput::Commit(id, changes) => {
+                    for (key, value) in changes.rows {
+                        self.written.push(key);
+                        match value {
+                            Some(value) => self.rows.insert(key, value),
+                            None => self.rows.remove(&key),
+                        };
+                    }
+                    self.client.handle(self.now, ClientInput::Committed(id), &mut self.rng);
+                }
+                ClientOutput::Request(_, Request::Publish(keys)) => self.keys = Some(*keys),
+                ClientOutput::Event(ClientEvent::Received(received)) => {
+                    let Content::Data(data) = received.content else { panic!("no text") };
+                    self.texts.push(data.body.unwrap_or_default());
+                }
+                ClientOutput::Event(ClientEvent::NotRead(..)) => self.errors += 1,
+                ClientOutput::Event(_)
+                | ClientOutput::Acknowledge(_)
+                | ClientOutput::Request(..) => {}
+            }
+        }
+    }
+
+    fn bundle(&self) -> PreKeyBundle {
+        let keys = self.keys.as_ref().unwrap();
+        PreKeyBundle {
+            device: DeviceId::PRIMARY,
+            registration_id: 2,
+            identity: keys.identity,
+            signed: keys.signed,
+            one_time: None,
+            kem: Some(keys.kem.clone()),
+        }
+    }
+
+    fn read(&mut self, from: Address, sent: &Ciphertext) {
+        let kind = match sent.kind {
+            CiphertextKind::PreKey => EnvelopeKind::PreKeyBundle,
+            CiphertextKind::Signal => EnvelopeKind::Ciphertext,
+        };
+        let mut envelope = Envelope::new(kind, self.now);
+        envelope.source_account = Some(from.account);
+        envelope.source_device = Some(from.device);
+        envelope.content = Some(sent.bytes.clone());
+        let input = ClientInput::Envelope(Delivery(1), Box::new(envelope));
+        self.client.handle(self.now, input, &mut self.rng);
+        self.run();
+    }
+
+    /// The sizes of the rows for the sessions with an account.
+    fn stored(&self, peer: Address) -> Vec<usize> {
+        let of_peer = |key: &StoreKey| match key {
+            StoreKey::Session(address) | StoreKey::ArchivedSession { address, .. } => {
+                address.account == peer.account
+            }
+            _ => false,
+        };
+        self.rows.iter().filter(|(key, _)| of_peer(key)).map(|(_, row)| row.len()).collect()
+    }
+
+    fn restart(&mut self) {
+        let rows = self.rows.iter().map(|(key, value)| (*key, value.clone()));
+        self.client = Client::restore(rows).unwrap();
+    }
+}
+
+/// Starts another session with Bob, and skips so many messages.
+fn start(sender: &mut Person, bob: &Bob, skipped: usize) -> Ciphertext {
+    let to = address(2);
+    let bundle = bob.bundle().verify().unwrap();
+    let record = sender.sessions.entry(to).or_default();
+    record.initiate(&sender.identity, &bundle, sender.now, &mut sender.rng).unwrap();
+    for _ in 0..skipped {
+        sender.write(to, b"skipped");
+    }
+    text(sender, "first")
+}
+
+fn text(sender: &mut Person, body: &str) -> Ciphertext {
+    let mut data = DataMessage::default();
+    data.body = Some(body.to_owned());
+    sender.write(address(2), &pad(&Content::Data(Box::new(data)).encode()))
+}
+
+#[test]
+fn a_message_rewrites_only_the_current_session() {
+    let (mut alice, mut bob) = (Person::new(1), Bob::new());
+    for _ in 0..30 {
+        let sent = start(&mut alice, &bob, 60);
+        bob.read(alice.address, &sent);
+        assert!(bob.written.len() <= 5, "{:?}", bob.written);
+        let sent = text(&mut alice, "second");
+        bob.read(alice.address, &sent);
+        let current = StoreKey::Session(alice.address);
+        assert_eq!(bob.written, [current, StoreKey::Peer(alice.address.account)]);
+    }
+    assert_eq!((bob.texts.len(), bob.errors), (60, 0));
+    assert_eq!(bob.stored(alice.address).len(), 30);
+    assert!(bob.rows[&StoreKey::Session(alice.address)].len() < 4000);
+}
+
+#[test]
+fn archived_sessions_are_restored_in_their_order() {
+    let (mut alice, mut bob) = (Person::new(1), Bob::new());
+    let mut late = Vec::new();
+    for _ in 0..10 {
+        let sent = start(&mut alice, &bob, 1);
+        late.push(text(&mut alice, "late"));
+        bob.read(alice.address, &sent);
+        bob.restart();
+    }
+    // Those that decrypt something become the current session, one after the other.
+    for place in [3, 0, 9, 5, 5] {
+        let rows = bob.stored(alice.address).len();
+        let read = bob.texts.len();
+        bob.read(alice.address, &late[place]);
+        bob.restart();
+        assert_eq!(bob.stored(alice.address).len(), rows);
+        // The second copy of one is a duplicate.
+        assert!(bob.texts.len() > read || place == 5);
+    }
+    assert_eq!((bob.texts.len(), bob.errors), (14, 0));
+    // The oldest are dropped first: 32 more leave the newest 40 archived.
+    for _ in 0..32 {
+        let sent = start(&mut alice, &bob, 0);
+        bob.read(alice.address, &sent);
+        bob.restart();
+    }
+    assert_eq!(bob.stored(alice.address).len(), 41);
+    // Of the first ten, only the one that was used longest ago is gone: its message looks like a repeated one.
+    bob.read(alice.address, &late[1]);
+    assert_eq!((bob.texts.len(), bob.errors), (46, 0));
+    for place in [2, 4, 6, 7, 8] {
+        bob.read(alice.address, &late[place]);
+    }
+    assert_eq!((bob.texts.len(), bob.errors), (51, 0));
+}
+
+#[test]
+fn attack_11_one_account_with_many_devices_cannot_fill_the_store() {
+    let mut bob = Bob::new();
+    let mut alice = Person::new(1);
+    let honest = start(&mut alice, &bob, 0);
+    let late = text(&mut alice, "late");
+    bob.read(alice.address, &honest);
+    let next = text(&mut alice, "next");
+    bob.read(alice.address, &next);
+    for number in 2..=127 {
+        let mut device = alice.clone();
+        device.rng = ChaCha20Rng::seed_from_u64(u64::from(number));
+        device.address.device = DeviceId::new(number).unwrap();
+        for _ in 0..3 {
+            let sent = start(&mut device, &bob, 100);
+            bob.read(device.address, &sent);
+        }
+    }
+    assert_eq!(bob.errors, 0);
+    let rows = bob.stored(alice.address);
+    assert!(rows.len() <= 127 + 80, "{}", rows.len());
+    assert!(rows.iter().sum::<usize>() < 256 << 10, "{}", rows.iter().sum::<usize>());
+    // The device with few skipped messages has lost none of them.
+    bob.restart();
+    bob.read(alice.address, &late);
+    assert_eq!((bob.texts.last().map(String::as_str), bob.errors), (Some("late"), 0));
+}
+
+#[test]
+fn attack_3_forged_sessions_do_not_displace_those_with_the_accepted_key() {
+    let (mut alice, mut bob) = (Person::new(1), Bob::new());
+    let first = start(&mut alice, &bob, 0);
+    let late = text(&mut alice, "late");
+    bob.read(alice.address, &first);
+    for number in 10..60 {
+        let mut mallory = Person::new(number);
+        mallory.address = alice.address;
+        let sent = start(&mut mallory, &bob, 0);
+        bob.read(mallory.address, &sent);
+        bob.restart();
+    }
+    assert_eq!((bob.texts.len(), bob.errors), (51, 0));
+    assert_eq!(bob.stored(alice.address).len(), 41);
+    bob.read(alice.address, &late);
+    assert_eq!((bob.texts.last().map(String::as_str), bob.errors), (Some("late"), 0));
+    // The first message cannot be used again, either.
+    bob.read(alice.address, &first);
+    assert_eq!((bob.texts.len(), bob.errors), (52, 0));
+}
