@@ -102,7 +102,7 @@ impl<S: Session<Changes = Infallible>, D: FnMut(S::Address) -> Dialing> Driver<S
         let deadline = self.session.deadline();
         let links = &mut self.links;
         let event = tokio::select! {
-            event = poll_fn(|cx| links.poll_next(cx)) => event,
+            event = poll_fn(|cx| links.poll_next(cx, true)) => event,
             () = until(deadline) => return self.handle(S::handle_timeout),
         };
         match event {

@@ -32,6 +32,14 @@ impl NetLink {
         }
     }
 
+    /// Keeps the link alive while nothing is received. Ready only if the link is lost.
+    pub(crate) fn poll_without_reading(&mut self, cx: &mut Context<'_>) -> Poll<LinkFailure> {
+        match self {
+            Self::Tcp(_) => Poll::Pending,
+            Self::WebSocket(socket) => socket.poll_without_reading(cx),
+        }
+    }
+
     /// Writes the contents of the outbox; ready once everything is written.
     pub(crate) fn poll_send(
         &mut self,

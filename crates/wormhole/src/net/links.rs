@@ -93,13 +93,14 @@ impl Links {
         }
     }
 
-    /// Waits for the next event.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
+    /// Waits for the next event. Unless `reads` is set, nothing is received, but what is queued is still written, and
+    /// open links are kept alive.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>, reads: bool) -> Poll<LinkEvent> {
         let first = self.last.map_or(Unbounded, Excluded);
         let order = self.slots.range((first, Unbounded)).chain(self.slots.iter());
         let order: Vec<LinkId> = order.map(|(id, _)| *id).take(self.slots.len()).collect();
         for id in order {
-            if let Poll::Ready(event) = self.poll_slot(id, cx) {
+            if let Poll::Ready(event) = self.poll_slot(id, cx, reads) {
                 self.last = Some(id);
                 return Poll::Ready(event);
             }
@@ -112,13 +113,13 @@ impl Links {
         self.slots.retain(|_, slot| matches!(slot, Slot::Closing { .. }));
         poll_fn(|cx| {
             // Closing links have no events; they are removed when they end.
-            let _ = self.poll_next(cx);
+            let _ = self.poll_next(cx, true);
             if self.slots.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
-    fn poll_slot(&mut self, id: LinkId, cx: &mut Context<'_>) -> Poll<LinkEvent> {
+    fn poll_slot(&mut self, id: LinkId, cx: &mut Context<'_>, reads: bool) -> Poll<LinkEvent> {
         match self.slots.get_mut(&id) {
             Some(Slot::Dialing(dialing)) => match dialing.as_mut().poll(cx) {
                 Poll::Ready(Ok(link)) => {
@@ -131,6 +132,12 @@ impl Links {
             Some(Slot::Open { link, outbox }) => {
                 if let Poll::Ready(Err(failure)) = link.poll_send(cx, outbox) {
                     return self.lose(id, failure);
+                }
+                if !reads {
+                    return match link.poll_without_reading(cx) {
+                        Poll::Ready(failure) => self.lose(id, failure),
+                        Poll::Pending => Poll::Pending,
+                    };
                 }
                 let mut buffer = std::mem::take(&mut self.spare);
                 match link.poll_receive(cx, &mut buffer) {
@@ -184,7 +191,7 @@ mod tests {
     const OTHER: LinkId = LinkId(2);
 
     async fn next(links: &mut Links) -> LinkEvent {
-        poll_fn(|cx| links.poll_next(cx)).await
+        poll_fn(|cx| links.poll_next(cx, true)).await
     }
 
     #[tokio::test]
@@ -200,6 +207,35 @@ mod tests {
         let first = [next(&mut links).await, next(&mut links).await];
         let is_quiet = |event: &LinkEvent| matches!(event, LinkEvent::Received(OTHER, _));
         assert!(first.iter().any(is_quiet));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_is_not_read_is_written_to_and_kept_alive() {
+        let mut links = Links::default();
+        let (ours, mut theirs) = link(Frames::Text).await;
+        links.insert(ONE, ours);
+        theirs.send(Message::text("unread")).await.unwrap();
+        let (mut pings, mut texts) = (0, 0);
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(600) {
+            tokio::select! {
+                _ = poll_fn(|cx| links.poll_next(cx, false)) => panic!("the link has an event"),
+                message = theirs.next() => match message.unwrap().unwrap() {
+                    Message::Ping(_) => pings += 1,
+                    Message::Text(_) => texts += 1,
+                    other => panic!("{other:?}"),
+                },
+                () = sleep(Duration::from_secs(9)) => links.send(ONE, b"text".to_vec()),
+            }
+        }
+        assert!(pings >= 5 && texts >= 60, "{pings} {texts}");
+        let received = next(&mut links).await;
+        assert!(matches!(received, LinkEvent::Received(ONE, bytes) if bytes == b"unread"));
+        // It is still noticed when the other end is gone.
+        drop(theirs);
+        links.send(ONE, b"text".to_vec());
+        let lost = poll_fn(|cx| links.poll_next(cx, false)).await;
+        assert!(matches!(lost, LinkEvent::Lost(ONE, _)));
     }
 
     #[tokio::test]
@@ -255,7 +291,7 @@ mod tests {
         assert!(matches!(lost, LinkEvent::Lost(ONE, _)));
         links.send(ONE, b"too late".to_vec());
         assert!(links.take(ONE).is_none());
-        let later = poll_fn(|cx| Poll::Ready(links.poll_next(cx).is_ready())).await;
+        let later = poll_fn(|cx| Poll::Ready(links.poll_next(cx, true).is_ready())).await;
         assert!(!later);
     }
 }

@@ -208,6 +208,18 @@ impl WebSocket {
         Poll::Ready(())
     }
 
+    /// Pings periodically while nothing is received. The answers are not read, so their absence means nothing. Ready only
+    /// if the link is lost.
+    pub(super) fn poll_without_reading(&mut self, cx: &mut Context<'_>) -> Poll<LinkFailure> {
+        self.heard = true;
+        let pinged = self.poll_keepalive(cx);
+        self.heard = true;
+        match ready!(pinged) {
+            Ok(()) => Poll::Pending,
+            Err(failure) => Poll::Ready(failure),
+        }
+    }
+
     /// Pings periodically; returns an error if nothing arrives for a whole period.
     fn poll_keepalive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkFailure>> {
         ready!(self.keepalive.poll_tick(cx));

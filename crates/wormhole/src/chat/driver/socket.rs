@@ -69,7 +69,7 @@ impl Socket {
         }
     }
 
-    /// Waits for the next event. Reads nothing from an open connection unless `reads` is set.
+    /// Waits for the next event. Reads nothing from an open connection unless `reads` is set, but writes in any case.
     pub(super) async fn next(&mut self, reads: bool) -> SocketEvent {
         loop {
             match &mut self.state {
@@ -85,7 +85,7 @@ impl Socket {
                     let (link, at) = (*link, *keepalive);
                     let links = &mut self.links;
                     tokio::select! {
-                        event = poll_fn(|cx| links.poll_next(cx)), if reads => {
+                        event = poll_fn(|cx| links.poll_next(cx, reads)) => {
                             if let Some(event) = self.handle(link, event) {
                                 return event;
                             }
@@ -197,3 +197,51 @@ const MAX_QUEUED: usize = 1024;
 
 /// The interval of keep-alives. Servers close connections that are silent for a minute or more.
 const KEEPALIVE: Duration = Duration::from_secs(45);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::time::sleep;
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+    use crate::chat::{Network, Server};
+    use crate::net::testing::link;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_survives_an_application_that_takes_nothing_for_two_minutes() {
+        let server = Server::new("http://127.0.0.1:1".parse().unwrap());
+        let service = Service::new(&server, &Network::default()).unwrap();
+        let mut socket = Socket::new(Arc::new(service));
+        let (ours, mut theirs) = link(Frames::Binary).await;
+        assert!(matches!(socket.opened(ours), SocketEvent::Opened));
+        let State::Open { link, .. } = socket.state else { panic!("not open") };
+        let (verb, path) = ("PUT".to_owned(), "/api/v1/queue/empty".to_owned());
+        let request = WebSocketRequest { verb, path, id: Some(1), ..WebSocketRequest::default() };
+        let message = WebSocketMessage::Request(request).encode();
+        theirs.send(Message::binary(message)).await.unwrap();
+        // What was received before is acknowledged meanwhile.
+        socket.respond(RequestOrigin { link, id: Some(7) }, 200);
+        let (mut requests, mut responses) = (0, 0);
+        let until = Instant::now() + Duration::from_secs(120);
+        while Instant::now() < until {
+            tokio::select! {
+                _ = socket.next(false) => panic!("the connection has an event"),
+                message = theirs.next() => {
+                    let Message::Binary(bytes) = message.unwrap().unwrap() else { continue };
+                    match WebSocketMessage::decode(&bytes).unwrap() {
+                        WebSocketMessage::Request(_) => requests += 1,
+                        WebSocketMessage::Response(response) => responses += response.id,
+                    }
+                }
+                () = sleep(Duration::from_secs(1)) => {}
+            }
+        }
+        assert_eq!((requests, responses), (2, 7));
+        match socket.next(true).await {
+            SocketEvent::Request(incoming) => assert_eq!(incoming.request.id, Some(1)),
+            SocketEvent::Lost(error) => panic!("{error}"),
+            SocketEvent::Opened => panic!("opened again"),
+        }
+    }
+}
