@@ -44,8 +44,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 pub(crate) struct Route {
     /// A SOCKS5 proxy, if direct connections are not allowed.
     pub(crate) proxy: Option<socks::Proxy>,
-    /// The addresses to which we may connect. A proxy resolves names itself, so with one only the
-    /// name is checked, before this.
+    /// The addresses to which we may connect. A proxy resolves names itself, so with one only an
+    /// address without a name is checked.
     pub(crate) permit: Permit,
 }
 
@@ -56,7 +56,10 @@ impl Route {
     /// The reason why the link could not be opened.
     pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, LinkFailure> {
         match self.proxy {
-            Some(proxy) => proxy.connect(host, port).await,
+            Some(proxy) => {
+                permit::check_host(self.permit, host)?;
+                proxy.connect(host, port).await
+            }
             None => tcp::connect_permitted(host, port, self.permit).await,
         }
     }

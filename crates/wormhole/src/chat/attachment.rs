@@ -13,7 +13,7 @@ use wormhole_magic::transit::Permit;
 use super::RequestError;
 use super::service::Service;
 use crate::net::Route;
-use crate::net::http::{HttpBody, HttpClient, HttpResponse, Origin};
+use crate::net::http::{HttpBody, HttpClient, Origin, StreamedResponse};
 
 pub(super) use download::download;
 pub(super) use upload::upload;
@@ -23,7 +23,7 @@ async fn send_to(
     service: &Service,
     location: &str,
     mut request: Request<HttpBody>,
-) -> Result<HttpResponse, RequestError> {
+) -> Result<StreamedResponse, RequestError> {
     let url = Url::parse(location).map_err(|_| RequestError::NotAService)?;
     let origin = Origin::of(&url).ok_or(RequestError::NotAService)?;
     let path = &url[Position::BeforePath..Position::AfterQuery];
@@ -42,6 +42,3 @@ async fn send_to(
 
 /// Pieces of a file between a connection and a thread.
 const PIECES: usize = 4;
-
-/// The body of an error, in place of the one that is not read.
-const ERROR: &[u8] = br#"{"error":""}"#;

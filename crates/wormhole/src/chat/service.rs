@@ -8,13 +8,14 @@ use data_encoding::BASE64;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wormhole_chat::service::{Destination, PhoneNumber};
 use wormhole_chat::{AccountId, Publication, Response, SealedMessage, Timestamp};
 use zeroize::Zeroizing;
 
 use super::RequestError;
 use super::server::{Network, Server, ServerUrl, Transport};
-use crate::net::http::{HttpAnswer, HttpClient, HttpFailure};
+use crate::net::http::{HttpClient, HttpFailure, HttpResponse};
 use crate::net::{LinkFailure, Route};
 use json::{Failure, KeysJson, MessageJson, Mismatched, Stale};
 
@@ -28,6 +29,8 @@ pub(crate) struct Service {
     http: HttpClient,
     /// Who asks. Their values are marked as sensitive, so `Debug` does not show them.
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Limits the downloads of attachments that run at the same time.
+    downloads: Semaphore,
 }
 
 impl Service {
@@ -44,7 +47,8 @@ impl Service {
             headers.push((HeaderName::from_static("x-pkg-token"), header(app.token.expose())?));
         }
         let http = HttpClient::new(origin, route.clone());
-        Ok(Self { url: server.url.clone(), route, http, headers })
+        let downloads = Semaphore::new(MAX_DOWNLOADS);
+        Ok(Self { url: server.url.clone(), route, http, headers, downloads })
     }
 
     /// The same service, asked by this user: a number or an account id, perhaps with `.DEVICE`.
@@ -69,7 +73,7 @@ impl Service {
         transport: Transport,
     ) -> Result<(), RequestError> {
         let path = format!("/v1/accounts/{}/code/{number}", transport.path());
-        read(&self.ask(Method::GET, &path, None).await?).map(|json::Accepted {}| ())
+        read(&self.ask(Method::GET, &path, None).await?).map(|_: json::Accepted| ())
     }
 
     /// Confirms a verification code of six digits, and so registers the number.
@@ -95,7 +99,7 @@ impl Service {
     /// Replaces our published keys.
     pub(crate) async fn publish(&self, keys: &Publication) -> Result<(), RequestError> {
         let body = json::write(&KeysJson::from(keys))?;
-        read(&self.ask(Method::PUT, "/v2/keys", Some(body)).await?).map(|json::Accepted {}| ())
+        read(&self.ask(Method::PUT, "/v2/keys", Some(body)).await?).map(|_: json::Accepted| ())
     }
 
     /// The keys of all devices of an account.
@@ -116,13 +120,9 @@ impl Service {
         messages: &[SealedMessage],
     ) -> Result<Response, RequestError> {
         let body = json::write(&MessageJson::new(timestamp, messages))?;
-        let answer = self.exchange(Method::PUT, &format!("/v1/messages/{to}"), Some(body)).await?;
-        match answer.status {
-            409 => read(&answer.body).map(Mismatched::into),
-            410 => read(&answer.body).map(Stale::into),
-            // A login page of the network must not count as the service.
-            _ => check(answer).and_then(|body| read(&body)).map(|json::Accepted {}| Response::Done),
-        }
+        let path = format!("/v1/messages/{to}");
+        let response = self.exchange(Method::PUT, &path, Some(body)).await?;
+        sent(response)
     }
 
     /// Allocates an attachment.
@@ -150,6 +150,12 @@ impl Service {
         &self.route
     }
 
+    /// Waits until another download may start. The next one may start when the result is dropped.
+    pub(crate) async fn download_turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.downloads.acquire().await.ok()
+    }
+
     /// The client without credentials.
     pub(crate) const fn http(&self) -> &HttpClient {
         &self.http
@@ -170,7 +176,7 @@ impl Service {
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<HttpAnswer, RequestError> {
+    ) -> Result<HttpResponse, RequestError> {
         let mut request = Request::builder().method(method).uri(self.url.path(path));
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -205,6 +211,17 @@ impl From<LinkFailure> for RequestError {
 }
 
 impl RequestError {
+    /// What a status of a storage for attachments means, other than success. It gets no credentials from us, and the
+    /// body of its response is not read.
+    pub(crate) fn of_storage(status: u16, retry_after: Option<std::time::Duration>) -> Self {
+        match status {
+            404 | 410 => Self::NotFound,
+            413 | 429 => Self::TooMany(retry_after.unwrap_or(DEFAULT_PAUSE)),
+            500.. => Self::Unavailable(status),
+            _ => Self::Refused(status),
+        }
+    }
+
     /// What a status other than success means.
     pub(crate) fn of_status(
         status: u16,
@@ -226,8 +243,30 @@ impl RequestError {
     }
 }
 
-fn check(answer: HttpAnswer) -> Result<Vec<u8>, RequestError> {
-    let HttpAnswer { status, retry_after, body } = answer;
+/// What the response to a message means.
+///
+/// # Errors
+/// The server does not have the message, and has not said which devices are wrong.
+fn sent(response: HttpResponse) -> Result<Response, RequestError> {
+    let status = response.status;
+    let devices = match status {
+        409 => read(&response.body).map(|devices: Mismatched| devices.into())?,
+        410 => read(&response.body).map(|devices: Stale| devices.into())?,
+        // Another program, such as a login page of the network, must not count as the service.
+        _ => {
+            let accepted: json::Accepted = read(&check(response)?)?;
+            let is_sent = accepted.get("needsSync").is_some_and(serde_json::Value::is_boolean);
+            return if is_sent { Ok(Response::Done) } else { Err(RequestError::NotAService) };
+        }
+    };
+    let names_none = matches!(&devices, Response::Stale(stale) if stale.is_empty())
+        || matches!(&devices, Response::Mismatched { missing, extra } if missing.is_empty() && extra.is_empty());
+    // Without a device there is nothing to change: to encrypt the message again could deliver it twice.
+    if names_none { Err(RequestError::Unavailable(status)) } else { Ok(devices) }
+}
+
+fn check(response: HttpResponse) -> Result<Vec<u8>, RequestError> {
+    let HttpResponse { status, retry_after, body } = response;
     if (200..300).contains(&status) {
         Ok(body)
     } else {
@@ -249,8 +288,75 @@ fn header(value: &str) -> Result<HeaderValue, RequestError> {
 /// The code of the error for a wrong app.
 const BAD_PACKAGE: &str = "bad_package";
 
+/// Most downloads at the same time. Others wait for their turn.
+const MAX_DOWNLOADS: usize = 4;
+
 /// Longest answer, in bytes: the keys of 127 devices need about 400 KiB.
 const MAX_ANSWER: usize = 1 << 20;
 
 /// The pause after too many requests, if the server names none.
 const DEFAULT_PAUSE: std::time::Duration = std::time::Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn response(status: u16, body: &str) -> HttpResponse {
+        HttpResponse { status, retry_after: None, body: body.into() }
+    }
+
+    #[test]
+    fn only_the_service_can_confirm_a_message() {
+        assert_eq!(sent(response(200, r#"{"needsSync":false}"#)), Ok(Response::Done));
+        for body in ["", "{}", "[]", "[false]", r#"{"ok":true}"#, "<html>", r#"{"needsSync":1}"#] {
+            assert_eq!(sent(response(200, body)), Err(RequestError::NotAService), "{body}");
+        }
+        assert!(read::<json::Accepted>(b"{}").is_ok());
+        assert!(read::<json::Accepted>(b"[]").is_err());
+    }
+
+    #[test]
+    fn a_mismatch_that_names_no_device_is_a_fault_of_the_server() {
+        for (status, body) in [
+            (409, "{}"),
+            (409, r#"{"missingDevices":[],"extraDevices":[]}"#),
+            (409, r#"{"missingDevices":[0,128],"extraDevices":[]}"#),
+            (410, r#"{"staleDevices":[]}"#),
+            (410, r#"{"staleDevices":[4294967295]}"#),
+        ] {
+            let result = sent(response(status, body));
+            assert_eq!(result, Err(RequestError::Unavailable(status)), "{body}");
+        }
+        let named = sent(response(410, r#"{"staleDevices":[1]}"#));
+        assert_eq!(named, Ok(Response::Stale(vec![wormhole_chat::DeviceId::PRIMARY])));
+    }
+
+    #[test]
+    fn a_storage_does_not_speak_about_the_account() {
+        let wait = Some(Duration::from_secs(7));
+        for (status, error) in [
+            (401, RequestError::Refused(401)),
+            (403, RequestError::Refused(403)),
+            (404, RequestError::NotFound),
+            (429, RequestError::TooMany(Duration::from_secs(7))),
+            (503, RequestError::Unavailable(503)),
+        ] {
+            assert_eq!(RequestError::of_storage(status, wait), error);
+        }
+    }
+
+    #[test]
+    fn at_most_four_downloads_run_at_the_same_time() {
+        let server = Server::new("http://127.0.0.1:1".parse().unwrap());
+        let service = Service::new(&server, &Network::default()).unwrap();
+        let turns: Vec<_> = (0..4).map(|_| service.download_turn().now_or_never()).collect();
+        assert!(turns.iter().all(|turn| matches!(turn, Some(Some(_)))));
+        assert!(service.download_turn().now_or_never().is_none());
+        drop(turns);
+        assert!(service.download_turn().now_or_never().is_some());
+    }
+}

@@ -1,5 +1,5 @@
-//! An HTTP client for one server: requests with short bodies or files, and answers within limits of size and time.
-//! (RFC 9112)
+//! An HTTP client for one server: requests with short bodies or files, and responses within limits of size and
+//! time. (RFC 9112)
 //!
 //! It follows no redirects and keeps no cookies, and does not know what the requests mean.
 
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HOST, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
@@ -67,32 +67,34 @@ impl Origin {
     }
 }
 
-/// A complete answer.
+/// A complete response.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct HttpAnswer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     /// How long the server asks us to wait.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) body: Vec<u8>,
 }
 
-/// An answer whose body has not been read yet. Its connection closes when it is dropped.
+/// A response whose body has not been read yet. Its connection closes when it is dropped.
 #[derive(Debug)]
-pub(crate) struct HttpResponse {
+pub(crate) struct StreamedResponse {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     body: Incoming,
     connection: Connection,
+    /// How much longer we wait for the body: each byte adds some time.
+    patience: Duration,
 }
 
-/// Why a request has no complete answer.
+/// Why a request has no complete response.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum HttpFailure {
     /// There is no connection, or it was lost.
     Link(LinkFailure),
-    /// The answer is not HTTP.
+    /// The response is not HTTP.
     NotHttp,
-    /// The answer exceeds its limit.
+    /// The response exceeds its limit.
     TooLong,
 }
 
@@ -116,6 +118,16 @@ struct Connection {
     task: AbortHandle,
 }
 
+impl Connection {
+    async fn over(stream: Box<dyn Duplex>) -> Result<Self, HttpFailure> {
+        let opened = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = opened.map_err(|error| failure(&error))?;
+        // Its errors reach the request.
+        let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+        Ok(Self { sender, task })
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
@@ -133,21 +145,23 @@ impl HttpClient {
         &self.origin
     }
 
-    /// Sends a request and reads an answer of at most `limit` bytes. The path of the request must be relative. If the server
+    /// Sends a request and reads a response of at most `limit` bytes. The path of the request must be relative. If the server
     /// has closed a connection that was idle, the request is sent again, so executing it twice must do no harm.
     ///
     /// # Errors
-    /// There is no complete answer in time. The server may have executed the request.
+    /// There is no complete response in time. The server may have executed the request.
     pub(crate) async fn request(
         &self,
         request: hyper::Request<Bytes>,
         limit: usize,
-    ) -> Result<HttpAnswer, HttpFailure> {
-        let answered = async { self.answer(request).await?.read(self, limit).await };
-        timeout(REQUEST_TIME, answered).await.map_err(|_| LinkFailure::TimedOut)?
+    ) -> Result<HttpResponse, HttpFailure> {
+        let time = REQUEST_TIME + time_for(byte_count(request.body().len()));
+        let complete = async { self.start(request).await?.read(self, limit).await };
+        timeout(time, complete).await.map_err(|_| LinkFailure::TimedOut)?
     }
 
-    async fn answer(&self, request: hyper::Request<Bytes>) -> Result<HttpResponse, HttpFailure> {
+    /// Sends a request, if possible on a connection that is open.
+    async fn start(&self, request: hyper::Request<Bytes>) -> Result<StreamedResponse, HttpFailure> {
         while let Some(connection) = self.take_idle() {
             if let Ok(response) = self.exchange(connection, request.clone().map(body)).await {
                 return Ok(response);
@@ -156,14 +170,14 @@ impl HttpClient {
         self.send(request.map(body)).await
     }
 
-    /// Sends a request on a new connection and waits for the head of the answer.
+    /// Sends a request on a new connection and waits for the head of the response.
     ///
     /// # Errors
-    /// There is no answer. The server may have executed the request.
+    /// There is no response in time. The server may have executed the request.
     pub(crate) async fn send(
         &self,
         request: hyper::Request<HttpBody>,
-    ) -> Result<HttpResponse, HttpFailure> {
+    ) -> Result<StreamedResponse, HttpFailure> {
         let opened = timeout(CONNECT_TIME, self.connect()).await;
         let connection = opened.map_err(|_| LinkFailure::TimedOut)??;
         self.exchange(connection, request).await
@@ -173,13 +187,15 @@ impl HttpClient {
         &self,
         mut connection: Connection,
         mut request: hyper::Request<HttpBody>,
-    ) -> Result<HttpResponse, HttpFailure> {
+    ) -> Result<StreamedResponse, HttpFailure> {
         let host = HeaderValue::from_str(&self.origin.authority);
         request.headers_mut().insert(HOST, host.map_err(|_| HttpFailure::NotHttp)?);
-        let response = connection.sender.send_request(request).await;
+        let time = HEAD_TIME + time_for(body_length(&request));
+        let response = timeout(time, connection.sender.send_request(request)).await;
+        let response = response.map_err(|_| LinkFailure::TimedOut)?;
         let (head, body) = response.map_err(|error| failure(&error))?.into_parts();
         let (status, headers) = (head.status.as_u16(), head.headers);
-        Ok(HttpResponse { status, headers, body, connection })
+        Ok(StreamedResponse { status, headers, body, connection, patience: PIECE_TIME })
     }
 
     async fn connect(&self) -> Result<Connection, HttpFailure> {
@@ -187,11 +203,7 @@ impl HttpClient {
         let tcp = self.route.connect(host, *port).await?;
         let stream: Box<dyn Duplex> =
             if *uses_tls { Box::new(tls::connect(host, tcp).await?) } else { Box::new(tcp) };
-        let opened = http1::handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = opened.map_err(|error| failure(&error))?;
-        // Its errors reach the request.
-        let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-        Ok(Connection { sender, task })
+        Connection::over(stream).await
     }
 
     fn take_idle(&self) -> Option<Connection> {
@@ -208,10 +220,10 @@ impl HttpClient {
     }
 }
 
-impl HttpResponse {
+impl StreamedResponse {
     /// Reads the whole body, at most `limit` bytes.
-    async fn read(self, client: &HttpClient, limit: usize) -> Result<HttpAnswer, HttpFailure> {
-        let (status, retry_after) = (self.status, retry_after(&self.headers));
+    async fn read(self, client: &HttpClient, limit: usize) -> Result<HttpResponse, HttpFailure> {
+        let (status, retry_after) = (self.status, self.retry_after());
         let read = Limited::new(self.body, limit).collect().await;
         let body = read.map_err(|error| match error.downcast_ref::<hyper::Error>() {
             Some(error) => failure(error),
@@ -219,24 +231,49 @@ impl HttpResponse {
             None => HttpFailure::NotHttp,
         })?;
         client.put_back(self.connection);
-        Ok(HttpAnswer { status, retry_after, body: body.to_bytes().to_vec() })
+        Ok(HttpResponse { status, retry_after, body: body.to_bytes().to_vec() })
     }
 
     /// The next piece of the body; `None` at its end.
     ///
     /// # Errors
-    /// The connection is lost, or nothing arrives in time.
+    /// The connection is lost, or the body arrives too slowly.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, HttpFailure> {
         loop {
-            let frame = timeout(PIECE_TIME, self.body.frame()).await;
+            let start = Instant::now();
+            let frame = timeout(self.patience, self.body.frame()).await;
             let Some(frame) = frame.map_err(|_| LinkFailure::TimedOut)? else { return Ok(None) };
             let frame = frame.map_err(|error| failure(&error))?;
+            let patience = self.patience.saturating_sub(start.elapsed());
             // Ignores headers at the end of the body.
             if let Ok(data) = frame.into_data() {
+                self.patience = PIECE_TIME.min(patience + time_for(byte_count(data.len())));
                 return Ok(Some(data));
             }
+            self.patience = patience;
         }
     }
+
+    /// How long the server asks us to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        retry_after(&self.headers)
+    }
+}
+
+/// The time that this many bytes may take.
+pub(crate) fn time_for(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1000) / MIN_RATE)
+}
+
+/// The length of a request's body, if it is known.
+fn body_length(request: &hyper::Request<HttpBody>) -> u64 {
+    let header = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let announced = header.and_then(|length| length.parse().ok());
+    announced.unwrap_or_else(|| request.body().size_hint().lower())
+}
+
+fn byte_count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// A body in memory.
@@ -261,14 +298,21 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
-/// Time limit for a request, from the connection to the end of the answer.
+/// Time limit for a request, from the connection to the end of the response, in addition to the time for its body.
 const REQUEST_TIME: Duration = Duration::from_secs(60);
 
 /// Time limit for opening a connection, with TLS.
 const CONNECT_TIME: Duration = Duration::from_secs(30);
 
-/// Time limit for the next piece of a long body.
+/// Time limit for the head of a response, in addition to the time for the body of the request.
+const HEAD_TIME: Duration = Duration::from_secs(60);
+
+/// Time limit for the next piece of a long body. It is shorter after slow pieces: in the long run, each byte must not take
+/// longer than [`MIN_RATE`] permits.
 const PIECE_TIME: Duration = Duration::from_secs(60);
+
+/// The slowest transfer that is accepted, in bytes per second.
+const MIN_RATE: u64 = 4 << 10;
 
 /// How long a connection is kept without requests. Servers close theirs after a minute or more.
 const IDLE_TIME: Duration = Duration::from_secs(50);

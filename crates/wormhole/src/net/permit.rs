@@ -28,6 +28,23 @@ pub(super) fn filter(
     if addresses.is_empty() { Err(LinkFailure::PrivateAddress) } else { Ok(addresses) }
 }
 
+/// Checks a host to which a proxy connects. It is in another network than this computer, so only public addresses are
+/// useful.
+///
+/// # Errors
+/// The host is an address that is not public, or the name of the proxy's own computer.
+pub(super) fn check_host(permit: Permit, host: &str) -> Result<(), LinkFailure> {
+    let is_local = match host.parse::<IpAddr>() {
+        Ok(address) => scope(address) != Scope::Global,
+        Err(_) => {
+            let name = host.trim_end_matches('.').to_ascii_lowercase();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    };
+    let is_forbidden = permit != Permit::Anywhere && is_local;
+    if is_forbidden { Err(LinkFailure::PrivateAddress) } else { Ok(()) }
+}
+
 fn allows(permit: Permit, address: IpAddr, own: &[Network]) -> bool {
     match (permit, scope(address)) {
         (Permit::Anywhere, _) | (_, Scope::Global) => true,
@@ -128,5 +145,25 @@ mod tests {
         assert_eq!(filter(Permit::Anywhere, many.clone()), Ok(many));
         let here = vec![SocketAddr::from(([127, 0, 0, 1], 1))];
         assert_eq!(filter(Permit::NotThisComputer, here), Err(LinkFailure::PrivateAddress));
+    }
+
+    #[test]
+    fn a_proxy_is_not_asked_for_local_addresses_that_somebody_else_chose() {
+        for host in [
+            "127.0.0.1",
+            "::1",
+            "192.168.1.2",
+            "10.0.0.1",
+            "localhost",
+            "LOCALHOST.",
+            "a.localhost",
+        ] {
+            let checked = check_host(Permit::PublicOrOwnNetwork, host);
+            assert_eq!(checked, Err(LinkFailure::PrivateAddress), "{host}");
+            assert_eq!(check_host(Permit::Anywhere, host), Ok(()));
+        }
+        for host in ["example.org", "localhost.example.org", "9.9.9.9"] {
+            assert_eq!(check_host(Permit::PublicOrOwnNetwork, host), Ok(()), "{host}");
+        }
     }
 }

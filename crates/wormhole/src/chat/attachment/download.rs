@@ -3,24 +3,26 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_RANGE, RANGE};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use wormhole_chat::{
     AttachmentError as CipherError, AttachmentOpener, AttachmentPlace, AttachmentPointer,
     Client as Core,
 };
 use zeroize::Zeroizing;
 
-use super::{ERROR, PIECES, send_to};
+use super::{PIECES, send_to};
 use crate::chat::RequestError;
 use crate::chat::error::AttachmentError;
 use crate::chat::service::Service;
-use crate::net::http::{self, HttpResponse};
+use crate::net::LinkFailure;
+use crate::net::http::{self, StreamedResponse, time_for};
 use crate::transfer::OnExists;
 use crate::transfer::disk::{DiskError, Part};
 
@@ -37,10 +39,14 @@ pub(in crate::chat) async fn download(
     target: &Path,
     on_exists: OnExists,
 ) -> Result<PathBuf, AttachmentError> {
+    // Each download has a thread, and the store needs one, too.
+    let _turn = service.download_turn().await;
     let (pieces, receiver) = mpsc::channel(PIECES);
     let (file, path) = (pointer.clone(), target.to_owned());
     let writing = spawn_blocking(move || write(&file, &path, on_exists, receiver));
-    let fetched = fetch(service, pointer, &pieces).await;
+    let time = TOTAL_TIME + time_for(pointer.size.map_or(MAX_BLOB, u64::from));
+    let fetched = timeout(time, fetch(service, pointer, &pieces)).await;
+    let fetched = fetched.unwrap_or_else(|_| Err(RequestError::Link(LinkFailure::TimedOut).into()));
     drop(pieces);
     let written = writing.await.map_err(|_| failed(target, io::ErrorKind::Other))?;
     // If the file could not be written, the download has ended because of that.
@@ -62,13 +68,14 @@ async fn fetch(
         let before = received;
         match fetch_rest(service, pointer, &mut received, pieces).await {
             Err(AttachmentError::Request(error)) if error.is_temporary() => {
-                if received > before {
+                if received > before.saturating_add(MIN_PROGRESS) {
                     attempt = 0;
                 }
                 if attempt >= MAX_ATTEMPTS {
                     return Err(error.into());
                 }
-                sleep(error.retry_after().unwrap_or_else(|| Core::pause(attempt))).await;
+                let pause = error.retry_after().unwrap_or_else(|| Core::pause(attempt));
+                sleep(pause.min(MAX_PAUSE)).await;
                 attempt += 1;
             }
             Err(AttachmentError::Request(RequestError::NotFound)) => {
@@ -99,7 +106,7 @@ async fn fetch_rest(
         206 => return Err(RequestError::NotAService.into()),
         // The connection was lost after the last byte.
         416 if *received > 0 => return finish(pieces).await,
-        status => return Err(RequestError::of_status(status, None, ERROR).into()),
+        status => return Err(RequestError::of_storage(status, response.retry_after()).into()),
     };
     while let Some(mut piece) = response.piece().await.map_err(RequestError::from)? {
         let skipped = piece.len().min(usize::try_from(skip).unwrap_or(usize::MAX));
@@ -123,7 +130,7 @@ async fn finish(pieces: &mpsc::Sender<Piece>) -> Result<(), AttachmentError> {
     Ok(())
 }
 
-fn starts_at(response: &HttpResponse, position: u64) -> bool {
+fn starts_at(response: &StreamedResponse, position: u64) -> bool {
     let range = response.headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
     range.is_some_and(|range| range.starts_with(&format!("bytes {position}-")))
 }
@@ -210,6 +217,15 @@ const MAX_BLOB: u64 = 128 << 20;
 
 /// Longest key of a place, in bytes.
 const MAX_KEY: usize = 256;
+
+/// Time limit for a download, in addition to the time for its bytes.
+const TOTAL_TIME: Duration = Duration::from_secs(600);
+
+/// Longest pause before another request, whatever the server asks for: somebody waits for the file.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// Bytes that a request must give, or it counts as failed.
+const MIN_PROGRESS: u64 = 64 << 10;
 
 /// How many requests may fail one after the other.
 const MAX_ATTEMPTS: u32 = 5;

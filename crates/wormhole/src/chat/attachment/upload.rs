@@ -92,7 +92,7 @@ async fn put(
     let response = response.map_err(|_| RequestError::Link(LinkFailure::TimedOut))??;
     match response.status {
         200..300 => Ok(()),
-        status => Err(RequestError::of_status(status, None, super::ERROR)),
+        status => Err(RequestError::of_storage(status, response.retry_after())),
     }
 }
 

@@ -49,9 +49,8 @@ pub(crate) struct Located {
     pub(crate) location: String,
 }
 
-/// The server has done it.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct Accepted {}
+/// The server has done it. It says so with an object, whose fields do not matter.
+pub(super) type Accepted = serde_json::Map<String, serde_json::Value>;
 
 /// An error.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,8 +1,9 @@
 //! The HTTP client against servers that answer badly.
 
 use hyper::Request;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 
 use super::*;
 
@@ -12,7 +13,7 @@ fn client(listener: &TcpListener) -> HttpClient {
     HttpClient::new(Origin::of(&url).unwrap(), Route::default())
 }
 
-async fn ask(client: &HttpClient, limit: usize) -> Result<HttpAnswer, HttpFailure> {
+async fn ask(client: &HttpClient, limit: usize) -> Result<HttpResponse, HttpFailure> {
     client.request(Request::get("/path").body(Bytes::new()).unwrap(), limit).await
 }
 
@@ -23,7 +24,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     stream
 }
 
-async fn read_head(stream: &mut TcpStream) -> String {
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
@@ -32,7 +33,7 @@ async fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// The result of a request that a server answers with these bytes, and then closes the connection.
-async fn answered(bytes: &[u8], limit: usize) -> Result<HttpAnswer, HttpFailure> {
+async fn answered(bytes: &[u8], limit: usize) -> Result<HttpResponse, HttpFailure> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client(&listener);
     let serve = async {
@@ -46,7 +47,7 @@ async fn answered(bytes: &[u8], limit: usize) -> Result<HttpAnswer, HttpFailure>
 #[tokio::test]
 async fn answers_are_read_up_to_their_limit() {
     let answer = b"HTTP/1.1 413 x\r\nRetry-After: 7\r\nContent-Length: 5\r\n\r\nhello";
-    let expected = HttpAnswer {
+    let expected = HttpResponse {
         status: 413,
         retry_after: Some(Duration::from_secs(7)),
         body: b"hello".to_vec(),
@@ -99,7 +100,90 @@ async fn a_request_is_repeated_if_the_server_has_closed_an_idle_connection() {
 async fn a_silent_server_is_given_up_after_a_minute() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client(&listener);
+    let timed_out = HttpFailure::Link(LinkFailure::TimedOut);
     let start = Instant::now();
-    assert_eq!(ask(&client, 9).await, Err(HttpFailure::Link(LinkFailure::TimedOut)));
+    assert_eq!(ask(&client, 9).await, Err(timed_out.clone()));
     assert!(start.elapsed() <= REQUEST_TIME);
+    // The same if the body is read in pieces.
+    let start = Instant::now();
+    let request = Request::get("/path").body(body(Bytes::new())).unwrap();
+    assert_eq!(client.send(request).await.map(|response| response.status), Err(timed_out.clone()));
+    assert!(start.elapsed() <= HEAD_TIME + Duration::from_secs(1));
+    // A long request may take longer.
+    let start = Instant::now();
+    let long = Request::put("/path").body(Bytes::from(vec![0; 180 << 10])).unwrap();
+    assert_eq!(client.request(long, 9).await, Err(timed_out));
+    let time = start.elapsed().as_secs();
+    assert!((60 + 44..=60 + 46).contains(&time), "{time}");
+}
+
+/// A response whose pieces a test writes.
+async fn streamed(client: &HttpClient) -> (StreamedResponse, DuplexStream) {
+    let (ours, mut theirs) = duplex(1 << 20);
+    let connection = Connection::over(Box::new(ours)).await.unwrap();
+    let request = Request::get("/path").body(body(Bytes::new())).unwrap();
+    let serve = async {
+        read_head(&mut theirs).await;
+        theirs.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        theirs
+    };
+    let (response, theirs) = tokio::join!(client.exchange(connection, request), serve);
+    (response.unwrap(), theirs)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_arrives_too_slowly_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&listener);
+    // Some bytes at once, and then a byte every 20 seconds.
+    let (mut response, mut server) = streamed(&client).await;
+    server.write_all(&[b'x'; 100_000]).await.unwrap();
+    let mut received = 0;
+    while received < 100_000 {
+        received += response.piece().await.unwrap().unwrap().len();
+    }
+    let serve = async {
+        while server.write_all(b"x").await.is_ok() {
+            sleep(Duration::from_secs(20)).await;
+        }
+    };
+    let read = async {
+        let start = Instant::now();
+        let result = loop {
+            match response.piece().await {
+                Ok(Some(_)) => {}
+                result => break result,
+            }
+        };
+        drop(response);
+        (result, start.elapsed().as_secs())
+    };
+    let ((result, seconds), ()) = tokio::join!(read, serve);
+    assert_eq!(result, Err(HttpFailure::Link(LinkFailure::TimedOut)));
+    assert!((55..=65).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_may_take_long_if_it_does_not_stop() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&listener);
+    let (mut response, mut server) = streamed(&client).await;
+    let serve = async {
+        for _ in 0..100 {
+            sleep(Duration::from_secs(10)).await;
+            server.write_all(&[b'x'; 48 << 10]).await.unwrap();
+        }
+        drop(server);
+    };
+    let read = async {
+        let mut received = 0;
+        while let Some(piece) = response.piece().await.unwrap() {
+            received += piece.len();
+            // Our own slowness does not count.
+            sleep(Duration::from_secs(5)).await;
+        }
+        received
+    };
+    let ((), received) = tokio::join!(serve, read);
+    assert_eq!(received, 100 * (48 << 10));
 }
