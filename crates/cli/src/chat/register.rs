@@ -74,6 +74,7 @@ fn server(args: &RegisterArgs) -> Result<Server> {
         .into());
     }
     let server = Server::new(url);
+    let server = if args.allow_plain { server.allow_plain_http() } else { server };
     let Some(app) = &args.app else { return Ok(server) };
     let name: AppName = app
         .parse()

@@ -75,16 +75,20 @@ impl Account {
         })
     }
 
-    /// Asks the server to send a verification code to a number.
+    /// Asks the server to send a verification code to a number. The server stays that of the account, also if it does not use
+    /// TLS, because [`Server::allow_plain_http`] has permitted that here.
     ///
     /// # Errors
-    /// The store has an account already, or the server does not send a code.
+    /// `PlainHttp`, the store has an account already, or the server does not send a code.
     pub async fn register(
         &self,
         server: &Server,
         number: &PhoneNumber,
         transport: Transport,
     ) -> Result<(), RegisterError> {
+        if !server.is_permitted() {
+            return Err(RegisterError::PlainHttp(server.url.clone()));
+        }
         let service = Service::new(server, &self.network)?;
         if let AccountState::Registered(_) = self.state().await? {
             return Err(RegisterError::AlreadyRegistered);
@@ -200,7 +204,11 @@ pub(super) fn service_of(
         let token: Token = app.token.parse().map_err(|_| unusable.clone())?;
         Ok::<_, RequestError>(AppCredentials { name, token })
     });
-    let server = Server { url, app: app.transpose()? };
+    let server = Server::new(url);
+    let server = match app.transpose()? {
+        Some(AppCredentials { name, token }) => server.with_app(name, token),
+        None => server,
+    };
     let user = match registration.account {
         Some(Address { account, device }) => format!("{account}.{}", device.number()),
         None => registration.number.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, PublicKey, RestoreError};
 
+use super::server::ServerUrl;
 use super::store::StoreError;
 use crate::net::{LinkFailure, TlsFailure};
 
@@ -98,6 +99,10 @@ pub enum RegisterError {
     /// No code was requested.
     #[error("no verification code was requested: register a number first")]
     NotRequested,
+    /// The server is on another computer and does not use TLS, and the application has not permitted that with
+    /// [`Server::allow_plain_http`](super::Server::allow_plain_http).
+    #[error("the connection to {0} is not encrypted: others could read your password")]
+    PlainHttp(ServerUrl),
     /// A request failed.
     #[error(transparent)]
     Request(#[from] RequestError),

@@ -27,18 +27,31 @@ pub struct Server {
     pub url: ServerUrl,
     /// The app. `None`: the server's default app, if it has one.
     pub app: Option<AppCredentials>,
+    allows_plain_http: bool,
 }
 
 impl Server {
     /// A server, in its default app.
     pub const fn new(url: ServerUrl) -> Self {
-        Self { url, app: None }
+        Self { url, app: None, allows_plain_http: false }
     }
 
     /// The same server in this app.
     #[must_use]
     pub fn with_app(self, name: AppName, token: Token) -> Self {
         Self { app: Some(AppCredentials { name, token }), ..self }
+    }
+
+    /// The same server, also without TLS. Everybody on the way to it can then read the password of the account and the token
+    /// of the app, and take the account over. Without this, an account can use `http` only at this computer.
+    #[must_use]
+    pub fn allow_plain_http(self) -> Self {
+        Self { allows_plain_http: true, ..self }
+    }
+
+    /// Whether the application permits that our credentials are sent to this server.
+    pub(crate) fn is_permitted(&self) -> bool {
+        self.allows_plain_http || self.url.is_private()
     }
 }
 
@@ -86,7 +99,7 @@ pub struct NotAToken;
 /// The address of a messaging service, such as `https://chat.example.org`.
 ///
 /// Use `http` only on your own computer: without TLS, others on the way can read the password and take the account over.
-/// They still could not read messages.
+/// They still could not read messages. [`Server::allow_plain_http`] permits it elsewhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerUrl(Url);
 
@@ -221,6 +234,23 @@ mod tests {
             &long,
         ] {
             assert_eq!(bad.parse::<ServerUrl>(), Err(NotAServerUrl), "{bad}");
+        }
+    }
+
+    #[test]
+    fn plain_http_needs_permission_except_on_this_computer() {
+        for (url, is_permitted) in [
+            ("https://example.org", true),
+            ("http://localhost:4080", true),
+            ("http://127.0.0.1:4080", true),
+            ("http://[::1]:4080", true),
+            ("http://example.org", false),
+            ("http://192.168.1.2", false),
+            ("http://localhost.example.org", false),
+        ] {
+            let server = Server::new(url.parse().unwrap());
+            assert_eq!(server.is_permitted(), is_permitted, "{url}");
+            assert!(server.allow_plain_http().is_permitted());
         }
     }
 
