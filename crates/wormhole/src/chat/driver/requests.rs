@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use crate::chat::service::{Resolved, Service};
 pub(super) struct Requests {
     service: Arc<Service>,
     queues: BTreeMap<Lane, VecDeque<(RequestId, Request)>>,
+    /// The lane whose request was started last. The search for the next one begins after it, so that each has its turn.
+    last: Option<Lane>,
     /// Lanes with a running request.
     busy: BTreeSet<Lane>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
@@ -58,6 +61,7 @@ impl Requests {
         Self {
             service,
             queues: BTreeMap::new(),
+            last: None,
             busy: BTreeSet::new(),
             running: FuturesUnordered::new(),
             failed: BTreeSet::new(),
@@ -95,11 +99,8 @@ impl Requests {
         }
         self.held.retain(|_, until| *until > now);
         while self.running.len() < MAX_RUNNING {
-            let is_free = |lane: &Lane| {
-                let waits = self.failed.contains(lane) || self.held.contains_key(lane);
-                !waits && !self.busy.contains(lane)
-            };
-            let Some(lane) = self.queues.keys().copied().find(is_free) else { return };
+            let Some(lane) = self.next_lane() else { return };
+            self.last = Some(lane);
             let Some(queue) = self.queues.get_mut(&lane) else { return };
             let next = queue.pop_front();
             if queue.is_empty() {
@@ -110,6 +111,17 @@ impl Requests {
                 self.execute(lane, id, request);
             }
         }
+    }
+
+    /// The next lane whose first request can be sent.
+    fn next_lane(&self) -> Option<Lane> {
+        let is_free = |lane: &Lane| {
+            let waits = self.failed.contains(lane) || self.held.contains_key(lane);
+            !waits && !self.busy.contains(lane)
+        };
+        let later = self.queues.range((self.last.map_or(Unbounded, Excluded), Unbounded));
+        let mut lanes = later.chain(&self.queues).map(|(lane, _)| *lane);
+        lanes.find(is_free)
     }
 
     fn execute(&mut self, lane: Lane, id: RequestId, request: Request) {
@@ -148,6 +160,12 @@ impl Requests {
         match result {
             Ok(response) => {
                 self.attempt = 0;
+                if let (Lane::Account(account), Response::Mismatched { .. } | Response::Stale(_)) =
+                    (lane, &response)
+                {
+                    // These keys are not those of the devices that the account has now.
+                    self.fetched.remove(&account);
+                }
                 (id, response, None)
             }
             Err(RequestError::NotFound) if is_about_account => (id, Response::NotFound, None),
@@ -185,6 +203,10 @@ impl Requests {
 
     /// When something can be done that has to wait.
     fn due(&self) -> Option<Instant> {
+        if self.retry.is_some_and(|at| at <= Instant::now()) && !self.running.is_empty() {
+            // Nothing is started before the running requests have ended.
+            return None;
+        }
         let retry = self.retry.filter(|_| self.running.is_empty());
         let waits = |lane: &Lane| self.queues.contains_key(lane) && !self.failed.contains(lane);
         let waiting = self.held.iter().filter(|(lane, _)| waits(lane));
@@ -241,3 +263,117 @@ const MAX_FETCHED: usize = 64;
 
 /// The pause after an error that does not pass by itself.
 const LONG_PAUSE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use wormhole_chat::{
+        Address, ClientInput, ClientOutput, DeviceId, Identity, KemKeyPair, KeyPair, Publication,
+        Signature, Timestamp,
+    };
+
+    use super::*;
+    use crate::chat::{Network, Server};
+
+    /// Requests to a server that does not exist. None of them is sent before the first `await`.
+    fn requests() -> Requests {
+        let server = Server::new("http://127.0.0.1:1".parse().unwrap());
+        Requests::new(Arc::new(Service::new(&server, &Network::default()).unwrap()))
+    }
+
+    fn account(number: u8) -> AccountId {
+        AccountId::from_bytes([number; 16])
+    }
+
+    /// An id of a request: only a client can make one.
+    fn request_id() -> RequestId {
+        let us = Address { account: account(99), device: DeviceId::PRIMARY };
+        let identity = Identity { pair: KeyPair::random(&mut OsRng), registration_id: 1 };
+        let mut client = Core::new(us, identity, Timestamp(0), &mut OsRng);
+        loop {
+            match client.poll().unwrap() {
+                ClientOutput::Commit(id, _) => {
+                    client.handle(Timestamp(0), ClientInput::Committed(id), &mut OsRng);
+                }
+                ClientOutput::Request(id, _) => return id,
+                ClientOutput::Acknowledge(_) | ClientOutput::Event(_) => {}
+            }
+        }
+    }
+
+    /// The request of a lane has this result.
+    fn finish(requests: &mut Requests, lane: Lane, result: Result<Response, RequestError>) {
+        requests.finish(Finished { lane, id: request_id(), result });
+    }
+
+    fn publication() -> Request {
+        let pair = KeyPair::random(&mut OsRng);
+        let signature = Signature([0; 64]);
+        Request::Publish(Box::new(Publication {
+            identity: *pair.public(),
+            signed: (1, *pair.public(), signature),
+            one_time: Vec::new(),
+            kem: (1, KemKeyPair::random(&mut OsRng).public().clone(), signature),
+        }))
+    }
+
+    #[tokio::test]
+    async fn each_account_has_its_turn_and_so_have_our_own_keys() {
+        let mut requests = requests();
+        let id = request_id();
+        for number in 1..=9 {
+            requests.push(id, Request::Bundles(account(number)));
+            requests.push(id, Request::Bundles(account(number)));
+        }
+        requests.push(id, publication());
+        let mut started = Vec::new();
+        requests.start();
+        for _ in 0..9 {
+            let lane = requests.busy.pop_first().unwrap();
+            started.push(lane);
+            finish(&mut requests, lane, Ok(Response::Done));
+            requests.running = requests.running.into_iter().skip(1).collect();
+            requests.start();
+        }
+        started.extend(requests.busy.iter().copied());
+        assert!(started.contains(&Lane::OwnKeys), "{started:?}");
+        let accounts: BTreeSet<_> = started.iter().collect();
+        assert!(accounts.len() >= 9, "{started:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_due_while_a_retry_waits_for_running_requests() {
+        let mut requests = requests();
+        let id = request_id();
+        let limited = || Err(RequestError::TooMany(Duration::from_secs(5)));
+        for number in 1..=3 {
+            requests.push(id, Request::Bundles(account(number)));
+        }
+        requests.start();
+        finish(&mut requests, Lane::Account(account(1)), limited());
+        finish(&mut requests, Lane::Account(account(2)), Err(RequestError::Unavailable(500)));
+        requests.push(id, Request::Bundles(account(1)));
+        assert!(requests.due().is_none_or(|at| at > Instant::now()));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        requests.start();
+        assert_eq!(requests.due(), None);
+        // When they have ended, the client makes its requests again.
+        requests.running.clear();
+        assert!(requests.due().is_some() && requests.take_retry());
+    }
+
+    #[tokio::test]
+    async fn keys_from_before_a_mismatch_are_not_used() {
+        let mut requests = requests();
+        let resolved =
+            |number| Resolved { account: account(number), app: None, bundles: Vec::new() };
+        for result in [
+            Response::Stale(vec![DeviceId::PRIMARY]),
+            Response::Mismatched { missing: vec![DeviceId::PRIMARY], extra: Vec::new() },
+        ] {
+            requests.keep(resolved(1));
+            requests.keep(resolved(2));
+            finish(&mut requests, Lane::Account(account(1)), Ok(result));
+            assert_eq!(requests.fetched.keys().copied().collect::<Vec<_>>(), [account(2)]);
+        }
+    }
+}
