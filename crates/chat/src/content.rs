@@ -6,6 +6,8 @@
 mod data;
 mod proto;
 
+use std::fmt;
+
 use prost::Message;
 use zeroize::Zeroizing;
 
@@ -15,8 +17,8 @@ use proto::ContentProto;
 
 pub use data::{AttachmentPlace, AttachmentPointer, DataMessage, Group, GroupChange};
 
-/// The content of a message.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// The content of a message. `Debug` prints neither text nor keys.
+#[derive(Clone, Eq, PartialEq)]
 pub enum Content {
     /// Call signalling, which this module does not decode.
     Call(Vec<u8>),
@@ -36,6 +38,22 @@ pub enum Content {
     Typing(Typing),
     /// Content that this program does not know yet.
     Unknown,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(bytes) => write!(f, "Call({} bytes)", bytes.len()),
+            Self::Data(data) => data.fmt(f),
+            Self::DecryptionError(bytes) => write!(f, "DecryptionError({} bytes)", bytes.len()),
+            Self::Null => f.write_str("Null"),
+            Self::Receipt(receipt) => receipt.fmt(f),
+            Self::SenderKeyDistribution(_) => f.write_str("SenderKeyDistribution(…)"),
+            Self::Sync(bytes) => write!(f, "Sync({} bytes)", bytes.len()),
+            Self::Typing(typing) => typing.fmt(f),
+            Self::Unknown => f.write_str("Unknown"),
+        }
+    }
 }
 
 impl Content {
@@ -112,8 +130,8 @@ pub enum ReceiptKind {
     Viewed,
 }
 
-/// Someone started or stopped typing.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Someone started or stopped typing. `Debug` does not print the group.
+#[derive(Clone, Eq, PartialEq)]
 pub struct Typing {
     /// When.
     pub timestamp: Timestamp,
@@ -121,6 +139,16 @@ pub struct Typing {
     pub started: bool,
     /// The group, if it is in one.
     pub group: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Typing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { timestamp, started, group: _ } = self;
+        f.debug_struct("Typing")
+            .field("timestamp", timestamp)
+            .field("started", started)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a plaintext could not be read.

@@ -1,14 +1,16 @@
 //! Data messages: `PushMessageContent` of clients of 2014, with the fields that were added
 //! later.
 
+use std::fmt;
+
 use super::proto::{AttachmentProto, DataProto, GroupProto};
 use super::{ContentError, bounded};
 use crate::attachment::AttachmentKey;
 use crate::time::Timestamp;
 use zeroize::Zeroizing;
 
-/// Text, attachments and related fields. Start with [`DataMessage::default`].
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+/// Text, attachments and related fields. Start with [`DataMessage::default`]. `Debug` prints neither text nor keys.
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct DataMessage {
     /// The text.
     pub body: Option<String>,
@@ -30,6 +32,35 @@ pub struct DataMessage {
     pub timestamp: Option<Timestamp>,
     /// The minimum protocol version that the recipient's program must support.
     pub required_protocol_version: Option<u32>,
+}
+
+impl fmt::Debug for DataMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataMessage")
+            .field("body_bytes", &self.body.as_ref().map(String::len))
+            .field("attachments", &self.attachments)
+            .field("group", &self.group)
+            .field("timestamp", &self.timestamp)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for AttachmentPointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AttachmentPointer")
+            .field("place", &self.place)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group")
+            .field("change", &self.change)
+            .field("members", &self.members.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl DataMessage {
@@ -68,8 +99,8 @@ impl DataMessage {
     }
 }
 
-/// The location and the key of an attachment.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// The location and the key of an attachment. `Debug` prints neither the key nor texts.
+#[derive(Clone, Eq, PartialEq)]
 pub struct AttachmentPointer {
     /// The location.
     pub place: AttachmentPlace,
@@ -175,8 +206,9 @@ impl AttachmentPointer {
     }
 }
 
-/// A group in the format of clients of 2014: the message carries the list of members.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// A group in the format of clients of 2014: the message carries the list of members. `Debug` prints neither its name nor
+/// its members.
+#[derive(Clone, Eq, PartialEq)]
 pub struct Group {
     /// Identifies the group.
     pub id: Vec<u8>,

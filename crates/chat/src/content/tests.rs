@@ -156,3 +156,40 @@ fn content_of_the_maximum_length_can_be_stored_although_it_grows() {
     let too_long = long_field(0x0a, &long_field(0x0a, &vec![b'a'; MAX_MESSAGE - 7]));
     assert_eq!(Content::decode(&too_long), Err(ContentError::Malformed));
 }
+
+#[test]
+fn no_text_and_no_key_of_a_content_is_printed() {
+    let secret = "Treffpunkt";
+    let key = AttachmentKey::from_slice(&[77; 64]).unwrap();
+    let place = AttachmentPlace::Id(1);
+    let mut pointer = AttachmentPointer::new(place, key, 16, [8; 32], "image/png");
+    (pointer.file_name, pointer.caption) = (Some(secret.to_owned()), Some(secret.to_owned()));
+    let group = Group {
+        id: vec![77; 16],
+        change: GroupChange::Update,
+        name: Some(secret.to_owned()),
+        members: vec![secret.to_owned()],
+        avatar: Some(pointer.clone()),
+    };
+    let data = DataMessage {
+        attachments: vec![pointer],
+        group: Some(group),
+        profile_key: Some([77; 32]),
+        ..text(secret)
+    };
+    for content in [
+        Content::Data(Box::new(data)),
+        Content::Call(vec![77; 32]),
+        Content::DecryptionError(vec![77; 32]),
+        Content::SenderKeyDistribution(vec![77; 32]),
+        Content::Sync(vec![77; 32]),
+        Content::Typing(Typing {
+            timestamp: Timestamp(1),
+            started: true,
+            group: Some(vec![77; 16]),
+        }),
+    ] {
+        let printed = format!("{content:?} {content:#?}");
+        assert!(!printed.contains(secret) && !printed.contains("77,"), "{printed}");
+    }
+}
