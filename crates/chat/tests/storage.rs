@@ -1,5 +1,7 @@
 //! What a client stores for its sessions: how much one message changes, and how much one account can make it keep.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+
 #[path = "support/person.rs"]
 mod person;
 
@@ -108,11 +110,12 @@ impl Bob {
 
     /// The sizes of the rows for the sessions with an account.
     fn stored(&self, peer: Address) -> Vec<usize> {
-        let of_peer = |key: &StoreKey| match key {
-            StoreKey::Session(address) | StoreKey::ArchivedSession { address, .. } => {
-                address.account == peer.account
-            }
-            _ => false,
+        let of_peer = |key: &StoreKey| {
+            let (StoreKey::Session(address) | StoreKey::ArchivedSession { address, .. }) = key
+            else {
+                return false;
+            };
+            address.account == peer.account
         };
         self.rows.iter().filter(|(key, _)| of_peer(key)).map(|(_, row)| row.len()).collect()
     }

@@ -237,9 +237,9 @@ impl Client {
 
     /// Adds the archived sessions to their records, oldest first.
     fn restore_archived(&mut self, rows: &[StoredRow]) -> Result<(), RestoreError> {
-        let archived = rows.iter().filter_map(|(key, value)| match key {
-            StoreKey::ArchivedSession { address, number } => Some((*address, *number, value)),
-            _ => None,
+        let archived = rows.iter().filter_map(|(key, value)| {
+            let StoreKey::ArchivedSession { address, number } = key else { return None };
+            Some((*address, *number, value))
         });
         let mut archived: Vec<_> = archived.collect();
         archived.sort_unstable_by_key(|(address, number, _)| (*address, *number));
