@@ -18,7 +18,8 @@
 //! | the server reports other devices | `Commit` or `Request::Bundles` | encrypt again, at most 5 times |
 //! | no response | | the same request again, later |
 //! | an envelope | `Commit` (session, prekeys, content) | on `Committed`: `Acknowledge`, `Received` |
-//! | an envelope that is a duplicate or cannot be read | `Acknowledge` | |
+//! | an envelope that cannot be read | `Commit` (the reason) | on `Committed`: `Acknowledge`, `NotRead` |
+//! | a duplicate | `Acknowledge` | |
 //! | `AcceptIdentity`, `RefuseIdentity` | `Commit` | blocked messages are sent |
 //!
 //! After a crash, [`Client::restore`] continues from the committed state. A ciphertext that may
@@ -38,6 +39,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rand_core::CryptoRngCore;
+use zeroize::Zeroizing;
 
 use crate::address::{AccountId, Address};
 use crate::content::Content;
@@ -124,9 +126,9 @@ pub enum ClientEvent {
     Accepted(Timestamp, AccountId),
     /// Nothing is sent to the account until the user has accepted the new identity key.
     IdentityChanged(AccountId, PublicKey),
-    /// A message cannot be sent.
+    /// A message cannot be sent. The committed changes include it as failed.
     NotSent(Timestamp, SendError),
-    /// An envelope could not be read and is lost.
+    /// An envelope could not be read. The committed changes include the reason.
     NotRead(Option<Address>, ReadError),
     /// A message arrived. The committed changes include it.
     Received(Received),
@@ -147,19 +149,46 @@ pub struct Received {
     pub identity_changed: bool,
 }
 
+/// A message that could not be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unreadable {
+    /// The device that sent it, according to the server.
+    pub from: Option<Address>,
+    /// When it was sent, according to the server.
+    pub timestamp: Timestamp,
+    /// Why it could not be read.
+    pub why: ReadError,
+}
+
+/// A message that was removed from the outbox, because it cannot be sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failed {
+    /// Identifies the message.
+    pub timestamp: Timestamp,
+    /// The recipient.
+    pub to: AccountId,
+    /// Its encoded content.
+    pub content: Zeroizing<Vec<u8>>,
+    /// Why it cannot be sent.
+    pub why: SendError,
+}
+
 /// Why a message cannot be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SendError {
     /// The server kept reporting different devices.
     #[error("the recipient's devices keep changing")]
     DevicesKeepChanging,
+    /// The app of sender and recipient delivers messages between its own users itself.
+    #[error("the app delivers messages between its own users itself")]
+    IntraApp,
     /// The account does not exist, or has no device that can receive messages.
     #[error("the recipient has no device that can receive messages")]
     NoDevice,
     /// The server returned invalid keys: an attack, or a defective client.
     #[error("the recipient's keys are invalid")]
     NotAuthentic,
-    /// The server will never deliver it, for example because the app delivers messages between its own users itself.
+    /// The server will never accept it.
     #[error("the server refuses to deliver this message")]
     Refused,
     /// The message is too long.

@@ -76,9 +76,9 @@ pub use attachment::{
     AttachmentError, AttachmentKey, AttachmentOpener, AttachmentSealer, attachment_padding,
 };
 pub use client::{
-    Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, Delivery, KnownIdentity,
-    Publication, ReadError, Received, Request, RequestId, Response, RestoreError, SealedMessage,
-    SendError, StoreKey,
+    Changes, Client, ClientEvent, ClientInput, ClientOutput, CommitId, Delivery, Failed,
+    KnownIdentity, Publication, ReadError, Received, Request, RequestId, Response, RestoreError,
+    SealedMessage, SendError, StoreKey, Unreadable,
 };
 pub use content::{
     AttachmentPlace, AttachmentPointer, Content, ContentError, DataMessage, Group, GroupChange,

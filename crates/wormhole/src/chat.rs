@@ -8,7 +8,10 @@
 //!
 //! The protocol is in `wormhole-chat`, without I/O; docs/chat-protocol.md describes it, and docs/chat-service.md the service.
 //! A message is in the store before it is sent, and a received message is in the store before the server is told that it
-//! arrived. So nothing is lost or duplicated when the program is killed at any moment.
+//! arrived. So nothing is lost when the program is killed at any moment. A received message, also one that cannot be read, stays
+//! in the store until the application is [`done`](Client::done) with it, and a message that cannot be sent until it is
+//! [forgotten](Client::forget_failed). If the application is killed between storing a message and `done`, it gets the message
+//! again, with the same [`ReceivedId`].
 //!
 //! Not yet: several devices of one account, and groups.
 
@@ -23,20 +26,21 @@ mod service;
 pub mod store;
 
 pub use account::{Account, AccountState};
-pub use client::{Client, Messages, Options, Progress, RouteHook, SentMessage};
+pub use client::{Client, Messages, Options, RouteHook, SentMessage};
 pub use error::{
-    AttachmentError, Ended, IdentityError, NotSent, OpenError, RegisterError, RequestError,
-    SendError,
+    AttachmentError, Ended, IdentityError, NotSent, OpenError, ReadError, RegisterError,
+    RequestError, SendError, SendFailure,
 };
-pub use message::{Attachment, Event, Me, Message, ReceivedMessage, Route, SafetyNumber};
+pub use message::{
+    AcceptedNumber, Attachment, Connection, Event, FailedMessage, IdentityChange, Me, Message,
+    OutboxMessage, Progress, ReceivedMessage, Route, SafetyNumber,
+};
 pub use server::{
     AppCredentials, Network, NotAServerUrl, NotAToken, Server, ServerUrl, Token, Transport,
 };
 pub use store::{Contact, ReceivedId};
 pub use wormhole_chat::service::{AppName, Destination, PhoneNumber};
-pub use wormhole_chat::{
-    AccountId, Address, DeviceId, PublicKey, ReadError, SendError as SendFailure, Timestamp,
-};
+pub use wormhole_chat::{AccountId, Address, DeviceId, PublicKey, RestoreError, Timestamp};
 
 /// A contact of which we know only the account.
 const fn contact(account: AccountId) -> Contact {

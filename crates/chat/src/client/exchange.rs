@@ -68,6 +68,8 @@ pub enum Response {
         /// Devices that no longer exist.
         extra: Vec<DeviceId>,
     },
+    /// The app of sender and recipient delivers messages between its own users itself.
+    IntraApp,
     /// The account does not exist.
     NotFound,
     /// The request will never succeed.

@@ -4,7 +4,7 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use super::store::Changes;
-use super::{Client, ClientEvent, ClientOutput, Delivery, ReadError, Received};
+use super::{Client, ClientEvent, ClientOutput, Delivery, ReadError, Received, Unreadable};
 use crate::address::{Address, Route};
 use crate::content::Content;
 use crate::envelope::{Envelope, EnvelopeKind};
@@ -15,7 +15,7 @@ use crate::session::DecryptError;
 
 impl Client {
     /// Reads an envelope. It is always acknowledged, because the server would otherwise deliver it
-    /// for ever; but if it was read, only once that is durable.
+    /// for ever; but only once its content, or why it could not be read, is durable.
     pub(super) fn read(
         &mut self,
         delivery: Delivery,
@@ -33,7 +33,11 @@ impl Client {
             }
             // A duplicate: the acknowledgement was lost.
             Ok(None) | Err(ReadError::Decrypt(DecryptError::Duplicate)) => {}
-            Err(error) => then.push(ClientOutput::Event(ClientEvent::NotRead(from, error))),
+            Err(why) => {
+                let timestamp = envelope.timestamp;
+                changes.unreadable.push(Unreadable { from, timestamp, why });
+                then.push(ClientOutput::Event(ClientEvent::NotRead(from, why)));
+            }
         }
         // Even without changes: an earlier copy may wait for its commit.
         self.commit(changes, then);

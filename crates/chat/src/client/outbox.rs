@@ -5,10 +5,10 @@ use zeroize::Zeroizing;
 
 use super::exchange::{Request, Response, SealedMessage};
 use super::store::Changes;
-use super::{Client, ClientEvent, ClientOutput, PendingRequest, SendError};
+use super::{Client, ClientEvent, ClientOutput, Failed, PendingRequest, SendError};
 use crate::address::{AccountId, Address, DeviceId, Route};
 use crate::content::Content;
-use crate::padding::pad;
+use crate::padding::{pad, unpad};
 use crate::session::EncryptError;
 use crate::time::Timestamp;
 
@@ -127,6 +127,7 @@ impl Client {
             }
             Response::Stale(devices) if devices.is_empty() => {}
             Response::Stale(devices) => self.encrypt_again(timestamp, to, &devices),
+            Response::IntraApp => self.give_up(timestamp, SendError::IntraApp),
             Response::NotFound => self.give_up(timestamp, SendError::NoDevice),
             Response::Refused => self.give_up(timestamp, SendError::Refused),
             Response::Bundles(_) | Response::Unavailable => {}
@@ -141,9 +142,11 @@ impl Client {
     }
 
     pub(super) fn give_up(&mut self, timestamp: Timestamp, error: SendError) {
-        self.outbox.remove(&timestamp);
+        let Some(outgoing) = self.outbox.remove(&timestamp) else { return };
         let mut changes = Changes::default();
         changes.delete_outgoing(timestamp);
+        let content = Zeroizing::new(unpad(&outgoing.plaintext).unwrap_or_default().to_vec());
+        changes.failed.push(Failed { timestamp, to: outgoing.to, content, why: error });
         let event = ClientEvent::NotSent(timestamp, error);
         self.commit(changes, vec![ClientOutput::Event(event)]);
     }
@@ -179,6 +182,7 @@ impl Client {
     ) {
         let result = match response {
             Response::Bundles(bundles) => self.begin(now, account, bundles, rng),
+            Response::IntraApp => Err(SendError::IntraApp),
             Response::Refused => Err(SendError::Refused),
             Response::Done
             | Response::Mismatched { .. }

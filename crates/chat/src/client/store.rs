@@ -10,7 +10,7 @@ use super::account::Confirmed;
 use super::exchange::SealedMessage;
 use super::outbox::Outgoing;
 use super::sessions::ArchivedRows;
-use super::{Client, PreKeys, Received};
+use super::{Client, Failed, PreKeys, Received, Unreadable};
 use crate::address::{AccountId, Address, DeviceId};
 use crate::kem::KemKeyPair;
 use crate::key::{KeyPair, PrivateKey, PublicKey, Signature};
@@ -26,6 +26,12 @@ pub struct Changes {
     pub rows: Vec<(StoreKey, Option<Zeroizing<Vec<u8>>>)>,
     /// Received messages: the application must store them in the same transaction.
     pub received: Vec<Received>,
+    /// Messages that could not be read: the application must store that in the same transaction, because they are
+    /// acknowledged then.
+    pub unreadable: Vec<Unreadable>,
+    /// Messages that cannot be sent: the application must store them in the same transaction, because they are not in the
+    /// outbox any more.
+    pub failed: Vec<Failed>,
 }
 
 /// The key of a row.
@@ -89,7 +95,8 @@ impl Peer {
 impl Changes {
     /// Whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.received.is_empty()
+        let Self { rows, received, unreadable, failed } = self;
+        rows.is_empty() && received.is_empty() && unreadable.is_empty() && failed.is_empty()
     }
 
     pub(super) fn put(&mut self, key: StoreKey, value: Vec<u8>) {

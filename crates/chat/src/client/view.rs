@@ -31,6 +31,14 @@ impl Client {
         Some(KnownIdentity { accepted: peer.identity, changed: peer.changed })
     }
 
+    /// The accounts whose identity key has changed, and waits to be accepted or refused.
+    pub fn identity_changes(&self) -> impl Iterator<Item = (AccountId, KnownIdentity)> {
+        let changed = self.peers.iter().filter(|(_, peer)| peer.changed.is_some());
+        changed.map(|(account, peer)| {
+            (*account, KnownIdentity { accepted: peer.identity, changed: peer.changed })
+        })
+    }
+
     /// The messages that the server has not accepted yet, and their recipients, in the order in which they were written.
     pub fn outbox(&self) -> impl Iterator<Item = (Timestamp, AccountId)> {
         self.outbox.iter().map(|(timestamp, outgoing)| (*timestamp, outgoing.to))

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::json;
 use tokio::time::sleep;
-use wormhole::chat::{Attachment, AttachmentError, Client, Event, ReceivedMessage, RequestError};
+use wormhole::chat::{
+    Attachment, AttachmentError, Client, Event, ReceivedId, ReceivedMessage, RequestError,
+};
 use wormhole::transfer::OnExists;
 
 use super::show::{self, SavedFile};
@@ -77,10 +79,13 @@ impl Receiver<'_> {
                     console.report(&json!({"event": "chat-connected"}))?;
                 }
                 Event::Connected => {}
-                Event::IdentityChanged { .. }
-                | Event::NotRead { .. }
-                | Event::NotSent { .. }
-                | Event::Sent(_) => self.other(&event, console).await?,
+                Event::NotRead { id, .. } => {
+                    self.other(&event, console).await?;
+                    self.done(*id, console).await?;
+                }
+                Event::IdentityChanged { .. } | Event::Progress { .. } => {
+                    self.other(&event, console).await?;
+                }
                 // Later events of the SDK.
                 _ => {}
             }
@@ -125,7 +130,11 @@ impl Receiver<'_> {
                 &who::argument(&message.from),
             ));
         }
-        let done = console.unless_interrupted(self.client.done(message.id)).await?;
+        self.done(message.id, console).await
+    }
+
+    async fn done(&self, id: ReceivedId, console: &mut Console) -> Result<()> {
+        let done = console.unless_interrupted(self.client.done(id)).await?;
         done.map_err(|error| explain::ended(&error).into())
     }
 

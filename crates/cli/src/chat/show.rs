@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use wormhole::chat::{Attachment, Contact, Event, ReceivedMessage};
+use wormhole::chat::{Attachment, Contact, Event, Progress, ReceivedMessage};
 
 use super::{explain, who};
 use crate::console::Console;
@@ -91,22 +91,22 @@ pub(super) fn event(event: &Event, contacts: &[Contact], console: &Console) -> R
             let (label, argument) = (who::label(contact), who::argument(contact));
             console.screen.show(&explain::changed_recipient(&label, &argument));
         }
-        Event::NotRead { from, why } => {
+        Event::NotRead { from, why, .. } => {
             let from = from.map(|address| address.account.to_string());
             let why = printable::line(&why.to_string());
             console.report(&json!({"event": "chat-unreadable", "from": from, "reason": why}))?;
             let from = from.unwrap_or_else(|| "an unknown sender".to_owned());
             console.screen.show(&format!("A message from {from} could not be read: {why}"));
         }
-        Event::NotSent { timestamp, why, .. } => {
+        Event::Progress { message, progress: Progress::NotSent(why), .. } => {
             let why = printable::line(&why.to_string());
             console.report(&json!({
-                "event": "chat-not-sent", "timestamp": timestamp.0, "reason": why,
+                "event": "chat-not-sent", "timestamp": message.0, "reason": why,
             }))?;
             console.screen.show(&format!("An earlier message could not be sent: {why}"));
         }
-        Event::Sent(timestamp) => {
-            console.report(&json!({"event": "chat-sent", "to": null, "timestamp": timestamp.0}))?;
+        Event::Progress { message, .. } => {
+            console.report(&json!({"event": "chat-sent", "to": null, "timestamp": message.0}))?;
         }
         // `receive.rs` handles these.
         Event::Connected | Event::Disconnected(_) | Event::Message(_) | Event::UpToDate => {}

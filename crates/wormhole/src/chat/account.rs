@@ -144,8 +144,8 @@ impl Account {
             match output {
                 ClientOutput::Commit(id, changes) => {
                     let registration = registration.take();
-                    let commit =
-                        Commit { changes: vec![changes], registration, ..Commit::default() };
+                    let mut commit = Commit { registration, ..Commit::default() };
+                    commit.add(changes);
                     self.store.run(move |store| store.commit(&commit)).await?;
                     core.handle(now(), ClientInput::Committed(id), &mut OsRng);
                 }

@@ -2,6 +2,7 @@
 
 mod identity;
 mod messages;
+mod queries;
 mod sent;
 
 use std::fmt;
@@ -13,11 +14,11 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{
-    AccountId, AttachmentPointer, Client as Core, Content, DataMessage, RestoreError, Timestamp,
+    AccountId, AttachmentPointer, Client as Core, Content, DataMessage, RestoreError,
 };
 
 use super::account::{Account, WeakStore, service_of};
-use super::driver::{Driver, Signals, Start};
+use super::driver::{Counts, Driver, Signals, Start};
 use super::error::{AttachmentError, Ended, OpenError, SendError};
 use super::message::{Attachment, Me, Message, Route};
 use super::service::Service;
@@ -25,7 +26,7 @@ use super::store::{Contact, ReceivedId};
 use super::{RequestError, attachment};
 use crate::transfer::OnExists;
 pub use messages::Messages;
-pub use sent::{Progress, SentMessage};
+pub use sent::SentMessage;
 
 /// A client of one account. It connects in the background, and reconnects by itself.
 ///
@@ -71,17 +72,16 @@ impl Client {
     /// The account is not registered, or the store cannot be used.
     pub async fn open(account: Account, options: Options) -> Result<Self, OpenError> {
         let Account { store, network } = account;
-        let stored = store.run(|store| {
-            let unread = store.received_count();
-            Ok::<_, OpenError>((
-                store.registration()?,
-                store.client_rows()?,
-                store.contacts()?,
-                unread,
-            ))
+        let restored = store.run(|store| {
+            let registration = store.registration()?.ok_or(OpenError::NotRegistered)?;
+            if registration.account.is_none() {
+                return Err(OpenError::NotRegistered);
+            }
+            // Derives public keys, which takes some time.
+            let core = Core::restore(store.client_rows()?)?;
+            Ok((registration, core, store.contacts()?, Counts::of(store)))
         });
-        let (registration, rows, contacts, unread) = stored.await?;
-        let registration = registration.ok_or(OpenError::NotRegistered)?;
+        let (registration, core, contacts, counts) = restored.await?;
         let me = Arc::new(Me::of(&registration).ok_or(OpenError::NotRegistered)?);
         let service = service_of(&registration, &network).map_err(|_| RestoreError::Damaged)?;
         let service = Arc::new(service);
@@ -90,15 +90,15 @@ impl Client {
         let signals = Arc::new(Signals {
             events: broadcast::Sender::new(MAX_EVENTS),
             news: watch::Sender::default(),
-            up_to_date: watch::Sender::default(),
+            connection: watch::Sender::default(),
             ended: watch::Sender::default(),
         });
         let start = Start {
-            core: Core::restore(rows)?,
+            core,
             store,
             service: Arc::clone(&service),
             contacts,
-            unread,
+            counts,
             signals: Arc::clone(&signals),
             tasks,
         };
@@ -111,12 +111,15 @@ impl Client {
         &self.me
     }
 
-    /// The messages that have arrived and are not [`done`](Self::done), and then those that arrive.
+    /// The messages that have arrived and are not [`done`](Self::done), and then those that arrive, together with other events.
     pub fn messages(&self) -> Messages {
-        Messages::new(self.store.clone(), &self.signals)
+        Messages::new(self.clone())
     }
 
-    /// The application has stored or shown this message, and does not want to get it again.
+    /// The application has stored or shown this message, and does not want to get it again. If it is killed between storing
+    /// the message and this, it gets the message again, and can recognise it by its [`ReceivedId`].
+    ///
+    /// If the returned future is dropped, the message may be removed or not.
     ///
     /// # Errors
     /// The client has ended. Then the application gets the message again.
@@ -126,6 +129,8 @@ impl Client {
 
     /// Puts a message into the outbox. When this returns, the message survives a crash, and is sent as soon as the server
     /// can be reached. Files are uploaded before that.
+    ///
+    /// If the returned future is dropped, the message may be sent or not: [`outbox`](Self::outbox) says whether it waits.
     ///
     /// # Errors
     /// The message is not in the outbox.
@@ -139,16 +144,14 @@ impl Client {
         if route.unwrap_or_default() == Route::Own {
             return Err(SendError::OwnRoute(account));
         }
-        let mut attachments = Vec::new();
+        // Before large files are uploaded for nothing.
+        let mut data = DataMessage { body: Some(message.text), ..DataMessage::default() };
+        content(&data)?;
+        self.query(move |driver| driver.check_room(account)).await??;
         for file in &message.files {
-            attachments.push(self.upload(file).await?);
+            data.attachments.push(self.upload(file).await?);
         }
-        let body = Some(message.text);
-        let content =
-            Content::Data(Box::new(DataMessage { body, attachments, ..DataMessage::default() }));
-        if content.encode().len() > MAX_CONTENT {
-            return Err(SendError::TooLong);
-        }
+        let content = content(&data)?;
         let (reply, accepted) = oneshot::channel();
         self.ask(move |driver, answer: oneshot::Sender<_>| {
             let _gone = answer.send(driver.send(account, content, reply));
@@ -169,6 +172,7 @@ impl Client {
         if let Some(contact) = known {
             return Ok(contact);
         }
+        // This also fetches keys for the first message. The server allows six such requests at once, and one in 10 minutes.
         let answer = match self.service.bundles(to).await {
             Ok(answer) => answer,
             Err(RequestError::NotFound) => return Err(SendError::NoSuchRecipient(to.clone())),
@@ -191,7 +195,7 @@ impl Client {
         self.ask(move |driver, reply| driver.bind(&number, account, reply)).await
     }
 
-    /// Everybody with whom we have exchanged messages.
+    /// All accounts that were resolved or named, or have written.
     ///
     /// # Errors
     /// The client has ended.
@@ -209,14 +213,6 @@ impl Client {
         name: Option<String>,
     ) -> Result<(), Ended> {
         self.edit(account, move |contact| contact.name = name).await
-    }
-
-    /// The messages that the server does not have yet, and their recipients, oldest first.
-    ///
-    /// # Errors
-    /// The client has ended.
-    pub async fn outbox(&self) -> Result<Vec<(Timestamp, AccountId)>, Ended> {
-        self.query(|driver| driver.core().outbox().collect()).await
     }
 
     /// Downloads an attached file to `target`. The file has this name only when it is complete and what its sender
@@ -294,6 +290,15 @@ impl Client {
     fn ended(&self) -> Ended {
         self.signals.ended.borrow().clone().unwrap_or(Ended::Closed)
     }
+}
+
+/// A message as it is encrypted.
+///
+/// # Errors
+/// It is too long.
+fn content(data: &DataMessage) -> Result<Content, SendError> {
+    let content = Content::Data(Box::new(data.clone()));
+    if content.encode().len() > MAX_CONTENT { Err(SendError::TooLong) } else { Ok(content) }
 }
 
 /// The contact that a destination means, if we know it.

@@ -6,6 +6,8 @@
 
 mod commits;
 mod contacts;
+mod envelopes;
+mod outbox;
 mod requests;
 mod socket;
 mod tasks;
@@ -17,20 +19,21 @@ use std::sync::Arc;
 use rand_core::OsRng;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wormhole_chat::{
-    AccountId, Changes, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, Envelope,
-    EnvelopeKind, ReadError, Timestamp,
+    AccountId, Client as Core, ClientEvent, ClientInput, ClientOutput, Delivery, Timestamp,
 };
 
+use super::RequestError;
 use super::account::{SharedStore, now};
-use super::error::Ended;
-use super::message::{Event, ReceivedMessage};
+use super::error::{Ended, NotSent, SendFailure};
+use super::message::{Connection, Event, Progress};
 use super::service::{KeyCount, Service};
 use super::store::{Contact, StoreError};
-use super::{Progress, RequestError};
+pub(super) use commits::Counts;
 use commits::{Commits, Durable};
 use contacts::Contacts;
+use outbox::Outbox;
 use requests::{Finished, Requests};
-use socket::{Incoming, RequestOrigin, Socket, SocketEvent};
+use socket::{RequestOrigin, Socket, SocketEvent};
 use upkeep::Upkeep;
 
 /// Something that a handle of the client wants to be done.
@@ -45,8 +48,8 @@ pub(super) struct Signals {
     pub(super) events: broadcast::Sender<Event>,
     /// Changes when messages have arrived.
     pub(super) news: watch::Sender<()>,
-    /// Whether the server has delivered everything that had waited.
-    pub(super) up_to_date: watch::Sender<bool>,
+    /// Whether the client is connected.
+    pub(super) connection: watch::Sender<Connection>,
     /// Why the client has ended.
     pub(super) ended: watch::Sender<Option<Ended>>,
 }
@@ -64,15 +67,14 @@ pub(super) struct Driver {
     contacts: Contacts,
     /// Messages that wait to be accepted by the client, oldest first.
     accepting: VecDeque<oneshot::Sender<Sending>>,
-    /// Messages in the outbox that were written since the start.
-    sending: BTreeMap<Timestamp, (AccountId, watch::Sender<Progress>)>,
+    outbox: Outbox,
     /// The server's requests whose envelopes are not acknowledged yet.
     deliveries: BTreeMap<u64, RequestOrigin>,
     last_delivery: u64,
     /// The sender of the envelope that is being handled, as the server describes it.
     source: Option<Contact>,
-    /// Received messages that the application has not taken.
-    unread: usize,
+    /// What waits for the application.
+    counts: Counts,
     /// Whether the server has delivered everything that had waited, but not all of it may be in the store.
     is_up_to_date: bool,
 }
@@ -83,7 +85,7 @@ pub(super) struct Start {
     pub(super) store: SharedStore,
     pub(super) service: Arc<Service>,
     pub(super) contacts: Vec<Contact>,
-    pub(super) unread: usize,
+    pub(super) counts: Counts,
     pub(super) signals: Arc<Signals>,
     pub(super) tasks: mpsc::Receiver<Task>,
 }
@@ -99,8 +101,9 @@ enum Woken {
 
 impl Driver {
     pub(super) fn new(start: Start) -> Self {
-        let Start { core, store, service, contacts, unread, signals, tasks } = start;
+        let Start { core, store, service, contacts, counts, signals, tasks } = start;
         Self {
+            outbox: Outbox::new(&core),
             core,
             store,
             tasks,
@@ -111,24 +114,25 @@ impl Driver {
             upkeep: Upkeep::new(service),
             contacts: Contacts::new(contacts),
             accepting: VecDeque::new(),
-            sending: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             last_delivery: 0,
             source: None,
-            unread,
+            counts,
             is_up_to_date: false,
         }
     }
 
     /// Runs until all handles are dropped, or the store fails.
     pub(super) async fn run(mut self) {
+        let mut ending = Ending { signals: Arc::clone(&self.signals), why: Ended::Failed };
         self.input(ClientInput::Connected);
-        let signals = Arc::clone(&self.signals);
-        let ended = match self.serve().await {
+        let store = self.store.clone();
+        ending.why = match self.serve().await {
             Ok(()) => Ended::Closed,
             Err(error) => Ended::Store(error),
         };
-        signals.ended.send_replace(Some(ended));
+        // SQLite writes its log into the database when it is closed.
+        let _closed = tokio::task::spawn_blocking(move || drop(store)).await;
     }
 
     async fn serve(mut self) -> Result<(), StoreError> {
@@ -151,7 +155,7 @@ impl Driver {
     }
 
     async fn wait(&mut self) -> Woken {
-        let reads = self.commits.len() < MAX_COMMITS && self.unread < MAX_UNREAD;
+        let reads = self.has_room();
         let counts = !self.core.is_publishing();
         tokio::select! {
             task = self.tasks.recv() => task.map_or(Woken::Closed, Woken::Task),
@@ -162,12 +166,20 @@ impl Driver {
         }
     }
 
+    /// Whether more messages can be read. The server keeps the others.
+    fn has_room(&self) -> bool {
+        let has_room = self.commits.bytes() < MAX_WAITING && self.deliveries.len() < MAX_DELIVERIES;
+        has_room && self.counts.unread < MAX_UNREAD && self.counts.unread_bytes < MAX_UNREAD_BYTES
+    }
+
     fn handle(&mut self, woken: Woken) -> Result<(), StoreError> {
         match woken {
             Woken::Task(task) => task(self),
             Woken::Committed(committed) => self.committed(committed?),
             Woken::Requested(Some(finished)) => self.finish(finished),
             Woken::Socket(SocketEvent::Opened) => {
+                self.outbox.set_refusal(None);
+                self.signals.connection.send_replace(Connection::Connected);
                 self.emit(Event::Connected);
                 self.requests.connected();
             }
@@ -208,139 +220,88 @@ impl Driver {
         self.commits.start(&self.store);
         if self.is_up_to_date && self.commits.is_idle() {
             self.is_up_to_date = false;
-            self.signals.up_to_date.send_replace(true);
+            self.signals.connection.send_replace(Connection::UpToDate);
             self.emit(Event::UpToDate);
         }
     }
 
-    /// Drops messages that have nothing for a person, and remembers what the server said about the senders of the others.
-    fn without_invisible(&mut self, mut changes: Changes) -> Changes {
-        changes.received.retain(ReceivedMessage::is_visible);
-        let senders = changes.received.iter().map(|received| received.from.account);
-        let source = self.source.take();
-        if let Some(source) = source.filter(|it| senders.into_iter().any(|from| from == it.account))
-            && let Some(contact) = self.contacts.with_hint(source)
-        {
-            self.put(contact);
-        }
-        changes
-    }
-
     fn committed(&mut self, durable: Durable) {
-        let Durable { last, received, taken, replies } = durable;
-        if let Some(last) = last {
+        let Durable { then, has_messages, counts } = durable;
+        self.counts = counts;
+        if let Some(last) = then.last {
             self.input(ClientInput::Committed(last));
         }
-        self.unread = self.unread.saturating_add(received.len()).saturating_sub(taken);
-        if !received.is_empty() {
+        for origin in then.acknowledged {
+            self.socket.respond(origin, 200);
+        }
+        if has_messages {
             self.signals.news.send_replace(());
         }
-        for reply in replies {
+        for reply in then.replies {
             // The one who asked may be gone.
             let _gone = reply.send(());
         }
     }
 
     fn finish(&mut self, finished: Finished) {
+        let account = finished.account();
         let (id, response, error) = self.requests.finish(finished);
-        self.input(ClientInput::Response(id, response));
-        if let Some(error) = error.filter(|error| !error.is_temporary()) {
-            self.refused(&error);
+        match &error {
+            None => self.outbox.set_refusal(None),
+            Some(error) if error.is_refusal() => self.outbox.set_refusal(Some(error.clone())),
+            Some(_) => {}
         }
+        if let Some(account) = account {
+            self.outbox.set_delay(account, error);
+        }
+        self.input(ClientInput::Response(id, response));
     }
 
     fn lost(&mut self, error: RequestError) {
         self.deliveries.clear();
         self.is_up_to_date = false;
-        self.signals.up_to_date.send_replace(false);
-        self.refused(&error);
-        self.emit(Event::Disconnected(error));
-    }
-
-    /// Tells those who wait for messages to be sent that the server does not accept us.
-    fn refused(&self, error: &RequestError) {
+        self.signals.connection.send_replace(Connection::Disconnected(error.clone()));
         if !error.is_temporary() {
-            for (_, progress) in self.sending.values() {
-                progress.send_replace(Progress::Refused(error.clone()));
-            }
+            self.outbox.set_refusal(Some(error.clone()));
         }
-    }
-
-    fn receive(&mut self, Incoming { request, origin }: Incoming) {
-        let path = request.path.split('?').next().unwrap_or_default();
-        match (request.verb.as_str(), path) {
-            ("PUT", "/api/v1/message") => {
-                self.envelope(request.body.as_deref().unwrap_or_default(), origin);
-            }
-            ("PUT", "/api/v1/queue/empty") => {
-                self.socket.respond(origin, 200);
-                self.socket.works();
-                self.is_up_to_date = true;
-            }
-            _ => self.socket.respond(origin, 404),
-        }
-    }
-
-    fn envelope(&mut self, bytes: &[u8], origin: RequestOrigin) {
-        let Ok(envelope) = Envelope::decode(bytes) else {
-            // The server would deliver it again for ever.
-            self.socket.respond(origin, 200);
-            return self.emit(Event::NotRead { from: None, why: ReadError::Malformed });
-        };
-        if envelope.kind == EnvelopeKind::PreKeyBundle {
-            self.upkeep.used();
-        }
-        self.source = source(&envelope);
-        self.last_delivery += 1;
-        self.deliveries.insert(self.last_delivery, origin);
-        self.input(ClientInput::Envelope(Delivery(self.last_delivery), Box::new(envelope)));
-        self.process_outputs();
-        self.source = None;
+        self.emit(Event::Disconnected(error));
     }
 
     fn report(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Accepted(timestamp, account) => self.accepted(timestamp, account),
             ClientEvent::IdentityChanged(account, key) => {
-                self.set_progress(account, &Progress::Blocked(key));
+                self.outbox.set_blocked(account, Some(key));
                 self.emit(Event::IdentityChanged { account, key });
             }
-            ClientEvent::NotRead(from, why) => self.emit(Event::NotRead { from, why }),
             ClientEvent::NotSent(timestamp, error) => {
-                if let Some((account, progress)) = self.sending.remove(&timestamp) {
-                    progress.send_replace(Progress::Failed(error));
-                    if error == wormhole_chat::SendError::NoDevice {
-                        self.contacts.set_unreachable(account);
-                    }
+                let failure = SendFailure::from(error);
+                let to = self.left(timestamp, Progress::NotSent(NotSent::Failed(failure)));
+                if let Some(to) = to.filter(|_| failure == SendFailure::NoDevice) {
+                    self.contacts.set_unreachable(to);
                 }
-                self.emit(Event::NotSent { timestamp, why: error });
             }
-            // The application takes messages from the store.
-            ClientEvent::Received(_) => {}
+            // The application takes messages from the store, also those that could not be read.
+            ClientEvent::NotRead(..) | ClientEvent::Received(_) => {}
             ClientEvent::Sent(timestamp) => {
-                if let Some((_, progress)) = self.sending.remove(&timestamp) {
-                    progress.send_replace(Progress::OnServer);
-                }
-                self.emit(Event::Sent(timestamp));
+                self.left(timestamp, Progress::OnServer);
             }
         }
+    }
+
+    /// A message has left the outbox. Returns its recipient.
+    fn left(&mut self, message: Timestamp, progress: Progress) -> Option<AccountId> {
+        let to = self.outbox.remove(message, &progress)?;
+        self.emit(Event::Progress { message, to, progress });
+        Some(to)
     }
 
     /// A message is in the outbox.
     fn accepted(&mut self, timestamp: Timestamp, account: AccountId) {
-        let changed = self.core.identity_of(account).and_then(|identity| identity.changed);
-        let progress = changed.map_or(Progress::Waiting, Progress::Blocked);
-        let (sender, receiver) = watch::channel(progress);
-        self.sending.insert(timestamp, (account, sender));
+        let progress = self.outbox.add(timestamp, account);
         if let Some(reply) = self.accepting.pop_front() {
             // The one who asked may be gone. The message is sent anyway.
-            let _gone = reply.send((timestamp, receiver));
-        }
-    }
-
-    fn set_progress(&self, account: AccountId, state: &Progress) {
-        for (_, progress) in self.sending.values().filter(|(to, _)| *to == account) {
-            progress.send_replace(state.clone());
+            let _gone = reply.send((timestamp, progress));
         }
     }
 
@@ -350,21 +311,26 @@ impl Driver {
     }
 }
 
-/// The sender of an envelope, as the server describes it.
-fn source(envelope: &Envelope) -> Option<Contact> {
-    let number = envelope.source.as_ref().and_then(|source| source.parse().ok());
-    Some(Contact {
-        number: number.map(|number: super::PhoneNumber| number.to_string()),
-        app: envelope
-            .source_app
-            .as_ref()
-            .and_then(|app| app.parse().ok().map(|app: super::AppName| app.to_string())),
-        ..super::contact(envelope.source_account?)
-    })
+/// Notifies all handles when the task ends, also by a panic.
+struct Ending {
+    signals: Arc<Signals>,
+    why: Ended,
 }
 
-/// Changes that may wait for the store before we stop reading messages.
-const MAX_COMMITS: usize = 256;
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.signals.ended.send_replace(Some(self.why.clone()));
+    }
+}
 
-/// Received messages that may wait for the application before we stop reading messages. The server keeps the others.
+/// Bytes that may wait for the store before we stop reading messages.
+const MAX_WAITING: usize = 8 << 20;
+
+/// Messages that may wait for their acknowledgement before we stop reading messages. Our server sends at most 256.
+const MAX_DELIVERIES: usize = 1024;
+
+/// Received messages that may wait for the application before we stop reading messages.
 const MAX_UNREAD: usize = 10_000;
+
+/// Their bytes.
+const MAX_UNREAD_BYTES: usize = 64 << 20;

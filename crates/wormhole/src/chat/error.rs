@@ -25,6 +25,12 @@ pub enum RequestError {
         "the server does not accept this account any more: it was deleted, or its number was registered again"
     )]
     CredentialsRefused,
+    /// The app of sender and recipient delivers messages between its own users itself.
+    #[error("the app delivers messages between its own users itself")]
+    IntraApp,
+    /// The request contains something that the server will never accept.
+    #[error("the server will never accept this request (HTTP status {0})")]
+    Invalid(u16),
     /// The server does not know what we asked for.
     #[error("the server does not know it")]
     NotFound,
@@ -34,7 +40,7 @@ pub enum RequestError {
     /// The server cannot be reached.
     #[error("the server cannot be reached: {}", describe(.0))]
     Link(LinkFailure),
-    /// The server refuses the request.
+    /// The server, or a proxy in front of it, refuses the request, perhaps not for ever.
     #[error("the server refuses this (HTTP status {0})")]
     Refused(u16),
     /// We asked too often.
@@ -52,9 +58,25 @@ impl RequestError {
             Self::Link(_) | Self::TooMany(_) | Self::Unavailable(_) => true,
             Self::AppRefused
             | Self::CredentialsRefused
+            | Self::IntraApp
+            | Self::Invalid(_)
             | Self::NotAService
             | Self::NotFound
             | Self::Refused(_) => false,
+        }
+    }
+
+    /// Whether the server, or whatever answers in its place, does not accept us at all.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        match self {
+            Self::AppRefused | Self::CredentialsRefused | Self::NotAService => true,
+            Self::IntraApp
+            | Self::Invalid(_)
+            | Self::Link(_)
+            | Self::NotFound
+            | Self::Refused(_)
+            | Self::TooMany(_)
+            | Self::Unavailable(_) => false,
         }
     }
 
@@ -64,6 +86,8 @@ impl RequestError {
             Self::TooMany(pause) => Some(*pause),
             Self::AppRefused
             | Self::CredentialsRefused
+            | Self::IntraApp
+            | Self::Invalid(_)
             | Self::Link(_)
             | Self::NotAService
             | Self::NotFound
@@ -136,6 +160,9 @@ pub enum Ended {
     /// It was closed.
     #[error("the chat client was closed")]
     Closed,
+    /// It has panicked, because of a defect of this program. Nothing is lost; open the client again.
+    #[error("the chat client has failed because of a defect in this program: start it again")]
+    Failed,
     /// The store cannot be used. Nothing is lost; open the client again.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -173,7 +200,18 @@ pub enum SendError {
         /// The account that it belongs to now, according to the server.
         to: AccountId,
     },
-    /// The outbox is full.
+    /// The recipient's identity key has changed, and some messages wait for the user to accept or refuse it already.
+    #[error(
+        "the recipient's identity key has changed, and several messages wait for you to accept it: compare the safety \
+         number first"
+    )]
+    IdentityChanged {
+        /// The recipient.
+        account: AccountId,
+        /// The new key.
+        key: PublicKey,
+    },
+    /// Too many messages wait, in all or for this recipient, or have failed and were not taken.
     #[error("too many messages wait for the server: try again when it can be reached")]
     OutboxFull,
     /// The app delivers messages to this account itself: [`Options::route`](super::Options::route) has said so.
@@ -194,19 +232,72 @@ pub enum NotSent {
     /// The client has ended. It sends the message when it is opened again.
     #[error("the message is in the outbox and will be sent later")]
     Ended,
-    /// The recipient's identity key has changed. The message waits in the outbox until the user accepts the key, or for
-    /// ever.
+    /// The recipient's identity key has changed. The message waits in the outbox until the user accepts or refuses the key.
     #[error(
         "the recipient's identity key has changed: the message waits until you have accepted the new key. Compare the \
          safety number first"
     )]
     IdentityChanged(PublicKey),
-    /// The message was removed from the outbox.
+    /// The message was removed from the outbox. It is among [`Client::failed`](super::Client::failed).
     #[error(transparent)]
-    Failed(#[from] wormhole_chat::SendError),
+    Failed(#[from] SendFailure),
     /// The server does not accept us. The message waits in the outbox.
     #[error("the message waits in the outbox: {0}")]
     Refused(RequestError),
+}
+
+/// Why a message can never be sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendFailure {
+    /// The server kept reporting different devices.
+    #[error("the recipient's devices keep changing")]
+    DevicesKeepChanging,
+    /// The app of sender and recipient delivers messages between its own users itself.
+    #[error("the app delivers messages between its own users itself")]
+    IntraApp,
+    /// The account does not exist, or has no device that can receive messages.
+    #[error("the recipient has no device that can receive messages")]
+    NoDevice,
+    /// The server returned invalid keys, or a key that the user has refused: an attack, or a defective client.
+    #[error("the recipient's keys are invalid")]
+    NotAuthentic,
+    /// The server will never accept it.
+    #[error("the server refuses to deliver this message")]
+    Refused,
+    /// The message is too long.
+    #[error("the message is too long")]
+    TooLong,
+}
+
+/// Why a message that has arrived could not be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// It was received, but cannot be read from the store any more.
+    #[error("the stored message is damaged")]
+    Damaged,
+    /// Its decrypted content is invalid.
+    #[error("the message has invalid content")]
+    Malformed,
+    /// It needs a key that this device does not have, or not any more.
+    #[error("the message was encrypted for another session or with an old key")]
+    MissingKey,
+    /// It was not encrypted for us, or was modified.
+    #[error("the message cannot be decrypted")]
+    NotDecryptable,
+    /// The user has refused the identity key of its sender.
+    #[error("the message has an identity key that you have refused")]
+    RefusedIdentity,
+    /// The timestamp of the envelope differs from that of the message.
+    #[error("the server changed the message's timestamp")]
+    TimestampMismatch,
+    /// It claims that so many others are missing, or so many sessions were started, that it is not processed.
+    #[error("the message exceeds a limit")]
+    TooMany,
+    /// It is of a kind that this program does not support.
+    #[error("this kind of message is not supported")]
+    Unsupported,
 }
 
 /// Why something about the identity of another account cannot be done.
@@ -222,7 +313,12 @@ pub enum IdentityError {
          again, with the number that is shown now"
     )]
     Mismatch,
-    /// The key that should be accepted is not the one that the account has now.
+    /// The other person has the accepted key, not the new one.
+    #[error(
+        "the other person still has the previous identity key: the new one belongs to somebody else. Do not accept it"
+    )]
+    NewKeyNotTheirs,
+    /// The key that should be accepted or refused is not the one that the account has now.
     #[error("the identity key has changed again: look at the safety number again")]
     NotCurrent,
     /// We have not exchanged a message with the account yet.

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use wormhole_chat::service::{AppName, PhoneNumber};
 use wormhole_chat::{
-    AccountId, Address, AttachmentPointer, Content, DeviceId, PublicKey, ReadError, Received,
-    Timestamp,
+    AccountId, Address, AttachmentPointer, Content, DeviceId, PublicKey, Received, Timestamp,
 };
 use wormhole_kit::is_deceptive;
 use wormhole_magic::transfer::PeerName;
 
-use super::RequestError;
+use super::error::{NotSent, ReadError, RequestError, SendFailure};
 use super::store::{Contact, ReceivedId};
 
 /// A message to send. Start with [`Message::text`].
@@ -131,39 +130,119 @@ impl Attachment {
 }
 
 /// What happens in a client.
+///
+/// What must not be lost does not depend on these events: messages come from the store until the application is
+/// [`done`](super::Client::done) with them, and the other states can be queried.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The client is connected to the server.
+    /// The client is connected to the server. The state can be queried with [`Client::connection`](super::Client::connection).
     Connected,
     /// The client is not connected, and tries again.
     Disconnected(RequestError),
-    /// The identity key of an account has changed. Nothing is sent to it until the new key is accepted.
+    /// The identity key of an account has changed. Nothing is sent to it until the new key is accepted or refused. All of
+    /// them are in [`Client::identity_changes`](super::Client::identity_changes).
     IdentityChanged {
-        /// Whose.
+        /// The account.
         account: AccountId,
         /// The new key.
         key: PublicKey,
     },
     /// A message has arrived.
     Message(Box<ReceivedMessage>),
-    /// A message could not be read and is lost.
+    /// The application was so slow that this number of events were left out. None of them was `Message` or `NotRead`. Query
+    /// the states that matter.
+    Missed(u64),
+    /// A message has arrived, but cannot be read.
     NotRead {
-        /// Who sent it.
+        /// Pass it to [`Client::done`](super::Client::done) when the user knows that a message is lost.
+        id: ReceivedId,
+        /// The device that sent it, according to the server.
         from: Option<Address>,
-        /// Why.
+        /// When it was sent, according to the server.
+        timestamp: Option<Timestamp>,
+        /// Why it cannot be read.
         why: ReadError,
     },
-    /// A message of ours was removed from the outbox, because it cannot be sent.
-    NotSent {
-        /// Which.
-        timestamp: Timestamp,
-        /// Why.
-        why: wormhole_chat::SendError,
+    /// A message of ours has left the outbox: it is on the server or has failed. Those that have not are in
+    /// [`Client::outbox`](super::Client::outbox), and those that have failed in [`Client::failed`](super::Client::failed).
+    Progress {
+        /// Identifies the message.
+        message: Timestamp,
+        /// The recipient.
+        to: AccountId,
+        /// What has become of it.
+        progress: Progress,
     },
-    /// The server has a message of ours.
-    Sent(Timestamp),
     /// All messages that had waited at the server have arrived.
+    UpToDate,
+}
+
+/// What has become of a message in the outbox.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// The last attempt has failed. The client tries again by itself.
+    Delayed(RequestError),
+    /// It is not on the server. Unless it has [failed](NotSent::Failed), it is sent when the reason has passed.
+    NotSent(NotSent),
+    /// The server has it for all devices of the recipient.
+    OnServer,
+    /// It waits, or is being sent.
+    #[default]
+    Waiting,
+}
+
+/// A message that the server does not have yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct OutboxMessage {
+    /// Identifies the message.
+    pub timestamp: Timestamp,
+    /// The recipient.
+    pub to: AccountId,
+    /// Why it waits.
+    pub progress: Progress,
+}
+
+/// A message that was removed from the outbox, because it can never be sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct FailedMessage {
+    /// Identifies the message.
+    pub timestamp: Timestamp,
+    /// The recipient.
+    pub to: AccountId,
+    /// Its text.
+    pub text: Option<String>,
+    /// Why it cannot be sent.
+    pub why: SendFailure,
+}
+
+/// An identity key that waits to be accepted or refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct IdentityChange {
+    /// The account.
+    pub account: AccountId,
+    /// The key that was accepted last, or the first one.
+    pub accepted: PublicKey,
+    /// The new key.
+    pub changed: PublicKey,
+}
+
+/// Whether a client is connected to its server.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Connection {
+    /// It is connected, and messages are arriving.
+    Connected,
+    /// It connects for the first time.
+    #[default]
+    Connecting,
+    /// It is not connected, and tries again.
+    Disconnected(RequestError),
+    /// It is connected, and all messages that had waited at the server have arrived.
     UpToDate,
 }
 
@@ -188,8 +267,24 @@ pub struct SafetyNumber {
     pub key: PublicKey,
     /// Whether the user has compared these digits.
     pub is_verified: bool,
-    /// Whether this key is a new one, which waits for [`Client::accept_identity`](super::Client::accept_identity).
+    /// Whether this key is a new one, which waits for [`Client::accept_identity`](super::Client::accept_identity) or
+    /// [`Client::refuse_identity`](super::Client::refuse_identity).
     pub is_new: bool,
+    /// The number with the accepted key, if this key is a new one. If the other person sees these digits, the new key belongs
+    /// to somebody else.
+    pub accepted: Option<AcceptedNumber>,
+}
+
+/// The safety number with the accepted identity key of an account that has a new one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct AcceptedNumber {
+    /// 60 digits.
+    pub digits: String,
+    /// The accepted identity key.
+    pub key: PublicKey,
+    /// Whether the user has compared these digits.
+    pub is_verified: bool,
 }
 
 /// Our account.

@@ -228,17 +228,25 @@ impl RequestError {
         retry_after: Option<std::time::Duration>,
         body: &[u8],
     ) -> Self {
+        let code = serde_json::from_slice::<Failure>(body).ok().map(|failure| failure.error);
         match status {
-            401 => match serde_json::from_slice::<Failure>(body) {
-                Ok(failure) if failure.error == BAD_PACKAGE => Self::AppRefused,
-                Ok(_) | Err(_) => Self::CredentialsRefused,
+            401 => match code.as_deref() {
+                Some("bad_package") => Self::AppRefused,
+                _ => Self::CredentialsRefused,
             },
             413 | 429 => Self::TooMany(retry_after.unwrap_or(DEFAULT_PAUSE)),
             500.. => Self::Unavailable(status),
-            // Something else than the service answers, such as a proxy or a login page of the network.
-            _ if serde_json::from_slice::<Failure>(body).is_err() => Self::NotAService,
-            404 => Self::NotFound,
-            _ => Self::Refused(status),
+            _ => match (status, code.as_deref()) {
+                // Something else than the service answers, such as a proxy or a login page of the network.
+                (_, None) => Self::NotAService,
+                // Only what the service itself says is final.
+                (404, Some("not_found")) => Self::NotFound,
+                (403, Some("intra_app")) => Self::IntraApp,
+                (400, Some("bad_destination" | "too_large")) | (422, Some("invalid")) => {
+                    Self::Invalid(status)
+                }
+                (_, Some(_)) => Self::Refused(status),
+            },
         }
     }
 }
@@ -284,9 +292,6 @@ fn header(value: &str) -> Result<HeaderValue, RequestError> {
     value.set_sensitive(true);
     Ok(value)
 }
-
-/// The code of the error for a wrong app.
-const BAD_PACKAGE: &str = "bad_package";
 
 /// Most downloads at the same time. Others wait for their turn.
 const MAX_DOWNLOADS: usize = 4;

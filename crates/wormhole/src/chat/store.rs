@@ -12,13 +12,12 @@
 //! docs/chat-protocol.md "Store" describes the format, and what it does not protect against. All methods block.
 //!
 //! ```
-//! use wormhole::chat::store::{Commit, Protection, Store};
+//! use wormhole::chat::store::{Protection, Store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let directory = std::env::temp_dir().join(format!("wormhole-{}-store", std::process::id()));
 //! let mut store = Store::create(&directory, &Protection::KeyFile)?;
-//! let settings = vec![("colour".into(), Some(b"green".to_vec().into()))];
-//! store.commit(&Commit { settings, ..Commit::default() })?;
+//! store.set_setting("colour", Some(b"green"))?;
 //! drop(store);
 //! let store = Store::open(&directory, None)?;
 //! assert_eq!(store.setting("colour")?.as_deref(), Some(&b"green".to_vec()));
@@ -32,28 +31,35 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod items;
 mod lock;
 mod master;
 mod records;
 mod sealing;
+mod seen;
 mod state_key;
+mod write;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rand_core::OsRng;
-use wormhole_chat::{AccountId, Changes, Received, StoreKey};
+use wormhole_chat::{AccountId, StoreKey, Timestamp};
 use wormhole_disk::private;
 use zeroize::Zeroizing;
 
-use database::{Database, Transaction};
+use database::Database;
 use lock::Lock;
 use master::{Cost, KeyFile, MasterKey, WrappedKey, Wrapping};
 use sealing::{RowKeys, Table};
+use seen::Seen;
 
+use super::message::FailedMessage;
 pub use error::StoreError;
+pub(crate) use items::StoredMessage;
 pub use master::{Passphrase, Protection, ProtectionKind};
 pub use records::{App, Contact, Registration};
+pub(crate) use write::Commit;
 
 /// An open store. Only one process can open it at a time.
 #[derive(Debug)]
@@ -62,33 +68,21 @@ pub struct Store {
     database: Database,
     keys: RowKeys,
     master: MasterKey,
-    /// The received messages in the store.
-    received: BTreeSet<ReceivedId>,
+    /// The received messages in the store, and the lengths of their rows.
+    received: BTreeMap<ReceivedId, usize>,
+    /// Number of messages that cannot be sent, and that the application has not taken.
+    failed: usize,
+    seen: Seen,
     // Dropped last.
     _lock: Lock,
 }
 
 /// A row of [`wormhole_chat::Client`]: its key and its secret value.
-pub type ClientRow = (StoreKey, Zeroizing<Vec<u8>>);
+pub(crate) type ClientRow = (StoreKey, Zeroizing<Vec<u8>>);
 
 /// Identifies a received message in the store. Ids increase, and are never used again.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ReceivedId(pub u64);
-
-/// Changes that become durable together, or not at all.
-#[derive(Debug, Default)]
-pub struct Commit {
-    /// Changes of the client, in their order. They include received messages.
-    pub changes: Vec<Changes>,
-    /// The registration, replacing the previous one.
-    pub registration: Option<Registration>,
-    /// Contacts, each replacing the one with the same account.
-    pub contacts: Vec<Contact>,
-    /// Received messages that the application has taken: they are removed.
-    pub taken: Vec<ReceivedId>,
-    /// Settings: name, at most 64 bytes, and the new value; `None` removes it.
-    pub settings: Vec<(String, Option<Zeroizing<Vec<u8>>>)>,
-}
 
 impl Store {
     /// What opens the store in this directory. `None` if there is no store.
@@ -158,11 +152,21 @@ impl Store {
         let keys = RowKeys::derive(&master);
         let database = Database::open(&database_file(directory))?;
         database.check(&keys)?;
-        let rows = database.rows(&keys, Table::Received)?;
-        let ids = rows.iter().map(|(key, _)| records::decode_received_id(key));
-        let received = ids.collect::<Result<_, _>>()?;
-        let store =
-            Self { directory: directory.into(), database, keys, master, received, _lock: lock };
+        database.shrink()?;
+        let mut received = BTreeMap::new();
+        database.for_each(&keys, Table::Received, |key, value| {
+            received.insert(items::decode_received_id(key)?, value.len());
+            Ok(())
+        })?;
+        let mut failed = 0;
+        database.for_each(&keys, Table::Failed, |_, _| {
+            failed += 1;
+            Ok(())
+        })?;
+        let mut seen = Seen::default();
+        database.for_each(&keys, Table::Seen, |key, value| seen.restore(key, value))?;
+        let directory = directory.to_owned();
+        let store = Self { directory, database, keys, master, received, failed, seen, _lock: lock };
         // Key files of an interrupted change of the protection.
         KeyFile::remove_others(&store.directory, wrapped.key_file())?;
         Ok(store)
@@ -188,24 +192,9 @@ impl Store {
     ///
     /// # Errors
     /// The store is damaged or cannot be read.
-    pub fn client_rows(&self) -> Result<Vec<ClientRow>, StoreError> {
+    pub(crate) fn client_rows(&self) -> Result<Vec<ClientRow>, StoreError> {
         let rows = self.database.rows(&self.keys, Table::Client)?;
         rows.into_iter().map(|(key, value)| Ok((state_key::decode(&key)?, value))).collect()
-    }
-
-    /// Makes changes durable, in one transaction. Returns the ids of the received messages among them, in their order.
-    ///
-    /// # Errors
-    /// The store cannot be written. Close it, and open it again: either all changes are in it, or none.
-    pub fn commit(&mut self, commit: &Commit) -> Result<Vec<ReceivedId>, StoreError> {
-        let mut transaction = self.database.begin(&self.keys)?;
-        let received = write(&mut transaction, commit)?;
-        transaction.commit()?;
-        self.received.extend(&received);
-        commit.taken.iter().for_each(|id| {
-            self.received.remove(id);
-        });
-        Ok(received)
     }
 
     /// The registration. `None` in a new store.
@@ -221,7 +210,7 @@ impl Store {
     ///
     /// # Errors
     /// The store is damaged or cannot be read.
-    pub fn contacts(&self) -> Result<Vec<Contact>, StoreError> {
+    pub(crate) fn contacts(&self) -> Result<Vec<Contact>, StoreError> {
         let rows = self.database.rows(&self.keys, Table::Contact)?;
         let contacts: Result<Vec<_>, _> =
             rows.iter().map(|(key, value)| Contact::decode(key, value)).collect();
@@ -234,33 +223,92 @@ impl Store {
     ///
     /// # Errors
     /// The store is damaged or cannot be read.
-    pub fn contact(&self, account: AccountId) -> Result<Option<Contact>, StoreError> {
+    pub(crate) fn contact(&self, account: AccountId) -> Result<Option<Contact>, StoreError> {
         let key = account.as_bytes();
         let value = self.database.get(&self.keys, Table::Contact, key)?;
         value.map(|value| Contact::decode(key, &value)).transpose()
     }
 
-    /// The oldest received message with a higher id, or the oldest of all.
+    /// The oldest received message with a higher id, or the oldest of all. A row that cannot be read is a message that
+    /// could not be read, so that it does not hide later ones.
     ///
     /// # Errors
-    /// The store is damaged or cannot be read.
-    pub fn received_after(
+    /// The database cannot be read.
+    pub(crate) fn received_after(
         &self,
         id: Option<ReceivedId>,
-    ) -> Result<Option<(ReceivedId, Received)>, StoreError> {
+    ) -> Result<Option<(ReceivedId, StoredMessage)>, StoreError> {
         let mut newer = match id {
             Some(ReceivedId(id)) => self.received.range(ReceivedId(id.saturating_add(1))..),
             None => self.received.range(..),
         };
-        let Some(id) = newer.next() else { return Ok(None) };
-        let value = self.database.get(&self.keys, Table::Received, &id.0.to_be_bytes())?;
-        let value = value.ok_or(StoreError::Damaged)?;
-        Ok(Some((*id, records::decode_received(&value)?)))
+        let Some((id, _)) = newer.next() else { return Ok(None) };
+        let value = self.database.get(&self.keys, Table::Received, &id.0.to_be_bytes());
+        let value = value.and_then(|value| value.ok_or(StoreError::Damaged));
+        let message = match value.and_then(|value| items::decode_received(&value)) {
+            Ok(message) => message,
+            Err(StoreError::Damaged | StoreError::UnknownFormat) => {
+                let why = super::ReadError::Damaged;
+                StoredMessage::Unreadable { from: None, timestamp: None, why }
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Some((*id, message)))
     }
 
-    /// Number of received messages in the store.
+    /// Number of received messages in the store, including those that could not be read.
     pub fn received_count(&self) -> usize {
         self.received.len()
+    }
+
+    /// Length of all received messages in the store, in bytes.
+    pub(crate) fn received_bytes(&self) -> usize {
+        self.received.values().sum()
+    }
+
+    /// The messages that cannot be sent, and that the application has not taken, oldest first.
+    ///
+    /// # Errors
+    /// The store is damaged or cannot be read.
+    pub fn failed(&self) -> Result<Vec<FailedMessage>, StoreError> {
+        let mut failed = Vec::new();
+        self.database.for_each(&self.keys, Table::Failed, |key, value| {
+            failed.push(items::decode_failed(key, value)?);
+            Ok(())
+        })?;
+        failed.sort_unstable_by_key(|message| message.timestamp);
+        Ok(failed)
+    }
+
+    /// Number of messages that cannot be sent, and that the application has not taken.
+    pub const fn failed_count(&self) -> usize {
+        self.failed
+    }
+
+    /// The messages in the outbox, oldest first. [`Client::outbox`](super::Client::outbox) also says why they wait.
+    ///
+    /// # Errors
+    /// The store is damaged or cannot be read.
+    pub fn outbox(&self) -> Result<Vec<Timestamp>, StoreError> {
+        let mut outbox = Vec::new();
+        self.database.for_each(&self.keys, Table::Client, |key, _| {
+            if let StoreKey::Outgoing(timestamp) = state_key::decode(key)? {
+                outbox.push(timestamp);
+            }
+            Ok(())
+        })?;
+        outbox.sort_unstable();
+        Ok(outbox)
+    }
+
+    /// Sets a setting of the application, or removes it. Its name has at most 64 bytes.
+    ///
+    /// # Errors
+    /// The name is too long, or the store cannot be written.
+    pub fn set_setting(&mut self, name: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
+        let value = value.map(|value| Zeroizing::new(value.to_vec()));
+        let settings = vec![(name.to_owned(), value)];
+        self.commit(&Commit { settings, ..Commit::default() }).map(drop)
     }
 
     /// The value of a setting.
@@ -290,52 +338,6 @@ fn wrap(
     }
 }
 
-/// Writes the rows of a commit.
-fn write(rows: &mut Transaction<'_>, commit: &Commit) -> Result<Vec<ReceivedId>, StoreError> {
-    if let Some(registration) = &commit.registration {
-        rows.put(Table::Registration, &[], &registration.encode())?;
-    }
-    for contact in &commit.contacts {
-        rows.put(Table::Contact, contact.account.as_bytes(), &contact.encode())?;
-    }
-    for (name, value) in &commit.settings {
-        if name.len() > MAX_SETTING_NAME {
-            return Err(StoreError::SettingNameTooLong);
-        }
-        rows.set(Table::Setting, name.as_bytes(), value.as_deref().map(Vec::as_slice))?;
-    }
-    for (key, value) in commit.changes.iter().flat_map(|changes| &changes.rows) {
-        let value = value.as_deref().map(Vec::as_slice);
-        rows.set(Table::Client, &state_key::encode(key), value)?;
-    }
-    let received = commit.changes.iter().flat_map(|changes| &changes.received);
-    let received = write_received(rows, received)?;
-    for id in &commit.taken {
-        rows.set(Table::Received, &id.0.to_be_bytes(), None)?;
-    }
-    Ok(received)
-}
-
-fn write_received<'a>(
-    rows: &mut Transaction<'_>,
-    messages: impl Iterator<Item = &'a Received>,
-) -> Result<Vec<ReceivedId>, StoreError> {
-    let mut messages = messages.peekable();
-    if messages.peek().is_none() {
-        return Ok(Vec::new());
-    }
-    let last = rows.get(Table::LastReceived, &[])?;
-    let mut last = last.map_or(Ok(0), |last| records::decode_received_id(&last).map(|id| id.0))?;
-    let mut ids = Vec::new();
-    for message in messages {
-        last += 1;
-        ids.push(ReceivedId(last));
-        rows.put(Table::Received, &last.to_be_bytes(), &records::encode_received(message))?;
-    }
-    rows.put(Table::LastReceived, &[], &last.to_be_bytes())?;
-    Ok(ids)
-}
-
 fn database_file(directory: &Path) -> PathBuf {
     directory.join(DATABASE_FILE)
 }
@@ -345,9 +347,6 @@ const DATABASE_FILE: &str = "store.sqlite";
 
 /// Name of the file that is locked while the store is open.
 const LOCK_FILE: &str = "lock";
-
-/// Maximum length of a setting's name in bytes. A row's key has at most 255.
-const MAX_SETTING_NAME: usize = 64;
 
 #[cfg(test)]
 mod tests;

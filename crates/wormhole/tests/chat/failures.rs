@@ -82,7 +82,7 @@ async fn a_message_within_an_app_that_delivers_them_itself_is_not_sent() {
     let to = clients[1].1.destination();
     let mut sent = clients[0].0.send(&to, Message::text("hello")).await.unwrap();
     let refused = soon(sent.on_server()).await.unwrap_err();
-    assert_eq!(refused.to_string(), "the server refuses to deliver this message");
+    assert_eq!(refused.to_string(), "the app delivers messages between its own users itself");
     assert_eq!(clients[0].0.outbox().await.unwrap(), []);
 }
 

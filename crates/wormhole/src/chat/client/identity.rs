@@ -5,7 +5,7 @@ use wormhole_chat::{AccountId, Fingerprint, PublicKey, safety_number};
 
 use super::Client;
 use crate::chat::error::IdentityError;
-use crate::chat::message::SafetyNumber;
+use crate::chat::message::{AcceptedNumber, SafetyNumber};
 
 impl Client {
     /// The safety number that we share with an account. If the account has a new identity key, it is that of the new key.
@@ -20,12 +20,21 @@ impl Client {
             Some((*driver.core().identity(), identity, verified))
         });
         let (our_key, identity, verified) = keys.await?.ok_or(IdentityError::Unknown)?;
+        let digits = |key: &PublicKey| {
+            safety_number(&fingerprint(ours, &our_key), &fingerprint(account, key))
+        };
+        let accepted = identity.changed.map(|_| AcceptedNumber {
+            digits: digits(&identity.accepted),
+            key: identity.accepted,
+            is_verified: verified == Some(identity.accepted),
+        });
         let key = identity.changed.unwrap_or(identity.accepted);
         Ok(SafetyNumber {
-            digits: safety_number(&fingerprint(ours, &our_key), &fingerprint(account, &key)),
+            digits: digits(&key),
             key,
             is_verified: verified == Some(key),
             is_new: identity.changed.is_some(),
+            accepted,
         })
     }
 
@@ -33,7 +42,8 @@ impl Client {
     /// new identity key must still be accepted.
     ///
     /// # Errors
-    /// `Mismatch` if they differ: warn the user.
+    /// `Mismatch` if they differ: warn the user. `NewKeyNotTheirs` if the account has a new key, but the other person has the
+    /// accepted one: [refuse](Self::refuse_identity) the new key.
     pub async fn verify_safety_number(
         &self,
         account: AccountId,
@@ -41,6 +51,9 @@ impl Client {
     ) -> Result<(), IdentityError> {
         let ours = self.safety_number(account).await?;
         let theirs: String = digits.chars().filter(|c| !c.is_whitespace()).collect();
+        if ours.accepted.is_some_and(|accepted| theirs == accepted.digits) {
+            return Err(IdentityError::NewKeyNotTheirs);
+        }
         if theirs != ours.digits {
             return Err(IdentityError::Mismatch);
         }
@@ -60,6 +73,26 @@ impl Client {
         let accepted = self.query(move |driver| driver.accept(account, key, durable)).await?;
         committed.await.map_err(|_| self.ended())?;
         if accepted { Ok(()) } else { Err(IdentityError::NotCurrent) }
+    }
+
+    /// Refuses the new identity key of an account, and keeps the accepted one. Messages that have waited for this are sent
+    /// with the accepted key; they fail while the server names the refused one. Messages with the refused key are not read any
+    /// more.
+    ///
+    /// If the returned future is dropped, the key may be refused or not; so with
+    /// [`accept_identity`](Self::accept_identity).
+    ///
+    /// # Errors
+    /// The account has another new key now or none, or the client has ended.
+    pub async fn refuse_identity(
+        &self,
+        account: AccountId,
+        key: PublicKey,
+    ) -> Result<(), IdentityError> {
+        let (durable, committed) = oneshot::channel();
+        let refused = self.query(move |driver| driver.refuse(account, key, durable)).await?;
+        committed.await.map_err(|_| self.ended())?;
+        if refused { Ok(()) } else { Err(IdentityError::NotCurrent) }
     }
 }
 

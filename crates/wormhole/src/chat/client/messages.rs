@@ -1,22 +1,23 @@
 //! The received messages, in order, together with what else happens.
 
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
-use crate::chat::account::WeakStore;
-use crate::chat::driver::Signals;
+use super::Client;
 use crate::chat::error::Ended;
-use crate::chat::message::{Event, ReceivedMessage};
-use crate::chat::store::{ReceivedId, StoreError};
+use crate::chat::message::{Connection, Event, ReceivedMessage};
+use crate::chat::store::{ReceivedId, StoreError, StoredMessage};
 
 /// The received messages and other events.
 ///
-/// The messages come from the store: each stream begins with the oldest message that is not
-/// [`done`](super::Client::done), and no message is left out, however slow the application is. Other events are left out if the
-/// application is slow.
+/// The messages, also those that cannot be read, come from the store: each stream begins with the oldest one that is not
+/// [`done`](super::Client::done), and none is left out, however slow the application is. If other events are left out, because
+/// the application is slow, the stream says how many ([`Event::Missed`]).
+///
+/// The stream keeps the client running.
 #[derive(Debug)]
 pub struct Messages {
-    /// The client keeps it open.
-    store: WeakStore,
+    client: Client,
     last: Option<ReceivedId>,
     events: broadcast::Receiver<Event>,
     /// Comes after the messages that arrived before it.
@@ -26,18 +27,14 @@ pub struct Messages {
 }
 
 impl Messages {
-    pub(super) fn new(store: WeakStore, signals: &Signals) -> Self {
+    pub(super) fn new(client: Client) -> Self {
+        let signals = &client.signals;
         let events = signals.events.subscribe();
         // Those who come later want to know it, too.
-        let event = signals.up_to_date.borrow().then_some(Event::UpToDate);
-        Self {
-            store,
-            last: None,
-            events,
-            event,
-            news: signals.news.subscribe(),
-            ended: signals.ended.subscribe(),
-        }
+        let is_up_to_date = *signals.connection.borrow() == Connection::UpToDate;
+        let event = is_up_to_date.then_some(Event::UpToDate);
+        let (news, ended) = (signals.news.subscribe(), signals.ended.subscribe());
+        Self { client, last: None, events, event, news, ended }
     }
 
     /// Waits for the next message or event. If the returned future is dropped, nothing is lost.
@@ -47,35 +44,45 @@ impl Messages {
     pub async fn next(&mut self) -> Result<Event, Ended> {
         loop {
             self.news.mark_unchanged();
-            if let Some(message) = self.stored().await.ok_or_else(|| self.ended())?? {
-                self.last = Some(message.id);
-                return Ok(Event::Message(Box::new(message)));
+            let stored = self.stored().await.ok_or_else(|| self.client.ended())??;
+            if let Some((id, event)) = stored {
+                self.last = Some(id);
+                return Ok(event);
             }
             if let Some(event) = self.event.take() {
                 return Ok(event);
             }
             tokio::select! {
                 biased;
-                _ = self.ended.changed() => return Err(self.ended()),
-                event = self.events.recv() => self.event = event.ok(),
+                _ = self.ended.changed() => return Err(self.client.ended()),
+                event = self.events.recv() => match event {
+                    Ok(event) => self.event = Some(event),
+                    Err(RecvError::Lagged(missed)) => self.event = Some(Event::Missed(missed)),
+                    // The client is in this stream.
+                    Err(RecvError::Closed) => return Err(self.client.ended()),
+                },
                 _ = self.news.changed() => {}
             }
         }
     }
 
-    fn ended(&self) -> Ended {
-        self.ended.borrow().clone().unwrap_or(Ended::Closed)
-    }
-
     /// The next message in the store. `None` if the client has ended.
-    async fn stored(&self) -> Option<Result<Option<ReceivedMessage>, StoreError>> {
+    async fn stored(&self) -> Option<Result<Option<(ReceivedId, Event)>, StoreError>> {
         let last = self.last;
-        let stored = self.store.run(move |store| {
-            let Some((id, received)) = store.received_after(last)? else { return Ok(None) };
-            let account = received.from.account;
-            let contact = store.contact(account)?;
-            let contact = contact.unwrap_or_else(|| crate::chat::contact(account));
-            Ok(Some(ReceivedMessage::new(id, received, contact)))
+        let stored = self.client.store.run(move |store| {
+            let Some((id, message)) = store.received_after(last)? else { return Ok(None) };
+            let event = match message {
+                StoredMessage::Read(received) => {
+                    let account = received.from.account;
+                    let contact = store.contact(account)?;
+                    let contact = contact.unwrap_or_else(|| crate::chat::contact(account));
+                    Event::Message(Box::new(ReceivedMessage::new(id, received, contact)))
+                }
+                StoredMessage::Unreadable { from, timestamp, why } => {
+                    Event::NotRead { id, from, timestamp, why }
+                }
+            };
+            Ok(Some((id, event)))
         });
         stored.await
     }

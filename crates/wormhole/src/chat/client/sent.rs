@@ -1,10 +1,10 @@
 //! A message in the outbox, until the server has it.
 
 use tokio::sync::watch;
-use wormhole_chat::{AccountId, PublicKey, Timestamp};
+use wormhole_chat::{AccountId, Timestamp};
 
-use crate::chat::RequestError;
 use crate::chat::error::NotSent;
+use crate::chat::message::Progress;
 
 /// A message in the outbox. Dropping this does not stop it from being sent.
 #[derive(Debug)]
@@ -14,23 +14,6 @@ pub struct SentMessage {
     progress: watch::Receiver<Progress>,
     /// Whether the state was returned.
     is_reported: bool,
-}
-
-/// What has become of a message in the outbox.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Progress {
-    /// The recipient has a new identity key, which the user has not accepted.
-    Blocked(PublicKey),
-    /// It was removed from the outbox.
-    Failed(wormhole_chat::SendError),
-    /// The server has it.
-    OnServer,
-    /// The server does not accept us.
-    Refused(RequestError),
-    /// It waits, or is being sent.
-    #[default]
-    Waiting,
 }
 
 impl SentMessage {
@@ -65,15 +48,15 @@ impl SentMessage {
     pub async fn on_server(&mut self) -> Result<(), NotSent> {
         loop {
             let progress = self.progress.borrow_and_update().clone();
-            let result = match progress {
-                Progress::Blocked(key) => Err(NotSent::IdentityChanged(key)),
-                Progress::Failed(error) => return Err(error.into()),
+            match progress {
                 Progress::OnServer => return Ok(()),
-                Progress::Refused(error) => Err(NotSent::Refused(error)),
-                Progress::Waiting => Ok(()),
-            };
-            if result.is_err() && !std::mem::replace(&mut self.is_reported, true) {
-                return result;
+                Progress::NotSent(why @ NotSent::Failed(_)) => return Err(why),
+                Progress::NotSent(why) => {
+                    if !std::mem::replace(&mut self.is_reported, true) {
+                        return Err(why);
+                    }
+                }
+                Progress::Delayed(_) | Progress::Waiting => {}
             }
             self.progress.changed().await.map_err(|_| NotSent::Ended)?;
             self.is_reported = false;

@@ -1,12 +1,13 @@
 //! Changes on their way to the store: one transaction at a time, on a blocking thread. What arrives meanwhile goes into
-//! the next transaction together.
+//! the next transaction together, only the newest value of each row.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use tokio::sync::oneshot;
-use wormhole_chat::{Changes, CommitId};
+use wormhole_chat::{Changes, CommitId, Timestamp};
 
+use super::socket::RequestOrigin;
 use crate::chat::account::SharedStore;
 use crate::chat::store::{Commit, Contact, ReceivedId, StoreError};
 
@@ -14,8 +15,6 @@ use crate::chat::store::{Commit, Contact, ReceivedId, StoreError};
 #[derive(Default)]
 pub(super) struct Commits {
     waiting: Batch,
-    /// How many changes of the client are in `waiting`.
-    changes: usize,
     running: Option<Running>,
 }
 
@@ -23,21 +22,39 @@ pub(super) struct Commits {
 #[derive(Default)]
 struct Batch {
     commit: Commit,
-    /// What depends on it.
-    then: Durable,
+    then: Then,
 }
 
-/// Changes that are durable now.
+/// What depends on a transaction.
 #[derive(Debug, Default)]
-pub(super) struct Durable {
+pub(super) struct Then {
     /// The last commit of the client.
     pub(super) last: Option<CommitId>,
-    /// The messages that have arrived, of all.
-    pub(super) received: Vec<ReceivedId>,
-    /// The messages that the application has taken.
-    pub(super) taken: usize,
-    /// Who waits for it.
+    /// Requests of the server that can be answered.
+    pub(super) acknowledged: Vec<RequestOrigin>,
+    /// Handles that wait for it.
     pub(super) replies: Vec<oneshot::Sender<()>>,
+}
+
+/// A transaction that is durable now.
+#[derive(Debug)]
+pub(super) struct Durable {
+    pub(super) then: Then,
+    /// Whether messages have arrived.
+    pub(super) has_messages: bool,
+    /// What waits for the application.
+    pub(super) counts: Counts,
+}
+
+/// What waits for the application in the store.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::chat) struct Counts {
+    /// Received messages.
+    pub(in crate::chat) unread: usize,
+    /// Their bytes.
+    pub(in crate::chat) unread_bytes: usize,
+    /// Messages that cannot be sent.
+    pub(in crate::chat) failed: usize,
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Durable, StoreError>> + Send>>;
@@ -45,14 +62,19 @@ type Running = Pin<Box<dyn Future<Output = Result<Durable, StoreError>> + Send>>
 impl Commits {
     /// Adds changes of the client.
     pub(super) fn add_changes(&mut self, id: CommitId, changes: Changes) {
-        self.waiting.commit.changes.push(changes);
+        self.waiting.commit.add(changes);
         self.waiting.then.last = Some(id);
-        self.changes += 1;
+    }
+
+    /// Adds changes after which a request of the server can be answered.
+    pub(super) fn add_acknowledged(&mut self, changes: Changes, origin: RequestOrigin) {
+        self.waiting.commit.add(changes);
+        self.waiting.then.acknowledged.push(origin);
     }
 
     /// Adds a contact. It replaces the one with the same account.
     pub(super) fn add_contact(&mut self, contact: Contact) {
-        self.waiting.commit.contacts.push(contact);
+        self.waiting.commit.add_contact(contact);
     }
 
     /// Adds a message that the application has taken.
@@ -60,14 +82,19 @@ impl Commits {
         self.waiting.commit.taken.push(id);
     }
 
+    /// Adds a message that cannot be sent, and that the application has taken.
+    pub(super) fn add_forgotten(&mut self, message: Timestamp) {
+        self.waiting.commit.forgotten.push(message);
+    }
+
     /// Answers when everything that was added so far is durable.
     pub(super) fn reply(&mut self, reply: oneshot::Sender<()>) {
         self.waiting.then.replies.push(reply);
     }
 
-    /// How many changes of the client wait. It measures how far the store is behind.
-    pub(super) const fn len(&self) -> usize {
-        self.changes
+    /// How many bytes wait. It measures how far the store is behind.
+    pub(super) const fn bytes(&self) -> usize {
+        self.waiting.commit.bytes()
     }
 
     /// Whether everything is durable.
@@ -80,13 +107,15 @@ impl Commits {
         if self.running.is_some() || self.waiting.is_empty() {
             return;
         }
-        let Batch { commit, mut then } = std::mem::take(&mut self.waiting);
-        self.changes = 0;
-        then.taken = commit.taken.len();
+        let Batch { commit, then } = std::mem::take(&mut self.waiting);
         let store = store.clone();
         self.running = Some(Box::pin(async move {
-            then.received = store.run(move |store| store.commit(&commit)).await?;
-            Ok(then)
+            let written = store.run(move |store| {
+                let received = store.commit(&commit)?;
+                Ok::<_, StoreError>((!received.is_empty(), Counts::of(store)))
+            });
+            let (has_messages, counts) = written.await?;
+            Ok(Durable { then, has_messages, counts })
         }));
     }
 
@@ -100,9 +129,42 @@ impl Commits {
 }
 
 impl Batch {
+    /// A client that has committed something gets its answer, even if there is nothing to write.
     fn is_empty(&self) -> bool {
-        let Commit { changes, registration, contacts, taken, settings } = &self.commit;
-        let has_rows = registration.is_some() || !contacts.is_empty() || !settings.is_empty();
-        changes.is_empty() && !has_rows && taken.is_empty() && self.then.replies.is_empty()
+        let Then { last, acknowledged, replies } = &self.then;
+        let has_waiting = last.is_some() || !acknowledged.is_empty() || !replies.is_empty();
+        !has_waiting && self.commit.is_empty()
+    }
+}
+
+impl Counts {
+    pub(in crate::chat) fn of(store: &crate::chat::store::Store) -> Self {
+        Self {
+            unread: store.received_count(),
+            unread_bytes: store.received_bytes(),
+            failed: store.failed_count(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wormhole_chat::StoreKey;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    #[test]
+    fn only_the_newest_value_of_a_row_waits() {
+        let mut commits = Commits::default();
+        for number in 0..1000_u32 {
+            let value = Zeroizing::new(number.to_be_bytes().repeat(1000));
+            let rows = vec![(StoreKey::SignedPreKey(number % 2), Some(value))];
+            commits.waiting.commit.add(Changes { rows, ..Changes::default() });
+        }
+        assert_eq!(commits.bytes(), 8000);
+        let rows = vec![(StoreKey::SignedPreKey(0), None)];
+        commits.waiting.commit.add(Changes { rows, ..Changes::default() });
+        assert_eq!(commits.bytes(), 4000);
     }
 }

@@ -56,6 +56,16 @@ pub(super) struct Finished {
     result: Result<Response, RequestError>,
 }
 
+impl Finished {
+    /// The account that the request was about.
+    pub(super) const fn account(&self) -> Option<AccountId> {
+        match self.lane {
+            Lane::Account(account) => Some(account),
+            Lane::OwnKeys => None,
+        }
+    }
+}
+
 impl Requests {
     pub(super) fn new(service: Arc<Service>) -> Self {
         Self {
@@ -169,7 +179,8 @@ impl Requests {
                 (id, response, None)
             }
             Err(RequestError::NotFound) if is_about_account => (id, Response::NotFound, None),
-            Err(RequestError::Refused(_)) if is_about_account => (id, Response::Refused, None),
+            Err(RequestError::IntraApp) if is_about_account => (id, Response::IntraApp, None),
+            Err(RequestError::Invalid(_)) if is_about_account => (id, Response::Refused, None),
             Err(error) => {
                 self.pause(lane, &error);
                 (id, Response::Unavailable, Some(error))
@@ -229,7 +240,9 @@ impl Requests {
 pub(super) fn pause(attempt: u32, error: &RequestError) -> Duration {
     let pause = match error {
         RequestError::AppRefused | RequestError::CredentialsRefused => LONG_PAUSE,
-        RequestError::Link(_)
+        RequestError::IntraApp
+        | RequestError::Invalid(_)
+        | RequestError::Link(_)
         | RequestError::NotAService
         | RequestError::NotFound
         | RequestError::Refused(_)

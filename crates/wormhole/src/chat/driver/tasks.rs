@@ -2,11 +2,11 @@
 
 use tokio::sync::oneshot;
 use wormhole_chat::service::Destination;
-use wormhole_chat::{AccountId, Client as Core, ClientInput, Content, PublicKey};
+use wormhole_chat::{AccountId, Client as Core, ClientInput, Content, PublicKey, Timestamp};
 
 use super::contacts::Contacts;
+use super::outbox::Outbox;
 use super::{Driver, Sending};
-use crate::chat::Progress;
 use crate::chat::error::SendError;
 use crate::chat::service::Resolved;
 use crate::chat::store::{Contact, ReceivedId};
@@ -21,6 +21,29 @@ impl Driver {
         &self.contacts
     }
 
+    pub(in crate::chat) const fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Whether the outbox has room for a message to this account.
+    ///
+    /// # Errors
+    /// It has none.
+    pub(in crate::chat) fn check_room(&self, to: AccountId) -> Result<(), SendError> {
+        // Messages that have failed stay until the application has taken them.
+        if self.core.outbox_len().saturating_add(self.counts.failed) >= MAX_OUTBOX {
+            return Err(SendError::OutboxFull);
+        }
+        let waiting = self.core.outbox().filter(|(_, account)| *account == to).count();
+        match self.outbox.blocked(to) {
+            Some(key) if waiting >= MAX_BLOCKED => {
+                Err(SendError::IdentityChanged { account: to, key })
+            }
+            _ if waiting >= MAX_FOR_ONE => Err(SendError::OutboxFull),
+            _ => Ok(()),
+        }
+    }
+
     /// Puts a message into the outbox, and answers when it is durable.
     pub(in crate::chat) fn send(
         &mut self,
@@ -28,9 +51,7 @@ impl Driver {
         content: Content,
         reply: oneshot::Sender<Sending>,
     ) -> Result<(), SendError> {
-        if self.core.outbox_len() >= MAX_OUTBOX {
-            return Err(SendError::OutboxFull);
-        }
+        self.check_room(to)?;
         self.accepting.push_back(reply);
         self.input(ClientInput::Send(to, content));
         Ok(())
@@ -48,11 +69,29 @@ impl Driver {
         let is_accepted = known.is_some_and(|it| it.accepted == key && it.changed.is_none());
         if is_new {
             self.input(ClientInput::AcceptIdentity(account, key));
-            self.set_progress(account, &Progress::Waiting);
+            self.outbox.set_blocked(account, None);
             self.process_outputs();
         }
         self.commits.reply(reply);
         is_new || is_accepted
+    }
+
+    /// Refuses a new identity key, and answers when that is durable. False if the account has another key.
+    pub(in crate::chat) fn refuse(
+        &mut self,
+        account: AccountId,
+        key: PublicKey,
+        reply: oneshot::Sender<()>,
+    ) -> bool {
+        let known = self.core.identity_of(account);
+        let is_new = known.is_some_and(|identity| identity.changed == Some(key));
+        if is_new {
+            self.input(ClientInput::RefuseIdentity(account, key));
+            self.outbox.set_blocked(account, None);
+            self.process_outputs();
+        }
+        self.commits.reply(reply);
+        is_new
     }
 
     /// Stores a contact, and answers when it is durable.
@@ -64,6 +103,12 @@ impl Driver {
     /// Removes a received message, and answers when that is durable.
     pub(in crate::chat) fn take(&mut self, id: ReceivedId, reply: oneshot::Sender<()>) {
         self.commits.add_taken(id);
+        self.commits.reply(reply);
+    }
+
+    /// Removes a message that cannot be sent, and answers when that is durable.
+    pub(in crate::chat) fn forget(&mut self, message: Timestamp, reply: oneshot::Sender<()>) {
+        self.commits.add_forgotten(message);
         self.commits.reply(reply);
     }
 
@@ -109,5 +154,11 @@ impl Driver {
     }
 }
 
-/// Most messages in the outbox.
+/// Most messages in the outbox, together with those that have failed.
 const MAX_OUTBOX: usize = 10_000;
+
+/// Most messages in the outbox for one account, so that it does not stop messages to others.
+const MAX_FOR_ONE: usize = 1000;
+
+/// Most messages for an account whose identity key has changed: they may wait for ever.
+const MAX_BLOCKED: usize = 16;

@@ -91,8 +91,10 @@ impl Database {
     /// Replaces the wrapped master key.
     pub(super) fn replace_wrapped(&self, wrapped: &WrappedKey) -> Result<(), StoreError> {
         self.connection.execute("UPDATE header SET wrapped_key = ?", [wrapped.encode()])?;
-        // Removes the old one from the log, too.
-        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+        // Removes the old one from the log, too. Nobody else has the database open, but a backup program may read it.
+        let is_busy: bool =
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if is_busy { Err(StoreError::Database(CHECKPOINT_BUSY.to_owned())) } else { Ok(()) }
     }
 
     /// The value of a row.
@@ -107,16 +109,42 @@ impl Database {
 
     /// All rows of a table, in no particular order.
     pub(super) fn rows(&self, keys: &RowKeys, table: Table) -> Result<Vec<OpenRow>, StoreError> {
+        let mut opened = Vec::new();
+        self.for_each(keys, table, |key, value| {
+            opened.push((Zeroizing::new(key.to_vec()), Zeroizing::new(value.to_vec())));
+            Ok(())
+        })?;
+        Ok(opened)
+    }
+
+    /// Passes the key and the value of each row of a table to `handle`, in no particular order. Only one row is in memory
+    /// at a time.
+    pub(super) fn for_each(
+        &self,
+        keys: &RowKeys,
+        table: Table,
+        mut handle: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut statement =
             self.connection.prepare_cached("SELECT id, sealed FROM rows WHERE kind = ?")?;
         let mut rows = statement.query([table.number()])?;
-        let mut opened = Vec::new();
         while let Some(row) = rows.next()? {
             let id: RowId = row.get(0)?;
             let sealed = row.get_ref(1)?.as_blob().map_err(|_| StoreError::Damaged)?;
-            opened.push(keys.open(table, &id, sealed)?);
+            let (key, value) = keys.open(table, &id, sealed)?;
+            handle(&key, &value)?;
         }
-        Ok(opened)
+        Ok(())
+    }
+
+    /// Makes the file smaller if most of it is unused.
+    pub(super) fn shrink(&self) -> Result<(), StoreError> {
+        let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get(0));
+        let (unused, all): (u64, u64) = (pragma("freelist_count")?, pragma("page_count")?);
+        if unused >= MIN_UNUSED && unused > all / 2 {
+            self.connection.execute_batch("VACUUM")?;
+        }
+        Ok(())
     }
 
     /// Begins a transaction.
@@ -208,6 +236,12 @@ fn read_digest(connection: &Connection, keys: &RowKeys) -> Result<[u8; 32], Stor
 fn xor(to: &mut [u8; 32], from: &[u8; 32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to ^= from);
 }
+
+/// The old wrapped key may still be in the log.
+const CHECKPOINT_BUSY: &str = "another program reads it: try again when that has ended";
+
+/// Unused pages, of 4 KiB each, from which on the file is made smaller: 16 MiB.
+const MIN_UNUSED: u64 = 4096;
 
 /// The version of the tables.
 const VERSION: u32 = 1;

@@ -7,9 +7,10 @@
 use rand_core::OsRng;
 
 use super::master::{Cost, KeyFile, MasterKey, Passphrase, WrappedKey, Wrapping};
-use super::records::{self, Contact, Registration};
+use super::records::{Contact, Registration};
 use super::sealing::{RowKeys, Table};
-use super::{StoreError, state_key};
+use super::seen::Seen;
+use super::{StoreError, StoredMessage, items, state_key};
 
 /// The file of a store: a wrapped key, a sealed row, and rows that are opened because they are sealed correctly.
 pub fn sdk_chat_store(bytes: &[u8]) {
@@ -49,8 +50,10 @@ fn values(bytes: &[u8]) {
     if let Ok(contact) = Contact::decode(&[7; 16], bytes) {
         assert_eq!(contact.encode().as_slice(), bytes);
     }
-    if let Ok(message) = records::decode_received(bytes) {
-        let again = records::decode_received(&records::encode_received(&message));
-        assert_eq!(again, Ok(message));
+    if let Ok(StoredMessage::Read(message)) = items::decode_received(bytes) {
+        let again = items::decode_received(&items::encode_received(&message));
+        assert_eq!(again, Ok(StoredMessage::Read(message)));
     }
+    let _ = items::decode_failed(&[7; 8], bytes);
+    let _ = Seen::default().restore(&[1; 21], bytes);
 }

@@ -1,15 +1,15 @@
-//! The values of the application's rows: registration, contacts and received messages.
+//! The values of the application's rows: registration and contacts.
 //!
 //! A text is its length (4 bytes, big-endian) and its bytes in UTF-8. An optional field is `00`, or `01` and the field.
 
 use std::fmt;
 
-use wormhole_chat::{AccountId, Address, Content, PublicKey, Received, Timestamp};
+use wormhole_chat::{AccountId, Address, PublicKey};
 use wormhole_kit::Reader;
 use zeroize::Zeroizing;
 
+use super::StoreError;
 use super::state_key::decode_address;
-use super::{ReceivedId, StoreError};
 
 /// How this device is registered.
 #[derive(Clone, Eq, PartialEq)]
@@ -145,40 +145,12 @@ impl Contact {
     }
 }
 
-/// Encodes a received message.
-pub(super) fn encode_received(message: &Received) -> Zeroizing<Vec<u8>> {
-    let mut value = Zeroizing::new(vec![FORMAT]);
-    value.extend(message.from.account.as_bytes());
-    value.push(message.from.device.number());
-    value.extend(message.timestamp.0.to_be_bytes());
-    value.push(message.identity_changed.into());
-    value.extend(message.content.encode().iter());
-    value
-}
-
-/// Decodes a received message.
-pub(super) fn decode_received(value: &[u8]) -> Result<Received, StoreError> {
-    let mut reader = start(value)?;
-    let from = decode_address(&mut reader)?;
-    let timestamp = Timestamp(u64::from_be_bytes(reader.array()?));
-    let identity_changed = read_flag(&mut reader)?;
-    let content = Content::decode_stored(reader.rest()).map_err(|_| StoreError::Damaged)?;
-    Ok(Received { from, timestamp, content, identity_changed })
-}
-
-/// Decodes the id of a received message.
-pub(super) fn decode_received_id(bytes: &[u8]) -> Result<ReceivedId, StoreError> {
-    let mut reader = Reader::new(bytes);
-    let id = ReceivedId(u64::from_be_bytes(reader.array()?));
-    end(&reader, id)
-}
-
 fn start(value: &[u8]) -> Result<Reader<'_>, StoreError> {
     let mut reader = Reader::new(value);
     if reader.u8()? == FORMAT { Ok(reader) } else { Err(StoreError::UnknownFormat) }
 }
 
-fn end<T>(reader: &Reader<'_>, value: T) -> Result<T, StoreError> {
+pub(super) fn end<T>(reader: &Reader<'_>, value: T) -> Result<T, StoreError> {
     if reader.is_empty() { Ok(value) } else { Err(StoreError::Damaged) }
 }
 
@@ -194,7 +166,7 @@ fn read_text(reader: &mut Reader<'_>) -> Result<String, StoreError> {
     text.map(str::to_owned).map_err(|_| StoreError::Damaged)
 }
 
-fn read_flag(reader: &mut Reader<'_>) -> Result<bool, StoreError> {
+pub(super) fn read_flag(reader: &mut Reader<'_>) -> Result<bool, StoreError> {
     match reader.u8()? {
         0 => Ok(false),
         1 => Ok(true),

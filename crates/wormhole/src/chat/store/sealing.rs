@@ -33,6 +33,10 @@ pub(super) enum Table {
     Setting,
     /// The digest of all other rows; its key is empty.
     Digest,
+    /// A message that cannot be sent, until the application has taken it.
+    Failed,
+    /// Timestamps of messages that a device has sent us.
+    Seen,
 }
 
 impl Table {
@@ -46,6 +50,8 @@ impl Table {
             Self::LastReceived => 5,
             Self::Setting => 6,
             Self::Digest => 7,
+            Self::Failed => 8,
+            Self::Seen => 9,
         }
     }
 }

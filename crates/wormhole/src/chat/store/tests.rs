@@ -8,7 +8,9 @@ mod rows;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use wormhole_chat::{AccountId, Address, Content, DataMessage, DeviceId, KeyPair, Timestamp};
+use wormhole_chat::{
+    AccountId, Address, Changes, Content, DataMessage, DeviceId, KeyPair, Received, Timestamp,
+};
 
 use super::*;
 
@@ -82,13 +84,23 @@ fn message(number: u8, text: &str) -> Received {
 /// A commit of one row of the client.
 fn row(key: StoreKey, value: Option<&[u8]>) -> Commit {
     let value = value.map(|value| Zeroizing::new(value.to_vec()));
-    let changes = Changes { rows: vec![(key, value)], received: Vec::new() };
-    Commit { changes: vec![changes], ..Commit::default() }
+    commit_of(Changes { rows: vec![(key, value)], ..Changes::default() })
 }
 
 fn received(messages: Vec<Received>) -> Commit {
-    let changes = Changes { rows: Vec::new(), received: messages };
-    Commit { changes: vec![changes], ..Commit::default() }
+    commit_of(Changes { received: messages, ..Changes::default() })
+}
+
+fn commit_of(changes: Changes) -> Commit {
+    let mut commit = Commit::default();
+    commit.add(changes);
+    commit
+}
+
+/// Adds the rows and messages of another commit.
+fn merge(commit: &mut Commit, other: Commit) {
+    commit.rows.extend(other.rows);
+    commit.received.extend(other.received);
 }
 
 fn setting(name: &str, value: &[u8]) -> Commit {

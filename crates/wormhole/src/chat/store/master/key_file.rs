@@ -74,13 +74,27 @@ impl KeyFile {
         let kept = kept.map(|id| path(directory, &id));
         for entry in fs::read_dir(directory)? {
             let file = entry?.path();
-            let is_key = file.extension().is_some_and(|extension| extension == EXTENSION);
-            if is_key && Some(&file) != kept.as_ref() {
+            if Some(&file) != kept.as_ref() && is_key_file(&file) {
                 fs::remove_file(file)?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether a file is one of ours: the directory may contain other keys, such as that of a TLS certificate.
+fn is_key_file(file: &Path) -> bool {
+    let has_extension = file.extension().is_some_and(|extension| extension == EXTENSION);
+    let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_id = HEXLOWER.decode(name.as_bytes()).is_ok_and(|id| id.len() == size_of::<KeyFileId>());
+    if !has_extension || !is_id {
+        return false;
+    }
+    // A file that was being written when the program ended is shorter.
+    fs::read(file).map(Zeroizing::new).is_ok_and(|text| {
+        let text = text.trim_ascii();
+        text.len() <= 64 && text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 fn path(directory: &Path, id: &KeyFileId) -> PathBuf {

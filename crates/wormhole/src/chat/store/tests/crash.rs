@@ -64,12 +64,16 @@ fn commits_until_killed() {
         // Rows that grow, so that commits have different sizes.
         let value = vec![number.to_be_bytes()[7]; usize::try_from(number % 5000).unwrap()];
         for key in 0..4 {
-            commit.changes.extend(row(StoreKey::OneTimePreKey(key), Some(&value)).changes);
+            merge(&mut commit, row(StoreKey::OneTimePreKey(key), Some(&value)));
         }
-        commit.changes.extend(received(vec![message(1, &number.to_string())]).changes);
+        merge(&mut commit, received(vec![numbered(number)]));
         store.commit(&commit).unwrap();
         println!("\ncommitted {number}");
     }
+}
+
+fn numbered(number: u64) -> Received {
+    Received { timestamp: Timestamp(number), ..message(1, &number.to_string()) }
 }
 
 fn number(value: &[u8]) -> u64 {
@@ -102,7 +106,7 @@ fn a_killed_process_loses_no_commit_and_leaves_none_half_written() {
         assert!(rows.iter().all(|(_, value)| value.len() == length));
         let mut messages = Vec::new();
         while let Some((id, message)) = store.received_after(messages.last().copied()).unwrap() {
-            assert_eq!(message, super::message(1, &id.0.to_string()));
+            assert_eq!(message, StoredMessage::Read(numbered(id.0)));
             messages.push(id);
         }
         assert_eq!(messages.len(), usize::try_from(stored).unwrap());

@@ -14,9 +14,9 @@ fn what_is_committed_is_there_after_reopening() {
     assert_eq!(store.registration(), Ok(None));
     let contacts = vec![contact(2), contact(1)];
     let mut commit = row(StoreKey::Session(address(1)), Some(b"session"));
-    commit.changes.extend(received(vec![message(1, "one"), message(2, "two")]).changes);
+    merge(&mut commit, received(vec![message(1, "one"), message(2, "two")]));
     commit.registration = Some(registration());
-    commit.contacts.clone_from(&contacts);
+    contacts.iter().cloned().for_each(|contact| commit.add_contact(contact));
     commit.settings = setting("colour", b"green").settings;
     assert_eq!(store.commit(&commit), Ok(vec![ReceivedId(1), ReceivedId(2)]));
     drop(store);
@@ -32,9 +32,9 @@ fn what_is_committed_is_there_after_reopening() {
     assert_eq!(rows, [(StoreKey::Session(address(1)), Zeroizing::new(b"session".to_vec()))]);
     assert_eq!(store.received_count(), 2);
     let first = store.received_after(None).unwrap().unwrap();
-    assert_eq!(first, (ReceivedId(1), message(1, "one")));
+    assert_eq!(first, (ReceivedId(1), StoredMessage::Read(message(1, "one"))));
     let second = store.received_after(Some(first.0)).unwrap().unwrap();
-    assert_eq!(second, (ReceivedId(2), message(2, "two")));
+    assert_eq!(second, (ReceivedId(2), StoredMessage::Read(message(2, "two"))));
     assert_eq!(store.received_after(Some(second.0)), Ok(None));
 }
 
@@ -82,9 +82,9 @@ fn no_file_contains_what_was_stored() {
     let mut store = folder.create();
     let mut commit = received(vec![message(1, "a secret text")]);
     commit.registration = Some(registration());
-    commit.contacts = vec![contact(1)];
+    commit.add_contact(contact(1));
     commit.settings = setting("colour", b"bright green").settings;
-    commit.changes.extend(row(StoreKey::Peer(account(7)), Some(b"a private key")).changes);
+    merge(&mut commit, row(StoreKey::Peer(account(7)), Some(b"a private key")));
     store.commit(&commit).unwrap();
     let account = account(7);
     let secrets: [&[u8]; 8] = [
@@ -176,7 +176,7 @@ proptest! {
             for step in &steps {
                 let Step::Set(key, value) = step else { continue };
                 let key = StoreKey::OneTimePreKey((*key).into());
-                commit.changes.extend(row(key, value.as_deref()).changes);
+                merge(&mut commit, row(key, value.as_deref()));
                 match value {
                     Some(value) => map.insert(key, value.clone()),
                     None => map.remove(&key),

@@ -1,0 +1,55 @@
+//! The states of a client: an application can query them at any time, also if it has missed events.
+
+use wormhole_chat::Timestamp;
+
+use super::Client;
+use crate::chat::error::Ended;
+use crate::chat::message::{Connection, FailedMessage, IdentityChange, OutboxMessage};
+
+impl Client {
+    /// Whether the client is connected to its server.
+    pub fn connection(&self) -> Connection {
+        self.signals.connection.borrow().clone()
+    }
+
+    /// The messages that the server does not have yet, and why they wait, oldest first.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn outbox(&self) -> Result<Vec<OutboxMessage>, Ended> {
+        self.query(|driver| driver.outbox().list()).await
+    }
+
+    /// The messages that can never be sent, oldest first. They stay here until they are [forgotten](Self::forget_failed).
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn failed(&self) -> Result<Vec<FailedMessage>, Ended> {
+        let failed = self.store.run(|store| store.failed()).await;
+        Ok(failed.ok_or_else(|| self.ended())??)
+    }
+
+    /// The user knows that this message has failed, or the application has stored that. Does nothing if there is no such
+    /// message.
+    ///
+    /// If the returned future is dropped, the message may be forgotten or not.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn forget_failed(&self, message: Timestamp) -> Result<(), Ended> {
+        self.ask(move |driver, reply| driver.forget(message, reply)).await
+    }
+
+    /// The identity keys that have changed, and wait for the user to accept or refuse them.
+    ///
+    /// # Errors
+    /// The client has ended.
+    pub async fn identity_changes(&self) -> Result<Vec<IdentityChange>, Ended> {
+        let changes = self.query(|driver| driver.core().identity_changes().collect::<Vec<_>>());
+        let changes = changes.await?.into_iter().filter_map(|(account, keys)| {
+            let (accepted, changed) = (keys.accepted, keys.changed?);
+            Some(IdentityChange { account, accepted, changed })
+        });
+        Ok(changes.collect())
+    }
+}

@@ -1,0 +1,179 @@
+//! What has become of the messages in the outbox, and why they wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::watch;
+use wormhole_chat::{AccountId, Client as Core, PublicKey, Timestamp};
+
+use crate::chat::RequestError;
+use crate::chat::error::NotSent;
+use crate::chat::message::{OutboxMessage, Progress};
+
+/// The messages in the outbox.
+#[derive(Debug, Default)]
+pub(in crate::chat) struct Outbox {
+    messages: BTreeMap<Timestamp, (AccountId, watch::Sender<Progress>)>,
+    /// The messages for each account.
+    accounts: BTreeMap<AccountId, BTreeSet<Timestamp>>,
+    /// Accounts with an identity key that the user must accept.
+    blocked: BTreeMap<AccountId, PublicKey>,
+    /// Why the last request for messages to an account has failed.
+    delays: BTreeMap<AccountId, RequestError>,
+    /// Why the server does not accept us.
+    refusal: Option<RequestError>,
+}
+
+impl Outbox {
+    /// What an earlier run of the client has left.
+    pub(super) fn new(core: &Core) -> Self {
+        let changes = core.identity_changes();
+        let changed = |(account, keys): (_, wormhole_chat::KnownIdentity)| {
+            keys.changed.map(|key| (account, key))
+        };
+        let mut outbox = Self { blocked: changes.filter_map(changed).collect(), ..Self::default() };
+        for (timestamp, to) in core.outbox() {
+            outbox.add(timestamp, to);
+        }
+        outbox
+    }
+
+    /// Adds a message. Returns what has become of it.
+    pub(super) fn add(&mut self, timestamp: Timestamp, to: AccountId) -> watch::Receiver<Progress> {
+        let (sender, receiver) = watch::channel(self.progress(to));
+        self.messages.insert(timestamp, (to, sender));
+        self.accounts.entry(to).or_default().insert(timestamp);
+        receiver
+    }
+
+    /// A message has left the outbox. Returns its recipient.
+    pub(super) fn remove(
+        &mut self,
+        timestamp: Timestamp,
+        progress: &Progress,
+    ) -> Option<AccountId> {
+        let (to, sender) = self.messages.remove(&timestamp)?;
+        if let Some(messages) = self.accounts.get_mut(&to) {
+            messages.remove(&timestamp);
+            if messages.is_empty() {
+                self.accounts.remove(&to);
+                self.delays.remove(&to);
+            }
+        }
+        sender.send_replace(progress.clone());
+        Some(to)
+    }
+
+    /// The identity key of an account has changed, or the user has accepted or refused it.
+    pub(super) fn set_blocked(&mut self, account: AccountId, key: Option<PublicKey>) {
+        match key {
+            Some(key) => self.blocked.insert(account, key),
+            None => self.blocked.remove(&account),
+        };
+        self.update(account);
+    }
+
+    /// The key that the user must accept before something is sent to an account.
+    pub(super) fn blocked(&self, account: AccountId) -> Option<PublicKey> {
+        self.blocked.get(&account).copied()
+    }
+
+    /// A request about an account has failed or, with `None`, succeeded.
+    pub(super) fn set_delay(&mut self, account: AccountId, why: Option<RequestError>) {
+        match why.filter(|_| self.accounts.contains_key(&account)) {
+            Some(why) => self.delays.insert(account, why),
+            None => self.delays.remove(&account),
+        };
+        self.update(account);
+    }
+
+    /// The server does not accept us, or accepts us again.
+    pub(super) fn set_refusal(&mut self, refusal: Option<RequestError>) {
+        if self.refusal == refusal {
+            return;
+        }
+        self.refusal = refusal;
+        let accounts: Vec<_> = self.accounts.keys().copied().collect();
+        accounts.into_iter().for_each(|account| self.update(account));
+    }
+
+    /// The messages, oldest first.
+    pub(in crate::chat) fn list(&self) -> Vec<OutboxMessage> {
+        let messages = self.messages.iter();
+        let described = messages.map(|(timestamp, (to, progress))| {
+            let progress = progress.borrow().clone();
+            OutboxMessage { timestamp: *timestamp, to: *to, progress }
+        });
+        described.collect()
+    }
+
+    /// What becomes of messages to an account at the moment.
+    fn progress(&self, to: AccountId) -> Progress {
+        if let Some(key) = self.blocked.get(&to) {
+            return Progress::NotSent(NotSent::IdentityChanged(*key));
+        }
+        if let Some(refusal) = &self.refusal {
+            return Progress::NotSent(NotSent::Refused(refusal.clone()));
+        }
+        self.delays.get(&to).cloned().map_or(Progress::Waiting, Progress::Delayed)
+    }
+
+    /// Notifies those who watch messages to an account.
+    fn update(&self, account: AccountId) {
+        let progress = self.progress(account);
+        let messages = self.accounts.get(&account).into_iter().flatten();
+        for (_, sender) in messages.filter_map(|timestamp| self.messages.get(timestamp)) {
+            sender.send_if_modified(|known| {
+                let is_new = *known != progress;
+                known.clone_from(&progress);
+                is_new
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_core::OsRng;
+    use wormhole_chat::KeyPair;
+
+    use super::*;
+
+    const BOB: AccountId = AccountId::from_bytes([1; 16]);
+    const CAROL: AccountId = AccountId::from_bytes([2; 16]);
+
+    #[test]
+    fn a_message_after_a_refusal_is_refused_at_once_and_waits_again_when_the_server_accepts_us() {
+        let mut outbox = Outbox::default();
+        let first = outbox.add(Timestamp(1), BOB);
+        let refused = Progress::NotSent(NotSent::Refused(RequestError::AppRefused));
+        outbox.set_refusal(Some(RequestError::AppRefused));
+        let second = outbox.add(Timestamp(2), CAROL);
+        assert_eq!((&*first.borrow(), &*second.borrow()), (&refused, &refused));
+        outbox.set_refusal(None);
+        assert_eq!(
+            outbox.list().iter().map(|it| &it.progress).collect::<Vec<_>>(),
+            [&Progress::Waiting; 2]
+        );
+    }
+
+    #[test]
+    fn each_message_says_why_it_waits() {
+        let mut outbox = Outbox::default();
+        let to_bob = outbox.add(Timestamp(1), BOB);
+        let to_carol = outbox.add(Timestamp(2), CAROL);
+        let full = RequestError::Unavailable(503);
+        outbox.set_delay(BOB, Some(full.clone()));
+        assert_eq!(*to_bob.borrow(), Progress::Delayed(full));
+        assert_eq!(*to_carol.borrow(), Progress::Waiting);
+        let key = *KeyPair::random(&mut OsRng).public();
+        outbox.set_blocked(BOB, Some(key));
+        let blocked = Progress::NotSent(NotSent::IdentityChanged(key));
+        assert_eq!(*to_bob.borrow(), blocked);
+        outbox.set_blocked(BOB, None);
+        outbox.set_delay(BOB, None);
+        assert_eq!(*to_bob.borrow(), Progress::Waiting);
+        assert_eq!(outbox.remove(Timestamp(1), &Progress::OnServer), Some(BOB));
+        assert_eq!(*to_bob.borrow(), Progress::OnServer);
+        assert_eq!(outbox.list().len(), 1);
+    }
+}

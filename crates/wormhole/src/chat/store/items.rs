@@ -1,0 +1,219 @@
+//! The values of received messages, messages that could not be read, and messages that cannot be sent.
+//!
+//! | first byte | row of | the rest |
+//! |---|---|---|
+//! | 1 | a received message | account, device, timestamp (8), whether the sender's identity key differs (1), content |
+//! | 2 | a message that could not be read | whether the sender is known (1), account, device, timestamp (8), reason (1) |
+//! | 1 | a message that cannot be sent | recipient, reason (1), content |
+
+use wormhole_chat::{
+    AccountId, Address, Content, DecryptError, Failed, Received, SendError, Timestamp, Unreadable,
+};
+use wormhole_kit::Reader;
+use zeroize::Zeroizing;
+
+use super::records::{end, read_flag};
+use super::state_key::decode_address;
+use super::{ReceivedId, StoreError};
+use crate::chat::error::{ReadError, SendFailure};
+use crate::chat::message::FailedMessage;
+
+/// A received message in the store.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum StoredMessage {
+    /// It could be read.
+    Read(Received),
+    /// It could not be read, or not any more.
+    Unreadable {
+        /// The device that sent it, according to the server.
+        from: Option<Address>,
+        /// When it was sent, according to the server.
+        timestamp: Option<Timestamp>,
+        /// Why it could not be read.
+        why: ReadError,
+    },
+}
+
+/// Encodes a received message.
+pub(super) fn encode_received(message: &Received) -> Zeroizing<Vec<u8>> {
+    let mut value = Zeroizing::new(vec![READ]);
+    put_address(&mut value, message.from);
+    value.extend(message.timestamp.0.to_be_bytes());
+    value.push(message.identity_changed.into());
+    value.extend(message.content.encode().iter());
+    value
+}
+
+/// Encodes a message that could not be read.
+pub(super) fn encode_unreadable(message: &Unreadable) -> Zeroizing<Vec<u8>> {
+    let mut value = Zeroizing::new(vec![UNREADABLE]);
+    value.push(message.from.is_some().into());
+    message.from.into_iter().for_each(|from| put_address(&mut value, from));
+    value.extend(message.timestamp.0.to_be_bytes());
+    value.push(read_error_number(message.why.into()));
+    value
+}
+
+/// Decodes a received message.
+pub(super) fn decode_received(value: &[u8]) -> Result<StoredMessage, StoreError> {
+    let mut reader = Reader::new(value);
+    match reader.u8()? {
+        READ => {
+            let from = decode_address(&mut reader)?;
+            let timestamp = read_timestamp(&mut reader)?;
+            let identity_changed = read_flag(&mut reader)?;
+            let content = Content::decode_stored(reader.rest()).map_err(|_| StoreError::Damaged)?;
+            Ok(StoredMessage::Read(Received { from, timestamp, content, identity_changed }))
+        }
+        UNREADABLE => {
+            let is_known = read_flag(&mut reader)?;
+            let from = if is_known { Some(decode_address(&mut reader)?) } else { None };
+            let timestamp = Some(read_timestamp(&mut reader)?);
+            let why = read_error(reader.u8()?)?;
+            end(&reader, StoredMessage::Unreadable { from, timestamp, why })
+        }
+        _ => Err(StoreError::UnknownFormat),
+    }
+}
+
+/// Encodes a message that cannot be sent, except for its timestamp, which is the key.
+pub(super) fn encode_failed(message: &Failed) -> Zeroizing<Vec<u8>> {
+    let mut value = Zeroizing::new(vec![READ]);
+    value.extend(message.to.as_bytes());
+    value.push(failure_number(message.why.into()));
+    value.extend(message.content.iter());
+    value
+}
+
+/// Decodes a message that cannot be sent.
+pub(super) fn decode_failed(key: &[u8], value: &[u8]) -> Result<FailedMessage, StoreError> {
+    let timestamp = decode_timestamp(key)?;
+    let mut reader = Reader::new(value);
+    if reader.u8()? != READ {
+        return Err(StoreError::UnknownFormat);
+    }
+    let to = AccountId::from_bytes(reader.array()?);
+    let why = failure(reader.u8()?)?;
+    let text = match Content::decode_stored(reader.rest()) {
+        Ok(Content::Data(data)) => data.body,
+        Ok(_) | Err(_) => None,
+    };
+    Ok(FailedMessage { timestamp, to, text, why })
+}
+
+/// Decodes the id of a received message.
+pub(super) fn decode_received_id(bytes: &[u8]) -> Result<ReceivedId, StoreError> {
+    let mut reader = Reader::new(bytes);
+    let id = ReceivedId(u64::from_be_bytes(reader.array()?));
+    end(&reader, id)
+}
+
+/// Decodes the key of a message that cannot be sent.
+pub(super) fn decode_timestamp(bytes: &[u8]) -> Result<Timestamp, StoreError> {
+    let mut reader = Reader::new(bytes);
+    let timestamp = read_timestamp(&mut reader)?;
+    end(&reader, timestamp)
+}
+
+fn read_timestamp(reader: &mut Reader<'_>) -> Result<Timestamp, StoreError> {
+    Ok(Timestamp(u64::from_be_bytes(reader.array()?)))
+}
+
+fn put_address(value: &mut Vec<u8>, address: Address) {
+    value.extend(address.account.as_bytes());
+    value.push(address.device.number());
+}
+
+impl From<wormhole_chat::ReadError> for ReadError {
+    fn from(error: wormhole_chat::ReadError) -> Self {
+        use wormhole_chat::ReadError as Core;
+        match error {
+            Core::Decrypt(error) => error.into(),
+            Core::Malformed => Self::Malformed,
+            Core::TimestampMismatch => Self::TimestampMismatch,
+            Core::Unsupported => Self::Unsupported,
+        }
+    }
+}
+
+impl From<DecryptError> for ReadError {
+    fn from(error: DecryptError) -> Self {
+        match error {
+            DecryptError::BadMac
+            | DecryptError::Duplicate
+            | DecryptError::Malformed(_)
+            | DecryptError::WrongParties => Self::NotDecryptable,
+            DecryptError::MissingPreKey | DecryptError::NoSession => Self::MissingKey,
+            DecryptError::TooFarAhead(_) | DecryptError::TooManySessions => Self::TooMany,
+            DecryptError::UntrustedIdentity(_) => Self::RefusedIdentity,
+        }
+    }
+}
+
+impl From<SendError> for SendFailure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::DevicesKeepChanging => Self::DevicesKeepChanging,
+            SendError::IntraApp => Self::IntraApp,
+            SendError::NoDevice => Self::NoDevice,
+            SendError::NotAuthentic => Self::NotAuthentic,
+            SendError::Refused => Self::Refused,
+            SendError::TooLong => Self::TooLong,
+        }
+    }
+}
+
+const fn read_error_number(error: ReadError) -> u8 {
+    match error {
+        ReadError::Damaged => 0,
+        ReadError::Malformed => 1,
+        ReadError::MissingKey => 2,
+        ReadError::NotDecryptable => 3,
+        ReadError::RefusedIdentity => 4,
+        ReadError::TimestampMismatch => 5,
+        ReadError::TooMany => 6,
+        ReadError::Unsupported => 7,
+    }
+}
+
+const fn read_error(number: u8) -> Result<ReadError, StoreError> {
+    Ok(match number {
+        1 => ReadError::Malformed,
+        2 => ReadError::MissingKey,
+        3 => ReadError::NotDecryptable,
+        4 => ReadError::RefusedIdentity,
+        5 => ReadError::TimestampMismatch,
+        6 => ReadError::TooMany,
+        7 => ReadError::Unsupported,
+        _ => return Err(StoreError::UnknownFormat),
+    })
+}
+
+const fn failure_number(failure: SendFailure) -> u8 {
+    match failure {
+        SendFailure::DevicesKeepChanging => 1,
+        SendFailure::IntraApp => 2,
+        SendFailure::NoDevice => 3,
+        SendFailure::NotAuthentic => 4,
+        SendFailure::Refused => 5,
+        SendFailure::TooLong => 6,
+    }
+}
+
+const fn failure(number: u8) -> Result<SendFailure, StoreError> {
+    Ok(match number {
+        1 => SendFailure::DevicesKeepChanging,
+        2 => SendFailure::IntraApp,
+        3 => SendFailure::NoDevice,
+        4 => SendFailure::NotAuthentic,
+        5 => SendFailure::Refused,
+        6 => SendFailure::TooLong,
+        _ => return Err(StoreError::UnknownFormat),
+    })
+}
+
+/// First byte of a message that could be read.
+const READ: u8 = 1;
+
+/// First byte of a message that could not be read.
+const UNREADABLE: u8 = 2;
