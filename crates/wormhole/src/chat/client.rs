@@ -42,12 +42,20 @@ pub struct Client {
 }
 
 /// Options of a client.
-#[derive(Default)]
 #[non_exhaustive]
 pub struct Options {
     /// Decides who delivers the messages to an account. An app that delivers the messages between its own users itself
     /// returns [`Route::Own`] for them. The default is this server for all.
     pub route: Option<RouteHook>,
+    /// Received messages that may wait for the application before the client stops reading others, which then stay at the
+    /// server. The default is 10,000. Independently of this, at most 64 MiB wait.
+    pub max_unread: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { route: None, max_unread: MAX_UNREAD }
+    }
 }
 
 /// Decides who delivers the messages to an account.
@@ -55,7 +63,9 @@ pub type RouteHook = Box<dyn Fn(&Contact) -> Route + Send + Sync>;
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("route", &self.route.is_some()).finish()
+        let Self { route, max_unread } = self;
+        let mut shown = f.debug_struct("Options");
+        shown.field("route", &route.is_some()).field("max_unread", max_unread).finish()
     }
 }
 
@@ -99,6 +109,7 @@ impl Client {
             service: Arc::clone(&service),
             contacts,
             counts,
+            max_unread: options.max_unread.max(1),
             signals: Arc::clone(&signals),
             tasks,
         };
@@ -311,6 +322,9 @@ fn find(driver: &Driver, wanted: &Destination) -> Option<Contact> {
         Destination::Number(_) | Destination::NumberInApp(..) => None,
     })
 }
+
+/// Default number of received messages that may wait for the application.
+const MAX_UNREAD: usize = 10_000;
 
 /// Most requests of handles that wait for the task.
 const MAX_TASKS: usize = 64;

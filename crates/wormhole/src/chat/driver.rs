@@ -75,6 +75,7 @@ pub(super) struct Driver {
     source: Option<Contact>,
     /// What waits for the application.
     counts: Counts,
+    max_unread: usize,
     /// Whether the server has delivered everything that had waited, but not all of it may be in the store.
     is_up_to_date: bool,
 }
@@ -86,6 +87,7 @@ pub(super) struct Start {
     pub(super) service: Arc<Service>,
     pub(super) contacts: Vec<Contact>,
     pub(super) counts: Counts,
+    pub(super) max_unread: usize,
     pub(super) signals: Arc<Signals>,
     pub(super) tasks: mpsc::Receiver<Task>,
 }
@@ -101,7 +103,7 @@ enum Woken {
 
 impl Driver {
     pub(super) fn new(start: Start) -> Self {
-        let Start { core, store, service, contacts, counts, signals, tasks } = start;
+        let Start { core, store, service, contacts, counts, max_unread, signals, tasks } = start;
         Self {
             outbox: Outbox::new(&core),
             core,
@@ -118,6 +120,7 @@ impl Driver {
             last_delivery: 0,
             source: None,
             counts,
+            max_unread,
             is_up_to_date: false,
         }
     }
@@ -168,8 +171,10 @@ impl Driver {
 
     /// Whether more messages can be read. The server keeps the others.
     fn has_room(&self) -> bool {
-        let has_room = self.commits.bytes() < MAX_WAITING && self.deliveries.len() < MAX_DELIVERIES;
-        has_room && self.counts.unread < MAX_UNREAD && self.counts.unread_bytes < MAX_UNREAD_BYTES
+        let unread = self.counts.unread.saturating_add(self.commits.messages());
+        let is_behind =
+            self.commits.bytes() >= MAX_WAITING || self.deliveries.len() >= MAX_DELIVERIES;
+        !is_behind && unread < self.max_unread && self.counts.unread_bytes < MAX_UNREAD_BYTES
     }
 
     fn handle(&mut self, woken: Woken) -> Result<(), StoreError> {
@@ -329,8 +334,5 @@ const MAX_WAITING: usize = 8 << 20;
 /// Messages that may wait for their acknowledgement before we stop reading messages. Our server sends at most 256.
 const MAX_DELIVERIES: usize = 1024;
 
-/// Received messages that may wait for the application before we stop reading messages.
-const MAX_UNREAD: usize = 10_000;
-
-/// Their bytes.
+/// Bytes of received messages that may wait for the application before we stop reading messages.
 const MAX_UNREAD_BYTES: usize = 64 << 20;

@@ -1,6 +1,8 @@
 //! Identity keys that change, and safety numbers.
 
-use wormhole::chat::{Event, IdentityError, Message, NotSent, Progress, SendError, SendFailure};
+use wormhole::chat::{
+    Event, IdentityError, Message, NotSent, Progress, ReadError, SendError, SendFailure,
+};
 
 use crate::world::{World, next_event, next_message, say, soon};
 
@@ -95,4 +97,42 @@ async fn nothing_is_sent_to_another_account_of_a_number_until_the_user_accepts_i
     say(&a, &number, "for the new owner").await;
     let received = next_message(&mut m.messages()).await;
     assert_eq!(received.text.as_deref(), Some("for the new owner"));
+}
+
+#[tokio::test]
+async fn a_forged_identity_can_be_refused() {
+    let world = World::new().await;
+    let alice = world.register("+14155550407", 0).await;
+    let bob = world.register("+14155550408", 1).await;
+    let a = alice.open().await;
+    say(&a, &bob.destination(), "before").await;
+    let account = a.resolve(&bob.destination()).await.unwrap().account;
+    let before = a.safety_number(account).await.unwrap();
+    a.verify_safety_number(account, &before.digits).await.unwrap();
+    assert_eq!(before.accepted, None);
+
+    // Somebody else registers the number again.
+    let mallory = world.register("+14155550408", 1).await;
+    let mut sent = a.send(&bob.destination(), Message::text("for Bob")).await.unwrap();
+    let blocked = soon(sent.on_server()).await.unwrap_err();
+    let NotSent::IdentityChanged(key) = blocked else { panic!("{blocked}") };
+    let after = a.safety_number(account).await.unwrap();
+    let accepted = after.accepted.unwrap();
+    assert_eq!((&accepted.digits, accepted.key), (&before.digits, before.key));
+    assert!(after.is_new && !after.is_verified && accepted.is_verified);
+    // Bob still sees the old digits.
+    let compared = a.verify_safety_number(account, &before.digits).await;
+    assert_eq!(compared, Err(IdentityError::NewKeyNotTheirs));
+    assert_eq!(a.refuse_identity(account, before.key).await, Err(IdentityError::NotCurrent));
+    a.refuse_identity(account, key).await.unwrap();
+    assert_eq!(soon(sent.on_server()).await, Err(NotSent::Failed(SendFailure::NotAuthentic)));
+    assert_eq!(a.identity_changes().await.unwrap(), []);
+    let number = a.safety_number(account).await.unwrap();
+    assert_eq!((number.key, number.is_verified, number.is_new), (before.key, true, false));
+    // What it writes is not shown.
+    let m = mallory.open().await;
+    say(&m, &alice.destination(), "I am Bob").await;
+    let unread =
+        next_event(&mut a.messages(), |event| matches!(event, Event::NotRead { .. })).await;
+    assert!(matches!(unread, Event::NotRead { why: ReadError::RefusedIdentity, .. }), "{unread:?}");
 }

@@ -8,6 +8,8 @@ mod failures;
 mod files;
 mod identity;
 mod kills;
+mod limits;
+mod losses;
 mod proxy;
 mod registration;
 mod world;

@@ -8,7 +8,7 @@ use rand_core::{OsRng, RngCore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use wormhole::chat::store::{Protection, Store};
+use wormhole::chat::store::{Protection, Registration, Store};
 use wormhole::chat::{
     Account, Client, Destination, Event, Message, Messages, Network, Options, ReceivedMessage,
     Server, Transport,
@@ -98,19 +98,19 @@ impl World {
 
     /// Deletes the account of a person whose client is not running.
     pub(crate) async fn delete(&self, person: &Person) {
-        let store = Store::open(&person.folder.0.join("store"), None).unwrap();
-        let registration = store.registration().unwrap().unwrap();
-        let (app, address) = (registration.app.unwrap(), registration.account.unwrap());
-        let user =
-            format!("{}.{}:{}", address.account, address.device.number(), *registration.password);
-        let request = format!(
-            "DELETE /v1/accounts/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
-             Authorization: Basic {}\r\nX-PKG-NAME: {}\r\nX-PKG-TOKEN: {}\r\n\r\n",
-            BASE64.encode(user.as_bytes()),
-            app.name,
-            *app.token
+        self.request(&person.request("DELETE /v1/accounts/me", "")).await;
+    }
+
+    /// Sends something to an account that is not a message, in the name of a person whose client is not running.
+    pub(crate) async fn send_garbage(&self, from: &Person, to: &Person, timestamp: u64) {
+        let registration = to.registration();
+        let (id, address) = (registration.registration_id, registration.account.unwrap());
+        let body = format!(
+            r#"{{"messages":[{{"type":1,"destinationDeviceId":1,"destinationRegistrationId":{id},
+            "content":"Z2FyYmFnZQ=="}}],"timestamp":{timestamp}}}"#
         );
-        self.request(&request).await;
+        let head = format!("PUT /v1/messages/{}", address.account);
+        self.request(&from.request(&head, &body)).await;
     }
 
     /// Sends a request that must succeed.
@@ -165,6 +165,28 @@ impl Person {
             Some(_) => Store::open(&path, None),
         };
         Account::new(store.unwrap(), Network::default())
+    }
+
+    /// How this person is registered. The client must not be running.
+    pub(crate) fn registration(&self) -> Registration {
+        let store = Store::open(&self.folder.0.join("store"), None).unwrap();
+        store.registration().unwrap().unwrap()
+    }
+
+    /// A request in the name of this person.
+    fn request(&self, head: &str, body: &str) -> String {
+        let registration = self.registration();
+        let (app, address) = (registration.app.unwrap(), registration.account.unwrap());
+        let user =
+            format!("{}.{}:{}", address.account, address.device.number(), *registration.password);
+        format!(
+            "{head} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Basic {}\r\n\
+             X-PKG-NAME: {}\r\nX-PKG-TOKEN: {}\r\nContent-Length: {}\r\n\r\n{body}",
+            BASE64.encode(user.as_bytes()),
+            app.name,
+            *app.token,
+            body.len()
+        )
     }
 
     /// A running client.

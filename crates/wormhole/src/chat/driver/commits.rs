@@ -16,6 +16,8 @@ use crate::chat::store::{Commit, Contact, ReceivedId, StoreError};
 pub(super) struct Commits {
     waiting: Batch,
     running: Option<Running>,
+    /// Messages in the running transaction.
+    running_messages: usize,
 }
 
 /// Changes for one transaction.
@@ -97,6 +99,11 @@ impl Commits {
         self.waiting.commit.bytes()
     }
 
+    /// How many messages are not durable yet.
+    pub(super) const fn messages(&self) -> usize {
+        self.waiting.commit.messages().saturating_add(self.running_messages)
+    }
+
     /// Whether everything is durable.
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_none() && self.waiting.is_empty()
@@ -108,6 +115,7 @@ impl Commits {
             return;
         }
         let Batch { commit, then } = std::mem::take(&mut self.waiting);
+        self.running_messages = commit.messages();
         let store = store.clone();
         self.running = Some(Box::pin(async move {
             let written = store.run(move |store| {
@@ -123,7 +131,7 @@ impl Commits {
     pub(super) async fn next(&mut self) -> Result<Durable, StoreError> {
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let result = running.await;
-        self.running = None;
+        (self.running, self.running_messages) = (None, 0);
         result
     }
 }

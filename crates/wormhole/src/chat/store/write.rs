@@ -42,6 +42,13 @@ pub(in crate::chat) struct NewMessage {
     value: Secret,
 }
 
+#[cfg(test)]
+impl NewMessage {
+    pub(super) fn damage(&mut self) {
+        self.value.truncate(20);
+    }
+}
+
 impl Commit {
     /// Adds changes of the client, which replace earlier values of the same rows.
     pub(crate) fn add(&mut self, changes: Changes) {
@@ -78,6 +85,11 @@ impl Commit {
     /// The length of what the client wants to store, in bytes. It is about what this uses of the memory.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Number of messages that have arrived.
+    pub(crate) const fn messages(&self) -> usize {
+        self.received.len()
     }
 
     /// Whether there is nothing to store.

@@ -157,3 +157,22 @@ fn a_changed_file_cannot_make_a_passphrase_use_all_memory() {
         assert_eq!(WrappedKey::decode(&bytes), Err(StoreError::Damaged));
     }
 }
+
+#[test]
+fn keys_of_others_in_the_directory_are_not_removed() {
+    let folder = Folder::new();
+    drop(folder.create());
+    let others = ["tls.key", "0123456789abcdef0.key", "fedcba9876543210.key", "server.pem"];
+    for name in others {
+        std::fs::write(folder.0.join(name), "-----BEGIN PRIVATE KEY-----").unwrap();
+    }
+    let old = folder.0.join("0123456789abcdef.key");
+    std::fs::write(&old, "00".repeat(32)).unwrap();
+    let store = folder.open().unwrap();
+    assert!(!old.exists());
+    store.set_protection(&Protection::KeyFile).unwrap();
+    for name in others {
+        assert!(folder.0.join(name).exists(), "{name}");
+    }
+    assert_eq!(folder.key_files().len(), 4);
+}

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use data_encoding::HEXLOWER as HEX;
 use proptest::prelude::*;
 
+use wormhole_chat::{DecryptError, Failed, SendError, Unreadable};
+
 use super::*;
 
 #[test]
@@ -49,6 +51,74 @@ fn an_id_of_a_received_message_is_never_used_again() {
     drop(store);
     let mut store = folder.open().unwrap();
     assert_eq!(store.commit(&received(vec![message(3, "three")])), Ok(vec![ReceivedId(3)]));
+}
+
+#[test]
+fn a_message_that_has_arrived_before_is_dropped() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    let twice = received(vec![message(1, "pay"), message(1, "pay"), message(2, "other")]);
+    assert_eq!(store.commit(&twice), Ok(vec![ReceivedId(1), ReceivedId(2)]));
+    let taken = Commit { taken: vec![ReceivedId(1)], ..Commit::default() };
+    store.commit(&taken).unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.commit(&received(vec![message(1, "pay")])), Ok(vec![]));
+        assert_eq!(store.received_count(), 1);
+        drop(store);
+        store = folder.open().unwrap();
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_does_not_hide_later_messages() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    let mut commit = received(vec![message(1, "one"), message(2, "two"), message(3, "three")]);
+    commit.received[1].damage();
+    store.commit(&commit).unwrap();
+    drop(store);
+    let store = folder.open().unwrap();
+    let why = crate::chat::ReadError::Damaged;
+    let damaged = StoredMessage::Unreadable { from: None, timestamp: None, why };
+    assert_eq!(store.received_after(Some(ReceivedId(1))), Ok(Some((ReceivedId(2), damaged))));
+    let third = StoredMessage::Read(message(3, "three"));
+    assert_eq!(store.received_after(Some(ReceivedId(2))), Ok(Some((ReceivedId(3), third))));
+}
+
+#[test]
+fn messages_that_cannot_be_read_or_sent_are_kept_with_their_reason() {
+    let folder = Folder::new();
+    let mut store = folder.create();
+    let unreadable = Unreadable {
+        from: Some(address(1)),
+        timestamp: Timestamp(7),
+        why: DecryptError::NoSession.into(),
+    };
+    let Content::Data(data) = message(1, "text").content else { panic!() };
+    let content = Zeroizing::new(Content::Data(data).encode().to_vec());
+    let why = SendError::IntraApp;
+    let failed = Failed { timestamp: Timestamp(9), to: account(2), content, why };
+    let changes =
+        Changes { unreadable: vec![unreadable], failed: vec![failed], ..Changes::default() };
+    assert_eq!(store.commit(&commit_of(changes)), Ok(vec![ReceivedId(1)]));
+    for _ in 0..2 {
+        let (id, message) = store.received_after(None).unwrap().unwrap();
+        assert_eq!(id, ReceivedId(1));
+        let (from, timestamp) = (Some(address(1)), Some(Timestamp(7)));
+        let why = crate::chat::ReadError::MissingKey;
+        assert_eq!(message, StoredMessage::Unreadable { from, timestamp, why });
+        let failed = store.failed().unwrap();
+        assert_eq!((failed.len(), store.failed_count()), (1, 1));
+        assert_eq!((failed[0].timestamp, failed[0].to), (Timestamp(9), account(2)));
+        assert_eq!(failed[0].text.as_deref(), Some("text"));
+        assert_eq!(failed[0].why, crate::chat::SendFailure::IntraApp);
+        assert_eq!(store.received_bytes(), 28);
+        drop(store);
+        store = folder.open().unwrap();
+    }
+    let forgotten = Commit { forgotten: vec![Timestamp(9), Timestamp(9)], ..Commit::default() };
+    store.commit(&forgotten).unwrap();
+    assert_eq!((store.failed().unwrap().len(), store.failed_count()), (0, 0));
 }
 
 #[test]
