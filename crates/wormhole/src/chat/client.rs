@@ -2,6 +2,7 @@
 
 mod identity;
 mod messages;
+mod notes;
 mod queries;
 mod sent;
 
@@ -26,6 +27,7 @@ use super::store::{Contact, ReceivedId};
 use super::{RequestError, attachment};
 use crate::transfer::OnExists;
 pub use messages::Messages;
+pub(super) use notes::note_name;
 pub use sent::SentMessage;
 
 /// A client of one account. It connects in the background, and reconnects by itself.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use tokio::sync::oneshot;
 use wormhole_chat::{Changes, CommitId, Timestamp};
+use zeroize::Zeroizing;
 
 use super::socket::RequestOrigin;
 use crate::chat::account::SharedStore;
@@ -77,6 +78,11 @@ impl Commits {
     /// Adds a contact. It replaces the one with the same account.
     pub(super) fn add_contact(&mut self, contact: Contact) {
         self.waiting.commit.add_contact(contact);
+    }
+
+    /// Adds a setting; `None` removes it.
+    pub(super) fn add_setting(&mut self, name: String, value: Option<Zeroizing<Vec<u8>>>) {
+        self.waiting.commit.settings.push((name, value));
     }
 
     /// Adds a message that the application has taken.

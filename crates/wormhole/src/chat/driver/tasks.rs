@@ -3,10 +3,12 @@
 use tokio::sync::oneshot;
 use wormhole_chat::service::Destination;
 use wormhole_chat::{AccountId, Client as Core, ClientInput, Content, PublicKey, Timestamp};
+use zeroize::Zeroizing;
 
 use super::contacts::Contacts;
 use super::outbox::Outbox;
 use super::{Driver, Sending};
+use crate::chat::client::note_name;
 use crate::chat::error::SendError;
 use crate::chat::service::Resolved;
 use crate::chat::store::{Contact, ReceivedId};
@@ -100,9 +102,21 @@ impl Driver {
         self.commits.reply(reply);
     }
 
-    /// Removes a received message, and answers when that is durable.
+    /// Removes a received message and the note about it, and answers when that is durable.
     pub(in crate::chat) fn take(&mut self, id: ReceivedId, reply: oneshot::Sender<()>) {
         self.commits.add_taken(id);
+        self.commits.add_setting(note_name(id), None);
+        self.commits.reply(reply);
+    }
+
+    /// Stores a note about a received message, and answers when that is durable.
+    pub(in crate::chat) fn set_note(
+        &mut self,
+        id: ReceivedId,
+        note: Zeroizing<Vec<u8>>,
+        reply: oneshot::Sender<()>,
+    ) {
+        self.commits.add_setting(note_name(id), Some(note));
         self.commits.reply(reply);
     }
 
