@@ -11,6 +11,7 @@ use crate::failure::Failure;
 
 mod contacts;
 mod explain;
+mod outbox;
 mod profile;
 mod receive;
 mod register;
@@ -32,6 +33,7 @@ pub(crate) async fn run(
     match command {
         ChatCommand::Config(args) => settings::run(args, console).await,
         ChatCommand::Contacts(args) => contacts::run(args, config, console).await,
+        ChatCommand::Outbox(args) => outbox::run(args, config, console).await,
         ChatCommand::Receive(args) => {
             receive::run(args, config, console).await.map_err(Failure::expect_interrupt)
         }

@@ -25,7 +25,7 @@ mod tests;
 
 #[cfg(not(unix))]
 pub(crate) use output::try_to_create_in;
-pub(crate) use output::{Output, exists, temporary_trouble};
+pub(crate) use output::{Output, exists, free_space, temporary_trouble};
 pub(crate) use receive::ReceiveRequest;
 pub(crate) use send::{Qr, SendRequest, What};
 

@@ -11,6 +11,8 @@ mod world;
 
 #[path = "chat/commands.rs"]
 mod commands;
+#[path = "chat/files.rs"]
+mod files;
 #[path = "chat/identity.rs"]
 mod identity;
 #[path = "chat/kills.rs"]

@@ -29,6 +29,8 @@ pub(crate) enum ChatCommand {
     Contacts(ContactsArgs),
     /// Show the safety number that you share with a person, and compare it
     Safety(SafetyArgs),
+    /// Send the messages that wait, and list those that cannot be sent
+    Outbox(OutboxArgs),
     /// Show your account, or change what protects it on this computer
     Config(ConfigArgs),
 }
@@ -37,7 +39,7 @@ pub(crate) enum ChatCommand {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AccountArgs {
     /// Name of the account on this computer
-    #[arg(long, value_name = "NAME", default_value = "default", help_heading = ACCOUNT)]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_ACCOUNT, help_heading = ACCOUNT)]
     pub(crate) account: String,
     #[arg(
         long,
@@ -104,14 +106,14 @@ pub(crate) struct VerifyArgs {
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "wormhole chat send [OPTIONS] <WHO> [TEXT|-]",
-    after_help = WHO_HELP
+    after_help = SEND_HELP
 )]
 pub(crate) struct SendArgs {
     /// Recipient
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
-    /// Text of the message, or - for standard input
-    #[arg(value_name = "TEXT|-", required_unless_present = "file", allow_hyphen_values = true)]
+    /// Text of the message, or - for standard input; not needed with --file
+    #[arg(value_name = "TEXT|-", allow_hyphen_values = true)]
     pub(crate) text: Option<String>,
     /// File to attach, at most 100 MiB; repeat the option for several files
     #[arg(short, long, value_name = "PATH")]
@@ -138,6 +140,15 @@ pub(crate) struct ReceiveArgs {
     /// directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) to: Option<PathBuf>,
+    /// Most files of one message to save
+    #[arg(long, value_name = "NUMBER", default_value_t = 16)]
+    pub(crate) max_files: usize,
+    /// Most megabytes of files to save in one run; with --follow, in one day
+    #[arg(long, value_name = "MB", default_value_t = 200)]
+    pub(crate) max_size: u64,
+    /// Save no files, and give up those that are not saved yet
+    #[arg(long)]
+    pub(crate) drop_files: bool,
     #[command(flatten)]
     pub(crate) account: AccountArgs,
     #[command(flatten)]
@@ -146,14 +157,20 @@ pub(crate) struct ReceiveArgs {
 
 /// Options of `chat contacts`.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "wormhole chat contacts [OPTIONS] [WHO --name <NAME>]")]
+#[command(
+    override_usage = "wormhole chat contacts [OPTIONS] [WHO]",
+    after_help = WHO_HELP
+)]
 pub(crate) struct ContactsArgs {
-    /// The person to name
-    #[arg(value_name = "WHO", requires = "name")]
+    /// Show only this person
+    #[arg(value_name = "WHO")]
     pub(crate) who: Option<String>,
     /// Your own name for this person, which you can then use as WHO; an empty name removes it
     #[arg(long, value_name = "NAME", requires = "who")]
     pub(crate) name: Option<String>,
+    /// Accept that this phone number leads to another account now: the one with this id
+    #[arg(long, value_name = "ID", requires = "who")]
+    pub(crate) accept_account: Option<String>,
     #[command(flatten)]
     pub(crate) account: AccountArgs,
     #[command(flatten)]
@@ -172,11 +189,28 @@ pub(crate) struct SafetyArgs {
     pub(crate) who: String,
     /// Compare: with DIGITS, or ask whether the other person sees the same number. If it is the same,
     /// remember that, and accept a new identity key
-    #[arg(long, value_name = "DIGITS", num_args = 0..=1, conflicts_with = "accept")]
+    #[arg(long, value_name = "DIGITS", num_args = 0..=1, conflicts_with_all = ["accept", "refuse"])]
     pub(crate) verify: Option<Option<String>>,
     /// Accept a new identity key without comparing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "refuse")]
     pub(crate) accept: bool,
+    /// Refuse a new identity key: it belongs to somebody else
+    #[arg(long)]
+    pub(crate) refuse: bool,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    #[command(flatten)]
+    pub(crate) tor: TorArgs,
+}
+
+/// Options of `chat outbox`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "wormhole chat outbox [OPTIONS]",
+    after_help = "\
+A message that can never be sent is shown once, with its text, and is then forgotten."
+)]
+pub(crate) struct OutboxArgs {
     #[command(flatten)]
     pub(crate) account: AccountArgs,
     #[command(flatten)]
@@ -204,6 +238,9 @@ pub(crate) enum ProtectWith {
     Passphrase,
 }
 
+/// Name of the account on this computer if the user names none.
+pub(crate) const DEFAULT_ACCOUNT: &str = "default";
+
 /// Heading in the help of the options about the account.
 const ACCOUNT: &str = "Account options";
 
@@ -212,7 +249,7 @@ Messages are encrypted on your computer for the devices of the recipient. The se
 and cannot read them.
 
 Examples:
-  wormhole chat register +14155550101 --server https://chat.example.org
+  wormhole chat register +14155550101 --server https://chat.example.org --app NAME --token-file FILE
   wormhole chat verify 123-456
   wormhole chat send +14155550102 \"hello\"
   wormhole chat receive --follow
@@ -224,14 +261,30 @@ Without a passphrase, a key file next to the data protects the account: everyone
 files can read it. With --passphrase-file, --ask-passphrase or WORMHOLE_CHAT_PASSPHRASE, every
 command needs the passphrase.";
 
-const WHO_HELP: &str = "\
+/// What WHO may be.
+macro_rules! who_help {
+    () => {
+        "\
 WHO is a phone number, a phone number in an app such as +14155550102@com.example.two, an account id,
-or a name that you have given with `wormhole chat contacts`.
+or a name that you have given with `wormhole chat contacts`."
+    };
+}
+
+const WHO_HELP: &str = who_help!();
+
+const SEND_HELP: &str = concat!(
+    who_help!(),
+    "
 The message is on the disk before it is sent. If the server cannot be reached, the command tries
 again until Ctrl-C; the message then stays in the outbox, and the next `wormhole chat send` or
-`receive --follow` sends it.";
+`receive` sends it."
+);
 
-const SAFETY_HELP: &str = "\
+const SAFETY_HELP: &str = concat!(
+    who_help!(),
+    "
 Both people see the same number unless somebody else reads their messages. Compare it over another
 way, such as a call. It changes when one of them registers again, for example on a new phone.
-Until you accept the new identity key with --verify or --accept, nothing is sent to this person.";
+Until you accept the new identity key with --verify or --accept, nothing is sent to this person. If
+the other person still sees the number before the change, somebody else has the new key: --refuse it."
+);

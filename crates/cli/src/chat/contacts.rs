@@ -2,12 +2,14 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Client, Contact};
+use wormhole::chat::{AccountId, Client, Contact, Destination};
 
 use super::{explain, profile, show, who};
-use crate::args::chat::ContactsArgs;
+use crate::args::chat::{AccountArgs, ContactsArgs};
 use crate::config::Config;
 use crate::console::Console;
+use crate::failure::Failure;
+use crate::printable;
 
 /// Lists the contacts, or names one of them.
 ///
@@ -15,21 +17,63 @@ use crate::console::Console;
 /// The account cannot be opened, or there is no such person.
 pub(super) async fn run(args: ContactsArgs, config: &Config, console: &mut Console) -> Result<()> {
     let client = profile::client(&args.account, &args.tor, config, console).await?;
-    let done = match (&args.who, args.name) {
-        (Some(who), Some(name)) => rename(&client, who, name, console).await,
-        _ => list(&client, console).await,
-    };
+    let done = change(&client, &args, console).await;
     client.close().await;
     done
 }
 
-async fn rename(client: &Client, who: &str, name: String, console: &mut Console) -> Result<()> {
-    let contact = who::contact(who, client, console).await?;
-    let name = Some(name).filter(|name| !name.is_empty());
+async fn change(client: &Client, args: &ContactsArgs, console: &mut Console) -> Result<()> {
+    let Some(who) = &args.who else { return list(client, console).await };
+    if let Some(account) = &args.accept_account {
+        accept(client, who, account, &args.account, console).await?;
+    }
+    let contact = who::contact(who, client, &args.account, console).await?;
+    let contact = match &args.name {
+        Some(name) => rename(client, contact, name, console).await?,
+        None => contact,
+    };
+    print(&contact, client, console).await
+}
+
+async fn rename(
+    client: &Client,
+    contact: Contact,
+    name: &str,
+    console: &mut Console,
+) -> Result<Contact> {
+    let name = Some(name.to_owned()).filter(|name| !name.is_empty());
     let named = client.name_contact(contact.account, name.clone());
     let named = console.unless_interrupted(named).await?;
     named.map_err(|error| explain::ended(&error))?;
-    print(&Contact { name, ..contact }, client, console).await
+    Ok(Contact { name, ..contact })
+}
+
+/// Accepts that a number leads to another account now.
+async fn accept(
+    client: &Client,
+    number: &str,
+    account: &str,
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<()> {
+    let shown = printable::line(account);
+    let account: AccountId = account
+        .parse()
+        .map_err(|_| Failure::usage(format!("--accept-account: '{shown}' is not an account id")))?;
+    let destination = number.parse::<Destination>().ok();
+    let destination = destination.filter(|it| !matches!(it, Destination::Account(_)));
+    let destination = destination.ok_or_else(|| {
+        let number = printable::line(number);
+        Failure::usage(format!("--accept-account needs a phone number, and '{number}' is not one"))
+    })?;
+    let accepted = console.unless_interrupted(client.accept_number(&destination, account)).await?;
+    accepted.map_err(|error| explain::ended(&error))?;
+    let safety = explain::command(&format!("safety {destination} --verify"), args);
+    console.screen.show(&format!(
+        "{destination} leads to the account {account} now. It has another safety number. When you have exchanged a \
+         message, compare it: {safety}"
+    ));
+    Ok(())
 }
 
 async fn list(client: &Client, console: &mut Console) -> Result<()> {

@@ -1,33 +1,47 @@
 //! Explains errors of `chat`: what happened, and what to do.
 
-use wormhole::chat::store::StoreError;
-use wormhole::chat::{
-    AttachmentError, Ended, IdentityError, OpenError, RegisterError, RequestError, SendError,
-};
+use std::io::ErrorKind;
+use std::path::Path;
 
-use crate::args::chat::AccountArgs;
+use wormhole::chat::store::StoreError;
+use wormhole::chat::{Ended, IdentityError, OpenError, RegisterError, RequestError, SendError};
+
+use super::{profile, show};
+use crate::args::chat::{AccountArgs, DEFAULT_ACCOUNT};
 use crate::failure::Failure;
 use crate::printable;
+use crate::shell::quote;
+
+/// A command that the user can type, for the same account.
+pub(super) fn command(command: &str, args: &AccountArgs) -> String {
+    let account = printable::line(&args.account);
+    let account =
+        if account == DEFAULT_ACCOUNT { String::new() } else { format!(" --account {account}") };
+    format!("`wormhole chat {command}{account}`")
+}
 
 /// An error of the store.
 pub(super) fn store(error: &StoreError, args: &AccountArgs) -> Failure {
     let name = printable::line(&args.account);
     match error {
-        StoreError::NotFound => Failure::new(format!("there is no chat account '{name}' here"))
-            .hint("register first: `wormhole chat register +NUMBER --server URL`"),
+        StoreError::NotFound => not_found(&name),
         StoreError::InUse => {
             Failure::new(format!("another `wormhole chat` command uses the account '{name}'"))
-                .hint("end it first, for example `wormhole chat receive --follow`")
+                .hint("end it first, for example `wormhole chat receive --follow` with Ctrl-C")
         }
-        StoreError::WrongPassphrase => Failure::new("the passphrase is wrong").hint(
-            "nothing has changed. Without the passphrase, nobody can read the account: remove its directory and register \
+        StoreError::WrongPassphrase => Failure::new("the passphrase is wrong").hint(format!(
+            "try again. If you have forgotten it, nobody can read the account: remove the directory {} and register \
              again",
-        ),
-        StoreError::KeyFileMissing => Failure::new(plain(error))
-            .hint("restore the file whose name ends in .key from a backup of the account's directory"),
-        StoreError::Damaged => Failure::new(plain(error)).hint(
-            "restore a backup of the account's directory, or remove the directory and register again",
-        ),
+            directory(args)
+        )),
+        StoreError::KeyFileMissing => Failure::new(plain(error)).hint(format!(
+            "restore the file whose name ends in .key in {} from a backup",
+            directory(args)
+        )),
+        StoreError::Damaged => Failure::new(plain(error)).hint(format!(
+            "restore a backup of the directory {}, or remove the directory and register again",
+            directory(args)
+        )),
         StoreError::Database(_)
         | StoreError::Exists
         | StoreError::Io(_)
@@ -39,12 +53,31 @@ pub(super) fn store(error: &StoreError, args: &AccountArgs) -> Failure {
     }
 }
 
+fn not_found(name: &str) -> Failure {
+    let failure = Failure::new(format!("there is no chat account '{name}' here"));
+    let others = profile::accounts();
+    if others.is_empty() {
+        return failure.hint("register first: `wormhole chat register +NUMBER --server URL`");
+    }
+    let shown: Vec<_> = others.iter().take(MAX_ACCOUNTS).map(String::as_str).collect();
+    let more = if others.len() > MAX_ACCOUNTS { ", ..." } else { "" };
+    failure.hint(format!("name the account with --account NAME: {}{more}", shown.join(", ")))
+}
+
+/// The directory of an account, as text.
+fn directory(args: &AccountArgs) -> String {
+    profile::directory(args).map_or_else(
+        |_| "of the account".to_owned(),
+        |path| format!("'{}'", printable::path(&path)),
+    )
+}
+
 /// Why a client could not be started.
 pub(super) fn open(error: &OpenError, args: &AccountArgs) -> Failure {
     match error {
         OpenError::Store(error) => store(error, args),
         OpenError::NotRegistered => Failure::new("the number is not registered yet")
-            .hint("confirm the code: `wormhole chat verify CODE`"),
+            .hint(format!("confirm the code: {}", command("verify CODE", args))),
         OpenError::Damaged(_) => Failure::new(plain(error)),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
@@ -55,12 +88,20 @@ pub(super) fn open(error: &OpenError, args: &AccountArgs) -> Failure {
 pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
     match error {
         RegisterError::Store(error) => store(error, args),
-        RegisterError::Request(error) => request(error),
-        RegisterError::AlreadyRegistered => Failure::new("this account is registered already")
-            .hint("use --account NAME to register another one"),
-        RegisterError::WrongCode => {
-            Failure::new(plain(error)).hint("`wormhole chat register` requests another one")
+        RegisterError::Request(RequestError::AppRefused) => {
+            Failure::new("the server does not accept the app's name and token").hint(
+                "check --app and --token-file, and register again; or ask the operator of the server for a new token",
+            )
         }
+        RegisterError::Request(error) => request(error, args),
+        RegisterError::AlreadyRegistered => Failure::new("this account is registered already")
+            .hint(format!(
+                "use --account NAME to register another one. If the server does not accept this one any more, remove \
+                 the directory {} first",
+                directory(args)
+            )),
+        RegisterError::WrongCode => Failure::new(plain(error))
+            .hint("check the code and try again; `wormhole chat register` requests a code again"),
         RegisterError::NotRequested | RegisterError::NumberTaken => Failure::new(plain(error)),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
@@ -68,15 +109,18 @@ pub(super) fn register(error: &RegisterError, args: &AccountArgs) -> Failure {
 }
 
 /// Why a request failed.
-pub(super) fn request(error: &RequestError) -> Failure {
+pub(super) fn request(error: &RequestError, args: &AccountArgs) -> Failure {
     let failure = Failure::new(plain(error));
     match error {
-        RequestError::Link(_) | RequestError::NotAService => {
-            failure.hint("check the address of the server: `wormhole chat config` shows it")
-        }
-        RequestError::CredentialsRefused => failure.hint(
-            "if you have registered the number elsewhere, use it there; otherwise register it again with --account NAME",
-        ),
+        RequestError::Link(_) | RequestError::NotAService => failure.hint(format!(
+            "check the address of the server: {} shows it",
+            command("config", args)
+        )),
+        RequestError::CredentialsRefused => failure.hint(format!(
+            "if you have registered the number elsewhere, use it there. If not, somebody else may have your number now. \
+             To register it again here, use --account with another name, or remove the directory {} first",
+            directory(args)
+        )),
         RequestError::AppRefused
         | RequestError::NotFound
         | RequestError::Refused(_)
@@ -88,21 +132,46 @@ pub(super) fn request(error: &RequestError) -> Failure {
 }
 
 /// Why a message is not in the outbox.
-pub(super) fn send(error: &SendError) -> Failure {
+pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
     match error {
-        SendError::Request(error) => request(error),
+        SendError::Request(error) => request(error, args),
         SendError::TooLong => too_long(),
-        SendError::NumberMoved { to, .. } => Failure::new(plain(error))
-            .hint(format!("if the person confirms it, write to the new account: {to}")),
+        SendError::NumberMoved { number, to, .. } => {
+            let accept = command(&format!("contacts {number} --accept-account {to}"), args);
+            Failure::new(plain(error))
+                .hint(format!("if the person confirms that this account is theirs: {accept}"))
+        }
+        SendError::IdentityChanged { account, .. } => {
+            let verify = command(&format!("safety {account} --verify"), args);
+            Failure::new(plain(error)).hint(format!("compare the safety number: {verify}"))
+        }
+        SendError::File(path, kind) => {
+            Failure::new(format!("{}: {}", printable::path(path), file_error(*kind)))
+        }
+        SendError::FileTooLarge(path) => too_large(path),
         SendError::Ended(_)
         | SendError::Empty
-        | SendError::File(..)
-        | SendError::FileTooLarge(_)
         | SendError::NoSuchRecipient(_)
         | SendError::OutboxFull
         | SendError::OwnRoute(_) => Failure::new(plain(error)),
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
+    }
+}
+
+fn too_large(path: &Path) -> Failure {
+    let size = path.metadata().map(|found| format!(" has {}, but", show::size(found.len())));
+    let size = size.unwrap_or_else(|_| " is too large:".to_owned());
+    Failure::new(format!("{}{size} a file may have at most {LARGEST_FILE}", printable::path(path)))
+        .hint("`wormhole send` sends files of any size")
+}
+
+fn file_error(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::IsADirectory => "this is a directory: only files can be sent".to_owned(),
+        ErrorKind::PermissionDenied => "you may not read this file".to_owned(),
+        other => other.to_string(),
     }
 }
 
@@ -117,53 +186,66 @@ pub(super) fn ended(error: &Ended) -> Failure {
 }
 
 /// Why something about an identity could not be done.
-pub(super) fn identity(error: &IdentityError) -> Failure {
-    Failure::new(plain(error))
-}
-
-/// Why a file was not saved.
-pub(super) fn attachment(error: &AttachmentError) -> Failure {
+pub(super) fn identity(error: &IdentityError, who: &str, args: &AccountArgs) -> Failure {
     match error {
-        AttachmentError::Request(error) => request(error),
-        AttachmentError::WriteFailed(..) => Failure::new(plain(error))
-            .hint("the message is shown again; --to DIR saves its files elsewhere"),
-        AttachmentError::Ended(_)
-        | AttachmentError::Exists(_)
-        | AttachmentError::Expired
-        | AttachmentError::NotAuthentic
-        | AttachmentError::TooLarge => Failure::new(plain(error)),
+        IdentityError::Unknown => {
+            let send = command(&format!("send {} hello", quote(&printable::line(who))), args);
+            Failure::new("there is no safety number yet: you have not exchanged a message")
+                .hint(format!("send one first, for example {send}"))
+        }
+        IdentityError::NewKeyNotTheirs => {
+            let refuse = format!("safety {} --refuse", quote(&printable::line(who)));
+            Failure::new(plain(error)).hint(format!("refuse it: {}", command(&refuse, args)))
+        }
+        IdentityError::Ended(_) | IdentityError::Mismatch | IdentityError::NotCurrent => {
+            Failure::new(plain(error))
+        }
         // Later errors of the SDK have no hint.
         _ => Failure::new(plain(error)),
     }
 }
 
+/// The command names the user's own account as the other person.
+pub(super) fn own_number() -> Failure {
+    Failure::usage("this is your own number")
+}
+
 /// A message waits because the recipient's identity key has changed.
-pub(super) fn identity_changed(who: &str) -> Failure {
+pub(super) fn identity_changed(who: &str, args: &AccountArgs) -> Failure {
+    let verify = command(&format!("safety {} --verify", quote(&printable::line(who))), args);
     Failure::new(format!(
         "the safety number with {who} has changed: the message waits until you accept the new one"
     ))
     .hint(format!(
-        "{who} may have a new phone, or somebody else may pretend to be {who}. Compare the number: `wormhole chat \
-         safety {who} --verify`"
+        "{who} may have a new phone, or somebody else may pretend to be {who}. Compare the number: {verify}. The other \
+         person can see it after sending you a message"
     ))
 }
 
 /// A warning that the identity key of a recipient has changed.
-pub(super) fn changed_recipient(label: &str, argument: &str) -> String {
+pub(super) fn changed_recipient(label: &str, argument: &str, args: &AccountArgs) -> String {
+    let verify = command(&format!("safety {} --verify", quote(argument)), args);
     format!(
         "The safety number with {label} has changed: a new phone, or somebody else. Messages to {argument} wait until you \
-         accept it: wormhole chat safety {argument} --verify"
+         accept it: {verify}"
     )
 }
 
 /// A warning that a message came from a changed identity key.
-pub(super) fn changed_sender(label: &str, argument: &str) -> String {
+pub(super) fn changed_sender(label: &str, argument: &str, args: &AccountArgs) -> String {
+    let verify = command(&format!("safety {} --verify", quote(argument)), args);
     format!(
         "This message came with a new safety number: {label} has a new phone, or somebody else pretends to be {label}. \
-         Compare it: wormhole chat safety {argument} --verify"
+         Compare it: {verify}"
     )
 }
 
 fn plain(error: &impl ToString) -> String {
     printable::line(&error.to_string())
 }
+
+/// Most accounts that an error lists.
+const MAX_ACCOUNTS: usize = 10;
+
+/// The largest file that can be sent, in words.
+const LARGEST_FILE: &str = "100 MiB (104.9 MB)";

@@ -1,6 +1,6 @@
 //! The account on this computer: where its store is, and what opens it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use tokio::task::spawn_blocking;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::explain;
 use crate::args::TorArgs;
-use crate::args::chat::AccountArgs;
+use crate::args::chat::{AccountArgs, DEFAULT_ACCOUNT};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -29,6 +29,19 @@ pub(super) fn directory(args: &AccountArgs) -> Result<PathBuf> {
     })?;
     let profile = Profile::of_user().ok_or_else(|| Failure::new("there is no home directory"))?;
     Ok(profile.chat(&name))
+}
+
+/// The names of the accounts on this computer.
+pub(super) fn accounts() -> Vec<String> {
+    let name = DEFAULT_ACCOUNT.parse::<KeyName>().ok();
+    let one = Profile::of_user().zip(name).map(|(profile, name)| profile.chat(&name));
+    let entries = one.as_deref().and_then(Path::parent).and_then(|all| all.read_dir().ok());
+    let found = entries.into_iter().flatten().flatten();
+    let found = found.filter(|entry| matches!(Store::protection(&entry.path()), Ok(Some(_))));
+    let mut names: Vec<_> =
+        found.map(|entry| printable::line(&entry.file_name().to_string_lossy())).collect();
+    names.sort();
+    names
 }
 
 /// Opens the store of an account.
@@ -114,7 +127,7 @@ pub(super) async fn account(
 /// # Errors
 /// It cannot be read, is empty, or was typed differently.
 pub(super) async fn new_passphrase(
-    file: Option<&std::path::Path>,
+    file: Option<&Path>,
     console: &mut Console,
 ) -> Result<Zeroizing<String>> {
     if let Some(file) = file {

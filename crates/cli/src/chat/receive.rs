@@ -1,25 +1,24 @@
 //! `chat receive`: shows the messages that have arrived, and saves their files.
 //!
-//! A message is removed from the store only after it was shown.
+//! A message is removed from the store only after it was shown and its files were saved, cannot be saved, or were given up.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod files;
+mod note;
 
 use anyhow::Result;
 use serde_json::json;
-use tokio::time::sleep;
-use wormhole::chat::{
-    Attachment, AttachmentError, Client, Event, ReceivedId, ReceivedMessage, RequestError,
-};
-use wormhole::transfer::OnExists;
+use wormhole::chat::{Client, Event, NotSent, Progress, ReceivedId, ReceivedMessage, RequestError};
 
-use super::show::{self, SavedFile};
+use super::outbox::{self, Waiting};
+use super::show::{self, FileResult};
 use super::{explain, profile, who};
-use crate::args::chat::ReceiveArgs;
+use crate::args::chat::{AccountArgs, ReceiveArgs};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
+use files::{FileLimits, FileSaver, LeftFiles, MEGABYTE};
+use note::FileState;
 
 /// Shows messages.
 ///
@@ -32,7 +31,21 @@ pub(super) async fn run(args: ReceiveArgs, config: &Config, console: &mut Consol
         return Err(Failure::usage(format!("'{shown}' is not a directory")).into());
     }
     let client = profile::client(&args.account, &args.tor, config, console).await?;
-    let receiver = Receiver { client: &client, directory, follows: args.follow };
+    let limits = FileLimits {
+        files: args.max_files,
+        bytes: args.max_size.saturating_mul(MEGABYTE),
+        drops: args.drop_files,
+    };
+    let mut receiver = Receiver {
+        client: &client,
+        account: &args.account,
+        follows: args.follow,
+        files: FileSaver::new(&client, directory, limits),
+        has_shown: false,
+        is_up_to_date: false,
+        kept: 0,
+        left: LeftFiles::default(),
+    };
     let done = receiver.run(console).await;
     client.close().await;
     done
@@ -42,14 +55,24 @@ pub(super) async fn run(args: ReceiveArgs, config: &Config, console: &mut Consol
 #[derive(Debug)]
 struct Receiver<'a> {
     client: &'a Client,
-    directory: PathBuf,
+    account: &'a AccountArgs,
     follows: bool,
+    files: FileSaver<'a>,
+    /// Whether a message was shown.
+    has_shown: bool,
+    /// Whether all messages were shown that had waited.
+    is_up_to_date: bool,
+    /// The number of messages that stay in the store because files are left.
+    kept: usize,
+    /// The files that are left of messages that had waited.
+    left: LeftFiles,
 }
 
 impl Receiver<'_> {
-    async fn run(&self, console: &mut Console) -> Result<()> {
+    async fn run(&mut self, console: &mut Console) -> Result<()> {
         let mut messages = self.client.messages();
-        let (mut is_empty, mut is_lost) = (true, false);
+        let mut waiting = Waiting::all(self.client, console).await?;
+        let mut is_lost = false;
         if self.follows {
             console.screen.show("Waiting for messages. Ctrl-C ends it.");
         }
@@ -57,18 +80,13 @@ impl Receiver<'_> {
             let event = console.unless_interrupted(messages.next()).await?;
             let event = event.map_err(|error| explain::ended(&error))?;
             match &event {
-                Event::Message(message) => {
-                    is_empty = false;
-                    self.show(message, console).await?;
-                }
-                Event::UpToDate if self.follows => {
-                    console.report(&json!({"event": "chat-up-to-date"}))?;
-                }
+                Event::Message(message) => self.show(message, console).await?,
                 Event::UpToDate => {
-                    if is_empty {
-                        console.screen.show("No new messages.");
+                    self.up_to_date(console)?;
+                    outbox::show_failed(self.client, console).await?;
+                    if !self.follows {
+                        return self.send_waiting(&mut waiting, console).await;
                     }
-                    return Ok(());
                 }
                 Event::Disconnected(why) => {
                     self.disconnected(why, &mut is_lost, console)?;
@@ -77,26 +95,57 @@ impl Receiver<'_> {
                     is_lost = false;
                     console.screen.show("Connected again.");
                     console.report(&json!({"event": "chat-connected"}))?;
+                    // Files that could not be downloaded are tried again.
+                    messages = self.client.messages();
+                    (self.is_up_to_date, self.kept) = (false, 0);
                 }
                 Event::Connected => {}
                 Event::NotRead { id, .. } => {
+                    self.has_shown = true;
                     self.other(&event, console).await?;
                     self.done(*id, console).await?;
                 }
-                Event::IdentityChanged { .. } | Event::Progress { .. } => {
-                    self.other(&event, console).await?;
+                Event::Progress { progress: Progress::NotSent(NotSent::Failed(_)), .. } => {
+                    outbox::show_failed(self.client, console).await?;
                 }
+                Event::IdentityChanged { .. } => self.other(&event, console).await?,
+                // Otherwise it is reported at the end.
+                Event::Progress { .. } if self.follows => self.other(&event, console).await?,
+                Event::Progress { .. } => {}
                 // Later events of the SDK.
                 _ => {}
             }
         }
     }
 
+    /// All messages were shown that had waited.
+    fn up_to_date(&mut self, console: &Console) -> Result<()> {
+        self.is_up_to_date = true;
+        let left = std::mem::take(&mut self.left);
+        if !left.is_empty() {
+            self.say_left(&left, console);
+        }
+        if self.follows {
+            return console.report(&json!({"event": "chat-up-to-date"}));
+        }
+        if !self.has_shown {
+            console.screen.show("No new messages.");
+        }
+        Ok(())
+    }
+
+    /// Sends what had waited in the outbox.
+    async fn send_waiting(&self, waiting: &mut Waiting<'_>, console: &mut Console) -> Result<()> {
+        outbox::say_sent(waiting.send(console).await?, console);
+        outbox::show_failed(self.client, console).await?;
+        outbox::say_waiting(self.client, self.account, console).await
+    }
+
     /// An event that is not a message.
     async fn other(&self, event: &Event, console: &mut Console) -> Result<()> {
         let contacts = console.unless_interrupted(self.client.contacts()).await?;
         let contacts = contacts.map_err(|error| explain::ended(&error))?;
-        show::event(event, &contacts, console)
+        show::event(event, &contacts, self.account, console)
     }
 
     /// The connection is lost. Only `--follow` waits for it.
@@ -107,80 +156,118 @@ impl Receiver<'_> {
         console: &Console,
     ) -> Result<()> {
         if !self.follows || !why.is_temporary() {
-            return Err(explain::request(why).into());
+            return Err(explain::request(why, self.account).into());
         }
         if !std::mem::replace(is_lost, true) {
             let why = printable::line(&why.to_string());
-            console.screen.show(&format!("Not connected: {why}. Trying again.."));
+            console
+                .screen
+                .show(&format!("Not connected: {}. Trying again..", why.trim_end_matches('.')));
             console.report(&json!({"event": "chat-disconnected", "reason": why}))?;
         }
         Ok(())
     }
 
-    /// Saves the files of a message, shows it, and removes it from the store.
-    async fn show(&self, message: &ReceivedMessage, console: &mut Console) -> Result<()> {
-        let mut files = Vec::new();
-        for file in &message.files {
-            files.push(self.save(file, console).await?);
+    /// Shows a message, then saves its files, and then removes it from the store. If files are left for another run, it
+    /// stays in the store with a note about what has become of each file, and is not shown again.
+    async fn show(&mut self, message: &ReceivedMessage, console: &mut Console) -> Result<()> {
+        if message.files.is_empty() {
+            self.show_text(message, console)?;
+            return self.done(message.id, console).await;
         }
-        show::message(message, &files, console)?;
-        if message.identity_changed {
-            console.screen.show(&explain::changed_sender(
-                &who::label(&message.from),
-                &who::argument(&message.from),
+        let noted = console.unless_interrupted(self.client.note(message.id)).await?;
+        let noted = noted.map_err(|error| explain::ended(&error))?;
+        let known = noted.and_then(|noted| note::decode(&noted, message.files.len()));
+        let is_new = known.is_none();
+        let mut states = known.unwrap_or_else(|| vec![FileState::Waiting; message.files.len()]);
+        if is_new {
+            self.show_text(message, console)?;
+            self.set_note(message, &states, console).await?;
+        }
+        let mut is_headed = is_new;
+        let report = |file: &FileResult<'_>, console: &Console| {
+            file.report(message, console)?;
+            let Some(line) = file.line() else { return Ok(()) };
+            if !std::mem::replace(&mut is_headed, true) {
+                show::earlier(message, console)?;
+            }
+            console.print(&line)
+        };
+        let left = self.files.save(message, &mut states, report, console).await?;
+        if left.is_empty() {
+            return self.done(message.id, console).await;
+        }
+        self.leave(message, &left, is_new, console).await?;
+        if self.kept > MAX_KEPT { Ok(()) } else { self.set_note(message, &states, console).await }
+    }
+
+    /// Keeps a message whose files are left for another run.
+    async fn leave(
+        &mut self,
+        message: &ReceivedMessage,
+        left: &LeftFiles,
+        is_new: bool,
+        console: &mut Console,
+    ) -> Result<()> {
+        if is_new || self.is_up_to_date {
+            console.print(&self.files.lines(left))?;
+        }
+        self.kept += 1;
+        if self.kept > MAX_KEPT {
+            console.screen.show(&format!(
+                "{} were given up: files of {MAX_KEPT} other messages wait already.",
+                left.words()
             ));
+            return self.done(message.id, console).await;
         }
-        self.done(message.id, console).await
+        if self.is_up_to_date {
+            self.say_left(left, console);
+        } else {
+            self.left.extend(left);
+        }
+        Ok(())
+    }
+
+    /// Says which files wait, and what to do about it.
+    fn say_left(&self, left: &LeftFiles, console: &Console) {
+        let (files, save) = (left.words(), explain::command(&left.command(), self.account));
+        let drop = explain::command("receive --drop-files", self.account);
+        let of = if left.messages > 1 {
+            format!(" of {} messages", left.messages)
+        } else {
+            String::new()
+        };
+        console.screen.show(&format!(
+            "Not saved yet: {files}{of}. To save: {save}. To give up what is not saved: {drop}."
+        ));
+    }
+
+    fn show_text(&mut self, message: &ReceivedMessage, console: &Console) -> Result<()> {
+        self.has_shown = true;
+        show::message(message, console)?;
+        if message.identity_changed {
+            let (label, argument) = (who::label(&message.from), who::argument(&message.from));
+            console.screen.show(&explain::changed_sender(&label, &argument, self.account));
+        }
+        Ok(())
+    }
+
+    async fn set_note(
+        &self,
+        message: &ReceivedMessage,
+        states: &[FileState],
+        console: &mut Console,
+    ) -> Result<()> {
+        let noted = self.client.set_note(message.id, note::encode(states));
+        let noted = console.unless_interrupted(noted).await?;
+        noted.map_err(|error| explain::ended(&error).into())
     }
 
     async fn done(&self, id: ReceivedId, console: &mut Console) -> Result<()> {
         let done = console.unless_interrupted(self.client.done(id)).await?;
         done.map_err(|error| explain::ended(&error).into())
     }
-
-    /// Saves a file. A file that the server does not have any more, or that was changed, is only reported.
-    async fn save(&self, file: &Attachment, console: &mut Console) -> Result<SavedFile> {
-        let target = self.directory.join(file.file_name());
-        loop {
-            let error = match self.download(file, &target, console).await? {
-                Ok(path) => return Ok(SavedFile::new(file, Ok(path))),
-                Err(error) => error,
-            };
-            match &error {
-                AttachmentError::Request(why) if why.is_temporary() && self.follows => {
-                    let why = printable::line(&why.to_string());
-                    console
-                        .screen
-                        .show(&format!("A file has not arrived yet: {why}. Trying again.."));
-                    console.unless_interrupted(sleep(RETRY)).await?;
-                }
-                AttachmentError::Expired
-                | AttachmentError::NotAuthentic
-                | AttachmentError::TooLarge => {
-                    return Ok(SavedFile::new(file, Err(error.to_string())));
-                }
-                AttachmentError::Ended(_)
-                | AttachmentError::Exists(_)
-                | AttachmentError::Request(_)
-                | AttachmentError::WriteFailed(..) => {
-                    return Err(explain::attachment(&error).into());
-                }
-                // Later errors of the SDK.
-                _ => return Err(explain::attachment(&error).into()),
-            }
-        }
-    }
-
-    async fn download(
-        &self,
-        file: &Attachment,
-        target: &Path,
-        console: &mut Console,
-    ) -> Result<Result<PathBuf, AttachmentError>> {
-        let work = self.client.download(file, target, OnExists::KeepBoth);
-        console.notice_if_slow("Downloading a file..", work).await
-    }
 }
 
-/// Pause before a file is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+/// Most messages that stay in the store because files are left. Somebody could fill the store with such messages.
+const MAX_KEPT: usize = 64;

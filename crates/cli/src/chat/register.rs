@@ -36,9 +36,10 @@ pub(super) async fn register(
         "event": "chat-code-requested", "number": number.as_str(), "server": server.url.to_string(),
     }))?;
     let way = if args.voice { "a call" } else { "a text message" };
-    console.screen.show(&format!(
-        "The server sends a code to {number} by {way}. Confirm it: wormhole chat verify CODE"
-    ));
+    let verify = explain::command("verify CODE", &args.account);
+    console
+        .screen
+        .show(&format!("The server sends a code to {number} by {way}. Confirm it: {verify}"));
     Ok(())
 }
 

@@ -2,14 +2,17 @@
 
 use anyhow::Result;
 use serde_json::json;
-use wormhole::chat::{Client, Contact, SafetyNumber};
+use wormhole::chat::{Client, Contact, IdentityError, SafetyNumber};
 
+use super::outbox::{self, Waiting};
 use super::{explain, profile, show, who};
 use crate::args::chat::SafetyArgs;
 use crate::ask::Ask as _;
 use crate::config::Config;
 use crate::console::{Console, Question};
 use crate::failure::Failure;
+use crate::printable;
+use crate::shell::quote;
 
 /// Shows a safety number; compares it or accepts the key.
 ///
@@ -23,48 +26,116 @@ pub(super) async fn run(args: SafetyArgs, config: &Config, console: &mut Console
 }
 
 async fn safety(client: &Client, args: &SafetyArgs, console: &mut Console) -> Result<()> {
-    let contact = who::contact(&args.who, client, console).await?;
+    let explain = |error: &IdentityError| explain::identity(error, &args.who, &args.account);
+    let typed = args.verify.as_ref().and_then(Option::as_deref).map(sixty_digits).transpose()?;
+    let contact = who::contact(&args.who, client, &args.account, console).await?;
     let number = console.unless_interrupted(client.safety_number(contact.account)).await?;
-    let number = number.map_err(|error| explain::identity(&error))?;
-    print(&contact, &number, console)?;
-    let digits = match &args.verify {
-        None => None,
-        Some(Some(digits)) => Some(digits.clone()),
-        Some(None) => Some(compared(&number, console).await?),
+    let number = number.map_err(|error| explain(&error))?;
+    print(&contact, &number, args, console)?;
+    let digits = match (&args.verify, typed) {
+        (None, _) => None,
+        (Some(_), Some(digits)) => Some(digits),
+        (Some(_), None) => Some(compared(&number, args, console).await?),
     };
+    let waiting = Waiting::all(client, console).await?.for_person(contact.account);
+    if args.refuse {
+        return refuse(client, &contact, &number, args, waiting, console).await;
+    }
     if let Some(digits) = &digits {
         let verified = client.verify_safety_number(contact.account, digits);
         let verified = console.unless_interrupted(verified).await?;
-        verified.map_err(|error| explain::identity(&error))?;
+        verified.map_err(|error| explain(&error))?;
     }
-    if number.is_new && (digits.is_some() || args.accept) {
+    if digits.is_none() && !args.accept {
+        return Ok(());
+    }
+    if number.is_new {
         let accepted = client.accept_identity(contact.account, number.key);
         let accepted = console.unless_interrupted(accepted).await?;
-        accepted.map_err(|error| explain::identity(&error))?;
+        accepted.map_err(|error| explain(&error))?;
     }
-    if digits.is_some() || args.accept {
-        let state = if digits.is_some() { "verified" } else { "accepted" };
-        console.report(
-            &json!({"event": "chat-identity", "who": show::person(&contact), "state": state}),
-        )?;
-        console
-            .screen
-            .show(&format!("The safety number with {} is {state}.", who::label(&contact)));
+    let state = if digits.is_some() { "verified" } else { "accepted" };
+    console.report(
+        &json!({"event": "chat-identity", "who": show::person(&contact), "state": state}),
+    )?;
+    console.screen.show(&format!("The safety number with {} is {state}.", who::label(&contact)));
+    finish(client, waiting, args, console).await
+}
+
+/// Sends what had waited for a decision.
+async fn finish(
+    client: &Client,
+    mut waiting: Waiting<'_>,
+    args: &SafetyArgs,
+    console: &mut Console,
+) -> Result<()> {
+    outbox::say_sent(waiting.send(console).await?, console);
+    outbox::show_failed(client, console).await?;
+    outbox::say_waiting(client, &args.account, console).await
+}
+
+/// Refuses a new identity key.
+async fn refuse(
+    client: &Client,
+    contact: &Contact,
+    number: &SafetyNumber,
+    args: &SafetyArgs,
+    waiting: Waiting<'_>,
+    console: &mut Console,
+) -> Result<()> {
+    if !number.is_new {
+        return Err(
+            Failure::new("the safety number has not changed: there is nothing to refuse").into()
+        );
     }
-    Ok(())
+    let refused = client.refuse_identity(contact.account, number.key);
+    let refused = console.unless_interrupted(refused).await?;
+    refused.map_err(|error| explain::identity(&error, &args.who, &args.account))?;
+    console.report(
+        &json!({"event": "chat-identity", "who": show::person(contact), "state": "refused"}),
+    )?;
+    let label = who::label(contact);
+    console.screen.show(&format!(
+        "The new safety number with {label} is refused. The number before is valid again. While the server claims that the \
+         new one is right, nothing can be sent to {label}."
+    ));
+    finish(client, waiting, args, console).await
+}
+
+/// The digits that the user has typed.
+///
+/// # Errors
+/// They are not the 60 digits of a safety number: a mistake of the user, not a sign of an attack.
+fn sixty_digits(typed: &str) -> Result<String> {
+    let digits: String = typed.chars().filter(|c| !c.is_whitespace()).collect();
+    if let Some(other) = digits.chars().find(|c| !c.is_ascii_digit()) {
+        let other = printable::line(&other.to_string());
+        return Err(Failure::usage(format!("'{other}' is not a digit of a safety number")).into());
+    }
+    if digits.len() == DIGITS {
+        return Ok(digits);
+    }
+    Err(Failure::usage(format!("a safety number has {DIGITS} digits, not {}", digits.len())).into())
 }
 
 /// Asks the user to compare the number. Returns its digits if it is the same on both sides.
-async fn compared(number: &SafetyNumber, console: &mut Console) -> Result<String> {
+async fn compared(
+    number: &SafetyNumber,
+    args: &SafetyArgs,
+    console: &mut Console,
+) -> Result<String> {
     let question = Question {
-        prompt: "Does the other person see the same number? [y/N] ".to_owned(),
+        prompt: format!(
+            "Does the other person see {}? [y/N] ",
+            if number.is_new { "the new number" } else { "the same number" }
+        ),
         about: "safety-number",
         answers: &["y", "n"],
     };
     match console.ask_yes_or_no(&question, false).await? {
         Some(true) => Ok(number.digits.clone()),
         Some(false) => Err(Failure::new("the safety number was not verified: nothing has changed")
-            .hint("if the numbers differ, somebody else may read your messages: do not accept the new key")
+            .hint(not_same(number, args))
             .into()),
         None => Err(Failure::usage("standard input has ended before the answer")
             .hint("compare without a question: `--verify DIGITS`, with the digits of the other person")
@@ -72,20 +143,53 @@ async fn compared(number: &SafetyNumber, console: &mut Console) -> Result<String
     }
 }
 
-fn print(contact: &Contact, number: &SafetyNumber, console: &Console) -> Result<()> {
+/// What to do if the numbers differ.
+fn not_same(number: &SafetyNumber, args: &SafetyArgs) -> String {
+    if !number.is_new {
+        return "if the numbers differ, somebody else may read your messages".to_owned();
+    }
+    let refuse = format!("safety {} --refuse", quote(&args.who));
+    let refuse = explain::command(&refuse, &args.account);
+    format!("if the other person sees the number before, somebody else has the new one: {refuse}")
+}
+
+fn print(
+    contact: &Contact,
+    number: &SafetyNumber,
+    args: &SafetyArgs,
+    console: &Console,
+) -> Result<()> {
+    let previous = number.accepted.as_ref().map(|accepted| accepted.digits.as_str());
     console.report(&json!({
         "event": "chat-safety-number", "who": show::person(contact), "digits": number.digits,
         "verified": number.is_verified, "identity_changed": number.is_new,
+        "previous_digits": previous,
     }))?;
+    let label = who::label(contact);
     let state = match (number.is_new, number.is_verified) {
         (true, _) => {
-            "It has changed since you last exchanged messages. Compare it before you accept it."
+            "It has changed since you last exchanged messages. Compare it before you accept it. The new number:"
         }
         (false, true) => "You have compared it.",
         (false, false) => "You have not compared it yet.",
     };
-    console.screen.show(&format!("Safety number with {}. {state}", who::label(contact)));
-    console.print(&grouped(&number.digits))
+    console.screen.show(&format!("Safety number with {label}. {state}"));
+    console.print(&grouped(&number.digits))?;
+    if let Some(previous) = previous {
+        let command = |option: &str| {
+            explain::command(&format!("safety {} {option}", quote(&args.who)), &args.account)
+        };
+        console.screen.show(&format!("The number before:\n{}", grouped(previous).trim_end()));
+        if args.verify.is_none() && !args.accept && !args.refuse {
+            console.screen.show(&format!(
+                "Does {label} see the new number? It is a new phone: {}. The number before? Somebody else pretends to be \
+                 {label}: {}.",
+                command("--verify"),
+                command("--refuse")
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The digits in groups of five, six groups in a line.
@@ -95,9 +199,21 @@ fn grouped(digits: &str) -> String {
     groups.chunks(6).map(|line| line.join(" ") + "\n").collect()
 }
 
+/// Number of digits of a safety number.
+const DIGITS: usize = 60;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_sixty_digits_are_compared() {
+        let number = "0123456789".repeat(6);
+        assert_eq!(sixty_digits(&grouped(&number)).unwrap(), number);
+        let error = |typed: &str| sixty_digits(typed).unwrap_err().to_string();
+        assert_eq!(error("123"), "a safety number has 60 digits, not 3");
+        assert_eq!(error("12x"), "'x' is not a digit of a safety number");
+    }
 
     #[test]
     fn digits_are_in_two_lines_of_six_groups() {

@@ -4,10 +4,11 @@ use std::io::{self, Read as _};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use wormhole::chat::{Client, Ended, Event, Message, Messages, NotSent, SentMessage};
+use wormhole::chat::{Client, Destination, Ended, Event, Message, Messages, NotSent, SentMessage};
 
+use super::outbox::{self, Waiting};
 use super::{explain, profile, who};
-use crate::args::chat::SendArgs;
+use crate::args::chat::{AccountArgs, SendArgs};
 use crate::config::Config;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -18,50 +19,79 @@ use crate::{printable, stdin};
 /// # Errors
 /// The server does not have the message. It may be in the outbox.
 pub(super) async fn run(args: SendArgs, config: &Config, console: &mut Console) -> Result<()> {
+    if args.text.is_none() && args.file.is_empty() {
+        return Err(Failure::usage("there is nothing to send")
+            .hint("add a text, - for a text from standard input, or --file PATH")
+            .into());
+    }
     let text = text(args.text.as_deref(), console).await?;
     let message = args.file.iter().fold(Message::text(text), Message::with_file);
     let client = profile::client(&args.account, &args.tor, config, console).await?;
-    let sent = send(&client, &args.who, message, console).await;
+    let sent = send(&client, &args, message, console).await;
     client.close().await;
     sent
 }
 
-async fn send(client: &Client, who: &str, message: Message, console: &mut Console) -> Result<()> {
-    let destination = who::destination(who, client, console).await?;
+async fn send(
+    client: &Client,
+    args: &SendArgs,
+    message: Message,
+    console: &mut Console,
+) -> Result<()> {
+    let contact = who::contact(&args.who, client, &args.account, console).await?;
+    let mut waiting = Waiting::all(client, console).await?;
     let events = client.messages();
-    let sent = console.unless_interrupted(client.send(&destination, message)).await?;
-    let mut sent = sent.map_err(|error| explain::send(&error))?;
+    let to = Destination::Account(contact.account);
+    let sent = client.send(&to, message);
+    let sent = console.notice_if_slow(SENDING, sent).await?;
+    let mut sent = sent.map_err(|error| explain::send(&error, &args.account))?;
     let description = |event: &str| {
         let (to, timestamp) = (sent.to().to_string(), sent.timestamp().0);
         json!({"event": event, "to": to, "timestamp": timestamp})
     };
     let (queued, arrived) = (description("chat-queued"), description("chat-sent"));
     console.report(&queued)?;
-    wait(&mut sent, events, who, console).await?;
+    wait(client, &mut sent, events, args, console).await?;
     console.report(&arrived)?;
     console.screen.show("Sent.");
+    outbox::say_sent(waiting.send(console).await?, console);
+    outbox::show_failed(client, console).await?;
     Ok(())
 }
 
 /// Waits until the server has the message.
 async fn wait(
+    client: &Client,
     sent: &mut SentMessage,
     mut events: Messages,
-    who: &str,
+    args: &SendArgs,
     console: &mut Console,
 ) -> Result<()> {
     let mut is_noticed = false;
     loop {
         let next = console.unless_interrupted(next(sent, &mut events)).await;
-        match next.inspect_err(|_| console.screen.show(STAYS))? {
-            Next::Done(result) => return result.map_err(|error| not_sent(&error, who).into()),
+        match next.inspect_err(|_| console.screen.show(&stays(&args.account)))? {
+            Next::Done(Err(error)) => {
+                if matches!(error, NotSent::Failed(_)) {
+                    // The user learns it now.
+                    let forgotten = client.forget_failed(sent.timestamp());
+                    console
+                        .unless_interrupted(forgotten)
+                        .await?
+                        .map_err(|it| explain::ended(&it))?;
+                }
+                return Err(not_sent(&error, args).into());
+            }
+            Next::Done(Ok(())) => return Ok(()),
             Next::Event(Ok(Event::Disconnected(why))) if !why.is_temporary() => {
-                return Err(explain::request(&why).into());
+                return Err(explain::request(&why, &args.account).into());
             }
             Next::Event(Ok(Event::Disconnected(why))) if !is_noticed => {
                 is_noticed = true;
                 let why = printable::line(&why.to_string());
-                console.screen.show(&format!("Not sent yet: {why}. Trying again.."));
+                console
+                    .screen
+                    .show(&format!("Not sent yet: {}. Trying again..", why.trim_end_matches('.')));
             }
             Next::Event(Ok(_)) => {}
             Next::Event(Err(error)) => return Err(explain::ended(&error).into()),
@@ -84,10 +114,10 @@ async fn next(sent: &mut SentMessage, events: &mut Messages) -> Next {
     }
 }
 
-fn not_sent(error: &NotSent, who: &str) -> Failure {
-    let who = printable::line(who);
+fn not_sent(error: &NotSent, args: &SendArgs) -> Failure {
+    let who = printable::line(&args.who);
     match error {
-        NotSent::IdentityChanged(_) => explain::identity_changed(&who),
+        NotSent::IdentityChanged(_) => explain::identity_changed(&who, &args.account),
         NotSent::Ended | NotSent::Failed(_) | NotSent::Refused(_) => {
             Failure::new(printable::line(&error.to_string()))
         }
@@ -120,8 +150,13 @@ async fn text(argument: Option<&str>, console: &mut Console) -> Result<String> {
 }
 
 /// Shown when the user stops waiting.
-const STAYS: &str =
-    "The message is in the outbox: the next `wormhole chat send` or `receive --follow` sends it.";
+fn stays(args: &AccountArgs) -> String {
+    let (send, receive) = (explain::command("send", args), explain::command("receive", args));
+    format!("The message is in the outbox: the next {send} or {receive} sends it.")
+}
+
+/// Shown while a slow upload lasts.
+const SENDING: &str = "Uploading the files..";
 
 /// Maximum length of a text in bytes; longer ones do not fit into a message.
 const MAX_TEXT: u64 = 256 << 10;

@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 use wormhole::chat::store::{Protection, ProtectionKind, Registration, Store};
 
 use super::{explain, profile};
-use crate::args::chat::{ConfigArgs, ProtectWith};
+use crate::args::chat::{AccountArgs, ConfigArgs, ProtectWith};
 use crate::console::Console;
 use crate::json::add_path;
 use crate::printable;
@@ -38,24 +38,43 @@ pub(super) async fn run(args: ConfigArgs, console: &mut Console) -> Result<()> {
 }
 
 fn show(store: &Store, args: &ConfigArgs, console: &Console) -> Result<()> {
-    let explain = |error| explain::store(&error, &args.account);
+    let explain_store = |error| explain::store(&error, &args.account);
     let directory = profile::directory(&args.account)?;
-    let registration = store.registration().map_err(explain)?;
-    let protection = match Store::protection(&directory).map_err(explain)? {
+    let registration = store.registration().map_err(explain_store)?;
+    let protection = match Store::protection(&directory).map_err(explain_store)? {
         Some(ProtectionKind::Passphrase) => "passphrase",
         _ => "key-file",
     };
+    let outbox = store.outbox().map_err(explain_store)?.len();
+    let (received, failed) = (store.received_count(), store.failed_count());
     let mut value = json!({
-        "event": "chat-account", "protection": protection, "waiting": store.received_count(),
+        "event": "chat-account", "protection": protection, "waiting": received, "to_send": outbox,
+        "not_sent": failed,
     });
     add_path(&mut value, &directory);
     add_registration(&mut value, registration.as_ref());
     console.report(&value)?;
-    let mut text = registration.as_ref().map(describe).unwrap_or_default();
+    let mut text = registration.as_ref().map(|it| describe(it, &args.account)).unwrap_or_default();
     text += &format!("directory   {}\n", printable::path(&directory));
     text += &format!("protection  {protection}\n");
-    text += &format!("waiting     {} received messages\n", store.received_count());
-    console.print(&text)
+    text += &format!(
+        "waiting     {}, {} to send\n",
+        messages(received, "received "),
+        messages(outbox, "")
+    );
+    if failed > 0 {
+        text += &format!("not sent    {}\n", messages(failed, ""));
+    }
+    console.print(&text)?;
+    if outbox + failed > 0 {
+        let list = explain::command("outbox", &args.account);
+        console.screen.show(&format!("To send what waits, or to see why it is not sent: {list}"));
+    }
+    Ok(())
+}
+
+fn messages(count: usize, kind: &str) -> String {
+    if count == 1 { format!("1 {kind}message") } else { format!("{count} {kind}messages") }
 }
 
 fn add_registration(value: &mut Value, registration: Option<&Registration>) {
@@ -67,16 +86,17 @@ fn add_registration(value: &mut Value, registration: Option<&Registration>) {
     value["server"] = registration.map(|it| it.server.as_str()).into();
 }
 
-fn describe(registration: &Registration) -> String {
+fn describe(registration: &Registration, args: &AccountArgs) -> String {
     let line = |name: &str, value: &str| format!("{name:<12}{}\n", printable::line(value));
     let app = registration.app.as_ref().map_or("(default)", |app| &app.name);
     let account = registration.account.map(|address| address.account.to_string());
-    let account = account.as_deref().unwrap_or("not confirmed yet: wormhole chat verify CODE");
+    let account = account
+        .unwrap_or_else(|| format!("not confirmed yet: {}", explain::command("verify CODE", args)));
     [
         line("number", &registration.number),
         line("app", app),
         line("server", &registration.server),
-        line("account", account),
+        line("account", &account),
     ]
     .concat()
 }

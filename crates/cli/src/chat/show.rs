@@ -7,106 +7,161 @@ use serde_json::{Value, json};
 use wormhole::chat::{Attachment, Contact, Event, Progress, ReceivedMessage};
 
 use super::{explain, who};
+use crate::args::chat::AccountArgs;
 use crate::console::Console;
 use crate::json::add_path;
 use crate::{printable, units};
 
-/// A file of a message, saved or not.
+/// What has become of a file of a message.
 #[derive(Debug)]
-pub(super) struct SavedFile {
-    name: String,
-    size: Option<u64>,
-    content_type: Option<String>,
-    /// Where it is, or why it could not be saved.
-    saved: Result<PathBuf, String>,
+pub(super) struct FileResult<'a> {
+    pub(super) file: &'a Attachment,
+    /// Its position among the files of the message.
+    pub(super) index: usize,
+    /// Where it is, or why it is not saved.
+    pub(super) saved: Result<PathBuf, (NotSaved, String)>,
 }
 
-impl SavedFile {
-    pub(super) fn new(file: &Attachment, saved: Result<PathBuf, String>) -> Self {
-        Self {
-            name: file.file_name(),
-            size: file.size(),
-            content_type: file.content_type().map(str::to_owned),
-            saved,
-        }
-    }
+/// Whether a file that is not saved can be saved later.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NotSaved {
+    /// It cannot.
+    Failed,
+    /// It waits for another run.
+    Left,
+}
 
-    fn line(&self) -> String {
-        let size = self.size.map(|size| format!(" ({})", units::size(size))).unwrap_or_default();
+impl FileResult<'_> {
+    /// Reports the file of a message to programs.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(super) fn report(&self, message: &ReceivedMessage, console: &Console) -> Result<()> {
+        let mut value = described(self.file);
+        value["event"] = "chat-file".into();
+        value["message"] = message.id.0.into();
+        value["index"] = self.index.into();
         match &self.saved {
-            Ok(path) => format!("    file: {}{size}\n", printable::path(path)),
-            Err(why) => {
-                let (name, why) = (printable::line(&self.name), printable::line(why));
-                format!("    file {name} was not saved: {why}\n")
+            Ok(path) => {
+                value["state"] = "saved".into();
+                add_path(&mut value, path);
+            }
+            Err((kind, why)) => {
+                let state = if *kind == NotSaved::Left { "left" } else { "failed" };
+                value["state"] = state.into();
+                value["error"] = why.as_str().into();
             }
         }
+        console.report(&value)
     }
 
-    fn json(&self) -> Value {
-        let mut value = json!({
-            "name": self.name, "size": self.size, "content_type": self.content_type,
-            "path": null, "error": self.saved.as_ref().err(),
-        });
-        if let Ok(path) = &self.saved {
-            add_path(&mut value, path);
+    /// The line for people, if there is one. Files that wait are summed up instead.
+    pub(super) fn line(&self) -> Option<String> {
+        match &self.saved {
+            Ok(path) => Some(format!("    saved: {}\n", printable::path(path))),
+            Err((NotSaved::Failed, why)) if self.index < MAX_LINES => {
+                let name = printable::line(&self.file.file_name());
+                Some(format!("    not saved: {name}: {}\n", printable::line(why)))
+            }
+            Err(_) => None,
         }
-        value
     }
 }
 
-/// Prints a message on standard output.
+/// Prints a message on standard output. Its files are not saved yet.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub(super) fn message(
-    message: &ReceivedMessage,
-    files: &[SavedFile],
-    console: &Console,
-) -> Result<()> {
+pub(super) fn message(message: &ReceivedMessage, console: &Console) -> Result<()> {
     console.report(&json!({
         "event": "chat-message",
         "id": message.id.0,
         "from": person(&message.from),
         "timestamp": message.timestamp.0,
         "text": message.text,
-        "files": files.iter().map(SavedFile::json).collect::<Vec<_>>(),
+        "files": message.files.iter().map(described).collect::<Vec<_>>(),
         "identity_changed": message.identity_changed,
     }))?;
-    let files: String = files.iter().map(SavedFile::line).collect();
-    let time = units::time(message.timestamp.0 / 1000);
     let text = safe(message.text.as_deref().unwrap_or_default());
-    console.print(&format!("{time}  {}: {text}\n{files}", who::label(&message.from)))
+    let text = if text.is_empty() { String::new() } else { format!(" {text}") };
+    console.print(&format!("{}:{text}\n{}", heading(message), file_lines(&message.files)))
+}
+
+/// Prints to which earlier message the files belong that are saved now.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(super) fn earlier(message: &ReceivedMessage, console: &Console) -> Result<()> {
+    console.print(&format!("{}: files of this earlier message\n", heading(message)))
+}
+
+/// When a message was sent, and by whom.
+fn heading(message: &ReceivedMessage) -> String {
+    format!("{}  {}", units::time(message.timestamp.0 / 1000), who::label(&message.from))
+}
+
+/// One line for each file, but not for a thousand of them.
+fn file_lines(files: &[Attachment]) -> String {
+    let line = |file: &Attachment| {
+        let size = file.size().map(|bytes| format!(" ({})", size(bytes))).unwrap_or_default();
+        format!("    file: {}{size}\n", printable::line(&file.file_name()))
+    };
+    let mut lines: String = files.iter().take(MAX_LINES).map(line).collect();
+    if files.len() > MAX_LINES {
+        lines += &format!("    and {} more files\n", files.len() - MAX_LINES);
+    }
+    lines
+}
+
+/// A file that is not saved yet, as JSON.
+fn described(file: &Attachment) -> Value {
+    json!({
+        "name": file.file_name(), "size": file.size(), "content_type": file.content_type(),
+        "path": null, "error": null,
+    })
+}
+
+/// A size as people read it.
+pub(super) fn size(bytes: u64) -> String {
+    units::size(bytes).replace("Byte", "byte")
 }
 
 /// Shows an event that is not a message.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub(super) fn event(event: &Event, contacts: &[Contact], console: &Console) -> Result<()> {
+pub(super) fn event(
+    event: &Event,
+    contacts: &[Contact],
+    args: &AccountArgs,
+    console: &Console,
+) -> Result<()> {
     match event {
         Event::IdentityChanged { account, .. } => {
             let known = contacts.iter().find(|contact| contact.account == *account);
             let Some(contact) = known else { return Ok(()) };
             console.report(&json!({"event": "chat-identity-changed", "who": person(contact)}))?;
             let (label, argument) = (who::label(contact), who::argument(contact));
-            console.screen.show(&explain::changed_recipient(&label, &argument));
+            console.screen.show(&explain::changed_recipient(&label, &argument, args));
         }
-        Event::NotRead { from, why, .. } => {
-            let from = from.map(|address| address.account.to_string());
-            let why = printable::line(&why.to_string());
-            console.report(&json!({"event": "chat-unreadable", "from": from, "reason": why}))?;
-            let from = from.unwrap_or_else(|| "an unknown sender".to_owned());
-            console.screen.show(&format!("A message from {from} could not be read: {why}"));
-        }
-        Event::Progress { message, progress: Progress::NotSent(why), .. } => {
+        Event::NotRead { id, from, timestamp, why } => {
+            let account = from.map(|address| address.account);
+            let known = contacts.iter().find(|contact| Some(contact.account) == account);
             let why = printable::line(&why.to_string());
             console.report(&json!({
-                "event": "chat-not-sent", "timestamp": message.0, "reason": why,
+                "event": "chat-unreadable", "id": id.0, "reason": why,
+                "from": account.map(|account| account.to_string()),
+                "timestamp": timestamp.map(|timestamp| timestamp.0),
             }))?;
-            console.screen.show(&format!("An earlier message could not be sent: {why}"));
+            let from = known.map(who::label).or_else(|| account.map(|it| it.to_string()));
+            let from = from.unwrap_or_else(|| "an unknown sender".to_owned());
+            let time = timestamp.map(|it| format!("{}  ", units::time(it.0 / 1000)));
+            let time = time.unwrap_or_default();
+            console.screen.show(&format!("{time}{from}: this message cannot be read: {why}"));
         }
-        Event::Progress { message, .. } => {
-            console.report(&json!({"event": "chat-sent", "to": null, "timestamp": message.0}))?;
+        Event::Progress { message, to, progress: Progress::OnServer } => {
+            let to = to.to_string();
+            console.report(&json!({"event": "chat-sent", "to": to, "timestamp": message.0}))?;
         }
         // `receive.rs` handles these.
         Event::Connected | Event::Disconnected(_) | Event::Message(_) | Event::UpToDate => {}
@@ -126,9 +181,12 @@ pub(super) fn person(contact: &Contact) -> Value {
 
 /// Text without characters that control a terminal. All lines but the first are indented, so that none of them can look
 /// like the beginning of another message.
-fn safe(text: &str) -> String {
+pub(super) fn safe(text: &str) -> String {
     printable::text(text.trim_end()).replace('\n', "\n    ")
 }
+
+/// Most files of a message that are listed.
+const MAX_LINES: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use anyhow::Result;
 use wormhole::chat::{Client, Contact, Destination};
 
 use super::explain;
+use crate::args::chat::AccountArgs;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::printable;
@@ -15,6 +16,7 @@ use crate::printable;
 pub(super) async fn destination(
     who: &str,
     client: &Client,
+    args: &AccountArgs,
     console: &mut Console,
 ) -> Result<Destination> {
     if let Ok(destination) = who.parse() {
@@ -23,30 +25,52 @@ pub(super) async fn destination(
     let contacts = console.unless_interrupted(client.contacts()).await?;
     let contacts = contacts.map_err(|error| explain::ended(&error))?;
     let mut named = contacts.iter().filter(|contact| contact.name.as_deref() == Some(who));
-    let shown = printable::line(who);
     match (named.next(), named.next()) {
         (Some(contact), None) => Ok(Destination::Account(contact.account)),
         (Some(_), Some(_)) => {
-            Err(Failure::usage(format!("you have named several people {shown:?}"))
-                .hint("use the phone number or the account id: `wormhole chat contacts` lists them")
+            let shown = printable::line(who);
+            let contacts = explain::command("contacts", args);
+            Err(Failure::usage(format!("you have given the name '{shown}' to several people"))
+                .hint(format!("use the phone number or the account id: {contacts} lists them"))
                 .into())
         }
-        (None, _) => Err(Failure::usage(format!(
-            "{shown:?} is neither a phone number nor an account id, and you have named nobody so"
-        ))
-        .hint("a phone number begins with + and the country code, such as +14155550102")
-        .into()),
+        (None, _) => Err(unknown(who, args).into()),
     }
+}
+
+fn unknown(who: &str, args: &AccountArgs) -> Failure {
+    let shown = printable::line(who);
+    if who.starts_with('+') {
+        return Failure::usage(format!("'{shown}' is not a complete phone number"))
+            .hint("a phone number has + and 10 to 15 digits, such as +14155550102");
+    }
+    if !who.is_empty() && who.chars().all(|c| c.is_ascii_digit() || c.is_whitespace()) {
+        return Failure::usage(format!("'{shown}' has no country code"))
+            .hint("a phone number begins with + and the country code, such as +14155550102");
+    }
+    let contacts = explain::command("contacts", args);
+    Failure::usage(format!("no contact is called '{shown}'")).hint(format!(
+        "{contacts} lists your contacts. A phone number begins with +, such as +14155550102"
+    ))
 }
 
 /// The contact that `who` means. Asks the server if it is not known yet.
 ///
 /// # Errors
-/// There is no such account, or the server cannot be asked.
-pub(super) async fn contact(who: &str, client: &Client, console: &mut Console) -> Result<Contact> {
-    let destination = destination(who, client, console).await?;
+/// There is no such account, it is the user's own, or the server cannot be asked.
+pub(super) async fn contact(
+    who: &str,
+    client: &Client,
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<Contact> {
+    let destination = destination(who, client, args, console).await?;
     let found = console.unless_interrupted(client.resolve(&destination)).await?;
-    found.map_err(|error| explain::send(&error).into())
+    let contact = found.map_err(|error| explain::send(&error, args))?;
+    if contact.account == client.me().address.account {
+        return Err(explain::own_number().into());
+    }
+    Ok(contact)
 }
 
 /// How a contact is called: by your own name for it, its number, or its account id.
@@ -70,26 +94,46 @@ pub(super) fn number(contact: &Contact) -> Option<String> {
 
 /// What a command accepts as `WHO` for this contact. A number that is only known from an envelope may be somebody else's.
 pub(super) fn argument(contact: &Contact) -> String {
-    let number = number(contact).filter(|_| contact.is_in_app);
-    number.unwrap_or_else(|| contact.account.to_string())
+    let in_app = number(contact).filter(|_| contact.is_in_app);
+    let plain = contact.number.as_deref().filter(|_| contact.is_default).map(printable::line);
+    plain.or(in_app).unwrap_or_else(|| contact.account.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use wormhole::chat::AccountId;
+
     use super::*;
 
-    #[test]
-    fn names_from_the_server_cannot_control_the_terminal() {
-        let account = "9d0652a3-dcc3-4d11-975f-74d61598733f".parse().unwrap();
-        let mut contact = Contact {
+    fn contact(account: AccountId) -> Contact {
+        Contact {
             account,
-            number: Some("+1415\x1b[2J".into()),
-            app: Some("one\n".into()),
+            number: None,
+            app: None,
             name: None,
             verified: None,
             is_default: false,
             is_in_app: false,
-        };
+        }
+    }
+
+    #[test]
+    fn only_numbers_that_the_server_led_to_are_used_as_arguments() {
+        let account: AccountId = "9d0652a3-dcc3-4d11-975f-74d61598733f".parse().unwrap();
+        let mut contact = contact(account);
+        (contact.number, contact.app) = (Some("+14155550102".into()), Some("com.two".into()));
+        assert_eq!(argument(&contact), account.to_string());
+        contact.is_in_app = true;
+        assert_eq!(argument(&contact), "+14155550102@com.two");
+        contact.is_default = true;
+        assert_eq!(argument(&contact), "+14155550102");
+    }
+
+    #[test]
+    fn names_from_the_server_cannot_control_the_terminal() {
+        let account: AccountId = "9d0652a3-dcc3-4d11-975f-74d61598733f".parse().unwrap();
+        let mut contact = contact(account);
+        (contact.number, contact.app) = (Some("+1415\x1b[2J".into()), Some("one\n".into()));
         assert_eq!(label(&contact), "+1415\\u{1b}[2J@one");
         contact.name = Some("Bob\u{202e}".into());
         assert!(label(&contact).starts_with("Bob\\u{202e} ("));

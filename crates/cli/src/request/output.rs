@@ -130,14 +130,16 @@ pub(crate) fn temporary_trouble(size: Option<u64>) -> Option<String> {
     })
 }
 
+/// Free bytes on the file system of a directory; `None` if the system does not report them.
 #[cfg(unix)]
-fn free_space(directory: &Path) -> Option<u64> {
+pub(crate) fn free_space(directory: &Path) -> Option<u64> {
     let system = rustix::fs::statvfs(directory).ok()?;
     Some(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
+/// Free bytes are not reported here.
 #[cfg(not(unix))]
-fn free_space(_: &Path) -> Option<u64> {
+pub(crate) fn free_space(_: &Path) -> Option<u64> {
     None
 }
 

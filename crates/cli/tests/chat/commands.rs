@@ -18,7 +18,9 @@ fn two_people_in_two_apps_exchange_texts_and_files() {
         "{received}"
     );
     assert!(
-        received.contains(&format!("{from}a photo\n    file: ./photo.jpg (300.0 kB)\n")),
+        received.contains(&format!(
+            "{from}a photo\n    file: photo.jpg (300.0 kB)\n    saved: ./photo.jpg\n"
+        )),
         "{received}"
     );
     assert!(std::fs::read(bob.path("photo.jpg")).unwrap() == content, "another file");
@@ -51,6 +53,7 @@ fn a_message_arrives_while_the_other_side_follows() {
     std::fs::write(alice.path("a.txt"), "content").unwrap();
     alice.succeed(&["send", BOB, "now", "-f", "a.txt"]);
     following.wait_for(r#""text":"now""#);
+    following.wait_for(r#""state":"saved""#);
     let second = bob.run(&["send", ALICE, "hello"]);
     assert_eq!(second.exit, 1);
     assert!(second.stderr.contains("another `wormhole chat` command uses the account"), "{second}");
@@ -70,6 +73,9 @@ fn the_safety_number_is_the_same_on_both_sides_and_can_be_verified() {
     let number = alice.succeed(&["safety", BOB]);
     assert_eq!(bob.succeed(&["safety", ALICE]), number);
     assert_eq!(number.split_whitespace().map(str::len).collect::<Vec<_>>(), [5; 12]);
+    let mistyped = alice.run(&["safety", BOB, "--verify", "123"]);
+    mistyped.failed(2, "a safety number has 60 digits, not 3");
+    assert!(!mistyped.stderr.contains("somebody"), "{mistyped}");
     let wrong = alice.run(&["safety", BOB, "--verify", &"0".repeat(60)]);
     assert_eq!(wrong.exit, 1, "{wrong}");
     alice.succeed(&["safety", BOB, "--verify", &number]);

@@ -26,7 +26,120 @@ fn a_changed_identity_key_stops_sending_until_it_is_accepted() {
     let declined = declined.end();
     assert!(declined.exit == 1 && declined.stderr.contains("nothing has changed"), "{declined}");
     assert_eq!(new.messages().len(), 0);
-    alice.succeed(&["safety", BOB, "--verify", &after.out()]);
+    let verified = alice.run(&["safety", BOB, "--verify", &after.out()]);
+    assert!(verified.stderr.contains("The message that waited is sent."), "{verified}");
+    assert_eq!(texts(&new.messages()), ["are you still Bob?"]);
     alice.succeed(&["send", BOB, "welcome back"]);
-    assert_eq!(texts(&new.messages()), ["are you still Bob?", "welcome back"]);
+    assert_eq!(texts(&new.messages()), ["welcome back"]);
+}
+
+#[test]
+fn all_messages_that_waited_are_sent_when_the_new_number_is_accepted() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.succeed(&["send", BOB, "to the first phone"]);
+    assert_eq!(bob.messages().len(), 1);
+    let new = service.registered("new", BOB, "com.example.one");
+    let texts_that_wait = ["one", "two", "three", "four"];
+    for text in texts_that_wait {
+        assert_eq!(alice.run(&["send", BOB, text]).exit, 1);
+    }
+    let accepted = alice.run(&["safety", BOB, "--accept"]);
+    assert_eq!(accepted.exit, 0, "{accepted}");
+    assert!(accepted.stderr.contains("4 messages that waited are sent."), "{accepted}");
+    assert_eq!(texts(&new.messages()), texts_that_wait);
+}
+
+#[test]
+fn each_side_is_told_how_the_new_number_can_be_compared() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.succeed(&["send", BOB, "hello"]);
+    assert_eq!(bob.messages().len(), 1);
+    let new = service.registered("new", BOB, "com.example.one");
+    let early = new.run(&["safety", ALICE]);
+    early.failed(1, "you have not exchanged a message");
+    assert!(early.stderr.contains(&format!("`wormhole chat send {ALICE} hello`")), "{early}");
+    let waits = alice.run(&["send", BOB, "are you Bob?"]);
+    assert!(waits.stderr.contains("can see it after sending you a message"), "{waits}");
+    new.succeed(&["send", ALICE, "hello"]);
+    assert_eq!(new.succeed(&["safety", ALICE]), {
+        let warned = alice.run(&["receive"]);
+        let compare = format!("`wormhole chat safety {BOB} --verify`");
+        assert!(warned.stderr.contains(&compare), "{warned}");
+        alice.succeed(&["safety", BOB])
+    });
+}
+
+#[test]
+fn the_own_number_is_not_another_person() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    for command in [&["safety", ALICE][..], &["send", ALICE, "to myself"]] {
+        alice.run(command).failed(2, "this is your own number");
+    }
+}
+
+#[test]
+fn a_refused_number_leaves_the_one_before_and_its_message_is_shown_as_not_sent() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.succeed(&["send", BOB, "to the first phone"]);
+    assert_eq!(bob.messages().len(), 1);
+    let before = alice.succeed(&["safety", BOB]);
+    alice.run(&["safety", BOB, "--refuse"]).failed(1, "there is nothing to refuse");
+    let thief = service.registered("thief", BOB, "com.example.one");
+    assert_eq!(alice.run(&["send", BOB, "my secret"]).exit, 1);
+
+    let compared = alice.run(&["safety", BOB, "--verify", &before]);
+    compared.failed(1, "the new one belongs to somebody else");
+    let refuse = format!("`wormhole chat safety {BOB} --refuse`");
+    assert!(compared.stderr.contains(&refuse), "{compared}");
+    let shown = alice.run(&["safety", BOB]);
+    assert!(
+        shown.stderr.contains(&format!("The number before:\n{}", before.trim_end())),
+        "{shown}"
+    );
+    let refused = alice.run(&["safety", BOB, "--refuse"]);
+    assert_eq!(refused.exit, 0, "{refused}");
+    assert!(refused.stderr.contains("The number before is valid again."), "{refused}");
+    assert!(refused.stderr.contains("this message was not sent"), "{refused}");
+    assert!(refused.stderr.contains("\n    my secret\n"), "{refused}");
+    assert_eq!(alice.succeed(&["safety", BOB]), before);
+    assert!(thief.messages().is_empty());
+    assert!(alice.run(&["outbox"]).stderr.contains("No messages wait"));
+}
+
+#[test]
+fn the_outbox_shows_what_waits_to_whom_and_why() {
+    let mut service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.succeed(&["send", BOB, "hello"]);
+    assert_eq!(bob.messages().len(), 1);
+    assert!(
+        alice
+            .succeed(&["config"])
+            .contains("waiting     0 received messages, 0 messages to send\n")
+    );
+    service.stop();
+    let waiting = alice.start(&["send", BOB, "later"]);
+    waiting.wait_for_prompt("Not sent yet: ");
+    waiting.signal("INT");
+    assert_eq!(waiting.end().exit, 130);
+    let config = alice.run(&["config"]);
+    assert!(config.out().contains("0 received messages, 1 message to send\n"), "{config}");
+    assert!(config.stderr.contains("`wormhole chat outbox`"), "{config}");
+    let listed = alice.run(&["outbox"]);
+    assert!(listed.out().contains(&format!("  to {BOB}@com.example.one: it waits")), "{listed}");
+    service.resume();
+    let new = service.registered("new", BOB, "com.example.one");
+    let blocked = alice.succeed(&["outbox"]);
+    let compare = format!("`wormhole chat safety {BOB} --verify`");
+    assert!(blocked.contains(&compare), "{blocked}");
+    alice.succeed(&["safety", BOB, "--accept"]);
+    assert_eq!(texts(&new.messages()), ["later"]);
 }

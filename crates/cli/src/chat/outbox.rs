@@ -1,0 +1,275 @@
+//! `chat outbox`: messages that wait to be sent, and messages that cannot be sent. Other commands also use it: they do not
+//! end while such messages can be sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::json;
+use tokio::time::timeout;
+use wormhole::chat::{
+    AccountId, Client, Connection, Contact, Event, FailedMessage, Messages, NotSent, OutboxMessage,
+    Progress, Timestamp,
+};
+
+use super::{explain, profile, show, who};
+use crate::args::chat::{AccountArgs, OutboxArgs};
+use crate::config::Config;
+use crate::console::Console;
+use crate::shell::quote;
+use crate::{printable, units};
+
+/// Sends what waits, and lists what still waits and what cannot be sent.
+///
+/// # Errors
+/// The account cannot be opened, the client has ended, or a signal came.
+pub(super) async fn run(args: OutboxArgs, config: &Config, console: &mut Console) -> Result<()> {
+    let client = profile::client(&args.account, &args.tor, config, console).await?;
+    let done = list(&client, &args.account, console).await;
+    client.close().await;
+    done
+}
+
+async fn list(client: &Client, args: &AccountArgs, console: &mut Console) -> Result<()> {
+    let mut waiting = Waiting::all(client, console).await?;
+    if client.connection() == Connection::Connecting {
+        waiting.connected(console).await?;
+    }
+    let sent = waiting.send(console).await?;
+    say_sent(sent, console);
+    let left = console.unless_interrupted(client.outbox()).await?;
+    let left = left.map_err(|error| explain::ended(&error))?;
+    let people = People::new(client, console).await?;
+    for message in &left {
+        let why = reason(message, &people, args);
+        report_waiting(message, &people, &why, console)?;
+        let (time, to) = (units::time(message.timestamp.0 / 1000), people.label(message.to));
+        console.print(&format!("{time}  to {to}: {why}\n"))?;
+    }
+    let failed = show_failed(client, console).await?;
+    if left.is_empty() && failed == 0 && sent == 0 {
+        console.screen.show("No messages wait to be sent.");
+    }
+    Ok(())
+}
+
+/// Why a message waits, and what the user can do.
+fn reason(message: &OutboxMessage, people: &People, args: &AccountArgs) -> String {
+    match &message.progress {
+        Progress::NotSent(NotSent::IdentityChanged(_)) => {
+            let safety = format!("safety {} --verify", quote(&people.argument(message.to)));
+            let verify = explain::command(&safety, args);
+            format!("it waits because the safety number has changed. Compare it: {verify}")
+        }
+        Progress::NotSent(why) => printable::line(&why.to_string()),
+        Progress::Delayed(why) => {
+            format!("it waits, and is tried again: {}", printable::line(&why.to_string()))
+        }
+        Progress::OnServer => "it is sent".to_owned(),
+        Progress::Waiting => "it waits for the server".to_owned(),
+        // Later states of the SDK.
+        _ => "it waits".to_owned(),
+    }
+}
+
+fn report_waiting(
+    message: &OutboxMessage,
+    people: &People,
+    why: &str,
+    console: &Console,
+) -> Result<()> {
+    console.report(&json!({
+        "event": "chat-waiting", "to": people.json(message.to), "timestamp": message.timestamp.0,
+        "reason": why,
+    }))
+}
+
+/// Shows the messages that cannot be sent, each of them once. Returns their number.
+///
+/// # Errors
+/// The client has ended, standard output cannot be written, or a signal came.
+pub(super) async fn show_failed(client: &Client, console: &mut Console) -> Result<usize> {
+    let failed = console.unless_interrupted(client.failed()).await?;
+    let failed = failed.map_err(|error| explain::ended(&error))?;
+    if failed.is_empty() {
+        return Ok(0);
+    }
+    let people = People::new(client, console).await?;
+    for message in &failed {
+        print_failed(message, &people, console)?;
+        let forgotten = console.unless_interrupted(client.forget_failed(message.timestamp)).await?;
+        forgotten.map_err(|error| explain::ended(&error))?;
+    }
+    Ok(failed.len())
+}
+
+fn print_failed(message: &FailedMessage, people: &People, console: &Console) -> Result<()> {
+    let why = printable::line(&message.why.to_string());
+    console.report(&json!({
+        "event": "chat-not-sent", "to": people.json(message.to), "timestamp": message.timestamp.0,
+        "reason": why, "text": message.text,
+    }))?;
+    let (time, to) = (units::time(message.timestamp.0 / 1000), people.label(message.to));
+    let text = show::safe(message.text.as_deref().unwrap_or_default());
+    let text = if text.is_empty() { String::new() } else { format!("\n    {text}") };
+    console.screen.show(&format!(
+        "{time}  to {to}: this message was not sent, and never will be: {why}{text}"
+    ));
+    Ok(())
+}
+
+/// The messages that were in the outbox when this was made.
+#[derive(Debug)]
+pub(super) struct Waiting<'a> {
+    client: &'a Client,
+    messages: BTreeMap<Timestamp, AccountId>,
+    events: Messages,
+}
+
+impl<'a> Waiting<'a> {
+    /// All messages in the outbox.
+    ///
+    /// # Errors
+    /// The client has ended, or a signal came.
+    pub(super) async fn all(client: &'a Client, console: &mut Console) -> Result<Self> {
+        let events = client.messages();
+        let outbox = console.unless_interrupted(client.outbox()).await?;
+        let outbox = outbox.map_err(|error| explain::ended(&error))?;
+        let messages = outbox.iter().map(|message| (message.timestamp, message.to)).collect();
+        Ok(Self { client, messages, events })
+    }
+
+    /// Only those to one person.
+    pub(super) fn for_person(mut self, person: AccountId) -> Self {
+        self.messages.retain(|_, to| *to == person);
+        self
+    }
+
+    /// Waits until the server has answered or cannot be reached. Then it is known why messages wait.
+    async fn connected(&mut self, console: &mut Console) -> Result<()> {
+        loop {
+            let next = timeout(PATIENCE, self.events.next());
+            let Ok(event) = console.unless_interrupted(next).await? else { return Ok(()) };
+            match event.map_err(|error| explain::ended(&error))? {
+                Event::Connected | Event::Disconnected(_) | Event::UpToDate => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until they are sent, and returns how many are. Does not wait for messages that cannot be sent now.
+    ///
+    /// # Errors
+    /// The client has ended, standard output cannot be written, or a signal came.
+    pub(super) async fn send(&mut self, console: &mut Console) -> Result<usize> {
+        let (mut sent, mut since) = (0, Instant::now());
+        loop {
+            let outbox = console.unless_interrupted(self.client.outbox()).await?;
+            let outbox = outbox.map_err(|error| explain::ended(&error))?;
+            let new = self.report_sent(&outbox, console).await?;
+            if new > 0 {
+                (sent, since) = (sent + new, Instant::now());
+            }
+            let is_ours = |message: &OutboxMessage| self.messages.contains_key(&message.timestamp);
+            let waits = |message: &OutboxMessage| message.progress == Progress::Waiting;
+            let can_send = outbox.iter().any(|message| is_ours(message) && waits(message));
+            if !can_send || since.elapsed() >= PATIENCE {
+                return Ok(sent);
+            }
+            if let Ok(event) = console.unless_interrupted(timeout(STEP, self.events.next())).await?
+            {
+                event.map_err(|error| explain::ended(&error))?;
+            }
+        }
+    }
+
+    /// Reports the messages that have left the outbox for the server. Returns their number.
+    async fn report_sent(
+        &mut self,
+        outbox: &[OutboxMessage],
+        console: &mut Console,
+    ) -> Result<usize> {
+        let left: BTreeSet<_> = outbox.iter().map(|message| message.timestamp).collect();
+        let is_gone = |message: &Timestamp| !left.contains(message);
+        let gone: Vec<_> = self.messages.keys().copied().filter(is_gone).collect();
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        let failed = console.unless_interrupted(self.client.failed()).await?;
+        let failed = failed.map_err(|error| explain::ended(&error))?;
+        let mut sent = 0;
+        for message in gone {
+            let to = self.messages.remove(&message).map(|to| to.to_string());
+            if failed.iter().all(|failed| failed.timestamp != message) {
+                sent += 1;
+                let report = json!({"event": "chat-sent", "to": to, "timestamp": message.0});
+                console.report(&report)?;
+            }
+        }
+        Ok(sent)
+    }
+}
+
+/// Says how many messages are sent that had waited.
+pub(super) fn say_sent(sent: usize, console: &Console) {
+    match sent {
+        0 => {}
+        1 => console.screen.show("The message that waited is sent."),
+        _ => console.screen.show(&format!("{sent} messages that waited are sent.")),
+    }
+}
+
+/// Says how many messages still wait, if any.
+///
+/// # Errors
+/// The client has ended, or a signal came.
+pub(super) async fn say_waiting(
+    client: &Client,
+    args: &AccountArgs,
+    console: &mut Console,
+) -> Result<()> {
+    let outbox = console.unless_interrupted(client.outbox()).await?;
+    let waiting = match outbox.map_err(|error| explain::ended(&error))?.len() {
+        0 => return Ok(()),
+        1 => "1 message waits to be sent".to_owned(),
+        count => format!("{count} messages wait to be sent"),
+    };
+    let list = explain::command("outbox", args);
+    console.screen.show(&format!("{waiting}. To see why: {list}"));
+    Ok(())
+}
+
+/// The contacts, to name recipients.
+#[derive(Debug)]
+struct People(BTreeMap<AccountId, Contact>);
+
+impl People {
+    async fn new(client: &Client, console: &mut Console) -> Result<Self> {
+        let contacts = console.unless_interrupted(client.contacts()).await?;
+        let contacts = contacts.map_err(|error| explain::ended(&error))?;
+        Ok(Self(contacts.into_iter().map(|contact| (contact.account, contact)).collect()))
+    }
+
+    fn label(&self, account: AccountId) -> String {
+        self.0.get(&account).map_or_else(|| account.to_string(), who::label)
+    }
+
+    fn argument(&self, account: AccountId) -> String {
+        self.0.get(&account).map_or_else(|| account.to_string(), who::argument)
+    }
+
+    fn json(&self, account: AccountId) -> serde_json::Value {
+        match self.0.get(&account) {
+            Some(contact) => show::person(contact),
+            None => {
+                json!({"account": account.to_string(), "number": null, "app": null, "name": null})
+            }
+        }
+    }
+}
+
+/// How long to wait for the next message to be sent.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long to wait for an event before the outbox is looked at again.
+const STEP: Duration = Duration::from_millis(250);
