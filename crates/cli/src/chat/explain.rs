@@ -146,7 +146,8 @@ pub(super) fn send(error: &SendError, args: &AccountArgs) -> Failure {
             Failure::new(plain(error)).hint(format!("compare the safety number: {verify}"))
         }
         SendError::File(path, kind) => {
-            Failure::new(format!("{}: {}", printable::path(path), file_error(*kind)))
+            let kind = if path.is_dir() { ErrorKind::IsADirectory } else { *kind };
+            Failure::new(format!("{}: {}", printable::path(path), file_error(kind)))
         }
         SendError::FileTooLarge(path) => too_large(path),
         SendError::Ended(_)

@@ -194,6 +194,7 @@ impl Receiver<'_> {
             console.print(&line)
         };
         let left = self.files.save(message, &mut states, report, console).await?;
+        self.has_shown |= is_headed;
         if left.is_empty() {
             return self.done(message.id, console).await;
         }

@@ -182,8 +182,8 @@ fn print(
         console.screen.show(&format!("The number before:\n{}", grouped(previous).trim_end()));
         if args.verify.is_none() && !args.accept && !args.refuse {
             console.screen.show(&format!(
-                "Does {label} see the new number? It is a new phone: {}. The number before? Somebody else pretends to be \
-                 {label}: {}.",
+                "If the other person sees the new number, it is a new phone: {}\nIf the other person sees the number before, \
+                 somebody else has the new one: {}",
                 command("--verify"),
                 command("--refuse")
             ));

@@ -118,9 +118,14 @@ fn not_sent(error: &NotSent, args: &SendArgs) -> Failure {
     let who = printable::line(&args.who);
     match error {
         NotSent::IdentityChanged(_) => explain::identity_changed(&who, &args.account),
-        NotSent::Ended | NotSent::Failed(_) | NotSent::Refused(_) => {
-            Failure::new(printable::line(&error.to_string()))
+        NotSent::Refused(why) => {
+            let failure = Failure::new(printable::line(&error.to_string()));
+            match explain::request(why, &args.account).advice() {
+                Some(advice) => failure.hint(advice),
+                None => failure,
+            }
         }
+        NotSent::Ended | NotSent::Failed(_) => Failure::new(printable::line(&error.to_string())),
         // Later errors of the SDK.
         _ => Failure::new(printable::line(&error.to_string())),
     }
