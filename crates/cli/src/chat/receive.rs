@@ -160,9 +160,7 @@ impl Receiver<'_> {
         }
         if !std::mem::replace(is_lost, true) {
             let why = printable::line(&why.to_string());
-            console
-                .screen
-                .show(&format!("Not connected: {}. Trying again..", why.trim_end_matches('.')));
+            console.screen.show(&format!("Not connected: {why}. Trying again..."));
             console.report(&json!({"event": "chat-disconnected", "reason": why}))?;
         }
         Ok(())

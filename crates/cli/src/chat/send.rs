@@ -1,10 +1,15 @@
 //! `chat send`: one message, until the server has it.
 
 use std::io::{self, Read as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use wormhole::chat::{Client, Destination, Ended, Event, Message, Messages, NotSent, SentMessage};
+use tokio::time::sleep;
+use wormhole::chat::{
+    Client, Destination, Ended, Event, Message, Messages, NotSent, RequestError, SendError,
+    SendFailure, SentMessage,
+};
 
 use super::outbox::{self, Waiting};
 use super::{explain, profile, who};
@@ -42,9 +47,7 @@ async fn send(
     let mut waiting = Waiting::all(client, console).await?;
     let events = client.messages();
     let to = Destination::Account(contact.account);
-    let sent = client.send(&to, message);
-    let sent = console.notice_if_slow(SENDING, sent).await?;
-    let mut sent = sent.map_err(|error| explain::send(&error, &args.account))?;
+    let mut sent = queued(client, &to, &message, args, console).await?;
     let description = |event: &str| {
         let (to, timestamp) = (sent.to().to_string(), sent.timestamp().0);
         json!({"event": event, "to": to, "timestamp": timestamp})
@@ -57,6 +60,40 @@ async fn send(
     outbox::say_sent(waiting.send(console).await?, console);
     outbox::show_failed(client, console).await?;
     Ok(())
+}
+
+/// Puts the message into the outbox. Its files are uploaded before that, again and again if the server cannot be reached.
+async fn queued(
+    client: &Client,
+    to: &Destination,
+    message: &Message,
+    args: &SendArgs,
+    console: &mut Console,
+) -> Result<SentMessage> {
+    let mut is_noticed = false;
+    loop {
+        let sending = client.send(to, message.clone());
+        let sent = match message.files.len() {
+            0 => console.unless_interrupted(sending).await,
+            _ => console.notice_if_slow(UPLOADING, sending).await,
+        };
+        match sent.inspect_err(|_| console.screen.show(NOT_QUEUED))? {
+            Ok(sent) => return Ok(sent),
+            Err(SendError::Request(why)) if why.is_temporary() => {
+                if !std::mem::replace(&mut is_noticed, true) {
+                    trying_again(&why, console);
+                }
+                let pause = console.unless_interrupted(sleep(RETRY)).await;
+                pause.inspect_err(|_| console.screen.show(NOT_QUEUED))?;
+            }
+            Err(error) => return Err(explain::send(&error, &args.account).into()),
+        }
+    }
+}
+
+fn trying_again(why: &RequestError, console: &Console) {
+    let why = printable::line(&why.to_string());
+    console.screen.show(&format!("Not sent yet: {why}. Trying again..."));
 }
 
 /// Waits until the server has the message.
@@ -72,15 +109,7 @@ async fn wait(
         let next = console.unless_interrupted(next(sent, &mut events)).await;
         match next.inspect_err(|_| console.screen.show(&stays(&args.account)))? {
             Next::Done(Err(error)) => {
-                if matches!(error, NotSent::Failed(_)) {
-                    // The user learns it now.
-                    let forgotten = client.forget_failed(sent.timestamp());
-                    console
-                        .unless_interrupted(forgotten)
-                        .await?
-                        .map_err(|it| explain::ended(&it))?;
-                }
-                return Err(not_sent(&error, args).into());
+                return Err(explained(client, sent, error, args, console).await?.into());
             }
             Next::Done(Ok(())) => return Ok(()),
             Next::Event(Ok(Event::Disconnected(why))) if !why.is_temporary() => {
@@ -88,15 +117,33 @@ async fn wait(
             }
             Next::Event(Ok(Event::Disconnected(why))) if !is_noticed => {
                 is_noticed = true;
-                let why = printable::line(&why.to_string());
-                console
-                    .screen
-                    .show(&format!("Not sent yet: {}. Trying again..", why.trim_end_matches('.')));
+                trying_again(&why, console);
             }
             Next::Event(Ok(_)) => {}
             Next::Event(Err(error)) => return Err(explain::ended(&error).into()),
         }
     }
+}
+
+/// Why the server does not have the message. If it never will, the user learns that now, and the message is forgotten.
+async fn explained(
+    client: &Client,
+    sent: &SentMessage,
+    error: NotSent,
+    args: &SendArgs,
+    console: &mut Console,
+) -> Result<Failure> {
+    let NotSent::Failed(failure) = error else { return Ok(not_sent(&error, args)) };
+    let forgotten = console.unless_interrupted(client.forget_failed(sent.timestamp())).await?;
+    forgotten.map_err(|error| explain::ended(&error))?;
+    if failure == SendFailure::NoDevice
+        && let Ok(number) = args.who.parse::<Destination>()
+        && let Err(moved @ SendError::NumberMoved { .. }) =
+            console.unless_interrupted(client.resolve(&number)).await?
+    {
+        return Ok(explain::send(&moved, &args.account));
+    }
+    Ok(not_sent(&error, args))
 }
 
 /// What happens next.
@@ -161,7 +208,13 @@ fn stays(args: &AccountArgs) -> String {
 }
 
 /// Shown while a slow upload lasts.
-const SENDING: &str = "Uploading the files..";
+const UPLOADING: &str = "Uploading the files...";
+
+/// Shown when the user stops an upload.
+const NOT_QUEUED: &str = "The message was not sent, and is not in the outbox.";
+
+/// Pause before files are uploaded again.
+const RETRY: Duration = Duration::from_secs(3);
 
 /// Maximum length of a text in bytes; longer ones do not fit into a message.
 const MAX_TEXT: u64 = 256 << 10;

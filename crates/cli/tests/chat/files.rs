@@ -185,3 +185,27 @@ fn a_kill_between_showing_and_saving_loses_neither_the_text_nor_the_file() {
         assert!(bob.run(&["receive"]).stderr.contains("No new messages."));
     }
 }
+
+#[test]
+fn a_message_with_a_file_is_sent_when_the_server_is_back() {
+    let mut service = Service::new();
+    let (alice, bob) = two_people(&service);
+    alice.succeed(&["send", BOB, "hello"]);
+    service.stop();
+    std::fs::write(alice.path("0.bin"), content(0, 1_000)).unwrap();
+    let sending = alice.start(&["send", BOB, "with a file", "--file", "0.bin"]);
+    sending.wait_for_prompt("Not sent yet: ");
+    service.resume();
+    let sent = sending.end();
+    assert_eq!(sent.exit, 0, "{sent}");
+    bob.succeed(&["receive"]);
+    assert!(std::fs::read(bob.path("0.bin")).unwrap() == content(0, 1_000));
+
+    service.stop();
+    let given_up = alice.start(&["send", BOB, "given up", "--file", "0.bin"]);
+    given_up.wait_for_prompt("Not sent yet: ");
+    given_up.signal("INT");
+    let given_up = given_up.end();
+    assert_eq!(given_up.exit, 130, "{given_up}");
+    assert!(given_up.stderr.contains("The message was not sent, and is not in the outbox."));
+}

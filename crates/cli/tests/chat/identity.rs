@@ -143,3 +143,24 @@ fn the_outbox_shows_what_waits_to_whom_and_why() {
     alice.succeed(&["safety", BOB, "--accept"]);
     assert_eq!(texts(&new.messages()), ["later"]);
 }
+
+#[test]
+fn a_number_with_another_account_is_explained_and_can_be_accepted() {
+    let service = Service::new();
+    let alice = service.registered("alice", ALICE, "com.example.one");
+    let bob = service.registered("bob", BOB, "com.example.one");
+    alice.succeed(&["send", BOB, "hello"]);
+    service.delete(&bob);
+    let owner = service.registered("owner", BOB, "com.example.one");
+    let moved = alice.run(&["send", BOB, "for Bob"]);
+    moved.failed(1, "belongs to another account now");
+    let option = format!("`wormhole chat contacts {BOB} --accept-account ");
+    let account = moved.stderr.split_once(&option).expect(&moved.stderr).1;
+    let account = account.split_once('`').unwrap().0;
+    assert!(owner.succeed(&["config"]).contains(account), "{moved}");
+    alice.run(&["contacts", BOB, "--accept-account", "x"]).failed(2, "'x' is not an account id");
+    let accepted = alice.run(&["contacts", BOB, "--accept-account", account]);
+    assert!(accepted.exit == 0 && accepted.out().starts_with(account), "{accepted}");
+    alice.succeed(&["send", BOB, "for the new owner"]);
+    assert_eq!(texts(&owner.messages()), ["for the new owner"]);
+}

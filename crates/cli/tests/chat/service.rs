@@ -1,10 +1,14 @@
 //! A messaging server with two apps, and people who use `wormhole chat`.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+use data_encoding::BASE64;
 use serde_json::Value;
+use wormhole::chat::store::Store;
 
 use crate::world::{Ended, Running};
 
@@ -78,6 +82,26 @@ impl Service {
         let server = self.server.as_ref().unwrap();
         server.wait_for_times("code for ", *codes);
         server.last_after(&format!("code for {number}: "))
+    }
+
+    /// Deletes the account of a person at the server.
+    pub(crate) fn delete(&self, person: &Person) {
+        let store = Store::open(&person.path("wormhole/chat/default"), None).unwrap();
+        let registration = store.registration().unwrap().unwrap();
+        let (app, address) = (registration.app.unwrap(), registration.account.unwrap());
+        let device = address.device.number();
+        let login = format!("{}.{device}:{}", address.account, *registration.password);
+        let login = BASE64.encode(login.as_bytes());
+        let request = format!(
+            "DELETE /v1/accounts/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Basic {login}\r\n\
+             X-PKG-NAME: {}\r\nX-PKG-TOKEN: {}\r\n\r\n",
+            app.name, *app.token
+        );
+        let mut stream = TcpStream::connect(self.url.split_once("://").unwrap().1).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 2"), "{response}");
     }
 
     /// A path in the folder of the test.

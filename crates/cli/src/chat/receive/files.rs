@@ -155,7 +155,7 @@ impl<'a> FileSaver<'a> {
         let noted = self.client.set_note(message.id, note::encode(states));
         console.unless_interrupted(noted).await?.map_err(|error| explain::ended(&error))?;
         let work = self.client.download(file, &target, OnExists::KeepBoth);
-        let notice = format!("Downloading {}..", printable::line(&file.file_name()));
+        let notice = format!("Downloading {}...", printable::line(&file.file_name()));
         let downloaded = console.notice_if_slow(&notice, work).await?;
         self.outcome(downloaded)
     }
