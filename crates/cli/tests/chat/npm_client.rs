@@ -1,13 +1,14 @@
 //! npm's @throneless/libsignal-service, a whole client that nobody here wrote, at the other end. `scripts/peers`
-//! installs it. Files do not arrive yet: each side uploads them in another way. Without `WORMHOLE_PEERS` this test passes without having looked, except under `CI`.
+//! installs it. Without `WORMHOLE_PEERS` this test passes without having looked, except under `CI`.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use crate::service::{ALICE, BOB, Service, texts};
+use crate::service::{ALICE, BOB, Person, Service, texts};
 
 /// A process with the npm client.
 struct NpmClient {
@@ -51,15 +52,43 @@ impl Drop for NpmClient {
     }
 }
 
-#[test]
-fn the_npm_client_and_wormhole_chat_exchange_texts() {
-    let Some(modules) = modules() else { return };
+/// A server with Alice, who uses the npm client, and Bob, who uses `wormhole chat`.
+fn people(modules: &Path) -> (Service, NpmClient, Person) {
     let mut service = Service::start(&["--tls-certificate", CERTIFICATE, "--tls-key", KEY]);
     // The certificate is for this name.
     service.url = service.url.replace("127.0.0.1", "localhost");
     let bob = service.person("bob").with_variable("SSL_CERT_FILE", CA);
     bob.register(&service, BOB, "com.example.two");
-    let mut alice = NpmClient::register(&modules, &service, &service.url, ALICE);
+    let alice = NpmClient::register(modules, &service, &service.url, ALICE);
+    (service, alice, bob)
+}
+
+#[test]
+fn the_npm_client_and_wormhole_chat_exchange_files() {
+    let Some(modules) = modules() else { return };
+    let (service, mut alice, bob) = people(&modules);
+    let content: Vec<u8> = (0..=250).cycle().take(SIZE).collect();
+    let file = service.path("from-alice.bin");
+    std::fs::write(&file, &content).unwrap();
+    alice.ask(&json!({"operation": "send", "to": BOB, "text": "a file", "file": file}));
+    let messages = bob.messages();
+    assert_eq!(texts(&messages), ["a file"], "{messages:?}");
+    assert!(std::fs::read(bob.path("from-alice.bin")).unwrap() == content, "another file");
+
+    let content: Vec<u8> = content.into_iter().rev().collect();
+    std::fs::write(bob.path("from-bob.bin"), &content).unwrap();
+    alice.ask(&json!({"operation": "connect"}));
+    bob.succeed(&["send", ALICE, "--file", "from-bob.bin", "a file for you"]);
+    let received = alice.ask(&json!({"operation": "receive"}));
+    assert_eq!(received["text"], "a file for you");
+    let arrived = received["files"][0]["content"].as_str().unwrap();
+    assert!(BASE64.decode(arrived.as_bytes()).unwrap() == content, "another file");
+}
+
+#[test]
+fn the_npm_client_and_wormhole_chat_exchange_texts() {
+    let Some(modules) = modules() else { return };
+    let (_service, mut alice, bob) = people(&modules);
     alice.ask(&json!({"operation": "send", "to": BOB, "text": "hello"}));
     let messages = bob.messages();
     assert_eq!(texts(&messages), ["hello"]);
@@ -83,6 +112,9 @@ fn modules() -> Option<PathBuf> {
     };
     Some(PathBuf::from(peers).join("libsignal-service/node_modules"))
 }
+
+/// Length of the files, in bytes.
+const SIZE: usize = (3 << 20) + 7;
 
 const DRIVER: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../server/tests/messaging/peers/throneless.cjs");

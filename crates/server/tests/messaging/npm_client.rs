@@ -88,7 +88,7 @@ fn two_npm_clients_exchange_text_and_files() {
     alice.connect();
     bob.send(ALICE, "hello yourself", None);
     assert_eq!(alice.receive(), (BOB.to_owned(), "hello yourself".to_owned(), vec![]));
-    let content: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    let content: Vec<u8> = (0..=255).cycle().take(SIZE).collect();
     let path = server.folder().join("picture.bin");
     std::fs::write(&path, &content).unwrap();
     alice.send(BOB, "a file", Some(&path));
@@ -115,6 +115,9 @@ fn modules() -> Option<PathBuf> {
     };
     Some(PathBuf::from(peers).join("libsignal-service/node_modules"))
 }
+
+/// Length of the file, in bytes.
+const SIZE: usize = (3 << 20) + 7;
 
 const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/net/tls/test-certificate.pem");
 const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/net/tls/test-key.pem");

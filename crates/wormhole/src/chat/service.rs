@@ -19,7 +19,7 @@ use crate::net::http::{HttpClient, HttpFailure, HttpResponse};
 use crate::net::{LinkFailure, Route};
 use json::{Failure, KeysJson, MessageJson, Mismatched, Stale};
 
-pub(crate) use json::{Allocation, Attributes, KeyCount, Located, Registered, Resolved};
+pub(crate) use json::{Attributes, KeyCount, Located, Registered, Resolved, UploadForm};
 
 /// A messaging service, asked by one account.
 #[derive(Debug)]
@@ -125,9 +125,9 @@ impl Service {
         sent(response)
     }
 
-    /// Allocates an attachment.
-    pub(crate) async fn allocate(&self) -> Result<Allocation, RequestError> {
-        read(&self.ask(Method::GET, "/v1/attachments", None).await?)
+    /// Allocates an attachment that is posted as a form to [`Service::posted_attachments`].
+    pub(crate) async fn upload_form(&self) -> Result<UploadForm, RequestError> {
+        read(&self.ask(Method::GET, "/v2/attachments/form/upload", None).await?)
     }
 
     /// Where an attachment can be downloaded.
@@ -143,6 +143,11 @@ impl Service {
     /// The address of an attachment that was posted with a form.
     pub(crate) fn posted_attachment(&self, key: &str) -> String {
         format!("{}/attachments/{key}", self.url)
+    }
+
+    /// The address to which forms with attachments are posted.
+    pub(crate) fn posted_attachments(&self) -> String {
+        format!("{}/attachments/", self.url)
     }
 
     /// How to reach the server.

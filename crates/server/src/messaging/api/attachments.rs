@@ -132,10 +132,14 @@ pub(super) async fn locate(
     limit(&service, &found)?;
     let not_found = || ApiError::not_found("no such attachment");
     let id = parse_id(&id).ok_or_else(not_found)?;
-    if !service.blobs.exists(BlobName::allocated(id)).await {
+    let location = if service.blobs.exists(BlobName::allocated(id)).await {
+        location(&service, &base, Permission::Download, id, "")
+    } else if service.blobs.exists(BlobName::of_form(id)).await {
+        format!("{}/attachments/{id}", public_url(&service, &base))
+    } else {
         return Err(not_found());
-    }
-    Ok(Json(Location { location: location(&service, &base, Permission::Download, id, "") }))
+    };
+    Ok(Json(Location { location }))
 }
 
 /// Allocates an attachment that is uploaded as a form. The file is posted to `/attachments/` together with the other
@@ -268,9 +272,14 @@ fn location(
 ) -> String {
     let (name, expires) = (BlobName::allocated(id), expiry());
     let signature = service.blobs.key.sign(permission, name.as_str(), expires, owner);
-    let base = service.settings.public_url.as_deref().unwrap_or(&base.0);
+    let base = public_url(service, base);
     let owner = if owner.is_empty() { String::new() } else { format!("&owner={owner}") };
     format!("{base}/attachments/{id}?expires={}{owner}&signature={signature}", expires.0)
+}
+
+/// The URL under which clients reach the service.
+fn public_url<'a>(service: &'a Service, base: &'a BaseUrl) -> &'a str {
+    service.settings.public_url.as_deref().unwrap_or(&base.0)
 }
 
 fn check(

@@ -1,16 +1,19 @@
-//! Uploads a file.
+//! Uploads a file as a form. Every client can download it: those of 2014 through the address that the server names, later
+//! ones by its key. (docs/chat-service.md "Attachments")
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::stream::unfold;
+use data_encoding::HEXLOWER;
+use futures_util::StreamExt;
+use futures_util::stream::{once, unfold};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Request;
 use hyper::body::{Bytes, Frame};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use rand_core::OsRng;
+use rand_core::{OsRng, RngCore};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -22,7 +25,7 @@ use zeroize::Zeroizing;
 use super::{PIECES, send_to};
 use crate::chat::RequestError;
 use crate::chat::error::SendError;
-use crate::chat::service::Service;
+use crate::chat::service::{Service, UploadForm};
 use crate::net::LinkFailure;
 
 /// Encrypts a file and uploads it. Each call uses another key, so a failed upload can be repeated.
@@ -40,21 +43,21 @@ pub(in crate::chat) async fn upload(
     let (file, size) = opened.map_err(|error| unreadable(error.kind()))?;
     let claimed = u32::try_from(size).ok().filter(|_| size <= MAX_FILE);
     let claimed = claimed.ok_or_else(|| SendError::FileTooLarge(path.to_owned()))?;
-    let allocation = service.allocate().await?;
+    let form = service.upload_form().await?;
     let key = AttachmentKey::random(&mut OsRng);
     let padded = attachment_padding(size).min(MAX_FILE);
     let (pieces, receiver) = mpsc::channel(PIECES);
     let sealing_key = key.clone();
     let sealing = spawn_blocking(move || seal(file, size, padded, &sealing_key, &pieces));
-    let put = put(service, &allocation.location, blob_length(padded), receiver).await;
+    let posted = post(service, &form, blob_length(padded), receiver).await;
     let sealed = sealing.await.map_err(|_| unreadable(io::ErrorKind::Other))?;
-    let digest = match (sealed, put) {
+    let digest = match (sealed, posted) {
         // If the file could not be read, the upload has failed because of that.
         (Err(error), _) if error.kind() != ENDED => return Err(unreadable(error.kind())),
         (_, Err(error)) => return Err(error.into()),
         (sealed, Ok(())) => sealed.map_err(|error| unreadable(error.kind()))?,
     };
-    let place = AttachmentPlace::Id(allocation.id);
+    let place = AttachmentPlace::Id(form.attachment_id);
     let pointer = AttachmentPointer::new(place, key, claimed, digest, content_type(path));
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(AttachmentPointer { file_name, ..pointer })
@@ -72,27 +75,65 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
 
 type Piece = io::Result<Bytes>;
 
-async fn put(
+async fn post(
     service: &Service,
-    location: &str,
+    form: &UploadForm,
     length: u64,
     pieces: mpsc::Receiver<Piece>,
 ) -> Result<(), RequestError> {
+    let Envelope { head, tail, content_type } = Envelope::of(form);
+    let around = u64::try_from(head.len() + tail.len()).unwrap_or(u64::MAX);
     let pieces = unfold(pieces, async |mut pieces| {
         let piece: Piece = pieces.recv().await?;
-        Some((piece.map(Frame::data), pieces))
+        Some((piece, pieces))
     });
-    let request = Request::put("/")
-        .header(CONTENT_LENGTH, length)
-        .header(CONTENT_TYPE, "application/octet-stream")
-        .body(StreamBody::new(pieces).boxed_unsync())
+    let text = |text: String| once(async { io::Result::Ok(Bytes::from(text)) });
+    let body = text(head).chain(pieces).chain(text(tail)).map(|piece| piece.map(Frame::data));
+    let request = Request::post("/")
+        .header(CONTENT_LENGTH, length.saturating_add(around))
+        .header(CONTENT_TYPE, content_type)
+        .body(StreamBody::new(body).boxed_unsync())
         .map_err(|_| RequestError::NotAService)?;
     let time = UPLOAD_TIME + Duration::from_secs(length / MIN_RATE);
-    let response = timeout(time, send_to(service, location, request)).await;
+    let response = timeout(time, send_to(service, &service.posted_attachments(), request)).await;
     let response = response.map_err(|_| RequestError::Link(LinkFailure::TimedOut))??;
     match response.status {
         200..300 => Ok(()),
         status => Err(RequestError::of_storage(status, response.retry_after())),
+    }
+}
+
+/// What a form has before and after the file. (RFC 7578)
+struct Envelope {
+    head: String,
+    tail: String,
+    content_type: String,
+}
+
+impl Envelope {
+    fn of(form: &UploadForm) -> Self {
+        // Cannot be in the file, because nobody knows it before.
+        let mut boundary = [0; 24];
+        OsRng.fill_bytes(&mut boundary);
+        let boundary = HEXLOWER.encode(&boundary);
+        let part =
+            |name| format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
+        let fields = [
+            ("key", form.key.as_str()),
+            ("x-amz-credential", &form.credential),
+            ("acl", &form.acl),
+            ("x-amz-algorithm", &form.algorithm),
+            ("x-amz-date", &form.date),
+            ("policy", &form.policy),
+            ("x-amz-signature", &form.signature),
+            ("Content-Type", OCTETS),
+        ];
+        let field = |(name, value)| format!("{}\r\n\r\n{value}\r\n", part(name));
+        let fields: String = fields.into_iter().map(field).collect();
+        let file = part("file");
+        let head = format!("{fields}{file}; filename=\"file\"\r\nContent-Type: {OCTETS}\r\n\r\n");
+        let content_type = format!("multipart/form-data; boundary={boundary}");
+        Self { head, tail: format!("\r\n--{boundary}--\r\n"), content_type }
     }
 }
 
@@ -165,12 +206,15 @@ fn content_type(path: &Path) -> &'static str {
         Some("png") => "image/png",
         Some("txt") => "text/plain",
         Some("webp") => "image/webp",
-        _ => "application/octet-stream",
+        _ => OCTETS,
     }
 }
 
 /// The upload has ended, so nothing more is read.
 const ENDED: io::ErrorKind = io::ErrorKind::BrokenPipe;
+
+/// The MIME type of an encrypted file.
+const OCTETS: &str = "application/octet-stream";
 
 /// Longest file, in bytes, with its padding: the blob has at most 100 MiB.
 const MAX_FILE: u64 = (100 << 20) - 64;

@@ -36,11 +36,18 @@ pub(crate) struct KeyCount {
     pub(crate) count: usize,
 }
 
-/// Where an attachment can be uploaded.
+/// The fields of a form that uploads an attachment.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Allocation {
-    pub(crate) id: u64,
-    pub(crate) location: String,
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UploadForm {
+    pub(crate) attachment_id: u64,
+    pub(crate) key: String,
+    pub(crate) credential: String,
+    pub(crate) acl: String,
+    pub(crate) algorithm: String,
+    pub(crate) date: String,
+    pub(crate) policy: String,
+    pub(crate) signature: String,
 }
 
 /// Where an attachment can be downloaded.
