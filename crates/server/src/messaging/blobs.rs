@@ -6,21 +6,21 @@
 //! Each piece is read or written by a short task of the thread pool, so that a slow client occupies no thread.
 
 mod expiry;
+mod reader;
 mod space;
 mod upload;
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use axum::body::Bytes;
 use tokio::sync::Semaphore;
 use wormhole_disk::{durable, private};
 
 use super::signed_url::UrlKey;
 pub(super) use expiry::expire;
+pub(super) use reader::{BlobReader, PIECE};
 use space::Space;
 pub(super) use upload::UploadError;
 
@@ -38,16 +38,6 @@ pub(super) struct Blobs {
 /// The name of a stored attachment.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct BlobName(String);
-
-/// A stored attachment, or a part of it, that is being read.
-#[derive(Debug)]
-pub(super) struct Reader {
-    blobs: Arc<Blobs>,
-    file: File,
-    /// Where the next piece begins, unless it is where the previous one ended.
-    start: Option<u64>,
-    left: u64,
-}
 
 impl BlobName {
     /// The name of an attachment with this id.
@@ -98,19 +88,6 @@ impl Blobs {
         self.run(move |blobs| blobs.path(&name).is_file()).await.unwrap_or(false)
     }
 
-    /// Opens an attachment, and returns its length.
-    ///
-    /// # Errors
-    /// There is none, or it cannot be read.
-    pub(super) async fn read(self: &Arc<Self>, name: BlobName) -> io::Result<(Reader, u64)> {
-        self.run(move |blobs| {
-            let file = File::open(blobs.path(&name))?;
-            let length = file.metadata()?.len();
-            Ok((Reader { blobs: Arc::clone(blobs), file, start: None, left: length }, length))
-        })
-        .await?
-    }
-
     /// Runs a task that works with files, on a thread of the pool.
     async fn run<T: Send + 'static>(
         self: &Arc<Self>,
@@ -122,37 +99,6 @@ impl Blobs {
     }
 }
 
-impl Reader {
-    /// Reads only this part.
-    pub(super) fn part(self, start: u64, length: u64) -> Self {
-        Self { start: Some(start), left: length, ..self }
-    }
-
-    /// The next piece, and the rest; `None` at the end.
-    ///
-    /// # Errors
-    /// The file cannot be read, or became shorter.
-    pub(super) async fn next(self) -> io::Result<Option<(Bytes, Self)>> {
-        let Self { blobs, mut file, start, left } = self;
-        let size = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-        if size == 0 {
-            return Ok(None);
-        }
-        blobs
-            .run(move |blobs| {
-                if let Some(start) = start {
-                    file.seek(SeekFrom::Start(start))?;
-                }
-                let mut piece = vec![0; size];
-                file.read_exact(&mut piece)?;
-                let left = left.saturating_sub(u64::try_from(size).unwrap_or(left));
-                let rest = Self { blobs: Arc::clone(blobs), file, start: None, left };
-                Ok(Some((Bytes::from(piece), rest)))
-            })
-            .await?
-    }
-}
-
 /// The folder of uploads that are not complete.
 const INCOMING: &str = "incoming";
 
@@ -161,9 +107,6 @@ const FOLDERS: u32 = 100;
 
 /// Most threads that work with files at the same time.
 const MAX_THREADS: usize = 64;
-
-/// Bytes that are read from a file at once.
-pub(super) const PIECE: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests;

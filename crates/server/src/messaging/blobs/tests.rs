@@ -1,6 +1,8 @@
 //! Attachments in a directory of their own.
 
-use std::fs;
+use std::fs::{self, File};
+
+use axum::body::Bytes;
 
 use super::*;
 
@@ -112,6 +114,35 @@ async fn expired_attachments_are_removed_at_the_start() {
     }
     assert!(!expiring.is_finished());
     expiring.abort();
+}
+
+#[tokio::test]
+async fn a_large_upload_is_stored_whole() {
+    let folder = Folder::new("large");
+    let blobs = folder.open(1 << 30);
+    let pieces: Vec<Vec<u8>> = (0..200_u8).map(|number| vec![number; 100_000]).collect();
+    let mut upload = blobs.begin(BlobName::allocated(1)).await.unwrap();
+    for piece in &pieces {
+        upload = upload.write(vec![piece.clone().into()]).await.unwrap();
+    }
+    upload.finish().await.unwrap();
+    assert!(content(&blobs, 1).await.unwrap() == pieces.concat(), "another content");
+}
+
+#[tokio::test]
+async fn a_piece_does_not_change_while_the_next_one_is_read() {
+    let folder = Folder::new("pieces");
+    let blobs = folder.open(1 << 20);
+    let stored = [vec![1; PIECE], vec![2; PIECE], vec![3; 10]].concat();
+    let upload = blobs.begin(BlobName::allocated(1)).await.unwrap();
+    upload.write(vec![stored.clone().into()]).await.unwrap().finish().await.unwrap();
+    let (mut reader, _) = blobs.read(BlobName::allocated(1)).await.unwrap();
+    let mut pieces = Vec::new();
+    while let Some((piece, rest)) = reader.next().await.unwrap() {
+        pieces.push(piece);
+        reader = rest;
+    }
+    assert!(pieces.concat() == stored, "another content");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use data_encoding::HEXLOWER;
+use tokio::task::JoinHandle;
 use wormhole_disk::{durable, private};
 
 use super::{BlobName, Blobs, INCOMING};
@@ -19,8 +20,12 @@ pub(in crate::messaging) struct Upload {
     name: BlobName,
     /// The file until it has its name.
     path: PathBuf,
-    /// `None` after everything is written, or if it was never created.
-    file: Option<File>,
+    /// `None` if it was never created.
+    file: Option<Arc<File>>,
+    /// Bytes that were written after the last flush began.
+    unflushed: u64,
+    /// Brings what was written to the disk, while more arrives. Its error is not reported again.
+    flush: Option<JoinHandle<io::Result<()>>>,
     /// Bytes for which room is reserved.
     reserved: u64,
     is_stored: bool,
@@ -53,12 +58,21 @@ impl Blobs {
         }
         let path = self.root.join(INCOMING).join(HEXLOWER.encode(&secrets::random::<20>()));
         let blobs = Arc::clone(self);
-        let mut upload = Upload { blobs, name, path, file: None, reserved: 0, is_stored: false };
+        let mut upload = Upload {
+            blobs,
+            name,
+            path,
+            file: None,
+            unflushed: 0,
+            flush: None,
+            reserved: 0,
+            is_stored: false,
+        };
         self.run(move |blobs| {
             if blobs.path(&upload.name).exists() {
                 return Err(UploadError::Exists);
             }
-            upload.file = Some(private::create(&upload.path)?);
+            upload.file = Some(Arc::new(private::create(&upload.path)?));
             Ok(upload)
         })
         .await?
@@ -79,22 +93,49 @@ impl Upload {
             return Err(UploadError::Full);
         }
         self.reserved = self.reserved.saturating_add(bytes);
+        self.unflushed = self.unflushed.saturating_add(bytes);
         let blobs = Arc::clone(&self.blobs);
-        blobs
-            .run(move |_| {
-                if let Some(file) = &mut self.file {
-                    pieces.iter().try_for_each(|piece| file.write_all(piece))?;
-                }
-                Ok(self)
-            })
-            .await?
+        let written = blobs.run(move |_| {
+            if let Some(mut file) = self.file.as_deref() {
+                pieces.iter().try_for_each(|piece| file.write_all(piece))?;
+            }
+            Ok::<_, io::Error>(self)
+        });
+        let mut upload = written.await??;
+        upload.begin_flush().await?;
+        Ok(upload)
+    }
+
+    /// Begins to flush, if enough was written and the last flush has ended. So the disk works all the time, and little
+    /// is left at the end.
+    async fn begin_flush(&mut self) -> io::Result<()> {
+        let is_flushing = self.flush.as_ref().is_some_and(|flush| !flush.is_finished());
+        if self.unflushed < FLUSH_BYTES || is_flushing {
+            return Ok(());
+        }
+        self.end_flush().await?;
+        self.unflushed = 0;
+        if let Some(file) = self.file.clone() {
+            let blobs = Arc::clone(&self.blobs);
+            let flush = async move { blobs.run(move |_| file.sync_data()).await? };
+            self.flush = Some(tokio::spawn(flush));
+        }
+        Ok(())
+    }
+
+    async fn end_flush(&mut self) -> io::Result<()> {
+        match self.flush.take() {
+            Some(flush) => flush.await.map_err(io::Error::other)?,
+            None => Ok(()),
+        }
     }
 
     /// Gives it its name. When this returns, everything is on the disk.
     ///
     /// # Errors
     /// An attachment with this name exists now, or the disk cannot be written.
-    pub(in crate::messaging) async fn finish(self) -> Result<(), UploadError> {
+    pub(in crate::messaging) async fn finish(mut self) -> Result<(), UploadError> {
+        self.end_flush().await?;
         let blobs = Arc::clone(&self.blobs);
         blobs.run(move |_| self.store()).await?
     }
@@ -146,3 +187,6 @@ fn link(from: &Path, to: &Path) -> Result<(), UploadError> {
         Err(_) => Ok(fs::rename(from, to)?),
     }
 }
+
+/// Bytes after which a flush begins.
+const FLUSH_BYTES: u64 = 8 << 20;

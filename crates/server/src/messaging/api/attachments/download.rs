@@ -8,7 +8,7 @@ use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, 
 use wormhole_http::Response;
 
 use super::{ApiError, unavailable};
-use crate::messaging::blobs::{BlobName, Reader};
+use crate::messaging::blobs::{BlobName, BlobReader};
 use crate::messaging::service::Service;
 
 /// Sends an attachment, or the part of it that `Range` names. (RFC 9110, section 14.2)
@@ -41,7 +41,7 @@ pub(super) async fn download(
             return Ok((headers, error).into_response());
         }
     };
-    let pieces = try_unfold(reader.part(start, end - start), Reader::next);
+    let pieces = try_unfold(reader.part(start, end - start), BlobReader::next);
     let headers = [
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
         (CONTENT_LENGTH, (end - start).to_string()),
